@@ -1,0 +1,2 @@
+//! Links against libtorch.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The only place with raw timely plumbing: offload, credit, order, batch.
+pub mod credit;
