@@ -9,6 +9,7 @@
 pub mod benchmark;
 pub mod items;
 pub mod join;
+pub mod operator;
 pub mod radii;
 mod scan;
 
