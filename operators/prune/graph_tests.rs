@@ -79,10 +79,17 @@ fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, work
             let embedded = scope.input_from(&mut input).map(Plain::embedded);
             let (scored, rejects) = embedded.similarity(&joiner, &verdict, &names(), &pool);
             let (kept_stream, events) = scored.prune(&verdict, &names());
-            kept_stream.inspect_time(move |time, sample: &Kept| kept.lock().unwrap().push((*time, sample.info.id)));
-            scope.concatenate([rejects, events]).inspect_time(move |time, event| {
-                if let Event::Fate(fate) = event {
-                    fates.lock().unwrap().push((*time, fate.clone()));
+            kept_stream.inspect_core(move |event| {
+                let Ok((stamp, batch)) = event else { return };
+                let time = *stamp.least().unwrap();
+                kept.lock().unwrap().extend(batch.iter().map(|sample: &Kept| (time, sample.info.id)));
+            });
+            scope.concatenate([rejects, events]).inspect_core(move |event| {
+                let Ok((stamp, batch)) = event else { return };
+                for event in batch {
+                    if let Event::Fate(fate) = event {
+                        fates.lock().unwrap().push((*stamp.least().unwrap(), fate.clone()));
+                    }
                 }
             });
         });

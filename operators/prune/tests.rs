@@ -57,7 +57,18 @@ fn thresholds_equal_pythons() {
         let all: Percent = text.parse().unwrap();
         assert!(all.threshold().is_none() && all.takes(u64::MAX) && all.to_string() == "100");
     }
-    for text in ["", "-1", "1e2", ".5", "5.", "100.0000001", "101", "0.1234567890123456789", "99999999999999999999999999999999999999999", "١"] {
+    for text in [
+        "",
+        "-1",
+        "1e2",
+        ".5",
+        "5.",
+        "100.0000001",
+        "101",
+        "0.1234567890123456789",
+        "99999999999999999999999999999999999999999",
+        "١",
+    ] {
         assert!(text.parse::<Percent>().is_err(), "{text}");
     }
     assert_eq!("0012.3400".parse::<Percent>().unwrap().to_string(), "12.34");
