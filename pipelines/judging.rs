@@ -8,7 +8,11 @@ use trommel_operators::columnar::embeddings::EmbeddingHead;
 use trommel_operators::dataflow::credit::{Credit, CreditConfig};
 use trommel_operators::dataflow::pool::Pool;
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::decode::{self, DecodeConfig};
+use trommel_operators::decode::operator::DecodeConfig;
+use trommel_operators::decode::view::{EvalView, ResizeMode, TrainView};
+use trommel_operators::decode::{self};
+use trommel_operators::sample::Work;
+use trommel_operators::model::config::Resize;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunConfig;
 use trommel_operators::prune::rule::Rule;
@@ -23,7 +27,7 @@ use trommel_operators::similarity::join::{ColumnSet, JoinConfig, Joiner, Verdict
 use crate::benchmarks::{check_identity, load};
 use crate::config::JudgeConfig;
 use crate::decision::{BenchmarkConfig, DecisionConfig};
-use crate::embedder::{self, EmbedService, EmbedderPlan};
+use crate::embedder::{EmbedService, Embedder};
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 
@@ -74,7 +78,7 @@ pub struct Judging {
     /// Scores vectors, where there are benchmarks.
     pub joiner: Option<Arc<Joiner>>,
     /// Who embeds, where anything is embedded.
-    pub embedder: Option<EmbedderPlan>,
+    pub embedder: Option<Embedder>,
     /// How pictures are decoded, and into which views.
     pub decode: DecodeConfig,
     /// How shards are read.
@@ -97,7 +101,7 @@ impl Judging {
     /// Every kind of wrong input: shards, benchmarks, rule, model.
     pub fn prepare(
         config: &JudgeConfig,
-        train_view: Option<decode::view::TrainView>,
+        train_view: Option<TrainView>,
         stop: Stop,
     ) -> Result<Self, PipelineError> {
         let input = Input::find(&config.shards)?;
@@ -112,7 +116,7 @@ impl Judging {
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
         let embedder = if embeds {
-            Some(embedder::plan(&config.embedder, &machine.device, machine.threads)?)
+            Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?)
         } else {
             None
         };
@@ -125,7 +129,13 @@ impl Judging {
             let join = JoinConfig { columns, ..JoinConfig::default() };
             Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
         };
-        let eval = embedder.as_ref().map(|embedder| decode::view::EvalView::from(&embedder.preprocess));
+        let eval = embedder.as_ref().map(|embedder| EvalView {
+            size: embedder.preprocess.size,
+            mode: match embedder.preprocess.mode {
+                Resize::Shortest => ResizeMode::Shortest,
+                Resize::Squash => ResizeMode::Squash,
+            },
+        });
         let limits = decode::Limits {
             max_pixels: config.reading.max_pixels,
             load_truncated: config.reading.load_truncated,
@@ -155,7 +165,7 @@ impl Judging {
             memory.take("benchmarks", points);
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
         }
-        memory.take("decoding", decode.scratch_bytes() * machine.threads as u64);
+        memory.take("decoding", decode.scratch_bytes(machine.threads));
         let plan = input.plan().clone();
         let names: Arc<Vec<Arc<str>>> = Arc::new(plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect());
         let unknown: Arc<str> = Arc::from("");
@@ -203,7 +213,8 @@ impl Judging {
     #[must_use]
     pub fn view_bytes(&self) -> ViewBytes {
         let vector = self.embedder.as_ref().map_or(0, |embedder| 2 * embedder.dim as u64);
-        ViewBytes { eval: self.decode.eval_bytes() + vector, train: self.decode.train_bytes() }
+        let views = |work| self.decode.view_bytes(work);
+        ViewBytes { eval: views(Work::JudgeOnly) + vector, train: views(Work::Replay) }
     }
 
     /// A reader for the input.
@@ -232,13 +243,13 @@ impl Judging {
     ///
     /// # Errors
     /// A model that cannot be loaded.
-    pub fn start(&self, credit: &Credit) -> Result<Machinery, PipelineError> {
+    pub fn start(&mut self, credit: &Credit) -> Result<Machinery, PipelineError> {
         let threads = self.config.machine.threads;
-        let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
-        let embedder = self.embedder.as_ref().map(|plan| embedder::start(plan, credit, &self.stop));
+        let embedder = self.embedder.as_mut().and_then(|embedder| embedder.start(credit, &self.stop));
         if let Some(embedder) = &embedder {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }
+        let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
         Ok(Machinery { decoders: pool("decode"), joiners: pool("join"), embedder })
     }
 }
