@@ -277,6 +277,18 @@ impl TableReader {
         Ok(Self { reader, fields, metadata, rows, path: path.to_path_buf(), failed: false })
     }
 
+    /// Names of all top-level columns of a file.
+    ///
+    /// # Errors
+    /// A file that is no Parquet.
+    pub fn column_names(path: &Path, mut input: Box<dyn ReadSeek>) -> Result<Vec<String>, ColumnarError> {
+        guarded(path, FORMAT, || {
+            let bad = |e| ColumnarError::malformed(path, FORMAT, e);
+            let file = read::read_metadata(&mut input).map_err(bad)?;
+            Ok(read::infer_schema(&file).map_err(bad)?.fields.into_iter().map(|f| f.name).collect())
+        })
+    }
+
     /// The columns that are read.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
