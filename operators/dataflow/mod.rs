@@ -14,20 +14,20 @@
 //! The document `docs/design/time-and-order.md` is the specification; its numbered statements are driven by
 //! the seeded simulation next to this file.
 
-// pub mod batch;
+pub mod batch;
 pub mod credit;
-// pub mod hash;
-// pub mod lanes;
-// pub mod leases;
+pub mod hash;
+pub mod lanes;
+pub mod leases;
 pub mod offload;
-// pub mod order;
+pub mod order;
 pub mod pool;
-// pub mod sequencer;
-// pub mod source;
+pub mod sequencer;
+pub mod source;
 pub mod stop;
 pub mod wake;
-// pub mod watchdog;
-// pub mod window;
+pub mod watchdog;
+pub mod window;
 
 mod mailbox;
 
