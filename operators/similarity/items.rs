@@ -49,7 +49,7 @@ pub struct ShardItems {
 type Peak = (f64, u32);
 
 /// Nothing seen yet.
-pub(super) const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);
+const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);
 
 /// One benchmark's columns of one shard.
 #[derive(Clone, Debug)]

@@ -21,10 +21,10 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use trommel_kernels::dot::{dot, norm, to_f32};
-use trommel_kernels::join::{Block, Tiling, f32_below};
+use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
-use super::items::{Columns, ItemsBoard, NOTHING, lock, offer};
+use super::items::{Columns, ItemsBoard, lock, offer};
 use super::scan::{Bounds, Line, Prepared, excess, maximum};
 use crate::sample::{Reason, SampleId, Score};
 
@@ -346,30 +346,21 @@ impl Joiner {
             let Columns { pool, kept, .. } = &shard[at];
             (least(&columns, pool), least(&kept_columns, kept))
         };
+        // What reaches neither maximum is passed over; of dropped rows only the pool's maximum is asked.
+        let either: Vec<f32> = pool_least.iter().zip(&kept_least).map(|(a, b)| a.min(*b)).collect();
         let mut found = Vec::new();
-        for point in 0..benchmark.points() {
-            let (pool_least, kept_least) = (pool_least[point], kept_least[point]);
-            if columns[point] < pool_least && kept_columns[point] < kept_least {
-                continue;
-            }
-            let mut peaks = (NOTHING, NOTHING);
-            for &row in members {
-                let v = block.row(row)[point];
-                if v >= pool_least || (kept[row] && v >= kept_least) {
-                    let s = dot(rows[row].vector, benchmark.vector(point));
-                    offer(&mut peaks.0, s, rows[row].id.index);
-                    if kept[row] {
-                        offer(&mut peaks.1, s, rows[row].id.index);
-                    }
+        for &row in members {
+            let (x, index) = (rows[row].vector, rows[row].id.index);
+            let least = if kept[row] { &either } else { &pool_least };
+            visit_reaching(block.row(row), least, |point| found.push((point, dot(x, benchmark.vector(point)))));
+            let mut shard = lock(&shard);
+            let Columns { pool, kept: of_kept, .. } = &mut shard[at];
+            for (point, s) in found.drain(..) {
+                offer(&mut pool[point], s, index);
+                if kept[row] {
+                    offer(&mut of_kept[point], s, index);
                 }
             }
-            found.push((point, peaks));
-        }
-        let mut shard = lock(&shard);
-        let Columns { pool, kept, .. } = &mut shard[at];
-        for (point, (all, of_kept)) in found {
-            offer(&mut pool[point], all.0, all.1);
-            offer(&mut kept[point], of_kept.0, of_kept.1);
         }
     }
 }

@@ -18,6 +18,9 @@ mod scan;
 pub(crate) mod naive;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod peers;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::sync::Arc;

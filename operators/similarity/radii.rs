@@ -6,7 +6,7 @@
 use half::f16;
 use thiserror::Error;
 use trommel_kernels::dot::{dot, norm, to_f32};
-use trommel_kernels::join::{Block, Tiling, f32_below};
+use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
 use super::scan::Prepared;
@@ -133,17 +133,16 @@ impl<'a> Radii<'a> {
         let bound = self.prepared.bounds(dim, 1.0 + UNIT_TOLERANCE).value;
         let mut columns = vec![f32::NEG_INFINITY; self.benchmark.points()];
         self.block.raise_columns(0..rows, &mut columns);
-        for (point, (&top, best)) in columns.iter().zip(&mut self.best).enumerate() {
-            let least = f32_below((f64::from(top) - 2.0 * bound).max(best.0 - bound));
-            if top < least {
-                continue;
-            }
-            for row in (0..rows).filter(|&row| self.block.row(row)[point] >= least) {
-                let s = dot(&self.waiting[row * dim..(row + 1) * dim], self.benchmark.vector(point));
-                if s > best.0 {
-                    *best = (s, first + row as u64);
+        let reach = |(&top, best): (&f32, &(f64, u64))| f32_below((f64::from(top) - 2.0 * bound).max(best.0 - bound));
+        let least: Vec<f32> = columns.iter().zip(&self.best).map(reach).collect();
+        for row in 0..rows {
+            let x = &self.waiting[row * dim..(row + 1) * dim];
+            visit_reaching(self.block.row(row), &least, |point| {
+                let s = dot(x, self.benchmark.vector(point));
+                if s > self.best[point].0 {
+                    self.best[point] = (s, first + row as u64);
                 }
-            }
+            });
         }
         self.waiting.clear();
     }

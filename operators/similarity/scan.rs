@@ -72,14 +72,22 @@ pub(super) fn maximum(line: Line<'_>, benchmark: &Benchmark, bounds: Bounds) -> 
     let Line { block, row, x } = line;
     let chunks = block.chunk_maxima(row);
     let top = chunks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let least = f32_below(f64::from(top) - 2.0 * bounds.value);
+    let mut least = f32_below(f64::from(top) - 2.0 * bounds.value);
     let mut best = (f64::NEG_INFINITY, 0);
-    for (chunk, _) in chunks.iter().enumerate().filter(|(_, most)| **most >= least) {
+    for (chunk, &most) in chunks.iter().enumerate() {
+        if most < least {
+            continue;
+        }
         let start = chunk * CHUNK;
-        for (point, _) in (start..).zip(chunk_of(block.row(row), start)).filter(|(_, v)| **v >= least) {
+        for (point, &v) in (start..).zip(chunk_of(block.row(row), start)) {
+            if v < least {
+                continue;
+            }
             let s = dot(x, benchmark.vector(point));
             if s > best.0 {
                 best = (s, point as u32);
+                // Nothing below this can reach it any more.
+                least = least.max(f32_below(s - bounds.value));
             }
         }
     }

@@ -98,7 +98,8 @@ impl Block {
     /// # Panics
     /// If the lengths do not fit `dim`, which is a defect of the caller.
     pub fn fill(&mut self, rows: &[f32], points: &[f16], dim: usize, radii: Option<&[f32]>, tiling: Tiling) {
-        assert!(dim > 0 && rows.len() % dim == 0 && points.len() % dim == 0, "lengths are multiples of dim");
+        assert!(dim > 0, "vectors have elements");
+        assert!(rows.len().is_multiple_of(dim) && points.len().is_multiple_of(dim), "lengths are multiples of dim");
         assert!(radii.is_none_or(|radii| radii.len() == points.len() / dim), "one radius a point");
         (self.rows, self.points) = (rows.len() / dim, points.len() / dim);
         let chunks = self.points.div_ceil(CHUNK);
@@ -209,6 +210,19 @@ impl Block {
     }
 }
 
+/// Calls `visit` with each place where a value reaches its threshold (`>=`), in ascending order. Chunks without one are passed over quickly.
+pub fn visit_reaching(values: &[f32], least: &[f32], mut visit: impl FnMut(usize)) {
+    let mut reach = [false];
+    for (at, (chunk, least)) in values.chunks(CHUNK).zip(least.chunks(CHUNK)).enumerate() {
+        any_reaches(chunk, least, &mut reach);
+        if reach[0] {
+            for (lane, _) in chunk.iter().zip(least).enumerate().filter(|(_, (value, least))| value >= least) {
+                visit(at * CHUNK + lane);
+            }
+        }
+    }
+}
+
 /// Compiles a function for AVX2 too and calls that where the processor has it: same source, same results.
 macro_rules! widened {
     ($(#[$doc:meta])* fn $name:ident / $wide:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
@@ -297,6 +311,24 @@ widened! {
     }
 }
 
+widened! {
+    /// Whether any value reaches its threshold.
+    fn any_reaches / any_reaches_wide / any_reaches_plain(values: &[f32], least: &[f32], reach: &mut [bool; 1]) {
+        let mut any = [0u32; 16];
+        let (blocks, rest) = values.as_chunks::<16>();
+        let (least_blocks, least_rest) = least.as_chunks::<16>();
+        for (block, least) in blocks.iter().zip(least_blocks) {
+            for lane in 0..16 {
+                any[lane] |= u32::from(block[lane] >= least[lane]);
+            }
+        }
+        for (value, least) in rest.iter().zip(least_rest) {
+            any[0] |= u32::from(value >= least);
+        }
+        reach[0] = any.into_iter().any(|lane| lane != 0);
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -350,6 +382,20 @@ mod tests {
                     assert_eq!(column, largest);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn visits_all_that_reach_and_nothing_else() {
+        let mut state = 17;
+        for len in [0, 1, 15, 16, 17, 63, 64, 65, 200, 1000] {
+            let values: Vec<f32> = (0..len).map(|_| noise(&mut state) as f32).collect();
+            let least: Vec<f32> =
+                values.iter().map(|v| if noise(&mut state) > 0.45 { *v } else { v.next_up() }).collect();
+            let mut seen = Vec::new();
+            visit_reaching(&values, &least, |at| seen.push(at));
+            let expected: Vec<usize> = (0..len).filter(|&at| values[at] >= least[at]).collect();
+            assert_eq!(seen, expected);
         }
     }
 
