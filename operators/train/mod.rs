@@ -1,1 +1,51 @@
-//! The train room.
+//! Kept samples to weights: CLIP's contrastive training with open_clip's recipe, as a service of the process.
+//!
+//! ```text
+//! order ──▶ assemble (tokenise, stack) ──▶ Trainer::step ──▶ metrics (JSON lines, TensorBoard, console)
+//!  batch k     u8[n,h,w,3], i64[n,77]        │
+//!                                            └──▶ checkpoints/step_N (weights, optimiser, cursor), whole or not at all
+//! ```
+//!
+//! The trainer runs on one thread of its own; no timely worker ever calls libtorch here. It holds no capability: what it
+//! has trained is in its cursor.
+//!
+//! Invariants:
+//! - **N1.** A step is a function of (weights, optimiser state, step, batch, configuration); libtorch's global random
+//!   state has no part in it. On CPU with a fixed number of libtorch threads it is equal to the bit.
+//! - **N2.** A checkpoint is visible whole or not at all, and continues with the losses of the run that wrote it.
+//! - **N3.** A loss or gradient that is not finite never reaches the weights: the run stops before that step.
+//! - **N4.** Accumulation changes memory, not the gradient: features of all chunks meet in one loss matrix.
+//!
+//! Words: a *step* is one update of the weights from one batch of `batch_samples` samples; `global_step` counts finished
+//! ones, so the first runs as step 0, as in open_clip. A *pass* goes over the data once; open_clip's *epoch* is our pass,
+//! and a checkpoint's `epoch` is the number of finished ones.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod files;
+pub mod loss;
+pub mod metrics;
+pub mod optim;
+pub mod save_every;
+pub mod schedule;
+pub mod sink;
+pub mod step;
+pub mod tensorboard;
+pub mod tensors;
+
+pub use batch::{Batch, Normalisation};
+pub use checkpoint::{Checkpoints, Position};
+pub use config::{Precision, Scheduler, TrainConfig};
+pub use error::TrainError;
+pub use save_every::SaveEvery;
+pub use schedule::{Length, Schedule};
+pub use sink::{Assembled, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+pub use step::{Contrastive, StepMetrics, Trainer};
+
+#[cfg(test)]
+mod tiny;
+
+#[cfg(test)]
+mod step_tests;

@@ -1,1 +1,26 @@
-//! x
+//! All of Trommel's C++ against libtorch, behind safe Rust.
+//!
+//! tch's `autocast` does nothing on CPU, its `run_backward` takes no gradient, and it cannot write a nested state dict;
+//! this crate adds those three, and one fused optimiser step. An exception in libtorch becomes a [`BridgeError`] with
+//! libtorch's message; nothing unwinds across the border.
+//!
+//! Autocast and gradient mode are state of the calling thread, so are all guards of this crate: they are not `Send`.
+
+mod autocast;
+mod autograd;
+mod ffi;
+mod pickle;
+
+pub use autocast::{Autocast, Half};
+pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
+pub use pickle::{Value, read_state_dict, write_pickle};
+
+/// What libtorch said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("libtorch, {operation}: {message}")]
+pub struct BridgeError {
+    /// What was asked of it.
+    pub operation: &'static str,
+    /// Its message, the trace left out.
+    pub message: String,
+}

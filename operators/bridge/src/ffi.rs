@@ -1,0 +1,86 @@
+//! The border: declarations of `cpp/`, and messages turned into errors.
+
+use std::ffi::{CStr, c_char, c_double, c_int};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::BridgeError;
+
+/// A stack of values on the other side.
+#[repr(C)]
+pub struct Builder {
+    _private: [u8; 0],
+}
+
+/// Names and tensors on the other side.
+#[repr(C)]
+pub struct StateDict {
+    _private: [u8; 0],
+}
+
+/// Tensors by pointer, as tch holds them.
+pub type Tensors = *const *const C_tensor;
+
+unsafe extern "C" {
+    fn trommel_free_error(text: *mut c_char);
+    pub fn trommel_autocast_enter(device: c_int, dtype: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
+    pub fn trommel_autocast_pause(device: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
+    pub fn trommel_autocast_leave(device: c_int, enabled: c_int, kind: c_int) -> *mut c_char;
+    pub fn trommel_backward(tensors: Tensors, grads: Tensors, count: usize) -> *mut c_char;
+    pub fn trommel_zero_grad(params: Tensors, count: usize) -> *mut c_char;
+    pub fn trommel_clip_grad_norm(params: Tensors, count: usize, max: c_double, norm: *mut c_double) -> *mut c_char;
+    pub fn trommel_adamw_step(
+        params: Tensors,
+        exp_avgs: Tensors,
+        exp_avg_sqs: Tensors,
+        steps: Tensors,
+        count: usize,
+        lr: c_double,
+        beta1: c_double,
+        beta2: c_double,
+        weight_decay: c_double,
+        eps: c_double,
+    ) -> *mut c_char;
+    pub fn trommel_pickle_new(out: *mut *mut Builder) -> *mut c_char;
+    pub fn trommel_pickle_free(builder: *mut Builder);
+    pub fn trommel_pickle_none(builder: *mut Builder) -> *mut c_char;
+    pub fn trommel_pickle_bool(builder: *mut Builder, value: c_int) -> *mut c_char;
+    pub fn trommel_pickle_int(builder: *mut Builder, value: i64) -> *mut c_char;
+    pub fn trommel_pickle_float(builder: *mut Builder, value: c_double) -> *mut c_char;
+    pub fn trommel_pickle_string(builder: *mut Builder, text: *const c_char, size: usize) -> *mut c_char;
+    pub fn trommel_pickle_tensor(builder: *mut Builder, tensor: *const C_tensor) -> *mut c_char;
+    pub fn trommel_pickle_list(builder: *mut Builder, count: usize) -> *mut c_char;
+    pub fn trommel_pickle_tuple(builder: *mut Builder, count: usize) -> *mut c_char;
+    pub fn trommel_pickle_dict(builder: *mut Builder, pairs: usize) -> *mut c_char;
+    pub fn trommel_pickle_write(builder: *mut Builder, path: *const c_char) -> *mut c_char;
+    pub fn trommel_state_dict_read(path: *const c_char, out: *mut *mut StateDict, count: *mut usize) -> *mut c_char;
+    pub fn trommel_state_dict_entry(
+        state: *mut StateDict,
+        index: usize,
+        name: *mut *const c_char,
+        size: *mut usize,
+        tensor: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub fn trommel_state_dict_free(state: *mut StateDict);
+}
+
+/// Turns a message of the other side into an error.
+///
+/// # Safety
+/// `text` is null or a message of this crate's C++, not yet freed.
+pub unsafe fn check(operation: &'static str, text: *mut c_char) -> Result<(), BridgeError> {
+    if text.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a message is a string ended by a zero byte, ours until it is freed below.
+    let message = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: freed once, by the side that allocated it.
+    unsafe { trommel_free_error(text) };
+    Err(BridgeError { operation, message })
+}
+
+/// The pointers of tensors, for the length of a call.
+pub fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(Tensor::as_ptr).collect()
+}

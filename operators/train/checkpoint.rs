@@ -1,0 +1,338 @@
+//! Checkpoints: what open_clip loads, what the optimiser needs, and where the order continues.
+//!
+//! ```text
+//! checkpoints/
+//!   step_00000020/                 renamed into place when all of it is on the disk
+//!     open_clip_model.pt           {epoch, name, state_dict, global_step, samples_seen}, as open_clip writes it
+//!     optimizer.safetensors        exp_avg.*, exp_avg_sq.*, step.*
+//!     state.json                   schema, step, pass, hashes, cursor, sizes and checksums; itself with a checksum
+//!   epoch_2.pt       -> step_.../open_clip_model.pt      at the end of a pass
+//!   epoch_latest.pt  -> step_.../open_clip_model.pt      newest
+//! ```
+//!
+//! A folder `step_N` is complete by construction; `state.json` proves it. Resuming takes the highest `N` that proves
+//! itself. The links are for people and open_clip; nothing here reads them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+use trommel_bridge::{Value, read_state_dict, write_pickle};
+
+use super::error::TrainError;
+use super::files::{Mark, hex, mark, replace, sync};
+use super::step::{Contrastive, Trainer};
+use super::tensors;
+
+/// Version of `state.json`.
+const SCHEMA: u32 = 1;
+const MODEL: &str = "open_clip_model.pt";
+const OPTIMISER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+/// Unfinished and discarded folders start so.
+const ASIDE: &str = ".aside_";
+
+/// Where a run stands, besides the weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Pass that the cursor is in, from 0.
+    pub pass: u32,
+    /// Finished passes: open_clip's `epoch`.
+    pub epoch: u32,
+    /// Where the order continues, as the order writes it down. Integers and text only.
+    pub cursor: serde_json::Value,
+}
+
+/// `state.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Version of this layout.
+    pub schema: u32,
+    /// The run's name.
+    pub name: String,
+    /// Finished steps.
+    pub global_step: u64,
+    /// Samples in finished steps.
+    pub samples_seen: u64,
+    /// Where the order continues.
+    pub position: Position,
+    /// Hashes that must match to resume: `decisions`, `training`.
+    pub hashes: BTreeMap<String, String>,
+    /// The numeric part, recorded: device, libtorch, threads.
+    pub numerics: BTreeMap<String, String>,
+    /// The other files.
+    pub files: BTreeMap<String, Mark>,
+    /// CRC-32C of this structure as compact JSON with this field empty.
+    pub crc32c: String,
+}
+
+impl State {
+    fn seal(&self) -> Result<String, serde_json::Error> {
+        let bare = Self { crc32c: String::new(), ..self.clone() };
+        Ok(hex(crc32c::crc32c(&serde_json::to_vec(&bare)?)))
+    }
+}
+
+/// A checkpoint on the disk that proved itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its `state.json`.
+    pub state: State,
+    /// Newer folders that did not prove themselves, with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// The folder of checkpoints of one run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    name: String,
+    hashes: BTreeMap<String, String>,
+    numerics: BTreeMap<String, String>,
+    keep: Option<usize>,
+}
+
+impl Checkpoints {
+    /// Opens `folder`, makes it if need be, and clears what a killed run left unfinished. `keep` bounds the number of
+    /// checkpoints kept, at least 1; `None` keeps all.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(
+        folder: &Path,
+        name: &str,
+        hashes: BTreeMap<String, String>,
+        numerics: BTreeMap<String, String>,
+        keep: Option<usize>,
+    ) -> Result<Self, TrainError> {
+        fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
+        let this = Self { folder: folder.into(), name: name.into(), hashes, numerics, keep: keep.map(|n| n.max(1)) };
+        for entry in this.names()?.iter().filter(|name| name.starts_with(ASIDE)) {
+            let path = folder.join(entry);
+            fs::remove_dir_all(&path).map_err(TrainError::file(&path, "clearing an unfinished checkpoint"))?;
+        }
+        Ok(this)
+    }
+
+    fn names(&self) -> Result<Vec<String>, TrainError> {
+        let read = || -> std::io::Result<Vec<String>> {
+            fs::read_dir(&self.folder)?.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect()
+        };
+        read().map_err(TrainError::file(&self.folder, "listing"))
+    }
+
+    /// Folders of checkpoints with their steps, newest first.
+    fn steps(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+        let of = |name: &String| {
+            let step = name.strip_prefix("step_")?.parse().ok()?;
+            Some((step, self.folder.join(name)))
+        };
+        let mut steps: Vec<_> = self.names()?.iter().filter_map(of).collect();
+        steps.sort_by(|a, b| b.cmp(a));
+        Ok(steps)
+    }
+
+    /// Writes the trainer's state and `position`; returns the folder. One of this step that already proves itself is left
+    /// as it is. `ends_pass` adds `epoch_N.pt`.
+    ///
+    /// # Errors
+    /// The disk is full or gone: what was there before is untouched.
+    pub fn save<M: Contrastive>(
+        &self,
+        trainer: &Trainer<M>,
+        position: &Position,
+        ends_pass: bool,
+    ) -> Result<PathBuf, TrainError> {
+        let name = format!("step_{:08}", trainer.global_step());
+        let folder = self.folder.join(&name);
+        if !(folder.exists() && self.verify(&folder).is_ok_and(|state| state.position == *position)) {
+            let aside = self.folder.join(format!("{ASIDE}{name}"));
+            self.discard(&aside)?;
+            fs::create_dir(&aside).map_err(TrainError::file(&aside, "making the folder"))?;
+            self.fill(&aside, trainer, position)?;
+            sync(&aside)?;
+            if folder.exists() {
+                let old = self.folder.join(format!("{ASIDE}old_{name}"));
+                self.discard(&old)?;
+                fs::rename(&folder, &old).map_err(TrainError::file(&folder, "replacing"))?;
+            }
+            fs::rename(&aside, &folder).map_err(TrainError::file(&folder, "renaming into place"))?;
+            sync(&self.folder)?;
+        }
+        self.link("epoch_latest.pt", &name)?;
+        if ends_pass {
+            self.link(&format!("epoch_{}.pt", position.epoch), &name)?;
+        }
+        self.retire()?;
+        sync(&self.folder)?;
+        Ok(folder)
+    }
+
+    fn fill<M: Contrastive>(&self, aside: &Path, trainer: &Trainer<M>, position: &Position) -> Result<(), TrainError> {
+        let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        let weights = trainer.parameters().iter().map(|(name, p)| (name.clone(), Value::Tensor(p.shallow_clone())));
+        let tree = Value::named([
+            ("epoch", Value::Int(position.epoch.into())),
+            ("name", Value::Str(self.name.clone())),
+            ("state_dict", Value::named(weights)),
+            ("global_step", count(trainer.global_step())),
+            ("samples_seen", count(trainer.samples_seen())),
+        ]);
+        let (model, optimiser) = (aside.join(MODEL), aside.join(OPTIMISER));
+        write_pickle(&model, &tree)?;
+        sync(&model)?;
+        let optimiser_mark = tensors::write(&optimiser, &trainer.optimiser().state(), &[("format", "pt".into())])?;
+        let mut state = State {
+            schema: SCHEMA,
+            name: self.name.clone(),
+            global_step: trainer.global_step(),
+            samples_seen: trainer.samples_seen(),
+            position: position.clone(),
+            hashes: self.hashes.clone(),
+            numerics: self.numerics.clone(),
+            files: BTreeMap::from([(MODEL.into(), mark(&model)?), (OPTIMISER.into(), optimiser_mark)]),
+            crc32c: String::new(),
+        };
+        let path = aside.join(STATE);
+        let unfit = |error: serde_json::Error| TrainError::checkpoint(&path, error);
+        state.crc32c = state.seal().map_err(unfit)?;
+        let mut text = serde_json::to_vec_pretty(&state).map_err(unfit)?;
+        text.push(b'\n');
+        replace(&path, &text)
+    }
+
+    /// Reads `state.json` and checks all that it says about itself and the other files.
+    fn verify(&self, folder: &Path) -> Result<State, TrainError> {
+        let path = folder.join(STATE);
+        let text = fs::read(&path).map_err(TrainError::file(&path, "reading"))?;
+        let schema = serde_json::from_slice::<serde_json::Value>(&text)
+            .map_err(|error| TrainError::checkpoint(&path, error))?
+            .get("schema")
+            .and_then(serde_json::Value::as_u64);
+        if schema != Some(SCHEMA.into()) {
+            let text = schema.map_or("none".into(), |schema| schema.to_string());
+            return Err(TrainError::checkpoint(&path, format!("schema {text}, this program reads {SCHEMA}")));
+        }
+        let state: State = serde_json::from_slice(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
+        if state.seal().map_err(|error| TrainError::checkpoint(&path, error))? != state.crc32c {
+            return Err(TrainError::checkpoint(&path, "its checksum does not match"));
+        }
+        for (name, expected) in &state.files {
+            let path = folder.join(name);
+            let found = mark(&path)?;
+            if found != *expected {
+                return Err(TrainError::checkpoint(&path, format!("is {found:?}, was written as {expected:?}")));
+            }
+        }
+        Ok(state)
+    }
+
+    /// The newest checkpoint that proves itself; `None` if there is none at all.
+    ///
+    /// # Errors
+    /// There are checkpoints and none proves itself; or the newest sound one is of another configuration.
+    pub fn latest(&self) -> Result<Option<Found>, TrainError> {
+        let mut skipped = Vec::new();
+        for (_, folder) in self.steps()? {
+            match self.verify(&folder) {
+                Ok(state) => {
+                    for (name, ours) in &self.hashes {
+                        let theirs = state.hashes.get(name).map_or("none", String::as_str);
+                        if theirs != ours {
+                            let text = format!("its hash of {name} is {theirs}, this run's is {ours}");
+                            return Err(TrainError::checkpoint(&folder, text));
+                        }
+                    }
+                    return Ok(Some(Found { folder, state, skipped }));
+                }
+                Err(error) => skipped.push(error.to_string()),
+            }
+        }
+        match skipped.first() {
+            None => Ok(None),
+            Some(first) => {
+                let text = format!("none of {} checkpoints is sound; the newest: {first}", skipped.len());
+                Err(TrainError::checkpoint(&self.folder, text))
+            }
+        }
+    }
+
+    /// Brings `trainer` to the state of `found`.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over, or of another shape.
+    pub fn restore<M: Contrastive>(&self, found: &Found, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
+        let path = found.folder.join(MODEL);
+        let weights: BTreeMap<String, Tensor> = read_state_dict(&path)?.into_iter().collect();
+        let parameters: Vec<_> = trainer.parameters().iter().map(|(n, p)| (n.clone(), p.shallow_clone())).collect();
+        copy_all(&path, &parameters, &weights)?;
+        let path = found.folder.join(OPTIMISER);
+        copy_all(&path, &trainer.optimiser().state(), &tensors::read(&path)?)?;
+        trainer.global_step = found.state.global_step;
+        trainer.samples_seen = found.state.samples_seen;
+        Ok(())
+    }
+
+    /// Points `link` at a checkpoint's model, replacing it in one step.
+    fn link(&self, link: &str, folder: &str) -> Result<(), TrainError> {
+        let (path, aside) = (self.folder.join(link), self.folder.join(format!("{link}.tmp")));
+        let put = || -> std::io::Result<()> {
+            if aside.is_symlink() {
+                fs::remove_file(&aside)?;
+            }
+            std::os::unix::fs::symlink(Path::new(folder).join(MODEL), &aside)?;
+            fs::rename(&aside, &path)
+        };
+        put().map_err(TrainError::file(&path, "linking"))
+    }
+
+    fn discard(&self, folder: &Path) -> Result<(), TrainError> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).map_err(TrainError::file(folder, "removing"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest checkpoints above `keep`, and links that point at nothing.
+    fn retire(&self) -> Result<(), TrainError> {
+        let Some(keep) = self.keep else { return Ok(()) };
+        for (step, folder) in self.steps()?.into_iter().skip(keep) {
+            let aside = self.folder.join(format!("{ASIDE}old_step_{step:08}"));
+            self.discard(&aside)?;
+            fs::rename(&folder, &aside).map_err(TrainError::file(&folder, "removing"))?;
+            self.discard(&aside)?;
+        }
+        for name in self.names()? {
+            let path = self.folder.join(&name);
+            if name.starts_with("epoch_") && path.is_symlink() && !path.exists() {
+                fs::remove_file(&path).map_err(TrainError::file(&path, "removing"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies tensors of the same names into place.
+fn copy_all(path: &Path, into: &[(String, Tensor)], from: &BTreeMap<String, Tensor>) -> Result<(), TrainError> {
+    if let Some(extra) = from.keys().find(|name| !into.iter().any(|(n, _)| n == *name)) {
+        return Err(TrainError::checkpoint(path, format!("{extra} is not of this model")));
+    }
+    for (name, target) in into {
+        let Some(source) = from.get(name) else {
+            return Err(TrainError::checkpoint(path, format!("{name} is missing")));
+        };
+        if source.size() != target.size() {
+            let text = format!("{name} is {:?}, this model's is {:?}", source.size(), target.size());
+            return Err(TrainError::checkpoint(path, text));
+        }
+        let mut target = target.shallow_clone();
+        tch::no_grad(|| target.f_copy_(source)).map_err(TrainError::torch("restoring a tensor"))?;
+    }
+    Ok(())
+}

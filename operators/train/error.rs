@@ -1,0 +1,101 @@
+//! What ends a training run.
+
+use std::path::{Path, PathBuf};
+
+/// A training run that cannot go on, with the place.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting that makes no sense, alone or with the others.
+    #[error("training: {0}")]
+    Config(String),
+    /// A batch of another shape than the trainer's.
+    #[error("training batch: {0}")]
+    Batch(String),
+    /// The model refused its input.
+    #[error("step {step}, {tower} tower")]
+    Model {
+        /// Step, from 0.
+        step: u64,
+        /// `image` or `text`.
+        tower: &'static str,
+        /// The model's own words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// libtorch refused an operation.
+    #[error("{operation}: {source}")]
+    Torch {
+        /// What was being done.
+        operation: &'static str,
+        /// libtorch's message.
+        source: tch::TchError,
+    },
+    /// libtorch refused an operation of the bridge.
+    #[error(transparent)]
+    Bridge(#[from] trommel_bridge::BridgeError),
+    /// Loss or gradient left the numbers; the weights are those before this step.
+    #[error(
+        "step {step}: the {what} is {value} (learning rate {lr:e}, logit scale {logit_scale:.3}); stopped before it \
+         reached the weights. A lower learning rate, a longer warm-up or gradient clipping may help"
+    )]
+    NotFinite {
+        /// Step, from 0.
+        step: u64,
+        /// `loss`, or `gradient of` a parameter.
+        what: String,
+        /// `NaN` or `inf`.
+        value: f64,
+        /// Learning rate of the step.
+        lr: f64,
+        /// Factor before the logits.
+        logit_scale: f64,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {what}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A checkpoint that does not fit or is damaged.
+    #[error("checkpoint {path}: {problem}")]
+    Checkpoint {
+        /// Its folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A batch could not be put together.
+    #[error("assembling a batch after step {step}: {problem}")]
+    Assemble {
+        /// Finished steps.
+        step: u64,
+        /// What went wrong.
+        problem: String,
+    },
+    /// The trainer's thread panicked.
+    #[error("the trainer's thread panicked: {0}")]
+    Panic(String),
+}
+
+impl TrainError {
+    /// For `map_err` on libtorch's results.
+    pub fn torch(operation: &'static str) -> impl FnOnce(tch::TchError) -> Self {
+        move |source| Self::Torch { operation, source }
+    }
+
+    /// For `map_err` on the system's results.
+    pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::File { path: path.to_path_buf(), what, source }
+    }
+
+    /// A damaged or unfit checkpoint.
+    #[must_use]
+    pub fn checkpoint(path: &Path, problem: impl std::fmt::Display) -> Self {
+        Self::Checkpoint { path: path.to_path_buf(), problem: problem.to_string() }
+    }
+}

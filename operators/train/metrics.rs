@@ -1,0 +1,255 @@
+//! A step's numbers under open_clip's names: JSON lines for every step, TensorBoard and the console every so many.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::TrainError;
+use super::files::replace;
+use super::step::StepMetrics;
+use super::tensorboard::EventWriter;
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// Step, from 0.
+    pub step: u64,
+    /// Pass, from 0.
+    pub pass: u32,
+    /// Samples seen, this step included.
+    pub samples_seen: u64,
+    /// Loss of the objective; open_clip logs it under this name and as `loss`, the sum of all objectives.
+    #[serde(rename = "train/contrastive_loss")]
+    pub contrastive_loss: f32,
+    /// Sum of all objectives: there is one.
+    #[serde(rename = "train/loss")]
+    pub loss: f32,
+    /// Learning rate.
+    #[serde(rename = "train/lr")]
+    pub lr: f64,
+    /// Factor before the logits, before the update.
+    #[serde(rename = "train/scale")]
+    pub scale: f32,
+    /// L2 norm of all gradients, before clipping.
+    #[serde(rename = "train/grad_norm")]
+    pub grad_norm: f64,
+    /// Seconds that the step waited for its samples and their assembly.
+    #[serde(rename = "train/data_time")]
+    pub data_time: f64,
+    /// Seconds from the end of the step before to the end of this one.
+    #[serde(rename = "train/batch_time")]
+    pub batch_time: f64,
+    /// Samples over `batch_time`.
+    #[serde(rename = "train/samples_per_second")]
+    pub samples_per_second: f64,
+    /// The same on each device.
+    #[serde(rename = "train/samples_per_second_per_gpu")]
+    pub samples_per_second_per_gpu: f64,
+}
+
+/// Value and average since the last reset.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    value: f64,
+    sum: f64,
+    count: u64,
+}
+
+impl Meter {
+    fn update(&mut self, value: f64) {
+        self.value = value;
+        self.sum += value;
+        self.count += 1;
+    }
+
+    fn average(self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+    }
+}
+
+/// Where a run's numbers go.
+#[derive(Debug)]
+pub struct Metrics {
+    lines: File,
+    path: PathBuf,
+    events: EventWriter,
+    log_every_steps: u64,
+    total_steps: u64,
+    loss: Meter,
+    data: Meter,
+    batch: Meter,
+}
+
+impl Metrics {
+    /// Opens `folder/metrics.jsonl` and a new event file in `folder/tensorboard`. Lines from `first_step` on, left by a
+    /// run that was killed after its last checkpoint, are cut off: they come again.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn open(folder: &Path, first_step: u64, total_steps: u64, log_every_steps: u64) -> Result<Self, TrainError> {
+        fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
+        let path = folder.join("metrics.jsonl");
+        if path.exists() {
+            cut(&path, first_step)?;
+        }
+        let lines = OpenOptions::new().create(true).append(true).open(&path);
+        Ok(Self {
+            lines: lines.map_err(TrainError::file(&path, "opening"))?,
+            path,
+            events: EventWriter::create(&folder.join("tensorboard"), first_step)?,
+            log_every_steps: log_every_steps.max(1),
+            total_steps,
+            loss: Meter::default(),
+            data: Meter::default(),
+            batch: Meter::default(),
+        })
+    }
+
+    /// Notes one step; returns the console's line when one is due.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn note(
+        &mut self,
+        step: &StepMetrics,
+        pass: u32,
+        samples_seen: u64,
+        data_seconds: f64,
+        batch_seconds: f64,
+    ) -> Result<Option<String>, TrainError> {
+        let rate = if batch_seconds > 0.0 { step.samples as f64 / batch_seconds } else { 0.0 };
+        let line = Line {
+            step: step.step,
+            pass,
+            samples_seen,
+            contrastive_loss: step.loss,
+            loss: step.loss,
+            lr: step.lr,
+            scale: step.logit_scale,
+            grad_norm: step.grad_norm,
+            data_time: data_seconds,
+            batch_time: batch_seconds,
+            samples_per_second: rate,
+            samples_per_second_per_gpu: rate,
+        };
+        let mut text = serde_json::to_string(&line).map_err(|error| TrainError::checkpoint(&self.path, error))?;
+        text.push('\n');
+        self.lines.write_all(text.as_bytes()).map_err(TrainError::file(&self.path, "writing"))?;
+        self.data.update(data_seconds);
+        self.batch.update(batch_seconds);
+        if !step.step.is_multiple_of(self.log_every_steps) && step.step + 1 != self.total_steps {
+            return Ok(None);
+        }
+        self.loss.update(step.loss.into());
+        self.events.scalars(
+            step.step,
+            &[
+                ("train/data_time", line.data_time as f32),
+                ("train/batch_time", line.batch_time as f32),
+                ("train/samples_per_second", line.samples_per_second as f32),
+                ("train/samples_per_second_per_gpu", line.samples_per_second_per_gpu as f32),
+                ("train/scale", line.scale),
+                ("train/lr", line.lr as f32),
+                ("train/contrastive_loss", line.contrastive_loss),
+                ("train/loss", line.loss),
+                ("train/grad_norm", line.grad_norm as f32),
+            ],
+        )?;
+        let console = self.console(&line);
+        self.data = Meter::default();
+        self.batch = Meter::default();
+        Ok(Some(console))
+    }
+
+    /// open_clip's line. Its `[seen/total (percent%)]` counts an epoch's samples; while a pass prunes as it streams their
+    /// number is not known, so ours counts the run's.
+    fn console(&self, line: &Line) -> String {
+        let total = if line.step == 0 { line.samples_seen } else { line.samples_seen / (line.step + 1) }
+            .saturating_mul(self.total_steps);
+        let percent = 100.0 * (line.step + 1) as f64 / self.total_steps as f64;
+        let loss = format!("{} ({})", five_digits(self.loss.value), five_digits(self.loss.average()));
+        format!(
+            "Train Epoch: {} [{:>width$}/{total} ({percent:.0}%)] Data (t): {:.3} Batch (t): {:.3}, {rate:.2}/s, \
+             {rate:.2}/s/gpu LR: {:.6} Logit Scale: {:.3} Contrastive_loss: {loss} Loss: {loss}",
+            line.pass,
+            line.samples_seen,
+            self.data.average(),
+            self.batch.average(),
+            line.lr,
+            line.scale,
+            width = total.to_string().len(),
+            rate = line.samples_per_second,
+        )
+    }
+}
+
+/// Five significant digits, as `%#.5g` does between 1e-4 and 1e5.
+fn five_digits(value: f64) -> String {
+    let before = if value.abs() < 1e-4 || !value.is_finite() { 0 } else { value.abs().log10().floor() as i32 };
+    format!("{value:.*}", usize::try_from(4 - before).unwrap_or(0))
+}
+
+/// Keeps the whole lines of steps before `first_step`.
+fn cut(path: &Path, first_step: u64) -> Result<(), TrainError> {
+    let file = File::open(path).map_err(TrainError::file(path, "reading"))?;
+    let mut kept = String::new();
+    for line in BufReader::new(file).lines() {
+        let Ok(line) = line else { break };
+        let step = serde_json::from_str::<serde_json::Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
+        match step {
+            Some(step) if step < first_step => {
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+            _ => break,
+        }
+    }
+    replace(path, kept.as_bytes())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn step(step: u64) -> StepMetrics {
+        StepMetrics { step, samples: 32, loss: 3.25, lr: 5e-4, logit_scale: 14.285, grad_norm: 1.0 }
+    }
+
+    #[test]
+    fn lines_of_a_killed_run_come_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, 10, 2).unwrap();
+        for s in 0..5 {
+            metrics.note(&step(s), 0, (s + 1) * 32, 0.1, 0.5).unwrap();
+        }
+        let path = folder.path().join("metrics.jsonl");
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 5, \"half").unwrap();
+        let mut metrics = Metrics::open(folder.path(), 3, 10, 2).unwrap();
+        metrics.note(&step(3), 0, 128, 0.1, 0.5).unwrap();
+        let steps: Vec<u64> = fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(steps, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_console_speaks_open_clips_language() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, 10, 4).unwrap();
+        let first = metrics.note(&step(0), 0, 32, 0.1, 0.5).unwrap().unwrap();
+        assert_eq!(
+            first,
+            "Train Epoch: 0 [ 32/320 (10%)] Data (t): 0.100 Batch (t): 0.500, 64.00/s, 64.00/s/gpu LR: 0.000500 \
+             Logit Scale: 14.285 Contrastive_loss: 3.2500 (3.2500) Loss: 3.2500 (3.2500)"
+        );
+        assert!(metrics.note(&step(1), 0, 64, 0.1, 0.5).unwrap().is_none());
+        assert!(metrics.note(&step(9), 0, 320, 0.1, 0.5).unwrap().is_some());
+        assert_eq!(five_digits(12.345_678), "12.346");
+        assert_eq!(five_digits(0.001_234_56), "0.0012346");
+    }
+}

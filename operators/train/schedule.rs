@@ -1,0 +1,155 @@
+//! The learning rate of each step, and the length of a run.
+
+use std::f64::consts::PI;
+
+use super::config::{Scheduler, TrainConfig};
+use super::error::TrainError;
+
+/// open_clip's default warm-up.
+const WARMUP_STEPS: u64 = 10_000;
+
+/// How long a run is: exactly one of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Samples seen, counted again in each pass. The run ends with the first step that reaches them.
+    Samples(u64),
+    /// Passes over the data; needs to know how many batches a pass has.
+    Passes(u32),
+}
+
+impl Length {
+    /// Steps of the whole run, from its first step, resumed or not.
+    ///
+    /// # Errors
+    /// A length of nothing; passes while the number of batches in one is not known.
+    pub fn total_steps(self, batch_samples: usize, batches_a_pass: Option<u64>) -> Result<u64, TrainError> {
+        let refuse = |text: &str| Err(TrainError::Config(text.into()));
+        let steps = match self {
+            Self::Steps(steps) => steps,
+            Self::Samples(samples) => samples.div_ceil(batch_samples.max(1) as u64),
+            Self::Passes(passes) => match batches_a_pass {
+                Some(batches) => batches.saturating_mul(u64::from(passes)),
+                None => {
+                    return refuse(
+                        "a schedule needs a length: how many samples a pass keeps is not known yet; give --steps or \
+                         --samples instead of --passes",
+                    );
+                }
+            },
+        };
+        if steps == 0 { refuse("a run of no step at all") } else { Ok(steps) }
+    }
+}
+
+/// The learning rate as a function of the step, from 0.
+///
+/// `(s + 1) / w * lr` in the warm-up of `w` steps, then `lr / 2 * (1 + cos(pi (s - w) / (n - w)))` for a run of `n`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    base_lr: f64,
+    warmup_steps: u64,
+    total_steps: u64,
+    scheduler: Scheduler,
+}
+
+impl Schedule {
+    /// The configuration's schedule over a run of `total_steps`.
+    ///
+    /// # Errors
+    /// A warm-up, asked for in so many words, that the run would never leave.
+    pub fn new(config: &TrainConfig, total_steps: u64) -> Result<Self, TrainError> {
+        let warmup_steps = match config.warmup_steps {
+            None => WARMUP_STEPS.min(total_steps / 10),
+            Some(steps) if steps < total_steps => steps,
+            Some(steps) => {
+                return Err(TrainError::Config(format!(
+                    "a warm-up of {steps} steps does not end within a run of {total_steps}; shorten it, or leave it out \
+                     for a tenth of the run"
+                )));
+            }
+        };
+        Ok(Self { base_lr: config.lr, warmup_steps, total_steps, scheduler: config.scheduler })
+    }
+
+    /// Learning rate of step `step`.
+    #[must_use]
+    pub fn lr(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return self.base_lr * (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        match self.scheduler {
+            Scheduler::Const => self.base_lr,
+            Scheduler::Cosine => {
+                let length = self.total_steps.saturating_sub(self.warmup_steps).max(1);
+                let gone = (step - self.warmup_steps).min(length);
+                0.5 * (1.0 + (PI * gone as f64 / length as f64).cos()) * self.base_lr
+            }
+        }
+    }
+
+    /// Steps of the warm-up.
+    #[must_use]
+    pub const fn warmup_steps(&self) -> u64 {
+        self.warmup_steps
+    }
+
+    /// Steps of the whole run.
+    #[must_use]
+    pub const fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// A remark for the log when the default warm-up was shortened to fit the run.
+    #[must_use]
+    pub fn note(&self, config: &TrainConfig) -> Option<String> {
+        (config.warmup_steps.is_none() && self.warmup_steps < WARMUP_STEPS).then(|| {
+            format!(
+                "warm-up shortened from {WARMUP_STEPS} to {} steps, a tenth of this run of {}",
+                self.warmup_steps, self.total_steps
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_then_cosine() {
+        let config = TrainConfig { warmup_steps: Some(4), lr: 1.0, ..TrainConfig::new(8) };
+        let schedule = Schedule::new(&config, 12).unwrap();
+        let got: Vec<f64> = (0..13).map(|step| schedule.lr(step)).collect();
+        assert_eq!(got[..5], [0.25, 0.5, 0.75, 1.0, 1.0]);
+        assert!((got[8] - 0.5).abs() < 1e-12);
+        assert!(got[12].abs() < 1e-12);
+        assert!(got[4..].windows(2).all(|pair| pair[0] > pair[1]));
+        let flat = TrainConfig { scheduler: Scheduler::Const, ..config };
+        assert_eq!(Schedule::new(&flat, 12).unwrap().lr(11), 1.0);
+    }
+
+    #[test]
+    fn the_default_warm_up_fits_the_run_and_says_so() {
+        let config = TrainConfig::new(8);
+        let short = Schedule::new(&config, 200).unwrap();
+        assert_eq!(short.warmup_steps(), 20);
+        assert!(short.note(&config).unwrap().contains("20 steps"));
+        let long = Schedule::new(&config, 1_000_000).unwrap();
+        assert_eq!((long.warmup_steps(), long.note(&config)), (10_000, None));
+        assert_eq!(Schedule::new(&config, 5).unwrap().lr(0), config.lr);
+        assert!(Schedule::new(&TrainConfig { warmup_steps: Some(200), ..config }, 200).is_err());
+    }
+
+    #[test]
+    fn a_run_has_a_length() {
+        assert_eq!(Length::Steps(7).total_steps(32, None).unwrap(), 7);
+        assert_eq!(Length::Samples(100).total_steps(32, None).unwrap(), 4);
+        assert_eq!(Length::Passes(3).total_steps(32, Some(5)).unwrap(), 15);
+        assert!(Length::Passes(3).total_steps(32, None).unwrap_err().to_string().contains("--steps"));
+        assert!(Length::Steps(0).total_steps(32, None).is_err());
+        assert!(Length::Passes(3).total_steps(32, Some(0)).is_err());
+    }
+}

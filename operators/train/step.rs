@@ -1,0 +1,271 @@
+//! One training step, whole or in chunks.
+
+use std::error::Error;
+
+use tch::{Device, Tensor};
+use trommel_bridge as bridge;
+use trommel_bridge::{Autocast, Half};
+
+use super::batch::{Batch, Normalisation};
+use super::config::{Precision, TrainConfig};
+use super::error::TrainError;
+use super::loss::{contrastive, unit_rows};
+use super::optim::AdamW;
+use super::schedule::Schedule;
+
+/// What a tower answers.
+pub type Features = Result<Tensor, Box<dyn Error + Send + Sync>>;
+
+/// A model of two towers that can be trained here.
+pub trait Contrastive {
+    /// f32\[n, 3, size, size\] normalised to features \[n, d\], not normalised.
+    ///
+    /// # Errors
+    /// Another shape, or libtorch refuses.
+    fn encode_image(&self, images: &Tensor) -> Features;
+
+    /// i64\[n, context\] to features \[n, d\], not normalised.
+    ///
+    /// # Errors
+    /// Another shape, an id outside the vocabulary, or libtorch refuses.
+    fn encode_text(&self, tokens: &Tensor) -> Features;
+
+    /// The parameter f32\[\]: natural logarithm of the factor before the logits.
+    fn logit_scale(&self) -> Tensor;
+
+    /// All trainable parameters under open_clip's names, `logit_scale` included: f32 leaves that require gradients.
+    fn parameters(&self) -> Vec<(String, Tensor)>;
+}
+
+/// What a step tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    /// Step, from 0.
+    pub step: u64,
+    /// Samples in it.
+    pub samples: u64,
+    /// The contrastive loss before the update.
+    pub loss: f32,
+    /// Learning rate used.
+    pub lr: f64,
+    /// Factor before the logits, before the update.
+    pub logit_scale: f32,
+    /// L2 norm of all gradients, before clipping.
+    pub grad_norm: f64,
+}
+
+/// Model, optimiser and schedule between two steps.
+#[derive(Debug)]
+pub struct Trainer<M> {
+    model: M,
+    config: TrainConfig,
+    schedule: Schedule,
+    normalisation: Normalisation,
+    device: Device,
+    /// In name order: the order of sums over parameters does not depend on the model's own.
+    parameters: Vec<(String, Tensor)>,
+    leaves: Vec<Tensor>,
+    optimiser: AdamW,
+    /// Finished steps.
+    pub(super) global_step: u64,
+    /// Samples in finished steps.
+    pub(super) samples_seen: u64,
+}
+
+impl<M: Contrastive> Trainer<M> {
+    /// A trainer before its first step. The model's parameters lie on `device`.
+    ///
+    /// # Errors
+    /// A configuration that makes no sense; memory for the optimiser cannot be had.
+    pub fn new(
+        model: M,
+        config: TrainConfig,
+        total_steps: u64,
+        normalisation: Normalisation,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        config.validate()?;
+        let schedule = Schedule::new(&config, total_steps)?;
+        let mut parameters = model.parameters();
+        parameters.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some((name, _)) = parameters.iter().find(|(_, p)| !p.requires_grad() || p.device() != device) {
+            return Err(TrainError::Config(format!("parameter {name} is not trainable on {device:?}")));
+        }
+        let optimiser = AdamW::new(&config, &parameters)?;
+        let leaves = parameters.iter().map(|(_, p)| p.shallow_clone()).collect();
+        Ok(Self {
+            model,
+            config,
+            schedule,
+            normalisation,
+            device,
+            parameters,
+            leaves,
+            optimiser,
+            global_step: 0,
+            samples_seen: 0,
+        })
+    }
+
+    /// One update of the weights from one batch of `batch_samples` rows.
+    ///
+    /// With `accumulation_chunks` above 1 the features of all chunks are computed without gradients first, the loss and
+    /// its gradient by the features once, then each chunk again, backward from its rows of that gradient (Gao et al.
+    /// 2021, "gradient cache"). open_clip's `--accum-freq` feeds each chunk with the others' cached features, which gives
+    /// the same gradient, except that it adds the logit scale's once a chunk; here it is the whole batch's.
+    ///
+    /// # Errors
+    /// A batch of another size; a loss or gradient that is not finite (the weights are untouched); libtorch refuses.
+    pub fn step(&mut self, batch: &Batch) -> Result<StepMetrics, TrainError> {
+        if batch.samples() != self.config.batch_samples {
+            return Err(TrainError::Batch(format!(
+                "{} samples, the configuration says {}",
+                batch.samples(),
+                self.config.batch_samples
+            )));
+        }
+        let lr = self.schedule.lr(self.global_step);
+        bridge::zero_grad(&self.leaves)?;
+        let scale = self.model.logit_scale().f_exp().map_err(TrainError::torch("logit scale"))?;
+        let logit_scale = scalar(&scale)?;
+        let loss = match self.config.accumulation_chunks {
+            1 => self.whole(batch, &scale)?,
+            chunks => self.chunked(batch, &scale, chunks)?,
+        };
+        let not_finite = |what: String, value: f64| TrainError::NotFinite {
+            step: self.global_step,
+            what,
+            value,
+            lr,
+            logit_scale: logit_scale.into(),
+        };
+        if !loss.is_finite() {
+            return Err(not_finite("loss".into(), loss.into()));
+        }
+        let grad_norm = bridge::clip_grad_norm(&self.leaves, self.config.grad_clip_norm)?;
+        if !grad_norm.is_finite() {
+            return Err(not_finite(self.name_bad_gradient()?, grad_norm));
+        }
+        self.optimiser.step(lr)?;
+        let _ = tch::no_grad(|| self.model.logit_scale().f_clamp_(0.0, 100f64.ln()))
+            .map_err(TrainError::torch("clamping the logit scale"))?;
+        let metrics =
+            StepMetrics { step: self.global_step, samples: batch.samples() as u64, loss, lr, logit_scale, grad_norm };
+        self.global_step += 1;
+        self.samples_seen += metrics.samples;
+        Ok(metrics)
+    }
+
+    /// One graph over the whole batch; returns the loss, gradients are in the leaves.
+    fn whole(&self, batch: &Batch, scale: &Tensor) -> Result<f32, TrainError> {
+        let (images, texts) = self.features(batch, 0, batch.samples())?;
+        let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
+        let value = scalar(&loss)?;
+        if value.is_finite() {
+            loss.f_backward().map_err(TrainError::torch("backward"))?;
+        }
+        Ok(value)
+    }
+
+    /// The same gradient with the activations of one chunk at a time.
+    fn chunked(&self, batch: &Batch, scale: &Tensor, chunks: usize) -> Result<f32, TrainError> {
+        let rows = batch.samples() / chunks;
+        let (mut images, mut texts) = (Vec::with_capacity(chunks), Vec::with_capacity(chunks));
+        {
+            let _no_grad = tch::no_grad_guard();
+            for chunk in 0..chunks {
+                let (image, text) = self.features(batch, chunk * rows, rows)?;
+                images.push(image);
+                texts.push(text);
+            }
+        }
+        let gather = |parts: &[Tensor]| Ok(Tensor::f_cat(parts, 0)?.f_detach()?.set_requires_grad(true));
+        let whole = |parts: &[Tensor]| gather(parts).map_err(TrainError::torch("gathering the features"));
+        let (images, texts) = (whole(&images)?, whole(&texts)?);
+        let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
+        let value = scalar(&loss)?;
+        if !value.is_finite() {
+            return Ok(value);
+        }
+        loss.f_backward().map_err(TrainError::torch("backward of the loss"))?;
+        let (image_grad, text_grad) = (images.grad(), texts.grad());
+        for chunk in 0..chunks {
+            let (start, rows) = ((chunk * rows) as i64, rows as i64);
+            let (image, text) = self.features(batch, chunk * rows as usize, rows as usize)?;
+            let slice = |grad: &Tensor| grad.f_narrow(0, start, rows).map_err(TrainError::torch("a chunk's gradient"));
+            bridge::backward(&[image, text], &[slice(&image_grad)?, slice(&text_grad)?])?;
+        }
+        Ok(value)
+    }
+
+    /// Unit features in f32 of `count` rows from `start`.
+    fn features(&self, batch: &Batch, start: usize, count: usize) -> Result<(Tensor, Tensor), TrainError> {
+        let (images, tokens) = batch.rows(start, count, self.device, &self.normalisation)?;
+        let refused = |tower| move |source| TrainError::Model { step: self.global_step, tower, source };
+        let (images, texts) = {
+            let _cast = match self.config.precision {
+                Precision::F32 => None,
+                Precision::Bf16 => Some(Autocast::to(self.device, Half::Bf16)?),
+            };
+            (
+                self.model.encode_image(&images).map_err(refused("image"))?,
+                self.model.encode_text(&tokens).map_err(refused("text"))?,
+            )
+        };
+        let unit = |features: &Tensor| unit_rows(features).map_err(TrainError::torch("normalising the features"));
+        Ok((unit(&images)?, unit(&texts)?))
+    }
+
+    /// The first parameter, by name, whose gradient left the numbers.
+    fn name_bad_gradient(&self) -> Result<String, TrainError> {
+        for (name, param) in &self.parameters {
+            let grad = param.f_grad().map_err(TrainError::torch("a gradient"))?;
+            if grad.defined() {
+                let finite = grad.f_isfinite().and_then(|t| t.f_all()).and_then(|t| bool::try_from(t));
+                if !finite.map_err(TrainError::torch("a gradient"))? {
+                    return Ok(format!("gradient of {name}"));
+                }
+            }
+        }
+        Ok("gradients' norm".into())
+    }
+
+    /// The model.
+    pub const fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The recipe.
+    pub const fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The learning rate's course.
+    pub const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Finished steps.
+    pub const fn global_step(&self) -> u64 {
+        self.global_step
+    }
+
+    /// Samples in finished steps.
+    pub const fn samples_seen(&self) -> u64 {
+        self.samples_seen
+    }
+
+    /// Parameters in name order.
+    pub fn parameters(&self) -> &[(String, Tensor)] {
+        &self.parameters
+    }
+
+    /// The optimiser.
+    pub const fn optimiser(&self) -> &AdamW {
+        &self.optimiser
+    }
+}
+
+fn scalar(tensor: &Tensor) -> Result<f32, TrainError> {
+    tensor.f_double_value(&[]).map(|value| value as f32).map_err(TrainError::torch("reading a number back"))
+}

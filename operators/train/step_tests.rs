@@ -1,0 +1,187 @@
+//! The trainer on the tiny model: chunks, precision, resuming, stopping.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::checkpoint::Checkpoints;
+use super::config::{Precision, TrainConfig};
+use super::error::TrainError;
+use super::sink::{Assembled, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+use super::tiny::{batch, config, trainer};
+
+fn losses(config: TrainConfig, steps: u64) -> Vec<f32> {
+    let samples = config.batch_samples;
+    let mut trainer = trainer(config, steps);
+    (0..steps).map(|step| trainer.step(&batch(step, samples)).unwrap().loss).collect()
+}
+
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn the_loss_falls_and_repeats_to_the_bit() {
+    let first = losses(config(16), 40);
+    assert_eq!(first, losses(config(16), 40));
+    assert!(first[39] < first[0] * 0.5, "{first:?}");
+}
+
+#[test]
+fn chunks_give_the_whole_batchs_losses() {
+    let clipped = TrainConfig { grad_clip_norm: Some(0.5), ..config(16) };
+    let whole = losses(clipped.clone(), 20);
+    for accumulation_chunks in [2, 8] {
+        let chunked = losses(TrainConfig { accumulation_chunks, ..clipped.clone() }, 20);
+        assert!(furthest(&whole, &chunked) < 1e-4, "{whole:?} {chunked:?}");
+    }
+}
+
+#[test]
+fn bf16_stays_near_f32() {
+    let full = losses(config(16), 20);
+    for accumulation_chunks in [1, 4] {
+        let half = losses(TrainConfig { precision: Precision::Bf16, accumulation_chunks, ..config(16) }, 20);
+        assert!(furthest(&full, &half) < 0.05, "{full:?} {half:?}");
+        assert_ne!(full, half);
+    }
+}
+
+#[test]
+fn what_is_not_a_number_never_reaches_the_weights() {
+    let mut trainer = trainer(config(8), 10);
+    trainer.step(&batch(0, 8)).unwrap();
+    let bias = trainer.model().get("ln_final.bias").shallow_clone();
+    let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::NAN));
+    let proj: Vec<f32> = Vec::try_from(trainer.model().get("visual.proj").detach().reshape([-1])).unwrap();
+    let error = trainer.step(&batch(1, 8)).unwrap_err();
+    assert!(matches!(&error, TrainError::NotFinite { step: 1, what, .. } if what == "loss"), "{error}");
+    let after: Vec<f32> = Vec::try_from(trainer.model().get("visual.proj").detach().reshape([-1])).unwrap();
+    assert_eq!(proj, after);
+    assert_eq!(trainer.global_step(), 1);
+}
+
+#[test]
+fn a_batch_of_another_size_is_refused() {
+    assert!(matches!(trainer(config(8), 10).step(&batch(0, 7)), Err(TrainError::Batch(_))));
+}
+
+#[test]
+fn the_logit_scale_is_clamped() {
+    let mut trainer = trainer(TrainConfig { lr: 5.0, ..config(8) }, 10);
+    for step in 0..10 {
+        let _ = trainer.step(&batch(step, 8));
+        let scale = f64::try_from(trainer.model().get("logit_scale")).unwrap();
+        assert!((0.0..=100f64.ln() + 1e-6).contains(&scale), "{scale}");
+    }
+}
+
+fn open(folder: &Path, keep: Option<usize>) -> Checkpoints {
+    let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
+    Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), keep).unwrap()
+}
+
+/// Runs passes of 5 batches until `stop_at` steps were handed out.
+fn run(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> Summary {
+    let checkpoints = open(folder, keep);
+    let mut trainer = trainer(config(8), total);
+    let found = checkpoints.latest().unwrap();
+    if let Some(found) = &found {
+        checkpoints.restore(found, &mut trainer).unwrap();
+    }
+    let mut number = found.as_ref().map_or(0, |found| found.state.position.cursor["batch"].as_u64().unwrap());
+    assert_eq!(number, trainer.global_step());
+    let mut run = RunConfig::new(folder.join("logs"));
+    run.save_every = Some("4steps".parse().unwrap());
+    let next = || {
+        number += 1;
+        (number <= stop_at).then_some(number - 1)
+    };
+    let assemble = |k: u64| {
+        Ok(Assembled { batch: batch(k, 8), pass: (k / 5) as u32, cursor: json!({"batch": k + 1}), keys: vec![] })
+    };
+    run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).unwrap()
+}
+
+fn logged(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("logs/metrics.jsonl")).unwrap();
+    text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["train/loss"].to_string()).collect()
+}
+
+#[test]
+fn a_resumed_run_has_the_same_losses() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let once = run(whole.path(), None, 14, 99);
+    assert_eq!((once.outcome, once.global_step, once.samples_seen, once.epoch), (Outcome::Complete, 14, 112, 2));
+    let first = run(parts.path(), None, 14, 7);
+    assert_eq!((first.outcome, first.global_step), (Outcome::Interrupted, 7));
+    let second = run(parts.path(), None, 14, 99);
+    assert_eq!((second.outcome, second.first_step, second.global_step), (Outcome::Complete, 7, 14));
+    assert_eq!(once.losses, [first.losses, second.losses].concat());
+    assert_eq!(logged(whole.path()), logged(parts.path()));
+    let names = |folder: &Path| {
+        let mut names: Vec<String> = std::fs::read_dir(folder.join("checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let steps = ["step_00000004", "step_00000005", "step_00000008", "step_00000010", "step_00000012", "step_00000014"];
+    assert_eq!(names(whole.path()), [&["epoch_1.pt", "epoch_2.pt", "epoch_latest.pt"][..], &steps[..]].concat());
+}
+
+/// Killed after the newest checkpoint was damaged: the one before takes over, and the losses are the same.
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let once = run(whole.path(), None, 10, 99);
+    run(parts.path(), None, 10, 7);
+    let newest = parts.path().join("checkpoints/step_00000007");
+    let optimiser = newest.join("optimizer.safetensors");
+    let mut bytes = std::fs::read(&optimiser).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&optimiser, bytes).unwrap();
+    let found = open(parts.path(), None).latest().unwrap().unwrap();
+    assert!(found.folder.ends_with("step_00000005"), "{found:?}");
+    assert!(found.skipped[0].contains("optimizer.safetensors"));
+    let second = run(parts.path(), None, 10, 99);
+    assert_eq!(once.losses[5..], second.losses);
+    assert_eq!(logged(whole.path()), logged(parts.path()));
+}
+
+#[test]
+fn old_checkpoints_go_and_leftovers_are_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("checkpoints/.aside_step_00000004")).unwrap();
+    run(folder.path(), Some(2), 14, 99);
+    let mut names: Vec<String> = std::fs::read_dir(folder.path().join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["epoch_latest.pt", "step_00000012", "step_00000014"]);
+}
+
+#[test]
+fn another_configuration_and_a_tampered_state_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), Some(1), 4, 99);
+    let hashes = BTreeMap::from([("training".to_string(), "def".to_string())]);
+    let other = Checkpoints::open(&folder.path().join("checkpoints"), "a run", hashes, BTreeMap::new(), None).unwrap();
+    let text = other.latest().unwrap_err().to_string();
+    assert!(text.contains("abc") && text.contains("def"), "{text}");
+    let path = folder.path().join("checkpoints/step_00000004/state.json");
+    let changed = std::fs::read_to_string(&path).unwrap().replace("\"samples_seen\": 32", "\"samples_seen\": 33");
+    std::fs::write(&path, changed).unwrap();
+    let text = open(folder.path(), None).latest().unwrap_err().to_string();
+    assert!(text.contains("checksum"), "{text}");
+}
+
+#[test]
+fn a_panic_on_the_trainers_thread_is_an_error() {
+    let error = spawn_trainer(|| panic!("boom")).unwrap().join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("boom"));
+}
