@@ -227,6 +227,16 @@ impl Judging {
         }
     }
 
+    /// Sets aside what the ledger's operator holds of `shards` shards that are read and not yet committed: rows, and the
+    /// embeddings where they are kept.
+    pub fn take_ledger_memory(&mut self, shards: usize) {
+        let vector = self.embedder.as_ref().filter(|_| self.decision.embeddings).map_or(0, |embedder| 2 * embedder.dim as u64);
+        let row = ROW_BYTES + vector + 48 * self.benchmarks.len() as u64;
+        self.memory.take("ledger", row * SHARD_SAMPLES * shards as u64);
+        let points: u64 = self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum();
+        self.memory.take("items", points * (40 * shards as u64 + 96));
+    }
+
     /// The credit for `lanes` readers, from what the budget leaves; says so in one line.
     ///
     /// # Errors
@@ -253,6 +263,12 @@ impl Judging {
         Ok(Machinery { decoders: pool("decode"), joiners: pool("join"), embedder })
     }
 }
+
+/// Bytes of a ledger row in memory, texts included.
+const ROW_BYTES: u64 = 1 << 10;
+
+/// Samples of a shard that memory is planned for; img2dataset writes 10,000.
+const SHARD_SAMPLES: u64 = 10_000;
 
 /// Encoded bytes that a reader's own quantum has room for.
 const QUANTUM_PICTURE_BYTES: u64 = 4 << 20;

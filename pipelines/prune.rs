@@ -37,8 +37,10 @@ pub struct PruneReport {
     pub dropped: u64,
     /// Could not be judged.
     pub rejected: u64,
-    /// Rejects and remarks by their code.
-    pub reasons: BTreeMap<String, u64>,
+    /// Rejects by their code.
+    pub rejects: BTreeMap<String, u64>,
+    /// Remarks on kept samples by their code.
+    pub remarks: BTreeMap<String, u64>,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
     /// Samples judged by this process.
@@ -121,7 +123,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     }
     let mut counts = Counts::default();
     for ordinal in &mine {
-        if let Some(line) = folder.before().line(*ordinal) {
+        if let Some((_, line)) = folder.before().committed.get(ordinal) {
             counts.add(&line.counts);
         }
     }
@@ -136,7 +138,8 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
         kept: counts.kept,
         dropped: counts.dropped,
         rejected: counts.rejected,
-        reasons: counts.reasons,
+        rejects: counts.rejects,
+        remarks: counts.remarks,
         failed: summary.failed,
         judged_now,
         seconds,

@@ -15,5 +15,5 @@ pub mod device;
 pub mod encoder;
 pub mod operator;
 
-#[cfg(test)]
-mod tests;
+
+

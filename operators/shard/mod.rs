@@ -25,6 +25,7 @@
 
 pub mod braces;
 pub mod compression;
+pub mod folders;
 pub mod header;
 pub mod metadata;
 pub mod names;

@@ -34,6 +34,7 @@ pub mod sink;
 pub mod step;
 pub mod tensorboard;
 pub mod tensors;
+pub mod to_order;
 
 pub use batch::{Batch, Normalisation};
 pub use checkpoint::{Checkpoints, Position};
