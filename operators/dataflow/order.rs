@@ -279,7 +279,19 @@ impl<P: Send + 'static> OrderService<P> {
     /// How it stands.
     #[must_use]
     pub fn gauge(&self) -> OrderGauge {
-        let state = locked(&self.inner.state);
+        self.inner.gauge()
+    }
+
+    /// A gauge that does not keep the order alive.
+    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<OrderGauge> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| inner.gauge())
+    }
+}
+
+impl<P: Send + 'static> Inner<P> {
+    fn gauge(&self) -> OrderGauge {
+        let state = locked(&self.state);
         OrderGauge {
             waiting_slots: state.sequencer.waiting_slots(),
             offered: state.offered,
@@ -287,9 +299,7 @@ impl<P: Send + 'static> OrderService<P> {
             waits_for: state.sequencer.waits_for(),
         }
     }
-}
 
-impl<P> Inner<P> {
     /// Lets the sequencer go on, and keeps the credit's turn with it.
     fn fill(&self, state: &mut State<P>) -> bool {
         self.credit.set_turn(Turn::Nobody);
