@@ -26,7 +26,7 @@ use super::sequencer::OrderError;
 use super::watchdog::Watchdog;
 
 /// Nothing takes this long; a run that does is stuck.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_secs(40);
 
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)

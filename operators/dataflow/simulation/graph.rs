@@ -100,7 +100,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
     });
     let config =
         CreditConfig { budget_bytes: scenario.budget, lanes: scenario.readers, quantum_bytes: scenario.quantum };
-    let credit = Credit::new(config, stop.clone());
+    let credit = Credit::new(config.clone(), stop.clone());
     watchdog.watch_credit(&credit);
     let names = (0..scenario.shards.len()).map(|at| (at as u64, Scenario::name(at)));
     let lanes = Arc::new(Lanes::new(scenario.readers, scenario.seed, names));
@@ -111,12 +111,14 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         let missing = (0..scenario.shards.len() as u64).filter(|ordinal| !done.contains(ordinal));
         Plan::Once(Arc::new(Dynamic::new(missing, scenario.max_open)))
     };
+    // While pruning nobody takes turns: the order that is not used has a credit that is not used.
+    let turns = if scenario.train { credit.clone() } else { Credit::new(config, stop.clone()) };
     let order = OrderService::new(
         &order_config(scenario),
         lanes,
         Some(scenario.passes),
         begin.cursor.as_ref(),
-        credit.clone(),
+        turns,
         stop.clone(),
     );
     let order = order.expect("its own cursor");
