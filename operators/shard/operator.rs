@@ -36,3 +36,54 @@ impl<'scope, T: Timestamp> ReadSamples<'scope, T> for StreamVec<'scope, T, Admit
         (samples, events, replayed)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use timely::dataflow::operators::capture::Extract;
+    use timely::dataflow::operators::{Capture, Inspect};
+
+    use super::*;
+    use crate::dataflow::credit::{Credit, CreditConfig};
+    use crate::dataflow::leases::Dynamic;
+    use crate::dataflow::source::source;
+    use crate::dataflow::stop::Stop;
+    use crate::shard::plan::{PlanOptions, expand};
+    use crate::shard::reader::{ReaderConfig, ShardReader, ViewBytes};
+    use crate::shard::testing::tar_of;
+
+    #[test]
+    fn shards_stream_through_the_source() {
+        let folder = tempfile::tempdir().unwrap();
+        for shard in 0..5 {
+            let bytes = tar_of(&[("a.jpg", &[shard; 3000]), ("b.txt", b"no picture"), ("c.jpg", &[shard; 100])]);
+            std::fs::write(folder.path().join(format!("{shard}.tar")), bytes).unwrap();
+        }
+        let pattern = folder.path().join("{0..4}.tar").display().to_string();
+        let plan = Arc::new(expand(&[pattern], &PlanOptions::default()).unwrap());
+        let captured = timely::example(move |scope| {
+            let stop = Stop::new();
+            let config = CreditConfig { budget_bytes: 20_000, lanes: 2, quantum_bytes: 9_000 };
+            let credit = Credit::new(config, stop.clone());
+            let reader = Arc::new(ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None));
+            let leases = Arc::new(Dynamic::new(0..5, 2));
+            let items = source(scope, "Shards", leases.clone(), reader, 0..2, credit, stop);
+            let (samples, events, _) = items.split_admitted();
+            use timely::dataflow::operators::vec::Map;
+            let _ = samples.map(|sample| drop(sample.permit)).inspect(|()| {});
+            events
+                .map(move |event| match event {
+                    Event::Fate(fate) => format!("{} {}", fate.info.id.index, fate.reason.clone().unwrap().code),
+                    Event::End(end) => {
+                        leases.committed(end.ordinal);
+                        format!("end {}", end.count)
+                    }
+                })
+                .capture()
+        });
+        let wanted: Vec<_> = (0..5).map(|time| (time, vec!["1 no_image".to_string(), "end 3".into()])).collect();
+        assert_eq!(captured.extract(), wanted);
+    }
+}

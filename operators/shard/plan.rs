@@ -372,3 +372,6 @@ pub fn remote_name(url: &str) -> String {
     let plain = without_credentials(url);
     plain.split_once("://").map_or(plain.clone(), |(_, rest)| rest.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
 pub fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(tar::EntryType::Regular);
     header.set_size(data.len() as u64);
     header.set_mode(0o444);
     header.set_cksum();
