@@ -3,3 +3,4 @@
 
 pub mod dot;
 pub mod join;
+pub mod resize;
