@@ -32,6 +32,7 @@ pub mod names;
 pub mod operator;
 pub mod plan;
 pub mod reader;
+mod remark;
 pub mod samples;
 pub mod store;
 pub mod tar;

@@ -7,6 +7,8 @@ import json
 import sys
 import types
 
+import torchvision  # looks for pandas itself, so before the stand-in
+
 try:
     import pandas
 except ImportError:  # open_clip's module imports it for csv data sets only

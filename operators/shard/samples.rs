@@ -244,10 +244,13 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     fn add<E>(&mut self, open: &mut Open, named: Named, admit: Admit<'_, E>) -> Result<(), E> {
         let Named { member, extension, .. } = named;
         open.size = open.size.saturating_add(member.size);
-        let Want::Content { extra_bytes } = open.want else {
-            open.extensions.push(extension);
-            return Ok(());
-        };
+        // Before anything that depends on what is wanted: the next indices must not.
+        if open.extensions.len() < self.config.max_members {
+            open.extensions.push(extension.clone());
+        } else {
+            open.reject("too_many_members", format!("more than {}", self.config.max_members));
+        }
+        let Want::Content { extra_bytes } = open.want else { return Ok(()) };
         let (config, rank) = (self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
         if let Some(rank) = rank(&config.image_keys) {
             if open.reject.is_none() && open.image.as_ref().is_none_or(|image| rank < image.rank) {
@@ -256,7 +259,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 if open.admits(&member, &extension, config.max_image_bytes) {
                     let permit = admit(member.size.saturating_add(extra_bytes).saturating_add(open.held_bytes()))?;
                     if let Some(data) = self.tar.read_data() {
-                        open.image = Some(Image { rank, extension: extension.clone(), data, permit });
+                        open.image = Some(Image { rank, extension, data, permit });
                     }
                 }
             }
@@ -267,11 +270,6 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             }
         } else if extension == "json" && open.admits(&member, &extension, config.max_json_bytes) {
             open.json = self.tar.read_data();
-        }
-        if open.extensions.len() < config.max_members {
-            open.extensions.push(extension);
-        } else {
-            open.reject("too_many_members", format!("more than {}", config.max_members));
         }
         Ok(())
     }

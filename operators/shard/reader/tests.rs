@@ -138,3 +138,19 @@ fn a_file_that_changed_or_vanished_is_unavailable() {
     let (_, end) = rows(sent(&plan(None), &Request { ordinal: 7, ..JUDGE }).0);
     assert_eq!(end.outcome, ShardOutcome::Unavailable("the plan has no shard 7".into()));
 }
+
+#[test]
+fn indices_do_not_depend_on_what_is_wanted() {
+    let mut names: Vec<String> = (0..300).map(|i| format!("a.x{i}")).collect();
+    names.extend(["a.x299", "a.x298", "a.x1", "a.x2", "a.x1", "b.jpg"].map(String::from));
+    let members: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let (judged, _) = read(tar_of(&members), &ReaderConfig::default());
+    let keys: Vec<_> = judged.iter().map(|row| row.key.as_str()).collect();
+    assert_eq!(keys, ["a", "a", "a", "b"]);
+    let decisions = Arc::new(Judged(vec![Rejected, Rejected, Rejected, Kept]));
+    let store = Memory { shards: vec![tar_of(&members)], ..Memory::default() };
+    let reader = reader(store, ReaderConfig::default(), Some(decisions));
+    let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
+    let Some(Admitted::Replayed(Replayed::End { end, .. })) = items.last() else { panic!() };
+    assert_eq!((end.count, &end.outcome), (4, &ShardOutcome::Complete(Some("repeated members: 2".into()))));
+}
