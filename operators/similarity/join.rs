@@ -290,6 +290,7 @@ impl Joiner {
             to_f32(row.vector, wide);
         }
         scratch.blocks.resize_with(self.benchmarks.len(), Block::default);
+        let mut all_hits = Vec::new();
         let tiling = Tiling { tile_bytes: self.config.tile_bytes as usize, threads: self.config.threads };
         for (at, (benchmark, prepared)) in self.benchmarks.iter().zip(&self.prepared).enumerate() {
             let needs = self.needs(verdict, at);
@@ -314,16 +315,20 @@ impl Joiner {
                     }
                 }
                 if hits.iter().any(|&count| count > 0) {
-                    let shard = self.board.shard(ordinal);
-                    for (sum, &count) in lock(&shard)[at].hits.iter_mut().zip(&hits) {
-                        *sum += u64::from(count);
-                    }
+                    all_hits.push((ordinal, at, hits));
                 }
             }
         }
+        // The verdict is the last that may fail; what follows is written to the board.
+        let judged = rows.iter().zip(&scores).filter(|_| self.config.columns == ColumnSet::All);
+        let kept: Vec<bool> = judged.map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
+        for (ordinal, at, hits) in all_hits {
+            let shard = self.board.shard(ordinal);
+            for (sum, count) in lock(&shard)[at].hits.iter_mut().zip(hits) {
+                *sum += u64::from(count);
+            }
+        }
         if self.config.columns == ColumnSet::All {
-            let kept: Vec<bool> =
-                rows.iter().zip(&scores).map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
             for (&ordinal, members) in &groups {
                 for at in 0..self.benchmarks.len() {
                     let bounds = members.iter().map(|&row| self.prepared[at].bounds(dim, norms[row]));
