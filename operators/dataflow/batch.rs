@@ -217,12 +217,30 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
         self.inner.made.get().cloned().unwrap_or_else(|| Err(gone()))
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
     /// How it stands.
     #[must_use]
     pub fn gauge(&self) -> BatchGauge {
-        let counters = &self.inner.counters;
+        self.inner.gauge()
+    }
+
+    /// A gauge that does not keep the service alive.
+    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<BatchGauge> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| inner.gauge())
+    }
+}
+
+impl<I, O> Inner<I, O> {
+    fn gauge(&self) -> BatchGauge {
+        let counters = &self.counters;
         BatchGauge {
-            queued: self.inner.items.len(),
+            queued: self.items.len(),
             items: counters.items.load(Ordering::Relaxed),
             batches: counters.batches.load(Ordering::Relaxed),
             full_batches: counters.full_batches.load(Ordering::Relaxed),

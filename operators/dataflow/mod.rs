@@ -21,6 +21,7 @@ pub mod lanes;
 pub mod leases;
 pub mod offload;
 pub mod order;
+pub mod part;
 pub mod pool;
 pub mod sequencer;
 pub mod source;
@@ -31,5 +32,5 @@ pub mod window;
 
 mod mailbox;
 
-// #[cfg(test)]
-// mod simulation;
+#[cfg(test)]
+mod simulation;

@@ -14,7 +14,8 @@
 //! 2. `offer` and `end` never block for longer than a window's sort. `next_batch` blocks its own thread; it wakes on an
 //!    offer, on an end, and on a stop.
 //! 3. At most two windows are held: one that fills, one in use. A sample that enters a window leaves the credit.
-//! 4. The lane in turn is told to the credit, and the turn is taken back while it moves on.
+//! 4. The lane in turn is told to the credit, and the turn is taken back while it moves on. So a credit whose samples
+//!    nobody orders must not be given to an order.
 //! 5. After a stop all waiting slots are dropped and `next_batch` gives `None`.
 //!
 //! ```
@@ -279,7 +280,19 @@ impl<P: Send + 'static> OrderService<P> {
     /// How it stands.
     #[must_use]
     pub fn gauge(&self) -> OrderGauge {
-        let state = locked(&self.inner.state);
+        self.inner.gauge()
+    }
+
+    /// A gauge that does not keep the order alive.
+    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<OrderGauge> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| inner.gauge())
+    }
+}
+
+impl<P: Send + 'static> Inner<P> {
+    fn gauge(&self) -> OrderGauge {
+        let state = locked(&self.state);
         OrderGauge {
             waiting_slots: state.sequencer.waiting_slots(),
             offered: state.offered,
@@ -287,9 +300,7 @@ impl<P: Send + 'static> OrderService<P> {
             waits_for: state.sequencer.waits_for(),
         }
     }
-}
 
-impl<P> Inner<P> {
     /// Lets the sequencer go on, and keeps the credit's turn with it.
     fn fill(&self, state: &mut State<P>) -> bool {
         self.credit.set_turn(Turn::Nobody);
@@ -299,7 +310,12 @@ impl<P> Inner<P> {
     }
 
     fn tell_turn(&self, state: &State<P>) {
-        self.credit.set_turn(state.sequencer.waits_for().map_or(Turn::Nobody, |waits| Turn::Lane(waits.lane)));
+        let turn = match state.sequencer.waits_for() {
+            Some(waits) => Turn::Lane(waits.lane),
+            None if state.closed || state.sequencer.finished() => Turn::Any, // nobody waits for anybody any more
+            None => Turn::Nobody,
+        };
+        self.credit.set_turn(turn);
     }
 
     fn close(&self) {
@@ -308,6 +324,7 @@ impl<P> Inner<P> {
         state.sequencer.close();
         state.using = None;
         state.partial.clear();
+        self.tell_turn(&state);
         drop(state);
         self.changed.notify_all();
     }

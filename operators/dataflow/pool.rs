@@ -174,9 +174,21 @@ impl Pool {
     /// How it stands.
     #[must_use]
     pub fn gauge(&self) -> PoolGauge {
-        let counters = &self.inner.counters;
+        self.inner.gauge()
+    }
+
+    /// A gauge that does not keep the threads alive.
+    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<PoolGauge> + Send + 'static {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| inner.gauge())
+    }
+}
+
+impl Inner {
+    fn gauge(&self) -> PoolGauge {
+        let counters = &self.counters;
         PoolGauge {
-            queued: self.inner.jobs.len(),
+            queued: self.jobs.len(),
             running: counters.running.load(Ordering::Relaxed),
             done: counters.done.load(Ordering::Relaxed),
             busy_micros: counters.busy_micros.load(Ordering::Relaxed),

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::lanes::{Lanes, OrderConfig, Place};
-use super::window::{Cursor, LanePlace, Numbered, Open, Payload, Window};
+use super::window::{Cursor, LanePlace, Open, Payload, Window};
 use crate::sample::SampleId;
 
 /// One raw sample's turn.
@@ -229,11 +229,10 @@ impl<P: Payload> Sequencer<P> {
     /// See [`OrderError`].
     pub fn end(&mut self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
         let place = self.place(pass, ordinal)?;
-        if pass < self.began.pass || (pass == self.began.pass && place.position < self.began.lanes[place.lane].position)
-        {
+        if passed_over(&self.began, pass, place) {
             return Ok(());
         }
-        if before(&self.now, pass, Place { position: place.position + 1, ..place }, 0) {
+        if passed_over(&self.now, pass, place) {
             return Err(OrderError::EndedTwice { pass, ordinal });
         }
         let at_head = pass == self.now.pass && place.position == self.now.lanes[place.lane].position;
@@ -378,7 +377,7 @@ fn before(cursor: &Cursor, pass: u32, place: Place, index: u32) -> bool {
     (pass, place.position, index) < (cursor.pass, at.position, at.index)
 }
 
-/// The numbers of the samples of a window, for tests and reports.
-pub fn ids<P>(samples: &[Numbered<P>]) -> Vec<SampleId> {
-    samples.iter().map(|sample| sample.id).collect()
+/// Whether a whole shard lies before a cursor's lanes.
+fn passed_over(cursor: &Cursor, pass: u32, place: Place) -> bool {
+    (pass, place.position) < (cursor.pass, cursor.lanes[place.lane].position)
 }

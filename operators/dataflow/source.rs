@@ -21,7 +21,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use timely::dataflow::operators::{Capture, capture::Extract};
+//! use timely::dataflow::operators::{Capture, capture::Extract, vec::Map};
 //! use trommel_operators::dataflow::credit::{Credit, CreditConfig, Permit, Stopped};
 //! use trommel_operators::dataflow::leases::Dynamic;
 //! use trommel_operators::dataflow::source::{Lease, Outlet, ReadShard, source};
@@ -42,11 +42,10 @@
 //! let captured = timely::example(|scope| {
 //!     let stop = Stop::new();
 //!     let credit = Credit::new(CreditConfig { budget_bytes: 20, lanes: 1, quantum_bytes: 20 }, stop.clone());
-//!     let leases = Arc::new(Dynamic::new(0..4, 2));
-//!     let done = leases.clone();
-//!     let items = source(*scope, "Countdown", leases, Arc::new(Countdown), 0..1, credit, stop);
-//!     use timely::dataflow::operators::vec::Map;
-//!     items.map(move |(left, _permit)| { if left == 0 { (0..4).for_each(|shard| done.committed(shard)); } left }).capture()
+//!     let leases = Arc::new(Dynamic::new(0..4, 4));
+//!     source(scope, "Countdown", leases, Arc::new(Countdown), 0..1, credit, stop)
+//!         .map(|(left, _permit)| left)
+//!         .capture()
 //! });
 //! let counted: Vec<(u64, Vec<u64>)> = captured.extract();
 //! assert_eq!(counted, [(1, vec![0]), (2, vec![0, 1]), (3, vec![0, 1, 2])]); // `extract` sorts

@@ -1,7 +1,7 @@
 //! A watchdog: when nothing has moved for a stated time, it says who waits for what.
 //!
 //! Everything that can wait registers a closure that gives a [`Reading`]: a number that grows while it moves, and a text
-//! that says what it waits for. Cost: a look at each a few times in the quiet time.
+//! that says what it waits for. It keeps no pool, service or order alive. Cost: a look at each a few times in the quiet time.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use super::batch::BatchService;
 use super::credit::Credit;
 use super::order::OrderService;
 use super::pool::Pool;
@@ -69,19 +70,27 @@ impl Watchdog {
 
     /// Adds a pool's gauge.
     pub fn watch_pool(&self, pool: &Pool) {
-        let pool = pool.clone();
-        let name = format!("pool {}", pool.name());
-        self.watch(&name, move || {
-            let gauge = pool.gauge();
+        let gauge = pool.weak_gauge();
+        self.watch(&format!("pool {}", pool.name()), move || {
+            let gauge = gauge().unwrap_or_default();
             Reading { moved: gauge.done, waits_for: format!("{} jobs run, {} wait", gauge.running, gauge.queued) }
+        });
+    }
+
+    /// Adds a batch service's gauge.
+    pub fn watch_batches<I: Send + 'static, O: Send + 'static>(&self, service: &BatchService<I, O>) {
+        let gauge = service.weak_gauge();
+        self.watch(&format!("batches {}", service.name()), move || {
+            let gauge = gauge().unwrap_or_default();
+            Reading { moved: gauge.items, waits_for: format!("{} items wait", gauge.queued) }
         });
     }
 
     /// Adds an order's gauge.
     pub fn watch_order<P: Send + 'static>(&self, order: &OrderService<P>) {
-        let order = order.clone();
+        let gauge = order.weak_gauge();
         self.watch("order", move || {
-            let gauge = order.gauge();
+            let gauge = gauge().unwrap_or_default();
             let for_whom = gauge.waits_for.map_or_else(
                 || "a full window waits for the trainer".to_owned(),
                 |w| {
