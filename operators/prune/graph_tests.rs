@@ -14,6 +14,7 @@ use super::operator::{Kept, Prune};
 use super::rule::Rule;
 use crate::dataflow::credit::Permit;
 use crate::dataflow::offload::Pool;
+use crate::dataflow::stop::Stop;
 use crate::sample::{Event, Fate, Reason, SampleId, SampleInfo, Score, Status, Work};
 use crate::similarity::benchmark::Benchmark;
 use crate::similarity::join::{JoinConfig, JoinRow, Joiner, Verdict};
@@ -64,10 +65,13 @@ type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Arc<Fate>)>);
 
 /// Runs the graph; what came out at which time.
 fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize) -> Seen {
+    run_on(samples, joiner, verdict, workers, Pool::new("join", 2))
+}
+
+fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize, pool: Pool) -> Seen {
     let (kept, fates) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let (samples, joiner, verdict) = (samples.to_vec(), joiner.clone(), verdict.clone());
     let (kept_out, fates_out) = (kept.clone(), fates.clone());
-    let pool = Pool::new("join", 2);
     timely::execute(timely::Config::process(workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
         let mine = samples.iter().enumerate().filter(|(at, _)| at % peers == index).map(|(_, s)| s.clone());
@@ -211,4 +215,33 @@ fn a_panicking_verdict_makes_rejects_and_the_graph_ends() {
         assert_eq!(fate.status, Status::Rejected);
         assert_eq!(reason.to_string(), "join_failed: similarity: panicked: no verdict");
     }
+}
+
+#[test]
+fn a_stop_ends_the_graph_with_samples_still_waiting() {
+    /// Decides once the run has been stopped.
+    struct Slow(Stop);
+    impl Verdict for Slow {
+        fn keeps(&self, _: &str, _: &str, _: SampleId, _: &[Score]) -> bool {
+            self.0.request();
+            true
+        }
+    }
+    let mut dice = Dice(13);
+    let vectors = dice.family(1000, DIM, &[]);
+    let benchmark = Benchmark::new("b", DIM, vectors[..50].concat(), vec![], vec![], None, None).unwrap();
+    let joiner = Arc::new(Joiner::new(vec![Arc::new(benchmark)], JoinConfig::default()).unwrap());
+    let plain = |(at, vector)| Plain {
+        id: SampleId { ordinal: at as u64 / 100, index: at as u32 % 100 },
+        vector,
+        caption: true,
+        work: Work::Judge,
+    };
+    let samples: Vec<Plain> = vectors.into_iter().enumerate().map(plain).collect();
+    let stop = Stop::new();
+    let verdict: Arc<dyn Verdict> = Arc::new(Slow(stop.clone()));
+    let pool = Pool::with("join", 1, Some(stop), |_| {});
+    let (kept, fates) = run_on(&samples, &joiner, &verdict, 2, pool);
+    assert_eq!(kept.len(), fates.len());
+    assert!(fates.len() < 1000, "what waited was let go: {}", fates.len());
 }

@@ -13,6 +13,25 @@
 //! 3. A call is synchronous and takes no lock while it computes; any number of threads may call at once, each with memory of its own.
 //!
 //! Cost: `2 rows points dim` f32 operations, and a canonical product for each value inside its bound.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use half::f16;
+//! use trommel_operators::sample::SampleId;
+//! use trommel_operators::similarity::{benchmark::Benchmark, join::{JoinConfig, JoinRow, Joiner}};
+//!
+//! let row = |x: [f32; 2]| x.map(f16::from_f32);
+//! let points = [row([1.0, 0.0]), row([0.0, 1.0])].concat();
+//! let benchmark = Benchmark::new("axes", 2, points, vec![], vec![], Some(vec![0.5, 0.9]), None)?;
+//! let joiner = Joiner::new(vec![Arc::new(benchmark)], JoinConfig::default())?;
+//! let (vector, id) = (row([0.6, 0.8]), SampleId { ordinal: 0, index: 0 });
+//! let scores = joiner.join(&[JoinRow { vector: &vector, id, shard: "a.tar", key: "0" }], &())?;
+//! let score = scores[0][0];
+//! assert_eq!(score.nearest, Some(1)); // 0.8 is the larger cosine ...
+//! assert_eq!((score.exceeds, score.hits), (Some(0), Some(1))); // ... but 0.6 is the one above its radius
+//! assert_eq!(joiner.board().take(0).rows.len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -271,6 +290,7 @@ impl Joiner {
             to_f32(row.vector, wide);
         }
         scratch.blocks.resize_with(self.benchmarks.len(), Block::default);
+        let mut all_hits = Vec::new();
         let tiling = Tiling { tile_bytes: self.config.tile_bytes as usize, threads: self.config.threads };
         for (at, (benchmark, prepared)) in self.benchmarks.iter().zip(&self.prepared).enumerate() {
             let needs = self.needs(verdict, at);
@@ -295,16 +315,20 @@ impl Joiner {
                     }
                 }
                 if hits.iter().any(|&count| count > 0) {
-                    let shard = self.board.shard(ordinal);
-                    for (sum, &count) in lock(&shard)[at].hits.iter_mut().zip(&hits) {
-                        *sum += u64::from(count);
-                    }
+                    all_hits.push((ordinal, at, hits));
                 }
             }
         }
+        // The verdict is the last that may fail; what follows is written to the board.
+        let judged = rows.iter().zip(&scores).filter(|_| self.config.columns == ColumnSet::All);
+        let kept: Vec<bool> = judged.map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
+        for (ordinal, at, hits) in all_hits {
+            let shard = self.board.shard(ordinal);
+            for (sum, count) in lock(&shard)[at].hits.iter_mut().zip(hits) {
+                *sum += u64::from(count);
+            }
+        }
         if self.config.columns == ColumnSet::All {
-            let kept: Vec<bool> =
-                rows.iter().zip(&scores).map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
             for (&ordinal, members) in &groups {
                 for at in 0..self.benchmarks.len() {
                     let bounds = members.iter().map(|&row| self.prepared[at].bounds(dim, norms[row]));

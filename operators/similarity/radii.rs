@@ -98,7 +98,8 @@ impl<'a> Radii<'a> {
             return Err(RadiiError::Dimensions { name, reference, found: vector.len(), expected });
         }
         let norm = norm(vector);
-        if !((norm - 1.0).abs() <= UNIT_TOLERANCE) {
+        let unit = (norm - 1.0).abs() <= UNIT_TOLERANCE; // false for NaN
+        if !unit {
             return Err(RadiiError::Norm { reference, norm });
         }
         self.waiting.extend_from_slice(vector);
