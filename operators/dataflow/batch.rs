@@ -43,13 +43,11 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select};
+use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -63,6 +61,9 @@ use super::credit::Credit;
 use super::mailbox::{Mailbox, Post};
 pub use super::pool::{JobFault, JobPanic};
 use super::stop::{Never, Stop};
+
+mod service;
+use self::service::Service;
 
 /// How a batch service gathers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,133 +256,6 @@ impl<I, O> fmt::Debug for BatchService<I, O> {
     }
 }
 
-/// What the thread owns.
-struct Service<I, O> {
-    config: BatchConfig,
-    credit: Credit,
-    stop: Stop,
-    closed: Receiver<Never>,
-    queue: Receiver<Letter<I, O>>,
-    nudged: Receiver<()>,
-    counters: Arc<Counters>,
-}
-
-impl<I, O> Service<I, O> {
-    fn panic(&self, fault: JobFault, message: String) -> JobPanic {
-        JobPanic { job: self.config.name.clone(), fault, message }
-    }
-
-    fn failed(&self, panic: JobPanic) -> JobPanic {
-        if self.config.fatal {
-            self.stop.fail(panic.clone());
-        }
-        panic
-    }
-
-    fn make<F, E: Display>(&self, make: impl FnOnce() -> Result<F, E>) -> Result<F, JobPanic> {
-        let made = match catch_unwind(AssertUnwindSafe(make)) {
-            Ok(Ok(function)) => return Ok(function),
-            Ok(Err(error)) => self.panic(JobFault::NotMade, error.to_string()),
-            Err(payload) => JobPanic { fault: JobFault::NotMade, ..JobPanic::caught(&self.config.name, &*payload) },
-        };
-        Err(self.failed(made))
-    }
-
-    /// Runs until the last handle is gone, or a stop.
-    fn serve<F: FnMut(Vec<I>) -> Vec<O>>(&mut self, mut function: Result<F, JobPanic>) {
-        while let Some(batch) = self.gather() {
-            let count = batch.len();
-            let (inputs, replies): (Vec<I>, Vec<_>) = batch.into_iter().map(|l| (l.input, (l.ticket, l.post))).unzip();
-            let results = match &mut function {
-                Ok(function) => self.run(function, inputs),
-                Err(not_made) => Err(not_made.clone()),
-            };
-            match results {
-                Ok(results) => {
-                    for ((ticket, post), result) in replies.iter().zip(results) {
-                        post.leave((*ticket, Ok(result)));
-                    }
-                }
-                Err(panic) => {
-                    for (ticket, post) in &replies {
-                        post.leave((*ticket, Err(panic.clone())));
-                    }
-                }
-            }
-            self.counters.items.fetch_add(count as u64, Ordering::Relaxed);
-            for (_, post) in replies {
-                post.bell.ring(); // rings that are not answered yet are one
-            }
-        }
-    }
-
-    fn run<F: FnMut(Vec<I>) -> Vec<O>>(&self, function: &mut F, inputs: Vec<I>) -> Result<Vec<O>, JobPanic> {
-        let (count, start) = (inputs.len(), Instant::now());
-        let results = catch_unwind(AssertUnwindSafe(|| function(inputs)));
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counters.busy_micros.fetch_add(micros, Ordering::Relaxed);
-        self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters.full_batches.fetch_add(u64::from(count == self.config.batch), Ordering::Relaxed);
-        match results {
-            Ok(results) if results.len() == count => Ok(results),
-            Ok(results) => {
-                let message = format!("gave {} results for {count} inputs", results.len());
-                Err(self.failed(self.panic(JobFault::WrongCount, message)))
-            }
-            Err(payload) => Err(self.failed(JobPanic::caught(&self.config.name, &*payload))),
-        }
-    }
-
-    /// The next batch; `None` at the end.
-    fn gather(&self) -> Option<Vec<Letter<I, O>>> {
-        let full = self.config.batch.max(1);
-        let mut batch = Vec::with_capacity(full);
-        let mut last = Instant::now();
-        while batch.len() < full {
-            if self.stop.is_requested() {
-                return None; // what was gathered is dropped, and its permits return
-            }
-            match self.queue.try_recv() {
-                Ok(letter) => {
-                    batch.push(letter);
-                    last = Instant::now();
-                    continue;
-                }
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) => {}
-            }
-            let timer = if batch.is_empty() {
-                never()
-            } else {
-                let ended = self.counters.open.load(Ordering::SeqCst) == 0;
-                let patience = match (ended, self.credit.waiting()) {
-                    (true, _) => 0,
-                    (false, true) => self.config.hurry_ms,
-                    (false, false) => self.config.idle_ms,
-                };
-                let due = last + Duration::from_millis(patience);
-                if due <= Instant::now() && self.queue.is_empty() {
-                    break;
-                }
-                at(due)
-            };
-            select! {
-                recv(self.queue) -> letter => match letter {
-                    Ok(letter) => {
-                        batch.push(letter);
-                        last = Instant::now();
-                    }
-                    Err(_all_handles_gone) => break,
-                },
-                recv(self.nudged) -> _ => {}
-                recv(self.closed) -> _ => {}
-                recv(timer) -> _ => {}
-            }
-        }
-        (!batch.is_empty()).then_some(batch)
-    }
-}
-
 /// Sends each item through a batch service.
 pub trait BatchOffload<'scope, T: Timestamp, In> {
     /// `split` parts an item into what the service needs and what stays on the worker; `join` puts the result, or why
@@ -490,3 +364,6 @@ impl<I, O> Drop for Sending<I, O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 const QUEUED_PER_THREAD: usize = 4;
 
 /// Why a job has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobFault {
     /// It panicked.
     Panicked,

@@ -88,7 +88,12 @@ fn run(seed: u64, watchdog: &Watchdog) -> Result<(), String> {
 /// The bytes that were alive at once, counted by the samples themselves.
 fn budget_kept(scenario: &Scenario, outcome: &graph::Outcome) -> Result<(), String> {
     let largest = scenario.largest();
-    let outside = if scenario.train { scenario.readers as u64 } else { 1 };
+    // What fits in a quantum never passes outside.
+    let outside = match (largest > scenario.quantum, scenario.train) {
+        (false, _) => 0,
+        (true, true) => scenario.readers as u64,
+        (true, false) => 1,
+    };
     let windows = 2 * scenario.window_bytes.max(largest) + scenario.batch as u64 * largest;
     let reserve = if scenario.train { windows } else { 0 };
     let bound = scenario.budget + outside * largest + reserve;
