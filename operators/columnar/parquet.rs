@@ -219,6 +219,8 @@ pub struct TableReader {
     fields: Vec<Field>,
     metadata: Vec<(String, String)>,
     rows: u64,
+    /// Rows that may still come; the reader behind gives empty chunks for ever where pages hold fewer than promised.
+    left: u64,
     path: PathBuf,
     failed: bool,
 }
@@ -274,7 +276,7 @@ impl TableReader {
         let groups: Vec<_> = file.row_groups.into_iter().filter(|g| g.num_rows() > 0).collect();
         let rows = groups.iter().map(|g| g.num_rows() as u64).sum();
         let reader = read::FileReader::new(input, groups, Schema::from(chosen), None, None, None);
-        Ok(Self { reader, fields, metadata, rows, path: path.to_path_buf(), failed: false })
+        Ok(Self { reader, fields, metadata, rows, left: rows, path: path.to_path_buf(), failed: false })
     }
 
     /// Names of all top-level columns of a file.
@@ -315,7 +317,7 @@ impl Iterator for TableReader {
         if self.failed {
             return None;
         }
-        let Self { reader, fields, path, .. } = self;
+        let Self { reader, fields, path, left, .. } = self;
         let group = guarded(path, FORMAT, || {
             reader
                 .next()
@@ -323,6 +325,9 @@ impl Iterator for TableReader {
                     let chunk = chunk.map_err(|e| match e {
                         arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
                         other => ColumnarError::malformed(path, FORMAT, other),
+                    })?;
+                    *left = left.checked_sub(chunk.len() as u64).filter(|_| !chunk.is_empty()).ok_or_else(|| {
+                        ColumnarError::malformed(path, FORMAT, "pages hold another number of rows than the footer says")
                     })?;
                     fields.iter().zip(chunk.arrays()).map(|(f, a)| from_array(path, f, a.as_ref())).collect()
                 })

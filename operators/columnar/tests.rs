@@ -1,0 +1,305 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+
+use half::f16;
+
+use super::ColumnarError;
+use super::canonical::{canonicalise_into, round_f16};
+use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter, FILE_NAME};
+use super::npy;
+use super::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use super::source::EmbeddingReader;
+use crate::sample::Identity;
+
+fn unit(seed: u32, dim: usize) -> Vec<f16> {
+    let mut out = Vec::new();
+    let raw: Vec<f32> = (0..dim as u32).map(|i| ((seed * 31 + i * 17) % 101) as f32 - 50.0).collect();
+    canonicalise_into(&raw, &mut out).unwrap();
+    out
+}
+
+fn identity() -> Identity {
+    Identity {
+        architecture: "ViT-B-32".into(),
+        weights: "seed:0".into(),
+        preprocessing: "224".into(),
+        decoder: "zune".into(),
+    }
+}
+
+fn set(rows: u32, dim: usize, radii: bool) -> EmbeddingSet {
+    EmbeddingSet {
+        dim,
+        vectors: (0..rows).flat_map(|r| unit(r + 1, dim)).collect(),
+        keys: (0..rows).map(|r| format!("k{r}")).collect(),
+        labels: (0..rows).map(|r| (r % 2 == 0).then(|| format!("class {}", r % 3))).collect(),
+        shards: (0..rows).map(|r| (r % 5 != 0).then(|| "s.tar".into())).collect(),
+        indices: (0..rows).map(|r| (r % 5 != 0).then_some(r)).collect(),
+        radii: radii.then(|| (0..rows).map(|r| f64::from(r) / 7.0).collect()),
+        identity: Some(identity()),
+        ..EmbeddingSet::default()
+    }
+}
+
+fn assert_same(a: &EmbeddingSet, b: &EmbeddingSet) {
+    let bits = |s: &EmbeddingSet| s.vectors.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(a), bits(b));
+    assert_eq!((a.dim, &a.keys, &a.labels), (b.dim, &b.keys, &b.labels));
+    assert_eq!((&a.shards, &a.indices, &a.radii, &a.identity), (&b.shards, &b.indices, &b.radii, &b.identity));
+}
+
+#[test]
+fn a_benchmark_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    for (rows, dim, radii) in [(0, 3, false), (1, 1, true), (9000, 5, false), (4096, 2, true), (7, 640, true)] {
+        let folder = dir.path().join(format!("{rows}-{dim}"));
+        let written = set(rows, dim, radii);
+        let metadata = BTreeMap::from([("trommel.rule".to_string(), "none".to_string())]);
+        assert_eq!(written.write(&folder, metadata).unwrap(), u64::from(rows));
+        for path in [folder.clone(), folder.join(FILE_NAME)] {
+            let read = EmbeddingSet::open(&path).unwrap();
+            assert_same(&read, &written);
+            assert_eq!(read.notes, super::source::Notes::default());
+        }
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is left aside");
+    }
+}
+
+#[test]
+fn no_cut_and_no_flipped_byte_is_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    set(20, 4, true).write(dir.path(), BTreeMap::new()).unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let error = EmbeddingSet::open(&path).err().unwrap_or_else(|| panic!("cut at {cut} was read"));
+        assert!(error.to_string().contains(FILE_NAME), "{error}");
+    }
+    for at in 0..whole.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bad = whole.clone();
+            bad[at] ^= flip;
+            std::fs::write(&path, &bad).unwrap();
+            let _may_be_read = EmbeddingSet::open(&path);
+        }
+    }
+}
+
+#[test]
+fn no_cut_and_no_flipped_byte_of_a_table_is_a_panic() {
+    let fields = vec![Field::required("image_path", Kind::Text), Field::nullable("n", Kind::U64)];
+    let path = Path::new("t.parquet");
+    let mut table = TableWriter::new(path, Vec::new(), fields, vec![("a".into(), "b".into())]).unwrap();
+    table
+        .write(&[
+            Column::Text((0..9).map(|n| Some(format!("key {n}"))).collect()),
+            Column::U64((0..9).map(|n| (n % 2 == 0).then_some(n)).collect()),
+        ])
+        .unwrap();
+    let whole = table.finish().unwrap();
+    let read = |bytes: Vec<u8>| -> Result<Vec<Vec<Column>>, ColumnarError> {
+        TableReader::open(path, Box::new(Cursor::new(bytes)), &[("n", Kind::U64), ("image_path", Kind::Text)])?.collect()
+    };
+    let groups = read(whole.clone()).unwrap();
+    assert_eq!(groups[0][0], Column::U64((0..9).map(|n| (n % 2 == 0).then_some(n)).collect()));
+    assert!(groups[0][1] == Column::Text((0..9).map(|n| Some(format!("key {n}"))).collect()));
+    for cut in 0..whole.len() {
+        assert!(read(whole[..cut].to_vec()).is_err(), "cut at {cut}");
+    }
+    for at in 0..whole.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bad = whole.clone();
+            bad[at] ^= flip;
+            let _may_be_read = read(bad);
+        }
+    }
+    let missing = TableReader::open(path, Box::new(Cursor::new(whole.clone())), &[("x", Kind::U64)]).err().unwrap();
+    assert_eq!(missing.to_string(), "t.parquet: column `x`: is missing; the file has image_path, n");
+    let other = TableReader::open(path, Box::new(Cursor::new(whole)), &[("n", Kind::Text)]).err().unwrap();
+    assert!(matches!(other, ColumnarError::Column { .. }), "{other}");
+}
+
+#[test]
+fn a_table_refuses_what_does_not_fit() {
+    let path = Path::new("t.parquet");
+    let fields = vec![Field::required("a", Kind::U32), Field::nullable("b", Kind::F64)];
+    let mut table = TableWriter::new(path, Vec::new(), fields, Vec::new()).unwrap();
+    assert!(table.write(&[Column::U32(vec![None]), Column::F64(vec![None])]).is_err(), "a null in a required column");
+    assert!(table.write(&[Column::U32(vec![Some(1)]), Column::F64(vec![])]).is_err(), "another length");
+    assert!(table.write(&[Column::U64(vec![Some(1)]), Column::F64(vec![None])]).is_err(), "another type");
+    assert!(table.write(&[Column::U32(vec![Some(1)])]).is_err(), "a column too few");
+    table.write(&[Column::U32(vec![Some(1)]), Column::F64(vec![None])]).unwrap();
+}
+
+/// `numpy.save(f, numpy.array([[0.6, 0.8], [-1, 0]], "<f2"))`, numpy 2.x, from its header to its last element.
+fn numpy_golden() -> Vec<u8> {
+    let mut golden = b"\x93NUMPY\x01\x00v\x00{'descr': '<f2', 'fortran_order': False, 'shape': (2, 2), }".to_vec();
+    golden.resize(127, b' ');
+    golden.push(b'\n');
+    golden.extend_from_slice(&[0xcd, 0x38, 0x66, 0x3a, 0x00, 0xbc, 0x00, 0x00]);
+    golden
+}
+
+#[test]
+fn npy_is_numpys() {
+    let values = [round_f16(0.6), round_f16(0.8), f16::NEG_ONE, f16::ZERO];
+    let mut bytes = Vec::new();
+    npy::write(Path::new("x.npy"), &mut bytes, &values, 2).unwrap();
+    assert_eq!(bytes, numpy_golden());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.npy");
+    std::fs::write(&path, &bytes).unwrap();
+    let read = EmbeddingSet::open(&path).unwrap();
+    assert_eq!((read.vectors.as_slice(), read.dim, read.keys.as_slice()), (&values[..], 2, &["0".into(), "1".into()][..]));
+    for cut in 0..bytes.len() {
+        assert!(npy::read_head(&path, &mut &bytes[..cut], cut as u64).is_err(), "cut at {cut}");
+    }
+    let swap = |from: &str, to: &str| {
+        let text = bytes.iter().map(|&b| char::from(b)).collect::<String>().replacen(from, to, 1);
+        let bytes: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        npy::read_head(&path, &mut bytes.as_slice(), bytes.len() as u64)
+    };
+    for (from, to, says) in [
+        ("<f2", "<f8", "element type"),
+        ("<f2", ">f2", "element type"),
+        ("False", "True ", "Fortran"),
+        ("(2, 2)", "(4,)  ", "shape"),
+        ("(2, 2)", "(2, 3)", "needs a file of"),
+        ("(2, 2)", "(0, 0)", "rows of 0"),
+        ("(2, 2)", "(-1,2)", "whole numbers"),
+        ("NUMPY\u{1}", "NUMPY\u{9}", "version"),
+    ] {
+        let error = swap(from, to).err().unwrap().to_string();
+        assert!(error.contains(says), "{to}: {error}");
+    }
+    let head = npy::read_head(&path, &mut npy::head_bytes(1 << 50, 1 << 12).as_slice(), 128).err().unwrap();
+    assert!(head.to_string().contains("needs a file of"), "{head}");
+}
+
+fn tree(dir: &Path, names: &[&str], keys: bool) {
+    std::fs::create_dir_all(dir.join("img_emb")).unwrap();
+    std::fs::create_dir_all(dir.join("metadata")).unwrap();
+    for (at, name) in names.iter().enumerate() {
+        let vectors: Vec<f16> = (0..3u32).flat_map(|r| unit(at as u32 * 3 + r + 1, 4)).collect();
+        let path = dir.join(format!("img_emb/img_emb_{name}.npy"));
+        npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &vectors, 4).unwrap();
+        if keys {
+            let path = dir.join(format!("metadata/metadata_{name}.parquet"));
+            let fields = vec![Field::nullable("caption", Kind::Text), Field::nullable("image_path", Kind::Text)];
+            let file = std::fs::File::create(&path).unwrap();
+            let mut table = TableWriter::new(&path, file, fields, Vec::new()).unwrap();
+            for row in 0..3 {
+                let key = Some(format!("{name}/{row}"));
+                table.write(&[Column::Text(vec![None]), Column::Text(vec![key])]).unwrap();
+            }
+            table.finish().unwrap();
+        }
+    }
+}
+
+#[test]
+fn clip_retrieval_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let unpadded = dir.path().join("unpadded");
+    tree(&unpadded, &["0", "1", "2", "10", "11"], true);
+    let keys = EmbeddingSet::open(&unpadded).unwrap().keys;
+    let expected: Vec<String> = ["0", "1", "2", "10", "11"].iter().flat_map(|n| (0..3).map(move |r| format!("{n}/{r}"))).collect();
+    assert_eq!(keys, expected, "by number where lengths differ");
+    assert_eq!(EmbeddingSet::open(&unpadded.join("img_emb")).unwrap().keys, expected);
+    let padded = dir.path().join("padded");
+    tree(&padded, &["00", "01", "10"], false);
+    let set = EmbeddingSet::open(&padded).unwrap();
+    assert_eq!((set.len(), set.keys[8].as_str(), set.identity), (9, "8", None));
+
+    let path = unpadded.join("img_emb/img_emb_2.npy");
+    npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &unit(3, 4), 4).unwrap();
+    let error = EmbeddingSet::open(&unpadded).err().unwrap();
+    assert!(error.to_string().contains("3 rows beside 1 vectors"), "{error}");
+    npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &unit(3, 3).repeat(3), 3).unwrap();
+    let error = EmbeddingSet::open(&unpadded).err().unwrap();
+    assert!(error.to_string().contains("dimension 3; the first file has 4"), "{error}");
+    assert!(matches!(EmbeddingSet::open(dir.path()).err().unwrap(), ColumnarError::NoEmbeddings { .. }));
+    assert!(matches!(EmbeddingSet::open(&dir.path().join("nothing")).err().unwrap(), ColumnarError::Io { .. }));
+}
+
+#[test]
+fn rows_are_made_canonical() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.npy");
+    let save = |values: &[f64]| {
+        let values: Vec<f16> = values.iter().map(|&v| round_f16(v)).collect();
+        npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &values, 2).unwrap();
+    };
+    // Within the tolerance: as they are, to the bit.
+    save(&[0.6, 0.8, 1.0005, 0.0]);
+    let set = EmbeddingSet::open(&path).unwrap();
+    assert_eq!(set.vector(1)[0], round_f16(1.0005));
+    assert_eq!(set.notes.renormalised_rows, 0);
+    // One row outside: all of the file anew.
+    save(&[0.6, 0.8, 3.0, 4.0]);
+    let set = EmbeddingSet::open(&path).unwrap();
+    assert_eq!(set.notes.renormalised_rows, 2);
+    assert_eq!(set.notes.lines.len(), 1);
+    let stored = [round_f16(0.6).to_f64(), round_f16(0.8).to_f64()];
+    let norm = stored[0].hypot(stored[1]);
+    assert_eq!(set.vector(0), [round_f16(stored[0] / norm), round_f16(stored[1] / norm)]);
+    assert_eq!(set.vector(1), [round_f16(0.6), round_f16(0.8)]);
+    // Rows without direction.
+    save(&[0.6, 0.8, 0.0, 0.0, f64::NAN, 1.0]);
+    let error = EmbeddingSet::open(&path).err().unwrap();
+    assert!(matches!(error, ColumnarError::BadRow { row: 1, count: 2, .. }), "{error}");
+    let batch = EmbeddingReader::open(&path).unwrap().next().unwrap().unwrap();
+    let bad: Vec<_> = batch.bad.iter().map(|(at, why)| (*at, why.code())).collect();
+    assert_eq!(bad, [(1, "embedding_zero"), (2, "embedding_not_finite")]);
+    assert_eq!(batch.vectors.len(), 6);
+    // f32.
+    let mut bytes = npy::head_bytes(1, 2);
+    let at = bytes.windows(3).position(|w| w == b"<f2").unwrap();
+    bytes[at + 2] = b'4';
+    bytes.extend([3f32, 4f32].iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(&path, bytes).unwrap();
+    let set = EmbeddingSet::open(&path).unwrap();
+    assert_eq!((set.vector(0), set.notes.converted_rows), (&[round_f16(0.6), round_f16(0.8)][..], 1));
+}
+
+#[test]
+fn files_that_belong_together_must_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |name: &str, architecture: &str, key: &str| {
+        let mut identity = identity();
+        identity.architecture = architecture.into();
+        let head = EmbeddingHead { dim: 4, radii: false, identity: Some(identity), metadata: BTreeMap::new() };
+        let path = dir.path().join("embeddings").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = EmbeddingWriter::new(&path, std::fs::File::create(&path).unwrap(), &head).unwrap();
+        let vector = unit(5, 4);
+        let row = EmbeddingRow { key, label: None, shard: Some("s"), index: Some(0), vector: &vector, radius: None };
+        writer.push(row).unwrap();
+        assert!(writer.push(EmbeddingRow { vector: &vector[1..], ..row }).is_err());
+        writer.finish().unwrap();
+    };
+    part("2.1.arrow", "A", "b");
+    part("10.0.arrow", "A", "c");
+    part("1.0.arrow", "A", "a");
+    part("2.3.arrow", "B", "not this incarnation");
+    assert_eq!(EmbeddingSet::open(dir.path()).unwrap().keys, ["a", "b", "c"]);
+    part("3.0.arrow", "B", "d");
+    let error = EmbeddingSet::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("identity B weights seed:0") && error.contains("the first file has A"), "{error}");
+}
+
+#[test]
+fn published_clip_retrieval_output() {
+    let Ok(data) = std::env::var("TROMMEL_TEST_DATA") else {
+        eprintln!("skipped: set TROMMEL_TEST_DATA");
+        return;
+    };
+    let set = EmbeddingSet::open(&Path::new(&data).join("clip_retrieval_out/embeddings")).unwrap();
+    assert_eq!((set.len(), set.dim), (9, 512));
+    assert!(set.keys.iter().all(|key| key.contains("img")), "{:?}", set.keys);
+    assert_eq!(set.notes.renormalised_rows, 0);
+}

@@ -68,6 +68,7 @@ pub type Reply = Box<dyn FnOnce(Result<Committed, LedgerError>) + Send>;
 enum Message {
     Shard(Box<FinishedShard>, Reply),
     Fatal(LedgerError),
+    End,
 }
 
 /// What operators hold of the committer.
@@ -135,7 +136,7 @@ impl Committer {
         Ok(Self { queue: Some(queue), thread: Some(thread), summary })
     }
 
-    /// A handle for operators. The thread ends when all handles are gone and [`Committer::finish`] is called.
+    /// A handle for operators.
     ///
     /// # Errors
     /// [`LedgerError::Ended`] after [`Committer::finish`].
@@ -149,12 +150,16 @@ impl Committer {
         self.summary.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until all that was handed over is durable. All handles must be gone.
+    /// Waits until all that was handed over before this call is durable, and ends the thread; handles that are still
+    /// about are answered with [`LedgerError::Ended`].
     ///
     /// # Errors
     /// The error that ended the committer early.
     pub fn finish(mut self) -> Result<Summary, Arc<LedgerError>> {
-        self.queue = None;
+        if let Some(queue) = self.queue.take() {
+            // A thread that is gone has left its error to be joined.
+            let _ = queue.send(Message::End);
+        }
         let error = match self.thread.take().map(JoinHandle::join) {
             Some(Ok(error)) => error,
             Some(Err(_)) | None => Some(Arc::new(LedgerError::Ended)),
@@ -176,6 +181,7 @@ impl Work {
     fn run(mut self, messages: &Receiver<Message>) -> Option<Arc<LedgerError>> {
         while let Ok(message) = messages.recv() {
             let (error, reply) = match message {
+                Message::End => return None,
                 Message::Fatal(error) => (error, None),
                 Message::Shard(shard, reply) => match self.commit(*shard) {
                     Ok(committed) => {

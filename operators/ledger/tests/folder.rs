@@ -1,0 +1,204 @@
+//! Locks, slices, refusals and recovery on the real file system.
+
+use super::super::manifest::{LineStatus, ShardLine};
+use super::super::storage::Disk;
+use super::*;
+
+fn on_disk() -> (tempfile::TempDir, Arc<dyn Storage>) {
+    (tempfile::tempdir().unwrap(), Arc::new(Disk))
+}
+
+#[test]
+fn a_run_on_the_real_disk() {
+    let (dir, storage) = on_disk();
+    let root = dir.path().join("run");
+    run(open(&root, &storage).unwrap(), true).1.unwrap();
+    run(open(&root, &storage).unwrap(), false).1.unwrap();
+    let outcome = outcome(&root, &storage);
+    let (rows, items, embeddings) = naive();
+    assert_eq!((outcome.rows, outcome.items, outcome.embeddings), (rows, items, embeddings));
+    let ledger = Ledger::open(&root).unwrap();
+    assert_eq!(ledger.plan::<Vec<String>>().unwrap(), plan());
+    assert_eq!(ledger.config()["decisions"]["rule"], "drop-above:0.9");
+    assert_eq!(ledger.benchmarks().unwrap(), ["a", "b.c"]);
+    assert!(matches!(ledger.decisions(99), Err(LedgerError::NotCommitted { ordinal: 99, .. })));
+}
+
+#[test]
+fn two_runs_on_one_folder() {
+    let (dir, storage) = on_disk();
+    let first = open(dir.path(), &storage).unwrap();
+    let second = open(dir.path(), &storage).err().unwrap();
+    assert!(matches!(second, LedgerError::Busy { .. }), "{second}");
+    drop(first);
+    let third = open(dir.path(), &storage).unwrap();
+    assert_eq!(third.incarnation(), 1);
+}
+
+#[test]
+fn slices_share_a_folder() {
+    let (dir, storage) = on_disk();
+    let (plan, config) = (plan(), config());
+    let slice = |index, of| {
+        let options = OpenOptions { access: Access::Slice { index, of }, ..options(&plan, &config) };
+        RunFolder::open(dir.path(), Arc::clone(&storage), &options)
+    };
+    let (a, b) = (slice(0, 2).unwrap(), slice(1, 2).unwrap());
+    assert_ne!(a.incarnation(), b.incarnation());
+    assert!(a.owns(4) && !a.owns(3) && b.owns(3));
+    assert!(matches!(slice(0, 2).err().unwrap(), LedgerError::Busy { .. }), "the same slice twice");
+    assert!(matches!(slice(2, 3).err().unwrap(), LedgerError::Busy { .. }), "slices of another number");
+    assert!(matches!(slice(2, 2).err().unwrap(), LedgerError::Busy { .. }), "a slice that is not there");
+    assert!(matches!(open(dir.path(), &storage).err().unwrap(), LedgerError::Busy { .. }), "a whole run beside slices");
+    let other = vec!["x.tar".to_string()];
+    let options = OpenOptions { access: Access::Slice { index: 1, of: 2 }, ..options(&other, &config) };
+    drop(b);
+    let refused = RunFolder::open(dir.path(), Arc::clone(&storage), &options).err().unwrap();
+    assert!(matches!(refused, LedgerError::PlanDiffers { .. }), "{refused}");
+    // Both commit at the same time; a part of a live incarnation is never cleaned away.
+    let orphan = dir.path().join(PartKind::Ledger.path(0, a.incarnation()));
+    std::fs::write(&orphan, b"being written").unwrap();
+    let b = slice(1, 2).unwrap();
+    assert!(orphan.exists());
+    drop((a, b));
+    drop(slice(1, 2).unwrap());
+    assert!(!orphan.exists(), "its writer is gone");
+}
+
+#[test]
+fn refusals_name_what_differs() {
+    let (dir, storage) = on_disk();
+    drop(open(dir.path(), &storage).unwrap());
+    let plan = plan();
+    let mut other = config();
+    other.decisions["rule"] = json!("drop-above:0.95");
+    other.decisions["benchmarks"][0]["radii"] = json!("sha256:12");
+    let refused = RunFolder::open(dir.path(), Arc::clone(&storage), &options(&plan, &other)).err().unwrap();
+    let text = refused.to_string();
+    assert!(text.contains("rule: the folder has `drop-above:0.9`, now `drop-above:0.95`"), "{text}");
+    assert!(text.contains("benchmarks[0].radii: the folder has `none`, now `sha256:12`"), "{text}");
+
+    let mut numerics = config();
+    numerics.numerics["device"] = json!("cuda:0");
+    let refused = RunFolder::open(dir.path(), Arc::clone(&storage), &options(&plan, &numerics)).err().unwrap();
+    assert!(matches!(refused, LedgerError::NumericsDiffer { .. }));
+    assert!(refused.to_string().contains("device: the folder has `cpu`, now `cuda:0`"), "{refused}");
+    let mixed = OpenOptions { mix_numerics: true, ..options(&plan, &numerics) };
+    let folder = RunFolder::open(dir.path(), Arc::clone(&storage), &mixed).unwrap();
+    assert!(folder.notes()[0].starts_with("mixed numerics: device"), "{:?}", folder.notes());
+    drop(folder);
+
+    let mut longer = plan.clone();
+    longer.push("00005.tar".into());
+    drop(RunFolder::open(dir.path(), Arc::clone(&storage), &options(&longer, &config())).unwrap());
+    let shorter = open(dir.path(), &storage).err().unwrap();
+    assert!(shorter.to_string().contains("the folder has 6 entries, now 5 entries"), "{shorter}");
+
+    let mut record = config();
+    record.record = json!({ "command": "another" });
+    drop(RunFolder::open(dir.path(), Arc::clone(&storage), &options(&longer, &record)).unwrap());
+}
+
+#[test]
+fn the_hash_does_not_depend_on_the_order_of_fields() {
+    let parse = |text: &str| RunConfig { decisions: serde_json::from_str(text).unwrap(), ..RunConfig::default() };
+    let (a, b) = (parse(r#"{"x":1,"y":{"p":0.1,"q":[1,2]}}"#), parse(r#"{"y":{"q":[1,2],"p":0.1},"x":1}"#));
+    assert_eq!(a.decision_hash(), b.decision_hash());
+    assert_ne!(a.decision_hash(), parse(r#"{"x":1,"y":{"p":0.1,"q":[2,1]}}"#).decision_hash());
+    // sha256 of {"x":1}, by coreutils' sha256sum.
+    let known = "5041bf1f713df204784353e82f6a4a535931cb64f1f4b4a5aeaffcb720918b22";
+    assert_eq!(parse(r#"{"x":1}"#).decision_hash(), known);
+}
+
+#[test]
+fn torn_manifest_and_orphans_are_cut_back() {
+    let (dir, storage) = on_disk();
+    run(open(dir.path(), &storage).unwrap(), false).1.unwrap();
+    let expected = outcome(dir.path(), &storage);
+    let manifest = dir.path().join("manifest/0.jsonl");
+    let whole = std::fs::read(&manifest).unwrap();
+    let last = whole[..whole.len() - 1].iter().rposition(|&b| b == b'\n').unwrap() + 1;
+    for cut in [last + 1, last + 40, whole.len() - 1] {
+        std::fs::write(&manifest, &whole[..cut]).unwrap();
+        std::fs::write(dir.path().join("items/7.0.parquet.tmp"), b"half").unwrap();
+        let folder = open(dir.path(), &storage).unwrap();
+        assert_eq!(std::fs::read(&manifest).unwrap(), &whole[..last]);
+        assert!(!dir.path().join("items/7.0.parquet.tmp").exists());
+        assert_eq!(folder.before().committed.len(), 4);
+        assert_eq!(folder.notes().len(), 4, "{:?}", folder.notes());
+        run(folder, false).1.unwrap();
+        assert_eq!(outcome(dir.path(), &storage), expected);
+        // Back to the beginning, for the next cut.
+        for entry in std::fs::read_dir(dir.path().join("manifest")).unwrap() {
+            let path = entry.unwrap().path();
+            let incarnation = path.file_stem().unwrap().to_str().unwrap().to_string();
+            if incarnation != "0" {
+                let lines = std::fs::read(&path).unwrap();
+                let line = ShardLine::decode(lines.strip_suffix(b"\n").unwrap_or(&lines));
+                for part in line.iter().flat_map(|l| &l.parts) {
+                    let ordinal = line.as_ref().unwrap().ordinal;
+                    let from = dir.path().join(part.kind.path(ordinal, incarnation.parse().unwrap()));
+                    std::fs::rename(from, dir.path().join(part.kind.path(ordinal, 0))).unwrap();
+                }
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_middle_is_an_error() {
+    let (dir, storage) = on_disk();
+    run(open(dir.path(), &storage).unwrap(), true).1.unwrap();
+    let manifest = dir.path().join("manifest/0.jsonl");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    let at = bytes.iter().position(|&b| b == b'\n').unwrap() + 30;
+    bytes[at] ^= 1;
+    std::fs::write(&manifest, &bytes).unwrap();
+    let refused = open(dir.path(), &storage).err().unwrap();
+    assert!(matches!(refused, LedgerError::CorruptManifest { line: 2, .. }), "{refused}");
+    assert!(matches!(Ledger::open(dir.path()).err().unwrap(), LedgerError::CorruptManifest { .. }));
+}
+
+#[test]
+fn a_missing_or_cut_part_is_an_error() {
+    let (dir, storage) = on_disk();
+    run(open(dir.path(), &storage).unwrap(), true).1.unwrap();
+    let part = dir.path().join("ledger/2.0.parquet");
+    let bytes = std::fs::read(&part).unwrap();
+    for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&part, &bytes[..cut]).unwrap();
+        assert!(matches!(open(dir.path(), &storage).err().unwrap(), LedgerError::BadPart { .. }));
+        let ledger = Ledger::open(dir.path()).unwrap();
+        assert!(ledger.decisions(2).is_err() && ledger.verify().is_err());
+        assert!(ledger.rows().map_or(true, |rows| rows.filter(Result::is_err).count() == 1));
+    }
+    std::fs::remove_file(&part).unwrap();
+    let refused = open(dir.path(), &storage).err().unwrap();
+    assert!(refused.to_string().contains("missing though the manifest lists it"), "{refused}");
+    // Embeddings may be deleted to save room.
+    std::fs::write(&part, &bytes).unwrap();
+    std::fs::remove_file(dir.path().join("embeddings/2.0.arrow")).unwrap();
+    drop(open(dir.path(), &storage).unwrap());
+    assert!(!Ledger::open(dir.path()).unwrap().has_embeddings(2));
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let (dir, storage) = on_disk();
+    drop(open(dir.path(), &storage).unwrap());
+    let line = ShardLine {
+        schema: 2,
+        ordinal: 0,
+        name: "a".into(),
+        status: LineStatus::Failed,
+        remark: None,
+        bytes: 0,
+        counts: Counts::default(),
+        parts: Vec::new(),
+        decision: String::new(),
+    };
+    std::fs::write(dir.path().join("manifest/0.jsonl"), line.encode().unwrap()).unwrap();
+    let refused = open(dir.path(), &storage).err().unwrap();
+    assert!(matches!(refused, LedgerError::NewerSchema { found: 2, .. }), "{refused}");
+}

@@ -1,0 +1,79 @@
+"""Reads a run folder with pyarrow and polars and compares it with what the Rust side says it wrote.
+
+Usage: ledger_readback.py RUN_FOLDER EXPECTED_JSON
+"""
+
+import glob
+import json
+import os
+import sys
+
+import numpy
+import polars
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
+
+
+def ordinal(path):
+    return int(os.path.basename(path).split(".")[0])
+
+
+def parts(folder, kind, extension):
+    return sorted(glob.glob(os.path.join(folder, kind, "*." + extension)), key=ordinal)
+
+
+def same(name, rows, expected):
+    assert len(rows) == len(expected), f"{name}: {len(rows)} rows, {len(expected)} expected"
+    for at, (row, want) in enumerate(zip(rows, expected)):
+        assert set(row) == set(want), f"{name}: columns {sorted(set(row) ^ set(want))}"
+        for column, value in want.items():
+            assert row[column] == value, f"{name}: row {at}, {column}: {row[column]!r}, {value!r} expected"
+
+
+def main(folder, expected_path):
+    with open(expected_path, encoding="utf-8") as file:
+        expected = json.load(file)
+
+    files = parts(folder, "ledger", "parquet")
+    by_arrow = [row for path in files for row in pyarrow.parquet.read_table(path).to_pylist()]
+    same("pyarrow", by_arrow, expected["rows"])
+    by_polars = [row for path in files for row in polars.read_parquet(path).to_dicts()]
+    same("polars", by_polars, expected["rows"])
+    # All shards as one table, filtered, the way people ask.
+    together = polars.scan_parquet(files).filter(polars.col("status") == "kept").collect()
+    assert together.height == sum(row["status"] == "kept" for row in expected["rows"])
+    schema = pyarrow.parquet.read_schema(files[0])
+    types = {name: str(schema.field(name).type) for name in ("index", "offset", "max_similarity.a", "nearest.a", "key")}
+    assert types == {
+        "index": "uint32", "offset": "uint64", "max_similarity.a": "double", "nearest.a": "uint32", "key": "string",
+    }, types
+    assert schema.metadata[b"trommel.rule"] == b"drop-above:0.9"
+
+    items = [row for path in parts(folder, "items", "parquet") for row in pyarrow.parquet.read_table(path).to_pylist()]
+    assert items == [row for path in parts(folder, "items", "parquet") for row in polars.read_parquet(path).to_dicts()]
+    assert {row["benchmark"] for row in items} == {"a", "b.c"}
+
+    for path in parts(folder, "embeddings", "arrow"):
+        want = expected["embeddings"][str(ordinal(path))]
+        with pyarrow.OSFile(path) as file:
+            table = pyarrow.ipc.open_file(file).read_all()
+        table.validate(full=True)
+        assert table.schema.field("embedding").type == pyarrow.list_(
+            pyarrow.field("item", pyarrow.float16(), nullable=False), expected["dim"]
+        ), table.schema
+        assert json.loads(table.schema.metadata[b"trommel.identity"]) == expected["identity"]
+        column = table.column("embedding").combine_chunks()
+        vectors = numpy.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype="<f2").view("<u2")
+        rows = vectors.reshape(len(table), expected["dim"])
+        seen = [
+            [index, key, "".join(f"{v:04x}" for v in row)]
+            for index, key, row in zip(table.column("index").to_pylist(), table.column("key").to_pylist(), rows)
+        ]
+        assert seen == want, f"{path}: {seen} {want}"
+
+    print(f"{len(by_arrow)} rows equal in pyarrow {pyarrow.__version__} and polars {polars.__version__}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
