@@ -1,1 +1,24 @@
-//! x
+//! Trommel's complete dataflows, one file each. A pipeline reads like a sentence of operators; it owns no logic of its own.
+#![forbid(missing_docs)]
+
+pub mod benchmarks;
+pub mod config;
+pub mod error;
+pub mod memory;
+pub mod progress;
+pub mod radii;
+
+#[cfg(feature = "torch")]
+pub mod decision;
+#[cfg(feature = "torch")]
+pub mod embedder;
+#[cfg(feature = "torch")]
+mod judge_graph;
+#[cfg(feature = "torch")]
+pub mod judging;
+#[cfg(feature = "torch")]
+pub mod prune;
+#[cfg(feature = "torch")]
+mod running;
+#[cfg(feature = "torch")]
+pub mod spent;

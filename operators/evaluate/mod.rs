@@ -1,1 +1,3 @@
-//! The evaluate room.
+//! How good a trained model is: zero-shot classification on class folders.
+
+pub mod zero_shot;

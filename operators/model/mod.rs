@@ -1,1 +1,31 @@
-//! The model room.
+//! CLIP: architecture, towers, weights, tokenizer. Used by `embed`, `train` and `evaluate`.
+//!
+//! ```text
+//! open_clip JSON ──▶ ClipConfig ──▶ Clip { visual, text, logit_scale } ◀── weights (safetensors, .pt, seeded)
+//! caption ──▶ Tokenizer ──▶ i64[n, 77] ──▶ encode_text ──▶ f32[n, embed_dim]
+//! u8[n, h, w, 3] ──▶ (embed room) ──▶ f32[n, 3, h, w] ──▶ encode_image ──▶ f32[n, embed_dim]
+//! ```
+//!
+//! Invariants:
+//! - **M1.** Parameter names and shapes are open_clip's, so files go in and out unchanged.
+//! - **M2.** No libtorch random state is used: a seeded initialisation is a function of (seed, name, index).
+//! - **M3.** A field of a configuration that changes the arithmetic and is not supported is refused by name.
+//! - **M4.** Every libtorch call is the fallible twin; its error carries operation and shapes.
+
+pub mod builtin;
+pub mod clean;
+pub mod clip;
+pub mod config;
+pub mod error;
+pub mod random;
+pub mod text;
+pub mod tokenizer;
+pub mod transformer;
+pub mod vision;
+pub mod weights;
+
+pub use clip::Clip;
+pub use config::{ClipConfig, Preprocess};
+pub use error::ModelError;
+pub use tokenizer::Tokenizer;
+

@@ -1,1 +1,44 @@
-//! The shard room.
+//! URLs to bytes to samples: the source of every pipeline.
+//!
+//! ```text
+//! arguments ─▶ plan ─▶ store ─▶ compression ─▶ tar ─▶ samples ─▶ reader ─▶ dataflow::source ─▶ split_admitted
+//!              names    bytes     plain bytes   members  grouped   admitted                     samples, events,
+//!                                                                                               replayed
+//! ```
+//!
+//! - [`plan`] turns arguments (paths, globs, brace ranges, lists) into a numbered list of shards with stable names.
+//! - [`store`] is the seam behind which bytes come from: open at a byte, read on. Local files and stdin today.
+//! - [`compression`] knows gzip and zstd by their first bytes, and stops a stream that blows up.
+//! - [`tar`] walks the members of a tar of any dialect; [`names`] and [`samples`] group them as WebDataset does.
+//! - [`reader`] asks for credit, gives every sample its index and its [`crate::sample::Work`], and ends each shard
+//!   with one [`crate::sample::ShardEnd`].
+//!
+//! # Invariants
+//!
+//! 1. A shard streams: what is held is one sample's wanted members, never the shard, never what a header merely
+//!    announces.
+//! 2. Indices are raw: every group of members takes the next one, rejects included, whatever is wanted of it. They are a
+//!    function of the tar's bytes and the configuration.
+//! 3. Whatever the bytes, reading ends as samples, as rejects with a reason, or as an empty shard with a remark.
+//!    Only bytes that cannot be had make a shard [`crate::sample::ShardOutcome::Unavailable`].
+//! 4. Credit is taken after the sample before has left and before the picture's bytes are read.
+
+pub mod braces;
+pub mod compression;
+pub mod folders;
+pub mod header;
+pub mod metadata;
+pub mod names;
+pub mod operator;
+pub mod plan;
+pub mod reader;
+pub mod samples;
+pub mod store;
+pub mod tar;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod testing;

@@ -36,6 +36,7 @@ pub mod state;
 pub mod step;
 pub mod tensorboard;
 pub mod tensors;
+pub mod to_order;
 
 pub use batch::{Batch, Normalisation};
 pub use checkpoint::{Checkpoints, Position};

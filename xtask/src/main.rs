@@ -1,2 +1,36 @@
-//! x
-fn main(){}
+//! `cargo xtask`: everything a fresh machine needs, and the commands that people and CI share.
+
+mod peers;
+mod run;
+mod setup;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup [--cuda]       fetch libtorch 2.11.0 into the user's cache (CPU: 450 MB kept; --cuda: the full one, about 5 GB)
+  demo [ARGS..]        build and run `trommel demo`
+  test [--peers]       build and run all tests; --peers also those against Pillow, open_clip, FAISS, pyarrow, polars
+  lint                 rustfmt, clippy, rustdoc, and cargo-deny where it is installed; all warnings are errors
+  bench [NAME]         run the benches
+
+Environment: LIBTORCH (your own libtorch 2.11.0 instead), TROMMEL_CACHE (default: ~/.cache/trommel),
+TROMMEL_TEST_DATA (folder of real pictures, shards and reference numerics for the tests that want them)";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().map(String::as_str) {
+        Some("setup") => setup::setup(rest),
+        Some("demo") => run::demo(rest),
+        Some("test") => run::test(rest),
+        Some("lint") => run::lint(),
+        Some("bench") => run::bench(rest),
+        None | Some("-h" | "--help" | "help") => {
+            eprintln!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("unknown command `{other}`; `cargo xtask --help` lists them"),
+    }
+}

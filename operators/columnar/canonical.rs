@@ -1,0 +1,158 @@
+//! The canonical embedding: the L2-normalised vector (f64 norm), each component rounded once to f16, ties to even.
+//!
+//! `half`'s own conversion from f64 goes through f32 on processors with F16C, which rounds twice and so depends on the
+//! machine; [`round_f16`] rounds once, everywhere the same.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+/// Stored f16 rows within this distance of norm 1 are used as they are.
+pub const UNIT_NORM_TOLERANCE: f64 = 1e-3;
+
+/// Why a vector has no direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoDirection {
+    /// All components are zero.
+    Zero,
+    /// A component, or the norm, is infinite or not a number.
+    NotFinite,
+}
+
+impl NoDirection {
+    /// In words: `zero`, `not finite`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::NotFinite => "not finite",
+        }
+    }
+
+    /// The stable code of a reject: `embedding_zero`, `embedding_not_finite`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Zero => "embedding_zero",
+            Self::NotFinite => "embedding_not_finite",
+        }
+    }
+}
+
+/// `value` rounded once to f16, ties to even; beyond the range, infinite.
+#[must_use]
+pub fn round_f16(value: f64) -> f16 {
+    if !value.is_finite() || value == 0.0 {
+        return f16::from_f64(value);
+    }
+    // Exponent of the leading bit; f16 has 10 bits after it, and none below 2^-24.
+    let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
+    let step = f64::from_bits(((exponent.max(-14) - 10 + 1023) as u64) << 52);
+    if exponent > 15 {
+        return if value > 0.0 { f16::INFINITY } else { f16::NEG_INFINITY };
+    }
+    // Powers of two scale exactly, so the only rounding is this one; the product is an f16 (or 2^16: infinite).
+    f16::from_f64((value / step).round_ties_even() * step)
+}
+
+/// The f64 norm, squares summed in index order.
+///
+/// # Errors
+/// A vector without a direction.
+pub fn norm(values: impl Iterator<Item = f64>) -> Result<f64, NoDirection> {
+    let mut sum = 0.0;
+    for value in values {
+        sum += value * value;
+    }
+    let norm = f64::sqrt(sum);
+    if !norm.is_finite() {
+        Err(NoDirection::NotFinite)
+    } else if norm == 0.0 {
+        Err(NoDirection::Zero)
+    } else {
+        Ok(norm)
+    }
+}
+
+/// Normalises f32 values into `out`.
+///
+/// # Errors
+/// A vector without a direction; `out` is then as it was.
+pub fn canonicalise_into(values: &[f32], out: &mut Vec<f16>) -> Result<(), NoDirection> {
+    let length = norm(values.iter().map(|&v| f64::from(v)))?;
+    out.extend(values.iter().map(|&v| round_f16(f64::from(v) / length)));
+    Ok(())
+}
+
+/// f16 values as f32, exactly, into a buffer that is used again.
+pub fn widen(values: &[f16], out: &mut Vec<f32>) {
+    out.resize(values.len(), 0.0);
+    values.convert_to_f32_slice(out);
+}
+
+/// Whether a stored row's norm is close enough to 1 to be used as it is. Rows without a direction count as unit:
+/// they are rejects whatever happens to the others.
+#[must_use]
+pub fn is_unit(values: &[f32]) -> bool {
+    norm(values.iter().map(|&v| f64::from(v))).map_or(true, |n| (n - 1.0).abs() <= UNIT_NORM_TOLERANCE)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Nearest f16 by search over all finite values, ties to the even bit pattern.
+    fn naive(value: f64) -> u16 {
+        let mut best = (f64::INFINITY, 0u16);
+        for bits in 0..0x7c00u16 {
+            let distance = (f16::from_bits(bits).to_f64() - value.abs()).abs();
+            if distance < best.0 || (distance == best.0 && bits % 2 == 0) {
+                best = (distance, bits);
+            }
+        }
+        best.1 | if value.is_sign_negative() { 0x8000 } else { 0 }
+    }
+
+    #[test]
+    fn rounds_once_and_to_even() {
+        let tie = 0.5 + 0.5f64.powi(12); // exactly between two neighbours above 0.5
+        for value in [
+            tie,
+            tie + 2f64.powi(-40), // a hair above the tie: rounding through f32 would lose the hair
+            -(tie + 2f64.powi(-40)),
+            2f64.powi(-24),
+            2f64.powi(-25),
+            2f64.powi(-25) * 1.000_000_1,
+            6.1e-5,
+            65504.0,
+            65519.9,
+            1.0,
+            -0.333_333_333,
+            2f64.powi(-1030),
+        ] {
+            assert_eq!(round_f16(value).to_bits(), naive(value), "{value:e}");
+        }
+        assert_eq!(round_f16(tie + 2f64.powi(-40)).to_bits(), round_f16(tie).to_bits() + 1);
+        assert_eq!(round_f16(65520.0), f16::INFINITY);
+        assert_eq!(round_f16(-1e300), f16::NEG_INFINITY);
+        assert!(round_f16(f64::NAN).is_nan());
+        assert_eq!(round_f16(-0.0).to_bits(), 0x8000);
+        let mut state = 7u64;
+        for _ in 0..300 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let value = (state >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
+            assert_eq!(round_f16(value).to_bits(), naive(value), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn vectors_without_direction() {
+        let mut out = Vec::new();
+        assert_eq!(canonicalise_into(&[0.0, -0.0], &mut out), Err(NoDirection::Zero));
+        assert_eq!(canonicalise_into(&[1.0, f32::NAN], &mut out), Err(NoDirection::NotFinite));
+        assert_eq!(canonicalise_into(&[1.0, f32::INFINITY], &mut out), Err(NoDirection::NotFinite));
+        assert!(out.is_empty());
+        canonicalise_into(&[3.0, 4.0], &mut out).unwrap();
+        assert_eq!(out, [round_f16(0.6), round_f16(0.8)]);
+    }
+}

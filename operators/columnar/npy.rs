@@ -1,0 +1,188 @@
+//! numpy's array files: `<f2` and `<f4` matrices are read, `<f2` written (version 1.0, C order).
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use bytemuck::cast_slice;
+use half::f16;
+
+use super::ColumnarError;
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+const MAX_HEADER_BYTES: usize = 65_536;
+
+/// Element type of an npy file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// `<f2`.
+    F16,
+    /// `<f4`.
+    F32,
+}
+
+impl Element {
+    /// Bytes of one element.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// The head of a matrix: `element[rows, dim]`, C order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Element type.
+    pub element: Element,
+    /// Rows.
+    pub rows: u64,
+    /// Elements of a row.
+    pub dim: usize,
+    /// Bytes before the first element.
+    pub offset: u64,
+}
+
+/// Reads the head and checks it against the file's length.
+///
+/// # Errors
+/// Anything but a C-order `<f2` or `<f4` matrix of exactly this length.
+pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<Head, ColumnarError> {
+    let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
+    let mut start = [0u8; 8];
+    input.read_exact(&mut start).map_err(|e| bad(format!("cut off in the magic bytes ({e})")))?;
+    if &start[..6] != MAGIC {
+        return Err(bad("it does not begin with \\x93NUMPY".into()));
+    }
+    let (length, prefix) = if start[6] == 1 {
+        let mut bytes = [0u8; 2];
+        input.read_exact(&mut bytes).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+        (usize::from(u16::from_le_bytes(bytes)), 10)
+    } else if start[6] == 2 || start[6] == 3 {
+        let mut bytes = [0u8; 4];
+        input.read_exact(&mut bytes).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+        (u32::from_le_bytes(bytes) as usize, 12)
+    } else {
+        return Err(bad(format!("version {}.{} is not known", start[6], start[7])));
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err(bad(format!("a header of {length} bytes (at most {MAX_HEADER_BYTES})")));
+    }
+    let mut header = vec![0u8; length];
+    input.read_exact(&mut header).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+    let header = String::from_utf8(header).map_err(|_| bad("the header is not text".into()))?;
+
+    let descr = entry(&header, "descr").ok_or_else(|| bad("no `descr` in the header".into()))?;
+    let descr = descr.trim_start().chars().take(24).collect::<String>();
+    let element = if descr.starts_with("'<f2'") {
+        Element::F16
+    } else if descr.starts_with("'<f4'") {
+        Element::F32
+    } else {
+        let seen = descr.split(',').next().unwrap_or_default().to_string();
+        return Err(bad(format!("element type {seen}; '<f2' and '<f4' are read")));
+    };
+    match entry(&header, "fortran_order").map(str::trim_start) {
+        Some(value) if value.starts_with("False") => {}
+        Some(value) if value.starts_with("True") => return Err(bad("Fortran order; C order is read".into())),
+        _ => return Err(bad("no `fortran_order` in the header".into())),
+    }
+    let shape = entry(&header, "shape").ok_or_else(|| bad("no `shape` in the header".into()))?;
+    let shape = shape.trim_start().strip_prefix('(').and_then(|s| s.split(')').next());
+    let shape = shape.ok_or_else(|| bad("the shape is not a tuple".into()))?;
+    let sizes: Vec<u64> = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(|s| s.parse().map_err(|_| bad(format!("the shape ({shape}) is not made of whole numbers"))))
+        .collect::<Result<_, _>>()?;
+    let &[rows, dim] = sizes.as_slice() else {
+        return Err(bad(format!("the shape is ({shape}); (rows, dim) is read")));
+    };
+    if dim == 0 || dim > super::ipc::MAX_DIM as u64 {
+        return Err(bad(format!("rows of {dim} elements (1 to {})", super::ipc::MAX_DIM)));
+    }
+    let offset = (prefix + length) as u64;
+    let expected = rows
+        .checked_mul(dim)
+        .and_then(|n| n.checked_mul(element.bytes()))
+        .and_then(|n| n.checked_add(offset))
+        .ok_or_else(|| bad(format!("the shape ({shape}) is too large")))?;
+    if expected != file_bytes {
+        return Err(bad(format!("the shape ({shape}) needs a file of {expected} bytes; it has {file_bytes}")));
+    }
+    Ok(Head { element, rows, dim: dim as usize, offset })
+}
+
+/// The text after `'name':` in a header.
+fn entry<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    [format!("'{name}':"), format!("\"{name}\":")]
+        .iter()
+        .find_map(|needle| header.find(needle.as_str()).map(|at| &header[at + needle.len()..]))
+}
+
+/// Reads `rows` rows that follow the head as f16, or as f32.
+///
+/// # Errors
+/// A file that ends early.
+pub fn read_rows(path: &Path, input: &mut impl Read, head: &Head, rows: usize) -> Result<Rows, ColumnarError> {
+    let cells = rows * head.dim;
+    let io = |e| ColumnarError::io(path, e);
+    match head.element {
+        Element::F16 => {
+            let mut bits = vec![0u16; cells];
+            input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
+            Ok(Rows::F16(bits.into_iter().map(|b| f16::from_bits(u16::from_le(b))).collect()))
+        }
+        Element::F32 => {
+            let mut bits = vec![0u32; cells];
+            input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
+            Ok(Rows::F32(bits.into_iter().map(|b| f32::from_bits(u32::from_le(b))).collect()))
+        }
+    }
+}
+
+/// Rows as they are stored.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// f16\[rows, dim\].
+    F16(Vec<f16>),
+    /// f32\[rows, dim\].
+    F32(Vec<f32>),
+}
+
+/// The header numpy itself writes for `<f2[rows, dim]`, padded so that the elements begin at a multiple of 64 bytes.
+#[must_use]
+pub fn head_bytes(rows: u64, dim: usize) -> Vec<u8> {
+    let dict = format!("{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
+    let unpadded = 10 + dict.len() + 1;
+    // numpy leaves room for a growing first axis, 20 digits in all for a C-order array.
+    let growth = 21usize.saturating_sub(rows.to_string().len());
+    let length = (unpadded + growth).next_multiple_of(64) - 10;
+    let mut bytes = Vec::with_capacity(10 + length);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&[1, 0]);
+    bytes.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
+    bytes.extend_from_slice(dict.as_bytes());
+    bytes.resize(10 + length - 1, b' ');
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Writes a whole `<f2[rows, dim]` file.
+///
+/// # Errors
+/// Values that are not whole rows, or what the writer says.
+pub fn write(path: &Path, out: &mut impl Write, vectors: &[f16], dim: usize) -> Result<(), ColumnarError> {
+    if dim == 0 || vectors.len() % dim != 0 {
+        return Err(ColumnarError::mismatch(path, format!("{} values are not rows of {dim}", vectors.len())));
+    }
+    let io = |e| ColumnarError::io(path, e);
+    out.write_all(&head_bytes((vectors.len() / dim) as u64, dim)).map_err(io)?;
+    if cfg!(target_endian = "little") {
+        out.write_all(cast_slice(vectors)).map_err(io)
+    } else {
+        vectors.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())).map_err(io)
+    }
+}

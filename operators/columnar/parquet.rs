@@ -1,0 +1,351 @@
+//! Parquet tables with nullable columns, zstd inside, for pyarrow, polars and DuckDB.
+//!
+//! A table is written row group by row group and read back the same way, so that memory is bounded by one group.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use arrow2::array::{Array, PrimitiveArray, Utf8Array};
+use arrow2::chunk::Chunk;
+use arrow2::datatypes::{DataType, Field as ArrowField, Schema};
+use arrow2::io::parquet::{read, write};
+use arrow2::types::NativeType;
+
+use super::{ColumnarError, ReadSeek, guarded};
+
+const FORMAT: &str = "Parquet";
+
+/// Type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// 32-bit unsigned.
+    U32,
+    /// 64-bit unsigned.
+    U64,
+    /// 64-bit floating point.
+    F64,
+}
+
+/// Name, type and nullability of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub kind: Kind,
+    /// Whether values may be missing.
+    pub nullable: bool,
+}
+
+impl Field {
+    /// A column without missing values.
+    #[must_use]
+    pub fn required(name: &str, kind: Kind) -> Self {
+        Self { name: name.into(), kind, nullable: false }
+    }
+
+    /// A column that may miss values.
+    #[must_use]
+    pub fn nullable(name: &str, kind: Kind) -> Self {
+        Self { name: name.into(), kind, nullable: true }
+    }
+}
+
+/// Values of one column of a row group; `None` = null.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// UTF-8 text.
+    Text(Vec<Option<String>>),
+    /// 32-bit unsigned.
+    U32(Vec<Option<u32>>),
+    /// 64-bit unsigned.
+    U64(Vec<Option<u64>>),
+    /// 64-bit floating point.
+    F64(Vec<Option<f64>>),
+}
+
+impl Column {
+    /// An empty column of a kind.
+    #[must_use]
+    pub const fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text(Vec::new()),
+            Kind::U32 => Self::U32(Vec::new()),
+            Kind::U64 => Self::U64(Vec::new()),
+            Kind::F64 => Self::F64(Vec::new()),
+        }
+    }
+
+    /// Its type.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Text(_) => Kind::Text,
+            Self::U32(_) => Kind::U32,
+            Self::U64(_) => Kind::U64,
+            Self::F64(_) => Kind::F64,
+        }
+    }
+
+    /// Rows.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Text(v) => v.len(),
+            Self::U32(v) => v.len(),
+            Self::U64(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
+    }
+
+    /// Whether it has no rows.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn to_array(&self) -> Box<dyn Array> {
+        match self {
+            Self::Text(v) => Utf8Array::<i32>::from(v).boxed(),
+            Self::U32(v) => PrimitiveArray::<u32>::from(v).boxed(),
+            Self::U64(v) => PrimitiveArray::<u64>::from(v).boxed(),
+            Self::F64(v) => PrimitiveArray::<f64>::from(v).boxed(),
+        }
+    }
+}
+
+fn data_type(kind: Kind) -> DataType {
+    match kind {
+        Kind::Text => DataType::Utf8,
+        Kind::U32 => DataType::UInt32,
+        Kind::U64 => DataType::UInt64,
+        Kind::F64 => DataType::Float64,
+    }
+}
+
+/// Writes a table, one row group a call.
+pub struct TableWriter<W: Write> {
+    writer: write::FileWriter<W>,
+    fields: Vec<Field>,
+    metadata: Vec<(String, String)>,
+    options: write::WriteOptions,
+    path: PathBuf,
+}
+
+impl<W: Write> TableWriter<W> {
+    /// Begins a table. `path` is for messages only; `metadata` goes into the file's key-value metadata.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn new(
+        path: &Path,
+        out: W,
+        fields: Vec<Field>,
+        metadata: Vec<(String, String)>,
+    ) -> Result<Self, ColumnarError> {
+        let schema = Schema::from(
+            fields.iter().map(|f| ArrowField::new(&f.name, data_type(f.kind), f.nullable)).collect::<Vec<_>>(),
+        );
+        let options = write::WriteOptions {
+            write_statistics: false,
+            version: write::Version::V1,
+            compression: write::CompressionOptions::Zstd(None),
+            data_pagesize_limit: None,
+        };
+        let writer = write::FileWriter::try_new(out, schema, options).map_err(|e| written(path, e))?;
+        Ok(Self { writer, fields, metadata, options, path: path.to_path_buf() })
+    }
+
+    /// Writes one row group; its columns stand in the order of the fields.
+    ///
+    /// # Errors
+    /// Columns of other types or lengths, a null in a required column, or what the writer says.
+    pub fn write(&mut self, columns: &[Column]) -> Result<(), ColumnarError> {
+        if columns.len() != self.fields.len() {
+            let detail = format!("{} columns for {} fields", columns.len(), self.fields.len());
+            return Err(ColumnarError::mismatch(&self.path, detail));
+        }
+        let rows = columns.first().map_or(0, Column::len);
+        let mut arrays = Vec::with_capacity(columns.len());
+        for (column, field) in columns.iter().zip(&self.fields) {
+            let array = column.to_array();
+            if column.kind() != field.kind || column.len() != rows || (!field.nullable && array.null_count() > 0) {
+                let detail = format!(
+                    "{:?} with {} rows and {} nulls; {:?} with {rows} rows{} is due",
+                    column.kind(),
+                    column.len(),
+                    array.null_count(),
+                    field.kind,
+                    if field.nullable { "" } else { " and no nulls" }
+                );
+                return Err(ColumnarError::column(&self.path, &field.name, detail));
+            }
+            arrays.push(array);
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let encodings = self.fields.iter().map(|_| vec![write::Encoding::Plain]).collect();
+        let types = self.writer.parquet_schema().fields().to_vec();
+        let group = write::row_group_iter(Chunk::new(arrays), encodings, types, self.options);
+        self.writer.write(group).map_err(|e| written(&self.path, e))
+    }
+
+    /// Writes the footer and gives the output back.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn finish(mut self) -> Result<W, ColumnarError> {
+        let metadata =
+            self.metadata.iter().map(|(k, v)| write::KeyValue { key: k.clone(), value: Some(v.clone()) }).collect();
+        self.writer.end(Some(metadata)).map_err(|e| written(&self.path, e))?;
+        Ok(self.writer.into_inner())
+    }
+}
+
+/// A writer's error: the file system's own, where there is one behind it.
+pub(super) fn written(path: &Path, error: arrow2::error::Error) -> ColumnarError {
+    match error {
+        arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
+        other => ColumnarError::malformed(path, "column", other),
+    }
+}
+
+/// Reads a table, one row group at a time.
+pub struct TableReader {
+    reader: read::FileReader<Box<dyn ReadSeek>>,
+    fields: Vec<Field>,
+    metadata: Vec<(String, String)>,
+    rows: u64,
+    path: PathBuf,
+    failed: bool,
+}
+
+impl TableReader {
+    /// Opens a table for the columns `wanted`, in that order; each must be there with a type that fits. Text is
+    /// read from any text-like column, dictionaries included.
+    ///
+    /// # Errors
+    /// A file that is no Parquet, or lacks a column.
+    pub fn open(path: &Path, mut input: Box<dyn ReadSeek>, wanted: &[(&str, Kind)]) -> Result<Self, ColumnarError> {
+        let bad = |e: arrow2::error::Error| match e {
+            arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
+            other => ColumnarError::malformed(path, FORMAT, other),
+        };
+        let (file, schema) = guarded(path, FORMAT, || {
+            let file = read::read_metadata(&mut input).map_err(bad)?;
+            let schema = read::infer_schema(&file).map_err(bad)?;
+            Ok((file, schema))
+        })?;
+        let mut fields = Vec::new();
+        let mut chosen = Vec::new();
+        for &(name, kind) in wanted {
+            let found = schema.fields.iter().find(|f| f.name == name);
+            let found = found.ok_or_else(|| {
+                let names: Vec<&str> = schema.fields.iter().map(|f| f.name.as_str()).collect();
+                ColumnarError::column(path, name, format!("is missing; the file has {}", names.join(", ")))
+            })?;
+            let reads_as = match (kind, found.data_type.to_logical_type()) {
+                (Kind::Text, DataType::Utf8 | DataType::LargeUtf8) => DataType::LargeUtf8,
+                (Kind::Text, DataType::Dictionary(_, values, _))
+                    if matches!(values.as_ref(), DataType::Utf8 | DataType::LargeUtf8) =>
+                {
+                    DataType::LargeUtf8
+                }
+                (Kind::U32, DataType::UInt32) | (Kind::U64, DataType::UInt64) | (Kind::F64, DataType::Float64) => {
+                    found.data_type.clone()
+                }
+                (_, other) => {
+                    return Err(ColumnarError::column(path, name, format!("is {other:?}; {kind:?} is due")));
+                }
+            };
+            chosen.push(ArrowField::new(name, reads_as, found.is_nullable));
+            fields.push(Field { name: name.into(), kind, nullable: found.is_nullable });
+        }
+        let metadata = file
+            .key_value_metadata
+            .iter()
+            .flatten()
+            .filter_map(|kv| kv.value.clone().map(|value| (kv.key.clone(), value)))
+            .collect();
+        // Groups without rows are left out: the reader behind recurses over them.
+        let groups: Vec<_> = file.row_groups.into_iter().filter(|g| g.num_rows() > 0).collect();
+        let rows = groups.iter().map(|g| g.num_rows() as u64).sum();
+        let reader = read::FileReader::new(input, groups, Schema::from(chosen), None, None, None);
+        Ok(Self { reader, fields, metadata, rows, path: path.to_path_buf(), failed: false })
+    }
+
+    /// Names of all top-level columns of a file.
+    ///
+    /// # Errors
+    /// A file that is no Parquet.
+    pub fn column_names(path: &Path, mut input: Box<dyn ReadSeek>) -> Result<Vec<String>, ColumnarError> {
+        guarded(path, FORMAT, || {
+            let bad = |e| ColumnarError::malformed(path, FORMAT, e);
+            let file = read::read_metadata(&mut input).map_err(bad)?;
+            Ok(read::infer_schema(&file).map_err(bad)?.fields.into_iter().map(|f| f.name).collect())
+        })
+    }
+
+    /// The columns that are read.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Rows in the whole file.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// A value of the file's key-value metadata.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
+impl Iterator for TableReader {
+    type Item = Result<Vec<Column>, ColumnarError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let Self { reader, fields, path, .. } = self;
+        let group = guarded(path, FORMAT, || {
+            reader
+                .next()
+                .map(|chunk| {
+                    let chunk = chunk.map_err(|e| match e {
+                        arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
+                        other => ColumnarError::malformed(path, FORMAT, other),
+                    })?;
+                    fields.iter().zip(chunk.arrays()).map(|(f, a)| from_array(path, f, a.as_ref())).collect()
+                })
+                .transpose()
+        });
+        self.failed = group.is_err();
+        group.transpose()
+    }
+}
+
+fn from_array(path: &Path, field: &Field, array: &dyn Array) -> Result<Column, ColumnarError> {
+    fn primitive<T: NativeType>(array: &dyn Array) -> Option<Vec<Option<T>>> {
+        let array = array.as_any().downcast_ref::<PrimitiveArray<T>>()?;
+        Some(array.iter().map(|v| v.copied()).collect())
+    }
+    let column = match field.kind {
+        Kind::Text => array
+            .as_any()
+            .downcast_ref::<Utf8Array<i64>>()
+            .map(|a| Column::Text(a.iter().map(|v| v.map(String::from)).collect())),
+        Kind::U32 => primitive(array).map(Column::U32),
+        Kind::U64 => primitive(array).map(Column::U64),
+        Kind::F64 => primitive(array).map(Column::F64),
+    };
+    column.ok_or_else(|| ColumnarError::column(path, &field.name, format!("came as {:?}", array.data_type())))
+}

@@ -1,0 +1,55 @@
+//! Where libtorch computes. Never the CPU in silence where a GPU is visible.
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use tch::{Cuda, Device};
+
+use crate::model::ModelError;
+
+/// `auto`, `cpu` or `cuda:N`.
+///
+/// `auto` takes the first GPU where one is visible. libtorch's CUDA half is opened here, before the first CUDA call: a
+/// program that was linked without it runs on machines without CUDA.
+///
+/// # Errors
+/// Another word, or a GPU that is asked for or visible but cannot be used: one line that says what to do.
+pub fn parse(text: &str) -> Result<Device, ModelError> {
+    let wrong = |problem: &str| ModelError::Device { device: text.into(), problem: problem.into() };
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        "auto" if !gpu_is_visible() => Ok(Device::Cpu),
+        "auto" => cuda(0).ok_or_else(|| {
+            wrong("a GPU is visible, but this libtorch cannot use it: `cargo xtask setup --cuda`, or say --device cpu")
+        }),
+        other => {
+            let number = other.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or("0").parse::<usize>());
+            match number {
+                Some(Ok(number)) => cuda(number).ok_or_else(|| {
+                    wrong("no such GPU for this libtorch (`cargo xtask setup --cuda` fetches the one with CUDA)")
+                }),
+                _ => Err(wrong("write auto, cpu or cuda:N")),
+            }
+        }
+    }
+}
+
+/// Whether the system shows an NVIDIA GPU that `CUDA_VISIBLE_DEVICES` does not hide.
+fn gpu_is_visible() -> bool {
+    let hidden = std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| matches!(list.trim(), "" | "-1"));
+    !hidden && Path::new("/dev/nvidia0").exists()
+}
+
+fn cuda(number: usize) -> Option<Device> {
+    open_cuda_half();
+    let count = if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 };
+    (number < count).then_some(Device::Cuda(number))
+}
+
+fn open_cuda_half() {
+    const NAMES: [&CStr; 2] = [c"libtorch_cuda.so", c"libtorch.so"];
+    for name in NAMES {
+        // SAFETY: a constant name; the library's constructors register kernels with libtorch and are made to be run so.
+        let _absent_without_cuda = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    }
+}

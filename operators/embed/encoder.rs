@@ -1,0 +1,375 @@
+//! Image encoders: views in, f32 features out, a full batch of one shape each time.
+//!
+//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from f32\[n, 3, size, size\] to
+//! f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use half::f16;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tch::{CModule, Device, Kind, Tensor, nn};
+
+use crate::columnar::canonical::canonicalise_into;
+use crate::decode::DECODER;
+use crate::model::error::Op;
+use crate::model::{Clip, ClipConfig, ModelError, Preprocess, weights};
+use crate::sample::{Identity, Reason};
+
+/// What products are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// bf16 weights and activations.
+    Bf16,
+    /// f16 weights and activations, f32 accumulation (GPU).
+    F16,
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" | "fp32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" | "fp16" => Ok(Self::F16),
+            other => Err(format!("precision `{other}`: write f32, bf16 or f16")),
+        }
+    }
+}
+
+impl Precision {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+            Self::F16 => Kind::Half,
+        }
+    }
+}
+
+/// Which encoder, and how it computes.
+#[derive(Clone, Debug)]
+pub struct EncoderConfig {
+    /// open_clip's name of the architecture or its JSON: also says how pictures become views.
+    pub model: String,
+    /// Weights: safetensors, a state dict, or a TorchScript module.
+    pub weights: Option<PathBuf>,
+    /// Random weights from this seed, where there is no file.
+    pub random_init: Option<u64>,
+    /// What products are computed in.
+    pub precision: Precision,
+    /// Samples a forward pass, at least 8.
+    pub batch: usize,
+    /// Where.
+    pub device: Device,
+    /// libtorch's threads.
+    pub threads: usize,
+}
+
+impl EncoderConfig {
+    /// The numeric part: recorded, and compared on resume.
+    #[must_use]
+    pub fn numerics(&self) -> Value {
+        json!({
+            "device": match self.device { Device::Cpu => "cpu", Device::Cuda(_) => "cuda", _ => "other" },
+            "precision": format!("{:?}", self.precision).to_lowercase(),
+            "batch": self.batch,
+            "libtorch": "2.11.0",
+        })
+    }
+}
+
+/// A model from views to features.
+pub trait ImageEncoder: Send {
+    /// Length of a feature.
+    fn dim(&self) -> usize;
+
+    /// Side of a view in pixels.
+    fn size(&self) -> u32;
+
+    /// Rows of every batch.
+    fn batch(&self) -> usize;
+
+    /// Features f32\[batch, dim\] (not normalised) of views u8\[batch, size, size, 3\].
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError>;
+}
+
+/// An encoder, and what is known of it.
+pub struct Loaded {
+    /// Turns views into features.
+    pub encoder: Box<dyn ImageEncoder>,
+    /// Who it is.
+    pub identity: Identity,
+    /// How pictures become views.
+    pub preprocess: Preprocess,
+    /// Bytes of weights and of the activations of one batch, estimated from above.
+    pub bytes: u64,
+}
+
+/// Loads the configured encoder.
+///
+/// # Errors
+/// An unknown model, weights that are missing or do not fit, a device that is not there.
+pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
+    let clip_config = ClipConfig::load(&config.model)?;
+    let script = config.weights.as_deref().filter(|path| is_torchscript(path));
+    let (encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
+        Some(path) => {
+            let encoder = ScriptEncoder::load(path, &clip_config.preprocess, config)?;
+            let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+            (Box::new(encoder), file_hash(path)?, i64::try_from(bytes / 4).unwrap_or(0))
+        }
+        None => {
+            let (encoder, hash) = ClipEncoder::load(&clip_config, config)?;
+            (Box::new(encoder), hash, clip_config.image_parameters() + clip_config.text_parameters())
+        }
+    };
+    let (vision, batch) = (&clip_config.vision, config.batch as u64);
+    let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
+    // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
+    let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
+    let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
+    let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention);
+    let architecture = if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
+    let identity = Identity {
+        architecture,
+        weights: hash,
+        preprocessing: clip_config.preprocess.to_string(),
+        decoder: DECODER.into(),
+    };
+    Ok(Loaded { encoder, identity, preprocess: clip_config.preprocess, bytes })
+}
+
+/// Canonical vectors of up to a batch of views; a short batch is padded with black views.
+pub fn embed(encoder: &mut dyn ImageEncoder, views: &[Vec<u8>]) -> Vec<Result<Vec<f16>, Reason>> {
+    let (batch, view) = (encoder.batch(), encoder.size() as usize * encoder.size() as usize * 3);
+    let mut out = Vec::with_capacity(views.len());
+    for chunk in views.chunks(batch) {
+        let mut pixels = Vec::with_capacity(batch * view);
+        for one in chunk {
+            pixels.extend_from_slice(one);
+        }
+        pixels.resize(batch * view, 0);
+        // A libtorch that refuses a batch of the agreed shape is no property of a sample: the service fails.
+        let features = encoder.encode(&pixels).unwrap_or_else(|error| std::panic::panic_any(error.to_string()));
+        out.extend(features.chunks_exact(encoder.dim()).take(chunk.len()).map(|row| {
+            let mut vector = Vec::with_capacity(row.len());
+            canonicalise_into(row, &mut vector).map_err(|why| Reason::new(why.code(), ""))?;
+            Ok(vector)
+        }));
+    }
+    out
+}
+
+/// Mean and standard deviation on the device.
+#[derive(Debug)]
+struct Normaliser {
+    mean: Tensor,
+    std: Tensor,
+    shape: [i64; 4],
+    device: Device,
+    kind: Kind,
+}
+
+impl Normaliser {
+    fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
+        let row = |values: &[f64; 3]| {
+            Tensor::f_from_slice(values)
+                .and_then(|t| t.f_to_kind(Kind::Float)?.f_reshape([1, 3, 1, 1])?.f_to_device(config.device))
+                .op("mean and std", &[])
+        };
+        let side = i64::from(preprocess.size);
+        Ok(Self {
+            mean: row(&preprocess.mean)?,
+            std: row(&preprocess.std)?,
+            shape: [i64::try_from(config.batch).unwrap_or(i64::MAX), side, side, 3],
+            device: config.device,
+            kind: config.precision.kind(),
+        })
+    }
+
+    /// u8\[batch, size, size, 3\] to \[batch, 3, size, size\] in the encoder's precision.
+    fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
+        Tensor::f_from_data_size(views, &self.shape, Kind::Uint8)
+            .and_then(|raw| {
+                let raw = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?;
+                let unit = raw.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+                unit.f_sub(&self.mean)?.f_div(&self.std)?.f_to_kind(self.kind)?.f_contiguous()
+            })
+            .op("pixels", &[])
+    }
+}
+
+fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+    let flat = tensor
+        .f_to_kind(Kind::Float)
+        .and_then(|t| t.f_to_device(Device::Cpu)?.f_contiguous()?.f_reshape([-1]))
+        .op("features", &[tensor])?;
+    Vec::<f32>::try_from(&flat).op("features", &[tensor])
+}
+
+/// open_clip's image tower.
+#[derive(Debug)]
+pub struct ClipEncoder {
+    clip: Clip,
+    _variables: nn::VarStore,
+    normaliser: Normaliser,
+    batch: usize,
+    threads: usize,
+}
+
+impl ClipEncoder {
+    /// Loads or draws the weights; also gives their name in an identity.
+    ///
+    /// # Errors
+    /// Weights that are missing or do not fit.
+    pub fn load(model: &ClipConfig, config: &EncoderConfig) -> Result<(Self, String), ModelError> {
+        let mut variables = nn::VarStore::new(config.device);
+        let clip = Clip::new(&variables.root(), model)?;
+        let name = match (&config.weights, config.random_init) {
+            (Some(path), _) => {
+                weights::load(&variables, path)?;
+                weights::fingerprint(&variables)?
+            }
+            (None, Some(seed)) => {
+                weights::init(&variables, model, seed)?;
+                format!("seed:{seed}")
+            }
+            (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
+        };
+        variables.freeze();
+        match config.precision {
+            Precision::F32 => {}
+            Precision::Bf16 => variables.bfloat16(),
+            Precision::F16 => variables.half(),
+        }
+        let normaliser = Normaliser::new(&model.preprocess, config)?;
+        Ok((Self { clip, _variables: variables, normaliser, batch: config.batch, threads: config.threads }, name))
+    }
+}
+
+impl ImageEncoder for ClipEncoder {
+    fn dim(&self) -> usize {
+        usize::try_from(self.clip.config().embed_dim).unwrap_or(0)
+    }
+
+    fn size(&self) -> u32 {
+        self.clip.config().preprocess.size
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
+        let _no_grad = on_this_thread(self.threads);
+        features(&self.clip.encode_image(&self.normaliser.tensor(views)?)?)
+    }
+}
+
+/// A TorchScript module: `encode_image` where it has that method, else `forward`.
+#[derive(Debug)]
+pub struct ScriptEncoder {
+    module: CModule,
+    normaliser: Normaliser,
+    dim: usize,
+    size: u32,
+    batch: usize,
+    threads: usize,
+    has_encode_image: bool,
+}
+
+impl ScriptEncoder {
+    /// Loads the module and tries it on one black batch, which tells the length of a feature.
+    ///
+    /// # Errors
+    /// No TorchScript, or a module that does not give f32\[n, dim\].
+    pub fn load(path: &Path, preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
+        let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
+        let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
+        module.f_set_eval().map_err(refused)?;
+        module.f_to(config.device, config.precision.kind(), false).map_err(refused)?;
+        let normaliser = Normaliser::new(preprocess, config)?;
+        let (size, batch) = (preprocess.size, config.batch);
+        let mut encoder =
+            Self { module, normaliser, dim: 0, size, batch, threads: config.threads, has_encode_image: true };
+        let black = vec![0u8; batch * size as usize * size as usize * 3];
+        let tried = encoder.run(&black).or_else(|_| {
+            encoder.has_encode_image = false;
+            encoder.run(&black)
+        })?;
+        match tried.size().as_slice() {
+            &[n, dim] if usize::try_from(n) == Ok(batch) && dim > 0 => encoder.dim = usize::try_from(dim).unwrap_or(0),
+            other => {
+                let problem = format!("gives {other:?} for a batch of {batch}, expected [{batch}, dim]");
+                return Err(ModelError::weights(path, problem));
+            }
+        }
+        Ok(encoder)
+    }
+
+    fn run(&self, views: &[u8]) -> Result<Tensor, ModelError> {
+        let _no_grad = on_this_thread(self.threads);
+        let pixels = self.normaliser.tensor(views)?;
+        if self.has_encode_image {
+            self.module.method_ts("encode_image", &[&pixels]).op("torchscript encode_image", &[&pixels])
+        } else {
+            self.module.forward_ts(&[&pixels]).op("torchscript forward", &[&pixels])
+        }
+    }
+}
+
+impl ImageEncoder for ScriptEncoder {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
+        features(&self.run(views)?)
+    }
+}
+
+/// libtorch's threads and gradient mode belong to the calling thread.
+fn on_this_thread(threads: usize) -> tch::NoGradGuard {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+    tch::no_grad_guard()
+}
+
+/// A zip archive with code in it; a state dict has none.
+fn is_torchscript(path: &Path) -> bool {
+    // Names stand in the central directory at the archive's end.
+    let tail = || -> std::io::Result<Vec<u8>> {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(bytes.saturating_sub(1 << 20)))?;
+        let mut tail = Vec::new();
+        file.take(1 << 20).read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    tail().is_ok_and(|tail| tail.windows(10).any(|window| window == b"/code/__to"))
+}
+
+fn file_hash(path: &Path) -> Result<String, ModelError> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).map_err(|error| ModelError::weights(path, error.to_string()))?;
+    std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::weights(path, error.to_string()))?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

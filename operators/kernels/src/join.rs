@@ -1,0 +1,430 @@
+//! The fast half of the similarity join: approximate products in f32, with a proven bound on their error.
+//!
+//! ```text
+//! rows f32[rows, dim] ──┐
+//!                       ├─ gemm, tile by tile ─▶ block f32[rows, points] ─▶ chunk maxima ─▶ who must be looked at
+//! points f16[points, dim] ── one tile to f32 ─┘
+//! ```
+//!
+//! **Bound.** Rows and points are f16 widened to f32. A product of two f16 has at most 22 significant bits and is a multiple of 2^-48, so f32
+//! (24 bits, smallest normal 2^-126) holds it exactly unless it is above f32's range: only additions round, no matter whether
+//! they are fused, and nothing underflows, even with subnormals flushed. A sum of `n` terms in any order and grouping passes each term through
+//! at most `n - 1` roundings, so with `u = 2^-24` and `g = (n-1) u / (1 - (n-1) u)`
+//!
+//! `|approximate - canonical| <= g * sum |a_k b_k| <= g |a| |b|`
+//!
+//! (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1; Cauchy-Schwarz). [`error_bound`] is that, rounded up.
+//! It holds for every gemm that computes each entry as a sum of its `n` products (blocking of `k`, any
+//! instruction set), and not for Strassen-like ones. For 640 dimensions and unit vectors it is 3.9e-5.
+//!
+//! **What follows.** With `e` the bound: the point with the largest canonical value has an approximate value of at least `max - 2e`; a value
+//! above `r + e` is certainly above `r`, one below `r - e` certainly not. Everything else is for the caller to recompute with
+//! [`crate::dot::dot`]. [`CHUNK`]s whose maximum is out of reach are skipped unseen.
+
+use std::ops::Range;
+
+use half::f16;
+
+use crate::dot::to_f32;
+
+/// Points whose maxima are kept together while scanning.
+pub const CHUNK: usize = 64;
+
+/// Unit roundoff of f32: 2^-24.
+pub const UNIT_ROUNDOFF_F32: f64 = 1.0 / 16_777_216.0;
+
+/// Largest distance between the f32 product of this module and the canonical value, for vectors of `dim` elements with the given norms.
+///
+/// `None` if `dim` is so large (beyond 2^23) that the bound does not hold.
+#[must_use]
+pub fn error_bound(dim: usize, row_norm: f64, point_norm: f64) -> Option<f64> {
+    if dim > 1 << 23 {
+        return None;
+    }
+    let steps = dim.saturating_sub(1) as f64 * UNIT_ROUNDOFF_F32;
+    // The factor covers the few roundings (each 2^-53) of this expression and of the norms handed in.
+    Some(steps / (1.0 - steps) * row_norm * point_norm * (1.0 + 1e-9))
+}
+
+/// The largest f32 that is at most `x`.
+#[must_use]
+pub fn f32_below(x: f64) -> f32 {
+    let y = x as f32;
+    if f64::from(y) > x { y.next_down() } else { y }
+}
+
+/// Points per tile so that a tile of f32 takes about `tile_bytes`: a multiple of [`CHUNK`], at least one chunk.
+#[must_use]
+pub fn tile_points(dim: usize, tile_bytes: usize) -> usize {
+    (tile_bytes / (4 * dim.max(1)) / CHUNK).max(1) * CHUNK
+}
+
+/// Memory for a block of products and what is known of it. Reused from block to block; grows to the largest one asked for.
+#[derive(Debug, Default)]
+pub struct Block {
+    rows: usize,
+    points: usize,
+    /// f32\[rows, points\].
+    values: Vec<f32>,
+    /// f32\[rows, chunks\]: largest value of each chunk.
+    maxima: Vec<f32>,
+    /// f32\[rows, chunks\]: largest value minus radius of each chunk; empty without radii.
+    excess: Vec<f32>,
+    /// f32\[tile, dim\].
+    tile: Vec<f32>,
+}
+
+/// How products are computed: bytes and threads, never results.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiling {
+    /// Bytes of one tile of points as f32; half of a core's second-level cache is good.
+    pub tile_bytes: usize,
+    /// Threads of one product; 1 where several blocks are computed side by side.
+    pub threads: usize,
+}
+
+impl Default for Tiling {
+    fn default() -> Self {
+        Self { tile_bytes: 512 * 1024, threads: 1 }
+    }
+}
+
+impl Block {
+    /// Computes the products of `rows` (f32\[n, dim\], widened from f16) with `points` (f16\[m, dim\]), and the chunk maxima.
+    ///
+    /// `radii` (f32\[m\]) asks for the chunk maxima of value minus radius too.
+    /// Bytes held afterwards: `4 n m (1 + 2 / 64)` and one tile.
+    ///
+    /// # Panics
+    /// If the lengths do not fit `dim`, which is a defect of the caller.
+    pub fn fill(&mut self, rows: &[f32], points: &[f16], dim: usize, radii: Option<&[f32]>, tiling: Tiling) {
+        assert!(dim > 0, "vectors have elements");
+        assert!(rows.len().is_multiple_of(dim) && points.len().is_multiple_of(dim), "lengths are multiples of dim");
+        assert!(radii.is_none_or(|radii| radii.len() == points.len() / dim), "one radius a point");
+        (self.rows, self.points) = (rows.len() / dim, points.len() / dim);
+        let chunks = self.points.div_ceil(CHUNK);
+        // Every element of the three is overwritten below, so old contents may stay.
+        self.values.resize(self.rows * self.points, 0.0);
+        self.maxima.resize(self.rows * chunks, 0.0);
+        self.excess.resize(if radii.is_some() { self.rows * chunks } else { 0 }, 0.0);
+        let step = tile_points(dim, tiling.tile_bytes);
+        for start in (0..self.points).step_by(step) {
+            let tile = start..(start + step).min(self.points);
+            self.tile.resize(tile.len() * dim, 0.0);
+            to_f32(&points[tile.start * dim..tile.end * dim], &mut self.tile);
+            self.multiply(rows, dim, tile.clone(), tiling.threads);
+            for row in 0..self.rows {
+                let values = &self.values[row * self.points..][tile.clone()];
+                let maxima = &mut self.maxima[row * chunks + start / CHUNK..];
+                match radii {
+                    None => chunk_maxima(values, maxima),
+                    Some(radii) => {
+                        let excess = &mut self.excess[row * chunks + start / CHUNK..];
+                        chunk_maxima_and_excess(values, &radii[tile.clone()], maxima, excess);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile's products into their columns of the block.
+    fn multiply(&mut self, rows: &[f32], dim: usize, tile: Range<usize>, threads: usize) {
+        let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+        if self.rows == 0 || tile.is_empty() {
+            return;
+        }
+        // SAFETY: `rows` is [rows, dim] and `self.tile` [tile, dim], both row-major and of exactly that length; the output
+        // starts at column `tile.start` of a row-major [rows, points] block with `tile.end <= points`, so every
+        // element written lies inside `values`, which nothing else borrows.
+        unsafe {
+            gemm::gemm(
+                self.rows,
+                tile.len(),
+                dim,
+                self.values.as_mut_ptr().add(tile.start),
+                1,
+                self.points as isize,
+                false,
+                rows.as_ptr(),
+                1,
+                dim as isize,
+                self.tile.as_ptr(),
+                dim as isize,
+                1,
+                0.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+
+    /// Rows of the block last filled.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Points of the block last filled.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    /// Approximate values of one row: f32\[points\].
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.points..(row + 1) * self.points]
+    }
+
+    /// Largest value of each chunk of a row.
+    #[must_use]
+    pub fn chunk_maxima(&self, row: usize) -> &[f32] {
+        let chunks = self.points.div_ceil(CHUNK);
+        &self.maxima[row * chunks..(row + 1) * chunks]
+    }
+
+    /// Largest value minus radius of each chunk of a row; empty if filled without radii.
+    #[must_use]
+    pub fn chunk_excess(&self, row: usize) -> &[f32] {
+        if self.excess.is_empty() {
+            return &[];
+        }
+        let chunks = self.points.div_ceil(CHUNK);
+        &self.excess[row * chunks..(row + 1) * chunks]
+    }
+
+    /// Raises `maxima` (f32\[points\]) to the largest value of each column over the given rows.
+    pub fn raise_columns(&self, rows: impl IntoIterator<Item = usize>, maxima: &mut [f32]) {
+        for row in rows {
+            raise(self.row(row), maxima);
+        }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        4 * (self.values.capacity() + self.maxima.capacity() + self.excess.capacity() + self.tile.capacity())
+    }
+}
+
+/// Calls `visit` with each place where a value reaches its threshold (`>=`), in ascending order. Chunks without one are passed over quickly.
+pub fn visit_reaching(values: &[f32], least: &[f32], mut visit: impl FnMut(usize)) {
+    let mut reach = [false];
+    for (at, (chunk, least)) in values.chunks(CHUNK).zip(least.chunks(CHUNK)).enumerate() {
+        any_reaches(chunk, least, &mut reach);
+        if reach[0] {
+            for (lane, _) in chunk.iter().zip(least).enumerate().filter(|(_, (value, least))| value >= least) {
+                visit(at * CHUNK + lane);
+            }
+        }
+    }
+}
+
+/// Compiles a function for AVX2 too and calls that where the processor has it: same source, same results.
+macro_rules! widened {
+    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
+        #[inline(always)]
+        fn $plain($($arg: $type),*) $body
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2")]
+        fn $wide($($arg: $type),*) {
+            $plain($($arg),*);
+        }
+
+        $(#[$doc])*
+        fn $name($($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: the feature was just seen.
+                    return unsafe { $wide($($arg),*) };
+                }
+            }
+            $plain($($arg),*);
+        }
+    };
+}
+
+/// Largest of the lanes; lanes hold no NaN.
+#[inline(always)]
+fn fold(lanes: [f32; 16]) -> f32 {
+    lanes.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+}
+
+widened! {
+    /// Largest value of each chunk.
+    fn chunk_maxima / chunk_maxima_wide / chunk_maxima_plain(values: &[f32], maxima: &mut [f32]) {
+        for (chunk, maximum) in values.chunks(CHUNK).zip(maxima) {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            let (blocks, rest) = chunk.as_chunks::<16>();
+            for block in blocks {
+                for (lane, &value) in lanes.iter_mut().zip(block) {
+                    *lane = if value > *lane { value } else { *lane };
+                }
+            }
+            for (lane, &value) in lanes.iter_mut().zip(rest) {
+                *lane = if value > *lane { value } else { *lane };
+            }
+            *maximum = fold(lanes);
+        }
+    }
+}
+
+widened! {
+    /// Largest value, and largest value minus radius, of each chunk.
+    fn chunk_maxima_and_excess / chunk_excess_wide / chunk_excess_plain(
+        values: &[f32], radii: &[f32], maxima: &mut [f32], excess: &mut [f32]
+    ) {
+        let chunks = values.chunks(CHUNK).zip(radii.chunks(CHUNK));
+        for ((chunk, radii), (maximum, most)) in chunks.zip(maxima.iter_mut().zip(excess)) {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            let mut over = [f32::NEG_INFINITY; 16];
+            let (blocks, rest) = chunk.as_chunks::<16>();
+            let (radius_blocks, radius_rest) = radii.as_chunks::<16>();
+            for (block, radii) in blocks.iter().zip(radius_blocks) {
+                for lane in 0..16 {
+                    let (value, above) = (block[lane], block[lane] - radii[lane]);
+                    lanes[lane] = if value > lanes[lane] { value } else { lanes[lane] };
+                    over[lane] = if above > over[lane] { above } else { over[lane] };
+                }
+            }
+            for (lane, (&value, &radius)) in rest.iter().zip(radius_rest).enumerate() {
+                let above = value - radius;
+                lanes[lane] = if value > lanes[lane] { value } else { lanes[lane] };
+                over[lane] = if above > over[lane] { above } else { over[lane] };
+            }
+            (*maximum, *most) = (fold(lanes), fold(over));
+        }
+    }
+}
+
+widened! {
+    /// Elementwise maximum.
+    fn raise / raise_wide / raise_plain(values: &[f32], maxima: &mut [f32]) {
+        for (maximum, &value) in maxima.iter_mut().zip(values) {
+            *maximum = if value > *maximum { value } else { *maximum };
+        }
+    }
+}
+
+widened! {
+    /// Whether any value reaches its threshold.
+    fn any_reaches / any_reaches_wide / any_reaches_plain(values: &[f32], least: &[f32], reach: &mut [bool; 1]) {
+        let mut any = [0u32; 16];
+        let (blocks, rest) = values.as_chunks::<16>();
+        let (least_blocks, least_rest) = least.as_chunks::<16>();
+        for (block, least) in blocks.iter().zip(least_blocks) {
+            for lane in 0..16 {
+                any[lane] |= u32::from(block[lane] >= least[lane]);
+            }
+        }
+        for (value, least) in rest.iter().zip(least_rest) {
+            any[0] |= u32::from(value >= least);
+        }
+        reach[0] = any.into_iter().any(|lane| lane != 0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::dot::{dot, norm, round_to_f16};
+
+    fn noise(state: &mut u64) -> f64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    }
+
+    fn units(count: usize, dim: usize, state: &mut u64) -> Vec<f16> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let raw: Vec<f64> = (0..dim).map(|_| noise(state)).collect();
+            let length = raw.iter().map(|x| x * x).sum::<f64>().sqrt();
+            all.extend(raw.iter().map(|x| round_to_f16(x / length)));
+        }
+        all
+    }
+
+    #[test]
+    fn within_the_bound_and_chunk_maxima_are_maxima() {
+        let mut state = 3;
+        for (rows, points, dim) in [(1, 1, 1), (3, 65, 7), (17, 200, 64), (5, 129, 513), (8, 64, 1024), (2, 1000, 33)] {
+            let (x, t) = (units(rows, dim, &mut state), units(points, dim, &mut state));
+            let mut wide = vec![0.0; x.len()];
+            to_f32(&x, &mut wide);
+            let radii: Vec<f32> = (0..points).map(|_| noise(&mut state) as f32).collect();
+            for tile_bytes in [1, 64 * dim * 4 * 2, 1 << 20] {
+                let mut block = Block::default();
+                block.fill(&wide, &t, dim, Some(&radii), Tiling { tile_bytes, threads: 1 });
+                for row in 0..rows {
+                    let a = &x[row * dim..(row + 1) * dim];
+                    for point in 0..points {
+                        let b = &t[point * dim..(point + 1) * dim];
+                        let bound = error_bound(dim, norm(a), norm(b)).unwrap();
+                        assert!((f64::from(block.row(row)[point]) - dot(a, b)).abs() <= bound);
+                    }
+                    for (chunk, values) in block.row(row).chunks(CHUNK).enumerate() {
+                        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                        assert_eq!(block.chunk_maxima(row)[chunk], largest);
+                        let over = values.iter().zip(&radii[chunk * CHUNK..]).map(|(v, r)| v - r);
+                        assert_eq!(block.chunk_excess(row)[chunk], over.fold(f32::NEG_INFINITY, f32::max));
+                    }
+                }
+                let mut columns = vec![f32::NEG_INFINITY; points];
+                block.raise_columns(0..rows, &mut columns);
+                for (point, &column) in columns.iter().enumerate() {
+                    let largest = (0..rows).map(|row| block.row(row)[point]).fold(f32::NEG_INFINITY, f32::max);
+                    assert_eq!(column, largest);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn visits_all_that_reach_and_nothing_else() {
+        let mut state = 17;
+        for len in [0, 1, 15, 16, 17, 63, 64, 65, 200, 1000] {
+            let values: Vec<f32> = (0..len).map(|_| noise(&mut state) as f32).collect();
+            let least: Vec<f32> =
+                values.iter().map(|v| if noise(&mut state) > 0.45 { *v } else { v.next_up() }).collect();
+            let mut seen = Vec::new();
+            visit_reaching(&values, &least, |at| seen.push(at));
+            let expected: Vec<usize> = (0..len).filter(|&at| values[at] >= least[at]).collect();
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn a_block_can_be_used_again_for_another_size() {
+        let mut state = 5;
+        let mut block = Block::default();
+        for (rows, points, dim) in [(9, 300, 12), (2, 70, 12), (11, 5, 40), (0, 5, 40)] {
+            let (x, t) = (units(rows, dim, &mut state), units(points, dim, &mut state));
+            let mut wide = vec![0.0; x.len()];
+            to_f32(&x, &mut wide);
+            block.fill(&wide, &t, dim, None, Tiling::default());
+            assert_eq!((block.rows(), block.points()), (rows, points));
+            for row in 0..rows {
+                assert!(block.chunk_excess(row).is_empty());
+                for point in 0..points {
+                    let exact = dot(&x[row * dim..(row + 1) * dim], &t[point * dim..(point + 1) * dim]);
+                    assert!((f64::from(block.row(row)[point]) - exact).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_down() {
+        for x in [0.1, -0.1, 1.0, 0.3, -0.7, 1e-50, -1e-50] {
+            assert!(f64::from(f32_below(x)) <= x && f64::from(f32_below(x).next_up()) > x);
+        }
+        assert!(error_bound((1 << 23) + 1, 1.0, 1.0).is_none());
+        assert_eq!(error_bound(1, 1.0, 1.0), Some(0.0));
+    }
+}

@@ -1,0 +1,279 @@
+//! The committer: one thread that makes finished shards durable, one after the other.
+//!
+//! ```text
+//!  operators of all workers ─▶ queue ─▶ parts (aside, fsync, rename, folder) ─▶ manifest line (fsync) ─▶ reply, hook
+//! ```
+//!
+//! # Invariants
+//! 1. A reply with `Ok` is sent only after the manifest line is durable.
+//! 2. The first error ends it: it fails the run's [`Stop`], everything after is answered with [`LedgerError::Ended`], nothing
+//!    more is written, and the folder resumes.
+//!
+//! The queue is unbounded by itself; what may stand in it is bounded by the shards in flight.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::LedgerError;
+use super::items::{ItemRow, Peaks};
+use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
+use super::part::{self, PartConfig, PartShard};
+use super::run_folder::RunFolder;
+use crate::dataflow::stop::Stop;
+use crate::sample::{Fate, ShardOutcome, Status};
+
+/// A shard all of whose fates have arrived, or whose bytes could not be had.
+#[derive(Clone, Debug)]
+pub struct FinishedShard {
+    /// Ordinal in the plan.
+    pub ordinal: u64,
+    /// The shard's name.
+    pub name: String,
+    /// All fates; sorted by index before they are written. Not written for an unavailable shard.
+    pub fates: Vec<Arc<Fate>>,
+    /// What the join says of the test points.
+    pub items: Vec<ItemRow>,
+    /// Bytes read from the store.
+    pub bytes: u64,
+    /// Complete or unavailable.
+    pub outcome: ShardOutcome,
+}
+
+/// A shard that is durable, or durably marked as failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Ordinal in the plan.
+    pub ordinal: u64,
+    /// The shard's name.
+    pub name: String,
+    /// Done, or to be read again by the next run.
+    pub status: LineStatus,
+    /// Samples by fate.
+    pub counts: Counts,
+    /// Bytes read from the store.
+    pub bytes: u64,
+    /// Why it failed, or what was odd about it.
+    pub remark: Option<String>,
+}
+
+/// Called for each shard that is durable (or durably failed), on the committer's thread.
+pub type OnCommitted = Box<dyn Fn(&Committed) + Send>;
+
+/// Called with a shard's answer, on the committer's thread.
+pub type Reply = Box<dyn FnOnce(Result<Committed, LedgerError>) + Send>;
+
+enum Message {
+    Shard(Box<FinishedShard>, Reply),
+    Fatal(LedgerError),
+}
+
+/// What operators hold of the committer.
+#[derive(Clone)]
+pub struct CommitHandle {
+    queue: Sender<Message>,
+}
+
+impl CommitHandle {
+    /// Hands a finished shard over; the reply is called when it is durable.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ended`] if the committer is gone; the reply is then dropped.
+    pub fn commit(&self, shard: FinishedShard, reply: Reply) -> Result<(), LedgerError> {
+        self.queue.send(Message::Shard(Box::new(shard), reply)).map_err(|_| LedgerError::Ended)
+    }
+
+    /// Ends the run with an error of the graph's own.
+    pub fn fail(&self, error: LedgerError) {
+        // A committer that is gone has an error already.
+        let _ = self.queue.send(Message::Fatal(error));
+    }
+}
+
+/// What was done in this incarnation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Shards committed.
+    pub committed: u64,
+    /// Shards marked as failed, with their reasons, by ordinal.
+    pub failed: BTreeMap<u64, String>,
+    /// Samples by fate, of the committed ones.
+    pub counts: Counts,
+}
+
+/// The committer's thread.
+pub struct Committer {
+    queue: Option<Sender<Message>>,
+    thread: Option<JoinHandle<Option<Arc<LedgerError>>>>,
+    summary: Arc<Mutex<Summary>>,
+}
+
+impl Committer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(
+        folder: Arc<RunFolder>,
+        config: PartConfig,
+        stop: Stop,
+        on_committed: OnCommitted,
+    ) -> Result<Self, LedgerError> {
+        let (queue, messages) = unbounded();
+        let summary = Arc::new(Mutex::new(Summary::default()));
+        let shared = Arc::clone(&summary);
+        let root = folder.root().to_path_buf();
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || {
+                let peaks = Peaks::default();
+                Work { folder, config, stop, on_committed, peaks, summary: shared }.run(&messages)
+            })
+            .map_err(LedgerError::at("start a thread for", &root))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), summary })
+    }
+
+    /// A handle for operators. The thread ends when all handles are gone and [`Committer::finish`] is called.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ended`] after [`Committer::finish`].
+    pub fn handle(&self) -> Result<CommitHandle, LedgerError> {
+        self.queue.clone().map(|queue| CommitHandle { queue }).ok_or(LedgerError::Ended)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until all that was handed over is durable. All handles must be gone.
+    ///
+    /// # Errors
+    /// The error that ended the committer early.
+    pub fn finish(mut self) -> Result<Summary, Arc<LedgerError>> {
+        self.queue = None;
+        let error = match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(error)) => error,
+            Some(Err(_)) | None => Some(Arc::new(LedgerError::Ended)),
+        };
+        error.map_or_else(|| Ok(self.summary()), Err)
+    }
+}
+
+struct Work {
+    folder: Arc<RunFolder>,
+    config: PartConfig,
+    stop: Stop,
+    on_committed: OnCommitted,
+    peaks: Peaks,
+    summary: Arc<Mutex<Summary>>,
+}
+
+impl Work {
+    fn run(mut self, messages: &Receiver<Message>) -> Option<Arc<LedgerError>> {
+        while let Ok(message) = messages.recv() {
+            let (error, reply) = match message {
+                Message::Fatal(error) => (error, None),
+                Message::Shard(shard, reply) => match self.commit(*shard) {
+                    Ok(committed) => {
+                        (self.on_committed)(&committed);
+                        reply(Ok(committed));
+                        continue;
+                    }
+                    Err(error) => (error, Some(reply)),
+                },
+            };
+            let error = Arc::new(error);
+            self.stop.fail(Arc::clone(&error));
+            if let Some(reply) = reply {
+                reply(Err(LedgerError::Ended));
+            }
+            while let Ok(message) = messages.try_recv() {
+                if let Message::Shard(_, reply) = message {
+                    reply(Err(LedgerError::Ended));
+                }
+            }
+            return Some(error);
+        }
+        None
+    }
+
+    fn commit(&mut self, mut shard: FinishedShard) -> Result<Committed, LedgerError> {
+        let folder = &self.folder;
+        let (status, remark) = match shard.outcome {
+            ShardOutcome::Complete(remark) => (LineStatus::Committed, remark),
+            ShardOutcome::Unavailable(why) => (LineStatus::Failed, Some(why)),
+        };
+        let mut line = ShardLine {
+            schema: SCHEMA_VERSION,
+            ordinal: shard.ordinal,
+            name: shard.name,
+            status,
+            remark,
+            bytes: shard.bytes,
+            counts: Counts::default(),
+            parts: Vec::new(),
+            decision: folder.decision_hash().into(),
+        };
+        let mut items = Vec::new();
+        if status == LineStatus::Committed {
+            shard.fates.sort_by_key(|f| f.info.id.index);
+            check_complete(&line, &shard.fates)?;
+            line.counts = count(&shard.fates);
+            items = self.peaks.select(shard.items);
+            let part = PartShard { ordinal: line.ordinal, name: &line.name, fates: &shard.fates, items: &items };
+            line.parts =
+                part::write(folder.storage().as_ref(), folder.root(), folder.incarnation(), &part, &self.config)?;
+        }
+        folder.append(&line)?;
+        self.peaks.raise(&items);
+        let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        if status == LineStatus::Committed {
+            summary.committed += 1;
+            summary.counts.add(&line.counts);
+        } else {
+            summary.failed.insert(line.ordinal, line.remark.clone().unwrap_or_default());
+        }
+        let ShardLine { ordinal, name, counts, bytes, remark, .. } = line;
+        Ok(Committed { ordinal, name, status, counts, bytes, remark })
+    }
+}
+
+/// Indices are 0..n, each once, and all of this shard.
+fn check_complete(line: &ShardLine, fates: &[Arc<Fate>]) -> Result<(), LedgerError> {
+    for (at, fate) in fates.iter().enumerate() {
+        let id = fate.info.id;
+        if id.ordinal != line.ordinal || id.index as usize != at {
+            let detail = format!("the fate of sample {}:{} stands where {at} is due", id.ordinal, id.index);
+            return Err(LedgerError::Fates { ordinal: line.ordinal, name: line.name.clone(), detail });
+        }
+    }
+    Ok(())
+}
+
+fn count(fates: &[Arc<Fate>]) -> Counts {
+    let mut counts = Counts::default();
+    for fate in fates {
+        let by_code = match fate.status {
+            Status::Kept => {
+                counts.kept += 1;
+                &mut counts.remarks
+            }
+            Status::Dropped => {
+                counts.dropped += 1;
+                &mut counts.remarks
+            }
+            Status::Rejected => {
+                counts.rejected += 1;
+                &mut counts.rejects
+            }
+        };
+        if let Some(reason) = &fate.reason {
+            *by_code.entry(reason.code.clone()).or_default() += 1;
+        }
+    }
+    counts
+}

@@ -1,0 +1,288 @@
+//! The manifest: which shards are committed, one file per process incarnation, one JSON line a shard.
+//!
+//! A line is valid JSON whose first member is the crc32c of all that follows it:
+//!
+//! ```text
+//! {"check":"8d1f03aa","schema":1,"ordinal":17,"name":"00017.tar",...}
+//!                    └────────── checked, from here to the closing brace
+//! ```
+//!
+//! # Invariants
+//! 1. A line is appended and fsynced only when the parts it names are durable.
+//! 2. Only the last line of a file can be torn. A bad line with good ones after it is corruption, an error.
+//! 3. Merged, an ordinal counts once: the smallest incarnation that committed it. Others must agree with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::LedgerError;
+
+/// Version of manifest, ledger and items.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Whether a line's shard is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineStatus {
+    /// Its parts are durable.
+    Committed,
+    /// Its bytes could not be had; the next run reads it again.
+    Failed,
+}
+
+/// How many samples of a shard had which fate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Passed the rule.
+    pub kept: u64,
+    /// Fell to the rule.
+    pub dropped: u64,
+    /// Could not be judged.
+    pub rejected: u64,
+    /// Rejects by reason code.
+    #[serde(default)]
+    pub rejects: BTreeMap<String, u64>,
+    /// Remarks on samples that were not rejected (`no_caption`), by code.
+    #[serde(default)]
+    pub remarks: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// All samples.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.kept + self.dropped + self.rejected
+    }
+
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Self) {
+        self.kept += other.kept;
+        self.dropped += other.dropped;
+        self.rejected += other.rejected;
+        for (mine, theirs) in [(&mut self.rejects, &other.rejects), (&mut self.remarks, &other.remarks)] {
+            for (code, n) in theirs {
+                *mine.entry(code.clone()).or_default() += n;
+            }
+        }
+    }
+}
+
+/// Which of a shard's part files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartKind {
+    /// `ledger/<ordinal>.<incarnation>.parquet`.
+    Ledger,
+    /// `items/<ordinal>.<incarnation>.parquet`.
+    Items,
+    /// `embeddings/<ordinal>.<incarnation>.arrow`.
+    Embeddings,
+}
+
+impl PartKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Ledger, Self::Items, Self::Embeddings];
+
+    /// Its folder.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Items => "items",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
+    /// Its file's extension.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Ledger | Self::Items => "parquet",
+            Self::Embeddings => "arrow",
+        }
+    }
+
+    /// Its file's path below the run folder.
+    #[must_use]
+    pub fn path(self, ordinal: u64, incarnation: u64) -> PathBuf {
+        Path::new(self.folder()).join(format!("{ordinal}.{incarnation}.{}", self.extension()))
+    }
+}
+
+/// Length and checksum of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartSum {
+    /// Which part.
+    pub kind: PartKind,
+    /// Bytes.
+    pub bytes: u64,
+    /// crc32c, lower-case hex.
+    pub crc32c: String,
+}
+
+/// One line: a shard's end, for good or for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardLine {
+    /// Schema version.
+    pub schema: u32,
+    /// Ordinal in the plan.
+    pub ordinal: u64,
+    /// The shard's name.
+    pub name: String,
+    /// Done, or to be read again.
+    pub status: LineStatus,
+    /// Why it failed, or what was odd about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
+    /// Bytes read from the store.
+    pub bytes: u64,
+    /// Samples by fate; all zero for a failed shard.
+    pub counts: Counts,
+    /// Its parts, none for a failed shard.
+    pub parts: Vec<PartSum>,
+    /// The decision hash it was judged under.
+    pub decision: String,
+}
+
+impl ShardLine {
+    /// The part of a kind.
+    #[must_use]
+    pub fn part(&self, kind: PartKind) -> Option<&PartSum> {
+        self.parts.iter().find(|p| p.kind == kind)
+    }
+
+    /// The line as it stands in the file, with its newline.
+    ///
+    /// # Errors
+    /// Values that are no JSON; does not happen.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let body = serde_json::to_string(self)?;
+        let check = crc32c::crc32c(body.as_bytes());
+        Ok(format!("{{\"check\":\"{check:08x}\",{}\n", &body[1..]).into_bytes())
+    }
+
+    /// A line without its newline; `None` if the checksum or the form does not hold.
+    #[must_use]
+    pub fn decode(line: &[u8]) -> Option<Self> {
+        let rest = line.strip_prefix(b"{\"check\":\"")?;
+        let (check, rest) = rest.split_at_checked(8)?;
+        let rest = rest.strip_prefix(b"\",")?;
+        let check = u32::from_str_radix(std::str::from_utf8(check).ok()?, 16).ok()?;
+        let mut body = Vec::with_capacity(rest.len() + 1);
+        body.push(b'{');
+        body.extend_from_slice(rest);
+        if crc32c::crc32c(&body) != check {
+            return None;
+        }
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+/// The good lines of one manifest file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// Them.
+    pub lines: Vec<ShardLine>,
+    /// Bytes up to the end of the last good one: where a torn file is cut.
+    pub good_bytes: u64,
+    /// Whether something stands behind the last good line.
+    pub torn: bool,
+}
+
+/// Reads a manifest file's bytes.
+///
+/// # Errors
+/// A bad line with a good one after it, or a newer schema.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Lines, LedgerError> {
+    let mut out = Lines::default();
+    let mut at = 0;
+    let mut bad_line = None;
+    for (number, piece) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        at += piece.len() as u64;
+        let line = piece.strip_suffix(b"\n").and_then(ShardLine::decode);
+        match (line, bad_line) {
+            (Some(line), None) => {
+                if line.schema > SCHEMA_VERSION {
+                    let found = line.schema;
+                    return Err(LedgerError::NewerSchema { path: path.into(), found, known: SCHEMA_VERSION });
+                }
+                out.lines.push(line);
+                out.good_bytes = at;
+            }
+            (Some(_), Some(line)) => return Err(LedgerError::CorruptManifest { path: path.into(), line }),
+            (None, _) => bad_line = bad_line.or(Some(number as u64 + 1)),
+        }
+    }
+    out.torn = bad_line.is_some();
+    Ok(out)
+}
+
+/// What all incarnations together say.
+#[derive(Clone, Debug, Default)]
+pub struct Merged {
+    /// Committed shards by ordinal: incarnation and line.
+    pub committed: BTreeMap<u64, (u64, ShardLine)>,
+    /// Shards that failed and were not committed by anybody: the last incarnation that tried, and its line.
+    pub failed: BTreeMap<u64, (u64, ShardLine)>,
+}
+
+impl Merged {
+    /// Merges the files' lines, by incarnation.
+    ///
+    /// # Errors
+    /// An ordinal whose lines disagree in name, decisions, counts or the checksums of ledger and embeddings. (What a part of
+    /// `items` holds depends on what its incarnation had committed before.)
+    pub fn of(files: &BTreeMap<u64, Lines>) -> Result<Self, LedgerError> {
+        let mut merged = Self::default();
+        for (&incarnation, file) in files {
+            for line in &file.lines {
+                if line.status == LineStatus::Failed {
+                    merged.failed.insert(line.ordinal, (incarnation, line.clone()));
+                } else if let Some((first, known)) = merged.committed.get(&line.ordinal) {
+                    compare(*first, known, incarnation, line)?;
+                } else {
+                    merged.committed.insert(line.ordinal, (incarnation, line.clone()));
+                }
+            }
+        }
+        let committed = &merged.committed;
+        merged.failed.retain(|ordinal, _| !committed.contains_key(ordinal));
+        Ok(merged)
+    }
+
+    /// Counts over all committed shards.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.committed.values().for_each(|(_, line)| sum.add(&line.counts));
+        sum
+    }
+}
+
+fn compare(first: u64, known: &ShardLine, second: u64, line: &ShardLine) -> Result<(), LedgerError> {
+    let sums = |l: &ShardLine, kind| l.part(kind).map(|p| p.crc32c.clone());
+    let mut differs = Vec::new();
+    if known.name != line.name {
+        differs.push(format!("name `{}` and `{}`", known.name, line.name));
+    }
+    if known.decision != line.decision {
+        differs.push(format!("decision hash {} and {}", known.decision, line.decision));
+    }
+    if known.counts != line.counts {
+        differs.push(format!("counts {:?} and {:?}", known.counts, line.counts));
+    }
+    for kind in [PartKind::Ledger, PartKind::Embeddings] {
+        if sums(known, kind) != sums(line, kind) {
+            differs.push(format!("checksum of {} {:?} and {:?}", kind.folder(), sums(known, kind), sums(line, kind)));
+        }
+    }
+    if differs.is_empty() {
+        return Ok(());
+    }
+    Err(LedgerError::Disagree { ordinal: line.ordinal, first, second, detail: differs.join("; ") })
+}

@@ -1,0 +1,215 @@
+//! Collects fates until a shard has all of them, and hands it to the committer.
+//!
+//! ```text
+//!  fates, ends ─▶ [shard: capability, fates 0..count ticked off] ─▶ committer's queue
+//!  Committed ◀── [ticket redeemed] ◀── channel ◀── reply: durable
+//! ```
+//!
+//! Frontier: the output's passes a shard's time only after the shard is durable (or was only to be ticked off, or the run
+//! stops).
+//!
+//! # Invariants
+//! 1. A shard is done when its end has named `count` and fates `0..count` have all come; not by the frontier.
+//! 2. A fate that comes twice or beyond `count`, a second end, or a frontier that passes an unfinished shard fails the run.
+//! 3. The worker never blocks: files are written on the committer's thread.
+//! 4. After a stop, unfinished shards are forgotten: the next run reads them again.
+//!
+//! Cost: fates of shards in flight, with their embeddings where these are kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+
+use super::LedgerError;
+use super::committer::{CommitHandle, Committed, FinishedShard};
+use super::items::TakeItems;
+use crate::dataflow::stop::Stop;
+use crate::sample::{Event, Fate, ShardEnd, ShardOutcome, Time, ordinal_of};
+
+/// What the operator needs to know of the run.
+#[derive(Clone)]
+pub struct LedgerConfig {
+    /// A shard's name, by its ordinal.
+    pub name_of: Arc<dyn Fn(u64) -> String + Send + Sync>,
+    /// Whether the shard of this time is to be committed; others (replayed by a trainer) are ticked off only.
+    pub records: Arc<dyn Fn(Time) -> bool + Send + Sync>,
+    /// What the join says of the test points.
+    pub items: Arc<dyn TakeItems>,
+    /// The run's stop.
+    pub stop: Stop,
+}
+
+/// Writes fates to the ledger.
+pub trait ToLedger<'scope> {
+    /// Commits each shard when all its fates have arrived; the output names it when it is durable. All fates of a shard
+    /// must come to the worker that read it.
+    fn ledger(self, committer: CommitHandle, config: LedgerConfig) -> StreamVec<'scope, Time, Committed>;
+}
+
+impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
+    fn ledger(self, committer: CommitHandle, config: LedgerConfig) -> StreamVec<'scope, Time, Committed> {
+        let scope = self.scope();
+        self.unary_frontier::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Ledger", move |cap, info| {
+            drop(cap); // else the frontier never moves
+            let wake = scope.worker().sync_activator_for(info.address.to_vec());
+            let stop_wake = scope.worker().sync_activator_for(info.address.to_vec());
+            let _on_stop = config.stop.on_request(move || {
+                let _worker_gone = stop_wake.activate();
+            });
+            let (post, replies) = crossbeam_channel::unbounded::<(Time, Result<Committed, LedgerError>)>();
+            let wake = Arc::new(wake);
+            let mut open = BTreeMap::<Time, (Capability<Time>, Ticks)>::new();
+            let mut tickets = BTreeMap::<Time, Capability<Time>>::new();
+            move |(input, frontier), output| {
+                let _on_stop = &_on_stop;
+                let mut touched = Vec::new();
+                input.for_each_stamp(|cap, data| {
+                    let Some(cap) = cap.retain_least(output.output_index()) else { return };
+                    let time = *cap.time();
+                    let (_, ticks) = open.entry(time).or_insert_with(|| {
+                        let recorded = (config.records)(time);
+                        (cap, Ticks { ordinal: ordinal_of(time), recorded, ..Ticks::default() })
+                    });
+                    for event in data.flat_map(|batch| batch.drain(..)) {
+                        if let Err(detail) = ticks.take(event) {
+                            let (ordinal, name) = (ticks.ordinal, (config.name_of)(ticks.ordinal));
+                            committer.fail(LedgerError::Fates { ordinal, name, detail });
+                        }
+                    }
+                    touched.push(time);
+                });
+                for time in touched {
+                    if !open.get(&time).is_some_and(|(_, ticks)| ticks.is_done()) {
+                        continue;
+                    }
+                    let Some((cap, ticks)) = open.remove(&time) else { continue };
+                    let Some(shard) = ticks.finish(&config) else { continue };
+                    let (post, wake) = (post.clone(), Arc::clone(&wake));
+                    let reply = move |answer| {
+                        let _operator_gone = post.send((time, answer));
+                        let _worker_gone = wake.activate();
+                    };
+                    if committer.commit(shard, Box::new(reply)).is_ok() {
+                        tickets.insert(time, cap);
+                    } else {
+                        config.stop.request();
+                    }
+                }
+                for (time, answer) in replies.try_iter() {
+                    if let (Some(cap), Ok(committed)) = (tickets.remove(&time), answer) {
+                        output.session(&cap).give(committed);
+                    }
+                }
+                if config.stop.is_requested() {
+                    // What the committer still holds it finishes; what has not all come is forgotten.
+                    for (_, ticks) in std::mem::take(&mut open).into_values() {
+                        config.items.discard(ticks.ordinal);
+                    }
+                    return;
+                }
+                let passed = |time: &Time| !frontier.frontier().less_equal(time);
+                if let Some((&time, (_, ticks))) = open.iter().find(|(time, _)| passed(time)) {
+                    let (ordinal, name) = (ticks.ordinal, (config.name_of)(ticks.ordinal));
+                    let detail = format!("its time has passed, but {}", ticks.missing());
+                    committer.fail(LedgerError::Fates { ordinal, name, detail });
+                    open.remove(&time);
+                }
+            }
+        })
+    }
+}
+
+/// The fates of one shard that have come so far.
+#[derive(Default)]
+struct Ticks {
+    ordinal: u64,
+    recorded: bool,
+    /// By index; empty where the shard is only ticked off.
+    fates: Vec<Option<Arc<Fate>>>,
+    /// One bit an index.
+    seen: Vec<u64>,
+    count: u32,
+    end: Option<ShardEnd>,
+}
+
+impl Ticks {
+    fn take(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::End(end) => {
+                if end.ordinal != self.ordinal {
+                    return Err(format!("the end of shard {} came at its time", end.ordinal));
+                }
+                if self.end.is_some() {
+                    return Err("its end came twice".into());
+                }
+                self.end = Some(end);
+            }
+            Event::Fate(fate) => {
+                let id = fate.info.id;
+                if id.ordinal != self.ordinal {
+                    return Err(format!("the fate of sample {}:{} came at its time", id.ordinal, id.index));
+                }
+                let (word, bit) = (id.index as usize / 64, 1u64 << (id.index % 64));
+                if self.seen.len() <= word {
+                    self.seen.resize(word + 1, 0);
+                }
+                if self.seen[word] & bit != 0 {
+                    return Err(format!("the fate of sample {} came twice", id.index));
+                }
+                self.seen[word] |= bit;
+                self.count += 1;
+                if self.recorded {
+                    let at = id.index as usize;
+                    if self.fates.len() <= at {
+                        self.fates.resize(at + 1, None);
+                    }
+                    self.fates[at] = Some(fate);
+                }
+            }
+        }
+        let beyond = self.end.as_ref().map(|end| end.count).filter(|&count| self.highest().is_some_and(|h| h >= count));
+        beyond.map_or(Ok(()), |count| Err(format!("it has {count} samples, but a fate with a larger index came")))
+    }
+
+    fn highest(&self) -> Option<u32> {
+        let (word, bits) = self.seen.iter().enumerate().next_back()?;
+        u32::try_from(word * 64 + 63 - bits.leading_zeros() as usize).ok()
+    }
+
+    fn is_done(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.count == self.count)
+    }
+
+    fn missing(&self) -> String {
+        match &self.end {
+            None => format!("its end has not come ({} fates have)", self.count),
+            Some(end) => format!("{} of {} fates have come", self.count, end.count),
+        }
+    }
+
+    /// The shard, if it is to be recorded; what the join holds of it is taken or forgotten.
+    fn finish(self, config: &LedgerConfig) -> Option<FinishedShard> {
+        let end = self.end?;
+        if !self.recorded {
+            config.items.discard(self.ordinal);
+            return None;
+        }
+        let complete = matches!(end.outcome, ShardOutcome::Complete(_));
+        if !complete {
+            config.items.discard(self.ordinal);
+        }
+        Some(FinishedShard {
+            ordinal: self.ordinal,
+            name: (config.name_of)(self.ordinal),
+            fates: self.fates.into_iter().flatten().collect(),
+            items: if complete { config.items.take(self.ordinal) } else { Vec::new() },
+            bytes: end.bytes,
+            outcome: end.outcome,
+        })
+    }
+}

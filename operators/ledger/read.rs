@@ -1,0 +1,440 @@
+//! Reading a run folder: all incarnations merged, without a lock, while a run may be going on.
+//!
+//! What a manifest lists is durable and never changes, so a reader needs no lock: it sees a run up to the moment it
+//! opened the folder. Nothing is cut or deleted here.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::LedgerError;
+use super::items::{ItemRow, MergedItems};
+use super::manifest::{self, Counts, Merged, PartKind, ShardLine};
+use super::part::ledger_fields;
+use super::run_folder::{check_schema, incarnations, manifest_path};
+use super::storage::{Disk, Storage};
+use crate::columnar::ipc::IpcReader;
+use crate::columnar::npy::Rows;
+use crate::columnar::parquet::{Column, Kind, TableReader};
+use crate::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
+
+/// Statuses that the cache holds at most.
+const CACHED_STATUSES: usize = 4 << 20;
+
+/// A run folder, opened to read.
+pub struct Ledger {
+    root: PathBuf,
+    storage: Arc<dyn Storage>,
+    config: Value,
+    merged: Merged,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    shards: HashMap<u64, Arc<Vec<Status>>>,
+    order: VecDeque<u64>,
+    held: usize,
+}
+
+/// One row of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerRow {
+    /// The shard's name.
+    pub shard: String,
+    /// The fate, without its embedding.
+    pub fate: Fate,
+}
+
+/// A stored embedding of a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEmbedding {
+    /// Raw index in the shard.
+    pub index: u32,
+    /// Key.
+    pub key: String,
+    /// Canonical vector, f16\[dim\].
+    pub vector: Vec<half::f16>,
+}
+
+impl Ledger {
+    /// Opens the folder of a run.
+    ///
+    /// # Errors
+    /// No run folder, or a damaged one.
+    pub fn open(root: &Path) -> Result<Self, LedgerError> {
+        Self::open_on(root, Arc::new(Disk))
+    }
+
+    /// Opens the folder of a run on some storage.
+    ///
+    /// # Errors
+    /// No run folder, or a damaged one.
+    pub fn open_on(root: &Path, storage: Arc<dyn Storage>) -> Result<Self, LedgerError> {
+        let path = root.join("config.json");
+        let bytes = storage.read(&path).map_err(LedgerError::at("read", &path))?;
+        let config: Value = serde_json::from_slice(&bytes)
+            .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no readable JSON: {e}") })?;
+        check_schema(&path, &config)?;
+        let mut files = BTreeMap::new();
+        for incarnation in incarnations(root, storage.as_ref())? {
+            let path = manifest_path(root, incarnation);
+            let bytes = storage.read(&path).map_err(LedgerError::at("read", &path))?;
+            files.insert(incarnation, manifest::parse(&path, &bytes)?);
+        }
+        let merged = Merged::of(&files)?;
+        Ok(Self { root: root.to_path_buf(), storage, config, merged, cache: Mutex::new(Cache::default()) })
+    }
+
+    /// The stored `config.json`: `decision_hash`, `decisions`, `numerics`, `record`.
+    #[must_use]
+    pub const fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The stored plan.
+    ///
+    /// # Errors
+    /// No plan there, or one of another form.
+    pub fn plan<P: serde::de::DeserializeOwned>(&self) -> Result<P, LedgerError> {
+        let path = self.root.join("plan.json");
+        let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
+        let malformed = |e| LedgerError::Malformed { path: path.clone(), detail: format!("not a plan: {e}") };
+        let value: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        check_schema(&path, &value)?;
+        serde_json::from_value(value.get("plan").cloned().unwrap_or_default()).map_err(malformed)
+    }
+
+    /// Committed shards by ordinal, each with the incarnation that counts and its manifest line.
+    #[must_use]
+    pub const fn shards(&self) -> &BTreeMap<u64, (u64, ShardLine)> {
+        &self.merged.committed
+    }
+
+    /// Shards that failed and are still unfinished.
+    #[must_use]
+    pub const fn failed(&self) -> &BTreeMap<u64, (u64, ShardLine)> {
+        &self.merged.failed
+    }
+
+    /// Counts over all committed shards.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.merged.counts()
+    }
+
+    /// Whether a shard is committed.
+    #[must_use]
+    pub fn is_committed(&self, ordinal: u64) -> bool {
+        self.merged.committed.contains_key(&ordinal)
+    }
+
+    /// A committed shard's statuses by raw index. The last few million are kept in memory.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read.
+    pub fn decisions(&self, ordinal: u64) -> Result<Arc<Vec<Status>>, LedgerError> {
+        if let Some(known) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).shards.get(&ordinal) {
+            return Ok(Arc::clone(known));
+        }
+        let (path, line) = self.part(ordinal, PartKind::Ledger)?;
+        let mut statuses = Vec::new();
+        for group in self.table(&path, &[("index", Kind::U32), ("status", Kind::Text)])? {
+            let group = group?;
+            let [Column::U32(indices), Column::Text(words)] = group.as_slice() else { continue };
+            for (index, word) in indices.iter().zip(words) {
+                if index.map(|i| i as usize) != Some(statuses.len()) {
+                    return Err(bad_part(&path, format!("row {} has index {index:?}", statuses.len())));
+                }
+                statuses.push(status(&path, word.as_deref())?);
+            }
+        }
+        if statuses.len() as u64 != line.counts.total() {
+            let detail = format!("{} rows; the manifest counts {}", statuses.len(), line.counts.total());
+            return Err(bad_part(&path, detail));
+        }
+        let statuses = Arc::new(statuses);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.shards.insert(ordinal, Arc::clone(&statuses)).is_none() {
+            cache.order.push_back(ordinal);
+            cache.held += statuses.len();
+        }
+        while cache.held > CACHED_STATUSES && cache.order.len() > 1 {
+            if let Some(old) = cache.order.pop_front().and_then(|o| cache.shards.remove(&o)) {
+                cache.held -= old.len();
+            }
+        }
+        Ok(statuses)
+    }
+
+    /// Names of the benchmarks whose columns a shard's part has, in the configuration's order.
+    ///
+    /// # Errors
+    /// No committed shard with readable columns.
+    pub fn benchmarks(&self) -> Result<Vec<String>, LedgerError> {
+        let Some((&ordinal, _)) = self.merged.committed.first_key_value() else { return Ok(Vec::new()) };
+        let (path, _) = self.part(ordinal, PartKind::Ledger)?;
+        let names = TableReader::column_names(&path, self.open_file(&path)?)?;
+        Ok(names.iter().filter_map(|n| n.strip_prefix("max_similarity.").map(String::from)).collect())
+    }
+
+    /// All rows, in plan order, as a stream: one row group is in memory at a time.
+    ///
+    /// # Errors
+    /// As [`Ledger::benchmarks`]; each row may be an error of its own.
+    pub fn rows(&self) -> Result<impl Iterator<Item = Result<LedgerRow, LedgerError>> + '_, LedgerError> {
+        let benchmarks = self.benchmarks()?;
+        Ok(self.merged.committed.keys().flat_map(move |&ordinal| {
+            let rows = self.shard_rows_of(ordinal, &benchmarks);
+            let (rows, error) = match rows {
+                Ok(rows) => (Some(rows), None),
+                Err(e) => (None, Some(Err(e))),
+            };
+            error.into_iter().chain(rows.into_iter().flatten())
+        }))
+    }
+
+    /// A committed shard's rows.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read.
+    pub fn shard_rows(&self, ordinal: u64) -> Result<Vec<LedgerRow>, LedgerError> {
+        self.shard_rows_of(ordinal, &self.benchmarks()?)?.collect()
+    }
+
+    fn shard_rows_of(
+        &self,
+        ordinal: u64,
+        benchmarks: &[String],
+    ) -> Result<impl Iterator<Item = Result<LedgerRow, LedgerError>> + use<>, LedgerError> {
+        let (path, _) = self.part(ordinal, PartKind::Ledger)?;
+        let fields = ledger_fields(benchmarks);
+        let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
+        let table = self.table(&path, &wanted)?;
+        Ok(table.flat_map(move |group| {
+            let rows = match group {
+                Ok(group) => ledger_rows(&path, ordinal, group),
+                Err(e) => vec![Err(e.into())],
+            };
+            rows.into_iter()
+        }))
+    }
+
+    /// The items of all committed shards, merged; `benchmark` counts in the order of [`Ledger::benchmarks`].
+    ///
+    /// # Errors
+    /// A part that cannot be read.
+    pub fn items(&self) -> Result<Vec<ItemRow>, LedgerError> {
+        let benchmarks = self.benchmarks()?;
+        let mut merged = MergedItems::default();
+        for &ordinal in self.merged.committed.keys() {
+            let (path, _) = self.part(ordinal, PartKind::Items)?;
+            let fields = super::part::items_fields();
+            let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
+            for group in self.table(&path, &wanted)? {
+                merged.add(item_rows(&path, group?, &benchmarks)?);
+            }
+        }
+        Ok(merged.into_rows())
+    }
+
+    /// Whether a committed shard's embeddings were kept.
+    #[must_use]
+    pub fn has_embeddings(&self, ordinal: u64) -> bool {
+        self.part(ordinal, PartKind::Embeddings).is_ok_and(|(path, _)| self.storage.len(&path).is_ok())
+    }
+
+    /// A committed shard's canonical embeddings; rejects have none.
+    ///
+    /// # Errors
+    /// A shard that is not committed or kept none, or a part that cannot be read.
+    pub fn embeddings(&self, ordinal: u64) -> Result<Vec<StoredEmbedding>, LedgerError> {
+        let (path, _) = self.part(ordinal, PartKind::Embeddings)?;
+        let reader = IpcReader::open(&path, self.open_file(&path)?)?;
+        let dim = reader.dim();
+        let mut out = Vec::new();
+        for batch in reader {
+            let batch = batch?;
+            let Rows::F16(values) = batch.rows else {
+                return Err(bad_part(&path, "embeddings that are not f16".into()));
+            };
+            for ((vector, key), index) in values.chunks_exact(dim).zip(batch.keys).zip(batch.indices) {
+                let index = index.ok_or_else(|| bad_part(&path, "a row without index".into()))?;
+                out.push(StoredEmbedding { index, key, vector: vector.to_vec() });
+            }
+        }
+        Ok(out)
+    }
+
+    /// The embeddings' file of a committed shard, for those who stream it.
+    ///
+    /// # Errors
+    /// A shard that is not committed or kept none.
+    pub fn embeddings_path(&self, ordinal: u64) -> Result<PathBuf, LedgerError> {
+        self.part(ordinal, PartKind::Embeddings).map(|(path, _)| path)
+    }
+
+    /// Reads every part that counts and compares its length and checksum with the manifest.
+    ///
+    /// # Errors
+    /// The first part that differs.
+    pub fn verify(&self) -> Result<(), LedgerError> {
+        for (&ordinal, (incarnation, line)) in &self.merged.committed {
+            for sum in &line.parts {
+                let path = self.root.join(sum.kind.path(ordinal, *incarnation));
+                if sum.kind == PartKind::Embeddings && self.storage.len(&path).is_err() {
+                    continue;
+                }
+                let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
+                let crc = format!("{:08x}", crc32c::crc32c(&bytes));
+                if bytes.len() as u64 != sum.bytes || crc != sum.crc32c {
+                    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
+                    return Err(bad_part(&path, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self, ordinal: u64, kind: PartKind) -> Result<(PathBuf, &ShardLine), LedgerError> {
+        let known = self.merged.committed.get(&ordinal);
+        let (incarnation, line) =
+            known.ok_or_else(|| LedgerError::NotCommitted { path: self.root.clone(), ordinal })?;
+        let path = self.root.join(kind.path(ordinal, *incarnation));
+        if line.part(kind).is_none() {
+            return Err(bad_part(&path, "was not kept by this run".into()));
+        }
+        Ok((path, line))
+    }
+
+    fn open_file(&self, path: &Path) -> Result<Box<dyn crate::columnar::ReadSeek>, LedgerError> {
+        self.storage.open(path).map_err(LedgerError::at("open", path))
+    }
+
+    fn table(&self, path: &Path, wanted: &[(&str, Kind)]) -> Result<TableReader, LedgerError> {
+        Ok(TableReader::open(path, self.open_file(path)?, wanted)?)
+    }
+}
+
+fn bad_part(path: &Path, detail: String) -> LedgerError {
+    LedgerError::BadPart { path: path.into(), detail }
+}
+
+fn status(path: &Path, word: Option<&str>) -> Result<Status, LedgerError> {
+    match word {
+        Some("kept") => Ok(Status::Kept),
+        Some("dropped") => Ok(Status::Dropped),
+        Some("rejected") => Ok(Status::Rejected),
+        other => Err(bad_part(path, format!("a status `{}`", other.unwrap_or("null")))),
+    }
+}
+
+/// Takes columns one after the other, each as its type.
+struct Columns<'a> {
+    path: &'a Path,
+    left: std::vec::IntoIter<Column>,
+}
+
+impl Columns<'_> {
+    fn short(&self) -> LedgerError {
+        bad_part(self.path, "columns of other types than were asked for".into())
+    }
+
+    fn text(&mut self) -> Result<std::vec::IntoIter<Option<String>>, LedgerError> {
+        if let Some(Column::Text(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
+    }
+
+    fn u32(&mut self) -> Result<std::vec::IntoIter<Option<u32>>, LedgerError> {
+        if let Some(Column::U32(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
+    }
+
+    fn u64(&mut self) -> Result<std::vec::IntoIter<Option<u64>>, LedgerError> {
+        if let Some(Column::U64(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
+    }
+
+    fn f64(&mut self) -> Result<std::vec::IntoIter<Option<f64>>, LedgerError> {
+        if let Some(Column::F64(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
+    }
+}
+
+fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<LedgerRow, LedgerError>> {
+    let rows = group.first().map_or(0, Column::len);
+    let benchmarks = group.len().saturating_sub(11) / 5;
+    let mut columns = Columns { path, left: group.into_iter() };
+    let mut build = || -> Result<Vec<Result<LedgerRow, LedgerError>>, LedgerError> {
+        let (mut shards, mut keys, mut uids) = (columns.text()?, columns.text()?, columns.text()?);
+        let (mut urls, mut shas) = (columns.text()?, columns.text()?);
+        let (mut indices, mut offsets, mut sizes) = (columns.u32()?, columns.u64()?, columns.u64()?);
+        let (mut words, mut reasons, mut details) = (columns.text()?, columns.text()?, columns.text()?);
+        let mut scores = Vec::new();
+        for _ in 0..benchmarks {
+            scores.push((columns.f64()?, columns.u32()?, columns.f64()?, columns.u32()?, columns.u32()?));
+        }
+        let mut out = Vec::with_capacity(rows);
+        for _ in 0..rows {
+            let status = status(path, words.next().flatten().as_deref())?;
+            let scored: Vec<Score> = scores
+                .iter_mut()
+                .map(|(max, nearest, margin, exceeds, hits)| Score {
+                    max_similarity: max.next().flatten(),
+                    nearest: nearest.next().flatten(),
+                    margin: margin.next().flatten(),
+                    exceeds: exceeds.next().flatten(),
+                    hits: hits.next().flatten(),
+                })
+                .collect();
+            let detail = details.next().flatten().unwrap_or_default();
+            let fate = Fate {
+                info: SampleInfo {
+                    id: SampleId { ordinal, index: indices.next().flatten().unwrap_or_default() },
+                    key: keys.next().flatten().unwrap_or_default(),
+                    uid: uids.next().flatten(),
+                    url: urls.next().flatten(),
+                    sha256: shas.next().flatten(),
+                    offset: offsets.next().flatten().unwrap_or_default(),
+                    size: sizes.next().flatten().unwrap_or_default(),
+                },
+                status,
+                reason: reasons.next().flatten().map(|code| Reason { code, detail }),
+                scores: if status == Status::Rejected { Vec::new() } else { scored },
+                embedding: None,
+            };
+            out.push(Ok(LedgerRow { shard: shards.next().flatten().unwrap_or_default(), fate }));
+        }
+        Ok(out)
+    };
+    build().unwrap_or_else(|e| vec![Err(e)])
+}
+
+fn item_rows(path: &Path, group: Vec<Column>, benchmarks: &[String]) -> Result<Vec<ItemRow>, LedgerError> {
+    let rows = group.first().map_or(0, Column::len);
+    let mut columns = Columns { path, left: group.into_iter() };
+    let (mut names, mut points, mut maxima) = (columns.text()?, columns.u32()?, columns.f64()?);
+    let (mut ordinals, mut indices, mut hits) = (columns.u64()?, columns.u32()?, columns.u64()?);
+    let (mut kept, mut kept_ordinals, mut kept_indices) = (columns.f64()?, columns.u64()?, columns.u32()?);
+    let mut out = Vec::with_capacity(rows);
+    for _ in 0..rows {
+        let name = names.next().flatten().unwrap_or_default();
+        let benchmark = benchmarks
+            .iter()
+            .position(|b| *b == name)
+            .and_then(|b| u16::try_from(b).ok())
+            .ok_or_else(|| bad_part(path, format!("items of a benchmark `{name}` that the ledger has not")))?;
+        let kept_sample = kept_ordinals.next().flatten().zip(kept_indices.next().flatten());
+        out.push(ItemRow {
+            benchmark,
+            point: points.next().flatten().unwrap_or_default(),
+            max_similarity: maxima.next().flatten().unwrap_or(f64::NEG_INFINITY),
+            sample: SampleId {
+                ordinal: ordinals.next().flatten().unwrap_or_default(),
+                index: indices.next().flatten().unwrap_or_default(),
+            },
+            hits: hits.next().flatten().unwrap_or_default(),
+            kept_max: kept.next().flatten(),
+            kept_sample: kept_sample.map(|(ordinal, index)| SampleId { ordinal, index }),
+        });
+    }
+    Ok(out)
+}

@@ -1,0 +1,537 @@
+//! A model's architecture and preprocessing, from open_clip's JSON or by name.
+//!
+//! open_clip's files carry fields for many towers. Those that change the arithmetic are either implemented here or
+//! refused by name unless they hold their neutral value; those that do not (`output_tokens`, tokenizer hints) are
+//! passed over. `open_clip_config.json` of the Hugging Face hub (`model_cfg` + `preprocess_cfg`) is read as well.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::builtin::{builtin, names};
+use super::error::ModelError;
+
+/// Largest configuration file that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// The whole model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClipConfig {
+    /// open_clip's name of the architecture, or the stem of the file it came from.
+    pub name: String,
+    /// Width of the common space.
+    pub embed_dim: i64,
+    /// `x * sigmoid(1.702 x)` instead of the exact GELU; OpenAI's weights need it.
+    pub quick_gelu: bool,
+    /// Initial `logit_scale`, a natural logarithm.
+    pub init_logit_scale: f64,
+    /// Image tower.
+    pub vision: VisionConfig,
+    /// Text tower.
+    pub text: TextConfig,
+    /// How a picture becomes the tower's input.
+    pub preprocess: Preprocess,
+}
+
+/// The image tower.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VisionConfig {
+    /// Side of the square input, in pixels.
+    pub image_size: i64,
+    /// Side of a patch, in pixels.
+    pub patch_size: i64,
+    /// Width of a token.
+    pub width: i64,
+    /// Number of residual blocks.
+    pub layers: i64,
+    /// Width of one attention head.
+    pub head_width: i64,
+    /// Hidden width of the MLP over the token's.
+    pub mlp_ratio: f64,
+    /// Whether the layer norm before the blocks is left out.
+    pub no_ln_pre: bool,
+    /// Mean over the patch tokens instead of the class token.
+    pub pool_average: bool,
+    /// Whether the last layer norm comes after pooling; only matters with `pool_average`.
+    pub final_ln_after_pool: bool,
+    /// Epsilon of the layer norms.
+    pub norm_eps: f64,
+}
+
+/// The text tower.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TextConfig {
+    /// Tokens in a caption, start and end included.
+    pub context_length: i64,
+    /// Size of the vocabulary.
+    pub vocab_size: i64,
+    /// Width of a token.
+    pub width: i64,
+    /// Number of attention heads.
+    pub heads: i64,
+    /// Number of residual blocks.
+    pub layers: i64,
+    /// Hidden width of the MLP over the token's.
+    pub mlp_ratio: f64,
+    /// Whether tokens see those after them.
+    pub no_causal_mask: bool,
+    /// Epsilon of the layer norms.
+    pub norm_eps: f64,
+}
+
+/// How pictures are scaled to the tower's square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Shorter side to `size`, then the centre square.
+    Shortest,
+    /// Both sides to `size`, proportions lost.
+    Squash,
+}
+
+/// From decoded RGB to the tower's input. Interpolation is always bicubic with PIL's antialiasing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Preprocess {
+    /// Side of the square, in pixels.
+    pub size: u32,
+    /// How the picture gets there.
+    pub mode: Resize,
+    /// Subtracted from values in 0..1, per channel.
+    pub mean: [f64; 3],
+    /// Divides what remains, per channel.
+    pub std: [f64; 3],
+}
+
+impl Default for Preprocess {
+    fn default() -> Self {
+        Self {
+            size: 224,
+            mode: Resize::Shortest,
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        }
+    }
+}
+
+/// One line, part of an embedding's identity.
+impl fmt::Display for Preprocess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            Resize::Shortest => "shortest",
+            Resize::Squash => "squash",
+        };
+        write!(f, "{} px {mode} bicubic-antialias mean {:?} std {:?}", self.size, self.mean, self.std)
+    }
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            image_size: 224,
+            patch_size: 16,
+            width: 768,
+            layers: 12,
+            head_width: 64,
+            mlp_ratio: 4.0,
+            no_ln_pre: false,
+            pool_average: false,
+            final_ln_after_pool: false,
+            norm_eps: 1e-5,
+        }
+    }
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            context_length: 77,
+            vocab_size: 49408,
+            width: 512,
+            heads: 8,
+            layers: 12,
+            mlp_ratio: 4.0,
+            no_causal_mask: false,
+            norm_eps: 1e-5,
+        }
+    }
+}
+
+impl VisionConfig {
+    /// Attention heads.
+    #[must_use]
+    pub fn heads(&self) -> i64 {
+        self.width / self.head_width.max(1)
+    }
+
+    /// Patches along one side.
+    #[must_use]
+    pub fn grid(&self) -> i64 {
+        self.image_size / self.patch_size.max(1)
+    }
+
+    /// Hidden width of the MLP.
+    #[must_use]
+    pub fn mlp_width(&self) -> i64 {
+        mlp_width(self.width, self.mlp_ratio)
+    }
+}
+
+impl TextConfig {
+    /// Hidden width of the MLP.
+    #[must_use]
+    pub fn mlp_width(&self) -> i64 {
+        mlp_width(self.width, self.mlp_ratio)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+fn mlp_width(width: i64, ratio: f64) -> i64 {
+    (width as f64 * ratio) as i64
+}
+
+impl ClipConfig {
+    /// A built-in name, or the path of an open_clip JSON file.
+    ///
+    /// # Errors
+    /// Unknown name, unreadable file, wrong or unsupported field.
+    pub fn load(name_or_path: &str) -> Result<Self, ModelError> {
+        if let Some(config) = builtin(name_or_path) {
+            return Ok(config);
+        }
+        let path = Path::new(name_or_path);
+        let wrong = |problem: String| ModelError::config(name_or_path, problem);
+        let looks_like_path = name_or_path.contains('/') || path.extension().is_some_and(|e| e == "json");
+        if !path.is_file() {
+            let problem = if looks_like_path { "no such file" } else { "not a known architecture" };
+            return Err(wrong(format!("{problem}; known: {}, each also with -quickgelu", names().join(", "))));
+        }
+        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+        if size > MAX_CONFIG_BYTES {
+            return Err(wrong(format!("{size} bytes are too many for a configuration")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let name = path.file_stem().map_or_else(|| name_or_path.into(), |stem| stem.to_string_lossy().into_owned());
+        Self::parse(&name, &text)
+    }
+
+    /// From the text of an open_clip configuration.
+    ///
+    /// # Errors
+    /// Not JSON, a wrong type, a missing field, or a field that is not supported.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ModelError> {
+        let value: Value = serde_json::from_str(text).map_err(|e| ModelError::config(name, format!("not JSON: {e}")))?;
+        let Value::Object(mut top) = value else {
+            return Err(ModelError::config(name, "not a JSON object"));
+        };
+        let preprocess = match top.remove("preprocess_cfg") {
+            Some(Value::Object(map)) => Some(map),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(ModelError::config(name, "preprocess_cfg is not an object")),
+        };
+        if let Some(Value::Object(inner)) = top.remove("model_cfg") {
+            top = inner;
+        }
+        let vision_map = object(name, &mut top, "vision_cfg")?;
+        let text_map = object(name, &mut top, "text_cfg")?;
+        let top = Fields { model: name, place: "", map: top };
+        top.refuse("nonscalar_logit_scale", &json!(false))?;
+        top.refuse("init_logit_bias", &Value::Null)?;
+        top.refuse("multimodal_cfg", &Value::Null)?;
+        let vision = vision(&Fields { model: name, place: "vision_cfg.", map: vision_map })?;
+        let config = Self {
+            name: name.into(),
+            embed_dim: top.int("embed_dim", None)?,
+            quick_gelu: top.bool("quick_gelu", false)?,
+            init_logit_scale: top.float("init_logit_scale", (1.0f64 / 0.07).ln())?,
+            text: text_tower(&Fields { model: name, place: "text_cfg.", map: text_map })?,
+            preprocess: preprocess_of(name, preprocess, vision.image_size)?,
+            vision,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The same as open_clip writes it; `open_clip.add_model_config` reads the file.
+    #[must_use]
+    pub fn to_open_clip_json(&self) -> String {
+        let (v, t) = (&self.vision, &self.text);
+        let mut vision = json!({
+            "image_size": v.image_size, "layers": v.layers, "width": v.width, "patch_size": v.patch_size,
+            "head_width": v.head_width, "mlp_ratio": v.mlp_ratio,
+        });
+        let mut text = json!({
+            "context_length": t.context_length, "vocab_size": t.vocab_size, "width": t.width, "heads": t.heads,
+            "layers": t.layers, "mlp_ratio": t.mlp_ratio,
+        });
+        if v.no_ln_pre {
+            vision["no_ln_pre"] = json!(true);
+        }
+        if v.pool_average {
+            vision["pool_type"] = json!("avg");
+        }
+        if v.final_ln_after_pool {
+            vision["final_ln_after_pool"] = json!(true);
+        }
+        if v.norm_eps != 1e-5 {
+            vision["norm_kwargs"] = json!({ "eps": v.norm_eps });
+        }
+        if t.norm_eps != 1e-5 {
+            text["norm_kwargs"] = json!({ "eps": t.norm_eps });
+        }
+        if t.no_causal_mask {
+            text["no_causal_mask"] = json!(true);
+        }
+        let mut all = json!({ "embed_dim": self.embed_dim, "vision_cfg": vision, "text_cfg": text });
+        if self.quick_gelu {
+            all["quick_gelu"] = json!(true);
+        }
+        if (self.init_logit_scale - (1.0f64 / 0.07).ln()).abs() > 1e-12 {
+            all["init_logit_scale"] = json!(self.init_logit_scale);
+        }
+        format!("{all:#}")
+    }
+
+    /// Parameters of the image tower.
+    #[must_use]
+    pub fn image_parameters(&self) -> i64 {
+        let v = &self.vision;
+        let patch = 3 * v.patch_size * v.patch_size * v.width;
+        let tokens = (v.grid() * v.grid() + 1) * v.width + v.width;
+        let norms = if v.no_ln_pre { 2 } else { 4 } * v.width;
+        patch + tokens + norms + v.layers * block_parameters(v.width, v.mlp_width()) + v.width * self.embed_dim
+    }
+
+    /// Parameters of the text tower, `logit_scale` included.
+    #[must_use]
+    pub fn text_parameters(&self) -> i64 {
+        let t = &self.text;
+        (t.vocab_size + t.context_length + 2 + self.embed_dim) * t.width
+            + t.layers * block_parameters(t.width, t.mlp_width())
+            + 1
+    }
+
+    /// Checks sizes against each other.
+    ///
+    /// # Errors
+    /// The first field that does not fit.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        let wrong = |problem: String| Err(ModelError::config(&self.name, problem));
+        let (v, t) = (&self.vision, &self.text);
+        let sizes = [
+            ("embed_dim", self.embed_dim, 1 << 16),
+            ("vision_cfg.image_size", v.image_size, 1 << 13),
+            ("vision_cfg.patch_size", v.patch_size, 1 << 13),
+            ("vision_cfg.width", v.width, 1 << 16),
+            ("vision_cfg.layers", v.layers, 1 << 10),
+            ("vision_cfg.head_width", v.head_width, 1 << 16),
+            ("text_cfg.context_length", t.context_length, 1 << 14),
+            ("text_cfg.vocab_size", t.vocab_size, 1 << 24),
+            ("text_cfg.width", t.width, 1 << 16),
+            ("text_cfg.heads", t.heads, 1 << 10),
+            ("text_cfg.layers", t.layers, 1 << 10),
+        ];
+        for (field, value, most) in sizes {
+            if value < 1 || value > most {
+                return wrong(format!("{field} = {value} is not in 1..={most}"));
+            }
+        }
+        for (field, ratio) in [("vision_cfg.mlp_ratio", v.mlp_ratio), ("text_cfg.mlp_ratio", t.mlp_ratio)] {
+            if !(0.01..=100.0).contains(&ratio) {
+                return wrong(format!("{field} = {ratio} is not in 0.01..=100"));
+            }
+        }
+        if v.patch_size > v.image_size {
+            return wrong(format!("a patch of {} does not fit into {} pixels", v.patch_size, v.image_size));
+        }
+        if v.heads() < 1 || v.width % v.heads() != 0 {
+            return wrong(format!("vision width {} cannot be split into {} heads", v.width, v.heads()));
+        }
+        if t.width % t.heads != 0 {
+            return wrong(format!("text width {} cannot be split into {} heads", t.width, t.heads));
+        }
+        if t.context_length < 3 {
+            return wrong("text_cfg.context_length leaves no room between start and end".into());
+        }
+        if i64::from(self.preprocess.size) != v.image_size {
+            let (size, image) = (self.preprocess.size, v.image_size);
+            return wrong(format!("preprocess_cfg.size {size} differs from vision_cfg.image_size {image}"));
+        }
+        Ok(())
+    }
+}
+
+fn block_parameters(width: i64, mlp: i64) -> i64 {
+    4 * width * width + 4 * width + 4 * width + 2 * width * mlp + mlp + width
+}
+
+fn object(model: &str, top: &mut Map<String, Value>, field: &str) -> Result<Map<String, Value>, ModelError> {
+    match top.remove(field) {
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(ModelError::config(model, format!("{field} is not an object"))),
+        None => Err(ModelError::config(model, format!("{field} is missing: not an open_clip configuration"))),
+    }
+}
+
+fn vision(f: &Fields) -> Result<VisionConfig, ModelError> {
+    f.refuse("timm_model_name", &Value::Null)?;
+    for field in ["ls_init_value", "act_kwargs"] {
+        f.refuse(field, &Value::Null)?;
+    }
+    f.refuse("patch_dropout", &json!(0.0))?;
+    f.refuse("attentional_pool", &json!(false))?;
+    f.refuse("pos_embed_type", &json!("learnable"))?;
+    f.refuse_custom_block()?;
+    let base = VisionConfig::default();
+    Ok(VisionConfig {
+        image_size: f.side("image_size", base.image_size)?,
+        patch_size: f.side("patch_size", base.patch_size)?,
+        width: f.int("width", Some(base.width))?,
+        layers: f.int("layers", Some(base.layers))?,
+        head_width: f.int("head_width", Some(base.head_width))?,
+        mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
+        no_ln_pre: f.bool("no_ln_pre", false)?,
+        pool_average: match f.map.get("pool_type").and_then(Value::as_str).unwrap_or("tok") {
+            "tok" => false,
+            "avg" => true,
+            other => return Err(f.wrong("pool_type", format!("{other:?} is not supported (tok, avg are)"))),
+        },
+        final_ln_after_pool: f.bool("final_ln_after_pool", false)?,
+        norm_eps: f.norm_eps()?,
+    })
+}
+
+fn text_tower(f: &Fields) -> Result<TextConfig, ModelError> {
+    for field in ["hf_model_name", "ls_init_value", "act_kwargs"] {
+        f.refuse(field, &Value::Null)?;
+    }
+    for field in ["embed_cls", "proj_bias", "use_pad_mask"] {
+        f.refuse(field, &json!(false))?;
+    }
+    f.refuse("hf_tokenizer_name", &Value::Null)?;
+    f.refuse("pool_type", &json!("argmax"))?;
+    f.refuse("proj_type", &json!("linear"))?;
+    f.refuse_custom_block()?;
+    let base = TextConfig::default();
+    Ok(TextConfig {
+        context_length: f.int("context_length", Some(base.context_length))?,
+        vocab_size: f.int("vocab_size", Some(base.vocab_size))?,
+        width: f.int("width", Some(base.width))?,
+        heads: f.int("heads", Some(base.heads))?,
+        layers: f.int("layers", Some(base.layers))?,
+        mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
+        no_causal_mask: f.bool("no_causal_mask", false)?,
+        norm_eps: f.norm_eps()?,
+    })
+}
+
+fn preprocess_of(model: &str, map: Option<Map<String, Value>>, image_size: i64) -> Result<Preprocess, ModelError> {
+    let f = Fields { model, place: "preprocess_cfg.", map: map.unwrap_or_default() };
+    let base = Preprocess::default();
+    f.refuse("mode", &json!("RGB"))?;
+    f.refuse("interpolation", &json!("bicubic"))?;
+    let size = f.side("size", image_size)?;
+    let std = f.triple("std", base.std)?;
+    if std.iter().any(|&s| s <= 0.0) {
+        return Err(f.wrong("std", "must be above zero".into()));
+    }
+    Ok(Preprocess {
+        size: u32::try_from(size).map_err(|_| f.wrong("size", format!("{size} is not a side")))?,
+        mode: match f.map.get("resize_mode").and_then(Value::as_str).unwrap_or("shortest") {
+            "shortest" => Resize::Shortest,
+            "squash" => Resize::Squash,
+            other => return Err(f.wrong("resize_mode", format!("{other:?} is not supported (shortest, squash are)"))),
+        },
+        mean: f.triple("mean", base.mean)?,
+        std,
+    })
+}
+
+/// One object of the file, with its place for error messages.
+struct Fields<'a> {
+    model: &'a str,
+    place: &'static str,
+    map: Map<String, Value>,
+}
+
+impl Fields<'_> {
+    fn wrong(&self, field: &str, problem: String) -> ModelError {
+        ModelError::config(self.model, format!("{}{field}: {problem}", self.place))
+    }
+
+    /// Refuses the field unless it is absent, null or neutral.
+    fn refuse(&self, field: &str, neutral: &Value) -> Result<(), ModelError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(()),
+            Some(value) if value == neutral || (value.as_f64().is_some() && value.as_f64() == neutral.as_f64()) => Ok(()),
+            Some(value) => Err(self.wrong(field, format!("{value} changes the arithmetic and is not supported"))),
+        }
+    }
+
+    fn refuse_custom_block(&self) -> Result<(), ModelError> {
+        for field in ["qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"] {
+            self.refuse(field, &json!(false))?;
+        }
+        self.refuse("block_type", &json!("default"))
+    }
+
+    fn int(&self, field: &str, default: Option<i64>) -> Result<i64, ModelError> {
+        match (self.map.get(field), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.wrong(field, "is missing".into())),
+            (Some(value), _) => value.as_i64().ok_or_else(|| self.wrong(field, format!("{value} is not a whole number"))),
+        }
+    }
+
+    /// A number, or a list of two equal ones.
+    fn side(&self, field: &str, default: i64) -> Result<i64, ModelError> {
+        match self.map.get(field) {
+            Some(Value::Array(sides)) => match sides.as_slice() {
+                [a, b] if a == b => a.as_i64().ok_or_else(|| self.wrong(field, format!("{a} is not a whole number"))),
+                _ => Err(self.wrong(field, "only squares are supported".into())),
+            },
+            _ => self.int(field, Some(default)),
+        }
+    }
+
+    fn bool(&self, field: &str, default: bool) -> Result<bool, ModelError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(field, format!("{value} is not true or false"))),
+        }
+    }
+
+    fn float(&self, field: &str, default: f64) -> Result<f64, ModelError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => value.as_f64().ok_or_else(|| self.wrong(field, format!("{value} is not a number"))),
+        }
+    }
+
+    fn triple(&self, field: &str, default: [f64; 3]) -> Result<[f64; 3], ModelError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => {
+                let numbers: Option<Vec<f64>> = value.as_array().and_then(|a| a.iter().map(Value::as_f64).collect());
+                numbers
+                    .and_then(|n| <[f64; 3]>::try_from(n).ok())
+                    .ok_or_else(|| self.wrong(field, format!("{value} is not a list of three numbers")))
+            }
+        }
+    }
+
+    fn norm_eps(&self) -> Result<f64, ModelError> {
+        match self.map.get("norm_kwargs") {
+            None | Some(Value::Null) => Ok(1e-5),
+            Some(Value::Object(map)) => {
+                if let Some(other) = map.keys().find(|k| *k != "eps") {
+                    return Err(self.wrong("norm_kwargs", format!("{other} is not supported")));
+                }
+                let inner = Fields { model: self.model, place: "norm_kwargs.", map: map.clone() };
+                inner.float("eps", 1e-5)
+            }
+            Some(value) => Err(self.wrong("norm_kwargs", format!("{value} is not an object"))),
+        }
+    }
+}

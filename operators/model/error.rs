@@ -1,0 +1,84 @@
+//! What can go wrong with a model, with the place where it did.
+
+use std::path::{Path, PathBuf};
+
+use tch::{TchError, Tensor};
+
+/// An error of the model or embed room.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The configuration cannot be read or asks for what is not supported.
+    #[error("model {model}: {problem}")]
+    Config {
+        /// Name or path of the model.
+        model: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file of weights cannot be read, or does not fit the model.
+    #[error("{}: {problem}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// libtorch refused an operation.
+    #[error("{operation} of {shapes}: {message}")]
+    Tensor {
+        /// The operation, as open_clip's modules are named.
+        operation: String,
+        /// Kinds and shapes of the operands.
+        shapes: String,
+        /// libtorch's first line.
+        message: String,
+    },
+    /// The device is not known, not there, or its libraries are not.
+    #[error("device {device}: {problem}")]
+    Device {
+        /// What was asked for.
+        device: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl ModelError {
+    /// An error of the configuration.
+    pub fn config(model: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Config { model: model.into(), problem: problem.into() }
+    }
+
+    /// An error of a file of weights.
+    pub fn weights(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Weights { path: path.into(), problem: problem.into() }
+    }
+}
+
+/// `f32[8, 3, 224, 224]`.
+#[must_use]
+pub fn shape_of(tensor: &Tensor) -> String {
+    let kind = tensor.f_kind().map_or_else(|_| "?".into(), |kind| format!("{kind:?}"));
+    format!("{kind}{:?}", tensor.size())
+}
+
+/// Puts operation and shapes on a libtorch error.
+pub trait Op<T> {
+    /// Names the operation and its operands; they are looked at only in case of an error.
+    ///
+    /// # Errors
+    /// The same as before, with its place.
+    fn op(self, operation: &str, operands: &[&Tensor]) -> Result<T, ModelError>;
+}
+
+impl<T> Op<T> for Result<T, TchError> {
+    fn op(self, operation: &str, operands: &[&Tensor]) -> Result<T, ModelError> {
+        self.map_err(|error| {
+            let text = error.to_string();
+            // libtorch appends its own stack; the first line says what happened.
+            let message = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_string();
+            let shapes = operands.iter().map(|t| shape_of(t)).collect::<Vec<_>>().join(", ");
+            ModelError::Tensor { operation: operation.into(), shapes, message }
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! Linear, layer norm, the residual attention block and their stack: open_clip's `Transformer`.
+//!
+//! Low precision works as autocast does: where a product's weight is stored in bf16 (or f16), its input is cast
+//! to that kind; layer norms and the residual sum stay f32. With f32 weights nothing is cast, so that an
+//! outer autocast may decide.
+
+use tch::nn::{Init, Path};
+use tch::{Kind, Tensor};
+
+use super::error::{ModelError, Op};
+
+/// `y = x W^T + b`.
+#[derive(Debug)]
+pub struct Linear {
+    name: String,
+    /// f32\[out, in\].
+    weight: Tensor,
+    /// f32\[out\].
+    bias: Tensor,
+}
+
+impl Linear {
+    /// Adds `weight` and `bias` at `path`.
+    pub(crate) fn new(path: &Path, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+        Ok(Self {
+            name: path.components().collect::<Vec<_>>().join("."),
+            weight: variable(path, "weight", &[outputs, inputs], 0.0)?,
+            bias: variable(path, "bias", &[outputs], 0.0)?,
+        })
+    }
+
+    /// f32\[.., in\] to f32\[.., out\].
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        linear(&self.name, x, &self.weight, &self.bias)
+    }
+}
+
+/// A named variable filled with one value; trainable.
+pub(crate) fn variable(path: &Path, name: &str, shape: &[i64], value: f64) -> Result<Tensor, ModelError> {
+    path.f_var(name, shape, Init::Const(value)).op(&format!("allocation of {} {shape:?}", path.path(name)), &[])
+}
+
+/// Casts `x` to the weight's kind where that is a low one.
+pub(crate) fn as_weight(x: &Tensor, weight: &Tensor) -> Result<Tensor, ModelError> {
+    let kind = weight.f_kind().op("kind", &[])?;
+    if matches!(kind, Kind::BFloat16 | Kind::Half) && x.f_kind().op("kind", &[])? != kind {
+        x.f_to_kind(kind).op("cast", &[x])
+    } else {
+        Ok(x.shallow_clone())
+    }
+}
+
+pub(crate) fn linear(name: &str, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, ModelError> {
+    as_weight(x, weight)?.f_linear(weight, Some(bias)).op(name, &[x, weight, bias])
+}
+
+/// Layer norm over the last dimension, in f32.
+#[derive(Debug)]
+pub struct LayerNorm {
+    name: String,
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Adds `weight` = 1 and `bias` = 0 at `path`.
+    pub(crate) fn new(path: &Path, width: i64, eps: f64) -> Result<Self, ModelError> {
+        Ok(Self {
+            name: path.components().collect::<Vec<_>>().join("."),
+            weight: variable(path, "weight", &[width], 1.0)?,
+            bias: variable(path, "bias", &[width], 0.0)?,
+            eps,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        x.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+            .op(&self.name, &[x, &self.weight])
+    }
+}
+
+/// Shape of a stack of blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockShape {
+    /// Width of a token.
+    pub width: i64,
+    /// Attention heads.
+    pub heads: i64,
+    /// Hidden width of the MLP.
+    pub mlp_width: i64,
+    /// `x * sigmoid(1.702 x)` instead of GELU.
+    pub quick_gelu: bool,
+    /// Epsilon of the layer norms.
+    pub norm_eps: f64,
+}
+
+/// `x + attention(ln_1(x))`, then `x + mlp(ln_2(x))`.
+#[derive(Debug)]
+struct Block {
+    name: String,
+    shape: BlockShape,
+    ln_1: LayerNorm,
+    in_proj_weight: Tensor,
+    in_proj_bias: Tensor,
+    out_proj: Linear,
+    ln_2: LayerNorm,
+    c_fc: Linear,
+    c_proj: Linear,
+}
+
+impl Block {
+    fn new(path: &Path, shape: BlockShape) -> Result<Self, ModelError> {
+        let (width, attn, mlp) = (shape.width, path.sub("attn"), path.sub("mlp"));
+        Ok(Self {
+            name: path.components().collect::<Vec<_>>().join("."),
+            shape,
+            ln_1: LayerNorm::new(&path.sub("ln_1"), width, shape.norm_eps)?,
+            in_proj_weight: variable(&attn, "in_proj_weight", &[3 * width, width], 0.0)?,
+            in_proj_bias: variable(&attn, "in_proj_bias", &[3 * width], 0.0)?,
+            out_proj: Linear::new(&attn.sub("out_proj"), width, width)?,
+            ln_2: LayerNorm::new(&path.sub("ln_2"), width, shape.norm_eps)?,
+            c_fc: Linear::new(&mlp.sub("c_fc"), width, shape.mlp_width)?,
+            c_proj: Linear::new(&mlp.sub("c_proj"), shape.mlp_width, width)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, causal: bool) -> Result<Tensor, ModelError> {
+        let attended = self.attention(&self.ln_1.forward(x)?, causal)?;
+        let x = x.f_add(&attended).op(&self.name, &[x, &attended])?;
+        let hidden = self.activation(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?;
+        let fed = self.c_proj.forward(&hidden)?;
+        x.f_add(&fed).op(&self.name, &[&x, &fed])
+    }
+
+    /// f32\[n, tokens, width\] to the same.
+    fn attention(&self, x: &Tensor, causal: bool) -> Result<Tensor, ModelError> {
+        let place = format!("{}.attn", self.name);
+        let (n, tokens, width) = x.size3().op(&place, &[x])?;
+        let heads = self.shape.heads;
+        let packed = linear(&place, x, &self.in_proj_weight, &self.in_proj_bias)?;
+        let packed = packed
+            .f_view([n, tokens, 3, heads, width / heads])
+            .and_then(|t| t.f_permute([2, 0, 3, 1, 4]))
+            .op(&place, &[&packed])?;
+        let part = |i| packed.f_select(0, i).op(&place, &[&packed]);
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+        let mixed =
+            Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)
+                .and_then(|t| t.f_transpose(1, 2))
+                .and_then(|t| t.f_reshape([n, tokens, width]))
+                .op(&place, &[&q, &k, &v])?;
+        self.out_proj.forward(&mixed)
+    }
+
+    fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
+        if self.shape.quick_gelu {
+            x.f_mul_scalar(1.702).and_then(|t| t.f_sigmoid()).and_then(|t| t.f_mul(x)).op("QuickGELU", &[x])
+        } else {
+            x.f_gelu("none").op("GELU", &[x])
+        }
+    }
+}
+
+/// A stack of residual attention blocks.
+#[derive(Debug)]
+pub struct Transformer {
+    blocks: Vec<Block>,
+}
+
+impl Transformer {
+    /// Adds `resblocks.{i}` at `path`.
+    pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape) -> Result<Self, ModelError> {
+        let blocks = path.sub("resblocks");
+        Ok(Self { blocks: (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()? })
+    }
+
+    /// f32\[n, tokens, width\] to the same; `causal`: tokens see only those before them and themselves.
+    pub(crate) fn forward(&self, x: Tensor, causal: bool) -> Result<Tensor, ModelError> {
+        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, causal))
+    }
+}

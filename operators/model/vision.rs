@@ -1,0 +1,107 @@
+//! The image tower: open_clip's `VisionTransformer` with a class token and learned positions.
+
+use tch::Tensor;
+use tch::nn::Path;
+
+use super::config::ClipConfig;
+use super::error::{ModelError, Op, shape_of};
+use super::transformer::{BlockShape, LayerNorm, Transformer, as_weight, variable};
+
+/// Image tower; its variables stand under `visual.` in a whole model.
+#[derive(Debug)]
+pub struct VisionTransformer {
+    image_size: i64,
+    patch_size: i64,
+    pool_average: bool,
+    norm_after_pool: bool,
+    conv1: Tensor,
+    class_embedding: Tensor,
+    positional_embedding: Tensor,
+    ln_pre: Option<LayerNorm>,
+    transformer: Transformer,
+    ln_post: LayerNorm,
+    proj: Tensor,
+}
+
+impl VisionTransformer {
+    /// Adds the tower's variables at `path` (give `vs.root() / "visual"`).
+    ///
+    /// # Errors
+    /// Memory for the variables cannot be had.
+    pub fn new(path: &Path, config: &ClipConfig) -> Result<Self, ModelError> {
+        let v = &config.vision;
+        let shape = BlockShape {
+            width: v.width,
+            heads: v.heads(),
+            mlp_width: v.mlp_width(),
+            quick_gelu: config.quick_gelu,
+            norm_eps: v.norm_eps,
+        };
+        let tokens = v.grid() * v.grid() + 1;
+        Ok(Self {
+            image_size: v.image_size,
+            patch_size: v.patch_size,
+            pool_average: v.pool_average,
+            norm_after_pool: v.final_ln_after_pool,
+            class_embedding: variable(path, "class_embedding", &[v.width], 0.0)?,
+            positional_embedding: variable(path, "positional_embedding", &[tokens, v.width], 0.0)?,
+            proj: variable(path, "proj", &[v.width, config.embed_dim], 0.0)?,
+            conv1: variable(&path.sub("conv1"), "weight", &[v.width, 3, v.patch_size, v.patch_size], 0.0)?,
+            ln_pre: if v.no_ln_pre { None } else { Some(LayerNorm::new(&path.sub("ln_pre"), v.width, v.norm_eps)?) },
+            transformer: Transformer::new(&path.sub("transformer"), v.layers, shape)?,
+            ln_post: LayerNorm::new(&path.sub("ln_post"), v.width, v.norm_eps)?,
+        })
+    }
+
+    /// f32\[n, 3, size, size\], mean and std applied, to features f32\[n, embed_dim\], not normalised.
+    ///
+    /// # Errors
+    /// Another shape, or libtorch refuses.
+    pub fn forward(&self, images: &Tensor) -> Result<Tensor, ModelError> {
+        let place = "visual";
+        let n = match images.size().as_slice() {
+            &[n, 3, h, w] if h == self.image_size && w == self.image_size => n,
+            _ => {
+                let expected = format!("expected [n, 3, {0}, {0}]", self.image_size);
+                return Err(ModelError::Tensor {
+                    operation: place.into(),
+                    shapes: shape_of(images),
+                    message: expected,
+                });
+            }
+        };
+        let patches = as_weight(images, &self.conv1)?
+            .f_conv2d(&self.conv1, None::<&Tensor>, [self.patch_size, self.patch_size], [0, 0], [1, 1], 1)
+            .op("visual.conv1", &[images, &self.conv1])?;
+        let kind = self.positional_embedding.f_kind().op(place, &[])?;
+        let width = self.class_embedding.size()[0];
+        let tokens = patches
+            .f_reshape([n, width, -1])
+            .and_then(|t| t.f_permute([0, 2, 1]))
+            .and_then(|t| t.f_to_kind(kind))
+            .and_then(|t| Tensor::f_cat(&[&self.class_embedding.f_view([1, 1, width])?.f_expand([n, 1, width], false)?, &t], 1))
+            .and_then(|t| t.f_add(&self.positional_embedding))
+            .op("visual.positional_embedding", &[&patches, &self.positional_embedding])?;
+        let tokens = match &self.ln_pre {
+            Some(norm) => norm.forward(&tokens)?,
+            None => tokens,
+        };
+        let tokens = self.transformer.forward(tokens, false)?;
+        let pooled = self.pool(&tokens)?;
+        as_weight(&pooled, &self.proj)?.f_matmul(&self.proj).op("visual.proj", &[&pooled, &self.proj])
+    }
+
+    fn pool(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
+        let place = "visual.pool";
+        if !self.pool_average {
+            // The norm works row by row, so taking the class token first gives the same values.
+            return self.ln_post.forward(&tokens.f_select(1, 0).op(place, &[tokens])?);
+        }
+        let mean = |t: &Tensor| {
+            t.f_narrow(1, 1, t.size()[1] - 1)
+                .and_then(|t| t.f_mean_dim(&[1i64][..], false, None::<tch::Kind>))
+                .op(place, &[t])
+        };
+        if self.norm_after_pool { self.ln_post.forward(&mean(tokens)?) } else { mean(&self.ln_post.forward(tokens)?) }
+    }
+}

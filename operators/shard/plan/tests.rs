@@ -1,0 +1,152 @@
+//! Arguments to plans, in a folder of their own.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(files: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        Self { folder }
+    }
+
+    /// Plans arguments in which `@` stands for the folder.
+    fn plan(&self, arguments: &[&str]) -> Result<Plan, PlanError> {
+        let root = self.folder.path().to_str().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|a| a.replace('@', root)).collect();
+        let variable = |name: &str| match name {
+            "WDS_ROOT" => Some(root.to_string()),
+            "WDS_RANGE" => Some("${FROM}..1".into()),
+            "WDS_FROM" => Some("0".into()),
+            _ => None,
+        };
+        expand(&arguments, &PlanOptions { variable: &variable, ..PlanOptions::default() })
+    }
+
+    fn names(&self, arguments: &[&str]) -> Vec<String> {
+        self.plan(arguments).unwrap().shards.into_iter().map(|shard| shard.name).collect()
+    }
+
+    fn error(&self, arguments: &[&str]) -> String {
+        self.plan(arguments).unwrap_err().to_string().replace(self.folder.path().to_str().unwrap(), "@")
+    }
+}
+
+const FILES: [&str; 8] =
+    ["a/0.tar", "a/1.tar", "a/10.tar", "b/0.tar", "b/x.tar.gz", "b/notes.txt", "c/{00000000}.tar", "d/we[i]rd=1.tar"];
+
+#[test]
+fn names_are_relative_to_the_literal_folder() {
+    let place = Place::new(&FILES);
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["@/a/0.tar"], &["0.tar"]),
+        (&["@/a/{0..1}.tar"], &["0.tar", "1.tar"]),
+        (&["@/{a,b}/0.tar"], &["a/0.tar", "b/0.tar"]),
+        (&["@/*/0.tar"], &["a/0.tar", "b/0.tar"]),
+        (&["@/a/*.tar"], &["0.tar", "1.tar", "10.tar"]),
+        (&["@/a/?.tar"], &["0.tar", "1.tar"]),
+        (&["@/**/0.tar"], &["a/0.tar", "b/0.tar"]),
+        (&["@/a/1.tar::@/b/0.tar"], &["1.tar", "0.tar"]),
+        (&["@/b"], &["0.tar", "x.tar.gz"]),
+        (&["@/a/", "B=@/b/"], &["0.tar", "1.tar", "10.tar", "B/0.tar", "B/x.tar.gz"]),
+        (&["x.y=@/a/0.tar::@/b/x*"], &["x.y/0.tar", "x.y/x.tar.gz"]),
+        (&["file:@/a/0.tar", "file://@/a/1.tar"], &["0.tar", "1.tar"]),
+        (&["${ROOT}/a/{${RANGE}}.tar"], &["0.tar", "1.tar"]),
+        (&["@/c/{00000000}.tar"], &["{00000000}.tar"]),
+        (&["@/d/we[i]rd=1.tar"], &["we[i]rd=1.tar"]),
+        (&["-"], &["-"]),
+    ];
+    for (arguments, wanted) in cases {
+        assert_eq!(&place.names(arguments), wanted, "{arguments:?}");
+    }
+}
+
+#[test]
+fn ordinals_sizes_and_parts() {
+    let place = Place::new(&FILES);
+    let plan = place.plan(&["@/a/*.tar", "in=-"]).unwrap();
+    let sizes: Vec<_> = plan.shards.iter().map(|shard| (shard.ordinal, shard.bytes)).collect();
+    assert_eq!(sizes, [(0, Some(7)), (1, Some(7)), (2, Some(8)), (3, None)]);
+    assert_eq!((plan.total_bytes(), plan.shard(4)), (None, None));
+    let part: Part = "1/2".parse().unwrap();
+    assert_eq!(plan.part(part).map(|shard| shard.ordinal).collect::<Vec<_>>(), [1, 3]);
+    for wrong in ["2/2", "1", "0/0", "-1/2", "a/b", ""] {
+        assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+    }
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn differences_that_matter() {
+    let place = Place::new(&FILES);
+    let plan = place.plan(&["@/a/*.tar"]).unwrap();
+    let mut moved = plan.clone();
+    moved.shards[0].url = "elsewhere".into();
+    assert_eq!(plan.difference(&moved), None);
+    moved.shards[1].bytes = Some(1);
+    assert_eq!(plan.difference(&moved).unwrap(), "shard 1 (1.tar) has 7 bytes and had 1");
+    let fewer = place.plan(&["@/a/{0,1}.tar"]).unwrap();
+    assert_eq!(plan.difference(&fewer).unwrap(), "3 shards now, 2 before");
+    let other = place.plan(&["@/a/1.tar"]).unwrap();
+    assert_eq!(plan.difference(&other).unwrap(), "shard 0 is 0.tar and was 1.tar");
+}
+
+#[test]
+fn what_cannot_be_planned_says_why() {
+    let place = Place::new(&FILES);
+    std::fs::create_dir(place.folder.path().join("empty")).unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "no shards given"),
+        (&["@/a/7.tar"], "@/a/7.tar: No such file or directory (os error 2)"),
+        (&["@/a/{0..3}.tar"], "@/a/2.tar: No such file or directory (os error 2)"),
+        (&["@/nope/*.tar"], "@/nope/*.tar: no such shard"),
+        (&["@/a/{0..1.tar"], "braces do not balance in \"@/a/{0..1.tar\""),
+        (&["@/empty"], "@/empty: the folder holds no .tar, .tar.gz, .tgz or .tar.zst"),
+        (&["${NONE}/x"], "${NONE}/x: ${NONE} needs the environment variable WDS_NONE"),
+        (
+            &["s3://b/{0..9}.tar"],
+            "s3://b/{0..9}.tar: s3: is not supported in this build yet; copy the shards to a local folder",
+        ),
+        (&["gs://b/x.tar"], "gs://b/x.tar: gs: is not supported in this build yet; copy the shards to a local folder"),
+        (
+            &["https://h/x.tar?token=1"],
+            "https://h/x.tar: https: is not supported in this build yet; copy the shards to a local folder",
+        ),
+        (
+            &["pipe:cat x"],
+            "pipe:cat x: pipe: is not supported in this build yet; run the command yourself and give its output as -",
+        ),
+        (
+            &["@/a/0.tar", "@/b/0.tar"],
+            "@/a/0.tar and @/b/0.tar would both be called 0.tar: give one of them a name of its own, NAME=SHARDS",
+        ),
+    ];
+    for (arguments, wanted) in cases {
+        assert_eq!(&place.error(arguments), wanted, "{arguments:?}");
+    }
+}
+
+#[test]
+fn remote_names() {
+    for (url, wanted) in [
+        ("s3://bucket/a/0.tar", "bucket/a/0.tar"),
+        ("https://user:pa@ss@host/a@b.tar?x=1", "host/a@b.tar"),
+        ("https://host?x=/y", "host"),
+        ("plain", "plain"),
+    ] {
+        assert_eq!(remote_name(url), wanted);
+    }
+    let secret = expand(&["s3://key:secret@b/{0..9}.tar?x=secret".to_string()], &PlanOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(!secret.contains("secret"), "{secret}");
+}

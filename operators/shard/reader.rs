@@ -1,0 +1,349 @@
+//! Shards to admitted samples: what a reader thread does with a lease.
+//!
+//! ```text
+//! lease ─▶ open ─▶ decompress ─▶ tar ─▶ groups ─┬─▶ Sample            judged, or replayed when the ledger kept it
+//!                                               ├─▶ Event::Fate       a reject of the reader's own
+//!                                               ├─▶ Replayed::Hole    dropped or rejected by the ledger: takes its turn
+//!                                               └─▶ Event::End, or Replayed::End: always the last
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Judging: indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
+//! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`] or a hole; then one
+//!    [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
+//! 3. A shard that no longer fits the plan's size or the ledger's decisions is unavailable, with the difference.
+//! 4. While credit is asked for, this reader holds none.
+
+use std::cell::RefCell;
+use std::io::BufRead;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::compression::{CompressionLimits, decompress};
+use super::header::BLOCK;
+use super::plan::{Plan, ShardRef};
+use super::samples::{Counts, Group, GroupConfig, RawSample, SampleReader, Want};
+use super::store::{Local, Meter, Metered, Store};
+use super::tar::{Oddities, TarEnd, TarLimits, TarReader};
+use crate::dataflow::credit::{Permit, Stopped};
+use crate::dataflow::source::{Lease, Outlet, ReadShard};
+use crate::sample::{Event, Fate, Sample, SampleId, ShardEnd, ShardOutcome, Status, Work};
+
+/// How shards are read. Everything here belongs to the decisions: it may change what is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReaderConfig {
+    /// Members to samples.
+    pub group: GroupConfig,
+    /// What a tar may make the reader hold.
+    pub tar: TarLimits,
+    /// How far a compressed shard may grow.
+    pub compression: CompressionLimits,
+}
+
+/// Bytes a sample will hold besides its encoded picture: what a permit is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewBytes {
+    /// The embedder's view and the vector: samples that are judged.
+    pub eval: u64,
+    /// The trainer's view: samples that may be trained.
+    pub train: u64,
+}
+
+/// Bytes every sample is charged for its texts and its place in queues.
+pub const SAMPLE_OVERHEAD_BYTES: u64 = 4 << 10;
+
+impl ViewBytes {
+    /// Bytes for a sample of which this work is wanted.
+    #[must_use]
+    pub fn of(self, work: Work) -> u64 {
+        let views = match work {
+            Work::Judge => self.eval.saturating_add(self.train),
+            Work::JudgeOnly => self.eval,
+            Work::Replay => self.train,
+        };
+        views.saturating_add(SAMPLE_OVERHEAD_BYTES)
+    }
+}
+
+/// What a ledger decided, by shard, as a value.
+pub trait Decisions: Send + Sync {
+    /// The statuses of a shard's samples by index; `None` when it is not judged.
+    ///
+    /// # Errors
+    /// A line for people when the ledger cannot be read.
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String>;
+}
+
+/// Which shard, and what is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Pass over the data.
+    pub pass: u32,
+    /// Ordinal in the plan.
+    pub ordinal: u64,
+    /// Samples below this index are not trained: judged only, or left out of a replay.
+    pub train_from: u32,
+    /// Whether the ledger's decisions are replayed.
+    pub replay: bool,
+}
+
+/// What a replayed shard sends besides its kept samples: for the order, not for the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// A sample that was dropped or rejected: it takes its turn and yields nothing.
+    Hole {
+        /// Pass over the data.
+        pass: u32,
+        /// Whose turn.
+        id: SampleId,
+    },
+    /// The shard's end.
+    End {
+        /// Pass over the data.
+        pass: u32,
+        /// Counts and outcome.
+        end: ShardEnd,
+    },
+}
+
+/// What a reader sends.
+#[derive(Debug)]
+pub enum Admitted {
+    /// A sample with its credit.
+    Sample(Sample),
+    /// A reject's fate, or a judged shard's end.
+    Event(Event),
+    /// A hole, or a replayed shard's end.
+    Replayed(Replayed),
+}
+
+/// Reads the plan's shards.
+pub struct ShardReader {
+    plan: Arc<Plan>,
+    config: ReaderConfig,
+    views: ViewBytes,
+    decisions: Option<Arc<dyn Decisions>>,
+    store: Arc<dyn Store>,
+}
+
+impl ReadShard for ShardReader {
+    type Item = Admitted;
+
+    fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
+        let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
+        // Credit is asked for and items are sent by turns, never both at once.
+        let out = RefCell::new(out);
+        let mut admit = |bytes| out.borrow_mut().admit(bytes);
+        let mut emit = |item| out.borrow_mut().send(item);
+        self.read_shard(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+    }
+}
+
+impl ShardReader {
+    /// A reader of local files and standard input.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, config: ReaderConfig, views: ViewBytes, decisions: Option<Arc<dyn Decisions>>) -> Self {
+        Self { plan, config, views, decisions, store: Arc::new(Local::default()) }
+    }
+
+    /// The same, from another store.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Reads one shard to its end. Bad data never fails: it ends as rejects and remarks.
+    ///
+    /// # Errors
+    /// What `admit` or `emit` returns, at once.
+    pub fn read_shard<E>(
+        &self,
+        request: &Request,
+        admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+        emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut end = ShardEnd { ordinal: request.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
+        let found =
+            self.plan.shard(request.ordinal).ok_or_else(|| format!("the plan has no shard {}", request.ordinal));
+        let opened = found.and_then(|shard| self.open(shard, request));
+        match opened {
+            Err(why) => end.outcome = ShardOutcome::Unavailable(why),
+            Ok(opened) => self.stream(request, opened, &mut end, admit, emit)?,
+        }
+        tracing::debug!(ordinal = end.ordinal, pass = request.pass, count = end.count, bytes = end.bytes, "shard read");
+        let pass = request.pass;
+        emit(match request.replay {
+            true => Admitted::Replayed(Replayed::End { pass, end }),
+            false => Admitted::Event(Event::End(end)),
+        })
+    }
+
+    fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
+        let decisions = match (request.replay, &self.decisions) {
+            (false, _) => None,
+            (true, None) => return Err("no decisions to replay".into()),
+            (true, Some(decisions)) => {
+                Some(decisions.shard(shard.ordinal)?.ok_or("the ledger has no decisions on this shard")?)
+            }
+        };
+        let source = self.store.open(&shard.url).map_err(|error| error.to_string())?;
+        let announced = source.announced_bytes();
+        if let (Some(planned), Some(now)) = (shard.bytes, announced)
+            && planned != now
+        {
+            return Err(format!("{} has {now} bytes now and had {planned} when it was planned", shard.url));
+        }
+        let raw = source.open_at(0).map_err(|error| error.to_string())?;
+        let (raw, meter) = Metered::new(raw, announced);
+        Ok(Opened { raw, meter, decisions, url: shard.url.clone() })
+    }
+
+    fn stream<E>(
+        &self,
+        request: &Request,
+        opened: Opened,
+        end: &mut ShardEnd,
+        admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+        emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Opened { raw, meter, decisions, url } = opened;
+        let unavailable = |why: String| ShardOutcome::Unavailable(format!("{url}: {why}"));
+        let plain = match decompress(raw, meter.clone(), &self.config.compression) {
+            Ok((plain, _)) => plain,
+            Err(error) => {
+                end.bytes = meter.bytes();
+                end.outcome = match meter.failure() {
+                    Some(why) => unavailable(why),
+                    None => ShardOutcome::Complete(Some(format!("no sample: {error}"))),
+                };
+                return Ok(());
+            }
+        };
+        let tar = TarReader::new(plain, self.config.tar.clone());
+        let mut samples = SampleReader::new(tar, &self.config.group, request.ordinal);
+        let statuses = decisions.as_ref().map(|statuses| statuses.as_slice());
+        let task = Task { request, views: self.views, statuses };
+        let mut want = |index| task.want(index);
+        while let Some(group) = samples.next_group(&mut want, admit)? {
+            // What a failing store left half-read is no reject.
+            if meter.failure().is_some() {
+                break;
+            }
+            match task.admitted(group) {
+                Ok(Some(item)) => {
+                    end.count += 1;
+                    emit(item)?;
+                }
+                Ok(None) => end.count += 1,
+                Err(why) => {
+                    (end.bytes, end.outcome) = (meter.bytes(), unavailable(why));
+                    return Ok(());
+                }
+            }
+        }
+        end.bytes = meter.bytes();
+        end.outcome = match (meter.failure(), statuses) {
+            (Some(why), _) => unavailable(why),
+            (None, Some(statuses)) if statuses.len() as u64 != u64::from(end.count) => {
+                unavailable(format!("has {} samples, the ledger knows {}", end.count, statuses.len()))
+            }
+            (None, _) => ShardOutcome::Complete(remark(&samples)),
+        };
+        Ok(())
+    }
+}
+
+struct Opened {
+    raw: Metered,
+    meter: Arc<Meter>,
+    decisions: Option<Arc<Vec<Status>>>,
+    url: String,
+}
+
+/// One shard's reading: what is wanted of each index, and what is sent for it.
+struct Task<'a> {
+    request: &'a Request,
+    views: ViewBytes,
+    /// The ledger's decisions when they are replayed.
+    statuses: Option<&'a [Status]>,
+}
+
+impl Task<'_> {
+    fn work(&self, index: u32) -> Option<Work> {
+        let before = index < self.request.train_from;
+        match self.statuses {
+            None => Some(if before { Work::JudgeOnly } else { Work::Judge }),
+            Some(_) if before => None,
+            Some(statuses) => (statuses.get(index as usize) == Some(&Status::Kept)).then_some(Work::Replay),
+        }
+    }
+
+    fn want(&self, index: u32) -> Want {
+        self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
+    }
+
+    /// What is sent for a group; an error when it contradicts the ledger.
+    fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
+        let pass = self.request.pass;
+        match group {
+            Group::Place(id) if id.index < self.request.train_from => Ok(None),
+            Group::Place(id) => match self.statuses.and_then(|statuses| statuses.get(id.index as usize)) {
+                None => Err(format!("sample {} is not in the ledger", id.index)),
+                Some(_) => Ok(Some(Admitted::Replayed(Replayed::Hole { pass, id }))),
+            },
+            Group::Rejected(info, reason) if self.statuses.is_some() => {
+                Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
+            }
+            Group::Rejected(info, reason) => {
+                let (status, reason) = (Status::Rejected, Some(reason));
+                let fate = Fate { info, status, reason, scores: Vec::new(), embedding: None };
+                Ok(Some(Admitted::Event(Event::Fate(Arc::new(fate)))))
+            }
+            Group::Sample(RawSample { info, image, image_extension, caption, permit }) => {
+                let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
+                Ok(Some(Admitted::Sample(Sample { info, pass, work, image, image_extension, caption, permit })))
+            }
+        }
+    }
+}
+
+/// Everything odd about a shard in one line; `None` when nothing is.
+fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
+    let mut remarks = Vec::new();
+    let (tar, count) = (samples.tar(), samples.numbered());
+    let Counts { repeated, nameless } = samples.counts();
+    let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
+    match tar.end() {
+        Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
+        Some(TarEnd::LoneZeroBlock { offset, more }) => {
+            let more = if *more { ", what follows is not read" } else { "" };
+            remarks.push(format!("one zero block in place of two at byte {offset}{more}"));
+        }
+        Some(TarEnd::NoMark { offset: 0 }) => remarks.push("the file is empty".into()),
+        Some(TarEnd::NoMark { offset }) => remarks.push(format!("no end mark: ends at byte {offset}")),
+        // No header before it was one.
+        Some(TarEnd::Damaged { offset, what }) if *offset < BLOCK as u64 => remarks.push(format!("not a tar: {what}")),
+        Some(TarEnd::Damaged { offset, what }) => remarks.push(format!("cut off at byte {offset}: {what}")),
+        None => {}
+    }
+    let counted = [
+        (repeated, "repeated members"),
+        (sparse, "sparse members passed over"),
+        (oversized_headers, "members with too large a header passed over"),
+        (bad_pax, "malformed PAX headers"),
+    ];
+    remarks.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what}: {n}")));
+    if count == 0 {
+        let nameless =
+            if nameless > 0 { format!(" ({nameless} files without key and extension)") } else { String::new() };
+        remarks.insert(0, format!("no sample{nameless}"));
+    }
+    (!remarks.is_empty()).then(|| remarks.join("; "))
+}
+
+#[cfg(test)]
+mod tests;

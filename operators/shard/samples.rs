@@ -1,0 +1,367 @@
+//! Members to samples, grouped as WebDataset groups them: adjacent members with one key.
+//!
+//! - Skipped: what is no regular file, `__meta__` names, names without key and extension.
+//! - A repeated extension begins a new sample (as open_clip does) and is counted, or with [`RepeatedMember::Reject`] makes the
+//!   whole group one reject.
+//! - The picture is the member with the first of `image_keys` that the sample has, the caption that with the first of `text_keys`, else
+//!   the json's `caption`. Other members are passed over unread.
+//! - A group takes its index when its first member is met, and leaves the reader before the next group's data is touched.
+//! - A tar cut off inside a member or a header makes the group at hand a reject; one that ends behind a whole member does not.
+
+use std::io::BufRead;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::metadata::Metadata;
+use super::names;
+use super::tar::{Kind, Member, TarEnd, TarReader};
+use crate::dataflow::credit::Permit;
+use crate::sample::{Reason, SampleId, SampleInfo};
+
+/// What a second member with the same key and extension means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepeatedMember {
+    /// A new sample begins.
+    #[default]
+    NewSample,
+    /// The whole group is one reject.
+    Reject,
+}
+
+/// How members become samples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupConfig {
+    /// Extensions of pictures, the preferred first, lower case.
+    pub image_keys: Vec<String>,
+    /// Extensions of captions, the preferred first, lower case.
+    pub text_keys: Vec<String>,
+    /// What a repeated extension means.
+    pub repeated: RepeatedMember,
+    /// Largest picture in bytes as stored; larger ones are rejects.
+    pub max_image_bytes: u64,
+    /// Largest caption member in bytes; larger ones are rejects.
+    pub max_text_bytes: u64,
+    /// Largest json member in bytes; larger ones are rejects.
+    pub max_json_bytes: u64,
+    /// Most members a sample may have; more make it a reject.
+    pub max_members: usize,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            image_keys: keys("jpg;png;jpeg;webp;gif;bmp"),
+            text_keys: keys("txt"),
+            repeated: RepeatedMember::default(),
+            max_image_bytes: 256 << 20,
+            max_text_bytes: 1 << 20,
+            max_json_bytes: 4 << 20,
+            max_members: 256,
+        }
+    }
+}
+
+/// A list of extensions as `--image-key` takes it: `jpg;png`.
+#[must_use]
+pub fn keys(list: &str) -> Vec<String> {
+    list.split(';').map(|key| key.trim().trim_start_matches('.').to_lowercase()).filter(|key| !key.is_empty()).collect()
+}
+
+/// What is wanted of the sample with an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Picture and caption, with credit for the picture and this many bytes more.
+    Content {
+        /// Bytes the sample will hold besides its encoded picture.
+        extra_bytes: u64,
+    },
+    /// That it is there: no data is read, no credit taken.
+    Place,
+}
+
+/// A sample with its data.
+#[derive(Debug)]
+pub struct RawSample {
+    /// Identity and provenance.
+    pub info: SampleInfo,
+    /// Encoded picture.
+    pub image: Bytes,
+    /// Its extension.
+    pub image_extension: String,
+    /// Caption, not blank.
+    pub caption: Option<Arc<str>>,
+    /// Credit for it.
+    pub permit: Permit,
+}
+
+/// One group of members, in the tar's order.
+#[derive(Debug)]
+pub enum Group {
+    /// A sample.
+    Sample(RawSample),
+    /// A group that is none, and why.
+    Rejected(SampleInfo, Reason),
+    /// A group of which only its place was wanted.
+    Place(SampleId),
+}
+
+/// What was counted on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Groups that began with a repeated extension.
+    pub repeated: u64,
+    /// Regular members that belong to no sample by their name.
+    pub nameless: u64,
+}
+
+/// Credit for a picture of so many bytes, views and all.
+pub type Admit<'a, E> = &'a mut dyn FnMut(u64) -> Result<Permit, E>;
+
+/// Groups the members of one tar.
+#[derive(Debug)]
+pub struct SampleReader<'c, R> {
+    tar: TarReader<R>,
+    config: &'c GroupConfig,
+    ordinal: u64,
+    next_index: u32,
+    open: Option<Open>,
+    /// The member that begins the next group, its data unread.
+    pending: Option<Named>,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct Named {
+    member: Member,
+    key: Vec<u8>,
+    extension: String,
+}
+
+#[derive(Debug)]
+struct Open {
+    key: Vec<u8>,
+    id: SampleId,
+    want: Want,
+    offset: u64,
+    size: u64,
+    extensions: Vec<String>,
+    image: Option<Image>,
+    text: Option<(usize, Vec<u8>)>,
+    json: Option<Vec<u8>>,
+    reject: Option<Reason>,
+}
+
+#[derive(Debug)]
+struct Image {
+    rank: usize,
+    extension: String,
+    data: Vec<u8>,
+    permit: Permit,
+}
+
+impl<'c, R: BufRead> SampleReader<'c, R> {
+    /// Groups the members of `tar`, the shard with this ordinal.
+    pub fn new(tar: TarReader<R>, config: &'c GroupConfig, ordinal: u64) -> Self {
+        Self { tar, config, ordinal, next_index: 0, open: None, pending: None, counts: Counts::default() }
+    }
+
+    /// The next group; `None` at the end. `want` is asked once for every index, in order; `admit` before a picture's bytes
+    /// are read, and never while the reader holds credit.
+    ///
+    /// # Errors
+    /// What `admit` returns.
+    pub fn next_group<E>(
+        &mut self,
+        want: &mut dyn FnMut(u32) -> Want,
+        admit: Admit<'_, E>,
+    ) -> Result<Option<Group>, E> {
+        loop {
+            let Some(named) = self.pending.take().or_else(|| self.next_named()) else {
+                return Ok(self.open.take().map(|open| self.close(open)));
+            };
+            let mut open = match self.open.take() {
+                Some(open) if open.key != named.key => {
+                    self.pending = Some(named);
+                    return Ok(Some(self.close(open)));
+                }
+                Some(open) if open.extensions.contains(&named.extension) => {
+                    self.counts.repeated += 1;
+                    if self.config.repeated == RepeatedMember::NewSample {
+                        self.pending = Some(named);
+                        return Ok(Some(self.close(open)));
+                    }
+                    let detail = format!("{} twice, the second at byte {}", named.extension, named.member.offset);
+                    self.open = Some(open.rejected("repeated_member", detail).with_size(named.member.size));
+                    continue;
+                }
+                Some(open) => open,
+                None => {
+                    let id = SampleId { ordinal: self.ordinal, index: self.next_index };
+                    self.next_index = self.next_index.saturating_add(1);
+                    Open::new(&named, id, want(id.index))
+                }
+            };
+            self.add(&mut open, named, admit)?;
+            self.open = Some(open);
+        }
+    }
+
+    /// Groups numbered so far.
+    pub fn numbered(&self) -> u32 {
+        self.next_index
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The tar itself: how it ended, what was odd.
+    pub fn tar(&self) -> &TarReader<R> {
+        &self.tar
+    }
+
+    fn next_named(&mut self) -> Option<Named> {
+        loop {
+            let member = self.tar.next_member()?;
+            if member.kind == Kind::Other || names::is_meta(&member.name) {
+                continue;
+            }
+            match names::split(&member.name) {
+                Some((key, extension)) => {
+                    let key = key.to_vec();
+                    return Some(Named { member, key, extension });
+                }
+                None => self.counts.nameless += 1,
+            }
+        }
+    }
+
+    fn add<E>(&mut self, open: &mut Open, named: Named, admit: Admit<'_, E>) -> Result<(), E> {
+        let Named { member, extension, .. } = named;
+        open.size = open.size.saturating_add(member.size);
+        let Want::Content { extra_bytes } = open.want else {
+            open.extensions.push(extension);
+            return Ok(());
+        };
+        let (config, rank) = (self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
+        if let Some(rank) = rank(&config.image_keys) {
+            if open.reject.is_none() && open.image.as_ref().is_none_or(|image| rank < image.rank) {
+                // A less preferred picture gives its credit back before more is asked for.
+                open.image = None;
+                if open.admits(&member, &extension, config.max_image_bytes) {
+                    let permit = admit(member.size.saturating_add(extra_bytes).saturating_add(open.held_bytes()))?;
+                    if let Some(data) = self.tar.read_data() {
+                        open.image = Some(Image { rank, extension: extension.clone(), data, permit });
+                    }
+                }
+            }
+        } else if let Some(rank) = rank(&config.text_keys) {
+            let better = open.text.as_ref().is_none_or(|(held, _)| rank < *held);
+            if better && open.admits(&member, &extension, config.max_text_bytes) {
+                open.text = self.tar.read_data().map(|data| (rank, data));
+            }
+        } else if extension == "json" && open.admits(&member, &extension, config.max_json_bytes) {
+            open.json = self.tar.read_data();
+        }
+        if open.extensions.len() < config.max_members {
+            open.extensions.push(extension);
+        } else {
+            open.reject("too_many_members", format!("more than {}", config.max_members));
+        }
+        Ok(())
+    }
+
+    fn close(&self, mut open: Open) -> Group {
+        if open.want == Want::Place {
+            return Group::Place(open.id);
+        }
+        if let (None, Some(TarEnd::Damaged { offset, what })) = (&self.pending, self.tar.end()) {
+            open.reject = None;
+            open.reject("cut_off", format!("at byte {offset}: {what}"));
+        }
+        let (image, reject) = (open.image.take(), open.reject.take());
+        let metadata = open.json.take().map(|json| Metadata::parse(&json)).unwrap_or_default();
+        let info = SampleInfo {
+            id: open.id,
+            key: String::from_utf8_lossy(&open.key).into_owned(),
+            uid: metadata.uid,
+            url: metadata.url,
+            sha256: metadata.sha256,
+            offset: open.offset,
+            size: open.size,
+        };
+        match (image, reject) {
+            (_, Some(reason)) => Group::Rejected(info, reason),
+            (None, None) => {
+                let (has, wanted) = (open.extensions.join(";"), self.config.image_keys.join(";"));
+                Group::Rejected(info, Reason::new("no_image", format!("has {has:.200}, wanted {wanted}")))
+            }
+            (Some(image), None) => {
+                let text = open.text.map(|(_, text)| String::from_utf8_lossy(&text).into_owned());
+                let blank = |text: &String| text.trim().is_empty();
+                let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
+                Group::Sample(RawSample {
+                    info,
+                    image: Bytes::from(image.data),
+                    image_extension: image.extension,
+                    caption: caption.map(Arc::from),
+                    permit: image.permit,
+                })
+            }
+        }
+    }
+}
+
+impl Open {
+    fn new(named: &Named, id: SampleId, want: Want) -> Self {
+        Self {
+            key: named.key.clone(),
+            id,
+            want,
+            offset: named.member.offset,
+            size: 0,
+            extensions: Vec::new(),
+            image: None,
+            text: None,
+            json: None,
+            reject: None,
+        }
+    }
+
+    /// The first reason counts. The picture and its credit go at once.
+    fn reject(&mut self, code: &str, detail: String) {
+        self.image = None;
+        self.reject.get_or_insert_with(|| Reason::new(code, detail));
+    }
+
+    fn rejected(mut self, code: &str, detail: String) -> Self {
+        self.reject(code, detail);
+        self
+    }
+
+    fn with_size(mut self, bytes: u64) -> Self {
+        self.size = self.size.saturating_add(bytes);
+        self
+    }
+
+    /// Whether a wanted member may be read; if not, the group is a reject.
+    fn admits(&mut self, member: &Member, extension: &str, max_bytes: u64) -> bool {
+        if member.kind == Kind::Sparse {
+            self.reject("sparse_member", format!("{extension} is stored with holes"));
+        } else if member.size > max_bytes {
+            self.reject("member_too_large", format!("{extension} has {} bytes, more than {max_bytes}", member.size));
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn held_bytes(&self) -> u64 {
+        (self.text.as_ref().map_or(0, |(_, text)| text.len()) + self.json.as_ref().map_or(0, Vec::len)) as u64
+    }
+}

@@ -1,0 +1,416 @@
+//! The members of a tar, streamed: nothing is held but the header at hand.
+//!
+//! - Every dialect of [`super::header`], GNU long names, PAX headers (global ones too); where several name one member, the first
+//!   wins, as in Python's `tarfile`.
+//! - Links, folders and devices have no data, whatever their size field says. Sparse members are reported as such and
+//!   passed over.
+//! - The reader ends at the end mark, or at the first block that is no header: how, says [`TarEnd`].
+//!
+//! # Invariants
+//!
+//! 1. A member's data is read into memory only as it arrives: a header that claims 1 GiB costs nothing by itself.
+//! 2. Names are held up to [`TarLimits::max_name_bytes`], PAX headers up to [`TarLimits::max_pax_bytes`]; a member whose
+//!    name exceeds that is passed over and counted.
+//! 3. No input panics; positions saturate.
+
+use std::io::{self, BufRead};
+
+use serde::{Deserialize, Serialize};
+
+use super::header::{BLOCK, Header, Pax, until_nul};
+
+/// What a tar may make its reader hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TarLimits {
+    /// Longest name in bytes.
+    pub max_name_bytes: u64,
+    /// Largest PAX header in bytes.
+    pub max_pax_bytes: u64,
+}
+
+impl Default for TarLimits {
+    fn default() -> Self {
+        Self { max_name_bytes: 64 << 10, max_pax_bytes: 1 << 20 }
+    }
+}
+
+/// What sort of member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file with all its data.
+    Regular,
+    /// A file stored with holes: not read.
+    Sparse,
+    /// Link, folder, device and the like.
+    Other,
+}
+
+/// One member, its data still to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name, bytes as they stand.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of data.
+    pub size: u64,
+    /// Where its first header block stands, long-name and PAX headers included.
+    pub offset: u64,
+}
+
+/// How a tar ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TarEnd {
+    /// Two zero blocks.
+    Marked {
+        /// What is odd about the bytes behind them.
+        behind: Option<String>,
+    },
+    /// One zero block only; `more` when something else follows it, which is not read.
+    LoneZeroBlock {
+        /// Where the zero block stands.
+        offset: u64,
+        /// Whether bytes follow.
+        more: bool,
+    },
+    /// The bytes end behind a whole member, without an end mark.
+    NoMark {
+        /// Bytes there were.
+        offset: u64,
+    },
+    /// Cut off or damaged: the member or header at hand is not whole.
+    Damaged {
+        /// Where the bytes ended or the bad block stands.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Oddities passed over on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Sparse members.
+    pub sparse: u64,
+    /// PAX headers with malformed records.
+    pub bad_pax: u64,
+    /// Members passed over because their name or PAX header is too large.
+    pub oversized_headers: u64,
+}
+
+/// Walks the members of a tar.
+#[derive(Debug)]
+pub struct TarReader<R> {
+    input: R,
+    limits: TarLimits,
+    position: u64,
+    /// Data of the member at hand that is not read yet, and the padding behind it.
+    unread: u64,
+    padding: u64,
+    global: Pax,
+    oddities: Oddities,
+    end: Option<TarEnd>,
+}
+
+/// Zeros behind the end mark are read up to here, so that a compressed stream's checksum is seen.
+const MAX_TRAILING_BYTES: u64 = 1 << 20;
+
+const CUT_IN_HEADERS: &str = "cut off between a member's headers";
+
+impl<R: BufRead> TarReader<R> {
+    /// A reader at the start of a tar.
+    pub fn new(input: R, limits: TarLimits) -> Self {
+        let (global, oddities) = (Pax::default(), Oddities::default());
+        Self { input, limits, position: 0, unread: 0, padding: 0, global, oddities, end: None }
+    }
+
+    /// The next member; `None` at the end, for which see [`Self::end`]. What is unread of the member before is passed over.
+    pub fn next_member(&mut self) -> Option<Member> {
+        if self.end.is_some() {
+            return None;
+        }
+        match self.advance() {
+            Ok(member) => Some(member),
+            Err(end) => {
+                self.end = Some(end);
+                None
+            }
+        }
+    }
+
+    /// Reads the data of the member at hand. `None` when it is cut off: the tar has ended then.
+    pub fn read_data(&mut self) -> Option<Vec<u8>> {
+        match self.read_exactly() {
+            Ok(data) => Some(data),
+            Err(end) => {
+                self.end.get_or_insert(end);
+                None
+            }
+        }
+    }
+
+    /// How the tar ended; `None` while it goes on.
+    pub fn end(&self) -> Option<&TarEnd> {
+        self.end.as_ref()
+    }
+
+    /// What was passed over so far.
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    /// Bytes of the tar read so far, after decompression.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn advance(&mut self) -> Result<Member, TarEnd> {
+        self.skip_rest()?;
+        let (mut name, mut local, mut unreadable) = (None::<Vec<u8>>, Pax::default(), false);
+        let mut first_header = None;
+        loop {
+            let at = self.position;
+            let block = match self.block()? {
+                Some(block) => block,
+                None if first_header.is_some() => return Err(self.damaged(at, CUT_IN_HEADERS)),
+                None => return Err(TarEnd::NoMark { offset: at }),
+            };
+            if block.iter().all(|&b| b == 0) {
+                return Err(self.end_mark(at));
+            }
+            let header = Header::parse(&block).map_err(|error| self.damaged(at, error))?;
+            let offset = *first_header.get_or_insert(at);
+            self.unread = header.size;
+            self.padding = padding(header.size);
+            match header.kind {
+                b'L' => {
+                    if header.size > self.limits.max_name_bytes {
+                        unreadable = true;
+                    } else {
+                        let data = self.read_exactly()?;
+                        name.get_or_insert_with(|| until_nul(&data).to_vec());
+                    }
+                    self.skip_extension()?;
+                }
+                b'x' | b'X' | b'g' => {
+                    if header.size > self.limits.max_pax_bytes {
+                        unreadable |= header.kind != b'g';
+                        self.oddities.bad_pax += u64::from(header.kind == b'g');
+                    } else {
+                        let data = self.read_exactly()?;
+                        let mut pax = Pax::default();
+                        let whole = pax.add(&data).map_err(|error| self.damaged(at, error))?;
+                        self.oddities.bad_pax += u64::from(!whole);
+                        if header.kind == b'g' {
+                            self.global = merged(pax, &self.global);
+                        } else {
+                            let path = pax.path.take();
+                            if let (None, Some(path)) = (&name, path) {
+                                name = Some(stripped(path));
+                            }
+                            local = merged(local, &pax);
+                        }
+                    }
+                    self.skip_extension()?;
+                }
+                b'K' => self.skip_extension()?,
+                _ => {
+                    let member = self.member(header, name.take(), &local, offset)?;
+                    let long = member.name.len() as u64 > self.limits.max_name_bytes;
+                    if unreadable || long {
+                        self.oddities.oversized_headers += 1;
+                        return Ok(Member { kind: Kind::Other, name: Vec::new(), ..member });
+                    }
+                    return Ok(member);
+                }
+            }
+        }
+    }
+
+    /// Puts a member together from its own header and those before it.
+    fn member(&mut self, header: Header, name: Option<Vec<u8>>, local: &Pax, offset: u64) -> Result<Member, TarEnd> {
+        let sparse_name = local.sparse_name.clone();
+        let own = header.name;
+        let global = || self.global.path.clone().map(stripped);
+        // An empty path takes back a global one.
+        let name = sparse_name.or(name).or_else(global).filter(|name| !name.is_empty()).unwrap_or(own);
+        let size = local.size.or(self.global.size).unwrap_or(header.size);
+        let (kind, has_data) = match header.kind {
+            b'0' | b'7' if local.sparse => (Kind::Sparse, true),
+            0 if local.sparse => (Kind::Sparse, true),
+            0 if name.ends_with(b"/") => (Kind::Other, false),
+            0 | b'0' | b'7' => (Kind::Regular, true),
+            b'S' => (Kind::Sparse, true),
+            b'1'..=b'6' => (Kind::Other, false),
+            _ => (Kind::Other, true),
+        };
+        self.oddities.sparse += u64::from(kind == Kind::Sparse);
+        self.unread = 0;
+        self.padding = 0;
+        let mut continues = header.sparse_continues;
+        while continues {
+            let at = self.position;
+            let block = self.block()?.ok_or_else(|| self.damaged(at, "ends in a sparse map"))?;
+            continues = block[504] != 0;
+        }
+        if has_data {
+            self.unread = size;
+            self.padding = padding(size);
+        }
+        Ok(Member { name, kind, size: self.unread, offset })
+    }
+
+    /// A zero block at `at` was read: is there a second, and what follows?
+    fn end_mark(&mut self, at: u64) -> TarEnd {
+        match self.block() {
+            Ok(Some(block)) if block.iter().all(|&b| b == 0) => match self.trailing() {
+                Ok(more) => TarEnd::Marked { behind: more.then(|| "bytes behind the end mark are not read".into()) },
+                Err(error) => TarEnd::Marked { behind: Some(format!("behind the end mark: {error}")) },
+            },
+            Ok(Some(_)) => TarEnd::LoneZeroBlock { offset: at, more: true },
+            Ok(None) | Err(_) => TarEnd::LoneZeroBlock { offset: at, more: false },
+        }
+    }
+
+    fn trailing(&mut self) -> io::Result<bool> {
+        let mut left = MAX_TRAILING_BYTES;
+        while left > 0 {
+            let chunk = fill(&mut self.input)?;
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            let (length, more) = (chunk.len(), chunk.iter().any(|&b| b != 0));
+            self.input.consume(length);
+            self.position = self.position.saturating_add(length as u64);
+            if more {
+                return Ok(true);
+            }
+            left = left.saturating_sub(length as u64);
+        }
+        Ok(false)
+    }
+
+    fn damaged(&self, offset: u64, what: impl std::fmt::Display) -> TarEnd {
+        TarEnd::Damaged { offset, what: what.to_string() }
+    }
+
+    /// The next block; `None` at a clean end of the input.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarEnd> {
+        let mut block = [0; BLOCK];
+        let mut have = 0;
+        while have < BLOCK {
+            let chunk = match fill(&mut self.input) {
+                Ok(chunk) => chunk,
+                Err(error) => return Err(self.damaged(self.position, error)),
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            let take = chunk.len().min(BLOCK - have);
+            block[have..have + take].copy_from_slice(&chunk[..take]);
+            self.input.consume(take);
+            self.position = self.position.saturating_add(take as u64);
+            have += take;
+        }
+        match have {
+            0 => Ok(None),
+            BLOCK => Ok(Some(block)),
+            _ => Err(self.damaged(self.position, "cut off inside a header")),
+        }
+    }
+
+    fn read_exactly(&mut self) -> Result<Vec<u8>, TarEnd> {
+        let mut data = Vec::new();
+        while self.unread > 0 {
+            let chunk = match fill(&mut self.input) {
+                Ok(chunk) => chunk,
+                Err(error) => return Err(self.damaged(self.position, error)),
+            };
+            if chunk.is_empty() {
+                return Err(self.damaged(self.position, "cut off inside a member"));
+            }
+            let take = usize::try_from(self.unread).unwrap_or(usize::MAX).min(chunk.len());
+            if data.capacity() - data.len() < take {
+                // Doubling what has arrived, never beyond what is announced.
+                let wanted = take.max(data.len());
+                data.reserve_exact(usize::try_from(self.unread).unwrap_or(usize::MAX).min(wanted));
+            }
+            data.extend_from_slice(&chunk[..take]);
+            self.input.consume(take);
+            self.position = self.position.saturating_add(take as u64);
+            self.unread -= take as u64;
+        }
+        Ok(data)
+    }
+
+    /// Passes over what is unread of the member at hand, and its padding; padding may be missing at the very end.
+    fn skip_rest(&mut self) -> Result<(), TarEnd> {
+        let in_data = std::mem::take(&mut self.unread);
+        if !self.skip(in_data)? {
+            return Err(self.damaged(self.position, "cut off inside a member"));
+        }
+        let padding = std::mem::take(&mut self.padding);
+        if self.skip(padding)? { Ok(()) } else { Err(TarEnd::NoMark { offset: self.position }) }
+    }
+
+    /// The same behind a long-name or PAX header, where the end of the bytes is no whole member's.
+    fn skip_extension(&mut self) -> Result<(), TarEnd> {
+        self.skip_rest().map_err(|end| match end {
+            TarEnd::NoMark { offset } => self.damaged(offset, CUT_IN_HEADERS),
+            end => end,
+        })
+    }
+
+    /// Whether all of `bytes` were there.
+    fn skip(&mut self, bytes: u64) -> Result<bool, TarEnd> {
+        let mut left = bytes;
+        while left > 0 {
+            let length = match fill(&mut self.input) {
+                Ok(chunk) => chunk.len(),
+                Err(error) => return Err(self.damaged(self.position, error)),
+            };
+            if length == 0 {
+                return Ok(false);
+            }
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(length);
+            self.input.consume(take);
+            self.position = self.position.saturating_add(take as u64);
+            left -= take as u64;
+        }
+        Ok(true)
+    }
+}
+
+/// `fill_buf` that goes on after a signal.
+fn fill<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    input.fill_buf()
+}
+
+fn padding(size: u64) -> u64 {
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
+}
+
+fn stripped(mut name: Vec<u8>) -> Vec<u8> {
+    while name.last() == Some(&b'/') {
+        name.pop();
+    }
+    name
+}
+
+/// `first`, with what it leaves open from `second`.
+fn merged(first: Pax, second: &Pax) -> Pax {
+    Pax {
+        path: first.path.or_else(|| second.path.clone()),
+        size: first.size.or(second.size),
+        sparse: first.sparse || second.sparse,
+        sparse_name: first.sparse_name.or_else(|| second.sparse_name.clone()),
+    }
+}

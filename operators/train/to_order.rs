@@ -1,0 +1,108 @@
+//! To order: what was kept, and the holes between, on their way into the trainer's order.
+//!
+//! ```text
+//!  Kept     ─▶ a turn with its view and caption (without caption: a hole)  ─┐
+//!  Event    ─▶ dropped and rejected: a hole; the shard's end                ├─▶ OrderService
+//!  Replayed ─▶ dropped and rejected by the ledger: a hole; the shard's end ─┘
+//! ```
+//!
+//! Frontiers: sinks, they hold nothing back. Invariants: every raw sample of a pass gives one turn: kept ones through `Kept`, all
+//! others as holes; turns before the cursor are the order's to pass over. A failing order has stopped the run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::dataflow::order::{OrderService, Slot};
+use crate::prune::operator::Kept;
+use crate::sample::{Event, SampleId, ShardEnd, Status, Time, pass_of};
+use crate::shard::reader::Replayed;
+
+/// What the trainer gets of a sample.
+#[derive(Debug)]
+pub struct TrainSample {
+    /// Shard and raw index.
+    pub id: SampleId,
+    /// u8\[size, size, 3\].
+    pub view: Vec<u8>,
+    /// Never empty.
+    pub caption: Arc<str>,
+}
+
+/// The order of a training run, and what it had to leave out.
+#[derive(Clone, Debug)]
+pub struct TrainOrder {
+    /// The order.
+    pub service: OrderService<TrainSample>,
+    /// Kept samples without caption: holes for the trainer.
+    pub without_caption: Arc<AtomicU64>,
+}
+
+/// Puts the turns of a stream into an order.
+pub trait ToOrder {
+    /// Offers every turn of the stream.
+    fn to_order(self, order: &TrainOrder);
+}
+
+impl ToOrder for StreamVec<'_, Time, Kept> {
+    fn to_order(self, order: &TrainOrder) {
+        let order = order.clone();
+        sink(self, "KeptToOrder", move |_, kept: Kept| {
+            let Kept { info, pass, caption, train, encoded_bytes, permit } = kept;
+            let SampleId { ordinal, index } = info.id;
+            let slot = match (caption, train) {
+                (Some(caption), Some(view)) => {
+                    let bytes = encoded_bytes + view.len() as u64;
+                    Slot::kept(pass, ordinal, index, bytes, (permit, TrainSample { id: info.id, view, caption }))
+                }
+                _ => {
+                    order.without_caption.fetch_add(1, Ordering::Relaxed);
+                    Slot::hole(pass, ordinal, index)
+                }
+            };
+            let _has_stopped_the_run = order.service.offer(slot);
+        });
+    }
+}
+
+impl ToOrder for StreamVec<'_, Time, Event> {
+    fn to_order(self, order: &TrainOrder) {
+        let order = order.service.clone();
+        sink(self, "HolesToOrder", move |time, event: Event| {
+            let _has_stopped_the_run = match event {
+                Event::Fate(fate) if fate.status == Status::Kept => Ok(()),
+                Event::Fate(fate) => order.offer(Slot::hole(pass_of(*time), fate.info.id.ordinal, fate.info.id.index)),
+                Event::End(end) => close(&order, pass_of(*time), &end),
+            };
+        });
+    }
+}
+
+impl ToOrder for StreamVec<'_, Time, Replayed> {
+    fn to_order(self, order: &TrainOrder) {
+        let order = order.service.clone();
+        sink(self, "ReplayedToOrder", move |_, replayed: Replayed| {
+            let _has_stopped_the_run = match replayed {
+                Replayed::Hole { pass, id } => order.offer(Slot::hole(pass, id.ordinal, id.index)),
+                Replayed::End { pass, end } => close(&order, pass, &end),
+            };
+        });
+    }
+}
+
+fn close(order: &OrderService<TrainSample>, pass: u32, end: &ShardEnd) -> Result<(), crate::dataflow::order::OrderError> {
+    order.end(pass, end.ordinal, end.count)
+}
+
+fn sink<D: 'static>(stream: StreamVec<'_, Time, D>, name: &str, mut each: impl FnMut(&Time, D) + 'static) {
+    stream.sink(Pipeline, name, move |(input, _frontier)| {
+        input.for_each(|cap, data| {
+            for item in data.drain(..) {
+                each(cap.time(), item);
+            }
+        });
+    });
+}

@@ -1,0 +1,83 @@
+//! What the pipelines are told: plain values, parsed by whoever calls.
+
+use std::path::PathBuf;
+
+use crate::benchmarks::NamedPath;
+
+/// The machine's share in a run: none of it changes a decision.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// Dataflow workers.
+    pub workers: usize,
+    /// Threads for decoding, joining and libtorch.
+    pub threads: usize,
+    /// Bound on the process's memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Which model embeds, and how.
+#[derive(Clone, Debug)]
+pub struct EmbedderConfig {
+    /// open_clip's name, its JSON, or a TorchScript file.
+    pub name: String,
+    /// Its weights.
+    pub weights: Option<PathBuf>,
+    /// Random weights from this seed instead.
+    pub random_init: Option<u64>,
+    /// Identity vouched for where files carry none.
+    pub assume_model: Option<String>,
+    /// `f32` or `bf16`.
+    pub precision: String,
+    /// Samples a forward pass, at least 8.
+    pub batch: usize,
+    /// The flag that names weights, for messages: `--embedder-weights` or `--pretrained`.
+    pub weights_flag: &'static str,
+}
+
+/// How samples are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Extensions that hold the picture, in order of preference, `;` between.
+    pub image_key: String,
+    /// Extension that holds the caption.
+    pub text_key: String,
+    /// A repeated member rejects the sample instead of starting a new one.
+    pub strict: bool,
+    /// Truncated JPEGs are kept.
+    pub load_truncated: bool,
+    /// Largest picture accepted, in pixels.
+    pub max_pixels: u64,
+    /// Slice (I, N) of the plan.
+    pub part: Option<(u64, u64)>,
+}
+
+/// What a judging run is told.
+#[derive(Clone, Debug)]
+pub struct JudgeConfig {
+    /// Shards as written on the command line.
+    pub shards: Vec<String>,
+    /// The run's folder.
+    pub run: PathBuf,
+    /// Benchmarks, in order.
+    pub benchmarks: Vec<NamedPath>,
+    /// The rule; `None` keeps everything.
+    pub rule: Option<String>,
+    /// Seed of `random` rules.
+    pub rule_seed: u64,
+    /// Decision-only columns.
+    pub decision_columns: bool,
+    /// Embeddings are kept beside the ledger.
+    pub keep_embeddings: bool,
+    /// Who embeds.
+    pub embedder: EmbedderConfig,
+    /// Embed even where no rule or benchmark asks for it.
+    pub always_embed: bool,
+    /// How samples are read.
+    pub reading: Reading,
+    /// A run folder of another device, precision or batch may be resumed.
+    pub mix_numerics: bool,
+    /// The machine.
+    pub machine: Machine,
+}

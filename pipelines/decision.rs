@@ -1,0 +1,79 @@
+//! What decides: the part of a configuration that a run folder must be resumed with.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use trommel_operators::sample::Identity;
+use trommel_operators::similarity::benchmark::Benchmark;
+
+/// A benchmark, as far as it decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchmarkConfig {
+    /// Name in rules and columns.
+    pub name: String,
+    /// Test points.
+    pub points: usize,
+    /// Length of a vector.
+    pub dim: usize,
+    /// sha256 over vectors (f16, little-endian) and radii (f64).
+    pub sha256: String,
+}
+
+impl BenchmarkConfig {
+    /// The fingerprint of a benchmark.
+    #[must_use]
+    pub fn of(benchmark: &Benchmark) -> Self {
+        let mut hash = Sha256::new();
+        for value in &benchmark.vectors {
+            hash.update(value.to_bits().to_le_bytes());
+        }
+        for radius in benchmark.radii.iter().flatten() {
+            hash.update(radius.to_bits().to_le_bytes());
+        }
+        Self {
+            name: benchmark.name.clone(),
+            points: benchmark.keys.len(),
+            dim: benchmark.dim,
+            sha256: hex(&hash.finalize()),
+        }
+    }
+}
+
+/// Everything that has a say in a decision. Plan, workers, memory and devices have none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionConfig {
+    /// Rule, canonical spelling.
+    pub rule: String,
+    /// Seed of `random` rules.
+    pub rule_seed: u64,
+    /// Who embeds; `None` when nothing is embedded.
+    pub embedder: Option<Identity>,
+    /// Benchmarks in the order of the command line.
+    pub benchmarks: Vec<BenchmarkConfig>,
+    /// `all` or `decision`.
+    pub columns: String,
+    /// Image keys, in order of preference.
+    pub image_keys: Vec<String>,
+    /// Text key.
+    pub text_key: String,
+    /// Largest picture accepted, in pixels.
+    pub max_pixels: u64,
+    /// Truncated JPEGs are kept.
+    pub load_truncated: bool,
+    /// `new-sample` or `reject`.
+    pub repeated_members: String,
+    /// Whether embeddings are kept beside the ledger.
+    pub embeddings: bool,
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,69 @@
+//! The embedder as a service of the process: one thread, fed by all workers through one batcher.
+
+use half::f16;
+use trommel_operators::dataflow::batch::{BatchConfig, BatchService};
+use trommel_operators::dataflow::credit::Credit;
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::embed::device;
+use trommel_operators::embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
+use trommel_operators::model::Preprocess;
+use trommel_operators::sample::{Identity, Reason};
+
+use crate::config::EmbedderConfig;
+use crate::error::PipelineError;
+
+/// What goes in is a view, u8\[size, size, 3\]; what comes out a canonical vector, or why there is none.
+pub type EmbedService = BatchService<Vec<u8>, Result<Vec<f16>, Reason>>;
+
+/// A loaded embedder that waits for its thread.
+pub struct Embedder {
+    /// How it computes.
+    pub config: EncoderConfig,
+    /// Who it is.
+    pub identity: Identity,
+    /// How pictures become views.
+    pub preprocess: Preprocess,
+    /// Length of a vector.
+    pub dim: usize,
+    /// Bytes of weights and activations.
+    pub bytes: u64,
+    encoder: Option<Box<dyn ImageEncoder>>,
+}
+
+impl Embedder {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// An unknown model, weights that are missing or do not fit: one line that says how to get them.
+    pub fn load(config: &EmbedderConfig, device: &str, threads: usize) -> Result<Self, PipelineError> {
+        if config.weights.is_none() && config.random_init.is_none() {
+            return Err(PipelineError::Usage(format!(
+                "{} needs weights: give {} FILE (open_clip's .safetensors or .pt, which \
+                 `python -c 'import open_clip; open_clip.create_model(\"{}\", pretrained=TAG)'` downloads), or --random-init SEED",
+                config.name, config.weights_flag, config.name
+            )));
+        }
+        let device = device::parse(device).map_err(PipelineError::usage)?;
+        let precision: Precision = config.precision.parse().map_err(PipelineError::Usage)?;
+        let config = EncoderConfig {
+            model: config.name.clone(),
+            weights: config.weights.clone(),
+            random_init: config.random_init,
+            precision,
+            batch: config.batch,
+            device,
+            threads,
+        };
+        let Loaded { encoder, identity, preprocess, bytes } = encoder::load(&config).map_err(PipelineError::usage)?;
+        Ok(Self { config, identity, preprocess, dim: encoder.dim(), bytes, encoder: Some(encoder) })
+    }
+
+    /// Moves the model to its thread; `None` when that was done before.
+    pub fn start(&mut self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
+        let mut encoder = self.encoder.take()?;
+        let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };
+        Some(BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
+            Ok::<_, std::convert::Infallible>(move |views: Vec<Vec<u8>>| encoder::embed(&mut *encoder, &views))
+        }))
+    }
+}

@@ -1,0 +1,37 @@
+//! How a pipeline can end other than well: each maps to one exit status.
+
+/// What went wrong, in one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// Wrong usage or input; nothing was begun (status 2).
+    #[error("{0}")]
+    Usage(String),
+    /// Broken half-way; what is committed stays (status 1).
+    #[error("{0}")]
+    Failed(String),
+    /// Stopped by a signal (status 3); the same command resumes.
+    #[error("interrupted: the same command resumes")]
+    Interrupted,
+}
+
+impl PipelineError {
+    /// A usage error from anything printable.
+    pub fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    /// A failure from anything printable.
+    pub fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// The program's exit status.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
+            Self::Interrupted => 3,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What a judging run stands on: plan, benchmarks, rule, embedder, memory, pools. Made once, before the dataflow.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use trommel_operators::columnar::embeddings::EmbeddingHead;
+use trommel_operators::dataflow::credit::{Credit, CreditConfig};
+use trommel_operators::dataflow::pool::Pool;
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::decode::operator::DecodeConfig;
+use trommel_operators::decode::view::{EvalView, ResizeMode, TrainView};
+use trommel_operators::decode::{self};
+use trommel_operators::sample::Work;
+use trommel_operators::model::config::Resize;
+use trommel_operators::ledger::part::PartConfig;
+use trommel_operators::ledger::run_folder::RunConfig;
+use trommel_operators::prune::rule::Rule;
+use trommel_operators::shard::folders;
+use trommel_operators::shard::plan::{Plan, PlanOptions, expand};
+use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
+use trommel_operators::shard::samples::{RepeatedMember, keys};
+use trommel_operators::similarity::ShardNames;
+use trommel_operators::similarity::benchmark::Benchmark;
+use trommel_operators::similarity::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+
+use crate::benchmarks::{check_identity, load};
+use crate::config::JudgeConfig;
+use crate::decision::{BenchmarkConfig, DecisionConfig};
+use crate::embedder::{EmbedService, Embedder};
+use crate::error::PipelineError;
+use crate::memory::MemoryPlan;
+
+/// Where samples come from.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Tars.
+    Shards(Arc<Plan>),
+    /// Class folders and their files.
+    Folders(Arc<Plan>, Vec<Vec<std::path::PathBuf>>),
+}
+
+impl Input {
+    /// One folder of class folders, or shards.
+    ///
+    /// # Errors
+    /// Whatever keeps a plan from being made: missing files, equal names, braces that do not close.
+    pub fn find(arguments: &[String]) -> Result<Self, PipelineError> {
+        if let [only] = arguments
+            && Path::new(only).is_dir()
+            && let Ok((plan, classes)) = folders::list(Path::new(only))
+        {
+            return Ok(Self::Folders(Arc::new(plan), classes));
+        }
+        let plan = expand(arguments, &PlanOptions::default()).map_err(PipelineError::usage)?;
+        Ok(Self::Shards(Arc::new(plan)))
+    }
+
+    /// The plan.
+    #[must_use]
+    pub const fn plan(&self) -> &Arc<Plan> {
+        match self {
+            Self::Shards(plan) | Self::Folders(plan, _) => plan,
+        }
+    }
+}
+
+/// The parts of a judging run.
+pub struct Judging {
+    /// Where samples come from.
+    pub input: Input,
+    /// Stable names of shards.
+    pub names: ShardNames,
+    /// What decides.
+    pub verdict: Arc<dyn Verdict>,
+    /// The rule's canonical spelling.
+    pub rule: String,
+    /// Scores vectors, where there are benchmarks.
+    pub joiner: Option<Arc<Joiner>>,
+    /// Who embeds, where anything is embedded.
+    pub embedder: Option<Embedder>,
+    /// How pictures are decoded, and into which views.
+    pub decode: DecodeConfig,
+    /// How shards are read.
+    pub reading: ReaderConfig,
+    /// Benchmarks in order.
+    pub benchmarks: Vec<Arc<Benchmark>>,
+    /// What must match to resume.
+    pub decision: DecisionConfig,
+    /// The budget, parts taken so far.
+    pub memory: MemoryPlan,
+    /// Stops everything.
+    pub stop: Stop,
+    config: JudgeConfig,
+}
+
+impl Judging {
+    /// Checks everything that can be checked before the first byte is read. `train_view` is the trainer's, where one trains.
+    ///
+    /// # Errors
+    /// Every kind of wrong input: shards, benchmarks, rule, model.
+    pub fn prepare(
+        config: &JudgeConfig,
+        train_view: Option<TrainView>,
+        stop: Stop,
+    ) -> Result<Self, PipelineError> {
+        let input = Input::find(&config.shards)?;
+        let benchmarks = config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
+        let judge = parsed
+            .as_ref()
+            .map(|rule| rule.judge_with(&benchmarks, config.rule_seed))
+            .transpose()
+            .map_err(PipelineError::usage)?;
+        let rule = parsed.as_ref().map_or_else(|| "keep-all".into(), ToString::to_string);
+        let embeds = config.always_embed || !benchmarks.is_empty();
+        let machine = &config.machine;
+        let embedder = if embeds {
+            Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?)
+        } else {
+            None
+        };
+        for benchmark in &benchmarks {
+            let identity = embedder.as_ref().map(|embedder| &embedder.identity);
+            check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
+        }
+        let joiner = if benchmarks.is_empty() { None } else {
+            let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
+            let join = JoinConfig { columns, ..JoinConfig::default() };
+            Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
+        };
+        let eval = embedder.as_ref().map(|embedder| EvalView {
+            size: embedder.preprocess.size,
+            mode: match embedder.preprocess.mode {
+                Resize::Shortest => ResizeMode::Shortest,
+                Resize::Squash => ResizeMode::Squash,
+            },
+        });
+        let limits = decode::Limits {
+            max_pixels: config.reading.max_pixels,
+            load_truncated: config.reading.load_truncated,
+            ..decode::Limits::default()
+        };
+        let decode = DecodeConfig { limits, eval, train: train_view };
+        let reading = reader_config(config);
+        let decision = DecisionConfig {
+            rule: rule.clone(),
+            rule_seed: config.rule_seed,
+            embedder: embedder.as_ref().map(|embedder| embedder.identity.clone()),
+            benchmarks: benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
+            columns: if config.decision_columns { "decision" } else { "all" }.into(),
+            image_keys: reading.group.image_keys.clone(),
+            text_key: config.reading.text_key.clone(),
+            max_pixels: config.reading.max_pixels,
+            load_truncated: config.reading.load_truncated,
+            repeated_members: if config.reading.strict { "reject" } else { "new-sample" }.into(),
+            embeddings: config.keep_embeddings && embeds,
+        };
+        let mut memory = MemoryPlan::new(machine.memory_bytes, embeds || decode.train.is_some());
+        if let Some(embedder) = &embedder {
+            memory.take("embedder", embedder.bytes);
+        }
+        if let Some(joiner) = &joiner {
+            let points: u64 = benchmarks.iter().map(|benchmark| (benchmark.points() * (2 * benchmark.dim + 64)) as u64).sum();
+            memory.take("benchmarks", points);
+            memory.take("join", joiner.call_bytes() * machine.threads as u64);
+        }
+        memory.take("decoding", decode.scratch_bytes(machine.threads));
+        let plan = input.plan().clone();
+        let names: Arc<Vec<Arc<str>>> = Arc::new(plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect());
+        let unknown: Arc<str> = Arc::from("");
+        let names: ShardNames = Arc::new(move |ordinal| {
+            usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone()
+        });
+        let verdict: Arc<dyn Verdict> = match judge {
+            Some(judge) => Arc::new(judge),
+            None => Arc::new(()),
+        };
+        Ok(Self {
+            input, names, verdict, rule, joiner, embedder, decode, reading, benchmarks, decision, memory, stop,
+            config: config.clone(),
+        })
+    }
+
+    /// What a run folder is opened with.
+    #[must_use]
+    pub fn run_config(&self) -> RunConfig {
+        let numerics = self.embedder.as_ref().map_or(json!({}), |embedder| embedder.config.numerics());
+        let record = json!({
+            "program": env!("CARGO_PKG_VERSION"),
+            "tie": "strict: > drops for drop-over-radius and drop-above, >= for drop-from",
+        });
+        RunConfig { decisions: json!(self.decision), numerics, record }
+    }
+
+    /// What the ledger's parts look like.
+    #[must_use]
+    pub fn part_config(&self) -> PartConfig {
+        let embeddings = self.embedder.as_ref().filter(|_| self.decision.embeddings).map(|embedder| EmbeddingHead {
+            dim: embedder.dim,
+            radii: false,
+            identity: Some(embedder.identity.clone()),
+            ..EmbeddingHead::default()
+        });
+        let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
+        if let Some(embedder) = &self.embedder {
+            metadata.insert("identity".into(), embedder.identity.to_string());
+        }
+        PartConfig { benchmarks: self.benchmarks.iter().map(|b| b.name.clone()).collect(), embeddings, metadata }
+    }
+
+    /// Bytes a sample holds once decoded.
+    #[must_use]
+    pub fn view_bytes(&self) -> ViewBytes {
+        let vector = self.embedder.as_ref().map_or(0, |embedder| 2 * embedder.dim as u64);
+        let views = |work| self.decode.view_bytes(work);
+        ViewBytes { eval: views(Work::JudgeOnly) + vector, train: views(Work::Replay) }
+    }
+
+    /// A reader for the input.
+    #[must_use]
+    pub fn reader(&self, decisions: Option<Arc<dyn Decisions>>) -> Reader {
+        let views = self.view_bytes();
+        match &self.input {
+            Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
+            Input::Folders(plan, classes) => Arc::new(folders::FolderReader::new(plan, classes.clone(), views)),
+        }
+    }
+
+    /// Sets aside what the ledger's operator holds of `shards` shards that are read and not yet committed: rows, and the
+    /// embeddings where they are kept.
+    pub fn take_ledger_memory(&mut self, shards: usize) {
+        let vector = self.embedder.as_ref().filter(|_| self.decision.embeddings).map_or(0, |embedder| 2 * embedder.dim as u64);
+        let row = ROW_BYTES + vector + 48 * self.benchmarks.len() as u64;
+        self.memory.take("ledger", row * SHARD_SAMPLES * shards as u64);
+        let points: u64 = self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum();
+        self.memory.take("items", points * (40 * shards as u64 + 96));
+    }
+
+    /// The credit for `lanes` readers, from what the budget leaves; says so in one line.
+    ///
+    /// # Errors
+    /// A budget below the minimum.
+    pub fn credit(&mut self, lanes: usize) -> Result<Credit, PipelineError> {
+        let quantum_bytes = self.view_bytes().eval + self.view_bytes().train + QUANTUM_PICTURE_BYTES;
+        self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
+        let budget_bytes = self.memory.credit_bytes()?;
+        tracing::info!("memory {}: {}", crate::memory::human(self.memory.budget_bytes), self.memory);
+        Ok(Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone()))
+    }
+
+    /// Starts pools and the embedder.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded.
+    pub fn start(&mut self, credit: &Credit) -> Result<Machinery, PipelineError> {
+        let threads = self.config.machine.threads;
+        let embedder = self.embedder.as_mut().and_then(|embedder| embedder.start(credit, &self.stop));
+        if let Some(embedder) = &embedder {
+            embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
+        }
+        let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
+        Ok(Machinery { decoders: pool("decode"), joiners: pool("join"), embedder })
+    }
+}
+
+/// Bytes of a ledger row in memory, texts included.
+const ROW_BYTES: u64 = 1 << 10;
+
+/// Samples of a shard that memory is planned for; img2dataset writes 10,000.
+const SHARD_SAMPLES: u64 = 10_000;
+
+/// Encoded bytes that a reader's own quantum has room for.
+const QUANTUM_PICTURE_BYTES: u64 = 4 << 20;
+
+/// A reader of any input.
+pub type Reader = Arc<dyn trommel_operators::dataflow::source::ReadShard<Item = trommel_operators::shard::reader::Admitted>>;
+
+/// Threads that work for all workers. Clones are the same threads.
+#[derive(Clone)]
+pub struct Machinery {
+    /// Decode.
+    pub decoders: Pool,
+    /// Join.
+    pub joiners: Pool,
+    /// Embeds, where anything is embedded.
+    pub embedder: Option<EmbedService>,
+}
+
+fn reader_config(config: &JudgeConfig) -> ReaderConfig {
+    let mut reading = ReaderConfig::default();
+    reading.group.image_keys = keys(&config.reading.image_key);
+    reading.group.text_keys = keys(&config.reading.text_key);
+    reading.group.repeated =
+        if config.reading.strict { RepeatedMember::Reject } else { RepeatedMember::NewSample };
+    reading
+}

@@ -1,0 +1,154 @@
+//! `--memory`: one number bounds the process; what is fixed is subtracted, the rest is credit.
+
+use std::fmt;
+use std::fs;
+
+use crate::error::PipelineError;
+
+/// Code, libraries, allocator slack and the stacks of all threads.
+const BASE_BYTES: u64 = 192 << 20;
+/// libtorch's libraries and its own pools, where it is used.
+const TORCH_BYTES: u64 = 256 << 20;
+
+/// What the budget is made of, in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryPlan {
+    /// The whole budget.
+    pub budget_bytes: u64,
+    /// Named parts that are taken before the credit.
+    pub fixed: Vec<(String, u64)>,
+    /// Smallest credit that keeps every reader busy.
+    pub least_credit_bytes: u64,
+}
+
+impl MemoryPlan {
+    /// A plan for `budget`; `torch` says whether libtorch will be used.
+    #[must_use]
+    pub fn new(budget_bytes: u64, torch: bool) -> Self {
+        let mut plan = Self { budget_bytes, fixed: Vec::new(), least_credit_bytes: 0 };
+        plan.take("program", BASE_BYTES);
+        if torch {
+            plan.take("libtorch", TORCH_BYTES);
+        }
+        plan
+    }
+
+    /// Sets `bytes` aside under `name`.
+    pub fn take(&mut self, name: &str, bytes: u64) {
+        if bytes > 0 {
+            self.fixed.push((name.into(), bytes));
+        }
+    }
+
+    /// Least budget that this plan works with.
+    #[must_use]
+    pub fn minimum_bytes(&self) -> u64 {
+        self.fixed.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.least_credit_bytes
+    }
+
+    /// What is left for samples in flight; refused when it is too little.
+    ///
+    /// # Errors
+    /// When the budget is below [`Self::minimum_bytes`]: one line that names the minimum and its parts.
+    pub fn credit_bytes(&self) -> Result<u64, PipelineError> {
+        let minimum = self.minimum_bytes();
+        if self.budget_bytes < minimum {
+            return Err(PipelineError::Usage(format!(
+                "--memory {} is too little for this run, it needs at least {} ({self})",
+                human(self.budget_bytes),
+                human(minimum)
+            )));
+        }
+        Ok(self.budget_bytes - (minimum - self.least_credit_bytes))
+    }
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, bytes) in &self.fixed {
+            write!(f, "{name} {}, ", human(*bytes))?;
+        }
+        let taken: u64 = self.fixed.iter().map(|(_, bytes)| bytes).sum();
+        write!(f, "samples in flight {}", human(self.budget_bytes.saturating_sub(taken).max(self.least_credit_bytes)))
+    }
+}
+
+/// Half of what the control group, or else the machine, has.
+#[must_use]
+pub fn default_budget_bytes() -> u64 {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|path| read(path)?.trim().parse::<u64>().ok())
+        .min();
+    let machine = read("/proc/meminfo")
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:").map(str::to_owned))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        })
+        .map_or(8 << 30, |kib| kib << 10);
+    group.map_or(machine, |group| group.min(machine)) / 2
+}
+
+/// `512MiB`, `8GiB`, `8G`, `1000000`: bytes, powers of 1024 (`MB`, `GB`: powers of 1000).
+///
+/// # Errors
+/// When the text is no size.
+pub fn parse_bytes(text: &str) -> Result<u64, PipelineError> {
+    let bad = || PipelineError::Usage(format!("`{text}` is no size; write it like 8GiB, 512MiB or 1000000"));
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(bad()),
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let bytes = (number * factor as f64) as u64;
+    Ok(bytes)
+}
+
+/// `1.5 GiB`.
+#[must_use]
+pub fn human(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss)]
+    let value = bytes as f64;
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.0} KiB", value / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.0} MiB", value / 1_048_576.0),
+        _ => format!("{:.1} GiB", value / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_bytes("8GiB").ok(), Some(8 << 30));
+        assert_eq!(parse_bytes("1.5k").ok(), Some(1536));
+        assert_eq!(parse_bytes("2GB").ok(), Some(2_000_000_000));
+        assert!(parse_bytes("many").is_err());
+        assert!(parse_bytes("3 apples").is_err());
+    }
+
+    #[test]
+    fn a_budget_below_the_minimum_is_refused_with_the_minimum() {
+        let mut plan = MemoryPlan::new(100 << 20, false);
+        plan.least_credit_bytes = 64 << 20;
+        let refusal = plan.credit_bytes().expect_err("too little").to_string();
+        assert!(refusal.contains("at least 256 MiB"), "{refusal}");
+        plan.budget_bytes = 300 << 20;
+        assert_eq!(plan.credit_bytes().ok(), Some(108 << 20));
+    }
+}

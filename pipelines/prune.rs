@@ -1,0 +1,150 @@
+//! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use timely::dataflow::operators::Concatenate;
+use trommel_operators::dataflow::leases::Dynamic;
+use trommel_operators::dataflow::source::source;
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::decode::operator::Decode;
+use trommel_operators::ledger::manifest::Counts;
+use trommel_operators::ledger::operator::{LedgerConfig, ToLedger};
+use trommel_operators::prune::operator::Prune;
+use trommel_operators::sample::Time;
+use trommel_operators::shard::operator::ReadSamples;
+
+use crate::config::JudgeConfig;
+use crate::error::PipelineError;
+use crate::judge_graph::score;
+use crate::judging::Judging;
+use crate::progress::Progress;
+use crate::running::{Counting, items_of, open_folder, share, start_committer, workers_ended};
+use crate::spent::Spent;
+
+/// How a pruning run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct PruneReport {
+    /// Shards of the plan (of this slice).
+    pub shards: u64,
+    /// Shards that earlier runs had finished.
+    pub shards_resumed: u64,
+    /// Counts over the whole ledger of this plan.
+    pub kept: u64,
+    /// Dropped by the rule.
+    pub dropped: u64,
+    /// Could not be judged.
+    pub rejected: u64,
+    /// Rejects by their code.
+    pub rejects: BTreeMap<String, u64>,
+    /// Remarks on kept samples by their code.
+    pub remarks: BTreeMap<String, u64>,
+    /// Shards whose bytes could not be had, and why.
+    pub failed: BTreeMap<u64, String>,
+    /// Samples judged by this process.
+    pub judged_now: u64,
+    /// Seconds from the first byte to the last commit.
+    pub seconds: f64,
+    /// Samples judged a second.
+    pub samples_per_second: f64,
+    /// Where time went.
+    pub spent: Spent,
+    /// Whether a stop ended it early.
+    pub interrupted: bool,
+}
+
+/// Judges every sample of the plan that no earlier run has judged.
+///
+/// # Errors
+/// Wrong input before the first byte; later a full disk, or a bug that a worker ran into.
+pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
+    let mut judging = Judging::prepare(config, None, stop.clone())?;
+    let plan = judging.input.plan().clone();
+    let folder = open_folder(&config.run, &plan, &judging.run_config(), config.reading.part, config.mix_numerics)?;
+    let mine: Vec<u64> = plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
+    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !folder.before().is_committed(*ordinal)).collect();
+    progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
+    progress.shards_resumed.store((mine.len() - wanted.len()) as u64, Ordering::Relaxed);
+
+    let workers = config.machine.workers;
+    let readers = workers.max(2).min(wanted.len().max(1));
+    let open_shards = readers + workers;
+    judging.take_ledger_memory(open_shards);
+    let credit = judging.credit(readers)?;
+    let machinery = judging.start(&credit)?;
+    let reader = judging.reader(None);
+    let leases = Arc::new(Dynamic::new(wanted, open_shards));
+    let freed = leases.clone();
+    let committer =
+        start_committer(&folder, judging.part_config(), progress, &stop, move |shard| freed.committed(shard.ordinal))?;
+    let names = judging.names.clone();
+    let ledger = LedgerConfig {
+        name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
+        records: Arc::new(|_: Time| true),
+        items: items_of(judging.joiner.as_ref()),
+        stop: stop.clone(),
+    };
+    let counting = Counting::new(progress, &stop, &config.reading.image_key);
+    let spent = machinery.clone();
+
+    let handle = committer.handle().map_err(PipelineError::failed)?;
+    let (judging, counting_here) = (Arc::new(judging), counting.clone());
+    let stop_here = stop.clone();
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        let mine = share(worker.index(), workers, readers);
+        worker.dataflow::<Time, _, _>(|scope| {
+            let leases = leases.clone();
+            let admitted = source(*scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
+            let (samples, found, _) = admitted.split_admitted();
+            let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
+            let (scored, mut events) = score(decoded, &judging, &machinery);
+            let (_kept, fates) = scored.prune(&judging.verdict, &judging.names);
+            events.extend([found, undecodable, fates]);
+            counting_here.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
+        });
+    })
+    .map_err(PipelineError::Failed)?;
+    workers_ended(guards)?;
+    let summary = committer.finish().map_err(PipelineError::failed)?;
+
+    if let Some(failure) = stop.failure() {
+        return Err(match counting.meaningless() {
+            Some(why) => PipelineError::usage(why),
+            None => PipelineError::failed(failure),
+        });
+    }
+    if progress.judged() > 0
+        && let Some(why) = counting.meaningless()
+        && config.rule.as_deref() != Some("random:100%")
+    {
+        return Err(PipelineError::usage(why));
+    }
+    let mut counts = Counts::default();
+    for ordinal in &mine {
+        if let Some((_, line)) = folder.before().committed.get(ordinal) {
+            counts.add(&line.counts);
+        }
+    }
+    counts.add(&summary.counts);
+    let seconds = progress.seconds();
+    let judged_now = progress.judged();
+    #[expect(clippy::cast_precision_loss)]
+    let samples_per_second = judged_now as f64 / seconds.max(1e-9);
+    Ok(PruneReport {
+        shards: mine.len() as u64,
+        shards_resumed: progress.shards_resumed.load(Ordering::Relaxed),
+        kept: counts.kept,
+        dropped: counts.dropped,
+        rejected: counts.rejected,
+        rejects: counts.rejects,
+        remarks: counts.remarks,
+        failed: summary.failed,
+        judged_now,
+        seconds,
+        samples_per_second,
+        spent: Spent::of(&spent, seconds),
+        interrupted: stop.is_requested(),
+    })
+}

@@ -1,0 +1,186 @@
+//! A run's folder, committer and counters, and how the run ends. Shared by all pipelines that write a ledger.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::Inspect;
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::ledger::LedgerError;
+use trommel_operators::ledger::committer::{Committed, Committer, Hooks};
+use trommel_operators::ledger::items::{ItemRow, NoItems, TakeItems};
+use trommel_operators::ledger::manifest::LineStatus;
+use trommel_operators::ledger::part::PartConfig;
+use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
+use trommel_operators::ledger::storage::Disk;
+use trommel_operators::sample::{Event, Reason, Status, Time};
+use trommel_operators::shard::plan::Plan;
+use trommel_operators::similarity::join::Joiner;
+
+use crate::error::PipelineError;
+use crate::progress::Progress;
+
+/// Samples after which a run without a single judged one is given up.
+const MEANINGLESS_AFTER: u64 = 512;
+
+/// Opens or resumes a run's folder.
+///
+/// # Errors
+/// A folder that is locked, unwritable, or made by another configuration: one line that says what differs.
+pub fn open_folder(
+    root: &Path,
+    plan: &Plan,
+    config: &RunConfig,
+    part: Option<(u64, u64)>,
+    mix_numerics: bool,
+) -> Result<Arc<RunFolder>, PipelineError> {
+    let access = part.map_or(Access::Exclusive, |(index, of)| Access::Slice { index, of });
+    let extends = |longer: &Plan, shorter: &Plan| {
+        longer.shards.len() >= shorter.shards.len() && longer.shards[..shorter.shards.len()] == shorter.shards[..]
+    };
+    let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: Duration::from_secs(30) };
+    let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(usage_or_failure)?;
+    for note in folder.notes() {
+        tracing::info!("{note}");
+    }
+    Ok(Arc::new(folder))
+}
+
+fn usage_or_failure(error: LedgerError) -> PipelineError {
+    if error.is_disk_full() { PipelineError::failed(error) } else { PipelineError::usage(error) }
+}
+
+/// A joiner's board as the ledger wants it.
+struct Board(Arc<Joiner>);
+
+impl TakeItems for Board {
+    fn take(&self, ordinal: u64) -> Vec<ItemRow> {
+        self.0.board().take(ordinal).rows
+    }
+
+    fn discard(&self, ordinal: u64) {
+        self.0.board().discard(ordinal);
+    }
+}
+
+/// What the ledger takes a shard's items from.
+#[must_use]
+pub fn items_of(joiner: Option<&Arc<Joiner>>) -> Arc<dyn TakeItems> {
+    match joiner {
+        Some(joiner) => Arc::new(Board(joiner.clone())),
+        None => Arc::new(NoItems),
+    }
+}
+
+/// Starts the committer; `on_committed` hears of every durable (or failed) shard.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn start_committer(
+    folder: &Arc<RunFolder>,
+    parts: PartConfig,
+    progress: &Arc<Progress>,
+    stop: &Stop,
+    on_committed: impl Fn(&Committed) + Send + 'static,
+) -> Result<Committer, PipelineError> {
+    let (progress, stop) = (progress.clone(), stop.clone());
+    let hooks = Hooks {
+        on_committed: Box::new(move |committed| {
+            if committed.status == LineStatus::Committed {
+                progress.shards_committed.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(remark) = &committed.remark {
+                tracing::warn!("{}: {remark}", committed.name);
+            }
+            progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
+            on_committed(committed);
+        }),
+        on_fatal: Box::new(move |_| stop.request()),
+    };
+    Committer::spawn(folder.clone(), parts, hooks).map_err(PipelineError::failed)
+}
+
+/// Counts fates, and gives up a run whose first samples are all rejects.
+#[derive(Clone)]
+pub struct Counting {
+    progress: Arc<Progress>,
+    stop: Stop,
+    first_reason: Arc<Mutex<Option<Reason>>>,
+    image_key: Arc<str>,
+    judged: Arc<AtomicU64>,
+}
+
+/// Nothing could be judged.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("all of the first {samples} samples were rejected ({reason}); is --image-key `{image_key}` right?")]
+pub struct Meaningless {
+    samples: u64,
+    reason: Reason,
+    image_key: String,
+}
+
+impl Counting {
+    /// Counts into `progress`.
+    #[must_use]
+    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str) -> Self {
+        Self {
+            progress: progress.clone(),
+            stop: stop.clone(),
+            first_reason: Arc::default(),
+            image_key: Arc::from(image_key),
+            judged: Arc::default(),
+        }
+    }
+
+    /// Counts what passes by.
+    pub fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
+        let this = self.clone();
+        events.inspect(move |event| if let Event::Fate(fate) = event { this.count(fate.status, fate.reason.as_ref()) })
+    }
+
+    fn count(&self, status: Status, reason: Option<&Reason>) {
+        let counter = match status {
+            Status::Kept => &self.progress.kept,
+            Status::Dropped => &self.progress.dropped,
+            Status::Rejected => &self.progress.rejected,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if status != Status::Rejected {
+            self.judged.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if let Some(reason) = reason {
+            let mut first = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| reason.clone());
+        }
+        if self.progress.rejected.load(Ordering::Relaxed) >= MEANINGLESS_AFTER
+            && let Some(why) = self.meaningless()
+        {
+            self.stop.fail(why);
+        }
+    }
+
+    /// Why the run was meaningless, if nothing at all could be judged.
+    #[must_use]
+    pub fn meaningless(&self) -> Option<Meaningless> {
+        let samples = self.progress.rejected.load(Ordering::Relaxed);
+        let reason = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        (self.judged.load(Ordering::Relaxed) == 0)
+            .then(|| Meaningless { samples, reason, image_key: self.image_key.to_string() })
+    }
+}
+
+/// Joins all workers; a worker that panicked is a failure.
+pub(crate) fn workers_ended<T: Send>(guards: timely::WorkerGuards<T>) -> Result<(), PipelineError> {
+    for end in guards.join() {
+        end.map_err(|panic| PipelineError::Failed(format!("a worker panicked: {panic}")))?;
+    }
+    Ok(())
+}
+
+/// Readers of worker `worker`: a fair share of `readers`.
+pub(crate) fn share(worker: usize, workers: usize, readers: usize) -> std::ops::Range<usize> {
+    worker * readers / workers..(worker + 1) * readers / workers
+}

@@ -1,0 +1,36 @@
+//! Where the time of a run went, and which stage was its bottleneck.
+
+use serde::Serialize;
+
+use crate::judging::Machinery;
+
+/// Share of the run that each stage was busy: thread-seconds over seconds, 1.0 is one thread all the time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Spent {
+    /// Decoding and resizing.
+    pub decode: f64,
+    /// Embedding.
+    pub embed: f64,
+    /// Joining.
+    pub join: f64,
+    /// The stage nearest to its limit.
+    pub bottleneck: String,
+}
+
+impl Spent {
+    /// Reads the stages' gauges at the end of a run of `seconds`.
+    #[must_use]
+    pub fn of(machinery: &Machinery, seconds: f64) -> Self {
+        #[expect(clippy::cast_precision_loss)]
+        let busy = |micros: u64| micros as f64 / 1e6 / seconds.max(1e-9);
+        let decode = busy(machinery.decoders.gauge().busy_micros);
+        let join = busy(machinery.joiners.gauge().busy_micros);
+        let embed = machinery.embedder.as_ref().map_or(0.0, |embedder| busy(embedder.gauge().busy_micros));
+        #[expect(clippy::cast_precision_loss)]
+        let (decoders, joiners) = (machinery.decoders.threads() as f64, machinery.joiners.threads() as f64);
+        let stages = [("decode", decode / decoders), ("embed", embed), ("join", join / joiners)];
+        let busiest = stages.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|stage| stage.1 >= 0.5);
+        let bottleneck = busiest.map_or("reading shards", |stage| stage.0).to_owned();
+        Self { decode, embed, join, bottleneck }
+    }
+}

@@ -1,0 +1,366 @@
+//! The command line: names that scripts may rely on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
+#[derive(Debug, Parser)]
+#[command(name = "trommel", version, args_override_self = true, after_help = "\
+Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
+4 done, but more rejects than --max-rejects.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make labelled demo shards, a reference set and benchmarks
+    Synth(SynthArgs),
+    /// Embed shards or class folders
+    #[cfg(feature = "torch")]
+    Embed(EmbedArgs),
+    /// Radii r_i of a benchmark's test points against a reference set
+    Radii(RadiiArgs),
+    /// Score every sample against benchmarks, decide, and write the ledger
+    Prune(PruneArgs),
+    /// Prune while streaming, and train CLIP on what is kept
+    #[cfg(feature = "torch")]
+    Train(Box<TrainArgs>),
+    /// Zero-shot accuracy of a checkpoint on class folders
+    #[cfg(feature = "torch")]
+    Eval(EvalArgs),
+    /// One sample's fate
+    Why(WhyArgs),
+    /// A page about a run: what went, why, and the pictures
+    Report(ReportArgs),
+    /// All of it, small
+    #[cfg(feature = "torch")]
+    Demo(DemoArgs),
+}
+
+/// What every long command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// auto, cpu or cuda:N; auto takes a GPU where one is visible
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub device: String,
+    /// Dataflow workers [default: 1]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
+    pub workers: u16,
+    /// Threads for decoding, joining and libtorch [default: the machine's cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
+    pub threads: Option<u16>,
+    /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has]
+    #[arg(long, help_heading = "Machine")]
+    pub memory: Option<String>,
+    /// Seed of random rules, of order and of augmentation
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print the result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Read options from a TOML file; unknown names are errors, flags win
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// How samples are read.
+#[derive(Debug, Clone, Args)]
+pub struct Reading {
+    /// Extensions that hold the picture, in order of preference
+    #[arg(long, default_value = "jpg;png;jpeg;webp;gif;bmp", help_heading = "Reading")]
+    pub image_key: String,
+    /// Extension that holds the caption; the json's `caption` where it is missing
+    #[arg(long, default_value = "txt", help_heading = "Reading")]
+    pub text_key: String,
+    /// Reject a sample with a repeated member instead of starting a new sample
+    #[arg(long, help_heading = "Reading")]
+    pub strict: bool,
+    /// Keep truncated JPEGs, their rest grey
+    #[arg(long, help_heading = "Reading")]
+    pub load_truncated: bool,
+    /// Largest picture accepted, in pixels
+    #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
+    pub max_pixels: u64,
+    /// Share of rejects, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0, help_heading = "Reading")]
+    pub max_rejects: f64,
+    /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
+    #[arg(long, value_name = "I/N", help_heading = "Reading")]
+    pub part: Option<String>,
+}
+
+/// Which model embeds.
+#[derive(Debug, Clone, Args)]
+pub struct Embedder {
+    /// open_clip's name of the pruning model, or its JSON, or a TorchScript file
+    #[arg(long, default_value = "ViT-B-16-plus-240", help_heading = "Embedder")]
+    pub embedder: String,
+    /// Its weights (.safetensors, .pt)
+    #[arg(long, value_name = "FILE", help_heading = "Embedder")]
+    pub embedder_weights: Option<PathBuf>,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "embedder_weights", help_heading = "Embedder")]
+    pub random_init: Option<u64>,
+    /// Identity to assume for embeddings that carry none (npy, clip-retrieval)
+    #[arg(long, value_name = "NAME", help_heading = "Embedder")]
+    pub assume_model: Option<String>,
+    /// f32 or bf16 [default: f32 on CPU]
+    #[arg(long, value_name = "PRECISION", default_value = "f32", help_heading = "Embedder")]
+    pub embed_precision: String,
+    /// Samples a forward pass; always full, padded where it must
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
+    pub embed_batch: u16,
+    /// Resume a run folder whose device, precision or batch differs
+    #[arg(long, help_heading = "Embedder")]
+    pub mix_numerics: bool,
+}
+
+/// What is judged against, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Judging {
+    /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
+    #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
+    pub benchmarks: Vec<String>,
+    /// drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T, random:P%
+    #[arg(long, help_heading = "Judging")]
+    pub rule: Option<String>,
+    /// all, or decision (faster: maxima are left null)
+    #[arg(long, default_value = "all", help_heading = "Judging")]
+    pub columns: String,
+    /// Do not keep the embeddings beside the ledger
+    #[arg(long, help_heading = "Judging")]
+    pub no_embeddings: bool,
+}
+
+/// `trommel synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Folder to make
+    pub out: PathBuf,
+    /// Number of shards
+    #[arg(long)]
+    pub shards: Option<u32>,
+    /// Samples a shard
+    #[arg(long)]
+    pub samples: Option<u32>,
+    /// Seed: equal seeds give equal bytes
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print the result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trommel embed`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Shards, or one folder of class folders
+    #[arg(required = true)]
+    pub input: Vec<String>,
+    /// Folder for the embeddings
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// open_clip's name of the model, or its JSON, or a TorchScript file
+    #[arg(long)]
+    pub model: String,
+    /// Its weights
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
+    pub random_init: Option<u64>,
+    /// f32 or bf16
+    #[arg(long, default_value = "f32")]
+    pub embed_precision: String,
+    /// Samples a forward pass
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=8192))]
+    pub embed_batch: u16,
+    /// arrow, or npy (clip-retrieval's layout)
+    #[arg(long, default_value = "arrow")]
+    pub format: String,
+    /// Resume a folder whose device, precision or batch differs
+    #[arg(long)]
+    pub mix_numerics: bool,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel radii`.
+#[derive(Debug, Args)]
+pub struct RadiiArgs {
+    /// Embeddings (or, with an embedder, pictures) of the reference set
+    #[arg(long, value_name = "DIR")]
+    pub reference: String,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    /// A benchmark's embeddings or pictures
+    #[arg(long = "benchmark", value_name = "NAME=DIR", required = true)]
+    pub benchmarks: Vec<String>,
+    /// Each benchmark with its radii goes to DIR/NAME
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Shards, or embeddings of shards
+    #[arg(required = true)]
+    pub shards: Vec<String>,
+    /// The run's folder: made, or resumed
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel train`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Shards
+    #[arg(required = true)]
+    pub shards: Vec<String>,
+    /// The run's folder: made, or resumed
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// open_clip's name of the model to train, or its JSON
+    #[arg(long)]
+    pub model: String,
+    /// Weights to start from [default: open_clip's initialisation, from --seed]
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Global batch
+    #[arg(long)]
+    pub batch: u32,
+    /// Length of the run in optimiser steps
+    #[arg(long, group = "length")]
+    pub steps: Option<u64>,
+    /// Length in passes over the data
+    #[arg(long, group = "length")]
+    pub passes: Option<u32>,
+    /// Length in samples trained on, in total
+    #[arg(long, group = "length")]
+    pub samples: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 5e-4, help_heading = "Recipe")]
+    pub lr: f64,
+    /// AdamW's beta1
+    #[arg(long, default_value_t = 0.9, help_heading = "Recipe")]
+    pub beta1: f64,
+    /// AdamW's beta2
+    #[arg(long, default_value_t = 0.98, help_heading = "Recipe")]
+    pub beta2: f64,
+    /// AdamW's epsilon
+    #[arg(long, default_value_t = 1e-6, help_heading = "Recipe")]
+    pub eps: f64,
+    /// Weight decay, on matrices only
+    #[arg(long, default_value_t = 0.2, help_heading = "Recipe")]
+    pub wd: f64,
+    /// Warm-up steps [default: 10,000, at most a tenth of the run]
+    #[arg(long, help_heading = "Recipe")]
+    pub warmup: Option<u64>,
+    /// Clip the gradient's norm
+    #[arg(long, value_name = "NORM", help_heading = "Recipe")]
+    pub grad_clip_norm: Option<f64>,
+    /// Gradient accumulation: parts a batch is split into
+    #[arg(long, default_value_t = 1, help_heading = "Recipe")]
+    pub accum_freq: u32,
+    /// f32, or bf16 (autocast)
+    #[arg(long, default_value = "bf16", help_heading = "Recipe")]
+    pub precision: String,
+    /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples; always at the end
+    #[arg(long, value_name = "EVERY", help_heading = "Recipe")]
+    pub save_every: Option<String>,
+    /// Lanes that the shards of a pass are dealt to
+    #[arg(long, default_value_t = 4, help_heading = "Order")]
+    pub lanes: u32,
+    /// Kept samples a shuffle window holds at most
+    #[arg(long, default_value_t = 2048, help_heading = "Order")]
+    pub window: u32,
+    /// Bytes (encoded pictures and views) a shuffle window holds at most
+    #[arg(long, default_value = "256MiB", help_heading = "Order")]
+    pub window_bytes: String,
+    /// Train without a shard that stays unavailable
+    #[arg(long, help_heading = "Order")]
+    pub skip_failed: bool,
+    #[command(flatten)]
+    pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel eval`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Checkpoint folder or weights file
+    pub checkpoint: PathBuf,
+    /// Class folders of pictures
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// open_clip's name of the model [default: the checkpoint's]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// One class name a line, in the order of the sorted folders [default: the folders' names]
+    #[arg(long, value_name = "FILE")]
+    pub classnames: Option<PathBuf>,
+    /// One template a line with `{}` for the class [default: `a photo of a {}.`]
+    #[arg(long, value_name = "FILE")]
+    pub templates: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// A sample's key, or SHARD/KEY
+    pub key: String,
+    /// Print rows as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trommel report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// The page to write
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `trommel demo`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for all of it
+    #[arg(short, long, value_name = "DIR", default_value = "trommel-demo")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub common: Common,
+}

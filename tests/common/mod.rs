@@ -1,0 +1,151 @@
+//! A fresh folder for each test, the built program, and a small generated world shared by the tests of one file.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+use trommel_operators::ledger::read::Ledger;
+
+/// The small model that all of these tests use, with random weights.
+pub const MODEL: &str = "trommel-tiny-32";
+
+/// The built program.
+pub fn trommel() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trommel"));
+    command.env_remove("TROMMEL_TEST_DATA");
+    command
+}
+
+/// Runs the program and insists on an exit status.
+pub fn run(status: i32, args: &[&str]) -> Output {
+    let out = trommel().args(args).output().unwrap();
+    assert_eq!(
+        out.status.code(),
+        Some(status),
+        "trommel {}\n{}{}",
+        args.join(" "),
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    out
+}
+
+/// What the program said on stderr.
+pub fn stderr(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+/// Shards, a reference set and two benchmarks with radii, made by the program itself.
+pub struct World {
+    folder: TempDir,
+}
+
+impl World {
+    /// The world of this test binary: six shards of 48 samples.
+    pub fn shared() -> &'static Self {
+        static WORLD: OnceLock<World> = OnceLock::new();
+        WORLD.get_or_init(|| {
+            let world = Self { folder: tempfile::tempdir().unwrap() };
+            let data = world.path("data");
+            run(0, &["synth", &data, "--shards", "6", "--samples", "48", "--seed", "3"]);
+            for (input, out) in [("reference", "reference"), ("benchmarks/photo", "photo"), ("benchmarks/sketch", "sketch")] {
+                let input = world.path(&format!("data/{input}"));
+                let out = world.path(&format!("embedded/{out}"));
+                run(0, &["embed", &input, "-o", &out, "--model", MODEL, "--random-init", "1"]);
+            }
+            let benchmark = |name: &str| format!("{name}={}", world.path(&format!("embedded/{name}")));
+            run(0, &[
+                "radii", "--reference", &world.path("embedded/reference"), "--benchmark", &benchmark("photo"),
+                "--benchmark", &benchmark("sketch"), "-o", &world.path("radii"),
+            ]);
+            world
+        })
+    }
+
+    /// A path inside the world.
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The shards, as one argument.
+    pub fn shards(&self) -> String {
+        self.path("data/shards/{00000..00005}.tar")
+    }
+
+    /// Arguments of a pruning run over the whole world into `run_folder`.
+    pub fn prune(&self, run_folder: &Path) -> Vec<String> {
+        let mut args = vec!["prune".to_owned(), self.shards(), "--run".into(), run_folder.display().to_string()];
+        args.extend(self.judging());
+        args
+    }
+
+    /// Benchmarks, rule and embedder.
+    pub fn judging(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        for name in ["photo", "sketch"] {
+            args.extend(["--benchmark".into(), format!("{name}={}", self.path(&format!("radii/{name}")))]);
+        }
+        args.extend(["--rule", "drop-over-radius", "--embedder", MODEL, "--random-init", "1"].map(String::from));
+        args
+    }
+
+    /// Arguments of a training run.
+    pub fn train(&self, run_folder: &Path, steps: u32) -> Vec<String> {
+        let mut args = vec!["train".to_owned(), self.shards(), "--run".into(), run_folder.display().to_string()];
+        args.extend(self.judging());
+        let recipe = ["--model", MODEL, "--batch", "16", "--precision", "f32", "--lr", "1e-3", "--warmup", "4", "--window", "64"];
+        args.extend(recipe.map(String::from));
+        args.extend(["--steps".into(), steps.to_string(), "--save-every".into(), "5".into()]);
+        args
+    }
+}
+
+/// Borrowed arguments.
+pub fn words(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// All rows of a ledger as text, sorted by shard and index: equal ledgers give equal text.
+pub fn ledger_text(run_folder: &Path) -> String {
+    let ledger = Ledger::open(run_folder).unwrap();
+    let mut rows = BTreeMap::new();
+    for fate in ledger.rows() {
+        let fate = fate.unwrap();
+        let text = format!("{fate:?}\n");
+        assert!(rows.insert(fate.info.id, text).is_none(), "a sample stands twice in the ledger");
+    }
+    rows.into_values().collect()
+}
+
+/// Losses by step from a run's metrics; a step that was done again must have the same loss to the bit.
+pub fn losses(run_folder: &Path) -> BTreeMap<u64, u64> {
+    let mut losses = BTreeMap::new();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(run_folder.join("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "jsonl"))
+        .collect();
+    files.sort();
+    for file in files {
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            // A killed run may leave half a line behind.
+            let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let (Some(step), Some(loss)) = (row["step"].as_u64(), row["train/loss"].as_f64()) else { continue };
+            let before = losses.insert(step, loss.to_bits());
+            assert!(before.is_none_or(|before| before == loss.to_bits()), "step {step} has two losses");
+        }
+    }
+    losses
+}
+
+/// The folder of real data, or a counted skip.
+pub fn test_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: set TROMMEL_TEST_DATA");
+    }
+    folder
+}

@@ -1,0 +1,102 @@
+//! The answer does not depend on the machinery: workers, threads, interruptions.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{World, ledger_text, losses, run, trommel, words};
+
+#[test]
+fn decisions_are_equal_for_any_number_of_workers_and_threads() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let mut texts = Vec::new();
+    for (workers, threads) in [("1", "1"), ("2", "2"), ("4", "3")] {
+        let into = folder.path().join(workers);
+        let mut args = world.prune(&into);
+        args.extend(["--workers", workers, "--threads", threads].map(String::from));
+        run(0, &words(&args));
+        texts.push(ledger_text(&into));
+    }
+    assert!(texts[0].contains("status: Dropped") && texts[0].contains("status: Kept"), "the rule has something to do");
+    assert_eq!(texts[0], texts[1]);
+    assert_eq!(texts[0], texts[2]);
+}
+
+#[test]
+fn slices_fill_the_same_ledger_as_one_run() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, sliced) = (folder.path().join("whole"), folder.path().join("sliced"));
+    run(0, &words(&world.prune(&whole)));
+    for part in ["0/3", "1/3", "2/3"] {
+        let mut args = world.prune(&sliced);
+        args.extend(["--part".into(), part.into()]);
+        run(0, &words(&args));
+    }
+    assert_eq!(ledger_text(&whole), ledger_text(&sliced));
+}
+
+#[test]
+fn a_killed_pruning_run_is_resumed_to_the_same_ledger() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    run(0, &words(&world.prune(&whole)));
+    // Killed at four instants, each time a little later, then left to finish.
+    let mut kills = 0;
+    for milliseconds in [300, 500, 700, 900] {
+        let mut child = trommel().args(world.prune(&killed)).stderr(Stdio::null()).spawn().unwrap();
+        let until = Instant::now() + Duration::from_millis(milliseconds);
+        while Instant::now() < until && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kills += u32::from(child.kill().is_ok());
+        child.wait().unwrap();
+    }
+    eprintln!("{kills} kills");
+    run(0, &words(&world.prune(&killed)));
+    assert_eq!(ledger_text(&whole), ledger_text(&killed));
+}
+
+#[test]
+fn losses_are_equal_for_any_number_of_workers() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for workers in ["1", "2", "4"] {
+        let into = folder.path().join(workers);
+        let mut args = world.train(&into, 24);
+        args.extend(["--workers".into(), workers.into()]);
+        run(0, &words(&args));
+        all.push((losses(&into), ledger_text(&into)));
+    }
+    assert_eq!(all[0].0.len(), 24);
+    assert!(all[0] == all[1] && all[0] == all[2], "losses or decisions differ");
+    let (first, last) = (all[0].0.values().next().unwrap(), all[0].0.values().last().unwrap());
+    assert!(f64::from_bits(*last) < f64::from_bits(*first), "the loss falls");
+}
+
+#[test]
+fn a_killed_training_run_is_resumed_with_equal_losses() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    run(0, &words(&world.train(&whole, 24)));
+    for checkpoint in ["step_00000005", "step_00000010"] {
+        let mut child = trommel().args(world.train(&killed, 24)).stderr(Stdio::null()).spawn().unwrap();
+        let wanted = killed.join("checkpoints").join(checkpoint);
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !wanted.exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        assert!(wanted.exists(), "no checkpoint {checkpoint}");
+    }
+    run(0, &words(&world.train(&killed, 24)));
+    assert_eq!(losses(&whole), losses(&killed));
+    assert_eq!(ledger_text(&whole), ledger_text(&killed));
+}

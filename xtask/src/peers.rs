@@ -1,0 +1,41 @@
+//! The Python programs that the tests compare with, in an environment of their own in the user's cache.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::cache;
+use crate::setup::need_python;
+
+/// Exact versions: golden files name them.
+const PINS: &str = include_str!("peers.txt");
+
+/// Makes the environment once and returns its python.
+pub fn ensure() -> Result<PathBuf> {
+    let home = cache().join("peers");
+    let python = home.join("bin/python");
+    let stamp = home.join("pins.txt");
+    if fs::read_to_string(&stamp).ok().as_deref() == Some(PINS) {
+        return Ok(python);
+    }
+    need_python()?;
+    eprintln!("peers: filling {} (about 5 GB, a few minutes, once)", home.display());
+    let started = Instant::now();
+    let made = Command::new("python3").args(["-m", "venv"]).arg(&home).status().context("cannot run python3")?;
+    if !made.success() {
+        bail!("missing: python3's venv module (Debian: apt-get install python3-venv)");
+    }
+    let pins = home.join("wanted.txt");
+    fs::write(&pins, PINS)?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-q", "-r"]).arg(&pins).stdout(Stdio::null());
+    if !pip.status().context("cannot run pip")?.success() {
+        bail!("pip could not fill the peers' environment (its own message stands above)");
+    }
+    fs::rename(&pins, &stamp)?;
+    eprintln!("peers: ready after {:.0} s", started.elapsed().as_secs_f64());
+    Ok(python)
+}

@@ -1,0 +1,82 @@
+//! Demo, tests, lint and benches: plain cargo calls with the set-up done first.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{peers, setup};
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}
+
+/// Where downloads are kept for all clones.
+pub fn cache() -> PathBuf {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    var("TROMMEL_CACHE")
+        .or_else(|| var("XDG_CACHE_HOME").map(|xdg| xdg.join("trommel")))
+        .or_else(|| var("HOME").map(|home| home.join(".cache/trommel")))
+        .unwrap_or_else(|| std::env::temp_dir().join("trommel"))
+}
+
+/// `cargo xtask demo`.
+pub fn demo(args: &[String]) -> Result<()> {
+    setup::ensure_libtorch(false)?;
+    cargo(&["run", "--release", "--", "demo"], args, &[])
+}
+
+/// `cargo xtask test [--peers]`.
+pub fn test(args: &[String]) -> Result<()> {
+    let with_peers = args.iter().any(|arg| arg == "--peers");
+    let rest: Vec<String> = args.iter().filter(|arg| *arg != "--peers").cloned().collect();
+    setup::ensure_libtorch(false)?;
+    let python = if with_peers { Some(peers::ensure()?) } else { None };
+    let env: Vec<(&str, String)> =
+        python.iter().map(|python| ("TROMMEL_PEERS", python.display().to_string())).collect();
+    // The program first: the tests under tests/ drive it.
+    cargo(&["build", "--release"], &[], &env)?;
+    cargo(&["test", "--release", "--workspace"], &rest, &env)
+}
+
+/// `cargo xtask lint`.
+pub fn lint() -> Result<()> {
+    setup::ensure_libtorch(false)?;
+    cargo(&["fmt", "--all", "--check"], &[], &[])?;
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[], &[])?;
+    let no_torch = ["clippy", "--release", "-p", "trommel", "--no-default-features", "--", "-D", "warnings"];
+    cargo(&no_torch, &[], &[])?;
+    cargo(&["doc", "--release", "--workspace", "--no-deps"], &[], &[("RUSTDOCFLAGS", "-D warnings".into())])?;
+    let deny = Command::new("cargo").args(["deny", "--version"]).output();
+    if deny.is_ok_and(|out| out.status.success()) {
+        cargo(&["deny", "check"], &[], &[])?;
+    } else {
+        eprintln!("lint: cargo-deny is not installed, left out");
+    }
+    Ok(())
+}
+
+/// `cargo xtask bench [NAME]`.
+pub fn bench(args: &[String]) -> Result<()> {
+    setup::ensure_libtorch(false)?;
+    let python = peers::ensure()?;
+    let mut command = vec!["bench", "--profile", "release", "-p", "trommel"];
+    if let Some(name) = args.first() {
+        command.extend(["--bench", name]);
+    }
+    cargo(&command, &[], &[("TROMMEL_PEERS", python.display().to_string())])
+}
+
+fn cargo(command: &[&str], rest: &[String], env: &[(&str, String)]) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(command).args(rest).current_dir(root());
+    for (name, value) in env {
+        cargo.env(name, value);
+    }
+    let status = cargo.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", command.join(" "));
+    }
+    Ok(())
+}
