@@ -17,65 +17,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use trommel_bridge::{Value, read_state_dict, write_pickle};
 
 use super::error::TrainError;
-use super::files::{Mark, hex, mark, replace, sync};
+use super::files::{mark, replace, sync};
+use super::state::SCHEMA;
+pub use super::state::{Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
 
-/// Version of `state.json`.
-const SCHEMA: u32 = 1;
 const MODEL: &str = "open_clip_model.pt";
 const OPTIMISER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 /// Unfinished and discarded folders start so.
 const ASIDE: &str = ".aside_";
-
-/// Where a run stands, besides the weights.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Position {
-    /// Pass that the cursor is in, from 0.
-    pub pass: u32,
-    /// Finished passes: open_clip's `epoch`.
-    pub epoch: u32,
-    /// Where the order continues, as the order writes it down. Integers and text only.
-    pub cursor: serde_json::Value,
-}
-
-/// `state.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    /// Version of this layout.
-    pub schema: u32,
-    /// The run's name.
-    pub name: String,
-    /// Finished steps.
-    pub global_step: u64,
-    /// Samples in finished steps.
-    pub samples_seen: u64,
-    /// Where the order continues.
-    pub position: Position,
-    /// Hashes that must match to resume: `decisions`, `training`.
-    pub hashes: BTreeMap<String, String>,
-    /// The numeric part, recorded: device, libtorch, threads.
-    pub numerics: BTreeMap<String, String>,
-    /// The other files.
-    pub files: BTreeMap<String, Mark>,
-    /// CRC-32C of this structure as compact JSON with this field empty.
-    pub crc32c: String,
-}
-
-impl State {
-    fn seal(&self) -> Result<String, serde_json::Error> {
-        let bare = Self { crc32c: String::new(), ..self.clone() };
-        Ok(hex(crc32c::crc32c(&serde_json::to_vec(&bare)?)))
-    }
-}
 
 /// A checkpoint on the disk that proved itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

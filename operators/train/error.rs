@@ -77,8 +77,8 @@ pub enum TrainError {
         /// What went wrong.
         problem: String,
     },
-    /// The trainer's thread panicked.
-    #[error("the trainer's thread panicked: {0}")]
+    /// The trainer's thread, or the one that assembles for it, panicked.
+    #[error("the trainer panicked: {0}")]
     Panic(String),
 }
 
@@ -91,6 +91,13 @@ impl TrainError {
     /// For `map_err` on the system's results.
     pub fn file(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { path: path.to_path_buf(), what, source }
+    }
+
+    /// From what a thread's `join` returned.
+    pub(super) fn panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panic(text.unwrap_or_else(|| "no message".into()))
     }
 
     /// A damaged or unfit checkpoint.

@@ -22,6 +22,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod clip;
 pub mod config;
 pub mod error;
 pub mod files;
@@ -31,6 +32,7 @@ pub mod optim;
 pub mod save_every;
 pub mod schedule;
 pub mod sink;
+pub mod state;
 pub mod step;
 pub mod tensorboard;
 pub mod tensors;
@@ -38,6 +40,7 @@ pub mod to_order;
 
 pub use batch::{Batch, Normalisation};
 pub use checkpoint::{Checkpoints, Position};
+pub use clip::TrainedClip;
 pub use config::{Precision, Scheduler, TrainConfig};
 pub use error::TrainError;
 pub use save_every::SaveEvery;
@@ -50,3 +53,9 @@ mod tiny;
 
 #[cfg(test)]
 mod step_tests;
+
+#[cfg(test)]
+mod golden_tests;
+
+#[cfg(test)]
+mod golden_clip_tests;

@@ -1,10 +1,19 @@
 //! The trainer as a service of the process: one thread that takes batches in order, steps, notes and saves.
 //!
-//! The thread pulls: `next` blocks until the order has the next batch, and answers `None` at the end of the data or on a
-//! stop. The trainer waits for nothing else, so the order's window is always taken in the end. Time is split into
-//! waiting, assembling, stepping and saving.
+//! ```text
+//!  order ─ next ─▶ [assembler: tokenise, stack] ─ one batch ahead ─▶ [trainer: step, metrics, checkpoint]
+//! ```
+//!
+//! Frontiers: none. `next` blocks the assembler until the order has a batch, and answers `None` at the end of the data or
+//! on a stop. Both threads wait for nothing else, so the order's window is always taken in the end.
+//!
+//! Invariants:
+//! 1. A checkpoint's cursor belongs to its weights, whatever the assembler has taken meanwhile.
+//! 2. At most two assembled batches exist: one in the step, one ahead.
+//! 3. After `None` the step under way ends, a batch already assembled is trained, a checkpoint is written.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +51,8 @@ pub struct RunConfig {
     pub save_every: Option<SaveEvery>,
     /// Whether the end of a pass saves one, with `epoch_N.pt`.
     pub save_passes: bool,
+    /// Passes of the whole run, where its length was given so: the last step then ends the last pass.
+    pub passes: Option<u32>,
     /// libtorch's threads for this trainer; `None` leaves them.
     pub threads: Option<i32>,
 }
@@ -51,7 +62,7 @@ impl RunConfig {
     #[must_use]
     pub fn new(logs: PathBuf) -> Self {
         let save_every = Some(SaveEvery::Time(Duration::from_secs(30 * 60)));
-        Self { logs, log_every_steps: 100, save_every, save_passes: true, threads: None }
+        Self { logs, log_every_steps: 100, save_every, save_passes: true, passes: None, threads: None }
     }
 }
 
@@ -79,9 +90,9 @@ pub struct Summary {
     pub epoch: u32,
     /// Loss of each step of this process.
     pub losses: Vec<f32>,
-    /// Waiting for the order.
+    /// Waiting for an assembled batch, on the trainer's thread.
     pub wait_seconds: f64,
-    /// Tokenising and stacking.
+    /// Tokenising and stacking, beside the step before.
     pub assemble_seconds: f64,
     /// Forward, backward, update.
     pub step_seconds: f64,
@@ -91,99 +102,141 @@ pub struct Summary {
     pub checkpoint: Option<PathBuf>,
 }
 
+impl Summary {
+    const fn new(first_step: u64) -> Self {
+        Self {
+            outcome: Outcome::Interrupted,
+            first_step,
+            global_step: first_step,
+            samples_seen: 0,
+            epoch: 0,
+            losses: Vec::new(),
+            wait_seconds: 0.0,
+            assemble_seconds: 0.0,
+            step_seconds: 0.0,
+            save_seconds: 0.0,
+            checkpoint: None,
+        }
+    }
+}
+
+/// What the assembling thread hands over: a batch, and the seconds it took to assemble.
+type Handed = Result<(Assembled, f64), String>;
+
 /// Trains until the schedule's last step, the end of the data, or a stop.
 ///
-/// `next` blocks for the next batch of the order; `assemble` tokenises and stacks it; `say` gets the console's lines.
+/// `next` blocks for the next batch of the order and `assemble` tokenises and stacks it, both on a thread of their own
+/// that works one batch ahead and never asks for more batches than the run has steps. `say` gets the console's lines.
 /// `start` is the checkpoint that `trainer` was restored from, if it was. A checkpoint is written at the end in any case
-/// but an error.
+/// but an error, unless no step was done.
 ///
 /// # Errors
 /// A loss that is not finite (with `logs/not_finite_step_N.json` beside it), a batch that cannot be assembled, a disk that
-/// is full: the last checkpoint is untouched.
+/// is full: the last checkpoint is untouched. The call then returns when `next` does.
 pub fn run_trainer<M: Contrastive, T>(
     trainer: &mut Trainer<M>,
     config: &RunConfig,
     checkpoints: &Checkpoints,
     start: Option<&Found>,
-    mut next: impl FnMut() -> Option<T>,
-    mut assemble: impl FnMut(T) -> Result<Assembled, String>,
+    mut next: impl FnMut() -> Option<T> + Send,
+    mut assemble: impl FnMut(T) -> Result<Assembled, String> + Send,
     mut say: impl FnMut(&str),
 ) -> Result<Summary, TrainError> {
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads);
     }
+    let left = trainer.schedule().total_steps().saturating_sub(trainer.global_step());
+    // A rendezvous: the one batch ahead waits in the sender's hand.
+    let (sender, batches) = mpsc::sync_channel::<Handed>(0);
+    let ahead = move || {
+        for _ in 0..left {
+            let Some(ordered) = next() else { return };
+            let began = Instant::now();
+            let handed = assemble(ordered).map(|ready| (ready, began.elapsed().as_secs_f64()));
+            let failed = handed.is_err();
+            if sender.send(handed).is_err() || failed {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let assembler = std::thread::Builder::new().name("assembler".into()).spawn_scoped(scope, ahead);
+        let assembler = assembler.map_err(TrainError::file(&config.logs, "starting a thread"))?;
+        let done = train(trainer, config, checkpoints, start, batches, &mut say);
+        match assembler.join() {
+            Ok(()) => done,
+            Err(panic) => Err(TrainError::panic(panic.as_ref())),
+        }
+    })
+}
+
+/// The trainer's side of the rendezvous, which it takes down when it returns.
+#[allow(clippy::needless_pass_by_value)]
+fn train<M: Contrastive>(
+    trainer: &mut Trainer<M>,
+    config: &RunConfig,
+    checkpoints: &Checkpoints,
+    start: Option<&Found>,
+    batches: Receiver<Handed>,
+    say: &mut impl FnMut(&str),
+) -> Result<Summary, TrainError> {
     let total_steps = trainer.schedule().total_steps();
     let mut metrics = Metrics::open(&config.logs, trainer.global_step(), total_steps, config.log_every_steps)?;
     if let Some(note) = trainer.schedule().note(trainer.config()) {
         say(&note);
     }
-    // A cursor of null is the order's beginning.
-    let mut position =
-        start.map_or(Position { pass: 0, epoch: 0, cursor: json!(null) }, |found| found.state.position.clone());
-    let mut summary = Summary {
-        outcome: Outcome::Interrupted,
-        first_step: trainer.global_step(),
-        global_step: trainer.global_step(),
-        samples_seen: trainer.samples_seen(),
-        epoch: position.epoch,
-        losses: Vec::new(),
-        wait_seconds: 0.0,
-        assemble_seconds: 0.0,
-        step_seconds: 0.0,
-        save_seconds: 0.0,
-        checkpoint: None,
-    };
-    let (mut saved_at, mut saved_step, mut end) =
-        (Instant::now(), start.map(|_| trainer.global_step()), Instant::now());
+    let beginning = || Position { pass: 0, epoch: 0, cursor: json!(null) };
+    let mut position = start.map_or_else(beginning, |found| found.state.position.clone());
+    let mut summary = Summary::new(trainer.global_step());
+    let (mut saved_at, mut end) = (Instant::now(), Instant::now());
+    let mut saved_step = start.map_or(0, |_| trainer.global_step());
     let save = |trainer: &Trainer<M>, position: &Position, ends_pass: bool, summary: &mut Summary| {
         let began = Instant::now();
         summary.checkpoint = Some(checkpoints.save(trainer, position, ends_pass)?);
         summary.save_seconds += began.elapsed().as_secs_f64();
-        Ok::<_, TrainError>(())
+        Ok::<_, TrainError>((Instant::now(), trainer.global_step()))
     };
 
     while trainer.global_step() < total_steps {
-        let began = Instant::now();
-        let Some(ordered) = next() else { break };
+        let (began, step) = (Instant::now(), trainer.global_step());
+        let Ok(handed) = batches.recv() else { break };
+        let (ready, assembled) = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
         let waited = began.elapsed().as_secs_f64();
         summary.wait_seconds += waited;
-        let began = Instant::now();
-        let step = trainer.global_step();
-        let ready = assemble(ordered).map_err(|problem| TrainError::Assemble { step, problem })?;
-        let assembled = began.elapsed().as_secs_f64();
         summary.assemble_seconds += assembled;
         if ready.pass > position.pass {
             // The weights are still those of the pass's last step, and so is the cursor.
             position.epoch = ready.pass;
-            if config.save_passes && summary.first_step < step {
-                save(trainer, &position, true, &mut summary)?;
-                (saved_at, saved_step) = (Instant::now(), Some(step));
+            if config.save_passes && step > 0 {
+                (saved_at, saved_step) = save(trainer, &position, true, &mut summary)?;
             }
             position.pass = ready.pass;
         }
         let before = (step, trainer.samples_seen());
         let began = Instant::now();
-        let noted = trainer.step(&ready.batch).inspect_err(|error| leave_trace(config, error, &ready, &mut say))?;
+        let noted = trainer.step(&ready.batch).inspect_err(|error| leave_trace(config, error, &ready, say))?;
         summary.step_seconds += began.elapsed().as_secs_f64();
         summary.losses.push(noted.loss);
         position.cursor = ready.cursor;
         let batch_seconds = end.elapsed().as_secs_f64();
         end = Instant::now();
-        let seen = trainer.samples_seen();
-        if let Some(line) = metrics.note(&noted, position.pass, seen, waited + assembled, batch_seconds)? {
+        let after = (trainer.global_step(), trainer.samples_seen());
+        if let Some(line) = metrics.note(&noted, position.pass, after.1, waited, batch_seconds)? {
             say(&line);
         }
-        let after = (trainer.global_step(), seen);
         if config.save_every.is_some_and(|every| every.is_due(saved_at.elapsed(), before, after)) {
-            save(trainer, &position, false, &mut summary)?;
-            (saved_at, saved_step) = (Instant::now(), Some(after.0));
+            (saved_at, saved_step) = save(trainer, &position, false, &mut summary)?;
         }
     }
     if trainer.global_step() >= total_steps {
         summary.outcome = Outcome::Complete;
     }
-    if saved_step != Some(trainer.global_step()) {
-        save(trainer, &position, false, &mut summary)?;
+    let last_pass = config.passes.filter(|_| summary.outcome == Outcome::Complete);
+    if let Some(passes) = last_pass {
+        position.epoch = passes;
+    }
+    if trainer.global_step() > 0 && (last_pass.is_some() || saved_step != trainer.global_step()) {
+        save(trainer, &position, last_pass.is_some(), &mut summary)?;
     }
     summary.global_step = trainer.global_step();
     summary.samples_seen = trainer.samples_seen();
@@ -199,11 +252,8 @@ pub fn spawn_trainer(
     body: impl FnOnce() -> Result<Summary, TrainError> + Send + 'static,
 ) -> std::io::Result<JoinHandle<Result<Summary, TrainError>>> {
     std::thread::Builder::new().name("trainer".into()).spawn(move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(TrainError::Panic(text.unwrap_or_else(|| "no message".into())))
-        })
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
+            .unwrap_or_else(|panic| Err(TrainError::panic(panic.as_ref())))
     })
 }
 

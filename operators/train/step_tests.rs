@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::checkpoint::Checkpoints;
 use super::config::{Precision, TrainConfig};
 use super::error::TrainError;
-use super::sink::{Assembled, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
-use super::tiny::{batch, config, trainer};
+use super::sink::{Assembled, Outcome, RunConfig, run_trainer, spawn_trainer};
+use super::tiny::{batch, config, open, run_folder, trainer};
 
 fn losses(config: TrainConfig, steps: u64) -> Vec<f32> {
     let samples = config.batch_samples;
@@ -78,33 +76,6 @@ fn the_logit_scale_is_clamped() {
     }
 }
 
-fn open(folder: &Path, keep: Option<usize>) -> Checkpoints {
-    let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
-    Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), keep).unwrap()
-}
-
-/// Runs passes of 5 batches until `stop_at` steps were handed out.
-fn run(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> Summary {
-    let checkpoints = open(folder, keep);
-    let mut trainer = trainer(config(8), total);
-    let found = checkpoints.latest().unwrap();
-    if let Some(found) = &found {
-        checkpoints.restore(found, &mut trainer).unwrap();
-    }
-    let mut number = found.as_ref().map_or(0, |found| found.state.position.cursor["batch"].as_u64().unwrap());
-    assert_eq!(number, trainer.global_step());
-    let mut run = RunConfig::new(folder.join("logs"));
-    run.save_every = Some("4steps".parse().unwrap());
-    let next = || {
-        number += 1;
-        (number <= stop_at).then_some(number - 1)
-    };
-    let assemble = |k: u64| {
-        Ok(Assembled { batch: batch(k, 8), pass: (k / 5) as u32, cursor: json!({"batch": k + 1}), keys: vec![] })
-    };
-    run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).unwrap()
-}
-
 fn logged(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join("logs/metrics.jsonl")).unwrap();
     text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["train/loss"].to_string()).collect()
@@ -113,11 +84,11 @@ fn logged(folder: &Path) -> Vec<String> {
 #[test]
 fn a_resumed_run_has_the_same_losses() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let once = run(whole.path(), None, 14, 99);
+    let once = run_folder(whole.path(), None, 14, 99);
     assert_eq!((once.outcome, once.global_step, once.samples_seen, once.epoch), (Outcome::Complete, 14, 112, 2));
-    let first = run(parts.path(), None, 14, 7);
+    let first = run_folder(parts.path(), None, 14, 7);
     assert_eq!((first.outcome, first.global_step), (Outcome::Interrupted, 7));
-    let second = run(parts.path(), None, 14, 99);
+    let second = run_folder(parts.path(), None, 14, 99);
     assert_eq!((second.outcome, second.first_step, second.global_step), (Outcome::Complete, 7, 14));
     assert_eq!(once.losses, [first.losses, second.losses].concat());
     assert_eq!(logged(whole.path()), logged(parts.path()));
@@ -137,8 +108,8 @@ fn a_resumed_run_has_the_same_losses() {
 #[test]
 fn a_damaged_checkpoint_is_passed_over() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let once = run(whole.path(), None, 10, 99);
-    run(parts.path(), None, 10, 7);
+    let once = run_folder(whole.path(), None, 10, 99);
+    run_folder(parts.path(), None, 10, 7);
     let newest = parts.path().join("checkpoints/step_00000007");
     let optimiser = newest.join("optimizer.safetensors");
     let mut bytes = std::fs::read(&optimiser).unwrap();
@@ -147,7 +118,7 @@ fn a_damaged_checkpoint_is_passed_over() {
     let found = open(parts.path(), None).latest().unwrap().unwrap();
     assert!(found.folder.ends_with("step_00000005"), "{found:?}");
     assert!(found.skipped[0].contains("optimizer.safetensors"));
-    let second = run(parts.path(), None, 10, 99);
+    let second = run_folder(parts.path(), None, 10, 99);
     assert_eq!(once.losses[5..], second.losses);
     assert_eq!(logged(whole.path()), logged(parts.path()));
 }
@@ -156,7 +127,7 @@ fn a_damaged_checkpoint_is_passed_over() {
 fn old_checkpoints_go_and_leftovers_are_cleared() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("checkpoints/.aside_step_00000004")).unwrap();
-    run(folder.path(), Some(2), 14, 99);
+    run_folder(folder.path(), Some(2), 14, 99);
     let mut names: Vec<String> = std::fs::read_dir(folder.path().join("checkpoints"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -168,7 +139,7 @@ fn old_checkpoints_go_and_leftovers_are_cleared() {
 #[test]
 fn another_configuration_and_a_tampered_state_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), Some(1), 4, 99);
+    run_folder(folder.path(), Some(1), 4, 99);
     let hashes = BTreeMap::from([("training".to_string(), "def".to_string())]);
     let other = Checkpoints::open(&folder.path().join("checkpoints"), "a run", hashes, BTreeMap::new(), None).unwrap();
     let text = other.latest().unwrap_err().to_string();
@@ -184,4 +155,61 @@ fn another_configuration_and_a_tampered_state_are_refused() {
 fn a_panic_on_the_trainers_thread_is_an_error() {
     let error = spawn_trainer(|| panic!("boom")).unwrap().join().unwrap().unwrap_err();
     assert!(error.to_string().contains("boom"));
+}
+
+#[test]
+fn a_run_of_passes_ends_its_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoints, mut trainer) = (open(folder.path(), Some(1)), trainer(config(8), 4));
+    let run = RunConfig { passes: Some(2), ..RunConfig::new(folder.path().join("logs")) };
+    let (mut number, mut said) = (0u64, Vec::new());
+    let next = || {
+        number += 1;
+        Some(number - 1)
+    };
+    let assemble = |k: u64| {
+        Ok(Assembled { batch: batch(k, 8), pass: (k / 2) as u32, cursor: serde_json::json!(k + 1), keys: vec![] })
+    };
+    let say = |line: &str| said.push(line.to_string());
+    let summary = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, say).unwrap();
+    assert_eq!((summary.outcome, summary.epoch, summary.losses.len()), (Outcome::Complete, 2, 4));
+    assert_eq!(number, 4, "no batch was asked for that no step needs");
+    assert!(folder.path().join("checkpoints/epoch_2.pt").exists());
+    assert!(!folder.path().join("checkpoints/epoch_1.pt").is_symlink());
+    assert!(said[0].contains("warm-up") && said[1].starts_with("Train Epoch: 0 ["), "{said:?}");
+}
+
+#[test]
+fn a_bad_batch_leaves_its_samples_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoints, mut trainer) = (open(folder.path(), None), trainer(config(8), 9));
+    let run = RunConfig::new(folder.path().join("logs"));
+    let bias = trainer.model().get("ln_final.bias").shallow_clone();
+    let mut number = 0u64;
+    let next = || {
+        number += 1;
+        (number <= 9).then_some(number - 1)
+    };
+    let assemble = |k: u64| {
+        Ok(Assembled { batch: batch(k, 8), pass: 0, cursor: serde_json::json!(k), keys: vec![format!("a/{k}")] })
+    };
+    let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::INFINITY));
+    let error = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { step: 0, .. }), "{error}");
+    let trace = std::fs::read_to_string(folder.path().join("logs/not_finite_step_00000000.json")).unwrap();
+    assert!(trace.contains("a/0"), "{trace}");
+    assert!(checkpoints.latest().unwrap().is_none());
+}
+
+#[test]
+fn a_batch_that_cannot_be_assembled_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoints, run) = (open(folder.path(), None), RunConfig::new(folder.path().join("logs")));
+    let mut fresh = trainer(config(8), 9);
+    let refuse = |_: ()| Err("no room".to_string());
+    let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), refuse, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("no room"), "{error}");
+    let explode = |_: ()| -> Result<Assembled, String> { panic!("boom") };
+    let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), explode, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("boom"), "{error}");
 }

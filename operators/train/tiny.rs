@@ -1,10 +1,16 @@
 //! A model of two small towers for the tests: enough to have every kind of parameter.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::Normalisation;
 use super::batch::Batch;
+use super::checkpoint::Checkpoints;
 use super::config::{Precision, TrainConfig};
+use super::sink::{Assembled, RunConfig, Summary, run_trainer};
 use super::step::{Contrastive, Features, Trainer};
 
 /// Pixels' side.
@@ -111,4 +117,34 @@ pub fn config(samples: usize) -> TrainConfig {
 pub fn trainer(config: TrainConfig, total_steps: u64) -> Trainer<Tiny> {
     Trainer::new(Tiny::new(), config, total_steps, Normalisation::default(), Device::Cpu)
         .expect("a sound configuration")
+}
+
+/// The checkpoints of a run folder.
+pub fn open(folder: &Path, keep: Option<usize>) -> Checkpoints {
+    let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
+    Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), keep).expect("works in the test")
+}
+
+/// Runs the tiny model, passes of 5 batches, until `stop_at` steps were handed out.
+pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> Summary {
+    let checkpoints = open(folder, keep);
+    let mut trainer = trainer(config(8), total);
+    let found = checkpoints.latest().expect("works in the test");
+    if let Some(found) = &found {
+        checkpoints.restore(found, &mut trainer).expect("works in the test");
+    }
+    let mut number =
+        found.as_ref().map_or(0, |found| found.state.position.cursor["batch"].as_u64().expect("works in the test"));
+    assert_eq!(number, trainer.global_step());
+    let mut run = RunConfig::new(folder.join("logs"));
+    run.log_every_steps = 1;
+    run.save_every = Some("4steps".parse().expect("works in the test"));
+    let next = || {
+        number += 1;
+        (number <= stop_at).then_some(number - 1)
+    };
+    let assemble = |k: u64| {
+        Ok(Assembled { batch: batch(k, 8), pass: (k / 5) as u32, cursor: json!({"batch": k + 1}), keys: vec![] })
+    };
+    run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).expect("works in the test")
 }

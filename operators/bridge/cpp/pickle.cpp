@@ -70,8 +70,12 @@ TROMMEL_EXPORT char* trommel_pickle_string(Builder* builder, const char* text, s
 }
 
 TROMMEL_EXPORT char* trommel_pickle_tensor(Builder* builder, at::Tensor* tensor) {
-  // A copy of its own: a view would drag the whole storage into the file.
-  return guarded([&] { builder->stack.emplace_back(tensor->detach().to(at::kCPU).contiguous()); });
+  return guarded([&] {
+    at::Tensor plain = tensor->detach().to(at::kCPU).contiguous();
+    // A view would drag its whole storage into the file.
+    if (plain.storage().nbytes() != plain.nbytes()) plain = plain.clone();
+    builder->stack.emplace_back(std::move(plain));
+  });
 }
 
 TROMMEL_EXPORT char* trommel_pickle_list(Builder* builder, size_t count) {

@@ -186,6 +186,15 @@ mod tests {
     }
 
     #[test]
+    fn a_view_is_written_without_its_storage() {
+        let file = Scratch(std::env::temp_dir().join(format!("trommel-pickle-view-{}.pt", std::process::id())));
+        let row = Tensor::zeros([1000, 1000], (tch::Kind::Float, tch::Device::Cpu)).get(7);
+        write_pickle(&file.0, &Value::named([("row", Value::Tensor(row))])).unwrap();
+        assert!(std::fs::metadata(&file.0).unwrap().len() < 10_000);
+        assert_eq!(read_state_dict(&file.0).unwrap()[0].1.size(), [1000]);
+    }
+
+    #[test]
     fn what_is_no_state_dict_is_an_error() {
         assert!(read_state_dict(Path::new("/nonexistent/x.pt")).is_err());
         let file = Scratch(std::env::temp_dir().join(format!("trommel-pickle-bad-{}.pt", std::process::id())));
