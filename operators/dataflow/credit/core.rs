@@ -1,0 +1,146 @@
+//! The credit's arithmetic, without threads: what a request gets, and what a return frees.
+
+use std::collections::VecDeque;
+
+use super::{CreditConfig, Gauge};
+
+/// Who may pass outside of the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// Nobody takes turns (pruning): one sample larger than the shared part, whoever it belongs to.
+    #[default]
+    Any,
+    /// Lanes take turns and the turn is just moving on: nobody.
+    Nobody,
+    /// Lanes take turns: this one, once it holds nothing.
+    Lane(usize),
+}
+
+/// From where a permit was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pocket {
+    Own,
+    Shared,
+    Outside,
+}
+
+/// The state behind the credit's mutex.
+#[derive(Debug)]
+pub(super) struct Core {
+    quantum: u64,
+    own_used: Vec<u64>,
+    /// Permits of the lane that hold bytes.
+    live: Vec<usize>,
+    shared: u64,
+    shared_used: u64,
+    turn: Turn,
+    next_ticket: u64,
+    queue: VecDeque<u64>,
+    gauge: Gauge,
+}
+
+impl Core {
+    pub(super) fn new(config: &CreditConfig) -> Self {
+        let lanes = config.lanes.max(1);
+        let quantum = config.quantum_bytes.min(config.budget_bytes / lanes as u64);
+        Self {
+            quantum,
+            own_used: vec![0; lanes],
+            live: vec![0; lanes],
+            shared: config.budget_bytes - quantum * lanes as u64,
+            shared_used: 0,
+            turn: Turn::Any,
+            next_ticket: 0,
+            queue: VecDeque::new(),
+            gauge: Gauge { budget_bytes: config.budget_bytes, ..Gauge::default() },
+        }
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.own_used.len()
+    }
+
+    /// Serves a request, if it can be served now. `ticket` is the request's place in the queue, if it waits there.
+    pub(super) fn grant(&mut self, lane: usize, bytes: u64, ticket: Option<u64>) -> Option<Pocket> {
+        let pocket = self.pocket(lane, bytes, ticket)?;
+        match pocket {
+            Pocket::Own => self.own_used[lane] += bytes,
+            Pocket::Shared => self.shared_used += bytes,
+            Pocket::Outside => {
+                self.gauge.oversized += 1;
+                self.gauge.oversized_bytes += bytes;
+                self.gauge.peak_oversized = self.gauge.peak_oversized.max(self.gauge.oversized);
+            }
+        }
+        if pocket != Pocket::Outside {
+            self.gauge.used_bytes += bytes;
+            self.gauge.peak_bytes = self.gauge.peak_bytes.max(self.gauge.used_bytes);
+        }
+        self.gauge.granted += 1;
+        if bytes > 0 {
+            self.live[lane] += 1;
+        }
+        Some(pocket)
+    }
+
+    fn pocket(&self, lane: usize, bytes: u64, ticket: Option<u64>) -> Option<Pocket> {
+        let fits = |used: u64, of: u64| used.checked_add(bytes).is_some_and(|sum| sum <= of);
+        if fits(self.own_used[lane], self.quantum) {
+            return Some(Pocket::Own);
+        }
+        let next_in_queue = self.queue.front().is_none_or(|first| Some(*first) == ticket);
+        if next_in_queue && fits(self.shared_used, self.shared) {
+            return Some(Pocket::Shared);
+        }
+        let passes_outside = match self.turn {
+            Turn::Any => bytes > self.quantum && bytes > self.shared && self.gauge.oversized == 0,
+            Turn::Nobody => false,
+            Turn::Lane(turn) => bytes > self.quantum && turn == lane && self.live[lane] == 0,
+        };
+        passes_outside.then_some(Pocket::Outside)
+    }
+
+    /// A place in the queue for the shared part, for requests that can ever be served from it.
+    pub(super) fn enqueue(&mut self, bytes: u64) -> Option<u64> {
+        (bytes <= self.shared).then(|| {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.queue.push_back(ticket);
+            ticket
+        })
+    }
+
+    pub(super) fn dequeue(&mut self, ticket: Option<u64>) {
+        if let Some(at) = self.queue.iter().position(|waiting| Some(*waiting) == ticket) {
+            self.queue.remove(at);
+        }
+    }
+
+    /// Returns `bytes` of a permit that holds `left` from now on.
+    pub(super) fn give_back(&mut self, lane: usize, pocket: Pocket, bytes: u64, left: u64) {
+        match pocket {
+            Pocket::Own => self.own_used[lane] -= bytes,
+            Pocket::Shared => self.shared_used -= bytes,
+            Pocket::Outside => {
+                self.gauge.oversized_bytes -= bytes;
+                if left == 0 {
+                    self.gauge.oversized -= 1;
+                }
+            }
+        }
+        if pocket != Pocket::Outside {
+            self.gauge.used_bytes -= bytes;
+        }
+        if left == 0 {
+            self.live[lane] -= 1;
+        }
+    }
+
+    pub(super) fn set_turn(&mut self, turn: Turn) -> bool {
+        std::mem::replace(&mut self.turn, turn) != turn
+    }
+
+    pub(super) fn gauge(&self) -> Gauge {
+        self.gauge
+    }
+}

@@ -1,0 +1,222 @@
+//! Lanes: how a pass deals the shards. A pure function of plan, seed and number of lanes.
+//!
+//! Pass `p` sorts the shards by `hash("shard", seed, p, name)`, ties by ordinal; lane `l` of `L` gets the places
+//! `l, l + L, l + 2L, ...` of that list, its *positions* 0, 1, 2, ...
+//!
+//! ```
+//! use trommel_operators::dataflow::lanes::{Lanes, Place};
+//!
+//! let lanes = Lanes::new(2, 42, (0..7).map(|ordinal| (ordinal, format!("s{ordinal}.tar"))));
+//! assert_eq!((lanes.positions(0), lanes.positions(1)), (4, 3));
+//! let ordinal = lanes.ordinal(0, 1, 2).expect("lane 1 has three shards");
+//! assert_eq!(lanes.place(0, ordinal), Some(Place { lane: 1, position: 2 }));
+//! assert_eq!(lanes.place(0, 7), None);
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::hash::Hash64;
+use super::wake::locked;
+
+/// The order of training. All of it is part of the training hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrderConfig {
+    /// Shards read side by side; the global order goes round them. Default 4.
+    pub lanes: usize,
+    /// Kept samples after which a window closes. Default 2048.
+    pub window_samples: usize,
+    /// Bytes (encoded picture and view) above which a window does not grow. Default 256 MiB.
+    pub window_bytes: u64,
+    /// Seed of the shards' permutation and of the windows'. Default 0.
+    pub seed: u64,
+}
+
+impl Default for OrderConfig {
+    fn default() -> Self {
+        Self { lanes: 4, window_samples: 2048, window_bytes: 256 << 20, seed: 0 }
+    }
+}
+
+/// An order that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("order.{field} must be at least 1")]
+pub struct OrderConfigError {
+    /// The field.
+    pub field: &'static str,
+}
+
+impl OrderConfig {
+    /// Checks the fields.
+    ///
+    /// # Errors
+    /// The first field that is zero and may not be.
+    pub fn validate(&self) -> Result<(), OrderConfigError> {
+        let fields = [
+            ("lanes", self.lanes as u64),
+            ("window_samples", self.window_samples as u64),
+            ("window_bytes", self.window_bytes),
+        ];
+        match fields.into_iter().find(|(_, value)| *value == 0) {
+            Some((field, _)) => Err(OrderConfigError { field }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a shard stands in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The lane.
+    pub lane: usize,
+    /// The how-manieth shard of that lane, from 0.
+    pub position: u64,
+}
+
+/// One pass's list of ordinals and its inverse.
+#[derive(Debug)]
+struct Deal {
+    order: Vec<u64>,
+    places: HashMap<u64, usize>,
+}
+
+/// Deals kept in memory: the lanes of a run stand in at most two passes.
+const KEPT_DEALS: usize = 3;
+
+/// The deal of shards to lanes, pass by pass.
+#[derive(Debug)]
+pub struct Lanes {
+    lanes: usize,
+    seed: u64,
+    shards: Vec<(u64, String)>,
+    deals: Mutex<BTreeMap<u32, Arc<Deal>>>,
+}
+
+impl Lanes {
+    /// Deals `shards` (ordinal and name) to `lanes` (at least 1) lanes.
+    #[must_use]
+    pub fn new(lanes: usize, seed: u64, shards: impl IntoIterator<Item = (u64, String)>) -> Self {
+        let shards = shards.into_iter().collect();
+        Self { lanes: lanes.max(1), seed, shards, deals: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The number of lanes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lanes
+    }
+
+    /// The number of shards.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The number of shards that `lane` gets, the same in every pass.
+    #[must_use]
+    pub fn positions(&self, lane: usize) -> u64 {
+        if lane >= self.lanes {
+            return 0;
+        }
+        (self.shards.len().saturating_sub(lane)).div_ceil(self.lanes) as u64
+    }
+
+    /// The shard at a place of a pass.
+    #[must_use]
+    pub fn ordinal(&self, pass: u32, lane: usize, position: u64) -> Option<u64> {
+        if lane >= self.lanes {
+            return None;
+        }
+        let at = usize::try_from(position).ok()?.checked_mul(self.lanes)?.checked_add(lane)?;
+        self.deal(pass).order.get(at).copied()
+    }
+
+    /// The place of a shard in a pass.
+    #[must_use]
+    pub fn place(&self, pass: u32, ordinal: u64) -> Option<Place> {
+        let at = *self.deal(pass).places.get(&ordinal)?;
+        Some(Place { lane: at % self.lanes, position: (at / self.lanes) as u64 })
+    }
+
+    fn deal(&self, pass: u32) -> Arc<Deal> {
+        let mut deals = locked(&self.deals);
+        if let Some(deal) = deals.get(&pass) {
+            return deal.clone();
+        }
+        let hash =
+            |name: &str| Hash64::new("shard").word(self.seed).word(u64::from(pass)).bytes(name.as_bytes()).finish();
+        let mut order: Vec<(u64, u64)> = self.shards.iter().map(|(ordinal, name)| (hash(name), *ordinal)).collect();
+        order.sort_unstable();
+        let order: Vec<u64> = order.into_iter().map(|(_, ordinal)| ordinal).collect();
+        let places = order.iter().enumerate().map(|(at, ordinal)| (*ordinal, at)).collect();
+        let deal = Arc::new(Deal { order, places });
+        deals.insert(pass, deal.clone());
+        while deals.len() > KEPT_DEALS {
+            let furthest = deals.keys().copied().max_by_key(|kept| kept.abs_diff(pass));
+            furthest.map(|pass| deals.remove(&pass));
+        }
+        deal
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const VECTORS: [u64; 6] = [
+        0x10e1_1f9c_ff84_67b4,
+        0xe220_a839_7b1d_cdaf,
+        0x1254_dad8_0566_96db,
+        0xf6ce_f58c_a746_cfe8,
+        0xfd48_e15e_d7db_aaf3,
+        0x9ec6_98da_d62b_89ae,
+    ];
+    const DEALS: [[u64; 7]; 2] = [[3, 4, 0, 1, 6, 2, 5], [5, 6, 3, 2, 4, 1, 0]];
+
+    #[test]
+    fn the_hash_is_the_one_written_down() {
+        // From the text of hash.rs, by a Python program of its own.
+        let shard = |seed, pass, name: &[u8]| Hash64::new("shard").word(seed).word(pass).bytes(name).finish();
+        assert_eq!(shard(0, 0, b"00000.tar"), VECTORS[0]);
+        assert_eq!(Hash64::new("").finish(), VECTORS[1]);
+        assert_eq!(Hash64::new("window").word(1).word(2).word(3).word(4).finish(), VECTORS[2]);
+        assert_eq!(shard(u64::MAX, 7, "größe/00001.tar".as_bytes()), VECTORS[3]);
+        assert_eq!(shard(5, 0, b"12345678"), VECTORS[4]);
+        assert_eq!(shard(5, 0, b"12345678\0"), VECTORS[5]);
+    }
+
+    #[test]
+    fn the_deal_is_the_one_written_down() {
+        let lanes = Lanes::new(3, 42, (0..7).map(|ordinal| (ordinal, format!("s{ordinal}.tar"))));
+        for (pass, order) in DEALS.iter().enumerate() {
+            for (at, ordinal) in order.iter().enumerate() {
+                let (lane, position) = (at % 3, (at / 3) as u64);
+                assert_eq!(lanes.ordinal(pass as u32, lane, position), Some(*ordinal));
+                assert_eq!(lanes.place(pass as u32, *ordinal), Some(Place { lane, position }));
+            }
+        }
+        assert_eq!([0, 1, 2, 3].map(|lane| lanes.positions(lane)), [3, 2, 2, 0]);
+        assert_eq!(lanes.ordinal(0, 1, 2), None);
+        assert_eq!(lanes.ordinal(0, 3, 0), None);
+    }
+
+    #[test]
+    fn more_lanes_than_shards_leave_lanes_empty() {
+        let lanes = Lanes::new(4, 0, [(9, "only.tar".to_owned())]);
+        assert_eq!([0, 1, 2, 3].map(|lane| lanes.positions(lane)), [1, 0, 0, 0]);
+        assert_eq!(lanes.ordinal(5, 0, 0), Some(9));
+    }
+
+    #[test]
+    fn an_order_refuses_unknown_fields_and_zeros() {
+        assert!(serde_json::from_str::<OrderConfig>(r#"{"lane": 2}"#).is_err());
+        let config: OrderConfig = serde_json::from_str(r#"{"lanes": 2}"#).unwrap();
+        assert_eq!(config, OrderConfig { lanes: 2, ..OrderConfig::default() });
+        assert_eq!(OrderConfig { lanes: 0, ..config }.validate().unwrap_err().field, "lanes");
+    }
+}

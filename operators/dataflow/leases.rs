@@ -1,0 +1,266 @@
+//! Who reads what: two ways of giving out leases.
+//!
+//! [`Dynamic`] (prune, embed) gives the plan's shards in order to whoever is free, once. [`LaneLeases`] (train) gives
+//! each lane its own shards, pass after pass, and lets nobody into a later pass before the decisions needed are there.
+//!
+//! Both bound the shards that are read but not committed, and with them the ledger's buffers: `Dynamic` by a number,
+//! `LaneLeases` by one shard a lane being read plus those on their way to the commit.
+//!
+//! ```
+//! use trommel_operators::dataflow::leases::Dynamic;
+//! use trommel_operators::dataflow::source::{Leases, Next};
+//!
+//! let leases = Dynamic::new([3, 5, 8], 2);
+//! let shard = |next| match next { Next::Shard(lease) => Some(lease.ordinal), Next::Wait | Next::Done => None };
+//! assert_eq!((shard(leases.next(0)), shard(leases.next(1))), (Some(3), Some(5)));
+//! assert_eq!(leases.next(0), Next::Wait); // two are on their way
+//! assert_eq!(leases.floor(), Some(8));
+//! leases.committed(5);
+//! assert_eq!(shard(leases.next(1)), Some(8));
+//! assert_eq!((leases.next(0), leases.floor()), (Next::Done, None));
+//! ```
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use super::lanes::Lanes;
+use super::source::{Lease, Leases, Next};
+use super::wake::{Registration, Wakers, locked};
+use super::window::Cursor;
+use crate::sample::{ORDINAL_BITS, Time, time_of};
+
+#[derive(Debug)]
+struct Queue {
+    waiting: VecDeque<u64>,
+    open: HashSet<u64>,
+}
+
+/// One queue of shards for all readers.
+#[derive(Debug)]
+pub struct Dynamic {
+    queue: Mutex<Queue>,
+    max_open: usize,
+    wakers: Wakers,
+}
+
+impl Dynamic {
+    /// The shards `ordinals`, of which at most `max_open_shards` (at least 1) are leased and not yet committed.
+    #[must_use]
+    pub fn new(ordinals: impl IntoIterator<Item = u64>, max_open_shards: usize) -> Self {
+        let waiting: BTreeSet<u64> = ordinals.into_iter().collect();
+        let queue = Queue { waiting: waiting.into_iter().collect(), open: HashSet::new() };
+        Self { queue: Mutex::new(queue), max_open: max_open_shards.max(1), wakers: Wakers::default() }
+    }
+
+    /// A shard's part is durable, or the shard was given up: its place is free.
+    pub fn committed(&self, ordinal: u64) {
+        if locked(&self.queue).open.remove(&ordinal) {
+            self.wakers.wake_all();
+        }
+    }
+
+    /// Shards that are leased and not yet committed.
+    #[must_use]
+    pub fn open_shards(&self) -> usize {
+        locked(&self.queue).open.len()
+    }
+}
+
+impl Leases for Dynamic {
+    fn next(&self, reader: usize) -> Next {
+        let mut queue = locked(&self.queue);
+        if queue.waiting.is_empty() {
+            return Next::Done;
+        }
+        if queue.open.len() >= self.max_open {
+            return Next::Wait;
+        }
+        let Some(ordinal) = queue.waiting.pop_front() else { return Next::Done };
+        queue.open.insert(ordinal);
+        let last = queue.waiting.is_empty();
+        drop(queue);
+        if last {
+            self.wakers.wake_all(); // readers that wait are done
+        }
+        Next::Shard(Lease { pass: 0, ordinal, lane: reader, train_from: 0, replay: false })
+    }
+
+    fn floor(&self) -> Option<Time> {
+        locked(&self.queue).waiting.front().map(|ordinal| time_of(0, *ordinal))
+    }
+
+    fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
+        Some(self.wakers.add(waker))
+    }
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Position up to which shards before the cursor were looked at.
+    caught_up: u64,
+    pass: u32,
+    position: u64,
+}
+
+#[derive(Debug)]
+struct Passes {
+    lanes: Vec<Lane>,
+    decided: HashSet<u64>,
+    failed: HashSet<u64>,
+}
+
+/// Each lane its own shards, pass after pass. Reader `l` reads lane `l`: a run has as many readers as lanes.
+///
+/// In the first pass of the run a shard that the ledger has judged is replayed, any other judged. Shards of that pass
+/// that lie before the cursor and are not judged yet come first, for the ledger only (`train_from` is `u32::MAX`). In
+/// later passes a shard waits until its decisions are there, and is replayed.
+#[derive(Debug)]
+pub struct LaneLeases {
+    deal: Arc<Lanes>,
+    passes: u32,
+    start: Cursor,
+    state: Mutex<Passes>,
+    wakers: Wakers,
+}
+
+impl LaneLeases {
+    /// Leases over `passes` passes (`None`: without end) from the cursor on; `judged` are the shards in the ledger.
+    #[must_use]
+    pub fn new(
+        deal: Arc<Lanes>,
+        passes: Option<u32>,
+        cursor: Option<&Cursor>,
+        judged: impl IntoIterator<Item = u64>,
+    ) -> Self {
+        let start = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, deal.count()));
+        let lane = |at: usize| Lane {
+            caught_up: 0,
+            pass: start.pass,
+            position: start.lanes.get(at).map_or(0, |place| place.position),
+        };
+        let lanes = (0..deal.count()).map(lane).collect();
+        let state = Passes { lanes, decided: judged.into_iter().collect(), failed: HashSet::new() };
+        let last = u32::MAX >> (ORDINAL_BITS - 32);
+        let passes = passes.unwrap_or(last).min(last);
+        Self { deal, passes, start, state: Mutex::new(state), wakers: Wakers::default() }
+    }
+
+    /// A shard's decisions are durable.
+    pub fn committed(&self, ordinal: u64) {
+        {
+            let mut state = locked(&self.state);
+            state.failed.remove(&ordinal);
+            state.decided.insert(ordinal);
+        }
+        self.wakers.wake_all();
+    }
+
+    /// A shard was given up: it has no decisions, and the next pass tries to judge it.
+    pub fn failed(&self, ordinal: u64) {
+        locked(&self.state).failed.insert(ordinal);
+        self.wakers.wake_all();
+    }
+}
+
+impl Leases for LaneLeases {
+    fn next(&self, reader: usize) -> Next {
+        let mut state = locked(&self.state);
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(reader) else { return Next::Done };
+        let positions = self.deal.positions(reader);
+        let begun = self.start.lanes.get(reader).copied().unwrap_or_default();
+        while lane.caught_up < begun.position.min(positions) {
+            let position = lane.caught_up;
+            lane.caught_up += 1;
+            let Some(ordinal) = self.deal.ordinal(self.start.pass, reader, position) else { continue };
+            if !state.decided.contains(&ordinal) {
+                let pass = self.start.pass;
+                return Next::Shard(Lease { pass, ordinal, lane: reader, train_from: u32::MAX, replay: false });
+            }
+        }
+        if lane.position >= positions {
+            (lane.pass, lane.position) = (lane.pass + 1, 0);
+        }
+        if positions == 0 || lane.pass >= self.passes {
+            lane.pass = self.passes;
+            return Next::Done;
+        }
+        let (pass, position) = (lane.pass, lane.position);
+        let Some(ordinal) = self.deal.ordinal(pass, reader, position) else { return Next::Done };
+        let replay = state.decided.contains(&ordinal);
+        if !replay && pass > self.start.pass && !state.failed.remove(&ordinal) {
+            return Next::Wait;
+        }
+        lane.position += 1;
+        let at_cursor = pass == self.start.pass && position == begun.position;
+        let train_from = if at_cursor { begun.index } else { 0 };
+        Next::Shard(Lease { pass, ordinal, lane: reader, train_from, replay })
+    }
+
+    fn floor(&self) -> Option<Time> {
+        let state = locked(&self.state);
+        let lanes = state.lanes.iter().enumerate();
+        let running = lanes.filter(|(at, lane)| lane.pass < self.passes && self.deal.positions(*at) > 0);
+        running.map(|(_, lane)| time_of(lane.pass, 0)).min()
+    }
+
+    fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
+        Some(self.wakers.add(waker))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::dataflow::window::LanePlace;
+
+    fn deal() -> Arc<Lanes> {
+        Arc::new(Lanes::new(2, 1, (0..5).map(|ordinal| (ordinal, format!("{ordinal}")))))
+    }
+
+    fn shard(next: Next) -> Lease {
+        match next {
+            Next::Shard(lease) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn later_passes_wait_for_their_decisions() {
+        let (deal, leases) = (deal(), LaneLeases::new(deal(), Some(2), None, []));
+        for position in 0..3 {
+            let lease = shard(leases.next(0));
+            assert_eq!((Some(lease.ordinal), lease.replay), (deal.ordinal(0, 0, position), false));
+        }
+        assert_eq!(leases.next(0), Next::Wait);
+        assert_eq!(leases.floor(), Some(0));
+        let needed = deal.ordinal(1, 0, 0).unwrap();
+        leases.committed(needed);
+        let lease = shard(leases.next(0));
+        assert_eq!((lease.pass, lease.ordinal, lease.replay), (1, needed, true));
+        leases.failed(deal.ordinal(1, 0, 1).unwrap());
+        assert!(!shard(leases.next(0)).replay);
+        (0..5).for_each(|ordinal| leases.committed(ordinal));
+        shard(leases.next(0));
+        assert_eq!((leases.next(0), leases.next(0), leases.next(2)), (Next::Done, Next::Done, Next::Done));
+        for _ in 0..4 {
+            shard(leases.next(1));
+        }
+        assert_eq!((leases.next(1), leases.floor()), (Next::Done, None));
+    }
+
+    #[test]
+    fn a_resumed_lane_first_judges_what_the_ledger_lacks() {
+        let deal = deal();
+        let mut cursor = Cursor::start_of(0, 2);
+        cursor.lanes[0] = LanePlace { position: 2, index: 7 };
+        let [first, second, third] = [0, 1, 2].map(|position| deal.ordinal(0, 0, position).unwrap());
+        let leases = LaneLeases::new(deal, Some(1), Some(&cursor), [first]);
+        let lease = shard(leases.next(0));
+        assert_eq!((lease.ordinal, lease.train_from, lease.replay), (second, u32::MAX, false));
+        let lease = shard(leases.next(0));
+        assert_eq!((lease.ordinal, lease.train_from, lease.replay), (third, 7, false));
+        assert_eq!(leases.next(0), Next::Done);
+    }
+}

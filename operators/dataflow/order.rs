@@ -1,0 +1,356 @@
+//! Order: the sequencer as a service of the process. Workers offer, the trainer's thread takes batches.
+//!
+//! ```text
+//!  worker 0 ─ offer, end ─┐                                    ┌─ samples in use (one window)
+//!  worker 1 ─ offer, end ─┴─▶ [Sequencer: one open window] ────┴─▶ next_batch(B) ─▶ trainer
+//!                                   └─ whose turn it is ─▶ Credit
+//! ```
+//!
+//! Frontiers: none. The order is no operator; it hears of a shard's end from its `ShardEnd`.
+//!
+//! Invariants:
+//! 1. **O1**, **O2**, **O3** of the design: the batches are a function of plan, configuration and decisions; each kept
+//!    sample is in one batch of its pass or counted as left over; a resumed order gives the batches that would have come.
+//! 2. `offer` and `end` never block for longer than a window's sort. `next_batch` blocks its own thread; it wakes on an
+//!    offer, on an end, and on a stop.
+//! 3. At most two windows are held: one that fills, one in use. A sample that enters a window leaves the credit.
+//! 4. The lane in turn is told to the credit, and the turn is taken back while it moves on.
+//! 5. After a stop all waiting slots are dropped and `next_batch` gives `None`.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use trommel_operators::dataflow::credit::{Credit, CreditConfig, Permit};
+//! use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
+//! use trommel_operators::dataflow::order::{OrderService, Slot};
+//! use trommel_operators::dataflow::stop::Stop;
+//!
+//! let (config, stop) = (OrderConfig { lanes: 2, ..OrderConfig::default() }, Stop::new());
+//! let credit = Credit::new(CreditConfig { budget_bytes: 100, lanes: 2, quantum_bytes: 10 }, stop.clone());
+//! let lanes = Arc::new(Lanes::new(2, 0, [(0, "a".to_owned()), (1, "b".to_owned())]));
+//! let order = OrderService::new(&config, lanes, Some(1), None, credit, stop)?;
+//! for ordinal in 0..2 {
+//!     for index in 0..3 {
+//!         order.offer(Slot::kept(0, ordinal, index, 5, (Permit::free(), format!("{ordinal}/{index}"))))?;
+//!     }
+//!     order.end(0, ordinal, 3)?;
+//! }
+//! let batch = order.next_batch(4).expect("6 samples hold one batch of 4");
+//! assert_eq!((batch.pass, batch.first_number, batch.samples.len()), (0, 0, 4));
+//! assert!(order.next_batch(4).is_none());
+//! assert_eq!(order.left_over(), 2);
+//! # Ok::<(), trommel_operators::dataflow::order::OrderError>(())
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+
+use super::credit::{Credit, Permit, Reserve, Turn};
+pub use super::lanes::{Lanes, OrderConfig, Place};
+pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
+use super::stop::Stop;
+use super::wake::{Registration, locked};
+pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
+
+/// A sample and its credit, which becomes a reserve when it enters a window.
+#[derive(Debug)]
+struct Held<P> {
+    permit: Option<Permit>,
+    reserve: Option<Reserve>,
+    sample: P,
+}
+
+impl<P> Payload for Held<P> {
+    fn enter_window(&mut self) {
+        self.reserve = self.permit.take().map(Permit::into_reserve);
+    }
+}
+
+/// A sample of a batch; its bytes count against the batch until it is dropped.
+#[derive(Debug)]
+pub struct Taken<P> {
+    /// The sample.
+    pub sample: P,
+    /// Its bytes, outside of the credit.
+    pub reserve: Option<Reserve>,
+}
+
+/// One batch of the trainer.
+#[derive(Debug)]
+pub struct Batch<P> {
+    /// The pass.
+    pub pass: u32,
+    /// Number in the pass of its first sample.
+    pub first_number: u64,
+    /// The samples, by number.
+    pub samples: Vec<Numbered<Taken<P>>>,
+    /// Where the order continues once this batch is trained.
+    pub cursor_after: Cursor,
+}
+
+/// How an order stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderGauge {
+    /// Slots that wait for their turn.
+    pub waiting_slots: usize,
+    /// Slots ever offered.
+    pub offered: u64,
+    /// Samples ever given in batches.
+    pub given: u64,
+    /// For whom it waits.
+    pub waits_for: Option<WaitsFor>,
+}
+
+struct State<P> {
+    sequencer: Sequencer<Held<P>>,
+    /// The window in use, and the rest of its samples.
+    using: Option<(Window<Held<P>>, VecDeque<Numbered<Held<P>>>)>,
+    /// Samples at the front of the first window that were used up before the cursor.
+    skip: u64,
+    partial: Vec<Numbered<Held<P>>>,
+    /// Where the next sample stands.
+    cursor: Cursor,
+    left_over: u64,
+    offered: u64,
+    given: u64,
+    closed: bool,
+}
+
+struct Inner<P> {
+    state: Mutex<State<P>>,
+    changed: Condvar,
+    credit: Credit,
+    stop: Stop,
+    on_stop: OnceLock<Registration>,
+}
+
+/// The order of one process. Clones are the same order.
+pub struct OrderService<P> {
+    inner: Arc<Inner<P>>,
+}
+
+impl<P> Clone for OrderService<P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<P: Send + 'static> OrderService<P> {
+    /// An order over `passes` passes (`None`: without end), from the beginning or from a checkpoint's cursor.
+    ///
+    /// # Errors
+    /// [`OrderError::Cursor`] when the cursor belongs to another number of lanes.
+    pub fn new(
+        config: &OrderConfig,
+        lanes: Arc<Lanes>,
+        passes: Option<u32>,
+        cursor: Option<&Cursor>,
+        credit: Credit,
+        stop: Stop,
+    ) -> Result<Self, OrderError> {
+        let cursor = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, lanes.count()));
+        let sequencer = Sequencer::resume(config, lanes, passes, &cursor)?;
+        let (skip, left_over) = (cursor.offset, cursor.left_over);
+        let state = State {
+            sequencer,
+            using: None,
+            skip,
+            partial: Vec::new(),
+            cursor,
+            left_over,
+            offered: 0,
+            given: 0,
+            closed: false,
+        };
+        let inner = Arc::new(Inner {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            credit,
+            stop: stop.clone(),
+            on_stop: OnceLock::new(),
+        });
+        inner.tell_turn(&locked(&inner.state));
+        let weak = Arc::downgrade(&inner);
+        let registration = stop.on_request(move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.close();
+            }
+        });
+        let _first = inner.on_stop.set(registration);
+        Ok(Self { inner })
+    }
+
+    /// Takes a sample's turn: with its permit and the sample if it is to be trained, else a hole. Dropped after a stop.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; it has also failed the run.
+    pub fn offer(&self, slot: Slot<(Permit, P)>) -> Result<(), OrderError> {
+        let content =
+            slot.content.map(|(bytes, (permit, sample))| (bytes, Held { permit: Some(permit), reserve: None, sample }));
+        let slot = Slot { pass: slot.pass, id: slot.id, content };
+        self.change(|state| {
+            state.offered += 1;
+            state.sequencer.offer(slot)
+        })
+    }
+
+    /// Says that a shard holds the samples `0..count`.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; it has also failed the run.
+    pub fn end(&self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
+        self.change(|state| state.sequencer.end(pass, ordinal, count))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State<P>) -> Result<(), OrderError>) -> Result<(), OrderError> {
+        let inner = &*self.inner;
+        let mut state = locked(&inner.state);
+        if state.closed {
+            return Ok(());
+        }
+        let changed = change(&mut state);
+        let ready = inner.fill(&mut state);
+        drop(state);
+        if ready {
+            inner.changed.notify_all();
+        }
+        changed.inspect_err(|error| inner.stop.fail(error.clone()))
+    }
+
+    /// The next `batch` (at least 1) samples of a pass; `None` at the end of the last pass, and after a stop. Blocks:
+    /// for the trainer's thread only. A pass that fills no batch at all fails the run.
+    pub fn next_batch(&self, batch: usize) -> Option<Batch<P>> {
+        let (inner, batch) = (&*self.inner, batch.max(1));
+        let mut state = locked(&inner.state);
+        while state.partial.len() < batch {
+            if state.closed {
+                return None;
+            }
+            if state.using_next() {
+                continue;
+            }
+            inner.fill(&mut state);
+            match state.sequencer.take() {
+                Some(Ready::Window(window)) => {
+                    state.use_window(window);
+                    inner.fill(&mut state); // the next one fills while this one is used
+                }
+                Some(Ready::PassEnd { pass, numbered }) => {
+                    if let Err(error) = state.end_pass(pass, numbered, batch) {
+                        drop(state);
+                        inner.stop.fail(error);
+                        return None;
+                    }
+                }
+                None if state.sequencer.finished() => return None,
+                None => state = inner.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        let samples = std::mem::take(&mut state.partial);
+        state.given += samples.len() as u64;
+        let cursor_after = Cursor { left_over: state.left_over, ..state.cursor.clone() };
+        drop(state);
+        let first_number = samples.first().map_or(0, |sample| sample.number);
+        let taken = |held: Numbered<Held<P>>| Numbered {
+            number: held.number,
+            id: held.id,
+            bytes: held.bytes,
+            payload: Taken { sample: held.payload.sample, reserve: held.payload.reserve },
+        };
+        Some(Batch {
+            pass: cursor_after.pass,
+            first_number,
+            samples: samples.into_iter().map(taken).collect(),
+            cursor_after,
+        })
+    }
+
+    /// Kept samples of finished passes that were in no batch.
+    #[must_use]
+    pub fn left_over(&self) -> u64 {
+        locked(&self.inner.state).left_over
+    }
+
+    /// Drops all that waits and gives no batch any more: the trainer has had enough.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn gauge(&self) -> OrderGauge {
+        let state = locked(&self.inner.state);
+        OrderGauge {
+            waiting_slots: state.sequencer.waiting_slots(),
+            offered: state.offered,
+            given: state.given,
+            waits_for: state.sequencer.waits_for(),
+        }
+    }
+}
+
+impl<P> Inner<P> {
+    /// Lets the sequencer go on, and keeps the credit's turn with it.
+    fn fill(&self, state: &mut State<P>) -> bool {
+        self.credit.set_turn(Turn::Nobody);
+        let ready = state.sequencer.fill();
+        self.tell_turn(state);
+        ready
+    }
+
+    fn tell_turn(&self, state: &State<P>) {
+        self.credit.set_turn(state.sequencer.waits_for().map_or(Turn::Nobody, |waits| Turn::Lane(waits.lane)));
+    }
+
+    fn close(&self) {
+        let mut state = locked(&self.state);
+        state.closed = true;
+        state.sequencer.close();
+        state.using = None;
+        state.partial.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl<P> State<P> {
+    /// Moves the next sample of the window in use to the batch; false when there is none.
+    fn using_next(&mut self) -> bool {
+        let Some((window, rest)) = &mut self.using else { return false };
+        if let Some(sample) = rest.pop_front() {
+            self.partial.push(sample);
+        }
+        if rest.is_empty() {
+            self.cursor = window.next.clone();
+            self.using = None;
+        } else {
+            self.cursor.offset += 1;
+        }
+        true
+    }
+
+    fn use_window(&mut self, mut window: Window<Held<P>>) {
+        let samples = std::mem::take(&mut window.samples);
+        let skip = std::mem::take(&mut self.skip);
+        let rest: VecDeque<_> = samples.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
+        self.cursor =
+            if rest.is_empty() { window.next.clone() } else { Cursor { offset: skip, ..window.start.clone() } };
+        self.using = (!rest.is_empty()).then_some((window, rest));
+    }
+
+    fn end_pass(&mut self, pass: u32, numbered: u64, batch: usize) -> Result<(), OrderError> {
+        if numbered < batch as u64 {
+            return Err(OrderError::NoFullBatch { pass, kept: numbered, batch });
+        }
+        self.left_over += self.partial.len() as u64;
+        self.partial.clear();
+        self.cursor = Cursor::start_of(pass + 1, self.cursor.lanes.len());
+        Ok(())
+    }
+}
+
+impl<P> fmt::Debug for OrderService<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrderService").finish_non_exhaustive()
+    }
+}

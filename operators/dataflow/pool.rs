@@ -1,0 +1,191 @@
+//! A fixed set of threads for work that must not happen on a worker.
+//!
+//! Invariants: the queue is bounded and never blocks its sender; a job that panics harms neither its thread nor the
+//! other jobs; when the last handle is dropped the queued jobs are finished and the threads end.
+//!
+//! ```
+//! use trommel_operators::dataflow::pool::Pool;
+//!
+//! let pool = Pool::new("sums", 2);
+//! let (tell, told) = crossbeam_channel::bounded(1);
+//! assert!(pool.try_submit(Box::new(move || drop(tell.send(1 + 1)))).is_ok());
+//! assert_eq!(told.recv(), Ok(2));
+//! ```
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, TrySendError};
+use thiserror::Error;
+
+use super::stop::Stop;
+
+/// A piece of work.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Queued jobs for each thread, beyond the one it works on.
+const QUEUED_PER_THREAD: usize = 4;
+
+/// Why a job has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobFault {
+    /// It panicked.
+    Panicked,
+    /// What should have done it could not be made.
+    NotMade,
+    /// It gave another number of results than it was given inputs.
+    WrongCount,
+    /// The run stopped, or the thread that should have done it is gone.
+    Stopped,
+}
+
+/// A job that gave no result. The ticket comes back with this in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{job}: {message}")]
+pub struct JobPanic {
+    /// The stage that ran it.
+    pub job: String,
+    /// What kind of failure.
+    pub fault: JobFault,
+    /// The panic's own words, or what else is known.
+    pub message: String,
+}
+
+impl JobPanic {
+    /// From what `catch_unwind` caught.
+    #[must_use]
+    pub fn caught(job: &str, payload: &(dyn Any + Send)) -> Self {
+        let words = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let words = words.or_else(|| payload.downcast_ref::<String>().cloned());
+        let message = format!("panicked: {}", words.as_deref().unwrap_or("no message"));
+        Self { job: job.into(), fault: JobFault::Panicked, message }
+    }
+}
+
+/// How a pool stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolGauge {
+    /// Jobs that wait for a thread.
+    pub queued: usize,
+    /// Jobs being worked on.
+    pub running: usize,
+    /// Jobs finished.
+    pub done: u64,
+    /// Time spent in jobs, over all threads, in microseconds.
+    pub busy_micros: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    running: AtomicUsize,
+    done: AtomicU64,
+    busy_micros: AtomicU64,
+}
+
+/// A fixed set of threads. Clones are the same threads.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    threads: usize,
+    jobs: Sender<Job>,
+    counters: Arc<Counters>,
+    stop: Option<Stop>,
+}
+
+impl Pool {
+    /// `threads` (at least 1) threads called `name-0`, `name-1`, ...
+    #[must_use]
+    pub fn new(name: &str, threads: usize) -> Self {
+        Self::with(name, threads, None, |_| {})
+    }
+
+    /// As [`new`](Self::new); after `stop` operators submit nothing new, and `on_start` runs first on each thread (with
+    /// its number), for what is set per thread.
+    #[must_use]
+    pub fn with(
+        name: &str,
+        threads: usize,
+        stop: Option<Stop>,
+        on_start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Self {
+        let threads = threads.max(1);
+        let (jobs, queue) = crossbeam_channel::bounded::<Job>(threads * QUEUED_PER_THREAD);
+        let counters = Arc::new(Counters::default());
+        let on_start = Arc::new(on_start);
+        for number in 0..threads {
+            let (queue, counters, on_start) = (queue.clone(), counters.clone(), on_start.clone());
+            let work = move || {
+                on_start(number);
+                for job in queue {
+                    counters.running.fetch_add(1, Ordering::Relaxed);
+                    let start = Instant::now();
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+                        tracing::error!(failure = %JobPanic::caught("pool", &*payload), "a job let a panic through");
+                    }
+                    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    counters.busy_micros.fetch_add(micros, Ordering::Relaxed);
+                    counters.running.fetch_sub(1, Ordering::Relaxed);
+                    counters.done.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            let spawned = thread::Builder::new().name(format!("{name}-{number}")).spawn(work);
+            spawned.expect("the system gives a thread at start-up");
+        }
+        Self { inner: Arc::new(Inner { name: name.into(), threads, jobs, counters, stop }) }
+    }
+
+    /// Hands a job over, if the queue has room.
+    ///
+    /// # Errors
+    /// The job itself, when the queue is full.
+    pub fn try_submit(&self, job: Job) -> Result<(), Job> {
+        self.inner.jobs.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
+    }
+
+    /// The pool's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its number of threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.inner.threads
+    }
+
+    /// The stop it was made with.
+    #[must_use]
+    pub fn stop(&self) -> Option<&Stop> {
+        self.inner.stop.as_ref()
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn gauge(&self) -> PoolGauge {
+        let counters = &self.inner.counters;
+        PoolGauge {
+            queued: self.inner.jobs.len(),
+            running: counters.running.load(Ordering::Relaxed),
+            done: counters.done.load(Ordering::Relaxed),
+            busy_micros: counters.busy_micros.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.name()).field("gauge", &self.gauge()).finish()
+    }
+}

@@ -1,0 +1,384 @@
+//! The sequencer: slots come in any order, closed windows leave in the one order there is. A pure state machine.
+//!
+//! ```text
+//!  offer(slot), end(shard, count) ─▶ [slots waiting for their turn] ─▶ lanes in turn ─▶ [open window] ─▶ Ready
+//! ```
+//!
+//! Invariants:
+//! 1. What leaves is a function of the lanes, the configuration and the slots' content, not of their arrival (**O1**).
+//! 2. A slot is accepted once; its number is below its shard's count (errors otherwise). Slots before the cursor that the
+//!    sequencer was resumed from are passed over.
+//! 3. The cursors that it gives stand at deterministic points, so that they too are the same for every arrival.
+//!
+//! Cost: a tree insertion a slot, a sort a window.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
+//! use trommel_operators::dataflow::sequencer::{Ready, Sequencer, Slot};
+//!
+//! let config = OrderConfig { lanes: 1, ..OrderConfig::default() };
+//! let lanes = Arc::new(Lanes::new(1, 0, [(0, "a.tar".to_owned())]));
+//! let mut order = Sequencer::<()>::new(&config, lanes, Some(1));
+//! order.end(0, 0, 2)?;
+//! order.offer(Slot::kept(0, 0, 1, 100, ()))?;
+//! assert!(!order.fill()); // sample 0 has the turn
+//! order.offer(Slot::hole(0, 0, 0))?;
+//! assert!(order.fill());
+//! let Some(Ready::Window(window)) = order.take() else { panic!("the pass is over: its window is closed") };
+//! assert_eq!(window.samples[0].id.index, 1);
+//! # Ok::<(), trommel_operators::dataflow::sequencer::OrderError>(())
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::lanes::{Lanes, OrderConfig, Place};
+use super::window::{Cursor, LanePlace, Numbered, Open, Payload, Window};
+use crate::sample::SampleId;
+
+/// One raw sample's turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot<P> {
+    /// The pass.
+    pub pass: u32,
+    /// Shard and raw index.
+    pub id: SampleId,
+    /// Bytes and sample, or `None`: a hole.
+    pub content: Option<(u64, P)>,
+}
+
+impl<P> Slot<P> {
+    /// The turn of a sample that is to be trained: `bytes` are its encoded size and its view.
+    #[must_use]
+    pub fn kept(pass: u32, ordinal: u64, index: u32, bytes: u64, payload: P) -> Self {
+        Self { pass, id: SampleId { ordinal, index }, content: Some((bytes, payload)) }
+    }
+
+    /// The turn of a sample that was dropped or rejected.
+    #[must_use]
+    pub fn hole(pass: u32, ordinal: u64, index: u32) -> Self {
+        Self { pass, id: SampleId { ordinal, index }, content: None }
+    }
+}
+
+/// What contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OrderError {
+    /// A shard that is not in the plan, or a pass beyond the last.
+    #[error("pass {pass} has no shard {ordinal}")]
+    UnknownShard {
+        /// The pass.
+        pass: u32,
+        /// The shard.
+        ordinal: u64,
+    },
+    /// A sample's turn came twice.
+    #[error("pass {pass}, shard {ordinal}: sample {index} came twice")]
+    Twice {
+        /// The pass.
+        pass: u32,
+        /// The shard.
+        ordinal: u64,
+        /// The raw index.
+        index: u32,
+    },
+    /// A shard ended twice.
+    #[error("pass {pass}: shard {ordinal} ended twice")]
+    EndedTwice {
+        /// The pass.
+        pass: u32,
+        /// The shard.
+        ordinal: u64,
+    },
+    /// A sample's number is not below its shard's count.
+    #[error("pass {pass}, shard {ordinal}: sample {index} of {count}")]
+    BeyondEnd {
+        /// The pass.
+        pass: u32,
+        /// The shard.
+        ordinal: u64,
+        /// The raw index.
+        index: u32,
+        /// The shard's count.
+        count: u32,
+    },
+    /// A cursor that belongs to another order.
+    #[error("the cursor is of {found} lanes, the order has {lanes}")]
+    Cursor {
+        /// Lanes of the cursor.
+        found: usize,
+        /// Lanes of the order.
+        lanes: usize,
+    },
+    /// A whole pass did not fill one batch.
+    #[error("pass {pass} has {kept} samples to train, fewer than one batch of {batch}")]
+    NoFullBatch {
+        /// The pass.
+        pass: u32,
+        /// Kept samples of it.
+        kept: u64,
+        /// The batch's size.
+        batch: usize,
+    },
+}
+
+/// What a sequencer has ready.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ready<P> {
+    /// A closed window.
+    Window(Window<P>),
+    /// All windows of a pass have been given.
+    PassEnd {
+        /// The pass.
+        pass: u32,
+        /// Samples numbered in it.
+        numbered: u64,
+    },
+}
+
+/// For whose sample an order waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitsFor {
+    /// The pass.
+    pub pass: u32,
+    /// The lane whose turn it is.
+    pub lane: usize,
+    /// Its shard.
+    pub ordinal: u64,
+    /// The raw index; it may turn out to be the shard's end.
+    pub index: u32,
+}
+
+#[derive(Debug)]
+struct Shard<P> {
+    slots: BTreeMap<u32, Option<(u64, P)>>,
+    count: Option<u32>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Sequencer<P> {
+    config: OrderConfig,
+    lanes: Arc<Lanes>,
+    passes: Option<u32>,
+    began: Cursor,
+    now: Cursor,
+    shards: HashMap<(u32, u64), Shard<P>>,
+    open: Open<P>,
+    ready: Option<Ready<P>>,
+}
+
+impl<P: Payload> Sequencer<P> {
+    /// An order from the beginning, over `passes` passes (`None`: without end).
+    #[must_use]
+    pub fn new(config: &OrderConfig, lanes: Arc<Lanes>, passes: Option<u32>) -> Self {
+        let cursor = Cursor::start_of(0, lanes.count());
+        Self::at(config, lanes, passes, cursor)
+    }
+
+    /// An order that continues at the start of the cursor's window; the caller throws its used-up samples away.
+    ///
+    /// # Errors
+    /// [`OrderError::Cursor`] when the cursor has another number of lanes.
+    pub fn resume(
+        config: &OrderConfig,
+        lanes: Arc<Lanes>,
+        passes: Option<u32>,
+        cursor: &Cursor,
+    ) -> Result<Self, OrderError> {
+        if cursor.lanes.len() != lanes.count() || cursor.turn >= lanes.count() {
+            return Err(OrderError::Cursor { found: cursor.lanes.len(), lanes: lanes.count() });
+        }
+        Ok(Self::at(config, lanes, passes, Cursor { offset: 0, ..cursor.clone() }))
+    }
+
+    fn at(config: &OrderConfig, lanes: Arc<Lanes>, passes: Option<u32>, cursor: Cursor) -> Self {
+        let (began, now, open) = (cursor.clone(), cursor.clone(), Open::new(cursor));
+        Self { config: config.clone(), lanes, passes, began, now, shards: HashMap::new(), open, ready: None }
+    }
+
+    /// Takes a sample's turn. Its pass and shard must be in the plan.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; the slot is dropped.
+    pub fn offer(&mut self, slot: Slot<P>) -> Result<(), OrderError> {
+        let (pass, SampleId { ordinal, index }) = (slot.pass, slot.id);
+        let place = self.place(pass, ordinal)?;
+        if before(&self.began, pass, place, index) {
+            return Ok(());
+        }
+        if before(&self.now, pass, place, index) {
+            return Err(OrderError::Twice { pass, ordinal, index });
+        }
+        let shard = self.shards.entry((pass, ordinal)).or_insert_with(Shard::new);
+        if let Some(count) = shard.count.filter(|count| index >= *count) {
+            return Err(OrderError::BeyondEnd { pass, ordinal, index, count });
+        }
+        match shard.slots.insert(index, slot.content) {
+            Some(_) => Err(OrderError::Twice { pass, ordinal, index }),
+            None => Ok(()),
+        }
+    }
+
+    /// Says that a shard holds the samples `0..count`.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub fn end(&mut self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
+        let place = self.place(pass, ordinal)?;
+        if pass < self.began.pass || (pass == self.began.pass && place.position < self.began.lanes[place.lane].position)
+        {
+            return Ok(());
+        }
+        if before(&self.now, pass, Place { position: place.position + 1, ..place }, 0) {
+            return Err(OrderError::EndedTwice { pass, ordinal });
+        }
+        let at_head = pass == self.now.pass && place.position == self.now.lanes[place.lane].position;
+        let taken = if at_head { self.now.lanes[place.lane].index } else { 0 };
+        let shard = self.shards.entry((pass, ordinal)).or_insert_with(Shard::new);
+        if shard.count.is_some() {
+            return Err(OrderError::EndedTwice { pass, ordinal });
+        }
+        let last = shard.slots.last_key_value().map(|(index, _)| *index);
+        let last = last.or_else(|| taken.checked_sub(1)).filter(|last| *last >= count);
+        if let Some(index) = last {
+            return Err(OrderError::BeyondEnd { pass, ordinal, index, count });
+        }
+        shard.count = Some(count);
+        Ok(())
+    }
+
+    /// Goes on as far as it can; true when something is ready, and then it stands still until that is taken.
+    pub fn fill(&mut self) -> bool {
+        while self.ready.is_none() && self.step() {}
+        self.ready.is_some()
+    }
+
+    /// What is ready.
+    pub fn take(&mut self) -> Option<Ready<P>> {
+        self.ready.take()
+    }
+
+    /// Whether the last pass is over and everything taken.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.ready.is_none() && self.over()
+    }
+
+    /// For whom it waits, when [`fill`](Self::fill) went as far as it could.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<WaitsFor> {
+        if self.over() || self.ready.is_some() {
+            return None;
+        }
+        let lane = self.now.turn;
+        let LanePlace { position, index } = self.now.lanes[lane];
+        let ordinal = self.lanes.ordinal(self.now.pass, lane, position)?;
+        Some(WaitsFor { pass: self.now.pass, lane, ordinal, index })
+    }
+
+    /// Slots that wait for their turn.
+    #[must_use]
+    pub fn waiting_slots(&self) -> usize {
+        self.shards.values().map(|shard| shard.slots.len()).sum()
+    }
+
+    /// Drops everything that waits and gives nothing more.
+    pub fn close(&mut self) {
+        self.shards.clear();
+        self.open.samples.clear();
+        self.ready = None;
+        self.passes = Some(0);
+    }
+
+    fn over(&self) -> bool {
+        self.lanes.shards() == 0 || self.passes.is_some_and(|passes| self.now.pass >= passes)
+    }
+
+    fn place(&self, pass: u32, ordinal: u64) -> Result<Place, OrderError> {
+        let known = self.passes.is_none_or(|passes| pass < passes);
+        let place = known.then(|| self.lanes.place(pass, ordinal)).flatten();
+        place.ok_or(OrderError::UnknownShard { pass, ordinal })
+    }
+
+    /// One turn, or one step over an end; false when it must wait.
+    fn step(&mut self) -> bool {
+        if self.over() {
+            return false;
+        }
+        let exhausted = |now: &Cursor, lane: usize| now.lanes[lane].position >= self.lanes.positions(lane);
+        let count = self.lanes.count();
+        let Some(skip) = (0..count).find(|skip| !exhausted(&self.now, (self.now.turn + skip) % count)) else {
+            self.end_pass();
+            return true;
+        };
+        let lane = (self.now.turn + skip) % count;
+        self.now.turn = lane;
+        let LanePlace { position, index } = self.now.lanes[lane];
+        let Some(ordinal) = self.lanes.ordinal(self.now.pass, lane, position) else { return false };
+        let Some(shard) = self.shards.get_mut(&(self.now.pass, ordinal)) else { return false };
+        if shard.count.is_some_and(|count| index >= count) {
+            self.shards.remove(&(self.now.pass, ordinal));
+            self.now.lanes[lane] = LanePlace { position: position + 1, index: 0 };
+            return true; // the turn stays with the lane: a shard without samples takes none
+        }
+        let Some(content) = shard.slots.get(&index) else { return false };
+        if let Some((bytes, _)) = content {
+            let above = self.open.bytes.checked_add(*bytes).is_none_or(|sum| sum > self.config.window_bytes);
+            if above && !self.open.samples.is_empty() {
+                self.close_window();
+                return true; // the sample keeps its turn, for the next window
+            }
+        }
+        let content = shard.slots.remove(&index).flatten();
+        self.now.lanes[lane].index = index + 1;
+        self.now.turn = (lane + 1) % count;
+        if let Some((bytes, mut payload)) = content {
+            payload.enter_window();
+            self.open.bytes += bytes;
+            self.open.samples.push((SampleId { ordinal, index }, bytes, payload));
+            if self.open.samples.len() >= self.config.window_samples {
+                self.close_window();
+            }
+        }
+        true
+    }
+
+    fn close_window(&mut self) {
+        self.now.window += 1;
+        self.now.first_number += self.open.samples.len() as u64;
+        let open = std::mem::replace(&mut self.open, Open::new(self.now.clone()));
+        self.ready = Some(Ready::Window(open.close(self.config.seed, self.now.clone())));
+    }
+
+    fn end_pass(&mut self) {
+        if !self.open.samples.is_empty() {
+            self.close_window(); // and come again
+            return;
+        }
+        let (pass, numbered) = (self.now.pass, self.now.first_number);
+        self.now = Cursor::start_of(pass + 1, self.lanes.count());
+        self.open = Open::new(self.now.clone());
+        self.ready = Some(Ready::PassEnd { pass, numbered });
+    }
+}
+
+impl<P> Shard<P> {
+    fn new() -> Self {
+        Self { slots: BTreeMap::new(), count: None }
+    }
+}
+
+/// Whether a sample lies before a cursor's lanes.
+fn before(cursor: &Cursor, pass: u32, place: Place, index: u32) -> bool {
+    let at = cursor.lanes[place.lane];
+    (pass, place.position, index) < (cursor.pass, at.position, at.index)
+}
+
+/// The numbers of the samples of a window, for tests and reports.
+pub fn ids<P>(samples: &[Numbered<P>]) -> Vec<SampleId> {
+    samples.iter().map(|sample| sample.id).collect()
+}

@@ -1,0 +1,137 @@
+//! A watchdog: when nothing has moved for a stated time, it says who waits for what.
+//!
+//! Everything that can wait registers a closure that gives a [`Reading`]: a number that grows while it moves, and a text
+//! that says what it waits for. Cost: a look at each a few times in the quiet time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use trommel_operators::dataflow::watchdog::{Reading, Watchdog};
+//!
+//! let watchdog = Watchdog::default();
+//! watchdog.watch("order", || Reading { moved: 3, waits_for: "lane 1, shard 7, sample 12".into() });
+//! assert_eq!(watchdog.report(), ["order: 3 moved; lane 1, shard 7, sample 12"]);
+//! ```
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::credit::Credit;
+use super::order::OrderService;
+use super::pool::Pool;
+use super::stop::Stop;
+use super::wake::locked;
+
+/// How one thing stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Grows while it moves.
+    pub moved: u64,
+    /// What it waits for, in words; may be empty.
+    pub waits_for: String,
+}
+
+type Gauge = Box<dyn Fn() -> Reading + Send>;
+
+/// The named gauges of a run. Clones share them.
+#[derive(Clone, Default)]
+pub struct Watchdog {
+    gauges: Arc<Mutex<Vec<(String, Gauge)>>>,
+}
+
+impl Watchdog {
+    /// Adds a gauge.
+    pub fn watch(&self, name: &str, gauge: impl Fn() -> Reading + Send + 'static) {
+        locked(&self.gauges).push((name.to_owned(), Box::new(gauge)));
+    }
+
+    /// Adds a credit's gauge.
+    pub fn watch_credit(&self, credit: &Credit) {
+        let credit = credit.clone();
+        self.watch("credit", move || {
+            let gauge = credit.gauge();
+            let waits_for = format!(
+                "{} wait; {} of {} bytes in use, {} oversized with {} bytes, {} in reserve",
+                gauge.waiting,
+                gauge.used_bytes,
+                gauge.budget_bytes,
+                gauge.oversized,
+                gauge.oversized_bytes,
+                gauge.reserve_bytes
+            );
+            Reading { moved: gauge.granted, waits_for }
+        });
+    }
+
+    /// Adds a pool's gauge.
+    pub fn watch_pool(&self, pool: &Pool) {
+        let pool = pool.clone();
+        let name = format!("pool {}", pool.name());
+        self.watch(&name, move || {
+            let gauge = pool.gauge();
+            Reading { moved: gauge.done, waits_for: format!("{} jobs run, {} wait", gauge.running, gauge.queued) }
+        });
+    }
+
+    /// Adds an order's gauge.
+    pub fn watch_order<P: Send + 'static>(&self, order: &OrderService<P>) {
+        let order = order.clone();
+        self.watch("order", move || {
+            let gauge = order.gauge();
+            let for_whom = gauge.waits_for.map_or_else(
+                || "a full window waits for the trainer".to_owned(),
+                |w| {
+                    format!(
+                        "the order waits for pass {}, lane {}, shard {}, sample {}",
+                        w.pass, w.lane, w.ordinal, w.index
+                    )
+                },
+            );
+            let waits_for = format!("{for_whom}; {} slots wait for their turn", gauge.waiting_slots);
+            Reading { moved: gauge.offered + gauge.given, waits_for }
+        });
+    }
+
+    /// All gauges, a line each.
+    #[must_use]
+    pub fn report(&self) -> Vec<String> {
+        self.read().into_iter().map(|(name, r)| format!("{name}: {} moved; {}", r.moved, r.waits_for)).collect()
+    }
+
+    fn read(&self) -> Vec<(String, Reading)> {
+        locked(&self.gauges).iter().map(|(name, gauge)| (name.clone(), gauge())).collect()
+    }
+
+    /// Starts a thread that writes the report through `tracing` whenever no gauge has moved for `quiet`, until `stop`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(&self, quiet: Duration, stop: &Stop) -> io::Result<()> {
+        let (watchdog, closed) = (self.clone(), stop.channel());
+        let watch = move || {
+            let (mut last, mut since) = (Vec::new(), Instant::now());
+            while closed.recv_timeout(quiet / 4).is_err_and(|error| error == RecvTimeoutError::Timeout) {
+                let moved: Vec<u64> = watchdog.read().into_iter().map(|(_, reading)| reading.moved).collect();
+                if moved != last {
+                    (last, since) = (moved, Instant::now());
+                } else if since.elapsed() >= quiet {
+                    for line in watchdog.report() {
+                        tracing::warn!(quiet_seconds = quiet.as_secs_f64(), "nothing moves: {line}");
+                    }
+                    since = Instant::now();
+                }
+            }
+        };
+        thread::Builder::new().name("watchdog".into()).spawn(watch).map(drop)
+    }
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.read()).finish()
+    }
+}

@@ -1,0 +1,108 @@
+//! Windows: kept samples in the global order, gathered, permuted and numbered.
+//!
+//! A window closes when it holds `window_samples` samples, or when its next sample would lift its bytes above
+//! `window_bytes` (a sample above that is a window of its own), or at the end of the pass. Inside, samples are sorted by
+//! `hash("window", seed, pass, window, position in the window)`, ties by position, and numbered on from the window before.
+
+use serde::{Deserialize, Serialize};
+
+use super::hash::Hash64;
+use crate::sample::SampleId;
+
+/// Where one lane stands: the next sample it delivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanePlace {
+    /// Position of the shard in the lane.
+    pub position: u64,
+    /// Raw index in that shard.
+    pub index: u32,
+}
+
+/// Where an order continues: goes into a checkpoint.
+///
+/// `lanes`, `turn` and `first_number` are as they were at the start of the window; `offset` of its samples are used up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// The pass.
+    pub pass: u32,
+    /// Number of the window in the pass, from 0.
+    pub window: u64,
+    /// Samples of that window that are used up.
+    pub offset: u64,
+    /// Number in the pass of that window's first sample.
+    pub first_number: u64,
+    /// The lane whose turn it was.
+    pub turn: usize,
+    /// Where each lane stood.
+    pub lanes: Vec<LanePlace>,
+    /// Samples of finished passes that were in no batch.
+    #[serde(default)]
+    pub left_over: u64,
+}
+
+impl Cursor {
+    /// The beginning of pass `pass`.
+    #[must_use]
+    pub fn start_of(pass: u32, lanes: usize) -> Self {
+        Self { pass, lanes: vec![LanePlace::default(); lanes], ..Self::default() }
+    }
+}
+
+/// What a window holds of a sample.
+pub trait Payload {
+    /// Called when the sample enters its window: its credit moves to the window's reserve.
+    fn enter_window(&mut self) {}
+}
+
+impl Payload for () {}
+
+/// A sample in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbered<P> {
+    /// Number in the pass.
+    pub number: u64,
+    /// Which sample.
+    pub id: SampleId,
+    /// Encoded size and view, as offered.
+    pub bytes: u64,
+    /// The sample.
+    pub payload: P,
+}
+
+/// A closed window, its samples in their final order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window<P> {
+    /// Where it began, nothing of it used up.
+    pub start: Cursor,
+    /// Where the next one begins.
+    pub next: Cursor,
+    /// The samples, by number.
+    pub samples: Vec<Numbered<P>>,
+}
+
+/// The window that is filling.
+#[derive(Debug)]
+pub(super) struct Open<P> {
+    pub(super) start: Cursor,
+    pub(super) samples: Vec<(SampleId, u64, P)>,
+    pub(super) bytes: u64,
+}
+
+impl<P> Open<P> {
+    pub(super) fn new(start: Cursor) -> Self {
+        Self { start, samples: Vec::new(), bytes: 0 }
+    }
+
+    /// Permutes and numbers; `next` is where the lanes stand now.
+    pub(super) fn close(self, seed: u64, next: Cursor) -> Window<P> {
+        let prefix = Hash64::new("window").word(seed).word(u64::from(self.start.pass)).word(self.start.window);
+        let hashed = self.samples.into_iter().zip(0u64..);
+        let mut samples: Vec<_> = hashed.map(|(sample, at)| (prefix.word(at).finish(), at, sample)).collect();
+        samples.sort_unstable_by_key(|(hash, at, _)| (*hash, *at));
+        let samples = samples.into_iter().zip(self.start.first_number..);
+        let samples = samples.map(|((_, _, (id, bytes, payload)), number)| Numbered { number, id, bytes, payload });
+        Window { samples: samples.collect(), start: self.start, next }
+    }
+}
