@@ -1,1 +1,4 @@
-//! x
+//! Kernels without torch and without timely.
+#![forbid(missing_docs)]
+
+pub mod resize;

@@ -1,0 +1,40 @@
+//! JPEG: headers read here, pixels decoded by zune-jpeg, or by the system's libjpeg-turbo with the feature `turbojpeg`.
+//!
+//! The headers are read by our own scanner for three reasons: limits come before memory; whether a file ends early is a
+//! question about its markers that decoders answer differently; and the colour space follows libjpeg's rules, so the
+//! decoder is asked for the stored components and the conversion is done here, as libjpeg and Pillow do it.
+
+mod colour;
+mod header;
+#[cfg(feature = "turbojpeg")]
+mod turbo;
+mod zune;
+
+use super::{DecodeError, Limits, Rgb8, scratch};
+use header::Header;
+
+/// Decodes a JPEG into RGB.
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+    let header = Header::read(bytes)?;
+    let scratch_bytes = header.scratch_bytes() + bytes.len() as u64;
+    limits.admit(u64::from(header.width), u64::from(header.height), scratch_bytes)?;
+    if !header.ended && !limits.load_truncated {
+        return Err(DecodeError::Truncated { kind: "JPEG" });
+    }
+    let _share = scratch::take(scratch_bytes, limits.max_scratch_bytes);
+    #[cfg(feature = "turbojpeg")]
+    let pixels = turbo::decode(bytes, &header)?;
+    #[cfg(not(feature = "turbojpeg"))]
+    let pixels = zune::decode(bytes, &header)?;
+    Ok(Rgb8 { width: u32::from(header.width), height: u32::from(header.height), pixels })
+}
+
+fn corrupt(detail: impl std::fmt::Display) -> DecodeError {
+    DecodeError::Corrupt { kind: "JPEG", detail: detail.to_string() }
+}
+
+/// A detail that names only what the decoder saw, on one line.
+#[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+fn one_line(error: &impl std::fmt::Debug) -> String {
+    format!("{error:?}").split_whitespace().collect::<Vec<_>>().join(" ")
+}

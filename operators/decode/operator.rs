@@ -1,0 +1,155 @@
+//! The operator: samples in, square views out, broken pictures on their own stream.
+//!
+//! ```text
+//!  Sample ─▶ offload to the pool: decode, views ─┬─▶ Decoded
+//!                                                └─▶ Event (rejected: why)
+//! ```
+//!
+//! Frontier: both outputs follow the input's and the jobs in flight, as in [`crate::dataflow::offload`].
+//!
+//! Invariants:
+//! 1. Each sample gives exactly one item, on one of the two outputs, at its own time, in the order of completion.
+//! 2. The permit shrinks to what is still held when the encoded picture is gone; a rejected sample returns all of it.
+//! 3. A picture is decoded once, however many views are wanted; only wanted views are made: [`Work::Replay`] has no
+//!    evaluation view, [`Work::JudgeOnly`] no training view.
+//!
+//! Cost: a decode and a resize for each view; the scratch is bounded by [`DecodeConfig::scratch_bytes`].
+//!
+//! ```
+//! use timely::dataflow::operators::{Capture, ToStream, capture::Extract, vec::Map};
+//! use trommel_operators::dataflow::{credit::Permit, offload::Pool};
+//! use trommel_operators::decode::operator::{Decode, DecodeConfig};
+//! use trommel_operators::sample::{Event, Sample, SampleId, SampleInfo, Status, Work};
+//!
+//! let rejects = timely::example(|scope| {
+//!     let id = SampleId { ordinal: 0, index: 0 };
+//!     let info = SampleInfo { id, key: "cat".into(), uid: None, url: None, sha256: None, offset: 0, size: 3 };
+//!     let image = b"no!".as_slice().into();
+//!     let sample = Sample { info, pass: 0, work: Work::Judge, image, image_extension: "jpg".into(), caption: None, permit: Permit::free() };
+//!     let pool = Pool::new("decode", 1);
+//!     let (_decoded, rejects) = Some(sample).to_stream(scope).container::<Vec<_>>().decode(&DecodeConfig::default(), &pool);
+//!     rejects.map(|event| matches!(event, Event::Fate(fate) if fate.status == Status::Rejected)).capture()
+//! });
+//! assert_eq!(rejects.extract(), [(0, vec![true])]);
+//! ```
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::OkErr;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+use super::view::{EvalView, TrainView, eval_view, sample_seed, train_view, view_bytes};
+use super::{DecodeError, Limits, decode_rgb};
+use crate::dataflow::credit::Permit;
+use crate::dataflow::offload::{Offload, Pool};
+use crate::sample::{Event, Fate, Reason, Sample, SampleInfo, Status, Work};
+
+/// What is decoded into what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodeConfig {
+    /// What is refused.
+    pub limits: Limits,
+    /// The embedder's view, if there is an embedder.
+    pub eval: Option<EvalView>,
+    /// The trainer's view, if there is a trainer.
+    pub train: Option<TrainView>,
+}
+
+/// Bytes counted for a sample's strings and structs.
+const SMALL_CHANGE_BYTES: u64 = 512;
+
+impl DecodeConfig {
+    /// Bytes of views that a sample with this work holds after decoding: what the reader adds to its encoded bytes.
+    #[must_use]
+    pub fn view_bytes(&self, work: Work) -> u64 {
+        let (eval, train) = self.wanted(work);
+        eval.map_or(0, |view| view_bytes(view.size)) + train.map_or(0, |view| view_bytes(view.size)) + SMALL_CHANGE_BYTES
+    }
+
+    /// Bytes that decoding takes at most beside the samples' permits, with `threads` threads.
+    #[must_use]
+    pub fn scratch_bytes(&self, threads: usize) -> u64 {
+        super::scratch_bytes(&self.limits, threads, &[self.view_bytes(Work::Judge)])
+    }
+
+    fn wanted(&self, work: Work) -> (Option<&EvalView>, Option<&TrainView>) {
+        match work {
+            Work::Judge => (self.eval.as_ref(), self.train.as_ref()),
+            Work::JudgeOnly => (self.eval.as_ref(), None),
+            Work::Replay => (None, self.train.as_ref()),
+        }
+    }
+}
+
+/// A sample whose picture has become views.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Identity and provenance.
+    pub info: SampleInfo,
+    /// Pass over the data, from 0.
+    pub pass: u32,
+    /// What is wanted of it.
+    pub work: Work,
+    /// Caption; `None` when missing or empty.
+    pub caption: Option<Arc<str>>,
+    /// The embedder's view u8\[size, size, 3\], where it is wanted.
+    pub eval: Option<Vec<u8>>,
+    /// The trainer's view u8\[size, size, 3\], where it is wanted.
+    pub train: Option<Vec<u8>>,
+    /// Bytes the encoded picture had.
+    pub encoded_bytes: u64,
+    /// Credit for what is still held.
+    pub permit: Permit,
+}
+
+/// Decodes samples.
+pub trait Decode<'scope, T: Timestamp> {
+    /// Decodes each picture on `pool`: the views that `config` and the sample's work ask for, and the rejects' fates.
+    fn decode(self, config: &DecodeConfig, pool: &Pool) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>);
+}
+
+impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, T, Sample> {
+    fn decode(self, config: &DecodeConfig, pool: &Pool) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>) {
+        let config = config.clone();
+        let work = move |sample| decode_sample(sample, &config);
+        let on_panic = |info: SampleInfo, panic| Err(rejected(info, Reason::new("image_decode", panic)));
+        self.offload("Decode", pool, |sample: &Sample| sample.info.clone(), work, on_panic).ok_err(|result| result)
+    }
+}
+
+fn rejected(info: SampleInfo, reason: Reason) -> Event {
+    let status = Status::Rejected;
+    Event::Fate(Arc::new(Fate { info, status, reason: Some(reason), scores: Vec::new(), embedding: None }))
+}
+
+/// Decodes one sample on the calling thread.
+fn decode_sample(sample: Sample, config: &DecodeConfig) -> Result<Decoded, Event> {
+    let Sample { info, pass, work, image, caption, mut permit, .. } = sample;
+    let encoded_bytes = image.len() as u64;
+    let views = match views(&image, config, work, &info.key, pass) {
+        Ok(views) => views,
+        Err(error) => return Err(rejected(info, Reason::new(error.code(), error))),
+    };
+    drop(image);
+    let held = views.0.as_ref().map_or(0, Vec::len) + views.1.as_ref().map_or(0, Vec::len);
+    permit.shrink_to(held as u64 + caption.as_ref().map_or(0, |text| text.len() as u64) + SMALL_CHANGE_BYTES);
+    Ok(Decoded { info, pass, work, caption, eval: views.0, train: views.1, encoded_bytes, permit })
+}
+
+type Views = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) -> Result<Views, DecodeError> {
+    let picture = decode_rgb(image, &config.limits)?;
+    let (eval, train) = config.wanted(work);
+    let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt { kind: "picture", detail: error.to_string() };
+    let eval = eval.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
+    let train = train.map(|view| train_view(&picture, view, sample_seed(key), pass)).transpose().map_err(too_odd)?;
+    Ok((eval, train))
+}
+
+#[cfg(test)]
+mod tests;
