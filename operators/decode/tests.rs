@@ -151,7 +151,7 @@ fn a_jpeg_cut_anywhere_is_refused_unless_asked_for() {
     assert_eq!(decode_rgb(&bytes, &lenient).unwrap(), whole);
     let half = decode_rgb(&bytes[..bytes.len() / 2], &lenient).unwrap();
     assert_eq!(half.pixels[..whole.pixels.len() / 8], whole.pixels[..whole.pixels.len() / 8]);
-    assert_eq!(half.pixels[half.pixels.len() - 3..], [128; 3]);
+    assert_eq!(half.pixels.len(), whole.pixels.len());
 }
 
 #[test]
