@@ -79,7 +79,8 @@ impl Header {
                 DHT => has_tables |= scans == 0,
                 SOS => {
                     let Some(frame) = &frame else { return Err(corrupt("a scan before the frame header")) };
-                    buffered |= frame.progressive || body.first().is_some_and(|&n| usize::from(n) != frame.sampling.len());
+                    buffered |=
+                        frame.progressive || body.first().is_some_and(|&n| usize::from(n) != frame.sampling.len());
                     scans += 1;
                     scanner.skip_entropy_coded();
                 }

@@ -4,7 +4,6 @@
 //! stored components. Where chroma has half the columns, its interpolation goes wrong in the last two: it weighs the last
 //! two samples the wrong way round, and takes the encoder's padding for picture. So it is told the padded width, and the
 //! columns in question are mended ([`mend_last_columns`]). What it leaves unwritten in a damaged picture is grey, as libjpeg leaves it.
-#![cfg_attr(feature = "turbojpeg", allow(dead_code))]
 
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
