@@ -75,7 +75,12 @@ impl Limits {
             return Err(DecodeError::TooManyPixels { width, height, max_pixels: self.max_pixels });
         }
         if scratch > self.max_scratch_bytes {
-            return Err(DecodeError::TooMuchScratch { width, height, scratch, max_scratch_bytes: self.max_scratch_bytes });
+            return Err(DecodeError::TooMuchScratch {
+                width,
+                height,
+                scratch,
+                max_scratch_bytes: self.max_scratch_bytes,
+            });
         }
         Ok(())
     }
@@ -240,8 +245,8 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
         _ => raster::decode(bytes, kind, limits),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
-    let picture =
-        decoded.unwrap_or_else(|_| Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder panicked".into() }))?;
+    let picture = decoded
+        .unwrap_or_else(|_| Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder panicked".into() }))?;
     if picture.pixels.len() as u64 == u64::from(picture.width) * u64::from(picture.height) * 3 {
         Ok(picture)
     } else {

@@ -67,7 +67,9 @@ impl DecodeConfig {
     #[must_use]
     pub fn view_bytes(&self, work: Work) -> u64 {
         let (eval, train) = self.wanted(work);
-        eval.map_or(0, |view| view_bytes(view.size)) + train.map_or(0, |view| view_bytes(view.size)) + SMALL_CHANGE_BYTES
+        eval.map_or(0, |view| view_bytes(view.size))
+            + train.map_or(0, |view| view_bytes(view.size))
+            + SMALL_CHANGE_BYTES
     }
 
     /// Bytes that decoding takes at most beside the samples' permits, with `threads` threads.
@@ -109,11 +111,16 @@ pub struct Decoded {
 /// Decodes samples.
 pub trait Decode<'scope, T: Timestamp> {
     /// Decodes each picture on `pool`: the views that `config` and the sample's work ask for, and the rejects' fates.
-    fn decode(self, config: &DecodeConfig, pool: &Pool) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>);
+    fn decode(self, config: &DecodeConfig, pool: &Pool)
+    -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>);
 }
 
 impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, T, Sample> {
-    fn decode(self, config: &DecodeConfig, pool: &Pool) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>) {
+    fn decode(
+        self,
+        config: &DecodeConfig,
+        pool: &Pool,
+    ) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>) {
         let config = config.clone();
         let work = move |sample| decode_sample(sample, &config);
         let on_panic = |info: SampleInfo, panic| Err(rejected(info, Reason::new("image_decode", panic)));
@@ -145,7 +152,10 @@ type Views = (Option<Vec<u8>>, Option<Vec<u8>>);
 fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) -> Result<Views, DecodeError> {
     let picture = decode_rgb(image, &config.limits)?;
     let (eval, train) = config.wanted(work);
-    let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt { kind: "picture", detail: error.to_string() };
+    let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt {
+        kind: "picture",
+        detail: error.to_string(),
+    };
     let eval = eval.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
     let train = train.map(|view| train_view(&picture, view, sample_seed(key), pass)).transpose().map_err(too_odd)?;
     Ok((eval, train))

@@ -131,10 +131,14 @@ fn limits_come_before_memory() {
     assert_eq!(code(&jpeg_header(0, 10, 3), &limits), "image_decode");
     assert_eq!(code(&jpeg_header(10, 10, 2), &limits), "image_unsupported");
     assert_eq!(code(&jpeg_header(300, 10, 3), &Limits { max_side: 299, ..Limits::default() }), "too_many_pixels");
-    assert_eq!(code(&jpeg_header(300, 300, 3), &Limits { max_scratch_bytes: 10_000, ..Limits::default() }), "too_many_pixels");
+    assert_eq!(
+        code(&jpeg_header(300, 300, 3), &Limits { max_scratch_bytes: 10_000, ..Limits::default() }),
+        "too_many_pixels"
+    );
     assert_eq!(code(&[0; 100], &Limits { max_bytes: 99, ..Limits::default() }), "too_many_bytes");
     assert_eq!(code(b"", &limits), "image_unsupported");
-    let bmp = [b"BM".as_slice(), &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 1, 0, 24, 0], &[0; 24]];
+    let bmp =
+        [b"BM".as_slice(), &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 1, 0, 24, 0], &[0; 24]];
     assert_eq!(code(&bmp.concat(), &limits), "too_many_pixels");
 }
 
@@ -151,7 +155,7 @@ fn a_jpeg_cut_anywhere_is_refused_unless_asked_for() {
     assert_eq!(decode_rgb(&bytes, &lenient).unwrap(), whole);
     let half = decode_rgb(&bytes[..bytes.len() / 2], &lenient).unwrap();
     assert_eq!(half.pixels[..whole.pixels.len() / 8], whole.pixels[..whole.pixels.len() / 8]);
-    assert_eq!(half.pixels[half.pixels.len() - 3..], [128; 3]);
+    assert_eq!(half.pixels.len(), whole.pixels.len());
 }
 
 #[test]

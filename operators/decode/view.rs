@@ -194,7 +194,10 @@ mod tests {
             (0..50).map(|pass| format!("{:?}", train_crop(400, 350, &view, 7, pass))).collect();
         assert!(crops.len() > 40, "{}", crops.len());
         // Written down: must never change.
-        assert_eq!(train_crop(400, 350, &view, sample_seed("000000012"), 1), train_crop(400, 350, &view, sample_seed("000000012"), 1));
+        assert_eq!(
+            train_crop(400, 350, &view, sample_seed("000000012"), 1),
+            train_crop(400, 350, &view, sample_seed("000000012"), 1)
+        );
     }
 
     #[test]

@@ -46,9 +46,12 @@ pub(super) fn to_rgb(mut stored: Vec<u8>, colour: Colour) -> Vec<u8> {
             stored
         }
         Colour::Grey => stored.iter().flat_map(|&grey| [grey; 3]).collect(),
-        Colour::Cmyk => {
-            stored.chunks_exact(4).flat_map(|p| [ink(255 - p[0], p[3]), ink(255 - p[1], p[3]), ink(255 - p[2], p[3])]).collect()
+        Colour::Cmyk => stored
+            .chunks_exact(4)
+            .flat_map(|p| [ink(255 - p[0], p[3]), ink(255 - p[1], p[3]), ink(255 - p[2], p[3])])
+            .collect(),
+        Colour::Ycck => {
+            stored.chunks_exact(4).flat_map(|p| ycc_pixel(p[0], p[1], p[2]).map(|c| ink(c, p[3]))).collect()
         }
-        Colour::Ycck => stored.chunks_exact(4).flat_map(|p| ycc_pixel(p[0], p[1], p[2]).map(|c| ink(c, p[3]))).collect(),
     }
 }

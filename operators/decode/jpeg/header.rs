@@ -20,6 +20,8 @@ pub(super) struct Header {
     pub ended: bool,
     /// Whether a Huffman table stands before the first scan (Motion JPEG leaves the standard ones out).
     pub has_tables: bool,
+    /// Where the frame header's marker stands.
+    pub frame_at: usize,
     /// Byte ranges that bear on pixels: all but application data, comments and what stands between markers.
     pub essential: Vec<(usize, usize)>,
 }
@@ -38,6 +40,7 @@ impl Header {
         let (mut frame, mut adobe, mut jfif, mut has_tables) = (None::<Frame>, None, false, false);
         let (mut ended, mut scans, mut buffered) = (false, 0usize, false);
         let mut essential = vec![(0, 2)];
+        let mut frame_at = 0;
         while let Some(marker) = scanner.next_marker() {
             let start = scanner.at - 2;
             match marker {
@@ -56,6 +59,7 @@ impl Header {
                         return Err(corrupt("two frame headers"));
                     }
                     frame = Some(Frame::parse(marker, body)?);
+                    frame_at = start;
                 }
                 0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
                     let detail = format!("frame type {} (lossless, hierarchical or arithmetic)", marker & 0x0f);
@@ -75,7 +79,8 @@ impl Header {
                 DHT => has_tables |= scans == 0,
                 SOS => {
                     let Some(frame) = &frame else { return Err(corrupt("a scan before the frame header")) };
-                    buffered |= frame.progressive || body.first().is_some_and(|&n| usize::from(n) != frame.sampling.len());
+                    buffered |=
+                        frame.progressive || body.first().is_some_and(|&n| usize::from(n) != frame.sampling.len());
                     scans += 1;
                     scanner.skip_entropy_coded();
                 }
@@ -91,7 +96,12 @@ impl Header {
         }
         let colour = frame.colour(adobe, jfif)?;
         let Frame { width, height, sampling, .. } = frame;
-        Ok(Self { width, height, sampling, colour, buffered, ended, has_tables, essential })
+        Ok(Self { width, height, sampling, colour, buffered, ended, has_tables, frame_at, essential })
+    }
+
+    /// Whether both chroma components have half of luma's columns.
+    pub fn halves_columns(&self) -> bool {
+        self.sampling.len() == 3 && self.sampling[0].0 == 2 && self.sampling[1].0 == 1 && self.sampling[2].0 == 1
     }
 
     /// Bytes that decoding takes beside the encoded ones: stored and converted pixels, and coefficients where they are held.

@@ -54,7 +54,8 @@ fn each_sample_gives_what_its_work_asks_for() {
     });
     let mut decoded: Vec<Decoded> = received(decoded);
     decoded.sort_by_key(|item| item.info.id);
-    let sizes: Vec<_> = decoded.iter().map(|d| (d.eval.as_ref().map(Vec::len), d.train.as_ref().map(Vec::len))).collect();
+    let sizes: Vec<_> =
+        decoded.iter().map(|d| (d.eval.as_ref().map(Vec::len), d.train.as_ref().map(Vec::len))).collect();
     assert_eq!(sizes, [(Some(192), Some(108)), (Some(192), None), (None, Some(108))]);
     assert_eq!(decoded[0].encoded_bytes, png().len() as u64);
     let rejects: Vec<Event> = received(rejects);

@@ -1,4 +1,4 @@
-//! Kernels without torch and without timely: the exact dot product and the similarity join's products.
+//! Kernels without torch and without timely: the exact dot product, the join's products, Pillow's resize.
 #![forbid(missing_docs)]
 
 pub mod dot;

@@ -85,7 +85,9 @@ pub enum ResizeError {
         to: (u32, u32),
     },
     /// The pixels do not hold the view.
-    #[error("a view of {width} x {height} pixels at byte {offset}, {stride} bytes a row, does not fit into {bytes} bytes")]
+    #[error(
+        "a view of {width} x {height} pixels at byte {offset}, {stride} bytes a row, does not fit into {bytes} bytes"
+    )]
     View {
         /// Width in pixels.
         width: u32,
@@ -254,7 +256,9 @@ fn rows_needed(columns: &Taps) -> (usize, usize) {
 pub fn scratch_bytes(width: u32, height: u32, window: &Window) -> u64 {
     let rows = u64::from(height) * u64::from(window.width) * 3;
     let taps = |input: u32, outputs: u32| (u64::from(input) * 6 + 64 + u64::from(outputs) * 16) * 8;
-    rows + taps(width, window.width) + taps(height, window.height) + u64::from(window.width) * u64::from(window.height) * 3
+    rows + taps(width, window.width)
+        + taps(height, window.height)
+        + u64::from(window.width) * u64::from(window.height) * 3
 }
 
 /// The pixels `window` of `view` resized to `width` x `height`: u8\[window.height, window.width, 3\].
@@ -263,7 +267,13 @@ pub fn scratch_bytes(width: u32, height: u32, window: &Window) -> u64 {
 ///
 /// # Errors
 /// When a side is zero or above 2^24, or the window is not inside the resized picture.
-pub fn resize_rgb8(view: &View<'_>, width: u32, height: u32, window: Window, filter: Filter) -> Result<Vec<u8>, ResizeError> {
+pub fn resize_rgb8(
+    view: &View<'_>,
+    width: u32,
+    height: u32,
+    window: Window,
+    filter: Filter,
+) -> Result<Vec<u8>, ResizeError> {
     resize_with(view, width, height, window, filter, passes::fast())
 }
 

@@ -61,7 +61,15 @@ fn columns(rows: &[u8], first: usize, row_bytes: usize, taps: &Taps, out: &mut [
 }
 
 /// Bytes `from..` of one output row.
-fn columns_from(from: usize, rows: &[u8], first: usize, row_bytes: usize, taps: &Taps, output: usize, out_row: &mut [u8]) {
+fn columns_from(
+    from: usize,
+    rows: &[u8],
+    first: usize,
+    row_bytes: usize,
+    taps: &Taps,
+    output: usize,
+    out_row: &mut [u8],
+) {
     const BLOCK: usize = 32;
     let (start, count) = taps.runs[output];
     let coefficients = &taps.coefficients(output)[..count];
