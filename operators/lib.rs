@@ -32,6 +32,6 @@ pub mod train;
 #[cfg(feature = "torch")]
 pub mod evaluate;
 
-// pub mod report;
+pub mod report;
 
-// pub mod synth;
+pub mod synth;

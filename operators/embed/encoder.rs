@@ -297,7 +297,7 @@ impl ScriptEncoder {
         let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
         let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
         module.f_set_eval().map_err(refused)?;
-        module.f_to(config.device, config.precision.kind(), false).map_err(refused)?;
+        module.to(config.device, config.precision.kind(), false);
         let normaliser = Normaliser::new(preprocess, config)?;
         let (size, batch) = (preprocess.size, config.batch);
         let mut encoder =

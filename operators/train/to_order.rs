@@ -100,8 +100,9 @@ fn close(order: &OrderService<TrainSample>, pass: u32, end: &ShardEnd) -> Result
 fn sink<D: 'static>(stream: StreamVec<'_, Time, D>, name: &str, mut each: impl FnMut(&Time, D) + 'static) {
     stream.sink(Pipeline, name, move |(input, _frontier)| {
         input.for_each(|cap, data| {
+            let time = cap.least().copied().unwrap_or_default();
             for item in data.drain(..) {
-                each(cap.time(), item);
+                each(&time, item);
             }
         });
     });
