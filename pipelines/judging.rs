@@ -253,9 +253,9 @@ impl Judging {
     ///
     /// # Errors
     /// A model that cannot be loaded.
-    pub fn start(&mut self, credit: &Credit) -> Result<Machinery, PipelineError> {
+    pub fn start(&self, credit: &Credit) -> Result<Machinery, PipelineError> {
         let threads = self.config.machine.threads;
-        let embedder = self.embedder.as_mut().and_then(|embedder| embedder.start(credit, &self.stop));
+        let embedder = self.embedder.as_ref().and_then(|embedder| embedder.start(credit, &self.stop));
         if let Some(embedder) = &embedder {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }

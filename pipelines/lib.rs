@@ -17,6 +17,10 @@ mod judge_graph;
 #[cfg(feature = "torch")]
 pub mod judging;
 #[cfg(feature = "torch")]
+pub mod eval;
+#[cfg(feature = "torch")]
+pub mod train;
+#[cfg(feature = "torch")]
 pub mod prune;
 #[cfg(feature = "torch")]
 mod running;
