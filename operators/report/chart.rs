@@ -79,13 +79,13 @@ fn tick_step(span: f64) -> f64 {
 }
 
 /// Height of a histogram, axis texts included.
-pub(super) const CHART_HEIGHT: f64 = 252.0;
+pub(super) const CHART_HEIGHT: f64 = 270.0;
 
 /// Draws one histogram in a box of this width.
 pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &HistogramSeries) {
     svg.rect(x, y, width, CHART_HEIGHT, &format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\""));
-    let (left, top) = (x + 62.0, y + 44.0);
-    let (w, h) = (width - 80.0, CHART_HEIGHT - 44.0 - 48.0);
+    let (left, top) = (x + 62.0, y + 62.0);
+    let (w, h) = (width - 80.0, CHART_HEIGHT - 62.0 - 48.0);
     let base = top + h;
     svg.text(x + 14.0, y + 26.0, Style::new(15.0, INK).bold(), &series.benchmark);
     let (pool, dropped) = (series.pool.iter().sum::<u64>(), series.dropped.iter().sum::<u64>());
@@ -157,7 +157,7 @@ pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &Histogra
     }
     let axis = "largest cosine similarity to the benchmark";
     svg.text(left + w / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), axis);
-    svg.text(left, top - 8.0, Style::new(11.0, SOFT), "samples (square-root scale)");
+    svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "samples (square-root scale)");
 }
 
 /// Draws what the colours mean.

@@ -53,13 +53,13 @@ pub struct Report {
 const STYLE: &str = "
 :root{color-scheme:light}
 body{margin:0;background:#f7f9fb;color:#1f2933;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:36px 30px 60px}
+main{max-width:1200px;margin:0 auto;padding:36px 30px 60px}
 h1{font-size:30px;line-height:1.2;margin:0 0 6px}h2{font-size:20px;margin:44px 0 12px}h3{font-size:16px;margin:22px 0 8px}
 p{margin:0 0 8px}.soft{color:#5f6b7a}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:24px 0 0}
 .card{background:#fff;border:1px solid #d5dbe3;border-radius:8px;padding:14px 18px}
 .card b{display:block;font-size:28px;line-height:1.2;font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:0 0 10px}
 table{border-collapse:collapse;background:#fff;border:1px solid #d5dbe3;min-width:60%}
 th,td{padding:7px 16px;text-align:right;border-bottom:1px solid #e8ecf1;font-variant-numeric:tabular-nums}
 th{font-weight:600;color:#5f6b7a;font-size:14px}th:first-child,td:first-child{text-align:left}
@@ -114,7 +114,7 @@ pub fn html(report: &Report) -> String {
         page += "<h2>How near the pool comes to each benchmark</h2>\n<div class=\"grid\">\n";
         page += &piece(620.0, 26.0, "legend", |svg| legend(svg, 2.0, 18.0));
         for series in &report.histograms {
-            page += &piece(585.0, CHART_HEIGHT, &series.benchmark, |svg| chart(svg, 0.5, 0.5, 584.0, series));
+            page += &piece(585.0, CHART_HEIGHT + 1.0, &series.benchmark, |svg| chart(svg, 0.5, 0.5, 584.0, series));
         }
         page += "</div>\n";
     }

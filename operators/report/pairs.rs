@@ -26,7 +26,7 @@ pub struct PairTile {
 /// Width of a pair in the picture, pixels.
 pub(super) const TILE_WIDTH: f64 = 228.0;
 /// Height of a pair, its text included.
-pub(super) const TILE_HEIGHT: f64 = 190.0;
+pub(super) const TILE_HEIGHT: f64 = 180.0;
 const SIDE: f64 = 104.0;
 
 /// Draws one pair with its left upper corner at (x, y).
@@ -45,20 +45,20 @@ pub(super) fn tile(svg: &mut Svg, x: f64, y: f64, tile: &PairTile) {
         } else {
             "="
         };
-        svg.text(x + 66.0, line, Style::new(13.0, SOFT), &format!("{sign} r {radius:.4}"));
+        svg.text(x + 74.0, line, Style::new(12.5, SOFT), &format!("{sign} r {radius:.4}"));
         let margin = format!("{:+.4}", tile.similarity - radius);
-        svg.text(x + TILE_WIDTH - 8.0, line, Style::new(13.0, DROPPED).end(), &margin);
+        svg.text(x + TILE_WIDTH - 8.0, line, Style::new(12.5, DROPPED).bold().end(), &margin);
     }
     let caption = if tile.caption.trim().is_empty() { "(no caption)".into() } else { shorten(&tile.caption, 34) };
     svg.text(x + 8.0, line + 20.0, Style::new(12.0, INK), &caption);
-    svg.text(x + 8.0, line + 37.0, Style::new(11.0, SOFT), &shorten(&tile.key, 26));
+    svg.text(x + 8.0, line + 37.0, Style::new(11.0, SOFT), &shorten(&tile.key, 36));
     if let Some(kind) = &tile.planted {
         let kind = shorten(kind, 14);
-        let width = 12.0 + kind.chars().count() as f64 * 6.2;
-        let look = format!("rx=\"8\" fill=\"{PLANTED}\"");
-        svg.rect(x + TILE_WIDTH - 8.0 - width, line + 26.0, width, 16.0, &look);
-        let at = x + TILE_WIDTH - 8.0 - width / 2.0;
-        svg.text(at, line + 38.0, Style::new(11.0, "#ffffff").bold().middle(), &kind);
+        // Over the dropped picture's foot.
+        let width = 14.0 + kind.chars().count() as f64 * 6.6;
+        let (left, top) = (x + 9.0, y + 8.0 + SIDE - 18.0);
+        svg.rect(left, top, width, 16.0, &format!("rx=\"8\" fill=\"{PLANTED}\""));
+        svg.text(left + width / 2.0, top + 12.0, Style::new(11.0, "#ffffff").middle(), &kind);
     }
 }
 

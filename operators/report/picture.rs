@@ -44,9 +44,11 @@ pub fn picture(heading: &Heading, pairs: &[PairTile], histograms: &[HistogramSer
         svg.rect(MARGIN, y - 11.0, 13.0, 13.0, &format!("fill=\"none\" stroke=\"{DROPPED}\" stroke-width=\"2\""));
         svg.text(MARGIN + 20.0, y, Style::new(13.0, INK), "left: dropped from the training set");
         svg.rect(MARGIN + 255.0, y - 11.0, 13.0, 13.0, &format!("fill=\"none\" stroke=\"{TEST}\" stroke-width=\"2\""));
-        let right = "right: the test picture that dropped it; under them: cosine similarity, the radius r it exceeds, and by \
-                     how much";
+        let right = "right: the test picture that dropped it; green mark: a planted copy, and its kind";
         svg.text(MARGIN + 275.0, y, Style::new(13.0, INK), right);
+        y += 20.0;
+        let under = "under them: cosine similarity, the radius r it exceeds, and by how much; caption; shard and key";
+        svg.text(MARGIN, y, Style::new(13.0, INK), under);
     }
     for name in benchmarks(pairs) {
         let shown: Vec<&PairTile> = pairs.iter().filter(|pair| pair.benchmark == name).collect();

@@ -146,7 +146,7 @@ fn bins_hold_everything() {
     assert_eq!((series.pool[0], series.pool[1], series.pool[9]), (3, 1, 3));
     assert_eq!(series.dropped, [0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
     let (low, high) = HistogramSeries::span([0.4132, 0.9871]);
-    assert!(low <= 0.4132 && low > 0.3 && high >= 0.9871 && high < 1.1, "{low} {high}");
+    assert!((0.3..=0.4132).contains(&low) && (0.9871..1.1).contains(&high), "{low} {high}");
     assert_eq!(HistogramSeries::span([]), (0.0, 1.0));
     let one = HistogramSeries::span([0.5]);
     assert!(one.0 <= 0.5 && one.1 >= 0.5);
