@@ -102,7 +102,8 @@ fn no_cut_and_no_flipped_byte_of_a_table_is_a_panic() {
         .unwrap();
     let whole = table.finish().unwrap();
     let read = |bytes: Vec<u8>| -> Result<Vec<Vec<Column>>, ColumnarError> {
-        TableReader::open(path, Box::new(Cursor::new(bytes)), &[("n", Kind::U64), ("image_path", Kind::Text)])?.collect()
+        TableReader::open(path, Box::new(Cursor::new(bytes)), &[("n", Kind::U64), ("image_path", Kind::Text)])?
+            .collect()
     };
     let groups = read(whole.clone()).unwrap();
     assert_eq!(groups[0][0], Column::U64((0..9).map(|n| (n % 2 == 0).then_some(n)).collect()));
@@ -154,7 +155,10 @@ fn npy_is_numpys() {
     let path = dir.path().join("x.npy");
     std::fs::write(&path, &bytes).unwrap();
     let read = EmbeddingSet::open(&path).unwrap();
-    assert_eq!((read.vectors.as_slice(), read.dim, read.keys.as_slice()), (&values[..], 2, &["0".into(), "1".into()][..]));
+    assert_eq!(
+        (read.vectors.as_slice(), read.dim, read.keys.as_slice()),
+        (&values[..], 2, &["0".into(), "1".into()][..])
+    );
     for cut in 0..bytes.len() {
         assert!(npy::read_head(&path, &mut &bytes[..cut], cut as u64).is_err(), "cut at {cut}");
     }
@@ -207,7 +211,8 @@ fn clip_retrieval_trees() {
     let unpadded = dir.path().join("unpadded");
     tree(&unpadded, &["0", "1", "2", "10", "11"], true);
     let keys = EmbeddingSet::open(&unpadded).unwrap().keys;
-    let expected: Vec<String> = ["0", "1", "2", "10", "11"].iter().flat_map(|n| (0..3).map(move |r| format!("{n}/{r}"))).collect();
+    let expected: Vec<String> =
+        ["0", "1", "2", "10", "11"].iter().flat_map(|n| (0..3).map(move |r| format!("{n}/{r}"))).collect();
     assert_eq!(keys, expected, "by number where lengths differ");
     assert_eq!(EmbeddingSet::open(&unpadded.join("img_emb")).unwrap().keys, expected);
     let padded = dir.path().join("padded");

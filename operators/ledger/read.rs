@@ -290,7 +290,8 @@ impl Ledger {
                 let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
                 let crc = format!("{:08x}", crc32c::crc32c(&bytes));
                 if bytes.len() as u64 != sum.bytes || crc != sum.crc32c {
-                    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
+                    let detail =
+                        format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
                     return Err(bad_part(&path, detail));
                 }
             }
