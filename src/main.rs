@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_env("TROMMEL_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .without_time()
         .compact()
