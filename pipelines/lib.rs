@@ -5,8 +5,12 @@ pub mod benchmarks;
 pub mod config;
 pub mod error;
 pub mod memory;
+pub mod past_run;
+pub mod pictures;
 pub mod progress;
 pub mod radii;
+pub mod report;
+pub mod why;
 
 #[cfg(feature = "torch")]
 pub mod decision;
