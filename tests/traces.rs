@@ -1,0 +1,61 @@
+//! Nothing is written outside the run folder, and nothing but finished shards before the trainer's first step.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{World, words};
+
+#[test]
+fn only_the_run_folder_is_written() {
+    if Command::new("strace").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let (run, log) = (folder.path().join("run"), folder.path().join("trace"));
+    let args = world.train(&run, 12);
+    let traced = Command::new("strace")
+        .args(["-f", "-e", "trace=openat,open,creat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,link,linkat"])
+        .arg("-o")
+        .arg(&log)
+        .arg(env!("CARGO_BIN_EXE_trommel"))
+        .args(words(&args))
+        .output()
+        .unwrap();
+    if String::from_utf8_lossy(&traced.stderr).contains("PTRACE") {
+        eprintln!("skipped: tracing is not allowed here");
+        return;
+    }
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let run = run.display().to_string();
+    let mut before_first_step = Vec::new();
+    let (mut stepped, mut writes) = (false, 0);
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        let opens = line.contains("open") && !line.contains("O_WRONLY") && !line.contains("O_RDWR") && !line.contains("O_CREAT");
+        if opens || line.contains(" = -1 ") || line.contains("<unfinished") || line.contains("resumed>") {
+            continue;
+        }
+        let paths: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        let Some(path) = paths.last() else { continue };
+        if path.starts_with("/dev/") || path.starts_with("/proc/") {
+            continue;
+        }
+        writes += 1;
+        // A relative symbolic link's target is no path of its own.
+        assert!(paths.iter().any(|path| path.starts_with(&run)), "written outside the run folder: {line}");
+        stepped |= path.contains("metrics.jsonl");
+        if !stepped {
+            before_first_step.push((*path).to_owned());
+        }
+    }
+    assert!(writes > 20, "the trace shows the run's own writes");
+    for path in &before_first_step {
+        let inside = path.strip_prefix(&run).unwrap_or_default().trim_start_matches('/');
+        let allowed = ["", "lock", "config", "plan", "manifest", "ledger", "items", "embeddings", "logs", "checkpoints"];
+        let first = inside.split(['/', '.']).next().unwrap_or_default();
+        assert!(allowed.contains(&first) && !inside.contains("step_"), "written before the first step: {path}");
+    }
+}
