@@ -120,9 +120,14 @@ fn missing(past: &PastRun, run: &Path, key: &str) -> String {
         list += &format!(" and {more} more");
     }
     let left = past.plan.len().saturating_sub(names.len());
-    let left = if left > 0 { format!("; {left} shards of the plan are not judged") } else { String::new() };
+    let left = match left {
+        0 => String::new(),
+        1 => "; one shard of the plan is not judged".into(),
+        left => format!("; {left} shards of the plan are not judged"),
+    };
     match names.len() {
         0 => format!("no sample `{key}` in {}: no shard is judged{left}", run.display()),
+        1 => format!("no sample `{key}` in {}: searched one shard ({list}){left}", run.display()),
         count => format!("no sample `{key}` in {}: searched {count} shards ({list}){left}", run.display()),
     }
 }

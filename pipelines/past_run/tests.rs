@@ -338,7 +338,7 @@ fn why_tells_a_samples_fate() {
     assert_eq!(error.status(), 2);
     let error = error.to_string();
     assert!(
-        error.contains("`nobody`") && error.contains("s/00000.tar, s/00001.tar") && error.contains("1 shards"),
+        error.contains("`nobody`") && error.contains("s/00000.tar, s/00001.tar") && error.contains("one shard of the plan"),
         "{error}"
     );
     assert_eq!(why(root.path(), "x").unwrap_err().status(), 2);
