@@ -4,6 +4,8 @@
 pub mod benchmarks;
 pub mod config;
 pub mod error;
+#[cfg(feature = "torch")]
+pub mod embed;
 pub mod memory;
 pub mod past_run;
 pub mod pictures;

@@ -72,7 +72,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     let readers = workers.max(2).min(wanted.len().max(1));
     let open_shards = readers + workers;
     judging.take_ledger_memory(open_shards);
-    let credit = judging.credit(readers)?;
+    let credit = judging.credit(readers, u64::MAX)?;
     let machinery = judging.start(&credit)?;
     let reader = judging.reader(None);
     let leases = Arc::new(Dynamic::new(wanted, open_shards));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -104,7 +104,7 @@ pub struct TrainReport {
     pub rejected: u64,
     /// Kept samples of finished passes that filled no batch.
     pub left_over: u64,
-    /// Turns of kept samples without caption.
+    /// Kept samples without caption: holes for the trainer.
     pub without_caption: u64,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
@@ -192,7 +192,9 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
     judging.memory.take("trainer", trainer_bytes(&clip_config, &run.recipe));
     judging.memory.take("windows", 2 * run.order.window_bytes.min(window_most(run, &judging)));
     judging.take_ledger_memory(lanes);
-    let credit = judging.credit(lanes)?;
+    // Reading further ahead than the order can use would only take time from the trainer.
+    let ahead = 2 * run.order.window_bytes.min(window_most(run, &judging));
+    let credit = judging.credit(lanes, ahead)?;
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();
     let deal = Arc::new(Lanes::new(
@@ -210,7 +212,6 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
         .map_err(PipelineError::usage)?;
     let order = TrainOrder {
         service,
-        without_caption: Arc::new(AtomicU64::new(0)),
         skip_failed: run.skip_failed,
         failed: Arc::default(),
         stop: stop.clone(),
@@ -333,7 +334,7 @@ fn report(
         dropped: counts.dropped,
         rejected: counts.rejected,
         left_over: order.service.left_over(),
-        without_caption: order.without_caption.load(Ordering::Relaxed),
+        without_caption: counts.remarks.get("no_caption").copied().unwrap_or(0),
         failed,
         seconds,
         samples_per_second,

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -39,8 +38,6 @@ pub struct TrainSample {
 pub struct TrainOrder {
     /// The order.
     pub service: OrderService<TrainSample>,
-    /// Kept samples without caption: holes for the trainer.
-    pub without_caption: Arc<AtomicU64>,
     /// Whether a shard whose bytes cannot be had is a hole for its pass; otherwise it stops the run.
     pub skip_failed: bool,
     /// Shards whose bytes could not be had, and why.
@@ -81,10 +78,7 @@ impl ToOrder for StreamVec<'_, Time, Kept> {
                     let bytes = encoded_bytes + view.len() as u64;
                     Slot::kept(pass, ordinal, index, bytes, (permit, TrainSample { id: info.id, view, caption }))
                 }
-                _ => {
-                    order.without_caption.fetch_add(1, Ordering::Relaxed);
-                    Slot::hole(pass, ordinal, index)
-                }
+                _ => Slot::hole(pass, ordinal, index),
             };
             let _has_stopped_the_run = order.service.offer(slot);
         });
