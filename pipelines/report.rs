@@ -316,7 +316,7 @@ fn heading(past: &PastRun, run: &Path) -> Heading {
     let counts = past.ledger.counts();
     let total = counts.kept + counts.dropped + counts.rejected;
     let run = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy();
-    let first = format!("rule {}; judged against {against}", past.rule_text);
+    let first = format!("run {run}: rule {}; judged against {against}", past.rule_text);
     let second = format!(
         "{} samples of {} of {} shards: {} kept, {} dropped ({}), {} rejected",
         thousands(total),
@@ -327,7 +327,7 @@ fn heading(past: &PastRun, run: &Path) -> Heading {
         percent(counts.dropped, total),
         thousands(counts.rejected)
     );
-    Heading { title: format!("What was dropped in {run}, and why"), lines: vec![first, second] }
+    Heading { title: "What was dropped, and why".into(), lines: vec![first, second] }
 }
 
 fn facts(
