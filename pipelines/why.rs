@@ -1,7 +1,7 @@
 //! `trommel why`: one sample's fate, from the ledger and the benchmarks' keys and radii.
 //!
-//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger:
-//! a kept sample was trained in every pass that the run's checkpoints have finished.
+//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger,
+//! and not told.
 
 use std::fmt;
 use std::path::Path;
