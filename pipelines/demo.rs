@@ -1,6 +1,5 @@
 //! `trommel demo`: all of it, small: synth ─▶ a trained embedder ─▶ radii ─▶ prune-and-train ─▶ zero-shot, and a picture.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,9 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use trommel_operators::dataflow::lanes::OrderConfig;
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::sample::Status;
-use trommel_operators::synth::{SynthConfig, Truth, write};
+use trommel_operators::synth::{SynthConfig, write};
 use trommel_operators::train::{Precision, TrainConfig};
 
 use crate::benchmarks::NamedPath;
@@ -51,14 +48,8 @@ pub struct DroppedBy {
 pub struct DemoReport {
     /// Each benchmark.
     pub benchmarks: Vec<DroppedBy>,
-    /// Planted copies, and how many were dropped.
-    pub planted: u64,
-    /// Of them dropped.
-    pub planted_dropped: u64,
-    /// Other samples.
-    pub unplanted: u64,
-    /// Of them dropped.
-    pub unplanted_dropped: u64,
+    /// Planted copies and all others, and how many of each were dropped.
+    pub planted: report::PlantedCounts,
     /// The pruned training run.
     pub training: TrainReport,
     /// Seconds of each part, in order.
@@ -132,63 +123,30 @@ pub fn demo(
     let training = train(&pruned, stop.clone(), &progress_of("pruning and training"))?;
     clock.lap("prune and train");
 
-    let (benchmarks, counts) = judge_result(&run, &data)?;
-    let benchmarks = benchmarks
-        .into_iter()
-        .map(|(benchmark, dropped)| {
-            let zero_shot = zero_shot(&EvalConfig {
-                checkpoint: run.join("checkpoints/epoch_latest.pt"),
-                model: MODEL.into(),
-                data: data.join("benchmarks").join(&benchmark),
-                class_names: Vec::new(),
-                templates: Vec::new(),
-                device: machine.device.clone(),
-                threads: machine.threads,
-            })?;
-            Ok(DroppedBy { benchmark, dropped, kept: training.kept + training.dropped - dropped, zero_shot })
-        })
-        .collect::<Result<Vec<_>, PipelineError>>()?;
-    clock.lap("zero-shot");
-
     let picture = out.join("demo.svg");
-    let options = report::ReportOptions { truth: Some(data.join("truth.jsonl")), ..report::ReportOptions::default() };
+    let options = report::ReportOptions { truth: Some(data.join("truth.jsonl")), pairs_per_benchmark: 5 };
     let gathered = report::gather(&run, &options)?;
     std::fs::write(&picture, report::picture(&gathered))
         .map_err(|error| PipelineError::Failed(format!("{}: {error}", picture.display())))?;
     clock.lap("picture");
-    let [planted, planted_dropped, unplanted, unplanted_dropped] = counts;
-    Ok(DemoReport { benchmarks, planted, planted_dropped, unplanted, unplanted_dropped, training, seconds: clock.laps, picture })
-}
 
-/// Dropped per benchmark; and planted, planted dropped, unplanted, unplanted dropped.
-fn judge_result(run: &Path, data: &Path) -> Result<(BTreeMap<String, u64>, [u64; 4]), PipelineError> {
-    let path = data.join("truth.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(|e| PipelineError::Failed(format!("{}: {e}", path.display())))?;
-    let planted: BTreeSet<(String, String)> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Truth>(line).ok())
-        .filter(|truth| truth.benchmark.is_some())
-        .map(|truth| (truth.shard, truth.key))
-        .collect();
-    let ledger = Ledger::open(run).map_err(PipelineError::failed)?;
-    let names = ledger.benchmarks().map_err(PipelineError::failed)?;
-    let mut by_benchmark: BTreeMap<String, u64> = names.iter().map(|name| (name.clone(), 0)).collect();
-    let mut counts = [0; 4];
-    for row in ledger.rows().map_err(PipelineError::failed)? {
-        let row = row.map_err(PipelineError::failed)?;
-        if row.fate.status == Status::Rejected {
-            continue;
-        }
-        for (name, score) in names.iter().zip(&row.fate.scores) {
-            if score.hits.is_some_and(|hits| hits > 0) {
-                *by_benchmark.entry(name.clone()).or_default() += 1;
-            }
-        }
-        let first = if planted.contains(&(row.shard, row.fate.info.key)) { 0 } else { 2 };
-        counts[first] += 1;
-        counts[first + 1] += u64::from(row.fate.status == Status::Dropped);
+    let mut benchmarks = Vec::new();
+    for count in &gathered.report.benchmarks {
+        let zero_shot = zero_shot(&EvalConfig {
+            checkpoint: run.join("checkpoints/epoch_latest.pt"),
+            model: MODEL.into(),
+            data: data.join("benchmarks").join(&count.name),
+            class_names: Vec::new(),
+            templates: Vec::new(),
+            device: machine.device.clone(),
+            threads: machine.threads,
+        })?;
+        let kept = training.kept + training.dropped - count.removed;
+        benchmarks.push(DroppedBy { benchmark: count.name.clone(), dropped: count.removed, kept, zero_shot });
     }
-    Ok((by_benchmark, counts))
+    clock.lap("zero-shot");
+    let planted = gathered.planted.unwrap_or_default();
+    Ok(DemoReport { benchmarks, planted, training, seconds: clock.laps, picture })
 }
 
 fn embedder() -> EmbedderConfig {

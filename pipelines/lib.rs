@@ -5,6 +5,8 @@ pub mod benchmarks;
 pub mod config;
 pub mod error;
 #[cfg(feature = "torch")]
+pub mod demo;
+#[cfg(feature = "torch")]
 pub mod embed;
 pub mod memory;
 pub mod past_run;
