@@ -194,6 +194,7 @@ impl Judging {
             .collect();
         let record = json!({
             "benchmarks": benchmarks,
+            "folder": folder(Path::new(".")),
             "program": env!("CARGO_PKG_VERSION"),
             "tie": "strict: > drops for drop-over-radius and drop-above, >= for drop-from",
         });

@@ -14,6 +14,7 @@ use trommel_operators::ledger::read::Ledger;
 use trommel_operators::prune::rule::{Known, Rule};
 use trommel_operators::sample::Score;
 use trommel_operators::shard::plan::Plan;
+use trommel_operators::shard::store::local_path;
 
 use crate::error::PipelineError;
 
@@ -73,7 +74,10 @@ impl PastRun {
             PipelineError::Usage(format!("{} cannot be read as a run folder: {error}", run.display()))
         };
         let ledger = Ledger::open(run).map_err(|error| place(&error))?;
-        let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        let mut plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
+            plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
+        }
         let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
         let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or("keep-all").to_owned();
         let rule: Option<Rule> = rule_text.parse().ok();
@@ -212,8 +216,18 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
     }
 }
 
+/// A relative path that is not there is one of the folder in which the run was started.
+fn from_folder(folder: &Path, url: &str) -> String {
+    let path = local_path(url);
+    let there = folder.join(path);
+    if url != "-" && path.is_relative() && !path.exists() && there.exists() {
+        return there.display().to_string();
+    }
+    url.to_owned()
+}
+
 /// The folder of pictures that an embeddings file says it was made from.
-fn source_of(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn source_of(folder: &Path) -> Option<PathBuf> {
     let path = if folder.is_dir() { folder.join(FILE_NAME) } else { folder.to_path_buf() };
     let reader = IpcReader::open(&path, Box::new(std::fs::File::open(&path).ok()?)).ok()?;
     reader.metadata().get("source").filter(|source| !source.is_empty()).map(PathBuf::from)

@@ -108,7 +108,12 @@ fn write(benchmark: &Benchmark, radii: &[f64], config: &RadiiConfig, folder: &st
         identity: benchmark.identity.clone(),
         ..EmbeddingSet::default()
     };
-    let metadata = BTreeMap::from([("reference".to_owned(), config.reference.display().to_string())]);
+    let mut metadata = BTreeMap::from([("reference".to_owned(), config.reference.display().to_string())]);
+    // Where the test pictures are, for reports.
+    let from = config.benchmarks.iter().find(|named| named.name == benchmark.name);
+    if let Some(source) = from.and_then(|named| crate::past_run::source_of(&named.path)) {
+        metadata.insert("source".into(), source.display().to_string());
+    }
     set.write(folder, metadata).map_err(PipelineError::failed)?;
     Ok(())
 }

@@ -242,6 +242,8 @@ fn histogram(past: &PastRun, at: usize, sums: &Sums) -> Option<HistogramSeries> 
         return None;
     }
     let (low, high) = HistogramSeries::span([sums.least, sums.most].into_iter().chain(threshold).chain(radii()));
+    // A pool of (nearly) one value stands in the middle, not in bins narrower than those it was counted in.
+    let (low, high) = if high - low < 0.005 { (low - 0.01, high + 0.01) } else { (low, high) };
     let mut series = HistogramSeries::new(&benchmark.name, low, high, SHOWN_BINS);
     series.threshold = threshold;
     for (fine, (all, dropped)) in sums.all.iter().zip(&sums.dropped).enumerate().filter(|(_, (all, _))| **all > 0) {
@@ -314,7 +316,7 @@ fn heading(past: &PastRun, run: &Path) -> Heading {
     let counts = past.ledger.counts();
     let total = counts.kept + counts.dropped + counts.rejected;
     let run = run.file_name().unwrap_or(run.as_os_str()).to_string_lossy();
-    let first = format!("rule {}; judged against {against}", past.rule_text);
+    let first = format!("run {run}: rule {}; judged against {against}", past.rule_text);
     let second = format!(
         "{} samples of {} of {} shards: {} kept, {} dropped ({}), {} rejected",
         thousands(total),
@@ -325,7 +327,7 @@ fn heading(past: &PastRun, run: &Path) -> Heading {
         percent(counts.dropped, total),
         thousands(counts.rejected)
     );
-    Heading { title: format!("What was dropped in {run}, and why"), lines: vec![first, second] }
+    Heading { title: "What was dropped, and why".into(), lines: vec![first, second] }
 }
 
 fn facts(
@@ -339,6 +341,9 @@ fn facts(
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut facts = vec![("rule".to_owned(), past.rule_text.clone())];
     let mut add = |name: &str, value: Option<String>| facts.extend(value.map(|value| (name.to_owned(), value)));
+    let beside = past.benchmarks.iter().filter(|benchmark| !benchmark.counts).map(|benchmark| benchmark.name.as_str());
+    let beside = beside.collect::<Vec<_>>().join(", ");
+    add("judged, but not in the rule", (!beside.is_empty()).then_some(beside));
     add("side of ties", at("/record/tie").map(plain));
     add("seed of random rules", at("/decisions/rule_seed").map(plain));
     for (name, field) in [
@@ -350,7 +355,7 @@ fn facts(
         add(name, at(&format!("/decisions/embedder/{field}")).map(plain));
     }
     add("columns", at("/decisions/columns").map(plain));
-    add("numeric part", at("/numerics").map(|value| value.to_string()));
+    add("numeric part", at("/numerics").filter(|value| **value != serde_json::json!({})).map(Value::to_string));
     add("command", at("/record/command").map(plain));
     add("program", at("/record/program").map(plain));
     add("decision hash", at("/decision_hash").map(plain));

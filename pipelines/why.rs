@@ -1,7 +1,7 @@
 //! `trommel why`: one sample's fate, from the ledger and the benchmarks' keys and radii.
 //!
-//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger:
-//! a kept sample was trained in every pass that the run's checkpoints have finished.
+//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger,
+//! and not told.
 
 use std::fmt;
 use std::path::Path;
@@ -120,9 +120,14 @@ fn missing(past: &PastRun, run: &Path, key: &str) -> String {
         list += &format!(" and {more} more");
     }
     let left = past.plan.len().saturating_sub(names.len());
-    let left = if left > 0 { format!("; {left} shards of the plan are not judged") } else { String::new() };
+    let left = match left {
+        0 => String::new(),
+        1 => "; one shard of the plan is not judged".into(),
+        left => format!("; {left} shards of the plan are not judged"),
+    };
     match names.len() {
         0 => format!("no sample `{key}` in {}: no shard is judged{left}", run.display()),
+        1 => format!("no sample `{key}` in {}: searched one shard ({list}){left}", run.display()),
         count => format!("no sample `{key}` in {}: searched {count} shards ({list}){left}", run.display()),
     }
 }

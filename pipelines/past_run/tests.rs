@@ -179,7 +179,8 @@ fn small_run(root: &Path, compressed: bool) -> PathBuf {
         plan.shards.push(ShardRef {
             ordinal,
             name: format!("s/{ordinal:05}.tar"),
-            url: path.display().to_string(),
+            // As written in a shell that stood in `root`.
+            url: format!("shards/{ordinal:05}.tar"),
             bytes,
         });
         fates.push(own);
@@ -197,7 +198,7 @@ fn small_run(root: &Path, compressed: bool) -> PathBuf {
             "image_keys": ["jpg", "bmp"], "text_key": "txt", "repeated_members": "new-sample",
         }),
         numerics: json!({}),
-        record: json!({ "benchmarks": {
+        record: json!({ "folder": root.display().to_string(), "benchmarks": {
             "photo": benchmark.display().to_string(), "gone": root.join("gone").display().to_string() } }),
     };
     let run = root.join("run");
@@ -338,7 +339,9 @@ fn why_tells_a_samples_fate() {
     assert_eq!(error.status(), 2);
     let error = error.to_string();
     assert!(
-        error.contains("`nobody`") && error.contains("s/00000.tar, s/00001.tar") && error.contains("1 shards"),
+        error.contains("`nobody`")
+            && error.contains("s/00000.tar, s/00001.tar")
+            && error.contains("one shard of the plan"),
         "{error}"
     );
     assert_eq!(why(root.path(), "x").unwrap_err().status(), 2);
@@ -350,9 +353,7 @@ fn a_replaced_benchmark_names_nothing() {
     let run = small_run(root.path(), false);
     let path = root.path().join("photo");
     let mut set = EmbeddingSet::open(&path).unwrap();
-    for column in [&mut set.keys] {
-        column.pop();
-    }
+    set.keys.pop();
     (set.labels, set.shards, set.indices) = (vec![None; 11], vec![None; 11], vec![None; 11]);
     set.vectors.truncate(22);
     set.radii.as_mut().unwrap().pop();
