@@ -15,7 +15,9 @@ use tch::{CModule, Device, Kind, Tensor, nn};
 use crate::columnar::canonical::canonicalise_into;
 use crate::decode::DECODER;
 use crate::model::error::Op;
-use crate::model::{Clip, ClipConfig, ModelError, Preprocess, weights};
+use crate::model::random::mix;
+use crate::model::vision::VisionTransformer;
+use crate::model::{ClipConfig, ModelError, Preprocess, weights};
 use crate::sample::{Identity, Reason};
 
 /// What products are computed in.
@@ -24,9 +26,9 @@ pub enum Precision {
     /// f32 throughout.
     #[default]
     F32,
-    /// bf16 weights and activations.
+    /// Products in bf16; norms and the residual sum in f32.
     Bf16,
-    /// f16 weights and activations, f32 accumulation (GPU).
+    /// Products in f16 with f32 accumulation (GPU); norms and the residual sum in f32.
     F16,
 }
 
@@ -122,7 +124,7 @@ pub struct Loaded {
 pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let clip_config = ClipConfig::load(&config.model)?;
     let script = config.weights.as_deref().filter(|path| is_torchscript(path));
-    let (encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
+    let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
         Some(path) => {
             let encoder = ScriptEncoder::load(path, &clip_config.preprocess, config)?;
             let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
@@ -130,9 +132,13 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         }
         None => {
             let (encoder, hash) = ClipEncoder::load(&clip_config, config)?;
-            (Box::new(encoder), hash, clip_config.image_parameters() + clip_config.text_parameters())
+            (Box::new(encoder), hash, clip_config.image_parameters())
         }
     };
+    if config.device != Device::Cpu && !is_neighbour_free(&mut *encoder)? {
+        let problem = "a view's features depend on the other views of its batch; decisions would not repeat".into();
+        return Err(ModelError::Device { device: format!("{:?}", config.device), problem });
+    }
     let (vision, batch) = (&clip_config.vision, config.batch as u64);
     let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
     // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
@@ -168,6 +174,27 @@ pub fn embed(encoder: &mut dyn ImageEncoder, views: &[Vec<u8>]) -> Vec<Result<Ve
         }));
     }
     out
+}
+
+/// Whether a view's features have the same bits at another place of the batch and beside other views. Tests hold this on
+/// the CPU; other devices are asked at start.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelError> {
+    let (batch, dim) = (encoder.batch(), encoder.dim());
+    let view = encoder.size() as usize * encoder.size() as usize * 3;
+    let make = |number: usize| (0..view).map(move |i| (mix((number * view + i / 7) as u64) >> 56) as u8);
+    let mut run = |numbers: &[usize]| encoder.encode(&numbers.iter().flat_map(|&n| make(n)).collect::<Vec<u8>>());
+    let plain = run(&(0..batch).collect::<Vec<_>>())?;
+    let turned = run(&(0..batch).map(|i| (i + 3) % batch).collect::<Vec<_>>())?;
+    // Every second view stays, between strangers.
+    let mixed = run(&(0..batch).map(|i| if i % 2 == 0 { i } else { batch + i }).collect::<Vec<_>>())?;
+    let same = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
+    let row = |features: &[f32], i: usize| features[i * dim..(i + 1) * dim].to_vec();
+    Ok((0..batch).all(|i| {
+        same(&row(&plain, (i + 3) % batch), &row(&turned, i)) && (i % 2 == 1 || same(&row(&plain, i), &row(&mixed, i)))
+    }))
 }
 
 /// Mean and standard deviation on the device.
@@ -217,10 +244,12 @@ fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     Vec::<f32>::try_from(&flat).op("features", &[tensor])
 }
 
-/// open_clip's image tower.
+/// open_clip's image tower alone; the text tower's weights are not loaded, nor part of the identity.
 #[derive(Debug)]
 pub struct ClipEncoder {
-    clip: Clip,
+    tower: VisionTransformer,
+    dim: i64,
+    size: u32,
     _variables: nn::VarStore,
     normaliser: Normaliser,
     batch: usize,
@@ -234,7 +263,7 @@ impl ClipEncoder {
     /// Weights that are missing or do not fit.
     pub fn load(model: &ClipConfig, config: &EncoderConfig) -> Result<(Self, String), ModelError> {
         let mut variables = nn::VarStore::new(config.device);
-        let clip = Clip::new(&variables.root(), model)?;
+        let tower = VisionTransformer::new(&variables.root().sub("visual"), model)?;
         let name = match (&config.weights, config.random_init) {
             (Some(path), _) => {
                 weights::load(&variables, path)?;
@@ -247,23 +276,23 @@ impl ClipEncoder {
             (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
         };
         variables.freeze();
-        match config.precision {
-            Precision::F32 => {}
-            Precision::Bf16 => variables.bfloat16(),
-            Precision::F16 => variables.half(),
+        if config.precision != Precision::F32 {
+            weights::lower(&mut variables, config.precision.kind())?;
         }
         let normaliser = Normaliser::new(&model.preprocess, config)?;
-        Ok((Self { clip, _variables: variables, normaliser, batch: config.batch, threads: config.threads }, name))
+        let (dim, size) = (model.embed_dim, model.preprocess.size);
+        let (batch, threads) = (config.batch, config.threads);
+        Ok((Self { tower, dim, size, _variables: variables, normaliser, batch, threads }, name))
     }
 }
 
 impl ImageEncoder for ClipEncoder {
     fn dim(&self) -> usize {
-        usize::try_from(self.clip.config().embed_dim).unwrap_or(0)
+        usize::try_from(self.dim).unwrap_or(0)
     }
 
     fn size(&self) -> u32 {
-        self.clip.config().preprocess.size
+        self.size
     }
 
     fn batch(&self) -> usize {
@@ -272,11 +301,14 @@ impl ImageEncoder for ClipEncoder {
 
     fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
         let _no_grad = on_this_thread(self.threads);
-        features(&self.clip.encode_image(&self.normaliser.tensor(views)?)?)
+        features(&self.tower.forward(&self.normaliser.tensor(views)?)?)
     }
 }
 
 /// A TorchScript module: `encode_image` where it has that method, else `forward`.
+///
+/// Nothing is known of what it computes, so it is asked whether a view's bits depend on its neighbours (products of a few
+/// rows do in libtorch); if so, views go through it one at a time, with a warning.
 #[derive(Debug)]
 pub struct ScriptEncoder {
     module: CModule,
@@ -286,6 +318,7 @@ pub struct ScriptEncoder {
     batch: usize,
     threads: usize,
     has_encode_image: bool,
+    one_by_one: bool,
 }
 
 impl ScriptEncoder {
@@ -295,13 +328,23 @@ impl ScriptEncoder {
     /// No TorchScript, or a module that does not give f32\[n, dim\].
     pub fn load(path: &Path, preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
         let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
+        // The fuser rewrites the graph after some runs, and with it the bits.
+        tch::jit::f_set_tensor_expr_fuser_enabled(false).map_err(refused)?;
         let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
         module.f_set_eval().map_err(refused)?;
         module.to(config.device, config.precision.kind(), false);
         let normaliser = Normaliser::new(preprocess, config)?;
         let (size, batch) = (preprocess.size, config.batch);
-        let mut encoder =
-            Self { module, normaliser, dim: 0, size, batch, threads: config.threads, has_encode_image: true };
+        let mut encoder = Self {
+            module,
+            normaliser,
+            dim: 0,
+            size,
+            batch,
+            threads: config.threads,
+            has_encode_image: true,
+            one_by_one: false,
+        };
         let black = vec![0u8; batch * size as usize * size as usize * 3];
         let tried = encoder.run(&black).or_else(|_| {
             encoder.has_encode_image = false;
@@ -314,16 +357,34 @@ impl ScriptEncoder {
                 return Err(ModelError::weights(path, problem));
             }
         }
+        if !is_neighbour_free(&mut encoder)? {
+            encoder.one_by_one = true;
+            tracing::warn!(
+                path = %path.display(),
+                "features depend on the other views of a batch; encoding one view at a time, which is slower"
+            );
+        }
         Ok(encoder)
     }
 
     fn run(&self, views: &[u8]) -> Result<Tensor, ModelError> {
         let _no_grad = on_this_thread(self.threads);
         let pixels = self.normaliser.tensor(views)?;
+        if self.one_by_one {
+            let rows = i64::try_from(self.batch).unwrap_or(i64::MAX);
+            let features = (0..rows)
+                .map(|row| self.forward(&pixels.f_narrow(0, row, 1).op("one view", &[&pixels])?))
+                .collect::<Result<Vec<_>, _>>()?;
+            return Tensor::f_cat(&features, 0).op("features", &[]);
+        }
+        self.forward(&pixels)
+    }
+
+    fn forward(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
         if self.has_encode_image {
-            self.module.method_ts("encode_image", &[&pixels]).op("torchscript encode_image", &[&pixels])
+            self.module.method_ts("encode_image", &[pixels]).op("torchscript encode_image", &[pixels])
         } else {
-            self.module.forward_ts(&[&pixels]).op("torchscript forward", &[&pixels])
+            self.module.forward_ts(&[pixels]).op("torchscript forward", &[pixels])
         }
     }
 }

@@ -15,5 +15,6 @@ pub mod device;
 pub mod encoder;
 pub mod operator;
 
-
-
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod encoder_tests;

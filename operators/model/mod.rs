@@ -29,3 +29,6 @@ pub use config::{ClipConfig, Preprocess};
 pub use error::ModelError;
 pub use tokenizer::Tokenizer;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod golden_tests;
