@@ -1,5 +1,7 @@
 //! The embedder as a service of the process: one thread, fed by all workers through one batcher.
 
+use std::sync::{Mutex, PoisonError};
+
 use half::f16;
 use trommel_operators::dataflow::batch::{BatchConfig, BatchService};
 use trommel_operators::dataflow::credit::Credit;
@@ -27,7 +29,7 @@ pub struct Embedder {
     pub dim: usize,
     /// Bytes of weights and activations.
     pub bytes: u64,
-    encoder: Option<Box<dyn ImageEncoder>>,
+    encoder: Mutex<Option<Box<dyn ImageEncoder>>>,
 }
 
 impl Embedder {
@@ -55,12 +57,12 @@ impl Embedder {
             threads,
         };
         let Loaded { encoder, identity, preprocess, bytes } = encoder::load(&config).map_err(PipelineError::usage)?;
-        Ok(Self { config, identity, preprocess, dim: encoder.dim(), bytes, encoder: Some(encoder) })
+        Ok(Self { config, identity, preprocess, dim: encoder.dim(), bytes, encoder: Mutex::new(Some(encoder)) })
     }
 
     /// Moves the model to its thread; `None` when that was done before.
-    pub fn start(&mut self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
-        let mut encoder = self.encoder.take()?;
+    pub fn start(&self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };
         Some(BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
             Ok::<_, std::convert::Infallible>(move |views: Vec<Vec<u8>>| encoder::embed(&mut *encoder, &views))

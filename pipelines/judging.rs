@@ -186,7 +186,14 @@ impl Judging {
     #[must_use]
     pub fn run_config(&self) -> RunConfig {
         let numerics = self.embedder.as_ref().map_or(json!({}), |embedder| embedder.config.numerics());
+        let folder = |path: &std::path::Path| {
+            std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+        };
+        let benchmarks: serde_json::Map<_, _> = (self.config.benchmarks.iter())
+            .map(|named| (named.name.clone(), json!(folder(&named.path))))
+            .collect();
         let record = json!({
+            "benchmarks": benchmarks,
             "program": env!("CARGO_PKG_VERSION"),
             "tie": "strict: > drops for drop-over-radius and drop-above, >= for drop-from",
         });
@@ -237,14 +244,14 @@ impl Judging {
         self.memory.take("items", points * (40 * shards as u64 + 96));
     }
 
-    /// The credit for `lanes` readers, from what the budget leaves; says so in one line.
+    /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line.
     ///
     /// # Errors
     /// A budget below the minimum.
-    pub fn credit(&mut self, lanes: usize) -> Result<Credit, PipelineError> {
+    pub fn credit(&mut self, lanes: usize, most_bytes: u64) -> Result<Credit, PipelineError> {
         let quantum_bytes = self.view_bytes().eval + self.view_bytes().train + QUANTUM_PICTURE_BYTES;
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
-        let budget_bytes = self.memory.credit_bytes()?;
+        let budget_bytes = self.memory.credit_bytes()?.min(most_bytes.max(self.memory.least_credit_bytes));
         tracing::info!("memory {}: {}", crate::memory::human(self.memory.budget_bytes), self.memory);
         Ok(Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone()))
     }
@@ -253,9 +260,9 @@ impl Judging {
     ///
     /// # Errors
     /// A model that cannot be loaded.
-    pub fn start(&mut self, credit: &Credit) -> Result<Machinery, PipelineError> {
+    pub fn start(&self, credit: &Credit) -> Result<Machinery, PipelineError> {
         let threads = self.config.machine.threads;
-        let embedder = self.embedder.as_mut().and_then(|embedder| embedder.start(credit, &self.stop));
+        let embedder = self.embedder.as_ref().and_then(|embedder| embedder.start(credit, &self.stop));
         if let Some(embedder) = &embedder {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }

@@ -4,6 +4,8 @@
 pub mod benchmarks;
 pub mod config;
 pub mod error;
+#[cfg(feature = "torch")]
+pub mod embed;
 pub mod memory;
 pub mod progress;
 pub mod radii;
@@ -16,6 +18,10 @@ pub mod embedder;
 mod judge_graph;
 #[cfg(feature = "torch")]
 pub mod judging;
+#[cfg(feature = "torch")]
+pub mod eval;
+#[cfg(feature = "torch")]
+pub mod train;
 #[cfg(feature = "torch")]
 pub mod prune;
 #[cfg(feature = "torch")]

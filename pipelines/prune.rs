@@ -64,7 +64,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     let plan = judging.input.plan().clone();
     let folder = open_folder(&config.run, &plan, &judging.run_config(), config.reading.part, config.mix_numerics)?;
     let mine: Vec<u64> = plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
-    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !folder.before().is_committed(*ordinal)).collect();
+    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !folder.before().committed.contains_key(ordinal)).collect();
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store((mine.len() - wanted.len()) as u64, Ordering::Relaxed);
 
@@ -72,7 +72,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     let readers = workers.max(2).min(wanted.len().max(1));
     let open_shards = readers + workers;
     judging.take_ledger_memory(open_shards);
-    let credit = judging.credit(readers)?;
+    let credit = judging.credit(readers, u64::MAX)?;
     let machinery = judging.start(&credit)?;
     let reader = judging.reader(None);
     let leases = Arc::new(Dynamic::new(wanted, open_shards));
@@ -96,7 +96,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
         let mine = share(worker.index(), workers, readers);
         worker.dataflow::<Time, _, _>(|scope| {
             let leases = leases.clone();
-            let admitted = source(*scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
+            let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, _) = admitted.split_admitted();
             let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
             let (scored, mut events) = score(decoded, &judging, &machinery);

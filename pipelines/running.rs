@@ -9,13 +9,13 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::ledger::LedgerError;
-use trommel_operators::ledger::committer::{Committed, Committer, Hooks};
+use trommel_operators::ledger::committer::{Committed, Committer};
 use trommel_operators::ledger::items::{ItemRow, NoItems, TakeItems};
 use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_operators::ledger::storage::Disk;
-use trommel_operators::sample::{Event, Reason, Status, Time};
+use trommel_operators::sample::{Event, Reason, SampleId, Status, Time};
 use trommel_operators::shard::plan::Plan;
 use trommel_operators::similarity::join::Joiner;
 
@@ -57,7 +57,17 @@ struct Board(Arc<Joiner>);
 
 impl TakeItems for Board {
     fn take(&self, ordinal: u64) -> Vec<ItemRow> {
-        self.0.board().take(ordinal).rows
+        let none = SampleId { ordinal, index: 0 };
+        let row = |row: trommel_operators::similarity::items::ItemRow| ItemRow {
+            benchmark: row.benchmark,
+            point: row.point,
+            max_similarity: row.max_similarity.unwrap_or(f64::NEG_INFINITY),
+            sample: row.sample.unwrap_or(none),
+            hits: row.hits,
+            kept_max: row.kept_max,
+            kept_sample: row.kept_sample,
+        };
+        self.0.board().take(ordinal).rows.into_iter().map(row).collect()
     }
 
     fn discard(&self, ordinal: u64) {
@@ -85,21 +95,18 @@ pub fn start_committer(
     stop: &Stop,
     on_committed: impl Fn(&Committed) + Send + 'static,
 ) -> Result<Committer, PipelineError> {
-    let (progress, stop) = (progress.clone(), stop.clone());
-    let hooks = Hooks {
-        on_committed: Box::new(move |committed| {
-            if committed.status == LineStatus::Committed {
-                progress.shards_committed.fetch_add(1, Ordering::Relaxed);
-            }
-            if let Some(remark) = &committed.remark {
-                tracing::warn!("{}: {remark}", committed.name);
-            }
-            progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
-            on_committed(committed);
-        }),
-        on_fatal: Box::new(move |_| stop.request()),
+    let progress = progress.clone();
+    let tell = move |committed: &Committed| {
+        if committed.status == LineStatus::Committed {
+            progress.shards_committed.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(remark) = &committed.remark {
+            tracing::warn!("{}: {remark}", committed.name);
+        }
+        progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
+        on_committed(committed);
     };
-    Committer::spawn(folder.clone(), parts, hooks).map_err(PipelineError::failed)
+    Committer::spawn(folder.clone(), parts, stop.clone(), Box::new(tell)).map_err(PipelineError::failed)
 }
 
 /// Counts fates, and gives up a run whose first samples are all rejects.
@@ -173,7 +180,7 @@ impl Counting {
 }
 
 /// Joins all workers; a worker that panicked is a failure.
-pub(crate) fn workers_ended<T: Send>(guards: timely::WorkerGuards<T>) -> Result<(), PipelineError> {
+pub(crate) fn workers_ended<T: Send>(guards: timely::communication::WorkerGuards<T>) -> Result<(), PipelineError> {
     for end in guards.join() {
         end.map_err(|panic| PipelineError::Failed(format!("a worker panicked: {panic}")))?;
     }

@@ -1,2 +1,55 @@
-//! x
-fn main(){}
+//! The `trommel` program: command line, configuration, launch, progress. No operator logic lives here.
+
+mod args;
+mod commands;
+mod config_file;
+mod outcome;
+mod progress_bar;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+
+fn main() -> ExitCode {
+    install_panic_hook();
+    let arguments = match config_file::merge(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => return outcome::refuse(&error),
+    };
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TROMMEL_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .without_time()
+        .compact()
+        .init();
+    outcome::exit_code(commands::run(cli.command))
+}
+
+/// One line for a panic: what it was and where. Panics inside third-party readers that are caught as errors stay silent.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        if trommel_operators::columnar::is_guarded() {
+            return;
+        }
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        eprintln!("trommel: thread {thread}: {}{place}", text.unwrap_or("panicked"));
+    }));
+}

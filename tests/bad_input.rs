@@ -7,6 +7,11 @@ use std::fs;
 
 use common::{World, run, stderr, test_data, words};
 
+/// Two lists of words as one.
+fn with<'a>(common: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [common, more].concat()
+}
+
 /// The last line on stderr names all of `parts`, and there is no backtrace.
 fn one_clear_line(said: &str, parts: &[&str]) {
     let last = said.lines().last().unwrap_or_default();
@@ -31,15 +36,14 @@ fn a_missing_benchmark_and_an_unknown_rule_are_named() {
     let into = folder.path().join("run").display().to_string();
     let shards = world.shards();
     let common = ["prune", &shards, "--run", &into, "--embedder", common::MODEL, "--random-init", "1"];
-    let with = |more: &[&str]| [&common[..], more].concat();
-    let out = run(2, &with(&["--rule", "drop-above:0.9", "--benchmark", "photo=no/such/folder"]));
+    let out = run(2, &with(&common, &["--rule", "drop-above:0.9", "--benchmark", "photo=no/such/folder"]));
     one_clear_line(&stderr(&out), &["photo", "no/such/folder"]);
-    let out = run(2, &with(&["--rule", "drop-everything"]));
+    let out = run(2, &with(&common, &["--rule", "drop-everything"]));
     one_clear_line(&stderr(&out), &["drop-everything"]);
     let photo = format!("photo={}", world.path("radii/photo"));
-    let out = run(2, &with(&["--rule", "drop-over-radius@sketch", "--benchmark", &photo]));
+    let out = run(2, &with(&common, &["--rule", "drop-over-radius@sketch", "--benchmark", &photo]));
     one_clear_line(&stderr(&out), &["sketch", "photo"]);
-    let out = run(2, &with(&["--rule", "keep-nearest:10@photo", "--benchmark", &photo]));
+    let out = run(2, &with(&common, &["--rule", "keep-nearest:10@photo", "--benchmark", &photo]));
     one_clear_line(&stderr(&out), &["select"]);
 }
 
@@ -162,7 +166,7 @@ fn odd_pictures_and_tars_pass_through() {
     args.extend(["--rule", "random:100%", "--max-rejects", "100"].map(String::from));
     run(0, &words(&args));
     let ledger = trommel_operators::ledger::read::Ledger::open(&into).unwrap();
-    let rows: Vec<_> = ledger.rows().map(|row| row.unwrap()).collect();
+    let rows: Vec<_> = ledger.rows().unwrap().map(|row| row.unwrap().fate).collect();
     assert_eq!(rows.iter().filter(|row| row.info.id.ordinal == 0).count() as u64, files);
     for row in &rows {
         let rejected = row.status == trommel_operators::sample::Status::Rejected;

@@ -227,15 +227,7 @@ impl IpcReader {
             return Err(ColumnarError::malformed(path, FORMAT, detail));
         }
         let reader = read::FileReader::new(input, metadata, Some(projection), None);
-        Ok(Self {
-            reader,
-            columns,
-            metadata: meta,
-            dim,
-            path: path.to_path_buf(),
-            bytes_left: bytes,
-            failed: false,
-        })
+        Ok(Self { reader, columns, metadata: meta, dim, path: path.to_path_buf(), bytes_left: bytes, failed: false })
     }
 
     /// Elements of a vector.

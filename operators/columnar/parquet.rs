@@ -1,6 +1,9 @@
 //! Parquet tables with nullable columns, zstd inside, for pyarrow, polars and DuckDB.
 //!
 //! A table is written row group by row group and read back the same way, so that memory is bounded by one group.
+//!
+//! Cut files end as errors. Flipped bytes inside a page may keep the crate behind busy without end: where a checksum is known
+//! (the ledger's parts), it is compared before a table is opened.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

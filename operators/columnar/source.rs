@@ -457,8 +457,7 @@ fn first_incarnations(files: Vec<PathBuf>) -> Vec<PathBuf> {
         let (ordinal, incarnation) = p.file_stem()?.to_str()?.split_once('.')?;
         Some((ordinal.parse().ok()?, incarnation.parse().ok()?))
     };
-    let Some(mut parts) = files.iter().map(|p| parse(p).map(|key| (key, p.clone()))).collect::<Option<Vec<_>>>()
-    else {
+    let Some(mut parts) = files.iter().map(|p| parse(p).map(|key| (key, p.clone()))).collect::<Option<Vec<_>>>() else {
         return files;
     };
     parts.sort();

@@ -16,6 +16,7 @@
 //!    of an undisturbed run.
 
 pub mod committer;
+pub mod decisions;
 pub mod items;
 pub mod manifest;
 pub mod operator;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::LedgerError;
 use super::items::ItemRow;
@@ -123,11 +123,19 @@ struct Summed {
     out: Box<dyn Output>,
     bytes: u64,
     crc: u32,
+    /// The storage's own error: table writers turn what they meet into texts.
+    fault: Fault,
 }
+
+type Fault = Arc<Mutex<Option<io::Error>>>;
 
 impl Write for Summed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = self.out.write(bytes)?;
+        let taken = self.out.write(bytes).inspect_err(|e| {
+            let copy =
+                e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error);
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+        })?;
         self.bytes += taken as u64;
         self.crc = crc32c::crc32c_append(self.crc, &bytes[..taken]);
         Ok(taken)
@@ -153,8 +161,12 @@ fn aside(
     name.push(".tmp");
     let name = PathBuf::from(name);
     let out = storage.create(&name).map_err(LedgerError::at("make", &name))?;
-    let out = BufWriter::with_capacity(1 << 20, Summed { out, bytes: 0, crc: 0 });
-    let out = fill(&name, out)?;
+    let fault = Fault::default();
+    let out = BufWriter::with_capacity(1 << 20, Summed { out, bytes: 0, crc: 0, fault: Arc::clone(&fault) });
+    let out = fill(&name, out).map_err(|error| match fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(cause) => LedgerError::at("write", &name)(cause),
+        None => error,
+    })?;
     let mut out = out.into_inner().map_err(|e| LedgerError::at("write", &name)(e.into_error()))?;
     out.out.sync().map_err(LedgerError::at("sync", &name))?;
     let sum = PartSum { kind, bytes: out.bytes, crc32c: format!("{:08x}", out.crc) };

@@ -4,6 +4,7 @@
 //! opened the folder. Nothing is cut or deleted here.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +12,11 @@ use serde_json::Value;
 
 use super::LedgerError;
 use super::items::{ItemRow, MergedItems};
-use super::manifest::{self, Counts, Merged, PartKind, ShardLine};
+use super::manifest::{self, Counts, Merged, PartKind, PartSum, ShardLine};
 use super::part::ledger_fields;
 use super::run_folder::{check_schema, incarnations, manifest_path};
 use super::storage::{Disk, Storage};
+use crate::columnar::ReadSeek;
 use crate::columnar::ipc::IpcReader;
 use crate::columnar::npy::Rows;
 use crate::columnar::parquet::{Column, Kind, TableReader};
@@ -139,9 +141,11 @@ impl Ledger {
         if let Some(known) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).shards.get(&ordinal) {
             return Ok(Arc::clone(known));
         }
-        let (path, line) = self.part(ordinal, PartKind::Ledger)?;
+        let total = self.part(ordinal, PartKind::Ledger)?.1.counts.total();
+        let wanted = [("index", Kind::U32), ("status", Kind::Text)];
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
         let mut statuses = Vec::new();
-        for group in self.table(&path, &[("index", Kind::U32), ("status", Kind::Text)])? {
+        for group in table {
             let group = group?;
             let [Column::U32(indices), Column::Text(words)] = group.as_slice() else { continue };
             for (index, word) in indices.iter().zip(words) {
@@ -151,8 +155,8 @@ impl Ledger {
                 statuses.push(status(&path, word.as_deref())?);
             }
         }
-        if statuses.len() as u64 != line.counts.total() {
-            let detail = format!("{} rows; the manifest counts {}", statuses.len(), line.counts.total());
+        if statuses.len() as u64 != total {
+            let detail = format!("{} rows; the manifest counts {total}", statuses.len());
             return Err(bad_part(&path, detail));
         }
         let statuses = Arc::new(statuses);
@@ -175,8 +179,8 @@ impl Ledger {
     /// No committed shard with readable columns.
     pub fn benchmarks(&self) -> Result<Vec<String>, LedgerError> {
         let Some((&ordinal, _)) = self.merged.committed.first_key_value() else { return Ok(Vec::new()) };
-        let (path, _) = self.part(ordinal, PartKind::Ledger)?;
-        let names = TableReader::column_names(&path, self.open_file(&path)?)?;
+        let (path, input) = self.open_part(ordinal, PartKind::Ledger)?;
+        let names = TableReader::column_names(&path, input)?;
         Ok(names.iter().filter_map(|n| n.strip_prefix("max_similarity.").map(String::from)).collect())
     }
 
@@ -209,10 +213,9 @@ impl Ledger {
         ordinal: u64,
         benchmarks: &[String],
     ) -> Result<impl Iterator<Item = Result<LedgerRow, LedgerError>> + use<>, LedgerError> {
-        let (path, _) = self.part(ordinal, PartKind::Ledger)?;
         let fields = ledger_fields(benchmarks);
         let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
-        let table = self.table(&path, &wanted)?;
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
         Ok(table.flat_map(move |group| {
             let rows = match group {
                 Ok(group) => ledger_rows(&path, ordinal, group),
@@ -230,10 +233,10 @@ impl Ledger {
         let benchmarks = self.benchmarks()?;
         let mut merged = MergedItems::default();
         for &ordinal in self.merged.committed.keys() {
-            let (path, _) = self.part(ordinal, PartKind::Items)?;
             let fields = super::part::items_fields();
             let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
-            for group in self.table(&path, &wanted)? {
+            let (path, table) = self.table(ordinal, PartKind::Items, &wanted)?;
+            for group in table {
                 merged.add(item_rows(&path, group?, &benchmarks)?);
             }
         }
@@ -251,8 +254,8 @@ impl Ledger {
     /// # Errors
     /// A shard that is not committed or kept none, or a part that cannot be read.
     pub fn embeddings(&self, ordinal: u64) -> Result<Vec<StoredEmbedding>, LedgerError> {
-        let (path, _) = self.part(ordinal, PartKind::Embeddings)?;
-        let reader = IpcReader::open(&path, self.open_file(&path)?)?;
+        let (path, input) = self.open_part(ordinal, PartKind::Embeddings)?;
+        let reader = IpcReader::open(&path, input)?;
         let dim = reader.dim();
         let mut out = Vec::new();
         for batch in reader {
@@ -288,11 +291,7 @@ impl Ledger {
                     continue;
                 }
                 let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
-                let crc = format!("{:08x}", crc32c::crc32c(&bytes));
-                if bytes.len() as u64 != sum.bytes || crc != sum.crc32c {
-                    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
-                    return Err(bad_part(&path, detail));
-                }
+                check_sum(&path, &bytes, sum)?;
             }
         }
         Ok(())
@@ -309,13 +308,35 @@ impl Ledger {
         Ok((path, line))
     }
 
-    fn open_file(&self, path: &Path) -> Result<Box<dyn crate::columnar::ReadSeek>, LedgerError> {
-        self.storage.open(path).map_err(LedgerError::at("open", path))
+    /// A part's bytes, once they are what the manifest says: the reader behind may loop on damaged pages.
+    fn open_part(&self, ordinal: u64, kind: PartKind) -> Result<(PathBuf, Box<dyn ReadSeek>), LedgerError> {
+        let (path, line) = self.part(ordinal, kind)?;
+        let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
+        if let Some(sum) = line.part(kind) {
+            check_sum(&path, &bytes, sum)?;
+        }
+        Ok((path, Box::new(Cursor::new(bytes))))
     }
 
-    fn table(&self, path: &Path, wanted: &[(&str, Kind)]) -> Result<TableReader, LedgerError> {
-        Ok(TableReader::open(path, self.open_file(path)?, wanted)?)
+    fn table(
+        &self,
+        ordinal: u64,
+        kind: PartKind,
+        wanted: &[(&str, Kind)],
+    ) -> Result<(PathBuf, TableReader), LedgerError> {
+        let (path, input) = self.open_part(ordinal, kind)?;
+        let table = TableReader::open(&path, input, wanted)?;
+        Ok((path, table))
     }
+}
+
+fn check_sum(path: &Path, bytes: &[u8], sum: &PartSum) -> Result<(), LedgerError> {
+    let crc = format!("{:08x}", crc32c::crc32c(bytes));
+    if bytes.len() as u64 == sum.bytes && crc == sum.crc32c {
+        return Ok(());
+    }
+    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
+    Err(bad_part(path, detail))
 }
 
 fn bad_part(path: &Path, detail: String) -> LedgerError {

@@ -294,9 +294,10 @@ impl RunFolder {
     /// What the storage says; the line may then be torn, and nothing may be appended after it.
     pub fn append(&self, line: &ShardLine) -> Result<(), LedgerError> {
         let path = manifest_path(&self.root, self.incarnation);
-        let bytes = line
-            .encode()
-            .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("a line that is no JSON: {e}") })?;
+        let bytes = line.encode().map_err(|e| LedgerError::Malformed {
+            path: path.clone(),
+            detail: format!("a line that is no JSON: {e}"),
+        })?;
         let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         manifest.write_all(&bytes).map_err(LedgerError::at("append to", &path))?;
         manifest.sync().map_err(LedgerError::at("sync", &path))
@@ -527,9 +528,7 @@ fn take_incarnation(root: &Path, disk: &dyn Storage, files: &BTreeMap<u64, Lines
         let path = manifest_path(root, next);
         match disk.create_new(&path) {
             Ok(mut manifest) => {
-                if let Some(lock) =
-                    disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))?
-                {
+                if let Some(lock) = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))? {
                     manifest.sync().map_err(LedgerError::at("sync", &path))?;
                     let folder = root.join("manifest");
                     disk.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;

@@ -172,11 +172,11 @@ fn offsets_lead_back_to_the_sample() {
     }
 }
 
-/// Runs where `TROMMEL_PEER_PYTHON` names a Python that has webdataset and open_clip.
+/// Runs where `TROMMEL_PEERS` names a Python that has webdataset and open_clip.
 #[test]
 fn peer_webdataset() {
-    let Some(python) = std::env::var_os("TROMMEL_PEER_PYTHON") else {
-        println!("skipped: set TROMMEL_PEER_PYTHON");
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        println!("skipped: set TROMMEL_PEERS");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

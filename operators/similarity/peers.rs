@@ -1,4 +1,4 @@
-//! The join beside FAISS and numpy, where a Python that has them is named by `TROMMEL_PEERS_PYTHON`.
+//! The join beside FAISS and numpy, where a Python that has them is named by `TROMMEL_PEERS`.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,8 +19,8 @@ fn read<const N: usize, T>(folder: &Path, name: &str, make: fn([u8; N]) -> T) ->
 
 #[test]
 fn maxima_and_radii_equal_numpys_and_agree_with_faiss() {
-    let Ok(python) = std::env::var("TROMMEL_PEERS_PYTHON") else {
-        eprintln!("skipped: set TROMMEL_PEERS_PYTHON to a Python with faiss and numpy");
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with faiss and numpy");
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/similarity.py");

@@ -74,16 +74,9 @@ impl Mask {
             pieces.push(vec![(a.0 + uy, a.1 - ux), (b.0 + uy, b.1 - ux), (b.0 - uy, b.1 + ux), (a.0 - uy, a.1 + ux)]);
         }
         if pen >= 2.5 {
-            const OCTAGON: [P; 8] = [
-                (1.0, 0.0),
-                (0.7071, 0.7071),
-                (0.0, 1.0),
-                (-0.7071, 0.7071),
-                (-1.0, 0.0),
-                (-0.7071, -0.7071),
-                (0.0, -1.0),
-                (0.7071, -0.7071),
-            ];
+            const H: f64 = core::f64::consts::FRAC_1_SQRT_2;
+            const OCTAGON: [P; 8] =
+                [(1.0, 0.0), (H, H), (0.0, 1.0), (-H, H), (-1.0, 0.0), (-H, -H), (0.0, -1.0), (H, -H)];
             pieces.extend(
                 line.iter().map(|&(x, y)| OCTAGON.iter().map(|&(ox, oy)| (x + ox * half, y + oy * half)).collect()),
             );
@@ -281,10 +274,10 @@ impl Canvas {
         let mut above = self.pixels[..w].to_vec();
         for y in 0..h {
             let next = (y + 1).min(h - 1) * w;
-            for x in 0..w {
+            for (x, above) in above.iter_mut().enumerate() {
                 let here = self.pixels[y * w + x];
-                self.pixels[y * w + x] = mix(above[x], here, self.pixels[next + x]);
-                above[x] = here;
+                self.pixels[y * w + x] = mix(*above, here, self.pixels[next + x]);
+                *above = here;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::canvas::{Canvas, Colour, Mask, blend, hsv, luma, scaled};
 use super::figures::{Part, Shade, figure};
-use super::random::{Stream, lattice_noise, mix};
+use super::random::{Stream, floor, lattice_noise, mix};
 use super::scene::{self, Pattern};
 use super::shape::{Affine, P, sin_cos};
 use super::{Class, Picture, Rendition};
@@ -148,7 +148,7 @@ fn develop(canvas: &mut Canvas, chance: &mut Stream) {
     let gain = [exposure * (1.0 + warm), exposure, exposure * (1.0 - warm)];
     let (w, h) = (canvas.width as f32, canvas.height as f32);
     let fall = chance.tone(0.0, 0.32) * 2.0 / (w * w + h * h);
-    let noise = chance.tone(0.006, 0.035);
+    let noise = chance.tone(0.004, 0.024);
     let key = chance.bits();
     let width = canvas.width;
     canvas.each(|x, y, c| {
@@ -236,7 +236,7 @@ fn sketch(canvas: &mut Canvas, placed: &[Placed<'_>], size: f64, chance: &mut St
                     for (x, cover) in row.iter().enumerate() {
                         let across = (x + p.mask.x0) as f32 * hc as f32 + y as f32 * hs as f32 + shift;
                         let t = across / step;
-                        let line = ((thin - (t - t.floor() - 0.5).abs() * 1.6) * step).clamp(0.0, 1.0);
+                        let line = ((thin - (t - floor(t) as f32 - 0.5).abs() * 1.6) * step).clamp(0.0, 1.0);
                         let pixel = &mut canvas.pixels[y * w + x + p.mask.x0];
                         *pixel = blend(*pixel, ink, line * strength * cover);
                     }
@@ -296,7 +296,9 @@ fn cartoon(canvas: &mut Canvas, placed: &[Placed<'_>], size: f64, chance: &mut S
             canvas.darken(&dark, 0.24, 0, 0);
         }
         if p.part.pen.is_none() && p.part.ink > 0.0 {
-            canvas.flat(&Mask::stroke(&p.points, true, pen * (0.4 + 0.6 * p.part.ink), w, h), 1.0, outline);
+            let small = f64::from(p.half.0.min(p.half.1)) * 0.5;
+            let width = (pen * (0.4 + 0.6 * p.part.ink)).min(small).max(0.8);
+            canvas.flat(&Mask::stroke(&p.points, true, width, w, h), 1.0, outline);
         }
     }
 }

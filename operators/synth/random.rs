@@ -78,19 +78,23 @@ impl Stream {
     }
 }
 
+/// The next integer below, without a call into libm; |value| below 2^31.
+pub(super) fn floor(value: f32) -> i64 {
+    let cut = value as i32;
+    i64::from(cut) - i64::from(cut as f32 > value)
+}
+
 /// Smooth noise in [0, 1): random values on the integer lattice, blended by a cubic.
 pub(super) fn lattice_noise(key: u64, x: f32, y: f32) -> f32 {
-    let (fx, fy) = (x.floor(), y.floor());
-    let (ix, iy) = (fx as i64, fy as i64);
-    let (tx, ty) = (x - fx, y - fy);
+    let (ix, iy) = (floor(x), floor(y));
+    let (tx, ty) = (x - ix as f32, y - iy as f32);
     let (sx, sy) = (tx * tx * (3.0 - 2.0 * tx), ty * ty * (3.0 - 2.0 * ty));
-    // One mix per lattice row gives the values at both columns' cells from separate halves of two words.
     let at = |cx: i64, cy: i64| {
         let word = (cx as u64).wrapping_mul(0x8cb9_2ba7_2f3d_8dd7) ^ (cy as u64).wrapping_mul(0xd6e8_feb8_6659_fd93);
         (mix(word.wrapping_add(key)) >> 40) as f32 * (1.0 / 16_777_216.0)
     };
-    let top = at(ix, iy) + (at(ix + 1, iy) - at(ix, iy)) * sx;
-    let bottom = at(ix, iy + 1) + (at(ix + 1, iy + 1) - at(ix, iy + 1)) * sx;
+    let (a, b, c, d) = (at(ix, iy), at(ix + 1, iy), at(ix, iy + 1), at(ix + 1, iy + 1));
+    let (top, bottom) = (a + (b - a) * sx, c + (d - c) * sx);
     top + (bottom - top) * sy
 }
 

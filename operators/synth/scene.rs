@@ -2,7 +2,7 @@
 
 use super::Class;
 use super::canvas::{Canvas, Colour, blend, hsv, scaled};
-use super::random::{Stream, lattice_noise};
+use super::random::{Stream, floor, lattice_noise};
 use super::shape::Path;
 
 /// A slow change of colour from top to bottom.
@@ -239,7 +239,7 @@ impl Pattern {
     pub(super) fn at(&self, x: usize, y: usize) -> Colour {
         let (px, py) = (x as f32 / self.size, y as f32 / self.size);
         let (u, v) = (px * self.cos + py * self.sin, py * self.cos - px * self.sin);
-        let frac = |t: f32| t - t.floor();
+        let frac = |t: f32| t - floor(t) as f32;
         // A soft step: patterns are anti-aliased as shapes are.
         let step = |t: f32| (t * self.size * 0.8 + 0.5).clamp(0.0, 1.0);
         let share = match self.kind {

@@ -63,8 +63,8 @@ fn the_tiny_models_losses_are_open_clips() {
 
 /// Runs Python where one with the peers is named; counts a skip where not.
 pub fn peers(script: &str, arguments: &[&Path]) -> Option<String> {
-    let Ok(python) = std::env::var("TROMMEL_PEERS_PYTHON") else {
-        eprintln!("skipped: set TROMMEL_PEERS_PYTHON to a Python with open_clip and tensorboard");
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip and tensorboard");
         return None;
     };
     let run = Command::new(python)

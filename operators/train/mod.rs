@@ -26,6 +26,7 @@ pub mod clip;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod leases;
 pub mod loss;
 pub mod metrics;
 pub mod optim;

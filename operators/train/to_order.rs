@@ -9,16 +9,17 @@
 //! Frontiers: sinks, they hold nothing back. Invariants: every raw sample of a pass gives one turn: kept ones through `Kept`, all
 //! others as holes; turns before the cursor are the order's to pass over. A failing order has stopped the run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::dataflow::order::{OrderService, Slot};
+use crate::dataflow::order::{OrderError, OrderService, Slot};
+use crate::dataflow::stop::Stop;
 use crate::prune::operator::Kept;
-use crate::sample::{Event, SampleId, ShardEnd, Status, Time, pass_of};
+use crate::sample::{Event, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
 use crate::shard::reader::Replayed;
 
 /// What the trainer gets of a sample.
@@ -37,8 +38,27 @@ pub struct TrainSample {
 pub struct TrainOrder {
     /// The order.
     pub service: OrderService<TrainSample>,
-    /// Kept samples without caption: holes for the trainer.
-    pub without_caption: Arc<AtomicU64>,
+    /// Whether a shard whose bytes cannot be had is a hole for its pass; otherwise it stops the run.
+    pub skip_failed: bool,
+    /// Shards whose bytes could not be had, and why.
+    pub failed: Arc<Mutex<BTreeMap<u64, String>>>,
+    /// Stopped when a shard fails that may not be skipped.
+    pub stop: Stop,
+}
+
+impl TrainOrder {
+    /// A shard's end. One whose bytes could not be had is left open, so that nothing behind it is trained, and stops the
+    /// run, unless it may be skipped.
+    fn close(&self, pass: u32, end: ShardEnd) -> Result<(), OrderError> {
+        if let ShardOutcome::Unavailable(why) = end.outcome {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(end.ordinal, why);
+            if !self.skip_failed {
+                self.stop.request();
+                return Ok(());
+            }
+        }
+        self.service.end(pass, end.ordinal, end.count)
+    }
 }
 
 /// Puts the turns of a stream into an order.
@@ -58,10 +78,7 @@ impl ToOrder for StreamVec<'_, Time, Kept> {
                     let bytes = encoded_bytes + view.len() as u64;
                     Slot::kept(pass, ordinal, index, bytes, (permit, TrainSample { id: info.id, view, caption }))
                 }
-                _ => {
-                    order.without_caption.fetch_add(1, Ordering::Relaxed);
-                    Slot::hole(pass, ordinal, index)
-                }
+                _ => Slot::hole(pass, ordinal, index),
             };
             let _has_stopped_the_run = order.service.offer(slot);
         });
@@ -70,12 +87,12 @@ impl ToOrder for StreamVec<'_, Time, Kept> {
 
 impl ToOrder for StreamVec<'_, Time, Event> {
     fn to_order(self, order: &TrainOrder) {
-        let order = order.service.clone();
+        let order = order.clone();
         sink(self, "HolesToOrder", move |time, event: Event| {
             let _has_stopped_the_run = match event {
                 Event::Fate(fate) if fate.status == Status::Kept => Ok(()),
-                Event::Fate(fate) => order.offer(Slot::hole(pass_of(*time), fate.info.id.ordinal, fate.info.id.index)),
-                Event::End(end) => close(&order, pass_of(*time), &end),
+                Event::Fate(fate) => order.service.offer(Slot::hole(pass_of(*time), fate.info.id.ordinal, fate.info.id.index)),
+                Event::End(end) => order.close(pass_of(*time), end),
             };
         });
     }
@@ -83,18 +100,14 @@ impl ToOrder for StreamVec<'_, Time, Event> {
 
 impl ToOrder for StreamVec<'_, Time, Replayed> {
     fn to_order(self, order: &TrainOrder) {
-        let order = order.service.clone();
+        let order = order.clone();
         sink(self, "ReplayedToOrder", move |_, replayed: Replayed| {
             let _has_stopped_the_run = match replayed {
-                Replayed::Hole { pass, id } => order.offer(Slot::hole(pass, id.ordinal, id.index)),
-                Replayed::End { pass, end } => close(&order, pass, &end),
+                Replayed::Hole { pass, id } => order.service.offer(Slot::hole(pass, id.ordinal, id.index)),
+                Replayed::End { pass, end } => order.close(pass, end),
             };
         });
     }
-}
-
-fn close(order: &OrderService<TrainSample>, pass: u32, end: &ShardEnd) -> Result<(), crate::dataflow::order::OrderError> {
-    order.end(pass, end.ordinal, end.count)
 }
 
 fn sink<D: 'static>(stream: StreamVec<'_, Time, D>, name: &str, mut each: impl FnMut(&Time, D) + 'static) {

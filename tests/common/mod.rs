@@ -112,10 +112,10 @@ pub fn words(args: &[String]) -> Vec<&str> {
 pub fn ledger_text(run_folder: &Path) -> String {
     let ledger = Ledger::open(run_folder).unwrap();
     let mut rows = BTreeMap::new();
-    for fate in ledger.rows() {
-        let fate = fate.unwrap();
-        let text = format!("{fate:?}\n");
-        assert!(rows.insert(fate.info.id, text).is_none(), "a sample stands twice in the ledger");
+    for row in ledger.rows().unwrap() {
+        let row = row.unwrap();
+        let text = format!("{row:?}\n");
+        assert!(rows.insert(row.fate.info.id, text).is_none(), "a sample stands twice in the ledger");
     }
     rows.into_values().collect()
 }

@@ -48,7 +48,7 @@ def main(folder, expected_path):
     assert types == {
         "index": "uint32", "offset": "uint64", "max_similarity.a": "double", "nearest.a": "uint32", "key": "string",
     }, types
-    assert schema.metadata[b"trommel.rule"] == b"drop-above:0.9"
+    assert pyarrow.parquet.read_metadata(files[0]).metadata[b"trommel.rule"] == b"drop-above:0.9"
 
     items = [row for path in parts(folder, "items", "parquet") for row in pyarrow.parquet.read_table(path).to_pylist()]
     assert items == [row for path in parts(folder, "items", "parquet") for row in polars.read_parquet(path).to_dicts()]

@@ -1,0 +1,43 @@
+//! The ledger's decisions as a value for the reader: which samples of a shard were kept, also of shards committed just now.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::read::Ledger;
+use crate::sample::Status;
+use crate::shard::reader::Decisions;
+
+/// Decisions of a run folder that grows while it is read.
+pub struct FolderDecisions {
+    root: PathBuf,
+    ledger: Mutex<Option<Arc<Ledger>>>,
+}
+
+impl FolderDecisions {
+    /// Decisions of the run in `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), ledger: Mutex::new(None) }
+    }
+
+    /// The folder as last read, or read anew where it did not know the shard yet.
+    fn ledger(&self, ordinal: u64) -> Result<Arc<Ledger>, String> {
+        let mut held = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = held.as_ref().filter(|ledger| ledger.is_committed(ordinal)) {
+            return Ok(ledger.clone());
+        }
+        let fresh = Arc::new(Ledger::open(&self.root).map_err(|error| error.to_string())?);
+        *held = Some(fresh.clone());
+        Ok(fresh)
+    }
+}
+
+impl Decisions for FolderDecisions {
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+        let ledger = self.ledger(ordinal)?;
+        if !ledger.is_committed(ordinal) {
+            return Ok(None);
+        }
+        ledger.decisions(ordinal).map(Some).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,207 @@
+//! One page: counts, histograms, galleries, reject reasons, where the time went. Self-contained.
+
+use std::fmt::Write as _;
+
+use super::chart::{CHART_HEIGHT, HistogramSeries, chart, legend};
+use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
+use super::picture::{Heading, benchmarks};
+use super::svg::{Svg, escape};
+use super::text::{duration, percent, thousands};
+
+/// A benchmark's line in the table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BenchmarkCount {
+    /// Name of the benchmark.
+    pub name: String,
+    /// Test points in it.
+    pub points: u64,
+    /// Samples removed because of it.
+    pub removed: u64,
+    /// Distinct test points that removed them.
+    pub points_hit: u64,
+    /// Largest similarity of the pool to any of its points.
+    pub pool_max: Option<f64>,
+    /// Largest similarity among the kept.
+    pub kept_max: Option<f64>,
+}
+
+/// All that the page shows; what is empty is left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Title and lines under it.
+    pub heading: Heading,
+    /// Samples kept.
+    pub kept: u64,
+    /// Samples dropped.
+    pub dropped: u64,
+    /// Samples rejected.
+    pub rejected: u64,
+    /// By benchmark.
+    pub benchmarks: Vec<BenchmarkCount>,
+    /// Histograms by benchmark.
+    pub histograms: Vec<HistogramSeries>,
+    /// Pairs, in the order to show within a benchmark.
+    pub pairs: Vec<PairTile>,
+    /// (reason, samples), in the order to show.
+    pub rejects: Vec<(String, u64)>,
+    /// (stage, seconds).
+    pub seconds: Vec<(String, f64)>,
+    /// (name, value): rule, seed, model, identity, command.
+    pub facts: Vec<(String, String)>,
+}
+
+const STYLE: &str = "
+:root{color-scheme:light}
+body{margin:0;background:#f7f9fb;color:#1f2933;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}
+main{max-width:1200px;margin:0 auto;padding:36px 30px 60px}
+h1{font-size:30px;line-height:1.2;margin:0 0 6px}h2{font-size:20px;margin:44px 0 12px}h3{font-size:16px;margin:22px 0 8px}
+p{margin:0 0 8px}.soft{color:#5f6b7a}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:24px 0 0}
+.card{background:#fff;border:1px solid #d5dbe3;border-radius:8px;padding:14px 18px}
+.card b{display:block;font-size:28px;line-height:1.2;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto;margin:0 0 10px}
+table{border-collapse:collapse;background:#fff;border:1px solid #d5dbe3;min-width:60%}
+th,td{padding:7px 16px;text-align:right;border-bottom:1px solid #e8ecf1;font-variant-numeric:tabular-nums}
+th{font-weight:600;color:#5f6b7a;font-size:14px}th:first-child,td:first-child{text-align:left}
+td.word{text-align:left;overflow-wrap:anywhere}
+.grid{display:flex;flex-wrap:wrap;gap:10px}.grid svg{display:block;max-width:100%;height:auto}
+.bar{display:flex;height:30px;border-radius:6px;overflow:hidden;margin:0 0 10px}
+.key{display:flex;flex-wrap:wrap;gap:6px 22px;font-size:14px}.key i{display:inline-block;width:12px;height:12px;margin-right:7px}
+";
+
+/// Okabe and Ito's palette, in an order that keeps neighbours apart.
+const STAGES: [&str; 8] = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8a94a1"];
+
+fn piece(width: f64, height: f64, title: &str, draw: impl FnOnce(&mut Svg)) -> String {
+    let mut svg = Svg::default();
+    draw(&mut svg);
+    svg.document(width, height, title)
+}
+
+fn cosine(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |v| format!("{v:.4}"))
+}
+
+/// The page, as an HTML document that loads nothing.
+#[must_use]
+pub fn html(report: &Report) -> String {
+    let mut page = String::with_capacity(64 * 1024);
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n<style>{STYLE}</style></head>\n<body><main>\n\
+         <h1>{0}</h1>\n",
+        escape(&report.heading.title)
+    );
+    for line in &report.heading.lines {
+        let _ = writeln!(page, "<p class=\"soft\">{}</p>", escape(line));
+    }
+    let total = report.kept + report.dropped + report.rejected;
+    page += "<div class=\"cards\">";
+    for (name, count) in
+        [("samples", total), ("kept", report.kept), ("dropped", report.dropped), ("rejected", report.rejected)]
+    {
+        let share = if name == "samples" { String::new() } else { format!(", {}", percent(count, total)) };
+        let _ = write!(
+            page,
+            "<div class=\"card\"><b>{}</b><span class=\"soft\">{name}{share}</span></div>",
+            thousands(count)
+        );
+    }
+    page += "</div>\n";
+    counts(&mut page, report);
+    if !report.histograms.is_empty() {
+        page += "<h2>How near the pool comes to each benchmark</h2>\n<div class=\"grid\">\n";
+        page += &piece(620.0, 26.0, "legend", |svg| legend(svg, 2.0, 18.0));
+        for series in &report.histograms {
+            page += &piece(585.0, CHART_HEIGHT + 1.0, &series.benchmark, |svg| chart(svg, 0.5, 0.5, 584.0, series));
+        }
+        page += "</div>\n";
+    }
+    if !report.pairs.is_empty() {
+        page += "<h2>What was dropped, and by what</h2>\n<p class=\"soft\">Left: dropped from the training set. Right: the test \
+                 picture that dropped it. Under them: cosine similarity, the radius r it exceeds, and by how much.</p>\n";
+        for name in benchmarks(&report.pairs) {
+            let _ = write!(page, "<h3>{}</h3>\n<div class=\"grid\">\n", escape(name));
+            for pair in report.pairs.iter().filter(|pair| pair.benchmark == name) {
+                page += &piece(TILE_WIDTH + 1.0, TILE_HEIGHT + 1.0, &pair.key, |svg| tile(svg, 0.5, 0.5, pair));
+            }
+            page += "</div>\n";
+        }
+    }
+    if !report.rejects.is_empty() {
+        page += "<h2>What could not be judged</h2>\n<div class=\"scroll\"><table><tr><th>reason</th><th>samples</th></tr>\n";
+        for (reason, count) in &report.rejects {
+            let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(reason), thousands(*count));
+        }
+        page += "</table></div>\n";
+    }
+    time(&mut page, &report.seconds);
+    if !report.facts.is_empty() {
+        page += "<h2>The run</h2>\n<div class=\"scroll\"><table>\n";
+        for (name, value) in &report.facts {
+            let _ = writeln!(page, "<tr><td>{}</td><td class=\"word\">{}</td></tr>", escape(name), escape(value));
+        }
+        page += "</table></div>\n";
+    }
+    page + "</main></body></html>\n"
+}
+
+fn counts(page: &mut String, report: &Report) {
+    if report.benchmarks.is_empty() {
+        return;
+    }
+    *page += "<h2>By benchmark</h2>\n<div class=\"scroll\"><table><tr><th>benchmark</th><th>test points</th>\
+              <th>removed (distinct test points hit)</th><th>share of samples</th><th>nearest in the pool</th>\
+              <th>nearest kept</th></tr>\n";
+    let total = report.kept + report.dropped + report.rejected;
+    for b in &report.benchmarks {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{} ({})</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(&b.name),
+            thousands(b.points),
+            thousands(b.removed),
+            thousands(b.points_hit),
+            percent(b.removed, total),
+            cosine(b.pool_max),
+            cosine(b.kept_max)
+        );
+    }
+    *page += "</table></div>\n<p class=\"soft\">A sample that several benchmarks remove counts in each of them. Nearest: the \
+              largest cosine similarity to any test point.</p>\n";
+}
+
+fn time(page: &mut String, seconds: &[(String, f64)]) {
+    let shown: Vec<(usize, &str, f64)> = seconds
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, s))| s.is_finite() && *s > 0.0)
+        .map(|(i, (name, s))| (i, name.as_str(), *s))
+        .collect();
+    let total: f64 = shown.iter().map(|stage| stage.2).sum();
+    if shown.is_empty() {
+        return;
+    }
+    *page += "<h2>Where the time went</h2>\n<div class=\"bar\">";
+    for (i, _, s) in &shown {
+        let _ = write!(
+            page,
+            "<div style=\"width:{:.3}%;background:{}\"></div>",
+            s * 100.0 / total,
+            STAGES[i % STAGES.len()]
+        );
+    }
+    *page += "</div>\n<div class=\"key\">";
+    for (i, name, s) in &shown {
+        let _ = write!(
+            page,
+            "<span><i style=\"background:{}\"></i>{} {} ({:.1} %)</span>",
+            STAGES[i % STAGES.len()],
+            escape(name),
+            duration(*s),
+            s * 100.0 / total
+        );
+    }
+    *page += "</div>\n";
+}

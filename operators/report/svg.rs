@@ -1,0 +1,153 @@
+//! The few SVG elements that are used here, written out as text.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+
+/// Text and lines.
+pub(super) const INK: &str = "#1f2933";
+/// Less important text.
+pub(super) const SOFT: &str = "#5f6b7a";
+/// Hairlines.
+pub(super) const RULE: &str = "#d5dbe3";
+/// Okabe and Ito's vermilion: what fell.
+pub(super) const DROPPED: &str = "#D55E00";
+/// Okabe and Ito's sky blue: what stayed.
+pub(super) const KEPT: &str = "#7CC3EA";
+/// Okabe and Ito's blue: test pictures.
+pub(super) const TEST: &str = "#0072B2";
+/// Okabe and Ito's bluish green: planted copies.
+pub(super) const PLANTED: &str = "#00795A";
+
+/// What every browser has.
+pub(super) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
+
+/// Text that is safe in XML and HTML; control characters become spaces.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// At most `length` characters, the rest as an ellipsis; runs of white space become one space.
+pub(super) fn shorten(text: &str, length: usize) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= length {
+        return text;
+    }
+    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A `data:` address of an encoded picture; `None` when browsers would not show it.
+pub(super) fn data_url(bytes: &[u8]) -> Option<String> {
+    let kind = match bytes {
+        [0xff, 0xd8, 0xff, ..] => "jpeg",
+        [0x89, b'P', b'N', b'G', ..] => "png",
+        [b'G', b'I', b'F', b'8', ..] => "gif",
+        [b'B', b'M', ..] => "bmp",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
+        _ => return None,
+    };
+    Some(format!("data:image/{kind};base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
+}
+
+/// Elements in the order of painting.
+#[derive(Debug, Default)]
+pub(super) struct Svg {
+    pub body: String,
+}
+
+/// How a text looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub size: f64,
+    pub bold: bool,
+    pub fill: &'static str,
+    pub anchor: &'static str,
+}
+
+impl Style {
+    pub(super) const fn new(size: f64, fill: &'static str) -> Self {
+        Self { size, bold: false, fill, anchor: "start" }
+    }
+
+    pub(super) const fn bold(self) -> Self {
+        Self { bold: true, ..self }
+    }
+
+    pub(super) const fn middle(self) -> Self {
+        Self { anchor: "middle", ..self }
+    }
+
+    pub(super) const fn end(self) -> Self {
+        Self { anchor: "end", ..self }
+    }
+}
+
+impl Svg {
+    pub(super) fn text(&mut self, x: f64, y: f64, style: Style, text: &str) {
+        let weight = if style.bold { " font-weight=\"600\"" } else { "" };
+        let _ = writeln!(
+            self.body,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{weight}>{}</text>",
+            style.size,
+            style.fill,
+            style.anchor,
+            escape(text)
+        );
+    }
+
+    pub(super) fn rect(&mut self, x: f64, y: f64, w: f64, h: f64, look: &str) {
+        let _ = writeln!(self.body, "<rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{w:.2}\" height=\"{h:.2}\" {look}/>");
+    }
+
+    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), look: &str) {
+        let _ = writeln!(
+            self.body,
+            "<line x1=\"{:.2}\" y1=\"{:.2}\" x2=\"{:.2}\" y2=\"{:.2}\" {look}/>",
+            from.0, from.1, to.0, to.1
+        );
+    }
+
+    pub(super) fn polyline(&mut self, points: &[(f64, f64)], look: &str) {
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
+        let _ = writeln!(self.body, "<polyline points=\"{}\" {look}/>", points.join(" "));
+    }
+
+    /// An encoded picture fitted into a square with a frame; a note where it cannot be shown.
+    pub(super) fn image(&mut self, x: f64, y: f64, side: f64, bytes: &[u8], frame: &str) {
+        self.rect(x, y, side, side, "fill=\"#eef1f5\"");
+        match data_url(bytes) {
+            Some(url) => {
+                let _ = writeln!(
+                    self.body,
+                    "<image x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" \
+                     preserveAspectRatio=\"xMidYMid meet\" href=\"{url}\"/>"
+                );
+            }
+            None => self.text(x + side / 2.0, y + side / 2.0 + 4.0, Style::new(11.0, SOFT).middle(), "no preview"),
+        }
+        self.rect(x, y, side, side, &format!("fill=\"none\" stroke=\"{frame}\" stroke-width=\"2\""));
+    }
+
+    /// The whole document.
+    pub(super) fn document(self, width: f64, height: f64, title: &str) -> String {
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
+             height=\"{height:.0}\" font-family=\"{FONT}\" role=\"img\">\n<title>{}</title>\n{}</svg>\n",
+            escape(title),
+            self.body
+        )
+    }
+}

@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used)]
+
+use super::text::{bytes, duration, percent, rate, thousands};
+use super::*;
+
+fn sample_pairs() -> Vec<PairTile> {
+    use crate::synth::{Class, Rendition, draw};
+    let encode = |p: crate::synth::Picture| {
+        let mut out = std::io::Cursor::new(Vec::new());
+        image::RgbImage::from_raw(p.width, p.height, p.pixels)
+            .unwrap()
+            .write_to(&mut out, image::ImageFormat::Png)
+            .unwrap();
+        out.into_inner()
+    };
+    let mut pairs = Vec::new();
+    for rendition in [Rendition::Photo, Rendition::Sketch] {
+        for (i, class) in Class::ALL.into_iter().take(7).enumerate() {
+            let similarity = 0.99 - 0.013 * i as f64;
+            pairs.push(PairTile {
+                dropped_image: if i == 5 {
+                    b"?".to_vec()
+                } else {
+                    encode(draw(class, rendition, 3 + (i as u64 % 2), 64))
+                },
+                test_image: encode(draw(class, rendition, 3, 64)),
+                similarity,
+                radius: (i != 6).then_some(0.9 - 0.004 * i as f64),
+                caption: ["a photo of a <lovely> & \"old\" thing that goes on and on", "", "my car"][i % 3].into(),
+                benchmark: rendition.name().into(),
+                key: format!("00003.tar/00003{i:04}"),
+                planted: (i % 2 == 0).then(|| "recompressed".to_owned()),
+            });
+        }
+    }
+    pairs
+}
+
+fn sample_series(name: &str) -> HistogramSeries {
+    let mut series = HistogramSeries::new(name, 0.4, 1.0, 60);
+    for i in 0..4000u64 {
+        let t = (i * 2_654_435 % 4000) as f64 / 4000.0;
+        let similarity = 0.45 + 0.4 * (t + (i % 97) as f64 / 97.0) / 2.0 + if i % 40 == 0 { 0.15 } else { 0.0 };
+        series.add(similarity, similarity > 0.83);
+        if i % 20 == 0 {
+            series.add_radius(0.78 + 0.12 * t);
+        }
+    }
+    series
+}
+
+fn sample_report() -> Report {
+    Report {
+        heading: Heading {
+            title: "Pruned against two benchmarks".into(),
+            lines: vec!["rule drop-over-radius, seed 0".into()],
+        },
+        kept: 3871,
+        dropped: 113,
+        rejected: 16,
+        benchmarks: ["photo", "sketch"]
+            .map(|name| BenchmarkCount {
+                name: name.into(),
+                points: 240,
+                removed: 57,
+                points_hit: 41,
+                pool_max: Some(1.0),
+                kept_max: if name == "photo" { Some(0.913_25) } else { None },
+            })
+            .to_vec(),
+        histograms: vec![sample_series("photo"), sample_series("sketch")],
+        pairs: sample_pairs(),
+        rejects: vec![("image_decode".into(), 9), ("no_image".into(), 7)],
+        seconds: ["read", "decode", "embed", "join", "wait", "train"]
+            .into_iter()
+            .zip([1.2, 9.5, 31.0, 2.2, 0.0, 58.0])
+            .map(|(name, s)| (name.into(), s))
+            .collect(),
+        facts: vec![("rule".into(), "drop-over-radius".into()), ("model".into(), "tiny".into())],
+    }
+}
+
+#[test]
+fn numbers_read_well() {
+    assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    assert_eq!([0, 1023, 1024, 1_572_864, 1 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 TiB"]);
+    assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+    assert_eq!(bytes(u64::MAX), "16.0 EiB");
+    assert_eq!(
+        [0.34, 12.34, 59.96, 245.0, 7620.0, 273_600.0, f64::NAN].map(duration),
+        ["340 ms", "12.3 s", "1 min 00 s", "4 min 05 s", "2 h 07 min", "3 d 04 h", "-"]
+    );
+    assert_eq!([percent(1, 3), percent(0, 0)], ["33.33 %", "-"]);
+    assert_eq!(
+        [rate(283, 100.0), rate(385, 10.0), rate(6100, 1.0), rate(5, 0.0)],
+        ["2.83/s", "38.5/s", "6,100/s", "-"]
+    );
+}
+
+/// Every element closed, no bare ampersand: enough of XML for what is written here.
+fn well_formed(document: &str) {
+    let mut open = Vec::new();
+    for part in document.split('<').skip(1) {
+        let (tag, rest) = part.split_once('>').unwrap();
+        assert!(!rest.contains('>'), "bare > after {tag:.60}");
+        for text in rest.split('&').skip(1) {
+            assert!(text.split_once(';').is_some_and(|(name, _)| name.len() <= 5), "bare &: {text:.40}");
+        }
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else if !tag.ends_with('/') {
+            open.push(tag.split_whitespace().next().unwrap());
+        }
+    }
+    assert!(open.is_empty(), "{open:?} not closed");
+}
+
+#[test]
+fn picture_is_well_formed_and_complete() {
+    let report = sample_report();
+    let svg = picture(&report.heading, &report.pairs, &report.histograms);
+    well_formed(&svg);
+    assert_eq!(svg.matches("<image ").count(), 2 * 14 - 2);
+    assert_eq!(svg.matches("no preview").count(), 2);
+    assert!(svg.contains("&lt;lovely&gt; &amp;") && svg.contains("(no caption)") && svg.contains("0.9900"));
+    assert!(!svg.contains("http://www.w3.org/1999") && svg.matches("http").count() == 1, "loads nothing");
+    well_formed(&picture(&Heading::default(), &[], &[]));
+}
+
+#[test]
+fn page_has_the_known_cells() {
+    let page = html(&sample_report());
+    for wanted in ["57 (41)", "3,871", "image_decode", "0.9133", "removed (distinct test points hit)", "0.40 %"] {
+        assert!(page.contains(wanted), "{wanted} is missing");
+    }
+    assert!(!page.contains("<script") && !page.contains("src="));
+    assert!(html(&Report::default()).contains("</html>"));
+}
+
+#[test]
+fn bins_hold_everything() {
+    let mut series = HistogramSeries::new("b", 0.0, 1.0, 10);
+    for value in [-1.0, 0.0, 0.05, 0.1, 0.95, 1.0, 2.0] {
+        series.add(value, value > 0.9);
+    }
+    assert_eq!((series.pool[0], series.pool[1], series.pool[9]), (3, 1, 3));
+    assert_eq!(series.dropped, [0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+    let (low, high) = HistogramSeries::span([0.4132, 0.9871]);
+    assert!((0.3..=0.4132).contains(&low) && (0.9871..1.1).contains(&high), "{low} {high}");
+    assert_eq!(HistogramSeries::span([]), (0.0, 1.0));
+    let one = HistogramSeries::span([0.5]);
+    assert!(one.0 <= 0.5 && one.1 >= 0.5);
+    let _ = picture(&Heading::default(), &[], &[HistogramSeries::new("b", one.0, one.1, 8)]);
+}
+
+/// `TROMMEL_CONTACT_SHEETS=FOLDER` writes an example of both to look at.
+#[test]
+fn examples_to_look_at() {
+    let Some(folder) = std::env::var_os("TROMMEL_CONTACT_SHEETS") else {
+        eprintln!("skipped: set TROMMEL_CONTACT_SHEETS to a folder for an example picture and page");
+        return;
+    };
+    let (folder, report) = (std::path::Path::new(&folder), sample_report());
+    std::fs::write(folder.join("picture.svg"), picture(&report.heading, &report.pairs, &report.histograms)).unwrap();
+    std::fs::write(folder.join("report.html"), html(&report)).unwrap();
+}

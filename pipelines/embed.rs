@@ -1,0 +1,92 @@
+//! `trommel embed`, the end of it: parts of a finished run as other programs want them.
+//!
+//! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders become
+//! one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use trommel_operators::columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
+use trommel_operators::columnar::npy;
+use trommel_operators::columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_operators::ledger::read::Ledger;
+use trommel_operators::sample::Identity;
+use trommel_operators::shard::plan::Plan;
+
+use crate::config::JudgeConfig;
+use crate::error::PipelineError;
+use crate::judging::Input;
+
+/// Writes what the form of the input and `npy` ask for.
+///
+/// # Errors
+/// A folder that cannot be read or written.
+pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<(), PipelineError> {
+    let ledger = Ledger::open(&config.run).map_err(PipelineError::failed)?;
+    let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
+    if as_npy {
+        return write_npy(&ledger, &plan, &config.run);
+    }
+    match Input::find(&config.shards)? {
+        Input::Folders(..) => write_benchmark(&ledger, &plan, config),
+        Input::Shards(_) => Ok(()),
+    }
+}
+
+fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result<(), PipelineError> {
+    let decisions = ledger.config().get("decisions").and_then(|decisions| decisions.get("embedder")).cloned();
+    let identity: Option<Identity> = decisions.and_then(|value| serde_json::from_value(value).ok());
+    let source = config.shards.first().map(|root| std::fs::canonicalize(root).unwrap_or_else(|_| root.into()));
+    let source = source.map(|path| path.display().to_string()).unwrap_or_default();
+    let mut file: Option<EmbeddingFile> = None;
+    for shard in &plan.shards {
+        for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
+            if file.is_none() {
+                let metadata = BTreeMap::from([("source".to_owned(), source.clone())]);
+                let head = EmbeddingHead { dim: row.vector.len(), radii: false, identity: identity.clone(), metadata };
+                file = Some(EmbeddingFile::in_folder(&config.run, &head).map_err(PipelineError::failed)?);
+            }
+            let Some(file) = &mut file else { continue };
+            let label = Some(shard.name.as_str());
+            let vector = row.vector.as_slice();
+            file.push(EmbeddingRow { key: &row.key, label, shard: None, index: None, vector, radius: None })
+                .map_err(PipelineError::failed)?;
+        }
+    }
+    match file {
+        Some(file) => file.commit().map(|_| ()).map_err(PipelineError::failed),
+        None => Err(PipelineError::Usage("no picture could be embedded".into())),
+    }
+}
+
+fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineError> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| PipelineError::Failed(format!("{path}: {error}"))
+    };
+    // clip-retrieval pads to the digits of the number of partitions.
+    let width = plan.len().max(1).ilog10() as usize + 1;
+    for folder in ["img_emb", "metadata"] {
+        std::fs::create_dir_all(run.join(folder)).map_err(failed(&run.join(folder)))?;
+    }
+    for shard in &plan.shards {
+        let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
+        let dim = rows.first().map_or(1, |row| row.vector.len());
+        let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
+        let number = format!("{:0width$}", shard.ordinal);
+        let path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
+        let mut out = BufWriter::new(File::create(&path).map_err(failed(&path))?);
+        npy::write(&path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
+        out.flush().map_err(failed(&path))?;
+        let path = run.join("metadata").join(format!("metadata_{number}.parquet"));
+        let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
+        let fields = vec![Field::required("image_path", Kind::Text)];
+        let out = BufWriter::new(File::create(&path).map_err(failed(&path))?);
+        let mut table = TableWriter::new(&path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
+        table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
+        table.finish().map_err(PipelineError::failed)?;
+    }
+    Ok(())
+}

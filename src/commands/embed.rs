@@ -1,0 +1,57 @@
+//! `trommel embed`: shards or class folders to embeddings. A pruning run that keeps everything and joins with nothing.
+
+use std::path::PathBuf;
+
+use trommel_operators::report::text::thousands;
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::{embed, prune};
+
+use super::{judge, print_json};
+use crate::args::EmbedArgs;
+use crate::outcome::Outcome;
+
+/// Embeds.
+pub fn run(args: &EmbedArgs) -> Outcome {
+    if !matches!(args.format.as_str(), "arrow" | "npy") {
+        return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
+    }
+    let config = JudgeConfig {
+        shards: args.input.clone(),
+        run: PathBuf::from(&args.out),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: 0,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: EmbedderConfig {
+            name: args.model.clone(),
+            weights: args.pretrained.clone(),
+            random_init: args.random_init,
+            assume_model: None,
+            precision: args.embed_precision.clone(),
+            batch: usize::from(args.embed_batch),
+            weights_flag: "--pretrained",
+        },
+        always_embed: true,
+        reading: judge::reading(&args.reading)?,
+        mix_numerics: args.mix_numerics,
+        machine: judge::machine(&args.common)?,
+    };
+    let (stop, progress, bar) = judge::begin()?;
+    let report = prune::prune(&config, stop, &progress)?;
+    drop(bar);
+    if !report.interrupted && report.failed.is_empty() {
+        embed::finish(&config, args.format == "npy")?;
+    }
+    eprintln!(
+        "trommel: {} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
+        thousands(report.kept),
+        report.rejected,
+        report.samples_per_second,
+        report.spent.bottleneck
+    );
+    print_json(args.common.json, &report)?;
+    let samples = report.kept + report.rejected;
+    Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+}

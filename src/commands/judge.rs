@@ -1,0 +1,119 @@
+//! What prune, train and embed share: flags to a judging configuration, counts to a status.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::report::text::percent;
+use trommel_pipelines::benchmarks::NamedPath;
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
+use trommel_pipelines::progress::Progress;
+
+use crate::args;
+use crate::outcome::Done;
+use crate::{progress_bar, signals};
+
+/// The machine's flags.
+pub fn machine(common: &args::Common) -> Result<Machine, PipelineError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Machine {
+        device: common.device.clone(),
+        workers: usize::from(common.workers),
+        threads: common.threads.map_or(cores, usize::from),
+        memory_bytes: common.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
+    })
+}
+
+/// The embedder's flags.
+pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
+    EmbedderConfig {
+        name: args.embedder.clone(),
+        weights: args.embedder_weights.clone(),
+        random_init: args.random_init,
+        assume_model: args.assume_model.clone(),
+        precision: args.embed_precision.clone(),
+        batch: usize::from(args.embed_batch),
+        weights_flag: "--embedder-weights",
+    }
+}
+
+/// The reading flags.
+pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
+    let part = args
+        .part
+        .as_deref()
+        .map(|text| text.parse::<trommel_operators::shard::plan::Part>())
+        .transpose()
+        .map_err(|error| PipelineError::Usage(format!("--part: {error}")))?;
+    Ok(Reading {
+        image_key: args.image_key.clone(),
+        text_key: args.text_key.clone(),
+        strict: args.strict,
+        load_truncated: args.load_truncated,
+        max_pixels: args.max_pixels,
+        part: part.map(|part| (part.index, part.count)),
+    })
+}
+
+/// All flags of a judging run.
+pub fn config(
+    shards: &[String],
+    run: &std::path::Path,
+    judging: &args::Judging,
+    embed: &args::Embedder,
+    read: &args::Reading,
+    common: &args::Common,
+) -> Result<JudgeConfig, PipelineError> {
+    let decision_columns = match judging.columns.as_str() {
+        "all" => false,
+        "decision" => true,
+        other => return Err(PipelineError::Usage(format!("--columns {other}: write all or decision"))),
+    };
+    Ok(JudgeConfig {
+        shards: shards.to_vec(),
+        run: run.to_path_buf(),
+        benchmarks: judging.benchmarks.iter().map(|text| NamedPath::parse(text)).collect::<Result<_, _>>()?,
+        rule: judging.rule.clone(),
+        rule_seed: common.seed,
+        decision_columns,
+        keep_embeddings: !judging.no_embeddings,
+        embedder: embedder(embed),
+        always_embed: false,
+        reading: reading(read)?,
+        mix_numerics: embed.mix_numerics,
+        machine: machine(common)?,
+    })
+}
+
+/// A run's stop and counters, with signals and the progress bar attached.
+pub fn begin() -> Result<(Stop, Arc<Progress>, progress_bar::ProgressBar), PipelineError> {
+    let stop = Stop::new();
+    signals::install(stop.clone()).map_err(PipelineError::failed)?;
+    let progress = Arc::new(Progress::default());
+    let bar = progress_bar::ProgressBar::show(progress.clone());
+    Ok((stop, progress, bar))
+}
+
+/// The status of a run that ended by itself or was interrupted.
+pub fn done(
+    interrupted: bool,
+    failed: &BTreeMap<u64, String>,
+    rejected: u64,
+    samples: u64,
+    max_rejects_percent: f64,
+) -> Done {
+    let unfinished = if let Some((ordinal, why)) = failed.iter().next() {
+        let first = format!("shard {ordinal}: {why}");
+        Some(format!("{} shards could not be read ({first}); the same command tries them again", failed.len()))
+    } else {
+        interrupted.then(|| "interrupted; the same command resumes".to_owned())
+    };
+    #[expect(clippy::cast_precision_loss)]
+    let too_many = rejected as f64 > samples as f64 * max_rejects_percent / 100.0;
+    let too_many_rejects = too_many.then(|| {
+        format!("{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %", percent(rejected, samples))
+    });
+    Done { unfinished, too_many_rejects }
+}

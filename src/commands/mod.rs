@@ -1,0 +1,61 @@
+//! One file a command: flags to configuration, report to lines.
+
+#[cfg(feature = "torch")]
+mod embed;
+#[cfg(feature = "torch")]
+mod eval;
+#[cfg(feature = "torch")]
+mod judge;
+#[cfg(feature = "torch")]
+mod prune;
+mod radii;
+mod report;
+mod synth;
+#[cfg(feature = "torch")]
+mod train;
+mod why;
+
+use std::io::Write;
+
+use serde::Serialize;
+use trommel_pipelines::error::PipelineError;
+
+use crate::args::Command;
+use crate::outcome::Outcome;
+
+/// Runs a command.
+pub fn run(command: Command) -> Outcome {
+    match command {
+        Command::Synth(args) => synth::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Embed(args) => embed::run(&args),
+        Command::Radii(args) => radii::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Prune(args) => prune::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Train(args) => train::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Eval(args) => eval::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Report(args) => report::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Demo(_) => Err(PipelineError::Usage("not built yet".into())),
+    }
+}
+
+/// The result as one JSON line on stdout, where it was asked for.
+pub fn print_json(wanted: bool, report: &impl Serialize) -> Result<(), PipelineError> {
+    if !wanted {
+        return Ok(());
+    }
+    let line = serde_json::to_string(report).map_err(PipelineError::failed)?;
+    print_line(&line)
+}
+
+/// A line on stdout; a reader that went away is no error.
+pub fn print_line(line: &str) -> Result<(), PipelineError> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(PipelineError::failed(error)),
+        _ => Ok(()),
+    }
+}

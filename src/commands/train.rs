@@ -1,0 +1,91 @@
+//! `trommel train`.
+
+use trommel_operators::dataflow::lanes::OrderConfig;
+use trommel_operators::report::text::{percent, thousands};
+use trommel_operators::train::{Precision, SaveEvery, TrainConfig};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::parse_bytes;
+use trommel_pipelines::train::{RunLength, TrainRun, train};
+
+use super::{judge, print_json};
+use crate::args::TrainArgs;
+use crate::outcome::Outcome;
+
+/// Prunes while streaming, and trains.
+pub fn run(args: &TrainArgs) -> Outcome {
+    let run = config(args)?;
+    let (stop, progress, bar) = judge::begin()?;
+    let report = train(&run, stop, &progress)?;
+    drop(bar);
+    let samples = report.kept + report.dropped + report.rejected;
+    eprintln!(
+        "trommel: {} samples judged: {} kept, {} dropped ({}), {} rejected",
+        thousands(samples),
+        thousands(report.kept),
+        thousands(report.dropped),
+        percent(report.dropped, samples),
+        thousands(report.rejected)
+    );
+    eprintln!(
+        "trommel: {} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {} -> {}",
+        thousands(report.steps),
+        thousands(report.samples_seen),
+        report.passes,
+        report.left_over,
+        report.without_caption,
+        report.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
+        report.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+    );
+    if let Some(checkpoint) = &report.checkpoint {
+        eprintln!("trommel: checkpoint {}", checkpoint.display());
+    }
+    print_json(args.common.json, &report)?;
+    Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+}
+
+/// Flags to a training run.
+fn config(args: &TrainArgs) -> Result<TrainRun, PipelineError> {
+    let length = match (args.steps, args.samples, args.passes) {
+        (Some(steps), None, None) => RunLength::Steps(steps),
+        (None, Some(samples), None) => RunLength::Samples(samples),
+        (None, None, Some(passes)) => RunLength::Passes(passes),
+        _ => return Err(PipelineError::Usage("a schedule needs a length: give one of --steps, --samples or --passes".into())),
+    };
+    if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
+        return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
+    }
+    let precision = match args.precision.as_str() {
+        "f32" | "fp32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        other => return Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
+    };
+    let save_every: Option<SaveEvery> =
+        args.save_every.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
+    let mut recipe = TrainConfig::new(args.batch as usize);
+    recipe.accumulation_chunks = args.accum_freq as usize;
+    recipe.lr = args.lr;
+    recipe.beta1 = args.beta1;
+    recipe.beta2 = args.beta2;
+    recipe.eps = args.eps;
+    recipe.weight_decay = args.wd;
+    recipe.warmup_steps = args.warmup;
+    recipe.grad_clip_norm = args.grad_clip_norm;
+    recipe.precision = precision;
+    Ok(TrainRun {
+        judge: judge::config(&args.shards, &args.run, &args.judging, &args.embedder, &args.reading, &args.common)?,
+        model: args.model.clone(),
+        pretrained: args.pretrained.clone(),
+        seed: args.common.seed,
+        recipe,
+        length,
+        order: OrderConfig {
+            lanes: args.lanes as usize,
+            window_samples: args.window as usize,
+            window_bytes: parse_bytes(&args.window_bytes)?,
+            seed: args.common.seed,
+        },
+        save_every,
+        skip_failed: args.skip_failed,
+        log_every_steps: 100,
+    })
+}
