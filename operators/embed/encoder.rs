@@ -1,17 +1,16 @@
 //! Image encoders: views in, f32 features out, a full batch of one shape each time.
 //!
-//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from f32\[n, 3, size, size\] to
+//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`](super::script::ScriptEncoder) any TorchScript module from f32\[n, 3, size, size\] to
 //! f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use half::f16;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tch::{CModule, Device, Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
+use super::script::{ScriptEncoder, file_hash, is_torchscript};
 use crate::columnar::canonical::canonicalise_into;
 use crate::decode::DECODER;
 use crate::model::error::Op;
@@ -46,7 +45,7 @@ impl FromStr for Precision {
 }
 
 impl Precision {
-    const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
@@ -145,7 +144,8 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
     let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
     let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention);
-    let architecture = if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
+    let architecture =
+        if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
         architecture,
         weights: hash,
@@ -199,7 +199,7 @@ pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelEr
 
 /// Mean and standard deviation on the device.
 #[derive(Debug)]
-struct Normaliser {
+pub(super) struct Normaliser {
     mean: Tensor,
     std: Tensor,
     shape: [i64; 4],
@@ -208,7 +208,7 @@ struct Normaliser {
 }
 
 impl Normaliser {
-    fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
+    pub(super) fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
         let row = |values: &[f64; 3]| {
             Tensor::f_from_slice(values)
                 .and_then(|t| t.f_to_kind(Kind::Float)?.f_reshape([1, 3, 1, 1])?.f_to_device(config.device))
@@ -225,7 +225,7 @@ impl Normaliser {
     }
 
     /// u8\[batch, size, size, 3\] to \[batch, 3, size, size\] in the encoder's precision.
-    fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
+    pub(super) fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
         Tensor::f_from_data_size(views, &self.shape, Kind::Uint8)
             .and_then(|raw| {
                 let raw = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?;
@@ -236,7 +236,7 @@ impl Normaliser {
     }
 }
 
-fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+pub(super) fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     let flat = tensor
         .f_to_kind(Kind::Float)
         .and_then(|t| t.f_to_device(Device::Cpu)?.f_contiguous()?.f_reshape([-1]))
@@ -305,132 +305,8 @@ impl ImageEncoder for ClipEncoder {
     }
 }
 
-/// A TorchScript module: `encode_image` where it has that method, else `forward`.
-///
-/// Nothing is known of what it computes, so it is asked whether a view's bits depend on its neighbours (products of a few
-/// rows do in libtorch); if so, views go through it one at a time, with a warning.
-#[derive(Debug)]
-pub struct ScriptEncoder {
-    module: CModule,
-    normaliser: Normaliser,
-    dim: usize,
-    size: u32,
-    batch: usize,
-    threads: usize,
-    has_encode_image: bool,
-    one_by_one: bool,
-}
-
-impl ScriptEncoder {
-    /// Loads the module and tries it on one black batch, which tells the length of a feature.
-    ///
-    /// # Errors
-    /// No TorchScript, or a module that does not give f32\[n, dim\].
-    pub fn load(path: &Path, preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
-        let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
-        // The fuser rewrites the graph after some runs, and with it the bits.
-        tch::jit::f_set_tensor_expr_fuser_enabled(false).map_err(refused)?;
-        let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
-        module.f_set_eval().map_err(refused)?;
-        module.to(config.device, config.precision.kind(), false);
-        let normaliser = Normaliser::new(preprocess, config)?;
-        let (size, batch) = (preprocess.size, config.batch);
-        let mut encoder = Self {
-            module,
-            normaliser,
-            dim: 0,
-            size,
-            batch,
-            threads: config.threads,
-            has_encode_image: true,
-            one_by_one: false,
-        };
-        let black = vec![0u8; batch * size as usize * size as usize * 3];
-        let tried = encoder.run(&black).or_else(|_| {
-            encoder.has_encode_image = false;
-            encoder.run(&black)
-        })?;
-        match tried.size().as_slice() {
-            &[n, dim] if usize::try_from(n) == Ok(batch) && dim > 0 => encoder.dim = usize::try_from(dim).unwrap_or(0),
-            other => {
-                let problem = format!("gives {other:?} for a batch of {batch}, expected [{batch}, dim]");
-                return Err(ModelError::weights(path, problem));
-            }
-        }
-        if !is_neighbour_free(&mut encoder)? {
-            encoder.one_by_one = true;
-            tracing::warn!(
-                path = %path.display(),
-                "features depend on the other views of a batch; encoding one view at a time, which is slower"
-            );
-        }
-        Ok(encoder)
-    }
-
-    fn run(&self, views: &[u8]) -> Result<Tensor, ModelError> {
-        let _no_grad = on_this_thread(self.threads);
-        let pixels = self.normaliser.tensor(views)?;
-        if self.one_by_one {
-            let rows = i64::try_from(self.batch).unwrap_or(i64::MAX);
-            let features = (0..rows)
-                .map(|row| self.forward(&pixels.f_narrow(0, row, 1).op("one view", &[&pixels])?))
-                .collect::<Result<Vec<_>, _>>()?;
-            return Tensor::f_cat(&features, 0).op("features", &[]);
-        }
-        self.forward(&pixels)
-    }
-
-    fn forward(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
-        if self.has_encode_image {
-            self.module.method_ts("encode_image", &[pixels]).op("torchscript encode_image", &[pixels])
-        } else {
-            self.module.forward_ts(&[pixels]).op("torchscript forward", &[pixels])
-        }
-    }
-}
-
-impl ImageEncoder for ScriptEncoder {
-    fn dim(&self) -> usize {
-        self.dim
-    }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
-    }
-
-    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
-        features(&self.run(views)?)
-    }
-}
-
 /// libtorch's threads and gradient mode belong to the calling thread.
-fn on_this_thread(threads: usize) -> tch::NoGradGuard {
+pub(super) fn on_this_thread(threads: usize) -> tch::NoGradGuard {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
     tch::no_grad_guard()
-}
-
-/// A zip archive with code in it; a state dict has none.
-fn is_torchscript(path: &Path) -> bool {
-    // Names stand in the central directory at the archive's end.
-    let tail = || -> std::io::Result<Vec<u8>> {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        file.seek(SeekFrom::Start(bytes.saturating_sub(1 << 20)))?;
-        let mut tail = Vec::new();
-        file.take(1 << 20).read_to_end(&mut tail)?;
-        Ok(tail)
-    };
-    tail().is_ok_and(|tail| tail.windows(10).any(|window| window == b"/code/__to"))
-}
-
-fn file_hash(path: &Path) -> Result<String, ModelError> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

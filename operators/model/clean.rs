@@ -164,7 +164,12 @@ mod tests {
 
     #[test]
     fn hostile_captions_end_soon() {
-        for text in ["\u{e2}\u{80}".repeat(100_000), "&".repeat(1 << 20), "\u{65e5}".repeat(1 << 18), "a\u{301}".repeat(1 << 18)] {
+        for text in [
+            "\u{e2}\u{80}".repeat(100_000),
+            "&".repeat(1 << 20),
+            "\u{65e5}".repeat(1 << 18),
+            "a\u{301}".repeat(1 << 18),
+        ] {
             assert!(clean(&text).len() <= 4 * MAX_CAPTION_BYTES);
         }
     }

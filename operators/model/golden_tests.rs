@@ -233,7 +233,10 @@ fn files_of_torch_and_open_clip_are_read() {
     let vs = VarStore::new(Device::Cpu);
     let _clip = Clip::new(&vs.root(), &ClipConfig::load("trommel-tiny-32").unwrap()).unwrap();
     let error = weights::load(&vs, &folder.join("model.safetensors")).unwrap_err().to_string();
-    assert!(error.contains("ln_final.bias has shape [8], expected [64]") && error.contains("model.safetensors"), "{error}");
+    assert!(
+        error.contains("ln_final.bias has shape [8], expected [64]") && error.contains("model.safetensors"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod clean;
 pub mod clip;
 pub mod config;
 pub mod error;
+mod fields;
 pub mod random;
 pub mod text;
 pub mod tokenizer;

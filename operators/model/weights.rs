@@ -157,7 +157,8 @@ pub fn init(vs: &nn::VarStore, config: &ClipConfig, seed: u64) -> Result<(), Mod
     for (name, mut variable) in vs.variables() {
         let count = usize::try_from(variable.numel()).unwrap_or(0);
         let values = fill(seed, &name, distribution(&name, &variable.size(), config), count, threads);
-        let values = Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
+        let values =
+            Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
         variable.f_copy_(&values).op(&format!("init of {name}"), &[&variable])?;
     }
     Ok(())
@@ -255,7 +256,9 @@ pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError
     let dtype = if half { Dtype::F16 } else { Dtype::F32 };
     let views = stored
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes).map_err(|e| wrong(e.to_string()))?)))
+        .map(|(name, shape, bytes)| {
+            Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes).map_err(|e| wrong(e.to_string()))?))
+        })
         .collect::<Result<Vec<_>, ModelError>>()?;
     let bytes = safetensors::serialize(views, None).map_err(|e| wrong(e.to_string()))?;
     let aside = path.with_extension("tmp");
