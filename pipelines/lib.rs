@@ -5,10 +5,16 @@ pub mod benchmarks;
 pub mod config;
 pub mod error;
 #[cfg(feature = "torch")]
+pub mod demo;
+#[cfg(feature = "torch")]
 pub mod embed;
 pub mod memory;
+pub mod past_run;
+pub mod pictures;
 pub mod progress;
 pub mod radii;
+pub mod report;
+pub mod why;
 
 #[cfg(feature = "torch")]
 pub mod decision;

@@ -148,6 +148,12 @@ pub struct SynthArgs {
     /// Samples a shard
     #[arg(long)]
     pub samples: Option<u32>,
+    /// Pictures a class in the reference set
+    #[arg(long, value_name = "N")]
+    pub reference_pictures: Option<u32>,
+    /// Pictures a class in each benchmark
+    #[arg(long, value_name = "N")]
+    pub benchmark_pictures: Option<u32>,
     /// Seed: equal seeds give equal bytes
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

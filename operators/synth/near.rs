@@ -51,7 +51,7 @@ impl Change {
                 (resample(picture, (left, top, cw, ch), (cw as u32, ch as u32)), 88)
             }
             Self::Brightness => {
-                let shift = chance.range(0.05, 0.12) * if chance.chance(0.5) { 255.0 } else { -255.0 };
+                let shift = chance.range(0.015, 0.04) * if chance.chance(0.5) { 255.0 } else { -255.0 };
                 let pixels = picture.pixels.iter().map(|v| (f64::from(*v) + shift).clamp(0.0, 255.0) as u8).collect();
                 (Picture { pixels, ..picture.clone() }, 88)
             }

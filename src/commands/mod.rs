@@ -1,6 +1,8 @@
 //! One file a command: flags to configuration, report to lines.
 
 #[cfg(feature = "torch")]
+mod demo;
+#[cfg(feature = "torch")]
 mod embed;
 #[cfg(feature = "torch")]
 mod eval;
@@ -39,7 +41,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
         #[cfg(feature = "torch")]
-        Command::Demo(_) => Err(PipelineError::Usage("not built yet".into())),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 

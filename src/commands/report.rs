@@ -1,11 +1,50 @@
 //! `trommel report`.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::report::{ReportOptions, gather, page, picture};
 
 use crate::args::ReportArgs;
-use crate::outcome::Outcome;
+use crate::outcome::{Done, Outcome};
 
-/// Placeholder until merged.
-pub fn run(_args: &ReportArgs) -> Outcome {
-    Err(PipelineError::Usage("not built yet".into()))
+/// Pairs of pictures for each benchmark in the one picture, and on the page.
+const PAIRS: (usize, usize) = (10, 20);
+
+/// Writes the page, or with a name that ends in `.svg` the picture.
+pub fn run(args: &ReportArgs) -> Outcome {
+    let extension = args.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
+    let drawn = match extension.as_str() {
+        "svg" => true,
+        "html" | "htm" => false,
+        _ => {
+            let out = args.out.display();
+            return Err(PipelineError::Usage(format!("-o {out}: name it .html (the page) or .svg (the picture)")));
+        }
+    };
+    let pairs_per_benchmark = if drawn { PAIRS.0 } else { PAIRS.1 };
+    let gathered = gather(&args.run, &ReportOptions { pairs_per_benchmark, ..ReportOptions::default() })?;
+    for trouble in &gathered.troubles {
+        tracing::warn!("{trouble}");
+    }
+    let text = if drawn { picture(&gathered) } else { page(&gathered) };
+    put(&args.out, &text).map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
+    eprintln!("trommel: wrote {}", args.out.display());
+    Ok(Done::default())
+}
+
+/// Written aside and renamed: whoever sees the file sees all of it.
+fn put(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.tmp", std::process::id()));
+    let aside = PathBuf::from(aside);
+    let written = std::fs::File::create(&aside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&aside, path));
+    if written.is_err() {
+        // What the first error says matters; there may be nothing to take away.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written
 }

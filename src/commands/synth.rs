@@ -14,6 +14,8 @@ pub fn run(args: &SynthArgs) -> Outcome {
     let config = SynthConfig {
         shards: args.shards.unwrap_or(defaults.shards),
         samples: args.samples.unwrap_or(defaults.samples),
+        reference_pictures_per_class: args.reference_pictures.unwrap_or(defaults.reference_pictures_per_class),
+        benchmark_pictures_per_class: args.benchmark_pictures.unwrap_or(defaults.benchmark_pictures_per_class),
         seed: args.seed,
         ..defaults
     };

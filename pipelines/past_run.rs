@@ -1,0 +1,223 @@
+//! A run folder as people look at it afterwards: ledger, plan, rule, and the benchmarks' keys and radii.
+//!
+//! What is gone since (a benchmark's folder, its pictures) takes its names and radii with it and is remarked on; what the
+//! ledger says stays readable.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use trommel_operators::columnar::embeddings::FILE_NAME;
+use trommel_operators::columnar::ipc::IpcReader;
+use trommel_operators::columnar::source::EmbeddingReader;
+use trommel_operators::ledger::read::Ledger;
+use trommel_operators::prune::rule::{Known, Rule};
+use trommel_operators::sample::Score;
+use trommel_operators::shard::plan::Plan;
+
+use crate::error::PipelineError;
+
+/// A benchmark of a past run, without its vectors.
+#[derive(Clone, Debug, Default)]
+pub struct TestPoints {
+    /// Name in rules and columns.
+    pub name: String,
+    /// Test points that the run was judged against.
+    pub points: u64,
+    /// Their keys; empty when the benchmark cannot be had any more.
+    pub keys: Vec<String>,
+    /// Their radii as cosines.
+    pub radii: Option<Vec<f64>>,
+    /// Where their pictures may be, the likeliest first.
+    pub pictures: Vec<PathBuf>,
+    /// Whether the rule looks at it.
+    pub counts: bool,
+    /// Why keys and radii are missing.
+    pub trouble: Option<String>,
+}
+
+/// The test point that speaks for or against a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// Index of the point.
+    pub point: u32,
+    /// Its cosine to the sample.
+    pub similarity: f64,
+    /// Its radius, or the rule's threshold.
+    pub limit: Option<f64>,
+    /// Similarity less the limit.
+    pub margin: f64,
+}
+
+/// A run folder, opened to look at.
+pub struct PastRun {
+    /// The fates.
+    pub ledger: Ledger,
+    /// The shards.
+    pub plan: Plan,
+    /// The rule; `None` when everything was kept.
+    pub rule: Option<Rule>,
+    /// The rule as written in the configuration.
+    pub rule_text: String,
+    /// Benchmarks in the order of the columns.
+    pub benchmarks: Vec<TestPoints>,
+}
+
+impl PastRun {
+    /// Opens a run folder, without a lock.
+    ///
+    /// # Errors
+    /// No run folder, or one that is damaged.
+    pub fn open(run: &Path) -> Result<Self, PipelineError> {
+        let place = |error: &dyn std::fmt::Display| {
+            PipelineError::Usage(format!("{} cannot be read as a run folder: {error}", run.display()))
+        };
+        let ledger = Ledger::open(run).map_err(|error| place(&error))?;
+        let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
+        let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or("keep-all").to_owned();
+        let rule: Option<Rule> = rule_text.parse().ok();
+        let configured = decisions.get("benchmarks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let mut names = ledger.benchmarks().map_err(|error| place(&error))?;
+        if names.is_empty() {
+            names = configured.iter().filter_map(|benchmark| text(benchmark, "name")).collect();
+        }
+        let record = ledger.config().get("record").cloned().unwrap_or_default();
+        let mut benchmarks: Vec<TestPoints> = names
+            .into_iter()
+            .map(|name| {
+                let known = configured.iter().find(|benchmark| text(benchmark, "name").as_ref() == Some(&name));
+                let due = Due {
+                    points: known.and_then(|benchmark| benchmark.get("points")?.as_u64()),
+                    sha256: known.and_then(|benchmark| text(benchmark, "sha256")),
+                };
+                let folder =
+                    |field: &str| record.get(field).and_then(|folders| text(folders, &name)).map(PathBuf::from);
+                TestPoints::find(name.clone(), &due, folder("benchmarks"), folder("pictures"))
+            })
+            .collect();
+        let known: Vec<Known<'_>> = benchmarks.iter().map(|b| Known { name: &b.name, radii: true }).collect();
+        let counting = rule.as_ref().and_then(|rule| rule.resolve(&known).ok()).unwrap_or_default();
+        for at in counting {
+            benchmarks[at].counts = true;
+        }
+        Ok(Self { ledger, plan, rule, rule_text, benchmarks })
+    }
+
+    /// The rule's one threshold, where it has one.
+    #[must_use]
+    pub const fn threshold(&self) -> Option<f64> {
+        match self.rule {
+            Some(Rule::DropAbove(threshold, _) | Rule::DropFrom(threshold, _) | Rule::DropBelow(threshold, _)) => {
+                Some(threshold)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a dropped sample with this score fell because of this benchmark. A sample below a threshold falls because of
+    /// all of them.
+    #[must_use]
+    pub fn removes(&self, benchmark: usize, score: &Score) -> bool {
+        let max = score.max_similarity;
+        self.benchmarks.get(benchmark).is_some_and(|benchmark| benchmark.counts)
+            && match self.rule {
+                Some(Rule::DropOverRadius(_)) => score.hits.unwrap_or(0) > 0,
+                Some(Rule::DropAbove(threshold, _)) => max.is_some_and(|s| s > threshold),
+                Some(Rule::DropFrom(threshold, _)) => max.is_some_and(|s| s >= threshold),
+                Some(Rule::DropBelow(threshold, _)) => max.is_some_and(|s| s < threshold),
+                _ => false,
+            }
+    }
+
+    /// The test point that decides: the one whose radius is exceeded most (or nearly), or the nearest one.
+    #[must_use]
+    pub fn evidence(&self, benchmark: usize, score: &Score) -> Option<Evidence> {
+        let radii = self.benchmarks.get(benchmark).and_then(|benchmark| benchmark.radii.as_ref());
+        if let (None, Some(point), Some(margin)) = (self.threshold(), score.exceeds, score.margin) {
+            let nearest = score.max_similarity.filter(|_| score.nearest == Some(point));
+            let radius = radii.and_then(|radii| radii.get(point as usize).copied());
+            let limit = radius.or_else(|| nearest.map(|similarity| similarity - margin));
+            let similarity = nearest.or_else(|| limit.map(|radius| radius + margin));
+            if let Some(similarity) = similarity {
+                return Some(Evidence { point, similarity, limit, margin });
+            }
+        }
+        let (point, similarity) = score.nearest.zip(score.max_similarity)?;
+        let limit = self.threshold().or_else(|| radii.and_then(|radii| radii.get(point as usize).copied()));
+        let margin = score.margin.filter(|_| self.threshold().is_none());
+        let margin = margin.or_else(|| limit.map(|limit| similarity - limit)).unwrap_or(similarity);
+        Some(Evidence { point, similarity, limit, margin })
+    }
+}
+
+/// What the configuration says of a benchmark.
+struct Due {
+    points: Option<u64>,
+    sha256: Option<String>,
+}
+
+impl TestPoints {
+    fn find(name: String, due: &Due, folder: Option<PathBuf>, pictures: Option<PathBuf>) -> Self {
+        let mut found = Self { name, points: due.points.unwrap_or(0), ..Self::default() };
+        found.pictures.extend(pictures);
+        let Some(folder) = folder else {
+            found.trouble = Some("the run does not say where this benchmark was".into());
+            return found;
+        };
+        found.pictures.extend(source_of(&folder));
+        found.pictures.push(folder.clone());
+        match read(&folder, due) {
+            Ok((keys, radii)) => {
+                found.points = keys.len() as u64;
+                (found.keys, found.radii) = (keys, radii);
+            }
+            Err(trouble) => found.trouble = Some(trouble),
+        }
+        found
+    }
+
+    /// The key of a test point, where it is known.
+    #[must_use]
+    pub fn key(&self, point: u32) -> Option<&str> {
+        self.keys.get(point as usize).map(String::as_str)
+    }
+}
+
+/// Keys and radii, if the folder still holds what the run was judged against.
+fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), String> {
+    let mut reader = EmbeddingReader::open(folder).map_err(|error| error.to_string())?;
+    let (mut keys, mut radii, mut hash) = (Vec::new(), reader.has_radii().then(Vec::new), Sha256::new());
+    for batch in &mut reader {
+        let batch = batch.map_err(|error| error.to_string())?;
+        for value in &batch.vectors {
+            hash.update(value.to_bits().to_le_bytes());
+        }
+        keys.extend(batch.keys);
+        if let Some(radii) = &mut radii {
+            radii.extend(batch.radii.iter().map(|radius| radius.unwrap_or(f64::NAN)));
+        }
+    }
+    for radius in radii.iter().flatten() {
+        hash.update(radius.to_bits().to_le_bytes());
+    }
+    let hash = hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let same = due.points.is_none_or(|points| points == keys.len() as u64)
+        && due.sha256.as_ref().is_none_or(|sha| *sha == hash);
+    if same {
+        Ok((keys, radii))
+    } else {
+        Err(format!("{} is not the benchmark any more that the run was judged against", folder.display()))
+    }
+}
+
+/// The folder of pictures that an embeddings file says it was made from.
+fn source_of(folder: &Path) -> Option<PathBuf> {
+    let path = if folder.is_dir() { folder.join(FILE_NAME) } else { folder.to_path_buf() };
+    let reader = IpcReader::open(&path, Box::new(std::fs::File::open(&path).ok()?)).ok()?;
+    reader.metadata().get("source").filter(|source| !source.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests;

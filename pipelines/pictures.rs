@@ -1,0 +1,205 @@
+//! Pictures of a past run, read back from where they came: samples from their shards, test pictures from class folders.
+//!
+//! A plain tar is opened at the sample's own byte; a compressed one is streamed up to the last sample wanted. What cannot be
+//! had is left out and remarked on, never an error.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use trommel_operators::dataflow::credit::Permit;
+use trommel_operators::decode::{Limits, decode_rgb};
+use trommel_operators::sample::SampleId;
+use trommel_operators::shard::compression::{Compression, CompressionLimits, decompress};
+use trommel_operators::shard::plan::{Plan, ShardRef};
+use trommel_operators::shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use trommel_operators::shard::store::{self, Metered, local_path};
+use trommel_operators::shard::tar::{TarLimits, TarReader};
+
+/// Largest file that is read as a picture, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Pictures with more encoded bytes are shown smaller.
+const LARGE_BYTES: usize = 64 << 10;
+/// Longest side of a picture made smaller, in pixels.
+const SMALL_SIDE: usize = 176;
+
+/// A sample as it stands in its shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Encoded picture.
+    pub image: Vec<u8>,
+    /// Caption; may be empty.
+    pub caption: String,
+}
+
+/// Where a sample stands: its byte in the decompressed tar, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Byte of its first header.
+    pub offset: u64,
+    /// Its key.
+    pub key: String,
+}
+
+/// What was found, and one line for each shard that could not be read.
+pub type Returned = (BTreeMap<SampleId, Found>, Vec<String>);
+
+/// Reads samples back.
+#[must_use]
+pub fn samples(plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wanted>) -> Returned {
+    let mut found = BTreeMap::new();
+    let mut troubles = Vec::new();
+    let mut shards: BTreeMap<u64, BTreeMap<u32, &Wanted>> = BTreeMap::new();
+    for (id, sample) in wanted {
+        shards.entry(id.ordinal).or_default().insert(id.index, sample);
+    }
+    for (ordinal, wanted) in shards {
+        let Some(shard) = plan.shard(ordinal) else { continue };
+        let mut take = |index: u32, sample: Found| {
+            found.insert(SampleId { ordinal, index }, sample);
+        };
+        if let Err(trouble) = shard_samples(shard, group, &wanted, &mut take) {
+            troubles.push(format!("{}: {trouble}", shard.name));
+        }
+    }
+    (found, troubles)
+}
+
+fn shard_samples(
+    shard: &ShardRef,
+    group: &GroupConfig,
+    wanted: &BTreeMap<u32, &Wanted>,
+    take: &mut dyn FnMut(u32, Found),
+) -> Result<(), String> {
+    if shard.url == "-" {
+        return Err("standard input cannot be read again".into());
+    }
+    let path = local_path(&shard.url);
+    if path.is_dir() {
+        for (index, sample) in wanted {
+            if let Some(image) = test_picture(&[path.to_path_buf()], &sample.key) {
+                take(*index, Found { image, caption: String::new() });
+            }
+        }
+        return Ok(());
+    }
+    let source = store::open(&shard.url).map_err(|error| error.to_string())?;
+    let announced = source.announced_bytes();
+    if let (Some(planned), Some(now)) = (shard.bytes, announced)
+        && planned != now
+    {
+        return Err(format!("has {now} bytes now and had {planned} when it was planned"));
+    }
+    let mut first = Vec::new();
+    let open = |byte| source.open_at(byte).map_err(|error| error.to_string());
+    open(0)?.take(8).read_to_end(&mut first).map_err(|error| error.to_string())?;
+    if Compression::of(&first) == Compression::None {
+        for (index, sample) in wanted {
+            let tar = TarReader::new(BufReader::new(open(sample.offset)?), TarLimits::default());
+            let mut groups = SampleReader::new(tar, group, shard.ordinal);
+            if let Some(Group::Sample(raw)) = next(&mut groups, &mut |_| Want::Content { extra_bytes: 0 })
+                && raw.info.key == sample.key
+            {
+                take(*index, found(raw));
+            }
+        }
+        return Ok(());
+    }
+    let (raw, meter) = Metered::new(open(0)?, announced);
+    let (plain, _) = decompress(raw, meter, &CompressionLimits::default()).map_err(|error| error.to_string())?;
+    let mut groups = SampleReader::new(TarReader::new(plain, TarLimits::default()), group, shard.ordinal);
+    let mut want = |index| if wanted.contains_key(&index) { Want::Content { extra_bytes: 0 } } else { Want::Place };
+    let last = wanted.keys().next_back().copied().unwrap_or(0);
+    while let Some(group) = next(&mut groups, &mut want) {
+        let index = match group {
+            Group::Sample(raw) => {
+                let index = raw.info.id.index;
+                if wanted.get(&index).is_some_and(|sample| sample.key == raw.info.key) {
+                    take(index, found(raw));
+                }
+                index
+            }
+            Group::Rejected(info, _) => info.id.index,
+            Group::Place(id) => id.index,
+        };
+        if index >= last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn next<R: std::io::BufRead>(groups: &mut SampleReader<'_, R>, want: &mut dyn FnMut(u32) -> Want) -> Option<Group> {
+    let group: Result<_, Infallible> = groups.next_group(want, &mut |_| Ok(Permit::free()));
+    let Ok(group) = group;
+    group
+}
+
+fn found(raw: RawSample) -> Found {
+    Found { image: raw.image.to_vec(), caption: raw.caption.map(|caption| caption.to_string()).unwrap_or_default() }
+}
+
+/// The test picture with the key `CLASS/FILE` (or `FILE`) below the first root that has it.
+#[must_use]
+pub fn test_picture(roots: &[PathBuf], key: &str) -> Option<Vec<u8>> {
+    let key = Path::new(key);
+    // A key names a file below the root, never one beside it.
+    if !key.components().all(|part| matches!(part, Component::Normal(_))) {
+        return None;
+    }
+    let last = Path::new(key.file_name()?);
+    let places = roots.iter().flat_map(|root| [root.join(key), root.join(last)]);
+    let readable = |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_FILE_BYTES);
+    places.filter(readable).find_map(|path| std::fs::read(path).ok())
+}
+
+/// The picture itself if it is small, else one of it that is (BMP, box-averaged); as it was where it cannot be decoded.
+#[must_use]
+pub fn small(image: Vec<u8>) -> Vec<u8> {
+    if image.len() <= LARGE_BYTES {
+        return image;
+    }
+    let Ok(picture) = decode_rgb(&image, &Limits::default()) else { return image };
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let longest = width.max(height);
+    if longest <= SMALL_SIDE {
+        return image;
+    }
+    let (w, h) = ((width * SMALL_SIDE / longest).max(1), (height * SMALL_SIDE / longest).max(1));
+    let row_bytes = (w * 3).next_multiple_of(4);
+    let mut bmp = bmp_head(w, h, row_bytes);
+    // BMP's rows go upwards, its colours backwards.
+    for y in (0..h).rev() {
+        let rows = y * height / h..((y + 1) * height / h).max(y * height / h + 1);
+        for x in 0..w {
+            let columns = x * width / w..((x + 1) * width / w).max(x * width / w + 1);
+            let mut sums = [0u64; 3];
+            for row in rows.clone() {
+                for pixel in
+                    picture.pixels[(row * width + columns.start) * 3..(row * width + columns.end) * 3].chunks_exact(3)
+                {
+                    sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(*value));
+                }
+            }
+            let count = (rows.len() * columns.len()) as u64;
+            bmp.extend(sums.iter().rev().map(|sum| u8::try_from((sum + count / 2) / count).unwrap_or(u8::MAX)));
+        }
+        bmp.resize(bmp.len() + row_bytes - w * 3, 0);
+    }
+    bmp
+}
+
+/// File and information header of an uncompressed BMP of 24 bits a pixel.
+fn bmp_head(width: usize, height: usize, row_bytes: usize) -> Vec<u8> {
+    let long = |value: usize| u32::try_from(value).unwrap_or(0).to_le_bytes();
+    let mut head = b"BM".to_vec();
+    for value in [54 + row_bytes * height, 0, 54, 40, width, height] {
+        head.extend(long(value));
+    }
+    head.extend([1, 0, 24, 0]);
+    for value in [0, row_bytes * height, 2835, 2835, 0, 0] {
+        head.extend(long(value));
+    }
+    head
+}

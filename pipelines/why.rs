@@ -1,0 +1,252 @@
+//! `trommel why`: one sample's fate, from the ledger and the benchmarks' keys and radii.
+//!
+//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger:
+//! a kept sample was trained in every pass that the run's checkpoints have finished.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use trommel_operators::ledger::read::LedgerRow;
+use trommel_operators::prune::rule::Rule;
+use trommel_operators::sample::Status;
+
+use crate::error::PipelineError;
+use crate::past_run::PastRun;
+
+/// A sample against one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WhyScore {
+    /// Name of the benchmark.
+    pub benchmark: String,
+    /// Whether the rule looks at it.
+    pub counts: bool,
+    /// Largest cosine to any test point.
+    pub max_similarity: Option<f64>,
+    /// That test point's index.
+    pub nearest: Option<u32>,
+    /// Its key, where the benchmark is still there.
+    pub nearest_key: Option<String>,
+    /// Its radius.
+    pub nearest_radius: Option<f64>,
+    /// Largest similarity less radius, over all test points.
+    pub margin: Option<f64>,
+    /// The test point with this margin.
+    pub exceeds: Option<u32>,
+    /// Its key.
+    pub exceeds_key: Option<String>,
+    /// Its radius.
+    pub exceeds_radius: Option<f64>,
+    /// Test points whose radius is exceeded.
+    pub hits: Option<u32>,
+    /// Why key and radii are missing.
+    pub trouble: Option<String>,
+}
+
+/// One sample's fate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WhyRow {
+    /// The shard's name.
+    pub shard: String,
+    /// Its ordinal in the plan.
+    pub ordinal: u64,
+    /// Raw index in the shard.
+    pub index: u32,
+    /// Key.
+    pub key: String,
+    /// `uid` from the sample's json.
+    pub uid: Option<String>,
+    /// `url` from the sample's json.
+    pub url: Option<String>,
+    /// Byte of the sample's first header in the decompressed tar.
+    pub offset: u64,
+    /// Bytes of its members.
+    pub size: u64,
+    /// Kept, dropped or rejected.
+    pub status: Status,
+    /// Code of the reject or remark.
+    pub reason: Option<String>,
+    /// What exactly was seen.
+    pub detail: Option<String>,
+    /// The run's rule.
+    pub rule: String,
+    /// The decision in words.
+    pub because: String,
+    /// Against each benchmark.
+    pub benchmarks: Vec<WhyScore>,
+    /// What is known of its training.
+    pub training: Option<String>,
+}
+
+/// The fate of every sample with this key: `KEY`, or `SHARD/KEY`.
+///
+/// # Errors
+/// No run folder, a damaged one, or no such sample.
+pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
+    let past = PastRun::open(run)?;
+    let training = run.join("checkpoints").is_dir().then_some("training steps are not recorded for each sample");
+    let mut rows = Vec::new();
+    // A shard that the key names is looked into first: others need not be read.
+    for (ordinal, name) in judged(&past) {
+        if let Some(own) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) {
+            let shard = past.ledger.shard_rows(ordinal).map_err(PipelineError::failed)?;
+            rows.extend(shard.iter().filter(|row| row.fate.info.key == own).map(|row| told(&past, row, training)));
+        }
+    }
+    if rows.is_empty() {
+        for row in past.ledger.rows().map_err(PipelineError::failed)? {
+            let row = row.map_err(PipelineError::failed)?;
+            if row.fate.info.key == key {
+                rows.push(told(&past, &row, training));
+            }
+        }
+    }
+    if rows.is_empty() {
+        return Err(PipelineError::Usage(missing(&past, run, key)));
+    }
+    Ok(rows)
+}
+
+fn judged(past: &PastRun) -> impl Iterator<Item = (u64, &str)> {
+    past.ledger.shards().keys().filter_map(|ordinal| Some((*ordinal, past.plan.shard(*ordinal)?.name.as_str())))
+}
+
+fn missing(past: &PastRun, run: &Path, key: &str) -> String {
+    const SHOWN: usize = 8;
+    let names: Vec<&str> = judged(past).map(|(_, name)| name).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let mut list = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        list += &format!(" and {more} more");
+    }
+    let left = past.plan.len().saturating_sub(names.len());
+    let left = if left > 0 { format!("; {left} shards of the plan are not judged") } else { String::new() };
+    match names.len() {
+        0 => format!("no sample `{key}` in {}: no shard is judged{left}", run.display()),
+        count => format!("no sample `{key}` in {}: searched {count} shards ({list}){left}", run.display()),
+    }
+}
+
+fn told(past: &PastRun, row: &LedgerRow, training: Option<&str>) -> WhyRow {
+    let (info, fate) = (&row.fate.info, &row.fate);
+    let benchmarks = past.benchmarks.iter().zip(&fate.scores).map(|(benchmark, score)| {
+        let key = |point: Option<u32>| point.and_then(|point| benchmark.key(point)).map(str::to_owned);
+        let radius = |point: Option<u32>| benchmark.radii.as_ref()?.get(point? as usize).copied();
+        WhyScore {
+            benchmark: benchmark.name.clone(),
+            counts: benchmark.counts,
+            max_similarity: score.max_similarity,
+            nearest: score.nearest,
+            nearest_key: key(score.nearest),
+            nearest_radius: radius(score.nearest),
+            margin: score.margin,
+            exceeds: score.exceeds,
+            exceeds_key: key(score.exceeds),
+            exceeds_radius: radius(score.exceeds),
+            hits: score.hits,
+            trouble: benchmark.trouble.clone(),
+        }
+    });
+    WhyRow {
+        shard: row.shard.clone(),
+        ordinal: info.id.ordinal,
+        index: info.id.index,
+        key: info.key.clone(),
+        uid: info.uid.clone(),
+        url: info.url.clone(),
+        offset: info.offset,
+        size: info.size,
+        status: fate.status,
+        reason: fate.reason.as_ref().map(|reason| reason.code.clone()),
+        detail: fate.reason.as_ref().map(|reason| reason.detail.clone()).filter(|detail| !detail.is_empty()),
+        rule: past.rule_text.clone(),
+        because: because(past, row),
+        benchmarks: benchmarks.collect(),
+        training: training.map(str::to_owned),
+    }
+}
+
+/// The decision in words.
+fn because(past: &PastRun, row: &LedgerRow) -> String {
+    let fate = &row.fate;
+    if fate.status == Status::Rejected {
+        return fate.reason.as_ref().map_or_else(|| "it could not be judged".into(), ToString::to_string);
+    }
+    let dropped = fate.status == Status::Dropped;
+    let names = |counts: bool| {
+        let named = past.benchmarks.iter().zip(&fate.scores).enumerate();
+        let named =
+            named.filter(|(at, (benchmark, score))| if counts { benchmark.counts } else { past.removes(*at, score) });
+        named.map(|(_, (benchmark, _))| benchmark.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let counting = past.benchmarks.iter().zip(&fate.scores).filter(|(benchmark, _)| benchmark.counts);
+    let largest = counting.filter_map(|(_, score)| score.max_similarity).fold(f64::NEG_INFINITY, f64::max);
+    let largest =
+        if largest.is_finite() { format!("{largest:.6}") } else { "the largest similarity (not recorded)".into() };
+    match (&past.rule, dropped) {
+        (Some(Rule::DropOverRadius(_)), true) => format!("over the radius of test points of {}", names(false)),
+        (Some(Rule::DropOverRadius(_)), false) => format!("over no radius of {}", names(true)),
+        (Some(Rule::DropAbove(t, _)), true) => format!("{largest} > {t} against {}", names(false)),
+        (Some(Rule::DropAbove(t, _)), false) => format!("{largest} <= {t} against {}", names(true)),
+        (Some(Rule::DropFrom(t, _)), true) => format!("{largest} >= {t} against {}", names(false)),
+        (Some(Rule::DropFrom(t, _)), false) => format!("{largest} < {t} against {}", names(true)),
+        (Some(Rule::DropBelow(t, _)), true) => format!("{largest} < {t} against {}", names(true)),
+        (Some(Rule::DropBelow(t, _)), false) => format!("{largest} >= {t} against {}", names(true)),
+        (Some(Rule::RandomPercent(_) | Rule::RandomCount(_)), _) => "by the seeded hash of shard and key".into(),
+        (Some(Rule::KeepNearest(..) | Rule::KeepFarthest(..)), _) => "by its rank among all samples".into(),
+        (None, _) => "the run drops nothing".into(),
+    }
+}
+
+impl fmt::Display for WhyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}/{}", self.shard, self.key)?;
+        writeln!(f, "  {}: {}", self.status.as_str(), self.because)?;
+        writeln!(f, "  rule {}", self.rule)?;
+        if let Some(reason) = self.reason.as_ref().filter(|_| self.status != Status::Rejected) {
+            writeln!(
+                f,
+                "  remark {reason}{}",
+                self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default()
+            )?;
+        }
+        for score in &self.benchmarks {
+            writeln!(f, "  {}{}", score.benchmark, if score.counts { "" } else { " (the rule does not look at it)" })?;
+            let point = |index: Option<u32>, key: &Option<String>, radius: Option<f64>| {
+                let Some(index) = index else { return "no point recorded".to_owned() };
+                let key = key.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
+                format!("point {index}{key}{}", radius.map(|radius| format!(", r {radius:.6}")).unwrap_or_default())
+            };
+            match score.max_similarity {
+                Some(max) => {
+                    writeln!(
+                        f,
+                        "    nearest  {max:.6}  {}",
+                        point(score.nearest, &score.nearest_key, score.nearest_radius)
+                    )?;
+                }
+                None => writeln!(f, "    nearest  not recorded (--columns decision)")?,
+            }
+            if let Some(margin) = score.margin {
+                let exceeds = point(score.exceeds, &score.exceeds_key, score.exceeds_radius);
+                writeln!(f, "    margin  {margin:+.6}  {exceeds}")?;
+            }
+            if let Some(hits) = score.hits {
+                writeln!(f, "    over the radius of {hits} test points")?;
+            }
+            if let Some(trouble) = &score.trouble {
+                writeln!(f, "    names and radii are missing: {trouble}")?;
+            }
+        }
+        write!(f, "  shard {} index {}, byte {}, {} bytes", self.ordinal, self.index, self.offset, self.size)?;
+        for (name, value) in [("url", &self.url), ("uid", &self.uid)] {
+            if let Some(value) = value {
+                write!(f, "\n  {name} {value}")?;
+            }
+        }
+        if let Some(training) = &self.training {
+            write!(f, "\n  {training}")?;
+        }
+        Ok(())
+    }
+}
