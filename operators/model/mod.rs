@@ -33,3 +33,7 @@ pub use tokenizer::Tokenizer;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod golden_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod config_tests;
