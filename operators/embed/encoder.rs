@@ -1,21 +1,22 @@
 //! Image encoders: views in, f32 features out, a full batch of one shape each time.
 //!
-//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from f32\[n, 3, size, size\] to
+//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`](super::script::ScriptEncoder) any TorchScript module from f32\[n, 3, size, size\] to
 //! f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use half::f16;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tch::{CModule, Device, Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
+use super::script::{ScriptEncoder, file_hash, is_torchscript};
 use crate::columnar::canonical::canonicalise_into;
 use crate::decode::DECODER;
 use crate::model::error::Op;
-use crate::model::{Clip, ClipConfig, ModelError, Preprocess, weights};
+use crate::model::random::mix;
+use crate::model::vision::VisionTransformer;
+use crate::model::{ClipConfig, ModelError, Preprocess, weights};
 use crate::sample::{Identity, Reason};
 
 /// What products are computed in.
@@ -24,9 +25,9 @@ pub enum Precision {
     /// f32 throughout.
     #[default]
     F32,
-    /// bf16 weights and activations.
+    /// Products in bf16; norms and the residual sum in f32.
     Bf16,
-    /// f16 weights and activations, f32 accumulation (GPU).
+    /// Products in f16 with f32 accumulation (GPU); norms and the residual sum in f32.
     F16,
 }
 
@@ -44,7 +45,7 @@ impl FromStr for Precision {
 }
 
 impl Precision {
-    const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
@@ -122,7 +123,7 @@ pub struct Loaded {
 pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let clip_config = ClipConfig::load(&config.model)?;
     let script = config.weights.as_deref().filter(|path| is_torchscript(path));
-    let (encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
+    let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
         Some(path) => {
             let encoder = ScriptEncoder::load(path, &clip_config.preprocess, config)?;
             let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
@@ -130,16 +131,21 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         }
         None => {
             let (encoder, hash) = ClipEncoder::load(&clip_config, config)?;
-            (Box::new(encoder), hash, clip_config.image_parameters() + clip_config.text_parameters())
+            (Box::new(encoder), hash, clip_config.image_parameters())
         }
     };
+    if config.device != Device::Cpu && !is_neighbour_free(&mut *encoder)? {
+        let problem = "a view's features depend on the other views of its batch; decisions would not repeat".into();
+        return Err(ModelError::Device { device: format!("{:?}", config.device), problem });
+    }
     let (vision, batch) = (&clip_config.vision, config.batch as u64);
     let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
     // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
     let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
     let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
     let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention);
-    let architecture = if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
+    let architecture =
+        if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
         architecture,
         weights: hash,
@@ -170,9 +176,30 @@ pub fn embed(encoder: &mut dyn ImageEncoder, views: &[Vec<u8>]) -> Vec<Result<Ve
     out
 }
 
+/// Whether a view's features have the same bits at another place of the batch and beside other views. Tests hold this on
+/// the CPU; other devices are asked at start.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelError> {
+    let (batch, dim) = (encoder.batch(), encoder.dim());
+    let view = encoder.size() as usize * encoder.size() as usize * 3;
+    let make = |number: usize| (0..view).map(move |i| (mix((number * view + i / 7) as u64) >> 56) as u8);
+    let mut run = |numbers: &[usize]| encoder.encode(&numbers.iter().flat_map(|&n| make(n)).collect::<Vec<u8>>());
+    let plain = run(&(0..batch).collect::<Vec<_>>())?;
+    let turned = run(&(0..batch).map(|i| (i + 3) % batch).collect::<Vec<_>>())?;
+    // Every second view stays, between strangers.
+    let mixed = run(&(0..batch).map(|i| if i % 2 == 0 { i } else { batch + i }).collect::<Vec<_>>())?;
+    let same = |a: &[f32], b: &[f32]| a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()));
+    let row = |features: &[f32], i: usize| features[i * dim..(i + 1) * dim].to_vec();
+    Ok((0..batch).all(|i| {
+        same(&row(&plain, (i + 3) % batch), &row(&turned, i)) && (i % 2 == 1 || same(&row(&plain, i), &row(&mixed, i)))
+    }))
+}
+
 /// Mean and standard deviation on the device.
 #[derive(Debug)]
-struct Normaliser {
+pub(super) struct Normaliser {
     mean: Tensor,
     std: Tensor,
     shape: [i64; 4],
@@ -181,7 +208,7 @@ struct Normaliser {
 }
 
 impl Normaliser {
-    fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
+    pub(super) fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
         let row = |values: &[f64; 3]| {
             Tensor::f_from_slice(values)
                 .and_then(|t| t.f_to_kind(Kind::Float)?.f_reshape([1, 3, 1, 1])?.f_to_device(config.device))
@@ -198,7 +225,7 @@ impl Normaliser {
     }
 
     /// u8\[batch, size, size, 3\] to \[batch, 3, size, size\] in the encoder's precision.
-    fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
+    pub(super) fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
         Tensor::f_from_data_size(views, &self.shape, Kind::Uint8)
             .and_then(|raw| {
                 let raw = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?;
@@ -209,7 +236,7 @@ impl Normaliser {
     }
 }
 
-fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+pub(super) fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     let flat = tensor
         .f_to_kind(Kind::Float)
         .and_then(|t| t.f_to_device(Device::Cpu)?.f_contiguous()?.f_reshape([-1]))
@@ -217,10 +244,12 @@ fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     Vec::<f32>::try_from(&flat).op("features", &[tensor])
 }
 
-/// open_clip's image tower.
+/// open_clip's image tower alone; the text tower's weights are not loaded, nor part of the identity.
 #[derive(Debug)]
 pub struct ClipEncoder {
-    clip: Clip,
+    tower: VisionTransformer,
+    dim: i64,
+    size: u32,
     _variables: nn::VarStore,
     normaliser: Normaliser,
     batch: usize,
@@ -234,7 +263,7 @@ impl ClipEncoder {
     /// Weights that are missing or do not fit.
     pub fn load(model: &ClipConfig, config: &EncoderConfig) -> Result<(Self, String), ModelError> {
         let mut variables = nn::VarStore::new(config.device);
-        let clip = Clip::new(&variables.root(), model)?;
+        let tower = VisionTransformer::new(&variables.root().sub("visual"), model)?;
         let name = match (&config.weights, config.random_init) {
             (Some(path), _) => {
                 weights::load(&variables, path)?;
@@ -247,90 +276,19 @@ impl ClipEncoder {
             (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
         };
         variables.freeze();
-        match config.precision {
-            Precision::F32 => {}
-            Precision::Bf16 => variables.bfloat16(),
-            Precision::F16 => variables.half(),
+        if config.precision != Precision::F32 {
+            weights::lower(&mut variables, config.precision.kind())?;
         }
         let normaliser = Normaliser::new(&model.preprocess, config)?;
-        Ok((Self { clip, _variables: variables, normaliser, batch: config.batch, threads: config.threads }, name))
+        let (dim, size) = (model.embed_dim, model.preprocess.size);
+        let (batch, threads) = (config.batch, config.threads);
+        Ok((Self { tower, dim, size, _variables: variables, normaliser, batch, threads }, name))
     }
 }
 
 impl ImageEncoder for ClipEncoder {
     fn dim(&self) -> usize {
-        usize::try_from(self.clip.config().embed_dim).unwrap_or(0)
-    }
-
-    fn size(&self) -> u32 {
-        self.clip.config().preprocess.size
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
-    }
-
-    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let _no_grad = on_this_thread(self.threads);
-        features(&self.clip.encode_image(&self.normaliser.tensor(views)?)?)
-    }
-}
-
-/// A TorchScript module: `encode_image` where it has that method, else `forward`.
-#[derive(Debug)]
-pub struct ScriptEncoder {
-    module: CModule,
-    normaliser: Normaliser,
-    dim: usize,
-    size: u32,
-    batch: usize,
-    threads: usize,
-    has_encode_image: bool,
-}
-
-impl ScriptEncoder {
-    /// Loads the module and tries it on one black batch, which tells the length of a feature.
-    ///
-    /// # Errors
-    /// No TorchScript, or a module that does not give f32\[n, dim\].
-    pub fn load(path: &Path, preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
-        let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
-        let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
-        module.f_set_eval().map_err(refused)?;
-        module.to(config.device, config.precision.kind(), false);
-        let normaliser = Normaliser::new(preprocess, config)?;
-        let (size, batch) = (preprocess.size, config.batch);
-        let mut encoder =
-            Self { module, normaliser, dim: 0, size, batch, threads: config.threads, has_encode_image: true };
-        let black = vec![0u8; batch * size as usize * size as usize * 3];
-        let tried = encoder.run(&black).or_else(|_| {
-            encoder.has_encode_image = false;
-            encoder.run(&black)
-        })?;
-        match tried.size().as_slice() {
-            &[n, dim] if usize::try_from(n) == Ok(batch) && dim > 0 => encoder.dim = usize::try_from(dim).unwrap_or(0),
-            other => {
-                let problem = format!("gives {other:?} for a batch of {batch}, expected [{batch}, dim]");
-                return Err(ModelError::weights(path, problem));
-            }
-        }
-        Ok(encoder)
-    }
-
-    fn run(&self, views: &[u8]) -> Result<Tensor, ModelError> {
-        let _no_grad = on_this_thread(self.threads);
-        let pixels = self.normaliser.tensor(views)?;
-        if self.has_encode_image {
-            self.module.method_ts("encode_image", &[&pixels]).op("torchscript encode_image", &[&pixels])
-        } else {
-            self.module.forward_ts(&[&pixels]).op("torchscript forward", &[&pixels])
-        }
-    }
-}
-
-impl ImageEncoder for ScriptEncoder {
-    fn dim(&self) -> usize {
-        self.dim
+        usize::try_from(self.dim).unwrap_or(0)
     }
 
     fn size(&self) -> u32 {
@@ -342,34 +300,13 @@ impl ImageEncoder for ScriptEncoder {
     }
 
     fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
-        features(&self.run(views)?)
+        let _no_grad = on_this_thread(self.threads);
+        features(&self.tower.forward(&self.normaliser.tensor(views)?)?)
     }
 }
 
 /// libtorch's threads and gradient mode belong to the calling thread.
-fn on_this_thread(threads: usize) -> tch::NoGradGuard {
+pub(super) fn on_this_thread(threads: usize) -> tch::NoGradGuard {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
     tch::no_grad_guard()
-}
-
-/// A zip archive with code in it; a state dict has none.
-fn is_torchscript(path: &Path) -> bool {
-    // Names stand in the central directory at the archive's end.
-    let tail = || -> std::io::Result<Vec<u8>> {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        file.seek(SeekFrom::Start(bytes.saturating_sub(1 << 20)))?;
-        let mut tail = Vec::new();
-        file.take(1 << 20).read_to_end(&mut tail)?;
-        Ok(tail)
-    };
-    tail().is_ok_and(|tail| tail.windows(10).any(|window| window == b"/code/__to"))
-}
-
-fn file_hash(path: &Path) -> Result<String, ModelError> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

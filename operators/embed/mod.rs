@@ -5,7 +5,7 @@
 //!    └─ the rest stays with the worker ───────────────────────────────────────────────────────────────────────┴─▶ Embedded | reject
 //! ```
 //!
-//! - [`device`] says where to compute; [`encoder`] is a model that turns views into f32 features; [`operator`] puts it into the graph.
+//! - [`device`] says where to compute; [`encoder`] is a model that turns views into f32 features, [`script`] one from TorchScript; [`operator`] puts it into the graph.
 //!
 //! Invariants:
 //! 1. The encoder always runs full batches of one shape, padded where it must, so that a sample's bits do not depend on its neighbours.
@@ -14,6 +14,8 @@
 pub mod device;
 pub mod encoder;
 pub mod operator;
+pub mod script;
 
-
-
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod encoder_tests;

@@ -45,7 +45,8 @@ impl<'scope, T: Timestamp + TotalOrder> Embed<'scope, T> for StreamVec<'scope, T
                     Err(panic) => return Err(rejected(sample.info, Reason::new("embed_failed", panic))),
                 };
                 let Decoded { info, pass, work, caption, eval: _, train, encoded_bytes, mut permit } = sample;
-                let held = 2 * vector.len() + train.as_ref().map_or(0, Vec::len) + caption.as_ref().map_or(0, |c| c.len());
+                let held =
+                    2 * vector.len() + train.as_ref().map_or(0, Vec::len) + caption.as_ref().map_or(0, |c| c.len());
                 permit.shrink_to(held as u64);
                 Ok(Box::new(Embedded { info, pass, work, caption, vector, train, encoded_bytes, permit }))
             },

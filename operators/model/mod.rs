@@ -17,6 +17,7 @@ pub mod clean;
 pub mod clip;
 pub mod config;
 pub mod error;
+mod fields;
 pub mod random;
 pub mod text;
 pub mod tokenizer;
@@ -29,3 +30,10 @@ pub use config::{ClipConfig, Preprocess};
 pub use error::ModelError;
 pub use tokenizer::Tokenizer;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod golden_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod config_tests;

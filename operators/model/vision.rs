@@ -79,7 +79,9 @@ impl VisionTransformer {
             .f_reshape([n, width, -1])
             .and_then(|t| t.f_permute([0, 2, 1]))
             .and_then(|t| t.f_to_kind(kind))
-            .and_then(|t| Tensor::f_cat(&[&self.class_embedding.f_view([1, 1, width])?.f_expand([n, 1, width], false)?, &t], 1))
+            .and_then(|t| {
+                Tensor::f_cat(&[&self.class_embedding.f_view([1, 1, width])?.f_expand([n, 1, width], false)?, &t], 1)
+            })
             .and_then(|t| t.f_add(&self.positional_embedding))
             .op("visual.positional_embedding", &[&patches, &self.positional_embedding])?;
         let tokens = match &self.ln_pre {

@@ -1,15 +1,15 @@
 //! Weights: read from open_clip's files, drawn from a seed, named by a fingerprint, written as safetensors.
 //!
-//! A file must hold exactly the model's tensors; `module.` (DistributedDataParallel) and `_orig_mod.` (torch.compile) are
-//! stripped. Values are copied in as f32.
+//! A file must hold exactly the model's tensors; `module.` (DistributedDataParallel), `_orig_mod.` (torch.compile) and
+//! `text.` (open_clip's custom text towers) are stripped. A store that holds an image tower alone takes `visual.*` and
+//! passes over the rest. Values are copied in as f32.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -17,74 +17,134 @@ use super::config::ClipConfig;
 use super::error::{ModelError, Op};
 use super::random::{Distribution, fill};
 
-/// Buffers of open_clip's files that are no parameters here.
-const IGNORED: [&str; 2] = ["attn_mask", "visual.attn_mask"];
+/// Buffers and notes of open_clip's and OpenAI's files that are no parameters here.
+const IGNORED: [&str; 5] = ["attn_mask", "visual.attn_mask", "input_resolution", "context_length", "vocab_size"];
 
-/// Copies a file's tensors into the model: `.safetensors`, or a state dict of `torch.save` (`.pt`, `.bin`).
+/// Largest header of a safetensors file, in bytes.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Problems of a file are named up to this many, then counted.
+const PROBLEMS_SHOWN: usize = 8;
+
+/// Copies a file's tensors into the model: `.safetensors`, or a state dict of `torch.save` (`.pt`, `.bin`), known by
+/// its first bytes. Tensors of a safetensors file are read one at a time.
 ///
 /// # Errors
 /// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected and mis-shaped ones are
 /// named.
 pub fn load(vs: &nn::VarStore, path: &Path) -> Result<(), ModelError> {
-    let mut found = BTreeMap::new();
-    for (name, tensor) in read(path)? {
-        let bare = name.strip_prefix("module.").unwrap_or(&name);
-        let bare = bare.strip_prefix("_orig_mod.").unwrap_or(bare);
-        if !IGNORED.contains(&bare) {
-            found.insert(bare.to_owned(), tensor);
-        }
-    }
+    let mut missing: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+    let image_only = missing.keys().all(|name| name.starts_with("visual."));
     let mut problems = Vec::new();
     let _no_grad = tch::no_grad_guard();
-    for (name, mut variable) in vs.variables() {
-        match found.remove(&name) {
-            None => problems.push(format!("{name} is missing")),
-            Some(tensor) if tensor.size() != variable.size() => {
-                problems.push(format!("{name} has shape {:?}, expected {:?}", tensor.size(), variable.size()));
+    for_each_tensor(path, |name, shape, tensor| {
+        let name = plain_name(name);
+        let Some(mut variable) = missing.remove(name) else {
+            let elsewhere = image_only && !name.starts_with("visual.");
+            if !elsewhere && !IGNORED.contains(&name) {
+                problems.push(format!("{name} is not the model's"));
             }
-            Some(tensor) => variable
-                .f_copy_(&tensor.f_to_kind(Kind::Float).op("load", &[&tensor])?)
-                .op(&format!("load of {name}"), &[&variable])?,
+            return Ok(());
+        };
+        if shape != variable.size() {
+            problems.push(format!("{name} has shape {shape:?}, expected {:?}", variable.size()));
+            return Ok(());
         }
-    }
-    problems.extend(found.keys().map(|name| format!("{name} is not the model's")));
+        let tensor = tensor()?;
+        variable.f_copy_(&tensor).op(&format!("load of {name}"), &[&variable, &tensor])
+    })?;
+    problems.extend(missing.keys().map(|name| format!("{name} is missing")));
     if problems.is_empty() {
         return Ok(());
     }
     problems.sort();
-    let more = if problems.len() > 5 { format!(" and {} more", problems.len() - 5) } else { String::new() };
-    problems.truncate(5);
+    let more = problems.len().saturating_sub(PROBLEMS_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    problems.truncate(PROBLEMS_SHOWN);
     Err(ModelError::weights(path, format!("does not fit the model: {}{more}", problems.join("; "))))
 }
 
-fn read(path: &Path) -> Result<Vec<(String, Tensor)>, ModelError> {
-    let wrong = |problem: String| ModelError::weights(path, problem);
-    let mut head = [0u8; 2];
-    {
-        use std::io::Read;
-        let mut file = File::open(path).map_err(|error| wrong(error.to_string()))?;
-        file.read_exact(&mut head).map_err(|error| wrong(error.to_string()))?;
+/// The name without what wrappers put before it.
+fn plain_name(name: &str) -> &str {
+    let mut name = name;
+    while let Some(rest) = ["module.", "_orig_mod."].iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
     }
-    if &head == b"PK" {
-        return trommel_bridge::read_state_dict(path).map_err(|error| wrong(error.to_string()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| wrong(format!("neither safetensors nor a state dict of torch.save: {error}")))?;
-    file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(&view).map_err(&wrong)?))).collect()
+    name.strip_prefix("text.").unwrap_or(name)
 }
 
-fn tensor(view: &TensorView<'_>) -> Result<Tensor, String> {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        other => return Err(format!("holds tensors of {other:?}")),
-    };
-    let shape = view.shape().iter().map(|side| i64::try_from(*side).map_err(|e| e.to_string())).collect::<Result<Vec<_>, _>>()?;
-    Tensor::f_from_data_size(view.data(), &shape, kind).map_err(|error| error.to_string())
+/// Calls `each` with name, shape and a function that fetches the tensor.
+fn for_each_tensor(
+    path: &Path,
+    mut each: impl FnMut(&str, &[i64], &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let wrong = |problem: String| ModelError::weights(path, problem);
+    let io = |error: std::io::Error| wrong(error.to_string());
+    let mut file = File::open(path).map_err(io)?;
+    let len = file.metadata().map_err(io)?.len();
+    let mut head = [0u8; 8];
+    file.read_exact(&mut head).map_err(|_| wrong(format!("{len} bytes are no weights")))?;
+    if head.starts_with(b"PK") {
+        for (name, tensor) in trommel_bridge::read_state_dict(path).map_err(|error| wrong(error.to_string()))? {
+            each(&name, &tensor.size(), &mut || Ok(tensor.shallow_clone()))?;
+        }
+        return Ok(());
+    }
+    if head.starts_with(&[0x80, 2]) {
+        return Err(wrong("written by torch before 1.6: load it and save it again with a current torch".into()));
+    }
+    let header_len = u64::from_le_bytes(head);
+    if header_len > MAX_HEADER_BYTES || header_len > len - 8 {
+        return Err(wrong("neither safetensors nor a state dict of torch.save".into()));
+    }
+    let mut header = vec![0; usize::try_from(header_len).unwrap_or(0)];
+    file.read_exact(&mut header).map_err(io)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|error| wrong(format!("header of safetensors: {error}")))?;
+    let announced = 8 + header_len + metadata.data_len() as u64;
+    if announced != len {
+        return Err(wrong(format!("the header of safetensors announces {announced} bytes, the file has {len}")));
+    }
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else { continue };
+        let kind = match info.dtype {
+            Dtype::F32 => Ok(Kind::Float),
+            Dtype::F16 => Ok(Kind::Half),
+            Dtype::BF16 => Ok(Kind::BFloat16),
+            Dtype::F64 => Ok(Kind::Double),
+            other => Err(wrong(format!("{name} holds {other:?}, not floating-point numbers"))),
+        };
+        let shape: Vec<i64> = info.shape.iter().map(|&side| i64::try_from(side).unwrap_or(i64::MAX)).collect();
+        let (from, to) = info.data_offsets;
+        each(&name, &shape, &mut || {
+            let mut bytes = vec![0; to - from];
+            file.seek(SeekFrom::Start(8 + header_len + from as u64)).map_err(io)?;
+            file.read_exact(&mut bytes).map_err(io)?;
+            let kind = match &kind {
+                Ok(kind) => *kind,
+                Err(error) => return Err(wrong(error.to_string())),
+            };
+            Tensor::f_from_data_size(&bytes, &shape, kind).op(&name, &[])
+        })?;
+    }
+    Ok(())
+}
+
+/// Stores the weights of products (convolution, linear layers, projections) in a lower kind. Norms and embeddings
+/// stay f32, and with them the residual sum: the towers then compute as under autocast.
+///
+/// # Errors
+/// libtorch refuses a cast.
+pub fn lower(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
+    for (name, mut variable) in vs.variables() {
+        let part = |word: &str| name.split('.').any(|part| part == word);
+        let product = part("conv1") || part("attn") || part("mlp") || part("proj") || part("text_projection");
+        if product {
+            let lowered = variable.f_to_kind(kind).op(&format!("cast of {name}"), &[&variable])?;
+            variable.set_data(&lowered);
+        }
+    }
+    Ok(())
 }
 
 /// Draws all weights from open_clip's distributions: a function of seed and name alone.
@@ -93,10 +153,12 @@ fn tensor(view: &TensorView<'_>) -> Result<Tensor, String> {
 /// libtorch refuses a copy.
 pub fn init(vs: &nn::VarStore, config: &ClipConfig, seed: u64) -> Result<(), ModelError> {
     let _no_grad = tch::no_grad_guard();
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
     for (name, mut variable) in vs.variables() {
         let count = usize::try_from(variable.numel()).unwrap_or(0);
-        let values = fill(seed, &name, distribution(&name, &variable.size(), config), count, 2);
-        let values = Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
+        let values = fill(seed, &name, distribution(&name, &variable.size(), config), count, threads);
+        let values =
+            Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
         variable.f_copy_(&values).op(&format!("init of {name}"), &[&variable])?;
     }
     Ok(())
@@ -194,7 +256,9 @@ pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError
     let dtype = if half { Dtype::F16 } else { Dtype::F32 };
     let views = stored
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes).map_err(|e| wrong(e.to_string()))?)))
+        .map(|(name, shape, bytes)| {
+            Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes).map_err(|e| wrong(e.to_string()))?))
+        })
         .collect::<Result<Vec<_>, ModelError>>()?;
     let bytes = safetensors::serialize(views, None).map_err(|e| wrong(e.to_string()))?;
     let aside = path.with_extension("tmp");

@@ -1,0 +1,124 @@
+//! Encoders: bits do not depend on neighbours; TorchScript modules; what `load` refuses.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tch::Device;
+
+use super::encoder::{EncoderConfig, Precision, embed, is_neighbour_free, load};
+use crate::model::ClipConfig;
+use crate::model::golden_tests::{floats, views};
+
+fn config(model: &str) -> EncoderConfig {
+    EncoderConfig {
+        model: model.into(),
+        weights: None,
+        random_init: Some(0),
+        precision: Precision::F32,
+        batch: 8,
+        device: Device::Cpu,
+        threads: 1,
+    }
+}
+
+fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/files")
+}
+
+/// One layer of a large model's shape: the widths decide how libtorch cuts its products.
+fn shallow(folder: &Path, model: &str) -> String {
+    let mut config = ClipConfig::load(model).unwrap();
+    config.vision.layers = 1;
+    let path = folder.join(format!("shallow-{model}.json"));
+    std::fs::write(&path, config.to_open_clip_json()).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn bits_do_not_depend_on_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = |name: &str| (name.to_string(), &[(1, 8), (2, 8), (2, 32)][..]);
+    let models = [
+        deep("trommel-tiny-32"),
+        deep("trommel-small-32"),
+        deep("trommel-tiny-32-quickgelu"),
+        (shallow(folder.path(), "ViT-B-32"), &[(1, 8), (2, 8), (2, 32)][..]),
+        (shallow(folder.path(), "ViT-B-16-plus-240"), &[(2, 8)][..]),
+    ];
+    for (model, runs) in &models {
+        for precision in [Precision::F32, Precision::Bf16] {
+            for &(threads, batch) in *runs {
+                let mut loaded = load(&EncoderConfig { precision, threads, batch, ..config(model) }).unwrap();
+                assert!(
+                    is_neighbour_free(&mut *loaded.encoder).unwrap(),
+                    "{model} {precision:?}, {threads} threads, batch of {batch}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_batch_is_padded_and_vectors_are_unit() {
+    let mut loaded = load(&config("trommel-tiny-32")).unwrap();
+    let all = views(32);
+    let three: Vec<Vec<u8>> = all.chunks(32 * 32 * 3).map(<[u8]>::to_vec).collect();
+    let many: Vec<Vec<u8>> = three.iter().cycle().take(11).cloned().collect();
+    let of_three: Vec<_> = embed(&mut *loaded.encoder, &three).into_iter().map(Result::unwrap).collect();
+    let of_many: Vec<_> = embed(&mut *loaded.encoder, &many).into_iter().map(Result::unwrap).collect();
+    assert_eq!(of_three.len(), 3);
+    for (i, vector) in of_many.iter().enumerate() {
+        assert_eq!(vector, &of_three[i % 3]);
+        let norm: f64 = vector.iter().map(|x| x.to_f64().powi(2)).sum();
+        assert!((norm - 1.0).abs() < 2e-3, "{norm}");
+    }
+    assert!(embed(&mut *loaded.encoder, &[]).is_empty());
+}
+
+#[test]
+fn a_torchscript_encoder_gives_its_features() {
+    let golden: Value = serde_json::from_str(include_str!("../model/golden/files.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("files.json");
+    std::fs::write(&model, golden["config"].to_string()).unwrap();
+    let weights = Some(files().join("encoder.torchscript.pt"));
+    let mut loaded = load(&EncoderConfig { weights, ..config(&model.to_string_lossy()) }).unwrap();
+    assert_eq!((loaded.encoder.dim(), loaded.encoder.size()), (10, 16));
+    assert!(loaded.identity.architecture.starts_with("torchscript"));
+    let mut pixels = views(16);
+    pixels.resize(8 * 16 * 16 * 3, 0);
+    let features = loaded.encoder.encode(&pixels).unwrap();
+    for (found, expected) in features.iter().zip(floats(&golden["script_features"])) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+    // Its last product is so small that libtorch computes its rows in different ways: it must go one by one.
+    assert!(is_neighbour_free(&mut *loaded.encoder).unwrap());
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named() {
+    let refused = |config: EncoderConfig| load(&config).err().unwrap().to_string();
+    assert!(refused(config("ViT-Z-99")).contains("ViT-B-16-plus-240"));
+    assert!(refused(EncoderConfig { random_init: None, ..config("trommel-tiny-32") }).contains("no weights"));
+    let weights = Some(files().join("model.safetensors"));
+    let error = refused(EncoderConfig { weights, ..config("trommel-tiny-32") });
+    assert!(error.contains("model.safetensors") && error.contains("visual."), "{error}");
+    let error = refused(EncoderConfig { weights: Some("/nonexistent/w.pt".into()), ..config("trommel-tiny-32") });
+    assert!(error.contains("/nonexistent/w.pt"), "{error}");
+}
+
+/// Not a test: `cargo test --release -- --ignored encoder_speed --nocapture` prints images/s.
+#[test]
+#[ignore = "a measurement"]
+fn encoder_speed() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut loaded = load(&EncoderConfig { precision, batch: 32, threads: 2, ..config("ViT-B-32") }).unwrap();
+        let pixels = vec![7u8; 32 * 224 * 224 * 3];
+        loaded.encoder.encode(&pixels).unwrap();
+        let start = std::time::Instant::now();
+        for _ in 0..3 {
+            loaded.encoder.encode(&pixels).unwrap();
+        }
+        eprintln!("ViT-B-32 {precision:?}: {:.1} images/s", 96.0 / start.elapsed().as_secs_f64());
+    }
+}
