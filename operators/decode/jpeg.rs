@@ -1,4 +1,4 @@
-//! JPEG: headers read here, pixels decoded by zune-jpeg.
+//! JPEG: headers read here, pixels decoded by zune-jpeg, or by the system's libjpeg-turbo with the feature `turbojpeg`.
 //!
 //! The headers are read by our own scanner for three reasons: limits come before memory; whether a file ends early is a
 //! question about its markers that decoders answer differently; and the colour space follows libjpeg's rules, so the
@@ -6,10 +6,10 @@
 
 mod colour;
 mod header;
-mod zune;
-
 #[cfg(feature = "turbojpeg")]
-compile_error!("the libjpeg-turbo path is not written yet: build without the feature `turbojpeg`");
+mod turbo;
+#[cfg_attr(feature = "turbojpeg", allow(dead_code))]
+mod zune;
 
 use super::{DecodeError, Limits, Rgb8, scratch};
 use header::Header;
@@ -23,6 +23,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
         return Err(DecodeError::Truncated { kind: "JPEG" });
     }
     let _share = scratch::take(scratch_bytes, limits.max_scratch_bytes);
+    #[cfg(feature = "turbojpeg")]
+    let pixels = turbo::decode(bytes, &header)?;
+    #[cfg(not(feature = "turbojpeg"))]
     let pixels = zune::decode(bytes, &header)?;
     Ok(Rgb8 { width: u32::from(header.width), height: u32::from(header.height), pixels })
 }

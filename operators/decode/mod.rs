@@ -9,9 +9,13 @@
 //! 2. Limits are checked on the header, before memory for pixels is taken.
 //! 3. Colour follows Pillow: alpha is dropped (not blended), palettes are looked up, 16-bit colour keeps its high byte,
 //!    16-bit grey is *clipped* to 255 (Pillow's conversion of `I;16`), CMYK is read as Adobe writes it (inverted).
-//!    EXIF orientation is not applied. Of an animation the first picture is taken.
+//!    EXIF orientation is not applied. Of an animation the first picture is taken, on its canvas.
 //! 4. A file that ends early is an error, as in Pillow, unless [`Limits::load_truncated`].
 //! 5. Nothing here panics; a panic inside a decoder of others is caught and becomes an error.
+//!
+//! JPEGs are decoded by zune-jpeg, up to a few units of 255 from libjpeg, or with `--features turbojpeg` by the system's
+//! libjpeg-turbo, equal to Pillow's to the bit. That feature needs the library's development files and pkg-config:
+//! `apt-get install libturbojpeg0-dev pkg-config` (2.1 or later; its SIMD parts are the library's own).
 //!
 //! Cost: JPEGs of 400 x 350 take about a millisecond. Scratch: [`scratch_bytes`] bounds a picture.
 
@@ -19,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
+mod gif;
 pub mod jpeg;
 pub mod operator;
 mod raster;
@@ -242,6 +247,7 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
     };
     let decode = || match kind {
         Kind::Jpeg => jpeg::decode(bytes, limits),
+        Kind::Gif => gif::decode(bytes, limits),
         _ => raster::decode(bytes, kind, limits),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
@@ -261,5 +267,7 @@ pub fn scratch_bytes(limits: &Limits, threads: usize, views: &[u64]) -> u64 {
     limits.max_scratch_bytes + small + threads as u64 * views.iter().sum::<u64>()
 }
 
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod tests;

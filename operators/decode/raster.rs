@@ -1,11 +1,11 @@
-//! PNG, WebP, GIF and BMP, through the `image` crate's decoders.
+//! PNG, WebP and BMP, through the `image` crate's decoders.
 //!
 //! Of an animation the first picture is taken. 16-bit samples become 8-bit ones as in Pillow: the high byte, except for
 //! grey without alpha, which Pillow holds as `I;16` and clips to 255.
 
 use std::io::Cursor;
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
 
 use super::{DecodeError, Kind, Limits, Rgb8, scratch};
@@ -24,8 +24,8 @@ pub(super) fn decode(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Rgb8, 
             read(decoder, kind, limits, grey)
         }
         Kind::WebP => read(WebPDecoder::new(input).map_err(fail)?, kind, limits, false),
-        Kind::Gif => read(GifDecoder::new(input).map_err(fail)?, kind, limits, false),
         Kind::Bmp => read(BmpDecoder::new(input).map_err(fail)?, kind, limits, false),
+        Kind::Gif => super::gif::decode(bytes, limits),
         Kind::Jpeg => super::jpeg::decode(bytes, limits),
     }
 }

@@ -50,7 +50,8 @@ def main():
         name = "bilinear" if seed % 5 == 4 else "bicubic"
         image = picture(seed, w, h, kind)
         box = lambda r: (r[0], r[1], r[0] + r[2], r[1] + r[3])
-        # Rows first, then columns, each a call of its own: Pillow's order up to 12; 13 sometimes turns it round.
+        # Rows first, then columns, each a call of its own: Pillow's order up to 12; 13.0.0 turns it round where more rows go than
+        # twice the columns.
         rows = image.crop(box(crop)).resize((ow, crop[3]), FILTERS[name])
         out = rows.resize((ow, oh), FILTERS[name]).crop(box(window))
         fields = [seed, kind, w, h, *crop, ow, oh, *window, name, f"{fnv(out.tobytes()):016x}"]

@@ -16,6 +16,8 @@ pub(super) struct Header {
     pub colour: Colour,
     /// Whether all coefficients are held before pixels come out: progressive, or components in scans of their own.
     pub buffered: bool,
+    /// Whether coefficients are coded arithmetically.
+    pub arithmetic: bool,
     /// Whether an end-of-image marker follows the scans.
     pub ended: bool,
     /// Whether a Huffman table stands before the first scan (Motion JPEG leaves the standard ones out).
@@ -54,15 +56,15 @@ impl Header {
             }
             let Some(body) = scanner.segment() else { break };
             match marker {
-                0xc0..=0xc2 => {
+                0xc0..=0xc2 | 0xc9 | 0xca => {
                     if frame.is_some() {
                         return Err(corrupt("two frame headers"));
                     }
                     frame = Some(Frame::parse(marker, body)?);
                     frame_at = start;
                 }
-                0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                    let detail = format!("frame type {} (lossless, hierarchical or arithmetic)", marker & 0x0f);
+                0xc3 | 0xc5..=0xc7 | 0xcb | 0xcd..=0xcf => {
+                    let detail = format!("frame type {} (lossless or hierarchical)", marker & 0x0f);
                     return Err(DecodeError::Unsupported { kind: "JPEG", detail });
                 }
                 APP0 => {
@@ -95,8 +97,8 @@ impl Header {
             return Err(if ended { corrupt("no scan") } else { DecodeError::Truncated { kind: "JPEG" } });
         }
         let colour = frame.colour(adobe, jfif)?;
-        let Frame { width, height, sampling, .. } = frame;
-        Ok(Self { width, height, sampling, colour, buffered, ended, has_tables, frame_at, essential })
+        let Frame { width, height, sampling, arithmetic, .. } = frame;
+        Ok(Self { width, height, sampling, colour, buffered, arithmetic, ended, has_tables, frame_at, essential })
     }
 
     /// Whether both chroma components have half of luma's columns.
@@ -123,6 +125,7 @@ struct Frame {
     width: u16,
     height: u16,
     progressive: bool,
+    arithmetic: bool,
     ids: Vec<u8>,
     sampling: Vec<(u8, u8)>,
 }
@@ -144,7 +147,14 @@ impl Frame {
         }
         let (height, width) = (u16::from_be_bytes([*h1, *h0]), u16::from_be_bytes([*w1, *w0]));
         let ids = components.chunks_exact(3).map(|c| c[0]).collect();
-        Ok(Self { width, height, progressive: marker == 0xc2, ids, sampling })
+        Ok(Self {
+            width,
+            height,
+            progressive: matches!(marker, 0xc2 | 0xca),
+            arithmetic: marker >= 0xc9,
+            ids,
+            sampling,
+        })
     }
 
     /// libjpeg's rules: JFIF means YCbCr, else Adobe's word counts, else the components' names.

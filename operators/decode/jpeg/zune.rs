@@ -18,6 +18,9 @@ const STANDARD_TABLES: &[u8] = b"\xff\xe0\x00\x07AVI1\0";
 
 /// RGB pixels of a JPEG, u8\[height, width, 3\].
 pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, DecodeError> {
+    if header.arithmetic {
+        return Err(DecodeError::Unsupported { kind: "JPEG", detail: "arithmetic coding".into() });
+    }
     let finest = header.sampling[0];
     if header.sampling.len() > 1 && header.sampling.iter().any(|&(h, v)| h > finest.0 || v > finest.1) {
         let detail = format!("sampling factors {:?}, chroma finer than luma", header.sampling);
