@@ -68,7 +68,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, DecodeErr
         Err(error) if header.ended => return Err(corrupt(one_line(&error))),
         _ => {}
     }
-    if header.halves_columns() && width >= 3 {
+    if header.halves_columns() {
         for row in 0..usize::from(header.height) {
             let line = &mut stored[row * padded * 3..(row + 1) * padded * 3];
             mend_last_columns(line, width);
