@@ -155,7 +155,7 @@ pub fn init(vs: &nn::VarStore, config: &ClipConfig, seed: u64) -> Result<(), Mod
     let _no_grad = tch::no_grad_guard();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
     for (name, mut variable) in vs.variables() {
-        let count = usize::try_from(variable.numel()).unwrap_or(0);
+        let count = variable.numel();
         let values = fill(seed, &name, distribution(&name, &variable.size(), config), count, threads);
         let values =
             Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
