@@ -37,8 +37,19 @@ fn main() {
     for at in 0..RUNS {
         let started = Instant::now();
         let report = run(&[
-            "prune", &shards, "--benchmark", &format!("test={}", path("benchmark")), "--rule", "drop-above:0.95",
-            "--embedder", MODEL, "--random-init", "0", "--run", &path(&format!("run{at}")), "--json",
+            "prune",
+            &shards,
+            "--benchmark",
+            &format!("test={}", path("benchmark")),
+            "--rule",
+            "drop-above:0.95",
+            "--embedder",
+            MODEL,
+            "--random-init",
+            "0",
+            "--run",
+            &path(&format!("run{at}")),
+            "--json",
         ]);
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
         ours.push(report["samples_per_second"].as_f64().unwrap());

@@ -25,7 +25,9 @@ impl NamedPath {
     /// When either side is missing.
     pub fn parse(text: &str) -> Result<Self, PipelineError> {
         match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok(Self { name: name.into(), path: path.into() }),
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.into(), path: path.into() })
+            }
             _ => Err(PipelineError::Usage(format!("--benchmark {text}: write it as NAME=DIR"))),
         }
     }
@@ -41,9 +43,9 @@ pub fn holds_embeddings(path: &Path) -> bool {
 
 fn has_extension(folder: &Path, extensions: &[&str]) -> bool {
     std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries.flatten().any(|entry| {
-            entry.path().extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted))
-        })
+        entries
+            .flatten()
+            .any(|entry| entry.path().extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)))
     })
 }
 
@@ -52,9 +54,7 @@ fn has_extension(folder: &Path, extensions: &[&str]) -> bool {
 /// # Errors
 /// Unreadable or empty folders, rows without direction, a name that cannot be a column's.
 pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
-    let place = |error: &dyn std::fmt::Display| {
-        PipelineError::Usage(format!("benchmark {}: {error}", named.name))
-    };
+    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {}: {error}", named.name));
     if !named.path.exists() {
         return Err(place(&format_args!("no such folder: {}", named.path.display())));
     }

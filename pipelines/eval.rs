@@ -69,7 +69,8 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     if names.len() != classes.len() {
         return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), classes.len())));
     }
-    let templates = if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
+    let templates =
+        if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
     let classifier =
         Classifier::new(model.clip(), &Tokenizer::new(), &names, &templates, device).map_err(PipelineError::failed)?;
@@ -84,7 +85,8 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         if labels.is_empty() {
             return Ok(());
         }
-        let seen = classifier.judge(model.clip(), &clip_config.preprocess, pixels, labels).map_err(PipelineError::failed)?;
+        let seen =
+            classifier.judge(model.clip(), &clip_config.preprocess, pixels, labels).map_err(PipelineError::failed)?;
         *sum = Accuracy { total: sum.total + seen.total, top1: sum.top1 + seen.top1, top5: sum.top5 + seen.top5 };
         pixels.clear();
         labels.clear();

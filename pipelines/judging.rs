@@ -11,11 +11,11 @@ use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::decode::operator::DecodeConfig;
 use trommel_operators::decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_operators::decode::{self};
-use trommel_operators::sample::Work;
-use trommel_operators::model::config::Resize;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunConfig;
+use trommel_operators::model::config::Resize;
 use trommel_operators::prune::rule::Rule;
+use trommel_operators::sample::Work;
 use trommel_operators::shard::folders;
 use trommel_operators::shard::plan::{Plan, PlanOptions, expand};
 use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
@@ -99,13 +99,10 @@ impl Judging {
     ///
     /// # Errors
     /// Every kind of wrong input: shards, benchmarks, rule, model.
-    pub fn prepare(
-        config: &JudgeConfig,
-        train_view: Option<TrainView>,
-        stop: Stop,
-    ) -> Result<Self, PipelineError> {
+    pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
         let input = Input::find(&config.shards)?;
-        let benchmarks = config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let benchmarks =
+            config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
         let judge = parsed
             .as_ref()
@@ -115,16 +112,15 @@ impl Judging {
         let rule = parsed.as_ref().map_or_else(|| "keep-all".into(), ToString::to_string);
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
-        let embedder = if embeds {
-            Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?)
-        } else {
-            None
-        };
+        let embedder =
+            if embeds { Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?) } else { None };
         for benchmark in &benchmarks {
             let identity = embedder.as_ref().map(|embedder| &embedder.identity);
             check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
         }
-        let joiner = if benchmarks.is_empty() { None } else {
+        let joiner = if benchmarks.is_empty() {
+            None
+        } else {
             let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
             let join = JoinConfig { columns, ..JoinConfig::default() };
             Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
@@ -161,13 +157,15 @@ impl Judging {
             memory.take("embedder", embedder.bytes);
         }
         if let Some(joiner) = &joiner {
-            let points: u64 = benchmarks.iter().map(|benchmark| (benchmark.points() * (2 * benchmark.dim + 64)) as u64).sum();
+            let points: u64 =
+                benchmarks.iter().map(|benchmark| (benchmark.points() * (2 * benchmark.dim + 64)) as u64).sum();
             memory.take("benchmarks", points);
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
         }
         memory.take("decoding", decode.scratch_bytes(machine.threads));
         let plan = input.plan().clone();
-        let names: Arc<Vec<Arc<str>>> = Arc::new(plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect());
+        let names: Arc<Vec<Arc<str>>> =
+            Arc::new(plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect());
         let unknown: Arc<str> = Arc::from("");
         let names: ShardNames = Arc::new(move |ordinal| {
             usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone()
@@ -177,7 +175,18 @@ impl Judging {
             None => Arc::new(()),
         };
         Ok(Self {
-            input, names, verdict, rule, joiner, embedder, decode, reading, benchmarks, decision, memory, stop,
+            input,
+            names,
+            verdict,
+            rule,
+            joiner,
+            embedder,
+            decode,
+            reading,
+            benchmarks,
+            decision,
+            memory,
+            stop,
             config: config.clone(),
         })
     }
@@ -189,9 +198,8 @@ impl Judging {
         let folder = |path: &std::path::Path| {
             std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
         };
-        let benchmarks: serde_json::Map<_, _> = (self.config.benchmarks.iter())
-            .map(|named| (named.name.clone(), json!(folder(&named.path))))
-            .collect();
+        let benchmarks: serde_json::Map<_, _> =
+            (self.config.benchmarks.iter()).map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
         let record = json!({
             "benchmarks": benchmarks,
             "folder": folder(Path::new(".")),
@@ -238,7 +246,8 @@ impl Judging {
     /// Sets aside what the ledger's operator holds of `shards` shards that are read and not yet committed: rows, and the
     /// embeddings where they are kept.
     pub fn take_ledger_memory(&mut self, shards: usize) {
-        let vector = self.embedder.as_ref().filter(|_| self.decision.embeddings).map_or(0, |embedder| 2 * embedder.dim as u64);
+        let vector =
+            self.embedder.as_ref().filter(|_| self.decision.embeddings).map_or(0, |embedder| 2 * embedder.dim as u64);
         let row = ROW_BYTES + vector + 48 * self.benchmarks.len() as u64;
         self.memory.take("ledger", row * SHARD_SAMPLES * shards as u64);
         let points: u64 = self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum();
@@ -282,7 +291,8 @@ const SHARD_SAMPLES: u64 = 10_000;
 const QUANTUM_PICTURE_BYTES: u64 = 4 << 20;
 
 /// A reader of any input.
-pub type Reader = Arc<dyn trommel_operators::dataflow::source::ReadShard<Item = trommel_operators::shard::reader::Admitted>>;
+pub type Reader =
+    Arc<dyn trommel_operators::dataflow::source::ReadShard<Item = trommel_operators::shard::reader::Admitted>>;
 
 /// Threads that work for all workers. Clones are the same threads.
 #[derive(Clone)]
@@ -299,7 +309,6 @@ fn reader_config(config: &JudgeConfig) -> ReaderConfig {
     let mut reading = ReaderConfig::default();
     reading.group.image_keys = keys(&config.reading.image_key);
     reading.group.text_keys = keys(&config.reading.text_key);
-    reading.group.repeated =
-        if config.reading.strict { RepeatedMember::Reject } else { RepeatedMember::NewSample };
+    reading.group.repeated = if config.reading.strict { RepeatedMember::Reject } else { RepeatedMember::NewSample };
     reading
 }

@@ -3,11 +3,11 @@
 
 pub mod benchmarks;
 pub mod config;
-pub mod error;
 #[cfg(feature = "torch")]
 pub mod demo;
 #[cfg(feature = "torch")]
 pub mod embed;
+pub mod error;
 pub mod memory;
 pub mod past_run;
 pub mod pictures;
@@ -21,16 +21,16 @@ pub mod decision;
 #[cfg(feature = "torch")]
 pub mod embedder;
 #[cfg(feature = "torch")]
+pub mod eval;
+#[cfg(feature = "torch")]
 mod judge_graph;
 #[cfg(feature = "torch")]
 pub mod judging;
-#[cfg(feature = "torch")]
-pub mod eval;
-#[cfg(feature = "torch")]
-pub mod train;
 #[cfg(feature = "torch")]
 pub mod prune;
 #[cfg(feature = "torch")]
 mod running;
 #[cfg(feature = "torch")]
 pub mod spent;
+#[cfg(feature = "torch")]
+pub mod train;

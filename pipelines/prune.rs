@@ -63,8 +63,10 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     let mut judging = Judging::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let folder = open_folder(&config.run, &plan, &judging.run_config(), config.reading.part, config.mix_numerics)?;
-    let mine: Vec<u64> = plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
-    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !folder.before().committed.contains_key(ordinal)).collect();
+    let mine: Vec<u64> =
+        plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
+    let wanted: Vec<u64> =
+        mine.iter().copied().filter(|ordinal| !folder.before().committed.contains_key(ordinal)).collect();
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store((mine.len() - wanted.len()) as u64, Ordering::Relaxed);
 

@@ -77,26 +77,36 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
             }
         }
     }
-    let outcomes = measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)?;
-    benchmarks.iter().zip(outcomes).map(|(benchmark, outcome)| {
-        let folder = config.out.join(&benchmark.name);
-        write(benchmark, &outcome.radii, config, &folder)?;
-        let mut sorted = outcome.radii.clone();
-        sorted.sort_by(f64::total_cmp);
-        Ok(Gap {
-            benchmark: benchmark.name.clone(),
-            points: sorted.len(),
-            references: outcome.references,
-            least: sorted.first().copied().unwrap_or_default(),
-            median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
-            largest: sorted.last().copied().unwrap_or_default(),
-            radii: outcome.radii,
-            folder,
+    let outcomes =
+        measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)?;
+    benchmarks
+        .iter()
+        .zip(outcomes)
+        .map(|(benchmark, outcome)| {
+            let folder = config.out.join(&benchmark.name);
+            write(benchmark, &outcome.radii, config, &folder)?;
+            let mut sorted = outcome.radii.clone();
+            sorted.sort_by(f64::total_cmp);
+            Ok(Gap {
+                benchmark: benchmark.name.clone(),
+                points: sorted.len(),
+                references: outcome.references,
+                least: sorted.first().copied().unwrap_or_default(),
+                median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
+                largest: sorted.last().copied().unwrap_or_default(),
+                radii: outcome.radii,
+                folder,
+            })
         })
-    }).collect()
+        .collect()
 }
 
-fn write(benchmark: &Benchmark, radii: &[f64], config: &RadiiConfig, folder: &std::path::Path) -> Result<(), PipelineError> {
+fn write(
+    benchmark: &Benchmark,
+    radii: &[f64],
+    config: &RadiiConfig,
+    folder: &std::path::Path,
+) -> Result<(), PipelineError> {
     let set = EmbeddingSet {
         dim: benchmark.dim,
         vectors: benchmark.vectors.clone(),

@@ -144,7 +144,11 @@ impl Counting {
     /// Counts what passes by.
     pub fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
         let this = self.clone();
-        events.inspect(move |event| if let Event::Fate(fate) = event { this.count(fate.status, fate.reason.as_ref()) })
+        events.inspect(move |event| {
+            if let Event::Fate(fate) = event {
+                this.count(fate.status, fate.reason.as_ref())
+            }
+        })
     }
 
     fn count(&self, status: Status, reason: Option<&Reason>) {
@@ -174,8 +178,11 @@ impl Counting {
     pub fn meaningless(&self) -> Option<Meaningless> {
         let samples = self.progress.rejected.load(Ordering::Relaxed);
         let reason = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        (self.judged.load(Ordering::Relaxed) == 0)
-            .then(|| Meaningless { samples, reason, image_key: self.image_key.to_string() })
+        (self.judged.load(Ordering::Relaxed) == 0).then(|| Meaningless {
+            samples,
+            reason,
+            image_key: self.image_key.to_string(),
+        })
     }
 }
 

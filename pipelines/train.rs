@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use timely::dataflow::operators::{Concat, Concatenate};
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
 use trommel_operators::dataflow::leases::LaneLeases;
 use trommel_operators::dataflow::order::{Batch as OrderedBatch, Cursor, OrderService};
@@ -174,7 +174,8 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
         .map_err(PipelineError::failed)?;
     let found = checkpoints.latest().map_err(PipelineError::usage)?;
     let normalisation = Normalisation::from(&clip_config.preprocess);
-    let mut trainer = Trainer::new(model, run.recipe.clone(), total_steps, normalisation, device).map_err(PipelineError::usage)?;
+    let mut trainer =
+        Trainer::new(model, run.recipe.clone(), total_steps, normalisation, device).map_err(PipelineError::usage)?;
     let mut cursor: Option<Cursor> = None;
     if let Some(found) = &found {
         checkpoints.restore(found, &mut trainer).map_err(PipelineError::failed)?;
@@ -210,12 +211,7 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
     let leases = TrainLeases::new(LaneLeases::new(deal.clone(), passes, cursor.as_ref(), judged));
     let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
-    let order = TrainOrder {
-        service,
-        skip_failed: run.skip_failed,
-        failed: Arc::default(),
-        stop: stop.clone(),
-    };
+    let order = TrainOrder { service, skip_failed: run.skip_failed, failed: Arc::default(), stop: stop.clone() };
     let told = leases.clone();
     let committer = start_committer(&folder, judging.part_config(), progress, &stop, move |shard| {
         if shard.status == LineStatus::Committed {
@@ -272,7 +268,8 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
     let handle = committer.handle().map_err(PipelineError::failed)?;
     let reader = judging.reader(Some(Arc::new(FolderDecisions::new(&config.run))));
     let workers = config.machine.workers;
-    let (judging, counting_here, order_here, stop_here) = (Arc::new(judging), counting.clone(), order.clone(), stop.clone());
+    let (judging, counting_here, order_here, stop_here) =
+        (Arc::new(judging), counting.clone(), order.clone(), stop.clone());
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         let mine = share(worker.index(), workers, lanes);
         worker.dataflow::<Time, _, _>(|scope| {

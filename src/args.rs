@@ -6,9 +6,14 @@ use clap::{Args, Parser, Subcommand};
 
 /// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
 #[derive(Debug, Parser)]
-#[command(name = "trommel", version, args_override_self = true, after_help = "\
+#[command(
+    name = "trommel",
+    version,
+    args_override_self = true,
+    after_help = "\
 Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
-4 done, but more rejects than --max-rejects.")]
+4 done, but more rejects than --max-rejects."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -23,7 +23,9 @@ impl ProgressBar {
         let done = Arc::new(AtomicBool::new(false));
         let thread = {
             let done = done.clone();
-            std::thread::spawn(move || if std::io::stderr().is_terminal() { bar(&progress, &done) } else { lines(&progress, &done) })
+            std::thread::spawn(move || {
+                if std::io::stderr().is_terminal() { bar(&progress, &done) } else { lines(&progress, &done) }
+            })
         };
         Self { done, thread: Some(thread) }
     }

@@ -120,7 +120,10 @@ fn an_unknown_option_in_a_file_is_named() {
     let file = folder.path().join("run.toml");
     fs::write(&file, "rule = \"random:10%\"\nworker = 3\n").unwrap();
     let config = file.display().to_string();
-    let out = run(2, &["prune", &world.shards(), "--run", &folder.path().join("r").display().to_string(), "--config", &config]);
+    let out = run(
+        2,
+        &["prune", &world.shards(), "--run", &folder.path().join("r").display().to_string(), "--config", &config],
+    );
     one_clear_line(&stderr(&out), &["worker"]);
 }
 

@@ -18,7 +18,11 @@ fn only_the_run_folder_is_written() {
     let (run, log) = (folder.path().join("run"), folder.path().join("trace"));
     let args = world.train(&run, 12);
     let traced = Command::new("strace")
-        .args(["-f", "-e", "trace=openat,open,creat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,link,linkat"])
+        .args([
+            "-f",
+            "-e",
+            "trace=openat,open,creat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,link,linkat",
+        ])
         .arg("-o")
         .arg(&log)
         .arg(env!("CARGO_BIN_EXE_trommel"))
@@ -34,7 +38,10 @@ fn only_the_run_folder_is_written() {
     let mut before_first_step = Vec::new();
     let (mut stepped, mut writes) = (false, 0);
     for line in std::fs::read_to_string(&log).unwrap().lines() {
-        let opens = line.contains("open") && !line.contains("O_WRONLY") && !line.contains("O_RDWR") && !line.contains("O_CREAT");
+        let opens = line.contains("open")
+            && !line.contains("O_WRONLY")
+            && !line.contains("O_RDWR")
+            && !line.contains("O_CREAT");
         if opens || line.contains(" = -1 ") || line.contains("<unfinished") || line.contains("resumed>") {
             continue;
         }
@@ -54,7 +61,8 @@ fn only_the_run_folder_is_written() {
     assert!(writes > 20, "the trace shows the run's own writes");
     for path in &before_first_step {
         let inside = path.strip_prefix(&run).unwrap_or_default().trim_start_matches('/');
-        let allowed = ["", "lock", "config", "plan", "manifest", "ledger", "items", "embeddings", "logs", "checkpoints"];
+        let allowed =
+            ["", "lock", "config", "plan", "manifest", "ledger", "items", "embeddings", "logs", "checkpoints"];
         let first = inside.split(['/', '.']).next().unwrap_or_default();
         assert!(allowed.contains(&first) && !inside.contains("step_"), "written before the first step: {path}");
     }

@@ -69,7 +69,8 @@ impl Classifier {
                 .and_then(|tokens| tokens.f_reshape(shape)?.f_to_device(device))
                 .op("tokens", &[])?;
             let features = normalize(&clip.encode_text(&tokens)?)?;
-            let mean = features.f_mean_dim([0i64].as_slice(), true, Kind::Float).op("mean over templates", &[&features])?;
+            let mean =
+                features.f_mean_dim([0i64].as_slice(), true, Kind::Float).op("mean over templates", &[&features])?;
             columns.push(normalize(&mean)?);
         }
         let weights = Tensor::f_cat(&columns, 0).and_then(|rows| rows.f_transpose(0, 1)).op("classifier", &[])?;

@@ -67,7 +67,8 @@ fn file_name(path: &Path) -> String {
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
     let place = |error| PlanError::Io { path: folder.display().to_string(), error };
     let entries = fs::read_dir(folder).map_err(place)?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(place)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(place)?;
     paths.sort();
     Ok(paths)
 }
@@ -132,8 +133,7 @@ impl ReadShard for FolderReader {
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
         let files = usize::try_from(lease.ordinal).ok().and_then(|at| self.classes.get(at));
-        let mut end =
-            ShardEnd { ordinal: lease.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
+        let mut end = ShardEnd { ordinal: lease.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
         for path in files.into_iter().flatten() {
             let read = self.sample(lease, end.count, path, out)?;
             end.count += 1;

@@ -91,7 +91,9 @@ impl ToOrder for StreamVec<'_, Time, Event> {
         sink(self, "HolesToOrder", move |time, event: Event| {
             let _has_stopped_the_run = match event {
                 Event::Fate(fate) if fate.status == Status::Kept => Ok(()),
-                Event::Fate(fate) => order.service.offer(Slot::hole(pass_of(*time), fate.info.id.ordinal, fate.info.id.index)),
+                Event::Fate(fate) => {
+                    order.service.offer(Slot::hole(pass_of(*time), fate.info.id.ordinal, fate.info.id.index))
+                }
                 Event::End(end) => order.close(pass_of(*time), end),
             };
         });

@@ -40,7 +40,12 @@ pub fn run(args: &DemoArgs) -> Outcome {
 }
 
 fn tell(report: &DemoReport) {
-    let columns = [("benchmark", Align::Left), ("dropped", Align::Right), ("kept", Align::Right), ("zero-shot top-1", Align::Right)];
+    let columns = [
+        ("benchmark", Align::Left),
+        ("dropped", Align::Right),
+        ("kept", Align::Right),
+        ("zero-shot top-1", Align::Right),
+    ];
     let mut table = Table::new(&columns);
     for row in &report.benchmarks {
         let accuracy = format!("{:.1} %", 100.0 * row.zero_shot.top1);

@@ -44,6 +44,7 @@ fn model_of(checkpoint: &Path) -> Option<String> {
 }
 
 fn read_lines(path: &Path) -> Result<Vec<String>, PipelineError> {
-    let text = fs::read_to_string(path).map_err(|error| PipelineError::Usage(format!("{}: {error}", path.display())))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| PipelineError::Usage(format!("{}: {error}", path.display())))?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect())
 }

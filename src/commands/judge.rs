@@ -113,7 +113,10 @@ pub fn done(
     #[expect(clippy::cast_precision_loss)]
     let too_many = rejected as f64 > samples as f64 * max_rejects_percent / 100.0;
     let too_many_rejects = too_many.then(|| {
-        format!("{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %", percent(rejected, samples))
+        format!(
+            "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
+            percent(rejected, samples)
+        )
     });
     Done { unfinished, too_many_rejects }
 }

@@ -13,8 +13,7 @@ pub fn run(args: &PruneArgs) -> Outcome {
     if args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--rule is missing; `trommel embed` is the command without one".into()));
     }
-    let config =
-        judge::config(&args.shards, &args.run, &args.judging, &args.embedder, &args.reading, &args.common)?;
+    let config = judge::config(&args.shards, &args.run, &args.judging, &args.embedder, &args.reading, &args.common)?;
     let (stop, progress, bar) = judge::begin()?;
     let report = prune::prune(&config, stop, &progress)?;
     drop(bar);

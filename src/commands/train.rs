@@ -49,7 +49,11 @@ fn config(args: &TrainArgs) -> Result<TrainRun, PipelineError> {
         (Some(steps), None, None) => RunLength::Steps(steps),
         (None, Some(samples), None) => RunLength::Samples(samples),
         (None, None, Some(passes)) => RunLength::Passes(passes),
-        _ => return Err(PipelineError::Usage("a schedule needs a length: give one of --steps, --samples or --passes".into())),
+        _ => {
+            return Err(PipelineError::Usage(
+                "a schedule needs a length: give one of --steps, --samples or --passes".into(),
+            ));
+        }
     };
     if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));

@@ -51,16 +51,28 @@ impl World {
             let world = Self { folder: tempfile::tempdir().unwrap() };
             let data = world.path("data");
             run(0, &["synth", &data, "--shards", "6", "--samples", "48", "--seed", "3"]);
-            for (input, out) in [("reference", "reference"), ("benchmarks/photo", "photo"), ("benchmarks/sketch", "sketch")] {
+            for (input, out) in
+                [("reference", "reference"), ("benchmarks/photo", "photo"), ("benchmarks/sketch", "sketch")]
+            {
                 let input = world.path(&format!("data/{input}"));
                 let out = world.path(&format!("embedded/{out}"));
                 run(0, &["embed", &input, "-o", &out, "--model", MODEL, "--random-init", "1"]);
             }
             let benchmark = |name: &str| format!("{name}={}", world.path(&format!("embedded/{name}")));
-            run(0, &[
-                "radii", "--reference", &world.path("embedded/reference"), "--benchmark", &benchmark("photo"),
-                "--benchmark", &benchmark("sketch"), "-o", &world.path("radii"),
-            ]);
+            run(
+                0,
+                &[
+                    "radii",
+                    "--reference",
+                    &world.path("embedded/reference"),
+                    "--benchmark",
+                    &benchmark("photo"),
+                    "--benchmark",
+                    &benchmark("sketch"),
+                    "-o",
+                    &world.path("radii"),
+                ],
+            );
             world
         })
     }
@@ -96,7 +108,20 @@ impl World {
     pub fn train(&self, run_folder: &Path, steps: u32) -> Vec<String> {
         let mut args = vec!["train".to_owned(), self.shards(), "--run".into(), run_folder.display().to_string()];
         args.extend(self.judging());
-        let recipe = ["--model", MODEL, "--batch", "16", "--precision", "f32", "--lr", "1e-3", "--warmup", "4", "--window", "64"];
+        let recipe = [
+            "--model",
+            MODEL,
+            "--batch",
+            "16",
+            "--precision",
+            "f32",
+            "--lr",
+            "1e-3",
+            "--warmup",
+            "4",
+            "--window",
+            "64",
+        ];
         args.extend(recipe.map(String::from));
         args.extend(["--steps".into(), steps.to_string(), "--save-every".into(), "5".into()]);
         args

@@ -14,11 +14,7 @@ use crate::run::{cache, root};
 
 /// Wheels of the CPU set-up: requirement, sha256, platform tags to ask pip for.
 const CPU_WHEELS: [(&str, &str, &[&str]); 3] = [
-    (
-        "torch==2.11.0",
-        "0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756",
-        &["manylinux_2_28_x86_64"],
-    ),
+    ("torch==2.11.0", "0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756", &["manylinux_2_28_x86_64"]),
     (
         "nvidia-cuda-cupti==13.0.85",
         "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
@@ -46,7 +42,10 @@ pub fn ensure_libtorch(cuda: bool) -> Result<()> {
     let link = root().join(".libtorch");
     if let Some(own) = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| *own != link) {
         if !own.join("include").is_dir() || !own.join("lib").is_dir() {
-            bail!("LIBTORCH={}: no include/ and lib/ there; unset it to let `cargo xtask setup` fetch one", own.display());
+            bail!(
+                "LIBTORCH={}: no include/ and lib/ there; unset it to let `cargo xtask setup` fetch one",
+                own.display()
+            );
         }
         eprintln!("libtorch: yours, at {}", own.display());
         return need_compiler();
@@ -64,7 +63,11 @@ pub fn ensure_libtorch(cuda: bool) -> Result<()> {
         let wheels = cache().join("wheels");
         fs::create_dir_all(aside.join("lib")).with_context(|| format!("cannot create {}", aside.display()))?;
         fs::create_dir_all(&wheels)?;
-        if cuda { fetch_all(&wheels.join("cuda"), &aside)? } else { fetch_cpu(&wheels, &aside)? }
+        if cuda {
+            fetch_all(&wheels.join("cuda"), &aside)?
+        } else {
+            fetch_cpu(&wheels, &aside)?
+        }
         fs::write(aside.join("complete"), "torch 2.11.0\n")?;
         if home.exists() {
             fs::remove_dir_all(&home)?;
@@ -107,7 +110,8 @@ fn fetch_all(wheels: &Path, aside: &Path) -> Result<()> {
     eprintln!("libtorch: fetching torch==2.11.0 with its CUDA libraries, about 3 GB");
     let mut pip = pip();
     pip.args(["download", "--only-binary=:all:", "--python-version", "3.12"]);
-    for platform in ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_18_x86_64"] {
+    for platform in ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_18_x86_64"]
+    {
         pip.args(["--platform", platform]);
     }
     for platform in ["manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"] {
@@ -147,7 +151,9 @@ fn need_compiler() -> Result<()> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let there = Command::new(&compiler).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
-        bail!("missing: a C++ compiler (`{compiler}` does not run), to build against libtorch (Debian: apt-get install g++)");
+        bail!(
+            "missing: a C++ compiler (`{compiler}` does not run), to build against libtorch (Debian: apt-get install g++)"
+        );
     }
     Ok(())
 }
