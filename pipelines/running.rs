@@ -37,8 +37,10 @@ pub fn open_folder(
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
     let access = part.map_or(Access::Exclusive, |(index, of)| Access::Slice { index, of });
-    let extends = |longer: &Plan, shorter: &Plan| {
-        longer.shards.len() >= shorter.shards.len() && longer.shards[..shorter.shards.len()] == shorter.shards[..]
+    // Names and sizes count, and shards may be added at the end; where the files lie does not matter.
+    let extends = |stored: &Plan, given: &Plan| {
+        let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect() };
+        begins.difference(stored).is_none()
     };
     let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: Duration::from_secs(30) };
     let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(usage_or_failure)?;

@@ -277,6 +277,7 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, replayed) = admitted.split_admitted();
             let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
+            #[expect(clippy::result_large_err, reason = "neither side is an error")]
             let (fresh, kept_before) =
                 decoded.part(|sample: Decoded| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
             let (scored, mut events) = score(fresh, &judging, &machinery);

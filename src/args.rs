@@ -1,5 +1,7 @@
 //! The command line: names that scripts may rely on.
 
+#![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "flags of commands that are left out"))]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +24,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Command {
     /// Make labelled demo shards, a reference set and benchmarks
     Synth(SynthArgs),
@@ -31,6 +34,7 @@ pub enum Command {
     /// Radii r_i of a benchmark's test points against a reference set
     Radii(RadiiArgs),
     /// Score every sample against benchmarks, decide, and write the ledger
+    #[cfg(feature = "torch")]
     Prune(PruneArgs),
     /// Prune while streaming, and train CLIP on what is kept
     #[cfg(feature = "torch")]
@@ -74,6 +78,7 @@ pub struct Common {
 }
 
 /// How samples are read.
+#[cfg(feature = "torch")]
 #[derive(Debug, Clone, Args)]
 pub struct Reading {
     /// Extensions that hold the picture, in order of preference
@@ -126,13 +131,18 @@ pub struct Embedder {
 }
 
 /// What is judged against, and how.
+#[cfg(feature = "torch")]
 #[derive(Debug, Clone, Args)]
 pub struct Judging {
     /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
     #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
     pub benchmarks: Vec<String>,
-    /// drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T, random:P%
-    #[arg(long, help_heading = "Judging")]
+    /// What is dropped
+    #[arg(
+        long,
+        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T, random:P%",
+        help_heading = "Judging"
+    )]
     pub rule: Option<String>,
     /// all, or decision (faster: maxima are left null)
     #[arg(long, default_value = "all", help_heading = "Judging")]
@@ -223,6 +233,7 @@ pub struct RadiiArgs {
 }
 
 /// `trommel prune`.
+#[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Shards, or embeddings of shards

@@ -4,7 +4,9 @@ mod args;
 mod commands;
 mod config_file;
 mod outcome;
+#[cfg(feature = "torch")]
 mod progress_bar;
+#[cfg(feature = "torch")]
 mod signals;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! How a command ended, as an exit status and one line.
 
+#![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "statuses of commands that are left out"))]
+
 use std::process::ExitCode;
 
 use trommel_pipelines::error::PipelineError;

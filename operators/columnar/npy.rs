@@ -175,7 +175,7 @@ pub fn head_bytes(rows: u64, dim: usize) -> Vec<u8> {
 /// # Errors
 /// Values that are not whole rows, or what the writer says.
 pub fn write(path: &Path, out: &mut impl Write, vectors: &[f16], dim: usize) -> Result<(), ColumnarError> {
-    if dim == 0 || vectors.len() % dim != 0 {
+    if dim == 0 || !vectors.len().is_multiple_of(dim) {
         return Err(ColumnarError::mismatch(path, format!("{} values are not rows of {dim}", vectors.len())));
     }
     let io = |e| ColumnarError::io(path, e);

@@ -102,10 +102,13 @@ pub struct OrderGauge {
     pub waits_for: Option<WaitsFor>,
 }
 
+/// A window in use, and the rest of its samples.
+type InUse<P> = (Window<Held<P>>, VecDeque<Numbered<Held<P>>>);
+
 struct State<P> {
     sequencer: Sequencer<Held<P>>,
     /// The window in use, and the rest of its samples.
-    using: Option<(Window<Held<P>>, VecDeque<Numbered<Held<P>>>)>,
+    using: Option<InUse<P>>,
     /// Samples at the front of the first window that were used up before the cursor.
     skip: u64,
     partial: Vec<Numbered<Held<P>>>,

@@ -1,6 +1,6 @@
 //! One shard's part files: its ledger rows, its items, its embeddings.
 //!
-//! Each is written aside, fsynced and renamed; [`write`] ends with the folders fsynced, so that a manifest line may
+//! Each is written aside, fsynced and renamed; [`write()`] ends with the folders fsynced, so that a manifest line may
 //! follow. What a file holds depends on the shard alone, never on the incarnation: equal decisions give equal bytes.
 
 use std::collections::{BTreeMap, BTreeSet};

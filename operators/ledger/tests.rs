@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity, clippy::ptr_arg)]
 
 mod crash;
 mod folder;
@@ -117,8 +117,8 @@ fn fate(ordinal: u64, index: u32) -> Fate {
         info: SampleInfo {
             id: SampleId { ordinal, index },
             key: format!("{ordinal:05}/ключ{index}"),
-            uid: (index % 2 == 0).then(|| format!("{index:032x}")),
-            url: (index % 3 == 0).then(|| format!("https://example.org/{index}?a=\"b\"\n")),
+            uid: index.is_multiple_of(2).then(|| format!("{index:032x}")),
+            url: index.is_multiple_of(3).then(|| format!("https://example.org/{index}?a=\"b\"\n")),
             sha256: None,
             offset: u64::from(index) * 10_240,
             size: 900 + u64::from(index),

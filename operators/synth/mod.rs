@@ -2,7 +2,7 @@
 //! their truth. Equal arguments give equal bytes on every machine.
 //!
 //! Three nouns: a [`Class`] says what is drawn, a [`Rendition`] how, a [`SynthConfig`] how much of it. [`draw`] makes one
-//! picture in memory; [`write`] makes a folder:
+//! picture in memory; [`write()`] makes a folder:
 //!
 //! ```text
 //! OUT/shards/{00000..}.tar, {00000..}_stats.json     img2dataset's layout

@@ -15,6 +15,7 @@ pub struct Normalisation {
 
 impl Default for Normalisation {
     /// CLIP's.
+    #[allow(clippy::excessive_precision)]
     fn default() -> Self {
         Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_58, 0.275_777_11] }
     }

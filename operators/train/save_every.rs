@@ -41,7 +41,7 @@ fn whole(text: &str) -> Option<u64> {
         return (number > 0).then_some(number);
     }
     let number: f64 = text.parse().ok()?;
-    (number >= 1.0 && number <= 9e15 && number.fract() == 0.0).then_some(number as u64)
+    ((1.0..=9e15).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 impl FromStr for SaveEvery {

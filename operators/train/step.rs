@@ -221,7 +221,7 @@ impl<M: Contrastive> Trainer<M> {
         for (name, param) in &self.parameters {
             let grad = param.f_grad().map_err(TrainError::torch("a gradient"))?;
             if grad.defined() {
-                let finite = grad.f_isfinite().and_then(|t| t.f_all()).and_then(|t| bool::try_from(t));
+                let finite = grad.f_isfinite().and_then(|t| t.f_all()).and_then(bool::try_from);
                 if !finite.map_err(TrainError::torch("a gradient"))? {
                     return Ok(format!("gradient of {name}"));
                 }

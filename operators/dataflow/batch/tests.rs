@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 

@@ -186,7 +186,7 @@ impl<'a> Scanner<'a> {
     /// Skips to the next marker, over stray bytes, and returns its code; the scanner then stands behind it.
     fn next_marker(&mut self) -> Option<u8> {
         loop {
-            self.to_ff()?;
+            self.seek_ff()?;
             while self.bytes.get(self.at) == Some(&0xff) {
                 self.at += 1;
             }
@@ -199,7 +199,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves to the next 0xff.
-    fn to_ff(&mut self) -> Option<()> {
+    fn seek_ff(&mut self) -> Option<()> {
         const CHUNK: usize = 64;
         while self.bytes.get(self.at..self.at + CHUNK).is_some_and(|chunk| !chunk.contains(&0xff)) {
             self.at += CHUNK;
@@ -219,7 +219,7 @@ impl<'a> Scanner<'a> {
 
     /// Skips entropy-coded bytes with their restart markers, to the next other marker or the end.
     fn skip_entropy_coded(&mut self) {
-        while self.to_ff().is_some() {
+        while self.seek_ff().is_some() {
             let mut behind = self.at + 1;
             while self.bytes.get(behind) == Some(&0xff) {
                 behind += 1;

@@ -93,7 +93,7 @@ fn mend_last_columns(line: &mut [u8], width: usize) {
             let last = at(padded - 1);
             let before = (4 * at(padded - 3) - last + 1).div_euclid(3);
             (padded - 2, (3 * last + before + 2) >> 2)
-        } else if width % 2 == 0 && width < padded {
+        } else if width.is_multiple_of(2) && width < padded {
             // The last true sample, from the pair on its left, and from the one on its right where that can be trusted.
             let left = (width >= 4).then(|| 3 * at(width - 2) - at(width - 3));
             let right = (width < shown && width + 2 < padded).then(|| 3 * at(width - 1) - at(width));
