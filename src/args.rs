@@ -123,7 +123,7 @@ pub struct Embedder {
     #[arg(long, value_name = "PRECISION", default_value = "f32", help_heading = "Embedder")]
     pub embed_precision: String,
     /// Samples a forward pass; always full, padded where it must
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
     pub embed_batch: u16,
     /// Resume a run folder whose device, precision or batch differs
     #[arg(long, help_heading = "Embedder")]
@@ -200,7 +200,7 @@ pub struct EmbedArgs {
     #[arg(long, default_value = "f32")]
     pub embed_precision: String,
     /// Samples a forward pass
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=8192))]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192))]
     pub embed_batch: u16,
     /// arrow, or npy (clip-retrieval's layout)
     #[arg(long, default_value = "arrow")]
