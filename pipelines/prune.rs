@@ -16,12 +16,14 @@ use trommel_operators::prune::operator::Prune;
 use trommel_operators::sample::Time;
 use trommel_operators::shard::operator::ReadSamples;
 
-use crate::config::JudgeConfig;
+use crate::benchmarks::holds_embeddings;
+use crate::config::{JudgeConfig, Reading};
+use crate::embed;
 use crate::error::PipelineError;
 use crate::judge_graph::score;
 use crate::judging::Judging;
 use crate::progress::Progress;
-use crate::running::{Counting, items_of, open_folder, share, start_committer, workers_ended};
+use crate::running::{Counting, Watching, items_of, open_folder, share, start_committer, workers_ended};
 use crate::spent::Spent;
 
 /// How a pruning run ended.
@@ -60,6 +62,7 @@ pub struct PruneReport {
 /// # Errors
 /// Wrong input before the first byte; later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
+    let config = &with_embedded_benchmarks(config, &stop)?;
     let mut judging = Judging::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let folder = open_folder(&config.run, &plan, &judging.run_config(), config.reading.part, config.mix_numerics)?;
@@ -76,6 +79,7 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     judging.take_ledger_memory(open_shards);
     let credit = judging.credit(readers, u64::MAX)?;
     let machinery = judging.start(&credit)?;
+    let _watching = Watching::start(&credit, &machinery, |_| {})?;
     let reader = judging.reader(None);
     let leases = Arc::new(Dynamic::new(wanted, open_shards));
     let freed = leases.clone();
@@ -149,4 +153,31 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
         spent: Spent::of(&spent, seconds),
         interrupted: stop.is_requested(),
     })
+}
+
+/// The same run with each benchmark that is given as pictures embedded into the run's folder, once: a finished one is
+/// found there.
+pub(crate) fn with_embedded_benchmarks(config: &JudgeConfig, stop: &Stop) -> Result<JudgeConfig, PipelineError> {
+    let mut ready = config.clone();
+    for benchmark in ready.benchmarks.iter_mut().filter(|named| named.path.is_dir() && !holds_embeddings(&named.path)) {
+        let into = config.run.join("benchmarks").join(&benchmark.name);
+        let embedding = JudgeConfig {
+            shards: vec![benchmark.path.display().to_string()],
+            run: into.clone(),
+            benchmarks: Vec::new(),
+            rule: None,
+            keep_embeddings: true,
+            always_embed: true,
+            reading: Reading { part: None, ..config.reading.clone() },
+            ..config.clone()
+        };
+        tracing::info!("embedding benchmark {} from {}", benchmark.name, benchmark.path.display());
+        let done = prune(&embedding, stop.clone(), &Arc::default())?;
+        if done.interrupted {
+            return Err(PipelineError::Interrupted);
+        }
+        embed::finish(&embedding, false)?;
+        benchmark.path = into;
+    }
+    Ok(ready)
 }

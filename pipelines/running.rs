@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
+use trommel_operators::dataflow::credit::Credit;
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::dataflow::watchdog::Watchdog;
 use trommel_operators::ledger::LedgerError;
 use trommel_operators::ledger::committer::{Committed, Committer};
 use trommel_operators::ledger::items::{ItemRow, NoItems, TakeItems};
@@ -20,6 +22,7 @@ use trommel_operators::shard::plan::Plan;
 use trommel_operators::similarity::join::Joiner;
 
 use crate::error::PipelineError;
+use crate::judging::Machinery;
 use crate::progress::Progress;
 
 /// Samples after which a run without a single judged one is given up.
@@ -185,6 +188,39 @@ impl Counting {
             reason,
             image_key: self.image_key.to_string(),
         })
+    }
+}
+
+/// Time without movement after which the watchdog says who waits for what.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// A watchdog over a run's credit, pools and services; it ends when this is dropped.
+pub(crate) struct Watching(Stop);
+
+impl Watching {
+    /// Watches what a judging run stands on, and more that `add` names.
+    pub(crate) fn start(
+        credit: &Credit,
+        machinery: &Machinery,
+        add: impl FnOnce(&Watchdog),
+    ) -> Result<Self, PipelineError> {
+        let watchdog = Watchdog::default();
+        watchdog.watch_credit(credit);
+        watchdog.watch_pool(&machinery.decoders);
+        watchdog.watch_pool(&machinery.joiners);
+        if let Some(embedder) = &machinery.embedder {
+            watchdog.watch_batches(embedder);
+        }
+        add(&watchdog);
+        let end = Stop::new();
+        watchdog.start(QUIET, &end).map_err(PipelineError::failed)?;
+        Ok(Self(end))
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.request();
     }
 }
 

@@ -42,7 +42,7 @@ use crate::error::PipelineError;
 use crate::judge_graph::{score, unembedded};
 use crate::judging::Judging;
 use crate::progress::Progress;
-use crate::running::{Counting, items_of, open_folder, share, start_committer, workers_ended};
+use crate::running::{Counting, Watching, items_of, open_folder, share, start_committer, workers_ended};
 use crate::spent::Spent;
 
 /// How long a run is.
@@ -129,7 +129,7 @@ pub struct TrainReport {
 /// # Errors
 /// Wrong input before the first byte; later a full disk, a loss that is not finite, a bug that a worker ran into.
 pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<TrainReport, PipelineError> {
-    let config = &run.judge;
+    let config = &crate::prune::with_embedded_benchmarks(&run.judge, &stop)?;
     run.order.validate().map_err(PipelineError::usage)?;
     run.recipe.validate().map_err(PipelineError::usage)?;
     let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
@@ -211,6 +211,7 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
     let leases = TrainLeases::new(LaneLeases::new(deal.clone(), passes, cursor.as_ref(), judged));
     let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
+    let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
     let order = TrainOrder { service, skip_failed: run.skip_failed, failed: Arc::default(), stop: stop.clone() };
     let told = leases.clone();
     let committer = start_committer(&folder, judging.part_config(), progress, &stop, move |shard| {

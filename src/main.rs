@@ -9,13 +9,21 @@ mod progress_bar;
 #[cfg(feature = "torch")]
 mod signals;
 
-use std::process::ExitCode;
+use std::io::Write;
 
 use clap::Parser;
 
 use args::Cli;
 
-fn main() -> ExitCode {
+fn main() {
+    let status = run();
+    let _reader_gone = std::io::stdout().flush();
+    // Not by way of `exit`: a batch of an interrupted run may still be in libtorch, whose static objects `exit` destroys.
+    signal_hook::low_level::exit(i32::from(status));
+}
+
+/// Runs the command and gives the exit status.
+fn run() -> u8 {
     install_panic_hook();
     let arguments = match config_file::merge(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
@@ -25,7 +33,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            return if error.use_stderr() { 2 } else { 0 };
         }
     };
     tracing_subscriber::fmt()

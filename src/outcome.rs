@@ -2,8 +2,6 @@
 
 #![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "statuses of commands that are left out"))]
 
-use std::process::ExitCode;
-
 use trommel_pipelines::error::PipelineError;
 
 /// What a command that did not fail has to say.
@@ -19,26 +17,26 @@ pub struct Done {
 pub type Outcome = Result<Done, PipelineError>;
 
 /// Prints why, if there is a why, and gives the status.
-pub fn exit_code(outcome: Outcome) -> ExitCode {
+pub fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Ok(Done { unfinished: Some(why), .. }) => {
             eprintln!("trommel: {why}");
-            ExitCode::from(3)
+            3
         }
         Ok(Done { too_many_rejects: Some(why), .. }) => {
             eprintln!("trommel: {why}");
-            ExitCode::from(4)
+            4
         }
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => 0,
         Err(error) => {
             eprintln!("trommel: {error}");
-            ExitCode::from(error.status())
+            error.status()
         }
     }
 }
 
 /// Wrong usage before anything ran.
-pub fn refuse(error: &anyhow::Error) -> ExitCode {
+pub fn refuse(error: &anyhow::Error) -> u8 {
     eprintln!("trommel: {error:#}");
-    ExitCode::from(2)
+    2
 }

@@ -177,3 +177,50 @@ fn odd_pictures_and_tars_pass_through() {
     }
     assert_eq!(ledger.shards().len(), tars.len(), "every tar is a shard with an end");
 }
+
+/// Ctrl-C: status 3, one line, and the same command ends with the ledger of an undisturbed run.
+#[test]
+fn an_interrupted_run_says_so_and_resumes() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("run");
+    let args = world.prune(&into);
+    let child = common::trommel().args(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // When the manifest is there, signals are handled.
+    while !into.join("manifest/0.jsonl").exists() {
+        std::thread::yield_now();
+    }
+    let pid = i32::try_from(child.id()).unwrap();
+    std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
+    let out = child.wait_with_output().unwrap();
+    // A run this small may have been through before the signal came.
+    assert!(matches!(out.status.code(), Some(0 | 3)), "{}", stderr(&out));
+    if out.status.code() == Some(3) {
+        one_clear_line(&stderr(&out), &["interrupted", "resumes"]);
+    }
+    assert!(!stderr(&out).contains("thread"), "{}", stderr(&out));
+    run(0, &words(&args));
+    let whole = folder.path().join("whole");
+    run(0, &words(&world.prune(&whole)));
+    assert_eq!(common::ledger_text(&whole), common::ledger_text(&into));
+}
+
+/// A benchmark given as pictures is embedded into the run's folder; the decisions are those of one embedded before.
+#[test]
+fn a_benchmark_may_be_pictures() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let texts = [world.path("data/benchmarks/photo"), world.path("embedded/photo")].map(|photo| {
+        let into = folder.path().join(photo.rsplit('/').nth(1).unwrap());
+        let run_folder = into.display().to_string();
+        let (shards, benchmark) = (world.shards(), format!("photo={photo}"));
+        let judging = ["--benchmark", &benchmark, "--rule", "drop-above:0.99", "--embedder", common::MODEL];
+        let args = [&["prune", &shards, "--run", &run_folder][..], &judging, &["--random-init", "1"]].concat();
+        run(0, &args);
+        // Once more: nothing is left to do, and nothing is embedded again.
+        run(0, &args);
+        common::ledger_text(&into)
+    });
+    assert!(texts[0].contains("status: Dropped"));
+    assert_eq!(texts[0], texts[1]);
+}
