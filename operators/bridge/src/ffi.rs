@@ -19,6 +19,24 @@ pub struct StateDict {
     _private: [u8; 0],
 }
 
+/// A client, or the server, of the ranks' table.
+#[repr(C)]
+pub struct Store {
+    _private: [u8; 0],
+}
+
+/// Connected ranks.
+#[repr(C)]
+pub struct Group {
+    _private: [u8; 0],
+}
+
+/// Parameters under a reducer.
+#[repr(C)]
+pub struct Reduced {
+    _private: [u8; 0],
+}
+
 /// Tensors by pointer, as tch holds them.
 pub type Tensors = *const *const C_tensor;
 
@@ -63,6 +81,55 @@ unsafe extern "C" {
         tensor: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub fn trommel_state_dict_free(state: *mut StateDict);
+    pub fn trommel_store_serve(
+        host: *const c_char,
+        socket: c_int,
+        port: u16,
+        size: usize,
+        timeout_ms: i64,
+        out: *mut *mut Store,
+    ) -> *mut c_char;
+    pub fn trommel_store_connect(
+        host: *const c_char,
+        port: u16,
+        size: usize,
+        timeout_ms: i64,
+        out: *mut *mut Store,
+    ) -> *mut c_char;
+    pub fn trommel_store_free(store: *mut Store);
+    pub fn trommel_group_gloo(
+        store: *const Store,
+        rank: c_int,
+        size: c_int,
+        host: *const c_char,
+        timeout_ms: i64,
+        out: *mut *mut Group,
+    ) -> *mut c_char;
+    pub fn trommel_group_nccl(
+        store: *const Store,
+        rank: c_int,
+        size: c_int,
+        device: c_int,
+        timeout_ms: i64,
+        library: *const c_char,
+        out: *mut *mut Group,
+    ) -> *mut c_char;
+    pub fn trommel_nccl_version(library: *const c_char, version: *mut c_int) -> *mut c_char;
+    pub fn trommel_group_free(group: *mut Group);
+    pub fn trommel_group_abort(group: *mut Group) -> *mut c_char;
+    pub fn trommel_group_all_reduce(group: *mut Group, tensors: Tensors, count: usize, largest: c_int) -> *mut c_char;
+    pub fn trommel_group_broadcast(group: *mut Group, tensors: Tensors, count: usize, root: c_int) -> *mut c_char;
+    pub fn trommel_group_gather(group: *mut Group, rows: *const C_tensor, out: *mut *mut C_tensor) -> *mut c_char;
+    pub fn trommel_reducer_new(
+        params: Tensors,
+        count: usize,
+        group: *mut Group,
+        bucket_bytes: usize,
+        out: *mut *mut Reduced,
+    ) -> *mut c_char;
+    pub fn trommel_reducer_prepare(reduced: *mut Reduced) -> *mut c_char;
+    pub fn trommel_reducer_finish(reduced: *mut Reduced) -> *mut c_char;
+    pub fn trommel_reducer_free(reduced: *mut Reduced);
 }
 
 /// Turns a message of the other side into an error.
@@ -74,7 +141,12 @@ pub unsafe fn check(operation: &'static str, text: *mut c_char) -> Result<(), Br
         return Ok(());
     }
     // SAFETY: a message is a string ended by a zero byte, ours until it is freed below.
-    let message = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    let message = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    // Gloo begins with the place in its source.
+    let message = match message.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((place, rest)) if place.contains(".cc:") => rest.to_string(),
+        _ => message.into_owned(),
+    };
     // SAFETY: freed once, by the side that allocated it.
     unsafe { trommel_free_error(text) };
     Err(BridgeError { operation, message })

@@ -1,19 +1,26 @@
 //! All of Trommel's C++ against libtorch, behind safe Rust.
 //!
 //! tch's `autocast` does nothing on CPU, its `run_backward` takes no gradient, and it cannot write a nested state dict;
-//! this crate adds those three, and one fused optimiser step. An exception in libtorch becomes a [`BridgeError`] with
-//! libtorch's message; nothing unwinds across the border.
+//! this crate adds those three, one fused optimiser step, and c10d: what several processes need to train one model. An
+//! exception in libtorch becomes a [`BridgeError`] with libtorch's message; nothing unwinds across the border.
 //!
 //! Autocast and gradient mode are state of the calling thread, so are all guards of this crate: they are not `Send`.
 
 mod autocast;
 mod autograd;
 mod ffi;
+mod group;
 mod pickle;
+mod reducer;
+
+#[cfg(test)]
+mod group_tests;
 
 pub use autocast::{Autocast, Half};
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
+pub use group::{Group, Store, nccl_version};
 pub use pickle::{Value, read_state_dict, write_pickle};
+pub use reducer::Reducer;
 
 /// What libtorch said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
