@@ -26,6 +26,8 @@ pub mod prune;
 
 pub mod ledger;
 
+pub mod cluster;
+
 #[cfg(feature = "torch")]
 pub mod train;
 

@@ -1,0 +1,183 @@
+//! The first words on every connection, between bounded sizes and before a deadline.
+//!
+//! ```text
+//!  caller                                   called
+//!  magic, version, length, Hello  ───────▶  read by a deadline, judged
+//!  read by a deadline             ◀───────  magic, version, length, Reply
+//! ```
+//!
+//! Magic, version and length have had this form in all versions, so that another version is told apart from a stranger.
+//! Whoever does not begin with the magic is a stranger: nothing is answered.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::config::{Agreement, ClusterConfig};
+use super::error::{ClusterError, Difference};
+use super::message::read_by;
+
+pub(super) const MAGIC: [u8; 8] = *b"TROMMEL\n";
+/// Version of everything that goes over our connections.
+pub(super) const PROTOCOL: u32 = 1;
+/// The longest hello or reply, in bytes.
+pub(super) const MAX_GREETING_BYTES: usize = 64 << 10;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// Heartbeats and small messages.
+    Control,
+    /// timely's.
+    Timely,
+    /// The caller asks for samples.
+    Ask,
+    /// The called one asks for samples.
+    Serve,
+}
+
+/// What the caller says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) run_id: String,
+    pub(super) processes: usize,
+    pub(super) process: usize,
+    pub(super) kind: Kind,
+    pub(super) samples: bool,
+    pub(super) agreement: Agreement,
+    /// Where the caller listens.
+    pub(super) listen: Option<String>,
+}
+
+impl Hello {
+    pub(super) fn new(config: &ClusterConfig, agreement: &Agreement, samples: bool) -> Self {
+        Self {
+            run_id: config.run_id.clone(),
+            processes: config.processes,
+            process: config.process,
+            kind: Kind::Control,
+            samples,
+            agreement: agreement.clone(),
+            listen: None,
+        }
+    }
+
+    /// The first thing in which a caller differs from `self`, the called process.
+    pub(super) fn difference(&self, caller: &Self) -> Option<Difference> {
+        let (ours, theirs) = (&self.agreement, &caller.agreement);
+        let numbers = |value: usize| value.to_string();
+        let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
+        let pairs = [
+            ("run id", self.run_id.clone(), caller.run_id.clone()),
+            ("program version", ours.program.clone(), theirs.program.clone()),
+            ("number of processes", numbers(self.processes), numbers(caller.processes)),
+            ("workers of a process", numbers(ours.workers), numbers(theirs.workers)),
+            ("configuration", ours.config.clone(), theirs.config.clone()),
+            ("numerics", ours.numerics.clone(), theirs.numerics.clone()),
+            ("samples between processes", yes(self.samples), yes(caller.samples)),
+        ];
+        let differs = pairs.into_iter().find(|(_, called, caller)| called != caller);
+        differs.map(|(what, called, caller)| Difference { what: what.into(), called, caller })
+    }
+}
+
+/// What the called one answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    Welcome,
+    Refused(Difference),
+}
+
+/// Why the first words were not understood.
+#[derive(Debug)]
+pub(super) enum Misheard {
+    /// The connection failed or ended, or nothing came by the deadline.
+    Connection(io::Error),
+    /// No Trommel.
+    Stranger(String),
+    /// A Trommel with another protocol.
+    Version(u32),
+}
+
+impl From<io::Error> for Misheard {
+    fn from(error: io::Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
+/// That another version of the protocol was spoken.
+pub(super) fn versions(called: u32, caller: u32) -> Difference {
+    Difference { what: "protocol version".into(), called: called.to_string(), caller: caller.to_string() }
+}
+
+pub(super) fn write_greeting(mut stream: &TcpStream, greeting: &impl Serialize, deadline: Instant) -> io::Result<()> {
+    let body = serde_json::to_vec(greeting)?;
+    if body.len() > MAX_GREETING_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the greeting is too long"));
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    stream.set_write_timeout(Some(left))?;
+    let head = [&MAGIC[..], &PROTOCOL.to_be_bytes(), &(body.len() as u32).to_be_bytes(), &body].concat();
+    stream.write_all(&head)?;
+    stream.set_write_timeout(None)
+}
+
+pub(super) fn read_greeting<G: DeserializeOwned>(stream: &TcpStream, deadline: Instant) -> Result<G, Misheard> {
+    let mut magic = [0; 8];
+    read_by(stream, &mut magic, deadline)?;
+    if magic != MAGIC {
+        return Err(Misheard::Stranger(format!("it said \"{}\"", magic.escape_ascii())));
+    }
+    let (mut version, mut length) = ([0; 4], [0; 4]);
+    read_by(stream, &mut version, deadline)?;
+    read_by(stream, &mut length, deadline)?;
+    let (version, length) = (u32::from_be_bytes(version), u32::from_be_bytes(length) as usize);
+    if version != PROTOCOL {
+        return Err(Misheard::Version(version));
+    }
+    if length > MAX_GREETING_BYTES {
+        return Err(Misheard::Stranger(format!("it announced {length} bytes (at most {MAX_GREETING_BYTES})")));
+    }
+    let mut body = vec![0; length];
+    read_by(stream, &mut body, deadline)?;
+    let greeting = serde_json::from_slice(&body);
+    stream.set_read_timeout(None)?;
+    greeting.map_err(|error| Misheard::Stranger(format!("its greeting cannot be read: {error}")))
+}
+
+/// How greeting a called process ended without a welcome.
+#[derive(Debug)]
+pub(super) enum Unwelcome {
+    /// The connection failed: worth another try.
+    Connection(io::Error),
+    /// Final.
+    Final(ClusterError),
+}
+
+/// The caller's side of the handshake with process `process`.
+pub(super) fn greet(
+    stream: &TcpStream,
+    hello: &Hello,
+    process: usize,
+    address: &str,
+    deadline: Instant,
+) -> Result<(), Unwelcome> {
+    let address = || address.to_owned();
+    let refused = |difference| Unwelcome::Final(ClusterError::Refused { process, address: address(), difference });
+    write_greeting(stream, hello, deadline).map_err(Unwelcome::Connection)?;
+    match read_greeting(stream, deadline) {
+        Ok(Reply::Welcome) => Ok(()),
+        Ok(Reply::Refused(difference)) => Err(refused(difference)),
+        Err(Misheard::Connection(error)) => Err(Unwelcome::Connection(error)),
+        Err(Misheard::Stranger(why)) => Err(Unwelcome::Final(ClusterError::Stranger { address: address(), why })),
+        Err(Misheard::Version(called)) => Err(refused(versions(called, PROTOCOL))),
+    }
+}

@@ -1,0 +1,305 @@
+//! The listener of a process: hears every caller out on a thread of its own, and keeps those who belong here.
+//!
+//! ```text
+//!  listener ─▶ a thread and a deadline each ─▶ judged ─▶ one place for each process and kind ─▶ the start
+//!                                                └─▶ strangers: closed, one warning an address
+//! ```
+//!
+//! Invariants:
+//! 1. A caller that is silent, slow or speaks nonsense costs a thread for a few seconds and hurts nobody; where too many
+//!    are heard at once, the one that has been silent longest is closed.
+//! 2. Of another run or another version: refused, the caller is told, and the start goes on. Of this run but different:
+//!    refused, and the start ends, for this run cannot come together. After the start both are refused and no more.
+//! 3. The listener ends with its owner.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::{ClusterError, Difference};
+use super::handshake::{Hello, Kind, Misheard, PROTOCOL, Reply, read_greeting, versions, write_greeting};
+use crate::dataflow::wake::locked;
+
+/// How long a caller may take for its first words.
+const HEARING: Duration = Duration::from_secs(5);
+/// Callers that are heard at once.
+const HEARD_AT_ONCE: usize = 64;
+/// Addresses of strangers that are warned of.
+const WARNED_ADDRESSES: usize = 32;
+/// Callers of other runs and versions that are warned of.
+const WARNED_REFUSALS: usize = 32;
+/// How often the listener looks while the processes start, and later.
+const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
+
+/// A connection that belongs here.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    /// Where it came from.
+    pub(super) from: SocketAddr,
+    /// Where the caller listens.
+    pub(super) listen: Option<String>,
+}
+
+/// Who has come.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    places: Vec<[Place; 4]>,
+    /// Why the start must end.
+    pub(super) trouble: Option<ClusterError>,
+    /// The last caller of another run or version.
+    pub(super) last_refused: Option<String>,
+    warned: HashSet<IpAddr>,
+    refusals: usize,
+}
+
+#[derive(Debug, Default)]
+enum Place {
+    #[default]
+    Free,
+    Taken(SocketAddr, Option<Arrival>),
+}
+
+impl Guests {
+    /// The connection of this process and kind, where it has come and was not taken before.
+    pub(super) fn arrival(&self, process: usize, kind: Kind) -> Option<&Arrival> {
+        match &self.places[process][kind as usize] {
+            Place::Taken(_, arrival) => arrival.as_ref(),
+            Place::Free => None,
+        }
+    }
+
+    /// Takes the connection out of its place, which stays taken.
+    pub(super) fn take(&mut self, process: usize, kind: Kind) -> Option<Arrival> {
+        match &mut self.places[process][kind as usize] {
+            Place::Taken(_, arrival) => arrival.take(),
+            Place::Free => None,
+        }
+    }
+
+    fn warn(&mut self, from: SocketAddr, why: &str) {
+        if self.warned.len() < WARNED_ADDRESSES && self.warned.insert(from.ip()) {
+            tracing::warn!("a stranger at {from} was closed: {why}");
+        }
+    }
+}
+
+struct Desk {
+    hello: Hello,
+    guests: Mutex<Guests>,
+    changed: Condvar,
+    started: AtomicBool,
+    closed: AtomicBool,
+    hearing: Mutex<VecDeque<(u64, TcpStream)>>,
+}
+
+/// The listener and who has come to it.
+pub(super) struct Reception {
+    desk: Arc<Desk>,
+}
+
+impl Reception {
+    /// Listens for callers that fit to `hello`, this process's own words.
+    pub(super) fn open(listener: TcpListener, hello: Hello) -> Result<Self, ClusterError> {
+        let places = (0..hello.processes).map(|_| Default::default()).collect();
+        let desk = Arc::new(Desk {
+            hello,
+            guests: Mutex::new(Guests { places, ..Guests::default() }),
+            changed: Condvar::new(),
+            started: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            hearing: Mutex::new(VecDeque::new()),
+        });
+        listener.set_nonblocking(true).map_err(ClusterError::system("the listener"))?;
+        let listening = desk.clone();
+        let listen = move || listening.listen(&listener);
+        let thread = thread::Builder::new().name("cluster-listen".into()).spawn(listen);
+        thread.map_err(ClusterError::system("a thread that listens"))?;
+        Ok(Self { desk })
+    }
+
+    /// Looks at who has come again and again, until `done` gives something; `None` after the deadline.
+    pub(super) fn wait<T>(
+        &self,
+        deadline: Instant,
+        mut done: impl FnMut(&mut Guests) -> Option<Result<T, ClusterError>>,
+    ) -> Option<Result<T, ClusterError>> {
+        let mut guests = locked(&self.desk.guests);
+        loop {
+            if let Some(trouble) = guests.trouble.take() {
+                return Some(Err(trouble));
+            }
+            if let Some(result) = done(&mut guests) {
+                return Some(result);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            guests = wait_a_little(&self.desk.changed, guests);
+        }
+    }
+
+    /// The last caller of another run or version, a line.
+    pub(super) fn last_refused(&self) -> Option<String> {
+        locked(&self.desk.guests).last_refused.clone()
+    }
+
+    /// From now on nobody else belongs here.
+    pub(super) fn started(&self) {
+        self.desk.started.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Reception {
+    fn drop(&mut self) {
+        self.desk.closed.store(true, Ordering::SeqCst);
+        for (_, stream) in locked(&self.desk.hearing).drain(..) {
+            let _gone = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn wait_a_little<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    let waited = changed.wait_timeout(guard, Duration::from_millis(50));
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+impl Desk {
+    fn listen(self: &Arc<Self>, listener: &TcpListener) {
+        let mut next = 0;
+        while !self.closed.load(Ordering::SeqCst) {
+            match listener.accept() {
+                Ok((stream, from)) => {
+                    next += 1;
+                    self.hear(next, stream, from);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nobody there, or out of descriptors: look again later.
+                Err(_) => thread::sleep(LOOK[usize::from(self.started.load(Ordering::SeqCst))]),
+            }
+        }
+    }
+
+    /// Hears a caller out on a thread of its own.
+    fn hear(self: &Arc<Self>, number: u64, stream: TcpStream, from: SocketAddr) {
+        let Ok(clone) = stream.try_clone() else { return };
+        {
+            let mut hearing = locked(&self.hearing);
+            if hearing.len() >= HEARD_AT_ONCE
+                && let Some((_, oldest)) = hearing.pop_front()
+            {
+                let _gone = oldest.shutdown(Shutdown::Both);
+            }
+            hearing.push_back((number, clone));
+        }
+        let desk = self.clone();
+        let answer = move || {
+            let welcome = desk.answer(stream, from, || {
+                locked(&desk.hearing).retain(|(heard, _)| *heard != number);
+            });
+            if let Err(why) = welcome {
+                locked(&desk.guests).warn(from, &why);
+            }
+        };
+        if thread::Builder::new().name("cluster-hear".into()).spawn(answer).is_err() {
+            locked(&self.hearing).retain(|(heard, _)| *heard != number);
+        }
+    }
+
+    /// Hears a caller's first words and answers. An error says why it is a stranger.
+    fn answer(&self, stream: TcpStream, from: SocketAddr, heard: impl FnOnce()) -> Result<(), String> {
+        let deadline = Instant::now() + HEARING;
+        let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
+        let words = prepared.map_err(Misheard::Connection).and_then(|()| read_greeting::<Hello>(&stream, deadline));
+        heard();
+        let refuse = |difference: Difference| {
+            let _caller_gone = write_greeting(&stream, &Reply::Refused(difference), deadline);
+        };
+        let hello = match words {
+            Ok(hello) => hello,
+            Err(Misheard::Version(caller)) => {
+                let difference = versions(PROTOCOL, caller);
+                self.note(&format!("a Trommel at {from}"), &difference);
+                refuse(difference);
+                return Ok(());
+            }
+            Err(Misheard::Stranger(why)) => return Err(why),
+            Err(Misheard::Connection(error)) => {
+                let why = match error.kind() {
+                    io::ErrorKind::TimedOut => format!("it said too little in {} s", HEARING.as_secs()),
+                    io::ErrorKind::UnexpectedEof => "it went without a word".into(),
+                    _ => error.to_string(),
+                };
+                return Err(why);
+            }
+        };
+        let who = || format!("process {} at {from}", hello.process);
+        if hello.run_id != self.hello.run_id {
+            let difference = self.hello.difference(&hello).unwrap_or_else(|| versions(PROTOCOL, PROTOCOL));
+            self.note(&who(), &difference);
+            refuse(difference);
+            return Ok(());
+        }
+        if let Err(difference) = self.admit(&hello, from) {
+            refuse(difference.clone());
+            if self.started.load(Ordering::SeqCst) {
+                self.note(&who(), &difference);
+            } else {
+                let error = ClusterError::Refuses { process: hello.process, address: from.to_string(), difference };
+                locked(&self.guests).trouble.get_or_insert(error);
+                self.changed.notify_all();
+            }
+            return Ok(());
+        }
+        let welcomed = write_greeting(&stream, &Reply::Welcome, deadline);
+        let mut guests = locked(&self.guests);
+        let place = &mut guests.places[hello.process][hello.kind as usize];
+        *place = match welcomed {
+            Ok(()) => Place::Taken(from, Some(Arrival { stream, from, listen: hello.listen })),
+            Err(_) => Place::Free, // it may come again
+        };
+        drop(guests);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Keeps a place for a caller of this run, unless it does not fit.
+    fn admit(&self, hello: &Hello, from: SocketAddr) -> Result<(), Difference> {
+        if let Some(difference) = self.hello.difference(hello) {
+            return Err(difference);
+        }
+        let own = self.hello.process;
+        if hello.process <= own || hello.process >= self.hello.processes {
+            let called = if hello.process == own {
+                format!("{own} is this process")
+            } else {
+                format!("{} to {} are to call here", own + 1, self.hello.processes - 1)
+            };
+            return Err(Difference { what: "process number".into(), called, caller: hello.process.to_string() });
+        }
+        let place = &mut locked(&self.guests).places[hello.process][hello.kind as usize];
+        if let Place::Taken(first, _) = place {
+            let called = format!("{} is at {first}", hello.process);
+            let caller = format!("{} at {from}", hello.process);
+            return Err(Difference { what: "process number twice".into(), called, caller });
+        }
+        *place = Place::Taken(from, None);
+        Ok(())
+    }
+
+    /// A caller that is refused and does not end the start.
+    fn note(&self, who: &str, difference: &Difference) {
+        let Difference { what, called, caller } = difference;
+        let line = format!("{who}: {what}: {caller} there, {called} here");
+        let mut guests = locked(&self.guests);
+        guests.refusals += 1;
+        if guests.refusals <= WARNED_REFUSALS {
+            tracing::warn!("refused {line}");
+        }
+        guests.last_refused = Some(line);
+    }
+}
