@@ -231,7 +231,7 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
     }
 
     /// A gauge that does not keep the service alive.
-    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<BatchGauge> + Send + 'static {
+    pub fn weak_gauge(&self) -> impl Fn() -> Option<BatchGauge> + Send + 'static {
         let inner = Arc::downgrade(&self.inner);
         move || inner.upgrade().map(|inner| inner.gauge())
     }

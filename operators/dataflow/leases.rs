@@ -21,6 +21,7 @@
 //! ```
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::lanes::Lanes;
@@ -57,6 +58,12 @@ impl Dynamic {
         if locked(&self.queue).open.remove(&ordinal) {
             self.wakers.wake_all();
         }
+    }
+
+    /// Gives nothing more: the shards that wait stay for a later run.
+    pub fn drain(&self) {
+        locked(&self.queue).waiting.clear();
+        self.wakers.wake_all();
     }
 
     /// Shards that are leased and not yet committed.
@@ -143,6 +150,17 @@ impl LaneLeases {
         let last = u32::MAX >> (ORDINAL_BITS - 32);
         let passes = passes.unwrap_or(last).min(last);
         Self { deal, passes, start, state: Mutex::new(state), wakers: Wakers::default() }
+    }
+
+    /// Leaves all lanes but `lanes` to the run's other processes.
+    #[must_use]
+    pub fn only(self, lanes: &Range<usize>) -> Self {
+        for (at, lane) in locked(&self.state).lanes.iter_mut().enumerate() {
+            if !lanes.contains(&at) {
+                (lane.pass, lane.caught_up) = (self.passes, u64::MAX);
+            }
+        }
+        self
     }
 
     /// A shard's decisions are durable.

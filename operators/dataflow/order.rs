@@ -287,7 +287,7 @@ impl<P: Send + 'static> OrderService<P> {
     }
 
     /// A gauge that does not keep the order alive.
-    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<OrderGauge> + Send + 'static {
+    pub fn weak_gauge(&self) -> impl Fn() -> Option<OrderGauge> + Send + 'static {
         let inner = Arc::downgrade(&self.inner);
         move || inner.upgrade().map(|inner| inner.gauge())
     }

@@ -178,7 +178,7 @@ impl Pool {
     }
 
     /// A gauge that does not keep the threads alive.
-    pub(super) fn weak_gauge(&self) -> impl Fn() -> Option<PoolGauge> + Send + 'static {
+    pub fn weak_gauge(&self) -> impl Fn() -> Option<PoolGauge> + Send + 'static {
         let inner = Arc::downgrade(&self.inner);
         move || inner.upgrade().map(|inner| inner.gauge())
     }

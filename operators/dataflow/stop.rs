@@ -1,5 +1,7 @@
 //! The end of a run, asked for by a person, by the finished trainer, or by a failure; it wakes every wait at once.
 //!
+//! A person's first wish is softer: [`Stop::wind_down`] begins nothing new and finishes what was begun.
+//!
 //! Invariants: a request is never taken back; the first failure is the one that is reported; after a request no wait
 //! of this folder lasts longer than the job that is running.
 //!
@@ -41,6 +43,8 @@ struct Inner {
     open: Mutex<Option<Sender<Never>>>,
     closed: Receiver<Never>,
     wakers: Wakers,
+    winding_down: AtomicBool,
+    wind_down_wakers: Wakers,
 }
 
 impl Default for Stop {
@@ -60,6 +64,8 @@ impl Stop {
             open: Mutex::new(Some(open)),
             closed,
             wakers: Wakers::default(),
+            winding_down: AtomicBool::new(false),
+            wind_down_wakers: Wakers::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -83,6 +89,25 @@ impl Stop {
             }
         }
         self.request();
+    }
+
+    /// Asks to begin nothing new and to finish what was begun. What that means is up to who listens with
+    /// [`on_wind_down`](Self::on_wind_down).
+    pub fn wind_down(&self) {
+        if !self.inner.winding_down.swap(true, Ordering::SeqCst) {
+            self.inner.wind_down_wakers.wake_all();
+        }
+    }
+
+    /// Whether the run was asked to wind down.
+    #[must_use]
+    pub fn is_winding_down(&self) -> bool {
+        self.inner.winding_down.load(Ordering::SeqCst)
+    }
+
+    /// Calls `waker` when the run is asked to wind down, or at once where it has been.
+    pub fn on_wind_down(&self, waker: impl Fn() + Send + Sync + 'static) -> Registration {
+        listen(&self.inner.wind_down_wakers, waker, || self.is_winding_down())
     }
 
     /// Whether a stop was asked for.
@@ -110,14 +135,22 @@ impl Stop {
 
     /// Calls `waker` on request, or at once where the request has been made.
     pub fn on_request(&self, waker: impl Fn() + Send + Sync + 'static) -> Registration {
-        let waker = Arc::new(waker);
-        let registered = waker.clone();
-        let registration = self.inner.wakers.add(move || registered());
-        if self.is_requested() {
-            waker();
-        }
-        registration
+        listen(&self.inner.wakers, waker, || self.is_requested())
     }
+}
+
+fn listen(
+    wakers: &Wakers,
+    waker: impl Fn() + Send + Sync + 'static,
+    has_happened: impl FnOnce() -> bool,
+) -> Registration {
+    let waker = Arc::new(waker);
+    let registered = waker.clone();
+    let registration = wakers.add(move || registered());
+    if has_happened() {
+        waker();
+    }
+    registration
 }
 
 impl fmt::Debug for Stop {

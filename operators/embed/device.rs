@@ -40,10 +40,19 @@ fn gpu_is_visible() -> bool {
     !hidden && Path::new("/dev/nvidia0").exists()
 }
 
-fn cuda(number: usize) -> Option<Device> {
+/// GPUs that are visible and that this libtorch can use: processes of one machine share them.
+#[must_use]
+pub fn visible_gpus() -> usize {
+    if gpu_is_visible() { usable_gpus() } else { 0 }
+}
+
+fn usable_gpus() -> usize {
     open_cuda_half();
-    let count = if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 };
-    (number < count).then_some(Device::Cuda(number))
+    if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }
+}
+
+fn cuda(number: usize) -> Option<Device> {
+    (number < usable_gpus()).then_some(Device::Cuda(number))
 }
 
 fn open_cuda_half() {

@@ -33,6 +33,9 @@ pub enum TrainError {
     /// libtorch refused an operation of the bridge.
     #[error(transparent)]
     Bridge(#[from] trommel_bridge::BridgeError),
+    /// Ranks that cannot train together.
+    #[error("ranks: {0}")]
+    Ranks(String),
     /// Loss or gradient left the numbers; the weights are those before this step.
     #[error(
         "step {step}: the {what} is {value} (learning rate {lr:e}, logit scale {logit_scale:.3}); stopped before it \

@@ -4,6 +4,7 @@
 use tch::{Device, Tensor};
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Normalisation;
 use super::batch::Batch;
@@ -32,7 +33,7 @@ fn scale_and_offset(name: &str, shape: &[i64]) -> (f64, f64) {
     }
 }
 
-fn model() -> TrainedClip {
+pub fn model() -> TrainedClip {
     let config = ClipConfig::parse("golden", &golden()["clip_config"].to_string()).unwrap();
     let model = TrainedClip::new(&config, Device::Cpu).unwrap();
     for (name, tensor) in model.store().variables() {
@@ -46,9 +47,13 @@ fn model() -> TrainedClip {
 }
 
 fn batch(number: u64) -> Batch {
-    let samples = 16;
-    let (mut pixels, mut tokens) = (Vec::new(), Vec::new());
-    for sample in 0..samples {
+    rows(number, 0..16)
+}
+
+/// Some rows of a batch.
+pub fn rows(number: u64, range: Range<u64>) -> Batch {
+    let (samples, mut pixels, mut tokens) = (range.end - range.start, Vec::new(), Vec::new());
+    for sample in range {
         let class = mix(number * 1000 + sample) % 40;
         pixels.extend((0..(SIZE * SIZE * 3) as u64).map(|i| (mix(class * 997 + i / 12) >> 56) as u8));
         let words = 3 + class % (CONTEXT as u64 - 5);

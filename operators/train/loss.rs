@@ -24,6 +24,28 @@ pub fn contrastive(images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Te
     one_way(&logits)?.f_add(&one_way(&logits.f_transpose(0, 1)?)?)?.f_div_scalar(2.0)
 }
 
+/// One rank's share of [`contrastive`]: its rows against the whole batch's, of which they are those from `first` on. The
+/// mean of the ranks' shares is the whole (open_clip's `ClipLoss` with `local_loss`). Unit \[n, d\] and \[size * n, d\].
+///
+/// # Errors
+/// Shapes that differ.
+pub fn contrastive_share(
+    images: &Tensor,
+    texts: &Tensor,
+    images_all: &Tensor,
+    texts_all: &Tensor,
+    scale: &Tensor,
+    first: i64,
+) -> Result<Tensor, TchError> {
+    let end = first + images.size()[0];
+    let labels = Tensor::f_arange_start(first, end, (Kind::Int64, images.device()))?;
+    let one_way = |own: &Tensor, all: &Tensor| {
+        let logits = own.f_matmul(&all.f_transpose(0, 1)?)?.f_mul(scale)?;
+        logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
+    };
+    one_way(images, texts_all)?.f_add(&one_way(texts, images_all)?)?.f_div_scalar(2.0)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

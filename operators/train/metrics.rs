@@ -77,6 +77,8 @@ pub struct Metrics {
     events: EventWriter,
     log_every_steps: u64,
     total_steps: u64,
+    /// Devices that share a step.
+    devices: usize,
     loss: Meter,
     data: Meter,
     batch: Meter,
@@ -101,10 +103,16 @@ impl Metrics {
             events: EventWriter::create(&folder.join("tensorboard"), first_step)?,
             log_every_steps: log_every_steps.max(1),
             total_steps,
+            devices: 1,
             loss: Meter::default(),
             data: Meter::default(),
             batch: Meter::default(),
         })
+    }
+
+    /// Says how many devices share a step.
+    pub(super) fn set_devices(&mut self, devices: usize) {
+        self.devices = devices.max(1);
     }
 
     /// Notes one step; returns the console's line when one is due.
@@ -132,7 +140,7 @@ impl Metrics {
             data_time: data_seconds,
             batch_time: batch_seconds,
             samples_per_second: rate,
-            samples_per_second_per_gpu: rate,
+            samples_per_second_per_gpu: rate / self.devices as f64,
         };
         let mut text = serde_json::to_string(&line).map_err(|error| TrainError::checkpoint(&self.path, error))?;
         text.push('\n');

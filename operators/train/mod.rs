@@ -14,7 +14,8 @@
 //!   state has no part in it. On CPU with a fixed number of libtorch threads it is equal to the bit.
 //! - **N2.** A checkpoint is visible whole or not at all, and continues with the losses of the run that wrote it.
 //! - **N3.** A loss or gradient that is not finite never reaches the weights: the run stops before that step.
-//! - **N4.** Accumulation changes memory, not the gradient: features of all chunks meet in one loss matrix.
+//! - **N4.** Accumulation changes memory, not the gradient: features of all chunks meet in one loss matrix. Nor do ranks:
+//!   see [`ranks`].
 //!
 //! Words: a *step* is one update of the weights from one batch of `batch_samples` samples; `global_step` counts finished
 //! ones, so the first runs as step 0, as in open_clip. A *pass* goes over the data once; open_clip's *epoch* is our pass,
@@ -30,8 +31,10 @@ pub mod leases;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
+pub mod ranks;
 pub mod save_every;
 pub mod schedule;
+pub mod share;
 pub mod sink;
 pub mod state;
 pub mod step;
@@ -44,6 +47,7 @@ pub use checkpoint::{Checkpoints, Position};
 pub use clip::TrainedClip;
 pub use config::{Precision, Scheduler, TrainConfig};
 pub use error::TrainError;
+pub use ranks::Ranks;
 pub use save_every::SaveEvery;
 pub use schedule::{Length, Schedule};
 pub use sink::{Assembled, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
@@ -56,7 +60,13 @@ mod tiny;
 mod step_tests;
 
 #[cfg(test)]
+mod ranks_tests;
+
+#[cfg(test)]
 mod golden_tests;
 
 #[cfg(test)]
 mod golden_clip_tests;
+
+#[cfg(test)]
+mod ranks_peers;

@@ -11,6 +11,8 @@
 //! 1. A checkpoint's cursor belongs to its weights, whatever the assembler has taken meanwhile.
 //! 2. At most two assembled batches exist: one in the step, one ahead.
 //! 3. After `None` the step under way ends, a batch already assembled is trained, a checkpoint is written.
+//! 4. With other ranks, every step begins with asking whether all of them have a batch. If one has none, for whatever
+//!    reason, all stop there, and a batch that waits here is left over.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
@@ -55,6 +57,9 @@ pub struct RunConfig {
     pub passes: Option<u32>,
     /// libtorch's threads for this trainer; `None` leaves them.
     pub threads: Option<i32>,
+    /// Whether this process writes metrics, event files and checkpoints, and says console lines. False on all ranks but
+    /// one; the summary is filled all the same.
+    pub writes: bool,
 }
 
 impl RunConfig {
@@ -62,7 +67,7 @@ impl RunConfig {
     #[must_use]
     pub fn new(logs: PathBuf) -> Self {
         let save_every = Some(SaveEvery::Time(Duration::from_secs(30 * 60)));
-        Self { logs, log_every_steps: 100, save_every, save_passes: true, passes: None, threads: None }
+        Self { logs, log_every_steps: 100, save_every, save_passes: true, passes: None, threads: None, writes: true }
     }
 }
 
@@ -92,6 +97,10 @@ pub struct Summary {
     pub losses: Vec<f32>,
     /// Waiting for an assembled batch, on the trainer's thread.
     pub wait_seconds: f64,
+    /// Waiting for the other ranks to have one.
+    pub ranks_seconds: f64,
+    /// Samples of this rank that were assembled when another rank had no batch any more.
+    pub left_over: u64,
     /// Tokenising and stacking, beside the step before.
     pub assemble_seconds: f64,
     /// Forward, backward, update.
@@ -112,6 +121,8 @@ impl Summary {
             epoch: 0,
             losses: Vec::new(),
             wait_seconds: 0.0,
+            ranks_seconds: 0.0,
+            left_over: 0,
             assemble_seconds: 0.0,
             step_seconds: 0.0,
             save_seconds: 0.0,
@@ -163,6 +174,9 @@ pub fn run_trainer<M: Contrastive, T>(
         let assembler = std::thread::Builder::new().name("assembler".into()).spawn_scoped(scope, ahead);
         let assembler = assembler.map_err(TrainError::file(&config.logs, "starting a thread"))?;
         let done = train(trainer, config, checkpoints, start, batches, &mut say);
+        if done.is_err() {
+            trainer.leave_ranks();
+        }
         match assembler.join() {
             Ok(()) => done,
             Err(panic) => Err(TrainError::panic(panic.as_ref())),
@@ -181,9 +195,14 @@ fn train<M: Contrastive>(
     say: &mut impl FnMut(&str),
 ) -> Result<Summary, TrainError> {
     let total_steps = trainer.schedule().total_steps();
-    let mut metrics = Metrics::open(&config.logs, trainer.global_step(), total_steps, config.log_every_steps)?;
-    if let Some(note) = trainer.schedule().note(trainer.config()) {
-        say(&note);
+    let mut metrics = None;
+    if config.writes {
+        let opened = Metrics::open(&config.logs, trainer.global_step(), total_steps, config.log_every_steps);
+        let opened = metrics.insert(opened?);
+        opened.set_devices(trainer.ranks().map_or(1, |ranks| ranks.group().size()));
+        if let Some(note) = trainer.schedule().note(trainer.config()) {
+            say(&note);
+        }
     }
     let beginning = || Position { pass: 0, epoch: 0, cursor: json!(null) };
     let mut position = start.map_or_else(beginning, |found| found.state.position.clone());
@@ -191,18 +210,28 @@ fn train<M: Contrastive>(
     let (mut saved_at, mut end) = (Instant::now(), Instant::now());
     let mut saved_step = start.map_or(0, |_| trainer.global_step());
     let save = |trainer: &Trainer<M>, position: &Position, ends_pass: bool, summary: &mut Summary| {
-        let began = Instant::now();
-        summary.checkpoint = Some(checkpoints.save(trainer, position, ends_pass)?);
-        summary.save_seconds += began.elapsed().as_secs_f64();
+        if config.writes {
+            let began = Instant::now();
+            summary.checkpoint = Some(checkpoints.save(trainer, position, ends_pass)?);
+            summary.save_seconds += began.elapsed().as_secs_f64();
+        }
         Ok::<_, TrainError>((Instant::now(), trainer.global_step()))
     };
 
     while trainer.global_step() < total_steps {
         let (began, step) = (Instant::now(), trainer.global_step());
-        let Ok(handed) = batches.recv() else { break };
-        let (ready, assembled) = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
+        let handed = batches.recv().ok();
         let waited = began.elapsed().as_secs_f64();
         summary.wait_seconds += waited;
+        let began = Instant::now();
+        let all_have = trainer.agree(matches!(handed, Some(Ok(_))))?;
+        summary.ranks_seconds += began.elapsed().as_secs_f64();
+        let Some(handed) = handed else { break };
+        let (ready, assembled) = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
+        if !all_have {
+            summary.left_over = ready.batch.samples() as u64;
+            break;
+        }
         summary.assemble_seconds += assembled;
         if ready.pass > position.pass {
             // The weights are still those of the pass's last step, and so is the cursor.
@@ -214,14 +243,19 @@ fn train<M: Contrastive>(
         }
         let before = (step, trainer.samples_seen());
         let began = Instant::now();
-        let noted = trainer.step(&ready.batch).inspect_err(|error| leave_trace(config, error, &ready, say))?;
+        let noted = trainer.step(&ready.batch).inspect_err(|error| {
+            let rank = trainer.ranks().map_or(0, |ranks| ranks.group().rank());
+            leave_trace(config, rank, error, &ready, say);
+        });
+        let noted = noted?;
         summary.step_seconds += began.elapsed().as_secs_f64();
         summary.losses.push(noted.loss);
         position.cursor = ready.cursor;
         let batch_seconds = end.elapsed().as_secs_f64();
         end = Instant::now();
         let after = (trainer.global_step(), trainer.samples_seen());
-        if let Some(line) = metrics.note(&noted, position.pass, after.1, waited, batch_seconds)? {
+        let noted = metrics.as_mut().map(|metrics| metrics.note(&noted, position.pass, after.1, waited, batch_seconds));
+        if let Some(line) = noted.transpose()?.flatten() {
             say(&line);
         }
         if config.save_every.is_some_and(|every| every.is_due(saved_at.elapsed(), before, after)) {
@@ -257,10 +291,11 @@ pub fn spawn_trainer(
     })
 }
 
-/// Writes down the batch whose loss or gradient was not finite.
-fn leave_trace(config: &RunConfig, error: &TrainError, ready: &Assembled, say: &mut impl FnMut(&str)) {
+/// Writes down the batch whose loss or gradient was not finite: each rank its own rows.
+fn leave_trace(config: &RunConfig, rank: usize, error: &TrainError, ready: &Assembled, say: &mut impl FnMut(&str)) {
     let TrainError::NotFinite { step, what, value, lr, logit_scale } = error else { return };
-    let path = config.logs.join(format!("not_finite_step_{step:08}.json"));
+    let of_rank = if rank == 0 { String::new() } else { format!(".rank_{rank}") };
+    let path = config.logs.join(format!("not_finite_step_{step:08}{of_rank}.json"));
     let trace = json!({
         "step": step, "what": what, "value": value.to_string(), "lr": lr, "logit_scale": logit_scale,
         "pass": ready.pass, "keys": ready.keys,

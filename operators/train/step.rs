@@ -11,6 +11,7 @@ use super::config::{Precision, TrainConfig};
 use super::error::TrainError;
 use super::loss::{contrastive, unit_rows};
 use super::optim::AdamW;
+use super::ranks::Ranks;
 use super::schedule::Schedule;
 
 /// What a tower answers.
@@ -42,9 +43,9 @@ pub trait Contrastive {
 pub struct StepMetrics {
     /// Step, from 0.
     pub step: u64,
-    /// Samples in it.
+    /// Samples in it, over all ranks.
     pub samples: u64,
-    /// The contrastive loss before the update.
+    /// The contrastive loss of the whole batch before the update.
     pub loss: f32,
     /// Learning rate used.
     pub lr: f64,
@@ -66,6 +67,8 @@ pub struct Trainer<M> {
     parameters: Vec<(String, Tensor)>,
     leaves: Vec<Tensor>,
     optimiser: AdamW,
+    /// The other ranks, if there are.
+    pub(super) ranks: Option<Ranks>,
     /// Finished steps.
     pub(super) global_step: u64,
     /// Samples in finished steps.
@@ -102,12 +105,13 @@ impl<M: Contrastive> Trainer<M> {
             parameters,
             leaves,
             optimiser,
+            ranks: None,
             global_step: 0,
             samples_seen: 0,
         })
     }
 
-    /// One update of the weights from one batch of `batch_samples` rows.
+    /// One update of the weights from one batch of `batch_samples` rows; with other ranks, from this rank's rows of it.
     ///
     /// With `accumulation_chunks` above 1 the features of all chunks are computed without gradients first, the loss and
     /// its gradient by the features once, then each chunk again, backward from its rows of that gradient (Gao et al.
@@ -117,12 +121,11 @@ impl<M: Contrastive> Trainer<M> {
     /// # Errors
     /// A batch of another size; a loss or gradient that is not finite (the weights are untouched); libtorch refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<StepMetrics, TrainError> {
-        if batch.samples() != self.config.batch_samples {
-            return Err(TrainError::Batch(format!(
-                "{} samples, the configuration says {}",
-                batch.samples(),
-                self.config.batch_samples
-            )));
+        let (rows, whole) = (self.rows_per_step(), self.config.batch_samples);
+        if batch.samples() != rows {
+            let share = if rows == whole { String::new() } else { format!(", {rows} a rank") };
+            let got = batch.samples();
+            return Err(TrainError::Batch(format!("{got} samples, the configuration says {whole}{share}")));
         }
         let lr = self.schedule.lr(self.global_step);
         bridge::zero_grad(&self.leaves)?;
@@ -149,8 +152,7 @@ impl<M: Contrastive> Trainer<M> {
         self.optimiser.step(lr)?;
         let _ = tch::no_grad(|| self.model.logit_scale().f_clamp_(0.0, 100f64.ln()))
             .map_err(TrainError::torch("clamping the logit scale"))?;
-        let metrics =
-            StepMetrics { step: self.global_step, samples: batch.samples() as u64, loss, lr, logit_scale, grad_norm };
+        let metrics = StepMetrics { step: self.global_step, samples: whole as u64, loss, lr, logit_scale, grad_norm };
         self.global_step += 1;
         self.samples_seen += metrics.samples;
         Ok(metrics)
@@ -159,6 +161,13 @@ impl<M: Contrastive> Trainer<M> {
     /// One graph over the whole batch; returns the loss, gradients are in the leaves.
     fn whole(&self, batch: &Batch, scale: &Tensor) -> Result<f32, TrainError> {
         let (images, texts) = self.features(batch, 0, batch.samples())?;
+        if let Some(ranks) = &self.ranks {
+            // Also from a loss that is not finite: all ranks take part, and all see the mean.
+            let loss = ranks.loss(&images, &texts, scale)?;
+            ranks.prepare()?;
+            bridge::backward(std::slice::from_ref(&loss), &[loss.ones_like()])?;
+            return ranks.settle(&loss, &self.model.logit_scale());
+        }
         let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
         let value = scalar(&loss)?;
         if value.is_finite() {
@@ -182,9 +191,12 @@ impl<M: Contrastive> Trainer<M> {
         let gather = |parts: &[Tensor]| Ok(Tensor::f_cat(parts, 0)?.f_detach()?.set_requires_grad(true));
         let whole = |parts: &[Tensor]| gather(parts).map_err(TrainError::torch("gathering the features"));
         let (images, texts) = (whole(&images)?, whole(&texts)?);
-        let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
+        let loss = match &self.ranks {
+            Some(ranks) => ranks.loss(&images, &texts, scale)?,
+            None => contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?,
+        };
         let value = scalar(&loss)?;
-        if !value.is_finite() {
+        if self.ranks.is_none() && !value.is_finite() {
             return Ok(value);
         }
         loss.f_backward().map_err(TrainError::torch("backward of the loss"))?;
@@ -192,10 +204,16 @@ impl<M: Contrastive> Trainer<M> {
         for chunk in 0..chunks {
             let (start, rows) = ((chunk * rows) as i64, rows as i64);
             let (image, text) = self.features(batch, chunk * rows as usize, rows as usize)?;
+            if let Some(ranks) = self.ranks.as_ref().filter(|_| chunk + 1 == chunks) {
+                ranks.prepare()?;
+            }
             let slice = |grad: &Tensor| grad.f_narrow(0, start, rows).map_err(TrainError::torch("a chunk's gradient"));
             bridge::backward(&[image, text], &[slice(&image_grad)?, slice(&text_grad)?])?;
         }
-        Ok(value)
+        match &self.ranks {
+            Some(ranks) => ranks.settle(&loss, &self.model.logit_scale()),
+            None => Ok(value),
+        }
     }
 
     /// Unit features in f32 of `count` rows from `start`.
@@ -228,6 +246,17 @@ impl<M: Contrastive> Trainer<M> {
             }
         }
         Ok("gradients' norm".into())
+    }
+
+    /// Rows that `step` takes.
+    #[must_use]
+    pub fn rows_per_step(&self) -> usize {
+        self.config.batch_samples / self.ranks.as_ref().map_or(1, |ranks| ranks.group().size())
+    }
+
+    /// Where model and optimiser lie.
+    pub(super) const fn device(&self) -> Device {
+        self.device
     }
 
     /// The model.

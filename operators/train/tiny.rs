@@ -1,6 +1,7 @@
 //! A model of two small towers for the tests: enough to have every kind of parameter.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::json;
@@ -99,8 +100,13 @@ impl Contrastive for Tiny {
 
 /// Batch `number`, the same at every call: the first pixels and tokens tell the pair's class.
 pub fn batch(number: u64, samples: usize) -> Batch {
-    let (row, mut pixels, mut tokens) = (SIZE * SIZE * 3, Vec::new(), Vec::new());
-    for sample in 0..samples as u64 {
+    rows(number, 0..samples)
+}
+
+/// Some rows of it.
+pub fn rows(number: u64, range: Range<usize>) -> Batch {
+    let (row, samples, mut pixels, mut tokens) = (SIZE * SIZE * 3, range.len(), Vec::new(), Vec::new());
+    for sample in range.start as u64..range.end as u64 {
         let class = mix(number * 1000 + sample) % 40;
         pixels.extend((0..row as u64).map(|i| (mix(class * 997 + i / 12) >> 56) as u8));
         tokens.extend((0..CONTEXT as u64).map(|i| (mix(class * 31 + i) % VOCABULARY as u64) as i64));
