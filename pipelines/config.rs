@@ -1,8 +1,14 @@
 //! What the pipelines are told: plain values, parsed by whoever calls.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use trommel_operators::cluster::ClusterConfig;
 
 use crate::benchmarks::NamedPath;
+use crate::gauges::Gauges;
 
 /// The machine's share in a run: none of it changes a decision.
 #[derive(Clone, Debug)]
@@ -80,4 +86,21 @@ pub struct JudgeConfig {
     pub mix_numerics: bool,
     /// The machine.
     pub machine: Machine,
+    /// This process's seat among several; `None`: it works alone.
+    pub cluster: Option<ClusterSeat>,
+    /// Where pools, embedder and credit show how they stand.
+    pub gauges: Gauges,
+}
+
+/// A process's seat among the processes of a run.
+#[derive(Clone, Debug)]
+pub struct ClusterSeat {
+    /// How it finds the others.
+    pub config: ClusterConfig,
+    /// A listener that is there already, on process 0 of a local launch; whoever joins the cluster takes it.
+    pub listener: Arc<Mutex<Option<TcpListener>>>,
+    /// Processes of the run on this machine.
+    pub local_processes: usize,
+    /// How long shards in flight may take to finish after a signal.
+    pub grace: Duration,
 }

@@ -14,6 +14,7 @@ use crate::benchmarks::NamedPath;
 use crate::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
 use crate::error::PipelineError;
 use crate::eval::{EvalConfig, EvalReport, zero_shot};
+use crate::gauges::Gauges;
 use crate::progress::Progress;
 use crate::radii::{RadiiConfig, radii};
 use crate::train::{RunLength, TrainReport, TrainRun, train};
@@ -182,6 +183,8 @@ fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
         },
         mix_numerics: false,
         machine: machine.clone(),
+        cluster: None,
+        gauges: Gauges::default(),
     }
 }
 

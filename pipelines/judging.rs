@@ -277,7 +277,15 @@ impl Judging {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }
         let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
-        Ok(Machinery { decoders: pool("decode"), joiners: pool("join"), embedder })
+        let machinery = Machinery { decoders: pool("decode"), joiners: pool("join"), embedder };
+        let gauges = &self.config.gauges;
+        gauges.watch_credit(credit);
+        gauges.watch_pool("decode", &machinery.decoders);
+        gauges.watch_pool("join", &machinery.joiners);
+        if let Some(embedder) = &machinery.embedder {
+            gauges.watch_batches("embed", embedder);
+        }
+        Ok(machinery)
     }
 }
 

@@ -8,7 +8,10 @@ pub mod demo;
 #[cfg(feature = "torch")]
 pub mod embed;
 pub mod error;
+pub mod fleet;
+pub mod gauges;
 pub mod memory;
+pub mod metrics;
 pub mod past_run;
 pub mod pictures;
 pub mod progress;
@@ -29,8 +32,14 @@ pub mod judging;
 #[cfg(feature = "torch")]
 pub mod prune;
 #[cfg(feature = "torch")]
+mod ranks;
+#[cfg(feature = "torch")]
 mod running;
 #[cfg(feature = "torch")]
 pub mod spent;
 #[cfg(feature = "torch")]
+pub mod together;
+#[cfg(feature = "torch")]
 pub mod train;
+#[cfg(feature = "torch")]
+mod training;

@@ -1,8 +1,14 @@
 //! Counters of a running pipeline: written by the stages, read by whoever shows them.
 
-use std::sync::Mutex;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
+
+use trommel_operators::cluster::Counters;
+
+use crate::fleet::PeerView;
+use crate::gauges::{Gauges, key};
 
 /// What has happened so far. All counters only grow.
 #[derive(Debug)]
@@ -30,6 +36,34 @@ pub struct Progress {
     pub steps_planned: AtomicU64,
     /// A line about what is going on, for example the last loss.
     pub note: Mutex<String>,
+    /// How the stages stand.
+    pub gauges: Gauges,
+    /// How the other processes stand, where there are any.
+    pub peers: PeersHook,
+}
+
+/// Whom to ask about all processes of a run; set once they have found each other.
+#[derive(Default)]
+pub struct PeersHook(OnceLock<Box<dyn Fn() -> Vec<PeerView> + Send + Sync>>);
+
+impl PeersHook {
+    /// From now on `ask` is asked, a few times a second; it answers for all processes, this one included. A second call
+    /// changes nothing.
+    pub fn set(&self, ask: impl Fn() -> Vec<PeerView> + Send + Sync + 'static) {
+        let _first_wins = self.0.set(Box::new(ask));
+    }
+
+    /// All processes; `None` before [`set`](Self::set).
+    #[must_use]
+    pub fn ask(&self) -> Option<Vec<PeerView>> {
+        self.0.get().map(|ask| ask())
+    }
+}
+
+impl fmt::Debug for PeersHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeersHook").field(&self.0.get().is_some()).finish()
+    }
 }
 
 impl Default for Progress {
@@ -47,6 +81,8 @@ impl Default for Progress {
             steps: AtomicU64::new(0),
             steps_planned: AtomicU64::new(0),
             note: Mutex::new(String::new()),
+            gauges: Gauges::default(),
+            peers: PeersHook::default(),
         }
     }
 }
@@ -62,6 +98,38 @@ impl Progress {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// This process's numbers, its gauges' included: what process 0 and `/metrics` are told.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let mut values = self.gauges.read();
+        for (name, value) in [
+            ("trommel_running_seconds", self.seconds()),
+            ("trommel_planned_shards", load(&self.shards_planned)),
+            ("trommel_planned_bytes", load(&self.bytes_planned)),
+            ("trommel_planned_steps", load(&self.steps_planned)),
+            ("trommel_resumed_shards", load(&self.shards_resumed)),
+            ("trommel_shards_total", load(&self.shards_committed)),
+            ("trommel_read_bytes_total", load(&self.bytes_read)),
+            ("trommel_steps_total", load(&self.steps)),
+        ] {
+            values.insert(name.to_owned(), value);
+        }
+        for (status, counter) in [("kept", &self.kept), ("dropped", &self.dropped), ("rejected", &self.rejected)] {
+            values.insert(key("trommel_samples_total", &[("status", status)]), load(counter));
+        }
+        Counters(values)
+    }
+
+    /// The numbers of all processes, by process; of this one alone where there are no others.
+    #[must_use]
+    pub fn all_counters(&self) -> Vec<(usize, Counters)> {
+        match self.peers.ask() {
+            Some(peers) => peers.iter().map(|peer| (peer.process, peer.all_counters())).collect(),
+            None => vec![(0, self.counters())],
+        }
     }
 
     /// One line for a log or a bar.
@@ -107,7 +175,8 @@ impl Progress {
     }
 }
 
-fn clock(seconds: f64) -> String {
+/// Seconds for people: `12 s`, `3 min 05 s`, `2 h 10 min`.
+pub(crate) fn clock(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let seconds = seconds.round() as u64;
     match seconds {

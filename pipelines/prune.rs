@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Concatenate;
+use trommel_operators::cluster::leases::{ClusterLeases, LeaseServer};
 use trommel_operators::dataflow::leases::Dynamic;
-use trommel_operators::dataflow::source::source;
+use trommel_operators::dataflow::source::{Leases, source};
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::decode::operator::Decode;
 use trommel_operators::ledger::manifest::Counts;
@@ -23,8 +24,9 @@ use crate::error::PipelineError;
 use crate::judge_graph::score;
 use crate::judging::Judging;
 use crate::progress::Progress;
-use crate::running::{Counting, Watching, items_of, open_folder, share, start_committer, workers_ended};
+use crate::running::{Counting, Watching, agreed, items_of, open_folder, share, start_committer};
 use crate::spent::Spent;
+use crate::together::Together;
 
 /// How a pruning run ended.
 #[derive(Clone, Debug, Serialize)]
@@ -57,21 +59,37 @@ pub struct PruneReport {
     pub interrupted: bool,
 }
 
-/// Judges every sample of the plan that no earlier run has judged.
+/// Judges every sample of the plan that no earlier run has judged. In a cluster, process 0's report is of all.
 ///
 /// # Errors
 /// Wrong input before the first byte; later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
-    let config = &with_embedded_benchmarks(config, &stop)?;
+    let together = Together::join(config, false, &stop, progress)?;
+    let result = prune_together(config, &together, &stop, progress);
+    together.end(result)
+}
+
+fn prune_together(
+    config: &JudgeConfig,
+    together: &Together,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<PruneReport, PipelineError> {
+    let config = &with_embedded_benchmarks(config, together, stop)?;
     let mut judging = Judging::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
-    let folder = open_folder(&config.run, &plan, &judging.run_config(), config.reading.part, config.mix_numerics)?;
+    let run_config = judging.run_config();
+    together.agree("configuration", &agreed(&run_config, &plan))?;
+    let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
+    let folder = together.in_turn("run folder", open)?;
+    together.wait("ready")?;
     let mine: Vec<u64> =
         plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
     let wanted: Vec<u64> =
         mine.iter().copied().filter(|ordinal| !folder.before().committed.contains_key(ordinal)).collect();
+    let unfinished = wanted.len() as u64;
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
-    progress.shards_resumed.store((mine.len() - wanted.len()) as u64, Ordering::Relaxed);
+    progress.shards_resumed.store(mine.len() as u64 - unfinished, Ordering::Relaxed);
 
     let workers = config.machine.workers;
     let readers = workers.max(2).min(wanted.len().max(1));
@@ -81,10 +99,10 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
     let machinery = judging.start(&credit)?;
     let _watching = Watching::start(&credit, &machinery, |_| {})?;
     let reader = judging.reader(None);
-    let leases = Arc::new(Dynamic::new(wanted, open_shards));
-    let freed = leases.clone();
+    let Dealt { leases, committed, drain } = deal(together, wanted, open_shards);
+    let _winding = together.wind_down_with(stop, drain);
     let committer =
-        start_committer(&folder, judging.part_config(), progress, &stop, move |shard| freed.committed(shard.ordinal))?;
+        start_committer(&folder, judging.part_config(), progress, stop, move |shard| committed(shard.ordinal))?;
     let names = judging.names.clone();
     let ledger = LedgerConfig {
         name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
@@ -92,14 +110,14 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
         items: items_of(judging.joiner.as_ref()),
         stop: stop.clone(),
     };
-    let counting = Counting::new(progress, &stop, &config.reading.image_key);
+    let counting = Counting::new(progress, stop, &config.reading.image_key, together.ranks());
     let spent = machinery.clone();
 
     let handle = committer.handle().map_err(PipelineError::failed)?;
     let (judging, counting_here) = (Arc::new(judging), counting.clone());
     let stop_here = stop.clone();
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let mine = share(worker.index(), workers, readers);
+    together.execute(workers, move |worker, index| {
+        let mine = share(index, workers, readers);
         worker.dataflow::<Time, _, _>(|scope| {
             let leases = leases.clone();
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
@@ -110,60 +128,133 @@ pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Resu
             events.extend([found, undecodable, fates]);
             counting_here.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
         });
-    })
-    .map_err(PipelineError::Failed)?;
-    workers_ended(guards)?;
+    })?;
     let summary = committer.finish().map_err(PipelineError::failed)?;
-
     if let Some(failure) = stop.failure() {
         return Err(match counting.meaningless() {
             Some(why) => PipelineError::usage(why),
             None => PipelineError::failed(failure),
         });
     }
-    if progress.judged() > 0
-        && let Some(why) = counting.meaningless()
+
+    let parts = together.gather(
+        "finished",
+        Part {
+            counts: summary.counts,
+            failed: summary.failed,
+            committed: summary.committed,
+            judged: progress.judged(),
+            meaningless: counting.meaningless().map(|why| why.to_string()),
+        },
+    )?;
+    let all = parts.iter().fold(Part::default(), Part::with);
+    if let Some(why) = all.meaningless
         && config.rule.as_deref() != Some("random:100%")
     {
-        return Err(PipelineError::usage(why));
+        return Err(PipelineError::Usage(why));
     }
-    let mut counts = Counts::default();
+    let mut counts = all.counts;
     for ordinal in &mine {
         if let Some((_, line)) = folder.before().committed.get(ordinal) {
             counts.add(&line.counts);
         }
     }
-    counts.add(&summary.counts);
     let seconds = progress.seconds();
-    let judged_now = progress.judged();
     #[expect(clippy::cast_precision_loss)]
-    let samples_per_second = judged_now as f64 / seconds.max(1e-9);
+    let samples_per_second = all.judged as f64 / seconds.max(1e-9);
+    let ended_early = stop.is_requested() || stop.is_winding_down();
     Ok(PruneReport {
         shards: mine.len() as u64,
-        shards_resumed: progress.shards_resumed.load(Ordering::Relaxed),
+        shards_resumed: mine.len() as u64 - unfinished,
         kept: counts.kept,
         dropped: counts.dropped,
         rejected: counts.rejected,
         rejects: counts.rejects,
         remarks: counts.remarks,
-        failed: summary.failed,
-        judged_now,
+        interrupted: ended_early && all.committed + (all.failed.len() as u64) < unfinished,
+        failed: all.failed,
+        judged_now: all.judged,
         seconds,
         samples_per_second,
         spent: Spent::of(&spent, seconds),
-        interrupted: stop.is_requested(),
     })
+}
+
+/// What one process did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Part {
+    counts: Counts,
+    failed: BTreeMap<u64, String>,
+    committed: u64,
+    judged: u64,
+    /// Why nothing could be judged, where nothing could.
+    meaningless: Option<String>,
+}
+
+impl Part {
+    fn with(mut self, other: &Self) -> Self {
+        // One process that judged something gives the run its meaning.
+        let nothing = |part: &Self| part.meaningless.is_some() || part.judged == 0;
+        let meaningless = self.meaningless.clone().or_else(|| other.meaningless.clone());
+        self.meaningless = meaningless.filter(|_| nothing(&self) && nothing(other));
+        self.counts.add(&other.counts);
+        self.failed.extend(other.failed.clone());
+        self.committed += other.committed;
+        self.judged += other.judged;
+        self
+    }
+}
+
+/// How shards are given out, alone or together.
+struct Dealt {
+    leases: Arc<dyn Leases>,
+    committed: Box<dyn Fn(u64) + Send>,
+    drain: Box<dyn Fn() + Send + Sync>,
+}
+
+fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
+    match together.cluster() {
+        None => {
+            let leases = Arc::new(Dynamic::new(wanted, open_shards));
+            let (freed, drained) = (leases.clone(), leases.clone());
+            Dealt {
+                leases,
+                committed: Box::new(move |ordinal| freed.committed(ordinal)),
+                drain: Box::new(move || drained.drain()),
+            }
+        }
+        Some(cluster) => {
+            let control = cluster.control();
+            let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
+            let leases = ClusterLeases::new(control, server, open_shards);
+            let (freed, drained) = (leases.clone(), leases.clone());
+            Dealt {
+                leases,
+                committed: Box::new(move |ordinal| freed.committed(ordinal)),
+                drain: Box::new(move || drained.drain()),
+            }
+        }
+    }
 }
 
 /// The same run with each benchmark that is given as pictures embedded into the run's folder, once: a finished one is
 /// found there.
-pub(crate) fn with_embedded_benchmarks(config: &JudgeConfig, stop: &Stop) -> Result<JudgeConfig, PipelineError> {
+pub(crate) fn with_embedded_benchmarks(
+    config: &JudgeConfig,
+    together: &Together,
+    stop: &Stop,
+) -> Result<JudgeConfig, PipelineError> {
     let mut ready = config.clone();
     for benchmark in ready.benchmarks.iter_mut().filter(|named| named.path.is_dir() && !holds_embeddings(&named.path)) {
         let into = config.run.join("benchmarks").join(&benchmark.name);
+        let pictures = std::mem::replace(&mut benchmark.path, into.clone());
+        if together.rank() > 0 {
+            continue; // process 0 does it
+        }
         let embedding = JudgeConfig {
-            shards: vec![benchmark.path.display().to_string()],
-            run: into.clone(),
+            shards: vec![pictures.display().to_string()],
+            run: into,
+            cluster: None,
             benchmarks: Vec::new(),
             rule: None,
             keep_embeddings: true,
@@ -171,13 +262,13 @@ pub(crate) fn with_embedded_benchmarks(config: &JudgeConfig, stop: &Stop) -> Res
             reading: Reading { part: None, ..config.reading.clone() },
             ..config.clone()
         };
-        tracing::info!("embedding benchmark {} from {}", benchmark.name, benchmark.path.display());
+        tracing::info!("embedding benchmark {} from {}", benchmark.name, pictures.display());
         let done = prune(&embedding, stop.clone(), &Arc::default())?;
         if done.interrupted {
             return Err(PipelineError::Interrupted);
         }
         embed::finish(&embedding, false)?;
-        benchmark.path = into;
     }
+    together.wait("benchmarks")?;
     Ok(ready)
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_operators::dataflow::credit::Credit;
@@ -21,6 +23,7 @@ use trommel_operators::sample::{Event, Reason, SampleId, Status, Time};
 use trommel_operators::shard::plan::Plan;
 use trommel_operators::similarity::join::Joiner;
 
+use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::judging::Machinery;
 use crate::progress::Progress;
@@ -36,10 +39,9 @@ pub fn open_folder(
     root: &Path,
     plan: &Plan,
     config: &RunConfig,
-    part: Option<(u64, u64)>,
+    access: Access,
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
-    let access = part.map_or(Access::Exclusive, |(index, of)| Access::Slice { index, of });
     // Names and sizes count, and shards may be added at the end; where the files lie does not matter.
     let extends = |stored: &Plan, given: &Plan| {
         let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect() };
@@ -51,6 +53,13 @@ pub fn open_folder(
         tracing::info!("{note}");
     }
     Ok(Arc::new(folder))
+}
+
+/// What all processes of a run must have in common. The plan as its hash: it may be long.
+pub fn agreed(config: &RunConfig, plan: &Plan) -> Value {
+    let names: String = plan.shards.iter().map(|shard| format!("{:?} {:?}\n", shard.name, shard.bytes)).collect();
+    let plan = json!({ "shards": plan.len(), "sha256": hex(&Sha256::digest(names.as_bytes())) });
+    json!({ "decisions": config.decisions, "numerics": config.numerics, "plan": plan })
 }
 
 fn usage_or_failure(error: LedgerError) -> PipelineError {
@@ -122,6 +131,8 @@ pub struct Counting {
     first_reason: Arc<Mutex<Option<Reason>>>,
     image_key: Arc<str>,
     judged: Arc<AtomicU64>,
+    /// Whether what this process sees is the whole run.
+    alone: bool,
 }
 
 /// Nothing could be judged.
@@ -134,15 +145,16 @@ pub struct Meaningless {
 }
 
 impl Counting {
-    /// Counts into `progress`.
+    /// Counts into `progress`, for one of `processes`.
     #[must_use]
-    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str) -> Self {
+    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str, processes: usize) -> Self {
         Self {
             progress: progress.clone(),
             stop: stop.clone(),
             first_reason: Arc::default(),
             image_key: Arc::from(image_key),
             judged: Arc::default(),
+            alone: processes == 1,
         }
     }
 
@@ -171,7 +183,8 @@ impl Counting {
             let mut first = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| reason.clone());
         }
-        if self.progress.rejected.load(Ordering::Relaxed) >= MEANINGLESS_AFTER
+        if self.alone
+            && self.progress.rejected.load(Ordering::Relaxed) >= MEANINGLESS_AFTER
             && let Some(why) = self.meaningless()
         {
             self.stop.fail(why);
@@ -232,7 +245,7 @@ pub(crate) fn workers_ended<T: Send>(guards: timely::communication::WorkerGuards
     Ok(())
 }
 
-/// Readers of worker `worker`: a fair share of `readers`.
+/// Readers of worker `worker` (or lanes of a process): a fair share of `readers`.
 pub(crate) fn share(worker: usize, workers: usize, readers: usize) -> std::ops::Range<usize> {
     worker * readers / workers..(worker + 1) * readers / workers
 }

@@ -2,7 +2,11 @@
 
 #![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "flags of commands that are left out"))]
 
+#[cfg(feature = "torch")]
+use std::ffi::OsString;
 use std::path::PathBuf;
+#[cfg(feature = "torch")]
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -46,6 +50,9 @@ pub enum Command {
     Why(WhyArgs),
     /// A page about a run: what went, why, and the pictures
     Report(ReportArgs),
+    /// One run of prune, embed or train as several processes; `docs/cluster.md`
+    #[cfg(feature = "torch")]
+    Launch(LaunchArgs),
     /// All of it, small
     #[cfg(feature = "torch")]
     Demo(DemoArgs),
@@ -60,10 +67,10 @@ pub struct Common {
     /// Dataflow workers [default: 1]
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
     pub workers: u16,
-    /// Threads for decoding, joining and libtorch [default: the machine's cores]
+    /// Threads for decoding, joining and libtorch [default: the machine's cores, shared by its processes]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
     pub threads: Option<u16>,
-    /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has]
+    /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has, shared]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
     /// Seed of random rules, of order and of augmentation
@@ -102,6 +109,15 @@ pub struct Reading {
     /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
     #[arg(long, value_name = "I/N", help_heading = "Reading")]
     pub part: Option<String>,
+}
+
+/// How a run can be watched.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone, Args)]
+pub struct Watched {
+    /// Serve the counters of all processes to Prometheus at /metrics; on loopback unless an address is given, port 0 is any
+    #[arg(long, value_name = "[ADDR:]PORT", help_heading = "Machine")]
+    pub metrics: Option<String>,
 }
 
 /// Which model embeds.
@@ -211,6 +227,8 @@ pub struct EmbedArgs {
     #[command(flatten)]
     pub reading: Reading,
     #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -248,6 +266,8 @@ pub struct PruneArgs {
     pub embedder: Embedder,
     #[command(flatten)]
     pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
     #[command(flatten)]
     pub common: Common,
 }
@@ -329,6 +349,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub reading: Reading,
     #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -374,6 +396,55 @@ pub struct ReportArgs {
     /// The page to write
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// `trommel launch`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On this machine:   trommel launch --local 2 -- prune SHARDS --run DIR ..
+On several:        trommel launch --processes 4 --process I --hostfile FILE -- train SHARDS --run DIR ..
+                   (the same on each, I from 0; the run folder is shared)
+Under srun and torchrun `trommel prune|embed|train` finds its place by itself: leave out `launch`.")]
+pub struct LaunchArgs {
+    /// Start N processes on this machine
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        conflicts_with_all = ["processes", "process", "hostfile", "coordinator", "listen", "run_id"]
+    )]
+    pub local: Option<u16>,
+    /// Processes of the run [default: the hostfile's lines]
+    #[arg(long, value_name = "N")]
+    pub processes: Option<usize>,
+    /// Which of them this is, from 0
+    #[arg(long, value_name = "I")]
+    pub process: Option<usize>,
+    /// One HOST or HOST:PORT a line, in the order of the processes
+    #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
+    pub hostfile: Option<PathBuf>,
+    /// Process 0's address, instead of a hostfile
+    #[arg(long, value_name = "HOST:PORT")]
+    pub coordinator: Option<String>,
+    /// This process's own address [default: the hostfile's, else any port of the address that reaches process 0]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Equal in all processes of this run and in no other [default: process 0's address]
+    #[arg(long, value_name = "TEXT")]
+    pub run_id: Option<String>,
+    /// Seconds to wait for all processes at the start [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub start_timeout: Option<Duration>,
+    /// Seconds after which a silent process is given up [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub silence: Option<Duration>,
+    /// Seconds that shards in flight may take to finish after the first signal [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub grace: Option<Duration>,
+    /// prune, embed or train, with what belongs to it
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// `trommel demo`.

@@ -10,6 +10,10 @@ use crate::args::Cli;
 
 /// Adds the file's options to the arguments, unless they already name them.
 pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
+    // What stands behind `launch` is merged by whoever runs it.
+    if args.get(1).is_some_and(|name| name == "launch") {
+        return Ok(args);
+    }
     let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let Some(path) = value_of(&words, "config") else { return Ok(args) };
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read --config {path}"))?;

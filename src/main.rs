@@ -3,6 +3,10 @@
 mod args;
 mod commands;
 mod config_file;
+#[cfg(feature = "torch")]
+mod launch;
+#[cfg(feature = "torch")]
+mod metrics_server;
 mod outcome;
 #[cfg(feature = "torch")]
 mod progress_bar;
@@ -47,7 +51,13 @@ fn run() -> u8 {
         .without_time()
         .compact()
         .init();
-    outcome::exit_code(commands::run(cli.command))
+    #[cfg(feature = "torch")]
+    let outcome = launch::of(&cli.command)
+        .map_err(trommel_pipelines::error::PipelineError::from)
+        .and_then(|launched| commands::run(cli.command, launched));
+    #[cfg(not(feature = "torch"))]
+    let outcome = commands::run(cli.command);
+    outcome::exit_code(outcome)
 }
 
 /// One line for a panic: what it was and where. Panics inside third-party readers that are caught as errors stay silent.
@@ -61,6 +71,8 @@ fn install_panic_hook() {
             payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        #[cfg(feature = "torch")]
+        trommel_pipelines::together::timely_panicked(&thread, text.unwrap_or("panicked"));
         eprintln!("trommel: thread {thread}: {}{place}", text.unwrap_or("panicked"));
     }));
 }

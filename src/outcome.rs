@@ -11,6 +11,15 @@ pub struct Done {
     pub unfinished: Option<String>,
     /// More rejects than allowed: status 4.
     pub too_many_rejects: Option<String>,
+    /// Everything is said already, and this is the status.
+    pub said: Option<u8>,
+}
+
+impl Done {
+    /// Nothing more to say than this status.
+    pub fn said(status: u8) -> Self {
+        Self { said: Some(status), ..Self::default() }
+    }
 }
 
 /// The result of a command.
@@ -19,6 +28,7 @@ pub type Outcome = Result<Done, PipelineError>;
 /// Prints why, if there is a why, and gives the status.
 pub fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
+        Ok(Done { said: Some(status), .. }) => status,
         Ok(Done { unfinished: Some(why), .. }) => {
             eprintln!("trommel: {why}");
             3

@@ -1,4 +1,6 @@
-//! Shows a pipeline's progress: a bar on a terminal, a line every few seconds otherwise. On stderr, always.
+//! Shows a pipeline's progress: bars on a terminal, a line every few seconds otherwise. On stderr, always.
+//!
+//! A run of several processes has one bar for the whole and one for each: as long as the fastest's where it is as fast.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -6,10 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use indicatif::{MultiProgress, ProgressStyle};
+use trommel_pipelines::fleet::{Fleet, Rates};
 use trommel_pipelines::progress::Progress;
 
 /// Seconds between lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// A full bar.
+const FULL: u64 = 1000;
+/// More bars than this do not fit a terminal: the slowest are shown.
+const MOST_BARS: usize = 16;
 
 /// A thread that shows progress until it is dropped.
 pub struct ProgressBar {
@@ -24,7 +32,7 @@ impl ProgressBar {
         let thread = {
             let done = done.clone();
             std::thread::spawn(move || {
-                if std::io::stderr().is_terminal() { bar(&progress, &done) } else { lines(&progress, &done) }
+                if std::io::stderr().is_terminal() { bars(&progress, &done) } else { lines(&progress, &done) }
             })
         };
         Self { done, thread: Some(thread) }
@@ -41,22 +49,58 @@ impl Drop for ProgressBar {
     }
 }
 
-fn bar(progress: &Progress, done: &AtomicBool) {
-    let bar = indicatif::ProgressBar::new_spinner();
+fn bars(progress: &Progress, done: &AtomicBool) {
+    let screen = MultiProgress::new();
+    let whole = screen.add(indicatif::ProgressBar::new_spinner());
+    let (mut each, mut rates) = (Vec::new(), Rates::default());
     while !done.load(Ordering::Acquire) {
-        bar.set_message(progress.line());
-        bar.tick();
+        match progress.peers.ask() {
+            Some(peers) => {
+                let fleet = rates.look(&peers);
+                whole.set_message(fleet.line());
+                show_each(&screen, &mut each, &fleet);
+            }
+            None => whole.set_message(progress.line()),
+        }
+        whole.tick();
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    bar.finish_and_clear();
+    for bar in each {
+        bar.finish_and_clear();
+    }
+    whole.finish_and_clear();
+}
+
+/// One bar a process: its speed beside the fastest's.
+fn show_each(screen: &MultiProgress, bars: &mut Vec<indicatif::ProgressBar>, fleet: &Fleet) {
+    let mut members: Vec<_> = fleet.members.iter().collect();
+    if members.len() > MOST_BARS {
+        members.sort_by(|a, b| a.samples_per_second.total_cmp(&b.samples_per_second));
+        members.truncate(MOST_BARS);
+        members.sort_by_key(|member| member.process);
+    }
+    let fastest = fleet.members.iter().map(|member| member.samples_per_second).fold(1e-9, f64::max);
+    while bars.len() < members.len() {
+        let style = ProgressStyle::with_template("  {prefix:>4} {bar:20} {msg}");
+        let bar = indicatif::ProgressBar::new(FULL);
+        bars.push(screen.add(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))));
+    }
+    for (bar, member) in bars.iter().zip(members) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and FULL")]
+        let length = (member.samples_per_second / fastest * FULL as f64).clamp(0.0, FULL as f64) as u64;
+        bar.set_prefix(format!("[{}]", member.process));
+        bar.set_position(length);
+        bar.set_message(member.line());
+    }
 }
 
 fn lines(progress: &Progress, done: &AtomicBool) {
-    let mut last = Instant::now();
+    let (mut last, mut rates) = (Instant::now(), Rates::default());
     while !done.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(200));
         if last.elapsed() >= LINE_EVERY {
-            eprintln!("trommel: {}", progress.line());
+            let line = progress.peers.ask().map_or_else(|| progress.line(), |peers| rates.look(&peers).line());
+            eprintln!("trommel: {line}");
             last = Instant::now();
         }
     }

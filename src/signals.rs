@@ -4,7 +4,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use trommel_operators::dataflow::stop::Stop;
 
-/// Requests `stop` on the first signal; exits with status 3 on the second.
+/// Winds the run down on the first signal; exits with status 3 on the second.
 pub fn install(stop: Stop) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -13,8 +13,8 @@ pub fn install(stop: Stop) -> std::io::Result<()> {
                 // The run folder is made for being left at any instant.
                 signal_hook::low_level::exit(3);
             }
-            eprintln!("trommel: stopping; once more to stop at once");
-            stop.request();
+            eprintln!("trommel: finishing what is begun; once more to stop at once");
+            stop.wind_down();
         }
     })?;
     Ok(())

@@ -16,7 +16,7 @@ use crate::signals;
 
 /// The whole job on generated shards.
 pub fn run(args: &DemoArgs) -> Outcome {
-    let machine = judge::machine(&args.common)?;
+    let machine = judge::machine(&args.common, None)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);

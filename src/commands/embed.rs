@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use trommel_operators::report::text::thousands;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::{embed, prune};
 
 use super::{judge, print_json};
 use crate::args::EmbedArgs;
+use crate::launch::Launched;
 use crate::outcome::Outcome;
 
 /// Embeds.
-pub fn run(args: &EmbedArgs) -> Outcome {
+pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     if !matches!(args.format.as_str(), "arrow" | "npy") {
         return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
     }
-    let config = JudgeConfig {
+    let mut config = JudgeConfig {
         shards: args.input.clone(),
         run: PathBuf::from(&args.out),
         benchmarks: Vec::new(),
@@ -36,11 +38,16 @@ pub fn run(args: &EmbedArgs) -> Outcome {
         always_embed: true,
         reading: judge::reading(&args.reading)?,
         mix_numerics: args.mix_numerics,
-        machine: judge::machine(&args.common)?,
+        machine: judge::machine(&args.common, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
     };
-    let (stop, progress, bar) = judge::begin()?;
-    let report = prune::prune(&config, stop, &progress)?;
-    drop(bar);
+    let mut begun = judge::begin(&mut config, &args.watched)?;
+    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
     if !report.interrupted && report.failed.is_empty() {
         embed::finish(&config, args.format == "npy")?;
     }

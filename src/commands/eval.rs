@@ -12,7 +12,7 @@ use crate::outcome::{Done, Outcome};
 
 /// Zero-shot accuracy.
 pub fn run(args: &EvalArgs) -> Outcome {
-    let machine = judge::machine(&args.common)?;
+    let machine = judge::machine(&args.common, None)?;
     let lines = |path: &Option<std::path::PathBuf>| path.as_deref().map_or_else(|| Ok(Vec::new()), read_lines);
     let config = EvalConfig {
         checkpoint: args.checkpoint.clone(),

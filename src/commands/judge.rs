@@ -4,25 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::embed::device;
 use trommel_operators::report::text::percent;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
 
 use crate::args;
+use crate::launch::Launched;
+use crate::metrics_server::MetricsServer;
 use crate::outcome::Done;
-use crate::{progress_bar, signals};
+use crate::progress_bar::ProgressBar;
+use crate::signals;
 
-/// The machine's flags.
-pub fn machine(common: &args::Common) -> Result<Machine, PipelineError> {
+/// The machine's flags. What is not said is shared fairly with the run's other processes on this machine.
+pub fn machine(common: &args::Common, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
+    let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = launched.and_then(|it| it.own_cores).unwrap_or((cores / processes).max(1));
+    let gpus = if common.device == "auto" && processes > 1 { device::visible_gpus() } else { 0 };
+    let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
-        device: common.device.clone(),
+        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { common.device.clone() },
         workers: usize::from(common.workers),
-        threads: common.threads.map_or(cores, usize::from),
-        memory_bytes: common.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
+        threads: common.threads.map_or(share, usize::from),
+        memory_bytes: common.memory.as_deref().map_or_else(memory_share, parse_bytes)?,
     })
 }
 
@@ -65,6 +74,7 @@ pub fn config(
     embed: &args::Embedder,
     read: &args::Reading,
     common: &args::Common,
+    launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
     let decision_columns = match judging.columns.as_str() {
         "all" => false,
@@ -83,17 +93,48 @@ pub fn config(
         always_embed: false,
         reading: reading(read)?,
         mix_numerics: embed.mix_numerics,
-        machine: machine(common)?,
+        machine: machine(common, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
     })
 }
 
-/// A run's stop and counters, with signals and the progress bar attached.
-pub fn begin() -> Result<(Stop, Arc<Progress>, progress_bar::ProgressBar), PipelineError> {
+/// A run that begins: what stops it, what counts it, and who shows it.
+pub struct Begun {
+    /// Stops it.
+    pub stop: Stop,
+    /// Counts it.
+    pub progress: Arc<Progress>,
+    /// This process speaks for the run: alone, or process 0.
+    pub speaks: bool,
+    bar: Option<ProgressBar>,
+    _server: Option<MetricsServer>,
+}
+
+/// Attaches signals, the progress bar and the metrics to a run of `config`. Of several processes only process 0 shows
+/// and serves: it hears of the others.
+pub fn begin(config: &mut JudgeConfig, watched: &args::Watched) -> Result<Begun, PipelineError> {
+    let speaks = config.cluster.as_ref().is_none_or(|seat| seat.config.process == 0);
+    let progress = Arc::new(Progress::default());
+    config.gauges = progress.gauges.clone();
+    let address = watched.metrics.as_deref().filter(|_| speaks);
+    let server = address.map(|address| MetricsServer::start(address, progress.clone())).transpose()?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let progress = Arc::new(Progress::default());
-    let bar = progress_bar::ProgressBar::show(progress.clone());
-    Ok((stop, progress, bar))
+    let bar = speaks.then(|| ProgressBar::show(progress.clone()));
+    Ok(Begun { stop, progress, speaks, bar, _server: server })
+}
+
+impl Begun {
+    /// The run has ended: no bar any more, lines may follow.
+    pub fn hide(&mut self) {
+        self.bar = None;
+    }
+}
+
+/// The end of a process that does not speak for the run: its status alone. Process 0 tells the rest.
+pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
+    Done::said(if interrupted || !failed.is_empty() { 3 } else { 0 })
 }
 
 /// The status of a run that ended by itself or was interrupted.
@@ -118,5 +159,5 @@ pub fn done(
             percent(rejected, samples)
         )
     });
-    Done { unfinished, too_many_rejects }
+    Done { unfinished, too_many_rejects, said: None }
 }

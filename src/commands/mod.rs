@@ -9,6 +9,8 @@ mod eval;
 #[cfg(feature = "torch")]
 mod judge;
 #[cfg(feature = "torch")]
+mod launch;
+#[cfg(feature = "torch")]
 mod prune;
 mod radii;
 mod report;
@@ -23,23 +25,27 @@ use serde::Serialize;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Command;
+#[cfg(feature = "torch")]
+use crate::launch::Launched;
 use crate::outcome::Outcome;
 
-/// Runs a command.
-pub fn run(command: Command) -> Outcome {
+/// Runs a command; `launched` says which of several processes this is.
+pub fn run(command: Command, #[cfg(feature = "torch")] launched: Option<Launched>) -> Outcome {
     match command {
         Command::Synth(args) => synth::run(&args),
         #[cfg(feature = "torch")]
-        Command::Embed(args) => embed::run(&args),
+        Command::Embed(args) => embed::run(&args, launched),
         Command::Radii(args) => radii::run(&args),
         #[cfg(feature = "torch")]
-        Command::Prune(args) => prune::run(&args),
+        Command::Prune(args) => prune::run(&args, launched),
         #[cfg(feature = "torch")]
-        Command::Train(args) => train::run(&args),
+        Command::Train(args) => train::run(&args, launched),
         #[cfg(feature = "torch")]
         Command::Eval(args) => eval::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
+        #[cfg(feature = "torch")]
+        Command::Launch(args) => launch::run(&args),
         #[cfg(feature = "torch")]
         Command::Demo(args) => demo::run(&args),
     }

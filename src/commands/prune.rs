@@ -6,17 +6,22 @@ use trommel_pipelines::prune;
 
 use super::{judge, print_json};
 use crate::args::PruneArgs;
+use crate::launch::Launched;
 use crate::outcome::Outcome;
 
 /// Judges every sample.
-pub fn run(args: &PruneArgs) -> Outcome {
+pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     if args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--rule is missing; `trommel embed` is the command without one".into()));
     }
-    let config = judge::config(&args.shards, &args.run, &args.judging, &args.embedder, &args.reading, &args.common)?;
-    let (stop, progress, bar) = judge::begin()?;
-    let report = prune::prune(&config, stop, &progress)?;
-    drop(bar);
+    let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
+    let mut config = judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
+    let mut begun = judge::begin(&mut config, &args.watched)?;
+    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
         "trommel: {} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",

@@ -9,14 +9,18 @@ use trommel_pipelines::train::{RunLength, TrainRun, train};
 
 use super::{judge, print_json};
 use crate::args::TrainArgs;
+use crate::launch::Launched;
 use crate::outcome::Outcome;
 
 /// Prunes while streaming, and trains.
-pub fn run(args: &TrainArgs) -> Outcome {
-    let run = config(args)?;
-    let (stop, progress, bar) = judge::begin()?;
-    let report = train(&run, stop, &progress)?;
-    drop(bar);
+pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
+    let mut run = config(args, launched)?;
+    let mut begun = judge::begin(&mut run.judge, &args.watched)?;
+    let report = train(&run, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
         "trommel: {} samples judged: {} kept, {} dropped ({}), {} rejected",
@@ -44,7 +48,7 @@ pub fn run(args: &TrainArgs) -> Outcome {
 }
 
 /// Flags to a training run.
-fn config(args: &TrainArgs) -> Result<TrainRun, PipelineError> {
+fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, PipelineError> {
     let length = match (args.steps, args.samples, args.passes) {
         (Some(steps), None, None) => RunLength::Steps(steps),
         (None, Some(samples), None) => RunLength::Samples(samples),
@@ -75,8 +79,9 @@ fn config(args: &TrainArgs) -> Result<TrainRun, PipelineError> {
     recipe.warmup_steps = args.warmup;
     recipe.grad_clip_norm = args.grad_clip_norm;
     recipe.precision = precision;
+    let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     Ok(TrainRun {
-        judge: judge::config(&args.shards, &args.run, &args.judging, &args.embedder, &args.reading, &args.common)?,
+        judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),
         seed: args.common.seed,

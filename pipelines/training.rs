@@ -1,0 +1,176 @@
+//! What a training run needs beside the dataflow: model, length, checkpoint to continue from, rows to a batch, memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use trommel_operators::dataflow::order::Cursor;
+use trommel_operators::embed::device;
+use trommel_operators::ledger::manifest::Counts;
+use trommel_operators::ledger::run_folder::RunFolder;
+use trommel_operators::model::{ClipConfig, Tokenizer, weights};
+use trommel_operators::train::checkpoint::Found;
+use trommel_operators::train::clip::TrainedClip;
+use trommel_operators::train::share::Row;
+use trommel_operators::train::{Assembled, Batch, Checkpoints, Length, Normalisation, TrainConfig, Trainer};
+
+use crate::config::JudgeConfig;
+use crate::decision::hex;
+use crate::error::PipelineError;
+use crate::judging::Judging;
+use crate::progress::Progress;
+use crate::ranks::group;
+use crate::together::Together;
+use crate::train::{RunLength, TrainRun};
+
+/// A trainer at its first step of this process.
+pub(crate) struct Prepared {
+    pub(crate) trainer: Trainer<TrainedClip>,
+    pub(crate) checkpoints: Checkpoints,
+    /// The checkpoint it continues from.
+    pub(crate) found: Option<Found>,
+    /// Where the order continues.
+    pub(crate) cursor: Option<Cursor>,
+    /// libtorch's threads.
+    pub(crate) threads: i32,
+}
+
+/// Makes or restores the trainer, equal on all ranks.
+pub(crate) fn prepare(
+    run: &TrainRun,
+    config: &JudgeConfig,
+    clip_config: &ClipConfig,
+    together: &Together,
+    folder: &RunFolder,
+    shards: usize,
+    progress: &Progress,
+) -> Result<Prepared, PipelineError> {
+    let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
+    let model = TrainedClip::new(clip_config, device).map_err(PipelineError::usage)?;
+    let initial = match &run.pretrained {
+        Some(path) => {
+            weights::load(model.store(), path).map_err(PipelineError::usage)?;
+            weights::fingerprint(model.store()).map_err(PipelineError::failed)?
+        }
+        None => {
+            weights::init(model.store(), clip_config, run.seed).map_err(PipelineError::failed)?;
+            format!("seed:{}", run.seed)
+        }
+    };
+    let total_steps = total_steps(run, shards, &folder.before().counts(), folder.before().committed.len())?;
+    progress.steps_planned.store(total_steps, Ordering::Relaxed);
+    let training = json!({
+        "decisions": folder.decision_hash(), "order": run.order, "recipe": run.recipe, "steps": total_steps,
+        "model": clip_config, "initial": initial, "view_seed": run.seed,
+    });
+    let hashes = BTreeMap::from([
+        ("decisions".to_owned(), folder.decision_hash().to_owned()),
+        ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
+    ]);
+    let threads = i32::try_from(config.machine.threads).unwrap_or(1);
+    let numerics = BTreeMap::from([
+        ("device".to_owned(), format!("{device:?}")),
+        ("threads".to_owned(), threads.to_string()),
+        ("libtorch".to_owned(), "2.11.0".to_owned()),
+    ]);
+    let (checkpoints, found) = together.in_turn("checkpoints", || {
+        let folder = config.run.join("checkpoints");
+        let checkpoints = Checkpoints::open(&folder, &clip_config.name, hashes, numerics, Some(3));
+        let checkpoints = checkpoints.map_err(PipelineError::failed)?;
+        let found = checkpoints.latest().map_err(PipelineError::usage)?;
+        Ok((checkpoints, found))
+    })?;
+    let normalisation = Normalisation::from(&clip_config.preprocess);
+    let mut trainer =
+        Trainer::new(model, run.recipe.clone(), total_steps, normalisation, device).map_err(PipelineError::usage)?;
+    let mut cursor: Option<Cursor> = None;
+    if let Some(found) = &found {
+        checkpoints.restore(found, &mut trainer).map_err(PipelineError::failed)?;
+        cursor = serde_json::from_value(found.state.position.cursor.clone())
+            .map_err(|error| PipelineError::Failed(format!("{}: {error}", found.folder.display())))?;
+        tracing::info!("continuing at step {} from {}", trainer.global_step(), found.folder.display());
+        for skipped in &found.skipped {
+            tracing::warn!("{skipped}");
+        }
+    }
+    progress.steps.store(trainer.global_step(), Ordering::Relaxed);
+    let beginning = json!({ "configuration": training, "threads": threads, "step": trainer.global_step() });
+    together.agree("training", &beginning)?; // nobody writes before all have read
+    if let Some(cluster) = together.cluster() {
+        trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
+    }
+    Ok(Prepared { trainer, checkpoints, found, cursor, threads })
+}
+
+/// Steps of the whole run; `--passes` needs all shards judged, so that the count is known.
+fn total_steps(run: &TrainRun, shards: usize, counts: &Counts, committed: usize) -> Result<u64, PipelineError> {
+    let batch = run.recipe.batch_samples as u64;
+    let length = match run.length {
+        RunLength::Steps(steps) => Length::Steps(steps),
+        RunLength::Samples(samples) => Length::Samples(samples),
+        RunLength::Passes(passes) if committed == shards => {
+            let captioned = counts.kept - counts.remarks.get("no_caption").copied().unwrap_or(0);
+            if captioned < batch {
+                return Err(PipelineError::Usage(format!(
+                    "{captioned} kept samples with a caption do not fill one batch of {batch}"
+                )));
+            }
+            Length::Steps(u64::from(passes) * (captioned / batch))
+        }
+        RunLength::Passes(_) => {
+            return Err(PipelineError::Usage(format!(
+                "--passes needs a known count, and {} of {shards} shards are not judged yet: run `trommel prune` with the \
+                 same shards, rule and --run first, or give --steps or --samples",
+                shards - committed
+            )));
+        }
+    };
+    length.total_steps(run.recipe.batch_samples, None).map_err(PipelineError::usage)
+}
+
+/// Pictures and captions of this rank's rows.
+pub(crate) fn assemble(
+    pass: u32,
+    cursor: &Cursor,
+    rows: Vec<Row>,
+    tokenizer: &Tokenizer,
+    size: usize,
+    context: usize,
+) -> Result<Assembled, String> {
+    let samples = rows.len();
+    let mut pixels = Vec::with_capacity(samples * size * size * 3);
+    let mut tokens = Vec::with_capacity(samples * context);
+    let mut keys = Vec::with_capacity(samples);
+    for (sample, _reserve) in rows {
+        pixels.extend_from_slice(&sample.view);
+        let ids = tokenizer.encode(&sample.caption);
+        tokens.extend(ids.iter().copied().map(i64::from).chain(std::iter::repeat(0)).take(context));
+        keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
+    }
+    let batch = Batch::new(samples, size, context, pixels, tokens).map_err(|error| error.to_string())?;
+    let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
+    Ok(Assembled { batch, pass, cursor, keys })
+}
+
+/// Bytes of weights, gradients and both moments, and of the activations that one forward pass leaves for backward.
+pub(crate) fn trainer_bytes(config: &ClipConfig, recipe: &TrainConfig, ranks: usize) -> u64 {
+    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+    let parameters = unsigned(config.image_parameters() + config.text_parameters());
+    let tower = |layers: i64, tokens: u64, width: i64, mlp: i64, heads: i64| {
+        // A block keeps about 12 rows of its width, 3 of the MLP's, and two attention maps.
+        let token = 12 * unsigned(width) + 3 * unsigned(mlp) + 2 * unsigned(heads) * tokens;
+        unsigned(layers) * tokens * token * 4
+    };
+    let (vision, text) = (&config.vision, &config.text);
+    let patches = unsigned(vision.grid() * vision.grid()) + 1;
+    let sample = tower(vision.layers, patches, vision.width, vision.mlp_width(), vision.heads())
+        + tower(text.layers, unsigned(text.context_length), text.width, text.mlp_width(), text.heads);
+    let rows = (recipe.batch_samples / recipe.accumulation_chunks.max(1) / ranks) as u64;
+    parameters * 16 + rows * sample
+}
+
+/// What a window can hold at most: `window_samples` views and pictures.
+pub(crate) fn window_most(run: &TrainRun, judging: &Judging) -> u64 {
+    run.order.window_samples as u64 * (judging.view_bytes().train + (256 << 10))
+}
