@@ -1,6 +1,11 @@
 //! A fresh folder for each test, the built program, and a small generated world shared by the tests of one file.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod cluster;
+pub mod processes;
+pub mod random;
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -94,6 +99,22 @@ impl World {
         args
     }
 
+    /// Arguments of a pruning run that takes seconds: every shard `copies` times under another name, wide passes on one thread.
+    pub fn long_prune(&self, run_folder: &Path, copies: usize) -> Vec<String> {
+        let mut args = vec!["prune".to_owned()];
+        for copy in 0..copies {
+            args.extend(
+                (0..6).map(|shard| {
+                    format!("copy{copy:02}-{shard}={}", self.path(&format!("data/shards/{shard:05}.tar")))
+                }),
+            );
+        }
+        args.extend(["--run".into(), run_folder.display().to_string()]);
+        args.extend(["--threads", "1", "--embed-batch", "256"].map(String::from));
+        args.extend(self.judging());
+        args
+    }
+
     /// Benchmarks, rule and embedder.
     pub fn judging(&self) -> Vec<String> {
         let mut args = Vec::new();
@@ -145,9 +166,38 @@ pub fn ledger_text(run_folder: &Path) -> String {
     rows.into_values().collect()
 }
 
+/// All items of a ledger, merged over its incarnations, as text.
+pub fn items_text(run_folder: &Path) -> String {
+    let items = Ledger::open(run_folder).unwrap().items().unwrap();
+    items.iter().map(|item| format!("{item:?}\n")).collect()
+}
+
+/// All embeddings that a run kept, as text, by shard and index. f16 is shown with all its digits.
+pub fn embeddings_text(run_folder: &Path) -> String {
+    let ledger = Ledger::open(run_folder).unwrap();
+    let mut rows = BTreeMap::new();
+    for &ordinal in ledger.shards().keys() {
+        for row in ledger.embeddings(ordinal).unwrap() {
+            let before = rows.insert((ordinal, row.index), format!("{ordinal} {row:?}\n"));
+            assert!(before.is_none(), "a sample has two embeddings");
+        }
+    }
+    rows.into_values().collect()
+}
+
 /// Losses by step from a run's metrics; a step that was done again must have the same loss to the bit.
 pub fn losses(run_folder: &Path) -> BTreeMap<u64, u64> {
     let mut losses = BTreeMap::new();
+    for (step, loss) in logged_losses(run_folder) {
+        let before = losses.insert(step, loss.to_bits());
+        assert!(before.is_none_or(|before| before == loss.to_bits()), "step {step} has two losses");
+    }
+    losses
+}
+
+/// Every line of a run's metrics that has a loss, as written: a step that was done again stands there again.
+pub fn logged_losses(run_folder: &Path) -> Vec<(u64, f64)> {
+    let mut losses = Vec::new();
     let mut files: Vec<PathBuf> = std::fs::read_dir(run_folder.join("logs"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -159,8 +209,7 @@ pub fn losses(run_folder: &Path) -> BTreeMap<u64, u64> {
             // A killed run may leave half a line behind.
             let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };
             let (Some(step), Some(loss)) = (row["step"].as_u64(), row["train/loss"].as_f64()) else { continue };
-            let before = losses.insert(step, loss.to_bits());
-            assert!(before.is_none_or(|before| before == loss.to_bits()), "step {step} has two losses");
+            losses.push((step, loss));
         }
     }
     losses
