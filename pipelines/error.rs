@@ -9,6 +9,9 @@ pub enum PipelineError {
     /// Broken half-way; what is committed stays (status 1).
     #[error("{0}")]
     Failed(String),
+    /// Another process of the run is not there (status 3); the same command resumes.
+    #[error("{0}; the same command resumes")]
+    Lost(String),
     /// Stopped by a signal (status 3); the same command resumes.
     #[error("interrupted: the same command resumes")]
     Interrupted,
@@ -31,7 +34,7 @@ impl PipelineError {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) => 1,
-            Self::Interrupted => 3,
+            Self::Lost(_) | Self::Interrupted => 3,
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -65,11 +65,13 @@ impl Together {
             ..Agreement::default() // compared by `agree`, which can say what differs
         };
         let listener = seat.listener.lock().ok().and_then(|mut listener| listener.take());
-        let cluster = Cluster::join(&seat.config, listener, &agreement, moves_samples, Arc::new(leave));
+        let cluster =
+            Cluster::join(&seat.config, listener, &agreement, moves_samples, Arc::new(|loss: &Loss| leave(loss)));
         let cluster = cluster.map_err(|error| match error {
+            ClusterError::Lost(loss) => leave(&loss),
             // Who is late may come next time; everything else wants a change first.
             ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-                PipelineError::failed(error)
+                PipelineError::Lost(error.to_string())
             }
             _ => PipelineError::usage(error),
         })?;
@@ -184,7 +186,10 @@ impl Together {
     fn exchange(&self, name: &str, value: &str) -> Result<Vec<String>, PipelineError> {
         match &self.cluster {
             None => Ok(vec![value.to_owned()]),
-            Some(cluster) => cluster.control().barrier(name, value).map_err(PipelineError::failed),
+            Some(cluster) => cluster.control().barrier(name, value).map_err(|error| match error {
+                ClusterError::Lost(loss) => leave(&loss),
+                _ => PipelineError::failed(error),
+            }),
         }
     }
 
@@ -237,10 +242,14 @@ impl Together {
     }
 }
 
-/// A lost process ends this one: the folder is made for being left at any instant, and nothing would come of waiting.
-fn leave(loss: &Loss) {
-    eprintln!("trommel: {loss}; the same command resumes");
-    signal_hook::low_level::exit(3);
+/// A lost process ends this one: the folder is made for being left at any instant, and nothing would come of waiting. One
+/// that ended for wrong usage takes the others with it under its own status: the same command would not do better.
+fn leave(loss: &Loss) -> ! {
+    static LEAVING: Mutex<()> = Mutex::new(());
+    let _said_once = LEAVING.lock();
+    let status = if loss.status == Some(2) { 2 } else { 3 };
+    eprintln!("trommel: {loss}{}", if status == 3 { "; the same command resumes" } else { "" });
+    signal_hook::low_level::exit(status)
 }
 
 /// A failure here: the dataflow spans all processes and would wait for ours, so this process leaves at once.
