@@ -26,6 +26,8 @@ pub mod prune;
 
 pub mod ledger;
 
+pub mod incremental;
+
 pub mod cluster;
 
 #[cfg(feature = "torch")]

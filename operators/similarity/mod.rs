@@ -11,7 +11,7 @@ pub mod items;
 pub mod join;
 pub mod operator;
 pub mod radii;
-mod scan;
+pub(crate) mod scan;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -19,20 +19,20 @@ use crate::sample::Score;
 
 /// One row of a block: its products and its vector.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// The products.
-    pub(super) block: &'a Block,
+    pub(crate) block: &'a Block,
     /// The row's place in the block.
-    pub(super) row: usize,
+    pub(crate) row: usize,
     /// The row's vector.
-    pub(super) x: &'a [f16],
+    pub(crate) x: &'a [f16],
 }
 
 /// What the scan needs to know of a benchmark beside its vectors.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     /// The f32 nearest to each radius.
-    pub(super) radii: Option<Vec<f32>>,
+    pub(crate) radii: Option<Vec<f32>>,
     /// Largest norm of a point.
     point_norm: f64,
     /// Largest magnitude of a radius.
@@ -41,15 +41,15 @@ pub(super) struct Prepared {
 
 /// The two bounds of one row against one benchmark.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Of a value.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// Of a value minus its radius.
     excess: f64,
 }
 
 impl Prepared {
-    pub(super) fn new(benchmark: &Benchmark) -> Self {
+    pub(crate) fn new(benchmark: &Benchmark) -> Self {
         let norms = benchmark.vectors.chunks_exact(benchmark.dim).map(norm);
         let radii = benchmark.radii.as_deref();
         Self {
@@ -60,7 +60,7 @@ impl Prepared {
     }
 
     /// The bounds for a row of norm `row_norm`. Dimensions without a bound (beyond 2^23) get an infinite one: all is canonical then.
-    pub(super) fn bounds(&self, dim: usize, row_norm: f64) -> Bounds {
+    pub(crate) fn bounds(&self, dim: usize, row_norm: f64) -> Bounds {
         let value = error_bound(dim, row_norm, self.point_norm).unwrap_or(f64::INFINITY);
         let largest = row_norm * self.point_norm + value;
         Bounds { value, excess: value + 3.0 * UNIT_ROUNDOFF_F32 * (largest + self.largest_radius) * (1.0 + 1e-9) }
@@ -68,7 +68,7 @@ impl Prepared {
 }
 
 /// Largest canonical value of a row and its point, lowest index on ties.
-pub(super) fn maximum(line: Line<'_>, benchmark: &Benchmark, bounds: Bounds) -> (f64, u32) {
+pub(crate) fn maximum(line: Line<'_>, benchmark: &Benchmark, bounds: Bounds) -> (f64, u32) {
     let Line { block, row, x } = line;
     let chunks = block.chunk_maxima(row);
     let top = chunks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -95,7 +95,7 @@ pub(super) fn maximum(line: Line<'_>, benchmark: &Benchmark, bounds: Bounds) -> 
 }
 
 /// Margin, its point and the number of hits of a row, written into `score`; each hit adds one to `hits` (u32\[points\]).
-pub(super) fn excess(
+pub(crate) fn excess(
     line: Line<'_>,
     benchmark: &Benchmark,
     prepared: &Prepared,

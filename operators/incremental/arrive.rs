@@ -1,0 +1,109 @@
+//! A shard that was not there: one streamed pass against all points gives its matches, scores, maxima and facts.
+//!
+//! Its samples are decided on the way, as the facts will decide them, because the maxima among the kept need that while the products are at hand:
+//! nothing is computed twice, and the vectors are read once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trommel_kernels::join::Block;
+
+use super::IncrementalError;
+use super::inputs::ShardInput;
+use super::panel::{NOTHING, Panel};
+use super::seek::Seek;
+use super::sieve::{Cut, Screened};
+use super::stream::stream;
+use super::tables::{Matches, Scores};
+use super::world::Live;
+use crate::sample::{SampleId, Score};
+
+impl Seek<'_> {
+    /// Joins a shard that was not there with all points.
+    pub(super) fn arrive(&mut self, ordinal: u64, input: &Arc<ShardInput>) -> Result<(), IncrementalError> {
+        let benchmarks: Vec<Arc<Screened>> = self.next.sieve.benchmarks.values().cloned().collect();
+        let by_key = self.by_key(ordinal, input)?;
+        let taken = self.takedowns(ordinal, input, &by_key);
+        self.present(input, 1);
+        self.taken(ordinal, &taken, (self.next.sieve.drops, self.next.sieve.keeps), 1)?;
+        let panels: Vec<Arc<Panel>> = self.next.panels.values().cloned().collect();
+        let mut blocks: Vec<Block> = panels.iter().map(|_| Block::default()).collect();
+        let mut scores: Vec<Scores> = vec![Scores::default(); panels.len()];
+        let mut matches: Vec<Vec<(u32, u32, f64)>> = vec![Vec::new(); panels.len()];
+        let points = panels.iter().map(|panel| panel.places.len()).sum();
+        let dim = benchmarks.first().map_or(0, |screened| screened.points.benchmark.dim);
+        let splits: Vec<(u8, bool)> = self.next.inputs.splits.values().map(|split| (split.bit, split.keeps)).collect();
+        if !panels.is_empty() {
+            stream(self.embeddings, (ordinal, input), (dim, points), |chunk| {
+                let mut marks = vec![0u32; chunk.ids.len()];
+                let mut hits = Vec::new();
+                for (at, panel) in panels.iter().enumerate() {
+                    panel.fill(&mut blocks[at], chunk);
+                    for (row, id) in chunk.ids.iter().enumerate() {
+                        let score = panel.score(&blocks[at], chunk, row, &mut hits);
+                        marks[row] |= marked(&benchmarks[at], &score);
+                        scores[at].rows.push((id.index, score));
+                    }
+                    let (floors, found) = (&self.next.floors[&panel.id], &mut matches[at]);
+                    let mut spent = Ok(());
+                    panel.matches(&blocks[at], chunk, floors, |number, row, s| {
+                        if spent.is_ok() {
+                            spent = self.purse.spend_match();
+                        }
+                        found.push((number, chunk.ids[row].index, s));
+                    });
+                    spent?;
+                }
+                for (row, id) in chunk.ids.iter().enumerate() {
+                    if taken.binary_search(&id.index).is_ok() {
+                        marks[row] = (marks[row] | self.next.sieve.drops) & !self.next.sieve.keeps;
+                    }
+                }
+                let rows: BTreeMap<u32, u32> = chunk.ids.iter().map(|id| id.index).zip(marks).collect();
+                for (at, panel) in panels.iter().enumerate() {
+                    let places = panel.places.len();
+                    let pool = self.arrived.0.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
+                    panel.raise(&blocks[at], chunk, |_| true, pool);
+                    for &(bit, keeps) in &splits {
+                        let peaks = self.arrived.1.entry(bit).or_default();
+                        let peaks = peaks.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
+                        panel.raise(&blocks[at], chunk, |id| (rows[&id.index] >> bit & 1 == 1) == keeps, peaks);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        let mut live = Live {
+            input: input.clone(),
+            taken: Arc::new(taken),
+            taken_by_key: Arc::new(by_key),
+            marks: BTreeMap::new(),
+            matches: BTreeMap::new(),
+            scores: BTreeMap::new(),
+        };
+        for (screened, (scores, matches)) in benchmarks.iter().zip(scores.into_iter().zip(matches)) {
+            let matches = Matches::of(matches);
+            for (number, index, s) in matches.by_point() {
+                let Some(place) = screened.points.place(number) else { continue };
+                for hit in screened.hits(SampleId { ordinal, index }, place, s) {
+                    self.hit(hit, s, 1)?;
+                }
+            }
+            let id = screened.points.id;
+            live.matches.insert(id, self.shelf.put(ordinal, id, matches)?);
+            live.scores.insert(id, self.shelf.put(ordinal, id, scores)?);
+        }
+        self.next.shards.insert(ordinal, Arc::new(live));
+        Ok(())
+    }
+}
+
+/// Splits in which a score marks its sample.
+fn marked(screened: &Screened, score: &Score) -> u32 {
+    let hits = |cut: Cut| match cut {
+        Cut::Radius => score.hits.unwrap_or(0) > 0,
+        Cut::At(bits) => score.max_similarity.is_some_and(|s| s > f64::from_bits(bits)),
+    };
+    let of = screened.screens.iter().filter(|screen| hits(screen.cut));
+    of.fold(0, |mask, screen| mask | screen.drops | screen.keeps)
+}

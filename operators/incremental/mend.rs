@@ -1,0 +1,301 @@
+//! The second half of an epoch: maxima that the changes touched are found anew, before anybody sees the epoch.
+//!
+//! ```text
+//!  decisions ─┬ a peak's sample is gone, or no longer kept ─▶ best stored match, or the pool's peak ─┐ left over
+//!             ├ samples newly kept ────────────────────────────────────────────────────────────────┤
+//!  radii ─────┴ a score's best point is spent, radii fell ─────────────────────────────────────────┴─▶ one streamed pass ─▶ parts, peaks
+//! ```
+//!
+//! Why it is exact:
+//! 1. A peak that stands on a live (kept) sample stays right under everything but new samples and newly kept ones, and those are offered.
+//! 2. All similarities from the floor up are stored: if any stored match of a point is live (kept), the largest is the peak. If the pool's peak
+//!    is kept, it is the kept peak.
+//! 3. A score whose best point is not spent is at least all points that stay as they were; fresh and fallen ones are offered. If its best point
+//!    is spent (gone, radius risen), the sample is scored anew.
+//!
+//! Cost: the vectors of shards that hold such a sample, or of all where a radius fell or a peak is left over; products for the points touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trommel_kernels::join::Block;
+
+use super::IncrementalError;
+use super::embeddings::Embeddings;
+use super::panel::{Chunk, NOTHING, Panel, Peak, offer};
+use super::parts::Shelf;
+use super::sieve::Sieve;
+use super::stream::{add_hits, merge_peaks, stream, take_better};
+use super::tables::Scores;
+use super::workers::Outcome;
+use super::world::{Live, Peaks, Shift, World};
+use crate::sample::{SampleId, Score};
+
+/// A split as masks see it: bit, and whether hits keep.
+type Polarity = (u8, bool);
+
+/// What the pass works with.
+pub(super) struct Mend<'a> {
+    pub(super) old: &'a World,
+    pub(super) next: &'a mut World,
+    pub(super) shifts: &'a BTreeMap<u32, Shift>,
+    pub(super) outcome: &'a Outcome,
+    pub(super) arrived: (Peaks, BTreeMap<u8, Peaks>),
+    pub(super) hit_changes: BTreeMap<(u64, u32), Vec<(u32, i32)>>,
+    pub(super) embeddings: &'a dyn Embeddings,
+    pub(super) shelf: &'a Shelf,
+}
+
+/// What one shard needs.
+#[derive(Default)]
+struct Need {
+    /// Scores to change, by benchmark.
+    scores: BTreeMap<u32, Scores>,
+    /// Samples to score anew, by benchmark.
+    anew: BTreeMap<u32, BTreeSet<u32>>,
+    /// Samples that are newly kept in some split.
+    kept: BTreeSet<u32>,
+}
+
+impl Mend<'_> {
+    /// Mends all; gives the vectors read.
+    pub(super) fn run(mut self) -> Result<u64, IncrementalError> {
+        let splits: Vec<Polarity> = self.next.inputs.splits.values().map(|split| (split.bit, split.keeps)).collect();
+        let stay: Vec<u64> = (self.next.shards.iter())
+            .filter(|(ordinal, live)| {
+                self.old.shards.get(ordinal).is_some_and(|old| Arc::ptr_eq(&old.input, &live.input))
+            })
+            .map(|(&ordinal, _)| ordinal)
+            .collect();
+        let left = self.stale(&splits, &stay)?;
+        let panels: BTreeMap<u32, Panel> = (left.into_iter())
+            .filter_map(|(id, places)| {
+                let points = &self.next.sieve.benchmarks[&id].points;
+                Panel::of(points, places.into_iter().collect()).map(|panel| (id, panel))
+            })
+            .collect();
+        let fallen: BTreeMap<u32, Panel> = (self.shifts.iter())
+            .filter_map(|(&id, shift)| Some((id, Panel::of(&shift.new.as_ref()?.points, shift.fallen.clone())?)))
+            .collect();
+        let whole = self.next.panels.clone();
+        let mut newly = BTreeMap::<u64, BTreeSet<u32>>::new();
+        for (side, diff) in &self.outcome.sides {
+            if splits.contains(&(side.split, side.keeps)) && (*diff > 0) == side.keeps {
+                newly.entry(side.sample.ordinal).or_default().insert(side.sample.index);
+            }
+        }
+        let mut read = 0;
+        for ordinal in stay {
+            let mut need = self.need(ordinal, newly.remove(&ordinal).unwrap_or_default())?;
+            let touched = !need.kept.is_empty() || need.anew.values().any(|rows| !rows.is_empty());
+            if touched || !panels.is_empty() || !fallen.is_empty() {
+                read += self.pass(ordinal, &mut need, &panels, &fallen, &whole, &splits)?;
+            }
+            if !need.scores.is_empty() {
+                let mut live = (*self.next.shards[&ordinal]).clone();
+                for (id, scores) in need.scores {
+                    live.scores.insert(id, self.shelf.put(ordinal, id, scores)?);
+                }
+                self.next.shards.insert(ordinal, Arc::new(live));
+            }
+        }
+        merge_peaks(&mut self.next.pool, &self.arrived.0);
+        for (bit, peaks) in &self.arrived.1 {
+            if let Some(kept) = self.next.kept.get_mut(bit) {
+                merge_peaks(kept, peaks);
+            }
+        }
+        Ok(read)
+    }
+
+    /// Whether a sample is a judged one of a shard that stays.
+    fn stays(&self, stay: &[u64], sample: SampleId) -> bool {
+        stay.binary_search(&sample.ordinal).is_ok()
+    }
+
+    /// Clears peaks that no longer stand, finds what can be found among stored matches, and gives the places left over, by benchmark.
+    fn stale(&mut self, splits: &[Polarity], stay: &[u64]) -> Result<BTreeMap<u32, BTreeSet<usize>>, IncrementalError> {
+        let mut left = BTreeMap::<u32, BTreeSet<usize>>::new();
+        if stay.is_empty() {
+            self.next.pool.values_mut().flatten().for_each(|peak| *peak = NOTHING);
+            self.next.kept.values_mut().flat_map(|peaks| peaks.values_mut()).flatten().for_each(|peak| *peak = NOTHING);
+            return Ok(left);
+        }
+        for id in self.next.sieve.benchmarks.keys().copied().collect::<Vec<_>>() {
+            let numbers = self.next.sieve.benchmarks[&id].points.numbers.clone();
+            // Stored matches of these points are asked.
+            let mut asked = BTreeSet::new();
+            let mut pool = self.next.pool.remove(&id).unwrap_or_default();
+            let fresh: BTreeSet<usize> =
+                self.shifts.get(&id).map_or(BTreeSet::new(), |shift| shift.fresh.iter().copied().collect());
+            for (place, peak) in pool.iter_mut().enumerate() {
+                if !self.stays(stay, peak.1) {
+                    *peak = NOTHING;
+                    asked.insert(place);
+                }
+            }
+            let pool_asked = asked.clone();
+            let mut kept: Vec<(Polarity, Vec<Peak>, BTreeSet<usize>)> = Vec::new();
+            for &(bit, keeps) in splits {
+                let is_new = !self.old.kept.contains_key(&bit);
+                let mut peaks = self.next.kept.get_mut(&bit).and_then(|peaks| peaks.remove(&id)).unwrap_or_default();
+                let mut gone = BTreeSet::new();
+                for (place, peak) in peaks.iter_mut().enumerate() {
+                    let stands = !is_new && !fresh.contains(&place) && peak.1 == NOTHING.1;
+                    let holds = self.stays(stay, peak.1)
+                        && World::keeps(&self.next.shards[&peak.1.ordinal], bit, keeps, peak.1.index);
+                    // No kept sample before: only newly kept ones can change that, and they are offered.
+                    if !holds && !stands {
+                        *peak = NOTHING;
+                        gone.insert(place);
+                    }
+                }
+                asked.extend(&gone);
+                kept.push(((bit, keeps), peaks, gone));
+            }
+            if !asked.is_empty() {
+                for &ordinal in stay {
+                    let live: &Live = &self.next.shards[&ordinal];
+                    let Some(part) = live.matches.get(&id) else { continue };
+                    let matches = part.load()?;
+                    for &place in &asked {
+                        for (index, s) in matches.of_point(numbers[place]) {
+                            let peak = (s, SampleId { ordinal, index });
+                            offer(&mut pool[place], peak);
+                            for ((bit, keeps), peaks, _) in &mut kept {
+                                if World::keeps(live, *bit, *keeps, index) {
+                                    offer(&mut peaks[place], peak);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            let open = left.entry(id).or_default();
+            open.extend(pool_asked.iter().copied().filter(|&place| pool[place] == NOTHING));
+            for ((bit, keeps), peaks, gone) in &mut kept {
+                for &place in gone.iter() {
+                    if peaks[place] != NOTHING {
+                        continue;
+                    }
+                    let (s, sample) = pool[place];
+                    let known = !open.contains(&place) && self.stays(stay, sample);
+                    if known && World::keeps(&self.next.shards[&sample.ordinal], *bit, *keeps, sample.index) {
+                        peaks[place] = (s, sample);
+                    } else {
+                        open.insert(place);
+                    }
+                }
+            }
+            if open.is_empty() {
+                left.remove(&id);
+            }
+            self.next.pool.insert(id, pool);
+            for ((bit, _), peaks, _) in kept {
+                self.next.kept.entry(bit).or_default().insert(id, peaks);
+            }
+        }
+        Ok(left)
+    }
+
+    /// What a shard that stays needs.
+    fn need(&mut self, ordinal: u64, kept: BTreeSet<u32>) -> Result<Need, IncrementalError> {
+        let mut need = Need { kept, ..Need::default() };
+        let live = self.next.shards[&ordinal].clone();
+        for (&id, shift) in self.shifts.iter().filter(|(_, shift)| shift.new.is_some() && shift.old.is_some()) {
+            let changes = self.hit_changes.remove(&(ordinal, id)).unwrap_or_default();
+            if changes.is_empty() && shift.spent.is_empty() && shift.fallen.is_empty() {
+                continue;
+            }
+            let Some(part) = live.scores.get(&id) else { continue };
+            let mut scores = (*part.load()?).clone();
+            add_hits(&mut scores, &changes);
+            let spent = |number: Option<u32>| number.is_some_and(|number| shift.spent.contains(&number));
+            let anew: BTreeSet<u32> = (scores.rows.iter())
+                .filter(|(_, score)| spent(score.nearest) && self.is_gone(id, score.nearest) || spent(score.exceeds))
+                .map(|row| row.0)
+                .collect();
+            if !anew.is_empty() || !changes.is_empty() || !shift.fallen.is_empty() {
+                need.scores.insert(id, scores);
+                need.anew.insert(id, anew);
+            }
+        }
+        Ok(need)
+    }
+
+    /// Whether a point is no longer there.
+    fn is_gone(&self, id: u32, number: Option<u32>) -> bool {
+        let sieve: &Sieve = &self.next.sieve;
+        number.is_some_and(|number| sieve.benchmarks[&id].points.place(number).is_none())
+    }
+
+    /// One streamed pass over a shard.
+    fn pass(
+        &mut self,
+        ordinal: u64,
+        need: &mut Need,
+        panels: &BTreeMap<u32, Panel>,
+        fallen: &BTreeMap<u32, Panel>,
+        whole: &BTreeMap<u32, Arc<Panel>>,
+        splits: &[Polarity],
+    ) -> Result<u64, IncrementalError> {
+        let live = self.next.shards[&ordinal].clone();
+        let points = whole.values().map(|panel| panel.places.len()).max().unwrap_or(0);
+        let dim = self.next.sieve.benchmarks.values().next().map_or(0, |screened| screened.points.benchmark.dim);
+        let (mut block, mut hits, mut read) = (Block::default(), Vec::new(), 0);
+        let Self { next, embeddings, .. } = self;
+        let World { pool, kept, .. } = &mut **next;
+        stream(*embeddings, (ordinal, &live.input), (dim, points), |chunk| {
+            read += chunk.ids.len() as u64;
+            for (id, panel) in fallen {
+                let Some(scores) = need.scores.get_mut(id) else { continue };
+                panel.fill(&mut block, chunk);
+                for (row, sample) in chunk.ids.iter().enumerate() {
+                    let other = panel.score(&block, chunk, row, &mut hits);
+                    change(scores, sample.index, |held| take_better(held, &Score { hits: None, ..other }));
+                }
+            }
+            for (id, rows) in &need.anew {
+                let (Some(some), Some(scores)) = (some(chunk, rows), need.scores.get_mut(id)) else { continue };
+                whole[id].fill(&mut block, &some);
+                for (row, sample) in some.ids.iter().enumerate() {
+                    let fresh = whole[id].score(&block, &some, row, &mut hits);
+                    change(scores, sample.index, |held| *held = Score { hits: held.hits, ..fresh });
+                }
+            }
+            let mut raise = |panel: &Panel, block: &Block, chunk: &Chunk, with_pool: bool| {
+                if let Some(peaks) = pool.get_mut(&panel.id).filter(|_| with_pool) {
+                    panel.raise(block, chunk, |_| true, peaks);
+                }
+                for &(bit, keeps) in splits {
+                    let Some(peaks) = kept.get_mut(&bit).and_then(|peaks| peaks.get_mut(&panel.id)) else { continue };
+                    panel.raise(block, chunk, |sample| World::keeps(&live, bit, keeps, sample.index), peaks);
+                }
+            };
+            if let Some(some) = some(chunk, &need.kept) {
+                for panel in whole.values() {
+                    panel.fill(&mut block, &some);
+                    raise(panel, &block, &some, false);
+                }
+            }
+            for panel in panels.values() {
+                panel.fill(&mut block, chunk);
+                raise(panel, &block, chunk, true);
+            }
+            Ok(())
+        })?;
+        Ok(read)
+    }
+}
+
+fn change(scores: &mut Scores, index: u32, with: impl FnOnce(&mut Score)) {
+    if let Ok(at) = scores.rows.binary_search_by_key(&index, |row| row.0) {
+        with(&mut scores.rows[at].1);
+    }
+}
+
+/// The rows of a chunk that are wanted, if any.
+fn some(chunk: &Chunk, wanted: &BTreeSet<u32>) -> Option<Chunk> {
+    let rows: Vec<usize> = (0..chunk.ids.len()).filter(|&row| wanted.contains(&chunk.ids[row].index)).collect();
+    (!rows.is_empty()).then(|| chunk.rows(&rows))
+}

@@ -1,0 +1,174 @@
+//! A panel: some points of a benchmark against a few vectors at a time, exactly.
+//!
+//! The fast products of `similarity::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
+//! of a panel is a function of vector and points, and a panel of few points says of them what a panel of all would.
+
+use std::sync::Arc;
+
+use half::f16;
+use trommel_kernels::dot::{dot, norm, to_f32};
+use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
+
+use super::inputs::Points;
+use crate::sample::{SampleId, Score};
+use crate::similarity::benchmark::{Benchmark, UNIT_TOLERANCE};
+use crate::similarity::scan::{Line, Prepared, excess, maximum};
+
+/// A similarity and the sample that has it; see [`NOTHING`].
+pub type Peak = (f64, SampleId);
+
+/// No sample yet: below every similarity.
+pub const NOTHING: Peak = (f64::NEG_INFINITY, SampleId { ordinal: u64::MAX, index: u32::MAX });
+
+/// Takes the larger similarity; of equal ones that of the smaller shard and index.
+pub fn offer(peak: &mut Peak, other: Peak) {
+    if other.0 > peak.0 || (other.0 == peak.0 && other.1 < peak.1) {
+        *peak = other;
+    }
+}
+
+/// Some points of a benchmark.
+#[derive(Debug)]
+pub struct Panel {
+    /// Lasting number of the benchmark.
+    pub id: u32,
+    /// The points' places in the benchmark, ascending.
+    pub places: Vec<usize>,
+    /// Their lasting numbers.
+    numbers: Vec<u32>,
+    benchmark: Arc<Benchmark>,
+    prepared: Prepared,
+}
+
+/// A few vectors and whose they are: f16\[n, dim\] and f32\[n, dim\].
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// The samples.
+    pub ids: Vec<SampleId>,
+    /// Elements a vector.
+    pub dim: usize,
+    vectors: Vec<f16>,
+    wide: Vec<f32>,
+    /// Largest norm.
+    norm: f64,
+}
+
+impl Chunk {
+    /// No vectors of `dim` elements.
+    #[must_use]
+    pub fn new(dim: usize) -> Self {
+        Self { dim, ..Self::default() }
+    }
+
+    /// Takes a vector; false if it is no unit vector of the right dimension.
+    #[must_use]
+    pub fn push(&mut self, id: SampleId, vector: &[f16]) -> bool {
+        let length = norm(vector);
+        let unit = vector.len() == self.dim && (length - 1.0).abs() <= UNIT_TOLERANCE; // false for NaN
+        if unit {
+            self.ids.push(id);
+            self.vectors.extend_from_slice(vector);
+            self.wide.resize(self.vectors.len(), 0.0);
+            let from = self.vectors.len() - self.dim;
+            to_f32(&self.vectors[from..], &mut self.wide[from..]);
+            self.norm = self.norm.max(length);
+        }
+        unit
+    }
+
+    /// The vector of a row.
+    #[must_use]
+    pub fn vector(&self, row: usize) -> &[f16] {
+        &self.vectors[row * self.dim..(row + 1) * self.dim]
+    }
+
+    /// Some of its rows.
+    #[must_use]
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        let of = |row: &usize| row * self.dim..(row + 1) * self.dim;
+        Self {
+            ids: rows.iter().map(|&row| self.ids[row]).collect(),
+            dim: self.dim,
+            vectors: rows.iter().flat_map(|row| &self.vectors[of(row)]).copied().collect(),
+            wide: rows.iter().flat_map(|row| &self.wide[of(row)]).copied().collect(),
+            norm: self.norm,
+        }
+    }
+}
+
+impl Panel {
+    /// All points.
+    #[must_use]
+    pub fn whole(points: &Points) -> Self {
+        let (places, benchmark) = ((0..points.numbers.len()).collect(), points.benchmark.clone());
+        let prepared = Prepared::new(&benchmark);
+        Self { id: points.id, places, numbers: points.numbers.to_vec(), benchmark, prepared }
+    }
+
+    /// The points at some places, ascending and at least one; `None` if there is none.
+    #[must_use]
+    pub fn of(points: &Points, places: Vec<usize>) -> Option<Self> {
+        let of = &points.benchmark;
+        let vectors = places.iter().flat_map(|&place| of.vector(place)).copied().collect();
+        let radii = of.radii.as_ref().map(|radii| places.iter().map(|&place| radii[place]).collect());
+        let benchmark = Benchmark::new(of.name.clone(), of.dim, vectors, vec![], vec![], radii, None).ok()?;
+        let numbers = places.iter().map(|&place| points.numbers[place]).collect();
+        let prepared = Prepared::new(&benchmark);
+        Some(Self { id: points.id, places, numbers, benchmark: Arc::new(benchmark), prepared })
+    }
+
+    /// Products of the chunk with the points.
+    pub fn fill(&self, block: &mut Block, chunk: &Chunk) {
+        let radii = self.prepared.radii.as_deref();
+        block.fill(&chunk.wide, &self.benchmark.vectors, chunk.dim, radii, Tiling::default());
+    }
+
+    /// Score of a row of a filled block: over the panel's points, by their lasting numbers.
+    #[must_use]
+    pub fn score(&self, block: &Block, chunk: &Chunk, row: usize, hits: &mut Vec<u32>) -> Score {
+        let line = Line { block, row, x: chunk.vector(row) };
+        let bounds = self.prepared.bounds(chunk.dim, chunk.norm);
+        let mut score = Score::default();
+        let (s, nearest) = maximum(line, &self.benchmark, bounds);
+        (score.max_similarity, score.nearest) = (Some(s), Some(self.numbers[nearest as usize]));
+        hits.resize(self.places.len(), 0);
+        excess(line, &self.benchmark, &self.prepared, bounds, hits, &mut score);
+        score.exceeds = score.exceeds.map(|at| self.numbers[at as usize]);
+        score
+    }
+
+    /// Calls `each` with (lasting number, row, similarity) of all that reach their floor; floors stand in the order of the panel.
+    pub fn matches(&self, block: &Block, chunk: &Chunk, floors: &[f64], mut each: impl FnMut(u32, usize, f64)) {
+        let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let least: Vec<f32> = floors.iter().map(|floor| f32_below(floor - bound)).collect();
+        for row in 0..chunk.ids.len() {
+            let x = chunk.vector(row);
+            visit_reaching(block.row(row), &least, |at| {
+                let s = dot(x, self.benchmark.vector(at));
+                if s >= floors[at] {
+                    each(self.numbers[at], row, s);
+                }
+            });
+        }
+    }
+
+    /// Offers the rows for which `takes` holds to the peaks, which stand in the order of the benchmark.
+    pub fn raise(&self, block: &Block, chunk: &Chunk, takes: impl Fn(SampleId) -> bool, peaks: &mut [Peak]) {
+        let rows: Vec<usize> = (0..chunk.ids.len()).filter(|&row| takes(chunk.ids[row])).collect();
+        if rows.is_empty() {
+            return;
+        }
+        let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let mut columns = vec![f32::NEG_INFINITY; self.places.len()];
+        block.raise_columns(rows.iter().copied(), &mut columns);
+        let reach =
+            |(&top, &place): (&f32, &usize)| f32_below((f64::from(top) - 2.0 * bound).max(peaks[place].0 - bound));
+        let least: Vec<f32> = columns.iter().zip(&self.places).map(reach).collect();
+        for row in rows {
+            let x = chunk.vector(row);
+            visit_reaching(block.row(row), &least, |at| {
+                offer(&mut peaks[self.places[at]], (dot(x, self.benchmark.vector(at)), chunk.ids[row]));
+            });
+        }
+    }
+}

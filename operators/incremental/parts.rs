@@ -1,0 +1,159 @@
+//! The files beside the embeddings: one part a shard, benchmark and table.
+//!
+//! A part is written aside, synced and renamed before anybody refers to it, is never changed, and goes when the last view that refers to
+//! it is gone. Its checksum is compared before it is read.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::IncrementalError;
+use super::tables::Table;
+use crate::columnar::ColumnarError;
+use crate::columnar::parquet::{Kind, TableReader, TableWriter};
+use crate::ledger::LedgerError;
+use crate::ledger::storage::Storage;
+
+/// Rows of a row group.
+const GROUP_ROWS: usize = 1 << 16;
+
+/// A stored table: in memory, or a file of a known checksum.
+#[derive(Debug)]
+pub enum Part<T> {
+    /// In memory.
+    Held(Arc<T>),
+    /// In a file.
+    File(PartFile),
+}
+
+/// A part's file. It is removed with the last reference unless it was published and not superseded.
+pub struct PartFile {
+    path: PathBuf,
+    crc32c: u32,
+    storage: Arc<dyn Storage>,
+    lasting: AtomicBool,
+}
+
+impl std::fmt::Debug for PartFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.lasting.load(Ordering::Relaxed) {
+            let _ = self.storage.remove(&self.path);
+        }
+    }
+}
+
+impl<T: Table> Part<T> {
+    /// The table.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not what was written.
+    pub fn load(&self) -> Result<Arc<T>, IncrementalError> {
+        let file = match self {
+            Self::Held(table) => return Ok(table.clone()),
+            Self::File(file) => file,
+        };
+        let at = |detail: String| IncrementalError::BadPart { path: file.path.clone(), detail };
+        let bytes = file.storage.read(&file.path).map_err(|cause| at(cause.to_string()))?;
+        let crc = crc32c::crc32c(&bytes);
+        if crc != file.crc32c {
+            return Err(at(format!("crc32c {crc:08x}, {:08x} is due", file.crc32c)));
+        }
+        let fields = T::fields();
+        let wanted: Vec<(&str, Kind)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
+        let mut table = T::empty();
+        for group in TableReader::open(&file.path, Box::new(Cursor::new(bytes)), &wanted)? {
+            if !table.take(group?) {
+                return Err(at("columns of other types than were written".into()));
+            }
+        }
+        Ok(Arc::new(table))
+    }
+
+    /// Its file outlives this process, or no longer does.
+    pub fn set_lasting(&self, lasting: bool) {
+        if let Self::File(file) = self {
+            file.lasting.store(lasting, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Where parts are kept.
+#[derive(Clone)]
+pub enum Shelf {
+    /// In memory: for tests and small pools.
+    Memory,
+    /// In a folder, under names that no other incarnation uses.
+    Folder(Arc<Folder>),
+}
+
+/// A folder of parts.
+pub struct Folder {
+    root: PathBuf,
+    incarnation: u64,
+    storage: Arc<dyn Storage>,
+    serial: AtomicU64,
+}
+
+impl Shelf {
+    /// Parts in a folder, which is made. `incarnation` is the number of this turn at the folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn folder(root: &Path, incarnation: u64, storage: Arc<dyn Storage>) -> Result<Self, IncrementalError> {
+        storage.create_dir(root).map_err(LedgerError::at("create", root))?;
+        let serial = AtomicU64::new(0);
+        Ok(Self::Folder(Arc::new(Folder { root: root.to_path_buf(), incarnation, storage, serial })))
+    }
+
+    /// Keeps a table.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn put<T: Table>(&self, ordinal: u64, benchmark: u32, table: T) -> Result<Arc<Part<T>>, IncrementalError> {
+        let folder = match self {
+            Self::Memory => return Ok(Arc::new(Part::Held(Arc::new(table)))),
+            Self::Folder(folder) => folder,
+        };
+        let serial = folder.serial.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{ordinal:08}.{benchmark}.{}.{serial}.parquet", T::KIND, folder.incarnation);
+        let (path, aside) = (folder.root.join(&name), folder.root.join(format!("{name}.tmp")));
+        let metadata = vec![("trommel.incremental".into(), "1".into())];
+        let mut writer = TableWriter::new(&path, Vec::new(), T::fields(), metadata)?;
+        for start in (0..table.rows()).step_by(GROUP_ROWS) {
+            writer.write(&table.columns(start..(start + GROUP_ROWS).min(table.rows())))?;
+        }
+        let bytes = writer.finish()?;
+        let mut out = folder.storage.create(&aside).map_err(LedgerError::at("create", &aside))?;
+        out.write_all(&bytes).and_then(|()| out.sync()).map_err(LedgerError::at("write", &aside))?;
+        drop(out);
+        folder.storage.rename(&aside, &path).map_err(LedgerError::at("rename", &aside))?;
+        let (crc32c, storage) = (crc32c::crc32c(&bytes), folder.storage.clone());
+        Ok(Arc::new(Part::File(PartFile { path, crc32c, storage, lasting: AtomicBool::new(false) })))
+    }
+
+    /// Makes the names of all parts durable.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sync(&self) -> Result<(), IncrementalError> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Folder(folder) => {
+                Ok(folder.storage.sync_dir(&folder.root).map_err(LedgerError::at("sync", &folder.root))?)
+            }
+        }
+    }
+}
+
+impl From<ColumnarError> for IncrementalError {
+    fn from(error: ColumnarError) -> Self {
+        Self::Storage(error.into())
+    }
+}

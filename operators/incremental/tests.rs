@@ -1,0 +1,9 @@
+//! Oracles: whatever was changed, the state is that of a naive computation over the final inputs.
+
+mod compaction;
+mod counts;
+mod folder;
+mod memory;
+mod naive;
+mod oracle;
+mod script;

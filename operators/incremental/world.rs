@@ -1,0 +1,190 @@
+//! The state between two epochs, and how two states of the inputs differ.
+//!
+//! Everything large stands behind an `Arc`, so that an epoch works on a copy and an error leaves nothing behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::flow::Tally;
+use super::inputs::{Inputs, ShardInput};
+use super::panel::{NOTHING, Panel, Peak};
+use super::parts::Part;
+use super::sieve::{Screened, Sieve};
+use super::tables::{Matches, Scores};
+
+/// One bit a raw sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Whether a bit is set.
+    #[must_use]
+    pub fn get(&self, index: u32) -> bool {
+        self.0.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// Sets or clears a bit.
+    pub fn set(&mut self, index: u32, value: bool) {
+        let at = index as usize / 64;
+        if at >= self.0.len() {
+            if !value {
+                return;
+            }
+            self.0.resize(at + 1, 0);
+        }
+        let bit = 1 << (index % 64);
+        if value { self.0[at] |= bit } else { self.0[at] &= !bit }
+    }
+
+    /// Set bits.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+}
+
+/// A live shard.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// As it came.
+    pub input: Arc<ShardInput>,
+    /// Raw indices of judged samples that are taken down, ascending.
+    pub taken: Arc<Vec<u32>>,
+    /// Raw indices of those whose key is taken down, ascending.
+    pub taken_by_key: Arc<Vec<u32>>,
+    /// Marks by split: dropped samples where hits drop, kept ones where hits keep.
+    pub marks: BTreeMap<u8, Bits>,
+    /// Matches by benchmark.
+    pub matches: BTreeMap<u32, Arc<Part<Matches>>>,
+    /// Scores by benchmark.
+    pub scores: BTreeMap<u32, Arc<Part<Scores>>>,
+}
+
+/// Maxima of the points by benchmark, in the order of its points.
+pub type Peaks = BTreeMap<u32, Vec<Peak>>;
+
+/// The state after an epoch.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// What the decisions depend on.
+    pub inputs: Inputs,
+    /// Its cuts.
+    pub sieve: Sieve,
+    /// By benchmark and place: every similarity of a live sample that reaches it is among the matches.
+    pub floors: BTreeMap<u32, Vec<f64>>,
+    /// All points of each benchmark, ready for products.
+    pub panels: BTreeMap<u32, Arc<Panel>>,
+    /// Live shards.
+    pub shards: BTreeMap<u64, Arc<Live>>,
+    /// Maxima over all judged samples.
+    pub pool: Peaks,
+    /// Maxima over the kept samples, by split.
+    pub kept: BTreeMap<u8, Peaks>,
+    /// Tallies that are not 0.
+    pub tallies: BTreeMap<Tally, i64>,
+    /// Hits by screen and lasting number of the point, where there are any.
+    pub hits: BTreeMap<u16, Arc<BTreeMap<u32, i64>>>,
+}
+
+impl World {
+    /// Panels for new cuts; those whose points stay are the old ones.
+    #[must_use]
+    pub fn panels_for(&self, sieve: &Sieve) -> BTreeMap<u32, Arc<Panel>> {
+        let of = |(&id, screened): (&u32, &Arc<Screened>)| {
+            let same = self.sieve.benchmarks.get(&id).is_some_and(|old| Arc::ptr_eq(&old.points, &screened.points));
+            let held = self.panels.get(&id).filter(|_| same).cloned();
+            (id, held.unwrap_or_else(|| Arc::new(Panel::whole(&screened.points))))
+        };
+        sieve.benchmarks.iter().map(of).collect()
+    }
+
+    /// Whether a judged sample is kept in a split.
+    #[must_use]
+    pub fn keeps(live: &Live, bit: u8, keeps: bool, index: u32) -> bool {
+        live.input.is_judged(index) && live.marks.get(&bit).is_some_and(|bits| bits.get(index)) == keeps
+    }
+}
+
+/// How a benchmark changed: places are those of the new points.
+#[derive(Clone, Debug, Default)]
+pub struct Shift {
+    /// As it was.
+    pub old: Option<Arc<Screened>>,
+    /// As it is.
+    pub new: Option<Arc<Screened>>,
+    /// Places of new points.
+    pub fresh: Vec<usize>,
+    /// Places of old points whose lowest cut is now below their floor.
+    pub low: Vec<usize>,
+    /// Places of old points whose radius fell.
+    pub fallen: Vec<usize>,
+    /// Lasting numbers of points that went, or whose radius rose: what was best because of them must be found anew.
+    pub spent: BTreeSet<u32>,
+}
+
+/// The benchmarks that differ between two states, by lasting number.
+///
+/// Gives the new floors too: those of unchanged points stay, a fresh or low one's is `slack` below its lowest cut.
+#[must_use]
+pub fn shifts(old: &World, new: &Sieve, slack: f64) -> (BTreeMap<u32, Shift>, BTreeMap<u32, Vec<f64>>) {
+    let (mut shifts, mut floors) = (BTreeMap::new(), BTreeMap::new());
+    for (&id, screened) in &new.benchmarks {
+        let Some(before) = old.sieve.benchmarks.get(&id) else {
+            let all = 0..screened.points.numbers.len();
+            floors.insert(id, all.clone().map(|place| screened.lowest_cut(place) - slack).collect());
+            let (new, fresh) = (Some(screened.clone()), all.collect());
+            shifts.insert(id, Shift { new, fresh, ..Shift::default() });
+            continue;
+        };
+        let held = &old.floors[&id];
+        if Arc::ptr_eq(&before.points, &screened.points) && before.screens == screened.screens {
+            floors.insert(id, held.clone());
+            continue;
+        }
+        let mut shift = Shift { old: Some(before.clone()), new: Some(screened.clone()), ..Shift::default() };
+        let mut at = Vec::with_capacity(screened.points.numbers.len());
+        for (place, &number) in screened.points.numbers.iter().enumerate() {
+            let cut = screened.lowest_cut(place);
+            let Some(was) = before.points.place(number) else {
+                shift.fresh.push(place);
+                at.push(cut - slack);
+                continue;
+            };
+            let floor = held[was];
+            if cut < floor {
+                shift.low.push(place);
+                at.push(cut - slack);
+            } else {
+                at.push(floor);
+            }
+            if let (Some(new), Some(old)) = (screened.points.radius(place), before.points.radius(was)) {
+                if new < old {
+                    shift.fallen.push(place);
+                } else if new > old {
+                    shift.spent.insert(number);
+                }
+            }
+        }
+        let gone = before.points.numbers.iter().filter(|number| screened.points.place(**number).is_none());
+        shift.spent.extend(gone);
+        floors.insert(id, at);
+        shifts.insert(id, shift);
+    }
+    for (&id, before) in old.sieve.benchmarks.iter().filter(|(id, _)| !new.benchmarks.contains_key(id)) {
+        shifts.insert(id, Shift { old: Some(before.clone()), ..Shift::default() });
+    }
+    (shifts, floors)
+}
+
+/// Peaks in the order of the new points: those of old points stay, fresh ones have none.
+#[must_use]
+pub fn realigned(peaks: &Peaks, old: &Sieve, new: &Sieve) -> Peaks {
+    let of = |(&id, screened): (&u32, &Arc<Screened>)| {
+        let before = old.benchmarks.get(&id).zip(peaks.get(&id));
+        let one = |&number: &u32| {
+            before.and_then(|(points, peaks)| Some(peaks[points.points.place(number)?])).unwrap_or(NOTHING)
+        };
+        (id, screened.points.numbers.iter().map(one).collect())
+    };
+    new.benchmarks.iter().map(of).collect()
+}
