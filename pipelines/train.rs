@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -215,10 +215,8 @@ fn train_together(
 
     // The trainer's thread.
     let spent = machinery.clone();
-    let summary: Arc<Mutex<Option<Result<Summary, String>>>> = Arc::default();
     let trained = {
-        let (order, stop, progress, summary) =
-            (order.service().clone(), stop.clone(), progress.clone(), summary.clone());
+        let (order, stop, progress) = (order.service().clone(), stop.clone(), progress.clone());
         let mut logging = RunConfig::new(folder.logs());
         logging.log_every_steps = run.log_every_steps;
         logging.save_every = run.save_every.or(logging.save_every);
@@ -249,8 +247,6 @@ fn train_together(
                 },
                 |line| tracing::info!("{line}"),
             );
-            let outcome = done.as_ref().map(Clone::clone).map_err(ToString::to_string);
-            *summary.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
             // Enough is trained, or nothing more can be: readers and workers end.
             order.close();
             stop.request();

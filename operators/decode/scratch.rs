@@ -6,6 +6,8 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::dataflow::wake::locked;
+
 /// A picture that needs no more than this does not ask.
 pub(super) const FREE_BYTES: u64 = 8 << 20;
 
@@ -21,7 +23,7 @@ pub(super) fn take(bytes: u64, total: u64) -> Share {
     if bytes <= FREE_BYTES {
         return Share(0);
     }
-    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut used = locked(&USED);
     while *used > 0 && used.saturating_add(bytes) > total {
         used = FREED.wait(used).unwrap_or_else(PoisonError::into_inner);
     }
@@ -32,7 +34,7 @@ pub(super) fn take(bytes: u64, total: u64) -> Share {
 impl Drop for Share {
     fn drop(&mut self) {
         if self.0 > 0 {
-            let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut used = locked(&USED);
             *used = used.saturating_sub(self.0);
             drop(used);
             FREED.notify_all();

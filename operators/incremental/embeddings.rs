@@ -1,11 +1,12 @@
 //! Where the stored canonical embeddings come from: the seam to a run folder, or to memory in tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use half::f16;
 
 use super::IncrementalError;
+use crate::dataflow::wake::locked;
 
 /// Takes one judged sample: its raw index and its canonical vector, f16\[dim\].
 pub type Visitor<'a> = dyn FnMut(u32, &[f16]) -> Result<(), IncrementalError> + 'a;
@@ -38,13 +39,13 @@ pub struct HeldEmbeddings {
 impl HeldEmbeddings {
     /// Puts a shard.
     pub fn put(&self, ordinal: u64, generation: u64, rows: HeldShard) {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).insert((ordinal, generation), rows);
+        locked(&self.shards).insert((ordinal, generation), rows);
     }
 
     /// Vectors read so far.
     #[must_use]
     pub fn vectors_read(&self) -> u64 {
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.read)
     }
 
     fn with<T>(
@@ -52,7 +53,7 @@ impl HeldEmbeddings {
         (ordinal, generation): (u64, u64),
         then: impl FnOnce(&HeldShard) -> Result<T, IncrementalError>,
     ) -> Result<T, IncrementalError> {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = locked(&self.shards);
         let missing =
             || IncrementalError::Embeddings { ordinal, what: format!("generation {generation} is not stored") };
         then(shards.get(&(ordinal, generation)).ok_or_else(missing)?)
@@ -62,7 +63,7 @@ impl HeldEmbeddings {
 impl Embeddings for HeldEmbeddings {
     fn visit(&self, ordinal: u64, generation: u64, each: &mut Visitor<'_>) -> Result<(), IncrementalError> {
         self.with((ordinal, generation), |rows| {
-            *self.read.lock().unwrap_or_else(PoisonError::into_inner) += rows.len() as u64;
+            *locked(&self.read) += rows.len() as u64;
             rows.iter().try_for_each(|(index, _, vector)| each(*index, vector))
         })
     }

@@ -3,7 +3,7 @@
 //! A [`View`] is never changed. The engine swaps it for the next one in one step; parts of files that only an old view refers to stay until it is dropped.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::flow::Tally;
 use super::inputs::Split;
@@ -11,6 +11,7 @@ use super::panel::NOTHING;
 use super::sieve::{Cut, Screened};
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
+use crate::dataflow::wake::locked;
 use crate::sample::{SampleId, Score, Status};
 use crate::shard::reader::Decisions;
 use crate::similarity::items::ItemRow;
@@ -205,12 +206,12 @@ impl Views {
     /// The newest finished epoch.
     #[must_use]
     pub fn latest(&self) -> Arc<View> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0).clone()
     }
 
     pub(super) fn publish(&self, view: View) {
         let next = Arc::new(view);
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), next);
+        let before = std::mem::replace(&mut *locked(&self.0), next);
         // Outside of the lock: dropping the last holder of a part removes its file.
         drop(before);
     }

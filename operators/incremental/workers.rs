@@ -13,7 +13,7 @@
 //! 2. A worker that dies says so ([`FlowEnded`]); nobody waits for it for ever.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use differential_dataflow::consolidation::consolidate;
@@ -25,6 +25,7 @@ use timely::worker::Worker;
 
 use super::Epoch;
 use super::flow::{Held, Hit, PointHits, Side, Taken, Tally, build};
+use crate::dataflow::wake::locked;
 
 /// A worker of the dataflow has ended before its time.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl Flow {
         let communication = if workers == 1 { Communication::Thread } else { Communication::Process(workers) };
         let (builders, others) = communication.try_build().map_err(FlowEnded)?;
         let run = move |worker: &mut Worker| {
-            let inbox = inboxes.lock().unwrap_or_else(PoisonError::into_inner)[worker.index()].take();
+            let inbox = locked(&inboxes)[worker.index()].take();
             if let Some(inbox) = inbox {
                 turn(worker, &inbox, &Notice(out.clone()));
             }

@@ -12,7 +12,7 @@
 //! The queue is unbounded by itself; what may stand in it is bounded by the shards in flight.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -23,6 +23,7 @@ use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
 use super::part::{self, PartConfig, PartShard};
 use super::run_folder::RunFolder;
 use crate::dataflow::stop::Stop;
+use crate::dataflow::wake::locked;
 use crate::sample::{Fate, ShardOutcome, Status};
 
 /// A shard all of whose fates have arrived, or whose bytes could not be had.
@@ -147,7 +148,7 @@ impl Committer {
     /// What was done so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        self.summary.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.summary).clone()
     }
 
     /// Waits until all that was handed over before this call is durable, and ends the thread; handles that are still
@@ -236,7 +237,7 @@ impl Work {
         }
         folder.append(&line)?;
         self.peaks.raise(&items);
-        let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut summary = locked(&self.summary);
         if status == LineStatus::Committed {
             summary.committed += 1;
             summary.counts.add(&line.counts);

@@ -1,9 +1,10 @@
 //! The ledger's decisions as a value for the reader: which samples of a shard were kept, also of shards committed just now.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::read::Ledger;
+use crate::dataflow::wake::locked;
 use crate::sample::Status;
 use crate::shard::reader::Decisions;
 
@@ -22,7 +23,7 @@ impl FolderDecisions {
 
     /// The folder as last read, or read anew where it did not know the shard yet.
     fn ledger(&self, ordinal: u64) -> Result<Arc<Ledger>, String> {
-        let mut held = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.ledger);
         if let Some(ledger) = held.as_ref().filter(|ledger| ledger.is_committed(ordinal)) {
             return Ok(ledger.clone());
         }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::LedgerError;
 use super::items::ItemRow;
@@ -14,6 +14,7 @@ use super::manifest::{PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage};
 use crate::columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
 use crate::columnar::parquet::{Column, Field, Kind, TableWriter};
+use crate::dataflow::wake::locked;
 use crate::sample::Fate;
 
 /// Rows of a row group of the ledger.
@@ -134,7 +135,7 @@ impl Write for Summed {
         let taken = self.out.write(bytes).inspect_err(|e| {
             let copy =
                 e.raw_os_error().map_or_else(|| io::Error::new(e.kind(), e.to_string()), io::Error::from_raw_os_error);
-            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+            *locked(&self.fault) = Some(copy);
         })?;
         self.bytes += taken as u64;
         self.crc = crc32c::crc32c_append(self.crc, &bytes[..taken]);
@@ -163,7 +164,7 @@ fn aside(
     let out = storage.create(&name).map_err(LedgerError::at("make", &name))?;
     let fault = Fault::default();
     let out = BufWriter::with_capacity(1 << 20, Summed { out, bytes: 0, crc: 0, fault: Arc::clone(&fault) });
-    let out = fill(&name, out).map_err(|error| match fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    let out = fill(&name, out).map_err(|error| match locked(&fault).take() {
         Some(cause) => LedgerError::at("write", &name)(cause),
         None => error,
     })?;

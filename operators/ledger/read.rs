@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::columnar::ReadSeek;
 use crate::columnar::ipc::IpcReader;
 use crate::columnar::npy::Rows;
 use crate::columnar::parquet::{Column, Kind, TableReader};
+use crate::dataflow::wake::locked;
 use crate::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
 
 /// Statuses that the cache holds at most.
@@ -138,7 +139,7 @@ impl Ledger {
     /// # Errors
     /// A shard that is not committed, or a part that cannot be read.
     pub fn decisions(&self, ordinal: u64) -> Result<Arc<Vec<Status>>, LedgerError> {
-        if let Some(known) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).shards.get(&ordinal) {
+        if let Some(known) = locked(&self.cache).shards.get(&ordinal) {
             return Ok(Arc::clone(known));
         }
         let total = self.part(ordinal, PartKind::Ledger)?.1.counts.total();
@@ -160,7 +161,7 @@ impl Ledger {
             return Err(bad_part(&path, detail));
         }
         let statuses = Arc::new(statuses);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = locked(&self.cache);
         if cache.shards.insert(ordinal, Arc::clone(&statuses)).is_none() {
             cache.order.push_back(ordinal);
             cache.held += statuses.len();

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -29,6 +29,7 @@ use sha2::{Digest, Sha256};
 use super::LedgerError;
 use super::manifest::{self, Lines, Merged, PartKind, SCHEMA_VERSION, ShardLine};
 use super::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
+use crate::dataflow::wake::locked;
 
 /// One field in which a folder and a command differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,7 +299,7 @@ impl RunFolder {
             path: path.clone(),
             detail: format!("a line that is no JSON: {e}"),
         })?;
-        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manifest = locked(&self.manifest);
         manifest.write_all(&bytes).map_err(LedgerError::at("append to", &path))?;
         manifest.sync().map_err(LedgerError::at("sync", &path))
     }

@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::dataflow::wake::locked;
 
 /// Bytes that could not be had: never the data's fault.
 #[derive(Debug, thiserror::Error)]
@@ -149,11 +150,11 @@ impl Meter {
     /// Why the store stopped delivering; `None` while it is the data's own doing.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.failure).clone()
     }
 
     fn fail(&self, why: String) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        locked(&self.failure).get_or_insert(why);
     }
 }
 

@@ -10,11 +10,12 @@
 //! Cost: 40 bytes a point and open shard, 48 bytes a point for the committed maxima.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::Benchmark;
+use crate::dataflow::wake::locked;
 use crate::sample::SampleId;
 
 /// One test point's view of one shard.
@@ -80,11 +81,6 @@ pub struct ItemsBoard {
     committed: Mutex<Vec<Vec<[Committed; 2]>>>,
 }
 
-/// A poisoned lock's data is as good as before: every write below is a whole one.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ItemsBoard {
     /// An empty board for these benchmarks.
     #[must_use]
@@ -97,7 +93,7 @@ impl ItemsBoard {
 
     /// The columns of a shard, made when first asked for.
     pub(super) fn shard(&self, ordinal: u64) -> Shard {
-        Arc::clone(lock(&self.shards).entry(ordinal).or_insert_with(|| {
+        Arc::clone(locked(&self.shards).entry(ordinal).or_insert_with(|| {
             let columns = |&points: &usize| Columns {
                 pool: vec![NOTHING; points],
                 kept: vec![NOTHING; points],
@@ -111,9 +107,9 @@ impl ItemsBoard {
     #[must_use]
     pub fn take(&self, ordinal: u64) -> ShardItems {
         let mut rows = Vec::new();
-        let Some(shard) = lock(&self.shards).remove(&ordinal) else { return ShardItems { ordinal, rows } };
-        let committed = lock(&self.committed);
-        for (benchmark, (columns, committed)) in lock(&shard).iter().zip(committed.iter()).enumerate() {
+        let Some(shard) = locked(&self.shards).remove(&ordinal) else { return ShardItems { ordinal, rows } };
+        let committed = locked(&self.committed);
+        for (benchmark, (columns, committed)) in locked(&shard).iter().zip(committed.iter()).enumerate() {
             for (point, floor) in committed.iter().enumerate() {
                 let peaks = [columns.pool[point], columns.kept[point]]
                     .map(|(value, index)| (index != u32::MAX).then_some((value, SampleId { ordinal, index })));
@@ -137,12 +133,12 @@ impl ItemsBoard {
 
     /// Forgets a shard that will be read again.
     pub fn discard(&self, ordinal: u64) {
-        lock(&self.shards).remove(&ordinal);
+        locked(&self.shards).remove(&ordinal);
     }
 
     /// Notes that a shard's rows are committed: later shards need not repeat what they do not raise.
     pub fn committed(&self, items: &ShardItems) {
-        let mut committed = lock(&self.committed);
+        let mut committed = locked(&self.committed);
         for row in &items.rows {
             let place = committed.get_mut(row.benchmark as usize).and_then(|points| points.get_mut(row.point as usize));
             let Some(floor) = place else { continue };
@@ -159,7 +155,7 @@ impl ItemsBoard {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let points: usize = self.points.iter().sum();
-        let open = lock(&self.shards).len();
+        let open = locked(&self.shards).len();
         let shard = points * (2 * size_of::<Peak>() + size_of::<u64>());
         (open * shard + points * size_of::<[Committed; 2]>()) as u64
     }

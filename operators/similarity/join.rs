@@ -43,8 +43,9 @@ use trommel_kernels::dot::{dot, norm, to_f32};
 use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
-use super::items::{Columns, ItemsBoard, lock, offer};
+use super::items::{Columns, ItemsBoard, offer};
 use super::scan::{Bounds, Line, Prepared, excess, maximum};
+use crate::dataflow::wake::locked;
 use crate::sample::{Reason, SampleId, Score};
 
 /// Which columns a join fills.
@@ -251,13 +252,13 @@ impl Joiner {
         let norms: Vec<f64> = (rows.iter())
             .map(|row| self.check(row.vector).map_err(|reason| bad(row, reason)))
             .collect::<Result<_, _>>()?;
-        let mut scratch = lock(&self.idle).pop().unwrap_or_default();
+        let mut scratch = locked(&self.idle).pop().unwrap_or_default();
         let portion = self.portion_rows();
         let mut all = Vec::with_capacity(rows.len());
         for (rows, norms) in rows.chunks(portion).zip(norms.chunks(portion)) {
             all.extend(self.join_portion(rows, norms, verdict, &mut scratch));
         }
-        lock(&self.idle).push(scratch);
+        locked(&self.idle).push(scratch);
         Ok(all)
     }
 
@@ -324,7 +325,7 @@ impl Joiner {
         let kept: Vec<bool> = judged.map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
         for (ordinal, at, hits) in all_hits {
             let shard = self.board.shard(ordinal);
-            for (sum, count) in lock(&shard)[at].hits.iter_mut().zip(hits) {
+            for (sum, count) in locked(&shard)[at].hits.iter_mut().zip(hits) {
                 *sum += u64::from(count);
             }
         }
@@ -366,7 +367,7 @@ impl Joiner {
         block.raise_columns(members.iter().copied(), &mut columns);
         block.raise_columns(members.iter().copied().filter(|&row| kept[row]), &mut kept_columns);
         let (pool_least, kept_least) = {
-            let shard = lock(&shard);
+            let shard = locked(&shard);
             let Columns { pool, kept, .. } = &shard[at];
             (least(&columns, pool), least(&kept_columns, kept))
         };
@@ -377,7 +378,7 @@ impl Joiner {
             let (x, index) = (rows[row].vector, rows[row].id.index);
             let least = if kept[row] { &either } else { &pool_least };
             visit_reaching(block.row(row), least, |point| found.push((point, dot(x, benchmark.vector(point)))));
-            let mut shard = lock(&shard);
+            let mut shard = locked(&shard);
             let Columns { pool, kept: of_kept, .. } = &mut shard[at];
             for (point, s) in found.drain(..) {
                 offer(&mut pool[point], s, index);

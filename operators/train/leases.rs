@@ -1,11 +1,11 @@
 //! Leases that remember which shards are being judged: only those have fates for the ledger, replayed ones have none.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::dataflow::leases::LaneLeases;
 use crate::dataflow::source::{Leases, Next};
-use crate::dataflow::wake::Registration;
+use crate::dataflow::wake::{Registration, locked};
 use crate::sample::{Time, time_of};
 
 /// The lanes' leases, and the times at which a shard is judged.
@@ -31,7 +31,7 @@ impl TrainLeases {
     /// Whether the shard of this time is judged, and so belongs into the ledger.
     #[must_use]
     pub fn judges(&self, time: Time) -> bool {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner).contains(&time)
+        locked(&self.judged).contains(&time)
     }
 }
 
@@ -42,7 +42,7 @@ impl Leases for TrainLeases {
             && !lease.replay
         {
             let time = time_of(lease.pass, lease.ordinal);
-            self.judged.lock().unwrap_or_else(PoisonError::into_inner).insert(time);
+            locked(&self.judged).insert(time);
         }
         next
     }

@@ -189,9 +189,10 @@ pub fn to_order<'scope>(
                 input.for_each_stamp(|cap, data| {
                     let mut session = output.session(&cap);
                     for turn in data.flat_map(|data| data.drain(..)) {
-                        for process in 0..processes {
+                        for process in 1..processes {
                             session.give(((process * workers) as u64, turn.clone()));
                         }
+                        session.give((0, turn));
                     }
                 });
             }
