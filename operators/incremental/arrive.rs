@@ -73,14 +73,8 @@ impl Seek<'_> {
                 Ok(())
             })?;
         }
-        let mut live = Live {
-            input: input.clone(),
-            taken: Arc::new(taken),
-            taken_by_key: Arc::new(by_key),
-            marks: BTreeMap::new(),
-            matches: BTreeMap::new(),
-            scores: BTreeMap::new(),
-        };
+        let mut live = Live::bare(input.clone());
+        (live.taken, live.taken_by_key) = (Arc::new(taken), Arc::new(by_key));
         for (screened, (scores, matches)) in benchmarks.iter().zip(scores.into_iter().zip(matches)) {
             let matches = Matches::of(matches);
             for (number, index, s) in matches.by_point() {

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Epoch;
+use serde::{Deserialize, Serialize};
+
 use super::flow::Hit;
 use super::inputs::Split;
+use super::peers::Round;
 use super::view::{Sizes, View, status};
 use super::workers::Outcome;
 use super::world::{Live, World};
+use super::{Epoch, IncrementalError};
 use crate::sample::{SampleId, Status};
 
 /// Why a sample changed sides.
@@ -77,13 +80,29 @@ pub(super) struct Between<'a> {
     pub(super) old: (&'a World, &'a View),
     pub(super) next: (&'a World, &'a View),
     pub(super) outcome: &'a Outcome,
+    /// Hits of this process's shards.
     pub(super) hits: &'a [(Hit, i32)],
     pub(super) similarities: &'a [f64],
+    pub(super) round: &'a Round,
+}
+
+/// A hit that came or went for good.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Turn {
+    benchmark: u32,
+    /// Lasting number.
+    point: u32,
+    came: bool,
+    /// Of the similarity.
+    bits: u64,
 }
 
 impl Between<'_> {
     /// Writes the changes down.
-    pub(super) fn changelog(&self, epoch: Epoch) -> Changelog {
+    ///
+    /// # Errors
+    /// A process that is gone.
+    pub(super) fn changelog(&self, epoch: Epoch) -> Result<Changelog, IncrementalError> {
         let (old, next) = (self.old.0, self.next.0);
         let mut log = Changelog { epoch, ..Changelog::default() };
         for (&ordinal, live) in &next.shards {
@@ -119,8 +138,8 @@ impl Between<'_> {
                 why: Why::Rule,
             }));
         }
-        self.reasons(&mut log);
-        log
+        self.reasons(&mut log)?;
+        Ok(log)
     }
 
     fn live(&self, sample: SampleId) -> Option<(&Live, &Live)> {
@@ -137,16 +156,9 @@ impl Between<'_> {
     }
 
     /// Finds the reasons of the changes of sides.
-    fn reasons(&self, log: &mut Changelog) {
-        let changed: BTreeSet<SampleId> = log.sides.iter().map(|change| change.sample).collect();
-        if changed.is_empty() {
-            return;
-        }
-        let mut touched = BTreeMap::<SampleId, Vec<usize>>::new();
-        for (at, (hit, _)) in self.hits.iter().enumerate().filter(|(_, (hit, _))| changed.contains(&hit.sample)) {
-            touched.entry(hit.sample).or_default().push(at);
-        }
-        for change in &mut log.sides {
+    fn reasons(&self, log: &mut Changelog) -> Result<(), IncrementalError> {
+        let mut by_hits = Vec::new();
+        for (at, change) in log.sides.iter_mut().enumerate() {
             let (old, next) = (self.old.0, self.next.0);
             let (before, after) = (&old.inputs.splits[&*change.split], &next.inputs.splits[&*change.split]);
             let Some((was, is)) = self.live(change.sample) else { continue };
@@ -157,17 +169,40 @@ impl Between<'_> {
                 Why::TakenDown
             } else if taken(was) && !taken(is) {
                 Why::Restored
-            } else if before.bit != after.bit {
-                Why::Rule
             } else {
-                let hits = touched.get(&change.sample).map_or(&[][..], Vec::as_slice);
-                self.hit_reason(hits, after.bit).unwrap_or(Why::Rule)
+                if before.bit == after.bit {
+                    by_hits.push((at, after.bit));
+                }
+                Why::Rule
             };
         }
+        if by_hits.is_empty() {
+            return Ok(());
+        }
+        // The hits of a sample are known to its shard's owner.
+        let turns = self.turns(log, &by_hits);
+        let (turns, others) = self.round.share("reasons", Ok(turns), Clone::clone)?;
+        for (at, turn) in others.into_iter().fold(turns, |all, more| [all, more].concat()) {
+            if let Some((change, why)) = log.sides.get_mut(at).zip(self.why(turn)) {
+                change.why = why;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hits that explain some of the changes of sides, as far as this process has them.
+    fn turns(&self, log: &Changelog, by_hits: &[(usize, u8)]) -> Vec<(usize, Turn)> {
+        let changed: BTreeSet<SampleId> = by_hits.iter().map(|(at, _)| log.sides[*at].sample).collect();
+        let mut touched = BTreeMap::<SampleId, Vec<usize>>::new();
+        for (at, (hit, _)) in self.hits.iter().enumerate().filter(|(_, (hit, _))| changed.contains(&hit.sample)) {
+            touched.entry(hit.sample).or_default().push(at);
+        }
+        let turn = |&(at, bit): &(usize, u8)| Some((at, self.turn(touched.get(&log.sides[at].sample)?, bit)?));
+        by_hits.iter().filter_map(turn).collect()
     }
 
     /// The first point whose hit came or went for good.
-    fn hit_reason(&self, hits: &[usize], bit: u8) -> Option<Why> {
+    fn turn(&self, hits: &[usize], bit: u8) -> Option<Turn> {
         let mut net = BTreeMap::<(u32, u32), (i32, f64)>::new();
         for &at in hits {
             let (hit, diff) = self.hits[at];
@@ -177,18 +212,21 @@ impl Between<'_> {
                 entry.0 += diff;
             }
         }
-        let place = |world: &World, id: u32, number: u32| -> Option<(Arc<str>, u32)> {
-            let points = &world.sieve.benchmarks.get(&id)?.points;
-            Some((points.benchmark.name.as_str().into(), points.place(number)? as u32))
-        };
-        let ((id, number), (sign, similarity)) = net.into_iter().find(|(_, (sign, _))| *sign != 0)?;
-        if sign > 0 {
-            let (benchmark, point) = place(self.next.0, id, number)?;
-            Some(Why::Hit { benchmark, point, similarity })
+        let ((benchmark, point), (sign, similarity)) = net.into_iter().find(|(_, (sign, _))| *sign != 0)?;
+        Some(Turn { benchmark, point, came: sign > 0, bits: similarity.to_bits() })
+    }
+
+    /// A hit as a reason, with the point's place.
+    fn why(&self, turn: Turn) -> Option<Why> {
+        let world = if turn.came { self.next.0 } else { self.old.0 };
+        let points = &world.sieve.benchmarks.get(&turn.benchmark)?.points;
+        let benchmark: Arc<str> = points.benchmark.name.as_str().into();
+        let (point, similarity) = (points.place(turn.point)? as u32, f64::from_bits(turn.bits));
+        Some(if turn.came {
+            Why::Hit { benchmark, point, similarity }
         } else {
-            let (benchmark, point) = place(self.old.0, id, number)?;
-            Some(Why::NoLongerHit { benchmark, point, similarity })
-        }
+            Why::NoLongerHit { benchmark, point, similarity }
+        })
     }
 
     fn benchmark_of(&self, screen: u16) -> Option<u32> {

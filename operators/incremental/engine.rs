@@ -10,6 +10,7 @@
 //! 1. A reader sees the state after an epoch or the one before, never anything between.
 //! 2. An error leaves the state before: facts that the dataflow has taken already are taken back at the next time.
 //! 3. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
+//! 4. Several processes that are told the same changes have the same state, and answer the same; see [`super::peers`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,21 +23,23 @@ use super::embeddings::Embeddings;
 use super::inputs::Change;
 use super::mend::Mend;
 use super::parts::Shelf;
+use super::peers::{Alone, Peers, Round};
+use super::plan::Plan;
 use super::seek::{Seek, looks};
-use super::sieve::Sieve;
 use super::view::{View, Views};
 use super::workers::{Flow, Outcome};
-use super::world::{Live, Peaks, World, realigned, shifts};
+use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
+use crate::cluster::Allocators;
 use crate::sample::SampleId;
 
 /// Settings of the engine. None of them changes a decision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IncrementalConfig {
-    /// Threads that turn the dataflow. Default 1.
+    /// Threads that turn the dataflow in each process. Default 1.
     pub workers: usize,
-    /// Bytes that arrangements and the facts of one epoch may take. Default 1 GiB.
+    /// Bytes that arrangements and the facts of one epoch may take in each process. Default 1 GiB.
     pub budget_bytes: u64,
     /// How far below a point's lowest cut its matches are stored, as a cosine: how far a cut may fall without vectors being read. Default 0.02.
     pub floor_slack_cosine: f64,
@@ -48,18 +51,25 @@ impl Default for IncrementalConfig {
     }
 }
 
+impl IncrementalConfig {
+    fn check(&self) -> Result<(), IncrementalError> {
+        let slack = self.floor_slack_cosine;
+        if (0.0..=2.0).contains(&slack) { Ok(()) } else { Err(IncrementalError::Slack(slack)) }
+    }
+}
+
 /// A finished epoch.
 #[derive(Clone, Debug)]
 pub struct Applied {
     /// What changed, and why.
     pub changelog: Changelog,
-    /// Facts that the dataflow took.
+    /// Facts that the dataflow took, in all processes.
     pub facts: u64,
     /// Time until decisions, counts, hits and sizes were known.
     pub decided: Duration,
     /// Time of the mending of maxima.
     pub mended: Duration,
-    /// Vectors that the mending read.
+    /// Vectors that the mending read, in all processes.
     pub mended_vectors: u64,
 }
 
@@ -72,6 +82,9 @@ pub struct Engine {
     world: Arc<World>,
     views: Views,
     epoch: Epoch,
+    peers: Arc<dyn Peers>,
+    /// With several processes, the epoch before the last: who reads the last one in another process may still read its parts.
+    before: Option<Arc<World>>,
 }
 
 impl Engine {
@@ -84,11 +97,45 @@ impl Engine {
         embeddings: Arc<dyn Embeddings>,
         shelf: Shelf,
     ) -> Result<Self, IncrementalError> {
-        if !(0.0..=2.0).contains(&config.floor_slack_cosine) {
-            return Err(IncrementalError::Slack(config.floor_slack_cosine));
-        }
+        config.check()?;
         let flow = Flow::start(config.workers)?;
-        Ok(Self { config, embeddings, shelf, flow, world: Arc::default(), views: Views::default(), epoch: 0 })
+        Ok(Self::with(config, embeddings, shelf, flow, Arc::new(Alone)))
+    }
+
+    /// One of several engines, one a process, that keep one state: all must be told the same changes in the same order. `allocators` are
+    /// [`Cluster::timely`](crate::cluster::Cluster::timely)'s for `config.workers` workers; `shelf` is a folder that all see, by the
+    /// same incarnation. A shard is its ordinal's remainder's: that process alone reads its vectors and matches, and removes its parts.
+    ///
+    /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](crate::cluster::Control::goodbye).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), or parts in memory.
+    pub fn across(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        shelf: Shelf,
+        peers: Arc<dyn Peers>,
+        allocators: Allocators,
+    ) -> Result<Self, IncrementalError> {
+        let in_folder = peers.ranks() == 1 || matches!(shelf, Shelf::Folder(_));
+        let refused = config.check().and(if in_folder { Ok(()) } else { Err(IncrementalError::NoFolder) });
+        if let Err(error) = refused {
+            std::mem::forget(allocators); // dropped unbuilt, their threads would panic
+            return Err(error);
+        }
+        let flow = Flow::across(allocators, peers.clone())?;
+        Ok(Self::with(config, embeddings, shelf, flow, peers))
+    }
+
+    fn with(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        shelf: Shelf,
+        flow: Flow,
+        peers: Arc<dyn Peers>,
+    ) -> Self {
+        let (world, views) = (Arc::default(), Views::default());
+        Self { config, embeddings, shelf, flow, world, views, epoch: 0, peers, before: None }
     }
 
     /// Where readers get the newest epoch.
@@ -109,30 +156,25 @@ impl Engine {
         &self.world
     }
 
-    /// Lets the changes take effect together, as the next epoch, and publishes it.
+    /// Lets the changes take effect together, as the next epoch, and publishes it. With several processes, all must call it alike; it returns
+    /// the same in all, but for the times.
     ///
     /// # Errors
-    /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written. Nothing has changed then.
+    /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written, here or in another process. Nothing has
+    /// changed then, in none.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Applied, IncrementalError> {
         let begun = Instant::now();
         let old = self.world.clone();
-        let inputs = old.inputs.after(changes)?;
-        let sieve = Sieve::of(&inputs, &old.sieve)?;
-        let (shifts, floors) = shifts(&old, &sieve, self.config.floor_slack_cosine);
-        let nobody = Peaks::new();
-        let kept = |bit: &u8| realigned(old.kept.get(bit).unwrap_or(&nobody), &old.sieve, &sieve);
-        let kept = inputs.splits.values().map(|split| (split.bit, kept(&split.bit))).collect();
-        let pool = realigned(&old.pool, &old.sieve, &sieve);
-        let (tallies, hits) = (old.tallies.clone(), old.hits.clone());
-        let panels = old.panels_for(&sieve);
-        let mut next = World { inputs, sieve, floors, panels, pool, kept, tallies, hits, ..World::default() };
+        let round = Round { peers: self.peers.clone(), name: format!("epoch {}", self.epoch + 1) };
+        let plan = Plan::of(&old, changes, self.config.floor_slack_cosine);
+        let Plan { mut next, shifts } = Plan::agreed(plan, &round)?;
         let looks = looks(&shifts, &next.floors);
         let mut purse = Purse::new(
             self.config.budget_bytes,
             self.flow.held().bytes,
             old.inputs.splits.len().max(next.inputs.splits.len()),
         );
-        let mut seek = Seek {
+        let seek = Seek {
             old: &old,
             shifts: &shifts,
             looks: &looks,
@@ -145,22 +187,8 @@ impl Engine {
             hit_changes: Default::default(),
             next: &mut next,
         };
-        let shards = seek.next.inputs.shards.clone();
-        for (&ordinal, live) in &old.shards {
-            match shards.get(&ordinal) {
-                Some(input) if Arc::ptr_eq(input, &live.input) => seek.remain(ordinal, live)?,
-                _ => seek.withdraw(ordinal, live)?,
-            }
-            seek.purse.next_shard();
-        }
-        for (&ordinal, input) in &shards {
-            if old.shards.get(&ordinal).is_none_or(|live| !Arc::ptr_eq(input, &live.input)) {
-                seek.arrive(ordinal, input)?;
-                seek.purse.next_shard();
-            }
-        }
-        let Seek { facts, similarities, arrived, hit_changes, .. } = seek;
-        let outcome = self.flow.advance(&facts)?;
+        let sought = seek.run(&round)?;
+        let outcome = self.flow.advance(&sought.facts)?;
         let decided = begun.elapsed();
         settle(&old, &mut next, &outcome);
         let mend = Mend {
@@ -168,15 +196,16 @@ impl Engine {
             next: &mut next,
             shifts: &shifts,
             outcome: &outcome,
-            arrived,
-            hit_changes,
+            arrived: sought.arrived,
+            hit_changes: sought.hit_changes,
             embeddings: &*self.embeddings,
             shelf: &self.shelf,
+            round: &round,
         };
-        let mended_vectors = match mend.run().and_then(|read| self.shelf.sync().map(|()| read)) {
+        let mended_vectors = match mend.run() {
             Ok(read) => read,
             Err(error) => {
-                self.flow.advance(&facts.reversed())?;
+                self.flow.advance(&sought.facts.reversed())?;
                 return Err(error);
             }
         };
@@ -187,15 +216,17 @@ impl Engine {
             old: (&old, &before),
             next: (&next, &after),
             outcome: &outcome,
-            hits: &facts.hits,
-            similarities: &similarities,
+            hits: &sought.facts.hits,
+            similarities: &sought.similarities,
+            round: &round,
         };
-        let changelog = between.changelog(epoch);
+        let changelog = between.changelog(epoch)?;
         hand_over(&old, &next);
         (self.world, self.epoch) = (next, epoch);
         self.views.publish(after);
-        let facts = (facts.hits.len() + facts.taken.len()) as u64;
-        Ok(Applied { changelog, facts, decided, mended: begun.elapsed() - decided, mended_vectors })
+        self.before = Some(old).filter(|_| self.peers.ranks() > 1);
+        let mended = begun.elapsed() - decided;
+        Ok(Applied { changelog, facts: sought.all_facts, decided, mended, mended_vectors })
     }
 }
 

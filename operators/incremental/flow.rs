@@ -156,7 +156,7 @@ fn stands(mark: Mark, &(hits, taken): &Weight) -> isize {
 }
 
 /// Rows and bytes that the arrangements of one worker hold, by their own counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Rows: one a key and time.
     pub rows: u64,
@@ -167,7 +167,14 @@ pub struct Held {
 }
 
 impl Held {
-    fn add<K, R>(&mut self, trace: &TraceAgent<KeySpine<K, Epoch, R>>)
+    /// Adds what another worker holds.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.batches += other.batches;
+    }
+
+    fn count<K, R>(&mut self, trace: &TraceAgent<KeySpine<K, Epoch, R>>)
     where
         K: Ord + Clone + 'static,
         R: differential_dataflow::difference::Semigroup + Ord + Clone + 'static,
@@ -229,9 +236,9 @@ impl Handles {
         forget(&mut self.points, epoch);
         forget(&mut self.tallies, epoch);
         let mut held = Held::default();
-        held.add(&self.marks);
-        held.add(&self.points);
-        held.add(&self.tallies);
+        held.count(&self.marks);
+        held.count(&self.points);
+        held.count(&self.tallies);
         held
     }
 }

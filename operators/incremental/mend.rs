@@ -13,26 +13,32 @@
 //! 3. A score whose best point is not spent is at least all points that stay as they were; fresh and fallen ones are offered. If its best point
 //!    is spent (gone, radius risen), the sample is scored anew.
 //!
+//! With several processes each works on its own shards, and what they found is put together: offering is associative and commutative.
+//!
 //! Cost: the vectors of shards that hold such a sample, or of all where a radius fell or a peak is left over; products for the points touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use trommel_kernels::join::Block;
 
 use super::IncrementalError;
+use super::answers::{PeakRows, ShardRecord, offer_kept, offer_rows, peak_rows};
 use super::embeddings::Embeddings;
-use super::panel::{Chunk, NOTHING, Panel, Peak, offer};
+use super::panel::{Chunk, Panel};
 use super::parts::Shelf;
+use super::peers::Round;
 use super::sieve::Sieve;
+use super::sought::learn;
 use super::stream::{add_hits, merge_peaks, stream, take_better};
 use super::tables::Scores;
 use super::workers::Outcome;
-use super::world::{Live, Peaks, Shift, World};
-use crate::sample::{SampleId, Score};
+use super::world::{Peaks, Shift, World};
+use crate::sample::Score;
 
 /// A split as masks see it: bit, and whether hits keep.
-type Polarity = (u8, bool);
+pub(super) type Polarity = (u8, bool);
 
 /// What the pass works with.
 pub(super) struct Mend<'a> {
@@ -44,6 +50,16 @@ pub(super) struct Mend<'a> {
     pub(super) hit_changes: BTreeMap<(u64, u32), Vec<(u32, i32)>>,
     pub(super) embeddings: &'a dyn Embeddings,
     pub(super) shelf: &'a Shelf,
+    pub(super) round: &'a Round,
+}
+
+/// One process's part, as the others are told.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    read: u64,
+    shards: Vec<ShardRecord>,
+    pool: PeakRows,
+    kept: BTreeMap<u8, PeakRows>,
 }
 
 /// What one shard needs.
@@ -58,7 +74,10 @@ struct Need {
 }
 
 impl Mend<'_> {
-    /// Mends all; gives the vectors read.
+    /// Mends all, and shares it; gives the vectors read in all processes. All parts' names are durable then.
+    ///
+    /// # Errors
+    /// Files that cannot be read or written, here or in another process.
     pub(super) fn run(mut self) -> Result<u64, IncrementalError> {
         let splits: Vec<Polarity> = self.next.inputs.splits.values().map(|split| (split.bit, split.keeps)).collect();
         let stay: Vec<u64> = (self.next.shards.iter())
@@ -74,22 +93,62 @@ impl Mend<'_> {
                 Panel::of(points, places.into_iter().collect()).map(|panel| (id, panel))
             })
             .collect();
-        let fallen: BTreeMap<u32, Panel> = (self.shifts.iter())
-            .filter_map(|(&id, shift)| Some((id, Panel::of(&shift.new.as_ref()?.points, shift.fallen.clone())?)))
-            .collect();
-        let whole = self.next.panels.clone();
         let mut newly = BTreeMap::<u64, BTreeSet<u32>>::new();
         for (side, diff) in &self.outcome.sides {
             if splits.contains(&(side.split, side.keeps)) && (*diff > 0) == side.keeps {
                 newly.entry(side.sample.ordinal).or_default().insert(side.sample.index);
             }
         }
+        let any_newly = !newly.is_empty();
+        let several = self.round.peers.ranks() > 1;
+        let settled = if several { self.next.shards.clone() } else { BTreeMap::new() };
+        let worked = self.work(&splits, &stay, &panels, newly).and_then(|read| self.shelf.sync().map(|()| read));
+        let (next, round) = (&mut *self.next, self.round);
+        let tell = |&read: &u64| Told {
+            read,
+            shards: (settled.iter().filter(|(ordinal, _)| round.owns(**ordinal)))
+                .filter(|(ordinal, before)| !Arc::ptr_eq(before, &next.shards[ordinal]))
+                .filter_map(|(&ordinal, before)| ShardRecord::between(ordinal, Some(before), &next.shards[&ordinal]))
+                .collect(),
+            pool: peak_rows(&next.pool, |id| panels.contains_key(&id)),
+            kept: (next.kept.iter())
+                .map(|(&bit, peaks)| (bit, peak_rows(peaks, |id| any_newly || panels.contains_key(&id))))
+                .collect(),
+        };
+        let (mut read, others) = round.share("maxima", worked, tell)?;
+        for told in others {
+            read += told.read;
+            learn(next, told.shards, self.shelf)?;
+            offer_rows(&mut next.pool, told.pool);
+            offer_kept(&mut next.kept, told.kept);
+        }
+        merge_peaks(&mut next.pool, &self.arrived.0);
+        for (bit, peaks) in &self.arrived.1 {
+            if let Some(kept) = next.kept.get_mut(bit) {
+                merge_peaks(kept, peaks);
+            }
+        }
+        Ok(read)
+    }
+
+    /// Mends the scores of this process's shards, and offers their samples; gives the vectors read.
+    fn work(
+        &mut self,
+        splits: &[Polarity],
+        stay: &[u64],
+        panels: &BTreeMap<u32, Panel>,
+        mut newly: BTreeMap<u64, BTreeSet<u32>>,
+    ) -> Result<u64, IncrementalError> {
+        let fallen: BTreeMap<u32, Panel> = (self.shifts.iter())
+            .filter_map(|(&id, shift)| Some((id, Panel::of(&shift.new.as_ref()?.points, shift.fallen.clone())?)))
+            .collect();
+        let whole = self.next.panels.clone();
         let mut read = 0;
-        for ordinal in stay {
+        for &ordinal in stay.iter().filter(|ordinal| self.round.owns(**ordinal)) {
             let mut need = self.need(ordinal, newly.remove(&ordinal).unwrap_or_default())?;
             let touched = !need.kept.is_empty() || need.anew.values().any(|rows| !rows.is_empty());
             if touched || !panels.is_empty() || !fallen.is_empty() {
-                read += self.pass(ordinal, &mut need, &panels, &fallen, &whole, &splits)?;
+                read += self.pass(ordinal, &mut need, panels, &fallen, &whole, splits)?;
             }
             if !need.scores.is_empty() {
                 let mut live = (*self.next.shards[&ordinal]).clone();
@@ -99,103 +158,7 @@ impl Mend<'_> {
                 self.next.shards.insert(ordinal, Arc::new(live));
             }
         }
-        merge_peaks(&mut self.next.pool, &self.arrived.0);
-        for (bit, peaks) in &self.arrived.1 {
-            if let Some(kept) = self.next.kept.get_mut(bit) {
-                merge_peaks(kept, peaks);
-            }
-        }
         Ok(read)
-    }
-
-    /// Whether a sample is a judged one of a shard that stays.
-    fn stays(&self, stay: &[u64], sample: SampleId) -> bool {
-        stay.binary_search(&sample.ordinal).is_ok()
-    }
-
-    /// Clears peaks that no longer stand, finds what can be found among stored matches, and gives the places left over, by benchmark.
-    fn stale(&mut self, splits: &[Polarity], stay: &[u64]) -> Result<BTreeMap<u32, BTreeSet<usize>>, IncrementalError> {
-        let mut left = BTreeMap::<u32, BTreeSet<usize>>::new();
-        if stay.is_empty() {
-            self.next.pool.values_mut().flatten().for_each(|peak| *peak = NOTHING);
-            self.next.kept.values_mut().flat_map(|peaks| peaks.values_mut()).flatten().for_each(|peak| *peak = NOTHING);
-            return Ok(left);
-        }
-        for id in self.next.sieve.benchmarks.keys().copied().collect::<Vec<_>>() {
-            let numbers = self.next.sieve.benchmarks[&id].points.numbers.clone();
-            // Stored matches of these points are asked.
-            let mut asked = BTreeSet::new();
-            let mut pool = self.next.pool.remove(&id).unwrap_or_default();
-            let fresh: BTreeSet<usize> =
-                self.shifts.get(&id).map_or(BTreeSet::new(), |shift| shift.fresh.iter().copied().collect());
-            for (place, peak) in pool.iter_mut().enumerate() {
-                if !self.stays(stay, peak.1) {
-                    *peak = NOTHING;
-                    asked.insert(place);
-                }
-            }
-            let pool_asked = asked.clone();
-            let mut kept: Vec<(Polarity, Vec<Peak>, BTreeSet<usize>)> = Vec::new();
-            for &(bit, keeps) in splits {
-                let is_new = !self.old.kept.contains_key(&bit);
-                let mut peaks = self.next.kept.get_mut(&bit).and_then(|peaks| peaks.remove(&id)).unwrap_or_default();
-                let mut gone = BTreeSet::new();
-                for (place, peak) in peaks.iter_mut().enumerate() {
-                    let stands = !is_new && !fresh.contains(&place) && peak.1 == NOTHING.1;
-                    let holds = self.stays(stay, peak.1)
-                        && World::keeps(&self.next.shards[&peak.1.ordinal], bit, keeps, peak.1.index);
-                    // No kept sample before: only newly kept ones can change that, and they are offered.
-                    if !holds && !stands {
-                        *peak = NOTHING;
-                        gone.insert(place);
-                    }
-                }
-                asked.extend(&gone);
-                kept.push(((bit, keeps), peaks, gone));
-            }
-            if !asked.is_empty() {
-                for &ordinal in stay {
-                    let live: &Live = &self.next.shards[&ordinal];
-                    let Some(part) = live.matches.get(&id) else { continue };
-                    let matches = part.load()?;
-                    for &place in &asked {
-                        for (index, s) in matches.of_point(numbers[place]) {
-                            let peak = (s, SampleId { ordinal, index });
-                            offer(&mut pool[place], peak);
-                            for ((bit, keeps), peaks, _) in &mut kept {
-                                if World::keeps(live, *bit, *keeps, index) {
-                                    offer(&mut peaks[place], peak);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            let open = left.entry(id).or_default();
-            open.extend(pool_asked.iter().copied().filter(|&place| pool[place] == NOTHING));
-            for ((bit, keeps), peaks, gone) in &mut kept {
-                for &place in gone.iter() {
-                    if peaks[place] != NOTHING {
-                        continue;
-                    }
-                    let (s, sample) = pool[place];
-                    let known = !open.contains(&place) && self.stays(stay, sample);
-                    if known && World::keeps(&self.next.shards[&sample.ordinal], *bit, *keeps, sample.index) {
-                        peaks[place] = (s, sample);
-                    } else {
-                        open.insert(place);
-                    }
-                }
-            }
-            if open.is_empty() {
-                left.remove(&id);
-            }
-            self.next.pool.insert(id, pool);
-            for ((bit, _), peaks, _) in kept {
-                self.next.kept.entry(bit).or_default().insert(id, peaks);
-            }
-        }
-        Ok(left)
     }
 
     /// What a shard that stays needs.

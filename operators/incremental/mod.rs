@@ -13,6 +13,8 @@
 //! Frontiers: the time of the dataflow is the epoch, a clock of its own beside that of passes and shards. When its frontier has passed an
 //! epoch, decisions and counts of that epoch are complete; it is published when the maxima are mended.
 //!
+//! Several processes keep one state together, each reading its own shards: see [`peers`].
+//!
 //! Invariants:
 //! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point and by sample.
 //! 2. After every epoch all that can be read equals a fresh run over the final inputs, to the bit.
@@ -59,6 +61,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answers;
 mod arrive;
 pub mod budget;
 pub mod changelog;
@@ -69,8 +72,12 @@ pub mod inputs;
 mod mend;
 pub mod panel;
 pub mod parts;
+pub mod peers;
+mod plan;
 mod seek;
 pub mod sieve;
+mod sought;
+mod stale;
 mod stream;
 pub mod tables;
 pub mod view;
@@ -85,6 +92,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::cluster::ClusterError;
 use crate::ledger::LedgerError;
 use crate::prune::rule::RuleError;
 use crate::similarity::benchmark::BenchmarkError;
@@ -189,4 +197,38 @@ pub enum IncrementalError {
     /// The dataflow is gone; the engine is of no use any more.
     #[error(transparent)]
     Ended(#[from] workers::FlowEnded),
+    /// Another process could not do its part of the epoch. Nothing has changed in any.
+    #[error("process {process} refuses this epoch: {why}")]
+    Refused {
+        /// The first that could not.
+        process: usize,
+        /// Its error.
+        why: String,
+    },
+    /// Another process is gone; the engine is of no use any more, and the last published epoch stands.
+    #[error(transparent)]
+    Peer(#[from] ClusterError),
+    /// Another process does something else.
+    #[error(
+        "process {process} is at \"{there}\" and this one at \"{here}\": all must apply the same changes in the same order"
+    )]
+    OutOfStep {
+        /// The process.
+        process: usize,
+        /// Its step.
+        there: String,
+        /// The step of this process.
+        here: String,
+    },
+    /// Another process's answer cannot be read.
+    #[error("process {process} gave no answer that can be read: {detail}")]
+    Garbled {
+        /// The process.
+        process: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Parts in the memory of one process, which others cannot read.
+    #[error("several processes keep their parts in a folder that all of them see, not in memory")]
+    NoFolder,
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::IncrementalError;
 use super::tables::Table;
 use crate::columnar::ColumnarError;
@@ -27,12 +29,36 @@ pub enum Part<T> {
     File(PartFile),
 }
 
-/// A part's file. It is removed with the last reference unless it was published and not superseded.
+/// What must be known of a part's file to read it: in another process, or later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// Its name in the folder.
+    pub file: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its checksum.
+    pub crc32c: u32,
+}
+
+/// A part's file. It is removed with the last reference unless it was published and not superseded, or is another process's.
 pub struct PartFile {
     path: PathBuf,
+    bytes: u64,
     crc32c: u32,
     storage: Arc<dyn Storage>,
     lasting: AtomicBool,
+    /// Another process removes it.
+    foreign: bool,
+}
+
+impl PartFile {
+    /// What others must know to read it.
+    #[must_use]
+    pub fn record(&self) -> PartRecord {
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        PartRecord { file, bytes: self.bytes, crc32c: self.crc32c }
+    }
 }
 
 impl std::fmt::Debug for PartFile {
@@ -43,7 +69,7 @@ impl std::fmt::Debug for PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if !self.lasting.load(Ordering::Relaxed) {
+        if !self.foreign && !self.lasting.load(Ordering::Relaxed) {
             let _ = self.storage.remove(&self.path);
         }
     }
@@ -61,6 +87,9 @@ impl<T: Table> Part<T> {
         };
         let at = |detail: String| IncrementalError::BadPart { path: file.path.clone(), detail };
         let bytes = file.storage.read(&file.path).map_err(|cause| at(cause.to_string()))?;
+        if bytes.len() as u64 != file.bytes {
+            return Err(at(format!("{} bytes, {} are due", bytes.len(), file.bytes)));
+        }
         let crc = crc32c::crc32c(&bytes);
         if crc != file.crc32c {
             return Err(at(format!("crc32c {crc:08x}, {:08x} is due", file.crc32c)));
@@ -74,6 +103,15 @@ impl<T: Table> Part<T> {
             }
         }
         Ok(Arc::new(table))
+    }
+
+    /// The record of its file; `None` in memory.
+    #[must_use]
+    pub fn record(&self) -> Option<PartRecord> {
+        match self {
+            Self::Held(_) => None,
+            Self::File(file) => Some(file.record()),
+        }
     }
 
     /// Its file outlives this process, or no longer does.
@@ -134,8 +172,33 @@ impl Shelf {
         out.write_all(&bytes).and_then(|()| out.sync()).map_err(LedgerError::at("write", &aside))?;
         drop(out);
         folder.storage.rename(&aside, &path).map_err(LedgerError::at("rename", &aside))?;
-        let (crc32c, storage) = (crc32c::crc32c(&bytes), folder.storage.clone());
-        Ok(Arc::new(Part::File(PartFile { path, crc32c, storage, lasting: AtomicBool::new(false) })))
+        let record = PartRecord { file: name, bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) };
+        Ok(folder.part(&record, false, false))
+    }
+
+    /// A part that was published before and is this process's from now on: removed once it is superseded.
+    ///
+    /// # Errors
+    /// A record that names no file of this folder; nothing is read yet.
+    pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+        Ok(self.named(record)?.part(record, true, false))
+    }
+
+    /// A part that another process wrote and will remove.
+    ///
+    /// # Errors
+    /// A record that names no file of this folder; nothing is read yet.
+    pub fn refer<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+        Ok(self.named(record)?.part(record, true, true))
+    }
+
+    fn named(&self, record: &PartRecord) -> Result<&Folder, IncrementalError> {
+        let Self::Folder(folder) = self else { return Err(IncrementalError::NoFolder) };
+        if Path::new(&record.file).file_name().is_none_or(|name| name != record.file.as_str()) {
+            let detail = format!("{:?} is no file's name", record.file);
+            return Err(IncrementalError::BadPart { path: folder.root.clone(), detail });
+        }
+        Ok(folder)
     }
 
     /// Makes the names of all parts durable.
@@ -149,6 +212,15 @@ impl Shelf {
                 Ok(folder.storage.sync_dir(&folder.root).map_err(LedgerError::at("sync", &folder.root))?)
             }
         }
+    }
+}
+
+impl Folder {
+    fn part<T>(&self, record: &PartRecord, lasting: bool, foreign: bool) -> Arc<Part<T>> {
+        let (path, storage) = (self.root.join(&record.file), self.storage.clone());
+        let lasting = AtomicBool::new(lasting);
+        let (bytes, crc32c) = (record.bytes, record.crc32c);
+        Arc::new(Part::File(PartFile { path, bytes, crc32c, storage, lasting, foreign }))
     }
 }
 

@@ -2,8 +2,11 @@
 
 mod compaction;
 mod counts;
+mod fleet;
 mod folder;
 mod memory;
 mod naive;
 mod oracle;
+mod peers;
 mod script;
+mod spread;

@@ -6,26 +6,34 @@
 //!            └─ command ─▶ ...      ─┘
 //! ```
 //!
-//! Frontier: a worker answers for an epoch when its probe has passed it; the probe's frontier is that of all workers.
+//! Frontier: a worker answers for an epoch when its probe has passed it; the probe's frontier is that of all workers, in whatever process.
 //!
 //! Invariants:
-//! 1. An outcome holds every consequence of its epoch and of no other.
-//! 2. A worker that dies says so ([`FlowEnded`]); nobody waits for it for ever.
+//! 1. An outcome holds every consequence of its epoch and of no other; every process has the whole of it.
+//! 2. A worker that dies says so ([`FlowEnded`]); nobody waits for it for ever, nor for a process that is gone.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use differential_dataflow::consolidation::consolidate;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use timely::WorkerConfig;
 use timely::communication::Config as Communication;
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
-use super::Epoch;
 use super::flow::{Held, Hit, PointHits, Side, Taken, Tally, build};
+use super::peers::{Alone, Peers, Round};
+use super::{Epoch, IncrementalError};
+use crate::cluster::Allocators;
 use crate::dataflow::wake::locked;
+use crate::sample::SampleId;
+
+/// How often whoever waits for the dataflow asks whether the other processes are there.
+const WATCH: Duration = Duration::from_millis(200);
 
 /// A worker of the dataflow has ended before its time.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -63,7 +71,7 @@ pub struct Outcome {
     pub tallies: BTreeMap<Tally, i64>,
     /// Points, by screen and lasting number, whose hits changed, with their new counts.
     pub points: BTreeMap<(u16, u32), i64>,
-    /// What the arrangements of all workers hold now.
+    /// What the arrangements of all workers of all processes hold now.
     pub held: Held,
 }
 
@@ -99,13 +107,15 @@ pub struct Flow {
     held: Held,
     ended: bool,
     guards: Option<WorkerGuards<()>>,
+    peers: Arc<dyn Peers>,
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
+        let ended = self.ended || self.peers.check().is_err();
         self.commands.clear();
         let guards = self.guards.take();
-        if self.ended {
+        if ended {
             // The others wait for one that is gone: joining them would wait with them.
             std::mem::forget(guards);
         }
@@ -119,20 +129,30 @@ impl Flow {
     /// If the threads cannot be made.
     pub fn start(workers: usize) -> Result<Self, FlowEnded> {
         let workers = workers.max(1);
-        let (commands, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
+        let communication = if workers == 1 { Communication::Thread } else { Communication::Process(workers) };
+        Self::across(communication.try_build().map_err(FlowEnded)?, Arc::new(Alone))
+    }
+
+    /// Starts this process's workers of a dataflow that all `peers` turn together: one a builder, the same number in each
+    /// process. All must do so, and drop it: dropping waits for the others, unless one is lost.
+    ///
+    /// # Errors
+    /// If the threads cannot be made.
+    pub fn across((builders, others): Allocators, peers: Arc<dyn Peers>) -> Result<Self, FlowEnded> {
+        let first = peers.rank() * builders.len();
+        let (commands, inboxes): (Vec<_>, Vec<_>) = builders.iter().map(|_| unbounded()).unzip();
         let inboxes: Mutex<Vec<Option<Receiver<Command>>>> = Mutex::new(inboxes.into_iter().map(Some).collect());
         let (out, answers) = unbounded();
-        let communication = if workers == 1 { Communication::Thread } else { Communication::Process(workers) };
-        let (builders, others) = communication.try_build().map_err(FlowEnded)?;
         let run = move |worker: &mut Worker| {
-            let inbox = locked(&inboxes)[worker.index()].take();
+            let own = worker.index().checked_sub(first);
+            let inbox = own.and_then(|own| locked(&inboxes).get_mut(own).and_then(Option::take));
             if let Some(inbox) = inbox {
                 turn(worker, &inbox, &Notice(out.clone()));
             }
         };
         let guards =
             timely::execute::execute_from(builders, others, WorkerConfig::default(), run).map_err(FlowEnded)?;
-        Ok(Self { commands, answers, epoch: 0, held: Held::default(), ended: false, guards: Some(guards) })
+        Ok(Self { commands, answers, epoch: 0, held: Held::default(), ended: false, guards: Some(guards), peers })
     }
 
     /// The last finished epoch; 0 at the start.
@@ -141,21 +161,27 @@ impl Flow {
         self.epoch
     }
 
-    /// What the arrangements hold since the last epoch.
+    /// What the arrangements of this process hold since the last epoch.
     #[must_use]
     pub const fn held(&self) -> Held {
         self.held
     }
 
-    /// Lets the facts take effect at the next epoch, and waits until the frontier has passed it.
+    /// Lets the facts of all processes take effect at the next epoch, and waits until the frontier has passed it.
     ///
     /// # Errors
-    /// If a worker has ended; the flow is of no use then.
-    pub fn advance(&mut self, facts: &Facts) -> Result<Outcome, FlowEnded> {
-        let ended = |what: &str| FlowEnded(what.into());
+    /// If a worker has ended, or a process is gone; the flow is of no use then.
+    pub fn advance(&mut self, facts: &Facts) -> Result<Outcome, IncrementalError> {
         if self.ended {
-            return Err(ended("see the first message"));
+            return Err(FlowEnded("see the first message".into()).into());
         }
+        let advanced = self.turned(facts).and_then(|own| self.gathered(own));
+        self.ended = advanced.is_err();
+        advanced
+    }
+
+    /// What this process's facts and workers make of the next epoch.
+    fn turned(&mut self, facts: &Facts) -> Result<Outcome, IncrementalError> {
         let (epoch, workers) = (self.epoch + 1, self.commands.len());
         for (at, command) in self.commands.iter().enumerate() {
             let facts = Facts {
@@ -163,27 +189,80 @@ impl Flow {
                 taken: facts.taken.iter().skip(at).step_by(workers).copied().collect(),
                 samples: facts.samples.iter().skip(at).step_by(workers).copied().collect(),
             };
-            if command.send(Command { epoch, facts }).is_err() {
-                self.ended = true;
-                return Err(ended("it takes no more work"));
-            }
+            command.send(Command { epoch, facts }).map_err(|_| FlowEnded("it takes no more work".into()))?;
         }
         let mut all = Answer::default();
         for _ in 0..workers {
-            let Ok(Some(answer)) = self.answers.recv() else {
-                self.ended = true;
-                return Err(ended("it panicked"));
-            };
+            let answer = self.answer()?;
             all.sides.extend(answer.sides);
             all.tallies.extend(answer.tallies);
             all.points.extend(answer.points);
-            all.held.rows += answer.held.rows;
-            all.held.bytes += answer.held.bytes;
-            all.held.batches += answer.held.batches;
+            all.held.add(answer.held);
         }
         (self.epoch, self.held) = (epoch, all.held);
         consolidate(&mut all.sides);
         Ok(Outcome { sides: all.sides, tallies: latest(all.tallies), points: latest(all.points), held: all.held })
+    }
+
+    /// Waits for one worker.
+    fn answer(&self) -> Result<Answer, IncrementalError> {
+        let alone = self.peers.ranks() == 1;
+        loop {
+            let answer = if alone {
+                self.answers.recv().map_err(RecvTimeoutError::from)
+            } else {
+                self.answers.recv_timeout(WATCH)
+            };
+            match answer {
+                Ok(Some(answer)) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) => self.peers.check()?,
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => return Err(FlowEnded("it panicked".into()).into()),
+            }
+        }
+    }
+
+    /// The outcome of all processes: every sample, tally and point is some one worker's.
+    fn gathered(&self, own: Outcome) -> Result<Outcome, IncrementalError> {
+        let round = Round { peers: self.peers.clone(), name: format!("time {}", self.epoch) };
+        let (mut all, others) = round.share("outcome", Ok(own), Told::of)?;
+        let mut sides = std::mem::take(&mut all.sides);
+        let more = !others.is_empty();
+        for told in others {
+            let side = |(ordinal, index, split, keeps, diff)| {
+                (Side { sample: SampleId { ordinal, index }, split, keeps }, diff)
+            };
+            sides.extend(told.sides.into_iter().map(side));
+            all.tallies.extend(told.tallies);
+            all.points.extend(told.points);
+            all.held.add(told.held);
+        }
+        if more {
+            consolidate(&mut sides);
+        }
+        Ok(Outcome { sides, ..all })
+    }
+}
+
+/// One process's part of an outcome, as the others are told it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    /// Ordinal, index, split, whether hits keep, difference.
+    sides: Vec<(u64, u32, u8, bool, isize)>,
+    tallies: Vec<(Tally, i64)>,
+    points: Vec<((u16, u32), i64)>,
+    held: Held,
+}
+
+impl Told {
+    fn of(outcome: &Outcome) -> Self {
+        let side =
+            |(side, diff): &(Side, isize)| (side.sample.ordinal, side.sample.index, side.split, side.keeps, *diff);
+        Self {
+            sides: outcome.sides.iter().map(side).collect(),
+            tallies: outcome.tallies.iter().map(|(&tally, &count)| (tally, count)).collect(),
+            points: outcome.points.iter().map(|(&point, &count)| (point, count)).collect(),
+            held: outcome.held,
+        }
     }
 }
 

@@ -60,6 +60,21 @@ pub struct Live {
     pub scores: BTreeMap<u32, Arc<Part<Scores>>>,
 }
 
+impl Live {
+    /// A shard of which nothing is known yet.
+    #[must_use]
+    pub fn bare(input: Arc<ShardInput>) -> Self {
+        Self {
+            input,
+            taken: Arc::default(),
+            taken_by_key: Arc::default(),
+            marks: BTreeMap::new(),
+            matches: BTreeMap::new(),
+            scores: BTreeMap::new(),
+        }
+    }
+}
+
 /// Maxima of the points by benchmark, in the order of its points.
 pub type Peaks = BTreeMap<u32, Vec<Peak>>;
 

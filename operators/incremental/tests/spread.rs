@@ -1,0 +1,162 @@
+//! The oracle with several processes: after each epoch every one of them says what the naive model and a single process say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::fleet::{Fleet, NEVER};
+use super::naive::check;
+use super::script::Trial;
+use crate::incremental::IncrementalError;
+use crate::incremental::changelog::Why;
+use crate::incremental::engine::{Engine, IncrementalConfig};
+use crate::incremental::inputs::{Change, ShardInput};
+use crate::incremental::parts::Shelf;
+use crate::similarity::benchmark::Benchmark;
+use crate::similarity::naive::Dice;
+
+/// What the sequences have met.
+#[derive(Debug, Default)]
+struct Met {
+    failed: Vec<usize>,
+    impossible: usize,
+    hit_reasons: usize,
+    mended: u64,
+    across: usize,
+}
+
+/// Every view against the naive model.
+fn check_all(fleet: &Fleet, trial: &Trial, context: &str) {
+    for (rank, engine) in fleet.engines.iter().enumerate() {
+        check(&engine.views().latest(), &trial.inputs, &trial.pool, &format!("process {rank}, {context}"));
+    }
+}
+
+/// The folder holds the parts of the newest state and no others.
+fn check_files(fleet: &Fleet, root: &std::path::Path, context: &str) {
+    let there = std::fs::read_dir(root).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let there: BTreeSet<String> = there.collect();
+    for engine in &fleet.engines {
+        let shards = engine.world().shards.values();
+        let parts = shards.flat_map(|live| {
+            let matches = live.matches.values().filter_map(|part| part.record());
+            matches.chain(live.scores.values().filter_map(|part| part.record()))
+        });
+        assert_eq!(parts.map(|record| record.file).collect::<BTreeSet<_>>(), there, "{context}");
+    }
+}
+
+fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
+    let (mut trial, root) = (Trial::new(seed, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let slack = [0.0, 0.02, 0.3][seed as usize % 3];
+    let config = IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() };
+    trial.engine = Engine::new(config.clone(), trial.pool.stored.clone(), Shelf::Memory).unwrap();
+    let mut fleet = Fleet::start(ranks, |_| config.clone(), &trial.pool.stored, root.path());
+    for round in 0..epochs {
+        let context = format!("seed {seed}, {ranks} processes of {workers} workers, round {round}");
+        if trial.dice.below(8) == 0 {
+            let changes = trial.impossible();
+            for error in fleet.apply(&changes) {
+                assert!(matches!(error, Err(IncrementalError::Change(_))), "{context}: {error:?}");
+            }
+            met.impossible += 1;
+        }
+        let changes = if round == 0 { trial.first() } else { trial.changes() };
+        let slow = fleet.engines[0].views().latest();
+        let rank = trial.dice.below(ranks);
+        if trial.dice.below(3) == 0 {
+            fleet.stores[rank].fuse.store(trial.dice.below(3) as u64, Ordering::Relaxed);
+        }
+        // The reading of one process may fail, at any of its steps; the others must go back with it.
+        let mut results = fleet.apply(&changes);
+        if results[rank].is_err() {
+            for (at, result) in results.into_iter().enumerate() {
+                let error = result.unwrap_err();
+                match &error {
+                    IncrementalError::Refused { process, .. } => assert_eq!(*process, rank, "{context}"),
+                    IncrementalError::Embeddings { what, .. } => {
+                        assert_eq!((at, what.as_str()), (rank, "the disk is gone"), "{context}");
+                    }
+                    error => panic!("{context}: {error}"),
+                }
+            }
+            check_all(&fleet, &trial, &format!("{context}, failed"));
+            met.failed.push(round);
+            results = fleet.apply(&changes);
+        }
+        fleet.stores[rank].fuse.store(NEVER, Ordering::Relaxed);
+        trial.inputs = trial.inputs.after(&changes).unwrap();
+        let context = format!("{context}\n{changes:?}");
+        check_all(&fleet, &trial, &context);
+        let expected = trial.engine.apply(&changes).unwrap();
+        for result in results {
+            let applied = result.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(applied.changelog, expected.changelog, "{context}");
+            assert_eq!((applied.facts, applied.mended_vectors), (expected.facts, expected.mended_vectors), "{context}");
+        }
+        // Whoever has not yet seen the new epoch in its process still reads the old one, the others' shards too.
+        for (shard, benchmark) in slow.shards().flat_map(|at| slow.benchmarks().map(move |name| (at, name))) {
+            assert!(slow.scores(shard, benchmark).unwrap().is_some(), "{context}");
+        }
+        let whys = expected.changelog.sides.iter().filter(|change| matches!(change.why, Why::Hit { .. }));
+        met.hit_reasons += whys.clone().count();
+        met.across +=
+            usize::from(whys.map(|change| change.sample.ordinal % ranks as u64).collect::<BTreeSet<_>>().len() > 1);
+        met.mended += expected.mended_vectors;
+        let world = trial.engine.world();
+        for engine in &fleet.engines {
+            assert_eq!((&engine.world().tallies, &engine.world().hits), (&world.tallies, &world.hits), "{context}");
+        }
+    }
+    fleet.applied(&[], "nothing"); // what the last epoch superseded goes with the next
+    trial.engine.apply(&[]).unwrap();
+    check_all(&fleet, &trial, "at the end");
+    check_files(&fleet, root.path(), &format!("seed {seed}"));
+}
+
+#[test]
+fn oracle_two_processes() {
+    let mut met = Met::default();
+    (5000..5010).for_each(|seed| run(seed, 2, 1 + seed as usize % 2, 24, &mut met));
+    assert!(met.hit_reasons > 60 && met.mended > 500 && met.across > 5, "{met:?}");
+    assert!(met.impossible > 10 && met.failed.len() > 15, "{met:?}");
+}
+
+#[test]
+fn oracle_three_processes() {
+    let mut met = Met::default();
+    (5100..5103).for_each(|seed| run(seed, 3, 1 + seed as usize % 2, 24, &mut met));
+    assert!(met.hit_reasons > 10 && met.across > 1 && met.failed.len() > 3, "{met:?}");
+}
+
+/// One process's budget is too small for its own shard: none makes the epoch; without that shard all do.
+#[test]
+fn a_budget_of_one_process_refuses_in_all() {
+    let (mut dice, trial) = (Dice(3), Trial::new(1, 1, Shelf::Memory));
+    let (centre, root) = (dice.unit(6), tempfile::tempdir().unwrap());
+    let mut arrive = |ordinal: u64, count: u32| {
+        let rows = (0..count).map(|index| (index, format!("{index}"), dice.near(&centre, 0.1)));
+        trial.pool.stored.put(ordinal, 0, rows.collect());
+        Change::Arrive(ordinal, ShardInput { name: "s".into(), generation: 0, count, rejected: vec![] })
+    };
+    let shards = [arrive(0, 400), arrive(1, 10), arrive(3, 400)];
+    let benchmark = Benchmark::new("b", 6, centre.clone(), vec![], vec![], Some(vec![0.5]), None).unwrap();
+    let first = [Change::AddBenchmark(Arc::new(benchmark)), Change::SetSplit("near".into(), "near".parse().unwrap())];
+    let config = |rank| IncrementalConfig {
+        budget_bytes: if rank == 1 { 60_000 } else { 1 << 30 },
+        ..IncrementalConfig::default()
+    };
+    let mut fleet = Fleet::start(2, config, &trial.pool.stored, root.path());
+    fleet.applied(&[&first[..], &shards[..2]].concat(), "both fit");
+    let (process, error) = fleet.refused(&shards[2..]);
+    assert!(matches!(error, IncrementalError::Budget { limit: 60_000, .. }), "{error}");
+    assert_eq!(process, 1);
+    let sizes = |fleet: &Fleet| -> Vec<u64> {
+        fleet.engines.iter().map(|engine| engine.views().latest().sizes("near").unwrap().dropped).collect()
+    };
+    assert_eq!(sizes(&fleet), [410, 410]);
+    fleet.applied(&[Change::Withdraw(0)], "the engine lives on");
+    assert_eq!(sizes(&fleet), [10, 10]);
+    fleet.applied(&[], "nothing");
+    check_files(&fleet, root.path(), "of the refused epoch nothing is left");
+}
