@@ -12,6 +12,7 @@ use crate::incremental::changelog::Why;
 use crate::incremental::engine::{Engine, IncrementalConfig};
 use crate::incremental::inputs::{Change, ShardInput};
 use crate::incremental::parts::Shelf;
+use crate::incremental::world::World;
 use crate::similarity::benchmark::Benchmark;
 use crate::similarity::naive::Dice;
 
@@ -29,6 +30,15 @@ struct Met {
 fn check_all(fleet: &Fleet, trial: &Trial, context: &str) {
     for (rank, engine) in fleet.engines.iter().enumerate() {
         check(&engine.views().latest(), &trial.inputs, &trial.pool, &format!("process {rank}, {context}"));
+    }
+}
+
+/// Counts and maxima, those included that no split shows yet, against a single process's.
+fn check_worlds(fleet: &Fleet, world: &World, context: &str) {
+    for engine in &fleet.engines {
+        let own = engine.world();
+        assert_eq!((&own.tallies, &own.hits), (&world.tallies, &world.hits), "{context}");
+        assert_eq!((&own.pool, &own.kept), (&world.pool, &world.kept), "{context}");
     }
 }
 
@@ -103,10 +113,7 @@ fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
         met.across +=
             usize::from(whys.map(|change| change.sample.ordinal % ranks as u64).collect::<BTreeSet<_>>().len() > 1);
         met.mended += expected.mended_vectors;
-        let world = trial.engine.world();
-        for engine in &fleet.engines {
-            assert_eq!((&engine.world().tallies, &engine.world().hits), (&world.tallies, &world.hits), "{context}");
-        }
+        check_worlds(&fleet, trial.engine.world(), &context);
     }
     fleet.applied(&[], "nothing"); // what the last epoch superseded goes with the next
     trial.engine.apply(&[]).unwrap();
@@ -159,4 +166,23 @@ fn a_budget_of_one_process_refuses_in_all() {
     assert_eq!(sizes(&fleet), [10, 10]);
     fleet.applied(&[], "nothing");
     check_files(&fleet, root.path(), "of the refused epoch nothing is left");
+}
+
+/// Points that come before there is a split: nobody asks for their maxima, and all have them.
+#[test]
+fn new_points_without_splits() {
+    let (mut trial, root) = (Trial::new(9, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let mut fleet = Fleet::start(2, |_| IncrementalConfig::default(), &trial.pool.stored, root.path());
+    trial.engine = Engine::new(IncrementalConfig::default(), trial.pool.stored.clone(), Shelf::Memory).unwrap();
+    let mut shards: Vec<Change> = (0..6).map(|ordinal| trial.arrive(ordinal)).collect();
+    shards.push(trial.add_benchmark());
+    let more: Vec<Change> = (0..3).map(|_| trial.add_benchmark()).collect();
+    let split = vec![Change::SetSplit("s0".into(), "drop-above:0.9".parse().unwrap())];
+    for changes in [shards, more, split] {
+        fleet.applied(&changes, "without splits");
+        trial.engine.apply(&changes).unwrap();
+        trial.inputs = trial.inputs.after(&changes).unwrap();
+        check_worlds(&fleet, trial.engine.world(), &format!("{changes:?}"));
+        check_all(&fleet, &trial, &format!("{changes:?}"));
+    }
 }
