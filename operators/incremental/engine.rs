@@ -109,7 +109,8 @@ impl Engine {
 
     /// The engine of a folder, as its last durable epoch left it; at epoch 0 if the folder is new. It reads no vectors.
     ///
-    /// `root` holds the journal and `parts/`; it is made if it is not there, and locked while the engine lives.
+    /// `root` holds the journal and `parts/`; it is made if it is not there, and locked while the engine lives. Files that its newest epoch does
+    /// not need are removed, though views of an engine before this one may still hold them.
     ///
     /// # Errors
     /// A folder that somebody else has open, that is damaged or was written by a newer program; a budget that what must be arranged exceeds;

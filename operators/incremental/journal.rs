@@ -25,7 +25,7 @@ use super::parts::Shelf;
 use super::record::{Delta, Line, SCHEMA_VERSION};
 use super::world::World;
 use super::{Epoch, IncrementalError};
-use crate::ledger::storage::{Lock, LockKind, Output, Storage, write_whole};
+use crate::ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
 use crate::ledger::{LedgerError, checked};
 
 /// A journal is not folded for less than this.
@@ -70,12 +70,13 @@ fn encoded(path: &Path, line: &Line) -> Result<Vec<u8>, LedgerError> {
 }
 
 impl Journal {
-    /// Opens the newest journal of a folder, or begins one; a torn end is cut, what is left of others is removed.
+    /// Opens the newest journal of a folder, or makes folder and journal; a torn end is cut, what is left of others is removed.
     ///
     /// # Errors
     /// Somebody else has it open; no journal is whole; a damaged line, a newer schema; what the file system says.
     pub(super) fn open(root: &Path, storage: Arc<dyn Storage>) -> Result<(Self, Told), IncrementalError> {
-        storage.create_dir(root).map_err(LedgerError::at("create", root))?;
+        let folder = root.join("parts");
+        storage.create_dir(&folder).map_err(LedgerError::at("create", &folder))?;
         let held = root.join("lock");
         let lock = storage.try_lock(&held, LockKind::Exclusive).map_err(LedgerError::at("lock", &held))?;
         let Some(lock) = lock else {
@@ -86,7 +87,8 @@ impl Journal {
         let mut numbers: Vec<u64> = names()?.iter().filter_map(|name| number_of(name)).collect();
         if numbers.is_empty() {
             let path = path_of(root, 0);
-            let delta = Delta::default();
+            let (delta, above) = (Delta::default(), parent(root));
+            storage.sync_dir(&above).map_err(LedgerError::at("sync", &above))?;
             let line = Line { schema: SCHEMA_VERSION, epoch: 0, whole: true, note: Value::Null, delta };
             write_whole(&*storage, &path, &encoded(&path, &line)?).map_err(LedgerError::at("write", &path))?;
             numbers.push(0);

@@ -25,8 +25,8 @@ pub struct PartRecord {
     pub file: String,
     /// Bytes.
     pub bytes: u64,
-    /// crc32c, lower-case hex.
-    pub crc32c: String,
+    /// Its checksum.
+    pub crc32c: u32,
 }
 
 /// A stored table: in memory, or a file of a known checksum.
@@ -88,12 +88,12 @@ impl<T: Table> Part<T> {
         Ok(Arc::new(table))
     }
 
-    /// What is to be written down of it; empty for a part in memory.
+    /// What is to be written down of it; `None` for a part in memory.
     #[must_use]
-    pub fn record(&self) -> PartRecord {
-        let Self::File(PartFile { path, bytes, crc32c, .. }) = self else { return PartRecord::default() };
+    pub fn record(&self) -> Option<PartRecord> {
+        let Self::File(PartFile { path, bytes, crc32c, .. }) = self else { return None };
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        PartRecord { file, bytes: *bytes, crc32c: format!("{crc32c:08x}") }
+        Some(PartRecord { file, bytes: *bytes, crc32c: *crc32c })
     }
 
     /// Its file outlives this process, or no longer does.
@@ -161,7 +161,7 @@ impl Shelf {
     ///
     /// # Errors
     /// If its file is missing, or of another length than was written.
-    pub fn kept<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+    pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
         let bad = |path: &Path, detail: String| IncrementalError::BadPart { path: path.into(), detail };
         let Self::Folder(folder) = self else {
             return Err(bad(Path::new(&record.file), "a part of a folder is looked for in memory".into()));
@@ -172,9 +172,7 @@ impl Shelf {
             Ok(bytes) => return Err(bad(&path, format!("{bytes} bytes, {} are due", record.bytes))),
             Err(cause) => return Err(bad(&path, cause.to_string())),
         }
-        let crc32c = u32::from_str_radix(&record.crc32c, 16);
-        let crc32c = crc32c.map_err(|_| bad(&path, format!("crc32c `{}` is no number", record.crc32c)))?;
-        Ok(folder.part(path, record.bytes, crc32c, true))
+        Ok(folder.part(path, record.bytes, record.crc32c, true))
     }
 
     /// Makes the names of all parts durable.

@@ -144,15 +144,20 @@ fn changed<K: Ord + Clone, A, V>(
     gone.chain(come).collect()
 }
 
+/// A journal's parts lie in its folder; one in memory would be written without a name.
+fn written<T: Table>(part: &Part<T>) -> PartRecord {
+    part.record().unwrap_or_default()
+}
+
 fn parts<K: Ord + Clone, T: Table>(
     old: &BTreeMap<K, Arc<Part<T>>>,
     next: &BTreeMap<K, Arc<Part<T>>>,
 ) -> Changed<K, PartRecord> {
-    changed(old, next, |was, is| !Arc::ptr_eq(was, is), |_, is| is.record())
+    changed(old, next, |was, is| !Arc::ptr_eq(was, is), |_, is| written(is))
 }
 
 fn part<T: Table>(old: Option<&Arc<Part<T>>>, next: Option<&Arc<Part<T>>>) -> Option<PartRecord> {
-    next.filter(|next| old.is_none_or(|old| !Arc::ptr_eq(old, next))).map(|next| next.record())
+    next.filter(|next| old.is_none_or(|old| !Arc::ptr_eq(old, next))).map(|next| written(next))
 }
 
 /// Takes what came later.
@@ -209,12 +214,9 @@ impl Delta {
             }),
             taken: part(old.1.taken.as_ref(), next.1.taken.as_ref()),
             taken_keys: part(old.1.taken_keys.as_ref(), next.1.taken_keys.as_ref()),
-            shards: changed(
-                &old.0.shards,
-                &next.0.shards,
-                |was, is| ShardRecord::differs(was, is),
-                |was, is| ShardRecord::between(was, is),
-            ),
+            shards: changed(&old.0.shards, &next.0.shards, ShardRecord::differs, |was, is| {
+                ShardRecord::between(was, is)
+            }),
             pool: parts(&old.1.pool, &next.1.pool),
             kept: bits.map(kept).filter(|(_, kept)| !kept.is_empty()).collect(),
         })
@@ -257,8 +259,8 @@ impl BenchmarkRecord {
             next: points.next,
             renormalised: benchmark.renormalised,
             identity: benchmark.identity.clone(),
-            points: filed.points.get(&points.id)?.record(),
-            cuts: filed.cuts.get(&points.id)?.record(),
+            points: written(filed.points.get(&points.id)?),
+            cuts: written(filed.cuts.get(&points.id)?),
         })
     }
 }

@@ -54,7 +54,6 @@ impl Opened {
     ) -> Result<Self, IncrementalError> {
         let (mut journal, Told { epoch, note, state }) = Journal::open(root, storage.clone())?;
         let folder = root.join("parts");
-        storage.create_dir(&folder).map_err(LedgerError::at("create", &folder))?;
         let names = storage.list(&folder).map_err(LedgerError::at("list", &folder))?;
         // Larger than any that is there, listed or not: somebody in this process may still read, and then remove, an unlisted one.
         let incarnation = names.iter().filter_map(|name| incarnation_of(name)).max().map_or(0, |last| last + 1);
@@ -131,7 +130,7 @@ fn world(state: &Delta, shelf: &Shelf, root: &Path) -> Result<(World, Filed), In
 type Loaded<T> = (Arc<Part<T>>, Arc<T>);
 
 fn load<T: Table>(shelf: &Shelf, record: &PartRecord) -> Result<Loaded<T>, IncrementalError> {
-    let part = shelf.kept::<T>(record)?;
+    let part = shelf.adopt::<T>(record)?;
     let table = part.load()?;
     Ok((part, table))
 }
@@ -174,7 +173,7 @@ fn live(record: &ShardRecord, shelf: &Shelf) -> Result<Option<Live>, Incremental
 
 fn kept<T>(records: &Changed<u32, PartRecord>, shelf: &Shelf) -> Result<BTreeMap<u32, Arc<Part<T>>>, IncrementalError> {
     let held = records.iter().filter_map(|(&id, record)| Some((id, record.as_ref()?)));
-    held.map(|(id, record)| Ok((id, shelf.kept(record)?))).collect()
+    held.map(|(id, record)| Ok((id, shelf.adopt(record)?))).collect()
 }
 
 type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<Part<PeakRows>>>);

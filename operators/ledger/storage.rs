@@ -202,7 +202,7 @@ impl Storage for Disk {
 }
 
 /// The folder above a path of a run folder.
-pub(super) fn parent(path: &Path) -> PathBuf {
+pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
 }
 

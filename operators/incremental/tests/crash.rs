@@ -135,8 +135,12 @@ fn a_crash_at_any_step_leaves_the_epoch_before_or_after() {
     for scene in &scenes {
         let (mut made_at, mut not_made_at) = (Vec::new(), Vec::new());
         for step in 0..scene.steps {
-            for fault in [Fault::Die, Fault::DieHalfway] {
-                for crash in [Crash::KeepAll, Crash::ForgetAll, Crash::KeepSome(step), Crash::KeepSome(step + 7777)] {
+            let fates = [
+                (Fault::Die, &[Crash::KeepAll, Crash::ForgetAll, Crash::KeepSome(step)][..]),
+                (Fault::DieHalfway, &[Crash::KeepAll, Crash::KeepSome(step + 7777)]),
+            ];
+            for (fault, crashes) in fates {
+                for &crash in crashes {
                     let context = format!("{}: step {step} of {}, {fault:?}, {crash:?}", scene.name, scene.steps);
                     let (disk, storage) = scene.disk();
                     let mut engine = open(&pool, &storage).unwrap();
@@ -158,6 +162,24 @@ fn a_crash_at_any_step_leaves_the_epoch_before_or_after() {
         }
         // Some step before which it is never made, and one after which it always is.
         assert!(made_at.first() > not_made_at.first(), "{}: {made_at:?}, {not_made_at:?}", scene.name);
+    }
+}
+
+#[test]
+fn a_crash_while_a_folder_is_made_is_made_good() {
+    let pool = Pool::default();
+    for step in 0..12 {
+        for crash in [Crash::KeepAll, Crash::ForgetAll, Crash::KeepSome(step)] {
+            let disk = Simulated::new();
+            let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+            disk.fail_at(Some((step, Fault::DieHalfway)));
+            let made = open(&pool, &storage).is_ok();
+            assert!(!made || step > 5, "step {step}");
+            disk.crash(crash);
+            let engine = open(&pool, &storage).unwrap();
+            assert_eq!(engine.views().latest().epoch(), 0);
+            no_orphans(&root(), &*storage, "made");
+        }
     }
 }
 
