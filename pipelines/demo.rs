@@ -165,6 +165,7 @@ fn embedder() -> EmbedderConfig {
 fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
     JudgeConfig {
         shards: shards.to_vec(),
+        plan: None,
         run: run.to_path_buf(),
         benchmarks: Vec::new(),
         rule: None,

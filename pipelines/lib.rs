@@ -34,6 +34,8 @@ pub mod prune;
 #[cfg(feature = "torch")]
 mod ranks;
 #[cfg(feature = "torch")]
+mod round;
+#[cfg(feature = "torch")]
 mod running;
 #[cfg(feature = "torch")]
 pub mod spent;
@@ -43,3 +45,5 @@ pub mod together;
 pub mod train;
 #[cfg(feature = "torch")]
 mod training;
+#[cfg(feature = "torch")]
+pub mod watch;

@@ -211,7 +211,7 @@ fn train_together(
         items: items_of(judging.joiner.as_ref()),
         stop: stop.clone(),
     };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks);
+    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1);
 
     // The trainer's thread.
     let spent = machinery.clone();
@@ -257,7 +257,7 @@ fn train_together(
 
     // The dataflow.
     let handle = committer.handle().map_err(PipelineError::failed)?;
-    let reader = judging.reader(Some(Arc::new(FolderDecisions::new(&config.run))));
+    let reader = judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run))));
     let workers = config.machine.workers;
     let (judging, counting_here, order_here, stop_here) =
         (Arc::new(judging), counting.clone(), order.clone(), stop.clone());

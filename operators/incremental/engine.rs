@@ -91,6 +91,19 @@ impl Engine {
         Ok(Self { config, embeddings, shelf, flow, world: Arc::default(), views: Views::default(), epoch: 0 })
     }
 
+    /// TEMPORARY
+    ///
+    /// # Errors
+    /// none
+    pub fn open(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        root: &std::path::Path,
+        storage: Arc<dyn crate::ledger::storage::Storage>,
+    ) -> Result<Self, IncrementalError> {
+        Self::new(config, embeddings, Shelf::folder(root, 0, storage)?)
+    }
+
     /// Where readers get the newest epoch.
     #[must_use]
     pub fn views(&self) -> Views {
@@ -114,6 +127,19 @@ impl Engine {
     /// # Errors
     /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written. Nothing has changed then.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Applied, IncrementalError> {
+        self.apply_with(changes, |_, _| Ok(()))
+    }
+
+    /// As [`apply`](Self::apply); `prepare` sees the epoch before it is committed: what it writes is there when the epoch is, and an
+    /// error of its refuses the epoch.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), and what `prepare` says.
+    pub fn apply_with(
+        &mut self,
+        changes: &[Change],
+        prepare: impl FnOnce(&View, &Changelog) -> Result<(), IncrementalError>,
+    ) -> Result<Applied, IncrementalError> {
         let begun = Instant::now();
         let old = self.world.clone();
         let inputs = old.inputs.after(changes)?;
@@ -191,11 +217,16 @@ impl Engine {
             similarities: &similarities,
         };
         let changelog = between.changelog(epoch);
+        let mended = begun.elapsed() - decided;
+        if let Err(error) = prepare(&after, &changelog) {
+            self.flow.advance(&facts.reversed())?;
+            return Err(error);
+        }
         hand_over(&old, &next);
         (self.world, self.epoch) = (next, epoch);
         self.views.publish(after);
         let facts = (facts.hits.len() + facts.taken.len()) as u64;
-        Ok(Applied { changelog, facts, decided, mended: begun.elapsed() - decided, mended_vectors })
+        Ok(Applied { changelog, facts, decided, mended, mended_vectors })
     }
 }
 

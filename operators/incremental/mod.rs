@@ -183,6 +183,9 @@ pub enum IncrementalError {
         /// What is wrong.
         detail: String,
     },
+    /// Whoever prepares what others read of the epoch could not.
+    #[error("{0}")]
+    Unpublished(String),
     /// The file system refused.
     #[error(transparent)]
     Storage(#[from] LedgerError),

@@ -76,6 +76,15 @@ impl<T: Table> Part<T> {
         Ok(Arc::new(table))
     }
 
+    /// Checksum of its file, where it is one.
+    #[must_use]
+    pub const fn crc32c(&self) -> Option<u32> {
+        match self {
+            Self::Held(_) => None,
+            Self::File(file) => Some(file.crc32c),
+        }
+    }
+
     /// Its file outlives this process, or no longer does.
     pub fn set_lasting(&self, lasting: bool) {
         if let Self::File(file) = self {

@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
-    let mut begun = judge::begin(&mut run.judge, &args.watched)?;
+    let mut begun = judge::begin(&mut run.judge, &args.watched, judge::Showing::Everywhere)?;
     let report = train(&run, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
