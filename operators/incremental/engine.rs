@@ -9,25 +9,31 @@
 //! Invariants:
 //! 1. A reader sees the state after an epoch or the one before, never anything between.
 //! 2. An error leaves the state before: facts that the dataflow has taken already are taken back at the next time.
-//! 3. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
+//! 3. An engine of a folder publishes an epoch only when it is durable; opened again, it is at that epoch.
+//! 4. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::budget::Purse;
 use super::changelog::{Between, Changelog};
 use super::embeddings::Embeddings;
 use super::inputs::Change;
+use super::journal::Journal;
 use super::mend::Mend;
 use super::parts::Shelf;
+use super::restore::Opened;
 use super::seek::{Seek, looks};
 use super::sieve::Sieve;
 use super::view::{View, Views};
 use super::workers::{Flow, Outcome};
 use super::world::{Live, Peaks, World, realigned, shifts};
 use super::{Epoch, IncrementalError};
+use crate::ledger::storage::Storage;
 use crate::sample::SampleId;
 
 /// Settings of the engine. None of them changes a decision.
@@ -40,6 +46,15 @@ pub struct IncrementalConfig {
     pub budget_bytes: u64,
     /// How far below a point's lowest cut its matches are stored, as a cosine: how far a cut may fall without vectors being read. Default 0.02.
     pub floor_slack_cosine: f64,
+}
+
+impl IncrementalConfig {
+    fn start(&self) -> Result<Flow, IncrementalError> {
+        if !(0.0..=2.0).contains(&self.floor_slack_cosine) {
+            return Err(IncrementalError::Slack(self.floor_slack_cosine));
+        }
+        Ok(Flow::start(self.workers)?)
+    }
 }
 
 impl Default for IncrementalConfig {
@@ -72,6 +87,9 @@ pub struct Engine {
     world: Arc<World>,
     views: Views,
     epoch: Epoch,
+    note: Value,
+    /// Where epochs are made durable, if anywhere.
+    journal: Option<Journal>,
 }
 
 impl Engine {
@@ -84,24 +102,35 @@ impl Engine {
         embeddings: Arc<dyn Embeddings>,
         shelf: Shelf,
     ) -> Result<Self, IncrementalError> {
-        if !(0.0..=2.0).contains(&config.floor_slack_cosine) {
-            return Err(IncrementalError::Slack(config.floor_slack_cosine));
-        }
-        let flow = Flow::start(config.workers)?;
-        Ok(Self { config, embeddings, shelf, flow, world: Arc::default(), views: Views::default(), epoch: 0 })
+        let flow = config.start()?;
+        let (world, views) = (Arc::default(), Views::default());
+        Ok(Self { config, embeddings, shelf, flow, world, views, epoch: 0, note: Value::Null, journal: None })
     }
 
-    /// TEMPORARY
+    /// The engine of a folder, as its last durable epoch left it; at epoch 0 if the folder is new. It reads no vectors.
+    ///
+    /// `root` holds the journal and `parts/`; it is made if it is not there, and locked while the engine lives.
     ///
     /// # Errors
-    /// none
+    /// A folder that somebody else has open, that is damaged or was written by a newer program; a budget that what must be arranged exceeds;
+    /// and as in [`Engine::new`].
     pub fn open(
         config: IncrementalConfig,
         embeddings: Arc<dyn Embeddings>,
-        root: &std::path::Path,
-        storage: Arc<dyn crate::ledger::storage::Storage>,
+        root: &Path,
+        storage: Arc<dyn Storage>,
     ) -> Result<Self, IncrementalError> {
-        Self::new(config, embeddings, Shelf::folder(root, 0, storage)?)
+        let mut flow = config.start()?;
+        let Opened { journal, shelf, world, epoch, note } = Opened::new(root, storage, &mut flow, config.budget_bytes)?;
+        let (world, views, journal) = (Arc::new(world), Views::default(), Some(journal));
+        views.publish(View::new(epoch, world.clone()));
+        Ok(Self { config, embeddings, shelf, flow, world, views, epoch, note, journal })
+    }
+
+    /// What the caller noted with the last epoch; null before the first.
+    #[must_use]
+    pub const fn note(&self) -> &Value {
+        &self.note
     }
 
     /// Where readers get the newest epoch.
@@ -127,19 +156,32 @@ impl Engine {
     /// # Errors
     /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written. Nothing has changed then.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Applied, IncrementalError> {
-        self.apply_with(changes, |_, _| Ok(()))
+        self.apply_noting(changes, Value::Null)
     }
 
-    /// As [`apply`](Self::apply); `prepare` sees the epoch before it is committed: what it writes is there when the epoch is, and an
-    /// error of its refuses the epoch.
+    /// [`Engine::apply`], with a note that is made durable in the same step: how far a feed was read, say. [`Engine::note`] gives it back.
+    /// What must come back to the bit is text or an integer: other numbers of JSON may differ in their last digit.
     ///
     /// # Errors
-    /// As [`apply`](Self::apply), and what `prepare` says.
+    /// As [`Engine::apply`]. [`IncrementalError::Torn`] says that the folder must be opened again to know whether the epoch was made.
+    pub fn apply_noting(&mut self, changes: &[Change], note: Value) -> Result<Applied, IncrementalError> {
+        self.apply_with(changes, note, |_, _| Ok(()))
+    }
+
+    /// [`Engine::apply_noting`]; `prepare` sees the epoch before it is made durable: what it writes is there when the epoch is, and its error
+    /// refuses the epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::apply_noting`], and what `prepare` says.
     pub fn apply_with(
         &mut self,
         changes: &[Change],
+        note: Value,
         prepare: impl FnOnce(&View, &Changelog) -> Result<(), IncrementalError>,
     ) -> Result<Applied, IncrementalError> {
+        if let Some(journal) = &self.journal {
+            journal.ready()?;
+        }
         let begun = Instant::now();
         let old = self.world.clone();
         let inputs = old.inputs.after(changes)?;
@@ -199,14 +241,14 @@ impl Engine {
             embeddings: &*self.embeddings,
             shelf: &self.shelf,
         };
-        let mended_vectors = match mend.run().and_then(|read| self.shelf.sync().map(|()| read)) {
+        let epoch = self.epoch + 1;
+        let mended_vectors = match mend.run() {
             Ok(read) => read,
             Err(error) => {
                 self.flow.advance(&facts.reversed())?;
                 return Err(error);
             }
         };
-        let epoch = self.epoch + 1;
         let next = Arc::new(next);
         let (before, after) = (View::new(self.epoch, old.clone()), View::new(epoch, next.clone()));
         let between = Between {
@@ -218,12 +260,18 @@ impl Engine {
         };
         let changelog = between.changelog(epoch);
         let mended = begun.elapsed() - decided;
-        if let Err(error) = prepare(&after, &changelog) {
+        let committed = prepare(&after, &changelog).and_then(|()| match &mut self.journal {
+            Some(journal) => journal.commit(&self.shelf, epoch, (&old, &next), &note),
+            None => self.shelf.sync(),
+        });
+        if let Err(error) = committed {
             self.flow.advance(&facts.reversed())?;
             return Err(error);
         }
-        hand_over(&old, &next);
-        (self.world, self.epoch) = (next, epoch);
+        // Parts of the new state outlive this process; those that only the old one has do not.
+        old.set_lasting(false);
+        next.set_lasting(true);
+        (self.world, self.epoch, self.note) = (next, epoch, note);
         self.views.publish(after);
         let facts = (facts.hits.len() + facts.taken.len()) as u64;
         Ok(Applied { changelog, facts, decided, mended, mended_vectors })
@@ -231,7 +279,7 @@ impl Engine {
 }
 
 /// Writes the dataflow's consequences into the state.
-fn settle(old: &World, next: &mut World, outcome: &Outcome) {
+pub(super) fn settle(old: &World, next: &mut World, outcome: &Outcome) {
     let mut at = 0;
     let replaced = next.shards.iter().filter_map(|(ordinal, live)| {
         let before = old.shards.get(ordinal).filter(|before| !Arc::ptr_eq(&before.input, &live.input))?;
@@ -273,16 +321,4 @@ fn edit(world: &mut World, ordinal: u64, with: impl FnOnce(&mut Live)) {
     if let Some(live) = world.shards.get_mut(&ordinal) {
         with(Arc::make_mut(live));
     }
-}
-
-/// Parts of the new state outlive this process; those that only the old one has do not.
-fn hand_over(old: &World, next: &World) {
-    let each = |world: &World, lasting: bool| {
-        for live in world.shards.values() {
-            live.matches.values().for_each(|part| part.set_lasting(lasting));
-            live.scores.values().for_each(|part| part.set_lasting(lasting));
-        }
-    };
-    each(old, false);
-    each(next, true);
 }

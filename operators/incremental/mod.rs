@@ -16,7 +16,7 @@
 //! Invariants:
 //! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point and by sample.
 //! 2. After every epoch all that can be read equals a fresh run over the final inputs, to the bit.
-//! 3. A reader never sees half a change; an epoch that fails has changed nothing.
+//! 3. A reader never sees half a change; an epoch that fails has changed nothing. An engine of a folder survives its process ([`engine::Engine::open`]).
 //! 4. Memory is bounded by [`engine::IncrementalConfig::budget_bytes`]: an epoch that would exceed it is refused. Old times are compacted.
 //!
 //! Cost, with decisions apart from mended maxima:
@@ -64,11 +64,16 @@ pub mod budget;
 pub mod changelog;
 pub mod embeddings;
 pub mod engine;
+mod filed;
 pub mod flow;
 pub mod inputs;
+mod journal;
 mod mend;
 pub mod panel;
 pub mod parts;
+mod record;
+mod restore;
+mod rows;
 mod seek;
 pub mod sieve;
 mod stream;
@@ -186,6 +191,22 @@ pub enum IncrementalError {
     /// Whoever prepares what others read of the epoch could not.
     #[error("{0}")]
     Unpublished(String),
+    /// A state that cannot be written down.
+    #[error("{0}")]
+    Unwritable(String),
+    /// The journal can no longer be trusted.
+    #[error(
+        "{}: it may be torn since epoch {epoch} ({cause}): open the folder again to see which epoch is durable, nothing more is done until then",
+        path.display()
+    )]
+    Torn {
+        /// The journal.
+        path: PathBuf,
+        /// The epoch that was being made durable.
+        epoch: Epoch,
+        /// What the file system said.
+        cause: String,
+    },
     /// The file system refused.
     #[error(transparent)]
     Storage(#[from] LedgerError),

@@ -1,12 +1,14 @@
 //! The files beside the embeddings: one part a shard, benchmark and table.
 //!
 //! A part is written aside, synced and renamed before anybody refers to it, is never changed, and goes when the last view that refers to
-//! it is gone. Its checksum is compared before it is read.
+//! it is gone. Its checksum is compared before it is read. A [`PartRecord`] is all that must be known to find it again.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use super::IncrementalError;
 use super::tables::Table;
@@ -15,8 +17,17 @@ use crate::columnar::parquet::{Kind, TableReader, TableWriter};
 use crate::ledger::LedgerError;
 use crate::ledger::storage::Storage;
 
-/// Rows of a row group.
-const GROUP_ROWS: usize = 1 << 16;
+/// What is written down of a part: enough to find it again, and to notice if it is not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// Name of the file in the folder of parts.
+    pub file: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// crc32c, lower-case hex.
+    pub crc32c: String,
+}
 
 /// A stored table: in memory, or a file of a known checksum.
 #[derive(Debug)]
@@ -30,6 +41,7 @@ pub enum Part<T> {
 /// A part's file. It is removed with the last reference unless it was published and not superseded.
 pub struct PartFile {
     path: PathBuf,
+    bytes: u64,
     crc32c: u32,
     storage: Arc<dyn Storage>,
     lasting: AtomicBool,
@@ -85,6 +97,14 @@ impl<T: Table> Part<T> {
         }
     }
 
+    /// What is to be written down of it; empty for a part in memory.
+    #[must_use]
+    pub fn record(&self) -> PartRecord {
+        let Self::File(PartFile { path, bytes, crc32c, .. }) = self else { return PartRecord::default() };
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        PartRecord { file, bytes: *bytes, crc32c: format!("{crc32c:08x}") }
+    }
+
     /// Its file outlives this process, or no longer does.
     pub fn set_lasting(&self, lasting: bool) {
         if let Self::File(file) = self {
@@ -135,16 +155,35 @@ impl Shelf {
         let (path, aside) = (folder.root.join(&name), folder.root.join(format!("{name}.tmp")));
         let metadata = vec![("trommel.incremental".into(), "1".into())];
         let mut writer = TableWriter::new(&path, Vec::new(), T::fields(), metadata)?;
-        for start in (0..table.rows()).step_by(GROUP_ROWS) {
-            writer.write(&table.columns(start..(start + GROUP_ROWS).min(table.rows())))?;
+        for start in (0..table.rows()).step_by(T::GROUP_ROWS) {
+            writer.write(&table.columns(start..(start + T::GROUP_ROWS).min(table.rows())))?;
         }
         let bytes = writer.finish()?;
         let mut out = folder.storage.create(&aside).map_err(LedgerError::at("create", &aside))?;
         out.write_all(&bytes).and_then(|()| out.sync()).map_err(LedgerError::at("write", &aside))?;
         drop(out);
         folder.storage.rename(&aside, &path).map_err(LedgerError::at("rename", &aside))?;
-        let (crc32c, storage) = (crc32c::crc32c(&bytes), folder.storage.clone());
-        Ok(Arc::new(Part::File(PartFile { path, crc32c, storage, lasting: AtomicBool::new(false) })))
+        Ok(folder.part(path, bytes.len() as u64, crc32c::crc32c(&bytes), false))
+    }
+
+    /// A part that was kept before, by another turn at the folder. It is there for good until [`Part::set_lasting`] says otherwise.
+    ///
+    /// # Errors
+    /// If its file is missing, or of another length than was written.
+    pub fn kept<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+        let bad = |path: &Path, detail: String| IncrementalError::BadPart { path: path.into(), detail };
+        let Self::Folder(folder) = self else {
+            return Err(bad(Path::new(&record.file), "a part of a folder is looked for in memory".into()));
+        };
+        let path = folder.root.join(&record.file);
+        match folder.storage.len(&path) {
+            Ok(bytes) if bytes == record.bytes => {}
+            Ok(bytes) => return Err(bad(&path, format!("{bytes} bytes, {} are due", record.bytes))),
+            Err(cause) => return Err(bad(&path, cause.to_string())),
+        }
+        let crc32c = u32::from_str_radix(&record.crc32c, 16);
+        let crc32c = crc32c.map_err(|_| bad(&path, format!("crc32c `{}` is no number", record.crc32c)))?;
+        Ok(folder.part(path, record.bytes, crc32c, true))
     }
 
     /// Makes the names of all parts durable.
@@ -159,6 +198,19 @@ impl Shelf {
             }
         }
     }
+}
+
+impl Folder {
+    fn part<T>(&self, path: PathBuf, bytes: u64, crc32c: u32, lasting: bool) -> Arc<Part<T>> {
+        let storage = self.storage.clone();
+        Arc::new(Part::File(PartFile { path, bytes, crc32c, storage, lasting: AtomicBool::new(lasting) }))
+    }
+}
+
+/// The turn at the folder that wrote a part of this name; `None` if it is no part's name.
+#[must_use]
+pub fn incarnation_of(name: &str) -> Option<u64> {
+    name.split('.').nth(3)?.parse().ok()
 }
 
 impl From<ColumnarError> for IncrementalError {

@@ -2,8 +2,11 @@
 
 mod compaction;
 mod counts;
+mod crash;
+mod durable;
 mod folder;
 mod memory;
 mod naive;
 mod oracle;
+mod reopened;
 mod script;

@@ -210,7 +210,7 @@ pub(super) fn parent(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What the storage says.
-pub(super) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".tmp");
     let aside = PathBuf::from(aside);

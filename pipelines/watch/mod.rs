@@ -384,7 +384,7 @@ impl<'a> Watch<'a> {
         let inputs = steps.iter().filter_map(|step| step.words.clone()).collect();
         let summary = Summary { unix_seconds: now(), inputs, lag_seconds, ..Summary::default() };
         let (publisher, pool, arrivals) = (&mut self.publisher, &self.pool, &self.arrivals);
-        let applied = self.engine.apply_with(&changes, |view, log| {
+        let applied = self.engine.apply_with(&changes, serde_json::Value::Null, |view, log| {
             let name = |ordinal: u64| arrivals.all()[ordinal as usize].name.clone();
             publisher
                 .prepare(view, log, &summary.with(log, name), pool)
