@@ -195,6 +195,7 @@ fn recipe(machine: &Machine) -> TrainRun {
     recipe.precision = Precision::F32;
     TrainRun {
         judge: judge(&[], Path::new(""), machine),
+        decisions: None,
         model: MODEL.into(),
         pretrained: None,
         seed: 0,

@@ -1,6 +1,8 @@
 //! Trommel's complete dataflows, one file each. A pipeline reads like a sentence of operators; it owns no logic of its own.
 #![forbid(missing_docs)]
 
+#[cfg(feature = "torch")]
+mod adopt;
 pub mod benchmarks;
 pub mod config;
 #[cfg(feature = "torch")]

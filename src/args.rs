@@ -279,9 +279,12 @@ pub struct PruneArgs {
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Shards
-    #[arg(required = true)]
+    /// Shards [default: those of --decisions]
+    #[arg(required_unless_present = "decisions")]
     pub shards: Vec<String>,
+    /// Take over the decisions of a finished run folder, or of a watch (RUN/current/SPLIT), instead of judging
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule"])]
+    pub decisions: Option<PathBuf>,
     /// The run's folder: made, or resumed
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,

@@ -167,6 +167,47 @@ fn several_splits_stand_side_by_side() {
     scene.equals_batch("far", &judging(&BOTH, "drop-below:0.9"));
 }
 
+/// Training on a split is training on what a batch run with the same inputs keeps; and it goes on with these decisions.
+#[test]
+fn a_trainer_sees_the_newest_epoch_and_keeps_it() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.put("00001.tar", "00001");
+    scene.once(&judging, &[]);
+    let path = |name: &str| scene.path(name).display().to_string();
+    let train = |steps: &str, into: &str, from: &[&str]| {
+        let mut args: Vec<String> = ["train", "--run", into, "--steps", steps].map(String::from).to_vec();
+        args.extend(from.iter().map(|word| (*word).to_owned()));
+        let recipe = ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"];
+        args.extend(recipe.map(String::from));
+        run(0, &words(&args));
+        common::losses(Path::new(into))
+    };
+    let (current, shards) = (path("run/current/main"), path("in/{00000..00001}.tar"));
+    let (ours, theirs) = (path("ours"), path("theirs"));
+    let mut from = vec![shards.as_str()];
+    from.extend(judging.iter().map(String::as_str));
+    let expected = train("6", &theirs, &from);
+    assert_eq!(expected.len(), 6);
+    assert_eq!(train("6", &ours, &["--decisions", &current]), expected);
+    // The watch goes on, the interrupted trainer with what it took over.
+    let other = path("other");
+    let mut interrupted: Vec<String> = ["train", "--run", &other, "--steps", "6"].map(String::from).to_vec();
+    interrupted.extend(["--decisions", &current].map(String::from));
+    interrupted.extend(
+        ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"].map(String::from),
+    );
+    let mut trainer = Group::start(&interrupted);
+    let logs = Path::new(&other).join("logs");
+    until(60, || logs.exists() && !common::logged_losses(Path::new(&other)).is_empty() || trainer.status().is_some());
+    trainer.kill_all();
+    scene.put("00002.tar", "00002");
+    scene.once(&judging, &[]);
+    assert_eq!(train("6", &other, &["--decisions", &current]), expected);
+    let newer = train("6", &path("newer"), &["--decisions", &current]);
+    assert_ne!(newer, expected);
+}
+
 #[test]
 fn a_shard_that_changes_or_goes_is_noticed() {
     let (scene, judging) = (Scene::new(), World::shared().judging());
@@ -223,7 +264,7 @@ fn wrong_usage_is_one_line() {
     scene.put("00000.tar", "00000");
     run(0, &words(&other));
     *other.iter_mut().find(|word| *word == "1").unwrap() = "2".into();
-    refused(&other, "random_init");
+    refused(&other, "the folder has `seed:1`, now `seed:2`");
 }
 
 fn shown(run: &Path) -> usize {

@@ -81,6 +81,7 @@ fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, Pipe
     recipe.precision = precision;
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     Ok(TrainRun {
+        decisions: args.decisions.clone(),
         judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),
