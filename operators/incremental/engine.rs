@@ -166,6 +166,20 @@ impl Engine {
     /// # Errors
     /// As [`Engine::apply`]. [`IncrementalError::Torn`] says that the folder must be opened again to know whether the epoch was made.
     pub fn apply_noting(&mut self, changes: &[Change], note: Value) -> Result<Applied, IncrementalError> {
+        self.apply_with(changes, note, |_, _| Ok(()))
+    }
+
+    /// [`Engine::apply_noting`]; `prepare` sees the epoch before it is made durable: what it writes is there when the epoch is, and its error
+    /// refuses the epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::apply_noting`], and what `prepare` says.
+    pub fn apply_with(
+        &mut self,
+        changes: &[Change],
+        note: Value,
+        prepare: impl FnOnce(&View, &Changelog) -> Result<(), IncrementalError>,
+    ) -> Result<Applied, IncrementalError> {
         if let Some(journal) = &self.journal {
             journal.ready()?;
         }
@@ -229,14 +243,7 @@ impl Engine {
             shelf: &self.shelf,
         };
         let epoch = self.epoch + 1;
-        let committed = mend.run().and_then(|read| {
-            match &mut self.journal {
-                Some(journal) => journal.commit(&self.shelf, epoch, (&old, &next), &note)?,
-                None => self.shelf.sync()?,
-            }
-            Ok(read)
-        });
-        let mended_vectors = match committed {
+        let mended_vectors = match mend.run() {
             Ok(read) => read,
             Err(error) => {
                 self.flow.advance(&facts.reversed())?;
@@ -253,13 +260,22 @@ impl Engine {
             similarities: &similarities,
         };
         let changelog = between.changelog(epoch);
+        let mended = begun.elapsed() - decided;
+        let committed = prepare(&after, &changelog).and_then(|()| match &mut self.journal {
+            Some(journal) => journal.commit(&self.shelf, epoch, (&old, &next), &note),
+            None => self.shelf.sync(),
+        });
+        if let Err(error) = committed {
+            self.flow.advance(&facts.reversed())?;
+            return Err(error);
+        }
         // Parts of the new state outlive this process; those that only the old one has do not.
         old.set_lasting(false);
         next.set_lasting(true);
         (self.world, self.epoch, self.note) = (next, epoch, note);
         self.views.publish(after);
         let facts = (facts.hits.len() + facts.taken.len()) as u64;
-        Ok(Applied { changelog, facts, decided, mended: begun.elapsed() - decided, mended_vectors })
+        Ok(Applied { changelog, facts, decided, mended, mended_vectors })
     }
 }
 

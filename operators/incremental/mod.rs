@@ -188,6 +188,9 @@ pub enum IncrementalError {
         /// What is wrong.
         detail: String,
     },
+    /// Whoever prepares what others read of the epoch could not.
+    #[error("{0}")]
+    Unpublished(String),
     /// A state that cannot be written down.
     #[error("{0}")]
     Unwritable(String),

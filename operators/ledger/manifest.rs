@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{LedgerError, checked};
+use crate::sample::{Fate, Status};
 
 /// Version of manifest, ledger and items.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -46,6 +48,32 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts fates.
+    #[must_use]
+    pub fn of(fates: &[Arc<Fate>]) -> Self {
+        let mut counts = Self::default();
+        for fate in fates {
+            let by_code = match fate.status {
+                Status::Kept => {
+                    counts.kept += 1;
+                    &mut counts.remarks
+                }
+                Status::Dropped => {
+                    counts.dropped += 1;
+                    &mut counts.remarks
+                }
+                Status::Rejected => {
+                    counts.rejected += 1;
+                    &mut counts.rejects
+                }
+            };
+            if let Some(reason) = &fate.reason {
+                *by_code.entry(reason.code.clone()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// All samples.
     #[must_use]
     pub const fn total(&self) -> u64 {
