@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_operators::cluster::ClusterConfig;
+use trommel_operators::shard::plan::Plan;
 
 use crate::benchmarks::NamedPath;
 use crate::gauges::Gauges;
@@ -64,6 +65,8 @@ pub struct Reading {
 pub struct JudgeConfig {
     /// Shards as written on the command line.
     pub shards: Vec<String>,
+    /// A plan made elsewhere, instead of `shards`.
+    pub plan: Option<Arc<Plan>>,
     /// The run's folder.
     pub run: PathBuf,
     /// Benchmarks, in order.

@@ -165,6 +165,7 @@ fn embedder() -> EmbedderConfig {
 fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
     JudgeConfig {
         shards: shards.to_vec(),
+        plan: None,
         run: run.to_path_buf(),
         benchmarks: Vec::new(),
         rule: None,
@@ -194,6 +195,7 @@ fn recipe(machine: &Machine) -> TrainRun {
     recipe.precision = Precision::F32;
     TrainRun {
         judge: judge(&[], Path::new(""), machine),
+        decisions: None,
         model: MODEL.into(),
         pretrained: None,
         seed: 0,

@@ -25,7 +25,7 @@ use trommel_operators::similarity::benchmark::Benchmark;
 use trommel_operators::similarity::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 
 use crate::benchmarks::{check_identity, load};
-use crate::config::JudgeConfig;
+use crate::config::{JudgeConfig, Machine};
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::embedder::{EmbedService, Embedder};
 use crate::error::PipelineError;
@@ -65,6 +65,14 @@ impl Input {
     }
 }
 
+/// Stable names of a plan's shards.
+#[must_use]
+pub fn names_of(plan: &Plan) -> ShardNames {
+    let names: Vec<Arc<str>> = plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect();
+    let unknown: Arc<str> = Arc::from("");
+    Arc::new(move |ordinal| usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone())
+}
+
 /// The parts of a judging run.
 pub struct Judging {
     /// Where samples come from.
@@ -100,7 +108,10 @@ impl Judging {
     /// # Errors
     /// Every kind of wrong input: shards, benchmarks, rule, model.
     pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
-        let input = Input::find(&config.shards)?;
+        let input = match &config.plan {
+            Some(plan) => Input::Shards(plan.clone()),
+            None => Input::find(&config.shards)?,
+        };
         let benchmarks =
             config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
@@ -163,13 +174,7 @@ impl Judging {
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
         }
         memory.take("decoding", decode.scratch_bytes(machine.threads));
-        let plan = input.plan().clone();
-        let names: Arc<Vec<Arc<str>>> =
-            Arc::new(plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect());
-        let unknown: Arc<str> = Arc::from("");
-        let names: ShardNames = Arc::new(move |ordinal| {
-            usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone()
-        });
+        let names = names_of(input.plan());
         let verdict: Arc<dyn Verdict> = match judge {
             Some(judge) => Arc::new(judge),
             None => Arc::new(()),
@@ -233,11 +238,23 @@ impl Judging {
         ViewBytes { eval: views(Work::JudgeOnly) + vector, train: views(Work::Replay) }
     }
 
-    /// A reader for the input.
+    /// The machine's share in it.
     #[must_use]
-    pub fn reader(&self, decisions: Option<Arc<dyn Decisions>>) -> Reader {
+    pub const fn machine(&self) -> &Machine {
+        &self.config.machine
+    }
+
+    /// Extensions that hold the picture, as they were given.
+    #[must_use]
+    pub fn image_key(&self) -> &str {
+        &self.config.reading.image_key
+    }
+
+    /// A reader for an input.
+    #[must_use]
+    pub fn reader(&self, input: &Input, decisions: Option<Arc<dyn Decisions>>) -> Reader {
         let views = self.view_bytes();
-        match &self.input {
+        match input {
             Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
             Input::Folders(plan, classes) => Arc::new(folders::FolderReader::new(plan, classes.clone(), views)),
         }

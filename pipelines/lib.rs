@@ -1,6 +1,8 @@
 //! Trommel's complete dataflows, one file each. A pipeline reads like a sentence of operators; it owns no logic of its own.
 #![forbid(missing_docs)]
 
+#[cfg(feature = "torch")]
+mod adopt;
 pub mod benchmarks;
 pub mod config;
 #[cfg(feature = "torch")]
@@ -34,6 +36,8 @@ pub mod prune;
 #[cfg(feature = "torch")]
 mod ranks;
 #[cfg(feature = "torch")]
+mod round;
+#[cfg(feature = "torch")]
 mod running;
 #[cfg(feature = "torch")]
 pub mod spent;
@@ -43,3 +47,5 @@ pub mod together;
 pub mod train;
 #[cfg(feature = "torch")]
 mod training;
+#[cfg(feature = "torch")]
+pub mod watch;

@@ -217,7 +217,7 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
 }
 
 /// A relative path that is not there is one of the folder in which the run was started.
-fn from_folder(folder: &Path, url: &str) -> String {
+pub(crate) fn from_folder(folder: &Path, url: &str) -> String {
     let path = local_path(url);
     let there = folder.join(path);
     if url != "-" && path.is_relative() && !path.exists() && there.exists() {

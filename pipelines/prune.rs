@@ -5,26 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
-use timely::dataflow::operators::Concatenate;
-use trommel_operators::cluster::leases::{ClusterLeases, LeaseServer};
-use trommel_operators::dataflow::leases::Dynamic;
-use trommel_operators::dataflow::source::{Leases, source};
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::decode::operator::Decode;
 use trommel_operators::ledger::manifest::Counts;
-use trommel_operators::ledger::operator::{LedgerConfig, ToLedger};
-use trommel_operators::prune::operator::Prune;
-use trommel_operators::sample::Time;
-use trommel_operators::shard::operator::ReadSamples;
 
 use crate::benchmarks::holds_embeddings;
 use crate::config::{JudgeConfig, Reading};
 use crate::embed;
 use crate::error::PipelineError;
-use crate::judge_graph::score;
 use crate::judging::Judging;
 use crate::progress::Progress;
-use crate::running::{Counting, Watching, agreed, items_of, open_folder, share, start_committer};
+use crate::round::{Judge, Judged, Round};
+use crate::running::{agreed, open_folder};
 use crate::spent::Spent;
 use crate::together::Together;
 
@@ -76,7 +67,7 @@ fn prune_together(
     progress: &Arc<Progress>,
 ) -> Result<PruneReport, PipelineError> {
     let config = &with_embedded_benchmarks(config, together, stop)?;
-    let mut judging = Judging::prepare(config, None, stop.clone())?;
+    let judging = Judging::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
     together.agree("configuration", &agreed(&run_config, &plan))?;
@@ -91,51 +82,10 @@ fn prune_together(
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store(mine.len() as u64 - unfinished, Ordering::Relaxed);
 
-    let workers = config.machine.workers;
-    let readers = workers.max(2).min(wanted.len().max(1));
-    let open_shards = readers + workers;
-    judging.take_ledger_memory(open_shards);
-    let credit = judging.credit(readers, u64::MAX)?;
-    let machinery = judging.start(&credit)?;
-    let _watching = Watching::start(&credit, &machinery, |_| {})?;
-    let reader = judging.reader(None);
-    let Dealt { leases, committed, drain } = deal(together, wanted, open_shards);
-    let _winding = together.wind_down_with(stop, drain);
-    let committer =
-        start_committer(&folder, judging.part_config(), progress, stop, move |shard| committed(shard.ordinal))?;
-    let names = judging.names.clone();
-    let ledger = LedgerConfig {
-        name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
-        records: Arc::new(|_: Time| true),
-        items: items_of(judging.joiner.as_ref()),
-        stop: stop.clone(),
-    };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, together.ranks());
-    let spent = machinery.clone();
-
-    let handle = committer.handle().map_err(PipelineError::failed)?;
-    let (judging, counting_here) = (Arc::new(judging), counting.clone());
-    let stop_here = stop.clone();
-    together.execute(workers, move |worker, index| {
-        let mine = share(index, workers, readers);
-        worker.dataflow::<Time, _, _>(|scope| {
-            let leases = leases.clone();
-            let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
-            let (samples, found, _) = admitted.split_admitted();
-            let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
-            let (scored, mut events) = score(decoded, &judging, &machinery);
-            let (_kept, fates) = scored.prune(&judging.verdict, &judging.names);
-            events.extend([found, undecodable, fates]);
-            counting_here.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
-        });
-    })?;
-    let summary = committer.finish().map_err(PipelineError::failed)?;
-    if let Some(failure) = stop.failure() {
-        return Err(match counting.meaningless() {
-            Some(why) => PipelineError::usage(why),
-            None => PipelineError::failed(failure),
-        });
-    }
+    let judge = Judge::start(judging, wanted.len())?;
+    let input = judge.judging().input.clone();
+    let Judged { summary, meaningless } =
+        judge.run(Round { input, folder: &folder, wanted, together, stop, progress, is_all: true })?;
 
     let parts = together.gather(
         "finished",
@@ -144,7 +94,7 @@ fn prune_together(
             failed: summary.failed,
             committed: summary.committed,
             judged: progress.judged(),
-            meaningless: counting.meaningless().map(|why| why.to_string()),
+            meaningless: meaningless.map(|why| why.to_string()),
         },
     )?;
     let all = parts.iter().fold(Part::default(), Part::with);
@@ -176,7 +126,7 @@ fn prune_together(
         judged_now: all.judged,
         seconds,
         samples_per_second,
-        spent: Spent::of(&spent, seconds),
+        spent: Spent::of(judge.machinery(), seconds),
     })
 }
 
@@ -205,38 +155,6 @@ impl Part {
     }
 }
 
-/// How shards are given out, alone or together.
-struct Dealt {
-    leases: Arc<dyn Leases>,
-    committed: Box<dyn Fn(u64) + Send>,
-    drain: Box<dyn Fn() + Send + Sync>,
-}
-
-fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
-    match together.cluster() {
-        None => {
-            let leases = Arc::new(Dynamic::new(wanted, open_shards));
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Box::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
-        }
-        Some(cluster) => {
-            let control = cluster.control();
-            let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
-            let leases = ClusterLeases::new(control, server, open_shards);
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Box::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
-        }
-    }
-}
-
 /// The same run with each benchmark that is given as pictures embedded into the run's folder, once: a finished one is
 /// found there.
 pub(crate) fn with_embedded_benchmarks(
@@ -253,6 +171,7 @@ pub(crate) fn with_embedded_benchmarks(
         }
         let embedding = JudgeConfig {
             shards: vec![pictures.display().to_string()],
+            plan: None,
             run: into,
             cluster: None,
             benchmarks: Vec::new(),

@@ -132,7 +132,7 @@ pub struct Counting {
     image_key: Arc<str>,
     judged: Arc<AtomicU64>,
     /// Whether what this process sees is the whole run.
-    alone: bool,
+    is_all: bool,
 }
 
 /// Nothing could be judged.
@@ -145,16 +145,16 @@ pub struct Meaningless {
 }
 
 impl Counting {
-    /// Counts into `progress`, for one of `processes`.
+    /// Counts into `progress`. `is_all`: what this process sees is the whole run.
     #[must_use]
-    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str, processes: usize) -> Self {
+    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str, is_all: bool) -> Self {
         Self {
             progress: progress.clone(),
             stop: stop.clone(),
             first_reason: Arc::default(),
             image_key: Arc::from(image_key),
             judged: Arc::default(),
-            alone: processes == 1,
+            is_all,
         }
     }
 
@@ -183,7 +183,7 @@ impl Counting {
             let mut first = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| reason.clone());
         }
-        if self.alone
+        if self.is_all
             && self.progress.rejected.load(Ordering::Relaxed) >= MEANINGLESS_AFTER
             && let Some(why) = self.meaningless()
         {

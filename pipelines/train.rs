@@ -31,6 +31,7 @@ use trommel_operators::train::share::{Outbox, rows};
 use trommel_operators::train::to_order::{TrainOrder, to_order};
 use trommel_operators::train::{Outcome, RunConfig, SaveEvery, Summary, TrainConfig, run_trainer, spawn_trainer};
 
+use crate::adopt::Adopted;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::gauges::key;
@@ -60,6 +61,8 @@ pub enum RunLength {
 pub struct TrainRun {
     /// What judges, and on which machine.
     pub judge: JudgeConfig,
+    /// A finished run folder whose decisions are taken over, instead of judging.
+    pub decisions: Option<PathBuf>,
     /// open_clip's name of the model, or its JSON.
     pub model: String,
     /// Weights to start from.
@@ -139,7 +142,12 @@ fn train_together(
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<TrainReport, PipelineError> {
-    let config = &with_embedded_benchmarks(&run.judge, together, stop)?;
+    let mut config = with_embedded_benchmarks(&run.judge, together, stop)?;
+    let adopted = run.decisions.as_ref().map(|from| Adopted::open(from, &config.run)).transpose()?;
+    if let Some(adopted) = adopted.as_ref().filter(|_| config.shards.is_empty()) {
+        config.plan = Some(adopted.plan().clone());
+    }
+    let config = &config;
     let (rank, ranks) = (together.rank(), together.ranks());
     if run.order.lanes < ranks {
         return Err(PipelineError::Usage(format!(
@@ -153,10 +161,19 @@ fn train_together(
     let view = TrainView { size, scale: (0.9, 1.0), seed: run.seed };
     let mut judging = Judging::prepare(config, Some(view), stop.clone())?;
     let plan = judging.input.plan().clone();
-    let run_config = judging.run_config();
+    let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree("configuration", &agreed(&run_config, &plan))?;
     let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
-    let folder = together.in_turn("run folder", open)?;
+    let folder = together.in_turn("run folder", || {
+        if let Some(adopted) = adopted.as_ref().filter(|_| rank == 0) {
+            let differs = plan.difference(adopted.plan());
+            match differs {
+                Some(differs) => return Err(PipelineError::Usage(format!("--decisions: {differs}"))),
+                None => adopted.take_over(&*open()?)?,
+            }
+        }
+        open()
+    })?;
     progress.shards_planned.store(plan.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store(folder.before().committed.len() as u64, Ordering::Relaxed);
 
@@ -211,7 +228,7 @@ fn train_together(
         items: items_of(judging.joiner.as_ref()),
         stop: stop.clone(),
     };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks);
+    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1);
 
     // The trainer's thread.
     let spent = machinery.clone();
@@ -257,7 +274,7 @@ fn train_together(
 
     // The dataflow.
     let handle = committer.handle().map_err(PipelineError::failed)?;
-    let reader = judging.reader(Some(Arc::new(FolderDecisions::new(&config.run))));
+    let reader = judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run))));
     let workers = config.machine.workers;
     let (judging, counting_here, order_here, stop_here) =
         (Arc::new(judging), counting.clone(), order.clone(), stop.clone());

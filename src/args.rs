@@ -43,6 +43,9 @@ pub enum Command {
     /// Prune while streaming, and train CLIP on what is kept
     #[cfg(feature = "torch")]
     Train(Box<TrainArgs>),
+    /// Follow shards, benchmarks, rules and takedowns as they change, and keep every decision right
+    #[cfg(feature = "torch")]
+    Watch(WatchArgs),
     /// Zero-shot accuracy of a checkpoint on class folders
     #[cfg(feature = "torch")]
     Eval(EvalArgs),
@@ -276,9 +279,12 @@ pub struct PruneArgs {
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Shards
-    #[arg(required = true)]
+    /// Shards [default: those of --decisions]
+    #[arg(required_unless_present = "decisions")]
     pub shards: Vec<String>,
+    /// Take over the decisions of a finished run folder, or of a watch (RUN/current/SPLIT), instead of judging
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule"])]
+    pub decisions: Option<PathBuf>,
     /// The run's folder: made, or resumed
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
@@ -344,6 +350,60 @@ pub struct TrainArgs {
     pub skip_failed: bool,
     #[command(flatten)]
     pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel watch`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Benchmarks, rules and takedown lists are inputs like the shards: change their files, or the --config file that names them, and
+the watch follows; or stop it and start it with others. `docs/streaming.md` explains the rest.")]
+pub struct WatchArgs {
+    /// Folders, globs, braces, or list files of such words
+    #[arg(required = true, value_name = "PREFIX")]
+    pub prefixes: Vec<String>,
+    /// The watch's folder: made, or gone on with; RUN/current is the newest epoch
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Take in what is there, decide, and end: for cron and sbatch
+    #[arg(long)]
+    pub once: bool,
+    /// A shard without img2dataset's _stats.json is complete when it has not changed for so long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::duration::parse)]
+    pub settle: Duration,
+    /// Time between looks where the file system notifies of nothing
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::duration::parse)]
+    pub poll: Duration,
+    /// A shard whose file goes is withdrawn [default: what is known of it stays]
+    #[arg(long)]
+    pub withdraw_missing: bool,
+    /// Published epochs to keep
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep_epochs: u16,
+    /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
+    #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
+    pub benchmarks: Vec<String>,
+    /// What is dropped: one split, named main
+    #[arg(
+        long,
+        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T: one split, named main",
+        help_heading = "Judging"
+    )]
+    pub rule: Option<String>,
+    /// Several splits side by side
+    #[arg(long = "split", value_name = "NAME=RULE", conflicts_with = "rule", help_heading = "Judging")]
+    pub splits: Vec<String>,
+    /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
+    #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
+    pub takedowns: Vec<PathBuf>,
     #[command(flatten)]
     pub embedder: Embedder,
     #[command(flatten)]

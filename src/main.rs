@@ -4,6 +4,8 @@ mod args;
 mod commands;
 mod config_file;
 #[cfg(feature = "torch")]
+mod duration;
+#[cfg(feature = "torch")]
 mod launch;
 #[cfg(feature = "torch")]
 mod metrics_server;

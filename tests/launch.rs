@@ -28,7 +28,7 @@ fn what_cannot_be_launched_is_refused_in_one_line() {
     std::fs::write(&hosts, "a\nb slots=4\n").unwrap();
     let hosts = hosts.display().to_string();
     for (line, part) in [
-        ("launch --local 2 -- synth out", "launch takes prune, embed and train"),
+        ("launch --local 2 -- synth out", "launch takes prune, embed, train and watch"),
         ("launch --local 2 -- launch --local 2 -- prune a --run r", "inside a `trommel launch`"),
         ("launch --local 2 -- prune - --run r --rule random:1%", "standard input"),
         ("launch --local 2 -- prune a.tar --run r --part 0/2", "--part"),

@@ -9,28 +9,34 @@
 //! Invariants:
 //! 1. A reader sees the state after an epoch or the one before, never anything between.
 //! 2. An error leaves the state before: facts that the dataflow has taken already are taken back at the next time.
-//! 3. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
-//! 4. Several processes that are told the same changes have the same state, and answer the same; see [`super::peers`].
+//! 3. An engine of a folder publishes an epoch only when it is durable; opened again, it is at that epoch.
+//! 4. The state after any sequence of changes is that of a fresh run over the final inputs, to the bit.
+//! 5. Several processes that are told the same changes have the same state, and answer the same; see [`super::peers`].
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::budget::Purse;
 use super::changelog::{Between, Changelog};
 use super::embeddings::Embeddings;
 use super::inputs::Change;
+use super::journal::Journal;
 use super::mend::Mend;
 use super::parts::Shelf;
 use super::peers::{Alone, Peers, Round};
 use super::plan::Plan;
+use super::restore::Opened;
 use super::seek::{Seek, looks};
 use super::view::{View, Views};
 use super::workers::{Flow, Outcome};
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use crate::cluster::Allocators;
+use crate::ledger::storage::Storage;
 use crate::sample::SampleId;
 
 /// Settings of the engine. None of them changes a decision.
@@ -45,16 +51,21 @@ pub struct IncrementalConfig {
     pub floor_slack_cosine: f64,
 }
 
-impl Default for IncrementalConfig {
-    fn default() -> Self {
-        Self { workers: 1, budget_bytes: 1 << 30, floor_slack_cosine: 0.02 }
-    }
-}
-
 impl IncrementalConfig {
     fn check(&self) -> Result<(), IncrementalError> {
         let slack = self.floor_slack_cosine;
         if (0.0..=2.0).contains(&slack) { Ok(()) } else { Err(IncrementalError::Slack(slack)) }
+    }
+
+    fn start(&self) -> Result<Flow, IncrementalError> {
+        self.check()?;
+        Ok(Flow::start(self.workers)?)
+    }
+}
+
+impl Default for IncrementalConfig {
+    fn default() -> Self {
+        Self { workers: 1, budget_bytes: 1 << 30, floor_slack_cosine: 0.02 }
     }
 }
 
@@ -85,6 +96,9 @@ pub struct Engine {
     peers: Arc<dyn Peers>,
     /// With several processes, the epoch before the last: who reads the last one in another process may still read its parts.
     before: Option<Arc<World>>,
+    note: Value,
+    /// Where epochs are made durable, if anywhere.
+    journal: Option<Journal>,
 }
 
 impl Engine {
@@ -97,8 +111,7 @@ impl Engine {
         embeddings: Arc<dyn Embeddings>,
         shelf: Shelf,
     ) -> Result<Self, IncrementalError> {
-        config.check()?;
-        let flow = Flow::start(config.workers)?;
+        let flow = config.start()?;
         Ok(Self::with(config, embeddings, shelf, flow, Arc::new(Alone)))
     }
 
@@ -135,7 +148,78 @@ impl Engine {
         peers: Arc<dyn Peers>,
     ) -> Self {
         let (world, views) = (Arc::default(), Views::default());
-        Self { config, embeddings, shelf, flow, world, views, epoch: 0, peers, before: None }
+        Self {
+            config,
+            embeddings,
+            shelf,
+            flow,
+            world,
+            views,
+            epoch: 0,
+            peers,
+            before: None,
+            note: Value::Null,
+            journal: None,
+        }
+    }
+
+    /// The engine of a folder, as its last durable epoch left it; at epoch 0 if the folder is new. It reads no vectors.
+    ///
+    /// `root` holds the journal and `parts/`; it is made if it is not there, and locked while the engine lives. Files that its newest epoch does
+    /// not need are removed, though views of an engine before this one may still hold them.
+    ///
+    /// # Errors
+    /// A folder that somebody else has open, that is damaged or was written by a newer program; a budget that what must be arranged exceeds;
+    /// and as in [`Engine::new`].
+    pub fn open(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        root: &Path,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, IncrementalError> {
+        let flow = config.start()?;
+        Self::opened(config, embeddings, (root, storage), flow, Arc::new(Alone))
+    }
+
+    /// [`Engine::open`] as one of several engines that keep one state, see [`Engine::across`]: all open the same folder, the first process
+    /// writes the journal.
+    ///
+    /// # Errors
+    /// As [`Engine::open`], here or in another process.
+    pub fn open_across(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        (root, storage): (&Path, Arc<dyn Storage>),
+        peers: Arc<dyn Peers>,
+        allocators: Allocators,
+    ) -> Result<Self, IncrementalError> {
+        if let Err(error) = config.check() {
+            std::mem::forget(allocators); // dropped unbuilt, their threads would panic
+            return Err(error);
+        }
+        let flow = Flow::across(allocators, peers.clone())?;
+        Self::opened(config, embeddings, (root, storage), flow, peers)
+    }
+
+    fn opened(
+        config: IncrementalConfig,
+        embeddings: Arc<dyn Embeddings>,
+        (root, storage): (&Path, Arc<dyn Storage>),
+        mut flow: Flow,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Self, IncrementalError> {
+        let round = Round { peers: peers.clone(), name: "opening".into() };
+        let opened = Opened::new(root, storage, &mut flow, config.budget_bytes, &round)?;
+        let Opened { journal, shelf, world, epoch, note } = opened;
+        let (world, views) = (Arc::new(world), Views::default());
+        views.publish(View::new(epoch, world.clone()));
+        Ok(Self { config, embeddings, shelf, flow, world, views, epoch, peers, before: None, note, journal })
+    }
+
+    /// What the caller noted with the last epoch; null before the first.
+    #[must_use]
+    pub const fn note(&self) -> &Value {
+        &self.note
     }
 
     /// Where readers get the newest epoch.
@@ -163,6 +247,32 @@ impl Engine {
     /// Changes that cannot be, a budget that would be exceeded, files that cannot be read or written, here or in another process. Nothing has
     /// changed then, in none.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Applied, IncrementalError> {
+        self.apply_noting(changes, Value::Null)
+    }
+
+    /// [`Engine::apply`], with a note that is made durable in the same step: how far a feed was read, say. [`Engine::note`] gives it back.
+    /// What must come back to the bit is text or an integer: other numbers of JSON may differ in their last digit.
+    ///
+    /// # Errors
+    /// As [`Engine::apply`]. [`IncrementalError::Torn`] says that the folder must be opened again to know whether the epoch was made.
+    pub fn apply_noting(&mut self, changes: &[Change], note: Value) -> Result<Applied, IncrementalError> {
+        self.apply_with(changes, note, |_, _| Ok(()))
+    }
+
+    /// [`Engine::apply_noting`]; `prepare` sees the epoch before it is made durable: what it writes is there when the epoch is, and its error
+    /// refuses the epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::apply_noting`], and what `prepare` says.
+    pub fn apply_with(
+        &mut self,
+        changes: &[Change],
+        note: Value,
+        prepare: impl FnOnce(&View, &Changelog) -> Result<(), IncrementalError>,
+    ) -> Result<Applied, IncrementalError> {
+        if let Some(journal) = &self.journal {
+            journal.ready()?;
+        }
         let begun = Instant::now();
         let old = self.world.clone();
         let round = Round { peers: self.peers.clone(), name: format!("epoch {}", self.epoch + 1) };
@@ -202,6 +312,7 @@ impl Engine {
             shelf: &self.shelf,
             round: &round,
         };
+        let epoch = self.epoch + 1;
         let mended_vectors = match mend.run() {
             Ok(read) => read,
             Err(error) => {
@@ -209,7 +320,6 @@ impl Engine {
                 return Err(error);
             }
         };
-        let epoch = self.epoch + 1;
         let next = Arc::new(next);
         let (before, after) = (View::new(self.epoch, old.clone()), View::new(epoch, next.clone()));
         let between = Between {
@@ -220,18 +330,34 @@ impl Engine {
             similarities: &sought.similarities,
             round: &round,
         };
-        let changelog = between.changelog(epoch)?;
-        hand_over(&old, &next);
-        (self.world, self.epoch) = (next, epoch);
+        let changelog = match between.changelog(epoch) {
+            Ok(changelog) => changelog,
+            Err(error) => {
+                self.flow.advance(&sought.facts.reversed())?;
+                return Err(error);
+            }
+        };
+        let mended = begun.elapsed() - decided;
+        let made = prepare(&after, &changelog).and_then(|()| match &mut self.journal {
+            Some(journal) => journal.commit(&self.shelf, epoch, (&old, &next), &note),
+            None => Ok(()),
+        });
+        if let Err(error) = round.share("durable", made, |()| ()) {
+            self.flow.advance(&sought.facts.reversed())?;
+            return Err(error);
+        }
+        // Parts of the new state outlive this process; those that only the old one has do not.
+        old.set_lasting(false);
+        next.set_lasting(true);
+        (self.world, self.epoch, self.note) = (next, epoch, note);
         self.views.publish(after);
         self.before = Some(old).filter(|_| self.peers.ranks() > 1);
-        let mended = begun.elapsed() - decided;
         Ok(Applied { changelog, facts: sought.all_facts, decided, mended, mended_vectors })
     }
 }
 
 /// Writes the dataflow's consequences into the state.
-fn settle(old: &World, next: &mut World, outcome: &Outcome) {
+pub(super) fn settle(old: &World, next: &mut World, outcome: &Outcome) {
     let mut at = 0;
     let replaced = next.shards.iter().filter_map(|(ordinal, live)| {
         let before = old.shards.get(ordinal).filter(|before| !Arc::ptr_eq(&before.input, &live.input))?;
@@ -273,16 +399,4 @@ fn edit(world: &mut World, ordinal: u64, with: impl FnOnce(&mut Live)) {
     if let Some(live) = world.shards.get_mut(&ordinal) {
         with(Arc::make_mut(live));
     }
-}
-
-/// Parts of the new state outlive this process; those that only the old one has do not.
-fn hand_over(old: &World, next: &World) {
-    let each = |world: &World, lasting: bool| {
-        for live in world.shards.values() {
-            live.matches.values().for_each(|part| part.set_lasting(lasting));
-            live.scores.values().for_each(|part| part.set_lasting(lasting));
-        }
-    };
-    each(old, false);
-    each(next, true);
 }

@@ -86,7 +86,7 @@ pub struct Points {
     /// Lasting numbers, ascending, one a point.
     pub numbers: Arc<[u32]>,
     /// The next point's number.
-    next: u32,
+    pub(super) next: u32,
 }
 
 impl Points {
@@ -127,7 +127,8 @@ pub struct Inputs {
     pub taken: Arc<BTreeSet<SampleId>>,
     /// Keys taken down.
     pub taken_keys: Arc<BTreeSet<String>>,
-    next_benchmark: u32,
+    /// The next benchmark's number.
+    pub(super) next_benchmark: u32,
 }
 
 impl Inputs {

@@ -18,7 +18,7 @@
 //! Invariants:
 //! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point and by sample.
 //! 2. After every epoch all that can be read equals a fresh run over the final inputs, to the bit.
-//! 3. A reader never sees half a change; an epoch that fails has changed nothing.
+//! 3. A reader never sees half a change; an epoch that fails has changed nothing. An engine of a folder survives its process ([`engine::Engine::open`]).
 //! 4. Memory is bounded by [`engine::IncrementalConfig::budget_bytes`]: an epoch that would exceed it is refused. Old times are compacted.
 //!
 //! Cost, with decisions apart from mended maxima:
@@ -67,13 +67,18 @@ pub mod budget;
 pub mod changelog;
 pub mod embeddings;
 pub mod engine;
+mod filed;
 pub mod flow;
 pub mod inputs;
+mod journal;
 mod mend;
 pub mod panel;
 pub mod parts;
 pub mod peers;
 mod plan;
+mod record;
+mod restore;
+mod rows;
 mod seek;
 pub mod sieve;
 mod sought;
@@ -190,6 +195,25 @@ pub enum IncrementalError {
         path: PathBuf,
         /// What is wrong.
         detail: String,
+    },
+    /// Whoever prepares what others read of the epoch could not.
+    #[error("{0}")]
+    Unpublished(String),
+    /// A state that cannot be written down.
+    #[error("{0}")]
+    Unwritable(String),
+    /// The journal can no longer be trusted.
+    #[error(
+        "{}: it may be torn since epoch {epoch} ({cause}): open the folder again to see which epoch is durable, nothing more is done until then",
+        path.display()
+    )]
+    Torn {
+        /// The journal.
+        path: PathBuf,
+        /// The epoch that was being made durable.
+        epoch: Epoch,
+        /// What the file system said.
+        cause: String,
     },
     /// The file system refused.
     #[error(transparent)]

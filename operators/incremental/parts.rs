@@ -1,7 +1,7 @@
 //! The files beside the embeddings: one part a shard, benchmark and table.
 //!
 //! A part is written aside, synced and renamed before anybody refers to it, is never changed, and goes when the last view that refers to
-//! it is gone. Its checksum is compared before it is read.
+//! it is gone. Its checksum is compared before it is read. A [`PartRecord`] is all that must be known to find it again.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,17 @@ use crate::columnar::parquet::{Kind, TableReader, TableWriter};
 use crate::ledger::LedgerError;
 use crate::ledger::storage::Storage;
 
-/// Rows of a row group.
-const GROUP_ROWS: usize = 1 << 16;
+/// What is written down of a part: enough to find it again, and to notice if it is not what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// Name of the file in the folder of parts.
+    pub file: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Its checksum.
+    pub crc32c: u32,
+}
 
 /// A stored table: in memory, or a file of a known checksum.
 #[derive(Debug)]
@@ -27,18 +36,6 @@ pub enum Part<T> {
     Held(Arc<T>),
     /// In a file.
     File(PartFile),
-}
-
-/// What must be known of a part's file to read it: in another process, or later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PartRecord {
-    /// Its name in the folder.
-    pub file: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// Its checksum.
-    pub crc32c: u32,
 }
 
 /// A part's file. It is removed with the last reference unless it was published and not superseded, or is another process's.
@@ -164,8 +161,8 @@ impl Shelf {
         let (path, aside) = (folder.root.join(&name), folder.root.join(format!("{name}.tmp")));
         let metadata = vec![("trommel.incremental".into(), "1".into())];
         let mut writer = TableWriter::new(&path, Vec::new(), T::fields(), metadata)?;
-        for start in (0..table.rows()).step_by(GROUP_ROWS) {
-            writer.write(&table.columns(start..(start + GROUP_ROWS).min(table.rows())))?;
+        for start in (0..table.rows()).step_by(T::GROUP_ROWS) {
+            writer.write(&table.columns(start..(start + T::GROUP_ROWS).min(table.rows())))?;
         }
         let bytes = writer.finish()?;
         let mut out = folder.storage.create(&aside).map_err(LedgerError::at("create", &aside))?;
@@ -176,12 +173,20 @@ impl Shelf {
         Ok(folder.part(&record, false, false))
     }
 
-    /// A part that was published before and is this process's from now on: removed once it is superseded.
+    /// A part that was kept before, by another turn at the folder, and is this process's from now on. It is there for good until
+    /// [`Part::set_lasting`] says otherwise.
     ///
     /// # Errors
-    /// A record that names no file of this folder; nothing is read yet.
+    /// If its file is missing, or of another length than was written.
     pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
-        Ok(self.named(record)?.part(record, true, false))
+        let folder = self.named(record)?;
+        let path = folder.root.join(&record.file);
+        let bad = |detail: String| IncrementalError::BadPart { path: path.clone(), detail };
+        match folder.storage.len(&path) {
+            Ok(bytes) if bytes == record.bytes => Ok(folder.part(record, true, false)),
+            Ok(bytes) => Err(bad(format!("{bytes} bytes, {} are due", record.bytes))),
+            Err(cause) => Err(bad(cause.to_string())),
+        }
     }
 
     /// A part that another process wrote and will remove.
@@ -222,6 +227,12 @@ impl Folder {
         let (bytes, crc32c) = (record.bytes, record.crc32c);
         Arc::new(Part::File(PartFile { path, bytes, crc32c, storage, lasting, foreign }))
     }
+}
+
+/// The turn at the folder that wrote a part of this name; `None` if it is no part's name.
+#[must_use]
+pub fn incarnation_of(name: &str) -> Option<u64> {
+    name.split('.').nth(3)?.parse().ok()
 }
 
 impl From<ColumnarError> for IncrementalError {

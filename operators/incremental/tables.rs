@@ -9,6 +9,8 @@ use crate::sample::Score;
 pub trait Table: Sized + Send + Sync + 'static {
     /// First word of its files' names.
     const KIND: &'static str;
+    /// Rows of a row group.
+    const GROUP_ROWS: usize = 1 << 16;
     /// Its columns.
     fn fields() -> Vec<Field>;
     /// Rows.

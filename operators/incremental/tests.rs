@@ -2,11 +2,14 @@
 
 mod compaction;
 mod counts;
+mod crash;
+mod durable;
 mod fleet;
 mod folder;
 mod memory;
 mod naive;
 mod oracle;
 mod peers;
+mod reopened;
 mod script;
 mod spread;

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use sha2::{Digest, Sha256};
+
 use super::flow::Tally;
-use super::inputs::Split;
+use super::inputs::{Points, ShardInput, Split};
 use super::panel::NOTHING;
 use super::sieve::{Cut, Screened};
 use super::world::{Live, World};
@@ -57,6 +59,46 @@ impl View {
     /// Ordinals of the live shards.
     pub fn shards(&self) -> impl Iterator<Item = u64> + '_ {
         self.world.shards.keys().copied()
+    }
+
+    /// A live shard as it came.
+    #[must_use]
+    pub fn shard(&self, ordinal: u64) -> Option<&ShardInput> {
+        self.world.shards.get(&ordinal).map(|live| &*live.input)
+    }
+
+    /// The benchmarks, in their order.
+    pub fn points(&self) -> impl Iterator<Item = &Points> + '_ {
+        self.world.inputs.benchmarks.iter().map(|points| &**points)
+    }
+
+    /// By live shard, a hash of all that its statuses and scores in a split depend on: equal stamps, equal rows. Shards whose parts lie
+    /// in memory have none; nor has anything in a split that is not there.
+    #[must_use]
+    pub fn stamps(&self, split: &str) -> BTreeMap<u64, String> {
+        let Some(rule) = self.world.inputs.splits.get(split).map(|split| split.rule.to_string()) else {
+            return BTreeMap::new();
+        };
+        let mut all = Sha256::new();
+        all.update(rule.as_bytes());
+        for points in &self.world.inputs.benchmarks {
+            all.update([0]);
+            all.update(points.benchmark.name.as_bytes());
+            // Scores name points by lasting numbers, rows by places.
+            points.numbers.iter().for_each(|number| all.update(number.to_le_bytes()));
+        }
+        let of = |(&ordinal, live): (&u64, &Arc<Live>)| {
+            let mut hash = all.clone();
+            for status in self.statuses(ordinal, split)? {
+                hash.update([status as u8]);
+            }
+            for points in &self.world.inputs.benchmarks {
+                hash.update(live.scores.get(&points.id)?.record()?.crc32c.to_le_bytes());
+            }
+            let text = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            Some((ordinal, text))
+        };
+        self.world.shards.iter().filter_map(of).collect()
     }
 
     /// Names of the benchmarks, in their order.

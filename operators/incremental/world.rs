@@ -113,6 +113,14 @@ impl World {
         sieve.benchmarks.iter().map(of).collect()
     }
 
+    /// The files of all shards outlive this process, or no longer do.
+    pub fn set_lasting(&self, lasting: bool) {
+        for live in self.shards.values() {
+            live.matches.values().for_each(|part| part.set_lasting(lasting));
+            live.scores.values().for_each(|part| part.set_lasting(lasting));
+        }
+    }
+
     /// Whether a judged sample is kept in a split.
     #[must_use]
     pub fn keeps(live: &Live, bit: u8, keeps: bool, index: u32) -> bool {

@@ -24,7 +24,7 @@ use super::part::{self, PartConfig, PartShard};
 use super::run_folder::RunFolder;
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::locked;
-use crate::sample::{Fate, ShardOutcome, Status};
+use crate::sample::{Fate, ShardOutcome};
 
 /// A shard all of whose fates have arrived, or whose bytes could not be had.
 #[derive(Clone, Debug)]
@@ -229,7 +229,7 @@ impl Work {
         if status == LineStatus::Committed {
             shard.fates.sort_by_key(|f| f.info.id.index);
             check_complete(&line, &shard.fates)?;
-            line.counts = count(&shard.fates);
+            line.counts = Counts::of(&shard.fates);
             items = self.peaks.select(shard.items);
             let part = PartShard { ordinal: line.ordinal, name: &line.name, fates: &shard.fates, items: &items };
             line.parts =
@@ -259,28 +259,4 @@ fn check_complete(line: &ShardLine, fates: &[Arc<Fate>]) -> Result<(), LedgerErr
         }
     }
     Ok(())
-}
-
-fn count(fates: &[Arc<Fate>]) -> Counts {
-    let mut counts = Counts::default();
-    for fate in fates {
-        let by_code = match fate.status {
-            Status::Kept => {
-                counts.kept += 1;
-                &mut counts.remarks
-            }
-            Status::Dropped => {
-                counts.dropped += 1;
-                &mut counts.remarks
-            }
-            Status::Rejected => {
-                counts.rejected += 1;
-                &mut counts.rejects
-            }
-        };
-        if let Some(reason) = &fate.reason {
-            *by_code.entry(reason.code.clone()).or_default() += 1;
-        }
-    }
-    counts
 }

@@ -1,11 +1,6 @@
 //! The manifest: which shards are committed, one file per process incarnation, one JSON line a shard.
 //!
-//! A line is valid JSON whose first member is the crc32c of all that follows it:
-//!
-//! ```text
-//! {"check":"8d1f03aa","schema":1,"ordinal":17,"name":"00017.tar",...}
-//!                    └────────── checked, from here to the closing brace
-//! ```
+//! Its lines are checked ones, see [`checked`].
 //!
 //! # Invariants
 //! 1. A line is appended and fsynced only when the parts it names are durable.
@@ -14,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::LedgerError;
+use super::{LedgerError, checked};
+use crate::sample::{Fate, Status};
 
 /// Version of manifest, ledger and items.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -51,6 +48,32 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts fates.
+    #[must_use]
+    pub fn of(fates: &[Arc<Fate>]) -> Self {
+        let mut counts = Self::default();
+        for fate in fates {
+            let by_code = match fate.status {
+                Status::Kept => {
+                    counts.kept += 1;
+                    &mut counts.remarks
+                }
+                Status::Dropped => {
+                    counts.dropped += 1;
+                    &mut counts.remarks
+                }
+                Status::Rejected => {
+                    counts.rejected += 1;
+                    &mut counts.rejects
+                }
+            };
+            if let Some(reason) = &fate.reason {
+                *by_code.entry(reason.code.clone()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// All samples.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -161,65 +184,25 @@ impl ShardLine {
     /// # Errors
     /// Values that are no JSON; does not happen.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let body = serde_json::to_string(self)?;
-        let check = crc32c::crc32c(body.as_bytes());
-        Ok(format!("{{\"check\":\"{check:08x}\",{}\n", &body[1..]).into_bytes())
+        checked::encode(self)
     }
 
     /// A line without its newline; `None` if the checksum or the form does not hold.
     #[must_use]
     pub fn decode(line: &[u8]) -> Option<Self> {
-        let rest = line.strip_prefix(b"{\"check\":\"")?;
-        let (check, rest) = rest.split_at_checked(8)?;
-        let rest = rest.strip_prefix(b"\",")?;
-        let check = u32::from_str_radix(std::str::from_utf8(check).ok()?, 16).ok()?;
-        let mut body = Vec::with_capacity(rest.len() + 1);
-        body.push(b'{');
-        body.extend_from_slice(rest);
-        if crc32c::crc32c(&body) != check {
-            return None;
-        }
-        serde_json::from_slice(&body).ok()
+        checked::decode(line)
     }
 }
 
 /// The good lines of one manifest file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
-    /// Them.
-    pub lines: Vec<ShardLine>,
-    /// Bytes up to the end of the last good one: where a torn file is cut.
-    pub good_bytes: u64,
-    /// Whether something stands behind the last good line.
-    pub torn: bool,
-}
+pub type Lines = checked::Lines<ShardLine>;
 
 /// Reads a manifest file's bytes.
 ///
 /// # Errors
-/// A bad line with a good one after it, or a newer schema.
+/// See [`checked::parse`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Lines, LedgerError> {
-    let mut out = Lines::default();
-    let mut at = 0;
-    let mut bad_line = None;
-    for (number, piece) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
-        at += piece.len() as u64;
-        let line = piece.strip_suffix(b"\n").and_then(ShardLine::decode);
-        match (line, bad_line) {
-            (Some(line), None) => {
-                if line.schema > SCHEMA_VERSION {
-                    let found = line.schema;
-                    return Err(LedgerError::NewerSchema { path: path.into(), found, known: SCHEMA_VERSION });
-                }
-                out.lines.push(line);
-                out.good_bytes = at;
-            }
-            (Some(_), Some(line)) => return Err(LedgerError::CorruptManifest { path: path.into(), line }),
-            (None, _) => bad_line = bad_line.or(Some(number as u64 + 1)),
-        }
-    }
-    out.torn = bad_line.is_some();
-    Ok(out)
+    checked::parse(path, bytes, SCHEMA_VERSION)
 }
 
 /// What all incarnations together say.

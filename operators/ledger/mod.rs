@@ -15,6 +15,7 @@
 //! 3. What was committed does not depend on when the program was killed: the rows after recovery and completion are those
 //!    of an undisturbed run.
 
+pub mod checked;
 pub mod committer;
 pub mod decisions;
 pub mod items;
@@ -102,10 +103,10 @@ pub enum LedgerError {
         /// The newest that is known.
         known: u32,
     },
-    /// A bad manifest line that is not the last.
+    /// A bad line of a manifest or journal that is not the last.
     #[error("{}: line {line} does not match its checksum, and good lines follow: the file was damaged", path.display())]
     CorruptManifest {
-        /// The manifest.
+        /// The manifest or journal.
         path: PathBuf,
         /// The line, from 1.
         line: u64,

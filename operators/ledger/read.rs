@@ -62,6 +62,21 @@ pub struct StoredEmbedding {
     pub vector: Vec<half::f16>,
 }
 
+/// What a sample is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleNames {
+    /// Raw index in the shard.
+    pub index: u32,
+    /// Key.
+    pub key: String,
+    /// DataComp's uid.
+    pub uid: Option<String>,
+    /// URL that the picture came from.
+    pub url: Option<String>,
+    /// sha256 as its metadata says.
+    pub sha256: Option<String>,
+}
+
 impl Ledger {
     /// Opens the folder of a run.
     ///
@@ -172,6 +187,30 @@ impl Ledger {
             }
         }
         Ok(statuses)
+    }
+
+    /// What a committed shard's samples are called, by raw index. Nothing else is read.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read.
+    pub fn names(&self, ordinal: u64) -> Result<Vec<SampleNames>, LedgerError> {
+        let text = Kind::Text;
+        let wanted = [("index", Kind::U32), ("key", text), ("uid", text), ("url", text), ("sha256", text)];
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
+        let mut names = Vec::new();
+        for group in table {
+            let mut columns = Columns { path: &path, left: group?.into_iter() };
+            let (indices, mut keys) = (columns.u32()?, columns.text()?);
+            let (mut uids, mut urls, mut shas) = (columns.text()?, columns.text()?, columns.text()?);
+            names.extend(indices.map(|index| SampleNames {
+                index: index.unwrap_or_default(),
+                key: keys.next().flatten().unwrap_or_default(),
+                uid: uids.next().flatten(),
+                url: urls.next().flatten(),
+                sha256: shas.next().flatten(),
+            }));
+        }
+        Ok(names)
     }
 
     /// Names of the benchmarks whose columns a shard's part has, in the configuration's order.

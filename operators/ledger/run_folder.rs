@@ -294,15 +294,39 @@ impl RunFolder {
     /// # Errors
     /// What the storage says; the line may then be torn, and nothing may be appended after it.
     pub fn append(&self, line: &ShardLine) -> Result<(), LedgerError> {
+        self.append_all(std::slice::from_ref(line))
+    }
+
+    /// Appends lines, and makes them durable together.
+    ///
+    /// # Errors
+    /// As [`RunFolder::append`].
+    pub fn append_all(&self, lines: &[ShardLine]) -> Result<(), LedgerError> {
         let path = manifest_path(&self.root, self.incarnation);
-        let bytes = line.encode().map_err(|e| LedgerError::Malformed {
+        let encoded: Result<Vec<Vec<u8>>, _> = lines.iter().map(ShardLine::encode).collect();
+        let bytes = encoded.map_err(|e| LedgerError::Malformed {
             path: path.clone(),
             detail: format!("a line that is no JSON: {e}"),
         })?;
         let mut manifest = locked(&self.manifest);
-        manifest.write_all(&bytes).map_err(LedgerError::at("append to", &path))?;
+        manifest.write_all(&bytes.concat()).map_err(LedgerError::at("append to", &path))?;
         manifest.sync().map_err(LedgerError::at("sync", &path))
     }
+
+    /// Writes a plan that has more shards at its end than the stored one; only who holds the folder alone may.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn extend<P: Serialize>(&self, plan: &P) -> Result<(), LedgerError> {
+        write_plan(&self.root, self.storage.as_ref(), plan)
+    }
+}
+
+fn write_plan<P: Serialize>(root: &Path, disk: &dyn Storage, plan: &P) -> Result<(), LedgerError> {
+    let path = root.join("plan.json");
+    let plan = serde_json::to_value(plan)
+        .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no JSON: {e}") })?;
+    write_json(disk, &path, &json!({ "schema": SCHEMA_VERSION, "plan": plan }))
 }
 
 pub(super) fn manifest_path(root: &Path, incarnation: u64) -> PathBuf {
@@ -430,9 +454,7 @@ fn check_plan<P: Serialize + DeserializeOwned + PartialEq>(
     options: &OpenOptions<'_, P>,
 ) -> Result<(), LedgerError> {
     let path = root.join("plan.json");
-    let given = serde_json::to_value(options.plan)
-        .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no JSON: {e}") })?;
-    let write = || write_json(disk, &path, &json!({ "schema": SCHEMA_VERSION, "plan": given }));
+    let write = || write_plan(root, disk, options.plan);
     let Some(stored) = read_json(disk, &path)? else { return write() };
     check_schema(&path, &stored)?;
     let value = stored.get("plan").cloned().unwrap_or(Value::Null);
@@ -443,6 +465,7 @@ fn check_plan<P: Serialize + DeserializeOwned + PartialEq>(
     } else if options.access == Access::Exclusive && (options.extends)(&known, options.plan) {
         write()
     } else {
+        let given = serde_json::to_value(options.plan).unwrap_or_default();
         Err(LedgerError::PlanDiffers { path: root.into(), differences: differences(&value, &given) })
     }
 }

@@ -311,7 +311,8 @@ fn file(path: &Path, folder: usize) -> Result<Found, PlanError> {
     Ok((name, text.into(), metadata.is_file().then_some(metadata.len())))
 }
 
-const SHARD_ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+/// What the names of shards end with.
+pub const SHARD_ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
 /// The shards in a folder, sorted by name.
 fn inside(folder: &Path) -> Result<Vec<Found>, PlanError> {

@@ -20,6 +20,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     }
     let mut config = JudgeConfig {
         shards: args.input.clone(),
+        plan: None,
         run: PathBuf::from(&args.out),
         benchmarks: Vec::new(),
         rule: None,
@@ -42,7 +43,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
     };
-    let mut begun = judge::begin(&mut config, &args.watched)?;
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
     let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {

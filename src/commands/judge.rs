@@ -1,6 +1,7 @@
 //! What prune, train and embed share: flags to a judging configuration, counts to a status.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use trommel_operators::dataflow::stop::Stop;
@@ -83,6 +84,7 @@ pub fn config(
     };
     Ok(JudgeConfig {
         shards: shards.to_vec(),
+        plan: None,
         run: run.to_path_buf(),
         benchmarks: judging.benchmarks.iter().map(|text| NamedPath::parse(text)).collect::<Result<_, _>>()?,
         rule: judging.rule.clone(),
@@ -111,9 +113,18 @@ pub struct Begun {
     _server: Option<MetricsServer>,
 }
 
+/// Where progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showing {
+    /// Bars on a terminal, a line every few seconds otherwise.
+    Everywhere,
+    /// On a terminal only: what may wait for days would fill a log.
+    Terminal,
+}
+
 /// Attaches signals, the progress bar and the metrics to a run of `config`. Of several processes only process 0 shows
 /// and serves: it hears of the others.
-pub fn begin(config: &mut JudgeConfig, watched: &args::Watched) -> Result<Begun, PipelineError> {
+pub fn begin(config: &mut JudgeConfig, watched: &args::Watched, showing: Showing) -> Result<Begun, PipelineError> {
     let speaks = config.cluster.as_ref().is_none_or(|seat| seat.config.process == 0);
     let progress = Arc::new(Progress::default());
     config.gauges = progress.gauges.clone();
@@ -121,7 +132,8 @@ pub fn begin(config: &mut JudgeConfig, watched: &args::Watched) -> Result<Begun,
     let server = address.map(|address| MetricsServer::start(address, progress.clone())).transpose()?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let bar = speaks.then(|| ProgressBar::show(progress.clone()));
+    let shows = speaks && (showing == Showing::Everywhere || std::io::stderr().is_terminal());
+    let bar = shows.then(|| ProgressBar::show(progress.clone()));
     Ok(Begun { stop, progress, speaks, bar, _server: server })
 }
 

@@ -17,6 +17,8 @@ mod report;
 mod synth;
 #[cfg(feature = "torch")]
 mod train;
+#[cfg(feature = "torch")]
+mod watch;
 mod why;
 
 use std::io::Write;
@@ -40,6 +42,8 @@ pub fn run(command: Command, #[cfg(feature = "torch")] launched: Option<Launched
         Command::Prune(args) => prune::run(&args, launched),
         #[cfg(feature = "torch")]
         Command::Train(args) => train::run(&args, launched),
+        #[cfg(feature = "torch")]
+        Command::Watch(args) => watch::run(&args, launched),
         #[cfg(feature = "torch")]
         Command::Eval(args) => eval::run(&args),
         Command::Why(args) => why::run(&args),

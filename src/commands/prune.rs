@@ -16,7 +16,7 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     }
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     let mut config = judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
-    let mut begun = judge::begin(&mut config, &args.watched)?;
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
     let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {

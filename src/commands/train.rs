@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
-    let mut begun = judge::begin(&mut run.judge, &args.watched)?;
+    let mut begun = judge::begin(&mut run.judge, &args.watched, judge::Showing::Everywhere)?;
     let report = train(&run, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
@@ -81,6 +81,7 @@ fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, Pipe
     recipe.precision = precision;
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     Ok(TrainRun {
+        decisions: args.decisions.clone(),
         judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),

@@ -41,7 +41,7 @@ fn refusal(words: &[OsString]) -> LaunchError {
     LaunchError::Usage(if name == "launch" {
         "a `trommel launch` inside a `trommel launch`: leave one out".into()
     } else {
-        format!("`trommel {name}` is one process's work: launch takes prune, embed and train")
+        format!("`trommel {name}` is one process's work: launch takes prune, embed, train and watch")
     })
 }
 
@@ -58,6 +58,7 @@ pub fn spread(command: &Command) -> Option<Spread<'_>> {
         Command::Prune(args) => (&args.shards, &args.reading),
         Command::Embed(args) => (&args.input, &args.reading),
         Command::Train(args) => (&args.shards, &args.reading),
+        Command::Watch(args) => (&args.prefixes, &args.reading),
         _ => return None,
     };
     Some(Spread { shards, part: reading.part.is_some() })
@@ -105,7 +106,7 @@ mod tests {
         for (line, part) in [
             ("launch --local 2 -- prune a --run r", "inside a `trommel launch`"),
             ("synth out", "`trommel synth` is one process's work"),
-            ("why run key", "launch takes prune, embed and train"),
+            ("why run key", "launch takes prune, embed, train and watch"),
             ("prune - --run r", "standard input"),
             ("prune a.tar::- --run r", "standard input"),
             ("prune name=- --run r", "standard input"),

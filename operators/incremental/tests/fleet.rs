@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::cluster::{Agreement, Cluster, ClusterConfig};
+use crate::cluster::{Agreement, Allocators, Cluster, ClusterConfig};
 use crate::dataflow::wake::locked;
 use crate::incremental::IncrementalError;
 use crate::incremental::embeddings::{Embeddings, HeldEmbeddings, Visitor};
 use crate::incremental::engine::{Applied, Engine, IncrementalConfig};
 use crate::incremental::inputs::Change;
 use crate::incremental::parts::Shelf;
+use crate::incremental::peers::Peers;
 use crate::ledger::storage::Disk;
 
 /// A fuse that does not burn down.
@@ -102,6 +103,30 @@ impl Fleet {
         stored: &Arc<HeldEmbeddings>,
         root: &Path,
     ) -> Self {
+        Self::made(ranks, config, stored, |config, store, peers, allocators| {
+            let shelf = Shelf::folder(root, 1, Arc::new(Disk)).unwrap();
+            Engine::across(config, store, shelf, peers, allocators).unwrap()
+        })
+    }
+
+    /// Engines of a folder that outlives them.
+    pub(super) fn open(
+        ranks: usize,
+        config: impl Fn(usize) -> IncrementalConfig + Sync,
+        stored: &Arc<HeldEmbeddings>,
+        root: &Path,
+    ) -> Self {
+        Self::made(ranks, config, stored, |config, store, peers, allocators| {
+            Engine::open_across(config, store, (root, Arc::new(Disk)), peers, allocators).unwrap()
+        })
+    }
+
+    fn made(
+        ranks: usize,
+        config: impl Fn(usize) -> IncrementalConfig + Sync,
+        stored: &Arc<HeldEmbeddings>,
+        make: impl Fn(IncrementalConfig, Arc<OwnShards>, Arc<dyn Peers>, Allocators) -> Engine + Sync,
+    ) -> Self {
         let clusters = clusters(ranks, config(0).workers);
         let store = |rank| {
             let (inner, rank, ranks) = (stored.clone(), rank as u64, ranks as u64);
@@ -110,10 +135,8 @@ impl Fleet {
         let stores: Vec<_> = (0..ranks).map(store).collect();
         let engines = at_once(0..ranks, |rank| {
             let (config, cluster) = (config(rank), &clusters[rank]);
-            let shelf = Shelf::folder(root, 1, Arc::new(Disk)).unwrap();
             let allocators = cluster.timely(config.workers).unwrap();
-            Engine::across(config, stores[rank].clone(), shelf, Arc::new(cluster.control().clone()), allocators)
-                .unwrap()
+            make(config, stores[rank].clone(), Arc::new(cluster.control().clone()), allocators)
         });
         Self { engines, stores, clusters }
     }

@@ -1,20 +1,28 @@
 //! Random changes over a small pool with much in common: copies, near copies, radii that are similarities of the pool.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use half::f16;
 
+use crate::incremental::IncrementalError;
 use crate::incremental::embeddings::{HeldEmbeddings, HeldShard};
 use crate::incremental::engine::{Engine, IncrementalConfig};
 use crate::incremental::inputs::{Change, Inputs, ShardInput};
 use crate::incremental::parts::Shelf;
+use crate::ledger::storage::Storage;
 use crate::prune::rule::Rule;
 use crate::sample::SampleId;
 use crate::similarity::benchmark::Benchmark;
 use crate::similarity::naive::{Dice, cosine};
 
 const DIM: usize = 6;
+
+fn config(workers: usize, dice: &mut Dice) -> IncrementalConfig {
+    let slack = [0.0, 0.02, 0.3][dice.below(3)];
+    IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() }
+}
 
 /// All that was ever stored.
 #[derive(Default)]
@@ -47,13 +55,34 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(seed: u64, workers: usize, shelf: Shelf) -> Self {
+        Self::with(seed, |dice, stored| Engine::new(config(workers, dice), stored, shelf).unwrap())
+    }
+
+    /// An engine of a folder.
+    pub(super) fn open(seed: u64, workers: usize, root: &Path, storage: Arc<dyn Storage>) -> Self {
+        Self::with(seed, |dice, stored| Engine::open(config(workers, dice), stored, root, storage).unwrap())
+    }
+
+    fn with(seed: u64, engine: impl FnOnce(&mut Dice, Arc<HeldEmbeddings>) -> Engine) -> Self {
         let mut dice = Dice(seed);
-        let slack = [0.0, 0.02, 0.3][dice.below(3)];
-        let config = IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() };
         let pool = Pool::default();
-        let engine = Engine::new(config, pool.stored.clone(), shelf).unwrap();
+        let engine = engine(&mut dice, pool.stored.clone());
         let kin = dice.family(6, DIM, &[]);
         Self { pool, engine, inputs: Inputs::default(), dice, generation: 0, names: 0, kin }
+    }
+
+    /// Closes the engine; nothing can be asked of the one that stands in for it.
+    pub(super) fn close(&mut self) {
+        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), Shelf::Memory).unwrap();
+    }
+
+    /// Opens the folder again, with whatever settings.
+    pub(super) fn reopen(&mut self, root: &Path, storage: Arc<dyn Storage>) -> Result<(), IncrementalError> {
+        self.close();
+        let workers = 1 + self.dice.below(4);
+        let config = config(workers, &mut self.dice);
+        self.engine = Engine::open(config, self.pool.stored.clone(), root, storage)?;
+        Ok(())
     }
 
     fn vector(&mut self) -> Vec<f16> {
@@ -67,7 +96,7 @@ impl Trial {
     }
 
     /// A cosine that some pair may have exactly.
-    fn cosine(&mut self) -> f64 {
+    pub(super) fn cosine(&mut self) -> f64 {
         let (a, b) = (self.vector(), self.vector());
         match self.dice.below(4) {
             0 => [0.0, 0.5, 0.9, 2.0][self.dice.below(4)],
@@ -95,7 +124,7 @@ impl Trial {
         )
     }
 
-    fn benchmark(&mut self, name: String, radii: bool) -> Arc<Benchmark> {
+    pub(super) fn benchmark(&mut self, name: String, radii: bool) -> Arc<Benchmark> {
         let points = 1 + self.dice.below(5);
         let vectors = (0..points).flat_map(|_| self.vector()).collect();
         let radii = radii.then(|| (0..points).map(|_| self.cosine()).collect());

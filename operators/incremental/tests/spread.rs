@@ -136,6 +136,32 @@ fn oracle_three_processes() {
     assert!(met.hit_reasons > 10 && met.across > 1 && met.failed.len() > 3, "{met:?}");
 }
 
+/// Engines of one folder end and are opened again by another number of processes, each time at the epoch before, without a vector being read;
+/// and go on as a single one that never ended.
+#[test]
+fn oracle_reopened_by_another_number_of_processes() {
+    for seed in 5200..5206 {
+        let (mut trial, root) = (Trial::new(seed, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+        let mut first = true;
+        for (life, ranks) in [2, 3, 1, 2].into_iter().enumerate() {
+            let workers = 1 + (life + seed as usize) % 2;
+            let config = IncrementalConfig { workers, ..IncrementalConfig::default() };
+            let read = trial.pool.stored.vectors_read();
+            let mut fleet = Fleet::open(ranks, |_| config.clone(), &trial.pool.stored, root.path());
+            assert_eq!(trial.pool.stored.vectors_read(), read);
+            for round in 0..5 {
+                let context = format!("seed {seed}, life {life} of {ranks} processes, round {round}");
+                check_all(&fleet, &trial, &context);
+                check_worlds(&fleet, trial.engine.world(), &context);
+                let changes = if std::mem::take(&mut first) { trial.first() } else { trial.changes() };
+                fleet.applied(&changes, &context);
+                trial.engine.apply(&changes).unwrap();
+                trial.inputs = trial.inputs.after(&changes).unwrap();
+            }
+        }
+    }
+}
+
 /// One process's budget is too small for its own shard: none makes the epoch; without that shard all do.
 #[test]
 fn a_budget_of_one_process_refuses_in_all() {

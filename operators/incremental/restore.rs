@@ -1,0 +1,315 @@
+//! Opening: from what was written down to the state, and from the state to what is arranged.
+//!
+//! ```text
+//!  journal ─▶ inputs, floors, maxima ─▶ cuts ─┐
+//!  match parts ───────────────────────────────┴─▶ hits, takedowns, sizes, in slices ─▶ dataflow ─▶ marks, tallies, counts
+//! ```
+//!
+//! No vector of a sample is read. The dataflow's time goes on by one a slice, so it is not the published epoch; nobody sees the slices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::budget::Purse;
+use super::engine::settle;
+use super::filed::Filed;
+use super::flow::{Taken, Tally};
+use super::inputs::{Inputs, Points, ShardInput, Split};
+use super::journal::{Journal, Told};
+use super::parts::{Part, PartRecord, Shelf, incarnation_of};
+use super::peers::Round;
+use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord};
+use super::rows::{CutRows, KeyRows, PeakRows, PointRows, TakenRows};
+use super::sieve::Sieve;
+use super::tables::Table;
+use super::workers::{Facts, Flow};
+use super::world::{Live, Peaks, World};
+use super::{Epoch, IncrementalError};
+use crate::ledger::LedgerError;
+use crate::ledger::storage::Storage;
+use crate::sample::SampleId;
+use crate::similarity::benchmark::Benchmark;
+
+/// Facts of one slice at most. Tests have few facts and want many slices.
+const SLICE_FACTS: usize = if cfg!(test) { 50 } else { 1 << 18 };
+
+/// What is found in a folder.
+pub(super) struct Opened {
+    /// In the first process only.
+    pub(super) journal: Option<Journal>,
+    pub(super) shelf: Shelf,
+    pub(super) world: World,
+    pub(super) epoch: Epoch,
+    pub(super) note: Value,
+}
+
+impl Opened {
+    /// Opens a folder, and feeds the dataflow with what it says. With several processes the first one mends the folder, the others read
+    /// it after that; each feeds the facts of its own shards.
+    pub(super) fn new(
+        root: &Path,
+        storage: Arc<dyn Storage>,
+        flow: &mut Flow,
+        budget_bytes: u64,
+        round: &Round,
+    ) -> Result<Self, IncrementalError> {
+        let folder = root.join("parts");
+        let first = if round.peers.rank() == 0 { mended(root, &folder, &storage).map(Some) } else { Ok(None) };
+        let tell = |first: &Option<(Journal, Told, u64)>| first.as_ref().map(|first| first.2);
+        let (first, others) = round.share("journal", first, tell)?;
+        let elsewhere = others.into_iter().flatten().next();
+        let opened = match first {
+            Some((journal, told, incarnation)) => Ok((Some(journal), told, incarnation)),
+            None => Journal::read(root, &*storage).map(|told| (None, told, elsewhere.unwrap_or_default())),
+        };
+        let made = opened.and_then(|(journal, told, incarnation)| {
+            let shelf = Shelf::folder(&folder, incarnation, storage.clone())?;
+            let (world, filed) = world(&told.state, &Kept { shelf: &shelf, round }, root)?;
+            Ok((journal, told, shelf, world, filed))
+        });
+        let ((mut journal, told, shelf, mut world, filed), _) = round.share("state", made, |_| ())?;
+        if let Some(journal) = &mut journal {
+            clean(&folder, &storage.list(&folder).map_err(LedgerError::at("list", &folder))?, &told.state, &*storage)?;
+            journal.filed = filed;
+        }
+        Feed::new(&mut world, flow, budget_bytes, round).run()?;
+        Ok(Self { journal, shelf, world, epoch: told.epoch, note: told.note })
+    }
+}
+
+/// The journal, mended and locked, what it says, and the number of this turn.
+fn mended(root: &Path, folder: &Path, storage: &Arc<dyn Storage>) -> Result<(Journal, Told, u64), IncrementalError> {
+    let (journal, told) = Journal::open(root, storage.clone())?;
+    let names = storage.list(folder).map_err(LedgerError::at("list", folder))?;
+    // Larger than any that is there, listed or not: somebody in this process may still read, and then remove, an unlisted one.
+    let incarnation = names.iter().filter_map(|name| incarnation_of(name)).max().map_or(0, |last| last + 1);
+    Ok((journal, told, incarnation))
+}
+
+/// Where parts are found again, and whose they are.
+struct Kept<'a> {
+    shelf: &'a Shelf,
+    round: &'a Round,
+}
+
+impl Kept<'_> {
+    /// A part that the first process writes and removes.
+    fn common<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+        self.part(record, self.round.peers.rank() == 0)
+    }
+
+    fn part<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<Part<T>>, IncrementalError> {
+        if own { self.shelf.adopt(record) } else { self.shelf.refer(record) }
+    }
+}
+
+/// Removes what the state does not name.
+fn clean(folder: &Path, names: &[String], state: &Delta, storage: &dyn Storage) -> Result<(), LedgerError> {
+    let listed: BTreeSet<&str> = state.parts().map(|part| part.file.as_str()).collect();
+    let mut removed = 0;
+    for name in names.iter().filter(|name| !listed.contains(name.as_str())) {
+        let path = folder.join(name);
+        storage.remove(&path).map_err(LedgerError::at("remove", &path))?;
+        removed += 1;
+    }
+    if removed > 0 {
+        storage.sync_dir(folder).map_err(LedgerError::at("sync", folder))?;
+        tracing::info!(folder = %folder.display(), removed, "unlisted parts are removed");
+    }
+    Ok(())
+}
+
+/// The state without what the dataflow counts.
+fn world(state: &Delta, shelf: &Kept<'_>, root: &Path) -> Result<(World, Filed), IncrementalError> {
+    let bad = |detail: String| LedgerError::Malformed { path: root.into(), detail: format!("journal: {detail}") };
+    let (mut world, mut filed) = (World::default(), Filed::default());
+    let mut inputs = Inputs { next_benchmark: state.next_benchmark, ..Inputs::default() };
+    for (name, split) in state.splits.iter().filter_map(|(name, split)| Some((name, split.as_ref()?))) {
+        let rule = split.rule.parse().map_err(|e| bad(format!("split {name}: {e}")))?;
+        inputs.splits.insert(name.clone(), Split { bit: split.bit, rule, keeps: split.keeps });
+    }
+    if let Some(record) = &state.taken {
+        let (part, rows) = load::<TakenRows>(shelf, record)?;
+        (filed.taken, inputs.taken) = (Some(part), Arc::new(rows.0.iter().copied().collect()));
+    }
+    if let Some(record) = &state.taken_keys {
+        let (part, rows) = load::<KeyRows>(shelf, record)?;
+        (filed.taken_keys, inputs.taken_keys) = (Some(part), Arc::new(rows.0.iter().cloned().collect()));
+    }
+    for (&id, record) in state.benchmarks.iter().filter_map(|(id, record)| Some((id, record.as_ref()?))) {
+        let (points, rows) = load::<PointRows>(shelf, &record.points)?;
+        let (cuts, levels) = load::<CutRows>(shelf, &record.cuts)?;
+        filed.points.insert(id, points);
+        filed.cuts.insert(id, cuts);
+        let numbers = rows.0.iter().map(|row| row.number).collect();
+        let benchmark = benchmark(record, &rows, &levels).map_err(|detail| bad(format!("benchmark {id}: {detail}")))?;
+        let points = Points { id, benchmark: Arc::new(benchmark), numbers, next: record.next };
+        inputs.benchmarks.push(Arc::new(points));
+        world.floors.insert(id, levels.0.iter().map(|row| row.1).collect());
+    }
+    for (&ordinal, record) in state.shards.iter().filter_map(|(ordinal, record)| Some((ordinal, record.as_ref()?))) {
+        let live =
+            live(record, shelf, ordinal)?.ok_or_else(|| bad(format!("shard {ordinal} changes and never came")))?;
+        inputs.shards.insert(ordinal, live.input.clone());
+        world.shards.insert(ordinal, Arc::new(live));
+    }
+    (world.pool, filed.pool) = peaks(&state.pool, shelf)?;
+    for split in inputs.splits.values() {
+        let (held, parts) = state.kept.get(&split.bit).map(|kept| peaks(kept, shelf)).transpose()?.unwrap_or_default();
+        world.kept.insert(split.bit, held);
+        filed.kept.insert(split.bit, parts);
+    }
+    world.sieve = Sieve::of(&inputs, &Sieve::default())?;
+    world.panels = World::default().panels_for(&world.sieve);
+    world.inputs = inputs;
+    Ok((world, filed))
+}
+
+type Loaded<T> = (Arc<Part<T>>, Arc<T>);
+
+fn load<T: Table>(shelf: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T>, IncrementalError> {
+    let part = shelf.common::<T>(record)?;
+    let table = part.load()?;
+    Ok((part, table))
+}
+
+fn benchmark(record: &BenchmarkRecord, rows: &PointRows, levels: &CutRows) -> Result<Benchmark, String> {
+    if rows.0.len() != levels.0.len() {
+        return Err(format!("{} points with cuts for {}", rows.0.len(), levels.0.len()));
+    }
+    let radii: Vec<f64> = levels.0.iter().filter_map(|row| row.0).collect();
+    let fresh = Benchmark::new(
+        record.name.clone(),
+        record.dim,
+        rows.0.iter().flat_map(|row| &row.vector).copied().collect(),
+        rows.0.iter().map(|row| row.key.clone()).collect(),
+        rows.0.iter().map(|row| row.label.clone()).collect(),
+        (!radii.is_empty()).then_some(radii),
+        record.identity.clone(),
+    );
+    Ok(Benchmark { renormalised: record.renormalised, ..fresh.map_err(|e| e.to_string())? })
+}
+
+/// `None` if the record does not say how the shard came.
+fn live(record: &ShardRecord, shelf: &Kept<'_>, ordinal: u64) -> Result<Option<Live>, IncrementalError> {
+    let Some(input) = &record.input else { return Ok(None) };
+    let input = ShardInput {
+        name: input.name.as_str().into(),
+        generation: input.generation,
+        count: input.count,
+        rejected: input.rejected.clone(),
+    };
+    Ok(Some(Live {
+        input: Arc::new(input),
+        taken: Arc::new(record.taken.clone().unwrap_or_default()),
+        taken_by_key: Arc::new(record.taken_by_key.clone().unwrap_or_default()),
+        marks: BTreeMap::new(),
+        matches: kept(&record.matches, |record| shelf.part(record, shelf.round.owns(ordinal)))?,
+        scores: kept(&record.scores, |record| shelf.part(record, shelf.round.owns(ordinal)))?,
+    }))
+}
+
+fn kept<T>(
+    records: &Changed<u32, PartRecord>,
+    part: impl Fn(&PartRecord) -> Result<Arc<Part<T>>, IncrementalError>,
+) -> Result<BTreeMap<u32, Arc<Part<T>>>, IncrementalError> {
+    let held = records.iter().filter_map(|(&id, record)| Some((id, record.as_ref()?)));
+    held.map(|(id, record)| Ok((id, part(record)?))).collect()
+}
+
+type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<Part<PeakRows>>>);
+
+fn peaks(records: &Changed<u32, PartRecord>, shelf: &Kept<'_>) -> Result<PeaksWithParts, IncrementalError> {
+    let parts: BTreeMap<u32, Arc<Part<PeakRows>>> = kept(records, |record| shelf.common(record))?;
+    let held = parts.iter().map(|(&id, part)| Ok((id, part.load()?.0.clone())));
+    Ok((held.collect::<Result<_, IncrementalError>>()?, parts))
+}
+
+/// Brings a state's facts to the dataflow, slice by slice. Slices are turns of all processes: who has fed all feeds nothing.
+struct Feed<'a> {
+    world: &'a mut World,
+    flow: &'a mut Flow,
+    budget_bytes: u64,
+    round: &'a Round,
+    purse: Purse,
+    facts: Facts,
+    /// A turn was refused, in all processes: nobody waits for another.
+    refused: bool,
+}
+
+impl<'a> Feed<'a> {
+    fn new(world: &'a mut World, flow: &'a mut Flow, budget_bytes: u64, round: &'a Round) -> Self {
+        let purse = Purse::new(budget_bytes, 0, world.inputs.splits.len());
+        Self { world, flow, budget_bytes, round, purse, facts: Facts::default(), refused: false }
+    }
+
+    fn run(mut self) -> Result<(), IncrementalError> {
+        let fed = self.shards();
+        if self.refused {
+            return fed;
+        }
+        // What went wrong here is told in the place of the next turn.
+        let mut last = fed.map(|()| true);
+        loop {
+            let more = matches!(last, Ok(true));
+            if !self.turn(last)? && !more {
+                return Ok(());
+            }
+            last = Ok(false);
+        }
+    }
+
+    fn shards(&mut self) -> Result<(), IncrementalError> {
+        let sieve = self.world.sieve.clone();
+        let round = self.round;
+        for (ordinal, live) in self.world.shards.clone().into_iter().filter(|(ordinal, _)| round.owns(*ordinal)) {
+            for (id, part) in &live.matches {
+                let Some(screened) = sieve.benchmarks.get(id) else { continue };
+                for (number, index, s) in part.load()?.by_point() {
+                    let Some(place) = screened.points.place(number) else { continue };
+                    for hit in screened.hits(SampleId { ordinal, index }, place, s) {
+                        self.room()?;
+                        self.facts.hits.push((hit, 1));
+                    }
+                }
+            }
+            for &index in live.taken.iter() {
+                self.room()?;
+                let sample = SampleId { ordinal, index };
+                self.facts.taken.push((Taken { sample, drops: sieve.drops, keeps: sieve.keeps }, 1));
+            }
+            self.room()?;
+            self.facts.samples.push((Tally::Judged, live.input.judged() as i64));
+            self.facts.samples.push((Tally::Rejected, live.input.rejected.len() as i64));
+        }
+        Ok(())
+    }
+
+    /// Room for one more fact, in this slice or in the next.
+    fn room(&mut self) -> Result<(), IncrementalError> {
+        let facts = self.facts.hits.len() + self.facts.taken.len() + self.facts.samples.len();
+        if facts >= SLICE_FACTS {
+            self.turn(Ok(true))?;
+        }
+        match self.purse.spend_hit() {
+            Err(_) if facts > 0 => self.turn(Ok(true)).and_then(|_| self.purse.spend_hit()),
+            spent => spent,
+        }
+    }
+
+    /// Feeds what is there, if any process has something; gives whether one had.
+    fn turn(&mut self, more: Result<bool, IncrementalError>) -> Result<bool, IncrementalError> {
+        let (own, others) = self.round.share("slice", more, |more| *more).inspect_err(|_| self.refused = true)?;
+        if !own && !others.contains(&true) {
+            return Ok(false);
+        }
+        let facts = std::mem::take(&mut self.facts);
+        let outcome = self.flow.advance(&facts)?;
+        settle(&World::default(), self.world, &outcome);
+        self.purse = Purse::new(self.budget_bytes, self.flow.held().bytes, self.world.inputs.splits.len());
+        Ok(true)
+    }
+}

@@ -1,0 +1,80 @@
+//! The pool: everything that was read, as a run folder of its own that keeps all and judges nothing. Its stored embeddings are what
+//! decisions are made from, again and again.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use trommel_operators::incremental::IncrementalError;
+use trommel_operators::incremental::embeddings::{Embeddings, Visitor};
+use trommel_operators::incremental::inputs::ShardInput;
+use trommel_operators::ledger::read::Ledger;
+use trommel_operators::sample::Status;
+
+use crate::error::PipelineError;
+
+/// A pool that grows while it is read.
+pub struct Pool {
+    root: PathBuf,
+    ledger: Mutex<Arc<Ledger>>,
+}
+
+impl Pool {
+    /// The pool in a folder.
+    ///
+    /// # Errors
+    /// A folder that is no run folder.
+    pub fn open(root: &Path) -> Result<Self, PipelineError> {
+        let ledger = Ledger::open(root).map_err(PipelineError::failed)?;
+        Ok(Self { root: root.to_path_buf(), ledger: Mutex::new(Arc::new(ledger)) })
+    }
+
+    /// Looks again at what is committed.
+    ///
+    /// # Errors
+    /// A damaged folder.
+    pub fn refresh(&self) -> Result<(), PipelineError> {
+        let fresh = Arc::new(Ledger::open(&self.root).map_err(PipelineError::failed)?);
+        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// What is committed, as last looked at.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A committed shard as the engine takes it.
+    ///
+    /// # Errors
+    /// A part that cannot be read.
+    pub fn shard(&self, ordinal: u64, name: &str) -> Result<ShardInput, PipelineError> {
+        let statuses = self.ledger().decisions(ordinal).map_err(PipelineError::failed)?;
+        let rejected = (0u32..).zip(statuses.iter()).filter(|(_, status)| **status == Status::Rejected);
+        let rejected = rejected.map(|(index, _)| index).collect();
+        Ok(ShardInput { name: name.into(), generation: 0, count: statuses.len() as u32, rejected })
+    }
+}
+
+impl Embeddings for Pool {
+    fn visit(&self, ordinal: u64, _generation: u64, each: &mut Visitor<'_>) -> Result<(), IncrementalError> {
+        let rows = self.ledger().embeddings(ordinal)?;
+        rows.iter().try_for_each(|row| each(row.index, &row.vector))
+    }
+
+    /// A takedown names a sample by its key, uid, URL or sha256, or as `SHARD/KEY`.
+    fn find(&self, ordinal: u64, _generation: u64, keys: &BTreeSet<String>) -> Result<Vec<u32>, IncrementalError> {
+        let ledger = self.ledger();
+        let shard = ledger.shards().get(&ordinal).map(|(_, line)| line.name.clone()).unwrap_or_default();
+        let mut found = Vec::new();
+        for names in ledger.names(ordinal)? {
+            let full = format!("{shard}/{}", names.key);
+            let others = [&names.uid, &names.url, &names.sha256].into_iter().flatten();
+            if keys.contains(&names.key) || keys.contains(&full) || others.into_iter().any(|name| keys.contains(name)) {
+                found.push(names.index);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,111 @@
+//! `trommel watch`.
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+use trommel_operators::report::text::thousands;
+use trommel_pipelines::benchmarks::NamedPath;
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines::watch::{Wanted, WatchConfig, watch};
+
+use super::{judge, print_json};
+use crate::args::{Cli, Command, WatchArgs};
+use crate::config_file;
+use crate::launch::Launched;
+use crate::outcome::{Done, Outcome};
+
+/// The split of `--rule`.
+const ONE_SPLIT: &str = "main";
+
+/// Watches.
+pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
+    wanted(args)?;
+    let mut config = JudgeConfig {
+        shards: Vec::new(),
+        plan: None,
+        run: args.run.clone(),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: args.common.seed,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: judge::embedder(&args.embedder),
+        always_embed: true,
+        reading: judge::reading(&args.reading)?,
+        mix_numerics: args.embedder.mix_numerics,
+        machine: judge::machine(&args.common, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
+    };
+    if config.reading.part.is_some() {
+        return Err(PipelineError::Usage("--part: a watch takes all shards of its prefixes".into()));
+    }
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Terminal)?;
+    let config = WatchConfig {
+        judge: config,
+        sources: args.prefixes.clone(),
+        run: args.run.clone(),
+        once: args.once,
+        settle: args.settle,
+        poll: args.poll,
+        withdraw_missing: args.withdraw_missing,
+        keep_epochs: usize::from(args.keep_epochs),
+        wanted: Box::new(read_again),
+        wanted_files: args.common.config.iter().chain(&args.takedowns).cloned().collect(),
+    };
+    let report = watch(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
+    eprintln!(
+        "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
+        report.epoch,
+        thousands(report.shards),
+        thousands(report.judged_now),
+        report.waiting,
+        report.lag_seconds
+    );
+    print_json(args.common.json, &report)?;
+    let (rejected, samples) = (report.rejected_now, report.judged_now);
+    let done = judge::done(report.interrupted, &report.failed, rejected, samples, args.reading.max_rejects);
+    // A watch that is told to stop has done its work.
+    Ok(if args.once { done } else { Done { unfinished: None, ..done } })
+}
+
+/// The command line once more, with the configuration file as it is now.
+fn read_again() -> Result<Wanted, PipelineError> {
+    let words = config_file::merge(std::env::args_os().collect())
+        .map_err(|error| PipelineError::Usage(format!("{error:#}")))?;
+    match Cli::try_parse_from(words).map_err(PipelineError::usage)?.command {
+        Command::Watch(args) => wanted(&args),
+        _ => Err(PipelineError::Usage("the command line is no watch".into())),
+    }
+}
+
+fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
+    let benchmarks: Vec<NamedPath> =
+        args.benchmarks.iter().map(|text| NamedPath::parse(text)).collect::<Result<_, _>>()?;
+    let mut splits = BTreeMap::new();
+    splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
+    for text in &args.splits {
+        let Some((name, rule)) = text.split_once('=').filter(|(name, _)| is_folder_name(name)) else {
+            return Err(PipelineError::Usage(format!(
+                "--split {text}: write it as NAME=RULE; the name becomes a folder's"
+            )));
+        };
+        if splits.insert(name.to_owned(), rule.to_owned()).is_some() {
+            return Err(PipelineError::Usage(format!("--split {name} is given twice")));
+        }
+    }
+    if splits.is_empty() {
+        return Err(PipelineError::Usage("--rule or --split is missing: say what is to be dropped".into()));
+    }
+    Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone() })
+}
+
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+}

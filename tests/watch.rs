@@ -1,0 +1,346 @@
+//! A watch ends where a batch run over the same shards and inputs does: the same ledger, the same items, to the bit. Whatever
+//! came in which order, and however often the watch was killed.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::processes::{Group, signal, until};
+use common::{World, items_text, ledger_text, run, stderr, words};
+use serde_json::Value;
+use trommel_operators::ledger::read::Ledger;
+use trommel_operators::shard::plan::Plan;
+
+/// A folder in which shards arrive, and the watch's.
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self) -> PathBuf {
+        self.path("run")
+    }
+
+    /// Puts a shard of the shared world there, whole.
+    fn put(&self, name: &str, from: &str) {
+        fs::copy(World::shared().path(&format!("data/shards/{from}.tar")), self.path("in").join(name)).unwrap();
+    }
+
+    fn args(&self, judging: &[String], more: &[&str]) -> Vec<String> {
+        let (from, to) = (self.path("in").display().to_string(), self.run().display().to_string());
+        let mut args: Vec<String> = ["watch", &from, "--run", &to, "--settle", "0s"].map(String::from).to_vec();
+        args.extend(judging.iter().cloned());
+        args.extend(more.iter().map(|word| (*word).to_owned()));
+        args
+    }
+
+    /// One turn; gives the report.
+    fn once(&self, judging: &[String], more: &[&str]) -> Value {
+        let args = self.args(judging, &[&["--once", "--json"], more].concat());
+        serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap()
+    }
+
+    fn current(&self) -> PathBuf {
+        fs::canonicalize(self.run().join("current")).unwrap()
+    }
+
+    fn changes(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.run().join("changes.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// A split is what a batch run over its plan makes.
+    fn equals_batch(&self, split: &str, judging: &[String]) {
+        let published = self.current().join(split);
+        let ledger = Ledger::open(&published).unwrap();
+        ledger.verify().unwrap();
+        let plan: Plan = ledger.plan().unwrap();
+        let batch = tempfile::tempdir().unwrap();
+        let mut args = vec!["prune".to_owned()];
+        args.extend(plan.shards.iter().map(|shard| shard.url.clone()));
+        args.extend(["--run".into(), batch.path().display().to_string()]);
+        args.extend(judging.iter().cloned());
+        run(0, &words(&args));
+        assert_eq!(ledger_text(&published), ledger_text(batch.path()), "{split}");
+        assert_eq!(items_text(&published), items_text(batch.path()), "{split}");
+        let there = Ledger::open(batch.path()).unwrap();
+        assert_eq!(ledger.counts(), there.counts(), "{split}");
+        assert_eq!(ledger.config()["decisions"], there.config()["decisions"], "{split}");
+    }
+}
+
+/// The world's flags with another rule or radii folder.
+fn judging(folders: &[(&str, &str)], rule: &str) -> Vec<String> {
+    let world = World::shared();
+    let mut args = Vec::new();
+    for (name, folder) in folders {
+        args.extend(["--benchmark".into(), format!("{name}={}", world.path(&format!("{folder}/{name}")))]);
+    }
+    args.extend(["--rule", rule, "--embedder", common::MODEL, "--random-init", "1"].map(String::from));
+    args
+}
+
+const BOTH: [(&str, &str); 2] = [("photo", "radii"), ("sketch", "radii")];
+
+#[test]
+fn what_comes_bit_by_bit_is_what_a_batch_run_makes() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00003.tar", "00003");
+    assert_eq!(scene.once(&judging, &[])["epoch"], 1);
+    scene.put("00001.tar", "00001");
+    scene.put("00000.tar", "00000");
+    scene.once(&judging, &[]);
+    // Nothing new is no epoch.
+    assert_eq!(scene.once(&judging, &[])["epoch"], 2);
+    scene.put("00005.tar", "00005");
+    let report = scene.once(&judging, &[]);
+    assert_eq!((report["epoch"].as_u64(), report["shards"].as_u64()), (Some(3), Some(4)));
+    scene.equals_batch("main", &judging);
+    let arrived: Vec<Value> = scene.changes().iter().map(|line| line["arrived"].clone()).collect();
+    assert_eq!(arrived[0], serde_json::json!(["00003.tar"]));
+    assert_eq!(arrived[1], serde_json::json!(["00000.tar", "00001.tar"]));
+    // Two epochs stay, and nothing else is left behind.
+    let names: Vec<_> = fs::read_dir(scene.run()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let epochs = names.iter().filter(|name| name.to_string_lossy().starts_with("epoch.")).count();
+    assert_eq!(epochs, 2, "{names:?}");
+}
+
+#[test]
+fn changed_inputs_end_as_a_batch_run_with_them() {
+    let scene = Scene::new();
+    for shard in ["00000", "00001", "00002"] {
+        scene.put(&format!("{shard}.tar"), shard);
+    }
+    let list = scene.path("takedown.txt");
+    let ways = [
+        judging(&BOTH, "drop-over-radius"),
+        judging(&BOTH[..1], "drop-over-radius"), // a benchmark goes
+        judging(&BOTH[..1], "drop-above:0.97"),  // another rule
+        judging(&BOTH[..1], "drop-from:0.9"),    // a threshold falls
+        judging(&BOTH, "drop-over-radius@sketch"),
+    ];
+    for judging in &ways {
+        let report = scene.once(judging, &[]);
+        assert_eq!(report["judged_now"], if report["epoch"] == 1 { 144 } else { 0 }, "nothing is read twice");
+        scene.equals_batch("main", judging);
+    }
+    // A takedown drops what a batch run keeps, and nothing else; lifted, all is as before.
+    let last = ways.last().unwrap();
+    let before = ledger_text(&scene.current().join("main"));
+    let rows = Ledger::open(&scene.current().join("main")).unwrap();
+    let kept = rows.rows().unwrap().map(Result::unwrap).find(|row| row.fate.status.as_str() == "kept").unwrap();
+    fs::write(&list, format!("{}/{}\nno such key\n", kept.shard, kept.fate.info.key)).unwrap();
+    let taken = scene.once(last, &["--takedown", &list.display().to_string()]);
+    let now = ledger_text(&scene.current().join("main"));
+    let differ: Vec<_> = before.lines().zip(now.lines()).filter(|(a, b)| a != b).collect();
+    assert_eq!(differ.len(), 1);
+    assert_eq!(differ[0].0.replace("status: Kept", "status: Dropped"), differ[0].1);
+    let line = scene.changes().pop().unwrap();
+    assert_eq!((&line["changed_sides"]["main"], &line["epoch"]), (&1.into(), &taken["epoch"]));
+    scene.once(last, &[]);
+    assert_eq!(before, ledger_text(&scene.current().join("main")));
+}
+
+#[test]
+fn several_splits_stand_side_by_side() {
+    let (scene, flags) = (Scene::new(), judging(&BOTH, "drop-over-radius"));
+    scene.put("00000.tar", "00000");
+    scene.put("00001.tar", "00001");
+    let at = flags.iter().position(|word| word == "--rule").unwrap();
+    let mut splits = flags.clone();
+    splits.splice(at..at + 2, ["--split", "near=drop-over-radius", "--split", "far=drop-below:0.9"].map(String::from));
+    scene.once(&splits, &[]);
+    scene.equals_batch("near", &flags);
+    scene.equals_batch("far", &judging(&BOTH, "drop-below:0.9"));
+}
+
+/// Training on a split is training on what a batch run with the same inputs keeps; and it goes on with these decisions.
+#[test]
+fn a_trainer_sees_the_newest_epoch_and_keeps_it() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.put("00001.tar", "00001");
+    scene.once(&judging, &[]);
+    let path = |name: &str| scene.path(name).display().to_string();
+    let train = |steps: &str, into: &str, from: &[&str]| {
+        let mut args: Vec<String> = ["train", "--run", into, "--steps", steps].map(String::from).to_vec();
+        args.extend(from.iter().map(|word| (*word).to_owned()));
+        let recipe = ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"];
+        args.extend(recipe.map(String::from));
+        run(0, &words(&args));
+        common::losses(Path::new(into))
+    };
+    let (current, shards) = (path("run/current/main"), path("in/{00000..00001}.tar"));
+    let (ours, theirs) = (path("ours"), path("theirs"));
+    let mut from = vec![shards.as_str()];
+    from.extend(judging.iter().map(String::as_str));
+    let expected = train("6", &theirs, &from);
+    assert_eq!(expected.len(), 6);
+    assert_eq!(train("6", &ours, &["--decisions", &current]), expected);
+    // The watch goes on, the interrupted trainer with what it took over.
+    let other = path("other");
+    let mut interrupted: Vec<String> = ["train", "--run", &other, "--steps", "6"].map(String::from).to_vec();
+    interrupted.extend(["--decisions", &current].map(String::from));
+    interrupted.extend(
+        ["--model", common::MODEL, "--batch", "16", "--precision", "f32", "--save-every", "2"].map(String::from),
+    );
+    let mut trainer = Group::start(&interrupted);
+    let logs = Path::new(&other).join("logs");
+    until(60, || logs.exists() && !common::logged_losses(Path::new(&other)).is_empty() || trainer.status().is_some());
+    trainer.kill_all();
+    scene.put("00002.tar", "00002");
+    scene.once(&judging, &[]);
+    assert_eq!(train("6", &other, &["--decisions", &current]), expected);
+    let newer = train("6", &path("newer"), &["--decisions", &current]);
+    assert_ne!(newer, expected);
+}
+
+#[test]
+fn a_shard_that_changes_or_goes_is_noticed() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("a.tar", "00000");
+    scene.put("b.tar", "00001");
+    scene.once(&judging, &[]);
+    scene.put("a.tar", "00004");
+    scene.once(&judging, &[]);
+    assert_eq!(scene.changes()[1]["replaced"], serde_json::json!(["a.tar"]));
+    scene.equals_batch("main", &judging);
+    fs::remove_file(scene.path("in/b.tar")).unwrap();
+    assert_eq!(scene.once(&judging, &[])["shards"], 2, "what is known stays");
+    assert_eq!(scene.once(&judging, &["--withdraw-missing"])["shards"], 1);
+    scene.equals_batch("main", &judging);
+    scene.put("b.tar", "00001");
+    assert_eq!(scene.once(&judging, &["--withdraw-missing"])["shards"], 2);
+    scene.equals_batch("main", &judging);
+}
+
+#[test]
+fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    fs::write(scene.path("in/00001.tar"), b"this is no tar").unwrap();
+    let mut args = scene.args(&judging, &["--once", "--json"]);
+    let at = args.iter().position(|word| word == "0s").unwrap();
+    args[at] = "1h".into();
+    let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
+    assert_eq!(report["shards"], 0);
+    fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
+    let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
+    assert_eq!(report["shards"], 1);
+    let report = scene.once(&judging, &[]);
+    assert_eq!((report["shards"].as_u64(), report["epoch"].as_u64()), (Some(2), Some(3)), "{report}");
+    scene.equals_batch("main", &judging);
+}
+
+#[test]
+fn wrong_usage_is_one_line() {
+    let (scene, right) = (Scene::new(), World::shared().judging());
+    let refused = |args: &[String], words_of_it: &str| {
+        let out = run(2, &words(args));
+        let said = stderr(&out);
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("trommel:")).collect();
+        assert!(lines.len() == 1 && lines[0].contains(words_of_it), "{said}");
+    };
+    let without: Vec<String> = right.iter().take(4).chain(&right[6..]).cloned().collect();
+    refused(&scene.args(&without, &[]), "--rule or --split is missing");
+    refused(&scene.args(&judging(&BOTH, "random:50%"), &[]), "random");
+    refused(&scene.args(&judging(&BOTH, "drop-over-radius@none"), &[]), "none");
+    refused(&scene.args(&right, &["--takedown", "/no/such/file"]), "/no/such/file");
+    refused(&scene.args(&judging(&[("photo", "nowhere")], "drop-over-radius"), &[]), "nowhere/photo");
+    let mut other = scene.args(&right, &["--once"]);
+    scene.put("00000.tar", "00000");
+    run(0, &words(&other));
+    *other.iter_mut().find(|word| *word == "1").unwrap() = "2".into();
+    refused(&other, "the folder has `seed:1`, now `seed:2`");
+}
+
+fn shown(run: &Path) -> usize {
+    let Ok(current) = fs::canonicalize(run.join("current/main")) else { return 0 };
+    Ledger::open(&current).map_or(0, |ledger| ledger.shards().len())
+}
+
+/// Real shards come slowly and out of order, one cut off and completed later, while the watch is killed twice; whoever reads meanwhile
+/// sees whole epochs.
+#[test]
+fn real_shards_come_slowly_while_the_watch_is_killed() {
+    let Some(data) = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: set TROMMEL_TEST_DATA");
+        return;
+    };
+    let scene = Scene::new();
+    let tar = |at: u32| fs::read(data.join(format!("shards/cifar/{at:05}.tar"))).unwrap();
+    let into = |at: u32| scene.path("in").join(format!("{at:05}.tar"));
+    let judging = World::shared().judging();
+    let mut args = scene.args(&judging, &["--poll", "200ms"]);
+    let at = args.iter().position(|word| word == "0s").unwrap();
+    args[at] = "300ms".into();
+
+    let mut watch = Group::start(&args);
+    let (first, second, third, fourth) = (tar(2), tar(0), tar(3), tar(1));
+    fs::write(into(2), &first).unwrap();
+    assert!(until(60, || shown(&scene.run()) == 1), "{}", watch.said());
+    // Cut off for longer than it takes to settle: what is there counts until more comes.
+    fs::write(into(0), &second[..second.len() / 3]).unwrap();
+    assert!(until(60, || shown(&scene.run()) == 2), "{}", watch.said());
+    fs::write(into(3), &third).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    watch.kill_all();
+    let mut watch = Group::start(&args);
+    fs::write(into(0), &second).unwrap();
+    // Readers meanwhile.
+    let reader = std::thread::spawn({
+        let run = scene.run();
+        move || {
+            let mut seen = std::collections::BTreeSet::new();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(3) {
+                let Ok(current) = fs::canonicalize(run.join("current")) else { continue };
+                let ledger = Ledger::open(&current.join("main")).unwrap();
+                ledger.verify().unwrap();
+                let rows = ledger.rows().unwrap().map(Result::unwrap).count() as u64;
+                assert_eq!(rows, ledger.counts().total());
+                seen.insert(current);
+            }
+            seen.len()
+        }
+    });
+    for piece in fourth.chunks(fourth.len() / 5 + 1).enumerate().map(|(at, piece)| (at * (fourth.len() / 5 + 1), piece))
+    {
+        let mut so_far = fourth[..piece.0].to_vec();
+        so_far.extend(piece.1);
+        fs::write(into(1), &so_far).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    std::thread::sleep(Duration::from_millis(350));
+    watch.kill_all();
+    let mut watch = Group::start(&args);
+    let is_done = || {
+        let Ok(current) = fs::canonicalize(scene.run().join("current/main")) else { return false };
+        Ledger::open(&current).is_ok_and(|ledger| ledger.counts().total() == 2000)
+    };
+    assert!(until(60, is_done), "{}", watch.said());
+    assert!(reader.join().unwrap() > 0);
+    // The first signal ends it in order.
+    assert!(signal(watch.pid(), libc::SIGINT));
+    watch.ends_with(0, 60);
+    scene.equals_batch("main", &judging);
+    let lines = scene.changes();
+    let numbers: Vec<u64> = lines.iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "every epoch is told once");
+    let lags: Vec<f64> = lines.iter().filter_map(|line| line["lag_seconds"].as_f64()).collect();
+    eprintln!("{} epochs, lags {lags:.2?} s", lines.len());
+    assert!(lines.iter().any(|line| line["replaced"].as_array().is_some_and(|names| !names.is_empty())));
+}
