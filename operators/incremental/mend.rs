@@ -206,9 +206,11 @@ impl Mend<'_> {
         let points = whole.values().map(|panel| panel.places.len()).max().unwrap_or(0);
         let dim = self.next.sieve.benchmarks.values().next().map_or(0, |screened| screened.points.benchmark.dim);
         let (mut block, mut hits, mut read) = (Block::default(), Vec::new(), 0);
+        let (mut anew, mut newly) = (BTreeMap::<u32, Chunk>::new(), Chunk::new(dim));
         let Self { next, embeddings, .. } = self;
         let World { pool, kept, .. } = &mut **next;
-        stream(*embeddings, (ordinal, &live.input), (dim, points), |chunk| {
+        // Gathered chunks are up to half as long again.
+        stream(*embeddings, (ordinal, &live.input), (dim, points + points / 2), |chunk| {
             read += chunk.ids.len() as u64;
             for (id, panel) in fallen {
                 let Some(scores) = need.scores.get_mut(id) else { continue };
@@ -219,7 +221,10 @@ impl Mend<'_> {
                 }
             }
             for (id, rows) in &need.anew {
-                let (Some(some), Some(scores)) = (some(chunk, rows), need.scores.get_mut(id)) else { continue };
+                let waiting = anew.entry(*id).or_insert_with(|| Chunk::new(dim));
+                let (Some(some), Some(scores)) = (gathered(waiting, chunk, rows), need.scores.get_mut(id)) else {
+                    continue;
+                };
                 whole[id].fill(&mut block, &some);
                 for (row, sample) in some.ids.iter().enumerate() {
                     let fresh = whole[id].score(&block, &some, row, &mut hits);
@@ -235,7 +240,7 @@ impl Mend<'_> {
                     panel.raise(block, chunk, |sample| World::keeps(&live, bit, keeps, sample.index), peaks);
                 }
             };
-            if let Some(some) = some(chunk, &need.kept) {
+            if let Some(some) = gathered(&mut newly, chunk, &need.kept) {
                 for panel in whole.values() {
                     panel.fill(&mut block, &some);
                     raise(panel, &block, &some, false);
@@ -257,8 +262,12 @@ fn change(scores: &mut Scores, index: u32, with: impl FnOnce(&mut Score)) {
     }
 }
 
-/// The rows of a chunk that are wanted, if any.
-fn some(chunk: &Chunk, wanted: &BTreeSet<u32>) -> Option<Chunk> {
+/// The wanted rows so far, when they are half a chunk or the last of them is there: getting all points ready for few
+/// rows costs more than their products.
+fn gathered(waiting: &mut Chunk, chunk: &Chunk, wanted: &BTreeSet<u32>) -> Option<Chunk> {
     let rows: Vec<usize> = (0..chunk.ids.len()).filter(|&row| wanted.contains(&chunk.ids[row].index)).collect();
-    (!rows.is_empty()).then(|| chunk.rows(&rows))
+    waiting.take_rows(chunk, &rows);
+    let is_last = waiting.ids.last().map(|sample| sample.index) == wanted.last().copied();
+    let full = !waiting.ids.is_empty() && (is_last || 2 * waiting.ids.len() >= chunk.ids.len());
+    full.then(|| std::mem::replace(waiting, Chunk::new(chunk.dim)))
 }

@@ -82,17 +82,15 @@ impl Chunk {
         &self.vectors[row * self.dim..(row + 1) * self.dim]
     }
 
-    /// Some of its rows.
-    #[must_use]
-    pub fn rows(&self, rows: &[usize]) -> Self {
-        let of = |row: &usize| row * self.dim..(row + 1) * self.dim;
-        Self {
-            ids: rows.iter().map(|&row| self.ids[row]).collect(),
-            dim: self.dim,
-            vectors: rows.iter().flat_map(|row| &self.vectors[of(row)]).copied().collect(),
-            wide: rows.iter().flat_map(|row| &self.wide[of(row)]).copied().collect(),
-            norm: self.norm,
+    /// Takes some rows of another one of its dimension.
+    pub fn take_rows(&mut self, from: &Self, rows: &[usize]) {
+        for &row in rows {
+            let of = row * self.dim..(row + 1) * self.dim;
+            self.ids.push(from.ids[row]);
+            self.vectors.extend_from_slice(&from.vectors[of.clone()]);
+            self.wide.extend_from_slice(&from.wide[of]);
         }
+        self.norm = self.norm.max(from.norm);
     }
 }
 

@@ -1,0 +1,147 @@
+//! An engine whose parts lie in a folder, as in a run; a fresh one over its inputs; and the comparison of what they
+//! show.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use trommel_operators::incremental::embeddings::HeldEmbeddings;
+use trommel_operators::incremental::engine::{Applied, Engine, IncrementalConfig};
+use trommel_operators::incremental::inputs::{Change, Inputs};
+use trommel_operators::incremental::parts::Shelf;
+use trommel_operators::incremental::view::View;
+use trommel_operators::ledger::storage::Disk;
+
+/// Decisions are not refused for want of memory here.
+const BUDGET_BYTES: u64 = 8 << 30;
+
+pub struct Trial {
+    pub engine: Engine,
+    stored: Arc<HeldEmbeddings>,
+    folder: TempDir,
+}
+
+/// What one epoch took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    pub decided: Duration,
+    pub mended: Duration,
+    pub facts: u64,
+    pub sides: usize,
+    /// Vectors read, those to mend included.
+    pub read: u64,
+    pub read_to_mend: u64,
+}
+
+impl Cost {
+    pub fn total(&self) -> Duration {
+        self.decided + self.mended
+    }
+
+    /// The median of the times; all else is the last one's.
+    pub fn median(costs: &[Self]) -> Self {
+        let middle = |of: fn(&Self) -> Duration| {
+            let mut all: Vec<Duration> = costs.iter().map(of).collect();
+            all.sort();
+            (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2
+        };
+        let last = costs.last().copied().unwrap_or_default();
+        Self { decided: middle(|cost| cost.decided), mended: middle(|cost| cost.mended), ..last }
+    }
+}
+
+impl Trial {
+    pub fn new(stored: &Arc<HeldEmbeddings>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::folder(folder.path(), 1, Arc::new(Disk)).unwrap();
+        let config = IncrementalConfig { budget_bytes: BUDGET_BYTES, ..IncrementalConfig::default() };
+        Self { engine: Engine::new(config, stored.clone(), shelf).unwrap(), stored: stored.clone(), folder }
+    }
+
+    /// One epoch.
+    pub fn apply(&mut self, changes: &[Change]) -> Cost {
+        let before = self.stored.vectors_read();
+        let Applied { changelog, facts, decided, mended, mended_vectors } = self.engine.apply(changes).unwrap();
+        let read = self.stored.vectors_read() - before;
+        Cost { decided, mended, facts, sides: changelog.sides.len(), read, read_to_mend: mended_vectors }
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.engine.views().latest()
+    }
+
+    pub fn inputs(&self) -> &Inputs {
+        &self.engine.world().inputs
+    }
+
+    /// A benchmark's radii as they are.
+    pub fn radii(&self, name: &str) -> Vec<f64> {
+        let points = self.inputs().benchmarks.iter().find(|points| points.benchmark.name == name).unwrap();
+        points.benchmark.radii.clone().unwrap()
+    }
+
+    /// Files of the folder.
+    pub fn files(&self) -> usize {
+        std::fs::read_dir(self.folder.path()).unwrap().count()
+    }
+
+    /// Matches that are stored.
+    pub fn matches(&self) -> usize {
+        let parts = self.engine.world().shards.values().flat_map(|live| live.matches.values());
+        parts.map(|part| part.load().unwrap().by_point().count()).sum()
+    }
+
+    /// A fresh run over what this one's inputs are now: what it took, and how many values both show alike.
+    pub fn fresh(&self) -> (Cost, u64) {
+        let mut fresh = Self::new(&self.stored);
+        let mut changes = without_shards(self.inputs());
+        let shards = self.inputs().shards.iter();
+        changes.extend(shards.map(|(&ordinal, shard)| Change::Arrive(ordinal, (**shard).clone())));
+        let cost = fresh.apply(&changes);
+        (cost, compare(&self.view(), &fresh.view()))
+    }
+}
+
+/// All that decisions depend on but the shards.
+pub fn without_shards(inputs: &Inputs) -> Vec<Change> {
+    let mut all: Vec<Change> =
+        inputs.benchmarks.iter().map(|points| Change::AddBenchmark(points.benchmark.clone())).collect();
+    all.extend(inputs.splits.iter().map(|(name, split)| Change::SetSplit(name.clone(), split.rule.clone())));
+    let (ids, keys) = (inputs.taken.iter().copied().collect(), inputs.taken_keys.iter().cloned().collect());
+    all.push(Change::TakeDown(ids, keys));
+    all
+}
+
+/// Fails where two views differ, bit for bit; gives the number of statuses, scores and items compared.
+fn compare(mended: &View, fresh: &View) -> u64 {
+    let (shards, names): (Vec<u64>, Vec<&str>) = (fresh.shards().collect(), fresh.benchmarks().collect());
+    assert!(
+        mended.shards().eq(shards.iter().copied()) && mended.benchmarks().eq(names.iter().copied()),
+        "inputs differ"
+    );
+    assert_eq!(mended.taken_down(), fresh.taken_down(), "takedowns differ");
+    let mut values = 0;
+    for split in fresh.splits().keys() {
+        assert_eq!(mended.sizes(split), fresh.sizes(split), "sizes of {split} differ");
+        for &shard in &shards {
+            let statuses = fresh.statuses(shard, split);
+            assert!(mended.statuses(shard, split) == statuses, "statuses of {shard} in {split} differ");
+            values += statuses.map_or(0, |all| all.len() as u64);
+        }
+        for name in &names {
+            assert_eq!(mended.reach(name, split), fresh.reach(name, split), "reach of {name} in {split} differs");
+            let items = fresh.items(name, split);
+            assert!(mended.items(name, split) == items, "items of {name} in {split} differ");
+            values += items.map_or(0, |all| all.len() as u64);
+        }
+    }
+    for name in &names {
+        assert_eq!(mended.over_radius(name), fresh.over_radius(name), "samples over a radius of {name} differ");
+        for &shard in &shards {
+            let scores = fresh.scores(shard, name).unwrap();
+            assert!(mended.scores(shard, name).unwrap() == scores, "scores of {shard} against {name} differ");
+            values += scores.map_or(0, |all| all.len() as u64);
+        }
+    }
+    values
+}
