@@ -162,12 +162,19 @@ pub(crate) fn with_embedded_benchmarks(
     together: &Together,
     stop: &Stop,
 ) -> Result<JudgeConfig, PipelineError> {
+    let ready = embedded(config, together.rank() == 0, stop)?;
+    together.wait("benchmarks")?;
+    Ok(ready)
+}
+
+/// As [`with_embedded_benchmarks`], if this process `embeds`; if not, another has done it, or is to.
+pub(crate) fn embedded(config: &JudgeConfig, embeds: bool, stop: &Stop) -> Result<JudgeConfig, PipelineError> {
     let mut ready = config.clone();
     for benchmark in ready.benchmarks.iter_mut().filter(|named| named.path.is_dir() && !holds_embeddings(&named.path)) {
         let into = config.run.join("benchmarks").join(&benchmark.name);
         let pictures = std::mem::replace(&mut benchmark.path, into.clone());
-        if together.rank() > 0 {
-            continue; // process 0 does it
+        if !embeds {
+            continue;
         }
         let embedding = JudgeConfig {
             shards: vec![pictures.display().to_string()],
@@ -188,6 +195,5 @@ pub(crate) fn with_embedded_benchmarks(
         }
         embed::finish(&embedding, false)?;
     }
-    together.wait("benchmarks")?;
     Ok(ready)
 }

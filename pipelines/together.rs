@@ -104,6 +104,11 @@ impl Together {
         Ok(Self { cluster: Some(cluster), part, grace: seat.grace, _telling: telling })
     }
 
+    /// This process for itself, within a run of several: what needs no others.
+    pub(crate) fn by_itself(&self) -> Self {
+        Self { cluster: None, part: None, grace: self.grace, _telling: Vec::new() }
+    }
+
     /// The other processes, where there are any.
     pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref()

@@ -154,6 +154,48 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
     assert_eq!(before, ledger_text(&scene.current().join("main")));
 }
 
+/// Two processes, then three, then one, each killed in the middle or left to end: the same ledger.
+#[test]
+fn several_processes_keep_one_state() {
+    let (scene, first) = (Scene::new(), World::shared().judging());
+    let launched = |processes: &str, judging: &[String], more: &[&str]| {
+        let flags = ["launch", "--local", processes, "--silence", "5", "--"].map(String::from);
+        [&flags[..], &scene.args(judging, more)].concat()
+    };
+    for shard in ["00000", "00001", "00002"] {
+        scene.put(&format!("{shard}.tar"), shard);
+    }
+    run(0, &words(&launched("2", &first, &["--once"])));
+    assert_eq!(shown(&scene.run()), 3);
+    scene.equals_batch("main", &first);
+    scene.put("00003.tar", "00003");
+    scene.put("a.tar", "00004");
+    let second = judging(&BOTH, "drop-from:0.95");
+    let list = scene.path("takedown.txt").display().to_string();
+    fs::write(&list, "no such key\n").unwrap();
+    run(0, &words(&launched("3", &second, &["--once", "--takedown", &list])));
+    assert_eq!(shown(&scene.run()), 5);
+    scene.equals_batch("main", &second);
+    // One of two is killed while it waits or works: the other says so and ends, and the state is whole.
+    let mut watch = Group::start(&launched("2", &second, &["--poll", "200ms"]));
+    let members = watch.wait_for_members(2, 60);
+    scene.put("00005.tar", "00005");
+    scene.put("a.tar", "00000"); // replaced
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(signal(members[&1], libc::SIGKILL));
+    watch.ends_within(60);
+    scene.once(&second, &[]);
+    assert_eq!(shown(&scene.run()), 6);
+    scene.equals_batch("main", &second);
+    // A signal to the launcher ends both in order.
+    let mut watch = Group::start(&launched("2", &first, &["--poll", "200ms"]));
+    let epochs = scene.changes().len();
+    assert!(until(60, || scene.changes().len() > epochs), "{}", watch.said());
+    assert!(signal(watch.pid(), libc::SIGTERM));
+    watch.ends_with(0, 60);
+    scene.equals_batch("main", &first);
+}
+
 #[test]
 fn several_splits_stand_side_by_side() {
     let (scene, flags) = (Scene::new(), judging(&BOTH, "drop-over-radius"));

@@ -56,13 +56,25 @@ impl Arrivals {
     /// # Errors
     /// A list that cannot be read or written, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, PipelineError> {
+        Self::read(folder, true)
+    }
+
+    /// Reads the list that another process writes.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or is damaged.
+    pub fn follow(folder: &Path) -> Result<Self, PipelineError> {
+        Self::read(folder, false)
+    }
+
+    fn read(folder: &Path, mends: bool) -> Result<Self, PipelineError> {
         let path = folder.join("arrivals.jsonl");
         let failed = |error: std::io::Error| PipelineError::Failed(format!("{}: {error}", path.display()));
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        if whole < bytes.len() {
+        if mends && whole < bytes.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
             file.seek(SeekFrom::End(0)).map_err(failed)?;
         }

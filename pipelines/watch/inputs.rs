@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use sha2::{Digest, Sha256};
 use trommel_operators::incremental::inputs::{Change, Inputs};
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Identity;
 use trommel_operators::similarity::benchmark::Benchmark;
 
 use crate::benchmarks::{NamedPath, check_identity, load};
+use crate::decision::{BenchmarkConfig, hex};
 use crate::error::PipelineError;
 
 /// What the command line and its file say.
@@ -38,6 +40,25 @@ pub struct Desired {
     pub splits: BTreeMap<String, Rule>,
     /// What is taken down: keys, uids, URLs, sha256, or `SHARD/KEY`.
     pub takedowns: BTreeSet<String>,
+}
+
+impl Desired {
+    /// Equal for equal inputs.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for benchmark in &self.benchmarks {
+            let of = BenchmarkConfig::of(benchmark);
+            hash.update(format!("{of:?} {:?} {:?}\n", benchmark.keys, benchmark.labels));
+        }
+        for (name, rule) in &self.splits {
+            hash.update(format!("{name:?} {rule}\n"));
+        }
+        for word in &self.takedowns {
+            hash.update(format!("{word:?}\n"));
+        }
+        hex(&hash.finalize())
+    }
 }
 
 /// Length and last change of a file, or of everything directly in a folder.

@@ -12,6 +12,9 @@
 //! Everything is durable before it is visible: an arrival before it is read, its parts before the pool counts it, an epoch's folder
 //! before the epoch is committed, and that before it is shown. So a watch that is killed at any instant goes on where it was: what it does next
 //! depends on what is there alone.
+//!
+//! Of several processes the first looks, publishes and writes lists; each reads and embeds its own shards (a shard is its ordinal's
+//! remainder's) and joins them; all keep one state and make each epoch together.
 
 mod arrivals;
 mod changes;
@@ -23,7 +26,7 @@ mod sources;
 mod wake;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,8 +35,8 @@ use serde::Serialize;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::incremental::IncrementalError;
 use trommel_operators::incremental::engine::{Applied, Engine, IncrementalConfig};
-use trommel_operators::ledger::run_folder::{Access, RunFolder};
-use trommel_operators::ledger::storage::Disk;
+use trommel_operators::ledger::run_folder::RunFolder;
+use trommel_operators::ledger::storage::{Disk, Storage};
 
 use self::arrivals::Arrivals;
 pub use self::changes::SplitSizes;
@@ -49,9 +52,9 @@ use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::{Input, Judging};
 use crate::progress::Progress;
-use crate::prune::with_embedded_benchmarks;
+use crate::prune::embedded;
 use crate::round::{Judge, Judged, Round};
-use crate::running::open_folder;
+use crate::running::{agreed, open_folder};
 use crate::together::Together;
 
 /// What a watch is told.
@@ -111,29 +114,44 @@ const DECISIONS_SHARE: u64 = 4;
 /// # Errors
 /// Wrong input before the first byte; later a full disk, a budget that an epoch does not fit in, a bug.
 pub fn watch(config: &WatchConfig, stop: Stop, progress: &Arc<Progress>) -> Result<WatchReport, PipelineError> {
-    let mut watch = Watch::start(config, &stop, progress)?;
-    let wake = Wake::new(watch.sources.places().into_iter().chain(config.wanted_files.clone()), config.poll, &stop);
-    loop {
-        let more = watch.turn()?;
-        if stop.is_requested() || stop.is_winding_down() || (config.once && !more) {
-            break;
-        }
-        if !more {
-            wake.wait(watch.patience());
+    let together = Together::join(&config.judge, false, &stop, progress)?;
+    let result = watch_together(config, &together, &stop, progress);
+    together.end(result)
+}
+
+fn watch_together(
+    config: &WatchConfig,
+    together: &Together,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<WatchReport, PipelineError> {
+    let mut watch = Watch::start(config, together, stop, progress)?;
+    let places = watch.sources.places().into_iter().chain(config.wanted_files.clone());
+    let wake = (together.rank() == 0).then(|| Wake::new(places, config.poll, stop));
+    let followed = watch.follow(wake.as_ref());
+    let Watch { engine, mut report, .. } = watch;
+    match followed {
+        Ok(()) => drop(engine), // with the others
+        Err(error) => {
+            // The others end as they hear of it; nothing would come of waiting for them.
+            std::mem::forget(engine);
+            return Err(error);
         }
     }
     if let Some(failure) = stop.failure() {
         return Err(PipelineError::failed(failure));
     }
-    watch.report.interrupted = config.once && (stop.is_requested() || stop.is_winding_down());
-    Ok(watch.report)
+    report.interrupted = config.once && (stop.is_requested() || stop.is_winding_down());
+    Ok(report)
 }
 
 struct Watch<'a> {
     config: &'a WatchConfig,
     stop: &'a Stop,
     progress: &'a Arc<Progress>,
-    together: Together,
+    together: &'a Together,
+    /// This process's rounds need no others.
+    alone: Together,
     sources: Sources,
     arrivals: Arrivals,
     files: InputFiles,
@@ -152,10 +170,16 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn start(config: &'a WatchConfig, stop: &'a Stop, progress: &'a Arc<Progress>) -> Result<Self, PipelineError> {
+    fn start(
+        config: &'a WatchConfig,
+        together: &'a Together,
+        stop: &'a Stop,
+        progress: &'a Arc<Progress>,
+    ) -> Result<Self, PipelineError> {
         std::fs::create_dir_all(&config.run)
             .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
-        let arrivals = Arrivals::open(&config.run)?;
+        let is_first = together.rank() == 0;
+        let arrivals = together.in_turn("arrivals", || open_arrivals(&config.run, is_first))?;
         let plan = arrivals.plan();
         let root = config.run.join("pool");
         let judge = JudgeConfig {
@@ -169,10 +193,11 @@ impl<'a> Watch<'a> {
             cluster: None,
             ..config.judge.clone()
         };
-        let together = Together::join(&judge, false, stop, progress)?;
         let mut judging = Judging::prepare(&judge, None, stop.clone())?;
         let run_config = judging.run_config();
-        let folder = open_folder(&root, &plan, &run_config, Access::Exclusive, judge.mix_numerics)?;
+        together.agree("configuration", &agreed(&run_config, &plan))?;
+        let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
+        let folder = together.in_turn("pool", open)?;
         let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
         judging.memory.take("decisions", budget_bytes);
         let judge = Judge::start(judging, usize::MAX)?;
@@ -180,11 +205,19 @@ impl<'a> Watch<'a> {
         let settings =
             IncrementalConfig { workers: config.judge.machine.workers, budget_bytes, ..IncrementalConfig::default() };
         let state = config.run.join("epochs");
-        let engine = Engine::open(settings, pool.clone(), &state, Arc::new(Disk)).map_err(failed)?;
+        let place: (&Path, Arc<dyn Storage>) = (&state, Arc::new(Disk));
+        let engine = match together.cluster() {
+            None => Engine::open(settings, pool.clone(), place.0, place.1),
+            Some(cluster) => {
+                let allocators = cluster.timely(settings.workers).map_err(PipelineError::failed)?;
+                Engine::open_across(settings, pool.clone(), place, Arc::new(cluster.control().clone()), allocators)
+            }
+        };
+        let engine = engine.map_err(failed)?;
         let base = judge.judging().decision.clone();
         let mut publisher = Publisher::new(&config.run, config.keep_epochs, &run_config, base);
         let view = engine.views().latest();
-        if !publisher.recover(view.epoch())? {
+        if is_first && !publisher.recover(view.epoch())? {
             tracing::warn!("epoch {} was not published, or its folder is gone: it is made again", view.epoch());
             let summary = Summary { epoch: view.epoch(), unix_seconds: now(), ..Summary::default() };
             publisher.prepare(&view, &Default::default(), &summary, &pool)?;
@@ -197,6 +230,7 @@ impl<'a> Watch<'a> {
             stop,
             progress,
             together,
+            alone: together.by_itself(),
             sources,
             arrivals,
             files,
@@ -223,11 +257,54 @@ impl<'a> Watch<'a> {
         Ok(this)
     }
 
+    /// Turn after turn, until it is stopped, or once.
+    fn follow(&mut self, wake: Option<&Wake>) -> Result<(), PipelineError> {
+        loop {
+            let stops = self.stop.is_requested() || self.stop.is_winding_down();
+            // Whoever is told to stop stops all, at the same turn.
+            if self.together.gather("turn", stops)?.contains(&true) {
+                return Ok(());
+            }
+            let more = self.turn()?;
+            if more {
+                continue;
+            }
+            if self.config.once {
+                return Ok(());
+            }
+            if let Some(wake) = wake {
+                wake.wait(self.patience());
+            }
+        }
+    }
+
+    /// What is wanted now; equal in all processes.
     fn read_inputs(&mut self) -> Result<Desired, PipelineError> {
+        let is_first = self.together.rank() == 0;
+        // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
+        let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
+        let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(ToString::to_string));
+        if let Some(trouble) = self.together.gather("inputs", trouble)?.into_iter().next().flatten() {
+            return Err(PipelineError::Usage(trouble));
+        }
+        let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
+        if self.together.ranks() > 1 {
+            let mark = desired.as_ref().map_or_else(ToString::to_string, Desired::fingerprint);
+            let marks = self.together.gather("fingerprints", mark)?;
+            if marks.windows(2).any(|pair| pair[0] != pair[1]) {
+                let what =
+                    "benchmarks or takedowns are not the same for all processes, or changed while they were read";
+                return Err(PipelineError::Usage(what.into()));
+            }
+        }
+        desired
+    }
+
+    fn read_inputs_here(&mut self) -> Result<Desired, PipelineError> {
         let wanted = (self.config.wanted)()?;
         let judge =
             JudgeConfig { benchmarks: wanted.benchmarks, run: self.config.run.clone(), ..self.config.judge.clone() };
-        let judge = with_embedded_benchmarks(&judge, &self.together, self.stop)?;
+        let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
         let folders = judge.benchmarks.iter().map(|named| (named.name.clone(), named.path.clone())).collect();
         self.publisher.set_benchmarks(&folders);
         let wanted = Wanted { benchmarks: judge.benchmarks, ..wanted };
@@ -237,20 +314,37 @@ impl<'a> Watch<'a> {
 
     /// Looks, reads what is new, lets what has changed take effect. Gives whether there is more to do at once.
     fn turn(&mut self) -> Result<bool, PipelineError> {
-        let seen = self.look()?;
-        let arrived = self.take_in(&seen)?;
-        if arrived && self.read()? {
-            // While shards were read, others may have come; and a shard may have changed under us.
-            self.tear()?;
+        let is_first = self.together.rank() == 0;
+        let mut wanted = None;
+        if is_first {
+            let seen = self.look()?;
+            self.take_in(&seen)?;
+            wanted = Some(self.unread());
         }
-        if self.stop.is_requested() {
+        // The first process looks for all.
+        let wanted = self.together.gather("orders", wanted)?.swap_remove(0).unwrap_or_default();
+        if !wanted.is_empty() {
+            if !is_first {
+                self.arrivals = open_arrivals(&self.config.run, false)?;
+            }
+            self.read(&wanted)?;
+            if is_first {
+                // A shard may have changed under us.
+                self.tear()?;
+            }
+            self.together.wait("read")?;
+            if !is_first {
+                self.arrivals = open_arrivals(&self.config.run, false)?;
+            }
+        }
+        if self.together.gather("end", self.stop.is_requested())?.contains(&true) {
             return Ok(false);
         }
         match self.read_inputs() {
             Ok(desired) => self.desired = Some(desired),
             Err(error) => self.say(&format!("{error}; what was read before stays in force")),
         }
-        let more = self.decide(&seen)?;
+        let more = self.decide()?;
         self.stand();
         Ok(more)
     }
@@ -274,7 +368,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Takes in what is complete and new, or has another content than it had.
-    fn take_in(&mut self, seen: &Seen) -> Result<bool, PipelineError> {
+    fn take_in(&mut self, seen: &Seen) -> Result<(), PipelineError> {
         let mut new = Vec::new();
         for (name, found) in &seen.shards {
             let Some(&since) = seen.complete.get(name) else { continue };
@@ -291,7 +385,8 @@ impl<'a> Watch<'a> {
             self.arrivals.arrive(new)?;
             self.folder.extend(&*self.arrivals.plan()).map_err(PipelineError::failed)?;
         }
-        Ok(!self.unread().is_empty())
+        self.complete.retain(|name, _| seen.shards.iter().any(|shard| shard.0 == *name));
+        Ok(())
     }
 
     /// Shards that should be judged and are not.
@@ -304,28 +399,29 @@ impl<'a> Watch<'a> {
         self.arrivals.wanted().into_iter().filter(|at| !ledger.is_committed(*at) && !rests(at)).collect()
     }
 
-    /// Reads, decodes and embeds. Gives whether anything was.
-    fn read(&mut self) -> Result<bool, PipelineError> {
-        let wanted = self.unread();
-        self.progress.shards_planned.fetch_add(wanted.len() as u64, Ordering::Relaxed);
+    /// Reads, decodes and embeds: each process the shards that are its own.
+    fn read(&mut self, wanted: &[u64]) -> Result<(), PipelineError> {
+        let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
+        let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| ordinal % ranks == rank).collect();
+        self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
         let round = Round {
             input: Input::Shards(self.arrivals.plan()),
             folder: &self.folder,
-            wanted: wanted.clone(),
-            together: &self.together,
+            wanted: mine,
+            together: &self.alone,
             stop: self.stop,
             progress: self.progress,
-            is_all: self.engine.views().latest().epoch() == 0,
+            is_all: ranks == 1 && self.engine.views().latest().epoch() == 0,
         };
         let Judged { summary, .. } = self.judge.run(round)?;
         for ordinal in wanted {
-            self.failed.remove(&ordinal);
+            self.failed.remove(ordinal);
         }
-        for (ordinal, why) in summary.failed {
-            self.failed.insert(ordinal, (why, Instant::now()));
+        for failed in self.together.gather("failed", summary.failed)? {
+            let now = failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now())));
+            self.failed.extend(now);
         }
-        self.pool.refresh()?;
-        Ok(summary.committed > 0)
+        self.pool.refresh()
     }
 
     /// Shards whose file is not what it was when it was taken in were read while they changed.
@@ -345,7 +441,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Lets everything that has changed take effect. Gives whether something was left for another epoch.
-    fn decide(&mut self, seen: &Seen) -> Result<bool, PipelineError> {
+    fn decide(&mut self) -> Result<bool, PipelineError> {
         let Some(desired) = self.desired.clone() else { return Ok(false) };
         let live = self.arrivals.live(|ordinal| self.pool.ledger().is_committed(ordinal));
         let all = steps(&self.engine.world().inputs, &desired, &live, &self.pool, &self.arrivals)?;
@@ -355,14 +451,18 @@ impl<'a> Watch<'a> {
         let mut many = all.len();
         loop {
             let now: Vec<Step> = all[..many].to_vec();
-            match self.epoch(&now) {
+            let made = self.epoch(&now);
+            // Another process's refusal is not known by its kind here.
+            let full = self.together.gather("made", matches!(made, Err(IncrementalError::Budget { .. })))?;
+            match made {
                 Ok(applied) => {
-                    self.tell(&applied);
-                    self.complete.retain(|name, _| seen.shards.iter().any(|shard| shard.0 == *name));
+                    if self.together.rank() == 0 {
+                        self.tell(&applied);
+                    }
                     return Ok(many < all.len());
                 }
                 // Shards can come one after the other; what cannot be split is refused.
-                Err(IncrementalError::Budget { .. }) if many > 1 && all[many - 1].can_wait => {
+                Err(_) if full.contains(&true) && many > 1 && all[many - 1].can_wait => {
                     let fixed = all.iter().filter(|step| !step.can_wait).count();
                     many = (many / 2).max(fixed).max(1);
                 }
@@ -384,7 +484,11 @@ impl<'a> Watch<'a> {
         let inputs = steps.iter().filter_map(|step| step.words.clone()).collect();
         let summary = Summary { unix_seconds: now(), inputs, lag_seconds, ..Summary::default() };
         let (publisher, pool, arrivals) = (&mut self.publisher, &self.pool, &self.arrivals);
+        let is_first = self.together.rank() == 0;
         let applied = self.engine.apply_with(&changes, serde_json::Value::Null, |view, log| {
+            if !is_first {
+                return Ok(());
+            }
             let name = |ordinal: u64| arrivals.all()[ordinal as usize].name.clone();
             publisher
                 .prepare(view, log, &summary.with(log, name), pool)
@@ -462,6 +566,11 @@ impl<'a> Watch<'a> {
     fn patience(&self) -> Duration {
         self.config.poll.min(self.config.settle.max(Duration::from_millis(100)))
     }
+}
+
+/// The list of arrivals: the first process writes it, the others read it.
+fn open_arrivals(run: &Path, is_first: bool) -> Result<Arrivals, PipelineError> {
+    if is_first { Arrivals::open(run) } else { Arrivals::follow(run) }
 }
 
 fn failed(error: IncrementalError) -> PipelineError {
