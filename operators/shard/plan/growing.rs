@@ -87,3 +87,36 @@ impl From<GrowingPlan> for Shards {
         Self::Growing(plan)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::sample::ShardOutcome;
+    use crate::shard::reader::{Request, ShardReader};
+    use crate::shard::testing::{JUDGE, Memory, rows, sent, tar_of};
+
+    fn shard(at: usize) -> ShardRef {
+        ShardRef { ordinal: 99, name: "again.tar".into(), url: at.to_string(), bytes: None }
+    }
+
+    #[test]
+    fn a_reader_reads_what_has_come_since_it_began() {
+        let shards = [tar_of(&[("a.jpg", b"a")]), tar_of(&[("b.jpg", b"b"), ("c.jpg", b"c")])];
+        let store = Memory { shards: shards.to_vec(), ..Memory::default() };
+        let plan = GrowingPlan::default();
+        let reader = ShardReader::new(plan.clone(), Default::default(), Default::default(), None);
+        let reader = reader.with_store(Arc::new(store));
+        let (_, end) = rows(sent(&reader, &JUDGE).0);
+        assert_eq!(end.outcome, ShardOutcome::Unavailable("the plan has no shard 0".into()));
+        assert_eq!(plan.extend([shard(0)]), 1);
+        assert_eq!(rows(sent(&reader, &JUDGE).0).1.count, 1);
+        let before = plan.snapshot();
+        assert_eq!(plan.extend([shard(1)]), 2);
+        assert_eq!(sent(&reader, &Request { ordinal: 1, ..JUDGE }).0.len(), 3);
+        assert_eq!((before.len(), plan.snapshot().len()), (1, 2));
+        assert_eq!(plan.snapshot().shards.iter().map(|shard| shard.ordinal).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(GrowingPlan::new(before.as_ref().clone()).shard(0), plan.shard(0));
+        assert_eq!(plan.shard(2), None);
+    }
+}
