@@ -1,7 +1,8 @@
 //! Lanes: how a pass deals the shards. A pure function of plan, seed and number of lanes.
 //!
 //! Pass `p` sorts the shards by `hash("shard", seed, p, name)`, ties by ordinal; lane `l` of `L` gets the places
-//! `l, l + L, l + 2L, ...` of that list, its *positions* 0, 1, 2, ...
+//! `l, l + L, l + 2L, ...` of that list, its *positions* 0, 1, 2, ... A deal may also grow while it is used: see
+//! [`Lanes::growing`].
 //!
 //! ```
 //! use trommel_operators::dataflow::lanes::{Lanes, Place};
@@ -21,6 +22,10 @@ use thiserror::Error;
 
 use super::hash::Hash64;
 use super::wake::locked;
+
+mod growing;
+
+use self::growing::Growing;
 
 /// The order of training. All of it is part of the training hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,13 +92,38 @@ struct Deal {
 /// Deals kept in memory: the lanes of a run stand in at most two passes.
 const KEPT_DEALS: usize = 3;
 
+/// What stands at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// This shard.
+    Shard(u64),
+    /// This shard, which counts as empty.
+    Hole(u64),
+    /// Nothing yet: the deal is open.
+    Later,
+    /// Nothing: the lane ends before.
+    Never,
+}
+
+/// All shards, known from the start.
+#[derive(Debug)]
+struct Fixed {
+    seed: u64,
+    shards: Vec<(u64, String)>,
+    deals: Mutex<BTreeMap<u32, Arc<Deal>>>,
+}
+
+#[derive(Debug)]
+enum Shards {
+    Fixed(Fixed),
+    Growing(Growing),
+}
+
 /// The deal of shards to lanes, pass by pass.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: usize,
-    seed: u64,
-    shards: Vec<(u64, String)>,
-    deals: Mutex<BTreeMap<u32, Arc<Deal>>>,
+    shards: Shards,
 }
 
 impl Lanes {
@@ -101,7 +131,18 @@ impl Lanes {
     #[must_use]
     pub fn new(lanes: usize, seed: u64, shards: impl IntoIterator<Item = (u64, String)>) -> Self {
         let shards = shards.into_iter().collect();
-        Self { lanes: lanes.max(1), seed, shards, deals: Mutex::new(BTreeMap::new()) }
+        Self::of(lanes, Shards::Fixed(Fixed { seed, shards, deals: Mutex::new(BTreeMap::new()) }))
+    }
+
+    fn of(lanes: usize, shards: Shards) -> Self {
+        Self { lanes: lanes.max(1), shards }
+    }
+
+    fn as_growing(&self) -> Option<&Growing> {
+        match &self.shards {
+            Shards::Fixed(_) => None,
+            Shards::Growing(growing) => Some(growing),
+        }
     }
 
     /// The number of lanes.
@@ -110,38 +151,78 @@ impl Lanes {
         self.lanes
     }
 
-    /// The number of shards.
+    /// The number of shards; of a growing deal, now.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.shards.len()
+        match &self.shards {
+            Shards::Fixed(fixed) => fixed.shards.len(),
+            Shards::Growing(growing) => usize::try_from(growing.shards()).unwrap_or(usize::MAX),
+        }
     }
 
-    /// The number of shards that `lane` gets, the same in every pass.
+    /// Whether there is no shard, and none will come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match &self.shards {
+            Shards::Fixed(fixed) => fixed.shards.is_empty(),
+            Shards::Growing(growing) => growing.is_empty(),
+        }
+    }
+
+    /// The number of passes that there are at most, `wanted` (`None`: without end) being asked for.
+    pub(super) fn passes(&self, wanted: Option<u32>) -> Option<u32> {
+        match &self.shards {
+            Shards::Fixed(_) => wanted,
+            Shards::Growing(_) => Some(wanted.unwrap_or(1).min(1)),
+        }
+    }
+
+    /// The number of shards that `lane` gets, the same in every pass; of a growing deal, now.
     #[must_use]
     pub fn positions(&self, lane: usize) -> u64 {
         if lane >= self.lanes {
             return 0;
         }
-        (self.shards.len().saturating_sub(lane)).div_ceil(self.lanes) as u64
+        (self.shards().saturating_sub(lane)).div_ceil(self.lanes) as u64
     }
 
     /// The shard at a place of a pass.
     #[must_use]
     pub fn ordinal(&self, pass: u32, lane: usize, position: u64) -> Option<u64> {
-        if lane >= self.lanes {
-            return None;
+        match self.standing(pass, lane, position) {
+            Standing::Shard(ordinal) | Standing::Hole(ordinal) => Some(ordinal),
+            Standing::Later | Standing::Never => None,
         }
-        let at = usize::try_from(position).ok()?.checked_mul(self.lanes)?.checked_add(lane)?;
-        self.deal(pass).order.get(at).copied()
+    }
+
+    /// What stands at a place of a pass.
+    #[must_use]
+    pub fn standing(&self, pass: u32, lane: usize, position: u64) -> Standing {
+        match &self.shards {
+            Shards::Growing(growing) => growing.standing(self.lanes, pass, lane, position),
+            Shards::Fixed(fixed) => {
+                let position = usize::try_from(position).ok().filter(|_| lane < self.lanes);
+                let at = position.and_then(|position| position.checked_mul(self.lanes)?.checked_add(lane));
+                let at = at.filter(|at| *at < fixed.shards.len());
+                at.map_or(Standing::Never, |at| Standing::Shard(fixed.deal(pass).order[at]))
+            }
+        }
     }
 
     /// The place of a shard in a pass.
     #[must_use]
     pub fn place(&self, pass: u32, ordinal: u64) -> Option<Place> {
-        let at = *self.deal(pass).places.get(&ordinal)?;
-        Some(Place { lane: at % self.lanes, position: (at / self.lanes) as u64 })
+        match &self.shards {
+            Shards::Growing(growing) => growing.place(self.lanes, pass, ordinal),
+            Shards::Fixed(fixed) => {
+                let at = *fixed.deal(pass).places.get(&ordinal)?;
+                Some(Place { lane: at % self.lanes, position: (at / self.lanes) as u64 })
+            }
+        }
     }
+}
 
+impl Fixed {
     fn deal(&self, pass: u32) -> Arc<Deal> {
         let mut deals = locked(&self.deals);
         if let Some(deal) = deals.get(&pass) {

@@ -24,7 +24,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Standing};
 use super::source::{Lease, Leases, Next};
 use super::wake::{Registration, Wakers, locked};
 use super::window::Cursor;
@@ -121,6 +121,9 @@ struct Passes {
 /// In the first pass of the run a shard that the ledger has judged is replayed, any other judged. Shards of that pass
 /// that lie before the cursor and are not judged yet come first, for the ledger only (`train_from` is `u32::MAX`). In
 /// later passes a shard waits until its decisions are there, and is replayed.
+///
+/// In a growing deal a reader waits for its lane's next shard until the deal is closed; it is woken by the deal, and
+/// holds no credit meanwhile. Holes are not leased.
 #[derive(Debug)]
 pub struct LaneLeases {
     deal: Arc<Lanes>,
@@ -128,6 +131,8 @@ pub struct LaneLeases {
     start: Cursor,
     state: Mutex<Passes>,
     wakers: Wakers,
+    /// The deal's changes are ours.
+    _on_growth: Option<Registration>,
 }
 
 impl LaneLeases {
@@ -148,8 +153,11 @@ impl LaneLeases {
         let lanes = (0..deal.count()).map(lane).collect();
         let state = Passes { lanes, decided: judged.into_iter().collect(), failed: HashSet::new() };
         let last = u32::MAX >> (ORDINAL_BITS - 32);
-        let passes = passes.unwrap_or(last).min(last);
-        Self { deal, passes, start, state: Mutex::new(state), wakers: Wakers::default() }
+        let passes = deal.passes(passes).unwrap_or(last).min(last);
+        let wakers = Wakers::default();
+        let woken = wakers.clone();
+        let on_growth = deal.on_change(move || woken.wake_all());
+        Self { deal, passes, start, state: Mutex::new(state), wakers, _on_growth: on_growth }
     }
 
     /// Leaves all lanes but `lanes` to the run's other processes.
@@ -185,26 +193,34 @@ impl Leases for LaneLeases {
         let mut state = locked(&self.state);
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(reader) else { return Next::Done };
-        let positions = self.deal.positions(reader);
         let begun = self.start.lanes.get(reader).copied().unwrap_or_default();
-        while lane.caught_up < begun.position.min(positions) {
-            let position = lane.caught_up;
+        while lane.caught_up < begun.position {
+            let ordinal = match self.deal.standing(self.start.pass, reader, lane.caught_up) {
+                Standing::Later => return Next::Wait,
+                Standing::Never => break,
+                Standing::Hole(_) => None,
+                Standing::Shard(ordinal) => Some(ordinal),
+            };
             lane.caught_up += 1;
-            let Some(ordinal) = self.deal.ordinal(self.start.pass, reader, position) else { continue };
-            if !state.decided.contains(&ordinal) {
+            if let Some(ordinal) = ordinal.filter(|ordinal| !state.decided.contains(ordinal)) {
                 let pass = self.start.pass;
                 return Next::Shard(Lease { pass, ordinal, lane: reader, train_from: u32::MAX, replay: false });
             }
         }
-        if lane.position >= positions {
-            (lane.pass, lane.position) = (lane.pass + 1, 0);
-        }
-        if positions == 0 || lane.pass >= self.passes {
-            lane.pass = self.passes;
-            return Next::Done;
-        }
+        let ordinal = loop {
+            if lane.pass >= self.passes {
+                return Next::Done;
+            }
+            match self.deal.standing(lane.pass, reader, lane.position) {
+                Standing::Shard(ordinal) => break ordinal,
+                Standing::Hole(_) => lane.position += 1,
+                Standing::Later => return Next::Wait,
+                // An empty lane is done with all passes at once.
+                Standing::Never if self.deal.positions(reader) == 0 => lane.pass = self.passes,
+                Standing::Never => (lane.pass, lane.position) = (lane.pass + 1, 0),
+            }
+        };
         let (pass, position) = (lane.pass, lane.position);
-        let Some(ordinal) = self.deal.ordinal(pass, reader, position) else { return Next::Done };
         let replay = state.decided.contains(&ordinal);
         if !replay && pass > self.start.pass && !state.failed.remove(&ordinal) {
             return Next::Wait;
@@ -217,9 +233,19 @@ impl Leases for LaneLeases {
 
     fn floor(&self) -> Option<Time> {
         let state = locked(&self.state);
-        let lanes = state.lanes.iter().enumerate();
-        let running = lanes.filter(|(at, lane)| lane.pass < self.passes && self.deal.positions(*at) > 0);
-        running.map(|(_, lane)| time_of(lane.pass, 0)).min()
+        let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.pass < self.passes);
+        if self.deal.passes(None).is_none() {
+            let running = lanes.filter(|(at, _)| self.deal.positions(*at) > 0);
+            return running.map(|(_, lane)| time_of(lane.pass, 0)).min();
+        }
+        // Arrival order: what a lane still reads only rises, so the one endless pass is passed shard by shard.
+        let next = |(at, lane): (usize, &Lane)| {
+            let begun = self.start.lanes.get(at).map_or(0, |place| place.position);
+            let position = if lane.caught_up < begun { lane.caught_up } else { lane.position };
+            let ordinal = position.saturating_mul(self.deal.count() as u64).saturating_add(at as u64);
+            (self.deal.standing(lane.pass, at, position) != Standing::Never).then(|| time_of(lane.pass, ordinal))
+        };
+        lanes.filter_map(next).min()
     }
 
     fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
@@ -230,6 +256,8 @@ impl Leases for LaneLeases {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::dataflow::window::LanePlace;
 
@@ -280,5 +308,42 @@ mod tests {
         let lease = shard(leases.next(0));
         assert_eq!((lease.ordinal, lease.train_from, lease.replay), (third, 7, false));
         assert_eq!(leases.next(0), Next::Done);
+    }
+
+    #[test]
+    fn readers_of_a_growing_deal_wait_for_their_next_shard() {
+        let deal = Arc::new(Lanes::growing(2));
+        let leases = LaneLeases::new(deal.clone(), None, None, []);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let counted = woken.clone();
+        let _registration = leases.on_change(Box::new(move || _ = counted.fetch_add(1, Ordering::SeqCst)));
+        assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(0)));
+        deal.grow(3);
+        assert_eq!((shard(leases.next(0)).ordinal, leases.floor()), (0, Some(1)));
+        assert_eq!((shard(leases.next(1)).ordinal, leases.floor()), (1, Some(2)));
+        assert_eq!((leases.next(1), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(2)));
+        deal.hole(3);
+        deal.grow(6);
+        assert_eq!((shard(leases.next(1)).ordinal, leases.floor()), (5, Some(2)));
+        assert_eq!([2, 4].map(|_| shard(leases.next(0)).ordinal), [2, 4]);
+        assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(6)));
+        deal.close();
+        assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Done, Next::Done, None));
+        assert_eq!(woken.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn a_lane_catches_up_while_the_deal_is_told_again() {
+        let deal = Arc::new(Lanes::growing(2));
+        let mut cursor = Cursor::start_of(0, 2);
+        cursor.lanes[0] = LanePlace { position: 2, index: 7 };
+        let leases = LaneLeases::new(deal.clone(), Some(1), Some(&cursor), [0]);
+        assert_eq!((leases.next(0), leases.floor()), (Next::Wait, Some(0)));
+        deal.grow(2);
+        assert_eq!(leases.next(0), Next::Wait, "shard 2 lies before the cursor and has not come");
+        deal.grow(7);
+        let taken = [0, 1, 2].map(|_| shard(leases.next(0))).map(|lease| (lease.ordinal, lease.train_from));
+        assert_eq!(taken, [(2, u32::MAX), (4, 7), (6, 0)]);
+        assert_eq!((leases.next(0), leases.floor()), (Next::Wait, Some(1)));
     }
 }

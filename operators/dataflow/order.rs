@@ -16,7 +16,10 @@
 //! 3. At most two windows are held: one that fills, one in use. A sample that enters a window leaves the credit.
 //! 4. The lane in turn is told to the credit, and the turn is taken back while it moves on. So a credit whose samples
 //!    nobody orders must not be given to an order.
-//! 5. After a stop all waiting slots are dropped and `next_batch` gives `None`.
+//! 5. With a growing deal the order waits for the lane in turn until its next shard comes or the deal is closed, even
+//!    while other lanes have samples: skipping it would make the order depend on when shards come. The deal's changes
+//!    wake the order.
+//! 6. After a stop all waiting slots are dropped and `next_batch` gives `None`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -100,6 +103,8 @@ pub struct OrderGauge {
     pub given: u64,
     /// For whom it waits.
     pub waits_for: Option<WaitsFor>,
+    /// The lane whose next shard has to come yet.
+    pub waits_for_growth: Option<usize>,
 }
 
 /// A window in use, and the rest of its samples.
@@ -126,6 +131,7 @@ struct Inner<P> {
     credit: Credit,
     stop: Stop,
     on_stop: OnceLock<Registration>,
+    on_growth: OnceLock<Registration>,
 }
 
 /// The order of one process. Clones are the same order.
@@ -143,7 +149,8 @@ impl<P: Send + 'static> OrderService<P> {
     /// An order over `passes` passes (`None`: without end), from the beginning or from a checkpoint's cursor.
     ///
     /// # Errors
-    /// [`OrderError::Cursor`] when the cursor belongs to another number of lanes.
+    /// [`OrderError::Cursor`] when the cursor belongs to another number of lanes, [`OrderError::Closed`] when it stands
+    /// behind the end of a growing deal that is not closed there.
     pub fn new(
         config: &OrderConfig,
         lanes: Arc<Lanes>,
@@ -153,7 +160,7 @@ impl<P: Send + 'static> OrderService<P> {
         stop: Stop,
     ) -> Result<Self, OrderError> {
         let cursor = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, lanes.count()));
-        let sequencer = Sequencer::resume(config, lanes, passes, &cursor)?;
+        let sequencer = Sequencer::resume(config, lanes.clone(), passes, &cursor)?;
         let (skip, left_over) = (cursor.offset, cursor.left_over);
         let state = State {
             sequencer,
@@ -172,6 +179,7 @@ impl<P: Send + 'static> OrderService<P> {
             credit,
             stop: stop.clone(),
             on_stop: OnceLock::new(),
+            on_growth: OnceLock::new(),
         });
         inner.tell_turn(&locked(&inner.state));
         let weak = Arc::downgrade(&inner);
@@ -181,6 +189,16 @@ impl<P: Send + 'static> OrderService<P> {
             }
         });
         let _first = inner.on_stop.set(registration);
+        let weak = Arc::downgrade(&inner);
+        let on_growth = lanes.on_change(move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.deal_changed();
+            }
+        });
+        if let Some(registration) = on_growth {
+            let _first = inner.on_growth.set(registration);
+            inner.deal_changed(); // what came before the registration
+        }
         Ok(Self { inner })
     }
 
@@ -301,6 +319,7 @@ impl<P: Send + 'static> Inner<P> {
             offered: state.offered,
             given: state.given,
             waits_for: state.sequencer.waits_for(),
+            waits_for_growth: state.sequencer.waits_for_growth(),
         }
     }
 
@@ -310,6 +329,16 @@ impl<P: Send + 'static> Inner<P> {
         let ready = state.sequencer.fill();
         self.tell_turn(state);
         ready
+    }
+
+    /// The lane in turn may have got its shard, or its end; holes give way.
+    fn deal_changed(&self) {
+        let mut state = locked(&self.state);
+        if !state.closed {
+            self.fill(&mut state);
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     fn tell_turn(&self, state: &State<P>) {

@@ -9,6 +9,9 @@
 //! 2. A slot is accepted once; its number is below its shard's count (errors otherwise). Slots before the cursor that the
 //!    sequencer was resumed from are passed over.
 //! 3. The cursors that it gives stand at deterministic points, so that they too are the same for every arrival.
+//! 4. In a growing deal no lane is exhausted before the deal is closed: the lane in turn is waited for, whatever the
+//!    others have. So the order is that of the finished deal, whenever its shards came. Call [`Sequencer::fill`] after
+//!    the deal has changed.
 //!
 //! Cost: a tree insertion a slot, a sort a window.
 //!
@@ -35,7 +38,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::lanes::{Lanes, OrderConfig, Place};
+use super::lanes::{Lanes, OrderConfig, Place, Standing};
 use super::window::{Cursor, LanePlace, Open, Payload, Window};
 use crate::sample::SampleId;
 
@@ -113,6 +116,14 @@ pub enum OrderError {
         /// Lanes of the order.
         lanes: usize,
     },
+    /// A cursor that stands behind the end of a growing deal, which has not ended there.
+    #[error(
+        "the cursor stands behind the end of a deal that was closed with {closed_at} shards; deal just those and close"
+    )]
+    Closed {
+        /// Shards of the closed deal.
+        closed_at: u64,
+    },
     /// A whole pass did not fill one batch.
     #[error("pass {pass} has {kept} samples to train, fewer than one batch of {batch}")]
     NoFullBatch {
@@ -182,7 +193,8 @@ impl<P: Payload> Sequencer<P> {
     /// An order that continues at the start of the cursor's window; the caller throws its used-up samples away.
     ///
     /// # Errors
-    /// [`OrderError::Cursor`] when the cursor has another number of lanes.
+    /// [`OrderError::Cursor`] when the cursor has another number of lanes, [`OrderError::Closed`] when it stands behind
+    /// the end of a growing deal and the deal is not closed there.
     pub fn resume(
         config: &OrderConfig,
         lanes: Arc<Lanes>,
@@ -192,10 +204,14 @@ impl<P: Payload> Sequencer<P> {
         if cursor.lanes.len() != lanes.count() || cursor.turn >= lanes.count() {
             return Err(OrderError::Cursor { found: cursor.lanes.len(), lanes: lanes.count() });
         }
+        if let Some(closed_at) = cursor.closed_at.filter(|_| cursor.closed_at != lanes.closed_at()) {
+            return Err(OrderError::Closed { closed_at });
+        }
         Ok(Self::at(config, lanes, passes, Cursor { offset: 0, ..cursor.clone() }))
     }
 
     fn at(config: &OrderConfig, lanes: Arc<Lanes>, passes: Option<u32>, cursor: Cursor) -> Self {
+        let passes = lanes.passes(passes);
         let (began, now, open) = (cursor.clone(), cursor.clone(), Open::new(cursor));
         Self { config: config.clone(), lanes, passes, began, now, shards: HashMap::new(), open, ready: None }
     }
@@ -207,6 +223,9 @@ impl<P: Payload> Sequencer<P> {
     pub fn offer(&mut self, slot: Slot<P>) -> Result<(), OrderError> {
         let (pass, SampleId { ordinal, index }) = (slot.pass, slot.id);
         let place = self.place(pass, ordinal)?;
+        if self.lanes.is_hole(ordinal) {
+            return Ok(()); // read before it was known
+        }
         if before(&self.began, pass, place, index) {
             return Ok(());
         }
@@ -229,6 +248,9 @@ impl<P: Payload> Sequencer<P> {
     /// See [`OrderError`].
     pub fn end(&mut self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
         let place = self.place(pass, ordinal)?;
+        if self.lanes.is_hole(ordinal) {
+            return Ok(());
+        }
         if passed_over(&self.began, pass, place) {
             return Ok(());
         }
@@ -279,6 +301,14 @@ impl<P: Payload> Sequencer<P> {
         Some(WaitsFor { pass: self.now.pass, lane, ordinal, index })
     }
 
+    /// The lane whose next shard has to come yet, when [`fill`](Self::fill) went as far as it could.
+    #[must_use]
+    pub fn waits_for_growth(&self) -> Option<usize> {
+        let waits = !self.over() && self.ready.is_none();
+        let standing = || self.lanes.standing(self.now.pass, self.now.turn, self.now.lanes[self.now.turn].position);
+        (waits && standing() == Standing::Later).then_some(self.now.turn)
+    }
+
     /// Slots that wait for their turn.
     #[must_use]
     pub fn waiting_slots(&self) -> usize {
@@ -294,7 +324,7 @@ impl<P: Payload> Sequencer<P> {
     }
 
     fn over(&self) -> bool {
-        self.lanes.shards() == 0 || self.passes.is_some_and(|passes| self.now.pass >= passes)
+        self.lanes.is_empty() || self.passes.is_some_and(|passes| self.now.pass >= passes)
     }
 
     fn place(&self, pass: u32, ordinal: u64) -> Result<Place, OrderError> {
@@ -308,16 +338,28 @@ impl<P: Payload> Sequencer<P> {
         if self.over() {
             return false;
         }
-        let exhausted = |now: &Cursor, lane: usize| now.lanes[lane].position >= self.lanes.positions(lane);
-        let count = self.lanes.count();
-        let Some(skip) = (0..count).find(|skip| !exhausted(&self.now, (self.now.turn + skip) % count)) else {
+        let (count, pass) = (self.lanes.count(), self.now.pass);
+        let standing = |lane: usize| self.lanes.standing(pass, lane, self.now.lanes[lane].position);
+        let round = (0..count).map(|skip| (self.now.turn + skip) % count).map(|lane| (lane, standing(lane)));
+        let found = round.into_iter().find(|(_, standing)| *standing != Standing::Never);
+        if found.is_none_or(|(lane, _)| lane != self.now.turn) {
+            self.now.closed_at = self.lanes.closed_at(); // a lane's end was passed
+        }
+        let Some((lane, standing)) = found else {
             self.end_pass();
             return true;
         };
-        let lane = (self.now.turn + skip) % count;
         self.now.turn = lane;
         let LanePlace { position, index } = self.now.lanes[lane];
-        let Some(ordinal) = self.lanes.ordinal(self.now.pass, lane, position) else { return false };
+        let ordinal = match standing {
+            Standing::Shard(ordinal) => ordinal,
+            Standing::Later | Standing::Never => return false,
+            Standing::Hole(ordinal) => {
+                self.shards.remove(&(pass, ordinal));
+                self.now.lanes[lane] = LanePlace { position: position + 1, index: 0 };
+                return true;
+            }
+        };
         let Some(shard) = self.shards.get_mut(&(self.now.pass, ordinal)) else { return false };
         if shard.count.is_some_and(|count| index >= count) {
             self.shards.remove(&(self.now.pass, ordinal));
@@ -349,6 +391,7 @@ impl<P: Payload> Sequencer<P> {
     fn close_window(&mut self) {
         self.now.window += 1;
         self.now.first_number += self.open.samples.len() as u64;
+        self.open.start.closed_at = self.now.closed_at; // its samples are those of the closed deal
         let open = std::mem::replace(&mut self.open, Open::new(self.now.clone()));
         self.ready = Some(Ready::Window(open.close(self.config.seed, self.now.clone())));
     }

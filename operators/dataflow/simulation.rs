@@ -3,13 +3,15 @@
 //! Each seed makes a plan with sizes and fates, a budget, workers, readers, faults and moments of stopping, and runs it in
 //! attempts: an attempt ends, is stopped anywhere, or fails; the next one resumes from the cursor of the last batch that
 //! the trainer took and from the shards that were committed. At the end the batches of all attempts must be those of
-//! the model, and every fate must have been ticked off once. `TROMMEL_SIM_SCHEDULES` sets the number of seeds,
+//! the model, and every fate must have been ticked off once. In a growing scenario the deal grows under the run, and
+//! the order must be that of the finished deal. `TROMMEL_SIM_SCHEDULES` sets the number of seeds,
 //! `TROMMEL_SIM_SEED` the first one.
 
 #![allow(clippy::unwrap_used)]
 
 mod explore;
 mod graph;
+mod growth;
 mod model;
 mod scenario;
 mod stages;
@@ -20,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use self::graph::{Begin, attempt};
-use self::scenario::{Dice, Fate, Fault, Scenario};
+use self::scenario::{Dice, Fate, Fault, Holed, Scenario};
 use self::stages::Ledger;
 use super::sequencer::OrderError;
 use super::watchdog::Watchdog;
@@ -32,13 +34,17 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
+/// A seed's scenario.
+type Make = fn(u64) -> Scenario;
+
 /// Runs one seed; the error says what was broken.
-fn run(seed: u64, watchdog: &Watchdog) -> Result<(), String> {
-    let scenario = Scenario::new(seed);
+fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
+    let scenario = make(seed);
     let mut dice = Dice(seed ^ 0xA77E);
     let (expected, left_over) = model::batches(&scenario, seed);
     let no_batch = scenario.train && scenario.kept() < scenario.batch;
     let (mut trained, mut cursor, mut committed) = (Vec::new(), None, Ledger::default());
+    let (all, mut dealt) = (scenario.shards.len() as u64, 0);
     for number in 0.. {
         let disturbed = number < 3;
         let samples = scenario.shards.iter().flatten().count() as u64;
@@ -51,7 +57,8 @@ fn run(seed: u64, watchdog: &Watchdog) -> Result<(), String> {
             _ => None,
         };
         let ledger = Ledger { committed: std::mem::take(&mut committed.committed), ..Ledger::default() };
-        let outcome = attempt(&scenario, Begin { cursor: cursor.clone(), committed: ledger, stop_at, fault }, watchdog);
+        let outcome =
+            attempt(&scenario, Begin { cursor: cursor.clone(), committed: ledger, stop_at, fault, dealt }, watchdog);
         let check = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("attempt {number}: {what}")) };
         check(outcome.errors.is_empty(), &outcome.errors.join("; "))?;
         check(outcome.held == 0, "samples are still held")?;
@@ -65,11 +72,17 @@ fn run(seed: u64, watchdog: &Watchdog) -> Result<(), String> {
         check(trained.len() <= expected.len() && trained == expected[..trained.len()], "wrong order")?;
         cursor = outcome.cursor.or(cursor);
         committed = outcome.ledger;
+        // The plan that the next attempt finds: as it was, longer, or not yet told again.
+        dealt = if dice.chance(30) { 0 } else { all.min(outcome.dealt + dice.below(3)) };
         for (ordinal, row) in &committed.committed {
             check(*row == scenario.judged(*ordinal), &format!("wrong fates of shard {ordinal}"))?;
         }
         if !outcome.stopped {
-            check(committed.committed.len() == scenario.shards.len(), "shards were lost")?;
+            let judged = |ordinal: u64| {
+                let hole = scenario.holes[ordinal as usize] != Holed::No;
+                hole || committed.committed.contains_key(&ordinal)
+            };
+            check((0..all).all(judged), "shards were lost")?;
             check(committed.open.is_empty(), "shards were left open")?;
             if scenario.train {
                 check(trained == expected, "batches were lost")?;
@@ -118,7 +131,7 @@ fn quiet_planned_panics() {
     }));
 }
 
-fn schedules(first: u64, count: u64, side_by_side: u64) {
+fn schedules(first: u64, count: u64, side_by_side: u64, make: Make) {
     quiet_planned_panics();
     let next = Arc::new(AtomicU64::new(first));
     let (tell, told) = crossbeam_channel::unbounded();
@@ -132,7 +145,7 @@ fn schedules(first: u64, count: u64, side_by_side: u64) {
                 }
                 let (watchdog, (done, finished)) = (Watchdog::default(), crossbeam_channel::bounded(1));
                 let watched = watchdog.clone();
-                thread::spawn(move || done.send(run(seed, &watched)));
+                thread::spawn(move || done.send(run(seed, make, &watched)));
                 let outcome = finished.recv_timeout(STUCK).unwrap_or_else(|error| {
                     Err(format!("{error}: stuck or panicked\n{}", watchdog.report().join("\n")))
                 });
@@ -144,7 +157,7 @@ fn schedules(first: u64, count: u64, side_by_side: u64) {
     let mut seen = 0;
     for (seed, outcome) in told {
         if let Err(what) = outcome {
-            panic!("TROMMEL_SIM_SEED={seed} TROMMEL_SIM_SCHEDULES=1: {what}\n{:?}", Scenario::new(seed));
+            panic!("TROMMEL_SIM_SEED={seed} TROMMEL_SIM_SCHEDULES=1: {what}\n{:?}", make(seed));
         }
         seen += 1;
     }
@@ -153,13 +166,19 @@ fn schedules(first: u64, count: u64, side_by_side: u64) {
 
 #[test]
 fn thousands_of_schedules_end_right() {
-    schedules(from_env("TROMMEL_SIM_SEED", 1), from_env("TROMMEL_SIM_SCHEDULES", 2000), 6);
+    schedules(from_env("TROMMEL_SIM_SEED", 1), from_env("TROMMEL_SIM_SCHEDULES", 2000), 6, Scenario::new);
+}
+
+#[test]
+fn growing_deals_end_right() {
+    let count = from_env("TROMMEL_SIM_SCHEDULES", 1000);
+    schedules(from_env("TROMMEL_SIM_SEED", 1), count, 6, Scenario::growing);
 }
 
 #[test]
 #[ignore = "minutes: a hundred thousand schedules"]
 fn very_many_schedules_end_right() {
-    schedules(1_000_000, from_env("TROMMEL_SIM_SCHEDULES", 100_000), 6);
+    schedules(1_000_000, from_env("TROMMEL_SIM_SCHEDULES", 100_000), 6, Scenario::new);
 }
 
 #[test]
@@ -172,4 +191,11 @@ fn the_scenarios_are_as_varied_as_they_should_be() {
     assert!(count(&|s| s.shards.iter().any(Vec::is_empty)) > 300);
     assert!(count(&|s| s.shards.iter().flatten().any(|made| made.fate == Fate::PanicsInDecode)) > 300);
     assert!(count(&|s| s.shards.len() < s.readers) > 100);
+    let growing: Vec<Scenario> = (1..1001).map(Scenario::growing).collect();
+    let count = |what: &dyn Fn(&Scenario) -> bool| growing.iter().filter(|scenario| what(scenario)).count();
+    assert!(count(&|s| s.kept() >= s.batch) > 500);
+    assert!(count(&|s| s.shards.is_empty()) > 10);
+    assert!(count(&|s| s.holes.contains(&Holed::Ahead)) > 300);
+    assert!(count(&|s| s.holes.contains(&Holed::WhileRead)) > 200);
+    assert!([1, 2, 4].into_iter().all(|workers| count(&|s| s.workers == workers) > 200));
 }

@@ -40,6 +40,10 @@ pub struct Cursor {
     /// Samples of finished passes that were in no batch.
     #[serde(default)]
     pub left_over: u64,
+    /// The number of shards with which a growing deal was closed, once the order relies on it: it passed a lane's end.
+    /// From there on more shards would have given another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<u64>,
 }
 
 impl Cursor {

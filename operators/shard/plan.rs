@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::braces::{self, BraceError};
 use super::store::local_path;
 
+mod growing;
+
+pub use self::growing::{GrowingPlan, Shards};
+
 /// One shard of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

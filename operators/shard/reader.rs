@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compression::{CompressionLimits, decompress};
-use super::plan::{Plan, ShardRef};
+use super::plan::{ShardRef, Shards};
 use super::remark::remark;
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Meter, Metered, Store};
@@ -121,7 +121,7 @@ pub enum Admitted {
 
 /// Reads the plan's shards.
 pub struct ShardReader {
-    plan: Arc<Plan>,
+    plan: Shards,
     config: ReaderConfig,
     views: ViewBytes,
     decisions: Option<Arc<dyn Decisions>>,
@@ -142,10 +142,16 @@ impl ReadShard for ShardReader {
 }
 
 impl ShardReader {
-    /// A reader of local files and standard input.
+    /// A reader of local files and standard input. The plan is an [`Arc<Plan>`](super::plan::Plan), or a
+    /// [`GrowingPlan`](super::plan::GrowingPlan) that has a shard by the time it is leased.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, config: ReaderConfig, views: ViewBytes, decisions: Option<Arc<dyn Decisions>>) -> Self {
-        Self { plan, config, views, decisions, store: Arc::new(Local::default()) }
+    pub fn new(
+        plan: impl Into<Shards>,
+        config: ReaderConfig,
+        views: ViewBytes,
+        decisions: Option<Arc<dyn Decisions>>,
+    ) -> Self {
+        Self { plan: plan.into(), config, views, decisions, store: Arc::new(Local::default()) }
     }
 
     /// The same, from another store.
@@ -168,7 +174,7 @@ impl ShardReader {
         let mut end = ShardEnd { ordinal: request.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
         let found =
             self.plan.shard(request.ordinal).ok_or_else(|| format!("the plan has no shard {}", request.ordinal));
-        let opened = found.and_then(|shard| self.open(shard, request));
+        let opened = found.and_then(|shard| self.open(&shard, request));
         match opened {
             Err(why) => end.outcome = ShardOutcome::Unavailable(why),
             Ok(opened) => self.stream(request, opened, &mut end, admit, emit)?,

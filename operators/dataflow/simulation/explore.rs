@@ -4,16 +4,12 @@
 use std::sync::Arc;
 
 use super::graph::order_config;
+use super::growth;
 use super::model;
-use super::scenario::{Dice, Fate, Scenario};
-use crate::dataflow::lanes::Lanes;
+use super::scenario::{Dice, Fate, Holed, Scenario};
+use crate::dataflow::lanes::{Lanes, OrderConfig};
 use crate::dataflow::sequencer::{OrderError, Ready, Sequencer, Slot};
 use crate::dataflow::window::{Cursor, Window};
-
-fn lanes(scenario: &Scenario) -> Arc<Lanes> {
-    let names = (0..scenario.shards.len()).map(|at| (at as u64, Scenario::name(at)));
-    Arc::new(Lanes::new(scenario.readers, scenario.seed, names))
-}
 
 /// Everything there is to offer, shuffled; a shard's end is `Err`.
 fn arrivals(scenario: &Scenario, dice: &mut Dice) -> Vec<Result<Slot<()>, (u32, u64, u32)>> {
@@ -36,9 +32,9 @@ fn arrivals(scenario: &Scenario, dice: &mut Dice) -> Vec<Result<Slot<()>, (u32, 
 }
 
 fn windows(scenario: &Scenario, cursor: Option<&Cursor>, dice: &mut Dice) -> Vec<Window<()>> {
-    let (config, lanes) = (order_config(scenario), lanes(scenario));
+    let (config, lanes) = (order_config(scenario), growth::deal(scenario, cursor, 0));
     let begin = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, scenario.readers));
-    let mut order = Sequencer::resume(&config, lanes, Some(scenario.passes), &begin).unwrap();
+    let mut order = Sequencer::resume(&config, lanes.clone(), Some(scenario.passes), &begin).unwrap();
     let mut windows = Vec::new();
     let mut drain = |order: &mut Sequencer<()>| {
         while order.fill() {
@@ -48,6 +44,16 @@ fn windows(scenario: &Scenario, cursor: Option<&Cursor>, dice: &mut Dice) -> Vec
         }
     };
     for arrival in arrivals(scenario, dice) {
+        let (ordinal, index) = match &arrival {
+            Ok(slot) => (slot.id.ordinal, Some(slot.id.index)),
+            Err((_, ordinal, _)) => (*ordinal, None),
+        };
+        if scenario.growing {
+            growth::grow(scenario, &lanes, (ordinal + 1 + dice.below(2)).min(scenario.shards.len() as u64));
+        }
+        if scenario.holes[ordinal as usize] == Holed::WhileRead && index == Some(0) {
+            lanes.hole(ordinal); // other samples of it may wait already
+        }
         match arrival {
             Ok(slot) => order.offer(slot).unwrap(),
             Err((pass, ordinal, count)) => order.end(pass, ordinal, count).unwrap(),
@@ -57,14 +63,20 @@ fn windows(scenario: &Scenario, cursor: Option<&Cursor>, dice: &mut Dice) -> Vec
         }
     }
     drain(&mut order);
+    if scenario.growing {
+        assert!(!order.finished() || !lanes.is_open());
+        growth::grow(scenario, &lanes, scenario.shards.len() as u64);
+        lanes.close();
+        drain(&mut order);
+    }
     assert!(order.finished(), "{:?}", order.waits_for());
     windows
 }
 
 #[test]
 fn any_arrival_gives_the_models_order_and_any_cursor_its_rest() {
-    for seed in 0..3000 {
-        let scenario = Scenario::new(seed);
+    let fixed = (0..3000).map(|seed| (seed, Scenario::new(seed)));
+    for (seed, scenario) in fixed.chain((0..3000).map(|seed| (seed, Scenario::growing(seed)))) {
         let mut dice = Dice(seed);
         let windows = windows(&scenario, None, &mut dice);
         assert_eq!(windows, self::windows(&scenario, None, &mut dice), "seed {seed}");
@@ -113,4 +125,36 @@ fn contradictions_are_refused() {
 
 fn lanes_first() -> bool {
     Lanes::new(1, 0, [(0, "a".to_owned()), (1, "b".to_owned())]).ordinal(0, 0, 0) == Some(0)
+}
+
+#[test]
+fn an_open_deal_holds_the_order_at_the_lane_that_has_no_shard_yet() {
+    let config = OrderConfig { lanes: 2, window_samples: 2, ..OrderConfig::default() };
+    let lanes = Arc::new(Lanes::growing(2));
+    let mut order = Sequencer::<()>::new(&config, lanes.clone(), None);
+    assert!(!order.fill() && !order.finished());
+    assert_eq!((order.waits_for(), order.waits_for_growth()), (None, Some(0)));
+    lanes.grow(1);
+    order.end(0, 0, 3).unwrap();
+    (0..3).for_each(|index| order.offer(Slot::kept(0, 0, index, 1, ())).unwrap());
+    assert!(!order.fill());
+    assert_eq!((order.waits_for_growth(), order.waiting_slots()), (Some(1), 2));
+    lanes.grow(2);
+    order.offer(Slot::kept(0, 1, 0, 1, ())).unwrap();
+    assert!(order.fill());
+    let Some(Ready::Window(first)) = order.take() else { panic!("two samples are a window") };
+    assert_eq!((first.next.closed_at, first.samples.len()), (None, 2));
+    order.end(0, 1, 1).unwrap();
+    assert!(!order.fill());
+    lanes.close();
+    assert!(order.fill());
+    let Some(Ready::Window(last)) = order.take() else { panic!("the rest is a window") };
+    assert_eq!((last.start.closed_at, last.samples.len()), (Some(2), 2));
+    // The first window is that of any longer deal, the last one is not.
+    let longer = Arc::new(Lanes::growing(2));
+    longer.grow(5);
+    assert!(Sequencer::<()>::resume(&config, longer.clone(), None, &first.start).is_ok());
+    let refused = Sequencer::<()>::resume(&config, longer, None, &last.start).err();
+    assert_eq!(refused, Some(OrderError::Closed { closed_at: 2 }));
+    assert!(Sequencer::<()>::resume(&config, lanes, None, &last.start).is_ok());
 }

@@ -11,13 +11,14 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
+use super::growth;
 use super::scenario::{Dice, Fate, Fault, Scenario};
 use super::stages::{Arrival, Held, Ledger, Reader, Sample, Tag, World};
 use crate::dataflow::batch::{BatchConfig, BatchOffload, BatchService};
 use crate::dataflow::credit::{Credit, CreditConfig, Gauge, Permit};
 use crate::dataflow::leases::{Dynamic, LaneLeases};
 use crate::dataflow::offload::{Offload, Pool};
-use crate::dataflow::order::{Cursor, Lanes, OrderConfig, OrderService, Slot};
+use crate::dataflow::order::{Cursor, OrderConfig, OrderService, Slot};
 use crate::dataflow::part::Part;
 use crate::dataflow::source::{Leases, source};
 use crate::dataflow::stop::{Failure, Stop};
@@ -54,6 +55,8 @@ pub struct Begin {
     pub committed: Ledger,
     pub stop_at: Option<u64>,
     pub fault: Option<Fault>,
+    /// Shards of a growing deal that are there at once.
+    pub dealt: u64,
 }
 
 /// What an attempt left behind.
@@ -68,6 +71,7 @@ pub struct Outcome {
     pub gauge: Gauge,
     pub peak_held: i64,
     pub held: i64,
+    pub dealt: u64,
 }
 
 type Everything = (Arc<World>, Plan, Credit, Pool, BatchService<(u64, u32), bool>, OrderService<Sample>);
@@ -84,8 +88,10 @@ pub fn order_config(scenario: &Scenario) -> OrderConfig {
 pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcome {
     let stop = Stop::new();
     let decided = begin.committed.committed.keys().copied().collect();
+    let lanes = growth::deal(scenario, begin.cursor.as_ref(), begin.dealt);
     let world = Arc::new(World {
         scenario: scenario.clone(),
+        deal: lanes.clone(),
         stop: stop.clone(),
         held: Arc::new(Held::default()),
         fault: begin.fault,
@@ -102,8 +108,6 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         CreditConfig { budget_bytes: scenario.budget, lanes: scenario.readers, quantum_bytes: scenario.quantum };
     let credit = Credit::new(config.clone(), stop.clone());
     watchdog.watch_credit(&credit);
-    let names = (0..scenario.shards.len()).map(|at| (at as u64, Scenario::name(at)));
-    let lanes = Arc::new(Lanes::new(scenario.readers, scenario.seed, names));
     let done: Vec<u64> = world.decided.iter().copied().collect();
     let plan = if scenario.train {
         Plan::Passes(Arc::new(LaneLeases::new(lanes.clone(), Some(scenario.passes), begin.cursor.as_ref(), done)))
@@ -139,6 +143,10 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
             train(&world, &order)
         })
     };
+    let feeder = {
+        let (world, dice) = (world.clone(), Dice(scenario.seed ^ (begin.dealt << 20)));
+        thread::spawn(move || growth::feed(&world, dice))
+    };
     let everything: Everything = (world.clone(), plan, credit.clone(), pool, service, order.clone());
     let shared = Mutex::new(Some(everything.clone()));
     let count = scenario.workers;
@@ -159,6 +167,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         result.unwrap_or_else(|error| world.error(error));
     }
     drop(everything);
+    feeder.join().expect("the feeder does not panic");
     if !scenario.train {
         order.close();
     }
@@ -191,6 +200,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         gauge: credit.gauge(),
         peak_held: load(&world.held.peak),
         held: load(&world.held.now),
+        dealt: world.deal.shards() as u64,
     }
 }
 

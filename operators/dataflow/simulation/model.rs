@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::scenario::{Fate, Scenario};
+use super::scenario::{Fate, Holed, Scenario};
 
 type Id = (u64, u32);
 
@@ -39,10 +39,13 @@ fn numbered(scenario: &Scenario, seed: u64, pass: u32) -> Vec<Id> {
     let mut shards: Vec<usize> = (0..scenario.shards.len()).collect();
     let hash =
         |shard: usize| words(&[text("shard"), vec![seed, u64::from(pass)], text(&Scenario::name(shard))].concat());
-    shards.sort_by_key(|shard| (hash(*shard), *shard));
+    if !scenario.growing {
+        shards.sort_by_key(|shard| (hash(*shard), *shard));
+    }
     let mut lanes = vec![VecDeque::new(); scenario.readers];
     for (at, shard) in shards.iter().enumerate() {
-        lanes[at % scenario.readers].extend((0..scenario.shards[*shard].len()).map(|index| (*shard, index)));
+        let count = if scenario.holes[*shard] == Holed::No { scenario.shards[*shard].len() } else { 0 };
+        lanes[at % scenario.readers].extend((0..count).map(|index| (*shard, index)));
     }
     let mut global = Vec::new();
     while lanes.iter().any(|lane| !lane.is_empty()) {

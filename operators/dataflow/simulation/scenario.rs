@@ -50,9 +50,21 @@ pub enum Fault {
     NotMade,
 }
 
+/// Whether a shard counts as empty, and when that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holed {
+    No,
+    /// Before it is dealt.
+    Ahead,
+    /// When a reader opens it, which then sends it all the same.
+    WhileRead,
+}
+
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
+    pub growing: bool,
+    pub holes: Vec<Holed>,
     pub train: bool,
     pub workers: usize,
     pub readers: usize,
@@ -103,6 +115,8 @@ impl Scenario {
         let shards: Vec<Vec<Made>> = shards.collect();
         Self {
             seed,
+            growing: false,
+            holes: vec![Holed::No; shards.len()],
             train,
             workers: [1, 2, 4][dice.below(3) as usize],
             readers,
@@ -121,6 +135,22 @@ impl Scenario {
         }
     }
 
+    /// One pass of training over a deal that grows.
+    pub fn growing(seed: u64) -> Self {
+        let (mut dice, scenario) = (Dice(seed ^ 0x6606), Self::new(seed));
+        let mut shards = scenario.shards;
+        if dice.chance(50) {
+            shards.extend(Self::new(seed ^ 0x0FF0_0000).shards);
+        }
+        let holed = |_: &Vec<Made>| match dice.below(100) {
+            0..15 => Holed::Ahead,
+            15..25 => Holed::WhileRead,
+            _ => Holed::No,
+        };
+        let holes = shards.iter().map(holed).collect();
+        Self { growing: true, holes, train: true, passes: 1, shards, ..scenario }
+    }
+
     pub fn name(ordinal: usize) -> String {
         format!("shards/{ordinal:05}.tar")
     }
@@ -130,7 +160,8 @@ impl Scenario {
     }
 
     pub fn kept(&self) -> usize {
-        self.shards.iter().flatten().filter(|made| made.fate == Fate::Kept).count()
+        let whole = self.shards.iter().zip(&self.holes).filter(|(_, holed)| **holed == Holed::No);
+        whole.flat_map(|(shard, _)| shard).filter(|made| made.fate == Fate::Kept).count()
     }
 
     pub fn judged(&self, ordinal: u64) -> Vec<bool> {

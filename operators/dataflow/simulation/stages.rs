@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::scenario::{Dice, Fate, Fault, Scenario, jitter};
+use super::scenario::{Dice, Fate, Fault, Holed, Scenario, jitter};
 use crate::dataflow::credit::{Permit, Stopped};
+use crate::dataflow::lanes::Lanes;
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::locked;
@@ -79,6 +80,7 @@ pub enum Arrival {
 /// What the whole attempt shares.
 pub struct World {
     pub scenario: Scenario,
+    pub deal: Arc<Lanes>,
     pub stop: Stop,
     pub held: Arc<Held>,
     pub fault: Option<Fault>,
@@ -180,6 +182,11 @@ impl ReadShard for Reader {
         let shard = &world.scenario.shards[lease.ordinal as usize];
         if lease.replay != world.decided.contains(&lease.ordinal) && lease.pass == 0 {
             world.error(format!("{lease:?} in the first pass"));
+        }
+        match world.scenario.holes[lease.ordinal as usize] {
+            Holed::No => {}
+            Holed::Ahead => world.error(format!("{lease:?} of a hole")),
+            Holed::WhileRead => _ = world.deal.hole(lease.ordinal),
         }
         if !lease.replay {
             locked(&world.ledger).leased.insert(time_of(lease.pass, lease.ordinal));

@@ -126,7 +126,12 @@ fn a_file_that_changed_or_vanished_is_unavailable() {
     let url = path.display().to_string();
     let plan = |bytes| {
         let shard = ShardRef { ordinal: 0, name: "a.tar".into(), url: url.clone(), bytes };
-        ShardReader::new(Arc::new(Plan { shards: vec![shard] }), ReaderConfig::default(), ViewBytes::default(), None)
+        ShardReader::new(
+            Arc::new(crate::shard::plan::Plan { shards: vec![shard] }),
+            ReaderConfig::default(),
+            ViewBytes::default(),
+            None,
+        )
     };
     let outcome = |bytes| rows(sent(&plan(bytes), &JUDGE).0).1.outcome;
     assert_eq!(outcome(Some(three().len() as u64)), ShardOutcome::Complete(None));
