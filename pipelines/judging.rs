@@ -17,7 +17,7 @@ use trommel_operators::model::config::Resize;
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Work;
 use trommel_operators::shard::folders;
-use trommel_operators::shard::plan::{Plan, PlanOptions, expand};
+use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanOptions, expand};
 use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
 use trommel_operators::shard::samples::{RepeatedMember, keys};
 use trommel_operators::similarity::ShardNames;
@@ -258,6 +258,12 @@ impl Judging {
             Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
             Input::Folders(plan, classes) => Arc::new(folders::FolderReader::new(plan, classes.clone(), views)),
         }
+    }
+
+    /// A reader for a plan that grows.
+    #[must_use]
+    pub fn growing_reader(&self, plan: GrowingPlan, decisions: Arc<dyn Decisions>) -> Reader {
+        Arc::new(ShardReader::new(plan, self.reading.clone(), self.view_bytes(), Some(decisions)))
     }
 
     /// Sets aside what the ledger's operator holds of `shards` shards that are read and not yet committed: rows, and the

@@ -46,6 +46,8 @@ pub mod together;
 #[cfg(feature = "torch")]
 pub mod train;
 #[cfg(feature = "torch")]
+mod train_graph;
+#[cfg(feature = "torch")]
 mod training;
 #[cfg(feature = "torch")]
 pub mod watch;

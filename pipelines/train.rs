@@ -5,45 +5,26 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
-use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
-use trommel_operators::dataflow::leases::LaneLeases;
-use trommel_operators::dataflow::order::OrderService;
-use trommel_operators::dataflow::part::Part;
-use trommel_operators::dataflow::source::source;
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::decode::operator::{Decode, Decoded};
 use trommel_operators::decode::view::TrainView;
 use trommel_operators::ledger::decisions::FolderDecisions;
-use trommel_operators::ledger::manifest::{Counts, LineStatus};
-use trommel_operators::ledger::operator::{LedgerConfig, ToLedger};
-use trommel_operators::model::{ClipConfig, Tokenizer};
-use trommel_operators::prune::operator::Prune;
-use trommel_operators::sample::{SampleId, Time, Work};
-use trommel_operators::shard::operator::ReadSamples;
-use trommel_operators::train::leases::TrainLeases;
-use trommel_operators::train::share::{Outbox, rows};
-use trommel_operators::train::to_order::{TrainOrder, to_order};
-use trommel_operators::train::{Outcome, RunConfig, SaveEvery, Summary, TrainConfig, run_trainer, spawn_trainer};
+use trommel_operators::model::ClipConfig;
+use trommel_operators::train::{SaveEvery, TrainConfig};
 
 use crate::adopt::Adopted;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
-use crate::gauges::key;
-use crate::judge_graph::{score, unembedded};
 use crate::judging::Judging;
 use crate::progress::Progress;
 use crate::prune::with_embedded_benchmarks;
-use crate::ranks::{News, fetch, samples as moving};
-use crate::running::{Counting, Watching, agreed, items_of, open_folder, share, start_committer};
+use crate::running::{agreed, open_folder};
 use crate::spent::Spent;
 use crate::together::Together;
-use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
+use crate::train_graph::{Ground, Trained, train_on};
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,9 +138,8 @@ fn train_together(
     run.order.validate().map_err(PipelineError::usage)?;
     run.recipe.validate().map_err(PipelineError::usage)?;
     let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
-    let size = clip_config.preprocess.size;
-    let view = TrainView { size, scale: (0.9, 1.0), seed: run.seed };
-    let mut judging = Judging::prepare(config, Some(view), stop.clone())?;
+    let view = train_view(run, &clip_config);
+    let judging = Judging::prepare(config, Some(view), stop.clone())?;
     let plan = judging.input.plan().clone();
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree("configuration", &agreed(&run_config, &plan))?;
@@ -177,174 +157,27 @@ fn train_together(
     progress.shards_planned.store(plan.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store(folder.before().committed.len() as u64, Ordering::Relaxed);
 
-    let Prepared { mut trainer, checkpoints, found, cursor, threads } =
-        prepare(run, config, &clip_config, together, &folder, plan.len(), progress)?;
-
-    // Memory, credit, services.
-    let lanes = run.order.lanes;
-    judging.memory.take("trainer", trainer_bytes(&clip_config, &run.recipe, ranks));
-    judging.memory.take("windows", 2 * run.order.window_bytes.min(window_most(run, &judging)));
-    judging.take_ledger_memory(lanes);
-    // Reading further ahead than the order can use would only take time from the trainer.
-    let ahead = 2 * run.order.window_bytes.min(window_most(run, &judging));
-    let credit = judging.credit(lanes, ahead)?;
-    let machinery = judging.start(&credit)?;
-    let names = judging.names.clone();
-    let deal = Arc::new(Lanes::new(
-        lanes,
-        run.order.seed,
-        plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone())),
-    ));
     let passes = match run.length {
         RunLength::Passes(passes) => Some(passes),
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
-    let judged = folder.before().committed.keys().copied();
-    let mine = together.lanes(lanes);
-    let leases = TrainLeases::new(LaneLeases::new(deal.clone(), passes, cursor.as_ref(), judged).only(&mine));
-    let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
-        .map_err(PipelineError::usage)?;
-    let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
-    let order = TrainOrder::new(service, rank, run.skip_failed, stop);
-    config.gauges.watch_order(order.service());
-    let waited: Arc<AtomicU64> = Arc::default();
-    let waits = waited.clone();
-    config.gauges.watch("train", move |values| {
-        let seconds = waits.load(Ordering::Relaxed) as f64 / 1e6;
-        values.insert(key("trommel_stage_waiting_seconds_total", &[("stage", "train")]), seconds);
-    });
-    let outbox = Outbox::new(stop);
-    let samples = moving(together, &outbox)?;
-    let news = News::new(together, &leases);
-    let committer = start_committer(&folder, judging.part_config(), progress, stop, move |shard| {
-        news.decided(shard.ordinal, shard.status != LineStatus::Committed);
-    })?;
-    let ending = stop.clone();
-    let _winding = together.wind_down_with(stop, move || ending.request());
-    let recorded = leases.clone();
-    let ledger = LedgerConfig {
-        name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
-        records: Arc::new(move |time: Time| recorded.judges(time)),
-        items: items_of(judging.joiner.as_ref()),
-        stop: stop.clone(),
+    let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
+    let ground = Ground {
+        reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
+        deal: Arc::new(Lanes::new(run.order.lanes, run.order.seed, shards)),
+        passes,
+        shards: plan.len(),
+        judged: folder.before().committed.keys().copied().collect(),
+        folder,
+        parts: judging.part_config(),
+        is_pool: false,
+        on_committed: Box::new(|_| {}),
+        trained: Trained::default(),
     };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1);
-
-    // The trainer's thread.
-    let spent = machinery.clone();
-    let trained = {
-        let (order, stop, progress) = (order.service().clone(), stop.clone(), progress.clone());
-        let mut logging = RunConfig::new(folder.logs());
-        logging.log_every_steps = run.log_every_steps;
-        logging.save_every = run.save_every.or(logging.save_every);
-        logging.threads = Some(threads);
-        logging.writes = rank == 0;
-        let batch = run.recipe.batch_samples;
-        let context = usize::try_from(clip_config.text.context_length).unwrap_or(77);
-        spawn_trainer(move || {
-            let tokenizer = Tokenizer::new();
-            let done = run_trainer(
-                &mut trainer,
-                &logging,
-                &checkpoints,
-                found.as_ref(),
-                || {
-                    let began = Instant::now();
-                    let ordered = order.next_batch(batch)?;
-                    let mut fetch =
-                        |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples.as_ref(), owner, pass, ids);
-                    let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose()?;
-                    waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
-                    Some(rows.map(|rows| (ordered.pass, ordered.cursor_after, rows)))
-                },
-                |mine| {
-                    let (pass, cursor, rows) = mine?;
-                    progress.steps.fetch_add(1, Ordering::Relaxed);
-                    assemble(pass, &cursor, rows, &tokenizer, size as usize, context)
-                },
-                |line| tracing::info!("{line}"),
-            );
-            // Enough is trained, or nothing more can be: readers and workers end.
-            order.close();
-            stop.request();
-            done
-        })
-        .map_err(PipelineError::failed)?
-    };
-
-    // The dataflow.
-    let handle = committer.handle().map_err(PipelineError::failed)?;
-    let reader = judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run))));
-    let workers = config.machine.workers;
-    let (judging, counting_here, order_here, stop_here) =
-        (Arc::new(judging), counting.clone(), order.clone(), stop.clone());
-    together.execute(workers, move |worker, _| {
-        let mine = share(worker.index(), worker.peers(), lanes);
-        worker.dataflow::<Time, _, _>(|scope| {
-            let leases = leases.clone();
-            let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
-            let (samples, found, replayed) = admitted.split_admitted();
-            let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
-            #[expect(clippy::result_large_err, reason = "neither side is an error")]
-            let (fresh, kept_before) =
-                decoded.part(|sample: Decoded| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
-            let (scored, mut events) = score(fresh, &judging, &machinery);
-            let (kept, fates) = scored.concat(kept_before.map(unembedded)).prune(&judging.verdict, &judging.names);
-            events.extend([found, undecodable, fates]);
-            let events = counting_here.watch(scope.concatenate(events));
-            to_order(kept, replayed, events.clone(), &order_here, workers);
-            events.ledger(handle.clone(), ledger.clone());
-        });
-    })?;
-    let outcome = trained.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
-    let written = committer.finish().map_err(PipelineError::failed)?;
-    if let Some(failure) = stop.failure() {
-        return Err(match counting.meaningless() {
-            Some(why) => PipelineError::usage(why),
-            None if failure.downcast_ref::<trommel_operators::dataflow::order::OrderError>().is_some() => {
-                PipelineError::usage(failure)
-            }
-            None => PipelineError::failed(failure),
-        });
-    }
-    let done = outcome.map_err(PipelineError::failed)?;
-    let mut counts = folder.before().counts();
-    for written in together.gather("finished", written.counts)? {
-        counts.add(&written);
-    }
-    Ok(report(&done, &counts, order.failed(), &order, progress, &spent))
+    train_on(run, config, judging, clip_config, ground, together, stop, progress)
 }
 
-fn report(
-    done: &Summary,
-    counts: &Counts,
-    failed: BTreeMap<u64, String>,
-    order: &TrainOrder,
-    progress: &Progress,
-    machinery: &crate::judging::Machinery,
-) -> TrainReport {
-    let seconds = progress.seconds();
-    #[expect(clippy::cast_precision_loss)]
-    let samples_per_second = progress.judged() as f64 / seconds.max(1e-9);
-    TrainReport {
-        steps: done.global_step,
-        first_step: done.first_step,
-        samples_seen: done.samples_seen,
-        passes: done.epoch,
-        first_loss: done.losses.first().copied(),
-        last_loss: done.losses.last().copied(),
-        kept: counts.kept,
-        dropped: counts.dropped,
-        rejected: counts.rejected,
-        left_over: order.service().left_over(),
-        without_caption: counts.remarks.get("no_caption").copied().unwrap_or(0),
-        failed,
-        seconds,
-        samples_per_second,
-        spent: Spent::of(machinery, seconds),
-        train_share: done.step_seconds / seconds.max(1e-9),
-        train_wait_share: done.wait_seconds / seconds.max(1e-9),
-        checkpoint: done.checkpoint.clone(),
-        interrupted: done.outcome == Outcome::Interrupted,
-    }
+/// The picture that the trainer gets.
+pub(crate) fn train_view(run: &TrainRun, model: &ClipConfig) -> TrainView {
+    TrainView { size: model.preprocess.size, scale: (0.9, 1.0), seed: run.seed }
 }

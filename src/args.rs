@@ -401,6 +401,12 @@ pub struct WatchArgs {
     /// Several splits side by side
     #[arg(long = "split", value_name = "NAME=RULE", conflicts_with = "rule", help_heading = "Judging")]
     pub splits: Vec<String>,
+    /// Keep a trainer fed meanwhile: options of `trommel train` (model, batch, steps, ..) as TOML; it writes into RUN/train
+    #[arg(long, value_name = "FILE.toml", help_heading = "Training")]
+    pub train: Option<PathBuf>,
+    /// The split that it is fed with [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "train", help_heading = "Training")]
+    pub train_split: Option<String>,
     /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,

@@ -196,6 +196,55 @@ fn several_processes_keep_one_state() {
     scene.equals_batch("main", &first);
 }
 
+/// A trainer that is fed while shards come one by one, stopped and killed between, does the steps of one that found all of them there; and what
+/// it was trained on and should not have been is told.
+#[test]
+fn a_live_trainer_is_fed_and_what_it_should_not_have_seen_is_told() {
+    let first = World::shared().judging();
+    let options = World::shared().path("train.toml");
+    let recipe = "model = \"trommel-tiny-32\"\nbatch = 8\nsteps = 500\nprecision = \"f32\"\nlr = 1e-3\nwarmup = 4\n";
+    fs::write(&options, format!("{recipe}lanes = 2\nwindow = 16\nsave_every = \"2\"\n")).unwrap();
+    let names = ["00000", "00001", "00002", "00003"];
+    let (whole, pieces) = (Scene::new(), Scene::new());
+    for name in names {
+        whole.put(&format!("{name}.tar"), name);
+    }
+    let train = ["--train", options.as_str()];
+    let report = whole.once(&first, &train);
+    let expected = common::losses(&whole.run().join("train"));
+    assert!(expected.len() >= 5, "{report}");
+    assert_eq!(report["training"]["steps"], expected.len());
+    whole.equals_batch("main", &first);
+
+    pieces.put("00000.tar", "00000");
+    pieces.once(&first, &train);
+    pieces.put("00001.tar", "00001");
+    let mut watch = Group::start(&pieces.args(&first, &[&train[..], &["--poll", "100ms"]].concat()));
+    let logs = pieces.run().join("train");
+    assert!(until(60, || common::losses(&logs).len() > 2 || watch.status().is_some()), "{}", watch.said());
+    pieces.put("00002.tar", "00002");
+    assert!(until(60, || shown(&pieces.run()) == 3 || watch.status().is_some()), "{}", watch.said());
+    watch.kill_all();
+    pieces.put("00003.tar", "00003");
+    pieces.once(&first, &train);
+    assert_eq!(common::losses(&logs), expected);
+    pieces.equals_batch("main", &first);
+
+    // A rule that drops more: some of what is dropped now has been trained on.
+    let told = |judging: &[String]| {
+        pieces.once(judging, &train);
+        let last = pieces.changes().pop().unwrap();
+        (last["changed_sides"]["main"].as_u64(), last["trained_and_dropped"].as_u64())
+    };
+    let (changed, trained) = told(&judging(&BOTH, "drop-from:0.5"));
+    assert!(changed.unwrap() > 0 && trained.unwrap() > 0 && trained <= changed, "{changed:?} {trained:?}");
+    let out = run(
+        2,
+        &words(&[&["launch", "--local", "2", "--"].map(String::from)[..], &pieces.args(&first, &train)].concat()),
+    );
+    assert!(stderr(&out).contains("a live trainer is one process's"), "{}", stderr(&out));
+}
+
 #[test]
 fn several_splits_stand_side_by_side() {
     let (scene, flags) = (Scene::new(), judging(&BOTH, "drop-over-radius"));

@@ -11,6 +11,7 @@ use trommel_operators::incremental::Epoch;
 use trommel_operators::incremental::changelog::{Changelog, SideChange, Why};
 use trommel_operators::incremental::view::Sizes;
 use trommel_operators::ledger::read::Ledger;
+use trommel_operators::sample::{SampleId, Status};
 
 use crate::error::PipelineError;
 
@@ -33,6 +34,9 @@ pub struct Summary {
     pub sizes: BTreeMap<String, SplitSizes>,
     /// Samples that changed sides, by split.
     pub changed_sides: BTreeMap<String, u64>,
+    /// Samples of the live trainer's split that are dropped now and were trained on: that is not undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_and_dropped: Option<u64>,
     /// Seconds from when the oldest of its shards was seen complete until the epoch was made.
     pub lag_seconds: Option<f64>,
 }
@@ -57,7 +61,7 @@ impl From<Sizes> for SplitSizes {
 impl Summary {
     /// Takes the changelog in. A shard that went and came in one epoch is one with new content.
     #[must_use]
-    pub fn with(mut self, log: &Changelog, name: impl Fn(u64) -> String) -> Self {
+    pub fn with(mut self, log: &Changelog, name: impl Fn(u64) -> String, trained: &WasTrained<'_>) -> Self {
         let names = |ordinals: &[u64]| -> Vec<String> { ordinals.iter().map(|&ordinal| name(ordinal)).collect() };
         let (arrived, withdrawn) = (names(&log.arrived), names(&log.withdrawn));
         self.epoch = log.epoch;
@@ -68,16 +72,27 @@ impl Summary {
             log.sizes.iter().filter_map(|(split, (_, after))| Some((split.clone(), (*after)?.into()))).collect();
         for side in &log.sides {
             *self.changed_sides.entry(side.split.to_string()).or_default() += 1;
+            if let Some(trained) = trained(side.sample, &side.split) {
+                *self.trained_and_dropped.get_or_insert(0) += u64::from(trained && side.now == Status::Dropped);
+            }
         }
         self
     }
 }
 
+/// Whether a sample of a split was trained on; `None` where nobody trains on it.
+pub type WasTrained<'a> = dyn Fn(SampleId, &str) -> Option<bool> + 'a;
+
 /// Writes the samples that changed sides: one row a sample and split.
 ///
 /// # Errors
 /// A file that cannot be written, or names that cannot be read.
-pub fn write_changes(path: &Path, log: &Changelog, pool: &Ledger) -> Result<(), PipelineError> {
+pub fn write_changes(
+    path: &Path,
+    log: &Changelog,
+    pool: &Ledger,
+    trained: &WasTrained<'_>,
+) -> Result<(), PipelineError> {
     let mut keys = BTreeMap::<u64, (String, Vec<String>)>::new();
     for side in &log.sides {
         let ordinal = side.sample.ordinal;
@@ -97,6 +112,7 @@ pub fn write_changes(path: &Path, log: &Changelog, pool: &Ledger) -> Result<(), 
         Field::nullable("benchmark", Kind::Text),
         Field::nullable("point", Kind::U32),
         Field::nullable("similarity", Kind::F64),
+        Field::nullable("trained", Kind::Text),
     ];
     let file = File::create(path).map_err(|error| PipelineError::Failed(format!("{}: {error}", path.display())))?;
     let metadata = vec![("trommel.epoch".to_owned(), log.epoch.to_string())];
@@ -115,6 +131,7 @@ pub fn write_changes(path: &Path, log: &Changelog, pool: &Ledger) -> Result<(), 
             Column::Text(evidence.iter().map(|found| found.as_ref().map(|found| found.0.clone())).collect()),
             Column::U32(evidence.iter().map(|found| found.as_ref().map(|found| found.1)).collect()),
             Column::F64(evidence.iter().map(|found| found.as_ref().map(|found| found.2)).collect()),
+            text(&|side| trained(side.sample, &side.split).map(|trained| if trained { "yes" } else { "no" }.into())),
         ];
         table.write(&columns).map_err(PipelineError::failed)?;
     }

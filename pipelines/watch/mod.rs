@@ -19,6 +19,7 @@
 mod arrivals;
 mod changes;
 mod inputs;
+mod live;
 mod pool;
 mod publish;
 mod reconcile;
@@ -35,19 +36,23 @@ use serde::Serialize;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::incremental::IncrementalError;
 use trommel_operators::incremental::engine::{Applied, Engine, IncrementalConfig};
+use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::ledger::storage::{Disk, Storage};
+use trommel_operators::sample::{Identity, SampleId};
 
 use self::arrivals::Arrivals;
 pub use self::changes::SplitSizes;
 use self::changes::Summary;
 pub use self::inputs::Wanted;
 use self::inputs::{Desired, InputFiles};
+use self::live::Live;
 use self::pool::Pool;
 use self::publish::Publisher;
 use self::reconcile::{Step, steps};
 use self::sources::{Seen, Sources};
 use self::wake::Wake;
+use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::{Input, Judging};
@@ -56,6 +61,8 @@ use crate::prune::embedded;
 use crate::round::{Judge, Judged, Round};
 use crate::running::{agreed, open_folder};
 use crate::together::Together;
+use crate::train::{TrainReport, TrainRun};
+use crate::train_graph::lies_before;
 
 /// What a watch is told.
 pub struct WatchConfig {
@@ -79,6 +86,17 @@ pub struct WatchConfig {
     pub wanted: Box<dyn Fn() -> Result<Wanted, PipelineError>>,
     /// Files that `wanted` reads.
     pub wanted_files: Vec<PathBuf>,
+    /// A trainer to be kept fed.
+    pub train: Option<LiveTraining>,
+}
+
+/// A trainer that is fed while the watch goes on; it writes into `RUN/train`.
+#[derive(Clone, Debug)]
+pub struct LiveTraining {
+    /// The split whose rule decides what it gets.
+    pub split: String,
+    /// Model, recipe and length; what it says of judging is not used.
+    pub run: TrainRun,
 }
 
 /// How a watch stands when it ends.
@@ -102,12 +120,18 @@ pub struct WatchReport {
     pub failed: BTreeMap<u64, String>,
     /// Largest time from a complete shard to the epoch that shows it, of this process.
     pub lag_seconds: f64,
+    /// How the live trainer stands.
+    pub training: Option<TrainReport>,
     /// Whether it was stopped with work left.
     pub interrupted: bool,
 }
 
 /// Part of the memory that arrangements and the facts of an epoch may take.
 const DECISIONS_SHARE: u64 = 4;
+
+/// A live trainer is idle if it is at so many looks in a row, so far apart.
+const IDLE_LOOKS: u32 = 3;
+const IDLE_LOOK: Duration = Duration::from_millis(100);
 
 /// Watches until it is stopped, or once.
 ///
@@ -125,10 +149,14 @@ fn watch_together(
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<WatchReport, PipelineError> {
+    if config.train.is_some() && together.ranks() > 1 {
+        let what = "--train: a live trainer is one process's; train with several on --decisions RUN/current/SPLIT";
+        return Err(PipelineError::Usage(what.into()));
+    }
     let mut watch = Watch::start(config, together, stop, progress)?;
     let places = watch.sources.places().into_iter().chain(config.wanted_files.clone());
     let wake = (together.rank() == 0).then(|| Wake::new(places, config.poll, stop));
-    let followed = watch.follow(wake.as_ref());
+    let followed = watch.follow(wake.as_ref()).and_then(|()| watch.end_live());
     let Watch { engine, mut report, .. } = watch;
     match followed {
         Ok(()) => drop(engine), // with the others
@@ -155,8 +183,20 @@ struct Watch<'a> {
     sources: Sources,
     arrivals: Arrivals,
     files: InputFiles,
+    /// Where the benchmarks were last read from.
+    benchmarks: Vec<NamedPath>,
     desired: Option<Desired>,
-    judge: Judge,
+    /// How the pool is read and embedded.
+    reading: JudgeConfig,
+    identity: Option<Identity>,
+    parts: PartConfig,
+    decisions_bytes: u64,
+    /// Made when the first round needs it; a live trainer brings its own.
+    judge: Option<Judge>,
+    live: Option<Live>,
+    /// The fingerprint of what the live trainer decides by.
+    live_inputs: String,
+    has_trained: bool,
     folder: Arc<RunFolder>,
     pool: Arc<Pool>,
     engine: Engine,
@@ -166,6 +206,7 @@ struct Watch<'a> {
     /// Why shards could not be read, and when that was.
     failed: BTreeMap<u64, (String, Instant)>,
     said: Vec<String>,
+    idle_looks: u32,
     report: WatchReport,
 }
 
@@ -193,14 +234,14 @@ impl<'a> Watch<'a> {
             cluster: None,
             ..config.judge.clone()
         };
-        let mut judging = Judging::prepare(&judge, None, stop.clone())?;
+        let judging = Judging::prepare(&judge, None, stop.clone())?;
         let run_config = judging.run_config();
         together.agree("configuration", &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
         let folder = together.in_turn("pool", open)?;
         let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
-        judging.memory.take("decisions", budget_bytes);
-        let judge = Judge::start(judging, usize::MAX)?;
+        let (base, parts) = (judging.decision.clone(), judging.part_config());
+        let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
         let pool = Arc::new(Pool::open(&root)?);
         let settings =
             IncrementalConfig { workers: config.judge.machine.workers, budget_bytes, ..IncrementalConfig::default() };
@@ -214,13 +255,12 @@ impl<'a> Watch<'a> {
             }
         };
         let engine = engine.map_err(failed)?;
-        let base = judge.judging().decision.clone();
         let mut publisher = Publisher::new(&config.run, config.keep_epochs, &run_config, base);
         let view = engine.views().latest();
         if is_first && !publisher.recover(view.epoch())? {
             tracing::warn!("epoch {} was not published, or its folder is gone: it is made again", view.epoch());
             let summary = Summary { epoch: view.epoch(), unix_seconds: now(), ..Summary::default() };
-            publisher.prepare(&view, &Default::default(), &summary, &pool)?;
+            publisher.prepare(&view, &Default::default(), &summary, &pool, &|_, _| None)?;
             publisher.show(view.epoch())?;
         }
         let sources = Sources::new(config.sources.clone(), config.settle);
@@ -234,8 +274,16 @@ impl<'a> Watch<'a> {
             sources,
             arrivals,
             files,
+            benchmarks: Vec::new(),
             desired: None,
-            judge,
+            reading: judge,
+            identity,
+            parts,
+            decisions_bytes: budget_bytes,
+            judge: None,
+            live: None,
+            live_inputs: String::new(),
+            has_trained: false,
             folder,
             pool,
             engine,
@@ -243,6 +291,7 @@ impl<'a> Watch<'a> {
             complete: BTreeMap::new(),
             failed: BTreeMap::new(),
             said: Vec::new(),
+            idle_looks: 0,
             report,
         };
         // Wrong input is said now; later it is a line, and what was right before stays.
@@ -266,14 +315,15 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             let more = self.turn()?;
+            let trains = self.feed(wake)?;
             if more {
                 continue;
             }
-            if self.config.once {
+            if self.config.once && !trains {
                 return Ok(());
             }
             if let Some(wake) = wake {
-                wake.wait(self.patience());
+                wake.wait(if self.config.once { IDLE_LOOK } else { self.patience() });
             }
         }
     }
@@ -308,8 +358,8 @@ impl<'a> Watch<'a> {
         let folders = judge.benchmarks.iter().map(|named| (named.name.clone(), named.path.clone())).collect();
         self.publisher.set_benchmarks(&folders);
         let wanted = Wanted { benchmarks: judge.benchmarks, ..wanted };
-        let embedder = self.judge.judging().embedder.as_ref().map(|embedder| &embedder.identity);
-        self.files.read(&wanted, embedder, self.config.judge.embedder.assume_model.as_deref())
+        self.benchmarks = wanted.benchmarks.clone();
+        self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
     }
 
     /// Looks, reads what is new, lets what has changed take effect. Gives whether there is more to do at once.
@@ -320,6 +370,12 @@ impl<'a> Watch<'a> {
             let seen = self.look()?;
             self.take_in(&seen)?;
             wanted = Some(self.unread());
+        }
+        if self.trains() {
+            // The live trainer reads what has come.
+            wanted = Some(Vec::new());
+            self.pool.refresh()?;
+            self.tear()?;
         }
         // The first process looks for all.
         let wanted = self.together.gather("orders", wanted)?.swap_remove(0).unwrap_or_default();
@@ -347,6 +403,70 @@ impl<'a> Watch<'a> {
         let more = self.decide()?;
         self.stand();
         Ok(more)
+    }
+
+    /// Whether a live trainer reads what comes, or is to.
+    fn trains(&self) -> bool {
+        self.config.train.is_some() && !self.has_trained
+    }
+
+    /// Keeps the live trainer fed; gives whether it still has something to do.
+    fn feed(&mut self, wake: Option<&Wake>) -> Result<bool, PipelineError> {
+        let (Some(train), Some(wake)) = (&self.config.train, wake) else { return Ok(false) };
+        if self.has_trained || self.stop.is_requested() || self.stop.is_winding_down() {
+            return Ok(false);
+        }
+        let Some(desired) = &self.desired else { return Ok(true) };
+        let inputs = desired.fingerprint();
+        let has_ended = self.live.as_ref().is_some_and(Live::has_ended);
+        if let Some(live) = self.live.take_if(|_| has_ended || inputs != self.live_inputs) {
+            let report = live.end()?;
+            self.has_trained = has_ended;
+            self.report.training = Some(report);
+        }
+        let read = self.arrivals.wanted();
+        if let Some(live) = &self.live {
+            live.follow(&self.arrivals, &read);
+        } else if !self.has_trained {
+            let rule = desired.splits.get(&train.split).map(ToString::to_string);
+            let rule =
+                rule.ok_or_else(|| PipelineError::Usage(format!("--train: no split is named {}", train.split)))?;
+            let judge = JudgeConfig {
+                plan: Some(self.arrivals.plan()),
+                benchmarks: self.benchmarks.clone(),
+                rule: Some(rule),
+                run: live::folder(&self.config.run),
+                ..self.reading.clone()
+            };
+            let setting = live::Setting {
+                run: TrainRun { skip_failed: true, ..train.run.clone() },
+                judge,
+                split: train.split.clone(),
+                views: self.engine.views(),
+                pool: self.folder.clone(),
+                judged: self.pool.ledger().shards().keys().copied().collect(),
+                parts: self.parts.clone(),
+                decisions_bytes: self.decisions_bytes,
+            };
+            let together = self.together.by_itself();
+            let live = Live::start(setting, &self.arrivals, &read, together, (self.stop, self.progress), wake.poke())?;
+            self.live = Some(live);
+            self.live_inputs = inputs;
+        }
+        if self.has_trained {
+            return Ok(!self.unread().is_empty());
+        }
+        let is_idle = self.live.as_ref().is_some_and(Live::is_idle) && self.unread().is_empty();
+        self.idle_looks = if is_idle { self.idle_looks + 1 } else { 0 };
+        Ok(self.idle_looks < IDLE_LOOKS)
+    }
+
+    /// Ends the live trainer: its checkpoint is where it goes on.
+    fn end_live(&mut self) -> Result<(), PipelineError> {
+        if let Some(live) = self.live.take() {
+            self.report.training = Some(live.end()?);
+        }
+        Ok(())
     }
 
     fn look(&mut self) -> Result<Seen, PipelineError> {
@@ -404,6 +524,12 @@ impl<'a> Watch<'a> {
         let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
         let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| ordinal % ranks == rank).collect();
         self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
+        if self.judge.is_none() {
+            let mut judging = Judging::prepare(&self.reading, None, self.stop.clone())?;
+            judging.memory.take("decisions", self.decisions_bytes);
+            self.judge = Some(Judge::start(judging, usize::MAX)?);
+        }
+        let Some(judge) = &self.judge else { return Ok(()) };
         let round = Round {
             input: Input::Shards(self.arrivals.plan()),
             folder: &self.folder,
@@ -413,7 +539,7 @@ impl<'a> Watch<'a> {
             progress: self.progress,
             is_all: ranks == 1 && self.engine.views().latest().epoch() == 0,
         };
-        let Judged { summary, .. } = self.judge.run(round)?;
+        let Judged { summary, .. } = judge.run(round)?;
         for ordinal in wanted {
             self.failed.remove(ordinal);
         }
@@ -485,13 +611,21 @@ impl<'a> Watch<'a> {
         let summary = Summary { unix_seconds: now(), inputs, lag_seconds, ..Summary::default() };
         let (publisher, pool, arrivals) = (&mut self.publisher, &self.pool, &self.arrivals);
         let is_first = self.together.rank() == 0;
+        let split = self.config.train.as_ref().map(|train| train.split.as_str());
+        let cursor = split.and_then(|_| match &self.live {
+            Some(live) => live.cursor(),
+            None => live::last_cursor(&live::folder(&self.config.run)),
+        });
+        let trained = |sample: SampleId, of: &str| {
+            (split == Some(of)).then(|| cursor.as_ref().is_some_and(|cursor| lies_before(cursor, sample)))
+        };
         let applied = self.engine.apply_with(&changes, serde_json::Value::Null, |view, log| {
             if !is_first {
                 return Ok(());
             }
             let name = |ordinal: u64| arrivals.all()[ordinal as usize].name.clone();
             publisher
-                .prepare(view, log, &summary.with(log, name), pool)
+                .prepare(view, log, &summary.with(log, name, &trained), pool, &trained)
                 .map_err(|error| IncrementalError::Unpublished(error.to_string()))
         })?;
         let show = self.publisher.show(applied.changelog.epoch);

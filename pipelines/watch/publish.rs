@@ -29,7 +29,7 @@ use trommel_operators::ledger::storage::Disk;
 use trommel_operators::sample::{Fate, SampleId, Score, Status};
 use trommel_operators::shard::plan::{Plan, ShardRef};
 
-use super::changes::{Summary, write_changes};
+use super::changes::{Summary, WasTrained, write_changes};
 use super::pool::Pool;
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::error::PipelineError;
@@ -141,6 +141,7 @@ impl Publisher {
         log: &Changelog,
         summary: &Summary,
         pool: &Pool,
+        trained: &WasTrained<'_>,
     ) -> Result<(), PipelineError> {
         let folder = self.folder(view.epoch());
         let aside = folder.with_extension(format!("{}.tmp", view.epoch()));
@@ -155,7 +156,7 @@ impl Publisher {
         for split in view.splits().keys() {
             splits.insert(split.clone(), self.write_split(&aside.join(split), split, view, &ledger)?);
         }
-        write_changes(&aside.join("changes.parquet"), log, &ledger)?;
+        write_changes(&aside.join("changes.parquet"), log, &ledger, trained)?;
         write_json(&aside.join("summary.json"), summary)?;
         sync_dir(&aside)?;
         fs::rename(&aside, &folder).map_err(at(&aside))?;

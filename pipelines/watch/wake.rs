@@ -5,16 +5,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use trommel_operators::dataflow::stop::Stop;
 
 /// Changes come in flocks: after the first one it is worth to wait a little.
 const FLOCK: Duration = Duration::from_millis(50);
 
+/// Wakes a watch from elsewhere in the program.
+#[derive(Clone)]
+pub struct Poke(Sender<()>);
+
+impl Poke {
+    /// Something has happened that is worth a look.
+    pub fn poke(&self) {
+        // Full: somebody will look anyway.
+        let _ = self.0.try_send(());
+    }
+}
+
 /// Wakes a watch.
 pub struct Wake {
     events: Receiver<()>,
+    poke: Poke,
     stop: Receiver<()>,
     poll: Duration,
     _watcher: Option<RecommendedWatcher>,
@@ -25,10 +38,10 @@ impl Wake {
     #[must_use]
     pub fn new(places: impl Iterator<Item = PathBuf>, poll: Duration, stop: &Stop) -> Self {
         let (send, events) = bounded(1);
+        let (poke, noticed) = (Poke(send.clone()), Poke(send));
         let heard = move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                // Full: somebody will look anyway.
-                let _ = send.try_send(());
+                noticed.poke();
             }
         };
         let watcher = match notify::recommended_watcher(heard) {
@@ -45,7 +58,13 @@ impl Wake {
                 None
             }
         };
-        Self { events, stop: ending(stop), poll, _watcher: watcher }
+        Self { events, poke, stop: ending(stop), poll, _watcher: watcher }
+    }
+
+    /// Wakes it from elsewhere.
+    #[must_use]
+    pub fn poke(&self) -> Poke {
+        self.poke.clone()
     }
 
     /// Waits for a change, at most `patience` or the polling time.

@@ -1,5 +1,9 @@
 //! `trommel train`.
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Parser;
 use trommel_operators::dataflow::lanes::OrderConfig;
 use trommel_operators::report::text::{percent, thousands};
 use trommel_operators::train::{Precision, SaveEvery, TrainConfig};
@@ -8,7 +12,8 @@ use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines::train::{RunLength, TrainRun, train};
 
 use super::{judge, print_json};
-use crate::args::TrainArgs;
+use crate::args::{Cli, Command, TrainArgs};
+use crate::config_file;
 use crate::launch::Launched;
 use crate::outcome::Outcome;
 
@@ -45,6 +50,21 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     }
     print_json(args.common.json, &report)?;
     Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+}
+
+/// The training run that a file of options describes; its shards and its judging are somebody else's.
+pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
+    let words = ["trommel", "train", "--decisions", ".", "--run"].map(OsString::from).into_iter();
+    let words = words.chain([run.into(), "--config".into(), file.into()]).collect();
+    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--train {}: {error}", file.display()));
+    let words = config_file::merge(words).map_err(|error| place(&format_args!("{error:#}")))?;
+    match Cli::try_parse_from(words).map_err(|error| place(&error.kind()))?.command {
+        Command::Train(args) if args.passes.is_some() => {
+            Err(place(&"give steps or samples: a watch has one endless pass"))
+        }
+        Command::Train(args) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
+        _ => Err(place(&"no options of `trommel train`")),
+    }
 }
 
 /// Flags to a training run.

@@ -8,9 +8,9 @@ use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
-use trommel_pipelines::watch::{Wanted, WatchConfig, watch};
+use trommel_pipelines::watch::{LiveTraining, Wanted, WatchConfig, watch};
 
-use super::{judge, print_json};
+use super::{judge, print_json, train};
 use crate::args::{Cli, Command, WatchArgs};
 use crate::config_file;
 use crate::launch::Launched;
@@ -21,7 +21,7 @@ const ONE_SPLIT: &str = "main";
 
 /// Watches.
 pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
-    wanted(args)?;
+    let first = wanted(args)?;
     let mut config = JudgeConfig {
         shards: Vec::new(),
         plan: None,
@@ -42,6 +42,18 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     if config.reading.part.is_some() {
         return Err(PipelineError::Usage("--part: a watch takes all shards of its prefixes".into()));
     }
+    let train = args.train.as_ref().map(|file| {
+        let split = match (&args.train_split, first.splits.len()) {
+            (Some(name), _) if first.splits.contains_key(name) => name.clone(),
+            (Some(name), _) => {
+                return Err(PipelineError::Usage(format!("--train-split {name}: no split of that name")));
+            }
+            (None, 1) => first.splits.keys().next().cloned().unwrap_or_default(),
+            (None, _) => return Err(PipelineError::Usage("--train-split is missing: there are several splits".into())),
+        };
+        Ok(LiveTraining { split, run: train::of_file(file, &args.run.join("train"))? })
+    });
+    let train = train.transpose()?;
     let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Terminal)?;
     let config = WatchConfig {
         judge: config,
@@ -54,6 +66,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         keep_epochs: usize::from(args.keep_epochs),
         wanted: Box::new(read_again),
         wanted_files: args.common.config.iter().chain(&args.takedowns).cloned().collect(),
+        train,
     };
     let report = watch(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
@@ -68,6 +81,15 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         report.waiting,
         report.lag_seconds
     );
+    if let Some(training) = &report.training {
+        eprintln!(
+            "trommel: {} steps, {} samples trained; loss {} -> {}",
+            thousands(training.steps),
+            thousands(training.samples_seen),
+            training.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
+            training.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+        );
+    }
     print_json(args.common.json, &report)?;
     let (rejected, samples) = (report.rejected_now, report.judged_now);
     let done = judge::done(report.interrupted, &report.failed, rejected, samples, args.reading.max_rejects);

@@ -1,0 +1,330 @@
+//! The graph of training, over whatever ground the shards stand on: a plan of its own, or the pool of a watch that grows while it is used.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Concatenate};
+use trommel_operators::dataflow::lanes::Lanes;
+use trommel_operators::dataflow::leases::LaneLeases;
+use trommel_operators::dataflow::order::{Cursor, OrderService};
+use trommel_operators::dataflow::part::Part;
+use trommel_operators::dataflow::source::source;
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::decode::operator::{Decode, Decoded};
+use trommel_operators::ledger::committer::Committed;
+use trommel_operators::ledger::items::NoItems;
+use trommel_operators::ledger::manifest::{Counts, LineStatus};
+use trommel_operators::ledger::operator::{LedgerConfig, ToLedger};
+use trommel_operators::ledger::part::PartConfig;
+use trommel_operators::ledger::run_folder::RunFolder;
+use trommel_operators::model::{ClipConfig, Tokenizer};
+use trommel_operators::prune::operator::Prune;
+use trommel_operators::sample::{Event, Fate, Reason, SampleId, Status, Time, Work};
+use trommel_operators::shard::operator::ReadSamples;
+use trommel_operators::similarity::Scored;
+use trommel_operators::train::leases::TrainLeases;
+use trommel_operators::train::share::{Outbox, rows};
+use trommel_operators::train::to_order::{TrainOrder, to_order};
+use trommel_operators::train::{Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+
+use crate::config::JudgeConfig;
+use crate::error::PipelineError;
+use crate::gauges::key;
+use crate::judge_graph::{score, unembedded};
+use crate::judging::{Judging, Machinery, Reader};
+use crate::progress::Progress;
+use crate::ranks::{News, fetch, samples as moving};
+use crate::running::{Counting, Watching, items_of, share, start_committer};
+use crate::spent::Spent;
+use crate::together::Together;
+use crate::train::{TrainReport, TrainRun};
+use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
+
+/// Where the shards of a training run come from, and where their fates go.
+pub(crate) struct Ground {
+    /// Reads them, and replays what is decided.
+    pub(crate) reader: Reader,
+    /// Deals them to lanes.
+    pub(crate) deal: Arc<Lanes>,
+    /// Passes over them; `None`: until enough is trained.
+    pub(crate) passes: Option<u32>,
+    /// Their number now.
+    pub(crate) shards: usize,
+    /// Those that the ledger has.
+    pub(crate) judged: Vec<u64>,
+    /// The folder of their ledger.
+    pub(crate) folder: Arc<RunFolder>,
+    /// What its parts look like.
+    pub(crate) parts: PartConfig,
+    /// The ledger keeps every judged sample with its embedding, and knows no rule: others decide from it, again and again. What the
+    /// trainer gets is decided here.
+    pub(crate) is_pool: bool,
+    /// Hears of every durable shard.
+    pub(crate) on_committed: Box<dyn Fn(&Committed) + Send>,
+    /// Hears how far training has come.
+    pub(crate) trained: Trained,
+}
+
+/// How far a trainer has come in the order; clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Trained(Arc<Mutex<Reached>>);
+
+#[derive(Default)]
+struct Reached {
+    cursor: Option<Cursor>,
+    /// Whether the order waits for shards that have not come.
+    is_idle: Option<Box<dyn Fn() -> bool + Send>>,
+    /// Whether the trainer waits for a batch.
+    is_waiting: bool,
+}
+
+impl Trained {
+    fn with<T>(&self, then: impl FnOnce(&mut Reached) -> T) -> T {
+        then(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn begin(&self, cursor: Option<Cursor>) {
+        self.with(|reached| reached.cursor = cursor);
+    }
+
+    fn reach(&self, cursor: &Cursor) {
+        self.with(|reached| reached.cursor = Some(cursor.clone()));
+    }
+
+    fn follow<P: Send + 'static>(&self, order: &OrderService<P>) {
+        let gauge = order.weak_gauge();
+        let is_idle = move || gauge().is_some_and(|gauge| gauge.waits_for_growth.is_some());
+        self.with(|reached| reached.is_idle = Some(Box::new(is_idle)));
+    }
+
+    fn wait(&self, is_waiting: bool) {
+        self.with(|reached| reached.is_waiting = is_waiting);
+    }
+
+    /// Whether all that has come is trained on, as far as it fills batches. For an instant it may seem so while the next batch is handed over.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.with(|reached| reached.is_waiting && reached.is_idle.as_ref().is_some_and(|is_idle| is_idle()))
+    }
+
+    /// Where it stands; `None` before the first batch.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        self.with(|reached| reached.cursor.clone())
+    }
+}
+
+/// Whether a sample of a growing deal lies before a trainer's place: it was trained on, or stands in the window that is at hand.
+pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
+    let lanes = cursor.lanes.len() as u64;
+    let at = usize::try_from(sample.ordinal % lanes.max(1)).ok().and_then(|lane| cursor.lanes.get(lane));
+    at.is_some_and(|at| (sample.ordinal / lanes.max(1), sample.index) < (at.position, at.index))
+}
+
+/// Every judged sample as kept, with its embedding and without scores, beside the samples themselves.
+fn recorded_all<'scope>(
+    scored: StreamVec<'scope, Time, Scored>,
+) -> (StreamVec<'scope, Time, Scored>, Vec<StreamVec<'scope, Time, Event>>) {
+    let record = |sample: &Scored| {
+        let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
+        let embedding = (!sample.vector.is_empty()).then(|| sample.vector.clone());
+        let info = sample.info.clone();
+        Event::Fate(Arc::new(Fate { info, status: Status::Kept, reason, scores: Vec::new(), embedding }))
+    };
+    let (scored, recorded) = scored
+        .flat_map(move |sample| {
+            let event = record(&sample);
+            [Ok(sample), Err(event)]
+        })
+        .ok_err(|either: Result<Scored, Event>| either);
+    (scored, vec![recorded])
+}
+
+/// Trains over a ground until the run's length is reached, or it is stopped.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
+pub(crate) fn train_on(
+    run: &TrainRun,
+    config: &JudgeConfig,
+    mut judging: Judging,
+    clip_config: ClipConfig,
+    ground: Ground,
+    together: &Together,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<TrainReport, PipelineError> {
+    let (rank, ranks) = (together.rank(), together.ranks());
+    let size = clip_config.preprocess.size;
+    let Ground { reader, deal, passes, shards, judged, folder, parts, is_pool, on_committed, trained } = ground;
+    let Prepared { mut trainer, checkpoints, found, cursor, threads } =
+        prepare(run, config, &clip_config, together, &folder, shards, progress)?;
+    trained.begin(cursor.clone());
+
+    // Memory, credit, services.
+    let lanes = run.order.lanes;
+    judging.memory.take("trainer", trainer_bytes(&clip_config, &run.recipe, ranks));
+    judging.memory.take("windows", 2 * run.order.window_bytes.min(window_most(run, &judging)));
+    judging.take_ledger_memory(lanes);
+    // Reading further ahead than the order can use would only take time from the trainer.
+    let ahead = 2 * run.order.window_bytes.min(window_most(run, &judging));
+    let credit = judging.credit(lanes, ahead)?;
+    let machinery = judging.start(&credit)?;
+    let names = judging.names.clone();
+    let mine = together.lanes(lanes);
+    let leases = TrainLeases::new(LaneLeases::new(deal.clone(), passes, cursor.as_ref(), judged).only(&mine));
+    let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
+        .map_err(PipelineError::usage)?;
+    let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
+    trained.follow(&service);
+    let order = TrainOrder::new(service, rank, run.skip_failed, stop);
+    config.gauges.watch_order(order.service());
+    let waited: Arc<AtomicU64> = Arc::default();
+    let waits = waited.clone();
+    config.gauges.watch("train", move |values| {
+        let seconds = waits.load(Ordering::Relaxed) as f64 / 1e6;
+        values.insert(key("trommel_stage_waiting_seconds_total", &[("stage", "train")]), seconds);
+    });
+    let outbox = Outbox::new(stop);
+    let samples = moving(together, &outbox)?;
+    let news = News::new(together, &leases);
+    let committer = start_committer(&folder, parts, progress, stop, move |shard| {
+        news.decided(shard.ordinal, shard.status != LineStatus::Committed);
+        on_committed(shard);
+    })?;
+    let ending = stop.clone();
+    let _winding = together.wind_down_with(stop, move || ending.request());
+    let recorded = leases.clone();
+    let ledger = LedgerConfig {
+        name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
+        records: Arc::new(move |time: Time| recorded.judges(time)),
+        items: if is_pool { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
+        stop: stop.clone(),
+    };
+    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1 && !is_pool);
+
+    // The trainer's thread.
+    let spent = machinery.clone();
+    let trained = {
+        let (order, stop, progress) = (order.service().clone(), stop.clone(), progress.clone());
+        let mut logging = RunConfig::new(config.run.join("logs"));
+        logging.log_every_steps = run.log_every_steps;
+        logging.save_every = run.save_every.or(logging.save_every);
+        logging.threads = Some(threads);
+        logging.writes = rank == 0;
+        let batch = run.recipe.batch_samples;
+        let context = usize::try_from(clip_config.text.context_length).unwrap_or(77);
+        let reached = trained.clone();
+        spawn_trainer(move || {
+            let tokenizer = Tokenizer::new();
+            let done = run_trainer(
+                &mut trainer,
+                &logging,
+                &checkpoints,
+                found.as_ref(),
+                || {
+                    let began = Instant::now();
+                    reached.wait(true);
+                    let ordered = order.next_batch(batch)?;
+                    reached.wait(false);
+                    let mut fetch =
+                        |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples.as_ref(), owner, pass, ids);
+                    let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose()?;
+                    waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
+                    Some(rows.map(|rows| (ordered.pass, ordered.cursor_after, rows)))
+                },
+                |mine| {
+                    let (pass, cursor, rows) = mine?;
+                    progress.steps.fetch_add(1, Ordering::Relaxed);
+                    trained.reach(&cursor);
+                    assemble(pass, &cursor, rows, &tokenizer, size as usize, context)
+                },
+                |line| tracing::info!("{line}"),
+            );
+            // Enough is trained, or nothing more can be: readers and workers end.
+            order.close();
+            stop.request();
+            done
+        })
+        .map_err(PipelineError::failed)?
+    };
+
+    // The dataflow.
+    let handle = committer.handle().map_err(PipelineError::failed)?;
+    let workers = config.machine.workers;
+    let (judging, counting_here, order_here, stop_here) =
+        (Arc::new(judging), counting.clone(), order.clone(), stop.clone());
+    together.execute(workers, move |worker, _| {
+        let mine = share(worker.index(), worker.peers(), lanes);
+        worker.dataflow::<Time, _, _>(|scope| {
+            let leases = leases.clone();
+            let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
+            let (samples, found, replayed) = admitted.split_admitted();
+            let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
+            #[expect(clippy::result_large_err, reason = "neither side is an error")]
+            let (fresh, kept_before) =
+                decoded.part(|sample: Decoded| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
+            let (scored, mut events) = score(fresh, &judging, &machinery);
+            events.extend([found, undecodable]);
+            let (scored, recorded) = if is_pool { recorded_all(scored) } else { (scored, Vec::new()) };
+            let (kept, fates) = scored.concat(kept_before.map(unembedded)).prune(&judging.verdict, &judging.names);
+            let common = scope.concatenate(events);
+            let events = counting_here.watch(common.clone().concat(fates));
+            to_order(kept, replayed, events.clone(), &order_here, workers);
+            let events = if is_pool { scope.concatenate(recorded.into_iter().chain([common])) } else { events };
+            events.ledger(handle.clone(), ledger.clone());
+        });
+    })?;
+    let outcome = trained.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
+    let written = committer.finish().map_err(PipelineError::failed)?;
+    if let Some(failure) = stop.failure() {
+        return Err(match counting.meaningless() {
+            Some(why) => PipelineError::usage(why),
+            None if failure.downcast_ref::<trommel_operators::dataflow::order::OrderError>().is_some() => {
+                PipelineError::usage(failure)
+            }
+            None => PipelineError::failed(failure),
+        });
+    }
+    let done = outcome.map_err(PipelineError::failed)?;
+    let mut counts = folder.before().counts();
+    for written in together.gather("finished", written.counts)? {
+        counts.add(&written);
+    }
+    Ok(report(&done, &counts, order.failed(), &order, progress, &spent))
+}
+
+fn report(
+    done: &Summary,
+    counts: &Counts,
+    failed: BTreeMap<u64, String>,
+    order: &TrainOrder,
+    progress: &Progress,
+    machinery: &Machinery,
+) -> TrainReport {
+    let seconds = progress.seconds();
+    #[expect(clippy::cast_precision_loss)]
+    let samples_per_second = progress.judged() as f64 / seconds.max(1e-9);
+    TrainReport {
+        steps: done.global_step,
+        first_step: done.first_step,
+        samples_seen: done.samples_seen,
+        passes: done.epoch,
+        first_loss: done.losses.first().copied(),
+        last_loss: done.losses.last().copied(),
+        kept: counts.kept,
+        dropped: counts.dropped,
+        rejected: counts.rejected,
+        left_over: order.service().left_over(),
+        without_caption: counts.remarks.get("no_caption").copied().unwrap_or(0),
+        failed,
+        seconds,
+        samples_per_second,
+        spent: Spent::of(machinery, seconds),
+        train_share: done.step_seconds / seconds.max(1e-9),
+        train_wait_share: done.wait_seconds / seconds.max(1e-9),
+        checkpoint: done.checkpoint.clone(),
+        interrupted: done.outcome == Outcome::Interrupted,
+    }
+}
