@@ -170,7 +170,7 @@ fn train_together(
         judged: folder.before().committed.keys().copied().collect(),
         folder,
         parts: judging.part_config(),
-        is_pool: false,
+        pool: None,
         on_committed: Box::new(|_| {}),
         trained: Trained::default(),
     };

@@ -1,6 +1,6 @@
 //! The graph of training, over whatever ground the shards stand on: a plan of its own, or the pool of a watch that grows while it is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -24,9 +24,9 @@ use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer};
 use trommel_operators::prune::operator::Prune;
-use trommel_operators::sample::{Event, Fate, Reason, SampleId, Status, Time, Work};
+use trommel_operators::sample::{Event, Fate, Reason, SampleId, SampleInfo, Status, Time, Work};
 use trommel_operators::shard::operator::ReadSamples;
-use trommel_operators::similarity::Scored;
+use trommel_operators::similarity::{Scored, ShardNames};
 use trommel_operators::train::leases::TrainLeases;
 use trommel_operators::train::share::{Outbox, rows};
 use trommel_operators::train::to_order::{TrainOrder, to_order};
@@ -61,9 +61,9 @@ pub(crate) struct Ground {
     pub(crate) folder: Arc<RunFolder>,
     /// What its parts look like.
     pub(crate) parts: PartConfig,
-    /// The ledger keeps every judged sample with its embedding, and knows no rule: others decide from it, again and again. What the
-    /// trainer gets is decided here.
-    pub(crate) is_pool: bool,
+    /// The ledger is a pool's: it keeps every judged sample with its embedding, and knows no rule, since others decide from it, again and
+    /// again. What the trainer gets is decided here, and is none of these samples.
+    pub(crate) pool: Option<TakenDown>,
     /// Hears of every durable shard.
     pub(crate) on_committed: Box<dyn Fn(&Committed) + Send>,
     /// Hears how far training has come.
@@ -124,23 +124,59 @@ pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
     at.is_some_and(|at| (sample.ordinal / lanes.max(1), sample.index) < (at.position, at.index))
 }
 
-/// Every judged sample as kept, with its embedding and without scores, beside the samples themselves.
+/// Samples that nobody may train on; clones are the same list.
+#[derive(Clone, Default)]
+pub(crate) struct TakenDown(Arc<Mutex<Arc<BTreeSet<String>>>>);
+
+impl TakenDown {
+    /// Replaces the list: keys, `SHARD/KEY`, uids, URLs, sha256.
+    pub(crate) fn set(&self, words: &BTreeSet<String>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if **held != *words {
+            *held = Arc::new(words.clone());
+        }
+    }
+
+    fn has(&self, info: &SampleInfo, shard: &str) -> bool {
+        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if words.is_empty() {
+            return false;
+        }
+        let others = [&info.uid, &info.url, &info.sha256].into_iter().flatten();
+        words.contains(&info.key)
+            || words.contains(&format!("{shard}/{}", info.key))
+            || others.into_iter().any(|name| words.contains(name))
+    }
+}
+
+type Events<'scope> = StreamVec<'scope, Time, Event>;
+
+/// For a pool: every judged sample as kept, with its embedding and without scores; and the samples themselves, but for those that are taken
+/// down, whose fates come last.
 fn recorded_all<'scope>(
     scored: StreamVec<'scope, Time, Scored>,
-) -> (StreamVec<'scope, Time, Scored>, Vec<StreamVec<'scope, Time, Event>>) {
-    let record = |sample: &Scored| {
-        let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
-        let embedding = (!sample.vector.is_empty()).then(|| sample.vector.clone());
-        let info = sample.info.clone();
-        Event::Fate(Arc::new(Fate { info, status: Status::Kept, reason, scores: Vec::new(), embedding }))
-    };
-    let (scored, recorded) = scored
+    taken_down: &TakenDown,
+    names: &ShardNames,
+) -> (StreamVec<'scope, Time, Scored>, Events<'scope>, Events<'scope>) {
+    let (taken_down, names) = (taken_down.clone(), names.clone());
+    let (scored, events) = scored
         .flat_map(move |sample| {
-            let event = record(&sample);
-            [Ok(sample), Err(event)]
+            let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
+            let embedding = (!sample.vector.is_empty()).then(|| sample.vector.clone());
+            let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };
+            let dropped = taken_down.has(&sample.info, &names(sample.info.id.ordinal));
+            let gone = Fate { status: Status::Dropped, reason: None, embedding: None, ..fate.clone() };
+            let last = if dropped { Err((true, gone)) } else { Ok(sample) };
+            [Err((false, fate)), last]
         })
-        .ok_err(|either: Result<Scored, Event>| either);
-    (scored, vec![recorded])
+        .ok_err(|either: Result<Scored, (bool, Fate)>| either);
+    let (recorded, dropped) = events
+        .map(|(dropped, fate)| {
+            let event = Event::Fate(Arc::new(fate));
+            if dropped { Err(event) } else { Ok(event) }
+        })
+        .ok_err(|either: Result<Event, Event>| either);
+    (scored, recorded, dropped)
 }
 
 /// Trains over a ground until the run's length is reached, or it is stopped.
@@ -157,7 +193,7 @@ pub(crate) fn train_on(
 ) -> Result<TrainReport, PipelineError> {
     let (rank, ranks) = (together.rank(), together.ranks());
     let size = clip_config.preprocess.size;
-    let Ground { reader, deal, passes, shards, judged, folder, parts, is_pool, on_committed, trained } = ground;
+    let Ground { reader, deal, passes, shards, judged, folder, parts, pool, on_committed, trained } = ground;
     let Prepared { mut trainer, checkpoints, found, cursor, threads } =
         prepare(run, config, &clip_config, together, &folder, shards, progress)?;
     trained.begin(cursor.clone());
@@ -199,10 +235,10 @@ pub(crate) fn train_on(
     let ledger = LedgerConfig {
         name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
         records: Arc::new(move |time: Time| recorded.judges(time)),
-        items: if is_pool { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
+        items: if pool.is_some() { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
         stop: stop.clone(),
     };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1 && !is_pool);
+    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1 && pool.is_none());
 
     // The trainer's thread.
     let spent = machinery.clone();
@@ -267,13 +303,22 @@ pub(crate) fn train_on(
                 decoded.part(|sample: Decoded| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
             let (scored, mut events) = score(fresh, &judging, &machinery);
             events.extend([found, undecodable]);
-            let (scored, recorded) = if is_pool { recorded_all(scored) } else { (scored, Vec::new()) };
-            let (kept, fates) = scored.concat(kept_before.map(unembedded)).prune(&judging.verdict, &judging.names);
             let common = scope.concatenate(events);
-            let events = counting_here.watch(common.clone().concat(fates));
+            let (scored, pooled) = match &pool {
+                None => (scored, None),
+                Some(taken_down) => {
+                    let (scored, recorded, dropped) = recorded_all(scored, taken_down, &judging.names);
+                    (scored, Some((recorded, dropped)))
+                }
+            };
+            let (kept, fates) = scored.concat(kept_before.map(unembedded)).prune(&judging.verdict, &judging.names);
+            let (fates, recorded) = match pooled {
+                None => (fates, None),
+                Some((recorded, dropped)) => (fates.concat(dropped), Some(recorded.concat(common.clone()))),
+            };
+            let events = counting_here.watch(common.concat(fates));
             to_order(kept, replayed, events.clone(), &order_here, workers);
-            let events = if is_pool { scope.concatenate(recorded.into_iter().chain([common])) } else { events };
-            events.ledger(handle.clone(), ledger.clone());
+            recorded.unwrap_or(events).ledger(handle.clone(), ledger.clone());
         });
     })?;
     let outcome = trained.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;

@@ -8,9 +8,9 @@
 //! The first decision on a sample is made where its pixels are, by the benchmarks and the rule of that moment; the pool gets its embedding
 //! from the same pass. When benchmarks or the rule change, the trainer is stopped after its running step and goes on from there with the new ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use trommel_operators::dataflow::lanes::Lanes;
@@ -18,6 +18,7 @@ use trommel_operators::dataflow::order::Cursor;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::dataflow::wake::Registration;
 use trommel_operators::incremental::view::{SplitDecisions, Views};
+use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::ClipConfig;
@@ -33,7 +34,7 @@ use crate::judging::Judging;
 use crate::progress::Progress;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
-use crate::train_graph::{Ground, Trained, lies_before, train_on};
+use crate::train_graph::{Ground, TakenDown, Trained, lies_before, train_on};
 
 /// What a live trainer is started with.
 pub(super) struct Setting {
@@ -53,6 +54,8 @@ pub(super) struct Setting {
     pub(super) parts: PartConfig,
     /// Memory that decisions may take.
     pub(super) decisions_bytes: u64,
+    /// What nobody may train on.
+    pub(super) taken_down: TakenDown,
 }
 
 /// A running trainer.
@@ -62,6 +65,7 @@ pub(super) struct Live {
     deal: Arc<Lanes>,
     plan: GrowingPlan,
     trained: Trained,
+    failed: Arc<Mutex<BTreeMap<u64, String>>>,
     _with_the_watch: [Registration; 2],
 }
 
@@ -87,7 +91,7 @@ impl Live {
         (watch, progress): (&Stop, &Arc<Progress>),
         poke: Poke,
     ) -> Result<Self, PipelineError> {
-        let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes } = setting;
+        let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
         for folder in ["logs", "checkpoints"] {
             let folder: PathBuf = judge.run.join(folder);
             std::fs::create_dir_all(&folder)
@@ -115,7 +119,8 @@ impl Live {
             named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
         });
         let trained = Trained::default();
-        let poked = poke.clone();
+        let failed: Arc<Mutex<BTreeMap<u64, String>>> = Arc::default();
+        let (poked, noted) = (poke.clone(), failed.clone());
         let ground = Ground {
             reader: judging.growing_reader(plan.clone(), Arc::new(Newest { views, split })),
             deal: deal.clone(),
@@ -124,8 +129,14 @@ impl Live {
             judged,
             folder: pool,
             parts,
-            is_pool: true,
-            on_committed: Box::new(move |_| poked.poke()),
+            pool: Some(taken_down),
+            on_committed: Box::new(move |shard| {
+                if shard.status == LineStatus::Failed {
+                    let why = shard.remark.clone().unwrap_or_default();
+                    noted.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.ordinal, why);
+                }
+                poked.poke();
+            }),
             trained: trained.clone(),
         };
         let (ended, progress) = (stop.clone(), progress.clone());
@@ -135,7 +146,7 @@ impl Live {
             result
         });
         let thread = thread.map_err(PipelineError::failed)?;
-        Ok(Self { stop, thread, deal, plan, trained, _with_the_watch: with_the_watch })
+        Ok(Self { stop, thread, deal, plan, trained, failed, _with_the_watch: with_the_watch })
     }
 
     /// Takes in what has arrived since, and what is not to be read any more.
@@ -151,6 +162,11 @@ impl Live {
         }
         self.plan.extend(all.shards.iter().skip(known).cloned());
         self.deal.grow(all.len() as u64);
+    }
+
+    /// Shards whose bytes could not be had, since it was asked last.
+    pub(super) fn failed(&self) -> BTreeMap<u64, String> {
+        std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where it stands.

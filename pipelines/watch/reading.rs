@@ -1,0 +1,147 @@
+//! What there is to read: shards that came, changed or went; the inputs that are no shards; and a round that reads them.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::arrivals::Arrival;
+use super::inputs::{Desired, Wanted};
+use super::sources::{Found, Seen};
+use super::turns::Watch;
+use crate::config::JudgeConfig;
+use crate::error::PipelineError;
+use crate::judging::{Input, Judging};
+use crate::prune::embedded;
+use crate::round::{Judge, Judged, Round};
+
+impl Watch<'_> {
+    /// What is wanted now; equal in all processes.
+    pub(super) fn read_inputs(&mut self) -> Result<Desired, PipelineError> {
+        let is_first = self.together.rank() == 0;
+        // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
+        let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
+        let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(ToString::to_string));
+        if let Some(trouble) = self.together.gather("inputs", trouble)?.into_iter().next().flatten() {
+            return Err(PipelineError::Usage(trouble));
+        }
+        let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
+        if self.together.ranks() > 1 {
+            let mark = desired.as_ref().map_or_else(ToString::to_string, Desired::fingerprint);
+            let marks = self.together.gather("fingerprints", mark)?;
+            if marks.windows(2).any(|pair| pair[0] != pair[1]) {
+                let what =
+                    "benchmarks or takedowns are not the same for all processes, or changed while they were read";
+                return Err(PipelineError::Usage(what.into()));
+            }
+        }
+        desired
+    }
+
+    pub(super) fn read_inputs_here(&mut self) -> Result<Desired, PipelineError> {
+        let wanted = (self.config.wanted)()?;
+        let judge =
+            JudgeConfig { benchmarks: wanted.benchmarks, run: self.config.run.clone(), ..self.config.judge.clone() };
+        let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
+        let folders = judge.benchmarks.iter().map(|named| (named.name.clone(), named.path.clone())).collect();
+        self.publisher.set_benchmarks(&folders);
+        let wanted = Wanted { benchmarks: judge.benchmarks, ..wanted };
+        self.benchmarks = wanted.benchmarks.clone();
+        self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
+    }
+
+    pub(super) fn look(&mut self) -> Result<Seen, PipelineError> {
+        let seen = self.sources.look();
+        seen.troubles.iter().for_each(|line| self.say(line));
+        let there = |name: &str| seen.shards.iter().find(|shard| shard.0 == name).map(|shard| &shard.1);
+        if seen.troubles.is_empty() && self.config.withdraw_missing {
+            let (mut gone, mut back) = (Vec::new(), Vec::new());
+            for arrival in self.arrivals.latest() {
+                match (there(&arrival.name), self.arrivals.is_gone(arrival.ordinal)) {
+                    (None, false) => gone.push(arrival.ordinal),
+                    (Some(found), true) if found.same(&arrival.found) => back.push(arrival.ordinal),
+                    _ => {}
+                }
+            }
+            self.arrivals.set_gone(&gone, &back)?;
+        }
+        Ok(seen)
+    }
+
+    /// Takes in what is complete and new, or has another content than it had.
+    pub(super) fn take_in(&mut self, seen: &Seen) -> Result<(), PipelineError> {
+        let mut new = Vec::new();
+        for (name, found) in &seen.shards {
+            let Some(&since) = seen.complete.get(name) else { continue };
+            let known = self.arrivals.latest_of(name);
+            if known.is_none_or(|known| !known.found.same(found)) {
+                if known.is_some() {
+                    tracing::info!("{name} has changed since it was read: it is read again");
+                }
+                self.complete.entry(name.clone()).or_insert(since);
+                new.push((name.clone(), found.clone()));
+            }
+        }
+        if !new.is_empty() {
+            self.arrivals.arrive(new)?;
+            self.folder.extend(&*self.arrivals.plan()).map_err(PipelineError::failed)?;
+        }
+        self.complete.retain(|name, _| seen.shards.iter().any(|shard| shard.0 == *name));
+        Ok(())
+    }
+
+    /// Shards that should be judged and are not.
+    pub(super) fn unread(&self) -> Vec<u64> {
+        let ledger = self.pool.ledger();
+        let rests = |ordinal: &u64| {
+            // One that could not be read is tried again after a while.
+            self.failed.get(ordinal).is_some_and(|(_, when)| when.elapsed() < self.config.poll)
+        };
+        self.arrivals.wanted().into_iter().filter(|at| !ledger.is_committed(*at) && !rests(at)).collect()
+    }
+
+    /// Reads, decodes and embeds: each process the shards that are its own.
+    pub(super) fn read(&mut self, wanted: &[u64]) -> Result<(), PipelineError> {
+        let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
+        let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| ordinal % ranks == rank).collect();
+        self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
+        if self.judge.is_none() {
+            let mut judging = Judging::prepare(&self.reading, None, self.stop.clone())?;
+            judging.memory.take("decisions", self.decisions_bytes);
+            self.judge = Some(Judge::start(judging, usize::MAX)?);
+        }
+        let Some(judge) = &self.judge else { return Ok(()) };
+        let round = Round {
+            input: Input::Shards(self.arrivals.plan()),
+            folder: &self.folder,
+            wanted: mine,
+            together: &self.alone,
+            stop: self.stop,
+            progress: self.progress,
+            is_all: ranks == 1 && self.engine.views().latest().epoch() == 0,
+        };
+        let Judged { summary, .. } = judge.run(round)?;
+        for ordinal in wanted {
+            self.failed.remove(ordinal);
+        }
+        for failed in self.together.gather("failed", summary.failed)? {
+            let now = failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now())));
+            self.failed.extend(now);
+        }
+        self.pool.refresh()
+    }
+
+    /// Shards whose file is not what it was when it was taken in were read while they changed.
+    pub(super) fn tear(&mut self) -> Result<(), PipelineError> {
+        let ledger = self.pool.ledger();
+        let shown = &self.engine.world().inputs.shards;
+        let changed = |arrival: &&Arrival| {
+            let fresh = ledger.is_committed(arrival.ordinal) && !shown.contains_key(&arrival.ordinal);
+            fresh && Found::at(&arrival.found.path).is_some_and(|found| !found.same(&arrival.found))
+        };
+        let torn: Vec<u64> = self.arrivals.latest().filter(changed).map(|arrival| arrival.ordinal).collect();
+        for ordinal in &torn {
+            let name = &self.arrivals.all()[*ordinal as usize].name;
+            tracing::warn!("{name} changed while it was read: it is read again when it has settled");
+        }
+        self.arrivals.tear(torn)
+    }
+}
