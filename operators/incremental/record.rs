@@ -214,7 +214,9 @@ impl Delta {
             }),
             taken: part(old.1.taken.as_ref(), next.1.taken.as_ref()),
             taken_keys: part(old.1.taken_keys.as_ref(), next.1.taken_keys.as_ref()),
-            shards: changed(&old.0.shards, &next.0.shards, ShardRecord::differs, ShardRecord::between),
+            shards: changed(&old.0.shards, &next.0.shards, ShardRecord::differs, |was, is| {
+                ShardRecord::between(was, is)
+            }),
             pool: parts(&old.1.pool, &next.1.pool),
             kept: bits.map(kept).filter(|(_, kept)| !kept.is_empty()).collect(),
         })
