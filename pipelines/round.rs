@@ -104,7 +104,7 @@ impl Judge {
             items: items_of(self.judging.joiner.as_ref()),
             stop: stop.clone(),
         };
-        let counting = Counting::new(progress, stop, &self.judging.image_key(), is_all && together.ranks() == 1);
+        let counting = Counting::new(progress, stop, self.judging.image_key(), is_all && together.ranks() == 1);
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
         let (counting_here, stop_here, readers) = (counting.clone(), stop.clone(), self.readers);

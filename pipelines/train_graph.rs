@@ -166,15 +166,13 @@ fn recorded_all<'scope>(
             let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };
             let dropped = taken_down.has(&sample.info, &names(sample.info.id.ordinal));
             let gone = Fate { status: Status::Dropped, reason: None, embedding: None, ..fate.clone() };
+            let [kept, gone] = [fate, gone].map(|fate| Event::Fate(Arc::new(fate)));
             let last = if dropped { Err((true, gone)) } else { Ok(sample) };
-            [Err((false, fate)), last]
+            [Err((false, kept)), last]
         })
-        .ok_err(|either: Result<Scored, (bool, Fate)>| either);
+        .ok_err(|either: Result<Scored, (bool, Event)>| either);
     let (recorded, dropped) = events
-        .map(|(dropped, fate)| {
-            let event = Event::Fate(Arc::new(fate));
-            if dropped { Err(event) } else { Ok(event) }
-        })
+        .map(|(dropped, event)| if dropped { Err(event) } else { Ok(event) })
         .ok_err(|either: Result<Event, Event>| either);
     (scored, recorded, dropped)
 }
