@@ -46,7 +46,10 @@ impl Adopted {
         let ledger = Ledger::open(&root).map_err(|error| place(&error))?;
         let mut plan: Plan = ledger.plan().map_err(|error| place(&error))?;
         let open = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count();
-        if open > 0 || plan.is_empty() {
+        if plan.is_empty() {
+            return Err(place(&"it has no shards"));
+        }
+        if open > 0 {
             return Err(place(&format_args!("{open} of {} shards are not judged", plan.len())));
         }
         if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {

@@ -363,6 +363,73 @@ fn shown(run: &Path) -> usize {
     Ledger::open(&current).map_or(0, |ledger| ledger.shards().len())
 }
 
+/// Inputs that cannot be are said, once, and shards go on under what is in force; a second watch on the folder is refused.
+#[test]
+fn wrong_inputs_stop_nothing() {
+    let (scene, flags) = (Scene::new(), judging(&BOTH, "drop-over-radius"));
+    let file = scene.path("watch.toml");
+    let write = |rule: &str| fs::write(&file, format!("rule = \"{rule}\"\n")).unwrap();
+    write("drop-over-radius");
+    let at = flags.iter().position(|word| word == "--rule").unwrap();
+    let mut with_file = flags.clone();
+    with_file.splice(at..at + 2, ["--config".into(), file.display().to_string()]);
+    scene.put("00000.tar", "00000");
+    let args = scene.args(&with_file, &["--poll", "100ms"]);
+    let mut watch = Group::start(&args);
+    assert!(until(60, || shown(&scene.run()) == 1), "{}", watch.said());
+    let second = stderr(&run(2, &words(&args)));
+    assert!(second.contains("its lock is held"), "{second}");
+    write("drop-over-radius@nobody");
+    assert!(until(60, || watch.said().contains("nobody")), "{}", watch.said());
+    scene.put("00001.tar", "00001");
+    assert!(until(60, || shown(&scene.run()) == 2), "{}", watch.said());
+    scene.equals_batch("main", &flags);
+    write("no rule at all");
+    scene.put("00002.tar", "00002");
+    assert!(until(60, || shown(&scene.run()) == 3), "{}", watch.said());
+    write("drop-from:0.9");
+    let rule = || Ledger::open(&scene.current().join("main")).unwrap().config()["decisions"]["rule"].clone();
+    assert!(until(60, || rule() == "drop-from:0.9"), "{}", watch.said());
+    assert!(signal(watch.pid(), libc::SIGTERM));
+    let said = watch.ends_with(0, 60);
+    assert_eq!(said.matches("nobody").count(), 1, "{said}");
+    scene.equals_batch("main", &judging(&BOTH, "drop-from:0.9"));
+}
+
+/// Whatever a watch was doing with an epoch's folder when it ended, the next one shows the epoch that was made.
+#[test]
+fn an_epoch_is_shown_whatever_is_left_of_it() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.once(&judging, &[]);
+    scene.put("00001.tar", "00001");
+    scene.once(&judging, &[]);
+    let (run, log) = (scene.run(), scene.run().join("changes.jsonl"));
+    let whole = |what: &str| {
+        assert_eq!(scene.once(&judging, &[])["epoch"], 2, "{what}");
+        assert_eq!(fs::read_link(run.join("current")).unwrap(), Path::new("epoch.2"), "{what}");
+        let epochs: Vec<u64> = scene.changes().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+        assert_eq!(epochs, [1, 2], "{what}");
+        scene.equals_batch("main", &judging);
+    };
+    // Made and not shown.
+    fs::remove_file(run.join("current")).unwrap();
+    std::os::unix::fs::symlink("epoch.1", run.join("current")).unwrap();
+    let lines = fs::read_to_string(&log).unwrap();
+    fs::write(&log, &lines[..lines.find('\n').unwrap() + 5]).unwrap();
+    whole("made and not shown");
+    // Prepared and not made; half prepared.
+    for leftover in ["epoch.3", "epoch.3.tmp"] {
+        fs::create_dir_all(run.join(leftover).join("main")).unwrap();
+        whole(leftover);
+        assert!(!run.join(leftover).exists(), "{leftover}");
+    }
+    // Its folder is gone.
+    fs::remove_dir_all(run.join("epoch.2")).unwrap();
+    fs::write(&log, &lines[..=lines.find('\n').unwrap()]).unwrap();
+    whole("gone");
+}
+
 /// Real shards come slowly and out of order, one cut off and completed later, while the watch is killed twice; whoever reads meanwhile
 /// sees whole epochs.
 #[test]

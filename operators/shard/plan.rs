@@ -122,11 +122,13 @@ pub struct PlanOptions<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Most shards of a plan.
     pub max_shards: usize,
+    /// Every file is opened once, so that what cannot be read is found before a run starts. Not worth it for who looks again and again.
+    pub opens: bool,
 }
 
 impl Default for PlanOptions<'_> {
     fn default() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), max_shards: 10_000_000 }
+        Self { variable: &|name| std::env::var(name).ok(), max_shards: 10_000_000, opens: true }
     }
 }
 
@@ -202,7 +204,7 @@ pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, P
     for argument in arguments {
         let (prefix, list) = named(argument);
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            for (name, url, bytes) in one(&substitute(item, options)?, options.max_shards)? {
+            for (name, url, bytes) in one(&substitute(item, options)?, options)? {
                 let name = prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
                 shards.push(ShardRef { ordinal: shards.len() as u64, name, url, bytes });
             }
@@ -265,7 +267,8 @@ fn substitute(item: &str, options: &PlanOptions<'_>) -> Result<String, PlanError
 type Found = (String, String, Option<u64>);
 
 /// The shards of one item of a list.
-fn one(item: &str, limit: usize) -> Result<Vec<Found>, PlanError> {
+fn one(item: &str, options: &PlanOptions<'_>) -> Result<Vec<Found>, PlanError> {
+    let opens = options.opens;
     if item == "-" {
         return Ok(vec![("-".into(), "-".into(), None)]);
     }
@@ -278,16 +281,16 @@ fn one(item: &str, limit: usize) -> Result<Vec<Found>, PlanError> {
     let item = local_path(item).to_str().unwrap_or(item);
     let literal = Path::new(item);
     if literal.is_file() {
-        return Ok(vec![file(literal, folder_length(item))?]);
+        return Ok(vec![file(literal, folder_length(item), opens)?]);
     }
     let folder = braces::unescape(&item[..folder_length(item)]).len();
     let mut found = Vec::new();
-    for name in braces::expand(item, limit)? {
+    for name in braces::expand(item, options.max_shards)? {
         let path = Path::new(&name);
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => found.extend(inside(path)?),
-            Ok(_) => found.push(file(path, folder)?),
-            Err(_) if name.contains(['*', '?', '[']) => found.extend(matching(&name, folder)?),
+            Ok(metadata) if metadata.is_dir() => found.extend(inside(path, opens)?),
+            Ok(_) => found.push(file(path, folder, opens)?),
+            Err(_) if name.contains(['*', '?', '[']) => found.extend(matching(&name, folder, opens)?),
             Err(error) => return Err(PlanError::Io { path: name, error }),
         }
     }
@@ -303,12 +306,12 @@ fn folder_length(item: &str) -> usize {
     item[..special].rfind('/').map_or(0, |slash| slash + 1)
 }
 
-fn file(path: &Path, folder: usize) -> Result<Found, PlanError> {
+fn file(path: &Path, folder: usize, opens: bool) -> Result<Found, PlanError> {
     let text = path.to_str().ok_or_else(|| PlanError::NotUtf8(path.display().to_string()))?;
     let io = |error| PlanError::Io { path: text.into(), error };
     let metadata = std::fs::metadata(path).map_err(io)?;
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
-    if metadata.is_file() {
+    if opens && metadata.is_file() {
         std::fs::File::open(path).map_err(io)?;
     }
     let name = text.get(folder..).unwrap_or(text).to_string();
@@ -319,7 +322,7 @@ fn file(path: &Path, folder: usize) -> Result<Found, PlanError> {
 pub const SHARD_ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
 /// The shards in a folder, sorted by name.
-fn inside(folder: &Path) -> Result<Vec<Found>, PlanError> {
+fn inside(folder: &Path, opens: bool) -> Result<Vec<Found>, PlanError> {
     let io = |error| PlanError::Io { path: folder.display().to_string(), error };
     let entries: Result<Vec<PathBuf>, _> =
         std::fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path())).collect();
@@ -333,11 +336,11 @@ fn inside(folder: &Path) -> Result<Vec<Found>, PlanError> {
         return Err(PlanError::NoShards(folder.display().to_string()));
     }
     let name = |path: &PathBuf| path.file_name().map_or(0, |name| path.as_os_str().len() - name.len());
-    paths.iter().map(|path| file(path, name(path))).collect()
+    paths.iter().map(|path| file(path, name(path), opens)).collect()
 }
 
 /// The files that a wildcard finds, sorted; folders among them are passed over.
-fn matching(pattern: &str, folder: usize) -> Result<Vec<Found>, PlanError> {
+fn matching(pattern: &str, folder: usize, opens: bool) -> Result<Vec<Found>, PlanError> {
     let wrong = |error: glob::PatternError| PlanError::Pattern(pattern.into(), error.to_string());
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let mut found = Vec::new();
@@ -350,7 +353,7 @@ fn matching(pattern: &str, folder: usize) -> Result<Vec<Found>, PlanError> {
             // The glob drops a leading "./".
             let dropped = pattern.len() - pattern.strip_prefix("./").unwrap_or(pattern).len();
             let folder = if path.starts_with("./") { folder } else { folder.saturating_sub(dropped) };
-            found.push(file(&path, folder)?);
+            found.push(file(&path, folder, opens)?);
         }
     }
     if found.is_empty() { Err(PlanError::NoMatch(pattern.into())) } else { Ok(found) }

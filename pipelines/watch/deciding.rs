@@ -16,8 +16,9 @@ impl Watch<'_> {
     pub(super) fn decide(&mut self) -> Result<bool, PipelineError> {
         let Some(desired) = self.desired.clone() else { return Ok(false) };
         let live = self.arrivals.live(|ordinal| self.pool.ledger().is_committed(ordinal));
-        let all = steps(&self.engine.world().inputs, &desired, &live, &self.pool, &self.arrivals)?;
+        let mut all = steps(&self.engine.world().inputs, &desired, &live, &self.pool, &self.arrivals)?;
         if all.is_empty() {
+            self.in_force = Some(desired);
             return Ok(false);
         }
         let mut many = all.len();
@@ -31,6 +32,10 @@ impl Watch<'_> {
                     if self.together.rank() == 0 {
                         self.tell(&applied);
                     }
+                    // Steps that are no shards come first, and together.
+                    if all.iter().any(|step| step.words.is_some()) || self.in_force.is_none() {
+                        self.in_force = Some(desired);
+                    }
                     return Ok(many < all.len());
                 }
                 // Shards can come one after the other; what cannot be split is refused.
@@ -38,10 +43,14 @@ impl Watch<'_> {
                     let fixed = all.iter().filter(|step| !step.can_wait).count();
                     many = (many / 2).max(fixed).max(1);
                 }
-                Err(IncrementalError::Change(error)) => {
+                // Shards go on under what is in force.
+                Err(IncrementalError::Change(error)) if all.iter().any(|step| step.words.is_some()) => {
                     self.say(&format!("{error}; what was in force before stays"));
-                    self.desired = None;
-                    return Ok(false);
+                    all.retain(|step| step.words.is_none());
+                    many = all.len();
+                    if all.is_empty() {
+                        return Ok(false);
+                    }
                 }
                 Err(error) => return Err(failed(error)),
             }

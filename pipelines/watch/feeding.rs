@@ -26,7 +26,7 @@ impl Watch<'_> {
         if self.has_trained || self.stop.is_requested() || self.stop.is_winding_down() {
             return Ok(false);
         }
-        let Some(desired) = &self.desired else { return Ok(true) };
+        let Some(desired) = &self.in_force else { return Ok(true) };
         self.taken_down.set(&desired.takedowns);
         // A file that has not changed is not read again, and stays the same benchmark.
         let inputs = (desired.benchmarks.clone(), desired.splits.get(&train.split).map(ToString::to_string));
@@ -50,7 +50,7 @@ impl Watch<'_> {
             let rule = inputs.1.clone().ok_or_else(none)?;
             let judge = JudgeConfig {
                 plan: Some(self.arrivals.plan()),
-                benchmarks: self.benchmarks.clone(),
+                benchmarks: desired.folders.clone(),
                 rule: Some(rule),
                 run: live::folder(&self.config.run),
                 ..self.reading.clone()

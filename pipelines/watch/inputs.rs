@@ -36,6 +36,8 @@ pub struct Wanted {
 pub struct Desired {
     /// Benchmarks.
     pub benchmarks: Vec<Arc<Benchmark>>,
+    /// Where they were read.
+    pub folders: Vec<NamedPath>,
     /// Rules by split.
     pub splits: BTreeMap<String, Rule>,
     /// What is taken down: keys, uids, URLs, sha256, or `SHARD/KEY`.
@@ -82,7 +84,7 @@ impl InputFiles {
         embedder: Option<&Identity>,
         assumed: Option<&str>,
     ) -> Result<Desired, PipelineError> {
-        let mut desired = Desired::default();
+        let mut desired = Desired { folders: wanted.benchmarks.clone(), ..Desired::default() };
         for named in &wanted.benchmarks {
             let stamp = stamp(&named.path);
             let held = self.benchmarks.get(&named.path);

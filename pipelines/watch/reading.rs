@@ -44,7 +44,6 @@ impl Watch<'_> {
         let folders = judge.benchmarks.iter().map(|named| (named.name.clone(), named.path.clone())).collect();
         self.publisher.set_benchmarks(&folders);
         let wanted = Wanted { benchmarks: judge.benchmarks, ..wanted };
-        self.benchmarks = wanted.benchmarks.clone();
         self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
     }
 

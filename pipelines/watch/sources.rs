@@ -98,14 +98,15 @@ impl Sources {
         }
         let mut names = BTreeMap::<String, String>::new();
         for word in words {
-            let plan = match expand(std::slice::from_ref(&word), &PlanOptions::default()) {
-                Ok(plan) => plan,
-                Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
-                Err(error) => {
-                    seen.troubles.push(error.to_string());
-                    continue;
-                }
-            };
+            let plan =
+                match expand(std::slice::from_ref(&word), &PlanOptions { opens: false, ..PlanOptions::default() }) {
+                    Ok(plan) => plan,
+                    Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
+                    Err(error) => {
+                        seen.troubles.push(error.to_string());
+                        continue;
+                    }
+                };
             for shard in plan.shards {
                 if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {
                     if other != shard.url {

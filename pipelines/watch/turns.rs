@@ -24,7 +24,6 @@ use super::publish::Publisher;
 use super::sources::Sources;
 use super::wake::Wake;
 use super::{WatchConfig, WatchReport};
-use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::Judging;
@@ -51,9 +50,10 @@ pub(super) struct Watch<'a> {
     pub(super) sources: Sources,
     pub(super) arrivals: Arrivals,
     pub(super) files: InputFiles,
-    /// Where the benchmarks were last read from.
-    pub(super) benchmarks: Vec<NamedPath>,
+    /// What the user wants.
     pub(super) desired: Option<Desired>,
+    /// What the last epoch was made by.
+    pub(super) in_force: Option<Desired>,
     /// How the pool is read and embedded.
     pub(super) reading: JudgeConfig,
     pub(super) identity: Option<Identity>,
@@ -89,7 +89,7 @@ impl<'a> Watch<'a> {
         std::fs::create_dir_all(&config.run)
             .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
         let is_first = together.rank() == 0;
-        let arrivals = together.in_turn("arrivals", || open_arrivals(&config.run, is_first))?;
+        let mut arrivals = together.in_turn("arrivals", || Arrivals::follow(&config.run))?;
         let plan = arrivals.plan();
         let root = config.run.join("pool");
         let judge = JudgeConfig {
@@ -108,6 +108,10 @@ impl<'a> Watch<'a> {
         together.agree("configuration", &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
         let folder = together.in_turn("pool", open)?;
+        if is_first {
+            // Nobody else writes it now: the pool's lock is held.
+            arrivals = Arrivals::open(&config.run)?;
+        }
         let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
         let (base, parts) = (judging.decision.clone(), judging.part_config());
         let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
@@ -143,8 +147,8 @@ impl<'a> Watch<'a> {
             sources,
             arrivals,
             files,
-            benchmarks: Vec::new(),
             desired: None,
+            in_force: None,
             reading: judge,
             identity,
             parts,
