@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::flow::Tally;
@@ -19,7 +20,7 @@ use crate::shard::reader::Decisions;
 use crate::similarity::items::ItemRow;
 
 /// Sizes of a split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Samples kept.
     pub kept: u64,

@@ -31,7 +31,7 @@ pub struct Summary {
     /// Names of shards with new content.
     pub replaced: Vec<String>,
     /// Sizes by split.
-    pub sizes: BTreeMap<String, SplitSizes>,
+    pub sizes: BTreeMap<String, Sizes>,
     /// Samples that changed sides, by split.
     pub changed_sides: BTreeMap<String, u64>,
     /// Samples of the live trainer's split that are dropped now and were trained on: that is not undone.
@@ -39,23 +39,6 @@ pub struct Summary {
     pub trained_and_dropped: Option<u64>,
     /// Seconds from when the oldest of its shards was seen complete until the epoch was made.
     pub lag_seconds: Option<f64>,
-}
-
-/// Sizes of a split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SplitSizes {
-    /// Samples kept.
-    pub kept: u64,
-    /// Samples dropped.
-    pub dropped: u64,
-    /// Samples rejected.
-    pub rejected: u64,
-}
-
-impl From<Sizes> for SplitSizes {
-    fn from(sizes: Sizes) -> Self {
-        Self { kept: sizes.kept, dropped: sizes.dropped, rejected: sizes.rejected }
-    }
 }
 
 impl Summary {
@@ -68,8 +51,7 @@ impl Summary {
         self.replaced = arrived.iter().filter(|name| withdrawn.contains(name)).cloned().collect();
         self.arrived = arrived.into_iter().filter(|name| !self.replaced.contains(name)).collect();
         self.withdrawn = withdrawn.into_iter().filter(|name| !self.replaced.contains(name)).collect();
-        self.sizes =
-            log.sizes.iter().filter_map(|(split, (_, after))| Some((split.clone(), (*after)?.into()))).collect();
+        self.sizes = log.sizes.iter().filter_map(|(split, (_, after))| Some((split.clone(), (*after)?))).collect();
         for side in &log.sides {
             *self.changed_sides.entry(side.split.to_string()).or_default() += 1;
             if let Some(trained) = trained(side.sample, &side.split) {

@@ -269,7 +269,7 @@ mod tests {
             ("abcd", "abcdef", "+"),
             ("abcd", "bd", "-"),
             ("abcd", "acef", "-+"),
-            ("abcd", "dcba", "!"),
+            ("abcd", "dcba", "-+"),
             ("ab", "cd", "!"),
         ] {
             for radius in [0.5, 0.6] {

@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::incremental::view::Sizes;
 
-pub use self::changes::SplitSizes;
 pub use self::inputs::Wanted;
 use self::turns::Watch;
 use self::wake::Wake;
@@ -97,7 +97,7 @@ pub struct WatchReport {
     /// Shards that are there and not yet in an epoch: not complete, or not readable.
     pub waiting: u64,
     /// Sizes by split.
-    pub sizes: BTreeMap<String, SplitSizes>,
+    pub sizes: BTreeMap<String, Sizes>,
     /// Samples read by this process.
     pub judged_now: u64,
     /// Of these, rejected.

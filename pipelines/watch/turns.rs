@@ -259,7 +259,7 @@ impl<'a> Watch<'a> {
     /// Updates the report and the gauges.
     pub(super) fn stand(&mut self) {
         let view = self.engine.views().latest();
-        let sizes = view.splits().keys().filter_map(|name| Some((name.clone(), view.sizes(name)?.into()))).collect();
+        let sizes = view.splits().keys().filter_map(|name| Some((name.clone(), view.sizes(name)?))).collect();
         let (epoch, shards) = (view.epoch(), view.shards().count() as u64);
         let waiting = self.complete.len() as u64;
         let lag = self.complete.values().map(|since| since.elapsed().as_secs_f64()).fold(0.0, f64::max);
