@@ -88,6 +88,6 @@ impl fmt::Debug for Registration {
 }
 
 /// A mutex's content, also after a panic elsewhere: our critical sections leave whole states behind.
-pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use trommel_operators::sample::SampleId;
 use super::changes::Summary;
 use super::live;
 use super::reconcile::{Step, steps};
-use super::turns::{Watch, failed, now};
+use super::turns::{Watch, now};
 use crate::error::PipelineError;
 use crate::train_graph::lies_before;
 
@@ -15,7 +15,8 @@ impl Watch<'_> {
     /// Lets everything that has changed take effect. Gives whether something was left for another epoch.
     pub(super) fn decide(&mut self) -> Result<bool, PipelineError> {
         let Some(desired) = self.desired.clone() else { return Ok(false) };
-        let live = self.arrivals.live(|ordinal| self.pool.ledger().is_committed(ordinal));
+        let ledger = self.pool.ledger();
+        let live = self.arrivals.live(|ordinal| ledger.is_committed(ordinal));
         let mut all = steps(&self.engine.world().inputs, &desired, &live, &self.pool, &self.arrivals)?;
         if all.is_empty() {
             self.in_force = Some(desired);
@@ -23,8 +24,7 @@ impl Watch<'_> {
         }
         let mut many = all.len();
         loop {
-            let now: Vec<Step> = all[..many].to_vec();
-            let made = self.epoch(&now);
+            let made = self.epoch(&all[..many]);
             // Another process's refusal is not known by its kind here.
             let full = self.together.gather("made", matches!(made, Err(IncrementalError::Budget { .. })))?;
             match made {
@@ -52,7 +52,7 @@ impl Watch<'_> {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(PipelineError::failed(error)),
             }
         }
     }

@@ -20,13 +20,25 @@ impl Watch<'_> {
         self.config.train.is_some() && !self.has_trained
     }
 
+    /// Hears what the live trainer has read.
+    pub(super) fn hear(&mut self) -> Result<(), PipelineError> {
+        let Some(news) = self.live.as_ref().map(Live::news) else { return Ok(()) };
+        self.failed.extend(news.failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now()))));
+        if !news.has_committed {
+            return Ok(());
+        }
+        self.pool.refresh()?;
+        self.tear()
+    }
+
     /// Keeps the live trainer fed; gives whether it still has something to do.
     pub(super) fn feed(&mut self, wake: Option<&Wake>) -> Result<bool, PipelineError> {
-        let (Some(train), Some(wake)) = (&self.config.train, wake) else { return Ok(false) };
+        let config = self.config;
+        let (Some(train), Some(wake)) = (&config.train, wake) else { return Ok(false) };
         if self.has_trained || self.stop.is_requested() || self.stop.is_winding_down() {
             return Ok(false);
         }
-        let Some(desired) = &self.in_force else { return Ok(true) };
+        let Some(desired) = self.in_force.clone() else { return Ok(true) };
         self.taken_down.set(&desired.takedowns);
         // A file that has not changed is not read again, and stays the same benchmark.
         let inputs = (desired.benchmarks.clone(), desired.splits.get(&train.split).map(ToString::to_string));
@@ -38,9 +50,9 @@ impl Watch<'_> {
             let report = live.end()?;
             self.has_trained = has_ended;
             self.report.training = Some(report);
-        }
-        if let Some(live) = &self.live {
-            self.failed.extend(live.failed().into_iter().map(|(at, why)| (at, (why, Instant::now()))));
+            // It may have committed up to its end.
+            self.pool.refresh()?;
+            self.tear()?;
         }
         let read = self.arrivals.wanted();
         if let Some(live) = &self.live {

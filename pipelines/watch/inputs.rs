@@ -16,6 +16,7 @@ use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Identity;
 use trommel_operators::similarity::benchmark::Benchmark;
 
+use super::sources::words;
 use crate::benchmarks::{NamedPath, check_identity, load};
 use crate::decision::{BenchmarkConfig, hex};
 use crate::error::PipelineError;
@@ -41,7 +42,7 @@ pub struct Desired {
     /// Rules by split.
     pub splits: BTreeMap<String, Rule>,
     /// What is taken down: keys, uids, URLs, sha256, or `SHARD/KEY`.
-    pub takedowns: BTreeSet<String>,
+    pub takedowns: Arc<BTreeSet<String>>,
 }
 
 impl Desired {
@@ -56,7 +57,7 @@ impl Desired {
         for (name, rule) in &self.splits {
             hash.update(format!("{name:?} {rule}\n"));
         }
-        for word in &self.takedowns {
+        for word in &*self.takedowns {
             hash.update(format!("{word:?}\n"));
         }
         hex(&hash.finalize())
@@ -64,7 +65,7 @@ impl Desired {
 }
 
 /// Length and last change of a file, or of everything directly in a folder.
-type Stamp = Vec<(PathBuf, u64, u64)>;
+pub(super) type Stamp = Vec<(PathBuf, u64, u64)>;
 
 /// Reads what is wanted; what has not changed is not read again.
 #[derive(Default)]
@@ -112,19 +113,23 @@ impl InputFiles {
                 None => {
                     let text = std::fs::read_to_string(path)
                         .map_err(|error| PipelineError::Usage(format!("--takedown {}: {error}", path.display())))?;
-                    let words = text.lines().map(str::trim).filter(|word| !word.is_empty() && !word.starts_with('#'));
-                    let words = Arc::new(words.map(str::to_owned).collect::<BTreeSet<_>>());
+                    let words = Arc::new(words(&text).map(str::to_owned).collect::<BTreeSet<_>>());
                     self.takedowns.insert(path.clone(), (stamp, words.clone()));
                     words
                 }
             };
-            desired.takedowns.extend(words.iter().cloned());
+            if desired.takedowns.is_empty() {
+                desired.takedowns = words; // lists are long: one is not copied
+            } else {
+                Arc::make_mut(&mut desired.takedowns).extend(words.iter().cloned());
+            }
         }
         Ok(desired)
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+/// What tells that a file, or what lies directly in a folder, has changed.
+pub(super) fn stamp(path: &Path) -> Stamp {
     let one = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();

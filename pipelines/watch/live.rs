@@ -10,13 +10,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use trommel_operators::dataflow::lanes::Lanes;
 use trommel_operators::dataflow::order::Cursor;
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::dataflow::wake::Registration;
+use trommel_operators::dataflow::wake::{Registration, locked};
 use trommel_operators::incremental::view::{SplitDecisions, Views};
 use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
@@ -65,8 +65,17 @@ pub(super) struct Live {
     deal: Arc<Lanes>,
     plan: GrowingPlan,
     trained: Trained,
-    failed: Arc<Mutex<BTreeMap<u64, String>>>,
+    news: Arc<Mutex<News>>,
     _with_the_watch: [Registration; 2],
+}
+
+/// What a live trainer has read since it was asked last.
+#[derive(Default)]
+pub(super) struct News {
+    /// Whether shards were committed to the pool.
+    pub(super) has_committed: bool,
+    /// Shards whose bytes could not be had, and why.
+    pub(super) failed: BTreeMap<u64, String>,
 }
 
 /// The newest epoch's decisions on what the pool has.
@@ -104,12 +113,7 @@ impl Live {
         let plan = GrowingPlan::new(arrivals.plan());
         let deal = Arc::new(Lanes::growing(run.order.lanes));
         let cursor = last_cursor(&judge.run);
-        for arrival in arrivals.all().iter().filter(|arrival| !read.contains(&arrival.ordinal)) {
-            let first = SampleId { ordinal: arrival.ordinal, index: 0 };
-            if !cursor.as_ref().is_some_and(|cursor| lies_before(cursor, first)) {
-                deal.hole(arrival.ordinal);
-            }
-        }
+        leave_out(&deal, arrivals, read, cursor.as_ref());
         deal.grow(arrivals.all().len() as u64);
         let model = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
         let mut judging = Judging::prepare(&judge, Some(train_view(&run, &model)), stop.clone())?;
@@ -119,8 +123,8 @@ impl Live {
             named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
         });
         let trained = Trained::default();
-        let failed: Arc<Mutex<BTreeMap<u64, String>>> = Arc::default();
-        let (poked, noted) = (poke.clone(), failed.clone());
+        let news: Arc<Mutex<News>> = Arc::default();
+        let (poked, noted) = (poke.clone(), news.clone());
         let ground = Ground {
             reader: judging.growing_reader(plan.clone(), Arc::new(Newest { views, split })),
             deal: deal.clone(),
@@ -131,10 +135,13 @@ impl Live {
             parts,
             pool: Some(taken_down),
             on_committed: Box::new(move |shard| {
+                let mut news = locked(&noted);
                 if shard.status == LineStatus::Failed {
-                    let why = shard.remark.clone().unwrap_or_default();
-                    noted.lock().unwrap_or_else(PoisonError::into_inner).insert(shard.ordinal, why);
+                    news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
+                } else {
+                    news.has_committed = true;
                 }
+                drop(news);
                 poked.poke();
             }),
             trained: trained.clone(),
@@ -146,27 +153,21 @@ impl Live {
             result
         });
         let thread = thread.map_err(PipelineError::failed)?;
-        Ok(Self { stop, thread, deal, plan, trained, failed, _with_the_watch: with_the_watch })
+        Ok(Self { stop, thread, deal, plan, trained, news, _with_the_watch: with_the_watch })
     }
 
     /// Takes in what has arrived since, and what is not to be read any more.
     pub(super) fn follow(&self, arrivals: &Arrivals, read: &BTreeSet<u64>) {
         let known = self.plan.snapshot().len();
         let (all, cursor) = (arrivals.plan(), self.cursor());
-        // What is begun ends as it began; a hole is for what is still to come.
-        for arrival in arrivals.all().iter().filter(|arrival| !read.contains(&arrival.ordinal)) {
-            let first = SampleId { ordinal: arrival.ordinal, index: 0 };
-            if !cursor.as_ref().is_some_and(|cursor| lies_before(cursor, first)) {
-                self.deal.hole(arrival.ordinal);
-            }
-        }
+        leave_out(&self.deal, arrivals, read, cursor.as_ref());
         self.plan.extend(all.shards.iter().skip(known).cloned());
         self.deal.grow(all.len() as u64);
     }
 
-    /// Shards whose bytes could not be had, since it was asked last.
-    pub(super) fn failed(&self) -> BTreeMap<u64, String> {
-        std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What it has read since it was asked last.
+    pub(super) fn news(&self) -> News {
+        std::mem::take(&mut *locked(&self.news))
     }
 
     /// Where it stands.
@@ -189,6 +190,16 @@ impl Live {
         self.stop.request();
         let ended = self.thread.join();
         ended.map_err(|_| PipelineError::Failed("the live trainer's thread panicked".into()))?
+    }
+}
+
+/// Makes holes of what is not to be read. What is begun ends as it began; a hole is for what is still to come.
+fn leave_out(deal: &Lanes, arrivals: &Arrivals, read: &BTreeSet<u64>, cursor: Option<&Cursor>) {
+    for arrival in arrivals.all().iter().filter(|arrival| !read.contains(&arrival.ordinal)) {
+        let first = SampleId { ordinal: arrival.ordinal, index: 0 };
+        if !cursor.is_some_and(|cursor| lies_before(cursor, first)) {
+            deal.hole(arrival.ordinal);
+        }
     }
 }
 

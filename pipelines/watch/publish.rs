@@ -19,6 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use trommel_operators::incremental::Epoch;
 use trommel_operators::incremental::changelog::Changelog;
+use trommel_operators::incremental::inputs::Points;
 use trommel_operators::incremental::view::View;
 use trommel_operators::ledger::items::ItemRow;
 use trommel_operators::ledger::manifest::{Counts, PartKind, SCHEMA_VERSION, ShardLine};
@@ -28,9 +29,11 @@ use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunF
 use trommel_operators::ledger::storage::Disk;
 use trommel_operators::sample::{Fate, SampleId, Score, Status};
 use trommel_operators::shard::plan::{Plan, ShardRef};
+use trommel_operators::similarity::benchmark::Benchmark;
 
 use super::changes::{Summary, WasTrained, write_changes};
 use super::pool::Pool;
+use crate::benchmarks::NamedPath;
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::error::PipelineError;
 
@@ -54,6 +57,8 @@ pub struct Publisher {
     base: DecisionConfig,
     numerics: serde_json::Value,
     record: serde_json::Value,
+    /// Fingerprints of the last epoch's benchmarks: they are long to hash.
+    fingerprints: Vec<(Arc<Benchmark>, BenchmarkConfig)>,
     shown: (Epoch, BTreeMap<String, Shards>),
     prepared: Option<(Epoch, BTreeMap<String, Shards>)>,
 }
@@ -84,15 +89,17 @@ impl Publisher {
             base,
             numerics,
             record,
+            fingerprints: Vec::new(),
             shown: Default::default(),
             prepared: None,
         }
     }
 
     /// Where the benchmarks' folders are, for those who look at pictures later.
-    pub fn set_benchmarks(&mut self, folders: &BTreeMap<String, PathBuf>) {
+    pub fn set_benchmarks(&mut self, benchmarks: &[NamedPath]) {
         let folder = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string();
-        let folders: BTreeMap<&String, String> = folders.iter().map(|(name, path)| (name, folder(path))).collect();
+        let folders: BTreeMap<&String, String> =
+            benchmarks.iter().map(|named| (&named.name, folder(&named.path))).collect();
         self.record["benchmarks"] = serde_json::json!(folders);
     }
 
@@ -152,9 +159,15 @@ impl Publisher {
         }
         fs::create_dir(&aside).map_err(at(&aside))?;
         let ledger = pool.ledger();
+        let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
+        let fingerprint = |points: &Points| {
+            let held = self.fingerprints.iter().find(|held| Arc::ptr_eq(&held.0, &points.benchmark));
+            held.cloned().unwrap_or_else(|| (points.benchmark.clone(), BenchmarkConfig::of(&points.benchmark)))
+        };
+        self.fingerprints = view.points().map(fingerprint).collect();
         let mut splits = BTreeMap::new();
         for split in view.splits().keys() {
-            splits.insert(split.clone(), self.write_split(&aside.join(split), split, view, &ledger)?);
+            splits.insert(split.clone(), self.write_split(&aside.join(split), split, view, (&ledger, &plan))?);
         }
         write_changes(&aside.join("changes.parquet"), log, &ledger, trained)?;
         write_json(&aside.join("summary.json"), summary)?;
@@ -204,10 +217,15 @@ impl Publisher {
         file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(at(&path))
     }
 
-    fn write_split(&self, into: &Path, split: &str, view: &View, pool: &Ledger) -> Result<Shards, PipelineError> {
+    fn write_split(
+        &self,
+        into: &Path,
+        split: &str,
+        view: &View,
+        (pool, pool_plan): (&Ledger, &Plan),
+    ) -> Result<Shards, PipelineError> {
         let live: Vec<u64> = view.shards().collect();
         let numbers: BTreeMap<u64, u64> = live.iter().copied().zip(0..).collect();
-        let pool_plan: Plan = pool.plan().map_err(PipelineError::failed)?;
         let shard = |(at, ordinal): (usize, &u64)| {
             let known = pool_plan.shard(*ordinal);
             let name = known.map(|shard| shard.name.clone()).unwrap_or_default();
@@ -216,10 +234,9 @@ impl Publisher {
         };
         let plan = Plan { shards: live.iter().enumerate().map(shard).collect() };
         let rule = view.splits()[split].rule.to_string();
-        let benchmarks: Vec<_> = view.points().map(|points| points.benchmark.clone()).collect();
         let decisions = DecisionConfig {
             rule: rule.clone(),
-            benchmarks: benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
+            benchmarks: self.fingerprints.iter().map(|(_, fingerprint)| fingerprint.clone()).collect(),
             ..self.base.clone()
         };
         let config = RunConfig {
@@ -238,7 +255,7 @@ impl Publisher {
         let folder = RunFolder::open(into, Arc::new(Disk), &options).map_err(PipelineError::failed)?;
         let mut metadata = BTreeMap::from([("rule".to_owned(), rule)]);
         metadata.extend(self.base.embedder.iter().map(|identity| ("identity".to_owned(), identity.to_string())));
-        let names: Vec<String> = benchmarks.iter().map(|benchmark| benchmark.name.clone()).collect();
+        let names: Vec<String> = view.benchmarks().map(str::to_owned).collect();
         let parts = PartConfig { benchmarks: names, embeddings: None, metadata };
         let before = self.shown.1.get(split);
         let mut shards = Shards::new();

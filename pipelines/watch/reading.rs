@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::arrivals::Arrival;
-use super::inputs::{Desired, Wanted};
+use super::inputs::{Desired, Stamp, Wanted, stamp};
 use super::sources::{Found, Seen};
 use super::turns::Watch;
+use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::{Input, Judging};
@@ -38,23 +39,27 @@ impl Watch<'_> {
 
     pub(super) fn read_inputs_here(&mut self) -> Result<Desired, PipelineError> {
         let wanted = (self.config.wanted)()?;
-        let judge =
-            JudgeConfig { benchmarks: wanted.benchmarks, run: self.config.run.clone(), ..self.config.judge.clone() };
-        let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
-        let folders = judge.benchmarks.iter().map(|named| (named.name.clone(), named.path.clone())).collect();
-        self.publisher.set_benchmarks(&folders);
-        let wanted = Wanted { benchmarks: judge.benchmarks, ..wanted };
+        // Pictures are embedded when they are new or have changed, not in every turn.
+        let given: Vec<(NamedPath, Stamp)> =
+            wanted.benchmarks.iter().map(|named| (named.clone(), stamp(&named.path))).collect();
+        if self.embedded.0 != given {
+            let (benchmarks, run) = (wanted.benchmarks, self.config.run.clone());
+            let judge = JudgeConfig { benchmarks, run, ..self.config.judge.clone() };
+            let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
+            self.publisher.set_benchmarks(&judge.benchmarks);
+            self.embedded = (given, judge.benchmarks);
+        }
+        let wanted = Wanted { benchmarks: self.embedded.1.clone(), ..wanted };
         self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
     }
 
     pub(super) fn look(&mut self) -> Result<Seen, PipelineError> {
         let seen = self.sources.look();
         seen.troubles.iter().for_each(|line| self.say(line));
-        let there = |name: &str| seen.shards.iter().find(|shard| shard.0 == name).map(|shard| &shard.1);
         if seen.troubles.is_empty() && self.config.withdraw_missing {
-            let (mut gone, mut back) = (Vec::new(), Vec::new());
+            let (there, mut gone, mut back) = (seen.by_name(), Vec::new(), Vec::new());
             for arrival in self.arrivals.latest() {
-                match (there(&arrival.name), self.arrivals.is_gone(arrival.ordinal)) {
+                match (there.get(arrival.name.as_str()), self.arrivals.is_gone(arrival.ordinal)) {
                     (None, false) => gone.push(arrival.ordinal),
                     (Some(found), true) if found.same(&arrival.found) => back.push(arrival.ordinal),
                     _ => {}
@@ -83,7 +88,8 @@ impl Watch<'_> {
             self.arrivals.arrive(new)?;
             self.folder.extend(&*self.arrivals.plan()).map_err(PipelineError::failed)?;
         }
-        self.complete.retain(|name, _| seen.shards.iter().any(|shard| shard.0 == *name));
+        let there = seen.by_name();
+        self.complete.retain(|name, _| there.contains_key(name.as_str()));
         Ok(())
     }
 

@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use trommel_operators::shard::plan::{PlanError, PlanOptions, SHARD_ENDINGS, expand};
 use trommel_operators::shard::store::local_path;
 
+/// The words of a list: one a line, comments and empty lines left out.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// A shard's file as it was found. Another size or time of change is another content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +55,14 @@ pub struct Seen {
     pub complete: BTreeMap<String, Instant>,
     /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
     pub troubles: Vec<String>,
+}
+
+impl Seen {
+    /// What was found of each name.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&str, &Found> {
+        self.shards.iter().map(|(name, found)| (name.as_str(), found)).collect()
+    }
 }
 
 struct Sighting {
@@ -144,8 +157,8 @@ impl Sources {
             }
         }
         if seen.troubles.is_empty() {
-            let there: std::collections::BTreeSet<&String> = seen.shards.iter().map(|shard| &shard.0).collect();
-            self.sightings.retain(|name, _| there.contains(name));
+            let there = seen.by_name();
+            self.sightings.retain(|name, _| there.contains_key(name.as_str()));
         }
     }
 }
@@ -160,8 +173,7 @@ fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
         Ok(text) => text,
         Err(error) => return Some(Err(format!("{prefix}: {error}"))),
     };
-    let words = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Some(Ok(words.map(str::to_owned).collect()))
+    Some(Ok(words(&text).map(str::to_owned).collect()))
 }
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::incremental::IncrementalError;
 use trommel_operators::incremental::engine::{Engine, IncrementalConfig};
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
@@ -17,13 +16,14 @@ use trommel_operators::similarity::benchmark::Benchmark;
 
 use super::arrivals::Arrivals;
 use super::changes::Summary;
-use super::inputs::{Desired, InputFiles, changes};
+use super::inputs::{Desired, InputFiles, Stamp, changes};
 use super::live::Live;
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
 use super::wake::Wake;
 use super::{WatchConfig, WatchReport};
+use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::Judging;
@@ -50,10 +50,12 @@ pub(super) struct Watch<'a> {
     pub(super) sources: Sources,
     pub(super) arrivals: Arrivals,
     pub(super) files: InputFiles,
+    /// Benchmarks as they were given, and where their embeddings are.
+    pub(super) embedded: (Vec<(NamedPath, Stamp)>, Vec<NamedPath>),
     /// What the user wants.
-    pub(super) desired: Option<Desired>,
+    pub(super) desired: Option<Arc<Desired>>,
     /// What the last epoch was made by.
-    pub(super) in_force: Option<Desired>,
+    pub(super) in_force: Option<Arc<Desired>>,
     /// How the pool is read and embedded.
     pub(super) reading: JudgeConfig,
     pub(super) identity: Option<Identity>,
@@ -127,7 +129,7 @@ impl<'a> Watch<'a> {
                 Engine::open_across(settings, pool.clone(), place, Arc::new(cluster.control().clone()), allocators)
             }
         };
-        let engine = engine.map_err(failed)?;
+        let engine = engine.map_err(PipelineError::failed)?;
         let mut publisher = Publisher::new(&config.run, config.keep_epochs, &run_config, base);
         let view = engine.views().latest();
         if is_first && !publisher.recover(view.epoch())? {
@@ -147,6 +149,7 @@ impl<'a> Watch<'a> {
             sources,
             arrivals,
             files,
+            embedded: Default::default(),
             desired: None,
             in_force: None,
             reading: judge,
@@ -169,13 +172,11 @@ impl<'a> Watch<'a> {
             report,
         };
         // Wrong input is said now; later it is a line, and what was right before stays.
-        this.desired = Some(this.read_inputs()?);
+        let desired = this.read_inputs()?;
         let inputs = &this.engine.world().inputs;
-        let changes: Vec<_> = changes(inputs, this.desired.as_ref().unwrap_or(&Desired::default()))
-            .into_iter()
-            .map(|change| change.0)
-            .collect();
+        let changes: Vec<_> = changes(inputs, &desired).into_iter().map(|change| change.0).collect();
         inputs.after(&changes).map_err(PipelineError::usage)?;
+        this.desired = Some(Arc::new(desired));
         this.stand();
         Ok(this)
     }
@@ -209,19 +210,15 @@ impl<'a> Watch<'a> {
         if is_first {
             let seen = self.look()?;
             self.take_in(&seen)?;
-            wanted = Some(self.unread());
+            // A live trainer reads what has come.
+            wanted = Some(if self.trains() { Vec::new() } else { self.unread() });
         }
-        if self.trains() {
-            // The live trainer reads what has come.
-            wanted = Some(Vec::new());
-            self.pool.refresh()?;
-            self.tear()?;
-        }
+        self.hear()?;
         // The first process looks for all.
         let wanted = self.together.gather("orders", wanted)?.swap_remove(0).unwrap_or_default();
         if !wanted.is_empty() {
             if !is_first {
-                self.arrivals = open_arrivals(&self.config.run, false)?;
+                self.arrivals = Arrivals::follow(&self.config.run)?;
             }
             self.read(&wanted)?;
             if is_first {
@@ -230,14 +227,14 @@ impl<'a> Watch<'a> {
             }
             self.together.wait("read")?;
             if !is_first {
-                self.arrivals = open_arrivals(&self.config.run, false)?;
+                self.arrivals = Arrivals::follow(&self.config.run)?;
             }
         }
         if self.together.gather("end", self.stop.is_requested())?.contains(&true) {
             return Ok(false);
         }
         match self.read_inputs() {
-            Ok(desired) => self.desired = Some(desired),
+            Ok(desired) => self.desired = Some(Arc::new(desired)),
             Err(error) => self.say(&format!("{error}; what was read before stays in force")),
         }
         let more = self.decide()?;
@@ -287,15 +284,6 @@ impl<'a> Watch<'a> {
     pub(super) fn patience(&self) -> Duration {
         self.config.poll.min(self.config.settle.max(Duration::from_millis(100)))
     }
-}
-
-/// The list of arrivals: the first process writes it, the others read it.
-pub(super) fn open_arrivals(run: &Path, is_first: bool) -> Result<Arrivals, PipelineError> {
-    if is_first { Arrivals::open(run) } else { Arrivals::follow(run) }
-}
-
-pub(super) fn failed(error: IncrementalError) -> PipelineError {
-    PipelineError::failed(error)
 }
 
 pub(super) fn now() -> f64 {
