@@ -16,6 +16,7 @@ use crate::decision::DecisionConfig;
 use crate::error::PipelineError;
 use crate::judging::Judging;
 use crate::past_run::from_folder;
+use crate::running::link;
 
 /// A finished run whose decisions are taken over.
 pub(crate) struct Adopted {
@@ -109,16 +110,13 @@ impl Adopted {
             for part in &parts {
                 let from = self.root.join(part.kind.path(ordinal, *incarnation));
                 let to = folder.root().join(part.kind.path(ordinal, folder.incarnation()));
-                // Some file systems have no links.
-                let linked = std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(|_| ()));
-                linked.map_err(|error| PipelineError::Failed(format!("{}: {error}", from.display())))?;
+                link(&from, &to)?;
             }
             lines.push(ShardLine { parts, decision: folder.decision_hash().into(), ..line.clone() });
         }
         for kind in [PartKind::Ledger, PartKind::Items] {
             let path = folder.root().join(kind.folder());
-            let synced = folder.storage().sync_dir(&path);
-            synced.map_err(|error| PipelineError::Failed(format!("{}: {error}", path.display())))?;
+            folder.storage().sync_dir(&path).map_err(PipelineError::at(&path))?;
         }
         folder.append_all(&lines).map_err(PipelineError::failed)
     }

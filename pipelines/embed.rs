@@ -62,14 +62,10 @@ fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result
 }
 
 fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineError> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| PipelineError::Failed(format!("{path}: {error}"))
-    };
     // clip-retrieval pads to the digits of the number of partitions.
     let width = plan.len().max(1).ilog10() as usize + 1;
     for folder in ["img_emb", "metadata"] {
-        std::fs::create_dir_all(run.join(folder)).map_err(failed(&run.join(folder)))?;
+        std::fs::create_dir_all(run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
     }
     for shard in &plan.shards {
         let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
@@ -77,13 +73,13 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
         let number = format!("{:0width$}", shard.ordinal);
         let path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
-        let mut out = BufWriter::new(File::create(&path).map_err(failed(&path))?);
+        let mut out = BufWriter::new(File::create(&path).map_err(PipelineError::at(&path))?);
         npy::write(&path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
-        out.flush().map_err(failed(&path))?;
+        out.flush().map_err(PipelineError::at(&path))?;
         let path = run.join("metadata").join(format!("metadata_{number}.parquet"));
         let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
         let fields = vec![Field::required("image_path", Kind::Text)];
-        let out = BufWriter::new(File::create(&path).map_err(failed(&path))?);
+        let out = BufWriter::new(File::create(&path).map_err(PipelineError::at(&path))?);
         let mut table = TableWriter::new(&path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
         table.finish().map_err(PipelineError::failed)?;

@@ -1,11 +1,12 @@
 //! The embedder as a service of the process: one thread, fed by all workers through one batcher.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use half::f16;
 use trommel_operators::dataflow::batch::{BatchConfig, BatchService};
 use trommel_operators::dataflow::credit::Credit;
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::dataflow::wake::locked;
 use trommel_operators::embed::device;
 use trommel_operators::embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
 use trommel_operators::model::Preprocess;
@@ -62,7 +63,7 @@ impl Embedder {
 
     /// Moves the model to its thread; `None` when that was done before.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
-        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut encoder = locked(&self.encoder).take()?;
         let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };
         Some(BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
             Ok::<_, std::convert::Infallible>(move |views: Vec<Vec<u8>>| encoder::embed(&mut *encoder, &views))

@@ -1,5 +1,7 @@
 //! How a pipeline can end other than well: each maps to one exit status.
 
+use std::path::Path;
+
 /// What went wrong, in one line for people.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
@@ -26,6 +28,12 @@ impl PipelineError {
     /// A failure from anything printable.
     pub fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    /// A failure at a file or folder.
+    pub fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |error| Self::Failed(format!("{path}: {error}"))
     }
 
     /// The program's exit status.

@@ -15,12 +15,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use trommel_operators::dataflow::batch::BatchService;
 use trommel_operators::dataflow::credit::Credit;
 use trommel_operators::dataflow::order::OrderService;
 use trommel_operators::dataflow::pool::Pool;
+use trommel_operators::dataflow::wake::locked;
 
 /// Numbers by their keys.
 pub type Values = BTreeMap<String, f64>;
@@ -46,7 +47,7 @@ pub struct Gauges {
 
 impl Gauges {
     fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Source>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.sources)
     }
 
     /// Adds what `source` writes; one of the same name is replaced.
@@ -54,12 +55,24 @@ impl Gauges {
         self.sources().insert(name.to_owned(), Box::new(source));
     }
 
-    /// Adds a pool: busy seconds, items, what waits and runs, threads.
-    pub fn watch_pool(&self, stage: &str, pool: &Pool) {
-        let (gauge, threads, stage) = (pool.weak_gauge(), pool.threads(), stage.to_owned());
+    /// Adds a stage: `numbers` puts its gauge's numbers, as long as the gauge is there.
+    fn watch_stage<G>(
+        &self,
+        stage: &str,
+        gauge: impl Fn() -> Option<G> + Send + 'static,
+        numbers: impl Fn(&G, &mut dyn FnMut(&str, f64)) + Send + 'static,
+    ) {
+        let stage = stage.to_owned();
         self.watch(&format!("stage {stage}"), move |values| {
             let Some(gauge) = gauge() else { return };
-            let mut put = |name: &str, value: f64| put_stage(values, name, &stage, value);
+            numbers(&gauge, &mut |name, value| _ = values.insert(key(name, &[("stage", &stage)]), value));
+        });
+    }
+
+    /// Adds a pool: busy seconds, items, what waits and runs, threads.
+    pub fn watch_pool(&self, stage: &str, pool: &Pool) {
+        let threads = pool.threads();
+        self.watch_stage(stage, pool.weak_gauge(), move |gauge, put| {
             put("trommel_stage_busy_seconds_total", gauge.busy_micros as f64 / 1e6);
             put("trommel_stage_items_total", gauge.done as f64);
             put("trommel_stage_waiting_items", gauge.queued as f64);
@@ -70,10 +83,7 @@ impl Gauges {
 
     /// Adds a batch service: busy seconds, items, what waits, batches.
     pub fn watch_batches<I: Send + 'static, O: Send + 'static>(&self, stage: &str, service: &BatchService<I, O>) {
-        let (gauge, stage) = (service.weak_gauge(), stage.to_owned());
-        self.watch(&format!("stage {stage}"), move |values| {
-            let Some(gauge) = gauge() else { return };
-            let mut put = |name: &str, value: f64| put_stage(values, name, &stage, value);
+        self.watch_stage(stage, service.weak_gauge(), |gauge, put| {
             put("trommel_stage_busy_seconds_total", gauge.busy_micros as f64 / 1e6);
             put("trommel_stage_items_total", gauge.items as f64);
             put("trommel_stage_waiting_items", gauge.queued as f64);
@@ -121,10 +131,6 @@ impl Gauges {
         }
         values
     }
-}
-
-fn put_stage(values: &mut Values, name: &str, stage: &str, value: f64) {
-    values.insert(key(name, &[("stage", stage)]), value);
 }
 
 impl fmt::Debug for Gauges {

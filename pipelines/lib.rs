@@ -42,6 +42,8 @@ mod running;
 #[cfg(feature = "torch")]
 pub mod spent;
 #[cfg(feature = "torch")]
+mod takedown;
+#[cfg(feature = "torch")]
 pub mod together;
 #[cfg(feature = "torch")]
 pub mod train;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_operators::dataflow::credit::Credit;
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::dataflow::wake::locked;
 use trommel_operators::dataflow::watchdog::Watchdog;
 use trommel_operators::ledger::LedgerError;
 use trommel_operators::ledger::committer::{Committed, Committer};
@@ -53,6 +54,15 @@ pub fn open_folder(
         tracing::info!("{note}");
     }
     Ok(Arc::new(folder))
+}
+
+/// Gives a finished file another name, in another folder.
+///
+/// # Errors
+/// What the file system says.
+pub fn link(from: &Path, to: &Path) -> Result<(), PipelineError> {
+    // Some file systems have no links.
+    std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(|_| ())).map_err(PipelineError::at(from))
 }
 
 /// What all processes of a run must have in common. The plan as its hash: it may be long.
@@ -180,7 +190,7 @@ impl Counting {
             return;
         }
         if let Some(reason) = reason {
-            let mut first = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = locked(&self.first_reason);
             first.get_or_insert_with(|| reason.clone());
         }
         if self.is_all
@@ -195,7 +205,7 @@ impl Counting {
     #[must_use]
     pub fn meaningless(&self) -> Option<Meaningless> {
         let samples = self.progress.rejected.load(Ordering::Relaxed);
-        let reason = self.first_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let reason = locked(&self.first_reason).clone()?;
         (self.judged.load(Ordering::Relaxed) == 0).then(|| Meaningless {
             samples,
             reason,

@@ -1,8 +1,8 @@
 //! The graph of training, over whatever ground the shards stand on: a plan of its own, or the pool of a watch that grows while it is used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use timely::dataflow::StreamVec;
@@ -15,6 +15,7 @@ use trommel_operators::dataflow::order::{Cursor, OrderService};
 use trommel_operators::dataflow::part::Part;
 use trommel_operators::dataflow::source::source;
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::dataflow::wake::locked;
 use trommel_operators::decode::operator::{Decode, Decoded};
 use trommel_operators::ledger::committer::Committed;
 use trommel_operators::ledger::items::NoItems;
@@ -24,7 +25,7 @@ use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer};
 use trommel_operators::prune::operator::Prune;
-use trommel_operators::sample::{Event, Fate, Reason, SampleId, SampleInfo, Status, Time, Work};
+use trommel_operators::sample::{Event, Fate, Reason, SampleId, Status, Time, Work};
 use trommel_operators::shard::operator::ReadSamples;
 use trommel_operators::similarity::{Scored, ShardNames};
 use trommel_operators::train::leases::TrainLeases;
@@ -41,6 +42,7 @@ use crate::progress::Progress;
 use crate::ranks::{News, fetch, samples as moving};
 use crate::running::{Counting, Watching, items_of, share, start_committer};
 use crate::spent::Spent;
+use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun};
 use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
@@ -85,7 +87,7 @@ struct Reached {
 
 impl Trained {
     fn with<T>(&self, then: impl FnOnce(&mut Reached) -> T) -> T {
-        then(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        then(&mut locked(&self.0))
     }
 
     fn begin(&self, cursor: Option<Cursor>) {
@@ -124,31 +126,6 @@ pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
     at.is_some_and(|at| (sample.ordinal / lanes.max(1), sample.index) < (at.position, at.index))
 }
 
-/// Samples that nobody may train on; clones are the same list.
-#[derive(Clone, Default)]
-pub(crate) struct TakenDown(Arc<Mutex<Arc<BTreeSet<String>>>>);
-
-impl TakenDown {
-    /// Replaces the list: keys, `SHARD/KEY`, uids, URLs, sha256.
-    pub(crate) fn set(&self, words: &BTreeSet<String>) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if **held != *words {
-            *held = Arc::new(words.clone());
-        }
-    }
-
-    fn has(&self, info: &SampleInfo, shard: &str) -> bool {
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if words.is_empty() {
-            return false;
-        }
-        let others = [&info.uid, &info.url, &info.sha256].into_iter().flatten();
-        words.contains(&info.key)
-            || words.contains(&format!("{shard}/{}", info.key))
-            || others.into_iter().any(|name| words.contains(name))
-    }
-}
-
 type Events<'scope> = StreamVec<'scope, Time, Event>;
 
 /// For a pool: every judged sample as kept, with its embedding and without scores; and the samples themselves, but for those that are taken
@@ -164,7 +141,9 @@ fn recorded_all<'scope>(
             let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
             let embedding = (!sample.vector.is_empty()).then(|| sample.vector.clone());
             let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };
-            let dropped = taken_down.has(&sample.info, &names(sample.info.id.ordinal));
+            let info = &sample.info;
+            let (shard, others) = (names(info.id.ordinal), [&info.uid, &info.url, &info.sha256]);
+            let dropped = taken_down.has(Called { shard: &shard, key: &info.key, others });
             let gone = Fate { status: Status::Dropped, reason: None, embedding: None, ..fate.clone() };
             let [kept, gone] = [fate, gone].map(|fate| Event::Fate(Arc::new(fate)));
             let last = if dropped { Err((true, gone)) } else { Ok(sample) };

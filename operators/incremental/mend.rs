@@ -24,11 +24,12 @@ use serde::{Deserialize, Serialize};
 use trommel_kernels::join::Block;
 
 use super::IncrementalError;
-use super::answers::{PeakRows, ShardRecord, offer_kept, offer_rows, peak_rows};
+use super::answers::{PeakBits, offer_kept, offer_rows, peak_rows};
 use super::embeddings::Embeddings;
 use super::panel::{Chunk, Panel};
 use super::parts::Shelf;
 use super::peers::Round;
+use super::record::ShardRecord;
 use super::sieve::Sieve;
 use super::sought::learn;
 use super::stream::{add_hits, merge_peaks, stream, take_better};
@@ -57,9 +58,9 @@ pub(super) struct Mend<'a> {
 #[derive(Serialize, Deserialize)]
 struct Told {
     read: u64,
-    shards: Vec<ShardRecord>,
-    pool: PeakRows,
-    kept: BTreeMap<u8, PeakRows>,
+    shards: Vec<(u64, ShardRecord)>,
+    pool: PeakBits,
+    kept: BTreeMap<u8, PeakBits>,
 }
 
 /// What one shard needs.
@@ -108,7 +109,9 @@ impl Mend<'_> {
             read,
             shards: (settled.iter().filter(|(ordinal, _)| round.owns(**ordinal)))
                 .filter(|(ordinal, before)| !Arc::ptr_eq(before, &next.shards[ordinal]))
-                .filter_map(|(&ordinal, before)| ShardRecord::between(ordinal, Some(before), &next.shards[&ordinal]))
+                .filter_map(|(&ordinal, before)| {
+                    Some((ordinal, ShardRecord::news(Some(before), &next.shards[&ordinal])?))
+                })
                 .collect(),
             pool: peak_rows(&next.pool, |id| panels.contains_key(&id)),
             kept: (next.kept.iter())

@@ -197,6 +197,14 @@ impl Shelf {
         Ok(self.named(record)?.part(record, true, true))
     }
 
+    /// A part that was kept before: [adopted](Self::adopt) if it is `own`, [another's](Self::refer) if not.
+    ///
+    /// # Errors
+    /// As these.
+    pub fn found<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<Part<T>>, IncrementalError> {
+        if own { self.adopt(record) } else { self.refer(record) }
+    }
+
     fn named(&self, record: &PartRecord) -> Result<&Folder, IncrementalError> {
         let Self::Folder(folder) = self else { return Err(IncrementalError::NoFolder) };
         if Path::new(&record.file).file_name().is_none_or(|name| name != record.file.as_str()) {

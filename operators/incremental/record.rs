@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::filed::Filed;
 use super::inputs::{Points, ShardInput, Split};
-use super::parts::{Part, PartRecord};
+use super::parts::{Part, PartRecord, Shelf};
 use super::tables::Table;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
@@ -175,6 +175,21 @@ fn take<K: Ord, V>(held: &mut Changed<K, V>, later: Changed<K, V>, merge: impl F
     }
 }
 
+/// Parts, as their records say.
+pub(super) fn follow<T>(
+    held: &mut BTreeMap<u32, Arc<Part<T>>>,
+    records: &Changed<u32, PartRecord>,
+    part: impl Fn(&PartRecord) -> Result<Arc<Part<T>>, IncrementalError>,
+) -> Result<(), IncrementalError> {
+    for (id, record) in records {
+        match record {
+            Some(record) => _ = held.insert(*id, part(record)?),
+            None => _ = held.remove(id),
+        }
+    }
+    Ok(())
+}
+
 fn replace<V>(held: &mut V, later: V) {
     *held = later;
 }
@@ -267,7 +282,7 @@ impl BenchmarkRecord {
 
 impl ShardRecord {
     fn differs(was: &Arc<Live>, is: &Arc<Live>) -> bool {
-        !Arc::ptr_eq(was, is) && Self::between(Some(was), is) != Self::default()
+        !Arc::ptr_eq(was, is) && Self::news(Some(was), is).is_some()
     }
 
     /// A shard that came again is written whole.
@@ -283,6 +298,27 @@ impl ShardRecord {
             matches: parts(matches, &is.matches),
             scores: parts(scores, &is.scores),
         }
+    }
+
+    /// [`ShardRecord::between`]; `None` if nothing differs.
+    pub(super) fn news(was: Option<&Arc<Live>>, is: &Live) -> Option<Self> {
+        Some(Self::between(was, is)).filter(|record| *record != Self::default())
+    }
+
+    /// A shard with what differs; its parts are `own` to remove, or another process's.
+    ///
+    /// # Errors
+    /// Parts that are no files of this shelf.
+    pub(super) fn onto(&self, mut live: Live, shelf: &Shelf, own: bool) -> Result<Live, IncrementalError> {
+        if let Some(taken) = &self.taken {
+            live.taken = Arc::new(taken.clone());
+        }
+        if let Some(taken) = &self.taken_by_key {
+            live.taken_by_key = Arc::new(taken.clone());
+        }
+        follow(&mut live.matches, &self.matches, |record| shelf.found(record, own))?;
+        follow(&mut live.scores, &self.scores, |record| shelf.found(record, own))?;
+        Ok(live)
     }
 
     fn then(&mut self, later: Self) {

@@ -21,7 +21,7 @@ use super::inputs::{Inputs, Points, ShardInput, Split};
 use super::journal::{Journal, Told};
 use super::parts::{Part, PartRecord, Shelf, incarnation_of};
 use super::peers::Round;
-use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord};
+use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
 use super::rows::{CutRows, KeyRows, PeakRows, PointRows, TakenRows};
 use super::sieve::Sieve;
 use super::tables::Table;
@@ -98,11 +98,7 @@ struct Kept<'a> {
 impl Kept<'_> {
     /// A part that the first process writes and removes.
     fn common<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
-        self.part(record, self.round.peers.rank() == 0)
-    }
-
-    fn part<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<Part<T>>, IncrementalError> {
-        if own { self.shelf.adopt(record) } else { self.shelf.refer(record) }
+        self.shelf.found(record, self.round.peers.rank() == 0)
     }
 }
 
@@ -202,28 +198,14 @@ fn live(record: &ShardRecord, shelf: &Kept<'_>, ordinal: u64) -> Result<Option<L
         count: input.count,
         rejected: input.rejected.clone(),
     };
-    Ok(Some(Live {
-        input: Arc::new(input),
-        taken: Arc::new(record.taken.clone().unwrap_or_default()),
-        taken_by_key: Arc::new(record.taken_by_key.clone().unwrap_or_default()),
-        marks: BTreeMap::new(),
-        matches: kept(&record.matches, |record| shelf.part(record, shelf.round.owns(ordinal)))?,
-        scores: kept(&record.scores, |record| shelf.part(record, shelf.round.owns(ordinal)))?,
-    }))
-}
-
-fn kept<T>(
-    records: &Changed<u32, PartRecord>,
-    part: impl Fn(&PartRecord) -> Result<Arc<Part<T>>, IncrementalError>,
-) -> Result<BTreeMap<u32, Arc<Part<T>>>, IncrementalError> {
-    let held = records.iter().filter_map(|(&id, record)| Some((id, record.as_ref()?)));
-    held.map(|(id, record)| Ok((id, part(record)?))).collect()
+    record.onto(Live::bare(Arc::new(input)), shelf.shelf, shelf.round.owns(ordinal)).map(Some)
 }
 
 type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<Part<PeakRows>>>);
 
 fn peaks(records: &Changed<u32, PartRecord>, shelf: &Kept<'_>) -> Result<PeaksWithParts, IncrementalError> {
-    let parts: BTreeMap<u32, Arc<Part<PeakRows>>> = kept(records, |record| shelf.common(record))?;
+    let mut parts = BTreeMap::<u32, Arc<Part<PeakRows>>>::new();
+    follow(&mut parts, records, |record| shelf.common(record))?;
     let held = parts.iter().map(|(&id, part)| Ok((id, part.load()?.0.clone())));
     Ok((held.collect::<Result<_, IncrementalError>>()?, parts))
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::IncrementalError;
-use super::answers::{PeakRows, ShardRecord, offer_kept, offer_rows, peak_rows};
+use super::answers::{PeakBits, offer_kept, offer_rows, peak_rows};
 use super::parts::Shelf;
 use super::peers::Round;
+use super::record::ShardRecord;
 use super::seek::Seek;
 use super::workers::Facts;
 use super::world::{Live, Peaks, World};
@@ -30,11 +31,11 @@ pub(super) struct Sought {
 /// One process's part of it, as the others are told.
 #[derive(Serialize, Deserialize)]
 struct Told {
-    shards: Vec<ShardRecord>,
+    shards: Vec<(u64, ShardRecord)>,
     /// Maxima of the pool where points are new.
-    pool: PeakRows,
-    arrived: PeakRows,
-    arrived_kept: BTreeMap<u8, PeakRows>,
+    pool: PeakBits,
+    arrived: PeakBits,
+    arrived_kept: BTreeMap<u8, PeakBits>,
     facts: u64,
 }
 
@@ -104,24 +105,24 @@ impl Seek<'_> {
 }
 
 /// What is new of this process's shards.
-fn news(old: &World, next: &World, round: &Round) -> Vec<ShardRecord> {
+fn news(old: &World, next: &World, round: &Round) -> Vec<(u64, ShardRecord)> {
     let own = next.shards.iter().filter(|(ordinal, _)| round.owns(**ordinal));
     let new = own.filter_map(|(ordinal, live)| {
-        let before = old.shards.get(ordinal).filter(|before| Arc::ptr_eq(&before.input, &live.input));
+        let before = old.shards.get(ordinal);
         if before.is_some_and(|before| Arc::ptr_eq(before, live)) {
             return None;
         }
-        ShardRecord::between(*ordinal, before.map(|before| &**before), live)
+        Some((*ordinal, ShardRecord::news(before, live)?))
     });
     new.collect()
 }
 
 /// Writes what is new of another process's shards into the state.
-pub(super) fn learn(next: &mut World, shards: Vec<ShardRecord>, shelf: &Shelf) -> Result<(), IncrementalError> {
-    for record in shards {
-        let ordinal = record.ordinal;
+pub(super) fn learn(next: &mut World, shards: Vec<(u64, ShardRecord)>, shelf: &Shelf) -> Result<(), IncrementalError> {
+    for (ordinal, record) in shards {
         let Some(input) = next.inputs.shards.get(&ordinal) else { continue };
-        let live = record.onto(next.shards.get(&ordinal).map(|live| &**live), input, shelf)?;
+        let before = next.shards.get(&ordinal).map_or_else(|| Live::bare(input.clone()), |live| (**live).clone());
+        let live = record.onto(before, shelf, false)?;
         next.shards.insert(ordinal, Arc::new(live));
     }
     Ok(())

@@ -1,15 +1,17 @@
 //! Arrivals: which shards a watch has taken in, in which order. The order gives them their ordinals, and is never changed.
 //!
-//! `arrivals.jsonl`, one JSON line an event, appended and made durable before the shard is read. A shard whose content changes
+//! `arrivals.jsonl`, one checked JSON line an event, appended and made durable before the shard is read. A shard whose content changes
 //! arrives again, under the same name and a new ordinal; the old one is superseded once the new one is judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use trommel_operators::ledger::checked;
+use trommel_operators::ledger::storage::{Disk, Storage};
 use trommel_operators::shard::plan::{Plan, ShardRef};
 
 use super::sources::Found;
@@ -29,7 +31,7 @@ pub struct Arrival {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Line {
+enum Event {
     /// A shard was taken in.
     Arrived(Arrival),
     /// Its file changed while it was read: what was read is of no use.
@@ -39,6 +41,17 @@ enum Line {
     /// It is there again as it was.
     Back(u64),
 }
+
+/// One line of the list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    schema: u32,
+    event: Event,
+}
+
+/// Version of the list.
+const SCHEMA_VERSION: u32 = 1;
 
 /// What has arrived so far.
 pub struct Arrivals {
@@ -69,16 +82,15 @@ impl Arrivals {
 
     fn read(folder: &Path, mends: bool) -> Result<Self, PipelineError> {
         let path = folder.join("arrivals.jsonl");
-        let failed = |error: std::io::Error| PipelineError::Failed(format!("{}: {error}", path.display()));
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        let failed = PipelineError::at(&path);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(&failed)?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(failed)?;
-        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        if mends && whole < bytes.len() {
-            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
-            file.seek(SeekFrom::End(0)).map_err(failed)?;
+        file.read_to_end(&mut bytes).map_err(&failed)?;
+        let found = checked::parse::<Line>(&path, &bytes, SCHEMA_VERSION).map_err(PipelineError::failed)?;
+        if mends && found.torn {
+            file.set_len(found.good_bytes).and_then(|()| file.sync_all()).map_err(&failed)?;
         }
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Disk.sync_dir(folder).map_err(&failed)?;
         let mut this = Self {
             path: path.clone(),
             file,
@@ -87,42 +99,40 @@ impl Arrivals {
             gone: BTreeSet::new(),
             latest: BTreeMap::new(),
         };
-        for (number, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
-            let bad = |what: &dyn std::fmt::Display| {
-                PipelineError::Failed(format!("{}: line {}: {what}", path.display(), number + 1))
-            };
-            let line: Line = serde_json::from_slice(line).map_err(|error| bad(&error))?;
-            if let Line::Arrived(arrival) = &line
+        for (number, line) in (1..).zip(found.lines) {
+            if let Event::Arrived(arrival) = &line.event
                 && arrival.ordinal != this.all.len() as u64
             {
-                return Err(bad(&format_args!("ordinal {} where {} is due", arrival.ordinal, this.all.len())));
+                let (path, due) = (path.display(), this.all.len());
+                let what = format!("{path}: line {number}: ordinal {} where {due} is due", arrival.ordinal);
+                return Err(PipelineError::Failed(what));
             }
-            this.take(line);
+            this.take(line.event);
         }
         Ok(this)
     }
 
-    fn take(&mut self, line: Line) {
-        match line {
-            Line::Arrived(arrival) => {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Arrived(arrival) => {
                 self.latest.insert(arrival.name.clone(), arrival.ordinal);
                 self.all.push(arrival);
             }
-            Line::Torn(ordinal) => _ = self.torn.insert(ordinal),
-            Line::Gone(ordinal) => _ = self.gone.insert(ordinal),
-            Line::Back(ordinal) => _ = self.gone.remove(&ordinal),
+            Event::Torn(ordinal) => _ = self.torn.insert(ordinal),
+            Event::Gone(ordinal) => _ = self.gone.insert(ordinal),
+            Event::Back(ordinal) => _ = self.gone.remove(&ordinal),
         }
     }
 
-    fn append(&mut self, lines: Vec<Line>) -> Result<(), PipelineError> {
+    fn append(&mut self, events: Vec<Event>) -> Result<(), PipelineError> {
         let mut bytes = Vec::new();
-        for line in &lines {
-            serde_json::to_writer(&mut bytes, line).map_err(PipelineError::failed)?;
-            bytes.push(b'\n');
+        for event in &events {
+            let line = Line { schema: SCHEMA_VERSION, event: event.clone() };
+            bytes.extend(checked::encode(&line).map_err(PipelineError::failed)?);
         }
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(|error| PipelineError::Failed(format!("cannot write {}: {error}", self.path.display())))?;
-        lines.into_iter().for_each(|line| self.take(line));
+        events.into_iter().for_each(|event| self.take(event));
         Ok(())
     }
 
@@ -133,8 +143,8 @@ impl Arrivals {
     pub fn arrive(&mut self, shards: Vec<(String, Found)>) -> Result<Vec<u64>, PipelineError> {
         let first = self.all.len() as u64;
         let numbered = shards.into_iter().zip(first..);
-        let lines: Vec<Line> =
-            numbered.map(|((name, found), ordinal)| Line::Arrived(Arrival { ordinal, name, found })).collect();
+        let lines: Vec<Event> =
+            numbered.map(|((name, found), ordinal)| Event::Arrived(Arrival { ordinal, name, found })).collect();
         let last = first + lines.len() as u64;
         self.append(lines)?;
         Ok((first..last).collect())
@@ -145,7 +155,7 @@ impl Arrivals {
     /// # Errors
     /// A list that cannot be written.
     pub fn tear(&mut self, ordinals: Vec<u64>) -> Result<(), PipelineError> {
-        if ordinals.is_empty() { Ok(()) } else { self.append(ordinals.into_iter().map(Line::Torn).collect()) }
+        if ordinals.is_empty() { Ok(()) } else { self.append(ordinals.into_iter().map(Event::Torn).collect()) }
     }
 
     /// Marks shards whose file is gone, and those that are back.
@@ -153,8 +163,8 @@ impl Arrivals {
     /// # Errors
     /// A list that cannot be written.
     pub fn set_gone(&mut self, gone: &[u64], back: &[u64]) -> Result<(), PipelineError> {
-        let lines: Vec<Line> =
-            gone.iter().map(|&at| Line::Gone(at)).chain(back.iter().map(|&at| Line::Back(at))).collect();
+        let lines: Vec<Event> =
+            gone.iter().map(|&at| Event::Gone(at)).chain(back.iter().map(|&at| Event::Back(at))).collect();
         if lines.is_empty() { Ok(()) } else { self.append(lines) }
     }
 
@@ -247,7 +257,10 @@ mod tests {
         let again = Arrivals::open(folder.path()).unwrap();
         assert_eq!((live(&again, &[0, 1, 2]), again.wanted().len()), (vec![0, 1], 1));
         assert_eq!(again.plan().shards[2].name, "b");
-        std::fs::write(&path, b"{\"gone\":1}\n{\"gone\":\n{\"gone\":1}\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines[1] = "{\"gone\":";
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
         assert!(Arrivals::open(folder.path()).err().unwrap().to_string().contains("line 2"));
     }
 }

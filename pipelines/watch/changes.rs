@@ -96,7 +96,7 @@ pub fn write_changes(
         Field::nullable("similarity", Kind::F64),
         Field::nullable("trained", Kind::Text),
     ];
-    let file = File::create(path).map_err(|error| PipelineError::Failed(format!("{}: {error}", path.display())))?;
+    let file = File::create(path).map_err(PipelineError::at(path))?;
     let metadata = vec![("trommel.epoch".to_owned(), log.epoch.to_string())];
     let mut table = TableWriter::new(path, BufWriter::new(file), fields, metadata).map_err(PipelineError::failed)?;
     for sides in log.sides.chunks(1 << 16) {
@@ -118,8 +118,8 @@ pub fn write_changes(
         table.write(&columns).map_err(PipelineError::failed)?;
     }
     let out = table.finish().map_err(PipelineError::failed)?;
-    let file = out.into_inner().map_err(|error| PipelineError::Failed(format!("{}: {error}", path.display())))?;
-    file.sync_all().map_err(|error| PipelineError::Failed(format!("{}: {error}", path.display())))
+    let file = out.into_inner().map_err(|error| PipelineError::at(path)(error.into_error()))?;
+    file.sync_all().map_err(PipelineError::at(path))
 }
 
 fn word(why: &Why) -> &'static str {

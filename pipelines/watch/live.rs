@@ -32,9 +32,10 @@ use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::judging::Judging;
 use crate::progress::Progress;
+use crate::takedown::TakenDown;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
-use crate::train_graph::{Ground, TakenDown, Trained, lies_before, train_on};
+use crate::train_graph::{Ground, Trained, lies_before, train_on};
 
 /// What a live trainer is started with.
 pub(super) struct Setting {
@@ -103,8 +104,7 @@ impl Live {
         let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
         for folder in ["logs", "checkpoints"] {
             let folder: PathBuf = judge.run.join(folder);
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| PipelineError::Failed(format!("{}: {error}", folder.display())))?;
+            std::fs::create_dir_all(&folder).map_err(PipelineError::at(&folder))?;
         }
         let stop = Stop::new();
         let (ends, winds) = (stop.clone(), stop.clone());

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use trommel_operators::dataflow::wake::locked;
 use trommel_operators::incremental::IncrementalError;
 use trommel_operators::incremental::embeddings::{Embeddings, Visitor};
 use trommel_operators::incremental::inputs::ShardInput;
-use trommel_operators::ledger::read::Ledger;
+use trommel_operators::ledger::read::{Ledger, SampleNames};
 use trommel_operators::sample::Status;
 
 use crate::error::PipelineError;
+use crate::takedown::Called;
 
 /// A pool that grows while it is read.
 pub struct Pool {
@@ -35,14 +37,14 @@ impl Pool {
     /// A damaged folder.
     pub fn refresh(&self) -> Result<(), PipelineError> {
         let fresh = Arc::new(Ledger::open(&self.root).map_err(PipelineError::failed)?);
-        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *locked(&self.ledger) = fresh;
         Ok(())
     }
 
     /// What is committed, as last looked at.
     #[must_use]
     pub fn ledger(&self) -> Arc<Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.ledger).clone()
     }
 
     /// A committed shard as the engine takes it.
@@ -67,14 +69,11 @@ impl Embeddings for Pool {
     fn find(&self, ordinal: u64, _generation: u64, keys: &BTreeSet<String>) -> Result<Vec<u32>, IncrementalError> {
         let ledger = self.ledger();
         let shard = ledger.shards().get(&ordinal).map(|(_, line)| line.name.clone()).unwrap_or_default();
-        let mut found = Vec::new();
-        for names in ledger.names(ordinal)? {
-            let full = format!("{shard}/{}", names.key);
-            let others = [&names.uid, &names.url, &names.sha256].into_iter().flatten();
-            if keys.contains(&names.key) || keys.contains(&full) || others.into_iter().any(|name| keys.contains(name)) {
-                found.push(names.index);
-            }
-        }
-        Ok(found)
+        let names = ledger.names(ordinal)?;
+        let is_in = |names: &&SampleNames| {
+            let others = [&names.uid, &names.url, &names.sha256];
+            Called { shard: &shard, key: &names.key, others }.is_in(keys)
+        };
+        Ok(names.iter().filter(is_in).map(|names| names.index).collect())
     }
 }

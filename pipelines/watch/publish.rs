@@ -26,7 +26,7 @@ use trommel_operators::ledger::manifest::{Counts, PartKind, SCHEMA_VERSION, Shar
 use trommel_operators::ledger::part::{self, PartConfig, PartShard};
 use trommel_operators::ledger::read::Ledger;
 use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
-use trommel_operators::ledger::storage::Disk;
+use trommel_operators::ledger::storage::{Disk, Storage};
 use trommel_operators::sample::{Fate, SampleId, Score, Status};
 use trommel_operators::shard::plan::{Plan, ShardRef};
 use trommel_operators::similarity::benchmark::Benchmark;
@@ -36,6 +36,7 @@ use super::pool::Pool;
 use crate::benchmarks::NamedPath;
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::error::PipelineError;
+use crate::running::link;
 
 /// What of a published shard is the same as long as its stamp is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,19 +64,14 @@ pub struct Publisher {
     prepared: Option<(Epoch, BTreeMap<String, Shards>)>,
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> PipelineError {
-    let path = path.display().to_string();
-    move |error| PipelineError::Failed(format!("{path}: {error}"))
-}
-
 fn sync_dir(path: &Path) -> Result<(), PipelineError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+    Disk.sync_dir(path).map_err(PipelineError::at(path))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PipelineError> {
     let bytes = serde_json::to_vec(value).map_err(PipelineError::failed)?;
-    let mut file = File::create(path).map_err(at(path))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(path))
+    let mut file = File::create(path).map_err(PipelineError::at(path))?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(PipelineError::at(path))
 }
 
 impl Publisher {
@@ -109,7 +105,8 @@ impl Publisher {
 
     /// Epochs that have a folder.
     fn epochs(&self) -> Result<BTreeSet<Epoch>, PipelineError> {
-        let names = fs::read_dir(&self.root).map_err(at(&self.root))?.flatten().map(|entry| entry.file_name());
+        let names =
+            fs::read_dir(&self.root).map_err(PipelineError::at(&self.root))?.flatten().map(|entry| entry.file_name());
         Ok(names.filter_map(|name| name.to_str()?.strip_prefix("epoch.")?.parse().ok()).collect())
     }
 
@@ -118,11 +115,11 @@ impl Publisher {
     /// # Errors
     /// A folder that cannot be read or written.
     pub fn recover(&mut self, committed: Epoch) -> Result<bool, PipelineError> {
-        for entry in fs::read_dir(&self.root).map_err(at(&self.root))?.flatten() {
+        for entry in fs::read_dir(&self.root).map_err(PipelineError::at(&self.root))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("epoch.").map(|number| number.parse::<Epoch>());
             if matches!(number, Some(Err(_))) || matches!(number, Some(Ok(epoch)) if epoch > committed) {
-                fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
+                fs::remove_dir_all(entry.path()).map_err(PipelineError::at(&entry.path()))?;
             }
         }
         let folder = self.folder(committed);
@@ -130,7 +127,9 @@ impl Publisher {
             return Ok(committed == 0);
         }
         let mut splits = BTreeMap::new();
-        for entry in fs::read_dir(&folder).map_err(at(&folder))?.flatten().filter(|entry| entry.path().is_dir()) {
+        for entry in
+            fs::read_dir(&folder).map_err(PipelineError::at(&folder))?.flatten().filter(|entry| entry.path().is_dir())
+        {
             splits.insert(entry.file_name().to_string_lossy().into_owned(), read_stamps(&entry.path())?);
         }
         self.prepared = Some((committed, splits));
@@ -154,10 +153,10 @@ impl Publisher {
         let aside = folder.with_extension(format!("{}.tmp", view.epoch()));
         for old in [&aside, &folder] {
             if old.exists() {
-                fs::remove_dir_all(old).map_err(at(old))?;
+                fs::remove_dir_all(old).map_err(PipelineError::at(old))?;
             }
         }
-        fs::create_dir(&aside).map_err(at(&aside))?;
+        fs::create_dir(&aside).map_err(PipelineError::at(&aside))?;
         let ledger = pool.ledger();
         let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
         let fingerprint = |points: &Points| {
@@ -172,7 +171,7 @@ impl Publisher {
         write_changes(&aside.join("changes.parquet"), log, &ledger, trained)?;
         write_json(&aside.join("summary.json"), summary)?;
         sync_dir(&aside)?;
-        fs::rename(&aside, &folder).map_err(at(&aside))?;
+        fs::rename(&aside, &folder).map_err(PipelineError::at(&aside))?;
         sync_dir(&self.root)?;
         self.prepared = Some((view.epoch(), splits));
         Ok(())
@@ -186,17 +185,17 @@ impl Publisher {
         let Some(prepared) = self.prepared.take().filter(|prepared| prepared.0 == epoch) else { return Ok(()) };
         let (link, aside) = (self.root.join("current"), self.root.join("current.tmp"));
         match fs::remove_file(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&aside)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(PipelineError::at(&aside)(error)),
             _ => {}
         }
-        std::os::unix::fs::symlink(format!("epoch.{epoch}"), &aside).map_err(at(&aside))?;
-        fs::rename(&aside, &link).map_err(at(&link))?;
+        std::os::unix::fs::symlink(format!("epoch.{epoch}"), &aside).map_err(PipelineError::at(&aside))?;
+        fs::rename(&aside, &link).map_err(PipelineError::at(&link))?;
         self.log(epoch)?;
         sync_dir(&self.root)?;
         self.shown = prepared;
         for old in self.epochs()?.into_iter().rev().skip(self.keep) {
             let folder = self.folder(old);
-            fs::remove_dir_all(&folder).map_err(at(&folder))?;
+            fs::remove_dir_all(&folder).map_err(PipelineError::at(&folder))?;
         }
         Ok(())
     }
@@ -211,10 +210,10 @@ impl Publisher {
             return Ok(());
         }
         let summary = self.folder(epoch).join("summary.json");
-        let line = fs::read_to_string(&summary).map_err(at(&summary))?;
-        let mut file = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
-        file.set_len(whole as u64).map_err(at(&path))?;
-        file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(at(&path))
+        let line = fs::read_to_string(&summary).map_err(PipelineError::at(&summary))?;
+        let mut file = File::options().create(true).append(true).open(&path).map_err(PipelineError::at(&path))?;
+        file.set_len(whole as u64).map_err(PipelineError::at(&path))?;
+        file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(PipelineError::at(&path))
     }
 
     fn write_split(
@@ -300,14 +299,9 @@ impl Publisher {
     }
 }
 
-fn link(from: &Path, to: &Path) -> Result<(), PipelineError> {
-    // Some file systems have no links.
-    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ())).map_err(at(from))
-}
-
 fn read_stamps(folder: &Path) -> Result<Shards, PipelineError> {
     let path = folder.join("stamps.json");
-    let text = fs::read(&path).map_err(at(&path))?;
+    let text = fs::read(&path).map_err(PipelineError::at(&path))?;
     let stamps: Vec<Stamped> = serde_json::from_slice(&text).map_err(PipelineError::failed)?;
     let ledger = Ledger::open(folder).map_err(PipelineError::failed)?;
     let lines = ledger.shards();

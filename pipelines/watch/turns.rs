@@ -30,8 +30,8 @@ use crate::judging::Judging;
 use crate::progress::Progress;
 use crate::round::Judge;
 use crate::running::{agreed, open_folder};
+use crate::takedown::TakenDown;
 use crate::together::Together;
-use crate::train_graph::TakenDown;
 
 /// Part of the memory that arrangements and the facts of an epoch may take.
 const DECISIONS_SHARE: u64 = 4;
