@@ -54,7 +54,8 @@ impl Trial {
     pub fn new(stored: &Arc<HeldEmbeddings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::folder(folder.path(), 1, Arc::new(Disk)).unwrap();
-        let config = IncrementalConfig { budget_bytes: BUDGET_BYTES, ..IncrementalConfig::default() };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let config = IncrementalConfig { workers, budget_bytes: BUDGET_BYTES, ..IncrementalConfig::default() };
         Self { engine: Engine::new(config, stored.clone(), shelf).unwrap(), stored: stored.clone(), folder }
     }
 

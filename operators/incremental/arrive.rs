@@ -36,23 +36,18 @@ impl Seek<'_> {
         if !panels.is_empty() {
             stream(self.embeddings, (ordinal, input), (dim, points), |chunk| {
                 let mut marks = vec![0u32; chunk.ids.len()];
-                let mut hits = Vec::new();
                 for (at, panel) in panels.iter().enumerate() {
-                    panel.fill(&mut blocks[at], chunk);
-                    for (row, id) in chunk.ids.iter().enumerate() {
-                        let score = panel.score(&blocks[at], chunk, row, &mut hits);
+                    panel.fill(&mut blocks[at], chunk, self.threads);
+                    let fresh = panel.scores(&blocks[at], chunk, self.threads);
+                    for (row, (id, score)) in chunk.ids.iter().zip(fresh).enumerate() {
                         marks[row] |= marked(&benchmarks[at], &score);
                         scores[at].rows.push((id.index, score));
                     }
-                    let (floors, found) = (&self.next.floors[&panel.id], &mut matches[at]);
-                    let mut spent = Ok(());
-                    panel.matches(&blocks[at], chunk, floors, |number, row, s| {
-                        if spent.is_ok() {
-                            spent = self.purse.spend_match();
-                        }
-                        found.push((number, chunk.ids[row].index, s));
-                    });
-                    spent?;
+                    let (floors, most) = (&self.next.floors[&panel.id], self.purse.room_for_matches());
+                    for (number, row, s) in panel.matches(&blocks[at], chunk, floors, (self.threads, most)) {
+                        self.purse.spend_match()?;
+                        matches[at].push((number, chunk.ids[row].index, s));
+                    }
                 }
                 for (row, id) in chunk.ids.iter().enumerate() {
                     if taken.binary_search(&id.index).is_ok() {
@@ -63,11 +58,12 @@ impl Seek<'_> {
                 for (at, panel) in panels.iter().enumerate() {
                     let places = panel.places.len();
                     let pool = self.arrived.0.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
-                    panel.raise(&blocks[at], chunk, |_| true, pool);
+                    panel.raise(&blocks[at], chunk, |_| true, pool, self.threads);
                     for &(bit, keeps) in &splits {
                         let peaks = self.arrived.1.entry(bit).or_default();
                         let peaks = peaks.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
-                        panel.raise(&blocks[at], chunk, |id| (rows[&id.index] >> bit & 1 == 1) == keeps, peaks);
+                        let takes = |id: SampleId| (rows[&id.index] >> bit & 1 == 1) == keeps;
+                        panel.raise(&blocks[at], chunk, takes, peaks, self.threads);
                     }
                 }
                 Ok(())

@@ -59,6 +59,11 @@ impl Purse {
         self.check()
     }
 
+    /// Matches of the shard at hand that there still is room for.
+    pub(super) fn room_for_matches(&self) -> u64 {
+        self.limit.saturating_sub(self.bytes()) / MATCH_BYTES
+    }
+
     /// The matches of the last shard are written.
     pub(super) fn next_shard(&mut self) {
         self.matches = 0;

@@ -43,7 +43,7 @@ use crate::sample::SampleId;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IncrementalConfig {
-    /// Threads that turn the dataflow in each process. Default 1.
+    /// Threads that turn the dataflow in each process, and as many for products. Default 1.
     pub workers: usize,
     /// Bytes that arrangements and the facts of one epoch may take in each process. Default 1 GiB.
     pub budget_bytes: u64,
@@ -291,6 +291,7 @@ impl Engine {
             embeddings: &*self.embeddings,
             shelf: &self.shelf,
             purse: &mut purse,
+            threads: self.config.workers,
             facts: Default::default(),
             similarities: Vec::new(),
             arrived: Default::default(),
@@ -311,6 +312,7 @@ impl Engine {
             embeddings: &*self.embeddings,
             shelf: &self.shelf,
             round: &round,
+            threads: self.config.workers,
         };
         let epoch = self.epoch + 1;
         let mended_vectors = match mend.run() {

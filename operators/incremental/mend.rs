@@ -36,7 +36,7 @@ use super::stream::{add_hits, merge_peaks, stream, take_better};
 use super::tables::Scores;
 use super::workers::Outcome;
 use super::world::{Peaks, Shift, World};
-use crate::sample::Score;
+use crate::sample::{SampleId, Score};
 
 /// A split as masks see it: bit, and whether hits keep.
 pub(super) type Polarity = (u8, bool);
@@ -52,6 +52,8 @@ pub(super) struct Mend<'a> {
     pub(super) embeddings: &'a dyn Embeddings,
     pub(super) shelf: &'a Shelf,
     pub(super) round: &'a Round,
+    /// Threads of the products.
+    pub(super) threads: usize,
 }
 
 /// One process's part, as the others are told.
@@ -208,18 +210,18 @@ impl Mend<'_> {
         let live = self.next.shards[&ordinal].clone();
         let points = whole.values().map(|panel| panel.places.len()).max().unwrap_or(0);
         let dim = self.next.sieve.benchmarks.values().next().map_or(0, |screened| screened.points.benchmark.dim);
-        let (mut block, mut hits, mut read) = (Block::default(), Vec::new(), 0);
+        let (mut block, mut read) = (Block::default(), 0);
         let (mut anew, mut newly) = (BTreeMap::<u32, Chunk>::new(), Chunk::new(dim));
-        let Self { next, embeddings, .. } = self;
+        let Self { next, embeddings, threads, .. } = self;
+        let threads = *threads;
         let World { pool, kept, .. } = &mut **next;
         // Gathered chunks are up to half as long again.
         stream(*embeddings, (ordinal, &live.input), (dim, points + points / 2), |chunk| {
             read += chunk.ids.len() as u64;
             for (id, panel) in fallen {
                 let Some(scores) = need.scores.get_mut(id) else { continue };
-                panel.fill(&mut block, chunk);
-                for (row, sample) in chunk.ids.iter().enumerate() {
-                    let other = panel.score(&block, chunk, row, &mut hits);
+                panel.fill(&mut block, chunk, threads);
+                for (sample, other) in chunk.ids.iter().zip(panel.scores(&block, chunk, threads)) {
                     change(scores, sample.index, |held| take_better(held, &Score { hits: None, ..other }));
                 }
             }
@@ -228,29 +230,29 @@ impl Mend<'_> {
                 let (Some(some), Some(scores)) = (gathered(waiting, chunk, rows), need.scores.get_mut(id)) else {
                     continue;
                 };
-                whole[id].fill(&mut block, &some);
-                for (row, sample) in some.ids.iter().enumerate() {
-                    let fresh = whole[id].score(&block, &some, row, &mut hits);
+                whole[id].fill(&mut block, &some, threads);
+                for (sample, fresh) in some.ids.iter().zip(whole[id].scores(&block, &some, threads)) {
                     change(scores, sample.index, |held| *held = Score { hits: held.hits, ..fresh });
                 }
             }
             let mut raise = |panel: &Panel, block: &Block, chunk: &Chunk, with_pool: bool| {
                 if let Some(peaks) = pool.get_mut(&panel.id).filter(|_| with_pool) {
-                    panel.raise(block, chunk, |_| true, peaks);
+                    panel.raise(block, chunk, |_| true, peaks, threads);
                 }
                 for &(bit, keeps) in splits {
                     let Some(peaks) = kept.get_mut(&bit).and_then(|peaks| peaks.get_mut(&panel.id)) else { continue };
-                    panel.raise(block, chunk, |sample| World::keeps(&live, bit, keeps, sample.index), peaks);
+                    let takes = |sample: SampleId| World::keeps(&live, bit, keeps, sample.index);
+                    panel.raise(block, chunk, takes, peaks, threads);
                 }
             };
             if let Some(some) = gathered(&mut newly, chunk, &need.kept) {
                 for panel in whole.values() {
-                    panel.fill(&mut block, &some);
+                    panel.fill(&mut block, &some, threads);
                     raise(panel, &block, &some, false);
                 }
             }
             for panel in panels.values() {
-                panel.fill(&mut block, chunk);
+                panel.fill(&mut block, chunk, threads);
                 raise(panel, &block, chunk, true);
             }
             Ok(())

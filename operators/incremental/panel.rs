@@ -3,9 +3,12 @@
 //! The fast products of `similarity::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
 //! of a panel is a function of vector and points, and a panel of few points says of them what a panel of all would.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use trommel_kernels::dot::{dot, norm, to_f32};
 use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
 
@@ -115,58 +118,134 @@ impl Panel {
         Some(Self { id: points.id, places, numbers, benchmark: Arc::new(benchmark), prepared })
     }
 
-    /// Products of the chunk with the points.
-    pub fn fill(&self, block: &mut Block, chunk: &Chunk) {
+    /// Products of the chunk with the points, on so many threads.
+    pub fn fill(&self, block: &mut Block, chunk: &Chunk, threads: usize) {
         let radii = self.prepared.radii.as_deref();
-        block.fill(&chunk.wide, &self.benchmark.vectors, chunk.dim, radii, Tiling::default());
+        let tiling = Tiling { threads, ..Tiling::default() };
+        block.fill(&chunk.wide, &self.benchmark.vectors, chunk.dim, radii, tiling);
     }
 
-    /// Score of a row of a filled block: over the panel's points, by their lasting numbers.
+    /// Scores of the rows of a filled block: over the panel's points, by their lasting numbers.
     #[must_use]
-    pub fn score(&self, block: &Block, chunk: &Chunk, row: usize, hits: &mut Vec<u32>) -> Score {
-        let line = Line { block, row, x: chunk.vector(row) };
+    pub fn scores(&self, block: &Block, chunk: &Chunk, threads: usize) -> Vec<Score> {
         let bounds = self.prepared.bounds(chunk.dim, chunk.norm);
-        let mut score = Score::default();
-        let (s, nearest) = maximum(line, &self.benchmark, bounds);
-        (score.max_similarity, score.nearest) = (Some(s), Some(self.numbers[nearest as usize]));
-        hits.resize(self.places.len(), 0);
-        excess(line, &self.benchmark, &self.prepared, bounds, hits, &mut score);
-        score.exceeds = score.exceeds.map(|at| self.numbers[at as usize]);
-        score
+        let row = |hits: &mut [u32], row: usize| {
+            let line = Line { block, row, x: chunk.vector(row) };
+            let mut score = Score::default();
+            let (s, nearest) = maximum(line, &self.benchmark, bounds);
+            (score.max_similarity, score.nearest) = (Some(s), Some(self.numbers[nearest as usize]));
+            excess(line, &self.benchmark, &self.prepared, bounds, hits, &mut score);
+            score.exceeds = score.exceeds.map(|at| self.numbers[at as usize]);
+            score
+        };
+        by_rows(chunk.ids.len(), threads, |rows| {
+            let mut hits = vec![0; self.places.len()];
+            rows.map(|at| row(&mut hits, at)).collect()
+        })
     }
 
-    /// Calls `each` with (lasting number, row, similarity) of all that reach their floor; floors stand in the order of the panel.
-    pub fn matches(&self, block: &Block, chunk: &Chunk, floors: &[f64], mut each: impl FnMut(u32, usize, f64)) {
+    /// (Lasting number, row, similarity) of all that reach their floor, row by row; floors stand in the order of the panel.
+    /// Where there are more than `most`, some more than `most` of them.
+    #[must_use]
+    pub fn matches(
+        &self,
+        block: &Block,
+        chunk: &Chunk,
+        floors: &[f64],
+        (threads, most): (usize, u64),
+    ) -> Vec<(u32, usize, f64)> {
         let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
         let least: Vec<f32> = floors.iter().map(|floor| f32_below(floor - bound)).collect();
-        for row in 0..chunk.ids.len() {
-            let x = chunk.vector(row);
-            visit_reaching(block.row(row), &least, |at| {
-                let s = dot(x, self.benchmark.vector(at));
-                if s >= floors[at] {
-                    each(self.numbers[at], row, s);
+        let count = AtomicU64::new(0);
+        by_rows(chunk.ids.len(), threads, |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                let (x, before) = (chunk.vector(row), found.len());
+                visit_reaching(block.row(row), &least, |at| {
+                    let s = dot(x, self.benchmark.vector(at));
+                    if s >= floors[at] {
+                        found.push((self.numbers[at], row, s));
+                    }
+                });
+                let here = (found.len() - before) as u64;
+                if count.fetch_add(here, Ordering::Relaxed) + here > most {
+                    break;
                 }
-            });
-        }
+            }
+            found
+        })
     }
 
     /// Offers the rows for which `takes` holds to the peaks, which stand in the order of the benchmark.
-    pub fn raise(&self, block: &Block, chunk: &Chunk, takes: impl Fn(SampleId) -> bool, peaks: &mut [Peak]) {
+    pub fn raise(
+        &self,
+        block: &Block,
+        chunk: &Chunk,
+        takes: impl Fn(SampleId) -> bool,
+        peaks: &mut [Peak],
+        threads: usize,
+    ) {
         let rows: Vec<usize> = (0..chunk.ids.len()).filter(|&row| takes(chunk.ids[row])).collect();
         if rows.is_empty() {
             return;
         }
         let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
-        let mut columns = vec![f32::NEG_INFINITY; self.places.len()];
-        block.raise_columns(rows.iter().copied(), &mut columns);
-        let reach =
-            |(&top, &place): (&f32, &usize)| f32_below((f64::from(top) - 2.0 * bound).max(peaks[place].0 - bound));
-        let least: Vec<f32> = columns.iter().zip(&self.places).map(reach).collect();
-        for row in rows {
-            let x = chunk.vector(row);
-            visit_reaching(block.row(row), &least, |at| {
-                offer(&mut peaks[self.places[at]], (dot(x, self.benchmark.vector(at)), chunk.ids[row]));
-            });
+        let stripe = |Stripe { first, places, peaks, from }: Stripe<'_>| {
+            let mut columns = vec![f32::NEG_INFINITY; places.len()];
+            block.raise_columns(rows.iter().copied(), first, &mut columns);
+            let peak = |place: usize| peaks[place - from].0;
+            let reach =
+                |(&top, &place): (&f32, &usize)| f32_below((f64::from(top) - 2.0 * bound).max(peak(place) - bound));
+            let least: Vec<f32> = columns.iter().zip(places).map(reach).collect();
+            for &row in &rows {
+                let x = chunk.vector(row);
+                visit_reaching(&block.row(row)[first..first + places.len()], &least, |at| {
+                    let s = dot(x, self.benchmark.vector(first + at));
+                    offer(&mut peaks[places[at] - from], (s, chunk.ids[row]));
+                });
+            }
+        };
+        let stripes = self.stripes(peaks, threads);
+        if threads <= 1 {
+            stripes.into_iter().for_each(stripe);
+        } else {
+            stripes.into_par_iter().for_each(stripe);
         }
     }
+
+    /// The panel's points with their peaks, in `threads` parts.
+    fn stripes<'a>(&'a self, peaks: &'a mut [Peak], threads: usize) -> Vec<Stripe<'a>> {
+        let (width, mut rest, mut from) = (self.places.len().div_ceil(threads.max(1)), peaks, 0);
+        let places = self.places.chunks(width).enumerate();
+        places
+            .map(|(at, places)| {
+                let end = places.last().map_or(from, |last| last + 1);
+                let (peaks, later) = std::mem::take(&mut rest).split_at_mut(end - from);
+                let stripe = Stripe { first: at * width, places, peaks, from };
+                (rest, from) = (later, end);
+                stripe
+            })
+            .collect()
+    }
+}
+
+/// Some neighbouring points of a panel.
+struct Stripe<'a> {
+    /// The first one's place in the panel.
+    first: usize,
+    /// Their places in the benchmark.
+    places: &'a [usize],
+    /// Their peaks and those of points between, from the benchmark's place `from` on.
+    peaks: &'a mut [Peak],
+    from: usize,
+}
+
+/// What `part` makes of all rows, some of them a thread.
+fn by_rows<T: Send>(rows: usize, threads: usize, part: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
+    if threads <= 1 {
+        return part(0..rows);
+    }
+    let each = rows.div_ceil(threads).max(1);
+    let parts = (0..threads).into_par_iter().map(|at| part((at * each).min(rows)..((at + 1) * each).min(rows)));
+    parts.collect::<Vec<_>>().into_iter().flatten().collect()
 }

@@ -41,6 +41,8 @@ pub(super) struct Seek<'a> {
     pub(super) embeddings: &'a dyn Embeddings,
     pub(super) shelf: &'a Shelf,
     pub(super) purse: &'a mut Purse,
+    /// Threads of the products.
+    pub(super) threads: usize,
     pub(super) facts: Facts,
     /// The similarity of every hit, beside it.
     pub(super) similarities: Vec<f64>,
@@ -178,27 +180,23 @@ impl Seek<'_> {
         let Some(first) = self.looks.first() else { return Ok(all) };
         let dim = self.next.sieve.benchmarks[&first.panel.id].points.benchmark.dim;
         let points = self.looks.iter().map(|look| look.panel.places.len()).max().unwrap_or(0);
-        let (mut block, mut hits) = (Block::default(), Vec::new());
+        let mut block = Block::default();
         stream(self.embeddings, (ordinal, &live.input), (dim, points), |chunk| {
             for Look { panel, floors, fresh } in self.looks {
                 let found = all.entry(panel.id).or_default();
-                panel.fill(&mut block, chunk);
-                let mut spent = Ok(());
-                panel.matches(&block, chunk, floors, |number, row, s| {
-                    if spent.is_ok() {
-                        spent = self.purse.spend_match();
-                    }
+                panel.fill(&mut block, chunk, self.threads);
+                let most = self.purse.room_for_matches();
+                for (number, row, s) in panel.matches(&block, chunk, floors, (self.threads, most)) {
+                    self.purse.spend_match()?;
                     found.matches.push((number, chunk.ids[row].index, s));
-                });
-                spent?;
+                }
                 if *fresh {
-                    for (row, id) in chunk.ids.iter().enumerate() {
-                        let mut score = panel.score(&block, chunk, row, &mut hits);
+                    for (id, mut score) in chunk.ids.iter().zip(panel.scores(&block, chunk, self.threads)) {
                         score.hits = score.hits.map(|_| 0); // counted from the matches
                         found.scores.push((id.index, score));
                     }
                     if let Some(pool) = self.next.pool.get_mut(&panel.id) {
-                        panel.raise(&block, chunk, |_| true, pool);
+                        panel.raise(&block, chunk, |_| true, pool, self.threads);
                     }
                 }
             }

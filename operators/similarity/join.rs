@@ -364,8 +364,8 @@ impl Joiner {
         };
         let mut columns = vec![f32::NEG_INFINITY; benchmark.points()];
         let mut kept_columns = columns.clone();
-        block.raise_columns(members.iter().copied(), &mut columns);
-        block.raise_columns(members.iter().copied().filter(|&row| kept[row]), &mut kept_columns);
+        block.raise_columns(members.iter().copied(), 0, &mut columns);
+        block.raise_columns(members.iter().copied().filter(|&row| kept[row]), 0, &mut kept_columns);
         let (pool_least, kept_least) = {
             let shard = locked(&shard);
             let Columns { pool, kept, .. } = &shard[at];

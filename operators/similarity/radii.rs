@@ -133,7 +133,7 @@ impl<'a> Radii<'a> {
         // Every row's norm is within the tolerance of 1.
         let bound = self.prepared.bounds(dim, 1.0 + UNIT_TOLERANCE).value;
         let mut columns = vec![f32::NEG_INFINITY; self.benchmark.points()];
-        self.block.raise_columns(0..rows, &mut columns);
+        self.block.raise_columns(0..rows, 0, &mut columns);
         let reach = |(&top, best): (&f32, &(f64, u64))| f32_below((f64::from(top) - 2.0 * bound).max(best.0 - bound));
         let least: Vec<f32> = columns.iter().zip(&self.best).map(reach).collect();
         for row in 0..rows {

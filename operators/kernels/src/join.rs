@@ -24,6 +24,7 @@
 use std::ops::Range;
 
 use half::f16;
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::dot::to_f32;
 
@@ -70,8 +71,72 @@ pub struct Block {
     maxima: Vec<f32>,
     /// f32\[rows, chunks\]: largest value minus radius of each chunk; empty without radii.
     excess: Vec<f32>,
-    /// f32\[tile, dim\].
-    tile: Vec<f32>,
+    /// f32\[tile, dim\], one a thread.
+    tiles: Vec<Vec<f32>>,
+}
+
+/// Where the columns of a block go: one part of them a thread.
+struct Out {
+    points: usize,
+    chunks: usize,
+    values: *mut f32,
+    maxima: *mut f32,
+    excess: *mut f32,
+}
+
+// SAFETY: threads write to columns of their own only, see `Out::tile`.
+unsafe impl Sync for Out {}
+
+impl Out {
+    /// Products of all rows (f32\[n, dim\]) with one tile (f32\[columns, dim\]), and the maxima of its chunks.
+    ///
+    /// # Safety
+    /// The block has n rows; `columns` begins with a chunk and lies inside it; nobody else touches these columns, or the maxima of their chunks.
+    unsafe fn tile(&self, rows: &[f32], tile: &[f32], dim: usize, columns: Range<usize>, radii: Option<&[f32]>) {
+        let count = rows.len() / dim;
+        if count == 0 || columns.is_empty() {
+            return;
+        }
+        // SAFETY: `rows` is [n, dim] and `tile` [columns, dim], both row-major and of exactly that length; the output starts at
+        // `columns.start` of a row-major [n, points] block, so every element written is the caller's alone.
+        unsafe {
+            gemm::gemm(
+                count,
+                columns.len(),
+                dim,
+                self.values.add(columns.start),
+                1,
+                self.points as isize,
+                false,
+                rows.as_ptr(),
+                1,
+                dim as isize,
+                tile.as_ptr(),
+                dim as isize,
+                1,
+                0.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+        let (first, chunks) = (columns.start / CHUNK, columns.len().div_ceil(CHUNK));
+        for row in 0..count {
+            // SAFETY: as above; the maxima's rows have one element a chunk.
+            let part = |from: *mut f32, at: usize, len| unsafe { std::slice::from_raw_parts_mut(from.add(at), len) };
+            let values = part(self.values, row * self.points + columns.start, columns.len());
+            let maxima = part(self.maxima, row * self.chunks + first, chunks);
+            match radii {
+                None => chunk_maxima(values, maxima),
+                Some(radii) => {
+                    let excess = part(self.excess, row * self.chunks + first, chunks);
+                    chunk_maxima_and_excess(values, radii, maxima, excess);
+                }
+            }
+        }
+    }
 }
 
 /// How products are computed: bytes and threads, never results.
@@ -79,7 +144,7 @@ pub struct Block {
 pub struct Tiling {
     /// Bytes of one tile of points as f32; half of a core's second-level cache is good.
     pub tile_bytes: usize,
-    /// Threads of one product; 1 where several blocks are computed side by side.
+    /// Threads of one block; 1 where several are computed side by side.
     pub threads: usize,
 }
 
@@ -93,7 +158,7 @@ impl Block {
     /// Computes the products of `rows` (f32\[n, dim\], widened from f16) with `points` (f16\[m, dim\]), and the chunk maxima.
     ///
     /// `radii` (f32\[m\]) asks for the chunk maxima of value minus radius too.
-    /// Bytes held afterwards: `4 n m (1 + 2 / 64)` and one tile.
+    /// Bytes held afterwards: `4 n m (1 + 2 / 64)` and one tile a thread.
     ///
     /// # Panics
     /// If the lengths do not fit `dim`, which is a defect of the caller.
@@ -107,57 +172,30 @@ impl Block {
         self.values.resize(self.rows * self.points, 0.0);
         self.maxima.resize(self.rows * chunks, 0.0);
         self.excess.resize(if radii.is_some() { self.rows * chunks } else { 0 }, 0.0);
-        let step = tile_points(dim, tiling.tile_bytes);
-        for start in (0..self.points).step_by(step) {
-            let tile = start..(start + step).min(self.points);
-            self.tile.resize(tile.len() * dim, 0.0);
-            to_f32(&points[tile.start * dim..tile.end * dim], &mut self.tile);
-            self.multiply(rows, dim, tile.clone(), tiling.threads);
-            for row in 0..self.rows {
-                let values = &self.values[row * self.points..][tile.clone()];
-                let maxima = &mut self.maxima[row * chunks + start / CHUNK..];
-                match radii {
-                    None => chunk_maxima(values, maxima),
-                    Some(radii) => {
-                        let excess = &mut self.excess[row * chunks + start / CHUNK..];
-                        chunk_maxima_and_excess(values, &radii[tile.clone()], maxima, excess);
-                    }
-                }
+        let stripes = tiling.threads.clamp(1, chunks.max(1));
+        self.tiles.resize_with(stripes, Vec::new);
+        let out = Out {
+            points: self.points,
+            chunks,
+            values: self.values.as_mut_ptr(),
+            maxima: self.maxima.as_mut_ptr(),
+            excess: self.excess.as_mut_ptr(),
+        };
+        let (step, width) = (tile_points(dim, tiling.tile_bytes), chunks.div_ceil(stripes) * CHUNK);
+        let fill = |(stripe, tile): (usize, &mut Vec<f32>)| {
+            let end = ((stripe + 1) * width).min(out.points);
+            for start in (stripe * width..end).step_by(step) {
+                let columns = start..(start + step).min(end);
+                tile.resize(columns.len() * dim, 0.0);
+                to_f32(&points[columns.start * dim..columns.end * dim], tile);
+                // SAFETY: stripes are whole chunks and do not overlap, so nobody else touches these columns.
+                unsafe { out.tile(rows, tile, dim, columns.clone(), radii.map(|radii| &radii[columns])) };
             }
-        }
-    }
-
-    /// One tile's products into their columns of the block.
-    fn multiply(&mut self, rows: &[f32], dim: usize, tile: Range<usize>, threads: usize) {
-        let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-        if self.rows == 0 || tile.is_empty() {
-            return;
-        }
-        // SAFETY: `rows` is [rows, dim] and `self.tile` [tile, dim], both row-major and of exactly that length; the output
-        // starts at column `tile.start` of a row-major [rows, points] block with `tile.end <= points`, so every
-        // element written lies inside `values`, which nothing else borrows.
-        unsafe {
-            gemm::gemm(
-                self.rows,
-                tile.len(),
-                dim,
-                self.values.as_mut_ptr().add(tile.start),
-                1,
-                self.points as isize,
-                false,
-                rows.as_ptr(),
-                1,
-                dim as isize,
-                self.tile.as_ptr(),
-                dim as isize,
-                1,
-                0.0f32,
-                1.0f32,
-                false,
-                false,
-                false,
-                parallelism,
-            );
+        };
+        if stripes == 1 {
+            self.tiles.iter_mut().enumerate().for_each(fill);
+        } else {
+            self.tiles.par_iter_mut().enumerate().for_each(fill);
         }
     }
 
@@ -196,17 +234,18 @@ impl Block {
         &self.excess[row * chunks..(row + 1) * chunks]
     }
 
-    /// Raises `maxima` (f32\[points\]) to the largest value of each column over the given rows.
-    pub fn raise_columns(&self, rows: impl IntoIterator<Item = usize>, maxima: &mut [f32]) {
+    /// Raises `maxima` to the largest value of each column from `first` on, over the given rows.
+    pub fn raise_columns(&self, rows: impl IntoIterator<Item = usize>, first: usize, maxima: &mut [f32]) {
         for row in rows {
-            raise(self.row(row), maxima);
+            raise(&self.row(row)[first..], maxima);
         }
     }
 
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        4 * (self.values.capacity() + self.maxima.capacity() + self.excess.capacity() + self.tile.capacity())
+        let tiles: usize = self.tiles.iter().map(Vec::capacity).sum();
+        4 * (self.values.capacity() + self.maxima.capacity() + self.excess.capacity() + tiles)
     }
 }
 
@@ -358,9 +397,11 @@ mod tests {
             let mut wide = vec![0.0; x.len()];
             to_f32(&x, &mut wide);
             let radii: Vec<f32> = (0..points).map(|_| noise(&mut state) as f32).collect();
-            for tile_bytes in [1, 64 * dim * 4 * 2, 1 << 20] {
+            for (tile_bytes, threads) in
+                [(1, 1), (64 * dim * 4 * 2, 1), (1 << 20, 1), (1, 3), (1 << 20, 2), (1 << 20, 64)]
+            {
                 let mut block = Block::default();
-                block.fill(&wide, &t, dim, Some(&radii), Tiling { tile_bytes, threads: 1 });
+                block.fill(&wide, &t, dim, Some(&radii), Tiling { tile_bytes, threads });
                 for row in 0..rows {
                     let a = &x[row * dim..(row + 1) * dim];
                     for point in 0..points {
@@ -376,7 +417,9 @@ mod tests {
                     }
                 }
                 let mut columns = vec![f32::NEG_INFINITY; points];
-                block.raise_columns(0..rows, &mut columns);
+                let (left, right) = columns.split_at_mut(points / 3);
+                block.raise_columns(0..rows, 0, left);
+                block.raise_columns(0..rows, points / 3, right);
                 for (point, &column) in columns.iter().enumerate() {
                     let largest = (0..rows).map(|row| block.row(row)[point]).fold(f32::NEG_INFINITY, f32::max);
                     assert_eq!(column, largest);
