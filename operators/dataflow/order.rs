@@ -224,6 +224,14 @@ impl<P: Send + 'static> OrderService<P> {
         self.change(|state| state.sequencer.end(pass, ordinal, count))
     }
 
+    /// Says that no more than the samples `0..count` of a shard can be had, though the order may have been further.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; it has also failed the run.
+    pub fn give_up(&self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
+        self.change(|state| state.sequencer.give_up(pass, ordinal, count))
+    }
+
     fn change(&self, change: impl FnOnce(&mut State<P>) -> Result<(), OrderError>) -> Result<(), OrderError> {
         let inner = &*self.inner;
         let mut state = locked(&inner.state);

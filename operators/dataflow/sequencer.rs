@@ -272,6 +272,18 @@ impl<P: Payload> Sequencer<P> {
         Ok(())
     }
 
+    /// Says that no more than the samples `0..count` of a shard can be had. Where the order continued inside of it and
+    /// further on, it ends there: what was used up stays used up.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub fn give_up(&mut self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
+        let place = self.place(pass, ordinal)?;
+        let begun = self.began.lanes[place.lane];
+        let inside = (pass, place.position) == (self.began.pass, begun.position);
+        self.end(pass, ordinal, if inside { count.max(begun.index) } else { count })
+    }
+
     /// Goes on as far as it can; true when something is ready, and then it stands still until that is taken.
     pub fn fill(&mut self) -> bool {
         while self.ready.is_none() && self.step() {}

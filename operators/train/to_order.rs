@@ -149,6 +149,7 @@ impl TrainOrder {
                         self.stop.request();
                         return Ok(());
                     }
+                    return self.service.give_up(pass, ordinal, count);
                 }
                 self.service.end(pass, ordinal, count)
             }

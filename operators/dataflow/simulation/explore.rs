@@ -123,6 +123,35 @@ fn contradictions_are_refused() {
     assert_eq!(resumed.err(), Some(OrderError::Cursor { found: 3, lanes: 1 }));
 }
 
+#[test]
+fn a_shard_that_cannot_be_had_any_more_ends_where_the_order_was() {
+    let config = OrderConfig { lanes: 1, window_samples: 2, ..OrderConfig::default() };
+    let lanes = || Arc::new(Lanes::new(1, 0, [(0, "a".to_owned()), (1, "b".to_owned())]));
+    let order_of = lanes();
+    let [first, second] = [0, 1].map(|position| order_of.ordinal(0, 0, position).unwrap());
+    let mut order = Sequencer::<()>::new(&config, lanes(), Some(1));
+    (0..3).for_each(|index| order.offer(Slot::kept(0, first, index, 1, ())).unwrap());
+    assert!(order.fill());
+    let Some(Ready::Window(window)) = order.take() else { panic!("two samples are a window") };
+    let resume = || Sequencer::<()>::resume(&config, lanes(), Some(1), &window.next).unwrap();
+    let mut resumed = resume();
+    assert!(resumed.end(0, first, 0).is_err());
+    resumed.give_up(0, first, 0).unwrap();
+    resumed.end(0, second, 1).unwrap();
+    resumed.offer(Slot::kept(0, second, 0, 1, ())).unwrap();
+    assert!(resumed.fill());
+    let Some(Ready::Window(last)) = resumed.take() else { panic!("the rest is a window") };
+    assert_eq!(last.samples.iter().map(|sample| sample.id.ordinal).collect::<Vec<_>>(), [second]);
+    // Of what can be had, all that was read counts.
+    let mut resumed = resume();
+    resumed.give_up(0, first, 3).unwrap();
+    resumed.offer(Slot::kept(0, first, 2, 1, ())).unwrap();
+    resumed.end(0, second, 0).unwrap();
+    assert!(resumed.fill());
+    let Some(Ready::Window(last)) = resumed.take() else { panic!("the rest is a window") };
+    assert_eq!(last.samples.len(), 1);
+}
+
 fn lanes_first() -> bool {
     Lanes::new(1, 0, [(0, "a".to_owned()), (1, "b".to_owned())]).ordinal(0, 0, 0) == Some(0)
 }
