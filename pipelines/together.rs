@@ -9,6 +9,7 @@
 //! ```
 
 use std::any::Any;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use serde_json::Value;
 use timely::WorkerConfig;
 use timely::communication::allocator::AllocatorBuilder;
 use timely::worker::Worker;
-use trommel_operators::cluster::{Agreement, Cluster, ClusterError, Control, Loss, Message};
+use trommel_operators::cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, Loss, Message};
 use trommel_operators::dataflow::order::OrderError;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::dataflow::wake::Registration;
@@ -41,6 +42,8 @@ static CONTROL: OnceLock<Control> = OnceLock::new();
 /// How this process takes part.
 pub(crate) struct Together {
     cluster: Option<Arc<Cluster>>,
+    /// How the others were found.
+    seat: Option<ClusterConfig>,
     part: Option<(u64, u64)>,
     grace: Duration,
     /// Stop and winding down, told to the others.
@@ -57,56 +60,41 @@ impl Together {
     ) -> Result<Self, PipelineError> {
         let part = config.reading.part;
         let Some(seat) = &config.cluster else {
-            return Ok(Self { cluster: None, part, grace: GRACE, _telling: Vec::new() });
-        };
-        let agreement = Agreement {
-            program: env!("CARGO_PKG_VERSION").into(),
-            workers: config.machine.workers,
-            ..Agreement::default() // compared by `agree`, which can say what differs
+            return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new() });
         };
         let listener = seat.listener.lock().ok().and_then(|mut listener| listener.take());
-        let cluster =
-            Cluster::join(&seat.config, listener, &agreement, moves_samples, Arc::new(|loss: &Loss| leave(loss)));
-        let cluster = cluster.map_err(|error| match error {
-            ClusterError::Lost(loss) => leave(&loss),
-            // Who is late may come next time; everything else wants a change first.
-            ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-                PipelineError::Lost(error.to_string())
-            }
-            _ => PipelineError::usage(error),
-        })?;
-        let cluster = Arc::new(cluster);
+        let cluster = meet(&seat.config, listener, config.machine.workers, moves_samples)?;
         let control = cluster.control().clone();
         let _first = CONTROL.set(control.clone());
         let (counted, asked) = (progress.clone(), control.clone());
         control.set_counters(move || counted.counters());
         progress.peers.set(move || asked.peers().into_iter().map(PeerView::from).collect());
-        let told = stop.clone();
-        control.on_message(move |_, message| match message {
-            Message::Drain => {
-                told.wind_down();
-                true
-            }
-            Message::Stop => {
-                told.request();
-                true
-            }
-            _ => false,
-        });
-        let (downward, upward, failing) = (control.clone(), control, stop.clone());
-        let telling = vec![
-            stop.on_wind_down(move || downward.broadcast(Message::Drain)),
-            stop.on_request(move || match failing.failure() {
-                Some(failure) => give_up(&upward, &failure),
-                None => upward.broadcast(Message::Stop),
-            }),
-        ];
-        Ok(Self { cluster: Some(cluster), part, grace: seat.grace, _telling: telling })
+        let telling = share_stop(&control, stop);
+        Ok(Self { cluster: Some(cluster), seat: Some(seat.config.clone()), part, grace: seat.grace, _telling: telling })
     }
 
     /// This process for itself, within a run of several: what needs no others.
     pub(crate) fn by_itself(&self) -> Self {
-        Self { cluster: None, part: None, grace: self.grace, _telling: Vec::new() }
+        Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new() }
+    }
+
+    /// The same processes once more, over connections of their own: for a run within this one, with a stop of its own. All
+    /// processes call it at the same time.
+    pub(crate) fn beside(&self, name: &str, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
+        let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(self.by_itself()) };
+        let (mut listener, mut port) = (None, 0);
+        if self.rank() == 0 {
+            let bound = TcpListener::bind((cluster.local_host().as_str(), 0)).map_err(PipelineError::failed)?;
+            port = bound.local_addr().map_err(PipelineError::failed)?.port();
+            listener = Some(bound);
+        }
+        let port = self.gather(&format!("{name}: port"), port)?.swap_remove(0);
+        let host: IpAddr = cluster.coordinator_host().parse().map_err(PipelineError::failed)?;
+        let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.run_id));
+        let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.clone() };
+        let cluster = meet(&config, listener, workers, true)?;
+        let telling = share_stop(cluster.control(), stop);
+        Ok(Self { cluster: Some(cluster), seat: Some(config), part: None, grace: self.grace, _telling: telling })
     }
 
     /// The other processes, where there are any.
@@ -245,6 +233,53 @@ impl Together {
         }
         result
     }
+}
+
+/// Finds the other processes.
+fn meet(
+    config: &ClusterConfig,
+    listener: Option<TcpListener>,
+    workers: usize,
+    moves_samples: bool,
+) -> Result<Arc<Cluster>, PipelineError> {
+    let agreement = Agreement {
+        program: env!("CARGO_PKG_VERSION").into(),
+        workers,
+        ..Agreement::default() // compared by `agree`, which can say what differs
+    };
+    let cluster = Cluster::join(config, listener, &agreement, moves_samples, Arc::new(|loss: &Loss| leave(loss)));
+    cluster.map(Arc::new).map_err(|error| match error {
+        ClusterError::Lost(loss) => leave(&loss),
+        // Who is late may come next time; everything else wants a change first.
+        ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
+            PipelineError::Lost(error.to_string())
+        }
+        _ => PipelineError::usage(error),
+    })
+}
+
+/// What stops one process, or lets it wind down, does so with all.
+fn share_stop(control: &Control, stop: &Stop) -> Vec<Registration> {
+    let told = stop.clone();
+    control.on_message(move |_, message| match message {
+        Message::Drain => {
+            told.wind_down();
+            true
+        }
+        Message::Stop => {
+            told.request();
+            true
+        }
+        _ => false,
+    });
+    let (downward, upward, failing) = (control.clone(), control.clone(), stop.clone());
+    vec![
+        stop.on_wind_down(move || downward.broadcast(Message::Drain)),
+        stop.on_request(move || match failing.failure() {
+            Some(failure) => give_up(&upward, &failure),
+            None => upward.broadcast(Message::Stop),
+        }),
+    ]
 }
 
 /// A lost process ends this one: the folder is made for being left at any instant, and nothing would come of waiting. One

@@ -162,9 +162,11 @@ fn train_together(
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
+    let deal = Arc::new(Lanes::new(run.order.lanes, run.order.seed, shards));
     let ground = Ground {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
-        deal: Arc::new(Lanes::new(run.order.lanes, run.order.seed, shards)),
+        leased: deal.clone(),
+        deal,
         passes,
         shards: plan.len(),
         judged: folder.before().committed.keys().copied().collect(),

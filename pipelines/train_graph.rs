@@ -51,8 +51,10 @@ use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
 pub(crate) struct Ground {
     /// Reads them, and replays what is decided.
     pub(crate) reader: Reader,
-    /// Deals them to lanes.
+    /// Deals them to lanes: what the order waits for.
     pub(crate) deal: Arc<Lanes>,
+    /// The same deal as readers see it. One that grows over several processes grows here when all orders know.
+    pub(crate) leased: Arc<Lanes>,
     /// Passes over them; `None`: until enough is trained.
     pub(crate) passes: Option<u32>,
     /// Their number now.
@@ -170,7 +172,7 @@ pub(crate) fn train_on(
 ) -> Result<TrainReport, PipelineError> {
     let (rank, ranks) = (together.rank(), together.ranks());
     let size = clip_config.preprocess.size;
-    let Ground { reader, deal, passes, shards, judged, folder, parts, pool, on_committed, trained } = ground;
+    let Ground { reader, deal, leased, passes, shards, judged, folder, parts, pool, on_committed, trained } = ground;
     let Prepared { mut trainer, checkpoints, found, cursor, threads } =
         prepare(run, config, &clip_config, together, &folder, shards, progress)?;
     trained.begin(cursor.clone());
@@ -186,7 +188,7 @@ pub(crate) fn train_on(
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();
     let mine = together.lanes(lanes);
-    let leases = TrainLeases::new(LaneLeases::new(deal.clone(), passes, cursor.as_ref(), judged).only(&mine));
+    let leases = TrainLeases::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
     let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
     let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;

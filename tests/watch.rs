@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::processes::{Group, signal, until};
-use common::{World, items_text, ledger_text, run, stderr, words};
+use common::{World, cluster, items_text, ledger_text, run, stderr, words};
 use serde_json::Value;
 use trommel_operators::ledger::read::Ledger;
 use trommel_operators::shard::plan::Plan;
@@ -238,11 +238,69 @@ fn a_live_trainer_is_fed_and_what_it_should_not_have_seen_is_told() {
     };
     let (changed, trained) = told(&judging(&BOTH, "drop-from:0.5"));
     assert!(changed.unwrap() > 0 && trained.unwrap() > 0 && trained <= changed, "{changed:?} {trained:?}");
-    let out = run(
-        2,
-        &words(&[&["launch", "--local", "2", "--"].map(String::from)[..], &pieces.args(&first, &train)].concat()),
-    );
-    assert!(stderr(&out).contains("a live trainer is one process's"), "{}", stderr(&out));
+    // The trainer stands inside a shard that is replaced.
+    pieces.put("00003.tar", "00004");
+    pieces.once(&first, &train);
+    pieces.equals_batch("main", &first);
+}
+
+/// Two processes train one model on what comes: the steps of a run that found all shards there, to the bit; as many and, but for the order of
+/// sums, the same as those of one process. One is killed; a shard that is replaced starts the trainer anew in both.
+#[test]
+fn a_live_trainer_of_two_processes_takes_the_same_steps() {
+    let judging = World::shared().judging();
+    let options = World::shared().path("train-of-two.toml");
+    let recipe = "model = \"trommel-tiny-32\"\nbatch = 8\nsteps = 500\nprecision = \"f32\"\nlr = 1e-4\nwarmup = 4\n";
+    fs::write(&options, format!("{recipe}lanes = 2\nwindow = 16\nsave_every = \"2\"\n")).unwrap();
+    let train = ["--train", options.as_str()];
+    let two = |scene: &Scene, more: &[&str]| {
+        cluster::local(2, &["--silence", "5"], &scene.args(&judging, &[&train[..], more].concat()))
+    };
+    let [one, whole, pieces] = [(); 3].map(|()| Scene::new());
+    for name in ["00000", "00001", "00002", "00003"] {
+        one.put(&format!("{name}.tar"), name);
+        whole.put(&format!("{name}.tar"), name);
+    }
+    one.once(&judging, &train);
+    run(0, &words(&two(&whole, &["--once"])));
+    whole.equals_batch("main", &judging);
+    let [of_one, of_two] = [&one, &whole].map(|scene| common::logged_losses(&scene.run().join("train")));
+    assert!(of_one.len() >= 5, "{of_one:?}");
+    assert_eq!(of_one.len(), of_two.len());
+    for ((step, a), (_, b)) in of_one.iter().zip(&of_two) {
+        assert!((a - b).abs() < 1e-4, "step {step}: {a} {b}");
+    }
+
+    pieces.put("00000.tar", "00000");
+    run(0, &words(&two(&pieces, &["--once"])));
+    pieces.put("00001.tar", "00001");
+    let mut watch = Group::start(&two(&pieces, &["--poll", "100ms"]));
+    let logs = pieces.run().join("train");
+    assert!(until(90, || common::losses(&logs).len() > 2 || watch.status().is_some()), "{}", watch.said());
+    pieces.put("00002.tar", "00002");
+    assert!(until(90, || shown(&pieces.run()) == 3 || watch.status().is_some()), "{}", watch.said());
+    let members = watch.wait_for_members(2, 60);
+    assert!(signal(members[&1], libc::SIGKILL));
+    watch.ends_within(60);
+    pieces.put("00003.tar", "00003");
+    run(0, &words(&two(&pieces, &["--once"])));
+    assert_eq!(common::losses(&logs), common::losses(&whole.run().join("train")));
+    pieces.equals_batch("main", &judging);
+
+    let mut watch = Group::start(&two(&pieces, &["--poll", "100ms"]));
+    let starts = |said: &str| said.matches("continuing at step").count();
+    assert!(until(90, || starts(&watch.said()) == 2 || watch.status().is_some()), "{}", watch.said());
+    pieces.put("00003.tar", "00004");
+    assert!(until(90, || starts(&watch.said()) == 4 || watch.status().is_some()), "{}", watch.said());
+    let steps = common::losses(&logs).len();
+    pieces.put("a.tar", "00005");
+    let trains = || common::losses(&logs).len() > steps && shown(&pieces.run()) == 5;
+    assert!(until(90, || trains() || watch.status().is_some()), "{}", watch.said());
+    assert!(signal(watch.pid(), libc::SIGTERM), "{}", watch.said());
+    let said = watch.ends_with(0, 60);
+    cluster::no_panic(&said);
+    assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    pieces.equals_batch("main", &judging);
 }
 
 #[test]

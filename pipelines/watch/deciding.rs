@@ -6,7 +6,7 @@ use trommel_operators::sample::SampleId;
 
 use super::changes::Summary;
 use super::live;
-use super::reconcile::{Step, steps};
+use super::reconcile::{Moves, Step, steps};
 use super::turns::{Watch, now};
 use crate::error::PipelineError;
 use crate::train_graph::lies_before;
@@ -15,9 +15,8 @@ impl Watch<'_> {
     /// Lets everything that has changed take effect. Gives whether something was left for another epoch.
     pub(super) fn decide(&mut self) -> Result<bool, PipelineError> {
         let Some(desired) = self.desired.clone() else { return Ok(false) };
-        let ledger = self.pool.ledger();
-        let live = self.arrivals.live(|ordinal| ledger.is_committed(ordinal));
-        let mut all = steps(&self.engine.world().inputs, &desired, &live, &self.pool, &self.arrivals)?;
+        let moves = self.moves()?;
+        let mut all = steps(&self.engine.world().inputs, &desired, &moves, &self.pool, &self.arrivals)?;
         if all.is_empty() {
             self.in_force = Some(desired);
             return Ok(false);
@@ -55,6 +54,21 @@ impl Watch<'_> {
                 Err(error) => return Err(PipelineError::failed(error)),
             }
         }
+    }
+
+    /// Shards that are to go and to come. The first process says it for all: a live trainer may have committed more since.
+    fn moves(&self) -> Result<Moves, PipelineError> {
+        let own = (self.together.rank() == 0).then(|| {
+            let ledger = self.pool.ledger();
+            let live = self.arrivals.live(|ordinal| ledger.is_committed(ordinal));
+            Moves::between(&self.engine.world().inputs, &live)
+        });
+        let moves = self.together.gather("moves", own)?.swap_remove(0).unwrap_or_default();
+        let ledger = self.pool.ledger();
+        if !moves.new.iter().all(|&ordinal| ledger.is_committed(ordinal)) {
+            self.pool.refresh()?;
+        }
+        Ok(moves)
     }
 
     pub(super) fn epoch(&mut self, steps: &[Step]) -> Result<Applied, IncrementalError> {

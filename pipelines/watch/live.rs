@@ -7,12 +7,18 @@
 //!
 //! The first decision on a sample is made where its pixels are, by the benchmarks and the rule of that moment; the pool gets its embedding
 //! from the same pass. When benchmarks or the rule change, the trainer is stopped after its running step and goes on from there with the new ones.
+//!
+//! Several processes train one model: each reads its own lanes, and all orders know the same deal. So they are told at the same turn what
+//! has come, readers begin with it when all orders know it, and a shard that goes before its turn came starts the trainer anew: told to one
+//! order sooner than to another, it would part them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use serde::{Deserialize, Serialize};
+use trommel_operators::cluster::Message;
 use trommel_operators::dataflow::lanes::Lanes;
 use trommel_operators::dataflow::order::Cursor;
 use trommel_operators::dataflow::stop::Stop;
@@ -59,19 +65,42 @@ pub(super) struct Setting {
     pub(super) taken_down: TakenDown,
 }
 
+/// What a live trainer is to train on; all processes are told the same.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Food {
+    /// Ordinals below it have come.
+    shards: u64,
+    /// Those among them that are not to be read.
+    holes: Vec<u64>,
+}
+
+impl Food {
+    /// What has arrived, for a trainer at `cursor`. Of what it has begun and should not be read any more, it trains on nothing more.
+    pub(super) fn of(arrivals: &Arrivals, cursor: Option<&Cursor>) -> Self {
+        let wanted = arrivals.wanted();
+        let comes = |ordinal| !cursor.is_some_and(|cursor| lies_before(cursor, SampleId { ordinal, index: u32::MAX }));
+        let all = 0..arrivals.all().len() as u64;
+        Self { shards: all.end, holes: all.filter(|ordinal| !wanted.contains(ordinal) && comes(*ordinal)).collect() }
+    }
+}
+
 /// A running trainer.
 pub(super) struct Live {
     stop: Stop,
     thread: JoinHandle<Result<TrainReport, PipelineError>>,
-    deal: Arc<Lanes>,
+    /// As the order knows it, and as readers do.
+    deals: [Arc<Lanes>; 2],
     plan: GrowingPlan,
+    /// Where it began.
+    start: Option<Cursor>,
+    several: bool,
     trained: Trained,
     news: Arc<Mutex<News>>,
     _with_the_watch: [Registration; 2],
 }
 
 /// What a live trainer has read since it was asked last.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct News {
     /// Whether shards were committed to the pool.
     pub(super) has_committed: bool,
@@ -92,12 +121,11 @@ impl Decisions for Newest {
 }
 
 impl Live {
-    /// Starts it over what has arrived; `read` says which ordinals are to be read, all others are holes.
+    /// Starts it over what has arrived, in all of the watch's processes at the same turn.
     pub(super) fn start(
         setting: Setting,
-        arrivals: &Arrivals,
-        read: &BTreeSet<u64>,
-        together: Together,
+        (arrivals, food): (&Arrivals, &Food),
+        watch_together: &Together,
         (watch, progress): (&Stop, &Arc<Progress>),
         poke: Poke,
     ) -> Result<Self, PipelineError> {
@@ -110,11 +138,13 @@ impl Live {
         let (ends, winds) = (stop.clone(), stop.clone());
         // A signal ends it after the running step, with a checkpoint.
         let with_the_watch = [watch.on_request(move || ends.request()), watch.on_wind_down(move || winds.request())];
+        let together = watch_together.beside("live trainer", judge.machine.workers, &stop)?;
+        let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrivals.plan());
         let deal = Arc::new(Lanes::growing(run.order.lanes));
-        let cursor = last_cursor(&judge.run);
-        leave_out(&deal, arrivals, read, cursor.as_ref());
-        deal.grow(arrivals.all().len() as u64);
+        let deals = [deal.clone(), if several { Arc::new(Lanes::growing(run.order.lanes)) } else { deal }];
+        deals.iter().for_each(|deal| grow(deal, food));
+        let start = last_cursor(&judge.run);
         let model = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
         let mut judging = Judging::prepare(&judge, Some(train_view(&run, &model)), stop.clone())?;
         judging.memory.take("decisions", decisions_bytes);
@@ -125,9 +155,19 @@ impl Live {
         let trained = Trained::default();
         let news: Arc<Mutex<News>> = Arc::default();
         let (poked, noted) = (poke.clone(), news.clone());
+        if let Some(cluster) = together.cluster() {
+            let poke = poke.clone();
+            cluster.control().on_message(move |_, message| {
+                if matches!(message, Message::Committed { .. }) {
+                    poke.poke();
+                }
+                false // it is for the leases
+            });
+        }
         let ground = Ground {
             reader: judging.growing_reader(plan.clone(), Arc::new(Newest { views, split })),
-            deal: deal.clone(),
+            deal: deals[0].clone(),
+            leased: deals[1].clone(),
             passes: Some(1),
             shards: arrivals.all().len(),
             judged,
@@ -149,20 +189,36 @@ impl Live {
         let (ended, progress) = (stop.clone(), progress.clone());
         let thread = std::thread::Builder::new().name("live trainer".into()).spawn(move || {
             let result = train_on(&run, &judge, judging, model, ground, &together, &ended, &progress);
+            let result = together.end(result);
             poke.poke();
             result
         });
         let thread = thread.map_err(PipelineError::failed)?;
-        Ok(Self { stop, thread, deal, plan, trained, news, _with_the_watch: with_the_watch })
+        Ok(Self { stop, thread, deals, plan, start, several, trained, news, _with_the_watch: with_the_watch })
     }
 
-    /// Takes in what has arrived since, and what is not to be read any more.
-    pub(super) fn follow(&self, arrivals: &Arrivals, read: &BTreeSet<u64>) {
+    /// Whether it can go on with what there is now, or has to be started anew.
+    pub(super) fn can_follow(&self, food: &Food) -> bool {
+        let known = self.deals[0].shards() as u64;
+        !self.several || food.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
+    }
+
+    /// Takes in what has arrived since, and what is not to be read any more. `wait` is for all processes.
+    pub(super) fn follow(
+        &self,
+        arrivals: &Arrivals,
+        food: &Food,
+        wait: impl FnOnce() -> Result<(), PipelineError>,
+    ) -> Result<(), PipelineError> {
+        let grows = food.shards > self.deals[0].shards() as u64;
         let known = self.plan.snapshot().len();
-        let (all, cursor) = (arrivals.plan(), self.cursor());
-        leave_out(&self.deal, arrivals, read, cursor.as_ref());
-        self.plan.extend(all.shards.iter().skip(known).cloned());
-        self.deal.grow(all.len() as u64);
+        self.plan.extend(arrivals.plan().shards.iter().skip(known).cloned());
+        grow(&self.deals[0], food);
+        if self.several && grows {
+            wait()?;
+            grow(&self.deals[1], food);
+        }
+        Ok(())
     }
 
     /// What it has read since it was asked last.
@@ -172,7 +228,7 @@ impl Live {
 
     /// Where it stands.
     pub(super) fn cursor(&self) -> Option<Cursor> {
-        self.trained.cursor()
+        self.trained.cursor().or_else(|| self.start.clone())
     }
 
     /// Whether all that has come is trained on, as far as it fills batches.
@@ -193,14 +249,10 @@ impl Live {
     }
 }
 
-/// Makes holes of what is not to be read. What is begun ends as it began; a hole is for what is still to come.
-fn leave_out(deal: &Lanes, arrivals: &Arrivals, read: &BTreeSet<u64>, cursor: Option<&Cursor>) {
-    for arrival in arrivals.all().iter().filter(|arrival| !read.contains(&arrival.ordinal)) {
-        let first = SampleId { ordinal: arrival.ordinal, index: 0 };
-        if !cursor.is_some_and(|cursor| lies_before(cursor, first)) {
-            deal.hole(arrival.ordinal);
-        }
-    }
+/// Holes first: nobody begins one.
+fn grow(deal: &Lanes, food: &Food) {
+    food.holes.iter().for_each(|&hole| _ = deal.hole(hole));
+    deal.grow(food.shards);
 }
 
 /// Where the trainer of a folder stood at its newest checkpoint.

@@ -128,10 +128,6 @@ fn watch_together(
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<WatchReport, PipelineError> {
-    if config.train.is_some() && together.ranks() > 1 {
-        let what = "--train: a live trainer is one process's; train with several on --decisions RUN/current/SPLIT";
-        return Err(PipelineError::Usage(what.into()));
-    }
     let mut watch = Watch::start(config, together, stop, progress)?;
     let places = watch.sources.places().into_iter().chain(config.wanted_files.clone());
     let wake = (together.rank() == 0).then(|| Wake::new(places, config.poll, stop));

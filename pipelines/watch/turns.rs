@@ -21,7 +21,7 @@ use super::live::Live;
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
-use super::wake::Wake;
+use super::wake::{Poke, Wake};
 use super::{WatchConfig, WatchReport};
 use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
@@ -190,7 +190,7 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             let more = self.turn()?;
-            let trains = self.feed(wake)?;
+            let trains = self.feed(&wake.map_or_else(Poke::unheard, Wake::poke))?;
             if more {
                 continue;
             }
@@ -206,29 +206,27 @@ impl<'a> Watch<'a> {
     /// Looks, reads what is new, lets what has changed take effect. Gives whether there is more to do at once.
     pub(super) fn turn(&mut self) -> Result<bool, PipelineError> {
         let is_first = self.together.rank() == 0;
-        let mut wanted = None;
+        let mut orders = None;
         if is_first {
             let seen = self.look()?;
             self.take_in(&seen)?;
             // A live trainer reads what has come.
-            wanted = Some(if self.trains() { Vec::new() } else { self.unread() });
+            let wanted = if self.trains() { Vec::new() } else { self.unread() };
+            orders = Some((self.arrivals.all().len(), wanted));
         }
         self.hear()?;
         // The first process looks for all.
-        let wanted = self.together.gather("orders", wanted)?.swap_remove(0).unwrap_or_default();
+        let (arrived, wanted) = self.together.gather("orders", orders)?.swap_remove(0).unwrap_or_default();
+        if self.arrivals.all().len() < arrived {
+            self.arrivals = Arrivals::follow(&self.config.run)?;
+        }
         if !wanted.is_empty() {
-            if !is_first {
-                self.arrivals = Arrivals::follow(&self.config.run)?;
-            }
             self.read(&wanted)?;
             if is_first {
                 // A shard may have changed under us.
                 self.tear()?;
             }
             self.together.wait("read")?;
-            if !is_first {
-                self.arrivals = Arrivals::follow(&self.config.run)?;
-            }
         }
         if self.together.gather("end", self.stop.is_requested())?.contains(&true) {
             return Ok(false);

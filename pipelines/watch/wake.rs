@@ -17,6 +17,12 @@ const FLOCK: Duration = Duration::from_millis(50);
 pub struct Poke(Sender<()>);
 
 impl Poke {
+    /// Wakes nobody.
+    #[must_use]
+    pub fn unheard() -> Self {
+        Self(bounded(1).0)
+    }
+
     /// Something has happened that is worth a look.
     pub fn poke(&self) {
         // Full: somebody will look anyway.
