@@ -58,7 +58,9 @@ impl Watch<'_> {
             && self.live_inputs.0.len() == inputs.0.len()
             && self.live_inputs.0.iter().zip(&inputs.0).all(|(old, new)| Arc::ptr_eq(old, new));
         let is_first = self.together.rank() == 0;
-        let can_follow = self.live.as_ref().is_none_or(|live| is_same && (!is_first || live.can_follow(&self.food())));
+        let mut food = is_first.then(|| self.food());
+        let follows = |live: &Live| is_same && food.as_ref().is_none_or(|food| live.can_follow(food));
+        let can_follow = self.live.as_ref().is_none_or(follows);
         let has_ended = self.live.as_ref().is_some_and(Live::has_ended);
         let stops = self.stop.is_requested() || self.stop.is_winding_down();
         // What one process has to do, all do.
@@ -74,8 +76,9 @@ impl Watch<'_> {
             // It may have committed up to its end.
             self.together.wait("live trainer: end")?;
             self.look_again()?;
+            food = is_first.then(|| self.food());
         }
-        let food = self.together.gather("live trainer: food", is_first.then(|| self.food()))?;
+        let food = self.together.gather("live trainer: food", food)?;
         let food = food.into_iter().next().flatten().unwrap_or_default();
         if let Some(live) = &self.live {
             live.follow(&self.arrivals, &food, || self.together.wait("live trainer: grown"))?;
