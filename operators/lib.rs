@@ -8,6 +8,7 @@
 
 pub mod columnar;
 pub mod dataflow;
+pub mod notices;
 pub mod sample;
 
 #[cfg(feature = "torch")]

@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "statuses of commands that are left out"))]
 
+use trommel_operators::notices::Notices;
 use trommel_pipelines::error::PipelineError;
 
 /// What a command that did not fail has to say.
@@ -49,4 +50,16 @@ pub fn exit_code(outcome: Outcome) -> u8 {
 pub fn refuse(error: &anyhow::Error) -> u8 {
     eprintln!("trommel: {error:#}");
     2
+}
+
+/// Says what was found in the input: one line a kind, on stderr.
+pub fn tell(notices: &Notices) {
+    for line in notices.lines() {
+        eprintln!("trommel:   {}", escape_controls(&line));
+    }
+}
+
+/// Names come from strangers: control characters must not reach a terminal.
+fn escape_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
