@@ -1,8 +1,7 @@
 //! A model's architecture and preprocessing, from open_clip's JSON or by name.
 //!
-//! open_clip's files carry fields for many towers. Those that change the arithmetic are either implemented here or
-//! refused by name unless they hold their neutral value; those that do not (`output_tokens`, tokenizer hints) are
-//! passed over. `open_clip_config.json` of the Hugging Face hub (`model_cfg` + `preprocess_cfg`) is read as well.
+//! open_clip's files carry fields for many towers: [`super::fields`] is the list of what is understood, all else is
+//! refused by name. `open_clip_config.json` of the Hugging Face hub (`model_cfg` + `preprocess_cfg`) is read as well.
 
 use std::fmt;
 use std::path::Path;
@@ -232,25 +231,38 @@ impl ClipConfig {
             None | Some(Value::Null) => None,
             Some(_) => return Err(ModelError::config(name, "preprocess_cfg is not an object")),
         };
-        if let Some(Value::Object(inner)) = top.remove("model_cfg") {
-            top = inner;
+        match top.remove("model_cfg") {
+            None => {}
+            Some(Value::Object(inner)) => {
+                // What stands beside it in a file of the hub is no part of open_clip's format.
+                Fields { model: name, place: "", map: top }.finish()?;
+                top = inner;
+            }
+            Some(_) => return Err(ModelError::config(name, "model_cfg is not an object")),
         }
         let vision_map = object(name, &mut top, "vision_cfg")?;
         let text_map = object(name, &mut top, "text_cfg")?;
-        let top = Fields { model: name, place: "", map: top };
-        top.refuse("nonscalar_logit_scale", &json!(false))?;
-        top.refuse("init_logit_bias", &Value::Null)?;
-        top.refuse("multimodal_cfg", &Value::Null)?;
-        let vision = vision(&Fields { model: name, place: "vision_cfg.", map: vision_map })?;
+        let mut top = Fields { model: name, place: "", map: top };
+        top.neutral(&[
+            ("nonscalar_logit_scale", json!(false)),
+            ("init_logit_bias", Value::Null),
+            ("multimodal_cfg", Value::Null),
+            ("cast_dtype", Value::Null),
+        ])?;
+        // Where the text tower's tensors stand in a file, and what open_clip's forward returns: no feature changes.
+        top.bool("custom_text", false)?;
+        top.bool("output_dict", false)?;
+        let vision = vision(Fields { model: name, place: "vision_cfg.", map: vision_map })?;
         let config = Self {
             name: name.into(),
             embed_dim: top.int("embed_dim", None)?,
             quick_gelu: top.bool("quick_gelu", false)?,
             init_logit_scale: top.float("init_logit_scale", (1.0f64 / 0.07).ln())?,
-            text: text_tower(&Fields { model: name, place: "text_cfg.", map: text_map })?,
+            text: text_tower(Fields { model: name, place: "text_cfg.", map: text_map })?,
             preprocess: preprocess_of(name, preprocess, vision.image_size)?,
             vision,
         };
+        top.finish()?;
         config.validate()?;
         Ok(config)
     }

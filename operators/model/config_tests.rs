@@ -105,3 +105,83 @@ fn neutral_and_foreign_fields_pass() {
     config["custom_text"] = json!(true);
     assert_eq!(parse(&config).unwrap(), ClipConfig::load("ViT-B-32").unwrap());
 }
+
+/// open_clip's dataclasses and `CLIP.__init__` refuse each of these as well.
+#[test]
+fn what_nobody_knows_is_refused_by_name() {
+    for (place, field, value) in [
+        ("vision_cfg", "global_average_pool", json!(true)),
+        ("vision_cfg", "input_patchnorm", json!(true)),
+        ("vision_cfg", "no_lnpre", json!(true)),
+        ("vision_cfg", "quick_gelu", json!(true)),
+        ("vision_cfg", "act_layer", json!("quick_gelu")),
+        ("vision_cfg", "num_registers", json!(4)),
+        ("vision_cfg", "pool", json!("avg")),
+        ("vision_cfg", "layer_scale_init", json!(1e-5)),
+        // A null is no value that is known either.
+        ("vision_cfg", "dropout", Value::Null),
+        ("text_cfg", "pooling", json!("last")),
+        ("text_cfg", "tokenizer_kwargs", json!({ "clean": "canonicalize" })),
+        ("text_cfg", "eos_id", json!(1)),
+        ("", "quickgelu", json!(true)),
+        ("", "vision_config", json!({})),
+        ("preprocess_cfg", "resizemode", json!("squash")),
+        ("preprocess_cfg", "fill_color", json!(255)),
+        // Of another type than any that is known.
+        ("vision_cfg", "pool_type", json!(1)),
+        ("preprocess_cfg", "resize_mode", json!(["squash"])),
+        ("", "model_cfg", json!("ViT-B-32")),
+    ] {
+        let mut config = plain();
+        let target = if place.is_empty() { &mut config } else { &mut config[place] };
+        target[field] = value;
+        let error = parse(&config).unwrap_err();
+        assert!(error.contains(field) && error.contains(place), "{place}.{field}: {error}");
+    }
+    let hub = json!({ "model_cfg": plain(), "preprocess_cfg": {}, "quick_gelu": true });
+    assert!(parse(&hub).unwrap_err().contains("quick_gelu"));
+}
+
+/// What `dataclasses.asdict` writes of a plain model: every field, with its default.
+#[test]
+fn every_default_of_open_clips_passes() {
+    let block = json!({
+        "ls_init_value": null, "act_kwargs": null, "norm_kwargs": null, "block_type": null, "qk_norm": false,
+        "scaled_cosine_attn": false, "scale_heads": false, "scale_attn_inner": false, "scale_attn": false, "scale_fc": false,
+        "mlp_ratio": 4.0, "output_tokens": false, "final_ln_after_pool": false,
+    });
+    let vision = json!({
+        "head_width": 64, "patch_dropout": 0.0, "attentional_pool": false, "attn_pooler_queries": 256,
+        "attn_pooler_heads": 8, "no_ln_pre": false, "pos_embed_type": "learnable", "pool_type": "tok",
+        "timm_model_name": null, "timm_model_pretrained": false, "timm_pool": "avg", "timm_proj": "linear",
+        "timm_proj_bias": false, "timm_drop": 0.0, "timm_drop_path": null,
+    });
+    let text = json!({
+        "hf_tokenizer_name": null, "tokenizer_mode": null, "tokenizer_kwargs": null, "embed_cls": false, "pad_id": 0,
+        "eos_id": 2, "no_causal_mask": false, "pool_type": "argmax", "proj_bias": false, "proj_type": "linear",
+        "hf_model_name": null, "hf_model_pretrained": true, "hf_proj_type": "mlp", "hf_pooler_type": "mean_pooler",
+    });
+    let mut config = plain();
+    for (place, fields) in [("vision_cfg", &block), ("vision_cfg", &vision), ("text_cfg", &block), ("text_cfg", &text)]
+    {
+        for (field, value) in fields.as_object().unwrap() {
+            config[place][field] = value.clone();
+        }
+    }
+    for (field, value) in [
+        ("quick_gelu", json!(false)),
+        ("init_logit_bias", Value::Null),
+        ("nonscalar_logit_scale", json!(false)),
+        ("cast_dtype", Value::Null),
+        ("output_dict", json!(false)),
+    ] {
+        config[field] = value;
+    }
+    assert_eq!(parse(&config).unwrap(), ClipConfig::load("ViT-B-32").unwrap());
+    let preprocess = json!({
+        "size": [224, 224], "mode": "RGB", "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711], "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0,
+    });
+    let hub = json!({ "model_cfg": config, "preprocess_cfg": preprocess });
+    assert_eq!(parse(&hub).unwrap(), ClipConfig::load("ViT-B-32").unwrap());
+}

@@ -1,4 +1,8 @@
-//! The fields of an open_clip configuration: read, or refused by name.
+//! The fields of an open_clip configuration: an allow-list of those of open_clip 3.3 with the values that are understood.
+//!
+//! Whatever is not listed here is refused by its name, as open_clip's dataclasses refuse it: a field that changes no
+//! tensor's shape (a pooling, an activation) would otherwise give other features in silence. A field of open_clip's that is
+//! not supported may stand there with open_clip's own default, which changes nothing.
 
 use serde_json::{Map, Value, json};
 
@@ -13,17 +17,25 @@ pub(super) fn object(model: &str, top: &mut Map<String, Value>, field: &str) -> 
     }
 }
 
-pub(super) fn vision(f: &Fields) -> Result<VisionConfig, ModelError> {
-    f.refuse("timm_model_name", &Value::Null)?;
-    for field in ["ls_init_value", "act_kwargs"] {
-        f.refuse(field, &Value::Null)?;
-    }
-    f.refuse("patch_dropout", &json!(0.0))?;
-    f.refuse("attentional_pool", &json!(false))?;
-    f.refuse("pos_embed_type", &json!("learnable"))?;
-    f.refuse_custom_block()?;
+pub(super) fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
     let base = VisionConfig::default();
-    Ok(VisionConfig {
+    f.neutral(&[
+        ("ls_init_value", Value::Null),
+        ("patch_dropout", json!(0.0)),
+        ("attentional_pool", json!(false)),
+        ("attn_pooler_queries", json!(256)),
+        ("attn_pooler_heads", json!(8)),
+        ("pos_embed_type", json!("learnable")),
+        ("timm_model_name", Value::Null),
+        ("timm_model_pretrained", json!(false)),
+        ("timm_pool", json!("avg")),
+        ("timm_proj", json!("linear")),
+        ("timm_proj_bias", json!(false)),
+        ("timm_drop", json!(0.0)),
+        ("timm_drop_path", Value::Null),
+    ])?;
+    f.block()?;
+    let config = VisionConfig {
         image_size: f.side("image_size", base.image_size)?,
         patch_size: f.side("patch_size", base.patch_size)?,
         width: f.int("width", Some(base.width))?,
@@ -31,29 +43,35 @@ pub(super) fn vision(f: &Fields) -> Result<VisionConfig, ModelError> {
         head_width: f.int("head_width", Some(base.head_width))?,
         mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
         no_ln_pre: f.bool("no_ln_pre", false)?,
-        pool_average: match f.map.get("pool_type").and_then(Value::as_str).unwrap_or("tok") {
-            "tok" => false,
-            "avg" => true,
-            other => return Err(f.wrong("pool_type", format!("{other:?} is not supported (tok, avg are)"))),
-        },
+        pool_average: f.one_of("pool_type", &[("tok", false), ("avg", true)])?,
         final_ln_after_pool: f.bool("final_ln_after_pool", false)?,
         norm_eps: f.norm_eps()?,
-    })
+    };
+    f.finish()?;
+    Ok(config)
 }
 
-pub(super) fn text_tower(f: &Fields) -> Result<TextConfig, ModelError> {
-    for field in ["hf_model_name", "ls_init_value", "act_kwargs"] {
-        f.refuse(field, &Value::Null)?;
-    }
-    for field in ["embed_cls", "proj_bias", "use_pad_mask"] {
-        f.refuse(field, &json!(false))?;
-    }
-    f.refuse("hf_tokenizer_name", &Value::Null)?;
-    f.refuse("pool_type", &json!("argmax"))?;
-    f.refuse("proj_type", &json!("linear"))?;
-    f.refuse_custom_block()?;
+pub(super) fn text_tower(mut f: Fields) -> Result<TextConfig, ModelError> {
     let base = TextConfig::default();
-    Ok(TextConfig {
+    f.neutral(&[
+        ("hf_tokenizer_name", Value::Null),
+        ("tokenizer_mode", Value::Null),
+        ("tokenizer_kwargs", Value::Null),
+        ("ls_init_value", Value::Null),
+        ("embed_cls", json!(false)),
+        ("pad_id", json!(0)),
+        ("eos_id", json!(2)),
+        ("final_ln_after_pool", json!(false)),
+        ("pool_type", json!("argmax")),
+        ("proj_bias", json!(false)),
+        ("proj_type", json!("linear")),
+        ("hf_model_name", Value::Null),
+        ("hf_model_pretrained", json!(true)),
+        ("hf_proj_type", json!("mlp")),
+        ("hf_pooler_type", json!("mean_pooler")),
+    ])?;
+    f.block()?;
+    let config = TextConfig {
         context_length: f.int("context_length", Some(base.context_length))?,
         vocab_size: f.int("vocab_size", Some(base.vocab_size))?,
         width: f.int("width", Some(base.width))?,
@@ -62,7 +80,9 @@ pub(super) fn text_tower(f: &Fields) -> Result<TextConfig, ModelError> {
         mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
         no_causal_mask: f.bool("no_causal_mask", false)?,
         norm_eps: f.norm_eps()?,
-    })
+    };
+    f.finish()?;
+    Ok(config)
 }
 
 pub(super) fn preprocess_of(
@@ -70,28 +90,25 @@ pub(super) fn preprocess_of(
     map: Option<Map<String, Value>>,
     image_size: i64,
 ) -> Result<Preprocess, ModelError> {
-    let f = Fields { model, place: "preprocess_cfg.", map: map.unwrap_or_default() };
+    let mut f = Fields { model, place: "preprocess_cfg.", map: map.unwrap_or_default() };
     let base = Preprocess::default();
-    f.refuse("mode", &json!("RGB"))?;
-    f.refuse("interpolation", &json!("bicubic"))?;
+    f.neutral(&[("mode", json!("RGB")), ("interpolation", json!("bicubic")), ("fill_color", json!(0))])?;
     let size = f.side("size", image_size)?;
     let std = f.triple("std", base.std)?;
     if std.iter().any(|&s| s <= 0.0) {
         return Err(f.wrong("std", "must be above zero".into()));
     }
-    Ok(Preprocess {
+    let config = Preprocess {
         size: u32::try_from(size).map_err(|_| f.wrong("size", format!("{size} is not a side")))?,
-        mode: match f.map.get("resize_mode").and_then(Value::as_str).unwrap_or("shortest") {
-            "shortest" => Resize::Shortest,
-            "squash" => Resize::Squash,
-            other => return Err(f.wrong("resize_mode", format!("{other:?} is not supported (shortest, squash are)"))),
-        },
+        mode: f.one_of("resize_mode", &[("shortest", Resize::Shortest), ("squash", Resize::Squash)])?,
         mean: f.triple("mean", base.mean)?,
         std,
-    })
+    };
+    f.finish()?;
+    Ok(config)
 }
 
-/// One object of the file, with its place for error messages.
+/// One object of the file, with its place for error messages. A field that was looked at is gone from it.
 pub(super) struct Fields<'a> {
     pub model: &'a str,
     pub place: &'static str,
@@ -100,29 +117,55 @@ pub(super) struct Fields<'a> {
 
 impl Fields<'_> {
     fn wrong(&self, field: &str, problem: String) -> ModelError {
-        ModelError::config(self.model, format!("{}{field}: {problem}", self.place))
+        ModelError::config(self.model, format!("{}{}: {problem}", self.place, field.escape_debug()))
     }
 
-    /// Refuses the field unless it is absent, null or neutral.
-    pub(super) fn refuse(&self, field: &str, neutral: &Value) -> Result<(), ModelError> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(()),
-            Some(value) if value == neutral || (value.as_f64().is_some() && value.as_f64() == neutral.as_f64()) => {
-                Ok(())
+    /// Refuses what nobody looked at.
+    pub(super) fn finish(&self) -> Result<(), ModelError> {
+        match self.map.keys().next() {
+            None => Ok(()),
+            Some(field) => {
+                Err(self.wrong(field, "is not a field that open_clip 3.3 has and this program understands".into()))
             }
-            Some(value) => Err(self.wrong(field, format!("{value} changes the arithmetic and is not supported"))),
         }
     }
 
-    fn refuse_custom_block(&self) -> Result<(), ModelError> {
-        for field in ["qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"] {
-            self.refuse(field, &json!(false))?;
-        }
-        self.refuse("block_type", &json!("default"))
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.map.remove(field).filter(|value| !value.is_null())
     }
 
-    pub(super) fn int(&self, field: &str, default: Option<i64>) -> Result<i64, ModelError> {
-        match (self.map.get(field), default) {
+    /// Refuses fields that are there with another value than the neutral one.
+    pub(super) fn neutral(&mut self, fields: &[(&str, Value)]) -> Result<(), ModelError> {
+        for (field, neutral) in fields {
+            match self.take(field) {
+                None => {}
+                Some(value) if value == *neutral || (value.is_number() && value.as_f64() == neutral.as_f64()) => {}
+                Some(value) => {
+                    return Err(self.wrong(field, format!("{value} changes the arithmetic and is not supported")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What both towers have: no custom block, the activation as it is, and whether tokens come out as well, which
+    /// changes no feature.
+    fn block(&mut self) -> Result<(), ModelError> {
+        self.bool("output_tokens", false)?;
+        self.neutral(&[
+            ("act_kwargs", Value::Null),
+            ("block_type", json!("default")),
+            ("qk_norm", json!(false)),
+            ("scaled_cosine_attn", json!(false)),
+            ("scale_heads", json!(false)),
+            ("scale_attn_inner", json!(false)),
+            ("scale_attn", json!(false)),
+            ("scale_fc", json!(false)),
+        ])
+    }
+
+    pub(super) fn int(&mut self, field: &str, default: Option<i64>) -> Result<i64, ModelError> {
+        match (self.map.remove(field), default) {
             (None, Some(default)) => Ok(default),
             (None, None) => Err(self.wrong(field, "is missing".into())),
             (Some(value), _) => {
@@ -132,33 +175,47 @@ impl Fields<'_> {
     }
 
     /// A number, or a list of two equal ones.
-    fn side(&self, field: &str, default: i64) -> Result<i64, ModelError> {
+    fn side(&mut self, field: &str, default: i64) -> Result<i64, ModelError> {
         match self.map.get(field) {
             Some(Value::Array(sides)) => match sides.as_slice() {
-                [a, b] if a == b => a.as_i64().ok_or_else(|| self.wrong(field, format!("{a} is not a whole number"))),
+                [a, b] if a == b => {
+                    let side = a.clone();
+                    self.map.insert(field.into(), side);
+                    self.int(field, Some(default))
+                }
                 _ => Err(self.wrong(field, "only squares are supported".into())),
             },
             _ => self.int(field, Some(default)),
         }
     }
 
-    pub(super) fn bool(&self, field: &str, default: bool) -> Result<bool, ModelError> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(default),
+    pub(super) fn bool(&mut self, field: &str, default: bool) -> Result<bool, ModelError> {
+        match self.take(field) {
+            None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(field, format!("{value} is not true or false"))),
         }
     }
 
-    pub(super) fn float(&self, field: &str, default: f64) -> Result<f64, ModelError> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(default),
+    pub(super) fn float(&mut self, field: &str, default: f64) -> Result<f64, ModelError> {
+        match self.take(field) {
+            None => Ok(default),
             Some(value) => value.as_f64().ok_or_else(|| self.wrong(field, format!("{value} is not a number"))),
         }
     }
 
-    fn triple(&self, field: &str, default: [f64; 3]) -> Result<[f64; 3], ModelError> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(default),
+    /// One of these words; the first where there is none.
+    fn one_of<T: Copy>(&mut self, field: &str, known: &[(&str, T)]) -> Result<T, ModelError> {
+        let Some(value) = self.take(field) else { return Ok(known[0].1) };
+        let found = known.iter().find(|(word, _)| value == *word);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words = known.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            self.wrong(field, format!("{value} is not supported ({words} are)"))
+        })
+    }
+
+    fn triple(&mut self, field: &str, default: [f64; 3]) -> Result<[f64; 3], ModelError> {
+        match self.take(field) {
+            None => Ok(default),
             Some(value) => {
                 let numbers: Option<Vec<f64>> = value.as_array().and_then(|a| a.iter().map(Value::as_f64).collect());
                 numbers
@@ -168,15 +225,14 @@ impl Fields<'_> {
         }
     }
 
-    fn norm_eps(&self) -> Result<f64, ModelError> {
-        match self.map.get("norm_kwargs") {
-            None | Some(Value::Null) => Ok(1e-5),
+    fn norm_eps(&mut self) -> Result<f64, ModelError> {
+        match self.take("norm_kwargs") {
+            None => Ok(1e-5),
             Some(Value::Object(map)) => {
                 if let Some(other) = map.keys().find(|k| *k != "eps") {
                     return Err(self.wrong("norm_kwargs", format!("{other} is not supported")));
                 }
-                let inner = Fields { model: self.model, place: "norm_kwargs.", map: map.clone() };
-                inner.float("eps", 1e-5)
+                Fields { model: self.model, place: "norm_kwargs.", map }.float("eps", 1e-5)
             }
             Some(value) => Err(self.wrong("norm_kwargs", format!("{value} is not an object"))),
         }
