@@ -27,10 +27,12 @@ pub struct Machine {
 /// Which model embeds, and how.
 #[derive(Clone, Debug)]
 pub struct EmbedderConfig {
-    /// open_clip's name, its JSON, or a TorchScript file.
+    /// open_clip's name, or its JSON.
     pub name: String,
     /// Its weights.
     pub weights: Option<PathBuf>,
+    /// The weights are a TorchScript module whose code is to be run.
+    pub torchscript: bool,
     /// Random weights from this seed instead.
     pub random_init: Option<u64>,
     /// Identity vouched for where files carry none.

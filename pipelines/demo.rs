@@ -155,6 +155,7 @@ fn embedder() -> EmbedderConfig {
         name: MODEL.into(),
         weights: None,
         random_init: Some(0),
+        torchscript: false,
         assume_model: None,
         precision: "f32".into(),
         batch: 32,

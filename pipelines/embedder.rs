@@ -51,6 +51,7 @@ impl Embedder {
         let config = EncoderConfig {
             model: config.name.clone(),
             weights: config.weights.clone(),
+            torchscript: config.torchscript,
             random_init: config.random_init,
             precision,
             batch: config.batch,

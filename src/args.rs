@@ -126,12 +126,15 @@ pub struct Watched {
 /// Which model embeds.
 #[derive(Debug, Clone, Args)]
 pub struct Embedder {
-    /// open_clip's name of the pruning model, or its JSON, or a TorchScript file
+    /// open_clip's name of the pruning model, or its JSON
     #[arg(long, default_value = "ViT-B-16-plus-240", help_heading = "Embedder")]
     pub embedder: String,
     /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE", help_heading = "Embedder")]
     pub embedder_weights: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long, help_heading = "Embedder")]
+    pub torchscript: bool,
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "embedder_weights", help_heading = "Embedder")]
     pub random_init: Option<u64>,
@@ -206,12 +209,15 @@ pub struct EmbedArgs {
     /// Folder for the embeddings
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// open_clip's name of the model, or its JSON, or a TorchScript file
+    /// open_clip's name of the model, or its JSON
     #[arg(long)]
     pub model: String,
-    /// Its weights
+    /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long)]
+    pub torchscript: bool,
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
     pub random_init: Option<u64>,

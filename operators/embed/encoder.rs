@@ -3,17 +3,18 @@
 //! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from f32\[n, 3, size, size\] to
 //! f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use half::f16;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
-use super::script::{ScriptEncoder, file_hash, is_torchscript};
+use super::script::{ScriptEncoder, file_hash};
 use crate::columnar::canonical::canonicalise_into;
 use crate::decode::DECODER;
 use crate::model::error::Op;
+use crate::model::file::is_torchscript;
 use crate::model::random::mix;
 use crate::model::vision::VisionTransformer;
 use crate::model::{ClipConfig, ModelError, Preprocess, weights};
@@ -59,8 +60,10 @@ impl Precision {
 pub struct EncoderConfig {
     /// open_clip's name of the architecture or its JSON: also says how pictures become views.
     pub model: String,
-    /// Weights: safetensors, a state dict, or a TorchScript module.
+    /// Weights: safetensors, or a file of torch.
     pub weights: Option<PathBuf>,
+    /// The file is a TorchScript module whose code is to be run in the model's place.
+    pub torchscript: bool,
     /// Random weights from this seed, where there is no file.
     pub random_init: Option<u64>,
     /// What products are computed in.
@@ -122,10 +125,10 @@ pub struct Loaded {
 /// An unknown model, weights that are missing or do not fit, a device that is not there.
 pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let clip_config = ClipConfig::load(&config.model)?;
-    let script = config.weights.as_deref().filter(|path| is_torchscript(path));
+    let script = if config.torchscript { script(&clip_config, config)? } else { None };
+    let is_script = script.is_some();
     let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
-        Some(path) => {
-            let encoder = ScriptEncoder::load(path, &clip_config.preprocess, config)?;
+        Some((path, encoder)) => {
             let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
             (Box::new(encoder), file_hash(path)?, i64::try_from(bytes / 4).unwrap_or(0))
         }
@@ -144,8 +147,7 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
     let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
     let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention);
-    let architecture =
-        if script.is_some() { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
+    let architecture = if is_script { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
         architecture,
         weights: hash,
@@ -153,6 +155,25 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         decoder: DECODER.into(),
     };
     Ok(Loaded { encoder, identity, preprocess: clip_config.preprocess, bytes })
+}
+
+/// The TorchScript module; `None` where it cannot be run on pictures alone, as OpenAI's files on a CPU: the named
+/// architecture then takes its tensors.
+fn script<'c>(model: &ClipConfig, config: &'c EncoderConfig) -> Result<Option<(&'c Path, ScriptEncoder)>, ModelError> {
+    let Some(path) = config.weights.as_deref() else {
+        return Err(ModelError::config(&config.model, "--torchscript needs a file of weights"));
+    };
+    if !is_torchscript(path) {
+        return Err(ModelError::weights(path, "--torchscript is given, and this is no TorchScript module"));
+    }
+    match ScriptEncoder::load(path, &model.preprocess, config) {
+        Ok(encoder) => Ok(Some((path, encoder))),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!("{path}: its code does not run ({error}); its tensors are taken for {}", model.name);
+            Ok(None)
+        }
+    }
 }
 
 /// Canonical vectors of up to a batch of views; a short batch is padded with black views.

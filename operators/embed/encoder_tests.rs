@@ -13,6 +13,7 @@ fn config(model: &str) -> EncoderConfig {
     EncoderConfig {
         model: model.into(),
         weights: None,
+        torchscript: false,
         random_init: Some(0),
         precision: Precision::F32,
         batch: 8,
@@ -82,7 +83,11 @@ fn a_torchscript_encoder_gives_its_features() {
     let model = folder.path().join("files.json");
     std::fs::write(&model, golden["config"].to_string()).unwrap();
     let weights = Some(files().join("encoder.torchscript.pt"));
-    let mut loaded = load(&EncoderConfig { weights, ..config(&model.to_string_lossy()) }).unwrap();
+    let data = EncoderConfig { weights, ..config(&model.to_string_lossy()) };
+    // Its code is not run unasked.
+    let error = load(&data).err().unwrap().to_string();
+    assert!(error.contains("encoder.torchscript.pt") && error.contains("--torchscript"), "{error}");
+    let mut loaded = load(&EncoderConfig { torchscript: true, ..data }).unwrap();
     assert_eq!((loaded.encoder.dim(), loaded.encoder.size()), (10, 16));
     assert!(loaded.identity.architecture.starts_with("torchscript"));
     let mut pixels = views(16);
@@ -101,6 +106,8 @@ fn what_cannot_be_loaded_is_named() {
     assert!(refused(config("ViT-Z-99")).contains("ViT-B-16-plus-240"));
     assert!(refused(EncoderConfig { random_init: None, ..config("trommel-tiny-32") }).contains("no weights"));
     let weights = Some(files().join("model.safetensors"));
+    let error = refused(EncoderConfig { weights: weights.clone(), torchscript: true, ..config("trommel-tiny-32") });
+    assert!(error.contains("no TorchScript module"), "{error}");
     let error = refused(EncoderConfig { weights, ..config("trommel-tiny-32") });
     assert!(error.contains("model.safetensors") && error.contains("visual."), "{error}");
     let error = refused(EncoderConfig { weights: Some("/nonexistent/w.pt".into()), ..config("trommel-tiny-32") });

@@ -1,4 +1,4 @@
-//! TorchScript image encoders.
+//! TorchScript image encoders. A module runs the code of whoever made the file: only where it is asked for.
 
 use std::fs::File;
 use std::path::Path;
@@ -110,21 +110,6 @@ impl ImageEncoder for ScriptEncoder {
     fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
         features(&self.run(views)?)
     }
-}
-
-/// A zip archive with code in it; a state dict has none.
-pub(super) fn is_torchscript(path: &Path) -> bool {
-    // Names stand in the central directory at the archive's end.
-    let tail = || -> std::io::Result<Vec<u8>> {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut file = File::open(path)?;
-        let bytes = file.metadata()?.len();
-        file.seek(SeekFrom::Start(bytes.saturating_sub(1 << 20)))?;
-        let mut tail = Vec::new();
-        file.take(1 << 20).read_to_end(&mut tail)?;
-        Ok(tail)
-    };
-    tail().is_ok_and(|tail| tail.windows(10).any(|window| window == b"/code/__to"))
 }
 
 /// Lower-case hex sha256 of a file.

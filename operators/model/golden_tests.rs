@@ -218,6 +218,8 @@ fn files_of_torch_and_open_clip_are_read() {
         ("model.safetensors", "fingerprint"),
         ("turned.pt", "fingerprint"),
         ("checkpoint.pt", "fingerprint"),
+        ("state_dict.pt", "fingerprint"),
+        ("legacy.pt", "fingerprint"),
         ("half.pt", "fingerprint_half"),
     ] {
         let vs = VarStore::new(Device::Cpu);

@@ -18,6 +18,8 @@ pub mod clip;
 pub mod config;
 pub mod error;
 mod fields;
+pub mod file;
+mod positions;
 pub mod random;
 pub mod text;
 pub mod tokenizer;
@@ -37,3 +39,7 @@ pub(crate) mod golden_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod config_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod peers;

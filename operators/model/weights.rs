@@ -6,28 +6,39 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
 
 use super::config::ClipConfig;
 use super::error::{ModelError, Op};
+use super::file::{CODE_NOT_RUN, Form, Stored, WeightsFile};
+use super::positions;
 use super::random::{Distribution, fill};
 
 /// Buffers and notes of open_clip's and OpenAI's files that are no parameters here.
-const IGNORED: [&str; 5] = ["attn_mask", "visual.attn_mask", "input_resolution", "context_length", "vocab_size"];
+const IGNORED: [&str; 6] = [
+    "attn_mask",
+    "visual.attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+    "transformer.embeddings.position_ids",
+];
 
-/// Largest header of a safetensors file, in bytes.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Most positions that are interpolated: images of 4,000 pixels in patches of 16.
+const MAX_POSITIONS: i64 = 1 << 16;
 
 /// Problems of a file are named up to this many, then counted.
 const PROBLEMS_SHOWN: usize = 8;
 
-/// Copies a file's tensors into the model: `.safetensors`, or a state dict of `torch.save` (`.pt`, `.bin`), known by
-/// its first bytes. Tensors of a safetensors file are read one at a time.
+/// Copies a file's tensors into the model, whatever form of [`WeightsFile`] it has, one at a time.
+///
+/// As open_clip does: a `logit_scale` of shape \[1\] is taken for one of shape \[\], and positional embeddings of another
+/// resolution or context length are interpolated, which is said.
 ///
 /// # Errors
 /// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected and mis-shaped ones are
@@ -36,23 +47,22 @@ pub fn load(vs: &nn::VarStore, path: &Path) -> Result<(), ModelError> {
     let mut missing: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
     let image_only = missing.keys().all(|name| name.starts_with("visual."));
     let mut problems = Vec::new();
+    let file = WeightsFile::open(path)?;
     let _no_grad = tch::no_grad_guard();
-    for_each_tensor(path, |name, shape, tensor| {
-        let name = plain_name(name);
+    for stored in &file.tensors {
+        let name = plain_name(&stored.name);
         let Some(mut variable) = missing.remove(name) else {
             let elsewhere = image_only && !name.starts_with("visual.");
             if !elsewhere && !IGNORED.contains(&name) {
-                problems.push(format!("{name} is not the model's"));
+                problems.push(format!("{} is not the model's", name.escape_debug()));
             }
-            return Ok(());
+            continue;
         };
-        if shape != variable.size() {
-            problems.push(format!("{name} has shape {shape:?}, expected {:?}", variable.size()));
-            return Ok(());
+        match fitted(&file, stored, name, &variable.size())? {
+            Some(tensor) => variable.f_copy_(&tensor).op(&format!("load of {name}"), &[&variable, &tensor])?,
+            None => problems.push(format!("{name} has shape {:?}, expected {:?}", stored.shape, variable.size())),
         }
-        let tensor = tensor()?;
-        variable.f_copy_(&tensor).op(&format!("load of {name}"), &[&variable, &tensor])
-    })?;
+    }
     problems.extend(missing.keys().map(|name| format!("{name} is missing")));
     if problems.is_empty() {
         return Ok(());
@@ -61,7 +71,45 @@ pub fn load(vs: &nn::VarStore, path: &Path) -> Result<(), ModelError> {
     let more = problems.len().saturating_sub(PROBLEMS_SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     problems.truncate(PROBLEMS_SHOWN);
-    Err(ModelError::weights(path, format!("does not fit the model: {}{more}", problems.join("; "))))
+    let script = if file.form == Form::TorchScript { CODE_NOT_RUN } else { "" };
+    Err(ModelError::weights(path, format!("does not fit the model: {}{more}{script}", problems.join("; "))))
+}
+
+/// The tensor in the variable's shape; `None` where it does not fit.
+fn fitted(file: &WeightsFile, stored: &Stored, name: &str, shape: &[i64]) -> Result<Option<Tensor>, ModelError> {
+    if stored.shape == shape {
+        return file.fetch(stored).map(Some);
+    }
+    match (name, stored.shape.as_slice(), shape) {
+        ("logit_scale", [1], []) => {
+            let tensor = file.fetch(stored)?;
+            tensor.f_reshape(shape).map(Some).op(name, &[&tensor])
+        }
+        ("visual.positional_embedding" | "positional_embedding", &[from, width], &[to, same])
+            if width == same && (1..=MAX_POSITIONS).contains(&from) =>
+        {
+            let tensor = file.fetch(stored)?;
+            let resized = if name == "positional_embedding" {
+                Some(positions::text(&tensor, to)?)
+            } else {
+                positions::image(&tensor, (to - 1).isqrt())?
+            };
+            if resized.is_some() {
+                tracing::warn!("{}: {name} is interpolated from {from} positions to {to}", file.path().display());
+            }
+            Ok(resized)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// All tensors of a file under their names.
+///
+/// # Errors
+/// As for [`load`].
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let file = WeightsFile::open(path)?;
+    file.tensors.iter().map(|stored| Ok((stored.name.clone(), file.fetch(stored)?))).collect()
 }
 
 /// The name without what wrappers put before it.
@@ -71,63 +119,6 @@ fn plain_name(name: &str) -> &str {
         name = rest;
     }
     name.strip_prefix("text.").unwrap_or(name)
-}
-
-/// Calls `each` with name, shape and a function that fetches the tensor.
-fn for_each_tensor(
-    path: &Path,
-    mut each: impl FnMut(&str, &[i64], &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<(), ModelError>,
-) -> Result<(), ModelError> {
-    let wrong = |problem: String| ModelError::weights(path, problem);
-    let io = |error: std::io::Error| wrong(error.to_string());
-    let mut file = File::open(path).map_err(io)?;
-    let len = file.metadata().map_err(io)?.len();
-    let mut head = [0u8; 8];
-    file.read_exact(&mut head).map_err(|_| wrong(format!("{len} bytes are no weights")))?;
-    if head.starts_with(b"PK") {
-        for (name, tensor) in trommel_bridge::read_state_dict(path).map_err(|error| wrong(error.to_string()))? {
-            each(&name, &tensor.size(), &mut || Ok(tensor.shallow_clone()))?;
-        }
-        return Ok(());
-    }
-    if head.starts_with(&[0x80, 2]) {
-        return Err(wrong("written by torch before 1.6: load it and save it again with a current torch".into()));
-    }
-    let header_len = u64::from_le_bytes(head);
-    if header_len > MAX_HEADER_BYTES || header_len > len - 8 {
-        return Err(wrong("neither safetensors nor a state dict of torch.save".into()));
-    }
-    let mut header = vec![0; usize::try_from(header_len).unwrap_or(0)];
-    file.read_exact(&mut header).map_err(io)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| wrong(format!("header of safetensors: {error}")))?;
-    let announced = 8 + header_len + metadata.data_len() as u64;
-    if announced != len {
-        return Err(wrong(format!("the header of safetensors announces {announced} bytes, the file has {len}")));
-    }
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
-        let kind = match info.dtype {
-            Dtype::F32 => Ok(Kind::Float),
-            Dtype::F16 => Ok(Kind::Half),
-            Dtype::BF16 => Ok(Kind::BFloat16),
-            Dtype::F64 => Ok(Kind::Double),
-            other => Err(wrong(format!("{name} holds {other:?}, not floating-point numbers"))),
-        };
-        let shape: Vec<i64> = info.shape.iter().map(|&side| i64::try_from(side).unwrap_or(i64::MAX)).collect();
-        let (from, to) = info.data_offsets;
-        each(&name, &shape, &mut || {
-            let mut bytes = vec![0; to - from];
-            file.seek(SeekFrom::Start(8 + header_len + from as u64)).map_err(io)?;
-            file.read_exact(&mut bytes).map_err(io)?;
-            let kind = match &kind {
-                Ok(kind) => *kind,
-                Err(error) => return Err(wrong(error.to_string())),
-            };
-            Tensor::f_from_data_size(&bytes, &shape, kind).op(&name, &[])
-        })?;
-    }
-    Ok(())
 }
 
 /// Stores the weights of products (convolution, linear layers, projections) in a lower kind. Norms and embeddings

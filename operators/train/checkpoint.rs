@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tch::Tensor;
-use trommel_bridge::{Value, read_state_dict, write_pickle};
+use trommel_bridge::{Value, write_pickle};
 
 use super::error::TrainError;
 use super::files::{mark, replace, sync};
@@ -26,6 +26,7 @@ use super::state::SCHEMA;
 pub use super::state::{Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
+use crate::model::weights;
 
 const MODEL: &str = "open_clip_model.pt";
 const OPTIMISER: &str = "optimizer.safetensors";
@@ -225,7 +226,7 @@ impl Checkpoints {
     /// Tensors that are missing, left over, or of another shape.
     pub fn restore<M: Contrastive>(&self, found: &Found, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
         let path = found.folder.join(MODEL);
-        let weights: BTreeMap<String, Tensor> = read_state_dict(&path)?.into_iter().collect();
+        let weights = weights::read(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
         let parameters: Vec<_> = trainer.parameters().iter().map(|(n, p)| (n.clone(), p.shallow_clone())).collect();
         copy_all(&path, &parameters, &weights)?;
         let path = found.folder.join(OPTIMISER);

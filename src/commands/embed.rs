@@ -30,6 +30,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         embedder: EmbedderConfig {
             name: args.model.clone(),
             weights: args.pretrained.clone(),
+            torchscript: args.torchscript,
             random_init: args.random_init,
             assume_model: None,
             precision: args.embed_precision.clone(),

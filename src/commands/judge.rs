@@ -41,6 +41,7 @@ pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
     EmbedderConfig {
         name: args.embedder.clone(),
         weights: args.embedder_weights.clone(),
+        torchscript: args.torchscript,
         random_init: args.random_init,
         assume_model: args.assume_model.clone(),
         precision: args.embed_precision.clone(),

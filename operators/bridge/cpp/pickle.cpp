@@ -1,5 +1,5 @@
 // PyTorch's checkpoint format: writing trees of plain values and tensors so that `torch.load(weights_only=True)` takes
-// them, and reading the tensors of a state dict back.
+// them. Reading is not left to libtorch, whose unpickler turns an OrderedDict, which every Python state dict is, into None.
 #include "border.h"
 
 #include <ATen/core/Dict.h>
@@ -7,7 +7,6 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/core/jit_type.h>
 #include <caffe2/serialize/inline_container.h>
-#include <torch/csrc/jit/serialization/import_read.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
 using trommel::guarded;
@@ -25,21 +24,6 @@ struct Builder {
     return top;
   }
 };
-
-struct StateDict {
-  std::vector<std::pair<std::string, at::Tensor>> entries;
-};
-
-bool tensors_of(const c10::IValue& value, StateDict& out) {
-  if (!value.isGenericDict()) return false;
-  const auto dict = value.toGenericDict();
-  for (const auto& entry : dict) {
-    if (entry.key().isString() && entry.value().isTensor()) {
-      out.entries.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
-    }
-  }
-  return !out.entries.empty();
-}
 
 }  // namespace
 
@@ -124,35 +108,3 @@ TROMMEL_EXPORT char* trommel_pickle_write(Builder* builder, const char* path) {
     writer.writeEndOfFile();
   });
 }
-
-// Reads the tensors of a file written by torch.save: those under `state_dict`, or else those at the top.
-TROMMEL_EXPORT char* trommel_state_dict_read(const char* path, StateDict** out, size_t* count) {
-  return guarded([&] {
-    caffe2::serialize::PyTorchStreamReader reader{std::string(path)};
-    const auto root = torch::jit::readArchiveAndTensors(
-        "data", "", "", std::nullopt, std::nullopt, at::Device(at::kCPU), reader);
-    auto state = std::make_unique<StateDict>();
-    bool found = false;
-    if (root.isGenericDict()) {
-      const auto dict = root.toGenericDict();
-      const c10::IValue key(std::string("state_dict"));
-      if (dict.contains(key)) found = tensors_of(dict.at(key), *state);
-    }
-    if (!found) found = tensors_of(root, *state);
-    TORCH_CHECK(found, "no tensors under names: not a state dict");
-    *count = state->entries.size();
-    *out = state.release();
-  });
-}
-
-// Name (valid while the state dict lives) and a new handle on tensor `index`.
-TROMMEL_EXPORT char* trommel_state_dict_entry(StateDict* state, size_t index, const char** name, size_t* size, at::Tensor** tensor) {
-  return guarded([&] {
-    auto& entry = state->entries.at(index);
-    *name = entry.first.data();
-    *size = entry.first.size();
-    *tensor = new at::Tensor(entry.second);
-  });
-}
-
-TROMMEL_EXPORT void trommel_state_dict_free(StateDict* state) { delete state; }

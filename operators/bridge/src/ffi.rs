@@ -13,12 +13,6 @@ pub struct Builder {
     _private: [u8; 0],
 }
 
-/// Names and tensors on the other side.
-#[repr(C)]
-pub struct StateDict {
-    _private: [u8; 0],
-}
-
 /// A client, or the server, of the ranks' table.
 #[repr(C)]
 pub struct Store {
@@ -72,15 +66,6 @@ unsafe extern "C" {
     pub fn trommel_pickle_tuple(builder: *mut Builder, count: usize) -> *mut c_char;
     pub fn trommel_pickle_dict(builder: *mut Builder, pairs: usize) -> *mut c_char;
     pub fn trommel_pickle_write(builder: *mut Builder, path: *const c_char) -> *mut c_char;
-    pub fn trommel_state_dict_read(path: *const c_char, out: *mut *mut StateDict, count: *mut usize) -> *mut c_char;
-    pub fn trommel_state_dict_entry(
-        state: *mut StateDict,
-        index: usize,
-        name: *mut *const c_char,
-        size: *mut usize,
-        tensor: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    pub fn trommel_state_dict_free(state: *mut StateDict);
     pub fn trommel_store_serve(
         host: *const c_char,
         socket: c_int,

@@ -19,7 +19,7 @@ mod group_tests;
 pub use autocast::{Autocast, Half};
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
-pub use pickle::{Value, read_state_dict, write_pickle};
+pub use pickle::{Value, write_pickle};
 pub use reducer::Reducer;
 
 /// What libtorch said.

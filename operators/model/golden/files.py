@@ -64,6 +64,8 @@ def main():
     torch.save(checkpoint, os.path.join(OUT, "checkpoint.pt"))
     turned = {name: (tensor.t().contiguous().t() if tensor.dim() == 2 else tensor) for name, tensor in state.items()}
     torch.save({"_orig_mod." + name: tensor for name, tensor in turned.items()}, os.path.join(OUT, "turned.pt"))
+    torch.save(model.state_dict(), os.path.join(OUT, "state_dict.pt"))
+    torch.save(model.state_dict(), os.path.join(OUT, "legacy.pt"), _use_new_zipfile_serialization=False)
     halves = {name: tensor.half() for name, tensor in state.items()}
     torch.save(halves, os.path.join(OUT, "half.pt"))
     save_file(state, os.path.join(OUT, "model.safetensors"), metadata={"format": "pt"})

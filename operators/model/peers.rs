@@ -1,0 +1,54 @@
+//! Weights in all the forms that torch, open_clip and their users leave behind (`golden/checkpoints.py`), beside
+//! open_clip's own `load_checkpoint`, where a Python that has both is named by `TROMMEL_PEERS`.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tch::Device;
+use tch::nn::VarStore;
+
+use super::{Clip, ClipConfig, weights};
+
+#[test]
+fn files_load_as_in_open_clip() {
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/checkpoints.py");
+    let mut make = Command::new(python);
+    make.arg(script).arg(folder.path()).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
+    let made = make.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let text = String::from_utf8(made.stdout).unwrap();
+    let (mut read, mut refused) = (0, 0);
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let file = line["file"].as_str().unwrap();
+        let config = ClipConfig::parse("small", &line["config"].to_string()).unwrap();
+        let vs = VarStore::new(Device::Cpu);
+        let _clip = Clip::new(&vs.root(), &config).unwrap();
+        let loaded = weights::load(&vs, &folder.path().join(file));
+        if let Some(cause) = line["refused"].as_str() {
+            let error = loaded.unwrap_err().to_string();
+            assert!(error.contains(file) && error.contains(cause) && !error.contains('\n'), "{file}: {error}");
+            refused += 1;
+            continue;
+        }
+        loaded.unwrap();
+        let expected = weights::read(&folder.path().join(line["expected"].as_str().unwrap())).unwrap();
+        let ours = vs.variables();
+        assert_eq!(expected.len(), ours.len(), "{file}");
+        for (name, expected) in expected {
+            assert_eq!(expected.size(), ours[&name].size(), "{file}: {name}");
+            let distance = f64::try_from((&expected - &ours[&name]).abs().max()).unwrap();
+            let bound = if name.contains("positional_embedding") { 1e-6 } else { 0.0 };
+            assert!(distance <= bound, "{file}: {name} differs by {distance:e}");
+        }
+        read += 1;
+    }
+    assert!(read >= 28 && refused >= 10, "{read} read, {refused} refused");
+    assert!(!folder.path().join("ran").exists(), "a pickle's code was run");
+}
