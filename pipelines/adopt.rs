@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use trommel_operators::ledger::manifest::{PartKind, ShardLine};
 use trommel_operators::ledger::read::Ledger;
 use trommel_operators::ledger::run_folder::{RunConfig, RunFolder, differences};
 use trommel_operators::shard::plan::Plan;
@@ -16,7 +15,6 @@ use crate::decision::DecisionConfig;
 use crate::error::PipelineError;
 use crate::judging::Judging;
 use crate::past_run::from_folder;
-use crate::running::link;
 
 /// A finished run whose decisions are taken over.
 pub(crate) struct Adopted {
@@ -103,21 +101,6 @@ impl Adopted {
         if folder.before().committed.len() == self.plan.len() {
             return Ok(());
         }
-        let mut lines = Vec::new();
-        for (&ordinal, (incarnation, line)) in self.ledger.shards() {
-            let mut parts = line.parts.clone();
-            parts.retain(|part| part.kind != PartKind::Embeddings); // nothing is judged again
-            for part in &parts {
-                let from = self.root.join(part.kind.path(ordinal, *incarnation));
-                let to = folder.root().join(part.kind.path(ordinal, folder.incarnation()));
-                link(&from, &to)?;
-            }
-            lines.push(ShardLine { parts, decision: folder.decision_hash().into(), ..line.clone() });
-        }
-        for kind in [PartKind::Ledger, PartKind::Items] {
-            let path = folder.root().join(kind.folder());
-            folder.storage().sync_dir(&path).map_err(PipelineError::at(&path))?;
-        }
-        folder.append_all(&lines).map_err(PipelineError::failed)
+        folder.take_over(&self.ledger).map_err(PipelineError::failed)
     }
 }

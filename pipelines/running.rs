@@ -56,15 +56,6 @@ pub fn open_folder(
     Ok(Arc::new(folder))
 }
 
-/// Gives a finished file another name, in another folder.
-///
-/// # Errors
-/// What the file system says.
-pub fn link(from: &Path, to: &Path) -> Result<(), PipelineError> {
-    // Some file systems have no links.
-    std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(|_| ())).map_err(PipelineError::at(from))
-}
-
 /// What all processes of a run must have in common. The plan as its hash: it may be long.
 pub fn agreed(config: &RunConfig, plan: &Plan) -> Value {
     let names: String = plan.shards.iter().map(|shard| format!("{:?} {:?}\n", shard.name, shard.bytes)).collect();

@@ -26,6 +26,7 @@ pub mod read;
 pub mod run_folder;
 pub mod simulated;
 pub mod storage;
+pub mod take_over;
 
 use std::io;
 use std::path::{Path, PathBuf};

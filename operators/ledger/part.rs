@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::LedgerError;
 use super::items::ItemRow;
 use super::manifest::{PartKind, PartSum, SCHEMA_VERSION};
-use super::storage::{Output, Storage};
+use super::storage::{Output, Storage, aside_of};
 use crate::columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
 use crate::columnar::parquet::{Column, Field, Kind, TableWriter};
 use crate::dataflow::wake::locked;
@@ -158,9 +158,7 @@ fn aside(
     fill: impl FnOnce(&Path, Out) -> Result<Out, LedgerError>,
 ) -> Result<PartSum, LedgerError> {
     let path = root.join(kind.path(ordinal, incarnation));
-    let mut name = path.clone().into_os_string();
-    name.push(".tmp");
-    let name = PathBuf::from(name);
+    let name = aside_of(&path);
     let out = storage.create(&name).map_err(LedgerError::at("make", &name))?;
     let fault = Fault::default();
     let out = BufWriter::with_capacity(1 << 20, Summed { out, bytes: 0, crc: 0, fault: Arc::clone(&fault) });

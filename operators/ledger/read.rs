@@ -106,6 +106,12 @@ impl Ledger {
         Ok(Self { root: root.to_path_buf(), storage, config, merged, cache: Mutex::new(Cache::default()) })
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The stored `config.json`: `decision_hash`, `decisions`, `numerics`, `record`.
     #[must_use]
     pub const fn config(&self) -> &Value {

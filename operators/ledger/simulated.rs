@@ -53,6 +53,8 @@ struct State {
     steps: u64,
     fault: Option<(u64, Fault)>,
     dead: bool,
+    /// As between two file systems.
+    no_links: bool,
     /// Counts crashes: what was opened before one is of no use after it.
     life: u64,
 }
@@ -130,6 +132,11 @@ impl Simulated {
     /// Sets what happens at a step; `None` heals the disk.
     pub fn fail_at(&self, fault: Option<(u64, Fault)>) {
         self.state().fault = fault;
+    }
+
+    /// From now on no file gets a second name.
+    pub fn refuse_links(&self) {
+        self.state().no_links = true;
     }
 
     /// Ends the program's life: locks are free, what was not synced meets its fate, and a new life begins.
@@ -312,6 +319,20 @@ impl Storage for Simulated {
         state.simple_step(true)?;
         let node = state.node(from)?;
         state.names.remove(from);
+        state.names.insert(to.to_path_buf(), node);
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.simple_step(true)?;
+        if state.no_links {
+            return Err(io::Error::from(io::ErrorKind::CrossesDevices));
+        }
+        if state.names.contains_key(to) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let node = state.node(from)?;
         state.names.insert(to.to_path_buf(), node);
         Ok(())
     }

@@ -33,7 +33,7 @@ pub trait Lock: Send + Sync {}
 
 /// Durable storage, one call a step.
 pub trait Storage: Send + Sync {
-    /// Makes a folder and those above it; no error if it is there.
+    /// Makes a folder and those above it, durably; no error if it is there.
     ///
     /// # Errors
     /// What the file system says.
@@ -63,6 +63,11 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the file system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, which nothing may have yet.
+    ///
+    /// # Errors
+    /// What the file system says: that it has no links, that the name lies in another file system, that it is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     ///
     /// # Errors
@@ -129,7 +134,10 @@ impl Lock for DiskLock {}
 
 impl Storage for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
+        std::fs::create_dir_all(path)?;
+        // A folder whose own name is lost takes all that was synced in it along.
+        path.ancestors().take(missing).try_for_each(|made| self.sync_dir(&parent(made)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
@@ -152,6 +160,10 @@ impl Storage for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -206,18 +218,41 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
 }
 
+/// Where a file stands until it is whole.
+pub(crate) fn aside_of(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    PathBuf::from(aside)
+}
+
+/// Writes a file so that it is seen under its name only when its bytes are durable. The name is, once its folder is synced.
+fn put(storage: &dyn Storage, path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let aside = aside_of(path);
+    let mut file = storage.create(&aside)?;
+    fill(&mut file)?;
+    file.sync()?;
+    drop(file);
+    storage.rename(&aside, path)
+}
+
 /// Writes a whole small file so that it is seen under its name only when it is durable.
 ///
 /// # Errors
 /// What the storage says.
 pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".tmp");
-    let aside = PathBuf::from(aside);
-    let mut file = storage.create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync()?;
-    drop(file);
-    storage.rename(&aside, path)?;
+    put(storage, path, |file| file.write_all(bytes))?;
     storage.sync_dir(&parent(path))
+}
+
+/// Shows a durable file under a second name, in place of what stands there: a link, or a copy where there can be none.
+/// Its bytes are durable when this returns; the name is, once its folder is synced.
+///
+/// # Errors
+/// What the storage says; what stood under the name is then untouched, and so is `from` in any case.
+pub fn link_or_copy(storage: &dyn Storage, from: &Path, to: &Path) -> io::Result<()> {
+    // A name that is taken may be a link to `from` itself: it is replaced by another file, never written into.
+    storage.link(from, to).or_else(|_no_link| {
+        let mut bytes = storage.open(from)?;
+        put(storage, to, |file| io::copy(&mut bytes, file).map(drop))
+    })
 }

@@ -26,7 +26,7 @@ use trommel_operators::ledger::manifest::{Counts, PartKind, SCHEMA_VERSION, Shar
 use trommel_operators::ledger::part::{self, PartConfig, PartShard};
 use trommel_operators::ledger::read::Ledger;
 use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
-use trommel_operators::ledger::storage::{Disk, Storage};
+use trommel_operators::ledger::storage::{Disk, Storage, link_or_copy};
 use trommel_operators::sample::{Fate, SampleId, Score, Status};
 use trommel_operators::shard::plan::{Plan, ShardRef};
 use trommel_operators::similarity::benchmark::Benchmark;
@@ -36,7 +36,6 @@ use super::pool::Pool;
 use crate::benchmarks::NamedPath;
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::error::PipelineError;
-use crate::running::link;
 
 /// What of a published shard is the same as long as its stamp is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +65,10 @@ pub struct Publisher {
 
 fn sync_dir(path: &Path) -> Result<(), PipelineError> {
     Disk.sync_dir(path).map_err(PipelineError::at(path))
+}
+
+fn link(from: &Path, to: &Path) -> Result<(), PipelineError> {
+    link_or_copy(&Disk, from, to).map_err(PipelineError::at(from))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PipelineError> {

@@ -40,7 +40,7 @@ fn put(path: &Path, text: &str) -> std::io::Result<()> {
     aside.push(format!(".{}.tmp", std::process::id()));
     let aside = PathBuf::from(aside);
     let written = std::fs::File::create(&aside)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&aside, path));
     if written.is_err() {
         // What the first error says matters; there may be nothing to take away.

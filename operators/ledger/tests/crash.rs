@@ -102,3 +102,57 @@ fn a_full_or_read_only_disk_is_an_error_and_the_run_resumes() {
         }
     }
 }
+
+/// Takes the finished run's decisions over, unless all are.
+fn take_over(into: &Path, storage: &Arc<dyn Storage>) -> Result<(), LedgerError> {
+    let folder = open(into, storage)?;
+    if folder.before().committed.len() as u64 == SHARDS {
+        return Ok(());
+    }
+    folder.take_over(&Ledger::open_on(&root(), Arc::clone(storage))?)
+}
+
+/// What was taken over, once it is known to be whole.
+fn taken_over(into: &Path, storage: &Arc<dyn Storage>) -> (Vec<LedgerRow>, Vec<ItemRow>) {
+    let ledger = Ledger::open_on(into, Arc::clone(storage)).unwrap();
+    ledger.verify().unwrap();
+    (ledger.rows().unwrap().map(Result::unwrap).collect(), ledger.items().unwrap())
+}
+
+#[test]
+fn decisions_that_are_taken_over_are_durable_linked_or_copied() {
+    let (rows, items, _) = naive();
+    let other = PathBuf::from("/disk/other");
+    for links in [true, false] {
+        let finished = || {
+            let (disk, storage) = disk();
+            run(open(&root(), &storage).unwrap(), false).1.unwrap();
+            if !links {
+                disk.refuse_links();
+            }
+            let begun = disk.steps();
+            (disk, storage, begun)
+        };
+        let (disk, storage, begun) = finished();
+        let source = outcome(&root(), &storage);
+        take_over(&other, &storage).unwrap();
+        let steps = disk.steps() - begun;
+        for step in 0..=steps {
+            for fault in [Fault::Die, Fault::DieHalfway, Fault::Full] {
+                for crash in [Crash::KeepAll, Crash::ForgetAll, Crash::KeepSome(step), Crash::KeepSome(step + 7777)] {
+                    let (disk, storage, begun) = finished();
+                    disk.fail_at(Some((begun + step, fault)));
+                    let first = take_over(&other, &storage);
+                    disk.crash(crash);
+                    let told = format!("links: {links}, step {step} of {steps}, {fault:?}, {crash:?}");
+                    if first.is_ok() {
+                        assert!(taken_over(&other, &storage) == (rows.clone(), items.clone()), "{told}: not durable");
+                    }
+                    take_over(&other, &storage).unwrap();
+                    assert!(taken_over(&other, &storage) == (rows.clone(), items.clone()), "{told}: not whole");
+                    assert!(outcome(&root(), &storage) == source, "{told}: the other run was touched");
+                }
+            }
+        }
+    }
+}

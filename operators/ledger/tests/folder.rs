@@ -1,7 +1,7 @@
 //! Locks, slices, refusals and recovery on the real file system.
 
 use super::super::manifest::{LineStatus, ShardLine};
-use super::super::storage::Disk;
+use super::super::storage::{Disk, link_or_copy};
 use super::*;
 
 fn on_disk() -> (tempfile::TempDir, Arc<dyn Storage>) {
@@ -201,4 +201,35 @@ fn a_newer_schema_is_refused() {
     std::fs::write(dir.path().join("manifest/0.jsonl"), line.encode().unwrap()).unwrap();
     let refused = open(dir.path(), &storage).err().unwrap();
     assert!(matches!(refused, LedgerError::NewerSchema { found: 2, .. }), "{refused}");
+}
+
+#[test]
+fn a_name_that_is_taken_is_replaced_and_never_written_into() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::write(&from, b"what counts").unwrap();
+    // Whatever stands there: a link to the file itself, or what a killed copy left.
+    std::fs::hard_link(&from, &to).unwrap();
+    link_or_copy(&Disk, &from, &to).unwrap();
+    assert_eq!(
+        (std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap()),
+        (b"what counts".into(), b"what counts".into())
+    );
+    std::fs::write(&to, b"half").unwrap();
+    link_or_copy(&Disk, &from, &to).unwrap();
+    assert_eq!(
+        (std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap()),
+        (b"what counts".into(), b"what counts".into())
+    );
+
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    if elsewhere.path().metadata().unwrap().dev() == dir.path().metadata().unwrap().dev() {
+        eprintln!("skipped: /dev/shm is no other file system");
+        return;
+    }
+    let there = elsewhere.path().join("to");
+    link_or_copy(&Disk, &from, &there).unwrap();
+    assert_eq!(std::fs::read(&there).unwrap(), b"what counts");
+    assert_eq!(elsewhere.path().read_dir().unwrap().count(), 1, "nothing is left aside");
 }
