@@ -258,6 +258,28 @@ fn a_cluster_that_sleeps_wakes_up_to_the_same_ledger() {
     Undisturbed::shared().equals_pruning(&into);
 }
 
+/// A mount that is lost takes thousands of shards: the run ends in order, and says how many.
+#[test]
+fn thousands_of_unreadable_shards_are_no_lost_process() {
+    const SHARDS: usize = 8000;
+    // In memory: every shard that is given up is a synced line.
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let shards = folder.path().join("shards");
+    std::fs::create_dir(&shards).unwrap();
+    for shard in 0..SHARDS {
+        // It opens, and reading it is an I/O error.
+        let name = format!("{shard:05}-{}.tar", "long".repeat(55));
+        std::os::unix::fs::symlink("/proc/self/mem", shards.join(name)).unwrap();
+    }
+    let into = folder.path().join("run");
+    let [shards, into] = [&shards, &into].map(|path| path.display().to_string());
+    let command = ["prune", &shards, "--rule", "random:50%", "--run", &into].map(str::to_owned);
+    let mut group = Group::start(&local(2, &["--silence", "30"], &command));
+    let said = group.ends_with(3, 300);
+    assert!(!said.contains(" is gone"), "{said}");
+    assert!(said.contains(&format!("{SHARDS} shards could not be read")), "{}", &said[said.len() - 2000..]);
+}
+
 /// Every part's file is in a manifest: nothing was left half done.
 fn parts_are_listed(run_folder: &Path) {
     let ledger = Ledger::open(run_folder).unwrap();

@@ -19,7 +19,6 @@ mod losses;
 mod outbox;
 mod state;
 
-use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,9 +27,9 @@ use std::time::{Duration, Instant};
 
 use super::OnLoss;
 use super::error::{ClusterError, Loss};
-use super::message::{Counters, Frame, MAX_FRAME_BYTES, Message};
+use super::message::{Counters, Frame, MAX_FRAME_BYTES, Message, pieces};
 use crate::dataflow::wake::locked;
-use state::{Event, Letter, Other, Shared, State};
+use state::{Event, Letter, Other, Said, Shared, State};
 
 /// How long a goodbye waits for the others.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -185,24 +184,26 @@ impl Control {
         let _closed = self.state.inbox.send(Letter::Handler(Arc::new(handler)));
     }
 
-    /// All processes call it with the same name; gives everyone's value, by process. A name may be used again; one
-    /// thread of a process at a time waits at a name. Waits without limit while the others beat.
+    /// All processes call it with the same name; gives everyone's value, of any length, by process. A name may be used
+    /// again; one thread of a process at a time waits at a name. Waits without limit while the others beat.
     ///
     /// # Errors
     /// When a process is lost, or has ended.
     pub fn barrier(&self, name: &str, value: &str) -> Result<Vec<String>, ClusterError> {
         let (state, all, own) = (&self.state, self.processes(), self.process());
-        self.post(0..all, &Frame::Barrier { name: name.into(), value: value.into() });
+        for (piece, more) in pieces(value) {
+            self.post(0..all, &Frame::Barrier { name: name.into(), value: piece.into(), more });
+        }
         let mut shared = locked(&state.shared);
-        let values = shared.values.entry(name.to_owned()).or_insert_with(|| vec![VecDeque::new(); all]);
-        values[own].push_back(value.to_owned());
+        let said = shared.said.entry(name.to_owned()).or_insert_with(|| vec![Said::default(); all]);
+        said[own].hear(value, false);
         loop {
-            let values = shared.values.get_mut(name).map_or(&mut [][..], Vec::as_mut_slice);
-            let missing = values.iter().position(VecDeque::is_empty);
+            let said = shared.said.get_mut(name).map_or(&mut [][..], Vec::as_mut_slice);
+            let missing = said.iter().position(|said| said.values.is_empty());
             let Some(missing) = missing else {
-                let given = values.iter_mut().filter_map(VecDeque::pop_front).collect();
-                if values.iter().all(VecDeque::is_empty) {
-                    shared.values.remove(name);
+                let given = said.iter_mut().filter_map(|said| said.values.pop_front()).collect();
+                if said.iter().all(Said::is_nothing) {
+                    shared.said.remove(name);
                 }
                 return Ok(given);
             };

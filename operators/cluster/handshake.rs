@@ -22,7 +22,7 @@ use super::message::read_by;
 
 pub(super) const MAGIC: [u8; 8] = *b"TROMMEL\n";
 /// Version of everything that goes over our connections.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// The longest hello or reply, in bytes.
 pub(super) const MAX_GREETING_BYTES: usize = 64 << 10;
 

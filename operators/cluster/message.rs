@@ -63,8 +63,8 @@ pub(super) enum Frame {
     Beat(Counters),
     /// For the handlers.
     Message(Message),
-    /// My value at a barrier.
-    Barrier { name: String, value: String },
+    /// My value at a barrier, or a piece of it; `more` pieces follow.
+    Barrier { name: String, value: String, more: bool },
     /// I am about to end.
     Failed { line: String, status: u8 },
     /// To process 0: I have lost somebody.
@@ -92,6 +92,20 @@ impl Frame {
         serde_json::from_slice(bytes)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it sent what is no message"))
     }
+}
+
+/// Bytes of a piece: JSON writes a byte as six at most.
+const PIECE_BYTES: usize = MAX_FRAME_BYTES / 8;
+
+/// Cuts a text of any length into pieces that fit a frame, each with whether more follow. An empty text is one piece.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (piece, left) = text.split_at(text.floor_char_boundary(PIECE_BYTES));
+        rest = (!left.is_empty()).then_some(left);
+        Some((piece, rest.is_some()))
+    })
 }
 
 fn length_of(head: [u8; 4]) -> io::Result<usize> {

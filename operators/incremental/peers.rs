@@ -21,11 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::IncrementalError;
-use crate::cluster::message::MAX_FRAME_BYTES;
 use crate::cluster::{ClusterError, Control};
-
-/// Bytes of an answer that go into one message: as base64, with a head, within a frame.
-const PIECE_BYTES: usize = MAX_FRAME_BYTES / 8 * 3;
 
 /// Where the messages of all engines of a run meet; which step it is stands in the messages.
 const BARRIER: &str = "incremental";
@@ -73,7 +69,7 @@ impl Peers for Alone {
     }
 }
 
-/// Over the control connections of a cluster, in as many rounds as the longest answer has pieces.
+/// Over the control connections of a cluster.
 impl Peers for Control {
     fn rank(&self) -> usize {
         self.process()
@@ -84,38 +80,20 @@ impl Peers for Control {
     }
 
     fn all_gather(&self, name: &str, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, IncrementalError> {
-        let mut pieces = bytes.chunks(PIECE_BYTES);
-        let mut piece = || BASE64.encode(pieces.next().unwrap_or_default());
-        let count = bytes.len().div_ceil(PIECE_BYTES);
-        let heads = self.barrier(BARRIER, &format!("{name}\n{count}\n{}", piece()))?;
-        let mut all = vec![Vec::new(); heads.len()];
-        let mut rounds = 0;
-        for (process, head) in heads.iter().enumerate() {
-            let mut parts = head.splitn(3, '\n');
-            let (there, count, first) = (parts.next(), parts.next(), parts.next());
-            if there != Some(name) {
-                let there = there.unwrap_or_default().into();
-                return Err(IncrementalError::OutOfStep { process, there, here: name.into() });
+        let said = self.barrier(BARRIER, &format!("{name}\n{}", BASE64.encode(bytes)))?;
+        let decoded = |(process, said): (usize, &String)| {
+            let (there, bytes) = said.split_once('\n').unwrap_or_default();
+            if there != name {
+                return Err(IncrementalError::OutOfStep { process, there: there.into(), here: name.into() });
             }
-            let count: Option<usize> = count.and_then(|count| count.parse().ok());
-            rounds = rounds.max(count.ok_or_else(|| garbled(process, "its length is no number"))?);
-            append(&mut all[process], process, first.unwrap_or_default())?;
-        }
-        for _ in 1..rounds {
-            for (process, more) in self.barrier(BARRIER, &piece())?.iter().enumerate() {
-                append(&mut all[process], process, more)?;
-            }
-        }
-        Ok(all)
+            BASE64.decode(bytes).map_err(|error| garbled(process, &error.to_string()))
+        };
+        said.iter().enumerate().map(decoded).collect()
     }
 
     fn check(&self) -> Result<(), IncrementalError> {
         self.loss().map_or(Ok(()), |loss| Err(ClusterError::Lost(loss).into()))
     }
-}
-
-fn append(to: &mut Vec<u8>, process: usize, text: &str) -> Result<(), IncrementalError> {
-    BASE64.decode_vec(text, to).map_err(|error| garbled(process, &error.to_string()))
 }
 
 fn garbled(process: usize, detail: &str) -> IncrementalError {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, select_biased};
 
-use super::state::{Event, Handler, Letter, Other, State};
+use super::state::{Event, Handler, Letter, Other, Said, State};
 use crate::cluster::error::Loss;
 use crate::cluster::message::{Frame, Frames, Message};
 use crate::dataflow::wake::locked;
@@ -55,11 +55,11 @@ fn take(state: &State, process: usize, other: &Other, frame: Frame) {
             }
             let _closed = state.inbox.send(Letter::From(process, message));
         }
-        Frame::Barrier { name, value } => {
+        Frame::Barrier { name, value, more } => {
             let all = state.others.len();
             let mut shared = locked(&state.shared);
-            let values = shared.values.entry(name).or_insert_with(|| vec![VecDeque::new(); all]);
-            values[process].push_back(value);
+            let said = shared.said.entry(name).or_insert_with(|| vec![Said::default(); all]);
+            said[process].hear(&value, more);
             drop(shared);
             state.changed.notify_all();
         }

@@ -43,6 +43,27 @@ pub(super) struct Other {
     pub(super) attached: Mutex<Vec<TcpStream>>,
 }
 
+/// What one process has said at a barrier, in turn.
+#[derive(Clone, Default)]
+pub(super) struct Said {
+    pub(super) values: VecDeque<String>,
+    /// Pieces of the next one.
+    begun: String,
+}
+
+impl Said {
+    pub(super) fn hear(&mut self, piece: &str, more: bool) {
+        self.begun.push_str(piece);
+        if !more {
+            self.values.push_back(std::mem::take(&mut self.begun));
+        }
+    }
+
+    pub(super) fn is_nothing(&self) -> bool {
+        self.values.is_empty() && self.begun.is_empty()
+    }
+}
+
 /// What is waited for.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -51,8 +72,8 @@ pub(super) struct Shared {
     pub(super) leaving: bool,
     pub(super) goodbyes: Vec<bool>,
     pub(super) gone: Vec<bool>,
-    /// Values by barrier, process and turn.
-    pub(super) values: HashMap<String, Vec<VecDeque<String>>>,
+    /// What was said at barriers, by barrier and process.
+    pub(super) said: HashMap<String, Vec<Said>>,
 }
 
 pub(super) struct State {

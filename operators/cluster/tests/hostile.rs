@@ -106,7 +106,7 @@ fn a_hello_byte_by_byte_is_understood() {
         control.read_exact(&mut welcome).unwrap();
         assert_eq!(welcome, MAGIC);
         greet(&timely, &Hello { kind: Kind::Timely, ..hello }, 0, "", deadline).unwrap();
-        let joined = Frame::Barrier { name: JOINED.into(), value: String::new() };
+        let joined = Frame::Barrier { name: JOINED.into(), value: String::new(), more: false };
         control.write_all(&joined.encode().unwrap()).unwrap();
         let process = first.join().unwrap().unwrap();
         // It is in, and then sends a length that cannot be: a loss with its name.

@@ -73,6 +73,31 @@ fn barriers_give_everybody_everything_in_turn() {
     end(&processes);
 }
 
+/// Cut anywhere between characters, escaped or not, at two barriers at once.
+#[test]
+fn values_of_any_length_meet_at_a_barrier() {
+    let processes = start(3, false);
+    let value = |process: usize, turn: usize| match (process + turn) % 3 {
+        0 => "\u{1}\"\u{7f}ж€".repeat(300_000),
+        1 => String::new(),
+        _ => format!("{}{}", "x".repeat(MAX_FRAME_BYTES / 8 - turn), "ю".repeat(MAX_FRAME_BYTES)),
+    };
+    in_all(&processes, |process| {
+        let control = process.cluster.control();
+        thread::scope(|scope| {
+            for name in ["these", "those"] {
+                scope.spawn(move || {
+                    for turn in 0..6 {
+                        let values = control.barrier(name, &value(control.process(), turn)).unwrap();
+                        assert!(values == (0..3).map(|other| value(other, turn)).collect::<Vec<_>>(), "{name} {turn}");
+                    }
+                });
+            }
+        });
+    });
+    end(&processes);
+}
+
 #[test]
 fn messages_are_kept_until_somebody_takes_them_and_keep_their_order() {
     let processes = start(2, false);
