@@ -72,6 +72,19 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
 /// # Errors
 /// A bad line with a good one after it, a newer schema, or a line that holds its checksum and not its form.
 pub fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], known: u32) -> Result<Lines<T>, LedgerError> {
+    parse_some(path, bytes, known, |_| true)
+}
+
+/// As [`parse`], and keeps only those good lines whose JSON is `wanted`: the others cost a look and no memory.
+///
+/// # Errors
+/// As [`parse`]; the form of a line that is not wanted is not looked at.
+pub(super) fn parse_some<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    known: u32,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Lines<T>, LedgerError> {
     let mut out = Lines::default();
     let mut at = 0;
     let mut bad_line = None;
@@ -87,7 +100,9 @@ pub fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], known: u32) -> Resu
                 if found > known {
                     return Err(LedgerError::NewerSchema { path: path.into(), found, known });
                 }
-                out.lines.push(serde_json::from_slice(&body).map_err(malformed)?);
+                if wanted(&body) {
+                    out.lines.push(serde_json::from_slice(&body).map_err(malformed)?);
+                }
                 out.good_bytes = at;
             }
             (Some(_), Some(line)) => return Err(LedgerError::CorruptManifest { path: path.into(), line }),

@@ -27,7 +27,8 @@ impl FolderDecisions {
         if let Some(ledger) = held.as_ref().filter(|ledger| ledger.is_committed(ordinal)) {
             return Ok(ledger.clone());
         }
-        let fresh = Arc::new(Ledger::open(&self.root).map_err(|error| error.to_string())?);
+        let fresh = held.as_ref().map_or_else(|| Ledger::open(&self.root), |ledger| ledger.refreshed());
+        let fresh = Arc::new(fresh.map_err(|error| error.to_string())?);
         *held = Some(fresh.clone());
         Ok(fresh)
     }

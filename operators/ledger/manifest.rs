@@ -205,6 +205,20 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Lines, LedgerError> {
     checked::parse(path, bytes, SCHEMA_VERSION)
 }
 
+/// As [`parse`], of the shards that are `wanted`.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_some(path: &Path, bytes: &[u8], wanted: impl Fn(u64) -> bool) -> Result<Lines, LedgerError> {
+    #[derive(Deserialize)]
+    struct Head {
+        ordinal: u64,
+    }
+    // A line without a readable ordinal is kept, so that its form is found wrong.
+    let wanted = |line: &[u8]| serde_json::from_slice::<Head>(line).map_or(true, |head| wanted(head.ordinal));
+    checked::parse_some(path, bytes, SCHEMA_VERSION, wanted)
+}
+
 /// What all incarnations together say.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
@@ -218,24 +232,39 @@ impl Merged {
     /// Merges the files' lines, by incarnation.
     ///
     /// # Errors
+    /// As [`Merged::add`].
+    pub fn of(files: BTreeMap<u64, Lines>) -> Result<Self, LedgerError> {
+        let mut merged = Self::default();
+        merged.add(files)?;
+        Ok(merged)
+    }
+
+    /// Merges more lines in, of the same or of other incarnations.
+    ///
+    /// # Errors
     /// An ordinal whose lines disagree in name, decisions, counts or the checksums of ledger and embeddings. (What a part of
     /// `items` holds depends on what its incarnation had committed before.)
-    pub fn of(files: &BTreeMap<u64, Lines>) -> Result<Self, LedgerError> {
-        let mut merged = Self::default();
-        for (&incarnation, file) in files {
-            for line in &file.lines {
+    pub fn add(&mut self, files: BTreeMap<u64, Lines>) -> Result<(), LedgerError> {
+        for (incarnation, file) in files {
+            for line in file.lines {
+                let (known, failed) = (self.committed.get(&line.ordinal), self.failed.get(&line.ordinal));
                 if line.status == LineStatus::Failed {
-                    merged.failed.insert(line.ordinal, (incarnation, line.clone()));
-                } else if let Some((first, known)) = merged.committed.get(&line.ordinal) {
-                    compare(*first, known, incarnation, line)?;
-                } else {
-                    merged.committed.insert(line.ordinal, (incarnation, line.clone()));
+                    if failed.is_none_or(|(last, _)| *last <= incarnation) {
+                        self.failed.insert(line.ordinal, (incarnation, line));
+                    }
+                    continue;
+                }
+                if let Some((first, known)) = known {
+                    compare(*first, known, incarnation, &line)?;
+                }
+                if known.is_none_or(|(first, _)| incarnation < *first) {
+                    self.committed.insert(line.ordinal, (incarnation, line));
                 }
             }
         }
-        let committed = &merged.committed;
-        merged.failed.retain(|ordinal, _| !committed.contains_key(ordinal));
-        Ok(merged)
+        let committed = &self.committed;
+        self.failed.retain(|ordinal, _| !committed.contains_key(ordinal));
+        Ok(())
     }
 
     /// Counts over all committed shards.

@@ -4,7 +4,7 @@
 //! opened the folder. Nothing is cut or deleted here.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use super::LedgerError;
 use super::items::{ItemRow, MergedItems};
 use super::manifest::{self, Counts, Merged, PartKind, PartSum, ShardLine};
 use super::part::ledger_fields;
-use super::run_folder::{check_schema, incarnations, manifest_path};
+use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, schema_of};
 use super::storage::{Disk, Storage};
 use crate::columnar::ReadSeek;
 use crate::columnar::ipc::IpcReader;
@@ -32,10 +32,12 @@ pub struct Ledger {
     storage: Arc<dyn Storage>,
     config: Value,
     merged: Merged,
+    /// Bytes of each manifest that `merged` knows.
+    read: BTreeMap<u64, u64>,
     cache: Mutex<Cache>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Cache {
     shards: HashMap<u64, Arc<Vec<Status>>>,
     order: VecDeque<u64>,
@@ -95,15 +97,40 @@ impl Ledger {
         let bytes = storage.read(&path).map_err(LedgerError::at("read", &path))?;
         let config: Value = serde_json::from_slice(&bytes)
             .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no readable JSON: {e}") })?;
-        check_schema(&path, &config)?;
+        check_schema(&path, schema_of(&config))?;
+        let root = root.to_path_buf();
+        Self { root, storage, config, merged: Merged::default(), read: BTreeMap::new(), cache: Mutex::default() }
+            .grown()
+    }
+
+    /// The same run as it is now: what was committed meanwhile is read, and no line twice.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn refreshed(&self) -> Result<Self, LedgerError> {
+        let (root, storage, config) = (self.root.clone(), self.storage.clone(), self.config.clone());
+        let (merged, read) = (self.merged.clone(), self.read.clone());
+        let cache = Mutex::new(locked(&self.cache).clone());
+        let grown = Self { root, storage, config, merged, read, cache }.grown();
+        // What cannot be read on from where it ended is read anew, so that an error names its line.
+        grown.or_else(|_| Self::open_on(&self.root, Arc::clone(&self.storage)))
+    }
+
+    fn grown(mut self) -> Result<Self, LedgerError> {
         let mut files = BTreeMap::new();
-        for incarnation in incarnations(root, storage.as_ref())? {
-            let path = manifest_path(root, incarnation);
-            let bytes = storage.read(&path).map_err(LedgerError::at("read", &path))?;
-            files.insert(incarnation, manifest::parse(&path, &bytes)?);
+        for incarnation in incarnations(&self.root, self.storage.as_ref())? {
+            let path = manifest_path(&self.root, incarnation);
+            let read = self.read.entry(incarnation).or_default();
+            let mut bytes = Vec::new();
+            let mut file = self.storage.open(&path).map_err(LedgerError::at("open", &path))?;
+            let rest = file.seek(SeekFrom::Start(*read)).and_then(|_| file.read_to_end(&mut bytes));
+            rest.map_err(LedgerError::at("read", &path))?;
+            let lines = manifest::parse(&path, &bytes)?;
+            *read += lines.good_bytes;
+            files.insert(incarnation, lines);
         }
-        let merged = Merged::of(&files)?;
-        Ok(Self { root: root.to_path_buf(), storage, config, merged, cache: Mutex::new(Cache::default()) })
+        self.merged.add(files)?;
+        Ok(self)
     }
 
     /// The folder.
@@ -125,10 +152,7 @@ impl Ledger {
     pub fn plan<P: serde::de::DeserializeOwned>(&self) -> Result<P, LedgerError> {
         let path = self.root.join("plan.json");
         let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
-        let malformed = |e| LedgerError::Malformed { path: path.clone(), detail: format!("not a plan: {e}") };
-        let value: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
-        check_schema(&path, &value)?;
-        serde_json::from_value(value.get("plan").cloned().unwrap_or_default()).map_err(malformed)
+        read_plan(&path, &bytes)
     }
 
     /// Committed shards by ordinal, each with the incarnation that counts and its manifest line.

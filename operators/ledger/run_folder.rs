@@ -11,23 +11,26 @@
 //!
 //! # Invariants
 //! 1. One run at a time: a single program holds `lock` alone; slices share it, each with its own lock.
-//! 2. Opening cuts torn manifests and deletes unlisted parts, of incarnations whose manifest's lock is free only.
+//! 2. Opening cuts torn manifests and deletes unlisted parts, of incarnations whose manifest's lock is free only. One does
+//!    that at a time; who comes meanwhile does without, for what a dead incarnation leaves is in nobody's way.
 //! 3. An incarnation's number is used once, ever.
+//! 4. Opening makes no call for each shard, and holds in memory what is this process's: parts are listed, never looked at;
+//!    lengths and checksums are compared by who reads a part.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::LedgerError;
-use super::manifest::{self, Lines, Merged, PartKind, SCHEMA_VERSION, ShardLine};
+use super::manifest::{self, Merged, PartKind, SCHEMA_VERSION, ShardLine};
 use super::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
 use crate::dataflow::wake::locked;
 
@@ -154,8 +157,18 @@ pub enum Access {
         /// Of how many.
         of: u64,
     },
-    /// A cluster's other processes: process 0 holds the lock for them.
+    /// A cluster's other processes: process 0 has opened the folder, and holds the lock for them.
     Member,
+}
+
+impl Access {
+    /// Whether a shard is this process's.
+    const fn owns(self, ordinal: u64) -> bool {
+        match self {
+            Self::Slice { index, of } => ordinal % of == index,
+            Self::Exclusive | Self::Member => true,
+        }
+    }
 }
 
 /// How to open a folder.
@@ -171,7 +184,7 @@ pub struct OpenOptions<'a, P> {
     pub access: Access,
     /// `--mix-numerics`: accept another numeric part.
     pub mix_numerics: bool,
-    /// How long to wait for others that are opening the folder.
+    /// How long to wait for others that are setting the folder up.
     pub patience: Duration,
 }
 
@@ -219,10 +232,8 @@ impl RunFolder {
         let mut notes = Vec::new();
         check_config(root, disk, options.config, options.mix_numerics, &mut notes)?;
         check_plan(root, disk, options)?;
-        let files = recover(root, disk, &mut notes)?;
-        let merged = Merged::of(&files)?;
-        check_parts(root, disk, &merged)?;
-        let (incarnation, manifest, lock) = take_incarnation(root, disk, &files)?;
+        let (merged, last) = recover(root, disk, options.access, opening.is_some(), &mut notes)?;
+        let (incarnation, manifest, lock) = take_incarnation(root, disk, last)?;
         locks.push(lock);
         drop(opening);
         Ok(Self {
@@ -262,7 +273,7 @@ impl RunFolder {
         &self.decision_hash
     }
 
-    /// What was committed, and what failed, before this incarnation.
+    /// What was committed, and what failed, before this incarnation; of a slice, its own shards.
     #[must_use]
     pub const fn before(&self) -> &Merged {
         &self.merged
@@ -283,10 +294,7 @@ impl RunFolder {
     /// Whether a shard belongs to this process's slice.
     #[must_use]
     pub const fn owns(&self, ordinal: u64) -> bool {
-        match self.access {
-            Access::Slice { index, of } => ordinal % of == index,
-            Access::Exclusive | Access::Member => true,
-        }
+        self.access.owns(ordinal)
     }
 
     /// Appends a line to this incarnation's manifest and makes it durable.
@@ -368,15 +376,19 @@ fn take_run_locks(root: &Path, disk: &dyn Storage, access: Access) -> Result<Vec
     }
 }
 
-fn wait_for(root: &Path, disk: &dyn Storage, patience: Duration) -> Result<Box<dyn Lock>, LedgerError> {
+/// The lock under which a folder is set up and cleaned; none where another holds it and the folder is set up.
+fn wait_for(root: &Path, disk: &dyn Storage, patience: Duration) -> Result<Option<Box<dyn Lock>>, LedgerError> {
     let path = root.join("lock.open");
     let start = Instant::now();
     loop {
         if let Some(lock) = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))? {
-            return Ok(lock);
+            return Ok(Some(lock));
+        }
+        if ["config.json", "plan.json"].iter().all(|file| disk.len(&root.join(file)).is_ok()) {
+            return Ok(None);
         }
         if start.elapsed() >= patience {
-            let what = format!("another program has been opening this folder for {} s", patience.as_secs());
+            let what = format!("another program has been setting this folder up for {} s", patience.as_secs());
             return Err(LedgerError::Busy { path: root.to_path_buf(), what });
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -399,8 +411,12 @@ fn write_json(disk: &dyn Storage, path: &Path, value: &Value) -> Result<(), Ledg
     write_whole(disk, path, &bytes).map_err(LedgerError::at("write", path))
 }
 
-pub(super) fn check_schema(path: &Path, value: &Value) -> Result<(), LedgerError> {
-    let found = value.get("schema").and_then(Value::as_u64).unwrap_or(0);
+/// The schema version that a file of JSON gives.
+pub(super) fn schema_of(value: &Value) -> u64 {
+    value.get("schema").and_then(Value::as_u64).unwrap_or(0)
+}
+
+pub(super) fn check_schema(path: &Path, found: u64) -> Result<(), LedgerError> {
     if found > u64::from(SCHEMA_VERSION) {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(LedgerError::NewerSchema { path: path.into(), found, known: SCHEMA_VERSION });
@@ -426,7 +442,7 @@ fn check_config(
         });
         return write_json(disk, &path, &value);
     };
-    check_schema(&path, &stored)?;
+    check_schema(&path, schema_of(&stored))?;
     let field = |name: &str| stored.get(name).cloned().unwrap_or(Value::Null);
     let hash = config.decision_hash();
     if field("decision_hash") != Value::String(hash.clone()) {
@@ -455,70 +471,129 @@ fn check_plan<P: Serialize + DeserializeOwned + PartialEq>(
 ) -> Result<(), LedgerError> {
     let path = root.join("plan.json");
     let write = || write_plan(root, disk, options.plan);
-    let Some(stored) = read_json(disk, &path)? else { return write() };
-    check_schema(&path, &stored)?;
-    let value = stored.get("plan").cloned().unwrap_or(Value::Null);
-    let known: P = serde_json::from_value(value.clone())
-        .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("not a plan: {e}") })?;
+    let bytes = match disk.read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return write(),
+        Err(e) => return Err(LedgerError::at("read", &path)(e)),
+    };
+    let known: P = read_plan(&path, &bytes)?;
     if known == *options.plan {
         Ok(())
     } else if options.access == Access::Exclusive && (options.extends)(&known, options.plan) {
         write()
     } else {
-        let given = serde_json::to_value(options.plan).unwrap_or_default();
-        Err(LedgerError::PlanDiffers { path: root.into(), differences: differences(&value, &given) })
+        let value = |plan| serde_json::to_value(plan).unwrap_or_default();
+        let differences = differences(&value(&known), &value(options.plan));
+        Err(LedgerError::PlanDiffers { path: root.into(), differences })
     }
 }
 
-/// Reads all manifests; cuts and cleans those whose writer is gone.
-fn recover(root: &Path, disk: &dyn Storage, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Lines>, LedgerError> {
-    let mut files = BTreeMap::new();
-    let mut dead = BTreeMap::new();
+/// A stored plan. Long ones are never held as JSON values.
+pub(super) fn read_plan<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<P, LedgerError> {
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(default)]
+        schema: u64,
+    }
+    #[derive(Deserialize)]
+    struct Stored<P> {
+        plan: P,
+    }
+    let malformed = |e| LedgerError::Malformed { path: path.into(), detail: format!("not a plan: {e}") };
+    let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
+    check_schema(path, version.schema)?;
+    serde_json::from_slice(bytes).map_err(malformed).map(|stored: Stored<P>| stored.plan)
+}
+
+/// A part's file.
+struct PartFile {
+    name: String,
+    kind: PartKind,
+    ordinal: u64,
+    incarnation: u64,
+    /// It stands under its final name.
+    whole: bool,
+}
+
+/// Reads all manifests, gives what they say together, and the last incarnation. Who `cleans` cuts and deletes what those
+/// have left whose writer is gone.
+fn recover(
+    root: &Path,
+    disk: &dyn Storage,
+    access: Access,
+    cleans: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Merged, Option<u64>), LedgerError> {
+    let is_member = access == Access::Member;
+    let cleans = cleans && !is_member;
+    // Parts before manifests: the incarnation of every part that is found has its manifest by then.
+    let mut parts = Vec::new();
+    for kind in PartKind::ALL.into_iter().filter(|kind| cleans || !(is_member || *kind == PartKind::Embeddings)) {
+        let folder = root.join(kind.folder());
+        let names = disk.list(&folder).map_err(LedgerError::at("list", &folder))?;
+        parts.extend(names.into_iter().filter_map(|name| part_file(name, kind)));
+    }
+    let (mut files, mut dead, mut listed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for incarnation in incarnations(root, disk)? {
         let path = manifest_path(root, incarnation);
-        let lock = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))?;
+        let try_lock = || disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path));
+        let lock = if cleans { try_lock()? } else { None };
         let bytes = disk.read(&path).map_err(LedgerError::at("read", &path))?;
-        let lines = manifest::parse(&path, &bytes)?;
+        let mut lines = manifest::parse_some(&path, &bytes, |ordinal| lock.is_some() || access.owns(ordinal))?;
         if let Some(lock) = lock {
             if lines.torn {
                 disk.truncate(&path, lines.good_bytes).map_err(LedgerError::at("cut", &path))?;
                 notes.push(format!("{}: cut back to its last good line ({} bytes)", path.display(), lines.good_bytes));
             }
+            let named = lines.lines.iter().flat_map(|line| line.parts.iter().map(|part| (line.ordinal, part.kind)));
+            listed.extend(named.map(|(ordinal, kind)| (incarnation, ordinal, kind)));
+            lines.lines.retain(|line| access.owns(line.ordinal));
             dead.insert(incarnation, lock);
         }
         files.insert(incarnation, lines);
     }
-    let listed: BTreeSet<(u64, u64, PartKind)> = files
-        .iter()
-        .flat_map(|(&n, file)| file.lines.iter().flat_map(move |l| l.parts.iter().map(move |p| (n, l.ordinal, p.kind))))
-        .collect();
-    for kind in PartKind::ALL {
-        let folder = root.join(kind.folder());
-        let mut removed = 0;
-        for name in disk.list(&folder).map_err(LedgerError::at("list", &folder))? {
-            let Some((ordinal, incarnation, whole)) = part_name(&name, kind) else { continue };
-            // A part of an incarnation without a manifest cannot be listed anywhere.
-            let gone = dead.contains_key(&incarnation) || !files.contains_key(&incarnation);
-            if gone && !(whole && listed.contains(&(incarnation, ordinal, kind))) {
-                let path = folder.join(&name);
-                disk.remove(&path).map_err(LedgerError::at("remove", &path))?;
-                removed += 1;
-            }
-        }
-        if removed > 0 {
-            disk.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;
-            notes.push(format!("{}: removed {removed} unlisted part(s)", folder.display()));
-        }
+    let last = files.keys().next_back().copied();
+    if cleans {
+        // A part of an incarnation without a manifest cannot be listed anywhere; beside slices it may be about to have one.
+        let gone = |of: u64| dead.contains_key(&of) || access == Access::Exclusive && !files.contains_key(&of);
+        let is_listed = |part: &PartFile| part.whole && listed.contains(&(part.incarnation, part.ordinal, part.kind));
+        remove(root, disk, parts.extract_if(.., |part| gone(part.incarnation) && !is_listed(&*part)), notes)?;
     }
-    Ok(files)
+    let merged = Merged::of(files)?;
+    if !is_member {
+        check_parts(root, &parts, &merged)?;
+    }
+    Ok((merged, last))
 }
 
-/// Ordinal, incarnation, and whether the file stands under its final name.
-fn part_name(name: &str, kind: PartKind) -> Option<(u64, u64, bool)> {
-    let (stem, whole) = name.strip_suffix(".tmp").map_or((name, true), |stem| (stem, false));
+/// Removes parts that nothing lists.
+fn remove(
+    root: &Path,
+    disk: &dyn Storage,
+    parts: impl Iterator<Item = PartFile>,
+    notes: &mut Vec<String>,
+) -> Result<(), LedgerError> {
+    let mut removed = BTreeMap::new();
+    for part in parts {
+        let path = root.join(part.kind.folder()).join(&part.name);
+        disk.remove(&path).map_err(LedgerError::at("remove", &path))?;
+        *removed.entry(part.kind).or_insert(0) += 1;
+    }
+    for (kind, count) in removed {
+        let folder = root.join(kind.folder());
+        disk.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;
+        notes.push(format!("{}: removed {count} unlisted part(s)", folder.display()));
+    }
+    Ok(())
+}
+
+/// A part, by its file's name.
+fn part_file(name: String, kind: PartKind) -> Option<PartFile> {
+    let (stem, whole) = name.strip_suffix(".tmp").map_or((name.as_str(), true), |stem| (stem, false));
     let stem = stem.strip_suffix(kind.extension())?.strip_suffix('.')?;
     let (ordinal, incarnation) = stem.split_once('.')?;
-    Some((ordinal.parse().ok()?, incarnation.parse().ok()?, whole))
+    let (ordinal, incarnation) = (ordinal.parse().ok()?, incarnation.parse().ok()?);
+    Some(PartFile { name, kind, ordinal, incarnation, whole })
 }
 
 pub(super) fn incarnations(root: &Path, disk: &dyn Storage) -> Result<BTreeSet<u64>, LedgerError> {
@@ -528,17 +603,15 @@ pub(super) fn incarnations(root: &Path, disk: &dyn Storage) -> Result<BTreeSet<u
 }
 
 /// Ledger and items of committed shards must be there; embeddings may have been deleted to save room.
-fn check_parts(root: &Path, disk: &dyn Storage, merged: &Merged) -> Result<(), LedgerError> {
+fn check_parts(root: &Path, parts: &[PartFile], merged: &Merged) -> Result<(), LedgerError> {
+    let whole = parts.iter().filter(|part| part.whole);
+    let there: HashSet<(PartKind, u64, u64)> = whole.map(|p| (p.kind, p.ordinal, p.incarnation)).collect();
     for (&ordinal, (incarnation, line)) in &merged.committed {
         for part in line.parts.iter().filter(|p| p.kind != PartKind::Embeddings) {
-            let path = root.join(part.kind.path(ordinal, *incarnation));
-            let detail = match disk.len(&path) {
-                Ok(bytes) if bytes == part.bytes => continue,
-                Ok(bytes) => format!("{bytes} bytes; the manifest says {}", part.bytes),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => "is missing though the manifest lists it".into(),
-                Err(e) => return Err(LedgerError::at("look at", &path)(e)),
-            };
-            return Err(LedgerError::BadPart { path, detail });
+            if !there.contains(&(part.kind, ordinal, *incarnation)) {
+                let detail = "is missing though the manifest lists it".into();
+                return Err(LedgerError::BadPart { path: root.join(part.kind.path(ordinal, *incarnation)), detail });
+            }
         }
     }
     Ok(())
@@ -546,8 +619,8 @@ fn check_parts(root: &Path, disk: &dyn Storage, merged: &Merged) -> Result<(), L
 
 type Taken = (u64, Box<dyn Output>, Box<dyn Lock>);
 
-fn take_incarnation(root: &Path, disk: &dyn Storage, files: &BTreeMap<u64, Lines>) -> Result<Taken, LedgerError> {
-    let mut next = files.keys().next_back().map_or(0, |n| n + 1);
+fn take_incarnation(root: &Path, disk: &dyn Storage, last: Option<u64>) -> Result<Taken, LedgerError> {
+    let mut next = last.map_or(0, |n| n + 1);
     loop {
         let path = manifest_path(root, next);
         match disk.create_new(&path) {

@@ -51,6 +51,7 @@ struct State {
     folders: BTreeSet<PathBuf>,
     locks: BTreeMap<PathBuf, (LockKind, usize)>,
     steps: u64,
+    calls: u64,
     fault: Option<(u64, Fault)>,
     dead: bool,
     /// As between two file systems.
@@ -120,7 +121,15 @@ impl Simulated {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
+        let mut state = locked(&self.state);
+        state.calls += 1;
+        state
+    }
+
+    /// Calls made so far, also those that change nothing.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        locked(&self.state).calls
     }
 
     /// Steps taken so far.

@@ -2,7 +2,7 @@
 //! decisions are made from, again and again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use trommel_operators::dataflow::wake::locked;
@@ -17,7 +17,6 @@ use crate::takedown::Called;
 
 /// A pool that grows while it is read.
 pub struct Pool {
-    root: PathBuf,
     ledger: Mutex<Arc<Ledger>>,
 }
 
@@ -28,7 +27,7 @@ impl Pool {
     /// A folder that is no run folder.
     pub fn open(root: &Path) -> Result<Self, PipelineError> {
         let ledger = Ledger::open(root).map_err(PipelineError::failed)?;
-        Ok(Self { root: root.to_path_buf(), ledger: Mutex::new(Arc::new(ledger)) })
+        Ok(Self { ledger: Mutex::new(Arc::new(ledger)) })
     }
 
     /// Looks again at what is committed.
@@ -36,8 +35,8 @@ impl Pool {
     /// # Errors
     /// A damaged folder.
     pub fn refresh(&self) -> Result<(), PipelineError> {
-        let fresh = Arc::new(Ledger::open(&self.root).map_err(PipelineError::failed)?);
-        *locked(&self.ledger) = fresh;
+        let fresh = self.ledger().refreshed().map_err(PipelineError::failed)?;
+        *locked(&self.ledger) = Arc::new(fresh);
         Ok(())
     }
 

@@ -1,11 +1,37 @@
 //! Locks, slices, refusals and recovery on the real file system.
 
-use super::super::manifest::{LineStatus, ShardLine};
-use super::super::storage::{Disk, link_or_copy};
+use super::super::manifest::{LineStatus, PartSum, ShardLine};
+use super::super::run_folder::manifest_path;
+use super::super::simulated::Simulated;
+use super::super::storage::{Disk, LockKind, link_or_copy};
 use super::*;
 
 fn on_disk() -> (tempfile::TempDir, Arc<dyn Storage>) {
     (tempfile::tempdir().unwrap(), Arc::new(Disk))
+}
+
+/// The line of a shard whose bytes could not be had.
+fn failed(ordinal: u64) -> ShardLine {
+    ShardLine {
+        schema: 1,
+        ordinal,
+        name: format!("{ordinal:05}.tar"),
+        status: LineStatus::Failed,
+        remark: None,
+        bytes: 0,
+        counts: Counts::default(),
+        parts: Vec::new(),
+        decision: String::new(),
+    }
+}
+
+fn committed(ordinal: u64) -> ShardLine {
+    let sum = |kind| PartSum { kind, bytes: 9, crc32c: "00000000".into() };
+    ShardLine {
+        status: LineStatus::Committed,
+        parts: [PartKind::Ledger, PartKind::Items].map(sum).into(),
+        ..failed(ordinal)
+    }
 }
 
 #[test]
@@ -168,7 +194,7 @@ fn a_missing_or_cut_part_is_an_error() {
     let bytes = std::fs::read(&part).unwrap();
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&part, &bytes[..cut]).unwrap();
-        assert!(matches!(open(dir.path(), &storage).err().unwrap(), LedgerError::BadPart { .. }));
+        drop(open(dir.path(), &storage).unwrap()); // lengths are compared by who reads
         let ledger = Ledger::open(dir.path()).unwrap();
         assert!(ledger.decisions(2).is_err() && ledger.verify().is_err());
         assert!(ledger.rows().map_or(true, |rows| rows.filter(Result::is_err).count() == 1));
@@ -187,17 +213,7 @@ fn a_missing_or_cut_part_is_an_error() {
 fn a_newer_schema_is_refused() {
     let (dir, storage) = on_disk();
     drop(open(dir.path(), &storage).unwrap());
-    let line = ShardLine {
-        schema: 2,
-        ordinal: 0,
-        name: "a".into(),
-        status: LineStatus::Failed,
-        remark: None,
-        bytes: 0,
-        counts: Counts::default(),
-        parts: Vec::new(),
-        decision: String::new(),
-    };
+    let line = ShardLine { schema: 2, ..failed(0) };
     std::fs::write(dir.path().join("manifest/0.jsonl"), line.encode().unwrap()).unwrap();
     let refused = open(dir.path(), &storage).err().unwrap();
     assert!(matches!(refused, LedgerError::NewerSchema { found: 2, .. }), "{refused}");
@@ -232,4 +248,97 @@ fn a_name_that_is_taken_is_replaced_and_never_written_into() {
     link_or_copy(&Disk, &from, &there).unwrap();
     assert_eq!(std::fs::read(&there).unwrap(), b"what counts");
     assert_eq!(elsewhere.path().read_dir().unwrap().count(), 1, "nothing is left aside");
+}
+
+#[test]
+fn opening_makes_no_call_for_each_shard() {
+    let config = config();
+    let opened = |shards: u64, access: Access| {
+        let disk = Simulated::new();
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let plan: Vec<String> = (0..shards).map(|n| format!("{n:05}.tar")).collect();
+        let open = |access| {
+            let options = OpenOptions { access, ..options(&plan, &config) };
+            RunFolder::open(&root(), Arc::clone(&storage), &options).unwrap()
+        };
+        drop(open(Access::Exclusive));
+        let mut lines = Vec::new();
+        for line in (0..shards).map(committed) {
+            for part in &line.parts {
+                disk.put(&root().join(part.kind.path(line.ordinal, 0)), b"a part...");
+            }
+            lines.extend(line.encode().unwrap());
+        }
+        disk.put(&manifest_path(&root(), 0), &lines);
+        let begun = disk.calls();
+        let folder = open(access);
+        (disk.calls() - begun, folder.before().committed.len() as u64)
+    };
+    for (access, slices) in [(Access::Exclusive, 1), (Access::Slice { index: 1, of: 4 }, 4), (Access::Member, 1)] {
+        let (few, many) = (opened(8, access), opened(800, access));
+        assert_eq!(few.0, many.0, "{access:?}: calls");
+        assert_eq!((few.1, many.1), (8 / slices, 800 / slices), "{access:?}: only what is its own is held");
+    }
+}
+
+#[test]
+fn nobody_waits_for_one_who_cleans() {
+    let (dir, storage) = on_disk();
+    run(open(dir.path(), &storage).unwrap(), true).1.unwrap();
+    let orphan = dir.path().join("items/7.0.parquet");
+    std::fs::write(&orphan, b"unlisted").unwrap();
+    let cleaner = storage.try_lock(&dir.path().join("lock.open"), LockKind::Exclusive).unwrap();
+    let (plan, config) = (plan(), config());
+    let slice = |index| {
+        let access = Access::Slice { index, of: 3 };
+        let options = OpenOptions { access, patience: Duration::ZERO, ..options(&plan, &config) };
+        RunFolder::open(dir.path(), Arc::clone(&storage), &options).unwrap()
+    };
+    let slices = [slice(0), slice(1), slice(2)];
+    let known: Vec<Vec<u64>> = slices.iter().map(|s| s.before().committed.keys().copied().collect()).collect();
+    assert_eq!(known, [vec![0], vec![1, 4], vec![2]]);
+    assert!(slices[0].before().failed.contains_key(&3) && orphan.exists());
+    drop((cleaner, slices));
+    drop(slice(1));
+    assert!(!orphan.exists(), "the next one cleans");
+}
+
+#[test]
+fn a_ledger_that_is_refreshed_is_one_that_is_opened() {
+    let (dir, storage) = on_disk();
+    let (plan, config) = (plan(), config());
+    let slice = |index| {
+        let options = OpenOptions { access: Access::Slice { index, of: 2 }, ..options(&plan, &config) };
+        RunFolder::open(dir.path(), Arc::clone(&storage), &options).unwrap()
+    };
+    let (first, second) = (slice(0), slice(1));
+    let mut ledger = Ledger::open(dir.path()).unwrap();
+    // The first incarnation that commits counts, also where its line comes later.
+    let script = [
+        (&second, failed(3)),
+        (&first, committed(0)),
+        (&second, committed(2)),
+        (&first, failed(3)),
+        (&first, committed(2)),
+        (&second, failed(1)),
+        (&first, committed(1)),
+        (&second, committed(3)),
+    ];
+    for (folder, line) in script {
+        folder.append(&line).unwrap();
+        // What is being written is no line yet.
+        let torn = manifest_path(dir.path(), folder.incarnation());
+        let whole = std::fs::read(&torn).unwrap();
+        std::fs::write(&torn, [&whole[..], b"{\"check\":"].concat()).unwrap();
+        ledger = ledger.refreshed().unwrap();
+        let opened = Ledger::open(dir.path()).unwrap();
+        assert_eq!((ledger.shards(), ledger.failed()), (opened.shards(), opened.failed()), "after {line:?}");
+        std::fs::write(&torn, whole).unwrap();
+    }
+    assert_eq!(ledger.shards()[&2].0, first.incarnation());
+    let torn = manifest_path(dir.path(), 0);
+    let damaged = [&std::fs::read(&torn).unwrap()[..], b"{}\n", &committed(4).encode().unwrap()].concat();
+    std::fs::write(&torn, damaged).unwrap();
+    let refused = ledger.refreshed().err().unwrap();
+    assert!(matches!(refused, LedgerError::CorruptManifest { line: 5, .. }), "{refused}");
 }

@@ -26,28 +26,28 @@ fn files(of: &[&[ShardLine]]) -> BTreeMap<u64, Lines> {
 
 #[test]
 fn an_ordinal_counts_once() {
-    let merged = Merged::of(&files(&[&[line(4, "aa")], &[line(4, "aa"), line(5, "bb")]])).unwrap();
+    let merged = Merged::of(files(&[&[line(4, "aa")], &[line(4, "aa"), line(5, "bb")]])).unwrap();
     assert_eq!(merged.committed[&4].0, 0);
     assert_eq!(merged.counts().kept, 2);
     let mut items = line(4, "aa");
     items.parts[1].crc32c = "depends on what came before".into();
-    Merged::of(&files(&[&[line(4, "aa")], &[items]])).unwrap();
-    let refused = Merged::of(&files(&[&[line(4, "aa")], &[line(4, "ab")]])).err().unwrap();
+    Merged::of(files(&[&[line(4, "aa")], &[items]])).unwrap();
+    let refused = Merged::of(files(&[&[line(4, "aa")], &[line(4, "ab")]])).err().unwrap();
     assert!(matches!(refused, LedgerError::Disagree { ordinal: 4, first: 0, second: 1, .. }), "{refused}");
     let mut other = line(4, "aa");
     other.decision = "e".into();
-    assert!(Merged::of(&files(&[&[line(4, "aa")], &[other]])).is_err());
+    assert!(Merged::of(files(&[&[line(4, "aa")], &[other]])).is_err());
 }
 
 #[test]
 fn a_failed_shard_is_forgotten_when_somebody_commits_it() {
     let mut failed = line(4, "aa");
     failed.status = LineStatus::Failed;
-    let merged = Merged::of(&files(&[&[failed.clone()], &[line(5, "bb")]])).unwrap();
+    let merged = Merged::of(files(&[&[failed.clone()], &[line(5, "bb")]])).unwrap();
     assert_eq!(merged.failed.keys().copied().collect::<Vec<_>>(), [4]);
-    let merged = Merged::of(&files(&[&[line(4, "aa")], &[failed.clone()]])).unwrap();
+    let merged = Merged::of(files(&[&[line(4, "aa")], &[failed.clone()]])).unwrap();
     assert!(merged.failed.is_empty());
-    let merged = Merged::of(&files(&[&[failed], &[line(4, "aa")]])).unwrap();
+    let merged = Merged::of(files(&[&[failed], &[line(4, "aa")]])).unwrap();
     assert!(merged.failed.is_empty() && merged.committed[&4].0 == 1);
 }
 
