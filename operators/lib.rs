@@ -8,6 +8,7 @@
 
 pub mod columnar;
 pub mod dataflow;
+pub mod escape;
 pub mod notices;
 pub mod sample;
 

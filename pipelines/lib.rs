@@ -40,6 +40,8 @@ mod round;
 #[cfg(feature = "torch")]
 mod running;
 #[cfg(feature = "torch")]
+pub mod secret;
+#[cfg(feature = "torch")]
 pub mod spent;
 #[cfg(feature = "torch")]
 mod takedown;

@@ -25,6 +25,7 @@ use trommel_operators::cluster::{Agreement, Cluster, ClusterConfig, ClusterError
 use trommel_operators::dataflow::order::OrderError;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::dataflow::wake::Registration;
+use trommel_operators::escape::{escape_controls, escape_lines};
 use trommel_operators::ledger::run_folder::{Access, differences};
 
 use crate::config::JudgeConfig;
@@ -32,6 +33,7 @@ use crate::error::PipelineError;
 use crate::fleet::PeerView;
 use crate::progress::Progress;
 use crate::running::workers_ended;
+use crate::secret;
 
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
@@ -63,14 +65,15 @@ impl Together {
             return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new() });
         };
         let listener = seat.listener.lock().ok().and_then(|mut listener| listener.take());
-        let cluster = meet(&seat.config, listener, config.machine.workers, moves_samples)?;
+        let place = ClusterConfig { secret: secret::of_run(&config.run, &seat.config)?, ..seat.config.clone() };
+        let cluster = meet(&place, listener, config.machine.workers, moves_samples)?;
         let control = cluster.control().clone();
         let _first = CONTROL.set(control.clone());
         let (counted, asked) = (progress.clone(), control.clone());
         control.set_counters(move || counted.counters());
         progress.peers.set(move || asked.peers().into_iter().map(PeerView::from).collect());
         let telling = share_stop(&control, stop);
-        Ok(Self { cluster: Some(cluster), seat: Some(seat.config.clone()), part, grace: seat.grace, _telling: telling })
+        Ok(Self { cluster: Some(cluster), seat: Some(place), part, grace: seat.grace, _telling: telling })
     }
 
     /// This process for itself, within a run of several: what needs no others.
@@ -288,7 +291,11 @@ fn leave(loss: &Loss) -> ! {
     static LEAVING: Mutex<()> = Mutex::new(());
     let _said_once = LEAVING.lock();
     let status = if loss.status == Some(2) { 2 } else { 3 };
-    eprintln!("trommel: {loss}{}", if status == 3 { "; the same command resumes" } else { "" });
+    eprintln!(
+        "trommel: {}{}",
+        escape_controls(&loss.to_string()),
+        if status == 3 { "; the same command resumes" } else { "" }
+    );
     signal_hook::low_level::exit(status)
 }
 
@@ -296,7 +303,7 @@ fn leave(loss: &Loss) -> ! {
 fn give_up(control: &Control, failure: &trommel_operators::dataflow::stop::Failure) {
     let status = if failure.downcast_ref::<OrderError>().is_some() { 2 } else { 1 };
     control.say_failure(&failure.to_string(), status);
-    eprintln!("trommel: {failure}");
+    eprintln!("trommel: {}", escape_lines(&failure.to_string()));
     signal_hook::low_level::exit(status.into());
 }
 
@@ -306,11 +313,14 @@ pub fn timely_panicked(thread: &str, text: &str) {
     if text.starts_with("timely communication error") {
         // The heartbeat knows better who is gone, and ends this process.
         std::thread::sleep(Duration::from_secs(60));
-        eprintln!("trommel: the connection to another process broke ({text}); the same command resumes");
+        eprintln!(
+            "trommel: the connection to another process broke ({}); the same command resumes",
+            escape_controls(text)
+        );
         signal_hook::low_level::exit(3);
     }
     let line = format!("thread {thread}: {text}");
     control.say_failure(&line, 1);
-    eprintln!("trommel: {line}");
+    eprintln!("trommel: {}", escape_lines(&line));
     signal_hook::low_level::exit(1);
 }

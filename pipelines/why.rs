@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use trommel_operators::escape::escape_controls;
 use trommel_operators::ledger::read::LedgerRow;
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Status;
@@ -205,21 +206,28 @@ fn because(past: &PastRun, row: &LedgerRow) -> String {
 
 impl fmt::Display for WhyRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}/{}", self.shard, self.key)?;
-        writeln!(f, "  {}: {}", self.status.as_str(), self.because)?;
-        writeln!(f, "  rule {}", self.rule)?;
+        // Names and reasons are a stranger's.
+        let safe = escape_controls;
+        writeln!(f, "{}/{}", safe(&self.shard), safe(&self.key))?;
+        writeln!(f, "  {}: {}", self.status.as_str(), safe(&self.because))?;
+        writeln!(f, "  rule {}", safe(&self.rule))?;
         if let Some(reason) = self.reason.as_ref().filter(|_| self.status != Status::Rejected) {
             writeln!(
                 f,
                 "  remark {reason}{}",
-                self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default()
+                self.detail.as_ref().map(|detail| format!(": {}", safe(detail))).unwrap_or_default()
             )?;
         }
         for score in &self.benchmarks {
-            writeln!(f, "  {}{}", score.benchmark, if score.counts { "" } else { " (the rule does not look at it)" })?;
+            writeln!(
+                f,
+                "  {}{}",
+                safe(&score.benchmark),
+                if score.counts { "" } else { " (the rule does not look at it)" }
+            )?;
             let point = |index: Option<u32>, key: &Option<String>, radius: Option<f64>| {
                 let Some(index) = index else { return "no point recorded".to_owned() };
-                let key = key.as_ref().map(|key| format!(" {key}")).unwrap_or_default();
+                let key = key.as_ref().map(|key| format!(" {}", safe(key))).unwrap_or_default();
                 format!("point {index}{key}{}", radius.map(|radius| format!(", r {radius:.6}")).unwrap_or_default())
             };
             match score.max_similarity {
@@ -240,13 +248,13 @@ impl fmt::Display for WhyRow {
                 writeln!(f, "    over the radius of {hits} test points")?;
             }
             if let Some(trouble) = &score.trouble {
-                writeln!(f, "    names and radii are missing: {trouble}")?;
+                writeln!(f, "    names and radii are missing: {}", safe(trouble))?;
             }
         }
         write!(f, "  shard {} index {}, byte {}, {} bytes", self.ordinal, self.index, self.offset, self.size)?;
         for (name, value) in [("url", &self.url), ("uid", &self.uid)] {
             if let Some(value) = value {
-                write!(f, "\n  {name} {value}")?;
+                write!(f, "\n  {name} {}", safe(value))?;
             }
         }
         if let Some(training) = &self.training {

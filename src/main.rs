@@ -18,6 +18,9 @@ mod signals;
 use std::io::Write;
 
 use clap::Parser;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
+use trommel_operators::escape::{escape_controls, escape_lines};
 
 use args::Cli;
 
@@ -49,6 +52,13 @@ fn run() -> u8 {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .fmt_fields(
+            debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{}", escape_controls(&format!("{value:?}"))),
+                name => write!(out, "{name}={}", escape_controls(&format!("{value:?}"))),
+            })
+            .delimited(" "),
+        )
         .with_target(false)
         .without_time()
         .compact()
@@ -75,6 +85,6 @@ fn install_panic_hook() {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         #[cfg(feature = "torch")]
         trommel_pipelines::together::timely_panicked(&thread, text.unwrap_or("panicked"));
-        eprintln!("trommel: thread {thread}: {}{place}", text.unwrap_or("panicked"));
+        eprintln!("trommel: thread {thread}: {}{place}", escape_lines(text.unwrap_or("panicked")));
     }));
 }

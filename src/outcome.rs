@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(feature = "torch"), allow(dead_code, reason = "statuses of commands that are left out"))]
 
+use trommel_operators::escape::{escape_controls, escape_lines};
 use trommel_operators::notices::Notices;
 use trommel_pipelines::error::PipelineError;
 
@@ -31,16 +32,16 @@ pub fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Ok(Done { said: Some(status), .. }) => status,
         Ok(Done { unfinished: Some(why), .. }) => {
-            eprintln!("trommel: {why}");
+            eprintln!("trommel: {}", escape_controls(&why));
             3
         }
         Ok(Done { too_many_rejects: Some(why), .. }) => {
-            eprintln!("trommel: {why}");
+            eprintln!("trommel: {}", escape_controls(&why));
             4
         }
         Ok(_) => 0,
         Err(error) => {
-            eprintln!("trommel: {error}");
+            eprintln!("trommel: {}", escape_lines(&error.to_string()));
             error.status()
         }
     }
@@ -48,7 +49,7 @@ pub fn exit_code(outcome: Outcome) -> u8 {
 
 /// Wrong usage before anything ran.
 pub fn refuse(error: &anyhow::Error) -> u8 {
-    eprintln!("trommel: {error:#}");
+    eprintln!("trommel: {}", escape_lines(&format!("{error:#}")));
     2
 }
 
@@ -57,9 +58,4 @@ pub fn tell(notices: &Notices) {
     for line in notices.lines() {
         eprintln!("trommel:   {}", escape_controls(&line));
     }
-}
-
-/// Names come from strangers: control characters must not reach a terminal.
-fn escape_controls(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::cluster::{and, free_address, local, no_panic, one_of, says};
 use common::processes::{Group, committed, until};
-use common::{World, ledger_text, run, words};
+use common::{World, ledger_text, run, trommel, words};
 
 /// Lines for one refusal.
 const MOST_LINES: usize = 3;
@@ -186,6 +186,63 @@ fn strangers_at_the_door_hurt_nobody() {
     no_panic(&second.ends_with(0, OVER));
     drop(silent);
     assert_eq!(ledger_text(&whole), ledger_text(&into));
+}
+
+/// Who knows the address, the command and the run's id, and not its secret, is a line; the run comes together without it.
+#[test]
+fn a_process_without_the_secret_is_refused_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("run");
+    let (coordinator, command) = (free_address(), prune(&into));
+    let flags = ["--run-id", "known"];
+    let mut first = start(0, &coordinator, &flags, &command);
+    let mut guessing = trommel();
+    guessing.env("TROMMEL_SECRET", "0123456789abcdef");
+    let mut guesser = Group::of(guessing, &one_of(2, 1, &coordinator, &flags, &command));
+    assert_eq!(guesser.ends_within(OVER), 2, "{}", guesser.said());
+    says(&guesser.said(), &["process 0", "the run's secret"], MOST_LINES);
+    let mut second = start(1, &coordinator, &flags, &command);
+    let said = first.ends_with(0, OVER);
+    says(&said, &["refused process 1", "the run's secret"], MOST_LINES);
+    no_panic(&second.ends_with(0, OVER));
+    let secret = std::fs::metadata(into.join("cluster.secret")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&secret.permissions()) & 0o777, 0o600);
+}
+
+/// Names come from strangers: what they hold reaches no terminal as it is, neither here nor by way of a launcher.
+#[test]
+fn control_characters_of_names_are_escaped_where_they_are_shown() {
+    const NAME: &str = "a\u{1b}]0;owned\u{7}\u{9b}2J\r";
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let shard = path(&format!("{NAME}.tar"));
+    let mut tar = tar::Builder::new(std::fs::File::create(&shard).unwrap());
+    for member in [format!("{NAME}.jpg"), format!("{NAME}.txt")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(3);
+        tar.append_data(&mut header, member, &b"no!"[..]).unwrap();
+    }
+    tar.into_inner().unwrap();
+    let command = ["prune", &shard, "--rule", "random:50%", "--run", &path("run")].map(str::to_owned);
+    let mut alone = Group::start(&command);
+    alone.ends_within(OVER);
+    let missing =
+        ["prune", &path(&format!("{NAME}b.tar")), "--rule", "random:50%", "--run", &path("x")].map(str::to_owned);
+    let mut relayed = Group::start(&local(2, &[], &missing));
+    relayed.ends_within(OVER);
+    let [mut why, mut json] = [&["why"][..], &["why", "--json"]].map(|words| {
+        let words = words.iter().map(|word| (*word).to_owned());
+        Group::start(&words.chain([path("run"), NAME.to_owned()]).collect::<Vec<_>>())
+    });
+    why.ends_with(0, OVER);
+    json.ends_with(0, OVER);
+    for shown in [alone.said(), relayed.said(), why.output(), json.output()] {
+        let raw = shown.chars().find(|c| c.is_control() && *c != '\n');
+        assert!(raw.is_none(), "{raw:?} stands in {shown:?}");
+    }
+    assert!(relayed.said().contains("\\u{1b}]0;owned\\u{7}\\u{9b}2J\\r"), "{}", relayed.said());
+    assert!(why.output().contains("\\u{1b}]0;owned"), "{}", why.output());
+    assert!(json.output().contains("\\u001b]0;owned\\u0007\\u009b2J"), "{}", json.output());
 }
 
 #[test]

@@ -5,6 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ClusterError;
+use super::secret::Secret;
+
+/// The longest run id.
+pub(super) const MAX_RUN_ID_BYTES: usize = 256;
 
 /// Where a process stands in its cluster.
 ///
@@ -31,6 +35,9 @@ pub struct ClusterConfig {
     pub listen: Option<String>,
     /// Equal in all processes of a run and in no other run.
     pub run_id: String,
+    /// Known to all processes of the run and to nobody else; never written where the rest is.
+    #[serde(skip)]
+    pub secret: Secret,
     /// How long the processes wait for each other at the start.
     #[serde(default = "ClusterConfig::default_start_timeout")]
     pub start_timeout: Duration,
@@ -49,6 +56,7 @@ impl ClusterConfig {
             coordinator: coordinator.into(),
             listen: None,
             run_id: run_id.into(),
+            secret: Secret::default(),
             start_timeout: Self::default_start_timeout(),
             silence: Self::default_silence(),
         }
@@ -73,8 +81,8 @@ impl ClusterConfig {
             format!("{} processes are too many (16384 at most)", self.processes)
         } else if self.silence < Duration::from_millis(50) {
             format!("a silence of {:?} is too short (50 ms at least)", self.silence)
-        } else if self.run_id.len() > 256 {
-            "the run id is longer than 256 bytes".into()
+        } else if self.run_id.len() > MAX_RUN_ID_BYTES {
+            format!("the run id is longer than {MAX_RUN_ID_BYTES} bytes")
         } else {
             return Ok(());
         };

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!  caller                                   called
-//!  magic, version, length, Hello  ───────▶  read by a deadline, judged
-//!  read by a deadline             ◀───────  magic, version, length, Reply
+//!  magic, version, length, Hello  ───────▶  read by a deadline: of this run?
+//!                                 ◀───────  magic, version, length, Challenge (or Refused)
+//!  .., Answer: the caller's proof ───────▶  does it know the secret? does the rest fit?
+//!  proof compared                 ◀───────  .., Welcome: the called one's proof (or Refused)
 //! ```
+//!
+//! The caller proves first, so that nobody gets a proof, a place or a word about the run's settings who does not know its secret.
 //!
 //! Magic, version and length have had this form in all versions, so that another version is told apart from a stranger.
 //! Whoever does not begin with the magic is a stranger: nothing is answered.
@@ -19,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Agreement, ClusterConfig};
 use super::error::{ClusterError, Difference};
 use super::message::read_by;
+use super::secret::{Secret, Side, random_hex};
 
 pub(super) const MAGIC: [u8; 8] = *b"TROMMEL\n";
 /// Version of everything that goes over our connections.
@@ -51,6 +56,9 @@ pub(super) struct Hello {
     pub(super) agreement: Agreement,
     /// Where the caller listens.
     pub(super) listen: Option<String>,
+    /// Of this connection; in the called one's proof.
+    #[serde(default)]
+    pub(super) nonce: String,
 }
 
 impl Hello {
@@ -63,6 +71,7 @@ impl Hello {
             samples,
             agreement: agreement.clone(),
             listen: None,
+            nonce: String::new(),
         }
     }
 
@@ -89,8 +98,17 @@ impl Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    Welcome,
+    /// Prove that you know the secret: here is a nonce for it.
+    Challenge(String),
+    /// Come in; this is the called one's proof.
+    Welcome(String),
     Refused(Difference),
+}
+
+/// The caller's proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) proof: String,
 }
 
 /// Why the first words were not understood.
@@ -115,6 +133,12 @@ pub(super) fn versions(called: u32, caller: u32) -> Difference {
     Difference { what: "protocol version".into(), called: called.to_string(), caller: caller.to_string() }
 }
 
+/// That the caller does not know the secret, or another.
+pub(super) fn secrets() -> Difference {
+    let what = "the run's secret (TROMMEL_SECRET, else cluster.secret in its folder)".into();
+    Difference { what, called: "its own".into(), caller: "another".into() }
+}
+
 pub(super) fn write_greeting(mut stream: &TcpStream, greeting: &impl Serialize, deadline: Instant) -> io::Result<()> {
     let body = serde_json::to_vec(greeting)?;
     if body.len() > MAX_GREETING_BYTES {
@@ -131,6 +155,11 @@ pub(super) fn write_greeting(mut stream: &TcpStream, greeting: &impl Serialize, 
 }
 
 pub(super) fn read_greeting<G: DeserializeOwned>(stream: &TcpStream, deadline: Instant) -> Result<G, Misheard> {
+    read_words(stream, deadline).map(|(greeting, _)| greeting)
+}
+
+/// A greeting, and the bytes that it was.
+pub(super) fn read_words<G: DeserializeOwned>(stream: &TcpStream, deadline: Instant) -> Result<(G, Vec<u8>), Misheard> {
     let mut magic = [0; 8];
     read_by(stream, &mut magic, deadline)?;
     if magic != MAGIC {
@@ -150,7 +179,8 @@ pub(super) fn read_greeting<G: DeserializeOwned>(stream: &TcpStream, deadline: I
     read_by(stream, &mut body, deadline)?;
     let greeting = serde_json::from_slice(&body);
     stream.set_read_timeout(None)?;
-    greeting.map_err(|error| Misheard::Stranger(format!("its greeting cannot be read: {error}")))
+    let greeting = greeting.map_err(|error| Misheard::Stranger(format!("its greeting cannot be read: {error}")))?;
+    Ok((greeting, body))
 }
 
 /// How greeting a called process ended without a welcome.
@@ -166,18 +196,29 @@ pub(super) enum Unwelcome {
 pub(super) fn greet(
     stream: &TcpStream,
     hello: &Hello,
+    secret: &Secret,
     process: usize,
     address: &str,
     deadline: Instant,
 ) -> Result<(), Unwelcome> {
+    let hello = Hello { nonce: random_hex().map_err(Unwelcome::Connection)?, ..hello.clone() };
+    let words = serde_json::to_vec(&hello).map_err(|error| Unwelcome::Connection(error.into()))?;
     let address = || address.to_owned();
+    let stranger = |why: String| Unwelcome::Final(ClusterError::Stranger { address: address(), why });
     let refused = |difference| Unwelcome::Final(ClusterError::Refused { process, address: address(), difference });
-    write_greeting(stream, hello, deadline).map_err(Unwelcome::Connection)?;
-    match read_greeting(stream, deadline) {
-        Ok(Reply::Welcome) => Ok(()),
+    let hear = || match read_greeting(stream, deadline) {
         Ok(Reply::Refused(difference)) => Err(refused(difference)),
+        Ok(reply) => Ok(reply),
         Err(Misheard::Connection(error)) => Err(Unwelcome::Connection(error)),
-        Err(Misheard::Stranger(why)) => Err(Unwelcome::Final(ClusterError::Stranger { address: address(), why })),
+        Err(Misheard::Stranger(why)) => Err(stranger(why)),
         Err(Misheard::Version(called)) => Err(refused(versions(called, PROTOCOL))),
+    };
+    write_greeting(stream, &hello, deadline).map_err(Unwelcome::Connection)?;
+    let Reply::Challenge(nonce) = hear()? else { return Err(stranger("it welcomes whoever comes".into())) };
+    let proof = secret.proof(Side::Caller, &words, &nonce);
+    write_greeting(stream, &Answer { proof }, deadline).map_err(Unwelcome::Connection)?;
+    match hear()? {
+        Reply::Welcome(proof) if secret.holds(&proof, Side::Called, &words, &nonce) => Ok(()),
+        _ => Err(stranger("it does not know the run's secret".into())),
     }
 }

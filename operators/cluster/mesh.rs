@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::ClusterError;
 use super::handshake::{Hello, Unwelcome, greet};
 use super::message::{Frame, read_frame};
+use super::secret::Secret;
 
 /// Longest wait for one connection to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -53,6 +54,7 @@ pub(super) fn bind(addresses: impl ToSocketAddrs, address: &str) -> Result<TcpLi
 pub(super) struct Call<'a> {
     pub(super) process: usize,
     pub(super) address: &'a str,
+    pub(super) secret: &'a Secret,
     pub(super) deadline: Instant,
     pub(super) seconds: u64,
 }
@@ -66,11 +68,14 @@ impl Call<'_> {
         let mut pause = Duration::from_millis(10);
         loop {
             let cause = match self.connect() {
-                Ok(stream) => match greet(&stream, &hello(&stream)?, self.process, self.address, self.deadline) {
-                    Ok(()) => return Ok(stream),
-                    Err(Unwelcome::Final(error)) => return Err(error),
-                    Err(Unwelcome::Connection(cause)) => cause,
-                },
+                Ok(stream) => {
+                    let hello = hello(&stream)?;
+                    match greet(&stream, &hello, self.secret, self.process, self.address, self.deadline) {
+                        Ok(()) => return Ok(stream),
+                        Err(Unwelcome::Final(error)) => return Err(error),
+                        Err(Unwelcome::Connection(cause)) => cause,
+                    }
+                }
                 Err(cause) => cause,
             };
             if Instant::now() + pause >= self.deadline {

@@ -12,13 +12,14 @@
 //! - [`config`]: where a process stands, and what all must agree on.
 //! - `handshake`, `reception`, `rendezvous`, `mesh`: the start. Only process 0's address need be known.
 //! - [`control`]: heartbeats, messages, barriers, losses.
+//! - [`secret`]: what all know, and how it is proved.
 //! - `network`: our sockets under timely.
 //! - [`leases`]: shards leased by process 0 to whoever is free.
 //! - [`samples`]: kept samples that move to another rank's trainer, as bytes.
 //!
 //! # Invariants
-//! 1. Whoever takes part has the same run id, program version, configuration, workers and numerics: it is refused
-//!    before, and both sides say what differs.
+//! 1. Whoever takes part has proved on every connection that it knows the run's secret, and has the same run id, program
+//!    version, configuration, workers and numerics: it is refused before, and both sides say what differs.
 //! 2. No wait of the start is without deadline, and whoever is missing is named. A stranger delays nobody.
 //! 3. A process that dies, is stopped or is cut off is named by all others within the stated silence, once.
 //! 4. Nothing here prints; errors and losses are one line each.
@@ -61,6 +62,7 @@ mod network;
 mod reception;
 mod rendezvous;
 pub mod samples;
+pub mod secret;
 
 #[cfg(test)]
 mod tests;
@@ -77,6 +79,7 @@ pub use error::{ClusterError, Difference, Loss};
 pub use leases::{ClusterLeases, LeaseServer};
 pub use message::{Counters, Message};
 pub use samples::{Holding, Samples};
+pub use secret::Secret;
 
 use crate::dataflow::wake::locked;
 

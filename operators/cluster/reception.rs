@@ -8,8 +8,9 @@
 //! Invariants:
 //! 1. A caller that is silent, slow or speaks nonsense costs a thread for a few seconds and hurts nobody; where too many
 //!    are heard at once, the one that has been silent longest is closed.
-//! 2. Of another run or another version: refused, the caller is told, and the start goes on. Of this run but different:
-//!    refused, and the start ends, for this run cannot come together. After the start both are refused and no more.
+//! 2. Of another run or another version, or without the run's secret: refused, the caller is told, and the start goes on. Of
+//!    this run, which it has proved, but different: refused, and the start ends, for this run cannot come together. After
+//!    the start both are refused and no more.
 //! 3. The listener ends with its owner.
 
 use std::collections::{HashSet, VecDeque};
@@ -20,8 +21,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::config::MAX_RUN_ID_BYTES;
 use super::error::{ClusterError, Difference};
-use super::handshake::{Hello, Kind, Misheard, PROTOCOL, Reply, read_greeting, versions, write_greeting};
+use super::handshake::{
+    Answer, Hello, Kind, Misheard, PROTOCOL, Reply, read_greeting, read_words, secrets, versions, write_greeting,
+};
+use super::secret::{Secret, Side, random_hex};
 use crate::dataflow::wake::locked;
 
 /// How long a caller may take for its first words.
@@ -88,8 +93,17 @@ impl Guests {
     }
 }
 
+/// Who a caller is.
+enum Known {
+    /// Of this run, with this process's own proof for it.
+    Proved(Hello, String),
+    /// Of another, and how it differs.
+    Foreign(String, Difference),
+}
+
 struct Desk {
     hello: Hello,
+    secret: Secret,
     guests: Mutex<Guests>,
     changed: Condvar,
     started: AtomicBool,
@@ -103,11 +117,12 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// Listens for callers that fit to `hello`, this process's own words.
-    pub(super) fn open(listener: TcpListener, hello: Hello) -> Result<Self, ClusterError> {
+    /// Listens for callers that know the secret and fit to `hello`, this process's own words.
+    pub(super) fn open(listener: TcpListener, hello: Hello, secret: Secret) -> Result<Self, ClusterError> {
         let places = (0..hello.processes).map(|_| Default::default()).collect();
         let desk = Arc::new(Desk {
             hello,
+            secret,
             guests: Mutex::new(Guests { places, ..Guests::default() }),
             changed: Condvar::new(),
             started: AtomicBool::new(false),
@@ -210,17 +225,22 @@ impl Desk {
         }
     }
 
-    /// Hears a caller's first words and answers. An error says why it is a stranger.
+    /// Hears a caller out and answers. An error says why it is a stranger.
     fn answer(&self, stream: TcpStream, from: SocketAddr, heard: impl FnOnce()) -> Result<(), String> {
         let deadline = Instant::now() + HEARING;
         let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
-        let words = prepared.map_err(Misheard::Connection).and_then(|()| read_greeting::<Hello>(&stream, deadline));
+        let known = prepared.map_err(Misheard::Connection).and_then(|()| self.know(&stream, from, deadline));
         heard();
         let refuse = |difference: Difference| {
             let _caller_gone = write_greeting(&stream, &Reply::Refused(difference), deadline);
         };
-        let hello = match words {
-            Ok(hello) => hello,
+        let (hello, proof) = match known {
+            Ok(Known::Proved(hello, proof)) => (hello, proof),
+            Ok(Known::Foreign(who, difference)) => {
+                self.note(&who, &difference);
+                refuse(difference);
+                return Ok(());
+            }
             Err(Misheard::Version(caller)) => {
                 let difference = versions(PROTOCOL, caller);
                 self.note(&format!("a Trommel at {from}"), &difference);
@@ -238,12 +258,6 @@ impl Desk {
             }
         };
         let who = || format!("process {} at {from}", hello.process);
-        if hello.run_id != self.hello.run_id {
-            let difference = self.hello.difference(&hello).unwrap_or_else(|| versions(PROTOCOL, PROTOCOL));
-            self.note(&who(), &difference);
-            refuse(difference);
-            return Ok(());
-        }
         if let Err(difference) = self.admit(&hello, from) {
             refuse(difference.clone());
             if self.started.load(Ordering::SeqCst) {
@@ -255,7 +269,7 @@ impl Desk {
             }
             return Ok(());
         }
-        let welcomed = write_greeting(&stream, &Reply::Welcome, deadline);
+        let welcomed = write_greeting(&stream, &Reply::Welcome(proof), deadline);
         let mut guests = locked(&self.guests);
         let place = &mut guests.places[hello.process][hello.kind as usize];
         *place = match welcomed {
@@ -265,6 +279,26 @@ impl Desk {
         drop(guests);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Hears who a caller is, and lets it prove that it is of this run.
+    fn know(&self, stream: &TcpStream, from: SocketAddr, deadline: Instant) -> Result<Known, Misheard> {
+        let (hello, words) = read_words::<Hello>(stream, deadline)?;
+        let who = format!("process {} at {from}", hello.process);
+        if hello.run_id != self.hello.run_id {
+            let what = "run id".into();
+            let caller = hello.run_id.chars().take(MAX_RUN_ID_BYTES).collect();
+            let difference = Difference { what, called: self.hello.run_id.clone(), caller };
+            return Ok(Known::Foreign(who, difference));
+        }
+        let nonce = random_hex()?;
+        write_greeting(stream, &Reply::Challenge(nonce.clone()), deadline)?;
+        let Answer { proof } = read_greeting(stream, deadline)?;
+        if !self.secret.holds(&proof, Side::Caller, &words, &nonce) {
+            return Ok(Known::Foreign(who, secrets()));
+        }
+        let proof = self.secret.proof(Side::Called, &words, &nonce);
+        Ok(Known::Proved(hello, proof))
     }
 
     /// Keeps a place for a caller of this run, unless it does not fit.

@@ -101,7 +101,7 @@ impl Start<'_> {
             None => config.listen.as_deref().map_or_else(|| listen_as_coordinator(&config.coordinator), listen)?,
         };
         let own = listener.local_addr().map_err(ClusterError::system("the listener"))?;
-        self.met.reception = Some(Reception::open(listener, self.hello.clone())?);
+        self.met.reception = Some(Reception::open(listener, self.hello.clone(), config.secret.clone())?);
         self.gather(&[Kind::Control])?;
         let arrivals = self.take(Kind::Control);
         let remote = arrivals.iter().flatten().find(|arrival| !arrival.from.ip().is_loopback());
@@ -154,7 +154,7 @@ impl Start<'_> {
             Ok(Hello { listen: Some(address.to_string()), ..hello.clone() })
         })?;
         let own = listener.ok_or(ClusterError::Used("no listener was made"))?;
-        self.met.reception = Some(Reception::open(own, self.hello.clone())?);
+        self.met.reception = Some(Reception::open(own, self.hello.clone(), config.secret.clone())?);
         self.met.coordinator = control.peer_addr().map_err(ClusterError::system("a connection"))?.ip();
         let until = Instant::now() + config.start_timeout + LATER;
         let word = read_frame(&control, until);
@@ -252,8 +252,9 @@ impl Start<'_> {
         taken.and_then(Result::ok).unwrap_or_default()
     }
 
-    fn call<'a>(&self, process: usize, address: &'a str) -> Call<'a> {
-        Call { process, address, deadline: self.deadline, seconds: self.config.start_timeout.as_secs() }
+    fn call<'a>(&'a self, process: usize, address: &'a str) -> Call<'a> {
+        let (secret, seconds) = (&self.config.secret, self.config.start_timeout.as_secs());
+        Call { process, address, secret, deadline: self.deadline, seconds }
     }
 
     fn ended(&self, process: usize, why: String) -> ClusterError {

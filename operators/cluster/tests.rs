@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Agreement, Cluster, ClusterConfig, ClusterError, Loss};
+use super::{Agreement, Cluster, ClusterConfig, ClusterError, Loss, Secret};
 use crate::dataflow::wake::locked;
 
 /// Longer than anything here takes on a busy machine.
@@ -36,7 +36,8 @@ fn place() -> Place {
 }
 
 fn config(processes: usize, process: usize, address: &str) -> ClusterConfig {
-    ClusterConfig { start_timeout: LONG, silence: LONG, ..ClusterConfig::new(processes, process, address, "test") }
+    let config = ClusterConfig::new(processes, process, address, "test");
+    ClusterConfig { start_timeout: LONG, silence: LONG, secret: Secret::new(b"of the test"), ..config }
 }
 
 fn agreement() -> Agreement {

@@ -545,7 +545,8 @@ fn recover(
                 disk.truncate(&path, lines.good_bytes).map_err(LedgerError::at("cut", &path))?;
                 notes.push(format!("{}: cut back to its last good line ({} bytes)", path.display(), lines.good_bytes));
             }
-            let named = lines.lines.iter().flat_map(|line| line.parts.iter().map(|part| (line.ordinal, part.kind)));
+            let named =
+                lines.lines.iter().flat_map(|line| line.parts.iter().map(move |part| (line.ordinal, part.kind)));
             listed.extend(named.map(|(ordinal, kind)| (incarnation, ordinal, kind)));
             lines.lines.retain(|line| access.owns(line.ordinal));
             dead.insert(incarnation, lock);

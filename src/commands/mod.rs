@@ -24,6 +24,7 @@ mod why;
 use std::io::Write;
 
 use serde::Serialize;
+use trommel_operators::escape::escape_json;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Command;
@@ -61,7 +62,7 @@ pub fn print_json(wanted: bool, report: &impl Serialize) -> Result<(), PipelineE
         return Ok(());
     }
     let line = serde_json::to_string(report).map_err(PipelineError::failed)?;
-    print_line(&line)
+    print_line(&escape_json(&line))
 }
 
 /// A line on stdout; a reader that went away is no error.

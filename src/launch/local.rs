@@ -23,6 +23,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use signal_hook::consts::{SIGINT, SIGKILL, SIGTERM};
 use signal_hook::iterator::Signals;
 use trommel_operators::cluster::ClusterConfig;
+use trommel_operators::cluster::secret::random_hex;
+use trommel_operators::escape::escape_controls;
+use trommel_pipelines::secret;
 
 use super::ends::{End, status};
 use super::variables::Found;
@@ -45,7 +48,11 @@ pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8,
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(LaunchError::system("cannot take signals"))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let run_id = format!("local-{}-{since_epoch:x}", std::process::id());
-    let mut family = Family { members: Vec::new(), patience: times.silence + times.grace + SLACK };
+    let secret = match std::env::var_os(secret::VARIABLE).filter(|given| !given.is_empty()) {
+        Some(given) => given,
+        None => random_hex().map_err(LaunchError::system("cannot make the run's secret"))?.into(),
+    };
+    let mut family = Family { members: Vec::new(), patience: times.silence + times.grace + SLACK, secret };
     let mut listener = Some(OwnedFd::from(listener));
     for process in 0..processes {
         let mut found = Found {
@@ -77,6 +84,8 @@ struct Family {
     members: Vec<Member>,
     /// How long the others may take once one has ended badly.
     patience: Duration,
+    /// Known to the processes of this launch.
+    secret: OsString,
 }
 
 impl Family {
@@ -87,7 +96,7 @@ impl Family {
             .map_err(|error| LaunchError::System { what: what.clone(), why: error.to_string() })?;
         let mut command = Command::new(program);
         command.args(words.strip_prefix(&[OsString::from("trommel")]).unwrap_or(words));
-        command.env(CLUSTER_VARIABLE, place).stdin(stdin).process_group(0);
+        command.env(CLUSTER_VARIABLE, place).env(secret::VARIABLE, &self.secret).stdin(stdin).process_group(0);
         if process > 0 {
             command.stdout(Stdio::null()).stderr(Stdio::piped());
         }
@@ -176,10 +185,8 @@ fn relay(process: usize, from: impl Read) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let mut prefixed = format!("[{process}] ").into_bytes();
-        prefixed.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(&line));
-        prefixed.push(b'\n');
-        let _reader_gone = std::io::stderr().lock().write_all(&prefixed);
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+        say(&format!("[{process}] {}", escape_controls(&text)));
     }
 }
 

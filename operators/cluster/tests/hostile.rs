@@ -4,8 +4,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::super::JOINED;
-use super::super::handshake::{Hello, Kind, MAGIC, MAX_GREETING_BYTES, PROTOCOL, greet, write_greeting};
+use super::super::handshake::{
+    Answer, Hello, Kind, MAGIC, MAX_GREETING_BYTES, PROTOCOL, Reply, greet, read_greeting, write_greeting,
+};
 use super::super::message::{Frame, MAX_FRAME_BYTES};
+use super::super::secret::Side;
 use super::*;
 
 /// First words of strangers.
@@ -87,9 +90,10 @@ fn a_hello_byte_by_byte_is_understood() {
         // Learn the bytes of a hello, then dribble them.
         let pair = TcpListener::bind("127.0.0.1:0").unwrap();
         let writer = TcpStream::connect(pair.local_addr().unwrap()).unwrap();
-        let own = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = Some(own.local_addr().unwrap().to_string());
-        let hello = Hello { listen, ..Hello::new(&config(2, 1, &place.address), &agreement(), false) };
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = Some(door.local_addr().unwrap().to_string());
+        let (own, nonce) = (config(2, 1, &place.address), "mine".to_owned());
+        let hello = Hello { listen, nonce, ..Hello::new(&own, &agreement(), false) };
         write_greeting(&writer, &hello, Instant::now() + LONG).unwrap();
         writer.shutdown(Shutdown::Write).unwrap();
         let mut words = Vec::new();
@@ -102,10 +106,13 @@ fn a_hello_byte_by_byte_is_understood() {
         }
         let timely = TcpStream::connect(&place.address).unwrap();
         let deadline = Instant::now() + LONG;
-        let mut welcome = [0; 8];
-        control.read_exact(&mut welcome).unwrap();
-        assert_eq!(welcome, MAGIC);
-        greet(&timely, &Hello { kind: Kind::Timely, ..hello }, 0, "", deadline).unwrap();
+        let words = serde_json::to_vec(&hello).unwrap();
+        let Reply::Challenge(nonce) = read_greeting(&control, deadline).unwrap() else { panic!("no challenge") };
+        let answer = Answer { proof: own.secret.proof(Side::Caller, &words, &nonce) };
+        write_greeting(&control, &answer, deadline).unwrap();
+        let Reply::Welcome(proof) = read_greeting(&control, deadline).unwrap() else { panic!("no welcome") };
+        assert!(own.secret.holds(&proof, Side::Called, &words, &nonce));
+        greet(&timely, &Hello { kind: Kind::Timely, ..hello }, &own.secret, 0, "", deadline).unwrap();
         let joined = Frame::Barrier { name: JOINED.into(), value: String::new(), more: false };
         control.write_all(&joined.encode().unwrap()).unwrap();
         let process = first.join().unwrap().unwrap();
@@ -116,4 +123,54 @@ fn a_hello_byte_by_byte_is_understood() {
         let why = format!("it announced a message of {} bytes (at most {MAX_FRAME_BYTES})", MAX_FRAME_BYTES + 1);
         assert_eq!((loss.process, loss.why), (1, why));
     });
+}
+
+/// A run's id is no secret. Who knows it, and how a hello looks, takes no seat and ends nothing: also where its hello would have
+/// fitted, or would have ended the start.
+#[test]
+fn who_does_not_know_the_secret_takes_no_seat_and_ends_nothing() {
+    let mut place = place();
+    let listener = place.listener.take();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| join(&config(2, 0, &place.address), listener, &agreement(), false));
+        for (guess, program) in [("", "1.0"), ("guessed", "1.0"), ("", "2.0"), ("guessed", "2.0")] {
+            let stranger = ClusterConfig { secret: Secret::new(guess.as_bytes()), ..config(2, 1, &place.address) };
+            let agreement = Agreement { program: program.into(), ..agreement() };
+            let line = join(&stranger, None, &agreement, false).err().unwrap().to_string();
+            let why =
+                "the run's secret (TROMMEL_SECRET, else cluster.secret in its folder): its own there, another here";
+            assert_eq!(line, format!("process 0 ({}) refuses this process: {why}", place.address));
+        }
+        // A hello without an answer holds no seat either.
+        let silent = TcpStream::connect(&place.address).unwrap();
+        write_greeting(&silent, &Hello::new(&config(2, 1, ""), &agreement(), false), Instant::now() + LONG).unwrap();
+        let reply: Reply = read_greeting(&silent, Instant::now() + LONG).unwrap();
+        assert!(matches!(reply, Reply::Challenge(_)), "{reply:?}");
+        let second = join(&config(2, 1, &place.address), None, &agreement(), false).unwrap();
+        let processes = [first.join().unwrap().unwrap(), second];
+        end(&processes);
+    });
+}
+
+/// Who listens in process 0's place without the secret gets no process.
+#[test]
+fn a_false_coordinator_is_found_out() {
+    for welcome in [Reply::Welcome("00".repeat(32)), Reply::Challenge("again".into())] {
+        let mut place = place();
+        let listener = place.listener.take().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let (stream, _) = listener.accept().unwrap();
+                let deadline = Instant::now() + LONG;
+                let _hello: Hello = read_greeting(&stream, deadline).unwrap();
+                write_greeting(&stream, &Reply::Challenge("nonce".into()), deadline).unwrap();
+                let _answer: Answer = read_greeting(&stream, deadline).unwrap();
+                write_greeting(&stream, &welcome, deadline).unwrap();
+            });
+            let line = join(&config(2, 1, &place.address), None, &agreement(), false).err().unwrap().to_string();
+            let wanted =
+                format!("what listens at {} is no Trommel process: it does not know the run's secret", place.address);
+            assert_eq!(line, wanted);
+        });
+    }
 }

@@ -147,9 +147,10 @@ fn a_process_that_ends_while_others_start_is_named() {
     thread::scope(|scope| {
         let first = scope.spawn(|| join(&config(3, 0, &place.address), listener, &agreement(), false));
         // Process 1 gives up before process 2 has come.
-        let hello = super::super::handshake::Hello::new(&config(3, 1, &place.address), &agreement(), false);
+        let own = config(3, 1, &place.address);
+        let hello = super::super::handshake::Hello::new(&own, &agreement(), false);
         let stream = std::net::TcpStream::connect(&place.address).unwrap();
-        super::super::handshake::greet(&stream, &hello, 0, "", Instant::now() + LONG).unwrap();
+        super::super::handshake::greet(&stream, &hello, &own.secret, 0, "", Instant::now() + LONG).unwrap();
         drop(stream);
         let line = first.join().unwrap().err().unwrap().to_string();
         assert_eq!(without_ports(&line), "process 1 (ADDRESS) ended at the start: its connection ended");

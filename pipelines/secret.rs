@@ -1,0 +1,111 @@
+//! The secret of a run of several processes: `TROMMEL_SECRET`, else `cluster.secret` in the run's folder, which process 0 makes and
+//! only its user reads. Whoever can read the folder's files as that user belongs to the run.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use trommel_operators::cluster::secret::random_hex;
+use trommel_operators::cluster::{ClusterConfig, Secret};
+use trommel_operators::ledger::storage::{Disk, Storage};
+
+use crate::error::PipelineError;
+
+/// Gives the secret, and is not passed on in files.
+pub const VARIABLE: &str = "TROMMEL_SECRET";
+/// Fewer characters can be guessed.
+const LEAST_CHARACTERS: usize = 16;
+/// Between two looks for the file that process 0 makes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The secret of the run in `run`. Process 0 makes it where there is none; the others wait for it as long as for the start.
+///
+/// # Errors
+/// One that is too short; a folder that cannot be written; no secret in time.
+pub(crate) fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError> {
+    if let Some(given) = std::env::var_os(VARIABLE).filter(|given| !given.is_empty()) {
+        let given = given.into_encoded_bytes();
+        if given.len() < LEAST_CHARACTERS {
+            let what =
+                format!("{VARIABLE} is shorter than {LEAST_CHARACTERS} characters: `openssl rand -hex 32` makes one");
+            return Err(PipelineError::Usage(what));
+        }
+        return Ok(Secret::new(&given));
+    }
+    let path = run.join("cluster.secret");
+    let deadline = Instant::now() + seat.start_timeout;
+    loop {
+        if let Some(secret) = read(&path)? {
+            return Ok(secret);
+        }
+        if seat.process == 0 {
+            make(run, &path)
+                .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", path.display())))?;
+        } else if Instant::now() >= deadline {
+            return Err(PipelineError::Lost(format!(
+                "process 0 ({}) has not made {} within {} s: all processes need the same run folder, or {VARIABLE}",
+                seat.coordinator,
+                path.display(),
+                seat.start_timeout.as_secs()
+            )));
+        } else {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// The secret in a file; `None` where it is not there, or not whole.
+fn read(path: &Path) -> Result<Option<Secret>, PipelineError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(PipelineError::at(path)(error)),
+    };
+    let mode = fs::metadata(path).map_err(PipelineError::at(path))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("{}: others than its owner can use it (mode {:o}): chmod 600", path.display(), mode & 0o777);
+    }
+    let secret = text.strip_suffix('\n').filter(|secret| secret.len() >= LEAST_CHARACTERS);
+    Ok(secret.map(|secret| Secret::new(secret.as_bytes())))
+}
+
+/// Seen under its name only when it is whole, and never by others.
+fn make(run: &Path, path: &Path) -> io::Result<()> {
+    Disk.create_dir(run)?;
+    let aside = path.with_extension(format!("secret.{}.tmp", std::process::id()));
+    let mut file: File = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(format!("{}\n", random_hex()?).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&aside, path)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_0_makes_it_for_its_user_and_the_others_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("new/run");
+        let seat = |process| ClusterConfig::new(2, process, "127.0.0.1:1", "r");
+        let (first, second) = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| of_run(&run, &seat(1)).unwrap());
+            std::thread::sleep(Duration::from_millis(120));
+            (of_run(&run, &seat(0)).unwrap(), waiting.join().unwrap())
+        });
+        assert!(first == second && first != Secret::default());
+        let path = run.join("cluster.secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 1, "nothing is left aside");
+        // The next run on the folder keeps it; one that was cut off is made anew.
+        assert!(of_run(&run, &seat(0)).unwrap() == first);
+        fs::write(&path, "0123").unwrap();
+        assert!(of_run(&run, &seat(0)).unwrap() != first);
+        let soon = ClusterConfig { start_timeout: Duration::from_millis(60), ..seat(1) };
+        let late = of_run(&folder.path().join("another"), &soon).unwrap_err();
+        assert!(late.to_string().contains("process 0 (127.0.0.1:1) has not made"), "{late}");
+    }
+}
