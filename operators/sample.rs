@@ -8,6 +8,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::credit::Permit;
+use crate::notices::Notices;
 
 /// Logical time of the graph: `pass << 40 | ordinal of the shard in the plan`.
 pub type Time = u64;
@@ -173,6 +174,8 @@ pub struct Fate {
 pub enum ShardOutcome {
     /// Read to its end. The text remarks on oddities (a cut-off tail, a missing end mark, no sample at all).
     Complete(Option<String>),
+    /// All of its bytes came, and no sample could be read from them: it is lost, and says why.
+    Rejected(Reason),
     /// Bytes could not be had, after retries: the shard stays unfinished.
     Unavailable(String),
 }
@@ -186,8 +189,10 @@ pub struct ShardEnd {
     pub count: u32,
     /// Bytes read from the store.
     pub bytes: u64,
-    /// Complete or unavailable.
+    /// Complete, rejected or unavailable.
     pub outcome: ShardOutcome,
+    /// What was lost of it, or passed over in it.
+    pub notices: Notices,
 }
 
 /// What flows to the ledger (and, as holes, to the trainer's order).

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::ledger::manifest::Counts;
+use trommel_operators::notices::Notices;
 
 use crate::benchmarks::holds_embeddings;
 use crate::config::{JudgeConfig, Reading};
@@ -38,6 +39,8 @@ pub struct PruneReport {
     pub remarks: BTreeMap<String, u64>,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
+    /// What was lost of the input, or passed over in it, over the whole ledger of this plan.
+    pub notices: Notices,
     /// Samples judged by this process.
     pub judged_now: u64,
     /// Seconds from the first byte to the last commit.
@@ -92,6 +95,7 @@ fn prune_together(
         Part {
             counts: summary.counts,
             failed: summary.failed,
+            notices: summary.notices,
             committed: summary.committed,
             judged: progress.judged(),
             meaningless: meaningless.map(|why| why.to_string()),
@@ -103,12 +107,14 @@ fn prune_together(
     {
         return Err(PipelineError::Usage(why));
     }
-    let mut counts = all.counts;
+    let (mut counts, mut notices) = (all.counts, Notices::default());
     for ordinal in &mine {
         if let Some((_, line)) = folder.before().committed.get(ordinal) {
             counts.add(&line.counts);
+            notices.merge(&line.notices);
         }
     }
+    notices.merge(&all.notices);
     let seconds = progress.seconds();
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = all.judged as f64 / seconds.max(1e-9);
@@ -123,6 +129,7 @@ fn prune_together(
         remarks: counts.remarks,
         interrupted: ended_early && all.committed + (all.failed.len() as u64) < unfinished,
         failed: all.failed,
+        notices,
         judged_now: all.judged,
         seconds,
         samples_per_second,
@@ -135,6 +142,7 @@ fn prune_together(
 struct Part {
     counts: Counts,
     failed: BTreeMap<u64, String>,
+    notices: Notices,
     committed: u64,
     judged: u64,
     /// Why nothing could be judged, where nothing could.
@@ -149,6 +157,7 @@ impl Part {
         self.meaningless = meaningless.filter(|_| nothing(&self) && nothing(other));
         self.counts.add(&other.counts);
         self.failed.extend(other.failed.clone());
+        self.notices.merge(&other.notices);
         self.committed += other.committed;
         self.judged += other.judged;
         self

@@ -13,6 +13,7 @@ use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::decode::view::TrainView;
 use trommel_operators::ledger::decisions::FolderDecisions;
 use trommel_operators::model::ClipConfig;
+use trommel_operators::notices::Notices;
 use trommel_operators::train::{SaveEvery, TrainConfig};
 
 use crate::adopt::Adopted;
@@ -91,6 +92,8 @@ pub struct TrainReport {
     pub without_caption: u64,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
+    /// What was lost of the input, or passed over in it, over the whole ledger.
+    pub notices: Notices,
     /// Seconds of this process.
     pub seconds: f64,
     /// Samples judged a second by this process.

@@ -24,6 +24,7 @@ use trommel_operators::ledger::operator::{LedgerConfig, ToLedger};
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer};
+use trommel_operators::notices::Notices;
 use trommel_operators::prune::operator::Prune;
 use trommel_operators::sample::{Event, Fate, Reason, SampleId, Status, Time, Work};
 use trommel_operators::shard::operator::ReadSamples;
@@ -312,16 +313,18 @@ pub(crate) fn train_on(
         });
     }
     let done = outcome.map_err(PipelineError::failed)?;
-    let mut counts = folder.before().counts();
-    for written in together.gather("finished", written.counts)? {
-        counts.add(&written);
+    let (mut counts, mut notices) = (folder.before().counts(), folder.before().notices());
+    for (counted, noticed) in together.gather("finished", (written.counts, written.notices))? {
+        counts.add(&counted);
+        notices.merge(&noticed);
     }
-    Ok(report(&done, &counts, order.failed(), &order, progress, &spent))
+    Ok(report(&done, &counts, notices, order.failed(), &order, progress, &spent))
 }
 
 fn report(
     done: &Summary,
     counts: &Counts,
+    notices: Notices,
     failed: BTreeMap<u64, String>,
     order: &TrainOrder,
     progress: &Progress,
@@ -343,6 +346,7 @@ fn report(
         left_over: order.service().left_over(),
         without_caption: counts.remarks.get("no_caption").copied().unwrap_or(0),
         failed,
+        notices,
         seconds,
         samples_per_second,
         spent: Spent::of(machinery, seconds),

@@ -24,6 +24,7 @@ use super::part::{self, PartConfig, PartShard};
 use super::run_folder::RunFolder;
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::locked;
+use crate::notices::Notices;
 use crate::sample::{Fate, ShardOutcome};
 
 /// A shard all of whose fates have arrived, or whose bytes could not be had.
@@ -39,8 +40,10 @@ pub struct FinishedShard {
     pub items: Vec<ItemRow>,
     /// Bytes read from the store.
     pub bytes: u64,
-    /// Complete or unavailable.
+    /// Complete, rejected or unavailable.
     pub outcome: ShardOutcome,
+    /// What was lost of it, or passed over in it.
+    pub notices: Notices,
 }
 
 /// A shard that is durable, or durably marked as failed.
@@ -58,6 +61,8 @@ pub struct Committed {
     pub bytes: u64,
     /// Why it failed, or what was odd about it.
     pub remark: Option<String>,
+    /// What was lost of it, or passed over in it.
+    pub notices: Notices,
 }
 
 /// Called for each shard that is durable (or durably failed), on the committer's thread.
@@ -103,6 +108,8 @@ pub struct Summary {
     pub failed: BTreeMap<u64, String>,
     /// Samples by fate, of the committed ones.
     pub counts: Counts,
+    /// What was lost of the committed ones, or passed over in them.
+    pub notices: Notices,
 }
 
 /// The committer's thread.
@@ -210,16 +217,21 @@ impl Work {
 
     fn commit(&mut self, mut shard: FinishedShard) -> Result<Committed, LedgerError> {
         let folder = &self.folder;
-        let (status, remark) = match shard.outcome {
-            ShardOutcome::Complete(remark) => (LineStatus::Committed, remark),
-            ShardOutcome::Unavailable(why) => (LineStatus::Failed, Some(why)),
+        let (status, remark, rejected) = match shard.outcome {
+            ShardOutcome::Complete(remark) => (LineStatus::Committed, remark, None),
+            ShardOutcome::Rejected(reason) => (LineStatus::Committed, Some(reason.to_string()), Some(reason)),
+            ShardOutcome::Unavailable(why) => (LineStatus::Failed, Some(why), None),
         };
+        // What an unfinished shard has lost is known when it is read again.
+        let notices = if status == LineStatus::Committed { shard.notices } else { Notices::default() };
         let mut line = ShardLine {
             schema: SCHEMA_VERSION,
             ordinal: shard.ordinal,
             name: shard.name,
             status,
             remark,
+            rejected,
+            notices,
             bytes: shard.bytes,
             counts: Counts::default(),
             parts: Vec::new(),
@@ -241,11 +253,12 @@ impl Work {
         if status == LineStatus::Committed {
             summary.committed += 1;
             summary.counts.add(&line.counts);
+            summary.notices.merge(&line.notices);
         } else {
             summary.failed.insert(line.ordinal, line.remark.clone().unwrap_or_default());
         }
-        let ShardLine { ordinal, name, counts, bytes, remark, .. } = line;
-        Ok(Committed { ordinal, name, status, counts, bytes, remark })
+        let ShardLine { ordinal, name, counts, bytes, remark, notices, .. } = line;
+        Ok(Committed { ordinal, name, status, counts, bytes, remark, notices })
     }
 }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{LedgerError, checked};
-use crate::sample::{Fate, Status};
+use crate::notices::Notices;
+use crate::sample::{Fate, Reason, Status};
 
 /// Version of manifest, ledger and items.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -162,9 +163,15 @@ pub struct ShardLine {
     /// Why it failed, or what was odd about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
+    /// Why nothing of it could be read, where that is so: its samples are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Reason>,
+    /// What was lost of it, or passed over in it.
+    #[serde(default, skip_serializing_if = "Notices::is_empty")]
+    pub notices: Notices,
     /// Bytes read from the store.
     pub bytes: u64,
-    /// Samples by fate; all zero for a failed shard.
+    /// Samples by fate; all zero for a failed or rejected shard.
     pub counts: Counts,
     /// Its parts, none for a failed shard.
     pub parts: Vec<PartSum>,
@@ -273,6 +280,14 @@ impl Merged {
         let mut sum = Counts::default();
         self.committed.values().for_each(|(_, line)| sum.add(&line.counts));
         sum
+    }
+
+    /// What was lost of all committed shards, or passed over in them.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        let mut all = Notices::default();
+        self.committed.values().for_each(|(_, line)| all.merge(&line.notices));
+        all
     }
 }
 

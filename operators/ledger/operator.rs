@@ -199,7 +199,7 @@ impl Ticks {
             config.items.discard(self.ordinal);
             return None;
         }
-        let complete = matches!(end.outcome, ShardOutcome::Complete(_));
+        let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_));
         if !complete {
             config.items.discard(self.ordinal);
         }
@@ -210,6 +210,7 @@ impl Ticks {
             items: if complete { config.items.take(self.ordinal) } else { Vec::new() },
             bytes: end.bytes,
             outcome: end.outcome,
+            notices: end.notices,
         })
     }
 }

@@ -21,6 +21,7 @@ use crate::columnar::ipc::IpcReader;
 use crate::columnar::npy::Rows;
 use crate::columnar::parquet::{Column, Kind, TableReader};
 use crate::dataflow::wake::locked;
+use crate::notices::Notices;
 use crate::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
 
 /// Statuses that the cache holds at most.
@@ -165,6 +166,12 @@ impl Ledger {
     #[must_use]
     pub const fn failed(&self) -> &BTreeMap<u64, (u64, ShardLine)> {
         &self.merged.failed
+    }
+
+    /// What was lost of all committed shards, or passed over in them.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        self.merged.notices()
     }
 
     /// Counts over all committed shards.

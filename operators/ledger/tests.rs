@@ -172,6 +172,7 @@ fn shard(ordinal: u64) -> FinishedShard {
         items: if ordinal == 1 { Vec::new() } else { item_rows(ordinal) },
         bytes: 5_000 + ordinal,
         outcome: ShardOutcome::Complete((ordinal == 1).then(|| "no sample at all".into())),
+        notices: Default::default(),
     }
 }
 

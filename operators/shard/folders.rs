@@ -14,6 +14,7 @@ use super::plan::{Plan, PlanError, ShardRef};
 use super::reader::{Admitted, ViewBytes};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
+use crate::notices::Notices;
 use crate::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
 
 /// Extensions of pictures.
@@ -133,7 +134,13 @@ impl ReadShard for FolderReader {
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
         let files = usize::try_from(lease.ordinal).ok().and_then(|at| self.classes.get(at));
-        let mut end = ShardEnd { ordinal: lease.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
+        let mut end = ShardEnd {
+            ordinal: lease.ordinal,
+            count: 0,
+            bytes: 0,
+            outcome: ShardOutcome::Complete(None),
+            notices: Notices::default(),
+        };
         for path in files.into_iter().flatten() {
             let read = self.sample(lease, end.count, path, out)?;
             end.count += 1;

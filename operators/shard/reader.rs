@@ -28,6 +28,7 @@ use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
+use crate::notices::Notices;
 use crate::sample::{Event, Fate, Sample, SampleId, ShardEnd, ShardOutcome, Status, Work};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
@@ -171,7 +172,13 @@ impl ShardReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut end = ShardEnd { ordinal: request.ordinal, count: 0, bytes: 0, outcome: ShardOutcome::Complete(None) };
+        let mut end = ShardEnd {
+            ordinal: request.ordinal,
+            count: 0,
+            bytes: 0,
+            outcome: ShardOutcome::Complete(None),
+            notices: Notices::default(),
+        };
         let found =
             self.plan.shard(request.ordinal).ok_or_else(|| format!("the plan has no shard {}", request.ordinal));
         let opened = found.and_then(|shard| self.open(&shard, request));

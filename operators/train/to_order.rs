@@ -70,7 +70,7 @@ impl Turn {
     fn end(pass: u32, end: ShardEnd) -> Self {
         let unavailable = match end.outcome {
             ShardOutcome::Unavailable(why) => Some(why),
-            ShardOutcome::Complete(_) => None,
+            ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => None,
         };
         Self::End { pass, ordinal: end.ordinal, count: end.count, unavailable }
     }

@@ -217,7 +217,15 @@ fn small_run(root: &Path, compressed: bool) -> PathBuf {
     for (ordinal, fates) in (0..).zip(fates) {
         let (done, answer) = channel();
         let (name, outcome) = (plan.shards[ordinal as usize].name.clone(), ShardOutcome::Complete(None));
-        let shard = FinishedShard { ordinal, name, fates, items: items(ordinal), bytes: 1, outcome };
+        let shard = FinishedShard {
+            ordinal,
+            name,
+            fates,
+            items: items(ordinal),
+            bytes: 1,
+            outcome,
+            notices: Default::default(),
+        };
         handle.commit(shard, Box::new(move |result| done.send(result).unwrap())).unwrap();
         answer.recv().unwrap().unwrap();
     }

@@ -26,6 +26,7 @@ impl Watch<'_> {
         let mut has_committed = false;
         for news in self.together.gather("news", news)? {
             has_committed |= news.has_committed;
+            self.report.notices.merge(&news.notices);
             self.failed.extend(news.failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now()))));
         }
         if has_committed { self.look_again() } else { Ok(()) }

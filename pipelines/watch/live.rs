@@ -28,6 +28,7 @@ use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::ClipConfig;
+use trommel_operators::notices::Notices;
 use trommel_operators::sample::{SampleId, Status};
 use trommel_operators::shard::plan::GrowingPlan;
 use trommel_operators::shard::reader::Decisions;
@@ -106,6 +107,8 @@ pub(super) struct News {
     pub(super) has_committed: bool,
     /// Shards whose bytes could not be had, and why.
     pub(super) failed: BTreeMap<u64, String>,
+    /// What was lost of shards, or passed over in them.
+    pub(super) notices: Notices,
 }
 
 /// The newest epoch's decisions on what the pool has.
@@ -180,6 +183,7 @@ impl Live {
                     news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
                 } else {
                     news.has_committed = true;
+                    news.notices.merge(&shard.notices);
                 }
                 drop(news);
                 poked.poke();

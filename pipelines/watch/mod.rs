@@ -40,6 +40,7 @@ use std::time::Duration;
 use serde::Serialize;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::incremental::view::Sizes;
+use trommel_operators::notices::Notices;
 
 pub use self::inputs::Wanted;
 use self::turns::Watch;
@@ -104,6 +105,8 @@ pub struct WatchReport {
     pub rejected_now: u64,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
+    /// What was lost of the shards that this process has read, or passed over in them.
+    pub notices: Notices,
     /// Largest time from a complete shard to the epoch that shows it, of this process.
     pub lag_seconds: f64,
     /// How the live trainer stands.

@@ -127,7 +127,8 @@ impl Watch<'_> {
         for ordinal in wanted {
             self.failed.remove(ordinal);
         }
-        for failed in self.together.gather("failed", summary.failed)? {
+        for (failed, notices) in self.together.gather("read shards", (summary.failed, summary.notices))? {
+            self.report.notices.merge(&notices);
             let now = failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now())));
             self.failed.extend(now);
         }

@@ -36,7 +36,8 @@ pub fn run(args: &DemoArgs) -> Outcome {
     print_json(args.common.json, &report)?;
     let training = &report.training;
     let samples = training.kept + training.dropped + training.rejected;
-    Ok(if training.interrupted { judge::done(true, &training.failed, 0, samples, 100.0) } else { Done::default() })
+    let read = judge::Read { rejected: 0, samples, notices: &training.notices };
+    Ok(if training.interrupted { judge::done(true, &training.failed, read, 100.0) } else { Done::default() })
 }
 
 fn tell(report: &DemoReport) {

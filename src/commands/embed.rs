@@ -11,7 +11,7 @@ use trommel_pipelines::{embed, prune};
 use super::{judge, print_json};
 use crate::args::EmbedArgs;
 use crate::launch::Launched;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tell};
 
 /// Embeds.
 pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
@@ -60,7 +60,9 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         report.samples_per_second,
         report.spent.bottleneck
     );
+    tell(&report.notices);
     print_json(args.common.json, &report)?;
     let samples = report.kept + report.rejected;
-    Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }

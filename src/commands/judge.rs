@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::embed::device;
+use trommel_operators::notices::Notices;
 use trommel_operators::report::text::percent;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
@@ -150,27 +151,47 @@ pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
     Done::said(if interrupted || !failed.is_empty() { 3 } else { 0 })
 }
 
+/// What became of what a run was to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// Samples that could not be judged.
+    pub rejected: u64,
+    /// All samples that came, rejects included.
+    pub samples: u64,
+    /// What was lost before it was a sample, or passed over.
+    pub notices: &'a Notices,
+}
+
 /// The status of a run that ended by itself or was interrupted.
-pub fn done(
-    interrupted: bool,
-    failed: &BTreeMap<u64, String>,
-    rejected: u64,
-    samples: u64,
-    max_rejects_percent: f64,
-) -> Done {
+pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, max_rejects_percent: f64) -> Done {
     let unfinished = if let Some((ordinal, why)) = failed.iter().next() {
         let first = format!("shard {ordinal}: {why}");
         Some(format!("{} shards could not be read ({first}); the same command tries them again", failed.len()))
     } else {
         interrupted.then(|| "interrupted; the same command resumes".to_owned())
     };
-    #[expect(clippy::cast_precision_loss)]
-    let too_many = rejected as f64 > samples as f64 * max_rejects_percent / 100.0;
-    let too_many_rejects = too_many.then(|| {
-        format!(
-            "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
-            percent(rejected, samples)
-        )
-    });
-    Done { unfinished, too_many_rejects, said: None }
+    Done { unfinished, too_many_rejects: read.too_many(max_rejects_percent), said: None }
+}
+
+impl Read<'_> {
+    /// Why this is more than may be rejected and lost. Whatever the share is, a run that lost something and read nothing has
+    /// not done its work, and where nothing may be rejected, no loss is too small.
+    fn too_many(self, max_rejects_percent: f64) -> Option<String> {
+        let Self { rejected, samples, notices } = self;
+        let lost = notices.lost_samples();
+        let (gone, all) = (rejected + lost, samples + lost);
+        #[expect(clippy::cast_precision_loss)]
+        let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
+        let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);
+        (too_many || any).then(|| match notices.any_loss() {
+            false => format!(
+                "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
+                percent(rejected, samples)
+            ),
+            true => format!(
+                "of {all} samples {rejected} were rejected and {lost} lost ({}); --max-rejects is {max_rejects_percent} %",
+                percent(gone, all)
+            ),
+        })
+    }
 }

@@ -7,7 +7,7 @@ use trommel_pipelines::prune;
 use super::{judge, print_json};
 use crate::args::PruneArgs;
 use crate::launch::Launched;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tell};
 
 /// Judges every sample.
 pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
@@ -36,6 +36,8 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     for (code, count) in &report.rejects {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
     }
+    tell(&report.notices);
     print_json(args.common.json, &report)?;
-    Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }

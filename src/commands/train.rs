@@ -15,7 +15,7 @@ use super::{judge, print_json};
 use crate::args::{Cli, Command, TrainArgs};
 use crate::config_file;
 use crate::launch::Launched;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, tell};
 
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
@@ -48,8 +48,10 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     if let Some(checkpoint) = &report.checkpoint {
         eprintln!("trommel: checkpoint {}", checkpoint.display());
     }
+    tell(&report.notices);
     print_json(args.common.json, &report)?;
-    Ok(judge::done(report.interrupted, &report.failed, report.rejected, samples, args.reading.max_rejects))
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
 
 /// The training run that a file of options describes; its shards and its judging are somebody else's.

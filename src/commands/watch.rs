@@ -14,7 +14,7 @@ use super::{judge, print_json, train};
 use crate::args::{Cli, Command, WatchArgs};
 use crate::config_file;
 use crate::launch::Launched;
-use crate::outcome::{Done, Outcome};
+use crate::outcome::{Done, Outcome, tell};
 
 /// The split of `--rule`.
 const ONE_SPLIT: &str = "main";
@@ -90,9 +90,10 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
             training.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
         );
     }
+    tell(&report.notices);
     print_json(args.common.json, &report)?;
-    let (rejected, samples) = (report.rejected_now, report.judged_now);
-    let done = judge::done(report.interrupted, &report.failed, rejected, samples, args.reading.max_rejects);
+    let read = judge::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
+    let done = judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
     // A watch that is told to stop has done its work.
     Ok(if args.once { done } else { Done { unfinished: None, ..done } })
 }

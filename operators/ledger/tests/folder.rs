@@ -18,6 +18,8 @@ fn failed(ordinal: u64) -> ShardLine {
         name: format!("{ordinal:05}.tar"),
         status: LineStatus::Failed,
         remark: None,
+        rejected: None,
+        notices: Default::default(),
         bytes: 0,
         counts: Counts::default(),
         parts: Vec::new(),

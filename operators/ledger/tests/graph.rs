@@ -10,7 +10,7 @@ use super::*;
 use crate::sample::{Event, ShardEnd, pass_of, time_of};
 
 fn end(ordinal: u64, count: u32, outcome: ShardOutcome) -> Event {
-    Event::End(ShardEnd { ordinal, count, bytes: 10, outcome })
+    Event::End(ShardEnd { ordinal, count, bytes: 10, outcome, notices: Default::default() })
 }
 
 /// Events of a shard, shuffled by a seed: the end may come first.

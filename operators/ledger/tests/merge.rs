@@ -12,6 +12,8 @@ fn line(ordinal: u64, crc: &str) -> ShardLine {
         name: format!("{ordinal}.tar"),
         status: LineStatus::Committed,
         remark: None,
+        rejected: None,
+        notices: Default::default(),
         bytes: 1,
         counts: Counts { kept: 1, ..Counts::default() },
         parts: vec![sum(PartKind::Ledger, crc), sum(PartKind::Items, &format!("{ordinal}{crc}"))],
