@@ -1,12 +1,13 @@
 //! Arguments to a numbered list of shards with stable names.
 //!
 //! An argument is `[NAME=]SHARDS`, where SHARDS is a `::` list of paths, globs, brace ranges, folders, `file:` URLs or `-`. In order:
-//! split at `::`, `${X}` from the environment's `WDS_X`, braces, then wildcards (sorted) and folders (their `.tar`,
-//! `.tar.gz`, `.tgz`, `.tar.zst`, sorted, not deeper).
+//! split at `::`, `${X}` from the environment's `WDS_X`, braces, then wildcards (sorted) and folders (their [`SHARD_ENDINGS`],
+//! sorted, not deeper).
 //!
 //! A shard's **name** is what hashes, ties and ledgers use: its path relative to its argument's literal folder, the one before the
 //! first wildcard or brace; of a URL, all but scheme, credentials and query. So data may move without changing
-//! one decision. Two shards of one name are refused; `NAME=SHARDS` puts `NAME/` before the names of its argument.
+//! one decision. Two shards of one name are refused; `NAME=SHARDS` puts `NAME/` before the names of its argument. What is there
+//! wins over that notation: in `lang=en/0.tar` nothing is a name where a folder `lang=en` is.
 
 use std::collections::HashMap;
 use std::io;
@@ -175,7 +176,7 @@ pub enum PlanError {
     #[error("{0}: {1}")]
     Pattern(String, String),
     /// A folder without shards.
-    #[error("{0}: the folder holds no .tar, .tar.gz, .tgz or .tar.zst")]
+    #[error("{0}: the folder holds no .tar, be it plain or .gz, .zst, .xz, .bz2")]
     NoShards(String),
     /// Two shards with one name.
     #[error("{first} and {second} would both be called {name}: give one of them a name of its own, NAME=SHARDS")]
@@ -202,7 +203,7 @@ pub enum PlanError {
 pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, PlanError> {
     let mut shards: Vec<ShardRef> = Vec::new();
     for argument in arguments {
-        let (prefix, list) = named(argument);
+        let (prefix, list) = named(argument, options.max_shards);
         for item in list.split("::").filter(|item| !item.is_empty()) {
             for (name, url, bytes) in one(&substitute(item, options)?, options)? {
                 let name = prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
@@ -223,15 +224,33 @@ pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, P
     if shards.is_empty() { Err(PlanError::Empty) } else { Ok(Plan { shards }) }
 }
 
-/// `NAME=SHARDS`, unless a file of that very name exists.
-fn named(argument: &str) -> (Option<&str>, &str) {
+/// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
+#[must_use]
+pub fn named(argument: &str, max_names: usize) -> (Option<&str>, &str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match argument.split_once('=') {
-        Some((name, list)) if !name.is_empty() && name.chars().all(plain) && !Path::new(argument).exists() => {
+        Some((name, list)) if !name.is_empty() && name.chars().all(plain) && !is_there(argument, max_names) => {
             (Some(name), list)
         }
         _ => (None, argument),
     }
+}
+
+/// Whether the part of a path that holds its first `=` exists: `lang=en` of `lang=en/*.tar`, of one of its braces' names at least.
+fn is_there(argument: &str, max_names: usize) -> bool {
+    let first = argument.split("::").next().unwrap_or(argument);
+    let part = |name: &str| {
+        let equals = name.find('=').unwrap_or(0);
+        name[..name[equals..].find('/').map_or(name.len(), |slash| equals + slash)].to_owned()
+    };
+    let exists = |part: &String| {
+        Path::new(part).exists()
+            || part.contains(['*', '?', '[']) && glob::glob(part).is_ok_and(|mut found| found.next().is_some())
+    };
+    let mut parts: Vec<String> =
+        braces::expand(first, max_names).unwrap_or_default().iter().map(|name| part(name)).collect();
+    parts.dedup(); // of a long range usually one is left
+    Path::new(argument).exists() || parts.iter().any(exists)
 }
 
 /// `${X}` by the value of `WDS_X`; values may hold more of them, ten deep.
@@ -319,19 +338,34 @@ fn file(path: &Path, folder: usize, opens: bool) -> Result<Found, PlanError> {
 }
 
 /// What the names of shards end with.
-pub const SHARD_ENDINGS: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+pub const SHARD_ENDINGS: [&str; 9] =
+    [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz"];
 
-/// The shards in a folder, sorted by name.
-fn inside(folder: &Path, opens: bool) -> Result<Vec<Found>, PlanError> {
+/// Whether a file is a shard by its name.
+#[must_use]
+pub fn is_shard_name(name: &str) -> bool {
+    SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The files in a folder that are shards by their names, sorted.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn shards_in(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
     let io = |error| PlanError::Io { path: folder.display().to_string(), error };
     let entries: Result<Vec<PathBuf>, _> =
         std::fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path())).collect();
     let is_shard = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        !name.starts_with('.') && SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending)) && path.is_file()
+        !name.starts_with('.') && is_shard_name(&name) && path.is_file()
     };
     let mut paths: Vec<PathBuf> = entries.map_err(io)?.into_iter().filter(is_shard).collect();
     paths.sort();
+    Ok(paths)
+}
+
+fn inside(folder: &Path, opens: bool) -> Result<Vec<Found>, PlanError> {
+    let paths = shards_in(folder)?;
     if paths.is_empty() {
         return Err(PlanError::NoShards(folder.display().to_string()));
     }

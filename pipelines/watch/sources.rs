@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use trommel_operators::shard::plan::{PlanError, PlanOptions, SHARD_ENDINGS, expand};
+use trommel_operators::shard::plan::{PlanError, PlanOptions, expand, is_shard_name, named};
+use trommel_operators::shard::promised::stats_url;
 use trommel_operators::shard::store::local_path;
 
 /// The words of a list: one a line, comments and empty lines left out.
@@ -89,7 +90,7 @@ impl Sources {
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
         let place = |prefix: &String| {
-            let item = prefix.split_once('=').map_or(prefix.as_str(), |(_, item)| item);
+            let (_, item) = named(prefix, PlanOptions::default().max_shards);
             let literal = item.find(['*', '?', '[', '{']).map_or(item, |at| &item[..at]);
             let path = Path::new(local_path(literal));
             let folder = if path.is_dir() { Some(path) } else { path.parent() };
@@ -166,7 +167,7 @@ impl Sources {
 /// The words of a list file; `None` if the prefix is none.
 fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
     let path = Path::new(local_path(prefix));
-    if !path.is_file() || SHARD_ENDINGS.iter().any(|ending| prefix.ends_with(ending)) {
+    if !path.is_file() || is_shard_name(prefix) {
         return None;
     }
     let text = match std::fs::read_to_string(path) {
@@ -178,9 +179,7 @@ fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
 fn has_stats(path: &str) -> bool {
-    let path = local_path(path).to_string_lossy();
-    let stem = SHARD_ENDINGS.iter().find_map(|ending| path.strip_suffix(ending));
-    stem.is_some_and(|stem| Path::new(&format!("{stem}_stats.json")).is_file())
+    stats_url(path).is_some_and(|stats| local_path(&stats).is_file())
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ fn what_cannot_be_planned_says_why() {
         (&["@/a/{0..3}.tar"], "@/a/2.tar: No such file or directory (os error 2)"),
         (&["@/nope/*.tar"], "@/nope/*.tar: no such shard"),
         (&["@/a/{0..1.tar"], "braces do not balance in \"@/a/{0..1.tar\""),
-        (&["@/empty"], "@/empty: the folder holds no .tar, .tar.gz, .tgz or .tar.zst"),
+        (&["@/empty"], "@/empty: the folder holds no .tar, be it plain or .gz, .zst, .xz, .bz2"),
         (&["${NONE}/x"], "${NONE}/x: ${NONE} needs the environment variable WDS_NONE"),
         (
             &["s3://b/{0..9}.tar"],

@@ -1,0 +1,33 @@
+//! How many samples a shard was written with, as img2dataset's `00012_stats.json` beside `00012.tar` says: what is lost when the
+//! shard cannot be read, or when fewer come.
+
+use std::io::Read;
+
+use serde::Deserialize;
+
+use super::plan::SHARD_ENDINGS;
+use super::store::Store;
+
+/// Statistics beyond this size are not read.
+const MAX_STATS_BYTES: u64 = 4 << 20;
+
+#[derive(Deserialize)]
+struct Stats {
+    successes: u64,
+}
+
+/// Where the statistics of the shard at `url` would be; `None` for a name that is no shard's.
+#[must_use]
+pub fn stats_url(url: &str) -> Option<String> {
+    let stem = SHARD_ENDINGS.iter().find_map(|ending| url.strip_suffix(ending))?;
+    Some(format!("{stem}_stats.json"))
+}
+
+/// The samples that the statistics beside a shard promise; `None` where there are none that can be read.
+#[must_use]
+pub fn promised(store: &dyn Store, url: &str) -> Option<u64> {
+    let source = store.open(&stats_url(url)?).ok()?;
+    let mut text = Vec::new();
+    source.open_at(0).ok()?.take(MAX_STATS_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice::<Stats>(&text).ok().map(|stats| stats.successes)
+}
