@@ -12,6 +12,7 @@ use trommel_operators::dataflow::credit::Permit;
 use trommel_operators::decode::{Limits, decode_rgb};
 use trommel_operators::sample::SampleId;
 use trommel_operators::shard::compression::{Compression, CompressionLimits, decompress};
+use trommel_operators::shard::header::BLOCK;
 use trommel_operators::shard::plan::{Plan, ShardRef};
 use trommel_operators::shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use trommel_operators::shard::store::{self, Metered, local_path};
@@ -93,7 +94,7 @@ fn shard_samples(
     }
     let mut first = Vec::new();
     let open = |byte| source.open_at(byte).map_err(|error| error.to_string());
-    open(0)?.take(8).read_to_end(&mut first).map_err(|error| error.to_string())?;
+    open(0)?.take(BLOCK as u64).read_to_end(&mut first).map_err(|error| error.to_string())?;
     if Compression::of(&first) == Compression::None {
         for (index, sample) in wanted {
             let tar = TarReader::new(BufReader::new(open(sample.offset)?), TarLimits::default());

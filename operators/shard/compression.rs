@@ -1,13 +1,20 @@
-//! A shard's compression, known by its first bytes: gzip (any number of members), zstd (any number of frames), or none.
+//! A shard's compression, known by its first bytes: gzip (any number of members), zstd (any number of frames), bzip2, xz (any
+//! number of streams), the older `.lzma`, or none. These are what Python's `tarfile`, and with it webdataset, reads, and zstd.
 //!
-//! A file's name says nothing: a `.tar` that is gzip is read as gzip. What grows beyond [`CompressionLimits`] is stopped with
-//! an error, which ends the shard there like any damage in its data.
+//! A file's name says nothing: a `.tar` that is gzip is read as gzip. What begins with a tar header is a tar, whatever its first
+//! member is called. What grows beyond [`CompressionLimits`] is stopped with an error, which ends the shard there like any damage
+//! in its data.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 
+use bzip2::bufread::MultiBzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use serde::{Deserialize, Serialize};
 
+use super::content::starts_a_tar;
+use super::header::BLOCK;
 use super::store::{Meter, Metered};
 
 /// How far a compressed shard may grow.
@@ -20,7 +27,7 @@ pub struct CompressionLimits {
     pub max_ratio: u64,
     /// Decompressed bytes up to which the ratio does not matter.
     pub ratio_free_bytes: u64,
-    /// Largest zstd window, as a power of two: memory a reader may need for it.
+    /// Largest zstd window, and largest dictionary of xz and `.lzma`, as a power of two: memory a reader may need for it.
     pub max_zstd_window_log: u32,
 }
 
@@ -39,24 +46,33 @@ pub enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
-    /// Something known that this build does not read.
-    Unsupported(&'static str),
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
+    /// LZMA as it was before xz, with `tarfile`'s dictionaries: powers of two from 8 MiB on.
+    Lzma,
 }
 
 impl Compression {
-    /// What the first bytes of a file say.
+    /// What the first bytes of a file say; a block of them tells a tar by its header.
     #[must_use]
     pub fn of(first: &[u8]) -> Self {
         match first {
+            _ if starts_a_tar(first) => Self::None,
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Unsupported("bzip2"),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Unsupported("xz"),
-            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Unsupported("lz4"),
-            [b'P', b'K', 3, 4, ..] => Self::Unsupported("zip"),
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [0x5d, 0, 0, low, high, ..] if is_dictionary(*low, *high) => Self::Lzma,
             _ => Self::None,
         }
     }
+}
+
+/// Bytes 2 and 3 of a `.lzma` header's dictionary size: one bit, 64 KiB to 2 GiB.
+fn is_dictionary(low: u8, high: u8) -> bool {
+    low.count_ones() + high.count_ones() == 1
 }
 
 const READ_BYTES: usize = 256 << 10;
@@ -65,41 +81,82 @@ const DECODED_BYTES: usize = 128 << 10;
 /// The plain bytes of a shard.
 ///
 /// # Errors
-/// When the first bytes cannot be read, or name a compression that this build does not read.
+/// When the first bytes cannot be read, or announce more memory than [`CompressionLimits`] allow.
 pub fn decompress(
     mut raw: Metered,
     meter: Arc<Meter>,
     limits: &CompressionLimits,
 ) -> io::Result<(Box<dyn BufRead + Send>, Compression)> {
-    let mut first = Vec::with_capacity(8);
-    (&mut raw).take(8).read_to_end(&mut first)?;
+    let mut first = Vec::with_capacity(BLOCK);
+    (&mut raw).take(BLOCK as u64).read_to_end(&mut first)?;
     let compression = Compression::of(&first);
+    let most = 1u64 << limits.max_zstd_window_log;
+    let (what, needed, redo) = match compression {
+        Compression::Zstd => ("zstd window", zstd_window(&first), "zstd --long=27"),
+        Compression::Xz => ("xz dictionary", xz_dictionary(&first), "xz -9"),
+        Compression::Lzma => ("lzma dictionary", lzma_dictionary(&first), "xz -9"),
+        Compression::None | Compression::Gzip | Compression::Bzip2 => ("", None, ""),
+    };
+    if let Some(needed) = needed.filter(|needed| *needed > most) {
+        let why = format!(
+            "its {what} needs {needed} bytes of memory, and a reader has {most} for it: compress it with `{redo}`"
+        );
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
+    }
     let raw = BufReader::with_capacity(READ_BYTES, Cursor::new(first).chain(raw));
-    let guard = |inner| Guard { inner, out: 0, meter, limits: limits.clone() };
-    let plain: Box<dyn BufRead + Send> = match compression {
-        Compression::None => Box::new(raw),
-        Compression::Gzip => {
-            let decoder = flate2::bufread::MultiGzDecoder::new(raw);
-            Box::new(BufReader::with_capacity(DECODED_BYTES, guard(Box::new(decoder))))
-        }
+    let memory = most + DECODER_BYTES;
+    let decoder: Box<dyn Read + Send> = match compression {
+        Compression::None => return Ok((Box::new(raw), compression)),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
             decoder.window_log_max(limits.max_zstd_window_log)?;
-            Box::new(BufReader::with_capacity(DECODED_BYTES, guard(Box::new(decoder))))
+            Box::new(decoder)
         }
-        Compression::Unsupported(what) => {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("{what} is not read; use gzip, zstd or none"),
-            ));
-        }
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
+        Compression::Xz => Box::new(XzDecoder::new_stream(raw, Stream::new_stream_decoder(memory, CONCATENATED)?)),
+        Compression::Lzma => Box::new(XzDecoder::new_stream(raw, Stream::new_lzma_decoder(memory)?)),
     };
-    Ok((plain, compression))
+    let guarded = Guard { inner: Some(decoder), out: 0, meter, limits: limits.clone() };
+    Ok((Box::new(BufReader::with_capacity(DECODED_BYTES, guarded)), compression))
 }
 
-/// Holds a decompressor to its limits.
+/// What a decoder of xz or lzma holds besides its dictionary.
+const DECODER_BYTES: u64 = 1 << 20;
+
+/// The window that the first frame of a zstd file asks for (RFC 8878, 3.1.1.1).
+fn zstd_window(first: &[u8]) -> Option<u64> {
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, rest @ ..] = first else { return None };
+    if descriptor & 0x20 == 0 {
+        let window = *rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // A single segment: its content is its window.
+    let skip = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let length = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let size = rest.get(skip..skip + length)?.iter().rev().fold(0u64, |size, byte| size << 8 | u64::from(*byte));
+    Some(if length == 2 { size + 256 } else { size })
+}
+
+/// The dictionary of an xz file's first block, where LZMA2 is its only filter and no sizes stand before it.
+fn xz_dictionary(first: &[u8]) -> Option<u64> {
+    match first.get(12..17)? {
+        [1..=255, 0, 0x21, 1, bits @ 0..=40] => {
+            let bits = u64::from(*bits);
+            Some(if bits == 40 { u64::from(u32::MAX) } else { (2 | (bits & 1)) << (bits / 2 + 11) })
+        }
+        _ => None,
+    }
+}
+
+fn lzma_dictionary(first: &[u8]) -> Option<u64> {
+    Some(first.get(1..5)?.iter().rev().fold(0u64, |size, byte| size << 8 | u64::from(*byte)))
+}
+
+/// Holds a decompressor to its limits. After an error it is not asked again.
 struct Guard {
-    inner: Box<dyn Read + Send>,
+    inner: Option<Box<dyn Read + Send>>,
     out: u64,
     meter: Arc<Meter>,
     limits: CompressionLimits,
@@ -107,7 +164,14 @@ struct Guard {
 
 impl Read for Guard {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
+        let Some(inner) = &mut self.inner else { return Err(io::Error::other("damaged before")) };
+        let read = match inner.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.inner = None;
+                return Err(error);
+            }
+            read => read?,
+        };
         self.out = self.out.saturating_add(read as u64);
         let allowed =
             self.meter.bytes().saturating_mul(self.limits.max_ratio).saturating_add(self.limits.ratio_free_bytes);
@@ -124,46 +188,4 @@ impl Read for Guard {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn plain(bytes: Vec<u8>, limits: &CompressionLimits) -> io::Result<Vec<u8>> {
-        let (raw, meter) = Metered::new(Box::new(Cursor::new(bytes)), None);
-        let mut out = Vec::new();
-        decompress(raw, meter, limits)?.0.read_to_end(&mut out)?;
-        Ok(out)
-    }
-
-    #[test]
-    fn known_by_first_bytes() {
-        let limits = CompressionLimits::default();
-        let two = [gzip(b"one "), gzip(b"two")].concat();
-        assert_eq!(plain(two, &limits).unwrap(), b"one two");
-        let zst = [zstd::encode_all(&b"one "[..], 3).unwrap(), zstd::encode_all(&b"two"[..], 3).unwrap()].concat();
-        assert_eq!(plain(zst, &limits).unwrap(), b"one two");
-        for short in [&b""[..], b"a", b"\x1f", b"plain text"] {
-            assert_eq!(plain(short.to_vec(), &limits).unwrap(), short);
-        }
-        let error = plain(b"BZh91AY".to_vec(), &limits).unwrap_err();
-        assert!(error.to_string().contains("bzip2"), "{error}");
-    }
-
-    #[test]
-    fn bombs_are_stopped() {
-        let limits = CompressionLimits { ratio_free_bytes: 1 << 20, max_ratio: 100, ..Default::default() };
-        let bomb = vec![0u8; 8 << 20];
-        for bytes in [gzip(&bomb), zstd::encode_all(&bomb[..], 3).unwrap()] {
-            assert!(plain(bytes, &limits).unwrap_err().to_string().contains("100 times"));
-        }
-        let limits = CompressionLimits { max_bytes: 1 << 20, ..Default::default() };
-        assert!(plain(gzip(&bomb), &limits).unwrap_err().to_string().contains("1048576 bytes"));
-    }
-}
+mod tests;

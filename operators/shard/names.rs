@@ -33,6 +33,13 @@ pub fn is_meta(name: &[u8]) -> bool {
     META.is_match(name)
 }
 
+/// Whether a file is one that macOS puts beside others: `._name`, which holds the attributes of `name`, or `.DS_Store`.
+#[must_use]
+pub fn is_macos(name: &[u8]) -> bool {
+    let base = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    base == b".DS_Store" || base.len() > 2 && base.starts_with(b"._")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +77,16 @@ mod tests {
             assert_eq!(got, *wanted, "{name:?}");
         }
         assert_eq!(split(b"a\xff.j\xff"), Some((b"a\xff".as_slice(), "j\u{fffd}".to_string())));
+    }
+
+    #[test]
+    fn names_of_macos() {
+        for name in ["._x.jpg", "a/._x.jpg", "./._x", ".DS_Store", "a.b/.DS_Store", "__MACOSX/a/._x.jpg"] {
+            assert!(is_macos(name.as_bytes()), "{name:?}");
+        }
+        for name in ["x._y.jpg", "._/x.jpg", "a/.x.jpg", "DS_Store", "x.DS_Store", "._"] {
+            assert!(!is_macos(name.as_bytes()), "{name:?}");
+        }
     }
 
     #[test]

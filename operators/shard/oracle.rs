@@ -27,7 +27,7 @@ type File = (String, Vec<u8>);
 fn members(random: &mut Random) -> Vec<File> {
     let long = format!("{}/", "folder.with.dots".repeat(9));
     let folders = ["", "", "", "./", "a.b/", "a/", "__meta__/", "x/__y__/", long.as_str()];
-    let bases = ["0001", "0001", "0002", "22", "ü", "a b", "", ".", "__k", "_x_"];
+    let bases = ["._0001", ".DS_Store", "0001", "0001", "0002", "22", "ü", "a b", "", ".", "__k", "_x_"];
     let extensions = [
         ".jpg", ".JPG", ".png", ".txt", ".json", ".Txt", ".seg.jpg", "", ".", ".webp", "..jpg", ".jpeg", ".gif", "__",
         ".cls",
@@ -91,6 +91,12 @@ fn split(name: &str) -> Option<(String, String)> {
     None
 }
 
+/// Ours alone: the reference takes these for members of samples, and so tears samples apart.
+fn is_macos(name: &str) -> bool {
+    let base = name.rsplit('/').next().unwrap();
+    base == ".DS_Store" || base.starts_with("._") && base != "._"
+}
+
 fn is_meta(name: &str) -> bool {
     let first = name.split('/').next().unwrap();
     first.len() >= 4 && first.starts_with("__") && first.ends_with("__")
@@ -100,7 +106,7 @@ fn is_meta(name: &str) -> bool {
 fn groups(files: &[File]) -> Vec<(String, BTreeMap<String, Vec<u8>>)> {
     let mut groups: Vec<(String, BTreeMap<String, Vec<u8>>)> = Vec::new();
     for (name, data) in files {
-        if is_meta(name) {
+        if is_meta(name) || is_macos(name) {
             continue;
         }
         let Some((key, extension)) = split(name) else { continue };
@@ -183,13 +189,22 @@ fn peer_webdataset() {
     let mut random = Random(13);
     let mut tars: Vec<PathBuf> = Vec::new();
     for round in 0..100 {
-        let files = members(&mut random);
+        let mut files = members(&mut random);
+        files.retain(|(name, _)| !is_macos(name));
         let path = folder.path().join(format!("{round:03}.tar"));
         // A name that is only slashes and dots, or a tar without members, stops the peer's own tar reader.
         if !files.is_empty() {
             std::fs::write(&path, packed(&files, &mut random)).unwrap();
             tars.push(path);
         }
+    }
+    // What tarfile reads in passing, webdataset reads too.
+    let compress = "import bz2, lzma, sys\nfor f in sys.argv[1:]:\n    b = open(f, 'rb').read()\n    for end, c in (('bz2', bz2.compress(b)), \
+                    ('xz', lzma.compress(b)), ('lzma', lzma.compress(b, format=lzma.FORMAT_ALONE))): open(f'{f}.{end}', 'wb').write(c)";
+    let made = Command::new(&python).args(["-c", compress]).args(&tars[..20]).status().unwrap();
+    assert!(made.success());
+    for tar in tars[..20].to_vec() {
+        tars.extend(["bz2", "xz", "lzma"].map(|end| PathBuf::from(format!("{}.{end}", tar.display()))));
     }
     if let Some(data) = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from) {
         tars.extend(["wds/sample.tgz", "wds/mpdata.tar", "wds/compressed.tar"].map(|name| data.join(name)));

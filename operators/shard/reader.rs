@@ -16,20 +16,24 @@
 //! 4. While credit is asked for, this reader holds none.
 
 use std::cell::RefCell;
+use std::io::{BufRead, Cursor, ErrorKind, Read};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::compression::{CompressionLimits, decompress};
+use super::content::{no_tar, starts_a_tar};
+use super::header::BLOCK;
 use super::plan::{ShardRef, Shards};
-use super::remark::remark;
+use super::promised::promised;
+use super::remark;
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
 use crate::notices::Notices;
-use crate::sample::{Event, Fate, Sample, SampleId, ShardEnd, ShardOutcome, Status, Work};
+use crate::sample::{Event, Fate, Reason, Sample, SampleId, ShardEnd, ShardOutcome, Status, Work};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +166,7 @@ impl ShardReader {
         self
     }
 
-    /// Reads one shard to its end. Bad data never fails: it ends as rejects and remarks.
+    /// Reads one shard to its end. Bad data never fails: it ends as rejects and remarks, or the shard as a reject.
     ///
     /// # Errors
     /// What `admit` or `emit` returns, at once.
@@ -184,7 +188,14 @@ impl ShardReader {
         let opened = found.and_then(|shard| self.open(&shard, request));
         match opened {
             Err(why) => end.outcome = ShardOutcome::Unavailable(why),
-            Ok(opened) => self.stream(request, opened, &mut end, admit, emit)?,
+            Ok(opened) => {
+                let shard = opened.shard.clone();
+                self.stream(request, opened, &mut end, admit, emit)?;
+                if !request.replay {
+                    let promised = promised(self.store.as_ref(), &shard.url);
+                    end.notices.merge(&remark::lost(&end.outcome, end.count, promised, &shard.name));
+                }
+            }
         }
         tracing::debug!(ordinal = end.ordinal, pass = request.pass, count = end.count, bytes = end.bytes, "shard read");
         let pass = request.pass;
@@ -211,7 +222,7 @@ impl ShardReader {
         }
         let raw = source.open_at(0).map_err(|error| error.to_string())?;
         let (raw, meter) = Metered::new(raw, announced);
-        Ok(Opened { raw, meter, decisions, url: shard.url.clone() })
+        Ok(Opened { raw, meter, decisions, shard: shard.clone() })
     }
 
     fn stream<E>(
@@ -222,15 +233,18 @@ impl ShardReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Opened { raw, meter, decisions, url } = opened;
-        let unavailable = |why: String| ShardOutcome::Unavailable(format!("{url}: {why}"));
-        let plain = match decompress(raw, meter.clone(), &self.config.compression) {
-            Ok((plain, _)) => plain,
-            Err(error) => {
+        let Opened { raw, meter, decisions, shard } = opened;
+        let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shard.url));
+        let plain = match plain_tar(raw, &meter, &self.config.compression) {
+            Ok(plain) => plain,
+            Err(reason) => {
                 end.bytes = meter.bytes();
-                end.outcome = match meter.failure() {
-                    Some(why) => unavailable(why),
-                    None => ShardOutcome::Complete(Some(format!("no sample: {error}"))),
+                end.outcome = match (meter.failure(), &decisions) {
+                    (Some(why), _) => unavailable(why),
+                    (None, Some(statuses)) if !statuses.is_empty() => {
+                        unavailable(format!("is {reason}, and the ledger knows {} samples of it", statuses.len()))
+                    }
+                    (None, _) => ShardOutcome::Rejected(reason),
                 };
                 return Ok(());
             }
@@ -263,9 +277,30 @@ impl ShardReader {
             (None, Some(statuses)) if statuses.len() as u64 != u64::from(end.count) => {
                 unavailable(format!("has {} samples, the ledger knows {}", end.count, statuses.len()))
             }
-            (None, _) => ShardOutcome::Complete(remark(&samples)),
+            (None, _) => remark::outcome(&samples),
         };
+        end.notices = remark::found(&samples, &shard.name);
         Ok(())
+    }
+}
+
+/// The bytes of a tar, decompressed; or what the shard is instead.
+fn plain_tar(
+    raw: Metered,
+    meter: &Arc<Meter>,
+    limits: &CompressionLimits,
+) -> Result<impl BufRead + Send + use<>, Reason> {
+    let broken = |error: std::io::Error| match error.kind() {
+        ErrorKind::OutOfMemory => Reason::new("needs_memory", error),
+        _ => Reason::new("broken_compression", error),
+    };
+    let (mut plain, _) = decompress(raw, meter.clone(), limits).map_err(broken)?;
+    let mut first = Vec::with_capacity(BLOCK);
+    let read = (&mut plain).take(BLOCK as u64).read_to_end(&mut first);
+    match read {
+        _ if starts_a_tar(&first) => Ok(Cursor::new(first).chain(plain)),
+        Err(error) if first.is_empty() => Err(broken(error)),
+        _ => Err(no_tar(&first)),
     }
 }
 
@@ -273,7 +308,7 @@ struct Opened {
     raw: Metered,
     meter: Arc<Meter>,
     decisions: Option<Arc<Vec<Status>>>,
-    url: String,
+    shard: ShardRef,
 }
 
 /// One shard's reading: what is wanted of each index, and what is sent for it.

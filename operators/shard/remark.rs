@@ -1,16 +1,32 @@
-//! What was odd about a shard, in one line for the manifest and for people.
+//! What was odd about a shard: in one line for the manifest and for people, and counted.
 
 use std::io::BufRead;
 
-use super::header::BLOCK;
 use super::samples::{Counts, SampleReader};
 use super::tar::{Oddities, TarEnd};
+use crate::notices::Notices;
+use crate::sample::{Reason, ShardOutcome};
+
+/// How a tar's reading ended: complete with a remark, or rejected where files but no sample were in it.
+pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome {
+    let Counts { nameless, macos, .. } = *samples.counts();
+    let Oddities { sparse, oversized_headers, .. } = samples.tar().oddities();
+    let remark = remark(samples);
+    let damaged = matches!(samples.tar().end(), Some(TarEnd::Damaged { .. }));
+    let files = nameless + macos + sparse + oversized_headers;
+    match remark {
+        Some(remark) if samples.numbered() == 0 && (files > 0 || damaged) => {
+            ShardOutcome::Rejected(Reason::new("no_samples", remark))
+        }
+        remark => ShardOutcome::Complete(remark),
+    }
+}
 
 /// Everything odd about a shard in one line; `None` when nothing is.
-pub(super) fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
+fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let mut remarks = Vec::new();
     let (tar, count) = (samples.tar(), samples.numbered());
-    let Counts { repeated, nameless } = samples.counts();
+    let Counts { repeated, nameless, macos, .. } = *samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
     match tar.end() {
         Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
@@ -18,10 +34,7 @@ pub(super) fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String
             let more = if *more { ", what follows is not read" } else { "" };
             remarks.push(format!("one zero block in place of two at byte {offset}{more}"));
         }
-        Some(TarEnd::NoMark { offset: 0 }) => remarks.push("the file is empty".into()),
         Some(TarEnd::NoMark { offset }) => remarks.push(format!("no end mark: ends at byte {offset}")),
-        // No header before it was one.
-        Some(TarEnd::Damaged { offset, what }) if *offset < BLOCK as u64 => remarks.push(format!("not a tar: {what}")),
         Some(TarEnd::Damaged { offset, what }) => remarks.push(format!("cut off at byte {offset}: {what}")),
         None => {}
     }
@@ -30,6 +43,7 @@ pub(super) fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String
         (sparse, "sparse members passed over"),
         (oversized_headers, "members with too large a header passed over"),
         (bad_pax, "malformed PAX headers"),
+        (macos, "macOS files passed over"),
     ];
     remarks.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what}: {n}")));
     if count == 0 {
@@ -38,4 +52,69 @@ pub(super) fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String
         remarks.insert(0, format!("no sample{nameless}"));
     }
     (!remarks.is_empty()).then(|| remarks.join("; "))
+}
+
+/// What was lost of a tar, or passed over in it; `name` is the shard's.
+pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> Notices {
+    let mut notices = Notices::default();
+    let Counts { repeated, nameless, macos, first_macos } = samples.counts();
+    let Oddities { sparse, bad_pax, oversized_headers } = samples.tar().oddities();
+    if samples.numbered() > 0 {
+        match samples.tar().end() {
+            Some(TarEnd::Damaged { offset, what }) => {
+                let place = format!("{name}: at byte {offset}: {what}");
+                notices.loss("shard_cut_off", "shards cut off or damaged behind their first samples", place, 1, 0);
+            }
+            Some(TarEnd::Marked { behind: Some(what) }) => {
+                notices.note(
+                    "bytes_behind_end",
+                    "shards with bytes behind their end mark",
+                    format!("{name}: {what}"),
+                    1,
+                );
+            }
+            Some(TarEnd::LoneZeroBlock { offset, more: true }) => {
+                let place = format!("{name}: behind byte {offset}");
+                notices.note("bytes_behind_end", "shards with bytes behind their end mark", place, 1);
+            }
+            _ => {}
+        }
+    }
+    notices.loss("oversized_headers", "members with too large a header passed over", name, oversized_headers, 0);
+    notices.note("sparse_members", "sparse members passed over", name, sparse);
+    notices.note("bad_pax_headers", "malformed PAX headers", name, bad_pax);
+    notices.note("repeated_members", "repeated members, each of which begins a sample", name, *repeated);
+    notices.note("nameless_files", "files without key and extension passed over", name, *nameless);
+    let text = "macOS files (`._name`, `.DS_Store`) passed over";
+    notices.note("macos_files", text, format!("{name}: {first_macos}"), *macos);
+    notices
+}
+
+/// What is lost by a shard's end: all of it where it was rejected, or what its statistics promised and did not come. Nobody
+/// knows how much a rejected shard without statistics held; it counts as one sample, so that it never counts as nothing.
+pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Option<u64>, name: &str) -> Notices {
+    let mut notices = Notices::default();
+    let missing = promised.unwrap_or(0).saturating_sub(u64::from(came));
+    match outcome {
+        ShardOutcome::Rejected(reason) => {
+            let text = format!("shards rejected ({})", reason.code);
+            notices.loss(
+                &format!("shard_{}", reason.code),
+                &text,
+                format!("{name}: {}", reason.detail),
+                1,
+                missing.max(1),
+            );
+        }
+        ShardOutcome::Complete(_) if missing > 0 => {
+            let text = "shards with fewer samples than their `_stats.json` promises";
+            let place = format!("{name}: {came} of {}", promised.unwrap_or(0));
+            notices.loss("fewer_samples", text, place, 1, missing);
+        }
+        ShardOutcome::Complete(_) if came == 0 => {
+            notices.note("empty_shards", "shards that are tars without any file", name, 1);
+        }
+        ShardOutcome::Complete(_) | ShardOutcome::Unavailable(_) => {}
+    }
+    notices
 }

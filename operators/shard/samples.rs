@@ -1,6 +1,7 @@
 //! Members to samples, grouped as WebDataset groups them: adjacent members with one key.
 //!
-//! - Skipped: what is no regular file, `__meta__` names, names without key and extension.
+//! - Skipped: what is no regular file, `__meta__` names, names without key and extension; and what macOS puts beside the files
+//!   of a tar, `._name` twins and `.DS_Store`, which would come between a sample's members. Both are counted.
 //! - A repeated extension begins a new sample (as open_clip does) and is counted, or with [`RepeatedMember::Reject`] makes the
 //!   whole group one reject.
 //! - The picture is the member with the first of `image_keys` that the sample has, the caption that with the first of `text_keys`, else
@@ -110,12 +111,16 @@ pub enum Group {
 }
 
 /// What was counted on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Groups that began with a repeated extension.
     pub repeated: u64,
     /// Regular members that belong to no sample by their name.
     pub nameless: u64,
+    /// macOS's `._name` twins and `.DS_Store`.
+    pub macos: u64,
+    /// The first of them.
+    pub first_macos: String,
 }
 
 /// Credit for a picture of so many bytes, views and all.
@@ -216,8 +221,8 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The tar itself: how it ended, what was odd.
@@ -229,6 +234,13 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         loop {
             let member = self.tar.next_member()?;
             if member.kind == Kind::Other || names::is_meta(&member.name) {
+                continue;
+            }
+            if names::is_macos(&member.name) {
+                if self.counts.macos == 0 {
+                    self.counts.first_macos = String::from_utf8_lossy(&member.name).into_owned();
+                }
+                self.counts.macos += 1;
                 continue;
             }
             match names::split(&member.name) {

@@ -149,7 +149,7 @@ pub fn rows(mut items: Vec<Admitted>) -> (Vec<Row>, ShardEnd) {
 pub fn remark(end: &ShardEnd) -> Option<&str> {
     match &end.outcome {
         ShardOutcome::Complete(remark) => remark.as_deref(),
-        ShardOutcome::Rejected(reason) => panic!("rejected: {reason}"),
+        ShardOutcome::Rejected(reason) => Some(reason.detail.as_str()),
         ShardOutcome::Unavailable(why) => panic!("unavailable: {why}"),
     }
 }

@@ -159,3 +159,89 @@ fn indices_do_not_depend_on_what_is_wanted() {
     let Some(Admitted::Replayed(Replayed::End { end, .. })) = items.last() else { panic!() };
     assert_eq!((end.count, &end.outcome), (4, &ShardOutcome::Complete(Some("repeated members: 2".into()))));
 }
+
+/// The end of a shard called `name` that lies in a folder, with statistics beside it that promise `promised` samples.
+fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    if let Some(successes) = promised {
+        let stats = format!("{{\"count\": 10000, \"successes\": {successes}, \"status_dict\": {{\"success\": 1}}}}");
+        std::fs::write(folder.path().join("00007_stats.json"), stats).unwrap();
+    }
+    let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
+    let plan = Arc::new(crate::shard::plan::Plan { shards: vec![shard] });
+    let reader = ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None);
+    rows(sent(&reader, &JUDGE).0).1
+}
+
+#[test]
+fn a_shard_that_holds_no_tar_is_named_and_counted_as_lost() {
+    let nested = zstd::encode_all(&b"<html>"[..], 1).unwrap();
+    let cases: &[(&[u8], &str)] = &[
+        (b"<!DOCTYPE html>\n<title>403", "html_page"),
+        (b"\n  <HTML><body>", "html_page"),
+        (&nested, "html_page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "lfs_pointer"),
+        (b"PK\x03\x04rest", "zip_archive"),
+        (b"PAR1rest", "parquet_file"),
+        (b"{\"error\": 1}", "json_document"),
+        (b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code>", "xml_document"),
+        (b"\xff\xd8\xff\xe0", "picture_file"),
+        (b"", "empty_file"),
+        (b"\x1f\x8b\x08broken", "broken_compression"),
+        (b"what is this", "not_a_tar"),
+        (&tar_of(&[("noextension", b"x")]), "no_samples"),
+    ];
+    for (bytes, code) in cases {
+        for (name, promised, lost) in
+            [("00007.tar", Some(9_500), 9_500), ("00007.tar.gz", Some(0), 1), ("00007.tar", None, 1)]
+        {
+            let end = end_of(name, bytes, promised);
+            let ShardOutcome::Rejected(reason) = &end.outcome else { panic!("{code}: {end:?}") };
+            assert_eq!((reason.code.as_str(), end.count), (*code, 0));
+            let notice = end.notices.get(&format!("shard_{code}")).unwrap();
+            assert_eq!((notice.count, notice.lost_samples, notice.loss), (1, lost, true), "{code}");
+            assert!(notice.first.starts_with(name), "{notice:?}");
+        }
+    }
+}
+
+#[test]
+fn samples_that_the_statistics_promise_and_that_do_not_come_are_lost() {
+    let end = end_of("00007.tar", &three(), Some(9));
+    assert_eq!(end.outcome, ShardOutcome::Complete(None));
+    let notice = end.notices.get("fewer_samples").unwrap();
+    assert_eq!((notice.lost_samples, notice.first.as_str()), (5, "00007.tar: 4 of 9"));
+    assert!(end_of("00007.tar", &three(), Some(4)).notices.is_empty());
+    assert!(end_of("00007.tar", &three(), None).notices.is_empty());
+    // Cut off: what came is kept, the rest is lost.
+    let end = end_of("00007.tar", &three()[..4200], Some(4));
+    assert_eq!((end.count, end.notices.lost_samples()), (2, 2));
+    assert!(end.notices.get("shard_cut_off").is_some_and(|notice| notice.loss));
+    // A tar without any file is what it is.
+    let end = end_of("00007.tar", &[0; 1024], Some(0));
+    assert!(matches!(end.outcome, ShardOutcome::Complete(_)) && !end.notices.any_loss());
+    assert!(end.notices.get("empty_shards").is_some());
+}
+
+#[test]
+fn what_macos_puts_into_a_tar_comes_between_no_members() {
+    let twin = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ";
+    let bytes = tar_of(&[
+        ("d/.DS_Store", b"\x00\x00\x00\x01Bud1"),
+        ("d/._a.jpg", twin),
+        ("d/a.jpg", b"A"),
+        ("d/._a.txt", twin),
+        ("d/a.txt", b"caption of a"),
+        ("._b.jpg", twin),
+        ("b.jpg", b"B"),
+        ("._b.txt", twin),
+        ("b.txt", b"caption of b"),
+    ]);
+    let (got, end) = read(bytes, &ReaderConfig::default());
+    let seen: Vec<_> = got.iter().map(|row| (row.key.as_str(), row.image.is_ok(), row.caption.as_deref())).collect();
+    assert_eq!(seen, [("d/a", true, Some("caption of a")), ("b", true, Some("caption of b"))]);
+    let notice = end.notices.get("macos_files").unwrap();
+    assert_eq!((notice.count, notice.loss, notice.first.as_str()), (5, false, "0.tar: d/.DS_Store"));
+}

@@ -1,0 +1,113 @@
+//! Compressions by their first bytes, and their limits. Made by Python's own `lzma` and `bz2` where a peer is set.
+#![allow(clippy::print_stdout)]
+
+use std::io::Write;
+
+use super::*;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn plain(bytes: Vec<u8>, limits: &CompressionLimits) -> io::Result<Vec<u8>> {
+    let (raw, meter) = Metered::new(Box::new(Cursor::new(bytes)), None);
+    let mut out = Vec::new();
+    decompress(raw, meter, limits)?.0.read_to_end(&mut out)?;
+    Ok(out)
+}
+
+#[test]
+fn known_by_first_bytes() {
+    let limits = CompressionLimits::default();
+    let zst = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    for compress in [&gzip as &dyn Fn(&[u8]) -> Vec<u8>, &bzip2, &zst] {
+        let two = [compress(b"one "), compress(b"two")].concat();
+        assert_eq!(plain(two, &limits).unwrap(), b"one two");
+    }
+    for short in [&b""[..], b"a", b"\x1f", b"plain text", b"BZh9 is the name of a file", b"]\0\0\0\0\0"] {
+        assert_eq!(plain(short.to_vec(), &limits).unwrap(), short);
+    }
+}
+
+/// A member's name stands where other formats have their mark.
+#[test]
+fn a_tar_is_a_tar_whatever_its_first_member_is_called() {
+    for name in ["BZh91AY&SY.jpg", "PK\u{3}\u{4}.jpg", "PAR1.jpg", "<html>.jpg", "]"] {
+        let tar = crate::shard::testing::tar_of(&[(name, b"picture")]);
+        assert_eq!(Compression::of(&tar[..BLOCK]), Compression::None, "{name}");
+        assert_eq!(plain(tar.clone(), &CompressionLimits::default()).unwrap(), tar, "{name}");
+    }
+}
+
+#[test]
+fn bombs_are_stopped() {
+    let limits = CompressionLimits { ratio_free_bytes: 1 << 20, max_ratio: 100, ..Default::default() };
+    let bomb = vec![0u8; 8 << 20];
+    for bytes in [gzip(&bomb), bzip2(&bomb), zstd::encode_all(&bomb[..], 3).unwrap()] {
+        assert!(plain(bytes, &limits).unwrap_err().to_string().contains("100 times"));
+    }
+    let limits = CompressionLimits { max_bytes: 1 << 20, ..Default::default() };
+    assert!(plain(gzip(&bomb), &limits).unwrap_err().to_string().contains("1048576 bytes"));
+}
+
+#[test]
+fn what_needs_more_memory_than_a_reader_has_says_how_much() {
+    // A frame by RFC 8878: a window of 2^28, then one raw block of 1,000 bytes, the last.
+    let head = [0x28, 0xb5, 0x2f, 0xfd, 0, (28 - 10) << 3, 0x41, 0x1f, 0];
+    let wide = [&head[..], &[7; 1000]].concat();
+    let error = plain(wide.clone(), &CompressionLimits::default()).unwrap_err().to_string();
+    assert!(error.contains("zstd window needs 268435456 bytes") && error.contains("has 134217728"), "{error}");
+    let limits = CompressionLimits { max_zstd_window_log: 28, ..Default::default() };
+    assert_eq!(plain(wide, &limits).unwrap(), [7; 1000]);
+}
+
+/// What Python's `lzma` writes: two streams, every check, presets up to 9, `.lzma`, and a dictionary of 256 MiB.
+#[test]
+fn peer_python_lzma() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        println!("skipped: set TROMMEL_PEERS");
+        return;
+    };
+    const SCRIPT: &str = r#"
+import lzma, sys
+text = bytes(range(256)) * 4000
+def write(name, data): open(f"{sys.argv[1]}/{name}", "wb").write(data)
+write("plain", text)
+for check in (lzma.CHECK_NONE, lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256): write(f"ok-{check}.xz", lzma.compress(text, check=check))
+for preset in (0, 9, 9 | lzma.PRESET_EXTREME): write(f"ok-p{preset}.xz", lzma.compress(text, preset=preset))
+write("ok-two.xz", lzma.compress(text[:999]) + bytes(8) + lzma.compress(text[999:]))
+for preset in (0, 6, 9): write(f"ok-p{preset}.lzma", lzma.compress(text, format=lzma.FORMAT_ALONE, preset=preset))
+write("ok-bcj.xz", lzma.compress(text, filters=[{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]))
+wide = {"preset": 0, "dict_size": 1 << 28}
+write("wide.xz", lzma.compress(text[:999], filters=[{"id": lzma.FILTER_LZMA2, **wide}]))
+write("wide.lzma", lzma.compress(text[:999], format=lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, **wide}]))
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new(python).args(["-c", SCRIPT]).arg(folder.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let text = std::fs::read(folder.path().join("plain")).unwrap();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let (name, bytes) = (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap());
+        if name.starts_with("ok-") {
+            assert_eq!(plain(bytes.clone(), &CompressionLimits::default()).unwrap(), text, "{name}");
+            for length in (0..bytes.len()).step_by(bytes.len() / 50 + 1) {
+                let _cut_off = plain(bytes[..length].to_vec(), &CompressionLimits::default());
+            }
+            seen += 1;
+        } else if name.starts_with("wide") {
+            let error = plain(bytes, &CompressionLimits::default()).unwrap_err().to_string();
+            assert!(error.contains("dictionary needs 268435456 bytes"), "{name}: {error}");
+        }
+    }
+    assert_eq!(seen, 12);
+}
