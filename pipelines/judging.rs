@@ -14,10 +14,11 @@ use trommel_operators::decode::{self};
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunConfig;
 use trommel_operators::model::config::Resize;
+use trommel_operators::notices::Notices;
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Work;
 use trommel_operators::shard::folders;
-use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanOptions, expand};
+use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanOptions, expand, shards_in};
 use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
 use trommel_operators::shard::samples::{RepeatedMember, keys};
 use trommel_operators::similarity::ShardNames;
@@ -41,13 +42,14 @@ pub enum Input {
 }
 
 impl Input {
-    /// One folder of class folders, or shards.
+    /// One folder of class folders, or shards. A folder that holds shards is shards, whatever pictures lie beside them.
     ///
     /// # Errors
     /// Whatever keeps a plan from being made: missing files, equal names, braces that do not close.
     pub fn find(arguments: &[String]) -> Result<Self, PipelineError> {
         if let [only] = arguments
             && Path::new(only).is_dir()
+            && !shards_in(Path::new(only)).is_ok_and(|shards| !shards.is_empty())
             && let Ok((plan, classes)) = folders::list(Path::new(only))
         {
             return Ok(Self::Folders(Arc::new(plan), classes));
@@ -63,6 +65,26 @@ impl Input {
             Self::Shards(plan) | Self::Folders(plan, _) => plan,
         }
     }
+}
+
+/// What lies beside the shards of a folder that is given as a whole: pictures for its description are passed over. Where they are
+/// more than the shards nobody knows which of both is meant.
+fn beside(arguments: &[String]) -> Result<Notices, PipelineError> {
+    let mut notices = Notices::default();
+    let [only] = arguments else { return Ok(notices) };
+    let folder = Path::new(only);
+    let Ok(shards) = shards_in(folder) else { return Ok(notices) };
+    if let (false, Ok((_, classes))) = (shards.is_empty(), folders::list(folder)) {
+        let mut pictures = classes.iter().flatten();
+        let first = pictures.next().map(|path| path.display().to_string()).unwrap_or_default();
+        let (count, shards) = (1 + pictures.count(), shards.len());
+        if count > shards {
+            let what = format!("{only}: {shards} shards and {count} pictures (first: {first}): give `{only}/*.tar` or");
+            return Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")));
+        }
+        notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count as u64);
+    }
+    Ok(notices)
 }
 
 /// Stable names of a plan's shards.
@@ -97,6 +119,8 @@ pub struct Judging {
     pub decision: DecisionConfig,
     /// The budget, parts taken so far.
     pub memory: MemoryPlan,
+    /// What the plan passed over.
+    pub notices: Notices,
     /// Stops everything.
     pub stop: Stop,
     config: JudgeConfig,
@@ -112,6 +136,7 @@ impl Judging {
             Some(plan) => Input::Shards(plan.clone()),
             None => Input::find(&config.shards)?,
         };
+        let notices = if config.plan.is_none() { beside(&config.shards)? } else { Notices::default() };
         let benchmarks =
             config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
@@ -191,6 +216,7 @@ impl Judging {
             benchmarks,
             decision,
             memory,
+            notices,
             stop,
             config: config.clone(),
         })
