@@ -59,7 +59,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     let clip_config = ClipConfig::load(&config.model).map_err(PipelineError::usage)?;
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let model = TrainedClip::new(&clip_config, device).map_err(PipelineError::failed)?;
-    weights::load(model.store(), &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
+    weights::load(model.store(), &clip_config, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
     let (plan, classes) = folders::list(&config.data).map_err(PipelineError::usage)?;
     let names: Vec<String> = if config.class_names.is_empty() {
         plan.shards.iter().map(|shard| shard.name.replace('_', " ")).collect()

@@ -50,7 +50,7 @@ pub(crate) fn prepare(
     let model = TrainedClip::new(clip_config, device).map_err(PipelineError::usage)?;
     let initial = match &run.pretrained {
         Some(path) => {
-            weights::load(model.store(), path).map_err(PipelineError::usage)?;
+            weights::load(model.store(), clip_config, path).map_err(PipelineError::usage)?;
             weights::fingerprint(model.store()).map_err(PipelineError::failed)?
         }
         None => {

@@ -287,7 +287,7 @@ impl ClipEncoder {
         let tower = VisionTransformer::new(&variables.root().sub("visual"), model)?;
         let name = match (&config.weights, config.random_init) {
             (Some(path), _) => {
-                weights::load(&variables, path)?;
+                weights::load(&variables, model, path)?;
                 weights::fingerprint(&variables)?
             }
             (None, Some(seed)) => {

@@ -224,17 +224,18 @@ fn files_of_torch_and_open_clip_are_read() {
     ] {
         let vs = VarStore::new(Device::Cpu);
         let _clip = Clip::new(&vs.root(), &config).unwrap();
-        weights::load(&vs, &folder.join(file)).unwrap();
+        weights::load(&vs, &config, &folder.join(file)).unwrap();
         assert_eq!(weights::fingerprint(&vs).unwrap(), expected(key), "{file}");
         // An image tower alone takes its part of the file.
         let visual = VarStore::new(Device::Cpu);
         let _tower = VisionTransformer::new(&visual.root().sub("visual"), &config).unwrap();
-        weights::load(&visual, &folder.join(file)).unwrap();
+        weights::load(&visual, &config, &folder.join(file)).unwrap();
         assert_eq!(visual.variables()["visual.proj"], vs.variables()["visual.proj"], "{file}");
     }
     let vs = VarStore::new(Device::Cpu);
-    let _clip = Clip::new(&vs.root(), &ClipConfig::load("trommel-tiny-32").unwrap()).unwrap();
-    let error = weights::load(&vs, &folder.join("model.safetensors")).unwrap_err().to_string();
+    let config = ClipConfig::load("trommel-tiny-32").unwrap();
+    let _clip = Clip::new(&vs.root(), &config).unwrap();
+    let error = weights::load(&vs, &config, &folder.join("model.safetensors")).unwrap_err().to_string();
     assert!(
         error.contains("ln_final.bias has shape [8], expected [64]") && error.contains("model.safetensors"),
         "{error}"
@@ -254,7 +255,7 @@ fn what_is_written_reads_back() {
     let path = folder.path().join("a.safetensors");
     weights::save(&a, &path, false).unwrap();
     assert_ne!(weights::fingerprint(&a).unwrap(), weights::fingerprint(&b).unwrap());
-    weights::load(&b, &path).unwrap();
+    weights::load(&b, &config, &path).unwrap();
     assert_eq!(weights::fingerprint(&a).unwrap(), weights::fingerprint(&b).unwrap());
     let parameters: usize = a.variables().values().map(Tensor::numel).sum();
     assert_eq!(parameters as i64, config.image_parameters() + config.text_parameters());
@@ -264,7 +265,8 @@ fn what_is_written_reads_back() {
 fn broken_files_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let vs = VarStore::new(Device::Cpu);
-    let _clip = Clip::new(&vs.root(), &ClipConfig::load("trommel-tiny-32").unwrap()).unwrap();
+    let config = ClipConfig::load("trommel-tiny-32").unwrap();
+    let _clip = Clip::new(&vs.root(), &config).unwrap();
     let huge_header = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
     let short = [&2u64.to_le_bytes()[..], b"{}", b"surplus"].concat();
     for (name, bytes) in [
@@ -277,7 +279,7 @@ fn broken_files_are_errors() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let error = weights::load(&vs, &path).unwrap_err().to_string();
+        let error = weights::load(&vs, &config, &path).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
 }

@@ -30,7 +30,7 @@ fn files_load_as_in_open_clip() {
         let config = ClipConfig::parse("small", &line["config"].to_string()).unwrap();
         let vs = VarStore::new(Device::Cpu);
         let _clip = Clip::new(&vs.root(), &config).unwrap();
-        let loaded = weights::load(&vs, &folder.path().join(file));
+        let loaded = weights::load(&vs, &config, &folder.path().join(file));
         if let Some(cause) = line["refused"].as_str() {
             let error = loaded.unwrap_err().to_string();
             assert!(error.contains(file) && error.contains(cause) && !error.contains('\n'), "{file}: {error}");

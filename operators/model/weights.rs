@@ -29,6 +29,9 @@ const IGNORED: [&str; 6] = [
     "transformer.embeddings.position_ids",
 ];
 
+/// Notes that only OpenAI's own files hold.
+const OPENAIS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
+
 /// Most positions that are interpolated: images of 4,000 pixels in patches of 16.
 const MAX_POSITIONS: i64 = 1 << 16;
 
@@ -43,7 +46,7 @@ const PROBLEMS_SHOWN: usize = 8;
 /// # Errors
 /// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected and mis-shaped ones are
 /// named.
-pub fn load(vs: &nn::VarStore, path: &Path) -> Result<(), ModelError> {
+pub fn load(vs: &nn::VarStore, config: &ClipConfig, path: &Path) -> Result<(), ModelError> {
     let mut missing: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
     let image_only = missing.keys().all(|name| name.starts_with("visual."));
     let mut problems = Vec::new();
@@ -65,6 +68,10 @@ pub fn load(vs: &nn::VarStore, path: &Path) -> Result<(), ModelError> {
     }
     problems.extend(missing.keys().map(|name| format!("{name} is missing")));
     if problems.is_empty() {
+        if !config.quick_gelu && OPENAIS.iter().all(|note| file.tensors.iter().any(|stored| stored.name == *note)) {
+            let (path, name) = (path.display(), &config.name);
+            tracing::warn!("{path}: OpenAI's weights need QuickGELU, {name} computes GELU: name {name}-quickgelu");
+        }
         return Ok(());
     }
     problems.sort();

@@ -3,7 +3,8 @@
 //! ```text
 //! checkpoints/
 //!   step_00000020/                 renamed into place when all of it is on the disk
-//!     open_clip_model.pt           {epoch, name, state_dict, global_step, samples_seen}, as open_clip writes it
+//!     open_clip_model.pt           {epoch, name, state_dict, global_step, samples_seen}, as open_clip writes it; at the
+//!                                  end of a pass {optimizer} as well, so that open_clip's trainer resumes from it
 //!     optimizer.safetensors        exp_avg.*, exp_avg_sq.*, step.*
 //!     state.json                   schema, step, pass, hashes, cursor, sizes and checksums; itself with a checksum
 //!   epoch_2.pt       -> step_.../open_clip_model.pt      at the end of a pass
@@ -22,6 +23,7 @@ use trommel_bridge::{Value, write_pickle};
 
 use super::error::TrainError;
 use super::files::{mark, replace, sync};
+use super::open_clip;
 use super::state::SCHEMA;
 pub use super::state::{Position, State};
 use super::step::{Contrastive, Trainer};
@@ -112,7 +114,7 @@ impl Checkpoints {
             let aside = self.folder.join(format!("{ASIDE}{name}"));
             self.discard(&aside)?;
             fs::create_dir(&aside).map_err(TrainError::file(&aside, "making the folder"))?;
-            self.fill(&aside, trainer, position)?;
+            self.fill(&aside, trainer, position, ends_pass)?;
             sync(&aside)?;
             if folder.exists() {
                 let old = self.folder.join(format!("{ASIDE}old_{name}"));
@@ -131,18 +133,27 @@ impl Checkpoints {
         Ok(folder)
     }
 
-    fn fill<M: Contrastive>(&self, aside: &Path, trainer: &Trainer<M>, position: &Position) -> Result<(), TrainError> {
+    fn fill<M: Contrastive>(
+        &self,
+        aside: &Path,
+        trainer: &Trainer<M>,
+        position: &Position,
+        ends_pass: bool,
+    ) -> Result<(), TrainError> {
         let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
         let weights = trainer.parameters().iter().map(|(name, p)| (name.clone(), Value::Tensor(p.shallow_clone())));
-        let tree = Value::named([
+        let mut tree = vec![
             ("epoch", Value::Int(position.epoch.into())),
             ("name", Value::Str(self.name.clone())),
             ("state_dict", Value::named(weights)),
             ("global_step", count(trainer.global_step())),
             ("samples_seen", count(trainer.samples_seen())),
-        ]);
+        ];
+        if ends_pass {
+            tree.push(("optimizer", open_clip::optimizer(trainer.optimiser(), trainer.peak_lr())));
+        }
         let (model, optimiser) = (aside.join(MODEL), aside.join(OPTIMISER));
-        write_pickle(&model, &tree)?;
+        write_pickle(&model, &Value::named(tree))?;
         sync(&model)?;
         let optimiser_mark = tensors::write(&optimiser, &trainer.optimiser().state(), &[("format", "pt".into())])?;
         let mut state = State {

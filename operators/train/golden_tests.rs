@@ -113,7 +113,7 @@ import sys, torch
 from safetensors.torch import load_file
 c = torch.load(sys.argv[1] + '/epoch_1.pt', weights_only=True, map_location='cpu')
 assert {k: type(v).__name__ for k, v in c.items()} == {
-    'epoch': 'int', 'name': 'str', 'state_dict': 'dict', 'global_step': 'int', 'samples_seen': 'int'}, c.keys()
+    'epoch': 'int', 'name': 'str', 'state_dict': 'dict', 'global_step': 'int', 'samples_seen': 'int', 'optimizer': 'dict'}, c.keys()
 assert (c['epoch'], c['name'], c['global_step'], c['samples_seen']) == (1, 'a run', 5, 40)
 assert c['state_dict']['logit_scale'].shape == () and c['state_dict']['visual.proj'].dtype == torch.float32
 latest = torch.load(sys.argv[1] + '/epoch_latest.pt', weights_only=True, mmap=True)

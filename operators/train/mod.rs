@@ -30,6 +30,7 @@ pub mod files;
 pub mod leases;
 pub mod loss;
 pub mod metrics;
+mod open_clip;
 pub mod optim;
 pub mod ranks;
 pub mod save_every;

@@ -46,10 +46,10 @@ impl Group {
 /// AdamW (Loshchilov and Hutter 2019): decoupled decay, bias correction, f32 moments beside the parameters.
 #[derive(Debug)]
 pub struct AdamW {
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
-    weight_decay: f64,
+    pub(super) beta1: f64,
+    pub(super) beta2: f64,
+    pub(super) eps: f64,
+    pub(super) weight_decay: f64,
     exempt: Group,
     decayed: Group,
 }

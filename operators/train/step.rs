@@ -284,6 +284,11 @@ impl<M: Contrastive> Trainer<M> {
         self.samples_seen
     }
 
+    /// The learning rate that the schedule rises to.
+    pub(super) fn peak_lr(&self) -> f64 {
+        self.config.lr
+    }
+
     /// Parameters in name order.
     pub fn parameters(&self) -> &[(String, Tensor)] {
         &self.parameters

@@ -228,7 +228,7 @@ impl Machine<'_> {
         match self.top()? {
             Value::Node(number) => match &mut self.nodes[number as usize] {
                 Node::List(list) => list.extend(items),
-                Node::Dict(pairs) if items.len() % 2 == 0 => {
+                Node::Dict(pairs) if items.len().is_multiple_of(2) => {
                     pairs.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
                 }
                 _ => return Err("items for what holds none".into()),

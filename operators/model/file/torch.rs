@@ -107,7 +107,7 @@ fn roots(zip: &ZipArchive<&File>) -> Vec<String> {
 pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<Stored>, String> {
     let mut head = Vec::new();
     // All pickles stand before the first storage.
-    (&*file).take(MAX_BYTES as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
+    file.take(MAX_BYTES as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
     let mut at = 0;
     let mut next = || -> Result<Pickle<'_>, String> {
         let pickle = Pickle::read(&head[at..])?;

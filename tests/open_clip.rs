@@ -1,0 +1,106 @@
+//! Checkpoints go to and fro between this program and open_clip's own trainer and loader, each run as its users run it,
+//! where a Python with both is named by `TROMMEL_PEERS` (`peers/checkpoints.py`).
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::process::{Command, Output};
+
+use common::{run, stderr};
+use serde_json::Value;
+
+fn peer(python: &str, args: &[&str]) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/checkpoints.py");
+    let mut command = Command::new(python);
+    command.arg(script).args(args).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
+    let out: Output = command.output().unwrap();
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn top1(out: &Output) -> f64 {
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    100.0 * serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()["top1"].as_f64().unwrap()
+}
+
+#[test]
+fn checkpoints_go_to_open_clip_and_come_back() {
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with open_clip, pandas and pyarrow");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (shard, model, data) = (path("shard.tar"), path("tiny.json"), path("data"));
+    peer(&python, &["make", root]);
+
+    // What open_clip's trainer wrote.
+    let theirs = path("logs/run/checkpoints/epoch_1.pt");
+    let embed = |status: i32, weights: &str, out: &str, more: &[&str]| {
+        let args = ["embed", &shard, "-o", out, "--model", &model, "--pretrained", weights, "--threads", "1"];
+        run(status, &[&args[..], more].concat())
+    };
+    let eval = |weights: &str| {
+        top1(&run(0, &["eval", weights, "--model", &model, "--data", &data, "--threads", "1", "--json"]))
+    };
+    let open_clips = |weights: &str| peer(&python, &["top1", root, weights]).trim().parse::<f64>().unwrap();
+    embed(0, &theirs, &path("embedded"), &[]);
+    peer(&python, &["features", root, &theirs, &path("embedded")]);
+    assert!((eval(&theirs) - open_clips(&theirs)).abs() < 1e-3);
+
+    // A TorchScript module: its tensors are data; its code runs only if asked, and where it has no use the tensors serve.
+    let traced = path("traced.pt");
+    embed(0, &traced, &path("traced"), &[]);
+    peer(&python, &["features", root, &theirs, &path("traced")]);
+    let said = stderr(&embed(0, &traced, &path("script"), &["--torchscript"]));
+    assert!(said.contains("its code does not run") && said.contains("traced.pt"), "{said}");
+    peer(&python, &["features", root, &theirs, &path("script")]);
+    let said = stderr(&embed(2, &theirs, &path("none"), &["--torchscript"]));
+    assert!(said.contains("epoch_1.pt: --torchscript is given, and this is no TorchScript module"), "{said}");
+
+    // What this program's trainer goes on to write, in open_clip; and what open_clip saves of that, here.
+    run(
+        0,
+        &[
+            "train",
+            &shard,
+            "--run",
+            &path("run"),
+            "--rule",
+            "random:100%",
+            "--model",
+            &model,
+            "--pretrained",
+            &theirs,
+            "--batch",
+            "4",
+            "--steps",
+            "4",
+            "--precision",
+            "f32",
+            "--threads",
+            "1",
+        ],
+    );
+    let ours = path("run/checkpoints/epoch_latest.pt");
+    embed(0, &ours, &path("trained"), &[]);
+    peer(&python, &["features", root, &ours, &path("trained")]);
+    // The first pass ends after three steps.
+    peer(
+        &python,
+        &[
+            "resume",
+            root,
+            &path("run/checkpoints/epoch_1.pt"),
+            &path("run/checkpoints/step_00000003/optimizer.safetensors"),
+        ],
+    );
+    let again = path("again.pt");
+    peer(&python, &["again", root, &ours, &again]);
+    assert!((eval(&ours) - open_clips(&ours)).abs() < 1e-3);
+    assert!((eval(&again) - eval(&ours)).abs() < 1e-9);
+    embed(0, &again, &path("returned"), &[]);
+    peer(&python, &["features", root, &ours, &path("returned")]);
+}
