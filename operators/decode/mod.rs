@@ -209,7 +209,10 @@ impl Kind {
             Some(Self::WebP)
         } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
             Some(Self::Gif)
-        } else if bytes.starts_with(b"BM") {
+        } else if bytes.starts_with(b"BM")
+            && matches!(bytes.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
+        {
+            // Two letters alone begin many a text: the second header's length goes with them.
             Some(Self::Bmp)
         } else {
             None

@@ -137,6 +137,7 @@ fn limits_come_before_memory() {
     );
     assert_eq!(code(&[0; 100], &Limits { max_bytes: 99, ..Limits::default() }), "too_many_bytes");
     assert_eq!(code(b"", &limits), "image_unsupported");
+    assert_eq!(code(b"BMW, a car by the sea", &limits), "image_unsupported");
     let bmp =
         [b"BM".as_slice(), &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 1, 0, 24, 0], &[0; 24]];
     assert_eq!(code(&bmp.concat(), &limits), "too_many_pixels");
