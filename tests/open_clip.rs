@@ -50,6 +50,11 @@ fn checkpoints_go_to_open_clip_and_come_back() {
     peer(&python, &["features", root, &theirs, &path("embedded")]);
     assert!((eval(&theirs) - open_clips(&theirs)).abs() < 1e-3);
 
+    // Notes that OpenAI's own files hold, whose weights need another activation.
+    let said = stderr(&embed(0, &path("openai.pt"), &path("openai"), &[]));
+    assert!(said.contains("openai.pt: OpenAI's weights need QuickGELU, and tiny computes GELU"), "{said}");
+    assert!(!stderr(&embed(0, &theirs, &path("twice"), &[])).contains("QuickGELU"));
+
     // A TorchScript module: its tensors are data; its code runs only if asked, and where it has no use the tensors serve.
     let traced = path("traced.pt");
     embed(0, &traced, &path("traced"), &[]);

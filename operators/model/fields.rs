@@ -35,11 +35,13 @@ pub(super) fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
         ("timm_drop_path", Value::Null),
     ])?;
     f.block()?;
+    // A list of them is a ResNet, whose other fields say less about what is wrong.
+    let layers = f.int("layers", Some(base.layers))?;
     let config = VisionConfig {
         image_size: f.side("image_size", base.image_size)?,
         patch_size: f.side("patch_size", base.patch_size)?,
         width: f.int("width", Some(base.width))?,
-        layers: f.int("layers", Some(base.layers))?,
+        layers,
         head_width: f.int("head_width", Some(base.head_width))?,
         mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
         no_ln_pre: f.bool("no_ln_pre", false)?,

@@ -10,19 +10,48 @@ use tch::nn::VarStore;
 
 use super::{Clip, ClipConfig, weights};
 
-#[test]
-fn files_load_as_in_open_clip() {
+/// What a script of `golden/` prints, given `folder`.
+fn lines(script: &str, folder: &Path) -> Option<String> {
     let Ok(python) = std::env::var("TROMMEL_PEERS") else {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
-        return;
+        return None;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/checkpoints.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden").join(script);
     let mut make = Command::new(python);
-    make.arg(script).arg(folder.path()).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
+    make.arg(script).arg(folder).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
     let made = make.output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let text = String::from_utf8(made.stdout).unwrap();
+    Some(String::from_utf8(made.stdout).unwrap())
+}
+
+/// Each of open_clip's own configurations is a model of as many parameters, or is refused by the name of a field.
+#[test]
+fn open_clips_configurations_are_read_or_refused_by_name() {
+    let Some(text) = lines("configs.py", Path::new("/")) else { return };
+    let (mut read, mut refused) = (0, 0);
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let file = line["file"].as_str().unwrap();
+        match ClipConfig::load(file) {
+            Ok(config) => {
+                let ours = config.image_parameters() + config.text_parameters();
+                assert_eq!(Some(ours), line["parameters"].as_i64(), "{file}");
+                read += 1;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("_cfg") || error.contains("init_logit_bias"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(read >= 31 && refused >= 100, "{read} read, {refused} refused");
+}
+
+#[test]
+fn files_load_as_in_open_clip() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(text) = lines("checkpoints.py", folder.path()) else { return };
     let (mut read, mut refused) = (0, 0);
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).unwrap();

@@ -70,7 +70,9 @@ pub fn load(vs: &nn::VarStore, config: &ClipConfig, path: &Path) -> Result<(), M
     if problems.is_empty() {
         if !config.quick_gelu && OPENAIS.iter().all(|note| file.tensors.iter().any(|stored| stored.name == *note)) {
             let (path, name) = (path.display(), &config.name);
-            tracing::warn!("{path}: OpenAI's weights need QuickGELU, {name} computes GELU: name {name}-quickgelu");
+            tracing::warn!(
+                "{path}: OpenAI's weights need QuickGELU, and {name} computes GELU: name its -quickgelu, or set quick_gelu"
+            );
         }
         return Ok(());
     }

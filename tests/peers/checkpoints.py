@@ -56,6 +56,8 @@ def make(folder):
     said = train(folder, "run", 1)
     assert os.path.exists(f"{folder}/logs/run/checkpoints/epoch_1.pt"), said
     model, _ = load(folder, f"{folder}/logs/run/checkpoints/epoch_1.pt")
+    notes = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
+    torch.save({**model.state_dict(), **notes}, f"{folder}/openai.pt")
     with torch.no_grad():
         traced = torch.jit.trace(model, (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long)))
     traced.save(f"{folder}/traced.pt")
