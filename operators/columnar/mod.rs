@@ -1,4 +1,5 @@
-//! Column files: Parquet, Arrow IPC and npy. The only place that names `arrow2`.
+//! Column files: Parquet, Arrow IPC and npy. The only place that names `arrow2`, which writes our files, and Apache's
+//! `parquet` and `arrow-*` crates, which read everybody's.
 //!
 //! Everything else speaks of [`parquet::Column`]s and [`embeddings::EmbeddingSet`]s, so that the crate behind them may be
 //! replaced while the files stay what people exchange.
@@ -6,7 +7,7 @@
 //! # Invariants
 //! 1. A file that is cut off, hostile or of another shape ends as a [`ColumnarError`] that names the path; never as a
 //!    panic. The crate behind may panic on bad bytes: every reading call runs inside [`guarded`].
-//! 2. Sizes named by a header are checked against the file's length before memory is taken.
+//! 2. Sizes named by a header are checked against the file's length, or against a limit, before memory is taken.
 //! 3. Vectors that leave this room are canonical: see [`canonical`].
 
 pub mod canonical;
@@ -153,5 +154,7 @@ pub fn guarded<T>(
 pub trait ReadSeek: io::Read + io::Seek + Send {}
 impl<T: io::Read + io::Seek + Send> ReadSeek for T {}
 
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,8 @@
 //! Parquet tables with nullable columns, zstd inside, for pyarrow, polars and DuckDB.
 //!
-//! A table is written row group by row group and read back the same way, so that memory is bounded by one group.
-//!
-//! Cut files end as errors. Flipped bytes inside a page may keep the crate behind busy without end: where a checksum is known
-//! (the ledger's parts), it is compared before a table is opened.
+//! Our own tables are written by `arrow2`, row group by row group, so that memory is bounded by one group. Tables are read
+//! by the `parquet` crate of Apache's, whoever wrote them: `arrow2` is kept no longer, and knows neither all codecs and
+//! encodings nor the types that came after it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,12 +10,14 @@ use std::path::{Path, PathBuf};
 use arrow2::array::{Array, PrimitiveArray, Utf8Array};
 use arrow2::chunk::Chunk;
 use arrow2::datatypes::{DataType, Field as ArrowField, Schema};
-use arrow2::io::parquet::{read, write};
-use arrow2::types::NativeType;
+use arrow2::io::parquet::write;
 
-use super::{ColumnarError, ReadSeek, guarded};
+use super::ColumnarError;
 
-const FORMAT: &str = "Parquet";
+mod input;
+mod read;
+
+pub use read::TableReader;
 
 /// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,146 +215,4 @@ pub(super) fn written(path: &Path, error: arrow2::error::Error) -> ColumnarError
         arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
         other => ColumnarError::malformed(path, "column", other),
     }
-}
-
-/// Reads a table, one row group at a time.
-pub struct TableReader {
-    reader: read::FileReader<Box<dyn ReadSeek>>,
-    fields: Vec<Field>,
-    metadata: Vec<(String, String)>,
-    rows: u64,
-    /// Rows that may still come; the reader behind gives empty chunks for ever where pages hold fewer than promised.
-    left: u64,
-    path: PathBuf,
-    failed: bool,
-}
-
-impl TableReader {
-    /// Opens a table for the columns `wanted`, in that order; each must be there with a type that fits. Text is
-    /// read from any text-like column, dictionaries included.
-    ///
-    /// # Errors
-    /// A file that is no Parquet, or lacks a column.
-    pub fn open(path: &Path, mut input: Box<dyn ReadSeek>, wanted: &[(&str, Kind)]) -> Result<Self, ColumnarError> {
-        let bad = |e: arrow2::error::Error| match e {
-            arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
-            other => ColumnarError::malformed(path, FORMAT, other),
-        };
-        let (file, schema) = guarded(path, FORMAT, || {
-            let file = read::read_metadata(&mut input).map_err(bad)?;
-            let schema = read::infer_schema(&file).map_err(bad)?;
-            Ok((file, schema))
-        })?;
-        let mut fields = Vec::new();
-        let mut chosen = Vec::new();
-        for &(name, kind) in wanted {
-            let found = schema.fields.iter().find(|f| f.name == name);
-            let found = found.ok_or_else(|| {
-                let names: Vec<&str> = schema.fields.iter().map(|f| f.name.as_str()).collect();
-                ColumnarError::column(path, name, format!("is missing; the file has {}", names.join(", ")))
-            })?;
-            let reads_as = match (kind, found.data_type.to_logical_type()) {
-                (Kind::Text, DataType::Utf8 | DataType::LargeUtf8) => DataType::LargeUtf8,
-                (Kind::Text, DataType::Dictionary(_, values, _))
-                    if matches!(values.as_ref(), DataType::Utf8 | DataType::LargeUtf8) =>
-                {
-                    DataType::LargeUtf8
-                }
-                (Kind::U32, DataType::UInt32) | (Kind::U64, DataType::UInt64) | (Kind::F64, DataType::Float64) => {
-                    found.data_type.clone()
-                }
-                (_, other) => {
-                    return Err(ColumnarError::column(path, name, format!("is {other:?}; {kind:?} is due")));
-                }
-            };
-            chosen.push(ArrowField::new(name, reads_as, found.is_nullable));
-            fields.push(Field { name: name.into(), kind, nullable: found.is_nullable });
-        }
-        let metadata = file
-            .key_value_metadata
-            .iter()
-            .flatten()
-            .filter_map(|kv| kv.value.clone().map(|value| (kv.key.clone(), value)))
-            .collect();
-        // Groups without rows are left out: the reader behind recurses over them.
-        let groups: Vec<_> = file.row_groups.into_iter().filter(|g| g.num_rows() > 0).collect();
-        let rows = groups.iter().map(|g| g.num_rows() as u64).sum();
-        let reader = read::FileReader::new(input, groups, Schema::from(chosen), None, None, None);
-        Ok(Self { reader, fields, metadata, rows, left: rows, path: path.to_path_buf(), failed: false })
-    }
-
-    /// Names of all top-level columns of a file.
-    ///
-    /// # Errors
-    /// A file that is no Parquet.
-    pub fn column_names(path: &Path, mut input: Box<dyn ReadSeek>) -> Result<Vec<String>, ColumnarError> {
-        guarded(path, FORMAT, || {
-            let bad = |e| ColumnarError::malformed(path, FORMAT, e);
-            let file = read::read_metadata(&mut input).map_err(bad)?;
-            Ok(read::infer_schema(&file).map_err(bad)?.fields.into_iter().map(|f| f.name).collect())
-        })
-    }
-
-    /// The columns that are read.
-    #[must_use]
-    pub fn fields(&self) -> &[Field] {
-        &self.fields
-    }
-
-    /// Rows in the whole file.
-    #[must_use]
-    pub const fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// A value of the file's key-value metadata.
-    #[must_use]
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
-    }
-}
-
-impl Iterator for TableReader {
-    type Item = Result<Vec<Column>, ColumnarError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let Self { reader, fields, path, left, .. } = self;
-        let group = guarded(path, FORMAT, || {
-            reader
-                .next()
-                .map(|chunk| {
-                    let chunk = chunk.map_err(|e| match e {
-                        arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
-                        other => ColumnarError::malformed(path, FORMAT, other),
-                    })?;
-                    *left = left.checked_sub(chunk.len() as u64).filter(|_| !chunk.is_empty()).ok_or_else(|| {
-                        ColumnarError::malformed(path, FORMAT, "pages hold another number of rows than the footer says")
-                    })?;
-                    fields.iter().zip(chunk.arrays()).map(|(f, a)| from_array(path, f, a.as_ref())).collect()
-                })
-                .transpose()
-        });
-        self.failed = group.is_err();
-        group.transpose()
-    }
-}
-
-fn from_array(path: &Path, field: &Field, array: &dyn Array) -> Result<Column, ColumnarError> {
-    fn primitive<T: NativeType>(array: &dyn Array) -> Option<Vec<Option<T>>> {
-        let array = array.as_any().downcast_ref::<PrimitiveArray<T>>()?;
-        Some(array.iter().map(|v| v.copied()).collect())
-    }
-    let column = match field.kind {
-        Kind::Text => array
-            .as_any()
-            .downcast_ref::<Utf8Array<i64>>()
-            .map(|a| Column::Text(a.iter().map(|v| v.map(String::from)).collect())),
-        Kind::U32 => primitive(array).map(Column::U32),
-        Kind::U64 => primitive(array).map(Column::U64),
-        Kind::F64 => primitive(array).map(Column::F64),
-    };
-    column.ok_or_else(|| ColumnarError::column(path, &field.name, format!("came as {:?}", array.data_type())))
 }

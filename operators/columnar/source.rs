@@ -363,7 +363,9 @@ struct Keys {
 
 impl Keys {
     fn open(path: &Path, vectors: &Path, rows: u64) -> Result<Self, ColumnarError> {
-        let table = TableReader::open(path, open_file(path)?.0, &[("image_path", Kind::Text)])?;
+        // Pieces of any place are wanted, large ones: a buffer in between would be filled and thrown away.
+        let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
+        let table = TableReader::open(path, Box::new(file), &[("image_path", Kind::Text)])?;
         if table.rows() != rows {
             let detail = format!("{} rows beside {rows} vectors in {}", table.rows(), vectors.display());
             return Err(ColumnarError::mismatch(path, detail));
@@ -401,7 +403,14 @@ fn find_pieces(path: &Path) -> Result<Vec<Piece>, ColumnarError> {
     for (folder, tree) in [(path.join("img_emb"), Some(path)), (path.to_path_buf(), path.parent())] {
         let vectors = numbered(&folder, "npy")?;
         if !vectors.is_empty() {
-            return Ok(vectors.into_iter().map(|v| Piece::Npy { keys: keys_of(&v, tree), vectors: v }).collect());
+            let keys: Vec<_> = vectors.iter().map(|vectors| keys_of(vectors, tree)).collect();
+            let found = keys.iter().flatten().count();
+            if let (1.., Some(at)) = (found, keys.iter().position(Option::is_none)) {
+                // Numbers in the place of keys would be taken for keys.
+                let detail = format!("no metadata beside it, though {found} of {} files have theirs", keys.len());
+                return Err(ColumnarError::mismatch(&vectors[at], detail));
+            }
+            return Ok(vectors.into_iter().zip(keys).map(|(vectors, keys)| Piece::Npy { vectors, keys }).collect());
         }
     }
     for folder in [path.join("embeddings"), path.to_path_buf()] {
