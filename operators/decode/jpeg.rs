@@ -6,6 +6,8 @@
 
 mod colour;
 mod header;
+mod markers;
+mod scan;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
@@ -19,8 +21,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let header = Header::read(bytes)?;
     let scratch_bytes = header.scratch_bytes() + bytes.len() as u64;
     limits.admit(u64::from(header.width), u64::from(header.height), scratch_bytes)?;
-    if !header.ended && !limits.load_truncated {
-        return Err(DecodeError::Truncated { kind: "JPEG" });
+    if let (Some(fault), false) = (&header.fault, limits.load_truncated) {
+        return Err(fault.clone());
     }
     let _share = scratch::take(scratch_bytes, limits.max_scratch_bytes);
     #[cfg(feature = "turbojpeg")]

@@ -10,7 +10,8 @@
 //! 3. Colour follows Pillow: alpha is dropped (not blended), palettes are looked up, 16-bit colour keeps its high byte,
 //!    16-bit grey is *clipped* to 255 (Pillow's conversion of `I;16`), CMYK is read as Adobe writes it (inverted).
 //!    EXIF orientation is not applied. Of an animation the first picture is taken, on its canvas.
-//! 4. A file that ends early is an error, as in Pillow, unless [`Limits::load_truncated`].
+//! 4. A file that ends before its pixels do is an error, as in Pillow, unless [`Limits::load_truncated`]; what is missing or
+//!    odd behind the last pixel is passed over where Pillow passes over it.
 //! 5. Nothing here panics; a panic inside a decoder of others is caught and becomes an error.
 //!
 //! JPEGs are decoded by zune-jpeg, up to a few units of 255 from libjpeg, or with `--features turbojpeg` by the system's
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 mod gif;
 pub mod jpeg;
 pub mod operator;
+mod png;
 mod raster;
 mod scratch;
 pub mod view;
@@ -250,8 +252,9 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
     };
     let decode = || match kind {
         Kind::Jpeg => jpeg::decode(bytes, limits),
+        Kind::Png => png::decode(bytes, limits),
         Kind::Gif => gif::decode(bytes, limits),
-        _ => raster::decode(bytes, kind, limits),
+        Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
     let picture = decoded
@@ -272,5 +275,7 @@ pub fn scratch_bytes(limits: &Limits, threads: usize, views: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod peers;
+#[cfg(test)]
+mod tails;
 #[cfg(test)]
 mod tests;

@@ -1,36 +1,50 @@
-//! PNG, WebP and BMP, through the `image` crate's decoders.
-//!
-//! Of an animation the first picture is taken. 16-bit samples become 8-bit ones as in Pillow: the high byte, except for
-//! grey without alpha, which Pillow holds as `I;16` and clips to 255.
+//! WebP and BMP, through the `image` crate's decoders. Of an animation the first picture is taken.
 
 use std::io::Cursor;
 
-use image::codecs::{bmp::BmpDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
 
 use super::{DecodeError, Kind, Limits, Rgb8, scratch};
 
-/// Decodes a picture of `kind` into RGB.
+/// Decodes a WebP or BMP into RGB.
 pub(super) fn decode(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Rgb8, DecodeError> {
     let fail = |error: ImageError| failure(kind, &error);
-    let input = Cursor::new(bytes);
+    let bmp = |bytes: &[u8]| read(BmpDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits);
     match kind {
-        Kind::Png => {
-            let mut own = image::Limits::no_limits();
-            own.max_alloc = Some(limits.max_scratch_bytes);
-            let decoder = PngDecoder::with_limits(input, own).map_err(fail)?;
-            // The colour type in the header: grey, before a transparent grey made it grey with alpha.
-            let grey = bytes.get(25) == Some(&0);
-            read(decoder, kind, limits, grey)
-        }
-        Kind::WebP => read(WebPDecoder::new(input).map_err(fail)?, kind, limits, false),
-        Kind::Bmp => read(BmpDecoder::new(input).map_err(fail)?, kind, limits, false),
-        Kind::Gif => super::gif::decode(bytes, limits),
-        Kind::Jpeg => super::jpeg::decode(bytes, limits),
+        Kind::WebP if !webp_is_whole(bytes) => Err(DecodeError::Truncated { kind: kind.name() }),
+        Kind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits),
+        // What fills up the last row is no pixel, and may be missing.
+        _ => match (bmp(bytes), bmp_filling(bytes)) {
+            (Err(DecodeError::Truncated { .. }), filling @ 1..) => bmp(&[bytes, &[0; 3][..filling]].concat()),
+            (read, _) => read,
+        },
     }
 }
 
-fn read(decoder: impl ImageDecoder, kind: Kind, limits: &Limits, clip_grey: bool) -> Result<Rgb8, DecodeError> {
+/// Whether the file holds all that its head promises, and its chunks all that theirs do: libwebp reads no animation, and so
+/// Pillow no picture, of which something is missing, be it behind the first picture.
+fn webp_is_whole(bytes: &[u8]) -> bool {
+    let size = |at: usize| bytes.get(at..at + 4)?.first_chunk().map(|&size| u32::from_le_bytes(size) as usize);
+    let Some(end) = size(4).map(|size| size + 8).filter(|&end| end <= bytes.len()) else { return false };
+    let mut at = 12;
+    while at + 8 <= end {
+        at += size(at + 4).map_or(0, |size| size.next_multiple_of(2)) + 8;
+    }
+    at <= end
+}
+
+/// Bytes that fill up a row of an uncompressed BMP to a multiple of four; 0 where that is not known.
+fn bmp_filling(bytes: &[u8]) -> usize {
+    let number = |at: usize| bytes.get(at..at + 4)?.first_chunk().map(|&number| u32::from_le_bytes(number));
+    let (Some(40..), Some(width), Some(bits), Some(0 | 3)) = (number(14), number(18), number(28), number(30)) else {
+        return 0;
+    };
+    let row = (u64::from(width) * u64::from(bits & 0xffff)).div_ceil(8);
+    (row.next_multiple_of(4) - row) as usize
+}
+
+fn read(decoder: impl ImageDecoder, kind: Kind, limits: &Limits) -> Result<Rgb8, DecodeError> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     // The decoder's own planes and buffers: at most four bytes a pixel in each of these formats.
@@ -40,22 +54,14 @@ fn read(decoder: impl ImageDecoder, kind: Kind, limits: &Limits, clip_grey: bool
     let colour = decoder.color_type();
     let mut stored = vec![0u8; decoder.total_bytes() as usize];
     decoder.read_image(&mut stored).map_err(|error| failure(kind, &error))?;
-    Ok(Rgb8 { width, height, pixels: to_rgb(stored, colour, clip_grey)? })
+    Ok(Rgb8 { width, height, pixels: to_rgb(stored, colour)? })
 }
 
-fn to_rgb(stored: Vec<u8>, colour: ColorType, clip_grey: bool) -> Result<Vec<u8>, DecodeError> {
-    let high = |pair: &[u8]| (u16::from_ne_bytes([pair[0], pair[1]]) >> 8) as u8;
-    let clipped = |pair: &[u8]| u16::from_ne_bytes([pair[0], pair[1]]).min(255) as u8;
+fn to_rgb(stored: Vec<u8>, colour: ColorType) -> Result<Vec<u8>, DecodeError> {
     Ok(match colour {
         ColorType::Rgb8 => stored,
         ColorType::L8 => stored.iter().flat_map(|&grey| [grey; 3]).collect(),
-        ColorType::La8 => stored.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
         ColorType::Rgba8 => stored.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
-        ColorType::L16 => stored.chunks_exact(2).flat_map(|p| [clipped(p); 3]).collect(),
-        ColorType::La16 if clip_grey => stored.chunks_exact(4).flat_map(|p| [clipped(p); 3]).collect(),
-        ColorType::La16 => stored.chunks_exact(4).flat_map(|p| [high(p); 3]).collect(),
-        ColorType::Rgb16 => stored.chunks_exact(6).flat_map(|p| [high(p), high(&p[2..]), high(&p[4..])]).collect(),
-        ColorType::Rgba16 => stored.chunks_exact(8).flat_map(|p| [high(p), high(&p[2..]), high(&p[4..])]).collect(),
         other => return Err(DecodeError::Unsupported { kind: "picture", detail: format!("colour type {other:?}") }),
     })
 }

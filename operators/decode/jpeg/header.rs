@@ -1,6 +1,8 @@
 //! The markers of a JPEG: sizes, sampling, colour space, and whether it is all there.
 
 use super::colour::Colour;
+use super::markers::{APP0, APP14, DHT, DNL, DRI, EOI, SOI, SOS, Scanner, odd_marker, refuses};
+use super::scan::{Scan, Table};
 use super::{DecodeError, corrupt};
 
 /// What the markers say.
@@ -20,27 +22,24 @@ pub(super) struct Header {
     pub arithmetic: bool,
     /// Whether an end-of-image marker follows the scans.
     pub ended: bool,
-    /// Whether a Huffman table stands before the first scan (Motion JPEG leaves the standard ones out).
-    pub has_tables: bool,
+    /// Why libjpeg, fed with this file and no more, does not give all rows.
+    pub fault: Option<DecodeError>,
     /// Where the frame header's marker stands.
     pub frame_at: usize,
     /// Byte ranges that bear on pixels: all but application data, comments and what stands between markers.
     pub essential: Vec<(usize, usize)>,
 }
 
-const SOI: u8 = 0xd8;
-const EOI: u8 = 0xd9;
-const SOS: u8 = 0xda;
-const DHT: u8 = 0xc4;
-const APP0: u8 = 0xe0;
-const APP14: u8 = 0xee;
+const CUT: DecodeError = DecodeError::Truncated { kind: "JPEG" };
 
 impl Header {
     /// Reads all markers up to the end of the image.
     pub fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut scanner = Scanner { bytes, at: 2 };
-        let (mut frame, mut adobe, mut jfif, mut has_tables) = (None::<Frame>, None, false, false);
-        let (mut ended, mut scans, mut buffered) = (false, 0usize, false);
+        let (mut frame, mut adobe, mut jfif) = (None::<Frame>, None, false);
+        let (mut ended, mut buffered, mut fault) = (false, false, None);
+        let mut tables = Tables::default();
+        let mut first_scan = None;
         let mut essential = vec![(0, 2)];
         let mut frame_at = 0;
         while let Some(marker) = scanner.next_marker() {
@@ -51,8 +50,25 @@ impl Header {
                     essential.push((start, scanner.at));
                     break;
                 }
-                SOI | 0x01 | 0xd0..=0xd7 => continue,
+                0xd0..=0xd7 => continue,
+                0x01 if first_scan.is_some() => continue,
+                // Where restart markers are due, libjpeg looks for the next one behind whatever it finds.
+                0..0xc0 | SOI | 0xc8 | 0xde | 0xdf | 0xf0..=0xfd => {
+                    if first_scan.is_none() || tables.restart == 0 {
+                        fault.get_or_insert_with(|| corrupt(format!("a marker ff{marker:02x}")));
+                    }
+                    if marker == SOI {
+                        continue;
+                    }
+                }
                 _ => {}
+            }
+            match refuses(marker, &bytes[scanner.at..]) {
+                Some(false) => {}
+                Some(true) => {
+                    fault.get_or_insert_with(|| corrupt(format!("the segment of a marker ff{marker:02x}")));
+                }
+                None => break,
             }
             let Some(body) = scanner.segment() else { break };
             match marker {
@@ -77,28 +93,51 @@ impl Header {
                     }
                     continue;
                 }
-                0xe0..=0xef | 0xfe => continue,
-                DHT => has_tables |= scans == 0,
+                // Nobody reads the number of lines that may follow a scan.
+                0xe0..=0xef | 0xfe | DNL => continue,
+                DHT if first_scan.is_none() => tables.define(body),
+                DRI if first_scan.is_none() => {
+                    tables.restart = body.first_chunk().map_or(0, |&units| u16::from_be_bytes(units));
+                }
                 SOS => {
                     let Some(frame) = &frame else { return Err(corrupt("a scan before the frame header")) };
-                    buffered |=
-                        frame.progressive || body.first().is_some_and(|&n| usize::from(n) != frame.sampling.len());
-                    scans += 1;
+                    let all = body.first().is_some_and(|&n| usize::from(n) == frame.sampling.len());
+                    buffered |= frame.progressive || !all;
+                    let behind = scanner.at;
                     scanner.skip_entropy_coded();
+                    if first_scan.replace(behind).is_none()
+                        && !buffered
+                        && !scanner.at_end_marker()
+                        && !frame.arithmetic
+                    {
+                        // All components in the one scan: rows come out while it is read, whatever follows.
+                        match frame.scan(&tables, body).and_then(|scan| scan.walk(bytes, behind)) {
+                            Some(next) => {
+                                fault = fault.or_else(|| odd_marker(bytes, next));
+                                essential.push((start, next));
+                                break;
+                            }
+                            None => fault = Some(CUT),
+                        }
+                    }
                 }
                 _ => {}
             }
             essential.push((start, scanner.at));
         }
         let Some(frame) = frame else {
-            return Err(if ended { corrupt("no frame header") } else { DecodeError::Truncated { kind: "JPEG" } });
+            return Err(if ended { corrupt("no frame header") } else { CUT });
         };
-        if scans == 0 {
-            return Err(if ended { corrupt("no scan") } else { DecodeError::Truncated { kind: "JPEG" } });
+        if first_scan.is_none() {
+            return Err(if ended { corrupt("no scan") } else { CUT });
+        }
+        if (buffered || frame.arithmetic) && !ended {
+            // Nothing comes out before the last scan is known to be the last; an arithmetic decoder cannot wait for bytes.
+            fault = Some(CUT);
         }
         let colour = frame.colour(adobe, jfif)?;
         let Frame { width, height, sampling, arithmetic, .. } = frame;
-        Ok(Self { width, height, sampling, colour, buffered, arithmetic, ended, has_tables, frame_at, essential })
+        Ok(Self { width, height, sampling, colour, buffered, arithmetic, ended, fault, frame_at, essential })
     }
 
     /// Whether both chroma components have half of luma's columns.
@@ -118,6 +157,26 @@ impl Header {
         let samples: u64 = self.sampling.iter().map(|&(h, v)| blocks * u64::from(h) * u64::from(v)).sum();
         let rows = u64::from(self.width) * 8 * u64::from(down) * components * 4;
         stored + converted + rows + if self.buffered { samples * 2 } else { 0 }
+    }
+}
+
+/// Huffman tables and the restart interval, as they stand before the first scan.
+#[derive(Default)]
+struct Tables {
+    /// For DC, then for AC.
+    huffman: [[Option<Table>; 4]; 2],
+    restart: u16,
+}
+
+impl Tables {
+    fn define(&mut self, mut body: &[u8]) {
+        while let Some((&which, rest)) = body.split_first() {
+            let Some((table, rest)) = Table::read(rest) else { return };
+            if let Some(place) = self.huffman.get_mut(usize::from(which >> 4)) {
+                place[usize::from(which & 3)] = Some(table);
+            }
+            body = rest;
+        }
     }
 }
 
@@ -157,6 +216,21 @@ impl Frame {
         })
     }
 
+    /// The scan of all components whose header's body is given; `None` where it contradicts the frame, or a table is missing.
+    fn scan<'a>(&self, tables: &'a Tables, body: &[u8]) -> Option<Scan<'a>> {
+        let mut blocks = Vec::new();
+        for chosen in body.get(1..1 + 2 * self.ids.len())?.chunks_exact(2) {
+            let (h, v) = self.sampling[self.ids.iter().position(|&id| id == chosen[0])?];
+            let count = if self.ids.len() == 1 { 1 } else { usize::from(h * v) };
+            let table = |class: usize, which: u8| tables.huffman[class][usize::from(which & 3)].as_ref();
+            blocks.extend(std::iter::repeat_n((table(0, chosen[1] >> 4)?, table(1, chosen[1])?), count));
+        }
+        let (across, down) = self.sampling.iter().fold((1, 1), |(h, v), &(a, b)| (h.max(a), v.max(b)));
+        let (across, down) = if self.ids.len() == 1 { (1, 1) } else { (across, down) };
+        let units = |side: u16, most: u8| u64::from(side).div_ceil(8 * u64::from(most));
+        Some(Scan { units: units(self.width, across) * units(self.height, down), blocks, restart: tables.restart })
+    }
+
     /// libjpeg's rules: JFIF means YCbCr, else Adobe's word counts, else the components' names.
     fn colour(&self, adobe: Option<u8>, jfif: bool) -> Result<Colour, DecodeError> {
         match self.sampling.len() {
@@ -173,62 +247,6 @@ impl Frame {
                 Some(_) => Colour::Ycck,
             }),
             n => Err(DecodeError::Unsupported { kind: "JPEG", detail: format!("{n} components") }),
-        }
-    }
-}
-
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// Skips to the next marker, over stray bytes, and returns its code; the scanner then stands behind it.
-    fn next_marker(&mut self) -> Option<u8> {
-        loop {
-            self.seek_ff()?;
-            while self.bytes.get(self.at) == Some(&0xff) {
-                self.at += 1;
-            }
-            let code = *self.bytes.get(self.at)?;
-            self.at += 1;
-            if code != 0 {
-                return Some(code);
-            }
-        }
-    }
-
-    /// Moves to the next 0xff.
-    fn seek_ff(&mut self) -> Option<()> {
-        const CHUNK: usize = 64;
-        while self.bytes.get(self.at..self.at + CHUNK).is_some_and(|chunk| !chunk.contains(&0xff)) {
-            self.at += CHUNK;
-        }
-        let found = self.bytes.get(self.at..)?.iter().position(|&byte| byte == 0xff);
-        self.at = found.map_or(self.bytes.len(), |offset| self.at + offset);
-        found.map(|_| ())
-    }
-
-    /// The segment's body; the scanner then stands behind it. `None` when the file ends first.
-    fn segment(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(u16::from_be_bytes([*self.bytes.get(self.at)?, *self.bytes.get(self.at + 1)?]));
-        let body = self.bytes.get(self.at + 2..self.at + length.max(2))?;
-        self.at += length.max(2);
-        Some(body)
-    }
-
-    /// Skips entropy-coded bytes with their restart markers, to the next other marker or the end.
-    fn skip_entropy_coded(&mut self) {
-        while self.seek_ff().is_some() {
-            let mut behind = self.at + 1;
-            while self.bytes.get(behind) == Some(&0xff) {
-                behind += 1;
-            }
-            match self.bytes.get(behind) {
-                Some(0 | 0xd0..=0xd7) => self.at = behind + 1,
-                Some(_) => return,
-                None => self.at = self.bytes.len(),
-            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::colour::{Colour, to_rgb};
 use super::header::Header;
 use super::{DecodeError, corrupt, one_line};
 
-/// A segment that makes the decoder use the standard Huffman tables, which Motion JPEG leaves out.
+/// A segment that makes the decoder use the standard Huffman tables where there are none, as in Motion JPEG.
 const STANDARD_TABLES: &[u8] = b"\xff\xe0\x00\x07AVI1\0";
 
 /// RGB pixels of a JPEG, u8\[height, width, 3\].
@@ -40,7 +40,8 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, DecodeErr
             let at = stream.len() - (to - header.frame_at) + 7;
             stream[at..at + 2].copy_from_slice(&(padded as u16).to_be_bytes());
         }
-        if i == 0 && !header.has_tables {
+        // As libjpeg does: not for a progressive picture.
+        if i == 0 && bytes[header.frame_at + 1] != 0xc2 {
             stream.extend_from_slice(STANDARD_TABLES);
         }
     }
@@ -65,7 +66,7 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u8>, DecodeErr
     }
     let mut stored = vec![128u8; size];
     match decoder.decode_into(&mut stored) {
-        Err(error) if header.ended => return Err(corrupt(one_line(&error))),
+        Err(error) if header.fault.is_none() => return Err(corrupt(one_line(&error))),
         _ => {}
     }
     if header.halves_columns() {
