@@ -32,6 +32,9 @@ use crate::progress::Progress;
 /// Samples after which a run without a single judged one is given up.
 const MEANINGLESS_AFTER: u64 = 512;
 
+/// How long the tasks of an array wait for the first of them to write a long plan.
+const SET_UP_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Opens or resumes a run's folder.
 ///
 /// # Errors
@@ -48,7 +51,7 @@ pub fn open_folder(
         let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect() };
         begins.difference(stored).is_none()
     };
-    let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: Duration::from_secs(30) };
+    let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
     let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(usage_or_failure)?;
     for note in folder.notes() {
         tracing::info!("{note}");

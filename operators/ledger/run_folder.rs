@@ -331,10 +331,12 @@ impl RunFolder {
 }
 
 fn write_plan<P: Serialize>(root: &Path, disk: &dyn Storage, plan: &P) -> Result<(), LedgerError> {
-    let path = root.join("plan.json");
-    let plan = serde_json::to_value(plan)
-        .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no JSON: {e}") })?;
-    write_json(disk, &path, &json!({ "schema": SCHEMA_VERSION, "plan": plan }))
+    #[derive(Serialize)]
+    struct Stored<'a, P> {
+        schema: u32,
+        plan: &'a P,
+    }
+    write_json(disk, &root.join("plan.json"), &Stored { schema: SCHEMA_VERSION, plan })
 }
 
 pub(super) fn manifest_path(root: &Path, incarnation: u64) -> PathBuf {
@@ -405,7 +407,7 @@ fn read_json(disk: &dyn Storage, path: &Path) -> Result<Option<Value>, LedgerErr
     }
 }
 
-fn write_json(disk: &dyn Storage, path: &Path, value: &Value) -> Result<(), LedgerError> {
+fn write_json(disk: &dyn Storage, path: &Path, value: &impl Serialize) -> Result<(), LedgerError> {
     let bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| LedgerError::Malformed { path: path.into(), detail: format!("no JSON: {e}") })?;
     write_whole(disk, path, &bytes).map_err(LedgerError::at("write", path))

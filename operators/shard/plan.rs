@@ -10,6 +10,7 @@
 //! wins over that notation: in `lang=en/0.tar` nothing is a name where a folder `lang=en` is.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -308,7 +309,7 @@ fn one(item: &str, options: &PlanOptions<'_>) -> Result<Vec<Found>, PlanError> {
         let path = Path::new(&name);
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => found.extend(inside(path, opens)?),
-            Ok(_) => found.push(file(path, folder, opens)?),
+            Ok(metadata) => found.push(seen(path, &metadata, folder, opens)?),
             Err(_) if name.contains(['*', '?', '[']) => found.extend(matching(&name, folder, opens)?),
             Err(error) => return Err(PlanError::Io { path: name, error }),
         }
@@ -326,9 +327,14 @@ fn folder_length(item: &str) -> usize {
 }
 
 fn file(path: &Path, folder: usize, opens: bool) -> Result<Found, PlanError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|error| PlanError::Io { path: path.display().to_string(), error })?;
+    seen(path, &metadata, folder, opens)
+}
+
+fn seen(path: &Path, metadata: &Metadata, folder: usize, opens: bool) -> Result<Found, PlanError> {
     let text = path.to_str().ok_or_else(|| PlanError::NotUtf8(path.display().to_string()))?;
     let io = |error| PlanError::Io { path: text.into(), error };
-    let metadata = std::fs::metadata(path).map_err(io)?;
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
     if opens && metadata.is_file() {
         std::fs::File::open(path).map_err(io)?;
