@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trommel_operators::ledger::items::ItemRow;
+use trommel_operators::ledger::manifest::Codes;
 use trommel_operators::ledger::read::LedgerRow;
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::report::text::{percent, thousands};
@@ -110,7 +111,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
         rejected: counts.rejected,
         ..Report::default()
     };
-    report.rejects = counts.rejects.into_iter().collect();
+    report.rejects = counts.rejects.iter().map(|(code, count)| (code.to_owned(), count)).collect();
     report.rejects.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     for (at, sums) in sums.iter().enumerate() {
         let mine: Vec<&ItemRow> = items.iter().filter(|row| usize::from(row.benchmark) == at).collect();
@@ -333,7 +334,7 @@ fn heading(past: &PastRun, run: &Path) -> Heading {
 fn facts(
     past: &PastRun,
     planted: Option<PlantedCounts>,
-    remarks: &BTreeMap<String, u64>,
+    remarks: &Codes,
     troubles: &[String],
 ) -> Vec<(String, String)> {
     let config = past.ledger.config();
@@ -370,8 +371,8 @@ fn facts(
         add("planted copies dropped", Some(share(counts.planted_dropped, counts.planted)));
         add("other samples dropped", Some(share(counts.others_dropped, counts.others)));
     }
-    for (code, count) in remarks {
-        add(&format!("remark {code}"), Some(format!("{} samples", thousands(*count))));
+    for (code, count) in remarks.iter() {
+        add(&format!("remark {code}"), Some(format!("{} samples", thousands(count))));
     }
     for trouble in troubles {
         add("not shown", Some(trouble.clone()));

@@ -344,7 +344,7 @@ fn report(
         dropped: counts.dropped,
         rejected: counts.rejected,
         left_over: order.service().left_over(),
-        without_caption: counts.remarks.get("no_caption").copied().unwrap_or(0),
+        without_caption: counts.remarks.get("no_caption").unwrap_or(0),
         failed,
         notices,
         seconds,

@@ -110,7 +110,7 @@ fn total_steps(run: &TrainRun, shards: usize, counts: &Counts, committed: usize)
         RunLength::Steps(steps) => Length::Steps(steps),
         RunLength::Samples(samples) => Length::Samples(samples),
         RunLength::Passes(passes) if committed == shards => {
-            let captioned = counts.kept - counts.remarks.get("no_caption").copied().unwrap_or(0);
+            let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
             if captioned < batch {
                 return Err(PipelineError::Usage(format!(
                     "{captioned} kept samples with a caption do not fill one batch of {batch}"

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{LedgerError, checked};
 use crate::notices::Notices;
@@ -30,6 +30,53 @@ pub enum LineStatus {
     Failed,
 }
 
+/// How many of each code, by code. As small as they are few: every line of a long manifest has two of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Codes(Vec<(Box<str>, u64)>);
+
+impl Codes {
+    /// How many of a code.
+    #[must_use]
+    pub fn get(&self, code: &str) -> Option<u64> {
+        self.place(code).ok().map(|at| self.0[at].1)
+    }
+
+    /// Adds to a code.
+    pub fn add(&mut self, code: &str, count: u64) {
+        match self.place(code) {
+            Ok(at) => self.0[at].1 += count,
+            Err(at) => self.0.insert(at, (code.into(), count)),
+        }
+    }
+
+    /// All codes in order, each with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(code, count)| (&**code, *count))
+    }
+
+    fn place(&self, code: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(code))
+    }
+}
+
+impl From<&Codes> for BTreeMap<String, u64> {
+    fn from(codes: &Codes) -> Self {
+        codes.iter().map(|(code, count)| (code.to_owned(), count)).collect()
+    }
+}
+
+impl Serialize for Codes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Codes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|codes| Self(codes.into_iter().collect()))
+    }
+}
+
 /// How many samples of a shard had which fate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,10 +89,10 @@ pub struct Counts {
     pub rejected: u64,
     /// Rejects by reason code.
     #[serde(default)]
-    pub rejects: BTreeMap<String, u64>,
+    pub rejects: Codes,
     /// Remarks on samples that were not rejected (`no_caption`), by code.
     #[serde(default)]
-    pub remarks: BTreeMap<String, u64>,
+    pub remarks: Codes,
 }
 
 impl Counts {
@@ -69,7 +116,7 @@ impl Counts {
                 }
             };
             if let Some(reason) = &fate.reason {
-                *by_code.entry(reason.code.clone()).or_default() += 1;
+                by_code.add(&reason.code, 1);
             }
         }
         counts
@@ -87,8 +134,8 @@ impl Counts {
         self.dropped += other.dropped;
         self.rejected += other.rejected;
         for (mine, theirs) in [(&mut self.rejects, &other.rejects), (&mut self.remarks, &other.remarks)] {
-            for (code, n) in theirs {
-                *mine.entry(code.clone()).or_default() += n;
+            for (code, count) in theirs.iter() {
+                mine.add(code, count);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Merging of incarnations: lines and items.
 
 use super::super::items::Peaks;
-use super::super::manifest::{LineStatus, Lines, Merged, PartSum, ShardLine, parse};
+use super::super::manifest::{Codes, LineStatus, Lines, Merged, PartSum, ShardLine, parse};
 use super::*;
 
 fn line(ordinal: u64, crc: &str) -> ShardLine {
@@ -106,4 +106,21 @@ fn what_the_filter_leaves_out_changes_nothing() {
         assert_eq!(filtered.into_rows(), all.into_rows(), "seed {seed}");
         assert!(left < total);
     }
+}
+
+#[test]
+fn codes_are_what_a_map_is() {
+    let mut map = BTreeMap::<String, u64>::new();
+    let mut codes = Codes::default();
+    let mut random = Random(7);
+    for _ in 0..200 {
+        let (code, count) = (format!("code_{}", random.below(12)), random.below(5));
+        *map.entry(code.clone()).or_default() += count;
+        codes.add(&code, count);
+    }
+    assert_eq!(BTreeMap::from(&codes), map);
+    assert_eq!(serde_json::to_value(&codes).unwrap(), serde_json::to_value(&map).unwrap());
+    let text = serde_json::to_string(&map).unwrap();
+    assert_eq!(serde_json::from_str::<Codes>(&text).unwrap(), codes);
+    assert_eq!((codes.get("code_3"), codes.get("code_99")), (map.get("code_3").copied(), None));
 }
