@@ -5,6 +5,7 @@
 //! by its own clock or by ours (clocks of file servers differ).
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// A shard's file as it was found. Another size or time of change is another content.
+/// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
+/// and had its time set back, which only inode and change time tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Found {
@@ -28,6 +30,10 @@ pub struct Found {
     pub bytes: u64,
     /// Its last change, nanoseconds since 1970.
     pub modified_ns: u64,
+    /// Its inode and the last change of that (`st_ctime`), nanoseconds since 1970. `None` in what was noted before these were looked at:
+    /// there size and time alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(u64, i64)>,
 }
 
 impl Found {
@@ -37,13 +43,16 @@ impl Found {
         let metadata = std::fs::metadata(local_path(path)).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
-        Some(Self { path: path.into(), bytes: metadata.len(), modified_ns })
+        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        Some(Self { path: path.into(), bytes: metadata.len(), modified_ns, inode: Some((metadata.ino(), changed_ns)) })
     }
 
     /// Whether it is the same content, wherever it lies.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
+        let inodes = self.inode.zip(other.inode);
         (self.bytes, self.modified_ns) == (other.bytes, other.modified_ns)
+            && inodes.is_none_or(|(mine, its)| mine == its)
     }
 }
 
@@ -221,5 +230,36 @@ mod tests {
         assert_eq!((seen.shards[0].0.as_str(), seen.shards[0].1.path.clone()), ("7.tar", text("b/7.tar")));
         assert_eq!(seen.troubles.len(), 2, "{:?}", seen.troubles);
         assert!(seen.troubles[0].contains("would both be `7.tar`") && seen.troubles[1].contains("none.tar"));
+    }
+
+    /// What size and time of change do not tell: another file in its place, and one written over in place.
+    #[test]
+    fn content_under_an_old_time_is_another_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(path(name), bytes).unwrap();
+            std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(hours_ago).unwrap();
+        };
+        let at = || Found::at(&path("a.tar").display().to_string()).unwrap();
+        write("a.tar", b"one");
+        let first = at();
+        assert!(first.same(&at()));
+        write("b.tar", b"two");
+        std::fs::rename(path("b.tar"), path("a.tar")).unwrap();
+        let second = at();
+        assert_eq!((first.bytes, first.modified_ns), (second.bytes, second.modified_ns));
+        assert!(!first.same(&second), "another file");
+        std::thread::sleep(Duration::from_millis(20)); // the file system's clock ticks
+        write("a.tar", b"six");
+        let third = at();
+        assert_eq!((second.bytes, second.modified_ns), (third.bytes, third.modified_ns));
+        assert!(!second.same(&third), "written over, its time set back");
+        // A list of before: size and time are all it knows.
+        let mut old = serde_json::to_value(&first).unwrap();
+        old.as_object_mut().unwrap().remove("inode");
+        let old: Found = serde_json::from_value(old).unwrap();
+        assert!(old.same(&third) && third.same(&old));
     }
 }
