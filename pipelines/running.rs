@@ -47,16 +47,34 @@ pub fn open_folder(
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
     // Names and sizes count, and shards may be added at the end; where the files lie does not matter.
-    let extends = |stored: &Plan, given: &Plan| {
+    let extends: fn(&Plan, &Plan) -> bool = |stored, given| {
         let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect() };
         begins.difference(stored).is_none()
     };
+    // A pass deals all shards by one permutation: more of them would give the pass under way another order, in which some of what was trained
+    // comes again and some of the rest never.
+    let (trains, is_same): (_, fn(&Plan, &Plan) -> bool) =
+        (has_checkpoint(root), |stored, given| given.len() == stored.len() && given.difference(stored).is_none());
+    let extends = if trains { is_same } else { extends };
     let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
-    let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(usage_or_failure)?;
+    let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(|error| match error {
+        LedgerError::PlanDiffers { .. } if trains => PipelineError::Usage(format!(
+            "{error}; training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
+             (--pretrained {} starts from these weights)",
+            root.join("checkpoints/epoch_latest.pt").display()
+        )),
+        error => usage_or_failure(error),
+    })?;
     for note in folder.notes() {
         tracing::info!("{note}");
     }
     Ok(Arc::new(folder))
+}
+
+/// Whether a trainer has written a checkpoint into a run folder.
+fn has_checkpoint(root: &Path) -> bool {
+    let saved = std::fs::read_dir(root.join("checkpoints")).into_iter().flatten().flatten();
+    saved.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step_"))
 }
 
 /// What all processes of a run must have in common. The plan as its hash: it may be long.
