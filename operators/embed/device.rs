@@ -1,6 +1,6 @@
 //! Where libtorch computes. Never the CPU in silence where a GPU is visible.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int};
 use std::path::Path;
 
 use tch::{Cuda, Device};
@@ -61,4 +61,48 @@ fn open_cuda_half() {
         // SAFETY: a constant name; the library's constructors register kernels with libtorch and are made to be run so.
         let _absent_without_cuda = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     }
+}
+
+/// `cpu` or `cuda`, whatever the number.
+#[must_use]
+pub const fn kind(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "cpu",
+        Device::Cuda(_) => "cuda",
+        _ => "other",
+    }
+}
+
+/// The name of a GPU, as its driver gives it (`NVIDIA H100 80GB HBM3`): another card sums in another order. `None` for a CPU.
+#[must_use]
+pub fn card(device: Device) -> Option<String> {
+    let Device::Cuda(number) = device else { return None };
+    Some(driver_name(number).unwrap_or_else(|| "unknown".into()))
+}
+
+/// Asks the driver, which counts cards as libtorch does: `CUDA_VISIBLE_DEVICES` holds for both.
+fn driver_name(number: usize) -> Option<String> {
+    type Init = unsafe extern "C" fn(u32) -> c_int;
+    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+    let number = c_int::try_from(number).ok()?;
+    let mut name = [0u8; 256];
+    // SAFETY: the driver's library is opened and stays open; the three functions have the signatures of CUDA's driver API; the buffer's length
+    // is the one that is told, and its last byte stays 0.
+    unsafe {
+        let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
+        if driver.is_null() {
+            return None;
+        }
+        let symbol = |name: &CStr| Some(libc::dlsym(driver, name.as_ptr())).filter(|symbol| !symbol.is_null());
+        let init = std::mem::transmute::<*mut libc::c_void, Init>(symbol(c"cuInit")?);
+        let get = std::mem::transmute::<*mut libc::c_void, Get>(symbol(c"cuDeviceGet")?);
+        let name_of = std::mem::transmute::<*mut libc::c_void, Name>(symbol(c"cuDeviceGetName")?);
+        let mut device = 0;
+        let length = c_int::try_from(name.len() - 1).ok()?;
+        if init(0) != 0 || get(&raw mut device, number) != 0 || name_of(name.as_mut_ptr().cast(), length, device) != 0 {
+            return None;
+        }
+    }
+    CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
 }

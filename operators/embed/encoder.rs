@@ -10,6 +10,7 @@ use half::f16;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
+use super::device;
 use super::script::{ScriptEncoder, file_hash};
 use crate::columnar::canonical::canonicalise_into;
 use crate::decode::DECODER;
@@ -80,12 +81,16 @@ impl EncoderConfig {
     /// The numeric part: recorded, and compared on resume.
     #[must_use]
     pub fn numerics(&self) -> Value {
-        json!({
-            "device": match self.device { Device::Cpu => "cpu", Device::Cuda(_) => "cuda", _ => "other" },
+        let mut numerics = json!({
+            "device": device::kind(self.device),
             "precision": format!("{:?}", self.precision).to_lowercase(),
             "batch": self.batch,
             "libtorch": "2.11.0",
-        })
+        });
+        if let Some(card) = device::card(self.device) {
+            numerics["card"] = card.into();
+        }
+        numerics
     }
 }
 

@@ -455,7 +455,13 @@ fn check_config(
         }
         return Err(LedgerError::DecisionsDiffer { path: root.into(), differences: found });
     }
-    let numerics = differences(&field("numerics"), &config.numerics);
+    let kept = field("numerics");
+    let (older, numerics): (Vec<_>, Vec<_>) =
+        differences(&kept, &config.numerics).into_iter().partition(|difference| {
+            // What was not written down when the folder was made cannot differ.
+            kept.is_object() && kept.get(&difference.field).is_none()
+        });
+    notes.extend(older.iter().map(|d| format!("{}: the folder is older than this field; now {}", d.field, d.given)));
     if numerics.is_empty() {
         return Ok(());
     }
