@@ -178,6 +178,8 @@ pub enum ShardOutcome {
     Rejected(Reason),
     /// Bytes could not be had, after retries: the shard stays unfinished.
     Unavailable(String),
+    /// It is not the shard that the ledger judged: decisions by index would be another's. Only a replay can tell.
+    Changed(String),
 }
 
 /// The source's last word on a shard.

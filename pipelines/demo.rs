@@ -204,6 +204,8 @@ fn recipe(machine: &Machine) -> TrainRun {
         length: RunLength::Steps(0),
         order: OrderConfig::default(),
         save_every: None,
+        keep_checkpoints: 3,
+        extend: false,
         skip_failed: false,
         log_every_steps: 1000,
     }

@@ -12,6 +12,8 @@ pub mod embed;
 pub mod error;
 pub mod fleet;
 pub mod gauges;
+#[cfg(feature = "torch")]
+mod goes_on;
 pub mod memory;
 pub mod metrics;
 pub mod past_run;

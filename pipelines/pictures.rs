@@ -122,7 +122,7 @@ fn shard_samples(
                 index
             }
             Group::Rejected(info, _) => info.id.index,
-            Group::Place(id) => id.index,
+            Group::Place(id, _) => id.index,
         };
         if index >= last {
             break;

@@ -59,6 +59,10 @@ pub struct TrainRun {
     pub order: OrderConfig,
     /// Checkpoints between passes.
     pub save_every: Option<SaveEvery>,
+    /// Of these the newest so many are kept; the ends of passes are kept all.
+    pub keep_checkpoints: usize,
+    /// A run of a smaller length is made longer.
+    pub extend: bool,
     /// A shard that stays unavailable is a hole for its pass.
     pub skip_failed: bool,
     /// Console lines every so many steps.

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_operators::dataflow::lanes::Lanes;
 use trommel_operators::dataflow::leases::LaneLeases;
-use trommel_operators::dataflow::order::{Cursor, OrderService};
+use trommel_operators::dataflow::order::{Cursor, OrderError, OrderService};
 use trommel_operators::dataflow::part::Part;
 use trommel_operators::dataflow::source::source;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::dataflow::wake::locked;
-use trommel_operators::decode::operator::{Decode, Decoded};
+use trommel_operators::decode::operator::Decode;
 use trommel_operators::ledger::committer::Committed;
 use trommel_operators::ledger::items::NoItems;
 use trommel_operators::ledger::manifest::{Counts, LineStatus};
@@ -26,13 +29,14 @@ use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer};
 use trommel_operators::notices::Notices;
 use trommel_operators::prune::operator::Prune;
-use trommel_operators::sample::{Event, Fate, Reason, SampleId, Status, Time, Work};
+use trommel_operators::sample::{Event, Fate, Reason, Sample, SampleId, Status, Time, Work, pass_of};
 use trommel_operators::shard::operator::ReadSamples;
+use trommel_operators::shard::reader::Replayed;
 use trommel_operators::similarity::{Scored, ShardNames};
 use trommel_operators::train::leases::TrainLeases;
 use trommel_operators::train::share::{Outbox, rows};
-use trommel_operators::train::to_order::{TrainOrder, to_order};
-use trommel_operators::train::{Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+use trommel_operators::train::to_order::{ShardChanged, TrainOrder, to_order};
+use trommel_operators::train::{Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
@@ -45,7 +49,7 @@ use crate::running::{Counting, Watching, items_of, share, start_committer};
 use crate::spent::Spent;
 use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
-use crate::train::{TrainReport, TrainRun};
+use crate::train::{RunLength, TrainReport, TrainRun};
 use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
 
 /// Where the shards of a training run come from, and where their fates go.
@@ -131,6 +135,25 @@ pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
 
 type Events<'scope> = StreamVec<'scope, Time, Event>;
 
+/// Samples that the ledger kept and whose pictures cannot be decoded any more. The ledger has their fates: only the order hears of them.
+fn skipped<'scope>(rejects: Events<'scope>) -> StreamVec<'scope, Time, Replayed> {
+    rejects.unary::<CapacityContainerBuilder<Vec<Replayed>>, _, _, _>(Pipeline, "Skipped", |cap, _info| {
+        drop(cap);
+        |input, output| {
+            input.for_each(|cap, data| {
+                let pass = pass_of(cap.least().copied().unwrap_or_default());
+                let mut session = output.session(&cap);
+                for event in data.drain(..) {
+                    if let Event::Fate(fate) = event {
+                        let none = Reason::new("unreadable", "");
+                        session.give(Replayed::skipped(pass, &fate.info, fate.reason.as_ref().unwrap_or(&none)));
+                    }
+                }
+            });
+        }
+    })
+}
+
 /// For a pool: every judged sample as kept, with its embedding and without scores; and the samples themselves, but for those that are taken
 /// down, whose fates come last.
 fn recorded_all<'scope>(
@@ -174,7 +197,7 @@ pub(crate) fn train_on(
     let (rank, ranks) = (together.rank(), together.ranks());
     let size = clip_config.preprocess.size;
     let Ground { reader, deal, leased, passes, shards, judged, folder, parts, pool, on_committed, trained } = ground;
-    let Prepared { mut trainer, checkpoints, found, cursor, threads } =
+    let Prepared { mut trainer, checkpoints, found, cursor, threads, mut notices } =
         prepare(run, config, &clip_config, together, &folder, shards, progress)?;
     trained.begin(cursor.clone());
 
@@ -188,6 +211,7 @@ pub(crate) fn train_on(
     let credit = judging.credit(lanes, ahead)?;
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();
+    let named = names.clone();
     let mine = together.lanes(lanes);
     let leases = TrainLeases::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
     let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
@@ -213,7 +237,7 @@ pub(crate) fn train_on(
     let _winding = together.wind_down_with(stop, move || ending.request());
     let recorded = leases.clone();
     let ledger = LedgerConfig {
-        name_of: Arc::new(move |ordinal| names(ordinal).to_string()),
+        name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
         records: Arc::new(move |time: Time| recorded.judges(time)),
         items: if pool.is_some() { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
         stop: stop.clone(),
@@ -227,6 +251,10 @@ pub(crate) fn train_on(
         let mut logging = RunConfig::new(config.run.join("logs"));
         logging.log_every_steps = run.log_every_steps;
         logging.save_every = run.save_every.or(logging.save_every);
+        logging.passes = match run.length {
+            RunLength::Passes(passes) => Some(passes),
+            RunLength::Steps(_) | RunLength::Samples(_) => None,
+        };
         logging.threads = Some(threads);
         logging.writes = rank == 0;
         let batch = run.recipe.batch_samples;
@@ -242,13 +270,16 @@ pub(crate) fn train_on(
                 || {
                     let began = Instant::now();
                     reached.wait(true);
-                    let ordered = order.next_batch(batch)?;
+                    let Some(ordered) = order.next_batch(batch) else {
+                        return if order.is_over() { Next::Over } else { Next::Stopped };
+                    };
                     reached.wait(false);
                     let mut fetch =
                         |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples.as_ref(), owner, pass, ids);
-                    let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose()?;
+                    let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose();
                     waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
-                    Some(rows.map(|rows| (ordered.pass, ordered.cursor_after, rows)))
+                    let ordered = |rows| (ordered.pass, ordered.cursor_after, rows);
+                    rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
                 },
                 |mine| {
                     let (pass, cursor, rows) = mine?;
@@ -258,6 +289,10 @@ pub(crate) fn train_on(
                 },
                 |line| tracing::info!("{line}"),
             );
+            if logging.passes.is_some() && done.as_ref().is_ok_and(|done| done.outcome == Outcome::Complete) {
+                // What lies behind the last batch of the last pass is counted too.
+                let _over = order.next_batch(batch);
+            }
             // Enough is trained, or nothing more can be: readers and workers end.
             order.close();
             stop.request();
@@ -277,10 +312,12 @@ pub(crate) fn train_on(
             let leases = leases.clone();
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, replayed) = admitted.split_admitted();
-            let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
             #[expect(clippy::result_large_err, reason = "neither side is an error")]
             let (fresh, kept_before) =
-                decoded.part(|sample: Decoded| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
+                samples.part(|sample: Sample| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
+            let (fresh, undecodable) = fresh.decode(&judging.decode, &machinery.decoders);
+            let (kept_before, undecodable_now) = kept_before.decode(&judging.decode, &machinery.decoders);
+            let replayed = replayed.concat(skipped(undecodable_now));
             let (scored, mut events) = score(fresh, &judging, &machinery);
             events.extend([found, undecodable]);
             let common = scope.concatenate(events);
@@ -306,19 +343,38 @@ pub(crate) fn train_on(
     if let Some(failure) = stop.failure() {
         return Err(match counting.meaningless() {
             Some(why) => PipelineError::usage(why),
-            None if failure.downcast_ref::<trommel_operators::dataflow::order::OrderError>().is_some() => {
+            None if failure.downcast_ref::<OrderError>().is_some()
+                || failure.downcast_ref::<ShardChanged>().is_some() =>
+            {
                 PipelineError::usage(failure)
             }
             None => PipelineError::failed(failure),
         });
     }
     let done = outcome.map_err(PipelineError::failed)?;
-    let (mut counts, mut notices) = (folder.before().counts(), folder.before().notices());
+    let mut counts = folder.before().counts();
+    notices.merge(&folder.before().notices());
     for (counted, noticed) in together.gather("finished", (written.counts, written.notices))? {
         counts.add(&counted);
         notices.merge(&noticed);
     }
+    notices.merge(&skips(&done, &order, &names));
     Ok(report(&done, &counts, notices, order.failed(), &order, progress, &spent))
+}
+
+/// What was skipped, of all of the run's processes and since its beginning.
+fn skips(done: &Summary, order: &TrainOrder, names: &ShardNames) -> Notices {
+    let mut notices = Notices::default();
+    let count = order.service().skipped();
+    let first = order.first_skipped().map_or_else(
+        || "before this process began".to_owned(),
+        |(id, why)| format!("{}, sample {}, {why}", names(id.ordinal), id.index),
+    );
+    // Each pass skips a sample again.
+    let samples = count.div_ceil(u64::from(done.epoch.max(1)));
+    let text = "kept samples that could not be read again when their turn came to be trained";
+    notices.loss("skipped_in_training", text, first, count, samples);
+    notices
 }
 
 fn report(

@@ -10,6 +10,7 @@ use trommel_operators::embed::device;
 use trommel_operators::ledger::manifest::Counts;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer, weights};
+use trommel_operators::notices::Notices;
 use trommel_operators::train::checkpoint::Found;
 use trommel_operators::train::clip::TrainedClip;
 use trommel_operators::train::share::Row;
@@ -18,6 +19,7 @@ use trommel_operators::train::{Assembled, Batch, Checkpoints, Length, Normalisat
 use crate::config::JudgeConfig;
 use crate::decision::hex;
 use crate::error::PipelineError;
+use crate::goes_on::{Asked, GoesOn};
 use crate::judging::Judging;
 use crate::progress::Progress;
 use crate::ranks::group;
@@ -34,6 +36,8 @@ pub(crate) struct Prepared {
     pub(crate) cursor: Option<Cursor>,
     /// libtorch's threads.
     pub(crate) threads: i32,
+    /// What changes from this checkpoint on.
+    pub(crate) notices: Notices,
 }
 
 /// Makes or restores the trainer, equal on all ranks.
@@ -70,17 +74,36 @@ pub(crate) fn prepare(
     ]);
     let threads = i32::try_from(config.machine.threads).unwrap_or(1);
     let numerics = BTreeMap::from([
-        ("device".to_owned(), format!("{device:?}")),
+        ("device".to_owned(), device::kind(device).to_owned()),
+        ("ranks".to_owned(), together.ranks().to_string()),
         ("threads".to_owned(), threads.to_string()),
         ("libtorch".to_owned(), "2.11.0".to_owned()),
     ]);
-    let (checkpoints, found) = together.in_turn("checkpoints", || {
+    let card = device::card(device).map(|card| ("card".to_owned(), card));
+    let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
+    let asked = Asked {
+        hashes: &hashes,
+        training: &training,
+        numerics: &numerics,
+        recipe: &run.recipe,
+        steps: total_steps,
+        extend: run.extend,
+        mix_numerics: config.mix_numerics,
+    };
+    let (checkpoints, found, notices) = together.in_turn("checkpoints", || {
         let folder = config.run.join("checkpoints");
-        let checkpoints = Checkpoints::open(&folder, &clip_config.name, hashes, numerics, Some(3));
+        let (hashes, numerics) = (hashes.clone(), numerics.clone());
+        let checkpoints = Checkpoints::open(&folder, &clip_config.name, hashes, numerics, Some(run.keep_checkpoints));
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;
-        let found = checkpoints.latest().map_err(PipelineError::usage)?;
-        Ok((checkpoints, found))
+        let found = checkpoints.newest().map_err(PipelineError::usage)?;
+        let goes_on = found.as_ref().map_or_else(|| Ok(GoesOn::default()), |found| asked.compare(found))?;
+        let mut extended = found.as_ref().map_or_else(Vec::new, |found| found.state.extended.clone());
+        extended.extend(goes_on.extension);
+        Ok((checkpoints.describing(training.to_string(), extended), found, goes_on.notices))
     })?;
+    if together.rank() == 0 {
+        notices.lines().for_each(|line| tracing::info!("{line}"));
+    }
     let normalisation = Normalisation::from(&clip_config.preprocess);
     let mut trainer =
         Trainer::new(model, run.recipe.clone(), total_steps, normalisation, device).map_err(PipelineError::usage)?;
@@ -100,7 +123,7 @@ pub(crate) fn prepare(
     if let Some(cluster) = together.cluster() {
         trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
     }
-    Ok(Prepared { trainer, checkpoints, found, cursor, threads })
+    Ok(Prepared { trainer, checkpoints, found, cursor, threads, notices })
 }
 
 /// Steps of the whole run; `--passes` needs all shards judged, so that the count is known.

@@ -147,7 +147,7 @@ pub struct Embedder {
     /// Samples a forward pass; always full, padded where it must
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
     pub embed_batch: u16,
-    /// Resume a run folder whose device, precision or batch differs
+    /// Resume a run folder or a checkpoint whose device, card, precision, batch or threads differ
     #[arg(long, help_heading = "Embedder")]
     pub mix_numerics: bool,
 }
@@ -342,6 +342,12 @@ pub struct TrainArgs {
     /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples; always at the end
     #[arg(long, value_name = "EVERY", help_heading = "Recipe")]
     pub save_every: Option<String>,
+    /// Checkpoints written inside a pass to keep, the newest; the end of every pass is kept (epoch_N.pt)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Recipe")]
+    pub keep_checkpoints: u16,
+    /// Make a run longer than it was begun: from its last checkpoint on the learning rate is that of the longer run
+    #[arg(long, help_heading = "Recipe")]
+    pub extend: bool,
     /// Lanes that the shards of a pass are dealt to
     #[arg(long, default_value_t = 4, help_heading = "Order")]
     pub lanes: u32,

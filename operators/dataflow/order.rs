@@ -55,6 +55,7 @@ pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
 use super::stop::Stop;
 use super::wake::{Registration, locked};
 pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
+use crate::sample::SampleId;
 
 /// A sample and its credit, which becomes a reserve when it enters a window.
 #[derive(Debug)]
@@ -120,6 +121,8 @@ struct State<P> {
     /// Where the next sample stands.
     cursor: Cursor,
     left_over: u64,
+    /// Samples skipped up to the end of the window in use.
+    skipped: u64,
     offered: u64,
     given: u64,
     closed: bool,
@@ -161,7 +164,7 @@ impl<P: Send + 'static> OrderService<P> {
     ) -> Result<Self, OrderError> {
         let cursor = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, lanes.count()));
         let sequencer = Sequencer::resume(config, lanes.clone(), passes, &cursor)?;
-        let (skip, left_over) = (cursor.offset, cursor.left_over);
+        let (skip, left_over, skipped) = (cursor.offset, cursor.left_over, cursor.skipped);
         let state = State {
             sequencer,
             using: None,
@@ -169,6 +172,7 @@ impl<P: Send + 'static> OrderService<P> {
             partial: Vec::new(),
             cursor,
             left_over,
+            skipped,
             offered: 0,
             given: 0,
             closed: false,
@@ -213,6 +217,17 @@ impl<P: Send + 'static> OrderService<P> {
         self.change(|state| {
             state.offered += 1;
             state.sequencer.offer(slot)
+        })
+    }
+
+    /// Takes the turn of a sample that was kept and cannot be read any more. Dropped after a stop.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; it has also failed the run.
+    pub fn skip(&self, pass: u32, id: SampleId) -> Result<(), OrderError> {
+        self.change(|state| {
+            state.offered += 1;
+            state.sequencer.skip(pass, id)
         })
     }
 
@@ -295,10 +310,24 @@ impl<P: Send + 'static> OrderService<P> {
         })
     }
 
+    /// Whether the last pass is over and its batches are given; never after a stop.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let state = locked(&self.inner.state);
+        !state.closed && state.using.is_none() && state.sequencer.finished()
+    }
+
     /// Kept samples of finished passes that were in no batch.
     #[must_use]
     pub fn left_over(&self) -> u64 {
         locked(&self.inner.state).left_over
+    }
+
+    /// Kept samples that could not be read again when their turn came, over all passes, up to the end of the window that the
+    /// last batch came from (or of the pass, if it is over). The same however often the run was resumed.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        locked(&self.inner.state).skipped
     }
 
     /// Drops all that waits and gives no batch any more: the trainer has had enough.
@@ -387,6 +416,7 @@ impl<P> State<P> {
     }
 
     fn use_window(&mut self, mut window: Window<Held<P>>) {
+        self.skipped = window.next.skipped;
         let samples = std::mem::take(&mut window.samples);
         let skip = std::mem::take(&mut self.skip);
         let rest: VecDeque<_> = samples.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
@@ -401,7 +431,8 @@ impl<P> State<P> {
         }
         self.left_over += self.partial.len() as u64;
         self.partial.clear();
-        self.cursor = Cursor::start_of(pass + 1, self.cursor.lanes.len());
+        self.skipped = self.sequencer.skipped();
+        self.cursor = Cursor { skipped: self.skipped, ..Cursor::start_of(pass + 1, self.cursor.lanes.len()) };
         Ok(())
     }
 }

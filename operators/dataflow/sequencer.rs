@@ -33,7 +33,7 @@
 //! # Ok::<(), trommel_operators::dataflow::sequencer::OrderError>(())
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -178,6 +178,8 @@ pub struct Sequencer<P> {
     began: Cursor,
     now: Cursor,
     shards: HashMap<(u32, u64), Shard<P>>,
+    /// Holes that were to be samples, their turn yet to come.
+    skips: HashSet<(u32, SampleId)>,
     open: Open<P>,
     ready: Option<Ready<P>>,
 }
@@ -213,7 +215,8 @@ impl<P: Payload> Sequencer<P> {
     fn at(config: &OrderConfig, lanes: Arc<Lanes>, passes: Option<u32>, cursor: Cursor) -> Self {
         let passes = lanes.passes(passes);
         let (began, now, open) = (cursor.clone(), cursor.clone(), Open::new(cursor));
-        Self { config: config.clone(), lanes, passes, began, now, shards: HashMap::new(), open, ready: None }
+        let (shards, skips) = (HashMap::new(), HashSet::new());
+        Self { config: config.clone(), lanes, passes, began, now, shards, skips, open, ready: None }
     }
 
     /// Takes a sample's turn. Its pass and shard must be in the plan.
@@ -240,6 +243,25 @@ impl<P: Payload> Sequencer<P> {
             Some(_) => Err(OrderError::Twice { pass, ordinal, index }),
             None => Ok(()),
         }
+    }
+
+    /// Takes the turn of a sample that was kept and cannot be read any more: a hole, and one that is counted.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; the slot is dropped.
+    pub fn skip(&mut self, pass: u32, id: SampleId) -> Result<(), OrderError> {
+        let place = self.place(pass, id.ordinal)?;
+        self.offer(Slot { pass, id, content: None })?;
+        if !before(&self.began, pass, place, id.index) {
+            self.skips.insert((pass, id));
+        }
+        Ok(())
+    }
+
+    /// Samples skipped so far, over all passes.
+    #[must_use]
+    pub const fn skipped(&self) -> u64 {
+        self.now.skipped
     }
 
     /// Says that a shard holds the samples `0..count`.
@@ -330,6 +352,7 @@ impl<P: Payload> Sequencer<P> {
     /// Drops everything that waits and gives nothing more.
     pub fn close(&mut self) {
         self.shards.clear();
+        self.skips.clear();
         self.open.samples.clear();
         self.ready = None;
         self.passes = Some(0);
@@ -396,6 +419,8 @@ impl<P: Payload> Sequencer<P> {
             if self.open.samples.len() >= self.config.window_samples {
                 self.close_window();
             }
+        } else if self.skips.remove(&(pass, SampleId { ordinal, index })) {
+            self.now.skipped += 1;
         }
         true
     }
@@ -414,7 +439,7 @@ impl<P: Payload> Sequencer<P> {
             return;
         }
         let (pass, numbered) = (self.now.pass, self.now.first_number);
-        self.now = Cursor::start_of(pass + 1, self.lanes.count());
+        self.now = Cursor { skipped: self.now.skipped, ..Cursor::start_of(pass + 1, self.lanes.count()) };
         self.open = Open::new(self.now.clone());
         self.ready = Some(Ready::PassEnd { pass, numbered });
     }

@@ -40,10 +40,18 @@ pub struct Cursor {
     /// Samples of finished passes that were in no batch.
     #[serde(default)]
     pub left_over: u64,
+    /// Kept samples up to that window, over all passes, that could not be read again when their turn came.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The number of shards with which a growing deal was closed, once the order relies on it: it passed a lane's end.
     /// From there on more shards would have given another order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Cursor {

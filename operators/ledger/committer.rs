@@ -220,7 +220,7 @@ impl Work {
         let (status, remark, rejected) = match shard.outcome {
             ShardOutcome::Complete(remark) => (LineStatus::Committed, remark, None),
             ShardOutcome::Rejected(reason) => (LineStatus::Committed, Some(reason.to_string()), Some(reason)),
-            ShardOutcome::Unavailable(why) => (LineStatus::Failed, Some(why), None),
+            ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => (LineStatus::Failed, Some(why), None),
         };
         // What an unfinished shard has lost is known when it is read again.
         let notices = if status == LineStatus::Committed { shard.notices } else { Notices::default() };

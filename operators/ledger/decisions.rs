@@ -1,4 +1,5 @@
-//! The ledger's decisions as a value for the reader: which samples of a shard were kept, also of shards committed just now.
+//! The ledger's decisions as a value for the reader: which samples of a shard were kept, and by which keys they are known. Also of shards
+//! committed just now, and of ledgers of any age: keys have stood in them always.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::read::Ledger;
 use crate::dataflow::wake::locked;
 use crate::sample::Status;
-use crate::shard::reader::Decisions;
+use crate::shard::reader::{Decisions, key_hash};
 
 /// Decisions of a run folder that grows while it is read.
 pub struct FolderDecisions {
@@ -41,5 +42,13 @@ impl Decisions for FolderDecisions {
             return Ok(None);
         }
         ledger.decisions(ordinal).map(Some).map_err(|error| error.to_string())
+    }
+
+    fn keys(&self, ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+        let ledger = self.ledger(ordinal)?;
+        if !ledger.is_committed(ordinal) {
+            return Ok(None);
+        }
+        ledger.key_hashes(ordinal, key_hash).map(Some).map_err(|error| error.to_string())
     }
 }

@@ -199,7 +199,7 @@ impl Ticks {
             config.items.discard(self.ordinal);
             return None;
         }
-        let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_));
+        let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_));
         if !complete {
             config.items.discard(self.ordinal);
         }

@@ -226,6 +226,20 @@ impl Ledger {
         Ok(statuses)
     }
 
+    /// Keys of a committed shard's samples, by raw index, as `hash` makes them. Nothing else is read.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read.
+    pub fn key_hashes(&self, ordinal: u64, hash: impl Fn(&str) -> u64) -> Result<Vec<u64>, LedgerError> {
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &[("key", Kind::Text)])?;
+        let mut hashes = Vec::new();
+        for group in table {
+            let keys = Columns { path: &path, left: group?.into_iter() }.text()?;
+            hashes.extend(keys.map(|key| hash(&key.unwrap_or_default())));
+        }
+        Ok(hashes)
+    }
+
     /// What a committed shard's samples are called, by raw index. Nothing else is read.
     ///
     /// # Errors

@@ -10,9 +10,10 @@
 //! # Invariants
 //!
 //! 1. Judging: indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
-//! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`] or a hole; then one
-//!    [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
-//! 3. A shard that no longer fits the plan's size or the ledger's decisions is unavailable, with the difference.
+//! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`], a hole, or skipped where a
+//!    kept sample is a reject now; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
+//! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged, in number or by a
+//!    key, has changed. Both with the difference, and before a sample behind it is sent.
 //! 4. While credit is asked for, this reader holds none.
 
 use std::cell::RefCell;
@@ -31,9 +32,10 @@ use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
 use crate::dataflow::credit::{Permit, Stopped};
+use crate::dataflow::hash::Hash64;
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
 use crate::notices::Notices;
-use crate::sample::{Event, Fate, Reason, Sample, SampleId, ShardEnd, ShardOutcome, Status, Work};
+use crate::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,20 @@ pub trait Decisions: Send + Sync {
     /// # Errors
     /// A line for people when the ledger cannot be read.
     fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String>;
+
+    /// Hashes of the keys of a judged shard's samples by index, as [`key_hash`] makes them; `None` where nobody kept them.
+    ///
+    /// # Errors
+    /// A line for people when the ledger cannot be read.
+    fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+        Ok(None)
+    }
+}
+
+/// What stands for a key where it is compared with the one that was judged.
+#[must_use]
+pub const fn key_hash(key: &str) -> u64 {
+    Hash64::new("key").bytes(key.as_bytes()).finish()
 }
 
 /// Which shard, and what is wanted of it.
@@ -104,6 +120,15 @@ pub enum Replayed {
         /// Whose turn.
         id: SampleId,
     },
+    /// A sample that was kept and cannot be read any more: it takes its turn, and is counted.
+    Skipped {
+        /// Pass over the data.
+        pass: u32,
+        /// Whose turn.
+        id: SampleId,
+        /// Its key, and what is wrong with it now.
+        why: String,
+    },
     /// The shard's end.
     End {
         /// Pass over the data.
@@ -111,6 +136,14 @@ pub enum Replayed {
         /// Counts and outcome.
         end: ShardEnd,
     },
+}
+
+impl Replayed {
+    /// A sample that was kept, and is a reject now.
+    #[must_use]
+    pub fn skipped(pass: u32, info: &SampleInfo, reason: &Reason) -> Self {
+        Self::Skipped { pass, id: info.id, why: format!("{}: {reason}", info.key) }
+    }
 }
 
 /// What a reader sends.
@@ -206,11 +239,12 @@ impl ShardReader {
     }
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let decisions = match (request.replay, &self.decisions) {
-            (false, _) => None,
+        let (decisions, keys) = match (request.replay, &self.decisions) {
+            (false, _) => (None, None),
             (true, None) => return Err("no decisions to replay".into()),
             (true, Some(decisions)) => {
-                Some(decisions.shard(shard.ordinal)?.ok_or("the ledger has no decisions on this shard")?)
+                let statuses = decisions.shard(shard.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
+                (Some(statuses), decisions.keys(shard.ordinal)?)
             }
         };
         let source = self.store.open(&shard.url).map_err(|error| error.to_string())?;
@@ -222,7 +256,7 @@ impl ShardReader {
         }
         let raw = source.open_at(0).map_err(|error| error.to_string())?;
         let (raw, meter) = Metered::new(raw, announced);
-        Ok(Opened { raw, meter, decisions, shard: shard.clone() })
+        Ok(Opened { raw, meter, decisions, keys, shard: shard.clone() })
     }
 
     fn stream<E>(
@@ -233,8 +267,9 @@ impl ShardReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Opened { raw, meter, decisions, shard } = opened;
+        let Opened { raw, meter, decisions, keys, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shard.url));
+        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shard.url));
         let plain = match plain_tar(raw, &meter, &self.config.compression) {
             Ok(plain) => plain,
             Err(reason) => {
@@ -242,7 +277,7 @@ impl ShardReader {
                 end.outcome = match (meter.failure(), &decisions) {
                     (Some(why), _) => unavailable(why),
                     (None, Some(statuses)) if !statuses.is_empty() => {
-                        unavailable(format!("is {reason}, and the ledger knows {} samples of it", statuses.len()))
+                        changed(format!("it is {reason}, and the ledger knows {} samples of it", statuses.len()))
                     }
                     (None, _) => ShardOutcome::Rejected(reason),
                 };
@@ -252,7 +287,7 @@ impl ShardReader {
         let tar = TarReader::new(plain, self.config.tar.clone());
         let mut samples = SampleReader::new(tar, &self.config.group, request.ordinal);
         let statuses = decisions.as_ref().map(|statuses| statuses.as_slice());
-        let task = Task { request, views: self.views, statuses };
+        let task = Task { request, views: self.views, statuses, keys: keys.as_deref() };
         let mut want = |index| task.want(index);
         while let Some(group) = samples.next_group(&mut want, admit)? {
             // What a failing store left half-read is no reject.
@@ -266,7 +301,7 @@ impl ShardReader {
                 }
                 Ok(None) => end.count += 1,
                 Err(why) => {
-                    (end.bytes, end.outcome) = (meter.bytes(), unavailable(why));
+                    (end.bytes, end.outcome) = (meter.bytes(), changed(why));
                     return Ok(());
                 }
             }
@@ -275,7 +310,7 @@ impl ShardReader {
         end.outcome = match (meter.failure(), statuses) {
             (Some(why), _) => unavailable(why),
             (None, Some(statuses)) if statuses.len() as u64 != u64::from(end.count) => {
-                unavailable(format!("has {} samples, the ledger knows {}", end.count, statuses.len()))
+                changed(format!("it has {} samples, the ledger knows {}", end.count, statuses.len()))
             }
             (None, _) => remark::outcome(&samples),
         };
@@ -308,6 +343,7 @@ struct Opened {
     raw: Metered,
     meter: Arc<Meter>,
     decisions: Option<Arc<Vec<Status>>>,
+    keys: Option<Vec<u64>>,
     shard: ShardRef,
 }
 
@@ -317,6 +353,8 @@ struct Task<'a> {
     views: ViewBytes,
     /// The ledger's decisions when they are replayed.
     statuses: Option<&'a [Status]>,
+    /// Hashes of the keys that they belong to.
+    keys: Option<&'a [u64]>,
 }
 
 impl Task<'_> {
@@ -333,17 +371,35 @@ impl Task<'_> {
         self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
     }
 
+    /// Whether this is the sample that was judged.
+    fn compare(&self, index: u32, key: &str) -> Result<(), String> {
+        let judged = self.keys.and_then(|keys| keys.get(index as usize));
+        if judged.is_none_or(|judged| *judged == key_hash(key)) {
+            return Ok(());
+        }
+        Err(format!("its sample {index} is `{key}`, which is not the one that the ledger judged there"))
+    }
+
     /// What is sent for a group; an error when it contradicts the ledger.
     fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
         let pass = self.request.pass;
+        match &group {
+            Group::Place(id, key) => self.compare(id.index, key)?,
+            Group::Rejected(info, _) | Group::Sample(RawSample { info, .. }) => {
+                self.compare(info.id.index, &info.key)?
+            }
+        }
         match group {
-            Group::Place(id) if id.index < self.request.train_from => Ok(None),
-            Group::Place(id) => match self.statuses.and_then(|statuses| statuses.get(id.index as usize)) {
-                None => Err(format!("sample {} is not in the ledger", id.index)),
+            Group::Place(id, _) if id.index < self.request.train_from => Ok(None),
+            Group::Place(id, _) => match self.statuses.and_then(|statuses| statuses.get(id.index as usize)) {
+                None => Err(format!("its sample {} is not in the ledger", id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Hole { pass, id }))),
             },
-            Group::Rejected(info, reason) if self.statuses.is_some() => {
+            Group::Rejected(info, reason) if self.statuses.is_some() && self.keys.is_none() => {
                 Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
+            }
+            Group::Rejected(info, reason) if self.statuses.is_some() => {
+                Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
             Group::Rejected(info, reason) => {
                 let (status, reason) = (Status::Rejected, Some(reason));

@@ -114,7 +114,7 @@ pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Option<u64>, nam
         ShardOutcome::Complete(_) if came == 0 => {
             notices.note("empty_shards", "shards that are tars without any file", name, 1);
         }
-        ShardOutcome::Complete(_) | ShardOutcome::Unavailable(_) => {}
+        ShardOutcome::Complete(_) | ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_) => {}
     }
     notices
 }

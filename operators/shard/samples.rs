@@ -106,8 +106,8 @@ pub enum Group {
     Sample(RawSample),
     /// A group that is none, and why.
     Rejected(SampleInfo, Reason),
-    /// A group of which only its place was wanted.
-    Place(SampleId),
+    /// A group of which only its place was wanted, and its key.
+    Place(SampleId, String),
 }
 
 /// What was counted on the way.
@@ -288,7 +288,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
 
     fn close(&self, mut open: Open) -> Group {
         if open.want == Want::Place {
-            return Group::Place(open.id);
+            return Group::Place(open.id, String::from_utf8_lossy(&open.key).into_owned());
         }
         if let (None, Some(TarEnd::Damaged { offset, what })) = (&self.pending, self.tar.end()) {
             open.reject = None;

@@ -150,6 +150,6 @@ pub fn remark(end: &ShardEnd) -> Option<&str> {
     match &end.outcome {
         ShardOutcome::Complete(remark) => remark.as_deref(),
         ShardOutcome::Rejected(reason) => Some(reason.detail.as_str()),
-        ShardOutcome::Unavailable(why) => panic!("unavailable: {why}"),
+        ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => panic!("unavailable: {why}"),
     }
 }

@@ -7,7 +7,7 @@
 //!                                  end of a pass {optimizer} as well, so that open_clip's trainer resumes from it
 //!     optimizer.safetensors        exp_avg.*, exp_avg_sq.*, step.*
 //!     state.json                   schema, step, pass, hashes, cursor, sizes and checksums; itself with a checksum
-//!   epoch_2.pt       -> step_.../open_clip_model.pt      at the end of a pass
+//!   epoch_2.pt       -> step_.../open_clip_model.pt      at the end of a pass; such a checkpoint is never removed
 //!   epoch_latest.pt  -> step_.../open_clip_model.pt      newest
 //! ```
 //!
@@ -25,7 +25,7 @@ use super::error::TrainError;
 use super::files::{mark, replace, sync};
 use super::open_clip;
 use super::state::SCHEMA;
-pub use super::state::{Position, State};
+pub use super::state::{Extension, Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
 use crate::model::weights;
@@ -54,12 +54,14 @@ pub struct Checkpoints {
     name: String,
     hashes: BTreeMap<String, String>,
     numerics: BTreeMap<String, String>,
+    training: String,
+    extended: Vec<Extension>,
     keep: Option<usize>,
 }
 
 impl Checkpoints {
     /// Opens `folder`, makes it if need be, and clears what a killed run left unfinished. `keep` bounds the number of
-    /// checkpoints kept, at least 1; `None` keeps all.
+    /// checkpoints kept that were written inside a pass, at least 1; `None` keeps all.
     ///
     /// # Errors
     /// The folder cannot be made or read.
@@ -71,12 +73,20 @@ impl Checkpoints {
         keep: Option<usize>,
     ) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
-        let this = Self { folder: folder.into(), name: name.into(), hashes, numerics, keep: keep.map(|n| n.max(1)) };
+        let keep = keep.map(|n| n.max(1));
+        let (name, training, extended) = (name.into(), String::new(), Vec::new());
+        let this = Self { folder: folder.into(), name, hashes, numerics, training, extended, keep };
         for entry in this.names()?.iter().filter(|name| name.starts_with(ASIDE)) {
             let path = folder.join(entry);
             fs::remove_dir_all(&path).map_err(TrainError::file(&path, "clearing an unfinished checkpoint"))?;
         }
         Ok(this)
+    }
+
+    /// Says what the hash of training was made of, as JSON text, and how often the run was made longer.
+    #[must_use]
+    pub fn describing(self, training: String, extended: Vec<Extension>) -> Self {
+        Self { training, extended, ..self }
     }
 
     fn names(&self) -> Result<Vec<String>, TrainError> {
@@ -98,16 +108,11 @@ impl Checkpoints {
     }
 
     /// Writes the trainer's state and `position`; returns the folder. One of this step that already proves itself is left
-    /// as it is. `ends_pass` adds `epoch_N.pt`.
+    /// as it is. The end of a pass adds `epoch_N.pt`.
     ///
     /// # Errors
     /// The disk is full or gone: what was there before is untouched.
-    pub fn save<M: Contrastive>(
-        &self,
-        trainer: &Trainer<M>,
-        position: &Position,
-        ends_pass: bool,
-    ) -> Result<PathBuf, TrainError> {
+    pub fn save<M: Contrastive>(&self, trainer: &Trainer<M>, position: &Position) -> Result<PathBuf, TrainError> {
         let name = format!("step_{:08}", trainer.global_step());
         let folder = self.folder.join(&name);
         if !(folder.exists() && self.verify(&folder).is_ok_and(|state| state.position == *position)) {
@@ -125,7 +130,7 @@ impl Checkpoints {
             sync(&self.folder)?;
         }
         self.link("epoch_latest.pt", &name)?;
-        if ends_pass {
+        if position.ends_pass() {
             self.link(&format!("epoch_{}.pt", position.epoch), &name)?;
         }
         self.retire()?;
@@ -164,6 +169,8 @@ impl Checkpoints {
             position: position.clone(),
             hashes: self.hashes.clone(),
             numerics: self.numerics.clone(),
+            training: self.training.clone(),
+            extended: self.extended.clone(),
             files: BTreeMap::from([(MODEL.into(), mark(&model)?), (OPTIMISER.into(), optimiser_mark)]),
             crc32c: String::new(),
         };
@@ -206,19 +213,26 @@ impl Checkpoints {
     /// # Errors
     /// There are checkpoints and none proves itself; or the newest sound one is of another configuration.
     pub fn latest(&self) -> Result<Option<Found>, TrainError> {
+        let found = self.newest()?;
+        for (found, (name, ours)) in found.iter().flat_map(|found| self.hashes.iter().map(move |hash| (found, hash))) {
+            let theirs = found.state.hashes.get(name).map_or("none", String::as_str);
+            if theirs != ours {
+                let text = format!("its hash of {name} is {theirs}, this run's is {ours}");
+                return Err(TrainError::checkpoint(&found.folder, text));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest checkpoint that proves itself, whatever its configuration; `None` if there is none at all.
+    ///
+    /// # Errors
+    /// There are checkpoints and none proves itself.
+    pub fn newest(&self) -> Result<Option<Found>, TrainError> {
         let mut skipped = Vec::new();
         for (_, folder) in self.steps()? {
             match self.verify(&folder) {
-                Ok(state) => {
-                    for (name, ours) in &self.hashes {
-                        let theirs = state.hashes.get(name).map_or("none", String::as_str);
-                        if theirs != ours {
-                            let text = format!("its hash of {name} is {theirs}, this run's is {ours}");
-                            return Err(TrainError::checkpoint(&folder, text));
-                        }
-                    }
-                    return Ok(Some(Found { folder, state, skipped }));
-                }
+                Ok(state) => return Ok(Some(Found { folder, state, skipped })),
                 Err(error) => skipped.push(error.to_string()),
             }
         }
@@ -267,10 +281,12 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Removes the oldest checkpoints above `keep`, and links that point at nothing.
+    /// Removes the oldest checkpoints above `keep`, and links that point at nothing. The ends of passes stay: they are what a
+    /// study compares, and nobody can make them again.
     fn retire(&self) -> Result<(), TrainError> {
         let Some(keep) = self.keep else { return Ok(()) };
-        for (step, folder) in self.steps()?.into_iter().skip(keep) {
+        let inside = self.steps()?.into_iter().filter(|(_, folder)| !ends_pass(folder));
+        for (step, folder) in inside.skip(keep) {
             let aside = self.folder.join(format!("{ASIDE}old_step_{step:08}"));
             self.discard(&aside)?;
             fs::rename(&folder, &aside).map_err(TrainError::file(&folder, "removing"))?;
@@ -284,6 +300,14 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// Whether a checkpoint says that it ends a pass. What it says is not proved here: a damaged one is kept as well.
+fn ends_pass(folder: &Path) -> bool {
+    let state =
+        fs::read(folder.join(STATE)).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let position = state.and_then(|state| serde_json::from_value::<Position>(state.get("position")?.clone()).ok());
+    position.is_some_and(|position| position.ends_pass())
 }
 
 /// Copies tensors of the same names into place.

@@ -51,7 +51,7 @@ pub use error::TrainError;
 pub use ranks::Ranks;
 pub use save_every::SaveEvery;
 pub use schedule::{Length, Schedule};
-pub use sink::{Assembled, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+pub use sink::{Assembled, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 pub use step::{Contrastive, StepMetrics, Trainer};
 
 #[cfg(test)]

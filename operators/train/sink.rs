@@ -42,6 +42,23 @@ pub struct Assembled {
     pub keys: Vec<String>,
 }
 
+/// What the order has next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// A batch.
+    Batch(T),
+    /// Nothing more, ever: the last pass is over.
+    Over,
+    /// Nothing any more, since the run is stopped.
+    Stopped,
+}
+
+impl<T> From<Option<T>> for Next<T> {
+    fn from(batch: Option<T>) -> Self {
+        batch.map_or(Self::Stopped, Self::Batch)
+    }
+}
+
 /// How a run is kept; nothing here changes a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
@@ -53,7 +70,8 @@ pub struct RunConfig {
     pub save_every: Option<SaveEvery>,
     /// Whether the end of a pass saves one, with `epoch_N.pt`.
     pub save_passes: bool,
-    /// Passes of the whole run, where its length was given so: the last step then ends the last pass.
+    /// Passes of the whole run, where its length was given so: it is complete when the last one is over, be that before the
+    /// schedule's last step. A sample that cannot be read any more may take a batch from every pass.
     pub passes: Option<u32>,
     /// libtorch's threads for this trainer; `None` leaves them.
     pub threads: Option<i32>,
@@ -74,7 +92,7 @@ impl RunConfig {
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All steps of the schedule are done.
+    /// All steps of the schedule are done, or all passes where these were asked for.
     Complete,
     /// The data ended, or a stop was asked for, before: the same command resumes.
     Interrupted,
@@ -131,12 +149,12 @@ impl Summary {
     }
 }
 
-/// What the assembling thread hands over: a batch, and the seconds it took to assemble.
-type Handed = Result<(Assembled, f64), String>;
+/// What the assembling thread hands over: a batch, and the seconds it took to assemble; `None` when the last pass is over.
+type Handed = Result<Option<(Assembled, f64)>, String>;
 
 /// Trains until the schedule's last step, the end of the data, or a stop.
 ///
-/// `next` blocks for the next batch of the order and `assemble` tokenises and stacks it, both on a thread of their own
+/// `next` blocks for the next batch of the order (an [`Option`] knows no other end than a stop) and `assemble` tokenises and stacks it, both on a thread of their own
 /// that works one batch ahead and never asks for more batches than the run has steps. `say` gets the console's lines.
 /// `start` is the checkpoint that `trainer` was restored from, if it was. A checkpoint is written at the end in any case
 /// but an error, unless no step was done.
@@ -144,12 +162,12 @@ type Handed = Result<(Assembled, f64), String>;
 /// # Errors
 /// A loss that is not finite (with `logs/not_finite_step_N.json` beside it), a batch that cannot be assembled, a disk that
 /// is full: the last checkpoint is untouched. The call then returns when `next` does.
-pub fn run_trainer<M: Contrastive, T>(
+pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     trainer: &mut Trainer<M>,
     config: &RunConfig,
     checkpoints: &Checkpoints,
     start: Option<&Found>,
-    mut next: impl FnMut() -> Option<T> + Send,
+    mut next: impl FnMut() -> N + Send,
     mut assemble: impl FnMut(T) -> Result<Assembled, String> + Send,
     mut say: impl FnMut(&str),
 ) -> Result<Summary, TrainError> {
@@ -161,11 +179,16 @@ pub fn run_trainer<M: Contrastive, T>(
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
     let ahead = move || {
         for _ in 0..left {
-            let Some(ordered) = next() else { return };
-            let began = Instant::now();
-            let handed = assemble(ordered).map(|ready| (ready, began.elapsed().as_secs_f64()));
-            let failed = handed.is_err();
-            if sender.send(handed).is_err() || failed {
+            let handed = match next().into() {
+                Next::Stopped => return,
+                Next::Over => Ok(None),
+                Next::Batch(ordered) => {
+                    let began = Instant::now();
+                    assemble(ordered).map(|ready| Some((ready, began.elapsed().as_secs_f64())))
+                }
+            };
+            let last = !matches!(handed, Ok(Some(_)));
+            if sender.send(handed).is_err() || last {
                 return;
             }
         }
@@ -209,10 +232,11 @@ fn train<M: Contrastive>(
     let mut summary = Summary::new(trainer.global_step());
     let (mut saved_at, mut end) = (Instant::now(), Instant::now());
     let mut saved_step = start.map_or(0, |_| trainer.global_step());
-    let save = |trainer: &Trainer<M>, position: &Position, ends_pass: bool, summary: &mut Summary| {
+    let mut is_over = false;
+    let save = |trainer: &Trainer<M>, position: &Position, summary: &mut Summary| {
         if config.writes {
             let began = Instant::now();
-            summary.checkpoint = Some(checkpoints.save(trainer, position, ends_pass)?);
+            summary.checkpoint = Some(checkpoints.save(trainer, position)?);
             summary.save_seconds += began.elapsed().as_secs_f64();
         }
         Ok::<_, TrainError>((Instant::now(), trainer.global_step()))
@@ -224,10 +248,14 @@ fn train<M: Contrastive>(
         let waited = began.elapsed().as_secs_f64();
         summary.wait_seconds += waited;
         let began = Instant::now();
-        let all_have = trainer.agree(matches!(handed, Some(Ok(_))))?;
+        let all_have = trainer.agree(matches!(handed, Some(Ok(Some(_)))))?;
         summary.ranks_seconds += began.elapsed().as_secs_f64();
         let Some(handed) = handed else { break };
-        let (ready, assembled) = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
+        let handed = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
+        let Some((ready, assembled)) = handed else {
+            is_over = true;
+            break;
+        };
         if !all_have {
             summary.left_over = ready.batch.samples() as u64;
             break;
@@ -237,7 +265,7 @@ fn train<M: Contrastive>(
             // The weights are still those of the pass's last step, and so is the cursor.
             position.epoch = ready.pass;
             if config.save_passes && step > 0 {
-                (saved_at, saved_step) = save(trainer, &position, true, &mut summary)?;
+                (saved_at, saved_step) = save(trainer, &position, &mut summary)?;
             }
             position.pass = ready.pass;
         }
@@ -259,18 +287,24 @@ fn train<M: Contrastive>(
             say(&line);
         }
         if config.save_every.is_some_and(|every| every.is_due(saved_at.elapsed(), before, after)) {
-            (saved_at, saved_step) = save(trainer, &position, false, &mut summary)?;
+            (saved_at, saved_step) = save(trainer, &position, &mut summary)?;
         }
     }
-    if trainer.global_step() >= total_steps {
+    is_over &= config.passes.is_some();
+    if is_over && config.writes {
+        let steps = trainer.global_step();
+        say(&format!("the last pass is over after {steps} of the {total_steps} steps that the schedule was made for"));
+    }
+    if is_over || trainer.global_step() >= total_steps {
         summary.outcome = Outcome::Complete;
     }
-    let last_pass = config.passes.filter(|_| summary.outcome == Outcome::Complete);
+    let complete = summary.outcome == Outcome::Complete;
+    let last_pass = config.passes.filter(|passes| complete && position.pass + 1 == *passes);
     if let Some(passes) = last_pass {
         position.epoch = passes;
     }
     if trainer.global_step() > 0 && (last_pass.is_some() || saved_step != trainer.global_step()) {
-        save(trainer, &position, last_pass.is_some(), &mut summary)?;
+        save(trainer, &position, &mut summary)?;
     }
     summary.global_step = trainer.global_step();
     summary.samples_seen = trainer.samples_seen();

@@ -21,6 +21,16 @@ pub struct Position {
     pub cursor: serde_json::Value,
 }
 
+/// A run that was made longer: its learning rate has followed more than one schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// Finished steps at that time.
+    pub at_step: u64,
+    /// The run's length before.
+    pub from_steps: u64,
+}
+
 /// `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,12 +47,26 @@ pub struct State {
     pub position: Position,
     /// Hashes that must match to resume: `decisions`, `training`.
     pub hashes: BTreeMap<String, String>,
-    /// The numeric part, recorded: device, libtorch, threads.
+    /// The numeric part: device, card, libtorch, ranks and threads.
     pub numerics: BTreeMap<String, String>,
+    /// What the hash of training was made of, as JSON text: says which option differs. Empty in checkpoints that are older than it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub training: String,
+    /// Each time the run was made longer: after which step, and what its length had been until then, in steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<Extension>,
     /// The other files.
     pub files: BTreeMap<String, Mark>,
     /// CRC-32C of this structure as compact JSON with this field empty.
     pub crc32c: String,
+}
+
+impl Position {
+    /// Whether it stands at the end of a pass, the next one not begun.
+    #[must_use]
+    pub const fn ends_pass(&self) -> bool {
+        self.epoch > self.pass
+    }
 }
 
 impl State {

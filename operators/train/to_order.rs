@@ -5,6 +5,7 @@
 //!  Kept     ─▶ [hold the sample here] (without caption: a hole)     ─┐
 //!  Event    ─▶ dropped and rejected: a hole; the shard's end         ├─▶ Turn ─ to every process ─▶ its OrderService
 //!  Replayed ─▶ dropped and rejected by the ledger: a hole; the end  ─┘
+//!              kept, and not to be read any more: skipped
 //! ```
 //!
 //! Every process runs the whole order over all lanes, so all know every batch without asking anyone. What is a sample with
@@ -63,16 +64,32 @@ pub enum Seat {
 enum Turn {
     Kept { pass: u32, id: SampleId, bytes: u64, rank: usize },
     Hole { pass: u32, id: SampleId },
-    End { pass: u32, ordinal: u64, count: u32, unavailable: Option<String> },
+    Skipped { pass: u32, id: SampleId, why: String },
+    End { pass: u32, ordinal: u64, count: u32, missing: Option<Missing> },
 }
+
+/// Why a shard did not come whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Missing {
+    /// It may come the next time.
+    Unavailable(String),
+    /// What is there now is not what was judged.
+    Changed(String),
+}
+
+/// A shard that is not the one whose decisions the ledger has.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}: the shard was exchanged; put the judged one back, or judge this one in a --run of its own")]
+pub struct ShardChanged(String);
 
 impl Turn {
     fn end(pass: u32, end: ShardEnd) -> Self {
-        let unavailable = match end.outcome {
-            ShardOutcome::Unavailable(why) => Some(why),
+        let missing = match end.outcome {
+            ShardOutcome::Unavailable(why) => Some(Missing::Unavailable(why)),
+            ShardOutcome::Changed(why) => Some(Missing::Changed(why)),
             ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => None,
         };
-        Self::End { pass, ordinal: end.ordinal, count: end.count, unavailable }
+        Self::End { pass, ordinal: end.ordinal, count: end.count, missing }
     }
 }
 
@@ -85,6 +102,8 @@ pub struct TrainOrder {
     rank: usize,
     skip_failed: bool,
     failed: Arc<Mutex<BTreeMap<u64, String>>>,
+    /// The first sample that was skipped, and why.
+    skipped: Arc<Mutex<Option<(Key, String)>>>,
     /// Kept here, their turns on their way.
     held: Arc<Mutex<HashMap<Key, (Permit, TrainSample)>>>,
     stop: Stop,
@@ -102,8 +121,8 @@ impl TrainOrder {
             let all = std::mem::take(&mut *locked(&dropped));
             drop(all); // outside the lock: permits wake readers
         });
-        let failed = Arc::default();
-        Self { service, rank, skip_failed, failed, held, stop: stop.clone(), _on_stop: Arc::new(on_stop) }
+        let (failed, skipped) = (Arc::default(), Arc::default());
+        Self { service, rank, skip_failed, failed, skipped, held, stop: stop.clone(), _on_stop: Arc::new(on_stop) }
     }
 
     /// The order.
@@ -116,6 +135,19 @@ impl TrainOrder {
     #[must_use]
     pub fn failed(&self) -> BTreeMap<u64, String> {
         locked(&self.failed).clone()
+    }
+
+    /// The first sample, by its place, that this process heard to be skipped, and why.
+    #[must_use]
+    pub fn first_skipped(&self) -> Option<(SampleId, String)> {
+        locked(&self.skipped).clone().map(|((_, id), why)| (id, why))
+    }
+
+    fn note_skipped(&self, key: Key, why: String) {
+        let mut first = locked(&self.skipped);
+        if first.as_ref().is_none_or(|(known, _)| key < *known) {
+            *first = Some((key, why));
+        }
     }
 
     fn hold(&self, kept: Kept) -> Turn {
@@ -131,6 +163,10 @@ impl TrainOrder {
     fn take(&self, turn: Turn) -> Result<(), OrderError> {
         match turn {
             Turn::Hole { pass, id } => self.service.offer(Slot::hole(pass, id.ordinal, id.index)),
+            Turn::Skipped { pass, id, why } => {
+                self.note_skipped((pass, id), why);
+                self.service.skip(pass, id)
+            }
             Turn::Kept { pass, id, bytes, rank } => {
                 let content = if rank == self.rank {
                     // Not there any more: the run stops, and the order drops what comes.
@@ -141,18 +177,20 @@ impl TrainOrder {
                 };
                 self.service.offer(Slot::kept(pass, id.ordinal, id.index, bytes, content))
             }
-            Turn::End { pass, ordinal, count, unavailable } => {
-                if let Some(why) = unavailable {
-                    locked(&self.failed).insert(ordinal, why);
-                    if !self.skip_failed {
-                        // Left open, so that nothing behind it is trained.
-                        self.stop.request();
-                        return Ok(());
-                    }
-                    return self.service.give_up(pass, ordinal, count);
-                }
-                self.service.end(pass, ordinal, count)
+            // Where such a shard may not be left out it stays open, so that nothing behind it is trained.
+            Turn::End { missing: Some(Missing::Changed(why)), .. } if !self.skip_failed => {
+                self.stop.fail(ShardChanged(why));
+                Ok(())
             }
+            Turn::End { pass, ordinal, count, missing: Some(Missing::Unavailable(why) | Missing::Changed(why)) } => {
+                locked(&self.failed).insert(ordinal, why);
+                if !self.skip_failed {
+                    self.stop.request();
+                    return Ok(());
+                }
+                self.service.give_up(pass, ordinal, count)
+            }
+            Turn::End { pass, ordinal, count, missing: None } => self.service.end(pass, ordinal, count),
         }
     }
 }
@@ -173,6 +211,7 @@ pub fn to_order<'scope>(
     let replayed = turns(replayed, "ReplayedToTurns", |_, replayed| {
         Some(match replayed {
             Replayed::Hole { pass, id } => Turn::Hole { pass, id },
+            Replayed::Skipped { pass, id, why } => Turn::Skipped { pass, id, why },
             Replayed::End { pass, end } => Turn::end(pass, end),
         })
     });

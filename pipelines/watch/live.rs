@@ -24,6 +24,7 @@ use trommel_operators::dataflow::order::Cursor;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::dataflow::wake::{Registration, locked};
 use trommel_operators::incremental::view::{SplitDecisions, Views};
+use trommel_operators::ledger::decisions::FolderDecisions;
 use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
 use trommel_operators::ledger::run_folder::RunFolder;
@@ -115,11 +116,17 @@ pub(super) struct News {
 struct Newest {
     views: Views,
     split: String,
+    /// Knows the keys.
+    pool: FolderDecisions,
 }
 
 impl Decisions for Newest {
     fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
         SplitDecisions::new(self.views.latest(), &self.split).map_or(Ok(None), |decisions| decisions.shard(ordinal))
+    }
+
+    fn keys(&self, ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+        self.pool.keys(ordinal)
     }
 }
 
@@ -168,7 +175,10 @@ impl Live {
             });
         }
         let ground = Ground {
-            reader: judging.growing_reader(plan.clone(), Arc::new(Newest { views, split })),
+            reader: judging.growing_reader(
+                plan.clone(),
+                Arc::new(Newest { views, split, pool: FolderDecisions::new(pool.root()) }),
+            ),
             deal: deals[0].clone(),
             leased: deals[1].clone(),
             passes: Some(1),

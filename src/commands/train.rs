@@ -117,6 +117,8 @@ fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, Pipe
             seed: args.common.seed,
         },
         save_every,
+        keep_checkpoints: usize::from(args.keep_checkpoints),
+        extend: args.extend,
         skip_failed: args.skip_failed,
         log_every_steps: 100,
     })

@@ -95,10 +95,59 @@ fn replay_takes_credit_for_kept_samples_only() {
 }
 
 #[test]
-fn a_shard_that_contradicts_the_ledger_is_unavailable() {
+fn a_shard_that_contradicts_the_ledger_has_changed() {
     for statuses in [&[Kept, Kept, Kept, Kept][..], &[Kept, Kept, Rejected], &[Kept, Kept, Rejected, Kept, Kept]] {
         let (_, end, _) = replay(statuses, 0);
-        assert!(matches!(end.outcome, ShardOutcome::Unavailable(_)), "{statuses:?}: {end:?}");
+        assert!(matches!(end.outcome, ShardOutcome::Changed(_)), "{statuses:?}: {end:?}");
+    }
+}
+
+/// A ledger that knows keys, too.
+struct Named(Vec<Status>, [&'static str; 4]);
+
+impl Decisions for Named {
+    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+        Ok(Some(Arc::new(self.0.clone())))
+    }
+
+    fn keys(&self, _: u64) -> Result<Option<Vec<u64>>, String> {
+        Ok(Some(self.1.iter().map(|key| key_hash(key)).collect()))
+    }
+}
+
+/// What is sent up to the end, kept samples as their keys, and how it ends.
+fn named(statuses: &[Status], keys: [&'static str; 4]) -> (String, ShardOutcome) {
+    let store = Memory { shards: vec![three()], ..Memory::default() };
+    let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Named(statuses.to_vec(), keys))));
+    let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
+    let (mut text, mut outcome) = (String::new(), None);
+    for item in items {
+        match item {
+            Admitted::Sample(sample) => text += &sample.info.key,
+            Admitted::Replayed(Replayed::Hole { .. }) => text += "-",
+            Admitted::Replayed(Replayed::Skipped { why, .. }) => {
+                assert!(why.starts_with("c: "), "{why}");
+                text += "!";
+            }
+            Admitted::Replayed(Replayed::End { end, .. }) => outcome = Some(end.outcome),
+            other @ Admitted::Event(_) => panic!("{other:?}"),
+        }
+    }
+    (text, outcome.unwrap())
+}
+
+#[test]
+fn a_replay_compares_every_key_and_skips_a_kept_sample_that_is_a_reject_now() {
+    let keys = ["a", "b", "c", "d"];
+    assert_eq!(named(&[Kept, Dropped, Rejected, Kept], keys), ("a--d".into(), ShardOutcome::Complete(None)));
+    assert_eq!(named(&[Kept, Dropped, Kept, Kept], keys), ("a-!d".into(), ShardOutcome::Complete(None)));
+    for at in 0..4 {
+        let mut others = keys;
+        others[at] = "other";
+        let (sent, outcome) = named(&[Kept, Dropped, Rejected, Kept], others);
+        assert_eq!(sent, "a--d"[..at], "nothing is sent from there on");
+        let ShardOutcome::Changed(why) = outcome else { panic!("{outcome:?}") };
+        assert!(why.contains(&format!("sample {at} is `{}`", keys[at])), "{why}");
     }
 }
 
