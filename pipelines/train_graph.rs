@@ -34,7 +34,7 @@ use trommel_operators::shard::operator::ReadSamples;
 use trommel_operators::shard::reader::Replayed;
 use trommel_operators::similarity::{Scored, ShardNames};
 use trommel_operators::train::leases::TrainLeases;
-use trommel_operators::train::share::{Outbox, rows};
+use trommel_operators::train::share::{Outbox, Row, rows};
 use trommel_operators::train::to_order::{ShardChanged, TrainOrder, to_order};
 use trommel_operators::train::{Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 
@@ -281,7 +281,7 @@ pub(crate) fn train_on(
                     let ordered = |rows| (ordered.pass, ordered.cursor_after, rows);
                     rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
                 },
-                |mine| {
+                |mine: Result<(u32, Cursor, Vec<Row>), String>| {
                     let (pass, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);

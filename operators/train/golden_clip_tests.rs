@@ -91,7 +91,7 @@ fn open_clip_loads_the_checkpoint() {
     }
     let checkpoints = Checkpoints::open(folder.path(), "golden", BTreeMap::new(), BTreeMap::new(), None).unwrap();
     let position = Position { pass: 0, epoch: 0, cursor: serde_json::Value::Null };
-    checkpoints.save(&trainer, &position, false).unwrap();
+    checkpoints.save(&trainer, &position).unwrap();
     std::fs::write(folder.path().join("golden-tiny.json"), golden()["clip_config"].to_string()).unwrap();
     let script = "
 import sys, json, torch, open_clip

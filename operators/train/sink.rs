@@ -179,7 +179,8 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
     let ahead = move || {
         for _ in 0..left {
-            let handed = match next().into() {
+            let ordered: Next<T> = next().into();
+            let handed = match ordered {
                 Next::Stopped => return,
                 Next::Over => Ok(None),
                 Next::Batch(ordered) => {
