@@ -130,7 +130,8 @@ fn the_end_of_every_pass_is_kept_and_the_last_pass_counts() {
     for (run_folder, report) in [(&whole, report_of_whole), (&killed, report_of_killed)] {
         assert_eq!((&report["passes"], &report["steps"]), (&6.into(), &(6 * batches).into()));
         let ends: Vec<u64> = (1..=6).map(|pass| pass * batches).collect();
-        let inside = (1..=6 * batches).filter(|step| step % batches != 0).rev().take(2);
+        // The last step's checkpoint was inside its pass, one of two, until the pass was over.
+        let inside = [6 * batches - 1];
         let mut expected: BTreeSet<String> =
             ends.iter().copied().chain(inside).map(|s| format!("step_{s:08}")).collect();
         expected.insert("epoch_latest.pt".into());
@@ -189,7 +190,10 @@ fn pictures_that_cannot_be_decoded_any_more_are_skipped_slots() {
     assert!(found(&second)["count"].as_u64().unwrap() >= least, "{second}");
     assert_eq!(found(&second)["count"], found(&third)["count"], "counted the same when resumed");
     assert!(said.contains("kept samples that could not be read again when their turn came to be trained: "), "{said}");
-    assert!(spoilt.iter().any(|(_, key)| said.contains(key.as_str())) && said.contains("image_decode"), "{said}");
+    assert!(
+        spoilt.iter().any(|(_, key)| said.contains(key.as_str())) && said.contains("image_unsupported: neither JPEG"),
+        "{said}"
+    );
 
     let by_passes = ["--passes", "3", "--save-every", "5", "--max-rejects"];
     let (third, said) = report(0, &train(&all(&shards), &passes, &[&by_passes[..], &["50"]].concat()));

@@ -128,6 +128,7 @@ impl Checkpoints {
             }
             fs::rename(&aside, &folder).map_err(TrainError::file(&folder, "renaming into place"))?;
             sync(&self.folder)?;
+            self.discard(&self.folder.join(format!("{ASIDE}old_{name}")))?;
         }
         self.link("epoch_latest.pt", &name)?;
         if position.ends_pass() {

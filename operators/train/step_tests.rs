@@ -178,7 +178,7 @@ fn a_run_of_passes_ends_its_last_one() {
     assert_eq!((summary.outcome, summary.epoch, summary.losses.len()), (Outcome::Complete, 2, 4));
     assert_eq!(number, 4, "no batch was asked for that no step needs");
     assert!(folder.path().join("checkpoints/epoch_2.pt").exists());
-    assert!(!folder.path().join("checkpoints/epoch_1.pt").is_symlink());
+    assert!(folder.path().join("checkpoints/epoch_1.pt").exists(), "the end of a pass stays, whatever else goes");
     assert!(said[0].contains("warm-up") && said[1].starts_with("Train Epoch: 0 ["), "{said:?}");
 }
 
