@@ -174,3 +174,92 @@ fn option_of(field: &str, stored: &str, given: &str) -> String {
     };
     option.to_owned()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A checkpoint as the first version of its layout wrote it, numerics as given.
+    fn found(numerics: Value, more: Value) -> Found {
+        let mut state = json!({
+            "schema": 1, "name": "m", "global_step": 12, "samples_seen": 192, "position": {"pass": 0, "epoch": 0, "cursor": null},
+            "hashes": {"decisions": "d", "training": "t"}, "numerics": numerics, "files": {}, "crc32c": "",
+        });
+        state.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Found {
+            folder: "RUN/checkpoints/step_12".into(),
+            state: serde_json::from_value(state).unwrap(),
+            skipped: vec![],
+        }
+    }
+
+    fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// What is said of a command with this hash and numeric part.
+    fn compared(
+        found: &Found,
+        training: &str,
+        numerics: &[(&str, &str)],
+        mix_numerics: bool,
+    ) -> Result<Vec<String>, String> {
+        let (recipe, steps) = (TrainConfig::new(16), 24);
+        let asked = Asked {
+            hashes: &texts(&[("decisions", "d"), ("training", training)]),
+            training: &json!({ "recipe": recipe, "steps": steps }),
+            numerics: &texts(numerics),
+            recipe: &recipe,
+            steps,
+            extend: false,
+            mix_numerics,
+        };
+        asked.compare(found).map(|goes_on| goes_on.notices.lines().collect()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_checkpoint_of_before_is_taken_as_far_as_it_says_anything() {
+        let old = found(json!({"device": "Cuda(1)", "threads": "2", "libtorch": "2.11.0"}), json!({}));
+        let now = [
+            ("device", "cuda"),
+            ("card", "NVIDIA H100 80GB HBM3"),
+            ("ranks", "1"),
+            ("threads", "2"),
+            ("libtorch", "2.11.0"),
+        ];
+        assert_eq!(compared(&old, "t", &now, false), Ok(vec![]));
+        let said = compared(&old, "other", &now, false).unwrap_err();
+        assert!(said.contains("(t there, other now)") && said.contains("step_12"), "{said}");
+    }
+
+    #[test]
+    fn another_card_is_refused_with_both_names_and_another_number_of_ranks_is_said() {
+        let numerics =
+            |card, ranks, threads| [("device", "cuda"), ("card", card), ("ranks", ranks), ("threads", threads)];
+        let there = found(json!(texts(&numerics("NVIDIA A100", "1", "8"))), json!({}));
+        let said = compared(&there, "t", &numerics("NVIDIA H100", "1", "8"), false).unwrap_err();
+        assert!(said.contains("card: the checkpoint has NVIDIA A100, now NVIDIA H100; --mix-numerics"), "{said}");
+        let lines = compared(&there, "t", &numerics("NVIDIA H100", "1", "8"), true).unwrap();
+        assert!(lines[0].contains("NVIDIA A100"), "{lines:?}");
+        assert!(compared(&there, "t", &numerics("NVIDIA A100", "1", "4"), false).is_err(), "fewer threads");
+        let lines = compared(&there, "t", &numerics("NVIDIA A100", "2", "4"), false).unwrap();
+        assert!(
+            lines[0].contains("ranks: the checkpoint has 1, now 2; threads: the checkpoint has 8, now 4"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn what_differs_is_named_by_its_option() {
+        let stored = json!({ "recipe": TrainConfig { weight_decay: 0.1, ..TrainConfig::new(32) }, "steps": 24 });
+        let there = found(json!({}), json!({ "training": stored.to_string() }));
+        let said = compared(&there, "other", &[], false).unwrap_err();
+        assert!(
+            said.contains("--batch: the checkpoint has 32, now 16; --wd: the checkpoint has 0.1, now 0.2"),
+            "{said}"
+        );
+    }
+}

@@ -165,8 +165,9 @@ fn the_end_of_every_pass_is_kept_and_the_last_pass_counts() {
 fn pictures_that_cannot_be_decoded_any_more_are_skipped_slots() {
     let folder = tempfile::tempdir().unwrap();
     let shards = copied_shards(folder.path());
-    let [early, late, killed, passes] = ["early", "late", "killed", "passes"].map(|name| folder.path().join(name));
-    for run_folder in [&late, &killed, &passes] {
+    let [early, late, killed, passes, two] =
+        ["early", "late", "killed", "passes", "two"].map(|name| folder.path().join(name));
+    for run_folder in [&late, &killed, &passes, &two] {
         prune(&all(&shards), run_folder);
     }
     let kept = kept(&late);
@@ -203,6 +204,10 @@ fn pictures_that_cannot_be_decoded_any_more_are_skipped_slots() {
     assert_eq!(found(&third)["count"], 3 * spoilt.len());
     assert_eq!(found(&third)["lost_samples"], spoilt.len());
     assert!(checkpoints(&passes).contains("epoch_3.pt"));
+    let words = train(&all(&shards), &two, &[&by_passes[..], &["50", "--threads", "1"]].concat());
+    let (of_two, _) = report(0, &common::cluster::local(2, &[], &words));
+    assert_eq!(found(&of_two)["count"], 3 * spoilt.len(), "whichever process read them");
+    assert_eq!((&of_two["steps"], &of_two["passes"]), (&steps.into(), &3.into()));
     // A loss counts as rejects do, also when there is nothing left to train.
     report(4, &train(&all(&shards), &passes, &[&by_passes[..], &["0"]].concat()));
 }
