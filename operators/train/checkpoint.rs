@@ -119,7 +119,7 @@ impl Checkpoints {
             let aside = self.folder.join(format!("{ASIDE}{name}"));
             self.discard(&aside)?;
             fs::create_dir(&aside).map_err(TrainError::file(&aside, "making the folder"))?;
-            self.fill(&aside, trainer, position, ends_pass)?;
+            self.fill(&aside, trainer, position)?;
             sync(&aside)?;
             if folder.exists() {
                 let old = self.folder.join(format!("{ASIDE}old_{name}"));
@@ -139,13 +139,7 @@ impl Checkpoints {
         Ok(folder)
     }
 
-    fn fill<M: Contrastive>(
-        &self,
-        aside: &Path,
-        trainer: &Trainer<M>,
-        position: &Position,
-        ends_pass: bool,
-    ) -> Result<(), TrainError> {
+    fn fill<M: Contrastive>(&self, aside: &Path, trainer: &Trainer<M>, position: &Position) -> Result<(), TrainError> {
         let count = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
         let weights = trainer.parameters().iter().map(|(name, p)| (name.clone(), Value::Tensor(p.shallow_clone())));
         let mut tree = vec![
@@ -155,7 +149,7 @@ impl Checkpoints {
             ("global_step", count(trainer.global_step())),
             ("samples_seen", count(trainer.samples_seen())),
         ];
-        if ends_pass {
+        if position.ends_pass() {
             tree.push(("optimizer", open_clip::optimizer(trainer.optimiser(), trainer.peak_lr())));
         }
         let (model, optimiser) = (aside.join(MODEL), aside.join(OPTIMISER));
