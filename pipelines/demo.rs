@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use trommel_operators::dataflow::lanes::OrderConfig;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::synth::{SynthConfig, write};
 use trommel_operators::train::{Precision, TrainConfig};
@@ -15,6 +14,7 @@ use crate::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
 use crate::error::PipelineError;
 use crate::eval::{EvalConfig, EvalReport, zero_shot};
 use crate::gauges::Gauges;
+use crate::order_defaults::OrderFlags;
 use crate::progress::Progress;
 use crate::radii::{RadiiConfig, radii};
 use crate::train::{RunLength, TrainReport, TrainRun, train};
@@ -202,7 +202,9 @@ fn recipe(machine: &Machine) -> TrainRun {
         seed: 0,
         recipe,
         length: RunLength::Steps(0),
-        order: OrderConfig::default(),
+        pass_samples: None,
+        // The one that the readme's figures were measured in.
+        order: OrderFlags { lanes: Some(4), window_samples: Some(2048), ..OrderFlags::default() },
         save_every: None,
         keep_checkpoints: 3,
         extend: false,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use trommel_operators::ledger::run_folder::{Difference, differences};
 use trommel_operators::notices::Notices;
 use trommel_operators::train::checkpoint::{Extension, Found};
-use trommel_operators::train::{Schedule, TrainConfig};
+use trommel_operators::train::{Schedule, Stand, TrainConfig};
 
 use crate::error::PipelineError;
 
@@ -22,6 +22,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) recipe: &'a TrainConfig,
     /// The run's length in steps.
     pub(crate) steps: u64,
+    /// These are steps that all samples of its passes would fill: it ends with the passes.
+    pub(crate) ends_with_passes: bool,
     /// `--extend`.
     pub(crate) extend: bool,
     /// `--mix-numerics`.
@@ -83,8 +85,15 @@ impl Asked<'_> {
 
     /// What becomes of the learning rate.
     fn schedule_note(&self, before: u64, at_step: u64) -> Result<String, PipelineError> {
-        let lr = |steps| {
-            Schedule::new(self.recipe, steps).map(|schedule| schedule.lr(at_step)).map_err(PipelineError::usage)
+        if self.ends_with_passes {
+            return Ok(format!(
+                "extended: from step {at_step} on the learning rate is that of the longer run; the steps before were taken on the \
+                 shorter schedule"
+            ));
+        }
+        let stand = Stand { step: at_step, ..Stand::default() };
+        let lr = |steps: u64| {
+            Schedule::new(self.recipe, steps).map(|schedule| schedule.lr(stand)).map_err(PipelineError::usage)
         };
         Ok(format!(
             "extended from {before} to {} steps: from step {at_step} on the learning rate is that of a run of {} steps ({:e}; it would \
@@ -159,6 +168,7 @@ fn option_of(field: &str, stored: &str, given: &str) -> String {
         "recipe.weight_decay" => "--wd",
         "recipe.warmup_steps" => "--warmup",
         "order.window_samples" => "--window",
+        "pass_samples" => "--train-num-samples",
         "initial" if seeds => "--seed",
         "initial" => "--pretrained",
         "order.seed" | "view_seed" => "--seed",

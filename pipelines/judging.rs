@@ -303,12 +303,26 @@ impl Judging {
         self.memory.take("items", points * (40 * shards as u64 + 96));
     }
 
+    /// Bytes that one more reader sets aside: its quantum, and a shard on its way into the ledger.
+    #[must_use]
+    pub fn lane_bytes(&mut self) -> u64 {
+        let before = self.memory.clone();
+        self.take_ledger_memory(1);
+        let with = std::mem::replace(&mut self.memory, before).minimum_bytes();
+        with - self.memory.minimum_bytes() + self.quantum_bytes()
+    }
+
+    /// A reader's own part of the credit: one sample.
+    fn quantum_bytes(&self) -> u64 {
+        self.view_bytes().eval + self.view_bytes().train + QUANTUM_PICTURE_BYTES
+    }
+
     /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line.
     ///
     /// # Errors
     /// A budget below the minimum.
     pub fn credit(&mut self, lanes: usize, most_bytes: u64) -> Result<Credit, PipelineError> {
-        let quantum_bytes = self.view_bytes().eval + self.view_bytes().train + QUANTUM_PICTURE_BYTES;
+        let quantum_bytes = self.quantum_bytes();
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
         let budget_bytes = self.memory.credit_bytes()?.min(most_bytes.max(self.memory.least_credit_bytes));
         tracing::info!("memory {}: {}", crate::memory::human(self.memory.budget_bytes), self.memory);

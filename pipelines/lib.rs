@@ -30,9 +30,15 @@ pub mod embedder;
 #[cfg(feature = "torch")]
 pub mod eval;
 #[cfg(feature = "torch")]
+mod first_start;
+#[cfg(feature = "torch")]
 mod judge_graph;
 #[cfg(feature = "torch")]
 pub mod judging;
+#[cfg(feature = "torch")]
+pub mod order_defaults;
+#[cfg(feature = "torch")]
+mod pass_count;
 #[cfg(feature = "torch")]
 pub mod prune;
 #[cfg(feature = "torch")]

@@ -179,6 +179,17 @@ impl Together {
         texts.iter().map(|text| serde_json::from_str(text).map_err(PipelineError::failed)).collect()
     }
 
+    /// What process 0 has worked out, for all.
+    pub(crate) fn from_first<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        what: impl FnOnce() -> Result<T, PipelineError>,
+    ) -> Result<T, PipelineError> {
+        let mine = if self.rank() == 0 { Some(what()?) } else { None };
+        let first = self.gather(name, mine)?.into_iter().next().flatten();
+        first.ok_or_else(|| PipelineError::Failed(format!("{name}: process 0 says nothing")))
+    }
+
     fn exchange(&self, name: &str, value: &str) -> Result<Vec<String>, PipelineError> {
         match &self.cluster {
             None => Ok(vec![value.to_owned()]),

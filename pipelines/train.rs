@@ -19,13 +19,17 @@ use trommel_operators::train::{SaveEvery, TrainConfig};
 use crate::adopt::Adopted;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first_start::Settled;
 use crate::judging::Judging;
+use crate::order_defaults::OrderFlags;
+use crate::pass_count::promised;
 use crate::progress::Progress;
 use crate::prune::with_embedded_benchmarks;
 use crate::running::{agreed, open_folder};
 use crate::spent::Spent;
 use crate::together::Together;
 use crate::train_graph::{Ground, Trained, train_on};
+use crate::training::{size_of, take_trainer};
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub enum RunLength {
     Steps(u64),
     /// Samples trained on, in total.
     Samples(u64),
-    /// Passes over what is kept: needs a finished ledger.
+    /// Passes over what is kept: needs to know how many samples there are.
     Passes(u32),
 }
 
@@ -55,8 +59,10 @@ pub struct TrainRun {
     pub recipe: TrainConfig,
     /// How long.
     pub length: RunLength,
-    /// The order.
-    pub order: OrderConfig,
+    /// Raw samples of a pass, where the length is in passes and the user knows it.
+    pub pass_samples: Option<u64>,
+    /// What is said of the order.
+    pub order: OrderFlags,
     /// Checkpoints between passes.
     pub save_every: Option<SaveEvery>,
     /// Of these the newest so many are kept; the ends of passes are kept all.
@@ -72,6 +78,8 @@ pub struct TrainRun {
 /// How a training run ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainReport {
+    /// The order that it was begun with.
+    pub order: OrderConfig,
     /// Finished steps of the whole run.
     pub steps: u64,
     /// Step this process began with.
@@ -104,6 +112,9 @@ pub struct TrainReport {
     pub samples_per_second: f64,
     /// Where time went.
     pub spent: Spent,
+    /// Raw samples of a pass that the learning rate was laid out for, where the length was given in passes over what was
+    /// not judged.
+    pub pass_samples_planned: Option<u64>,
     /// Share of the run that the trainer stepped.
     pub train_share: f64,
     /// Share of the run that the trainer waited for samples.
@@ -136,17 +147,12 @@ fn train_together(
         config.plan = Some(adopted.plan().clone());
     }
     let config = &config;
-    let (rank, ranks) = (together.rank(), together.ranks());
-    if run.order.lanes < ranks {
-        return Err(PipelineError::Usage(format!(
-            "{ranks} processes need at least {ranks} lanes to read from: --lanes {ranks}"
-        )));
-    }
-    run.order.validate().map_err(PipelineError::usage)?;
+    let rank = together.rank();
     run.recipe.validate().map_err(PipelineError::usage)?;
     let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
     let view = train_view(run, &clip_config);
-    let judging = Judging::prepare(config, Some(view), stop.clone())?;
+    let mut judging = Judging::prepare(config, Some(view), stop.clone())?;
+    take_trainer(run, &mut judging, &clip_config, together.ranks());
     let plan = judging.input.plan().clone();
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree("configuration", &agreed(&run_config, &plan))?;
@@ -168,14 +174,18 @@ fn train_together(
         RunLength::Passes(passes) => Some(passes),
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
+    let size = size_of(run, &mut judging, plan.len(), together.ranks());
+    let count = || promised(&judging.input, folder.before());
+    let settled = together.from_first("what is settled", || Settled::find(run, &config.run, &size, count))?;
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
-    let deal = Arc::new(Lanes::new(run.order.lanes, run.order.seed, shards));
+    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
     let ground = Ground {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
         leased: deal.clone(),
         deal,
         passes,
-        shards: plan.len(),
+        course: settled.course(run, &folder)?,
+        settled,
         judged: folder.before().committed.keys().copied().collect(),
         folder,
         parts: judging.part_config(),

@@ -14,7 +14,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_operators::dataflow::lanes::Lanes;
 use trommel_operators::dataflow::leases::LaneLeases;
-use trommel_operators::dataflow::order::{Cursor, OrderError, OrderService};
+use trommel_operators::dataflow::order::{Cursor, OrderConfig, OrderError, OrderService};
 use trommel_operators::dataflow::part::Part;
 use trommel_operators::dataflow::source::source;
 use trommel_operators::dataflow::stop::Stop;
@@ -36,13 +36,15 @@ use trommel_operators::similarity::{Scored, ShardNames};
 use trommel_operators::train::leases::TrainLeases;
 use trommel_operators::train::share::{Outbox, Row, rows};
 use trommel_operators::train::to_order::{ShardChanged, TrainOrder, to_order};
-use trommel_operators::train::{Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+use trommel_operators::train::{Course, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first_start::Settled;
 use crate::gauges::key;
 use crate::judge_graph::{score, unembedded};
 use crate::judging::{Judging, Machinery, Reader};
+use crate::pass_count::PassCount;
 use crate::progress::Progress;
 use crate::ranks::{News, fetch, samples as moving};
 use crate::running::{Counting, Watching, items_of, share, start_committer};
@@ -50,7 +52,7 @@ use crate::spent::Spent;
 use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
 use crate::train::{RunLength, TrainReport, TrainRun};
-use crate::training::{Prepared, assemble, prepare, trainer_bytes, window_most};
+use crate::training::{Prepared, assemble, prepare, window_most};
 
 /// Where the shards of a training run come from, and where their fates go.
 pub(crate) struct Ground {
@@ -62,8 +64,10 @@ pub(crate) struct Ground {
     pub(crate) leased: Arc<Lanes>,
     /// Passes over them; `None`: until enough is trained.
     pub(crate) passes: Option<u32>,
-    /// Their number now.
-    pub(crate) shards: usize,
+    /// Its order, and what else the first start settles.
+    pub(crate) settled: Settled,
+    /// Along what the learning rate runs.
+    pub(crate) course: Course,
     /// Those that the ledger has.
     pub(crate) judged: Vec<u64>,
     /// The folder of their ledger.
@@ -196,29 +200,32 @@ pub(crate) fn train_on(
 ) -> Result<TrainReport, PipelineError> {
     let (rank, ranks) = (together.rank(), together.ranks());
     let size = clip_config.preprocess.size;
-    let Ground { reader, deal, leased, passes, shards, judged, folder, parts, pool, on_committed, trained } = ground;
+    let Ground { reader, deal, leased, passes, judged, folder, parts, pool, on_committed, trained, .. } = ground;
+    let (settled, course) = (ground.settled, ground.course);
     let Prepared { mut trainer, checkpoints, found, cursor, threads, mut notices } =
-        prepare(run, config, &clip_config, together, &folder, shards, progress)?;
+        prepare(run, config, &clip_config, together, &folder, (&settled.order, course), progress)?;
     trained.begin(cursor.clone());
 
     // Memory, credit, services.
-    let lanes = run.order.lanes;
-    judging.memory.take("trainer", trainer_bytes(&clip_config, &run.recipe, ranks));
-    judging.memory.take("windows", 2 * run.order.window_bytes.min(window_most(run, &judging)));
-    judging.take_ledger_memory(lanes);
+    let (lanes, mine) = (settled.order.lanes, together.lanes(settled.order.lanes));
+    let windows = 2 * window_most(&settled.order, &judging);
+    judging.memory.take("windows", windows);
+    judging.take_ledger_memory(mine.len());
     // Reading further ahead than the order can use would only take time from the trainer.
-    let ahead = 2 * run.order.window_bytes.min(window_most(run, &judging));
-    let credit = judging.credit(lanes, ahead)?;
+    let credit = judging.credit(mine.len().max(1), windows)?;
+    credit.reads(mine.clone());
+    if rank == 0 {
+        settled.keep(&config.run)?;
+    }
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();
     let named = names.clone();
-    let mine = together.lanes(lanes);
     let leases = TrainLeases::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
-    let service = OrderService::new(&run.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
+    let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
     let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
     trained.follow(&service);
-    let order = TrainOrder::new(service, rank, run.skip_failed, stop);
+    let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
     config.gauges.watch_order(order.service());
     let waited: Arc<AtomicU64> = Arc::default();
     let waits = waited.clone();
@@ -278,14 +285,14 @@ pub(crate) fn train_on(
                         |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples.as_ref(), owner, pass, ids);
                     let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose();
                     waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
-                    let ordered = |rows| (ordered.pass, ordered.cursor_after, rows);
+                    let ordered = |rows| (ordered.pass, ordered.turns_before, ordered.cursor_after, rows);
                     rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
                 },
-                |mine: Result<(u32, Cursor, Vec<Row>), String>| {
-                    let (pass, cursor, rows) = mine?;
+                |mine: Result<(u32, u64, Cursor, Vec<Row>), String>| {
+                    let (pass, turns, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);
-                    assemble(pass, &cursor, rows, &tokenizer, size as usize, context)
+                    assemble((pass, turns), &cursor, rows, &tokenizer, size as usize, context)
                 },
                 |line| tracing::info!("{line}"),
             );
@@ -359,7 +366,23 @@ pub(crate) fn train_on(
         notices.merge(&noticed);
     }
     notices.merge(&skips(&done, &order, &names));
-    Ok(report(&done, &counts, notices, order.failed(), &order, progress, &spent))
+    if done.outcome == Outcome::Complete {
+        note_miscount(&mut notices, settled.pass.as_ref(), &counts);
+    }
+    Ok(TrainReport {
+        pass_samples_planned: settled.pass.map(|pass| pass.samples),
+        order: settled.order,
+        ..report(&done, &counts, notices, order.failed(), &order, progress, &spent)
+    })
+}
+
+/// The learning rate was laid out for samples that somebody promised.
+fn note_miscount(notices: &mut Notices, promised: Option<&PassCount>, counts: &Counts) {
+    let came = counts.kept + counts.dropped + counts.rejected;
+    if let Some(PassCount { samples, source }) = promised {
+        let text = "samples of a pass more or fewer than the learning rate was laid out for";
+        notices.note("pass_miscounted", text, format!("{came} came, {source} says {samples}"), samples.abs_diff(came));
+    }
 }
 
 /// What was skipped, of all of the run's processes and since its beginning.
@@ -390,6 +413,7 @@ fn report(
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = progress.judged() as f64 / seconds.max(1e-9);
     TrainReport {
+        order: OrderConfig::default(),
         steps: done.global_step,
         first_step: done.first_step,
         samples_seen: done.samples_seen,
@@ -403,6 +427,7 @@ fn report(
         without_caption: counts.remarks.get("no_caption").unwrap_or(0),
         failed,
         notices,
+        pass_samples_planned: None,
         seconds,
         samples_per_second,
         spent: Spent::of(machinery, seconds),

@@ -5,26 +5,26 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use trommel_operators::dataflow::order::Cursor;
+use trommel_operators::dataflow::order::{Cursor, OrderConfig};
 use trommel_operators::embed::device;
-use trommel_operators::ledger::manifest::Counts;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer, weights};
 use trommel_operators::notices::Notices;
 use trommel_operators::train::checkpoint::Found;
 use trommel_operators::train::clip::TrainedClip;
 use trommel_operators::train::share::Row;
-use trommel_operators::train::{Assembled, Batch, Checkpoints, Length, Normalisation, TrainConfig, Trainer};
+use trommel_operators::train::{Assembled, Batch, Checkpoints, Course, Normalisation, Schedule, TrainConfig, Trainer};
 
 use crate::config::JudgeConfig;
 use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::goes_on::{Asked, GoesOn};
 use crate::judging::Judging;
+use crate::order_defaults::Size;
 use crate::progress::Progress;
 use crate::ranks::group;
 use crate::together::Together;
-use crate::train::{RunLength, TrainRun};
+use crate::train::TrainRun;
 
 /// A trainer at its first step of this process.
 pub(crate) struct Prepared {
@@ -47,7 +47,7 @@ pub(crate) fn prepare(
     clip_config: &ClipConfig,
     together: &Together,
     folder: &RunFolder,
-    shards: usize,
+    (order, course): (&OrderConfig, Course),
     progress: &Progress,
 ) -> Result<Prepared, PipelineError> {
     let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
@@ -62,12 +62,14 @@ pub(crate) fn prepare(
             format!("seed:{}", run.seed)
         }
     };
-    let total_steps = total_steps(run, shards, &folder.before().counts(), folder.before().committed.len())?;
-    progress.steps_planned.store(total_steps, Ordering::Relaxed);
-    let training = json!({
-        "decisions": folder.decision_hash(), "order": run.order, "recipe": run.recipe, "steps": total_steps,
+    let total_steps = Schedule::new(&run.recipe, course).map_err(PipelineError::usage)?.total_steps();
+    let mut training = json!({
+        "decisions": folder.decision_hash(), "order": order, "recipe": run.recipe, "steps": total_steps,
         "model": clip_config, "initial": initial, "view_seed": run.seed,
     });
+    if let Course::Passes { pass_samples, .. } = course {
+        training["pass_samples"] = json!(pass_samples);
+    }
     let hashes = BTreeMap::from([
         ("decisions".to_owned(), folder.decision_hash().to_owned()),
         ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
@@ -87,6 +89,7 @@ pub(crate) fn prepare(
         numerics: &numerics,
         recipe: &run.recipe,
         steps: total_steps,
+        ends_with_passes: matches!(course, Course::Passes { .. }),
         extend: run.extend,
         mix_numerics: config.mix_numerics,
     };
@@ -106,7 +109,8 @@ pub(crate) fn prepare(
     }
     let normalisation = Normalisation::from(&clip_config.preprocess);
     let mut trainer =
-        Trainer::new(model, run.recipe.clone(), total_steps, normalisation, device).map_err(PipelineError::usage)?;
+        Trainer::new(model, run.recipe.clone(), course, normalisation, device).map_err(PipelineError::usage)?;
+    progress.steps_planned.store(total_steps, Ordering::Relaxed);
     let mut cursor: Option<Cursor> = None;
     if let Some(found) = &found {
         checkpoints.restore(found, &mut trainer).map_err(PipelineError::failed)?;
@@ -126,35 +130,9 @@ pub(crate) fn prepare(
     Ok(Prepared { trainer, checkpoints, found, cursor, threads, notices })
 }
 
-/// Steps of the whole run; `--passes` needs all shards judged, so that the count is known.
-fn total_steps(run: &TrainRun, shards: usize, counts: &Counts, committed: usize) -> Result<u64, PipelineError> {
-    let batch = run.recipe.batch_samples as u64;
-    let length = match run.length {
-        RunLength::Steps(steps) => Length::Steps(steps),
-        RunLength::Samples(samples) => Length::Samples(samples),
-        RunLength::Passes(passes) if committed == shards => {
-            let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
-            if captioned < batch {
-                return Err(PipelineError::Usage(format!(
-                    "{captioned} kept samples with a caption do not fill one batch of {batch}"
-                )));
-            }
-            Length::Steps(u64::from(passes) * (captioned / batch))
-        }
-        RunLength::Passes(_) => {
-            return Err(PipelineError::Usage(format!(
-                "--passes needs a known count, and {} of {shards} shards are not judged yet: run `trommel prune` with the \
-                 same shards, rule and --run first, or give --steps or --samples",
-                shards - committed
-            )));
-        }
-    };
-    length.total_steps(run.recipe.batch_samples, None).map_err(PipelineError::usage)
-}
-
 /// Pictures and captions of this rank's rows.
 pub(crate) fn assemble(
-    pass: u32,
+    (pass, turns): (u32, u64),
     cursor: &Cursor,
     rows: Vec<Row>,
     tokenizer: &Tokenizer,
@@ -173,7 +151,7 @@ pub(crate) fn assemble(
     }
     let batch = Batch::new(samples, size, context, pixels, tokens).map_err(|error| error.to_string())?;
     let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
-    Ok(Assembled { batch, pass, cursor, keys })
+    Ok(Assembled { batch, pass, turns, cursor, keys })
 }
 
 /// Bytes of weights, gradients and both moments, and of the activations that one forward pass leaves for backward.
@@ -193,7 +171,19 @@ pub(crate) fn trainer_bytes(config: &ClipConfig, recipe: &TrainConfig, ranks: us
     parameters * 16 + rows * sample
 }
 
-/// What a window can hold at most: `window_samples` views and pictures.
-pub(crate) fn window_most(run: &TrainRun, judging: &Judging) -> u64 {
-    run.order.window_samples as u64 * (judging.view_bytes().train + (256 << 10))
+/// Sets the trainer's memory aside.
+pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, config: &ClipConfig, ranks: usize) {
+    judging.memory.take("trainer", trainer_bytes(config, &run.recipe, ranks));
+}
+
+/// What the order is made for, and the memory that is left for it.
+pub(crate) fn size_of(run: &TrainRun, judging: &mut Judging, shards: usize, processes: usize) -> Size {
+    let free_bytes = judging.memory.budget_bytes.saturating_sub(judging.memory.minimum_bytes());
+    let (batch, view_bytes) = (run.recipe.batch_samples, judging.view_bytes().train);
+    Size { shards, processes, batch, view_bytes, free_bytes, lane_bytes: judging.lane_bytes() }
+}
+
+/// What a window can hold at most: its bytes, or as many views and pictures.
+pub(crate) fn window_most(order: &OrderConfig, judging: &Judging) -> u64 {
+    order.window_bytes.min(order.window_samples as u64 * (judging.view_bytes().train + (256 << 10)))
 }

@@ -309,6 +309,9 @@ pub struct TrainArgs {
     /// Length in passes over the data
     #[arg(long, group = "length")]
     pub passes: Option<u32>,
+    /// Samples of a pass, before the rule [default: what the ledger, _stats.json, sizes.json or __len__ say]
+    #[arg(long, value_name = "N")]
+    pub train_num_samples: Option<u64>,
     /// Length in samples trained on, in total
     #[arg(long, group = "length")]
     pub samples: Option<u64>,
@@ -348,15 +351,15 @@ pub struct TrainArgs {
     /// Make a run longer than it was begun: from its last checkpoint on the learning rate is that of the longer run
     #[arg(long, help_heading = "Recipe")]
     pub extend: bool,
-    /// Lanes that the shards of a pass are dealt to
-    #[arg(long, default_value_t = 4, help_heading = "Order")]
-    pub lanes: u32,
-    /// Kept samples a shuffle window holds at most
-    #[arg(long, default_value_t = 2048, help_heading = "Order")]
-    pub window: u32,
-    /// Bytes (encoded pictures and views) a shuffle window holds at most
-    #[arg(long, default_value = "256MiB", help_heading = "Order")]
-    pub window_bytes: String,
+    /// Lanes that the shards of a pass are dealt to [default: 16, or 4 a process where that is more; no more than shards]
+    #[arg(long, help_heading = "Order")]
+    pub lanes: Option<u32>,
+    /// Kept samples a shuffle window holds at most [default: 8 batches and at least 2048, as far as --memory allows]
+    #[arg(long, help_heading = "Order")]
+    pub window: Option<u32>,
+    /// Bytes (decoded views and captions) a shuffle window holds at most [default: as many as its samples need]
+    #[arg(long, help_heading = "Order")]
+    pub window_bytes: Option<String>,
     /// Train without a shard that stays unavailable
     #[arg(long, help_heading = "Order")]
     pub skip_failed: bool,

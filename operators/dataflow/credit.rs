@@ -42,6 +42,7 @@
 //! ```
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
@@ -193,6 +194,12 @@ impl Credit {
     /// Calls `waker`, on the reader's thread, each time someone starts to wait.
     pub fn on_waiting(&self, waker: impl Fn() + Send + Sync + 'static) -> Registration {
         self.inner.hurry.add(waker)
+    }
+
+    /// Of the order's lanes this process reads `lanes` only, as many as the configuration says: the turn of another is
+    /// nobody's here. Without it the lanes are those of the configuration, from 0.
+    pub fn reads(&self, lanes: Range<usize>) {
+        locked(&self.inner.core).reads(lanes);
     }
 
     /// Says whose turn it is: see the module's head. Called by the order.

@@ -27,7 +27,25 @@ mod growing;
 
 use self::growing::Growing;
 
-/// The order of training. All of it is part of the training hash.
+/// What a window counts of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowBytes {
+    /// The picture as it was encoded, and its view: more than the window holds.
+    #[default]
+    EncodedAndView,
+    /// What the window holds: the view and the caption.
+    Held,
+}
+
+impl WindowBytes {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The order of training; the defaults are those of runs that wrote none down. All of it is part of the training hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OrderConfig {
@@ -35,15 +53,18 @@ pub struct OrderConfig {
     pub lanes: usize,
     /// Kept samples after which a window closes. Default 2048.
     pub window_samples: usize,
-    /// Bytes (encoded picture and view) above which a window does not grow. Default 256 MiB.
+    /// Bytes above which a window does not grow. Default 256 MiB.
     pub window_bytes: u64,
+    /// Which bytes these are.
+    #[serde(skip_serializing_if = "WindowBytes::is_default")]
+    pub window_counts: WindowBytes,
     /// Seed of the shards' permutation and of the windows'. Default 0.
     pub seed: u64,
 }
 
 impl Default for OrderConfig {
     fn default() -> Self {
-        Self { lanes: 4, window_samples: 2048, window_bytes: 256 << 20, seed: 0 }
+        Self { lanes: 4, window_samples: 2048, window_bytes: 256 << 20, window_counts: WindowBytes::default(), seed: 0 }
     }
 }
 
@@ -298,6 +319,11 @@ mod tests {
         assert!(serde_json::from_str::<OrderConfig>(r#"{"lane": 2}"#).is_err());
         let config: OrderConfig = serde_json::from_str(r#"{"lanes": 2}"#).unwrap();
         assert_eq!(config, OrderConfig { lanes: 2, ..OrderConfig::default() });
+        // As it stands in the hash of runs that were begun before windows counted what they hold.
+        let old = r#"{"lanes":2,"window_samples":2048,"window_bytes":268435456,"seed":0}"#;
+        assert_eq!(serde_json::to_string(&config).unwrap(), old);
+        let held = OrderConfig { window_counts: WindowBytes::Held, ..config.clone() };
+        assert_eq!(serde_json::from_str::<OrderConfig>(&serde_json::to_string(&held).unwrap()).unwrap(), held);
         assert_eq!(OrderConfig { lanes: 0, ..config }.validate().unwrap_err().field, "lanes");
     }
 }

@@ -50,7 +50,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::credit::{Credit, Permit, Reserve, Turn};
-pub use super::lanes::{Lanes, OrderConfig, Place};
+pub use super::lanes::{Lanes, OrderConfig, Place, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
 use super::stop::Stop;
 use super::wake::{Registration, locked};
@@ -87,6 +87,8 @@ pub struct Batch<P> {
     pub pass: u32,
     /// Number in the pass of its first sample.
     pub first_number: u64,
+    /// Raw samples of the pass that had their turn before its first sample, holes included: how far the pass is gone.
+    pub turns_before: u64,
     /// The samples, by number.
     pub samples: Vec<Numbered<Taken<P>>>,
     /// Where the order continues once this batch is trained.
@@ -118,6 +120,8 @@ struct State<P> {
     /// Samples at the front of the first window that were used up before the cursor.
     skip: u64,
     partial: Vec<Numbered<Held<P>>>,
+    /// Raw samples that had their turn before the first one of `partial`.
+    turns_before: u64,
     /// Where the next sample stands.
     cursor: Cursor,
     left_over: u64,
@@ -170,6 +174,7 @@ impl<P: Send + 'static> OrderService<P> {
             using: None,
             skip,
             partial: Vec::new(),
+            turns_before: 0,
             cursor,
             left_over,
             skipped,
@@ -291,7 +296,7 @@ impl<P: Send + 'static> OrderService<P> {
                 None => state = inner.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
-        let samples = std::mem::take(&mut state.partial);
+        let (samples, turns_before) = (std::mem::take(&mut state.partial), state.turns_before);
         state.given += samples.len() as u64;
         let cursor_after = Cursor { left_over: state.left_over, ..state.cursor.clone() };
         drop(state);
@@ -305,6 +310,7 @@ impl<P: Send + 'static> OrderService<P> {
         Some(Batch {
             pass: cursor_after.pass,
             first_number,
+            turns_before,
             samples: samples.into_iter().map(taken).collect(),
             cursor_after,
         })
@@ -404,6 +410,9 @@ impl<P> State<P> {
     fn using_next(&mut self) -> bool {
         let Some((window, rest)) = &mut self.using else { return false };
         if let Some(sample) = rest.pop_front() {
+            if self.partial.is_empty() {
+                self.turns_before = window.turns_before(self.cursor.offset);
+            }
             self.partial.push(sample);
         }
         if rest.is_empty() {

@@ -411,6 +411,7 @@ impl<P: Payload> Sequencer<P> {
         }
         let content = shard.slots.remove(&index).flatten();
         self.now.lanes[lane].index = index + 1;
+        self.now.turns += 1;
         self.now.turn = (lane + 1) % count;
         if let Some((bytes, mut payload)) = content {
             payload.enter_window();

@@ -37,6 +37,9 @@ pub struct Cursor {
     pub turn: usize,
     /// Where each lane stood.
     pub lanes: Vec<LanePlace>,
+    /// Raw samples of the pass that had their turn, holes included. 0 in cursors from before it was kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turns: u64,
     /// Samples of finished passes that were in no batch.
     #[serde(default)]
     pub left_over: u64,
@@ -92,6 +95,17 @@ pub struct Window<P> {
     pub next: Cursor,
     /// The samples, by number.
     pub samples: Vec<Numbered<P>>,
+}
+
+impl<P> Window<P> {
+    /// Raw samples of the pass that had their turn before sample `offset` of this window. Inside, where samples are
+    /// permuted, their turns are spread evenly.
+    pub(super) fn turns_before(&self, offset: u64) -> u64 {
+        let samples = self.next.first_number.saturating_sub(self.start.first_number).max(1);
+        let turns = u128::from(self.next.turns.saturating_sub(self.start.turns));
+        let before = turns * u128::from(offset) / u128::from(samples);
+        self.start.turns + u64::try_from(before).unwrap_or(u64::MAX)
+    }
 }
 
 /// The window that is filling.

@@ -67,7 +67,7 @@ pub fn rows(number: u64, range: Range<u64>) -> Batch {
 }
 
 fn trainer(config: TrainConfig) -> Trainer<TrainedClip> {
-    Trainer::new(model(), config, 20, Normalisation::default(), Device::Cpu).unwrap()
+    Trainer::new(model(), config, 20_u64, Normalisation::default(), Device::Cpu).unwrap()
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub use config::{Precision, Scheduler, TrainConfig};
 pub use error::TrainError;
 pub use ranks::Ranks;
 pub use save_every::SaveEvery;
-pub use schedule::{Length, Schedule};
+pub use schedule::{Course, Length, Schedule, Stand};
 pub use sink::{Assembled, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 pub use step::{Contrastive, StepMetrics, Trainer};
 

@@ -18,7 +18,7 @@ use super::step::Trainer;
 fn ours(config: &TrainConfig) -> Vec<f32> {
     let all = on_ranks(2, |group| {
         let (rank, group) = (group.rank() as u64, Arc::new(group));
-        let mut trainer = Trainer::new(model(), config.clone(), 20, Normalisation::default(), Device::Cpu).unwrap();
+        let mut trainer = Trainer::new(model(), config.clone(), 20_u64, Normalisation::default(), Device::Cpu).unwrap();
         trainer.join_ranks(group).unwrap();
         (0..20).map(|k| trainer.step(&rows(k, rank * 8..rank * 8 + 8)).unwrap().loss).collect::<Vec<f32>>()
     });

@@ -36,6 +36,8 @@ pub struct Assembled {
     pub batch: Batch,
     /// Pass that it belongs to, from 0.
     pub pass: u32,
+    /// Raw samples of that pass that had their turn before this batch.
+    pub turns: u64,
     /// The order's cursor after this batch: what a checkpoint taken after its step stores.
     pub cursor: serde_json::Value,
     /// Its samples' names, for the file that is left when a loss is not a number. May be empty.
@@ -174,7 +176,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads);
     }
-    let left = trainer.schedule().total_steps().saturating_sub(trainer.global_step());
+    let left = trainer.schedule().last_step().map_or(u64::MAX, |last| last.saturating_sub(trainer.global_step()));
     // A rendezvous: the one batch ahead waits in the sender's hand.
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
     let ahead = move || {
@@ -243,7 +245,9 @@ fn train<M: Contrastive>(
         Ok::<_, TrainError>((Instant::now(), trainer.global_step()))
     };
 
-    while trainer.global_step() < total_steps {
+    let last_step = trainer.schedule().last_step();
+    let is_done = |step: u64| last_step.is_some_and(|last| step >= last);
+    while !is_done(trainer.global_step()) {
         let (began, step) = (Instant::now(), trainer.global_step());
         let handed = batches.recv().ok();
         let waited = began.elapsed().as_secs_f64();
@@ -270,6 +274,7 @@ fn train<M: Contrastive>(
             }
             position.pass = ready.pass;
         }
+        trainer.at = (ready.pass, ready.turns);
         let before = (step, trainer.samples_seen());
         let began = Instant::now();
         let noted = trainer.step(&ready.batch).inspect_err(|error| {
@@ -292,11 +297,11 @@ fn train<M: Contrastive>(
         }
     }
     is_over &= config.passes.is_some();
-    if is_over && config.writes {
+    if is_over && config.writes && last_step.is_some() {
         let steps = trainer.global_step();
         say(&format!("the last pass is over after {steps} of the {total_steps} steps that the schedule was made for"));
     }
-    if is_over || trainer.global_step() >= total_steps {
+    if is_over || is_done(trainer.global_step()) {
         summary.outcome = Outcome::Complete;
     }
     let complete = summary.outcome == Outcome::Complete;

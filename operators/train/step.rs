@@ -12,7 +12,7 @@ use super::error::TrainError;
 use super::loss::{contrastive, unit_rows};
 use super::optim::AdamW;
 use super::ranks::Ranks;
-use super::schedule::Schedule;
+use super::schedule::{Course, Schedule, Stand};
 
 /// What a tower answers.
 pub type Features = Result<Tensor, Box<dyn Error + Send + Sync>>;
@@ -69,6 +69,8 @@ pub struct Trainer<M> {
     optimiser: AdamW,
     /// The other ranks, if there are.
     pub(super) ranks: Option<Ranks>,
+    /// Pass of the next batch, and its raw samples that had their turn before.
+    pub(super) at: (u32, u64),
     /// Finished steps.
     pub(super) global_step: u64,
     /// Samples in finished steps.
@@ -83,12 +85,12 @@ impl<M: Contrastive> Trainer<M> {
     pub fn new(
         model: M,
         config: TrainConfig,
-        total_steps: u64,
+        course: impl Into<Course>,
         normalisation: Normalisation,
         device: Device,
     ) -> Result<Self, TrainError> {
         config.validate()?;
-        let schedule = Schedule::new(&config, total_steps)?;
+        let schedule = Schedule::new(&config, course)?;
         let mut parameters = model.parameters();
         parameters.sort_by(|a, b| a.0.cmp(&b.0));
         if let Some((name, _)) = parameters.iter().find(|(_, p)| !p.requires_grad() || p.device() != device) {
@@ -106,6 +108,7 @@ impl<M: Contrastive> Trainer<M> {
             leaves,
             optimiser,
             ranks: None,
+            at: (0, 0),
             global_step: 0,
             samples_seen: 0,
         })
@@ -127,7 +130,7 @@ impl<M: Contrastive> Trainer<M> {
             let got = batch.samples();
             return Err(TrainError::Batch(format!("{got} samples, the configuration says {whole}{share}")));
         }
-        let lr = self.schedule.lr(self.global_step);
+        let lr = self.schedule.lr(Stand { step: self.global_step, pass: self.at.0, turns: self.at.1 });
         bridge::zero_grad(&self.leaves)?;
         let scale = self.model.logit_scale().f_exp().map_err(TrainError::torch("logit scale"))?;
         let logit_scale = scalar(&scale)?;

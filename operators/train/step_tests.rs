@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tch::Device;
+
+use super::batch::Normalisation;
 use super::checkpoint::Checkpoints;
 use super::config::{Precision, TrainConfig};
 use super::error::TrainError;
-use super::sink::{Assembled, Outcome, RunConfig, run_trainer, spawn_trainer};
-use super::tiny::{batch, config, open, run_folder, trainer};
+use super::schedule::Course;
+use super::sink::{Assembled, Next, Outcome, RunConfig, run_trainer, spawn_trainer};
+use super::step::Trainer;
+use super::tiny::{Tiny, batch, config, open, run_folder, trainer};
 
 fn losses(config: TrainConfig, steps: u64) -> Vec<f32> {
     let samples = config.batch_samples;
@@ -171,7 +176,8 @@ fn a_run_of_passes_ends_its_last_one() {
         Some(number - 1)
     };
     let assemble = |k: u64| {
-        Ok(Assembled { batch: batch(k, 8), pass: (k / 2) as u32, cursor: serde_json::json!(k + 1), keys: vec![] })
+        let cursor = serde_json::json!(k + 1);
+        Ok(Assembled { batch: batch(k, 8), pass: (k / 2) as u32, turns: k % 2 * 8, cursor, keys: vec![] })
     };
     let say = |line: &str| said.push(line.to_string());
     let summary = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, say).unwrap();
@@ -180,6 +186,46 @@ fn a_run_of_passes_ends_its_last_one() {
     assert!(folder.path().join("checkpoints/epoch_2.pt").exists());
     assert!(folder.path().join("checkpoints/epoch_1.pt").exists(), "the end of a pass stays, whatever else goes");
     assert!(said[0].contains("warm-up") && said[1].starts_with("Train Epoch: 0 ["), "{said:?}");
+}
+
+/// Half of what comes is dropped: the run ends with its passes, not with the steps that all samples would have filled.
+#[test]
+fn a_run_of_unjudged_passes_ends_with_the_last_and_resumes_to_the_same() {
+    let course = Course::Passes { passes: 2, pass_samples: 80 };
+    let fresh = || Trainer::new(Tiny::new(), config(8), course, Normalisation::default(), Device::Cpu).unwrap();
+    let run_to = |folder: &Path, stop_at: u64| {
+        let checkpoints = open(folder, None);
+        let (mut trainer, found) = (fresh(), checkpoints.latest().unwrap());
+        if let Some(found) = &found {
+            checkpoints.restore(found, &mut trainer).unwrap();
+        }
+        let run = RunConfig { passes: Some(2), ..RunConfig::new(folder.join("logs")) };
+        let mut number = trainer.global_step();
+        let next = || match number {
+            10 => Next::Over,
+            at if at == stop_at => Next::Stopped,
+            at => {
+                number += 1;
+                Next::Batch(at)
+            }
+        };
+        let assemble = |k: u64| {
+            let (pass, turns) = ((k / 5) as u32, k % 5 * 16);
+            Ok(Assembled { batch: batch(k, 8), pass, turns, cursor: serde_json::json!(k + 1), keys: vec![] })
+        };
+        run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).unwrap()
+    };
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let undisturbed = run_to(whole.path(), u64::MAX);
+    assert_eq!((undisturbed.outcome, undisturbed.epoch, undisturbed.global_step), (Outcome::Complete, 2, 10));
+    assert!(whole.path().join("checkpoints/epoch_2.pt").exists());
+    let first = run_to(parts.path(), 7);
+    assert_eq!((first.outcome, first.global_step), (Outcome::Interrupted, 7));
+    let second = run_to(parts.path(), u64::MAX);
+    assert_eq!(second.outcome, Outcome::Complete);
+    assert_eq!([first.losses, second.losses].concat(), undisturbed.losses, "the same learning rates, to the bit");
+    let again = run_to(parts.path(), u64::MAX);
+    assert_eq!((again.outcome, again.first_step, again.losses.len()), (Outcome::Complete, 10, 0));
 }
 
 #[test]
@@ -194,7 +240,8 @@ fn a_bad_batch_leaves_its_samples_names() {
         (number <= 9).then_some(number - 1)
     };
     let assemble = |k: u64| {
-        Ok(Assembled { batch: batch(k, 8), pass: 0, cursor: serde_json::json!(k), keys: vec![format!("a/{k}")] })
+        let keys = vec![format!("a/{k}")];
+        Ok(Assembled { batch: batch(k, 8), pass: 0, turns: k * 8, cursor: serde_json::json!(k), keys })
     };
     let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::INFINITY));
     let error = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, |_| ()).unwrap_err();

@@ -150,7 +150,8 @@ pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) 
         (number <= stop_at).then_some(number - 1)
     };
     let assemble = |k: u64| {
-        Ok(Assembled { batch: batch(k, 8), pass: (k / 5) as u32, cursor: json!({"batch": k + 1}), keys: vec![] })
+        let (pass, turns, cursor) = ((k / 5) as u32, k % 5 * 8, json!({"batch": k + 1}));
+        Ok(Assembled { batch: batch(k, 8), pass, turns, cursor, keys: vec![] })
     };
     run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).expect("works in the test")
 }

@@ -32,7 +32,7 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::dataflow::credit::Permit;
-use crate::dataflow::order::{OrderError, OrderService, Slot};
+use crate::dataflow::order::{OrderError, OrderService, Slot, WindowBytes};
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::{Registration, locked};
 use crate::prune::operator::Kept;
@@ -101,6 +101,7 @@ pub struct TrainOrder {
     service: OrderService<Seat>,
     rank: usize,
     skip_failed: bool,
+    counts: WindowBytes,
     failed: Arc<Mutex<BTreeMap<u64, String>>>,
     /// The first sample that was skipped, and why.
     skipped: Arc<Mutex<Option<(Key, String)>>>,
@@ -112,9 +113,9 @@ pub struct TrainOrder {
 
 impl TrainOrder {
     /// Feeds `service`, the order of rank `rank`. A shard whose bytes cannot be had stops the run, or is a hole for its
-    /// pass where `skip_failed`.
+    /// pass where `skip_failed`. `counts` is what its windows count of a sample.
     #[must_use]
-    pub fn new(service: OrderService<Seat>, rank: usize, skip_failed: bool, stop: &Stop) -> Self {
+    pub fn new(service: OrderService<Seat>, rank: usize, skip_failed: bool, counts: WindowBytes, stop: &Stop) -> Self {
         let held: Arc<Mutex<HashMap<Key, (Permit, TrainSample)>>> = Arc::default();
         let dropped = held.clone();
         let on_stop = stop.on_request(move || {
@@ -122,7 +123,8 @@ impl TrainOrder {
             drop(all); // outside the lock: permits wake readers
         });
         let (failed, skipped) = (Arc::default(), Arc::default());
-        Self { service, rank, skip_failed, failed, skipped, held, stop: stop.clone(), _on_stop: Arc::new(on_stop) }
+        let on_stop = Arc::new(on_stop);
+        Self { service, rank, skip_failed, counts, failed, skipped, held, stop: stop.clone(), _on_stop: on_stop }
     }
 
     /// The order.
@@ -154,7 +156,10 @@ impl TrainOrder {
         let Kept { info, pass, caption, train, encoded_bytes, permit } = kept;
         let id = info.id;
         let (Some(caption), Some(view)) = (caption, train) else { return Turn::Hole { pass, id } };
-        let bytes = encoded_bytes + view.len() as u64;
+        let bytes = match self.counts {
+            WindowBytes::EncodedAndView => encoded_bytes + view.len() as u64,
+            WindowBytes::Held => (view.len() + caption.len()) as u64,
+        };
         let _new = locked(&self.held).insert((pass, id), (permit, TrainSample { id, view, caption }));
         Turn::Kept { pass, id, bytes, rank: self.rank }
     }

@@ -38,12 +38,15 @@ use super::arrivals::Arrivals;
 use super::wake::Poke;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first_start::{Settled, steps};
 use crate::judging::Judging;
+use crate::order_defaults::LANES_A_PROCESS;
 use crate::progress::Progress;
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
 use crate::train_graph::{Ground, Trained, lies_before, train_on};
+use crate::training::{size_of, take_trainer};
 
 /// What a live trainer is started with.
 pub(super) struct Setting {
@@ -151,13 +154,18 @@ impl Live {
         let together = watch_together.beside("live trainer", judge.machine.workers, &stop)?;
         let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrivals.plan());
-        let deal = Arc::new(Lanes::growing(run.order.lanes));
-        let deals = [deal.clone(), if several { Arc::new(Lanes::growing(run.order.lanes)) } else { deal }];
-        deals.iter().for_each(|deal| grow(deal, food));
         let start = last_cursor(&judge.run);
         let model = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
         let mut judging = Judging::prepare(&judge, Some(train_view(&run, &model)), stop.clone())?;
         judging.memory.take("decisions", decisions_bytes);
+        take_trainer(&run, &mut judging, &model, together.ranks());
+        // The last shards wait for as many more as there are lanes: few, whatever is still to come.
+        let size = size_of(&run, &mut judging, LANES_A_PROCESS.max(together.ranks()), together.ranks());
+        let settled = together.from_first("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
+        let lanes = settled.order.lanes;
+        let deal = Arc::new(Lanes::growing(lanes));
+        let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];
+        deals.iter().for_each(|deal| grow(deal, food));
         let (named, unknown): (GrowingPlan, Arc<str>) = (plan.clone(), Arc::from(""));
         judging.names = Arc::new(move |ordinal| {
             named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
@@ -182,7 +190,8 @@ impl Live {
             deal: deals[0].clone(),
             leased: deals[1].clone(),
             passes: Some(1),
-            shards: arrivals.all().len(),
+            settled,
+            course: steps(&run)?,
             judged,
             folder: pool,
             parts,

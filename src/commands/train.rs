@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Parser;
-use trommel_operators::dataflow::lanes::OrderConfig;
 use trommel_operators::report::text::{percent, thousands};
 use trommel_operators::train::{Precision, SaveEvery, TrainConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::parse_bytes;
+use trommel_pipelines::order_defaults::OrderFlags;
 use trommel_pipelines::train::{RunLength, TrainRun, train};
 
 use super::{judge, print_json};
@@ -81,6 +81,9 @@ fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, Pipe
             ));
         }
     };
+    if args.train_num_samples.is_some() && args.passes.is_none() {
+        return Err(PipelineError::Usage("--train-num-samples: only --passes needs it".into()));
+    }
     if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
     }
@@ -110,10 +113,11 @@ fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, Pipe
         seed: args.common.seed,
         recipe,
         length,
-        order: OrderConfig {
-            lanes: args.lanes as usize,
-            window_samples: args.window as usize,
-            window_bytes: parse_bytes(&args.window_bytes)?,
+        pass_samples: args.train_num_samples,
+        order: OrderFlags {
+            lanes: args.lanes.map(|lanes| lanes as usize),
+            window_samples: args.window.map(|samples| samples as usize),
+            window_bytes: args.window_bytes.as_deref().map(parse_bytes).transpose()?,
             seed: args.common.seed,
         },
         save_every,

@@ -1,6 +1,7 @@
 //! The credit's arithmetic, without threads: what a request gets, and what a return frees.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::{CreditConfig, Gauge};
 
@@ -34,6 +35,8 @@ pub(super) struct Core {
     shared: u64,
     shared_used: u64,
     turn: Turn,
+    /// Lanes of the order that are read here; `None`: all of them.
+    mine: Option<Range<usize>>,
     next_ticket: u64,
     queue: VecDeque<u64>,
     gauge: Gauge,
@@ -50,6 +53,7 @@ impl Core {
             shared: config.budget_bytes - quantum * lanes as u64,
             shared_used: 0,
             turn: Turn::Any,
+            mine: None,
             next_ticket: 0,
             queue: VecDeque::new(),
             gauge: Gauge { budget_bytes: config.budget_bytes, ..Gauge::default() },
@@ -136,7 +140,16 @@ impl Core {
         }
     }
 
+    pub(super) fn reads(&mut self, lanes: Range<usize>) {
+        self.mine = Some(lanes);
+    }
+
     pub(super) fn set_turn(&mut self, turn: Turn) -> bool {
+        let turn = match turn {
+            Turn::Lane(lane) if self.mine.as_ref().is_some_and(|mine| !mine.contains(&lane)) => Turn::Nobody,
+            Turn::Lane(lane) => Turn::Lane(lane % self.lanes()),
+            Turn::Any | Turn::Nobody => turn,
+        };
         std::mem::replace(&mut self.turn, turn) != turn
     }
 

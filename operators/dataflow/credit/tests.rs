@@ -104,3 +104,16 @@ fn a_reserve_returns_the_credit_at_once() {
     assert_eq!(credit.gauge().reserve_bytes, 0);
     assert_eq!(Permit::free().into_reserve().bytes(), 0);
 }
+
+#[test]
+fn the_turn_of_a_lane_that_another_process_reads_is_nobodys_here() {
+    let (credit, _stop) = credit(20, 2, 10);
+    credit.reads(4..6);
+    credit.set_turn(Turn::Lane(2)); // 2 % 2 is where lane 4 stands
+    assert!(credit.try_acquire(4, 50).is_none());
+    credit.set_turn(Turn::Lane(5));
+    assert!(credit.try_acquire(4, 50).is_none());
+    let outside = credit.try_acquire(5, 50).unwrap();
+    assert_eq!(credit.gauge().oversized_bytes, 50);
+    drop(outside);
+}

@@ -81,7 +81,8 @@ fn any_arrival_gives_the_models_order_and_any_cursor_its_rest() {
         let windows = windows(&scenario, None, &mut dice);
         assert_eq!(windows, self::windows(&scenario, None, &mut dice), "seed {seed}");
         let whole = Scenario { batch: 1, ..scenario.clone() };
-        let expected: Vec<_> = model::batches(&whole, seed).0.into_iter().map(|(pass, ids)| (pass, ids[0])).collect();
+        let expected: Vec<_> =
+            model::batches(&whole, seed).0.into_iter().map(|(pass, ids, _)| (pass, ids[0])).collect();
         let ids = |window: &Window<()>| {
             let pass = window.start.pass;
             window.samples.iter().map(move |s| (pass, (s.id.ordinal, s.id.index))).collect::<Vec<_>>()

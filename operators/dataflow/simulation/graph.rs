@@ -12,6 +12,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
 use super::growth;
+use super::model;
 use super::scenario::{Dice, Fate, Fault, Scenario};
 use super::stages::{Arrival, Held, Ledger, Reader, Sample, Tag, World};
 use crate::dataflow::batch::{BatchConfig, BatchOffload, BatchService};
@@ -61,7 +62,7 @@ pub struct Begin {
 
 /// What an attempt left behind.
 pub struct Outcome {
-    pub batches: Vec<(u32, Vec<(u64, u32)>)>,
+    pub batches: Vec<model::Batch>,
     pub cursor: Option<Cursor>,
     pub ledger: Ledger,
     pub left_over: u64,
@@ -82,6 +83,7 @@ pub fn order_config(scenario: &Scenario) -> OrderConfig {
         window_samples: scenario.window_samples,
         window_bytes: scenario.window_bytes,
         seed: scenario.seed,
+        ..OrderConfig::default()
     }
 }
 
@@ -319,7 +321,7 @@ fn arrive(arrival: Arrival, world: &World, plan: &Plan, order: &OrderService<Sam
     }
 }
 
-type Trained = (Vec<(u32, Vec<(u64, u32)>)>, Option<Cursor>);
+type Trained = (Vec<model::Batch>, Option<Cursor>);
 
 fn train(world: &World, order: &OrderService<Sample>) -> Trained {
     let (mut batches, mut cursor) = (Vec::new(), None);
@@ -335,7 +337,8 @@ fn train(world: &World, order: &OrderService<Sample>) -> Trained {
         if batch.samples.iter().any(|sample| sample.payload.sample.pass != batch.pass) {
             world.error("a batch of two passes".into());
         }
-        batches.push((batch.pass, batch.samples.iter().map(|s| (s.id.ordinal, s.id.index)).collect()));
+        let ids = batch.samples.iter().map(|s| (s.id.ordinal, s.id.index)).collect();
+        batches.push((batch.pass, ids, batch.turns_before));
         // Through its written form, as a checkpoint would.
         let written = serde_json::to_string(&batch.cursor_after).expect("plain numbers");
         cursor = Some(serde_json::from_str(&written).expect("as written"));

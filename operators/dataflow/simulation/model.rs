@@ -6,6 +6,9 @@ use super::scenario::{Fate, Holed, Scenario};
 
 type Id = (u64, u32);
 
+/// A batch: its pass, its samples, and the raw samples of the pass that had their turn before it.
+pub type Batch = (u32, Vec<Id>, u64);
+
 fn mix(mut z: u128) -> u64 {
     const M: u128 = 1 << 64;
     z = (z ^ (z >> 30)) * 0xbf58_476d_1ce4_e5b9 % M;
@@ -23,19 +26,20 @@ fn text(text: &str) -> Vec<u64> {
     std::iter::once(text.len() as u64).chain(chunks).collect()
 }
 
-/// All batches: (pass, samples), and how many samples were left over.
-pub fn batches(scenario: &Scenario, seed: u64) -> (Vec<(u32, Vec<Id>)>, u64) {
+/// All batches, and how many samples were left over.
+pub fn batches(scenario: &Scenario, seed: u64) -> (Vec<Batch>, u64) {
     let (mut all, mut left_over) = (Vec::new(), 0);
     for pass in 0..scenario.passes {
         let numbered = numbered(scenario, seed, pass);
         let full = numbered.chunks_exact(scenario.batch);
         left_over += full.remainder().len() as u64;
-        all.extend(full.map(|batch| (pass, batch.to_vec())));
+        all.extend(full.map(|batch| (pass, batch.iter().map(|(id, _)| *id).collect(), batch[0].1)));
     }
     (all, left_over)
 }
 
-fn numbered(scenario: &Scenario, seed: u64, pass: u32) -> Vec<Id> {
+/// The pass's kept samples by number, each with the turns before it.
+fn numbered(scenario: &Scenario, seed: u64, pass: u32) -> Vec<(Id, u64)> {
     let mut shards: Vec<usize> = (0..scenario.shards.len()).collect();
     let hash =
         |shard: usize| words(&[text("shard"), vec![seed, u64::from(pass)], text(&Scenario::name(shard))].concat());
@@ -53,9 +57,10 @@ fn numbered(scenario: &Scenario, seed: u64, pass: u32) -> Vec<Id> {
             global.extend(lane.pop_front());
         }
     }
-    global.retain(|(shard, index)| scenario.shards[*shard][*index].fate == Fate::Kept);
-    let (mut numbered, mut window, mut windows, mut bytes) = (Vec::new(), Vec::new(), 0u64, 0u64);
-    let mut close = |window: &mut Vec<Id>| {
+    let raw = global.len() as u64;
+    let (mut numbered, mut window, mut windows, mut bytes, mut begun) = (Vec::new(), Vec::new(), 0u64, 0u64, 0u64);
+    let mut close = |window: &mut Vec<Id>, gone: u64| {
+        let (turns, samples) = (gone - begun, window.len() as u64);
         let mut sorted: Vec<(u64, usize, Id)> = Vec::new();
         for (position, id) in window.drain(..).enumerate() {
             let fields = [text("window"), vec![seed, u64::from(pass), windows, position as u64]].concat();
@@ -63,23 +68,28 @@ fn numbered(scenario: &Scenario, seed: u64, pass: u32) -> Vec<Id> {
         }
         sorted.sort_unstable();
         windows += 1;
-        numbered.extend(sorted.into_iter().map(|(_, _, id)| id));
+        let spread = sorted.into_iter().zip(0u64..).map(|((_, _, id), at)| (id, begun + turns * at / samples));
+        numbered.extend(spread);
+        begun = gone;
     };
-    for (shard, index) in global {
+    for ((shard, index), turn) in global.into_iter().zip(0u64..) {
+        if scenario.shards[shard][index].fate != Fate::Kept {
+            continue;
+        }
         let next = scenario.shards[shard][index].bytes / 2;
         if !window.is_empty() && bytes + next > scenario.window_bytes {
-            close(&mut window);
+            close(&mut window, turn);
             bytes = 0;
         }
         window.push((shard as u64, index as u32));
         bytes += next;
         if window.len() == scenario.window_samples {
-            close(&mut window);
+            close(&mut window, turn + 1);
             bytes = 0;
         }
     }
     if !window.is_empty() {
-        close(&mut window);
+        close(&mut window, raw);
     }
     numbered
 }

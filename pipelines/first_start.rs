@@ -1,0 +1,183 @@
+//! What a training run settles at its first start and keeps: `training.json` in its folder. A resume finds it there, so
+//! that neither another machine nor a ledger that has grown meanwhile changes the run under way.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use trommel_operators::dataflow::order::OrderConfig;
+use trommel_operators::ledger::run_folder::RunFolder;
+use trommel_operators::train::files::replace;
+use trommel_operators::train::{Course, Length};
+
+use crate::error::PipelineError;
+use crate::order_defaults::{Size, describe};
+use crate::pass_count::PassCount;
+use crate::train::{RunLength, TrainRun};
+
+/// The file.
+const FILE: &str = "training.json";
+/// Version of its layout.
+const SCHEMA: u32 = 1;
+
+/// `training.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstStart {
+    schema: u32,
+    /// The order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<OrderConfig>,
+    /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<PassCount>,
+}
+
+impl FirstStart {
+    /// What the folder has; an empty one where it has nothing.
+    fn read(run: &Path) -> Result<Self, PipelineError> {
+        let path = run.join(FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { schema: SCHEMA, ..Self::default() });
+            }
+            Err(error) => return Err(PipelineError::at(&path)(error)),
+        };
+        let bad = |why: String| PipelineError::Usage(format!("{}: {why}", path.display()));
+        let first: Self = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        if first.schema != SCHEMA {
+            return Err(bad(format!("schema {}, this program reads {SCHEMA}", first.schema)));
+        }
+        Ok(first)
+    }
+
+    /// Writes it where it differs from what the folder has: of several processes only the first does.
+    fn write(&self, run: &Path) -> Result<(), PipelineError> {
+        if Self::read(run)? == *self {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec_pretty(self).map_err(PipelineError::failed)?;
+        text.push(b'\n');
+        replace(&run.join(FILE), &text).map_err(PipelineError::failed)
+    }
+}
+
+/// Whether something was trained already: from there on nothing of the order may change.
+fn has_trained(run: &Path) -> bool {
+    let entries = std::fs::read_dir(run.join("checkpoints"));
+    entries.is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("step_")))
+    })
+}
+
+/// What a run's configuration leaves to its first start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settled {
+    /// The order.
+    pub(crate) order: OrderConfig,
+    /// Samples of a pass, where the length of the run stands on them.
+    pub(crate) pass: Option<PassCount>,
+}
+
+impl Settled {
+    /// What the run in `root` was begun with, else what the flags say, `size` suggests and `count` knows. Until something
+    /// was trained other flags may still say something else. Worked out on process 0, for all.
+    ///
+    /// # Errors
+    /// Flags that say something else than what was trained with; what `count` says.
+    pub(crate) fn find(
+        run: &TrainRun,
+        root: &Path,
+        size: &Size,
+        count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
+    ) -> Result<Self, PipelineError> {
+        let (first, trained) = (FirstStart::read(root)?, has_trained(root));
+        let order = match first.order {
+            Some(begun) if trained => {
+                run.order.must_be(&begun)?;
+                begun
+            }
+            // Begun before orders were written down; the checkpoint's hash tells whether the flags are the same.
+            None if trained => run.order.or_default(),
+            Some(begun) if run.order.must_be(&begun).is_ok() => begun,
+            _ => run.order.settle(size),
+        };
+        order.validate().map_err(PipelineError::usage)?;
+        tracing::info!("{}", describe(&order, size));
+        let RunLength::Passes(passes) = run.length else { return Ok(Self { order, pass: None }) };
+        let pass = pass(run, first.pass, trained, count)?;
+        if let Some(PassCount { samples, source }) = &pass {
+            tracing::info!(
+                "--passes {passes}: {samples} samples a pass ({source}); the learning rate follows the share of the passes \
+                 that is gone"
+            );
+        }
+        Ok(Self { order, pass })
+    }
+
+    /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
+    pub(crate) fn keep(&self, root: &Path) -> Result<(), PipelineError> {
+        FirstStart { schema: SCHEMA, order: Some(self.order.clone()), pass: self.pass.clone() }.write(root)
+    }
+
+    /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;
+    /// over anything else it ends with its passes.
+    pub(crate) fn course(&self, run: &TrainRun, folder: &RunFolder) -> Result<Course, PipelineError> {
+        match (&self.pass, run.length) {
+            (Some(pass), RunLength::Passes(passes)) => Ok(Course::Passes { passes, pass_samples: pass.samples }),
+            (None, RunLength::Passes(passes)) => judged(run, folder, passes),
+            _ => steps(run),
+        }
+    }
+}
+
+/// Samples of a pass, from the user, from the run's beginning, or counted.
+fn pass(
+    run: &TrainRun,
+    begun: Option<PassCount>,
+    trained: bool,
+    count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
+) -> Result<Option<PassCount>, PipelineError> {
+    let told = run.pass_samples.map(|samples| PassCount { samples, source: "--train-num-samples".into() });
+    let refusal = |begun: &str| {
+        let said = run.pass_samples.unwrap_or(0);
+        Err(PipelineError::Usage(format!(
+            "--train-num-samples {said}: this run was begun with {begun}; leave it out, or take another --run"
+        )))
+    };
+    match (begun, told) {
+        (Some(begun), Some(told)) if trained && begun.samples != told.samples => {
+            refusal(&format!("{} samples a pass ({})", begun.samples, begun.source))
+        }
+        (None, Some(_)) if trained => refusal("a finished ledger, which knows its samples"),
+        (Some(begun), None) => Ok(Some(begun)),
+        (None, None) if trained => Ok(None),
+        (_, Some(told)) => Ok(Some(told)),
+        (None, None) => count(),
+    }
+}
+
+/// The course of a run whose length needs no counting.
+///
+/// # Errors
+/// A length of nothing, or in passes.
+pub(crate) fn steps(run: &TrainRun) -> Result<Course, PipelineError> {
+    let length = match run.length {
+        RunLength::Steps(steps) => Length::Steps(steps),
+        RunLength::Samples(samples) => Length::Samples(samples),
+        RunLength::Passes(passes) => Length::Passes(passes),
+    };
+    length.total_steps(run.recipe.batch_samples, None).map(Course::Steps).map_err(PipelineError::usage)
+}
+
+/// Passes over a finished ledger: it knows how many batches they fill.
+fn judged(run: &TrainRun, folder: &RunFolder, passes: u32) -> Result<Course, PipelineError> {
+    let (counts, batch) = (folder.before().counts(), run.recipe.batch_samples as u64);
+    let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
+    if captioned < batch {
+        return Err(PipelineError::Usage(format!(
+            "{captioned} kept samples with a caption do not fill one batch of {batch}"
+        )));
+    }
+    Ok(Course::Steps(u64::from(passes) * (captioned / batch)))
+}
