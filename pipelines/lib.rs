@@ -10,6 +10,8 @@ pub mod demo;
 #[cfg(feature = "torch")]
 pub mod embed;
 pub mod error;
+#[cfg(feature = "torch")]
+mod first;
 pub mod fleet;
 pub mod gauges;
 #[cfg(feature = "torch")]

@@ -1,6 +1,6 @@
 //! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,9 +13,10 @@ use crate::benchmarks::holds_embeddings;
 use crate::config::{JudgeConfig, Reading};
 use crate::embed;
 use crate::error::PipelineError;
+use crate::first::Order;
 use crate::judging::Judging;
 use crate::progress::Progress;
-use crate::round::{Judge, Judged, Round};
+use crate::round::{Judge, Round};
 use crate::running::{agreed, open_folder};
 use crate::spent::Spent;
 use crate::together::Together;
@@ -79,16 +80,22 @@ fn prune_together(
     together.wait("ready")?;
     let mine: Vec<u64> =
         plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
-    let wanted: Vec<u64> =
-        mine.iter().copied().filter(|ordinal| !folder.before().committed.contains_key(ordinal)).collect();
+    // A shard of which nothing could be read may be there by now.
+    let finished: BTreeSet<u64> = folder.before().read().collect();
+    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !finished.contains(ordinal)).collect();
     let unfinished = wanted.len() as u64;
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
     progress.shards_resumed.store(mine.len() as u64 - unfinished, Ordering::Relaxed);
 
     let judge = Judge::start(judging, wanted.len())?;
     let input = judge.judging().input.clone();
-    let Judged { summary, meaningless } =
-        judge.run(Round { input, folder: &folder, wanted, together, stop, progress, is_all: true })?;
+    // What an earlier run has committed it was found sound by; a slice has the plan's beginning as far as it is its own.
+    let first = match unfinished == mine.len() as u64 {
+        true => (0..).zip(&mine).map_while(|(at, &ordinal)| (at == ordinal).then_some(ordinal)).collect(),
+        false => Vec::new(),
+    };
+    let first = Order { whole: first.len() == plan.len(), shards: first };
+    let summary = judge.run(Round { input, folder: &folder, wanted, together, stop, progress, first })?;
 
     let parts = together.gather(
         "finished",
@@ -97,18 +104,13 @@ fn prune_together(
             failed: summary.failed,
             notices: summary.notices,
             committed: summary.committed,
+            again: summary.again,
             judged: progress.judged(),
-            meaningless: meaningless.map(|why| why.to_string()),
         },
     )?;
     let all = parts.iter().fold(Part::default(), Part::with);
-    if let Some(why) = all.meaningless
-        && config.rule.as_deref() != Some("random:100%")
-    {
-        return Err(PipelineError::Usage(why));
-    }
-    let (mut counts, mut notices) = (all.counts, Notices::default());
-    for ordinal in &mine {
+    let (mut counts, mut notices) = (all.counts, judge.judging().notices.clone());
+    for ordinal in mine.iter().filter(|ordinal| !all.again.contains(*ordinal)) {
         if let Some((_, line)) = folder.before().committed.get(ordinal) {
             counts.add(&line.counts);
             notices.merge(&line.notices);
@@ -144,21 +146,17 @@ struct Part {
     failed: BTreeMap<u64, String>,
     notices: Notices,
     committed: u64,
+    again: BTreeSet<u64>,
     judged: u64,
-    /// Why nothing could be judged, where nothing could.
-    meaningless: Option<String>,
 }
 
 impl Part {
     fn with(mut self, other: &Self) -> Self {
-        // One process that judged something gives the run its meaning.
-        let nothing = |part: &Self| part.meaningless.is_some() || part.judged == 0;
-        let meaningless = self.meaningless.clone().or_else(|| other.meaningless.clone());
-        self.meaningless = meaningless.filter(|_| nothing(&self) && nothing(other));
         self.counts.add(&other.counts);
         self.failed.extend(other.failed.clone());
         self.notices.merge(&other.notices);
         self.committed += other.committed;
+        self.again.extend(&other.again);
         self.judged += other.judged;
         self
     }

@@ -366,6 +366,9 @@ fn facts(
         let name = past.plan.shard(*ordinal).map_or("", |shard| shard.name.as_str());
         add("shard not read", Some(format!("{name}: {}", line.remark.as_deref().unwrap_or("no reason given"))));
     }
+    for line in past.ledger.notices().lines() {
+        add("input", Some(line));
+    }
     if let Some(counts) = planted {
         let share = |part, whole| format!("{} of {} ({})", thousands(part), thousands(whole), percent(part, whole));
         add("planted copies dropped", Some(share(counts.planted_dropped, counts.planted)));

@@ -23,10 +23,11 @@ use trommel_operators::sample::Time;
 use trommel_operators::shard::operator::ReadSamples;
 
 use crate::error::PipelineError;
+use crate::first::{First, Order};
 use crate::judge_graph::score;
 use crate::judging::{Input, Judging, Machinery, names_of};
 use crate::progress::Progress;
-use crate::running::{Counting, Meaningless, Watching, items_of, share, start_committer};
+use crate::running::{Counting, Watching, failure_of, items_of, share, start_committer};
 use crate::together::Together;
 
 /// What judges, made once.
@@ -53,16 +54,8 @@ pub(crate) struct Round<'a> {
     pub(crate) stop: &'a Stop,
     /// Who counts.
     pub(crate) progress: &'a Arc<Progress>,
-    /// Whether the run is this round of this process: if nothing in it can be judged, it is given up.
-    pub(crate) is_all: bool,
-}
-
-/// What one round of this process did.
-pub(crate) struct Judged {
-    /// What was committed, and what failed.
-    pub(crate) summary: Summary,
-    /// Why nothing could be judged, where nothing could.
-    pub(crate) meaningless: Option<Meaningless>,
+    /// The shards whose first samples must not all be rejects.
+    pub(crate) first: Order,
 }
 
 impl Judge {
@@ -89,13 +82,16 @@ impl Judge {
     }
 
     /// Judges a round; ends when all of it is durable, or stopped.
-    pub(crate) fn run(&self, round: Round<'_>) -> Result<Judged, PipelineError> {
-        let Round { input, folder, wanted, together, stop, progress, is_all } = round;
+    pub(crate) fn run(&self, round: Round<'_>) -> Result<Summary, PipelineError> {
+        let Round { input, folder, wanted, together, stop, progress, first } = round;
         let reader = self.judging.reader(&input, None);
         let Dealt { leases, committed, drain } = deal(together, wanted, self.open_shards);
         let _winding = together.wind_down_with(stop, drain);
         let parts = self.judging.part_config();
-        let committer = start_committer(folder, parts, progress, stop, move |shard| committed(shard.ordinal))?;
+        let (control, passed) = (together.cluster().map(|cluster| cluster.control()), committed.clone());
+        let first = First::new(first, self.judging.image_key(), control, stop, move |ordinal| passed(ordinal));
+        let committer =
+            start_committer(folder, parts, progress, (&first, stop), move |shard| committed(shard.ordinal))?;
         let names = names_of(input.plan());
         let named = names.clone();
         let ledger = LedgerConfig {
@@ -104,10 +100,10 @@ impl Judge {
             items: items_of(self.judging.joiner.as_ref()),
             stop: stop.clone(),
         };
-        let counting = Counting::new(progress, stop, self.judging.image_key(), is_all && together.ranks() == 1);
+        let counting = Counting::new(progress, &first);
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
-        let (counting_here, stop_here, readers) = (counting.clone(), stop.clone(), self.readers);
+        let (stop_here, readers) = (stop.clone(), self.readers);
         let workers = judging.machine().workers;
         together.execute(workers, move |worker, index| {
             let mine = share(index, workers, readers);
@@ -119,25 +115,21 @@ impl Judge {
                 let (scored, mut events) = score(decoded, &judging, &machinery);
                 let (_kept, fates) = scored.prune(&judging.verdict, &names);
                 events.extend([found, undecodable, fates]);
-                counting_here.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
+                counting.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
             });
         })?;
         let summary = committer.finish().map_err(PipelineError::failed)?;
-        let meaningless = counting.meaningless();
-        if let Some(failure) = stop.failure() {
-            return Err(match meaningless {
-                Some(why) => PipelineError::usage(why),
-                None => PipelineError::failed(failure),
-            });
+        match stop.failure() {
+            Some(failure) => Err(failure_of(&failure)),
+            None => Ok(summary),
         }
-        Ok(Judged { summary, meaningless })
     }
 }
 
 /// How shards are given out, alone or together.
 struct Dealt {
     leases: Arc<dyn Leases>,
-    committed: Box<dyn Fn(u64) + Send>,
+    committed: Arc<dyn Fn(u64) + Send + Sync>,
     drain: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -148,7 +140,7 @@ fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
             let (freed, drained) = (leases.clone(), leases.clone());
             Dealt {
                 leases,
-                committed: Box::new(move |ordinal| freed.committed(ordinal)),
+                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
                 drain: Box::new(move || drained.drain()),
             }
         }
@@ -159,7 +151,7 @@ fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
             let (freed, drained) = (leases.clone(), leases.clone());
             Dealt {
                 leases,
-                committed: Box::new(move |ordinal| freed.committed(ordinal)),
+                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
                 drain: Box::new(move || drained.drain()),
             }
         }

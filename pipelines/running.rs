@@ -1,8 +1,8 @@
 //! A run's folder, committer and counters, and how the run ends. Shared by all pipelines that write a ledger.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,27 +10,25 @@ use sha2::{Digest, Sha256};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_operators::dataflow::credit::Credit;
-use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::dataflow::wake::locked;
+use trommel_operators::dataflow::stop::{Failure, Stop};
 use trommel_operators::dataflow::watchdog::Watchdog;
 use trommel_operators::ledger::LedgerError;
 use trommel_operators::ledger::committer::{Committed, Committer};
 use trommel_operators::ledger::items::{ItemRow, NoItems, TakeItems};
 use trommel_operators::ledger::manifest::LineStatus;
 use trommel_operators::ledger::part::PartConfig;
+use trommel_operators::ledger::read::Ledger;
 use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_operators::ledger::storage::Disk;
-use trommel_operators::sample::{Event, Reason, SampleId, Status, Time};
+use trommel_operators::sample::{Event, SampleId, Status, Time};
 use trommel_operators::shard::plan::Plan;
 use trommel_operators::similarity::join::Joiner;
 
 use crate::decision::hex;
 use crate::error::PipelineError;
+use crate::first::{First, Meaningless};
 use crate::judging::Machinery;
 use crate::progress::Progress;
-
-/// Samples after which a run without a single judged one is given up.
-const MEANINGLESS_AFTER: u64 = 512;
 
 /// How long the tasks of an array wait for the first of them to write a long plan.
 const SET_UP_PATIENCE: Duration = Duration::from_secs(120);
@@ -56,8 +54,23 @@ pub fn open_folder(
     let (trains, is_same): (_, fn(&Plan, &Plan) -> bool) =
         (has_checkpoint(root), |stored, given| given.len() == stored.len() && given.difference(stored).is_none());
     let extends = if trains { is_same } else { extends };
-    let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
-    let folder = RunFolder::open(root, Arc::new(Disk), &options).map_err(|error| match error {
+    let open = |plan: &Plan| {
+        let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
+        RunFolder::open(root, Arc::new(Disk), &options)
+    };
+    let folder = match open(plan) {
+        Err(error @ LedgerError::PlanDiffers { .. }) => match known_sizes(root, plan).map(|known| open(&known)) {
+            Some(Ok(folder)) => {
+                if access == Access::Exclusive {
+                    folder.extend(plan).map_err(usage_or_failure)?;
+                }
+                Ok(folder)
+            }
+            _ => Err(error),
+        },
+        folder => folder,
+    };
+    let folder = folder.map_err(|error| match error {
         LedgerError::PlanDiffers { .. } if trains => PipelineError::Usage(format!(
             "{error}; training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
              (--pretrained {} starts from these weights)",
@@ -75,6 +88,21 @@ pub fn open_folder(
 fn has_checkpoint(root: &Path) -> bool {
     let saved = std::fs::read_dir(root.join("checkpoints")).into_iter().flatten().flatten();
     saved.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step_"))
+}
+
+/// The plan with the sizes that a folder knows of shards of which it has read nothing: what was not there, or was no tar, may
+/// have come since.
+fn known_sizes(root: &Path, plan: &Plan) -> Option<Plan> {
+    let ledger = Ledger::open(root).ok()?;
+    let stored: Plan = ledger.plan().ok()?;
+    let mut known = plan.clone();
+    for (now, then) in known.shards.iter_mut().zip(&stored.shards) {
+        let is_read = ledger.shards().get(&then.ordinal).is_some_and(|(_, line)| line.rejected.is_none());
+        if !is_read && now.name == then.name {
+            now.bytes = then.bytes;
+        }
+    }
+    (known != *plan).then_some(known)
 }
 
 /// What all processes of a run must have in common. The plan as its hash: it may be long.
@@ -120,15 +148,16 @@ pub fn items_of(joiner: Option<&Arc<Joiner>>) -> Arc<dyn TakeItems> {
     }
 }
 
-/// Starts the committer; `on_committed` hears of every durable (or failed) shard.
+/// Starts the committer, which waits for what becomes of the first samples; `on_committed` hears of every durable (or failed)
+/// shard.
 ///
 /// # Errors
 /// The system has no thread to give.
-pub fn start_committer(
+pub(crate) fn start_committer(
     folder: &Arc<RunFolder>,
     parts: PartConfig,
     progress: &Arc<Progress>,
-    stop: &Stop,
+    (first, stop): (&First, &Stop),
     on_committed: impl Fn(&Committed) + Send + 'static,
 ) -> Result<Committer, PipelineError> {
     let progress = progress.clone();
@@ -142,87 +171,48 @@ pub fn start_committer(
         progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
         on_committed(committed);
     };
-    Committer::spawn(folder.clone(), parts, stop.clone(), Box::new(tell)).map_err(PipelineError::failed)
+    let first = first.clone();
+    let may_commit = Box::new(move || first.may_commit());
+    Committer::spawn_waiting(folder.clone(), parts, stop.clone(), Box::new(tell), may_commit)
+        .map_err(PipelineError::failed)
 }
 
-/// Counts fates, and gives up a run whose first samples are all rejects.
+/// Counts fates, and shows them to the judge of the first ones.
 #[derive(Clone)]
-pub struct Counting {
+pub(crate) struct Counting {
     progress: Arc<Progress>,
-    stop: Stop,
-    first_reason: Arc<Mutex<Option<Reason>>>,
-    image_key: Arc<str>,
-    judged: Arc<AtomicU64>,
-    /// Whether what this process sees is the whole run.
-    is_all: bool,
-}
-
-/// Nothing could be judged.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("all of the first {samples} samples were rejected ({reason}); is --image-key `{image_key}` right?")]
-pub struct Meaningless {
-    samples: u64,
-    reason: Reason,
-    image_key: String,
+    first: First,
 }
 
 impl Counting {
-    /// Counts into `progress`. `is_all`: what this process sees is the whole run.
+    /// Counts into `progress`.
     #[must_use]
-    pub fn new(progress: &Arc<Progress>, stop: &Stop, image_key: &str, is_all: bool) -> Self {
-        Self {
-            progress: progress.clone(),
-            stop: stop.clone(),
-            first_reason: Arc::default(),
-            image_key: Arc::from(image_key),
-            judged: Arc::default(),
-            is_all,
-        }
+    pub(crate) fn new(progress: &Arc<Progress>, first: &First) -> Self {
+        Self { progress: progress.clone(), first: first.clone() }
     }
 
     /// Counts what passes by.
-    pub fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
+    pub(crate) fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
         let this = self.clone();
         events.inspect(move |event| {
             if let Event::Fate(fate) = event {
-                this.count(fate.status, fate.reason.as_ref())
+                let counter = match fate.status {
+                    Status::Kept => &this.progress.kept,
+                    Status::Dropped => &this.progress.dropped,
+                    Status::Rejected => &this.progress.rejected,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
             }
+            this.first.see(event);
         })
     }
+}
 
-    fn count(&self, status: Status, reason: Option<&Reason>) {
-        let counter = match status {
-            Status::Kept => &self.progress.kept,
-            Status::Dropped => &self.progress.dropped,
-            Status::Rejected => &self.progress.rejected,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if status != Status::Rejected {
-            self.judged.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        if let Some(reason) = reason {
-            let mut first = locked(&self.first_reason);
-            first.get_or_insert_with(|| reason.clone());
-        }
-        if self.is_all
-            && self.progress.rejected.load(Ordering::Relaxed) >= MEANINGLESS_AFTER
-            && let Some(why) = self.meaningless()
-        {
-            self.stop.fail(why);
-        }
-    }
-
-    /// Why the run was meaningless, if nothing at all could be judged.
-    #[must_use]
-    pub fn meaningless(&self) -> Option<Meaningless> {
-        let samples = self.progress.rejected.load(Ordering::Relaxed);
-        let reason = locked(&self.first_reason).clone()?;
-        (self.judged.load(Ordering::Relaxed) == 0).then(|| Meaningless {
-            samples,
-            reason,
-            image_key: self.image_key.to_string(),
-        })
+/// Why a run ended early: what its first samples are is wrong input, everything else a failure.
+pub(crate) fn failure_of(failure: &Failure) -> PipelineError {
+    match failure.downcast_ref::<Meaningless>() {
+        Some(why) => PipelineError::usage(why),
+        None => PipelineError::failed(failure),
     }
 }
 

@@ -30,6 +30,7 @@ use trommel_operators::ledger::run_folder::{Access, differences};
 
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first::Meaningless;
 use crate::fleet::PeerView;
 use crate::progress::Progress;
 use crate::running::workers_ended;
@@ -312,7 +313,8 @@ fn leave(loss: &Loss) -> ! {
 
 /// A failure here: the dataflow spans all processes and would wait for ours, so this process leaves at once.
 fn give_up(control: &Control, failure: &trommel_operators::dataflow::stop::Failure) {
-    let status = if failure.downcast_ref::<OrderError>().is_some() { 2 } else { 1 };
+    let is_input = failure.downcast_ref::<OrderError>().is_some() || failure.downcast_ref::<Meaningless>().is_some();
+    let status = if is_input { 2 } else { 1 };
     control.say_failure(&failure.to_string(), status);
     eprintln!("trommel: {}", escape_lines(&failure.to_string()));
     signal_hook::low_level::exit(status.into());

@@ -186,7 +186,7 @@ fn train_together(
         passes,
         course: settled.course(run, &folder)?,
         settled,
-        judged: folder.before().committed.keys().copied().collect(),
+        judged: folder.before().read().collect(),
         folder,
         parts: judging.part_config(),
         pool: None,

@@ -1,6 +1,6 @@
 //! The graph of training, over whatever ground the shards stand on: a plan of its own, or the pool of a watch that grows while it is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -40,6 +40,7 @@ use trommel_operators::train::{Course, Next, Outcome, RunConfig, Summary, run_tr
 
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first::{First, Order};
 use crate::first_start::Settled;
 use crate::gauges::key;
 use crate::judge_graph::{score, unembedded};
@@ -47,7 +48,7 @@ use crate::judging::{Judging, Machinery, Reader};
 use crate::pass_count::PassCount;
 use crate::progress::Progress;
 use crate::ranks::{News, fetch, samples as moving};
-use crate::running::{Counting, Watching, items_of, share, start_committer};
+use crate::running::{Counting, Watching, failure_of, items_of, share, start_committer};
 use crate::spent::Spent;
 use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
@@ -205,6 +206,7 @@ pub(crate) fn train_on(
     let Prepared { mut trainer, checkpoints, found, cursor, threads, mut notices } =
         prepare(run, config, &clip_config, together, &folder, (&settled.order, course), progress)?;
     trained.begin(cursor.clone());
+    notices.merge(&judging.notices);
 
     // Memory, credit, services.
     let (lanes, mine) = (settled.order.lanes, together.lanes(settled.order.lanes));
@@ -220,6 +222,13 @@ pub(crate) fn train_on(
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();
     let named = names.clone();
+    // In the order in which lanes are read; what is judged already was found sound by it.
+    let is_new = judged.is_empty() && cursor.is_none() && pool.is_none();
+    let dealt = |at: usize| deal.ordinal(0, at % lanes, (at / lanes) as u64);
+    let beginning = match is_new {
+        true => Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true },
+        false => Order::none(),
+    };
     let leases = TrainLeases::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
@@ -236,7 +245,9 @@ pub(crate) fn train_on(
     let outbox = Outbox::new(stop);
     let samples = moving(together, &outbox)?;
     let news = News::new(together, &leases);
-    let committer = start_committer(&folder, parts, progress, stop, move |shard| {
+    let control = together.cluster().map(|cluster| cluster.control());
+    let first = First::new(beginning, &config.reading.image_key, control, stop, |_| {});
+    let committer = start_committer(&folder, parts, progress, (&first, stop), move |shard| {
         news.decided(shard.ordinal, shard.status != LineStatus::Committed);
         on_committed(shard);
     })?;
@@ -249,7 +260,7 @@ pub(crate) fn train_on(
         items: if pool.is_some() { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
         stop: stop.clone(),
     };
-    let counting = Counting::new(progress, stop, &config.reading.image_key, ranks == 1 && pool.is_none());
+    let counting = Counting::new(progress, &first);
 
     // The trainer's thread.
     let spent = machinery.clone();
@@ -311,8 +322,7 @@ pub(crate) fn train_on(
     // The dataflow.
     let handle = committer.handle().map_err(PipelineError::failed)?;
     let workers = config.machine.workers;
-    let (judging, counting_here, order_here, stop_here) =
-        (Arc::new(judging), counting.clone(), order.clone(), stop.clone());
+    let (judging, order_here, stop_here) = (Arc::new(judging), order.clone(), stop.clone());
     together.execute(workers, move |worker, _| {
         let mine = share(worker.index(), worker.peers(), lanes);
         worker.dataflow::<Time, _, _>(|scope| {
@@ -340,7 +350,7 @@ pub(crate) fn train_on(
                 None => (fates, None),
                 Some((recorded, dropped)) => (fates.concat(dropped), Some(recorded.concat(common.clone()))),
             };
-            let events = counting_here.watch(common.concat(fates));
+            let events = counting.watch(common.concat(fates));
             to_order(kept, replayed, events.clone(), &order_here, workers);
             recorded.unwrap_or(events).ledger(handle.clone(), ledger.clone());
         });
@@ -348,23 +358,24 @@ pub(crate) fn train_on(
     let outcome = trained.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
     let written = committer.finish().map_err(PipelineError::failed)?;
     if let Some(failure) = stop.failure() {
-        return Err(match counting.meaningless() {
-            Some(why) => PipelineError::usage(why),
-            None if failure.downcast_ref::<OrderError>().is_some()
-                || failure.downcast_ref::<ShardChanged>().is_some() =>
-            {
-                PipelineError::usage(failure)
-            }
-            None => PipelineError::failed(failure),
+        let is_input =
+            failure.downcast_ref::<OrderError>().is_some() || failure.downcast_ref::<ShardChanged>().is_some();
+        return Err(match is_input {
+            true => PipelineError::usage(failure),
+            false => failure_of(&failure),
         });
     }
     let done = outcome.map_err(PipelineError::failed)?;
     let mut counts = folder.before().counts();
-    notices.merge(&folder.before().notices());
-    for (counted, noticed) in together.gather("finished", (written.counts, written.notices))? {
+    let mut again = BTreeSet::new();
+    for (counted, noticed, mut tried) in
+        together.gather("finished", (written.counts, written.notices, written.again))?
+    {
         counts.add(&counted);
         notices.merge(&noticed);
+        again.append(&mut tried);
     }
+    notices.merge(&folder.before().notices(&again));
     notices.merge(&skips(&done, &order, &names));
     if done.outcome == Outcome::Complete {
         note_miscount(&mut notices, settled.pass.as_ref(), &counts);

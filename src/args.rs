@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
     args_override_self = true,
     after_help = "\
 Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
-4 done, but more rejects than --max-rejects."
+4 done, but more rejected or lost than --max-rejects."
 )]
 pub struct Cli {
     /// What to do.
@@ -106,7 +106,7 @@ pub struct Reading {
     /// Largest picture accepted, in pixels
     #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
     pub max_pixels: u64,
-    /// Share of rejects, in percent, above which the exit status is 4
+    /// Share of rejected and lost samples, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, help_heading = "Reading")]
     pub max_rejects: f64,
     /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder

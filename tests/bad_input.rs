@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{World, run, stderr, test_data, words};
+use common::{World, run, stderr, test_data, trommel, words};
 
 /// Two lists of words as one.
 fn with<'a>(common: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
@@ -223,4 +223,205 @@ fn a_benchmark_may_be_pictures() {
     });
     assert!(texts[0].contains("status: Dropped"));
     assert_eq!(texts[0], texts[1]);
+}
+
+/// A tar of `count` members with this extension and content.
+fn tar_of(path: &std::path::Path, count: usize, extension: &str, bytes: &[u8]) {
+    let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
+    for at in 0..count {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o444);
+        tar.append_data(&mut header, format!("{at:06}.{extension}"), bytes).unwrap();
+    }
+    tar.finish().unwrap();
+}
+
+/// A tar of samples that hold no picture.
+fn tar_without_pictures(path: &std::path::Path, count: usize) {
+    tar_of(path, count, "txt", b"text");
+}
+
+/// A tar of 48 samples that hold one.
+fn good_tar(path: &std::path::Path) {
+    let class = fs::read_dir(World::shared().path("data/benchmarks/photo")).unwrap().next().unwrap().unwrap().path();
+    let picture = fs::read_dir(class).unwrap().next().unwrap().unwrap().path();
+    tar_of(path, 48, picture.extension().unwrap().to_str().unwrap(), &fs::read(&picture).unwrap());
+}
+
+/// What `--json` said.
+fn json(out: &std::process::Output) -> serde_json::Value {
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// Two shards of 48 good samples, and whatever `others` there are, in a folder.
+fn folder_with(others: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for shard in ["00000.tar", "00001.tar"] {
+        good_tar(&folder.path().join(shard));
+    }
+    for (name, bytes) in others {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_lost_shard_never_counts_as_nothing() {
+    const PAGE: &[u8] = b"<!DOCTYPE html><title>403 Forbidden</title>";
+    let folder = folder_with(&[("00002.tar", PAGE)]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let prune = |status, into: &str, more: &[&str]| {
+        let into = path(into);
+        run(
+            status,
+            &with(&["prune", &path("{00000..00002}.tar"), "--run", &into, "--rule", "random:50%", "--json"], more),
+        )
+    };
+    // Nobody knows how many samples it held: it counts as one.
+    let out = prune(0, "a", &[]);
+    let said = "shards rejected (html_page): 1, 1 samples lost (first: 00002.tar: an HTML page, not a tar)";
+    assert!(stderr(&out).contains(said), "{}", stderr(&out));
+    assert_eq!(json(&out)["notices"]["shard_html_page"]["lost_samples"], 1);
+    // A resumed run knows it from the manifest, and nothing may be lost where nothing may be rejected.
+    let out = prune(4, "a", &["--max-rejects", "0"]);
+    one_clear_line(&stderr(&out), &["of 97 samples 0 were rejected and 1 lost", "--max-rejects"]);
+    let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("a")).unwrap();
+    assert_eq!(ledger.shards()[&2].1.rejected.as_ref().unwrap().code, "html_page");
+    // With its statistics beside it, it counts as what they promise.
+    fs::write(folder.path().join("00002_stats.json"), r#"{"successes": 4}"#).unwrap();
+    prune(0, "b", &[]);
+    fs::write(folder.path().join("00002_stats.json"), r#"{"successes": 6}"#).unwrap();
+    let out = prune(4, "c", &[]);
+    one_clear_line(&stderr(&out), &["of 102 samples 0 were rejected and 6 lost (5.88 %)"]);
+    // When it is there, the same command reads it, and nothing is lost any more.
+    good_tar(&folder.path().join("00002.tar"));
+    fs::remove_file(folder.path().join("00002_stats.json")).unwrap();
+    let out = prune(0, "c", &["--max-rejects", "0"]);
+    assert_eq!((json(&out)["notices"].to_string().as_str(), json(&out)["judged_now"].as_u64()), ("{}", Some(48)));
+    prune(0, "c", &["--max-rejects", "0"]);
+    fs::write(folder.path().join("00002.tar"), PAGE).unwrap();
+    let out = prune(2, "c", &[]);
+    one_clear_line(&stderr(&out), &["another plan of shards", "bytes"]);
+    // A run that reads nothing has not done its work, whatever may be rejected.
+    let (page, into) = (path("00002.tar"), path("d"));
+    let out =
+        run(4, &["embed", &page, "-o", &into, "--model", common::MODEL, "--random-init", "1", "--max-rejects", "100"]);
+    one_clear_line(&stderr(&out), &["lost"]);
+}
+
+#[test]
+fn pictures_beside_shards_are_said_or_the_mixture_is_refused() {
+    let folder = folder_with(&[("banner.png", b"for the README")]);
+    let given = folder.path().display().to_string();
+    let into = tempfile::tempdir().unwrap();
+    let prune = |status, name: &str| {
+        let into = into.path().join(name).display().to_string();
+        run(status, &["prune", &given, "--run", &into, "--rule", "random:100%", "--json"])
+    };
+    let out = prune(0, "a");
+    assert_eq!((json(&out)["kept"].as_u64(), json(&out)["shards"].as_u64()), (Some(96), Some(2)));
+    assert!(stderr(&out).contains("pictures beside the shards passed over: 1"), "{}", stderr(&out));
+    for class in ["cat", "dog"] {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        fs::write(folder.path().join(class).join("0.jpg"), b"x").unwrap();
+        fs::write(folder.path().join(class).join("1.jpg"), b"x").unwrap();
+    }
+    fs::remove_file(folder.path().join("banner.png")).unwrap();
+    let out = prune(2, "b");
+    one_clear_line(&stderr(&out), &["2 shards and 4 pictures", "*.tar"]);
+}
+
+#[test]
+fn a_path_that_is_there_is_no_name() {
+    let folder = folder_with(&[]);
+    let hive = folder.path().join("lang=en");
+    fs::create_dir(&hive).unwrap();
+    for shard in ["00000.tar", "00001.tar"] {
+        fs::rename(folder.path().join(shard), hive.join(shard)).unwrap();
+    }
+    for (at, shards) in
+        ["lang=en/{00000..00001}.tar", "lang=en/*.tar", "lang={en,de}/00000.tar", "lang=*/*.tar", "n=lang=en/*.tar"]
+            .into_iter()
+            .enumerate()
+    {
+        let into = format!("run-{at}");
+        let args = ["prune", shards, "--run", &into, "--rule", "random:100%", "--json"];
+        let out = trommel().current_dir(folder.path()).args(args).output().unwrap();
+        let de = shards.contains("de");
+        assert_eq!(out.status.code(), Some(if de { 2 } else { 0 }), "{shards}: {}", stderr(&out));
+        if de {
+            one_clear_line(&stderr(&out), &["lang=de/00000.tar", "No such file"]);
+        } else {
+            assert_eq!(json(&out)["kept"].as_u64(), Some(96), "{shards}");
+        }
+    }
+}
+
+/// The plan's first samples decide, not the first to arrive: the same command ends the same way, again and again, and leaves
+/// nothing committed behind.
+#[test]
+fn first_samples_that_are_all_rejects_end_the_run_the_same_way_each_time() {
+    let folder = folder_with(&[]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    tar_without_pictures(&folder.path().join("bad.tar"), 600);
+    let (bad, good, into) = (path("bad.tar"), path("{00000..00001}.tar"), path("run"));
+    let args = |rule| ["prune", &bad, &good, "--run", &into, "--rule", rule, "--workers", "2"];
+    for rule in ["random:100%", "random:100%", "random:100%"] {
+        let out = run(2, &args(rule));
+        one_clear_line(&stderr(&out), &["all of the first 512 samples were rejected", "no_image", "--image-key"]);
+        let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("run")).unwrap();
+        assert!(ledger.shards().is_empty(), "nothing is committed before the first samples are judged");
+    }
+    // Two processes see different shards and come to the same end.
+    let into = path("by-two");
+    for _ in 0..2 {
+        let words = ["launch", "--local", "2", "--", "prune", &bad, &good, "--run", &into, "--rule", "random:100%"];
+        let out = run(2, &words);
+        assert!(stderr(&out).contains("all of the first 512 samples were rejected"), "{}", stderr(&out));
+        let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("by-two")).unwrap();
+        assert!(ledger.shards().is_empty());
+    }
+    // Behind a good shard it is a shard of rejects: too many of them, but no end.
+    let (good_first, into) = (path("00000.tar"), path("after"));
+    let out = run(4, &["prune", &good_first, &bad, "--run", &into, "--rule", "random:100%"]);
+    one_clear_line(&stderr(&out), &["600 of 648 samples were rejected"]);
+    // A slice whose own shards are all rejects is no judge of the plan.
+    let into = path("sliced");
+    let slice = |part: &str, status| {
+        run(status, &["prune", &good_first, &bad, "--run", &into, "--rule", "random:100%", "--part", part])
+    };
+    slice("1/2", 4);
+    slice("1/2", 4);
+    slice("0/2", 0);
+}
+
+/// In a watch a bad shard is a line: what comes next may be better.
+#[test]
+fn a_watch_of_rejects_goes_on() {
+    let folder = folder_with(&[]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(path("in")).unwrap();
+    tar_without_pictures(&folder.path().join("in/bad.tar"), 600);
+    let (prefix, into) = (path("in"), path("watched"));
+    let photo = format!("photo={}", World::shared().path("radii/photo"));
+    let args = [
+        "watch",
+        &prefix,
+        "--run",
+        &into,
+        "--once",
+        "--settle",
+        "0s",
+        "--benchmark",
+        &photo,
+        "--rule",
+        "drop-over-radius",
+    ];
+    let args = with(&args, &["--embedder", common::MODEL, "--random-init", "1"]);
+    let out = run(4, &args);
+    assert!(stderr(&out).contains("all of the 600 samples read were rejected (no_image)"), "{}", stderr(&out));
+    fs::rename(path("00000.tar"), path("in/good.tar")).unwrap();
+    let out = run(0, &args);
+    assert!(stderr(&out).contains("2 shards; 48 samples read"), "{}", stderr(&out));
 }

@@ -11,7 +11,7 @@
 //!
 //! The queue is unbounded by itself; what may stand in it is bounded by the shards in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -104,6 +104,8 @@ impl CommitHandle {
 pub struct Summary {
     /// Shards committed.
     pub committed: u64,
+    /// Those among them that an earlier run had rejected.
+    pub again: BTreeSet<u64>,
     /// Shards marked as failed, with their reasons, by ordinal.
     pub failed: BTreeMap<u64, String>,
     /// Samples by fate, of the committed ones.
@@ -130,6 +132,21 @@ impl Committer {
         stop: Stop,
         on_committed: OnCommitted,
     ) -> Result<Self, LedgerError> {
+        Self::spawn_waiting(folder, config, stop, on_committed, Box::new(|| true))
+    }
+
+    /// The same, but before each shard `may_commit` is asked, which may take its time. Where it says no, the shard is not
+    /// committed and the next run reads it again.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn_waiting(
+        folder: Arc<RunFolder>,
+        config: PartConfig,
+        stop: Stop,
+        on_committed: OnCommitted,
+        may_commit: Box<dyn Fn() -> bool + Send>,
+    ) -> Result<Self, LedgerError> {
         let (queue, messages) = unbounded();
         let summary = Arc::new(Mutex::new(Summary::default()));
         let shared = Arc::clone(&summary);
@@ -138,7 +155,7 @@ impl Committer {
             .name("ledger".into())
             .spawn(move || {
                 let peaks = Peaks::default();
-                Work { folder, config, stop, on_committed, peaks, summary: shared }.run(&messages)
+                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared }.run(&messages)
             })
             .map_err(LedgerError::at("start a thread for", &root))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), summary })
@@ -181,6 +198,7 @@ struct Work {
     config: PartConfig,
     stop: Stop,
     on_committed: OnCommitted,
+    may_commit: Box<dyn Fn() -> bool + Send>,
     peaks: Peaks,
     summary: Arc<Mutex<Summary>>,
 }
@@ -191,6 +209,10 @@ impl Work {
             let (error, reply) = match message {
                 Message::End => return None,
                 Message::Fatal(error) => (error, None),
+                Message::Shard(_, reply) if !(self.may_commit)() => {
+                    reply(Err(LedgerError::Ended));
+                    continue;
+                }
                 Message::Shard(shard, reply) => match self.commit(*shard) {
                     Ok(committed) => {
                         (self.on_committed)(&committed);
@@ -252,6 +274,9 @@ impl Work {
         let mut summary = locked(&self.summary);
         if status == LineStatus::Committed {
             summary.committed += 1;
+            if folder.before().committed.contains_key(&line.ordinal) {
+                summary.again.insert(line.ordinal);
+            }
             summary.counts.add(&line.counts);
             summary.notices.merge(&line.notices);
         } else {

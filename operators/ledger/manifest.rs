@@ -5,9 +5,10 @@
 //! # Invariants
 //! 1. A line is appended and fsynced only when the parts it names are durable.
 //! 2. Only the last line of a file can be torn. A bad line with good ones after it is corruption, an error.
-//! 3. Merged, an ordinal counts once: the smallest incarnation that committed it. Others must agree with it.
+//! 3. Merged, an ordinal counts once: the smallest incarnation that committed it. Others must agree with it. A rejected shard
+//!    counts as the last that tried it says, until somebody has read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -308,10 +309,16 @@ impl Merged {
                     }
                     continue;
                 }
-                if let Some((first, known)) = known {
-                    compare(*first, known, incarnation, &line)?;
-                }
-                if known.is_none_or(|(first, _)| incarnation < *first) {
+                let counts = match known.map(|(first, known)| (*first, known, known.rejected.is_some())) {
+                    None => true,
+                    Some((first, known, false)) if line.rejected.is_none() => {
+                        compare(first, known, incarnation, &line)?;
+                        incarnation < first
+                    }
+                    Some((first, _, true)) if line.rejected.is_some() => incarnation >= first,
+                    Some((_, _, was_rejected)) => was_rejected,
+                };
+                if counts {
                     self.committed.insert(line.ordinal, (incarnation, line));
                 }
             }
@@ -329,11 +336,17 @@ impl Merged {
         sum
     }
 
-    /// What was lost of all committed shards, or passed over in them.
+    /// Committed shards of which samples were read; the others are tried again by the next run.
+    pub fn read(&self) -> impl Iterator<Item = u64> {
+        self.committed.iter().filter(|(_, (_, line))| line.rejected.is_none()).map(|(&ordinal, _)| ordinal)
+    }
+
+    /// What was lost of all committed shards, or passed over in them; those `except` left out.
     #[must_use]
-    pub fn notices(&self) -> Notices {
+    pub fn notices(&self, except: &BTreeSet<u64>) -> Notices {
         let mut all = Notices::default();
-        self.committed.values().for_each(|(_, line)| all.merge(&line.notices));
+        let lines = self.committed.iter().filter(|(ordinal, _)| !except.contains(ordinal));
+        lines.for_each(|(_, (_, line))| all.merge(&line.notices));
         all
     }
 }

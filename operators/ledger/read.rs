@@ -3,7 +3,7 @@
 //! What a manifest lists is durable and never changes, so a reader needs no lock: it sees a run up to the moment it
 //! opened the folder. Nothing is cut or deleted here.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -171,7 +171,7 @@ impl Ledger {
     /// What was lost of all committed shards, or passed over in them.
     #[must_use]
     pub fn notices(&self) -> Notices {
-        self.merged.notices()
+        self.merged.notices(&BTreeSet::new())
     }
 
     /// Counts over all committed shards.

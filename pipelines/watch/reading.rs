@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use trommel_operators::ledger::manifest::Counts;
+
 use super::arrivals::Arrival;
 use super::inputs::{Desired, Stamp, Wanted, stamp};
 use super::sources::{Found, Seen};
@@ -10,9 +12,10 @@ use super::turns::Watch;
 use crate::benchmarks::NamedPath;
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+use crate::first::Order;
 use crate::judging::{Input, Judging};
 use crate::prune::embedded;
-use crate::round::{Judge, Judged, Round};
+use crate::round::{Judge, Round};
 
 impl Watch<'_> {
     /// What is wanted now; equal in all processes.
@@ -121,9 +124,18 @@ impl Watch<'_> {
             together: &self.alone,
             stop: self.stop,
             progress: self.progress,
-            is_all: ranks == 1 && self.engine.views().latest().epoch() == 0,
+            // What comes next may be better: it is a line, and no end.
+            first: Order::none(),
         };
-        let Judged { summary, .. } = judge.run(round)?;
+        let summary = judge.run(round)?;
+        let Counts { rejected, ref rejects, .. } = summary.counts;
+        if rejected > 0 && rejected == summary.counts.total() {
+            let reasons = rejects.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let key = &self.reading.reading.image_key;
+            let line =
+                format!("all of the {rejected} samples read were rejected ({reasons}); is --image-key `{key}` right?");
+            self.say(&line);
+        }
         for ordinal in wanted {
             self.failed.remove(ordinal);
         }

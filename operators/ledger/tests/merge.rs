@@ -3,6 +3,7 @@
 use super::super::items::Peaks;
 use super::super::manifest::{Codes, LineStatus, Lines, Merged, PartSum, ShardLine, parse};
 use super::*;
+use crate::notices::Notices;
 
 fn line(ordinal: u64, crc: &str) -> ShardLine {
     let sum = |kind, crc: &str| PartSum { kind, bytes: 9, crc32c: crc.into() };
@@ -24,6 +25,25 @@ fn line(ordinal: u64, crc: &str) -> ShardLine {
 fn files(of: &[&[ShardLine]]) -> BTreeMap<u64, Lines> {
     let lines = |l: &&[ShardLine]| Lines { lines: l.to_vec(), ..Lines::default() };
     of.iter().map(lines).enumerate().map(|(n, l)| (n as u64, l)).collect()
+}
+
+#[test]
+fn a_rejected_shard_is_tried_again_until_somebody_has_read_it() {
+    let mut notices = Notices::default();
+    notices.loss("shard_html_page", "shards rejected (html_page)", "4.tar", 1, 1_000);
+    let rejected = Some(Reason::new("html_page", "an HTML page"));
+    let reject = ShardLine { rejected, notices, counts: Counts::default(), ..line(4, "ee") };
+    let tried = Merged::of(files(&[&[reject.clone()], &[reject.clone()]])).unwrap();
+    assert_eq!((tried.read().count(), tried.committed[&4].0), (0, 1));
+    assert_eq!(tried.notices(&BTreeSet::new()).lost_samples(), 1_000);
+    for lines in [[reject.clone(), line(4, "aa")], [line(4, "aa"), reject]] {
+        let read = Merged::of(files(&[&lines[..1], &lines[1..]])).unwrap();
+        assert_eq!((read.read().collect::<Vec<_>>(), &read.committed[&4].1), (vec![4], &line(4, "aa")));
+        assert!(read.notices(&BTreeSet::new()).is_empty());
+    }
+    // What is not there is not written: lines of before are lines of now.
+    let text = String::from_utf8(line(4, "aa").encode().unwrap()).unwrap();
+    assert!(!text.contains("notices") && !text.contains("\"rejected\":{") && !text.contains("null"), "{text}");
 }
 
 #[test]
