@@ -130,7 +130,7 @@ impl Watch<'_> {
         let summary = judge.run(round)?;
         let Counts { rejected, ref rejects, .. } = summary.counts;
         if rejected > 0 && rejected == summary.counts.total() {
-            let reasons = rejects.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let reasons = rejects.iter().map(|(code, _)| code).collect::<Vec<_>>().join(", ");
             let key = &self.reading.reading.image_key;
             let line =
                 format!("all of the {rejected} samples read were rejected ({reasons}); is --image-key `{key}` right?");
