@@ -1,7 +1,7 @@
 //! Encoded bytes to pixels: what Pillow's `Image.open(f).convert("RGB")` gives, within stated limits.
 //!
 //! ```text
-//!  bytes --first bytes--> JPEG | PNG | WebP | GIF | BMP --header--> limits --> decoder --> u8[h, w, 3] --view--> eval, train
+//!  bytes --first bytes--> JPEG | PNG | .. | TIFF --header--> limits --> decoder --> u8[h, w, 3] --view--> eval, train
 //! ```
 //!
 //! What holds:
@@ -9,7 +9,7 @@
 //! 2. Limits are checked on the header, before memory for pixels is taken.
 //! 3. Colour follows Pillow: alpha is dropped (not blended), palettes are looked up, 16-bit colour keeps its high byte,
 //!    16-bit grey is *clipped* to 255 (Pillow's conversion of `I;16`), CMYK is read as Adobe writes it (inverted).
-//!    EXIF orientation is not applied. Of an animation the first picture is taken, on its canvas.
+//!    EXIF orientation is not applied, a TIFF's own is. Of an animation the first picture is taken, on its canvas.
 //! 4. A file that ends before its pixels do is an error, as in Pillow, unless [`Limits::load_truncated`]; what is missing or
 //!    odd behind the last pixel is passed over where Pillow passes over it.
 //! 5. Nothing here panics; a panic inside a decoder of others is caught and becomes an error.
@@ -29,6 +29,7 @@ pub mod jpeg;
 pub mod operator;
 mod png;
 mod raster;
+mod raw;
 mod scratch;
 pub mod view;
 
@@ -97,7 +98,7 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The first bytes belong to none of the kinds read here.
-    #[error("neither JPEG, PNG, WebP, GIF nor BMP (begins with {begins})")]
+    #[error("neither JPEG, PNG, WebP, GIF, BMP, PPM, PGM, PBM nor TIFF (begins with {begins})")]
     UnknownKind {
         /// The first bytes in hex.
         begins: String,
@@ -199,6 +200,8 @@ enum Kind {
     WebP,
     Gif,
     Bmp,
+    Netpbm,
+    Tiff,
 }
 
 impl Kind {
@@ -216,6 +219,10 @@ impl Kind {
         {
             // Two letters alone begin many a text: the second header's length goes with them.
             Some(Self::Bmp)
+        } else if matches!(bytes, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace()) {
+            Some(Self::Netpbm)
+        } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic)) {
+            Some(Self::Tiff)
         } else {
             None
         }
@@ -228,6 +235,8 @@ impl Kind {
             Self::WebP => "WebP",
             Self::Gif => "GIF",
             Self::Bmp => "BMP",
+            Self::Netpbm => "PPM, PGM or PBM",
+            Self::Tiff => "TIFF",
         }
     }
 }
@@ -254,6 +263,8 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
         Kind::Jpeg => jpeg::decode(bytes, limits),
         Kind::Png => png::decode(bytes, limits),
         Kind::Gif => gif::decode(bytes, limits),
+        Kind::Netpbm => raw::netpbm(bytes, limits),
+        Kind::Tiff => raw::tiff(bytes, limits),
         Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));

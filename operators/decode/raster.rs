@@ -66,7 +66,7 @@ fn to_rgb(stored: Vec<u8>, colour: ColorType) -> Result<Vec<u8>, DecodeError> {
     })
 }
 
-fn failure(kind: Kind, error: &ImageError) -> DecodeError {
+pub(super) fn failure(kind: Kind, error: &ImageError) -> DecodeError {
     let kind = kind.name();
     let detail = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     match error {

@@ -141,6 +141,27 @@ fn limits_come_before_memory() {
     let bmp =
         [b"BM".as_slice(), &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 1, 0, 24, 0], &[0; 24]];
     assert_eq!(code(&bmp.concat(), &limits), "too_many_pixels");
+    assert_eq!(code(b"P6 65535 65535 255\n", &limits), "too_many_pixels");
+    assert_eq!(code(&tiff_header(65_535, 65_535), &limits), "too_many_pixels");
+    assert_eq!(code(&tiff_header(300, 10), &Limits { max_side: 299, ..Limits::default() }), "too_many_pixels");
+    assert_eq!(
+        code(b"P6 300 300 255\n", &Limits { max_scratch_bytes: 10_000, ..Limits::default() }),
+        "too_many_pixels"
+    );
+    assert_eq!(code(b"P6 3 3 255\nshort", &limits), "image_truncated");
+}
+
+/// A grey TIFF's directory without pixels.
+fn tiff_header(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    let strip = [(273u16, 8u32), (277, 1), (278, height), (279, width * 2)];
+    for (tag, value) in [(256, width), (257, height), (258, 8), (259, 1), (262, 1)].into_iter().chain(strip) {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend([4, 0, 1, 0, 0, 0]);
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend([0; 4]);
+    bytes
 }
 
 #[test]

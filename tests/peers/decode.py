@@ -127,8 +127,26 @@ def make_others():
         bits = picture((w, h), "L", seed).convert("1")
         bits.save(MADE / f"bits_{w}x{h}.png")
         bits.save(MADE / f"bits_{w}x{h}.bmp")
+        for mode, ends in (("L", "pgm"), ("RGB", "ppm")):
+            image = picture((w, h), mode, seed)
+            image.save(MADE / f"{mode}_{w}x{h}.{ends}")
+            words = " ".join(map(str, image.tobytes()))
+            (MADE / f"plain_{w}x{h}.{ends}").write_text(f"P{'23'[mode == 'RGB']}\n# a remark\n{w} {h}\n255\n{words}\n")
+            few = bytes(value * 100 // 255 for value in image.tobytes())
+            (MADE / f"hundred_{w}x{h}.{ends}").write_bytes(f"P{'56'[mode == 'RGB']} {w} {h} 100\n".encode() + few)
+            wide = (np.asarray(image).astype(">u2") * 3).tobytes()
+            (MADE / f"deep_{w}x{h}.{ends}").write_bytes(f"P{'56'[mode == 'RGB']} {w} {h} 65535\n".encode() + wide)
+        for mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+            for packed in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+                image = picture((w, h), mode, seed)
+                image.save(MADE / f"{mode}_{w}x{h}_{packed}.tif", compression=packed)
+        for turn in range(1, 9):
+            picture((w, h), "RGB", seed).save(MADE / f"turned{turn}_{w}x{h}.tiff", tiffinfo={274: turn})
+        bits.save(MADE / f"bits_{w}x{h}.pbm")
+        bits.save(MADE / f"bits_{w}x{h}.tif")
         deep = (photo(w, h, 1, seed)[:, :, 0].astype(np.uint16) * 3)
         Image.fromarray(deep).save(MADE / f"deep_{w}x{h}.png")
+        Image.fromarray(deep).save(MADE / f"deep_{w}x{h}.tif")
 
 
 def index(folders):
