@@ -14,6 +14,9 @@ pub enum PipelineError {
     /// Another process of the run is not there (status 3); the same command resumes.
     #[error("{0}; the same command resumes")]
     Lost(String),
+    /// Bytes that could not be had (status 3); the same command tries again.
+    #[error("{0}; the same command tries again")]
+    Unfinished(String),
     /// Stopped by a signal (status 3); the same command resumes.
     #[error("interrupted: the same command resumes")]
     Interrupted,
@@ -42,7 +45,7 @@ impl PipelineError {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) => 1,
-            Self::Lost(_) | Self::Interrupted => 3,
+            Self::Lost(_) | Self::Unfinished(_) | Self::Interrupted => 3,
         }
     }
 }

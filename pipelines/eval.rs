@@ -9,7 +9,9 @@ use trommel_operators::embed::device;
 use trommel_operators::evaluate::zero_shot::{Accuracy, Classifier, DEFAULT_TEMPLATE};
 use trommel_operators::model::config::Resize;
 use trommel_operators::model::{ClipConfig, Tokenizer, weights};
-use trommel_operators::shard::folders;
+use trommel_operators::notices::Notices;
+use trommel_operators::shard::folders::{Folders, Picture};
+use trommel_operators::shard::samples::GroupConfig;
 use trommel_operators::train::clip::TrainedClip;
 
 use crate::error::PipelineError;
@@ -49,25 +51,38 @@ pub struct EvalReport {
     pub top1: f64,
     /// Share of pictures whose class was among the first five guesses.
     pub top5: f64,
+    /// What was lost or passed over in the folders.
+    pub notices: Notices,
 }
 
 /// Zero-shot accuracy.
 ///
 /// # Errors
-/// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders.
+/// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
+/// a picture that cannot be read.
 pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     let clip_config = ClipConfig::load(&config.model).map_err(PipelineError::usage)?;
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let model = TrainedClip::new(&clip_config, device).map_err(PipelineError::failed)?;
     weights::load(model.store(), &clip_config, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
-    let (plan, classes) = folders::list(&config.data).map_err(PipelineError::usage)?;
+    let folders = Folders::find(&config.data, &GroupConfig::default()).map_err(PipelineError::usage)?;
+    let shards = &folders.plan.shards;
+    // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
+    if let Some(empty) = folders.notices.get("empty_class") {
+        return Err(PipelineError::Usage(format!(
+            "{}: {} class folders hold no picture (first: {}); put its pictures there, or take the folder away",
+            config.data.display(),
+            empty.count,
+            empty.first
+        )));
+    }
     let names: Vec<String> = if config.class_names.is_empty() {
-        plan.shards.iter().map(|shard| shard.name.replace('_', " ")).collect()
+        shards.iter().map(|shard| shard.name.replace('_', " ")).collect()
     } else {
         config.class_names.clone()
     };
-    if names.len() != classes.len() {
-        return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), classes.len())));
+    if names.len() != shards.len() {
+        return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), shards.len())));
     }
     let templates =
         if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
@@ -79,7 +94,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         Resize::Squash => ResizeMode::Squash,
     };
     let view = EvalView { size: clip_config.preprocess.size, mode };
-    let (mut sum, mut rejected) = (Accuracy::default(), 0);
+    let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, sum: &mut Accuracy| {
         if labels.is_empty() {
@@ -92,14 +107,23 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         labels.clear();
         Ok::<_, PipelineError>(())
     };
-    for (class, files) in classes.iter().enumerate() {
-        for file in files {
-            let decoded = std::fs::read(file).ok().and_then(|bytes| decode_rgb(&bytes, &Limits::default()).ok());
-            let Some(square) = decoded.and_then(|picture| eval_view(&picture, &view).ok()) else {
-                rejected += 1;
-                continue;
-            };
-            pixels.extend_from_slice(&square);
+    for class in 0..shards.len() {
+        let (pictures, passed_over) = folders.pictures_of(class).map_err(PipelineError::usage)?;
+        notices.merge(&passed_over);
+        for Picture { path, .. } in pictures {
+            let bytes = std::fs::read(&path)
+                .map_err(|error| PipelineError::Unfinished(format!("{}: {error}", path.display())))?;
+            let decoded = decode_rgb(&bytes, &Limits::default()).map_err(|error| error.to_string());
+            let square = decoded.and_then(|picture| eval_view(&picture, &view).map_err(|error| error.to_string()));
+            match square {
+                Ok(square) => pixels.extend_from_slice(&square),
+                Err(why) => {
+                    rejected += 1;
+                    let place = format!("{}: {why}", path.display());
+                    notices.loss("rejected", "pictures that could not be decoded, left out", place, 1, 1);
+                    continue;
+                }
+            }
             labels.push(class);
             if labels.len() == BATCH {
                 flush(&mut pixels, &mut labels, &mut sum)?;
@@ -109,7 +133,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     flush(&mut pixels, &mut labels, &mut sum)?;
     #[expect(clippy::cast_precision_loss)]
     let top5 = sum.top5 as f64 / sum.total.max(1) as f64;
-    Ok(EvalReport { pictures: sum.total, rejected, classes: names.len(), top1: sum.top1_share(), top5 })
+    Ok(EvalReport { pictures: sum.total, rejected, classes: names.len(), top1: sum.top1_share(), top5, notices })
 }
 
 /// A checkpoint's folder stands for the weights in it.

@@ -17,10 +17,10 @@ use trommel_operators::model::config::Resize;
 use trommel_operators::notices::Notices;
 use trommel_operators::prune::rule::Rule;
 use trommel_operators::sample::Work;
-use trommel_operators::shard::folders;
-use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanOptions, expand, shards_in};
+use trommel_operators::shard::folders::{FolderError, FolderReader, Folders};
+use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
-use trommel_operators::shard::samples::{RepeatedMember, keys};
+use trommel_operators::shard::samples::{GroupConfig, RepeatedMember, keys};
 use trommel_operators::similarity::ShardNames;
 use trommel_operators::similarity::benchmark::Benchmark;
 use trommel_operators::similarity::join::{ColumnSet, JoinConfig, Joiner, Verdict};
@@ -37,8 +37,8 @@ use crate::memory::MemoryPlan;
 pub enum Input {
     /// Tars.
     Shards(Arc<Plan>),
-    /// Class folders and their files.
-    Folders(Arc<Plan>, Vec<Vec<std::path::PathBuf>>),
+    /// Class folders.
+    Folders(Arc<Folders>),
 }
 
 impl Input {
@@ -46,44 +46,67 @@ impl Input {
     ///
     /// # Errors
     /// Whatever keeps a plan from being made: missing files, equal names, braces that do not close.
-    pub fn find(arguments: &[String]) -> Result<Self, PipelineError> {
-        if let [only] = arguments
-            && Path::new(only).is_dir()
-            && !shards_in(Path::new(only)).is_ok_and(|shards| !shards.is_empty())
-            && let Ok((plan, classes)) = folders::list(Path::new(only))
-        {
-            return Ok(Self::Folders(Arc::new(plan), classes));
+    pub fn find(arguments: &[String], reading: &GroupConfig) -> Result<Self, PipelineError> {
+        let folders = match arguments {
+            [only] if Path::new(only).is_dir() && !holds_shards(Path::new(only)) => {
+                Some(Folders::find(Path::new(only), reading))
+            }
+            _ => None,
+        };
+        match folders {
+            Some(Ok(folders)) => return Ok(Self::Folders(Arc::new(folders))),
+            Some(Err(error)) if !matches!(error, FolderError::NoPicture { .. }) => {
+                return Err(PipelineError::usage(error));
+            }
+            _ => {}
         }
-        let plan = expand(arguments, &PlanOptions::default()).map_err(PipelineError::usage)?;
-        Ok(Self::Shards(Arc::new(plan)))
+        match (expand(arguments, &PlanOptions::default()), folders) {
+            (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),
+            (Err(PlanError::NoShards(_)), Some(Err(neither))) => {
+                Err(PipelineError::Usage(format!("{neither}; nor is there a .tar, .tar.gz, .tgz or .tar.zst")))
+            }
+            (Err(error), _) => Err(PipelineError::usage(error)),
+        }
     }
 
     /// The plan.
     #[must_use]
-    pub const fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Arc<Plan> {
         match self {
-            Self::Shards(plan) | Self::Folders(plan, _) => plan,
+            Self::Shards(plan) => plan,
+            Self::Folders(folders) => &folders.plan,
         }
     }
 }
 
+/// Whether shards lie directly in a folder.
+fn holds_shards(folder: &Path) -> bool {
+    shards_in(folder).is_ok_and(|shards| !shards.is_empty())
+}
+
 /// What lies beside the shards of a folder that is given as a whole: pictures for its description are passed over. Where they are
 /// more than the shards nobody knows which of both is meant.
-fn beside(arguments: &[String]) -> Result<Notices, PipelineError> {
+fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, PipelineError> {
     let mut notices = Notices::default();
     let [only] = arguments else { return Ok(notices) };
     let folder = Path::new(only);
-    let Ok(shards) = shards_in(folder) else { return Ok(notices) };
-    if let (false, Ok((_, classes))) = (shards.is_empty(), folders::list(folder)) {
-        let mut pictures = classes.iter().flatten();
-        let first = pictures.next().map(|path| path.display().to_string()).unwrap_or_default();
-        let (count, shards) = (1 + pictures.count(), shards.len());
-        if count > shards {
-            let what = format!("{only}: {shards} shards and {count} pictures (first: {first}): give `{only}/*.tar` or");
-            return Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")));
-        }
-        notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count as u64);
+    let shards = shards_in(folder).map_or(0, |shards| shards.len());
+    if shards == 0 {
+        return Ok(notices);
     }
+    let (count, first) = match Folders::find(folder, reading) {
+        Ok(found) => {
+            let first = found.pictures_of(0).ok().and_then(|(pictures, _)| pictures.into_iter().next());
+            (found.pictures, first.map(|picture| picture.path.display().to_string()).unwrap_or_default())
+        }
+        Err(FolderError::Mixed { own, pictures, first, .. }) => ((own + pictures) as u64, first),
+        Err(FolderError::NoPicture { .. } | FolderError::Io(_)) => return Ok(notices),
+    };
+    if count > shards as u64 {
+        let what = format!("{only}: {shards} shards and {count} pictures (first: {first}): give `{only}/*.tar` or");
+        return Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")));
+    }
+    notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
     Ok(notices)
 }
 
@@ -132,11 +155,15 @@ impl Judging {
     /// # Errors
     /// Every kind of wrong input: shards, benchmarks, rule, model.
     pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
+        let reading = reader_config(config);
         let input = match &config.plan {
             Some(plan) => Input::Shards(plan.clone()),
-            None => Input::find(&config.shards)?,
+            None => Input::find(&config.shards, &reading.group)?,
         };
-        let notices = if config.plan.is_none() { beside(&config.shards)? } else { Notices::default() };
+        let notices = if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+        if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
+            captions(folders, &config.shards)?;
+        }
         let benchmarks =
             config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
@@ -174,7 +201,6 @@ impl Judging {
             ..decode::Limits::default()
         };
         let decode = DecodeConfig { limits, eval, train: train_view };
-        let reading = reader_config(config);
         let decision = DecisionConfig {
             rule: rule.clone(),
             rule_seed: config.rule_seed,
@@ -282,7 +308,7 @@ impl Judging {
         let views = self.view_bytes();
         match input {
             Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
-            Input::Folders(plan, classes) => Arc::new(folders::FolderReader::new(plan, classes.clone(), views)),
+            Input::Folders(folders) => Arc::new(FolderReader::new(folders.clone(), views, decisions)),
         }
     }
 
@@ -376,7 +402,21 @@ pub struct Machinery {
     pub embedder: Option<EmbedService>,
 }
 
-fn reader_config(config: &JudgeConfig) -> ReaderConfig {
+/// Refuses to train on pictures of which none has a text: a folder's name is a label, no caption.
+fn captions(folders: &Folders, arguments: &[String]) -> Result<(), PipelineError> {
+    if folders.captioned > 0 {
+        return Ok(());
+    }
+    Err(PipelineError::Usage(format!(
+        "{}: none of its {} pictures has a caption, a .txt or .json of its name beside it, and a folder's name is none: write them as \
+         img2dataset's `--output_format files` does, or pack pictures and texts into WebDataset tars",
+        arguments.join(" "),
+        folders.pictures
+    )))
+}
+
+/// How the configuration has shards and folders read.
+pub(crate) fn reader_config(config: &JudgeConfig) -> ReaderConfig {
     let mut reading = ReaderConfig::default();
     reading.group.image_keys = keys(&config.reading.image_key);
     reading.group.text_keys = keys(&config.reading.text_key);

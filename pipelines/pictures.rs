@@ -79,7 +79,10 @@ fn shard_samples(
     let path = local_path(&shard.url);
     if path.is_dir() {
         for (index, sample) in wanted {
-            if let Some(image) = test_picture(&[path.to_path_buf()], &sample.key) {
+            // A key begins with the class, unless the root is the class.
+            let roots: Vec<PathBuf> =
+                [path.parent(), Some(path)].into_iter().flatten().map(Path::to_path_buf).collect();
+            if let Some(image) = test_picture(&roots, &sample.key) {
                 take(*index, Found { image, caption: String::new() });
             }
         }

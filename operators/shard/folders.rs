@@ -1,161 +1,305 @@
-//! Class folders of pictures (`ROOT/CLASS/picture.jpg`, torchvision's ImageFolder) as shards: one class, one shard.
+//! Folders of pictures, as torchvision's ImageFolder and img2dataset's `--output_format files` lay them out, as shards: one class
+//! folder, one shard.
 //!
-//! Labelled benchmarks and reference sets come this way. Classes and files are sorted by name; a sample's key is
-//! `CLASS/FILE`. A root that holds pictures itself is one shard called after it. Unreadable files are rejects; whether a file
-//! is a picture is the decoder's to say, files without a picture's extension are passed over.
+//! ```text
+//! ROOT/CLASS/0.jpg            a picture; its key is CLASS/0.jpg
+//! ROOT/CLASS/0.txt 0.json     its caption and metadata, as img2dataset writes them
+//! ROOT/CLASS/more/1.PPM       to any depth, in ImageFolder's order; its key is CLASS/more/1.PPM
+//! ROOT/0.jpg                  a root without class folders is one shard, called after it
+//! ```
+//!
+//! A folder's name is a label for who asks for labels, never a caption. What is no picture by its name, and what is hidden (`._0.jpg`,
+//! `.ipynb_checkpoints`), is passed over and noted; whether a file is a picture is the decoder's to say. A root with pictures of its own
+//! beside class folders is refused: nobody can know which of them is meant.
+//!
+//! Cost: a plan holds its classes, not their files; these are listed again when their shard is read.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::plan::{Plan, PlanError, ShardRef};
-use super::reader::{Admitted, ViewBytes};
-use crate::dataflow::credit::{Permit, Stopped};
-use crate::dataflow::source::{Lease, Outlet, ReadShard};
+use super::samples::GroupConfig;
 use crate::notices::Notices;
-use crate::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
 
-/// Extensions of pictures.
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
+mod reader;
 
-/// Largest file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub use self::reader::FolderReader;
 
-/// Reads class folders.
-#[derive(Debug)]
-pub struct FolderReader {
-    classes: Vec<Vec<PathBuf>>,
-    names: Vec<String>,
-    views: ViewBytes,
+/// Extensions of pictures: torchvision's `IMG_EXTENSIONS`, and gif.
+pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
+
+/// Why a folder is no folder of pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Nothing there is a picture.
+    #[error("{root}: neither pictures nor folders of pictures{passed_over}")]
+    NoPicture {
+        /// The folder.
+        root: String,
+        /// What there was instead; may be empty.
+        passed_over: String,
+    },
+    /// Pictures beside class folders.
+    #[error(
+        "{root}: {own} pictures lie beside {classes} folders with {pictures} more (first: {first}); give the folder that is meant, or \
+         move one or the other away"
+    )]
+    Mixed {
+        /// The folder.
+        root: String,
+        /// Its own pictures.
+        own: usize,
+        /// Class folders.
+        classes: usize,
+        /// Their pictures.
+        pictures: usize,
+        /// The first class folder.
+        first: String,
+    },
+    /// A folder that cannot be read.
+    #[error(transparent)]
+    Io(#[from] PlanError),
 }
 
-/// Lists `root`'s classes as a plan, and their files.
-///
-/// # Errors
-/// A root that cannot be read or holds no picture.
-pub fn list(root: &Path) -> Result<(Plan, Vec<Vec<PathBuf>>), PlanError> {
-    let own = pictures(root)?;
-    let mut classes: Vec<(String, PathBuf, Vec<PathBuf>)> = Vec::new();
-    if own.is_empty() {
-        for folder in entries(root)?.into_iter().filter(|path| path.is_dir()) {
-            let files = pictures(&folder)?;
-            if !files.is_empty() {
-                classes.push((file_name(&folder), folder, files));
+/// One picture, and what lies beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The file.
+    pub path: PathBuf,
+    /// Which of the text keys has a file beside it: the most preferred one.
+    text: Option<u16>,
+    json: bool,
+}
+
+/// A class folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Class {
+    folder: PathBuf,
+    /// Whether its folders belong to it.
+    deep: bool,
+}
+
+/// A folder of pictures as it was found.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Its classes in the order of their names; a shard's size is that of its pictures.
+    pub plan: Arc<Plan>,
+    /// Pictures of all classes.
+    pub pictures: u64,
+    /// Pictures with a text or json beside them.
+    pub captioned: u64,
+    /// What was passed over beside the class folders.
+    pub notices: Notices,
+    classes: Vec<Class>,
+    config: GroupConfig,
+    extensions: Vec<String>,
+}
+
+impl Folders {
+    /// Finds `root`'s classes. Pictures are [`EXTENSIONS`], or `config`'s image keys where these are not the default ones; texts
+    /// are its text keys.
+    ///
+    /// # Errors
+    /// A root that cannot be read, holds no picture, or holds pictures beside class folders.
+    pub fn find(root: &Path, config: &GroupConfig) -> Result<Self, FolderError> {
+        let extensions = if config.image_keys == GroupConfig::default().image_keys {
+            EXTENSIONS.map(String::from).to_vec()
+        } else {
+            config.image_keys.clone()
+        };
+        let mut found = Self {
+            plan: Arc::default(),
+            pictures: 0,
+            captioned: 0,
+            notices: Notices::default(),
+            classes: Vec::new(),
+            config: config.clone(),
+            extensions,
+        };
+        let own = found.walk(root, false)?;
+        let mut shards = Vec::new();
+        for folder in &own.folders {
+            let class = found.walk(folder, true)?;
+            if class.pictures.is_empty() {
+                let name = file_name(folder);
+                found.notices.note("empty_class", "class folders without a picture passed over", name, 1);
+                found.notices.merge(&class.notices);
+            } else {
+                found.add(&mut shards, Class { folder: folder.clone(), deep: true }, &class.pictures);
             }
         }
-    } else {
-        classes.push((file_name(root), root.to_path_buf(), own));
+        if !own.pictures.is_empty() {
+            if let Some(first) = found.classes.first() {
+                return Err(FolderError::Mixed {
+                    root: root.display().to_string(),
+                    own: own.pictures.len(),
+                    classes: found.classes.len(),
+                    pictures: usize::try_from(found.pictures).unwrap_or(usize::MAX),
+                    first: file_name(&first.folder),
+                });
+            }
+            found.add(&mut shards, Class { folder: root.to_path_buf(), deep: false }, &own.pictures);
+        } else {
+            found.notices.merge(&own.notices);
+        }
+        if shards.is_empty() {
+            let lines: Vec<String> = found.notices.lines().collect();
+            let passed_over = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
+            return Err(FolderError::NoPicture { root: root.display().to_string(), passed_over });
+        }
+        found.plan = Arc::new(Plan { shards });
+        Ok(found)
     }
-    if classes.is_empty() {
-        return Err(PlanError::NoMatch(format!("{}: neither pictures nor folders of pictures", root.display())));
+
+    fn add(&mut self, shards: &mut Vec<ShardRef>, class: Class, pictures: &[Picture]) {
+        shards.push(ShardRef {
+            ordinal: shards.len() as u64,
+            name: file_name(&class.folder),
+            url: class.folder.display().to_string(),
+            bytes: Some(bytes_of(pictures)),
+        });
+        self.pictures += pictures.len() as u64;
+        self.captioned += pictures.iter().filter(|picture| picture.text.is_some() || picture.json).count() as u64;
+        self.classes.push(class);
     }
-    let shard = |(at, (name, folder, files)): (usize, &(String, PathBuf, Vec<PathBuf>))| ShardRef {
-        ordinal: at as u64,
-        name: name.clone(),
-        url: folder.display().to_string(),
-        bytes: Some(files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()),
-    };
-    let plan = Plan { shards: classes.iter().enumerate().map(shard).collect() };
-    Ok((plan, classes.into_iter().map(|(_, _, files)| files).collect()))
+
+    /// The pictures of one class as they are now, in ImageFolder's order, and what was passed over among them.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn pictures_of(&self, class: usize) -> Result<(Vec<Picture>, Notices), PlanError> {
+        let Some(Class { folder, deep }) = self.classes.get(class) else { return Ok(Default::default()) };
+        let Walked { pictures, notices, .. } = self.walk(folder, *deep)?;
+        Ok((pictures, notices))
+    }
+
+    fn walk(&self, root: &Path, deep: bool) -> Result<Walked, PlanError> {
+        let mut walked = Walked::default();
+        let mut above = Vec::new();
+        self.enter(root, root, deep, &mut above, &mut walked)?;
+        // As Python sorts what os.walk finds: by the folders' whole paths, then by the files' names.
+        walked.pictures.sort_by(|a, b| place(&a.path).cmp(&place(&b.path)));
+        Ok(walked)
+    }
+
+    fn enter(
+        &self,
+        root: &Path,
+        folder: &Path,
+        deep: bool,
+        above: &mut Vec<(u64, u64)>,
+        walked: &mut Walked,
+    ) -> Result<(), PlanError> {
+        let fail = |error: io::Error| PlanError::Io { path: folder.display().to_string(), error };
+        let metadata = fs::metadata(folder).map_err(fail)?;
+        let name = |path: &Path| {
+            let root = root.parent().unwrap_or(root);
+            path.strip_prefix(root).unwrap_or(path).display().to_string()
+        };
+        let identity = (metadata.dev(), metadata.ino());
+        if above.contains(&identity) {
+            walked.notices.note("folder_loop", "folders that lead back to themselves passed over", name(folder), 1);
+            return Ok(());
+        }
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(folder).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(fail)?;
+            // Links are followed, as ImageFolder follows them; one that leads nowhere is a file that cannot be read.
+            let kind =
+                if kind.is_symlink() { fs::metadata(&path).ok().map(|there| there.file_type()) } else { Some(kind) };
+            match kind {
+                _ if entry.file_name().as_bytes().starts_with(b".") => {
+                    walked.notices.note("hidden", "hidden files and folders passed over", name(&path), 1);
+                }
+                Some(kind) if kind.is_dir() => folders.push(path),
+                Some(kind) if !kind.is_file() => walked.pass_over(name(&path)),
+                _ => files.push(path),
+            }
+        }
+        files.sort();
+        folders.sort();
+        let (pictures, others): (Vec<PathBuf>, Vec<PathBuf>) =
+            files.into_iter().partition(|path| self.is_picture(path));
+        let names: HashSet<&OsStr> = others.iter().filter_map(|path| path.file_name()).collect();
+        let mut beside: HashSet<PathBuf> = HashSet::new();
+        for path in pictures {
+            let mut has = |key: &str| {
+                let other = path.with_extension(key);
+                let there = other.file_name().is_some_and(|name| names.contains(name));
+                if there {
+                    beside.insert(other);
+                }
+                there
+            };
+            let json = has("json");
+            let texts = self.config.text_keys.iter().enumerate().filter(|(_, key)| has(key)).map(|(at, _)| at);
+            let text = texts.min().and_then(|at| u16::try_from(at).ok());
+            walked.pictures.push(Picture { path, text, json });
+        }
+        for path in others.iter().filter(|path| !beside.contains(*path)) {
+            walked.pass_over(name(path));
+        }
+        if deep {
+            above.push(identity);
+            for folder in &folders {
+                self.enter(root, folder, true, above, walked)?;
+            }
+            above.pop();
+        }
+        walked.folders = folders;
+        Ok(())
+    }
+
+    fn is_picture(&self, path: &Path) -> bool {
+        let extension = extension(path);
+        self.extensions.iter().any(|wanted| *wanted == extension)
+    }
+}
+
+/// What lies in a folder.
+#[derive(Default)]
+struct Walked {
+    pictures: Vec<Picture>,
+    /// The folders directly in it.
+    folders: Vec<PathBuf>,
+    notices: Notices,
+}
+
+impl Walked {
+    fn pass_over(&mut self, name: String) {
+        self.notices.note("no_picture", "files that are no pictures by their names passed over", name, 1);
+    }
+}
+
+/// A file's folder and name.
+fn place(path: &Path) -> (&[u8], &[u8]) {
+    (
+        path.parent().map_or(&[][..], |folder| folder.as_os_str().as_bytes()),
+        path.file_name().map_or(&[][..], OsStr::as_bytes),
+    )
+}
+
+fn bytes_of(pictures: &[Picture]) -> u64 {
+    pictures.iter().filter_map(|picture| Some(fs::metadata(&picture.path).ok()?.len())).sum()
 }
 
 fn file_name(path: &Path) -> String {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).file_name().unwrap_or_default().to_string_lossy().into()
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
-    let place = |error| PlanError::Io { path: folder.display().to_string(), error };
-    let entries = fs::read_dir(folder).map_err(place)?;
-    let mut paths =
-        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(place)?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
-    let picture = |path: &PathBuf| EXTENSIONS.contains(&extension(path).as_str()) && path.is_file();
-    Ok(entries(folder)?.into_iter().filter(picture).collect())
-}
-
 fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-impl FolderReader {
-    /// A reader of what [`list`] found.
-    #[must_use]
-    pub fn new(plan: &Plan, classes: Vec<Vec<PathBuf>>, views: ViewBytes) -> Self {
-        Self { classes, names: plan.shards.iter().map(|shard| shard.name.clone()).collect(), views }
-    }
-
-    fn sample(
-        &self,
-        lease: &Lease,
-        index: u32,
-        path: &Path,
-        out: &mut Outlet<Admitted>,
-    ) -> Result<Result<Sample, (SampleInfo, Reason)>, Stopped> {
-        let class = self.names.get(usize::try_from(lease.ordinal).unwrap_or(usize::MAX)).map_or("", String::as_str);
-        let size = fs::metadata(path).map(|meta| meta.len());
-        let info = SampleInfo {
-            id: SampleId { ordinal: lease.ordinal, index },
-            key: format!("{class}/{}", file_name(path)),
-            uid: None,
-            url: None,
-            sha256: None,
-            offset: 0,
-            size: *size.as_ref().unwrap_or(&0),
-        };
-        let size = match size {
-            Ok(size) if size <= MAX_FILE_BYTES => size,
-            Ok(size) => return Ok(Err((info, Reason::new("member_too_large", format_args!("{size} bytes"))))),
-            Err(error) => return Ok(Err((info, Reason::new("unreadable", error)))),
-        };
-        let permit: Permit = out.admit(size + self.views.of(Work::Judge))?;
-        Ok(match fs::read(path) {
-            Ok(bytes) => Ok(Sample {
-                info,
-                pass: lease.pass,
-                work: Work::Judge,
-                image: Bytes::from(bytes),
-                image_extension: extension(path),
-                caption: Some(Arc::from(class)),
-                permit,
-            }),
-            Err(error) => Err((info, Reason::new("unreadable", error))),
-        })
-    }
-}
-
-impl ReadShard for FolderReader {
-    type Item = Admitted;
-
-    fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
-        let files = usize::try_from(lease.ordinal).ok().and_then(|at| self.classes.get(at));
-        let mut end = ShardEnd {
-            ordinal: lease.ordinal,
-            count: 0,
-            bytes: 0,
-            outcome: ShardOutcome::Complete(None),
-            notices: Notices::default(),
-        };
-        for path in files.into_iter().flatten() {
-            let read = self.sample(lease, end.count, path, out)?;
-            end.count += 1;
-            match read {
-                Ok(sample) => {
-                    end.bytes += sample.info.size;
-                    out.send(Admitted::Sample(sample))?;
-                }
-                Err((info, reason)) => {
-                    let (status, reason) = (Status::Rejected, Some(reason));
-                    let fate = Fate { info, status, reason, scores: Vec::new(), embedding: None };
-                    out.send(Admitted::Event(Event::Fate(Arc::new(fate))))?;
-                }
-            }
-        }
-        out.send(Admitted::Event(Event::End(end)))
-    }
-}
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,23 @@ pub struct Request {
     pub replay: bool,
 }
 
+/// A shard's statuses, and the hashes of the keys that they belong to.
+pub(super) type Known = (Option<Arc<Vec<Status>>>, Option<Vec<u64>>);
+
+impl Request {
+    /// What the ledger knows of this shard, where it is replayed.
+    pub(super) fn known(&self, decisions: Option<&dyn Decisions>) -> Result<Known, String> {
+        match (self.replay, decisions) {
+            (false, _) => Ok((None, None)),
+            (true, None) => Err("no decisions to replay".into()),
+            (true, Some(decisions)) => {
+                let statuses = decisions.shard(self.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
+                Ok((Some(statuses), decisions.keys(self.ordinal)?))
+            }
+        }
+    }
+}
+
 /// What a replayed shard sends besides its kept samples: for the order, not for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
@@ -239,14 +256,7 @@ impl ShardReader {
     }
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let (decisions, keys) = match (request.replay, &self.decisions) {
-            (false, _) => (None, None),
-            (true, None) => return Err("no decisions to replay".into()),
-            (true, Some(decisions)) => {
-                let statuses = decisions.shard(shard.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
-                (Some(statuses), decisions.keys(shard.ordinal)?)
-            }
-        };
+        let (decisions, keys) = request.known(self.decisions.as_deref())?;
         let source = self.store.open(&shard.url).map_err(|error| error.to_string())?;
         let announced = source.announced_bytes();
         if let (Some(planned), Some(now)) = (shard.bytes, announced)
@@ -307,12 +317,10 @@ impl ShardReader {
             }
         }
         end.bytes = meter.bytes();
-        end.outcome = match (meter.failure(), statuses) {
+        end.outcome = match (meter.failure(), task.check_count(end.count)) {
             (Some(why), _) => unavailable(why),
-            (None, Some(statuses)) if statuses.len() as u64 != u64::from(end.count) => {
-                changed(format!("it has {} samples, the ledger knows {}", end.count, statuses.len()))
-            }
-            (None, _) => remark::outcome(&samples),
+            (None, Err(why)) => changed(why),
+            (None, Ok(())) => remark::outcome(&samples),
         };
         end.notices = remark::found(&samples, &shard.name);
         Ok(())
@@ -348,13 +356,13 @@ struct Opened {
 }
 
 /// One shard's reading: what is wanted of each index, and what is sent for it.
-struct Task<'a> {
-    request: &'a Request,
-    views: ViewBytes,
+pub(super) struct Task<'a> {
+    pub(super) request: &'a Request,
+    pub(super) views: ViewBytes,
     /// The ledger's decisions when they are replayed.
-    statuses: Option<&'a [Status]>,
+    pub(super) statuses: Option<&'a [Status]>,
     /// Hashes of the keys that they belong to.
-    keys: Option<&'a [u64]>,
+    pub(super) keys: Option<&'a [u64]>,
 }
 
 impl Task<'_> {
@@ -367,7 +375,7 @@ impl Task<'_> {
         }
     }
 
-    fn want(&self, index: u32) -> Want {
+    pub(super) fn want(&self, index: u32) -> Want {
         self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
     }
 
@@ -380,8 +388,18 @@ impl Task<'_> {
         Err(format!("its sample {index} is `{key}`, which is not the one that the ledger judged there"))
     }
 
+    /// That a shard of so many samples is the one that the ledger knows.
+    pub(super) fn check_count(&self, count: u32) -> Result<(), String> {
+        match self.statuses {
+            Some(statuses) if statuses.len() as u64 != u64::from(count) => {
+                Err(format!("it has {count} samples, the ledger knows {}", statuses.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is sent for a group; an error when it contradicts the ledger.
-    fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
+    pub(super) fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
         let pass = self.request.pass;
         match &group {
             Group::Place(id, key) => self.compare(id.index, key)?,

@@ -1,0 +1,206 @@
+//! Class folders to admitted samples: what a reader thread does with a lease on one of them. Judged and replayed like a tar.
+//!
+//! A file that is there and cannot be read makes the whole folder unfinished, as a tar's would; so does a folder that is not what it was
+//! when it was planned.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::metadata::Metadata;
+use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
+use super::super::samples::{Group, RawSample, Want};
+use super::{Class, Folders, Picture, bytes_of, extension};
+use crate::dataflow::credit::{Permit, Stopped};
+use crate::dataflow::source::{Lease, Outlet, ReadShard};
+use crate::notices::Notices;
+use crate::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
+
+/// Reads class folders.
+pub struct FolderReader {
+    folders: Arc<Folders>,
+    views: ViewBytes,
+    decisions: Option<Arc<dyn Decisions>>,
+}
+
+/// A class that is being read.
+struct Open<'a> {
+    name: &'a str,
+    class: &'a Class,
+    pictures: Vec<Picture>,
+    notices: Notices,
+}
+
+impl Open<'_> {
+    /// `CLASS/FILE`, with the folders between them.
+    fn key(&self, picture: &Picture) -> String {
+        let inner = picture.path.strip_prefix(&self.class.folder).unwrap_or(&picture.path);
+        format!("{}/{}", self.name, inner.to_string_lossy())
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    /// It is larger than a sample's may be: a reject.
+    TooLarge(Reason),
+    /// It cannot be had: the folder stays unfinished.
+    Unavailable(String),
+}
+
+impl ReadShard for FolderReader {
+    type Item = Admitted;
+
+    fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
+        let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
+        // Credit is asked for and items are sent by turns, never both at once.
+        let out = RefCell::new(out);
+        let mut admit = |bytes| out.borrow_mut().admit(bytes);
+        let mut emit = |item| out.borrow_mut().send(item);
+        self.read_class(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+    }
+}
+
+impl FolderReader {
+    /// A reader of what was found.
+    #[must_use]
+    pub fn new(folders: Arc<Folders>, views: ViewBytes, decisions: Option<Arc<dyn Decisions>>) -> Self {
+        Self { folders, views, decisions }
+    }
+
+    /// Reads one class to its end.
+    ///
+    /// # Errors
+    /// What `admit` or `emit` returns, at once.
+    pub fn read_class<E>(
+        &self,
+        request: &Request,
+        admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+        emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let &Request { pass, ordinal, replay, .. } = request;
+        let (outcome, notices) = (ShardOutcome::Complete(None), Notices::default());
+        let mut end = ShardEnd { ordinal, count: 0, bytes: 0, outcome, notices };
+        end.outcome = self.stream(request, &mut end, admit, emit)?;
+        emit(match replay {
+            true => Admitted::Replayed(Replayed::End { pass, end }),
+            false => Admitted::Event(Event::End(end)),
+        })
+    }
+
+    /// Sends a class's samples.
+    fn stream<E>(
+        &self,
+        request: &Request,
+        end: &mut ShardEnd,
+        admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+        emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
+    ) -> Result<ShardOutcome, E> {
+        let opened = request
+            .known(self.decisions.as_deref())
+            .and_then(|known| Ok((known, self.open(request.ordinal)?)));
+        let ((statuses, keys), open) = match opened {
+            Ok(opened) => opened,
+            Err(why) => return Ok(ShardOutcome::Unavailable(why)),
+        };
+        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", open.class.folder.display()));
+        let statuses = statuses.as_ref().map(|statuses| statuses.as_slice());
+        let task = Task { request, views: self.views, statuses, keys: keys.as_deref() };
+        for picture in &open.pictures {
+            let id = SampleId { ordinal: request.ordinal, index: end.count };
+            let group = match task.want(id.index) {
+                Want::Place => Ok(Group::Place(id, open.key(picture))),
+                Want::Content { extra_bytes } => self.group(id, &open, picture, extra_bytes, admit)?,
+            };
+            let group = match group {
+                Ok(group) => group,
+                Err(why) => return Ok(ShardOutcome::Unavailable(why)),
+            };
+            if let Group::Sample(sample) = &group {
+                end.bytes += sample.info.size;
+            }
+            match task.admitted(group) {
+                Ok(item) => item.map_or(Ok(()), &mut *emit)?,
+                Err(why) => return Ok(changed(why)),
+            }
+            end.count += 1;
+        }
+        end.notices = open.notices.clone();
+        Ok(task.check_count(end.count).map_or_else(changed, |()| ShardOutcome::Complete(None)))
+    }
+
+    fn open(&self, ordinal: u64) -> Result<Open<'_>, String> {
+        let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
+        let (Some(shard), Some(class)) = (self.folders.plan.shard(ordinal), self.folders.classes.get(at)) else {
+            return Err(format!("the plan has no shard {ordinal}"));
+        };
+        let (pictures, mut notices) = self.folders.pictures_of(at).map_err(|error| error.to_string())?;
+        let (now, planned) = (bytes_of(&pictures), shard.bytes.unwrap_or(0));
+        if now != planned {
+            return Err(format!("{} has {now} bytes of pictures now and had {planned} when it was planned", shard.url));
+        }
+        // What lies beside the class folders belongs to none of them: the first one tells it.
+        if at == 0 {
+            notices.merge(&self.folders.notices);
+        }
+        Ok(Open { name: &shard.name, class, pictures, notices })
+    }
+
+    fn group<E>(
+        &self,
+        id: SampleId,
+        open: &Open<'_>,
+        picture: &Picture,
+        extra_bytes: u64,
+        admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+    ) -> Result<Result<Group, String>, E> {
+        let config = &self.folders.config;
+        let path = &picture.path;
+        let key = open.key(picture);
+        let mut info = SampleInfo { id, key, uid: None, url: None, sha256: None, offset: 0, size: 0 };
+        let text_key = picture.text.and_then(|at| config.text_keys.get(usize::from(at)));
+        let beside = || -> Result<_, Unread> {
+            let size = size(path, config.max_image_bytes)?;
+            let json = picture.json.then(|| whole(&path.with_extension("json"), config.max_json_bytes)).transpose()?;
+            let text = text_key.map(|key| whole(&path.with_extension(key), config.max_text_bytes)).transpose()?;
+            Ok((size, json, text))
+        };
+        let (size, json, text) = match beside() {
+            Ok(there) => there,
+            Err(Unread::TooLarge(reason)) => return Ok(Ok(Group::Rejected(info, reason))),
+            Err(Unread::Unavailable(why)) => return Ok(Err(why)),
+        };
+        let held = (json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, Vec::len)) as u64;
+        let metadata = json.map(|json| Metadata::parse(&json)).unwrap_or_default();
+        (info.uid, info.url, info.sha256, info.size) = (metadata.uid, metadata.url, metadata.sha256, size + held);
+        let blank = |text: &String| text.trim().is_empty();
+        let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).filter(|text| !blank(text));
+        let caption = text.or(metadata.caption).filter(|text| !blank(text)).map(Arc::from);
+        let permit = admit(size + held + extra_bytes)?;
+        let mut image = vec![0u8; usize::try_from(size).unwrap_or(usize::MAX)];
+        if let Err(error) = File::open(path).and_then(|mut file| file.read_exact(&mut image)) {
+            return Ok(Err(format!("{}: {error}", path.display())));
+        }
+        let (image, image_extension) = (Bytes::from(image), extension(path));
+        Ok(Ok(Group::Sample(RawSample { info, image, image_extension, caption, permit })))
+    }
+}
+
+/// A file's size, if it is at most `most` bytes.
+fn size(path: &Path, most: u64) -> Result<u64, Unread> {
+    let unavailable = |error| Unread::Unavailable(format!("{}: {error}", path.display()));
+    let bytes = std::fs::metadata(path).map_err(unavailable)?.len();
+    if bytes > most {
+        let detail = format!("{} has {bytes} bytes, more than {most}", extension(path));
+        return Err(Unread::TooLarge(Reason::new("member_too_large", detail)));
+    }
+    Ok(bytes)
+}
+
+fn whole(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+    size(path, most)?;
+    std::fs::read(path).map_err(|error| Unread::Unavailable(format!("{}: {error}", path.display())))
+}
