@@ -1,10 +1,13 @@
 //! Benchmarks from the command line: `NAME=DIR`, where DIR holds embeddings.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_operators::columnar::embeddings::EmbeddingSet;
-use trommel_operators::sample::Identity;
+use trommel_operators::ledger::read::Ledger;
+use trommel_operators::sample::{Identity, Status};
+use trommel_operators::shard::plan::{Plan, ShardRef};
 use trommel_operators::similarity::benchmark::Benchmark;
 
 use crate::error::PipelineError;
@@ -16,6 +19,8 @@ pub struct NamedPath {
     pub name: String,
     /// The folder or file.
     pub path: PathBuf,
+    /// Keys of its pictures that could not be embedded and may be missing.
+    pub without: Vec<String>,
 }
 
 impl NamedPath {
@@ -26,10 +31,29 @@ impl NamedPath {
     pub fn parse(text: &str) -> Result<Self, PipelineError> {
         match text.split_once('=') {
             Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                Ok(Self { name: name.into(), path: path.into() })
+                Ok(Self { name: name.into(), path: path.into(), without: Vec::new() })
             }
             _ => Err(PipelineError::Usage(format!("--benchmark {text}: write it as NAME=DIR"))),
         }
+    }
+
+    /// Parses the `--benchmark`s, and gives each the `--benchmark-without NAME/KEY` that name it.
+    ///
+    /// # Errors
+    /// One that is not of its form, or names no benchmark.
+    pub fn parse_all(benchmarks: &[String], without: &[String]) -> Result<Vec<Self>, PipelineError> {
+        let mut all = benchmarks.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        for text in without {
+            let of = |named: &&mut Self| text.split_once('/').is_some_and(|(name, _)| name == named.name);
+            match (all.iter_mut().find(of), text.split_once('/')) {
+                (Some(named), Some((_, key))) => named.without.push(key.to_owned()),
+                _ => {
+                    let wrong = format!("--benchmark-without {text}: no benchmark is called so; write it as NAME/KEY");
+                    return Err(PipelineError::Usage(wrong));
+                }
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -39,6 +63,12 @@ pub fn holds_embeddings(path: &Path) -> bool {
     let file = path.is_file();
     let of = |name: &str| path.join(name).exists();
     file || of("embeddings.arrow") || of("embeddings") || of("img_emb") || has_extension(path, &["arrow", "npy"])
+}
+
+/// Whether a benchmark or reference set is to be embedded first.
+#[must_use]
+pub fn is_pictures(path: &Path) -> bool {
+    path.is_dir() && !holds_embeddings(path)
 }
 
 fn has_extension(folder: &Path, extensions: &[&str]) -> bool {
@@ -52,18 +82,91 @@ fn has_extension(folder: &Path, extensions: &[&str]) -> bool {
 /// Reads a benchmark's embeddings, and with them its radii where there are any.
 ///
 /// # Errors
-/// Unreadable or empty folders, rows without direction, a name that cannot be a column's.
+/// Unreadable or empty folders, rows without direction, a name that cannot be a column's; a run of `trommel embed` that is not at its end,
+/// or could not embed a picture that [`NamedPath::without`] does not name.
 pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {}: {error}", named.name));
     if !named.path.exists() {
         return Err(place(&format_args!("no such folder: {}", named.path.display())));
     }
+    whole(named)?;
     let set = EmbeddingSet::open(&named.path).map_err(|error| place(&error))?;
     for line in &set.notes.lines {
         tracing::warn!(benchmark = named.name, "{line}");
     }
     Benchmark::new(&named.name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
         .map_err(|error| place(&error))
+}
+
+/// The ledger of the run of `trommel embed` that wrote `path`; `None` where nothing says how it came to be.
+pub(crate) fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
+    let beside = if path.is_dir() && !path.ends_with("embeddings") && !path.ends_with("img_emb") {
+        Some(path)
+    } else {
+        path.parent()
+    };
+    match beside.filter(|root| root.join("config.json").is_file() && root.join("manifest").is_dir()) {
+        Some(root) => Ledger::open(root).map(Some).map_err(PipelineError::usage),
+        None => Ok(None),
+    }
+}
+
+/// Refuses the embeddings of a run that has not come to its end: what is not there yet would be missed by nobody.
+pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<(), PipelineError> {
+    let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
+    let missing: Vec<&ShardRef> = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    Err(PipelineError::Usage(format!(
+        "{}: {} of {} shards are not embedded yet (first: {}); the command that began it goes on",
+        path.display(),
+        missing.len(),
+        plan.len(),
+        first.name
+    )))
+}
+
+/// Keys of what a run could not embed, and why.
+pub(crate) fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineError> {
+    let mut found = BTreeMap::new();
+    for (ordinal, (_, line)) in ledger.shards().iter().filter(|(_, (_, line))| line.counts.rejected > 0) {
+        let rows = ledger
+            .shard_rows(*ordinal)
+            .map_err(|error| PipelineError::usage(format_args!("{}: {error}", line.name)))?;
+        for row in rows.into_iter().filter(|row| row.fate.status == Status::Rejected) {
+            let why = row.fate.reason.map(|reason| reason.to_string()).unwrap_or_default();
+            found.insert(row.fate.info.key, why);
+        }
+    }
+    Ok(found)
+}
+
+/// That all of a benchmark is there, but for what may be missing by name: contamination of a point that is not there passes unseen.
+fn whole(named: &NamedPath) -> Result<(), PipelineError> {
+    let NamedPath { name, path, without } = named;
+    let ledger = ledger_of(path)?;
+    let rejects = match &ledger {
+        Some(ledger) => {
+            finished(path, ledger).map_err(|error| PipelineError::Usage(format!("benchmark {name}: {error}")))?;
+            rejects(ledger)?
+        }
+        None => BTreeMap::new(),
+    };
+    let missing: Vec<(&String, &String)> = rejects.iter().filter(|(key, _)| !without.contains(key)).collect();
+    if let Some((key, why)) = missing.first() {
+        return Err(PipelineError::Usage(format!(
+            "benchmark {name}: {} of its pictures could not be embedded (first: {key}: {why}), and copies of them would pass; mend them, or \
+             leave each out by name: --benchmark-without {name}/{key}",
+            missing.len()
+        )));
+    }
+    match without.iter().find(|key| !rejects.contains_key(*key)) {
+        Some(key) => {
+            let wrong =
+                format!("--benchmark-without {name}/{key}: no picture of that key was rejected when it was embedded");
+            Err(PipelineError::Usage(wrong))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses benchmarks that another model embedded, showing both.

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_operators::cluster::ClusterConfig;
+use trommel_operators::decode::Limits;
 use trommel_operators::shard::plan::Plan;
+use trommel_operators::shard::samples::GroupConfig;
 
 use crate::benchmarks::NamedPath;
 use crate::gauges::Gauges;
@@ -60,6 +62,19 @@ pub struct Reading {
     pub max_pixels: u64,
     /// Slice (I, N) of the plan.
     pub part: Option<(u64, u64)>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            image_key: GroupConfig::default().image_keys.join(";"),
+            text_key: GroupConfig::default().text_keys.join(";"),
+            strict: false,
+            load_truncated: false,
+            max_pixels: Limits::default().max_pixels,
+            part: None,
+        }
+    }
 }
 
 /// What a judging run is told.

@@ -100,7 +100,9 @@ pub fn demo(
     }
     clock.lap("embed reference and benchmarks");
 
-    let named = |root: &str| BENCHMARKS.map(|name| NamedPath { name: name.into(), path: out.join(root).join(name) });
+    let named = |root: &str| {
+        BENCHMARKS.map(|name| NamedPath { name: name.into(), path: out.join(root).join(name), without: Vec::new() })
+    };
     radii(&RadiiConfig {
         reference: out.join("embedded/reference"),
         benchmarks: named("embedded").to_vec(),

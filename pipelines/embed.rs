@@ -17,21 +17,25 @@ use trommel_operators::shard::plan::Plan;
 
 use crate::config::JudgeConfig;
 use crate::error::PipelineError;
-use crate::judging::Input;
+use crate::judging::{Input, reader_config};
 
-/// Writes what the form of the input and `npy` ask for.
+/// Writes what the form of the input and `npy` ask for, once all shards are there. Returns how many are still to come from other slices.
 ///
 /// # Errors
 /// A folder that cannot be read or written.
-pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<(), PipelineError> {
+pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> {
     let ledger = Ledger::open(&config.run).map_err(PipelineError::failed)?;
     let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
-    if as_npy {
-        return write_npy(&ledger, &plan, &config.run);
+    let to_come = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count() as u64;
+    if to_come > 0 {
+        return Ok(to_come);
     }
-    match Input::find(&config.shards)? {
-        Input::Folders(..) => write_benchmark(&ledger, &plan, config),
-        Input::Shards(_) => Ok(()),
+    if as_npy {
+        return write_npy(&ledger, &plan, &config.run).map(|()| 0);
+    }
+    match Input::find(&config.shards, &reader_config(config).group)? {
+        Input::Folders(_) => write_benchmark(&ledger, &plan, config).map(|()| 0),
+        Input::Shards(_) => Ok(0),
     }
 }
 
@@ -67,22 +71,35 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
     for folder in ["img_emb", "metadata"] {
         std::fs::create_dir_all(run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
     }
+    let mut any = false;
     for shard in &plan.shards {
         let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
-        let dim = rows.first().map_or(1, |row| row.vector.len());
-        let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
         let number = format!("{:0width$}", shard.ordinal);
-        let path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
-        let mut out = BufWriter::new(File::create(&path).map_err(PipelineError::at(&path))?);
-        npy::write(&path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
-        out.flush().map_err(PipelineError::at(&path))?;
-        let path = run.join("metadata").join(format!("metadata_{number}.parquet"));
+        let vectors_path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
+        let keys_path = run.join("metadata").join(format!("metadata_{number}.parquet"));
+        // As clip-retrieval's writer: a part without rows is no file. Nobody could say how long its rows are.
+        let Some(dim) = rows.first().map(|row| row.vector.len()) else {
+            for path in [&vectors_path, &keys_path] {
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(PipelineError::at(path)(error));
+                    }
+                    _ => {}
+                }
+            }
+            continue;
+        };
+        any = true;
+        let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
+        let mut out = BufWriter::new(File::create(&vectors_path).map_err(PipelineError::at(&vectors_path))?);
+        npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
+        out.flush().map_err(PipelineError::at(&vectors_path))?;
         let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
         let fields = vec![Field::required("image_path", Kind::Text)];
-        let out = BufWriter::new(File::create(&path).map_err(PipelineError::at(&path))?);
-        let mut table = TableWriter::new(&path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
+        let out = BufWriter::new(File::create(&keys_path).map_err(PipelineError::at(&keys_path))?);
+        let mut table = TableWriter::new(&keys_path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
         table.finish().map_err(PipelineError::failed)?;
     }
-    Ok(())
+    if any { Ok(()) } else { Err(PipelineError::Usage("no picture could be embedded".into())) }
 }

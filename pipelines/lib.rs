@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod gauges;
 #[cfg(feature = "torch")]
 mod goes_on;
+pub mod lists;
 pub mod memory;
 pub mod metrics;
 pub mod past_run;

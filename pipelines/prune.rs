@@ -1,6 +1,7 @@
 //! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,7 @@ use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::ledger::manifest::Counts;
 use trommel_operators::notices::Notices;
 
-use crate::benchmarks::holds_embeddings;
+use crate::benchmarks::is_pictures;
 use crate::config::{JudgeConfig, Reading};
 use crate::embed;
 use crate::error::PipelineError;
@@ -177,30 +178,48 @@ pub(crate) fn with_embedded_benchmarks(
 /// As [`with_embedded_benchmarks`], if this process `embeds`; if not, another has done it, or is to.
 pub(crate) fn embedded(config: &JudgeConfig, embeds: bool, stop: &Stop) -> Result<JudgeConfig, PipelineError> {
     let mut ready = config.clone();
-    for benchmark in ready.benchmarks.iter_mut().filter(|named| named.path.is_dir() && !holds_embeddings(&named.path)) {
+    for benchmark in ready.benchmarks.iter_mut().filter(|named| is_pictures(&named.path)) {
         let into = config.run.join("benchmarks").join(&benchmark.name);
         let pictures = std::mem::replace(&mut benchmark.path, into.clone());
         if !embeds {
             continue;
         }
-        let embedding = JudgeConfig {
-            shards: vec![pictures.display().to_string()],
-            plan: None,
-            run: into,
-            cluster: None,
-            benchmarks: Vec::new(),
-            rule: None,
-            keep_embeddings: true,
-            always_embed: true,
-            reading: Reading { part: None, ..config.reading.clone() },
-            ..config.clone()
-        };
         tracing::info!("embedding benchmark {} from {}", benchmark.name, pictures.display());
-        let done = prune(&embedding, stop.clone(), &Arc::default())?;
-        if done.interrupted {
-            return Err(PipelineError::Interrupted);
-        }
-        embed::finish(&embedding, false)?;
+        embed_pictures(config, &pictures, into, stop, &Arc::default())?;
     }
     Ok(ready)
+}
+
+/// Embeds a folder of pictures into a run folder of its own, once: a finished one is found there.
+///
+/// # Errors
+/// Whatever a run may end with; a file that cannot be read, which the same command tries again.
+pub fn embed_pictures(
+    config: &JudgeConfig,
+    pictures: &Path,
+    into: PathBuf,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<(), PipelineError> {
+    let embedding = JudgeConfig {
+        shards: vec![pictures.display().to_string()],
+        plan: None,
+        run: into,
+        cluster: None,
+        benchmarks: Vec::new(),
+        rule: None,
+        keep_embeddings: true,
+        always_embed: true,
+        // The shards' own picture keys say nothing of a folder's files.
+        reading: Reading { part: None, image_key: Reading::default().image_key, ..config.reading.clone() },
+        ..config.clone()
+    };
+    let done = prune(&embedding, stop.clone(), progress)?;
+    if done.interrupted {
+        return Err(PipelineError::Interrupted);
+    }
+    if let Some((_, why)) = done.failed.first_key_value() {
+        return Err(PipelineError::Unfinished(format!("{}: {why}", pictures.display())));
+    }
+    embed::finish(&embedding, false).map(|_| ())
 }

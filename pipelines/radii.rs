@@ -1,25 +1,38 @@
 //! `trommel radii`: reference embeddings ─▶ radii of each benchmark's test points ─▶ benchmarks with radii.
 //!
-//! The reference set streams by; each benchmark's points see it once. Cost: references x points x dim.
+//! What is given as pictures is embedded first, into `OUT/embedded`, once. The reference set streams by; each benchmark's points
+//! see it once. Cost: references x points x dim.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+#[cfg(feature = "torch")]
+use std::sync::Arc;
 
 use serde::Serialize;
 use trommel_operators::columnar::embeddings::EmbeddingSet;
 use trommel_operators::columnar::source::EmbeddingReader;
+#[cfg(feature = "torch")]
+use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::notices::Notices;
+use trommel_operators::sample::Identity;
 use trommel_operators::similarity::benchmark::Benchmark;
 use trommel_operators::similarity::radii::Radii;
 
-use crate::benchmarks::{NamedPath, check_identity, load};
+use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, rejects};
+#[cfg(feature = "torch")]
+use crate::config::JudgeConfig;
 use crate::error::PipelineError;
+#[cfg(feature = "torch")]
+use crate::progress::Progress;
+#[cfg(feature = "torch")]
+use crate::prune::embed_pictures;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct RadiiConfig {
-    /// Embeddings of the reference set.
+    /// Embeddings of the reference set, or with [`with_embedded`] its pictures.
     pub reference: PathBuf,
-    /// Benchmarks, as embeddings.
+    /// Benchmarks, the same way.
     pub benchmarks: Vec<NamedPath>,
     /// Each goes to a folder of its name in here.
     pub out: PathBuf,
@@ -49,33 +62,85 @@ pub struct Gap {
     pub radii: Vec<f64>,
     /// Where the benchmark with its radii was written.
     pub folder: PathBuf,
+    /// What of the reference set was lost.
+    pub notices: Notices,
+}
+
+impl RadiiConfig {
+    /// Whether anything is to be embedded first.
+    #[must_use]
+    pub fn needs_embedder(&self) -> bool {
+        is_pictures(&self.reference) || self.benchmarks.iter().any(|named| is_pictures(&named.path))
+    }
+}
+
+/// The same with every folder of pictures embedded, as `judge` says; `progress_of` shows each by its name.
+///
+/// # Errors
+/// Whatever embedding may end with.
+#[cfg(feature = "torch")]
+pub fn with_embedded(
+    config: &RadiiConfig,
+    judge: &JudgeConfig,
+    stop: &Stop,
+    progress_of: &dyn Fn(&str) -> Arc<Progress>,
+) -> Result<RadiiConfig, PipelineError> {
+    let mut ready = config.clone();
+    let embedded = config.out.join("embedded");
+    let reference = ("the reference set", &mut ready.reference, embedded.join("reference"));
+    let into = |name: &str| embedded.join("benchmarks").join(name);
+    let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.as_str(), &mut named.path, into(&named.name)));
+    for (name, path, into) in std::iter::once(reference).chain(benchmarks) {
+        if is_pictures(path) {
+            let pictures = std::mem::replace(path, into.clone());
+            embed_pictures(judge, &pictures, into, stop, &progress_of(name))?;
+        }
+    }
+    Ok(ready)
 }
 
 /// Computes and writes the radii of every benchmark.
 ///
 /// # Errors
-/// Folders without embeddings, models or dimensions that differ, an empty reference set, an unwritable folder.
+/// Folders without embeddings or with a part of them, models or dimensions that differ or are not known, a reference set that is empty or
+/// of which no row has a direction, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
-    let open = || EmbeddingReader::open(&config.reference).map_err(|e| PipelineError::Usage(format!("reference: {e}")));
-    let reference = open()?.identity().cloned();
-    let benchmarks = config.benchmarks.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-    for benchmark in &benchmarks {
-        check_identity(benchmark, reference.as_ref(), config.assume_model.as_deref())?;
+    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("reference: {error}"));
+    let mut notices = Notices::default();
+    if let Some(ledger) = ledger_of(&config.reference)? {
+        finished(&config.reference, &ledger).map_err(|error| place(&error))?;
+        let rejects = rejects(&ledger)?;
+        if let Some((key, why)) = rejects.first_key_value() {
+            let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));
+            notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
+        }
     }
+    let mut reader = EmbeddingReader::open(&config.reference).map_err(|error| place(&error))?;
+    let benchmarks = config.benchmarks.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    check_identities(config, reader.identity(), &benchmarks)?;
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
-    let dim = open()?.dim();
-    for batch in open()? {
+    let (dim, mut rows) = (reader.dim(), 0);
+    for batch in &mut reader {
         let batch = batch.map_err(PipelineError::usage)?;
-        let bad: Vec<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
-        for (row, vector) in batch.vectors.chunks_exact(dim).enumerate() {
-            if bad.contains(&row) {
-                continue;
-            }
+        let bad: BTreeSet<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
+        for (row, why) in &batch.bad {
+            let first = format!("row {} ({}) is {}", batch.first_row + *row as u64, batch.keys[*row], why.as_str());
+            notices.loss("reference_rows", "reference rows without a direction, left out", first, 1, 1);
+        }
+        rows += batch.keys.len() as u64;
+        for (_, vector) in batch.vectors.chunks_exact(dim).enumerate().filter(|(row, _)| !bad.contains(row)) {
             for radii in &mut measured {
-                radii.push(vector).map_err(PipelineError::usage)?;
+                radii.push(vector).map_err(|error| place(&error))?;
             }
         }
+    }
+    if let Some(bad) = notices.get("reference_rows").filter(|bad| bad.count == rows) {
+        let (path, first) = (config.reference.display(), &bad.first);
+        return Err(place(&format_args!("{path}: none of its {rows} rows has a direction (first: {first})")));
+    }
+    for line in &reader.notes().lines {
+        notices.note("normalised", "reference files normalised again", line, 1);
     }
     let outcomes =
         measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)?;
@@ -96,9 +161,31 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
                 largest: sorted.last().copied().unwrap_or_default(),
                 radii: outcome.radii,
                 folder,
+                notices: notices.clone(),
             })
         })
         .collect()
+}
+
+/// All embeddings must be of one model. Where the reference does not say of which, `--assume-model` must: the radii are the benchmarks'
+/// and go under their name.
+fn check_identities(
+    config: &RadiiConfig,
+    reference: Option<&Identity>,
+    benchmarks: &[Benchmark],
+) -> Result<(), PipelineError> {
+    let assumed = config.assume_model.as_deref();
+    let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());
+    if let (None, Some(wanted)) = (reference, of_benchmark)
+        && assumed != Some(wanted.architecture.as_str())
+    {
+        return Err(PipelineError::Usage(format!(
+            "reference {} does not say which model embedded it, and the benchmarks are of {wanted}; if it was that one, say --assume-model {}",
+            config.reference.display(),
+            wanted.architecture
+        )));
+    }
+    benchmarks.iter().try_for_each(|benchmark| check_identity(benchmark, reference.or(of_benchmark), assumed))
 }
 
 fn write(

@@ -61,30 +61,52 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
-/// What every long command takes.
+/// Where the numbers are made.
 #[derive(Debug, Clone, Args)]
-pub struct Common {
+pub struct Compute {
     /// auto, cpu or cuda:N; auto takes a GPU where one is visible
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
-    /// Dataflow workers [default: 1]
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
-    pub workers: u16,
     /// Threads for decoding, joining and libtorch [default: the machine's cores, shared by its processes]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
     pub threads: Option<u16>,
+}
+
+/// A dataflow's share of the machine.
+#[derive(Debug, Clone, Args)]
+pub struct Machine {
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Dataflow workers [default: 1]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
+    pub workers: u16,
     /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has, shared]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
-    /// Seed of random rules, of order and of augmentation
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+}
+
+/// How a command is told, and how it tells.
+#[derive(Debug, Clone, Args)]
+pub struct Output {
     /// Print the result as one JSON line on stdout
     #[arg(long)]
     pub json: bool,
     /// Read options from a TOML file; unknown names are errors, flags win
     #[arg(long)]
     pub config: Option<PathBuf>,
+}
+
+/// What every command takes that judges. A command flattens what it reads, and no more: see `commands/flags.rs`.
+#[cfg(feature = "torch")]
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Seed of random rules, of order and of augmentation
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// How samples are read.
@@ -159,6 +181,9 @@ pub struct Judging {
     /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
     #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
     pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
+    pub benchmark_without: Vec<String>,
     /// What is dropped
     #[arg(
         long,
@@ -238,32 +263,42 @@ pub struct EmbedArgs {
     #[command(flatten)]
     pub watched: Watched,
     #[command(flatten)]
-    pub common: Common,
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `trommel radii`.
 #[derive(Debug, Args)]
 pub struct RadiiArgs {
-    /// Embeddings (or, with an embedder, pictures) of the reference set
+    /// The reference set: embeddings, or a folder of pictures, which are embedded into OUT/embedded
     #[arg(long, value_name = "DIR")]
     pub reference: String,
     #[command(flatten)]
     pub embedder: Embedder,
-    /// A benchmark's embeddings or pictures
+    /// A benchmark: embeddings, or a folder of pictures, which are embedded into OUT/embedded
     #[arg(long = "benchmark", value_name = "NAME=DIR", required = true)]
     pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY")]
+    pub benchmark_without: Vec<String>,
+    /// Share of reference pictures and rows that cannot be used, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0)]
+    pub max_rejects: f64,
     /// Each benchmark with its radii goes to DIR/NAME
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
     #[command(flatten)]
-    pub common: Common,
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `trommel prune`.
 #[cfg(feature = "torch")]
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Shards, or embeddings of shards
+    /// Shards, or one folder of class folders
     #[arg(required = true)]
     pub shards: Vec<String>,
     /// The run's folder: made, or resumed
@@ -406,6 +441,9 @@ pub struct WatchArgs {
     /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
     #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
     pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
+    pub benchmark_without: Vec<String>,
     /// What is dropped: one split, named main
     #[arg(
         long,
@@ -447,14 +485,19 @@ pub struct EvalArgs {
     /// open_clip's name of the model [default: the checkpoint's]
     #[arg(long)]
     pub model: Option<String>,
-    /// One class name a line, in the order of the sorted folders [default: the folders' names]
+    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
-    /// One template a line with `{}` for the class [default: `a photo of a {}.`]
+    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: `a photo of a {}.`]
     #[arg(long, value_name = "FILE")]
     pub templates: Option<PathBuf>,
+    /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0)]
+    pub max_rejects: f64,
     #[command(flatten)]
-    pub common: Common,
+    pub compute: Compute,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `trommel why`.
@@ -536,5 +579,7 @@ pub struct DemoArgs {
     #[arg(short, long, value_name = "DIR", default_value = "trommel-demo")]
     pub out: PathBuf,
     #[command(flatten)]
-    pub common: Common,
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
 }

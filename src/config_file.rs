@@ -5,6 +5,8 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 use clap::CommandFactory;
+use clap::parser::ValueSource;
+use trommel_pipelines::error::PipelineError;
 
 use crate::args::Cli;
 
@@ -46,6 +48,21 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
         }
     }
     Ok(merged)
+}
+
+/// Long names of the flags that the command was given, by its words or by its file.
+///
+/// # Errors
+/// Words that are no command line.
+pub fn given(words: Vec<OsString>) -> Result<Vec<String>, PipelineError> {
+    let usage = |error: &dyn std::fmt::Display| PipelineError::Usage(error.to_string());
+    let words = merge(words).map_err(|error| usage(&format_args!("{error:#}")))?;
+    let cli = Cli::command();
+    let matches = cli.clone().try_get_matches_from(words).map_err(|error| usage(&error))?;
+    let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
+    let arguments = cli.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    let said = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    Ok(arguments.filter(said).filter_map(|arg| arg.get_long().map(String::from)).collect())
 }
 
 fn has_flag(words: &[String], flag: &str) -> bool {

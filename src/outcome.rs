@@ -4,6 +4,7 @@
 
 use trommel_operators::escape::{escape_controls, escape_lines};
 use trommel_operators::notices::Notices;
+use trommel_operators::report::text::percent;
 use trommel_pipelines::error::PipelineError;
 
 /// What a command that did not fail has to say.
@@ -51,6 +52,40 @@ pub fn exit_code(outcome: Outcome) -> u8 {
 pub fn refuse(error: &anyhow::Error) -> u8 {
     eprintln!("trommel: {}", escape_lines(&format!("{error:#}")));
     2
+}
+
+/// What became of what a run was to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// Samples that could not be judged.
+    pub rejected: u64,
+    /// All samples that came, rejects included.
+    pub samples: u64,
+    /// What was lost before it was a sample, or passed over.
+    pub notices: &'a Notices,
+}
+
+impl Read<'_> {
+    /// Why this is more than may be rejected and lost. Whatever the share is, a run that lost something and read nothing has
+    /// not done its work, and where nothing may be rejected, no loss is too small.
+    pub fn too_many(self, max_rejects_percent: f64) -> Option<String> {
+        let Self { rejected, samples, notices } = self;
+        let lost = notices.lost_samples();
+        let (gone, all) = (rejected + lost, samples + lost);
+        #[expect(clippy::cast_precision_loss)]
+        let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
+        let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);
+        (too_many || any).then(|| match notices.any_loss() {
+            false => format!(
+                "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
+                percent(rejected, samples)
+            ),
+            true => format!(
+                "of {all} samples {rejected} were rejected and {lost} lost ({}); --max-rejects is {max_rejects_percent} %",
+                percent(gone, all)
+            ),
+        })
+    }
 }
 
 /// Says what was found in the input: one line a kind, on stderr.

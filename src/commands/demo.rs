@@ -16,7 +16,7 @@ use crate::signals;
 
 /// The whole job on generated shards.
 pub fn run(args: &DemoArgs) -> Outcome {
-    let machine = judge::machine(&args.common, None)?;
+    let machine = judge::machine(&args.machine, None)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -33,7 +33,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let report = demo(&args.out, &machine, &stop, &show)?;
     drop(bar);
     tell(&report);
-    print_json(args.common.json, &report)?;
+    print_json(args.output.json, &report)?;
     let training = &report.training;
     let samples = training.kept + training.dropped + training.rejected;
     let read = judge::Read { rejected: 0, samples, notices: &training.notices };

@@ -18,7 +18,39 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     if !matches!(args.format.as_str(), "arrow" | "npy") {
         return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
     }
-    let mut config = JudgeConfig {
+    let mut config = config(args, launched)?;
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
+    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
+    if !report.interrupted && report.failed.is_empty() {
+        let to_come = embed::finish(&config, args.format == "npy")?;
+        if to_come > 0 {
+            eprintln!("trommel: {to_come} shards of other slices are to come; whoever ends last writes the whole");
+        }
+    }
+    eprintln!(
+        "trommel: {} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
+        thousands(report.kept),
+        report.rejected,
+        report.samples_per_second,
+        report.spent.bottleneck
+    );
+    for (code, count) in &report.rejects {
+        eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+    }
+    tell(&report.notices);
+    print_json(args.output.json, &report)?;
+    let samples = report.kept + report.rejected;
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+}
+
+/// Flags to a run that keeps everything.
+pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    Ok(JudgeConfig {
         shards: args.input.clone(),
         plan: None,
         run: PathBuf::from(&args.out),
@@ -40,29 +72,8 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         always_embed: true,
         reading: judge::reading(&args.reading)?,
         mix_numerics: args.mix_numerics,
-        machine: judge::machine(&args.common, launched.as_ref())?,
+        machine: judge::machine(&args.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
-    };
-    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
-    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    begun.hide();
-    if !begun.speaks {
-        return Ok(judge::silently(report.interrupted, &report.failed));
-    }
-    if !report.interrupted && report.failed.is_empty() {
-        embed::finish(&config, args.format == "npy")?;
-    }
-    eprintln!(
-        "trommel: {} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
-        thousands(report.kept),
-        report.rejected,
-        report.samples_per_second,
-        report.spent.bottleneck
-    );
-    tell(&report.notices);
-    print_json(args.common.json, &report)?;
-    let samples = report.kept + report.rejected;
-    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    })
 }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::embed::device;
-use trommel_operators::notices::Notices;
-use trommel_operators::report::text::percent;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
@@ -19,21 +17,23 @@ use crate::args;
 use crate::launch::Launched;
 use crate::metrics_server::MetricsServer;
 use crate::outcome::Done;
+pub use crate::outcome::Read;
 use crate::progress_bar::ProgressBar;
 use crate::signals;
 
 /// The machine's flags. What is not said is shared fairly with the run's other processes on this machine.
-pub fn machine(common: &args::Common, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
+pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
     let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = launched.and_then(|it| it.own_cores).unwrap_or((cores / processes).max(1));
-    let gpus = if common.device == "auto" && processes > 1 { device::visible_gpus() } else { 0 };
+    let args::Machine { compute: args::Compute { device, threads }, workers, memory } = args;
+    let gpus = if device == "auto" && processes > 1 { device::visible_gpus() } else { 0 };
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
-        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { common.device.clone() },
-        workers: usize::from(common.workers),
-        threads: common.threads.map_or(share, usize::from),
-        memory_bytes: common.memory.as_deref().map_or_else(memory_share, parse_bytes)?,
+        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device.clone() },
+        workers: usize::from(*workers),
+        threads: threads.map_or(share, usize::from),
+        memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
     })
 }
 
@@ -88,7 +88,7 @@ pub fn config(
         shards: shards.to_vec(),
         plan: None,
         run: run.to_path_buf(),
-        benchmarks: judging.benchmarks.iter().map(|text| NamedPath::parse(text)).collect::<Result<_, _>>()?,
+        benchmarks: NamedPath::parse_all(&judging.benchmarks, &judging.benchmark_without)?,
         rule: judging.rule.clone(),
         rule_seed: common.seed,
         decision_columns,
@@ -97,7 +97,7 @@ pub fn config(
         always_embed: false,
         reading: reading(read)?,
         mix_numerics: embed.mix_numerics,
-        machine: machine(common, launched.as_ref())?,
+        machine: machine(&common.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
     })
@@ -151,17 +151,6 @@ pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
     Done::said(if interrupted || !failed.is_empty() { 3 } else { 0 })
 }
 
-/// What became of what a run was to read.
-#[derive(Clone, Copy, Debug)]
-pub struct Read<'a> {
-    /// Samples that could not be judged.
-    pub rejected: u64,
-    /// All samples that came, rejects included.
-    pub samples: u64,
-    /// What was lost before it was a sample, or passed over.
-    pub notices: &'a Notices,
-}
-
 /// The status of a run that ended by itself or was interrupted.
 pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, max_rejects_percent: f64) -> Done {
     let unfinished = if let Some((ordinal, why)) = failed.iter().next() {
@@ -171,27 +160,4 @@ pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, m
         interrupted.then(|| "interrupted; the same command resumes".to_owned())
     };
     Done { unfinished, too_many_rejects: read.too_many(max_rejects_percent), said: None }
-}
-
-impl Read<'_> {
-    /// Why this is more than may be rejected and lost. Whatever the share is, a run that lost something and read nothing has
-    /// not done its work, and where nothing may be rejected, no loss is too small.
-    fn too_many(self, max_rejects_percent: f64) -> Option<String> {
-        let Self { rejected, samples, notices } = self;
-        let lost = notices.lost_samples();
-        let (gone, all) = (rejected + lost, samples + lost);
-        #[expect(clippy::cast_precision_loss)]
-        let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
-        let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);
-        (too_many || any).then(|| match notices.any_loss() {
-            false => format!(
-                "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
-                percent(rejected, samples)
-            ),
-            true => format!(
-                "of {all} samples {rejected} were rejected and {lost} lost ({}); --max-rejects is {max_rejects_percent} %",
-                percent(gone, all)
-            ),
-        })
-    }
 }

@@ -6,6 +6,8 @@ mod demo;
 mod embed;
 #[cfg(feature = "torch")]
 mod eval;
+#[cfg(all(test, feature = "torch"))]
+mod flags;
 #[cfg(feature = "torch")]
 mod judge;
 #[cfg(feature = "torch")]

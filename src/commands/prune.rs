@@ -37,7 +37,7 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
     }
     tell(&report.notices);
-    print_json(args.common.json, &report)?;
+    print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
     Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }

@@ -49,7 +49,7 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
         eprintln!("trommel: checkpoint {}", checkpoint.display());
     }
     tell(&report.notices);
-    print_json(args.common.json, &report)?;
+    print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
     Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
@@ -70,7 +70,7 @@ pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
 }
 
 /// Flags to a training run.
-fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, PipelineError> {
+pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, PipelineError> {
     let length = match (args.steps, args.samples, args.passes) {
         (Some(steps), None, None) => RunLength::Steps(steps),
         (None, Some(samples), None) => RunLength::Samples(samples),

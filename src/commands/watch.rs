@@ -22,23 +22,7 @@ const ONE_SPLIT: &str = "main";
 /// Watches.
 pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     let first = wanted(args)?;
-    let mut config = JudgeConfig {
-        shards: Vec::new(),
-        plan: None,
-        run: args.run.clone(),
-        benchmarks: Vec::new(),
-        rule: None,
-        rule_seed: args.common.seed,
-        decision_columns: false,
-        keep_embeddings: true,
-        embedder: judge::embedder(&args.embedder),
-        always_embed: true,
-        reading: judge::reading(&args.reading)?,
-        mix_numerics: args.embedder.mix_numerics,
-        machine: judge::machine(&args.common, launched.as_ref())?,
-        cluster: launched.map(Launched::seat),
-        gauges: Gauges::default(),
-    };
+    let mut config = judge_config(args, launched)?;
     if config.reading.part.is_some() {
         return Err(PipelineError::Usage("--part: a watch takes all shards of its prefixes".into()));
     }
@@ -65,7 +49,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         withdraw_missing: args.withdraw_missing,
         keep_epochs: usize::from(args.keep_epochs),
         wanted: Box::new(read_again),
-        wanted_files: args.common.config.iter().chain(&args.takedowns).cloned().collect(),
+        wanted_files: args.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
         train,
     };
     let report = watch(&config, begun.stop.clone(), &begun.progress)?;
@@ -91,11 +75,32 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         );
     }
     tell(&report.notices);
-    print_json(args.common.json, &report)?;
+    print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
     let done = judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
     // A watch that is told to stop has done its work.
     Ok(if args.once { done } else { Done { unfinished: None, ..done } })
+}
+
+/// What judges.
+pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    Ok(JudgeConfig {
+        shards: Vec::new(),
+        plan: None,
+        run: args.run.clone(),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: args.common.seed,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: judge::embedder(&args.embedder),
+        always_embed: true,
+        reading: judge::reading(&args.reading)?,
+        mix_numerics: args.embedder.mix_numerics,
+        machine: judge::machine(&args.common.machine, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
+    })
 }
 
 /// The command line once more, with the configuration file as it is now.
@@ -108,9 +113,8 @@ fn read_again() -> Result<Wanted, PipelineError> {
     }
 }
 
-fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
-    let benchmarks: Vec<NamedPath> =
-        args.benchmarks.iter().map(|text| NamedPath::parse(text)).collect::<Result<_, _>>()?;
+pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
+    let benchmarks = NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?;
     let mut splits = BTreeMap::new();
     splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
     for text in &args.splits {

@@ -1,0 +1,130 @@
+//! Lists that people have lying about: templates and class names, a line each or as JSON.
+//!
+//! A template's place for the class is `{}` (open_clip's, Python's `format`) or `{c}` (CLIP_benchmark's, DataComp's). A line without a place
+//! would give every class the same text, and the first class every picture: it is refused with its number. So are Python files, whose
+//! lines are no templates; JSON is read where it is a list of texts.
+
+use std::path::Path;
+
+use crate::error::PipelineError;
+
+/// The templates in a file, each with `{}` for the class.
+///
+/// # Errors
+/// A file that cannot be read or is empty; an entry without a place for the class, or with another brace.
+pub fn templates(path: &Path) -> Result<Vec<String>, PipelineError> {
+    let entries = entries(path, "template")?;
+    let template = |(place, text): (String, String)| {
+        let template = text.replace("{c}", "{}");
+        let rest = template.replace("{}", "");
+        let wrong = if rest.contains(['{', '}']) {
+            "has another brace than {} or {c}"
+        } else if rest.len() == template.len() {
+            "has no place for the class: write {} or {c} where its name belongs"
+        } else if text.starts_with("lambda ") || is_quoted(&text) {
+            "is a line of a program: write the text between the quotes"
+        } else {
+            return Ok(template);
+        };
+        Err(PipelineError::Usage(format!("{place}: `{text:.80}` {wrong}; a template a line or a JSON list is read")))
+    };
+    entries.into_iter().map(template).collect()
+}
+
+/// The class names in a file.
+///
+/// # Errors
+/// A file that cannot be read or is empty; lines of a list in another language than JSON.
+pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
+    let entries = entries(path, "class name")?;
+    let name = |(place, text): (String, String)| {
+        let bracket = matches!(text.as_str(), "(" | ")" | "]" | "{" | "}") || text.ends_with(['[', '(', '{']);
+        if bracket || is_quoted(&text) {
+            let wrong = "is no class name: one a line without quotes, or a JSON list of them";
+            return Err(PipelineError::Usage(format!("{place}: `{text:.80}` {wrong}")));
+        }
+        Ok(text)
+    };
+    entries.into_iter().map(name).collect()
+}
+
+/// `"a photo of a {}.",`, and the same with the other quotes.
+fn is_quoted(text: &str) -> bool {
+    let inner = text.trim_end_matches(',');
+    inner.len() > 1 && ['"', '\''].iter().any(|quote| inner.starts_with(*quote) && inner.ends_with(*quote))
+}
+
+/// Places and texts of a list's entries, blank lines left out.
+fn entries(path: &Path, what: &str) -> Result<Vec<(String, String)>, PipelineError> {
+    let file = path.display();
+    let usage = |detail: &dyn std::fmt::Display| PipelineError::Usage(format!("{file}: {detail}"));
+    let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let start = text.trim_start();
+    let is_json = start.starts_with(['[', '{']) && !start.starts_with("{}") && !start.starts_with("{c}");
+    let entries: Vec<(String, String)> = if is_json {
+        let list: Vec<String> = serde_json::from_str(text)
+            .map_err(|error| usage(&format_args!("no JSON list of {what}s ({error}); one a line is read too")))?;
+        list.into_iter().enumerate().map(|(at, text)| (format!("{file}: entry {}", at + 1), text)).collect()
+    } else {
+        let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
+        lines.map(|(at, line)| (format!("{file}:{}", at + 1), line.to_owned())).collect()
+    };
+    if entries.is_empty() {
+        return Err(usage(&format_args!("holds no {what}")));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str, read: fn(&Path) -> Result<Vec<String>, PipelineError>) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list");
+        std::fs::write(&path, content).unwrap();
+        let root = format!("{}/", folder.path().display());
+        read(&path).map_err(|error| error.to_string().replace(&root, ""))
+    }
+
+    #[test]
+    fn both_places_and_json_are_read() {
+        let wanted: Result<Vec<String>, String> = Ok(vec!["a photo of a {}.".into(), "{} in the wild".into()]);
+        assert_eq!(read("a photo of a {}.\n\n{} in the wild\n", templates), wanted);
+        assert_eq!(read("\u{feff}a photo of a {c}.\r\n{c} in the wild", templates), wanted);
+        assert_eq!(read("{c} in the wild\n", templates).unwrap(), ["{} in the wild"]);
+        assert_eq!(read("[\n  \"a photo of a {c}.\",\n  \"{} in the wild\"\n]\n", templates), wanted);
+        assert_eq!(read("jack-o'-lantern\n'n' roll\n", class_names).unwrap(), ["jack-o'-lantern", "'n' roll"]);
+        assert_eq!(read("[\"tench\", \"\\\"quoted\\\" x\"]", class_names).unwrap(), ["tench", "\"quoted\" x"]);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused_with_its_place() {
+        let python = "OPENAI_TEMPLATES = (\n    lambda c: f'a photo of a {c}.',\n)\n";
+        for (content, place) in [
+            (python, "list:1: `OPENAI_TEMPLATES = (` has no place"),
+            ("lambda c: f'a photo of a {c}.',\n", "list:1: `lambda"),
+            ("\"a photo of a {}.\",\n", "list:1: "),
+            ("a {}.\n\nno place here\n", "list:3: `no place here` has no place"),
+            ("a photo of a {name}.\n", "list:1: "),
+            ("[\"a {}\", \"b\"]", "list: entry 2: `b` has no place"),
+            ("{\"imagenet\": [\"a {c}\"]}", "list: no JSON list of templates"),
+            ("[\"a {}\"", "list: no JSON list of templates"),
+            (" \n", "list: holds no template"),
+        ] {
+            let said = read(content, templates).unwrap_err();
+            assert!(said.starts_with(place), "{said}");
+        }
+        for (content, place) in [
+            ("imagenet_classes = [\n\"tench\",\n]\n", "list:1: "),
+            ("\"tench\",\n\"goldfish\"\n", "list:1: "),
+            ("{\"0\": [\"n01440764\", \"tench\"]}", "list: no JSON list of class names"),
+            ("", "list: holds no class name"),
+        ] {
+            let said = read(content, class_names).unwrap_err();
+            assert!(said.starts_with(place), "{said}");
+        }
+    }
+}
