@@ -7,15 +7,18 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use trommel_operators::dataflow::stop::Stop;
+use trommel_operators::decode::{Limits, decode_rgb};
 use trommel_operators::ledger::manifest::Counts;
 use trommel_operators::notices::Notices;
+use trommel_operators::shard::plan::Plan;
 
-use crate::benchmarks::is_pictures;
+use crate::benchmarks::{is_pictures, ledger_of, rejects};
 use crate::config::{JudgeConfig, Reading};
 use crate::embed;
 use crate::error::PipelineError;
 use crate::first::Order;
-use crate::judging::Judging;
+use crate::judging::{Input, Judging, reader_config};
+use crate::pictures::test_picture;
 use crate::progress::Progress;
 use crate::round::{Judge, Round};
 use crate::running::{agreed, open_folder};
@@ -214,6 +217,10 @@ pub fn embed_pictures(
         reading: Reading { part: None, image_key: Reading::default().image_key, ..config.reading.clone() },
         ..config.clone()
     };
+    if has_changed(&embedding, pictures)? {
+        tracing::info!("{} has changed since it was embedded: it is embedded anew", pictures.display());
+        std::fs::remove_dir_all(&embedding.run).map_err(PipelineError::at(&embedding.run))?;
+    }
     let done = prune(&embedding, stop.clone(), progress)?;
     if done.interrupted {
         return Err(PipelineError::Interrupted);
@@ -222,4 +229,19 @@ pub fn embed_pictures(
         return Err(PipelineError::Unfinished(format!("{}: {why}", pictures.display())));
     }
     embed::finish(&embedding, false).map(|_| ())
+}
+
+/// Whether a finished embedding is not that of the pictures any more: other files or sizes, or one that could not be decoded and now can.
+fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, PipelineError> {
+    let Some(ledger) = ledger_of(&embedding.run)? else { return Ok(false) };
+    let stored: Plan = ledger.plan().map_err(PipelineError::usage)?;
+    let input = Input::find(&embedding.shards, &reader_config(embedding).group)?;
+    if input.plan().len() != stored.len() || input.plan().difference(&stored).is_some() {
+        return Ok(true);
+    }
+    let roots: Vec<PathBuf> =
+        [Some(pictures), pictures.parent()].into_iter().flatten().map(Path::to_path_buf).collect();
+    let mended =
+        |key: &String| test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &Limits::default()).is_ok());
+    Ok(rejects(&ledger)?.keys().any(mended))
 }

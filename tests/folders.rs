@@ -142,6 +142,14 @@ fn a_benchmark_misses_no_picture_in_silence() {
     assert!(last(&said(2, &prune, &allowed("y/b/3.jpg"))).contains("no benchmark is called so"));
     said(0, &prune, &allowed("x/b/broken.jpg"));
 
+    // A picture that is mended is embedded, by the same command.
+    let again = folder.path().join("again").display().to_string();
+    let (good, broken) = (fs::read(bench.join("a/0.jpg")).unwrap(), fs::read(bench.join("b/broken.jpg")).unwrap());
+    said(2, &["prune", &shards, "--run", &again], &judging);
+    fs::write(bench.join("b/broken.jpg"), good).unwrap();
+    said(0, &["prune", &shards, "--run", &again], &judging);
+    fs::write(bench.join("b/broken.jpg"), broken).unwrap();
+
     // The same of a benchmark that was embedded before, and its radii.
     let images = bench.display().to_string();
     let embedded = folder.path().join("embedded").display().to_string();
