@@ -147,6 +147,12 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     let rejects = match &ledger {
         Some(ledger) => {
             finished(path, ledger).map_err(|error| PipelineError::Usage(format!("benchmark {name}: {error}")))?;
+            if let Some((_, lost)) = ledger.notices().iter().find(|(_, notice)| notice.loss) {
+                let (text, count, first) = (&lost.text, lost.count, &lost.first);
+                return Err(PipelineError::Usage(format!(
+                    "benchmark {name}: when it was embedded it lost {text}: {count} (first: {first}), and copies of that would pass"
+                )));
+            }
             rejects(ledger)?
         }
         None => BTreeMap::new(),

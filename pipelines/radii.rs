@@ -109,6 +109,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
     if let Some(ledger) = ledger_of(&config.reference)? {
         finished(&config.reference, &ledger).map_err(|error| place(&error))?;
+        notices.merge(&ledger.notices());
         let rejects = rejects(&ledger)?;
         if let Some((key, why)) = rejects.first_key_value() {
             let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));

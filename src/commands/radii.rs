@@ -53,7 +53,8 @@ pub fn run(args: &RadiiArgs) -> Outcome {
         eprintln!("{}", histogram(gap));
     }
     print_json(args.output.json, &gaps)?;
-    let read = |gap: &Gap| Read { rejected: 0, samples: gap.references, notices: &gap.notices }.too_many(args.max_rejects);
+    let read =
+        |gap: &Gap| Read { rejected: 0, samples: gap.references, notices: &gap.notices }.too_many(args.max_rejects);
     let too_many_rejects = gaps.first().and_then(read);
     Ok(Done { too_many_rejects, ..Done::default() })
 }
