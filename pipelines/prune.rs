@@ -241,7 +241,8 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
     }
     let roots: Vec<PathBuf> =
         [Some(pictures), pictures.parent()].into_iter().flatten().map(Path::to_path_buf).collect();
-    let mended =
-        |key: &String| test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &Limits::default()).is_ok());
+    let Reading { max_pixels, load_truncated, .. } = embedding.reading;
+    let limits = Limits { max_pixels, load_truncated, ..Limits::default() };
+    let mended = |key: &String| test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok());
     Ok(rejects(&ledger)?.keys().any(mended))
 }
