@@ -292,7 +292,7 @@ fn eval_says_what_it_left_out() {
         fs::write(data.join(file).join("notes.md"), "x").unwrap();
     }
     let trained = folder.path().join("run");
-    let mut words = world.train(&trained, 1);
+    let mut words = world.train(&trained, 5);
     words.extend(["--threads".into(), "1".into()]);
     run(0, &common::words(&words));
     let checkpoint = trained.join("checkpoints/epoch_latest.pt").display().to_string();

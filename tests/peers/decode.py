@@ -136,7 +136,7 @@ def make_others():
             (MADE / f"hundred_{w}x{h}.{ends}").write_bytes(f"P{'56'[mode == 'RGB']} {w} {h} 100\n".encode() + few)
             wide = (np.asarray(image).astype(">u2") * 3).tobytes()
             (MADE / f"deep_{w}x{h}.{ends}").write_bytes(f"P{'56'[mode == 'RGB']} {w} {h} 65535\n".encode() + wide)
-        for mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        for mode in ("L", "RGB", "RGBA", "CMYK"):
             for packed in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
                 image = picture((w, h), mode, seed)
                 image.save(MADE / f"{mode}_{w}x{h}_{packed}.tif", compression=packed)
