@@ -99,9 +99,8 @@ impl FolderReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
-        let opened = request
-            .known(self.decisions.as_deref())
-            .and_then(|known| Ok((known, self.open(request.ordinal)?)));
+        let opened =
+            request.known(self.decisions.as_deref()).and_then(|known| Ok((known, self.open(request.ordinal)?)));
         let ((statuses, keys), open) = match opened {
             Ok(opened) => opened,
             Err(why) => return Ok(ShardOutcome::Unavailable(why)),
