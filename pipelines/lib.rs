@@ -5,6 +5,7 @@
 mod adopt;
 pub mod benchmarks;
 pub mod config;
+mod control_group;
 #[cfg(feature = "torch")]
 pub mod demo;
 #[cfg(feature = "torch")]

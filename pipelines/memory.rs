@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
+use crate::control_group::memory_limit_bytes;
 use crate::error::PipelineError;
 
 /// Code, libraries, allocator slack and the stacks of all threads.
@@ -73,21 +75,17 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// Half of what the control group, or else the machine, has.
+/// Half of what the process's control group, or else the machine, has.
 #[must_use]
 pub fn default_budget_bytes() -> u64 {
-    let read = |path: &str| fs::read_to_string(path).ok();
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|path| read(path)?.trim().parse::<u64>().ok())
-        .min();
-    let machine = read("/proc/meminfo")
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
         .and_then(|text| {
             let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:").map(str::to_owned))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
         })
         .map_or(8 << 30, |kib| kib << 10);
-    group.map_or(machine, |group| group.min(machine)) / 2
+    memory_limit_bytes(Path::new("/")).map_or(machine, |group| group.min(machine)) / 2
 }
 
 /// `512MiB`, `8GiB`, `8G`, `1000000`: bytes, powers of 1024 (`MB`, `GB`: powers of 1000).
