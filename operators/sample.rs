@@ -8,6 +8,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::dataflow::credit::Permit;
+use crate::dataflow::records::Record;
 use crate::notices::Notices;
 
 /// Logical time of the graph: `pass << 40 | ordinal of the shard in the plan`.
@@ -35,7 +36,7 @@ pub const fn ordinal_of(time: Time) -> u64 {
 }
 
 /// Where a sample stands: the shard's ordinal in the plan, and its number in the shard, rejects included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SampleId {
     /// Ordinal of the shard in the plan.
     pub ordinal: u64,
@@ -44,7 +45,7 @@ pub struct SampleId {
 }
 
 /// What stays with a sample's fate when its bytes are gone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct SampleInfo {
     /// Shard and index.
     pub id: SampleId,
@@ -60,6 +61,17 @@ pub struct SampleInfo {
     pub offset: u64,
     /// Bytes of the sample's members, headers left out.
     pub size: u64,
+    /// Credit for all of this and the fate, until the ledger has written it.
+    pub record: Record,
+}
+
+impl SampleInfo {
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        let optional = [&self.uid, &self.url, &self.sha256].map(|text| text.as_ref().map_or(0, String::len));
+        (self.key.len() + optional.iter().sum::<usize>()) as u64
+    }
 }
 
 /// What is wanted of a sample.
@@ -77,7 +89,7 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Sample {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// What is wanted of it.
@@ -92,6 +104,9 @@ pub struct Sample {
     pub permit: Permit,
 }
 
+/// Longest [`Reason::detail`].
+const MAX_DETAIL_BYTES: usize = 512;
+
 /// Why a sample was rejected, or a remark on a kept one: a stable code and a text for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reason {
@@ -102,10 +117,16 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason from its code and detail.
+    /// A reason from its code and detail, which an input may make long: what is above 512 bytes is cut.
     #[must_use]
     pub fn new(code: &str, detail: impl fmt::Display) -> Self {
-        Self { code: code.into(), detail: detail.to_string() }
+        let mut detail = detail.to_string();
+        if detail.len() > MAX_DETAIL_BYTES {
+            detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES - '…'.len_utf8()));
+            detail.push('…');
+            detail.shrink_to_fit();
+        }
+        Self { code: code.into(), detail }
     }
 }
 
@@ -158,7 +179,7 @@ pub struct Score {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fate {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Kept, dropped or rejected.
     pub status: Status,
     /// Why rejected, or a remark such as `no_caption`.

@@ -9,14 +9,15 @@ use trommel_operators::dataflow::credit::{Credit, CreditConfig};
 use trommel_operators::dataflow::pool::Pool;
 use trommel_operators::dataflow::stop::Stop;
 use trommel_operators::decode::operator::DecodeConfig;
-use trommel_operators::decode::view::{EvalView, ResizeMode, TrainView};
+use trommel_operators::decode::view::{EvalView, ResizeMode, TrainView, view_bytes};
 use trommel_operators::decode::{self};
-use trommel_operators::ledger::part::PartConfig;
+use trommel_operators::embed::device;
+use trommel_operators::ledger::part::{GROUP_BYTES, GROUP_WRITING_FACTOR, OPEN_SHARD_BYTES, PartConfig, ROW_BYTES};
 use trommel_operators::ledger::run_folder::RunConfig;
 use trommel_operators::model::config::Resize;
 use trommel_operators::notices::Notices;
 use trommel_operators::prune::rule::Rule;
-use trommel_operators::sample::Work;
+use trommel_operators::sample::{Score, Work};
 use trommel_operators::shard::folders::{FolderError, FolderReader, Folders};
 use trommel_operators::shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_operators::shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
@@ -30,7 +31,7 @@ use crate::config::{JudgeConfig, Machine};
 use crate::decision::{BenchmarkConfig, DecisionConfig};
 use crate::embedder::{EmbedService, Embedder};
 use crate::error::PipelineError;
-use crate::memory::MemoryPlan;
+use crate::memory::{MemoryPlan, human};
 
 /// Where samples come from.
 #[derive(Clone, Debug)]
@@ -196,9 +197,8 @@ impl Judging {
             },
         });
         let limits = decode::Limits {
-            max_pixels: config.reading.max_pixels,
             load_truncated: config.reading.load_truncated,
-            ..decode::Limits::default()
+            ..decode::Limits::of_pixels(config.reading.max_pixels)
         };
         let decode = DecodeConfig { limits, eval, train: train_view };
         let decision = DecisionConfig {
@@ -214,14 +214,18 @@ impl Judging {
             repeated_members: if config.reading.strict { "reject" } else { "new-sample" }.into(),
             embeddings: config.keep_embeddings && embeds,
         };
-        let mut memory = MemoryPlan::new(machine.memory_bytes, embeds || decode.train.is_some());
+        let computes = embeds || decode.train.is_some();
+        let mut memory = MemoryPlan::new(machine.memory_bytes, computes);
+        if computes && let Some((name, bytes)) = device::card(&machine.device).map_err(PipelineError::usage)? {
+            memory = memory.on_card(&name, bytes);
+        }
         if let Some(embedder) = &embedder {
-            memory.take("embedder", embedder.bytes);
+            memory.take_device("embedder", embedder.bytes);
+            // Pixels are gathered into one batch and copied to where it is computed.
+            memory.take("embedder's batches", 3 * embedder.config.batch as u64 * view_bytes(embedder.preprocess.size));
         }
         if let Some(joiner) = &joiner {
-            let points: u64 =
-                benchmarks.iter().map(|benchmark| (benchmark.points() * (2 * benchmark.dim + 64)) as u64).sum();
-            memory.take("benchmarks", points);
+            memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
         }
         memory.take("decoding", decode.scratch_bytes(machine.threads));
@@ -230,7 +234,7 @@ impl Judging {
             Some(judge) => Arc::new(judge),
             None => Arc::new(()),
         };
-        Ok(Self {
+        let mut judging = Self {
             input,
             names,
             verdict,
@@ -245,7 +249,11 @@ impl Judging {
             notices,
             stop,
             config: config.clone(),
-        })
+        };
+        let group = GROUP_BYTES + judging.view_bytes().record + MOST_TEXT_BYTES;
+        judging.memory.take("ledger's writing", GROUP_WRITING_FACTOR * group);
+        judging.memory.take("items", POINT_BYTES * judging.points());
+        Ok(judging)
     }
 
     /// What a run folder is opened with.
@@ -282,12 +290,30 @@ impl Judging {
         PartConfig { benchmarks: self.benchmarks.iter().map(|b| b.name.clone()).collect(), embeddings, metadata }
     }
 
-    /// Bytes a sample holds once decoded.
+    /// Bytes a sample holds once decoded, and what it and its shard leave until the ledger has them.
     #[must_use]
     pub fn view_bytes(&self) -> ViewBytes {
         let vector = self.embedder.as_ref().map_or(0, |embedder| 2 * embedder.dim as u64);
         let views = |work| self.decode.view_bytes(work);
-        ViewBytes { eval: views(Work::JudgeOnly) + vector, train: views(Work::Replay) }
+        let scores = (self.benchmarks.len() * size_of::<Score>()) as u64;
+        ViewBytes {
+            eval: views(Work::JudgeOnly) + vector,
+            train: views(Work::Replay),
+            record: ROW_BYTES + scores + vector,
+            shard: OPEN_SHARD_BYTES + OPEN_POINT_BYTES * self.points(),
+        }
+    }
+
+    /// Test points of all benchmarks.
+    fn points(&self) -> u64 {
+        self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum()
+    }
+
+    /// What each reader's lane may hold of records: a row group and one record more, so that it is written; and the shards
+    /// they belong to.
+    fn lane_record_bytes(&self) -> u64 {
+        let views = self.view_bytes();
+        GROUP_BYTES + views.record + MOST_TEXT_BYTES + 2 * views.shard
     }
 
     /// The machine's share in it.
@@ -318,15 +344,12 @@ impl Judging {
         Arc::new(ShardReader::new(plan, self.reading.clone(), self.view_bytes(), Some(decisions)))
     }
 
-    /// Sets aside what the ledger's operator holds of `shards` shards that are read and not yet committed: rows, and the
-    /// embeddings where they are kept.
-    pub fn take_ledger_memory(&mut self, shards: usize) {
-        let vector =
-            self.embedder.as_ref().filter(|_| self.decision.embeddings).map_or(0, |embedder| 2 * embedder.dim as u64);
-        let row = ROW_BYTES + vector + 48 * self.benchmarks.len() as u64;
-        self.memory.take("ledger", row * SHARD_SAMPLES * shards as u64);
-        let points: u64 = self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum();
-        self.memory.take("items", points * (40 * shards as u64 + 96));
+    /// Sets aside what `lanes` readers hold: their buffers, and records that the ledger has not written.
+    pub fn take_ledger_memory(&mut self, lanes: usize) {
+        let group = &self.reading.group;
+        let reader = READER_BYTES + 2 * group.max_text_bytes + JSON_FACTOR * group.max_json_bytes;
+        self.memory.take("reading", reader * lanes as u64);
+        self.memory.take("ledger", self.lane_record_bytes() * lanes as u64);
     }
 
     /// Bytes that one more reader sets aside: its quantum, and a shard on its way into the ledger.
@@ -340,7 +363,8 @@ impl Judging {
 
     /// A reader's own part of the credit: one sample.
     fn quantum_bytes(&self) -> u64 {
-        self.view_bytes().eval + self.view_bytes().train + QUANTUM_PICTURE_BYTES
+        let (views, texts) = (self.view_bytes(), self.reading.group.max_text_bytes);
+        views.eval + views.train + texts + QUANTUM_PICTURE_BYTES
     }
 
     /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line.
@@ -351,8 +375,12 @@ impl Judging {
         let quantum_bytes = self.quantum_bytes();
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
         let budget_bytes = self.memory.credit_bytes()?.min(most_bytes.max(self.memory.least_credit_bytes));
-        tracing::info!("memory {}: {}", crate::memory::human(self.memory.budget_bytes), self.memory);
-        Ok(Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone()))
+        tracing::info!("memory {}: {}", human(self.memory.budget_bytes), self.memory);
+        if let Some(card) = &self.memory.card {
+            tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));
+        }
+        let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
+        Ok(credit.with_records(self.lane_record_bytes()))
     }
 
     /// Starts pools and the embedder.
@@ -378,11 +406,20 @@ impl Judging {
     }
 }
 
-/// Bytes of a ledger row in memory, texts included.
-const ROW_BYTES: u64 = 1 << 10;
+/// Longest texts of one record: key, uid, url and sha256, as long as the reader takes them.
+const MOST_TEXT_BYTES: u64 = 6 * (64 << 10);
 
-/// Samples of a shard that memory is planned for; img2dataset writes 10,000.
-const SHARD_SAMPLES: u64 = 10_000;
+/// What one test point has seen of an unfinished shard.
+const OPEN_POINT_BYTES: u64 = 40;
+
+/// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
+const POINT_BYTES: u64 = 96 + 112 + 200;
+
+/// A reader's buffers: the store's, a decompressor's window, a long header.
+const READER_BYTES: u64 = 4 << 20;
+
+/// Times its size that a json takes while it is read: as read, mended (a control character becomes six), and its fields.
+const JSON_FACTOR: u64 = 3;
 
 /// Encoded bytes that a reader's own quantum has room for.
 const QUANTUM_PICTURE_BYTES: u64 = 4 << 20;

@@ -1,4 +1,6 @@
 //! `--memory`: one number bounds the process; what is fixed is subtracted, the rest is credit.
+//!
+//! A card's memory is another budget: what computes there is planned there, beside the process's own.
 
 use std::fmt;
 use std::fs;
@@ -12,6 +14,35 @@ const BASE_BYTES: u64 = 192 << 20;
 /// libtorch's libraries and its own pools, where it is used.
 const TORCH_BYTES: u64 = 256 << 20;
 
+/// CUDA's libraries, the driver's own memory and pinned buffers in a process that uses a card.
+const CUDA_HOST_BYTES: u64 = 2 << 30;
+/// What a process takes on a card before its first tensor: context, kernels, workspaces.
+const CUDA_CARD_BYTES: u64 = 1 << 30;
+
+/// A card's memory, and what is planned to lie there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// `cuda:0`.
+    pub name: String,
+    /// All that it has.
+    pub total_bytes: u64,
+    /// Named parts.
+    pub fixed: Vec<(String, u64)>,
+}
+
+impl Card {
+    fn needed_bytes(&self) -> u64 {
+        self.fixed.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.fixed.iter().map(|(name, bytes)| format!("{name} {}", human(*bytes))).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
 /// What the budget is made of, in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryPlan {
@@ -21,18 +52,37 @@ pub struct MemoryPlan {
     pub fixed: Vec<(String, u64)>,
     /// Smallest credit that keeps every reader busy.
     pub least_credit_bytes: u64,
+    /// Where models lie and compute, if not in the process's memory.
+    pub card: Option<Card>,
 }
 
 impl MemoryPlan {
     /// A plan for `budget`; `torch` says whether libtorch will be used.
     #[must_use]
     pub fn new(budget_bytes: u64, torch: bool) -> Self {
-        let mut plan = Self { budget_bytes, fixed: Vec::new(), least_credit_bytes: 0 };
+        let mut plan = Self { budget_bytes, ..Self::default() };
         plan.take("program", BASE_BYTES);
         if torch {
             plan.take("libtorch", TORCH_BYTES);
         }
         plan
+    }
+
+    /// The same with models on a card of `total_bytes`.
+    #[must_use]
+    pub fn on_card(mut self, name: &str, total_bytes: u64) -> Self {
+        self.take("CUDA", CUDA_HOST_BYTES);
+        self.card = Some(Card { name: name.into(), total_bytes, fixed: vec![("CUDA".into(), CUDA_CARD_BYTES)] });
+        self
+    }
+
+    /// Sets `bytes` aside under `name` where models compute.
+    pub fn take_device(&mut self, name: &str, bytes: u64) {
+        match &mut self.card {
+            Some(card) if bytes > 0 => card.fixed.push((name.into(), bytes)),
+            Some(_) => {}
+            None => self.take(name, bytes),
+        }
     }
 
     /// Sets `bytes` aside under `name`.
@@ -51,8 +101,17 @@ impl MemoryPlan {
     /// What is left for samples in flight; refused when it is too little.
     ///
     /// # Errors
-    /// When the budget is below [`Self::minimum_bytes`]: one line that names the minimum and its parts.
+    /// When the budget is below [`Self::minimum_bytes`], or the card's memory below what is planned there: one line that names
+    /// the minimum and its parts.
     pub fn credit_bytes(&self) -> Result<u64, PipelineError> {
+        if let Some(card) = self.card.as_ref().filter(|card| card.needed_bytes() > card.total_bytes) {
+            return Err(PipelineError::Usage(format!(
+                "{} has {}, this run needs at least {} of it ({card}); a smaller --batch or a larger --accum-freq needs less",
+                card.name,
+                human(card.total_bytes),
+                human(card.needed_bytes())
+            )));
+        }
         let minimum = self.minimum_bytes();
         if self.budget_bytes < minimum {
             return Err(PipelineError::Usage(format!(
@@ -138,6 +197,22 @@ mod tests {
         assert_eq!(parse_bytes("2GB").ok(), Some(2_000_000_000));
         assert!(parse_bytes("many").is_err());
         assert!(parse_bytes("3 apples").is_err());
+    }
+
+    #[test]
+    fn what_computes_on_a_card_is_planned_there() {
+        let plan = |total_bytes| {
+            let mut plan = MemoryPlan::new(8 << 30, true).on_card("cuda:0", total_bytes);
+            plan.take_device("activations", 40 << 30);
+            plan.take("batches", 1 << 30);
+            plan
+        };
+        assert_eq!(plan(80 << 30).credit_bytes().ok(), Some((5 << 30) - (448 << 20)));
+        let refusal = plan(24 << 30).credit_bytes().expect_err("too little").to_string();
+        assert!(refusal.contains("cuda:0 has 24.0 GiB, this run needs at least 41.0 GiB"), "{refusal}");
+        let mut here = MemoryPlan::new(8 << 30, true);
+        here.take_device("activations", 40 << 30);
+        assert!(here.credit_bytes().expect_err("too little").to_string().contains("--memory 8.0 GiB"));
     }
 
     #[test]

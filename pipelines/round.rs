@@ -64,7 +64,7 @@ impl Judge {
         let workers = judging.machine().workers;
         let readers = workers.max(2).min(shards.max(1));
         let open_shards = readers + workers;
-        judging.take_ledger_memory(open_shards);
+        judging.take_ledger_memory(readers);
         let credit = judging.credit(readers, u64::MAX)?;
         let machinery = judging.start(&credit)?;
         let watching = Watching::start(&credit, &machinery, |_| {})?;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use trommel_operators::dataflow::order::{Cursor, OrderConfig};
+use trommel_operators::decode::view::view_bytes;
 use trommel_operators::embed::device;
 use trommel_operators::ledger::run_folder::RunFolder;
 use trommel_operators::model::{ClipConfig, Tokenizer, weights};
@@ -13,13 +14,17 @@ use trommel_operators::notices::Notices;
 use trommel_operators::train::checkpoint::Found;
 use trommel_operators::train::clip::TrainedClip;
 use trommel_operators::train::share::Row;
-use trommel_operators::train::{Assembled, Batch, Checkpoints, Course, Normalisation, Schedule, TrainConfig, Trainer};
+use trommel_operators::train::to_order::MAX_CAPTION_BYTES;
+use trommel_operators::train::{
+    Assembled, Batch, Checkpoints, Course, Normalisation, Precision, Schedule, TrainConfig, Trainer,
+};
 
 use crate::config::JudgeConfig;
 use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::goes_on::{Asked, GoesOn};
 use crate::judging::Judging;
+use crate::memory::MemoryPlan;
 use crate::order_defaults::Size;
 use crate::progress::Progress;
 use crate::ranks::group;
@@ -154,26 +159,70 @@ pub(crate) fn assemble(
     Ok(Assembled { batch, pass, turns, cursor, keys })
 }
 
-/// Bytes of weights, gradients and both moments, and of the activations that one forward pass leaves for backward.
-pub(crate) fn trainer_bytes(config: &ClipConfig, recipe: &TrainConfig, ranks: usize) -> u64 {
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
-    let parameters = unsigned(config.image_parameters() + config.text_parameters());
-    let tower = |layers: i64, tokens: u64, width: i64, mlp: i64, heads: i64| {
-        // A block keeps about 12 rows of its width, 3 of the MLP's, and two attention maps.
-        let token = 12 * unsigned(width) + 3 * unsigned(mlp) + 2 * unsigned(heads) * tokens;
-        unsigned(layers) * tokens * token * 4
-    };
-    let (vision, text) = (&config.vision, &config.text);
-    let patches = unsigned(vision.grid() * vision.grid()) + 1;
-    let sample = tower(vision.layers, patches, vision.width, vision.mlp_width(), vision.heads())
-        + tower(text.layers, unsigned(text.context_length), text.width, text.mlp_width(), text.heads);
-    let rows = (recipe.batch_samples / recipe.accumulation_chunks.max(1) / ranks) as u64;
-    parameters * 16 + rows * sample
+/// What a trainer takes, in bytes: estimated from above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TrainerMemory {
+    /// Weights, gradients, both moments; with ranks the gradients on their way, with bf16 the weights' copies.
+    weights: u64,
+    /// What one forward pass of one chunk leaves for backward, pixels included.
+    activations: u64,
+    /// This rank's rows of the logits over the whole batch, both ways, and their gradients.
+    logits: u64,
+    /// Pictures, tokens and captions: a batch in the step, one ahead, and that one's views before they are gathered. Always in
+    /// the process's own memory.
+    batches: u64,
 }
+
+impl TrainerMemory {
+    /// For one of `ranks` ranks.
+    pub(crate) fn of(config: &ClipConfig, recipe: &TrainConfig, ranks: usize) -> Self {
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        let low = recipe.precision == Precision::Bf16;
+        let parameters = unsigned(config.image_parameters() + config.text_parameters());
+        let a_parameter = 16 + if low { 2 } else { 0 } + if ranks > 1 { 4 } else { 0 };
+        // A token's bytes in one block. Of its width: the inputs of both norms in f32; both norms' outputs, q, k, v, what
+        // attention mixed and its copy, and one for slack in the products' kind. Of the MLP's width: before and behind the
+        // activation, which is one more where it is made of two operations.
+        let product = if low { 2 } else { 4 };
+        let tower = |layers: i64, tokens: u64, width: i64, mlp: i64, heads: i64| {
+            let hidden = if config.quick_gelu { 3 } else { 2 };
+            let token = (8 + 8 * product) * unsigned(width) + hidden * product * unsigned(mlp) + 4 * unsigned(heads);
+            // One block more: its gradients, while it goes backward.
+            (unsigned(layers) + 1) * tokens * token
+        };
+        let (vision, text, size) = (&config.vision, &config.text, u64::from(config.preprocess.size));
+        let patches = unsigned(vision.grid() * vision.grid()) + 1;
+        // The pixels as f32, in the order of channels and as the patches' product wants them.
+        let sample = tower(vision.layers, patches, vision.width, vision.mlp_width(), vision.heads())
+            + tower(text.layers, unsigned(text.context_length), text.width, text.mlp_width(), text.heads)
+            + 3 * 4 * 3 * size * size;
+        let batch = recipe.batch_samples as u64;
+        let rows = batch / ranks.max(1) as u64;
+        let row =
+            3 * view_bytes(config.preprocess.size) + 2 * 8 * unsigned(text.context_length) + MAX_CAPTION_BYTES as u64;
+        Self {
+            weights: parameters * a_parameter,
+            activations: rows / recipe.accumulation_chunks.max(1) as u64 * sample,
+            logits: LOGITS_COPIES * 4 * rows * batch,
+            batches: rows * row,
+        }
+    }
+
+    /// Sets it aside: models where they compute, batches here.
+    pub(crate) fn take(self, memory: &mut MemoryPlan) {
+        memory.take_device("weights and optimiser", self.weights);
+        memory.take_device("activations", self.activations);
+        memory.take_device("logits", self.logits);
+        memory.take("batches", self.batches);
+    }
+}
+
+/// Matrices of the size of the logits that live at once: products, scaled, log-softmax both ways, gradients of these.
+const LOGITS_COPIES: u64 = 8;
 
 /// Sets the trainer's memory aside.
 pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, config: &ClipConfig, ranks: usize) {
-    judging.memory.take("trainer", trainer_bytes(config, &run.recipe, ranks));
+    TrainerMemory::of(config, &run.recipe, ranks).take(&mut judging.memory);
 }
 
 /// What the order is made for, and the memory that is left for it.
@@ -186,4 +235,62 @@ pub(crate) fn size_of(run: &TrainRun, judging: &mut Judging, shards: usize, proc
 /// What a window can hold at most: its bytes, or as many views and pictures.
 pub(crate) fn window_most(order: &OrderConfig, judging: &Judging) -> u64 {
     order.window_bytes.min(order.window_samples as u64 * (judging.view_bytes().train + (256 << 10)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn recipe(batch: usize, precision: Precision) -> TrainConfig {
+        let mut recipe = TrainConfig::new(batch);
+        recipe.precision = precision;
+        recipe
+    }
+
+    /// ViT-B-32 trains with 1,024 a card of 80 GiB on a machine of 24 GiB, and never did take the machine's memory.
+    #[test]
+    fn a_card_carries_the_trainer() {
+        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let plan = |batch: usize, total_bytes: u64| {
+            let mut memory = MemoryPlan::new(12 << 30, true).on_card("cuda:0", total_bytes);
+            TrainerMemory::of(&model, &recipe(batch, Precision::Bf16), 1).take(&mut memory);
+            memory
+        };
+        let fits = plan(1024, 80 << 30);
+        assert!(fits.credit_bytes().is_ok(), "{fits}; {}", fits.card.as_ref().unwrap());
+        assert!(fits.minimum_bytes() < 4 << 30, "{fits}");
+        let refusal = plan(32_768, 80 << 30).credit_bytes().expect_err("too much").to_string();
+        assert!(refusal.starts_with("cuda:0 has 80.0 GiB") && refusal.contains("activations"), "{refusal}");
+        // Without a card the same is the machine's.
+        let mut here = MemoryPlan::new(12 << 30, true);
+        TrainerMemory::of(&model, &recipe(1024, Precision::Bf16), 1).take(&mut here);
+        assert!(here.credit_bytes().expect_err("too much").to_string().contains("--memory 12.0 GiB"));
+    }
+
+    #[test]
+    fn large_batches_are_paid_for_by_their_rows_and_their_square() {
+        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let of = |batch, chunks, ranks| {
+            let mut recipe = recipe(batch, Precision::F32);
+            recipe.accumulation_chunks = chunks;
+            TrainerMemory::of(&model, &recipe, ranks)
+        };
+        let (one, many, ranked) = (of(4096, 1, 1), of(16_384, 256, 1), of(16_384, 256, 4));
+        assert_eq!(many.logits, 16 * one.logits);
+        assert_eq!(many.batches, 4 * one.batches);
+        assert_eq!(one.activations / 64, many.activations);
+        assert_eq!((ranked.logits, ranked.batches), (many.logits / 4, many.batches / 4));
+        // Two batches of pictures and their views: 16,384 of 224 x 224.
+        assert!(many.batches > 3 * 16_384 * 224 * 224 * 3);
+    }
+
+    #[test]
+    fn a_large_picture_is_paid_for_by_its_pixels() {
+        let mut model = ClipConfig::load("trommel-tiny-32").unwrap();
+        let small = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
+        model.preprocess.size = 512;
+        let large = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
+        assert_eq!(large - small, 128 * 3 * 4 * 3 * (512 * 512 - 32 * 32));
+    }
 }

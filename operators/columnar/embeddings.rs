@@ -99,7 +99,11 @@ impl<W: Write> EmbeddingWriter<W> {
         if self.batch.keys.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), ColumnarError> {
+    /// Ends a record batch: the rows so far are held no longer.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn flush(&mut self) -> Result<(), ColumnarError> {
         if !self.batch.keys.is_empty() {
             self.writer.write(&self.batch)?;
             self.batch = Batch::default();

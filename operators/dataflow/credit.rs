@@ -49,6 +49,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::records::{Record, Records};
 use super::stop::Stop;
 use super::wake::{Registration, Wakers, locked};
 
@@ -92,6 +93,8 @@ pub struct Gauge {
     pub peak_oversized: usize,
     /// Bytes that left the credit into a stage's reserve and are still held there.
     pub reserve_bytes: u64,
+    /// Bytes of samples' records that the ledger has not written.
+    pub record_bytes: u64,
     /// Permits ever granted: moves while the run moves.
     pub granted: u64,
 }
@@ -100,6 +103,7 @@ pub struct Gauge {
 #[derive(Clone)]
 pub struct Credit {
     inner: Arc<Inner>,
+    records: Option<Records>,
 }
 
 struct Inner {
@@ -133,7 +137,24 @@ impl Credit {
             }
         });
         let _first = inner.on_stop.set(registration);
-        Self { inner }
+        Self { inner, records: None }
+    }
+
+    /// With a bound on what is left of each lane's samples when their permits have returned; without this there is none.
+    #[must_use]
+    pub fn with_records(self, lane_bytes: u64) -> Self {
+        let lanes = locked(&self.inner.core).lanes();
+        let records = Some(Records::new(lanes, lane_bytes, self.inner.stop.clone()));
+        Self { records, ..self }
+    }
+
+    /// Takes bytes of `lane`'s records: see [`Records::acquire`]. For reader threads only.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the run stops first.
+    pub fn record(&self, lane: usize, bytes: u64, beside_bytes: u64) -> Result<Record, Stopped> {
+        let records = self.records.as_ref();
+        records.map_or_else(|| Ok(Record::default()), |records| records.acquire(lane, bytes, beside_bytes))
     }
 
     /// Takes `bytes` for `lane` (taken modulo the number of lanes); blocks until they are there. For reader threads only.
@@ -217,6 +238,7 @@ impl Credit {
         Gauge {
             waiting: self.inner.waiting.load(Ordering::SeqCst),
             reserve_bytes: self.inner.reserve.load(Ordering::SeqCst),
+            record_bytes: self.records.as_ref().map_or(0, Records::held_bytes),
             ..core.gauge()
         }
     }

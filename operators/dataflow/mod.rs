@@ -17,12 +17,14 @@
 pub mod batch;
 pub mod credit;
 pub mod hash;
+mod holes;
 pub mod lanes;
 pub mod leases;
 pub mod offload;
 pub mod order;
 pub mod part;
 pub mod pool;
+pub mod records;
 pub mod sequencer;
 pub mod source;
 pub mod stop;

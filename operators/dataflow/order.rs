@@ -47,6 +47,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::credit::{Credit, Permit, Reserve, Turn};
@@ -233,6 +234,17 @@ impl<P: Send + 'static> OrderService<P> {
         self.change(|state| {
             state.offered += 1;
             state.sequencer.skip(pass, id)
+        })
+    }
+
+    /// Takes the turns of neighbours that are not trained.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; it has also failed the run.
+    pub fn holes(&self, pass: u32, ordinal: u64, indices: Range<u32>) -> Result<(), OrderError> {
+        self.change(|state| {
+            state.offered += indices.len() as u64;
+            state.sequencer.holes(pass, ordinal, indices)
         })
     }
 

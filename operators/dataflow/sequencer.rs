@@ -13,7 +13,7 @@
 //!    others have. So the order is that of the finished deal, whenever its shards came. Call [`Sequencer::fill`] after
 //!    the deal has changed.
 //!
-//! Cost: a tree insertion a slot, a sort a window.
+//! Cost: a tree insertion a slot, a sort a window; holes are held as runs.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,10 +34,12 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::holes::Holes;
 use super::lanes::{Lanes, OrderConfig, Place, Standing};
 use super::window::{Cursor, LanePlace, Open, Payload, Window};
 use crate::sample::SampleId;
@@ -165,7 +167,8 @@ pub struct WaitsFor {
 
 #[derive(Debug)]
 struct Shard<P> {
-    slots: BTreeMap<u32, Option<(u64, P)>>,
+    kept: BTreeMap<u32, (u64, P)>,
+    holes: Holes,
     count: Option<u32>,
 }
 
@@ -239,10 +242,22 @@ impl<P: Payload> Sequencer<P> {
         if let Some(count) = shard.count.filter(|count| index >= *count) {
             return Err(OrderError::BeyondEnd { pass, ordinal, index, count });
         }
-        match shard.slots.insert(index, slot.content) {
-            Some(_) => Err(OrderError::Twice { pass, ordinal, index }),
-            None => Ok(()),
+        if shard.kept.contains_key(&index) || shard.holes.contains(index) {
+            return Err(OrderError::Twice { pass, ordinal, index });
         }
+        match slot.content {
+            Some(content) => _ = shard.kept.insert(index, content),
+            None => _ = shard.holes.insert(index..index + 1),
+        }
+        Ok(())
+    }
+
+    /// Takes the turns of neighbours that are not trained.
+    ///
+    /// # Errors
+    /// See [`OrderError`]; some of the turns may have been taken.
+    pub fn holes(&mut self, pass: u32, ordinal: u64, mut indices: Range<u32>) -> Result<(), OrderError> {
+        indices.try_for_each(|index| self.offer(Slot::hole(pass, ordinal, index)))
     }
 
     /// Takes the turn of a sample that was kept and cannot be read any more: a hole, and one that is counted.
@@ -285,7 +300,7 @@ impl<P: Payload> Sequencer<P> {
         if shard.count.is_some() {
             return Err(OrderError::EndedTwice { pass, ordinal });
         }
-        let last = shard.slots.last_key_value().map(|(index, _)| *index);
+        let last = shard.kept.last_key_value().map(|(index, _)| *index).max(shard.holes.last());
         let last = last.or_else(|| taken.checked_sub(1)).filter(|last| *last >= count);
         if let Some(index) = last {
             return Err(OrderError::BeyondEnd { pass, ordinal, index, count });
@@ -346,7 +361,7 @@ impl<P: Payload> Sequencer<P> {
     /// Slots that wait for their turn.
     #[must_use]
     pub fn waiting_slots(&self) -> usize {
-        self.shards.values().map(|shard| shard.slots.len()).sum()
+        self.shards.values().map(|shard| shard.kept.len() + shard.holes.len()).sum()
     }
 
     /// Drops everything that waits and gives nothing more.
@@ -401,15 +416,18 @@ impl<P: Payload> Sequencer<P> {
             self.now.lanes[lane] = LanePlace { position: position + 1, index: 0 };
             return true; // the turn stays with the lane: a shard without samples takes none
         }
-        let Some(content) = shard.slots.get(&index) else { return false };
-        if let Some((bytes, _)) = content {
+        let kept = shard.kept.get(&index);
+        if let Some((bytes, _)) = kept {
             let above = self.open.bytes.checked_add(*bytes).is_none_or(|sum| sum > self.config.window_bytes);
             if above && !self.open.samples.is_empty() {
                 self.close_window();
                 return true; // the sample keeps its turn, for the next window
             }
         }
-        let content = shard.slots.remove(&index).flatten();
+        let content = shard.kept.remove(&index);
+        if content.is_none() && !shard.holes.take(index) {
+            return false;
+        }
         self.now.lanes[lane].index = index + 1;
         self.now.turns += 1;
         self.now.turn = (lane + 1) % count;
@@ -448,7 +466,7 @@ impl<P: Payload> Sequencer<P> {
 
 impl<P> Shard<P> {
     fn new() -> Self {
-        Self { slots: BTreeMap::new(), count: None }
+        Self { kept: BTreeMap::new(), holes: Holes::default(), count: None }
     }
 }
 

@@ -84,6 +84,7 @@ fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
             };
             check((0..all).all(judged), "shards were lost")?;
             check(committed.open.is_empty(), "shards were left open")?;
+            check(outcome.gauge.record_bytes == 0, "records are still held")?;
             if scenario.train {
                 check(trained == expected, "batches were lost")?;
                 check(outcome.left_over == left_over, &format!("left over {} not {left_over}", outcome.left_over))?;

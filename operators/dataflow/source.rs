@@ -69,6 +69,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::credit::{Credit, Permit, Stopped};
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
+use super::records::Record;
 use super::stop::{Never, Stop};
 use super::wake::Registration;
 use crate::sample::{Time, time_of};
@@ -168,6 +169,15 @@ impl<I> Outlet<I> {
     /// [`Stopped`] when the run stops first.
     pub fn admit(&mut self, bytes: u64) -> Result<Permit, Stopped> {
         self.credit.acquire(self.lane, bytes)
+    }
+
+    /// Takes what a sample's record will hold until the ledger has written it, and what comes beside it; blocks until that
+    /// is there. Ask for one record at a time, and send what you have it for: the ledger writes it with its neighbours.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the run stops first.
+    pub fn record(&mut self, bytes: u64, beside_bytes: u64) -> Result<Record, Stopped> {
+        self.credit.record(self.lane, bytes, beside_bytes)
     }
 
     /// Sends an item to the worker; blocks while too many wait there.

@@ -70,7 +70,21 @@ impl Default for Limits {
     }
 }
 
+/// Most bytes that decoding takes for a pixel: four components as held coefficients, as stored and as RGB.
+const SCRATCH_PER_PIXEL: u64 = 16;
+
+/// Room for what does not follow the pixels: encoded bytes, tables.
+const SCRATCH_BESIDE_PIXELS: u64 = 64 << 20;
+
 impl Limits {
+    /// The default limits for pictures of at most `max_pixels`: their scratch is no more than such a picture can need.
+    #[must_use]
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        let default = Self::default();
+        let most = SCRATCH_PER_PIXEL.saturating_mul(max_pixels).saturating_add(SCRATCH_BESIDE_PIXELS);
+        Self { max_pixels, max_scratch_bytes: most.min(default.max_scratch_bytes), ..default }
+    }
+
     /// Checks a header's sizes. `scratch` is what decoding would take, in bytes.
     fn admit(&self, width: u64, height: u64, scratch: u64) -> Result<(), DecodeError> {
         if width == 0 || height == 0 {

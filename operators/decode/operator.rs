@@ -16,6 +16,7 @@
 //! Cost: a decode and a resize for each view; the scratch is bounded by [`DecodeConfig::scratch_bytes`].
 //!
 //! ```
+//! use std::sync::Arc;
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract, vec::Map};
 //! use trommel_operators::dataflow::{credit::Permit, offload::Pool};
 //! use trommel_operators::decode::operator::{Decode, DecodeConfig};
@@ -23,7 +24,7 @@
 //!
 //! let rejects = timely::example(|scope| {
 //!     let id = SampleId { ordinal: 0, index: 0 };
-//!     let info = SampleInfo { id, key: "cat".into(), uid: None, url: None, sha256: None, offset: 0, size: 3 };
+//!     let info = Arc::new(SampleInfo { id, key: "cat".into(), size: 3, ..SampleInfo::default() });
 //!     let image = b"no!".as_slice().into();
 //!     let sample = Sample { info, pass: 0, work: Work::Judge, image, image_extension: "jpg".into(), caption: None, permit: Permit::free() };
 //!     let pool = Pool::new("decode", 1);
@@ -91,7 +92,7 @@ impl DecodeConfig {
 #[derive(Debug)]
 pub struct Decoded {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// What is wanted of it.
@@ -123,12 +124,12 @@ impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, 
     ) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>) {
         let config = config.clone();
         let work = move |sample| decode_sample(sample, &config);
-        let on_panic = |info: SampleInfo, panic| Err(rejected(info, Reason::new("image_decode", panic)));
+        let on_panic = |info: Arc<SampleInfo>, panic| Err(rejected(info, Reason::new("image_decode", panic)));
         self.offload("Decode", pool, |sample: &Sample| sample.info.clone(), work, on_panic).ok_err(|result| result)
     }
 }
 
-fn rejected(info: SampleInfo, reason: Reason) -> Event {
+fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Event {
     let status = Status::Rejected;
     Event::Fate(Arc::new(Fate { info, status, reason: Some(reason), scores: Vec::new(), embedding: None }))
 }

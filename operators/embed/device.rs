@@ -34,6 +34,41 @@ pub fn parse(text: &str) -> Result<Device, ModelError> {
     }
 }
 
+/// Name and memory in bytes of the card that a device's name means; `None` where that is the CPU.
+///
+/// # Errors
+/// As [`parse`], or a driver that does not say.
+pub fn card(text: &str) -> Result<Option<(String, u64)>, ModelError> {
+    let Device::Cuda(number) = parse(text)? else { return Ok(None) };
+    let name = format!("cuda:{number}");
+    let silent = || ModelError::Device { device: name.clone(), problem: "the driver does not say its memory".into() };
+    let bytes = card_bytes(number).ok_or_else(silent)?;
+    Ok(Some((name, bytes)))
+}
+
+/// What the driver says of the `number`th visible card.
+fn card_bytes(number: usize) -> Option<u64> {
+    type Init = unsafe extern "C" fn(libc::c_uint) -> libc::c_int;
+    type Get = unsafe extern "C" fn(*mut libc::c_int, libc::c_int) -> libc::c_int;
+    type Total = unsafe extern "C" fn(*mut usize, libc::c_int) -> libc::c_int;
+    // SAFETY: constant names; the signatures are those of cuda.h, which the driver keeps; both places are writable.
+    unsafe {
+        let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
+        let find = |name: &CStr| {
+            let found = if driver.is_null() { driver } else { libc::dlsym(driver, name.as_ptr()) };
+            (!found.is_null()).then_some(found)
+        };
+        let init = std::mem::transmute::<*mut libc::c_void, Init>(find(c"cuInit")?);
+        let get = std::mem::transmute::<*mut libc::c_void, Get>(find(c"cuDeviceGet")?);
+        let total = std::mem::transmute::<*mut libc::c_void, Total>(find(c"cuDeviceTotalMem_v2")?);
+        let (mut device, mut bytes) = (0, 0usize);
+        let done = init(0) == 0
+            && get(&raw mut device, libc::c_int::try_from(number).ok()?) == 0
+            && total(&raw mut bytes, device) == 0;
+        done.then_some(bytes as u64)
+    }
+}
+
 /// Whether the system shows an NVIDIA GPU that `CUDA_VISIBLE_DEVICES` does not hide.
 fn gpu_is_visible() -> bool {
     let hidden = std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| matches!(list.trim(), "" | "-1"));

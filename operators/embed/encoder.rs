@@ -151,7 +151,9 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
     let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
     let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
-    let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention);
+    // The pixels as f32, in the products' kind, and as the patches' product wants them.
+    let pixels = 3 * 3 * 4 * u64::from(clip_config.preprocess.size).pow(2);
+    let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention + pixels);
     let architecture = if is_script { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
         architecture,
@@ -254,9 +256,15 @@ impl Normaliser {
     pub(super) fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
         Tensor::f_from_data_size(views, &self.shape, Kind::Uint8)
             .and_then(|raw| {
-                let raw = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?;
-                let unit = raw.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
-                unit.f_sub(&self.mean)?.f_div(&self.std)?.f_to_kind(self.kind)?.f_contiguous()
+                // Step by step and in place: what a chain of calls makes on its way would live until its end.
+                let planes = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+                drop(raw);
+                let mut images = planes.f_to_kind(Kind::Float)?;
+                drop(planes);
+                let _ = images.f_div_scalar_(255.0)?;
+                let _ = images.f_sub_(&self.mean)?;
+                let _ = images.f_div_(&self.std)?;
+                images.f_to_kind(self.kind)
             })
             .op("pixels", &[])
     }

@@ -66,7 +66,7 @@ impl<'scope, T: Timestamp> OkErrBoxed<'scope, T> for StreamVec<'scope, T, Result
     }
 }
 
-fn rejected(info: SampleInfo, reason: Reason) -> Event {
+fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Event {
     let fate = Fate { info, status: Status::Rejected, reason: Some(reason), scores: Vec::new(), embedding: None };
     Event::Fate(Arc::new(fate))
 }

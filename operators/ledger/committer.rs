@@ -1,7 +1,9 @@
-//! The committer: one thread that makes finished shards durable, one after the other.
+//! The committer: one thread that writes shards' rows aside as they come, and makes finished shards durable, one after the
+//! other.
 //!
 //! ```text
-//!  operators of all workers ─▶ queue ─▶ parts (aside, fsync, rename, folder) ─▶ manifest line (fsync) ─▶ reply, hook
+//!  operators of all workers ─▶ queue ─┬─▶ rows of a shard, from its first on ─▶ row groups (aside)
+//!                                     └─▶ its end ─▶ parts (fsync, rename, folder) ─▶ manifest line (fsync) ─▶ reply, hook
 //! ```
 //!
 //! # Invariants
@@ -9,9 +11,10 @@
 //! 2. The first error ends it: it fails the run's [`Stop`], everything after is answered with [`LedgerError::Ended`], nothing
 //!    more is written, and the folder resumes.
 //!
-//! The queue is unbounded by itself; what may stand in it is bounded by the shards in flight.
+//! The queue is unbounded by itself; what may stand in it is bounded by the samples' records
+//! ([`crate::dataflow::records`]), which return when their row group is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -20,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::LedgerError;
 use super::items::{ItemRow, Peaks};
 use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
-use super::part::{self, PartConfig, PartShard};
+use super::part::{PartConfig, Rows};
 use super::run_folder::RunFolder;
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::locked;
@@ -34,7 +37,8 @@ pub struct FinishedShard {
     pub ordinal: u64,
     /// The shard's name.
     pub name: String,
-    /// All fates; sorted by index before they are written. Not written for an unavailable shard.
+    /// The fates that were not handed over before; sorted by index before they are written. Not written for an unavailable
+    /// shard.
     pub fates: Vec<Arc<Fate>>,
     /// What the join says of the test points.
     pub items: Vec<ItemRow>,
@@ -72,6 +76,7 @@ pub type OnCommitted = Box<dyn Fn(&Committed) + Send>;
 pub type Reply = Box<dyn FnOnce(Result<Committed, LedgerError>) + Send>;
 
 enum Message {
+    Rows { ordinal: u64, name: String, fates: Vec<Arc<Fate>> },
     Shard(Box<FinishedShard>, Reply),
     Fatal(LedgerError),
     End,
@@ -90,6 +95,14 @@ impl CommitHandle {
     /// [`LedgerError::Ended`] if the committer is gone; the reply is then dropped.
     pub fn commit(&self, shard: FinishedShard, reply: Reply) -> Result<(), LedgerError> {
         self.queue.send(Message::Shard(Box::new(shard), reply)).map_err(|_| LedgerError::Ended)
+    }
+
+    /// Hands the next rows of an unfinished shard over, by index; they are written aside.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ended`] if the committer is gone.
+    pub fn rows(&self, ordinal: u64, name: String, fates: Vec<Arc<Fate>>) -> Result<(), LedgerError> {
+        self.queue.send(Message::Rows { ordinal, name, fates }).map_err(|_| LedgerError::Ended)
     }
 
     /// Ends the run with an error of the graph's own.
@@ -154,8 +167,8 @@ impl Committer {
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || {
-                let peaks = Peaks::default();
-                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared }.run(&messages)
+                let (peaks, open) = (Peaks::default(), HashMap::new());
+                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared, open }.run(&messages)
             })
             .map_err(LedgerError::at("start a thread for", &root))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), summary })
@@ -201,6 +214,8 @@ struct Work {
     may_commit: Box<dyn Fn() -> bool + Send>,
     peaks: Peaks,
     summary: Arc<Mutex<Summary>>,
+    /// Shards some of whose rows are written.
+    open: HashMap<u64, Rows>,
 }
 
 impl Work {
@@ -213,6 +228,10 @@ impl Work {
                     reply(Err(LedgerError::Ended));
                     continue;
                 }
+                Message::Rows { ordinal, name, fates } => match self.add(ordinal, &name, fates) {
+                    Ok(()) => continue,
+                    Err(error) => (error, None),
+                },
                 Message::Shard(shard, reply) => match self.commit(*shard) {
                     Ok(committed) => {
                         (self.on_committed)(&committed);
@@ -237,8 +256,21 @@ impl Work {
         None
     }
 
-    fn commit(&mut self, mut shard: FinishedShard) -> Result<Committed, LedgerError> {
+    fn add(&mut self, ordinal: u64, name: &str, fates: Vec<Arc<Fate>>) -> Result<(), LedgerError> {
+        let mut rows = self.rows_of(ordinal, name)?;
+        rows.add(fates, &self.config)?;
+        self.open.insert(ordinal, rows);
+        Ok(())
+    }
+
+    fn rows_of(&mut self, ordinal: u64, name: &str) -> Result<Rows, LedgerError> {
         let folder = &self.folder;
+        let begin =
+            || Rows::begin(folder.storage().as_ref(), folder.root(), folder.incarnation(), ordinal, name, &self.config);
+        self.open.remove(&ordinal).map_or_else(begin, Ok)
+    }
+
+    fn commit(&mut self, mut shard: FinishedShard) -> Result<Committed, LedgerError> {
         let (status, remark, rejected) = match shard.outcome {
             ShardOutcome::Complete(remark) => (LineStatus::Committed, remark, None),
             ShardOutcome::Rejected(reason) => (LineStatus::Committed, Some(reason.to_string()), Some(reason)),
@@ -257,19 +289,20 @@ impl Work {
             bytes: shard.bytes,
             counts: Counts::default(),
             parts: Vec::new(),
-            decision: folder.decision_hash().into(),
+            decision: self.folder.decision_hash().into(),
         };
         let mut items = Vec::new();
         if status == LineStatus::Committed {
             shard.fates.sort_by_key(|f| f.info.id.index);
-            check_complete(&line, &shard.fates)?;
-            line.counts = Counts::of(&shard.fates);
             items = self.peaks.select(shard.items);
-            let part = PartShard { ordinal: line.ordinal, name: &line.name, fates: &shard.fates, items: &items };
-            line.parts =
-                part::write(folder.storage().as_ref(), folder.root(), folder.incarnation(), &part, &self.config)?;
+            let mut rows = self.rows_of(line.ordinal, &line.name)?;
+            rows.add(shard.fates, &self.config)?;
+            (line.parts, line.counts) =
+                rows.finish(self.folder.storage().as_ref(), self.folder.root(), &items, &self.config)?;
+        } else if let Some(rows) = self.open.remove(&line.ordinal) {
+            rows.forget(self.folder.storage().as_ref())?;
         }
-        folder.append(&line)?;
+        self.folder.append(&line)?;
         self.peaks.raise(&items);
         let mut summary = locked(&self.summary);
         if status == LineStatus::Committed {
@@ -285,16 +318,4 @@ impl Work {
         let ShardLine { ordinal, name, counts, bytes, remark, notices, .. } = line;
         Ok(Committed { ordinal, name, status, counts, bytes, remark, notices })
     }
-}
-
-/// Indices are 0..n, each once, and all of this shard.
-fn check_complete(line: &ShardLine, fates: &[Arc<Fate>]) -> Result<(), LedgerError> {
-    for (at, fate) in fates.iter().enumerate() {
-        let id = fate.info.id;
-        if id.ordinal != line.ordinal || id.index as usize != at {
-            let detail = format!("the fate of sample {}:{} stands where {at} is due", id.ordinal, id.index);
-            return Err(LedgerError::Fates { ordinal: line.ordinal, name: line.name.clone(), detail });
-        }
-    }
-    Ok(())
 }

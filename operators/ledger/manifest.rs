@@ -101,26 +101,29 @@ impl Counts {
     #[must_use]
     pub fn of(fates: &[Arc<Fate>]) -> Self {
         let mut counts = Self::default();
-        for fate in fates {
-            let by_code = match fate.status {
-                Status::Kept => {
-                    counts.kept += 1;
-                    &mut counts.remarks
-                }
-                Status::Dropped => {
-                    counts.dropped += 1;
-                    &mut counts.remarks
-                }
-                Status::Rejected => {
-                    counts.rejected += 1;
-                    &mut counts.rejects
-                }
-            };
-            if let Some(reason) = &fate.reason {
-                by_code.add(&reason.code, 1);
-            }
-        }
+        fates.iter().for_each(|fate| counts.count(fate));
         counts
+    }
+
+    /// Counts one fate.
+    pub fn count(&mut self, fate: &Fate) {
+        let by_code = match fate.status {
+            Status::Kept => {
+                self.kept += 1;
+                &mut self.remarks
+            }
+            Status::Dropped => {
+                self.dropped += 1;
+                &mut self.remarks
+            }
+            Status::Rejected => {
+                self.rejected += 1;
+                &mut self.rejects
+            }
+        };
+        if let Some(reason) = &fate.reason {
+            by_code.add(&reason.code, 1);
+        }
     }
 
     /// All samples.

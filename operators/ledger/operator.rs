@@ -1,7 +1,7 @@
-//! Collects fates until a shard has all of them, and hands it to the committer.
+//! Ticks off the fates of a shard, hands them to the committer in the order of their indices, and the shard when it has all.
 //!
 //! ```text
-//!  fates, ends ─▶ [shard: capability, fates 0..count ticked off] ─▶ committer's queue
+//!  fates, ends ─▶ [shard: capability, fates 0..count ticked off] ─▶ rows, as far as they are there ─▶ committer's queue
 //!  Committed ◀── [ticket redeemed] ◀── channel ◀── reply: durable
 //! ```
 //!
@@ -14,9 +14,11 @@
 //! 3. The worker never blocks: files are written on the committer's thread.
 //! 4. After a stop, unfinished shards are forgotten: the next run reads them again.
 //!
-//! Cost: fates of shards in flight, with their embeddings where these are kept.
+//! 5. A fate is held here only while one before it is out; how many may be, the records' credit says.
+//!
+//! Cost: the records of samples in flight, and one bit a sample.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
@@ -84,6 +86,10 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
                     touched.push(time);
                 });
                 for time in touched {
+                    let rows = open.get_mut(&time).map(|(_, ticks)| (ticks.ordinal, ticks.rows())).unwrap_or_default();
+                    if !rows.1.is_empty() && committer.rows(rows.0, (config.name_of)(rows.0), rows.1).is_err() {
+                        config.stop.request();
+                    }
                     if !open.get(&time).is_some_and(|(_, ticks)| ticks.is_done()) {
                         continue;
                     }
@@ -129,8 +135,10 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
 struct Ticks {
     ordinal: u64,
     recorded: bool,
-    /// By index; empty where the shard is only ticked off.
-    fates: Vec<Option<Arc<Fate>>>,
+    /// By index, from `handed_over` on; empty where the shard is only ticked off.
+    fates: VecDeque<Option<Arc<Fate>>>,
+    /// Fates that the committer has.
+    handed_over: usize,
     /// One bit an index.
     seen: Vec<u64>,
     count: u32,
@@ -164,7 +172,7 @@ impl Ticks {
                 self.seen[word] |= bit;
                 self.count += 1;
                 if self.recorded {
-                    let at = id.index as usize;
+                    let at = id.index as usize - self.handed_over;
                     if self.fates.len() <= at {
                         self.fates.resize(at + 1, None);
                     }
@@ -174,6 +182,16 @@ impl Ticks {
         }
         let beyond = self.end.as_ref().map(|end| end.count).filter(|&count| self.highest().is_some_and(|h| h >= count));
         beyond.map_or(Ok(()), |count| Err(format!("it has {count} samples, but a fate with a larger index came")))
+    }
+
+    /// The next fates, as far as they are there.
+    fn rows(&mut self) -> Vec<Arc<Fate>> {
+        let mut rows = Vec::new();
+        while let Some(Some(_)) = self.fates.front() {
+            rows.extend(self.fates.pop_front().flatten());
+        }
+        self.handed_over += rows.len();
+        rows
     }
 
     fn highest(&self) -> Option<u32> {

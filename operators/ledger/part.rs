@@ -1,16 +1,17 @@
 //! One shard's part files: its ledger rows, its items, its embeddings.
 //!
-//! Each is written aside, fsynced and renamed; [`write()`] ends with the folders fsynced, so that a manifest line may
-//! follow. What a file holds depends on the shard alone, never on the incarnation: equal decisions give equal bytes.
+//! Rows are written aside as they come, in row groups: [`Rows`] holds one group, however long the shard is. When the shard is
+//! whole, its files are fsynced and renamed and the folders fsynced, so that a manifest line may follow. What a file holds
+//! depends on the shard alone, never on the incarnation or on when the rows came: equal decisions give equal bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::LedgerError;
 use super::items::ItemRow;
-use super::manifest::{PartKind, PartSum, SCHEMA_VERSION};
+use super::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage, aside_of};
 use crate::columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
 use crate::columnar::parquet::{Column, Field, Kind, TableWriter};
@@ -19,8 +20,16 @@ use crate::sample::Fate;
 
 /// Rows of a row group of the ledger.
 const GROUP_ROWS: usize = 16_384;
-/// Bytes of text at which a row group is closed early.
-const GROUP_TEXT_BYTES: usize = 64 << 20;
+/// Bytes of records, and of the shard's name in each, at which a row group is closed early.
+pub const GROUP_BYTES: u64 = 8 << 20;
+/// Bytes that writing a row group takes at most beside its records, for each of theirs: columns, arrays, pages.
+pub const GROUP_WRITING_FACTOR: u64 = 4;
+/// Bytes of a fate and its place in the ledger's queues, its texts, scores and vector left out.
+pub const ROW_BYTES: u64 = 1 << 10;
+/// Bytes that an unfinished shard takes beside its rows: two files' buffers, marks of what has come.
+pub const OPEN_SHARD_BYTES: u64 = 640 << 10;
+/// Bytes of a file's write buffer.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// What parts look like in this run.
 #[derive(Clone, Debug, Default)]
@@ -99,24 +108,129 @@ pub fn write(
     shard: &PartShard<'_>,
     config: &PartConfig,
 ) -> Result<Vec<PartSum>, LedgerError> {
-    let mut sums = vec![
-        aside(storage, root, PartKind::Ledger, shard.ordinal, incarnation, |path, out| {
-            write_ledger(path, out, shard, config)
-        })?,
-        aside(storage, root, PartKind::Items, shard.ordinal, incarnation, |path, out| {
-            write_items(path, out, shard, config)
-        })?,
-    ];
-    if let Some(head) = &config.embeddings {
-        sums.push(aside(storage, root, PartKind::Embeddings, shard.ordinal, incarnation, |path, out| {
-            write_embeddings(path, out, shard, head, config)
-        })?);
+    let mut rows = Rows::begin(storage, root, incarnation, shard.ordinal, shard.name, config)?;
+    rows.add(shard.fates.iter().cloned(), config)?;
+    Ok(rows.finish(storage, root, shard.items, config)?.0)
+}
+
+/// The rows of an unfinished shard, on their way into its parts.
+pub struct Rows {
+    ordinal: u64,
+    incarnation: u64,
+    name: String,
+    /// Raw index of the row that is due.
+    next: u32,
+    counts: Counts,
+    group: Vec<Arc<Fate>>,
+    group_bytes: u64,
+    ledger: (Aside, TableWriter<Out>),
+    embeddings: Option<(Aside, EmbeddingWriter<Out>)>,
+}
+
+impl Rows {
+    /// Begins a shard's files, aside.
+    ///
+    /// # Errors
+    /// What the storage says, with the path.
+    pub fn begin(
+        storage: &dyn Storage,
+        root: &Path,
+        incarnation: u64,
+        ordinal: u64,
+        name: &str,
+        config: &PartConfig,
+    ) -> Result<Self, LedgerError> {
+        let (aside, out) = Aside::create(storage, root, PartKind::Ledger, ordinal, incarnation)?;
+        let table = TableWriter::new(&aside.name, out, ledger_fields(&config.benchmarks), metadata(config));
+        let ledger = (aside, table?);
+        let embeddings = config.embeddings.as_ref().map(|head| {
+            let mut head = head.clone();
+            head.metadata.extend(config.metadata.iter().map(|(k, v)| (k.clone(), v.clone())));
+            let (aside, out) = Aside::create(storage, root, PartKind::Embeddings, ordinal, incarnation)?;
+            let writer = EmbeddingWriter::new(&aside.name, out, &head)?;
+            Ok::<_, LedgerError>((aside, writer))
+        });
+        let (counts, group, name) = (Counts::default(), Vec::new(), name.to_owned());
+        let embeddings = embeddings.transpose()?;
+        Ok(Self { ordinal, incarnation, name, next: 0, counts, group, group_bytes: 0, ledger, embeddings })
     }
-    for folder in sums.iter().map(|s| s.kind.folder()).collect::<BTreeSet<_>>() {
-        let folder = root.join(folder);
-        storage.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;
+
+    /// Adds the next rows, by index.
+    ///
+    /// # Errors
+    /// A row that is not due, or what the storage says, with the path.
+    pub fn add(&mut self, fates: impl IntoIterator<Item = Arc<Fate>>, config: &PartConfig) -> Result<(), LedgerError> {
+        for fate in fates {
+            let id = fate.info.id;
+            if (id.ordinal, id.index) != (self.ordinal, self.next) {
+                let detail =
+                    format!("the fate of sample {}:{} stands where {} is due", id.ordinal, id.index, self.next);
+                return Err(LedgerError::Fates { ordinal: self.ordinal, name: self.name.clone(), detail });
+            }
+            self.next = self.next.saturating_add(1);
+            self.counts.count(&fate);
+            // What was taken for the record, so that a lane that may take no more has filled a group.
+            let texts = fate.info.text_bytes() + fate.reason.as_ref().map_or(0, |reason| reason.detail.len() as u64);
+            self.group_bytes += fate.info.record.bytes().max(texts) + self.name.len() as u64;
+            self.group.push(fate);
+            if self.group.len() >= GROUP_ROWS || self.group_bytes >= GROUP_BYTES {
+                self.write_group(config)?;
+            }
+        }
+        Ok(())
     }
-    Ok(sums)
+
+    fn write_group(&mut self, config: &PartConfig) -> Result<(), LedgerError> {
+        let (aside, table) = &mut self.ledger;
+        table.write(&ledger_columns(&self.name, &self.group, config)).map_err(|error| aside.error(error.into()))?;
+        if let Some((aside, writer)) = &mut self.embeddings {
+            for fate in &self.group {
+                let Some(vector) = &fate.embedding else { continue };
+                let (key, shard, index) = (&*fate.info.key, Some(&*self.name), Some(fate.info.id.index));
+                let row = EmbeddingRow { key, label: None, shard, index, vector, radius: None };
+                writer.push(row).map_err(|error| aside.error(error.into()))?;
+            }
+            writer.flush().map_err(|error| aside.error(error.into()))?;
+        }
+        self.group = Vec::new();
+        self.group_bytes = 0;
+        Ok(())
+    }
+
+    /// Writes what is left and the items, and makes all of it durable.
+    ///
+    /// # Errors
+    /// What the storage says, with the path.
+    pub fn finish(
+        mut self,
+        storage: &dyn Storage,
+        root: &Path,
+        items: &[ItemRow],
+        config: &PartConfig,
+    ) -> Result<(Vec<PartSum>, Counts), LedgerError> {
+        self.write_group(config)?;
+        let (aside, table) = self.ledger;
+        let mut sums = vec![aside.settle(storage, |_| Ok(table.finish()?))?];
+        let (aside, out) = Aside::create(storage, root, PartKind::Items, self.ordinal, self.incarnation)?;
+        sums.push(aside.settle(storage, |path| write_items(path, out, self.ordinal, &self.name, items, config))?);
+        if let Some((aside, writer)) = self.embeddings {
+            sums.push(aside.settle(storage, |_| Ok(writer.finish()?))?);
+        }
+        for folder in sums.iter().map(|s| s.kind.folder()).collect::<BTreeSet<_>>() {
+            let folder = root.join(folder);
+            storage.sync_dir(&folder).map_err(LedgerError::at("sync", &folder))?;
+        }
+        Ok((sums, self.counts))
+    }
+
+    /// Takes the files away: the shard will be read again.
+    ///
+    /// # Errors
+    /// What the storage says, with the path.
+    pub fn forget(self, storage: &dyn Storage) -> Result<(), LedgerError> {
+        let names = [Some(self.ledger.0.name), self.embeddings.map(|(aside, _)| aside.name)];
+        names.into_iter().flatten().try_for_each(|name| storage.remove(&name).map_err(LedgerError::at("remove", &name)))
+    }
 }
 
 /// Counts and checks the bytes that pass.
@@ -149,55 +263,59 @@ impl Write for Summed {
 
 type Out = BufWriter<Summed>;
 
-fn aside(
-    storage: &dyn Storage,
-    root: &Path,
+/// A part before it has its name.
+struct Aside {
     kind: PartKind,
-    ordinal: u64,
-    incarnation: u64,
-    fill: impl FnOnce(&Path, Out) -> Result<Out, LedgerError>,
-) -> Result<PartSum, LedgerError> {
-    let path = root.join(kind.path(ordinal, incarnation));
-    let name = aside_of(&path);
-    let out = storage.create(&name).map_err(LedgerError::at("make", &name))?;
-    let fault = Fault::default();
-    let out = BufWriter::with_capacity(1 << 20, Summed { out, bytes: 0, crc: 0, fault: Arc::clone(&fault) });
-    let out = fill(&name, out).map_err(|error| match locked(&fault).take() {
-        Some(cause) => LedgerError::at("write", &name)(cause),
-        None => error,
-    })?;
-    let mut out = out.into_inner().map_err(|e| LedgerError::at("write", &name)(e.into_error()))?;
-    out.out.sync().map_err(LedgerError::at("sync", &name))?;
-    let sum = PartSum { kind, bytes: out.bytes, crc32c: format!("{:08x}", out.crc) };
-    drop(out);
-    storage.rename(&name, &path).map_err(LedgerError::at("rename", &name))?;
-    Ok(sum)
+    name: PathBuf,
+    path: PathBuf,
+    fault: Fault,
+}
+
+impl Aside {
+    fn create(
+        storage: &dyn Storage,
+        root: &Path,
+        kind: PartKind,
+        ordinal: u64,
+        incarnation: u64,
+    ) -> Result<(Self, Out), LedgerError> {
+        let path = root.join(kind.path(ordinal, incarnation));
+        let name = aside_of(&path);
+        let out = storage.create(&name).map_err(LedgerError::at("make", &name))?;
+        let fault = Fault::default();
+        let out = Summed { out, bytes: 0, crc: 0, fault: Arc::clone(&fault) };
+        Ok((Self { kind, name, path, fault }, BufWriter::with_capacity(BUFFER_BYTES, out)))
+    }
+
+    /// The storage's own error, where it is behind `error`.
+    fn error(&self, error: LedgerError) -> LedgerError {
+        match locked(&self.fault).take() {
+            Some(cause) => LedgerError::at("write", &self.name)(cause),
+            None => error,
+        }
+    }
+
+    /// Makes what `finish` gives durable, under its name.
+    fn settle(
+        self,
+        storage: &dyn Storage,
+        finish: impl FnOnce(&Path) -> Result<Out, LedgerError>,
+    ) -> Result<PartSum, LedgerError> {
+        let name = &self.name;
+        let out = finish(name).map_err(|error| self.error(error))?;
+        let mut out = out.into_inner().map_err(|e| LedgerError::at("write", name)(e.into_error()))?;
+        out.out.sync().map_err(LedgerError::at("sync", name))?;
+        let sum = PartSum { kind: self.kind, bytes: out.bytes, crc32c: format!("{:08x}", out.crc) };
+        drop(out);
+        storage.rename(name, &self.path).map_err(LedgerError::at("rename", name))?;
+        Ok(sum)
+    }
 }
 
 fn metadata(config: &PartConfig) -> Vec<(String, String)> {
     let mut metadata = vec![("trommel.schema".to_string(), SCHEMA_VERSION.to_string())];
     metadata.extend(config.metadata.iter().map(|(k, v)| (k.clone(), v.clone())));
     metadata
-}
-
-fn write_ledger(path: &Path, out: Out, shard: &PartShard<'_>, config: &PartConfig) -> Result<Out, LedgerError> {
-    let fields = ledger_fields(&config.benchmarks);
-    let mut table = TableWriter::new(path, out, fields, metadata(config))?;
-    let mut group: Vec<Arc<Fate>> = Vec::new();
-    let mut text_bytes = 0;
-    for fate in shard.fates {
-        let info = &fate.info;
-        text_bytes += shard.name.len() + info.key.len() + info.url.as_ref().map_or(0, String::len);
-        text_bytes += fate.reason.as_ref().map_or(0, |r| r.detail.len());
-        group.push(Arc::clone(fate));
-        if group.len() >= GROUP_ROWS || text_bytes >= GROUP_TEXT_BYTES {
-            table.write(&ledger_columns(shard.name, &group, config))?;
-            group.clear();
-            text_bytes = 0;
-        }
-    }
-    table.write(&ledger_columns(shard.name, &group, config))?;
-    Ok(table.finish()?)
 }
 
 fn ledger_columns(shard: &str, fates: &[Arc<Fate>], config: &PartConfig) -> Vec<Column> {
@@ -226,15 +344,22 @@ fn ledger_columns(shard: &str, fates: &[Arc<Fate>], config: &PartConfig) -> Vec<
     columns
 }
 
-fn write_items(path: &Path, out: Out, shard: &PartShard<'_>, config: &PartConfig) -> Result<Out, LedgerError> {
+fn write_items(
+    path: &Path,
+    out: Out,
+    ordinal: u64,
+    shard: &str,
+    items: &[ItemRow],
+    config: &PartConfig,
+) -> Result<Out, LedgerError> {
     let mut table = TableWriter::new(path, out, items_fields(), metadata(config))?;
-    for rows in shard.items.chunks(GROUP_ROWS) {
+    for rows in items.chunks(GROUP_ROWS) {
         let mut names = Vec::with_capacity(rows.len());
         for row in rows {
             let name = config.benchmarks.get(usize::from(row.benchmark)).cloned();
             names.push(Some(name.ok_or_else(|| LedgerError::Fates {
-                ordinal: shard.ordinal,
-                name: shard.name.into(),
+                ordinal,
+                name: shard.into(),
                 detail: format!("items of benchmark {}; there are {}", row.benchmark, config.benchmarks.len()),
             })?));
         }
@@ -251,29 +376,4 @@ fn write_items(path: &Path, out: Out, shard: &PartShard<'_>, config: &PartConfig
         ])?;
     }
     Ok(table.finish()?)
-}
-
-fn write_embeddings(
-    path: &Path,
-    out: Out,
-    shard: &PartShard<'_>,
-    head: &EmbeddingHead,
-    config: &PartConfig,
-) -> Result<Out, LedgerError> {
-    let mut head = head.clone();
-    head.metadata.extend(config.metadata.iter().map(|(k, v)| (k.clone(), v.clone())));
-    let mut writer = EmbeddingWriter::new(path, out, &head)?;
-    for fate in shard.fates {
-        if let Some(vector) = &fate.embedding {
-            writer.push(EmbeddingRow {
-                key: &fate.info.key,
-                label: None,
-                shard: Some(shard.name),
-                index: Some(fate.info.id.index),
-                vector,
-                radius: None,
-            })?;
-        }
-    }
-    Ok(writer.finish()?)
 }

@@ -499,7 +499,7 @@ fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<Ledg
                 .collect();
             let detail = details.next().flatten().unwrap_or_default();
             let fate = Fate {
-                info: SampleInfo {
+                info: Arc::new(SampleInfo {
                     id: SampleId { ordinal, index: indices.next().flatten().unwrap_or_default() },
                     key: keys.next().flatten().unwrap_or_default(),
                     uid: uids.next().flatten(),
@@ -507,7 +507,8 @@ fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<Ledg
                     sha256: shas.next().flatten(),
                     offset: offsets.next().flatten().unwrap_or_default(),
                     size: sizes.next().flatten().unwrap_or_default(),
-                },
+                    ..SampleInfo::default()
+                }),
                 status,
                 reason: reasons.next().flatten().map(|code| Reason { code, detail }),
                 scores: if status == Status::Rejected { Vec::new() } else { scored },

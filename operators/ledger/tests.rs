@@ -5,6 +5,7 @@ mod folder;
 mod graph;
 mod merge;
 mod peers;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -114,7 +115,7 @@ fn fate(ordinal: u64, index: u32) -> Fate {
     };
     let rejected = status == Status::Rejected;
     Fate {
-        info: SampleInfo {
+        info: Arc::new(SampleInfo {
             id: SampleId { ordinal, index },
             key: format!("{ordinal:05}/ключ{index}"),
             uid: index.is_multiple_of(2).then(|| format!("{index:032x}")),
@@ -122,7 +123,8 @@ fn fate(ordinal: u64, index: u32) -> Fate {
             sha256: None,
             offset: u64::from(index) * 10_240,
             size: 900 + u64::from(index),
-        },
+            ..SampleInfo::default()
+        }),
         status,
         reason: match status {
             Status::Rejected => Some(Reason::new("image_decode", "cut off")),

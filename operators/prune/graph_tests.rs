@@ -35,15 +35,8 @@ struct Plain {
 
 impl Plain {
     fn embedded(self) -> Embedded {
-        let info = SampleInfo {
-            id: self.id,
-            key: format!("{:09}", self.id.index),
-            uid: None,
-            url: None,
-            sha256: None,
-            offset: 0,
-            size: 10,
-        };
+        let key = format!("{:09}", self.id.index);
+        let info = Arc::new(SampleInfo { id: self.id, key, size: 10, ..SampleInfo::default() });
         Embedded {
             info,
             pass: 0,

@@ -32,7 +32,7 @@ use crate::similarity::{Scored, ShardNames};
 #[derive(Debug)]
 pub struct Kept {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// Caption; `None` when missing or empty: a hole for the trainer.

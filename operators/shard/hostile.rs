@@ -238,6 +238,19 @@ fn the_preferred_picture_is_taken_wherever_it_stands() {
     let many: Vec<_> = (0..300).map(|i| format!("a.x{i}")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), &b""[..])).collect();
     check(tar_of(&many), &["a too_many_members"], None);
+    // A few members with endless extensions are as many.
+    let mut long = Vec::new();
+    for at in 0..3 {
+        let name = format!("a.{}{at}", "x".repeat(30_000));
+        long.extend([block(b"././@LongLink", &octal(name.len()), b'L'), padded(name.as_bytes()), member("a.x", b"x")]);
+    }
+    long.extend([member("a.jpg", b"x"), END.to_vec()]);
+    check(long.concat(), &["a long_member_names"], None);
+    for (field, code) in [("uid", "long_metadata"), ("url", "long_metadata"), ("sha256", "long_metadata")] {
+        let json = format!(r#"{{"{field}":"{}"}}"#, "x".repeat(65_537));
+        let sample = tar_of(&[("a.jpg", b"x"), ("a.json", json.as_bytes())]);
+        check(sample, &[&format!("a {code}")], None);
+    }
 }
 
 #[test]

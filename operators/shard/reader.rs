@@ -3,18 +3,18 @@
 //! ```text
 //! lease ─▶ open ─▶ decompress ─▶ tar ─▶ groups ─┬─▶ Sample            judged, or replayed when the ledger kept it
 //!                                               ├─▶ Event::Fate       a reject of the reader's own
-//!                                               ├─▶ Replayed::Hole    dropped or rejected by the ledger: takes its turn
+//!                                               ├─▶ Replayed::Holes   dropped or rejected by the ledger: they take their turns
 //!                                               └─▶ Event::End, or Replayed::End: always the last
 //! ```
 //!
 //! # Invariants
 //!
 //! 1. Judging: indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
-//! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`], a hole, or skipped where a
+//! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`], in a run of holes, or skipped where a
 //!    kept sample is a reject now; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
 //! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged, in number or by a
 //!    key, has changed. Both with the difference, and before a sample behind it is sent.
-//! 4. While credit is asked for, this reader holds none.
+//! 4. While credit is asked for, this reader holds none. A record is asked for when the sample is ready to be sent.
 
 use std::cell::RefCell;
 use std::io::{BufRead, Cursor, ErrorKind, Read};
@@ -33,6 +33,7 @@ use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::hash::Hash64;
+use crate::dataflow::records::Record;
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
 use crate::notices::Notices;
 use crate::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
@@ -56,9 +57,13 @@ pub struct ViewBytes {
     pub eval: u64,
     /// The trainer's view: samples that may be trained.
     pub train: u64,
+    /// What a sample leaves until the ledger has written it, beside its texts: its fate, scores, vector.
+    pub record: u64,
+    /// The same of a shard: what its test points have seen, its files.
+    pub shard: u64,
 }
 
-/// Bytes every sample is charged for its texts and its place in queues.
+/// Bytes every sample is charged for its place in queues.
 pub const SAMPLE_OVERHEAD_BYTES: u64 = 4 << 10;
 
 impl ViewBytes {
@@ -71,6 +76,12 @@ impl ViewBytes {
             Work::Replay => self.train,
         };
         views.saturating_add(SAMPLE_OVERHEAD_BYTES)
+    }
+
+    /// Takes a sample's record; a shard's first sample takes the shard's too.
+    pub(super) fn record<I>(self, info: &SampleInfo, out: &mut Outlet<I>) -> Result<Record, Stopped> {
+        let beside_bytes = if info.id.index == 0 { self.shard } else { 0 };
+        out.record(self.record.saturating_add(info.text_bytes()), beside_bytes)
     }
 }
 
@@ -130,12 +141,14 @@ impl Request {
 /// What a replayed shard sends besides its kept samples: for the order, not for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// A sample that was dropped or rejected: it takes its turn and yields nothing.
-    Hole {
+    /// Neighbours that were dropped or rejected: they take their turns and yield nothing.
+    Holes {
         /// Pass over the data.
         pass: u32,
-        /// Whose turn.
+        /// The first of them.
         id: SampleId,
+        /// How many.
+        count: u32,
     },
     /// A sample that was kept and cannot be read any more: it takes its turn, and is counted.
     Skipped {
@@ -191,8 +204,23 @@ impl ReadShard for ShardReader {
         // Credit is asked for and items are sent by turns, never both at once.
         let out = RefCell::new(out);
         let mut admit = |bytes| out.borrow_mut().admit(bytes);
-        let mut emit = |item| out.borrow_mut().send(item);
+        let mut emit = |mut item| {
+            let mut out = out.borrow_mut();
+            if let Some(info) = own_info(&mut item) {
+                info.record = self.views.record(info, &mut out)?;
+            }
+            out.send(item)
+        };
         self.read_shard(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+    }
+}
+
+/// What an item says of a sample, which nobody else has yet.
+pub(super) fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
+    match item {
+        Admitted::Sample(sample) => Arc::get_mut(&mut sample.info),
+        Admitted::Event(Event::Fate(fate)) => Arc::get_mut(&mut Arc::get_mut(fate)?.info),
+        Admitted::Event(Event::End(_)) | Admitted::Replayed(_) => None,
     }
 }
 
@@ -299,6 +327,7 @@ impl ShardReader {
         let statuses = decisions.as_ref().map(|statuses| statuses.as_slice());
         let task = Task { request, views: self.views, statuses, keys: keys.as_deref() };
         let mut want = |index| task.want(index);
+        let mut holes = Holes::default();
         while let Some(group) = samples.next_group(&mut want, admit)? {
             // What a failing store left half-read is no reject.
             if meter.failure().is_some() {
@@ -307,15 +336,17 @@ impl ShardReader {
             match task.admitted(group) {
                 Ok(Some(item)) => {
                     end.count += 1;
-                    emit(item)?;
+                    holes.pass_on(item, emit)?;
                 }
                 Ok(None) => end.count += 1,
                 Err(why) => {
+                    holes.close(emit)?;
                     (end.bytes, end.outcome) = (meter.bytes(), changed(why));
                     return Ok(());
                 }
             }
         }
+        holes.close(emit)?;
         end.bytes = meter.bytes();
         end.outcome = match (meter.failure(), task.check_count(end.count)) {
             (Some(why), _) => unavailable(why),
@@ -353,6 +384,30 @@ struct Opened {
     decisions: Option<Arc<Vec<Status>>>,
     keys: Option<Vec<u64>>,
     shard: ShardRef,
+}
+
+/// Holes that are sent together. More would keep the order waiting for the first of them.
+const MAX_HOLES: u32 = 64;
+
+/// Holes that wait for their neighbours.
+#[derive(Default)]
+struct Holes(Option<(u32, SampleId, u32)>);
+
+impl Holes {
+    /// Sends `item` behind the holes before it; a hole may wait for the next one.
+    fn pass_on<E>(&mut self, item: Admitted, emit: &mut dyn FnMut(Admitted) -> Result<(), E>) -> Result<(), E> {
+        let Admitted::Replayed(Replayed::Holes { pass, id, count }) = item else {
+            self.close(emit)?;
+            return emit(item);
+        };
+        // They come in order, and a replay has no other samples than holes and those that end a run.
+        self.0 = Some(self.0.map_or((pass, id, count), |(pass, first, before)| (pass, first, before + count)));
+        if self.0.is_some_and(|(_, _, count)| count >= MAX_HOLES) { self.close(emit) } else { Ok(()) }
+    }
+
+    fn close<E>(&mut self, emit: &mut dyn FnMut(Admitted) -> Result<(), E>) -> Result<(), E> {
+        self.0.take().map_or(Ok(()), |(pass, id, count)| emit(Admitted::Replayed(Replayed::Holes { pass, id, count })))
+    }
 }
 
 /// One shard's reading: what is wanted of each index, and what is sent for it.
@@ -411,7 +466,7 @@ impl Task<'_> {
             Group::Place(id, _) if id.index < self.request.train_from => Ok(None),
             Group::Place(id, _) => match self.statuses.and_then(|statuses| statuses.get(id.index as usize)) {
                 None => Err(format!("its sample {} is not in the ledger", id.index)),
-                Some(_) => Ok(Some(Admitted::Replayed(Replayed::Hole { pass, id }))),
+                Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id, count: 1 }))),
             },
             Group::Rejected(info, reason) if self.statuses.is_some() && self.keys.is_none() => {
                 Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))

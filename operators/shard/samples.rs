@@ -6,6 +6,8 @@
 //!   whole group one reject.
 //! - The picture is the member with the first of `image_keys` that the sample has, the caption that with the first of `text_keys`, else
 //!   the json's `caption`. Other members are passed over unread.
+//! - What an input can make long is limited: see [`GroupConfig`]. A group above a limit is a reject that says so, and what it
+//!   held of that is let go.
 //! - A group takes its index when its first member is met, and leaves the reader before the next group's data is touched.
 //! - A tar cut off inside a member or a header makes the group at hand a reject; one that ends behind a whole member does not.
 
@@ -48,8 +50,13 @@ pub struct GroupConfig {
     pub max_text_bytes: u64,
     /// Largest json member in bytes; larger ones are rejects.
     pub max_json_bytes: u64,
+    /// Longest `uid`, `url`, `sha256` in bytes; a sample with a longer one is a reject. The json's `caption` may be as long
+    /// as a caption member.
+    pub max_field_bytes: usize,
     /// Most members a sample may have; more make it a reject.
     pub max_members: usize,
+    /// Most bytes that the extensions of a sample's members may have together; more make it a reject.
+    pub max_extension_bytes: usize,
 }
 
 impl Default for GroupConfig {
@@ -61,7 +68,9 @@ impl Default for GroupConfig {
             max_image_bytes: 256 << 20,
             max_text_bytes: 1 << 20,
             max_json_bytes: 4 << 20,
+            max_field_bytes: 64 << 10,
             max_members: 256,
+            max_extension_bytes: 64 << 10,
         }
     }
 }
@@ -75,7 +84,7 @@ pub fn keys(list: &str) -> Vec<String> {
 /// What is wanted of the sample with an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Picture and caption, with credit for the picture and this many bytes more.
+    /// Picture and caption, with credit for both and this many bytes more.
     Content {
         /// Bytes the sample will hold besides its encoded picture.
         extra_bytes: u64,
@@ -88,7 +97,7 @@ pub enum Want {
 #[derive(Debug)]
 pub struct RawSample {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Encoded picture.
     pub image: Bytes,
     /// Its extension.
@@ -105,7 +114,7 @@ pub enum Group {
     /// A sample.
     Sample(RawSample),
     /// A group that is none, and why.
-    Rejected(SampleInfo, Reason),
+    Rejected(Arc<SampleInfo>, Reason),
     /// A group of which only its place was wanted, and its key.
     Place(SampleId, String),
 }
@@ -156,7 +165,7 @@ struct Open {
     extensions: Vec<String>,
     image: Option<Image>,
     text: Option<(usize, Vec<u8>)>,
-    json: Option<Vec<u8>>,
+    metadata: Metadata,
     reject: Option<Reason>,
 }
 
@@ -257,10 +266,13 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         let Named { member, extension, .. } = named;
         open.size = open.size.saturating_add(member.size);
         // Before anything that depends on what is wanted: the next indices must not.
-        if open.extensions.len() < self.config.max_members {
-            open.extensions.push(extension.clone());
+        let (most, most_bytes) = (self.config.max_members, self.config.max_extension_bytes);
+        if open.extensions.len() >= most {
+            open.reject("too_many_members", format!("more than {most}"));
+        } else if open.extensions.iter().map(String::len).sum::<usize>() + extension.len() > most_bytes {
+            open.reject("long_member_names", format!("extensions of more than {most_bytes} bytes"));
         } else {
-            open.reject("too_many_members", format!("more than {}", self.config.max_members));
+            open.extensions.push(extension.clone());
         }
         let Want::Content { extra_bytes } = open.want else { return Ok(()) };
         let (config, rank) = (self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
@@ -269,7 +281,9 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 // A less preferred picture gives its credit back before more is asked for.
                 open.image = None;
                 if open.admits(&member, &extension, config.max_image_bytes) {
-                    let permit = admit(member.size.saturating_add(extra_bytes).saturating_add(open.held_bytes()))?;
+                    // The caption may come behind the picture: what it can have is asked for, what it has is kept.
+                    let most = member.size.saturating_add(extra_bytes).saturating_add(config.max_text_bytes);
+                    let permit = admit(most)?;
                     if let Some(data) = self.tar.read_data() {
                         open.image = Some(Image { rank, extension, data, permit });
                     }
@@ -281,7 +295,8 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 open.text = self.tar.read_data().map(|data| (rank, data));
             }
         } else if extension == "json" && open.admits(&member, &extension, config.max_json_bytes) {
-            open.json = self.tar.read_data();
+            let metadata = self.tar.read_data().map(|json| Metadata::parse(&json)).unwrap_or_default();
+            open.take(metadata, config);
         }
         Ok(())
     }
@@ -295,8 +310,8 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             open.reject("cut_off", format!("at byte {offset}: {what}"));
         }
         let (image, reject) = (open.image.take(), open.reject.take());
-        let metadata = open.json.take().map(|json| Metadata::parse(&json)).unwrap_or_default();
-        let info = SampleInfo {
+        let metadata = std::mem::take(&mut open.metadata);
+        let info = Arc::new(SampleInfo {
             id: open.id,
             key: String::from_utf8_lossy(&open.key).into_owned(),
             uid: metadata.uid,
@@ -304,7 +319,8 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             sha256: metadata.sha256,
             offset: open.offset,
             size: open.size,
-        };
+            ..SampleInfo::default()
+        });
         match (image, reject) {
             (_, Some(reason)) => Group::Rejected(info, reason),
             (None, None) => {
@@ -315,13 +331,12 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 let text = open.text.map(|(_, text)| String::from_utf8_lossy(&text).into_owned());
                 let blank = |text: &String| text.trim().is_empty();
                 let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
-                Group::Sample(RawSample {
-                    info,
-                    image: Bytes::from(image.data),
-                    image_extension: image.extension,
-                    caption: caption.map(Arc::from),
-                    permit: image.permit,
-                })
+                let Image { extension: image_extension, data, mut permit, .. } = image;
+                let Want::Content { extra_bytes } = open.want else { return Group::Place(open.id, String::new()) };
+                let held = (data.len() + caption.as_ref().map_or(0, String::len)) as u64;
+                permit.shrink_to(held.saturating_add(extra_bytes));
+                let caption = caption.map(Arc::from);
+                Group::Sample(RawSample { info, image: Bytes::from(data), image_extension, caption, permit })
             }
         }
     }
@@ -338,7 +353,7 @@ impl Open {
             extensions: Vec::new(),
             image: None,
             text: None,
-            json: None,
+            metadata: Metadata::default(),
             reject: None,
         }
     }
@@ -371,7 +386,27 @@ impl Open {
         false
     }
 
-    fn held_bytes(&self) -> u64 {
-        (self.text.as_ref().map_or(0, |(_, text)| text.len()) + self.json.as_ref().map_or(0, Vec::len)) as u64
+    /// Takes what the json says; what is too long makes the group a reject and is let go.
+    fn take(&mut self, mut metadata: Metadata, config: &GroupConfig) {
+        let long = too_long(&mut metadata, config);
+        self.metadata = metadata;
+        if let Some(Reason { code, detail }) = long {
+            self.reject(&code, detail);
+        }
     }
+}
+
+/// Lets go of what is longer than it may be, and says so.
+pub(super) fn too_long(metadata: &mut Metadata, config: &GroupConfig) -> Option<Reason> {
+    let max_text = usize::try_from(config.max_text_bytes).unwrap_or(usize::MAX);
+    let Metadata { uid, url, sha256, caption } = metadata;
+    let fields = [("uid", uid), ("url", url), ("sha256", sha256)].map(|(name, it)| (name, it, config.max_field_bytes));
+    let mut first = None;
+    for (name, field, most) in fields.into_iter().chain([("caption", caption, max_text)]) {
+        if let Some(text) = field.take_if(|text| text.len() > most) {
+            let detail = format!("{name} has {} bytes, more than {most}", text.len());
+            first.get_or_insert_with(|| Reason::new("long_metadata", detail));
+        }
+    }
+    first
 }

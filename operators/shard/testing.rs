@@ -84,7 +84,7 @@ pub fn reader(store: Memory, config: ReaderConfig, decisions: Option<Arc<dyn Dec
     let shard =
         |at: usize| ShardRef { ordinal: at as u64, name: format!("{at}.tar"), url: at.to_string(), bytes: None };
     let plan = Plan { shards: (0..store.shards.len()).map(shard).collect() };
-    ShardReader::new(Arc::new(plan), config, ViewBytes { eval: 1000, train: 500 }, decisions)
+    ShardReader::new(Arc::new(plan), config, ViewBytes { eval: 1000, train: 500, ..ViewBytes::default() }, decisions)
         .with_store(Arc::new(store))
 }
 
@@ -138,7 +138,7 @@ pub fn rows(mut items: Vec<Admitted>) -> (Vec<Row>, ShardEnd) {
             other => panic!("unexpected {other:?}"),
         };
         assert_eq!((info.id.ordinal, info.id.index as usize), (0, at));
-        Row { key: info.key, offset: info.offset, size: info.size, image, caption }
+        Row { key: info.key.clone(), offset: info.offset, size: info.size, image, caption }
     });
     let rows: Vec<Row> = rows.collect();
     assert_eq!(rows.len(), end.count as usize);

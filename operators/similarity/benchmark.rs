@@ -149,6 +149,18 @@ impl Benchmark {
         self.vectors.len() / self.dim
     }
 
+    /// Bytes that it holds, keys and labels as long as they are.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        // Texts have an allocation each.
+        let keys: usize = self.keys.iter().map(|key| size_of::<String>() + 16 + key.capacity()).sum();
+        let label = |label: &Option<String>| label.as_ref().map_or(0, |label| 16 + label.capacity());
+        let labels: usize = self.labels.iter().map(|it| size_of::<Option<String>>() + label(it)).sum();
+        // Radii are held a second time as f32.
+        let radii = self.radii.as_ref().map_or(0, |radii| radii.len() * 12);
+        (self.vectors.len() * size_of::<f16>() + keys + labels + radii) as u64
+    }
+
     /// The vector of one test point.
     #[must_use]
     pub fn vector(&self, point: usize) -> &[f16] {

@@ -37,7 +37,7 @@ pub type ShardNames = Arc<dyn Fn(u64) -> Arc<str> + Send + Sync>;
 #[derive(Debug)]
 pub struct Embedded {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// What is wanted of it.
@@ -58,7 +58,7 @@ pub struct Embedded {
 #[derive(Debug)]
 pub struct Scored {
     /// Identity and provenance.
-    pub info: SampleInfo,
+    pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// What is wanted of it.

@@ -171,7 +171,7 @@ fn judge(samples: Vec<Embedded>, joiner: &Joiner, verdict: &dyn Verdict, names: 
 }
 
 /// The fate of a sample that could not be judged.
-fn rejected(info: SampleInfo, reason: Reason) -> Event {
+fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Event {
     let fate = Fate { info, status: Status::Rejected, reason: Some(reason), scores: Vec::new(), embedding: None };
     Event::Fate(Arc::new(fate))
 }

@@ -82,14 +82,16 @@ impl Batch {
             Tensor::f_from_slice(values.as_slice()).and_then(|t| t.f_reshape([1, 3, 1, 1])).and_then(|t| t.f_to(device))
         };
         let images = || {
-            Tensor::f_from_data_size(pixels, &[count as i64, side, side, 3], Kind::Uint8)?
-                .f_to(device)?
-                .f_permute([0, 3, 1, 2])?
-                .f_to_kind(Kind::Float)?
-                .f_contiguous()?
-                .f_div_scalar(255.0)?
-                .f_sub(&channel(&normalisation.mean)?)?
-                .f_div(&channel(&normalisation.std)?)
+            // Step by step and in place: what a chain of calls makes on its way would live until its end.
+            let raw = Tensor::f_from_data_size(pixels, &[count as i64, side, side, 3], Kind::Uint8)?.f_to(device)?;
+            let planes = raw.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+            drop(raw);
+            let mut images = planes.f_to_kind(Kind::Float)?;
+            drop(planes);
+            let _ = images.f_div_scalar_(255.0)?;
+            let _ = images.f_sub_(&channel(&normalisation.mean)?)?;
+            let _ = images.f_div_(&channel(&normalisation.std)?)?;
+            Ok::<_, tch::TchError>(images)
         };
         let ids = || Tensor::f_from_slice(tokens)?.f_reshape([count as i64, self.context as i64])?.f_to(device);
         Ok((

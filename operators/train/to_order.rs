@@ -19,7 +19,7 @@
 //! 2. A sample is held before its turn leaves its worker, so its own turn finds it.
 //! 3. A turn comes to each process once, to its first worker. A failing order has stopped the run.
 //!
-//! Cost: about 40 bytes a raw sample and process on the network.
+//! Cost: about 40 bytes a raw sample and process on the network, of a replay less: neighbouring holes are one turn.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -62,10 +62,29 @@ pub enum Seat {
 /// What every process hears of a turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Turn {
-    Kept { pass: u32, id: SampleId, bytes: u64, rank: usize },
-    Hole { pass: u32, id: SampleId },
-    Skipped { pass: u32, id: SampleId, why: String },
-    End { pass: u32, ordinal: u64, count: u32, missing: Option<Missing> },
+    Kept {
+        pass: u32,
+        id: SampleId,
+        bytes: u64,
+        rank: usize,
+    },
+    /// Neighbours, from `id` on.
+    Holes {
+        pass: u32,
+        id: SampleId,
+        count: u32,
+    },
+    Skipped {
+        pass: u32,
+        id: SampleId,
+        why: String,
+    },
+    End {
+        pass: u32,
+        ordinal: u64,
+        count: u32,
+        missing: Option<Missing>,
+    },
 }
 
 /// Why a shard did not come whole.
@@ -94,6 +113,17 @@ impl Turn {
 }
 
 type Key = (u32, SampleId);
+
+/// Bytes of a caption that are kept for the trainer, which reads its first tokens.
+pub const MAX_CAPTION_BYTES: usize = 16 << 10;
+
+/// A caption's beginning: what a window or a batch holds of it.
+fn begins(caption: Arc<str>) -> Arc<str> {
+    if caption.len() <= MAX_CAPTION_BYTES {
+        return caption;
+    }
+    Arc::from(&caption[..caption.floor_char_boundary(MAX_CAPTION_BYTES)])
+}
 
 /// The order of a training run as one of its processes holds it, and what it had to leave out. Clones are the same.
 #[derive(Clone, Debug)]
@@ -153,9 +183,11 @@ impl TrainOrder {
     }
 
     fn hold(&self, kept: Kept) -> Turn {
-        let Kept { info, pass, caption, train, encoded_bytes, permit } = kept;
+        let Kept { info, pass, caption, train, encoded_bytes, mut permit } = kept;
         let id = info.id;
-        let (Some(caption), Some(view)) = (caption, train) else { return Turn::Hole { pass, id } };
+        let (Some(caption), Some(view)) = (caption, train) else { return Turn::Holes { pass, id, count: 1 } };
+        let caption = begins(caption);
+        permit.shrink_to((view.len() + caption.len()) as u64);
         let bytes = match self.counts {
             WindowBytes::EncodedAndView => encoded_bytes + view.len() as u64,
             WindowBytes::Held => (view.len() + caption.len()) as u64,
@@ -167,7 +199,9 @@ impl TrainOrder {
     /// An error has stopped the run.
     fn take(&self, turn: Turn) -> Result<(), OrderError> {
         match turn {
-            Turn::Hole { pass, id } => self.service.offer(Slot::hole(pass, id.ordinal, id.index)),
+            Turn::Holes { pass, id, count } => {
+                self.service.holes(pass, id.ordinal, id.index..id.index.saturating_add(count))
+            }
             Turn::Skipped { pass, id, why } => {
                 self.note_skipped((pass, id), why);
                 self.service.skip(pass, id)
@@ -215,14 +249,14 @@ pub fn to_order<'scope>(
     let kept = turns(kept, "KeptToTurns", move |_, kept| Some(holding.hold(kept)));
     let replayed = turns(replayed, "ReplayedToTurns", |_, replayed| {
         Some(match replayed {
-            Replayed::Hole { pass, id } => Turn::Hole { pass, id },
+            Replayed::Holes { pass, id, count } => Turn::Holes { pass, id, count },
             Replayed::Skipped { pass, id, why } => Turn::Skipped { pass, id, why },
             Replayed::End { pass, end } => Turn::end(pass, end),
         })
     });
     let events = turns(events, "FatesToTurns", |time, event| match event {
         Event::Fate(fate) if fate.status == Status::Kept => None,
-        Event::Fate(fate) => Some(Turn::Hole { pass: pass_of(*time), id: fate.info.id }),
+        Event::Fate(fate) => Some(Turn::Holes { pass: pass_of(*time), id: fate.info.id, count: 1 }),
         Event::End(end) => Some(Turn::end(pass_of(*time), end)),
     });
     let processes = scope.peers() / workers.max(1);

@@ -7,7 +7,7 @@ use super::*;
 
 fn fate(ordinal: u64, index: u32, status: Status) -> Event {
     let id = SampleId { ordinal, index };
-    let info = SampleInfo { id, key: String::new(), uid: None, url: None, sha256: None, offset: 0, size: 0 };
+    let info = Arc::new(SampleInfo { id, ..SampleInfo::default() });
     let reason = (status == Status::Rejected).then(|| Reason::new("no_image", format!("{ordinal}/{index}")));
     Event::Fate(Arc::new(Fate { info, status, reason, scores: Vec::new(), embedding: None }))
 }

@@ -69,15 +69,14 @@ const POINTS: u32 = 12;
 
 /// Dropped by `photo` when divisible by four; sample 7 is broken; sample 9 has no caption.
 fn fate(ordinal: u64, index: u32, offset: u64) -> Fate {
-    let info = SampleInfo {
+    let info = Arc::new(SampleInfo {
         id: SampleId { ordinal, index },
         key: format!("{index:04}"),
-        uid: None,
         url: Some(format!("https://pictures.example/{index}.jpg")),
-        sha256: None,
         offset,
         size: 900,
-    };
+        ..SampleInfo::default()
+    });
     let (status, reason) = match index {
         7 => (Status::Rejected, Some(Reason::new("image_truncated", "JPEG ends early"))),
         9 => (Status::Kept, Some(Reason::new("no_caption", ""))),

@@ -341,7 +341,7 @@ fn write_shard(
         let score = |rows: &mut Rows| rows.next_if(|row| row.0 == index).map(|row| row.1).unwrap_or_default();
         let judged = status != Status::Rejected;
         let scores = if judged { scores.iter_mut().map(score).collect() } else { Vec::new() };
-        info.id = SampleId { ordinal: number, index };
+        Arc::get_mut(&mut info).ok_or_else(gone)?.id = SampleId { ordinal: number, index };
         let reason = reason.filter(|_| status != Status::Dropped);
         fates.push(Arc::new(Fate { info, status, reason, scores, embedding: None }));
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod cluster;
+pub mod memory;
 pub mod processes;
 pub mod random;
 pub mod wire;

@@ -11,10 +11,9 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use super::growth;
-use super::model;
 use super::scenario::{Dice, Fate, Fault, Scenario};
 use super::stages::{Arrival, Held, Ledger, Reader, Sample, Tag, World};
+use super::{growth, model, stages};
 use crate::dataflow::batch::{BatchConfig, BatchOffload, BatchService};
 use crate::dataflow::credit::{Credit, CreditConfig, Gauge, Permit};
 use crate::dataflow::leases::{Dynamic, LaneLeases};
@@ -108,7 +107,8 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
     });
     let config =
         CreditConfig { budget_bytes: scenario.budget, lanes: scenario.readers, quantum_bytes: scenario.quantum };
-    let credit = Credit::new(config.clone(), stop.clone());
+    let credit =
+        Credit::new(config.clone(), stop.clone()).with_records(stages::lane_record_bytes(scenario.group_bytes));
     watchdog.watch_credit(&credit);
     let done: Vec<u64> = world.decided.iter().copied().collect();
     let plan = if scenario.train {
@@ -258,7 +258,8 @@ fn build(scope: Scope<'_, Time>, (world, plan, credit, pool, service, order): &E
         sample.permit.shrink_to(made.bytes / 2);
         Ok(sample)
     };
-    let tag = |sample: &Sample| Tag { pass: sample.pass, id: sample.id, work: sample.work };
+    let tag =
+        |sample: &Sample| Tag { pass: sample.pass, id: sample.id, work: sample.work, record: sample.record.clone() };
     let decoded = samples.offload("decode", pool, tag, decode, |tag, _panic| Err(Arrival::Gone(tag, false)));
     let (decoded, rejected) = decoded.part(|result| result);
     let (judged, replayed) =
@@ -289,23 +290,26 @@ fn arrive(arrival: Arrival, world: &World, plan: &Plan, order: &OrderService<Sam
     let train = world.scenario.train;
     let done = match arrival {
         Arrival::Kept(sample) => {
-            let (pass, id, work) = (sample.pass, sample.id, sample.work);
+            let (pass, id, work, record) = (sample.pass, sample.id, sample.work, sample.record.clone());
             if train && work != Work::JudgeOnly {
                 let Sample { tracked, permit, .. } = sample;
                 let bytes = permit.bytes();
-                let sample = Sample { tracked, permit: Permit::free(), pass, id, work };
+                // The record is the ledger's, not the order's.
+                let sample = Sample { tracked, permit: Permit::free(), pass, id, work, record: Arc::default() };
                 let content = Some((bytes, (permit, sample)));
                 let _fails_the_run = order.offer(Slot { pass, id, content });
             }
-            if work == Work::Replay { Ok(false) } else { locked(&world.ledger).fate(id, true) }
+            let group_bytes = world.scenario.group_bytes;
+            if work == Work::Replay { Ok(false) } else { locked(&world.ledger).fate(id, true, record, group_bytes) }
                 .map(|done| (id.ordinal, done))
         }
         Arrival::Gone(tag, kept) => {
             if train {
                 let _fails_the_run = order.offer(Slot::hole(tag.pass, tag.id.ordinal, tag.id.index));
             }
-            let ledger = || locked(&world.ledger).fate(tag.id, kept);
-            if tag.work == Work::Replay { Ok(false) } else { ledger() }.map(|done| (tag.id.ordinal, done))
+            let Tag { id, work, record, .. } = tag;
+            let ledger = || locked(&world.ledger).fate(id, kept, record, world.scenario.group_bytes);
+            if work == Work::Replay { Ok(false) } else { ledger() }.map(|done| (id.ordinal, done))
         }
         Arrival::End { pass, ordinal, count, replay } => {
             if train {

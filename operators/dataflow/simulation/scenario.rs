@@ -74,6 +74,8 @@ pub struct Scenario {
     pub pool_threads: usize,
     pub service_batch: usize,
     pub max_open: usize,
+    /// Records of a row group.
+    pub group_bytes: u64,
     pub window_samples: usize,
     pub window_bytes: u64,
     pub batch: usize,
@@ -126,6 +128,7 @@ impl Scenario {
             pool_threads: dice.range(1, 3) as usize,
             service_batch: dice.range(1, 6) as usize,
             max_open: dice.range(1, 4) as usize,
+            group_bytes: 1 + seed % 30,
             window_samples: dice.range(1, 12) as usize,
             window_bytes: dice.range(1, 150),
             batch: dice.range(1, 5) as usize,

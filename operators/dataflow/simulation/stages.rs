@@ -8,10 +8,20 @@ use std::thread;
 use super::scenario::{Dice, Fate, Fault, Holed, Scenario, jitter};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::lanes::Lanes;
+use crate::dataflow::records::Record;
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
 use crate::dataflow::stop::Stop;
 use crate::dataflow::wake::locked;
 use crate::sample::{SampleId, Time, Work, time_of};
+
+/// Largest record, and what a shard's first one has beside it.
+const MOST_RECORD_BYTES: u64 = 7;
+const BESIDE_BYTES: u64 = 2;
+
+/// What a lane may hold of records: a row group, one record more, and two shards' parts.
+pub const fn lane_record_bytes(group_bytes: u64) -> u64 {
+    group_bytes + MOST_RECORD_BYTES + 2 * BESIDE_BYTES
+}
 
 /// Bytes held by samples, counted by the test itself.
 #[derive(Debug, Default)]
@@ -54,13 +64,15 @@ pub struct Sample {
     pub id: SampleId,
     pub work: Work,
     pub permit: Permit,
+    pub record: Arc<Record>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tag {
     pub pass: u32,
     pub id: SampleId,
     pub work: Work,
+    pub record: Arc<Record>,
 }
 
 /// What reaches the sink.
@@ -132,11 +144,35 @@ pub struct Ledger {
     pub committed: BTreeMap<u64, Vec<bool>>,
     /// Times leased for judging, for the frontier's cross-check.
     pub leased: BTreeSet<Time>,
+    pub rows: BTreeMap<u64, Rows>,
+}
+
+/// Records of an open shard: those that came out of turn, and the row group that fills.
+#[derive(Debug, Default)]
+pub struct Rows {
+    next: u32,
+    early: BTreeMap<u32, Arc<Record>>,
+    group: Vec<Arc<Record>>,
+}
+
+impl Rows {
+    /// Writes whole row groups, and nothing before they are whole.
+    fn add(&mut self, index: u32, record: Arc<Record>, group_bytes: u64) {
+        self.early.insert(index, record);
+        while let Some(record) = self.early.remove(&self.next) {
+            self.next += 1;
+            self.group.push(record);
+            if self.group.iter().map(|record| record.bytes()).sum::<u64>() >= group_bytes {
+                self.group.clear();
+            }
+        }
+    }
 }
 
 impl Ledger {
     /// Ticks off; true when the shard is complete now.
-    pub fn fate(&mut self, id: SampleId, kept: bool) -> Result<bool, String> {
+    pub fn fate(&mut self, id: SampleId, kept: bool, record: Arc<Record>, group_bytes: u64) -> Result<bool, String> {
+        self.rows.entry(id.ordinal).or_default().add(id.index, record, group_bytes);
         if self.committed.contains_key(&id.ordinal) {
             return Err(format!("a fate after the commit: {id:?}"));
         }
@@ -165,6 +201,7 @@ impl Ledger {
         }
         let row = (0..*count).map(|index| fates[&index]).collect();
         self.open.remove(&ordinal);
+        self.rows.remove(&ordinal);
         self.committed.insert(ordinal, row);
         true
     }
@@ -204,14 +241,19 @@ impl ReadShard for Reader {
                 (false, true) => Work::JudgeOnly,
                 (false, false) => Work::Judge,
             };
-            let tag = Tag { pass, id, work };
+            let beside_bytes = if index == 0 { BESIDE_BYTES } else { 0 };
+            let record_bytes = made.bytes % MOST_RECORD_BYTES + 1;
             if made.fate == Fate::RejectedByReader || (lease.replay && made.fate != Fate::Kept) {
-                out.send(Err(Arrival::Gone(tag, false)))?;
+                // A replay's holes leave nothing behind.
+                let record = if lease.replay { Record::default() } else { out.record(record_bytes, beside_bytes)? };
+                let record = Arc::new(record);
+                out.send(Err(Arrival::Gone(Tag { pass, id, work, record }, false)))?;
                 continue;
             }
             let permit = out.admit(made.bytes)?;
             let tracked = Tracked::new(&world.held, permit.bytes());
-            out.send(Ok(Sample { tracked, pass, id, work, permit }))?;
+            let record = Arc::new(out.record(record_bytes, beside_bytes)?);
+            out.send(Ok(Sample { tracked, pass, id, work, permit, record }))?;
         }
         let (pass, ordinal, count) = (lease.pass, lease.ordinal, shard.len() as u32);
         out.send(Err(Arrival::End { pass, ordinal, count, replay: lease.replay }))

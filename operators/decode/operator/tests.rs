@@ -28,7 +28,7 @@ fn png() -> Vec<u8> {
 
 fn sample(index: u32, image: Vec<u8>, work: Work, permit: Permit) -> Sample {
     let id = SampleId { ordinal: 3, index };
-    let info = SampleInfo { id, key: format!("k{index}"), uid: None, url: None, sha256: None, offset: 0, size: 1 };
+    let info = Arc::new(SampleInfo { id, key: format!("k{index}"), size: 1, ..SampleInfo::default() });
     let caption = Some(Arc::from("a cat"));
     Sample { info, pass: 1, work, image: image.into(), image_extension: "jpg".into(), caption, permit }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::metadata::Metadata;
-use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
-use super::super::samples::{Group, RawSample, Want};
+use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes, own_info};
+use super::super::samples::{Group, RawSample, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension};
 use crate::dataflow::credit::{Permit, Stopped};
 use crate::dataflow::source::{Lease, Outlet, ReadShard};
@@ -59,7 +59,13 @@ impl ReadShard for FolderReader {
         // Credit is asked for and items are sent by turns, never both at once.
         let out = RefCell::new(out);
         let mut admit = |bytes| out.borrow_mut().admit(bytes);
-        let mut emit = |item| out.borrow_mut().send(item);
+        let mut emit = |mut item| {
+            let mut out = out.borrow_mut();
+            if let Some(info) = own_info(&mut item) {
+                info.record = self.views.record(info, &mut out)?;
+            }
+            out.send(item)
+        };
         self.read_class(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
     }
 }
@@ -159,7 +165,7 @@ impl FolderReader {
         let config = &self.folders.config;
         let path = &picture.path;
         let key = open.key(picture);
-        let mut info = SampleInfo { id, key, uid: None, url: None, sha256: None, offset: 0, size: 0 };
+        let mut info = SampleInfo { id, key, ..SampleInfo::default() };
         let text_key = picture.text.and_then(|at| config.text_keys.get(usize::from(at)));
         let beside = || -> Result<_, Unread> {
             let size = size(path, config.max_image_bytes)?;
@@ -169,12 +175,17 @@ impl FolderReader {
         };
         let (size, json, text) = match beside() {
             Ok(there) => there,
-            Err(Unread::TooLarge(reason)) => return Ok(Ok(Group::Rejected(info, reason))),
+            Err(Unread::TooLarge(reason)) => return Ok(Ok(Group::Rejected(Arc::new(info), reason))),
             Err(Unread::Unavailable(why)) => return Ok(Err(why)),
         };
         let held = (json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, Vec::len)) as u64;
-        let metadata = json.map(|json| Metadata::parse(&json)).unwrap_or_default();
+        let mut metadata = json.map(|json| Metadata::parse(&json)).unwrap_or_default();
+        let long = too_long(&mut metadata, config);
         (info.uid, info.url, info.sha256, info.size) = (metadata.uid, metadata.url, metadata.sha256, size + held);
+        let info = Arc::new(info);
+        if let Some(reason) = long {
+            return Ok(Ok(Group::Rejected(info, reason)));
+        }
         let blank = |text: &String| text.trim().is_empty();
         let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).filter(|text| !blank(text));
         let caption = text.or(metadata.caption).filter(|text| !blank(text)).map(Arc::from);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::dataflow::credit::{Credit, CreditConfig};
+use crate::dataflow::stop::Stop;
 use crate::sample::Status::{Dropped, Kept, Rejected};
 use crate::shard::testing::{JUDGE, Judged, Memory, Row, read, reader, remark, rows, sent, tar_of};
 
@@ -43,10 +45,13 @@ fn a_shard_becomes_samples_rejects_and_one_end() {
 }
 
 #[test]
-fn credit_is_asked_for_picture_and_views() {
-    let reader = reader(Memory { shards: vec![three()], ..Memory::default() }, ReaderConfig::default(), None);
+fn credit_is_asked_for_picture_caption_and_views() {
+    let mut config = ReaderConfig::default();
+    config.group.max_text_bytes = 100;
+    let reader = reader(Memory { shards: vec![three()], ..Memory::default() }, config, None);
     let (items, asked) = sent(&reader, &Request { train_from: 1, ..JUDGE });
-    assert_eq!(asked, [1 + 1000 + 4096, 2 + 23 + 1500 + 4096, 4 + 1500 + 4096]);
+    // Whether the caption comes before or behind the picture, its most is asked for.
+    assert_eq!(asked, [1 + 100 + 1000 + 4096, 2 + 100 + 1500 + 4096, 4 + 100 + 1500 + 4096]);
     let work: Vec<_> = items
         .iter()
         .filter_map(|item| match item {
@@ -70,14 +75,17 @@ fn replay(statuses: &[Status], train_from: u32) -> (Vec<String>, ShardEnd, usize
             assert_eq!((sample.work, sample.pass), (Work::Replay, 3));
             Some(format!("{}{}", sample.info.id.index, sample.info.key))
         }
-        Admitted::Replayed(Replayed::Hole { pass: 3, id }) => Some(format!("{}-", id.index)),
+        Admitted::Replayed(Replayed::Holes { pass: 3, id, count }) => {
+            Some((id.index..id.index + count).map(|index| format!("{index}-")).collect::<Vec<_>>().join(" "))
+        }
         Admitted::Replayed(Replayed::End { pass: 3, end: last }) => {
             end = Some(last);
             None
         }
         other => panic!("{other:?}"),
     };
-    let seen = items.into_iter().filter_map(text).collect();
+    let seen: Vec<String> = items.into_iter().filter_map(text).collect();
+    let seen = seen.join(" ").split_whitespace().map(String::from).collect();
     (seen, end.unwrap(), asked.len())
 }
 
@@ -124,7 +132,7 @@ fn named(statuses: &[Status], keys: [&'static str; 4]) -> (String, ShardOutcome)
     for item in items {
         match item {
             Admitted::Sample(sample) => text += &sample.info.key,
-            Admitted::Replayed(Replayed::Hole { .. }) => text += "-",
+            Admitted::Replayed(Replayed::Holes { count, .. }) => text += &"-".repeat(count as usize),
             Admitted::Replayed(Replayed::Skipped { why, .. }) => {
                 assert!(why.starts_with("c: "), "{why}");
                 text += "!";
@@ -293,4 +301,51 @@ fn what_macos_puts_into_a_tar_comes_between_no_members() {
     assert_eq!(seen, [("d/a", true, Some("caption of a")), ("b", true, Some("caption of b"))]);
     let notice = end.notices.get("macos_files").unwrap();
     assert_eq!((notice.count, notice.loss, notice.first.as_str()), (5, false, "0.tar: d/.DS_Store"));
+}
+
+/// Reads shard 0 with real credit and records, as a source's thread would.
+fn admitted(shard: Vec<u8>, views: ViewBytes) -> (Vec<Admitted>, Credit) {
+    let stop = Stop::new();
+    let config = CreditConfig { budget_bytes: 64 << 20, lanes: 1, quantum_bytes: 64 << 20 };
+    let credit = Credit::new(config, stop.clone()).with_records(64 << 20);
+    let (mut out, collected) = Outlet::collecting(0, credit.clone(), stop);
+    let mut reader = reader(Memory { shards: vec![shard], ..Memory::default() }, ReaderConfig::default(), None);
+    reader.views = views;
+    let lease = Lease { pass: 0, ordinal: 0, lane: 0, train_from: 0, replay: false };
+    ReadShard::read(&reader, &lease, &mut out).unwrap();
+    (collected.items(), credit)
+}
+
+#[test]
+fn a_sample_keeps_credit_for_what_it_is_and_a_record_for_what_it_leaves() {
+    let caption = "y".repeat(900_000);
+    let json = format!(r#"{{"url":"{}"}}"#, "x".repeat(50_000));
+    let shard = tar_of(&[("a.jpg", &[1; 700]), ("a.txt", caption.as_bytes()), ("b.json", json.as_bytes())]);
+    let (items, credit) = admitted(shard, ViewBytes { eval: 10, train: 0, record: 1000, shard: 77 });
+    let Admitted::Sample(sample) = &items[0] else { panic!() };
+    assert_eq!(sample.permit.bytes(), 700 + 900_000 + 10 + 4096, "the caption came behind the picture");
+    let Admitted::Event(Event::Fate(reject)) = &items[1] else { panic!() };
+    assert_eq!((sample.info.record.bytes(), reject.info.record.bytes()), (1000 + 1, 1000 + 1 + 50_000));
+    let gauge = credit.gauge();
+    assert_eq!((gauge.used_bytes, gauge.record_bytes), (sample.permit.bytes(), 2002 + 50_000 + 77));
+    drop(items);
+    let gauge = credit.gauge();
+    assert_eq!((gauge.used_bytes, gauge.record_bytes), (0, 0));
+}
+
+#[test]
+fn neighbouring_holes_are_one_turn() {
+    let names: Vec<String> = (0..200).map(|at| format!("{at:03}.jpg")).collect();
+    let members: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let mut statuses = vec![Dropped; 200];
+    (statuses[100], statuses[150]) = (Kept, Kept);
+    let store = Memory { shards: vec![tar_of(&members)], ..Memory::default() };
+    let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Judged(statuses))));
+    let (items, asked) = sent(&reader, &Request { replay: true, ..JUDGE });
+    let runs = |item: &Admitted| match item {
+        Admitted::Replayed(Replayed::Holes { id, count, .. }) => Some((id.index, *count)),
+        _ => None,
+    };
+    let runs: Vec<_> = items.iter().filter_map(runs).collect();
+    assert_eq!((runs, asked.len()), (vec![(0, 64), (64, 36), (101, 49), (151, 49)], 2));
 }

@@ -1,0 +1,63 @@
+//! Inputs that make a program hold much, and the most that a run of it held.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// One sample's members: extension and data.
+pub type Members = Vec<(&'static str, Vec<u8>)>;
+
+/// Writes a shard of `samples` samples.
+pub fn shard(path: &Path, samples: usize, members: impl Fn(usize) -> Members) {
+    let mut tar = tar::Builder::new(BufWriter::new(File::create(path).unwrap()));
+    for at in 0..samples {
+        for (extension, data) in members(at) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.set_mode(0o444);
+            tar.append_data(&mut header, format!("{at:07}.{extension}"), &data[..]).unwrap();
+        }
+    }
+    tar.into_inner().unwrap().flush().unwrap();
+}
+
+/// A picture that every decoder reads: `side` x `side` pixels of 24 bits.
+pub fn bmp(side: u32, seed: usize) -> Vec<u8> {
+    let row = (side * 3).next_multiple_of(4);
+    let mut bytes = b"BM".to_vec();
+    for word in [54 + row * side, 0, 54, 40, side, side, 0x18_0001, 0, row * side, 2835, 2835, 0, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend((0..row * side).map(|at| (at as usize * 31 + seed * 7) as u8));
+    bytes
+}
+
+/// Text without repetition, so that no compression helps.
+pub fn text(bytes: usize, seed: usize) -> String {
+    let mut state = seed as u64 + 1;
+    let letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + (state >> 33) as u8 % 26)
+    };
+    std::iter::repeat_with(letter).take(bytes).collect()
+}
+
+/// A json with this long a url.
+pub fn json_of_url(bytes: usize, seed: usize) -> Vec<u8> {
+    format!("{{\"uid\":\"{seed:032x}\",\"url\":\"http://{}\"}}", text(bytes - 7, seed)).into_bytes()
+}
+
+/// Runs the program under `/usr/bin/env` as it is and gives status, what it said on stderr, and its largest resident set.
+pub fn peak_bytes(command: &mut Command) -> (i32, String, u64) {
+    use std::io::Read;
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    // SAFETY: the child is this process's own and is not waited for anywhere else; both places are writable.
+    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
+    assert_eq!(pid, child.id() as i32);
+    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) };
+    (code, said, usage.ru_maxrss as u64 * 1024)
+}

@@ -1,0 +1,110 @@
+//! `--memory` is a promise: what an input can make large is admitted, capped with a reason, or takes no room.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::path::Path;
+
+use common::memory::{Members, bmp, json_of_url, peak_bytes, shard, text};
+use common::{MODEL, World, run, stderr};
+use trommel_operators::ledger::read::Ledger;
+
+const MIB: u64 = 1 << 20;
+
+/// Prunes one shard and insists on the budget; gives the ledger's kept, dropped and rejected.
+fn prune(path: &Path, memory_mib: u64, more: &[&str]) -> (u64, u64, u64) {
+    let into = path.with_extension("run");
+    let memory = format!("{memory_mib}MiB");
+    let mut command = common::trommel();
+    command.arg("prune").arg(path).arg("--run").arg(&into);
+    command.args(["--memory", &memory, "--max-rejects", "100", "--threads", "2"]).args(more);
+    let (status, said, peak) = peak_bytes(&mut command);
+    assert_eq!(status, 0, "{said}");
+    assert!(peak <= memory_mib * MIB, "{} MiB resident under --memory {memory}\n{said}", peak / MIB);
+    let counts = Ledger::open(&into).unwrap().counts();
+    (counts.kept, counts.dropped, counts.rejected)
+}
+
+/// 240 MB of urls in one shard: far more than the budget has room for at a time.
+#[test]
+fn long_urls_of_a_long_shard_stay_within_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("urls.tar");
+    shard(&path, 4000, |at| vec![("bmp", bmp(16, at)), ("json", json_of_url(60_000, at))]);
+    let (kept, dropped, rejected) = prune(&path, 400, &["--rule", "random:50%", "--max-pixels", "10000"]);
+    assert_eq!((kept + dropped, rejected), (4000, 0));
+    let ledger = Ledger::open(&path.with_extension("run")).unwrap();
+    let urls: Vec<usize> =
+        ledger.rows().unwrap().map(|row| row.unwrap().fate.info.url.as_ref().unwrap().len()).collect();
+    assert_eq!(urls, vec![60_000; 4000], "every url is in the ledger, whole");
+}
+
+/// Rejects take credit too: nothing but texts, a picture now and then.
+#[test]
+fn samples_without_pictures_stay_within_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("texts.tar");
+    let members = |at: usize| -> Members {
+        let json = ("json", json_of_url(60_000, at));
+        if at.is_multiple_of(100) {
+            vec![("bmp", bmp(16, at)), json]
+        } else {
+            vec![("txt", b"no picture".to_vec()), json]
+        }
+    };
+    shard(&path, 4000, members);
+    let (kept, dropped, rejected) = prune(&path, 400, &["--rule", "random:50%", "--max-pixels", "10000"]);
+    assert_eq!((kept + dropped, rejected), (40, 3960));
+}
+
+/// A caption that comes behind its picture counts as well: 900 of 0.9 MiB, all of which stand in one window before the first
+/// batch.
+#[test]
+fn captions_behind_their_pictures_stay_within_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("captions.tar");
+    let long = text(900 << 10, 1).into_bytes();
+    shard(&path, 900, |at| vec![("bmp", bmp(32, at)), ("txt", long.clone())]);
+    let mut command = common::trommel();
+    command.arg("train").arg(&path).arg("--run").arg(folder.path().join("run"));
+    command.args(["--model", MODEL, "--batch", "100", "--steps", "9", "--precision", "f32", "--max-pixels", "10000"]);
+    command.args(["--window", "900", "--window-bytes", "32MiB", "--memory", "900MiB", "--threads", "2"]);
+    let (status, said, peak) = peak_bytes(&mut command);
+    assert_eq!(status, 0, "{said}");
+    assert!(peak <= 900 * MIB, "{} MiB resident under 900\n{said}", peak / MIB);
+}
+
+/// What is longer than any use has for it is a reject that says so, and the rest of the sample is in the ledger.
+#[test]
+fn a_field_above_its_limit_is_a_reject_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("limits.tar");
+    shard(&path, 2, |at| vec![("bmp", bmp(16, at)), ("json", json_of_url(65_536 + at, at))]);
+    assert_eq!(prune(&path, 800, &["--rule", "random:100%"]), (1, 0, 1));
+    let ledger = Ledger::open(&path.with_extension("run")).unwrap();
+    let rows: Vec<_> = ledger.rows().unwrap().map(|row| row.unwrap().fate).collect();
+    assert_eq!(rows[0].info.url.as_ref().map(String::len), Some(65_536));
+    let reason = rows[1].reason.as_ref().unwrap();
+    assert_eq!(
+        (reason.code.as_str(), reason.detail.as_str()),
+        ("long_metadata", "url has 65537 bytes, more than 65536")
+    );
+    assert_eq!((rows[1].info.url.as_ref(), rows[1].info.uid.as_ref().map(String::len)), (None, Some(32)));
+}
+
+/// The trainer's batches, their logits and its activations are reserved before the first byte is read.
+#[test]
+fn a_batch_that_does_not_fit_is_refused_with_what_it_needs() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = world.train(&folder.path().join("run"), 5);
+    let batch = args.iter().position(|word| word == "--batch").unwrap();
+    args[batch + 1] = "16384".into();
+    args.extend(["--accum-freq", "256", "--memory", "1.8GiB"].map(String::from));
+    let out = run(2, &common::words(&args));
+    let said = stderr(&out);
+    let last = said.lines().last().unwrap();
+    for part in ["1.8 GiB", "at least", "batches", "logits", "activations"] {
+        assert!(last.contains(part), "`{part}` is missing in: {last}");
+    }
+}
