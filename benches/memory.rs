@@ -1,7 +1,7 @@
 //! Question: does a run stay within its `--memory`, whatever its input makes large?
 //!
 //! Command: `cargo xtask bench memory`. No peer: the limit is the number that was asked for. Each case makes its input in a
-//! fresh folder, runs the program once, and prints the largest resident set (`ru_maxrss`) beside the budget.
+//! fresh folder, runs the program once, and prints the largest resident set (`VmHWM`) beside the budget.
 //!
 //! `TROMMEL_MEMORY_SAMPLES` (default 40,000) sets the size of the inputs, `TROMMEL_PROGRAM` another build to try, words after
 //! the command the cases.

@@ -68,10 +68,10 @@ fn captions_behind_their_pictures_stay_within_the_budget() {
     let mut command = common::trommel();
     command.arg("train").arg(&path).arg("--run").arg(folder.path().join("run"));
     command.args(["--model", MODEL, "--batch", "100", "--steps", "9", "--precision", "f32", "--max-pixels", "10000"]);
-    command.args(["--window", "900", "--window-bytes", "32MiB", "--memory", "900MiB", "--threads", "2"]);
+    command.args(["--window", "900", "--window-bytes", "32MiB", "--memory", "1000MiB", "--threads", "2"]);
     let (status, said, peak) = peak_bytes(&mut command);
     assert_eq!(status, 0, "{said}");
-    assert!(peak <= 900 * MIB, "{} MiB resident under 900\n{said}", peak / MIB);
+    assert!(peak <= 1000 * MIB, "{} MiB resident under 1000\n{said}", peak / MIB);
 }
 
 /// What is longer than any use has for it is a reject that says so, and the rest of the sample is in the ledger.

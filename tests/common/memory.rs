@@ -1,7 +1,7 @@
 //! Inputs that make a program hold much, and the most that a run of it held.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -48,16 +48,27 @@ pub fn json_of_url(bytes: usize, seed: usize) -> Vec<u8> {
     format!("{{\"uid\":\"{seed:032x}\",\"url\":\"http://{}\"}}", text(bytes - 7, seed)).into_bytes()
 }
 
-/// Runs the program under `/usr/bin/env` as it is and gives status, what it said on stderr, and its largest resident set.
+/// Runs the program and gives its status, what it said on stderr, and its largest resident set.
+///
+/// The kernel's own count is looked at while it runs: what `wait4` tells begins with the resident set of who forked.
 pub fn peak_bytes(command: &mut Command) -> (i32, String, u64) {
-    use std::io::Read;
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-    // SAFETY: the child is this process's own and is not waited for anywhere else; both places are writable.
-    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
-    assert_eq!(pid, child.id() as i32);
-    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) };
-    (code, said, usage.ru_maxrss as u64 * 1024)
+    let mut pipe = child.stderr.take().unwrap();
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        pipe.read_to_string(&mut said).map(|_| said)
+    });
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let ended = loop {
+        // A process that has ended has no memory to tell of.
+        let now = std::fs::read_to_string(&status).unwrap_or_default();
+        let kib = now.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak = kib.map_or(peak, |kib: u64| kib * 1024);
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    (ended.code().unwrap_or(-1), said.join().unwrap().unwrap(), peak)
 }
