@@ -216,7 +216,7 @@ impl Judging {
         };
         let computes = embeds || decode.train.is_some();
         let mut memory = MemoryPlan::new(machine.memory_bytes, computes);
-        if computes && let Some((name, bytes)) = device::card(&machine.device).map_err(PipelineError::usage)? {
+        if computes && let Some((name, bytes)) = device::memory_of(&machine.device).map_err(PipelineError::usage)? {
             memory = memory.on_card(&name, bytes);
         }
         if let Some(embedder) = &embedder {

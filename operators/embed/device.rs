@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<Device, ModelError> {
 ///
 /// # Errors
 /// As [`parse`], or a driver that does not say.
-pub fn card(text: &str) -> Result<Option<(String, u64)>, ModelError> {
+pub fn memory_of(text: &str) -> Result<Option<(String, u64)>, ModelError> {
     let Device::Cuda(number) = parse(text)? else { return Ok(None) };
     let name = format!("cuda:{number}");
     let silent = || ModelError::Device { device: name.clone(), problem: "the driver does not say its memory".into() };

@@ -307,7 +307,7 @@ impl Work {
         let mut summary = locked(&self.summary);
         if status == LineStatus::Committed {
             summary.committed += 1;
-            if folder.before().committed.contains_key(&line.ordinal) {
+            if self.folder.before().committed.contains_key(&line.ordinal) {
                 summary.again.insert(line.ordinal);
             }
             summary.counts.add(&line.counts);
