@@ -34,9 +34,8 @@ pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCoun
         return Ok(None);
     }
     let plan = match input {
-        Input::Folders(_, classes) => {
-            let samples = classes.iter().map(|files| files.len() as u64).sum();
-            return Ok(Some(PassCount { samples, source: "the files".into() }));
+        Input::Folders(folders) => {
+            return Ok(Some(PassCount { samples: folders.pictures, source: "the files".into() }));
         }
         Input::Shards(plan) => plan,
     };
