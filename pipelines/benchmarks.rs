@@ -134,7 +134,7 @@ pub(crate) fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, Pipel
             .map_err(|error| PipelineError::usage(format_args!("{}: {error}", line.name)))?;
         for row in rows.into_iter().filter(|row| row.fate.status == Status::Rejected) {
             let why = row.fate.reason.map(|reason| reason.to_string()).unwrap_or_default();
-            found.insert(row.fate.info.key, why);
+            found.insert(row.fate.info.key.clone(), why);
         }
     }
     Ok(found)
