@@ -19,6 +19,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("rgb16", "5 and 6 bits widen to 8 with other rounding, 1 apart"),
     ("pal4rletrns", "pixels that a run-length code skips are black here"),
     ("hundred_", "a PPM's or PGM's samples below another maximum than 255 are scaled in f32, ties 1 apart"),
+    ("ink_", "a CMYK TIFF's products are cut to whole numbers where Pillow rounds, 1 apart"),
     ("anim.webp", "the first picture laid on its background"),
     (
         "peacock.progressive.scan0",

@@ -139,7 +139,8 @@ def make_others():
         for mode in ("L", "RGB", "RGBA", "CMYK"):
             for packed in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
                 image = picture((w, h), mode, seed)
-                image.save(MADE / f"{mode}_{w}x{h}_{packed}.tif", compression=packed)
+                name = {"CMYK": "ink"}.get(mode, mode)
+                image.save(MADE / f"{name}_{w}x{h}_{packed}.tif", compression=packed)
         for turn in range(1, 9):
             picture((w, h), "RGB", seed).save(MADE / f"turned{turn}_{w}x{h}.tiff", tiffinfo={274: turn})
         bits.save(MADE / f"bits_{w}x{h}.pbm")
