@@ -224,6 +224,7 @@ mod tests {
             numerics: &texts(numerics),
             recipe: &recipe,
             steps,
+            ends_with_passes: false,
             extend: false,
             mix_numerics,
         };

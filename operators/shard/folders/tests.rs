@@ -187,7 +187,7 @@ fn decisions_are_replayed() {
             other => format!("{other:?}").split(' ').next().unwrap().to_owned(),
         })
         .collect();
-    assert_eq!(kinds, ["Replay cat/2.jpg", "Replayed(Hole", "Replay cat/4.jpg", "Replayed(End"]);
+    assert_eq!(kinds, ["Replay cat/2.jpg", "Replayed(Holes", "Replay cat/4.jpg", "Replayed(End"]);
     let items = sent(folder.path(), judged(&four[..3]), &request);
     assert!(format!("{:?}", items.last().unwrap()).contains("Changed"), "{items:?}");
 }
