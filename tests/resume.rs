@@ -78,7 +78,7 @@ fn kept(run_folder: &Path) -> Vec<(u64, String)> {
     let ledger = Ledger::open(run_folder).unwrap();
     let rows = ledger.rows().unwrap().map(Result::unwrap);
     let kept = rows.filter(|row| row.fate.status == Status::Kept && row.fate.reason.is_none());
-    kept.map(|row| (row.fate.info.id.ordinal, row.fate.info.key)).collect()
+    kept.map(|row| (row.fate.info.id.ordinal, row.fate.info.key.clone())).collect()
 }
 
 fn checkpoints(run_folder: &Path) -> BTreeSet<String> {
