@@ -59,8 +59,8 @@ impl Notices {
         }
         match self.0.get_mut(code) {
             Some(known) => {
-                known.count += notice.count;
-                known.lost_samples += notice.lost_samples;
+                known.count = known.count.saturating_add(notice.count);
+                known.lost_samples = known.lost_samples.saturating_add(notice.lost_samples);
                 known.loss |= notice.loss;
             }
             None => {
@@ -96,7 +96,7 @@ impl Notices {
     /// Samples lost, over all kinds.
     #[must_use]
     pub fn lost_samples(&self) -> u64 {
-        self.0.values().map(|notice| notice.lost_samples).sum()
+        self.0.values().fold(0, |sum, notice| sum.saturating_add(notice.lost_samples))
     }
 
     /// Whether any input was lost.

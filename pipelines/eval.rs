@@ -107,13 +107,18 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         labels.clear();
         Ok::<_, PipelineError>(())
     };
+    let limits = Limits::default();
     for class in 0..shards.len() {
         let (pictures, passed_over) = folders.pictures_of(class).map_err(PipelineError::usage)?;
         notices.merge(&passed_over);
         for Picture { path, .. } in pictures {
-            let bytes = std::fs::read(&path)
-                .map_err(|error| PipelineError::Unfinished(format!("{}: {error}", path.display())))?;
-            let decoded = decode_rgb(&bytes, &Limits::default()).map_err(|error| error.to_string());
+            let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
+            let size = std::fs::metadata(&path).map_err(unread)?.len();
+            let decoded = if size > limits.max_bytes {
+                Err(format!("{size} bytes, above the limit of {}", limits.max_bytes))
+            } else {
+                decode_rgb(&std::fs::read(&path).map_err(unread)?, &limits).map_err(|error| error.to_string())
+            };
             let square = decoded.and_then(|picture| eval_view(&picture, &view).map_err(|error| error.to_string()));
             match square {
                 Ok(square) => pixels.extend_from_slice(&square),

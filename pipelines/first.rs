@@ -10,14 +10,15 @@
 //!    data, whatever the number of processes and workers.
 //! 2. While it is open nothing is committed, so that the same command ends the same way again. What is committed already, by an
 //!    earlier run, is what the run was found sound by.
-//! 3. It cannot wait for what waits for it: a shard that is known to hold rejects only gives its lease back at once.
+//! 3. It cannot wait for what waits for it: a shard that is known to hold rejects only gives its lease back at once, and the
+//!    committer writes rows and parts meanwhile, so that records return; only manifest lines are held back.
 //!
 //! A shard whose bytes cannot be had makes the run sound: nothing is known of it. A slice judges what it alone has of the plan's
 //! beginning.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use trommel_operators::cluster::{Control, Message};
@@ -102,7 +103,6 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
     /// Nothing is counted any more.
     is_decided: AtomicBool,
     control: Option<Control>,
@@ -132,7 +132,6 @@ impl First {
         let state = State { order, at: 0, before: 0, seen: HashMap::new(), reason: None, verdict, closed: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            changed: Condvar::new(),
             is_decided,
             control: control.cloned(),
             passed: Box::new(passed),
@@ -160,7 +159,6 @@ impl First {
         let close = move |shared: &std::sync::Weak<Shared>| {
             if let Some(shared) = shared.upgrade() {
                 locked(&shared.state).closed = true;
-                shared.changed.notify_all();
             }
         };
         let closing = [stop.on_request(move || close(&stopped)), stop.on_wind_down(move || close(&winding))];
@@ -181,7 +179,7 @@ impl First {
         let mut tell = None;
         shared.with(|state| {
             let seen = state.seen.entry(ordinal).or_insert_with(|| Seen { ordinal, ..Seen::default() });
-            let (was_judged, was_known) = (seen.first_judged.is_some(), seen.is_known());
+            let (was_judged, was_known) = (seen.first_judged, seen.is_known());
             match event {
                 Event::Fate(fate) if fate.status == Status::Rejected => {
                     seen.rejected += 1;
@@ -202,7 +200,8 @@ impl First {
                     seen.unavailable = matches!(outcome, ShardOutcome::Unavailable(_));
                 }
             }
-            let news = seen.unavailable || was_judged != seen.first_judged.is_some() || was_known != seen.is_known();
+            // Also a judged sample that stands before the first one told: the verdict may hang on it, and who has it says no more.
+            let news = seen.unavailable || was_judged != seen.first_judged || was_known != seen.is_known();
             tell = news.then(|| seen.clone());
         });
         if let (Some(control), Some(seen)) = (&shared.control, tell) {
@@ -211,13 +210,14 @@ impl First {
         }
     }
 
-    /// Waits for the verdict; gives whether shards may be committed. Where no verdict can come any more, they may not.
-    pub(crate) fn may_commit(&self) -> bool {
-        let mut state = locked(&self.shared.state);
-        while state.verdict.is_none() && !state.closed {
-            state = self.shared.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// Whether shards may be committed; `None` while the verdict is open. Where it can not come any more, they may not.
+    pub(crate) fn may_commit(&self) -> Option<bool> {
+        let state = locked(&self.shared.state);
+        match state.verdict {
+            Some(Verdict::Sound) => Some(true),
+            Some(Verdict::Meaningless(_)) => Some(false),
+            None => state.closed.then_some(false),
         }
-        matches!(state.verdict, Some(Verdict::Sound))
     }
 }
 
@@ -235,7 +235,6 @@ impl Shared {
         drop(state);
         if verdict.is_some() {
             self.is_decided.store(true, Ordering::Release);
-            self.changed.notify_all();
         }
         passed.into_iter().for_each(|ordinal| (self.passed)(ordinal));
         if let Some(Verdict::Meaningless(why)) = verdict {

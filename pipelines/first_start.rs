@@ -30,6 +30,9 @@ struct FirstStart {
     /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass: Option<PassCount>,
+    /// Batches of a pass, where a finished ledger knew them: it may know more of them later, when a shard was mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass_batches: Option<u64>,
 }
 
 impl FirstStart {
@@ -63,7 +66,7 @@ impl FirstStart {
 }
 
 /// Whether something was trained already: from there on nothing of the order may change.
-fn has_trained(run: &Path) -> bool {
+pub(crate) fn has_trained(run: &Path) -> bool {
     let entries = std::fs::read_dir(run.join("checkpoints"));
     entries.is_ok_and(|mut entries| {
         entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("step_")))
@@ -77,6 +80,8 @@ pub(crate) struct Settled {
     pub(crate) order: OrderConfig,
     /// Samples of a pass, where the length of the run stands on them.
     pub(crate) pass: Option<PassCount>,
+    /// Batches of a pass, where a finished ledger knew them.
+    pass_batches: Option<u64>,
 }
 
 impl Settled {
@@ -104,7 +109,7 @@ impl Settled {
         };
         order.validate().map_err(PipelineError::usage)?;
         tracing::info!("{}", describe(&order, size));
-        let RunLength::Passes(passes) = run.length else { return Ok(Self { order, pass: None }) };
+        let RunLength::Passes(passes) = run.length else { return Ok(Self { order, pass: None, pass_batches: None }) };
         let pass = pass(run, first.pass, trained, count)?;
         if let Some(PassCount { samples, source }) = &pass {
             tracing::info!(
@@ -112,20 +117,28 @@ impl Settled {
                  that is gone"
             );
         }
-        Ok(Self { order, pass })
+        Ok(Self { order, pass, pass_batches: first.pass_batches.filter(|_| trained) })
     }
 
     /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
     pub(crate) fn keep(&self, root: &Path) -> Result<(), PipelineError> {
-        FirstStart { schema: SCHEMA, order: Some(self.order.clone()), pass: self.pass.clone() }.write(root)
+        let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
+        FirstStart { schema: SCHEMA, order, pass, pass_batches }.write(root)
     }
 
     /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;
     /// over anything else it ends with its passes.
-    pub(crate) fn course(&self, run: &TrainRun, folder: &RunFolder) -> Result<Course, PipelineError> {
+    ///
+    /// # Errors
+    /// A pass that does not fill one batch.
+    pub(crate) fn course(&mut self, run: &TrainRun, folder: &RunFolder) -> Result<Course, PipelineError> {
         match (&self.pass, run.length) {
             (Some(pass), RunLength::Passes(passes)) => Ok(Course::Passes { passes, pass_samples: pass.samples }),
-            (None, RunLength::Passes(passes)) => judged(run, folder, passes),
+            (None, RunLength::Passes(passes)) => {
+                let batches = self.pass_batches.map_or_else(|| judged_batches(run, folder), Ok)?;
+                self.pass_batches = Some(batches);
+                Ok(Course::Steps(u64::from(passes) * batches))
+            }
             _ => steps(run),
         }
     }
@@ -151,7 +164,6 @@ fn pass(
         }
         (None, Some(_)) if trained => refusal("a finished ledger, which knows its samples"),
         (Some(begun), None) => Ok(Some(begun)),
-        (None, None) if trained => Ok(None),
         (_, Some(told)) => Ok(Some(told)),
         (None, None) => count(),
     }
@@ -170,8 +182,8 @@ pub(crate) fn steps(run: &TrainRun) -> Result<Course, PipelineError> {
     length.total_steps(run.recipe.batch_samples, None).map(Course::Steps).map_err(PipelineError::usage)
 }
 
-/// Passes over a finished ledger: it knows how many batches they fill.
-fn judged(run: &TrainRun, folder: &RunFolder, passes: u32) -> Result<Course, PipelineError> {
+/// Batches of a pass over a finished ledger.
+fn judged_batches(run: &TrainRun, folder: &RunFolder) -> Result<u64, PipelineError> {
     let (counts, batch) = (folder.before().counts(), run.recipe.batch_samples as u64);
     let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
     if captioned < batch {
@@ -179,5 +191,5 @@ fn judged(run: &TrainRun, folder: &RunFolder, passes: u32) -> Result<Course, Pip
             "{captioned} kept samples with a caption do not fill one batch of {batch}"
         )));
     }
-    Ok(Course::Steps(u64::from(passes) * (captioned / batch)))
+    Ok(captioned / batch)
 }

@@ -50,7 +50,7 @@ pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCoun
             },
         };
         let Some((count, source)) = known else { return whole(plan, shard).map(Some) };
-        samples += count;
+        samples = samples.saturating_add(count);
         sources.insert(source);
     }
     Ok(Some(PassCount { samples, source: sources.into_iter().collect::<Vec<_>>().join(" and ") }))

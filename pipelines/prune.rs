@@ -1,9 +1,11 @@
 //! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use trommel_operators::dataflow::stop::Stop;
@@ -217,6 +219,8 @@ pub fn embed_pictures(
         reading: Reading { part: None, image_key: Reading::default().image_key, ..config.reading.clone() },
         ..config.clone()
     };
+    // One at a time looks, deletes and embeds: the tasks of an array come here together, and wait for the first.
+    let _guard = in_turn(&embedding.run, stop)?;
     if has_changed(&embedding, pictures)? {
         tracing::info!("{} has changed since it was embedded: it is embedded anew", pictures.display());
         std::fs::remove_dir_all(&embedding.run).map_err(PipelineError::at(&embedding.run))?;
@@ -231,6 +235,24 @@ pub fn embed_pictures(
     embed::finish(&embedding, false).map(|_| ())
 }
 
+/// A lock beside the folder `into`, held until it is dropped.
+fn in_turn(into: &Path, stop: &Stop) -> Result<File, PipelineError> {
+    let name = into.file_name().unwrap_or_default().to_string_lossy();
+    let path = into.with_file_name(format!(".{name}.lock"));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(PipelineError::at(parent))?;
+    }
+    let file = File::create(&path).map_err(PipelineError::at(&path))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(_) if stop.is_requested() || stop.is_winding_down() => return Err(PipelineError::Interrupted),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
+            Err(TryLockError::Error(error)) => return Err(PipelineError::at(&path)(error)),
+        }
+    }
+}
+
 /// Whether a finished embedding is not that of the pictures any more: other files or sizes, or one that could not be decoded and now can.
 fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, PipelineError> {
     let Some(ledger) = ledger_of(&embedding.run)? else { return Ok(false) };
@@ -242,7 +264,11 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
     let roots: Vec<PathBuf> =
         [Some(pictures), pictures.parent()].into_iter().flatten().map(Path::to_path_buf).collect();
     let Reading { max_pixels, load_truncated, .. } = embedding.reading;
-    let limits = Limits { max_pixels, load_truncated, ..Limits::default() };
-    let mended = |key: &String| test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok());
-    Ok(rejects(&ledger)?.keys().any(mended))
+    let limits = Limits { load_truncated, ..Limits::of_pixels(max_pixels) };
+    // What something else than the decoder refused is not mended by other pixels.
+    let mended = |(key, why): (&String, &String)| {
+        ["image_", "too_many_pixels", "too_many_bytes"].iter().any(|code| why.starts_with(code))
+            && test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok())
+    };
+    Ok(rejects(&ledger)?.iter().any(mended))
 }

@@ -27,6 +27,7 @@ use trommel_operators::similarity::join::Joiner;
 use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::first::{First, Meaningless};
+use crate::first_start::has_trained;
 use crate::judging::Machinery;
 use crate::progress::Progress;
 
@@ -52,7 +53,7 @@ pub fn open_folder(
     // A pass deals all shards by one permutation: more of them would give the pass under way another order, in which some of what was trained
     // comes again and some of the rest never.
     let (trains, is_same): (_, fn(&Plan, &Plan) -> bool) =
-        (has_checkpoint(root), |stored, given| given.len() == stored.len() && given.difference(stored).is_none());
+        (has_trained(root), |stored, given| given.len() == stored.len() && given.difference(stored).is_none());
     let extends = if trains { is_same } else { extends };
     let open = |plan: &Plan| {
         let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
@@ -82,12 +83,6 @@ pub fn open_folder(
         tracing::info!("{note}");
     }
     Ok(Arc::new(folder))
-}
-
-/// Whether a trainer has written a checkpoint into a run folder.
-fn has_checkpoint(root: &Path) -> bool {
-    let saved = std::fs::read_dir(root.join("checkpoints")).into_iter().flatten().flatten();
-    saved.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step_"))
 }
 
 /// The plan with the sizes that a folder knows of shards of which it has read nothing: what was not there, or was no tar, may

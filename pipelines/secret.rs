@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -63,9 +63,12 @@ fn read(path: &Path) -> Result<Option<Secret>, PipelineError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(PipelineError::at(path)(error)),
     };
-    let mode = fs::metadata(path).map_err(PipelineError::at(path))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!("{}: others than its owner can use it (mode {:o}): chmod 600", path.display(), mode & 0o777);
+    let metadata = fs::symlink_metadata(path).map_err(PipelineError::at(path))?;
+    // SAFETY: it asks for a number and cannot fail.
+    let me = unsafe { libc::geteuid() };
+    if !metadata.is_file() || metadata.uid() != me || metadata.mode() & 0o077 != 0 {
+        let what = format!("{}: not a file of this user alone: remove it, or chmod 600", path.display());
+        return Err(PipelineError::Usage(what));
     }
     let secret = text.strip_suffix('\n').filter(|secret| secret.len() >= LEAST_CHARACTERS);
     Ok(secret.map(|secret| Secret::new(secret.as_bytes())))
@@ -74,8 +77,8 @@ fn read(path: &Path) -> Result<Option<Secret>, PipelineError> {
 /// Seen under its name only when it is whole, and never by others.
 fn make(run: &Path, path: &Path) -> io::Result<()> {
     Disk.create_dir(run)?;
-    let aside = path.with_extension(format!("secret.{}.tmp", std::process::id()));
-    let mut file: File = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    let aside = path.with_extension(format!("secret.{}.tmp", random_hex()?));
+    let mut file: File = File::options().write(true).create_new(true).mode(0o600).open(&aside)?;
     file.write_all(format!("{}\n", random_hex()?).as_bytes())?;
     file.sync_all()?;
     fs::rename(&aside, path)
@@ -84,6 +87,8 @@ fn make(run: &Path, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -104,6 +109,13 @@ mod tests {
         assert!(of_run(&run, &seat(0)).unwrap() == first);
         fs::write(&path, "0123").unwrap();
         assert!(of_run(&run, &seat(0)).unwrap() != first);
+        // One that others may read or have planted is none.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(of_run(&run, &seat(0)).unwrap_err().to_string().contains("chmod 600"));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(of_run(&run, &seat(0)).is_err());
+        fs::remove_file(&path).unwrap();
         let soon = ClusterConfig { start_timeout: Duration::from_millis(60), ..seat(1) };
         let late = of_run(&folder.path().join("another"), &soon).unwrap_err();
         assert!(late.to_string().contains("process 0 (127.0.0.1:1) has not made"), "{late}");

@@ -176,15 +176,16 @@ fn train_together(
     };
     let size = size_of(run, &mut judging, plan.len(), together.ranks());
     let count = || promised(&judging.input, folder.before());
-    let settled = together.from_first("what is settled", || Settled::find(run, &config.run, &size, count))?;
+    let mut settled = together.from_first("what is settled", || Settled::find(run, &config.run, &size, count))?;
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
     let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
+    let course = settled.course(run, &folder)?;
     let ground = Ground {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
         leased: deal.clone(),
         deal,
         passes,
-        course: settled.course(run, &folder)?,
+        course,
         settled,
         judged: folder.before().read().collect(),
         folder,

@@ -71,7 +71,7 @@ impl Read<'_> {
     pub fn too_many(self, max_rejects_percent: f64) -> Option<String> {
         let Self { rejected, samples, notices } = self;
         let lost = notices.lost_samples();
-        let (gone, all) = (rejected + lost, samples + lost);
+        let (gone, all) = (rejected.saturating_add(lost), samples.saturating_add(lost));
         #[expect(clippy::cast_precision_loss)]
         let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
         let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);

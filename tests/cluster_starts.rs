@@ -217,10 +217,13 @@ fn control_characters_of_names_are_escaped_where_they_are_shown() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let shard = path(&format!("{NAME}.tar"));
     let mut tar = tar::Builder::new(std::fs::File::create(&shard).unwrap());
-    for member in [format!("{NAME}.jpg"), format!("{NAME}.txt")] {
+    let grey: &[u8] = b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00\x3a\x7e\x9b\x55\x00\x00\x00\x0a\x49\x44\x41\x54\x78\x9c\x63\x68\x00\x00\x00\x82\x00\x81\x77\xcd\x72\xb6\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";
+    let members: [(String, &[u8]); 3] =
+        [(format!("{NAME}.jpg"), b"no!"), (format!("{NAME}.txt"), b"no!"), ("good.png".into(), grey)];
+    for (member, bytes) in members {
         let mut header = tar::Header::new_ustar();
-        header.set_size(3);
-        tar.append_data(&mut header, member, &b"no!"[..]).unwrap();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, member, bytes).unwrap();
     }
     tar.into_inner().unwrap();
     let command = ["prune", &shard, "--rule", "random:50%", "--run", &path("run")].map(str::to_owned);

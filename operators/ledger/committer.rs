@@ -8,7 +8,9 @@
 //!
 //! # Invariants
 //! 1. A reply with `Ok` is sent only after the manifest line is durable.
-//! 2. The first error ends it: it fails the run's [`Stop`], everything after is answered with [`LedgerError::Ended`], nothing
+//! 2. While nobody can say whether the run is sound, manifest lines are held back, and nothing else is: rows and parts are
+//!    written, so records return and readers go on. Parts without a line are nobody's; the next opening takes them away.
+//! 3. The first error ends it: it fails the run's [`Stop`], everything after is answered with [`LedgerError::Ended`], nothing
 //!    more is written, and the folder resumes.
 //!
 //! The queue is unbounded by itself; what may stand in it is bounded by the samples' records
@@ -17,8 +19,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::LedgerError;
 use super::items::{ItemRow, Peaks};
@@ -49,6 +52,12 @@ pub struct FinishedShard {
     /// What was lost of it, or passed over in it.
     pub notices: Notices,
 }
+
+/// How often the committer asks again whether it may commit, while it may not and no message comes.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Whether shards may be committed; `None` while nobody can say. Once it has said something it stays with it.
+pub type MayCommit = Box<dyn Fn() -> Option<bool> + Send>;
 
 /// A shard that is durable, or durably marked as failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,11 +154,11 @@ impl Committer {
         stop: Stop,
         on_committed: OnCommitted,
     ) -> Result<Self, LedgerError> {
-        Self::spawn_waiting(folder, config, stop, on_committed, Box::new(|| true))
+        Self::spawn_waiting(folder, config, stop, on_committed, Box::new(|| Some(true)))
     }
 
-    /// The same, but before each shard `may_commit` is asked, which may take its time. Where it says no, the shard is not
-    /// committed and the next run reads it again.
+    /// The same, but manifest lines wait until `may_commit` has an answer. Where it says no, no shard is committed and the next
+    /// run reads them again.
     ///
     /// # Errors
     /// The system has no thread to give.
@@ -158,7 +167,7 @@ impl Committer {
         config: PartConfig,
         stop: Stop,
         on_committed: OnCommitted,
-        may_commit: Box<dyn Fn() -> bool + Send>,
+        may_commit: MayCommit,
     ) -> Result<Self, LedgerError> {
         let (queue, messages) = unbounded();
         let summary = Arc::new(Mutex::new(Summary::default()));
@@ -167,8 +176,9 @@ impl Committer {
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || {
-                let (peaks, open) = (Peaks::default(), HashMap::new());
-                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared, open }.run(&messages)
+                let (peaks, open, held) = (Peaks::default(), HashMap::new(), Vec::new());
+                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared, open, held }
+                    .run(&messages)
             })
             .map_err(LedgerError::at("start a thread for", &root))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), summary })
@@ -211,49 +221,77 @@ struct Work {
     config: PartConfig,
     stop: Stop,
     on_committed: OnCommitted,
-    may_commit: Box<dyn Fn() -> bool + Send>,
+    may_commit: MayCommit,
     peaks: Peaks,
     summary: Arc<Mutex<Summary>>,
     /// Shards some of whose rows are written.
     open: HashMap<u64, Rows>,
+    /// Shards whose parts are written, while nobody can say whether they may be committed.
+    held: Vec<(ShardLine, Reply)>,
 }
 
 impl Work {
     fn run(mut self, messages: &Receiver<Message>) -> Option<Arc<LedgerError>> {
-        while let Ok(message) = messages.recv() {
-            let (error, reply) = match message {
-                Message::End => return None,
-                Message::Fatal(error) => (error, None),
-                Message::Shard(_, reply) if !(self.may_commit)() => {
-                    reply(Err(LedgerError::Ended));
-                    continue;
-                }
-                Message::Rows { ordinal, name, fates } => match self.add(ordinal, &name, fates) {
-                    Ok(()) => continue,
-                    Err(error) => (error, None),
-                },
-                Message::Shard(shard, reply) => match self.commit(*shard) {
-                    Ok(committed) => {
-                        (self.on_committed)(&committed);
-                        reply(Ok(committed));
-                        continue;
-                    }
-                    Err(error) => (error, Some(reply)),
-                },
-            };
-            let error = Arc::new(error);
-            self.stop.fail(Arc::clone(&error));
-            if let Some(reply) = reply {
+        let error = self.work(messages).err().map(Arc::new);
+        if let Some(error) = &error {
+            self.stop.fail(Arc::clone(error));
+        }
+        self.held.drain(..).for_each(|(_, reply)| reply(Err(LedgerError::Ended)));
+        while error.is_some()
+            && let Ok(message) = messages.try_recv()
+        {
+            if let Message::Shard(_, reply) = message {
                 reply(Err(LedgerError::Ended));
             }
-            while let Ok(message) = messages.try_recv() {
-                if let Message::Shard(_, reply) = message {
+        }
+        error
+    }
+
+    /// Works until the end, or until nobody is left who could say it.
+    fn work(&mut self, messages: &Receiver<Message>) -> Result<(), LedgerError> {
+        loop {
+            if !self.held.is_empty() {
+                self.release()?;
+            }
+            let message = if self.held.is_empty() {
+                messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                messages.recv_timeout(ASK_AGAIN)
+            };
+            match message {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => return Ok(()),
+                Ok(Message::Fatal(error)) => return Err(error),
+                Ok(Message::Rows { ordinal, name, fates }) => self.add(ordinal, &name, fates)?,
+                Ok(Message::Shard(shard, reply)) => match self.write(*shard) {
+                    Ok(line) => {
+                        self.held.push((line, reply));
+                        self.release()?;
+                    }
+                    Err(error) => {
+                        reply(Err(LedgerError::Ended));
+                        return Err(error);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Commits what is held, or gives it up, if it can be said which.
+    fn release(&mut self) -> Result<(), LedgerError> {
+        let Some(may) = (self.may_commit)() else { return Ok(()) };
+        let mut held = std::mem::take(&mut self.held).into_iter();
+        while let Some((line, reply)) = held.next() {
+            match if may { self.commit(line).map(Ok) } else { Ok(Err(LedgerError::Ended)) } {
+                Ok(answer) => reply(answer),
+                Err(error) => {
                     reply(Err(LedgerError::Ended));
+                    held.for_each(|(_, reply)| reply(Err(LedgerError::Ended)));
+                    return Err(error);
                 }
             }
-            return Some(error);
         }
-        None
+        Ok(())
     }
 
     fn add(&mut self, ordinal: u64, name: &str, fates: Vec<Arc<Fate>>) -> Result<(), LedgerError> {
@@ -270,7 +308,8 @@ impl Work {
         self.open.remove(&ordinal).map_or_else(begin, Ok)
     }
 
-    fn commit(&mut self, mut shard: FinishedShard) -> Result<Committed, LedgerError> {
+    /// Makes a shard's parts durable, and gives the line that shows them.
+    fn write(&mut self, mut shard: FinishedShard) -> Result<ShardLine, LedgerError> {
         let (status, remark, rejected) = match shard.outcome {
             ShardOutcome::Complete(remark) => (LineStatus::Committed, remark, None),
             ShardOutcome::Rejected(reason) => (LineStatus::Committed, Some(reason.to_string()), Some(reason)),
@@ -291,19 +330,24 @@ impl Work {
             parts: Vec::new(),
             decision: self.folder.decision_hash().into(),
         };
-        let mut items = Vec::new();
         if status == LineStatus::Committed {
             shard.fates.sort_by_key(|f| f.info.id.index);
-            items = self.peaks.select(shard.items);
+            let items = self.peaks.select(shard.items);
             let mut rows = self.rows_of(line.ordinal, &line.name)?;
             rows.add(shard.fates, &self.config)?;
             (line.parts, line.counts) =
                 rows.finish(self.folder.storage().as_ref(), self.folder.root(), &items, &self.config)?;
+            self.peaks.raise(&items);
         } else if let Some(rows) = self.open.remove(&line.ordinal) {
             rows.forget(self.folder.storage().as_ref())?;
         }
+        Ok(line)
+    }
+
+    /// Shows a shard: its line is durable, and everybody hears of it.
+    fn commit(&mut self, line: ShardLine) -> Result<Committed, LedgerError> {
         self.folder.append(&line)?;
-        self.peaks.raise(&items);
+        let status = line.status;
         let mut summary = locked(&self.summary);
         if status == LineStatus::Committed {
             summary.committed += 1;
@@ -315,7 +359,10 @@ impl Work {
         } else {
             summary.failed.insert(line.ordinal, line.remark.clone().unwrap_or_default());
         }
+        drop(summary);
         let ShardLine { ordinal, name, counts, bytes, remark, notices, .. } = line;
-        Ok(Committed { ordinal, name, status, counts, bytes, remark, notices })
+        let committed = Committed { ordinal, name, status, counts, bytes, remark, notices };
+        (self.on_committed)(&committed);
+        Ok(committed)
     }
 }

@@ -12,7 +12,11 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
     let Counts { nameless, macos, .. } = *samples.counts();
     let Oddities { sparse, oversized_headers, .. } = samples.tar().oddities();
     let remark = remark(samples);
-    let damaged = matches!(samples.tar().end(), Some(TarEnd::Damaged { .. }));
+    // Where nothing was read, bytes behind the end mark say that this is no empty tar.
+    let damaged = matches!(
+        samples.tar().end(),
+        Some(TarEnd::Damaged { .. } | TarEnd::Marked { behind: Some(_) } | TarEnd::LoneZeroBlock { more: true, .. })
+    );
     let files = nameless + macos + sparse + oversized_headers;
     match remark {
         Some(remark) if samples.numbered() == 0 && (files > 0 || damaged) => {

@@ -288,7 +288,8 @@ impl<R: BufRead> TarReader<R> {
             }
             left = left.saturating_sub(length as u64);
         }
-        Ok(false)
+        // What goes on is not read, and so may be anything.
+        Ok(!fill(&mut self.input)?.is_empty())
     }
 
     fn damaged(&self, offset: u64, what: impl std::fmt::Display) -> TarEnd {

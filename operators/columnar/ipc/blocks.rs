@@ -89,12 +89,18 @@ pub(super) fn check_inflated(buffer: &Buffer, block: &Block) -> Result<(), Strin
         return Ok(());
     }
     let body = &buffer[block.metaDataLength() as usize..];
+    let mut total = 0i64;
     for stored in batch.buffers().into_iter().flatten() {
         let start = usize::try_from(stored.offset()).unwrap_or(usize::MAX);
         let Some(size) = body.get(start..).and_then(|bytes| bytes.first_chunk()) else { continue };
         let size = i64::from_le_bytes(*size);
-        if stored.length() >= 8 && size > stored.length().saturating_mul(256).saturating_add(MAX_INFLATED_BYTES) {
-            return Err(format!("{} compressed bytes that would become {size}", stored.length()));
+        if stored.length() < 8 {
+            continue;
+        }
+        // Together, for several buffers may be the same bytes. -1 stands before bytes that are stored as they are.
+        total = total.saturating_add(if size < 0 { stored.length() } else { size });
+        if total > block.bodyLength().saturating_mul(256).saturating_add(MAX_INFLATED_BYTES) {
+            return Err(format!("{} compressed bytes that would become {total} or more", block.bodyLength()));
         }
     }
     Ok(())

@@ -156,7 +156,13 @@ impl IpcReader {
         };
         for (&name, array) in self.columns.iter().zip(part.columns()) {
             let array = array.as_ref();
-            let other = || ColumnarError::column(path, name, format!("came as {:?}", array.data_type()));
+            let other = || {
+                ColumnarError::column(
+                    path,
+                    name,
+                    format!("came as {:?}, or as more text than a batch may have", array.data_type()),
+                )
+            };
             match name {
                 "key" => {
                     let missing = || ColumnarError::column(path, name, "has a null");
@@ -224,19 +230,38 @@ fn failure(path: &Path, error: ArrowError) -> ColumnarError {
 
 /// Values of a text column, however they are stored.
 fn texts(array: &dyn Array) -> Option<Vec<Option<String>>> {
+    let mut rows: Vec<Option<usize>> = (0..array.len()).map(Some).collect();
+    let mut values = array;
     if let Some(dictionary) = array.as_any_dictionary_opt() {
-        let values = texts(dictionary.values().as_ref())?;
-        if values.is_empty() {
-            return Some(vec![None; array.len()]);
+        values = dictionary.values().as_ref();
+        // Only what the rows name is copied, not the whole dictionary for each few thousand rows.
+        rows.fill(None);
+        if !values.is_empty() {
+            for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {
+                rows[row] = dictionary.keys().is_valid(row).then_some(key);
+            }
         }
-        let keys = dictionary.normalized_keys();
-        let value = |(at, key): (usize, usize)| if dictionary.keys().is_valid(at) { values[key].clone() } else { None };
-        return Some(keys.into_iter().enumerate().map(value).collect());
     }
-    let own = |value: Option<&str>| value.map(String::from);
-    let small = array.as_string_opt::<i32>().map(|array| array.iter().map(own).collect());
-    let large = || array.as_string_opt::<i64>().map(|array| array.iter().map(own).collect());
-    small.or_else(large).or_else(|| array.as_string_view_opt().map(|array| array.iter().map(own).collect()))
+    let text = text_at(values)?;
+    let found = |row: Option<usize>| row.and_then(&text);
+    // One value may stand in every row.
+    let bytes: usize = rows.iter().filter_map(|row| found(*row)).map(str::len).sum();
+    (bytes <= MAX_TEXT_BYTES).then(|| rows.into_iter().map(|row| found(row).map(String::from)).collect())
+}
+
+/// Bytes that the texts of a batch may have.
+const MAX_TEXT_BYTES: usize = 256 << 20;
+
+/// Gives single values of a text column.
+fn text_at<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> Option<&'a str> + 'a>> {
+    if let Some(array) = array.as_string_opt::<i32>() {
+        return Some(Box::new(|row| array.is_valid(row).then(|| array.value(row))));
+    }
+    if let Some(array) = array.as_string_opt::<i64>() {
+        return Some(Box::new(|row| array.is_valid(row).then(|| array.value(row))));
+    }
+    let array = array.as_string_view_opt()?;
+    Some(Box::new(|row| array.is_valid(row).then(|| array.value(row))))
 }
 
 fn numbers<T: ArrowPrimitiveType>(array: &dyn Array) -> Option<Vec<Option<T::Native>>> {

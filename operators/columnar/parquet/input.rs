@@ -12,7 +12,8 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::columnar::{ColumnarError, ReadSeek};
 use crate::dataflow::wake::locked;
 
-/// Bytes that a page may have when decompressed. Writers cut pages at a megabyte; some put a whole row group into one.
+/// Bytes that a page may have when decompressed, by its header; zstd, snappy and raw LZ4 are held to it while they are decompressed, gzip
+/// and Brotli are compared with it afterwards. Writers cut pages at a megabyte; some put a whole row group into one.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
 
 /// The file, for the crate behind, which wants pieces of it at any place.

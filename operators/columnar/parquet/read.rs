@@ -174,11 +174,15 @@ fn failed(path: &Path, error: ParquetError) -> ColumnarError {
     ColumnarError::malformed(path, FORMAT, told)
 }
 
+/// Bytes that the texts of a batch may have.
+const MAX_TEXT_BYTES: usize = 256 << 20;
+
 fn footer(path: &Path, input: &Input) -> Result<ParquetMetaData, ColumnarError> {
     guarded(path, FORMAT, || {
         let file = ParquetMetaDataReader::new().parse_and_finish(input).map_err(|error| failed(path, error))?;
-        if file.row_groups().iter().any(|group| group.num_rows() < 0) {
-            return Err(ColumnarError::malformed(path, FORMAT, "a row group of fewer rows than none"));
+        let add = |sum: i64, rows: i64| sum.checked_add(rows).filter(|_| rows >= 0);
+        if file.row_groups().iter().try_fold(0, |sum, group| add(sum, group.num_rows())).is_none() {
+            return Err(ColumnarError::malformed(path, FORMAT, "row groups of an impossible number of rows"));
         }
         Ok(file)
     })
@@ -235,6 +239,11 @@ fn column(
             let not_text = |_| ColumnarError::column(path, &field.name, "holds text that is not UTF-8");
             let text = |value: &[u8]| std::str::from_utf8(value).map(String::from).map_err(not_text);
             let values = values(reader, rows, last).map_err(bad)?;
+            // A dictionary's value may stand in every row.
+            let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
+            if bytes > MAX_TEXT_BYTES {
+                return Err(ColumnarError::column(path, &field.name, format!("has {rows} texts of {bytes} bytes")));
+            }
             let texts = values.into_iter().map(|value| value.map(|value| text(value.data())).transpose());
             texts.collect::<Result<_, _>>().map(Column::Text)
         }

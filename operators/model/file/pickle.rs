@@ -128,7 +128,7 @@ impl<'a> Pickle<'a> {
 
     /// What a dict holds under a text; the last one counts, as in Python.
     pub(super) fn get(&self, dict: Value, name: &str) -> Option<Value> {
-        let is = |key: Value| self.text(key).is_some_and(|text| text == name);
+        let is = |key: Value| matches!(key, Value::Text(span) if self.bytes(span) == name.as_bytes());
         self.dict(dict)?.iter().rev().find(|(key, _)| is(*key)).map(|(_, value)| *value)
     }
 }
@@ -307,6 +307,10 @@ impl Machine<'_> {
             items.iter().map(side).collect()
         };
         let (shape, stride) = (sides(shape)?, sides(stride)?);
+        self.copied += shape.len() + stride.len();
+        if self.copied > MAX_NODES {
+            return Err("too many values".into());
+        }
         match offset {
             Value::Int(offset) if offset >= 0 && shape.len() == stride.len() => {
                 self.make(Node::Tensor(View { storage, offset, shape, stride }))
@@ -330,6 +334,9 @@ impl Machine<'_> {
 
     fn remember(&mut self, place: u64) -> Result<(), String> {
         let value = self.top()?;
+        if self.memo.len() >= MAX_NODES {
+            return Err("too many values".into());
+        }
         self.memo.insert(place, value);
         Ok(())
     }

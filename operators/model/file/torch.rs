@@ -20,6 +20,10 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 /// Modules of TorchScript may lie in each other so deep, and hold so many tensors.
 const MAX_DEPTH: usize = 64;
 const MAX_TENSORS: usize = 1 << 17;
+/// Longest name of a tensor, in bytes.
+const MAX_NAME_BYTES: usize = 1 << 10;
+/// What a file holds instead of tensors is named up to this many.
+const OTHERS_SHOWN: usize = 16;
 
 /// Bytes of the file: start and length.
 type Place = (u64, u64);
@@ -155,13 +159,14 @@ pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<Stored>, String> {
 fn named_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, String> {
     let state = pickle.get(pickle.root, "state_dict").unwrap_or(pickle.root);
     let pairs = pickle.dict(state).ok_or("no state dict, but another object: save model.state_dict()")?;
-    let mut others = Vec::new();
-    let mut views = Vec::with_capacity(pairs.len());
+    let (mut others, mut views) = (Vec::new(), Vec::new());
     for (key, value) in pairs {
-        let Some(name) = pickle.text(*key) else { continue };
+        let Some(name) = name_of(pickle, *key)? else { continue };
         match pickle.node(*value) {
-            Some(Node::Tensor(view)) => views.push((name.into_owned(), view)),
-            _ => others.push(name.into_owned()),
+            Some(Node::Tensor(_)) if views.len() >= MAX_TENSORS => return Err("too many tensors".into()),
+            Some(Node::Tensor(view)) => views.push((name, view)),
+            _ if others.len() < OTHERS_SHOWN => others.push(name),
+            _ => {}
         }
     }
     if views.is_empty() {
@@ -169,6 +174,16 @@ fn named_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, String
         return Err(format!("no tensors under names, nor a state_dict; it holds {held}"));
     }
     Ok(views)
+}
+
+/// A key that is text; one text may stand under millions of keys, so that long ones are refused before they are copied.
+fn name_of(pickle: &Pickle, key: Value) -> Result<Option<String>, String> {
+    match key {
+        Value::Text(span) if pickle.bytes(span).len() > MAX_NAME_BYTES => {
+            Err(format!("a name in it is longer than {MAX_NAME_BYTES} bytes"))
+        }
+        key => Ok(pickle.text(key).map(std::borrow::Cow::into_owned)),
+    }
 }
 
 /// The tensors of a module of TorchScript, by the names of its attributes.
@@ -185,8 +200,11 @@ fn script_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, Strin
             Some(Node::Tensor(view)) => views.push((name, view)),
             Some(Node::Object(state)) => {
                 for (key, value) in pickle.dict(*state).unwrap_or_default() {
-                    let Some(key) = pickle.text(*key) else { continue };
-                    let name = if name.is_empty() { key.into_owned() } else { format!("{name}.{key}") };
+                    let Some(key) = name_of(pickle, *key)? else { continue };
+                    let name = if name.is_empty() { key } else { format!("{name}.{key}") };
+                    if name.len() > MAX_NAME_BYTES || open.len() >= MAX_TENSORS {
+                        return Err("its modules hold too many or too long names".into());
+                    }
                     open.push((name, *value, depth + 1));
                 }
             }
