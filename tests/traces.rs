@@ -61,8 +61,19 @@ fn only_the_run_folder_is_written() {
     assert!(writes > 20, "the trace shows the run's own writes");
     for path in &before_first_step {
         let inside = path.strip_prefix(&run).unwrap_or_default().trim_start_matches('/');
-        let allowed =
-            ["", "lock", "config", "plan", "manifest", "ledger", "items", "embeddings", "logs", "checkpoints"];
+        let allowed = [
+            "",
+            "lock",
+            "config",
+            "plan",
+            "manifest",
+            "ledger",
+            "items",
+            "embeddings",
+            "logs",
+            "checkpoints",
+            "training",
+        ];
         let first = inside.split(['/', '.']).next().unwrap_or_default();
         assert!(allowed.contains(&first) && !inside.contains("step_"), "written before the first step: {path}");
     }

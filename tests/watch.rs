@@ -389,8 +389,11 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
     fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
     let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
     assert_eq!(report["shards"], 1);
-    let report = scene.once(&judging, &[]);
+    // The second shard is none: a turn that read nothing else and lost it has not done its work.
+    let args = scene.args(&judging, &["--once", "--json"]);
+    let report: Value = serde_json::from_slice(&run(4, &words(&args)).stdout).unwrap();
     assert_eq!((report["shards"].as_u64(), report["epoch"].as_u64()), (Some(2), Some(3)), "{report}");
+    assert_eq!(report["notices"]["shard_not_a_tar"]["lost_samples"], 1, "{report}");
     scene.equals_batch("main", &judging);
 }
 
