@@ -181,7 +181,7 @@ impl Together {
     }
 
     /// What process 0 has worked out, for all.
-    pub(crate) fn from_first<T: Serialize + DeserializeOwned>(
+    pub(crate) fn first_says<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
         what: impl FnOnce() -> Result<T, PipelineError>,

@@ -176,7 +176,7 @@ fn train_together(
     };
     let size = size_of(run, &mut judging, plan.len(), together.ranks());
     let count = || promised(&judging.input, folder.before());
-    let mut settled = together.from_first("what is settled", || Settled::find(run, &config.run, &size, count))?;
+    let mut settled = together.first_says("what is settled", || Settled::find(run, &config.run, &size, count))?;
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
     let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
     let course = settled.course(run, &folder)?;

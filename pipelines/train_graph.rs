@@ -329,7 +329,6 @@ pub(crate) fn train_on(
             let leases = leases.clone();
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, replayed) = admitted.split_admitted();
-            #[expect(clippy::result_large_err, reason = "neither side is an error")]
             let (fresh, kept_before) =
                 samples.part(|sample: Sample| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
             let (fresh, undecodable) = fresh.decode(&judging.decode, &machinery.decoders);

@@ -139,6 +139,7 @@ pub enum OrderError {
 }
 
 /// What a sequencer has ready.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ready<P> {
     /// A closed window.

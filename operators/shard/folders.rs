@@ -260,7 +260,7 @@ impl Folders {
 
     fn is_picture(&self, path: &Path) -> bool {
         let extension = extension(path);
-        self.extensions.iter().any(|wanted| *wanted == extension)
+        self.extensions.contains(&extension)
     }
 }
 

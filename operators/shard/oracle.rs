@@ -203,9 +203,9 @@ fn peer_webdataset() {
                     ('xz', lzma.compress(b)), ('lzma', lzma.compress(b, format=lzma.FORMAT_ALONE))): open(f'{f}.{end}', 'wb').write(c)";
     let made = Command::new(&python).args(["-c", compress]).args(&tars[..20]).status().unwrap();
     assert!(made.success());
-    for tar in tars[..20].to_vec() {
-        tars.extend(["bz2", "xz", "lzma"].map(|end| PathBuf::from(format!("{}.{end}", tar.display()))));
-    }
+    let packed = |tar: &PathBuf| ["bz2", "xz", "lzma"].map(|end| PathBuf::from(format!("{}.{end}", tar.display())));
+    let packed: Vec<PathBuf> = tars[..20].iter().flat_map(packed).collect();
+    tars.extend(packed);
     if let Some(data) = std::env::var_os("TROMMEL_TEST_DATA").map(PathBuf::from) {
         tars.extend(["wds/sample.tgz", "wds/mpdata.tar", "wds/compressed.tar"].map(|name| data.join(name)));
         tars.extend((0..4).map(|i| data.join(format!("shards/coco/{i:05}.tar"))));

@@ -62,7 +62,8 @@ fn the_plans_first_samples_decide_whatever_comes_first() {
     let all = |n: u32, at: &str| {
         Some(format!("all of the first {n} samples were rejected (no_image: {at}); is --image-key `jpg` right?"))
     };
-    let cases: &[(&[(u32, bool)], Option<String>)] = &[
+    type Case = (&'static [(u32, bool)], Option<String>);
+    let cases: &[Case] = &[
         (&[(0, true)], None),
         (&[(511, true), (900, false)], None),
         (&[(512, true), (0, true)], all(512, "0/0")),

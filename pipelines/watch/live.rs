@@ -161,7 +161,7 @@ impl Live {
         take_trainer(&run, &mut judging, &model, together.ranks());
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &mut judging, LANES_A_PROCESS.max(together.ranks()), together.ranks());
-        let settled = together.from_first("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
+        let settled = together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];

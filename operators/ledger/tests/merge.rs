@@ -33,7 +33,7 @@ fn a_rejected_shard_is_tried_again_until_somebody_has_read_it() {
     notices.loss("shard_html_page", "shards rejected (html_page)", "4.tar", 1, 1_000);
     let rejected = Some(Reason::new("html_page", "an HTML page"));
     let reject = ShardLine { rejected, notices, counts: Counts::default(), ..line(4, "ee") };
-    let tried = Merged::of(files(&[&[reject.clone()], &[reject.clone()]])).unwrap();
+    let tried = Merged::of(files(&[std::slice::from_ref(&reject), std::slice::from_ref(&reject)])).unwrap();
     assert_eq!((tried.read().count(), tried.committed[&4].0), (0, 1));
     assert_eq!(tried.notices(&BTreeSet::new()).lost_samples(), 1_000);
     for lines in [[reject.clone(), line(4, "aa")], [line(4, "aa"), reject]] {
