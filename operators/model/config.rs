@@ -1,6 +1,6 @@
 //! A model's architecture and preprocessing, from open_clip's JSON or by name.
 //!
-//! open_clip's files carry fields for many towers: [`super::fields`] is the list of what is understood, all else is
+//! open_clip's files carry fields for many towers: `fields.rs` is the list of what is understood, all else is
 //! refused by name. `open_clip_config.json` of the Hugging Face hub (`model_cfg` + `preprocess_cfg`) is read as well.
 
 use std::fmt;

@@ -3,7 +3,7 @@
 //! | form | known by | read by |
 //! |--|--|--|
 //! | safetensors | a header's length that fits the file, and its `{` at byte 8 | `safetensors` |
-//! | `torch.save` | a zip archive with one `*/data.pkl` | [`torch`], [`pickle`] |
+//! | `torch.save` | a zip archive with one `*/data.pkl` | `torch.rs`, `pickle.rs` |
 //! | `torch.save` before 1.6 | a first pickle that holds torch's magic number | the same |
 //! | TorchScript | a zip archive of torch with code in it | the same: its tensors, never its code |
 //!
