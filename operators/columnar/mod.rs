@@ -120,6 +120,9 @@ pub fn is_guarded() -> bool {
     GUARDED.with(Cell::get) > 0
 }
 
+/// Bytes that the texts of one batch of rows may have: a value of a dictionary is stored once and may stand in every row.
+const MAX_TEXT_BYTES: usize = 256 << 20;
+
 /// Runs a reading call of the crate behind, turning a panic on bad bytes into an error.
 ///
 /// # Errors

@@ -46,27 +46,56 @@ pub fn memory_of(text: &str) -> Result<Option<(String, u64)>, ModelError> {
     Ok(Some((name, bytes)))
 }
 
-/// What the driver says of the `number`th visible card.
+/// Memory in bytes, as the driver says.
 fn card_bytes(number: usize) -> Option<u64> {
-    type Init = unsafe extern "C" fn(libc::c_uint) -> libc::c_int;
-    type Get = unsafe extern "C" fn(*mut libc::c_int, libc::c_int) -> libc::c_int;
-    type Total = unsafe extern "C" fn(*mut usize, libc::c_int) -> libc::c_int;
-    // SAFETY: constant names; the signatures are those of cuda.h, which the driver keeps; both places are writable.
+    type Total = unsafe extern "C" fn(*mut usize, c_int) -> c_int;
+    let mut bytes = 0usize;
+    // SAFETY: this is the function's signature in cuda.h, and the place is writable.
+    unsafe { ask_driver(number, c"cuDeviceTotalMem_v2", |total: Total, device| total(&raw mut bytes, device)) }?;
+    Some(bytes as u64)
+}
+
+/// The card's name, as the driver says.
+fn driver_name(number: usize) -> Option<String> {
+    type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+    let mut name = [0u8; 256];
+    let length = c_int::try_from(name.len() - 1).ok()?;
+    // SAFETY: this is the function's signature in cuda.h; the buffer is longer than it is told, so that its last byte stays 0.
     unsafe {
+        ask_driver(number, c"cuDeviceGetName", |name_of: Name, device| {
+            name_of(name.as_mut_ptr().cast(), length, device)
+        })
+    }?;
+    CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Asks the driver's function `name` about the `number`th visible card; `None` where there is no driver, no such card, or `ask`
+/// gives another status than 0. The driver counts cards as libtorch does: `CUDA_VISIBLE_DEVICES` holds for both.
+///
+/// # Safety
+/// `F` is the type of a pointer to that function, and `ask` calls it as the driver wants.
+unsafe fn ask_driver<F: Copy>(number: usize, name: &CStr, ask: impl FnOnce(F, c_int) -> c_int) -> Option<()> {
+    type Init = unsafe extern "C" fn(u32) -> c_int;
+    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    let number = c_int::try_from(number).ok()?;
+    let mut device = 0;
+    // SAFETY: the driver's library is opened and stays open; the signatures are those of cuda.h; a function's pointer has the size
+    // of an address, and the caller answers for `F`.
+    let status = unsafe {
         let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
-        let find = |name: &CStr| {
-            let found = if driver.is_null() { driver } else { libc::dlsym(driver, name.as_ptr()) };
-            (!found.is_null()).then_some(found)
-        };
-        let init = std::mem::transmute::<*mut libc::c_void, Init>(find(c"cuInit")?);
-        let get = std::mem::transmute::<*mut libc::c_void, Get>(find(c"cuDeviceGet")?);
-        let total = std::mem::transmute::<*mut libc::c_void, Total>(find(c"cuDeviceTotalMem_v2")?);
-        let (mut device, mut bytes) = (0, 0usize);
-        let done = init(0) == 0
-            && get(&raw mut device, libc::c_int::try_from(number).ok()?) == 0
-            && total(&raw mut bytes, device) == 0;
-        done.then_some(bytes as u64)
-    }
+        if driver.is_null() {
+            return None;
+        }
+        let symbol = |name: &CStr| Some(libc::dlsym(driver, name.as_ptr())).filter(|symbol| !symbol.is_null());
+        let init = std::mem::transmute::<*mut libc::c_void, Init>(symbol(c"cuInit")?);
+        let get = std::mem::transmute::<*mut libc::c_void, Get>(symbol(c"cuDeviceGet")?);
+        let asked = std::mem::transmute_copy::<*mut libc::c_void, F>(&symbol(name)?);
+        if init(0) != 0 || get(&raw mut device, number) != 0 {
+            return None;
+        }
+        ask(asked, device)
+    };
+    (status == 0).then_some(())
 }
 
 /// Whether the system shows an NVIDIA GPU that `CUDA_VISIBLE_DEVICES` does not hide.
@@ -113,31 +142,4 @@ pub const fn kind(device: Device) -> &'static str {
 pub fn card(device: Device) -> Option<String> {
     let Device::Cuda(number) = device else { return None };
     Some(driver_name(number).unwrap_or_else(|| "unknown".into()))
-}
-
-/// Asks the driver, which counts cards as libtorch does: `CUDA_VISIBLE_DEVICES` holds for both.
-fn driver_name(number: usize) -> Option<String> {
-    type Init = unsafe extern "C" fn(u32) -> c_int;
-    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
-    type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
-    let number = c_int::try_from(number).ok()?;
-    let mut name = [0u8; 256];
-    // SAFETY: the driver's library is opened and stays open; the three functions have the signatures of CUDA's driver API; the buffer's length
-    // is the one that is told, and its last byte stays 0.
-    unsafe {
-        let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
-        if driver.is_null() {
-            return None;
-        }
-        let symbol = |name: &CStr| Some(libc::dlsym(driver, name.as_ptr())).filter(|symbol| !symbol.is_null());
-        let init = std::mem::transmute::<*mut libc::c_void, Init>(symbol(c"cuInit")?);
-        let get = std::mem::transmute::<*mut libc::c_void, Get>(symbol(c"cuDeviceGet")?);
-        let name_of = std::mem::transmute::<*mut libc::c_void, Name>(symbol(c"cuDeviceGetName")?);
-        let mut device = 0;
-        let length = c_int::try_from(name.len() - 1).ok()?;
-        if init(0) != 0 || get(&raw mut device, number) != 0 || name_of(name.as_mut_ptr().cast(), length, device) != 0 {
-            return None;
-        }
-    }
-    CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_string_lossy().into_owned())
 }

@@ -260,14 +260,12 @@ impl Work {
             };
             match message {
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => return Ok(()),
+                // The answer may have come with the end.
+                Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => return self.release(),
                 Ok(Message::Fatal(error)) => return Err(error),
                 Ok(Message::Rows { ordinal, name, fates }) => self.add(ordinal, &name, fates)?,
                 Ok(Message::Shard(shard, reply)) => match self.write(*shard) {
-                    Ok(line) => {
-                        self.held.push((line, reply));
-                        self.release()?;
-                    }
+                    Ok(line) => self.held.push((line, reply)),
                     Err(error) => {
                         reply(Err(LedgerError::Ended));
                         return Err(error);

@@ -78,8 +78,29 @@ impl ViewBytes {
         views.saturating_add(SAMPLE_OVERHEAD_BYTES)
     }
 
+    /// Reads what is leased into `out`: samples take their credit and their records on the way.
+    pub(super) fn read_into(
+        self,
+        lease: &Lease,
+        out: &mut Outlet<Admitted>,
+        read: impl FnOnce(&Request, Admit<'_>, Emit<'_>) -> Result<(), Stopped>,
+    ) -> Result<(), Stopped> {
+        let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
+        // Credit is asked for and items are sent by turns, never both at once.
+        let out = RefCell::new(out);
+        let mut admit = |bytes| out.borrow_mut().admit(bytes);
+        let mut emit = |mut item| {
+            let mut out = out.borrow_mut();
+            if let Some(info) = own_info(&mut item) {
+                info.record = self.record(info, &mut out)?;
+            }
+            out.send(item)
+        };
+        read(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+    }
+
     /// Takes a sample's record; a shard's first sample takes the shard's too.
-    pub(super) fn record<I>(self, info: &SampleInfo, out: &mut Outlet<I>) -> Result<Record, Stopped> {
+    fn record<I>(self, info: &SampleInfo, out: &mut Outlet<I>) -> Result<Record, Stopped> {
         let beside_bytes = if info.id.index == 0 { self.shard } else { 0 };
         out.record(self.record.saturating_add(info.text_bytes()), beside_bytes)
     }
@@ -200,23 +221,17 @@ impl ReadShard for ShardReader {
     type Item = Admitted;
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
-        let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
-        // Credit is asked for and items are sent by turns, never both at once.
-        let out = RefCell::new(out);
-        let mut admit = |bytes| out.borrow_mut().admit(bytes);
-        let mut emit = |mut item| {
-            let mut out = out.borrow_mut();
-            if let Some(info) = own_info(&mut item) {
-                info.record = self.views.record(info, &mut out)?;
-            }
-            out.send(item)
-        };
-        self.read_shard(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+        self.views.read_into(lease, out, |request, admit, emit| self.read_shard(request, admit, emit))
     }
 }
 
+/// Takes credit for so many bytes.
+type Admit<'a> = &'a mut dyn FnMut(u64) -> Result<Permit, Stopped>;
+/// Sends an item on.
+type Emit<'a> = &'a mut dyn FnMut(Admitted) -> Result<(), Stopped>;
+
 /// What an item says of a sample, which nobody else has yet.
-pub(super) fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
+fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
     match item {
         Admitted::Sample(sample) => Arc::get_mut(&mut sample.info),
         Admitted::Event(Event::Fate(fate)) => Arc::get_mut(&mut Arc::get_mut(fate)?.info),

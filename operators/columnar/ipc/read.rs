@@ -16,7 +16,7 @@ use super::super::npy::Rows;
 use super::super::source::BATCH_ROWS;
 use super::blocks::{FORMAT, check_blocks, check_ends, check_inflated, message, read_at, read_block};
 use super::{MAX_DIM, META_SCHEMA, SCHEMA_VERSION};
-use crate::columnar::{ColumnarError, ReadSeek, guarded};
+use crate::columnar::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 
 /// Some rows as they are stored.
 #[derive(Clone, Debug)]
@@ -248,9 +248,6 @@ fn texts(array: &dyn Array) -> Option<Vec<Option<String>>> {
     let bytes: usize = rows.iter().filter_map(|row| found(*row)).map(str::len).sum();
     (bytes <= MAX_TEXT_BYTES).then(|| rows.into_iter().map(|row| found(row).map(String::from)).collect())
 }
-
-/// Bytes that the texts of a batch may have.
-const MAX_TEXT_BYTES: usize = 256 << 20;
 
 /// Gives single values of a text column.
 fn text_at<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> Option<&'a str> + 'a>> {

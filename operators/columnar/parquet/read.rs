@@ -19,7 +19,7 @@ use parquet::schema::types::Type;
 
 use super::input::Input;
 use super::{Column, Field, Kind};
-use crate::columnar::{ColumnarError, ReadSeek, guarded};
+use crate::columnar::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 
 const FORMAT: &str = "Parquet";
 
@@ -173,9 +173,6 @@ fn failed(path: &Path, error: ParquetError) -> ColumnarError {
     }
     ColumnarError::malformed(path, FORMAT, told)
 }
-
-/// Bytes that the texts of a batch may have.
-const MAX_TEXT_BYTES: usize = 256 << 20;
 
 fn footer(path: &Path, input: &Input) -> Result<ParquetMetaData, ColumnarError> {
     guarded(path, FORMAT, || {

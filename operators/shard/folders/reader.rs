@@ -3,7 +3,6 @@
 //! A file that is there and cannot be read makes the whole folder unfinished, as a tar's would; so does a folder that is not what it was
 //! when it was planned.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::metadata::Metadata;
-use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes, own_info};
+use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
 use super::super::samples::{Group, RawSample, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension};
 use crate::dataflow::credit::{Permit, Stopped};
@@ -55,18 +54,7 @@ impl ReadShard for FolderReader {
     type Item = Admitted;
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
-        let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
-        // Credit is asked for and items are sent by turns, never both at once.
-        let out = RefCell::new(out);
-        let mut admit = |bytes| out.borrow_mut().admit(bytes);
-        let mut emit = |mut item| {
-            let mut out = out.borrow_mut();
-            if let Some(info) = own_info(&mut item) {
-                info.record = self.views.record(info, &mut out)?;
-            }
-            out.send(item)
-        };
-        self.read_class(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+        self.views.read_into(lease, out, |request, admit, emit| self.read_class(request, admit, emit))
     }
 }
 
