@@ -1,5 +1,5 @@
-//! What a training run settles at its first start and keeps: `training.json` in its folder. A resume finds it there, so
-//! that neither another machine nor a ledger that has grown meanwhile changes the run under way.
+//! What a training run settles at its first start and keeps: `training.json` in its folder. Once something is trained a resume
+//! finds it there, so that a ledger that has grown meanwhile, or another program's defaults, does not change the run under way.
 
 use std::path::Path;
 
@@ -30,6 +30,9 @@ struct FirstStart {
     /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass: Option<PassCount>,
+    /// Shards that they were counted over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shards: Option<usize>,
     /// Batches of a pass, where a finished ledger knew them: it may know more of them later, when a shard was mended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass_batches: Option<u64>,
@@ -82,11 +85,13 @@ pub(crate) struct Settled {
     pub(crate) pass: Option<PassCount>,
     /// Batches of a pass, where a finished ledger knew them.
     pass_batches: Option<u64>,
+    /// Shards that all of it is made for.
+    shards: usize,
 }
 
 impl Settled {
-    /// What the run in `root` was begun with, else what the flags say, `size` suggests and `count` knows. Until something
-    /// was trained other flags may still say something else. Worked out on process 0, for all.
+    /// What the run in `root` was begun with, if something was trained in it; else what the flags say, `size` suggests and
+    /// `count` knows. Worked out on process 0, for all.
     ///
     /// # Errors
     /// Flags that say something else than what was trained with; what `count` says.
@@ -104,26 +109,31 @@ impl Settled {
             }
             // Begun before orders were written down; the checkpoint's hash tells whether the flags are the same.
             None if trained => run.order.or_default(),
-            Some(begun) if run.order.must_be(&begun).is_ok() => begun,
+            // Nothing stands on an order yet: shards, batch and flags may be others than at the first start.
             _ => run.order.settle(size),
         };
         order.validate().map_err(PipelineError::usage)?;
         tracing::info!("{}", describe(&order, size));
-        let RunLength::Passes(passes) = run.length else { return Ok(Self { order, pass: None, pass_batches: None }) };
-        let pass = pass(run, first.pass, trained, count)?;
+        let shards = size.shards;
+        let RunLength::Passes(passes) = run.length else {
+            return Ok(Self { order, pass: None, pass_batches: None, shards });
+        };
+        let begun = first.pass.filter(|_| trained || first.shards.is_none_or(|counted| counted == shards));
+        let pass = pass(run, begun, trained, count)?;
         if let Some(PassCount { samples, source }) = &pass {
             tracing::info!(
                 "--passes {passes}: {samples} samples a pass ({source}); the learning rate follows the share of the passes \
                  that is gone"
             );
         }
-        Ok(Self { order, pass, pass_batches: first.pass_batches.filter(|_| trained) })
+        Ok(Self { order, pass, pass_batches: first.pass_batches.filter(|_| trained), shards })
     }
 
     /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
     pub(crate) fn keep(&self, root: &Path) -> Result<(), PipelineError> {
         let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
-        FirstStart { schema: SCHEMA, order, pass, pass_batches }.write(root)
+        let shards = pass.as_ref().map(|_| self.shards);
+        FirstStart { schema: SCHEMA, order, pass, shards, pass_batches }.write(root)
     }
 
     /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;

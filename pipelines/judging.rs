@@ -352,15 +352,6 @@ impl Judging {
         self.memory.take("ledger", self.lane_record_bytes() * lanes as u64);
     }
 
-    /// Bytes that one more reader sets aside: its quantum, and a shard on its way into the ledger.
-    #[must_use]
-    pub fn lane_bytes(&mut self) -> u64 {
-        let before = self.memory.clone();
-        self.take_ledger_memory(1);
-        let with = std::mem::replace(&mut self.memory, before).minimum_bytes();
-        with - self.memory.minimum_bytes() + self.quantum_bytes()
-    }
-
     /// A reader's own part of the credit: one sample.
     fn quantum_bytes(&self) -> u64 {
         let (views, texts) = (self.view_bytes(), self.reading.group.max_text_bytes);

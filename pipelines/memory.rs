@@ -98,6 +98,12 @@ impl MemoryPlan {
         self.fixed.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.least_credit_bytes
     }
 
+    /// What the budget lacks of that.
+    #[must_use]
+    pub fn lacking_bytes(&self) -> u64 {
+        self.minimum_bytes().saturating_sub(self.budget_bytes)
+    }
+
     /// What is left for samples in flight; refused when it is too little.
     ///
     /// # Errors
@@ -109,7 +115,7 @@ impl MemoryPlan {
                 "{} has {}, this run needs at least {} of it ({card}); a smaller --batch or a larger --accum-freq needs less",
                 card.name,
                 human(card.total_bytes),
-                human(card.needed_bytes())
+                human_up(card.needed_bytes())
             )));
         }
         let minimum = self.minimum_bytes();
@@ -117,7 +123,7 @@ impl MemoryPlan {
             return Err(PipelineError::Usage(format!(
                 "--memory {} is too little for this run, it needs at least {} ({self})",
                 human(self.budget_bytes),
-                human(minimum)
+                human_up(minimum)
             )));
         }
         Ok(self.budget_bytes - (minimum - self.least_credit_bytes))
@@ -186,6 +192,16 @@ pub fn human(bytes: u64) -> String {
     }
 }
 
+/// The same, never less than `bytes`: who asks for that much gets enough.
+fn human_up(bytes: u64) -> String {
+    let step = if bytes < 1 << 30 { 1 << 20 } else { (1 << 30) / 10 };
+    let mut up = bytes;
+    while parse_bytes(&human(up)).is_ok_and(|said| said < bytes) {
+        up += step;
+    }
+    human(up)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +213,15 @@ mod tests {
         assert_eq!(parse_bytes("2GB").ok(), Some(2_000_000_000));
         assert!(parse_bytes("many").is_err());
         assert!(parse_bytes("3 apples").is_err());
+    }
+
+    #[test]
+    fn a_minimum_is_enough_as_it_is_written() {
+        assert_eq!((human_up(256 << 20), human_up(41 << 30)), ("256 MiB".into(), "41.0 GiB".into()));
+        for bytes in (1..64u64).map(|at| at * at * at * 104_729_731 / 17 + at) {
+            let said = parse_bytes(&human_up(bytes)).expect("a size");
+            assert!(said >= bytes && said <= bytes + bytes / 10 + (2 << 20), "{bytes}: {said}");
+        }
     }
 
     #[test]

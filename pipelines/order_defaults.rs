@@ -1,20 +1,21 @@
-//! The order of a run whose flags leave it open: lanes that follow the shards and the processes, windows that follow the
-//! batch, as far as memory allows. Worked out at the run's first start, on process 0, and kept from there on.
+//! The order of a run whose flags leave it open: lanes that follow the shards and the batch, windows that follow the batch
+//! and the model's pictures. Never the machine, nor how many processes there are: a budget that this order does not fit in
+//! is refused.
 
 use trommel_operators::dataflow::order::{OrderConfig, WindowBytes};
 
 use crate::error::PipelineError;
 
-/// Lanes of a run whose shards and memory allow for it: batches hold samples of so many shards.
+/// Lanes of a run whose shards allow for it: batches hold samples of so many shards.
 const LANES: usize = 16;
-/// As many for each process of a large run, so that all read and few samples move, also if it goes on with more processes.
-pub(crate) const LANES_A_PROCESS: usize = 4;
+/// A lane for as many samples of a large batch, about a rank's share of it: all ranks read, and few samples move.
+const BATCH_SAMPLES_A_LANE: usize = 256;
+/// Lanes of a live trainer: the last shards wait for as many more.
+pub(crate) const LIVE_LANES: usize = 4;
 /// Batches that a window holds: one neighbour in so many meets its neighbour again.
 const WINDOW_BATCHES: usize = 8;
 /// Samples of a window under small batches.
 const WINDOW_SAMPLES: usize = 2048;
-/// Samples that a window holds at least, however little memory there is.
-const LEAST_WINDOW_SAMPLES: usize = 256;
 /// Bytes that a window is given for each sample beside its view: captions.
 const CAPTION_BYTES: u64 = 1 << 10;
 
@@ -36,37 +37,35 @@ pub struct OrderFlags {
 pub(crate) struct Size {
     /// Shards of a pass.
     pub(crate) shards: usize,
-    /// Processes of the run.
-    pub(crate) processes: usize,
     /// Samples of a batch.
     pub(crate) batch: usize,
     /// Bytes of a sample's view.
     pub(crate) view_bytes: u64,
-    /// Bytes of a process's budget that nothing else takes.
-    pub(crate) free_bytes: u64,
-    /// Bytes that a process sets aside for a lane.
-    pub(crate) lane_bytes: u64,
 }
 
 impl OrderFlags {
-    /// The order of a run that begins now. A quarter of what is free may go to lanes, half of the rest to two windows.
+    /// The order of a run that begins now.
     pub(crate) fn settle(&self, size: &Size) -> OrderConfig {
-        let processes = size.processes.max(1);
-        let a_process = |lanes: usize| lanes.div_ceil(processes) as u64 * size.lane_bytes;
-        let lanes = self.lanes.unwrap_or_else(|| {
-            let shards = size.shards.max(1);
-            let affordable = usize::try_from(size.free_bytes / 4 / size.lane_bytes.max(1)).unwrap_or(usize::MAX);
-            let least = LANES_A_PROCESS.max(processes);
-            let most = LANES.max(LANES_A_PROCESS.saturating_mul(processes));
-            affordable.saturating_mul(processes).clamp(least, most).min(shards)
-        });
+        let lanes = || LANES.max(size.batch / BATCH_SAMPLES_A_LANE).min(size.shards.max(1));
+        let lanes = self.lanes.unwrap_or_else(lanes);
+        let wanted = || WINDOW_SAMPLES.max(WINDOW_BATCHES.saturating_mul(size.batch));
+        let window_samples = self.window_samples.unwrap_or_else(wanted);
         let sample = size.view_bytes + CAPTION_BYTES;
-        let wanted = WINDOW_SAMPLES.max(WINDOW_BATCHES.saturating_mul(size.batch));
-        let room = size.free_bytes.saturating_sub(a_process(lanes)) / 4 / sample;
-        let fitting = || usize::try_from(room).unwrap_or(usize::MAX).clamp(LEAST_WINDOW_SAMPLES, wanted);
-        let window_samples = self.window_samples.unwrap_or_else(|| self.window_bytes.map_or_else(fitting, |_| wanted));
         let window_bytes = self.window_bytes.unwrap_or(window_samples as u64 * sample);
         OrderConfig { lanes, window_samples, window_bytes, window_counts: WindowBytes::Held, seed: self.seed }
+    }
+
+    /// What makes an order need less memory, where `lacking_bytes` of it are missing and nothing was trained in it yet.
+    pub(crate) fn needing_less(&self, order: &OrderConfig, lacking_bytes: u64) -> String {
+        let OrderConfig { lanes, window_samples: now, window_bytes, .. } = order;
+        let room = window_bytes.saturating_sub(lacking_bytes.div_ceil(2)); // there are two windows
+        let fit = u128::from(room) * *now as u128 / u128::from(*window_bytes).max(1);
+        let window = match fit {
+            _ if self.window_bytes.is_some() => "a smaller --window-bytes".to_owned(),
+            0 => format!("a smaller --window than {now}"),
+            fit => format!("--window {fit} instead of {now}"),
+        };
+        format!("{window}, or fewer --lanes than {lanes}, needs less and mixes less")
     }
 
     /// The order of a run that wrote none down: what its flags leave open had these values.
@@ -110,7 +109,7 @@ pub(crate) fn describe(order: &OrderConfig, size: &Size) -> String {
         WindowBytes::Held => "decoded views and captions",
         WindowBytes::EncodedAndView => "decoded views, counted with the encoded pictures",
     };
-    let short = if batches < WINDOW_BATCHES as f64 { ", less than eight: more --memory mixes better" } else { "" };
+    let short = if batches < WINDOW_BATCHES as f64 { ", less than eight: a larger --window mixes better" } else { "" };
     format!(
         "order: {} shards in {} lanes; a shuffle window of up to {} samples ({batches:.1} batches{short}) holds at most {} \
          of {holds}",
@@ -125,42 +124,49 @@ pub(crate) fn describe(order: &OrderConfig, size: &Size) -> String {
 mod tests {
     use super::*;
 
-    const GIB: u64 = 1 << 30;
-
-    fn size(shards: usize, processes: usize, batch: usize) -> Size {
-        Size { shards, processes, batch, view_bytes: 3 * 224 * 224, free_bytes: 64 * GIB, lane_bytes: 16 << 20 }
+    fn size(shards: usize, batch: usize) -> Size {
+        Size { shards, batch, view_bytes: 3 * 224 * 224 }
     }
 
     #[test]
-    fn lanes_follow_shards_and_processes_and_windows_the_batch() {
+    fn lanes_follow_shards_and_batch_and_windows_the_batch() {
         let settled = |size: Size| {
             let order = OrderFlags::default().settle(&size);
             (order.lanes, order.window_samples)
         };
-        assert_eq!(settled(size(3, 1, 16)), (3, 2048));
-        assert_eq!(settled(size(1000, 1, 4096)), (16, 8 * 4096));
-        assert_eq!(settled(size(1000, 2, 4096)), settled(size(1000, 1, 4096)), "one process or two: one order");
-        assert_eq!(settled(size(1000, 8, 4096)).0, 32);
-        assert_eq!(settled(size(41_408, 64, 4096)).0, 256);
-        assert_eq!(settled(size(5, 8, 16)).0, 5, "more processes than shards");
+        assert_eq!(settled(size(3, 16)), (3, 2048));
+        assert_eq!(settled(size(1000, 16)), (16, 2048));
+        assert_eq!(settled(size(1000, 4096)), (16, 8 * 4096));
+        assert_eq!(settled(size(41_408, 32_768)), (128, 8 * 32_768));
+        assert_eq!(settled(size(5, 32_768)).0, 5, "fewer shards than that");
+        assert_eq!(settled(size(0, 16)).0, 1);
+        let bytes = |view_bytes| OrderFlags::default().settle(&Size { view_bytes, ..size(1000, 4096) }).window_bytes;
+        assert_eq!(bytes(3 * 32 * 32), 8 * 4096 * (3 * 32 * 32 + 1024));
     }
 
+    /// Whoever takes the number that is named fits, and it is not much less than what fits.
     #[test]
-    fn little_memory_makes_less_of_both_and_never_nothing() {
-        let little = |free_bytes| OrderFlags::default().settle(&Size { free_bytes, ..size(1000, 1, 4096) });
-        let order = little(GIB);
-        assert_eq!(order.lanes, 16);
-        let sample = 3 * 224 * 224 + 1024;
-        assert_eq!(order.window_samples as u64, (GIB - 16 * (16 << 20)) / 4 / sample);
-        assert_eq!(order.window_bytes, order.window_samples as u64 * sample);
-        assert_eq!((little(0).lanes, little(0).window_samples), (4, 256));
-        assert_eq!(OrderFlags::default().settle(&Size { free_bytes: 0, ..size(1000, 8, 64) }).lanes, 8);
+    fn a_window_that_fits_is_named() {
+        let flags = OrderFlags::default();
+        let order = flags.settle(&size(1000, 4096));
+        let two = |samples: usize| {
+            2 * OrderFlags { window_samples: Some(samples), ..flags }.settle(&size(1000, 4096)).window_bytes
+        };
+        for lacking in [1, 1 << 20, 3 << 30] {
+            let said = flags.needing_less(&order, lacking);
+            let named: usize = said.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a number");
+            let room = two(order.window_samples) - lacking;
+            assert!(two(named) <= room && two(named + 2) > room, "{said}: {} of {room}", two(named));
+        }
+        let said = flags.needing_less(&order, 1 << 40);
+        assert_eq!(said, "a smaller --window than 32768, or fewer --lanes than 16, needs less and mixes less");
     }
 
     #[test]
     fn what_flags_say_is_taken_and_afterwards_insisted_on() {
+        const GIB: u64 = 1 << 30;
         let flags = OrderFlags { lanes: Some(6), window_bytes: Some(GIB), ..OrderFlags::default() };
-        let order = flags.settle(&size(1000, 1, 512));
+        let order = flags.settle(&size(1000, 512));
         assert_eq!((order.lanes, order.window_samples, order.window_bytes), (6, 4096, GIB));
         assert!(flags.must_be(&order).is_ok() && OrderFlags::default().must_be(&order).is_ok());
         let said = OrderFlags { lanes: Some(8), ..flags }.must_be(&order).expect_err("another number").to_string();

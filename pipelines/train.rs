@@ -174,7 +174,7 @@ fn train_together(
         RunLength::Passes(passes) => Some(passes),
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
-    let size = size_of(run, &mut judging, plan.len(), together.ranks());
+    let size = size_of(run, &judging, plan.len());
     let count = || promised(&judging.input, folder.before());
     let mut settled = together.first_says("what is settled", || Settled::find(run, &config.run, &size, count))?;
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));

@@ -210,14 +210,25 @@ pub(crate) fn train_on(
 
     // Memory, credit, services.
     let (lanes, mine) = (settled.order.lanes, together.lanes(settled.order.lanes));
-    let windows = 2 * window_most(&settled.order, &judging);
+    let (windows, others) = (2 * window_most(&settled.order, &judging), judging.memory.minimum_bytes());
     judging.memory.take("windows", windows);
     judging.take_ledger_memory(mine.len());
     // Reading further ahead than the order can use would only take time from the trainer.
-    let credit = judging.credit(mine.len().max(1), windows)?;
+    let credit = judging.credit(mine.len().max(1), windows).map_err(|error| match judging.memory.lacking_bytes() {
+        lacking if lacking > 0 && others < judging.memory.budget_bytes && found.is_none() => {
+            PipelineError::Usage(format!("{error}; {}", run.order.needing_less(&settled.order, lacking)))
+        }
+        _ => error,
+    })?;
     credit.reads(mine.clone());
     if rank == 0 {
         settled.keep(&config.run)?;
+        if lanes < ranks {
+            tracing::info!(
+                "{} of {ranks} processes have no lane to read: they train on what the others read",
+                ranks - lanes
+            );
+        }
     }
     let machinery = judging.start(&credit)?;
     let names = judging.names.clone();

@@ -225,11 +225,9 @@ pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, config: &ClipC
     TrainerMemory::of(config, &run.recipe, ranks).take(&mut judging.memory);
 }
 
-/// What the order is made for, and the memory that is left for it.
-pub(crate) fn size_of(run: &TrainRun, judging: &mut Judging, shards: usize, processes: usize) -> Size {
-    let free_bytes = judging.memory.budget_bytes.saturating_sub(judging.memory.minimum_bytes());
-    let (batch, view_bytes) = (run.recipe.batch_samples, judging.view_bytes().train);
-    Size { shards, processes, batch, view_bytes, free_bytes, lane_bytes: judging.lane_bytes() }
+/// What the order is made for.
+pub(crate) fn size_of(run: &TrainRun, judging: &Judging, shards: usize) -> Size {
+    Size { shards, batch: run.recipe.batch_samples, view_bytes: judging.view_bytes().train }
 }
 
 /// What a window can hold at most: its bytes, or as many views and pictures.

@@ -386,10 +386,10 @@ pub struct TrainArgs {
     /// Make a run longer than it was begun: from its last checkpoint on the learning rate is that of the longer run
     #[arg(long, help_heading = "Recipe")]
     pub extend: bool,
-    /// Lanes that the shards of a pass are dealt to [default: 16, or 4 a process where that is more; no more than shards]
+    /// Lanes that the shards of a pass are dealt to [default: 16, or one for 256 samples of a batch where that is more; no more than shards]
     #[arg(long, help_heading = "Order")]
     pub lanes: Option<u32>,
-    /// Kept samples a shuffle window holds at most [default: 8 batches and at least 2048, as far as --memory allows]
+    /// Kept samples a shuffle window holds at most [default: 8 batches and at least 2048]
     #[arg(long, help_heading = "Order")]
     pub window: Option<u32>,
     /// Bytes (decoded views and captions) a shuffle window holds at most [default: as many as its samples need]

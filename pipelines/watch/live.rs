@@ -40,7 +40,7 @@ use crate::config::JudgeConfig;
 use crate::error::PipelineError;
 use crate::first_start::{Settled, steps};
 use crate::judging::Judging;
-use crate::order_defaults::LANES_A_PROCESS;
+use crate::order_defaults::LIVE_LANES;
 use crate::progress::Progress;
 use crate::takedown::TakenDown;
 use crate::together::Together;
@@ -160,7 +160,7 @@ impl Live {
         judging.memory.take("decisions", decisions_bytes);
         take_trainer(&run, &mut judging, &model, together.ranks());
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
-        let size = size_of(&run, &mut judging, LANES_A_PROCESS.max(together.ranks()), together.ranks());
+        let size = size_of(&run, &judging, LIVE_LANES);
         let settled = together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
