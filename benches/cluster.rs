@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use trommel_operators::dataflow::lanes::Lanes;
+use trommel_dataflow::lanes::Lanes;
 
 /// Small enough for seconds, large enough that the embedder is what counts.
 const EMBEDDER: &str = "ViT-S-32";

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use half::f16;
-use trommel_operators::columnar::canonical::canonicalise_into;
-use trommel_operators::columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
+use trommel_columnar::canonical::canonicalise_into;
+use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 
 #[path = "../tests/common/memory.rs"]
 mod memory;

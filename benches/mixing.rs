@@ -19,9 +19,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use trommel_operators::dataflow::credit::{Credit, CreditConfig, Permit};
-use trommel_operators::dataflow::order::{Lanes, OrderConfig, OrderService, Slot};
-use trommel_operators::dataflow::stop::Stop;
+use trommel_core::credit::{Credit, CreditConfig, Permit};
+use trommel_core::stop::Stop;
+use trommel_dataflow::order::{Lanes, OrderConfig, OrderService, Slot};
 
 const SHARDS: u32 = 20;
 const SAMPLES: u32 = 10_000;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trommel_operators::columnar::embeddings::EmbeddingSet;
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::sample::{Identity, Status};
-use trommel_operators::shard::plan::{Plan, ShardRef};
-use trommel_operators::similarity::benchmark::Benchmark;
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_core::sample::{Identity, Status};
+use trommel_decide::benchmark::Benchmark;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::{Plan, ShardRef};
 
 use crate::error::PipelineError;
 
@@ -99,7 +99,10 @@ pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
 }
 
 /// The ledger of the run of `trommel embed` that wrote `path`; `None` where nothing says how it came to be.
-pub(crate) fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
+///
+/// # Errors
+/// A ledger that cannot be read.
+pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
     let beside = if path.is_dir() && !path.ends_with("embeddings") && !path.ends_with("img_emb") {
         Some(path)
     } else {
@@ -126,7 +129,10 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<(), PipelineError
 }
 
 /// Keys of what a run could not embed, and why.
-pub(crate) fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineError> {
+///
+/// # Errors
+/// A ledger that cannot be read.
+pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineError> {
     let mut found = BTreeMap::new();
     for (ordinal, (_, line)) in ledger.shards().iter().filter(|(_, (_, line))| line.counts.rejected > 0) {
         let rows = ledger

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use trommel_operators::cluster::ClusterConfig;
-use trommel_operators::decode::Limits;
-use trommel_operators::shard::plan::Plan;
-use trommel_operators::shard::samples::GroupConfig;
+use trommel_cluster::ClusterConfig;
+use trommel_decode::Limits;
+use trommel_shard::plan::Plan;
+use trommel_shard::samples::GroupConfig;
 
 use crate::benchmarks::NamedPath;
 use crate::gauges::Gauges;

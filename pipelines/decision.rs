@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use trommel_operators::sample::Identity;
-use trommel_operators::similarity::benchmark::Benchmark;
+use trommel_core::sample::Identity;
+use trommel_decide::benchmark::Benchmark;
 
 /// A benchmark, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use trommel_operators::cluster::{Counters, Peer};
+use trommel_cluster::{Counters, Peer};
 
 use crate::gauges::{Values, key};
 use crate::progress::clock;

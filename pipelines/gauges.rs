@@ -5,7 +5,7 @@
 //! gone has no numbers any more.
 //!
 //! ```
-//! use trommel_operators::dataflow::pool::Pool;
+//! use trommel_dataflow::pool::Pool;
 //! use trommel_pipelines::gauges::{Gauges, key};
 //!
 //! let (gauges, pool) = (Gauges::default(), Pool::new("decode", 3));
@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use trommel_operators::dataflow::batch::BatchService;
-use trommel_operators::dataflow::credit::Credit;
-use trommel_operators::dataflow::order::OrderService;
-use trommel_operators::dataflow::pool::Pool;
-use trommel_operators::dataflow::wake::locked;
+use trommel_core::credit::Credit;
+use trommel_core::wake::locked;
+use trommel_dataflow::batch::BatchService;
+use trommel_dataflow::order::OrderService;
+use trommel_dataflow::pool::Pool;
 
 /// Numbers by their keys.
 pub type Values = BTreeMap<String, f64>;
@@ -141,8 +141,8 @@ impl fmt::Debug for Gauges {
 
 #[cfg(test)]
 mod tests {
-    use trommel_operators::dataflow::credit::CreditConfig;
-    use trommel_operators::dataflow::stop::Stop;
+    use trommel_core::credit::CreditConfig;
+    use trommel_core::stop::Stop;
 
     use super::*;
 

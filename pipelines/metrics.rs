@@ -4,7 +4,7 @@
 //! `HELP` and `TYPE` stand once, before a metric's first sample. What ends in `_total` is a counter, the rest are gauges.
 //!
 //! ```
-//! use trommel_operators::cluster::Counters;
+//! use trommel_cluster::Counters;
 //! use trommel_pipelines::metrics::exposition;
 //!
 //! let counters = Counters([("trommel_steps_total".to_owned(), 7.0)].into());
@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use trommel_operators::cluster::Counters;
+use trommel_cluster::Counters;
 
 /// What `Content-Type` says of [`exposition`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trommel_operators::columnar::embeddings::FILE_NAME;
-use trommel_operators::columnar::ipc::IpcReader;
-use trommel_operators::columnar::source::EmbeddingReader;
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::prune::rule::{Known, Rule};
-use trommel_operators::sample::Score;
-use trommel_operators::shard::plan::Plan;
-use trommel_operators::shard::store::local_path;
+use trommel_columnar::embeddings::FILE_NAME;
+use trommel_columnar::ipc::IpcReader;
+use trommel_columnar::source::EmbeddingReader;
+use trommel_core::sample::Score;
+use trommel_decide::rule::{Known, Rule};
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
+use trommel_shard::store::local_path;
 
 use crate::error::PipelineError;
 
@@ -217,7 +217,8 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
 }
 
 /// A relative path that is not there is one of the folder in which the run was started.
-pub(crate) fn from_folder(folder: &Path, url: &str) -> String {
+#[must_use]
+pub fn from_folder(folder: &Path, url: &str) -> String {
     let path = local_path(url);
     let there = folder.join(path);
     if url != "-" && path.is_relative() && !path.exists() && there.exists() {

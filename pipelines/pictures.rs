@@ -8,15 +8,15 @@ use std::convert::Infallible;
 use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
-use trommel_operators::dataflow::credit::Permit;
-use trommel_operators::decode::{Limits, decode_rgb};
-use trommel_operators::sample::SampleId;
-use trommel_operators::shard::compression::{Compression, CompressionLimits, decompress};
-use trommel_operators::shard::header::BLOCK;
-use trommel_operators::shard::plan::{Plan, ShardRef};
-use trommel_operators::shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
-use trommel_operators::shard::store::{self, Metered, local_path};
-use trommel_operators::shard::tar::{TarLimits, TarReader};
+use trommel_core::credit::Permit;
+use trommel_core::sample::SampleId;
+use trommel_decode::{Limits, decode_rgb};
+use trommel_shard::compression::{Compression, CompressionLimits, decompress};
+use trommel_shard::header::BLOCK;
+use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use trommel_shard::store::{self, Metered, local_path};
+use trommel_shard::tar::{TarLimits, TarReader};
 
 /// Largest file that is read as a picture, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
-use trommel_operators::cluster::Counters;
+use trommel_cluster::Counters;
 
 use crate::fleet::PeerView;
 use crate::gauges::{Gauges, key};

@@ -1,36 +1,26 @@
 //! `trommel radii`: reference embeddings ─▶ radii of each benchmark's test points ─▶ benchmarks with radii.
 //!
-//! What is given as pictures is embedded first, into `OUT/embedded`, once. The reference set streams by; each benchmark's points
+//! What is given as pictures has been embedded before. The reference set streams by; each benchmark's points
 //! see it once. Cost: references x points x dim.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-#[cfg(feature = "torch")]
-use std::sync::Arc;
 
 use serde::Serialize;
-use trommel_operators::columnar::embeddings::EmbeddingSet;
-use trommel_operators::columnar::source::EmbeddingReader;
-#[cfg(feature = "torch")]
-use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::notices::Notices;
-use trommel_operators::sample::Identity;
-use trommel_operators::similarity::benchmark::Benchmark;
-use trommel_operators::similarity::radii::Radii;
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::source::EmbeddingReader;
+use trommel_core::notices::Notices;
+use trommel_core::sample::Identity;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::radii::Radii;
 
 use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, rejects};
-#[cfg(feature = "torch")]
-use crate::config::JudgeConfig;
 use crate::error::PipelineError;
-#[cfg(feature = "torch")]
-use crate::progress::Progress;
-#[cfg(feature = "torch")]
-use crate::prune::embed_pictures;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct RadiiConfig {
-    /// Embeddings of the reference set, or with [`with_embedded`] its pictures.
+    /// Embeddings of the reference set; its pictures, where they are embedded first.
     pub reference: PathBuf,
     /// Benchmarks, the same way.
     pub benchmarks: Vec<NamedPath>,
@@ -72,31 +62,6 @@ impl RadiiConfig {
     pub fn needs_embedder(&self) -> bool {
         is_pictures(&self.reference) || self.benchmarks.iter().any(|named| is_pictures(&named.path))
     }
-}
-
-/// The same with every folder of pictures embedded, as `judge` says; `progress_of` shows each by its name.
-///
-/// # Errors
-/// Whatever embedding may end with.
-#[cfg(feature = "torch")]
-pub fn with_embedded(
-    config: &RadiiConfig,
-    judge: &JudgeConfig,
-    stop: &Stop,
-    progress_of: &dyn Fn(&str) -> Arc<Progress>,
-) -> Result<RadiiConfig, PipelineError> {
-    let mut ready = config.clone();
-    let embedded = config.out.join("embedded");
-    let reference = ("the reference set", &mut ready.reference, embedded.join("reference"));
-    let into = |name: &str| embedded.join("benchmarks").join(name);
-    let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.as_str(), &mut named.path, into(&named.name)));
-    for (name, path, into) in std::iter::once(reference).chain(benchmarks) {
-        if is_pictures(path) {
-            let pictures = std::mem::replace(path, into.clone());
-            embed_pictures(judge, &pictures, into, stop, &progress_of(name))?;
-        }
-    }
-    Ok(ready)
 }
 
 /// Computes and writes the radii of every benchmark.

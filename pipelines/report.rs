@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trommel_operators::ledger::items::ItemRow;
-use trommel_operators::ledger::manifest::Codes;
-use trommel_operators::ledger::read::LedgerRow;
-use trommel_operators::prune::rule::Rule;
-use trommel_operators::report::text::{percent, thousands};
-use trommel_operators::report::{self, BenchmarkCount, Heading, HistogramSeries, PairTile, Report, near_threshold};
-use trommel_operators::sample::{SampleId, Status};
-use trommel_operators::shard::samples::{GroupConfig, keys};
-use trommel_operators::synth::Truth;
+use trommel_core::sample::{SampleId, Status};
+use trommel_decide::rule::Rule;
+use trommel_ledger::items::ItemRow;
+use trommel_ledger::manifest::Codes;
+use trommel_ledger::read::LedgerRow;
+use trommel_report::text::{percent, thousands};
+use trommel_report::{BenchmarkCount, Heading, HistogramSeries, PairTile, Report, near_threshold};
+use trommel_shard::samples::{GroupConfig, keys};
+use trommel_synth::Truth;
 
 use crate::error::PipelineError;
 use crate::past_run::{Evidence, PastRun};
@@ -127,13 +127,13 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
 /// The page: HTML that loads nothing.
 #[must_use]
 pub fn page(gathered: &Gathered) -> String {
-    report::html(&gathered.report)
+    trommel_report::html(&gathered.report)
 }
 
 /// The picture: SVG.
 #[must_use]
 pub fn picture(gathered: &Gathered) -> String {
-    report::picture(&gathered.report.heading, &gathered.report.pairs, &gathered.report.histograms)
+    trommel_report::picture(&gathered.report.heading, &gathered.report.pairs, &gathered.report.histograms)
 }
 
 /// What is summed up for one benchmark while the ledger streams by.
@@ -306,7 +306,7 @@ fn group(past: &PastRun) -> GroupConfig {
         group.text_keys = keys(text);
     }
     if field("repeated_members").and_then(Value::as_str) == Some("reject") {
-        group.repeated = trommel_operators::shard::samples::RepeatedMember::Reject;
+        group.repeated = trommel_shard::samples::RepeatedMember::Reject;
     }
     group
 }

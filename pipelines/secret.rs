@@ -7,9 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use trommel_operators::cluster::secret::random_hex;
-use trommel_operators::cluster::{ClusterConfig, Secret};
-use trommel_operators::ledger::storage::{Disk, Storage};
+use trommel_cluster::secret::random_hex;
+use trommel_cluster::{ClusterConfig, Secret};
+use trommel_ledger::storage::{Disk, Storage};
 
 use crate::error::PipelineError;
 
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// One that is too short; a folder that cannot be written; no secret in time.
-pub(crate) fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError> {
+pub fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError> {
     if let Some(given) = std::env::var_os(VARIABLE).filter(|given| !given.is_empty()) {
         let given = given.into_encoded_bytes();
         if given.len() < LEAST_CHARACTERS {

@@ -7,10 +7,10 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
-use trommel_operators::escape::escape_controls;
-use trommel_operators::ledger::read::LedgerRow;
-use trommel_operators::prune::rule::Rule;
-use trommel_operators::sample::Status;
+use trommel_core::escape::escape_controls;
+use trommel_core::sample::Status;
+use trommel_decide::rule::Rule;
+use trommel_ledger::read::LedgerRow;
 
 use crate::error::PipelineError;
 use crate::past_run::PastRun;

@@ -168,11 +168,11 @@ fn odd_pictures_and_tars_pass_through() {
     args.extend(["--run".into(), into.display().to_string()]);
     args.extend(["--rule", "random:100%", "--max-rejects", "100"].map(String::from));
     run(0, &words(&args));
-    let ledger = trommel_operators::ledger::read::Ledger::open(&into).unwrap();
+    let ledger = trommel_ledger::read::Ledger::open(&into).unwrap();
     let rows: Vec<_> = ledger.rows().unwrap().map(|row| row.unwrap().fate).collect();
     assert_eq!(rows.iter().filter(|row| row.info.id.ordinal == 0).count() as u64, files);
     for row in &rows {
-        let rejected = row.status == trommel_operators::sample::Status::Rejected;
+        let rejected = row.status == trommel_core::sample::Status::Rejected;
         assert!(!rejected || row.reason.is_some(), "a reject without a reason: {row:?}");
     }
     assert_eq!(ledger.shards().len(), tars.len(), "every tar is a shard with an end");
@@ -286,7 +286,7 @@ fn a_lost_shard_never_counts_as_nothing() {
     // A resumed run knows it from the manifest, and nothing may be lost where nothing may be rejected.
     let out = prune(4, "a", &["--max-rejects", "0"]);
     one_clear_line(&stderr(&out), &["of 97 samples 0 were rejected and 1 lost", "--max-rejects"]);
-    let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("a")).unwrap();
+    let ledger = trommel_ledger::read::Ledger::open(&folder.path().join("a")).unwrap();
     assert_eq!(ledger.shards()[&2].1.rejected.as_ref().unwrap().code, "html_page");
     // With its statistics beside it, it counts as what they promise.
     fs::write(folder.path().join("00002_stats.json"), r#"{"successes": 4}"#).unwrap();
@@ -370,7 +370,7 @@ fn first_samples_that_are_all_rejects_end_the_run_the_same_way_each_time() {
     for rule in ["random:100%", "random:100%", "random:100%"] {
         let out = run(2, &args(rule));
         one_clear_line(&stderr(&out), &["all of the first 512 samples were rejected", "no_image", "--image-key"]);
-        let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("run")).unwrap();
+        let ledger = trommel_ledger::read::Ledger::open(&folder.path().join("run")).unwrap();
         assert!(ledger.shards().is_empty(), "nothing is committed before the first samples are judged");
     }
     // Many small shards: what the readers hold of them returns before anybody knows how the run stands.
@@ -386,7 +386,7 @@ fn first_samples_that_are_all_rejects_end_the_run_the_same_way_each_time() {
         let words = ["launch", "--local", "2", "--", "prune", &bad, &good, "--run", &into, "--rule", "random:100%"];
         let out = run(2, &words);
         assert!(stderr(&out).contains("all of the first 512 samples were rejected"), "{}", stderr(&out));
-        let ledger = trommel_operators::ledger::read::Ledger::open(&folder.path().join("by-two")).unwrap();
+        let ledger = trommel_ledger::read::Ledger::open(&folder.path().join("by-two")).unwrap();
         assert!(ledger.shards().is_empty());
     }
     // Behind a good shard it is a shard of rejects: too many of them, but no end.

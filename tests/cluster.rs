@@ -10,9 +10,9 @@ use std::process::Command;
 use common::cluster::{and, local, no_panic};
 use common::processes::{Group, signal, until};
 use common::{World, embeddings_text, items_text, ledger_text, logged_losses, losses, run, words};
-use trommel_operators::dataflow::lanes::Lanes;
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::sample::Status;
+use trommel_core::sample::Status;
+use trommel_dataflow::lanes::Lanes;
+use trommel_ledger::read::Ledger;
 
 /// A fixed, small learning rate: two ways to add up the same sums must not drift apart by themselves.
 fn gently(command: Vec<String>) -> Vec<String> {

@@ -11,7 +11,7 @@ use common::cluster::{and, complaints, free_address, local, no_panic, one_of, sa
 use common::processes::{Group, committed, signal, until};
 use common::{World, items_text, ledger_text, losses, run, words};
 use tempfile::TempDir;
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 /// Copies of the shards in the pruning runs here: seconds of work.
 const COPIES: usize = 24;

@@ -66,7 +66,7 @@ fn a_second_run_on_the_same_folder_is_refused() {
         says(&said, &["run", "another run"], MOST_LINES);
     }
     no_panic(&first.ends_with(0, 120));
-    assert_eq!(trommel_operators::ledger::read::Ledger::open(&into).unwrap().shards().len(), 24 * 6);
+    assert_eq!(trommel_ledger::read::Ledger::open(&into).unwrap().shards().len(), 24 * 6);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{MODEL, World, run, stderr};
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::sample::Status;
+use trommel_core::sample::Status;
+use trommel_ledger::read::Ledger;
 
 const TINY: [&str; 4] = ["--threads", "1", "--random-init", "1"];
 
@@ -210,7 +210,7 @@ fn radii_of_pictures_are_those_of_their_embeddings() {
     ];
     run(0, &words);
     let read = |root: &Path| {
-        let set = trommel_operators::columnar::embeddings::EmbeddingSet::open(&root.join("photo")).unwrap();
+        let set = trommel_columnar::embeddings::EmbeddingSet::open(&root.join("photo")).unwrap();
         (set.radii.unwrap(), set.keys, set.identity)
     };
     assert_eq!(read(&out), read(&plain));
@@ -278,7 +278,7 @@ fn npy_parts_have_rows() {
     };
     assert_eq!(files("img_emb"), ["img_emb_1.npy"]);
     assert_eq!(files("metadata"), ["metadata_1.parquet"]);
-    let set = trommel_operators::columnar::embeddings::EmbeddingSet::open(&out.join("img_emb")).unwrap();
+    let set = trommel_columnar::embeddings::EmbeddingSet::open(&out.join("img_emb")).unwrap();
     assert_eq!((set.dim, set.is_empty()), (64, false));
 }
 

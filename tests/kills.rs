@@ -21,7 +21,7 @@ use common::cluster::{and, local, no_panic};
 use common::processes::{Group, committed, signal, until};
 use common::random::Random;
 use common::{World, items_text, ledger_text, losses, run, words};
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 /// Seconds of silence after which a process is lost.
 const SILENCE: &str = "2";

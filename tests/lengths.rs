@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{MODEL, World, ledger_text, losses, run, stderr, trommel, words};
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 /// Passes over `shards`, of which a rule keeps about half.
 fn passes(shards: &str, into: &Path, more: &[&str]) -> Vec<String> {

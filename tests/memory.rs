@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::memory::{Members, bmp, json_of_url, peak_bytes, shard, text};
 use common::{MODEL, World, run, stderr};
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 const MIB: u64 = 1 << 20;
 

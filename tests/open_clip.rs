@@ -1,6 +1,5 @@
 //! Checkpoints go to and fro between this program and open_clip's own trainer and loader, each run as its users run it,
 //! where a Python with both is named by `TROMMEL_PEERS` (`peers/checkpoints.py`).
-#![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;

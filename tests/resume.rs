@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{MODEL, World, losses, run, stderr, trommel};
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::sample::Status;
+use trommel_core::sample::Status;
+use trommel_ledger::read::Ledger;
 
 const BATCH: usize = 16;
 /// A rule that needs no embedder.

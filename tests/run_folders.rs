@@ -10,7 +10,7 @@ use std::process::Command;
 use common::cluster::{local, no_panic, says};
 use common::processes::{Group, committed, signal, until};
 use common::{World, items_text, ledger_text, run, words};
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 const MOST_LINES: usize = 6;
 

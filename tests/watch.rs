@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::processes::{Group, signal, until};
 use common::{World, cluster, items_text, ledger_text, run, stderr, words};
 use serde_json::Value;
-use trommel_operators::ledger::read::Ledger;
-use trommel_operators::shard::plan::Plan;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
 
 /// A folder in which shards arrive, and the watch's.
 struct Scene {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use trommel_operators::incremental::inputs::Change;
-use trommel_operators::sample::SampleId;
+use trommel_core::sample::SampleId;
+use trommel_incremental::inputs::Change;
 
 use crate::data::{Dice, Scene};
 use crate::trial::{Cost, Trial, without_shards};

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use half::f16;
-use trommel_operators::incremental::embeddings::HeldEmbeddings;
-use trommel_operators::incremental::inputs::{Change, ShardInput};
-use trommel_operators::similarity::benchmark::Benchmark;
+use trommel_decide::benchmark::Benchmark;
+use trommel_incremental::embeddings::HeldEmbeddings;
+use trommel_incremental::inputs::{Change, ShardInput};
 
 use crate::Size;
 

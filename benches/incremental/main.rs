@@ -4,7 +4,7 @@
 //! Command: `cargo xtask bench incremental`. Peer: a new engine of the same code in the same process, on the final
 //! inputs; what both engines show must be equal, or the bench fails. Limit: an arriving shard within 10 % of that shard
 //! alone; decisions after removing a benchmark, raising radii or a takedown within 1 % of a fresh run. It needs no
-//! libtorch: `cargo bench --profile release --no-default-features --bench incremental`.
+//! libtorch: `cargo bench --profile release --bench incremental`.
 //!
 //! 100,000 generated embeddings in ten shards; the study's six test sets, each divided by `TROMMEL_BENCH_SCALE` (4; 1
 //! is full size) so that a fresh run takes about a minute and all some twenty; `TROMMEL_BENCH_DIM` (512) dimensions.

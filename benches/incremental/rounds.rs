@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use trommel_operators::incremental::inputs::Change;
-use trommel_operators::sample::SampleId;
+use trommel_core::sample::SampleId;
+use trommel_incremental::inputs::Change;
 
 use crate::cases::seconds;
 use crate::data::{Dice, Scene};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use trommel_operators::incremental::embeddings::HeldEmbeddings;
-use trommel_operators::incremental::engine::{Applied, Engine, IncrementalConfig};
-use trommel_operators::incremental::inputs::{Change, Inputs};
-use trommel_operators::incremental::parts::Shelf;
-use trommel_operators::incremental::view::View;
-use trommel_operators::ledger::storage::Disk;
+use trommel_incremental::embeddings::HeldEmbeddings;
+use trommel_incremental::engine::{Applied, Engine, IncrementalConfig};
+use trommel_incremental::inputs::{Change, Inputs};
+use trommel_incremental::parts::Shelf;
+use trommel_incremental::view::View;
+use trommel_ledger::storage::Disk;
 
 /// Decisions are not refused for want of memory here.
 const BUDGET_BYTES: u64 = 8 << 30;

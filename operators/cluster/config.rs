@@ -13,7 +13,7 @@ pub(super) const MAX_RUN_ID_BYTES: usize = 256;
 /// Where a process stands in its cluster.
 ///
 /// ```
-/// use trommel_operators::cluster::ClusterConfig;
+/// use trommel_cluster::ClusterConfig;
 ///
 /// let config = ClusterConfig::new(2, 1, "127.0.0.1:2101", "run-7");
 /// assert!(config.check().is_ok());

@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use super::OnLoss;
 use super::error::{ClusterError, Loss};
 use super::message::{Counters, Frame, MAX_FRAME_BYTES, Message, pieces};
-use crate::dataflow::wake::locked;
 use state::{Event, Letter, Other, Said, Shared, State};
+use trommel_core::wake::locked;
 
 /// How long a goodbye waits for the others.
 const GOODBYE: Duration = Duration::from_secs(5);

@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::control::Control;
 use super::message::Message;
-use crate::dataflow::source::{Lease, Leases, Next};
-use crate::dataflow::wake::{Registration, Wakers, locked};
-use crate::sample::{Time, time_of};
+use trommel_core::sample::{Time, time_of};
+use trommel_core::wake::{Registration, Wakers, locked};
+use trommel_dataflow::source::{Lease, Leases, Next};
 
 #[derive(Debug)]
 struct Queue {

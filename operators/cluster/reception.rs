@@ -27,7 +27,7 @@ use super::handshake::{
     Answer, Hello, Kind, Misheard, PROTOCOL, Reply, read_greeting, read_words, secrets, versions, write_greeting,
 };
 use super::secret::{Secret, Side, random_hex};
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// How long a caller may take for its first words.
 const HEARING: Duration = Duration::from_secs(5);

@@ -16,8 +16,8 @@ use std::thread;
 use super::Sockets;
 use super::control::Control;
 use super::error::ClusterError;
-use crate::dataflow::wake::locked;
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
+use trommel_core::wake::locked;
 
 /// Samples in one question on the wire.
 pub const ASKED_AT_ONCE: usize = 1024;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Agreement, Cluster, ClusterConfig, ClusterError, Loss, Secret};
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// Longer than anything here takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);

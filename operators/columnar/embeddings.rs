@@ -14,7 +14,7 @@ use half::f16;
 use super::ColumnarError;
 use super::ipc::{Batch, IpcWriter, META_IDENTITY, META_SCHEMA, SCHEMA_VERSION};
 use super::source::{BATCH_ROWS, EmbeddingReader, Notes};
-use crate::sample::Identity;
+use trommel_core::sample::Identity;
 
 /// Name of the file in a benchmark's folder.
 pub const FILE_NAME: &str = "embeddings.arrow";

@@ -97,7 +97,7 @@ fn files_of_other_writers_hold_what_their_writers_read() {
         return;
     };
     let out = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/columns.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/columns.py");
     let output = Command::new(python).arg(script).arg(out.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     eprint!("{}", String::from_utf8_lossy(&output.stdout));

@@ -18,7 +18,7 @@ use super::ipc::{IpcReader, META_IDENTITY, StoredBatch};
 use super::npy::{self, Rows};
 use super::parquet::{Column, Kind, TableReader};
 use super::{ColumnarError, ReadSeek};
-use crate::sample::Identity;
+use trommel_core::sample::Identity;
 
 /// Rows of a batch read from npy.
 pub const BATCH_ROWS: usize = 4096;

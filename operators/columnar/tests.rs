@@ -12,7 +12,7 @@ use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWrit
 use super::npy;
 use super::parquet::{Column, Field, Kind, TableReader, TableWriter};
 use super::source::EmbeddingReader;
-use crate::sample::Identity;
+use trommel_core::sample::Identity;
 
 fn unit(seed: u32, dim: usize) -> Vec<f16> {
     let mut out = Vec::new();

@@ -22,9 +22,9 @@
 //!
 //! ```
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
-//! use trommel_operators::dataflow::batch::{BatchConfig, BatchOffload, BatchService};
-//! use trommel_operators::dataflow::credit::{Credit, CreditConfig};
-//! use trommel_operators::dataflow::stop::Stop;
+//! use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService};
+//! use trommel_core::credit::{Credit, CreditConfig};
+//! use trommel_core::stop::Stop;
 //!
 //! let stop = Stop::new();
 //! let credit = Credit::new(CreditConfig { budget_bytes: 1, lanes: 1, quantum_bytes: 1 }, stop.clone());
@@ -57,10 +57,10 @@ use timely::dataflow::operators::generic::Operator;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::credit::Credit;
 use super::mailbox::{Mailbox, Post};
 pub use super::pool::{JobFault, JobPanic};
-use super::stop::{Never, Stop};
+use trommel_core::credit::Credit;
+use trommel_core::stop::{Never, Stop};
 
 mod service;
 use self::service::Service;

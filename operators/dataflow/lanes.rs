@@ -5,7 +5,7 @@
 //! [`Lanes::growing`].
 //!
 //! ```
-//! use trommel_operators::dataflow::lanes::{Lanes, Place};
+//! use trommel_dataflow::lanes::{Lanes, Place};
 //!
 //! let lanes = Lanes::new(2, 42, (0..7).map(|ordinal| (ordinal, format!("s{ordinal}.tar"))));
 //! assert_eq!((lanes.positions(0), lanes.positions(1)), (4, 3));
@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::hash::Hash64;
-use super::wake::locked;
+use trommel_core::hash::Hash64;
+use trommel_core::wake::locked;
 
 mod growing;
 

@@ -7,8 +7,8 @@
 //! `LaneLeases` by one shard a lane being read plus those on their way to the commit.
 //!
 //! ```
-//! use trommel_operators::dataflow::leases::Dynamic;
-//! use trommel_operators::dataflow::source::{Leases, Next};
+//! use trommel_dataflow::leases::Dynamic;
+//! use trommel_dataflow::source::{Leases, Next};
 //!
 //! let leases = Dynamic::new([3, 5, 8], 2);
 //! let shard = |next| match next { Next::Shard(lease) => Some(lease.ordinal), Next::Wait | Next::Done => None };
@@ -26,9 +26,9 @@ use std::sync::{Arc, Mutex};
 
 use super::lanes::{Lanes, Standing};
 use super::source::{Lease, Leases, Next};
-use super::wake::{Registration, Wakers, locked};
 use super::window::Cursor;
-use crate::sample::{ORDINAL_BITS, Time, time_of};
+use trommel_core::sample::{ORDINAL_BITS, Time, time_of};
+use trommel_core::wake::{Registration, Wakers, locked};
 
 #[derive(Debug)]
 struct Queue {
@@ -259,7 +259,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::dataflow::window::LanePlace;
+    use crate::window::LanePlace;
 
     fn deal() -> Arc<Lanes> {
         Arc::new(Lanes::new(2, 1, (0..5).map(|ordinal| (ordinal, format!("{ordinal}")))))

@@ -19,8 +19,8 @@
 //!
 //! ```
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
-//! use trommel_operators::dataflow::offload::Offload;
-//! use trommel_operators::dataflow::pool::Pool;
+//! use trommel_dataflow::offload::Offload;
+//! use trommel_dataflow::pool::Pool;
 //!
 //! let captured = timely::example(|scope| {
 //!     let pool = Pool::new("halves", 2);

@@ -23,10 +23,10 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use trommel_operators::dataflow::credit::{Credit, CreditConfig, Permit};
-//! use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
-//! use trommel_operators::dataflow::order::{OrderService, Slot};
-//! use trommel_operators::dataflow::stop::Stop;
+//! use trommel_core::credit::{Credit, CreditConfig, Permit};
+//! use trommel_dataflow::lanes::{Lanes, OrderConfig};
+//! use trommel_dataflow::order::{OrderService, Slot};
+//! use trommel_core::stop::Stop;
 //!
 //! let (config, stop) = (OrderConfig { lanes: 2, ..OrderConfig::default() }, Stop::new());
 //! let credit = Credit::new(CreditConfig { budget_bytes: 100, lanes: 2, quantum_bytes: 10 }, stop.clone());
@@ -42,7 +42,7 @@
 //! assert_eq!((batch.pass, batch.first_number, batch.samples.len()), (0, 0, 4));
 //! assert!(order.next_batch(4).is_none());
 //! assert_eq!(order.left_over(), 2);
-//! # Ok::<(), trommel_operators::dataflow::order::OrderError>(())
+//! # Ok::<(), trommel_dataflow::order::OrderError>(())
 //! ```
 
 use std::collections::VecDeque;
@@ -50,13 +50,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use super::credit::{Credit, Permit, Reserve, Turn};
 pub use super::lanes::{Lanes, OrderConfig, Place, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
-use super::stop::Stop;
-use super::wake::{Registration, locked};
 pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
-use crate::sample::SampleId;
+use trommel_core::credit::{Credit, Permit, Reserve, Turn};
+use trommel_core::sample::SampleId;
+use trommel_core::stop::Stop;
+use trommel_core::wake::{Registration, locked};
 
 /// A sample and its credit, which becomes a reserve when it enters a window.
 #[derive(Debug)]

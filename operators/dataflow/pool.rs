@@ -4,7 +4,7 @@
 //! other jobs; when the last handle is dropped the queued jobs are finished and the threads end.
 //!
 //! ```
-//! use trommel_operators::dataflow::pool::Pool;
+//! use trommel_dataflow::pool::Pool;
 //!
 //! let pool = Pool::new("sums", 2);
 //! let (tell, told) = crossbeam_channel::bounded(1);
@@ -23,7 +23,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, TrySendError};
 use thiserror::Error;
 
-use super::stop::Stop;
+use trommel_core::stop::Stop;
 
 /// A piece of work.
 pub type Job = Box<dyn FnOnce() + Send>;

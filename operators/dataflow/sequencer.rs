@@ -17,8 +17,8 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use trommel_operators::dataflow::lanes::{Lanes, OrderConfig};
-//! use trommel_operators::dataflow::sequencer::{Ready, Sequencer, Slot};
+//! use trommel_dataflow::lanes::{Lanes, OrderConfig};
+//! use trommel_dataflow::sequencer::{Ready, Sequencer, Slot};
 //!
 //! let config = OrderConfig { lanes: 1, ..OrderConfig::default() };
 //! let lanes = Arc::new(Lanes::new(1, 0, [(0, "a.tar".to_owned())]));
@@ -30,7 +30,7 @@
 //! assert!(order.fill());
 //! let Some(Ready::Window(window)) = order.take() else { panic!("the pass is over: its window is closed") };
 //! assert_eq!(window.samples[0].id.index, 1);
-//! # Ok::<(), trommel_operators::dataflow::sequencer::OrderError>(())
+//! # Ok::<(), trommel_dataflow::sequencer::OrderError>(())
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,7 +42,7 @@ use thiserror::Error;
 use super::holes::Holes;
 use super::lanes::{Lanes, OrderConfig, Place, Standing};
 use super::window::{Cursor, LanePlace, Open, Payload, Window};
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// One raw sample's turn.
 #[derive(Clone, Debug, PartialEq)]

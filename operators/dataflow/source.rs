@@ -22,10 +22,10 @@
 //! ```
 //! use std::sync::Arc;
 //! use timely::dataflow::operators::{Capture, capture::Extract, vec::Map};
-//! use trommel_operators::dataflow::credit::{Credit, CreditConfig, Permit, Stopped};
-//! use trommel_operators::dataflow::leases::Dynamic;
-//! use trommel_operators::dataflow::source::{Lease, Outlet, ReadShard, source};
-//! use trommel_operators::dataflow::stop::Stop;
+//! use trommel_core::credit::{Credit, CreditConfig, Permit, Stopped};
+//! use trommel_dataflow::leases::Dynamic;
+//! use trommel_dataflow::source::{Lease, Outlet, ReadShard, source};
+//! use trommel_core::stop::Stop;
 //!
 //! struct Countdown;
 //! impl ReadShard for Countdown {
@@ -66,13 +66,13 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source as raw_source;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::credit::{Credit, Permit, Stopped};
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
-use super::records::Record;
-use super::stop::{Never, Stop};
-use super::wake::Registration;
-use crate::sample::{Time, time_of};
+use trommel_core::credit::{Credit, Permit, Stopped};
+use trommel_core::records::Record;
+use trommel_core::sample::{Time, time_of};
+use trommel_core::stop::{Never, Stop};
+use trommel_core::wake::Registration;
 
 /// Items of one reader that wait for the worker.
 const QUEUED_PER_READER: usize = 64;

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use trommel_operators::dataflow::watchdog::{Reading, Watchdog};
+//! use trommel_dataflow::watchdog::{Reading, Watchdog};
 //!
 //! let watchdog = Watchdog::default();
 //! watchdog.watch("order", || Reading { moved: 3, waits_for: "lane 1, shard 7, sample 12".into() });
@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::batch::BatchService;
-use super::credit::Credit;
 use super::order::OrderService;
 use super::pool::Pool;
-use super::stop::Stop;
-use super::wake::locked;
+use trommel_core::credit::Credit;
+use trommel_core::stop::Stop;
+use trommel_core::wake::locked;
 
 /// How one thing stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::hash::Hash64;
-use crate::sample::SampleId;
+use trommel_core::hash::Hash64;
+use trommel_core::sample::SampleId;
 
 /// Where one lane stands: the next sample it delivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //!                                                └─▶ Event (rejected: why)
 //! ```
 //!
-//! Frontier: both outputs follow the input's and the jobs in flight, as in [`crate::dataflow::offload`].
+//! Frontier: both outputs follow the input's and the jobs in flight, as in [`trommel_dataflow::offload`].
 //!
 //! Invariants:
 //! 1. Each sample gives exactly one item, on one of the two outputs, at its own time, in the order of completion.
@@ -18,9 +18,9 @@
 //! ```
 //! use std::sync::Arc;
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract, vec::Map};
-//! use trommel_operators::dataflow::{credit::Permit, offload::Pool};
-//! use trommel_operators::decode::operator::{Decode, DecodeConfig};
-//! use trommel_operators::sample::{Event, Sample, SampleId, SampleInfo, Status, Work};
+//! use trommel_dataflow::{credit::Permit, offload::Pool};
+//! use trommel_decode::operator::{Decode, DecodeConfig};
+//! use trommel_core::sample::{Event, Sample, SampleId, SampleInfo, Status, Work};
 //!
 //! let rejects = timely::example(|scope| {
 //!     let id = SampleId { ordinal: 0, index: 0 };
@@ -44,9 +44,9 @@ use timely::progress::Timestamp;
 
 use super::view::{EvalView, TrainView, eval_view, sample_seed, train_view, view_bytes};
 use super::{DecodeError, Limits, decode_rgb};
-use crate::dataflow::credit::Permit;
-use crate::dataflow::offload::{Offload, Pool};
-use crate::sample::{Event, Fate, Reason, Sample, SampleInfo, Status, Work};
+use trommel_core::credit::Permit;
+use trommel_core::sample::{Event, Fate, Reason, Sample, SampleInfo, Status, Work};
+use trommel_dataflow::offload::{Offload, Pool};
 
 /// What is decoded into what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -110,7 +110,7 @@ fn pillow_decodes_and_resizes_alike() {
         return;
     };
     let out = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/decode.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/decode.py");
     let mut command = Command::new(python);
     command.arg(script).arg(out.path()).env("OMP_NUM_THREADS", "1");
     if let Some(data) = std::env::var_os("TROMMEL_TEST_DATA") {

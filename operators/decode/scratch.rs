@@ -6,7 +6,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// A picture that needs no more than this does not ask.
 pub(super) const FREE_BYTES: u64 = 8 << 20;

@@ -31,7 +31,7 @@ fn odd_ends_are_as_in_pillow() {
         return;
     };
     let out = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/tails.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/tails.py");
     let output = Command::new(python).arg(script).arg(out.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     eprint!("{}", String::from_utf8_lossy(&output.stdout));

@@ -186,7 +186,7 @@ fn damaged_bytes_never_panic() {
     let pictures = files_below(&data.join("decode/wuffs"));
     let mut state = 1u64;
     let mut next = |most: usize| {
-        state = crate::dataflow::hash::Hash64::new("damage").word(state).finish();
+        state = trommel_core::hash::Hash64::new("damage").word(state).finish();
         (state % most as u64) as usize
     };
     let limits = Limits { max_pixels: 1 << 20, ..Limits::default() };

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use trommel_kernels::resize::{Filter, ResizeError, View, Window, resize_rgb8};
 
 use super::Rgb8;
-use crate::dataflow::hash::Hash64;
+use trommel_core::hash::Hash64;
 
 /// How a picture becomes a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::{Cuda, Device};
 
-use crate::model::ModelError;
+use trommel_model::ModelError;
 
 /// `auto`, `cpu` or `cuda:N`.
 ///

@@ -12,14 +12,14 @@ use tch::{Device, Kind, Tensor, nn};
 
 use super::device;
 use super::script::{ScriptEncoder, file_hash};
-use crate::columnar::canonical::canonicalise_into;
-use crate::decode::DECODER;
-use crate::model::error::Op;
-use crate::model::file::is_torchscript;
-use crate::model::random::mix;
-use crate::model::vision::VisionTransformer;
-use crate::model::{ClipConfig, ModelError, Preprocess, weights};
-use crate::sample::{Identity, Reason};
+use trommel_columnar::canonical::canonicalise_into;
+use trommel_core::sample::{Identity, Reason};
+use trommel_decode::DECODER;
+use trommel_model::error::Op;
+use trommel_model::file::is_torchscript;
+use trommel_model::random::mix;
+use trommel_model::vision::VisionTransformer;
+use trommel_model::{ClipConfig, ModelError, Preprocess, weights};
 
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tch::Device;
 
 use super::encoder::{EncoderConfig, Precision, embed, is_neighbour_free, load};
-use crate::model::ClipConfig;
-use crate::model::golden_tests::{floats, views};
+use super::golden_inputs::{floats, views};
+use trommel_model::ClipConfig;
 
 fn config(model: &str) -> EncoderConfig {
     EncoderConfig {
@@ -23,7 +23,7 @@ fn config(model: &str) -> EncoderConfig {
 }
 
 fn files() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/files")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/golden/files")
 }
 
 /// One layer of a large model's shape: the widths decide how libtorch cuts its products.

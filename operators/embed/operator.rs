@@ -15,10 +15,10 @@ use timely::dataflow::operators::core::OkErr;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use crate::dataflow::batch::{BatchOffload, BatchService, JobPanic};
-use crate::decode::operator::Decoded;
-use crate::sample::{Event, Fate, Reason, SampleInfo, Status};
-use crate::similarity::Embedded;
+use trommel_core::sample::{Event, Fate, Reason, SampleInfo, Status};
+use trommel_dataflow::batch::{BatchOffload, BatchService, JobPanic};
+use trommel_decide::Embedded;
+use trommel_decode::operator::Decoded;
 
 /// Embeds decoded samples.
 pub trait Embed<'scope, T: Timestamp> {

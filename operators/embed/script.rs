@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use tch::{CModule, Tensor};
 
 use super::encoder::{EncoderConfig, ImageEncoder, Normaliser, features, is_neighbour_free, on_this_thread};
-use crate::model::error::Op;
-use crate::model::{ModelError, Preprocess};
+use trommel_model::error::Op;
+use trommel_model::{ModelError, Preprocess};
 
 /// A TorchScript module: `encode_image` where it has that method, else `forward`.
 ///

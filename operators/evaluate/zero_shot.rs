@@ -10,9 +10,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::model::clip::normalize;
-use crate::model::error::Op;
-use crate::model::{Clip, ModelError, Preprocess, Tokenizer};
+use trommel_model::clip::normalize;
+use trommel_model::error::Op;
+use trommel_model::{Clip, ModelError, Preprocess, Tokenizer};
 
 /// Template used where none are given.
 pub const DEFAULT_TEMPLATE: &str = "a photo of a {}.";

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::panel::{Peak, offer};
 use super::world::Peaks;
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// Maxima of some benchmarks: bits of the similarity, ordinal, index.
 pub(super) type PeakBits = BTreeMap<u32, Vec<(u64, u64, u32)>>;

@@ -16,7 +16,7 @@ use super::sieve::{Cut, Screened};
 use super::stream::stream;
 use super::tables::{Matches, Scores};
 use super::world::Live;
-use crate::sample::{SampleId, Score};
+use trommel_core::sample::{SampleId, Score};
 
 impl Seek<'_> {
     /// Joins a shard that was not there with all points.

@@ -12,7 +12,7 @@ use super::view::{Sizes, View, status};
 use super::workers::Outcome;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
-use crate::sample::{SampleId, Status};
+use trommel_core::sample::{SampleId, Status};
 
 /// Why a sample changed sides.
 #[derive(Clone, Debug, PartialEq)]

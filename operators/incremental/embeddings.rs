@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use half::f16;
 
 use super::IncrementalError;
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// Takes one judged sample: its raw index and its canonical vector, f16\[dim\].
 pub type Visitor<'a> = dyn FnMut(u32, &[f16]) -> Result<(), IncrementalError> + 'a;

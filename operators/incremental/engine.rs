@@ -35,9 +35,9 @@ use super::view::{View, Views};
 use super::workers::{Flow, Outcome};
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
-use crate::cluster::Allocators;
-use crate::ledger::storage::Storage;
-use crate::sample::SampleId;
+use trommel_cluster::Allocators;
+use trommel_core::sample::SampleId;
+use trommel_ledger::storage::Storage;
 
 /// Settings of the engine. None of them changes a decision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,10 +116,10 @@ impl Engine {
     }
 
     /// One of several engines, one a process, that keep one state: all must be told the same changes in the same order. `allocators` are
-    /// [`Cluster::timely`](crate::cluster::Cluster::timely)'s for `config.workers` workers; `shelf` is a folder that all see, by the
+    /// [`Cluster::timely`](trommel_cluster::Cluster::timely)'s for `config.workers` workers; `shelf` is a folder that all see, by the
     /// same incarnation. A shard is its ordinal's remainder's: that process alone reads its vectors and matches, and removes its parts.
     ///
-    /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](crate::cluster::Control::goodbye).
+    /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](trommel_cluster::Control::goodbye).
     ///
     /// # Errors
     /// As [`new`](Self::new), or parts in memory.

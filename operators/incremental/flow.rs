@@ -36,7 +36,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::progress::Antichain;
 
 use super::Epoch;
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// A similarity above a cut. Splits are given as bits: those in which a hit drops the sample, and those in which it keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use half::f16;
 
 use super::ChangeError;
-use crate::prune::rule::{Known, Rule};
-use crate::sample::{ORDINAL_BITS, SampleId};
-use crate::similarity::benchmark::Benchmark;
-use crate::similarity::radii::Radii;
+use trommel_core::sample::{ORDINAL_BITS, SampleId};
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::radii::Radii;
+use trommel_decide::rule::{Known, Rule};
 
 /// Splits that can be maintained side by side.
 pub const MAX_SPLITS: usize = 32;

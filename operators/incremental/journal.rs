@@ -25,8 +25,8 @@ use super::parts::Shelf;
 use super::record::{Delta, Line, SCHEMA_VERSION};
 use super::world::World;
 use super::{Epoch, IncrementalError};
-use crate::ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
-use crate::ledger::{LedgerError, checked};
+use trommel_ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
+use trommel_ledger::{LedgerError, checked};
 
 /// A journal is not folded for less than this.
 const FOLD_BYTES: u64 = 1 << 20;

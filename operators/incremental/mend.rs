@@ -36,7 +36,7 @@ use super::stream::{add_hits, merge_peaks, stream, take_better};
 use super::tables::Scores;
 use super::workers::Outcome;
 use super::world::{Peaks, Shift, World};
-use crate::sample::{SampleId, Score};
+use trommel_core::sample::{SampleId, Score};
 
 /// A split as masks see it: bit, and whether hits keep.
 pub(super) type Polarity = (u8, bool);

@@ -13,9 +13,9 @@ use trommel_kernels::dot::{dot, norm, to_f32};
 use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
 
 use super::inputs::Points;
-use crate::sample::{SampleId, Score};
-use crate::similarity::benchmark::{Benchmark, UNIT_TOLERANCE};
-use crate::similarity::scan::{Line, Prepared, excess, maximum};
+use trommel_core::sample::{SampleId, Score};
+use trommel_decide::benchmark::{Benchmark, UNIT_TOLERANCE};
+use trommel_decide::scan::{Line, Prepared, excess, maximum};
 
 /// A similarity and the sample that has it; see [`NOTHING`].
 pub type Peak = (f64, SampleId);

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::IncrementalError;
 use super::tables::Table;
-use crate::columnar::ColumnarError;
-use crate::columnar::parquet::{Kind, TableReader, TableWriter};
-use crate::ledger::LedgerError;
-use crate::ledger::storage::Storage;
+use trommel_columnar::ColumnarError;
+use trommel_columnar::parquet::{Kind, TableReader, TableWriter};
+use trommel_ledger::LedgerError;
+use trommel_ledger::storage::Storage;
 
 /// What is written down of a part: enough to find it again, and to notice if it is not what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

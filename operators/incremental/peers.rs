@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::IncrementalError;
-use crate::cluster::{ClusterError, Control};
+use trommel_cluster::{ClusterError, Control};
 
 /// Where the messages of all engines of a run meet; which step it is stands in the messages.
 const BARRIER: &str = "incremental";

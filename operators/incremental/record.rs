@@ -15,8 +15,8 @@ use super::parts::{Part, PartRecord, Shelf};
 use super::tables::Table;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
-use crate::prune::rule::Rule;
-use crate::sample::Identity;
+use trommel_core::sample::Identity;
+use trommel_decide::rule::Rule;
 
 /// Version of the journal and of the parts that it names.
 pub(super) const SCHEMA_VERSION: u32 = 1;

@@ -28,10 +28,10 @@ use super::tables::Table;
 use super::workers::{Facts, Flow};
 use super::world::{Live, Peaks, World};
 use super::{Epoch, IncrementalError};
-use crate::ledger::LedgerError;
-use crate::ledger::storage::Storage;
-use crate::sample::SampleId;
-use crate::similarity::benchmark::Benchmark;
+use trommel_core::sample::SampleId;
+use trommel_decide::benchmark::Benchmark;
+use trommel_ledger::LedgerError;
+use trommel_ledger::storage::Storage;
 
 /// Facts of one slice at most. Tests have few facts and want many slices.
 const SLICE_FACTS: usize = if cfg!(test) { 50 } else { 1 << 18 };
@@ -186,7 +186,9 @@ fn benchmark(record: &BenchmarkRecord, rows: &PointRows, levels: &CutRows) -> Re
         (!radii.is_empty()).then_some(radii),
         record.identity.clone(),
     );
-    Ok(Benchmark { renormalised: record.renormalised, ..fresh.map_err(|e| e.to_string())? })
+    let mut benchmark = fresh.map_err(|e| e.to_string())?;
+    benchmark.renormalised = record.renormalised;
+    Ok(benchmark)
 }
 
 /// `None` if the record does not say how the shard came.

@@ -8,8 +8,8 @@ use half::f16;
 
 use super::panel::{NOTHING, Peak};
 use super::tables::Table;
-use crate::columnar::parquet::{Column, Field, Kind};
-use crate::sample::SampleId;
+use trommel_columnar::parquet::{Column, Field, Kind};
+use trommel_core::sample::SampleId;
 
 fn all<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<Option<U>> {
     rows.iter().map(|row| Some(of(row))).collect()

@@ -30,7 +30,7 @@ use super::stream::{add_hits, merged, stream};
 use super::tables::{Matches, Scores};
 use super::workers::Facts;
 use super::world::{Live, Peaks, Shift, World};
-use crate::sample::{SampleId, Score};
+use trommel_core::sample::{SampleId, Score};
 
 /// What the epoch works with.
 pub(super) struct Seek<'a> {

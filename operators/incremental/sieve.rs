@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::ChangeError;
 use super::flow::Hit;
 use super::inputs::{Inputs, Points};
-use crate::prune::rule::{Known, Rule};
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
+use trommel_decide::rule::{Known, Rule};
 
 /// What a similarity is compared with; it hits iff it is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

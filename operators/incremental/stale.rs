@@ -9,7 +9,7 @@ use super::answers::{offer_kept, offer_rows, peak_rows};
 use super::mend::{Mend, Polarity};
 use super::panel::{NOTHING, offer};
 use super::world::World;
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// Places of one benchmark whose maxima were cleared.
 struct Cleared {

@@ -8,7 +8,7 @@ use super::inputs::ShardInput;
 use super::panel::{Chunk, Peak, offer};
 use super::tables::Scores;
 use super::world::Peaks;
-use crate::sample::{SampleId, Score};
+use trommel_core::sample::{SampleId, Score};
 
 /// Bytes of products held at once.
 const BLOCK_BYTES: usize = 64 << 20;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::columnar::parquet::{Column, Field, Kind};
-use crate::sample::Score;
+use trommel_columnar::parquet::{Column, Field, Kind};
+use trommel_core::sample::Score;
 
 /// A table that can be a part.
 pub trait Table: Sized + Send + Sync + 'static {

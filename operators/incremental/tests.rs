@@ -4,6 +4,9 @@ mod compaction;
 mod counts;
 mod crash;
 mod durable;
+#[path = "../decide/tests/naive.rs"]
+#[allow(dead_code)]
+mod exact;
 mod fleet;
 mod folder;
 mod memory;

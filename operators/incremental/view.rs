@@ -14,10 +14,10 @@ use super::panel::NOTHING;
 use super::sieve::{Cut, Screened};
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
-use crate::dataflow::wake::locked;
-use crate::sample::{SampleId, Score, Status};
-use crate::shard::reader::Decisions;
-use crate::similarity::items::ItemRow;
+use trommel_core::sample::{SampleId, Score, Status};
+use trommel_core::wake::locked;
+use trommel_decide::items::ItemRow;
+use trommel_shard::reader::Decisions;
 
 /// Sizes of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,9 +28,9 @@ use timely::worker::Worker;
 use super::flow::{Held, Hit, PointHits, Side, Taken, Tally, build};
 use super::peers::{Alone, Peers, Round};
 use super::{Epoch, IncrementalError};
-use crate::cluster::Allocators;
-use crate::dataflow::wake::locked;
-use crate::sample::SampleId;
+use trommel_cluster::Allocators;
+use trommel_core::sample::SampleId;
+use trommel_core::wake::locked;
 
 /// How often whoever waits for the dataflow asks whether the other processes are there.
 const WATCH: Duration = Duration::from_millis(200);

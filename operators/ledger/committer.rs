@@ -14,7 +14,7 @@
 //!    more is written, and the folder resumes.
 //!
 //! The queue is unbounded by itself; what may stand in it is bounded by the samples' records
-//! ([`crate::dataflow::records`]), which return when their row group is written.
+//! ([`trommel_core::records`]), which return when their row group is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -28,10 +28,10 @@ use super::items::{ItemRow, Peaks};
 use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
 use super::part::{PartConfig, Rows};
 use super::run_folder::RunFolder;
-use crate::dataflow::stop::Stop;
-use crate::dataflow::wake::locked;
-use crate::notices::Notices;
-use crate::sample::{Fate, ShardOutcome};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Fate, ShardOutcome};
+use trommel_core::stop::Stop;
+use trommel_core::wake::locked;
 
 /// A shard all of whose fates have arrived, or whose bytes could not be had.
 #[derive(Clone, Debug)]

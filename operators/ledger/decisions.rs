@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::read::Ledger;
-use crate::dataflow::wake::locked;
-use crate::sample::Status;
-use crate::shard::reader::{Decisions, key_hash};
+use trommel_core::sample::Status;
+use trommel_core::wake::locked;
+use trommel_shard::reader::{Decisions, key_hash};
 
 /// Decisions of a run folder that grows while it is read.
 pub struct FolderDecisions {

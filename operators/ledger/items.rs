@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// One test point against the samples of one shard, or of all of them.
 #[derive(Clone, Copy, Debug, PartialEq)]

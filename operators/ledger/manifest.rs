@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{LedgerError, checked};
-use crate::notices::Notices;
-use crate::sample::{Fate, Reason, Status};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Fate, Reason, Status};
 
 /// Version of manifest, ledger and items.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -30,8 +30,8 @@ use timely::dataflow::operators::generic::Operator;
 use super::LedgerError;
 use super::committer::{CommitHandle, Committed, FinishedShard};
 use super::items::TakeItems;
-use crate::dataflow::stop::Stop;
-use crate::sample::{Event, Fate, ShardEnd, ShardOutcome, Time, ordinal_of};
+use trommel_core::sample::{Event, Fate, ShardEnd, ShardOutcome, Time, ordinal_of};
+use trommel_core::stop::Stop;
 
 /// What the operator needs to know of the run.
 #[derive(Clone)]

@@ -13,10 +13,10 @@ use super::LedgerError;
 use super::items::ItemRow;
 use super::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage, aside_of};
-use crate::columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
-use crate::columnar::parquet::{Column, Field, Kind, TableWriter};
-use crate::dataflow::wake::locked;
-use crate::sample::Fate;
+use trommel_columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
+use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_core::sample::Fate;
+use trommel_core::wake::locked;
 
 /// Rows of a row group of the ledger.
 const GROUP_ROWS: usize = 16_384;

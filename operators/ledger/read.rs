@@ -16,13 +16,13 @@ use super::manifest::{self, Counts, Merged, PartKind, PartSum, ShardLine};
 use super::part::ledger_fields;
 use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, schema_of};
 use super::storage::{Disk, Storage};
-use crate::columnar::ReadSeek;
-use crate::columnar::ipc::IpcReader;
-use crate::columnar::npy::Rows;
-use crate::columnar::parquet::{Column, Kind, TableReader};
-use crate::dataflow::wake::locked;
-use crate::notices::Notices;
-use crate::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
+use trommel_columnar::ReadSeek;
+use trommel_columnar::ipc::IpcReader;
+use trommel_columnar::npy::Rows;
+use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
+use trommel_core::wake::locked;
 
 /// Statuses that the cache holds at most.
 const CACHED_STATUSES: usize = 4 << 20;

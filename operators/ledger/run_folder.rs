@@ -32,7 +32,7 @@ use sha2::{Digest, Sha256};
 use super::LedgerError;
 use super::manifest::{self, Merged, PartKind, SCHEMA_VERSION, ShardLine};
 use super::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// One field in which a folder and a command differ.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::storage::{Lock, LockKind, Output, Storage, parent};
-use crate::columnar::ReadSeek;
-use crate::dataflow::wake::locked;
+use trommel_columnar::ReadSeek;
+use trommel_core::wake::locked;
 
 /// What a crash leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

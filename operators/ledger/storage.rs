@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::columnar::ReadSeek;
+use trommel_columnar::ReadSeek;
 
 /// An open file to write to.
 pub trait Output: Write + Send {
@@ -214,7 +214,7 @@ impl Storage for Disk {
 }
 
 /// The folder above a path of a run folder.
-pub(crate) fn parent(path: &Path) -> PathBuf {
+pub fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
 }
 
@@ -239,7 +239,7 @@ fn put(storage: &dyn Storage, path: &Path, fill: impl FnOnce(&mut dyn Write) -> 
 ///
 /// # Errors
 /// What the storage says.
-pub(crate) fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_whole(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(storage, path, |file| file.write_all(bytes))?;
     storage.sync_dir(&parent(path))
 }

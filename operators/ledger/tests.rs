@@ -22,10 +22,10 @@ use super::part::PartConfig;
 use super::read::{Ledger, LedgerRow, StoredEmbedding};
 use super::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use super::storage::Storage;
-use crate::columnar::canonical::canonicalise_into;
-use crate::columnar::embeddings::EmbeddingHead;
-use crate::dataflow::stop::Stop;
-use crate::sample::{Fate, Identity, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
+use trommel_columnar::canonical::canonicalise_into;
+use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_core::sample::{Fate, Identity, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
+use trommel_core::stop::Stop;
 
 const DIM: usize = 8;
 const SHARDS: u64 = 5;

@@ -13,7 +13,7 @@ use super::vision::VisionTransformer;
 ///
 /// ```
 /// use tch::{Device, Kind, Tensor, nn};
-/// use trommel_operators::model::{Clip, ClipConfig, weights};
+/// use trommel_model::{Clip, ClipConfig, weights};
 /// let config = ClipConfig::load("trommel-tiny-32")?;
 /// let vs = nn::VarStore::new(Device::Cpu);
 /// let clip = Clip::new(&vs.root(), &config)?;

@@ -1,24 +1,18 @@
 //! Towers, tokenizer and files beside open_clip's. `golden/*.py` made the expectations; they name peer and version.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::clip::Clip;
 use super::config::ClipConfig;
+use super::golden_inputs::{IMAGES, floats, views};
 use super::random::Stream;
 use super::tokenizer::Tokenizer;
 use super::vision::VisionTransformer;
 use super::weights;
-
-const IMAGES: usize = 3;
-
-pub(crate) fn floats(value: &Value) -> Vec<f32> {
-    let bytes = BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-}
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 /// The formula of `golden/towers.py`.
 fn scale_and_offset(name: &str, shape: &[i64]) -> (f64, f64) {
@@ -50,23 +44,6 @@ pub(crate) fn fill(vs: &VarStore) {
         let values: Vec<f32> = (0..variable.numel()).map(value).collect();
         tch::no_grad(|| variable.copy_(&Tensor::from_slice(&values).view(&shape[..])));
     }
-}
-
-pub(crate) fn views(size: usize) -> Vec<u8> {
-    let noise = Stream::new(0, "image");
-    let mut out = Vec::with_capacity(IMAGES * size * size * 3);
-    for n in 0..IMAGES {
-        for y in 0..size {
-            for x in 0..size {
-                for c in 0..3 {
-                    let cell = ((n * 64 + y / 8) * 64 + x / 8) * 3 + c;
-                    let noise = (noise.bits(cell as u64) >> 56) as usize & 127;
-                    out.push(((x * (n + 1) + 2 * y + 85 * c + noise) & 255) as u8);
-                }
-            }
-        }
-    }
-    out
 }
 
 fn pixels(config: &ClipConfig) -> Tensor {
@@ -180,8 +157,8 @@ fn made_up_captions_have_open_clips_ids() {
 
 #[test]
 fn web_captions_have_open_clips_ids() {
-    use crate::columnar::parquet::{Column, Kind, TableReader};
     use sha2::{Digest, Sha256};
+    use trommel_columnar::parquet::{Column, Kind, TableReader};
     let Some(data) = std::env::var_os("TROMMEL_TEST_DATA") else {
         eprintln!("skipped: set TROMMEL_TEST_DATA");
         return;
@@ -212,7 +189,7 @@ fn web_captions_have_open_clips_ids() {
 fn files_of_torch_and_open_clip_are_read() {
     let golden: Value = serde_json::from_str(include_str!("golden/files.json")).unwrap();
     let config = ClipConfig::parse("files", &golden["config"].to_string()).unwrap();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/files");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/files");
     let expected = |key: &str| golden[key].as_str().unwrap().to_string();
     for (file, key) in [
         ("model.safetensors", "fingerprint"),

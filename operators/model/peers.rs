@@ -16,7 +16,7 @@ fn lines(script: &str, folder: &Path) -> Option<String> {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
         return None;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden").join(script);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(script);
     let mut make = Command::new(python);
     make.arg(script).arg(folder).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
     let made = make.output().unwrap();

@@ -45,7 +45,7 @@ impl Tokenizer {
     /// i32\[77\]: start, tokens, end, zeros.
     ///
     /// ```
-    /// let ids = trommel_operators::model::Tokenizer::new().encode("A photo of a CAT");
+    /// let ids = trommel_model::Tokenizer::new().encode("A photo of a CAT");
     /// assert_eq!(ids[..7], [49406, 320, 1125, 539, 320, 2368, 49407]);
     /// assert!(ids[7..].iter().all(|&id| id == 0));
     /// ```

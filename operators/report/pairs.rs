@@ -66,7 +66,7 @@ pub(super) fn tile(svg: &mut Svg, x: f64, y: f64, tile: &PairTile) {
 /// of margin: half of them nearest to the threshold, half spread evenly over the rest.
 ///
 /// ```
-/// use trommel_operators::report::near_threshold;
+/// use trommel_report::near_threshold;
 /// assert_eq!(near_threshold(&[0.3, 0.01, 0.2, 0.02, 0.1], 4), [0, 2, 3, 1]);
 /// assert_eq!(near_threshold(&[0.3], 4), [0]);
 /// ```

@@ -4,8 +4,8 @@ use super::text::{bytes, duration, percent, rate, thousands};
 use super::*;
 
 fn sample_pairs() -> Vec<PairTile> {
-    use crate::synth::{Class, Rendition, draw};
-    let encode = |p: crate::synth::Picture| {
+    use trommel_synth::{Class, Rendition, draw};
+    let encode = |p: trommel_synth::Picture| {
         let mut out = std::io::Cursor::new(Vec::new());
         image::RgbImage::from_raw(p.width, p.height, p.pixels)
             .unwrap()

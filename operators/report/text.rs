@@ -3,7 +3,7 @@
 /// `1234567` as `1,234,567`.
 ///
 /// ```
-/// assert_eq!(trommel_operators::report::text::thousands(1_234_567), "1,234,567");
+/// assert_eq!(trommel_report::text::thousands(1_234_567), "1,234,567");
 /// ```
 #[must_use]
 pub fn thousands(count: u64) -> String {
@@ -85,7 +85,7 @@ pub enum Align {
 /// Rows of cells in aligned columns.
 ///
 /// ```
-/// use trommel_operators::report::text::{Align, Table};
+/// use trommel_report::text::{Align, Table};
 /// let mut table = Table::new(&[("benchmark", Align::Left), ("dropped", Align::Right)]);
 /// table.row(["photo", "1,204"]);
 /// table.row(["sketch", "87"]);

@@ -6,7 +6,7 @@
 //! - A backslash takes the meaning from the character behind it; braces that do not balance are an error.
 //!
 //! ```
-//! use trommel_operators::shard::braces::expand;
+//! use trommel_shard::braces::expand;
 //! assert_eq!(expand("a{08..10}.tar", 100).expect("balanced"), ["a08.tar", "a09.tar", "a10.tar"]);
 //! ```
 

@@ -1,13 +1,13 @@
 //! What a file is that was given as a shard and holds no tar, by its first bytes.
 //!
 //! ```
-//! use trommel_operators::shard::content::no_tar;
+//! use trommel_shard::content::no_tar;
 //! let reason = no_tar(b"<!DOCTYPE html><title>403 Forbidden</title>");
 //! assert_eq!((reason.code.as_str(), reason.detail.as_str()), ("html_page", "an HTML page, not a tar"));
 //! ```
 
 use super::header::{BLOCK, Header};
-use crate::sample::Reason;
+use trommel_core::sample::Reason;
 
 /// Whether these bytes begin with a tar's header, or with its end mark.
 #[must_use]

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use super::plan::{Plan, PlanError, ShardRef};
 use super::samples::GroupConfig;
-use crate::notices::Notices;
+use trommel_core::notices::Notices;
 
 mod reader;
 

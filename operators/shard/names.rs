@@ -5,7 +5,7 @@
 //! `a/`, and `.b.jpg` none.
 //!
 //! ```
-//! use trommel_operators::shard::names::split;
+//! use trommel_shard::names::split;
 //! assert_eq!(split(b"a.b/c.Seg.JPG"), Some((b"a.b/c".as_slice(), "seg.jpg".to_string())));
 //! assert_eq!(split(b".hidden.jpg"), None);
 //! ```

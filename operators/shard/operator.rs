@@ -13,7 +13,7 @@ use timely::dataflow::operators::OkErr;
 use timely::progress::Timestamp;
 
 use super::reader::{Admitted, Replayed};
-use crate::sample::{Event, Sample};
+use trommel_core::sample::{Event, Sample};
 
 /// Splits what readers send.
 pub trait ReadSamples<'scope, T: Timestamp> {
@@ -46,13 +46,13 @@ mod tests {
     use timely::dataflow::operators::{Capture, Inspect};
 
     use super::*;
-    use crate::dataflow::credit::{Credit, CreditConfig};
-    use crate::dataflow::leases::Dynamic;
-    use crate::dataflow::source::source;
-    use crate::dataflow::stop::Stop;
-    use crate::shard::plan::{PlanOptions, expand};
-    use crate::shard::reader::{ReaderConfig, ShardReader, ViewBytes};
-    use crate::shard::testing::tar_of;
+    use crate::plan::{PlanOptions, expand};
+    use crate::reader::{ReaderConfig, ShardReader, ViewBytes};
+    use crate::testing::tar_of;
+    use trommel_core::credit::{Credit, CreditConfig};
+    use trommel_core::stop::Stop;
+    use trommel_dataflow::leases::Dynamic;
+    use trommel_dataflow::source::source;
 
     #[test]
     fn shards_stream_through_the_source() {

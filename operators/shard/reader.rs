@@ -31,12 +31,12 @@ use super::remark;
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
-use crate::dataflow::credit::{Permit, Stopped};
-use crate::dataflow::hash::Hash64;
-use crate::dataflow::records::Record;
-use crate::dataflow::source::{Lease, Outlet, ReadShard};
-use crate::notices::Notices;
-use crate::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
+use trommel_core::credit::{Permit, Stopped};
+use trommel_core::hash::Hash64;
+use trommel_core::notices::Notices;
+use trommel_core::records::Record;
+use trommel_core::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
+use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

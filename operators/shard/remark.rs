@@ -4,8 +4,8 @@ use std::io::BufRead;
 
 use super::samples::{Counts, SampleReader};
 use super::tar::{Oddities, TarEnd};
-use crate::notices::Notices;
-use crate::sample::{Reason, ShardOutcome};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Reason, ShardOutcome};
 
 /// How a tar's reading ended: complete with a remark, or rejected where files but no sample were in it.
 pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome {

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::metadata::Metadata;
 use super::names;
 use super::tar::{Kind, Member, TarEnd, TarReader};
-use crate::dataflow::credit::Permit;
-use crate::sample::{Reason, SampleId, SampleInfo};
+use trommel_core::credit::Permit;
+use trommel_core::sample::{Reason, SampleId, SampleInfo};
 
 /// What a second member with the same key and extension means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// Bytes that could not be had: never the data's fault.
 #[derive(Debug, thiserror::Error)]

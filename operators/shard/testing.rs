@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use super::plan::{Plan, ShardRef};
 use super::reader::{Admitted, Decisions, ReaderConfig, Request, ShardReader, ViewBytes};
 use super::store::{ByteSource, Store, StoreError};
-use crate::dataflow::credit::Permit;
-use crate::sample::{Sample, ShardEnd, ShardOutcome, Status};
+use trommel_core::credit::Permit;
+use trommel_core::sample::{Sample, ShardEnd, ShardOutcome, Status};
 
 /// A tar of regular members, end mark included.
 pub fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -124,7 +124,7 @@ pub fn read(bytes: Vec<u8>, config: &ReaderConfig) -> (Vec<Row>, ShardEnd) {
 
 /// The rows and the end among what was sent for a judged shard.
 pub fn rows(mut items: Vec<Admitted>) -> (Vec<Row>, ShardEnd) {
-    use crate::sample::Event;
+    use trommel_core::sample::Event;
     let Some(Admitted::Event(Event::End(end))) = items.pop() else { panic!("the end comes last") };
     let rows = items.into_iter().enumerate().map(|(at, item)| {
         let (info, image, caption) = match item {

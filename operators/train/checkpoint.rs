@@ -28,7 +28,7 @@ use super::state::SCHEMA;
 pub use super::state::{Extension, Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
-use crate::model::weights;
+use trommel_model::weights;
 
 const MODEL: &str = "open_clip_model.pt";
 const OPTIMISER: &str = "optimizer.safetensors";

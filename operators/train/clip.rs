@@ -4,7 +4,7 @@ use tch::{Device, Tensor, nn};
 
 use super::batch::Normalisation;
 use super::step::{Contrastive, Features};
-use crate::model::{Clip, ClipConfig, ModelError, Preprocess};
+use trommel_model::{Clip, ClipConfig, ModelError, Preprocess};
 
 /// A [`Clip`] and the store that owns its variables.
 #[derive(Debug)]

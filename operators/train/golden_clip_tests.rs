@@ -14,7 +14,7 @@ use super::config::TrainConfig;
 use super::golden_tests::{cases, distance, golden, peers, recipe};
 use super::step::Trainer;
 use super::tiny::{mix, uniform};
-use crate::model::ClipConfig;
+use trommel_model::ClipConfig;
 
 const SIZE: usize = 16;
 const CONTEXT: usize = 12;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use crate::dataflow::leases::LaneLeases;
-use crate::dataflow::source::{Leases, Next};
-use crate::dataflow::wake::{Registration, locked};
-use crate::sample::{Time, time_of};
+use trommel_core::sample::{Time, time_of};
+use trommel_core::wake::{Registration, locked};
+use trommel_dataflow::leases::LaneLeases;
+use trommel_dataflow::source::{Leases, Next};
 
 /// The lanes' leases, and the times at which a shard is judged.
 #[derive(Debug)]

@@ -51,7 +51,7 @@ fn two_ranks_are_distributed_data_parallel() {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
         return;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("train/golden/ddp.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/ddp.py");
     let run = Command::new(python)
         .arg(script)
         .arg("2")

@@ -22,17 +22,17 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::to_order::{Seat, TrainSample};
-use crate::dataflow::credit::Reserve;
-use crate::dataflow::order::Taken;
-use crate::dataflow::stop::Stop;
-use crate::dataflow::wake::{Registration, locked};
-use crate::dataflow::window::Numbered;
-use crate::sample::SampleId;
+use trommel_core::credit::Reserve;
+use trommel_core::sample::SampleId;
+use trommel_core::stop::Stop;
+use trommel_core::wake::{Registration, locked};
+use trommel_dataflow::order::Taken;
+use trommel_dataflow::window::Numbered;
 
 /// The rank that trains each sample, from the rank that holds it.
 ///
 /// ```
-/// use trommel_operators::train::share::deal;
+/// use trommel_train::share::deal;
 ///
 /// assert_eq!(deal(&[0, 0, 0, 1], 2), [0, 0, 1, 1]);
 /// assert_eq!(deal(&[1, 1, 1, 1], 2), [1, 1, 0, 0]);

@@ -31,13 +31,13 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use crate::dataflow::credit::Permit;
-use crate::dataflow::order::{OrderError, OrderService, Slot, WindowBytes};
-use crate::dataflow::stop::Stop;
-use crate::dataflow::wake::{Registration, locked};
-use crate::prune::operator::Kept;
-use crate::sample::{Event, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
-use crate::shard::reader::Replayed;
+use trommel_core::credit::Permit;
+use trommel_core::sample::{Event, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
+use trommel_core::stop::Stop;
+use trommel_core::wake::{Registration, locked};
+use trommel_dataflow::order::{OrderError, OrderService, Slot, WindowBytes};
+use trommel_decide::prune::Kept;
+use trommel_shard::reader::Replayed;
 
 /// What the trainer gets of a sample.
 #[derive(Debug)]

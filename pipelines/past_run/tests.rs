@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use half::f16;
 use serde_json::json;
-use trommel_operators::columnar::embeddings::EmbeddingSet;
-use trommel_operators::dataflow::stop::Stop;
-use trommel_operators::ledger::committer::{Committer, FinishedShard};
-use trommel_operators::ledger::items::ItemRow;
-use trommel_operators::ledger::part::PartConfig;
-use trommel_operators::ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
-use trommel_operators::ledger::storage::Disk;
-use trommel_operators::sample::{Fate, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
-use trommel_operators::shard::plan::{Plan, ShardRef};
-use trommel_operators::synth::{Class, Rendition, draw};
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
+use trommel_core::stop::Stop;
+use trommel_ledger::committer::{Committer, FinishedShard};
+use trommel_ledger::items::ItemRow;
+use trommel_ledger::part::PartConfig;
+use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
+use trommel_ledger::storage::Disk;
+use trommel_shard::plan::{Plan, ShardRef};
+use trommel_synth::{Class, Rendition, draw};
 
 use crate::pictures::{small, test_picture};
 use crate::report::{ReportOptions, gather, page, picture};
@@ -381,9 +381,7 @@ fn keys_stay_below_their_root_and_large_pictures_become_small() {
     let large = bmp(3, Rendition::Sketch, 5, 300);
     let shown = small(large.clone());
     assert!(shown.len() < large.len() / 2);
-    let decode = |bytes: &[u8]| {
-        trommel_operators::decode::decode_rgb(bytes, &trommel_operators::decode::Limits::default()).unwrap()
-    };
+    let decode = |bytes: &[u8]| trommel_decode::decode_rgb(bytes, &trommel_decode::Limits::default()).unwrap();
     let (before, after) = (decode(&large), decode(&shown));
     assert_eq!((after.width, after.height), (176, 176));
     let mean = |pixels: &[u8]| pixels.iter().map(|p| f64::from(*p)).sum::<f64>() / pixels.len() as f64;

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use trommel_operators::ledger::read::Ledger;
+use trommel_ledger::read::Ledger;
 
 /// The small model that all of these tests use, with random weights.
 pub const MODEL: &str = "trommel-tiny-32";

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, select_biased};
 
 use super::state::{Event, Handler, Letter, Other, Said, State};
-use crate::cluster::error::Loss;
-use crate::cluster::message::{Frame, Frames, Message};
-use crate::dataflow::wake::locked;
+use crate::error::Loss;
+use crate::message::{Frame, Frames, Message};
+use trommel_core::wake::locked;
 
 /// Messages that wait for the handlers, or for a handler to come; readers wait while there are more.
 const INBOX: usize = 1 << 16;

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
 use super::state::{Event, State};
-use crate::cluster::OnLoss;
-use crate::cluster::error::Loss;
-use crate::cluster::message::Frame;
-use crate::dataflow::wake::locked;
+use crate::OnLoss;
+use crate::error::Loss;
+use crate::message::Frame;
+use trommel_core::wake::locked;
 
 /// How long process 0 may take to decide.
 const DECISION: Duration = Duration::from_secs(1);

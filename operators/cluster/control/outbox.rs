@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// Messages that wait for one process; whoever sends more waits.
 const QUEUED: usize = 1 << 14;

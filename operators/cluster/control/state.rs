@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::outbox::Outbox;
-use crate::cluster::error::Loss;
-use crate::cluster::message::{Counters, Frame, Message};
-use crate::dataflow::stop::Never;
-use crate::dataflow::wake::locked;
+use crate::error::Loss;
+use crate::message::{Counters, Frame, Message};
+use trommel_core::stop::Never;
+use trommel_core::wake::locked;
 
 /// A handler of messages.
 pub(super) type Handler = Arc<dyn Fn(usize, &Message) -> bool + Send + Sync>;

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::cluster::control::Setting;
-use crate::sample::ordinal_of;
+use crate::control::Setting;
+use trommel_core::sample::ordinal_of;
 
 /// Control connections between `processes` threads of this process.
 fn controls(processes: usize) -> Vec<Control> {

@@ -12,7 +12,7 @@ use super::super::message::MAX_FRAME_BYTES;
 use super::super::samples::ASKED_AT_ONCE;
 use super::super::{Counters, Holding, Message};
 use super::*;
-use crate::sample::SampleId;
+use trommel_core::sample::SampleId;
 
 /// Every worker makes numbers, every number goes to the worker that it names.
 fn exchanged(process: &Process) -> Vec<(usize, u64)> {

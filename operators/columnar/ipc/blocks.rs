@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::{Block, Message};
 
-use crate::columnar::{ColumnarError, ReadSeek};
+use crate::{ColumnarError, ReadSeek};
 
 pub(super) const FORMAT: &str = "Arrow IPC";
 

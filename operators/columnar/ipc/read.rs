@@ -16,7 +16,7 @@ use super::super::npy::Rows;
 use super::super::source::BATCH_ROWS;
 use super::blocks::{FORMAT, check_blocks, check_ends, check_inflated, message, read_at, read_block};
 use super::{MAX_DIM, META_SCHEMA, SCHEMA_VERSION};
-use crate::columnar::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
+use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 
 /// Some rows as they are stored.
 #[derive(Clone, Debug)]

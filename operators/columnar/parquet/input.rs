@@ -9,8 +9,8 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
-use crate::columnar::{ColumnarError, ReadSeek};
-use crate::dataflow::wake::locked;
+use crate::{ColumnarError, ReadSeek};
+use trommel_core::wake::locked;
 
 /// Bytes that a page may have when decompressed, by its header; zstd, snappy and raw LZ4 are held to it while they are decompressed, gzip
 /// and Brotli are compared with it afterwards. Writers cut pages at a megabyte; some put a whole row group into one.

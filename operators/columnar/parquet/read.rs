@@ -19,7 +19,7 @@ use parquet::schema::types::Type;
 
 use super::input::Input;
 use super::{Column, Field, Kind};
-use crate::columnar::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
+use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 
 const FORMAT: &str = "Parquet";
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError, at, never, select};
 
 use super::{BatchConfig, Counters, Letter};
-use crate::dataflow::credit::Credit;
-use crate::dataflow::pool::{JobFault, JobPanic};
-use crate::dataflow::stop::{Never, Stop};
+use crate::pool::{JobFault, JobPanic};
+use trommel_core::credit::Credit;
+use trommel_core::stop::{Never, Stop};
 
 /// What the thread owns.
 pub(super) struct Service<I, O> {

@@ -3,7 +3,7 @@
 use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 
 use super::*;
-use crate::dataflow::credit::CreditConfig;
+use trommel_core::credit::CreditConfig;
 
 /// Sends 0..10 through a service of batches of at most 4; gives the answers in order, and the service's stop and gauge.
 fn answers<F, E>(

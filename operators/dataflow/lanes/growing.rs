@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use super::{Lanes, Place, Standing};
-use crate::dataflow::wake::{Registration, Wakers, locked};
+use trommel_core::wake::{Registration, Wakers, locked};
 
 #[derive(Debug, Default)]
 struct Grown {
@@ -83,7 +83,7 @@ impl Lanes {
     /// A deal to `lanes` (at least 1) lanes that has no shards yet and is open. There is only pass 0.
     ///
     /// ```
-    /// use trommel_operators::dataflow::lanes::{Lanes, Standing};
+    /// use trommel_dataflow::lanes::{Lanes, Standing};
     ///
     /// let lanes = Lanes::growing(2);
     /// lanes.grow(3);

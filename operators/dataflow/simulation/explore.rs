@@ -7,9 +7,9 @@ use super::graph::order_config;
 use super::growth;
 use super::model;
 use super::scenario::{Dice, Fate, Holed, Scenario};
-use crate::dataflow::lanes::{Lanes, OrderConfig};
-use crate::dataflow::sequencer::{OrderError, Ready, Sequencer, Slot};
-use crate::dataflow::window::{Cursor, Window};
+use crate::lanes::{Lanes, OrderConfig};
+use crate::sequencer::{OrderError, Ready, Sequencer, Slot};
+use crate::window::{Cursor, Window};
 
 /// Everything there is to offer, shuffled; a shard's end is `Err`.
 fn arrivals(scenario: &Scenario, dice: &mut Dice) -> Vec<Result<Slot<()>, (u32, u64, u32)>> {

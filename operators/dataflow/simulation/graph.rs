@@ -14,17 +14,17 @@ use timely::dataflow::operators::vec::Map;
 use super::scenario::{Dice, Fate, Fault, Scenario};
 use super::stages::{Arrival, Held, Ledger, Reader, Sample, Tag, World};
 use super::{growth, model, stages};
-use crate::dataflow::batch::{BatchConfig, BatchOffload, BatchService};
-use crate::dataflow::credit::{Credit, CreditConfig, Gauge, Permit};
-use crate::dataflow::leases::{Dynamic, LaneLeases};
-use crate::dataflow::offload::{Offload, Pool};
-use crate::dataflow::order::{Cursor, OrderConfig, OrderService, Slot};
-use crate::dataflow::part::Part;
-use crate::dataflow::source::{Leases, source};
-use crate::dataflow::stop::{Failure, Stop};
-use crate::dataflow::wake::locked;
-use crate::dataflow::watchdog::Watchdog;
-use crate::sample::{Time, Work};
+use crate::batch::{BatchConfig, BatchOffload, BatchService};
+use crate::leases::{Dynamic, LaneLeases};
+use crate::offload::{Offload, Pool};
+use crate::order::{Cursor, OrderConfig, OrderService, Slot};
+use crate::part::Part;
+use crate::source::{Leases, source};
+use crate::watchdog::Watchdog;
+use trommel_core::credit::{Credit, CreditConfig, Gauge, Permit};
+use trommel_core::sample::{Time, Work};
+use trommel_core::stop::{Failure, Stop};
+use trommel_core::wake::locked;
 
 /// Either way of giving out shards.
 #[derive(Clone)]
@@ -277,7 +277,8 @@ fn build(scope: Scope<'_, Time>, (world, plan, credit, pool, service, order): &E
         // T2: what the frontier has passed is complete.
         let ledger = locked(&world.ledger);
         let passed = ledger.leased.iter().filter(|time| !frontier.less_equal(time));
-        let torn = passed.map(|time| crate::sample::ordinal_of(*time)).find(|o| !ledger.committed.contains_key(o));
+        let torn =
+            passed.map(|time| trommel_core::sample::ordinal_of(*time)).find(|o| !ledger.committed.contains_key(o));
         drop(ledger);
         if let Some(ordinal) = torn.filter(|_| !world.stop.is_requested()) {
             world.error(format!("the frontier passed shard {ordinal}, which is not complete"));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::scenario::{Dice, Holed, Scenario, jitter};
 use super::stages::World;
-use crate::dataflow::lanes::Lanes;
-use crate::dataflow::window::Cursor;
+use crate::lanes::Lanes;
+use crate::window::Cursor;
 
 /// The deal of a scenario; of a growing one the first `dealt` shards are there, or all where the cursor says so.
 pub fn deal(scenario: &Scenario, cursor: Option<&Cursor>, dealt: u64) -> Arc<Lanes> {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::scenario::{Dice, Fate, Fault, Holed, Scenario, jitter};
-use crate::dataflow::credit::{Permit, Stopped};
-use crate::dataflow::lanes::Lanes;
-use crate::dataflow::records::Record;
-use crate::dataflow::source::{Lease, Outlet, ReadShard};
-use crate::dataflow::stop::Stop;
-use crate::dataflow::wake::locked;
-use crate::sample::{SampleId, Time, Work, time_of};
+use crate::lanes::Lanes;
+use crate::source::{Lease, Outlet, ReadShard};
+use trommel_core::credit::{Permit, Stopped};
+use trommel_core::records::Record;
+use trommel_core::sample::{SampleId, Time, Work, time_of};
+use trommel_core::stop::Stop;
+use trommel_core::wake::locked;
 
 /// Largest record, and what a shard's first one has beside it.
 const MOST_RECORD_BYTES: u64 = 7;

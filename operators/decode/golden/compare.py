@@ -1,6 +1,6 @@
 """Compares our decoder with Pillow over a folder of pictures: which files each takes, and how far pixels are apart.
 
-    TROMMEL_PEER_IN=DIR TROMMEL_PEER_OUT=OUT cargo test --release -p trommel-operators --lib decode::tests::dump -- --ignored
+    TROMMEL_PEER_IN=DIR TROMMEL_PEER_OUT=OUT cargo test --release -p trommel-decode --lib tests::dump -- --ignored
     python compare.py DIR OUT
 """
 import os

@@ -7,9 +7,9 @@ use timely::dataflow::operators::{Capture, ToStream};
 
 use super::super::view::ResizeMode;
 use super::*;
-use crate::dataflow::credit::{Credit, CreditConfig};
-use crate::dataflow::stop::Stop;
-use crate::sample::SampleId;
+use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::sample::SampleId;
+use trommel_core::stop::Stop;
 
 fn received<D>(captured: std::sync::mpsc::Receiver<Captured<u64, Vec<D>>>) -> Vec<D> {
     let messages = captured.into_iter().map(|event| match event {

@@ -1,11 +1,11 @@
 //! What is arranged does not grow with the rounds: by the arrangements' own counts.
 
+use super::exact::Dice;
 use super::script::Trial;
-use crate::incremental::flow::{Hit, Tally};
-use crate::incremental::parts::Shelf;
-use crate::incremental::workers::{Facts, Flow};
-use crate::sample::SampleId;
-use crate::similarity::naive::Dice;
+use crate::flow::{Hit, Tally};
+use crate::parts::Shelf;
+use crate::workers::{Facts, Flow};
+use trommel_core::sample::SampleId;
 
 /// Hits of 1,000 samples; a hundred of them go and come back each round.
 #[test]

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 
+use super::exact::{Dice, cosine};
 use super::naive::check;
 use super::script::{Pool, Trial};
-use crate::incremental::IncrementalError;
-use crate::incremental::embeddings::{Embeddings, HeldEmbeddings, Visitor};
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::flow::{Hit, Side, Taken, Tally};
-use crate::incremental::inputs::{Change, Inputs, ShardInput};
-use crate::incremental::parts::Shelf;
-use crate::incremental::workers::{Facts, Flow};
-use crate::sample::SampleId;
-use crate::similarity::benchmark::Benchmark;
-use crate::similarity::naive::{Dice, cosine};
+use crate::IncrementalError;
+use crate::embeddings::{Embeddings, HeldEmbeddings, Visitor};
+use crate::engine::{Engine, IncrementalConfig};
+use crate::flow::{Hit, Side, Taken, Tally};
+use crate::inputs::{Change, Inputs, ShardInput};
+use crate::parts::Shelf;
+use crate::workers::{Facts, Flow};
+use trommel_core::sample::SampleId;
+use trommel_decide::benchmark::Benchmark;
 
 /// Random facts, some of them taken back: dataflows of 1, 2 and 4 workers and plain maps say the same.
 #[test]

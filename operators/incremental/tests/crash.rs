@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::naive::check;
 use super::reopened::{no_orphans, root};
 use super::script::{Pool, Trial};
-use crate::incremental::IncrementalError;
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::inputs::{Change, Inputs};
-use crate::ledger::simulated::{Crash, Fault, Simulated};
-use crate::ledger::storage::Storage;
-use crate::sample::SampleId;
+use crate::IncrementalError;
+use crate::engine::{Engine, IncrementalConfig};
+use crate::inputs::{Change, Inputs};
+use trommel_core::sample::SampleId;
+use trommel_ledger::simulated::{Crash, Fault, Simulated};
+use trommel_ledger::storage::Storage;
 
 /// An epoch: what the folder held before it, what it changes, and the inputs before and after.
 struct Scene {

@@ -9,13 +9,13 @@ use serde_json::json;
 use super::naive::check;
 use super::reopened::{no_orphans, root, state};
 use super::script::Trial;
-use crate::incremental::IncrementalError;
-use crate::incremental::embeddings::{Embeddings, Visitor};
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::journal::path_of;
-use crate::ledger::checked;
-use crate::ledger::simulated::Simulated;
-use crate::ledger::storage::Storage;
+use crate::IncrementalError;
+use crate::embeddings::{Embeddings, Visitor};
+use crate::engine::{Engine, IncrementalConfig};
+use crate::journal::path_of;
+use trommel_ledger::checked;
+use trommel_ledger::simulated::Simulated;
+use trommel_ledger::storage::Storage;
 
 fn disk() -> (Simulated, Arc<dyn Storage>) {
     let disk = Simulated::new();

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::cluster::{Agreement, Allocators, Cluster, ClusterConfig};
-use crate::dataflow::wake::locked;
-use crate::incremental::IncrementalError;
-use crate::incremental::embeddings::{Embeddings, HeldEmbeddings, Visitor};
-use crate::incremental::engine::{Applied, Engine, IncrementalConfig};
-use crate::incremental::inputs::Change;
-use crate::incremental::parts::Shelf;
-use crate::incremental::peers::Peers;
-use crate::ledger::storage::Disk;
+use crate::IncrementalError;
+use crate::embeddings::{Embeddings, HeldEmbeddings, Visitor};
+use crate::engine::{Applied, Engine, IncrementalConfig};
+use crate::inputs::Change;
+use crate::parts::Shelf;
+use crate::peers::Peers;
+use trommel_cluster::{Agreement, Allocators, Cluster, ClusterConfig};
+use trommel_core::wake::locked;
+use trommel_ledger::storage::Disk;
 
 /// A fuse that does not burn down.
 pub(super) const NEVER: u64 = u64::MAX / 2;

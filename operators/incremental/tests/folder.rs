@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::oracle::{Met, run};
-use crate::incremental::parts::Shelf;
-use crate::incremental::tables::Matches;
-use crate::ledger::storage::Disk;
+use crate::parts::Shelf;
+use crate::tables::Matches;
+use trommel_ledger::storage::Disk;
 
 fn shelf(root: &Path) -> Shelf {
     Shelf::folder(root, 1, Arc::new(Disk)).unwrap()

@@ -1,5 +1,5 @@
 //! Memory and time on a large number of matches; run by hand:
-//! `cargo test --release -p trommel-operators --no-default-features incremental::tests::memory -- --ignored --nocapture`
+//! `cargo test --release -p trommel-incremental tests::memory -- --ignored --nocapture`
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Instant;
 
 use half::f16;
 
-use crate::incremental::embeddings::HeldEmbeddings;
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::flow::{Hit, Tally};
-use crate::incremental::inputs::{Change, ShardInput};
-use crate::incremental::parts::Shelf;
-use crate::incremental::workers::{Facts, Flow};
-use crate::sample::SampleId;
-use crate::similarity::benchmark::Benchmark;
-use crate::similarity::naive::Dice;
+use super::exact::Dice;
+use crate::embeddings::HeldEmbeddings;
+use crate::engine::{Engine, IncrementalConfig};
+use crate::flow::{Hit, Tally};
+use crate::inputs::{Change, ShardInput};
+use crate::parts::Shelf;
+use crate::workers::{Facts, Flow};
+use trommel_core::sample::SampleId;
+use trommel_decide::benchmark::Benchmark;
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();

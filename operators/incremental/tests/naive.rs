@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use half::f16;
 
+use super::exact::cosine;
 use super::script::Pool;
-use crate::incremental::inputs::Inputs;
-use crate::incremental::view::{Reach, Sizes, View};
-use crate::prune::rule::Rule;
-use crate::sample::{SampleId, Score, Status};
-use crate::similarity::items::ItemRow;
-use crate::similarity::naive::cosine;
+use crate::inputs::Inputs;
+use crate::view::{Reach, Sizes, View};
+use trommel_core::sample::{SampleId, Score, Status};
+use trommel_decide::items::ItemRow;
+use trommel_decide::rule::Rule;
 
 fn hit(rule: &Rule, s: f64, radius: Option<f64>) -> bool {
     match rule {
@@ -36,7 +36,7 @@ pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
             let taken = inputs.taken.contains(&id) || inputs.taken_keys.contains(&key);
             taken_down += u64::from(taken);
             gone.insert(id, taken);
-            let row = |points: &std::sync::Arc<crate::incremental::inputs::Points>| {
+            let row = |points: &std::sync::Arc<crate::inputs::Points>| {
                 let vectors: Vec<&[f16]> = points.benchmark.vectors.chunks(points.benchmark.dim).collect();
                 vectors.iter().map(|t| cosine(&vector, t)).collect()
             };

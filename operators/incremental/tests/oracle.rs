@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::naive::check;
 use super::script::Trial;
-use crate::incremental::changelog::Why;
-use crate::incremental::parts::Shelf;
-use crate::sample::Status;
+use crate::changelog::Why;
+use crate::parts::Shelf;
+use trommel_core::sample::Status;
 
 /// What the sequences have met, so that a comparison of nothing with nothing is noticed.
 #[derive(Debug, Default)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::fleet::{Fleet, at_once, clusters};
 use super::script::Trial;
-use crate::incremental::IncrementalError;
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::inputs::Change;
-use crate::incremental::parts::{PartRecord, Shelf};
-use crate::incremental::peers::Peers;
-use crate::incremental::tables::Matches;
-use crate::incremental::workers::{Facts, Flow};
-use crate::ledger::storage::Disk;
+use crate::IncrementalError;
+use crate::engine::{Engine, IncrementalConfig};
+use crate::inputs::Change;
+use crate::parts::{PartRecord, Shelf};
+use crate::peers::Peers;
+use crate::tables::Matches;
+use crate::workers::{Facts, Flow};
+use trommel_ledger::storage::Disk;
 
 /// Answers of no bytes, of one message and of several, of different lengths at the same step.
 #[test]
@@ -44,7 +44,7 @@ fn other_changes_are_refused() {
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "the same");
-    let down = |index| vec![Change::TakeDown(vec![crate::sample::SampleId { ordinal: 0, index }], vec![])];
+    let down = |index| vec![Change::TakeDown(vec![trommel_core::sample::SampleId { ordinal: 0, index }], vec![])];
     let each = [down(0), down(1)];
     let errors = at_once(fleet.engines.iter_mut().zip(&each), |(engine, changes)| engine.apply(changes).unwrap_err());
     for error in errors {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::naive::check;
 use super::script::Trial;
-use crate::incremental::journal::path_of;
-use crate::incremental::record::{Delta, Line, SCHEMA_VERSION};
-use crate::ledger::checked;
-use crate::ledger::simulated::Simulated;
-use crate::ledger::storage::{Disk, Storage};
+use crate::journal::path_of;
+use crate::record::{Delta, Line, SCHEMA_VERSION};
+use trommel_ledger::checked;
+use trommel_ledger::simulated::Simulated;
+use trommel_ledger::storage::{Disk, Storage};
 
 pub(super) fn root() -> PathBuf {
     PathBuf::from("/disk/room")

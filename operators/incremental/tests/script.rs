@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use half::f16;
 
-use crate::incremental::IncrementalError;
-use crate::incremental::embeddings::{HeldEmbeddings, HeldShard};
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::inputs::{Change, Inputs, ShardInput};
-use crate::incremental::parts::Shelf;
-use crate::ledger::storage::Storage;
-use crate::prune::rule::Rule;
-use crate::sample::SampleId;
-use crate::similarity::benchmark::Benchmark;
-use crate::similarity::naive::{Dice, cosine};
+use super::exact::{Dice, cosine};
+use crate::IncrementalError;
+use crate::embeddings::{HeldEmbeddings, HeldShard};
+use crate::engine::{Engine, IncrementalConfig};
+use crate::inputs::{Change, Inputs, ShardInput};
+use crate::parts::Shelf;
+use trommel_core::sample::SampleId;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::rule::Rule;
+use trommel_ledger::storage::Storage;
 
 const DIM: usize = 6;
 

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::exact::Dice;
 use super::fleet::{Fleet, NEVER};
 use super::naive::check;
 use super::script::Trial;
-use crate::incremental::IncrementalError;
-use crate::incremental::changelog::Why;
-use crate::incremental::engine::{Engine, IncrementalConfig};
-use crate::incremental::inputs::{Change, ShardInput};
-use crate::incremental::parts::Shelf;
-use crate::incremental::world::World;
-use crate::similarity::benchmark::Benchmark;
-use crate::similarity::naive::Dice;
+use crate::IncrementalError;
+use crate::changelog::Why;
+use crate::engine::{Engine, IncrementalConfig};
+use crate::inputs::{Change, ShardInput};
+use crate::parts::Shelf;
+use crate::world::World;
+use trommel_decide::benchmark::Benchmark;
 
 /// What the sequences have met.
 #[derive(Debug, Default)]

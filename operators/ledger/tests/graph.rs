@@ -7,7 +7,7 @@ use super::super::items::NoItems;
 use super::super::operator::{LedgerConfig, ToLedger};
 use super::super::simulated::{Fault, Simulated};
 use super::*;
-use crate::sample::{Event, ShardEnd, pass_of, time_of};
+use trommel_core::sample::{Event, ShardEnd, pass_of, time_of};
 
 fn end(ordinal: u64, count: u32, outcome: ShardOutcome) -> Event {
     Event::End(ShardEnd { ordinal, count, bytes: 10, outcome, notices: Default::default() })

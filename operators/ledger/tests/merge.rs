@@ -3,7 +3,7 @@
 use super::super::items::Peaks;
 use super::super::manifest::{Codes, LineStatus, Lines, Merged, PartSum, ShardLine, parse};
 use super::*;
-use crate::notices::Notices;
+use trommel_core::notices::Notices;
 
 fn line(ordinal: u64, crc: &str) -> ShardLine {
     let sum = |kind, crc: &str| PartSum { kind, bytes: 9, crc32c: crc.into() };

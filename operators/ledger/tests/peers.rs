@@ -48,7 +48,7 @@ fn pyarrow_and_polars_read_the_same() {
     let expected = dir.path().join("expected.json");
     let json = json!({ "rows": rows, "embeddings": embeddings, "dim": DIM, "identity": identity() });
     std::fs::write(&expected, json.to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/ledger_readback.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/ledger_readback.py");
     let output = Command::new(python).arg(script).arg(dir.path()).arg(expected).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

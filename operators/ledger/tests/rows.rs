@@ -3,7 +3,7 @@
 use super::super::part::{GROUP_BYTES, PartShard, Rows, write};
 use super::super::simulated::Simulated;
 use super::*;
-use crate::dataflow::records::Records;
+use trommel_core::records::Records;
 
 const ROWS: u32 = 70;
 

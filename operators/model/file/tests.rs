@@ -10,7 +10,7 @@ use super::pickle::Pickle;
 use super::{Form, WeightsFile};
 
 fn golden(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("model/golden/files").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/files").join(name)
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn known_by_first_bytes() {
 #[test]
 fn a_tar_is_a_tar_whatever_its_first_member_is_called() {
     for name in ["BZh91AY&SY.jpg", "PK\u{3}\u{4}.jpg", "PAR1.jpg", "<html>.jpg", "]"] {
-        let tar = crate::shard::testing::tar_of(&[(name, b"picture")]);
+        let tar = crate::testing::tar_of(&[(name, b"picture")]);
         assert_eq!(Compression::of(&tar[..BLOCK]), Compression::None, "{name}");
         assert_eq!(plain(tar.clone(), &CompressionLimits::default()).unwrap(), tar, "{name}");
     }

@@ -14,10 +14,10 @@ use super::super::metadata::Metadata;
 use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
 use super::super::samples::{Group, RawSample, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension};
-use crate::dataflow::credit::{Permit, Stopped};
-use crate::dataflow::source::{Lease, Outlet, ReadShard};
-use crate::notices::Notices;
-use crate::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
+use trommel_core::credit::{Permit, Stopped};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
+use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 /// Reads class folders.
 pub struct FolderReader {

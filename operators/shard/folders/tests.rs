@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use super::super::reader::{Admitted, Decisions, Request, ViewBytes};
 use super::super::testing::{JUDGE, Judged, read, rows, tar_of};
 use super::*;
-use crate::dataflow::credit::Permit;
-use crate::sample::{ShardOutcome, Status};
+use trommel_core::credit::Permit;
+use trommel_core::sample::{ShardOutcome, Status};
 
 fn put(root: &Path, files: &[&str]) {
     for file in files {

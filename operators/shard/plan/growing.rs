@@ -1,7 +1,7 @@
 //! A plan that grows at its end while it is read, and what takes either kind.
 //!
 //! ```
-//! use trommel_operators::shard::plan::{GrowingPlan, ShardRef};
+//! use trommel_shard::plan::{GrowingPlan, ShardRef};
 //!
 //! let (plan, url) = (GrowingPlan::default(), "/data/a.tar".to_owned());
 //! let reader = plan.clone();
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::{Plan, ShardRef};
-use crate::dataflow::wake::locked;
+use trommel_core::wake::locked;
 
 /// A plan whose shards come while it is used. Clones are the same plan.
 ///
@@ -92,9 +92,9 @@ impl From<GrowingPlan> for Shards {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::sample::ShardOutcome;
-    use crate::shard::reader::{Request, ShardReader};
-    use crate::shard::testing::{JUDGE, Memory, rows, sent, tar_of};
+    use crate::reader::{Request, ShardReader};
+    use crate::testing::{JUDGE, Memory, rows, sent, tar_of};
+    use trommel_core::sample::ShardOutcome;
 
     fn shard(at: usize) -> ShardRef {
         ShardRef { ordinal: 99, name: "again.tar".into(), url: at.to_string(), bytes: None }

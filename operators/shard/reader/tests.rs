@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::dataflow::credit::{Credit, CreditConfig};
-use crate::dataflow::stop::Stop;
-use crate::sample::Status::{Dropped, Kept, Rejected};
-use crate::shard::testing::{JUDGE, Judged, Memory, Row, read, reader, remark, rows, sent, tar_of};
+use crate::testing::{JUDGE, Judged, Memory, Row, read, reader, remark, rows, sent, tar_of};
+use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::sample::Status::{Dropped, Kept, Rejected};
+use trommel_core::stop::Stop;
 
 fn three() -> Vec<u8> {
     tar_of(&[
@@ -184,7 +184,7 @@ fn a_file_that_changed_or_vanished_is_unavailable() {
     let plan = |bytes| {
         let shard = ShardRef { ordinal: 0, name: "a.tar".into(), url: url.clone(), bytes };
         ShardReader::new(
-            Arc::new(crate::shard::plan::Plan { shards: vec![shard] }),
+            Arc::new(crate::plan::Plan { shards: vec![shard] }),
             ReaderConfig::default(),
             ViewBytes::default(),
             None,
@@ -227,7 +227,7 @@ fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
         std::fs::write(folder.path().join("00007_stats.json"), stats).unwrap();
     }
     let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
-    let plan = Arc::new(crate::shard::plan::Plan { shards: vec![shard] });
+    let plan = Arc::new(crate::plan::Plan { shards: vec![shard] });
     let reader = ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None);
     rows(sent(&reader, &JUDGE).0).1
 }

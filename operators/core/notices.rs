@@ -1,0 +1,116 @@
+//! What a run found in its input that its user must hear of, though it did not end the run: counted by kind, with the
+//! first place of each.
+//!
+//! Two sorts, because a script must be able to tell them apart:
+//! - a *loss* is input that was asked for and could not be used (a shard that is no tar, samples that a shard's
+//!   `_stats.json` promised and that did not come). Lost samples count against `--max-rejects`, and so lead to status 4;
+//! - a *note* is input that was passed over on purpose (a `README.md` in a class folder, a `._name` twin in a macOS tar).
+//!
+//! Notices are values: each stage makes its own, reports carry them (`"notices"` in `--json`), the program prints them.
+//! ```
+//! use trommel_core::notices::Notices;
+//! let mut notices = Notices::default();
+//! notices.note("apple_double", "macOS `._` files passed over", "a.tar: ._0001.jpg", 2);
+//! notices.loss("not_a_tar", "shards that are no tar", "b.tar: an HTML page", 1, 1_000);
+//! assert_eq!(notices.lost_samples(), 1_000);
+//! assert_eq!(notices.lines().next().unwrap(), "macOS `._` files passed over: 2 (first: a.tar: ._0001.jpg)");
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One kind of finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What was found, in the plural: `shards that are no tar`.
+    pub text: String,
+    /// How often.
+    pub count: u64,
+    /// Where it was found first, with what was seen there.
+    pub first: String,
+    /// Samples lost by it, as far as anybody knows; 0 for a note.
+    pub lost_samples: u64,
+    /// Whether input was lost (and not merely passed over on purpose).
+    pub loss: bool,
+}
+
+/// Findings by their code: stable, `snake_case`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Notices(BTreeMap<String, Notice>);
+
+impl Notices {
+    /// Counts `count` things that were passed over on purpose. Nothing happens where `count` is 0.
+    pub fn note(&mut self, code: &str, text: &str, place: impl Into<String>, count: u64) {
+        let (text, first) = (text.to_owned(), place.into());
+        self.add(code, Notice { text, count, first, lost_samples: 0, loss: false });
+    }
+
+    /// Counts `count` things that were asked for and lost, and the samples that were lost with them.
+    pub fn loss(&mut self, code: &str, text: &str, place: impl Into<String>, count: u64, lost_samples: u64) {
+        let (text, first) = (text.to_owned(), place.into());
+        self.add(code, Notice { text, count, first, lost_samples, loss: true });
+    }
+
+    fn add(&mut self, code: &str, notice: Notice) {
+        if notice.count == 0 {
+            return;
+        }
+        match self.0.get_mut(code) {
+            Some(known) => {
+                known.count = known.count.saturating_add(notice.count);
+                known.lost_samples = known.lost_samples.saturating_add(notice.lost_samples);
+                known.loss |= notice.loss;
+            }
+            None => {
+                self.0.insert(code.to_owned(), notice);
+            }
+        }
+    }
+
+    /// Takes in what another stage, shard or process found; for equal codes the first place stays `self`'s.
+    pub fn merge(&mut self, other: &Self) {
+        for (code, notice) in &other.0 {
+            self.add(code, notice.clone());
+        }
+    }
+
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One kind's finding.
+    #[must_use]
+    pub fn get(&self, code: &str) -> Option<&Notice> {
+        self.0.get(code)
+    }
+
+    /// All findings by their code, in order of code.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Notice)> {
+        self.0.iter().map(|(code, notice)| (code.as_str(), notice))
+    }
+
+    /// Samples lost, over all kinds.
+    #[must_use]
+    pub fn lost_samples(&self) -> u64 {
+        self.0.values().fold(0, |sum, notice| sum.saturating_add(notice.lost_samples))
+    }
+
+    /// Whether any input was lost.
+    #[must_use]
+    pub fn any_loss(&self) -> bool {
+        self.0.values().any(|notice| notice.loss)
+    }
+
+    /// One line a kind, for people.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.values().map(|notice| {
+            let Notice { text, count, first, lost_samples, .. } = notice;
+            let samples = if *lost_samples > 0 { format!(", {lost_samples} samples lost") } else { String::new() };
+            format!("{text}: {count}{samples} (first: {first})")
+        })
+    }
+}

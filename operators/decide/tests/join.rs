@@ -1,0 +1,267 @@
+//! The join, the items and the radii against the naive model, to the bit.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::naive::{self, Dice};
+use crate::benchmark::Benchmark;
+use crate::items::ItemRow;
+use crate::join::{ColumnSet, JoinConfig, JoinError, JoinRow, Joiner, Needs, Verdict};
+use crate::radii::{Radii, RadiiError, radii};
+use trommel_core::sample::{SampleId, Score};
+
+/// The paper's rule over all benchmarks that have radii.
+struct Near;
+
+impl Verdict for Near {
+    fn keeps(&self, _: &str, _: &str, _: SampleId, scores: &[Score]) -> bool {
+        scores.iter().all(|score| score.hits.unwrap_or(0) == 0)
+    }
+
+    fn needs(&self, _: usize) -> Needs {
+        Needs { maximum: false, radii: true }
+    }
+}
+
+fn benchmark(name: &str, dim: usize, vectors: &[Vec<f16>], radii: Option<Vec<f64>>) -> Arc<Benchmark> {
+    Arc::new(Benchmark::new(name, dim, vectors.concat(), vec![], vec![], radii, None).unwrap())
+}
+
+/// Benchmarks of several sizes over related vectors, and samples related to them; radii lie exactly on a sample's similarity, or one
+/// step beside it, or anywhere.
+fn world(dice: &mut Dice, dim: usize, samples: usize, sizes: &[usize]) -> (Vec<Arc<Benchmark>>, Vec<Vec<f16>>) {
+    let samples = dice.family(samples, dim, &[]);
+    let benchmarks = sizes.iter().enumerate().map(|(at, &points)| {
+        let vectors = dice.family(points, dim, &samples);
+        let radii = vectors.iter().map(|t| {
+            let s = naive::cosine(&samples[dice.below(samples.len())], t);
+            match dice.below(5) {
+                0 => s,
+                1 => s.next_up(),
+                2 => s.next_down(),
+                3 => samples.iter().map(|x| naive::cosine(x, t)).fold(-2.0, f64::max),
+                _ => dice.symmetric() + 0.6,
+            }
+        });
+        let radii: Vec<f64> = radii.collect();
+        benchmark(&format!("b{at}"), dim, &vectors, (at % 3 != 2).then_some(radii))
+    });
+    (benchmarks.collect(), samples)
+}
+
+fn rows<'a>(samples: &'a [Vec<f16>], dice: &mut Dice, shards: u64) -> Vec<JoinRow<'a>> {
+    let mut next = vec![0; shards as usize];
+    let row = |vector: &'a Vec<f16>| {
+        let ordinal = dice.next() % shards;
+        let index = next[ordinal as usize];
+        next[ordinal as usize] += 1;
+        JoinRow { vector, id: SampleId { ordinal, index }, shard: "s", key: "k" }
+    };
+    samples.iter().map(row).collect()
+}
+
+/// Compares everything that a joiner says with the naive model.
+fn check(benchmarks: &[Arc<Benchmark>], rows: &[JoinRow<'_>], config: JoinConfig, dice: &mut Dice, batch: usize) {
+    let joiner = Joiner::new(benchmarks.to_vec(), config).unwrap();
+    // Any order and any composition of batches.
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    for i in (1..order.len()).rev() {
+        order.swap(i, dice.below(i + 1));
+    }
+    let mut kept = vec![false; rows.len()];
+    for batch in order.chunks(batch) {
+        let given: Vec<JoinRow<'_>> = batch.iter().map(|&at| rows[at]).collect();
+        for (&at, scores) in batch.iter().zip(joiner.join(&given, &Near).unwrap()) {
+            let expected: Vec<Score> = benchmarks.iter().map(|b| naive::score(rows[at].vector, b)).collect();
+            assert_eq!(scores, expected);
+            assert!(scores.iter().all(|s| s.hits.is_none_or(|hits| (hits > 0) == (s.margin > Some(0.0)))));
+            kept[at] = Near.keeps("s", "k", rows[at].id, &scores);
+        }
+    }
+    for (ordinal, expected) in naive::items(rows, &kept, benchmarks) {
+        assert_eq!(joiner.board().take(ordinal).rows, expected);
+        assert!(joiner.board().take(ordinal).rows.is_empty());
+    }
+}
+
+#[test]
+fn scores_and_items_equal_the_naive_model() {
+    let mut dice = Dice(1);
+    for dim in [1, 2, 3, 5, 8, 13, 31, 64, 100, 257, 640, 1024] {
+        let count = if dim > 200 { 20 } else { 60 };
+        let (benchmarks, samples) = world(&mut dice, dim, count, &[1, 65, 130, count]);
+        let rows = rows(&samples, &mut dice, 3);
+        for (batch, block_bytes, tile_bytes) in [(1, 1, 1), (7, 4096, 1 << 14), (64, 64 << 20, 512 << 10)] {
+            let config = JoinConfig { block_bytes, tile_bytes, ..JoinConfig::default() };
+            check(&benchmarks, &rows, config, &mut dice, batch);
+        }
+    }
+}
+
+#[test]
+fn ties_and_copies_everywhere() {
+    // Four directions only: nearly everything is tied.
+    let mut dice = Dice(2);
+    let axis: Vec<Vec<f16>> =
+        (0..4).map(|at| (0..4).map(|k| if k == at { f16::ONE } else { f16::ZERO }).collect()).collect();
+    let pick = |dice: &mut Dice, n: usize| -> Vec<Vec<f16>> { (0..n).map(|_| axis[dice.below(4)].clone()).collect() };
+    for _ in 0..5 {
+        let (points, samples) = (pick(&mut dice, 200), pick(&mut dice, 90));
+        let radii = (0..200).map(|_| [0.0, 1.0, -0.5, 1.0f64.next_down()][dice.below(4)]).collect();
+        let benchmarks = [benchmark("a", 4, &points, Some(radii)), benchmark("b", 4, &points, None)];
+        let rows = rows(&samples, &mut dice, 2);
+        check(&benchmarks, &rows, JoinConfig::default(), &mut dice, 32);
+    }
+}
+
+#[test]
+fn planted_on_the_radius_and_one_step_beside_it() {
+    let mut dice = Dice(3);
+    let points = dice.family(300, 96, &[]);
+    for at in 0..60 {
+        let x = if at % 2 == 0 { points[at].clone() } else { dice.near(&points[at], 0.2) };
+        for (shift, hit) in [(0, false), (1, true), (-1, false)] {
+            // Only this point can be hit: the others' radii are out of reach.
+            let mut radii = vec![2.0; points.len()];
+            let s = naive::cosine(&x, &points[at]);
+            radii[at] = [s.next_up(), s, s.next_down()][(shift + 1) as usize];
+            let benchmark = benchmark("b", 96, &points, Some(radii.clone()));
+            let joiner = Joiner::new(vec![benchmark], JoinConfig::default()).unwrap();
+            let row = JoinRow { vector: &x, id: SampleId { ordinal: 0, index: 0 }, shard: "s", key: "k" };
+            let score = joiner.join(&[row], &Near).unwrap()[0][0];
+            assert_eq!(score.hits, Some(u32::from(hit)), "strictly above, shift {shift}");
+            assert_eq!((score.margin, score.exceeds), (Some(s - radii[at]), Some(at as u32)));
+        }
+    }
+}
+
+#[test]
+fn many_threads_and_gemm_threads_change_nothing() {
+    let mut dice = Dice(4);
+    let (benchmarks, samples) = world(&mut dice, 48, 200, &[300, 70]);
+    let rows = rows(&samples, &mut dice, 4);
+    let joiner = Joiner::new(benchmarks.clone(), JoinConfig { threads: 2, ..JoinConfig::default() }).unwrap();
+    let chunks: Vec<&[JoinRow<'_>]> = rows.chunks(23).collect();
+    let scores: Vec<Vec<Score>> = std::thread::scope(|scope| {
+        let joiner = &joiner;
+        let running: Vec<_> =
+            chunks.iter().map(|&chunk| scope.spawn(move || joiner.join(chunk, &Near).unwrap())).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let expected: Vec<Vec<Score>> =
+        samples.iter().map(|x| benchmarks.iter().map(|b| naive::score(x, b)).collect()).collect();
+    assert_eq!(scores, expected);
+    let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
+    for (ordinal, expected) in naive::items(&rows, &kept, &benchmarks) {
+        assert_eq!(joiner.board().take(ordinal).rows, expected);
+    }
+}
+
+#[test]
+fn decision_columns_leave_out_what_the_rule_does_not_need() {
+    let mut dice = Dice(5);
+    let (benchmarks, samples) = world(&mut dice, 20, 50, &[80, 40, 30]);
+    let rows = rows(&samples, &mut dice, 1);
+    let config = JoinConfig { columns: ColumnSet::Decision, ..JoinConfig::default() };
+    let joiner = Joiner::new(benchmarks.clone(), config).unwrap();
+    for (row, scores) in rows.iter().zip(joiner.join(&rows, &Near).unwrap()) {
+        for (score, benchmark) in scores.iter().zip(&benchmarks) {
+            let full = naive::score(row.vector, benchmark);
+            assert_eq!(*score, Score { max_similarity: None, nearest: None, ..full });
+        }
+    }
+    let hits = naive::items(&rows, &vec![true; rows.len()], &benchmarks).remove(&0).unwrap();
+    let only_hits =
+        |item: ItemRow| ItemRow { max_similarity: None, sample: None, kept_max: None, kept_sample: None, ..item };
+    let expected: Vec<ItemRow> = hits.into_iter().filter(|item| item.hits > 0).map(only_hits).collect();
+    assert_eq!(joiner.board().take(0).rows, expected);
+}
+
+#[test]
+fn merged_items_do_not_depend_on_what_was_committed_before() {
+    let mut dice = Dice(6);
+    let (benchmarks, samples) = world(&mut dice, 12, 120, &[50]);
+    let rows = rows(&samples, &mut dice, 5);
+    let joiner = Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap();
+    let scores = joiner.join(&rows, &Near).unwrap();
+    let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
+    let whole: Vec<ItemRow> = naive::items(&rows, &kept, &benchmarks).into_values().flatten().collect();
+    let mut parts = Vec::new();
+    for ordinal in [3, 0, 4, 1, 2] {
+        let part = joiner.board().take(ordinal);
+        joiner.board().committed(&part);
+        parts.extend(part.rows);
+    }
+    assert!(parts.len() < whole.len(), "some rows need no repeating");
+    let merge = |rows: &[ItemRow], point: u32| {
+        let mut peaks = [None::<(f64, SampleId)>; 2];
+        let mut hits = 0;
+        for row in rows.iter().filter(|row| row.point == point) {
+            hits += row.hits;
+            let found = [row.max_similarity.zip(row.sample), row.kept_max.zip(row.kept_sample)];
+            for (peak, found) in peaks.iter_mut().zip(found) {
+                let beats = |f: (f64, SampleId)| peak.is_none_or(|p| f.0 > p.0 || (f.0 == p.0 && f.1 < p.1));
+                if let Some(found) = found.filter(|found| beats(*found)) {
+                    *peak = Some(found);
+                }
+            }
+        }
+        (peaks, hits)
+    };
+    for point in 0..50 {
+        assert_eq!(merge(&parts, point), merge(&whole, point));
+    }
+}
+
+#[test]
+fn radii_equal_the_naive_model_in_any_chunks() {
+    let mut dice = Dice(7);
+    for dim in [1, 3, 17, 64, 333, 640] {
+        let reference = dice.family(if dim > 100 { 60 } else { 600 }, dim, &[]);
+        let benchmark = benchmark("b", dim, &dice.family(90, dim, &reference), None);
+        let expected: Vec<f64> = (0..benchmark.points())
+            .map(|p| reference.iter().map(|x| naive::cosine(x, benchmark.vector(p))).fold(-2.0, f64::max))
+            .collect();
+        assert_eq!(radii(&reference, &benchmark).unwrap(), expected);
+        let mut stream = Radii::new(&benchmark, 2);
+        reference.iter().for_each(|x| stream.push(x).unwrap());
+        let outcome = stream.finish().unwrap();
+        assert_eq!((outcome.radii, outcome.references), (expected.clone(), reference.len() as u64));
+        for (point, &nearest) in outcome.nearest.iter().enumerate() {
+            let first = reference.iter().position(|x| naive::cosine(x, benchmark.vector(point)) == expected[point]);
+            assert_eq!(first, Some(nearest as usize));
+        }
+        // What the reference set itself can never do: exceed its own radii.
+        let with = Arc::new(Benchmark::clone(&benchmark).with_radii(expected).unwrap());
+        let joiner = Joiner::new(vec![with], JoinConfig::default()).unwrap();
+        let rows = rows(&reference, &mut dice, 1);
+        assert!(joiner.join(&rows, &Near).unwrap().iter().all(|scores| scores[0].hits == Some(0)));
+    }
+}
+
+#[test]
+fn refusals_name_the_place() {
+    let mut dice = Dice(8);
+    let (a, b) = (benchmark("a", 3, &dice.family(2, 3, &[]), None), benchmark("b", 4, &dice.family(2, 4, &[]), None));
+    let text = |made: Result<Joiner, JoinError>| made.unwrap_err().to_string();
+    assert_eq!(
+        text(Joiner::new(vec![a.clone(), b.clone()], JoinConfig::default())),
+        "benchmark b has 4 dimensions, a has 3: embed both with the same model"
+    );
+    assert!(text(Joiner::new(vec![a.clone(), a.clone()], JoinConfig::default())).starts_with("two benchmarks"));
+    let joiner = Joiner::new(vec![a.clone()], JoinConfig::default()).unwrap();
+    let id = SampleId { ordinal: 0, index: 0 };
+    let error =
+        |vector: &[f16]| joiner.join(&[JoinRow { vector, id, shard: "s.tar", key: "k" }], &()).unwrap_err().to_string();
+    assert_eq!(error(&[f16::ONE]), "sample k of shard s.tar: embedding_dim: 1 dimensions, expected 3");
+    assert_eq!(error(&[f16::NAN; 3]), "sample k of shard s.tar: embedding_not_finite");
+    assert_eq!(error(&[f16::ZERO; 3]), "sample k of shard s.tar: embedding_norm: norm 0, expected 1");
+    assert_eq!(radii(Vec::<Vec<f16>>::new(), &a).unwrap_err(), RadiiError::Empty("a".into()));
+    assert_eq!(radii([[f16::ONE; 3]], &a).unwrap_err(), RadiiError::Norm { reference: 0, norm: 3f64.sqrt() });
+    assert!(matches!(radii([[f16::ONE; 4]], &a), Err(RadiiError::Dimensions { .. })));
+    // Without benchmarks there is nothing to score.
+    let none = Joiner::new(vec![], JoinConfig::default()).unwrap();
+    let row = JoinRow { vector: &[], id, shard: "s", key: "k" };
+    assert!(none.check(&[]).is_err() && none.join(&[row], &()).is_err());
+}

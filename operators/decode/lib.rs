@@ -1,0 +1,307 @@
+//! Encoded bytes to pixels: what Pillow's `Image.open(f).convert("RGB")` gives, within stated limits.
+//!
+//! ```text
+//!  bytes --first bytes--> JPEG | PNG | .. | TIFF --header--> limits --> decoder --> u8[h, w, 3] --view--> eval, train
+//! ```
+//!
+//! What holds:
+//! 1. The kind of picture is known by its first bytes; names and extensions do not count.
+//! 2. Limits are checked on the header, before memory for pixels is taken.
+//! 3. Colour follows Pillow: alpha is dropped (not blended), palettes are looked up, 16-bit colour keeps its high byte,
+//!    16-bit grey is *clipped* to 255 (Pillow's conversion of `I;16`), CMYK is read as Adobe writes it (inverted).
+//!    EXIF orientation is not applied, a TIFF's own is. Of an animation the first picture is taken, on its canvas.
+//! 4. A file that ends before its pixels do is an error, as in Pillow, unless [`Limits::load_truncated`]; what is missing or
+//!    odd behind the last pixel is passed over where Pillow passes over it.
+//! 5. Nothing here panics; a panic inside a decoder of others is caught and becomes an error.
+//!
+//! JPEGs are decoded by zune-jpeg, up to a few units of 255 from libjpeg, or with `--features turbojpeg` by the system's
+//! libjpeg-turbo, equal to Pillow's to the bit. That feature needs the library's development files and pkg-config:
+//! `apt-get install libturbojpeg0-dev pkg-config` (2.1 or later; its SIMD parts are the library's own).
+//!
+//! Cost: JPEGs of 400 x 350 take about a millisecond. Scratch: [`scratch_bytes`] bounds a picture.
+#![forbid(missing_docs)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::{Deserialize, Serialize};
+
+mod gif;
+pub mod jpeg;
+pub mod operator;
+mod png;
+mod raster;
+mod raw;
+mod scratch;
+pub mod view;
+
+/// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
+#[cfg(not(feature = "turbojpeg"))]
+pub const DECODER: &str = "zune-jpeg 0.4.21 + image 0.25.8 + trommel-resize 1";
+/// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
+#[cfg(feature = "turbojpeg")]
+pub const DECODER: &str = "libjpeg-turbo + image 0.25.8 + trommel-resize 1";
+
+/// What is decoded and what is refused. Part of the decision hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest width times height. Default 89,478,485, Pillow's `MAX_IMAGE_PIXELS`: Pillow warns there and refuses at twice
+    /// as much.
+    pub max_pixels: u64,
+    /// Longest side in pixels. Default 65,535, the most that a JPEG can say.
+    pub max_side: u32,
+    /// Most encoded bytes. Default 256 MiB.
+    pub max_bytes: u64,
+    /// Most bytes that decoding one picture may take at a time, and all pictures together; larger ones are refused, others
+    /// wait. Default 512 MiB: a progressive 4:2:0 JPEG of `max_pixels` fits.
+    pub max_scratch_bytes: u64,
+    /// Take JPEGs that end early, the missing part grey, as Pillow does with `LOAD_TRUNCATED_IMAGES`. Default false.
+    pub load_truncated: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 89_478_485,
+            max_side: 65_535,
+            max_bytes: 256 << 20,
+            max_scratch_bytes: 512 << 20,
+            load_truncated: false,
+        }
+    }
+}
+
+/// Most bytes that decoding takes for a pixel: four components as held coefficients, as stored and as RGB.
+const SCRATCH_PER_PIXEL: u64 = 16;
+
+/// Room for what does not follow the pixels: encoded bytes, tables.
+const SCRATCH_BESIDE_PIXELS: u64 = 64 << 20;
+
+impl Limits {
+    /// The default limits for pictures of at most `max_pixels`: their scratch is no more than such a picture can need.
+    #[must_use]
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        let default = Self::default();
+        let most = SCRATCH_PER_PIXEL.saturating_mul(max_pixels).saturating_add(SCRATCH_BESIDE_PIXELS);
+        Self { max_pixels, max_scratch_bytes: most.min(default.max_scratch_bytes), ..default }
+    }
+
+    /// Checks a header's sizes. `scratch` is what decoding would take, in bytes.
+    fn admit(&self, width: u64, height: u64, scratch: u64) -> Result<(), DecodeError> {
+        if width == 0 || height == 0 {
+            return Err(DecodeError::Corrupt { kind: "picture", detail: format!("{width} x {height} pixels") });
+        }
+        if width.max(height) > u64::from(self.max_side) {
+            return Err(DecodeError::TooLong { width, height, max_side: self.max_side });
+        }
+        if width.saturating_mul(height) > self.max_pixels {
+            return Err(DecodeError::TooManyPixels { width, height, max_pixels: self.max_pixels });
+        }
+        if scratch > self.max_scratch_bytes {
+            return Err(DecodeError::TooMuchScratch {
+                width,
+                height,
+                scratch,
+                max_scratch_bytes: self.max_scratch_bytes,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Why a picture was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The first bytes belong to none of the kinds read here.
+    #[error("neither JPEG, PNG, WebP, GIF, BMP, PPM, PGM, PBM nor TIFF (begins with {begins})")]
+    UnknownKind {
+        /// The first bytes in hex.
+        begins: String,
+    },
+    /// More encoded bytes than allowed.
+    #[error("{bytes} encoded bytes, above the limit of {max_bytes}")]
+    TooManyBytes {
+        /// Bytes there are.
+        bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// More pixels than allowed.
+    #[error("{width} x {height} pixels, above the limit of {max_pixels}")]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// A side above the limit.
+    #[error("{width} x {height} pixels, a side above the limit of {max_side}")]
+    TooLong {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit.
+        max_side: u32,
+    },
+    /// Decoding would take more memory than allowed.
+    #[error("{width} x {height} pixels need {scratch} bytes to decode, above the limit of {max_scratch_bytes}")]
+    TooMuchScratch {
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// Bytes that decoding would take.
+        scratch: u64,
+        /// The limit.
+        max_scratch_bytes: u64,
+    },
+    /// The file ends before its picture does.
+    #[error("{kind} ends early")]
+    Truncated {
+        /// Kind of picture.
+        kind: &'static str,
+    },
+    /// A variant that is not read here.
+    #[error("{kind} not supported: {detail}")]
+    Unsupported {
+        /// Kind of picture.
+        kind: &'static str,
+        /// What exactly.
+        detail: String,
+    },
+    /// The bytes contradict the format.
+    #[error("{kind} broken: {detail}")]
+    Corrupt {
+        /// Kind of picture.
+        kind: &'static str,
+        /// What exactly.
+        detail: String,
+    },
+}
+
+impl DecodeError {
+    /// The ledger's code: `too_many_pixels`, `too_many_bytes`, `image_truncated`, `image_unsupported`, `image_decode`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooManyPixels { .. } | Self::TooLong { .. } | Self::TooMuchScratch { .. } => "too_many_pixels",
+            Self::TooManyBytes { .. } => "too_many_bytes",
+            Self::Truncated { .. } => "image_truncated",
+            Self::UnknownKind { .. } | Self::Unsupported { .. } => "image_unsupported",
+            Self::Corrupt { .. } => "image_decode",
+        }
+    }
+}
+
+/// A decoded picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb8 {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// RGB, u8\[height, width, 3\], row-major.
+    pub pixels: Vec<u8>,
+}
+
+/// Kinds of pictures, by their first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Jpeg,
+    Png,
+    WebP,
+    Gif,
+    Bmp,
+    Netpbm,
+    Tiff,
+}
+
+impl Kind {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(b"\xff\xd8\xff") {
+            Some(Self::Jpeg)
+        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Some(Self::Png)
+        } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+            Some(Self::WebP)
+        } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
+            Some(Self::Gif)
+        } else if bytes.starts_with(b"BM")
+            && matches!(bytes.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
+        {
+            // Two letters alone begin many a text: the second header's length goes with them.
+            Some(Self::Bmp)
+        } else if matches!(bytes, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace()) {
+            Some(Self::Netpbm)
+        } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic)) {
+            Some(Self::Tiff)
+        } else {
+            None
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Gif => "GIF",
+            Self::Bmp => "BMP",
+            Self::Netpbm => "PPM, PGM or PBM",
+            Self::Tiff => "TIFF",
+        }
+    }
+}
+
+/// Decodes `bytes` into RGB.
+///
+/// # Errors
+/// When the picture is of no known kind, above a limit, cut off, broken, or of a variant not read here.
+///
+/// ```
+/// use trommel_decode::{Limits, decode_rgb};
+/// let error = decode_rgb(b"<html>404</html>", &Limits::default()).expect_err("not a picture");
+/// assert_eq!(error.code(), "image_unsupported");
+/// ```
+pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(DecodeError::TooManyBytes { bytes: bytes.len() as u64, max_bytes: limits.max_bytes });
+    }
+    let Some(kind) = Kind::of(bytes) else {
+        let begins: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        return Err(DecodeError::UnknownKind { begins });
+    };
+    let decode = || match kind {
+        Kind::Jpeg => jpeg::decode(bytes, limits),
+        Kind::Png => png::decode(bytes, limits),
+        Kind::Gif => gif::decode(bytes, limits),
+        Kind::Netpbm => raw::netpbm(bytes, limits),
+        Kind::Tiff => raw::tiff(bytes, limits),
+        Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits),
+    };
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    let picture = decoded
+        .unwrap_or_else(|_| Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder panicked".into() }))?;
+    if picture.pixels.len() as u64 == u64::from(picture.width) * u64::from(picture.height) * 3 {
+        Ok(picture)
+    } else {
+        Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder returned another number of pixels".into() })
+    }
+}
+
+/// Memory that decoding takes at most, all threads together, beside the samples' own bytes: what `--memory` subtracts.
+#[must_use]
+pub fn scratch_bytes(limits: &Limits, threads: usize, views: &[u64]) -> u64 {
+    let small = threads as u64 * scratch::FREE_BYTES;
+    limits.max_scratch_bytes + small + threads as u64 * views.iter().sum::<u64>()
+}
+
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod tails;
+#[cfg(test)]
+mod tests;

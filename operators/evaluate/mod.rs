@@ -1,3 +1,0 @@
-//! How good a trained model is: zero-shot classification on class folders.
-
-pub mod zero_shot;

@@ -1,0 +1,188 @@
+//! The fate of every sample, durable.
+//!
+//! ```text
+//!  fates, shard ends ─▶ operator ─▶ committer (one thread) ─▶ parts aside, fsync, rename, fsync of the folder
+//!                          ▲              │                  ─▶ manifest line, fsync
+//!                          └── Committed ◀┘
+//! ```
+//!
+//! Three nouns: a *part* is one shard's rows in one file; the *manifest* says which parts count; an *incarnation* is one
+//! process's turn at a run folder, and every file it writes bears its number.
+//!
+//! # Invariants
+//! 1. Durable before visible: a manifest line is appended only when the parts it names are durable.
+//! 2. Killing the program at any step loses at most the shards in flight and counts none twice.
+//! 3. What was committed does not depend on when the program was killed: the rows after recovery and completion are those
+//!    of an undisturbed run.
+#![forbid(missing_docs)]
+
+pub mod checked;
+pub mod committer;
+pub mod decisions;
+pub mod items;
+pub mod manifest;
+pub mod operator;
+pub mod part;
+pub mod read;
+pub mod run_folder;
+pub mod simulated;
+pub mod storage;
+pub mod take_over;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use run_folder::Difference;
+use trommel_columnar::ColumnarError;
+
+/// What can go wrong with a run folder. All of it is fatal for the run; the folder stays resumable.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file system refused: unwritable, full, gone.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Storage {
+        /// What was tried: `write`, `rename`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A part that cannot be written or read.
+    #[error("{0}")]
+    Columnar(ColumnarError),
+    /// Somebody else works on the folder.
+    #[error("{}: {what}", path.display())]
+    Busy {
+        /// The run folder.
+        path: PathBuf,
+        /// Who.
+        what: String,
+    },
+    /// The folder was made under other decisions.
+    #[error("{}: this run folder was made with other settings; {}", path.display(), list(differences))]
+    DecisionsDiffer {
+        /// The run folder.
+        path: PathBuf,
+        /// Fields with both values.
+        differences: Vec<Difference>,
+    },
+    /// The folder was made on another numeric part.
+    #[error(
+        "{}: this run folder was computed by another numeric part; {}; --mix-numerics accepts the mixture",
+        path.display(),
+        list(differences)
+    )]
+    NumericsDiffer {
+        /// The run folder.
+        path: PathBuf,
+        /// Fields with both values.
+        differences: Vec<Difference>,
+    },
+    /// The folder holds another plan.
+    #[error("{}: this run folder holds another plan of shards; {}", path.display(), list(differences))]
+    PlanDiffers {
+        /// The run folder.
+        path: PathBuf,
+        /// Places with both values.
+        differences: Vec<Difference>,
+    },
+    /// A file of the folder that is not JSON of the expected form.
+    #[error("{}: {detail}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was seen.
+        detail: String,
+    },
+    /// Written by a newer program.
+    #[error("{}: schema version {found}; this program knows {known}", path.display())]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// A bad line of a manifest or journal that is not the last.
+    #[error("{}: line {line} does not match its checksum, and good lines follow: the file was damaged", path.display())]
+    CorruptManifest {
+        /// The manifest or journal.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// A part that the manifest names is missing or of another length.
+    #[error("{}: {detail}", path.display())]
+    BadPart {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Two incarnations committed a shard differently.
+    #[error("shard {ordinal} was committed by incarnations {first} and {second} with different content: {detail}")]
+    Disagree {
+        /// The shard's ordinal.
+        ordinal: u64,
+        /// The smaller incarnation.
+        first: u64,
+        /// The other.
+        second: u64,
+        /// What differs.
+        detail: String,
+    },
+    /// A fate came twice, beyond the shard's end, or not at all; or a shard ended twice.
+    #[error("shard {ordinal} (`{name}`): {detail}; this is a bug in the graph")]
+    Fates {
+        /// The shard's ordinal.
+        ordinal: u64,
+        /// Its name.
+        name: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// A shard that is not in the ledger was asked for.
+    #[error("{}: shard {ordinal} is not committed", path.display())]
+    NotCommitted {
+        /// The run folder.
+        path: PathBuf,
+        /// The shard's ordinal.
+        ordinal: u64,
+    },
+    /// The committer has ended.
+    #[error("the ledger's committer has ended")]
+    Ended,
+}
+
+impl From<ColumnarError> for LedgerError {
+    fn from(error: ColumnarError) -> Self {
+        match error {
+            ColumnarError::Io { path, cause } => Self::Storage { action: "access", path, cause },
+            other => Self::Columnar(other),
+        }
+    }
+}
+
+impl LedgerError {
+    /// Wraps a storage error with what was tried and where.
+    pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |cause| Self::Storage { action, path, cause }
+    }
+
+    /// Whether the disk is full or a quota used up: room must be made, then the same command resumes.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Storage { cause, .. }
+            if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

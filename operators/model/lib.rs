@@ -1,0 +1,51 @@
+//! CLIP: architecture, towers, weights, tokenizer. Used by `embed`, `train` and `evaluate`.
+//!
+//! ```text
+//! open_clip JSON ──▶ ClipConfig ──▶ Clip { visual, text, logit_scale } ◀── weights (safetensors, .pt, seeded)
+//! caption ──▶ Tokenizer ──▶ i64[n, 77] ──▶ encode_text ──▶ f32[n, embed_dim]
+//! u8[n, h, w, 3] ──▶ (embed room) ──▶ f32[n, 3, h, w] ──▶ encode_image ──▶ f32[n, embed_dim]
+//! ```
+//!
+//! Invariants:
+//! - **M1.** Parameter names and shapes are open_clip's, so files go in and out unchanged.
+//! - **M2.** No libtorch random state is used: a seeded initialisation is a function of (seed, name, index).
+//! - **M3.** A field of a configuration that changes the arithmetic and is not supported is refused by name.
+//! - **M4.** Every libtorch call is the fallible twin; its error carries operation and shapes.
+#![forbid(missing_docs)]
+
+pub mod builtin;
+pub mod clean;
+pub mod clip;
+pub mod config;
+pub mod error;
+mod fields;
+pub mod file;
+mod positions;
+pub mod random;
+pub mod text;
+pub mod tokenizer;
+pub mod transformer;
+pub mod vision;
+pub mod weights;
+
+pub use clip::Clip;
+pub use config::{ClipConfig, Preprocess};
+pub use error::ModelError;
+pub use tokenizer::Tokenizer;
+
+#[cfg(test)]
+extern crate self as trommel_model; // other rooms' tests take `golden_inputs.rs` in by its path
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod golden_inputs;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod golden_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod config_tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod peers;

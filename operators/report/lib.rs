@@ -1,0 +1,23 @@
+//! What people look at: aligned text for the console, one picture, one page.
+//!
+//! Three nouns: a [`PairTile`] is a dropped training picture beside the test picture that dropped it; a
+//! [`HistogramSeries`] counts a pool's largest similarities to one benchmark, with the benchmark's radii over them; a
+//! [`Report`] is a page of both with the counts. Plain data goes in, a string comes out: no file is read or written
+//! here. The picture is SVG, the page HTML; both carry their pictures inside, name no font of their own and load
+//! nothing. Colours are Okabe and Ito's, which colour-blind readers tell apart.
+#![forbid(missing_docs)]
+
+mod chart;
+mod html;
+mod pairs;
+mod picture;
+mod svg;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use chart::HistogramSeries;
+pub use html::{BenchmarkCount, Report, html};
+pub use pairs::{PairTile, near_threshold};
+pub use picture::{Heading, picture};

@@ -1,0 +1,106 @@
+//! Decisions that another run has made: a training run takes them over, and is from then on independent of where they came from.
+//!
+//! The other run's ledger is linked into the new run's folder and committed there, so that all shards are replayed: nothing is embedded or
+//! joined. A watch's `current` moves on; a training run that took its decisions over goes on with the same ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use trommel_ledger::read::Ledger;
+use trommel_ledger::run_folder::{RunConfig, RunFolder, differences};
+use trommel_shard::plan::Plan;
+
+use crate::judging::Judging;
+use trommel_pipelines::decision::DecisionConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::past_run::from_folder;
+
+/// A finished run whose decisions are taken over.
+pub(crate) struct Adopted {
+    root: PathBuf,
+    ledger: Ledger,
+    plan: Arc<Plan>,
+}
+
+impl Adopted {
+    /// The run in `from`; or `run` itself, where that has taken over before.
+    ///
+    /// # Errors
+    /// No run folder, or one with shards that are not judged.
+    pub(crate) fn open(from: &Path, run: &Path) -> Result<Self, PipelineError> {
+        if let Ok(before) = Self::read(run) {
+            tracing::info!("{} goes on with the decisions that it took over", run.display());
+            return Ok(before);
+        }
+        Self::read(from)
+    }
+
+    fn read(root: &Path) -> Result<Self, PipelineError> {
+        let place = |error: &dyn std::fmt::Display| {
+            PipelineError::Usage(format!("{} has no decisions to take over: {error}", root.display()))
+        };
+        // A link to the newest epoch is followed once.
+        let root = std::fs::canonicalize(root).map_err(|error| place(&error))?;
+        let ledger = Ledger::open(&root).map_err(|error| place(&error))?;
+        let mut plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        let open = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count();
+        if plan.is_empty() {
+            return Err(place(&"it has no shards"));
+        }
+        if open > 0 {
+            return Err(place(&format_args!("{open} of {} shards are not judged", plan.len())));
+        }
+        if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
+            plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
+        }
+        Ok(Self { root, ledger, plan: Arc::new(plan) })
+    }
+
+    /// Its shards.
+    pub(crate) const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// What the new run's folder is opened with: the decisions' configuration, if samples are read as they were then.
+    ///
+    /// # Errors
+    /// Samples would be read otherwise.
+    pub(crate) fn run_config(&self, judging: &Judging) -> Result<RunConfig, PipelineError> {
+        let value = self.ledger.config().get("decisions").cloned().unwrap_or_default();
+        let made: DecisionConfig = serde_json::from_value(value).map_err(PipelineError::failed)?;
+        let here = &judging.decision;
+        let read = DecisionConfig {
+            rule: made.rule.clone(),
+            rule_seed: made.rule_seed,
+            embedder: made.embedder.clone(),
+            benchmarks: made.benchmarks.clone(),
+            columns: made.columns.clone(),
+            embeddings: made.embeddings,
+            ..here.clone()
+        };
+        let (made, read) = (serde_json::json!(made), serde_json::json!(read));
+        if let Some(differs) = differences(&made, &read).first() {
+            return Err(PipelineError::Usage(format!(
+                "the decisions of {} were made with another {}: {} there, {} here",
+                self.root.display(),
+                differs.field,
+                differs.stored,
+                differs.given
+            )));
+        }
+        let field = |name: &str| self.ledger.config().get(name).cloned().unwrap_or_default();
+        Ok(RunConfig { decisions: made, numerics: field("numerics"), record: field("record") })
+    }
+
+    /// Links the ledger into a folder and commits it there, unless it is there already.
+    ///
+    /// # Errors
+    /// Files that cannot be linked or copied, a disk that is full.
+    pub(crate) fn take_over(&self, folder: &RunFolder) -> Result<(), PipelineError> {
+        if folder.before().committed.len() == self.plan.len() {
+            return Ok(());
+        }
+        folder.take_over(&self.ledger).map_err(PipelineError::failed)
+    }
+}

@@ -1,0 +1,105 @@
+//! `trommel embed`, the end of it: parts of a finished run as other programs want them.
+//!
+//! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders become
+//! one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
+use trommel_columnar::npy;
+use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_core::sample::Identity;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
+
+use crate::judging::{Input, reader_config};
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+
+/// Writes what the form of the input and `npy` ask for, once all shards are there. Returns how many are still to come from other slices.
+///
+/// # Errors
+/// A folder that cannot be read or written.
+pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> {
+    let ledger = Ledger::open(&config.run).map_err(PipelineError::failed)?;
+    let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
+    let to_come = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count() as u64;
+    if to_come > 0 {
+        return Ok(to_come);
+    }
+    if as_npy {
+        return write_npy(&ledger, &plan, &config.run).map(|()| 0);
+    }
+    match Input::find(&config.shards, &reader_config(config).group)? {
+        Input::Folders(_) => write_benchmark(&ledger, &plan, config).map(|()| 0),
+        Input::Shards(_) => Ok(0),
+    }
+}
+
+fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result<(), PipelineError> {
+    let decisions = ledger.config().get("decisions").and_then(|decisions| decisions.get("embedder")).cloned();
+    let identity: Option<Identity> = decisions.and_then(|value| serde_json::from_value(value).ok());
+    let source = config.shards.first().map(|root| std::fs::canonicalize(root).unwrap_or_else(|_| root.into()));
+    let source = source.map(|path| path.display().to_string()).unwrap_or_default();
+    let mut file: Option<EmbeddingFile> = None;
+    for shard in &plan.shards {
+        for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
+            if file.is_none() {
+                let metadata = BTreeMap::from([("source".to_owned(), source.clone())]);
+                let head = EmbeddingHead { dim: row.vector.len(), radii: false, identity: identity.clone(), metadata };
+                file = Some(EmbeddingFile::in_folder(&config.run, &head).map_err(PipelineError::failed)?);
+            }
+            let Some(file) = &mut file else { continue };
+            let label = Some(shard.name.as_str());
+            let vector = row.vector.as_slice();
+            file.push(EmbeddingRow { key: &row.key, label, shard: None, index: None, vector, radius: None })
+                .map_err(PipelineError::failed)?;
+        }
+    }
+    match file {
+        Some(file) => file.commit().map(|_| ()).map_err(PipelineError::failed),
+        None => Err(PipelineError::Usage("no picture could be embedded".into())),
+    }
+}
+
+fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineError> {
+    // clip-retrieval pads to the digits of the number of partitions.
+    let width = plan.len().max(1).ilog10() as usize + 1;
+    for folder in ["img_emb", "metadata"] {
+        std::fs::create_dir_all(run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
+    }
+    let mut any = false;
+    for shard in &plan.shards {
+        let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
+        let number = format!("{:0width$}", shard.ordinal);
+        let vectors_path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
+        let keys_path = run.join("metadata").join(format!("metadata_{number}.parquet"));
+        // As clip-retrieval's writer: a part without rows is no file. Nobody could say how long its rows are.
+        let Some(dim) = rows.first().map(|row| row.vector.len()) else {
+            for path in [&vectors_path, &keys_path] {
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(PipelineError::at(path)(error));
+                    }
+                    _ => {}
+                }
+            }
+            continue;
+        };
+        any = true;
+        let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
+        let mut out = BufWriter::new(File::create(&vectors_path).map_err(PipelineError::at(&vectors_path))?);
+        npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
+        out.flush().map_err(PipelineError::at(&vectors_path))?;
+        let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
+        let fields = vec![Field::required("image_path", Kind::Text)];
+        let out = BufWriter::new(File::create(&keys_path).map_err(PipelineError::at(&keys_path))?);
+        let mut table = TableWriter::new(&keys_path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
+        table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
+        table.finish().map_err(PipelineError::failed)?;
+    }
+    if any { Ok(()) } else { Err(PipelineError::Usage("no picture could be embedded".into())) }
+}

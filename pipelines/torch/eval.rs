@@ -1,0 +1,148 @@
+//! `trommel eval`: class folders ─▶ decode ─▶ image tower ─▶ zero-shot accuracy.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use trommel_core::notices::Notices;
+use trommel_decode::view::{EvalView, ResizeMode, eval_view};
+use trommel_decode::{Limits, decode_rgb};
+use trommel_embed::device;
+use trommel_evaluate::zero_shot::{Accuracy, Classifier, DEFAULT_TEMPLATE};
+use trommel_model::config::Resize;
+use trommel_model::{ClipConfig, Tokenizer, weights};
+use trommel_shard::folders::{Folders, Picture};
+use trommel_shard::samples::GroupConfig;
+use trommel_train::clip::TrainedClip;
+
+use trommel_pipelines::error::PipelineError;
+
+/// Pictures a forward pass.
+const BATCH: usize = 64;
+
+/// What to evaluate on what.
+#[derive(Clone, Debug)]
+pub struct EvalConfig {
+    /// A checkpoint's folder, or a file of weights.
+    pub checkpoint: PathBuf,
+    /// open_clip's name of the model, or its JSON.
+    pub model: String,
+    /// Class folders.
+    pub data: PathBuf,
+    /// Class names in the order of the sorted folders; the folders' own names where empty.
+    pub class_names: Vec<String>,
+    /// Templates with `{}` for the class.
+    pub templates: Vec<String>,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// libtorch's threads.
+    pub threads: usize,
+}
+
+/// The result.
+#[derive(Clone, Debug, Serialize)]
+pub struct EvalReport {
+    /// Pictures judged.
+    pub pictures: u64,
+    /// Pictures that could not be decoded.
+    pub rejected: u64,
+    /// Classes.
+    pub classes: usize,
+    /// Share of first guesses that were right.
+    pub top1: f64,
+    /// Share of pictures whose class was among the first five guesses.
+    pub top5: f64,
+    /// What was lost or passed over in the folders.
+    pub notices: Notices,
+}
+
+/// Zero-shot accuracy.
+///
+/// # Errors
+/// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
+/// a picture that cannot be read.
+pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
+    let clip_config = ClipConfig::load(&config.model).map_err(PipelineError::usage)?;
+    let device = device::parse(&config.device).map_err(PipelineError::usage)?;
+    let model = TrainedClip::new(&clip_config, device).map_err(PipelineError::failed)?;
+    weights::load(model.store(), &clip_config, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
+    let folders = Folders::find(&config.data, &GroupConfig::default()).map_err(PipelineError::usage)?;
+    let shards = &folders.plan.shards;
+    // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
+    if let Some(empty) = folders.notices.get("empty_class") {
+        return Err(PipelineError::Usage(format!(
+            "{}: {} class folders hold no picture (first: {}); put its pictures there, or take the folder away",
+            config.data.display(),
+            empty.count,
+            empty.first
+        )));
+    }
+    let names: Vec<String> = if config.class_names.is_empty() {
+        shards.iter().map(|shard| shard.name.replace('_', " ")).collect()
+    } else {
+        config.class_names.clone()
+    };
+    if names.len() != shards.len() {
+        return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), shards.len())));
+    }
+    let templates =
+        if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
+    tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
+    let classifier =
+        Classifier::new(model.clip(), &Tokenizer::new(), &names, &templates, device).map_err(PipelineError::failed)?;
+    let mode = match clip_config.preprocess.mode {
+        Resize::Shortest => ResizeMode::Shortest,
+        Resize::Squash => ResizeMode::Squash,
+    };
+    let view = EvalView { size: clip_config.preprocess.size, mode };
+    let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, sum: &mut Accuracy| {
+        if labels.is_empty() {
+            return Ok(());
+        }
+        let seen =
+            classifier.judge(model.clip(), &clip_config.preprocess, pixels, labels).map_err(PipelineError::failed)?;
+        *sum = Accuracy { total: sum.total + seen.total, top1: sum.top1 + seen.top1, top5: sum.top5 + seen.top5 };
+        pixels.clear();
+        labels.clear();
+        Ok::<_, PipelineError>(())
+    };
+    let limits = Limits::default();
+    for class in 0..shards.len() {
+        let (pictures, passed_over) = folders.pictures_of(class).map_err(PipelineError::usage)?;
+        notices.merge(&passed_over);
+        for Picture { path, .. } in pictures {
+            let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
+            let size = std::fs::metadata(&path).map_err(unread)?.len();
+            let decoded = if size > limits.max_bytes {
+                Err(format!("{size} bytes, above the limit of {}", limits.max_bytes))
+            } else {
+                decode_rgb(&std::fs::read(&path).map_err(unread)?, &limits).map_err(|error| error.to_string())
+            };
+            let square = decoded.and_then(|picture| eval_view(&picture, &view).map_err(|error| error.to_string()));
+            match square {
+                Ok(square) => pixels.extend_from_slice(&square),
+                Err(why) => {
+                    rejected += 1;
+                    let place = format!("{}: {why}", path.display());
+                    notices.loss("rejected", "pictures that could not be decoded, left out", place, 1, 1);
+                    continue;
+                }
+            }
+            labels.push(class);
+            if labels.len() == BATCH {
+                flush(&mut pixels, &mut labels, &mut sum)?;
+            }
+        }
+    }
+    flush(&mut pixels, &mut labels, &mut sum)?;
+    #[expect(clippy::cast_precision_loss)]
+    let top5 = sum.top5 as f64 / sum.total.max(1) as f64;
+    Ok(EvalReport { pictures: sum.total, rejected, classes: names.len(), top1: sum.top1_share(), top5, notices })
+}
+
+/// A checkpoint's folder stands for the weights in it.
+fn weights_file(path: &Path) -> PathBuf {
+    let inside = path.join("open_clip_model.pt");
+    if inside.is_file() { inside } else { path.to_path_buf() }
+}

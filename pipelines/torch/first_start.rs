@@ -1,0 +1,205 @@
+//! What a training run settles at its first start and keeps: `training.json` in its folder. Once something is trained a resume
+//! finds it there, so that a ledger that has grown meanwhile, or another program's defaults, does not change the run under way.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use trommel_dataflow::order::OrderConfig;
+use trommel_ledger::run_folder::RunFolder;
+use trommel_train::files::replace;
+use trommel_train::{Course, Length};
+
+use crate::order_defaults::{Size, describe};
+use crate::pass_count::PassCount;
+use crate::train::{RunLength, TrainRun};
+use trommel_pipelines::error::PipelineError;
+
+/// The file.
+const FILE: &str = "training.json";
+/// Version of its layout.
+const SCHEMA: u32 = 1;
+
+/// `training.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstStart {
+    schema: u32,
+    /// The order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<OrderConfig>,
+    /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<PassCount>,
+    /// Shards that they were counted over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shards: Option<usize>,
+    /// Batches of a pass, where a finished ledger knew them: it may know more of them later, when a shard was mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass_batches: Option<u64>,
+}
+
+impl FirstStart {
+    /// What the folder has; an empty one where it has nothing.
+    fn read(run: &Path) -> Result<Self, PipelineError> {
+        let path = run.join(FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { schema: SCHEMA, ..Self::default() });
+            }
+            Err(error) => return Err(PipelineError::at(&path)(error)),
+        };
+        let bad = |why: String| PipelineError::Usage(format!("{}: {why}", path.display()));
+        let first: Self = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        if first.schema != SCHEMA {
+            return Err(bad(format!("schema {}, this program reads {SCHEMA}", first.schema)));
+        }
+        Ok(first)
+    }
+
+    /// Writes it where it differs from what the folder has: of several processes only the first does.
+    fn write(&self, run: &Path) -> Result<(), PipelineError> {
+        if Self::read(run)? == *self {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec_pretty(self).map_err(PipelineError::failed)?;
+        text.push(b'\n');
+        replace(&run.join(FILE), &text).map_err(PipelineError::failed)
+    }
+}
+
+/// Whether something was trained already: from there on nothing of the order may change.
+pub(crate) fn has_trained(run: &Path) -> bool {
+    let entries = std::fs::read_dir(run.join("checkpoints"));
+    entries.is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("step_")))
+    })
+}
+
+/// What a run's configuration leaves to its first start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settled {
+    /// The order.
+    pub(crate) order: OrderConfig,
+    /// Samples of a pass, where the length of the run stands on them.
+    pub(crate) pass: Option<PassCount>,
+    /// Batches of a pass, where a finished ledger knew them.
+    pass_batches: Option<u64>,
+    /// Shards that all of it is made for.
+    shards: usize,
+}
+
+impl Settled {
+    /// What the run in `root` was begun with, if something was trained in it; else what the flags say, `size` suggests and
+    /// `count` knows. Worked out on process 0, for all.
+    ///
+    /// # Errors
+    /// Flags that say something else than what was trained with; what `count` says.
+    pub(crate) fn find(
+        run: &TrainRun,
+        root: &Path,
+        size: &Size,
+        count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
+    ) -> Result<Self, PipelineError> {
+        let (first, trained) = (FirstStart::read(root)?, has_trained(root));
+        let order = match first.order {
+            Some(begun) if trained => {
+                run.order.must_be(&begun)?;
+                begun
+            }
+            // Begun before orders were written down; the checkpoint's hash tells whether the flags are the same.
+            None if trained => run.order.or_default(),
+            // Nothing stands on an order yet: shards, batch and flags may be others than at the first start.
+            _ => run.order.settle(size),
+        };
+        order.validate().map_err(PipelineError::usage)?;
+        tracing::info!("{}", describe(&order, size));
+        let shards = size.shards;
+        let RunLength::Passes(passes) = run.length else {
+            return Ok(Self { order, pass: None, pass_batches: None, shards });
+        };
+        let begun = first.pass.filter(|_| trained || first.shards.is_none_or(|counted| counted == shards));
+        let pass = pass(run, begun, trained, count)?;
+        if let Some(PassCount { samples, source }) = &pass {
+            tracing::info!(
+                "--passes {passes}: {samples} samples a pass ({source}); the learning rate follows the share of the passes \
+                 that is gone"
+            );
+        }
+        Ok(Self { order, pass, pass_batches: first.pass_batches.filter(|_| trained), shards })
+    }
+
+    /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
+    pub(crate) fn keep(&self, root: &Path) -> Result<(), PipelineError> {
+        let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
+        let shards = pass.as_ref().map(|_| self.shards);
+        FirstStart { schema: SCHEMA, order, pass, shards, pass_batches }.write(root)
+    }
+
+    /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;
+    /// over anything else it ends with its passes.
+    ///
+    /// # Errors
+    /// A pass that does not fill one batch.
+    pub(crate) fn course(&mut self, run: &TrainRun, folder: &RunFolder) -> Result<Course, PipelineError> {
+        match (&self.pass, run.length) {
+            (Some(pass), RunLength::Passes(passes)) => Ok(Course::Passes { passes, pass_samples: pass.samples }),
+            (None, RunLength::Passes(passes)) => {
+                let batches = self.pass_batches.map_or_else(|| judged_batches(run, folder), Ok)?;
+                self.pass_batches = Some(batches);
+                Ok(Course::Steps(u64::from(passes) * batches))
+            }
+            _ => steps(run),
+        }
+    }
+}
+
+/// Samples of a pass, from the user, from the run's beginning, or counted.
+fn pass(
+    run: &TrainRun,
+    begun: Option<PassCount>,
+    trained: bool,
+    count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
+) -> Result<Option<PassCount>, PipelineError> {
+    let told = run.pass_samples.map(|samples| PassCount { samples, source: "--train-num-samples".into() });
+    let refusal = |begun: &str| {
+        let said = run.pass_samples.unwrap_or(0);
+        Err(PipelineError::Usage(format!(
+            "--train-num-samples {said}: this run was begun with {begun}; leave it out, or take another --run"
+        )))
+    };
+    match (begun, told) {
+        (Some(begun), Some(told)) if trained && begun.samples != told.samples => {
+            refusal(&format!("{} samples a pass ({})", begun.samples, begun.source))
+        }
+        (None, Some(_)) if trained => refusal("a finished ledger, which knows its samples"),
+        (Some(begun), None) => Ok(Some(begun)),
+        (_, Some(told)) => Ok(Some(told)),
+        (None, None) => count(),
+    }
+}
+
+/// The course of a run whose length needs no counting.
+///
+/// # Errors
+/// A length of nothing, or in passes.
+pub(crate) fn steps(run: &TrainRun) -> Result<Course, PipelineError> {
+    let length = match run.length {
+        RunLength::Steps(steps) => Length::Steps(steps),
+        RunLength::Samples(samples) => Length::Samples(samples),
+        RunLength::Passes(passes) => Length::Passes(passes),
+    };
+    length.total_steps(run.recipe.batch_samples, None).map(Course::Steps).map_err(PipelineError::usage)
+}
+
+/// Batches of a pass over a finished ledger.
+fn judged_batches(run: &TrainRun, folder: &RunFolder) -> Result<u64, PipelineError> {
+    let (counts, batch) = (folder.before().counts(), run.recipe.batch_samples as u64);
+    let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
+    if captioned < batch {
+        return Err(PipelineError::Usage(format!(
+            "{captioned} kept samples with a caption do not fill one batch of {batch}"
+        )));
+    }
+    Ok(captioned / batch)
+}

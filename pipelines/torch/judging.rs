@@ -1,0 +1,451 @@
+//! What a judging run stands on: plan, benchmarks, rule, embedder, memory, pools. Made once, before the dataflow.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Score, Work};
+use trommel_core::stop::Stop;
+use trommel_dataflow::pool::Pool;
+use trommel_decide::ShardNames;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+use trommel_decide::rule::Rule;
+use trommel_decode::operator::DecodeConfig;
+use trommel_decode::view::{EvalView, ResizeMode, TrainView, view_bytes};
+use trommel_embed::device;
+use trommel_ledger::part::{GROUP_BYTES, GROUP_WRITING_FACTOR, OPEN_SHARD_BYTES, PartConfig, ROW_BYTES};
+use trommel_ledger::run_folder::RunConfig;
+use trommel_model::config::Resize;
+use trommel_shard::folders::{FolderError, FolderReader, Folders};
+use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
+use trommel_shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
+use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
+
+use crate::embedder::{EmbedService, Embedder};
+use trommel_pipelines::benchmarks::{check_identity, load};
+use trommel_pipelines::config::{JudgeConfig, Machine};
+use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::{MemoryPlan, human};
+
+/// Where samples come from.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Tars.
+    Shards(Arc<Plan>),
+    /// Class folders.
+    Folders(Arc<Folders>),
+}
+
+impl Input {
+    /// One folder of class folders, or shards. A folder that holds shards is shards, whatever pictures lie beside them.
+    ///
+    /// # Errors
+    /// Whatever keeps a plan from being made: missing files, equal names, braces that do not close.
+    pub fn find(arguments: &[String], reading: &GroupConfig) -> Result<Self, PipelineError> {
+        let folders = match arguments {
+            [only] if Path::new(only).is_dir() && !holds_shards(Path::new(only)) => {
+                Some(Folders::find(Path::new(only), reading))
+            }
+            _ => None,
+        };
+        match folders {
+            Some(Ok(folders)) => return Ok(Self::Folders(Arc::new(folders))),
+            Some(Err(error)) if !matches!(error, FolderError::NoPicture { .. }) => {
+                return Err(PipelineError::usage(error));
+            }
+            _ => {}
+        }
+        match (expand(arguments, &PlanOptions::default()), folders) {
+            (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),
+            (Err(PlanError::NoShards(_)), Some(Err(neither))) => {
+                Err(PipelineError::Usage(format!("{neither}; nor is there a .tar, .tar.gz, .tgz or .tar.zst")))
+            }
+            (Err(error), _) => Err(PipelineError::usage(error)),
+        }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        match self {
+            Self::Shards(plan) => plan,
+            Self::Folders(folders) => &folders.plan,
+        }
+    }
+}
+
+/// Whether shards lie directly in a folder.
+fn holds_shards(folder: &Path) -> bool {
+    shards_in(folder).is_ok_and(|shards| !shards.is_empty())
+}
+
+/// What lies beside the shards of a folder that is given as a whole: pictures for its description are passed over. Where they are
+/// more than the shards nobody knows which of both is meant.
+fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, PipelineError> {
+    let mut notices = Notices::default();
+    let [only] = arguments else { return Ok(notices) };
+    let folder = Path::new(only);
+    let shards = shards_in(folder).map_or(0, |shards| shards.len());
+    if shards == 0 {
+        return Ok(notices);
+    }
+    let (count, first) = match Folders::find(folder, reading) {
+        Ok(found) => {
+            let first = found.pictures_of(0).ok().and_then(|(pictures, _)| pictures.into_iter().next());
+            (found.pictures, first.map(|picture| picture.path.display().to_string()).unwrap_or_default())
+        }
+        Err(FolderError::Mixed { own, pictures, first, .. }) => ((own + pictures) as u64, first),
+        Err(FolderError::NoPicture { .. } | FolderError::Io(_)) => return Ok(notices),
+    };
+    if count > shards as u64 {
+        let what = format!("{only}: {shards} shards and {count} pictures (first: {first}): give `{only}/*.tar` or");
+        return Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")));
+    }
+    notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
+    Ok(notices)
+}
+
+/// Stable names of a plan's shards.
+#[must_use]
+pub fn names_of(plan: &Plan) -> ShardNames {
+    let names: Vec<Arc<str>> = plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect();
+    let unknown: Arc<str> = Arc::from("");
+    Arc::new(move |ordinal| usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone())
+}
+
+/// The parts of a judging run.
+pub struct Judging {
+    /// Where samples come from.
+    pub input: Input,
+    /// Stable names of shards.
+    pub names: ShardNames,
+    /// What decides.
+    pub verdict: Arc<dyn Verdict>,
+    /// The rule's canonical spelling.
+    pub rule: String,
+    /// Scores vectors, where there are benchmarks.
+    pub joiner: Option<Arc<Joiner>>,
+    /// Who embeds, where anything is embedded.
+    pub embedder: Option<Embedder>,
+    /// How pictures are decoded, and into which views.
+    pub decode: DecodeConfig,
+    /// How shards are read.
+    pub reading: ReaderConfig,
+    /// Benchmarks in order.
+    pub benchmarks: Vec<Arc<Benchmark>>,
+    /// What must match to resume.
+    pub decision: DecisionConfig,
+    /// The budget, parts taken so far.
+    pub memory: MemoryPlan,
+    /// What the plan passed over.
+    pub notices: Notices,
+    /// Stops everything.
+    pub stop: Stop,
+    config: JudgeConfig,
+}
+
+impl Judging {
+    /// Checks everything that can be checked before the first byte is read. `train_view` is the trainer's, where one trains.
+    ///
+    /// # Errors
+    /// Every kind of wrong input: shards, benchmarks, rule, model.
+    pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
+        let reading = reader_config(config);
+        let input = match &config.plan {
+            Some(plan) => Input::Shards(plan.clone()),
+            None => Input::find(&config.shards, &reading.group)?,
+        };
+        let notices = if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+        if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
+            captions(folders, &config.shards)?;
+        }
+        let benchmarks =
+            config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
+        let judge = parsed
+            .as_ref()
+            .map(|rule| rule.judge_with(&benchmarks, config.rule_seed))
+            .transpose()
+            .map_err(PipelineError::usage)?;
+        let rule = parsed.as_ref().map_or_else(|| "keep-all".into(), ToString::to_string);
+        let embeds = config.always_embed || !benchmarks.is_empty();
+        let machine = &config.machine;
+        let embedder =
+            if embeds { Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?) } else { None };
+        for benchmark in &benchmarks {
+            let identity = embedder.as_ref().map(|embedder| &embedder.identity);
+            check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
+        }
+        let joiner = if benchmarks.is_empty() {
+            None
+        } else {
+            let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
+            let join = JoinConfig { columns, ..JoinConfig::default() };
+            Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
+        };
+        let eval = embedder.as_ref().map(|embedder| EvalView {
+            size: embedder.preprocess.size,
+            mode: match embedder.preprocess.mode {
+                Resize::Shortest => ResizeMode::Shortest,
+                Resize::Squash => ResizeMode::Squash,
+            },
+        });
+        let limits = trommel_decode::Limits {
+            load_truncated: config.reading.load_truncated,
+            ..trommel_decode::Limits::of_pixels(config.reading.max_pixels)
+        };
+        let decode = DecodeConfig { limits, eval, train: train_view };
+        let decision = DecisionConfig {
+            rule: rule.clone(),
+            rule_seed: config.rule_seed,
+            embedder: embedder.as_ref().map(|embedder| embedder.identity.clone()),
+            benchmarks: benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
+            columns: if config.decision_columns { "decision" } else { "all" }.into(),
+            image_keys: reading.group.image_keys.clone(),
+            text_key: config.reading.text_key.clone(),
+            max_pixels: config.reading.max_pixels,
+            load_truncated: config.reading.load_truncated,
+            repeated_members: if config.reading.strict { "reject" } else { "new-sample" }.into(),
+            embeddings: config.keep_embeddings && embeds,
+        };
+        let computes = embeds || decode.train.is_some();
+        let mut memory = MemoryPlan::new(machine.memory_bytes, computes);
+        if computes && let Some((name, bytes)) = device::memory_of(&machine.device).map_err(PipelineError::usage)? {
+            memory = memory.on_card(&name, bytes);
+        }
+        if let Some(embedder) = &embedder {
+            memory.take_device("embedder", embedder.bytes);
+            // Pixels are gathered into one batch and copied to where it is computed.
+            memory.take("embedder's batches", 3 * embedder.config.batch as u64 * view_bytes(embedder.preprocess.size));
+        }
+        if let Some(joiner) = &joiner {
+            memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
+            memory.take("join", joiner.call_bytes() * machine.threads as u64);
+        }
+        memory.take("decoding", decode.scratch_bytes(machine.threads));
+        let names = names_of(input.plan());
+        let verdict: Arc<dyn Verdict> = match judge {
+            Some(judge) => Arc::new(judge),
+            None => Arc::new(()),
+        };
+        let mut judging = Self {
+            input,
+            names,
+            verdict,
+            rule,
+            joiner,
+            embedder,
+            decode,
+            reading,
+            benchmarks,
+            decision,
+            memory,
+            notices,
+            stop,
+            config: config.clone(),
+        };
+        let group = GROUP_BYTES + judging.view_bytes().record + MOST_TEXT_BYTES;
+        judging.memory.take("ledger's writing", GROUP_WRITING_FACTOR * group);
+        judging.memory.take("items", POINT_BYTES * judging.points());
+        Ok(judging)
+    }
+
+    /// What a run folder is opened with.
+    #[must_use]
+    pub fn run_config(&self) -> RunConfig {
+        let numerics = self.embedder.as_ref().map_or(json!({}), |embedder| embedder.config.numerics());
+        let folder = |path: &std::path::Path| {
+            std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+        };
+        let benchmarks: serde_json::Map<_, _> =
+            (self.config.benchmarks.iter()).map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
+        let record = json!({
+            "benchmarks": benchmarks,
+            "folder": folder(Path::new(".")),
+            "program": env!("CARGO_PKG_VERSION"),
+            "tie": "strict: > drops for drop-over-radius and drop-above, >= for drop-from",
+        });
+        RunConfig { decisions: json!(self.decision), numerics, record }
+    }
+
+    /// What the ledger's parts look like.
+    #[must_use]
+    pub fn part_config(&self) -> PartConfig {
+        let embeddings = self.embedder.as_ref().filter(|_| self.decision.embeddings).map(|embedder| EmbeddingHead {
+            dim: embedder.dim,
+            radii: false,
+            identity: Some(embedder.identity.clone()),
+            ..EmbeddingHead::default()
+        });
+        let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
+        if let Some(embedder) = &self.embedder {
+            metadata.insert("identity".into(), embedder.identity.to_string());
+        }
+        PartConfig { benchmarks: self.benchmarks.iter().map(|b| b.name.clone()).collect(), embeddings, metadata }
+    }
+
+    /// Bytes a sample holds once decoded, and what it and its shard leave until the ledger has them.
+    #[must_use]
+    pub fn view_bytes(&self) -> ViewBytes {
+        let vector = self.embedder.as_ref().map_or(0, |embedder| 2 * embedder.dim as u64);
+        let views = |work| self.decode.view_bytes(work);
+        let scores = (self.benchmarks.len() * size_of::<Score>()) as u64;
+        ViewBytes {
+            eval: views(Work::JudgeOnly) + vector,
+            train: views(Work::Replay),
+            record: ROW_BYTES + scores + vector,
+            shard: OPEN_SHARD_BYTES + OPEN_POINT_BYTES * self.points(),
+        }
+    }
+
+    /// Test points of all benchmarks.
+    fn points(&self) -> u64 {
+        self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum()
+    }
+
+    /// What each reader's lane may hold of records: a row group and one record more, so that it is written; and the shards
+    /// they belong to.
+    fn lane_record_bytes(&self) -> u64 {
+        let views = self.view_bytes();
+        GROUP_BYTES + views.record + MOST_TEXT_BYTES + 2 * views.shard
+    }
+
+    /// The machine's share in it.
+    #[must_use]
+    pub const fn machine(&self) -> &Machine {
+        &self.config.machine
+    }
+
+    /// Extensions that hold the picture, as they were given.
+    #[must_use]
+    pub fn image_key(&self) -> &str {
+        &self.config.reading.image_key
+    }
+
+    /// A reader for an input.
+    #[must_use]
+    pub fn reader(&self, input: &Input, decisions: Option<Arc<dyn Decisions>>) -> Reader {
+        let views = self.view_bytes();
+        match input {
+            Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
+            Input::Folders(folders) => Arc::new(FolderReader::new(folders.clone(), views, decisions)),
+        }
+    }
+
+    /// A reader for a plan that grows.
+    #[must_use]
+    pub fn growing_reader(&self, plan: GrowingPlan, decisions: Arc<dyn Decisions>) -> Reader {
+        Arc::new(ShardReader::new(plan, self.reading.clone(), self.view_bytes(), Some(decisions)))
+    }
+
+    /// Sets aside what `lanes` readers hold: their buffers, and records that the ledger has not written.
+    pub fn take_ledger_memory(&mut self, lanes: usize) {
+        let group = &self.reading.group;
+        let reader = READER_BYTES + 2 * group.max_text_bytes + JSON_FACTOR * group.max_json_bytes;
+        self.memory.take("reading", reader * lanes as u64);
+        self.memory.take("ledger", self.lane_record_bytes() * lanes as u64);
+    }
+
+    /// A reader's own part of the credit: one sample.
+    fn quantum_bytes(&self) -> u64 {
+        let (views, texts) = (self.view_bytes(), self.reading.group.max_text_bytes);
+        views.eval + views.train + texts + QUANTUM_PICTURE_BYTES
+    }
+
+    /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line.
+    ///
+    /// # Errors
+    /// A budget below the minimum.
+    pub fn credit(&mut self, lanes: usize, most_bytes: u64) -> Result<Credit, PipelineError> {
+        let quantum_bytes = self.quantum_bytes();
+        self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
+        let budget_bytes = self.memory.credit_bytes()?.min(most_bytes.max(self.memory.least_credit_bytes));
+        tracing::info!("memory {}: {}", human(self.memory.budget_bytes), self.memory);
+        if let Some(card) = &self.memory.card {
+            tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));
+        }
+        let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
+        Ok(credit.with_records(self.lane_record_bytes()))
+    }
+
+    /// Starts pools and the embedder.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded.
+    pub fn start(&self, credit: &Credit) -> Result<Machinery, PipelineError> {
+        let threads = self.config.machine.threads;
+        let embedder = self.embedder.as_ref().and_then(|embedder| embedder.start(credit, &self.stop));
+        if let Some(embedder) = &embedder {
+            embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
+        }
+        let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
+        let machinery = Machinery { decoders: pool("decode"), joiners: pool("join"), embedder };
+        let gauges = &self.config.gauges;
+        gauges.watch_credit(credit);
+        gauges.watch_pool("decode", &machinery.decoders);
+        gauges.watch_pool("join", &machinery.joiners);
+        if let Some(embedder) = &machinery.embedder {
+            gauges.watch_batches("embed", embedder);
+        }
+        Ok(machinery)
+    }
+}
+
+/// Longest texts of one record: key, uid, url and sha256, as long as the reader takes them.
+const MOST_TEXT_BYTES: u64 = 6 * (64 << 10);
+
+/// What one test point has seen of an unfinished shard.
+const OPEN_POINT_BYTES: u64 = 40;
+
+/// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
+const POINT_BYTES: u64 = 96 + 112 + 200;
+
+/// A reader's buffers: the store's, a decompressor's window, a long header.
+const READER_BYTES: u64 = 4 << 20;
+
+/// Times its size that a json takes while it is read: as read, mended (a control character becomes six), and its fields.
+const JSON_FACTOR: u64 = 3;
+
+/// Encoded bytes that a reader's own quantum has room for.
+const QUANTUM_PICTURE_BYTES: u64 = 4 << 20;
+
+/// A reader of any input.
+pub type Reader = Arc<dyn trommel_dataflow::source::ReadShard<Item = trommel_shard::reader::Admitted>>;
+
+/// Threads that work for all workers. Clones are the same threads.
+#[derive(Clone)]
+pub struct Machinery {
+    /// Decode.
+    pub decoders: Pool,
+    /// Join.
+    pub joiners: Pool,
+    /// Embeds, where anything is embedded.
+    pub embedder: Option<EmbedService>,
+}
+
+/// Refuses to train on pictures of which none has a text: a folder's name is a label, no caption.
+fn captions(folders: &Folders, arguments: &[String]) -> Result<(), PipelineError> {
+    if folders.captioned > 0 {
+        return Ok(());
+    }
+    Err(PipelineError::Usage(format!(
+        "{}: none of its {} pictures has a caption, a .txt or .json of its name beside it, and a folder's name is none: write them as \
+         img2dataset's `--output_format files` does, or pack pictures and texts into WebDataset tars",
+        arguments.join(" "),
+        folders.pictures
+    )))
+}
+
+/// How the configuration has shards and folders read.
+pub(crate) fn reader_config(config: &JudgeConfig) -> ReaderConfig {
+    let mut reading = ReaderConfig::default();
+    reading.group.image_keys = keys(&config.reading.image_key);
+    reading.group.text_keys = keys(&config.reading.text_key);
+    reading.group.repeated = if config.reading.strict { RepeatedMember::Reject } else { RepeatedMember::NewSample };
+    reading
+}

@@ -1,0 +1,27 @@
+//! The dataflows that run a model: prune, train, embed, watch, eval, and radii of pictures. One file each.
+#![forbid(missing_docs)]
+
+mod adopt;
+pub mod demo;
+pub mod embed;
+pub mod embedder;
+pub mod eval;
+mod first;
+mod first_start;
+mod goes_on;
+mod judge_graph;
+pub mod judging;
+pub mod order_defaults;
+mod pass_count;
+pub mod prune;
+pub mod radii;
+mod ranks;
+mod round;
+mod running;
+pub mod spent;
+mod takedown;
+pub mod together;
+pub mod train;
+mod train_graph;
+mod training;
+pub mod watch;

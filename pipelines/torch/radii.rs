@@ -1,0 +1,36 @@
+//! Radii of pictures: what is given as pictures is embedded first, into `OUT/embedded`, once.
+
+use std::sync::Arc;
+
+use trommel_core::stop::Stop;
+use trommel_pipelines::benchmarks::is_pictures;
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+use trommel_pipelines::radii::RadiiConfig;
+
+use crate::prune::embed_pictures;
+
+/// The same with every folder of pictures embedded, as `judge` says; `progress_of` shows each by its name.
+///
+/// # Errors
+/// Whatever embedding may end with.
+pub fn with_embedded(
+    config: &RadiiConfig,
+    judge: &JudgeConfig,
+    stop: &Stop,
+    progress_of: &dyn Fn(&str) -> Arc<Progress>,
+) -> Result<RadiiConfig, PipelineError> {
+    let mut ready = config.clone();
+    let embedded = config.out.join("embedded");
+    let reference = ("the reference set", &mut ready.reference, embedded.join("reference"));
+    let into = |name: &str| embedded.join("benchmarks").join(name);
+    let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.as_str(), &mut named.path, into(&named.name)));
+    for (name, path, into) in std::iter::once(reference).chain(benchmarks) {
+        if is_pictures(path) {
+            let pictures = std::mem::replace(path, into.clone());
+            embed_pictures(judge, &pictures, into, stop, &progress_of(name))?;
+        }
+    }
+    Ok(ready)
+}

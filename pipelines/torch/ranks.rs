@@ -1,0 +1,109 @@
+//! What trainers of several processes need from each other: a group for gradients, samples that move, news of shards.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tch::Device;
+use trommel_bridge::{BridgeError, Group, Store};
+use trommel_cluster::{Cluster, Holding, Message, Samples};
+use trommel_core::sample::SampleId;
+use trommel_train::leases::TrainLeases;
+use trommel_train::share::Outbox;
+
+use crate::together::Together;
+use trommel_pipelines::error::PipelineError;
+
+/// How long a collective may wait. The heartbeat notices a lost process much earlier; a rank may wait for data.
+const COLLECTIVE_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// The group of all ranks, its store with process 0: Gloo on CPUs, NCCL on GPUs.
+pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> Result<Arc<Group>, PipelineError> {
+    let (rank, ranks) = (together.rank(), together.ranks());
+    let (host, failed) = (cluster.local_host(), |error: BridgeError| PipelineError::failed(error));
+    let serves = match rank {
+        0 => Some(Store::serve(&host, 0, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?),
+        _ => None,
+    };
+    let port = serves.as_ref().map_or(0, |(_, port)| *port);
+    let ports = together.gather("store", port)?;
+    let store = match serves {
+        Some((store, _)) => store,
+        None => {
+            let port = ports.first().copied().unwrap_or(0);
+            Store::connect(&cluster.coordinator_host(), port, ranks, COLLECTIVE_TIMEOUT).map_err(failed)?
+        }
+    };
+    let group = match device {
+        Device::Cuda(number) => Group::nccl(&store, rank, ranks, number, COLLECTIVE_TIMEOUT, &nccl_library()),
+        _ => Group::gloo(&store, rank, ranks, &host, COLLECTIVE_TIMEOUT),
+    };
+    group.map(Arc::new).map_err(failed)
+}
+
+/// NCCL's library: `TROMMEL_NCCL`, else what the system's loader finds.
+fn nccl_library() -> PathBuf {
+    std::env::var_os("TROMMEL_NCCL").map_or_else(|| "libnccl.so.2".into(), PathBuf::from)
+}
+
+struct Moving(Outbox);
+
+impl Holding for Moving {
+    fn take(&self, pass: u32, id: SampleId) -> Option<Vec<u8>> {
+        self.0.take(pass, id)
+    }
+}
+
+/// The other ranks' samples, and ours for them.
+pub(crate) fn samples(together: &Together, outbox: &Outbox) -> Result<Option<Samples>, PipelineError> {
+    let Some(cluster) = together.cluster() else { return Ok(None) };
+    cluster.samples(Arc::new(Moving(outbox.clone()))).map(Some).map_err(PipelineError::failed)
+}
+
+/// Samples of pass `pass` that rank `owner` holds.
+pub(crate) fn fetch(
+    samples: Option<&Samples>,
+    owner: usize,
+    pass: u32,
+    ids: &[SampleId],
+) -> Result<Vec<Option<Vec<u8>>>, String> {
+    let samples = samples.ok_or_else(|| format!("a sample of rank {owner}, in a run of one process"))?;
+    let wanted: Vec<(u32, SampleId)> = ids.iter().map(|id| (pass, *id)).collect();
+    samples.fetch(owner, &wanted).map_err(|error| error.to_string())
+}
+
+/// Tells the leases of all processes which shards are decided: later passes wait for that.
+pub(crate) struct News {
+    leases: Arc<TrainLeases>,
+    cluster: Option<Arc<Cluster>>,
+}
+
+impl News {
+    pub(crate) fn new(together: &Together, leases: &Arc<TrainLeases>) -> Self {
+        if let Some(cluster) = together.cluster() {
+            let told = leases.clone();
+            cluster.control().on_message(move |_, message| {
+                let Message::Committed { ordinal, failed } = message else { return false };
+                tell(&told, *ordinal, *failed);
+                true
+            });
+        }
+        Self { leases: leases.clone(), cluster: together.cluster().cloned() }
+    }
+
+    /// A shard's decisions are durable, or it was given up.
+    pub(crate) fn decided(&self, ordinal: u64, failed: bool) {
+        tell(&self.leases, ordinal, failed);
+        if let Some(cluster) = &self.cluster {
+            cluster.control().broadcast(Message::Committed { ordinal, failed });
+        }
+    }
+}
+
+fn tell(leases: &TrainLeases, ordinal: u64, failed: bool) {
+    if failed {
+        leases.lanes().failed(ordinal);
+    } else {
+        leases.lanes().committed(ordinal);
+    }
+}

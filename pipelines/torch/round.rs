@@ -1,0 +1,159 @@
+//! A round of judging: shards that nobody has judged, through decode, embed, join and rule into a run folder.
+//!
+//! ```text
+//!  Shards ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger
+//! ```
+//!
+//! What is costly to make, model, pools and memory, is made once; `prune` judges one round with it, `watch` one after the other.
+
+use std::sync::Arc;
+
+use timely::dataflow::operators::Concatenate;
+use trommel_cluster::leases::{ClusterLeases, LeaseServer};
+use trommel_core::credit::Credit;
+use trommel_core::sample::Time;
+use trommel_core::stop::Stop;
+use trommel_dataflow::leases::Dynamic;
+use trommel_dataflow::source::{Leases, source};
+use trommel_decide::prune::Prune;
+use trommel_decode::operator::Decode;
+use trommel_ledger::committer::Summary;
+use trommel_ledger::operator::{LedgerConfig, ToLedger};
+use trommel_ledger::run_folder::RunFolder;
+use trommel_shard::operator::ReadSamples;
+
+use crate::first::{First, Order};
+use crate::judge_graph::score;
+use crate::judging::{Input, Judging, Machinery, names_of};
+use crate::running::{Counting, Watching, failure_of, items_of, share, start_committer};
+use crate::together::Together;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+
+/// What judges, made once.
+pub(crate) struct Judge {
+    judging: Arc<Judging>,
+    credit: Credit,
+    machinery: Machinery,
+    readers: usize,
+    open_shards: usize,
+    _watching: Watching,
+}
+
+/// What one round judges, and where to.
+pub(crate) struct Round<'a> {
+    /// Where the shards are.
+    pub(crate) input: Input,
+    /// Where their parts go.
+    pub(crate) folder: &'a Arc<RunFolder>,
+    /// Ordinals of those to judge.
+    pub(crate) wanted: Vec<u64>,
+    /// With whom.
+    pub(crate) together: &'a Together,
+    /// What ends it.
+    pub(crate) stop: &'a Stop,
+    /// Who counts.
+    pub(crate) progress: &'a Arc<Progress>,
+    /// The shards whose first samples must not all be rejects.
+    pub(crate) first: Order,
+}
+
+impl Judge {
+    /// Makes all that is needed to judge `shards` shards, or as many at a time as memory has room for.
+    pub(crate) fn start(mut judging: Judging, shards: usize) -> Result<Self, PipelineError> {
+        let workers = judging.machine().workers;
+        let readers = workers.max(2).min(shards.max(1));
+        let open_shards = readers + workers;
+        judging.take_ledger_memory(readers);
+        let credit = judging.credit(readers, u64::MAX)?;
+        let machinery = judging.start(&credit)?;
+        let watching = Watching::start(&credit, &machinery, |_| {})?;
+        Ok(Self { judging: Arc::new(judging), credit, machinery, readers, open_shards, _watching: watching })
+    }
+
+    /// What decides, and on which machine.
+    pub(crate) fn judging(&self) -> &Judging {
+        &self.judging
+    }
+
+    /// Pools and embedder.
+    pub(crate) const fn machinery(&self) -> &Machinery {
+        &self.machinery
+    }
+
+    /// Judges a round; ends when all of it is durable, or stopped.
+    pub(crate) fn run(&self, round: Round<'_>) -> Result<Summary, PipelineError> {
+        let Round { input, folder, wanted, together, stop, progress, first } = round;
+        let reader = self.judging.reader(&input, None);
+        let Dealt { leases, committed, drain } = deal(together, wanted, self.open_shards);
+        let _winding = together.wind_down_with(stop, drain);
+        let parts = self.judging.part_config();
+        let (control, passed) = (together.cluster().map(|cluster| cluster.control()), committed.clone());
+        let first = First::new(first, self.judging.image_key(), control, stop, move |ordinal| passed(ordinal));
+        let committer =
+            start_committer(folder, parts, progress, (&first, stop), move |shard| committed(shard.ordinal))?;
+        let names = names_of(input.plan());
+        let named = names.clone();
+        let ledger = LedgerConfig {
+            name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
+            records: Arc::new(|_: Time| true),
+            items: items_of(self.judging.joiner.as_ref()),
+            stop: stop.clone(),
+        };
+        let counting = Counting::new(progress, &first);
+        let handle = committer.handle().map_err(PipelineError::failed)?;
+        let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
+        let (stop_here, readers) = (stop.clone(), self.readers);
+        let workers = judging.machine().workers;
+        together.execute(workers, move |worker, index| {
+            let mine = share(index, workers, readers);
+            worker.dataflow::<Time, _, _>(|scope| {
+                let leases = leases.clone();
+                let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
+                let (samples, found, _) = admitted.split_admitted();
+                let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
+                let (scored, mut events) = score(decoded, &judging, &machinery);
+                let (_kept, fates) = scored.prune(&judging.verdict, &names);
+                events.extend([found, undecodable, fates]);
+                counting.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
+            });
+        })?;
+        let summary = committer.finish().map_err(PipelineError::failed)?;
+        match stop.failure() {
+            Some(failure) => Err(failure_of(&failure)),
+            None => Ok(summary),
+        }
+    }
+}
+
+/// How shards are given out, alone or together.
+struct Dealt {
+    leases: Arc<dyn Leases>,
+    committed: Arc<dyn Fn(u64) + Send + Sync>,
+    drain: Box<dyn Fn() + Send + Sync>,
+}
+
+fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
+    match together.cluster() {
+        None => {
+            let leases = Arc::new(Dynamic::new(wanted, open_shards));
+            let (freed, drained) = (leases.clone(), leases.clone());
+            Dealt {
+                leases,
+                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
+                drain: Box::new(move || drained.drain()),
+            }
+        }
+        Some(cluster) => {
+            let control = cluster.control();
+            let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
+            let leases = ClusterLeases::new(control, server, open_shards);
+            let (freed, drained) = (leases.clone(), leases.clone());
+            Dealt {
+                leases,
+                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
+                drain: Box::new(move || drained.drain()),
+            }
+        }
+    }
+}

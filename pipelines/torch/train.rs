@@ -1,0 +1,203 @@
+//! `trommel train`: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ order ─▶ trainer, and every fate to the ledger.
+//!
+//! The first pass judges and trains at once; a shard that the ledger knows is replayed: no embedding, no join.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use trommel_core::notices::Notices;
+use trommel_core::stop::Stop;
+use trommel_dataflow::lanes::{Lanes, OrderConfig};
+use trommel_decode::view::TrainView;
+use trommel_ledger::decisions::FolderDecisions;
+use trommel_model::ClipConfig;
+use trommel_train::{SaveEvery, TrainConfig};
+
+use crate::adopt::Adopted;
+use crate::first_start::Settled;
+use crate::judging::Judging;
+use crate::order_defaults::OrderFlags;
+use crate::pass_count::promised;
+use crate::prune::with_embedded_benchmarks;
+use crate::running::{agreed, open_folder};
+use crate::spent::Spent;
+use crate::together::Together;
+use crate::train_graph::{Ground, Trained, train_on};
+use crate::training::{size_of, take_trainer};
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunLength {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Samples trained on, in total.
+    Samples(u64),
+    /// Passes over what is kept: needs to know how many samples there are.
+    Passes(u32),
+}
+
+/// What a training run is told beside what judges.
+#[derive(Clone, Debug)]
+pub struct TrainRun {
+    /// What judges, and on which machine.
+    pub judge: JudgeConfig,
+    /// A finished run folder whose decisions are taken over, instead of judging.
+    pub decisions: Option<PathBuf>,
+    /// open_clip's name of the model, or its JSON.
+    pub model: String,
+    /// Weights to start from.
+    pub pretrained: Option<PathBuf>,
+    /// Seed of the initialisation where there is no file, and of crops.
+    pub seed: u64,
+    /// The recipe.
+    pub recipe: TrainConfig,
+    /// How long.
+    pub length: RunLength,
+    /// Raw samples of a pass, where the length is in passes and the user knows it.
+    pub pass_samples: Option<u64>,
+    /// What is said of the order.
+    pub order: OrderFlags,
+    /// Checkpoints between passes.
+    pub save_every: Option<SaveEvery>,
+    /// Of these the newest so many are kept; the ends of passes are kept all.
+    pub keep_checkpoints: usize,
+    /// A run of a smaller length is made longer.
+    pub extend: bool,
+    /// A shard that stays unavailable is a hole for its pass.
+    pub skip_failed: bool,
+    /// Console lines every so many steps.
+    pub log_every_steps: u64,
+}
+
+/// How a training run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainReport {
+    /// The order that it was begun with.
+    pub order: OrderConfig,
+    /// Finished steps of the whole run.
+    pub steps: u64,
+    /// Step this process began with.
+    pub first_step: u64,
+    /// Samples in finished steps.
+    pub samples_seen: u64,
+    /// Finished passes.
+    pub passes: u32,
+    /// Loss of this process's first and last step.
+    pub first_loss: Option<f32>,
+    /// Loss of this process's last step.
+    pub last_loss: Option<f32>,
+    /// Counts of the ledger.
+    pub kept: u64,
+    /// Dropped by the rule.
+    pub dropped: u64,
+    /// Could not be judged.
+    pub rejected: u64,
+    /// Kept samples of finished passes that filled no batch.
+    pub left_over: u64,
+    /// Kept samples without caption: holes for the trainer.
+    pub without_caption: u64,
+    /// Shards whose bytes could not be had, and why.
+    pub failed: BTreeMap<u64, String>,
+    /// What was lost of the input, or passed over in it, over the whole ledger.
+    pub notices: Notices,
+    /// Seconds of this process.
+    pub seconds: f64,
+    /// Samples judged a second by this process.
+    pub samples_per_second: f64,
+    /// Where time went.
+    pub spent: Spent,
+    /// Raw samples of a pass that the learning rate was laid out for, where the length was given in passes over what was
+    /// not judged.
+    pub pass_samples_planned: Option<u64>,
+    /// Share of the run that the trainer stepped.
+    pub train_share: f64,
+    /// Share of the run that the trainer waited for samples.
+    pub train_wait_share: f64,
+    /// Weights of the last checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Whether it ended before its length.
+    pub interrupted: bool,
+}
+
+/// Prunes while streaming and trains on what is kept.
+///
+/// # Errors
+/// Wrong input before the first byte; later a full disk, a loss that is not finite, a bug that a worker ran into.
+pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<TrainReport, PipelineError> {
+    let together = Together::join(&run.judge, true, &stop, progress)?;
+    let result = train_together(run, &together, &stop, progress);
+    together.end(result)
+}
+
+fn train_together(
+    run: &TrainRun,
+    together: &Together,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<TrainReport, PipelineError> {
+    let mut config = with_embedded_benchmarks(&run.judge, together, stop)?;
+    let adopted = run.decisions.as_ref().map(|from| Adopted::open(from, &config.run)).transpose()?;
+    if let Some(adopted) = adopted.as_ref().filter(|_| config.shards.is_empty()) {
+        config.plan = Some(adopted.plan().clone());
+    }
+    let config = &config;
+    let rank = together.rank();
+    run.recipe.validate().map_err(PipelineError::usage)?;
+    let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
+    let view = train_view(run, &clip_config);
+    let mut judging = Judging::prepare(config, Some(view), stop.clone())?;
+    take_trainer(run, &mut judging, &clip_config, together.ranks());
+    let plan = judging.input.plan().clone();
+    let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
+    together.agree("configuration", &agreed(&run_config, &plan))?;
+    let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
+    let folder = together.in_turn("run folder", || {
+        if let Some(adopted) = adopted.as_ref().filter(|_| rank == 0) {
+            let differs = plan.difference(adopted.plan());
+            match differs {
+                Some(differs) => return Err(PipelineError::Usage(format!("--decisions: {differs}"))),
+                None => adopted.take_over(&*open()?)?,
+            }
+        }
+        open()
+    })?;
+    progress.shards_planned.store(plan.len() as u64, Ordering::Relaxed);
+    progress.shards_resumed.store(folder.before().committed.len() as u64, Ordering::Relaxed);
+
+    let passes = match run.length {
+        RunLength::Passes(passes) => Some(passes),
+        RunLength::Steps(_) | RunLength::Samples(_) => None,
+    };
+    let size = size_of(run, &judging, plan.len());
+    let count = || promised(&judging.input, folder.before());
+    let mut settled = together.first_says("what is settled", || Settled::find(run, &config.run, &size, count))?;
+    let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
+    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
+    let course = settled.course(run, &folder)?;
+    let ground = Ground {
+        reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
+        leased: deal.clone(),
+        deal,
+        passes,
+        course,
+        settled,
+        judged: folder.before().read().collect(),
+        folder,
+        parts: judging.part_config(),
+        pool: None,
+        on_committed: Box::new(|_| {}),
+        trained: Trained::default(),
+    };
+    train_on(run, config, judging, clip_config, ground, together, stop, progress)
+}
+
+/// The picture that the trainer gets.
+pub(crate) fn train_view(run: &TrainRun, model: &ClipConfig) -> TrainView {
+    TrainView { size: model.preprocess.size, scale: (0.9, 1.0), seed: run.seed }
+}

@@ -1,0 +1,292 @@
+//! What a training run needs beside the dataflow: model, length, checkpoint to continue from, rows to a batch, memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use trommel_core::notices::Notices;
+use trommel_dataflow::order::{Cursor, OrderConfig};
+use trommel_decode::view::view_bytes;
+use trommel_embed::device;
+use trommel_ledger::run_folder::RunFolder;
+use trommel_model::{ClipConfig, Tokenizer, weights};
+use trommel_train::checkpoint::Found;
+use trommel_train::clip::TrainedClip;
+use trommel_train::share::Row;
+use trommel_train::to_order::MAX_CAPTION_BYTES;
+use trommel_train::{Assembled, Batch, Checkpoints, Course, Normalisation, Precision, Schedule, TrainConfig, Trainer};
+
+use crate::goes_on::{Asked, GoesOn};
+use crate::judging::Judging;
+use crate::order_defaults::Size;
+use crate::ranks::group;
+use crate::together::Together;
+use crate::train::TrainRun;
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::decision::hex;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::MemoryPlan;
+use trommel_pipelines::progress::Progress;
+
+/// A trainer at its first step of this process.
+pub(crate) struct Prepared {
+    pub(crate) trainer: Trainer<TrainedClip>,
+    pub(crate) checkpoints: Checkpoints,
+    /// The checkpoint it continues from.
+    pub(crate) found: Option<Found>,
+    /// Where the order continues.
+    pub(crate) cursor: Option<Cursor>,
+    /// libtorch's threads.
+    pub(crate) threads: i32,
+    /// What changes from this checkpoint on.
+    pub(crate) notices: Notices,
+}
+
+/// Makes or restores the trainer, equal on all ranks.
+pub(crate) fn prepare(
+    run: &TrainRun,
+    config: &JudgeConfig,
+    clip_config: &ClipConfig,
+    together: &Together,
+    folder: &RunFolder,
+    (order, course): (&OrderConfig, Course),
+    progress: &Progress,
+) -> Result<Prepared, PipelineError> {
+    let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
+    let model = TrainedClip::new(clip_config, device).map_err(PipelineError::usage)?;
+    let initial = match &run.pretrained {
+        Some(path) => {
+            weights::load(model.store(), clip_config, path).map_err(PipelineError::usage)?;
+            weights::fingerprint(model.store()).map_err(PipelineError::failed)?
+        }
+        None => {
+            weights::init(model.store(), clip_config, run.seed).map_err(PipelineError::failed)?;
+            format!("seed:{}", run.seed)
+        }
+    };
+    let total_steps = Schedule::new(&run.recipe, course).map_err(PipelineError::usage)?.total_steps();
+    let mut training = json!({
+        "decisions": folder.decision_hash(), "order": order, "recipe": run.recipe, "steps": total_steps,
+        "model": clip_config, "initial": initial, "view_seed": run.seed,
+    });
+    if let Course::Passes { pass_samples, .. } = course {
+        training["pass_samples"] = json!(pass_samples);
+    }
+    let hashes = BTreeMap::from([
+        ("decisions".to_owned(), folder.decision_hash().to_owned()),
+        ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
+    ]);
+    let threads = i32::try_from(config.machine.threads).unwrap_or(1);
+    let numerics = BTreeMap::from([
+        ("device".to_owned(), device::kind(device).to_owned()),
+        ("ranks".to_owned(), together.ranks().to_string()),
+        ("threads".to_owned(), threads.to_string()),
+        ("libtorch".to_owned(), "2.11.0".to_owned()),
+    ]);
+    let card = device::card(device).map(|card| ("card".to_owned(), card));
+    let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
+    let asked = Asked {
+        hashes: &hashes,
+        training: &training,
+        numerics: &numerics,
+        recipe: &run.recipe,
+        steps: total_steps,
+        ends_with_passes: matches!(course, Course::Passes { .. }),
+        extend: run.extend,
+        mix_numerics: config.mix_numerics,
+    };
+    let (checkpoints, found, notices) = together.in_turn("checkpoints", || {
+        let folder = config.run.join("checkpoints");
+        let (hashes, numerics) = (hashes.clone(), numerics.clone());
+        let checkpoints = Checkpoints::open(&folder, &clip_config.name, hashes, numerics, Some(run.keep_checkpoints));
+        let checkpoints = checkpoints.map_err(PipelineError::failed)?;
+        let found = checkpoints.newest().map_err(PipelineError::usage)?;
+        let goes_on = found.as_ref().map_or_else(|| Ok(GoesOn::default()), |found| asked.compare(found))?;
+        let mut extended = found.as_ref().map_or_else(Vec::new, |found| found.state.extended.clone());
+        extended.extend(goes_on.extension);
+        Ok((checkpoints.describing(training.to_string(), extended), found, goes_on.notices))
+    })?;
+    if together.rank() == 0 {
+        notices.lines().for_each(|line| tracing::info!("{line}"));
+    }
+    let normalisation = Normalisation::from(&clip_config.preprocess);
+    let mut trainer =
+        Trainer::new(model, run.recipe.clone(), course, normalisation, device).map_err(PipelineError::usage)?;
+    progress.steps_planned.store(total_steps, Ordering::Relaxed);
+    let mut cursor: Option<Cursor> = None;
+    if let Some(found) = &found {
+        checkpoints.restore(found, &mut trainer).map_err(PipelineError::failed)?;
+        cursor = serde_json::from_value(found.state.position.cursor.clone())
+            .map_err(|error| PipelineError::Failed(format!("{}: {error}", found.folder.display())))?;
+        tracing::info!("continuing at step {} from {}", trainer.global_step(), found.folder.display());
+        for skipped in &found.skipped {
+            tracing::warn!("{skipped}");
+        }
+    }
+    progress.steps.store(trainer.global_step(), Ordering::Relaxed);
+    let beginning = json!({ "configuration": training, "threads": threads, "step": trainer.global_step() });
+    together.agree("training", &beginning)?; // nobody writes before all have read
+    if let Some(cluster) = together.cluster() {
+        trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
+    }
+    Ok(Prepared { trainer, checkpoints, found, cursor, threads, notices })
+}
+
+/// Pictures and captions of this rank's rows.
+pub(crate) fn assemble(
+    (pass, turns): (u32, u64),
+    cursor: &Cursor,
+    rows: Vec<Row>,
+    tokenizer: &Tokenizer,
+    size: usize,
+    context: usize,
+) -> Result<Assembled, String> {
+    let samples = rows.len();
+    let mut pixels = Vec::with_capacity(samples * size * size * 3);
+    let mut tokens = Vec::with_capacity(samples * context);
+    let mut keys = Vec::with_capacity(samples);
+    for (sample, _reserve) in rows {
+        pixels.extend_from_slice(&sample.view);
+        let ids = tokenizer.encode(&sample.caption);
+        tokens.extend(ids.iter().copied().map(i64::from).chain(std::iter::repeat(0)).take(context));
+        keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
+    }
+    let batch = Batch::new(samples, size, context, pixels, tokens).map_err(|error| error.to_string())?;
+    let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
+    Ok(Assembled { batch, pass, turns, cursor, keys })
+}
+
+/// What a trainer takes, in bytes: estimated from above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TrainerMemory {
+    /// Weights, gradients, both moments; with ranks the gradients on their way, with bf16 the weights' copies.
+    weights: u64,
+    /// What one forward pass of one chunk leaves for backward, pixels included.
+    activations: u64,
+    /// This rank's rows of the logits over the whole batch, both ways, and their gradients.
+    logits: u64,
+    /// Pictures, tokens and captions: a batch in the step, one ahead, and that one's views before they are gathered. Always in
+    /// the process's own memory.
+    batches: u64,
+}
+
+impl TrainerMemory {
+    /// For one of `ranks` ranks.
+    pub(crate) fn of(config: &ClipConfig, recipe: &TrainConfig, ranks: usize) -> Self {
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        let low = recipe.precision == Precision::Bf16;
+        let parameters = unsigned(config.image_parameters() + config.text_parameters());
+        let a_parameter = 16 + if low { 2 } else { 0 } + if ranks > 1 { 4 } else { 0 };
+        // A token's bytes in one block. Of its width: the inputs of both norms in f32; both norms' outputs, q, k, v, what
+        // attention mixed and its copy, and one for slack in the products' kind. Of the MLP's width: before and behind the
+        // activation, which is one more where it is made of two operations.
+        let product = if low { 2 } else { 4 };
+        let tower = |layers: i64, tokens: u64, width: i64, mlp: i64, heads: i64| {
+            let hidden = if config.quick_gelu { 3 } else { 2 };
+            let token = (8 + 8 * product) * unsigned(width) + hidden * product * unsigned(mlp) + 4 * unsigned(heads);
+            // One block more: its gradients, while it goes backward.
+            (unsigned(layers) + 1) * tokens * token
+        };
+        let (vision, text, size) = (&config.vision, &config.text, u64::from(config.preprocess.size));
+        let patches = unsigned(vision.grid() * vision.grid()) + 1;
+        // The pixels as f32, in the order of channels and as the patches' product wants them.
+        let sample = tower(vision.layers, patches, vision.width, vision.mlp_width(), vision.heads())
+            + tower(text.layers, unsigned(text.context_length), text.width, text.mlp_width(), text.heads)
+            + 3 * 4 * 3 * size * size;
+        let batch = recipe.batch_samples as u64;
+        let rows = batch / ranks.max(1) as u64;
+        let row =
+            3 * view_bytes(config.preprocess.size) + 2 * 8 * unsigned(text.context_length) + MAX_CAPTION_BYTES as u64;
+        Self {
+            weights: parameters * a_parameter,
+            activations: rows / recipe.accumulation_chunks.max(1) as u64 * sample,
+            logits: LOGITS_COPIES * 4 * rows * batch,
+            batches: rows * row,
+        }
+    }
+
+    /// Sets it aside: models where they compute, batches here.
+    pub(crate) fn take(self, memory: &mut MemoryPlan) {
+        memory.take_device("weights and optimiser", self.weights);
+        memory.take_device("activations", self.activations);
+        memory.take_device("logits", self.logits);
+        memory.take("batches", self.batches);
+    }
+}
+
+/// Matrices of the size of the logits that live at once: products, scaled, log-softmax both ways, gradients of these.
+const LOGITS_COPIES: u64 = 8;
+
+/// Sets the trainer's memory aside.
+pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, config: &ClipConfig, ranks: usize) {
+    TrainerMemory::of(config, &run.recipe, ranks).take(&mut judging.memory);
+}
+
+/// What the order is made for.
+pub(crate) fn size_of(run: &TrainRun, judging: &Judging, shards: usize) -> Size {
+    Size { shards, batch: run.recipe.batch_samples, view_bytes: judging.view_bytes().train }
+}
+
+/// What a window can hold at most: its bytes, or as many views and pictures.
+pub(crate) fn window_most(order: &OrderConfig, judging: &Judging) -> u64 {
+    order.window_bytes.min(order.window_samples as u64 * (judging.view_bytes().train + (256 << 10)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn recipe(batch: usize, precision: Precision) -> TrainConfig {
+        let mut recipe = TrainConfig::new(batch);
+        recipe.precision = precision;
+        recipe
+    }
+
+    /// ViT-B-32 trains with 1,024 a card of 80 GiB on a machine of 24 GiB, and never did take the machine's memory.
+    #[test]
+    fn a_card_carries_the_trainer() {
+        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let plan = |batch: usize, total_bytes: u64| {
+            let mut memory = MemoryPlan::new(12 << 30, true).on_card("cuda:0", total_bytes);
+            TrainerMemory::of(&model, &recipe(batch, Precision::Bf16), 1).take(&mut memory);
+            memory
+        };
+        let fits = plan(1024, 80 << 30);
+        assert!(fits.credit_bytes().is_ok(), "{fits}; {}", fits.card.as_ref().unwrap());
+        assert!(fits.minimum_bytes() < 4 << 30, "{fits}");
+        let refusal = plan(32_768, 80 << 30).credit_bytes().expect_err("too much").to_string();
+        assert!(refusal.starts_with("cuda:0 has 80.0 GiB") && refusal.contains("activations"), "{refusal}");
+        // Without a card the same is the machine's.
+        let mut here = MemoryPlan::new(12 << 30, true);
+        TrainerMemory::of(&model, &recipe(1024, Precision::Bf16), 1).take(&mut here);
+        assert!(here.credit_bytes().expect_err("too much").to_string().contains("--memory 12.0 GiB"));
+    }
+
+    #[test]
+    fn large_batches_are_paid_for_by_their_rows_and_their_square() {
+        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let of = |batch, chunks, ranks| {
+            let mut recipe = recipe(batch, Precision::F32);
+            recipe.accumulation_chunks = chunks;
+            TrainerMemory::of(&model, &recipe, ranks)
+        };
+        let (one, many, ranked) = (of(4096, 1, 1), of(16_384, 256, 1), of(16_384, 256, 4));
+        assert_eq!(many.logits, 16 * one.logits);
+        assert_eq!(many.batches, 4 * one.batches);
+        assert_eq!(one.activations / 64, many.activations);
+        assert_eq!((ranked.logits, ranked.batches), (many.logits / 4, many.batches / 4));
+        // Two batches of pictures and their views: 16,384 of 224 x 224.
+        assert!(many.batches > 3 * 16_384 * 224 * 224 * 3);
+    }
+
+    #[test]
+    fn a_large_picture_is_paid_for_by_its_pixels() {
+        let mut model = ClipConfig::load("trommel-tiny-32").unwrap();
+        let small = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
+        model.preprocess.size = 512;
+        let large = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
+        assert_eq!(large - small, 128 * 3 * 4 * 3 * (512 * 512 - 32 * 32));
+    }
+}

@@ -1,0 +1,292 @@
+//! A trainer that lives beside a watch: one endless pass over the shards in the order of their arrival.
+//!
+//! ```text
+//!  arrivals ─▶ growing plan and deal ─▶ decode ─▶ embed ─▶ join ─▶ rule ─▶ order ─▶ trainer
+//!                                                   └─▶ pool ─▶ engine (corrections: reported, not undone)
+//! ```
+//!
+//! The first decision on a sample is made where its pixels are, by the benchmarks and the rule of that moment; the pool gets its embedding
+//! from the same pass. When benchmarks or the rule change, the trainer is stopped after its running step and goes on from there with the new ones.
+//!
+//! Several processes train one model: each reads its own lanes, and all orders know the same deal. So they are told at the same turn what
+//! has come, readers begin with it when all orders know it, and a shard that goes before its turn came starts the trainer anew: told to one
+//! order sooner than to another, it would part them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+use trommel_cluster::Message;
+use trommel_core::notices::Notices;
+use trommel_core::sample::{SampleId, Status};
+use trommel_core::stop::Stop;
+use trommel_core::wake::{Registration, locked};
+use trommel_dataflow::lanes::Lanes;
+use trommel_dataflow::order::Cursor;
+use trommel_incremental::view::{SplitDecisions, Views};
+use trommel_ledger::decisions::FolderDecisions;
+use trommel_ledger::manifest::LineStatus;
+use trommel_ledger::part::PartConfig;
+use trommel_ledger::run_folder::RunFolder;
+use trommel_model::ClipConfig;
+use trommel_shard::plan::GrowingPlan;
+use trommel_shard::reader::Decisions;
+
+use super::arrivals::Arrivals;
+use super::wake::Poke;
+use crate::first_start::{Settled, steps};
+use crate::judging::Judging;
+use crate::order_defaults::LIVE_LANES;
+use crate::takedown::TakenDown;
+use crate::together::Together;
+use crate::train::{TrainReport, TrainRun, train_view};
+use crate::train_graph::{Ground, Trained, lies_before, train_on};
+use crate::training::{size_of, take_trainer};
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+
+/// What a live trainer is started with.
+pub(super) struct Setting {
+    /// Model, recipe, length; its judging part is not used.
+    pub(super) run: TrainRun,
+    /// Benchmarks, rule, embedder, and the folder of checkpoints and logs.
+    pub(super) judge: JudgeConfig,
+    /// The split whose decisions hold for shards that the pool has.
+    pub(super) split: String,
+    /// Where they are.
+    pub(super) views: Views,
+    /// The pool.
+    pub(super) pool: Arc<RunFolder>,
+    /// What it has.
+    pub(super) judged: Vec<u64>,
+    /// What its parts look like.
+    pub(super) parts: PartConfig,
+    /// Memory that decisions may take.
+    pub(super) decisions_bytes: u64,
+    /// What nobody may train on.
+    pub(super) taken_down: TakenDown,
+}
+
+/// What a live trainer is to train on; all processes are told the same.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Food {
+    /// Ordinals below it have come.
+    shards: u64,
+    /// Those among them that are not to be read.
+    holes: Vec<u64>,
+}
+
+impl Food {
+    /// What has arrived, for a trainer at `cursor`. Of what it has begun and should not be read any more, it trains on nothing more.
+    pub(super) fn of(arrivals: &Arrivals, cursor: Option<&Cursor>) -> Self {
+        let wanted = arrivals.wanted();
+        let comes = |ordinal| !cursor.is_some_and(|cursor| lies_before(cursor, SampleId { ordinal, index: u32::MAX }));
+        let all = 0..arrivals.all().len() as u64;
+        Self { shards: all.end, holes: all.filter(|ordinal| !wanted.contains(ordinal) && comes(*ordinal)).collect() }
+    }
+}
+
+/// A running trainer.
+pub(super) struct Live {
+    stop: Stop,
+    thread: JoinHandle<Result<TrainReport, PipelineError>>,
+    /// As the order knows it, and as readers do.
+    deals: [Arc<Lanes>; 2],
+    plan: GrowingPlan,
+    /// Where it began.
+    start: Option<Cursor>,
+    several: bool,
+    trained: Trained,
+    news: Arc<Mutex<News>>,
+    _with_the_watch: [Registration; 2],
+}
+
+/// What a live trainer has read since it was asked last.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct News {
+    /// Whether shards were committed to the pool.
+    pub(super) has_committed: bool,
+    /// Shards whose bytes could not be had, and why.
+    pub(super) failed: BTreeMap<u64, String>,
+    /// What was lost of shards, or passed over in them.
+    pub(super) notices: Notices,
+}
+
+/// The newest epoch's decisions on what the pool has.
+struct Newest {
+    views: Views,
+    split: String,
+    /// Knows the keys.
+    pool: FolderDecisions,
+}
+
+impl Decisions for Newest {
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+        SplitDecisions::new(self.views.latest(), &self.split).map_or(Ok(None), |decisions| decisions.shard(ordinal))
+    }
+
+    fn keys(&self, ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+        self.pool.keys(ordinal)
+    }
+}
+
+impl Live {
+    /// Starts it over what has arrived, in all of the watch's processes at the same turn.
+    pub(super) fn start(
+        setting: Setting,
+        (arrivals, food): (&Arrivals, &Food),
+        watch_together: &Together,
+        (watch, progress): (&Stop, &Arc<Progress>),
+        poke: Poke,
+    ) -> Result<Self, PipelineError> {
+        let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
+        for folder in ["logs", "checkpoints"] {
+            let folder: PathBuf = judge.run.join(folder);
+            std::fs::create_dir_all(&folder).map_err(PipelineError::at(&folder))?;
+        }
+        let stop = Stop::new();
+        let (ends, winds) = (stop.clone(), stop.clone());
+        // A signal ends it after the running step, with a checkpoint.
+        let with_the_watch = [watch.on_request(move || ends.request()), watch.on_wind_down(move || winds.request())];
+        let together = watch_together.beside("live trainer", judge.machine.workers, &stop)?;
+        let several = together.ranks() > 1;
+        let plan = GrowingPlan::new(arrivals.plan());
+        let start = last_cursor(&judge.run);
+        let model = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
+        let mut judging = Judging::prepare(&judge, Some(train_view(&run, &model)), stop.clone())?;
+        judging.memory.take("decisions", decisions_bytes);
+        take_trainer(&run, &mut judging, &model, together.ranks());
+        // The last shards wait for as many more as there are lanes: few, whatever is still to come.
+        let size = size_of(&run, &judging, LIVE_LANES);
+        let settled = together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
+        let lanes = settled.order.lanes;
+        let deal = Arc::new(Lanes::growing(lanes));
+        let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];
+        deals.iter().for_each(|deal| grow(deal, food));
+        let (named, unknown): (GrowingPlan, Arc<str>) = (plan.clone(), Arc::from(""));
+        judging.names = Arc::new(move |ordinal| {
+            named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
+        });
+        let trained = Trained::default();
+        let news: Arc<Mutex<News>> = Arc::default();
+        let (poked, noted) = (poke.clone(), news.clone());
+        if let Some(cluster) = together.cluster() {
+            let poke = poke.clone();
+            cluster.control().on_message(move |_, message| {
+                if matches!(message, Message::Committed { .. }) {
+                    poke.poke();
+                }
+                false // it is for the leases
+            });
+        }
+        let ground = Ground {
+            reader: judging.growing_reader(
+                plan.clone(),
+                Arc::new(Newest { views, split, pool: FolderDecisions::new(pool.root()) }),
+            ),
+            deal: deals[0].clone(),
+            leased: deals[1].clone(),
+            passes: Some(1),
+            settled,
+            course: steps(&run)?,
+            judged,
+            folder: pool,
+            parts,
+            pool: Some(taken_down),
+            on_committed: Box::new(move |shard| {
+                let mut news = locked(&noted);
+                if shard.status == LineStatus::Failed {
+                    news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
+                } else {
+                    news.has_committed = true;
+                    news.notices.merge(&shard.notices);
+                }
+                drop(news);
+                poked.poke();
+            }),
+            trained: trained.clone(),
+        };
+        let (ended, progress) = (stop.clone(), progress.clone());
+        let thread = std::thread::Builder::new().name("live trainer".into()).spawn(move || {
+            let result = train_on(&run, &judge, judging, model, ground, &together, &ended, &progress);
+            let result = together.end(result);
+            poke.poke();
+            result
+        });
+        let thread = thread.map_err(PipelineError::failed)?;
+        Ok(Self { stop, thread, deals, plan, start, several, trained, news, _with_the_watch: with_the_watch })
+    }
+
+    /// Whether it can go on with what there is now, or has to be started anew.
+    pub(super) fn can_follow(&self, food: &Food) -> bool {
+        let known = self.deals[0].shards() as u64;
+        !self.several || food.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
+    }
+
+    /// Takes in what has arrived since, and what is not to be read any more. `wait` is for all processes.
+    pub(super) fn follow(
+        &self,
+        arrivals: &Arrivals,
+        food: &Food,
+        wait: impl FnOnce() -> Result<(), PipelineError>,
+    ) -> Result<(), PipelineError> {
+        let grows = food.shards > self.deals[0].shards() as u64;
+        let known = self.plan.snapshot().len();
+        self.plan.extend(arrivals.plan().shards.iter().skip(known).cloned());
+        grow(&self.deals[0], food);
+        if self.several && grows {
+            wait()?;
+            grow(&self.deals[1], food);
+        }
+        Ok(())
+    }
+
+    /// What it has read since it was asked last.
+    pub(super) fn news(&self) -> News {
+        std::mem::take(&mut *locked(&self.news))
+    }
+
+    /// Where it stands.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        self.trained.cursor().or_else(|| self.start.clone())
+    }
+
+    /// Whether all that has come is trained on, as far as it fills batches.
+    pub(super) fn is_idle(&self) -> bool {
+        self.trained.is_idle()
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it, after the running step and with a checkpoint.
+    pub(super) fn end(self) -> Result<TrainReport, PipelineError> {
+        self.stop.request();
+        let ended = self.thread.join();
+        ended.map_err(|_| PipelineError::Failed("the live trainer's thread panicked".into()))?
+    }
+}
+
+/// Holes first: nobody begins one.
+fn grow(deal: &Lanes, food: &Food) {
+    food.holes.iter().for_each(|&hole| _ = deal.hole(hole));
+    deal.grow(food.shards);
+}
+
+/// Where the trainer of a folder stood at its newest checkpoint.
+pub(super) fn last_cursor(folder: &Path) -> Option<Cursor> {
+    let saved = std::fs::read_dir(folder.join("checkpoints")).ok()?.flatten().map(|entry| entry.path());
+    let newest = saved.filter(|path| path.join("state.json").is_file()).max()?;
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(newest.join("state.json")).ok()?).ok()?;
+    serde_json::from_value(state.pointer("/position/cursor")?.clone()).ok()
+}
+
+/// Where its checkpoints and logs go.
+pub(super) fn folder(run: &Path) -> PathBuf {
+    run.join("train")
+}

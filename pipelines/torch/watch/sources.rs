@@ -1,0 +1,265 @@
+//! What is there: the shards under a watch's prefixes, and which of them are complete.
+//!
+//! A prefix is what `prune` takes (folder, glob, braces, path), or a list file: any other regular file, one such word a line.
+//! A shard is complete when img2dataset's `_stats.json` lies beside it, or when it has not changed for the settling time,
+//! by its own clock or by ours (clocks of file servers differ).
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use trommel_shard::plan::{PlanError, PlanOptions, expand, is_shard_name, named};
+use trommel_shard::promised::stats_url;
+use trommel_shard::store::local_path;
+
+/// The words of a list: one a line, comments and empty lines left out.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
+/// and had its time set back, which only inode and change time tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// As opened.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its last change, nanoseconds since 1970.
+    pub modified_ns: u64,
+    /// Its inode and the last change of that (`st_ctime`), nanoseconds since 1970. `None` in what was noted before these were looked at:
+    /// there size and time alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(u64, i64)>,
+}
+
+impl Found {
+    /// Looks at a file; `None` if it cannot be seen.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        let metadata = std::fs::metadata(local_path(path)).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
+        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
+        Some(Self { path: path.into(), bytes: metadata.len(), modified_ns, inode: Some((metadata.ino(), changed_ns)) })
+    }
+
+    /// Whether it is the same content, wherever it lies.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        let inodes = self.inode.zip(other.inode);
+        (self.bytes, self.modified_ns) == (other.bytes, other.modified_ns)
+            && inodes.is_none_or(|(mine, its)| mine == its)
+    }
+}
+
+/// One look at all prefixes.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Shards by name, in the order of the prefixes and of their names.
+    pub shards: Vec<(String, Found)>,
+    /// Complete ones among them, by name.
+    pub complete: BTreeMap<String, Instant>,
+    /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
+    pub troubles: Vec<String>,
+}
+
+impl Seen {
+    /// What was found of each name.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&str, &Found> {
+        self.shards.iter().map(|(name, found)| (name.as_str(), found)).collect()
+    }
+}
+
+struct Sighting {
+    found: Found,
+    since: Instant,
+    complete: Option<Instant>,
+}
+
+/// The prefixes of a watch, and what was seen there before.
+pub struct Sources {
+    prefixes: Vec<String>,
+    settle: Duration,
+    sightings: BTreeMap<String, Sighting>,
+}
+
+impl Sources {
+    /// Prefixes as given on the command line; shards settle for `settle`.
+    #[must_use]
+    pub fn new(prefixes: Vec<String>, settle: Duration) -> Self {
+        Self { prefixes, settle, sightings: BTreeMap::new() }
+    }
+
+    /// Folders and files whose changes are worth a look.
+    #[must_use]
+    pub fn places(&self) -> Vec<PathBuf> {
+        let place = |prefix: &String| {
+            let (_, item) = named(prefix, PlanOptions::default().max_shards);
+            let literal = item.find(['*', '?', '[', '{']).map_or(item, |at| &item[..at]);
+            let path = Path::new(local_path(literal));
+            let folder = if path.is_dir() { Some(path) } else { path.parent() };
+            folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_path_buf())
+        };
+        self.prefixes.iter().filter_map(place).collect()
+    }
+
+    /// Looks at everything, now.
+    pub fn look(&mut self) -> Seen {
+        let mut seen = Seen::default();
+        let mut words = Vec::new();
+        for prefix in &self.prefixes {
+            match list_of(prefix) {
+                Some(Ok(lines)) => words.extend(lines),
+                Some(Err(trouble)) => seen.troubles.push(trouble),
+                None => words.push(prefix.clone()),
+            }
+        }
+        let mut names = BTreeMap::<String, String>::new();
+        for word in words {
+            let plan =
+                match expand(std::slice::from_ref(&word), &PlanOptions { opens: false, ..PlanOptions::default() }) {
+                    Ok(plan) => plan,
+                    Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
+                    Err(error) => {
+                        seen.troubles.push(error.to_string());
+                        continue;
+                    }
+                };
+            for shard in plan.shards {
+                if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {
+                    if other != shard.url {
+                        let (name, url) = (shard.name, shard.url);
+                        seen.troubles.push(format!(
+                            "{url} and {other} would both be `{name}`: write NAME=PREFIX for one of them"
+                        ));
+                    }
+                    continue;
+                }
+                if let Some(found) = Found::at(&shard.url) {
+                    seen.shards.push((shard.name, found));
+                }
+            }
+        }
+        self.settle(&mut seen);
+        seen
+    }
+
+    fn settle(&mut self, seen: &mut Seen) {
+        let now = Instant::now();
+        for (name, found) in &seen.shards {
+            let fresh = || Sighting { found: found.clone(), since: now, complete: None };
+            let sighting = self.sightings.entry(name.clone()).or_insert_with(fresh);
+            if !sighting.found.same(found) {
+                *sighting = fresh();
+            }
+            let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(found.modified_ns));
+            let settled = now - sighting.since >= self.settle || age.is_ok_and(|age| age >= self.settle);
+            if sighting.complete.is_none() && (settled || has_stats(&found.path)) {
+                sighting.complete = Some(now);
+            }
+            if let Some(since) = sighting.complete {
+                seen.complete.insert(name.clone(), since);
+            }
+        }
+        if seen.troubles.is_empty() {
+            let there = seen.by_name();
+            self.sightings.retain(|name, _| there.contains_key(name.as_str()));
+        }
+    }
+}
+
+/// The words of a list file; `None` if the prefix is none.
+fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
+    let path = Path::new(local_path(prefix));
+    if !path.is_file() || is_shard_name(prefix) {
+        return None;
+    }
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Some(Err(format!("{prefix}: {error}"))),
+    };
+    Some(Ok(words(&text).map(str::to_owned).collect()))
+}
+
+/// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
+fn has_stats(path: &str) -> bool {
+    stats_url(path).is_some_and(|stats| local_path(&stats).is_file())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_complete_by_its_statistics_or_when_it_is_old_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("00000.tar"), b"x").unwrap();
+        std::fs::write(path("00001.tar"), b"x").unwrap();
+        std::fs::write(path("00001_stats.json"), b"{}").unwrap();
+        let mut sources = Sources::new(vec![folder.path().display().to_string()], Duration::from_secs(3600));
+        let seen = sources.look();
+        assert_eq!(seen.shards.iter().map(|shard| shard.0.as_str()).collect::<Vec<_>>(), ["00000.tar", "00001.tar"]);
+        assert_eq!(seen.complete.keys().collect::<Vec<_>>(), ["00001.tar"]);
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        std::fs::File::options().write(true).open(path("00000.tar")).unwrap().set_modified(hours_ago).unwrap();
+        assert_eq!(sources.look().complete.len(), 2);
+    }
+
+    #[test]
+    fn lists_folders_and_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(text("empty")).unwrap();
+        std::fs::create_dir(text("b")).unwrap();
+        std::fs::write(text("b/7.tar"), b"x").unwrap();
+        std::fs::write(text("7.tar"), b"x").unwrap();
+        std::fs::write(
+            text("list"),
+            format!("# shards\n{}\n\n{}\n{}\n", text("b/7.tar"), text("7.tar"), text("none.tar")),
+        )
+        .unwrap();
+        let seen = Sources::new(vec![text("empty"), text("list")], Duration::ZERO).look();
+        assert_eq!(seen.shards.len(), 1);
+        assert_eq!((seen.shards[0].0.as_str(), seen.shards[0].1.path.clone()), ("7.tar", text("b/7.tar")));
+        assert_eq!(seen.troubles.len(), 2, "{:?}", seen.troubles);
+        assert!(seen.troubles[0].contains("would both be `7.tar`") && seen.troubles[1].contains("none.tar"));
+    }
+
+    /// What size and time of change do not tell: another file in its place, and one written over in place.
+    #[test]
+    fn content_under_an_old_time_is_another_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(path(name), bytes).unwrap();
+            std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(hours_ago).unwrap();
+        };
+        let at = || Found::at(&path("a.tar").display().to_string()).unwrap();
+        write("a.tar", b"one");
+        let first = at();
+        assert!(first.same(&at()));
+        write("b.tar", b"two");
+        std::fs::rename(path("b.tar"), path("a.tar")).unwrap();
+        let second = at();
+        assert_eq!((first.bytes, first.modified_ns), (second.bytes, second.modified_ns));
+        assert!(!first.same(&second), "another file");
+        std::thread::sleep(Duration::from_millis(20)); // the file system's clock ticks
+        write("a.tar", b"six");
+        let third = at();
+        assert_eq!((second.bytes, second.modified_ns), (third.bytes, third.modified_ns));
+        assert!(!second.same(&third), "written over, its time set back");
+        // A list of before: size and time are all it knows.
+        let mut old = serde_json::to_value(&first).unwrap();
+        old.as_object_mut().unwrap().remove("inode");
+        let old: Found = serde_json::from_value(old).unwrap();
+        assert!(old.same(&third) && third.same(&old));
+    }
+}

@@ -1,0 +1,565 @@
+//! The command line: names that scripts may rely on.
+
+#![allow(missing_docs, reason = "a flag's help is its documentation; a flattened group has its own")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trommel",
+    version,
+    args_override_self = true,
+    after_help = "\
+Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
+4 done, but more rejected or lost than --max-rejects."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum Command {
+    /// Make labelled demo shards, a reference set and benchmarks
+    Synth(SynthArgs),
+    /// Embed shards or class folders
+    Embed(EmbedArgs),
+    /// Radii r_i of a benchmark's test points against a reference set
+    Radii(RadiiArgs),
+    /// Score every sample against benchmarks, decide, and write the ledger
+    Prune(PruneArgs),
+    /// Prune while streaming, and train CLIP on what is kept
+    Train(Box<TrainArgs>),
+    /// Follow shards, benchmarks, rules and takedowns as they change, and keep every decision right
+    Watch(WatchArgs),
+    /// Zero-shot accuracy of a checkpoint on class folders
+    Eval(EvalArgs),
+    /// One sample's fate
+    Why(WhyArgs),
+    /// A page about a run: what went, why, and the pictures
+    Report(ReportArgs),
+    /// One run of prune, embed or train as several processes; `docs/cluster.md`
+    Launch(LaunchArgs),
+    /// All of it, small
+    Demo(DemoArgs),
+}
+
+/// Where the numbers are made.
+#[derive(Debug, Clone, Args)]
+pub struct Compute {
+    /// auto, cpu or cuda:N; auto takes a GPU where one is visible
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub device: String,
+    /// Threads for decoding, joining and libtorch [default: the machine's cores, shared by its processes]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
+    pub threads: Option<u16>,
+}
+
+/// A dataflow's share of the machine.
+#[derive(Debug, Clone, Args)]
+pub struct Machine {
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Dataflow workers [default: 1]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
+    pub workers: u16,
+    /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has, shared]
+    #[arg(long, help_heading = "Machine")]
+    pub memory: Option<String>,
+}
+
+/// How a command is told, and how it tells.
+#[derive(Debug, Clone, Args)]
+pub struct Output {
+    /// Print the result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Read options from a TOML file; unknown names are errors, flags win
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// What every command takes that judges. A command flattens what it reads, and no more: see `commands/flags.rs`.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Seed of random rules, of order and of augmentation
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How samples are read.
+#[derive(Debug, Clone, Args)]
+pub struct Reading {
+    /// Extensions that hold the picture, in order of preference
+    #[arg(long, default_value = "jpg;png;jpeg;webp;gif;bmp", help_heading = "Reading")]
+    pub image_key: String,
+    /// Extension that holds the caption; the json's `caption` where it is missing
+    #[arg(long, default_value = "txt", help_heading = "Reading")]
+    pub text_key: String,
+    /// Reject a sample with a repeated member instead of starting a new sample
+    #[arg(long, help_heading = "Reading")]
+    pub strict: bool,
+    /// Keep truncated JPEGs, their rest grey
+    #[arg(long, help_heading = "Reading")]
+    pub load_truncated: bool,
+    /// Largest picture accepted, in pixels
+    #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
+    pub max_pixels: u64,
+    /// Share of rejected and lost samples, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0, help_heading = "Reading")]
+    pub max_rejects: f64,
+    /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
+    #[arg(long, value_name = "I/N", help_heading = "Reading")]
+    pub part: Option<String>,
+}
+
+/// How a run can be watched.
+#[derive(Debug, Clone, Args)]
+pub struct Watched {
+    /// Serve the counters of all processes to Prometheus at /metrics; on loopback unless an address is given, port 0 is any
+    #[arg(long, value_name = "[ADDR:]PORT", help_heading = "Machine")]
+    pub metrics: Option<String>,
+}
+
+/// Which model embeds.
+#[derive(Debug, Clone, Args)]
+pub struct Embedder {
+    /// open_clip's name of the pruning model, or its JSON
+    #[arg(long, default_value = "ViT-B-16-plus-240", help_heading = "Embedder")]
+    pub embedder: String,
+    /// Its weights (.safetensors, .pt)
+    #[arg(long, value_name = "FILE", help_heading = "Embedder")]
+    pub embedder_weights: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long, help_heading = "Embedder")]
+    pub torchscript: bool,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "embedder_weights", help_heading = "Embedder")]
+    pub random_init: Option<u64>,
+    /// Identity to assume for embeddings that carry none (npy, clip-retrieval)
+    #[arg(long, value_name = "NAME", help_heading = "Embedder")]
+    pub assume_model: Option<String>,
+    /// f32 or bf16 [default: f32 on CPU]
+    #[arg(long, value_name = "PRECISION", default_value = "f32", help_heading = "Embedder")]
+    pub embed_precision: String,
+    /// Samples a forward pass; always full, padded where it must
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
+    pub embed_batch: u16,
+    /// Resume a run folder or a checkpoint whose device, card, precision, batch or threads differ
+    #[arg(long, help_heading = "Embedder")]
+    pub mix_numerics: bool,
+}
+
+/// What is judged against, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Judging {
+    /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
+    #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
+    pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
+    pub benchmark_without: Vec<String>,
+    /// What is dropped
+    #[arg(
+        long,
+        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T, random:P%",
+        help_heading = "Judging"
+    )]
+    pub rule: Option<String>,
+    /// all, or decision (faster: maxima are left null)
+    #[arg(long, default_value = "all", help_heading = "Judging")]
+    pub columns: String,
+    /// Do not keep the embeddings beside the ledger
+    #[arg(long, help_heading = "Judging")]
+    pub no_embeddings: bool,
+}
+
+/// `trommel synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Folder to make
+    pub out: PathBuf,
+    /// Number of shards
+    #[arg(long)]
+    pub shards: Option<u32>,
+    /// Samples a shard
+    #[arg(long)]
+    pub samples: Option<u32>,
+    /// Pictures a class in the reference set
+    #[arg(long, value_name = "N")]
+    pub reference_pictures: Option<u32>,
+    /// Pictures a class in each benchmark
+    #[arg(long, value_name = "N")]
+    pub benchmark_pictures: Option<u32>,
+    /// Seed: equal seeds give equal bytes
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print the result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trommel embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// Shards, or one folder of class folders
+    #[arg(required = true)]
+    pub input: Vec<String>,
+    /// Folder for the embeddings
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// open_clip's name of the model, or its JSON
+    #[arg(long)]
+    pub model: String,
+    /// Its weights (.safetensors, .pt)
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long)]
+    pub torchscript: bool,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
+    pub random_init: Option<u64>,
+    /// f32 or bf16
+    #[arg(long, default_value = "f32")]
+    pub embed_precision: String,
+    /// Samples a forward pass
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192))]
+    pub embed_batch: u16,
+    /// arrow, or npy (clip-retrieval's layout)
+    #[arg(long, default_value = "arrow")]
+    pub format: String,
+    /// Resume a folder whose device, precision or batch differs
+    #[arg(long)]
+    pub mix_numerics: bool,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `trommel radii`.
+#[derive(Debug, Args)]
+pub struct RadiiArgs {
+    /// The reference set: embeddings, or a folder of pictures, which are embedded into OUT/embedded
+    #[arg(long, value_name = "DIR")]
+    pub reference: String,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    /// A benchmark: embeddings, or a folder of pictures, which are embedded into OUT/embedded
+    #[arg(long = "benchmark", value_name = "NAME=DIR", required = true)]
+    pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY")]
+    pub benchmark_without: Vec<String>,
+    /// Share of reference pictures and rows that cannot be used, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0)]
+    pub max_rejects: f64,
+    /// Each benchmark with its radii goes to DIR/NAME
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `trommel prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Shards, or one folder of class folders
+    #[arg(required = true)]
+    pub shards: Vec<String>,
+    /// The run's folder: made, or resumed
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Shards [default: those of --decisions]
+    #[arg(required_unless_present = "decisions")]
+    pub shards: Vec<String>,
+    /// Take over the decisions of a finished run folder, or of a watch (RUN/current/SPLIT), instead of judging
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule"])]
+    pub decisions: Option<PathBuf>,
+    /// The run's folder: made, or resumed
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// open_clip's name of the model to train, or its JSON
+    #[arg(long)]
+    pub model: String,
+    /// Weights to start from [default: open_clip's initialisation, from --seed]
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Global batch
+    #[arg(long)]
+    pub batch: u32,
+    /// Length of the run in optimiser steps
+    #[arg(long, group = "length")]
+    pub steps: Option<u64>,
+    /// Length in passes over the data
+    #[arg(long, group = "length")]
+    pub passes: Option<u32>,
+    /// Samples of a pass, before the rule [default: what the ledger, _stats.json, sizes.json or __len__ say]
+    #[arg(long, value_name = "N")]
+    pub train_num_samples: Option<u64>,
+    /// Length in samples trained on, in total
+    #[arg(long, group = "length")]
+    pub samples: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 5e-4, help_heading = "Recipe")]
+    pub lr: f64,
+    /// AdamW's beta1
+    #[arg(long, default_value_t = 0.9, help_heading = "Recipe")]
+    pub beta1: f64,
+    /// AdamW's beta2
+    #[arg(long, default_value_t = 0.98, help_heading = "Recipe")]
+    pub beta2: f64,
+    /// AdamW's epsilon
+    #[arg(long, default_value_t = 1e-6, help_heading = "Recipe")]
+    pub eps: f64,
+    /// Weight decay, on matrices only
+    #[arg(long, default_value_t = 0.2, help_heading = "Recipe")]
+    pub wd: f64,
+    /// Warm-up steps [default: 10,000, at most a tenth of the run]
+    #[arg(long, help_heading = "Recipe")]
+    pub warmup: Option<u64>,
+    /// Clip the gradient's norm
+    #[arg(long, value_name = "NORM", help_heading = "Recipe")]
+    pub grad_clip_norm: Option<f64>,
+    /// Gradient accumulation: parts a batch is split into
+    #[arg(long, default_value_t = 1, help_heading = "Recipe")]
+    pub accum_freq: u32,
+    /// f32, or bf16 (autocast)
+    #[arg(long, default_value = "bf16", help_heading = "Recipe")]
+    pub precision: String,
+    /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples; always at the end
+    #[arg(long, value_name = "EVERY", help_heading = "Recipe")]
+    pub save_every: Option<String>,
+    /// Checkpoints written inside a pass to keep, the newest; the end of every pass is kept (epoch_N.pt)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Recipe")]
+    pub keep_checkpoints: u16,
+    /// Make a run longer than it was begun: from its last checkpoint on the learning rate is that of the longer run
+    #[arg(long, help_heading = "Recipe")]
+    pub extend: bool,
+    /// Lanes that the shards of a pass are dealt to [default: 16, or one for 256 samples of a batch where that is more; no more than shards]
+    #[arg(long, help_heading = "Order")]
+    pub lanes: Option<u32>,
+    /// Kept samples a shuffle window holds at most [default: 8 batches and at least 2048]
+    #[arg(long, help_heading = "Order")]
+    pub window: Option<u32>,
+    /// Bytes (decoded views and captions) a shuffle window holds at most [default: as many as its samples need]
+    #[arg(long, help_heading = "Order")]
+    pub window_bytes: Option<String>,
+    /// Train without a shard that stays unavailable
+    #[arg(long, help_heading = "Order")]
+    pub skip_failed: bool,
+    #[command(flatten)]
+    pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel watch`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Benchmarks, rules and takedown lists are inputs like the shards: change their files, or the --config file that names them, and
+the watch follows; or stop it and start it with others. `docs/streaming.md` explains the rest.")]
+pub struct WatchArgs {
+    /// Folders, globs, braces, or list files of such words
+    #[arg(required = true, value_name = "PREFIX")]
+    pub prefixes: Vec<String>,
+    /// The watch's folder: made, or gone on with; RUN/current is the newest epoch
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Take in what is there, decide, and end: for cron and sbatch
+    #[arg(long)]
+    pub once: bool,
+    /// A shard without img2dataset's _stats.json is complete when it has not changed for so long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::duration::parse)]
+    pub settle: Duration,
+    /// Time between looks where the file system notifies of nothing
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::duration::parse)]
+    pub poll: Duration,
+    /// A shard whose file goes is withdrawn [default: what is known of it stays]
+    #[arg(long)]
+    pub withdraw_missing: bool,
+    /// Published epochs to keep
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep_epochs: u16,
+    /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
+    #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
+    pub benchmarks: Vec<String>,
+    /// A benchmark's picture that could not be embedded and may be missing
+    #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
+    pub benchmark_without: Vec<String>,
+    /// What is dropped: one split, named main
+    #[arg(
+        long,
+        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T: one split, named main",
+        help_heading = "Judging"
+    )]
+    pub rule: Option<String>,
+    /// Several splits side by side
+    #[arg(long = "split", value_name = "NAME=RULE", conflicts_with = "rule", help_heading = "Judging")]
+    pub splits: Vec<String>,
+    /// Keep a trainer fed meanwhile: options of `trommel train` (model, batch, steps, ..) as TOML; it writes into RUN/train
+    #[arg(long, value_name = "FILE.toml", help_heading = "Training")]
+    pub train: Option<PathBuf>,
+    /// The split that it is fed with [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "train", help_heading = "Training")]
+    pub train_split: Option<String>,
+    /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
+    #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
+    pub takedowns: Vec<PathBuf>,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `trommel eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Checkpoint folder or weights file
+    pub checkpoint: PathBuf,
+    /// Class folders of pictures
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// open_clip's name of the model [default: the checkpoint's]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
+    #[arg(long, value_name = "FILE")]
+    pub classnames: Option<PathBuf>,
+    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: `a photo of a {}.`]
+    #[arg(long, value_name = "FILE")]
+    pub templates: Option<PathBuf>,
+    /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0)]
+    pub max_rejects: f64,
+    #[command(flatten)]
+    pub compute: Compute,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `trommel why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// A sample's key, or SHARD/KEY
+    pub key: String,
+    /// Print rows as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trommel report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// The page to write
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `trommel launch`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On this machine:   trommel launch --local 2 -- prune SHARDS --run DIR ..
+On several:        trommel launch --processes 4 --process I --hostfile FILE -- train SHARDS --run DIR ..
+                   (the same on each, I from 0; the run folder is shared)
+Under srun and torchrun `trommel prune|embed|train` finds its place by itself: leave out `launch`.")]
+pub struct LaunchArgs {
+    /// Start N processes on this machine
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        conflicts_with_all = ["processes", "process", "hostfile", "coordinator", "listen", "run_id"]
+    )]
+    pub local: Option<u16>,
+    /// Processes of the run [default: the hostfile's lines]
+    #[arg(long, value_name = "N")]
+    pub processes: Option<usize>,
+    /// Which of them this is, from 0
+    #[arg(long, value_name = "I")]
+    pub process: Option<usize>,
+    /// One HOST or HOST:PORT a line, in the order of the processes
+    #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
+    pub hostfile: Option<PathBuf>,
+    /// Process 0's address, instead of a hostfile
+    #[arg(long, value_name = "HOST:PORT")]
+    pub coordinator: Option<String>,
+    /// This process's own address [default: the hostfile's, else any port of the address that reaches process 0]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Equal in all processes of this run and in no other [default: process 0's address]
+    #[arg(long, value_name = "TEXT")]
+    pub run_id: Option<String>,
+    /// Seconds to wait for all processes at the start [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub start_timeout: Option<Duration>,
+    /// Seconds after which a silent process is given up [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub silence: Option<Duration>,
+    /// Seconds that shards in flight may take to finish after the first signal [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
+    pub grace: Option<Duration>,
+    /// prune, embed or train, with what belongs to it
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `trommel demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for all of it
+    #[arg(short, long, value_name = "DIR", default_value = "trommel-demo")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
+}

@@ -1,0 +1,58 @@
+//! The commands that need no model: they start in milliseconds and map no libtorch. One file a command: flags to
+//! configuration, report to lines.
+
+pub mod radii;
+mod report;
+mod synth;
+mod why;
+
+use std::io::Write;
+
+use serde::Serialize;
+use trommel_core::escape::escape_json;
+use trommel_pipelines::error::PipelineError;
+
+use crate::args::Command;
+use crate::outcome::Outcome;
+
+/// Runs `command`, or gives it back where it needs a model.
+///
+/// # Errors
+/// The command that runs a model.
+#[allow(clippy::result_large_err, reason = "made once")]
+pub fn run(command: Command) -> Result<Outcome, Command> {
+    Ok(match command {
+        Command::Synth(args) => synth::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Radii(args) => match radii::config(&args) {
+            Ok(config) if config.needs_embedder() => return Err(Command::Radii(args)),
+            Ok(config) => radii::run(&args, &config),
+            Err(error) => Err(error),
+        },
+        command => return Err(command),
+    })
+}
+
+/// The result as one JSON line on stdout, where it was asked for.
+///
+/// # Errors
+/// Standard output that cannot be written.
+pub fn print_json(wanted: bool, report: &impl Serialize) -> Result<(), PipelineError> {
+    if !wanted {
+        return Ok(());
+    }
+    let line = serde_json::to_string(report).map_err(PipelineError::failed)?;
+    print_line(&escape_json(&line))
+}
+
+/// A line on stdout; a reader that went away is no error.
+///
+/// # Errors
+/// Standard output that cannot be written.
+pub fn print_line(line: &str) -> Result<(), PipelineError> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(PipelineError::failed(error)),
+        _ => Ok(()),
+    }
+}

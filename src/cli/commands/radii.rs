@@ -1,0 +1,103 @@
+//! `trommel radii`.
+
+use std::path::PathBuf;
+
+use trommel_pipelines::benchmarks::NamedPath;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::radii::{Gap, RadiiConfig, radii};
+use trommel_report::text::thousands;
+
+use super::print_json;
+use crate::args::RadiiArgs;
+use crate::config_file::given;
+use crate::outcome::{Done, Outcome, Read, tell};
+
+/// Columns of the histogram.
+const BINS: usize = 20;
+
+/// Measures and writes radii of embeddings.
+pub fn run(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
+    refuse_unread()?;
+    measure(args, config)
+}
+
+/// Measures and writes radii, all pictures being embedded.
+///
+/// # Errors
+/// See [`radii`].
+pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
+    let gaps = radii(config)?;
+    if let Some(gap) = gaps.first() {
+        tell(&gap.notices);
+    }
+    for gap in &gaps {
+        eprintln!(
+            "trommel: {}: radii of {} points over {} references: least {:.4}, median {:.4}, largest {:.4}",
+            gap.benchmark,
+            thousands(gap.points as u64),
+            thousands(gap.references),
+            gap.least,
+            gap.median,
+            gap.largest
+        );
+        eprintln!("{}", histogram(gap));
+    }
+    print_json(args.output.json, &gaps)?;
+    let read =
+        |gap: &Gap| Read { rejected: 0, samples: gap.references, notices: &gap.notices }.too_many(args.max_rejects);
+    let too_many_rejects = gaps.first().and_then(read);
+    Ok(Done { too_many_rejects, ..Done::default() })
+}
+
+/// Flags to what is measured.
+///
+/// # Errors
+/// A benchmark that is not written as `NAME=DIR`.
+pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(RadiiConfig {
+        reference: PathBuf::from(&args.reference),
+        benchmarks: NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?,
+        out: args.out.clone(),
+        assume_model: args.embedder.assume_model.clone(),
+        threads: args.machine.compute.threads.map_or(cores, usize::from),
+    })
+}
+
+/// Whoever says how to embed expects that something is embedded.
+fn refuse_unread() -> Result<(), PipelineError> {
+    let read = [
+        "reference",
+        "benchmark",
+        "benchmark-without",
+        "assume-model",
+        "threads",
+        "max-rejects",
+        "out",
+        "json",
+        "config",
+    ];
+    match given(std::env::args_os().collect())?.into_iter().find(|flag| !read.contains(&flag.as_str())) {
+        None => Ok(()),
+        Some(flag) => Err(PipelineError::Usage(format!(
+            "--{flag}: the reference set and all benchmarks are embeddings already, nothing is embedded here"
+        ))),
+    }
+}
+
+/// The similarity gap: how many test points have their nearest reference at which cosine.
+fn histogram(gap: &Gap) -> String {
+    let width = ((gap.largest - gap.least) / BINS as f64).max(f64::EPSILON);
+    let mut bins = [0usize; BINS];
+    for radius in &gap.radii {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let bin = ((radius - gap.least) / width) as usize;
+        bins[bin.min(BINS - 1)] += 1;
+    }
+    let most = bins.iter().copied().max().unwrap_or(1).max(1);
+    let row = |(at, count): (usize, &usize)| {
+        let bar = "█".repeat((count * 50).div_ceil(most));
+        format!("  {:.4}  {bar} {count}", gap.least + width * at as f64)
+    };
+    bins.iter().enumerate().map(row).collect::<Vec<_>>().join("\n")
+}

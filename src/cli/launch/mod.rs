@@ -1,0 +1,296 @@
+//! One run as several processes: how a process learns that it is one of them, and how some are started.
+//!
+//! ```text
+//!  trommel launch --local N          ─▶ TROMMEL_CLUSTER ─┐
+//!  trommel launch --processes --process ─▶ flags ────────┤
+//!  srun                              ─▶ SLURM_* ─────────┼─▶ Launched ─▶ prune | embed | train
+//!  torchrun                          ─▶ RANK, .. ────────┘
+//! ```
+//!
+//! What is read from variables is a pure function of them ([`variables::find`]), the same for every process of the run:
+//! only process 0's address is derived, and the others ask there for the rest.
+
+mod ends;
+mod hostfile;
+mod inner;
+mod local;
+mod slurm;
+mod torchrun;
+mod variables;
+
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use trommel_cluster::ClusterConfig;
+use trommel_pipelines::config::ClusterSeat;
+use trommel_pipelines::error::PipelineError;
+
+use crate::args::{Command, LaunchArgs};
+pub use inner::{Inner, parse};
+use variables::{Found, Variables};
+
+/// The port of process 0 where a hostfile names none.
+const DEFAULT_PORT: u16 = 29_600;
+/// Holds this process's place in a local launch, as JSON; `off` switches every recognition off.
+const CLUSTER_VARIABLE: &str = "TROMMEL_CLUSTER";
+
+/// What is wrong with a launch, in one line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    /// A variable of the environment that makes no sense.
+    #[error("the variable {name}={value}: {problem}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A variable that is not there.
+    #[error("the variable {beside} is set and {name} is not: set both, or TROMMEL_CLUSTER=off to run alone")]
+    Missing {
+        /// The one that is missing.
+        name: &'static str,
+        /// One that says that it should be there.
+        beside: &'static str,
+    },
+    /// A line of a hostfile.
+    #[error("{}:{line}: {problem}", .file.display())]
+    Hostfile {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Flags or commands that do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// The system refused something.
+    #[error("{what}: {why}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl LaunchError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, why: error.to_string() }
+    }
+}
+
+impl From<LaunchError> for PipelineError {
+    fn from(error: LaunchError) -> Self {
+        match error {
+            LaunchError::System { .. } => Self::failed(error),
+            _ => Self::usage(error),
+        }
+    }
+}
+
+/// One process among several.
+#[derive(Debug)]
+pub struct Launched {
+    /// How it finds the others.
+    pub config: ClusterConfig,
+    /// A listener that is there already: process 0 of a local launch has one.
+    pub listener: Option<TcpListener>,
+    /// Processes of the run on this machine.
+    pub local_processes: usize,
+    /// Which of these it is, from 0.
+    pub local_process: usize,
+    /// Cores that are this process's own, where the launcher says so; else it shares the machine's with its neighbours.
+    pub own_cores: Option<usize>,
+    /// How long shards in flight may take to finish after a signal.
+    pub grace: Duration,
+}
+
+impl Launched {
+    /// What the pipelines want to know.
+    pub fn seat(self) -> ClusterSeat {
+        ClusterSeat {
+            config: self.config,
+            listener: Arc::new(Mutex::new(self.listener)),
+            local_processes: self.local_processes,
+            grace: self.grace,
+        }
+    }
+}
+
+/// What this process is, from the variables of its environment; `None`: it works alone.
+///
+/// # Errors
+/// Variables that contradict each other or make no sense; a listener that was promised and is not there.
+pub fn launched() -> Result<Option<Launched>, LaunchError> {
+    let Some(found) = variables::find(&Variables::of_this_process())? else { return Ok(None) };
+    if let Some(launcher) = found.launcher {
+        local::watch_launcher(launcher).map_err(LaunchError::system("cannot watch the launcher"))?;
+    }
+    let listener = found.listens_on_stdin.then(|| listener_on_stdin(&found.config.coordinator)).transpose()?;
+    let Found { config, local_processes, local_process, own_cores, grace, .. } = found;
+    Ok(Some(Launched { config, listener, local_processes, local_process, own_cores, grace }))
+}
+
+/// What the process that runs `command` is. Commands that work alone are never one of several, and nor is a slice.
+///
+/// # Errors
+/// As [`launched`]; and what cannot be spread over processes.
+pub fn of(command: &Command) -> Result<Option<Launched>, LaunchError> {
+    let Some(spread) = inner::spread(command) else { return Ok(None) };
+    if spread.part && !Variables::of_this_process().is_local_launch() {
+        return Ok(None);
+    }
+    let launched = launched()?;
+    if launched.is_some() {
+        spread.check()?;
+    }
+    Ok(launched)
+}
+
+/// What this process is, from the flags of `trommel launch --processes N --process I`; `None`: there is only one.
+///
+/// # Errors
+/// Flags that do not go together; a hostfile that cannot be read.
+pub fn by_flags(args: &LaunchArgs) -> Result<Option<Launched>, LaunchError> {
+    let variables = Variables::of_this_process();
+    refuse_nested(&variables)?;
+    let usage = |text: &str| LaunchError::Usage(text.into());
+    let process = args.process.ok_or_else(|| {
+        usage("say --local N, or which process of which run this is: --process I and --hostfile FILE")
+    })?;
+    let (file, coordinator) = match (&args.hostfile, &args.coordinator) {
+        (Some(file), None) => (Some(file), None),
+        (None, Some(address)) => (None, Some(address)),
+        _ => return Err(usage("say where process 0 is: --hostfile FILE or --coordinator HOST:PORT")),
+    };
+    let mut found = if let Some(file) = file {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| usage(&format!("--hostfile {}: {error}", file.display())))?;
+        hostfile::place(&hostfile::parse(&text, file)?, args.processes, process, file)?
+    } else {
+        let processes = args.processes.ok_or_else(|| usage("--processes N is missing"))?;
+        let coordinator = coordinator.map(String::as_str).unwrap_or_default();
+        hostfile::coordinated(coordinator, processes, process)?
+    };
+    if let Some(listen) = &args.listen {
+        hostfile::Host::parse(listen)
+            .and_then(|host| host.port.ok_or_else(|| "write HOST:PORT".into()))
+            .map_err(|problem| LaunchError::Usage(format!("--listen {listen}: {problem}")))?;
+        found.config.listen = Some(listen.clone());
+    }
+    if let Some(run_id) = &args.run_id {
+        found.config.run_id.clone_from(run_id);
+    }
+    let times = Times::of(args, &variables)?;
+    times.put(&mut found);
+    let Found { config, local_processes, local_process, own_cores, grace, .. } = found;
+    if config.processes == 1 {
+        return Ok(None);
+    }
+    Ok(Some(Launched { config, listener: None, local_processes, local_process, own_cores, grace }))
+}
+
+/// Starts the processes of `trommel launch --local N`, waits for all, and gives the status of the whole.
+///
+/// # Errors
+/// A launch inside a launch; no port or process to be had.
+pub fn start_local(processes: usize, args: &LaunchArgs) -> Result<u8, LaunchError> {
+    let variables = Variables::of_this_process();
+    refuse_nested(&variables)?;
+    if variables::find(&variables)?.is_some() {
+        return Err(LaunchError::Usage(
+            "this is one of several processes that srun or torchrun has started: leave out `launch --local`, \
+             or set TROMMEL_CLUSTER=off"
+                .into(),
+        ));
+    }
+    local::start(processes, &args.command, Times::of(args, &variables)?)
+}
+
+fn refuse_nested(variables: &Variables) -> Result<(), LaunchError> {
+    if variables.is_local_launch() {
+        return Err(LaunchError::Usage("a `trommel launch` inside a `trommel launch`: leave one out".into()));
+    }
+    Ok(())
+}
+
+/// The three stated times: flags win over variables, variables over defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Times {
+    start_timeout: Duration,
+    silence: Duration,
+    grace: Duration,
+}
+
+impl Times {
+    fn of(args: &LaunchArgs, variables: &Variables) -> Result<Self, LaunchError> {
+        let mut times = Self::of_variables(variables)?;
+        let flags = [
+            (args.start_timeout, &mut times.start_timeout),
+            (args.silence, &mut times.silence),
+            (args.grace, &mut times.grace),
+        ];
+        for (flag, time) in flags {
+            if let Some(given) = flag {
+                *time = given;
+            }
+        }
+        Ok(times)
+    }
+
+    fn of_variables(variables: &Variables) -> Result<Self, LaunchError> {
+        let defaults = ClusterConfig::new(1, 0, "", "");
+        Ok(Self {
+            start_timeout: variables.seconds("TROMMEL_START_TIMEOUT")?.unwrap_or(defaults.start_timeout),
+            silence: variables.seconds("TROMMEL_SILENCE")?.unwrap_or(defaults.silence),
+            grace: variables.seconds("TROMMEL_GRACE")?.unwrap_or(Duration::from_secs(30)),
+        })
+    }
+
+    fn put(self, found: &mut Found) {
+        found.config.start_timeout = self.start_timeout;
+        found.config.silence = self.silence;
+        found.grace = self.grace;
+    }
+}
+
+/// `12`, `0.5`: seconds, for flags and variables.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write seconds, for example 10 or 0.5".to_owned())?;
+    if !(0.05..=86_400.0).contains(&seconds) {
+        return Err("between 0.05 and 86400 seconds".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// The listener that the launcher gave as standard input. It was bound before anything was started, so that no other
+/// program can have taken its port meanwhile.
+fn listener_on_stdin(coordinator: &str) -> Result<TcpListener, LaunchError> {
+    let none = |why: String| LaunchError::Variable {
+        name: CLUSTER_VARIABLE.into(),
+        value: "..".into(),
+        problem: format!(
+            "standard input is not process 0's listener ({why}); only `trommel launch` sets this variable"
+        ),
+    };
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| none(error.to_string()))?;
+    let listener = TcpListener::from(stdin);
+    let address = listener.local_addr().map_err(|error| none(error.to_string()))?;
+    if address.to_string() != coordinator {
+        return Err(none(format!("it is {address}, not {coordinator}")));
+    }
+    // Standard input would keep the port open once the listener is closed.
+    let nothing = std::fs::File::open("/dev/null").map_err(|error| none(error.to_string()))?;
+    // SAFETY: a system call without pointers; both descriptors are open, and nothing reads standard input in a cluster.
+    let _open_still = unsafe { libc::dup2(nothing.as_raw_fd(), libc::STDIN_FILENO) };
+    Ok(listener)
+}

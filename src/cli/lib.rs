@@ -1,0 +1,71 @@
+//! The command line: flags, configuration file, launch, progress, exit statuses, and the commands that need no model.
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+pub mod args;
+pub mod commands;
+pub mod config_file;
+pub mod duration;
+pub mod launch;
+pub mod metrics_server;
+pub mod outcome;
+pub mod progress_bar;
+pub mod signals;
+
+use clap::Parser;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
+use trommel_core::escape::{escape_controls, escape_lines};
+
+use args::{Cli, Command};
+
+/// What the process is asked to do, its `--config` merged in.
+///
+/// # Errors
+/// The exit status of help and of wrong usage, which are said by then.
+pub fn parse() -> Result<Command, u8> {
+    let arguments = config_file::merge(std::env::args_os().collect()).map_err(|error| outcome::refuse(&error))?;
+    let cli = Cli::try_parse_from(arguments).map_err(|error| {
+        let _reader_gone = error.print();
+        if error.use_stderr() { 2 } else { 0 }
+    })?;
+    Ok(cli.command)
+}
+
+/// Sends the program's log to stderr, as `TROMMEL_LOG` filters it.
+pub fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TROMMEL_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .fmt_fields(
+            debug_fn(|out, field, value| match field.name() {
+                "message" => write!(out, "{}", escape_controls(&format!("{value:?}"))),
+                name => write!(out, "{name}={}", escape_controls(&format!("{value:?}"))),
+            })
+            .delimited(" "),
+        )
+        .with_target(false)
+        .without_time()
+        .compact()
+        .init();
+}
+
+/// One line for a panic: what it was and where. Panics inside third-party readers that are caught as errors stay silent.
+/// `also` is told of each, with the thread's name.
+pub fn install_panic_hook(also: fn(thread: &str, text: &str)) {
+    std::panic::set_hook(Box::new(move |info| {
+        if trommel_columnar::is_guarded() {
+            return;
+        }
+        let payload = info.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        also(&thread, text.unwrap_or("panicked"));
+        eprintln!("trommel: thread {thread}: {}{place}", escape_lines(text.unwrap_or("panicked")));
+    }));
+}

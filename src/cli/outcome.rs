@@ -1,0 +1,94 @@
+//! How a command ended, as an exit status and one line.
+
+use trommel_core::escape::{escape_controls, escape_lines};
+use trommel_core::notices::Notices;
+use trommel_pipelines::error::PipelineError;
+use trommel_report::text::percent;
+
+/// What a command that did not fail has to say.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Interrupted, or shards unfinished: status 3.
+    pub unfinished: Option<String>,
+    /// More rejects than allowed: status 4.
+    pub too_many_rejects: Option<String>,
+    /// Everything is said already, and this is the status.
+    pub said: Option<u8>,
+}
+
+impl Done {
+    /// Nothing more to say than this status.
+    pub fn said(status: u8) -> Self {
+        Self { said: Some(status), ..Self::default() }
+    }
+}
+
+/// The result of a command.
+pub type Outcome = Result<Done, PipelineError>;
+
+/// Prints why, if there is a why, and gives the status.
+pub fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Ok(Done { said: Some(status), .. }) => status,
+        Ok(Done { unfinished: Some(why), .. }) => {
+            eprintln!("trommel: {}", escape_controls(&why));
+            3
+        }
+        Ok(Done { too_many_rejects: Some(why), .. }) => {
+            eprintln!("trommel: {}", escape_controls(&why));
+            4
+        }
+        Ok(_) => 0,
+        Err(error) => {
+            eprintln!("trommel: {}", escape_lines(&error.to_string()));
+            error.status()
+        }
+    }
+}
+
+/// Wrong usage before anything ran.
+pub fn refuse(error: &anyhow::Error) -> u8 {
+    eprintln!("trommel: {}", escape_lines(&format!("{error:#}")));
+    2
+}
+
+/// What became of what a run was to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// Samples that could not be judged.
+    pub rejected: u64,
+    /// All samples that came, rejects included.
+    pub samples: u64,
+    /// What was lost before it was a sample, or passed over.
+    pub notices: &'a Notices,
+}
+
+impl Read<'_> {
+    /// Why this is more than may be rejected and lost. Whatever the share is, a run that lost something and read nothing has
+    /// not done its work, and where nothing may be rejected, no loss is too small.
+    pub fn too_many(self, max_rejects_percent: f64) -> Option<String> {
+        let Self { rejected, samples, notices } = self;
+        let lost = notices.lost_samples();
+        let (gone, all) = (rejected.saturating_add(lost), samples.saturating_add(lost));
+        #[expect(clippy::cast_precision_loss)]
+        let too_many = gone as f64 > all as f64 * max_rejects_percent / 100.0;
+        let any = notices.any_loss() && (max_rejects_percent <= 0.0 || rejected == samples);
+        (too_many || any).then(|| match notices.any_loss() {
+            false => format!(
+                "{rejected} of {samples} samples were rejected ({}), above --max-rejects {max_rejects_percent} %",
+                percent(rejected, samples)
+            ),
+            true => format!(
+                "of {all} samples {rejected} were rejected and {lost} lost ({}); --max-rejects is {max_rejects_percent} %",
+                percent(gone, all)
+            ),
+        })
+    }
+}
+
+/// Says what was found in the input: one line a kind, on stderr.
+pub fn tell(notices: &Notices) {
+    for line in notices.lines() {
+        eprintln!("trommel:   {}", escape_controls(&line));
+    }
+}

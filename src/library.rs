@@ -1,0 +1,51 @@
+//! Opens the library of the commands that run a model, and hands the process over to it.
+
+use std::ffi::{CStr, CString, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use trommel_pipelines::error::PipelineError;
+
+/// Its file, beside the program; in a build tree Cargo keeps it in `deps`, and what lies beside the program there may be older.
+const FILE: &str = "libtrommel_torch.so";
+const ENTRY: &CStr = c"trommel_torch_main";
+
+/// Runs the process's command there, from its arguments on, and gives the exit status.
+///
+/// # Errors
+/// No library, or one that cannot be opened: the system's words say why, for example which library of libtorch it misses.
+pub fn run() -> Result<u8, PipelineError> {
+    let failed = |why: String| PipelineError::Failed(format!("the commands that run a model cannot start: {why}"));
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let path = find(&program).ok_or_else(|| failed(format!("{FILE} is not beside {}", program.display())))?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.to_string()))?;
+    // SAFETY: `name` ends with a zero; what the library runs when it is opened is its and libtorch's initialisation.
+    let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if library.is_null() {
+        return Err(failed(last_error()));
+    }
+    // SAFETY: the handle is open, and the name ends with a zero.
+    let entry = unsafe { libc::dlsym(library, ENTRY.as_ptr()) };
+    if entry.is_null() {
+        return Err(failed(last_error()));
+    }
+    // SAFETY: the library is built with this program, and its entry has this type (`src/torch/lib.rs`). It is never closed.
+    let entry: extern "C" fn() -> c_int = unsafe { std::mem::transmute(entry) };
+    Ok(u8::try_from(entry()).unwrap_or(1))
+}
+
+fn find(program: &Path) -> Option<PathBuf> {
+    let folder = program.parent()?;
+    ["deps", ".", "../lib"].iter().map(|place| folder.join(place).join(FILE)).find(|path| path.is_file())
+}
+
+fn last_error() -> String {
+    // SAFETY: `dlerror` gives null or a text that ends with a zero and stays until this thread's next call.
+    let text = unsafe { libc::dlerror() };
+    // SAFETY: as above.
+    if text.is_null() {
+        "no reason given".into()
+    } else {
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,93 @@
+//! `trommel demo`.
+
+use std::sync::{Arc, Mutex};
+
+use trommel_core::stop::Stop;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+use trommel_pipelines_torch::demo::{DemoReport, demo};
+use trommel_report::text::{Align, Table, duration, percent, thousands};
+
+use crate::judge;
+use trommel_cli::args::DemoArgs;
+use trommel_cli::commands::print_json;
+use trommel_cli::outcome::{Done, Outcome};
+use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::signals;
+
+/// The whole job on generated shards.
+pub fn run(args: &DemoArgs) -> Outcome {
+    let machine = judge::machine(&args.machine, None)?;
+    let stop = Stop::new();
+    signals::install(stop.clone()).map_err(PipelineError::failed)?;
+    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    let show = |part: &str| {
+        eprintln!("trommel: {part}");
+        let progress = Arc::new(Progress::default());
+        if let Ok(mut bar) = bar.lock() {
+            // The bar before ends first.
+            *bar = None;
+            *bar = Some(ProgressBar::show(progress.clone()));
+        }
+        progress
+    };
+    let report = demo(&args.out, &machine, &stop, &show)?;
+    drop(bar);
+    tell(&report);
+    print_json(args.output.json, &report)?;
+    let training = &report.training;
+    let samples = training.kept + training.dropped + training.rejected;
+    let read = judge::Read { rejected: 0, samples, notices: &training.notices };
+    Ok(if training.interrupted { judge::done(true, &training.failed, read, 100.0) } else { Done::default() })
+}
+
+fn tell(report: &DemoReport) {
+    let columns = [
+        ("benchmark", Align::Left),
+        ("dropped", Align::Right),
+        ("kept", Align::Right),
+        ("zero-shot top-1", Align::Right),
+    ];
+    let mut table = Table::new(&columns);
+    for row in &report.benchmarks {
+        let accuracy = format!("{:.1} %", 100.0 * row.zero_shot.top1);
+        table.row([row.benchmark.clone(), thousands(row.dropped), thousands(row.kept), accuracy]);
+    }
+    eprintln!("\n{table}");
+    let (planted, training) = (&report.planted, &report.training);
+    eprintln!(
+        "planted duplicates dropped: {} of {} ({}); others dropped: {} of {} ({})",
+        planted.planted_dropped,
+        planted.planted,
+        percent(planted.planted_dropped, planted.planted),
+        thousands(planted.others_dropped),
+        thousands(planted.others),
+        percent(planted.others_dropped, planted.others)
+    );
+    eprintln!(
+        "{} kept, {} dropped, {} rejected; {:.0} images/s judged while training; loss {:.3} -> {:.3} over {} steps",
+        thousands(training.kept),
+        thousands(training.dropped),
+        training.rejected,
+        training.samples_per_second,
+        training.first_loss.unwrap_or_default(),
+        training.last_loss.unwrap_or_default(),
+        training.steps
+    );
+    let all: f64 = report.seconds.iter().map(|(_, seconds)| seconds).sum();
+    let mut parts = Table::new(&[("part", Align::Left), ("time", Align::Right)]);
+    for (part, seconds) in &report.seconds {
+        parts.row([part.clone(), duration(*seconds)]);
+    }
+    parts.row(["all".to_owned(), duration(all)]);
+    eprintln!("\n{parts}");
+    eprintln!(
+        "while pruning and training: trainer {:.0} %, waiting for samples {:.0} %; threads busy: decode {:.2}, embed {:.2}, join {:.2}",
+        100.0 * training.train_share,
+        100.0 * training.train_wait_share,
+        training.spent.decode,
+        training.spent.embed,
+        training.spent.join
+    );
+    eprintln!("look at {}", report.picture.display());
+}

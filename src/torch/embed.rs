@@ -1,0 +1,81 @@
+//! `trommel embed`: shards or class folders to embeddings. A pruning run that keeps everything and joins with nothing.
+
+use std::path::PathBuf;
+
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines_torch::embed;
+use trommel_pipelines_torch::prune;
+use trommel_report::text::thousands;
+
+use crate::judge;
+use trommel_cli::args::EmbedArgs;
+use trommel_cli::commands::print_json;
+use trommel_cli::launch::Launched;
+use trommel_cli::outcome::{Outcome, tell};
+
+/// Embeds.
+pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
+    if !matches!(args.format.as_str(), "arrow" | "npy") {
+        return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
+    }
+    let mut config = config(args, launched)?;
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
+    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
+    if !report.interrupted && report.failed.is_empty() {
+        let to_come = embed::finish(&config, args.format == "npy")?;
+        if to_come > 0 {
+            eprintln!("trommel: {to_come} shards of other slices are to come; whoever ends last writes the whole");
+        }
+    }
+    eprintln!(
+        "trommel: {} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
+        thousands(report.kept),
+        report.rejected,
+        report.samples_per_second,
+        report.spent.bottleneck
+    );
+    for (code, count) in &report.rejects {
+        eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+    }
+    tell(&report.notices);
+    print_json(args.output.json, &report)?;
+    let samples = report.kept + report.rejected;
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+}
+
+/// Flags to a run that keeps everything.
+pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    Ok(JudgeConfig {
+        shards: args.input.clone(),
+        plan: None,
+        run: PathBuf::from(&args.out),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: 0,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: EmbedderConfig {
+            name: args.model.clone(),
+            weights: args.pretrained.clone(),
+            torchscript: args.torchscript,
+            random_init: args.random_init,
+            assume_model: None,
+            precision: args.embed_precision.clone(),
+            batch: usize::from(args.embed_batch),
+            weights_flag: "--pretrained",
+        },
+        always_embed: true,
+        reading: judge::reading(&args.reading)?,
+        mix_numerics: args.mix_numerics,
+        machine: judge::machine(&args.machine, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
+    })
+}

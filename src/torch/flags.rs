@@ -1,0 +1,165 @@
+//! Every flag of every command does something. The list is clap's own, so that a new flag is asked too: what the command makes of its
+//! flags must change with it, or the command's source must read it where it runs.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Debug;
+
+use clap::{Arg, ArgAction, CommandFactory, Parser};
+use trommel_pipelines::error::PipelineError;
+
+use crate::embed;
+use crate::eval;
+use crate::judge;
+use crate::radii;
+use crate::train;
+use crate::watch;
+use trommel_cli::args::{Cli, Command};
+
+/// Words that each command needs; those after the bar are left out where a flag forbids them.
+const BASES: [(&str, &str); 6] = [
+    ("embed", "in -o out --model m"),
+    ("radii", "--reference r --benchmark a=x -o out"),
+    ("prune", "in --run r --benchmark a=x --rule random:1%"),
+    ("train", "in --run r --benchmark a=x --rule random:1% --model m --batch 8 | --steps 1"),
+    ("watch", "in --run r --benchmark a=x | --rule drop-above:1"),
+    ("eval", "c --data d --model m"),
+];
+
+/// Values that are not the default, of flags that do not take the number 17.
+const VALUES: [(&str, &str); 27] = [
+    ("accum-freq", "2"),
+    ("beta1", "0.5"),
+    ("beta2", "0.5"),
+    ("benchmark", "b=y"),
+    ("benchmark-without", "a/k"),
+    ("columns", "decision"),
+    ("decisions", "d"),
+    ("device", "cuda:7"),
+    ("embed-precision", "bf16"),
+    ("eps", "0.5"),
+    ("grad-clip-norm", "0.5"),
+    ("keep-epochs", "3"),
+    ("lr", "0.5"),
+    ("max-rejects", "0.5"),
+    ("memory", "7GiB"),
+    ("out", "elsewhere"),
+    ("part", "0/2"),
+    ("poll", "9s"),
+    ("precision", "f32"),
+    ("random-init", "4"),
+    ("rule", "drop-from:0.5"),
+    ("settle", "9s"),
+    ("split", "n=drop-above:0.5"),
+    ("train-split", "s --train t"),
+    ("wd", "0.5"),
+    ("window-bytes", "9MiB"),
+    ("embed-batch", "32"),
+];
+
+/// Read by nobody's settings, because it is read elsewhere: there.
+const ELSEWHERE: [(&str, &str, &str); 2] = [
+    ("metrics", include_str!("judge.rs"), "watched.metrics"),
+    ("config", include_str!("../cli/config_file.rs"), "value_of(&words, \"config\")"),
+];
+
+const SOURCES: [(&str, &[&str]); 11] = [
+    ("synth", &[include_str!("../cli/commands/synth.rs")]),
+    ("embed", &[include_str!("embed.rs")]),
+    ("radii", &[include_str!("../cli/commands/radii.rs"), include_str!("radii.rs")]),
+    ("prune", &[include_str!("prune.rs")]),
+    ("train", &[include_str!("train.rs")]),
+    ("watch", &[include_str!("watch.rs")]),
+    ("eval", &[include_str!("eval.rs")]),
+    ("why", &[include_str!("../cli/commands/why.rs")]),
+    ("report", &[include_str!("../cli/commands/report.rs")]),
+    (
+        "launch",
+        &[include_str!("launch.rs"), include_str!("../cli/launch/mod.rs"), include_str!("../cli/launch/local.rs")],
+    ),
+    ("demo", &[include_str!("demo.rs"), include_str!("judge.rs")]),
+];
+
+fn text(settings: Result<impl Debug, PipelineError>) -> String {
+    match settings {
+        Ok(settings) => format!("{settings:?}"),
+        Err(error) => format!("{error}"),
+    }
+}
+
+/// What a command makes of its flags.
+fn settings(words: &str) -> Option<String> {
+    let words = std::iter::once("trommel").chain(words.split_whitespace());
+    let cli =
+        Cli::try_parse_from(words.clone()).unwrap_or_else(|error| panic!("{:?}: {error}", words.collect::<Vec<_>>()));
+    Some(match cli.command {
+        Command::Embed(args) => text(embed::config(&args, None)),
+        Command::Radii(args) => text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args)),
+        Command::Prune(a) => {
+            text(judge::config(&a.shards, &a.run, &a.judging, &a.embedder, &a.reading, &a.common, None))
+        }
+        Command::Train(args) => text(train::config(&args, None)),
+        Command::Watch(args) => text(watch::judge_config(&args, None)) + &text(watch::wanted(&args)),
+        Command::Eval(args) => text(eval::config(&args)),
+        _ => return None,
+    })
+}
+
+fn with(command: &str, arg: &Arg) -> Option<(String, String)> {
+    let long = arg.get_long().filter(|long| !matches!(*long, "help" | "version"))?;
+    let (_, base) = BASES.iter().find(|(name, _)| *name == command)?;
+    let (needed, rest) = base.split_once(" | ").unwrap_or((base, ""));
+    let forbids = matches!((command, long), ("train", "steps" | "samples" | "passes") | ("watch", "rule" | "split"));
+    let forbids_all = (command, long) == ("train", "decisions");
+    let needed = if forbids_all { "in --run r --model m --batch 8" } else { needed };
+    let rest = if forbids { "" } else { rest };
+    let value = match arg.get_action() {
+        ArgAction::SetTrue => "",
+        _ => VALUES.iter().find(|(name, _)| *name == long).map_or("17", |(_, value)| value),
+    };
+    let base = format!("{command} {needed} {rest}");
+    let mut words: Vec<&str> = base.split_whitespace().collect();
+    let flag = if long == "out" { "-o".to_owned() } else { format!("--{long}") };
+    match words.iter().position(|word| *word == flag) {
+        Some(at) => words[at + 1] = value,
+        None => words.extend([flag.as_str(), value]),
+    }
+    Some((base.clone(), words.join(" ")))
+}
+
+#[test]
+fn every_flag_is_read() {
+    let mut cli = Cli::command();
+    cli.build();
+    let (mut asked, mut unread) = (0, Vec::new());
+    for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+        let name = command.get_name();
+        let (_, sources) = SOURCES.iter().find(|(of, _)| *of == name).unwrap_or_else(|| panic!("{name} is not asked"));
+        for arg in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+            asked += 1;
+            let field = arg.get_id().as_str();
+            let words = |text: &str| {
+                ["args.", "machine.", "compute.", "output.", "reading."]
+                    .iter()
+                    .any(|of| text.contains(&format!("{of}{field}")))
+            };
+            let destructured = |text: &str| text.contains("let args::Machine {") || text.contains("let Compute {");
+            let in_source =
+                sources.iter().any(|text| words(text) || destructured(text) && text.contains(&format!(" {field}")));
+            let elsewhere = ELSEWHERE.iter().any(|(flag, text, needle)| *flag == field && text.contains(needle));
+            let changes = || with(name, arg).is_some_and(|(base, changed)| settings(&base) != settings(&changed));
+            if !elsewhere && !changes() && !in_source {
+                unread.push(format!("{name} --{field}"));
+            }
+        }
+    }
+    assert!(asked > 120, "{asked}");
+    assert!(unread.is_empty(), "flags that nobody reads: {unread:?}");
+}
+
+/// The test above sees a flag that is not read: of two settings that differ in nothing it says so.
+#[test]
+fn equal_settings_are_equal() {
+    let base = "radii --reference r --benchmark a=x -o out";
+    assert_eq!(settings(base), settings(&format!("{base} --json")));
+    assert_ne!(settings(base), settings(&format!("{base} --workers 2")));
+}

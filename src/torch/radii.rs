@@ -1,0 +1,62 @@
+//! `trommel radii` of pictures.
+
+use std::sync::{Arc, Mutex};
+
+use trommel_cli::args::RadiiArgs;
+use trommel_cli::commands::radii;
+use trommel_cli::outcome::Outcome;
+use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::signals;
+use trommel_core::stop::Stop;
+use trommel_pipelines::config::{JudgeConfig, Reading};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines::progress::Progress;
+use trommel_pipelines::radii::RadiiConfig;
+use trommel_pipelines_torch::radii::with_embedded;
+
+use crate::judge;
+
+/// Embeds what are pictures, then measures and writes radii.
+pub fn run(args: &RadiiArgs) -> Outcome {
+    let config = embedded(args, &radii::config(args)?)?;
+    radii::measure(args, &config)
+}
+
+fn embedded(args: &RadiiArgs, config: &RadiiConfig) -> Result<RadiiConfig, PipelineError> {
+    let judge = embedding(args)?;
+    let stop = Stop::new();
+    signals::install(stop.clone()).map_err(PipelineError::failed)?;
+    let bar: Mutex<Option<ProgressBar>> = Mutex::default();
+    let show = |name: &str| {
+        eprintln!("trommel: embedding {name}");
+        let progress = Arc::new(Progress::default());
+        if let Ok(mut bar) = bar.lock() {
+            *bar = None; // the bar before ends first
+            *bar = Some(ProgressBar::show(progress.clone()));
+        }
+        progress
+    };
+    with_embedded(config, &judge, &stop, &show)
+}
+
+/// Flags to how pictures are embedded.
+pub fn embedding(args: &RadiiArgs) -> Result<JudgeConfig, PipelineError> {
+    Ok(JudgeConfig {
+        shards: Vec::new(),
+        plan: None,
+        run: args.out.clone(),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: 0,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: judge::embedder(&args.embedder),
+        always_embed: true,
+        reading: Reading::default(),
+        mix_numerics: args.embedder.mix_numerics,
+        machine: judge::machine(&args.machine, None)?,
+        cluster: None,
+        gauges: Gauges::default(),
+    })
+}

@@ -1,0 +1,130 @@
+//! `trommel train`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Parser;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::parse_bytes;
+use trommel_pipelines_torch::order_defaults::OrderFlags;
+use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
+use trommel_report::text::{percent, thousands};
+use trommel_train::{Precision, SaveEvery, TrainConfig};
+
+use crate::judge;
+use trommel_cli::args::{Cli, Command, TrainArgs};
+use trommel_cli::commands::print_json;
+use trommel_cli::config_file;
+use trommel_cli::launch::Launched;
+use trommel_cli::outcome::{Outcome, tell};
+
+/// Prunes while streaming, and trains.
+pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
+    let mut run = config(args, launched)?;
+    let mut begun = judge::begin(&mut run.judge, &args.watched, judge::Showing::Everywhere)?;
+    let report = train(&run, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
+    let samples = report.kept + report.dropped + report.rejected;
+    eprintln!(
+        "trommel: {} samples judged: {} kept, {} dropped ({}), {} rejected",
+        thousands(samples),
+        thousands(report.kept),
+        thousands(report.dropped),
+        percent(report.dropped, samples),
+        thousands(report.rejected)
+    );
+    eprintln!(
+        "trommel: {} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {} -> {}",
+        thousands(report.steps),
+        thousands(report.samples_seen),
+        report.passes,
+        report.left_over,
+        report.without_caption,
+        report.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
+        report.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+    );
+    if let Some(checkpoint) = &report.checkpoint {
+        eprintln!("trommel: checkpoint {}", checkpoint.display());
+    }
+    tell(&report.notices);
+    print_json(args.common.output.json, &report)?;
+    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+}
+
+/// The training run that a file of options describes; its shards and its judging are somebody else's.
+pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
+    let words = ["trommel", "train", "--decisions", ".", "--run"].map(OsString::from).into_iter();
+    let words = words.chain([run.into(), "--config".into(), file.into()]).collect();
+    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--train {}: {error}", file.display()));
+    let words = config_file::merge(words).map_err(|error| place(&format_args!("{error:#}")))?;
+    match Cli::try_parse_from(words).map_err(|error| place(&error.kind()))?.command {
+        Command::Train(args) if args.passes.is_some() => {
+            Err(place(&"give steps or samples: a watch has one endless pass"))
+        }
+        Command::Train(args) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
+        _ => Err(place(&"no options of `trommel train`")),
+    }
+}
+
+/// Flags to a training run.
+pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, PipelineError> {
+    let length = match (args.steps, args.samples, args.passes) {
+        (Some(steps), None, None) => RunLength::Steps(steps),
+        (None, Some(samples), None) => RunLength::Samples(samples),
+        (None, None, Some(passes)) => RunLength::Passes(passes),
+        _ => {
+            return Err(PipelineError::Usage(
+                "a schedule needs a length: give one of --steps, --samples or --passes".into(),
+            ));
+        }
+    };
+    if args.train_num_samples.is_some() && args.passes.is_none() {
+        return Err(PipelineError::Usage("--train-num-samples: only --passes needs it".into()));
+    }
+    if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
+        return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
+    }
+    let precision = match args.precision.as_str() {
+        "f32" | "fp32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        other => return Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
+    };
+    let save_every: Option<SaveEvery> =
+        args.save_every.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
+    let mut recipe = TrainConfig::new(args.batch as usize);
+    recipe.accumulation_chunks = args.accum_freq as usize;
+    recipe.lr = args.lr;
+    recipe.beta1 = args.beta1;
+    recipe.beta2 = args.beta2;
+    recipe.eps = args.eps;
+    recipe.weight_decay = args.wd;
+    recipe.warmup_steps = args.warmup;
+    recipe.grad_clip_norm = args.grad_clip_norm;
+    recipe.precision = precision;
+    let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
+    Ok(TrainRun {
+        decisions: args.decisions.clone(),
+        judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
+        model: args.model.clone(),
+        pretrained: args.pretrained.clone(),
+        seed: args.common.seed,
+        recipe,
+        length,
+        pass_samples: args.train_num_samples,
+        order: OrderFlags {
+            lanes: args.lanes.map(|lanes| lanes as usize),
+            window_samples: args.window.map(|samples| samples as usize),
+            window_bytes: args.window_bytes.as_deref().map(parse_bytes).transpose()?,
+            seed: args.common.seed,
+        },
+        save_every,
+        keep_checkpoints: usize::from(args.keep_checkpoints),
+        extend: args.extend,
+        skip_failed: args.skip_failed,
+        log_every_steps: 100,
+    })
+}

@@ -1,0 +1,140 @@
+//! `trommel watch`.
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+use trommel_pipelines::benchmarks::NamedPath;
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines_torch::watch::{LiveTraining, Wanted, WatchConfig, watch};
+use trommel_report::text::thousands;
+
+use crate::judge;
+use crate::train;
+use trommel_cli::args::{Cli, Command, WatchArgs};
+use trommel_cli::commands::print_json;
+use trommel_cli::config_file;
+use trommel_cli::launch::Launched;
+use trommel_cli::outcome::{Done, Outcome, tell};
+
+/// The split of `--rule`.
+const ONE_SPLIT: &str = "main";
+
+/// Watches.
+pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
+    let first = wanted(args)?;
+    let mut config = judge_config(args, launched)?;
+    if config.reading.part.is_some() {
+        return Err(PipelineError::Usage("--part: a watch takes all shards of its prefixes".into()));
+    }
+    let train = args.train.as_ref().map(|file| {
+        let split = match (&args.train_split, first.splits.len()) {
+            (Some(name), _) if first.splits.contains_key(name) => name.clone(),
+            (Some(name), _) => {
+                return Err(PipelineError::Usage(format!("--train-split {name}: no split of that name")));
+            }
+            (None, 1) => first.splits.keys().next().cloned().unwrap_or_default(),
+            (None, _) => return Err(PipelineError::Usage("--train-split is missing: there are several splits".into())),
+        };
+        Ok(LiveTraining { split, run: train::of_file(file, &args.run.join("train"))? })
+    });
+    let train = train.transpose()?;
+    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Terminal)?;
+    let config = WatchConfig {
+        judge: config,
+        sources: args.prefixes.clone(),
+        run: args.run.clone(),
+        once: args.once,
+        settle: args.settle,
+        poll: args.poll,
+        withdraw_missing: args.withdraw_missing,
+        keep_epochs: usize::from(args.keep_epochs),
+        wanted: Box::new(read_again),
+        wanted_files: args.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
+        train,
+    };
+    let report = watch(&config, begun.stop.clone(), &begun.progress)?;
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judge::silently(report.interrupted, &report.failed));
+    }
+    eprintln!(
+        "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
+        report.epoch,
+        thousands(report.shards),
+        thousands(report.judged_now),
+        report.waiting,
+        report.lag_seconds
+    );
+    if let Some(training) = &report.training {
+        eprintln!(
+            "trommel: {} steps, {} samples trained; loss {} -> {}",
+            thousands(training.steps),
+            thousands(training.samples_seen),
+            training.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
+            training.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+        );
+    }
+    tell(&report.notices);
+    print_json(args.common.output.json, &report)?;
+    let read = judge::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
+    let done = judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
+    // A watch that is told to stop has done its work.
+    Ok(if args.once { done } else { Done { unfinished: None, ..done } })
+}
+
+/// What judges.
+pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    Ok(JudgeConfig {
+        shards: Vec::new(),
+        plan: None,
+        run: args.run.clone(),
+        benchmarks: Vec::new(),
+        rule: None,
+        rule_seed: args.common.seed,
+        decision_columns: false,
+        keep_embeddings: true,
+        embedder: judge::embedder(&args.embedder),
+        always_embed: true,
+        reading: judge::reading(&args.reading)?,
+        mix_numerics: args.embedder.mix_numerics,
+        machine: judge::machine(&args.common.machine, launched.as_ref())?,
+        cluster: launched.map(Launched::seat),
+        gauges: Gauges::default(),
+    })
+}
+
+/// The command line once more, with the configuration file as it is now.
+fn read_again() -> Result<Wanted, PipelineError> {
+    let words = config_file::merge(std::env::args_os().collect())
+        .map_err(|error| PipelineError::Usage(format!("{error:#}")))?;
+    match Cli::try_parse_from(words).map_err(PipelineError::usage)?.command {
+        Command::Watch(args) => wanted(&args),
+        _ => Err(PipelineError::Usage("the command line is no watch".into())),
+    }
+}
+
+pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
+    let benchmarks = NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?;
+    let mut splits = BTreeMap::new();
+    splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
+    for text in &args.splits {
+        let Some((name, rule)) = text.split_once('=').filter(|(name, _)| is_folder_name(name)) else {
+            return Err(PipelineError::Usage(format!(
+                "--split {text}: write it as NAME=RULE; the name becomes a folder's"
+            )));
+        };
+        if splits.insert(name.to_owned(), rule.to_owned()).is_some() {
+            return Err(PipelineError::Usage(format!("--split {name} is given twice")));
+        }
+    }
+    if splits.is_empty() {
+        return Err(PipelineError::Usage("--rule or --split is missing: say what is to be dropped".into()));
+    }
+    Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone() })
+}
+
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+}
