@@ -106,6 +106,7 @@ impl Gauges {
             put("trommel_credit_peak_bytes", gauge.peak_bytes as f64);
             put("trommel_credit_reserve_bytes", gauge.reserve_bytes as f64);
             put("trommel_credit_oversized_bytes", gauge.oversized_bytes as f64);
+            put("trommel_credit_workspace_bytes", gauge.workspace_bytes as f64);
             put("trommel_credit_waiting_requests", gauge.waiting as f64);
             put("trommel_credit_granted_permits_total", gauge.granted as f64);
         });

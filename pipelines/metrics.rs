@@ -28,6 +28,7 @@ const HELP: &[(&str, &str)] = &[
     ("trommel_credit_reserve_bytes", "Bytes that left the credit into a stage's own reserve."),
     ("trommel_credit_used_bytes", "Bytes held inside the budget."),
     ("trommel_credit_waiting_requests", "Readers that wait for credit."),
+    ("trommel_credit_workspace_bytes", "Bytes of the budget that readers' decompressors have."),
     ("trommel_order_given_samples_total", "Samples given to the trainer."),
     ("trommel_order_offered_slots_total", "Samples and holes that reached the order."),
     ("trommel_order_waiting_slots", "Samples and holes that wait for their turn in the order."),

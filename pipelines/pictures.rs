@@ -9,6 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use trommel_core::credit::Permit;
+use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::SampleId;
 use trommel_decode::{Limits, decode_rgb};
 use trommel_shard::compression::{Compression, CompressionLimits, decompress};
@@ -111,7 +112,8 @@ fn shard_samples(
         return Ok(());
     }
     let (raw, meter) = Metered::new(open(0)?, announced);
-    let (plain, _) = decompress(raw, meter, &CompressionLimits::default()).map_err(|error| error.to_string())?;
+    let limits = CompressionLimits::default();
+    let (plain, _) = decompress(raw, meter, &limits, Workspace::unbounded()).map_err(|error| error.to_string())?;
     let mut groups = SampleReader::new(TarReader::new(plain, TarLimits::default()), group, shard.ordinal);
     let mut want = |index| if wanted.contains_key(&index) { Want::Content { extra_bytes: 0 } } else { Want::Place };
     let last = wanted.keys().next_back().copied().unwrap_or(0);

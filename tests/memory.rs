@@ -74,6 +74,49 @@ fn captions_behind_their_pictures_stay_within_the_budget() {
     assert!(peak <= 1000 * MIB, "{} MiB resident under 1000\n{said}", peak / MIB);
 }
 
+/// A shard of `zstd --long=27`, 160 MiB of which have to stand in its decoder's window.
+fn long_window(path: &Path) {
+    let plain = path.with_extension("");
+    let json = json_of_url(60_000, 7);
+    shard(&plain, 2600, |at| {
+        let mut url = json.clone();
+        url.truncate(json.len() - 12);
+        url.extend(format!("{at:010}\"}}").bytes());
+        vec![("bmp", bmp(16, at)), ("json", url)]
+    });
+    let mut encoder = zstd::stream::write::Encoder::new(std::fs::File::create(path).unwrap(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.long_distance_matching(true).unwrap();
+    std::io::copy(&mut std::fs::File::open(&plain).unwrap(), &mut encoder).unwrap();
+    encoder.finish().unwrap();
+    std::fs::remove_file(plain).unwrap();
+}
+
+/// What a decompressor holds is part of the budget: the reader of a second such shard waits for the first one's.
+#[test]
+fn a_decompressors_window_stays_within_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    for shard in 0..3 {
+        long_window(&folder.path().join(format!("{shard}.tar.zst")));
+    }
+    let run = folder.path().join("run");
+    let prune = |memory_mib: u64| {
+        let mut command = common::trommel();
+        command.arg("prune").arg(folder.path().join("{0..2}.tar.zst")).arg("--run").arg(&run);
+        command.args(["--rule", "random:100%", "--max-pixels", "10000", "--threads", "2"]);
+        peak_bytes(command.args(["--memory", &format!("{memory_mib}MiB")]))
+    };
+    let (status, said, _) = prune(400);
+    assert_eq!(status, 3, "{said}");
+    let wanted = "0.tar.zst: its zstd window needs 134217728 bytes of memory, and --memory leaves";
+    assert!(said.contains(wanted), "{said}");
+    // The same command with more of it reads what was left.
+    let (status, said, peak) = prune(600);
+    assert_eq!(status, 0, "{said}");
+    assert!(peak <= 600 * MIB, "{} MiB resident under 600\n{said}", peak / MIB);
+    assert_eq!(Ledger::open(&run).unwrap().counts().kept, 3 * 2600);
+}
+
 /// What is longer than any use has for it is a reject that says so, and the rest of the sample is in the ledger.
 #[test]
 fn a_field_above_its_limit_is_a_reject_with_a_reason() {

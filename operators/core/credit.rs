@@ -18,8 +18,10 @@
 //!   outside while they wait for exactly this one. So the lane whose turn it is passes outside as soon as it holds
 //!   nothing else.
 //!
+//! What a reader's decompressor holds is its [`workspace`], claimed of the shared part for the shard's length.
+//!
 //! Invariants:
-//! - **C1** bytes held inside never exceed the budget. Outside stands at most one sample, or, with turns, at most one a
+//! - **C1** bytes held inside, workspaces included, never exceed the budget, but while a workspace has its turn or grows. Outside stands at most one sample, or, with turns, at most one a
 //!   lane (more than one only when a hole returned its permit before the order heard of it).
 //! - **C2** a lane that holds nothing is admitted when it asks for no more than its quantum, at once; when it asks for
 //!   more, as soon as it has the turn.
@@ -54,8 +56,10 @@ use super::stop::Stop;
 use super::wake::{Registration, Wakers, locked};
 
 mod core;
+pub mod workspace;
 pub use self::core::Turn;
 use self::core::{Core, Pocket};
+use self::workspace::Workspace;
 
 /// The run was asked to stop while something waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -91,6 +95,8 @@ pub struct Gauge {
     pub oversized_bytes: u64,
     /// Most samples that ever stood outside at once.
     pub peak_oversized: usize,
+    /// Bytes of the budget that readers' workspaces have claimed.
+    pub workspace_bytes: u64,
     /// Bytes that left the credit into a stage's reserve and are still held there.
     pub reserve_bytes: u64,
     /// Bytes of samples' records that the ledger has not written.
@@ -200,6 +206,12 @@ impl Credit {
         let pocket = core.grant(lane, bytes, None)?;
         drop(core);
         Some(self.permit(lane, pocket, bytes))
+    }
+
+    /// An empty workspace for the reader of `lane`.
+    #[must_use]
+    pub fn workspace(&self, lane: usize) -> Workspace {
+        Workspace::new(self, lane)
     }
 
     fn permit(&self, lane: usize, pocket: Pocket, bytes: u64) -> Permit {

@@ -110,7 +110,9 @@ fn budget_kept(scenario: &Scenario, outcome: &graph::Outcome) -> Result<(), Stri
     };
     let windows = 2 * scenario.window_bytes.max(largest) + scenario.batch as u64 * largest;
     let reserve = if scenario.train { windows } else { 0 };
-    let bound = scenario.budget + outside * largest + reserve;
+    // The lane in turn does not wait for others' samples to make room for its workspace.
+    let workspaces = scenario.workspaces.iter().max().unwrap_or(&0) * scenario.readers as u64;
+    let bound = scenario.budget + outside * largest + reserve + if scenario.train { workspaces } else { 0 };
     if outcome.peak_held > bound as i64 {
         return Err(format!("{} bytes alive, {bound} allowed", outcome.peak_held));
     }
@@ -192,6 +194,8 @@ fn the_scenarios_are_as_varied_as_they_should_be() {
     assert!(count(&|s| s.shards.iter().any(Vec::is_empty)) > 300);
     assert!(count(&|s| s.shards.iter().flatten().any(|made| made.fate == Fate::PanicsInDecode)) > 300);
     assert!(count(&|s| s.shards.len() < s.readers) > 100);
+    assert!(count(&|s| !s.train && s.workspaces.iter().sum::<u64>() > s.budget - s.quantum * s.readers as u64) > 100);
+    assert!(count(&|s| s.train && s.workspaces.iter().any(|bytes| *bytes > 0)) > 200);
     let growing: Vec<Scenario> = (1..1001).map(Scenario::growing).collect();
     let count = |what: &dyn Fn(&Scenario) -> bool| growing.iter().filter(|scenario| what(scenario)).count();
     assert!(count(&|s| s.kept() >= s.batch) > 500);

@@ -68,6 +68,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
+use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Credit, Permit, Stopped};
 use trommel_core::records::Record;
 use trommel_core::sample::{Time, time_of};
@@ -178,6 +179,12 @@ impl<I> Outlet<I> {
     /// [`Stopped`] when the run stops first.
     pub fn record(&mut self, bytes: u64, beside_bytes: u64) -> Result<Record, Stopped> {
         self.credit.record(self.lane, bytes, beside_bytes)
+    }
+
+    /// A workspace for this lane's decompressor, empty yet.
+    #[must_use]
+    pub fn workspace(&self) -> Workspace {
+        self.credit.workspace(self.lane)
     }
 
     /// Sends an item to the worker; blocks while too many wait there.

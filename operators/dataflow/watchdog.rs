@@ -56,12 +56,13 @@ impl Watchdog {
         self.watch("credit", move || {
             let gauge = credit.gauge();
             let waits_for = format!(
-                "{} wait; {} of {} bytes in use, {} oversized with {} bytes, {} in reserve",
+                "{} wait; {} of {} bytes in use, {} oversized with {} bytes, {} in workspaces, {} in reserve",
                 gauge.waiting,
                 gauge.used_bytes,
                 gauge.budget_bytes,
                 gauge.oversized,
                 gauge.oversized_bytes,
+                gauge.workspace_bytes,
                 gauge.reserve_bytes
             );
             Reading { moved: gauge.granted, waits_for }

@@ -9,13 +9,15 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 
 use bzip2::bufread::MultiBzDecoder;
-use liblzma::bufread::XzDecoder;
-use liblzma::stream::{CONCATENATED, Stream};
 use serde::{Deserialize, Serialize};
 
+use self::decoders::{Room, Xz, Zstd};
 use super::content::starts_a_tar;
 use super::header::BLOCK;
 use super::store::{Meter, Metered};
+use trommel_core::credit::workspace::Workspace;
+
+mod decoders;
 
 /// How far a compressed shard may grow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,80 +80,39 @@ fn is_dictionary(low: u8, high: u8) -> bool {
 const READ_BYTES: usize = 256 << 10;
 const DECODED_BYTES: usize = 128 << 10;
 
-/// The plain bytes of a shard.
+/// The plain bytes of a shard. What a decoder needs beyond its buffers comes out of `workspace` when a frame's header has been read,
+/// and where it is not there the meter says so; what [`CompressionLimits`] do not allow is an error of the kind `OutOfMemory`.
 ///
 /// # Errors
-/// When the first bytes cannot be read, or announce more memory than [`CompressionLimits`] allow.
+/// When the first bytes cannot be read.
 pub fn decompress(
     mut raw: Metered,
     meter: Arc<Meter>,
     limits: &CompressionLimits,
+    workspace: Workspace,
 ) -> io::Result<(Box<dyn BufRead + Send>, Compression)> {
     let mut first = Vec::with_capacity(BLOCK);
     (&mut raw).take(BLOCK as u64).read_to_end(&mut first)?;
     let compression = Compression::of(&first);
-    let most = 1u64 << limits.max_zstd_window_log;
-    let (what, needed, redo) = match compression {
-        Compression::Zstd => ("zstd window", zstd_window(&first), "zstd --long=27"),
-        Compression::Xz => ("xz dictionary", xz_dictionary(&first), "xz -9"),
-        Compression::Lzma => ("lzma dictionary", lzma_dictionary(&first), "xz -9"),
-        Compression::None | Compression::Gzip | Compression::Bzip2 => ("", None, ""),
-    };
-    if let Some(needed) = needed.filter(|needed| *needed > most) {
-        let why = format!(
-            "its {what} needs {needed} bytes of memory, and a reader has {most} for it: compress it with `{redo}`"
-        );
-        return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
-    }
     let raw = BufReader::with_capacity(READ_BYTES, Cursor::new(first).chain(raw));
-    let memory = most + DECODER_BYTES;
+    let most = 1u64 << limits.max_zstd_window_log;
+    let redo_xz = ["xz -9", "xz -2"];
+    let (what, redo) = match compression {
+        Compression::Xz => ("xz dictionary", redo_xz),
+        Compression::Lzma => ("lzma dictionary", redo_xz),
+        _ => ("zstd window", ["zstd --long=27", "zstd -12"]),
+    };
+    let room = Room { workspace, meter: meter.clone(), what, redo, most, begun: false };
     let decoder: Box<dyn Read + Send> = match compression {
         Compression::None => return Ok((Box::new(raw), compression)),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
-            decoder.window_log_max(limits.max_zstd_window_log)?;
-            Box::new(decoder)
-        }
+        Compression::Zstd => Box::new(Zstd::new(raw, room, limits)?),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
-        Compression::Xz => Box::new(XzDecoder::new_stream(raw, Stream::new_stream_decoder(memory, CONCATENATED)?)),
-        Compression::Lzma => Box::new(XzDecoder::new_stream(raw, Stream::new_lzma_decoder(memory)?)),
+        Compression::Xz => Box::new(Xz::xz(raw, room)?),
+        Compression::Lzma => Box::new(Xz::lzma(raw, room)?),
     };
     let guarded = Guard { inner: Some(decoder), out: 0, meter, limits: limits.clone() };
     Ok((Box::new(BufReader::with_capacity(DECODED_BYTES, guarded)), compression))
-}
-
-/// What a decoder of xz or lzma holds besides its dictionary.
-const DECODER_BYTES: u64 = 1 << 20;
-
-/// The window that the first frame of a zstd file asks for (RFC 8878, 3.1.1.1).
-fn zstd_window(first: &[u8]) -> Option<u64> {
-    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, rest @ ..] = first else { return None };
-    if descriptor & 0x20 == 0 {
-        let window = *rest.first()?;
-        let base = 1u64 << (10 + (window >> 3));
-        return Some(base + base / 8 * u64::from(window & 7));
-    }
-    // A single segment: its content is its window.
-    let skip = [0, 1, 2, 4][usize::from(descriptor & 3)];
-    let length = [1, 2, 4, 8][usize::from(descriptor >> 6)];
-    let size = rest.get(skip..skip + length)?.iter().rev().fold(0u64, |size, byte| size << 8 | u64::from(*byte));
-    Some(if length == 2 { size + 256 } else { size })
-}
-
-/// The dictionary of an xz file's first block, where LZMA2 is its only filter and no sizes stand before it.
-fn xz_dictionary(first: &[u8]) -> Option<u64> {
-    match first.get(12..17)? {
-        [1..=255, 0, 0x21, 1, bits @ 0..=40] => {
-            let bits = u64::from(*bits);
-            Some(if bits == 40 { u64::from(u32::MAX) } else { (2 | (bits & 1)) << (bits / 2 + 11) })
-        }
-        _ => None,
-    }
-}
-
-fn lzma_dictionary(first: &[u8]) -> Option<u64> {
-    Some(first.get(1..5)?.iter().rev().fold(0u64, |size, byte| size << 8 | u64::from(*byte)))
 }
 
 /// Holds a decompressor to its limits. After an error it is not asked again.

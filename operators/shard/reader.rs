@@ -14,7 +14,7 @@
 //!    kept sample is a reject now; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
 //! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged, in number or by a
 //!    key, has changed. Both with the difference, and before a sample behind it is sent.
-//! 4. While credit is asked for, this reader holds none. A record is asked for when the sample is ready to be sent.
+//! 4. While credit is asked for, this reader holds none but its decompressor's workspace, which it asks for before its first sample. A record is asked for when the sample is ready to be sent.
 
 use std::cell::RefCell;
 use std::io::{BufRead, Cursor, ErrorKind, Read};
@@ -31,6 +31,7 @@ use super::remark;
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
+use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
@@ -83,9 +84,10 @@ impl ViewBytes {
         self,
         lease: &Lease,
         out: &mut Outlet<Admitted>,
-        read: impl FnOnce(&Request, Admit<'_>, Emit<'_>) -> Result<(), Stopped>,
+        read: impl FnOnce(&Request, Workspace, Admit<'_>, Emit<'_>) -> Result<(), Stopped>,
     ) -> Result<(), Stopped> {
         let &Lease { pass, ordinal, train_from, replay, lane: _ } = lease;
+        let workspace = out.workspace();
         // Credit is asked for and items are sent by turns, never both at once.
         let out = RefCell::new(out);
         let mut admit = |bytes| out.borrow_mut().admit(bytes);
@@ -96,7 +98,7 @@ impl ViewBytes {
             }
             out.send(item)
         };
-        read(&Request { pass, ordinal, train_from, replay }, &mut admit, &mut emit)
+        read(&Request { pass, ordinal, train_from, replay }, workspace, &mut admit, &mut emit)
     }
 
     /// Takes a sample's record; a shard's first sample takes the shard's too.
@@ -221,7 +223,7 @@ impl ReadShard for ShardReader {
     type Item = Admitted;
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
-        self.views.read_into(lease, out, |request, admit, emit| self.read_shard(request, admit, emit))
+        self.views.read_into(lease, out, |request, room, admit, emit| self.read_shard(request, room, admit, emit))
     }
 }
 
@@ -259,13 +261,14 @@ impl ShardReader {
         self
     }
 
-    /// Reads one shard to its end. Bad data never fails: it ends as rejects and remarks, or the shard as a reject.
+    /// Reads one shard to its end, a compressed one with what `workspace` gets for it. Bad data never fails: it ends as rejects and remarks, or the shard as a reject.
     ///
     /// # Errors
     /// What `admit` or `emit` returns, at once.
     pub fn read_shard<E>(
         &self,
         request: &Request,
+        workspace: Workspace,
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -283,7 +286,7 @@ impl ShardReader {
             Err(why) => end.outcome = ShardOutcome::Unavailable(why),
             Ok(opened) => {
                 let shard = opened.shard.clone();
-                self.stream(request, opened, &mut end, admit, emit)?;
+                self.stream(request, opened, workspace, &mut end, admit, emit)?;
                 if !request.replay {
                     let promised = promised(self.store.as_ref(), &shard.url);
                     end.notices.merge(&remark::lost(&end.outcome, end.count, promised, &shard.name));
@@ -316,6 +319,7 @@ impl ShardReader {
         &self,
         request: &Request,
         opened: Opened,
+        workspace: Workspace,
         end: &mut ShardEnd,
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
@@ -323,7 +327,7 @@ impl ShardReader {
         let Opened { raw, meter, decisions, keys, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shard.url));
         let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shard.url));
-        let plain = match plain_tar(raw, &meter, &self.config.compression) {
+        let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
             Err(reason) => {
                 end.bytes = meter.bytes();
@@ -378,12 +382,13 @@ fn plain_tar(
     raw: Metered,
     meter: &Arc<Meter>,
     limits: &CompressionLimits,
+    workspace: Workspace,
 ) -> Result<impl BufRead + Send + use<>, Reason> {
     let broken = |error: std::io::Error| match error.kind() {
         ErrorKind::OutOfMemory => Reason::new("needs_memory", error),
         _ => Reason::new("broken_compression", error),
     };
-    let (mut plain, _) = decompress(raw, meter.clone(), limits).map_err(broken)?;
+    let (mut plain, _) = decompress(raw, meter.clone(), limits, workspace).map_err(broken)?;
     let mut first = Vec::with_capacity(BLOCK);
     let read = (&mut plain).take(BLOCK as u64).read_to_end(&mut first);
     match read {

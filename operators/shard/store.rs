@@ -153,7 +153,8 @@ impl Meter {
         locked(&self.failure).clone()
     }
 
-    fn fail(&self, why: String) {
+    /// Takes what follows for something that could not be had, and not for the data's own doing.
+    pub(super) fn fail(&self, why: String) {
         locked(&self.failure).get_or_insert(why);
     }
 }

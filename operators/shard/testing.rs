@@ -9,6 +9,7 @@ use super::plan::{Plan, ShardRef};
 use super::reader::{Admitted, Decisions, ReaderConfig, Request, ShardReader, ViewBytes};
 use super::store::{ByteSource, Store, StoreError};
 use trommel_core::credit::Permit;
+use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::{Sample, ShardEnd, ShardOutcome, Status};
 
 /// A tar of regular members, end mark included.
@@ -98,7 +99,7 @@ pub fn sent(reader: &ShardReader, request: &Request) -> (Vec<Admitted>, Vec<u64>
         asked.lock().unwrap().push(bytes);
         Ok(Permit::free())
     };
-    let Ok(()) = reader.read_shard(request, &mut admit, &mut |item| {
+    let Ok(()) = reader.read_shard(request, Workspace::unbounded(), &mut admit, &mut |item| {
         items.push(item);
         Ok(())
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_core::credit::workspace::OWN_BYTES;
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Score, Work};
@@ -405,8 +406,8 @@ const OPEN_POINT_BYTES: u64 = 40;
 /// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
 const POINT_BYTES: u64 = 96 + 112 + 200;
 
-/// A reader's buffers: the store's, a decompressor's window, a long header.
-const READER_BYTES: u64 = 4 << 20;
+/// A reader's buffers: the store's, what its decompressor has without asking, a long header.
+const READER_BYTES: u64 = OWN_BYTES + (1 << 20);
 
 /// Times its size that a json takes while it is read: as read, mended (a control character becomes six), and its fields.
 const JSON_FACTOR: u64 = 3;

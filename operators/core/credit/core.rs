@@ -3,7 +3,18 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::workspace::NoRoom;
 use super::{CreditConfig, Gauge};
+
+/// What a workspace's claim on the shared part gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    Taken,
+    /// When another has returned its own.
+    Later,
+    /// Not in this budget, or not while those hold theirs who wait for this one.
+    Never(NoRoom),
+}
 
 /// Who may pass outside of the budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +46,8 @@ pub(super) struct Core {
     shared: u64,
     shared_used: u64,
     turn: Turn,
+    /// Claimed of the shared part by workspaces.
+    claimed: u64,
     /// Lanes of the order that are read here; `None`: all of them.
     mine: Option<Range<usize>>,
     next_ticket: u64,
@@ -53,6 +66,7 @@ impl Core {
             shared: config.budget_bytes - quantum * lanes as u64,
             shared_used: 0,
             turn: Turn::Any,
+            claimed: 0,
             mine: None,
             next_ticket: 0,
             queue: VecDeque::new(),
@@ -93,15 +107,43 @@ impl Core {
             return Some(Pocket::Own);
         }
         let next_in_queue = self.queue.front().is_none_or(|first| Some(*first) == ticket);
-        if next_in_queue && fits(self.shared_used, self.shared) {
+        if next_in_queue && fits(self.shared_used, self.room()) {
             return Some(Pocket::Shared);
         }
         let passes_outside = match self.turn {
-            Turn::Any => bytes > self.quantum && bytes > self.shared && self.gauge.oversized == 0,
+            Turn::Any => bytes > self.quantum && bytes > self.room() && self.gauge.oversized == 0,
             Turn::Nobody => false,
             Turn::Lane(turn) => bytes > self.quantum && turn == lane && self.live[lane] == 0,
         };
         passes_outside.then_some(Pocket::Outside)
+    }
+
+    /// What workspaces leave of the shared part.
+    fn room(&self) -> u64 {
+        self.shared - self.claimed
+    }
+
+    pub(super) fn claim(&mut self, bytes: u64) -> Claim {
+        if bytes <= self.room() {
+            self.claimed += bytes;
+            self.gauge.workspace_bytes = self.claimed;
+            return Claim::Taken;
+        }
+        if bytes > self.shared || self.turn != Turn::Any { Claim::Never(self.full()) } else { Claim::Later }
+    }
+
+    pub(super) fn full(&self) -> NoRoom {
+        NoRoom::Full { most_bytes: self.shared, held_bytes: self.claimed }
+    }
+
+    pub(super) fn unclaim(&mut self, bytes: u64) {
+        self.claimed -= bytes;
+        self.gauge.workspace_bytes = self.claimed;
+    }
+
+    /// Whether a claim of `lane` is there: the samples have gone that stood in it, or they wait for this lane.
+    pub(super) fn is_clear(&self, lane: usize) -> bool {
+        self.shared_used <= self.room() || (self.turn == Turn::Lane(lane) && self.live[lane] == 0)
     }
 
     /// A place in the queue for the shared part, for requests that can ever be served from it.

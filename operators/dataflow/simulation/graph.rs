@@ -181,7 +181,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
     let settled = || {
         let gauge = credit.gauge();
         let threads = Arc::strong_count(&alive) == 1 && Arc::strong_count(&world) <= 2;
-        threads && gauge.used_bytes + gauge.oversized_bytes + gauge.reserve_bytes == 0
+        threads && gauge.used_bytes + gauge.oversized_bytes + gauge.reserve_bytes + gauge.workspace_bytes == 0
     };
     while !settled() && Instant::now() < bound {
         thread::yield_now();

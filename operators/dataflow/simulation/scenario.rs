@@ -69,6 +69,8 @@ pub struct Scenario {
     pub workers: usize,
     pub readers: usize,
     pub shards: Vec<Vec<Made>>,
+    /// What each shard's decompressor holds beyond what its reader has without asking. Training, all lanes have room at once.
+    pub workspaces: Vec<u64>,
     pub budget: u64,
     pub quantum: u64,
     pub pool_threads: usize,
@@ -115,6 +117,7 @@ impl Scenario {
             (0..count).map(one).collect()
         });
         let shards: Vec<Vec<Made>> = shards.collect();
+        let workspaces = workspaces(seed, shards.len(), if train { shared / readers as u64 } else { shared });
         Self {
             seed,
             growing: false,
@@ -123,6 +126,7 @@ impl Scenario {
             workers: [1, 2, 4][dice.below(3) as usize],
             readers,
             shards,
+            workspaces,
             budget,
             quantum,
             pool_threads: dice.range(1, 3) as usize,
@@ -151,7 +155,9 @@ impl Scenario {
             _ => Holed::No,
         };
         let holes = shards.iter().map(holed).collect();
-        Self { growing: true, holes, train: true, passes: 1, shards, ..scenario }
+        let shared = scenario.budget - scenario.quantum * scenario.readers as u64;
+        let workspaces = workspaces(seed, shards.len(), shared / scenario.readers as u64);
+        Self { growing: true, holes, train: true, passes: 1, shards, workspaces, ..scenario }
     }
 
     pub fn name(ordinal: usize) -> String {
@@ -170,6 +176,12 @@ impl Scenario {
     pub fn judged(&self, ordinal: u64) -> Vec<bool> {
         self.shards[ordinal as usize].iter().map(|made| made.fate == Fate::Kept).collect()
     }
+}
+
+fn workspaces(seed: u64, shards: usize, most: u64) -> Vec<u64> {
+    let mut dice = Dice(seed ^ 0x30B5);
+    let often = [0, 30, 100][dice.below(3) as usize];
+    (0..shards).map(|_| if dice.chance(often) { dice.below(most + 1) } else { 0 }).collect()
 }
 
 /// Most often nothing, sometimes a yield, seldom a short sleep.

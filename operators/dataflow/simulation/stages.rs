@@ -8,6 +8,7 @@ use std::thread;
 use super::scenario::{Dice, Fate, Fault, Holed, Scenario, jitter};
 use crate::lanes::Lanes;
 use crate::source::{Lease, Outlet, ReadShard};
+use trommel_core::credit::workspace::{NoRoom, OWN_BYTES};
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::records::Record;
 use trommel_core::sample::{SampleId, Time, Work, time_of};
@@ -228,6 +229,14 @@ impl ReadShard for Reader {
         if !lease.replay {
             locked(&world.ledger).leased.insert(time_of(lease.pass, lease.ordinal));
         }
+        let mut workspace = out.workspace();
+        let held = world.scenario.workspaces[lease.ordinal as usize];
+        match workspace.open(OWN_BYTES + held) {
+            Ok(()) => {}
+            Err(NoRoom::Stopped) => return Err(Stopped),
+            Err(full) => world.error(format!("{lease:?}: {full}")),
+        }
+        let _decompressor = Tracked::new(&world.held, held);
         for (index, made) in (0u32..).zip(shard) {
             world.tick();
             if world.fault == Some(Fault::ReaderPanics(lease.ordinal)) && index as usize == shard.len() / 2 {

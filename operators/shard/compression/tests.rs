@@ -20,7 +20,7 @@ fn bzip2(bytes: &[u8]) -> Vec<u8> {
 fn plain(bytes: Vec<u8>, limits: &CompressionLimits) -> io::Result<Vec<u8>> {
     let (raw, meter) = Metered::new(Box::new(Cursor::new(bytes)), None);
     let mut out = Vec::new();
-    decompress(raw, meter, limits)?.0.read_to_end(&mut out)?;
+    decompress(raw, meter, limits, Workspace::unbounded())?.0.read_to_end(&mut out)?;
     Ok(out)
 }
 
@@ -67,6 +67,75 @@ fn what_needs_more_memory_than_a_reader_has_says_how_much() {
     assert!(error.contains("zstd window needs 268435456 bytes") && error.contains("has 134217728"), "{error}");
     let limits = CompressionLimits { max_zstd_window_log: 28, ..Default::default() };
     assert_eq!(plain(wide, &limits).unwrap(), [7; 1000]);
+}
+
+/// A zstd frame with a window of `2^log`, whatever its content.
+fn frame(bytes: &[u8], log: u32) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(log).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn xz(bytes: &[u8], dictionary: u32) -> Vec<u8> {
+    let mut options = liblzma::stream::LzmaOptions::new_preset(0).unwrap();
+    options.dict_size(dictionary);
+    let mut filters = liblzma::stream::Filters::new();
+    filters.lzma2(&options);
+    let stream = liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32).unwrap();
+    let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn frames_may_be_shorter_than_the_longest_header_and_skippable() {
+    let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+    let (mut packed, mut text) = (skippable.to_vec(), Vec::new());
+    for at in 0..300usize {
+        let part = vec![at as u8; [0, 1, 2, 700][at % 4]];
+        packed.extend(if at % 3 == 0 { zstd::encode_all(&part[..], 1).unwrap() } else { frame(&part, 17) });
+        packed.extend(if at % 5 == 0 { &skippable[..] } else { &[] });
+        text.extend(part);
+    }
+    assert_eq!(plain(packed.clone(), &CompressionLimits::default()).unwrap(), text);
+    packed.pop();
+    packed.truncate(packed.len() - 3);
+    assert!(plain(packed, &CompressionLimits::default()).is_err(), "cut off");
+}
+
+/// Memory is taken when a header has said how much, also of a later frame, and given back with the decoder.
+#[test]
+fn a_decoder_takes_what_each_frame_needs_out_of_its_readers_workspace() {
+    use trommel_core::credit::{Credit, CreditConfig};
+    use trommel_core::stop::Stop;
+    let credit = |bytes| Credit::new(CreditConfig { budget_bytes: bytes, lanes: 1, quantum_bytes: 0 }, Stop::new());
+    let text: Vec<u8> = (0..3 << 20).map(|at: u32| (at ^ at >> 7) as u8).collect();
+    let wide = [frame(&text, 20), frame(&text, 24)].concat();
+    let wide_xz = [xz(&text, 1 << 20), xz(&text, 1 << 24)].concat();
+    for (bytes, what) in [(wide, "zstd window"), (wide_xz, "xz dictionary")] {
+        let open = |credit: &Credit| {
+            let (raw, meter) = Metered::new(Box::new(Cursor::new(bytes.clone())), None);
+            let workspace = credit.workspace(0);
+            (decompress(raw, meter.clone(), &CompressionLimits::default(), workspace).unwrap().0, meter)
+        };
+        let enough = credit(12 << 20);
+        let ((mut reader, _), mut half) = (open(&enough), vec![0; text.len()]);
+        reader.read_exact(&mut half).unwrap();
+        assert_eq!((half == text, enough.gauge().workspace_bytes), (true, 0), "{what}: the reader's own is enough");
+        reader.read_exact(&mut half).unwrap();
+        assert_eq!((half == text, enough.gauge().workspace_bytes), (true, 12 << 20), "{what}");
+        drop(reader);
+        assert_eq!(enough.gauge().workspace_bytes, 0);
+
+        let (mut reader, meter) = open(&credit((12 << 20) - 1));
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+        let said = meter.failure().unwrap();
+        let expected = format!(
+            "its {what} needs 16777216 bytes of memory, and --memory leaves 12582911 for all readers together, of which others hold 0"
+        );
+        assert!(said.starts_with(&expected), "{said}");
+    }
 }
 
 /// What Python's `lzma` writes: two streams, every check, presets up to 9, `.lzma`, and a dictionary of 256 MiB.

@@ -54,7 +54,7 @@ impl ReadShard for FolderReader {
     type Item = Admitted;
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Admitted>) -> Result<(), Stopped> {
-        self.views.read_into(lease, out, |request, admit, emit| self.read_class(request, admit, emit))
+        self.views.read_into(lease, out, |request, _, admit, emit| self.read_class(request, admit, emit))
     }
 }
 
