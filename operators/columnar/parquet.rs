@@ -15,6 +15,7 @@ use arrow2::io::parquet::write;
 use super::ColumnarError;
 
 mod input;
+mod pages;
 mod read;
 
 pub use read::TableReader;

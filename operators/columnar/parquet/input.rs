@@ -2,18 +2,21 @@
 
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::pages;
 use crate::{ColumnarError, ReadSeek};
 use trommel_core::wake::locked;
 
-/// Bytes that a page may have when decompressed, by its header; zstd, snappy and raw LZ4 are held to it while they are decompressed, gzip
-/// and Brotli are compared with it afterwards. Writers cut pages at a megabyte; some put a whole row group into one.
+/// Bytes that a page may have, packed and, by its header, when decompressed. Writers cut pages at a megabyte; some put a whole row group
+/// into one.
 const MAX_PAGE_BYTES: u64 = 256 << 20;
 
 /// The file, for the crate behind, which wants pieces of it at any place.
@@ -21,19 +24,26 @@ const MAX_PAGE_BYTES: u64 = 256 << 20;
 pub(super) struct Input {
     file: Arc<Mutex<Box<dyn ReadSeek>>>,
     bytes: u64,
-    /// Whether what is read in a stream are headers of pages, whose sizes are then checked.
-    pages: bool,
+    pages: Option<Pages>,
+}
+
+/// What is read are pages: their headers in a stream, and what stands behind them in one piece.
+#[derive(Clone)]
+struct Pages {
+    codec: Compression,
+    /// Where the last header began that was read.
+    header: Arc<AtomicU64>,
 }
 
 impl Input {
     pub fn new(path: &Path, mut file: Box<dyn ReadSeek>) -> Result<Self, ColumnarError> {
         let bytes = file.seek(SeekFrom::End(0)).map_err(|error| ColumnarError::io(path, error))?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), bytes, pages: false })
+        Ok(Self { file: Arc::new(Mutex::new(file)), bytes, pages: None })
     }
 
     /// The same, for what reads pages.
-    pub fn of_pages(&self) -> Self {
-        Self { pages: true, ..self.clone() }
+    pub fn of_pages(&self, codec: Compression) -> Self {
+        Self { pages: Some(Pages { codec, header: Arc::default() }), ..self.clone() }
     }
 
     /// Whether a chunk can be read from this file.
@@ -60,7 +70,8 @@ impl ChunkReader for Input {
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
         let tail = Tail { file: Arc::clone(&self.file), at: start };
-        if self.pages {
+        if let Some(pages) = &self.pages {
+            pages.header.store(start, Ordering::Relaxed);
             let mut first = Vec::new();
             tail.clone().take(12).read_to_end(&mut first)?;
             match page_bytes(&first) {
@@ -79,8 +90,26 @@ impl ChunkReader for Input {
         if start.checked_add(length as u64).is_none_or(|end| end > self.bytes) {
             return Err(ParquetError::EOF(format!("{length} bytes from {start} on, in a file of {}", self.bytes)));
         }
-        let mut bytes = vec![0; length];
-        Tail { file: Arc::clone(&self.file), at: start }.read_exact(&mut bytes)?;
+        let limit = |what, bytes| {
+            let detail = format!("{what} of {bytes} bytes, above the limit of {MAX_PAGE_BYTES}");
+            Err(ParquetError::General(detail))
+        };
+        if self.pages.is_some() && length as u64 > MAX_PAGE_BYTES {
+            return limit("a packed page", length as u64);
+        }
+        let piece = |at, length| {
+            let mut bytes = vec![0; length];
+            Tail { file: Arc::clone(&self.file), at }.read_exact(&mut bytes).map(|()| bytes)
+        };
+        let bytes = piece(start, length)?;
+        if let Some(pages) = self.pages.as_ref().filter(|pages| pages::is_unlimited(pages.codec)) {
+            let header = pages.header.load(Ordering::Relaxed);
+            let header_bytes = start.saturating_sub(header);
+            if header_bytes > MAX_PAGE_BYTES {
+                return limit("a page header", header_bytes);
+            }
+            pages::check(pages.codec, &piece(header, header_bytes as usize)?, &bytes).map_err(ParquetError::General)?;
+        }
         Ok(bytes.into())
     }
 }

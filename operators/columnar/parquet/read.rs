@@ -126,7 +126,7 @@ impl TableReader {
             for (field, &leaf) in self.fields.iter().zip(&self.leaves) {
                 let chunk = group.column(leaf);
                 self.input.holds(chunk).map_err(|detail| ColumnarError::column(&self.path, &field.name, detail))?;
-                let input = Arc::new(self.input.of_pages());
+                let input = Arc::new(self.input.of_pages(chunk.compression()));
                 let pages = SerializedPageReader::new(input, chunk, self.left as usize, None)
                     .map_err(|error| failed(&self.path, error))?;
                 self.open.push(get_column_reader(chunk.column_descr_ptr(), Box::new(pages)));
