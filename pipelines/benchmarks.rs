@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::source::EmbeddingReader;
 use trommel_core::sample::{Identity, Status};
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
-use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::plan::{Plan, ShardRef, shards_in};
+use trommel_shard::samples::GroupConfig;
 
 use crate::error::PipelineError;
+use crate::lying_beside::pictures_in;
 
 /// A named folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,26 +60,30 @@ impl NamedPath {
     }
 }
 
-/// Whether a folder holds embeddings; otherwise it is taken for class folders of pictures.
-#[must_use]
-pub fn holds_embeddings(path: &Path) -> bool {
-    let file = path.is_file();
-    let of = |name: &str| path.join(name).exists();
-    file || of("embeddings.arrow") || of("embeddings") || of("img_emb") || has_extension(path, &["arrow", "npy"])
-}
-
-/// Whether a benchmark or reference set is to be embedded first.
-#[must_use]
-pub fn is_pictures(path: &Path) -> bool {
-    path.is_dir() && !holds_embeddings(path)
-}
-
-fn has_extension(folder: &Path, extensions: &[&str]) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.path().extension().is_some_and(|found| extensions.iter().any(|wanted| found == *wanted)))
-    })
+/// Whether a benchmark or reference set is pictures, and so to be embedded first: neither a file, nor a run of `trommel embed`, nor a
+/// folder of embeddings.
+///
+/// # Errors
+/// A folder that cannot be read, or holds embeddings beside pictures or shards: nobody knows which is meant.
+pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
+    if !path.is_dir() || ledger_of(path)?.is_some() {
+        return Ok(false);
+    }
+    let embeddings = EmbeddingReader::files(path).map_err(PipelineError::usage)?;
+    if embeddings == 0 {
+        return Ok(true);
+    }
+    let shards = shards_in(path).map_err(PipelineError::usage)?.len();
+    let (pictures, first) = pictures_in(path, &GroupConfig::default())?;
+    if shards == 0 && pictures == 0 {
+        return Ok(false);
+    }
+    let first = if pictures > 0 { format!(" (first: {first})") } else { String::new() };
+    Err(PipelineError::Usage(format!(
+        "{}: {embeddings} files of embeddings, {pictures} pictures{first} and {shards} shards: give those that are meant, or move the \
+         others away",
+        path.display()
+    )))
 }
 
 /// Reads a benchmark's embeddings, and with them its radii where there are any.

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fleet;
 pub mod gauges;
 pub mod lists;
+pub mod lying_beside;
 pub mod memory;
 pub mod metrics;
 pub mod past_run;

@@ -1,10 +1,14 @@
-//! Lists that people have lying about: templates and class names, a line each or as JSON.
+//! Lists that people have lying about: templates, class names, samples to take down, shards; a line each or as JSON.
 //!
 //! A template's place for the class is `{}` (open_clip's, Python's `format`) or `{c}` (CLIP_benchmark's, DataComp's). A line without a place
 //! would give every class the same text, and the first class every picture: it is refused with its number. So are Python files, whose
 //! lines are no templates; JSON is read where it is a list of texts.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+use serde::Deserialize;
 
 use crate::error::PipelineError;
 
@@ -48,6 +52,28 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
     entries.into_iter().map(name).collect()
 }
 
+/// The words of a list of keys or paths, of which there may be none; in lines a `#` at the start begins a comment. Numbers of a JSON
+/// list are words too, as uids are.
+///
+/// # Errors
+/// A file that cannot be read or holds something else: a table, a program, JSON that is no list of words.
+pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
+    let text = text(path, what)?;
+    if is_json(&text) {
+        return json(path, &text, what);
+    }
+    let lines = lines(path, &text).filter(|(_, line)| !line.starts_with('#'));
+    let word = |(place, line): (String, String)| {
+        let is_code = matches!(line.as_str(), "(" | ")" | "]" | "{" | "}" | "],") || line.ends_with(['[', '(', '{']);
+        if is_code || is_quoted(&line) || line.contains('\t') {
+            let wrong = format!("is no {what}: one a line without quotes or columns, or a JSON list of them");
+            return Err(PipelineError::Usage(format!("{place}: `{line:.80}` {wrong}")));
+        }
+        Ok(line)
+    };
+    lines.map(word).collect()
+}
+
 /// `"a photo of a {}.",`, and the same with the other quotes.
 fn is_quoted(text: &str) -> bool {
     let inner = text.trim_end_matches(',');
@@ -56,24 +82,68 @@ fn is_quoted(text: &str) -> bool {
 
 /// Places and texts of a list's entries, blank lines left out.
 fn entries(path: &Path, what: &str) -> Result<Vec<(String, String)>, PipelineError> {
-    let file = path.display();
-    let usage = |detail: &dyn std::fmt::Display| PipelineError::Usage(format!("{file}: {detail}"));
-    let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let start = text.trim_start();
-    let is_json = start.starts_with(['[', '{']) && !start.starts_with("{}") && !start.starts_with("{c}");
-    let entries: Vec<(String, String)> = if is_json {
-        let list: Vec<String> = serde_json::from_str(text)
-            .map_err(|error| usage(&format_args!("no JSON list of {what}s ({error}); one a line is read too")))?;
+    let (file, text) = (path.display(), text(path, what)?);
+    let entries: Vec<(String, String)> = if is_json(&text) {
+        let list = json(path, &text, what)?;
         list.into_iter().enumerate().map(|(at, text)| (format!("{file}: entry {}", at + 1), text)).collect()
     } else {
-        let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
-        lines.map(|(at, line)| (format!("{file}:{}", at + 1), line.to_owned())).collect()
+        lines(path, &text).collect()
     };
     if entries.is_empty() {
-        return Err(usage(&format_args!("holds no {what}")));
+        return Err(PipelineError::Usage(format!("{file}: holds no {what}")));
     }
     Ok(entries)
+}
+
+/// Largest list, in bytes.
+const MAX_LIST_BYTES: u64 = 1 << 30;
+
+/// A list's text, without a byte-order mark.
+fn text(path: &Path, what: &str) -> Result<String, PipelineError> {
+    let usage = |detail: &dyn std::fmt::Display| PipelineError::Usage(format!("{}: {detail}", path.display()));
+    let file = File::open(path).map_err(|error| usage(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| usage(&error))?;
+    if bytes.len() as u64 > MAX_LIST_BYTES {
+        return Err(usage(&format_args!("has more than {MAX_LIST_BYTES} bytes, which no list of {what}s has")));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| usage(&format_args!("is no text: a {what} a line or a JSON list of them is read")))?;
+    if text.contains('\0') {
+        return Err(usage(&format_args!("is no text: a {what} a line or a JSON list of them is read")));
+    }
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn is_json(text: &str) -> bool {
+    let start = text.trim_start();
+    start.starts_with(['[', '{']) && !start.starts_with("{}") && !start.starts_with("{c}")
+}
+
+/// Places and texts of lines that are not blank.
+fn lines<'t>(path: &'t Path, text: &'t str) -> impl Iterator<Item = (String, String)> + 't {
+    let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
+    lines.map(|(at, line)| (format!("{}:{}", path.display(), at + 1), line.to_owned()))
+}
+
+/// A word of a JSON list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Text(String),
+    Number(serde_json::Number),
+}
+
+fn json(path: &Path, text: &str, what: &str) -> Result<Vec<String>, PipelineError> {
+    let list: Vec<Word> = serde_json::from_str(text).map_err(|error| {
+        let file = path.display();
+        PipelineError::Usage(format!("{file}: no JSON list of {what}s ({error}); one a line is read too"))
+    })?;
+    let word = |word| match word {
+        Word::Text(text) => text,
+        Word::Number(number) => number.to_string(),
+    };
+    Ok(list.into_iter().map(word).collect())
 }
 
 #[cfg(test)]
@@ -98,6 +168,29 @@ mod tests {
         assert_eq!(read("[\n  \"a photo of a {c}.\",\n  \"{} in the wild\"\n]\n", templates), wanted);
         assert_eq!(read("jack-o'-lantern\n'n' roll\n", class_names).unwrap(), ["jack-o'-lantern", "'n' roll"]);
         assert_eq!(read("[\"tench\", \"\\\"quoted\\\" x\"]", class_names).unwrap(), ["tench", "\"quoted\" x"]);
+    }
+
+    #[test]
+    fn keys_are_read_from_lines_and_json_and_nothing_else_is() {
+        let keys: fn(&Path) -> Result<Vec<String>, PipelineError> = |path| words(path, "key");
+        let wanted: Result<Vec<String>, String> = Ok(vec!["00001".into(), "a.tar/b".into(), "http://x/?q=[1]".into()]);
+        assert_eq!(read("# asked for\n00001\n\n  a.tar/b \r\nhttp://x/?q=[1]", keys), wanted);
+        assert_eq!(read("\u{feff}[\"00001\",\n \"a.tar/b\", \"http://x/?q=[1]\"]\n", keys), wanted);
+        assert_eq!(read("[12, \"0034\"]", keys).unwrap(), ["12", "0034"]);
+        assert_eq!((read("", keys).unwrap(), read("[]", keys).unwrap()), (vec![], vec![]));
+        for (content, place) in [
+            ("{\"keys\": [\"a\"]}", "list: no JSON list of keys"),
+            ("{\"uid\": \"a\"}\n{\"uid\": \"b\"}\n", "list: no JSON list of keys"),
+            ("[[\"a\"]]", "list: no JSON list of keys"),
+            ("[\"a\", null]", "list: no JSON list of keys"),
+            ("\"a\",\n\"b\"\n", "list:1: `\"a\",` is no key"),
+            ("a\nkeys = [\n'b',\n]\n", "list:2: `keys = [` is no key"),
+            ("uid\turl\n", "list:1: "),
+            ("PAR1\0\u{15}", "list: is no text"),
+        ] {
+            let said = read(content, keys).unwrap_err();
+            assert!(said.starts_with(place), "{said}");
+        }
     }
 
     #[test]

@@ -58,9 +58,12 @@ pub struct Gap {
 
 impl RadiiConfig {
     /// Whether anything is to be embedded first.
-    #[must_use]
-    pub fn needs_embedder(&self) -> bool {
-        is_pictures(&self.reference) || self.benchmarks.iter().any(|named| is_pictures(&named.path))
+    ///
+    /// # Errors
+    /// A folder of which nobody knows what it holds.
+    pub fn needs_embedder(&self) -> Result<bool, PipelineError> {
+        let benchmarks = self.benchmarks.iter().map(|named| &named.path);
+        std::iter::once(&self.reference).chain(benchmarks).try_fold(false, |any, path| Ok(is_pictures(path)? || any))
     }
 }
 

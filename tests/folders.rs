@@ -222,6 +222,26 @@ fn radii_of_pictures_are_those_of_their_embeddings() {
     );
 }
 
+/// One file of vectors that strayed into a folder of pictures does not make it embeddings, nor the other way round.
+#[test]
+fn a_folder_of_pictures_and_embeddings_is_refused_with_both_counts() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let (cats, out) = (folder.path().join("cats"), folder.path().join("out").display().to_string());
+    fs::create_dir(&cats).unwrap();
+    for name in ["0.jpg", "1.jpg", "2.png"] {
+        fs::write(cats.join(name), b"a picture").unwrap();
+    }
+    npy(&folder.path().join("mean.npy"), &[vec![0.5; 64]]);
+    let given = folder.path().display().to_string();
+    let photo = format!("photo={}", world.path("embedded/photo"));
+    let refused = stderr(&run(2, &["radii", "--reference", &given, "--benchmark", &photo, "-o", &out]));
+    assert!(last(&refused).contains("1 files of embeddings, 3 pictures (first: "), "{refused}");
+    let benchmark = format!("x={given}");
+    let prune = ["prune", &world.shards(), "--run", &out, "--benchmark", &benchmark, "--rule", "drop-above:0.9"];
+    let refused = stderr(&run(2, &[&prune[..], &["--embedder", MODEL, "--random-init", "1"]].concat()));
+    assert!(last(&refused).contains("1 files of embeddings, 3 pictures (first: "), "{refused}");
+}
+
 /// Rows of `dim` f32 as numpy writes them.
 fn npy(path: &Path, rows: &[Vec<f32>]) {
     let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.len(), rows[0].len());

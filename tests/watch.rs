@@ -150,6 +150,20 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
     assert_eq!(differ[0].0.replace("status: Kept", "status: Dropped"), differ[0].1);
     let line = scene.changes().pop().unwrap();
     assert_eq!((&line["changed_sides"]["main"], &line["epoch"]), (&1.into(), &taken["epoch"]));
+    let unnamed = |report: &serde_json::Value| {
+        let notice = &report["notices"]["takedowns_without_sample"];
+        (notice["count"].as_u64(), notice["first"].as_str().map(str::to_owned))
+    };
+    assert_eq!(unnamed(&taken), (Some(1), Some("no such key".into())));
+    // The same as JSON changes nothing, and a start that finds all as it was says the same.
+    let json = serde_json::json!([format!("{}/{}", kept.shard, kept.fate.info.key), "no such key"]);
+    fs::write(&list, json.to_string()).unwrap();
+    let again = scene.once(last, &["--takedown", &list.display().to_string()]);
+    assert_eq!((unnamed(&again), &again["epoch"]), (unnamed(&taken), &taken["epoch"]));
+    assert_eq!(now, ledger_text(&scene.current().join("main")));
+    fs::write(&list, serde_json::json!({ "keys": json }).to_string()).unwrap();
+    let out = run(2, &words(&scene.args(last, &["--takedown", &list.display().to_string()])));
+    assert!(stderr(&out).contains("no JSON list of keys"), "{}", stderr(&out));
     scene.once(last, &[]);
     assert_eq!(before, ledger_text(&scene.current().join("main")));
 }
@@ -412,8 +426,17 @@ fn wrong_usage_is_one_line() {
     refused(&scene.args(&judging(&BOTH, "drop-over-radius@none"), &[]), "none");
     refused(&scene.args(&right, &["--takedown", "/no/such/file"]), "/no/such/file");
     refused(&scene.args(&judging(&[("photo", "nowhere")], "drop-over-radius"), &[]), "nowhere/photo");
-    let mut other = scene.args(&right, &["--once"]);
+    // Pictures where shards are to come, and more of them than shards.
+    for name in ["a.png", "b.png"] {
+        fs::write(scene.path("in").join(name), b"a picture").unwrap();
+    }
+    refused(&scene.args(&right, &[]), "0 shards and 2 pictures");
     scene.put("00000.tar", "00000");
+    refused(&scene.args(&right, &[]), "1 shards and 2 pictures");
+    fs::remove_file(scene.path("in/b.png")).unwrap();
+    let report = scene.once(&right, &[]);
+    assert_eq!(report["notices"]["pictures_beside_shards"]["count"], 1, "{report}");
+    let mut other = scene.args(&right, &["--once"]);
     run(0, &words(&other));
     *other.iter_mut().find(|word| *word == "1").unwrap() = "2".into();
     refused(&other, "the folder has `seed:1`, now `seed:2`");

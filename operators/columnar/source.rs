@@ -94,7 +94,7 @@ enum Stored {
 
 impl EmbeddingReader {
     /// Opens `path`: an Arrow IPC or npy file; a folder with `embeddings.arrow`; a folder with `img_emb/` (or that folder
-    /// itself); a folder of `.arrow` files, or with one called `embeddings/`.
+    /// itself); a folder called `embeddings/`, or the files directly in the folder, which then must be of one kind.
     ///
     /// # Errors
     /// Nothing of the kind there, or a first file that cannot be read.
@@ -114,6 +114,18 @@ impl EmbeddingReader {
             notes: Notes::default(),
             failed: false,
         })
+    }
+
+    /// How many files of embeddings [`open`](Self::open) would read at `path`; 0 where there is nothing of the kind.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or with files of which nobody knows which are meant.
+    pub fn files(path: &Path) -> Result<usize, ColumnarError> {
+        match find_pieces(path) {
+            Ok(pieces) => Ok(pieces.len()),
+            Err(ColumnarError::NoEmbeddings { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Elements of a vector.
@@ -400,32 +412,60 @@ fn find_pieces(path: &Path) -> Result<Vec<Piece>, ColumnarError> {
     if single.is_file() {
         return Ok(vec![Piece::Ipc(single)]);
     }
-    for (folder, tree) in [(path.join("img_emb"), Some(path)), (path.to_path_buf(), path.parent())] {
-        let vectors = numbered(&folder, "npy")?;
-        if !vectors.is_empty() {
-            let keys: Vec<_> = vectors.iter().map(|vectors| keys_of(vectors, tree)).collect();
-            let found = keys.iter().flatten().count();
-            if let (1.., Some(at)) = (found, keys.iter().position(Option::is_none)) {
-                // Numbers in the place of keys would be taken for keys.
-                let detail = format!("no metadata beside it, though {found} of {} files have theirs", keys.len());
-                return Err(ColumnarError::mismatch(&vectors[at], detail));
-            }
-            return Ok(vectors.into_iter().zip(keys).map(|(vectors, keys)| Piece::Npy { vectors, keys }).collect());
-        }
+    let vectors = numbered(&path.join("img_emb"), "npy")?;
+    if !vectors.is_empty() {
+        return npy_pieces(vectors, Some(path));
     }
-    for folder in [path.join("embeddings"), path.to_path_buf()] {
-        let files = numbered(&folder, "arrow")?;
-        if !files.is_empty() {
-            return Ok(first_incarnations(files).into_iter().map(Piece::Ipc).collect());
-        }
+    let parts = numbered(&path.join("embeddings"), "arrow")?;
+    if !parts.is_empty() {
+        return Ok(first_incarnations(parts).into_iter().map(Piece::Ipc).collect());
     }
-    Err(ColumnarError::NoEmbeddings { path: path.to_path_buf() })
+    // Files that stand for themselves: one that strayed in must not decide what the others are.
+    let (vectors, files) = (numbered(path, "npy")?, numbered(path, "arrow")?);
+    let mixed = |many: usize, kind, few: &[PathBuf], other| {
+        let first = few.first().and_then(|path| path.file_name()).unwrap_or_default().display().to_string();
+        let few = few.len();
+        Err(ColumnarError::mismatch(
+            path,
+            format!("{many} {kind} and {few} {other} (first: {first}): give those that are meant"),
+        ))
+    };
+    if !vectors.is_empty() && !files.is_empty() {
+        return mixed(vectors.len(), ".npy files", &files, ".arrow files");
+    }
+    if vectors.is_empty() && files.is_empty() {
+        return Err(ColumnarError::NoEmbeddings { path: path.to_path_buf() });
+    }
+    if vectors.is_empty() {
+        return Ok(first_incarnations(files).into_iter().map(Piece::Ipc).collect());
+    }
+    let others: Vec<PathBuf> = vectors.iter().filter(|path| number_of(path).is_none()).cloned().collect();
+    if !others.is_empty() && others.len() < vectors.len() {
+        return mixed(vectors.len() - others.len(), "img_emb files", &others, "other .npy files");
+    }
+    npy_pieces(vectors, path.parent())
+}
+
+/// The files of clip-retrieval's `tree`, each with its keys.
+fn npy_pieces(vectors: Vec<PathBuf>, tree: Option<&Path>) -> Result<Vec<Piece>, ColumnarError> {
+    let keys: Vec<_> = vectors.iter().map(|vectors| keys_of(vectors, tree)).collect();
+    let found = keys.iter().flatten().count();
+    if let (1.., Some(at)) = (found, keys.iter().position(Option::is_none)) {
+        // Numbers in the place of keys would be taken for keys.
+        let detail = format!("no metadata beside it, though {found} of {} files have theirs", keys.len());
+        return Err(ColumnarError::mismatch(&vectors[at], detail));
+    }
+    Ok(vectors.into_iter().zip(keys).map(|(vectors, keys)| Piece::Npy { vectors, keys }).collect())
+}
+
+/// `{i}` of `img_emb_{i}.npy`.
+fn number_of(vectors: &Path) -> Option<&str> {
+    vectors.file_stem()?.to_str()?.strip_prefix("img_emb_")
 }
 
 /// `metadata/metadata_{i}.parquet` of `img_emb_{i}.npy`, where it is there.
 fn keys_of(vectors: &Path, tree: Option<&Path>) -> Option<PathBuf> {
-    let number = vectors.file_stem()?.to_str()?.strip_prefix("img_emb_")?;
-    let keys = tree?.join("metadata").join(format!("metadata_{number}.parquet"));
+    let keys = tree?.join("metadata").join(format!("metadata_{}.parquet", number_of(vectors)?));
     keys.is_file().then_some(keys)
 }
 

@@ -238,6 +238,17 @@ fn clip_retrieval_trees() {
         ["0", "1", "2", "10", "11"].iter().flat_map(|n| (0..3).map(move |r| format!("{n}/{r}"))).collect();
     assert_eq!(keys, expected, "by number where lengths differ");
     assert_eq!(EmbeddingSet::open(&unpadded.join("img_emb")).unwrap().keys, expected);
+    // One file that strayed in does not decide what the others are.
+    let (stray, among) = (unpadded.join("mean.npy"), unpadded.join("img_emb/mean.npy"));
+    std::fs::copy(unpadded.join("img_emb/img_emb_0.npy"), &stray).unwrap();
+    assert_eq!(EmbeddingSet::open(&unpadded).unwrap().keys, expected, "img_emb/ is what is meant");
+    std::fs::rename(&stray, &among).unwrap();
+    let error = EmbeddingSet::open(&unpadded.join("img_emb")).err().unwrap().to_string();
+    assert!(error.contains("5 img_emb files and 1 other .npy files (first: mean.npy)"), "{error}");
+    std::fs::rename(&among, unpadded.join("img_emb/x.arrow")).unwrap();
+    let error = EmbeddingSet::open(&unpadded.join("img_emb")).err().unwrap().to_string();
+    assert!(error.contains("5 .npy files and 1 .arrow files (first: x.arrow)"), "{error}");
+    std::fs::remove_file(unpadded.join("img_emb/x.arrow")).unwrap();
     let padded = dir.path().join("padded");
     tree(&padded, &["00", "01", "10"], false);
     let set = EmbeddingSet::open(&padded).unwrap();

@@ -31,6 +31,7 @@ use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::lying_beside::beside;
 use trommel_pipelines::memory::{MemoryPlan, human};
 
 /// Where samples come from.
@@ -83,32 +84,6 @@ impl Input {
 /// Whether shards lie directly in a folder.
 fn holds_shards(folder: &Path) -> bool {
     shards_in(folder).is_ok_and(|shards| !shards.is_empty())
-}
-
-/// What lies beside the shards of a folder that is given as a whole: pictures for its description are passed over. Where they are
-/// more than the shards nobody knows which of both is meant.
-fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, PipelineError> {
-    let mut notices = Notices::default();
-    let [only] = arguments else { return Ok(notices) };
-    let folder = Path::new(only);
-    let shards = shards_in(folder).map_or(0, |shards| shards.len());
-    if shards == 0 {
-        return Ok(notices);
-    }
-    let (count, first) = match Folders::find(folder, reading) {
-        Ok(found) => {
-            let first = found.pictures_of(0).ok().and_then(|(pictures, _)| pictures.into_iter().next());
-            (found.pictures, first.map(|picture| picture.path.display().to_string()).unwrap_or_default())
-        }
-        Err(FolderError::Mixed { own, pictures, first, .. }) => ((own + pictures) as u64, first),
-        Err(FolderError::NoPicture { .. } | FolderError::Io(_)) => return Ok(notices),
-    };
-    if count > shards as u64 {
-        let what = format!("{only}: {shards} shards and {count} pictures (first: {first}): give `{only}/*.tar` or");
-        return Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")));
-    }
-    notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
-    Ok(notices)
 }
 
 /// Stable names of a plan's shards.

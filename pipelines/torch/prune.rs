@@ -183,7 +183,10 @@ pub(crate) fn with_embedded_benchmarks(
 /// As [`with_embedded_benchmarks`], if this process `embeds`; if not, another has done it, or is to.
 pub(crate) fn embedded(config: &JudgeConfig, embeds: bool, stop: &Stop) -> Result<JudgeConfig, PipelineError> {
     let mut ready = config.clone();
-    for benchmark in ready.benchmarks.iter_mut().filter(|named| is_pictures(&named.path)) {
+    for benchmark in &mut ready.benchmarks {
+        if !is_pictures(&benchmark.path)? {
+            continue;
+        }
         let into = config.run.join("benchmarks").join(&benchmark.name);
         let pictures = std::mem::replace(&mut benchmark.path, into.clone());
         if !embeds {

@@ -27,7 +27,7 @@ pub fn with_embedded(
     let into = |name: &str| embedded.join("benchmarks").join(name);
     let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.as_str(), &mut named.path, into(&named.name)));
     for (name, path, into) in std::iter::once(reference).chain(benchmarks) {
-        if is_pictures(path) {
+        if is_pictures(path)? {
             let pictures = std::mem::replace(path, into.clone());
             embed_pictures(judge, &pictures, into, stop, &progress_of(name))?;
         }

@@ -17,12 +17,16 @@ pub(crate) struct Called<'a> {
 }
 
 impl Called<'_> {
-    /// Whether a list has it: by its key, as `SHARD/KEY`, by uid, URL or sha256.
+    /// Whether a list has it.
     pub(crate) fn is_in(&self, words: &BTreeSet<String>) -> bool {
-        !words.is_empty()
-            && (words.contains(self.key)
-                || words.contains(&format!("{}/{}", self.shard, self.key))
-                || self.others.into_iter().flatten().any(|name| words.contains(name)))
+        !words.is_empty() && self.words_in(words).next().is_some()
+    }
+
+    /// The words of a list that name it: its key, `SHARD/KEY`, uid, URL or sha256.
+    pub(crate) fn words_in<'w>(&self, words: &'w BTreeSet<String>) -> impl Iterator<Item = &'w String> {
+        let long = || words.get(&format!("{}/{}", self.shard, self.key));
+        let others = self.others.into_iter().flatten();
+        words.get(self.key).into_iter().chain(long()).chain(others.filter_map(|name| words.get(name)))
     }
 }
 

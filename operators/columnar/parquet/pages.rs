@@ -173,7 +173,12 @@ mod tests {
     fn a_page_that_grows_beyond_its_header_is_refused_before_it_is_unpacked() {
         let text = vec![7; 3 << 20];
         let (gz, br) = (Compression::GZIP(GzipLevel::default()), Compression::BROTLI(BrotliLevel::default()));
-        for (codec, page) in [(gz, gzip(&text)), (gz, [gzip(&text[1..]), gzip(&[7])].concat()), (br, brotli(&text)), (Compression::LZ4, lz4(&text))] {
+        for (codec, page) in [
+            (gz, gzip(&text)),
+            (gz, [gzip(&text[1..]), gzip(&[7])].concat()),
+            (br, brotli(&text)),
+            (Compression::LZ4, lz4(&text)),
+        ] {
             assert!(is_unlimited(codec));
             assert_eq!(check(codec, &header(3 << 20), &page), Ok(()));
             assert_eq!(check(codec, &header(4 << 20), &page), Ok(()), "too little is the reader's to say");

@@ -1,7 +1,9 @@
 //! An epoch: everything that has changed takes effect together, and is shown.
 
+use trommel_core::notices::Notices;
 use trommel_core::sample::SampleId;
 use trommel_incremental::IncrementalError;
+use trommel_incremental::embeddings::Embeddings;
 use trommel_incremental::engine::Applied;
 
 use super::changes::Summary;
@@ -31,6 +33,8 @@ impl Watch<'_> {
                     if self.together.rank() == 0 {
                         self.tell(&applied);
                     }
+                    let words = self.together.gather("takedowns", self.pool.take_named())?;
+                    self.named.extend(words.into_iter().flatten());
                     // Steps that are no shards come first, and together.
                     if all.iter().any(|step| step.words.is_some()) || self.in_force.is_none() {
                         self.in_force = Some(desired);
@@ -105,6 +109,31 @@ impl Watch<'_> {
             self.complete.remove(name);
         }
         Ok(applied)
+    }
+
+    /// Finds the takedown words again that the restored state knows samples by.
+    pub(super) fn name_restored(&mut self) -> Result<(), PipelineError> {
+        let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
+        let world = self.engine.world();
+        for (&ordinal, live) in world.shards.iter().filter(|(ordinal, _)| *ordinal % ranks == rank) {
+            if !live.taken_by_key.is_empty() {
+                let keys = &world.inputs.taken_keys;
+                self.pool.find(ordinal, live.input.generation, keys).map_err(PipelineError::failed)?;
+            }
+        }
+        let words = self.together.gather("takedowns", self.pool.take_named())?;
+        self.named.extend(words.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Says of which words of the takedown lists nothing that is here has the name: a typing error, a list of another data set,
+    /// or samples that are still to come.
+    pub(super) fn tell_unnamed(&self, notices: &mut Notices) {
+        let Some(desired) = &self.in_force else { return };
+        let mut unnamed = desired.takedowns.difference(&self.named).peekable();
+        let first = unnamed.peek().map(|word| (*word).clone()).unwrap_or_default();
+        let text = "words of takedown lists that no sample here is called by";
+        notices.note("takedowns_without_sample", text, first, unnamed.count() as u64);
     }
 
     pub(super) fn tell(&self, applied: &Applied) {

@@ -16,10 +16,10 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::Rule;
 use trommel_incremental::inputs::{Change, Inputs};
 
-use super::sources::words;
 use trommel_pipelines::benchmarks::{NamedPath, check_identity, load};
 use trommel_pipelines::decision::{BenchmarkConfig, hex};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::lists::words;
 
 /// What the command line and its file say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,9 +111,9 @@ impl InputFiles {
             let words = match held {
                 Some(words) => words,
                 None => {
-                    let text = std::fs::read_to_string(path)
-                        .map_err(|error| PipelineError::Usage(format!("--takedown {}: {error}", path.display())))?;
-                    let words = Arc::new(words(&text).map(str::to_owned).collect::<BTreeSet<_>>());
+                    let words =
+                        words(path, "key").map_err(|error| PipelineError::Usage(format!("--takedown {error}")))?;
+                    let words = Arc::new(words.into_iter().collect::<BTreeSet<_>>());
                     self.takedowns.insert(path.clone(), (stamp, words.clone()));
                     words
                 }

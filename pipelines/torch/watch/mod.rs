@@ -135,7 +135,9 @@ fn watch_together(
     let places = watch.sources.places().into_iter().chain(config.wanted_files.clone());
     let wake = (together.rank() == 0).then(|| Wake::new(places, config.poll, stop));
     let followed = watch.follow(wake.as_ref()).and_then(|()| watch.end_live());
-    let Watch { engine, mut report, .. } = watch;
+    let mut report = std::mem::take(&mut watch.report);
+    watch.tell_unnamed(&mut report.notices);
+    let Watch { engine, .. } = watch;
     match followed {
         Ok(()) => drop(engine), // with the others
         Err(error) => {

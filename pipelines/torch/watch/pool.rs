@@ -18,6 +18,8 @@ use trommel_pipelines::error::PipelineError;
 /// A pool that grows while it is read.
 pub struct Pool {
     ledger: Mutex<Arc<Ledger>>,
+    /// Words of takedown lists by which samples were found, since somebody asked.
+    named: Mutex<BTreeSet<String>>,
 }
 
 impl Pool {
@@ -27,7 +29,7 @@ impl Pool {
     /// A folder that is no run folder.
     pub fn open(root: &Path) -> Result<Self, PipelineError> {
         let ledger = Ledger::open(root).map_err(PipelineError::failed)?;
-        Ok(Self { ledger: Mutex::new(Arc::new(ledger)) })
+        Ok(Self { ledger: Mutex::new(Arc::new(ledger)), named: Mutex::default() })
     }
 
     /// Looks again at what is committed.
@@ -44,6 +46,12 @@ impl Pool {
     #[must_use]
     pub fn ledger(&self) -> Arc<Ledger> {
         locked(&self.ledger).clone()
+    }
+
+    /// Words of takedown lists that name a sample, found since the last call.
+    #[must_use]
+    pub fn take_named(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *locked(&self.named))
     }
 
     /// A committed shard as the engine takes it.
@@ -69,10 +77,17 @@ impl Embeddings for Pool {
         let ledger = self.ledger();
         let shard = ledger.shards().get(&ordinal).map(|(_, line)| line.name.clone()).unwrap_or_default();
         let names = ledger.names(ordinal)?;
-        let is_in = |names: &&SampleNames| {
+        let mut named = BTreeSet::new();
+        let mut is_in = |names: &SampleNames| {
             let others = [&names.uid, &names.url, &names.sha256];
-            Called { shard: &shard, key: &names.key, others }.is_in(keys)
+            let called = Called { shard: &shard, key: &names.key, others };
+            let mut words = called.words_in(keys).peekable();
+            let found = words.peek().is_some();
+            named.extend(words.cloned());
+            found
         };
-        Ok(names.iter().filter(is_in).map(|names| names.index).collect())
+        let found = names.iter().filter(|names| is_in(names)).map(|names| names.index).collect();
+        locked(&self.named).append(&mut named);
+        Ok(found)
     }
 }

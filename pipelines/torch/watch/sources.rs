@@ -1,6 +1,7 @@
 //! What is there: the shards under a watch's prefixes, and which of them are complete.
 //!
-//! A prefix is what `prune` takes (folder, glob, braces, path), or a list file: any other regular file, one such word a line.
+//! A prefix is what `prune` takes (folder, glob, braces, path), or a list file: any other regular file, one such word a line, or a JSON
+//! list of them. `NAME=` may stand before each.
 //! A shard is complete when img2dataset's `_stats.json` lies beside it, or when it has not changed for the settling time,
 //! by its own clock or by ours (clocks of file servers differ).
 
@@ -14,10 +15,7 @@ use trommel_shard::plan::{PlanError, PlanOptions, expand, is_shard_name, named};
 use trommel_shard::promised::stats_url;
 use trommel_shard::store::local_path;
 
-/// The words of a list: one a line, comments and empty lines left out.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
+use trommel_pipelines::lists::words;
 
 /// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
 /// and had its time set back, which only inode and change time tell.
@@ -175,15 +173,19 @@ impl Sources {
 
 /// The words of a list file; `None` if the prefix is none.
 fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
-    let path = Path::new(local_path(prefix));
-    if !path.is_file() || is_shard_name(prefix) {
+    let most = PlanOptions::default().max_shards;
+    let (name, list) = named(prefix, most);
+    let path = local_path(list);
+    if !path.is_file() || is_shard_name(list) {
         return None;
     }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return Some(Err(format!("{prefix}: {error}"))),
+    // The list's name is that of its words, but of those that have their own.
+    let word = |word: String| match name {
+        Some(name) if named(&word, most).0.is_none() => format!("{name}={word}"),
+        _ => word,
     };
-    Some(Ok(words(&text).map(str::to_owned).collect()))
+    let words = words(path, "shard").map_err(|error| error.to_string());
+    Some(words.map(|words| words.into_iter().map(word).collect()))
 }
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
@@ -227,6 +229,11 @@ mod tests {
         .unwrap();
         let seen = Sources::new(vec![text("empty"), text("list")], Duration::ZERO).look();
         assert_eq!(seen.shards.len(), 1);
+        std::fs::write(text("json"), serde_json::json!([text("7.tar"), format!("own={}", text("b"))]).to_string())
+            .unwrap();
+        let named = Sources::new(vec![text("b"), format!("mine={}", text("json"))], Duration::ZERO).look();
+        let names: Vec<&str> = named.shards.iter().map(|shard| shard.0.as_str()).collect();
+        assert_eq!((names, named.troubles.len()), (vec!["7.tar", "mine/7.tar", "own/7.tar"], 0));
         assert_eq!((seen.shards[0].0.as_str(), seen.shards[0].1.path.clone()), ("7.tar", text("b/7.tar")));
         assert_eq!(seen.troubles.len(), 2, "{:?}", seen.troubles);
         assert!(seen.troubles[0].contains("would both be `7.tar`") && seen.troubles[1].contains("none.tar"));

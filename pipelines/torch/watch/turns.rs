@@ -1,11 +1,12 @@
 //! The loop of a watch: what it holds, how it starts, and one turn after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_core::stop::Stop;
 use trommel_decide::benchmark::Benchmark;
@@ -23,7 +24,7 @@ use super::publish::Publisher;
 use super::sources::Sources;
 use super::wake::{Poke, Wake};
 use super::{WatchConfig, WatchReport};
-use crate::judging::Judging;
+use crate::judging::{Judging, reader_config};
 use crate::round::Judge;
 use crate::running::{agreed, open_folder};
 use crate::takedown::TakenDown;
@@ -31,6 +32,7 @@ use crate::together::Together;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::lying_beside::beside_to_come;
 use trommel_pipelines::progress::Progress;
 
 /// Part of the memory that arrangements and the facts of an epoch may take.
@@ -67,6 +69,8 @@ pub(super) struct Watch<'a> {
     /// Benchmarks and rule that the live trainer decides by.
     pub(super) live_inputs: (Vec<Arc<Benchmark>>, Option<String>),
     pub(super) taken_down: TakenDown,
+    /// Words of the takedown lists that name a sample here.
+    pub(super) named: BTreeSet<String>,
     pub(super) has_trained: bool,
     pub(super) folder: Arc<RunFolder>,
     pub(super) pool: Arc<Pool>,
@@ -88,6 +92,7 @@ impl<'a> Watch<'a> {
         stop: &'a Stop,
         progress: &'a Arc<Progress>,
     ) -> Result<Self, PipelineError> {
+        let beside = beside_to_come(&config.sources, &reader_config(&config.judge).group)?;
         std::fs::create_dir_all(&config.run)
             .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
         let is_first = together.rank() == 0;
@@ -139,7 +144,8 @@ impl<'a> Watch<'a> {
             publisher.show(view.epoch())?;
         }
         let sources = Sources::new(config.sources.clone(), config.settle);
-        let (files, report) = (InputFiles::default(), WatchReport::default());
+        let notices = if is_first { beside } else { Notices::default() };
+        let (files, report) = (InputFiles::default(), WatchReport { notices, ..WatchReport::default() });
         let mut this = Self {
             config,
             stop,
@@ -160,6 +166,7 @@ impl<'a> Watch<'a> {
             live: None,
             live_inputs: (Vec::new(), None),
             taken_down: TakenDown::default(),
+            named: BTreeSet::new(),
             has_trained: false,
             folder,
             pool,
@@ -177,6 +184,7 @@ impl<'a> Watch<'a> {
         let changes: Vec<_> = changes(inputs, &desired).into_iter().map(|change| change.0).collect();
         inputs.after(&changes).map_err(PipelineError::usage)?;
         this.desired = Some(Arc::new(desired));
+        this.name_restored()?;
         this.stand();
         Ok(this)
     }

@@ -25,9 +25,9 @@ pub fn run(command: Command) -> Result<Outcome, Command> {
         Command::Synth(args) => synth::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
-        Command::Radii(args) => match radii::config(&args) {
-            Ok(config) if config.needs_embedder() => return Err(Command::Radii(args)),
-            Ok(config) => radii::run(&args, &config),
+        Command::Radii(args) => match radii::config(&args).and_then(|config| Ok((config.needs_embedder()?, config))) {
+            Ok((true, _)) => return Err(Command::Radii(args)),
+            Ok((false, config)) => radii::run(&args, &config),
             Err(error) => Err(error),
         },
         command => return Err(command),
