@@ -78,6 +78,34 @@ fn captions_lie_beside_the_pictures_and_a_folders_name_is_none() {
     assert_eq!(first, loss(root));
 }
 
+/// img2dataset's `files` layout: what its statistics promise and is not there is lost, as of a tar.
+#[test]
+fn pictures_that_the_statistics_promise_and_that_are_not_there_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("images");
+    pictures(&root, &FILES);
+    let stats = |shard: &str, successes: u32| {
+        let text = format!("{{\"count\": 9, \"successes\": {successes}, \"failed_to_download\": 2}}");
+        fs::write(root.join(format!("{shard}_stats.json")), text).unwrap();
+    };
+    stats("00000", 2);
+    stats("00001", 5);
+    fs::create_dir(root.join("00002")).unwrap();
+    stats("00002", 4);
+    let (images, into) = (root.display().to_string(), folder.path().join("run"));
+    let prune = |status, more: &[&str]| {
+        let into = into.display().to_string();
+        let words = ["prune", &images, "--run", &into, "--rule", "random:100%", "--threads", "1"];
+        stderr(&run(status, &[&words[..], more].concat()))
+    };
+    let said = prune(4, &[]);
+    let line = "shards with fewer samples than their `_stats.json` promises: 2, 7 samples lost (first: ";
+    assert!(said.contains(line) && last(&said).contains("of 11 samples 0 were rejected and 7 lost"), "{said}");
+    // What was found stays with the run.
+    assert!(prune(4, &[]).contains(line));
+    assert!(prune(0, &["--max-rejects", "70"]).contains(line));
+}
+
 /// Two passes: the second replays what the first has judged.
 #[test]
 fn files_train_for_several_passes() {

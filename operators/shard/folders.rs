@@ -24,8 +24,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::plan::{Plan, PlanError, ShardRef};
+use super::promised::promised_to_folder;
+use super::remark;
 use super::samples::GroupConfig;
 use trommel_core::notices::Notices;
+use trommel_core::sample::ShardOutcome;
 
 mod reader;
 
@@ -128,6 +131,10 @@ impl Folders {
             let class = found.walk(folder, true)?;
             if class.pictures.is_empty() {
                 let name = file_name(folder);
+                if let Some(promised) = promised_to_folder(folder) {
+                    let outcome = ShardOutcome::Complete(None);
+                    found.notices.merge(&remark::lost(&outcome, 0, Some(promised), &name));
+                }
                 found.notices.note("empty_class", "class folders without a picture passed over", name, 1);
                 found.notices.merge(&class.notices);
             } else {

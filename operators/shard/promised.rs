@@ -1,12 +1,13 @@
-//! How many samples a shard was written with, as img2dataset's `00012_stats.json` beside `00012.tar` says: what is lost when the
-//! shard cannot be read, or when fewer come.
+//! How many samples a shard was written with, as img2dataset's `00012_stats.json` beside `00012.tar`, or beside the folder `00012` of its
+//! `files` layout, says: what is lost when the shard cannot be read, or when fewer come.
 
 use std::io::Read;
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::plan::SHARD_ENDINGS;
-use super::store::Store;
+use super::store::{Local, Store};
 
 /// Statistics beyond this size are not read.
 const MAX_STATS_BYTES: u64 = 4 << 20;
@@ -26,7 +27,18 @@ pub fn stats_url(url: &str) -> Option<String> {
 /// The samples that the statistics beside a shard promise; `None` where there are none that can be read.
 #[must_use]
 pub fn promised(store: &dyn Store, url: &str) -> Option<u64> {
-    let source = store.open(&stats_url(url)?).ok()?;
+    successes(store, &stats_url(url)?)
+}
+
+/// The samples that the statistics beside a folder of pictures promise; `None` where there are none that can be read.
+#[must_use]
+pub fn promised_to_folder(folder: &Path) -> Option<u64> {
+    let stats = format!("{}_stats.json", folder.file_name()?.to_str()?);
+    successes(&Local::default(), folder.with_file_name(stats).to_str()?)
+}
+
+fn successes(store: &dyn Store, stats: &str) -> Option<u64> {
+    let source = store.open(stats).ok()?;
     let mut text = Vec::new();
     source.open_at(0).ok()?.take(MAX_STATS_BYTES).read_to_end(&mut text).ok()?;
     // Samples of a shard are numbered in 32 bits: more is no promise of anybody's.

@@ -4,6 +4,8 @@
 //! `00012_stats.json` beside `00012.tar`; open_clip's `sizes.json` or `__len__` beside the shards.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -104,11 +106,40 @@ fn no_count(path: &Path, why: &dyn std::fmt::Display) -> PipelineError {
     ))
 }
 
+/// Largest `sizes.json`: of half a million shards.
+const MAX_SIZES_BYTES: u64 = 16 << 20;
+
 /// A file's text; `None` where there is no file.
 fn read(path: &Path) -> Result<Option<String>, PipelineError> {
-    match std::fs::read_to_string(path) {
+    let text = File::open(path).and_then(|file| {
+        let mut text = String::new();
+        file.take(MAX_SIZES_BYTES + 1).read_to_string(&mut text).map(|_| text)
+    });
+    match text {
+        Ok(text) if text.len() as u64 > MAX_SIZES_BYTES => {
+            Err(no_count(path, &format_args!("has more than {MAX_SIZES_BYTES} bytes, too many for counts of shards")))
+        }
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PipelineError::Usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_counts_is_not_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sizes.json");
+        assert_eq!(read(&path).unwrap(), None);
+        let file = File::create(&path).unwrap();
+        file.set_len(MAX_SIZES_BYTES).unwrap();
+        assert_eq!(read(&path).unwrap().map(|text| text.len() as u64), Some(MAX_SIZES_BYTES));
+        file.set_len(1 << 50).unwrap(); // more than any memory
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("sizes.json: has more than 16777216 bytes"), "{error}");
     }
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::metadata::Metadata;
+use super::super::promised::promised_to_folder;
 use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
+use super::super::remark;
 use super::super::samples::{Group, RawSample, Want, too_long};
-use super::{Class, Folders, Picture, bytes_of, extension};
+use super::{Class, Folders, Picture, bytes_of, extension, file_name};
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
@@ -79,6 +81,14 @@ impl FolderReader {
         let (outcome, notices) = (ShardOutcome::Complete(None), Notices::default());
         let mut end = ShardEnd { ordinal, count: 0, bytes: 0, outcome, notices };
         end.outcome = self.stream(request, &mut end, admit, emit)?;
+        let class = usize::try_from(ordinal).ok().and_then(|at| self.folders.classes.get(at));
+        if let Some(class) = class.filter(|_| !replay) {
+            let promised = promised_to_folder(&class.folder);
+            // Without statistics an empty class is a note of the plan's.
+            if promised.is_some() {
+                end.notices.merge(&remark::lost(&end.outcome, end.count, promised, &file_name(&class.folder)));
+            }
+        }
         emit(match replay {
             true => Admitted::Replayed(Replayed::End { pass, end }),
             false => Admitted::Event(Event::End(end)),
