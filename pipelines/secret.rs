@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use trommel_cluster::secret::random_hex;
 use trommel_cluster::{ClusterConfig, Secret};
+use trommel_core::durable;
 use trommel_ledger::storage::{Disk, Storage};
 
 use crate::error::PipelineError;
@@ -81,7 +82,7 @@ fn make(run: &Path, path: &Path) -> io::Result<()> {
     let mut file: File = File::options().write(true).create_new(true).mode(0o600).open(&aside)?;
     file.write_all(format!("{}\n", random_hex()?).as_bytes())?;
     file.sync_all()?;
-    fs::rename(&aside, path)
+    durable::rename(&aside, path)
 }
 
 #[cfg(test)]

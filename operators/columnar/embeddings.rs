@@ -5,7 +5,6 @@
 //! fsynced: whoever sees it sees all of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use half::f16;
 use super::ColumnarError;
 use super::ipc::{Batch, IpcWriter, META_IDENTITY, META_SCHEMA, SCHEMA_VERSION};
 use super::source::{BATCH_ROWS, EmbeddingReader, Notes};
+use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
 
 /// Name of the file in a benchmark's folder.
@@ -129,8 +129,7 @@ impl<W: Write> EmbeddingWriter<W> {
 
 /// An [`EmbeddingWriter`] on a file of its own: nothing is seen under its name before [`EmbeddingFile::commit`].
 pub struct EmbeddingFile {
-    writer: Option<EmbeddingWriter<BufWriter<File>>>,
-    aside: PathBuf,
+    writer: EmbeddingWriter<BufWriter<Aside>>,
     path: PathBuf,
 }
 
@@ -140,7 +139,7 @@ impl EmbeddingFile {
     /// # Errors
     /// What the file system says.
     pub fn in_folder(folder: &Path, head: &EmbeddingHead) -> Result<Self, ColumnarError> {
-        std::fs::create_dir_all(folder).map_err(|e| ColumnarError::io(folder, e))?;
+        make_folder(folder).map_err(|e| ColumnarError::io(folder, e))?;
         Self::create(&folder.join(FILE_NAME), head)
     }
 
@@ -149,12 +148,9 @@ impl EmbeddingFile {
     /// # Errors
     /// What the file system says.
     pub fn create(path: &Path, head: &EmbeddingHead) -> Result<Self, ColumnarError> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.tmp", std::process::id()));
-        let aside = PathBuf::from(aside);
-        let file = File::create(&aside).map_err(|e| ColumnarError::io(&aside, e))?;
+        let file = Aside::create(path).map_err(|e| ColumnarError::io(path, e))?;
         let writer = EmbeddingWriter::new(path, BufWriter::with_capacity(1 << 20, file), head)?;
-        Ok(Self { writer: Some(writer), aside, path: path.to_path_buf() })
+        Ok(Self { writer, path: path.to_path_buf() })
     }
 
     /// Adds a row.
@@ -162,36 +158,19 @@ impl EmbeddingFile {
     /// # Errors
     /// As [`EmbeddingWriter::push`].
     pub fn push(&mut self, row: EmbeddingRow<'_>) -> Result<(), ColumnarError> {
-        match &mut self.writer {
-            Some(writer) => writer.push(row),
-            None => Err(ColumnarError::mismatch(&self.path, "the file is finished")),
-        }
+        self.writer.push(row)
     }
 
     /// Finishes the file, fsyncs it, renames it into place, fsyncs the folder. Returns the rows.
     ///
     /// # Errors
     /// What the file system says; the file is then not there under its name.
-    pub fn commit(mut self) -> Result<u64, ColumnarError> {
-        let Some(writer) = self.writer.take() else {
-            return Err(ColumnarError::mismatch(&self.path, "the file is finished"));
-        };
-        let rows = writer.rows();
+    pub fn commit(self) -> Result<u64, ColumnarError> {
+        let rows = self.writer.rows();
         let io = |e| ColumnarError::io(&self.path, e);
-        let file = writer.finish()?.into_inner().map_err(|e| io(e.into_error()))?;
-        file.sync_all().map_err(io)?;
-        drop(file);
-        std::fs::rename(&self.aside, &self.path).map_err(io)?;
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| ColumnarError::io(folder, e))?;
+        let file = self.writer.finish()?.into_inner().map_err(|e| io(e.into_error()))?;
+        file.commit().map_err(io)?;
         Ok(rows)
-    }
-}
-
-impl Drop for EmbeddingFile {
-    fn drop(&mut self) {
-        // After a commit there is nothing left under this name.
-        let _ = std::fs::remove_file(&self.aside);
     }
 }
 

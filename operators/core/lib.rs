@@ -6,6 +6,7 @@
 #![forbid(missing_docs)]
 
 pub mod credit;
+pub mod durable;
 pub mod escape;
 pub mod hash;
 pub mod notices;

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::ReadSeek;
+use trommel_core::durable;
 
 /// An open file to write to.
 pub trait Output: Write + Send {
@@ -134,10 +135,7 @@ impl Lock for DiskLock {}
 
 impl Storage for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count();
-        std::fs::create_dir_all(path)?;
-        // A folder whose own name is lost takes all that was synced in it along.
-        path.ancestors().take(missing).try_for_each(|made| self.sync_dir(&parent(made)))
+        durable::make_folder(path)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
@@ -171,7 +169,7 @@ impl Storage for Disk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        durable::sync_folder(path)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -215,7 +213,7 @@ impl Storage for Disk {
 
 /// The folder above a path of a run folder.
 pub fn parent(path: &Path) -> PathBuf {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
+    durable::parent(path).to_path_buf()
 }
 
 /// Where a file stands until it is whole.

@@ -5,13 +5,12 @@
 //! passes over the rest. Values are copied in as f32.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
+use trommel_core::durable;
 
 use super::config::ClipConfig;
 use super::error::{ModelError, Op};
@@ -261,12 +260,5 @@ pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
     let bytes = safetensors::serialize(views, None).map_err(|e| wrong(e.to_string()))?;
-    let aside = path.with_extension("tmp");
-    let write = || {
-        let mut file = File::create(&aside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)
-    };
-    write().map_err(|error| wrong(error.to_string()))
+    durable::write(path, &bytes).map_err(|error| wrong(error.to_string()))
 }

@@ -28,6 +28,7 @@ use super::state::SCHEMA;
 pub use super::state::{Extension, Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
+use trommel_core::durable::make_folder;
 use trommel_model::weights;
 
 const MODEL: &str = "open_clip_model.pt";
@@ -72,7 +73,7 @@ impl Checkpoints {
         numerics: BTreeMap<String, String>,
         keep: Option<usize>,
     ) -> Result<Self, TrainError> {
-        fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
+        make_folder(folder).map_err(TrainError::file(folder, "making the folder"))?;
         let keep = keep.map(|n| n.max(1));
         let (name, training, extended) = (name.into(), String::new(), Vec::new());
         let this = Self { folder: folder.into(), name, hashes, numerics, training, extended, keep };

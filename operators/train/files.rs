@@ -1,12 +1,13 @@
 //! Durable files: synced, renamed into place, and marked with size and checksum.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
+use trommel_core::durable;
 
 /// What a file must be to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +59,5 @@ pub fn sync(path: &Path) -> Result<(), TrainError> {
 /// # Errors
 /// The folder cannot be written.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), TrainError> {
-    let aside = path.with_extension("tmp");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&aside)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)
-    };
-    write().map_err(TrainError::file(path, "writing"))
+    durable::write(path, text).map_err(TrainError::file(path, "writing"))
 }

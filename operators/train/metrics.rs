@@ -1,6 +1,6 @@
 //! A step's numbers under open_clip's names: JSON lines for every step, TensorBoard and the console every so many.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use super::error::TrainError;
 use super::files::replace;
 use super::step::StepMetrics;
 use super::tensorboard::EventWriter;
+use trommel_core::durable::make_folder;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -91,7 +92,7 @@ impl Metrics {
     /// # Errors
     /// The folder cannot be written.
     pub fn open(folder: &Path, first_step: u64, total_steps: u64, log_every_steps: u64) -> Result<Self, TrainError> {
-        fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
+        make_folder(folder).map_err(TrainError::file(folder, "making the folder"))?;
         let path = folder.join("metrics.jsonl");
         if path.exists() {
             cut(&path, first_step)?;
@@ -220,6 +221,8 @@ fn cut(path: &Path, first_step: u64) -> Result<(), TrainError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn step(step: u64) -> StepMetrics {

@@ -4,12 +4,13 @@
 //! in protobuf: `wall_time` = 1 (double), `step` = 2 (int64), `file_version` = 3 (string), `summary` = 5, `session_log` =
 //! 7; `Summary.value` = 1 with `tag` = 1 (string) and `simple_value` = 2 (float); `SessionLog.status` = 1 (START = 1).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::TrainError;
+use trommel_core::durable::make_folder;
 
 /// An event file being written.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl EventWriter {
     /// # Errors
     /// The folder cannot be written.
     pub fn create(folder: &Path, first_step: u64) -> Result<Self, TrainError> {
-        fs::create_dir_all(folder).map_err(TrainError::file(folder, "making the folder"))?;
+        make_folder(folder).map_err(TrainError::file(folder, "making the folder"))?;
         let seconds = now();
         let stem = format!("events.out.tfevents.{:010}.trommel.{}", seconds as u64, std::process::id());
         let mut attempt = 0u32;
@@ -111,6 +112,8 @@ impl EventWriter {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The bytes that TensorFlow's own writer makes of the same event (wall time 1.0, step 300).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use trommel_core::durable;
 use trommel_core::stop::Stop;
 use trommel_synth::{SynthConfig, write};
 use trommel_train::{Precision, TrainConfig};
@@ -131,7 +132,7 @@ pub fn demo(
     let picture = out.join("demo.svg");
     let options = report::ReportOptions { truth: Some(data.join("truth.jsonl")), pairs_per_benchmark: 5 };
     let gathered = report::gather(&run, &options)?;
-    std::fs::write(&picture, report::picture(&gathered))
+    durable::write(&picture, report::picture(&gathered).as_bytes())
         .map_err(|error| PipelineError::Failed(format!("{}: {error}", picture.display())))?;
     clock.lap("picture");
 

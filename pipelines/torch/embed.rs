@@ -4,13 +4,13 @@
 //! one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::Path;
 
 use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 use trommel_columnar::npy;
 use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
@@ -65,11 +65,20 @@ fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result
     }
 }
 
+fn begin(path: &Path) -> Result<BufWriter<Aside>, PipelineError> {
+    Aside::create(path).map(BufWriter::new).map_err(PipelineError::at(path))
+}
+
+fn end(out: BufWriter<Aside>, path: &Path) -> Result<(), PipelineError> {
+    let file = out.into_inner().map_err(|error| PipelineError::at(path)(error.into_error()))?;
+    file.commit().map_err(PipelineError::at(path))
+}
+
 fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineError> {
     // clip-retrieval pads to the digits of the number of partitions.
     let width = plan.len().max(1).ilog10() as usize + 1;
     for folder in ["img_emb", "metadata"] {
-        std::fs::create_dir_all(run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
+        make_folder(&run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
     }
     let mut any = false;
     for shard in &plan.shards {
@@ -91,15 +100,15 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         };
         any = true;
         let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
-        let mut out = BufWriter::new(File::create(&vectors_path).map_err(PipelineError::at(&vectors_path))?);
+        let mut out = begin(&vectors_path)?;
         npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
-        out.flush().map_err(PipelineError::at(&vectors_path))?;
+        end(out, &vectors_path)?;
         let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
         let fields = vec![Field::required("image_path", Kind::Text)];
-        let out = BufWriter::new(File::create(&keys_path).map_err(PipelineError::at(&keys_path))?);
-        let mut table = TableWriter::new(&keys_path, out, fields, Vec::new()).map_err(PipelineError::failed)?;
+        let mut table =
+            TableWriter::new(&keys_path, begin(&keys_path)?, fields, Vec::new()).map_err(PipelineError::failed)?;
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
-        table.finish().map_err(PipelineError::failed)?;
+        end(table.finish().map_err(PipelineError::failed)?, &keys_path)?;
     }
     if any { Ok(()) } else { Err(PipelineError::Usage("no picture could be embedded".into())) }
 }

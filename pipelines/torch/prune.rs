@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
@@ -243,7 +244,7 @@ fn in_turn(into: &Path, stop: &Stop) -> Result<File, PipelineError> {
     let name = into.file_name().unwrap_or_default().to_string_lossy();
     let path = into.with_file_name(format!(".{name}.lock"));
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(PipelineError::at(parent))?;
+        make_folder(parent).map_err(PipelineError::at(parent))?;
     }
     let file = File::create(&path).map_err(PipelineError::at(&path))?;
     loop {

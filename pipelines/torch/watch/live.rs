@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use trommel_cluster::Message;
+use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{SampleId, Status};
 use trommel_core::stop::Stop;
@@ -145,7 +146,7 @@ impl Live {
         let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
         for folder in ["logs", "checkpoints"] {
             let folder: PathBuf = judge.run.join(folder);
-            std::fs::create_dir_all(&folder).map_err(PipelineError::at(&folder))?;
+            make_folder(&folder).map_err(PipelineError::at(&folder))?;
         }
         let stop = Stop::new();
         let (ends, winds) = (stop.clone(), stop.clone());

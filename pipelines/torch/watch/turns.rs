@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_core::stop::Stop;
@@ -93,7 +94,7 @@ impl<'a> Watch<'a> {
         progress: &'a Arc<Progress>,
     ) -> Result<Self, PipelineError> {
         let beside = beside_to_come(&config.sources, &reader_config(&config.judge).group)?;
-        std::fs::create_dir_all(&config.run)
+        make_folder(&config.run)
             .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
         let is_first = together.rank() == 0;
         let mut arrivals = together.in_turn("arrivals", || Arrivals::follow(&config.run))?;

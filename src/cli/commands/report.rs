@@ -1,8 +1,6 @@
 //! `trommel report`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-
+use trommel_core::durable;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::report::{ReportOptions, gather, page, picture};
 
@@ -29,22 +27,7 @@ pub fn run(args: &ReportArgs) -> Outcome {
         tracing::warn!("{trouble}");
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
-    put(&args.out, &text).map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
+    durable::write(&args.out, text.as_bytes()).map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
     eprintln!("trommel: wrote {}", args.out.display());
     Ok(Done::default())
-}
-
-/// Written aside and renamed: whoever sees the file sees all of it.
-fn put(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.tmp", std::process::id()));
-    let aside = PathBuf::from(aside);
-    let written = std::fs::File::create(&aside)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&aside, path));
-    if written.is_err() {
-        // What the first error says matters; there may be nothing to take away.
-        let _ = std::fs::remove_file(&aside);
-    }
-    written
 }
