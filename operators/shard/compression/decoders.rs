@@ -7,8 +7,8 @@ use liblzma::stream::{Action, CONCATENATED, Error, Status, Stream};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::CompressionLimits;
-use trommel_core::credit::workspace::{NoRoom, Workspace};
 use crate::store::Meter;
+use trommel_core::credit::workspace::{NoRoom, Workspace};
 
 /// The memory of one shard's decoder.
 pub(super) struct Room {

@@ -27,7 +27,8 @@ pub fn run(args: &ReportArgs) -> Outcome {
         tracing::warn!("{trouble}");
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
-    durable::write(&args.out, text.as_bytes()).map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
+    durable::write(&args.out, text.as_bytes())
+        .map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
     eprintln!("trommel: wrote {}", args.out.display());
     Ok(Done::default())
 }
