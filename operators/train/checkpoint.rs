@@ -15,14 +15,14 @@
 //! itself. The links are for people and open_clip; nothing here reads them.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use tch::Tensor;
 use trommel_bridge::{Value, write_pickle};
 
 use super::error::TrainError;
-use super::files::{mark, replace, sync};
+use super::files::{mark, remove_folder, rename, replace, step, sync};
 use super::open_clip;
 use super::state::SCHEMA;
 pub use super::state::{Extension, Position, State};
@@ -36,6 +36,8 @@ const OPTIMISER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 /// Unfinished and discarded folders start so.
 const ASIDE: &str = ".aside_";
+/// Before the name of a checkpoint whose place another one of its step takes: it stands until that is there.
+const REPLACED: &str = ".aside_old_";
 
 /// A checkpoint on the disk that proved itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Opens `folder`, makes it if need be, and clears what a killed run left unfinished. `keep` bounds the number of
+    /// Opens `folder`, makes it if need be, clears what a killed run left unfinished, and puts back what it was replacing. `keep` bounds the number of
     /// checkpoints kept that were written inside a pass, at least 1; `None` keeps all.
     ///
     /// # Errors
@@ -79,7 +81,10 @@ impl Checkpoints {
         let this = Self { folder: folder.into(), name, hashes, numerics, training, extended, keep };
         for entry in this.names()?.iter().filter(|name| name.starts_with(ASIDE)) {
             let path = folder.join(entry);
-            fs::remove_dir_all(&path).map_err(TrainError::file(&path, "clearing an unfinished checkpoint"))?;
+            match entry.strip_prefix(REPLACED).map(|name| folder.join(name)).filter(|place| !place.exists()) {
+                Some(place) => rename(&path, &place).and_then(|()| sync(folder))?,
+                None => remove_folder(&path)?,
+            }
         }
         Ok(this)
     }
@@ -91,21 +96,12 @@ impl Checkpoints {
     }
 
     fn names(&self) -> Result<Vec<String>, TrainError> {
-        let read = || -> std::io::Result<Vec<String>> {
-            fs::read_dir(&self.folder)?.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect()
-        };
-        read().map_err(TrainError::file(&self.folder, "listing"))
+        names(&self.folder).map_err(TrainError::file(&self.folder, "listing"))
     }
 
     /// Folders of checkpoints with their steps, newest first.
     fn steps(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
-        let of = |name: &String| {
-            let step = name.strip_prefix("step_")?.parse().ok()?;
-            Some((step, self.folder.join(name)))
-        };
-        let mut steps: Vec<_> = self.names()?.iter().filter_map(of).collect();
-        steps.sort_by(|a, b| b.cmp(a));
-        Ok(steps)
+        standing(&self.folder).map_err(TrainError::file(&self.folder, "listing"))
     }
 
     /// Writes the trainer's state and `position`; returns the folder. One of this step that already proves itself is left
@@ -118,18 +114,18 @@ impl Checkpoints {
         let folder = self.folder.join(&name);
         if !(folder.exists() && self.verify(&folder).is_ok_and(|state| state.position == *position)) {
             let aside = self.folder.join(format!("{ASIDE}{name}"));
-            self.discard(&aside)?;
-            fs::create_dir(&aside).map_err(TrainError::file(&aside, "making the folder"))?;
+            remove_folder(&aside)?;
+            step().and_then(|()| fs::create_dir(&aside)).map_err(TrainError::file(&aside, "making the folder"))?;
             self.fill(&aside, trainer, position)?;
             sync(&aside)?;
+            let old = self.folder.join(format!("{REPLACED}{name}"));
             if folder.exists() {
-                let old = self.folder.join(format!("{ASIDE}old_{name}"));
-                self.discard(&old)?;
-                fs::rename(&folder, &old).map_err(TrainError::file(&folder, "replacing"))?;
+                remove_folder(&old)?;
+                rename(&folder, &old)?;
             }
-            fs::rename(&aside, &folder).map_err(TrainError::file(&folder, "renaming into place"))?;
+            rename(&aside, &folder)?;
             sync(&self.folder)?;
-            self.discard(&self.folder.join(format!("{ASIDE}old_{name}")))?;
+            remove_folder(&old)?;
         }
         self.link("epoch_latest.pt", &name)?;
         if position.ends_pass() {
@@ -262,19 +258,13 @@ impl Checkpoints {
         let (path, aside) = (self.folder.join(link), self.folder.join(format!("{link}.tmp")));
         let put = || -> std::io::Result<()> {
             if aside.is_symlink() {
-                fs::remove_file(&aside)?;
+                step().and_then(|()| fs::remove_file(&aside))?;
             }
-            std::os::unix::fs::symlink(Path::new(folder).join(MODEL), &aside)?;
-            fs::rename(&aside, &path)
+            step()?;
+            std::os::unix::fs::symlink(Path::new(folder).join(MODEL), &aside)
         };
-        put().map_err(TrainError::file(&path, "linking"))
-    }
-
-    fn discard(&self, folder: &Path) -> Result<(), TrainError> {
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(TrainError::file(folder, "removing"))?;
-        }
-        Ok(())
+        put().map_err(TrainError::file(&path, "linking"))?;
+        rename(&aside, &path)
     }
 
     /// Removes the oldest checkpoints above `keep`, and links that point at nothing. The ends of passes stay: they are what a
@@ -283,19 +273,40 @@ impl Checkpoints {
         let Some(keep) = self.keep else { return Ok(()) };
         let inside = self.steps()?.into_iter().filter(|(_, folder)| !ends_pass(folder));
         for (step, folder) in inside.skip(keep) {
-            let aside = self.folder.join(format!("{ASIDE}old_step_{step:08}"));
-            self.discard(&aside)?;
-            fs::rename(&folder, &aside).map_err(TrainError::file(&folder, "removing"))?;
-            self.discard(&aside)?;
+            let aside = self.folder.join(format!("{ASIDE}retired_step_{step:08}"));
+            remove_folder(&aside)?;
+            rename(&folder, &aside)?;
+            remove_folder(&aside)?;
         }
         for name in self.names()? {
             let path = self.folder.join(&name);
             if name.starts_with("epoch_") && path.is_symlink() && !path.exists() {
-                fs::remove_file(&path).map_err(TrainError::file(&path, "removing"))?;
+                step().and_then(|()| fs::remove_file(&path)).map_err(TrainError::file(&path, "removing"))?;
             }
         }
         Ok(())
     }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Folders of checkpoints in `folder` with their steps, newest first. One that was to be replaced counts, where a kill came before the
+/// other stood in its place.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn standing(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let of = |name: &String| {
+        let step = name.strip_prefix(REPLACED).unwrap_or(name).strip_prefix("step_")?.parse().ok()?;
+        Some((step, folder.join(name)))
+    };
+    let mut steps: Vec<_> = names(folder)?.iter().filter_map(of).collect();
+    // Names in place come first: `step_` sorts behind `.aside_`.
+    steps.sort_by(|a, b| b.cmp(a));
+    steps.dedup_by_key(|(step, _)| *step);
+    Ok(steps)
 }
 
 /// Whether a checkpoint says that it ends a pass. What it says is not proved here: a damaged one is kept as well.

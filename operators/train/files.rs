@@ -1,6 +1,6 @@
 //! Durable files: synced, renamed into place, and marked with size and checksum.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -51,13 +51,70 @@ pub fn mark(path: &Path) -> Result<Mark, TrainError> {
 /// # Errors
 /// The disk is full or gone.
 pub fn sync(path: &Path) -> Result<(), TrainError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(TrainError::file(path, "syncing"))
+    step().and_then(|()| File::open(path)).and_then(|file| file.sync_all()).map_err(TrainError::file(path, "syncing"))
 }
 
-/// Replaces `path` by `text`, whole or not at all.
+/// Replaces `path` by `text`, whole or not at all, and for good.
 ///
 /// # Errors
 /// The folder cannot be written.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), TrainError> {
-    durable::write(path, text).map_err(TrainError::file(path, "writing"))
+    step().and_then(|()| durable::write(path, text)).map_err(TrainError::file(path, "writing"))
+}
+
+/// Gives a file or folder another name.
+///
+/// # Errors
+/// The file system refuses.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), TrainError> {
+    step().and_then(|()| fs::rename(from, to)).map_err(TrainError::file(from, "renaming"))
+}
+
+/// Removes a folder with its files, if it is there.
+///
+/// # Errors
+/// The file system refuses; some of the files are gone then.
+pub(super) fn remove_folder(folder: &Path) -> Result<(), TrainError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let remove = || {
+        if cfg!(test) {
+            fs::read_dir(folder)?.try_for_each(|file| step().and_then(|()| fs::remove_file(file?.path())))?;
+        }
+        step()?;
+        fs::remove_dir_all(folder)
+    };
+    remove().map_err(TrainError::file(folder, "removing"))
+}
+
+/// One call that changes the disk: in tests the program may be killed before it.
+#[cfg(not(test))]
+pub(super) const fn step() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) use kill::step;
+
+/// A kill between two calls that change the disk.
+#[cfg(test)]
+pub(super) mod kill {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    }
+
+    /// So many more calls on this thread are made, and none after them.
+    pub(in super::super) fn after(calls: u32) {
+        LEFT.set(calls);
+    }
+
+    pub(in super::super) fn step() -> io::Result<()> {
+        let left = LEFT.get().checked_sub(1).ok_or_else(|| io::Error::other("killed"))?;
+        LEFT.set(left);
+        Ok(())
+    }
 }

@@ -59,6 +59,9 @@ pub use step::{Contrastive, StepMetrics, Trainer};
 mod tiny;
 
 #[cfg(test)]
+mod checkpoint_tests;
+
+#[cfg(test)]
 mod step_tests;
 
 #[cfg(test)]

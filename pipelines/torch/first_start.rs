@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use trommel_dataflow::order::OrderConfig;
 use trommel_ledger::run_folder::RunFolder;
+use trommel_train::checkpoint::standing;
 use trommel_train::files::replace;
 use trommel_train::{Course, Length};
 
@@ -70,10 +71,7 @@ impl FirstStart {
 
 /// Whether something was trained already: from there on nothing of the order may change.
 pub(crate) fn has_trained(run: &Path) -> bool {
-    let entries = std::fs::read_dir(run.join("checkpoints"));
-    entries.is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("step_")))
-    })
+    standing(&run.join("checkpoints")).is_ok_and(|steps| !steps.is_empty())
 }
 
 /// What a run's configuration leaves to its first start.

@@ -34,6 +34,7 @@ use trommel_ledger::run_folder::RunFolder;
 use trommel_model::ClipConfig;
 use trommel_shard::plan::GrowingPlan;
 use trommel_shard::reader::Decisions;
+use trommel_train::checkpoint::standing;
 
 use super::arrivals::Arrivals;
 use super::wake::Poke;
@@ -281,9 +282,9 @@ fn grow(deal: &Lanes, food: &Food) {
 
 /// Where the trainer of a folder stood at its newest checkpoint.
 pub(super) fn last_cursor(folder: &Path) -> Option<Cursor> {
-    let saved = std::fs::read_dir(folder.join("checkpoints")).ok()?.flatten().map(|entry| entry.path());
-    let newest = saved.filter(|path| path.join("state.json").is_file()).max()?;
-    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(newest.join("state.json")).ok()?).ok()?;
+    let mut saved = standing(&folder.join("checkpoints")).ok()?.into_iter().map(|(_, path)| path.join("state.json"));
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(saved.find(|path| path.is_file())?).ok()?).ok()?;
     serde_json::from_value(state.pointer("/position/cursor")?.clone()).ok()
 }
 
