@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::cluster::{and, local, no_panic};
-use common::processes::{Group, committed, signal, until};
+use common::processes::{Group, committed, newest, signal, until};
 use common::random::Random;
 use common::{World, items_text, ledger_text, losses, run, words};
 use trommel_ledger::read::Ledger;
@@ -45,10 +45,7 @@ impl Kind {
     /// Share of the run that is still to be done.
     fn left(self, run_folder: &Path) -> f64 {
         let (done, all) = if self.training {
-            let saved = std::fs::read_dir(run_folder.join("checkpoints")).into_iter().flatten();
-            let names = saved.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            let steps = names.filter_map(|name| name.strip_prefix("step_")?.parse::<u32>().ok());
-            (steps.max().unwrap_or_default(), STEPS)
+            (u32::try_from(newest(run_folder)).unwrap_or_default(), STEPS)
         } else {
             (u32::try_from(committed(run_folder)).unwrap_or_default(), SHARDS)
         };

@@ -5,10 +5,11 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use common::{MODEL, World, ledger_text, losses, run, stderr, trommel, words};
+use common::cluster::local;
+use common::processes::kill_at;
+use common::{MODEL, World, ledger_text, losses, run, stderr, words};
 use trommel_ledger::read::Ledger;
 
 /// Passes over `shards`, of which a rule keeps about half.
@@ -59,17 +60,8 @@ fn passes_over_unjudged_shards_end_with_the_last_and_the_learning_rate_with_them
     assert!(whole.join("checkpoints/epoch_3.pt").exists());
 
     // Killed in the first pass and in the second: by then the ledger knows what it did not know at the start.
-    for checkpoint in ["step_00000003", "step_00000012"] {
-        let args = passes(&world.shards(), &killed, &["--passes", "3"]);
-        let mut child = trommel().args(args).stderr(Stdio::null()).spawn().unwrap();
-        let wanted = killed.join("checkpoints").join(checkpoint);
-        let deadline = Instant::now() + Duration::from_secs(120);
-        while !wanted.exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let _ = child.kill();
-        child.wait().unwrap();
-        assert!(wanted.exists(), "no checkpoint {checkpoint}");
+    for step in [3, 12] {
+        kill_at(&passes(&world.shards(), &killed, &["--passes", "3"]), &killed, step);
     }
     let resumed = run(0, &words(&passes(&world.shards(), &killed, &["--passes", "3"])));
     assert_eq!(losses(&whole), losses(&killed), "{}", stderr(&resumed));
@@ -77,6 +69,49 @@ fn passes_over_unjudged_shards_end_with_the_last_and_the_learning_rate_with_them
     let other = run(2, &words(&passes(&world.shards(), &killed, &["--passes", "3", "--train-num-samples", "300"])));
     let said = stderr(&other);
     assert!(said.contains("--train-num-samples 300") && said.contains("288 samples a pass (_stats.json)"), "{said}");
+}
+
+/// However the length is given and whoever judges: the last batch of a pass ends it, the one before does not.
+#[test]
+fn a_run_that_ends_with_a_pass_has_its_end() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    run(0, &["prune", &world.shards(), "--run", &at("passes").display().to_string(), "--rule", "random:50%"]);
+    let counts = Ledger::open(&at("passes")).unwrap().counts();
+    let batches = (counts.kept - counts.remarks.get("no_caption").unwrap_or(0)) / 16;
+    // Of what is judged the number of batches is known: it is a run of steps, with the same learning rates.
+    run(0, &words(&passes(&world.shards(), &at("passes"), &["--passes", "1"])));
+    let (steps, samples) = (batches.to_string(), (batches * 16).to_string());
+    let mut runs = vec![("passes", None, 1)];
+    for (name, length, ends) in [
+        ("steps", ["--steps", &steps], 1),
+        ("samples", ["--samples", &samples], 1),
+        ("two", ["--steps", &steps], 1),
+        ("shorter", ["--steps", &(batches - 1).to_string()], 0),
+        ("longer", ["--steps", &(batches + 1).to_string()], 1),
+    ] {
+        let mut command = passes(&world.shards(), &at(name), &length);
+        if name == "two" {
+            command = local(2, &[], &command);
+        }
+        let out = run(0, &words(&command));
+        runs.push((name, Some(stderr(&out)), ends));
+    }
+    for (name, said, ends) in runs {
+        assert_eq!(at(name).join("checkpoints/epoch_1.pt").exists(), ends == 1, "{name}: {said:?}");
+        let said = said.unwrap_or_else(|| format!("in {ends} finished passes"));
+        assert!(said.contains(&format!("in {ends} finished passes")), "{name}: {said}");
+        let end = at(name).join(format!("checkpoints/step_{batches:08}/state.json"));
+        if ends == 1 {
+            let state: serde_json::Value = serde_json::from_slice(&fs::read(end).unwrap()).unwrap();
+            assert_eq!((&state["position"]["pass"], &state["position"]["epoch"]), (&0.into(), &1.into()), "{name}");
+        }
+    }
+    assert_eq!(losses(&at("passes")), losses(&at("steps")));
+    assert_eq!(losses(&at("passes")), losses(&at("samples")));
+    // The same end, as open_clip reads it.
+    let link = |name: &str| fs::read(at(name).join("checkpoints/epoch_1.pt")).unwrap();
+    assert!(link("passes") == link("steps"), "other weights or another epoch");
 }
 
 #[test]

@@ -6,10 +6,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use common::{MODEL, World, losses, run, stderr, trommel};
+use common::processes::kill_at;
+use common::{MODEL, World, losses, run, stderr};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 
@@ -50,27 +50,6 @@ fn train(shards: &str, into: &Path, more: &[&str]) -> Vec<String> {
 fn report(status: i32, words: &[String]) -> (serde_json::Value, String) {
     let out = run(status, &common::words(words));
     (serde_json::from_slice(&out.stdout).unwrap(), stderr(&out))
-}
-
-/// The newest checkpoint's step; 0 before the first.
-fn newest(run_folder: &Path) -> u64 {
-    let names = fs::read_dir(run_folder.join("checkpoints")).into_iter().flatten();
-    let steps =
-        names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.strip_prefix("step_")?.parse().ok());
-    steps.max().unwrap_or(0)
-}
-
-/// Starts it and kills it as soon as it has written the checkpoint of this step.
-fn kill_at(words: &[String], run_folder: &Path, step: u64) {
-    let mut child = trommel().args(words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while newest(run_folder) < step && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let _gone = child.kill();
-    child.wait().unwrap();
-    assert!(newest(run_folder) >= step, "no checkpoint of step {step}");
-    eprintln!("killed at step {}, {step} asked for", newest(run_folder));
 }
 
 /// Kept samples with a caption, in the plan's order: shard's ordinal and key.

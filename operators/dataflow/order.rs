@@ -40,6 +40,7 @@
 //! }
 //! let batch = order.next_batch(4).expect("6 samples hold one batch of 4");
 //! assert_eq!((batch.pass, batch.first_number, batch.samples.len()), (0, 0, 4));
+//! assert_eq!(order.has_another(4), Some(false));
 //! assert!(order.next_batch(4).is_none());
 //! assert_eq!(order.left_over(), 2);
 //! # Ok::<(), trommel_dataflow::order::OrderError>(())
@@ -48,7 +49,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use super::lanes::{Lanes, OrderConfig, Place, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
@@ -282,6 +283,39 @@ impl<P: Send + 'static> OrderService<P> {
     /// The next `batch` (at least 1) samples of a pass; `None` at the end of the last pass, and after a stop. Blocks:
     /// for the trainer's thread only. A pass that fills no batch at all fails the run.
     pub fn next_batch(&self, batch: usize) -> Option<Batch<P>> {
+        let mut state = loop {
+            match self.gather(batch)? {
+                (state, true) => break state,
+                (_, false) => {} // the next pass
+            }
+        };
+        let (samples, turns_before) = (std::mem::take(&mut state.partial), state.turns_before);
+        state.given += samples.len() as u64;
+        let cursor_after = Cursor { left_over: state.left_over, ..state.cursor.clone() };
+        drop(state);
+        let first_number = samples.first().map_or(0, |sample| sample.number);
+        let taken = |held: Numbered<Held<P>>| Numbered {
+            number: held.number,
+            id: held.id,
+            bytes: held.bytes,
+            payload: Taken { sample: held.payload.sample, reserve: held.payload.reserve },
+        };
+        Some(Batch {
+            pass: cursor_after.pass,
+            first_number,
+            turns_before,
+            samples: samples.into_iter().map(taken).collect(),
+            cursor_after,
+        })
+    }
+
+    /// Whether the pass of the batch that was given last has another one: as soon as it is known. `None` after a stop. Blocks.
+    pub fn has_another(&self, batch: usize) -> Option<bool> {
+        self.gather(batch).map(|(_, another)| another)
+    }
+
+    /// Gathers a batch's samples; false where the pass is over without them.
+    fn gather(&self, batch: usize) -> Option<(MutexGuard<'_, State<P>>, bool)> {
         let (inner, batch) = (&*self.inner, batch.max(1));
         let mut state = locked(&inner.state);
         while state.partial.len() < batch {
@@ -303,29 +337,13 @@ impl<P: Send + 'static> OrderService<P> {
                         inner.stop.fail(error);
                         return None;
                     }
+                    return Some((state, false));
                 }
                 None if state.sequencer.finished() => return None,
                 None => state = inner.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
-        let (samples, turns_before) = (std::mem::take(&mut state.partial), state.turns_before);
-        state.given += samples.len() as u64;
-        let cursor_after = Cursor { left_over: state.left_over, ..state.cursor.clone() };
-        drop(state);
-        let first_number = samples.first().map_or(0, |sample| sample.number);
-        let taken = |held: Numbered<Held<P>>| Numbered {
-            number: held.number,
-            id: held.id,
-            bytes: held.bytes,
-            payload: Taken { sample: held.payload.sample, reserve: held.payload.reserve },
-        };
-        Some(Batch {
-            pass: cursor_after.pass,
-            first_number,
-            turns_before,
-            samples: samples.into_iter().map(taken).collect(),
-            cursor_after,
-        })
+        Some((state, true))
     }
 
     /// Whether the last pass is over and its batches are given; never after a stop.

@@ -241,7 +241,14 @@ fn run(
             return Err("no room".to_string());
         }
         let batch = rows(k, rank * share..(rank + 1) * share);
-        Ok(Assembled { batch, pass: (k / 5) as u32, turns: k % 5, cursor: json!({"batch": k + 1}), keys: vec![] })
+        Ok(Assembled {
+            batch,
+            pass: (k / 5) as u32,
+            turns: k % 5,
+            ends_pass: false,
+            cursor: json!({"batch": k + 1}),
+            keys: vec![],
+        })
     };
     let mut said = 0;
     let done = run_trainer(&mut trainer, &logging, &checkpoints, found.as_ref(), next, assemble, |_| said += 1);

@@ -38,6 +38,8 @@ pub struct Assembled {
     pub pass: u32,
     /// Raw samples of that pass that had their turn before this batch.
     pub turns: u64,
+    /// That its pass has no batch behind it. To be known of the run's last batch; of others the next one tells.
+    pub ends_pass: bool,
     /// The order's cursor after this batch: what a checkpoint taken after its step stores.
     pub cursor: serde_json::Value,
     /// Its samples' names, for the file that is left when a loss is not a number. May be empty.
@@ -235,7 +237,7 @@ fn train<M: Contrastive>(
     let mut summary = Summary::new(trainer.global_step());
     let (mut saved_at, mut end) = (Instant::now(), Instant::now());
     let mut saved_step = start.map_or(0, |_| trainer.global_step());
-    let mut is_over = false;
+    let (mut is_over, mut ends_pass) = (false, false);
     let save = |trainer: &Trainer<M>, position: &Position, summary: &mut Summary| {
         if config.writes {
             let began = Instant::now();
@@ -274,6 +276,8 @@ fn train<M: Contrastive>(
             }
             position.pass = ready.pass;
         }
+        // A pass that was over may have got more since, by a shard that was mended.
+        position.epoch = ready.pass;
         trainer.at = (ready.pass, ready.turns);
         let before = (step, trainer.samples_seen());
         let began = Instant::now();
@@ -285,6 +289,7 @@ fn train<M: Contrastive>(
         summary.step_seconds += began.elapsed().as_secs_f64();
         summary.losses.push(noted.loss);
         position.cursor = ready.cursor;
+        ends_pass = ready.ends_pass;
         let batch_seconds = end.elapsed().as_secs_f64();
         end = Instant::now();
         let after = (trainer.global_step(), trainer.samples_seen());
@@ -292,7 +297,8 @@ fn train<M: Contrastive>(
         if let Some(line) = noted.transpose()?.flatten() {
             say(&line);
         }
-        if config.save_every.is_some_and(|every| every.is_due(saved_at.elapsed(), before, after)) {
+        let is_due = |every: SaveEvery| every.is_due(saved_at.elapsed(), before, after);
+        if !is_done(after.0) && config.save_every.is_some_and(is_due) {
             (saved_at, saved_step) = save(trainer, &position, &mut summary)?;
         }
     }
@@ -305,11 +311,11 @@ fn train<M: Contrastive>(
         summary.outcome = Outcome::Complete;
     }
     let complete = summary.outcome == Outcome::Complete;
-    let last_pass = config.passes.filter(|passes| complete && position.pass + 1 == *passes);
-    if let Some(passes) = last_pass {
-        position.epoch = passes;
+    ends_pass |= config.passes == Some(position.pass + 1);
+    if complete && ends_pass {
+        position.epoch = position.pass + 1;
     }
-    if trainer.global_step() > 0 && (last_pass.is_some() || saved_step != trainer.global_step()) {
+    if trainer.global_step() > 0 && (complete && ends_pass || saved_step != trainer.global_step()) {
         save(trainer, &position, &mut summary)?;
     }
     summary.global_step = trainer.global_step();

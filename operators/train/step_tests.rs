@@ -177,7 +177,14 @@ fn a_run_of_passes_ends_its_last_one() {
     };
     let assemble = |k: u64| {
         let cursor = serde_json::json!(k + 1);
-        Ok(Assembled { batch: batch(k, 8), pass: (k / 2) as u32, turns: k % 2 * 8, cursor, keys: vec![] })
+        Ok(Assembled {
+            batch: batch(k, 8),
+            pass: (k / 2) as u32,
+            turns: k % 2 * 8,
+            ends_pass: false,
+            cursor,
+            keys: vec![],
+        })
     };
     let say = |line: &str| said.push(line.to_string());
     let summary = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, say).unwrap();
@@ -211,7 +218,14 @@ fn a_run_of_unjudged_passes_ends_with_the_last_and_resumes_to_the_same() {
         };
         let assemble = |k: u64| {
             let (pass, turns) = ((k / 5) as u32, k % 5 * 16);
-            Ok(Assembled { batch: batch(k, 8), pass, turns, cursor: serde_json::json!(k + 1), keys: vec![] })
+            Ok(Assembled {
+                batch: batch(k, 8),
+                pass,
+                turns,
+                ends_pass: false,
+                cursor: serde_json::json!(k + 1),
+                keys: vec![],
+            })
         };
         run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).unwrap()
     };
@@ -241,7 +255,14 @@ fn a_bad_batch_leaves_its_samples_names() {
     };
     let assemble = |k: u64| {
         let keys = vec![format!("a/{k}")];
-        Ok(Assembled { batch: batch(k, 8), pass: 0, turns: k * 8, cursor: serde_json::json!(k), keys })
+        Ok(Assembled {
+            batch: batch(k, 8),
+            pass: 0,
+            turns: k * 8,
+            ends_pass: false,
+            cursor: serde_json::json!(k),
+            keys,
+        })
     };
     let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::INFINITY));
     let error = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, |_| ()).unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -225,10 +226,11 @@ pub fn embed_pictures(
     };
     // One at a time looks, deletes and embeds: the tasks of an array come here together, and wait for the first.
     let _guard = in_turn(&embedding.run, stop)?;
-    if has_changed(&embedding, pictures)? {
+    let changed = has_changed(&embedding, pictures)?;
+    if changed {
         tracing::info!("{} has changed since it was embedded: it is embedded anew", pictures.display());
-        std::fs::remove_dir_all(&embedding.run).map_err(PipelineError::at(&embedding.run))?;
     }
+    discard(&embedding.run, changed).map_err(PipelineError::at(&embedding.run))?;
     let done = prune(&embedding, stop.clone(), progress)?;
     if done.interrupted {
         return Err(PipelineError::Interrupted);
@@ -255,6 +257,18 @@ fn in_turn(into: &Path, stop: &Stop) -> Result<File, PipelineError> {
             Err(TryLockError::Error(error)) => return Err(PipelineError::at(&path)(error)),
         }
     }
+}
+
+/// Removes a folder, if it `goes`, under another name: a kill leaves nobody half of it, and the next call finishes it.
+fn discard(folder: &Path, goes: bool) -> io::Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.with_file_name(format!(".{name}.removed"));
+    let remove = || if aside.exists() { std::fs::remove_dir_all(&aside) } else { Ok(()) };
+    remove()?;
+    if goes {
+        std::fs::rename(folder, &aside)?;
+    }
+    remove()
 }
 
 /// Whether a finished embedding is not that of the pictures any more: other files or sizes, or one that could not be decoded and now can.

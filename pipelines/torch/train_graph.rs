@@ -287,6 +287,9 @@ pub(crate) fn train_on(
         logging.threads = Some(threads);
         logging.writes = rank == 0;
         let batch = run.recipe.batch_samples;
+        // Of a pool nobody knows whether a pass is over: more may come.
+        let last = trainer.schedule().last_step().filter(|_| pool.is_none());
+        let mut ordered_step = trainer.global_step();
         let context = usize::try_from(clip_config.text.context_length).unwrap_or(77);
         let reached = trained.clone();
         spawn_trainer(move || {
@@ -302,19 +305,28 @@ pub(crate) fn train_on(
                     let Some(ordered) = order.next_batch(batch) else {
                         return if order.is_over() { Next::Over } else { Next::Stopped };
                     };
+                    ordered_step += 1;
+                    // Before the last step, so that a run which is stopped meanwhile takes it when it is resumed.
+                    let ends_pass = match last == Some(ordered_step) {
+                        false => false,
+                        true => match order.has_another(batch) {
+                            Some(another) => !another,
+                            None => return Next::Stopped,
+                        },
+                    };
                     reached.wait(false);
                     let mut fetch =
                         |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples.as_ref(), owner, pass, ids);
                     let rows = rows(ordered.pass, ordered.samples, rank, ranks, &outbox, &mut fetch).transpose();
                     waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
-                    let ordered = |rows| (ordered.pass, ordered.turns_before, ordered.cursor_after, rows);
+                    let ordered = |rows| ((ordered.pass, ordered.turns_before, ends_pass), ordered.cursor_after, rows);
                     rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
                 },
-                |mine: Result<(u32, u64, Cursor, Vec<Row>), String>| {
-                    let (pass, turns, cursor, rows) = mine?;
+                |mine: Result<((u32, u64, bool), Cursor, Vec<Row>), String>| {
+                    let (place, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);
-                    assemble((pass, turns), &cursor, rows, &tokenizer, size as usize, context)
+                    assemble(place, &cursor, rows, &tokenizer, size as usize, context)
                 },
                 |line| tracing::info!("{line}"),
             );

@@ -135,7 +135,7 @@ pub(crate) fn prepare(
 
 /// Pictures and captions of this rank's rows.
 pub(crate) fn assemble(
-    (pass, turns): (u32, u64),
+    (pass, turns, ends_pass): (u32, u64, bool),
     cursor: &Cursor,
     rows: Vec<Row>,
     tokenizer: &Tokenizer,
@@ -154,7 +154,7 @@ pub(crate) fn assemble(
     }
     let batch = Batch::new(samples, size, context, pixels, tokens).map_err(|error| error.to_string())?;
     let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
-    Ok(Assembled { batch, pass, turns, cursor, keys })
+    Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
 }
 
 /// What a trainer takes, in bytes: estimated from above.

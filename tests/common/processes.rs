@@ -184,3 +184,20 @@ pub fn committed(run_folder: &Path) -> usize {
     let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
     texts.map(|text| text.matches("\"status\":\"committed\"").count()).sum()
 }
+
+/// The newest checkpoint's step; 0 before the first.
+pub fn newest(run_folder: &Path) -> u64 {
+    let names = fs::read_dir(run_folder.join("checkpoints")).into_iter().flatten();
+    let steps =
+        names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.strip_prefix("step_")?.parse().ok());
+    steps.max().unwrap_or(0)
+}
+
+/// Starts a training run and kills it, with all its processes, as soon as it has written the checkpoint of this step.
+pub fn kill_at(words: &[String], run_folder: &Path, step: u64) {
+    let mut group = Group::start(words);
+    until(120, || newest(run_folder) >= step || group.status().is_some());
+    group.kill_all();
+    assert!(newest(run_folder) >= step, "no checkpoint of step {step}:\n{}", group.said());
+    eprintln!("killed at step {}, {step} asked for", newest(run_folder));
+}
