@@ -290,3 +290,23 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
     };
     Ok(rejects(&ledger)?.iter().any(mended))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A kill after the rename leaves a part of the folder under the other name, with or without a new one in its place.
+    #[test]
+    fn half_a_removed_folder_is_in_nobodys_way() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, aside) = (root.path().join("val"), root.path().join(".val.removed"));
+        for (is_there, goes) in [(false, false), (true, false), (true, true)] {
+            for path in [Some(&aside), Some(&folder).filter(|_| is_there)].into_iter().flatten() {
+                std::fs::create_dir_all(path.join("ledger")).unwrap();
+            }
+            discard(&folder, goes).unwrap();
+            assert_eq!((folder.exists(), aside.exists()), (is_there && !goes, false));
+        }
+    }
+}
