@@ -11,7 +11,9 @@ use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::sample::Score;
-use trommel_decide::rule::{Known, Rule};
+use trommel_decide::judge::Known;
+use trommel_decide::policy::Policy;
+use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 use trommel_shard::store::local_path;
@@ -56,7 +58,7 @@ pub struct PastRun {
     pub ledger: Ledger,
     /// The shards.
     pub plan: Plan,
-    /// The rule; `None` when everything was kept.
+    /// The rule; `None` when everything was kept, and where the rule is one that this version does not know.
     pub rule: Option<Rule>,
     /// The rule as written in the configuration.
     pub rule_text: String,
@@ -79,7 +81,7 @@ impl PastRun {
             plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
         }
         let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
-        let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or("keep-all").to_owned();
+        let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or(KEEP_ALL).to_owned();
         let rule: Option<Rule> = rule_text.parse().ok();
         let configured = decisions.get("benchmarks").and_then(Value::as_array).cloned().unwrap_or_default();
         let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -109,30 +111,23 @@ impl PastRun {
         Ok(Self { ledger, plan, rule, rule_text, benchmarks })
     }
 
-    /// The rule's one threshold, where it has one.
+    /// What the rule means.
     #[must_use]
-    pub const fn threshold(&self) -> Option<f64> {
-        match self.rule {
-            Some(Rule::DropAbove(threshold, _) | Rule::DropFrom(threshold, _) | Rule::DropBelow(threshold, _)) => {
-                Some(threshold)
-            }
-            _ => None,
-        }
+    pub fn policy(&self) -> Option<Policy<'_>> {
+        self.rule.as_ref().map(Rule::policy)
     }
 
-    /// Whether a dropped sample with this score fell because of this benchmark. A sample below a threshold falls because of
-    /// all of them.
+    /// The rule's one threshold, where it has one.
+    #[must_use]
+    pub fn threshold(&self) -> Option<f64> {
+        self.policy().and_then(Policy::threshold)
+    }
+
+    /// Whether a dropped sample with this score fell because of this benchmark.
     #[must_use]
     pub fn removes(&self, benchmark: usize, score: &Score) -> bool {
-        let max = score.max_similarity;
-        self.benchmarks.get(benchmark).is_some_and(|benchmark| benchmark.counts)
-            && match self.rule {
-                Some(Rule::DropOverRadius(_)) => score.hits.unwrap_or(0) > 0,
-                Some(Rule::DropAbove(threshold, _)) => max.is_some_and(|s| s > threshold),
-                Some(Rule::DropFrom(threshold, _)) => max.is_some_and(|s| s >= threshold),
-                Some(Rule::DropBelow(threshold, _)) => max.is_some_and(|s| s < threshold),
-                _ => false,
-            }
+        let counts = self.benchmarks.get(benchmark).is_some_and(|benchmark| benchmark.counts);
+        counts && self.policy().is_some_and(|policy| policy.removes(score))
     }
 
     /// The test point that decides: the one whose radius is exceeded most (or nearly), or the nearest one.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trommel_core::sample::{SampleId, Status};
-use trommel_decide::rule::Rule;
 use trommel_ledger::items::ItemRow;
 use trommel_ledger::manifest::Codes;
 use trommel_ledger::read::LedgerRow;
@@ -219,12 +218,7 @@ fn count(past: &PastRun, at: usize, sums: &Sums, items: &[&ItemRow]) -> Benchmar
     let benchmark = &past.benchmarks[at];
     let known = |value: f64| value.is_finite().then_some(value);
     let most = |values: &mut dyn Iterator<Item = f64>| known(values.fold(f64::NEG_INFINITY, f64::max));
-    let hit = |row: &ItemRow| match past.rule {
-        Some(Rule::DropOverRadius(_)) => row.hits > 0,
-        Some(Rule::DropAbove(threshold, _)) => row.max_similarity > threshold,
-        Some(Rule::DropFrom(threshold, _)) => row.max_similarity >= threshold,
-        _ => false,
-    };
+    let hit = |row: &ItemRow| past.policy().is_some_and(|policy| policy.point_removes(row.max_similarity, row.hits));
     BenchmarkCount {
         name: benchmark.name.clone(),
         points: benchmark.points,

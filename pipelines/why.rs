@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use trommel_core::escape::escape_controls;
 use trommel_core::sample::Status;
-use trommel_decide::rule::Rule;
+use trommel_decide::rule::KEEP_ALL;
 use trommel_ledger::read::LedgerRow;
 
 use crate::error::PipelineError;
@@ -189,18 +189,10 @@ fn because(past: &PastRun, row: &LedgerRow) -> String {
     let largest = counting.filter_map(|(_, score)| score.max_similarity).fold(f64::NEG_INFINITY, f64::max);
     let largest =
         if largest.is_finite() { format!("{largest:.6}") } else { "the largest similarity (not recorded)".into() };
-    match (&past.rule, dropped) {
-        (Some(Rule::DropOverRadius(_)), true) => format!("over the radius of test points of {}", names(false)),
-        (Some(Rule::DropOverRadius(_)), false) => format!("over no radius of {}", names(true)),
-        (Some(Rule::DropAbove(t, _)), true) => format!("{largest} > {t} against {}", names(false)),
-        (Some(Rule::DropAbove(t, _)), false) => format!("{largest} <= {t} against {}", names(true)),
-        (Some(Rule::DropFrom(t, _)), true) => format!("{largest} >= {t} against {}", names(false)),
-        (Some(Rule::DropFrom(t, _)), false) => format!("{largest} < {t} against {}", names(true)),
-        (Some(Rule::DropBelow(t, _)), true) => format!("{largest} < {t} against {}", names(true)),
-        (Some(Rule::DropBelow(t, _)), false) => format!("{largest} >= {t} against {}", names(true)),
-        (Some(Rule::RandomPercent(_) | Rule::RandomCount(_)), _) => "by the seeded hash of shard and key".into(),
-        (Some(Rule::KeepNearest(..) | Rule::KeepFarthest(..)), _) => "by its rank among all samples".into(),
-        (None, _) => "the run drops nothing".into(),
+    match past.policy() {
+        Some(policy) => policy.because(dropped, &largest, &names(true), &names(false)),
+        None if past.rule_text == KEEP_ALL => "the run drops nothing".into(),
+        None => format!("by the rule `{}`, which this version does not know", past.rule_text),
     }
 }
 

@@ -1,18 +1,24 @@
 //! What is decided, and how: unit vectors against benchmarks, exactly, and the rules that keep or drop.
 //!
-//! Four nouns: a [`benchmark::Benchmark`] is a checked set of test points; the [`join::Joiner`] scores vectors against all of them at
-//! once; a [`rule::Rule`] is what was written, and a [`rule::Judge`] the same checked against the benchmarks of a run. The
-//! [`items::ItemsBoard`] keeps what each test point has seen of each open shard.
+//! Five nouns: a [`benchmark::Benchmark`] is a checked set of test points; the [`join::Joiner`] scores vectors against all of them at
+//! once; a [`rule::Rule`] is what was written, its [`policy::Policy`] what that means, and a [`judge::Judge`] the same checked against the
+//! benchmarks of a run. The [`items::ItemsBoard`] keeps what each test point has seen of each open shard.
+//!
+//! What a decision is stands here alone: whoever must know it asks a policy, and nobody outside of this crate takes a rule apart.
 //!
 //! All cosines are canonical (see `trommel_kernels::dot`): a score is a function of vector and benchmark alone,
 //! whatever batch, tile, thread or machine computes it.
 #![forbid(missing_docs)]
 
 pub mod benchmark;
+pub mod condition;
 pub mod hash;
 pub mod items;
 pub mod join;
+pub mod judge;
+pub mod parse;
 pub mod percent;
+pub mod policy;
 pub mod prune;
 pub mod radii;
 pub mod rule;

@@ -12,7 +12,7 @@ use super::IncrementalError;
 use super::inputs::ShardInput;
 use super::panel::{NOTHING, Panel};
 use super::seek::Seek;
-use super::sieve::{Cut, Screened};
+use super::sieve::Screened;
 use super::stream::stream;
 use super::tables::{Matches, Scores};
 use super::world::Live;
@@ -90,10 +90,6 @@ impl Seek<'_> {
 
 /// Splits in which a score marks its sample.
 fn marked(screened: &Screened, score: &Score) -> u32 {
-    let hits = |cut: Cut| match cut {
-        Cut::Radius => score.hits.unwrap_or(0) > 0,
-        Cut::At(bits) => score.max_similarity.is_some_and(|s| s > f64::from_bits(bits)),
-    };
-    let of = screened.screens.iter().filter(|screen| hits(screen.cut));
+    let of = screened.screens.iter().filter(|screen| screen.cut.is_met(score) == Some(true));
     of.fold(0, |mask, screen| mask | screen.drops | screen.keeps)
 }

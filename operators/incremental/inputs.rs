@@ -14,8 +14,9 @@ use half::f16;
 use super::ChangeError;
 use trommel_core::sample::{ORDINAL_BITS, SampleId};
 use trommel_decide::benchmark::Benchmark;
+use trommel_decide::judge::Known;
 use trommel_decide::radii::Radii;
-use trommel_decide::rule::{Known, Rule};
+use trommel_decide::rule::Rule;
 
 /// Splits that can be maintained side by side.
 pub const MAX_SPLITS: usize = 32;
@@ -110,7 +111,7 @@ pub struct Split {
     pub bit: u8,
     /// Its rule.
     pub rule: Rule,
-    /// Whether a hit keeps (`drop-below`) instead of dropping.
+    /// Whether a hit keeps instead of dropping, as the rule's policy says.
     pub keeps: bool,
 }
 
@@ -242,11 +243,7 @@ impl Inputs {
     }
 
     fn set_split(&mut self, name: &str, rule: &Rule, bits_before: u32) -> Result<(), ChangeError> {
-        let keeps = match rule {
-            Rule::DropBelow(..) => true,
-            Rule::DropOverRadius(_) | Rule::DropAbove(..) | Rule::DropFrom(..) => false,
-            other => return Err(ChangeError::Rule(other.to_string())),
-        };
+        let Some((_, keeps)) = rule.policy().condition() else { return Err(ChangeError::Rule(rule.to_string())) };
         let held = self.splits.remove(name).filter(|split| split.keeps == keeps);
         // A bit whose polarity changes is not used again in the same epoch.
         let used = self.splits.values().fold(bits_before, |mask, split| mask | 1 << split.bit);

@@ -100,8 +100,8 @@ use thiserror::Error;
 
 use trommel_cluster::ClusterError;
 use trommel_decide::benchmark::BenchmarkError;
+use trommel_decide::judge::RuleError;
 use trommel_decide::radii::RadiiError;
-use trommel_decide::rule::RuleError;
 use trommel_ledger::LedgerError;
 
 /// Number of a set of changes; 0 is before the first.

@@ -25,12 +25,13 @@ use super::flow::{Hit, Taken, Tally};
 use super::inputs::ShardInput;
 use super::panel::Panel;
 use super::parts::{Part, Shelf};
-use super::sieve::{Cut, Screened, Sieve};
+use super::sieve::{Screened, Sieve};
 use super::stream::{add_hits, merged, stream};
 use super::tables::{Matches, Scores};
 use super::workers::Facts;
 use super::world::{Live, Peaks, Shift, World};
 use trommel_core::sample::{SampleId, Score};
+use trommel_decide::condition::Cut;
 
 /// What the epoch works with.
 pub(super) struct Seek<'a> {
@@ -214,7 +215,7 @@ impl Seek<'_> {
         before: &Matches,
         found: &[(u32, u32, f64)],
     ) -> Result<Vec<(u32, i32)>, IncrementalError> {
-        let over_radius = (self.next.sieve.ids.get(&(id, Cut::Radius))).or(self.old.sieve.ids.get(&(id, Cut::Radius)));
+        let over_radius = (self.next.sieve.ids.get(&(id, Cut::RADIUS))).or(self.old.sieve.ids.get(&(id, Cut::RADIUS)));
         let over_radius = over_radius.copied();
         let mut changes = Vec::new();
         let mut note = |hit: &Hit, diff| {

@@ -1,9 +1,8 @@
 //! Rules and radii as cuts: what a match means.
 //!
-//! A *screen* is a benchmark with a kind of cut: each point's radius, or one threshold for all. A sample hits a screen at a point iff `s > cut`.
+//! A *screen* is a benchmark with a [`Cut`]: each point's radius, or one threshold for all. A sample hits a screen at a point iff `s > cut`.
 //! Every benchmark with radii has the screen of its radii, whatever the rules; a threshold rule adds one a benchmark.
-//! `drop-from:T` (`s >= T`) is the cut just below T, since no f64 lies between; `drop-below:T` is the same with hits that keep.
-//! A split is the union of hits on its rule's screens: exactly the rule, since "any point exceeds" and "the maximum exceeds" say the same.
+//! A split is the union of hits on its rule's screens, and whether a hit drops or keeps: exactly the rule (see `trommel_decide::condition`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +11,8 @@ use super::ChangeError;
 use super::flow::Hit;
 use super::inputs::{Inputs, Points};
 use trommel_core::sample::SampleId;
-use trommel_decide::rule::{Known, Rule};
-
-/// What a similarity is compared with; it hits iff it is larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cut {
-    /// The point's radius.
-    Radius,
-    /// One f64 for all points, by its bits.
-    At(u64),
-}
+use trommel_decide::condition::Cut;
+use trommel_decide::judge::Known;
 
 /// One kind of cut on one benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +56,7 @@ impl Screened {
     /// The value that a similarity to the point must exceed.
     #[must_use]
     pub fn cut(&self, screen: &Screen, place: usize) -> f64 {
-        match screen.cut {
-            Cut::Radius => self.points.radius(place).unwrap_or(f64::INFINITY),
-            Cut::At(bits) => f64::from_bits(bits),
-        }
+        screen.cut.value(self.points.radius(place))
     }
 
     /// The smallest cut of a point; infinite where nothing looks at it.
@@ -80,7 +68,7 @@ impl Screened {
     /// The screen of the radii.
     #[must_use]
     pub fn radius_screen(&self) -> Option<&Screen> {
-        self.screens.iter().find(|screen| screen.cut == Cut::Radius)
+        self.screens.iter().find(|screen| screen.cut == Cut::RADIUS)
     }
 
     /// What a similarity of `s` hits.
@@ -88,7 +76,8 @@ impl Screened {
         let point = self.points.numbers[place];
         let hit =
             move |screen: &Screen| Hit { sample, screen: screen.id, point, drops: screen.drops, keeps: screen.keeps };
-        self.screens.iter().filter(move |screen| s > self.cut(screen, place)).map(hit)
+        let radius = self.points.radius(place);
+        self.screens.iter().filter(move |screen| screen.cut.is_hit(s, radius)).map(hit)
     }
 }
 
@@ -101,17 +90,14 @@ impl Sieve {
         let known: Vec<Known<'_>> = inputs.benchmarks.iter().map(|points| Known::from(&*points.benchmark)).collect();
         let mut cuts = BTreeMap::<(u32, Cut), (u32, u32)>::new();
         for points in inputs.benchmarks.iter().filter(|points| points.benchmark.radii.is_some()) {
-            cuts.insert((points.id, Cut::Radius), (0, 0));
+            cuts.insert((points.id, Cut::RADIUS), (0, 0));
         }
         let mut sieve = Self::default();
         for split in inputs.splits.values() {
-            let cut = match &split.rule {
-                Rule::DropAbove(threshold, _) => Cut::At(threshold.to_bits()),
-                Rule::DropFrom(threshold, _) | Rule::DropBelow(threshold, _) => {
-                    Cut::At(threshold.next_down().to_bits())
-                }
-                _ => Cut::Radius,
+            let Some((condition, _)) = split.rule.policy().condition() else {
+                return Err(ChangeError::Rule(split.rule.to_string()));
             };
+            let cut = condition.limit.cut();
             let bit = 1u32 << split.bit;
             *(if split.keeps { &mut sieve.keeps } else { &mut sieve.drops }) |= bit;
             for at in split.rule.resolve(&known).map_err(ChangeError::Unsatisfied)? {

@@ -14,5 +14,8 @@ mod naive;
 mod oracle;
 mod peers;
 mod reopened;
+#[path = "../decide/tests/oracle.rs"]
+#[allow(dead_code)]
+mod rules;
 mod script;
 mod spread;

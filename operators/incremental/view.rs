@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 use super::flow::Tally;
 use super::inputs::{Points, ShardInput, Split};
 use super::panel::NOTHING;
-use super::sieve::{Cut, Screened};
+use super::sieve::Screened;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use trommel_core::sample::{SampleId, Score, Status};
 use trommel_core::wake::locked;
+use trommel_decide::condition::Cut;
 use trommel_decide::items::ItemRow;
 use trommel_shard::reader::Decisions;
 
@@ -189,7 +190,7 @@ impl View {
         let bit = self.world.inputs.splits.get(split)?.bit;
         let at = self.world.inputs.benchmarks.iter().position(|points| points.benchmark.name == benchmark)?;
         let points = &self.world.inputs.benchmarks[at];
-        let screen = self.world.sieve.ids.get(&(points.id, Cut::Radius));
+        let screen = self.world.sieve.ids.get(&(points.id, Cut::RADIUS));
         let hits = screen.and_then(|screen| self.world.hits.get(screen));
         let (pool, kept) = (self.world.pool.get(&points.id)?, self.world.kept.get(&bit)?.get(&points.id)?);
         let row = |place: usize| {

@@ -14,7 +14,7 @@ use trommel_dataflow::pool::Pool;
 use trommel_decide::ShardNames;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
-use trommel_decide::rule::Rule;
+use trommel_decide::rule::{KEEP_ALL, Rule, TIES};
 use trommel_decode::operator::DecodeConfig;
 use trommel_decode::view::{EvalView, ResizeMode, TrainView, view_bytes};
 use trommel_embed::device;
@@ -148,7 +148,7 @@ impl Judging {
             .map(|rule| rule.judge_with(&benchmarks, config.rule_seed))
             .transpose()
             .map_err(PipelineError::usage)?;
-        let rule = parsed.as_ref().map_or_else(|| "keep-all".into(), ToString::to_string);
+        let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
         let embedder =
@@ -244,7 +244,7 @@ impl Judging {
             "benchmarks": benchmarks,
             "folder": folder(Path::new(".")),
             "program": env!("CARGO_PKG_VERSION"),
-            "tie": "strict: > drops for drop-over-radius and drop-above, >= for drop-from",
+            "tie": TIES,
         });
         RunConfig { decisions: json!(self.decision), numerics, record }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use trommel_decide::parse::forms;
 
 /// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
 #[derive(Debug, Parser)]
@@ -174,7 +175,7 @@ pub struct Judging {
     /// What is dropped
     #[arg(
         long,
-        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T, random:P%",
+        help = forms(|rule| !rule.policy().needs_ledger()),
         help_heading = "Judging"
     )]
     pub rule: Option<String>,
@@ -430,7 +431,7 @@ pub struct WatchArgs {
     /// What is dropped: one split, named main
     #[arg(
         long,
-        help = "drop-over-radius[@B,..], drop-above:T, drop-from:T, drop-below:T: one split, named main",
+        help = forms(|rule| rule.policy().condition().is_some()) + ": one split, named main",
         help_heading = "Judging"
     )]
     pub rule: Option<String>,

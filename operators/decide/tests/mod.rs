@@ -1,7 +1,10 @@
 //! The join, the rules and the two stages beside a naive model.
 
+mod every_rule;
 mod graph;
 mod join;
 mod naive;
+mod oracle;
 mod peers;
 mod rules;
+mod walls;

@@ -2,8 +2,9 @@
 
 use crate::hash::random_hash;
 use crate::join::{Needs, Verdict};
+use crate::judge::{Judge, Known, RuleError};
 use crate::percent::Percent;
-use crate::rule::{Judge, Known, Rule, RuleError};
+use crate::rule::Rule;
 use trommel_core::sample::{SampleId, Score};
 
 const BENCHMARKS: [Known<'static>; 3] =

@@ -5,21 +5,12 @@ use std::collections::BTreeMap;
 use half::f16;
 
 use super::exact::cosine;
+use super::rules;
 use super::script::Pool;
 use crate::inputs::Inputs;
 use crate::view::{Reach, Sizes, View};
 use trommel_core::sample::{SampleId, Score, Status};
 use trommel_decide::items::ItemRow;
-use trommel_decide::rule::Rule;
-
-fn hit(rule: &Rule, s: f64, radius: Option<f64>) -> bool {
-    match rule {
-        Rule::DropOverRadius(_) => s > radius.unwrap(),
-        Rule::DropAbove(threshold, _) => s > *threshold,
-        Rule::DropFrom(threshold, _) | Rule::DropBelow(threshold, _) => s >= *threshold,
-        _ => unreachable!(),
-    }
-}
 
 /// Compares everything that a view says with a computation from scratch.
 pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
@@ -66,16 +57,18 @@ pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
         assert_eq!(view.over_radius(name), expected, "over radius of {name}: {context}");
     }
     for (name, split) in &inputs.splits {
-        let looks = |benchmark: &str| split.rule.names().is_none_or(|names| names.iter().any(|name| name == benchmark));
+        let looks =
+            |benchmark: &str| rules::names(&split.rule).is_none_or(|names| names.iter().any(|name| name == benchmark));
         let mut keeps = BTreeMap::<SampleId, bool>::new();
         for (id, s) in &all {
-            let any = inputs.benchmarks.iter().enumerate().filter(|(_, points)| looks(&points.benchmark.name)).any(
-                |(at, points)| {
-                    let radii = points.benchmark.radii.as_ref();
-                    (0..s[at].len()).any(|point| hit(&split.rule, s[at][point], radii.map(|radii| radii[point])))
-                },
-            );
-            let kept = if matches!(split.rule, Rule::DropBelow(..)) { any } else { !any };
+            let seen: Vec<(f64, Option<f64>)> = (inputs.benchmarks.iter().zip(s))
+                .filter(|(points, _)| looks(&points.benchmark.name))
+                .flat_map(|(points, s)| {
+                    let radius = |point| points.benchmark.radii.as_ref().map(|radii| radii[point]);
+                    s.iter().enumerate().map(move |(point, &s)| (s, radius(point)))
+                })
+                .collect();
+            let kept = rules::keeps(&split.rule, &seen, 0).expect("a maintained rule");
             keeps.insert(*id, kept && !gone[id]);
         }
         let kept = keeps.values().filter(|kept| **kept).count() as u64;
@@ -92,7 +85,7 @@ pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
         }
         for (at, points) in inputs.benchmarks.iter().enumerate() {
             let radii = points.benchmark.radii.as_ref();
-            let hits = |point: usize, s: f64| hit(&split.rule, s, radii.map(|radii| radii[point]));
+            let hits = |point: usize, s: f64| rules::hit(&split.rule, s, radii.map(|radii| radii[point])).unwrap();
             let expected = looks(&points.benchmark.name).then(|| Reach {
                 samples: all.values().filter(|s| (0..s[at].len()).any(|p| hits(p, s[at][p]))).count() as u64,
                 points: (0..points.benchmark.points()).filter(|&p| all.values().any(|s| hits(p, s[at][p]))).count()

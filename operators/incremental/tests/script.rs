@@ -7,6 +7,7 @@ use std::sync::Arc;
 use half::f16;
 
 use super::exact::{Dice, cosine};
+use super::rules;
 use crate::IncrementalError;
 use crate::embeddings::{HeldEmbeddings, HeldShard};
 use crate::engine::{Engine, IncrementalConfig};
@@ -14,7 +15,7 @@ use crate::inputs::{Change, Inputs, ShardInput};
 use crate::parts::Shelf;
 use trommel_core::sample::SampleId;
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::rule::Rule;
+use trommel_decide::rule::{Form, Rule};
 use trommel_ledger::storage::Storage;
 
 const DIM: usize = 6;
@@ -147,14 +148,16 @@ impl Trial {
             Some(if some.is_empty() { all } else { some })
         };
         let any = if self.dice.below(2) == 0 { None } else { names(&|_| true, &mut self.dice) };
-        match self.dice.below(6) {
-            0 => Rule::DropAbove(threshold, any),
-            1 => Rule::DropFrom(threshold, any),
-            2 => Rule::DropBelow(threshold, any),
-            _ => match names(&|at| with[at], &mut self.dice) {
-                Some(names) if !names.is_empty() => Rule::DropOverRadius(Some(names)),
-                _ => Rule::DropAbove(threshold, any),
-            },
+        // Every form that is maintained; the one that asks for radii more often than the others.
+        let maintained = |form: &&Form| rules::hit(&rules::example(**form, 0.5, None), 0.5, Some(0.5)).is_some();
+        let (radii, others): (Vec<Form>, Vec<Form>) =
+            Form::ALL.iter().filter(maintained).partition(|form| **form == Form::DropOverRadius);
+        if let Some(form) = others.get(self.dice.below(others.len() + 3)) {
+            return rules::example(*form, threshold, any);
+        }
+        match names(&|at| with[at], &mut self.dice) {
+            Some(names) if !names.is_empty() => rules::example(radii[0], threshold, Some(names)),
+            _ => rules::example(others[0], threshold, any),
         }
     }
 

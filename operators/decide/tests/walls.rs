@@ -1,0 +1,68 @@
+//! A rule is taken apart in this room alone, and nowhere with a wildcard: a new one cannot be wrong in silence.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Places of the workspace that hold source, but for tests.
+const SOURCE: [&str; 5] = ["src", "operators", "pipelines", "benches", "xtask"];
+
+/// What only this room names: a variant of one of these means that somebody decides by himself.
+const OURS: [&str; 4] = ["Rule::", "Policy::", "Limit::", "Cut::"];
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if name != "tests" && name != "target" {
+                walk(&path, found);
+            }
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The variants named in a text: `Rule::DropAbove`, but neither `ChangeRule::X` nor `Rule::parse`.
+fn variants<'a>(text: &'a str, of: &'a str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(of).filter_map(move |(at, _)| {
+        let whole = text[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric() && before != '_');
+        let rest = &text[at + of.len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let name = &text[at..at + of.len() + end];
+        // A constant such as `Cut::RADIUS` is no variant.
+        let variant = rest.starts_with(char::is_uppercase) && rest[..end].contains(char::is_lowercase);
+        (whole && variant).then_some(name)
+    })
+}
+
+#[test]
+fn no_other_room_takes_a_rule_apart() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = Vec::new();
+    SOURCE.iter().for_each(|folder| walk(&root.join(folder), &mut files));
+    assert!(files.len() > 200, "{} files", files.len());
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    let (mut at_home, mut abroad) = (0, Vec::new());
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let named: Vec<&str> = OURS.iter().flat_map(|of| variants(&text, of)).collect();
+        if path.canonicalize().unwrap().starts_with(&ours) {
+            at_home += named.len();
+        } else {
+            abroad.extend(named.iter().map(|name| format!("{}: {name}", path.display())));
+        }
+    }
+    assert!(at_home > 20, "the search finds only {at_home} of this room's own");
+    assert!(abroad.is_empty(), "ask trommel_decide's Policy instead: {abroad:#?}");
+}
+
+#[test]
+fn a_new_rule_stops_the_compiler_everywhere() {
+    for file in ["condition.rs", "policy.rs", "rule.rs", "tests/oracle.rs"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        for silent in ["_ =>", "matches!", "if let"] {
+            assert!(!text.contains(silent), "{file}: `{silent}` would take a new variant in silence");
+        }
+    }
+}
