@@ -32,6 +32,7 @@ mod png;
 mod raster;
 mod raw;
 mod scratch;
+mod tiff;
 pub mod view;
 
 /// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
@@ -279,7 +280,7 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
         Kind::Png => png::decode(bytes, limits),
         Kind::Gif => gif::decode(bytes, limits),
         Kind::Netpbm => raw::netpbm(bytes, limits),
-        Kind::Tiff => raw::tiff(bytes, limits),
+        Kind::Tiff => tiff::decode(bytes, limits),
         Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));

@@ -143,11 +143,95 @@ def make_others():
                 image.save(MADE / f"{name}_{w}x{h}_{packed}.tif", compression=packed)
         for turn in range(1, 9):
             picture((w, h), "RGB", seed).save(MADE / f"turned{turn}_{w}x{h}.tiff", tiffinfo={274: turn})
+        tiffs(w, h, seed)
         bits.save(MADE / f"bits_{w}x{h}.pbm")
         bits.save(MADE / f"bits_{w}x{h}.tif")
         deep = (photo(w, h, 1, seed)[:, :, 0].astype(np.uint16) * 3)
         Image.fromarray(deep).save(MADE / f"deep_{w}x{h}.png")
         Image.fromarray(deep).save(MADE / f"deep_{w}x{h}.tif")
+
+
+def tiffs(w, h, seed):
+    """Every mode that Pillow writes as TIFF, in every compression that it writes for it and that is read here."""
+    rng = np.random.default_rng(seed)
+    bands = lambda mode, count: Image.merge(mode, [Image.fromarray(photo(w, h, 1, seed + b)[:, :, 0].copy()) for b in range(count)])
+    grey = picture((w, h), "L", seed)
+    palette = grey.convert("P")
+    palette.putpalette(rng.integers(0, 256, 768).astype("u1").tobytes())
+    forms = {
+        "1": grey.convert("1"), "L": grey, "LA": bands("LA", 2), "P": palette, "PA": palette.convert("PA"), "RGB": bands("RGB", 3),
+        "RGBX": bands("RGBX", 4), "RGBA": bands("RGBA", 4), "CMYK": bands("CMYK", 4), "YCbCr": bands("YCbCr", 3),
+        "I": Image.fromarray(rng.integers(-300, 600, (h, w)).astype("i4")), "I16": Image.fromarray(rng.integers(0, 600, (h, w)).astype("u2")),
+        "I16B": Image.fromarray(rng.integers(0, 600, (h, w)).astype("u2")).convert("I;16B"),
+        "F": Image.fromarray((rng.random((h, w)) * 400 - 50).astype("f4")),
+    }
+    for name, image in forms.items():
+        packed = [None, "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits"]
+        packed += ["group4"] if name == "1" else ["jpeg"] if name in ("L", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr") else []
+        for form in packed:
+            strips = {} if form == "jpeg" else {"strip_size": w * 3}
+            image.save(MADE / f"form{name}_{w}x{h}_{form}.tif", compression=form, **strips)
+        if name != "I16B":
+            image.save(MADE / f"form{name}_{w}x{h}_big.tif", big_tiff=True)
+        if name in ("L", "RGB", "RGBA", "I16"):
+            image.save(MADE / f"form{name}_{w}x{h}_predicted.tif", compression="tiff_lzw", tiffinfo={317: 2})
+    # Forms that Pillow reads and does not write, by hand: tags, then the samples of every row, or of every row of each plane.
+    for order in "<", ">":
+        byte = rng.integers(0, 256, (6, h, w), dtype="u1")
+        word = rng.integers(0, 65536, (4, h, w)).astype(order + "u2")
+        colours = {bits: rng.integers(0, 65536, 3 << bits).astype(order + "u2") for bits in (1, 2, 4)}
+        for bits in 1, 2, 4:
+            row = -(-w * bits // 8)
+            samples = rng.integers(0, 256, (h, row), dtype="u1").tobytes()
+            for meaning in 0, 1, 3:
+                for fill in (1,) if meaning == 3 else (1, 2):
+                    more = {320: colours[bits]} if meaning == 3 else {}
+                    by_hand(f"bits{bits}_{meaning}_{fill}", order, w, h, samples, {258: [bits], 262: [meaning], 266: [fill], **more})
+        for name, planes, tags in (
+            ("rgb8", byte[:3], {262: [2]}), ("inks", byte[:4], {262: [5]}), ("grey_alpha", byte[:2], {262: [1], 338: [2]}), ("white", byte[:1], {262: [0]}), ("signed8", byte[:1], {262: [1], 339: [2]}), ("luma", byte[:1], {262: [6]}),
+            ("multiplied", byte[:4], {262: [2], 338: [1]}), ("odd_alpha", byte[:4], {262: [2], 338: [999]}), ("no_extra", byte[:4], {262: [2]}),
+            ("five", byte[:5], {262: [2], 338: [0, 0]}), ("five_multiplied", byte[:5], {262: [2], 338: [1, 0]}), ("six", byte[:6], {262: [2], 338: [2, 0, 0]}),
+            ("five_inks", byte[:5], {262: [5], 338: [0]}), ("six_inks", byte[:6], {262: [5], 338: [0, 0]}), ("grey_beside", byte[:2], {262: [1], 338: [0]}),
+            ("rgb16", word[:3], {262: [2]}), ("rgba16", word[:4], {262: [2], 338: [2]}), ("multiplied16", word[:4], {262: [2], 338: [1]}),
+            ("cmyk16", word[:4], {262: [5]}), ("grey16", word[:1], {262: [1]}), ("signed16", word[:1].view(order + "i2"), {262: [1], 339: [2]}),
+            ("float", (word[:1].astype("f8") / 200 - 20).astype(order + "f4"), {262: [0], 339: [3]}),
+        ):
+            bits = planes.dtype.itemsize * 8
+            tags = {258: [bits] * len(planes), 277: [len(planes)], **tags}
+            by_hand(name, order, w, h, planes.transpose(1, 2, 0).tobytes(), tags)
+            if name in ("rgb8", "no_extra", "inks"):
+                by_hand(f"{name}_planes", order, w, h, planes.tobytes(), {**tags, 284: [2]}, len(planes))
+        # Tiles that stand over the edges.
+        tile, across, down = 16, -(-w // 16), -(-h // 16)
+        wide = np.zeros((down * tile, across * tile, 3), "u1")
+        wide[:h, :w] = byte[:3].transpose(1, 2, 0)
+        tiles = [wide[y * tile : y * tile + tile, x * tile : x * tile + tile].tobytes() for y in range(down) for x in range(across)]
+        by_hand("tiles", order, w, h, b"".join(tiles), {258: [8] * 3, 262: [2], 277: [3], 322: [tile], 323: [tile]}, len(tiles))
+
+
+def by_hand(name, order, w, h, samples, tags, parts=1):
+    tags = {256: [w], 257: [h], 258: [8], 259: [1], 277: [1], **tags}
+    offsets, counts, rows = (324, 325, {}) if 322 in tags else (273, 279, {278: [h]})
+    tags |= rows | {offsets: [0] * parts, counts: [len(samples) // parts] * parts}
+    start = 8 + 2 + 12 * len(tags) + 4
+    kinds = {tag: "I" if tag in (offsets, counts) else "H" for tag in tags}
+    places, more = {}, b""
+    for tag, values in sorted(tags.items()):
+        length = struct.calcsize(f"={len(values)}{kinds[tag]}")
+        if length > 4:
+            places[tag] = start + len(more)
+            more += bytes(length)
+    tags[offsets] = [start + len(more) + part * len(samples) // parts for part in range(parts)]
+    directory, beside = struct.pack(order + "H", len(tags)), bytearray(more)
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(order + f"{len(values)}{kinds[tag]}", *map(int, values))
+        if tag in places:
+            beside[places[tag] - start : places[tag] - start + len(packed)] = packed
+            packed = struct.pack(order + "I", places[tag])
+        directory += struct.pack(order + "HHI", tag, {"H": 3, "I": 4}[kinds[tag]], len(values)) + packed.ljust(4, b"\0")
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    file = magic + struct.pack(order + "I", 8) + directory + bytes(4) + bytes(beside) + samples
+    (MADE / f"hand_{name}_{'LB'[order == '>']}_{w}x{h}.tif").write_bytes(file)
 
 
 def index(folders):
