@@ -39,11 +39,12 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use trommel_kernels::dot::{dot, norm, to_f32};
-use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
+use trommel_kernels::dot::{norm, to_f32};
+use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
 use super::items::{Columns, ItemsBoard, offer};
+use super::maxima;
 use super::scan::{Bounds, Line, Prepared, excess, maximum};
 use trommel_core::sample::{Reason, SampleId, Score};
 use trommel_core::wake::locked;
@@ -342,9 +343,6 @@ impl Joiner {
     }
 
     /// Puts the column maxima of one shard's rows of a block on the board.
-    ///
-    /// A row can raise a point's maximum only if its value is within the bound of the maximum and within twice the bound of
-    /// the block's largest: by the argument of `scan`, those are computed canonically, and any other is beaten by one of them or by the board.
     #[allow(clippy::too_many_arguments)]
     fn fold_columns(
         &self,
@@ -356,28 +354,22 @@ impl Joiner {
         block: &Block,
         bound: f64,
     ) {
-        let benchmark = &self.benchmarks[at];
+        let columns = maxima::Columns::new(block, &self.benchmarks[at], bound);
         let shard = self.board.shard(ordinal);
-        let least = |columns: &[f32], current: &[(f64, u32)]| -> Vec<f32> {
-            let reach = |(&top, now): (&f32, &(f64, u32))| f32_below((f64::from(top) - 2.0 * bound).max(now.0 - bound));
-            columns.iter().zip(current).map(reach).collect()
-        };
-        let mut columns = vec![f32::NEG_INFINITY; benchmark.points()];
-        let mut kept_columns = columns.clone();
-        block.raise_columns(members.iter().copied(), 0, &mut columns);
-        block.raise_columns(members.iter().copied().filter(|&row| kept[row]), 0, &mut kept_columns);
-        let (pool_least, kept_least) = {
+        let pool_tops = columns.tops(members.iter().copied());
+        let kept_tops = columns.tops(members.iter().copied().filter(|&row| kept[row]));
+        let (pool_floors, kept_floors) = {
             let shard = locked(&shard);
             let Columns { pool, kept, .. } = &shard[at];
-            (least(&columns, pool), least(&kept_columns, kept))
+            (columns.floors(&pool_tops, |point| pool[point].0), columns.floors(&kept_tops, |point| kept[point].0))
         };
         // What reaches neither maximum is passed over; of dropped rows only the pool's maximum is asked.
-        let either: Vec<f32> = pool_least.iter().zip(&kept_least).map(|(a, b)| a.min(*b)).collect();
+        let either: Vec<f32> = pool_floors.iter().zip(&kept_floors).map(|(a, b)| a.min(*b)).collect();
         let mut found = Vec::new();
         for &row in members {
             let (x, index) = (rows[row].vector, rows[row].id.index);
-            let least = if kept[row] { &either } else { &pool_least };
-            visit_reaching(block.row(row), least, |point| found.push((point, dot(x, benchmark.vector(point)))));
+            let floors = if kept[row] { &either } else { &pool_floors };
+            columns.reaching(row, x, floors, |point, s| found.push((point, s)));
             let mut shard = locked(&shard);
             let Columns { pool, kept: of_kept, .. } = &mut shard[at];
             for (point, s) in found.drain(..) {

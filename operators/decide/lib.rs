@@ -16,6 +16,7 @@ pub mod hash;
 pub mod items;
 pub mod join;
 pub mod judge;
+pub mod maxima;
 pub mod parse;
 pub mod percent;
 pub mod policy;

@@ -1,14 +1,15 @@
 //! Radii: `r_i = max over the reference set of s(x, t_i)`, the similarity gap that a pruned set must keep.
 //!
-//! The reference set streams through in chunks, one block of products at a time; values within the bound of a point's maximum are
-//! computed canonically, so a radius is exact and depends on the set alone, not on order or chunks.
+//! The reference set streams through in chunks, one block of products at a time; a radius is exact and depends on the set alone, not on order
+//! or chunks (see [`maxima`](super::maxima)).
 
 use half::f16;
 use thiserror::Error;
-use trommel_kernels::dot::{dot, norm, to_f32};
-use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
+use trommel_kernels::dot::{norm, to_f32};
+use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
+use super::maxima::{Columns, Peak};
 use super::scan::Prepared;
 
 /// Rows of a block of products.
@@ -53,7 +54,7 @@ pub struct Radii<'a> {
     tiling: Tiling,
     references: u64,
     /// Largest canonical similarity and the number of the reference that has it (lowest on ties).
-    best: Vec<(f64, u64)>,
+    best: Vec<Peak<u64>>,
     waiting: Vec<f16>,
     block: Block,
     block_rows: usize,
@@ -132,19 +133,8 @@ impl<'a> Radii<'a> {
         let first = self.references - rows as u64;
         // Every row's norm is within the tolerance of 1.
         let bound = self.prepared.bounds(dim, 1.0 + UNIT_TOLERANCE).value;
-        let mut columns = vec![f32::NEG_INFINITY; self.benchmark.points()];
-        self.block.raise_columns(0..rows, 0, &mut columns);
-        let reach = |(&top, best): (&f32, &(f64, u64))| f32_below((f64::from(top) - 2.0 * bound).max(best.0 - bound));
-        let least: Vec<f32> = columns.iter().zip(&self.best).map(reach).collect();
-        for row in 0..rows {
-            let x = &self.waiting[row * dim..(row + 1) * dim];
-            visit_reaching(self.block.row(row), &least, |point| {
-                let s = dot(x, self.benchmark.vector(point));
-                if s > self.best[point].0 {
-                    self.best[point] = (s, first + row as u64);
-                }
-            });
-        }
+        let row = |row: usize| (row, &self.waiting[row * dim..(row + 1) * dim], first + row as u64);
+        Columns::new(&self.block, self.benchmark, bound).raise((0..rows).map(row), &mut self.best, |point| point);
         self.waiting.clear();
     }
 }

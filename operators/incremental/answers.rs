@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::panel::{Peak, offer};
+use super::panel::Peak;
 use super::world::Peaks;
 use trommel_core::sample::SampleId;
+use trommel_decide::maxima::offer;
 
 /// Maxima of some benchmarks: bits of the similarity, ordinal, index.
 pub(super) type PeakBits = BTreeMap<u32, Vec<(u64, u64, u32)>>;

@@ -1,6 +1,6 @@
 //! A panel: some points of a benchmark against a few vectors at a time, exactly.
 //!
-//! The fast products of `similarity::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
+//! The fast products of `trommel_decide::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
 //! of a panel is a function of vector and points, and a panel of few points says of them what a panel of all would.
 
 use std::ops::Range;
@@ -9,26 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use trommel_kernels::dot::{dot, norm, to_f32};
-use trommel_kernels::join::{Block, Tiling, f32_below, visit_reaching};
+use trommel_kernels::dot::{norm, to_f32};
+use trommel_kernels::join::{Block, Tiling, f32_below};
 
 use super::inputs::Points;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::{Benchmark, UNIT_TOLERANCE};
+use trommel_decide::maxima::{self, Columns};
 use trommel_decide::scan::{Line, Prepared, excess, maximum};
 
 /// A similarity and the sample that has it; see [`NOTHING`].
-pub type Peak = (f64, SampleId);
+pub type Peak = maxima::Peak<SampleId>;
 
 /// No sample yet: below every similarity.
 pub const NOTHING: Peak = (f64::NEG_INFINITY, SampleId { ordinal: u64::MAX, index: u32::MAX });
-
-/// Takes the larger similarity; of equal ones that of the smaller shard and index.
-pub fn offer(peak: &mut Peak, other: Peak) {
-    if other.0 > peak.0 || (other.0 == peak.0 && other.1 < peak.1) {
-        *peak = other;
-    }
-}
 
 /// Some points of a benchmark.
 #[derive(Debug)]
@@ -155,14 +149,14 @@ impl Panel {
         (threads, most): (usize, u64),
     ) -> Vec<(u32, usize, f64)> {
         let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let columns = Columns::new(block, &self.benchmark, bound);
         let least: Vec<f32> = floors.iter().map(|floor| f32_below(floor - bound)).collect();
         let count = AtomicU64::new(0);
         by_rows(chunk.ids.len(), threads, |rows| {
             let mut found = Vec::new();
             for row in rows {
-                let (x, before) = (chunk.vector(row), found.len());
-                visit_reaching(block.row(row), &least, |at| {
-                    let s = dot(x, self.benchmark.vector(at));
+                let before = found.len();
+                columns.reaching(row, chunk.vector(row), &least, |at, s| {
                     if s >= floors[at] {
                         found.push((self.numbers[at], row, s));
                     }
@@ -190,20 +184,10 @@ impl Panel {
             return;
         }
         let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let columns = Columns::new(block, &self.benchmark, bound);
         let stripe = |Stripe { first, places, peaks, from }: Stripe<'_>| {
-            let mut columns = vec![f32::NEG_INFINITY; places.len()];
-            block.raise_columns(rows.iter().copied(), first, &mut columns);
-            let peak = |place: usize| peaks[place - from].0;
-            let reach =
-                |(&top, &place): (&f32, &usize)| f32_below((f64::from(top) - 2.0 * bound).max(peak(place) - bound));
-            let least: Vec<f32> = columns.iter().zip(places).map(reach).collect();
-            for &row in &rows {
-                let x = chunk.vector(row);
-                visit_reaching(&block.row(row)[first..first + places.len()], &least, |at| {
-                    let s = dot(x, self.benchmark.vector(first + at));
-                    offer(&mut peaks[places[at] - from], (s, chunk.ids[row]));
-                });
-            }
+            let rows = rows.iter().map(|&row| (row, chunk.vector(row), chunk.ids[row]));
+            columns.part(first, places.len()).raise(rows, peaks, |at| places[at] - from);
         };
         let stripes = self.stripes(peaks, threads);
         if threads <= 1 {

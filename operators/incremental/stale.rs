@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::IncrementalError;
 use super::answers::{offer_kept, offer_rows, peak_rows};
 use super::mend::{Mend, Polarity};
-use super::panel::{NOTHING, offer};
+use super::panel::NOTHING;
 use super::world::World;
 use trommel_core::sample::SampleId;
+use trommel_decide::maxima::offer;
 
 /// Places of one benchmark whose maxima were cleared.
 struct Cleared {

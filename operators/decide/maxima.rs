@@ -1,0 +1,82 @@
+//! Down the columns of a block: the largest canonical similarity of each test point over some rows.
+//!
+//! With `e` the bound of a value: a row can raise a point's maximum only if its value is at least the maximum less `e`, and at least the largest
+//! value of these rows less `2e` (by the argument of [`scan`](super::scan), with points and rows exchanged). What reaches both is computed canonically; any other row is
+//! beaten by one of those, or by the maximum as it stands. So maxima are exact, and depend on the rows alone, whatever blocks they come in.
+//!
+//! Cost: one pass over the values for their largest, one for who reaches it, and a canonical product for each that does.
+
+use half::f16;
+use trommel_kernels::dot::dot;
+use trommel_kernels::join::{Block, f32_below, visit_reaching};
+
+use super::benchmark::Benchmark;
+
+/// A similarity and who has it.
+pub type Peak<I> = (f64, I);
+
+/// Takes the larger similarity; of equal ones that of the smaller identity.
+pub fn offer<I: Ord>(peak: &mut Peak<I>, other: Peak<I>) {
+    if other.0 > peak.0 || (other.0 == peak.0 && other.1 < peak.1) {
+        *peak = other;
+    }
+}
+
+/// Neighbouring columns of a filled block: some test points of a benchmark.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    block: &'a Block,
+    benchmark: &'a Benchmark,
+    /// The largest bound of a value of the rows.
+    bound: f64,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// All columns of a block of products with the benchmark's points. `bound` holds for the values of all rows that will be asked for.
+    #[must_use]
+    pub fn new(block: &'a Block, benchmark: &'a Benchmark, bound: f64) -> Self {
+        Self { block, benchmark, bound, first: 0, count: benchmark.points() }
+    }
+
+    /// `count` columns from `first` on; what is said of columns afterwards counts from there.
+    #[must_use]
+    pub fn part(self, first: usize, count: usize) -> Self {
+        Self { first: self.first + first, count, ..self }
+    }
+
+    /// Largest value of each column over the rows.
+    pub fn tops(&self, rows: impl IntoIterator<Item = usize>) -> Vec<f32> {
+        let mut tops = vec![f32::NEG_INFINITY; self.count];
+        self.block.raise_columns(rows, self.first, &mut tops);
+        tops
+    }
+
+    /// The value that a row must reach to raise a column's maximum, which is `now(column)`.
+    pub fn floors(&self, tops: &[f32], now: impl Fn(usize) -> f64) -> Vec<f32> {
+        let reach =
+            |(at, &top): (usize, &f32)| f32_below((f64::from(top) - 2.0 * self.bound).max(now(at) - self.bound));
+        tops.iter().enumerate().map(reach).collect()
+    }
+
+    /// Calls `found` with each column whose floor the row reaches, and their canonical similarity; `x` is the row's vector.
+    pub fn reaching(&self, row: usize, x: &[f16], floors: &[f32], mut found: impl FnMut(usize, f64)) {
+        visit_reaching(&self.block.row(row)[self.first..self.first + self.count], floors, |at| {
+            found(at, dot(x, self.benchmark.vector(self.first + at)));
+        });
+    }
+
+    /// Offers rows (place in the block, vector, identity) to the peaks of all columns; `place` says where a column's peak stands.
+    pub fn raise<'x, I: Ord + Copy>(
+        &self,
+        rows: impl Iterator<Item = (usize, &'x [f16], I)> + Clone,
+        peaks: &mut [Peak<I>],
+        place: impl Fn(usize) -> usize,
+    ) {
+        let floors = self.floors(&self.tops(rows.clone().map(|row| row.0)), |at| peaks[place(at)].0);
+        for (row, x, id) in rows {
+            self.reaching(row, x, &floors, |at, s| offer(&mut peaks[place(at)], (s, id)));
+        }
+    }
+}
