@@ -18,7 +18,7 @@ const ORDER: [&[&str]; 11] = [
     &["trommel-pipelines-torch", "trommel-cli"],
     &["trommel-torch"],
     &["trommel"],
-    &["xtask"],
+    &["xtask", "trommel-fuzz"],
 ];
 
 /// What may link libtorch.

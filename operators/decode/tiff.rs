@@ -34,6 +34,11 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let no_directory =
         || DecodeError::Corrupt { kind: KIND, detail: "no directory that says what its samples are".into() };
     let (shown, photometric) = Shown::of(bytes).ok_or_else(no_directory)?;
+    let tag_bytes = shown.tag_bytes;
+    if tag_bytes > limits.max_scratch_bytes {
+        let detail = format!("its tags need {tag_bytes} bytes, above the limit of {}", limits.max_scratch_bytes);
+        return Err(DecodeError::Corrupt { kind: KIND, detail });
+    }
     let mut decoder = Decoder::new(shown).map_err(|error| failed(&error))?;
     let form = Form::of(&mut decoder, photometric, bytes.first() == Some(&b'I')).map_err(|error| failed(&error))?;
     let colour = Colour::of(&form).map_err(unsupported)?;
@@ -43,7 +48,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let (width, height) = (form.width as usize, form.height as usize);
     // Samples as stored and one byte each or as wide as they are, RGB, and RGB once more where it is turned.
     let stored = form.stored_bytes();
-    let needed = stored.saturating_mul(2).saturating_add(form.pixels().saturating_mul(7 + u64::from(form.samples)));
+    let beside = form.pixels().saturating_mul(7 + u64::from(form.samples)).saturating_add(tag_bytes);
+    let needed = stored.saturating_mul(2).saturating_add(beside);
     limits.admit(u64::from(form.width), u64::from(form.height), needed)?;
     let _share = scratch::take(needed, limits.max_scratch_bytes);
     let mut own = tiff::decoder::Limits::default();

@@ -55,6 +55,11 @@ pub fn lint() -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask fuzz [ARGS..]`.
+pub fn fuzz(args: &[String]) -> Result<()> {
+    cargo(&["run", "--release", "-p", "trommel-fuzz", "--"], args, &[])
+}
+
 /// `cargo xtask bench [NAME]`.
 pub fn bench(args: &[String]) -> Result<()> {
     setup::ensure_libtorch(false)?;
