@@ -59,13 +59,16 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
 /// A file that cannot be read or holds something else: a table, a program, JSON that is no list of words.
 pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
     let text = text(path, what)?;
-    if is_json(&text) {
+    // `[0-9].tar` and `{0..9}.tar` begin like JSON and do not end so.
+    let whole = text.trim();
+    if (whole.starts_with('[') && whole.ends_with(']')) || (whole.starts_with('{') && whole.ends_with('}')) {
         return json(path, &text, what);
     }
     let lines = lines(path, &text).filter(|(_, line)| !line.starts_with('#'));
     let word = |(place, line): (String, String)| {
         let is_code = matches!(line.as_str(), "(" | ")" | "]" | "{" | "}" | "],") || line.ends_with(['[', '(', '{']);
-        if is_code || is_quoted(&line) || line.contains('\t') {
+        let is_json = ["[\"", "{\"", "[{", "[["].iter().any(|start| line.starts_with(start));
+        if is_code || is_json || is_quoted(&line) || line.contains('\t') {
             let wrong = format!("is no {what}: one a line without quotes or columns, or a JSON list of them");
             return Err(PipelineError::Usage(format!("{place}: `{line:.80}` {wrong}")));
         }
@@ -178,11 +181,13 @@ mod tests {
         assert_eq!(read("\u{feff}[\"00001\",\n \"a.tar/b\", \"http://x/?q=[1]\"]\n", keys), wanted);
         assert_eq!(read("[12, \"0034\"]", keys).unwrap(), ["12", "0034"]);
         assert_eq!((read("", keys).unwrap(), read("[]", keys).unwrap()), (vec![], vec![]));
+        assert_eq!(read("[0-9].tar\n{10..19}.tar\n", keys).unwrap(), ["[0-9].tar", "{10..19}.tar"]);
         for (content, place) in [
             ("{\"keys\": [\"a\"]}", "list: no JSON list of keys"),
             ("{\"uid\": \"a\"}\n{\"uid\": \"b\"}\n", "list: no JSON list of keys"),
             ("[[\"a\"]]", "list: no JSON list of keys"),
             ("[\"a\", null]", "list: no JSON list of keys"),
+            ("[\"a\",\n\"b\"", "list:1: `[\"a\",` is no key"),
             ("\"a\",\n\"b\"\n", "list:1: `\"a\",` is no key"),
             ("a\nkeys = [\n'b',\n]\n", "list:2: `keys = [` is no key"),
             ("uid\turl\n", "list:1: "),
