@@ -1,0 +1,118 @@
+//! Run folders of an older program (`tests/old_runs/make.sh` says of which, and how they were made) go on with this one: decisions,
+//! losses and epochs are those of a run that this program did alone.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{items_text, ledger_text, logged_losses};
+use tempfile::TempDir;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
+
+const SHARDS: &str = "shards/{00000..00005}.tar";
+const JUDGING: &str = "--benchmark val=radii/val --rule drop-over-radius --embedder model.json --embedder-weights weights.safetensors \
+                       --threads 1";
+const TRAINING: &str = "--rule random:80% --model model.json --pretrained weights.safetensors --batch 16 --precision f32 --lr 1e-3 \
+                        --warmup 2 --window 32 --threads 1 --save-every 2 --keep-checkpoints 1 --steps 32";
+
+/// The old folders, unpacked.
+struct Old(TempDir);
+
+impl Old {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let packed = zstd::Decoder::new(&include_bytes!("old_runs/runs.tar.zst")[..]).unwrap();
+        tar::Archive::new(packed).unpack(folder.path()).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join("old").join(name)
+    }
+
+    /// Runs the program inside, which is where the old one ran; gives what it said.
+    fn run(&self, words: &str) -> String {
+        let out = common::trommel().args(words.split_whitespace()).current_dir(self.path("")).output().unwrap();
+        let said = common::stderr(&out);
+        assert_eq!(out.status.code(), Some(0), "trommel {words}\n{said}");
+        said
+    }
+}
+
+fn equal(old: &Path, new: &Path) {
+    Ledger::open(old).unwrap().verify().unwrap();
+    assert_eq!(ledger_text(old), ledger_text(new));
+    assert_eq!(items_text(old), items_text(new));
+}
+
+#[test]
+fn a_prune_that_was_killed_goes_on() {
+    let old = Old::new();
+    let before = Ledger::open(&old.path("prune")).unwrap().shards().len();
+    assert!((1..6).contains(&before), "{before} shards");
+    old.run(&format!("prune {SHARDS} --run prune {JUDGING}"));
+    old.run(&format!("prune {SHARDS} --run whole {JUDGING}"));
+    equal(&old.path("prune"), &old.path("whole"));
+}
+
+/// The learning rate's course, the order and the moments are those of a run from its first step.
+fn trains_on(name: &str, launch: &str) {
+    let old = Old::new();
+    let before = logged_losses(&old.path(name)).len();
+    assert!((2..32).contains(&before), "{before} steps");
+    let said = old.run(&format!("{launch} train {SHARDS} --run {name} {TRAINING}"));
+    assert!(said.contains("continuing at step "), "{said}");
+    old.run(&format!("{launch} train {SHARDS} --run whole {TRAINING}"));
+    equal(&old.path(name), &old.path("whole"));
+    let (resumed, whole) = (logged_losses(&old.path(name)), logged_losses(&old.path("whole")));
+    assert_eq!(whole.len(), 32);
+    for (step, loss) in &resumed {
+        // The folder may have come from a machine with other kernels.
+        let there = whole[usize::try_from(*step).unwrap()].1;
+        assert!((loss - there).abs() < 1e-4 * there, "step {step}: {loss} for {there}");
+    }
+    assert_eq!(resumed.last().map(|(step, _)| *step), Some(31));
+    let epochs =
+        |name: &str| (1..5).filter(|n| old.path(name).join(format!("checkpoints/epoch_{n}.pt")).exists()).count();
+    assert_eq!((epochs(name), epochs("whole")), (4, 4));
+}
+
+#[test]
+fn a_training_run_that_was_killed_goes_on() {
+    trains_on("train", "");
+}
+
+#[test]
+fn a_training_run_of_two_processes_that_was_killed_goes_on() {
+    trains_on("two", "launch --local 2 --");
+}
+
+/// A split of an epoch is what a batch run over its shards makes.
+fn equals_batch(old: &Old, split: &str) {
+    let plan: Plan = Ledger::open(&old.path(split)).unwrap().plan().unwrap();
+    let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.url.as_str()).collect();
+    let batch = format!("batch{}", shards.len());
+    old.run(&format!("prune {} --run {batch} {JUDGING}", shards.join(" ")));
+    equal(&old.path(split), &old.path(&batch));
+}
+
+#[test]
+fn a_watch_goes_on_and_its_old_epochs_are_read() {
+    let old = Old::new();
+    equals_batch(&old, "watch/epoch.3/main");
+    for name in ["00003.tar", "00003_stats.json"] {
+        fs::copy(old.path("shards").join(name), old.path("arriving").join(name)).unwrap();
+    }
+    let said = old.run(&format!("watch arriving --run watch --once --settle 0s --keep-epochs 3 {JUDGING}"));
+    assert!(said.contains("epoch 4"), "{said}");
+    let current = fs::read_link(old.path("watch/current")).unwrap();
+    assert_eq!(current, Path::new("epoch.4"));
+    equals_batch(&old, "watch/epoch.4/main");
+    let told = fs::read_to_string(old.path("watch/changes.jsonl")).unwrap();
+    let epochs: Vec<_> = told.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
+    let numbers: Vec<_> = epochs.iter().map(|epoch| epoch["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+}
