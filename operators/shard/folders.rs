@@ -23,6 +23,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::names::FOLDER_EXTENSIONS;
 use super::plan::{Plan, PlanError, ShardRef};
 use super::promised::promised_to_folder;
 use super::remark;
@@ -33,9 +34,6 @@ use trommel_core::sample::ShardOutcome;
 mod reader;
 
 pub use self::reader::FolderReader;
-
-/// Extensions of pictures: torchvision's `IMG_EXTENSIONS`, and gif.
-pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
 
 /// Why a folder is no folder of pictures.
 #[derive(Debug, thiserror::Error)]
@@ -105,14 +103,14 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Finds `root`'s classes. Pictures are [`EXTENSIONS`], or `config`'s image keys where these are not the default ones; texts
+    /// Finds `root`'s classes. Pictures are [`FOLDER_EXTENSIONS`], or `config`'s image keys where these are not the default ones; texts
     /// are its text keys.
     ///
     /// # Errors
     /// A root that cannot be read, holds no picture, or holds pictures beside class folders.
     pub fn find(root: &Path, config: &GroupConfig) -> Result<Self, FolderError> {
         let extensions = if config.image_keys == GroupConfig::default().image_keys {
-            EXTENSIONS.map(String::from).to_vec()
+            FOLDER_EXTENSIONS.map(String::from).to_vec()
         } else {
             config.image_keys.clone()
         };

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
-use super::names;
+use super::names::{self, IMAGE_KEYS};
 use super::tar::{Kind, Member, TarEnd, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::sample::{Reason, SampleId, SampleInfo};
@@ -62,7 +62,7 @@ pub struct GroupConfig {
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {
-            image_keys: keys("jpg;png;jpeg;webp;gif;bmp"),
+            image_keys: keys(IMAGE_KEYS),
             text_keys: keys("txt"),
             repeated: RepeatedMember::default(),
             max_image_bytes: 256 << 20,

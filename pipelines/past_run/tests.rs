@@ -371,6 +371,22 @@ fn a_replaced_benchmark_names_nothing() {
 }
 
 #[test]
+fn a_rule_of_another_version_is_not_taken_for_none() {
+    let root = tempfile::tempdir().unwrap();
+    let run = small_run(root.path(), false);
+    for (rule, said) in [
+        ("drop-beyond:3@photo", "by the rule `drop-beyond:3@photo`, which this version does not know"),
+        ("keep-all", "the run drops nothing"),
+    ] {
+        let path = run.join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["decisions"]["rule"] = json!(rule);
+        std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+        assert_eq!(why(&run, "s/00001.tar/0008").unwrap()[0].because, said);
+    }
+}
+
+#[test]
 fn keys_stay_below_their_root_and_large_pictures_become_small() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("in")).unwrap();

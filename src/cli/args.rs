@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use trommel_decide::parse::forms;
+use trommel_shard::names::IMAGE_KEYS;
 
 /// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
 #[derive(Debug, Parser)]
@@ -104,7 +105,7 @@ pub struct Common {
 #[derive(Debug, Clone, Args)]
 pub struct Reading {
     /// Extensions that hold the picture, in order of preference
-    #[arg(long, default_value = "jpg;png;jpeg;webp;gif;bmp", help_heading = "Reading")]
+    #[arg(long, default_value = IMAGE_KEYS, help_heading = "Reading")]
     pub image_key: String,
     /// Extension that holds the caption; the json's `caption` where it is missing
     #[arg(long, default_value = "txt", help_heading = "Reading")]
