@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{SampleId, Status};
-use trommel_ledger::items::ItemRow;
 use trommel_ledger::manifest::Codes;
 use trommel_ledger::read::LedgerRow;
 use trommel_report::text::{percent, thousands};
@@ -113,7 +113,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     report.rejects = counts.rejects.iter().map(|(code, count)| (code.to_owned(), count)).collect();
     report.rejects.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     for (at, sums) in sums.iter().enumerate() {
-        let mine: Vec<&ItemRow> = items.iter().filter(|row| usize::from(row.benchmark) == at).collect();
+        let mine: Vec<&PointRow> = items.iter().filter(|row| usize::from(row.benchmark) == at).collect();
         report.benchmarks.push(count(&past, at, sums, &mine));
         report.histograms.extend(histogram(&past, at, sums));
     }
@@ -214,17 +214,17 @@ impl Candidate {
     }
 }
 
-fn count(past: &PastRun, at: usize, sums: &Sums, items: &[&ItemRow]) -> BenchmarkCount {
+fn count(past: &PastRun, at: usize, sums: &Sums, items: &[&PointRow]) -> BenchmarkCount {
     let benchmark = &past.benchmarks[at];
     let known = |value: f64| value.is_finite().then_some(value);
     let most = |values: &mut dyn Iterator<Item = f64>| known(values.fold(f64::NEG_INFINITY, f64::max));
-    let hit = |row: &ItemRow| past.policy().is_some_and(|policy| policy.point_removes(row.max_similarity, row.hits));
+    let hit = |row: &PointRow| past.policy().is_some_and(|policy| policy.point_removes(row.max_similarity.unwrap_or(f64::NEG_INFINITY), row.hits));
     BenchmarkCount {
         name: benchmark.name.clone(),
         points: benchmark.points,
         removed: sums.removed,
         points_hit: items.iter().filter(|row| benchmark.counts && hit(row)).count() as u64,
-        pool_max: most(&mut items.iter().map(|row| row.max_similarity)).or_else(|| known(sums.most)),
+        pool_max: most(&mut items.iter().filter_map(|row| row.max_similarity)).or_else(|| known(sums.most)),
         kept_max: most(&mut items.iter().filter_map(|row| row.kept_max)),
     }
 }

@@ -85,23 +85,76 @@ pub enum Work {
     Replay,
 }
 
-/// One image-text pair as it stood in its tar.
+/// One image-text pair on its way through the graph: the envelope that all stages share, around what the last of them has made of
+/// the picture.
 #[derive(Debug)]
-pub struct Sample {
+pub struct Sample<P> {
     /// Identity and provenance.
     pub info: Arc<SampleInfo>,
     /// Pass over the data, from 0.
     pub pass: u32,
     /// What is wanted of it.
     pub work: Work,
-    /// Encoded picture, untouched.
-    pub image: Bytes,
-    /// Lower-case extension, for example `jpg`.
-    pub image_extension: String,
     /// Caption; `None` when missing or empty.
     pub caption: Option<Arc<str>>,
-    /// Credit for all that the sample will ever hold.
+    /// Bytes that the encoded picture had.
+    pub encoded_bytes: u64,
+    /// Credit for all that the sample will ever hold; a stage shrinks it to what is still held.
     pub permit: Permit,
+    /// What the picture is by now: [`Encoded`], views, a vector.
+    pub payload: P,
+}
+
+impl<P> Sample<P> {
+    /// The envelope, and what was in it.
+    pub fn open(self) -> (Sample<()>, P) {
+        let Self { info, pass, work, caption, encoded_bytes, permit, payload } = self;
+        (Sample { info, pass, work, caption, encoded_bytes, permit, payload: () }, payload)
+    }
+
+    /// The same sample with another payload, made of this one.
+    pub fn map<Q>(self, make: impl FnOnce(P) -> Q) -> Sample<Q> {
+        let (envelope, payload) = self.open();
+        envelope.with(make(payload))
+    }
+
+    /// Bytes of the caption.
+    #[must_use]
+    pub fn caption_bytes(&self) -> u64 {
+        self.caption.as_ref().map_or(0, |caption| caption.len() as u64)
+    }
+
+    /// The end of a sample that cannot be judged: its credit returns, and the ledger hears why.
+    #[must_use]
+    pub fn reject(self, reason: Reason) -> Event {
+        Event::rejected(self.info, reason)
+    }
+}
+
+impl Sample<()> {
+    /// Puts something into the envelope.
+    pub fn with<P>(self, payload: P) -> Sample<P> {
+        let Self { info, pass, work, caption, encoded_bytes, permit, payload: () } = self;
+        Sample { info, pass, work, caption, encoded_bytes, permit, payload }
+    }
+}
+
+/// A picture as it stood in its tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Its bytes, untouched.
+    pub image: Bytes,
+    /// Lower-case extension, for example `jpg`.
+    pub extension: String,
+}
+
+/// A picture that the embedder has seen, or whose rule does not look at it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embedded {
+    /// Canonical embedding: f16\[dim\], unit norm; empty where nothing is embedded.
+    pub vector: Vec<f16>,
+    /// The trainer's view, u8\[size, size, 3\], where one is wanted.
+    pub train: Option<Vec<u8>>,
 }
 
 /// Longest [`Reason::detail`].
@@ -190,6 +243,15 @@ pub struct Fate {
     pub embedding: Option<Vec<f16>>,
 }
 
+impl Event {
+    /// The fate of a sample that could not be judged.
+    #[must_use]
+    pub fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Self {
+        let (status, reason) = (Status::Rejected, Some(reason));
+        Self::Fate(Arc::new(Fate { info, status, reason, scores: Vec::new(), embedding: None }))
+    }
+}
+
 /// How a shard's reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardOutcome {
@@ -218,9 +280,36 @@ pub struct ShardEnd {
     pub notices: Notices,
 }
 
+/// One test point against the samples of one shard, or of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointRow {
+    /// The benchmark, by its place in the configuration.
+    pub benchmark: u16,
+    /// The point, by its index in the benchmark.
+    pub point: u32,
+    /// Largest similarity of any sample; `None` in decision-only mode.
+    pub max_similarity: Option<f64>,
+    /// The sample that has it (the smaller shard and index on ties).
+    pub sample: Option<SampleId>,
+    /// Samples over the point's radius; 0 without radii.
+    pub hits: u64,
+    /// Largest similarity of any kept sample; `None` where none was kept, and in decision-only mode.
+    pub kept_max: Option<f64>,
+    /// The sample that has it.
+    pub kept_sample: Option<SampleId>,
+}
+
+/// What every test point has seen of one shard: whole when all fates of the shard have arrived.
+pub trait ShardPoints: Send + Sync + fmt::Debug {
+    /// The rows of points that saw anything, by benchmark and point.
+    fn rows(&self) -> Vec<PointRow>;
+}
+
 /// What flows to the ledger (and, as holes, to the trainer's order).
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// Where the statistics of a shard's points gather. It comes before the shard's first fate that they count.
+    Points(Arc<dyn ShardPoints>),
     /// A sample's fate.
     Fate(Arc<Fate>),
     /// A shard's end.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rows ── f32 ──▶ block of benchmark 1 ─▶ scores ─┐
-//!            ├──▶ block of benchmark 2 ─▶ scores ─┼─▶ verdict ─▶ columns of each shard ─▶ items board
+//!            ├──▶ block of benchmark 2 ─▶ scores ─┼─▶ verdict ─▶ columns of each shard
 //!            └──▶ ...                             ┘
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use half::f16;
-//! use trommel_core::sample::SampleId;
+//! use trommel_core::sample::{SampleId, ShardPoints};
 //! use trommel_decide::{benchmark::Benchmark, join::{JoinConfig, JoinRow, Joiner}};
 //!
 //! let row = |x: [f32; 2]| x.map(f16::from_f32);
@@ -25,11 +25,12 @@
 //! let benchmark = Benchmark::new("axes", 2, points, vec![], vec![], Some(vec![0.5, 0.9]), None)?;
 //! let joiner = Joiner::new(vec![Arc::new(benchmark)], JoinConfig::default())?;
 //! let (vector, id) = (row([0.6, 0.8]), SampleId { ordinal: 0, index: 0 });
-//! let scores = joiner.join(&[JoinRow { vector: &vector, id, shard: "a.tar", key: "0" }], &())?;
-//! let score = scores[0][0];
+//! let points = joiner.points(0);
+//! let joined = joiner.join(&[JoinRow { vector: &vector, id, shard: "a.tar", key: "0", points: Some(&points) }], &())?;
+//! let score = joined[0].scores[0];
 //! assert_eq!(score.nearest, Some(1)); // 0.8 is the larger cosine ...
 //! assert_eq!((score.exceeds, score.hits), (Some(0), Some(1))); // ... but 0.6 is the one above its radius
-//! assert_eq!(joiner.board().take(0).rows.len(), 2);
+//! assert_eq!(points.rows().len(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -43,8 +44,8 @@ use trommel_kernels::dot::{norm, to_f32};
 use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
-use super::items::{Columns, ItemsBoard, offer};
 use super::maxima;
+use super::points::{Columns, Points, offer};
 use super::scan::{Bounds, Line, Prepared, excess, maximum};
 use trommel_core::sample::{Reason, SampleId, Score};
 use trommel_core::wake::locked;
@@ -152,6 +153,17 @@ pub struct JoinRow<'a> {
     pub shard: &'a str,
     /// The sample's key.
     pub key: &'a str,
+    /// What the test points have seen of its shard, where somebody wants to know it: rows of one shard have the same.
+    pub points: Option<&'a Points>,
+}
+
+/// What the join says of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joined {
+    /// One score a benchmark, in their order.
+    pub scores: Vec<Score>,
+    /// Whether the verdict keeps it.
+    pub keeps: bool,
 }
 
 /// Memory of one call.
@@ -167,7 +179,6 @@ pub struct Joiner {
     benchmarks: Vec<Arc<Benchmark>>,
     prepared: Vec<Prepared>,
     config: JoinConfig,
-    board: ItemsBoard,
     idle: Mutex<Vec<Scratch>>,
 }
 
@@ -191,8 +202,7 @@ impl Joiner {
             }
         }
         let prepared = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();
-        let board = ItemsBoard::new(&benchmarks);
-        Ok(Self { benchmarks, prepared, config, board, idle: Mutex::default() })
+        Ok(Self { benchmarks, prepared, config, idle: Mutex::default() })
     }
 
     /// The benchmarks, in the order of the scores.
@@ -201,10 +211,10 @@ impl Joiner {
         &self.benchmarks
     }
 
-    /// What the test points have seen of open shards.
+    /// Where the statistics of a shard's points are to gather.
     #[must_use]
-    pub fn board(&self) -> &ItemsBoard {
-        &self.board
+    pub fn points(&self, ordinal: u64) -> Points {
+        Points::new(ordinal, &self.benchmarks)
     }
 
     /// Rows of one portion: as many as [`JoinConfig::block_bytes`] allows, at least one, at most 256.
@@ -244,11 +254,11 @@ impl Joiner {
         Ok(length)
     }
 
-    /// Scores of every row, one a benchmark, and their traces on the board under the verdict.
+    /// Scores of every row and whether it is kept; what the test points saw is added to the shards' points.
     ///
     /// # Errors
-    /// If a row fails [`Joiner::check`]; then nothing has been put on the board.
-    pub fn join(&self, rows: &[JoinRow<'_>], verdict: &dyn Verdict) -> Result<Vec<Vec<Score>>, JoinError> {
+    /// If a row fails [`Joiner::check`]; then no point has seen anything.
+    pub fn join(&self, rows: &[JoinRow<'_>], verdict: &dyn Verdict) -> Result<Vec<Joined>, JoinError> {
         let bad = |row: &JoinRow<'_>, reason| JoinError::Row { shard: row.shard.into(), key: row.key.into(), reason };
         let norms: Vec<f64> = (rows.iter())
             .map(|row| self.check(row.vector).map_err(|reason| bad(row, reason)))
@@ -280,7 +290,7 @@ impl Joiner {
         norms: &[f64],
         verdict: &dyn Verdict,
         scratch: &mut Scratch,
-    ) -> Vec<Vec<Score>> {
+    ) -> Vec<Joined> {
         let mut scores = vec![vec![Score::default(); self.benchmarks.len()]; rows.len()];
         let mut groups = BTreeMap::<u64, Vec<usize>>::new();
         for (at, row) in rows.iter().enumerate() {
@@ -302,7 +312,7 @@ impl Joiner {
             let block = &mut scratch.blocks[at];
             let radii = prepared.radii.as_deref().filter(|_| needs.radii);
             block.fill(&scratch.wide, &benchmark.vectors, dim, radii, tiling);
-            for (&ordinal, members) in &groups {
+            for members in groups.values() {
                 let mut hits = vec![0u32; if needs.radii { benchmark.points() } else { 0 }];
                 for &row in members {
                     let line = Line { block, row, x: rows[row].vector };
@@ -317,37 +327,37 @@ impl Joiner {
                     }
                 }
                 if hits.iter().any(|&count| count > 0) {
-                    all_hits.push((ordinal, at, hits));
+                    all_hits.extend(rows[members[0]].points.map(|points| (points, at, hits)));
                 }
             }
         }
-        // The verdict is the last that may fail; what follows is written to the board.
-        let judged = rows.iter().zip(&scores).filter(|_| self.config.columns == ColumnSet::All);
-        let kept: Vec<bool> = judged.map(|(row, s)| verdict.keeps(row.shard, row.key, row.id, s)).collect();
-        for (ordinal, at, hits) in all_hits {
-            let shard = self.board.shard(ordinal);
-            for (sum, count) in locked(&shard)[at].hits.iter_mut().zip(hits) {
+        // The verdict is the last that may fail; what follows is seen by the points.
+        let kept: Vec<bool> =
+            rows.iter().zip(&scores).map(|(row, scores)| verdict.keeps(row.shard, row.key, row.id, scores)).collect();
+        for (points, at, hits) in all_hits {
+            for (sum, count) in points.columns()[at].hits.iter_mut().zip(hits) {
                 *sum += u64::from(count);
             }
         }
         if self.config.columns == ColumnSet::All {
-            for (&ordinal, members) in &groups {
+            for members in groups.values() {
+                let Some(points) = rows[members[0]].points else { continue };
                 for at in 0..self.benchmarks.len() {
                     let bounds = members.iter().map(|&row| self.prepared[at].bounds(dim, norms[row]));
                     let bound = bounds.map(|Bounds { value, .. }| value).fold(0.0, f64::max);
-                    self.fold_columns(at, ordinal, members, rows, &kept, &scratch.blocks[at], bound);
+                    self.fold_columns(at, points, members, rows, &kept, &scratch.blocks[at], bound);
                 }
             }
         }
-        scores
+        scores.into_iter().zip(kept).map(|(scores, keeps)| Joined { scores, keeps }).collect()
     }
 
-    /// Puts the column maxima of one shard's rows of a block on the board.
+    /// Shows the column maxima of one shard's rows of a block to its points.
     #[allow(clippy::too_many_arguments)]
     fn fold_columns(
         &self,
         at: usize,
-        ordinal: u64,
+        points: &Points,
         members: &[usize],
         rows: &[JoinRow<'_>],
         kept: &[bool],
@@ -355,12 +365,11 @@ impl Joiner {
         bound: f64,
     ) {
         let columns = maxima::Columns::new(block, &self.benchmarks[at], bound);
-        let shard = self.board.shard(ordinal);
         let pool_tops = columns.tops(members.iter().copied());
         let kept_tops = columns.tops(members.iter().copied().filter(|&row| kept[row]));
         let (pool_floors, kept_floors) = {
-            let shard = locked(&shard);
-            let Columns { pool, kept, .. } = &shard[at];
+            let seen = points.columns();
+            let Columns { pool, kept, .. } = &seen[at];
             (columns.floors(&pool_tops, |point| pool[point].0), columns.floors(&kept_tops, |point| kept[point].0))
         };
         // What reaches neither maximum is passed over; of dropped rows only the pool's maximum is asked.
@@ -370,8 +379,8 @@ impl Joiner {
             let (x, index) = (rows[row].vector, rows[row].id.index);
             let floors = if kept[row] { &either } else { &pool_floors };
             columns.reaching(row, x, floors, |point, s| found.push((point, s)));
-            let mut shard = locked(&shard);
-            let Columns { pool, kept: of_kept, .. } = &mut shard[at];
+            let mut seen = points.columns();
+            let Columns { pool, kept: of_kept, .. } = &mut seen[at];
             for (point, s) in found.drain(..) {
                 offer(&mut pool[point], s, index);
                 if kept[row] {

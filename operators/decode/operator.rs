@@ -1,8 +1,8 @@
 //! The operator: samples in, square views out, broken pictures on their own stream.
 //!
 //! ```text
-//!  Sample ─▶ offload to the pool: decode, views ─┬─▶ Decoded
-//!                                                └─▶ Event (rejected: why)
+//!  Encoded ─▶ offload to the pool: decode, views ─┬─▶ Views
+//!                                                 └─▶ Event (rejected: why)
 //! ```
 //!
 //! Frontier: both outputs follow the input's and the jobs in flight, as in [`trommel_dataflow::offload`].
@@ -20,13 +20,13 @@
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract, vec::Map};
 //! use trommel_dataflow::{credit::Permit, offload::Pool};
 //! use trommel_decode::operator::{Decode, DecodeConfig};
-//! use trommel_core::sample::{Event, Sample, SampleId, SampleInfo, Status, Work};
+//! use trommel_core::sample::{Encoded, Event, Sample, SampleId, SampleInfo, Status, Work};
 //!
 //! let rejects = timely::example(|scope| {
 //!     let id = SampleId { ordinal: 0, index: 0 };
 //!     let info = Arc::new(SampleInfo { id, key: "cat".into(), size: 3, ..SampleInfo::default() });
-//!     let image = b"no!".as_slice().into();
-//!     let sample = Sample { info, pass: 0, work: Work::Judge, image, image_extension: "jpg".into(), caption: None, permit: Permit::free() };
+//!     let payload = Encoded { image: b"no!".as_slice().into(), extension: "jpg".into() };
+//!     let sample = Sample { info, pass: 0, work: Work::Judge, caption: None, encoded_bytes: 3, permit: Permit::free(), payload };
 //!     let pool = Pool::new("decode", 1);
 //!     let (_decoded, rejects) = Some(sample).to_stream(scope).container::<Vec<_>>().decode(&DecodeConfig::default(), &pool);
 //!     rejects.map(|event| matches!(event, Event::Fate(fate) if fate.status == Status::Rejected)).capture()
@@ -44,8 +44,7 @@ use timely::progress::Timestamp;
 
 use super::view::{EvalView, TrainView, eval_view, sample_seed, train_view, view_bytes};
 use super::{DecodeError, Limits, decode_rgb};
-use trommel_core::credit::Permit;
-use trommel_core::sample::{Event, Fate, Reason, Sample, SampleInfo, Status, Work};
+use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Work};
 use trommel_dataflow::offload::{Offload, Pool};
 
 /// What is decoded into what.
@@ -88,78 +87,68 @@ impl DecodeConfig {
     }
 }
 
-/// A sample whose picture has become views.
-#[derive(Debug)]
-pub struct Decoded {
-    /// Identity and provenance.
-    pub info: Arc<SampleInfo>,
-    /// Pass over the data, from 0.
-    pub pass: u32,
-    /// What is wanted of it.
-    pub work: Work,
-    /// Caption; `None` when missing or empty.
-    pub caption: Option<Arc<str>>,
-    /// The embedder's view u8\[size, size, 3\], where it is wanted.
-    pub eval: Option<Vec<u8>>,
-    /// The trainer's view u8\[size, size, 3\], where it is wanted.
+/// A picture's views.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// The embedder's, u8\[size, size, 3\], where it is wanted.
+    pub embed: Option<Vec<u8>>,
+    /// The trainer's, u8\[size, size, 3\], where it is wanted.
     pub train: Option<Vec<u8>>,
-    /// Bytes the encoded picture had.
-    pub encoded_bytes: u64,
-    /// Credit for what is still held.
-    pub permit: Permit,
+}
+
+impl Views {
+    fn bytes(&self) -> u64 {
+        [&self.embed, &self.train].into_iter().flatten().map(|view| view.len() as u64).sum()
+    }
 }
 
 /// Decodes samples.
 pub trait Decode<'scope, T: Timestamp> {
     /// Decodes each picture on `pool`: the views that `config` and the sample's work ask for, and the rejects' fates.
-    fn decode(self, config: &DecodeConfig, pool: &Pool)
-    -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>);
-}
-
-impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, T, Sample> {
     fn decode(
         self,
         config: &DecodeConfig,
         pool: &Pool,
-    ) -> (StreamVec<'scope, T, Decoded>, StreamVec<'scope, T, Event>) {
+    ) -> (StreamVec<'scope, T, Sample<Views>>, StreamVec<'scope, T, Event>);
+}
+
+impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, T, Sample<Encoded>> {
+    fn decode(
+        self,
+        config: &DecodeConfig,
+        pool: &Pool,
+    ) -> (StreamVec<'scope, T, Sample<Views>>, StreamVec<'scope, T, Event>) {
         let config = config.clone();
         let work = move |sample| decode_sample(sample, &config);
-        let on_panic = |info: Arc<SampleInfo>, panic| Err(rejected(info, Reason::new("image_decode", panic)));
-        self.offload("Decode", pool, |sample: &Sample| sample.info.clone(), work, on_panic).ok_err(|result| result)
+        let info = |sample: &Sample<Encoded>| sample.info.clone();
+        let on_panic = |info: Arc<SampleInfo>, panic| Err(Event::rejected(info, Reason::new("image_decode", panic)));
+        self.offload("Decode", pool, info, work, on_panic).ok_err(|result| result)
     }
 }
 
-fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Event {
-    let status = Status::Rejected;
-    Event::Fate(Arc::new(Fate { info, status, reason: Some(reason), scores: Vec::new(), embedding: None }))
-}
-
 /// Decodes one sample on the calling thread.
-fn decode_sample(sample: Sample, config: &DecodeConfig) -> Result<Decoded, Event> {
-    let Sample { info, pass, work, image, caption, mut permit, .. } = sample;
-    let encoded_bytes = image.len() as u64;
-    let views = match views(&image, config, work, &info.key, pass) {
-        Ok(views) => views,
-        Err(error) => return Err(rejected(info, Reason::new(error.code(), error))),
-    };
-    drop(image);
-    let held = views.0.as_ref().map_or(0, Vec::len) + views.1.as_ref().map_or(0, Vec::len);
-    permit.shrink_to(held as u64 + caption.as_ref().map_or(0, |text| text.len() as u64) + SMALL_CHANGE_BYTES);
-    Ok(Decoded { info, pass, work, caption, eval: views.0, train: views.1, encoded_bytes, permit })
+fn decode_sample(sample: Sample<Encoded>, config: &DecodeConfig) -> Result<Sample<Views>, Event> {
+    let (mut sample, Encoded { image, .. }) = sample.open();
+    match views(&image, config, sample.work, &sample.info.key, sample.pass) {
+        Ok(views) => {
+            drop(image);
+            sample.permit.shrink_to(views.bytes() + sample.caption_bytes() + SMALL_CHANGE_BYTES);
+            Ok(sample.with(views))
+        }
+        Err(error) => Err(sample.reject(Reason::new(error.code(), error))),
+    }
 }
-
-type Views = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) -> Result<Views, DecodeError> {
     let picture = decode_rgb(image, &config.limits)?;
-    let (eval, train) = config.wanted(work);
+    let (embed, train) = config.wanted(work);
     let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt {
         kind: "picture",
         detail: error.to_string(),
     };
-    let eval = eval.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
+    let embed = embed.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
     let train = train.map(|view| train_view(&picture, view, sample_seed(key), pass)).transpose().map_err(too_odd)?;
-    Ok((eval, train))
+    Ok(Views { embed, train })
 }
 
 #[cfg(test)]

@@ -1,24 +1,21 @@
-//! Embed: decoded samples to embedded ones, through the process's batcher.
+//! Embed: views to canonical vectors, through the process's batcher.
 //!
 //! ```text
-//!  Decoded ─▶ view ─▶ BatchService ─▶ vector | reason ─┬─▶ Embedded
-//!     └─ the rest stays on the worker ─────────────────┴─▶ reject's fate
+//!  Views ─▶ view ─▶ BatchService ─▶ vector | reason ─┬─▶ Embedded
+//!    └─ the rest stays on the worker ────────────────┴─▶ reject's fate
 //! ```
 //!
 //! Frontier: both outputs' follow the input's and the open tickets. Invariant: each input gives one embedded sample or one
 //! reject, at its own time, unless the run stops. The permit shrinks to vector, trainer's view and caption.
 
 use half::f16;
-use std::sync::Arc;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::core::OkErr;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-
-use trommel_core::sample::{Event, Fate, Reason, SampleInfo, Status};
+use trommel_core::sample::{Embedded, Event, Reason, Sample};
 use trommel_dataflow::batch::{BatchOffload, BatchService, JobPanic};
-use trommel_decide::Embedded;
-use trommel_decode::operator::Decoded;
+use trommel_decode::operator::Views;
 
 /// Embeds decoded samples.
 pub trait Embed<'scope, T: Timestamp> {
@@ -26,47 +23,30 @@ pub trait Embed<'scope, T: Timestamp> {
     fn embed(
         self,
         service: &BatchService<Vec<u8>, Result<Vec<f16>, Reason>>,
-    ) -> (StreamVec<'scope, T, Embedded>, StreamVec<'scope, T, Event>);
+    ) -> (StreamVec<'scope, T, Sample<Embedded>>, StreamVec<'scope, T, Event>);
 }
 
-impl<'scope, T: Timestamp + TotalOrder> Embed<'scope, T> for StreamVec<'scope, T, Decoded> {
+impl<'scope, T: Timestamp + TotalOrder> Embed<'scope, T> for StreamVec<'scope, T, Sample<Views>> {
     fn embed(
         self,
         service: &BatchService<Vec<u8>, Result<Vec<f16>, Reason>>,
-    ) -> (StreamVec<'scope, T, Embedded>, StreamVec<'scope, T, Event>) {
+    ) -> (StreamVec<'scope, T, Sample<Embedded>>, StreamVec<'scope, T, Event>) {
         self.batch_offload(
             "Embed",
             service,
-            |mut sample: Decoded| (sample.eval.take().unwrap_or_default(), sample),
+            |mut sample: Sample<Views>| (sample.payload.embed.take().unwrap_or_default(), sample),
             |sample, result: Result<Result<Vec<f16>, Reason>, JobPanic>| {
                 let vector = match result {
                     Ok(Ok(vector)) => vector,
-                    Ok(Err(reason)) => return Err(rejected(sample.info, reason)),
-                    Err(panic) => return Err(rejected(sample.info, Reason::new("embed_failed", panic))),
+                    Ok(Err(reason)) => return Err(sample.reject(reason)),
+                    Err(panic) => return Err(sample.reject(Reason::new("embed_failed", panic))),
                 };
-                let Decoded { info, pass, work, caption, eval: _, train, encoded_bytes, mut permit } = sample;
-                let held =
-                    2 * vector.len() + train.as_ref().map_or(0, Vec::len) + caption.as_ref().map_or(0, |c| c.len());
-                permit.shrink_to(held as u64);
-                Ok(Box::new(Embedded { info, pass, work, caption, vector, train, encoded_bytes, permit }))
+                let (mut sample, Views { train, .. }) = sample.open();
+                let held = 2 * vector.len() + train.as_ref().map_or(0, Vec::len);
+                sample.permit.shrink_to(held as u64 + sample.caption_bytes());
+                Ok(Box::new(sample.with(Embedded { vector, train })))
             },
         )
-        .ok_err_boxed()
+        .ok_err(|result: Result<Box<Sample<Embedded>>, Event>| result.map(|sample| *sample))
     }
-}
-
-/// Unpacks boxed samples beside their rejects.
-trait OkErrBoxed<'scope, T: Timestamp> {
-    fn ok_err_boxed(self) -> (StreamVec<'scope, T, Embedded>, StreamVec<'scope, T, Event>);
-}
-
-impl<'scope, T: Timestamp> OkErrBoxed<'scope, T> for StreamVec<'scope, T, Result<Box<Embedded>, Event>> {
-    fn ok_err_boxed(self) -> (StreamVec<'scope, T, Embedded>, StreamVec<'scope, T, Event>) {
-        self.ok_err(|result: Result<Box<Embedded>, Event>| result.map(|sample| *sample))
-    }
-}
-
-fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Event {
-    let fate = Fate { info, status: Status::Rejected, reason: Some(reason), scores: Vec::new(), embedding: None };
-    Event::Fate(Arc::new(fate))
 }

@@ -14,10 +14,10 @@ use super::panel::NOTHING;
 use super::sieve::Screened;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{SampleId, Score, Status};
 use trommel_core::wake::locked;
 use trommel_decide::condition::Cut;
-use trommel_decide::items::ItemRow;
 use trommel_shard::reader::Decisions;
 
 /// Sizes of a split.
@@ -186,7 +186,7 @@ impl View {
 
     /// What a benchmark's points have seen: of the pool, and of the samples kept in a split. One row a point.
     #[must_use]
-    pub fn items(&self, benchmark: &str, split: &str) -> Option<Vec<ItemRow>> {
+    pub fn items(&self, benchmark: &str, split: &str) -> Option<Vec<PointRow>> {
         let bit = self.world.inputs.splits.get(split)?.bit;
         let at = self.world.inputs.benchmarks.iter().position(|points| points.benchmark.name == benchmark)?;
         let points = &self.world.inputs.benchmarks[at];
@@ -196,7 +196,7 @@ impl View {
         let row = |place: usize| {
             let [pool, kept] = [pool[place], kept[place]].map(|peak| (peak != NOTHING).then_some(peak));
             let count = hits.and_then(|hits| hits.get(&points.numbers[place]));
-            ItemRow {
+            PointRow {
                 benchmark: at as u16,
                 point: place as u32,
                 max_similarity: pool.map(|peak| peak.0),

@@ -24,11 +24,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::LedgerError;
-use super::items::{ItemRow, Peaks};
+use super::items::Peaks;
 use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
 use super::part::{PartConfig, Rows};
 use super::run_folder::RunFolder;
 use trommel_core::notices::Notices;
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, ShardOutcome};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
@@ -44,7 +45,7 @@ pub struct FinishedShard {
     /// shard.
     pub fates: Vec<Arc<Fate>>,
     /// What the join says of the test points.
-    pub items: Vec<ItemRow>,
+    pub items: Vec<PointRow>,
     /// Bytes read from the store.
     pub bytes: u64,
     /// Complete, rejected or unavailable.

@@ -29,8 +29,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::LedgerError;
 use super::committer::{CommitHandle, Committed, FinishedShard};
-use super::items::TakeItems;
-use trommel_core::sample::{Event, Fate, ShardEnd, ShardOutcome, Time, ordinal_of};
+use trommel_core::sample::{Event, Fate, ShardEnd, ShardOutcome, ShardPoints, Time, ordinal_of};
 use trommel_core::stop::Stop;
 
 /// What the operator needs to know of the run.
@@ -40,8 +39,6 @@ pub struct LedgerConfig {
     pub name_of: Arc<dyn Fn(u64) -> String + Send + Sync>,
     /// Whether the shard of this time is to be committed; others (replayed by a trainer) are ticked off only.
     pub records: Arc<dyn Fn(Time) -> bool + Send + Sync>,
-    /// What the join says of the test points.
-    pub items: Arc<dyn TakeItems>,
     /// The run's stop.
     pub stop: Stop,
 }
@@ -113,9 +110,7 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
                 }
                 if config.stop.is_requested() {
                     // What the committer still holds it finishes; what has not all come is forgotten.
-                    for (_, ticks) in std::mem::take(&mut open).into_values() {
-                        config.items.discard(ticks.ordinal);
-                    }
+                    open.clear();
                     return;
                 }
                 let passed = |time: &Time| !frontier.frontier().less_equal(time);
@@ -143,11 +138,14 @@ struct Ticks {
     seen: Vec<u64>,
     count: u32,
     end: Option<ShardEnd>,
+    /// What the test points see of it, where it is joined.
+    points: Option<Arc<dyn ShardPoints>>,
 }
 
 impl Ticks {
     fn take(&mut self, event: Event) -> Result<(), String> {
         match event {
+            Event::Points(points) => self.points = Some(points),
             Event::End(end) => {
                 if end.ordinal != self.ordinal {
                     return Err(format!("the end of shard {} came at its time", end.ordinal));
@@ -210,22 +208,18 @@ impl Ticks {
         }
     }
 
-    /// The shard, if it is to be recorded; what the join holds of it is taken or forgotten.
+    /// The shard, if it is to be recorded.
     fn finish(self, config: &LedgerConfig) -> Option<FinishedShard> {
         let end = self.end?;
         if !self.recorded {
-            config.items.discard(self.ordinal);
             return None;
         }
         let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_));
-        if !complete {
-            config.items.discard(self.ordinal);
-        }
         Some(FinishedShard {
             ordinal: self.ordinal,
             name: (config.name_of)(self.ordinal),
             fates: self.fates.into_iter().flatten().collect(),
-            items: if complete { config.items.take(self.ordinal) } else { Vec::new() },
+            items: self.points.filter(|_| complete).map_or_else(Vec::new, |points| points.rows()),
             bytes: end.bytes,
             outcome: end.outcome,
             notices: end.notices,

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::LedgerError;
-use super::items::ItemRow;
 use super::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage, aside_of};
 use trommel_columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
 use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_core::sample::Fate;
+use trommel_core::sample::PointRow;
 use trommel_core::wake::locked;
 
 /// Rows of a row group of the ledger.
@@ -52,7 +52,7 @@ pub struct PartShard<'a> {
     /// All fates, by index.
     pub fates: &'a [Arc<Fate>],
     /// The items worth writing.
-    pub items: &'a [ItemRow],
+    pub items: &'a [PointRow],
 }
 
 /// Columns of a ledger part.
@@ -205,7 +205,7 @@ impl Rows {
         mut self,
         storage: &dyn Storage,
         root: &Path,
-        items: &[ItemRow],
+        items: &[PointRow],
         config: &PartConfig,
     ) -> Result<(Vec<PartSum>, Counts), LedgerError> {
         self.write_group(config)?;
@@ -349,7 +349,7 @@ fn write_items(
     out: Out,
     ordinal: u64,
     shard: &str,
-    items: &[ItemRow],
+    items: &[PointRow],
     config: &PartConfig,
 ) -> Result<Out, LedgerError> {
     let mut table = TableWriter::new(path, out, items_fields(), metadata(config))?;
@@ -366,9 +366,9 @@ fn write_items(
         table.write(&[
             Column::Text(names),
             Column::U32(rows.iter().map(|r| Some(r.point)).collect()),
-            Column::F64(rows.iter().map(|r| Some(r.max_similarity).filter(|s| s.is_finite())).collect()),
-            Column::U64(rows.iter().map(|r| Some(r.sample.ordinal)).collect()),
-            Column::U32(rows.iter().map(|r| Some(r.sample.index)).collect()),
+            Column::F64(rows.iter().map(|r| r.max_similarity).collect()),
+            Column::U64(rows.iter().map(|r| Some(r.sample.map_or(ordinal, |s| s.ordinal))).collect()),
+            Column::U32(rows.iter().map(|r| Some(r.sample.map_or(0, |s| s.index))).collect()),
             Column::U64(rows.iter().map(|r| Some(r.hits)).collect()),
             Column::F64(rows.iter().map(|r| r.kept_max).collect()),
             Column::U64(rows.iter().map(|r| r.kept_sample.map(|s| s.ordinal)).collect()),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::LedgerError;
-use super::items::{ItemRow, MergedItems};
+use super::items::MergedItems;
 use super::manifest::{self, Counts, Merged, PartKind, PartSum, ShardLine};
 use super::part::ledger_fields;
 use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, schema_of};
@@ -21,6 +21,7 @@ use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::Rows;
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::notices::Notices;
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
 use trommel_core::wake::locked;
 
@@ -320,7 +321,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A part that cannot be read.
-    pub fn items(&self) -> Result<Vec<ItemRow>, LedgerError> {
+    pub fn items(&self) -> Result<Vec<PointRow>, LedgerError> {
         let benchmarks = self.benchmarks()?;
         let mut merged = MergedItems::default();
         for &ordinal in self.merged.committed.keys() {
@@ -521,7 +522,7 @@ fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<Ledg
     build().unwrap_or_else(|e| vec![Err(e)])
 }
 
-fn item_rows(path: &Path, group: Vec<Column>, benchmarks: &[String]) -> Result<Vec<ItemRow>, LedgerError> {
+fn item_rows(path: &Path, group: Vec<Column>, benchmarks: &[String]) -> Result<Vec<PointRow>, LedgerError> {
     let rows = group.first().map_or(0, Column::len);
     let mut columns = Columns { path, left: group.into_iter() };
     let (mut names, mut points, mut maxima) = (columns.text()?, columns.u32()?, columns.f64()?);
@@ -535,15 +536,14 @@ fn item_rows(path: &Path, group: Vec<Column>, benchmarks: &[String]) -> Result<V
             .position(|b| *b == name)
             .and_then(|b| u16::try_from(b).ok())
             .ok_or_else(|| bad_part(path, format!("items of a benchmark `{name}` that the ledger has not")))?;
+        let max_similarity = maxima.next().flatten();
+        let sample = ordinals.next().flatten().zip(indices.next().flatten());
         let kept_sample = kept_ordinals.next().flatten().zip(kept_indices.next().flatten());
-        out.push(ItemRow {
+        out.push(PointRow {
             benchmark,
             point: points.next().flatten().unwrap_or_default(),
-            max_similarity: maxima.next().flatten().unwrap_or(f64::NEG_INFINITY),
-            sample: SampleId {
-                ordinal: ordinals.next().flatten().unwrap_or_default(),
-                index: indices.next().flatten().unwrap_or_default(),
-            },
+            max_similarity,
+            sample: sample.filter(|_| max_similarity.is_some()).map(|(ordinal, index)| SampleId { ordinal, index }),
             hits: hits.next().flatten().unwrap_or_default(),
             kept_max: kept.next().flatten(),
             kept_sample: kept_sample.map(|(ordinal, index)| SampleId { ordinal, index }),

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::LedgerError;
 use super::committer::{Committer, FinishedShard};
-use super::items::{ItemRow, MergedItems};
+use super::items::MergedItems;
 use super::manifest::{Counts, PartKind};
 use super::part::PartConfig;
 use super::read::{Ledger, LedgerRow, StoredEmbedding};
@@ -24,6 +24,7 @@ use super::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use super::storage::Storage;
 use trommel_columnar::canonical::canonicalise_into;
 use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, Identity, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
 use trommel_core::stop::Stop;
 
@@ -141,7 +142,7 @@ fn fates(ordinal: u64) -> Vec<Arc<Fate>> {
     (0..count).map(|index| Arc::new(fate(ordinal, index))).collect()
 }
 
-fn item_rows(ordinal: u64) -> Vec<ItemRow> {
+fn item_rows(ordinal: u64) -> Vec<PointRow> {
     let mut random = Random(ordinal ^ 0xabcd);
     let mut rows = Vec::new();
     for benchmark in 0..2u16 {
@@ -150,11 +151,11 @@ fn item_rows(ordinal: u64) -> Vec<ItemRow> {
             let value = random.below(4) as f64 / 4.0;
             let sample = SampleId { ordinal, index: random.below(3) as u32 };
             let kept = (random.below(2) == 0).then_some((value - 0.25, sample));
-            rows.push(ItemRow {
+            rows.push(PointRow {
                 benchmark,
                 point,
-                max_similarity: value,
-                sample,
+                max_similarity: Some(value),
+                sample: Some(sample),
                 hits: random.below(3) * u64::from(benchmark),
                 kept_max: kept.map(|k| k.0),
                 kept_sample: kept.map(|k| k.1),
@@ -217,7 +218,7 @@ fn run(folder: RunFolder, first: bool) -> (BTreeSet<u64>, Result<(), Arc<LedgerE
 #[derive(Debug, PartialEq)]
 struct Outcome {
     rows: Vec<LedgerRow>,
-    items: Vec<ItemRow>,
+    items: Vec<PointRow>,
     embeddings: Vec<(u64, Vec<StoredEmbedding>)>,
     counts: Counts,
     statuses: Vec<Vec<Status>>,
@@ -258,10 +259,10 @@ fn outcome(root: &Path, storage: &Arc<dyn Storage>) -> Outcome {
 }
 
 /// What the script's shards say, without any file.
-fn naive() -> (Vec<LedgerRow>, Vec<ItemRow>, Vec<(u64, Vec<StoredEmbedding>)>) {
+fn naive() -> (Vec<LedgerRow>, Vec<PointRow>, Vec<(u64, Vec<StoredEmbedding>)>) {
     let mut rows = Vec::new();
     let mut embeddings = Vec::new();
-    let mut items: BTreeMap<(u16, u32), Vec<ItemRow>> = BTreeMap::new();
+    let mut items: BTreeMap<(u16, u32), Vec<PointRow>> = BTreeMap::new();
     for ordinal in 0..SHARDS {
         let mut stored = Vec::new();
         for fate in fates(ordinal) {
@@ -280,11 +281,12 @@ fn naive() -> (Vec<LedgerRow>, Vec<ItemRow>, Vec<(u64, Vec<StoredEmbedding>)>) {
         candidates.into_iter().reduce(|a, b| if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a })
     };
     let merged = items.into_values().map(|all| {
-        let (max_similarity, sample) = best(all.iter().map(|r| (r.max_similarity, r.sample)).collect()).unwrap();
+        let (max_similarity, sample) =
+            best(all.iter().map(|r| (r.max_similarity.unwrap(), r.sample.unwrap())).collect()).unwrap();
         let kept = best(all.iter().filter_map(|r| Some((r.kept_max?, r.kept_sample?))).collect());
-        ItemRow {
-            max_similarity,
-            sample,
+        PointRow {
+            max_similarity: Some(max_similarity),
+            sample: Some(sample),
             hits: all.iter().map(|r| r.hits).sum(),
             kept_max: kept.map(|k| k.0),
             kept_sample: kept.map(|k| k.1),

@@ -13,20 +13,20 @@ use timely::dataflow::operators::OkErr;
 use timely::progress::Timestamp;
 
 use super::reader::{Admitted, Replayed};
-use trommel_core::sample::{Event, Sample};
+use trommel_core::sample::{Encoded, Event, Sample};
 
 /// Splits what readers send.
 pub trait ReadSamples<'scope, T: Timestamp> {
     /// Samples for the decoder, events for the ledger, holes and ends of replayed shards for the order.
     fn split_admitted(
         self,
-    ) -> (StreamVec<'scope, T, Sample>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>);
+    ) -> (StreamVec<'scope, T, Sample<Encoded>>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>);
 }
 
 impl<'scope, T: Timestamp> ReadSamples<'scope, T> for StreamVec<'scope, T, Admitted> {
     fn split_admitted(
         self,
-    ) -> (StreamVec<'scope, T, Sample>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>) {
+    ) -> (StreamVec<'scope, T, Sample<Encoded>>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>) {
         let (samples, others): (_, StreamVec<'scope, T, Result<Event, Replayed>>) = self.ok_err(|item| match item {
             Admitted::Sample(sample) => Ok(sample),
             Admitted::Event(event) => Err(Ok(event)),
@@ -76,6 +76,7 @@ mod tests {
             events
                 .map(move |event| match event {
                     Event::Fate(fate) => format!("{} {}", fate.info.id.index, fate.reason.clone().unwrap().code),
+                    Event::Points(_) => unreachable!("nothing was joined"),
                     Event::End(end) => {
                         leases.committed(end.ordinal);
                         format!("end {}", end.count)

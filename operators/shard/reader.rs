@@ -36,7 +36,9 @@ use trommel_core::credit::{Permit, Stopped};
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
 use trommel_core::records::Record;
-use trommel_core::sample::{Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work};
+use trommel_core::sample::{
+    Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work,
+};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
@@ -203,7 +205,7 @@ impl Replayed {
 #[derive(Debug)]
 pub enum Admitted {
     /// A sample with its credit.
-    Sample(Sample),
+    Sample(Sample<Encoded>),
     /// A reject's fate, or a judged shard's end.
     Event(Event),
     /// A hole, or a replayed shard's end.
@@ -237,7 +239,7 @@ fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
     match item {
         Admitted::Sample(sample) => Arc::get_mut(&mut sample.info),
         Admitted::Event(Event::Fate(fate)) => Arc::get_mut(&mut Arc::get_mut(fate)?.info),
-        Admitted::Event(Event::End(_)) | Admitted::Replayed(_) => None,
+        Admitted::Event(Event::End(_) | Event::Points(_)) | Admitted::Replayed(_) => None,
     }
 }
 
@@ -494,14 +496,12 @@ impl Task<'_> {
             Group::Rejected(info, reason) if self.statuses.is_some() => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
-            Group::Rejected(info, reason) => {
-                let (status, reason) = (Status::Rejected, Some(reason));
-                let fate = Fate { info, status, reason, scores: Vec::new(), embedding: None };
-                Ok(Some(Admitted::Event(Event::Fate(Arc::new(fate)))))
-            }
+            Group::Rejected(info, reason) => Ok(Some(Admitted::Event(Event::rejected(info, reason)))),
             Group::Sample(RawSample { info, image, image_extension, caption, permit }) => {
                 let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
-                Ok(Some(Admitted::Sample(Sample { info, pass, work, image, image_extension, caption, permit })))
+                let encoded_bytes = image.len() as u64;
+                let payload = Encoded { image, extension: image_extension };
+                Ok(Some(Admitted::Sample(Sample { info, pass, work, caption, encoded_bytes, permit, payload })))
             }
         }
     }

@@ -10,7 +10,7 @@ use super::reader::{Admitted, Decisions, ReaderConfig, Request, ShardReader, Vie
 use super::store::{ByteSource, Store, StoreError};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
-use trommel_core::sample::{Sample, ShardEnd, ShardOutcome, Status};
+use trommel_core::sample::{Encoded, Sample, ShardEnd, ShardOutcome, Status};
 
 /// A tar of regular members, end mark included.
 pub fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -129,8 +129,8 @@ pub fn rows(mut items: Vec<Admitted>) -> (Vec<Row>, ShardEnd) {
     let Some(Admitted::Event(Event::End(end))) = items.pop() else { panic!("the end comes last") };
     let rows = items.into_iter().enumerate().map(|(at, item)| {
         let (info, image, caption) = match item {
-            Admitted::Sample(Sample { info, image, image_extension, caption, .. }) => {
-                (info, Ok((image_extension, image.to_vec())), caption.map(|text| text.to_string()))
+            Admitted::Sample(Sample { info, caption, payload: Encoded { image, extension }, .. }) => {
+                (info, Ok((extension, image.to_vec())), caption.map(|text| text.to_string()))
             }
             Admitted::Event(Event::Fate(fate)) => {
                 assert_eq!(fate.status, Status::Rejected);

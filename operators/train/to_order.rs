@@ -1,8 +1,9 @@
 //! To order: what was kept, and the holes between, on their way into the trainer's order. Ids and counts go to every
-//! process, pictures stay.
+//! process, pictures to the first worker of their own.
 //!
 //! ```text
-//!  Kept     ─▶ [hold the sample here] (without caption: a hole)     ─┐
+//!  kept     ─▶ with its picture here, without elsewhere              ─┐
+//!              (without caption: a hole)                              │
 //!  Event    ─▶ dropped and rejected: a hole; the shard's end         ├─▶ Turn ─ to every process ─▶ its OrderService
 //!  Replayed ─▶ dropped and rejected by the ledger: a hole; the end  ─┘
 //!              kept, and not to be read any more: skipped
@@ -14,14 +15,14 @@
 //! Frontiers: a sink, it holds nothing back.
 //!
 //! Invariants:
-//! 1. Every raw sample of a pass gives one turn: kept ones through `Kept`, all others as holes; turns before the cursor are
+//! 1. Every raw sample of a pass gives one turn: kept ones as kept, all others as holes; turns before the cursor are
 //!    the order's to pass over.
-//! 2. A sample is held before its turn leaves its worker, so its own turn finds it.
+//! 2. A turn that leaves its process loses its picture: [`Here`] is nothing on the network.
 //! 3. A turn comes to each process once, to its first worker. A failing order has stopped the run.
 //!
 //! Cost: about 40 bytes a raw sample and process on the network, of a replay less: neighbouring holes are one turn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,11 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use trommel_core::credit::Permit;
-use trommel_core::sample::{Event, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
+use trommel_core::sample::{Event, Sample, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
 use trommel_core::stop::Stop;
-use trommel_core::wake::{Registration, locked};
+use trommel_core::wake::locked;
 use trommel_dataflow::order::{OrderError, OrderService, Slot, WindowBytes};
-use trommel_decide::prune::Kept;
+use trommel_decide::stage::TrainView;
 use trommel_shard::reader::Replayed;
 
 /// What the trainer gets of a sample.
@@ -67,6 +68,8 @@ enum Turn {
         id: SampleId,
         bytes: u64,
         rank: usize,
+        #[serde(skip)]
+        here: Here,
     },
     /// Neighbours, from `id` on.
     Holes {
@@ -87,6 +90,16 @@ enum Turn {
     },
 }
 
+/// A kept sample with its credit, where it was read: a copy of it, and what comes over the network, is empty.
+#[derive(Debug, Default)]
+struct Here(Option<(Permit, TrainSample)>);
+
+impl Clone for Here {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
 /// Why a shard did not come whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Missing {
@@ -100,6 +113,11 @@ enum Missing {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}: the shard was exchanged; put the judged one back, or judge this one in a --run of its own")]
 pub struct ShardChanged(String);
+
+/// The workers of a process are to hand values to each other as they are.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("sample {}:{} lost its picture between the workers of its own process", .0.ordinal, .0.index)]
+struct Serialised(SampleId);
 
 impl Turn {
     fn end(pass: u32, end: ShardEnd) -> Self {
@@ -135,10 +153,7 @@ pub struct TrainOrder {
     failed: Arc<Mutex<BTreeMap<u64, String>>>,
     /// The first sample that was skipped, and why.
     skipped: Arc<Mutex<Option<(Key, String)>>>,
-    /// Kept here, their turns on their way.
-    held: Arc<Mutex<HashMap<Key, (Permit, TrainSample)>>>,
     stop: Stop,
-    _on_stop: Arc<Registration>,
 }
 
 impl TrainOrder {
@@ -146,15 +161,8 @@ impl TrainOrder {
     /// pass where `skip_failed`. `counts` is what its windows count of a sample.
     #[must_use]
     pub fn new(service: OrderService<Seat>, rank: usize, skip_failed: bool, counts: WindowBytes, stop: &Stop) -> Self {
-        let held: Arc<Mutex<HashMap<Key, (Permit, TrainSample)>>> = Arc::default();
-        let dropped = held.clone();
-        let on_stop = stop.on_request(move || {
-            let all = std::mem::take(&mut *locked(&dropped));
-            drop(all); // outside the lock: permits wake readers
-        });
         let (failed, skipped) = (Arc::default(), Arc::default());
-        let on_stop = Arc::new(on_stop);
-        Self { service, rank, skip_failed, counts, failed, skipped, held, stop: stop.clone(), _on_stop: on_stop }
+        Self { service, rank, skip_failed, counts, failed, skipped, stop: stop.clone() }
     }
 
     /// The order.
@@ -182,18 +190,17 @@ impl TrainOrder {
         }
     }
 
-    fn hold(&self, kept: Kept) -> Turn {
-        let Kept { info, pass, caption, train, encoded_bytes, mut permit } = kept;
+    fn turn_of(&self, kept: Sample<TrainView>) -> Turn {
+        let Sample { info, pass, caption, encoded_bytes, mut permit, payload, .. } = kept;
         let id = info.id;
-        let (Some(caption), Some(view)) = (caption, train) else { return Turn::Holes { pass, id, count: 1 } };
+        let (Some(caption), Some(view)) = (caption, payload) else { return Turn::Holes { pass, id, count: 1 } };
         let caption = begins(caption);
         permit.shrink_to((view.len() + caption.len()) as u64);
         let bytes = match self.counts {
             WindowBytes::EncodedAndView => encoded_bytes + view.len() as u64,
             WindowBytes::Held => (view.len() + caption.len()) as u64,
         };
-        let _new = locked(&self.held).insert((pass, id), (permit, TrainSample { id, view, caption }));
-        Turn::Kept { pass, id, bytes, rank: self.rank }
+        Turn::Kept { pass, id, bytes, rank: self.rank, here: Here(Some((permit, TrainSample { id, view, caption }))) }
     }
 
     /// An error has stopped the run.
@@ -206,13 +213,14 @@ impl TrainOrder {
                 self.note_skipped((pass, id), why);
                 self.service.skip(pass, id)
             }
-            Turn::Kept { pass, id, bytes, rank } => {
-                let content = if rank == self.rank {
-                    // Not there any more: the run stops, and the order drops what comes.
-                    let Some((permit, sample)) = locked(&self.held).remove(&(pass, id)) else { return Ok(()) };
-                    (permit, Seat::Here(sample))
-                } else {
-                    (Permit::free(), Seat::There(rank))
+            Turn::Kept { pass, id, bytes, rank, here: Here(here) } => {
+                let content = match here {
+                    Some((permit, sample)) => (permit, Seat::Here(sample)),
+                    None if rank == self.rank => {
+                        self.stop.fail(Serialised(id));
+                        return Ok(());
+                    }
+                    None => (Permit::free(), Seat::There(rank)),
                 };
                 self.service.offer(Slot::kept(pass, id.ordinal, id.index, bytes, content))
             }
@@ -238,15 +246,15 @@ impl TrainOrder {
 ///
 /// `workers` is the number of workers of a process; all processes call it on all workers.
 pub fn to_order<'scope>(
-    kept: StreamVec<'scope, Time, Kept>,
+    kept: StreamVec<'scope, Time, Sample<TrainView>>,
     replayed: StreamVec<'scope, Time, Replayed>,
     events: StreamVec<'scope, Time, Event>,
     order: &TrainOrder,
     workers: usize,
 ) {
     let scope = kept.scope();
-    let holding = order.clone();
-    let kept = turns(kept, "KeptToTurns", move |_, kept| Some(holding.hold(kept)));
+    let turn_of = order.clone();
+    let kept = turns(kept, "KeptToTurns", move |_, kept| Some(turn_of.turn_of(kept)));
     let replayed = turns(replayed, "ReplayedToTurns", |_, replayed| {
         Some(match replayed {
             Replayed::Holes { pass, id, count } => Turn::Holes { pass, id, count },
@@ -255,11 +263,12 @@ pub fn to_order<'scope>(
         })
     });
     let events = turns(events, "FatesToTurns", |time, event| match event {
+        Event::Points(_) => None,
         Event::Fate(fate) if fate.status == Status::Kept => None,
         Event::Fate(fate) => Some(Turn::Holes { pass: pass_of(*time), id: fate.info.id, count: 1 }),
         Event::End(end) => Some(Turn::end(pass_of(*time), end)),
     });
-    let processes = scope.peers() / workers.max(1);
+    let (processes, own) = (scope.peers() / workers.max(1), scope.index() / workers.max(1));
     let to_all = scope
         .concatenate([kept, replayed, events])
         .unary::<CapacityContainerBuilder<Vec<(u64, Turn)>>, _, _, _>(Pipeline, "TurnsToAll", move |cap, _info| {
@@ -268,10 +277,10 @@ pub fn to_order<'scope>(
                 input.for_each_stamp(|cap, data| {
                     let mut session = output.session(&cap);
                     for turn in data.flat_map(|data| data.drain(..)) {
-                        for process in 1..processes {
+                        for process in (0..processes).filter(|process| *process != own) {
                             session.give(((process * workers) as u64, turn.clone()));
                         }
-                        session.give((0, turn));
+                        session.give(((own * workers) as u64, turn));
                     }
                 });
             }

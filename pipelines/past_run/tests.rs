@@ -11,10 +11,10 @@ use std::time::Duration;
 use half::f16;
 use serde_json::json;
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, ShardOutcome, Status};
 use trommel_core::stop::Stop;
 use trommel_ledger::committer::{Committer, FinishedShard};
-use trommel_ledger::items::ItemRow;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
@@ -112,12 +112,12 @@ fn radius(point: u32) -> f64 {
     0.85 + 0.005 * f64::from(point)
 }
 
-fn items(ordinal: u64) -> Vec<ItemRow> {
-    let row = |point| ItemRow {
+fn items(ordinal: u64) -> Vec<PointRow> {
+    let row = |point| PointRow {
         benchmark: 0,
         point,
-        max_similarity: if point < 10 { radius(point) + 0.01 } else { 0.6 },
-        sample: SampleId { ordinal, index: point * 4 },
+        max_similarity: Some(if point < 10 { radius(point) + 0.01 } else { 0.6 }),
+        sample: Some(SampleId { ordinal, index: point * 4 }),
         hits: u64::from(point < 10),
         kept_max: Some(0.69),
         kept_sample: Some(SampleId { ordinal, index: 39 }),

@@ -173,7 +173,7 @@ impl First {
         }
         let ordinal = match event {
             Event::Fate(fate) if fate.info.id.index < FIRST => fate.info.id.ordinal,
-            Event::Fate(_) => return,
+            Event::Fate(_) | Event::Points(_) => return,
             Event::End(end) => end.ordinal,
         };
         let mut tell = None;
@@ -195,6 +195,7 @@ impl First {
                     seen.judged += 1;
                     seen.first_judged = Some(seen.first_judged.map_or(index, |first| first.min(index)));
                 }
+                Event::Points(_) => {}
                 Event::End(ShardEnd { count, outcome, .. }) => {
                     seen.samples = Some(*count);
                     seen.unavailable = matches!(outcome, ShardOutcome::Unavailable(_));

@@ -1,34 +1,34 @@
-//! The part of the graph that pruning and training share: decoded samples to scored ones, whatever is asked for.
+//! The part of the graph that pruning and training share: decoded samples to embedded ones, where an embedder is asked for.
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
-use trommel_core::sample::{Event, Time};
-use trommel_decide::score::Similarity;
-use trommel_decide::{Embedded, Scored};
-use trommel_decode::operator::Decoded;
+use trommel_core::sample::{Embedded, Event, Sample, Time};
+use trommel_decide::stage::Joins;
+use trommel_decode::operator::Views;
 use trommel_embed::operator::Embed;
 
 use crate::judging::{Judging, Machinery};
 
-/// Embeds and joins as far as the run asks for it: nothing without an embedder, no join without benchmarks.
-pub fn score<'scope>(
-    decoded: StreamVec<'scope, Time, Decoded>,
-    judging: &Judging,
+/// Embeds where the run has an embedder; and the fates of what has no direction.
+pub fn embedded<'scope>(
+    decoded: StreamVec<'scope, Time, Sample<Views>>,
     machinery: &Machinery,
-) -> (StreamVec<'scope, Time, Scored>, Vec<StreamVec<'scope, Time, Event>>) {
-    let Some(embedder) = &machinery.embedder else {
-        return (decoded.map(unembedded), Vec::new());
-    };
-    let (embedded, without_direction) = decoded.embed(embedder);
-    let Some(joiner) = &judging.joiner else {
-        return (embedded.map(|sample: Embedded| sample.with_scores(Vec::new())), vec![without_direction]);
-    };
-    let (scored, unjudgeable) = embedded.similarity(joiner, &judging.verdict, &judging.names, &machinery.joiners);
-    (scored, vec![without_direction, unjudgeable])
+) -> (StreamVec<'scope, Time, Sample<Embedded>>, Option<StreamVec<'scope, Time, Event>>) {
+    match &machinery.embedder {
+        Some(embedder) => {
+            let (embedded, without_direction) = decoded.embed(embedder);
+            (embedded, Some(without_direction))
+        }
+        None => {
+            let unembedded =
+                |sample: Sample<Views>| sample.map(|Views { train, .. }| Embedded { vector: Vec::new(), train });
+            (decoded.map(unembedded), None)
+        }
+    }
 }
 
-/// A sample that a rule judges without looking at it, or that the ledger has judged.
-pub fn unembedded(sample: Decoded) -> Scored {
-    let Decoded { info, pass, work, caption, eval: _, train, encoded_bytes, permit } = sample;
-    Embedded { info, pass, work, caption, vector: Vec::new(), train, encoded_bytes, permit }.with_scores(Vec::new())
+/// Who joins, where the run has benchmarks and embeds; `points`: whether the ledger is to hear what their points saw.
+pub fn joins<'a>(judging: &'a Judging, machinery: &'a Machinery, points: bool) -> Option<Joins<'a>> {
+    let joiner = judging.joiner.as_ref().filter(|_| machinery.embedder.is_some())?;
+    Some(Joins { joiner, pool: &machinery.joiners, points })
 }

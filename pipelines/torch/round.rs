@@ -15,7 +15,7 @@ use trommel_core::sample::Time;
 use trommel_core::stop::Stop;
 use trommel_dataflow::leases::Dynamic;
 use trommel_dataflow::source::{Leases, source};
-use trommel_decide::prune::Prune;
+use trommel_decide::stage::Decide;
 use trommel_decode::operator::Decode;
 use trommel_ledger::committer::Summary;
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
@@ -23,9 +23,9 @@ use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::operator::ReadSamples;
 
 use crate::first::{First, Order};
-use crate::judge_graph::score;
+use crate::judge_graph::{embedded, joins};
 use crate::judging::{Input, Judging, Machinery, names_of};
-use crate::running::{Counting, Watching, failure_of, items_of, share, start_committer};
+use crate::running::{Counting, Watching, failure_of, share, start_committer};
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
@@ -97,7 +97,6 @@ impl Judge {
         let ledger = LedgerConfig {
             name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
             records: Arc::new(|_: Time| true),
-            items: items_of(self.judging.joiner.as_ref()),
             stop: stop.clone(),
         };
         let counting = Counting::new(progress, &first);
@@ -112,9 +111,10 @@ impl Judge {
                 let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
                 let (samples, found, _) = admitted.split_admitted();
                 let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
-                let (scored, mut events) = score(decoded, &judging, &machinery);
-                let (_kept, fates) = scored.prune(&judging.verdict, &names);
-                events.extend([found, undecodable, fates]);
+                let (embedded, without_direction) = embedded(decoded, &machinery);
+                let joins = joins(&judging, &machinery, true);
+                let (_kept, fates) = embedded.decide(joins, &judging.verdict, &names);
+                let events = [found, undecodable, fates].into_iter().chain(without_direction);
                 counting.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
             });
         })?;

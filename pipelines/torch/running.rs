@@ -10,13 +10,11 @@ use sha2::{Digest, Sha256};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_core::credit::Credit;
-use trommel_core::sample::{Event, SampleId, Status, Time};
+use trommel_core::sample::{Event, Status, Time};
 use trommel_core::stop::{Failure, Stop};
 use trommel_dataflow::watchdog::Watchdog;
-use trommel_decide::join::Joiner;
 use trommel_ledger::LedgerError;
 use trommel_ledger::committer::{Committed, Committer};
-use trommel_ledger::items::{ItemRow, NoItems, TakeItems};
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
@@ -109,38 +107,6 @@ pub fn agreed(config: &RunConfig, plan: &Plan) -> Value {
 
 fn usage_or_failure(error: LedgerError) -> PipelineError {
     if error.is_disk_full() { PipelineError::failed(error) } else { PipelineError::usage(error) }
-}
-
-/// A joiner's board as the ledger wants it.
-struct Board(Arc<Joiner>);
-
-impl TakeItems for Board {
-    fn take(&self, ordinal: u64) -> Vec<ItemRow> {
-        let none = SampleId { ordinal, index: 0 };
-        let row = |row: trommel_decide::items::ItemRow| ItemRow {
-            benchmark: row.benchmark,
-            point: row.point,
-            max_similarity: row.max_similarity.unwrap_or(f64::NEG_INFINITY),
-            sample: row.sample.unwrap_or(none),
-            hits: row.hits,
-            kept_max: row.kept_max,
-            kept_sample: row.kept_sample,
-        };
-        self.0.board().take(ordinal).rows.into_iter().map(row).collect()
-    }
-
-    fn discard(&self, ordinal: u64) {
-        self.0.board().discard(ordinal);
-    }
-}
-
-/// What the ledger takes a shard's items from.
-#[must_use]
-pub fn items_of(joiner: Option<&Arc<Joiner>>) -> Arc<dyn TakeItems> {
-    match joiner {
-        Some(joiner) => Arc::new(Board(joiner.clone())),
-        None => Arc::new(NoItems),
-    }
 }
 
 /// Starts the committer, which waits for what becomes of the first samples; `on_committed` hears of every durable (or failed)

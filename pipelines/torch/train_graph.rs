@@ -13,7 +13,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Event, Fate, Reason, Sample, SampleId, Status, Time, Work, pass_of};
+use trommel_core::sample::{Embedded, Encoded, Event, Fate, Reason, Sample, SampleId, Status, Time, Work, pass_of};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::lanes::Lanes;
@@ -21,11 +21,10 @@ use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::order::{Cursor, OrderConfig, OrderError, OrderService};
 use trommel_dataflow::part::Part;
 use trommel_dataflow::source::source;
-use trommel_decide::prune::Prune;
-use trommel_decide::{Scored, ShardNames};
-use trommel_decode::operator::Decode;
+use trommel_decide::ShardNames;
+use trommel_decide::stage::Decide;
+use trommel_decode::operator::{Decode, Views};
 use trommel_ledger::committer::Committed;
-use trommel_ledger::items::NoItems;
 use trommel_ledger::manifest::{Counts, LineStatus};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::part::PartConfig;
@@ -40,11 +39,11 @@ use trommel_train::{Course, Next, Outcome, RunConfig, Summary, run_trainer, spaw
 
 use crate::first::{First, Order};
 use crate::first_start::Settled;
-use crate::judge_graph::{score, unembedded};
+use crate::judge_graph::{embedded, joins};
 use crate::judging::{Judging, Machinery, Reader};
 use crate::pass_count::PassCount;
 use crate::ranks::{News, fetch, samples as moving};
-use crate::running::{Counting, Watching, failure_of, items_of, share, start_committer};
+use crate::running::{Counting, Watching, failure_of, share, start_committer};
 use crate::spent::Spent;
 use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
@@ -159,18 +158,19 @@ fn skipped<'scope>(rejects: Events<'scope>) -> StreamVec<'scope, Time, Replayed>
     })
 }
 
-/// For a pool: every judged sample as kept, with its embedding and without scores; and the samples themselves, but for those that are taken
+/// For a pool: every embedded sample as kept, with its embedding and without scores; and the samples themselves, but for those that are taken
 /// down, whose fates come last.
 fn recorded_all<'scope>(
-    scored: StreamVec<'scope, Time, Scored>,
+    embedded: StreamVec<'scope, Time, Sample<Embedded>>,
     taken_down: &TakenDown,
     names: &ShardNames,
-) -> (StreamVec<'scope, Time, Scored>, Events<'scope>, Events<'scope>) {
+) -> (StreamVec<'scope, Time, Sample<Embedded>>, Events<'scope>, Events<'scope>) {
     let (taken_down, names) = (taken_down.clone(), names.clone());
-    let (scored, events) = scored
+    let (embedded, events) = embedded
         .flat_map(move |sample| {
             let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
-            let embedding = (!sample.vector.is_empty()).then(|| sample.vector.clone());
+            let vector = &sample.payload.vector;
+            let embedding = (!vector.is_empty()).then(|| vector.clone());
             let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };
             let info = &sample.info;
             let (shard, others) = (names(info.id.ordinal), [&info.uid, &info.url, &info.sha256]);
@@ -180,11 +180,11 @@ fn recorded_all<'scope>(
             let last = if dropped { Err((true, gone)) } else { Ok(sample) };
             [Err((false, kept)), last]
         })
-        .ok_err(|either: Result<Scored, (bool, Event)>| either);
+        .ok_err(|either: Result<Sample<Embedded>, (bool, Event)>| either);
     let (recorded, dropped) = events
         .map(|(dropped, event)| if dropped { Err(event) } else { Ok(event) })
         .ok_err(|either: Result<Event, Event>| either);
-    (scored, recorded, dropped)
+    (embedded, recorded, dropped)
 }
 
 /// Trains over a ground until the run's length is reached, or it is stopped.
@@ -268,7 +268,6 @@ pub(crate) fn train_on(
     let ledger = LedgerConfig {
         name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
         records: Arc::new(move |time: Time| recorded.judges(time)),
-        items: if pool.is_some() { Arc::new(NoItems) } else { items_of(judging.joiner.as_ref()) },
         stop: stop.clone(),
     };
     let counting = Counting::new(progress, &first);
@@ -352,22 +351,23 @@ pub(crate) fn train_on(
             let leases = leases.clone();
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, replayed) = admitted.split_admitted();
-            let (fresh, kept_before) =
-                samples.part(|sample: Sample| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
+            let (fresh, kept_before) = samples
+                .part(|sample: Sample<Encoded>| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
             let (fresh, undecodable) = fresh.decode(&judging.decode, &machinery.decoders);
             let (kept_before, undecodable_now) = kept_before.decode(&judging.decode, &machinery.decoders);
             let replayed = replayed.concat(skipped(undecodable_now));
-            let (scored, mut events) = score(fresh, &judging, &machinery);
-            events.extend([found, undecodable]);
-            let common = scope.concatenate(events);
-            let (scored, pooled) = match &pool {
-                None => (scored, None),
+            let (embedded, without_direction) = embedded(fresh, &machinery);
+            let common = scope.concatenate([found, undecodable].into_iter().chain(without_direction));
+            let (embedded, pooled) = match &pool {
+                None => (embedded, None),
                 Some(taken_down) => {
-                    let (scored, recorded, dropped) = recorded_all(scored, taken_down, &judging.names);
-                    (scored, Some((recorded, dropped)))
+                    let (embedded, recorded, dropped) = recorded_all(embedded, taken_down, &judging.names);
+                    (embedded, Some((recorded, dropped)))
                 }
             };
-            let (kept, fates) = scored.concat(kept_before.map(unembedded)).prune(&judging.verdict, &judging.names);
+            let joins = joins(&judging, &machinery, pool.is_none());
+            let (kept, fates) = embedded.decide(joins, &judging.verdict, &judging.names);
+            let kept = kept.concat(kept_before.map(|sample: Sample<Views>| sample.map(|views| views.train)));
             let (fates, recorded) = match pooled {
                 None => (fates, None),
                 Some((recorded, dropped)) => (fates.concat(dropped), Some(recorded.concat(common.clone()))),

@@ -1,4 +1,4 @@
-//! Similarity and prune as a graph: every sample comes out once, with the naive model's fate, for any number of workers.
+//! The stage that decides, as a graph: every sample comes out once, with the naive model's fate, for any number of workers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
-use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Input, Inspect};
 
 use super::naive::{self, Dice};
+use crate::ShardNames;
 use crate::benchmark::Benchmark;
 use crate::join::{JoinConfig, JoinRow, Joiner, Verdict};
-use crate::prune::{Kept, Prune};
 use crate::rule::Rule;
-use crate::score::Similarity;
-use crate::{Embedded, ShardNames};
+use crate::stage::{Decide, Joins, TrainView};
 use trommel_core::credit::Permit;
-use trommel_core::sample::{Event, Fate, Reason, SampleId, SampleInfo, Score, Status, Work};
+use trommel_core::sample::{
+    Embedded, Event, Fate, Reason, Sample, SampleId, SampleInfo, Score, ShardPoints, Status, Work,
+};
 use trommel_core::stop::Stop;
 use trommel_dataflow::offload::Pool;
 
@@ -34,18 +34,17 @@ struct Plain {
 }
 
 impl Plain {
-    fn embedded(self) -> Embedded {
+    fn embedded(self) -> Sample<Embedded> {
         let key = format!("{:09}", self.id.index);
         let info = Arc::new(SampleInfo { id: self.id, key, size: 10, ..SampleInfo::default() });
-        Embedded {
+        Sample {
             info,
             pass: 0,
             work: self.work,
             caption: self.caption.then(|| "a caption".into()),
-            vector: self.vector,
-            train: Some(vec![1; 12]),
             encoded_bytes: 10,
             permit: Permit::free(),
+            payload: Embedded { vector: self.vector, train: Some(vec![1; 12]) },
         }
     }
 }
@@ -54,7 +53,8 @@ fn names() -> ShardNames {
     Arc::new(|ordinal| format!("{ordinal:05}.tar").into())
 }
 
-type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Arc<Fate>)>);
+/// Kept samples, fates and shards' points, with their times.
+type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Arc<Fate>)>, Vec<(u64, Arc<dyn ShardPoints>)>);
 
 /// Runs the graph; what came out at which time.
 fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize) -> Seen {
@@ -62,30 +62,34 @@ fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, work
 }
 
 fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize, pool: Pool) -> Seen {
-    let (kept, fates) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (kept, fates, points) = (Arc::default(), Arc::default(), Arc::default());
     let (samples, joiner, verdict) = (samples.to_vec(), joiner.clone(), verdict.clone());
-    let (kept_out, fates_out) = (kept.clone(), fates.clone());
+    let out: (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = (kept, fates, points);
+    let (kept_out, fates_out, points_out) = out.clone();
     timely::execute(timely::Config::process(workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
         let mine = samples.iter().enumerate().filter(|(at, _)| at % peers == index).map(|(_, s)| s.clone());
         let mut mine: Vec<Plain> = mine.collect();
         mine.sort_by_key(|sample| sample.id);
-        let (kept, fates) = (kept_out.clone(), fates_out.clone());
+        let (kept, fates, points) = (kept_out.clone(), fates_out.clone(), points_out.clone());
         let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<Plain>>>::new();
         worker.dataflow(|scope| {
             let embedded = scope.input_from(&mut input).map(Plain::embedded);
-            let (scored, rejects) = embedded.similarity(&joiner, &verdict, &names(), &pool);
-            let (kept_stream, events) = scored.prune(&verdict, &names());
+            let joins = Joins { joiner: &joiner, pool: &pool, points: true };
+            let (kept_stream, events) = embedded.decide(Some(joins), &verdict, &names());
             kept_stream.inspect_core(move |event| {
                 let Ok((stamp, batch)) = event else { return };
                 let time = *stamp.least().unwrap();
-                kept.lock().unwrap().extend(batch.iter().map(|sample: &Kept| (time, sample.info.id)));
+                kept.lock().unwrap().extend(batch.iter().map(|sample: &Sample<TrainView>| (time, sample.info.id)));
             });
-            scope.concatenate([rejects, events]).inspect_core(move |event| {
+            events.inspect_core(move |event| {
                 let Ok((stamp, batch)) = event else { return };
+                let time = *stamp.least().unwrap();
                 for event in batch {
-                    if let Event::Fate(fate) = event {
-                        fates.lock().unwrap().push((*stamp.least().unwrap(), fate.clone()));
+                    match event {
+                        Event::Fate(fate) => fates.lock().unwrap().push((time, fate.clone())),
+                        Event::Points(seen) => points.lock().unwrap().push((time, seen.clone())),
+                        Event::End(_) => unreachable!("no reader ends a shard here"),
                     }
                 }
             });
@@ -101,9 +105,11 @@ fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, w
         }
     })
     .unwrap();
-    let kept = std::mem::take(&mut *kept.lock().unwrap());
-    let fates = std::mem::take(&mut *fates.lock().unwrap());
-    (kept, fates)
+    (
+        std::mem::take(&mut out.0.lock().unwrap()),
+        std::mem::take(&mut out.1.lock().unwrap()),
+        std::mem::take(&mut out.2.lock().unwrap()),
+    )
 }
 
 #[test]
@@ -154,7 +160,7 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
         assert!(kept_by_rule.contains(&true) && kept_by_rule.contains(&false), "{rule} decides something");
         for workers in [1, 2, 4] {
             let joiner = Arc::new(Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap());
-            let (kept, fates) = run(&samples, &joiner, &verdict, workers);
+            let (kept, fates, points) = run(&samples, &joiner, &verdict, workers);
             assert_eq!(fates.len(), samples.len());
             let mut trained: Vec<SampleId> = kept.iter().map(|(_, id)| *id).collect();
             assert!(kept.iter().all(|(time, id)| *time == id.ordinal));
@@ -171,10 +177,13 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
                 assert_eq!(fate.embedding.is_none(), *status == Status::Rejected);
             }
             let sound: Vec<&Plain> = samples.iter().filter(|s| expected[&s.id].0 != Status::Rejected).collect();
-            let rows: Vec<JoinRow<'_>> =
-                (sound.iter()).map(|s| JoinRow { vector: &s.vector, id: s.id, shard: "", key: "" }).collect();
-            for (ordinal, items) in naive::items(&rows, &kept_by_rule, &benchmarks) {
-                assert_eq!(joiner.board().take(ordinal).rows, items);
+            let rows: Vec<JoinRow<'_>> = (sound.iter())
+                .map(|s| JoinRow { vector: &s.vector, id: s.id, shard: "", key: "", points: None })
+                .collect();
+            for (ordinal, expected) in naive::items(&rows, &kept_by_rule, &benchmarks) {
+                // Here workers share a shard, so each of them has points of its own that saw a part of it.
+                let parts = points.iter().filter(|(time, _)| *time == ordinal).flat_map(|(_, points)| points.rows());
+                assert_eq!(naive::merged(parts), expected);
             }
         }
     }
@@ -200,7 +209,7 @@ fn a_panicking_verdict_makes_rejects_and_the_graph_ends() {
     };
     let samples: Vec<Plain> = vectors.into_iter().enumerate().map(plain).collect();
     let verdict: Arc<dyn Verdict> = Arc::new(Bad);
-    let (kept, fates) = run(&samples, &joiner, &verdict, 2);
+    let (kept, fates, _) = run(&samples, &joiner, &verdict, 2);
     assert!(kept.is_empty());
     assert_eq!(fates.len(), 40);
     for (_, fate) in fates {
@@ -234,7 +243,7 @@ fn a_stop_ends_the_graph_with_samples_still_waiting() {
     let stop = Stop::new();
     let verdict: Arc<dyn Verdict> = Arc::new(Slow(stop.clone()));
     let pool = Pool::with("join", 1, Some(stop), |_| {});
-    let (kept, fates) = run_on(&samples, &joiner, &verdict, 2, pool);
+    let (kept, fates, _) = run_on(&samples, &joiner, &verdict, 2, pool);
     assert_eq!(kept.len(), fates.len());
     assert!(fates.len() < 1000, "what waited was let go: {}", fates.len());
 }

@@ -6,10 +6,10 @@ use half::f16;
 
 use super::naive::{self, Dice};
 use crate::benchmark::Benchmark;
-use crate::items::ItemRow;
-use crate::join::{ColumnSet, JoinConfig, JoinError, JoinRow, Joiner, Needs, Verdict};
+use crate::join::{ColumnSet, JoinConfig, JoinError, JoinRow, Joined, Joiner, Needs, Verdict};
+use crate::points::Points;
 use crate::radii::{Radii, RadiiError, radii};
-use trommel_core::sample::{SampleId, Score};
+use trommel_core::sample::{PointRow, SampleId, Score, ShardPoints};
 
 /// The paper's rule over all benchmarks that have radii.
 struct Near;
@@ -56,14 +56,26 @@ fn rows<'a>(samples: &'a [Vec<f16>], dice: &mut Dice, shards: u64) -> Vec<JoinRo
         let ordinal = dice.next() % shards;
         let index = next[ordinal as usize];
         next[ordinal as usize] += 1;
-        JoinRow { vector, id: SampleId { ordinal, index }, shard: "s", key: "k" }
+        JoinRow { vector, id: SampleId { ordinal, index }, shard: "s", key: "k", points: None }
     };
     samples.iter().map(row).collect()
+}
+
+/// What the points see of each of so many shards.
+fn seen(joiner: &Joiner, shards: u64) -> Vec<Points> {
+    (0..shards).map(|ordinal| joiner.points(ordinal)).collect()
+}
+
+/// The same rows, seen by the points.
+fn shown<'a>(rows: &[JoinRow<'a>], seen: &'a [Points]) -> Vec<JoinRow<'a>> {
+    rows.iter().map(|row| JoinRow { points: Some(&seen[row.id.ordinal as usize]), ..*row }).collect()
 }
 
 /// Compares everything that a joiner says with the naive model.
 fn check(benchmarks: &[Arc<Benchmark>], rows: &[JoinRow<'_>], config: JoinConfig, dice: &mut Dice, batch: usize) {
     let joiner = Joiner::new(benchmarks.to_vec(), config).unwrap();
+    let seen = seen(&joiner, 4);
+    let rows = &shown(rows, &seen)[..];
     // Any order and any composition of batches.
     let mut order: Vec<usize> = (0..rows.len()).collect();
     for i in (1..order.len()).rev() {
@@ -72,16 +84,16 @@ fn check(benchmarks: &[Arc<Benchmark>], rows: &[JoinRow<'_>], config: JoinConfig
     let mut kept = vec![false; rows.len()];
     for batch in order.chunks(batch) {
         let given: Vec<JoinRow<'_>> = batch.iter().map(|&at| rows[at]).collect();
-        for (&at, scores) in batch.iter().zip(joiner.join(&given, &Near).unwrap()) {
+        for (&at, Joined { scores, keeps }) in batch.iter().zip(joiner.join(&given, &Near).unwrap()) {
             let expected: Vec<Score> = benchmarks.iter().map(|b| naive::score(rows[at].vector, b)).collect();
             assert_eq!(scores, expected);
             assert!(scores.iter().all(|s| s.hits.is_none_or(|hits| (hits > 0) == (s.margin > Some(0.0)))));
             kept[at] = Near.keeps("s", "k", rows[at].id, &scores);
+            assert_eq!(keeps, kept[at]);
         }
     }
     for (ordinal, expected) in naive::items(rows, &kept, benchmarks) {
-        assert_eq!(joiner.board().take(ordinal).rows, expected);
-        assert!(joiner.board().take(ordinal).rows.is_empty());
+        assert_eq!(seen[ordinal as usize].rows(), expected);
     }
 }
 
@@ -128,8 +140,8 @@ fn planted_on_the_radius_and_one_step_beside_it() {
             radii[at] = [s.next_up(), s, s.next_down()][(shift + 1) as usize];
             let benchmark = benchmark("b", 96, &points, Some(radii.clone()));
             let joiner = Joiner::new(vec![benchmark], JoinConfig::default()).unwrap();
-            let row = JoinRow { vector: &x, id: SampleId { ordinal: 0, index: 0 }, shard: "s", key: "k" };
-            let score = joiner.join(&[row], &Near).unwrap()[0][0];
+            let row = JoinRow { vector: &x, id: SampleId { ordinal: 0, index: 0 }, shard: "s", key: "k", points: None };
+            let score = joiner.join(&[row], &Near).unwrap()[0].scores[0];
             assert_eq!(score.hits, Some(u32::from(hit)), "strictly above, shift {shift}");
             assert_eq!((score.margin, score.exceeds), (Some(s - radii[at]), Some(at as u32)));
         }
@@ -142,19 +154,21 @@ fn many_threads_and_gemm_threads_change_nothing() {
     let (benchmarks, samples) = world(&mut dice, 48, 200, &[300, 70]);
     let rows = rows(&samples, &mut dice, 4);
     let joiner = Joiner::new(benchmarks.clone(), JoinConfig { threads: 2, ..JoinConfig::default() }).unwrap();
+    let seen = seen(&joiner, 4);
+    let rows = shown(&rows, &seen);
     let chunks: Vec<&[JoinRow<'_>]> = rows.chunks(23).collect();
     let scores: Vec<Vec<Score>> = std::thread::scope(|scope| {
         let joiner = &joiner;
         let running: Vec<_> =
             chunks.iter().map(|&chunk| scope.spawn(move || joiner.join(chunk, &Near).unwrap())).collect();
-        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).map(|joined| joined.scores).collect()
     });
     let expected: Vec<Vec<Score>> =
         samples.iter().map(|x| benchmarks.iter().map(|b| naive::score(x, b)).collect()).collect();
     assert_eq!(scores, expected);
     let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
     for (ordinal, expected) in naive::items(&rows, &kept, &benchmarks) {
-        assert_eq!(joiner.board().take(ordinal).rows, expected);
+        assert_eq!(seen[ordinal as usize].rows(), expected);
     }
 }
 
@@ -165,7 +179,9 @@ fn decision_columns_leave_out_what_the_rule_does_not_need() {
     let rows = rows(&samples, &mut dice, 1);
     let config = JoinConfig { columns: ColumnSet::Decision, ..JoinConfig::default() };
     let joiner = Joiner::new(benchmarks.clone(), config).unwrap();
-    for (row, scores) in rows.iter().zip(joiner.join(&rows, &Near).unwrap()) {
+    let seen = seen(&joiner, 1);
+    let rows = shown(&rows, &seen);
+    for (row, Joined { scores, .. }) in rows.iter().zip(joiner.join(&rows, &Near).unwrap()) {
         for (score, benchmark) in scores.iter().zip(&benchmarks) {
             let full = naive::score(row.vector, benchmark);
             assert_eq!(*score, Score { max_similarity: None, nearest: None, ..full });
@@ -173,45 +189,9 @@ fn decision_columns_leave_out_what_the_rule_does_not_need() {
     }
     let hits = naive::items(&rows, &vec![true; rows.len()], &benchmarks).remove(&0).unwrap();
     let only_hits =
-        |item: ItemRow| ItemRow { max_similarity: None, sample: None, kept_max: None, kept_sample: None, ..item };
-    let expected: Vec<ItemRow> = hits.into_iter().filter(|item| item.hits > 0).map(only_hits).collect();
-    assert_eq!(joiner.board().take(0).rows, expected);
-}
-
-#[test]
-fn merged_items_do_not_depend_on_what_was_committed_before() {
-    let mut dice = Dice(6);
-    let (benchmarks, samples) = world(&mut dice, 12, 120, &[50]);
-    let rows = rows(&samples, &mut dice, 5);
-    let joiner = Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap();
-    let scores = joiner.join(&rows, &Near).unwrap();
-    let kept: Vec<bool> = rows.iter().zip(&scores).map(|(row, s)| Near.keeps("s", "k", row.id, s)).collect();
-    let whole: Vec<ItemRow> = naive::items(&rows, &kept, &benchmarks).into_values().flatten().collect();
-    let mut parts = Vec::new();
-    for ordinal in [3, 0, 4, 1, 2] {
-        let part = joiner.board().take(ordinal);
-        joiner.board().committed(&part);
-        parts.extend(part.rows);
-    }
-    assert!(parts.len() < whole.len(), "some rows need no repeating");
-    let merge = |rows: &[ItemRow], point: u32| {
-        let mut peaks = [None::<(f64, SampleId)>; 2];
-        let mut hits = 0;
-        for row in rows.iter().filter(|row| row.point == point) {
-            hits += row.hits;
-            let found = [row.max_similarity.zip(row.sample), row.kept_max.zip(row.kept_sample)];
-            for (peak, found) in peaks.iter_mut().zip(found) {
-                let beats = |f: (f64, SampleId)| peak.is_none_or(|p| f.0 > p.0 || (f.0 == p.0 && f.1 < p.1));
-                if let Some(found) = found.filter(|found| beats(*found)) {
-                    *peak = Some(found);
-                }
-            }
-        }
-        (peaks, hits)
-    };
-    for point in 0..50 {
-        assert_eq!(merge(&parts, point), merge(&whole, point));
-    }
+        |item: PointRow| PointRow { max_similarity: None, sample: None, kept_max: None, kept_sample: None, ..item };
+    let expected: Vec<PointRow> = hits.into_iter().filter(|item| item.hits > 0).map(only_hits).collect();
+    assert_eq!(seen[0].rows(), expected);
 }
 
 #[test]
@@ -236,7 +216,7 @@ fn radii_equal_the_naive_model_in_any_chunks() {
         let with = Arc::new(Benchmark::clone(&benchmark).with_radii(expected).unwrap());
         let joiner = Joiner::new(vec![with], JoinConfig::default()).unwrap();
         let rows = rows(&reference, &mut dice, 1);
-        assert!(joiner.join(&rows, &Near).unwrap().iter().all(|scores| scores[0].hits == Some(0)));
+        assert!(joiner.join(&rows, &Near).unwrap().iter().all(|joined| joined.scores[0].hits == Some(0)));
     }
 }
 
@@ -252,8 +232,9 @@ fn refusals_name_the_place() {
     assert!(text(Joiner::new(vec![a.clone(), a.clone()], JoinConfig::default())).starts_with("two benchmarks"));
     let joiner = Joiner::new(vec![a.clone()], JoinConfig::default()).unwrap();
     let id = SampleId { ordinal: 0, index: 0 };
-    let error =
-        |vector: &[f16]| joiner.join(&[JoinRow { vector, id, shard: "s.tar", key: "k" }], &()).unwrap_err().to_string();
+    let error = |vector: &[f16]| {
+        joiner.join(&[JoinRow { vector, id, shard: "s.tar", key: "k", points: None }], &()).unwrap_err().to_string()
+    };
     assert_eq!(error(&[f16::ONE]), "sample k of shard s.tar: embedding_dim: 1 dimensions, expected 3");
     assert_eq!(error(&[f16::NAN; 3]), "sample k of shard s.tar: embedding_not_finite");
     assert_eq!(error(&[f16::ZERO; 3]), "sample k of shard s.tar: embedding_norm: norm 0, expected 1");
@@ -262,6 +243,6 @@ fn refusals_name_the_place() {
     assert!(matches!(radii([[f16::ONE; 4]], &a), Err(RadiiError::Dimensions { .. })));
     // Without benchmarks there is nothing to score.
     let none = Joiner::new(vec![], JoinConfig::default()).unwrap();
-    let row = JoinRow { vector: &[], id, shard: "s", key: "k" };
+    let row = JoinRow { vector: &[], id, shard: "s", key: "k", points: None };
     assert!(none.check(&[]).is_err() && none.join(&[row], &()).is_err());
 }

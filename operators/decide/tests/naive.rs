@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use half::f16;
 
-use trommel_core::sample::{SampleId, Score};
+use trommel_core::sample::{PointRow, SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::items::ItemRow;
 use trommel_decide::join::JoinRow;
 
 /// splitmix64.
@@ -94,13 +93,17 @@ pub(crate) fn score(x: &[f16], benchmark: &Benchmark) -> Score {
 }
 
 /// What every test point saw of every shard.
-pub(crate) fn items(rows: &[JoinRow<'_>], kept: &[bool], benchmarks: &[Arc<Benchmark>]) -> BTreeMap<u64, Vec<ItemRow>> {
-    let mut all = BTreeMap::<u64, Vec<ItemRow>>::new();
+pub(crate) fn items(
+    rows: &[JoinRow<'_>],
+    kept: &[bool],
+    benchmarks: &[Arc<Benchmark>],
+) -> BTreeMap<u64, Vec<PointRow>> {
+    let mut all = BTreeMap::<u64, Vec<PointRow>>::new();
     let ordinals: std::collections::BTreeSet<u64> = rows.iter().map(|row| row.id.ordinal).collect();
     for ordinal in ordinals {
         for (at, benchmark) in benchmarks.iter().enumerate() {
             for point in 0..benchmark.points() {
-                let mut item = ItemRow {
+                let mut item = PointRow {
                     benchmark: at as u16,
                     point: point as u32,
                     max_similarity: None,
@@ -128,4 +131,26 @@ pub(crate) fn items(rows: &[JoinRow<'_>], kept: &[bool], benchmarks: &[Arc<Bench
         }
     }
     all
+}
+
+/// Rows of parts of one shard as those of the whole: maxima with ties to the smaller sample, sums of hits.
+pub(crate) fn merged(parts: impl Iterator<Item = PointRow>) -> Vec<PointRow> {
+    let mut all = BTreeMap::<(u16, u32), PointRow>::new();
+    for part in parts {
+        let Some(row) = all.get_mut(&(part.benchmark, part.point)) else {
+            all.insert((part.benchmark, part.point), part);
+            continue;
+        };
+        row.hits += part.hits;
+        let larger = |new: (Option<f64>, Option<SampleId>), old: (Option<f64>, Option<SampleId>)| {
+            new.0 > old.0 || (new.0 == old.0 && new.1 < old.1)
+        };
+        if larger((part.max_similarity, part.sample), (row.max_similarity, row.sample)) {
+            (row.max_similarity, row.sample) = (part.max_similarity, part.sample);
+        }
+        if larger((part.kept_max, part.kept_sample), (row.kept_max, row.kept_sample)) {
+            (row.kept_max, row.kept_sample) = (part.kept_max, part.kept_sample);
+        }
+    }
+    all.into_values().collect()
 }

@@ -43,11 +43,12 @@ fn maxima_and_radii_equal_numpys_and_agree_with_faiss() {
         let joiner = Joiner::new(vec![Arc::new(benchmark)], JoinConfig::default()).unwrap();
         let mut rows = Vec::new();
         for (index, vector) in samples.iter().enumerate() {
-            rows.push(JoinRow { vector, id: SampleId { ordinal: 0, index: index as u32 }, shard: "s", key: "k" });
+            let id = SampleId { ordinal: 0, index: index as u32 };
+            rows.push(JoinRow { vector, id, shard: "s", key: "k", points: None });
         }
         let scores = joiner.join(&rows, &()).unwrap();
-        let maxima: Vec<f64> = scores.iter().map(|score| score[0].max_similarity.unwrap()).collect();
-        let nearest: Vec<i64> = scores.iter().map(|score| i64::from(score[0].nearest.unwrap())).collect();
+        let maxima: Vec<f64> = scores.iter().map(|row| row.scores[0].max_similarity.unwrap()).collect();
+        let nearest: Vec<i64> = scores.iter().map(|row| i64::from(row.scores[0].nearest.unwrap())).collect();
 
         // Sums of products of f16 are exact in f64, in numpy too: equal to the bit, ties included.
         assert_eq!(maxima, read(folder.path(), "maxima.f64", f64::from_le_bytes));

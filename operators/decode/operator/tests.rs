@@ -7,8 +7,8 @@ use timely::dataflow::operators::{Capture, ToStream};
 
 use super::super::view::ResizeMode;
 use super::*;
-use trommel_core::credit::{Credit, CreditConfig};
-use trommel_core::sample::SampleId;
+use trommel_core::credit::{Credit, CreditConfig, Permit};
+use trommel_core::sample::{SampleId, Status};
 use trommel_core::stop::Stop;
 
 fn received<D>(captured: std::sync::mpsc::Receiver<Captured<u64, Vec<D>>>) -> Vec<D> {
@@ -26,11 +26,13 @@ fn png() -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn sample(index: u32, image: Vec<u8>, work: Work, permit: Permit) -> Sample {
+fn sample(index: u32, image: Vec<u8>, work: Work, permit: Permit) -> Sample<Encoded> {
     let id = SampleId { ordinal: 3, index };
     let info = Arc::new(SampleInfo { id, key: format!("k{index}"), size: 1, ..SampleInfo::default() });
     let caption = Some(Arc::from("a cat"));
-    Sample { info, pass: 1, work, image: image.into(), image_extension: "jpg".into(), caption, permit }
+    let encoded_bytes = image.len() as u64;
+    let payload = Encoded { image: image.into(), extension: "jpg".into() };
+    Sample { info, pass: 1, work, caption, encoded_bytes, permit, payload }
 }
 
 fn config() -> DecodeConfig {
@@ -52,10 +54,12 @@ fn each_sample_gives_what_its_work_asks_for() {
         let (decoded, rejects) = samples.to_stream(scope).container::<Vec<_>>().decode(&config(), &pool);
         (decoded.capture(), rejects.capture())
     });
-    let mut decoded: Vec<Decoded> = received(decoded);
+    let mut decoded: Vec<Sample<Views>> = received(decoded);
     decoded.sort_by_key(|item| item.info.id);
-    let sizes: Vec<_> =
-        decoded.iter().map(|d| (d.eval.as_ref().map(Vec::len), d.train.as_ref().map(Vec::len))).collect();
+    let sizes: Vec<_> = decoded
+        .iter()
+        .map(|d| (d.payload.embed.as_ref().map(Vec::len), d.payload.train.as_ref().map(Vec::len)))
+        .collect();
     assert_eq!(sizes, [(Some(192), Some(108)), (Some(192), None), (None, Some(108))]);
     assert_eq!(decoded[0].encoded_bytes, png().len() as u64);
     let rejects: Vec<Event> = received(rejects);

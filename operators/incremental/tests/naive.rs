@@ -9,8 +9,8 @@ use super::rules;
 use super::script::Pool;
 use crate::inputs::Inputs;
 use crate::view::{Reach, Sizes, View};
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{SampleId, Score, Status};
-use trommel_decide::items::ItemRow;
 
 /// Compares everything that a view says with a computation from scratch.
 pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
@@ -92,7 +92,7 @@ pub(super) fn check(view: &View, inputs: &Inputs, pool: &Pool, context: &str) {
                     as u64,
             });
             assert_eq!(view.reach(&points.benchmark.name, name), expected, "reach in {name}: {context}");
-            let items: Vec<ItemRow> =
+            let items: Vec<PointRow> =
                 (0..points.benchmark.points()).map(|p| item(at, p, &all, &keeps, radii)).collect();
             assert_eq!(view.items(&points.benchmark.name, name), Some(items), "items of {at} in {name}: {context}");
         }
@@ -121,8 +121,8 @@ fn item(
     all: &BTreeMap<SampleId, Vec<Vec<f64>>>,
     keeps: &BTreeMap<SampleId, bool>,
     radii: Option<&Vec<f64>>,
-) -> ItemRow {
-    let mut row = ItemRow {
+) -> PointRow {
+    let mut row = PointRow {
         benchmark: at as u16,
         point: point as u32,
         max_similarity: None,

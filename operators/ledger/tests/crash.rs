@@ -113,7 +113,7 @@ fn take_over(into: &Path, storage: &Arc<dyn Storage>) -> Result<(), LedgerError>
 }
 
 /// What was taken over, once it is known to be whole.
-fn taken_over(into: &Path, storage: &Arc<dyn Storage>) -> (Vec<LedgerRow>, Vec<ItemRow>) {
+fn taken_over(into: &Path, storage: &Arc<dyn Storage>) -> (Vec<LedgerRow>, Vec<PointRow>) {
     let ledger = Ledger::open_on(into, Arc::clone(storage)).unwrap();
     ledger.verify().unwrap();
     (ledger.rows().unwrap().map(Result::unwrap).collect(), ledger.items().unwrap())

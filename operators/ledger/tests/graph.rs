@@ -3,7 +3,6 @@
 use timely::dataflow::operators::{Input, Inspect, Probe};
 
 use super::super::committer::Committed;
-use super::super::items::NoItems;
 use super::super::operator::{LedgerConfig, ToLedger};
 use super::super::simulated::{Fault, Simulated};
 use super::*;
@@ -45,7 +44,6 @@ fn through(workers: usize, disk: &Simulated, shards: Vec<(u64, Vec<Event>)>) -> 
         let config = LedgerConfig {
             name_of: Arc::new(|ordinal| format!("{ordinal:05}.tar")),
             records: Arc::new(|time| pass_of(time) == 0),
-            items: Arc::new(NoItems),
             stop: run_stop.clone(),
         };
         let handle = handle.lock().unwrap().clone();

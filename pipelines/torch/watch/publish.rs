@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, SampleId, Score, Status};
 use trommel_decide::benchmark::Benchmark;
 use trommel_incremental::Epoch;
 use trommel_incremental::changelog::Changelog;
 use trommel_incremental::inputs::Points;
 use trommel_incremental::view::View;
-use trommel_ledger::items::ItemRow;
 use trommel_ledger::manifest::{Counts, PartKind, SCHEMA_VERSION, ShardLine};
 use trommel_ledger::part::{self, PartConfig, PartShard};
 use trommel_ledger::read::Ledger;
@@ -324,7 +324,7 @@ fn write_shard(
     view: &View,
     pool: &Ledger,
     parts: &PartConfig,
-    items: &[ItemRow],
+    items: &[PointRow],
 ) -> Result<ShardLine, PipelineError> {
     let gone = || PipelineError::Failed(format!("shard {ordinal} is not in the epoch"));
     let statuses = view.statuses(ordinal, split).ok_or_else(gone)?;
@@ -359,21 +359,15 @@ fn write_shard(
 }
 
 /// The items of all shards.
-fn items(view: &View, split: &str, numbers: &BTreeMap<u64, u64>) -> Vec<ItemRow> {
+fn items(view: &View, split: &str, numbers: &BTreeMap<u64, u64>) -> Vec<PointRow> {
     let here =
         |sample: SampleId| SampleId { ordinal: numbers.get(&sample.ordinal).copied().unwrap_or(u64::MAX), ..sample };
     let names: Vec<String> = view.benchmarks().map(str::to_owned).collect();
     let of = |name: &String| view.items(name, split).unwrap_or_default();
-    let rows = names.iter().flat_map(of).filter_map(|row| {
-        Some(ItemRow {
-            benchmark: row.benchmark,
-            point: row.point,
-            max_similarity: row.max_similarity?,
-            sample: here(row.sample?),
-            hits: row.hits,
-            kept_max: row.kept_max,
-            kept_sample: row.kept_sample.map(here),
-        })
+    let rows = names.iter().flat_map(of).filter(|row| row.max_similarity.is_some()).map(|row| PointRow {
+        sample: row.sample.map(here),
+        kept_sample: row.kept_sample.map(here),
+        ..row
     });
     rows.collect()
 }

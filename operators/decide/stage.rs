@@ -1,0 +1,263 @@
+//! Decide: embedded samples to kept ones and the fate of every one, in micro-batches, off the worker.
+//!
+//! ```text
+//!                worker                               │  pool threads
+//!  Embedded ─▶ backlog ─▶ [micro-batch: capabilities] ┼─▶ check, join, verdict ─┐
+//!  kept     ◀── [micro-batch redeemed] ◀── channel ◀──┼─────────────────────────┘  one wake a micro-batch
+//!  events   ◀──┘  points of a shard, fates of all samples
+//! ```
+//!
+//! Frontier: both outputs' follow the input's, the backlog's and the open micro-batches' times.
+//!
+//! Invariants:
+//! 1. Each input gives one fate, at its own time, in the order of completion, unless the run stops. A kept one goes on to the trainer too,
+//!    unless it is judged for the ledger only ([`Work::JudgeOnly`]).
+//! 2. A micro-batch is what lies there, of any times: with a thread free nothing waits for company. While this operator's
+//!    share of the pool is busy, arrivals gather; the waker is the running micro-batch's result, or a timer where others fill the pool.
+//! 3. How samples fall into micro-batches changes no score and no verdict (see [`super::join`]).
+//! 4. A vector that cannot be judged is a reject of its own; a panic makes rejects (`join_failed`) of its micro-batch.
+//! 5. The [`Points`] of a shard come before the first fate that they count, on the same stream.
+//! 6. A dropped sample's permit returns at once; a kept one's shrinks to its view and caption.
+//! 7. A kept sample without caption bears the remark `no_caption`.
+//!
+//! Cost: see [`Joiner::call_bytes`] for the memory of a pool's thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map;
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, Score, Status, Work};
+use trommel_dataflow::offload::{Job, JobPanic, Pool};
+
+use super::ShardNames;
+use super::join::{JoinRow, Joined, Joiner, Verdict};
+use super::points::Points;
+
+/// Fewest samples of a micro-batch while more wait, and most of any.
+const MICRO_BATCH: (usize, usize) = (32, 256);
+
+/// After this time a pool that others fill is asked again, if no result has come before.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What is left of a kept sample's picture: the trainer's view, u8\[size, size, 3\], where one is wanted.
+pub type TrainView = Option<Vec<u8>>;
+
+/// Who joins: a joiner on the threads of a pool.
+#[derive(Clone, Copy)]
+pub struct Joins<'a> {
+    /// Scores vectors.
+    pub joiner: &'a Arc<Joiner>,
+    /// Its threads.
+    pub pool: &'a Pool,
+    /// Whether the ledger is to hear what the test points saw.
+    pub points: bool,
+}
+
+/// Decides what goes on.
+pub trait Decide<'scope, T: Timestamp> {
+    /// Kept samples, and every sample's fate, which `verdict` decides from names and scores. Where nobody joins there are no scores.
+    /// `names` gives a shard's stable name.
+    fn decide(
+        self,
+        joins: Option<Joins<'_>>,
+        verdict: &Arc<dyn Verdict>,
+        names: &ShardNames,
+    ) -> (StreamVec<'scope, T, Sample<TrainView>>, StreamVec<'scope, T, Event>);
+}
+
+impl<'scope, T: Timestamp + TotalOrder> Decide<'scope, T> for StreamVec<'scope, T, Sample<Embedded>> {
+    fn decide(
+        self,
+        joins: Option<Joins<'_>>,
+        verdict: &Arc<dyn Verdict>,
+        names: &ShardNames,
+    ) -> (StreamVec<'scope, T, Sample<TrainView>>, StreamVec<'scope, T, Event>) {
+        let outputs = match joins {
+            Some(joins) => join(self, joins, verdict, names),
+            None => {
+                let (verdict, names) = (verdict.clone(), names.clone());
+                self.flat_map(move |sample| {
+                    let keeps = verdict.keeps(&names(sample.info.id.ordinal), &sample.info.key, sample.info.id, &[]);
+                    decided(sample, Joined { scores: Vec::new(), keeps })
+                })
+            }
+        };
+        outputs.ok_err(|output: Output| output.map(|sample| *sample))
+    }
+}
+
+/// A kept sample or an event; boxed, as most are the large one and all pass through a channel.
+type Output = Result<Box<Sample<TrainView>>, Event>;
+
+/// The points of the shards whose samples are being joined. The ledger holds them once it has heard of them.
+type OpenShards = HashMap<(u32, u64), Weak<Points>>;
+
+fn join<'scope, T: Timestamp + TotalOrder>(
+    embedded: StreamVec<'scope, T, Sample<Embedded>>,
+    joins: Joins<'_>,
+    verdict: &Arc<dyn Verdict>,
+    names: &ShardNames,
+) -> StreamVec<'scope, T, Output> {
+    let scope = embedded.scope();
+    let (joiner, pool, tells) = (joins.joiner.clone(), joins.pool.clone(), joins.points);
+    let (verdict, names) = (verdict.clone(), names.clone());
+    embedded.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Decide", move |cap, info| {
+        drop(cap); // else the frontier never moves
+        let retry = scope.activator_for(info.address.clone());
+        let wake = Arc::new(scope.worker().sync_activator_for(info.address.to_vec()));
+        let stop_wake = wake.clone();
+        let on_stop = pool.stop().map(|stop| {
+            stop.on_request(move || {
+                let _worker_gone = stop_wake.activate();
+            })
+        });
+        let (tell, told) = crossbeam_channel::unbounded::<(u64, Vec<Judged>)>(); // bounded by the micro-batches that are out
+        let mut backlog = VecDeque::<(Rc<Capability<T>>, Waiting)>::new();
+        let mut micro_batches = HashMap::<u64, Vec<Rc<Capability<T>>>>::new();
+        let mut unsent = None::<(u64, Job)>;
+        let mut next = 0u64;
+        let mut retry_due = None::<Instant>;
+        let mut open = OpenShards::new();
+        move |input, output| {
+            let _until_the_operator_ends = &on_stop;
+            input.for_each_stamp(|cap, data| {
+                let Some(cap) = cap.retain_least(output.output_index()) else { return };
+                let cap = Rc::new(cap);
+                for sample in data.flat_map(|batch| batch.drain(..)) {
+                    let points = tells.then(|| {
+                        let (points, are_new) = points_of(&mut open, &sample, &joiner);
+                        if are_new {
+                            output.session(&*cap).give(Err(Event::Points(points.clone())));
+                        }
+                        points
+                    });
+                    backlog.push_back((cap.clone(), (sample, points)));
+                }
+            });
+            for (id, results) in told.try_iter() {
+                let Some(caps) = micro_batches.remove(&id) else { continue };
+                for (cap, (sample, joined)) in caps.iter().zip(results) {
+                    let mut session = output.session(&**cap);
+                    match joined {
+                        Ok(joined) => decided(sample, joined).for_each(|output| session.give(output)),
+                        Err(reason) => session.give(Err(sample.reject(reason))),
+                    }
+                }
+            }
+            if pool.stop().is_some_and(|stop| stop.is_requested()) {
+                backlog.clear();
+                if let Some((id, _job)) = unsent.take() {
+                    micro_batches.remove(&id);
+                }
+            }
+            loop {
+                if unsent.is_none() && !backlog.is_empty() && micro_batches.len() < pool.threads() {
+                    let share = backlog.len().div_ceil(pool.threads() - micro_batches.len());
+                    let size = share.clamp(MICRO_BATCH.0, MICRO_BATCH.1).min(backlog.len());
+                    let (caps, samples): (Vec<_>, Vec<_>) = backlog.drain(..size).unzip();
+                    let (joiner, verdict, names) = (joiner.clone(), verdict.clone(), names.clone());
+                    let (tell, wake, id) = (tell.clone(), wake.clone(), next);
+                    next += 1;
+                    micro_batches.insert(id, caps);
+                    let job = move || {
+                        let _operator_gone = tell.send((id, judge(samples, &joiner, &*verdict, &names)));
+                        let _worker_gone = wake.activate();
+                    };
+                    unsent = Some((id, Box::new(job)));
+                }
+                let Some((id, job)) = unsent.take() else { break };
+                if let Err(job) = pool.try_submit(job) {
+                    unsent = Some((id, job));
+                    let now = Instant::now();
+                    if retry_due.is_none_or(|due| due <= now) {
+                        retry_due = Some(now + RETRY);
+                        retry.activate_after(RETRY);
+                    }
+                    break;
+                }
+            }
+        }
+    })
+}
+
+/// A sample that waits to be joined, and the points that will see it.
+type Waiting = (Sample<Embedded>, Option<Arc<Points>>);
+/// A sample with what the join says of it, or why it cannot be judged.
+type Judged = (Sample<Embedded>, Result<Joined, Reason>);
+
+/// The points of a sample's shard, and whether nobody has heard of them yet.
+fn points_of(open: &mut OpenShards, sample: &Sample<Embedded>, joiner: &Joiner) -> (Arc<Points>, bool) {
+    let shard = (sample.pass, sample.info.id.ordinal);
+    if let Some(points) = open.get(&shard).and_then(Weak::upgrade) {
+        return (points, false);
+    }
+    open.retain(|_, points| points.strong_count() > 0);
+    let points = Arc::new(joiner.points(sample.info.id.ordinal));
+    open.insert(shard, Arc::downgrade(&points));
+    (points, true)
+}
+
+/// What the join says of a micro-batch, in its order.
+fn judge(samples: Vec<Waiting>, joiner: &Joiner, verdict: &dyn Verdict, names: &ShardNames) -> Vec<Judged> {
+    let checked: Vec<Option<Reason>> = samples.iter().map(|(it, _)| joiner.check(&it.payload.vector).err()).collect();
+    let sound: Vec<&Waiting> =
+        samples.iter().zip(&checked).filter(|(_, reason)| reason.is_none()).map(|(sample, _)| sample).collect();
+    let joined = catch_unwind(AssertUnwindSafe(|| {
+        let shards: Vec<Arc<str>> = sound.iter().map(|(sample, _)| names(sample.info.id.ordinal)).collect();
+        let row = |(waiting, shard)| {
+            let (sample, points): &Waiting = waiting;
+            let (vector, id, key) = (&sample.payload.vector[..], sample.info.id, &sample.info.key[..]);
+            JoinRow { vector, id, shard, key, points: points.as_deref() }
+        };
+        let rows: Vec<JoinRow<'_>> = sound.iter().copied().zip(shards.iter().map(|shard| &**shard)).map(row).collect();
+        joiner.join(&rows, verdict).map_err(|error| error.to_string())
+    }));
+    let joined = joined.unwrap_or_else(|payload| Err(JobPanic::caught("similarity", &*payload).to_string()));
+    let (mut joined, failure) = match joined {
+        Ok(joined) => (joined.into_iter(), None),
+        Err(failure) => {
+            tracing::error!(samples = sound.len(), failure, "a micro-batch could not be joined");
+            (Vec::new().into_iter(), Some(failure))
+        }
+    };
+    let failed = || Reason::new("join_failed", failure.as_deref().unwrap_or("no score came back"));
+    let of = |((sample, _), reason): (Waiting, Option<Reason>)| match reason {
+        Some(reason) => (sample, Err(reason)),
+        None => (sample, joined.next().ok_or_else(failed)),
+    };
+    samples.into_iter().zip(checked).map(of).collect()
+}
+
+/// What becomes of one sample: its fate, and the sample itself where it goes on.
+fn decided(sample: Sample<Embedded>, joined: Joined) -> impl Iterator<Item = Output> {
+    let Joined { scores, keeps } = joined;
+    let (mut sample, Embedded { vector, train }) = sample.open();
+    let goes_on = keeps && sample.work != Work::JudgeOnly;
+    let fate = Event::Fate(Arc::new(fate(&sample, vector, scores, keeps)));
+    let kept = goes_on.then(|| {
+        sample.permit.shrink_to(train.as_ref().map_or(0, |view| view.len() as u64) + sample.caption_bytes());
+        Ok(Box::new(sample.with(train)))
+    });
+    kept.into_iter().chain([Err(fate)])
+}
+
+fn fate(sample: &Sample<()>, vector: Vec<half::f16>, scores: Vec<Score>, keeps: bool) -> Fate {
+    Fate {
+        info: sample.info.clone(),
+        status: if keeps { Status::Kept } else { Status::Dropped },
+        reason: (keeps && sample.caption.is_none()).then(|| Reason::new("no_caption", "")),
+        scores,
+        embedding: (!vector.is_empty()).then_some(vector),
+    }
+}
