@@ -218,7 +218,10 @@ fn count(past: &PastRun, at: usize, sums: &Sums, items: &[&PointRow]) -> Benchma
     let benchmark = &past.benchmarks[at];
     let known = |value: f64| value.is_finite().then_some(value);
     let most = |values: &mut dyn Iterator<Item = f64>| known(values.fold(f64::NEG_INFINITY, f64::max));
-    let hit = |row: &PointRow| past.policy().is_some_and(|policy| policy.point_removes(row.max_similarity.unwrap_or(f64::NEG_INFINITY), row.hits));
+    let hit = |row: &PointRow| {
+        past.policy()
+            .is_some_and(|policy| policy.point_removes(row.max_similarity.unwrap_or(f64::NEG_INFINITY), row.hits))
+    };
     BenchmarkCount {
         name: benchmark.name.clone(),
         points: benchmark.points,
