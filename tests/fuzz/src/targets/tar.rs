@@ -185,7 +185,7 @@ fn judged(bytes: &[u8]) -> Result<Seen, String> {
     let mut rows = Vec::new();
     for (at, item) in items.into_iter().enumerate() {
         let (info, status, picture) = match item {
-            Admitted::Sample(sample) => (sample.info, Status::Kept, sample.image.to_vec()),
+            Admitted::Sample(sample) => (sample.info, Status::Kept, sample.payload.image.to_vec()),
             Admitted::Event(Event::Fate(fate)) => (fate.info.clone(), Status::Rejected, Vec::new()),
             other => return Err(format!("sent while judging: {other:?}")),
         };
@@ -221,7 +221,7 @@ fn shard(input: &[u8], plain: bool) -> Outcome {
     let again: Vec<(&str, &[u8])> = replayed
         .iter()
         .filter_map(|item| match item {
-            Admitted::Sample(sample) => Some((sample.info.key.as_str(), &*sample.image)),
+            Admitted::Sample(sample) => Some((sample.info.key.as_str(), &*sample.payload.image)),
             _ => None,
         })
         .collect();
