@@ -22,10 +22,12 @@ impl FolderDecisions {
         Self { root: root.to_path_buf(), ledger: Mutex::new(None) }
     }
 
-    /// The folder as last read, or read anew where it did not know the shard yet.
+    /// The folder as last read, or read anew where it did not know the shard yet: neither its samples, nor that they came since it was
+    /// rejected.
     fn ledger(&self, ordinal: u64) -> Result<Arc<Ledger>, String> {
         let mut held = locked(&self.ledger);
-        if let Some(ledger) = held.as_ref().filter(|ledger| ledger.is_committed(ordinal)) {
+        let knows = |ledger: &Ledger| ledger.shards().get(&ordinal).is_some_and(|(_, line)| line.rejected.is_none());
+        if let Some(ledger) = held.as_ref().filter(|ledger| knows(ledger)) {
             return Ok(ledger.clone());
         }
         let fresh = held.as_ref().map_or_else(|| Ledger::open(&self.root), |ledger| ledger.refreshed());

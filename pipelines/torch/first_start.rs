@@ -31,7 +31,10 @@ struct FirstStart {
     /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass: Option<PassCount>,
-    /// Shards that they were counted over.
+    /// The ledger's incarnation that began to train: what earlier ones rejected was read anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    /// Shards that the samples were counted over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shards: Option<usize>,
     /// Batches of a pass, where a finished ledger knew them: it may know more of them later, when a shard was mended.
@@ -72,6 +75,24 @@ impl FirstStart {
 /// Whether something was trained already: from there on nothing of the order may change.
 pub(crate) fn has_trained(run: &Path) -> bool {
     standing(&run.join("checkpoints")).is_ok_and(|steps| !steps.is_empty())
+}
+
+/// Shards that are not judged any more: those of which samples were read. Where something is trained, those too that were rejected
+/// since it began: the pass under way has an order without them.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn judged(run: &Path, folder: &RunFolder) -> Result<Vec<u64>, PipelineError> {
+    if !has_trained(run) {
+        return Ok(folder.before().read().collect());
+    }
+    let since = FirstStart::read(run)?.since.unwrap_or(0);
+    let stays = folder
+        .before()
+        .committed
+        .iter()
+        .filter(|(_, (incarnation, line))| line.rejected.is_none() || *incarnation >= since);
+    Ok(stays.map(|(&ordinal, _)| ordinal).collect())
 }
 
 /// What a run's configuration leaves to its first start.
@@ -117,6 +138,8 @@ impl Settled {
             return Ok(Self { order, pass: None, pass_batches: None, shards });
         };
         let begun = first.pass.filter(|_| trained || first.shards.is_none_or(|counted| counted == shards));
+        // What was trained without a count knew its batches.
+        let count = || if trained { Ok(None) } else { count() };
         let pass = pass(run, begun, trained, count)?;
         if let Some(PassCount { samples, source }) = &pass {
             tracing::info!(
@@ -128,10 +151,11 @@ impl Settled {
     }
 
     /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
-    pub(crate) fn keep(&self, root: &Path) -> Result<(), PipelineError> {
+    pub(crate) fn keep(&self, root: &Path, incarnation: u64) -> Result<(), PipelineError> {
+        let since = if has_trained(root) { FirstStart::read(root)?.since } else { Some(incarnation) };
         let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
         let shards = pass.as_ref().map(|_| self.shards);
-        FirstStart { schema: SCHEMA, order, pass, shards, pass_batches }.write(root)
+        FirstStart { schema: SCHEMA, order, pass, since, shards, pass_batches }.write(root)
     }
 
     /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;

@@ -32,7 +32,7 @@ pub(crate) struct PassCount {
 /// # Errors
 /// The first shard of which nothing is known, or a file that cannot be what its name says: one line.
 pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCount>, PipelineError> {
-    if judged.committed.len() == input.plan().len() {
+    if judged.read().count() == input.plan().len() {
         return Ok(None);
     }
     let plan = match input {
@@ -45,10 +45,12 @@ pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCoun
     let (mut sources, mut samples, mut sizes) = (BTreeSet::new(), 0u64, Sizes::default());
     for shard in &plan.shards {
         let known = match judged.committed.get(&shard.ordinal) {
-            Some((_, line)) => Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger")),
-            None => match stats(&store, &shard.url) {
+            Some((_, line)) if line.rejected.is_none() => {
+                Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger"))
+            }
+            unread => match stats(&store, &shard.url) {
                 Some(count) => Some((count, "_stats.json")),
-                None => sizes.of(shard)?.map(|count| (count, "sizes.json")),
+                None => sizes.of(shard)?.map(|count| (count, "sizes.json")).or(unread.map(|_| (0, "the ledger"))),
             },
         };
         let Some((count, source)) = known else { return whole(plan, shard).map(Some) };

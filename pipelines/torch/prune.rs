@@ -18,6 +18,7 @@ use trommel_shard::plan::Plan;
 
 use crate::embed;
 use crate::first::Order;
+use crate::first_start::judged;
 use crate::judging::{Input, Judging, reader_config};
 use crate::round::{Judge, Round};
 use crate::running::{agreed, open_folder};
@@ -89,7 +90,7 @@ fn prune_together(
     let mine: Vec<u64> =
         plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
     // A shard of which nothing could be read may be there by now.
-    let finished: BTreeSet<u64> = folder.before().read().collect();
+    let finished: BTreeSet<u64> = judged(&config.run, &folder)?.into_iter().collect();
     let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !finished.contains(ordinal)).collect();
     let unfinished = wanted.len() as u64;
     progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
@@ -125,6 +126,16 @@ fn prune_together(
         }
     }
     notices.merge(&all.notices);
+    let line_of = |ordinal| folder.before().committed.get(ordinal).map(|(_, line)| line);
+    let left: Vec<&str> = mine
+        .iter()
+        .filter(|ordinal| finished.contains(ordinal))
+        .filter_map(line_of)
+        .filter(|line| line.rejected.is_some())
+        .map(|line| line.name.as_str())
+        .collect();
+    let text = "rejected shards not read again, for training has begun here";
+    notices.note("not_read_again", text, left.first().copied().unwrap_or_default(), left.len() as u64);
     let seconds = progress.seconds();
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = all.judged as f64 / seconds.max(1e-9);

@@ -17,7 +17,7 @@ use trommel_model::ClipConfig;
 use trommel_train::{SaveEvery, TrainConfig};
 
 use crate::adopt::Adopted;
-use crate::first_start::Settled;
+use crate::first_start::{Settled, judged};
 use crate::judging::Judging;
 use crate::order_defaults::OrderFlags;
 use crate::pass_count::promised;
@@ -186,8 +186,8 @@ fn train_together(
         deal,
         passes,
         course,
+        judged: judged(&config.run, &folder)?,
         settled,
-        judged: folder.before().read().collect(),
         folder,
         parts: judging.part_config(),
         pool: None,

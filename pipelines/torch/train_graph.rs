@@ -222,7 +222,7 @@ pub(crate) fn train_on(
     })?;
     credit.reads(mine.clone());
     if rank == 0 {
-        settled.keep(&config.run)?;
+        settled.keep(&config.run, folder.incarnation())?;
         if lanes < ranks {
             tracing::info!(
                 "{} of {ranks} processes have no lane to read: they train on what the others read",
