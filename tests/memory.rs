@@ -84,12 +84,54 @@ fn long_window(path: &Path) {
         url.extend(format!("{at:010}\"}}").bytes());
         vec![("bmp", bmp(16, at)), ("json", url)]
     });
+    packed(&plain, path);
+}
+
+/// Moves `plain` into a frame with a window of 128 MiB.
+fn packed(plain: &Path, path: &Path) {
     let mut encoder = zstd::stream::write::Encoder::new(std::fs::File::create(path).unwrap(), 1).unwrap();
     encoder.window_log(27).unwrap();
     encoder.long_distance_matching(true).unwrap();
-    std::io::copy(&mut std::fs::File::open(&plain).unwrap(), &mut encoder).unwrap();
+    std::io::copy(&mut std::fs::File::open(plain).unwrap(), &mut encoder).unwrap();
     encoder.finish().unwrap();
     std::fs::remove_file(plain).unwrap();
+}
+
+/// Training, all lanes' shards are open at once: two windows that do not fit together are refused with what they need, and nobody
+/// waits for the other.
+#[test]
+fn windows_that_do_not_fit_together_end_training_and_do_not_hang_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..2 {
+        let path = folder.path().join(format!("{at}.tar.zst"));
+        shard(&path.with_extension(""), 40, |at| vec![("bmp", bmp(32, at)), ("txt", b"a caption".to_vec())]);
+        packed(&path.with_extension(""), &path);
+    }
+    let run = folder.path().join("run");
+    let train = |memory: &str| {
+        let mut command = common::trommel();
+        command.arg("train").arg(folder.path().join("{0..1}.tar.zst")).arg("--run").arg(&run);
+        command.args([
+            "--model",
+            MODEL,
+            "--batch",
+            "10",
+            "--steps",
+            "8",
+            "--precision",
+            "f32",
+            "--max-pixels",
+            "10000",
+        ]);
+        command.args(["--lanes", "2", "--window", "40", "--threads", "1", "--rule", "random:100%", "--memory", memory]);
+        peak_bytes(&mut command)
+    };
+    let (status, said, _) = train("820MiB");
+    assert_eq!(status, 3, "{said}");
+    assert!(said.contains("its zstd window needs 134217728 bytes of memory, and --memory leaves"), "{said}");
+    let (status, said, peak) = train("1200MiB");
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("8 steps, 80 samples trained") && peak <= 1200 * MIB, "{} MiB\n{said}", peak / MIB);
 }
 
 /// What a decompressor holds is part of the budget: the reader of a second such shard waits for the first one's.

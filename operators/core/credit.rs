@@ -154,6 +154,13 @@ impl Credit {
         Self { records, ..self }
     }
 
+    /// With `beside_bytes` that workspaces may have before they claim of the shared part: memory that samples are given none of.
+    #[must_use]
+    pub fn with_workspaces(self, beside_bytes: u64) -> Self {
+        locked(&self.inner.core).set_beside(beside_bytes);
+        self
+    }
+
     /// Takes bytes of `lane`'s records: see [`Records::acquire`]. For reader threads only.
     ///
     /// # Errors

@@ -340,13 +340,14 @@ impl Judging {
     pub fn credit(&mut self, lanes: usize, most_bytes: u64) -> Result<Credit, PipelineError> {
         let quantum_bytes = self.quantum_bytes();
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
-        let budget_bytes = self.memory.credit_bytes()?.min(most_bytes.max(self.memory.least_credit_bytes));
+        let all_bytes = self.memory.credit_bytes()?;
+        let budget_bytes = all_bytes.min(most_bytes.max(self.memory.least_credit_bytes));
         tracing::info!("memory {}: {}", human(self.memory.budget_bytes), self.memory);
         if let Some(card) = &self.memory.card {
             tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));
         }
         let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
-        Ok(credit.with_records(self.lane_record_bytes()))
+        Ok(credit.with_records(self.lane_record_bytes()).with_workspaces(all_bytes - budget_bytes))
     }
 
     /// Starts pools and the embedder.

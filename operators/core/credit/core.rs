@@ -46,8 +46,10 @@ pub(super) struct Core {
     shared: u64,
     shared_used: u64,
     turn: Turn,
-    /// Claimed of the shared part by workspaces.
+    /// Claimed by workspaces, of `beside` first and then of the shared part.
     claimed: u64,
+    /// Bytes that are there for workspaces only.
+    beside: u64,
     /// Lanes of the order that are read here; `None`: all of them.
     mine: Option<Range<usize>>,
     next_ticket: u64,
@@ -67,6 +69,7 @@ impl Core {
             shared_used: 0,
             turn: Turn::Any,
             claimed: 0,
+            beside: 0,
             mine: None,
             next_ticket: 0,
             queue: VecDeque::new(),
@@ -120,20 +123,29 @@ impl Core {
 
     /// What workspaces leave of the shared part.
     fn room(&self) -> u64 {
-        self.shared - self.claimed
+        self.shared - self.claimed.saturating_sub(self.beside)
+    }
+
+    pub(super) fn set_beside(&mut self, bytes: u64) {
+        self.beside = bytes;
+    }
+
+    /// What all workspaces together may have.
+    fn claimable(&self) -> u64 {
+        self.shared.saturating_add(self.beside)
     }
 
     pub(super) fn claim(&mut self, bytes: u64) -> Claim {
-        if bytes <= self.room() {
+        if bytes <= self.claimable() - self.claimed {
             self.claimed += bytes;
             self.gauge.workspace_bytes = self.claimed;
             return Claim::Taken;
         }
-        if bytes > self.shared || self.turn != Turn::Any { Claim::Never(self.full()) } else { Claim::Later }
+        if bytes > self.claimable() || self.turn != Turn::Any { Claim::Never(self.full()) } else { Claim::Later }
     }
 
     pub(super) fn full(&self) -> NoRoom {
-        NoRoom::Full { most_bytes: self.shared, held_bytes: self.claimed }
+        NoRoom::Full { most_bytes: self.claimable(), held_bytes: self.claimed }
     }
 
     pub(super) fn unclaim(&mut self, bytes: u64) {

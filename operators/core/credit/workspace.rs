@@ -1,10 +1,11 @@
 //! Workspace: what a reader's decompressor holds as long as it reads its shard, a part of the same budget.
 //!
 //! ```text
-//!   shared part = claimed by workspaces | what is left of it to samples
+//!   memory that samples are given none of  |  shared part
+//!   claimed by workspaces ────────────────────▶| what is left of it to samples
 //! ```
 //!
-//! A claim narrows the samples' room at once, and is there when the samples above it have gone: they go without the reader that
+//! A claim on the shared part narrows the samples' room at once, and is there when the samples above it have gone: they go without the reader that
 //! waits, which holds no sample. So samples are never asked to make room for ever, and no workspace is starved by them.
 //!
 //! - *Nobody takes turns*: who finds no room to claim waits until another shard ends, whose reader goes on with what its lane has.
