@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -103,6 +104,24 @@ fn a_library_is_named_by_one_room() {
             .collect();
         assert_eq!(users, [owner], "{library}");
     }
+}
+
+#[test]
+fn pages_that_say_how_to_add_something_name_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut pages, mut files) = (0, 0);
+    for page in std::fs::read_dir(root.join("docs/how-to")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        pages += 1;
+        for path in text.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains(' ')) {
+            // What is to be written has its name in capitals.
+            let fresh = path.rsplit('/').next().unwrap().starts_with(|c: char| c.is_ascii_uppercase());
+            assert!(fresh || root.join(path).exists(), "{}: {path}", page.display());
+            files += 1;
+        }
+    }
+    assert!(pages >= 5 && files > 40, "{pages} pages, {files} files");
 }
 
 /// The libraries that the loader opens while the program runs with these words.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Debug;
+use std::path::Path;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use trommel_pipelines::error::PipelineError;
@@ -62,22 +63,18 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
     ("config", include_str!("../cli/config_file.rs"), "value_of(&words, \"config\")"),
 ];
 
-const SOURCES: [(&str, &[&str]); 11] = [
-    ("synth", &[include_str!("../cli/commands/synth.rs")]),
-    ("embed", &[include_str!("embed.rs")]),
-    ("radii", &[include_str!("../cli/commands/radii.rs"), include_str!("radii.rs")]),
-    ("prune", &[include_str!("prune.rs")]),
-    ("train", &[include_str!("train.rs")]),
-    ("watch", &[include_str!("watch.rs")]),
-    ("eval", &[include_str!("eval.rs")]),
-    ("why", &[include_str!("../cli/commands/why.rs")]),
-    ("report", &[include_str!("../cli/commands/report.rs")]),
-    (
-        "launch",
-        &[include_str!("launch.rs"), include_str!("../cli/launch/mod.rs"), include_str!("../cli/launch/local.rs")],
-    ),
-    ("demo", &[include_str!("demo.rs"), include_str!("judge.rs")]),
-];
+/// Where flags are read beside the command's own file.
+const BESIDE: [(&str, &[&str]); 2] =
+    [("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]), ("demo", &["judge.rs"])];
+
+/// The source of a command: its file among those that run a model, among those that run none, and what [`BESIDE`] says.
+fn sources(command: &str) -> Vec<String> {
+    let beside =
+        BESIDE.iter().filter(|(of, _)| *of == command).flat_map(|(_, files)| files.iter().map(|&f| f.to_owned()));
+    let files = [format!("{command}.rs"), format!("../cli/commands/{command}.rs")].into_iter().chain(beside);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    files.filter_map(|file| std::fs::read_to_string(root.join(file)).ok()).collect()
+}
 
 fn text(settings: Result<impl Debug, PipelineError>) -> String {
     match settings {
@@ -133,7 +130,8 @@ fn every_flag_is_read() {
     let (mut asked, mut unread) = (0, Vec::new());
     for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
         let name = command.get_name();
-        let (_, sources) = SOURCES.iter().find(|(of, _)| *of == name).unwrap_or_else(|| panic!("{name} is not asked"));
+        let sources = sources(name);
+        assert!(!sources.is_empty(), "no file is called after {name}");
         for arg in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
             asked += 1;
             let field = arg.get_id().as_str();
