@@ -10,7 +10,7 @@
 
 use ::gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
-use super::{DecodeError, Limits, Rgb8, scratch};
+use super::{DecodeError, Limits, Rgb8};
 
 const KIND: &str = "GIF";
 
@@ -32,7 +32,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let (width, height) = (screen.0.max(left + across), screen.1.max(top + down));
     let needed = (across * down + width * height * 4) as u64;
     limits.admit(width as u64, height as u64, needed)?;
-    let _share = scratch::take(needed, limits.max_scratch_bytes);
+    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let mut picture = vec![0u8; across * down];
     reader.read_into_buffer(&mut picture).map_err(failure)?;
     let mut canvas = vec![around; width * height];

@@ -13,7 +13,7 @@ mod turbo;
 #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
 mod zune;
 
-use super::{DecodeError, Limits, Rgb8, scratch};
+use super::{DecodeError, Limits, Rgb8};
 use header::Header;
 
 /// Decodes a JPEG into RGB.
@@ -24,7 +24,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     if let (Some(fault), false) = (&header.fault, limits.load_truncated) {
         return Err(fault.clone());
     }
-    let _share = scratch::take(scratch_bytes, limits.max_scratch_bytes);
+    let _share = limits.scratch.take(scratch_bytes, limits.max_scratch_bytes);
     #[cfg(feature = "turbojpeg")]
     let pixels = turbo::decode(bytes, &header)?;
     #[cfg(not(feature = "turbojpeg"))]

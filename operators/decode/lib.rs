@@ -35,6 +35,8 @@ mod scratch;
 mod tiff;
 pub mod view;
 
+pub use scratch::Scratch;
+
 /// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
 #[cfg(not(feature = "turbojpeg"))]
 pub const DECODER: &str = "zune-jpeg 0.4.21 + image 0.25.8 + trommel-resize 1";
@@ -58,6 +60,9 @@ pub struct Limits {
     pub max_scratch_bytes: u64,
     /// Take JPEGs that end early, the missing part grey, as Pillow does with `LOAD_TRUNCATED_IMAGES`. Default false.
     pub load_truncated: bool,
+    /// The allowance that `max_scratch_bytes` bounds; clones of these limits share it.
+    #[serde(skip)]
+    pub scratch: Scratch,
 }
 
 impl Default for Limits {
@@ -68,6 +73,7 @@ impl Default for Limits {
             max_bytes: 256 << 20,
             max_scratch_bytes: 512 << 20,
             load_truncated: false,
+            scratch: Scratch::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io::Cursor;
 use flate2::{Crc, Decompress, FlushDecompress};
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, Reader, Transformations};
 
-use super::{DecodeError, Limits, Rgb8, scratch};
+use super::{DecodeError, Limits, Rgb8};
 
 const KIND: &str = "PNG";
 const CUT: DecodeError = DecodeError::Truncated { kind: KIND };
@@ -36,7 +36,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let pixels = u64::from(width) * u64::from(height);
     let needed = (size as u64).saturating_add(pixels.saturating_mul(7)).saturating_add(stream.len() as u64);
     limits.admit(u64::from(width), u64::from(height), needed)?;
-    let _share = scratch::take(needed, limits.max_scratch_bytes);
+    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let raw = raw_sizes(&reader);
     if chunks.cut_in_data {
         let behind =

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
 
-use super::{DecodeError, Kind, Limits, Rgb8, scratch};
+use super::{DecodeError, Kind, Limits, Rgb8};
 
 /// Decodes a WebP or BMP into RGB.
 pub(super) fn decode(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Rgb8, DecodeError> {
@@ -50,7 +50,7 @@ fn read(decoder: impl ImageDecoder, kind: Kind, limits: &Limits) -> Result<Rgb8,
     // The decoder's own planes and buffers: at most four bytes a pixel in each of these formats.
     let needed = decoder.total_bytes().saturating_add(pixels.saturating_mul(7));
     limits.admit(u64::from(width), u64::from(height), needed)?;
-    let _share = scratch::take(needed, limits.max_scratch_bytes);
+    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let colour = decoder.color_type();
     let mut stored = vec![0u8; decoder.total_bytes() as usize];
     decoder.read_image(&mut stored).map_err(|error| failure(kind, &error))?;

@@ -1,43 +1,64 @@
-//! A bound on the memory that decoding takes at one time, over all threads.
+//! A bound on the memory that decoding takes at one time, over all threads of a run.
 //!
 //! A decoder needs several times its picture's size for a few milliseconds. Sizing that for the largest picture on every
 //! thread would waste most of a machine, so large pictures share one allowance: a thread that wants more than is free
 //! waits until another is done. Whoever holds a part of it never waits for anything else, so this cannot deadlock.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use trommel_core::wake::locked;
 
 /// A picture that needs no more than this does not ask.
 pub(super) const FREE_BYTES: u64 = 8 << 20;
 
-static USED: Mutex<u64> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
+/// The allowance; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    used_bytes: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// An allowance is no limit: two of the same limits are equal whoever shares them.
+impl PartialEq for Scratch {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Scratch {}
 
 /// A part of the allowance, returned on drop.
 #[derive(Debug)]
-pub(super) struct Share(u64);
+pub(super) struct Share {
+    of: Arc<Shared>,
+    bytes: u64,
+}
 
-/// Waits until `bytes` fit under `total` (or nothing else is out) and takes them.
-pub(super) fn take(bytes: u64, total: u64) -> Share {
-    if bytes <= FREE_BYTES {
-        return Share(0);
+impl Scratch {
+    /// Waits until `bytes` fit under `total` (or nothing else is out) and takes them.
+    pub(super) fn take(&self, bytes: u64, total: u64) -> Option<Share> {
+        if bytes <= FREE_BYTES {
+            return None;
+        }
+        let mut used = locked(&self.shared.used_bytes);
+        while *used > 0 && used.saturating_add(bytes) > total {
+            used = self.shared.freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used += bytes;
+        Some(Share { of: self.shared.clone(), bytes })
     }
-    let mut used = locked(&USED);
-    while *used > 0 && used.saturating_add(bytes) > total {
-        used = FREED.wait(used).unwrap_or_else(PoisonError::into_inner);
-    }
-    *used += bytes;
-    Share(bytes)
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if self.0 > 0 {
-            let mut used = locked(&USED);
-            *used = used.saturating_sub(self.0);
-            drop(used);
-            FREED.notify_all();
-        }
+        let mut used = locked(&self.of.used_bytes);
+        *used = used.saturating_sub(self.bytes);
+        drop(used);
+        self.of.freed.notify_all();
     }
 }

@@ -19,7 +19,7 @@ use tiff::decoder::{ChunkType, Decoder};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
-use super::{DecodeError, Kind, Limits, Rgb8, scratch};
+use super::{DecodeError, Kind, Limits, Rgb8};
 
 mod colour;
 mod shown;
@@ -51,7 +51,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let beside = form.pixels().saturating_mul(7 + u64::from(form.samples)).saturating_add(tag_bytes);
     let needed = stored.saturating_mul(2).saturating_add(beside);
     limits.admit(u64::from(form.width), u64::from(form.height), needed)?;
-    let _share = scratch::take(needed, limits.max_scratch_bytes);
+    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let mut own = tiff::decoder::Limits::default();
     own.decoding_buffer_size = usize::try_from(stored).unwrap_or(usize::MAX);
     own.intermediate_buffer_size = bytes.len();

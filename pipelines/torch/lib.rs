@@ -25,3 +25,7 @@ pub mod train;
 mod train_graph;
 mod training;
 pub mod watch;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod side_by_side;

@@ -9,9 +9,10 @@
 //! ```
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -39,8 +40,10 @@ use trommel_pipelines::secret;
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Set once this process works with others: what a dying thread of timely talks to.
-static CONTROL: OnceLock<Control> = OnceLock::new();
+thread_local! {
+    /// On a worker's thread of a run with others: whom a panic there is told to.
+    static TOLD: RefCell<Option<Control>> = const { RefCell::new(None) };
+}
 
 /// How this process takes part.
 pub(crate) struct Together {
@@ -69,7 +72,6 @@ impl Together {
         let place = ClusterConfig { secret: secret::of_run(&config.run, &seat.config)?, ..seat.config.clone() };
         let cluster = meet(&place, listener, config.machine.workers, moves_samples)?;
         let control = cluster.control().clone();
-        let _first = CONTROL.set(control.clone());
         let (counted, asked) = (progress.clone(), control.clone());
         control.set_counters(move || counted.counters());
         progress.peers.set(move || asked.peers().into_iter().map(PeerView::from).collect());
@@ -230,7 +232,9 @@ impl Together {
             Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed)?,
             None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed)?,
         };
+        let control = self.cluster.as_ref().map(|cluster| cluster.control().clone());
         let run = move |worker: &mut Worker| {
+            TOLD.set(control.clone());
             let index = worker.index() - first;
             build(worker, index);
         };
@@ -322,8 +326,7 @@ fn give_up(control: &Control, failure: &trommel_core::stop::Failure) {
 
 /// For the program's panic hook: a panic on one of timely's threads. Returns where the process works alone.
 pub fn timely_panicked(thread: &str, text: &str) {
-    let Some(control) = CONTROL.get().filter(|_| thread.starts_with("timely:")) else { return };
-    if text.starts_with("timely communication error") {
+    if thread.starts_with("timely:") && text.starts_with("timely communication error") {
         // The heartbeat knows better who is gone, and ends this process.
         std::thread::sleep(Duration::from_secs(60));
         eprintln!(
@@ -332,6 +335,7 @@ pub fn timely_panicked(thread: &str, text: &str) {
         );
         signal_hook::low_level::exit(3);
     }
+    let Some(control) = TOLD.take() else { return };
     let line = format!("thread {thread}: {text}");
     control.say_failure(&line, 1);
     eprintln!("trommel: {}", escape_lines(&line));
