@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use trommel_core::stop::Failure;
+
 /// What went wrong, in one line for people.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
@@ -47,5 +49,11 @@ impl PipelineError {
             Self::Failed(_) => 1,
             Self::Lost(_) | Self::Unfinished(_) | Self::Interrupted => 3,
         }
+    }
+}
+
+impl From<Failure> for PipelineError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_input { Self::usage(failure) } else { Self::failed(failure) }
     }
 }

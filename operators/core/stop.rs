@@ -24,8 +24,20 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::wake::{Registration, Wakers, locked};
 
-/// What ended a run.
-pub type Failure = Arc<dyn Error + Send + Sync>;
+/// What ended a run, and whose fault it is.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What happened.
+    pub error: Arc<dyn Error + Send + Sync>,
+    /// It is the input's or the usage's: the same command would end the same way (status 2, not 1).
+    pub is_input: bool,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
 
 /// Never made: channels of it only ever close.
 #[derive(Debug)]
@@ -81,11 +93,20 @@ impl Stop {
 
     /// Asks everything to stop because of `failure`; the first one is kept.
     pub fn fail(&self, failure: impl Error + Send + Sync + 'static) {
+        self.end(Failure { error: Arc::new(failure), is_input: false });
+    }
+
+    /// Asks everything to stop because the input, or what was asked for, makes the run meaningless; the first failure is kept.
+    pub fn refuse(&self, failure: impl Error + Send + Sync + 'static) {
+        self.end(Failure { error: Arc::new(failure), is_input: true });
+    }
+
+    fn end(&self, failure: Failure) {
         {
             let mut kept = locked(&self.inner.failure);
             if kept.is_none() {
-                tracing::error!(failure = %failure, "the run cannot go on");
-                *kept = Some(Arc::new(failure));
+                tracing::error!(%failure, "the run cannot go on");
+                *kept = Some(failure);
             }
         }
         self.request();

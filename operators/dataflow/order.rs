@@ -277,7 +277,7 @@ impl<P: Send + 'static> OrderService<P> {
         if ready {
             inner.changed.notify_all();
         }
-        changed.inspect_err(|error| inner.stop.fail(error.clone()))
+        changed.inspect_err(|error| inner.stop.refuse(error.clone()))
     }
 
     /// The next `batch` (at least 1) samples of a pass; `None` at the end of the last pass, and after a stop. Blocks:
@@ -334,7 +334,7 @@ impl<P: Send + 'static> OrderService<P> {
                 Some(Ready::PassEnd { pass, numbered }) => {
                     if let Err(error) = state.end_pass(pass, numbered, batch) {
                         drop(state);
-                        inner.stop.fail(error);
+                        inner.stop.refuse(error);
                         return None;
                     }
                     return Some((state, false));

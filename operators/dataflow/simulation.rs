@@ -63,7 +63,7 @@ fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
         check(outcome.errors.is_empty(), &outcome.errors.join("; "))?;
         check(outcome.held == 0, "samples are still held")?;
         let failure = outcome.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        let no_batch_failure = outcome.failure.as_ref().and_then(|f| f.downcast_ref::<OrderError>());
+        let no_batch_failure = outcome.failure.as_ref().and_then(|f| f.error.downcast_ref::<OrderError>());
         let no_batch_failed = matches!(no_batch_failure, Some(OrderError::NoFullBatch { .. }));
         let explained = failure.is_empty() || failure.contains("planned") || (no_batch && no_batch_failed);
         check(explained, &format!("failed: {failure}"))?;

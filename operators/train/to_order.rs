@@ -226,7 +226,7 @@ impl TrainOrder {
             }
             // Where such a shard may not be left out it stays open, so that nothing behind it is trained.
             Turn::End { missing: Some(Missing::Changed(why)), .. } if !self.skip_failed => {
-                self.stop.fail(ShardChanged(why));
+                self.stop.refuse(ShardChanged(why));
                 Ok(())
             }
             Turn::End { pass, ordinal, count, missing: Some(Missing::Unavailable(why) | Missing::Changed(why)) } => {

@@ -239,7 +239,7 @@ impl Shared {
         }
         passed.into_iter().for_each(|ordinal| (self.passed)(ordinal));
         if let Some(Verdict::Meaningless(why)) = verdict {
-            self.stop.fail(why);
+            self.stop.refuse(why);
         }
     }
 }

@@ -25,7 +25,7 @@ use trommel_shard::operator::ReadSamples;
 use crate::first::{First, Order};
 use crate::judge_graph::{embedded, joins};
 use crate::judging::{Input, Judging, Machinery, names_of};
-use crate::running::{Counting, Watching, failure_of, share, start_committer};
+use crate::running::{Counting, Watching, share, start_committer};
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
@@ -120,7 +120,7 @@ impl Judge {
         })?;
         let summary = committer.finish().map_err(PipelineError::failed)?;
         match stop.failure() {
-            Some(failure) => Err(failure_of(&failure)),
+            Some(failure) => Err(failure.into()),
             None => Ok(summary),
         }
     }

@@ -11,7 +11,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
 use trommel_core::credit::Credit;
 use trommel_core::sample::{Event, Status, Time};
-use trommel_core::stop::{Failure, Stop};
+use trommel_core::stop::Stop;
 use trommel_dataflow::watchdog::Watchdog;
 use trommel_ledger::LedgerError;
 use trommel_ledger::committer::{Committed, Committer};
@@ -22,7 +22,7 @@ use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
 use trommel_shard::plan::Plan;
 
-use crate::first::{First, Meaningless};
+use crate::first::First;
 use crate::first_start::has_trained;
 use crate::judging::Machinery;
 use trommel_pipelines::decision::hex;
@@ -166,14 +166,6 @@ impl Counting {
             }
             this.first.see(event);
         })
-    }
-}
-
-/// Why a run ended early: what its first samples are is wrong input, everything else a failure.
-pub(crate) fn failure_of(failure: &Failure) -> PipelineError {
-    match failure.downcast_ref::<Meaningless>() {
-        Some(why) => PipelineError::usage(why),
-        None => PipelineError::failed(failure),
     }
 }
 

@@ -26,10 +26,8 @@ use trommel_cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, 
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::stop::Stop;
 use trommel_core::wake::Registration;
-use trommel_dataflow::order::OrderError;
 use trommel_ledger::run_folder::{Access, differences};
 
-use crate::first::Meaningless;
 use crate::running::workers_ended;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -317,8 +315,7 @@ fn leave(loss: &Loss) -> ! {
 
 /// A failure here: the dataflow spans all processes and would wait for ours, so this process leaves at once.
 fn give_up(control: &Control, failure: &trommel_core::stop::Failure) {
-    let is_input = failure.downcast_ref::<OrderError>().is_some() || failure.downcast_ref::<Meaningless>().is_some();
-    let status = if is_input { 2 } else { 1 };
+    let status = if failure.is_input { 2 } else { 1 };
     control.say_failure(&failure.to_string(), status);
     eprintln!("trommel: {}", escape_lines(&failure.to_string()));
     signal_hook::low_level::exit(status.into());

@@ -18,7 +18,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
-use trommel_dataflow::order::{Cursor, OrderConfig, OrderError, OrderService};
+use trommel_dataflow::order::{Cursor, OrderConfig, OrderService};
 use trommel_dataflow::part::Part;
 use trommel_dataflow::source::source;
 use trommel_decide::ShardNames;
@@ -34,7 +34,7 @@ use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
 use trommel_train::leases::TrainLeases;
 use trommel_train::share::{Outbox, Row, rows};
-use trommel_train::to_order::{ShardChanged, TrainOrder, to_order};
+use trommel_train::to_order::{TrainOrder, to_order};
 use trommel_train::{Course, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
 
 use crate::first::{First, Order};
@@ -43,7 +43,7 @@ use crate::judge_graph::{embedded, joins};
 use crate::judging::{Judging, Machinery, Reader};
 use crate::pass_count::PassCount;
 use crate::ranks::{News, fetch, samples as moving};
-use crate::running::{Counting, Watching, failure_of, share, start_committer};
+use crate::running::{Counting, Watching, share, start_committer};
 use crate::spent::Spent;
 use crate::takedown::{Called, TakenDown};
 use crate::together::Together;
@@ -380,12 +380,7 @@ pub(crate) fn train_on(
     let outcome = trained.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
     let written = committer.finish().map_err(PipelineError::failed)?;
     if let Some(failure) = stop.failure() {
-        let is_input =
-            failure.downcast_ref::<OrderError>().is_some() || failure.downcast_ref::<ShardChanged>().is_some();
-        return Err(match is_input {
-            true => PipelineError::usage(failure),
-            false => failure_of(&failure),
-        });
+        return Err(failure.into());
     }
     let done = outcome.map_err(PipelineError::failed)?;
     let mut counts = folder.before().counts();

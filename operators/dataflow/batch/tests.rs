@@ -59,6 +59,6 @@ fn a_fatal_failure_is_the_runs_and_reaches_no_sample() {
     let (answers, stop, _) = answers(true, || Err::<fn(Vec<u32>) -> Vec<u32>, _>("no such file"));
     assert_eq!(answers, []);
     let failure = stop.failure().unwrap();
-    let panic = failure.downcast_ref::<JobPanic>().unwrap();
+    let panic = failure.error.downcast_ref::<JobPanic>().unwrap();
     assert_eq!((panic.fault, panic.message.as_str()), (JobFault::NotMade, "no such file"));
 }

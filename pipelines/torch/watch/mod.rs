@@ -147,7 +147,7 @@ fn watch_together(
         }
     }
     if let Some(failure) = stop.failure() {
-        return Err(PipelineError::failed(failure));
+        return Err(failure.into());
     }
     report.interrupted = config.once && (stop.is_requested() || stop.is_winding_down());
     Ok(report)
