@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// From the foundation up: a crate uses only crates of the lines before its own.
 const ORDER: [&[&str]; 11] = [
-    &["trommel-core", "trommel-kernels", "trommel-bridge", "trommel-report", "trommel-synth", "icu"],
+    &["trommel-core", "trommel-kernels", "trommel-bridge", "trommel-report", "trommel-synth", "icu", "zip"],
     &["trommel-dataflow", "trommel-columnar"],
     &["trommel-shard", "trommel-decode", "trommel-decide", "trommel-cluster", "trommel-model"],
     &["trommel-embed"],
