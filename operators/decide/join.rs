@@ -45,7 +45,7 @@ use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
 use super::maxima;
-use super::points::{Columns, Points, offer};
+use super::points::{Columns, Points};
 use super::scan::{Bounds, Line, Prepared, excess, maximum};
 use trommel_core::sample::{Reason, SampleId, Score};
 use trommel_core::wake::locked;
@@ -382,9 +382,9 @@ impl Joiner {
             let mut seen = points.columns();
             let Columns { pool, kept: of_kept, .. } = &mut seen[at];
             for (point, s) in found.drain(..) {
-                offer(&mut pool[point], s, index);
+                maxima::offer(&mut pool[point], (s, index));
                 if kept[row] {
-                    offer(&mut of_kept[point], s, index);
+                    maxima::offer(&mut of_kept[point], (s, index));
                 }
             }
         }

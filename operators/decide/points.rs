@@ -13,9 +13,10 @@ use trommel_core::sample::{PointRow, SampleId, ShardPoints};
 use trommel_core::wake::locked;
 
 use super::benchmark::Benchmark;
+use super::maxima;
 
 /// A maximum and the sample's index in the shard that reached it.
-pub(crate) type Peak = (f64, u32);
+pub(crate) type Peak = maxima::Peak<u32>;
 
 /// Nothing seen yet.
 const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);
@@ -26,13 +27,6 @@ pub(crate) struct Columns {
     pub(crate) pool: Vec<Peak>,
     pub(crate) kept: Vec<Peak>,
     pub(crate) hits: Vec<u64>,
-}
-
-/// Takes the larger value, of equal ones the smaller index.
-pub(crate) fn offer(peak: &mut Peak, value: f64, index: u32) {
-    if value > peak.0 || (value == peak.0 && index < peak.1) {
-        *peak = (value, index);
-    }
 }
 
 /// What every test point of all benchmarks has seen of one shard.
