@@ -125,7 +125,7 @@ fn ask(mut stream: &TcpStream, wanted: &[(u32, SampleId)], given: &mut Vec<Optio
 }
 
 /// Answers questions to the end of the connection.
-fn serve(stream: &TcpStream, holding: &dyn Holding) -> io::Result<()> {
+pub(super) fn serve(stream: &TcpStream, holding: &dyn Holding) -> io::Result<()> {
     let (mut questions, mut answers) = (stream, BufWriter::with_capacity(64 << 10, stream));
     loop {
         let mut count = [0; 4];

@@ -1,6 +1,7 @@
 //! Clusters of threads over the loopback: every process of these tests is a few threads of one.
 #![allow(clippy::unwrap_used)]
 
+mod fuzz;
 mod hostile;
 mod life;
 mod refusals;

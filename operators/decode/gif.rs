@@ -10,12 +10,13 @@
 
 use ::gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
+use super::scratch::Share;
 use super::{DecodeError, Limits, Rgb8};
 
 const KIND: &str = "GIF";
 
 /// Decodes the first picture of a GIF into RGB.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     // Sizes are checked here, before memory is taken.
@@ -32,7 +33,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let (width, height) = (screen.0.max(left + across), screen.1.max(top + down));
     let needed = (across * down + width * height * 4) as u64;
     limits.admit(width as u64, height as u64, needed)?;
-    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
+    *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let mut picture = vec![0u8; across * down];
     reader.read_into_buffer(&mut picture).map_err(failure)?;
     let mut canvas = vec![around; width * height];

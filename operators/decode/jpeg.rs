@@ -13,18 +13,19 @@ mod turbo;
 #[cfg_attr(feature = "turbojpeg", allow(dead_code))]
 mod zune;
 
+use super::scratch::Share;
 use super::{DecodeError, Limits, Rgb8};
 use header::Header;
 
 /// Decodes a JPEG into RGB.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
     let header = Header::read(bytes)?;
     let scratch_bytes = header.scratch_bytes() + bytes.len() as u64;
     limits.admit(u64::from(header.width), u64::from(header.height), scratch_bytes)?;
     if let (Some(fault), false) = (&header.fault, limits.load_truncated) {
         return Err(fault.clone());
     }
-    let _share = limits.scratch.take(scratch_bytes, limits.max_scratch_bytes);
+    *share = limits.scratch.take(scratch_bytes, limits.max_scratch_bytes);
     #[cfg(feature = "turbojpeg")]
     let pixels = turbo::decode(bytes, &header)?;
     #[cfg(not(feature = "turbojpeg"))]

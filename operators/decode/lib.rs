@@ -25,6 +25,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
+use self::scratch::Share;
+
 mod gif;
 pub mod jpeg;
 pub mod operator;
@@ -274,6 +276,11 @@ impl Kind {
 /// assert_eq!(error.code(), "image_unsupported");
 /// ```
 pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+    held(bytes, limits).map(|(picture, _)| picture)
+}
+
+/// As [`decode_rgb`], with the picture's part of the allowance, which is to go with it.
+fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeError> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: bytes.len() as u64, max_bytes: limits.max_bytes });
     }
@@ -281,19 +288,23 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
         let begins: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         return Err(DecodeError::UnknownKind { begins });
     };
+    let mut share = None;
     let decode = || match kind {
-        Kind::Jpeg => jpeg::decode(bytes, limits),
-        Kind::Png => png::decode(bytes, limits),
-        Kind::Gif => gif::decode(bytes, limits),
-        Kind::Netpbm => raw::netpbm(bytes, limits),
-        Kind::Tiff => tiff::decode(bytes, limits),
-        Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits),
+        Kind::Jpeg => jpeg::decode(bytes, limits, &mut share),
+        Kind::Png => png::decode(bytes, limits, &mut share),
+        Kind::Gif => gif::decode(bytes, limits, &mut share),
+        Kind::Netpbm => raw::netpbm(bytes, limits, &mut share),
+        Kind::Tiff => tiff::decode(bytes, limits, &mut share),
+        Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits, &mut share),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
     let picture = decoded
         .unwrap_or_else(|_| Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder panicked".into() }))?;
     if picture.pixels.len() as u64 == u64::from(picture.width) * u64::from(picture.height) * 3 {
-        Ok(picture)
+        if let Some(share) = &mut share {
+            share.shrink_to(picture.pixels.len() as u64);
+        }
+        Ok((picture, share))
     } else {
         Err(DecodeError::Corrupt { kind: kind.name(), detail: "the decoder returned another number of pixels".into() })
     }

@@ -43,7 +43,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
 use super::view::{EvalView, TrainView, eval_view, sample_seed, train_view, view_bytes};
-use super::{DecodeError, Limits, decode_rgb};
+use super::{DecodeError, Limits, held};
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Work};
 use trommel_dataflow::offload::{Offload, Pool};
 
@@ -140,7 +140,8 @@ fn decode_sample(sample: Sample<Encoded>, config: &DecodeConfig) -> Result<Sampl
 }
 
 fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) -> Result<Views, DecodeError> {
-    let picture = decode_rgb(image, &config.limits)?;
+    // The picture's part of the allowance is held as long as the picture.
+    let (picture, _share) = held(image, &config.limits)?;
     let (embed, train) = config.wanted(work);
     let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt {
         kind: "picture",

@@ -13,13 +13,14 @@ use std::io::Cursor;
 use flate2::{Crc, Decompress, FlushDecompress};
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, Reader, Transformations};
 
+use super::scratch::Share;
 use super::{DecodeError, Limits, Rgb8};
 
 const KIND: &str = "PNG";
 const CUT: DecodeError = DecodeError::Truncated { kind: KIND };
 
 /// Decodes a PNG into RGB.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
     let chunks = Chunks::read(bytes)?;
     let stream = chunks.stream();
     let most = usize::try_from(limits.max_scratch_bytes).unwrap_or(usize::MAX);
@@ -36,7 +37,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let pixels = u64::from(width) * u64::from(height);
     let needed = (size as u64).saturating_add(pixels.saturating_mul(7)).saturating_add(stream.len() as u64);
     limits.admit(u64::from(width), u64::from(height), needed)?;
-    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
+    *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let raw = raw_sizes(&reader);
     if chunks.cut_in_data {
         let behind =

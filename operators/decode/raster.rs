@@ -5,15 +5,21 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
 
+use super::scratch::Share;
 use super::{DecodeError, Kind, Limits, Rgb8};
 
 /// Decodes a WebP or BMP into RGB.
-pub(super) fn decode(bytes: &[u8], kind: Kind, limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn decode(
+    bytes: &[u8],
+    kind: Kind,
+    limits: &Limits,
+    share: &mut Option<Share>,
+) -> Result<Rgb8, DecodeError> {
     let fail = |error: ImageError| failure(kind, &error);
-    let bmp = |bytes: &[u8]| read(BmpDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits);
+    let mut bmp = |bytes: &[u8]| read(BmpDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share);
     match kind {
         Kind::WebP if !webp_is_whole(bytes) => Err(DecodeError::Truncated { kind: kind.name() }),
-        Kind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits),
+        Kind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share),
         // What fills up the last row is no pixel, and may be missing.
         _ => match (bmp(bytes), bmp_filling(bytes)) {
             (Err(DecodeError::Truncated { .. }), filling @ 1..) => bmp(&[bytes, &[0; 3][..filling]].concat()),
@@ -44,13 +50,20 @@ fn bmp_filling(bytes: &[u8]) -> usize {
     (row.next_multiple_of(4) - row) as usize
 }
 
-fn read(decoder: impl ImageDecoder, kind: Kind, limits: &Limits) -> Result<Rgb8, DecodeError> {
+fn read(
+    decoder: impl ImageDecoder,
+    kind: Kind,
+    limits: &Limits,
+    share: &mut Option<Share>,
+) -> Result<Rgb8, DecodeError> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     // The decoder's own planes and buffers: at most four bytes a pixel in each of these formats.
     let needed = decoder.total_bytes().saturating_add(pixels.saturating_mul(7));
     limits.admit(u64::from(width), u64::from(height), needed)?;
-    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
+    // Nobody waits for a part of the allowance while holding one.
+    *share = None;
+    *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let colour = decoder.color_type();
     let mut stored = vec![0u8; decoder.total_bytes() as usize];
     decoder.read_image(&mut stored).map_err(|error| failure(kind, &error))?;

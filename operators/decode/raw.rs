@@ -7,10 +7,11 @@ use image::codecs::pnm::PnmDecoder;
 use image::{ColorType, ImageDecoder};
 
 use super::raster::failure;
+use super::scratch::Share;
 use super::{DecodeError, Kind, Limits, Rgb8};
 
 /// Decodes a PPM, PGM or PBM into RGB.
-pub(super) fn netpbm(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn netpbm(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
     let fail = |error| failure(Kind::Netpbm, &error);
     let decoder = PnmDecoder::new(Cursor::new(bytes)).map_err(fail)?;
     let (width, height) = decoder.dimensions();
@@ -18,7 +19,7 @@ pub(super) fn netpbm(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     // What is stored, the decoder's own copy of it, and RGB.
     let needed = decoder.total_bytes().saturating_mul(2).saturating_add(pixels.saturating_mul(7));
     limits.admit(u64::from(width), u64::from(height), needed)?;
-    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
+    *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let colour = decoder.color_type();
     let mut stored = vec![0u8; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
     decoder.read_image(&mut stored).map_err(fail)?;

@@ -54,11 +54,38 @@ impl Scratch {
     }
 }
 
+impl Share {
+    /// Gives back what is more than `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        let mut used = locked(&self.of.used_bytes);
+        *used = used.saturating_sub(more);
+        drop(used);
+        self.bytes -= more;
+        self.of.freed.notify_all();
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         let mut used = locked(&self.of.used_bytes);
         *used = used.saturating_sub(self.bytes);
         drop(used);
         self.of.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Limits, held};
+
+    /// A picture goes on being there when it is decoded: its views are made of it.
+    #[test]
+    fn a_large_picture_keeps_its_part_until_it_is_let_go() {
+        for (side, kept) in [(2000usize, Some(2000 * 2000 * 3)), (100, None)] {
+            let file = [format!("P6\n{side} {side}\n255\n").into_bytes(), vec![7; side * side * 3]].concat();
+            let read = held(&file, &Limits::default()).map(|(_, share)| share.map(|share| share.bytes));
+            assert_eq!(read, Ok(kept));
+        }
     }
 }

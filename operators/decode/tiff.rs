@@ -19,6 +19,7 @@ use tiff::decoder::{ChunkType, Decoder};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
+use super::scratch::Share;
 use super::{DecodeError, Kind, Limits, Rgb8};
 
 mod colour;
@@ -30,7 +31,7 @@ use self::shown::Shown;
 const KIND: &str = Kind::Tiff.name();
 
 /// Decodes a TIFF's first page into RGB.
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
     let no_directory =
         || DecodeError::Corrupt { kind: KIND, detail: "no directory that says what its samples are".into() };
     let (shown, photometric) = Shown::of(bytes).ok_or_else(no_directory)?;
@@ -51,7 +52,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError>
     let beside = form.pixels().saturating_mul(7 + u64::from(form.samples)).saturating_add(tag_bytes);
     let needed = stored.saturating_mul(2).saturating_add(beside);
     limits.admit(u64::from(form.width), u64::from(form.height), needed)?;
-    let _share = limits.scratch.take(needed, limits.max_scratch_bytes);
+    *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let mut own = tiff::decoder::Limits::default();
     own.decoding_buffer_size = usize::try_from(stored).unwrap_or(usize::MAX);
     own.intermediate_buffer_size = bytes.len();

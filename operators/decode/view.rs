@@ -151,7 +151,8 @@ fn train_crop(width: u32, height: u32, view: &TrainView, sample: u64, pass: u32)
         (width, height)
     };
     let (across, down) = (across.clamp(1, width.max(1)), down.clamp(1, height.max(1)));
-    Window { left: (width - across) / 2, top: (height - down) / 2, width: across, height: down }
+    // A picture without pixels has no crop, and is refused for it.
+    Window { left: width.saturating_sub(across) / 2, top: height.saturating_sub(down) / 2, width: across, height: down }
 }
 
 /// e^x for |x| < 0.3, from additions, multiplications and divisions only: the same bits on every machine.

@@ -14,6 +14,7 @@ cargo xtask COMMAND
   test [--peers]       build and run all tests; --peers also those against Pillow, open_clip, FAISS, pyarrow, polars
   lint                 rustfmt, clippy, rustdoc, and cargo-deny where it is installed; all warnings are errors
   fuzz [ARGS..]        feed hostile bytes to all that reads files, a minute for each target; ARGS as `fuzz --help` says
+  miri                 the kernels under Rust's interpreter (rustup toolchain install nightly --component miri)
   bench [NAME]         run the benches
 
 Environment: LIBTORCH (your own libtorch 2.11.0 instead), TROMMEL_CACHE (default: ~/.cache/trommel),
@@ -28,6 +29,7 @@ fn main() -> Result<()> {
         Some("test") => run::test(rest),
         Some("lint") => run::lint(),
         Some("fuzz") => run::fuzz(rest),
+        Some("miri") => run::miri(),
         Some("bench") => run::bench(rest),
         None | Some("-h" | "--help" | "help") => {
             eprintln!("{HELP}");

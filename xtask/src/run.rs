@@ -55,9 +55,21 @@ pub fn lint() -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask fuzz [ARGS..]`.
+/// `cargo xtask fuzz [ARGS..]`: the targets that ARGS name; without, all of them, and those that are tests of their rooms.
 pub fn fuzz(args: &[String]) -> Result<()> {
-    cargo(&["run", "--release", "-p", "trommel-fuzz", "--"], args, &[])
+    cargo(&["run", "--release", "-p", "trommel-fuzz", "--"], args, &[])?;
+    if !args.is_empty() {
+        return Ok(());
+    }
+    let rooms = ["test", "--release", "-p", "trommel-cluster", "hostile_", "--", "--test-threads=1", "--nocapture"];
+    cargo(&rooms, &[], &[("TROMMEL_FUZZ_SECONDS", "60".into())])
+}
+
+/// `cargo xtask miri`: the kernels' portable paths under Rust's interpreter, which sees what no test sees: reads of what is not there, races.
+pub fn miri() -> Result<()> {
+    // crossbeam, under rayon, does what the older of the two models of borrowing forbids.
+    let flags = [("MIRIFLAGS", "-Zmiri-tree-borrows".to_owned())];
+    cargo(&["+nightly", "miri", "test", "-p", "trommel-kernels", "--lib"], &[], &flags)
 }
 
 /// `cargo xtask bench [NAME]`.

@@ -7,6 +7,10 @@ use tiff::encoder::{Compression, TiffEncoder, colortype};
 
 use super::*;
 
+fn decode(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
+    super::decode(bytes, limits, &mut None)
+}
+
 fn small() -> Limits {
     Limits { max_pixels: 1 << 20, max_scratch_bytes: 64 << 20, ..Limits::default() }
 }

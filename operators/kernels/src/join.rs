@@ -392,7 +392,8 @@ mod tests {
     #[test]
     fn within_the_bound_and_chunk_maxima_are_maxima() {
         let mut state = 3;
-        for (rows, points, dim) in [(1, 1, 1), (3, 65, 7), (17, 200, 64), (5, 129, 513), (8, 64, 1024), (2, 1000, 33)] {
+        let sizes = [(1, 1, 1), (3, 65, 7), (17, 200, 64), (5, 129, 513), (8, 64, 1024), (2, 1000, 33)];
+        for (rows, points, dim) in sizes.into_iter().take(if cfg!(miri) { 2 } else { 6 }) {
             let (x, t) = (units(rows, dim, &mut state), units(points, dim, &mut state));
             let mut wide = vec![0.0; x.len()];
             to_f32(&x, &mut wide);

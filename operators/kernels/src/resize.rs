@@ -258,10 +258,18 @@ fn rows_needed(columns: &Taps) -> (usize, usize) {
     (first, last)
 }
 
+/// Bytes of intermediate rows at one time, where they are many: a tall picture is done in strips of columns.
+const STRIP_BYTES: usize = 4 << 20;
+
+/// Columns of a strip: as many as fit, at least one.
+fn strip_columns(rows: usize) -> u32 {
+    u32::try_from(STRIP_BYTES / (3 * rows.max(1))).unwrap_or(u32::MAX).max(1)
+}
+
 /// Bytes that [`resize_rgb8`] takes at most beside its source: the intermediate rows, the coefficients, the result.
 #[must_use]
 pub fn scratch_bytes(width: u32, height: u32, window: &Window) -> u64 {
-    let rows = u64::from(height) * u64::from(window.width) * 3;
+    let rows = u64::from(height) * u64::from(window.width.min(strip_columns(height as usize))) * 3;
     let taps = |input: u32, outputs: u32| (u64::from(input) * 6 + 64 + u64::from(outputs) * 16) * 8;
     rows + taps(width, window.width)
         + taps(height, window.height)
@@ -303,6 +311,19 @@ fn resize_with(
     let down = Taps::new(view.height, height, window.top, window.height, filter);
     let (first, last) = rows_needed(&down);
     let row_bytes = window.width as usize * 3;
+    let columns = strip_columns(last - first);
+    if columns < window.width {
+        let mut out = vec![0u8; window.height as usize * row_bytes];
+        for left in (0..window.width).step_by(columns as usize) {
+            let strip = Window { left: window.left + left, width: columns.min(window.width - left), ..window };
+            let part = resize_with(view, width, height, strip, filter, kernels)?;
+            let (at, bytes) = (left as usize * 3, strip.width as usize * 3);
+            for (row, part) in out.chunks_exact_mut(row_bytes).zip(part.chunks_exact(bytes)) {
+                row[at..at + bytes].copy_from_slice(part);
+            }
+        }
+        return Ok(out);
+    }
     let mut between = vec![0u8; (last - first) * row_bytes];
     (kernels.rows)(&view.pixels[first * view.stride..], view.stride, view.width as usize, &along, &mut between);
     let mut out = vec![0u8; window.height as usize * row_bytes];

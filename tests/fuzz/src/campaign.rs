@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::mutate::{Rng, mutate};
 use crate::watch::{Cost, run};
-use crate::{Outcome, Target};
+use crate::{Outcome, Target, regressions};
 
 /// Inputs that the corpus holds at most; a new one then takes another's place.
 const MAX_CORPUS: usize = 4096;
@@ -66,11 +66,10 @@ pub struct Campaign<'t> {
 }
 
 impl<'t> Campaign<'t> {
-    /// A campaign that begins with the target's seeds and the inputs in `regressions`.
+    /// A campaign that begins with the target's seeds and its regressions.
     #[must_use]
-    pub fn new(target: &'t Target, seed: u64, regressions: Option<&Path>) -> Self {
-        let mut stored: Vec<PathBuf> = regressions
-            .and_then(|folder| std::fs::read_dir(folder).ok())
+    pub fn new(target: &'t Target, seed: u64) -> Self {
+        let mut stored: Vec<PathBuf> = std::fs::read_dir(regressions().join(target.name))
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
         stored.sort();
@@ -325,7 +324,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_broken_promise_is_found_and_made_small() {
-        let mut campaign = Campaign::new(&KIND, 1, None);
+        let mut campaign = Campaign::new(&KIND, 1);
         let mut findings = campaign.run(20_000);
         findings.sort_by(|a, b| a.what.cmp(&b.what));
         let found: Vec<(String, Vec<u8>)> =
@@ -342,7 +341,7 @@ mod tests {
             assert_eq!(input, small, "{what}");
         }
         for finding in &findings {
-            let mut again = Campaign::new(&KIND, 1, None);
+            let mut again = Campaign::new(&KIND, 1);
             assert_eq!(again.replay(&[finding.path.clone()])[0].what, finding.what);
             std::fs::remove_file(&finding.path).unwrap();
         }

@@ -1,6 +1,6 @@
 //! The command line: `[TARGET..] [--seconds N] [--seed S] [--replay FILE]`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ Feeds hostile bytes to the targets, all of them where none is named, for N secon
 --replay FILE  runs the targets on this input alone; may be given several times";
 
 /// Runs what the words ask for. 0: nothing was found; 1: something was; 2: wrong usage.
-pub fn run(targets: &[Target], regressions: &Path, words: impl Iterator<Item = String>) -> ExitCode {
+pub fn run(targets: &[Target], words: impl Iterator<Item = String>) -> ExitCode {
     match Asked::parse(targets, words) {
         Err(why) if why.is_empty() => {
             eprintln!("{USAGE}\n");
@@ -25,7 +25,7 @@ pub fn run(targets: &[Target], regressions: &Path, words: impl Iterator<Item = S
             eprintln!("{why}\n\n{USAGE}");
             ExitCode::from(2)
         }
-        Ok(asked) => asked.run(regressions),
+        Ok(asked) => asked.run(),
     }
 }
 
@@ -60,10 +60,10 @@ impl<'t> Asked<'t> {
         Ok(asked)
     }
 
-    fn run(self, regressions: &Path) -> ExitCode {
+    fn run(self) -> ExitCode {
         let mut found = 0;
         for target in self.targets {
-            let mut campaign = Campaign::new(target, self.seed, Some(&regressions.join(target.name)));
+            let mut campaign = Campaign::new(target, self.seed);
             if !self.replay.is_empty() {
                 found += campaign.replay(&self.replay).len();
                 continue;

@@ -27,6 +27,10 @@ fn equals_pillow_to_the_bit() {
     for line in golden.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<&str> = line.split(' ').collect();
         let n: Vec<u32> = fields.iter().map(|field| field.parse().unwrap_or(0)).collect();
+        // An interpreter takes the small ones.
+        if cfg!(miri) && n[2] * n[3] + n[12] * n[13] > 2000 {
+            continue;
+        }
         let pixels = picture(u64::from(n[0]), n[2], n[3], fields[1] == "edge");
         let area = Window { left: n[4], top: n[5], width: n[6], height: n[7] };
         let window = Window { left: n[10], top: n[11], width: n[12], height: n[13] };
@@ -38,12 +42,12 @@ fn equals_pillow_to_the_bit() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 40);
+    assert_eq!(seen, if cfg!(miri) { 23 } else { 40 });
 }
 
 #[test]
 fn the_fast_path_equals_the_portable_one() {
-    for case in 0..300u64 {
+    for case in 0..if cfg!(miri) { 3 } else { 300u64 } {
         let pick = |salt: u64, most: u64| 1 + (mix(case * 16 + salt) % most) as u32;
         let (width, height, across, down) = (pick(1, 90), pick(2, 90), pick(3, 70), pick(4, 70));
         let filter = if case % 4 == 0 { Filter::Bilinear } else { Filter::Bicubic };
@@ -70,6 +74,23 @@ fn a_window_is_a_part_of_the_whole() {
         let from = ((3 + row) * 30 + 7) * 3;
         assert_eq!(part[row * 33..(row + 1) * 33], whole[from..from + 33]);
     }
+}
+
+#[test]
+fn a_tall_picture_is_done_in_strips_and_its_columns_are_the_same() {
+    let (rows, across) = if cfg!(miri) { (4, 5) } else { (9000, 400) };
+    let pixels = picture(5, 3, rows, false);
+    let view = View::whole(&pixels, 3, rows).unwrap();
+    let whole = resize_rgb8(&view, across, 20, Window::whole(across, 20), Filter::Bicubic).unwrap();
+    assert!(cfg!(miri) || strip_columns(9000) < 400);
+    for left in (0..across).step_by(13) {
+        let column = Window { left, top: 0, width: 1, height: 20 };
+        let column = resize_rgb8(&view, across, 20, column, Filter::Bicubic).unwrap();
+        let of_whole = whole.chunks_exact(across as usize * 3).flat_map(|row| &row[left as usize * 3..][..3]);
+        assert!(of_whole.eq(&column), "{left}");
+    }
+    // What is stated holds the largest side there is.
+    assert!(scratch_bytes(1, 65_535, &Window::whole(480, 480)) < 8 << 20);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use trommel_columnar::canonical::norm;
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::{self, Rows};
 use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::source::EmbeddingReader;
 
-use super::stored;
-use crate::{Limits, Outcome, Target, as_it_is};
+use crate::{Limits, Outcome, Target, as_it_is, stored, with_file};
 
 pub(super) fn targets() -> Vec<Target> {
     // Of a table: a page and a dictionary for each of its five columns, 256 MiB each. Of a file of embeddings: 64 MiB and 256 bytes for each.
@@ -40,6 +41,15 @@ pub(super) fn targets() -> Vec<Target> {
             mend: as_it_is,
             limits: Limits { heap_bytes: 160 << 20, ..limits },
             run: embeddings,
+        },
+        Target {
+            name: "embeddings",
+            about: "a file of embeddings, from its bytes to canonical rows",
+            seeds: || [stored("npy"), stored("arrow")].concat(),
+            words: &[b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\x01\0\0\0", b"\0\x7c", b"\x01\0\x01\0", b"\0\x3c\0\x3c"],
+            mend: as_it_is,
+            limits: Limits { heap_bytes: 160 << 20, ..limits },
+            run: canonical,
         },
         Target {
             name: "parquet",
@@ -107,6 +117,40 @@ fn embeddings(input: &[u8]) -> Outcome {
         }
     }
     Ok(format!("read {}", dim.min(2)))
+}
+
+/// Rows with a direction have length one, up to the rounding of f16; the others are named, and all zeros.
+fn canonical(input: &[u8]) -> Outcome {
+    with_file(if input.starts_with(b"ARROW1") { "x.arrow" } else { "x.npy" }, input, |path| {
+        let reader = match EmbeddingReader::open(path) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(said(&error.to_string().replace(&path.display().to_string(), ""))),
+        };
+        let (dim, mut rows, mut without) = (reader.dim(), 0u64, 0);
+        for batch in reader {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Ok(said(&error.to_string().replace(&path.display().to_string(), ""))),
+            };
+            if batch.first_row != rows || batch.vectors.len() != batch.labels.len() * dim {
+                return Err(format!(
+                    "row {rows}: a batch from {} on, {} elements",
+                    batch.first_row,
+                    batch.vectors.len()
+                ));
+            }
+            for (at, row) in batch.vectors.chunks_exact(dim).enumerate() {
+                let bad = batch.bad.iter().any(|(row, _)| *row == at);
+                match norm(row.iter().map(|value| value.to_f64())) {
+                    Ok(length) if !bad && (length - 1.0).abs() < 1.1e-3 => {}
+                    Err(_) if bad => without += 1,
+                    length => return Err(format!("row {at}: {row:?}, of length {length:?}; named as bad: {bad}")),
+                }
+            }
+            rows += batch.labels.len() as u64;
+        }
+        Ok(format!("{} {}", rows.min(2), without.min(2)))
+    })
 }
 
 fn table(input: &[u8]) -> Outcome {

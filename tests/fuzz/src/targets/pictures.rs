@@ -1,9 +1,9 @@
 //! Pictures, a target for each kind.
 
-use trommel_decode::{DecodeError, Limits as DecodeLimits, decode_rgb};
+use trommel_decode::view::{EvalView, ResizeMode, TrainView, eval_view, train_view, view_bytes};
+use trommel_decode::{DecodeError, Limits as DecodeLimits, Rgb8, decode_rgb};
 
-use super::stored;
-use crate::{Limits, Outcome, Target, as_it_is};
+use crate::{Limits, Outcome, Target, as_it_is, stored};
 
 /// What decoding one picture may take.
 const SCRATCH_BYTES: u64 = 24 << 20;
@@ -12,7 +12,18 @@ pub(super) fn targets() -> Vec<Target> {
     // Beside the pixels: the decoder's tables and buffers.
     let limits = Limits { input_bytes: 16 << 10, heap_bytes: SCRATCH_BYTES + (1 << 20), ..Limits::default() };
     let picture = |name, about, seeds, words| Target { name, about, seeds, words, mend: as_it_is, limits, run: decode };
+    let views = Target {
+        name: "views",
+        about: "views of a picture of any size",
+        seeds: || {
+            vec![vec![16, 0, 12, 0, 7, 0, 1, 2, 3], vec![255, 255, 1, 0, 224, 0, 9], vec![1, 0, 255, 255, 224, 1, 9]]
+        },
+        limits: Limits { input_bytes: 64, heap_bytes: 16 << 20, ..limits },
+        run: view,
+        ..picture("", "", Vec::new, &[])
+    };
     vec![
+        views,
         picture("jpeg", "a JPEG, as a whole and cut off", || stored("jpeg"), JPEG),
         Target { mend: png_checksums, ..picture("png", "a PNG", || stored("png"), PNG) },
         picture(
@@ -144,6 +155,35 @@ fn decode(input: &[u8]) -> Outcome {
         (Ok(_), Err(error)) => Err(format!("refused where it might be cut off, and only there: {error}")),
         _ => Ok(format!("{said} {}", cut.is_ok())),
     }
+}
+
+/// Sides and the view's size, two bytes each; what follows is the picture, again and again.
+fn view(input: &[u8]) -> Outcome {
+    let number = |at: usize| input.get(at..at + 2).map_or(1, |pair| u32::from(u16::from_le_bytes([pair[0], pair[1]])));
+    let (width, height, size) = (number(0), number(2), number(4) % 128);
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > 1 << 16 {
+        return Ok("large".into());
+    }
+    let colours = input.get(6..).filter(|colours| !colours.is_empty()).unwrap_or(&[77]);
+    let mut filled = colours.repeat(pixels as usize * 3 / colours.len() + 1);
+    filled.truncate(pixels as usize * 3);
+    let picture = Rgb8 { width, height, pixels: filled };
+    let mut said = String::new();
+    let plain = colours.iter().all(|colour| *colour == colours[0]);
+    let evaluated =
+        [ResizeMode::Shortest, ResizeMode::Squash].map(|mode| eval_view(&picture, &EvalView { size, mode }));
+    let trained = train_view(&picture, &TrainView { size, scale: (0.9, 1.0), seed: 3 }, 5, 1);
+    for made in evaluated.into_iter().chain([trained]) {
+        match made {
+            Ok(made) if made.len() != view_bytes(size) as usize => return Err(format!("{} bytes", made.len())),
+            // Of one colour, all views have it.
+            Ok(made) if plain && made.iter().any(|colour| *colour != colours[0]) => return Err("another colour".into()),
+            Ok(_) => said += "made ",
+            Err(error) => said += &error.to_string(),
+        }
+    }
+    Ok(said)
 }
 
 /// A checksum of pixels.

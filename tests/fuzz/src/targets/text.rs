@@ -1,9 +1,9 @@
 //! What people and their tools write: metadata, statistics, brace ranges, plans, rules, lists, sizes, manifests.
 
-use std::cell::OnceCell;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::join::Verdict;
 use trommel_decide::judge::Known;
@@ -17,7 +17,7 @@ use trommel_shard::promised::promised;
 use trommel_shard::store::{ByteSource, Store, StoreError};
 use trommel_shard::{names, samples};
 
-use crate::{Limits, Outcome, Rng, Target, as_it_is};
+use crate::{Limits, Outcome, Rng, Target, as_it_is, quick_folder, with_file};
 
 pub(super) fn targets() -> Vec<Target> {
     let limits = Limits { input_bytes: 16 << 10, heap_bytes: 2 << 20, ..Limits::default() };
@@ -103,6 +103,22 @@ fn json_seeds() -> Vec<Vec<u8>> {
 fn json(input: &[u8]) -> Outcome {
     let metadata = Metadata::parse(input);
     let Metadata { uid, url, sha256, caption } = &metadata;
+    // Where the json is one by the standard, another reader of it agrees.
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(input) {
+        for (name, found, numbers) in
+            [("uid", uid, true), ("url", url, true), ("sha256", sha256, true), ("caption", caption, false)]
+        {
+            let wanted = match fields.get(name) {
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(Value::Number(number)) if numbers && !number.is_f64() => Some(number.to_string()),
+                Some(Value::Number(_)) if numbers => continue,
+                _ => None,
+            };
+            if *found != wanted {
+                return Err(format!("{name} is {found:?}, and should be {wanted:?}"));
+            }
+        }
+    }
     let mut said = String::new();
     for text in [uid, url, sha256, caption] {
         // A byte that is no UTF-8 becomes three.
@@ -294,24 +310,16 @@ fn plan_seeds() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// A folder with a few files, which becomes this process's: what a plan looks for is looked for there.
-fn room() -> &'static Path {
-    thread_local! {
-        static ROOM: OnceCell<&'static Path> = const { OnceCell::new() };
+/// A folder with a few files: what a plan looks for is looked for there.
+fn room() -> PathBuf {
+    let folder = quick_folder();
+    if !folder.join("sub").exists() {
+        std::fs::create_dir(folder.join("sub")).unwrap();
+        for name in ["0.tar", "1.tar", "x=0.tar", "sub/0.tar", "sub/1.tar"] {
+            std::fs::write(folder.join(name), name).unwrap();
+        }
     }
-    ROOM.with(|room| {
-        *room.get_or_init(|| {
-            // In memory where the machine has such a place: a list is written there for every input.
-            let memory = Path::new("/dev/shm");
-            let parent = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-            let folder: &'static tempfile::TempDir = Box::leak(Box::new(tempfile::tempdir_in(parent).unwrap()));
-            std::fs::create_dir(folder.path().join("sub")).unwrap();
-            for name in ["0.tar", "1.tar", "x=0.tar", "sub/0.tar", "sub/1.tar"] {
-                std::fs::write(folder.path().join(name), name).unwrap();
-            }
-            folder.path()
-        })
-    })
+    folder
 }
 
 fn plans(input: &[u8]) -> Outcome {
@@ -321,7 +329,8 @@ fn plans(input: &[u8]) -> Outcome {
     if outside {
         return Ok("outside".into());
     }
-    let here = room().display();
+    let here = room();
+    let here = here.display();
     let arguments: Vec<String> = text
         .lines()
         .take(4)
@@ -429,11 +438,7 @@ fn list_seeds() -> Vec<Vec<u8>> {
 }
 
 fn list(input: &[u8]) -> Outcome {
-    thread_local! {
-        static FILE: PathBuf = room().join("list");
-    }
-    FILE.with(|path| {
-        std::fs::write(path, input).unwrap();
+    with_file("list", input, |path| {
         let mut said = String::new();
         for (what, read) in [lists::templates(path), lists::class_names(path)].into_iter().enumerate() {
             match read {
