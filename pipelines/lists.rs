@@ -59,10 +59,13 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
 /// A file that cannot be read or holds something else: a table, a program, JSON that is no list of words.
 pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
     let text = text(path, what)?;
-    // `[0-9].tar` and `{0..9}.tar` begin like JSON and do not end so.
+    // `[0-9].ta[r]` and `{train,val}` begin and end like JSON; words of JSON are quoted, or numbers.
     let whole = text.trim();
     if (whole.starts_with('[') && whole.ends_with(']')) || (whole.starts_with('{') && whole.ends_with('}')) {
-        return json(path, &text, what);
+        let list = json(path, &text, what);
+        if list.is_ok() || whole.contains('"') {
+            return list;
+        }
     }
     let lines = lines(path, &text).filter(|(_, line)| !line.starts_with('#'));
     let word = |(place, line): (String, String)| {
@@ -143,10 +146,16 @@ fn json(path: &Path, text: &str, what: &str) -> Result<Vec<String>, PipelineErro
         PipelineError::Usage(format!("{file}: no JSON list of {what}s ({error}); one a line is read too"))
     })?;
     let word = |word| match word {
-        Word::Text(text) => text,
-        Word::Number(number) => number.to_string(),
+        Word::Text(text) => Ok(text),
+        Word::Number(number) if number.is_f64() => {
+            let file = path.display();
+            Err(PipelineError::Usage(format!(
+                "{file}: {number} is no {what}: a number as a word is whole and below 2^64; quote it"
+            )))
+        }
+        Word::Number(number) => Ok(number.to_string()),
     };
-    Ok(list.into_iter().map(word).collect())
+    list.into_iter().map(word).collect()
 }
 
 #[cfg(test)]
@@ -182,6 +191,9 @@ mod tests {
         assert_eq!(read("[12, \"0034\"]", keys).unwrap(), ["12", "0034"]);
         assert_eq!((read("", keys).unwrap(), read("[]", keys).unwrap()), (vec![], vec![]));
         assert_eq!(read("[0-9].tar\n{10..19}.tar\n", keys).unwrap(), ["[0-9].tar", "{10..19}.tar"]);
+        assert_eq!(read("{train,val}\n", keys).unwrap(), ["{train,val}"]);
+        assert_eq!(read("[0-9].ta[r]\n", keys).unwrap(), ["[0-9].ta[r]"]);
+        assert!(read("[1.0]", keys).unwrap_err().contains("1.0 is no key"));
         for (content, place) in [
             ("{\"keys\": [\"a\"]}", "list: no JSON list of keys"),
             ("{\"uid\": \"a\"}\n{\"uid\": \"b\"}\n", "list: no JSON list of keys"),

@@ -1,6 +1,6 @@
 //! Opens the library of the commands that run a model, and hands the process over to it.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use trommel_pipelines::error::PipelineError;
 const FILE: &str = "libtrommel_torch.so";
 const ENTRY: &CStr = c"trommel_torch_main";
 
-/// Runs the process's command there, from its arguments on, and gives the exit status.
+/// Runs a command line there, and gives the exit status.
 ///
 /// # Errors
 /// No library, or one that cannot be opened: the system's words say why, for example which library of libtorch it misses.
-pub fn run() -> Result<u8, PipelineError> {
+pub fn run(words: &[OsString]) -> Result<u8, PipelineError> {
     let failed = |why: String| PipelineError::Failed(format!("the commands that run a model cannot start: {why}"));
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let path = find(&program).ok_or_else(|| failed(format!("{FILE} is not beside {}", program.display())))?;
@@ -30,8 +30,13 @@ pub fn run() -> Result<u8, PipelineError> {
         return Err(failed(last_error()));
     }
     // SAFETY: the library is built with this program, and its entry has this type (`src/torch/lib.rs`). It is never closed.
-    let entry: extern "C" fn() -> c_int = unsafe { std::mem::transmute(entry) };
-    Ok(u8::try_from(entry()).unwrap_or(1))
+    let entry: extern "C" fn(*const c_char, *const *const c_char, usize) -> c_int =
+        unsafe { std::mem::transmute(entry) };
+    let version = CString::new(env!("CARGO_PKG_VERSION")).map_err(|error| failed(error.to_string()))?;
+    let words: Result<Vec<CString>, _> = words.iter().map(|word| CString::new(word.as_bytes())).collect();
+    let words = words.map_err(|error| failed(error.to_string()))?;
+    let pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
+    Ok(u8::try_from(entry(version.as_ptr(), pointers.as_ptr(), pointers.len())).unwrap_or(1))
 }
 
 fn find(program: &Path) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ mod library;
 use std::io::Write;
 
 use trommel_cli::outcome;
-use trommel_cli::{commands, install_panic_hook, parse, start_log};
+use trommel_cli::{command_line, commands, install_panic_hook, parse, start_log};
 
 fn main() {
     let status = run();
@@ -18,13 +18,14 @@ fn main() {
 /// Runs the command and gives the exit status.
 fn run() -> u8 {
     install_panic_hook(|_, _| {});
-    let command = match parse() {
-        Ok(command) => command,
+    let asked = command_line().and_then(|words| parse(&words).map(|command| (words, command)));
+    let (words, command) = match asked {
+        Ok(asked) => asked,
         Err(status) => return status,
     };
     start_log();
     match commands::run(command) {
         Ok(outcome) => outcome::exit_code(outcome),
-        Err(_needs_a_model) => library::run().unwrap_or_else(|error| outcome::exit_code(Err(error))),
+        Err(_needs_a_model) => library::run(&words).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     }
 }

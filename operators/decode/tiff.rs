@@ -40,6 +40,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
         let detail = format!("its tags need {tag_bytes} bytes, above the limit of {}", limits.max_scratch_bytes);
         return Err(DecodeError::Corrupt { kind: KIND, detail });
     }
+    *share = limits.scratch.take(tag_bytes, limits.max_scratch_bytes);
     let mut decoder = Decoder::new(shown).map_err(|error| failed(&error))?;
     let form = Form::of(&mut decoder, photometric, bytes.first() == Some(&b'I')).map_err(|error| failed(&error))?;
     let colour = Colour::of(&form).map_err(unsupported)?;
@@ -52,6 +53,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
     let beside = form.pixels().saturating_mul(7 + u64::from(form.samples)).saturating_add(tag_bytes);
     let needed = stored.saturating_mul(2).saturating_add(beside);
     limits.admit(u64::from(form.width), u64::from(form.height), needed)?;
+    // Whoever holds a part of the allowance does not wait for more; the tags are part of what is needed.
+    drop(share.take());
     *share = limits.scratch.take(needed, limits.max_scratch_bytes);
     let mut own = tiff::decoder::Limits::default();
     own.decoding_buffer_size = usize::try_from(stored).unwrap_or(usize::MAX);

@@ -9,9 +9,9 @@
 //! ```
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use timely::worker::Worker;
 use trommel_cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, Loss, Message};
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::stop::Stop;
-use trommel_core::wake::Registration;
+use trommel_core::wake::{Registration, locked};
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::running::workers_ended;
@@ -38,9 +38,26 @@ use trommel_pipelines::secret;
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
 
-thread_local! {
-    /// On a worker's thread of a run with others: whom a panic there is told to.
-    static TOLD: RefCell<Option<Control>> = const { RefCell::new(None) };
+/// The clusters that this process is in: whom a panic on one of timely's threads is told to. The hook for panics is the process's,
+/// and neither workers' nor network threads say whose they are.
+static CLUSTERS: Mutex<Vec<(u64, Control)>> = Mutex::new(Vec::new());
+
+/// A place in [`CLUSTERS`], given up on drop.
+struct Listed(u64);
+
+impl Listed {
+    fn add(control: &Control) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        locked(&CLUSTERS).push((number, control.clone()));
+        Self(number)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        locked(&CLUSTERS).retain(|(number, _)| *number != self.0);
+    }
 }
 
 /// How this process takes part.
@@ -52,6 +69,7 @@ pub(crate) struct Together {
     grace: Duration,
     /// Stop and winding down, told to the others.
     _telling: Vec<Registration>,
+    _listed: Option<Listed>,
 }
 
 impl Together {
@@ -64,7 +82,7 @@ impl Together {
     ) -> Result<Self, PipelineError> {
         let part = config.reading.part;
         let Some(seat) = &config.cluster else {
-            return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new() });
+            return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new(), _listed: None });
         };
         let listener = seat.listener.lock().ok().and_then(|mut listener| listener.take());
         let place = ClusterConfig { secret: secret::of_run(&config.run, &seat.config)?, ..seat.config.clone() };
@@ -74,12 +92,20 @@ impl Together {
         control.set_counters(move || counted.counters());
         progress.peers.set(move || asked.peers().into_iter().map(PeerView::from).collect());
         let telling = share_stop(&control, stop);
-        Ok(Self { cluster: Some(cluster), seat: Some(place), part, grace: seat.grace, _telling: telling })
+        let listed = Some(Listed::add(&control));
+        Ok(Self {
+            cluster: Some(cluster),
+            seat: Some(place),
+            part,
+            grace: seat.grace,
+            _telling: telling,
+            _listed: listed,
+        })
     }
 
     /// This process for itself, within a run of several: what needs no others.
     pub(crate) fn by_itself(&self) -> Self {
-        Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new() }
+        Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new(), _listed: None }
     }
 
     /// The same processes once more, over connections of their own: for a run within this one, with a stop of its own. All
@@ -98,7 +124,8 @@ impl Together {
         let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.clone() };
         let cluster = meet(&config, listener, workers, true)?;
         let telling = share_stop(cluster.control(), stop);
-        Ok(Self { cluster: Some(cluster), seat: Some(config), part: None, grace: self.grace, _telling: telling })
+        let (listed, grace) = (Some(Listed::add(cluster.control())), self.grace);
+        Ok(Self { cluster: Some(cluster), seat: Some(config), part: None, grace, _telling: telling, _listed: listed })
     }
 
     /// The other processes, where there are any.
@@ -230,9 +257,7 @@ impl Together {
             Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed)?,
             None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed)?,
         };
-        let control = self.cluster.as_ref().map(|cluster| cluster.control().clone());
         let run = move |worker: &mut Worker| {
-            TOLD.set(control.clone());
             let index = worker.index() - first;
             build(worker, index);
         };
@@ -323,7 +348,14 @@ fn give_up(control: &Control, failure: &trommel_core::stop::Failure) {
 
 /// For the program's panic hook: a panic on one of timely's threads. Returns where the process works alone.
 pub fn timely_panicked(thread: &str, text: &str) {
-    if thread.starts_with("timely:") && text.starts_with("timely communication error") {
+    let clusters = match thread.starts_with("timely:") {
+        true => std::mem::take(&mut *locked(&CLUSTERS)),
+        false => return,
+    };
+    if clusters.is_empty() {
+        return;
+    }
+    if text.starts_with("timely communication error") {
         // The heartbeat knows better who is gone, and ends this process.
         std::thread::sleep(Duration::from_secs(60));
         eprintln!(
@@ -332,9 +364,8 @@ pub fn timely_panicked(thread: &str, text: &str) {
         );
         signal_hook::low_level::exit(3);
     }
-    let Some(control) = TOLD.take() else { return };
     let line = format!("thread {thread}: {text}");
-    control.say_failure(&line, 1);
+    clusters.iter().for_each(|(_, control)| control.say_failure(&line, 1));
     eprintln!("trommel: {}", escape_lines(&line));
     signal_hook::low_level::exit(1);
 }

@@ -275,6 +275,7 @@ pub(crate) fn train_on(
     // The trainer's thread.
     let spent = machinery.clone();
     let trained = {
+        let unavailable = order.clone();
         let (order, stop, progress) = (order.service().clone(), stop.clone(), progress.clone());
         let mut logging = RunConfig::new(config.run.join("logs"));
         logging.log_every_steps = run.log_every_steps;
@@ -310,6 +311,8 @@ pub(crate) fn train_on(
                         false => false,
                         true => match order.has_another(batch) {
                             Some(another) => !another,
+                            // A shard that cannot be had stops the run; it stands in this pass, which goes on then.
+                            None if ranks == 1 && !unavailable.failed().is_empty() => false,
                             None => return Next::Stopped,
                         },
                     };

@@ -11,6 +11,8 @@ pub mod outcome;
 pub mod progress_bar;
 pub mod signals;
 
+use std::ffi::OsString;
+
 use clap::Parser;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -18,13 +20,20 @@ use trommel_core::escape::{escape_controls, escape_lines};
 
 use args::{Cli, Command};
 
-/// What the process is asked to do, its `--config` merged in.
+/// The process's command line, its `--config` merged in. The file is read here, once: it may be a pipe.
+///
+/// # Errors
+/// The exit status of a file that cannot be read, which is said by then.
+pub fn command_line() -> Result<Vec<OsString>, u8> {
+    config_file::merge(std::env::args_os().collect()).map_err(|error| outcome::refuse(&error))
+}
+
+/// What a command line asks for.
 ///
 /// # Errors
 /// The exit status of help and of wrong usage, which are said by then.
-pub fn parse() -> Result<Command, u8> {
-    let arguments = config_file::merge(std::env::args_os().collect()).map_err(|error| outcome::refuse(&error))?;
-    let cli = Cli::try_parse_from(arguments).map_err(|error| {
+pub fn parse(words: &[OsString]) -> Result<Command, u8> {
+    let cli = Cli::try_parse_from(words).map_err(|error| {
         let _reader_gone = error.print();
         if error.use_stderr() { 2 } else { 0 }
     })?;

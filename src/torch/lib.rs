@@ -14,7 +14,10 @@ mod radii;
 mod train;
 mod watch;
 
-use std::ffi::c_int;
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trommel_cli::args::Command;
 use trommel_cli::launch::Launched;
@@ -23,20 +26,43 @@ use trommel_cli::{commands, install_panic_hook, parse, start_log};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::together;
 
-/// Runs the process's command and gives the exit status. The program has parsed the arguments already, to know that they need
-/// a model; a command line is all that crosses from the one to the other, so that they share no type of Rust's.
+/// Runs a command line of `count` words, its `--config` merged in, and gives the exit status. The program has parsed it already, to know
+/// that it needs a model; words are all that crosses from the one to the other, so that they share no type of Rust's.
+///
+/// # Safety
+/// `version` and the `count` pointers at `words` are texts that end with a zero.
 #[unsafe(no_mangle)]
-pub extern "C" fn trommel_torch_main() -> c_int {
+pub unsafe extern "C" fn trommel_torch_main(
+    version: *const c_char,
+    words: *const *const c_char,
+    count: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    let (version, words) = unsafe { (CStr::from_ptr(version), std::slice::from_raw_parts(words, count)) };
+    // SAFETY: the caller's promise.
+    let text = |word: &*const c_char| OsStr::from_bytes(unsafe { CStr::from_ptr(*word) }.to_bytes()).to_owned();
+    let words: Vec<OsString> = words.iter().map(text).collect();
+    let own = env!("CARGO_PKG_VERSION");
+    if version.to_bytes() != own.as_bytes() {
+        eprintln!("trommel: libtrommel_torch.so is of version {own}, the program of {}", version.to_string_lossy());
+        return 1;
+    }
+    // Nothing may unwind into the program; the hook has said what happened.
+    let status = catch_unwind(AssertUnwindSafe(|| status_of(&words))).unwrap_or(1);
+    let _reader_gone = std::io::stdout().flush();
+    c_int::from(status)
+}
+
+fn status_of(words: &[OsString]) -> u8 {
     install_panic_hook(together::timely_panicked);
     start_log();
-    let status = parse().map_or_else(
-        |status| status,
-        |command| {
+    match parse(words) {
+        Ok(command) => {
             let launched = trommel_cli::launch::of(&command).map_err(PipelineError::from);
             outcome::exit_code(launched.and_then(|launched| run(command, launched)))
-        },
-    );
-    c_int::from(status)
+        }
+        Err(status) => status,
+    }
 }
 
 /// Runs a command; `launched` says which of several processes this is.
