@@ -284,9 +284,9 @@ impl<P: Send + 'static> OrderService<P> {
     /// for the trainer's thread only. A pass that fills no batch at all fails the run.
     pub fn next_batch(&self, batch: usize) -> Option<Batch<P>> {
         let mut state = loop {
-            match self.gather(batch)? {
-                (state, true) => break state,
-                (_, false) => {} // the next pass
+            // Otherwise this pass is over, and the next one's batch is wanted.
+            if let (state, true) = self.gather(batch)? {
+                break state;
             }
         };
         let (samples, turns_before) = (std::mem::take(&mut state.partial), state.turns_before);

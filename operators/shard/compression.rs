@@ -108,8 +108,8 @@ pub fn decompress(
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
         Compression::Zstd => Box::new(Zstd::new(raw, room, limits)?),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
-        Compression::Xz => Box::new(Xz::xz(raw, room)?),
-        Compression::Lzma => Box::new(Xz::lzma(raw, room)?),
+        Compression::Xz => Box::new(Xz::of_xz(raw, room)?),
+        Compression::Lzma => Box::new(Xz::of_lzma(raw, room)?),
     };
     let guarded = Guard { inner: Some(decoder), out: 0, meter, limits: limits.clone() };
     Ok((Box::new(BufReader::with_capacity(DECODED_BYTES, guarded)), compression))

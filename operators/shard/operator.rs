@@ -15,18 +15,18 @@ use timely::progress::Timestamp;
 use super::reader::{Admitted, Replayed};
 use trommel_core::sample::{Encoded, Event, Sample};
 
+/// Samples, events and replayed turns.
+pub type Split<'scope, T> =
+    (StreamVec<'scope, T, Sample<Encoded>>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>);
+
 /// Splits what readers send.
 pub trait ReadSamples<'scope, T: Timestamp> {
     /// Samples for the decoder, events for the ledger, holes and ends of replayed shards for the order.
-    fn split_admitted(
-        self,
-    ) -> (StreamVec<'scope, T, Sample<Encoded>>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>);
+    fn split_admitted(self) -> Split<'scope, T>;
 }
 
 impl<'scope, T: Timestamp> ReadSamples<'scope, T> for StreamVec<'scope, T, Admitted> {
-    fn split_admitted(
-        self,
-    ) -> (StreamVec<'scope, T, Sample<Encoded>>, StreamVec<'scope, T, Event>, StreamVec<'scope, T, Replayed>) {
+    fn split_admitted(self) -> Split<'scope, T> {
         let (samples, others): (_, StreamVec<'scope, T, Result<Event, Replayed>>) = self.ok_err(|item| match item {
             Admitted::Sample(sample) => Ok(sample),
             Admitted::Event(event) => Err(Ok(event)),

@@ -140,11 +140,11 @@ pub(super) struct Xz<R> {
 }
 
 impl<R: BufRead> Xz<R> {
-    pub(super) fn xz(raw: R, room: Room) -> io::Result<Self> {
+    pub(super) fn of_xz(raw: R, room: Room) -> io::Result<Self> {
         Ok(Self { raw, room, stream: Stream::new_stream_decoder(LEAST_BYTES, CONCATENATED)? })
     }
 
-    pub(super) fn lzma(raw: R, room: Room) -> io::Result<Self> {
+    pub(super) fn of_lzma(raw: R, room: Room) -> io::Result<Self> {
         Ok(Self { raw, room, stream: Stream::new_lzma_decoder(LEAST_BYTES)? })
     }
 
