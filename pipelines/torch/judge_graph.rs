@@ -9,11 +9,11 @@ use trommel_embed::operator::Embed;
 
 use crate::judging::{Judging, Machinery};
 
+/// Embedded samples, and the fates of those without a direction where anything is embedded.
+type Embeddings<'scope> = (StreamVec<'scope, Time, Sample<Embedded>>, Option<StreamVec<'scope, Time, Event>>);
+
 /// Embeds where the run has an embedder; and the fates of what has no direction.
-pub fn embedded<'scope>(
-    decoded: StreamVec<'scope, Time, Sample<Views>>,
-    machinery: &Machinery,
-) -> (StreamVec<'scope, Time, Sample<Embedded>>, Option<StreamVec<'scope, Time, Event>>) {
+pub fn embedded<'scope>(decoded: StreamVec<'scope, Time, Sample<Views>>, machinery: &Machinery) -> Embeddings<'scope> {
     match &machinery.embedder {
         Some(embedder) => {
             let (embedded, without_direction) = decoded.embed(embedder);

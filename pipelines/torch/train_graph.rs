@@ -137,6 +137,9 @@ pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
     at.is_some_and(|at| (sample.ordinal / lanes.max(1), sample.index) < (at.position, at.index))
 }
 
+/// A batch's pass, turns before it and whether it ends the pass; the place after it; this rank's rows.
+type Mine = ((u32, u64, bool), Cursor, Vec<Row>);
+
 type Events<'scope> = StreamVec<'scope, Time, Event>;
 
 /// Samples that the ledger kept and whose pictures cannot be decoded any more. The ledger has their fates: only the order hears of them.
@@ -324,7 +327,7 @@ pub(crate) fn train_on(
                     let ordered = |rows| ((ordered.pass, ordered.turns_before, ends_pass), ordered.cursor_after, rows);
                     rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
                 },
-                |mine: Result<((u32, u64, bool), Cursor, Vec<Row>), String>| {
+                |mine: Result<Mine, String>| {
                     let (place, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);
@@ -354,6 +357,7 @@ pub(crate) fn train_on(
             let leases = leases.clone();
             let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
             let (samples, found, replayed) = admitted.split_admitted();
+            #[expect(clippy::result_large_err, reason = "one of two streams, no error")]
             let (fresh, kept_before) = samples
                 .part(|sample: Sample<Encoded>| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
             let (fresh, undecodable) = fresh.decode(&judging.decode, &machinery.decoders);

@@ -188,11 +188,10 @@ fn a_workspace_waits_for_samples_and_for_other_workspaces() {
     let sample = credit.acquire(0, 60).unwrap();
     let wait = |bytes: u64| {
         let credit = credit.clone();
-        let waiter = thread::spawn(move || {
+        thread::spawn(move || {
             let mut workspace = credit.workspace(1);
             workspace.open(OWN_BYTES + bytes).map(|()| workspace)
-        });
-        waiter
+        })
     };
     let first = wait(50);
     while credit.gauge().workspace_bytes == 0 {

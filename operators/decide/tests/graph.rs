@@ -53,6 +53,8 @@ fn names() -> ShardNames {
     Arc::new(|ordinal| format!("{ordinal:05}.tar").into())
 }
 
+type Shared<T> = Arc<Mutex<Vec<T>>>;
+
 /// Kept samples, fates and shards' points, with their times.
 type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Arc<Fate>)>, Vec<(u64, Arc<dyn ShardPoints>)>);
 
@@ -64,7 +66,7 @@ fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, work
 fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize, pool: Pool) -> Seen {
     let (kept, fates, points) = (Arc::default(), Arc::default(), Arc::default());
     let (samples, joiner, verdict) = (samples.to_vec(), joiner.clone(), verdict.clone());
-    let out: (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = (kept, fates, points);
+    let out: (Shared<_>, Shared<_>, Shared<_>) = (kept, fates, points);
     let (kept_out, fates_out, points_out) = out.clone();
     timely::execute(timely::Config::process(workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());

@@ -101,7 +101,7 @@ impl Colour {
             Self::Grey { inverted } => {
                 let scale = 255 / (0xffu8 >> (8 - form.bits.min(8)));
                 let flip = if inverted { 255 } else { 0 };
-                pixels.flat_map(|pixel| grey(pixel[0] * scale ^ flip)).collect()
+                pixels.flat_map(|pixel| grey((pixel[0] * scale) ^ flip)).collect()
             }
             Self::WideGrey if form.bits == 16 && form.format == 2 => {
                 let clipped = |p: &[u8]| i16::from_ne_bytes([p[0], p[1]]).clamp(0, 255) as u8;

@@ -342,7 +342,7 @@ mod tests {
         }
         for finding in &findings {
             let mut again = Campaign::new(&KIND, 1);
-            assert_eq!(again.replay(&[finding.path.clone()])[0].what, finding.what);
+            assert_eq!(again.replay(std::slice::from_ref(&finding.path))[0].what, finding.what);
             std::fs::remove_file(&finding.path).unwrap();
         }
     }
