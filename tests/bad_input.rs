@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 
 use common::{World, run, stderr, test_data, trommel, words};
 
@@ -125,6 +126,27 @@ fn an_unknown_option_in_a_file_is_named() {
         &["prune", &world.shards(), "--run", &folder.path().join("r").display().to_string(), "--config", &config],
     );
     one_clear_line(&stderr(&out), &["worker"]);
+}
+
+#[test]
+fn a_configuration_may_come_from_a_pipe() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let run_folder = folder.path().join("r");
+    let (shards, to) = (world.shards(), run_folder.display().to_string());
+    let mut child = trommel()
+        .args(["prune", &shards, "--run", &to, "--config", "/dev/stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"rule = \"random:10%\"\nseed = 5\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let config = fs::read_to_string(run_folder.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let decisions = &config["decisions"];
+    assert_eq!((&decisions["rule"], &decisions["rule_seed"]), (&"random:10%".into(), &5.into()), "{config}");
 }
 
 /// Every odd file of the collection, one sample a file, ends as a kept sample or a reject with a reason.
