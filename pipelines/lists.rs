@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::error::PipelineError;
 
@@ -59,13 +60,11 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
 /// A file that cannot be read or holds something else: a table, a program, JSON that is no list of words.
 pub fn words(path: &Path, what: &str) -> Result<Vec<String>, PipelineError> {
     let text = text(path, what)?;
-    // `[0-9].ta[r]` and `{train,val}` begin and end like JSON; words of JSON are quoted, or numbers.
+    // `[0-9].ta[r]` and `{train,val}` begin and end like JSON, and are none.
     let whole = text.trim();
-    if (whole.starts_with('[') && whole.ends_with(']')) || (whole.starts_with('{') && whole.ends_with('}')) {
-        let list = json(path, &text, what);
-        if list.is_ok() || whole.contains('"') {
-            return list;
-        }
+    let encloses = (whole.starts_with('[') && whole.ends_with(']')) || (whole.starts_with('{') && whole.ends_with('}'));
+    if encloses && (whole.contains('"') || serde_json::from_str::<IgnoredAny>(whole).is_ok()) {
+        return json(path, &text, what);
     }
     let lines = lines(path, &text).filter(|(_, line)| !line.starts_with('#'));
     let word = |(place, line): (String, String)| {

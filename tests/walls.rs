@@ -69,7 +69,8 @@ fn imports_run_one_way() {
     assert_eq!(known, manifests.keys().map(String::as_str).collect(), "a crate has no place in ORDER");
     for (name, dependencies) in &manifests {
         for (dependency, _) in dependencies.iter().filter(|(_, tests_only)| !tests_only) {
-            let earlier = line(dependency).is_none_or(|at| Some(at) < line(name));
+            // `zip` stands in for a crate of its own name.
+            let earlier = dependency == name || line(dependency).is_none_or(|at| Some(at) < line(name));
             assert!(earlier, "{name} uses {dependency}, which stands later");
         }
     }

@@ -18,7 +18,8 @@
 //! ```
 //! use std::sync::Arc;
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract, vec::Map};
-//! use trommel_dataflow::{credit::Permit, offload::Pool};
+//! use trommel_core::credit::Permit;
+//! use trommel_dataflow::offload::Pool;
 //! use trommel_decode::operator::{Decode, DecodeConfig};
 //! use trommel_core::sample::{Encoded, Event, Sample, SampleId, SampleInfo, Status, Work};
 //!

@@ -348,11 +348,8 @@ fn give_up(control: &Control, failure: &trommel_core::stop::Failure) {
 
 /// For the program's panic hook: a panic on one of timely's threads. Returns where the process works alone.
 pub fn timely_panicked(thread: &str, text: &str) {
-    let clusters = match thread.starts_with("timely:") {
-        true => std::mem::take(&mut *locked(&CLUSTERS)),
-        false => return,
-    };
-    if clusters.is_empty() {
+    let clusters: Vec<Control> = locked(&CLUSTERS).iter().map(|(_, control)| control.clone()).collect();
+    if clusters.is_empty() || !thread.starts_with("timely:") {
         return;
     }
     if text.starts_with("timely communication error") {
@@ -365,7 +362,7 @@ pub fn timely_panicked(thread: &str, text: &str) {
         signal_hook::low_level::exit(3);
     }
     let line = format!("thread {thread}: {text}");
-    clusters.iter().for_each(|(_, control)| control.say_failure(&line, 1));
+    clusters.iter().for_each(|control| control.say_failure(&line, 1));
     eprintln!("trommel: {}", escape_lines(&line));
     signal_hook::low_level::exit(1);
 }
