@@ -8,7 +8,7 @@
 //!
 //! Three rules hold everywhere. A worker never blocks: work leaves it as a *ticket* and comes back through a
 //! mailbox that wakes the operator; the capability stays with the operator. Every backlog has a named waker: a
-//! result, a message of a reader, returned credit, a window, or a timer. After a [`stop::Stop`] every thread
+//! result, a message of a reader, returned credit, a window, or a timer. After a [`trommel_core::stop::Stop`] every thread
 //! ends and every permit returns.
 //!
 //! The document `docs/design/time-and-order.md` is the specification; its numbered statements are driven by

@@ -17,7 +17,7 @@
 //! Invariants:
 //! 1. Every raw sample of a pass gives one turn: kept ones as kept, all others as holes; turns before the cursor are
 //!    the order's to pass over.
-//! 2. A turn that leaves its process loses its picture: [`Here`] is nothing on the network.
+//! 2. A turn that leaves its process loses its picture: `Here` is nothing on the network.
 //! 3. A turn comes to each process once, to its first worker. A failing order has stopped the run.
 //!
 //! Cost: about 40 bytes a raw sample and process on the network, of a replay less: neighbouring holes are one turn.

@@ -1,6 +1,6 @@
 //! `GET /metrics` over HTTP/1: one page, one client at a time.
 //!
-//! A thread answers and closes each connection. A request is at most [`MOST_REQUEST_BYTES`] and [`PATIENCE`] long, so a client
+//! A thread answers and closes each connection. A request is at most `MOST_REQUEST_BYTES` and `PATIENCE` long, so a client
 //! that says nothing, too much, or something else costs that much and no more.
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -7,7 +7,7 @@
 //!  torchrun                          ─▶ RANK, .. ────────┘
 //! ```
 //!
-//! What is read from variables is a pure function of them ([`variables::find`]), the same for every process of the run:
+//! What is read from variables is a pure function of them (`variables::find`), the same for every process of the run:
 //! only process 0's address is derived, and the others ask there for the rest.
 
 mod ends;
