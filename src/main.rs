@@ -24,7 +24,7 @@ fn run() -> u8 {
         Err(status) => return status,
     };
     start_log();
-    match commands::run(command) {
+    match commands::run(command, &words) {
         Ok(outcome) => outcome::exit_code(outcome),
         Err(_needs_a_model) => library::run(&words).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     }

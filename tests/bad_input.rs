@@ -149,6 +149,20 @@ fn a_configuration_may_come_from_a_pipe() {
     assert_eq!((&decisions["rule"], &decisions["rule_seed"]), (&"random:10%".into(), &5.into()), "{config}");
 }
 
+#[test]
+fn a_flag_that_radii_of_embeddings_never_read_is_refused_from_a_pipe_too() {
+    let mut child = trommel()
+        .args(["radii", "--reference", "no", "--benchmark", "a=no", "-o", "no", "--config", "/dev/stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"embed-batch = 32\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    one_clear_line(&stderr(&out), &["--embed-batch", "nothing is embedded here"]);
+}
+
 /// Every odd file of the collection, one sample a file, ends as a kept sample or a reject with a reason.
 #[test]
 fn odd_pictures_and_tars_pass_through() {

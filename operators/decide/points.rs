@@ -51,12 +51,6 @@ impl Points {
     pub(crate) fn columns(&self) -> MutexGuard<'_, Vec<Columns>> {
         locked(&self.columns)
     }
-
-    /// Bytes that they hold for benchmarks of so many points together.
-    #[must_use]
-    pub const fn bytes(points: u64) -> u64 {
-        points * (2 * size_of::<Peak>() + size_of::<u64>()) as u64
-    }
 }
 
 impl ShardPoints for Points {

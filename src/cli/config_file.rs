@@ -50,13 +50,12 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
     Ok(merged)
 }
 
-/// Long names of the flags that the command was given, by its words or by its file.
+/// Long names of the flags that are given in `words`, which [`merge`] has made.
 ///
 /// # Errors
 /// Words that are no command line.
-pub fn given(words: Vec<OsString>) -> Result<Vec<String>, PipelineError> {
+pub fn given(words: &[OsString]) -> Result<Vec<String>, PipelineError> {
     let usage = |error: &dyn std::fmt::Display| PipelineError::Usage(error.to_string());
-    let words = merge(words).map_err(|error| usage(&format_args!("{error:#}")))?;
     let cli = Cli::command();
     let matches = cli.clone().try_get_matches_from(words).map_err(|error| usage(&error))?;
     let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };

@@ -6,6 +6,7 @@ mod report;
 mod synth;
 mod why;
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use serde::Serialize;
@@ -15,19 +16,19 @@ use trommel_pipelines::error::PipelineError;
 use crate::args::Command;
 use crate::outcome::Outcome;
 
-/// Runs `command`, or gives it back where it needs a model.
+/// Runs `command`, to which `words` were parsed, or gives it back where it needs a model.
 ///
 /// # Errors
 /// The command that runs a model.
 #[allow(clippy::result_large_err, reason = "made once")]
-pub fn run(command: Command) -> Result<Outcome, Command> {
+pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
     Ok(match command {
         Command::Synth(args) => synth::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Radii(args) => match radii::config(&args).and_then(|config| Ok((config.needs_embedder()?, config))) {
             Ok((true, _)) => return Err(Command::Radii(args)),
-            Ok((false, config)) => radii::run(&args, &config),
+            Ok((false, config)) => radii::run(&args, &config, words),
             Err(error) => Err(error),
         },
         command => return Err(command),

@@ -1,5 +1,6 @@
 //! `trommel radii`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use trommel_pipelines::benchmarks::NamedPath;
@@ -15,9 +16,9 @@ use crate::outcome::{Done, Outcome, Read, tell};
 /// Columns of the histogram.
 const BINS: usize = 20;
 
-/// Measures and writes radii of embeddings.
-pub fn run(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
-    refuse_unread()?;
+/// Measures and writes radii of embeddings; `words` are the command line with its `--config` merged in.
+pub fn run(args: &RadiiArgs, config: &RadiiConfig, words: &[OsString]) -> Outcome {
+    refuse_unread(words)?;
     measure(args, config)
 }
 
@@ -65,7 +66,7 @@ pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
 }
 
 /// Whoever says how to embed expects that something is embedded.
-fn refuse_unread() -> Result<(), PipelineError> {
+fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
     let read = [
         "reference",
         "benchmark",
@@ -77,7 +78,7 @@ fn refuse_unread() -> Result<(), PipelineError> {
         "json",
         "config",
     ];
-    match given(std::env::args_os().collect())?.into_iter().find(|flag| !read.contains(&flag.as_str())) {
+    match given(words)?.into_iter().find(|flag| !read.contains(&flag.as_str())) {
         None => Ok(()),
         Some(flag) => Err(PipelineError::Usage(format!(
             "--{flag}: the reference set and all benchmarks are embeddings already, nothing is embedded here"
