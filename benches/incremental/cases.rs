@@ -173,19 +173,19 @@ impl Table<'_> {
 
     fn print(&self, alone: &[Cost]) {
         println!(
-            "\ndecided: decisions, counts, sizes; mended: maxima, then the epoch is published; % of the fresh run"
+            "\ndecided: decisions, counts, sizes; refreshed: maxima, then the epoch is published; % of the fresh run"
         );
         println!(
             "{:<50} {:>10} {:>8} {:>10} {:>8} {:>10} {:>8} {:>8} {:>9} {:>9} {:>4}",
-            "change", "decided", "%", "mended", "%", "fresh run", "facts", "sides", "read", "to mend", "runs"
+            "change", "decided", "%", "refreshed", "%", "fresh run", "facts", "sides", "read", "to refresh", "runs"
         );
         for Line { what, cost, fresh, runs, .. } in &self.lines {
             println!(
                 "{what:<50} {:>10} {:>8.3} {:>10} {:>8.3} {:>10} {:>8} {:>8} {:>9} {:>9} {runs:>4}",
                 seconds(cost.decided),
                 percent(cost.decided, *fresh),
-                seconds(cost.mended),
-                percent(cost.mended, *fresh),
+                seconds(cost.refreshed),
+                percent(cost.refreshed, *fresh),
                 seconds(*fresh),
                 cost.facts,
                 cost.sides,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use trommel_incremental::embeddings::HeldEmbeddings;
 use trommel_incremental::engine::{Applied, Engine, IncrementalConfig};
 use trommel_incremental::inputs::{Change, Inputs};
-use trommel_incremental::parts::Shelf;
+use trommel_incremental::parts::PartStore;
 use trommel_incremental::view::View;
 use trommel_ledger::storage::Disk;
 
@@ -25,17 +25,17 @@ pub struct Trial {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
     pub decided: Duration,
-    pub mended: Duration,
+    pub refreshed: Duration,
     pub facts: u64,
     pub sides: usize,
-    /// Vectors read, those to mend included.
+    /// Vectors read, those to refresh included.
     pub read: u64,
     pub read_to_mend: u64,
 }
 
 impl Cost {
     pub fn total(&self) -> Duration {
-        self.decided + self.mended
+        self.decided + self.refreshed
     }
 
     /// The median of the times; all else is the last one's.
@@ -46,25 +46,25 @@ impl Cost {
             (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2
         };
         let last = costs.last().copied().unwrap_or_default();
-        Self { decided: middle(|cost| cost.decided), mended: middle(|cost| cost.mended), ..last }
+        Self { decided: middle(|cost| cost.decided), refreshed: middle(|cost| cost.refreshed), ..last }
     }
 }
 
 impl Trial {
     pub fn new(stored: &Arc<HeldEmbeddings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::folder(folder.path(), 1, Arc::new(Disk)).unwrap();
+        let part_store = PartStore::folder(folder.path(), 1, Arc::new(Disk)).unwrap();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let config = IncrementalConfig { workers, budget_bytes: BUDGET_BYTES, ..IncrementalConfig::default() };
-        Self { engine: Engine::new(config, stored.clone(), shelf).unwrap(), stored: stored.clone(), folder }
+        Self { engine: Engine::new(config, stored.clone(), part_store).unwrap(), stored: stored.clone(), folder }
     }
 
     /// One epoch.
     pub fn apply(&mut self, changes: &[Change]) -> Cost {
         let before = self.stored.vectors_read();
-        let Applied { changelog, facts, decided, mended, mended_vectors } = self.engine.apply(changes).unwrap();
+        let Applied { changelog, facts, decided, refreshed, refreshed_vectors } = self.engine.apply(changes).unwrap();
         let read = self.stored.vectors_read() - before;
-        Cost { decided, mended, facts, sides: changelog.sides.len(), read, read_to_mend: mended_vectors }
+        Cost { decided, refreshed, facts, sides: changelog.sides.len(), read, read_to_mend: refreshed_vectors }
     }
 
     pub fn view(&self) -> Arc<View> {
@@ -114,33 +114,33 @@ pub fn without_shards(inputs: &Inputs) -> Vec<Change> {
 }
 
 /// Fails where two views differ, bit for bit; gives the number of statuses, scores and items compared.
-fn compare(mended: &View, fresh: &View) -> u64 {
+fn compare(refreshed: &View, fresh: &View) -> u64 {
     let (shards, names): (Vec<u64>, Vec<&str>) = (fresh.shards().collect(), fresh.benchmarks().collect());
     assert!(
-        mended.shards().eq(shards.iter().copied()) && mended.benchmarks().eq(names.iter().copied()),
+        refreshed.shards().eq(shards.iter().copied()) && refreshed.benchmarks().eq(names.iter().copied()),
         "inputs differ"
     );
-    assert_eq!(mended.taken_down(), fresh.taken_down(), "takedowns differ");
+    assert_eq!(refreshed.taken_down(), fresh.taken_down(), "takedowns differ");
     let mut values = 0;
     for split in fresh.splits().keys() {
-        assert_eq!(mended.sizes(split), fresh.sizes(split), "sizes of {split} differ");
+        assert_eq!(refreshed.sizes(split), fresh.sizes(split), "sizes of {split} differ");
         for &shard in &shards {
             let statuses = fresh.statuses(shard, split);
-            assert!(mended.statuses(shard, split) == statuses, "statuses of {shard} in {split} differ");
+            assert!(refreshed.statuses(shard, split) == statuses, "statuses of {shard} in {split} differ");
             values += statuses.map_or(0, |all| all.len() as u64);
         }
         for name in &names {
-            assert_eq!(mended.reach(name, split), fresh.reach(name, split), "reach of {name} in {split} differs");
+            assert_eq!(refreshed.reach(name, split), fresh.reach(name, split), "reach of {name} in {split} differs");
             let items = fresh.items(name, split);
-            assert!(mended.items(name, split) == items, "items of {name} in {split} differ");
+            assert!(refreshed.items(name, split) == items, "items of {name} in {split} differ");
             values += items.map_or(0, |all| all.len() as u64);
         }
     }
     for name in &names {
-        assert_eq!(mended.over_radius(name), fresh.over_radius(name), "samples over a radius of {name} differ");
+        assert_eq!(refreshed.over_radius(name), fresh.over_radius(name), "samples over a radius of {name} differ");
         for &shard in &shards {
             let scores = fresh.scores(shard, name).unwrap();
-            assert!(mended.scores(shard, name).unwrap() == scores, "scores of {shard} against {name} differ");
+            assert!(refreshed.scores(shard, name).unwrap() == scores, "scores of {shard} against {name} differ");
             values += scores.map_or(0, |all| all.len() as u64);
         }
     }

@@ -52,7 +52,7 @@ pub(super) struct Arrival {
 
 /// Who has come.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub(super) struct Arrivals {
     places: Vec<[Place; 4]>,
     /// Why the start must end.
     pub(super) trouble: Option<ClusterError>,
@@ -69,7 +69,7 @@ enum Place {
     Taken(SocketAddr, Option<Arrival>),
 }
 
-impl Guests {
+impl Arrivals {
     /// The connection of this process and kind, where it has come and was not taken before.
     pub(super) fn arrival(&self, process: usize, kind: Kind) -> Option<&Arrival> {
         match &self.places[process][kind as usize] {
@@ -101,10 +101,10 @@ enum Known {
     Foreign(String, Difference),
 }
 
-struct Desk {
+struct Admission {
     hello: Hello,
     secret: Secret,
-    guests: Mutex<Guests>,
+    arrivals: Mutex<Arrivals>,
     changed: Condvar,
     started: AtomicBool,
     closed: AtomicBool,
@@ -113,66 +113,66 @@ struct Desk {
 
 /// The listener and who has come to it.
 pub(super) struct Reception {
-    desk: Arc<Desk>,
+    admission: Arc<Admission>,
 }
 
 impl Reception {
     /// Listens for callers that know the secret and fit to `hello`, this process's own words.
     pub(super) fn open(listener: TcpListener, hello: Hello, secret: Secret) -> Result<Self, ClusterError> {
         let places = (0..hello.processes).map(|_| Default::default()).collect();
-        let desk = Arc::new(Desk {
+        let admission = Arc::new(Admission {
             hello,
             secret,
-            guests: Mutex::new(Guests { places, ..Guests::default() }),
+            arrivals: Mutex::new(Arrivals { places, ..Arrivals::default() }),
             changed: Condvar::new(),
             started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             hearing: Mutex::new(VecDeque::new()),
         });
         listener.set_nonblocking(true).map_err(ClusterError::system("the listener"))?;
-        let listening = desk.clone();
+        let listening = admission.clone();
         let listen = move || listening.listen(&listener);
         let thread = thread::Builder::new().name("cluster-listen".into()).spawn(listen);
         thread.map_err(ClusterError::system("a thread that listens"))?;
-        Ok(Self { desk })
+        Ok(Self { admission })
     }
 
     /// Looks at who has come again and again, until `done` gives something; `None` after the deadline.
     pub(super) fn wait<T>(
         &self,
         deadline: Instant,
-        mut done: impl FnMut(&mut Guests) -> Option<Result<T, ClusterError>>,
+        mut done: impl FnMut(&mut Arrivals) -> Option<Result<T, ClusterError>>,
     ) -> Option<Result<T, ClusterError>> {
-        let mut guests = locked(&self.desk.guests);
+        let mut arrivals = locked(&self.admission.arrivals);
         loop {
-            if let Some(trouble) = guests.trouble.take() {
+            if let Some(trouble) = arrivals.trouble.take() {
                 return Some(Err(trouble));
             }
-            if let Some(result) = done(&mut guests) {
+            if let Some(result) = done(&mut arrivals) {
                 return Some(result);
             }
             if Instant::now() >= deadline {
                 return None;
             }
-            guests = wait_a_little(&self.desk.changed, guests);
+            arrivals = wait_a_little(&self.admission.changed, arrivals);
         }
     }
 
     /// The last caller of another run or version, a line.
     pub(super) fn last_refused(&self) -> Option<String> {
-        locked(&self.desk.guests).last_refused.clone()
+        locked(&self.admission.arrivals).last_refused.clone()
     }
 
     /// From now on nobody else belongs here.
     pub(super) fn started(&self) {
-        self.desk.started.store(true, Ordering::SeqCst);
+        self.admission.started.store(true, Ordering::SeqCst);
     }
 }
 
 impl Drop for Reception {
     fn drop(&mut self) {
-        self.desk.closed.store(true, Ordering::SeqCst);
-        for (_, stream) in locked(&self.desk.hearing).drain(..) {
+        self.admission.closed.store(true, Ordering::SeqCst);
+        for (_, stream) in locked(&self.admission.hearing).drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
         }
     }
@@ -183,7 +183,7 @@ fn wait_a_little<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGua
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
-impl Desk {
+impl Admission {
     fn listen(self: &Arc<Self>, listener: &TcpListener) {
         let mut next = 0;
         while !self.closed.load(Ordering::SeqCst) {
@@ -211,13 +211,13 @@ impl Desk {
             }
             hearing.push_back((number, clone));
         }
-        let desk = self.clone();
+        let admission = self.clone();
         let answer = move || {
-            let welcome = desk.answer(stream, from, || {
-                locked(&desk.hearing).retain(|(heard, _)| *heard != number);
+            let welcome = admission.answer(stream, from, || {
+                locked(&admission.hearing).retain(|(heard, _)| *heard != number);
             });
             if let Err(why) = welcome {
-                locked(&desk.guests).warn(from, &why);
+                locked(&admission.arrivals).warn(from, &why);
             }
         };
         if thread::Builder::new().name("cluster-hear".into()).spawn(answer).is_err() {
@@ -264,19 +264,19 @@ impl Desk {
                 self.note(&who(), &difference);
             } else {
                 let error = ClusterError::Refuses { process: hello.process, address: from.to_string(), difference };
-                locked(&self.guests).trouble.get_or_insert(error);
+                locked(&self.arrivals).trouble.get_or_insert(error);
                 self.changed.notify_all();
             }
             return Ok(());
         }
         let welcomed = write_greeting(&stream, &Reply::Welcome(proof), deadline);
-        let mut guests = locked(&self.guests);
-        let place = &mut guests.places[hello.process][hello.kind as usize];
+        let mut arrivals = locked(&self.arrivals);
+        let place = &mut arrivals.places[hello.process][hello.kind as usize];
         *place = match welcomed {
             Ok(()) => Place::Taken(from, Some(Arrival { stream, from, listen: hello.listen })),
             Err(_) => Place::Free, // it may come again
         };
-        drop(guests);
+        drop(arrivals);
         self.changed.notify_all();
         Ok(())
     }
@@ -315,7 +315,7 @@ impl Desk {
             };
             return Err(Difference { what: "process number".into(), called, caller: hello.process.to_string() });
         }
-        let place = &mut locked(&self.guests).places[hello.process][hello.kind as usize];
+        let place = &mut locked(&self.arrivals).places[hello.process][hello.kind as usize];
         if let Place::Taken(first, _) = place {
             let called = format!("{} is at {first}", hello.process);
             let caller = format!("{} at {from}", hello.process);
@@ -329,11 +329,11 @@ impl Desk {
     fn note(&self, who: &str, difference: &Difference) {
         let Difference { what, called, caller } = difference;
         let line = format!("{who}: {what}: {caller} there, {called} here");
-        let mut guests = locked(&self.guests);
-        guests.refusals += 1;
-        if guests.refusals <= WARNED_REFUSALS {
+        let mut arrivals = locked(&self.arrivals);
+        arrivals.refusals += 1;
+        if arrivals.refusals <= WARNED_REFUSALS {
             tracing::warn!("refused {line}");
         }
-        guests.last_refused = Some(line);
+        arrivals.last_refused = Some(line);
     }
 }

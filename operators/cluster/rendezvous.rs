@@ -224,15 +224,15 @@ impl Start<'_> {
         let (own, all) = (self.config.process, self.config.processes);
         let reception = self.met.reception.as_ref().ok_or(ClusterError::Used("no listener was made"))?;
         let mut missing = Vec::new();
-        let gathered = reception.wait(self.deadline, |guests| {
+        let gathered = reception.wait(self.deadline, |arrivals| {
             missing = (own + 1..all)
-                .filter(|process| kinds.iter().any(|kind| guests.arrival(*process, *kind).is_none()))
+                .filter(|process| kinds.iter().any(|kind| arrivals.arrival(*process, *kind).is_none()))
                 .collect();
             if missing.is_empty() {
                 return Some(Ok(()));
             }
             (0..all).find_map(|process| {
-                let arrived = guests.arrival(process, Kind::Control).map(|arrival| &arrival.stream);
+                let arrived = arrivals.arrival(process, Kind::Control).map(|arrival| &arrival.stream);
                 let control = self.met.controls[process].as_ref().or(arrived)?;
                 let from = || control.peer_addr().map_or_else(|_| "?".into(), |from| from.to_string());
                 gone(control).map(|why| Err(ClusterError::EndedAtStart { process, address: from(), why }))
@@ -247,8 +247,9 @@ impl Start<'_> {
     fn take(&self, kind: Kind) -> Vec<Option<Arrival>> {
         let Some(reception) = &self.met.reception else { return Vec::new() };
         let all = 0..self.config.processes;
-        let taken = reception
-            .wait(self.deadline, |guests| Some(Ok(all.clone().map(|process| guests.take(process, kind)).collect())));
+        let taken = reception.wait(self.deadline, |arrivals| {
+            Some(Ok(all.clone().map(|process| arrivals.take(process, kind)).collect()))
+        });
         taken.and_then(Result::ok).unwrap_or_default()
     }
 
@@ -268,8 +269,8 @@ impl Start<'_> {
             other => other.to_string(),
         };
         let Ok(frame) = (Frame::Failed { line, status: 1 }).encode() else { return };
-        let guests = self.take(Kind::Control).into_iter().flatten().map(|arrival| arrival.stream);
-        for mut stream in guests.chain(self.met.controls.drain(..).flatten()) {
+        let arrivals = self.take(Kind::Control).into_iter().flatten().map(|arrival| arrival.stream);
+        for mut stream in arrivals.chain(self.met.controls.drain(..).flatten()) {
             let _gone = stream
                 .set_write_timeout(Some(Duration::from_secs(1)))
                 .and_then(|()| stream.write_all(&frame))

@@ -9,29 +9,29 @@ use std::sync::Arc;
 use trommel_kernels::join::Block;
 
 use super::IncrementalError;
+use super::cuts::BenchmarkCuts;
+use super::delta_join::DeltaJoin;
 use super::inputs::ShardInput;
 use super::panel::{NOTHING, Panel};
-use super::seek::Seek;
-use super::sieve::Screened;
 use super::stream::stream;
 use super::tables::{Matches, Scores};
 use super::world::Live;
 use trommel_core::sample::{SampleId, Score};
 
-impl Seek<'_> {
+impl DeltaJoin<'_> {
     /// Joins a shard that was not there with all points.
     pub(super) fn arrive(&mut self, ordinal: u64, input: &Arc<ShardInput>) -> Result<(), IncrementalError> {
-        let benchmarks: Vec<Arc<Screened>> = self.next.sieve.benchmarks.values().cloned().collect();
+        let benchmarks: Vec<Arc<BenchmarkCuts>> = self.next.cuts.benchmarks.values().cloned().collect();
         let by_key = self.by_key(ordinal, input)?;
         let taken = self.takedowns(ordinal, input, &by_key);
         self.present(input, 1);
-        self.taken(ordinal, &taken, (self.next.sieve.drops, self.next.sieve.keeps), 1)?;
+        self.taken(ordinal, &taken, (self.next.cuts.drops, self.next.cuts.keeps), 1)?;
         let panels: Vec<Arc<Panel>> = self.next.panels.values().cloned().collect();
         let mut blocks: Vec<Block> = panels.iter().map(|_| Block::default()).collect();
         let mut scores: Vec<Scores> = vec![Scores::default(); panels.len()];
         let mut matches: Vec<Vec<(u32, u32, f64)>> = vec![Vec::new(); panels.len()];
         let points = panels.iter().map(|panel| panel.places.len()).sum();
-        let dim = benchmarks.first().map_or(0, |screened| screened.points.benchmark.dim);
+        let dim = benchmarks.first().map_or(0, |benchmark_cuts| benchmark_cuts.points.benchmark.dim);
         let splits: Vec<(u8, bool)> = self.next.inputs.splits.values().map(|split| (split.bit, split.keeps)).collect();
         if !panels.is_empty() {
             stream(self.embeddings, (ordinal, input), (dim, points), |chunk| {
@@ -43,15 +43,15 @@ impl Seek<'_> {
                         marks[row] |= marked(&benchmarks[at], &score);
                         scores[at].rows.push((id.index, score));
                     }
-                    let (floors, most) = (&self.next.floors[&panel.id], self.purse.room_for_matches());
+                    let (floors, most) = (&self.next.floors[&panel.id], self.budget.room_for_matches());
                     for (number, row, s) in panel.matches(&blocks[at], chunk, floors, (self.threads, most)) {
-                        self.purse.spend_match()?;
+                        self.budget.spend_match()?;
                         matches[at].push((number, chunk.ids[row].index, s));
                     }
                 }
                 for (row, id) in chunk.ids.iter().enumerate() {
                     if taken.binary_search(&id.index).is_ok() {
-                        marks[row] = (marks[row] | self.next.sieve.drops) & !self.next.sieve.keeps;
+                        marks[row] = (marks[row] | self.next.cuts.drops) & !self.next.cuts.keeps;
                     }
                 }
                 let rows: BTreeMap<u32, u32> = chunk.ids.iter().map(|id| id.index).zip(marks).collect();
@@ -71,17 +71,17 @@ impl Seek<'_> {
         }
         let mut live = Live::bare(input.clone());
         (live.taken, live.taken_by_key) = (Arc::new(taken), Arc::new(by_key));
-        for (screened, (scores, matches)) in benchmarks.iter().zip(scores.into_iter().zip(matches)) {
+        for (benchmark_cuts, (scores, matches)) in benchmarks.iter().zip(scores.into_iter().zip(matches)) {
             let matches = Matches::of(matches);
             for (number, index, s) in matches.by_point() {
-                let Some(place) = screened.points.place(number) else { continue };
-                for hit in screened.hits(SampleId { ordinal, index }, place, s) {
+                let Some(place) = benchmark_cuts.points.place(number) else { continue };
+                for hit in benchmark_cuts.hits(SampleId { ordinal, index }, place, s) {
                     self.hit(hit, s, 1)?;
                 }
             }
-            let id = screened.points.id;
-            live.matches.insert(id, self.shelf.put(ordinal, id, matches)?);
-            live.scores.insert(id, self.shelf.put(ordinal, id, scores)?);
+            let id = benchmark_cuts.points.id;
+            live.matches.insert(id, self.part_store.put(ordinal, id, matches)?);
+            live.scores.insert(id, self.part_store.put(ordinal, id, scores)?);
         }
         self.next.shards.insert(ordinal, Arc::new(live));
         Ok(())
@@ -89,7 +89,7 @@ impl Seek<'_> {
 }
 
 /// Splits in which a score marks its sample.
-fn marked(screened: &Screened, score: &Score) -> u32 {
-    let of = screened.screens.iter().filter(|screen| screen.cut.is_met(score) == Some(true));
-    of.fold(0, |mask, screen| mask | screen.drops | screen.keeps)
+fn marked(benchmark_cuts: &BenchmarkCuts, score: &Score) -> u32 {
+    let of = benchmark_cuts.thresholds.iter().filter(|threshold| threshold.cut.is_met(score) == Some(true));
+    of.fold(0, |mask, threshold| mask | threshold.drops | threshold.keeps)
 }

@@ -1,6 +1,6 @@
 //! Memory: what a fact costs, and a budget that an epoch may not exceed.
 //!
-//! A match above a cut is a hit. A hit leaves one row a (sample, screen), one a (sample, split) that its screen serves, and one a (screen, point);
+//! A match above a cut is a hit. A hit leaves one row a (sample, threshold), one a (sample, split) that its threshold serves, and one a (threshold, point);
 //! hits that share a sample or a point share these rows. A row is a packed key, an offset, a time and a diff; where neighbours have equal time and
 //! diff, only the first pays for them. While batches are merged, old and new ones are there at the same time, hence the factor 2.
 //!
@@ -20,7 +20,7 @@ pub const MATCH_BYTES: u64 = 96;
 
 /// What is left of a budget.
 #[derive(Clone, Debug)]
-pub struct Purse {
+pub struct EpochBudget {
     limit: u64,
     held: u64,
     a_hit: u64,
@@ -28,8 +28,8 @@ pub struct Purse {
     matches: u64,
 }
 
-impl Purse {
-    /// A purse for one epoch: `held` bytes are arranged already, a hit may serve `splits` splits.
+impl EpochBudget {
+    /// A budget for one epoch: `held` bytes are arranged already, a hit may serve `splits` splits.
     #[must_use]
     pub fn new(limit: u64, held: u64, splits: usize) -> Self {
         let rows = 2 + splits as u64;

@@ -208,7 +208,7 @@ impl Between<'_> {
             let (hit, diff) = self.hits[at];
             if (hit.drops | hit.keeps) >> bit & 1 == 1 {
                 let entry =
-                    net.entry((self.benchmark_of(hit.screen)?, hit.point)).or_insert((0, self.similarities[at]));
+                    net.entry((self.benchmark_of(hit.threshold)?, hit.point)).or_insert((0, self.similarities[at]));
                 entry.0 += diff;
             }
         }
@@ -219,7 +219,7 @@ impl Between<'_> {
     /// A hit as a reason, with the point's place.
     fn why(&self, turn: Turn) -> Option<Why> {
         let world = if turn.came { self.next.0 } else { self.old.0 };
-        let points = &world.sieve.benchmarks.get(&turn.benchmark)?.points;
+        let points = &world.cuts.benchmarks.get(&turn.benchmark)?.points;
         let benchmark: Arc<str> = points.benchmark.name.as_str().into();
         let (point, similarity) = (points.place(turn.point)? as u32, f64::from_bits(turn.bits));
         Some(if turn.came {
@@ -229,8 +229,8 @@ impl Between<'_> {
         })
     }
 
-    fn benchmark_of(&self, screen: u16) -> Option<u32> {
-        let ids = self.next.0.sieve.ids.iter().chain(&self.old.0.sieve.ids);
-        ids.into_iter().find(|(_, id)| **id == screen).map(|((benchmark, _), _)| *benchmark)
+    fn benchmark_of(&self, threshold: u16) -> Option<u32> {
+        let ids = self.next.0.cuts.ids.iter().chain(&self.old.0.cuts.ids);
+        ids.into_iter().find(|(_, id)| **id == threshold).map(|((benchmark, _), _)| *benchmark)
     }
 }

@@ -1,9 +1,9 @@
 //! The engine: takes changes, brings everything that depends on them up to date, and publishes the epoch.
 //!
 //! ```text
-//!  changes ─▶ inputs ─▶ seek ─▶ facts ─▶ dataflow ─▶ decisions, counts ─▶ mend ─▶ view, changelog
-//!                        │                                               │
-//!                        └──────────── matches, scores in files ◀────────┘
+//!  changes ─▶ inputs ─▶ delta join ─▶ facts ─▶ dataflow ─▶ decisions, counts ─▶ refreshed maxima ─▶ view, changelog
+//!                        │                                                        │
+//!                        └──────────────── matches, scores in files ◀─────────────┘
 //! ```
 //!
 //! Invariants:
@@ -20,17 +20,17 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::budget::Purse;
+use super::budget::EpochBudget;
 use super::changelog::{Between, Changelog};
+use super::delta_join::{DeltaJoin, looks};
 use super::embeddings::Embeddings;
 use super::inputs::Change;
 use super::journal::Journal;
-use super::mend::Mend;
-use super::parts::Shelf;
+use super::parts::PartStore;
 use super::peers::{Alone, Peers, Round};
 use super::plan::Plan;
+use super::refresh::Refresh;
 use super::restore::Opened;
-use super::seek::{Seek, looks};
 use super::view::{View, Views};
 use super::workers::{Flow, Outcome};
 use super::world::{Live, World};
@@ -78,17 +78,17 @@ pub struct Applied {
     pub facts: u64,
     /// Time until decisions, counts, hits and sizes were known.
     pub decided: Duration,
-    /// Time of the mending of maxima.
-    pub mended: Duration,
-    /// Vectors that the mending read, in all processes.
-    pub mended_vectors: u64,
+    /// Time of the refreshing of maxima.
+    pub refreshed: Duration,
+    /// Vectors that the refreshing read, in all processes.
+    pub refreshed_vectors: u64,
 }
 
 /// Keeps decisions, counts, scores and items right while their inputs change.
 pub struct Engine {
     config: IncrementalConfig,
     embeddings: Arc<dyn Embeddings>,
-    shelf: Shelf,
+    part_store: PartStore,
     flow: Flow,
     world: Arc<World>,
     views: Views,
@@ -109,14 +109,14 @@ impl Engine {
     pub fn new(
         config: IncrementalConfig,
         embeddings: Arc<dyn Embeddings>,
-        shelf: Shelf,
+        part_store: PartStore,
     ) -> Result<Self, IncrementalError> {
         let flow = config.start()?;
-        Ok(Self::with(config, embeddings, shelf, flow, Arc::new(Alone)))
+        Ok(Self::with(config, embeddings, part_store, flow, Arc::new(Alone)))
     }
 
     /// One of several engines, one a process, that keep one state: all must be told the same changes in the same order. `allocators` are
-    /// [`Cluster::timely`](trommel_cluster::Cluster::timely)'s for `config.workers` workers; `shelf` is a folder that all see, by the
+    /// [`Cluster::timely`](trommel_cluster::Cluster::timely)'s for `config.workers` workers; `part_store` is a folder that all see, by the
     /// same incarnation. A shard is its ordinal's remainder's: that process alone reads its vectors and matches, and removes its parts.
     ///
     /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](trommel_cluster::Control::goodbye).
@@ -126,24 +126,24 @@ impl Engine {
     pub fn across(
         config: IncrementalConfig,
         embeddings: Arc<dyn Embeddings>,
-        shelf: Shelf,
+        part_store: PartStore,
         peers: Arc<dyn Peers>,
         allocators: Allocators,
     ) -> Result<Self, IncrementalError> {
-        let in_folder = peers.ranks() == 1 || matches!(shelf, Shelf::Folder(_));
+        let in_folder = peers.ranks() == 1 || matches!(part_store, PartStore::Folder(_));
         let refused = config.check().and(if in_folder { Ok(()) } else { Err(IncrementalError::NoFolder) });
         if let Err(error) = refused {
             std::mem::forget(allocators); // dropped unbuilt, their threads would panic
             return Err(error);
         }
         let flow = Flow::across(allocators, peers.clone())?;
-        Ok(Self::with(config, embeddings, shelf, flow, peers))
+        Ok(Self::with(config, embeddings, part_store, flow, peers))
     }
 
     fn with(
         config: IncrementalConfig,
         embeddings: Arc<dyn Embeddings>,
-        shelf: Shelf,
+        part_store: PartStore,
         flow: Flow,
         peers: Arc<dyn Peers>,
     ) -> Self {
@@ -151,7 +151,7 @@ impl Engine {
         Self {
             config,
             embeddings,
-            shelf,
+            part_store,
             flow,
             world,
             views,
@@ -210,10 +210,10 @@ impl Engine {
     ) -> Result<Self, IncrementalError> {
         let round = Round { peers: peers.clone(), name: "opening".into() };
         let opened = Opened::new(root, storage, &mut flow, config.budget_bytes, &round)?;
-        let Opened { journal, shelf, world, epoch, note } = opened;
+        let Opened { journal, part_store, world, epoch, note } = opened;
         let (world, views) = (Arc::new(world), Views::default());
         views.publish(View::new(epoch, world.clone()));
-        Ok(Self { config, embeddings, shelf, flow, world, views, epoch, peers, before: None, note, journal })
+        Ok(Self { config, embeddings, part_store, flow, world, views, epoch, peers, before: None, note, journal })
     }
 
     /// What the caller noted with the last epoch; null before the first.
@@ -279,18 +279,18 @@ impl Engine {
         let plan = Plan::of(&old, changes, self.config.floor_slack_cosine);
         let Plan { mut next, shifts } = Plan::agreed(plan, &round)?;
         let looks = looks(&shifts, &next.floors);
-        let mut purse = Purse::new(
+        let mut budget = EpochBudget::new(
             self.config.budget_bytes,
             self.flow.held().bytes,
             old.inputs.splits.len().max(next.inputs.splits.len()),
         );
-        let seek = Seek {
+        let delta_join = DeltaJoin {
             old: &old,
             shifts: &shifts,
             looks: &looks,
             embeddings: &*self.embeddings,
-            shelf: &self.shelf,
-            purse: &mut purse,
+            part_store: &self.part_store,
+            budget: &mut budget,
             threads: self.config.workers,
             facts: Default::default(),
             similarities: Vec::new(),
@@ -298,27 +298,27 @@ impl Engine {
             hit_changes: Default::default(),
             next: &mut next,
         };
-        let sought = seek.run(&round)?;
-        let outcome = self.flow.advance(&sought.facts)?;
+        let delta_joined = delta_join.run(&round)?;
+        let outcome = self.flow.advance(&delta_joined.facts)?;
         let decided = begun.elapsed();
         settle(&old, &mut next, &outcome);
-        let mend = Mend {
+        let refresh = Refresh {
             old: &old,
             next: &mut next,
             shifts: &shifts,
             outcome: &outcome,
-            arrived: sought.arrived,
-            hit_changes: sought.hit_changes,
+            arrived: delta_joined.arrived,
+            hit_changes: delta_joined.hit_changes,
             embeddings: &*self.embeddings,
-            shelf: &self.shelf,
+            part_store: &self.part_store,
             round: &round,
             threads: self.config.workers,
         };
         let epoch = self.epoch + 1;
-        let mended_vectors = match mend.run() {
+        let refreshed_vectors = match refresh.run() {
             Ok(read) => read,
             Err(error) => {
-                self.flow.advance(&sought.facts.reversed())?;
+                self.flow.advance(&delta_joined.facts.reversed())?;
                 return Err(error);
             }
         };
@@ -328,24 +328,24 @@ impl Engine {
             old: (&old, &before),
             next: (&next, &after),
             outcome: &outcome,
-            hits: &sought.facts.hits,
-            similarities: &sought.similarities,
+            hits: &delta_joined.facts.hits,
+            similarities: &delta_joined.similarities,
             round: &round,
         };
         let changelog = match between.changelog(epoch) {
             Ok(changelog) => changelog,
             Err(error) => {
-                self.flow.advance(&sought.facts.reversed())?;
+                self.flow.advance(&delta_joined.facts.reversed())?;
                 return Err(error);
             }
         };
-        let mended = begun.elapsed() - decided;
+        let refreshed = begun.elapsed() - decided;
         let made = prepare(&after, &changelog).and_then(|()| match &mut self.journal {
-            Some(journal) => journal.commit(&self.shelf, epoch, (&old, &next), &note),
+            Some(journal) => journal.commit(&self.part_store, epoch, (&old, &next), &note),
             None => Ok(()),
         });
         if let Err(error) = round.share("durable", made, |()| ()) {
-            self.flow.advance(&sought.facts.reversed())?;
+            self.flow.advance(&delta_joined.facts.reversed())?;
             return Err(error);
         }
         // Parts of the new state outlive this process; those that only the old one has do not.
@@ -354,7 +354,7 @@ impl Engine {
         (self.world, self.epoch, self.note) = (next, epoch, note);
         self.views.publish(after);
         self.before = Some(old).filter(|_| self.peers.ranks() > 1);
-        Ok(Applied { changelog, facts: sought.all_facts, decided, mended, mended_vectors })
+        Ok(Applied { changelog, facts: delta_joined.all_facts, decided, refreshed, refreshed_vectors })
     }
 }
 
@@ -386,8 +386,8 @@ pub(super) fn settle(old: &World, next: &mut World, outcome: &Outcome) {
             next.tallies.insert(tally, count);
         }
     }
-    for (&(screen, point), &count) in &outcome.points {
-        let counts = Arc::make_mut(next.hits.entry(screen).or_default());
+    for (&(threshold, point), &count) in &outcome.points {
+        let counts = Arc::make_mut(next.hits.entry(threshold).or_default());
         if count == 0 {
             counts.remove(&point);
         } else {

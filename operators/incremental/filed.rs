@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::IncrementalError;
 use super::inputs::Points;
 use super::panel::Peak;
-use super::parts::{Part, Shelf};
+use super::parts::{Part, PartStore};
 use super::rows::{CutRows, KeyRows, PeakRows, PointRow, PointRows, TakenRows};
 use super::world::{Peaks, World};
 
@@ -55,14 +55,14 @@ impl Filed {
     ///
     /// # Errors
     /// If one cannot be written.
-    pub(super) fn after(&self, shelf: &Shelf, old: &World, next: &World) -> Result<Self, IncrementalError> {
+    pub(super) fn after(&self, part_store: &PartStore, old: &World, next: &World) -> Result<Self, IncrementalError> {
         let mut filed = Self { taken: self.taken.clone(), taken_keys: self.taken_keys.clone(), ..Self::default() };
         let (was, is) = (&old.inputs, &next.inputs);
         if !Arc::ptr_eq(&was.taken, &is.taken) {
-            filed.taken = Some(shelf.put(0, 0, TakenRows(is.taken.iter().copied().collect()))?);
+            filed.taken = Some(part_store.put(0, 0, TakenRows(is.taken.iter().copied().collect()))?);
         }
         if !Arc::ptr_eq(&was.taken_keys, &is.taken_keys) {
-            filed.taken_keys = Some(shelf.put(0, 0, KeyRows(is.taken_keys.iter().cloned().collect()))?);
+            filed.taken_keys = Some(part_store.put(0, 0, KeyRows(is.taken_keys.iter().cloned().collect()))?);
         }
         for points in &is.benchmarks {
             let id = points.id;
@@ -70,7 +70,7 @@ impl Filed {
             let same = before.is_some_and(|before| Arc::ptr_eq(&before.numbers, &points.numbers));
             let part = match self.points.get(&id).filter(|_| same) {
                 Some(part) => part.clone(),
-                None => shelf.put(0, id, point_rows(points))?,
+                None => part_store.put(0, id, point_rows(points))?,
             };
             filed.points.insert(id, part);
             let radii = points.benchmark.radii.as_ref();
@@ -85,17 +85,17 @@ impl Filed {
                 None => {
                     let radius = |place: usize| radii.map(|radii| radii[place]);
                     let rows = floors.iter().enumerate().map(|(place, &floor)| (radius(place), floor));
-                    shelf.put(0, id, CutRows(rows.collect()))?
+                    part_store.put(0, id, CutRows(rows.collect()))?
                 }
             };
             filed.cuts.insert(id, part);
         }
-        filed.pool = peaks(shelf, 0, &self.pool, &old.pool, &next.pool)?;
+        filed.pool = peaks(part_store, 0, &self.pool, &old.pool, &next.pool)?;
         let (no_parts, no_peaks) = (PeakParts::new(), Peaks::new());
         for (&bit, kept) in &next.kept {
             let held = self.kept.get(&bit).unwrap_or(&no_parts);
             let before = old.kept.get(&bit).unwrap_or(&no_peaks);
-            filed.kept.insert(bit, peaks(shelf, bit.into(), held, before, kept)?);
+            filed.kept.insert(bit, peaks(part_store, bit.into(), held, before, kept)?);
         }
         Ok(filed)
     }
@@ -112,7 +112,7 @@ impl Filed {
 }
 
 fn peaks(
-    shelf: &Shelf,
+    part_store: &PartStore,
     number: u64,
     held: &PeakParts,
     old: &Peaks,
@@ -122,7 +122,7 @@ fn peaks(
         let same = old.get(&id).is_some_and(|was| same_peaks(was, peaks));
         let part = match held.get(&id).filter(|_| same) {
             Some(part) => part.clone(),
-            None => shelf.put(number, id, PeakRows(peaks.clone()))?,
+            None => part_store.put(number, id, PeakRows(peaks.clone()))?,
         };
         Ok((id, part))
     };

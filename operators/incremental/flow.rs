@@ -1,9 +1,9 @@
 //! The dataflow: facts about ids in, decisions and counts out, one epoch at a time.
 //!
 //! ```text
-//!  hits (sample, screen, point) ±1 ─┬─▶ marks: (sample, screen | split) ─ threshold ─┬─▶ sides      (sample, split) ±1
+//!  hits (sample, threshold, point) ±1 ─┬─▶ marks: (sample, threshold | split) ─ threshold ─┬─▶ sides      (sample, split) ±1
 //!  takedowns (sample, splits)   ±1 ─┘      count in the diff                         └─▶ tallies ─┐
-//!  hits ─▶ points: (screen, point) ─┬─ count ─▶ hits of every point                                │
+//!  hits ─▶ points: (threshold, point) ─┬─ count ─▶ hits of every point                                │
 //!            count in the diff      └─ threshold ─▶ tallies: distinct points hit ─────────────────┤
 //!  samples (judged | rejected) ±n ─▶ tallies ────────────────────────────────────────── count ◀───┘─▶ sizes
 //! ```
@@ -12,7 +12,7 @@
 //! came out at that epoch is all of it.
 //!
 //! Invariants:
-//! 1. Arranged is one row a (sample, screen), one a (sample, split), one a (screen, point), and the tallies. Neither vectors nor
+//! 1. Arranged is one row a (sample, threshold), one a (sample, split), one a (threshold, point), and the tallies. Neither vectors nor
 //!    matches: a match passes through as a hit and leaves a count in a diff.
 //! 2. A sample's marks live on one worker: `Mark` hashes by its sample alone.
 //! 3. Each operator lets its trace compact up to its frontier; the counting readers beside them do the same, so that no old time is kept.
@@ -43,8 +43,8 @@ use trommel_core::sample::SampleId;
 pub struct Hit {
     /// The sample.
     pub sample: SampleId,
-    /// The screen whose cut it exceeds.
-    pub screen: u16,
+    /// The threshold whose cut it exceeds.
+    pub threshold: u16,
     /// The test point, by its lasting number.
     pub point: u32,
     /// Splits in which it drops.
@@ -73,9 +73,9 @@ pub enum Tally {
     Rejected,
     /// Judged samples that are taken down.
     Taken,
-    /// Samples with a hit on a screen.
+    /// Samples with a hit on a threshold.
     Samples(u16),
-    /// Points with a hit on a screen.
+    /// Points with a hit on a threshold.
     Points(u16),
     /// Samples marked in a split, by its bit: dropped ones where a hit drops, kept ones where a hit keeps.
     Marked(u8, bool),
@@ -102,7 +102,7 @@ struct Mark {
 }
 
 const KIND_SHIFT: u32 = 22;
-const SCREEN: u32 = 0;
+const THRESHOLD: u32 = 0;
 const DROPS: u32 = 1;
 const KEEPS: u32 = 2;
 
@@ -148,7 +148,7 @@ fn marks_of(sample: SampleId, drops: u32, keeps: u32) -> impl Iterator<Item = Ma
 /// Whether the mark stands: 1 or 0.
 fn stands(mark: Mark, &(hits, taken): &Weight) -> isize {
     let stands = match mark.kind() {
-        SCREEN => hits > 0,
+        THRESHOLD => hits > 0,
         DROPS => hits > 0 || taken > 0,
         _ => hits > 0 && taken == 0,
     };
@@ -191,7 +191,7 @@ impl Held {
     }
 }
 
-/// A screen and the lasting number of a point, with their hits.
+/// A threshold and the lasting number of a point, with their hits.
 pub(super) type PointHits = ((u16, u32), i64);
 
 /// What came out and was not yet taken.
@@ -251,8 +251,8 @@ pub(super) fn build(scope: Scope<'_, Epoch>) -> Handles {
     let (probe, outbox) = (Probe::new(), Rc::new(RefCell::new(Outbox::default())));
 
     let hit_marks = hits.clone().inner.flat_map(|(hit, epoch, diff)| {
-        let screen = Mark::new(hit.sample, SCREEN, u32::from(hit.screen));
-        let marks = std::iter::once(screen).chain(marks_of(hit.sample, hit.drops, hit.keeps));
+        let threshold = Mark::new(hit.sample, THRESHOLD, u32::from(hit.threshold));
+        let marks = std::iter::once(threshold).chain(marks_of(hit.sample, hit.drops, hit.keeps));
         marks.map(move |mark| (mark, epoch, (diff, 0)))
     });
     let taken_marks = taken.clone().inner.flat_map(|(taken, epoch, diff)| {
@@ -266,23 +266,23 @@ pub(super) fn build(scope: Scope<'_, Epoch>) -> Handles {
     let sink = outbox.clone();
     let sides = standing.clone().flat_map(|mark| {
         let side = Side { sample: mark.sample(), split: mark.number() as u8, keeps: mark.kind() == KEEPS };
-        (mark.kind() != SCREEN).then_some(side)
+        (mark.kind() != THRESHOLD).then_some(side)
     });
     sides.inspect(move |update| sink.borrow_mut().sides.push(*update)).probe_with(&probe);
 
     let of_samples = standing.inner.map(|(mark, epoch, diff)| {
         let tally = match mark.kind() {
-            SCREEN => Tally::Samples(mark.number() as u16),
+            THRESHOLD => Tally::Samples(mark.number() as u16),
             kind => Tally::Marked(mark.number() as u8, kind == KEEPS),
         };
         (tally, epoch, diff as i64)
     });
     let points = VecCollection::<_, (u16, u32), i64>::new(
-        hits.inner.map(|(hit, epoch, diff)| ((hit.screen, hit.point), epoch, i64::from(diff))),
+        hits.inner.map(|(hit, epoch, diff)| ((hit.threshold, hit.point), epoch, i64::from(diff))),
     )
     .arrange_by_self_named("Arrange: points");
     let of_points = points.clone().threshold_total::<isize, _>(|_, hits| isize::from(*hits > 0));
-    let of_points = of_points.inner.map(|((screen, _), epoch, diff)| (Tally::Points(screen), epoch, diff as i64));
+    let of_points = of_points.inner.map(|((threshold, _), epoch, diff)| (Tally::Points(threshold), epoch, diff as i64));
     let of_taken = taken.inner.map(|(_, epoch, diff)| (Tally::Taken, epoch, i64::from(diff)));
     let sink = outbox.clone();
     let counts: VecCollection<'_, _, PointHits, isize> = points.clone().count_total();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::filed::Filed;
-use super::parts::Shelf;
+use super::parts::PartStore;
 use super::record::{Delta, Line, SCHEMA_VERSION};
 use super::world::World;
 use super::{Epoch, IncrementalError};
@@ -141,13 +141,13 @@ impl Journal {
     /// What cannot be written; the epoch before is the durable one then. [`IncrementalError::Torn`]: nobody knows which.
     pub(super) fn commit(
         &mut self,
-        shelf: &Shelf,
+        part_store: &PartStore,
         epoch: Epoch,
         (old, next): (&World, &World),
         note: &Value,
     ) -> Result<(), IncrementalError> {
-        let filed = self.filed.after(shelf, old, next)?;
-        shelf.sync()?;
+        let filed = self.filed.after(part_store, old, next)?;
+        part_store.sync()?;
         let delta = Delta::between((old, &self.filed), (next, &filed))?;
         let line = Line { schema: SCHEMA_VERSION, epoch, whole: false, note: note.clone(), delta };
         let line = encoded(&self.path(), &line)?;

@@ -4,14 +4,14 @@
 //! a set of changes that takes effect at once, and what readers see is always one whole epoch ([`view::View`]).
 //!
 //! ```text
-//!  changes ─▶ seek ──── hits, takedowns, sizes ────▶ differential dataflow ─▶ decisions, counts ─▶ mend ─▶ view + changelog
-//!              │  ▲     (ids and cuts, ±1)            (counts, in the diffs)                        │
-//!              ▼  │                                                                                ▼
+//!  changes ─▶ delta join ── hits, takedowns, sizes ──▶ differential dataflow ─▶ decisions, counts ─▶ refreshed maxima ─▶ view + changelog
+//!              │  ▲           (ids and cuts, ±1)          (counts, in the diffs)                       │
+//!              ▼  │                                                                                   ▼
 //!          matches in files ◀── one streamed pass over stored embeddings, for the touched points ──▶ scores in files
 //! ```
 //!
 //! Frontiers: the time of the dataflow is the epoch, a clock of its own beside that of passes and shards. When its frontier has passed an
-//! epoch, decisions and counts of that epoch are complete; it is published when the maxima are mended.
+//! epoch, decisions and counts of that epoch are complete; it is published when the maxima are refreshed.
 //!
 //! Several processes keep one state together, each reading its own shards: see [`peers`].
 //!
@@ -21,7 +21,7 @@
 //! 3. A reader never sees half a change; an epoch that fails has changed nothing. An engine of a folder survives its process ([`engine::Engine::open`]).
 //! 4. Memory is bounded by [`engine::IncrementalConfig::budget_bytes`]: an epoch that would exceed it is refused. Old times are compacted.
 //!
-//! Cost, with decisions apart from mended maxima:
+//! Cost, with decisions apart from refreshed maxima:
 //!
 //! | change | decisions, counts, hits, sizes | maxima |
 //! |---|---|---|
@@ -38,7 +38,7 @@
 //! use trommel_incremental::embeddings::HeldEmbeddings;
 //! use trommel_incremental::engine::{Engine, IncrementalConfig};
 //! use trommel_incremental::inputs::{Change, ShardInput};
-//! use trommel_incremental::parts::Shelf;
+//! use trommel_incremental::parts::PartStore;
 //! use trommel_decide::benchmark::Benchmark;
 //!
 //! let row = |x: [f32; 2]| x.map(f16::from_f32).to_vec();
@@ -46,7 +46,7 @@
 //! stored.put(0, 0, vec![(0, "a".into(), row([1.0, 0.0])), (1, "b".into(), row([0.6, 0.8]))]);
 //! let axis = Benchmark::new("axis", 2, row([1.0, 0.0]), vec![], vec![], Some(vec![0.5]), None)?;
 //!
-//! let mut engine = Engine::new(IncrementalConfig::default(), Arc::new(stored), Shelf::Memory)?;
+//! let mut engine = Engine::new(IncrementalConfig::default(), Arc::new(stored), PartStore::Memory)?;
 //! let shard = ShardInput { name: "a.tar".into(), generation: 0, count: 2, rejected: vec![] };
 //! engine.apply(&[
 //!     Change::AddBenchmark(Arc::new(axis)),
@@ -66,23 +66,23 @@ mod answers;
 mod arrive;
 pub mod budget;
 pub mod changelog;
+pub mod cuts;
+mod delta_join;
+mod delta_joined;
 pub mod embeddings;
 pub mod engine;
 mod filed;
 pub mod flow;
 pub mod inputs;
 mod journal;
-mod mend;
 pub mod panel;
 pub mod parts;
 pub mod peers;
 mod plan;
 mod record;
+mod refresh;
 mod restore;
 mod rows;
-mod seek;
-pub mod sieve;
-mod sought;
 mod stale;
 mod stream;
 pub mod tables;
@@ -151,9 +151,9 @@ pub enum ChangeError {
     /// More splits than have bits.
     #[error("more than 32 splits at once, those that go in this epoch included")]
     TooManySplits,
-    /// More screens than have numbers.
+    /// More thresholds than have numbers.
     #[error("more than 65536 pairs of benchmark and threshold")]
-    TooManyScreens,
+    TooManyThresholds,
     /// A rule that depends on nothing that changes here, or on all samples at once.
     #[error(
         "rule `{0}` is not maintained: exact numbers need a finished ledger (`trommel select`), random draws never change"

@@ -121,7 +121,7 @@ impl<T: Table> Part<T> {
 
 /// Where parts are kept.
 #[derive(Clone)]
-pub enum Shelf {
+pub enum PartStore {
     /// In memory: for tests and small pools.
     Memory,
     /// In a folder, under names that no other incarnation uses.
@@ -136,7 +136,7 @@ pub struct Folder {
     serial: AtomicU64,
 }
 
-impl Shelf {
+impl PartStore {
     /// Parts in a folder, which is made. `incarnation` is the number of this turn at the folder.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::IncrementalError;
+use super::cuts::Cuts;
 use super::inputs::{Change, Inputs};
 use super::peers::Round;
-use super::sieve::Sieve;
 use super::world::{Peaks, Shift, World, realigned, shifts};
 
 /// The state after an epoch as far as the changes alone say it: no shard is in it yet.
@@ -22,15 +22,15 @@ impl Plan {
     /// Changes that cannot be.
     pub(super) fn of(old: &World, changes: &[Change], slack: f64) -> Result<Self, IncrementalError> {
         let inputs = old.inputs.after(changes)?;
-        let sieve = Sieve::of(&inputs, &old.sieve)?;
-        let (shifts, floors) = shifts(old, &sieve, slack);
+        let cuts = Cuts::of(&inputs, &old.cuts)?;
+        let (shifts, floors) = shifts(old, &cuts, slack);
         let nobody = Peaks::new();
-        let kept = |bit: &u8| realigned(old.kept.get(bit).unwrap_or(&nobody), &old.sieve, &sieve);
+        let kept = |bit: &u8| realigned(old.kept.get(bit).unwrap_or(&nobody), &old.cuts, &cuts);
         let kept = inputs.splits.values().map(|split| (split.bit, kept(&split.bit))).collect();
-        let pool = realigned(&old.pool, &old.sieve, &sieve);
+        let pool = realigned(&old.pool, &old.cuts, &cuts);
         let (tallies, hits) = (old.tallies.clone(), old.hits.clone());
-        let panels = old.panels_for(&sieve);
-        let next = World { inputs, sieve, floors, panels, pool, kept, tallies, hits, ..World::default() };
+        let panels = old.panels_for(&cuts);
+        let next = World { inputs, cuts, floors, panels, pool, kept, tallies, hits, ..World::default() };
         Ok(Self { next, shifts })
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::filed::Filed;
 use super::inputs::{Points, ShardInput, Split};
-use super::parts::{Part, PartRecord, Shelf};
+use super::parts::{Part, PartRecord, PartStore};
 use super::tables::Table;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
@@ -308,16 +308,16 @@ impl ShardRecord {
     /// A shard with what differs; its parts are `own` to remove, or another process's.
     ///
     /// # Errors
-    /// Parts that are no files of this shelf.
-    pub(super) fn onto(&self, mut live: Live, shelf: &Shelf, own: bool) -> Result<Live, IncrementalError> {
+    /// Parts that are no files of this folder.
+    pub(super) fn onto(&self, mut live: Live, part_store: &PartStore, own: bool) -> Result<Live, IncrementalError> {
         if let Some(taken) = &self.taken {
             live.taken = Arc::new(taken.clone());
         }
         if let Some(taken) = &self.taken_by_key {
             live.taken_by_key = Arc::new(taken.clone());
         }
-        follow(&mut live.matches, &self.matches, |record| shelf.found(record, own))?;
-        follow(&mut live.scores, &self.scores, |record| shelf.found(record, own))?;
+        follow(&mut live.matches, &self.matches, |record| part_store.found(record, own))?;
+        follow(&mut live.scores, &self.scores, |record| part_store.found(record, own))?;
         Ok(live)
     }
 

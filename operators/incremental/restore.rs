@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::budget::Purse;
+use super::budget::EpochBudget;
+use super::cuts::Cuts;
 use super::engine::settle;
 use super::filed::Filed;
 use super::flow::{Taken, Tally};
 use super::inputs::{Inputs, Points, ShardInput, Split};
 use super::journal::{Journal, Told};
-use super::parts::{Part, PartRecord, Shelf, incarnation_of};
+use super::parts::{Part, PartRecord, PartStore, incarnation_of};
 use super::peers::Round;
 use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
 use super::rows::{CutRows, KeyRows, PeakRows, PointRows, TakenRows};
-use super::sieve::Sieve;
 use super::tables::Table;
 use super::workers::{Facts, Flow};
 use super::world::{Live, Peaks, World};
@@ -40,14 +40,14 @@ const SLICE_FACTS: usize = if cfg!(test) { 50 } else { 1 << 18 };
 pub(super) struct Opened {
     /// In the first process only.
     pub(super) journal: Option<Journal>,
-    pub(super) shelf: Shelf,
+    pub(super) part_store: PartStore,
     pub(super) world: World,
     pub(super) epoch: Epoch,
     pub(super) note: Value,
 }
 
 impl Opened {
-    /// Opens a folder, and feeds the dataflow with what it says. With several processes the first one mends the folder, the others read
+    /// Opens a folder, and feeds the dataflow with what it says. With several processes the first one cleans the folder up, the others read
     /// it after that; each feeds the facts of its own shards.
     pub(super) fn new(
         root: &Path,
@@ -57,7 +57,7 @@ impl Opened {
         round: &Round,
     ) -> Result<Self, IncrementalError> {
         let folder = root.join("parts");
-        let first = if round.peers.rank() == 0 { mended(root, &folder, &storage).map(Some) } else { Ok(None) };
+        let first = if round.peers.rank() == 0 { refreshed(root, &folder, &storage).map(Some) } else { Ok(None) };
         let tell = |first: &Option<(Journal, Told, u64)>| first.as_ref().map(|first| first.2);
         let (first, others) = round.share("journal", first, tell)?;
         let elsewhere = others.into_iter().flatten().next();
@@ -66,22 +66,22 @@ impl Opened {
             None => Journal::read(root, &*storage).map(|told| (None, told, elsewhere.unwrap_or_default())),
         };
         let made = opened.and_then(|(journal, told, incarnation)| {
-            let shelf = Shelf::folder(&folder, incarnation, storage.clone())?;
-            let (world, filed) = world(&told.state, &Kept { shelf: &shelf, round }, root)?;
-            Ok((journal, told, shelf, world, filed))
+            let part_store = PartStore::folder(&folder, incarnation, storage.clone())?;
+            let (world, filed) = world(&told.state, &Kept { part_store: &part_store, round }, root)?;
+            Ok((journal, told, part_store, world, filed))
         });
-        let ((mut journal, told, shelf, mut world, filed), _) = round.share("state", made, |_| ())?;
+        let ((mut journal, told, part_store, mut world, filed), _) = round.share("state", made, |_| ())?;
         if let Some(journal) = &mut journal {
             clean(&folder, &storage.list(&folder).map_err(LedgerError::at("list", &folder))?, &told.state, &*storage)?;
             journal.filed = filed;
         }
         Feed::new(&mut world, flow, budget_bytes, round).run()?;
-        Ok(Self { journal, shelf, world, epoch: told.epoch, note: told.note })
+        Ok(Self { journal, part_store, world, epoch: told.epoch, note: told.note })
     }
 }
 
-/// The journal, mended and locked, what it says, and the number of this turn.
-fn mended(root: &Path, folder: &Path, storage: &Arc<dyn Storage>) -> Result<(Journal, Told, u64), IncrementalError> {
+/// The journal, cleaned up and locked, what it says, and the number of this turn.
+fn refreshed(root: &Path, folder: &Path, storage: &Arc<dyn Storage>) -> Result<(Journal, Told, u64), IncrementalError> {
     let (journal, told) = Journal::open(root, storage.clone())?;
     let names = storage.list(folder).map_err(LedgerError::at("list", folder))?;
     // Larger than any that is there, listed or not: somebody in this process may still read, and then remove, an unlisted one.
@@ -91,14 +91,14 @@ fn mended(root: &Path, folder: &Path, storage: &Arc<dyn Storage>) -> Result<(Jou
 
 /// Where parts are found again, and whose they are.
 struct Kept<'a> {
-    shelf: &'a Shelf,
+    part_store: &'a PartStore,
     round: &'a Round,
 }
 
 impl Kept<'_> {
     /// A part that the first process writes and removes.
     fn common<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
-        self.shelf.found(record, self.round.peers.rank() == 0)
+        self.part_store.found(record, self.round.peers.rank() == 0)
     }
 }
 
@@ -119,7 +119,7 @@ fn clean(folder: &Path, names: &[String], state: &Delta, storage: &dyn Storage) 
 }
 
 /// The state without what the dataflow counts.
-fn world(state: &Delta, shelf: &Kept<'_>, root: &Path) -> Result<(World, Filed), IncrementalError> {
+fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Filed), IncrementalError> {
     let bad = |detail: String| LedgerError::Malformed { path: root.into(), detail: format!("journal: {detail}") };
     let (mut world, mut filed) = (World::default(), Filed::default());
     let mut inputs = Inputs { next_benchmark: state.next_benchmark, ..Inputs::default() };
@@ -128,16 +128,16 @@ fn world(state: &Delta, shelf: &Kept<'_>, root: &Path) -> Result<(World, Filed),
         inputs.splits.insert(name.clone(), Split { bit: split.bit, rule, keeps: split.keeps });
     }
     if let Some(record) = &state.taken {
-        let (part, rows) = load::<TakenRows>(shelf, record)?;
+        let (part, rows) = load::<TakenRows>(part_store, record)?;
         (filed.taken, inputs.taken) = (Some(part), Arc::new(rows.0.iter().copied().collect()));
     }
     if let Some(record) = &state.taken_keys {
-        let (part, rows) = load::<KeyRows>(shelf, record)?;
+        let (part, rows) = load::<KeyRows>(part_store, record)?;
         (filed.taken_keys, inputs.taken_keys) = (Some(part), Arc::new(rows.0.iter().cloned().collect()));
     }
     for (&id, record) in state.benchmarks.iter().filter_map(|(id, record)| Some((id, record.as_ref()?))) {
-        let (points, rows) = load::<PointRows>(shelf, &record.points)?;
-        let (cuts, levels) = load::<CutRows>(shelf, &record.cuts)?;
+        let (points, rows) = load::<PointRows>(part_store, &record.points)?;
+        let (cuts, levels) = load::<CutRows>(part_store, &record.cuts)?;
         filed.points.insert(id, points);
         filed.cuts.insert(id, cuts);
         let numbers = rows.0.iter().map(|row| row.number).collect();
@@ -148,26 +148,27 @@ fn world(state: &Delta, shelf: &Kept<'_>, root: &Path) -> Result<(World, Filed),
     }
     for (&ordinal, record) in state.shards.iter().filter_map(|(ordinal, record)| Some((ordinal, record.as_ref()?))) {
         let live =
-            live(record, shelf, ordinal)?.ok_or_else(|| bad(format!("shard {ordinal} changes and never came")))?;
+            live(record, part_store, ordinal)?.ok_or_else(|| bad(format!("shard {ordinal} changes and never came")))?;
         inputs.shards.insert(ordinal, live.input.clone());
         world.shards.insert(ordinal, Arc::new(live));
     }
-    (world.pool, filed.pool) = peaks(&state.pool, shelf)?;
+    (world.pool, filed.pool) = peaks(&state.pool, part_store)?;
     for split in inputs.splits.values() {
-        let (held, parts) = state.kept.get(&split.bit).map(|kept| peaks(kept, shelf)).transpose()?.unwrap_or_default();
+        let (held, parts) =
+            state.kept.get(&split.bit).map(|kept| peaks(kept, part_store)).transpose()?.unwrap_or_default();
         world.kept.insert(split.bit, held);
         filed.kept.insert(split.bit, parts);
     }
-    world.sieve = Sieve::of(&inputs, &Sieve::default())?;
-    world.panels = World::default().panels_for(&world.sieve);
+    world.cuts = Cuts::of(&inputs, &Cuts::default())?;
+    world.panels = World::default().panels_for(&world.cuts);
     world.inputs = inputs;
     Ok((world, filed))
 }
 
 type Loaded<T> = (Arc<Part<T>>, Arc<T>);
 
-fn load<T: Table>(shelf: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T>, IncrementalError> {
-    let part = shelf.common::<T>(record)?;
+fn load<T: Table>(part_store: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T>, IncrementalError> {
+    let part = part_store.common::<T>(record)?;
     let table = part.load()?;
     Ok((part, table))
 }
@@ -192,7 +193,7 @@ fn benchmark(record: &BenchmarkRecord, rows: &PointRows, levels: &CutRows) -> Re
 }
 
 /// `None` if the record does not say how the shard came.
-fn live(record: &ShardRecord, shelf: &Kept<'_>, ordinal: u64) -> Result<Option<Live>, IncrementalError> {
+fn live(record: &ShardRecord, part_store: &Kept<'_>, ordinal: u64) -> Result<Option<Live>, IncrementalError> {
     let Some(input) = &record.input else { return Ok(None) };
     let input = ShardInput {
         name: input.name.as_str().into(),
@@ -200,14 +201,14 @@ fn live(record: &ShardRecord, shelf: &Kept<'_>, ordinal: u64) -> Result<Option<L
         count: input.count,
         rejected: input.rejected.clone(),
     };
-    record.onto(Live::bare(Arc::new(input)), shelf.shelf, shelf.round.owns(ordinal)).map(Some)
+    record.onto(Live::bare(Arc::new(input)), part_store.part_store, part_store.round.owns(ordinal)).map(Some)
 }
 
 type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<Part<PeakRows>>>);
 
-fn peaks(records: &Changed<u32, PartRecord>, shelf: &Kept<'_>) -> Result<PeaksWithParts, IncrementalError> {
+fn peaks(records: &Changed<u32, PartRecord>, part_store: &Kept<'_>) -> Result<PeaksWithParts, IncrementalError> {
     let mut parts = BTreeMap::<u32, Arc<Part<PeakRows>>>::new();
-    follow(&mut parts, records, |record| shelf.common(record))?;
+    follow(&mut parts, records, |record| part_store.common(record))?;
     let held = parts.iter().map(|(&id, part)| Ok((id, part.load()?.0.clone())));
     Ok((held.collect::<Result<_, IncrementalError>>()?, parts))
 }
@@ -218,7 +219,7 @@ struct Feed<'a> {
     flow: &'a mut Flow,
     budget_bytes: u64,
     round: &'a Round,
-    purse: Purse,
+    budget: EpochBudget,
     facts: Facts,
     /// A turn was refused, in all processes: nobody waits for another.
     refused: bool,
@@ -226,8 +227,8 @@ struct Feed<'a> {
 
 impl<'a> Feed<'a> {
     fn new(world: &'a mut World, flow: &'a mut Flow, budget_bytes: u64, round: &'a Round) -> Self {
-        let purse = Purse::new(budget_bytes, 0, world.inputs.splits.len());
-        Self { world, flow, budget_bytes, round, purse, facts: Facts::default(), refused: false }
+        let budget = EpochBudget::new(budget_bytes, 0, world.inputs.splits.len());
+        Self { world, flow, budget_bytes, round, budget, facts: Facts::default(), refused: false }
     }
 
     fn run(mut self) -> Result<(), IncrementalError> {
@@ -247,14 +248,14 @@ impl<'a> Feed<'a> {
     }
 
     fn shards(&mut self) -> Result<(), IncrementalError> {
-        let sieve = self.world.sieve.clone();
+        let cuts = self.world.cuts.clone();
         let round = self.round;
         for (ordinal, live) in self.world.shards.clone().into_iter().filter(|(ordinal, _)| round.owns(*ordinal)) {
             for (id, part) in &live.matches {
-                let Some(screened) = sieve.benchmarks.get(id) else { continue };
+                let Some(benchmark_cuts) = cuts.benchmarks.get(id) else { continue };
                 for (number, index, s) in part.load()?.by_point() {
-                    let Some(place) = screened.points.place(number) else { continue };
-                    for hit in screened.hits(SampleId { ordinal, index }, place, s) {
+                    let Some(place) = benchmark_cuts.points.place(number) else { continue };
+                    for hit in benchmark_cuts.hits(SampleId { ordinal, index }, place, s) {
                         self.room()?;
                         self.facts.hits.push((hit, 1));
                     }
@@ -263,7 +264,7 @@ impl<'a> Feed<'a> {
             for &index in live.taken.iter() {
                 self.room()?;
                 let sample = SampleId { ordinal, index };
-                self.facts.taken.push((Taken { sample, drops: sieve.drops, keeps: sieve.keeps }, 1));
+                self.facts.taken.push((Taken { sample, drops: cuts.drops, keeps: cuts.keeps }, 1));
             }
             self.room()?;
             self.facts.samples.push((Tally::Judged, live.input.judged() as i64));
@@ -278,8 +279,8 @@ impl<'a> Feed<'a> {
         if facts >= SLICE_FACTS {
             self.turn(Ok(true))?;
         }
-        match self.purse.spend_hit() {
-            Err(_) if facts > 0 => self.turn(Ok(true)).and_then(|_| self.purse.spend_hit()),
+        match self.budget.spend_hit() {
+            Err(_) if facts > 0 => self.turn(Ok(true)).and_then(|_| self.budget.spend_hit()),
             spent => spent,
         }
     }
@@ -293,7 +294,7 @@ impl<'a> Feed<'a> {
         let facts = std::mem::take(&mut self.facts);
         let outcome = self.flow.advance(&facts)?;
         settle(&World::default(), self.world, &outcome);
-        self.purse = Purse::new(self.budget_bytes, self.flow.held().bytes, self.world.inputs.splits.len());
+        self.budget = EpochBudget::new(self.budget_bytes, self.flow.held().bytes, self.world.inputs.splits.len());
         Ok(true)
     }
 }

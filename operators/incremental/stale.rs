@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::IncrementalError;
 use super::answers::{offer_kept, offer_rows, peak_rows};
-use super::mend::{Mend, Polarity};
 use super::panel::NOTHING;
+use super::refresh::{Polarity, Refresh};
 use super::world::World;
 use trommel_core::sample::SampleId;
 use trommel_decide::maxima::offer;
@@ -27,7 +27,7 @@ fn stays(stay: &[u64], sample: SampleId) -> bool {
     stay.binary_search(&sample.ordinal).is_ok()
 }
 
-impl Mend<'_> {
+impl Refresh<'_> {
     /// Clears peaks that no longer stand, finds what can be found among stored matches, and gives the places left over, by benchmark.
     ///
     /// # Errors
@@ -104,9 +104,9 @@ impl Mend<'_> {
         splits: &[Polarity],
         stay: &[u64],
     ) -> Result<(), IncrementalError> {
-        let World { pool, kept, shards, sieve, .. } = &mut *self.next;
+        let World { pool, kept, shards, cuts, .. } = &mut *self.next;
         for (id, Cleared { asked, .. }) in cleared {
-            let numbers = &sieve.benchmarks[id].points.numbers;
+            let numbers = &cuts.benchmarks[id].points.numbers;
             for ordinal in stay.iter().filter(|ordinal| self.round.owns(**ordinal)) {
                 let live = &shards[ordinal];
                 let Some(part) = live.matches.get(id) else { continue };

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::cuts::BenchmarkCuts;
 use super::flow::Tally;
 use super::inputs::{Points, ShardInput, Split};
 use super::panel::NOTHING;
-use super::sieve::Screened;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use trommel_core::sample::PointRow;
@@ -133,24 +133,30 @@ impl View {
         Some(Sizes { kept, dropped: judged - kept, rejected: self.tally(Tally::Rejected) })
     }
 
-    fn screened(&self, benchmark: &str) -> Option<&Arc<Screened>> {
-        self.world.sieve.benchmarks.values().find(|screened| screened.points.benchmark.name == benchmark)
+    fn benchmark_cuts(&self, benchmark: &str) -> Option<&Arc<BenchmarkCuts>> {
+        self.world.cuts.benchmarks.values().find(|benchmark_cuts| benchmark_cuts.points.benchmark.name == benchmark)
     }
 
     /// What a benchmark does in a split; `None` if the split does not look at it.
     #[must_use]
     pub fn reach(&self, benchmark: &str, split: &str) -> Option<Reach> {
         let bit = 1u32 << self.world.inputs.splits.get(split)?.bit;
-        let screens = &self.screened(benchmark)?.screens;
-        let screen = screens.iter().find(|screen| (screen.drops | screen.keeps) & bit != 0)?;
-        Some(Reach { samples: self.tally(Tally::Samples(screen.id)), points: self.tally(Tally::Points(screen.id)) })
+        let thresholds = &self.benchmark_cuts(benchmark)?.thresholds;
+        let threshold = thresholds.iter().find(|threshold| (threshold.drops | threshold.keeps) & bit != 0)?;
+        Some(Reach {
+            samples: self.tally(Tally::Samples(threshold.id)),
+            points: self.tally(Tally::Points(threshold.id)),
+        })
     }
 
     /// Samples over a radius of the benchmark, and points whose radius is exceeded, whatever the splits; `None` without radii.
     #[must_use]
     pub fn over_radius(&self, benchmark: &str) -> Option<Reach> {
-        let screen = self.screened(benchmark)?.radius_screen()?;
-        Some(Reach { samples: self.tally(Tally::Samples(screen.id)), points: self.tally(Tally::Points(screen.id)) })
+        let threshold = self.benchmark_cuts(benchmark)?.radius_threshold()?;
+        Some(Reach {
+            samples: self.tally(Tally::Samples(threshold.id)),
+            points: self.tally(Tally::Points(threshold.id)),
+        })
     }
 
     /// What became of a sample in a split; `None` if it is not there.
@@ -173,11 +179,12 @@ impl View {
     /// # Errors
     /// A part that cannot be read.
     pub fn scores(&self, ordinal: u64, benchmark: &str) -> Result<Option<Vec<(u32, Score)>>, IncrementalError> {
-        let found = self.screened(benchmark).zip(self.world.shards.get(&ordinal));
-        let Some((screened, live)) = found else { return Ok(None) };
-        let Some(part) = live.scores.get(&screened.points.id) else { return Ok(None) };
+        let found = self.benchmark_cuts(benchmark).zip(self.world.shards.get(&ordinal));
+        let Some((benchmark_cuts, live)) = found else { return Ok(None) };
+        let Some(part) = live.scores.get(&benchmark_cuts.points.id) else { return Ok(None) };
         let mut rows = part.load()?.rows.clone();
-        let place = |number: Option<u32>| number.and_then(|number| screened.points.place(number)).map(|at| at as u32);
+        let place =
+            |number: Option<u32>| number.and_then(|number| benchmark_cuts.points.place(number)).map(|at| at as u32);
         for (_, score) in &mut rows {
             (score.nearest, score.exceeds) = (place(score.nearest), place(score.exceeds));
         }
@@ -190,8 +197,8 @@ impl View {
         let bit = self.world.inputs.splits.get(split)?.bit;
         let at = self.world.inputs.benchmarks.iter().position(|points| points.benchmark.name == benchmark)?;
         let points = &self.world.inputs.benchmarks[at];
-        let screen = self.world.sieve.ids.get(&(points.id, Cut::RADIUS));
-        let hits = screen.and_then(|screen| self.world.hits.get(screen));
+        let threshold = self.world.cuts.ids.get(&(points.id, Cut::RADIUS));
+        let hits = threshold.and_then(|threshold| self.world.hits.get(threshold));
         let (pool, kept) = (self.world.pool.get(&points.id)?, self.world.kept.get(&bit)?.get(&points.id)?);
         let row = |place: usize| {
             let [pool, kept] = [pool[place], kept[place]].map(|peak| (peak != NOTHING).then_some(peak));

@@ -69,7 +69,7 @@ pub struct Outcome {
     pub sides: Vec<(Side, isize)>,
     /// Tallies that changed, with their new counts.
     pub tallies: BTreeMap<Tally, i64>,
-    /// Points, by screen and lasting number, whose hits changed, with their new counts.
+    /// Points, by threshold and lasting number, whose hits changed, with their new counts.
     pub points: BTreeMap<(u16, u32), i64>,
     /// What the arrangements of all workers of all processes hold now.
     pub held: Held,

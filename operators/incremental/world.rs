@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::cuts::{BenchmarkCuts, Cuts};
 use super::flow::Tally;
 use super::inputs::{Inputs, ShardInput};
 use super::panel::{NOTHING, Panel, Peak};
 use super::parts::Part;
-use super::sieve::{Screened, Sieve};
 use super::tables::{Matches, Scores};
 
 /// One bit a raw sample.
@@ -84,7 +84,7 @@ pub struct World {
     /// What the decisions depend on.
     pub inputs: Inputs,
     /// Its cuts.
-    pub sieve: Sieve,
+    pub cuts: Cuts,
     /// By benchmark and place: every similarity of a live sample that reaches it is among the matches.
     pub floors: BTreeMap<u32, Vec<f64>>,
     /// All points of each benchmark, ready for products.
@@ -97,20 +97,21 @@ pub struct World {
     pub kept: BTreeMap<u8, Peaks>,
     /// Tallies that are not 0.
     pub tallies: BTreeMap<Tally, i64>,
-    /// Hits by screen and lasting number of the point, where there are any.
+    /// Hits by threshold and lasting number of the point, where there are any.
     pub hits: BTreeMap<u16, Arc<BTreeMap<u32, i64>>>,
 }
 
 impl World {
     /// Panels for new cuts; those whose points stay are the old ones.
     #[must_use]
-    pub fn panels_for(&self, sieve: &Sieve) -> BTreeMap<u32, Arc<Panel>> {
-        let of = |(&id, screened): (&u32, &Arc<Screened>)| {
-            let same = self.sieve.benchmarks.get(&id).is_some_and(|old| Arc::ptr_eq(&old.points, &screened.points));
+    pub fn panels_for(&self, cuts: &Cuts) -> BTreeMap<u32, Arc<Panel>> {
+        let of = |(&id, benchmark_cuts): (&u32, &Arc<BenchmarkCuts>)| {
+            let same =
+                self.cuts.benchmarks.get(&id).is_some_and(|old| Arc::ptr_eq(&old.points, &benchmark_cuts.points));
             let held = self.panels.get(&id).filter(|_| same).cloned();
-            (id, held.unwrap_or_else(|| Arc::new(Panel::whole(&screened.points))))
+            (id, held.unwrap_or_else(|| Arc::new(Panel::whole(&benchmark_cuts.points))))
         };
-        sieve.benchmarks.iter().map(of).collect()
+        cuts.benchmarks.iter().map(of).collect()
     }
 
     /// The files of all shards outlive this process, or no longer do.
@@ -132,9 +133,9 @@ impl World {
 #[derive(Clone, Debug, Default)]
 pub struct Shift {
     /// As it was.
-    pub old: Option<Arc<Screened>>,
+    pub old: Option<Arc<BenchmarkCuts>>,
     /// As it is.
-    pub new: Option<Arc<Screened>>,
+    pub new: Option<Arc<BenchmarkCuts>>,
     /// Places of new points.
     pub fresh: Vec<usize>,
     /// Places of old points whose lowest cut is now below their floor.
@@ -149,25 +150,25 @@ pub struct Shift {
 ///
 /// Gives the new floors too: those of unchanged points stay, a fresh or low one's is `slack` below its lowest cut.
 #[must_use]
-pub fn shifts(old: &World, new: &Sieve, slack: f64) -> (BTreeMap<u32, Shift>, BTreeMap<u32, Vec<f64>>) {
+pub fn shifts(old: &World, new: &Cuts, slack: f64) -> (BTreeMap<u32, Shift>, BTreeMap<u32, Vec<f64>>) {
     let (mut shifts, mut floors) = (BTreeMap::new(), BTreeMap::new());
-    for (&id, screened) in &new.benchmarks {
-        let Some(before) = old.sieve.benchmarks.get(&id) else {
-            let all = 0..screened.points.numbers.len();
-            floors.insert(id, all.clone().map(|place| screened.lowest_cut(place) - slack).collect());
-            let (new, fresh) = (Some(screened.clone()), all.collect());
+    for (&id, benchmark_cuts) in &new.benchmarks {
+        let Some(before) = old.cuts.benchmarks.get(&id) else {
+            let all = 0..benchmark_cuts.points.numbers.len();
+            floors.insert(id, all.clone().map(|place| benchmark_cuts.lowest_cut(place) - slack).collect());
+            let (new, fresh) = (Some(benchmark_cuts.clone()), all.collect());
             shifts.insert(id, Shift { new, fresh, ..Shift::default() });
             continue;
         };
         let held = &old.floors[&id];
-        if Arc::ptr_eq(&before.points, &screened.points) && before.screens == screened.screens {
+        if Arc::ptr_eq(&before.points, &benchmark_cuts.points) && before.thresholds == benchmark_cuts.thresholds {
             floors.insert(id, held.clone());
             continue;
         }
-        let mut shift = Shift { old: Some(before.clone()), new: Some(screened.clone()), ..Shift::default() };
-        let mut at = Vec::with_capacity(screened.points.numbers.len());
-        for (place, &number) in screened.points.numbers.iter().enumerate() {
-            let cut = screened.lowest_cut(place);
+        let mut shift = Shift { old: Some(before.clone()), new: Some(benchmark_cuts.clone()), ..Shift::default() };
+        let mut at = Vec::with_capacity(benchmark_cuts.points.numbers.len());
+        for (place, &number) in benchmark_cuts.points.numbers.iter().enumerate() {
+            let cut = benchmark_cuts.lowest_cut(place);
             let Some(was) = before.points.place(number) else {
                 shift.fresh.push(place);
                 at.push(cut - slack);
@@ -180,7 +181,7 @@ pub fn shifts(old: &World, new: &Sieve, slack: f64) -> (BTreeMap<u32, Shift>, BT
             } else {
                 at.push(floor);
             }
-            if let (Some(new), Some(old)) = (screened.points.radius(place), before.points.radius(was)) {
+            if let (Some(new), Some(old)) = (benchmark_cuts.points.radius(place), before.points.radius(was)) {
                 if new < old {
                     shift.fallen.push(place);
                 } else if new > old {
@@ -188,12 +189,12 @@ pub fn shifts(old: &World, new: &Sieve, slack: f64) -> (BTreeMap<u32, Shift>, BT
                 }
             }
         }
-        let gone = before.points.numbers.iter().filter(|number| screened.points.place(**number).is_none());
+        let gone = before.points.numbers.iter().filter(|number| benchmark_cuts.points.place(**number).is_none());
         shift.spent.extend(gone);
         floors.insert(id, at);
         shifts.insert(id, shift);
     }
-    for (&id, before) in old.sieve.benchmarks.iter().filter(|(id, _)| !new.benchmarks.contains_key(id)) {
+    for (&id, before) in old.cuts.benchmarks.iter().filter(|(id, _)| !new.benchmarks.contains_key(id)) {
         shifts.insert(id, Shift { old: Some(before.clone()), ..Shift::default() });
     }
     (shifts, floors)
@@ -201,13 +202,13 @@ pub fn shifts(old: &World, new: &Sieve, slack: f64) -> (BTreeMap<u32, Shift>, BT
 
 /// Peaks in the order of the new points: those of old points stay, fresh ones have none.
 #[must_use]
-pub fn realigned(peaks: &Peaks, old: &Sieve, new: &Sieve) -> Peaks {
-    let of = |(&id, screened): (&u32, &Arc<Screened>)| {
+pub fn realigned(peaks: &Peaks, old: &Cuts, new: &Cuts) -> Peaks {
+    let of = |(&id, benchmark_cuts): (&u32, &Arc<BenchmarkCuts>)| {
         let before = old.benchmarks.get(&id).zip(peaks.get(&id));
         let one = |&number: &u32| {
             before.and_then(|(points, peaks)| Some(peaks[points.points.place(number)?])).unwrap_or(NOTHING)
         };
-        (id, screened.points.numbers.iter().map(one).collect())
+        (id, benchmark_cuts.points.numbers.iter().map(one).collect())
     };
     new.benchmarks.iter().map(of).collect()
 }

@@ -5,8 +5,7 @@
 //!  Committed ◀── [ticket redeemed] ◀── channel ◀── reply: durable
 //! ```
 //!
-//! Frontier: the output's passes a shard's time only after the shard is durable (or was only to be ticked off, or the run
-//! stops).
+//! Frontier: the output's passes a shard's time only after the shard is durable, or the run stops.
 //!
 //! # Invariants
 //! 1. A shard is done when its end has named `count` and fates `0..count` have all come; not by the frontier.
@@ -37,8 +36,6 @@ use trommel_core::stop::Stop;
 pub struct LedgerConfig {
     /// A shard's name, by its ordinal.
     pub name_of: Arc<dyn Fn(u64) -> String + Send + Sync>,
-    /// Whether the shard of this time is to be committed; others (replayed by a trainer) are ticked off only.
-    pub records: Arc<dyn Fn(Time) -> bool + Send + Sync>,
     /// The run's stop.
     pub stop: Stop,
 }
@@ -70,10 +67,8 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
                 input.for_each_stamp(|cap, data| {
                     let Some(cap) = cap.retain_least(output.output_index()) else { return };
                     let time = *cap.time();
-                    let (_, ticks) = open.entry(time).or_insert_with(|| {
-                        let recorded = (config.records)(time);
-                        (cap, Ticks { ordinal: ordinal_of(time), recorded, ..Ticks::default() })
-                    });
+                    let fresh = || (cap, Ticks { ordinal: ordinal_of(time), ..Ticks::default() });
+                    let (_, ticks) = open.entry(time).or_insert_with(fresh);
                     for event in data.flat_map(|batch| batch.drain(..)) {
                         if let Err(detail) = ticks.take(event) {
                             let (ordinal, name) = (ticks.ordinal, (config.name_of)(ticks.ordinal));
@@ -129,8 +124,7 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
 #[derive(Default)]
 struct Ticks {
     ordinal: u64,
-    recorded: bool,
-    /// By index, from `handed_over` on; empty where the shard is only ticked off.
+    /// By index, from `handed_over` on.
     fates: VecDeque<Option<Arc<Fate>>>,
     /// Fates that the committer has.
     handed_over: usize,
@@ -169,13 +163,11 @@ impl Ticks {
                 }
                 self.seen[word] |= bit;
                 self.count += 1;
-                if self.recorded {
-                    let at = id.index as usize - self.handed_over;
-                    if self.fates.len() <= at {
-                        self.fates.resize(at + 1, None);
-                    }
-                    self.fates[at] = Some(fate);
+                let at = id.index as usize - self.handed_over;
+                if self.fates.len() <= at {
+                    self.fates.resize(at + 1, None);
                 }
+                self.fates[at] = Some(fate);
             }
         }
         let beyond = self.end.as_ref().map(|end| end.count).filter(|&count| self.highest().is_some_and(|h| h >= count));
@@ -208,12 +200,9 @@ impl Ticks {
         }
     }
 
-    /// The shard, if it is to be recorded.
+    /// The shard, once its end has come.
     fn finish(self, config: &LedgerConfig) -> Option<FinishedShard> {
         let end = self.end?;
-        if !self.recorded {
-            return None;
-        }
         let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_));
         Some(FinishedShard {
             ordinal: self.ordinal,

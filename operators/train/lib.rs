@@ -28,7 +28,6 @@ pub mod clip;
 pub mod config;
 pub mod error;
 pub mod files;
-pub mod leases;
 pub mod loss;
 pub mod metrics;
 mod open_clip;

@@ -8,7 +8,7 @@ use tch::Device;
 use trommel_bridge::{BridgeError, Group, Store};
 use trommel_cluster::{Cluster, Holding, Message, Samples};
 use trommel_core::sample::SampleId;
-use trommel_train::leases::TrainLeases;
+use trommel_dataflow::leases::LaneLeases;
 use trommel_train::share::Outbox;
 
 use crate::together::Together;
@@ -74,12 +74,12 @@ pub(crate) fn fetch(
 
 /// Tells the leases of all processes which shards are decided: later passes wait for that.
 pub(crate) struct News {
-    leases: Arc<TrainLeases>,
+    leases: Arc<LaneLeases>,
     cluster: Option<Arc<Cluster>>,
 }
 
 impl News {
-    pub(crate) fn new(together: &Together, leases: &Arc<TrainLeases>) -> Self {
+    pub(crate) fn new(together: &Together, leases: &Arc<LaneLeases>) -> Self {
         if let Some(cluster) = together.cluster() {
             let told = leases.clone();
             cluster.control().on_message(move |_, message| {
@@ -100,10 +100,10 @@ impl News {
     }
 }
 
-fn tell(leases: &TrainLeases, ordinal: u64, failed: bool) {
+fn tell(leases: &LaneLeases, ordinal: u64, failed: bool) {
     if failed {
-        leases.lanes().failed(ordinal);
+        leases.failed(ordinal);
     } else {
-        leases.lanes().committed(ordinal);
+        leases.committed(ordinal);
     }
 }

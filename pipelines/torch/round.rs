@@ -94,11 +94,7 @@ impl Judge {
             start_committer(folder, parts, progress, (&first, stop), move |shard| committed(shard.ordinal))?;
         let names = names_of(input.plan());
         let named = names.clone();
-        let ledger = LedgerConfig {
-            name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
-            records: Arc::new(|_: Time| true),
-            stop: stop.clone(),
-        };
+        let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
         let counting = Counting::new(progress, &first);
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());

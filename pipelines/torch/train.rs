@@ -25,7 +25,7 @@ use crate::prune::with_embedded_benchmarks;
 use crate::running::{agreed, open_folder};
 use crate::spent::Spent;
 use crate::together::Together;
-use crate::train_graph::{Ground, Trained, train_on};
+use crate::train_graph::{TrainInputs, Trained, train_on};
 use crate::training::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -180,7 +180,7 @@ fn train_together(
     let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
     let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
     let course = settled.course(run, &folder)?;
-    let ground = Ground {
+    let train_inputs = TrainInputs {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
         leased: deal.clone(),
         deal,
@@ -194,7 +194,7 @@ fn train_together(
         on_committed: Box::new(|_| {}),
         trained: Trained::default(),
     };
-    train_on(run, config, judging, clip_config, ground, together, stop, progress)
+    train_on(run, config, judging, clip_config, train_inputs, together, stop, progress)
 }
 
 /// The picture that the trainer gets.

@@ -1,4 +1,4 @@
-//! The graph of training, over whatever ground the shards stand on: a plan of its own, or the pool of a watch that grows while it is used.
+//! The graph of training, over whatever gives the shards: a plan of its own, or the pool of a watch that grows while it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,6 @@ use trommel_ledger::run_folder::RunFolder;
 use trommel_model::{ClipConfig, Tokenizer};
 use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
-use trommel_train::leases::TrainLeases;
 use trommel_train::share::{Outbox, Row, rows};
 use trommel_train::to_order::{TrainOrder, to_order};
 use trommel_train::{Course, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
@@ -55,7 +54,7 @@ use trommel_pipelines::gauges::key;
 use trommel_pipelines::progress::Progress;
 
 /// Where the shards of a training run come from, and where their fates go.
-pub(crate) struct Ground {
+pub(crate) struct TrainInputs {
     /// Reads them, and replays what is decided.
     pub(crate) reader: Reader,
     /// Deals them to lanes: what the order waits for.
@@ -190,22 +189,23 @@ fn recorded_all<'scope>(
     (embedded, recorded, dropped)
 }
 
-/// Trains over a ground until the run's length is reached, or it is stopped.
+/// Trains until the run's length is reached, or it is stopped.
 #[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 pub(crate) fn train_on(
     run: &TrainRun,
     config: &JudgeConfig,
     mut judging: Judging,
     clip_config: ClipConfig,
-    ground: Ground,
+    train_inputs: TrainInputs,
     together: &Together,
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<TrainReport, PipelineError> {
     let (rank, ranks) = (together.rank(), together.ranks());
     let size = clip_config.preprocess.size;
-    let Ground { reader, deal, leased, passes, judged, folder, parts, pool, on_committed, trained, .. } = ground;
-    let (settled, course) = (ground.settled, ground.course);
+    let TrainInputs { reader, deal, leased, passes, judged, folder, parts, pool, on_committed, trained, .. } =
+        train_inputs;
+    let (settled, course) = (train_inputs.settled, train_inputs.course);
     let Prepared { mut trainer, checkpoints, found, cursor, threads, mut notices } =
         prepare(run, config, &clip_config, together, &folder, (&settled.order, course), progress)?;
     trained.begin(cursor.clone());
@@ -243,7 +243,7 @@ pub(crate) fn train_on(
         true => Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true },
         false => Order::none(),
     };
-    let leases = TrainLeases::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
+    let leases = Arc::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
     let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
@@ -267,12 +267,7 @@ pub(crate) fn train_on(
     })?;
     let ending = stop.clone();
     let _winding = together.wind_down_with(stop, move || ending.request());
-    let recorded = leases.clone();
-    let ledger = LedgerConfig {
-        name_of: Arc::new(move |ordinal| named(ordinal).to_string()),
-        records: Arc::new(move |time: Time| recorded.judges(time)),
-        stop: stop.clone(),
-    };
+    let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
     let counting = Counting::new(progress, &first);
 
     // The trainer's thread.

@@ -3,7 +3,7 @@
 use super::exact::Dice;
 use super::script::Trial;
 use crate::flow::{Hit, Tally};
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use crate::workers::{Facts, Flow};
 use trommel_core::sample::SampleId;
 
@@ -14,7 +14,7 @@ fn a_thousand_rounds_leave_no_trace() {
         let (mut flow, mut dice) = (Flow::start(workers).unwrap(), Dice(5));
         let hit = |index: u32| Hit {
             sample: SampleId { ordinal: 1 << 39, index },
-            screen: 0,
+            threshold: 0,
             point: index % 50,
             drops: 1,
             keeps: 0,
@@ -44,7 +44,7 @@ fn a_thousand_rounds_leave_no_trace() {
 /// An engine whose inputs come and go: when all is gone, next to nothing is held.
 #[test]
 fn nothing_is_held_of_what_is_gone() {
-    let mut trial = Trial::new(77, 1, Shelf::Memory);
+    let mut trial = Trial::new(77, 1, PartStore::Memory);
     let mut rows = Vec::new();
     for round in 0..200 {
         let changes = trial.changes();

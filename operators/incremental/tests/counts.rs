@@ -14,7 +14,7 @@ use crate::embeddings::{Embeddings, HeldEmbeddings, Visitor};
 use crate::engine::{Engine, IncrementalConfig};
 use crate::flow::{Hit, Side, Taken, Tally};
 use crate::inputs::{Change, Inputs, ShardInput};
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use crate::workers::{Facts, Flow};
 use trommel_core::sample::SampleId;
 use trommel_decide::benchmark::Benchmark;
@@ -31,7 +31,7 @@ fn differential_flow_equals_plain_maps() {
         for _ in 0..dice.below(30) {
             let sample = SampleId { ordinal: (dice.below(3) as u64) << 38 | 5, index: dice.below(6) as u32 };
             let hit =
-                Hit { sample, screen: dice.below(3) as u16, point: dice.below(4) as u32, drops: 0b101, keeps: 0b10 };
+                Hit { sample, threshold: dice.below(3) as u16, point: dice.below(4) as u32, drops: 0b101, keeps: 0b10 };
             let held = hits.entry(hit).or_default();
             let diff = if *held > 0 && dice.below(2) == 0 { -1 } else { 1 };
             *held += diff;
@@ -66,10 +66,10 @@ fn differential_flow_equals_plain_maps() {
             for (tally, count) in &outcome.tallies {
                 let expected = match *tally {
                     Tally::Samples(s) => {
-                        live.iter().filter(|h| h.screen == s).map(|h| h.sample).collect::<BTreeSet<_>>().len()
+                        live.iter().filter(|h| h.threshold == s).map(|h| h.sample).collect::<BTreeSet<_>>().len()
                     }
                     Tally::Points(s) => {
-                        live.iter().filter(|h| h.screen == s).map(|h| h.point).collect::<BTreeSet<_>>().len()
+                        live.iter().filter(|h| h.threshold == s).map(|h| h.point).collect::<BTreeSet<_>>().len()
                     }
                     Tally::Marked(split, keeps) => {
                         sides.iter().filter(|s| (s.split, s.keeps) == (split, keeps)).count()
@@ -79,8 +79,8 @@ fn differential_flow_equals_plain_maps() {
                 };
                 assert_eq!(*count, expected as i64, "{tally:?} in round {round}");
             }
-            for ((screen, point), count) in &outcome.points {
-                let of = hits.iter().filter(|(hit, _)| (hit.screen, hit.point) == (*screen, *point));
+            for ((threshold, point), count) in &outcome.points {
+                let of = hits.iter().filter(|(hit, _)| (hit.threshold, hit.point) == (*threshold, *point));
                 assert_eq!(*count, of.map(|(_, count)| i64::from(*count)).sum::<i64>());
             }
         }
@@ -112,9 +112,9 @@ impl Embeddings for Fragile {
 fn oracle_errors_leave_nothing_behind() {
     let mut failures = 0;
     for seed in 0..60 {
-        let mut trial = Trial::new(4000 + seed, 1 + seed as usize % 2, Shelf::Memory);
+        let mut trial = Trial::new(4000 + seed, 1 + seed as usize % 2, PartStore::Memory);
         let store = Arc::new(Fragile { inner: trial.pool.stored.clone(), fuse: AtomicU64::new(u64::MAX / 2) });
-        trial.engine = Engine::new(IncrementalConfig::default(), store.clone(), Shelf::Memory).unwrap();
+        trial.engine = Engine::new(IncrementalConfig::default(), store.clone(), PartStore::Memory).unwrap();
         for round in 0..8 {
             let changes = trial.changes();
             store.fuse.store(trial.dice.below(6) as u64, Ordering::Relaxed);
@@ -155,7 +155,7 @@ fn crowded(samples: u32) -> (Arc<HeldEmbeddings>, Vec<Change>, Pool) {
 fn the_budget_refuses_and_nothing_has_changed() {
     let (stored, changes, _) = crowded(500);
     let config = IncrementalConfig { budget_bytes: 100_000, ..IncrementalConfig::default() };
-    let mut engine = Engine::new(config, stored, Shelf::Memory).unwrap();
+    let mut engine = Engine::new(config, stored, PartStore::Memory).unwrap();
     let error = engine.apply(&changes).unwrap_err();
     assert!(matches!(error, IncrementalError::Budget { limit: 100_000, .. }), "{error}");
     assert_eq!((engine.views().latest().epoch(), engine.flow().held().rows), (0, 0));
@@ -168,7 +168,7 @@ fn the_budget_refuses_and_nothing_has_changed() {
 fn no_vectors_for_what_is_stored() {
     let (stored, changes, _) = crowded(200);
     let config = IncrementalConfig { floor_slack_cosine: 0.2, ..IncrementalConfig::default() };
-    let mut engine = Engine::new(config, stored.clone(), Shelf::Memory).unwrap();
+    let mut engine = Engine::new(config, stored.clone(), PartStore::Memory).unwrap();
     engine.apply(&changes).unwrap();
     let at_first = stored.vectors_read();
     assert_eq!(at_first, 200);
@@ -182,7 +182,11 @@ fn no_vectors_for_what_is_stored() {
         let changes = if gone { vec![Change::RemoveSplit("near".into()), change] } else { vec![change] };
         let before = stored.vectors_read();
         let applied = engine.apply(&changes).unwrap();
-        assert_eq!(stored.vectors_read() - before, applied.mended_vectors, "only the mending may read: {changes:?}");
+        assert_eq!(
+            stored.vectors_read() - before,
+            applied.refreshed_vectors,
+            "only the refreshing may read: {changes:?}"
+        );
     }
 }
 
@@ -194,7 +198,7 @@ fn ties_stay() {
     let s = cosine(&x, &t);
     let stored = Arc::new(HeldEmbeddings::default());
     stored.put(0, 0, vec![(0, "a".into(), x)]);
-    let mut engine = Engine::new(IncrementalConfig::default(), stored, Shelf::Memory).unwrap();
+    let mut engine = Engine::new(IncrementalConfig::default(), stored, PartStore::Memory).unwrap();
     let benchmark = Benchmark::new("b", 16, t, vec![], vec![], Some(vec![s]), None).unwrap();
     let shard = ShardInput { name: "s".into(), generation: 0, count: 1, rejected: vec![] };
     let split = |rule: String| Change::SetSplit(rule.clone(), rule.parse().unwrap());

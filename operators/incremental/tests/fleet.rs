@@ -12,7 +12,7 @@ use crate::IncrementalError;
 use crate::embeddings::{Embeddings, HeldEmbeddings, Visitor};
 use crate::engine::{Applied, Engine, IncrementalConfig};
 use crate::inputs::Change;
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use crate::peers::Peers;
 use trommel_cluster::{Agreement, Allocators, Cluster, ClusterConfig};
 use trommel_core::wake::locked;
@@ -104,8 +104,8 @@ impl Fleet {
         root: &Path,
     ) -> Self {
         Self::made(ranks, config, stored, |config, store, peers, allocators| {
-            let shelf = Shelf::folder(root, 1, Arc::new(Disk)).unwrap();
-            Engine::across(config, store, shelf, peers, allocators).unwrap()
+            let part_store = PartStore::folder(root, 1, Arc::new(Disk)).unwrap();
+            Engine::across(config, store, part_store, peers, allocators).unwrap()
         })
     }
 

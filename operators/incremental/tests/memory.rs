@@ -12,7 +12,7 @@ use crate::embeddings::HeldEmbeddings;
 use crate::engine::{Engine, IncrementalConfig};
 use crate::flow::{Hit, Tally};
 use crate::inputs::{Change, ShardInput};
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use crate::workers::{Facts, Flow};
 use trommel_core::sample::SampleId;
 use trommel_decide::benchmark::Benchmark;
@@ -36,7 +36,13 @@ fn bytes_per_million_matches() {
         let mut flow = Flow::start(1).unwrap();
         let hit = |at: u32| {
             let sample = SampleId { ordinal: u64::from(at / each % samples / 10_000), index: at / each % 10_000 };
-            Hit { sample, screen: (at % each) as u16, point: at.wrapping_mul(2_654_435_761) >> 16, drops: 1, keeps: 0 }
+            Hit {
+                sample,
+                threshold: (at % each) as u16,
+                point: at.wrapping_mul(2_654_435_761) >> 16,
+                drops: 1,
+                keeps: 0,
+            }
         };
         let all = |some: &dyn Fn(u32) -> bool, diff| Facts {
             hits: (0..samples * each).filter(|&at| some(at)).map(|at| (hit(at), diff)).collect(),
@@ -96,7 +102,7 @@ fn cost_of_each_change() {
             ShardInput { name: format!("{ordinal}").into(), generation: 0, count: SHARD, rejected: vec![] },
         )
     };
-    let mut engine = Engine::new(IncrementalConfig::default(), stored.clone(), Shelf::Memory).unwrap();
+    let mut engine = Engine::new(IncrementalConfig::default(), stored.clone(), PartStore::Memory).unwrap();
     let mut first: Vec<Change> = (0..6).map(|at| named(&format!("b{at}"), all[at].clone())).collect();
     first.push(Change::SetSplit("near".into(), "near".parse().unwrap()));
     first.extend((0..10).map(|ordinal| arrive(ordinal, &mut dice)));
@@ -119,12 +125,12 @@ fn cost_of_each_change() {
         let applied = engine.apply(&changes).unwrap();
         let sides = applied.changelog.sides.len();
         report(&format!(
-            "{what}: decided {:?}, mended {:?}; {} facts, {sides} sides, {} vectors read, {} of them to mend; {:?}",
+            "{what}: decided {:?}, refreshed {:?}; {} facts, {sides} sides, {} vectors read, {} of them to refresh; {:?}",
             applied.decided,
-            applied.mended,
+            applied.refreshed,
             applied.facts,
             stored.vectors_read() - before,
-            applied.mended_vectors,
+            applied.refreshed_vectors,
             engine.views().latest().sizes("near").unwrap(),
         ));
     }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::naive::check;
 use super::script::Trial;
 use crate::changelog::Why;
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use trommel_core::sample::Status;
 
 /// What the sequences have met, so that a comparison of nothing with nothing is noticed.
 #[derive(Debug, Default)]
 pub(super) struct Met {
     sides: usize,
-    mended: u64,
+    refreshed: u64,
     facts: u64,
     whys: [usize; 6],
 }
@@ -28,8 +28,8 @@ fn index_of(why: &Why) -> usize {
     }
 }
 
-pub(super) fn run(seed: u64, workers: usize, epochs: usize, shelf: Shelf, met: &mut Met) {
-    let mut trial = Trial::new(seed, workers, shelf);
+pub(super) fn run(seed: u64, workers: usize, epochs: usize, part_store: PartStore, met: &mut Met) {
+    let mut trial = Trial::new(seed, workers, part_store);
     let views = trial.engine.views();
     let mut epoch = 0;
     for round in 0..epochs {
@@ -64,7 +64,7 @@ pub(super) fn run(seed: u64, workers: usize, epochs: usize, shelf: Shelf, met: &
         let logged: Vec<_> = sides.map(|c| (c.split.to_string(), c.sample.ordinal, c.sample.index, c.now)).collect();
         assert_eq!(logged, crossed, "{context}");
         met.sides += logged.len();
-        met.mended += applied.mended_vectors;
+        met.refreshed += applied.refreshed_vectors;
         met.facts += applied.facts;
         applied.changelog.sides.iter().for_each(|change| met.whys[index_of(&change.why)] += 1);
     }
@@ -72,9 +72,9 @@ pub(super) fn run(seed: u64, workers: usize, epochs: usize, shelf: Shelf, met: &
 
 fn runs(seeds: std::ops::Range<u64>, workers: usize) {
     let (mut met, count) = (Met::default(), seeds.end - seeds.start);
-    seeds.for_each(|seed| run(seed, workers, 14, Shelf::Memory, &mut met));
+    seeds.for_each(|seed| run(seed, workers, 14, PartStore::Memory, &mut met));
     let few = count as usize / 10; // one in ten sequences, at the least
-    assert!(met.sides > 50 * few && met.mended > 30 * count && met.facts > 100 * count, "{met:?}");
+    assert!(met.sides > 50 * few && met.refreshed > 30 * count && met.facts > 100 * count, "{met:?}");
     assert!(met.whys.iter().all(|met| *met > few), "{met:?}");
 }
 
@@ -96,7 +96,7 @@ fn oracle_four_workers() {
 /// Whoever reads while epochs are made sees whole ones: sizes, statuses and scores of one view agree, and epochs only grow.
 #[test]
 fn readers_see_whole_epochs() {
-    let mut trial = Trial::new(31, 2, Shelf::Memory);
+    let mut trial = Trial::new(31, 2, PartStore::Memory);
     let (views, done) = (trial.engine.views(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

@@ -9,7 +9,7 @@ use super::script::Trial;
 use crate::IncrementalError;
 use crate::engine::{Engine, IncrementalConfig};
 use crate::inputs::Change;
-use crate::parts::{PartRecord, Shelf};
+use crate::parts::{PartRecord, PartStore};
 use crate::peers::Peers;
 use crate::tables::Matches;
 use crate::workers::{Facts, Flow};
@@ -40,7 +40,7 @@ fn fleet(trial: &Trial, root: &std::path::Path) -> Fleet {
 /// Other changes in another process are noticed before anything is read.
 #[test]
 fn other_changes_are_refused() {
-    let (mut trial, root) = (Trial::new(6, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(6, 1, PartStore::Memory), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "the same");
@@ -61,7 +61,7 @@ fn other_changes_are_refused() {
 /// Who stays says who is gone, and does not wait for ever: at a gathering, and in the middle of the dataflow.
 #[test]
 fn a_lost_process_is_named() {
-    let (mut trial, root) = (Trial::new(7, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(7, 1, PartStore::Memory), tempfile::tempdir().unwrap());
     let mut fleet = fleet(&trial, root.path());
     let first = trial.first();
     fleet.applied(&first, "both are there");
@@ -89,39 +89,39 @@ fn a_lost_process_is_named() {
 #[test]
 fn parts_go_to_those_who_remove_them() {
     let root = tempfile::tempdir().unwrap();
-    let shelf = || Shelf::folder(root.path(), 1, Arc::new(Disk)).unwrap();
+    let part_store = || PartStore::folder(root.path(), 1, Arc::new(Disk)).unwrap();
     let files = || std::fs::read_dir(root.path()).unwrap().count();
-    let part = shelf().put(4, 2, Matches::of(vec![(1, 2, 0.5)])).unwrap();
+    let part = part_store().put(4, 2, Matches::of(vec![(1, 2, 0.5)])).unwrap();
     let record = part.record().unwrap();
-    let referred = shelf().refer::<Matches>(&record).unwrap();
+    let referred = part_store().refer::<Matches>(&record).unwrap();
     referred.set_lasting(false);
     assert_eq!(*referred.load().unwrap(), *part.load().unwrap());
     drop(referred);
     assert_eq!(files(), 1, "another's part stays");
     part.set_lasting(true);
     drop(part);
-    drop(shelf().adopt::<Matches>(&record).unwrap());
+    drop(part_store().adopt::<Matches>(&record).unwrap());
     assert_eq!(files(), 1, "a published part stays");
-    let adopted = shelf().adopt::<Matches>(&record).unwrap();
+    let adopted = part_store().adopt::<Matches>(&record).unwrap();
     adopted.set_lasting(false);
     drop(adopted);
     assert_eq!(files(), 0, "one that is superseded goes");
     let short = PartRecord { bytes: 7, ..record.clone() };
-    let part = shelf().put(4, 2, Matches::default()).unwrap();
+    let part = part_store().put(4, 2, Matches::default()).unwrap();
     let short = PartRecord { file: part.record().unwrap().file, ..short };
-    assert!(shelf().refer::<Matches>(&short).unwrap().load().unwrap_err().to_string().contains("7 are due"));
+    assert!(part_store().refer::<Matches>(&short).unwrap().load().unwrap_err().to_string().contains("7 are due"));
     for file in ["../matches", "", "/etc/passwd", ".."] {
-        assert!(shelf().refer::<Matches>(&PartRecord { file: file.into(), ..record.clone() }).is_err(), "{file}");
+        assert!(part_store().refer::<Matches>(&PartRecord { file: file.into(), ..record.clone() }).is_err(), "{file}");
     }
 }
 
 #[test]
 fn parts_in_memory_are_refused() {
-    let trial = Trial::new(8, 1, Shelf::Memory);
+    let trial = Trial::new(8, 1, PartStore::Memory);
     let refusals = at_once(&clusters(2, 1), |cluster| {
         let (config, stored) = (IncrementalConfig::default(), trial.pool.stored.clone());
         let peers = Arc::new(cluster.control().clone());
-        let engine = Engine::across(config, stored, Shelf::Memory, peers, cluster.timely(1).unwrap());
+        let engine = Engine::across(config, stored, PartStore::Memory, peers, cluster.timely(1).unwrap());
         cluster.control().goodbye();
         engine.err()
     });

@@ -12,7 +12,7 @@ use crate::IncrementalError;
 use crate::embeddings::{HeldEmbeddings, HeldShard};
 use crate::engine::{Engine, IncrementalConfig};
 use crate::inputs::{Change, Inputs, ShardInput};
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use trommel_core::sample::SampleId;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::{Form, Rule};
@@ -55,8 +55,8 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    pub(super) fn new(seed: u64, workers: usize, shelf: Shelf) -> Self {
-        Self::with(seed, |dice, stored| Engine::new(config(workers, dice), stored, shelf).unwrap())
+    pub(super) fn new(seed: u64, workers: usize, part_store: PartStore) -> Self {
+        Self::with(seed, |dice, stored| Engine::new(config(workers, dice), stored, part_store).unwrap())
     }
 
     /// An engine of a folder.
@@ -74,7 +74,7 @@ impl Trial {
 
     /// Closes the engine; nothing can be asked of the one that stands in for it.
     pub(super) fn close(&mut self) {
-        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), Shelf::Memory).unwrap();
+        self.engine = Engine::new(IncrementalConfig::default(), self.pool.stored.clone(), PartStore::Memory).unwrap();
     }
 
     /// Opens the folder again, with whatever settings.

@@ -12,7 +12,7 @@ use crate::IncrementalError;
 use crate::changelog::Why;
 use crate::engine::{Engine, IncrementalConfig};
 use crate::inputs::{Change, ShardInput};
-use crate::parts::Shelf;
+use crate::parts::PartStore;
 use crate::world::World;
 use trommel_decide::benchmark::Benchmark;
 
@@ -22,7 +22,7 @@ struct Met {
     failed: Vec<usize>,
     impossible: usize,
     hit_reasons: usize,
-    mended: u64,
+    refreshed: u64,
     across: usize,
 }
 
@@ -57,10 +57,10 @@ fn check_files(fleet: &Fleet, root: &std::path::Path, context: &str) {
 }
 
 fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
-    let (mut trial, root) = (Trial::new(seed, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(seed, 1, PartStore::Memory), tempfile::tempdir().unwrap());
     let slack = [0.0, 0.02, 0.3][seed as usize % 3];
     let config = IncrementalConfig { workers, floor_slack_cosine: slack, ..IncrementalConfig::default() };
-    trial.engine = Engine::new(config.clone(), trial.pool.stored.clone(), Shelf::Memory).unwrap();
+    trial.engine = Engine::new(config.clone(), trial.pool.stored.clone(), PartStore::Memory).unwrap();
     let mut fleet = Fleet::start(ranks, |_| config.clone(), &trial.pool.stored, root.path());
     for round in 0..epochs {
         let context = format!("seed {seed}, {ranks} processes of {workers} workers, round {round}");
@@ -102,7 +102,11 @@ fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
         for result in results {
             let applied = result.unwrap_or_else(|error| panic!("{context}: {error}"));
             assert_eq!(applied.changelog, expected.changelog, "{context}");
-            assert_eq!((applied.facts, applied.mended_vectors), (expected.facts, expected.mended_vectors), "{context}");
+            assert_eq!(
+                (applied.facts, applied.refreshed_vectors),
+                (expected.facts, expected.refreshed_vectors),
+                "{context}"
+            );
         }
         // Whoever has not yet seen the new epoch in its process still reads the old one, the others' shards too.
         for (shard, benchmark) in slow.shards().flat_map(|at| slow.benchmarks().map(move |name| (at, name))) {
@@ -112,7 +116,7 @@ fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
         met.hit_reasons += whys.clone().count();
         met.across +=
             usize::from(whys.map(|change| change.sample.ordinal % ranks as u64).collect::<BTreeSet<_>>().len() > 1);
-        met.mended += expected.mended_vectors;
+        met.refreshed += expected.refreshed_vectors;
         check_worlds(&fleet, trial.engine.world(), &context);
     }
     fleet.applied(&[], "nothing"); // what the last epoch superseded goes with the next
@@ -125,7 +129,7 @@ fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
 fn oracle_two_processes() {
     let mut met = Met::default();
     (5000..5010).for_each(|seed| run(seed, 2, 1 + seed as usize % 2, 24, &mut met));
-    assert!(met.hit_reasons > 60 && met.mended > 500 && met.across > 5, "{met:?}");
+    assert!(met.hit_reasons > 60 && met.refreshed > 500 && met.across > 5, "{met:?}");
     assert!(met.impossible > 10 && met.failed.len() > 15, "{met:?}");
 }
 
@@ -141,7 +145,7 @@ fn oracle_three_processes() {
 #[test]
 fn oracle_reopened_by_another_number_of_processes() {
     for seed in 5200..5206 {
-        let (mut trial, root) = (Trial::new(seed, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+        let (mut trial, root) = (Trial::new(seed, 1, PartStore::Memory), tempfile::tempdir().unwrap());
         let mut first = true;
         for (life, ranks) in [2, 3, 1, 2].into_iter().enumerate() {
             let workers = 1 + (life + seed as usize) % 2;
@@ -154,7 +158,7 @@ fn oracle_reopened_by_another_number_of_processes() {
                 check_all(&fleet, &trial, &context);
                 let (one, maxima) = (trial.engine.world(), |world: &World| (world.pool.clone(), world.kept.clone()));
                 for engine in &fleet.engines {
-                    // Screens are numbered afresh, what is counted on them is checked above.
+                    // Thresholds are numbered afresh, what is counted on them is checked above.
                     assert_eq!(maxima(engine.world()), maxima(one), "{context}");
                 }
                 let changes = if std::mem::take(&mut first) { trial.first() } else { trial.changes() };
@@ -169,7 +173,7 @@ fn oracle_reopened_by_another_number_of_processes() {
 /// One process's budget is too small for its own shard: none makes the epoch; without that shard all do.
 #[test]
 fn a_budget_of_one_process_refuses_in_all() {
-    let (mut dice, trial) = (Dice(3), Trial::new(1, 1, Shelf::Memory));
+    let (mut dice, trial) = (Dice(3), Trial::new(1, 1, PartStore::Memory));
     let (centre, root) = (dice.unit(6), tempfile::tempdir().unwrap());
     let mut arrive = |ordinal: u64, count: u32| {
         let rows = (0..count).map(|index| (index, format!("{index}"), dice.near(&centre, 0.1)));
@@ -201,9 +205,9 @@ fn a_budget_of_one_process_refuses_in_all() {
 /// Points that come before there is a split: nobody asks for their maxima, and all have them.
 #[test]
 fn new_points_without_splits() {
-    let (mut trial, root) = (Trial::new(9, 1, Shelf::Memory), tempfile::tempdir().unwrap());
+    let (mut trial, root) = (Trial::new(9, 1, PartStore::Memory), tempfile::tempdir().unwrap());
     let mut fleet = Fleet::start(2, |_| IncrementalConfig::default(), &trial.pool.stored, root.path());
-    trial.engine = Engine::new(IncrementalConfig::default(), trial.pool.stored.clone(), Shelf::Memory).unwrap();
+    trial.engine = Engine::new(IncrementalConfig::default(), trial.pool.stored.clone(), PartStore::Memory).unwrap();
     let mut shards: Vec<Change> = (0..6).map(|ordinal| trial.arrive(ordinal)).collect();
     shards.push(trial.add_benchmark());
     let more: Vec<Change> = (0..3).map(|_| trial.add_benchmark()).collect();

@@ -6,7 +6,7 @@ use super::super::committer::Committed;
 use super::super::operator::{LedgerConfig, ToLedger};
 use super::super::simulated::{Fault, Simulated};
 use super::*;
-use trommel_core::sample::{Event, ShardEnd, pass_of, time_of};
+use trommel_core::sample::{Event, ShardEnd};
 
 fn end(ordinal: u64, count: u32, outcome: ShardOutcome) -> Event {
     Event::End(ShardEnd { ordinal, count, bytes: 10, outcome, notices: Default::default() })
@@ -41,11 +41,7 @@ fn through(workers: usize, disk: &Simulated, shards: Vec<(u64, Vec<Event>)>) -> 
     let sink = Arc::clone(&captured);
     let run_stop = stop.clone();
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let config = LedgerConfig {
-            name_of: Arc::new(|ordinal| format!("{ordinal:05}.tar")),
-            records: Arc::new(|time| pass_of(time) == 0),
-            stop: run_stop.clone(),
-        };
+        let config = LedgerConfig { name_of: Arc::new(|ordinal| format!("{ordinal:05}.tar")), stop: run_stop.clone() };
         let handle = handle.lock().unwrap().clone();
         let sink = Arc::clone(&sink);
         let (mut input, probe) = worker.dataflow(|scope| {
@@ -88,14 +84,6 @@ fn shards_are_committed_when_all_fates_are_there() {
             assert_eq!(outcome(&root(), &ran.storage).rows, naive().0);
         }
     }
-}
-
-#[test]
-fn replayed_shards_are_ticked_off_only() {
-    let shards = vec![(0, events(0, 1)), (time_of(1, 0), events(0, 2)), (time_of(1, 2), events(2, 3))];
-    let ran = through(1, &Simulated::new(), shards);
-    assert!(ran.error.is_none());
-    assert_eq!(ran.committed.len(), 1);
 }
 
 #[test]

@@ -147,12 +147,12 @@ impl Watch<'_> {
             .collect();
         let waiting = self.complete.len();
         tracing::info!(
-            "epoch {}: {shards}, {} samples changed sides; {}; decided in {:.2} s, maxima mended in {:.2} s; {waiting} shards wait",
+            "epoch {}: {shards}, {} samples changed sides; {}; decided in {:.2} s, maxima refreshed in {:.2} s; {waiting} shards wait",
             log.epoch,
             log.sides.len(),
             sizes.join("; "),
             applied.decided.as_secs_f64(),
-            applied.mended.as_secs_f64()
+            applied.refreshed.as_secs_f64()
         );
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::live;
-use super::live::{Food, Live};
+use super::live::{Live, LiveFeed};
 use super::turns::Watch;
-use super::wake::Poke;
+use super::wake::Waker;
 use crate::train::TrainRun;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -39,16 +39,16 @@ impl Watch<'_> {
     }
 
     /// What a live trainer is to train on now, as the first process sees it.
-    fn food(&self) -> Food {
+    fn live_feed(&self) -> LiveFeed {
         let cursor = match &self.live {
             Some(live) => live.cursor(),
             None => live::last_cursor(&live::folder(&self.config.run)),
         };
-        Food::of(&self.arrivals, cursor.as_ref())
+        LiveFeed::of(&self.arrivals, cursor.as_ref())
     }
 
     /// Keeps the live trainer fed; gives whether it still has something to do.
-    pub(super) fn feed(&mut self, poke: &Poke) -> Result<bool, PipelineError> {
+    pub(super) fn feed(&mut self, waker: &Waker) -> Result<bool, PipelineError> {
         let config = self.config;
         let Some(train) = config.train.as_ref().filter(|_| !self.has_trained) else { return Ok(false) };
         let Some(desired) = self.in_force.clone() else { return Ok(true) };
@@ -59,8 +59,8 @@ impl Watch<'_> {
             && self.live_inputs.0.len() == inputs.0.len()
             && self.live_inputs.0.iter().zip(&inputs.0).all(|(old, new)| Arc::ptr_eq(old, new));
         let is_first = self.together.rank() == 0;
-        let mut food = is_first.then(|| self.food());
-        let follows = |live: &Live| is_same && food.as_ref().is_none_or(|food| live.can_follow(food));
+        let mut live_feed = is_first.then(|| self.live_feed());
+        let follows = |live: &Live| is_same && live_feed.as_ref().is_none_or(|live_feed| live.can_follow(live_feed));
         let can_follow = self.live.as_ref().is_none_or(follows);
         let has_ended = self.live.as_ref().is_some_and(Live::has_ended);
         let stops = self.stop.is_requested() || self.stop.is_winding_down();
@@ -77,12 +77,12 @@ impl Watch<'_> {
             // It may have committed up to its end.
             self.together.wait("live trainer: end")?;
             self.look_again()?;
-            food = is_first.then(|| self.food());
+            live_feed = is_first.then(|| self.live_feed());
         }
-        let food = self.together.gather("live trainer: food", food)?;
-        let food = food.into_iter().next().flatten().unwrap_or_default();
+        let live_feed = self.together.gather("live trainer: feed", live_feed)?;
+        let live_feed = live_feed.into_iter().next().flatten().unwrap_or_default();
         if let Some(live) = &self.live {
-            live.follow(&self.arrivals, &food, || self.together.wait("live trainer: grown"))?;
+            live.follow(&self.arrivals, &live_feed, || self.together.wait("live trainer: grown"))?;
         } else if !self.has_trained {
             let none = || PipelineError::Usage(format!("--train: no split is named {}", train.split));
             let rule = inputs.1.clone().ok_or_else(none)?;
@@ -104,8 +104,8 @@ impl Watch<'_> {
                 decisions_bytes: self.decisions_bytes,
                 taken_down: self.taken_down.clone(),
             };
-            let (fed, run) = ((&self.arrivals, &food), (self.stop, self.progress));
-            self.live = Some(Live::start(setting, fed, self.together, run, poke.clone())?);
+            let (fed, run) = ((&self.arrivals, &live_feed), (self.stop, self.progress));
+            self.live = Some(Live::start(setting, fed, self.together, run, waker.clone())?);
             self.live_inputs = inputs;
         }
         let goes_on = is_first.then(|| self.has_more_to_train());

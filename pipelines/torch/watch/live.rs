@@ -37,14 +37,14 @@ use trommel_shard::reader::Decisions;
 use trommel_train::checkpoint::standing;
 
 use super::arrivals::Arrivals;
-use super::wake::Poke;
+use super::wake::Waker;
 use crate::first_start::{Settled, steps};
 use crate::judging::Judging;
 use crate::order_defaults::LIVE_LANES;
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
-use crate::train_graph::{Ground, Trained, lies_before, train_on};
+use crate::train_graph::{TrainInputs, Trained, lies_before, train_on};
 use crate::training::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -74,14 +74,14 @@ pub(super) struct Setting {
 
 /// What a live trainer is to train on; all processes are told the same.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Food {
+pub(super) struct LiveFeed {
     /// Ordinals below it have come.
     shards: u64,
     /// Those among them that are not to be read.
     holes: Vec<u64>,
 }
 
-impl Food {
+impl LiveFeed {
     /// What has arrived, for a trainer at `cursor`. Of what it has begun and should not be read any more, it trains on nothing more.
     pub(super) fn of(arrivals: &Arrivals, cursor: Option<&Cursor>) -> Self {
         let wanted = arrivals.wanted();
@@ -139,10 +139,10 @@ impl Live {
     /// Starts it over what has arrived, in all of the watch's processes at the same turn.
     pub(super) fn start(
         setting: Setting,
-        (arrivals, food): (&Arrivals, &Food),
+        (arrivals, live_feed): (&Arrivals, &LiveFeed),
         watch_together: &Together,
         (watch, progress): (&Stop, &Arc<Progress>),
-        poke: Poke,
+        waker: Waker,
     ) -> Result<Self, PipelineError> {
         let Setting { run, judge, split, views, pool, judged, parts, decisions_bytes, taken_down } = setting;
         for folder in ["logs", "checkpoints"] {
@@ -167,24 +167,24 @@ impl Live {
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];
-        deals.iter().for_each(|deal| grow(deal, food));
+        deals.iter().for_each(|deal| grow(deal, live_feed));
         let (named, unknown): (GrowingPlan, Arc<str>) = (plan.clone(), Arc::from(""));
         judging.names = Arc::new(move |ordinal| {
             named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
         });
         let trained = Trained::default();
         let news: Arc<Mutex<News>> = Arc::default();
-        let (poked, noted) = (poke.clone(), news.clone());
+        let (on_decided, noted) = (waker.clone(), news.clone());
         if let Some(cluster) = together.cluster() {
-            let poke = poke.clone();
+            let waker = waker.clone();
             cluster.control().on_message(move |_, message| {
                 if matches!(message, Message::Committed { .. }) {
-                    poke.poke();
+                    waker.wake();
                 }
                 false // it is for the leases
             });
         }
-        let ground = Ground {
+        let train_inputs = TrainInputs {
             reader: judging.growing_reader(
                 plan.clone(),
                 Arc::new(Newest { views, split, pool: FolderDecisions::new(pool.root()) }),
@@ -207,15 +207,15 @@ impl Live {
                     news.notices.merge(&shard.notices);
                 }
                 drop(news);
-                poked.poke();
+                on_decided.wake();
             }),
             trained: trained.clone(),
         };
         let (ended, progress) = (stop.clone(), progress.clone());
         let thread = std::thread::Builder::new().name("live trainer".into()).spawn(move || {
-            let result = train_on(&run, &judge, judging, model, ground, &together, &ended, &progress);
+            let result = train_on(&run, &judge, judging, model, train_inputs, &together, &ended, &progress);
             let result = together.end(result);
-            poke.poke();
+            waker.wake();
             result
         });
         let thread = thread.map_err(PipelineError::failed)?;
@@ -223,25 +223,25 @@ impl Live {
     }
 
     /// Whether it can go on with what there is now, or has to be started anew.
-    pub(super) fn can_follow(&self, food: &Food) -> bool {
+    pub(super) fn can_follow(&self, live_feed: &LiveFeed) -> bool {
         let known = self.deals[0].shards() as u64;
-        !self.several || food.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
+        !self.several || live_feed.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
     }
 
     /// Takes in what has arrived since, and what is not to be read any more. `wait` is for all processes.
     pub(super) fn follow(
         &self,
         arrivals: &Arrivals,
-        food: &Food,
+        live_feed: &LiveFeed,
         wait: impl FnOnce() -> Result<(), PipelineError>,
     ) -> Result<(), PipelineError> {
-        let grows = food.shards > self.deals[0].shards() as u64;
+        let grows = live_feed.shards > self.deals[0].shards() as u64;
         let known = self.plan.snapshot().len();
         self.plan.extend(arrivals.plan().shards.iter().skip(known).cloned());
-        grow(&self.deals[0], food);
+        grow(&self.deals[0], live_feed);
         if self.several && grows {
             wait()?;
-            grow(&self.deals[1], food);
+            grow(&self.deals[1], live_feed);
         }
         Ok(())
     }
@@ -275,9 +275,9 @@ impl Live {
 }
 
 /// Holes first: nobody begins one.
-fn grow(deal: &Lanes, food: &Food) {
-    food.holes.iter().for_each(|&hole| _ = deal.hole(hole));
-    deal.grow(food.shards);
+fn grow(deal: &Lanes, live_feed: &LiveFeed) {
+    live_feed.holes.iter().for_each(|&hole| _ = deal.hole(hole));
+    deal.grow(live_feed.shards);
 }
 
 /// Where the trainer of a folder stood at its newest checkpoint.

@@ -23,7 +23,7 @@ use super::live::Live;
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
-use super::wake::{Poke, Wake};
+use super::wake::{Wake, Waker};
 use super::{WatchConfig, WatchReport};
 use crate::judging::{Judging, reader_config};
 use crate::round::Judge;
@@ -199,7 +199,7 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             let more = self.turn()?;
-            let trains = self.feed(&wake.map_or_else(Poke::unheard, Wake::poke))?;
+            let trains = self.feed(&wake.map_or_else(Waker::unheard, Wake::waker))?;
             if more {
                 continue;
             }

@@ -14,9 +14,9 @@ const FLOCK: Duration = Duration::from_millis(50);
 
 /// Wakes a watch from elsewhere in the program.
 #[derive(Clone)]
-pub struct Poke(Sender<()>);
+pub struct Waker(Sender<()>);
 
-impl Poke {
+impl Waker {
     /// Wakes nobody.
     #[must_use]
     pub fn unheard() -> Self {
@@ -24,7 +24,7 @@ impl Poke {
     }
 
     /// Something has happened that is worth a look.
-    pub fn poke(&self) {
+    pub fn wake(&self) {
         // Full: somebody will look anyway.
         let _ = self.0.try_send(());
     }
@@ -33,7 +33,7 @@ impl Poke {
 /// Wakes a watch.
 pub struct Wake {
     events: Receiver<()>,
-    poke: Poke,
+    waker: Waker,
     stop: Receiver<()>,
     poll: Duration,
     _watcher: Option<RecommendedWatcher>,
@@ -44,10 +44,10 @@ impl Wake {
     #[must_use]
     pub fn new(places: impl Iterator<Item = PathBuf>, poll: Duration, stop: &Stop) -> Self {
         let (send, events) = bounded(1);
-        let (poke, noticed) = (Poke(send.clone()), Poke(send));
+        let (waker, noticed) = (Waker(send.clone()), Waker(send));
         let heard = move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                noticed.poke();
+                noticed.wake();
             }
         };
         let watcher = match notify::recommended_watcher(heard) {
@@ -64,13 +64,13 @@ impl Wake {
                 None
             }
         };
-        Self { events, poke, stop: ending(stop), poll, _watcher: watcher }
+        Self { events, waker, stop: ending(stop), poll, _watcher: watcher }
     }
 
     /// Wakes it from elsewhere.
     #[must_use]
-    pub fn poke(&self) -> Poke {
-        self.poke.clone()
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
     }
 
     /// Waits for a change, at most `patience` or the polling time.

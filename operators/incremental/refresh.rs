@@ -25,13 +25,13 @@ use trommel_kernels::join::Block;
 
 use super::IncrementalError;
 use super::answers::{PeakBits, offer_kept, offer_rows, peak_rows};
+use super::cuts::Cuts;
+use super::delta_joined::learn;
 use super::embeddings::Embeddings;
 use super::panel::{Chunk, Panel};
-use super::parts::Shelf;
+use super::parts::PartStore;
 use super::peers::Round;
 use super::record::ShardRecord;
-use super::sieve::Sieve;
-use super::sought::learn;
 use super::stream::{add_hits, merge_peaks, stream, take_better};
 use super::tables::Scores;
 use super::workers::Outcome;
@@ -42,7 +42,7 @@ use trommel_core::sample::{SampleId, Score};
 pub(super) type Polarity = (u8, bool);
 
 /// What the pass works with.
-pub(super) struct Mend<'a> {
+pub(super) struct Refresh<'a> {
     pub(super) old: &'a World,
     pub(super) next: &'a mut World,
     pub(super) shifts: &'a BTreeMap<u32, Shift>,
@@ -50,7 +50,7 @@ pub(super) struct Mend<'a> {
     pub(super) arrived: (Peaks, BTreeMap<u8, Peaks>),
     pub(super) hit_changes: BTreeMap<(u64, u32), Vec<(u32, i32)>>,
     pub(super) embeddings: &'a dyn Embeddings,
-    pub(super) shelf: &'a Shelf,
+    pub(super) part_store: &'a PartStore,
     pub(super) round: &'a Round,
     /// Threads of the products.
     pub(super) threads: usize,
@@ -76,8 +76,8 @@ struct Need {
     kept: BTreeSet<u32>,
 }
 
-impl Mend<'_> {
-    /// Mends all, and shares it; gives the vectors read in all processes. All parts' names are durable then.
+impl Refresh<'_> {
+    /// Refreshes all, and shares it; gives the vectors read in all processes. All parts' names are durable then.
     ///
     /// # Errors
     /// Files that cannot be read or written, here or in another process.
@@ -92,7 +92,7 @@ impl Mend<'_> {
         let left = self.stale(&splits, &stay)?;
         let panels: BTreeMap<u32, Panel> = (left.into_iter())
             .filter_map(|(id, places)| {
-                let points = &self.next.sieve.benchmarks[&id].points;
+                let points = &self.next.cuts.benchmarks[&id].points;
                 Panel::of(points, places.into_iter().collect()).map(|panel| (id, panel))
             })
             .collect();
@@ -105,7 +105,7 @@ impl Mend<'_> {
         let any_newly = !newly.is_empty();
         let several = self.round.peers.ranks() > 1;
         let settled = if several { self.next.shards.clone() } else { BTreeMap::new() };
-        let worked = self.work(&splits, &stay, &panels, newly).and_then(|read| self.shelf.sync().map(|()| read));
+        let worked = self.work(&splits, &stay, &panels, newly).and_then(|read| self.part_store.sync().map(|()| read));
         let (next, round) = (&mut *self.next, self.round);
         let tell = |&read: &u64| Told {
             read,
@@ -123,7 +123,7 @@ impl Mend<'_> {
         let (mut read, others) = round.share("maxima", worked, tell)?;
         for told in others {
             read += told.read;
-            learn(next, told.shards, self.shelf)?;
+            learn(next, told.shards, self.part_store)?;
             offer_rows(&mut next.pool, told.pool);
             offer_kept(&mut next.kept, told.kept);
         }
@@ -136,7 +136,7 @@ impl Mend<'_> {
         Ok(read)
     }
 
-    /// Mends the scores of this process's shards, and offers their samples; gives the vectors read.
+    /// Refreshes the scores of this process's shards, and offers their samples; gives the vectors read.
     fn work(
         &mut self,
         splits: &[Polarity],
@@ -158,7 +158,7 @@ impl Mend<'_> {
             if !need.scores.is_empty() {
                 let mut live = (*self.next.shards[&ordinal]).clone();
                 for (id, scores) in need.scores {
-                    live.scores.insert(id, self.shelf.put(ordinal, id, scores)?);
+                    live.scores.insert(id, self.part_store.put(ordinal, id, scores)?);
                 }
                 self.next.shards.insert(ordinal, Arc::new(live));
             }
@@ -193,8 +193,8 @@ impl Mend<'_> {
 
     /// Whether a point is no longer there.
     fn is_gone(&self, id: u32, number: Option<u32>) -> bool {
-        let sieve: &Sieve = &self.next.sieve;
-        number.is_some_and(|number| sieve.benchmarks[&id].points.place(number).is_none())
+        let cuts: &Cuts = &self.next.cuts;
+        number.is_some_and(|number| cuts.benchmarks[&id].points.place(number).is_none())
     }
 
     /// One streamed pass over a shard.
@@ -209,7 +209,8 @@ impl Mend<'_> {
     ) -> Result<u64, IncrementalError> {
         let live = self.next.shards[&ordinal].clone();
         let points = whole.values().map(|panel| panel.places.len()).max().unwrap_or(0);
-        let dim = self.next.sieve.benchmarks.values().next().map_or(0, |screened| screened.points.benchmark.dim);
+        let dim =
+            self.next.cuts.benchmarks.values().next().map_or(0, |benchmark_cuts| benchmark_cuts.points.benchmark.dim);
         let (mut block, mut read) = (Block::default(), 0);
         let (mut anew, mut newly) = (BTreeMap::<u32, Chunk>::new(), Chunk::new(dim));
         let Self { next, embeddings, threads, .. } = self;

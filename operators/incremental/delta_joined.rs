@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::IncrementalError;
 use super::answers::{PeakBits, offer_kept, offer_rows, peak_rows};
-use super::parts::Shelf;
+use super::delta_join::DeltaJoin;
+use super::parts::PartStore;
 use super::peers::Round;
 use super::record::ShardRecord;
-use super::seek::Seek;
 use super::workers::Facts;
 use super::world::{Live, Peaks, World};
 
 /// What the first half found.
-pub(super) struct Sought {
+pub(super) struct DeltaJoined {
     /// Of this process's shards.
     pub(super) facts: Facts,
     /// The similarity of every hit, beside it.
@@ -39,14 +39,14 @@ struct Told {
     facts: u64,
 }
 
-impl Seek<'_> {
+impl DeltaJoin<'_> {
     /// Does all of it, and shares it.
     ///
     /// # Errors
     /// A budget exceeded, files that cannot be read or written, here or in another process.
-    pub(super) fn run(mut self, round: &Round) -> Result<Sought, IncrementalError> {
+    pub(super) fn run(mut self, round: &Round) -> Result<DeltaJoined, IncrementalError> {
         let done = self.shards(round);
-        let (old, shelf, shifts) = (self.old, self.shelf, self.shifts);
+        let (old, part_store, shifts) = (self.old, self.part_store, self.shifts);
         let Self { next, facts, similarities, arrived, hit_changes, .. } = self;
         let is_fresh = |id: u32| shifts.get(&id).is_some_and(|shift| !shift.fresh.is_empty());
         let own_facts = (facts.hits.len() + facts.taken.len()) as u64;
@@ -58,15 +58,15 @@ impl Seek<'_> {
             facts: own_facts,
         };
         let ((), others) = round.share("shards", done, tell)?;
-        let mut sought = Sought { facts, similarities, hit_changes, arrived, all_facts: own_facts };
+        let mut delta_joined = DeltaJoined { facts, similarities, hit_changes, arrived, all_facts: own_facts };
         for told in others {
             offer_rows(&mut next.pool, told.pool);
-            offer_rows(&mut sought.arrived.0, told.arrived);
-            offer_kept(&mut sought.arrived.1, told.arrived_kept);
-            sought.all_facts += told.facts;
-            learn(next, told.shards, shelf)?;
+            offer_rows(&mut delta_joined.arrived.0, told.arrived);
+            offer_kept(&mut delta_joined.arrived.1, told.arrived_kept);
+            delta_joined.all_facts += told.facts;
+            learn(next, told.shards, part_store)?;
         }
-        Ok(sought)
+        Ok(delta_joined)
     }
 
     /// Goes through this process's shards; the others' that stay are as they were.
@@ -81,12 +81,12 @@ impl Seek<'_> {
                 (false, true) => self.leave(ordinal, live),
                 (false, false) => {}
             }
-            self.purse.next_shard();
+            self.budget.next_shard();
         }
         for (&ordinal, input) in shards.iter().filter(|(ordinal, _)| round.owns(**ordinal)) {
             if old.shards.get(&ordinal).is_none_or(|live| !Arc::ptr_eq(input, &live.input)) {
                 self.arrive(ordinal, input)?;
-                self.purse.next_shard();
+                self.budget.next_shard();
             }
         }
         Ok(())
@@ -118,11 +118,15 @@ fn news(old: &World, next: &World, round: &Round) -> Vec<(u64, ShardRecord)> {
 }
 
 /// Writes what is new of another process's shards into the state.
-pub(super) fn learn(next: &mut World, shards: Vec<(u64, ShardRecord)>, shelf: &Shelf) -> Result<(), IncrementalError> {
+pub(super) fn learn(
+    next: &mut World,
+    shards: Vec<(u64, ShardRecord)>,
+    part_store: &PartStore,
+) -> Result<(), IncrementalError> {
     for (ordinal, record) in shards {
         let Some(input) = next.inputs.shards.get(&ordinal) else { continue };
         let before = next.shards.get(&ordinal).map_or_else(|| Live::bare(input.clone()), |live| (**live).clone());
-        let live = record.onto(before, shelf, false)?;
+        let live = record.onto(before, part_store, false)?;
         next.shards.insert(ordinal, Arc::new(live));
     }
     Ok(())

@@ -19,13 +19,13 @@ use std::sync::Arc;
 use trommel_kernels::join::Block;
 
 use super::IncrementalError;
-use super::budget::Purse;
+use super::budget::EpochBudget;
+use super::cuts::{BenchmarkCuts, Cuts};
 use super::embeddings::Embeddings;
 use super::flow::{Hit, Taken, Tally};
 use super::inputs::ShardInput;
 use super::panel::Panel;
-use super::parts::{Part, Shelf};
-use super::sieve::{Screened, Sieve};
+use super::parts::{Part, PartStore};
 use super::stream::{add_hits, merged, stream};
 use super::tables::{Matches, Scores};
 use super::workers::Facts;
@@ -34,14 +34,14 @@ use trommel_core::sample::{SampleId, Score};
 use trommel_decide::condition::Cut;
 
 /// What the epoch works with.
-pub(super) struct Seek<'a> {
+pub(super) struct DeltaJoin<'a> {
     pub(super) old: &'a World,
     pub(super) next: &'a mut World,
     pub(super) shifts: &'a BTreeMap<u32, Shift>,
     pub(super) looks: &'a [Look],
     pub(super) embeddings: &'a dyn Embeddings,
-    pub(super) shelf: &'a Shelf,
-    pub(super) purse: &'a mut Purse,
+    pub(super) part_store: &'a PartStore,
+    pub(super) budget: &'a mut EpochBudget,
     /// Threads of the products.
     pub(super) threads: usize,
     pub(super) facts: Facts,
@@ -53,9 +53,9 @@ pub(super) struct Seek<'a> {
     pub(super) hit_changes: BTreeMap<(u64, u32), Vec<(u32, i32)>>,
 }
 
-impl Seek<'_> {
+impl DeltaJoin<'_> {
     pub(super) fn hit(&mut self, hit: Hit, s: f64, diff: i32) -> Result<(), IncrementalError> {
-        self.purse.spend_hit()?;
+        self.budget.spend_hit()?;
         self.facts.hits.push((hit, diff));
         self.similarities.push(s);
         Ok(())
@@ -70,30 +70,30 @@ impl Seek<'_> {
         &mut self,
         ordinal: u64,
         taken: &[u32],
-        sieve: (u32, u32),
+        cuts: (u32, u32),
         diff: i32,
     ) -> Result<(), IncrementalError> {
         for &index in taken {
-            self.purse.spend_hit()?;
+            self.budget.spend_hit()?;
             let sample = SampleId { ordinal, index };
-            self.facts.taken.push((Taken { sample, drops: sieve.0, keeps: sieve.1 }, diff));
+            self.facts.taken.push((Taken { sample, drops: cuts.0, keeps: cuts.1 }, diff));
         }
         Ok(())
     }
 
     /// Takes back all that a shard said.
     pub(super) fn withdraw(&mut self, ordinal: u64, live: &Live) -> Result<(), IncrementalError> {
-        let sieve: &Sieve = &self.old.sieve;
+        let cuts: &Cuts = &self.old.cuts;
         for (id, part) in &live.matches {
-            let screened = &sieve.benchmarks[id];
+            let benchmark_cuts = &cuts.benchmarks[id];
             for (number, index, s) in part.load()?.by_point() {
-                let Some(place) = screened.points.place(number) else { continue };
-                for hit in screened.hits(SampleId { ordinal, index }, place, s) {
+                let Some(place) = benchmark_cuts.points.place(number) else { continue };
+                for hit in benchmark_cuts.hits(SampleId { ordinal, index }, place, s) {
                     self.hit(hit, s, -1)?;
                 }
             }
         }
-        self.taken(ordinal, &live.taken, (sieve.drops, sieve.keeps), -1)?;
+        self.taken(ordinal, &live.taken, (cuts.drops, cuts.keeps), -1)?;
         self.present(&live.input, -1);
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Seek<'_> {
                 let old = live.scores.get(&id).map(|part: &Arc<Part<Scores>>| part.load()).transpose()?;
                 let mut scores = merged(old.as_deref(), fresh);
                 add_hits(&mut scores, &changes);
-                next.scores.insert(id, self.shelf.put(ordinal, id, scores)?);
+                next.scores.insert(id, self.part_store.put(ordinal, id, scores)?);
             }
         }
         self.next.shards.insert(ordinal, Arc::new(next));
@@ -156,8 +156,8 @@ impl Seek<'_> {
     /// Takedowns of a shard that stays; says whether any differ.
     fn retake(&mut self, ordinal: u64, live: &Live, next: &mut Live) -> Result<bool, IncrementalError> {
         let (old, new) = (&self.old.inputs, &self.next.inputs);
-        let masks = |sieve: &Sieve| (sieve.drops, sieve.keeps);
-        let (before, after) = (masks(&self.old.sieve), masks(&self.next.sieve));
+        let masks = |cuts: &Cuts| (cuts.drops, cuts.keeps);
+        let (before, after) = (masks(&self.old.cuts), masks(&self.next.cuts));
         let same_lists = Arc::ptr_eq(&old.taken, &new.taken) && Arc::ptr_eq(&old.taken_keys, &new.taken_keys);
         if same_lists && before == after {
             return Ok(false);
@@ -179,16 +179,16 @@ impl Seek<'_> {
     fn look(&mut self, ordinal: u64, live: &Live) -> Result<BTreeMap<u32, Found>, IncrementalError> {
         let mut all = BTreeMap::<u32, Found>::new();
         let Some(first) = self.looks.first() else { return Ok(all) };
-        let dim = self.next.sieve.benchmarks[&first.panel.id].points.benchmark.dim;
+        let dim = self.next.cuts.benchmarks[&first.panel.id].points.benchmark.dim;
         let points = self.looks.iter().map(|look| look.panel.places.len()).max().unwrap_or(0);
         let mut block = Block::default();
         stream(self.embeddings, (ordinal, &live.input), (dim, points), |chunk| {
             for Look { panel, floors, fresh } in self.looks {
                 let found = all.entry(panel.id).or_default();
                 panel.fill(&mut block, chunk, self.threads);
-                let most = self.purse.room_for_matches();
+                let most = self.budget.room_for_matches();
                 for (number, row, s) in panel.matches(&block, chunk, floors, (self.threads, most)) {
-                    self.purse.spend_match()?;
+                    self.budget.spend_match()?;
                     found.matches.push((number, chunk.ids[row].index, s));
                 }
                 if *fresh {
@@ -206,7 +206,7 @@ impl Seek<'_> {
         Ok(all)
     }
 
-    /// Facts where old and new hits differ; gives what the radius screen's count of hits changes by.
+    /// Facts where old and new hits differ; gives what the radius threshold's count of hits changes by.
     fn compare(
         &mut self,
         ordinal: u64,
@@ -215,11 +215,11 @@ impl Seek<'_> {
         before: &Matches,
         found: &[(u32, u32, f64)],
     ) -> Result<Vec<(u32, i32)>, IncrementalError> {
-        let over_radius = (self.next.sieve.ids.get(&(id, Cut::RADIUS))).or(self.old.sieve.ids.get(&(id, Cut::RADIUS)));
+        let over_radius = (self.next.cuts.ids.get(&(id, Cut::RADIUS))).or(self.old.cuts.ids.get(&(id, Cut::RADIUS)));
         let over_radius = over_radius.copied();
         let mut changes = Vec::new();
         let mut note = |hit: &Hit, diff| {
-            if Some(hit.screen) == over_radius {
+            if Some(hit.threshold) == over_radius {
                 changes.push((hit.sample.index, diff));
             }
         };
@@ -240,11 +240,11 @@ impl Seek<'_> {
                 continue;
             }
             let sample = SampleId { ordinal, index };
-            let hits = |screened: &Option<Arc<Screened>>, place: Option<usize>| -> Vec<Hit> {
-                screened
+            let hits = |benchmark_cuts: &Option<Arc<BenchmarkCuts>>, place: Option<usize>| -> Vec<Hit> {
+                benchmark_cuts
                     .as_ref()
                     .zip(place)
-                    .map_or(Vec::new(), |(screened, place)| screened.hits(sample, place, s).collect())
+                    .map_or(Vec::new(), |(benchmark_cuts, place)| benchmark_cuts.hits(sample, place, s).collect())
             };
             let (old, new) = (hits(&shift.old, places.1), hits(&shift.new, places.2));
             for hit in old.iter().filter(|hit| !new.contains(hit)) {
@@ -272,7 +272,7 @@ impl Seek<'_> {
     fn rewrite(
         &mut self,
         ordinal: u64,
-        new: &Screened,
+        new: &BenchmarkCuts,
         shift: &Shift,
         (before, found): (&Matches, Vec<(u32, u32, f64)>),
         next: &mut Live,
@@ -284,7 +284,7 @@ impl Seek<'_> {
         let same = rows.len() == before.points.len() && found.is_empty() && next.matches.contains_key(&id);
         if !same {
             let matches = Matches::of(rows.into_iter().chain(found).collect());
-            next.matches.insert(id, self.shelf.put(ordinal, id, matches)?);
+            next.matches.insert(id, self.part_store.put(ordinal, id, matches)?);
         }
         Ok(())
     }
@@ -324,6 +324,7 @@ struct Found {
 fn same_cuts(shift: &Shift, was: Option<usize>, is: Option<usize>) -> bool {
     let (Some(old), Some(new)) = (&shift.old, &shift.new) else { return false };
     let (Some(was), Some(is)) = (was, is) else { return false };
-    let mut cuts = new.screens.iter().map(|screen| old.cut(screen, was).to_bits() == new.cut(screen, is).to_bits());
-    old.screens == new.screens && cuts.all(|same| same)
+    let mut are_same =
+        new.thresholds.iter().map(|threshold| old.cut(threshold, was).to_bits() == new.cut(threshold, is).to_bits());
+    old.thresholds == new.thresholds && are_same.all(|same| same)
 }
