@@ -81,8 +81,8 @@ pub struct Target {
 /// Nothing to mend.
 pub fn as_it_is(_: &mut Vec<u8>) {}
 
-/// Targets of rooms whose parsers are private, which run as those rooms' tests.
-pub const OF_ROOMS: [&str; 3] = ["frames", "greeting", "asked-samples"];
+/// Targets that run as their rooms' own tests: the parsers are private, or the room needs libtorch.
+pub const OF_ROOMS: [&str; 6] = ["frames", "greeting", "asked-samples", "weights", "captions", "architecture"];
 
 /// Small files that programs of others made, from `seeds/FOLDER`: see `seeds/make.py`.
 ///
