@@ -61,7 +61,18 @@ pub fn fuzz(args: &[String]) -> Result<()> {
     if !args.is_empty() {
         return Ok(());
     }
-    let rooms = ["test", "--release", "-p", "trommel-cluster", "-p", "trommel-model", "hostile_", "--", "--test-threads=1", "--nocapture"];
+    let rooms = [
+        "test",
+        "--release",
+        "-p",
+        "trommel-cluster",
+        "-p",
+        "trommel-model",
+        "hostile_",
+        "--",
+        "--test-threads=1",
+        "--nocapture",
+    ];
     cargo(&rooms, &[], &[("TROMMEL_FUZZ_SECONDS", "60".into())])
 }
 
