@@ -43,7 +43,7 @@ pub struct Control {
 /// How another process stands, or this one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Peer {
-    /// Which process.
+    /// Number of the process in the run, from 0.
     pub process: usize,
     /// Where it listens.
     pub address: String,

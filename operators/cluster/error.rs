@@ -9,9 +9,9 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("process {process} ({address}) is gone: {why}")]
 pub struct Loss {
-    /// Which process.
+    /// Number of the process in the run, from 0.
     pub process: usize,
-    /// Its address.
+    /// Where it listens, as `host:port`.
     pub address: String,
     /// What was seen: `silent for 10 s`, `its connection ended`, `failed: LINE`.
     pub why: String,
@@ -40,13 +40,13 @@ pub enum ClusterError {
     /// The port is taken.
     #[error("cannot listen on {address}: the address is in use (an older run, or another program?)")]
     AddressInUse {
-        /// The address.
+        /// Where it listens, as `host:port`.
         address: String,
     },
     /// Another reason not to listen.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// The address.
+        /// Where it listens, as `host:port`.
         address: String,
         /// What the system said.
         cause: io::Error,
@@ -54,9 +54,9 @@ pub enum ClusterError {
     /// Another process was never reached.
     #[error("process {process} cannot be reached at {address} within {seconds} s: {cause}")]
     Unreachable {
-        /// Which process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
         /// The deadline for starting.
         seconds: u64,
@@ -78,9 +78,9 @@ pub enum ClusterError {
     /// What listens there speaks something else.
     #[error("what listens at {address} is no Trommel process: {why}")]
     Stranger {
-        /// The address.
+        /// Where it listens, as `host:port`.
         address: String,
-        /// What it did.
+        /// What it did instead of answering.
         why: String,
     },
     /// This process called and was refused.
@@ -89,11 +89,11 @@ pub enum ClusterError {
         difference.what, difference.called, difference.caller
     )]
     Refused {
-        /// Who refuses.
+        /// Number of the process that refuses, from 0.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
-        /// What differs.
+        /// The setting that differs, with both values.
         difference: Difference,
     },
     /// This process was called by one of its own run that does not fit, so the run cannot come together.
@@ -104,17 +104,17 @@ pub enum ClusterError {
     Refuses {
         /// Who is refused.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
-        /// What differs.
+        /// The setting that differs, with both values.
         difference: Difference,
     },
     /// A process gave up, or ended, while the others were starting.
     #[error("process {process} ({address}) ended at the start: {why}")]
     EndedAtStart {
-        /// Which process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
         /// What it said or did.
         why: String,
@@ -125,9 +125,9 @@ pub enum ClusterError {
     /// A process has said goodbye and something of it is still wanted.
     #[error("process {process} ({address}) has ended; {wanted} is still wanted of it")]
     Left {
-        /// Which process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
         /// What is wanted.
         wanted: String,
@@ -135,11 +135,11 @@ pub enum ClusterError {
     /// A connection failed in the middle.
     #[error("process {process} ({address}): {cause}")]
     Connection {
-        /// Which process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// Its address.
+        /// Where it listens, as `host:port`.
         address: String,
-        /// What happened.
+        /// What the operating system said.
         cause: String,
     },
     /// Something that is there once was asked for twice, or was never made.

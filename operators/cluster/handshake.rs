@@ -37,7 +37,7 @@ pub(super) const MAX_GREETING_BYTES: usize = 64 << 10;
 pub(super) enum Kind {
     /// Heartbeats and small messages.
     Control,
-    /// timely's.
+    /// Carries the messages of the dataflow.
     Timely,
     /// The caller asks for samples.
     Ask,
@@ -116,7 +116,7 @@ pub(super) struct Answer {
 pub(super) enum Misheard {
     /// The connection failed or ended, or nothing came by the deadline.
     Connection(io::Error),
-    /// No Trommel.
+    /// The caller does not speak this protocol.
     Stranger(String),
     /// A Trommel with another protocol.
     Version(u32),
@@ -188,7 +188,7 @@ pub(super) fn read_words<G: DeserializeOwned>(stream: &TcpStream, deadline: Inst
 pub(super) enum Unwelcome {
     /// The connection failed: worth another try.
     Connection(io::Error),
-    /// Final.
+    /// The start must end with this error.
     Final(ClusterError),
 }
 

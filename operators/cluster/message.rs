@@ -40,11 +40,11 @@ pub enum Message {
     Drain,
     /// Everybody stops.
     Stop,
-    /// Anything else.
+    /// A text whose kind only its receivers know.
     Text {
         /// Who is to understand it.
         kind: String,
-        /// What it is.
+        /// The text itself.
         text: String,
     },
 }
@@ -59,7 +59,7 @@ pub struct Counters(pub BTreeMap<String, f64>);
 pub(super) enum Frame {
     /// From process 0, at the start: where everybody listens.
     Table(Vec<String>),
-    /// I am here.
+    /// A sign of life, with the counters of the sender.
     Beat(Counters),
     /// For the handlers.
     Message(Message),

@@ -50,7 +50,7 @@ pub(super) struct Arrival {
     pub(super) listen: Option<String>,
 }
 
-/// Who has come.
+/// Connections that were accepted, and why others were not.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     places: Vec<[Place; 4]>,

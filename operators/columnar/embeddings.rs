@@ -22,7 +22,7 @@ pub const FILE_NAME: &str = "embeddings.arrow";
 /// One row to write.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddingRow<'a> {
-    /// Key.
+    /// Key of the sample, as its members are named in the tar.
     pub key: &'a str,
     /// Class label.
     pub label: Option<&'a str>,
@@ -183,7 +183,7 @@ pub struct EmbeddingSet {
     pub vectors: Vec<f16>,
     /// Keys; the row's number where the files have none.
     pub keys: Vec<String>,
-    /// Class labels.
+    /// Class label of each row; null where there is none.
     pub labels: Vec<Option<String>>,
     /// Names of the shards that the rows come from.
     pub shards: Vec<Option<String>>,
@@ -236,7 +236,7 @@ impl EmbeddingSet {
         Ok(set)
     }
 
-    /// Rows.
+    /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -38,9 +38,9 @@ pub const META_IDENTITY: &str = "trommel.identity";
 /// Rows of a record batch, column by column. All columns have the same number of rows.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Keys.
+    /// Key of each row.
     pub keys: Vec<String>,
-    /// Class labels.
+    /// Class label of each row; null where there is none.
     pub labels: Vec<Option<String>>,
     /// Names of the shards that the rows come from.
     pub shards: Vec<Option<String>>,

@@ -29,7 +29,7 @@ pub enum ColumnarError {
     /// The file system refused.
     #[error("{}: {cause}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
@@ -37,7 +37,7 @@ pub enum ColumnarError {
     /// The bytes are not what the format asks for.
     #[error("{}: not a readable {format} file: {detail}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// `Parquet`, `Arrow IPC` or `npy`.
         format: &'static str,
@@ -47,7 +47,7 @@ pub enum ColumnarError {
     /// A column is missing or of another type.
     #[error("{}: column `{column}`: {detail}", path.display())]
     Column {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The column's name.
         column: String,

@@ -23,7 +23,7 @@ pub use read::TableReader;
 /// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// UTF-8 text.
+    /// A column of UTF-8 texts.
     Text,
     /// 32-bit unsigned.
     U32,
@@ -36,9 +36,9 @@ pub enum Kind {
 /// Name, type and nullability of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Name.
+    /// Name of the column.
     pub name: String,
-    /// Type.
+    /// Type of its values.
     pub kind: Kind,
     /// Whether values may be missing.
     pub nullable: bool,
@@ -61,7 +61,7 @@ impl Field {
 /// Values of one column of a row group; `None` = null.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// UTF-8 text.
+    /// UTF-8 texts; null where there is none.
     Text(Vec<Option<String>>),
     /// 32-bit unsigned.
     U32(Vec<Option<u32>>),
@@ -83,7 +83,7 @@ impl Column {
         }
     }
 
-    /// Its type.
+    /// Type of its values.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
@@ -94,7 +94,7 @@ impl Column {
         }
     }
 
-    /// Rows.
+    /// Number of rows.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {

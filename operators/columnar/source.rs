@@ -43,7 +43,7 @@ pub struct EmbeddingBatch {
     pub vectors: Vec<f16>,
     /// Keys; the row's number where the files have none.
     pub keys: Vec<String>,
-    /// Class labels.
+    /// Class label of each row; null where there is none.
     pub labels: Vec<Option<String>>,
     /// Names of the shards that the rows come from.
     pub shards: Vec<Option<String>>,

@@ -47,7 +47,7 @@ use trommel_core::sample::SampleId;
 /// One raw sample's turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot<P> {
-    /// The pass.
+    /// Pass over the data, from 0.
     pub pass: u32,
     /// Shard and raw index.
     pub id: SampleId,
@@ -75,37 +75,37 @@ pub enum OrderError {
     /// A shard that is not in the plan, or a pass beyond the last.
     #[error("pass {pass} has no shard {ordinal}")]
     UnknownShard {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
-        /// The shard.
+        /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
     },
     /// A sample's turn came twice.
     #[error("pass {pass}, shard {ordinal}: sample {index} came twice")]
     Twice {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
-        /// The shard.
+        /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
-        /// The raw index.
+        /// Raw index of the sample in its shard, from 0.
         index: u32,
     },
     /// A shard ended twice.
     #[error("pass {pass}: shard {ordinal} ended twice")]
     EndedTwice {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
-        /// The shard.
+        /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
     },
     /// A sample's number is not below its shard's count.
     #[error("pass {pass}, shard {ordinal}: sample {index} of {count}")]
     BeyondEnd {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
-        /// The shard.
+        /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
-        /// The raw index.
+        /// Raw index of the sample in its shard, from 0.
         index: u32,
         /// The shard's count.
         count: u32,
@@ -129,7 +129,7 @@ pub enum OrderError {
     /// A whole pass did not fill one batch.
     #[error("pass {pass} has {kept} samples to train, fewer than one batch of {batch}")]
     NoFullBatch {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
         /// Kept samples of it.
         kept: u64,
@@ -146,7 +146,7 @@ pub enum Ready<P> {
     Window(Window<P>),
     /// All windows of a pass have been given.
     PassEnd {
-        /// The pass.
+        /// Pass over the data, from 0.
         pass: u32,
         /// Samples numbered in it.
         numbered: u64,
@@ -156,11 +156,11 @@ pub enum Ready<P> {
 /// For whose sample an order waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitsFor {
-    /// The pass.
+    /// Pass over the data, from 0.
     pub pass: u32,
     /// The lane whose turn it is.
     pub lane: usize,
-    /// Its shard.
+    /// Ordinal of the shard in the plan, from 0.
     pub ordinal: u64,
     /// The raw index; it may turn out to be the shard's end.
     pub index: u32,
@@ -328,7 +328,7 @@ impl<P: Payload> Sequencer<P> {
         self.ready.is_some()
     }
 
-    /// What is ready.
+    /// The next sample whose turn has come, if there is one.
     pub fn take(&mut self) -> Option<Ready<P>> {
         self.ready.take()
     }

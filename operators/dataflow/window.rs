@@ -25,7 +25,7 @@ pub struct LanePlace {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
-    /// The pass.
+    /// Pass over the data, from 0.
     pub pass: u32,
     /// Number of the window in the pass, from 0.
     pub window: u64,
@@ -78,11 +78,11 @@ impl Payload for () {}
 pub struct Numbered<P> {
     /// Number in the pass.
     pub number: u64,
-    /// Which sample.
+    /// Shard and raw index of the sample.
     pub id: SampleId,
     /// Encoded size and view, as offered.
     pub bytes: u64,
-    /// The sample.
+    /// What travels with the number: the sample itself.
     pub payload: P,
 }
 

@@ -19,20 +19,20 @@ use trommel_core::sample::{SampleId, Status};
 pub enum Why {
     /// It exceeds the cut of this point (its place in the new benchmark): the first of those that are new.
     Hit {
-        /// The benchmark.
+        /// Name of the benchmark.
         benchmark: Arc<str>,
         /// The point's place.
         point: u32,
-        /// The cosine.
+        /// Cosine between the sample and the point.
         similarity: f64,
     },
     /// It no longer exceeds any cut; this point's (its place in the old benchmark) was the first of those that it did.
     NoLongerHit {
-        /// The benchmark.
+        /// Name of the benchmark.
         benchmark: Arc<str>,
         /// The point's place.
         point: u32,
-        /// The cosine.
+        /// Cosine between the sample and the point.
         similarity: f64,
     },
     /// It was taken down.
@@ -48,20 +48,20 @@ pub enum Why {
 /// A sample that was judged before and after, and stands on the other side now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SideChange {
-    /// The sample.
+    /// Shard and raw index of the sample.
     pub sample: SampleId,
-    /// The split.
+    /// Name of the split.
     pub split: Arc<str>,
     /// Where it stands now: kept or dropped.
     pub now: Status,
-    /// Why.
+    /// What made it change sides.
     pub why: Why,
 }
 
 /// One epoch's changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changelog {
-    /// The epoch.
+    /// Number of the epoch, from 1.
     pub epoch: Epoch,
     /// Shards that came.
     pub arrived: Vec<u64>,

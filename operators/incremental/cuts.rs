@@ -31,7 +31,7 @@ pub struct Threshold {
 /// A benchmark with its thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkCuts {
-    /// The points.
+    /// Vectors, keys and radii of the points.
     pub points: Arc<Points>,
     /// The thresholds.
     pub thresholds: Vec<Threshold>,

@@ -37,7 +37,7 @@ pub struct HeldEmbeddings {
 }
 
 impl HeldEmbeddings {
-    /// Puts a shard.
+    /// Adds the embeddings of a shard, or replaces them.
     pub fn put(&self, ordinal: u64, generation: u64, rows: HeldShard) {
         locked(&self.shards).insert((ordinal, generation), rows);
     }

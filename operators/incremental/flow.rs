@@ -41,7 +41,7 @@ use trommel_core::sample::SampleId;
 /// A similarity above a cut. Splits are given as bits: those in which a hit drops the sample, and those in which it keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hit {
-    /// The sample.
+    /// Shard and raw index of the sample.
     pub sample: SampleId,
     /// The threshold whose cut it exceeds.
     pub threshold: u16,
@@ -56,7 +56,7 @@ pub struct Hit {
 /// A sample that was taken down, in all splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Taken {
-    /// The sample.
+    /// Shard and raw index of the sample.
     pub sample: SampleId,
     /// Splits in which a hit drops.
     pub drops: u32,
@@ -84,7 +84,7 @@ pub enum Tally {
 /// A sample's mark in a split: dropped where hits drop, kept where hits keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Side {
-    /// The sample.
+    /// Shard and raw index of the sample.
     pub sample: SampleId,
     /// The split's bit.
     pub split: u8,
@@ -162,7 +162,7 @@ pub struct Held {
     pub rows: u64,
     /// Bytes of keys, offsets, times and diffs.
     pub bytes: u64,
-    /// Batches.
+    /// Batches of the arrangements.
     pub batches: u64,
 }
 

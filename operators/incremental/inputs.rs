@@ -69,7 +69,7 @@ pub enum Change {
     GrowReference(String, Arc<[f16]>),
     /// A split joins, or its rule changes.
     SetSplit(String, Rule),
-    /// A split goes.
+    /// Removes the split of this name.
     RemoveSplit(String),
     /// Samples are taken down, by id and by key in whatever shard; they need not be there yet.
     TakeDown(Vec<SampleId>, Vec<String>),
@@ -109,7 +109,7 @@ impl Points {
 pub struct Split {
     /// Its bit in masks, the same while it keeps its polarity.
     pub bit: u8,
-    /// Its rule.
+    /// The rule whose decisions the split keeps.
     pub rule: Rule,
     /// Whether a hit keeps instead of dropping, as the rule's policy says.
     pub keeps: bool,

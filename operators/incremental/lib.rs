@@ -113,7 +113,7 @@ pub enum ChangeError {
     /// A shard whose counts are no counts.
     #[error("shard {0}: the ordinal has more than 40 bits, or its rejects are not ascending raw indices")]
     Shard(u64),
-    /// No such shard.
+    /// A change that names a shard which is not there.
     #[error("shard {0} is not there")]
     NoShard(u64),
     /// No such benchmark.
@@ -140,12 +140,12 @@ pub enum ChangeError {
     /// Benchmarks of different dimensions.
     #[error("a benchmark of {found} dimensions beside one of {expected}: embed both with the same model")]
     Dimensions {
-        /// What is new.
+        /// Dimension of the benchmark that is to be added.
         found: usize,
-        /// What is there.
+        /// Dimension of the benchmarks that are there.
         expected: usize,
     },
-    /// No such split.
+    /// A change that names a split which is not there.
     #[error("split {0} is not there")]
     NoSplit(String),
     /// More splits than have bits.
@@ -175,7 +175,7 @@ pub enum IncrementalError {
     Budget {
         /// Bytes accounted for when it was noticed.
         needed: u64,
-        /// The budget.
+        /// Bytes that the configuration allows.
         limit: u64,
     },
     /// A slack that is no cosine.
@@ -184,17 +184,17 @@ pub enum IncrementalError {
     /// Stored embeddings that are not what they should be.
     #[error("embeddings of shard {ordinal}: {what}")]
     Embeddings {
-        /// The shard.
+        /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
-        /// What was seen.
+        /// What is wrong, in one line.
         what: String,
     },
     /// A part that is not what was written.
     #[error("{}: {detail}", path.display())]
     BadPart {
-        /// The part.
+        /// Path of the part.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, in one line.
         detail: String,
     },
     /// Whoever prepares what others read of the epoch could not.
@@ -209,7 +209,7 @@ pub enum IncrementalError {
         path.display()
     )]
     Torn {
-        /// The journal.
+        /// Path of the journal.
         path: PathBuf,
         /// The epoch that was being made durable.
         epoch: Epoch,
@@ -227,7 +227,7 @@ pub enum IncrementalError {
     Refused {
         /// The first that could not.
         process: usize,
-        /// Its error.
+        /// The error of that process, in one line.
         why: String,
     },
     /// Another process is gone; the engine is of no use any more, and the last published epoch stands.
@@ -238,9 +238,9 @@ pub enum IncrementalError {
         "process {process} is at \"{there}\" and this one at \"{here}\": all must apply the same changes in the same order"
     )]
     OutOfStep {
-        /// The process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// Its step.
+        /// The step that the other process is at.
         there: String,
         /// The step of this process.
         here: String,
@@ -248,9 +248,9 @@ pub enum IncrementalError {
     /// Another process's answer cannot be read.
     #[error("process {process} gave no answer that can be read: {detail}")]
     Garbled {
-        /// The process.
+        /// Number of the process in the run, from 0.
         process: usize,
-        /// What is wrong.
+        /// What is wrong, in one line.
         detail: String,
     },
     /// Parts in the memory of one process, which others cannot read.

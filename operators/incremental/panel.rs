@@ -40,13 +40,13 @@ pub struct Panel {
 /// A few vectors and whose they are: f16\[n, dim\] and f32\[n, dim\].
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
-    /// The samples.
+    /// Shard and raw index of each row.
     pub ids: Vec<SampleId>,
     /// Elements a vector.
     pub dim: usize,
     vectors: Vec<f16>,
     wide: Vec<f32>,
-    /// Largest norm.
+    /// Largest L2 norm of a point.
     norm: f64,
 }
 
@@ -92,7 +92,7 @@ impl Chunk {
 }
 
 impl Panel {
-    /// All points.
+    /// A panel of all points of a benchmark.
     #[must_use]
     pub fn whole(points: &Points) -> Self {
         let (places, benchmark) = ((0..points.numbers.len()).collect(), points.benchmark.clone());

@@ -23,18 +23,18 @@ use trommel_ledger::storage::Storage;
 pub struct PartRecord {
     /// Name of the file in the folder of parts.
     pub file: String,
-    /// Bytes.
+    /// Length of the file in bytes.
     pub bytes: u64,
-    /// Its checksum.
+    /// CRC-32C of the whole file.
     pub crc32c: u32,
 }
 
 /// A stored table: in memory, or a file of a known checksum.
 #[derive(Debug)]
 pub enum Part<T> {
-    /// In memory.
+    /// A table that this process holds in memory.
     Held(Arc<T>),
-    /// In a file.
+    /// A table that is read from its file when it is asked for.
     File(PartFile),
 }
 
@@ -73,7 +73,7 @@ impl Drop for PartFile {
 }
 
 impl<T: Table> Part<T> {
-    /// The table.
+    /// Reads the table, or shares the one in memory.
     ///
     /// # Errors
     /// A file that cannot be read, or is not what was written.
@@ -147,7 +147,7 @@ impl PartStore {
         Ok(Self::Folder(Arc::new(Folder { root: root.to_path_buf(), incarnation, storage, serial })))
     }
 
-    /// Keeps a table.
+    /// Writes a table as a new part, or holds it in memory.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -200,7 +200,7 @@ impl PartStore {
     /// A part that was kept before: [adopted](Self::adopt) if it is `own`, [another's](Self::refer) if not.
     ///
     /// # Errors
-    /// As these.
+    /// As [`adopt`](Self::adopt) and [`refer`](Self::refer).
     pub fn found<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<Part<T>>, IncrementalError> {
         if own { self.adopt(record) } else { self.refer(record) }
     }

@@ -47,7 +47,7 @@ pub trait Peers: Send + Sync {
     fn check(&self) -> Result<(), IncrementalError>;
 }
 
-/// One process.
+/// A single process that keeps the state by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alone;
 

@@ -27,7 +27,7 @@ pub(super) const SCHEMA_VERSION: u32 = 1;
 pub(super) struct Line {
     /// Schema version.
     pub(super) schema: u32,
-    /// The epoch.
+    /// Number of the epoch, from 1.
     pub(super) epoch: Epoch,
     /// Whether it is the difference from nothing: the first line of a file is, and no other.
     pub(super) whole: bool,
@@ -69,7 +69,7 @@ pub(super) struct Delta {
     pub(super) kept: BTreeMap<u8, Changed<u32, PartRecord>>,
 }
 
-/// A split.
+/// A split as the journal records it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SplitRecord {
@@ -79,7 +79,7 @@ pub(super) struct SplitRecord {
     pub(super) keeps: bool,
 }
 
-/// A benchmark.
+/// A benchmark as the journal records it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BenchmarkRecord {

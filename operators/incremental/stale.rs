@@ -14,11 +14,11 @@ use trommel_decide::maxima::offer;
 
 /// Places of one benchmark whose maxima were cleared.
 struct Cleared {
-    /// Of the pool.
+    /// Points whose maximum over the pool must be found anew.
     pool: BTreeSet<usize>,
-    /// Of the samples kept, by split.
+    /// The same over the samples that a split keeps, by the split's bit.
     kept: BTreeMap<u8, BTreeSet<usize>>,
-    /// All of them.
+    /// Points whose maximum over the pool or over any split must be found anew.
     asked: BTreeSet<usize>,
 }
 

@@ -11,15 +11,15 @@ pub trait Table: Sized + Send + Sync + 'static {
     const KIND: &'static str;
     /// Rows of a row group.
     const GROUP_ROWS: usize = 1 << 16;
-    /// Its columns.
+    /// Names and types of the columns, in order.
     fn fields() -> Vec<Field>;
-    /// Rows.
+    /// Number of rows.
     fn rows(&self) -> usize;
     /// The columns of some of its rows.
     fn columns(&self, rows: Range<usize>) -> Vec<Column>;
     /// Takes a row group in; false if the columns are of other types.
     fn take(&mut self, group: Vec<Column>) -> bool;
-    /// No rows.
+    /// A table without rows.
     fn empty() -> Self;
 }
 
@@ -30,7 +30,7 @@ pub struct Matches {
     pub points: Vec<u32>,
     /// Raw indices, ascending inside a point.
     pub indices: Vec<u32>,
-    /// Cosines.
+    /// Cosine of each match.
     pub scores: Vec<f64>,
     /// Places of the rows in the order of (index, point): the way to read them by sample.
     pub by_sample: Vec<u32>,

@@ -23,7 +23,7 @@ use trommel_shard::reader::Decisions;
 /// Sizes of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
-    /// Samples kept.
+    /// Samples that the split keeps.
     pub kept: u64,
     /// Samples dropped, those taken down included.
     pub dropped: u64,

@@ -43,7 +43,7 @@ pub struct FlowEnded(String);
 /// Facts that become true or untrue at one epoch; a count says how often.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Hits.
+    /// Hits that come (+1) or go (-1).
     pub hits: Vec<(Hit, i32)>,
     /// Takedowns of judged samples.
     pub taken: Vec<(Taken, i32)>,

@@ -36,17 +36,17 @@ impl Bits {
         if value { self.0[at] |= bit } else { self.0[at] &= !bit }
     }
 
-    /// Set bits.
+    /// Number of the bits that are set.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 }
 
-/// A live shard.
+/// A shard whose samples take part in the decisions.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// As it came.
+    /// The shard as it was announced.
     pub input: Arc<ShardInput>,
     /// Raw indices of judged samples that are taken down, ascending.
     pub taken: Arc<Vec<u32>>,
@@ -83,13 +83,13 @@ pub type Peaks = BTreeMap<u32, Vec<Peak>>;
 pub struct World {
     /// What the decisions depend on.
     pub inputs: Inputs,
-    /// Its cuts.
+    /// Thresholds of all benchmarks and rules.
     pub cuts: Cuts,
     /// By benchmark and place: every similarity of a live sample that reaches it is among the matches.
     pub floors: BTreeMap<u32, Vec<f64>>,
     /// All points of each benchmark, ready for products.
     pub panels: BTreeMap<u32, Arc<Panel>>,
-    /// Live shards.
+    /// Shards that take part in the decisions, by ordinal.
     pub shards: BTreeMap<u64, Arc<Live>>,
     /// Maxima over all judged samples.
     pub pool: Peaks,
@@ -132,9 +132,9 @@ impl World {
 /// How a benchmark changed: places are those of the new points.
 #[derive(Clone, Debug, Default)]
 pub struct Shift {
-    /// As it was.
+    /// The benchmark before the epoch, if it was there.
     pub old: Option<Arc<BenchmarkCuts>>,
-    /// As it is.
+    /// The benchmark after the epoch, if it is there.
     pub new: Option<Arc<BenchmarkCuts>>,
     /// Places of new points.
     pub fresh: Vec<usize>,

@@ -19,7 +19,7 @@ use super::LedgerError;
 /// The good lines of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lines<T> {
-    /// Them.
+    /// The lines that could be read.
     pub lines: Vec<T>,
     /// Bytes up to the end of the last good one: where a torn file is cut.
     pub good_bytes: u64,

@@ -69,7 +69,7 @@ pub struct MergedItems {
 }
 
 impl MergedItems {
-    /// Takes rows in.
+    /// Merges rows: maxima are compared, hits are added.
     pub fn add(&mut self, rows: impl IntoIterator<Item = PointRow>) {
         for row in rows {
             let Some(sum) = self.rows.get_mut(&(row.benchmark, row.point)) else {

@@ -56,7 +56,7 @@ pub enum LedgerError {
     Busy {
         /// The run folder.
         path: PathBuf,
-        /// Who.
+        /// Who works on it, or what hinders this process.
         what: String,
     },
     /// The folder was made under other decisions.
@@ -90,17 +90,17 @@ pub enum LedgerError {
     /// A file of the folder that is not JSON of the expected form.
     #[error("{}: {detail}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What was seen.
+        /// What is wrong, in one line.
         detail: String,
     },
     /// Written by a newer program.
     #[error("{}: schema version {found}; this program knows {known}", path.display())]
     NewerSchema {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Schema version that the file states.
         found: u32,
         /// The newest that is known.
         known: u32,
@@ -116,9 +116,9 @@ pub enum LedgerError {
     /// A part that the manifest names is missing or of another length.
     #[error("{}: {detail}", path.display())]
     BadPart {
-        /// The part.
+        /// Path of the part.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong, in one line.
         detail: String,
     },
     /// Two incarnations committed a shard differently.
@@ -128,9 +128,9 @@ pub enum LedgerError {
         ordinal: u64,
         /// The smaller incarnation.
         first: u64,
-        /// The other.
+        /// The larger incarnation.
         second: u64,
-        /// What differs.
+        /// What differs, in one line.
         detail: String,
     },
     /// A fate came twice, beyond the shard's end, or not at all; or a shard ended twice.
@@ -138,9 +138,9 @@ pub enum LedgerError {
     Fates {
         /// The shard's ordinal.
         ordinal: u64,
-        /// Its name.
+        /// Stable name of the shard.
         name: String,
-        /// What was seen.
+        /// What is wrong, in one line.
         detail: String,
     },
     /// A shard that is not in the ledger was asked for.

@@ -97,7 +97,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts fates.
+    /// Counts the fates by status and reason.
     #[must_use]
     pub fn of(fates: &[Arc<Fate>]) -> Self {
         let mut counts = Self::default();
@@ -126,7 +126,7 @@ impl Counts {
         }
     }
 
-    /// All samples.
+    /// Number of samples of every status.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.kept + self.dropped + self.rejected
@@ -158,10 +158,10 @@ pub enum PartKind {
 }
 
 impl PartKind {
-    /// All kinds.
+    /// Every kind of part, in the order in which they are written.
     pub const ALL: [Self; 3] = [Self::Ledger, Self::Items, Self::Embeddings];
 
-    /// Its folder.
+    /// Name of the folder that holds parts of this kind.
     #[must_use]
     pub const fn folder(self) -> &'static str {
         match self {
@@ -191,9 +191,9 @@ impl PartKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartSum {
-    /// Which part.
+    /// Which kind of part it is.
     pub kind: PartKind,
-    /// Bytes.
+    /// Length of the file in bytes.
     pub bytes: u64,
     /// crc32c, lower-case hex.
     pub crc32c: String,

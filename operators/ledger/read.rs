@@ -60,7 +60,7 @@ pub struct LedgerRow {
 pub struct StoredEmbedding {
     /// Raw index in the shard.
     pub index: u32,
-    /// Key.
+    /// Key of the sample, as its members are named in the tar.
     pub key: String,
     /// Canonical vector, f16\[dim\].
     pub vector: Vec<half::f16>,
@@ -71,7 +71,7 @@ pub struct StoredEmbedding {
 pub struct SampleNames {
     /// Raw index in the shard.
     pub index: u32,
-    /// Key.
+    /// Key of the sample, as its members are named in the tar.
     pub key: String,
     /// DataComp's uid.
     pub uid: Option<String>,
@@ -135,7 +135,7 @@ impl Ledger {
         Ok(self)
     }
 
-    /// The folder.
+    /// Path of the run folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root

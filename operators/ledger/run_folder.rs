@@ -41,7 +41,7 @@ pub struct Difference {
     pub field: String,
     /// Its value in the folder.
     pub stored: String,
-    /// Its value now.
+    /// The value of this start.
     pub given: String,
 }
 
@@ -154,7 +154,7 @@ pub enum Access {
     Slice {
         /// Which slice, from 0.
         index: u64,
-        /// Of how many.
+        /// Number of slices.
         of: u64,
     },
     /// A cluster's other processes: process 0 has opened the folder, and holds the lock for them.
@@ -249,7 +249,7 @@ impl RunFolder {
         })
     }
 
-    /// The folder.
+    /// Path of the run folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -513,7 +513,7 @@ pub(super) fn read_plan<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Resul
     serde_json::from_slice(bytes).map_err(malformed).map(|stored: Stored<P>| stored.plan)
 }
 
-/// A part's file.
+/// A part that is being written.
 struct PartFile {
     name: String,
     kind: PartKind,

@@ -114,7 +114,7 @@ impl State {
 }
 
 impl Simulated {
-    /// An empty disk.
+    /// A simulated disk without files.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

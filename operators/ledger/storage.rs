@@ -79,7 +79,7 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the file system says.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// A whole file.
+    /// Reads a whole file.
     ///
     /// # Errors
     /// What the file system says.

@@ -30,7 +30,7 @@ pub struct BenchmarkCount {
 pub struct Report {
     /// Title and lines under it.
     pub heading: Heading,
-    /// Samples kept.
+    /// Samples that the split keeps.
     pub kept: u64,
     /// Samples dropped.
     pub dropped: u64,

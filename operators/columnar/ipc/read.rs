@@ -23,7 +23,7 @@ use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 pub struct StoredBatch {
     /// Keys; empty where the file has none.
     pub keys: Vec<String>,
-    /// Class labels.
+    /// Class label of each row; null where there is none.
     pub labels: Vec<Option<String>>,
     /// Names of the shards.
     pub shards: Vec<Option<String>>,

@@ -82,7 +82,7 @@ pub(super) fn clusters(ranks: usize, workers: usize) -> Vec<Cluster> {
     })
 }
 
-/// The engines.
+/// Engines of several processes that keep one state together.
 pub(super) struct Fleet {
     pub(super) engines: Vec<Engine>,
     pub(super) stores: Vec<Arc<OwnShards>>,
