@@ -31,6 +31,24 @@ pub struct Reduced {
     _private: [u8; 0],
 }
 
+/// A queue of a card.
+#[repr(C)]
+pub struct Stream {
+    _private: [u8; 0],
+}
+
+/// A point in a queue.
+#[repr(C)]
+pub struct Event {
+    _private: [u8; 0],
+}
+
+/// What a thread goes back to when it leaves a stream.
+#[repr(C)]
+pub struct Entered {
+    _private: [u8; 0],
+}
+
 /// Tensors by pointer, as tch holds them.
 pub type Tensors = *const *const C_tensor;
 
@@ -115,6 +133,22 @@ unsafe extern "C" {
     pub fn trommel_reducer_prepare(reduced: *mut Reduced) -> *mut c_char;
     pub fn trommel_reducer_finish(reduced: *mut Reduced) -> *mut c_char;
     pub fn trommel_reducer_free(reduced: *mut Reduced);
+    pub fn trommel_stream_new(index: c_int, out: *mut *mut Stream) -> *mut c_char;
+    pub fn trommel_stream_current(index: c_int, out: *mut *mut Stream) -> *mut c_char;
+    pub fn trommel_stream_free(stream: *mut Stream);
+    pub fn trommel_stream_synchronize(stream: *const Stream) -> *mut c_char;
+    pub fn trommel_stream_enter(stream: *const Stream, out: *mut *mut Entered) -> *mut c_char;
+    pub fn trommel_stream_leave(entered: *mut Entered) -> *mut c_char;
+    pub fn trommel_event_new(out: *mut *mut Event) -> *mut c_char;
+    pub fn trommel_event_free(event: *mut Event);
+    pub fn trommel_event_record(event: *mut Event, stream: *const Stream) -> *mut c_char;
+    pub fn trommel_event_block(event: *const Event, stream: *const Stream) -> *mut c_char;
+    pub fn trommel_event_query(event: *const Event, done: *mut c_int) -> *mut c_char;
+    pub fn trommel_event_synchronize(event: *const Event) -> *mut c_char;
+    pub fn trommel_pinned(shape: *const i64, dims: usize, kind: c_int, out: *mut *mut C_tensor) -> *mut c_char;
+    pub fn trommel_copy_async(to: *mut C_tensor, from: *const C_tensor) -> *mut c_char;
+    pub fn trommel_attention_order(order: *const i64, count: usize) -> *mut c_char;
+    pub fn trommel_full_sums() -> *mut c_char;
 }
 
 /// Turns a message of the other side into an error.

@@ -1,10 +1,12 @@
 //! All of Trommel's C++ against libtorch, behind safe Rust.
 //!
 //! tch's `autocast` does nothing on CPU, its `run_backward` takes no gradient, and it cannot write a nested state dict;
-//! this crate adds those three, one fused optimiser step, and c10d: what several processes need to train one model. An
-//! exception in libtorch becomes a [`BridgeError`] with libtorch's message; nothing unwinds across the border.
+//! this crate adds those three, one fused optimiser step, a card's streams, events and pinned memory, and c10d: what several
+//! processes need to train one model. An exception in libtorch becomes a [`BridgeError`] with libtorch's message; nothing unwinds
+//! across the border.
 //!
-//! Autocast and gradient mode are state of the calling thread, so are all guards of this crate: they are not `Send`.
+//! Autocast, gradient mode and the current stream are state of the calling thread, so are all guards of this crate: they are not
+//! `Send`.
 
 mod autocast;
 mod autograd;
@@ -12,6 +14,7 @@ mod ffi;
 mod group;
 mod pickle;
 mod reducer;
+mod stream;
 
 #[cfg(test)]
 mod group_tests;
@@ -21,6 +24,7 @@ pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
 pub use pickle::{Value, write_pickle};
 pub use reducer::Reducer;
+pub use stream::{Attention, Event, OnStream, Stream, copy_async, full_precision_sums, pinned, prefer_attention};
 
 /// What libtorch said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
