@@ -154,7 +154,7 @@ class Bench:
         at = self.figures.setdefault(row, {"ours": [], "stack": [], "limit": [], "notes": []})
         if value is not None:
             at[side].append(value)
-        if note and note not in at["notes"]:
+        if note and note not in at["notes"] and len(at[side]) <= 1:  # The first round's; results.json has all.
             at["notes"].append(note)
         if value is not None:
             self.say(f"  {row}: {side} {value:,.1f} {note}")

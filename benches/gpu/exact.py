@@ -143,6 +143,8 @@ def join(run, benchmark, name, rows=4096):
     status = table["status"].to_pylist()
     wrong, first = dict.fromkeys([*theirs, "decision"], 0), {}
     dropped = hits_total = 0
+    numbers = torch.arange(len(against), device=DEVICE)
+    first_of = lambda mask: torch.where(mask, numbers, len(against)).amin(1)  # Ties go to the lowest index.
     for start in range(0, len(judged), 256):
         part = judged[start:start + 256]
         queries = torch.from_numpy(vectors[[row for _, row in part]].astype(np.float64)).to(DEVICE)
@@ -150,8 +152,8 @@ def join(run, benchmark, name, rows=4096):
         margins = similarities - radii
         largest, margin = similarities.amax(1), margins.amax(1)
         exact = {
-            "max_similarity": largest, "nearest": (similarities == largest[:, None]).int().argmax(1),
-            "margin": margin, "exceeds": (margins == margin[:, None]).int().argmax(1), "hits": (margins > 0).sum(1),
+            "max_similarity": largest, "nearest": first_of(similarities == largest[:, None]),
+            "margin": margin, "exceeds": first_of(margins == margin[:, None]), "hits": (margins > 0).sum(1),
         }
         exact = {kind: values.cpu().numpy() for kind, values in exact.items()}
         for number, (row, _) in enumerate(part):

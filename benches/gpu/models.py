@@ -61,10 +61,14 @@ class Models:
 
     def get(self, model):
         """The model and open_clip's transform for evaluation."""
+        return self.parts(model)[0], self.parts(model)[2]
+
+    def parts(self, model):
+        """The model, and open_clip's transforms for training and for evaluation."""
         if model not in self.made:
             torch.manual_seed(0)
-            made, _, transform = open_clip.create_model_and_transforms(self.name(model))
-            self.made[model] = (made.eval(), transform)
+            made, *transforms = open_clip.create_model_and_transforms(self.name(model))
+            self.made[model] = (made.eval(), *transforms)
         return self.made[model]
 
     def on_device(self, model, dtype):
@@ -72,12 +76,8 @@ class Models:
         return copy.deepcopy(self.get(model)[0]).to(device=DEVICE, dtype=dtype).eval()
 
     def train_parts(self, model):
-        """open_clip's model, transform for training, and tokenizer."""
-        name = self.name(model)
-        torch.manual_seed(0)
-        made, transform, _ = open_clip.create_model_and_transforms(name)
-        made.load_state_dict(self.get(model)[0].state_dict())
-        return made.to(DEVICE).train(), transform, open_clip.get_tokenizer(name)
+        """A copy on the device in f32, open_clip's transform for training, and its tokenizer."""
+        return self.on_device(model, torch.float32).train(), self.parts(model)[1], open_clip.get_tokenizer(self.name(model))
 
 
 MODELS = Models()

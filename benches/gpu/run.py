@@ -15,6 +15,8 @@ import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 TINY = {
     "embed_dim": 64,
@@ -104,32 +106,36 @@ def unpack_wheels(args):
         sys.exit(f"missing here: {', '.join(missing)}. README.md says which wheels to carry")
 
 
-def plan(args, sections):
+def plan(args):
     """(name, section, seconds at most, measures) in the order in which they are worth the time, and the rows with what is wanted."""
-    s, big, small = sections, args.prune_name, args.small_name
+    import checks
+    import rows as r
+    import words
+
+    big, small = args.prune_name, args.small_name
     todo = [
-        ("limits", s.limits, 25, False),
-        ("weights", s.weights, 40, False),
-        ("prune-400", s.prune("400x350", "large"), 90, True),
-        ("prune-640", s.prune("640x480", "large"), 75, True),
-        ("embedder", s.embedder("prune"), 40, True),
-        ("embed-400", s.embed("400x350", 6), 60, True),
-        ("embed-640", s.embed("640x480", 4), 60, True),
-        ("train", s.train, 75, True),
-        ("step", s.step, 50, True),
-        ("decoders", s.decoders, 60, False),
-        ("together", s.together, 60, True),
-        ("join", s.join_ours, 30, True),
-        ("decode-400", s.decode("400x350"), 50, True),
-        ("decode-640", s.decode("640x480"), 50, True),
-        ("losses", s.losses, 60, False),
-        ("embedder-small", s.embedder("small"), 40, True),
-        ("features", s.features, 60, False),
-        ("join-exact", s.join_exact, 60, False),
-        ("prune-400-few", s.prune("400x350", "small"), 60, True),
-        ("prune-640-few", s.prune("640x480", "small"), 60, True),
-        ("difference", s.prune_difference, 60, True),
-        ("embed-flags", s.embed_flags, 60, True),
+        ("limits", r.limits, 25, False),
+        ("weights", words.weights, 40, False),
+        ("prune-400", r.prune("400x350", "large"), 90, True),
+        ("prune-640", r.prune("640x480", "large"), 75, True),
+        ("embedder", r.embedder("prune"), 40, True),
+        ("embed-400", r.embed("400x350", 6), 60, True),
+        ("embed-640", r.embed("640x480", 4), 60, True),
+        ("train", r.train, 75, True),
+        ("step", r.step, 50, True),
+        ("decoders", checks.decoders, 60, False),
+        ("together", r.together, 60, True),
+        ("join", r.join_ours, 30, True),
+        ("decode-400", r.decode("400x350"), 50, True),
+        ("decode-640", r.decode("640x480"), 50, True),
+        ("losses", checks.losses, 60, False),
+        ("embedder-small", r.embedder("small"), 40, True),
+        ("features", checks.features, 60, False),
+        ("join-exact", checks.join_exact, 60, False),
+        ("prune-400-few", r.prune("400x350", "small"), 60, True),
+        ("prune-640-few", r.prune("640x480", "small"), 60, True),
+        ("difference", r.prune_difference, 60, True),
+        ("embed-flags", r.embed_flags, 60, True),
     ]
     many, few = f"{args.points:,} points", f"{min(1000, args.points):,} points"
     rows = [
@@ -186,22 +192,19 @@ class NoCard:
 def main():
     args = arguments()
     if args.list:
-        import sections
-
-        print("\n".join(name for name, *_ in plan(args, sections)[0]))
+        print("\n".join(name for name, *_ in plan(args)[0]))
         return
     places(args)
     unpack_wheels(args)
     import bench
     import ours
-    import sections
     import table
 
     with open(os.path.join(args.out, "log.txt"), "wb", buffering=0) as log:
         card = ours.Card(os.path.join(args.out, "card.log")) if args.card else NoCard()
         program = ours.Program(find_program(args), args.work, log, args.card)
         b = bench.Bench(args, program, card, log)
-        todo, rows = plan(args, sections)
+        todo, rows = plan(args)
         chosen = args.only.split(",") if args.only else [name for name, *_ in todo if name != "embed-flags"]
         chosen = [name for name in chosen if name not in args.skip.split(",")]
         unknown = set(chosen) - {name for name, *_ in todo}
@@ -211,9 +214,12 @@ def main():
         signal.signal(signal.SIGTERM, cut_off)
         try:
             b.make_pictures()
-            facts(b, program)
-            b.facts["hello"] = b.ask("hello", limit=90)
-            b.say(f"torch side: {b.facts['hello']}")
+            try:
+                facts(b, program)
+                b.facts["hello"] = b.ask("hello", limit=90)
+                b.say(f"torch side: {b.facts['hello']}")
+            except Exception as error:
+                b.check("start", "FAILED", f"{type(error).__name__}: {error}")
             known = {name: rest for name, *rest in todo}
             steps = [(name, *known[name][:2]) for name in chosen]
             again = [step for step in steps if known[step[0]][2]]
@@ -228,7 +234,7 @@ def main():
                 b.say(f"section {name}, {min(most, b.left()):.0f} s at most")
                 try:
                     section(b)
-                except (RuntimeError, bench.OutOfTime, KeyError, OSError, ValueError, TypeError, ZeroDivisionError) as error:
+                except Exception as error:  # Whatever it is: the other sections go on.
                     b.check(f"section {name}", "FAILED", f"{type(error).__name__}: {error}")
                 table.write(b, rows, command)
         except KeyboardInterrupt:

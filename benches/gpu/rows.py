@@ -1,11 +1,15 @@
-"""The sections: each answers one question, prints as it goes, and may fail alone."""
+"""The sections that ask how fast it is: each a row or two of the table, and each may fail alone."""
 
 import glob
 import json
 import math
 import os
+import random
 
+from checks import check_join, open_clip_features, say_features
 from ours import rate_in
+from pictures import caption
+from words import bench_words, embed_words, points, prune_words, weights, weights_of
 
 
 def limits(b):
@@ -13,156 +17,6 @@ def limits(b):
     b.limits.update(b.ask("alone.limits"))
     found = b.ask("alone.join", points=b.args.points, dim=b.args.dim, rows=4096 if b.args.card else 256, seconds=b.args.measure / 2)
     b.figure(f"join alone, {b.args.points:,} points, rows/s", "stack", found["per_second"], "torch: matmul and max, f16")
-
-
-def weights(b):
-    """open_clip's weights from a seed, as files for both stacks."""
-    for model in (b.args.prune_model, b.args.small_model):
-        path = weights_of(b, model)
-        if not os.path.exists(path):
-            b.ask("weights", model=model, out=path)
-
-
-def weights_of(b, model):
-    """Where a model's weights are written."""
-    return os.path.join(b.args.data, os.path.basename(model).replace(".json", "") + ".safetensors")
-
-
-def embed_words(b, size, count, out, **more):
-    """`trommel embed` with the small model, and how many samples that reads."""
-    shards, samples = b.brace(size, count)
-    wanted = {"device": b.args.device_flag, **more}
-    model = b.args.small_model
-    words = ["embed", shards, "-o", out, "--model", model, "--pretrained", weights_of(b, model), "--json"]
-    return words + b.program.options("embed", **wanted), samples
-
-
-def open_clip_features(b):
-    """open_clip's features in f32, on Pillow's pixels, of the first shard."""
-    reference = os.path.join(b.args.work, "open_clip.npy")
-    if not os.path.exists(reference):
-        b.ask("exact.features", model=b.args.small_model, shards=b.shards("400x350", 1), samples=b.args.samples, out=reference)
-    return reference
-
-
-def say_features(b, what, left, right, most):
-    """A check of two sets of features."""
-    found = b.ask("exact.compare", left=left, right=right)
-    good = found["rows"] > 0 and found["missing"] == 0 and found["largest_difference"] <= most
-    b.check(
-        what, f"within {most}" if good else "DIFFERS",
-        f"largest difference {found.get('largest_difference', 9):.1e}, smallest cosine {found.get('smallest_cosine', 0):.6f}, {found['rows']} rows",
-    )
-
-
-def features(b):
-    """Features of the card against the CPU's and against open_clip's on Pillow's pixels; the decoders against each other."""
-    weights(b)
-    size, runs = "400x350", {}
-    precise = {"embed_precision__or__precision": "f32"}
-    wanted = {"card f32": precise, "card f16": {"embed_precision__or__precision": "f16"}, "CPU f32": {**precise, "device": "cpu"}}
-    if not b.args.card:
-        wanted = {"CPU f32": wanted["CPU f32"]}
-    for name, more in wanted.items():
-        out = b.folder("features")
-        words, _ = embed_words(b, size, 1, out, **more)
-        try:
-            b.ours(f"embed, {name}", words, 40)
-            runs[name] = out
-        except RuntimeError as error:
-            b.check(f"features, {name}", "FAILED", str(error))
-    reference = open_clip_features(b)
-    for name, beside, most in (("card f32", "CPU f32", 3e-4), ("card f16", "CPU f32", 5e-4), ("card f32", reference, 3e-3), ("CPU f32", reference, 3e-3)):
-        if name not in runs or beside != reference and beside not in runs:
-            continue
-        label = beside if beside in runs else "open_clip f32 on Pillow's pixels"
-        say_features(b, f"features, {name} beside {label}", runs.get(beside, beside), runs[name], most)
-
-
-def decoders(b):
-    """The card's decoder against the CPU's: with equal pixels the features are equal to the bit."""
-    weights(b)
-    flag = b.program.flag("embed", "--decoder", "--decode-on", "--decode-device", "--decode")
-    if flag is None:
-        b.check("decoding on the card", "not there", "`trommel embed` has no flag that chooses the decoder")
-        return
-    for size in ("400x350", "640x480"):
-        outs = []
-        for value in ("cpu", "card"):
-            out = b.folder("decoders")
-            words, _ = embed_words(b, size, 1, out)
-            b.ours(f"embed {size}, decoded on the {value}", [*words, flag, value], 30)
-            outs.append(out)
-        found = b.ask("exact.compare", left=outs[1], right=outs[0])
-        b.check(
-            f"decoded on the card beside the CPU, {size}", found.get("equal_to_the_bit", False),
-            f"{found['rows']} rows, {found.get('rows_that_differ')} differ, largest difference {found.get('largest_difference')}",
-        )
-
-
-def points(b):
-    """Benchmarks whose radii drop about 5 % of such pictures."""
-    if "points" in b.kept:
-        return b.kept["points"]
-    weights(b)
-    reference = os.path.join(b.args.work, "radii.npy")
-    samples = min(512, b.args.samples)
-    b.ask("exact.features", model=b.args.prune_model, shards=b.shards("400x350", 2) + b.shards("640x480", 2), samples=samples, out=reference)
-    folders = {}
-    for name, count in (("large", b.args.points), ("small", min(1000, b.args.points))):
-        folders[name] = os.path.join(b.args.work, f"points-{name}")
-        b.ask("exact.points", folder=folders[name], count=count, of_features=reference, drop=0.05, seed=count)
-    b.kept["points"] = folders
-    return folders
-
-
-def prune_words(b, size, count, run, benchmark, command="prune", **more):
-    """A judging command with the large model's embedder, and how many samples that reads."""
-    shards, samples = b.brace(size, count)
-    model = b.args.prune_model
-    architecture = os.path.basename(model).replace(".json", "")
-    words = [command, shards, "--run", run, "--benchmark", f"test={points(b)[benchmark]}", "--rule", "drop-over-radius", "--embedder", model]
-    words += ["--embedder-weights", weights_of(b, model), "--assume-model", architecture, "--json"]
-    return words + b.program.options(command, **{"device": b.args.device_flag, **more}), samples
-
-
-def check_join(b, run, what):
-    """Scores and decisions of a run of `prune` against exact sums in f64 over its own stored vectors."""
-    found = b.ask("exact.join", run=run, benchmark=points(b)["large"], name="test", rows=2048)
-    detail = f"{found['rows']} rows x {b.args.points:,} points, {found['dropped']} dropped, {found['hits']} radii exceeded"
-    b.check(f"{what} beside exact sums in f64", found["equal_to_the_bit"], detail + (f"; wrong {found['wrong']}: {found['first']}" if found["first"] else ""))
-
-
-def join_exact(b):
-    """The join by its default against exact sums, and the card's against the CPU's, on one shard."""
-    run, beside = b.folder("join"), b.folder("join-cpu")
-    words, _ = prune_words(b, "400x350", 1, run, "large")
-    b.ours("prune, one shard", words, 40)
-    check_join(b, run, "join")
-    flag = b.program.flag("prune", "--join", "--join-on", "--join-device", "--joiner")
-    if flag and b.args.card:
-        words, _ = prune_words(b, "400x350", 1, beside, "large")
-        b.ours("prune, one shard, the CPU's join", [*words, flag, "cpu"], 40)
-        found = b.ask("exact.same_ledgers", left=run, right=beside)
-        b.check("prune on the card beside the CPU's join", found["equal"], f"{found['rows']} rows; columns that differ: {found['columns_that_differ']}")
-
-
-def losses(b):
-    """The first losses on the card in bf16 against the CPU's in f32: the same order, the same initial weights."""
-    weights(b)
-    shards, _ = b.brace("400x350", 1 if b.args.card else 4)
-    said = {}
-    for name, more in (("CPU f32", {"device": "cpu", "precision": "f32"}), ("card f32", {"precision": "f32"}), ("card bf16", {"precision": "bf16"})):
-        if name.startswith("card") and not b.args.card:
-            continue
-        words = ["train", shards, "--run", b.folder("losses", False), "--model", b.args.small_model, "--batch", 32, "--steps", 4, "--window", 64]
-        words += ["--pretrained", weights_of(b, b.args.small_model), "--lr", "1e-5", "--json"]
-        report = b.ours(f"train, 4 steps, {name}", words + b.program.options("train", **{"device": b.args.device_flag, **more}), 45)["report"]
-        said[name] = (report["first_loss"], report["last_loss"])
-    for name, most in (("card f32", 2e-3), ("card bf16", 5e-2)):
-        if name in said:
-            far = max(abs(a - c) for a, c in zip(said[name], said["CPU f32"]))
-            b.check(f"losses, {name} beside CPU f32", f"within {most}" if far <= most else "DIFFERS", f"{said[name]} and {said['CPU f32']}")
 
 
 def prune_row(b, size, benchmark):
@@ -263,14 +117,6 @@ def embed_flags(b):
         judged(b, f"embed {b.args.small_name}, 400x350, {name}", b.ours(f"embed, {name}", words))
 
 
-def bench_words(b, stage, **more):
-    """`trommel bench` of one stage."""
-    if not b.program.flags("bench"):
-        raise RuntimeError("this program has no `trommel bench`")
-    words = ["bench", "--stage", stage]
-    return words + b.program.options("bench", json=True, **{"device": b.args.device_flag, **more})
-
-
 def stage_alone(b, row, stage, limit=30, **more):
     """A stage alone by `trommel bench`."""
     done = b.ours(f"bench {stage}", bench_words(b, stage, **more), limit)
@@ -300,9 +146,6 @@ def embedder(kind):
 
 def step_stack(b):
     """open_clip's training step alone."""
-    from pictures import caption
-    import random
-
     captions = [caption(random.Random(number)) for number in range(512)]
     found = b.ask("alone.step", model=b.args.small_model, batch=b.args.train_batch, seconds=b.args.measure, captions=captions, limit=40)
     b.figure(f"training step alone, {b.args.small_name}", "stack", found["per_second"],
