@@ -1,16 +1,17 @@
 //! The join: vectors against every benchmark at once.
 //!
 //! ```text
-//! rows ── f32 ──▶ block of benchmark 1 ─▶ scores ─┐
-//!            ├──▶ block of benchmark 2 ─▶ scores ─┼─▶ verdict ─▶ columns of each shard
-//!            └──▶ ...                             ┘
+//! rows ─▶ kernel ─▶ products with benchmark 1 ─▶ scores ─┐
+//!            ├────▶ products with benchmark 2 ─▶ scores ─┼─▶ verdict ─▶ columns of each shard
+//!            └────▶ ...                                  ┘
 //! ```
 //!
 //! 1. Scores are canonical (see `scan`): a function of (vector, benchmark), whatever stands beside it in the batch.
-//! 2. What a test point sees of the *kept* samples depends on the verdict, which needs all benchmarks. So the blocks of f32 products of
-//!    all benchmarks stay until then, and rows are taken in portions so that they fit in
-//!    [`JoinConfig::block_bytes`]; nothing is computed twice and nothing larger is held.
-//! 3. A call is synchronous and takes no lock while it computes; any number of threads may call at once, each with memory of its own.
+//! 2. What a test point sees of the *kept* samples depends on the verdict, which needs all benchmarks. So the kernel keeps the products of
+//!    all benchmarks until then, and rows are taken in portions so that they fit where they lie ([`JoinConfig::block_bytes`]);
+//!    nothing is computed twice and nothing larger is held.
+//! 3. Who multiplies changes no answer (see [`kernel`](super::kernel)). What a kernel fails in is done again by the processor.
+//! 4. A call is synchronous; any number of threads may call at once.
 //!
 //! Cost: `2 rows points dim` f32 operations, and a canonical product for each value inside its bound.
 //!
@@ -35,20 +36,28 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use half::f16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use trommel_kernels::dot::{norm, to_f32};
-use trommel_kernels::join::{Block, Tiling};
+use trommel_kernels::dot::{dot, norm};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
+use super::cpu::Cpu;
+use super::kernel::{Kernel, KernelError, Portion, Products, Reach, RowSink};
 use super::maxima;
-use super::points::{Columns, Points};
-use super::scan::{Bounds, Line, Prepared, excess, maximum};
+use super::points::{Columns, Peak, Points};
+use super::scan::{Bounds, Prepared, Tally};
 use trommel_core::sample::{Reason, SampleId, Score};
-use trommel_core::wake::locked;
+
+/// Most samples of a micro-batch, unless the kernel takes more at once.
+const MICRO_BATCH_ROWS: usize = 256;
+
+/// A kernel that has failed so often is not asked again.
+const MOST_FAILURES: u32 = 3;
 
 /// Which columns a join fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +108,9 @@ pub enum JoinError {
     /// Two benchmarks of one name.
     #[error("two benchmarks are called {0}: give each a name of its own (NAME=DIR)")]
     Twice(String),
+    /// Nobody could multiply.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// More benchmarks than can be numbered.
     #[error("{0} benchmarks, at most 65535 at once")]
     TooMany(usize),
@@ -121,6 +133,14 @@ pub struct Needs {
     pub maximum: bool,
     /// `margin`, `exceeds` and `hits`.
     pub radii: bool,
+}
+
+impl Needs {
+    /// Whether it needs anything.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.maximum || self.radii
+    }
 }
 
 /// Says what is kept: a pure function of a sample's name and scores.
@@ -166,20 +186,38 @@ pub struct Joined {
     pub keeps: bool,
 }
 
-/// Memory of one call.
+/// How much was joined, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JoinCounts {
+    /// Rows joined.
+    pub rows: u64,
+    /// Of these by this crate's kernel in place of another one, which had failed.
+    pub rows_in_place: u64,
+    /// Pairs of a row and a point that were multiplied.
+    pub pairs: u64,
+    /// Of these computed canonically.
+    pub confirmed: u64,
+}
+
 #[derive(Debug, Default)]
-struct Scratch {
-    wide: Vec<f32>,
-    blocks: Vec<Block>,
+struct Counters {
+    rows: AtomicU64,
+    rows_in_place: AtomicU64,
+    pairs: AtomicU64,
+    confirmed: AtomicU64,
 }
 
 /// Scores vectors against all benchmarks. Shared by all threads.
 #[derive(Debug)]
 pub struct Joiner {
     benchmarks: Vec<Arc<Benchmark>>,
-    prepared: Vec<Prepared>,
+    prepared: Arc<[Prepared]>,
     config: JoinConfig,
-    idle: Mutex<Vec<Scratch>>,
+    cpu: Cpu,
+    /// Multiplies in the processor's place until it has failed too often.
+    other: Option<Box<dyn Kernel>>,
+    failures: AtomicU32,
+    counters: Counters,
 }
 
 impl Joiner {
@@ -201,8 +239,16 @@ impl Joiner {
                 return Err(JoinError::Twice(benchmark.name.clone()));
             }
         }
-        let prepared = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();
-        Ok(Self { benchmarks, prepared, config, idle: Mutex::default() })
+        let prepared: Arc<[Prepared]> = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();
+        let cpu = Cpu::new(benchmarks.clone(), prepared.clone(), config.clone());
+        let (failures, counters) = (AtomicU32::new(0), Counters::default());
+        Ok(Self { benchmarks, prepared, config, cpu, other: None, failures, counters })
+    }
+
+    /// The same with another kernel, which must be one for these benchmarks. Where it fails, the processor multiplies in its place.
+    #[must_use]
+    pub fn with_kernel(self, kernel: Box<dyn Kernel>) -> Self {
+        Self { other: Some(kernel), ..self }
     }
 
     /// The benchmarks, in the order of the scores.
@@ -217,23 +263,33 @@ impl Joiner {
         Points::new(ordinal, &self.benchmarks)
     }
 
-    /// Rows of one portion: as many as [`JoinConfig::block_bytes`] allows, at least one, at most 256.
-    #[must_use]
-    pub fn portion_rows(&self) -> usize {
-        let points: usize = self.benchmarks.iter().map(|benchmark| benchmark.points()).sum();
-        // Products, and two chunk maxima for each 64 of them.
-        let row_bytes = (4 * points + points / 8 + 16 * self.benchmarks.len()).max(1);
-        usize::try_from(self.config.block_bytes / row_bytes as u64).unwrap_or(256).clamp(1, 256)
-    }
-
     /// Bytes that one call holds at most beside its rows, for the memory plan: multiply by the number of threads that call.
     #[must_use]
     pub fn call_bytes(&self) -> u64 {
-        let points: usize = self.benchmarks.iter().map(|benchmark| benchmark.points()).sum();
-        let dim = self.benchmarks.first().map_or(0, |benchmark| benchmark.dim);
-        let rows = self.portion_rows();
-        let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * self.benchmarks.len();
-        (rows * (4 * points + points / 8 + 4 * dim) + tile) as u64
+        self.cpu.call_bytes()
+    }
+
+    /// What was joined so far.
+    #[must_use]
+    pub fn counts(&self) -> JoinCounts {
+        let Counters { rows, rows_in_place, pairs, confirmed } = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (rows, rows_in_place) = (read(rows), read(rows_in_place));
+        JoinCounts { rows, rows_in_place, pairs: read(pairs), confirmed: read(confirmed) }
+    }
+
+    /// Fewest samples that are worth a call while others wait, and most that are taken at once.
+    #[must_use]
+    pub fn micro_batch(&self) -> (usize, usize) {
+        let kernel = self.kernel();
+        let (worth, most) = (kernel.worth_rows(), kernel.portion_rows().max(MICRO_BATCH_ROWS));
+        (worth.min(most), most)
+    }
+
+    /// Who multiplies now.
+    fn kernel(&self) -> &dyn Kernel {
+        let sound = self.failures.load(Ordering::Relaxed) < MOST_FAILURES;
+        self.other.as_deref().filter(|_| sound).unwrap_or(&self.cpu)
     }
 
     /// Whether a vector can be judged: the benchmarks' dimension, finite, unit norm within 1e-3. Gives its norm.
@@ -263,14 +319,32 @@ impl Joiner {
         let norms: Vec<f64> = (rows.iter())
             .map(|row| self.check(row.vector).map_err(|reason| bad(row, reason)))
             .collect::<Result<_, _>>()?;
-        let mut scratch = locked(&self.idle).pop().unwrap_or_default();
-        let portion = self.portion_rows();
         let mut all = Vec::with_capacity(rows.len());
-        for (rows, norms) in rows.chunks(portion).zip(norms.chunks(portion)) {
-            all.extend(self.join_portion(rows, norms, verdict, &mut scratch));
+        while all.len() < rows.len() {
+            let kernel = self.kernel();
+            let part = all.len()..rows.len().min(all.len() + kernel.portion_rows());
+            let joined = self.join_portion(kernel, &rows[part.clone()], &norms[part.clone()], verdict);
+            all.extend(joined.or_else(|error| self.join_in_place(&error, &rows[part.clone()], &norms[part], verdict))?);
         }
-        locked(&self.idle).push(scratch);
         Ok(all)
+    }
+
+    /// The processor multiplies what the other kernel could not.
+    fn join_in_place(
+        &self,
+        error: &KernelError,
+        rows: &[JoinRow<'_>],
+        norms: &[f64],
+        verdict: &dyn Verdict,
+    ) -> Result<Vec<Joined>, KernelError> {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let stays = failures >= MOST_FAILURES;
+        tracing::warn!(failures, stays, "the join goes on on the processor, with the same answers: {error}");
+        self.counters.rows_in_place.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        let portion = self.cpu.portion_rows();
+        let parts = rows.chunks(portion).zip(norms.chunks(portion));
+        let parts = parts.map(|(rows, norms)| self.join_portion(&self.cpu, rows, norms, verdict));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     fn needs(&self, verdict: &dyn Verdict, benchmark: usize) -> Needs {
@@ -286,107 +360,162 @@ impl Joiner {
 
     fn join_portion(
         &self,
+        kernel: &dyn Kernel,
         rows: &[JoinRow<'_>],
         norms: &[f64],
         verdict: &dyn Verdict,
-        scratch: &mut Scratch,
-    ) -> Vec<Joined> {
-        let mut scores = vec![vec![Score::default(); self.benchmarks.len()]; rows.len()];
-        let mut groups = BTreeMap::<u64, Vec<usize>>::new();
-        for (at, row) in rows.iter().enumerate() {
-            groups.entry(row.id.ordinal).or_default().push(at);
+    ) -> Result<Vec<Joined>, KernelError> {
+        let needs: Vec<Needs> = (0..self.benchmarks.len()).map(|at| self.needs(verdict, at)).collect();
+        let Shards { order, groups } = Shards::of(rows);
+        let vectors: Vec<&[f16]> = order.iter().map(|&at| rows[at].vector).collect();
+        let bounds_of = |prepared: &Prepared| -> Vec<Bounds> {
+            order.iter().map(|&at| prepared.bounds(norms[at], |row, point| kernel.error_bound(row, point))).collect()
+        };
+        let bounds: Vec<Vec<Bounds>> = self.prepared.iter().map(bounds_of).collect();
+        let mut products = kernel.multiply(Portion { vectors: &vectors, groups: &groups, needs: &needs })?;
+        let tops = products.row_tops()?;
+        let tally = |at: usize, row: usize| Tally::new(needs[at], bounds[at][row], tops[at][row]);
+        let tallies: Vec<Vec<Tally>> =
+            (0..needs.len()).map(|at| (0..rows.len()).map(|row| tally(at, row)).collect()).collect();
+        let reach: Vec<Vec<Reach>> = tallies.iter().map(|rows| rows.iter().map(Tally::reach).collect()).collect();
+        let mut tallying =
+            Tallying { joiner: self, vectors: &vectors, groups: &groups, tallies, hits: BTreeMap::new() };
+        products.rows_reaching(&reach, &mut tallying)?;
+        let Tallying { tallies, hits, .. } = tallying;
+
+        let mut joined = vec![Joined { scores: Vec::new(), keeps: false }; rows.len()];
+        for (row, &at) in order.iter().enumerate() {
+            joined[at].scores = tallies.iter().map(|tallies| tallies[row].score()).collect();
         }
-        let dim = self.benchmarks.first().map_or(0, |benchmark| benchmark.dim);
-        scratch.wide.resize(rows.len() * dim, 0.0);
-        for (row, wide) in rows.iter().zip(scratch.wide.chunks_exact_mut(dim.max(1))) {
-            to_f32(row.vector, wide);
+        // The verdict is the last that may panic; what follows is seen by the points.
+        for (row, joined) in rows.iter().zip(&mut joined) {
+            joined.keeps = verdict.keeps(row.shard, row.key, row.id, &joined.scores);
         }
-        scratch.blocks.resize_with(self.benchmarks.len(), Block::default);
-        let mut all_hits = Vec::new();
-        let tiling = Tiling { tile_bytes: self.config.tile_bytes as usize, threads: self.config.threads };
-        for (at, (benchmark, prepared)) in self.benchmarks.iter().zip(&self.prepared).enumerate() {
-            let needs = self.needs(verdict, at);
-            if !needs.maximum && !needs.radii {
-                continue;
-            }
-            let block = &mut scratch.blocks[at];
-            let radii = prepared.radii.as_deref().filter(|_| needs.radii);
-            block.fill(&scratch.wide, &benchmark.vectors, dim, radii, tiling);
-            for members in groups.values() {
-                let mut hits = vec![0u32; if needs.radii { benchmark.points() } else { 0 }];
-                for &row in members {
-                    let line = Line { block, row, x: rows[row].vector };
-                    let bounds = prepared.bounds(dim, norms[row]);
-                    let score = &mut scores[row][at];
-                    if needs.maximum {
-                        let (s, point) = maximum(line, benchmark, bounds);
-                        (score.max_similarity, score.nearest) = (Some(s), Some(point));
-                    }
-                    if needs.radii {
-                        excess(line, benchmark, prepared, bounds, &mut hits, score);
-                    }
-                }
-                if hits.iter().any(|&count| count > 0) {
-                    all_hits.extend(rows[members[0]].points.map(|points| (points, at, hits)));
-                }
+        let mut confirmed: u64 = tallies.iter().flatten().map(|tally| tally.confirmed).sum();
+        if self.config.columns == ColumnSet::All {
+            let kept: Vec<bool> = order.iter().map(|&at| joined[at].keeps).collect();
+            let sorted: Vec<&JoinRow<'_>> = order.iter().map(|&at| &rows[at]).collect();
+            for group in &groups {
+                confirmed += self.show(&mut *products, group.clone(), &sorted, &kept, &bounds)?;
             }
         }
-        // The verdict is the last that may fail; what follows is seen by the points.
-        let kept: Vec<bool> =
-            rows.iter().zip(&scores).map(|(row, scores)| verdict.keeps(row.shard, row.key, row.id, scores)).collect();
-        for (points, at, hits) in all_hits {
-            for (sum, count) in points.columns()[at].hits.iter_mut().zip(hits) {
+        // Last, since sums cannot be shown twice, and what a kernel has failed in is done again.
+        for ((at, group), counts) in hits {
+            let Some(points) = rows[order[groups[group].start]].points else { continue };
+            for (sum, count) in points.columns()[at].hits.iter_mut().zip(counts) {
                 *sum += u64::from(count);
             }
         }
-        if self.config.columns == ColumnSet::All {
-            for members in groups.values() {
-                let Some(points) = rows[members[0]].points else { continue };
-                for at in 0..self.benchmarks.len() {
-                    let bounds = members.iter().map(|&row| self.prepared[at].bounds(dim, norms[row]));
-                    let bound = bounds.map(|Bounds { value, .. }| value).fold(0.0, f64::max);
-                    self.fold_columns(at, points, members, rows, &kept, &scratch.blocks[at], bound);
-                }
-            }
-        }
-        scores.into_iter().zip(kept).map(|(scores, keeps)| Joined { scores, keeps }).collect()
+        let pairs = self.benchmarks.iter().zip(&needs).filter(|(_, needs)| needs.any());
+        let points: u64 = pairs.map(|(benchmark, _)| benchmark.points() as u64).sum();
+        self.counters.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        self.counters.pairs.fetch_add(rows.len() as u64 * points, Ordering::Relaxed);
+        self.counters.confirmed.fetch_add(confirmed, Ordering::Relaxed);
+        Ok(joined)
     }
 
-    /// Shows the column maxima of one shard's rows of a block to its points.
-    #[allow(clippy::too_many_arguments)]
-    fn fold_columns(
+    /// Shows the column maxima of one shard's rows to its points; may be done again. Gives the canonical products computed.
+    fn show(
         &self,
-        at: usize,
-        points: &Points,
-        members: &[usize],
-        rows: &[JoinRow<'_>],
+        products: &mut dyn Products,
+        group: Range<usize>,
+        rows: &[&JoinRow<'_>],
         kept: &[bool],
-        block: &Block,
-        bound: f64,
-    ) {
-        let columns = maxima::Columns::new(block, &self.benchmarks[at], bound);
-        let pool_tops = columns.tops(members.iter().copied());
-        let kept_tops = columns.tops(members.iter().copied().filter(|&row| kept[row]));
-        let (pool_floors, kept_floors) = {
+        bounds: &[Vec<Bounds>],
+    ) -> Result<u64, KernelError> {
+        let Some(points) = rows[group.start].points else { return Ok(0) };
+        let (kept, dropped): (Vec<usize>, Vec<usize>) = group.clone().partition(|&row| kept[row]);
+        let pool_tops = products.column_tops(&group.clone().collect::<Vec<_>>())?;
+        // Of dropped rows only the pool's maximum is asked.
+        let mut floors = vec![Vec::new(); self.benchmarks.len()];
+        let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], of: fn(&Columns) -> &[Peak]| {
             let seen = points.columns();
-            let Columns { pool, kept, .. } = &seen[at];
-            (columns.floors(&pool_tops, |point| pool[point].0), columns.floors(&kept_tops, |point| kept[point].0))
-        };
-        // What reaches neither maximum is passed over; of dropped rows only the pool's maximum is asked.
-        let either: Vec<f32> = pool_floors.iter().zip(&kept_floors).map(|(a, b)| a.min(*b)).collect();
-        let mut found = Vec::new();
-        for &row in members {
-            let (x, index) = (rows[row].vector, rows[row].id.index);
-            let floors = if kept[row] { &either } else { &pool_floors };
-            columns.reaching(row, x, floors, |point, s| found.push((point, s)));
-            let mut seen = points.columns();
-            let Columns { pool, kept: of_kept, .. } = &mut seen[at];
-            for (point, s) in found.drain(..) {
-                maxima::offer(&mut pool[point], (s, index));
-                if kept[row] {
-                    maxima::offer(&mut of_kept[point], (s, index));
+            for (at, floors) in floors.iter_mut().enumerate() {
+                let bound = bounds[at][group.clone()].iter().map(|bounds| bounds.value).fold(0.0, f64::max);
+                let now = of(&seen[at]);
+                floors.resize(now.len(), f32::INFINITY);
+                for ((floor, &top), now) in floors.iter_mut().zip(&tops[at]).zip(now) {
+                    *floor = floor.min(maxima::floor(top, bound, now.0));
                 }
             }
+        };
+        floors_of(&mut floors, &pool_tops, |columns| &columns.pool);
+        let (mut confirmed, mut found) = (0, Vec::new());
+        let mut offer = |at: usize, row: usize, reached: &[u32], is_kept: bool| {
+            let benchmark = &self.benchmarks[at];
+            found.extend(
+                reached.iter().map(|&point| (point as usize, dot(rows[row].vector, benchmark.vector(point as usize)))),
+            );
+            confirmed += found.len() as u64;
+            let mut seen = points.columns();
+            let (Columns { pool, kept, .. }, index) = (&mut seen[at], rows[row].id.index);
+            for (point, s) in found.drain(..) {
+                maxima::offer(&mut pool[point], (s, index));
+                if is_kept {
+                    maxima::offer(&mut kept[point], (s, index));
+                }
+            }
+        };
+        if !dropped.is_empty() {
+            products.columns_reaching(&dropped, &floors, &mut |at, row, reached| offer(at, row, reached, false))?;
         }
+        if !kept.is_empty() {
+            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept)? };
+            // What reaches neither maximum is passed over.
+            floors_of(&mut floors, &tops, |columns| &columns.kept);
+            products.columns_reaching(&kept, &floors, &mut |at, row, reached| offer(at, row, reached, true))?;
+        }
+        Ok(confirmed)
+    }
+}
+
+/// Rows in the order of their shards.
+struct Shards {
+    /// Where each stood.
+    order: Vec<usize>,
+    /// Neighbours of one shard.
+    groups: Vec<Range<usize>>,
+}
+
+impl Shards {
+    fn of(rows: &[JoinRow<'_>]) -> Self {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&at| rows[at].id.ordinal);
+        let mut groups = Vec::new();
+        for group in order.chunk_by(|&a, &b| rows[a].id.ordinal == rows[b].id.ordinal) {
+            let start = groups.last().map_or(0, |last: &Range<usize>| last.end);
+            groups.push(start..start + group.len());
+        }
+        Self { order, groups }
+    }
+}
+
+/// Confirms what a kernel lists.
+struct Tallying<'a> {
+    joiner: &'a Joiner,
+    vectors: &'a [&'a [f16]],
+    groups: &'a [Range<usize>],
+    tallies: Vec<Vec<Tally>>,
+    /// By benchmark and group, where there are any.
+    hits: BTreeMap<(usize, usize), Vec<u32>>,
+}
+
+impl RowSink for Tallying<'_> {
+    fn listed(&mut self, at: usize, row: usize, points: &[(u32, f32)]) {
+        let (benchmark, prepared) = (&self.joiner.benchmarks[at], &self.joiner.prepared[at]);
+        let group = self.groups.partition_point(|group| group.end <= row);
+        let (tally, hits) = (&mut self.tallies[at][row], &mut self.hits);
+        tally.take(self.vectors[row], benchmark, prepared, points, |point| {
+            hits.entry((at, group)).or_insert_with(|| vec![0; benchmark.points()])[point] += 1;
+        });
+    }
+
+    fn counted(&mut self, at: usize, row: usize, hits: u32) {
+        self.tallies[at][row].count(hits);
+    }
+
+    fn hits(&mut self, at: usize, group: usize) -> &mut [u32] {
+        let points = self.joiner.benchmarks[at].points();
+        self.hits.entry((at, group)).or_insert_with(|| vec![0; points])
     }
 }

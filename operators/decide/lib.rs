@@ -13,9 +13,11 @@
 
 pub mod benchmark;
 pub mod condition;
+pub mod cpu;
 pub mod hash;
 pub mod join;
 pub mod judge;
+pub mod kernel;
 pub mod maxima;
 pub mod parse;
 pub mod percent;

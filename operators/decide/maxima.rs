@@ -22,6 +22,13 @@ pub fn offer<I: Ord>(peak: &mut Peak<I>, other: Peak<I>) {
     }
 }
 
+/// The value that a row must reach to raise a maximum, which is `now`, where `top` is the largest of all rows; positive infinity if none does.
+#[must_use]
+pub fn floor(top: f32, bound: f64, now: f64) -> f32 {
+    let floor = f32_below((f64::from(top) - 2.0 * bound).max(now - bound));
+    if top < floor { f32::INFINITY } else { floor }
+}
+
 /// Neighbouring columns of a filled block: some test points of a benchmark.
 #[derive(Clone, Copy)]
 pub struct Columns<'a> {
@@ -55,9 +62,7 @@ impl<'a> Columns<'a> {
 
     /// The value that a row must reach to raise a column's maximum, which is `now(column)`.
     pub fn floors(&self, tops: &[f32], now: impl Fn(usize) -> f64) -> Vec<f32> {
-        let reach =
-            |(at, &top): (usize, &f32)| f32_below((f64::from(top) - 2.0 * self.bound).max(now(at) - self.bound));
-        tops.iter().enumerate().map(reach).collect()
+        tops.iter().enumerate().map(|(at, &top)| floor(top, self.bound, now(at))).collect()
     }
 
     /// Calls `found` with each column whose floor the row reaches, and their canonical similarity; `x` is the row's vector.

@@ -132,7 +132,7 @@ impl<'a> Radii<'a> {
         let rows = self.block.rows();
         let first = self.references - rows as u64;
         // Every row's norm is within the tolerance of 1.
-        let bound = self.prepared.bounds(dim, 1.0 + UNIT_TOLERANCE).value;
+        let bound = self.prepared.block_bounds(dim, 1.0 + UNIT_TOLERANCE).value;
         let row = |row: usize| (row, &self.waiting[row * dim..(row + 1) * dim], first + row as u64);
         Columns::new(&self.block, self.benchmark, bound).raise((0..rows).map(row), &mut self.best, |point| point);
         self.waiting.clear();

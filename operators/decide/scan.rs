@@ -15,18 +15,9 @@ use trommel_kernels::dot::{dot, norm};
 use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_below};
 
 use super::benchmark::Benchmark;
+use super::join::Needs;
+use super::kernel::{Reach, Tops};
 use trommel_core::sample::Score;
-
-/// One row of a block: its products and its vector.
-#[derive(Clone, Copy)]
-pub struct Line<'a> {
-    /// The products.
-    pub block: &'a Block,
-    /// The row's place in the block.
-    pub row: usize,
-    /// The row's vector.
-    pub x: &'a [f16],
-}
 
 /// What the scan needs to know of a benchmark beside its vectors.
 #[derive(Debug)]
@@ -61,86 +52,183 @@ impl Prepared {
         }
     }
 
-    /// The bounds for a row of norm `row_norm`. Dimensions without a bound (beyond 2^23) get an infinite one: all is canonical then.
-    pub fn bounds(&self, dim: usize, row_norm: f64) -> Bounds {
-        let value = error_bound(dim, row_norm, self.point_norm).unwrap_or(f64::INFINITY);
+    /// The bounds for a row of norm `row_norm`, `value_bound` (of this norm and the one given) being that of a value.
+    pub fn bounds(&self, row_norm: f64, value_bound: impl FnOnce(f64, f64) -> f64) -> Bounds {
+        let value = value_bound(row_norm, self.point_norm);
         let largest = row_norm * self.point_norm + value;
         Bounds { value, excess: value + 3.0 * UNIT_ROUNDOFF_F32 * (largest + self.largest_radius) * (1.0 + 1e-9) }
     }
+
+    /// [`Self::bounds`] for the values of a [`Block`].
+    pub fn block_bounds(&self, dim: usize, row_norm: f64) -> Bounds {
+        self.bounds(row_norm, |row_norm, point_norm| f32_bound(dim, row_norm, point_norm))
+    }
 }
 
-/// Largest canonical value of a row and its point, lowest index on ties.
-pub fn maximum(line: Line<'_>, benchmark: &Benchmark, bounds: Bounds) -> (f64, u32) {
-    let Line { block, row, x } = line;
-    let chunks = block.chunk_maxima(row);
-    let top = chunks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut least = f32_below(f64::from(top) - 2.0 * bounds.value);
-    let mut best = (f64::NEG_INFINITY, 0);
-    for (chunk, &most) in chunks.iter().enumerate() {
-        if most < least {
+impl Bounds {
+    /// What can reach the canonical maxima of a row with these largest values, or be a hit.
+    #[must_use]
+    pub fn reach(&self, tops: Tops) -> Reach {
+        Reach {
+            value: f32_below(f64::from(tops.value) - 2.0 * self.value),
+            excess: f32_below(f64::from(tops.excess) - 2.0 * self.excess),
+            sure: -f32_below(-self.excess),
+        }
+    }
+}
+
+/// The bound of a [`Block`]'s values. Dimensions without one (beyond 2^23) get an infinite one: all is canonical then.
+#[must_use]
+pub fn f32_bound(dim: usize, row_norm: f64, point_norm: f64) -> f64 {
+    error_bound(dim, row_norm, point_norm).unwrap_or(f64::INFINITY)
+}
+
+/// Largest values of a row of a block.
+#[must_use]
+pub fn tops(block: &Block, row: usize) -> Tops {
+    let top = |chunks: &[f32]| chunks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    Tops { value: top(block.chunk_maxima(row)), excess: top(block.chunk_excess(row)) }
+}
+
+/// What of a row of a block reaches: listed in ascending order, and `sure` called with each sure hit. `radii` are those that the block was
+/// filled with.
+pub fn reaching(
+    block: &Block,
+    row: usize,
+    radii: Option<&[f32]>,
+    reach: Reach,
+    listed: &mut Vec<(u32, f32)>,
+    mut sure: impl FnMut(usize),
+) {
+    let (values, maxima, excess) = (block.row(row), block.chunk_maxima(row), block.chunk_excess(row));
+    let look = reach.least_excess();
+    for (chunk, &most) in maxima.iter().enumerate() {
+        let over = radii.is_some() && excess[chunk] >= look;
+        if most < reach.value && !over {
             continue;
         }
         let start = chunk * CHUNK;
-        for (point, &v) in (start..).zip(chunk_of(block.row(row), start)) {
-            if v < least {
-                continue;
+        let points = start..(start + CHUNK).min(values.len());
+        let radii = radii.filter(|_| over);
+        for point in points {
+            let v = values[point];
+            let m = radii.map(|radii| v - radii[point]);
+            if v >= reach.value || m.is_some_and(|m| reach.lists_excess(m)) {
+                listed.push((point as u32, v));
             }
-            let s = dot(x, benchmark.vector(point));
-            if s > best.0 {
-                best = (s, point as u32);
-                // Nothing below this can reach it any more.
-                least = least.max(f32_below(s - bounds.value));
+            if m.is_some_and(|m| reach.counts(m)) {
+                sure(point);
             }
         }
     }
-    best
 }
 
-/// Margin, its point and the number of hits of a row, written into `score`; each hit adds one to `hits` (u32\[points\]).
-pub fn excess(
-    line: Line<'_>,
+/// A row's score in the making.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    reach: Reach,
+    needs: Needs,
+    bounds: Bounds,
+    maximum: (f64, u32),
+    margin: (f64, u32),
+    hits: u32,
+    /// Canonical products computed.
+    pub confirmed: u64,
+}
+
+impl Tally {
+    /// Nothing listed yet of a row with these largest values.
+    #[must_use]
+    pub fn new(needs: Needs, bounds: Bounds, tops: Tops) -> Self {
+        let (mut reach, nobody) = (bounds.reach(tops), (f64::NEG_INFINITY, u32::MAX));
+        if !needs.maximum {
+            reach.value = f32::INFINITY;
+        }
+        Self { reach, needs, bounds, maximum: nobody, margin: nobody, hits: 0, confirmed: 0 }
+    }
+
+    /// What it wants listed.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Adds hits that are sure.
+    pub fn count(&mut self, hits: u32) {
+        self.hits += hits;
+    }
+
+    /// Takes some of the listed points, calling `hit` with each that is a hit and was not counted.
+    pub fn take(
+        &mut self,
+        x: &[f16],
+        benchmark: &Benchmark,
+        prepared: &Prepared,
+        listed: &[(u32, f32)],
+        mut hit: impl FnMut(usize),
+    ) {
+        let radii = benchmark.radii.as_deref().zip(prepared.radii.as_deref()).filter(|_| self.needs.radii);
+        for &(point, v) in listed {
+            let at = point as usize;
+            let over = radii.filter(|(_, narrow)| self.reach.lists_excess(v - narrow[at]));
+            if v < self.reach.value && over.is_none() {
+                continue;
+            }
+            let s = dot(x, benchmark.vector(at));
+            self.confirmed += 1;
+            if v >= self.reach.value && raise(&mut self.maximum, (s, point)) {
+                // Nothing below this can reach it any more.
+                self.reach.value = self.reach.value.max(f32_below(s - self.bounds.value));
+            }
+            if let Some((radii, _)) = over {
+                raise(&mut self.margin, (s - radii[at], point));
+                if s > radii[at] {
+                    self.hits += 1;
+                    hit(at);
+                }
+            }
+        }
+    }
+
+    /// The score, when all is listed and counted.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        let mut score = Score::default();
+        if self.needs.maximum {
+            (score.max_similarity, score.nearest) = (Some(self.maximum.0), Some(self.maximum.1));
+        }
+        if self.needs.radii {
+            (score.margin, score.exceeds) = (Some(self.margin.0), Some(self.margin.1));
+            score.hits = Some(self.hits);
+        }
+        score
+    }
+}
+
+/// Takes the larger value; of equal ones that of the lower point. Says whether it was larger.
+fn raise(best: &mut (f64, u32), other: (f64, u32)) -> bool {
+    let larger = other.0 > best.0;
+    if larger || (other.0 == best.0 && other.1 < best.1) {
+        *best = other;
+    }
+    larger
+}
+
+/// The whole score of a row of a filled block; `x` is its vector.
+#[must_use]
+pub fn score(
+    block: &Block,
+    row: usize,
+    x: &[f16],
     benchmark: &Benchmark,
     prepared: &Prepared,
     bounds: Bounds,
-    hits: &mut [u32],
-    score: &mut Score,
-) {
-    let Line { block, row, x } = line;
-    let (Some(radii), Some(narrow)) = (&benchmark.radii, &prepared.radii) else { return };
-    let chunks = block.chunk_excess(row);
-    let top = chunks.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let least = f32_below(f64::from(top) - 2.0 * bounds.excess);
-    let unsure = f32_below(-bounds.excess);
-    let sure = -unsure;
-    let look = least.min(unsure);
-    let (mut best, mut count) = ((f64::NEG_INFINITY, 0), 0u32);
-    for (chunk, _) in chunks.iter().enumerate().filter(|(_, most)| **most >= look) {
-        let start = chunk * CHUNK;
-        let values = chunk_of(block.row(row), start);
-        for ((point, &v), &r) in (start..).zip(values).zip(&narrow[start..]) {
-            let m = v - r;
-            if m < look {
-                continue;
-            }
-            let hit = if m >= least || m <= sure {
-                let (s, r) = (dot(x, benchmark.vector(point)), radii[point]);
-                if s - r > best.0 {
-                    best = (s - r, point as u32);
-                }
-                s > r
-            } else {
-                true
-            };
-            if hit {
-                count += 1;
-                hits[point] += 1;
-            }
-        }
-    }
-    (score.margin, score.exceeds, score.hits) = (Some(best.0), Some(best.1), Some(count));
-}
-
-/// The values of the chunk that begins at `start`.
-fn chunk_of(values: &[f32], start: usize) -> &[f32] {
-    &values[start..(start + CHUNK).min(values.len())]
+) -> Score {
+    let needs = Needs { maximum: true, radii: prepared.radii.is_some() };
+    let mut tally = Tally::new(needs, bounds, tops(block, row));
+    let (mut listed, mut sure) = (Vec::new(), 0);
+    reaching(block, row, prepared.radii.as_deref(), tally.reach(), &mut listed, |_| sure += 1);
+    tally.count(sure);
+    tally.take(x, benchmark, prepared, &listed, |_| ());
+    tally.score()
 }

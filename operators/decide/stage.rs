@@ -44,9 +44,6 @@ use super::ShardNames;
 use super::join::{JoinRow, Joined, Joiner, Verdict};
 use super::points::Points;
 
-/// Fewest samples of a micro-batch while more wait, and most of any.
-const MICRO_BATCH: (usize, usize) = (32, 256);
-
 /// After this time a pool that others fill is asked again, if no result has come before.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -164,7 +161,8 @@ fn join<'scope, T: Timestamp + TotalOrder>(
             loop {
                 if unsent.is_none() && !backlog.is_empty() && micro_batches.len() < pool.threads() {
                     let share = backlog.len().div_ceil(pool.threads() - micro_batches.len());
-                    let size = share.clamp(MICRO_BATCH.0, MICRO_BATCH.1).min(backlog.len());
+                    let (worth, most) = joiner.micro_batch();
+                    let size = share.clamp(worth, most).min(backlog.len());
                     let (caps, samples): (Vec<_>, Vec<_>) = backlog.drain(..size).unzip();
                     let (joiner, verdict, names) = (joiner.clone(), verdict.clone(), names.clone());
                     let (tell, wake, id) = (tell.clone(), wake.clone(), next);

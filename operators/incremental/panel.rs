@@ -16,7 +16,7 @@ use super::inputs::Points;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::{Benchmark, UNIT_TOLERANCE};
 use trommel_decide::maxima::{self, Columns};
-use trommel_decide::scan::{Line, Prepared, excess, maximum};
+use trommel_decide::scan::{Prepared, score};
 
 /// A similarity and the sample that has it; see [`NOTHING`].
 pub type Peak = maxima::Peak<SampleId>;
@@ -122,20 +122,14 @@ impl Panel {
     /// Scores of the rows of a filled block: over the panel's points, by their lasting numbers.
     #[must_use]
     pub fn scores(&self, block: &Block, chunk: &Chunk, threads: usize) -> Vec<Score> {
-        let bounds = self.prepared.bounds(chunk.dim, chunk.norm);
-        let row = |hits: &mut [u32], row: usize| {
-            let line = Line { block, row, x: chunk.vector(row) };
-            let mut score = Score::default();
-            let (s, nearest) = maximum(line, &self.benchmark, bounds);
-            (score.max_similarity, score.nearest) = (Some(s), Some(self.numbers[nearest as usize]));
-            excess(line, &self.benchmark, &self.prepared, bounds, hits, &mut score);
-            score.exceeds = score.exceeds.map(|at| self.numbers[at as usize]);
+        let bounds = self.prepared.block_bounds(chunk.dim, chunk.norm);
+        let row = |row: usize| {
+            let mut score = score(block, row, chunk.vector(row), &self.benchmark, &self.prepared, bounds);
+            let lasting = |at: u32| self.numbers[at as usize];
+            (score.nearest, score.exceeds) = (score.nearest.map(lasting), score.exceeds.map(lasting));
             score
         };
-        by_rows(chunk.ids.len(), threads, |rows| {
-            let mut hits = vec![0; self.places.len()];
-            rows.map(|at| row(&mut hits, at)).collect()
-        })
+        by_rows(chunk.ids.len(), threads, |rows| rows.map(row).collect())
     }
 
     /// (Lasting number, row, similarity) of all that reach their floor, row by row; floors stand in the order of the panel.
@@ -148,7 +142,7 @@ impl Panel {
         floors: &[f64],
         (threads, most): (usize, u64),
     ) -> Vec<(u32, usize, f64)> {
-        let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let bound = self.prepared.block_bounds(chunk.dim, chunk.norm).value;
         let columns = Columns::new(block, &self.benchmark, bound);
         let least: Vec<f32> = floors.iter().map(|floor| f32_below(floor - bound)).collect();
         let count = AtomicU64::new(0);
@@ -183,7 +177,7 @@ impl Panel {
         if rows.is_empty() {
             return;
         }
-        let bound = self.prepared.bounds(chunk.dim, chunk.norm).value;
+        let bound = self.prepared.block_bounds(chunk.dim, chunk.norm).value;
         let columns = Columns::new(block, &self.benchmark, bound);
         let stripe = |Stripe { first, places, peaks, from }: Stripe<'_>| {
             let rows = rows.iter().map(|&row| (row, chunk.vector(row), chunk.ids[row]));

@@ -12,7 +12,7 @@ use crate::radii::{Radii, RadiiError, radii};
 use trommel_core::sample::{PointRow, SampleId, Score, ShardPoints};
 
 /// The paper's rule over all benchmarks that have radii.
-struct Near;
+pub(super) struct Near;
 
 impl Verdict for Near {
     fn keeps(&self, _: &str, _: &str, _: SampleId, scores: &[Score]) -> bool {
@@ -24,13 +24,18 @@ impl Verdict for Near {
     }
 }
 
-fn benchmark(name: &str, dim: usize, vectors: &[Vec<f16>], radii: Option<Vec<f64>>) -> Arc<Benchmark> {
+pub(super) fn benchmark(name: &str, dim: usize, vectors: &[Vec<f16>], radii: Option<Vec<f64>>) -> Arc<Benchmark> {
     Arc::new(Benchmark::new(name, dim, vectors.concat(), vec![], vec![], radii, None).unwrap())
 }
 
 /// Benchmarks of several sizes over related vectors, and samples related to them; radii lie exactly on a sample's similarity, or one
 /// step beside it, or anywhere.
-fn world(dice: &mut Dice, dim: usize, samples: usize, sizes: &[usize]) -> (Vec<Arc<Benchmark>>, Vec<Vec<f16>>) {
+pub(super) fn world(
+    dice: &mut Dice,
+    dim: usize,
+    samples: usize,
+    sizes: &[usize],
+) -> (Vec<Arc<Benchmark>>, Vec<Vec<f16>>) {
     let samples = dice.family(samples, dim, &[]);
     let benchmarks = sizes.iter().enumerate().map(|(at, &points)| {
         let vectors = dice.family(points, dim, &samples);
@@ -50,7 +55,7 @@ fn world(dice: &mut Dice, dim: usize, samples: usize, sizes: &[usize]) -> (Vec<A
     (benchmarks.collect(), samples)
 }
 
-fn rows<'a>(samples: &'a [Vec<f16>], dice: &mut Dice, shards: u64) -> Vec<JoinRow<'a>> {
+pub(super) fn rows<'a>(samples: &'a [Vec<f16>], dice: &mut Dice, shards: u64) -> Vec<JoinRow<'a>> {
     let mut next = vec![0; shards as usize];
     let row = |vector: &'a Vec<f16>| {
         let ordinal = dice.next() % shards;
@@ -73,8 +78,18 @@ fn shown<'a>(rows: &[JoinRow<'a>], seen: &'a [Points]) -> Vec<JoinRow<'a>> {
 
 /// Compares everything that a joiner says with the naive model.
 fn check(benchmarks: &[Arc<Benchmark>], rows: &[JoinRow<'_>], config: JoinConfig, dice: &mut Dice, batch: usize) {
-    let joiner = Joiner::new(benchmarks.to_vec(), config).unwrap();
-    let seen = seen(&joiner, 4);
+    check_with(&Joiner::new(benchmarks.to_vec(), config).unwrap(), benchmarks, rows, dice, batch);
+}
+
+/// The same of a joiner that is there.
+pub(super) fn check_with(
+    joiner: &Joiner,
+    benchmarks: &[Arc<Benchmark>],
+    rows: &[JoinRow<'_>],
+    dice: &mut Dice,
+    batch: usize,
+) {
+    let seen = seen(joiner, 4);
     let rows = &shown(rows, &seen)[..];
     // Any order and any composition of batches.
     let mut order: Vec<usize> = (0..rows.len()).collect();

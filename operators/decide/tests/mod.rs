@@ -3,6 +3,7 @@
 mod every_rule;
 mod graph;
 mod join;
+mod kernels;
 mod naive;
 mod oracle;
 mod peers;
