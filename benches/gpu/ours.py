@@ -72,7 +72,7 @@ class Program:
     def __init__(self, path, work, log, card):
         self.path, self.card, self.log = path, card, log
         folders = site_folders()
-        folders += [*lend_nvjpeg(folders, work), os.path.dirname(path)]
+        folders += lend_nvjpeg(folders, work)
         self.folders = folders
         before = os.environ.get("LD_LIBRARY_PATH")
         self.env = {**os.environ, "LD_LIBRARY_PATH": ":".join(folders + ([before] if before else []))}

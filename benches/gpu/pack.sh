@@ -18,8 +18,6 @@ library=$release/deps/libtrommel_torch.so
 [ -f "$library" ] || library=$release/libtrommel_torch.so
 strip -o "$out/bin/trommel" "$release/trommel"
 strip -o "$out/bin/libtrommel_torch.so" "$library"
-# What the system here has and the other may lack; libtorch, CUDA and the C library are there.
-ldd "$out/bin/trommel" "$out/bin/libtrommel_torch.so" 2>/dev/null | awk '/=> \/.*lib(turbo)?jpeg/ { print $3 }' | sort -u | xargs -r -I{} cp -L {} "$out/bin"
 # Only what is not there yet: a second pack needs no network.
 while read -r wheel; do
     name=${wheel%%==*} version=${wheel##*==}

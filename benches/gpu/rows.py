@@ -6,7 +6,7 @@ import math
 import os
 import random
 
-from checks import check_join, open_clip_features, say_features
+from checks import check_decoder, check_join, decoder_flag, open_clip_features, say_features
 from ours import rate_in
 from pictures import caption
 from words import bench_words, embed_words, points, prune_words, weights, weights_of
@@ -104,6 +104,9 @@ def embed(size, expected):
         b.kept["embed", size] = judged(b, row, b.ours(f"embed {size}", words))
         if size == "400x350":
             say_features(b, "features of the timed run beside open_clip f32 on Pillow's pixels", open_clip_features(b), run, 3e-3)
+        if b.args.card and decoder_flag(b) and not b.kept.get(("decoded", size)):
+            b.kept["decoded", size] = True
+            check_decoder(b, run, size)
     return section
 
 
@@ -118,30 +121,44 @@ def embed_flags(b):
 
 
 def stage_alone(b, row, stage, limit=30, **more):
-    """A stage alone by `trommel bench`."""
-    done = b.ours(f"bench {stage}", bench_words(b, stage, **more), limit)
-    rate = rate_in(done["report"])
+    """A stage alone by `trommel bench`; its report's other figures are the note."""
+    done = b.ours(f"bench {stage}", bench_words(b, stage, seconds=b.args.measure, **more), limit)
+    report = done["report"] or {}
+    rate = rate_in(report)
     if rate is None:
-        raise RuntimeError(f"`trommel bench --stage {stage} --json` named no rate: {str(done['report'])[:200]}")
-    b.figure(row, "ours", rate)
+        raise RuntimeError(f"`trommel bench --stage {stage} --json` named no rate: {str(report)[:200]}")
+    told = [f"{name.replace('_', ' ')} {value:,.6g}" for name, value in report.items() if isinstance(value, (int, float)) and value != rate]
+    b.figure(row, "ours", rate, "ours: " + ", ".join(told[:8]) if told else "")
     return rate
+
+
+def model_words(b, kind):
+    """The pruning or the small model, for `trommel bench`."""
+    model = b.args.prune_model if kind == "prune" else b.args.small_model
+    weights(b)
+    return {"model__or__embedder": model, "pretrained": weights_of(b, model)}
 
 
 def embedder(kind):
     """A section: the embedder alone beside open_clip's eager forward pass."""
     def section(b):
-        model, name = (b.args.prune_model, b.args.prune_name) if kind == "prune" else (b.args.small_model, b.args.small_name)
-        row = f"embedder alone, {name}"
+        words = model_words(b, kind)
+        row = f"embedder alone, {b.args.prune_name if kind == 'prune' else b.args.small_name}"
         try:
-            found = b.ask("alone.embedder", model=model, batch=b.args.batch, seconds=b.args.measure, limit=30)
-            b.figure(row, "stack", found["per_second"], ", ".join(f"{k} {v:,.0f}" for k, v in found["of"].items()))
+            found = b.ask("alone.embedder", model=words["model__or__embedder"], batch=b.args.batch, seconds=b.args.measure, limit=30)
+            b.figure(row, "stack", found["per_second"], ", ".join(f"open_clip {k} {v:,.0f}" for k, v in found["of"].items()))
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
-        precision = "f16" if b.args.card else "f32"
-        b.kept["embedder", kind] = stage_alone(
-            b, row, "embed", model__or__embedder=model, random_init=0, precision__or__embed_precision=precision, batch__or__embed_batch=b.args.batch
-        )
+        b.kept["embedder", kind] = stage_alone(b, row, "embed", **words)
     return section
+
+
+def variants(b):
+    """What other ways to compute the embedder would give: for a look, not for the table."""
+    if b.program.flag("bench", "--variants"):
+        done = b.ours("bench embed, variants", bench_words(b, "embed", seconds=1, variants=True, **model_words(b, "prune")), 60)
+        for variant in (done["report"] or {}).get("variants", []):
+            b.say(f"  {variant}")
 
 
 def step_stack(b):
@@ -159,7 +176,7 @@ def step(b):
         step_stack(b)
     except RuntimeError as error:
         b.figure(row, "stack", None, str(error))
-    b.kept["step"] = stage_alone(b, row, "train", model=b.args.small_model, random_init=0, precision="bf16", batch=b.args.train_batch, limit=40)
+    b.kept["step"] = stage_alone(b, row, "train", limit=40, batch=b.args.train_batch, **model_words(b, "small"))
 
 
 def steps_of(run, skip):

@@ -40,6 +40,7 @@ def arguments():
     parser.add_argument("--skip", default="", help="sections, by comma")
     parser.add_argument("--list", action="store_true", help="name the sections")
     parser.add_argument("--pictures", type=int, default=20000, help="pictures made of each size; more shards are links to them")
+    parser.add_argument("--samples", type=int, default=500, help="samples a shard")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:0: what the program is told")
     parser.add_argument("--tiny", action="store_true", help="tiny models and few pictures: tries this script on a CPU in a minute")
     args = parser.parse_args()
@@ -51,9 +52,9 @@ def arguments():
     args.device_flag = None if args.device == "auto" else args.device
     args.prune_name, args.small_name = ("tiny-a", "tiny-b") if args.tiny else ("ViT-B-16-plus-240", "ViT-B-32")
     args.prune_model, args.small_model = args.prune_name, args.small_name
-    args.samples, args.points, args.dim, args.view = 500, 167_000, 640, 224
+    args.points, args.dim, args.view = 167_000, 640, 224
     args.batch, args.train_batch, args.steps, args.workers = 256, 1024, 32, max(1, args.cores - 1)
-    args.names = max(200, args.pictures // args.samples)
+    args.names = max(100_000, args.pictures) // args.samples
     if args.tiny:
         args.pictures, args.samples, args.points, args.dim, args.view = min(args.pictures, 96), 24, 3000, 64, 32
         args.batch, args.train_batch, args.steps, args.names, args.measure = 16, 32, 8, 16, min(args.measure, 0.4)
@@ -123,7 +124,6 @@ def plan(args):
         ("embed-640", r.embed("640x480", 4), 60, True),
         ("train", r.train, 75, True),
         ("step", r.step, 50, True),
-        ("decoders", checks.decoders, 60, False),
         ("together", r.together, 60, True),
         ("join", r.join_ours, 30, True),
         ("decode-400", r.decode("400x350"), 50, True),
@@ -135,7 +135,9 @@ def plan(args):
         ("prune-400-few", r.prune("400x350", "small"), 60, True),
         ("prune-640-few", r.prune("640x480", "small"), 60, True),
         ("difference", r.prune_difference, 60, True),
+        ("decoders", checks.decoders, 60, False),
         ("embed-flags", r.embed_flags, 60, True),
+        ("variants", r.variants, 60, False),
     ]
     many, few = f"{args.points:,} points", f"{min(1000, args.points):,} points"
     rows = [
@@ -205,7 +207,7 @@ def main():
         program = ours.Program(find_program(args), args.work, log, args.card)
         b = bench.Bench(args, program, card, log)
         todo, rows = plan(args)
-        chosen = args.only.split(",") if args.only else [name for name, *_ in todo if name != "embed-flags"]
+        chosen = args.only.split(",") if args.only else [name for name, *_ in todo if name not in ("decoders", "embed-flags", "variants")]
         chosen = [name for name in chosen if name not in args.skip.split(",")]
         unknown = set(chosen) - {name for name, *_ in todo}
         if unknown:
@@ -221,11 +223,12 @@ def main():
             except Exception as error:
                 b.check("start", "FAILED", f"{type(error).__name__}: {error}")
             known = {name: rest for name, *rest in todo}
+            once = ("points", "join checked", ("decoded", "400x350"), ("decoded", "640x480"))
             steps = [(name, *known[name][:2]) for name in chosen]
             again = [step for step in steps if known[step[0]][2]]
             for name, section, most in steps + [("again", None, 0), *again] * (args.rounds - 1):
                 if section is None:  # What was measured is measured anew; what was made stays.
-                    b.kept = {name: b.kept[name] for name in ("points", "join checked") if name in b.kept}
+                    b.kept = {name: b.kept[name] for name in b.kept if name in once}
                     continue
                 if args.seconds - (time.monotonic() - b.began) < 6:
                     b.check(f"section {name}", "NOT RUN", "no time left")
