@@ -78,8 +78,8 @@ def decoders(b):
 
 
 def check_join(b, run, what):
-    """Scores and decisions of a run of `prune` against exact sums in f64 over its own stored vectors."""
-    found = b.ask("exact.join", run=run, benchmark=points(b)["large"], name="test", rows=2048)
+    """Scores, decisions and items of a run of `prune` against exact sums in f64 over its own stored vectors."""
+    found = b.ask("exact.join", run=run, benchmark=points(b)["large"], name="test")
     detail = f"{found['rows']} rows x {b.args.points:,} points, {found['dropped']} dropped, {found['hits']} radii exceeded"
     b.check(f"{what} beside exact sums in f64", found["equal_to_the_bit"], detail + (f"; wrong {found['wrong']}: {found['first']}" if found["first"] else ""))
 

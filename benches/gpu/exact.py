@@ -9,6 +9,7 @@ import tarfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -120,63 +121,96 @@ def points(folder, count, of_features, drop, seed):
     return {"points": count, "dim": vectors.shape[1]}
 
 
-def ledger(run):
-    """A run's ledger as one table, in the order of its shards."""
-    return pa.concat_tables(pq.read_table(path) for path in sorted(glob.glob(os.path.join(run, "ledger", "*.parquet"))))
+def parts(run, kind):
+    """A run's tables of a kind as one, in the order of the plan, with each row's shard as `part`."""
+    paths = glob.glob(os.path.join(run, kind, "*.parquet"))
+    ordinal = lambda path: int(os.path.basename(path).split(".")[0])
+    tables = [(ordinal(path), pq.read_table(path)) for path in sorted(paths, key=ordinal)]
+    return pa.concat_tables(table.append_column("part", pa.array(np.full(len(table), at))) for at, table in tables)
 
 
-def join(run, benchmark, name, rows=4096):
-    """Recomputes a run's scores from its stored vectors in f64, where sums of products of f16 are exact, and compares to the bit."""
+def column(table, name):
+    """A column as f64, null as nan: all of them hold numbers that f64 has."""
+    return table[name].to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def join(run, benchmark, name):
+    """Recomputes a run's scores, decisions and items from its stored vectors in f64, where sums of products of f16 are exact; to the bit."""
     from loaders import points as read_points
 
-    table = ledger(run)
+    table = parts(run, "ledger")
     _, places, vectors = stored(run)
     at = {place: row for row, place in enumerate(places)}
     places = zip(table["shard"].to_pylist(), table["index"].to_pylist())
-    judged = [(row, at[place]) for row, place in enumerate(places) if place in at][:rows]
-    against, _ = read_points(benchmark)
-    against = against.double()
+    judged, rows = (np.array(side) for side in zip(*((row, at[place]) for row, place in enumerate(places) if place in at)))
+    table = table.take(judged)
+    ids = np.stack([column(table, "part"), column(table, "index")])
+    against = read_points(benchmark)[0].double()
     with pa.OSFile(os.path.join(benchmark, "embeddings.arrow")) as source:
         radii = torch.from_numpy(np.asarray(pa.ipc.open_file(source).read_all()["radius"], dtype=np.float64)).to(DEVICE)
-    column = lambda kind: table[f"{kind}.{name}"].to_numpy(zero_copy_only=False)
-    theirs = {kind: column(kind) for kind in ("max_similarity", "nearest", "margin", "exceeds", "hits")}
-    status = table["status"].to_pylist()
-    wrong, first = dict.fromkeys([*theirs, "decision"], 0), {}
-    dropped = hits_total = 0
-    numbers = torch.arange(len(against), device=DEVICE)
-    first_of = lambda mask: torch.where(mask, numbers, len(against)).amin(1)  # Ties go to the lowest index.
-    for start in range(0, len(judged), 256):
-        part = judged[start:start + 256]
-        queries = torch.from_numpy(vectors[[row for _, row in part]].astype(np.float64)).to(DEVICE)
-        similarities = queries @ against.T
+    # Ties go to the lowest index, of points as of rows.
+    first = lambda mask, of: torch.where(mask, torch.arange(mask.shape[of], device=DEVICE).view(-1, 1) if of == 0 else
+                                         torch.arange(mask.shape[of], device=DEVICE), mask.shape[of]).amin(of)
+    exact = {kind: [] for kind in ("max_similarity", "nearest", "margin", "exceeds", "hits")}
+    peaks = {kind: (torch.full_like(radii, -torch.inf), torch.zeros_like(radii, dtype=torch.int64)) for kind in ("all", "kept")}
+    point_hits = torch.zeros_like(radii)
+    for start in range(0, len(rows), 256):
+        similarities = torch.from_numpy(vectors[rows[start:start + 256]].astype(np.float64)).to(DEVICE) @ against.T
         margins = similarities - radii
-        largest, margin = similarities.amax(1), margins.amax(1)
-        exact = {
-            "max_similarity": largest, "nearest": first_of(similarities == largest[:, None]),
-            "margin": margin, "exceeds": first_of(margins == margin[:, None]), "hits": (margins > 0).sum(1),
-        }
-        exact = {kind: values.cpu().numpy() for kind, values in exact.items()}
-        for number, (row, _) in enumerate(part):
-            for kind, values in exact.items():
-                said, right = theirs[kind][row], values[number]
-                absent = said is None or said != said
-                # `exceeds` names a point only where one is exceeded.
-                same = (absent or said == right) if kind == "exceeds" and exact["margin"][number] <= 0 else not absent and said == right
-                if not same:
-                    wrong[kind] += 1
-                    first.setdefault(kind, f"row {row}: {said} is written, {right} is right")
-            drop = exact["hits"][number] > 0
-            dropped += int(drop)
-            hits_total += int(exact["hits"][number])
-            if (status[row] == "dropped") != drop:
-                wrong["decision"] += 1
-                first.setdefault("decision", f"row {row}: {status[row]}, though {exact['hits'][number]} radii are exceeded")
-    return {"rows": len(judged), "wrong": wrong, "first": first, "dropped": dropped, "hits": hits_total,
-            "equal_to_the_bit": bool(judged) and not any(wrong.values())}
+        largest, margin, hits = similarities.amax(1), margins.amax(1), (margins > 0).sum(1)
+        found = (largest, first(similarities == largest[:, None], 1), margin, first(margins == margin[:, None], 1), hits)
+        for kind, values in zip(exact, found):
+            exact[kind].append(values.double().cpu())
+        point_hits += (margins > 0).sum(0)
+        del margins
+        for kind, values in (("all", similarities), ("kept", similarities.masked_fill((hits > 0)[:, None], -torch.inf))):
+            peak = values.amax(0)
+            higher = peak > peaks[kind][0]
+            row = start + first(values == peak, 0)
+            peaks[kind] = (torch.where(higher, peak, peaks[kind][0]), torch.where(higher, row, peaks[kind][1]))
+    exact = {kind: torch.cat(values).numpy() for kind, values in exact.items()}
+    wrong, examples = {}, {}
+
+    def compare(what, said, right, where=None):
+        differ = (said != right) & (~np.isnan(said) | ~np.isnan(right))
+        differ &= where if where is not None else True
+        wrong[what] = int(differ.sum())
+        if wrong[what]:
+            row = int(np.argmax(differ))
+            examples[what] = f"row {row}: {float(said[row])!r} is written, {float(right[row])!r} is right"
+
+    for kind, right in exact.items():
+        said = column(table, f"{kind}.{name}")
+        # A point is named as exceeded only where one is.
+        compare(kind, said, right, (exact["margin"] > 0) | ~np.isnan(said) if kind == "exceeds" else None)
+    dropped = np.array(table["status"].to_pylist()) == "dropped"
+    compare("decision", dropped.astype(np.float64), (exact["hits"] > 0).astype(np.float64))
+
+    items = parts(run, "items")
+    items = items.filter(pa.compute.equal(items["benchmark"], name))
+    point = column(items, "point").astype(np.int64)
+    hits = np.zeros(len(radii))
+    np.add.at(hits, point, column(items, "hits"))
+    compare("points' hits", hits, point_hits.cpu().numpy())
+    for kind, before in (("all", ""), ("kept", "kept_")):
+        value = column(items, before + "max_similarity")
+        sample = [column(items, before + part) for part in ("ordinal", "index")]
+        order = np.lexsort((sample[1], sample[0], -np.nan_to_num(value, nan=-9.0), point))
+        order = order[np.unique(point[order], return_index=True)[1]]
+        merged = [np.full(len(radii), np.nan) for _ in range(3)]
+        for into, of in zip(merged, (value, *sample)):
+            into[point[order]] = of[order]
+        peak, row = (tensor.cpu().numpy() for tensor in peaks[kind])
+        right = np.where(np.isinf(peak), np.nan, peak)
+        compare(f"points' {before}max_similarity", merged[0], right)
+        for of, into, right_id in (("ordinal", merged[1], ids[0][row]), ("index", merged[2], ids[1][row])):
+            compare(f"points' {before}{of}", into, np.where(np.isnan(right), np.nan, right_id))
+    return {"rows": len(rows), "points": len(radii), "wrong": {k: v for k, v in wrong.items() if v}, "first": examples,
+            "dropped": int(dropped.sum()), "hits": int(exact["hits"].sum()), "equal_to_the_bit": len(rows) > 0 and not any(wrong.values())}
 
 
 def same_ledgers(left, right):
     """Whether two runs decided and scored alike: every column of their ledgers."""
-    a, b = ledger(left), ledger(right)
+    a, b = parts(left, "ledger"), parts(right, "ledger")
     differ = [name for name in a.column_names if name not in b.column_names or not a[name].equals(b[name])]
     return {"rows": len(a), "rows_beside": len(b), "columns_that_differ": differ, "equal": len(a) == len(b) and not differ}

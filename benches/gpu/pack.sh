@@ -13,6 +13,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 mkdir -p "$out/bin" "$out/wheels"
+rm -f "$out"/*.py
 cp "$here"/*.py "$here"/*.sh "$here"/README.md "$here"/wheels.txt "$out"
 library=$release/deps/libtrommel_torch.so
 [ -f "$library" ] || library=$release/libtrommel_torch.so
