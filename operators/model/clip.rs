@@ -3,6 +3,7 @@
 use tch::nn::Path;
 use tch::{Kind, Tensor};
 
+use super::captions::PackedCaptions;
 use super::config::ClipConfig;
 use super::error::{ModelError, Op};
 use super::text::TextTransformer;
@@ -59,6 +60,20 @@ impl Clip {
     /// Another shape, an id outside the vocabulary, or libtorch refuses.
     pub fn encode_text(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
         self.text.forward(tokens)
+    }
+
+    /// Whether [`Clip::encode_captions`] gives the features of [`Clip::encode_text`]: the text tower is causal.
+    #[must_use]
+    pub fn packs_captions(&self) -> bool {
+        !self.config.text.no_causal_mask
+    }
+
+    /// Packed captions to f32\[n, embed_dim\], not normalised: [`Clip::encode_text`]'s features up to the order of sums.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, a tower that is not causal, or libtorch refuses.
+    pub fn encode_captions(&self, captions: &PackedCaptions) -> Result<Tensor, ModelError> {
+        self.text.forward_packed(captions)
     }
 
     /// What it was built from.

@@ -14,6 +14,7 @@
 #![forbid(missing_docs)]
 
 pub mod builtin;
+pub mod captions;
 pub mod clean;
 pub mod clip;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod transformer;
 pub mod vision;
 pub mod weights;
 
+pub use captions::{PackedCaptions, Packing};
 pub use clip::Clip;
 pub use config::{ClipConfig, Preprocess};
 pub use error::ModelError;

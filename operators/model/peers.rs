@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 use tch::nn::VarStore;
 
-use super::{Clip, ClipConfig, weights};
+use super::{Clip, ClipConfig, Packing, weights};
 
 /// What a script of `golden/` prints, given `folder`.
 fn lines(script: &str, folder: &Path) -> Option<String> {
@@ -80,4 +80,50 @@ fn files_load_as_in_open_clip() {
     }
     assert!(read >= 28 && refused >= 10, "{read} read, {refused} refused");
     assert!(!folder.path().join("ran").exists(), "a pickle's code was run");
+}
+
+fn numbers<T>(path: &Path, number: impl Fn([u8; 8]) -> T) -> Vec<T> {
+    std::fs::read(path).unwrap().as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+/// Without padding, features and every parameter's gradient are open_clip's with it: in f64 to rounding, in f32 to 1e-5 of
+/// the largest.
+#[test]
+fn captions_without_padding_are_open_clips_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(text) = lines("padding.py", folder.path()) else { return };
+    let config = std::fs::read_to_string(folder.path().join("padding-small.json")).unwrap();
+    let config = ClipConfig::parse("padding-small", &config).unwrap();
+    let mut packed = 0;
+    for (kind, bound) in [(Kind::Double, 1e-13), (Kind::Float, 1e-5)] {
+        let mut vs = VarStore::new(Device::Cpu);
+        let clip = Clip::new(&vs.root(), &config).unwrap();
+        weights::load(&vs, &config, &folder.path().join("weights.pt")).unwrap();
+        vs.set_kind(kind);
+        let variables = vs.variables();
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let place = |name: &str| folder.path().join(format!("{}.{name}", line["batch"]));
+            let tokens: Vec<i64> = numbers(&place("tokens"), i64::from_le_bytes);
+            let packing = Packing::of(&tokens, 77);
+            packed += tokens.len() - packing.tokens();
+            let features = clip.encode_captions(&packing.on(Device::Cpu).unwrap()).unwrap();
+            variables.values().for_each(|variable| variable.shallow_clone().zero_grad());
+            let by_feature = Tensor::from_slice(&numbers(&place("by_feature"), f64::from_le_bytes)).to_kind(kind);
+            trommel_bridge::backward(&[features.shallow_clone()], &[by_feature.reshape(features.size())]).unwrap();
+            let furthest = |name: &str, ours: &Tensor| {
+                let theirs = Tensor::from_slice(&numbers(&place(name), f64::from_le_bytes));
+                let ours = ours.to_kind(Kind::Double).reshape(-1);
+                let distance = f64::try_from((ours - &theirs).abs().max()).unwrap();
+                let largest = f64::try_from(theirs.abs().max()).unwrap();
+                assert!(distance <= bound * largest.max(1.0), "{kind:?}, {line}: {name} differs by {distance:e}");
+            };
+            furthest("features", &features);
+            let grads = line["files"].as_array().unwrap().iter().filter_map(|name| name.as_str()?.strip_prefix("grad."));
+            let grads: Vec<&str> = grads.collect();
+            assert_eq!(grads.len(), 3 * 12 + 5);
+            grads.iter().for_each(|name| furthest(&format!("grad.{name}"), &variables[*name].grad()));
+        }
+    }
+    assert!(packed > 10_000, "{packed} tokens left out");
 }

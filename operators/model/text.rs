@@ -3,9 +3,10 @@
 use tch::Tensor;
 use tch::nn::Path;
 
+use super::captions::PackedCaptions;
 use super::config::ClipConfig;
 use super::error::{ModelError, Op, shape_of};
-use super::transformer::{BlockShape, LayerNorm, Transformer, as_weight, variable};
+use super::transformer::{Attend, BlockShape, LayerNorm, Transformer, as_weight, variable};
 
 /// Text tower; its variables stand at the root of a whole model.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl TextTransformer {
         let x = Tensor::f_embedding(&self.token_embedding, tokens, -1, false, false)
             .and_then(|x| x.f_add(&self.positional_embedding))
             .op("token_embedding", &[&self.token_embedding, tokens])?;
-        let x = self.transformer.forward(x, self.causal)?;
+        let x = self.transformer.forward(x, if self.causal { Attend::Causal } else { Attend::All })?;
         // The end token has the largest id, so argmax finds its first place. The norm works row by row.
         let width = x.size()[2];
         let ends = tokens
@@ -70,7 +71,30 @@ impl TextTransformer {
             .and_then(|ends| x.f_gather(1, &ends, false))
             .and_then(|ends| ends.f_view([n, width]))
             .op("text.pool", &[&x, tokens])?;
-        let pooled = self.ln_final.forward(&ends)?;
+        self.project(&ends)
+    }
+
+    /// Packed captions to features f32\[n, embed_dim\], not normalised.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, a tower that is not causal, or libtorch refuses.
+    pub fn forward_packed(&self, captions: &PackedCaptions) -> Result<Tensor, ModelError> {
+        let PackedCaptions { ids, positions, ends, groups } = captions;
+        if !self.causal {
+            let message = "a tower without causal mask sees the padding".into();
+            return Err(ModelError::Tensor { operation: "text".into(), shapes: shape_of(ids), message });
+        }
+        let look_up = |table: &Tensor, at: &Tensor| Tensor::f_embedding(table, at, -1, false, false);
+        let x = look_up(&self.token_embedding, ids)
+            .and_then(|x| x.f_add(&look_up(&self.positional_embedding, positions)?))
+            .op("token_embedding", &[&self.token_embedding, ids])?;
+        let x = self.transformer.forward(x, Attend::Groups(groups))?;
+        self.project(&x.f_index_select(0, ends).op("text.pool", &[&x, ends])?)
+    }
+
+    /// The end tokens' rows, through the last norm, into the shared space.
+    fn project(&self, ends: &Tensor) -> Result<Tensor, ModelError> {
+        let pooled = self.ln_final.forward(ends)?;
         as_weight(&pooled, &self.text_projection)?
             .f_matmul(&self.text_projection)
             .op("text_projection", &[&pooled, &self.text_projection])

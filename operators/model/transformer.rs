@@ -5,7 +5,7 @@
 //! outer autocast may decide.
 
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::error::{ModelError, Op};
 
@@ -95,6 +95,17 @@ pub struct BlockShape {
     pub norm_eps: f64,
 }
 
+/// What a token sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attend<'a> {
+    /// All tokens of its row.
+    All,
+    /// Those before it and itself.
+    Causal,
+    /// The same in rows that lie one behind the other: so many rows of such a length, group by group.
+    Groups(&'a [(i64, i64)]),
+}
+
 /// `x + attention(ln_1(x))`, then `x + mlp(ln_2(x))`.
 #[derive(Debug)]
 struct Block {
@@ -125,32 +136,49 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, causal: bool) -> Result<Tensor, ModelError> {
-        let attended = self.attention(&self.ln_1.forward(x)?, causal)?;
+    fn forward(&self, x: &Tensor, attend: Attend) -> Result<Tensor, ModelError> {
+        let attended = self.attention(&self.ln_1.forward(x)?, attend)?;
         let x = x.f_add(&attended).op(&self.name, &[x, &attended])?;
         let hidden = self.activation(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?;
         let fed = self.c_proj.forward(&hidden)?;
         x.f_add(&fed).op(&self.name, &[&x, &fed])
     }
 
-    /// f32\[n, tokens, width\] to the same.
-    fn attention(&self, x: &Tensor, causal: bool) -> Result<Tensor, ModelError> {
+    /// f32\[.., width\] to the same.
+    fn attention(&self, x: &Tensor, attend: Attend) -> Result<Tensor, ModelError> {
         let place = format!("{}.attn", self.name);
-        let (n, tokens, width) = x.size3().op(&place, &[x])?;
-        let heads = self.shape.heads;
         let packed = linear(&place, x, &self.in_proj_weight, &self.in_proj_bias)?;
-        let packed = packed
-            .f_view([n, tokens, 3, heads, width / heads])
-            .and_then(|t| t.f_permute([2, 0, 3, 1, 4]))
+        let Attend::Groups(groups) = attend else {
+            let mixed = self.mix(&packed, matches!(attend, Attend::Causal)).op(&place, &[&packed])?;
+            return self.out_proj.forward(&mixed);
+        };
+        // One split: its backward is one concatenation, where a slice's is a tensor of zeros a slice.
+        let sizes: Vec<i64> = groups.iter().map(|(rows, length)| rows * length).collect();
+        let width = self.shape.width;
+        let mixed = packed
+            .f_split_with_sizes(&sizes[..], 0)
+            .and_then(|parts| {
+                let each = parts.iter().zip(groups).map(|(part, &(rows, length))| {
+                    self.mix(&part.f_view([rows, length, 3 * width])?, true)?.f_view([rows * length, width])
+                });
+                let mixed = each.collect::<Result<Vec<_>, _>>()?;
+                if let [one] = &mixed[..] { Ok(one.shallow_clone()) } else { Tensor::f_cat(&mixed, 0) }
+            })
             .op(&place, &[&packed])?;
-        let part = |i| packed.f_select(0, i).op(&place, &[&packed]);
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-        let mixed =
-            Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)
-                .and_then(|t| t.f_transpose(1, 2))
-                .and_then(|t| t.f_reshape([n, tokens, width]))
-                .op(&place, &[&q, &k, &v])?;
         self.out_proj.forward(&mixed)
+    }
+
+    /// Attention itself: queries, keys and values \[n, tokens, 3 * width\] to \[n, tokens, width\].
+    fn mix(&self, packed: &Tensor, causal: bool) -> Result<Tensor, TchError> {
+        let (n, tokens, _) = packed.size3()?;
+        let (width, heads) = (self.shape.width, self.shape.heads);
+        // Split where they lie side by side, for the same reason as above.
+        let parts = packed.f_split(width, -1)?;
+        let head = |part: &Tensor| part.f_view([n, tokens, heads, width / heads])?.f_transpose(1, 2);
+        let (q, k, v) = (head(&parts[0])?, head(&parts[1])?, head(&parts[2])?);
+        Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)?
+            .f_transpose(1, 2)?
+            .f_reshape([n, tokens, width])
     }
 
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
@@ -175,8 +203,8 @@ impl Transformer {
         Ok(Self { blocks: (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()? })
     }
 
-    /// f32\[n, tokens, width\] to the same; `causal`: tokens see only those before them and themselves.
-    pub(crate) fn forward(&self, x: Tensor, causal: bool) -> Result<Tensor, ModelError> {
-        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, causal))
+    /// f32\[n, tokens, width\] to the same; with groups f32\[tokens, width\].
+    pub(crate) fn forward(&self, x: Tensor, attend: Attend) -> Result<Tensor, ModelError> {
+        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, attend))
     }
 }

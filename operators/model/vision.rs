@@ -5,7 +5,7 @@ use tch::nn::Path;
 
 use super::config::ClipConfig;
 use super::error::{ModelError, Op, shape_of};
-use super::transformer::{BlockShape, LayerNorm, Transformer, as_weight, variable};
+use super::transformer::{Attend, BlockShape, LayerNorm, Transformer, as_weight, variable};
 
 /// Image tower; its variables stand under `visual.` in a whole model.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl VisionTransformer {
             Some(norm) => norm.forward(&tokens)?,
             None => tokens,
         };
-        let tokens = self.transformer.forward(tokens, false)?;
+        let tokens = self.transformer.forward(tokens, Attend::All)?;
         let pooled = self.pool(&tokens)?;
         as_weight(&pooled, &self.proj)?.f_matmul(&self.proj).op("visual.proj", &[&pooled, &self.proj])
     }

@@ -2,6 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use trommel_model::{PackedCaptions, Packing};
+
+use super::config::TextPadding;
 use super::error::TrainError;
 
 /// Mean and standard deviation of each channel, of pixels in [0, 1].
@@ -19,6 +22,15 @@ impl Default for Normalisation {
     fn default() -> Self {
         Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_58, 0.275_777_11] }
     }
+}
+
+/// Captions on the device.
+#[derive(Debug)]
+pub enum Texts {
+    /// i64\[n, context\].
+    Padded(Tensor),
+    /// Without their padding.
+    Packed(PackedCaptions),
 }
 
 /// Pictures and captions of one step, row by row in the order's order.
@@ -64,7 +76,7 @@ impl Batch {
         self.samples
     }
 
-    /// Rows `start..start + count` on the device: f32\[count, 3, size, size\] normalised, and i64\[count, context\].
+    /// Rows `start..start + count` on the device: f32\[count, 3, size, size\] normalised, and their captions.
     ///
     /// # Errors
     /// Memory on the device cannot be had.
@@ -74,7 +86,8 @@ impl Batch {
         count: usize,
         device: Device,
         normalisation: &Normalisation,
-    ) -> Result<(Tensor, Tensor), TrainError> {
+        padding: TextPadding,
+    ) -> Result<(Tensor, Texts), TrainError> {
         let (row, side) = (self.size * self.size * 3, self.size as i64);
         let pixels = &self.pixels[start * row..(start + count) * row];
         let tokens = &self.tokens[start * self.context..(start + count) * self.context];
@@ -93,10 +106,16 @@ impl Batch {
             let _ = images.f_div_(&channel(&normalisation.std)?)?;
             Ok::<_, tch::TchError>(images)
         };
-        let ids = || Tensor::f_from_slice(tokens)?.f_reshape([count as i64, self.context as i64])?.f_to(device);
+        let texts = || match padding {
+            TextPadding::Full => {
+                let ids = Tensor::f_from_slice(tokens)?.f_reshape([count as i64, self.context as i64])?;
+                ids.f_to(device).map(Texts::Padded)
+            }
+            TextPadding::None => Packing::of(tokens, self.context).on(device).map(Texts::Packed),
+        };
         Ok((
             images().map_err(TrainError::torch("pixels to the device"))?,
-            ids().map_err(TrainError::torch("tokens to the device"))?,
+            texts().map_err(TrainError::torch("tokens to the device"))?,
         ))
     }
 }
@@ -111,7 +130,8 @@ mod tests {
         let pixels: Vec<u8> = (0..24).map(|i| i * 10).collect();
         let batch = Batch::new(2, 2, 3, pixels.clone(), vec![1, 2, 3, 4, 5, 6]).unwrap();
         let normalisation = Normalisation::default();
-        let (images, tokens) = batch.rows(1, 1, Device::Cpu, &normalisation).unwrap();
+        let (images, texts) = batch.rows(1, 1, Device::Cpu, &normalisation, TextPadding::Full).unwrap();
+        let Texts::Padded(tokens) = texts else { panic!("{texts:?}") };
         assert_eq!(images.size(), [1, 3, 2, 2]);
         assert_eq!(Vec::<i64>::try_from(tokens.reshape([3])).unwrap(), [4, 5, 6]);
         for (y, x, c) in [(0, 0, 0), (1, 0, 2), (1, 1, 1)] {

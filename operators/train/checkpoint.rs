@@ -89,10 +89,16 @@ impl Checkpoints {
         Ok(this)
     }
 
-    /// Says what the hash of training was made of, as JSON text, and how often the run was made longer.
+    /// Says the hashes, where they follow from what is found here, what that of training was made of, as JSON text, and how often the
+    /// run was made longer.
     #[must_use]
-    pub fn describing(self, training: String, extended: Vec<Extension>) -> Self {
-        Self { training, extended, ..self }
+    pub fn describing(
+        self,
+        hashes: BTreeMap<String, String>,
+        training: String,
+        extended: Vec<Extension>,
+    ) -> Self {
+        Self { hashes, training, extended, ..self }
     }
 
     fn names(&self) -> Result<Vec<String>, TrainError> {

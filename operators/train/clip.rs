@@ -4,7 +4,7 @@ use tch::{Device, Tensor, nn};
 
 use super::batch::Normalisation;
 use super::step::{Contrastive, Features};
-use trommel_model::{Clip, ClipConfig, ModelError, Preprocess};
+use trommel_model::{Clip, ClipConfig, ModelError, PackedCaptions, Preprocess};
 
 /// A [`Clip`] and the store that owns its variables.
 #[derive(Debug)]
@@ -47,6 +47,14 @@ impl Contrastive for TrainedClip {
 
     fn encode_text(&self, tokens: &Tensor) -> Features {
         Ok(self.clip.encode_text(tokens)?)
+    }
+
+    fn packs_captions(&self) -> bool {
+        self.clip.packs_captions()
+    }
+
+    fn encode_captions(&self, captions: &PackedCaptions) -> Features {
+        Ok(self.clip.encode_captions(captions)?)
     }
 
     fn logit_scale(&self) -> Tensor {

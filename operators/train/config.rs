@@ -17,6 +17,26 @@ pub enum Precision {
     Bf16,
 }
 
+/// Which tokens the text tower computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextPadding {
+    /// All of a caption's context. What checkpoints that say nothing were trained with.
+    #[default]
+    Full,
+    /// Those up to the end token ([`trommel_model::captions`]): the same features and gradients, summed in another order.
+    /// Only a tower that is causal and read at the end token has it.
+    None,
+}
+
+impl TextPadding {
+    /// Left out of what is written: so a padded run has the training hash that it had before there was a choice.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    const fn is_full(&self) -> bool {
+        matches!(self, Self::Full)
+    }
+}
+
 /// How the learning rate goes on after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +87,9 @@ pub struct TrainConfig {
     /// Default bf16.
     #[serde(default)]
     pub precision: Precision,
+    /// Default full, in a configuration that says nothing; a new run has none where the model allows it.
+    #[serde(default, skip_serializing_if = "TextPadding::is_full")]
+    pub text_padding: TextPadding,
 }
 
 const fn one() -> usize {
@@ -104,6 +127,7 @@ impl TrainConfig {
             scheduler: Scheduler::Cosine,
             grad_clip_norm: None,
             precision: Precision::Bf16,
+            text_padding: TextPadding::None,
         }
     }
 

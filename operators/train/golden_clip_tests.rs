@@ -10,7 +10,7 @@ use super::Normalisation;
 use super::batch::Batch;
 use super::checkpoint::{Checkpoints, Position};
 use super::clip::TrainedClip;
-use super::config::TrainConfig;
+use super::config::{Precision, TextPadding, TrainConfig};
 use super::golden_tests::{cases, distance, golden, peers, recipe};
 use super::step::Trainer;
 use super::tiny::{mix, uniform};
@@ -78,6 +78,25 @@ fn clips_losses_are_open_clips() {
         let distance = distance(&format!("clip{name}"), &got);
         eprintln!("clip{name}: {distance:e}");
         assert!(distance < tolerance, "clip{name}: {distance} {got:?}");
+    }
+}
+
+/// Padded and not, whole, in chunks and in bf16: the same run up to the order of sums.
+#[test]
+fn without_padding_the_losses_are_the_same() {
+    for (precision, bound) in [(Precision::F32, 2e-6), (Precision::Bf16, 5e-3)] {
+        let losses = |text_padding, accumulation_chunks| {
+            let mut trainer = trainer(TrainConfig { text_padding, accumulation_chunks, precision, ..recipe() });
+            (0..20).map(|k| trainer.step(&batch(k)).unwrap().loss).collect::<Vec<f32>>()
+        };
+        let padded = losses(TextPadding::Full, 1);
+        for chunks in [1, 4] {
+            let packed = losses(TextPadding::None, chunks);
+            let distance = padded.iter().zip(&packed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            eprintln!("{precision:?}, {chunks} chunks: {distance:e}");
+            assert!(distance <= bound, "{precision:?}, {chunks} chunks: {distance:e}");
+            assert_ne!(padded, packed, "another order of sums");
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::config::{Precision, TrainConfig};
+use super::config::{Precision, TextPadding, TrainConfig};
 use super::tiny::{batch, run_folder, trainer};
 
 /// `losses.json`.
@@ -41,9 +41,10 @@ pub fn distance(name: &str, got: &[f32]) -> f32 {
 }
 
 /// Configurations by the name of what they are compared with, and the tolerance.
-pub fn cases() -> [(&'static str, TrainConfig, f32); 4] {
+pub fn cases() -> [(&'static str, TrainConfig, f32); 5] {
     [
         ("", recipe(), 1e-4),
+        ("", TrainConfig { text_padding: TextPadding::Full, ..recipe() }, 1e-4),
         (" clipped", TrainConfig { grad_clip_norm: Some(1.0), ..recipe() }, 1e-4),
         (" accumulated 4", TrainConfig { accumulation_chunks: 4, ..recipe() }, 1e-4),
         (" bf16", TrainConfig { precision: Precision::Bf16, ..recipe() }, 0.05),

@@ -43,10 +43,10 @@ pub mod tensorboard;
 pub mod tensors;
 pub mod to_order;
 
-pub use batch::{Batch, Normalisation};
+pub use batch::{Batch, Normalisation, Texts};
 pub use checkpoint::{Checkpoints, Position};
 pub use clip::TrainedClip;
-pub use config::{Precision, Scheduler, TrainConfig};
+pub use config::{Precision, Scheduler, TextPadding, TrainConfig};
 pub use error::TrainError;
 pub use ranks::Ranks;
 pub use save_every::SaveEvery;

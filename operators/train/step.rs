@@ -5,9 +5,10 @@ use std::error::Error;
 use tch::{Device, Tensor};
 use trommel_bridge as bridge;
 use trommel_bridge::{Autocast, Half};
+use trommel_model::PackedCaptions;
 
-use super::batch::{Batch, Normalisation};
-use super::config::{Precision, TrainConfig};
+use super::batch::{Batch, Normalisation, Texts};
+use super::config::{Precision, TextPadding, TrainConfig};
 use super::error::TrainError;
 use super::loss::{contrastive, unit_rows};
 use super::optim::AdamW;
@@ -30,6 +31,20 @@ pub trait Contrastive {
     /// # Errors
     /// Another shape, an id outside the vocabulary, or libtorch refuses.
     fn encode_text(&self, tokens: &Tensor) -> Features;
+
+    /// Whether [`Contrastive::encode_captions`] gives the features of [`Contrastive::encode_text`] and their gradients: the text
+    /// tower is causal, and read at the end token.
+    fn packs_captions(&self) -> bool {
+        false
+    }
+
+    /// Packed captions to features \[n, d\], not normalised.
+    ///
+    /// # Errors
+    /// A tower that needs the padding, an id outside the vocabulary, or libtorch refuses.
+    fn encode_captions(&self, captions: &PackedCaptions) -> Features {
+        Err(format!("a tower that needs the padding got {captions:?}").into())
+    }
 
     /// The parameter f32\[\]: natural logarithm of the factor before the logits.
     fn logit_scale(&self) -> Tensor;
@@ -221,7 +236,8 @@ impl<M: Contrastive> Trainer<M> {
 
     /// Unit features in f32 of `count` rows from `start`.
     fn features(&self, batch: &Batch, start: usize, count: usize) -> Result<(Tensor, Tensor), TrainError> {
-        let (images, tokens) = batch.rows(start, count, self.device, &self.normalisation)?;
+        let padding = if self.model.packs_captions() { self.config.text_padding } else { TextPadding::Full };
+        let (images, texts) = batch.rows(start, count, self.device, &self.normalisation, padding)?;
         let refused = |tower| move |source| TrainError::Model { step: self.global_step, tower, source };
         let (images, texts) = {
             let _cast = match self.config.precision {
@@ -230,7 +246,11 @@ impl<M: Contrastive> Trainer<M> {
             };
             (
                 self.model.encode_image(&images).map_err(refused("image"))?,
-                self.model.encode_text(&tokens).map_err(refused("text"))?,
+                match &texts {
+                    Texts::Padded(tokens) => self.model.encode_text(tokens),
+                    Texts::Packed(captions) => self.model.encode_captions(captions),
+                }
+                .map_err(refused("text"))?,
             )
         };
         let unit = |features: &Tensor| unit_rows(features).map_err(TrainError::torch("normalising the features"));

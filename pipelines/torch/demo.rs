@@ -206,6 +206,7 @@ fn recipe(machine: &Machine) -> TrainRun {
         pretrained: None,
         seed: 0,
         recipe,
+        text_padding: None,
         length: RunLength::Steps(0),
         pass_samples: None,
         // The one that the readme's figures were measured in.

@@ -14,7 +14,7 @@ use trommel_dataflow::lanes::{Lanes, OrderConfig};
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_model::ClipConfig;
-use trommel_train::{SaveEvery, TrainConfig};
+use trommel_train::{SaveEvery, TextPadding, TrainConfig};
 
 use crate::adopt::Adopted;
 use crate::first_start::{Settled, judged};
@@ -57,6 +57,8 @@ pub struct TrainRun {
     pub seed: u64,
     /// The recipe.
     pub recipe: TrainConfig,
+    /// What `--text-padding` says: `None` takes what the run was begun with, and a new run the fewest tokens that its model allows.
+    pub text_padding: Option<TextPadding>,
     /// How long.
     pub length: RunLength,
     /// Raw samples of a pass, where the length is in passes and the user knows it.

@@ -15,7 +15,10 @@ use trommel_train::checkpoint::Found;
 use trommel_train::clip::TrainedClip;
 use trommel_train::share::Row;
 use trommel_train::to_order::MAX_CAPTION_BYTES;
-use trommel_train::{Assembled, Batch, Checkpoints, Course, Normalisation, Precision, Schedule, TrainConfig, Trainer};
+use trommel_train::{
+    Assembled, Batch, Checkpoints, Contrastive, Course, Normalisation, Precision, Schedule, TextPadding, TrainConfig,
+    Trainer,
+};
 
 use crate::goes_on::{Asked, GoesOn};
 use crate::judging::Judging;
@@ -49,7 +52,7 @@ pub(crate) fn prepare(
     config: &JudgeConfig,
     clip_config: &ClipConfig,
     together: &Together,
-    folder: &RunFolder,
+    run_folder: &RunFolder,
     (order, course): (&OrderConfig, Course),
     progress: &Progress,
 ) -> Result<Prepared, PipelineError> {
@@ -66,17 +69,6 @@ pub(crate) fn prepare(
         }
     };
     let total_steps = Schedule::new(&run.recipe, course).map_err(PipelineError::usage)?.total_steps();
-    let mut training = json!({
-        "decisions": folder.decision_hash(), "order": order, "recipe": run.recipe, "steps": total_steps,
-        "model": clip_config, "initial": initial, "view_seed": run.seed,
-    });
-    if let Course::Passes { pass_samples, .. } = course {
-        training["pass_samples"] = json!(pass_samples);
-    }
-    let hashes = BTreeMap::from([
-        ("decisions".to_owned(), folder.decision_hash().to_owned()),
-        ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
-    ]);
     let threads = i32::try_from(config.machine.threads).unwrap_or(1);
     let numerics = BTreeMap::from([
         ("device".to_owned(), device::kind(device).to_owned()),
@@ -86,33 +78,48 @@ pub(crate) fn prepare(
     ]);
     let card = device::card(device).map(|card| ("card".to_owned(), card));
     let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
-    let asked = Asked {
-        hashes: &hashes,
-        training: &training,
-        numerics: &numerics,
-        recipe: &run.recipe,
-        steps: total_steps,
-        ends_with_passes: matches!(course, Course::Passes { .. }),
-        extend: run.extend,
-        mix_numerics: config.mix_numerics,
-    };
-    let (checkpoints, found, notices) = together.in_turn("checkpoints", || {
+    let (checkpoints, found, recipe, training, notices) = together.in_turn("checkpoints", || {
         let folder = config.run.join("checkpoints");
-        let (hashes, numerics) = (hashes.clone(), numerics.clone());
-        let checkpoints = Checkpoints::open(&folder, &clip_config.name, hashes, numerics, Some(run.keep_checkpoints));
+        // The hashes come below: what a run was begun with is among what they are made of.
+        let (none, numerics_kept, keep) = (BTreeMap::new(), numerics.clone(), Some(run.keep_checkpoints));
+        let checkpoints = Checkpoints::open(&folder, &clip_config.name, none, numerics_kept, keep);
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;
         let found = checkpoints.newest().map_err(PipelineError::usage)?;
+        let text_padding = text_padding(run.text_padding, found.as_ref(), &model)?;
+        let recipe = TrainConfig { text_padding, ..run.recipe.clone() };
+        let mut training = json!({
+            "decisions": run_folder.decision_hash(), "order": order, "recipe": recipe, "steps": total_steps,
+            "model": clip_config, "initial": initial, "view_seed": run.seed,
+        });
+        if let Course::Passes { pass_samples, .. } = course {
+            training["pass_samples"] = json!(pass_samples);
+        }
+        let hashes = BTreeMap::from([
+            ("decisions".to_owned(), run_folder.decision_hash().to_owned()),
+            ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
+        ]);
+        let asked = Asked {
+            hashes: &hashes,
+            training: &training,
+            numerics: &numerics,
+            recipe: &recipe,
+            steps: total_steps,
+            ends_with_passes: matches!(course, Course::Passes { .. }),
+            extend: run.extend,
+            mix_numerics: config.mix_numerics,
+        };
         let goes_on = found.as_ref().map_or_else(|| Ok(GoesOn::default()), |found| asked.compare(found))?;
         let mut extended = found.as_ref().map_or_else(Vec::new, |found| found.state.extended.clone());
         extended.extend(goes_on.extension);
-        Ok((checkpoints.describing(training.to_string(), extended), found, goes_on.notices))
+        let checkpoints = checkpoints.describing(hashes, training.to_string(), extended);
+        Ok((checkpoints, found, recipe, training, goes_on.notices))
     })?;
     if together.rank() == 0 {
         notices.lines().for_each(|line| tracing::info!("{line}"));
     }
     let normalisation = Normalisation::from(&clip_config.preprocess);
     let mut trainer =
-        Trainer::new(model, run.recipe.clone(), course, normalisation, device).map_err(PipelineError::usage)?;
+        Trainer::new(model, recipe, course, normalisation, device).map_err(PipelineError::usage)?;
     progress.steps_planned.store(total_steps, Ordering::Relaxed);
     let mut cursor: Option<Cursor> = None;
     if let Some(found) = &found {
@@ -131,6 +138,27 @@ pub(crate) fn prepare(
         trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
     }
     Ok(Prepared { trainer, checkpoints, found, cursor, threads, notices })
+}
+
+/// The padding of captions that a run trains with. One that was begun goes on as it was begun, be that before there was a choice;
+/// a new one leaves it out where that is exact.
+fn text_padding(
+    asked: Option<TextPadding>,
+    found: Option<&Found>,
+    model: &TrainedClip,
+) -> Result<TextPadding, PipelineError> {
+    let exact = model.packs_captions();
+    if asked == Some(TextPadding::None) && !exact {
+        return Err(PipelineError::Usage(
+            "--text-padding none: this model's text tower has no causal mask, it sees the padding".into(),
+        ));
+    }
+    let begun = found.map(|found| {
+        let training: serde_json::Value = serde_json::from_str(&found.state.training).unwrap_or_default();
+        serde_json::from_value(training["recipe"]["text_padding"].clone()).unwrap_or(TextPadding::Full)
+    });
+    let new = if exact { TextPadding::None } else { TextPadding::Full };
+    Ok(asked.or(begun).unwrap_or(new))
 }
 
 /// Pictures and captions of this rank's rows.

@@ -363,6 +363,10 @@ pub struct TrainArgs {
     /// f32, or bf16 (autocast)
     #[arg(long, default_value = "bf16", help_heading = "Recipe")]
     pub precision: String,
+    /// Captions' padding in the text tower: none computes the tokens up to the end token, with the same gradients; full computes all
+    /// [default: as the run was begun; none for a new one, where the model allows it]
+    #[arg(long, value_name = "none|full", help_heading = "Recipe")]
+    pub text_padding: Option<String>,
     /// Save a checkpoint every 30m, 2000steps (or 2000), 1e6samples; always at the end
     #[arg(long, value_name = "EVERY", help_heading = "Recipe")]
     pub save_every: Option<String>,

@@ -9,7 +9,7 @@ use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines_torch::order_defaults::OrderFlags;
 use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
 use trommel_report::text::{percent, thousands};
-use trommel_train::{Precision, SaveEvery, TrainConfig};
+use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
 use crate::judge;
 use trommel_cli::args::{Cli, Command, TrainArgs};
@@ -93,6 +93,12 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
         "bf16" => Precision::Bf16,
         other => return Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
     };
+    let text_padding = match args.text_padding.as_deref() {
+        None => None,
+        Some("none") => Some(TextPadding::None),
+        Some("full") => Some(TextPadding::Full),
+        Some(other) => return Err(PipelineError::Usage(format!("--text-padding {other}: write none or full"))),
+    };
     let save_every: Option<SaveEvery> =
         args.save_every.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
     let mut recipe = TrainConfig::new(args.batch as usize);
@@ -113,6 +119,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
         pretrained: args.pretrained.clone(),
         seed: args.common.seed,
         recipe,
+        text_padding,
         length,
         pass_samples: args.train_num_samples,
         order: OrderFlags {
