@@ -95,7 +95,7 @@ fn without_padding_the_losses_are_the_same() {
             let distance = padded.iter().zip(&packed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             eprintln!("{precision:?}, {chunks} chunks: {distance:e}");
             assert!(distance <= bound, "{precision:?}, {chunks} chunks: {distance:e}");
-            assert_ne!(padded, packed, "another order of sums");
+            assert!(precision == Precision::Bf16 || padded != packed, "another order of sums");
         }
     }
 }
