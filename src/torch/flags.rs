@@ -27,7 +27,7 @@ const BASES: [(&str, &str); 6] = [
 ];
 
 /// Values that are not the default, of flags that do not take the number 17.
-const VALUES: [(&str, &str); 27] = [
+const VALUES: [(&str, &str); 28] = [
     ("accum-freq", "2"),
     ("beta1", "0.5"),
     ("beta2", "0.5"),
@@ -51,6 +51,7 @@ const VALUES: [(&str, &str); 27] = [
     ("rule", "drop-from:0.5"),
     ("settle", "9s"),
     ("split", "n=drop-above:0.5"),
+    ("text-padding", "full"),
     ("train-split", "s --train t"),
     ("wd", "0.5"),
     ("window-bytes", "9MiB"),
