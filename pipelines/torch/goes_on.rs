@@ -61,6 +61,7 @@ impl Asked<'_> {
             }
             // Both went through text: numbers are read alike.
             let asked: Value = serde_json::from_str(&self.training.to_string()).unwrap_or_default();
+            let (stored, asked) = (with_padding(stored), with_padding(asked));
             let (length, others): (Vec<_>, Vec<_>) =
                 differences(&stored, &asked).into_iter().partition(|difference| difference.field == "steps");
             if !others.is_empty() {
@@ -137,6 +138,14 @@ impl Asked<'_> {
     }
 }
 
+/// A configuration that says nothing of captions' padding computes it.
+fn with_padding(mut training: Value) -> Value {
+    if let Some(recipe) = training.get_mut("recipe").and_then(Value::as_object_mut) {
+        recipe.entry("text_padding").or_insert_with(|| "full".into());
+    }
+    training
+}
+
 /// A numeric part as it is written now. It once was `Cpu` and `Cuda(0)`: the number is a place and no arithmetic.
 fn canonical(stored: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut stored = stored.clone();
@@ -189,6 +198,7 @@ fn option_of(field: &str, stored: &str, given: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
+    use trommel_train::TextPadding;
 
     use super::*;
 
@@ -265,12 +275,15 @@ mod tests {
 
     #[test]
     fn what_differs_is_named_by_its_option() {
-        let stored = json!({ "recipe": TrainConfig { weight_decay: 0.1, ..TrainConfig::new(32) }, "steps": 24 });
+        let text_padding = TextPadding::Full;
+        let stored = TrainConfig { weight_decay: 0.1, text_padding, ..TrainConfig::new(32) };
+        let stored = json!({ "recipe": stored, "steps": 24 });
         let there = found(json!({}), json!({ "training": stored.to_string() }));
         let said = compared(&there, "other", &[], false).unwrap_err();
         assert!(
             said.contains("--batch: the checkpoint has 32, now 16; --wd: the checkpoint has 0.1, now 0.2"),
             "{said}"
         );
+        assert!(said.contains("--text-padding: the checkpoint has `full`, now `none`"), "{said}");
     }
 }
