@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
 use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
 
 use super::{Clip, ClipConfig, Packing, weights};
 
@@ -119,7 +119,8 @@ fn captions_without_padding_are_open_clips_with_it() {
                 assert!(distance <= bound * largest.max(1.0), "{kind:?}, {line}: {name} differs by {distance:e}");
             };
             furthest("features", &features);
-            let grads = line["files"].as_array().unwrap().iter().filter_map(|name| name.as_str()?.strip_prefix("grad."));
+            let grads =
+                line["files"].as_array().unwrap().iter().filter_map(|name| name.as_str()?.strip_prefix("grad."));
             let grads: Vec<&str> = grads.collect();
             assert_eq!(grads.len(), 3 * 12 + 5);
             grads.iter().for_each(|name| furthest(&format!("grad.{name}"), &variables[*name].grad()));

@@ -92,12 +92,7 @@ impl Checkpoints {
     /// Says the hashes, where they follow from what is found here, what that of training was made of, as JSON text, and how often the
     /// run was made longer.
     #[must_use]
-    pub fn describing(
-        self,
-        hashes: BTreeMap<String, String>,
-        training: String,
-        extended: Vec<Extension>,
-    ) -> Self {
+    pub fn describing(self, hashes: BTreeMap<String, String>, training: String, extended: Vec<Extension>) -> Self {
         Self { hashes, training, extended, ..self }
     }
 

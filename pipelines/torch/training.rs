@@ -118,8 +118,7 @@ pub(crate) fn prepare(
         notices.lines().for_each(|line| tracing::info!("{line}"));
     }
     let normalisation = Normalisation::from(&clip_config.preprocess);
-    let mut trainer =
-        Trainer::new(model, recipe, course, normalisation, device).map_err(PipelineError::usage)?;
+    let mut trainer = Trainer::new(model, recipe, course, normalisation, device).map_err(PipelineError::usage)?;
     progress.steps_planned.store(total_steps, Ordering::Relaxed);
     let mut cursor: Option<Cursor> = None;
     if let Some(found) = &found {
