@@ -120,7 +120,7 @@ pub struct Reading {
     #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
     pub max_pixels: u64,
     /// Share of rejected and lost samples, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, help_heading = "Reading")]
+    #[arg(long, default_value_t = 5.0, value_parser = percent, help_heading = "Reading")]
     pub max_rejects: f64,
     /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
     #[arg(long, value_name = "I/N", help_heading = "Reading")]
@@ -271,7 +271,7 @@ pub struct RadiiArgs {
     #[arg(long, value_name = "NAME/KEY")]
     pub benchmark_without: Vec<String>,
     /// Share of reference pictures and rows that cannot be used, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
     pub max_rejects: f64,
     /// Each benchmark with its radii goes to DIR/NAME
     #[arg(short, long, value_name = "DIR")]
@@ -480,7 +480,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub templates: Option<PathBuf>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
     pub max_rejects: f64,
     #[command(flatten)]
     pub compute: Compute,
@@ -568,4 +568,12 @@ pub struct DemoArgs {
     pub machine: Machine,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// A share in percent. Of a number that is none, no share of losses would be above it.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=100.0).contains(&share) => Ok(share),
+        _ => Err("write a share in percent, 0 to 100".into()),
+    }
 }

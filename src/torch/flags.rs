@@ -61,7 +61,7 @@ const VALUES: [(&str, &str); 28] = [
 /// Read by nobody's settings, because it is read elsewhere: there.
 const ELSEWHERE: [(&str, &str, &str); 2] = [
     ("metrics", include_str!("judge.rs"), "watched.metrics"),
-    ("config", include_str!("../cli/config_file.rs"), "value_of(&words, \"config\")"),
+    ("config", include_str!("../cli/config_file.rs"), "values_of(&words, \"config\")"),
 ];
 
 /// Where flags are read beside the command's own file.

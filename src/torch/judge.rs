@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_embed::device;
 use trommel_pipelines::benchmarks::NamedPath;
@@ -149,6 +150,24 @@ impl Begun {
 /// The end of a process that does not speak for the run: its status alone. Process 0 tells the rest.
 pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
     Done::said(if interrupted || !failed.is_empty() { 3 } else { 0 })
+}
+
+/// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.
+pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &args::Embedder) {
+    let args::Embedder { embedder_weights, torchscript, random_init, assume_model, .. } = embedder;
+    let flags = [
+        ("--embedder-weights", embedder_weights.is_some()),
+        ("--torchscript", *torchscript),
+        ("--random-init", random_init.is_some()),
+        ("--assume-model", assume_model.is_some()),
+        ("--columns", judging.columns != "all"),
+        ("--no-embeddings", judging.no_embeddings),
+    ];
+    let unread: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
+    if judging.benchmarks.is_empty() {
+        let text = "flags that nobody reads, for without --benchmark nothing is embedded";
+        notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
+    }
 }
 
 /// The status of a run that ended by itself or was interrupted.

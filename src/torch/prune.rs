@@ -18,7 +18,8 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     let mut config = judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
     let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
-    let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
+    judge::note_unread(&mut report.notices, judging, embedder);
     begun.hide();
     if !begun.speaks {
         return Ok(judge::silently(report.interrupted, &report.failed));
@@ -36,6 +37,9 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     );
     for (code, count) in &report.rejects {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+    }
+    for (code, count) in &report.remarks {
+        eprintln!("trommel:   kept with a remark {}: {code}", thousands(*count));
     }
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;

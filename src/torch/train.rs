@@ -22,7 +22,8 @@ use trommel_cli::outcome::{Outcome, tell};
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
     let mut begun = judge::begin(&mut run.judge, &args.watched, judge::Showing::Everywhere)?;
-    let report = train(&run, begun.stop.clone(), &begun.progress)?;
+    let mut report = train(&run, begun.stop.clone(), &begun.progress)?;
+    judge::note_unread(&mut report.notices, &args.judging, &args.embedder);
     begun.hide();
     if !begun.speaks {
         return Ok(judge::silently(report.interrupted, &report.failed));
