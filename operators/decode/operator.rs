@@ -43,7 +43,7 @@ use timely::dataflow::operators::OkErr;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
-use super::view::{EvalView, TrainView, eval_view, sample_seed, train_view, view_bytes};
+use super::view::{EvalView, TrainView, eval_view, picture_seed, sample_seed, train_view, view_bytes};
 use super::{DecodeError, Limits, held};
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Work};
 use trommel_dataflow::offload::{Offload, Pool};
@@ -149,7 +149,8 @@ fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) 
         detail: error.to_string(),
     };
     let embed = embed.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
-    let train = train.map(|view| train_view(&picture, view, sample_seed(key), pass)).transpose().map_err(too_odd)?;
+    let seed = |view: &TrainView| if view.labelled { picture_seed(key, image.len()) } else { sample_seed(key) };
+    let train = train.map(|view| train_view(&picture, view, seed(view), pass)).transpose().map_err(too_odd)?;
     Ok(Views { embed, train })
 }
 

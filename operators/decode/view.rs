@@ -9,7 +9,8 @@
 //! All bicubic with Pillow's antialiasing, rounding as torchvision does. Only the pixels of the result are computed.
 //!
 //! **The training crop's chance, to the bit.** Draw n of a sample is `word(n) = Hash64("crop") / seed / sample / pass / n`
-//! with [`Hash64`] as written down there and `sample = Hash64("sample") / key as text`;
+//! with [`Hash64`] as written down there and `sample = Hash64("sample") / key as text`, or, where a label is left out of it,
+//! `Hash64("picture") / key behind its first slash / encoded bytes`;
 //! `uniform(n, a, b) = a + (b - a) * (word >> 11) * 2^-53`; `below(n, k) = (word * k) >> 64` in 128 bits.
 //!
 //! ```text
@@ -61,6 +62,9 @@ pub struct TrainView {
     /// Seed of the crops.
     #[serde(default)]
     pub seed: u64,
+    /// Keys begin with a class folder's name: that is a label, and has no say in the crops.
+    #[serde(default)]
+    pub labelled: bool,
 }
 
 const fn default_scale() -> (f64, f64) {
@@ -104,7 +108,7 @@ fn centre(side: u32, size: u32) -> u32 {
     if left % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
 }
 
-/// The training view of sample `sample` (see [`sample_seed`]) in pass `pass`, u8\[size, size, 3\].
+/// The training view of sample `sample` (see [`sample_seed`] and [`picture_seed`]) in pass `pass`, u8\[size, size, 3\].
 ///
 /// # Errors
 /// When the sizes do not fit the resizer, or `picture.pixels` is too short.
@@ -118,6 +122,14 @@ pub fn train_view(picture: &Rgb8, view: &TrainView, sample: u64, pass: u32) -> R
 #[must_use]
 pub const fn sample_seed(key: &str) -> u64 {
     Hash64::new("sample").bytes(key.as_bytes()).finish()
+}
+
+/// The same of a picture in a class folder, whose name is a label: of the key behind it, and of the picture's encoded size, for other
+/// folders may hold the same names.
+#[must_use]
+pub fn picture_seed(key: &str, encoded_bytes: usize) -> u64 {
+    let name = key.split_once('/').map_or(key, |(_, name)| name);
+    Hash64::new("picture").bytes(name.as_bytes()).word(encoded_bytes as u64).finish()
 }
 
 /// ln(4/3): ratios lie between its negative and itself, logarithmically.
@@ -165,6 +177,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// From the text of hash.rs, by a Python program of its own.
+    #[test]
+    fn a_folders_name_has_no_say_in_its_pictures_crops() {
+        for label in ["n01440764", "a fire engine"] {
+            assert_eq!(picture_seed(&format!("{label}/images/größe 1.jpg"), 70_001), 0x5b50_fed9_3407_c83b);
+        }
+        assert_ne!(picture_seed("a/1.jpg", 5), picture_seed("a/1.jpg", 6));
+        assert_ne!(picture_seed("a/1.jpg", 5), picture_seed("a/2.jpg", 5));
+    }
+
     #[test]
     fn sizes_round_as_torchvision() {
         assert_eq!(shortest(500, 333, 224), (336, 224));
@@ -186,7 +208,7 @@ mod tests {
 
     #[test]
     fn crops_stay_inside_and_differ_between_passes() {
-        let view = TrainView { size: 16, scale: (0.9, 1.0), seed: 3 };
+        let view = TrainView { size: 16, scale: (0.9, 1.0), seed: 3, labelled: false };
         for (width, height) in [(1, 1), (1, 900), (900, 1), (3, 2), (400, 350), (350, 400), (65_535, 9)] {
             for pass in 0..50 {
                 let crop = train_crop(width, height, &view, sample_seed("a"), pass);
@@ -212,7 +234,7 @@ mod tests {
             let f: Vec<&str> = line.split(' ').collect();
             let number = |at: usize| f[at].parse::<u32>().unwrap();
             let scale = (f[2].parse().unwrap(), f[3].parse().unwrap());
-            let view = TrainView { size: 16, scale, seed: f[4].parse().unwrap() };
+            let view = TrainView { size: 16, scale, seed: f[4].parse().unwrap(), labelled: false };
             let key = if f[5] == "-" { "" } else { f[5] };
             let expected = Window { left: number(7), top: number(8), width: number(9), height: number(10) };
             assert_eq!(train_crop(number(0), number(1), &view, sample_seed(key), number(6)), expected, "{line}");
@@ -224,7 +246,7 @@ mod tests {
     #[test]
     fn a_plain_picture_stays_plain() {
         let grey = Rgb8 { width: 37, height: 91, pixels: vec![77; 37 * 91 * 3] };
-        let train = TrainView { size: 24, scale: (0.9, 1.0), seed: 1 };
+        let train = TrainView { size: 24, scale: (0.9, 1.0), seed: 1, labelled: false };
         assert!(train_view(&grey, &train, 5, 0).unwrap().iter().all(|&p| p == 77));
         for mode in [ResizeMode::Shortest, ResizeMode::Squash] {
             let pixels = eval_view(&grey, &EvalView { size: 24, mode }).unwrap();

@@ -28,6 +28,9 @@ struct FirstStart {
     /// The order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     order: Option<OrderConfig>,
+    /// What stands for each folder where they are dealt, if it is not its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dealt_as: Option<Vec<String>>,
     /// Samples of a pass, where the run's length was given in passes over what nobody had judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass: Option<PassCount>,
@@ -100,6 +103,9 @@ pub(crate) fn judged(run: &Path, folder: &RunFolder) -> Result<Vec<u64>, Pipelin
 pub(crate) struct Settled {
     /// The order.
     pub(crate) order: OrderConfig,
+    /// What stands for each class folder where a pass permutes them; `None` where shards' names do. Kept, for a folder's size may change
+    /// where nothing was read of it.
+    pub(crate) dealt_as: Option<Vec<String>>,
     /// Samples of a pass, where the length of the run stands on them.
     pub(crate) pass: Option<PassCount>,
     /// Batches of a pass, where a finished ledger knew them.
@@ -118,9 +124,11 @@ impl Settled {
         run: &TrainRun,
         root: &Path,
         size: &Size,
+        dealt_as: impl FnOnce() -> Option<Vec<String>>,
         count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
     ) -> Result<Self, PipelineError> {
         let (first, trained) = (FirstStart::read(root)?, has_trained(root));
+        let dealt_as = if trained { first.dealt_as } else { dealt_as() };
         let order = match first.order {
             Some(begun) if trained => {
                 run.order.must_be(&begun)?;
@@ -135,7 +143,7 @@ impl Settled {
         tracing::info!("{}", describe(&order, size));
         let shards = size.shards;
         let RunLength::Passes(passes) = run.length else {
-            return Ok(Self { order, pass: None, pass_batches: None, shards });
+            return Ok(Self { order, dealt_as, pass: None, pass_batches: None, shards });
         };
         let begun = first.pass.filter(|_| trained || first.shards.is_none_or(|counted| counted == shards));
         // What was trained without a count knew its batches.
@@ -147,7 +155,7 @@ impl Settled {
                  that is gone"
             );
         }
-        Ok(Self { order, pass, pass_batches: first.pass_batches.filter(|_| trained), shards })
+        Ok(Self { order, dealt_as, pass, pass_batches: first.pass_batches.filter(|_| trained), shards })
     }
 
     /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
@@ -155,7 +163,8 @@ impl Settled {
         let since = if has_trained(root) { FirstStart::read(root)?.since } else { Some(incarnation) };
         let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
         let shards = pass.as_ref().map(|_| self.shards);
-        FirstStart { schema: SCHEMA, order, pass, since, shards, pass_batches }.write(root)
+        let dealt_as = self.dealt_as.clone();
+        FirstStart { schema: SCHEMA, order, dealt_as, pass, since, shards, pass_batches }.write(root)
     }
 
     /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;

@@ -2,7 +2,10 @@
 //! and the model's pictures. Never the machine, nor how many processes there are: a budget that this order does not fit in
 //! is refused.
 
+use std::collections::HashMap;
+
 use trommel_dataflow::order::{OrderConfig, WindowBytes};
+use trommel_shard::plan::{Plan, ShardRef};
 
 use trommel_pipelines::error::PipelineError;
 
@@ -99,6 +102,20 @@ impl OrderFlags {
             ))),
         }
     }
+}
+
+/// What stands for class folders where a pass permutes them. A folder's name is a label, so it is the size of its pictures, where no other has
+/// the same.
+pub(crate) fn folders_dealt_as(plan: &Plan) -> Vec<String> {
+    let mut folders = HashMap::<Option<u64>, usize>::new();
+    for shard in &plan.shards {
+        *folders.entry(shard.bytes).or_default() += 1;
+    }
+    let dealt_as = |shard: &ShardRef| match shard.bytes {
+        Some(bytes) if folders[&shard.bytes] == 1 => format!("{bytes} bytes"),
+        _ => shard.name.clone(),
+    };
+    plan.shards.iter().map(dealt_as).collect()
 }
 
 /// One line on an order, for people.

@@ -18,8 +18,8 @@ use trommel_train::{SaveEvery, TextPadding, TrainConfig};
 
 use crate::adopt::Adopted;
 use crate::first_start::{Settled, judged};
-use crate::judging::Judging;
-use crate::order_defaults::OrderFlags;
+use crate::judging::{Input, Judging};
+use crate::order_defaults::{OrderFlags, folders_dealt_as};
 use crate::pass_count::promised;
 use crate::prune::with_embedded_benchmarks;
 use crate::running::{agreed, open_folder};
@@ -178,9 +178,17 @@ fn train_together(
     };
     let size = size_of(run, &judging, plan.len());
     let count = || promised(&judging.input, folder.before());
-    let mut settled = together.first_says("what is settled", || Settled::find(run, &config.run, &size, count))?;
-    let shards = plan.shards.iter().map(|shard| (shard.ordinal, shard.name.clone()));
-    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, shards));
+    let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
+    let find = || Settled::find(run, &config.run, &size, dealt_as, count);
+    let mut settled = together.first_says("what is settled", find)?;
+    let names: Vec<String> = match &settled.dealt_as {
+        Some(names) => names.clone(),
+        None => plan.shards.iter().map(|shard| shard.name.clone()).collect(),
+    };
+    let deal = Arc::new(Lanes::new(settled.order.lanes, settled.order.seed, (0..).zip(names)));
+    if let Some(view) = &mut judging.decode.train {
+        view.labelled = settled.dealt_as.is_some();
+    }
     let course = settled.course(run, &folder)?;
     let train_inputs = TrainInputs {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
@@ -201,5 +209,5 @@ fn train_together(
 
 /// The picture that the trainer gets.
 pub(crate) fn train_view(run: &TrainRun, model: &ClipConfig) -> TrainView {
-    TrainView { size: model.preprocess.size, scale: (0.9, 1.0), seed: run.seed }
+    TrainView { size: model.preprocess.size, scale: (0.9, 1.0), seed: run.seed, labelled: false }
 }

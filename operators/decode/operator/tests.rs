@@ -37,7 +37,7 @@ fn sample(index: u32, image: Vec<u8>, work: Work, permit: Permit) -> Sample<Enco
 
 fn config() -> DecodeConfig {
     let eval = Some(EvalView { size: 8, mode: ResizeMode::Shortest });
-    let train = Some(TrainView { size: 6, scale: (0.9, 1.0), seed: 2 });
+    let train = Some(TrainView { size: 6, scale: (0.9, 1.0), seed: 2, labelled: false });
     DecodeConfig { limits: Limits::default(), eval, train }
 }
 

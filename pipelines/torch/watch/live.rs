@@ -163,7 +163,8 @@ impl Live {
         take_trainer(&run, &mut judging, &model, together.ranks());
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
-        let settled = together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || Ok(None)))?;
+        let settled =
+            together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || None, || Ok(None)))?;
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];

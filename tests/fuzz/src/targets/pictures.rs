@@ -173,7 +173,7 @@ fn view(input: &[u8]) -> Outcome {
     let plain = colours.iter().all(|colour| *colour == colours[0]);
     let evaluated =
         [ResizeMode::Shortest, ResizeMode::Squash].map(|mode| eval_view(&picture, &EvalView { size, mode }));
-    let trained = train_view(&picture, &TrainView { size, scale: (0.9, 1.0), seed: 3 }, 5, 1);
+    let trained = train_view(&picture, &TrainView { size, scale: (0.9, 1.0), seed: 3, labelled: false }, 5, 1);
     for made in evaluated.into_iter().chain([trained]) {
         match made {
             Ok(made) if made.len() != view_bytes(size) as usize => return Err(format!("{} bytes", made.len())),
