@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::source::EmbeddingReader;
+use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, Status};
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
@@ -121,11 +122,16 @@ pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
     }
 }
 
-/// Refuses the embeddings of a run that has not come to its end: what is not there yet would be missed by nobody.
-pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<(), PipelineError> {
+/// What a run has lost or passed over. Refuses the embeddings of one that has not come to its end: what is not there yet would be missed by
+/// nobody.
+pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, PipelineError> {
     let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
     let missing: Vec<&ShardRef> = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).collect();
-    let Some(first) = missing.first() else { return Ok(()) };
+    let Some(first) = missing.first() else {
+        let mut notices = plan.losses();
+        notices.merge(&ledger.notices());
+        return Ok(notices);
+    };
     Err(PipelineError::Usage(format!(
         "{}: {} of {} shards are not embedded yet (first: {}); the command that began it goes on",
         path.display(),
@@ -159,8 +165,9 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     let ledger = ledger_of(path)?;
     let rejects = match &ledger {
         Some(ledger) => {
-            finished(path, ledger).map_err(|error| PipelineError::Usage(format!("benchmark {name}: {error}")))?;
-            if let Some((_, lost)) = ledger.notices().iter().find(|(_, notice)| notice.loss) {
+            let notices =
+                finished(path, ledger).map_err(|error| PipelineError::Usage(format!("benchmark {name}: {error}")))?;
+            if let Some((_, lost)) = notices.iter().find(|(_, notice)| notice.loss) {
                 let (text, count, first) = (&lost.text, lost.count, &lost.first);
                 return Err(PipelineError::Usage(format!(
                     "benchmark {name}: when it was embedded it lost {text}: {count} (first: {first}), and copies of that would pass"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trommel_core::notices::Notices;
 use trommel_shard::folders::{FolderError, Folders};
-use trommel_shard::plan::{PlanOptions, named, shards_in};
+use trommel_shard::plan::{PlanOptions, is_shard_name, named, shards_in};
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::local_path;
 
@@ -38,6 +38,13 @@ pub fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, Pi
         let (count, first) = pictures_in(folder, reading).unwrap_or_default();
         refuse_more(folder, shards, count, &first)?;
         notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
+        let (count, first) = unread_in(folder);
+        notices.note(
+            "unread_shards",
+            "files beside the shards that are called like shards and are none by their endings",
+            first,
+            count,
+        );
     }
     Ok(notices)
 }
@@ -52,6 +59,19 @@ pub fn beside_to_come(arguments: &[String], reading: &GroupConfig) -> Result<Not
         refuse_more(folder, shards, count, &first)?;
     }
     beside(arguments, reading)
+}
+
+/// How many files of a folder have a tar in their name and not what shards' names end with (`0.TAR`, `0.tar.lz4`, `0.tar.part`), and the first.
+fn unread_in(folder: &Path) -> (u64, String) {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let is_like = |name: &String| {
+        let lower = name.to_lowercase();
+        let like = lower.contains(".tar") || lower.ends_with(".tgz") || lower.ends_with(".zip");
+        like && !is_shard_name(name) && !name.starts_with('.')
+    };
+    let mut like: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).filter(is_like).collect();
+    like.sort();
+    (like.len() as u64, like.into_iter().next().unwrap_or_default())
 }
 
 fn refuse_more(folder: &Path, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {

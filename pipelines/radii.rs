@@ -76,8 +76,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("reference: {error}"));
     let mut notices = Notices::default();
     if let Some(ledger) = ledger_of(&config.reference)? {
-        finished(&config.reference, &ledger).map_err(|error| place(&error))?;
-        notices.merge(&ledger.notices());
+        notices.merge(&finished(&config.reference, &ledger).map_err(|error| place(&error))?);
         let rejects = rejects(&ledger)?;
         if let Some((key, why)) = rejects.first_key_value() {
             let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));

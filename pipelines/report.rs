@@ -363,7 +363,9 @@ fn facts(
         let name = past.plan.shard(*ordinal).map_or("", |shard| shard.name.as_str());
         add("shard not read", Some(format!("{name}: {}", line.remark.as_deref().unwrap_or("no reason given"))));
     }
-    for line in past.ledger.notices().lines() {
+    let mut notices = past.plan.losses();
+    notices.merge(&past.ledger.notices());
+    for line in notices.lines() {
         add("input", Some(line));
     }
     if let Some(counts) = planted {

@@ -346,6 +346,53 @@ fn a_lost_shard_never_counts_as_nothing() {
     one_clear_line(&stderr(&out), &["lost"]);
 }
 
+/// What only statistics speak of is lost where all of a folder is asked for, and nothing of it where shards are named.
+#[test]
+fn a_shard_of_which_only_statistics_are_left_is_lost() {
+    let folder = folder_with(&[("00002_stats.json", br#"{"count": 9, "successes": 6}"#)]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let into = tempfile::tempdir().unwrap();
+    let (named, model) = (path("{00000..00001}.tar"), ["--model", common::MODEL, "--random-init", "1"]);
+    let at = |name: &str| into.path().join(name).display().to_string();
+    let prune = |status, shards: &str, name: &str, more: &[&str]| {
+        run(status, &with(&["prune", shards, "--run", &at(name), "--rule", "random:50%", "--json"], more))
+    };
+    assert_eq!(json(&prune(0, &named, "named", &["--max-rejects", "0"]))["notices"], serde_json::json!({}));
+    let (given, all) = (path(""), path("*.tar"));
+    let line =
+        "shards that are gone, with their statistics or metadata left: 1, 6 samples lost (first: 00002, 6 samples)";
+    for (shards, name) in [(&given, "folder"), (&all, "wildcard")] {
+        // Again, and it is lost still.
+        for _ in 0..2 {
+            let out = prune(4, shards, name, &[]);
+            assert!(stderr(&out).contains(line), "{}", stderr(&out));
+            one_clear_line(&stderr(&out), &["of 102 samples 0 were rejected and 6 lost (5.88 %)"]);
+            assert_eq!(json(&out)["notices"]["shard_gone"]["lost_samples"], 6);
+        }
+        prune(0, shards, name, &["--max-rejects", "6"]);
+    }
+    // One slice of an array tells it, and the report does.
+    prune(0, &given, "slices", &["--part", "1/2", "--max-rejects", "0"]);
+    prune(4, &given, "slices", &["--part", "0/2"]);
+    let page = path("report.html");
+    run(0, &["report", &at("folder"), "-o", &page]);
+    assert!(fs::read_to_string(&page).unwrap().contains(line), "{page}");
+    fs::remove_file(&page).unwrap();
+    // As embeddings of a benchmark, it is refused: copies of what was lost would pass.
+    let (bench, photo, radii) = (at("bench"), World::shared().path("embedded/photo"), at("radii"));
+    let embed = [&["embed", &given, "-o", &bench, "--threads", "1"], &model[..]].concat();
+    assert!(stderr(&run(4, &embed)).contains(line));
+    let benchmark = format!("x={bench}");
+    let refused = run(2, &["radii", "--reference", &photo, "--benchmark", &benchmark, "-o", &radii]);
+    one_clear_line(&stderr(&refused), &["benchmark x: when it was embedded it lost shards that are gone"]);
+    // When it has come, the same command reads it.
+    good_tar(&folder.path().join("00002.tar"));
+    let out = prune(0, &given, "folder", &["--max-rejects", "0"]);
+    assert_eq!((json(&out)["notices"].to_string().as_str(), json(&out)["judged_now"].as_u64()), ("{}", Some(48)));
+    run(0, &["report", &at("folder"), "-o", &at("report.html")]);
+    assert!(!fs::read_to_string(at("report.html")).unwrap().contains("shards that are gone"));
+}
+
 #[test]
 fn pictures_beside_shards_are_said_or_the_mixture_is_refused() {
     let folder = folder_with(&[("banner.png", b"for the README")]);

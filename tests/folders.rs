@@ -76,6 +76,11 @@ fn captions_lie_beside_the_pictures_and_a_folders_name_is_none() {
         fs::write(root.join(file).with_extension("json"), format!("{{\"caption\": \"{text}\"}}")).unwrap();
     }
     assert_eq!(first, loss(root));
+    // A folder's name is neither a caption nor a place in the order, nor does it choose crops.
+    for (from, to) in [("00000", "a fire engine"), ("00001", "00000")] {
+        fs::rename(root.join(from), root.join(to)).unwrap();
+        assert_eq!(first, loss(root), "{from} is called {to} now");
+    }
 }
 
 /// img2dataset's `files` layout: what its statistics promise and is not there is lost, as of a tar.
@@ -106,6 +111,32 @@ fn pictures_that_the_statistics_promise_and_that_are_not_there_are_lost() {
     assert!(prune(0, &["--max-rejects", "70"]).contains(line));
 }
 
+/// The same where the whole folder is gone: in `--json`, in `eval` as in `prune`, and a benchmark with such a gap is none.
+#[test]
+fn a_folder_of_which_only_statistics_are_left_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("images");
+    pictures(&root, &FILES);
+    fs::write(root.join("00002_stats.json"), "{\"count\": 9, \"successes\": 3}").unwrap();
+    let (images, into) = (root.display().to_string(), folder.path().join("run").display().to_string());
+    let line =
+        "shards that are gone, with their statistics or metadata left: 1, 3 samples lost (first: 00002, 3 samples)";
+    let prune = |status, shards: &str, name: &str| {
+        let into = format!("{into}{name}");
+        stderr(&run(status, &["prune", shards, "--run", &into, "--rule", "random:100%", "--threads", "1"]))
+    };
+    let said = prune(4, &images, "");
+    assert!(said.contains(line) && last(&said).contains("of 7 samples 0 were rejected and 3 lost"), "{said}");
+    let benchmark = format!("x={images}");
+    let judging = ["--benchmark", &benchmark, "--rule", "drop-above:0.99", "--embedder", MODEL];
+    let (shards, other) = (World::shared().shards(), format!("{into}2"));
+    let refused = stderr(&run(2, &[&["prune", &shards, "--run", &other], &judging[..], &TINY[..]].concat()));
+    assert!(last(&refused).contains("it lost shards that are gone"), "{refused}");
+    // One of its folders alone was asked for: the others' statistics are no loss.
+    let one = root.join("00000").display().to_string();
+    assert!(!prune(0, &one, "3").contains("lost"));
+}
+
 /// Two passes: the second replays what the first has judged.
 #[test]
 fn files_train_for_several_passes() {
@@ -119,6 +150,16 @@ fn files_train_for_several_passes() {
     let recipe = ["--model", MODEL, "--batch", "2", "--steps", "5", "--precision", "f32", "--rule", "random:100%"];
     let said = said(0, &["train", &images, "--run", &into], &recipe);
     assert!(said.contains("5 steps, 10 samples trained in 2 finished passes"), "{said}");
+    // On what another run has decided of them, which knows where they lie.
+    let (judged, taken) = (format!("{into}-judged"), format!("{into}-taken"));
+    run(0, &["prune", &images, "--run", &judged, "--rule", "random:100%", "--threads", "1"]);
+    let recipe = ["--model", MODEL, "--batch", "2", "--steps", "5", "--precision", "f32", "--threads", "1"];
+    let train =
+        |status| stderr(&run(status, &[&["train", "--decisions", &judged, "--run", &taken], &recipe[..]].concat()));
+    assert!(train(0).contains("5 steps, 10 samples trained in 2 finished passes"));
+    fs::remove_file(root.join(FILES[3])).unwrap();
+    fs::remove_dir_all(&taken).unwrap();
+    assert!(last(&train(2)).contains("not the class folders any more"));
 }
 
 #[test]

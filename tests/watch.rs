@@ -411,6 +411,29 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
     scene.equals_batch("main", &judging);
 }
 
+/// Statistics may arrive before their shard; where they lie without it, it is lost. What was read is not, wherever its file went.
+#[test]
+fn statistics_without_a_shard_are_a_loss_when_they_have_settled() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.put("00001.tar", "00001");
+    for stats in ["00001_stats.json", "00002_stats.json"] {
+        fs::write(scene.path("in").join(stats), br#"{"successes": 7}"#).unwrap();
+    }
+    let once = |settle: &str, status| -> Value {
+        let mut args = scene.args(&judging, &["--once", "--json"]);
+        let at = args.iter().position(|word| word == "0s").unwrap();
+        args[at] = settle.into();
+        serde_json::from_slice(&run(status, &words(&args)).stdout).unwrap()
+    };
+    assert!(once("1h", 0)["notices"].get("shard_gone").is_none());
+    assert_eq!(once("0s", 4)["notices"]["shard_gone"]["lost_samples"], 7);
+    fs::remove_file(scene.path("in/00001.tar")).unwrap();
+    scene.put("00002.tar", "00002");
+    let report = once("0s", 0);
+    assert!(report["notices"].get("shard_gone").is_none() && report["shards"] == 3, "{report}");
+}
+
 #[test]
 fn wrong_usage_is_one_line() {
     let (scene, right) = (Scene::new(), World::shared().judging());

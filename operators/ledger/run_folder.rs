@@ -321,6 +321,15 @@ impl RunFolder {
         manifest.sync().map_err(LedgerError::at("sync", &path))
     }
 
+    /// The stored plan.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn plan<P: DeserializeOwned>(&self) -> Result<P, LedgerError> {
+        let path = self.root.join("plan.json");
+        read_plan(&path, &self.storage.read(&path).map_err(LedgerError::at("read", &path))?)
+    }
+
     /// Writes a plan that has more shards at its end than the stored one; only who holds the folder alone may.
     ///
     /// # Errors

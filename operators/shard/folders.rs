@@ -22,9 +22,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::names::FOLDER_EXTENSIONS;
-use super::plan::{Plan, PlanError, ShardRef};
+use super::plan::{Lost, Plan, PlanError, ShardRef, gone_from};
 use super::promised::promised_to_folder;
 use super::remark;
 use super::samples::GroupConfig;
@@ -158,7 +159,13 @@ impl Folders {
             let passed_over = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
             return Err(FolderError::NoPicture { root: root.display().to_string(), passed_over });
         }
-        found.plan = Arc::new(Plan { shards });
+        let mut lost = Vec::new();
+        if own.pictures.is_empty() {
+            for (path, promised) in gone_from(root, Duration::ZERO, |_| true) {
+                lost.push(Lost { name: file_name(&path), promised });
+            }
+        }
+        found.plan = Arc::new(Plan { shards, lost });
         Ok(found)
     }
 

@@ -9,11 +9,12 @@
 //! one decision. Two shards of one name are refused; `NAME=SHARDS` puts `NAME/` before the names of its argument. What is there
 //! wins over that notation: in `lang=en/0.tar` nothing is a name where a folder `lang=en` is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,12 @@ use super::braces::{self, BraceError};
 use super::store::local_path;
 
 mod growing;
+mod lost;
 
 pub use self::growing::{GrowingPlan, Shards};
+use self::lost::asked_by;
+pub(crate) use self::lost::gone_from;
+pub use self::lost::{Lost, losses};
 
 /// One shard of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +43,21 @@ pub struct ShardRef {
     pub bytes: Option<u64>,
 }
 
-/// Every shard of a run, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Every shard of a run, in order. Plans are equal by their shards.
+#[derive(Clone, Debug, Default, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The shards; the ordinal of each is its position.
     pub shards: Vec<ShardRef>,
+    /// Shards that were asked for and are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Lost>,
+}
+
+impl PartialEq for Plan {
+    fn eq(&self, other: &Self) -> bool {
+        self.shards == other.shards
+    }
 }
 
 impl Plan {
@@ -126,11 +140,13 @@ pub struct PlanOptions<'a> {
     pub max_shards: usize,
     /// Every file is opened once, so that what cannot be read is found before a run starts. Not worth it for who looks again and again.
     pub opens: bool,
+    /// Statistics without their shard mean that it is gone once they lie there for so long: where shards arrive, they may be first.
+    pub settle: Duration,
 }
 
 impl Default for PlanOptions<'_> {
     fn default() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), max_shards: 10_000_000, opens: true }
+        Self { variable: &|name| std::env::var(name).ok(), max_shards: 10_000_000, opens: true, settle: Duration::ZERO }
     }
 }
 
@@ -203,13 +219,16 @@ pub enum PlanError {
 /// The first argument that cannot be expanded, is missing, or repeats a name.
 pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, PlanError> {
     let mut shards: Vec<ShardRef> = Vec::new();
+    let mut gone = BTreeMap::new();
     for argument in arguments {
         let (prefix, list) = named(argument, options.max_shards);
+        let prefixed = |name: String| prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            for (name, url, bytes) in one(&substitute(item, options)?, options)? {
-                let name = prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
-                shards.push(ShardRef { ordinal: shards.len() as u64, name, url, bytes });
+            let found = one(&substitute(item, options)?, options)?;
+            for (name, url, bytes) in found.shards {
+                shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes });
             }
+            gone.extend(found.gone.into_iter().map(|(path, lost)| (path, Lost { name: prefixed(lost.name), ..lost })));
             if shards.len() > options.max_shards {
                 return Err(PlanError::TooMany(options.max_shards));
             }
@@ -222,7 +241,7 @@ pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, P
             return Err(PlanError::SameName { name, first, second });
         }
     }
-    if shards.is_empty() { Err(PlanError::Empty) } else { Ok(Plan { shards }) }
+    if shards.is_empty() { Err(PlanError::Empty) } else { Ok(Plan { shards, lost: gone.into_values().collect() }) }
 }
 
 /// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
@@ -284,13 +303,36 @@ fn substitute(item: &str, options: &PlanOptions<'_>) -> Result<String, PlanError
     Ok(text)
 }
 
-type Found = (String, String, Option<u64>);
+/// A shard's name, URL and size.
+type Shard = (String, String, Option<u64>);
+
+/// What an item of a list stands for.
+#[derive(Default)]
+struct Found {
+    shards: Vec<Shard>,
+    /// By path, for another item may ask for it too.
+    gone: BTreeMap<PathBuf, Lost>,
+}
+
+impl Found {
+    fn only(shard: Shard) -> Self {
+        Self { shards: vec![shard], ..Self::default() }
+    }
+
+    /// Looks for what is gone from a folder; the first `skip` bytes of a path belong to no name.
+    fn miss(&mut self, folder: &Path, skip: usize, settle: Duration, is_asked: impl Fn(&Path) -> bool) {
+        for (path, promised) in gone_from(folder, settle, is_asked) {
+            let name = path.to_str().map(|text| text.get(skip..).unwrap_or(text).to_owned()).unwrap_or_default();
+            self.gone.insert(path, Lost { name, promised });
+        }
+    }
+}
 
 /// The shards of one item of a list.
-fn one(item: &str, options: &PlanOptions<'_>) -> Result<Vec<Found>, PlanError> {
+fn one(item: &str, options: &PlanOptions<'_>) -> Result<Found, PlanError> {
     let opens = options.opens;
     if item == "-" {
-        return Ok(vec![("-".into(), "-".into(), None)]);
+        return Ok(Found::only(("-".into(), "-".into(), None)));
     }
     if item.starts_with("pipe:") {
         return Err(PlanError::Pipe(item.into()));
@@ -301,16 +343,27 @@ fn one(item: &str, options: &PlanOptions<'_>) -> Result<Vec<Found>, PlanError> {
     let item = local_path(item).to_str().unwrap_or(item);
     let literal = Path::new(item);
     if literal.is_file() {
-        return Ok(vec![file(literal, folder_length(item), opens)?]);
+        return Ok(Found::only(file(literal, folder_length(item), opens)?));
     }
     let folder = braces::unescape(&item[..folder_length(item)]).len();
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for name in braces::expand(item, options.max_shards)? {
         let path = Path::new(&name);
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => found.extend(inside(path, opens)?),
-            Ok(metadata) => found.push(seen(path, &metadata, folder, opens)?),
-            Err(_) if name.contains(['*', '?', '[']) => found.extend(matching(&name, folder, opens)?),
+            Ok(metadata) if metadata.is_dir() => {
+                found.shards.extend(inside(path, opens)?);
+                found.miss(path, path.join("").as_os_str().len(), options.settle, |_| true);
+            }
+            Ok(metadata) => found.shards.push(seen(path, &metadata, folder, opens)?),
+            Err(_) if name.contains(['*', '?', '[']) => {
+                found.shards.extend(matching(&name, folder, opens)?);
+                if let Some((folders, is_asked)) = asked_by(&name) {
+                    for place in folders {
+                        let skip = if place == Path::new(".") { 2 } else { without_dot(&name, folder) };
+                        found.miss(&place, skip, options.settle, &is_asked);
+                    }
+                }
+            }
             Err(error) => return Err(PlanError::Io { path: name, error }),
         }
     }
@@ -326,13 +379,13 @@ fn folder_length(item: &str) -> usize {
     item[..special].rfind('/').map_or(0, |slash| slash + 1)
 }
 
-fn file(path: &Path, folder: usize, opens: bool) -> Result<Found, PlanError> {
+fn file(path: &Path, folder: usize, opens: bool) -> Result<Shard, PlanError> {
     let metadata =
         std::fs::metadata(path).map_err(|error| PlanError::Io { path: path.display().to_string(), error })?;
     seen(path, &metadata, folder, opens)
 }
 
-fn seen(path: &Path, metadata: &Metadata, folder: usize, opens: bool) -> Result<Found, PlanError> {
+fn seen(path: &Path, metadata: &Metadata, folder: usize, opens: bool) -> Result<Shard, PlanError> {
     let text = path.to_str().ok_or_else(|| PlanError::NotUtf8(path.display().to_string()))?;
     let io = |error| PlanError::Io { path: text.into(), error };
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
@@ -353,7 +406,13 @@ pub fn is_shard_name(name: &str) -> bool {
     SHARD_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// The files in a folder that are shards by their names, sorted.
+/// A shard's name without what such names end with.
+#[must_use]
+pub fn stem(name: &str) -> &str {
+    SHARD_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
+/// The files in a folder that are shards by their names, sorted; links that lead nowhere among them.
 ///
 /// # Errors
 /// A folder that cannot be read.
@@ -363,24 +422,29 @@ pub fn shards_in(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
         std::fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path())).collect();
     let is_shard = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        !name.starts_with('.') && is_shard_name(&name) && path.is_file()
+        !name.starts_with('.') && is_shard_name(&name) && !path.is_dir()
     };
     let mut paths: Vec<PathBuf> = entries.map_err(io)?.into_iter().filter(is_shard).collect();
     paths.sort();
     Ok(paths)
 }
 
-fn inside(folder: &Path, opens: bool) -> Result<Vec<Found>, PlanError> {
+fn inside(folder: &Path, opens: bool) -> Result<Vec<Shard>, PlanError> {
     let paths = shards_in(folder)?;
     if paths.is_empty() {
         return Err(PlanError::NoShards(folder.display().to_string()));
     }
     let name = |path: &PathBuf| path.file_name().map_or(0, |name| path.as_os_str().len() - name.len());
-    paths.iter().map(|path| file(path, name(path), opens)).collect()
+    // Who looks again and again takes what leads nowhere, or has just gone, for what is still to come.
+    let to_come = |found: &Result<Shard, PlanError>| match found {
+        Err(PlanError::Io { error, .. }) => !opens && error.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    };
+    paths.iter().map(|path| file(path, name(path), opens)).filter(|found| !to_come(found)).collect()
 }
 
 /// The files that a wildcard finds, sorted; folders among them are passed over.
-fn matching(pattern: &str, folder: usize, opens: bool) -> Result<Vec<Found>, PlanError> {
+fn matching(pattern: &str, folder: usize, opens: bool) -> Result<Vec<Shard>, PlanError> {
     let wrong = |error: glob::PatternError| PlanError::Pattern(pattern.into(), error.to_string());
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let mut found = Vec::new();
@@ -391,12 +455,16 @@ fn matching(pattern: &str, folder: usize, opens: bool) -> Result<Vec<Found>, Pla
         })?;
         if !path.is_dir() {
             // The glob drops a leading "./".
-            let dropped = pattern.len() - pattern.strip_prefix("./").unwrap_or(pattern).len();
-            let folder = if path.starts_with("./") { folder } else { folder.saturating_sub(dropped) };
+            let folder = if path.starts_with("./") { folder } else { without_dot(pattern, folder) };
             found.push(file(&path, folder, opens)?);
         }
     }
     if found.is_empty() { Err(PlanError::NoMatch(pattern.into())) } else { Ok(found) }
+}
+
+/// The length of a pattern's literal folder without a leading "./".
+fn without_dot(pattern: &str, folder: usize) -> usize {
+    folder.saturating_sub(pattern.len() - pattern.strip_prefix("./").unwrap_or(pattern).len())
 }
 
 /// The scheme of a URL that is not a local file's.

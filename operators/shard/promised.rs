@@ -9,6 +9,9 @@ use serde::Deserialize;
 use super::plan::SHARD_ENDINGS;
 use super::store::{Local, Store};
 
+/// What stands behind a shard's stem in the name of its statistics.
+pub(crate) const STATS_ENDING: &str = "_stats.json";
+
 /// Statistics beyond this size are not read.
 const MAX_STATS_BYTES: u64 = 4 << 20;
 
@@ -21,7 +24,7 @@ struct Stats {
 #[must_use]
 pub fn stats_url(url: &str) -> Option<String> {
     let stem = SHARD_ENDINGS.iter().find_map(|ending| url.strip_suffix(ending))?;
-    Some(format!("{stem}_stats.json"))
+    Some(format!("{stem}{STATS_ENDING}"))
 }
 
 /// The samples that the statistics beside a shard promise; `None` where there are none that can be read.
@@ -33,8 +36,12 @@ pub fn promised(store: &dyn Store, url: &str) -> Option<u64> {
 /// The samples that the statistics beside a folder of pictures promise; `None` where there are none that can be read.
 #[must_use]
 pub fn promised_to_folder(folder: &Path) -> Option<u64> {
-    let stats = format!("{}_stats.json", folder.file_name()?.to_str()?);
-    successes(&Local::default(), folder.with_file_name(stats).to_str()?)
+    promised_by(&folder.with_file_name(format!("{}{STATS_ENDING}", folder.file_name()?.to_str()?)))
+}
+
+/// The samples that a file of statistics promises; `None` where it cannot be read.
+pub(crate) fn promised_by(stats: &Path) -> Option<u64> {
+    successes(&Local::default(), stats.to_str()?)
 }
 
 fn successes(store: &dyn Store, stats: &str) -> Option<u64> {

@@ -84,7 +84,7 @@ impl Decisions for Judged {
 pub fn reader(store: Memory, config: ReaderConfig, decisions: Option<Arc<dyn Decisions>>) -> ShardReader {
     let shard =
         |at: usize| ShardRef { ordinal: at as u64, name: format!("{at}.tar"), url: at.to_string(), bytes: None };
-    let plan = Plan { shards: (0..store.shards.len()).map(shard).collect() };
+    let plan = Plan { shards: (0..store.shards.len()).map(shard).collect(), ..Plan::default() };
     ShardReader::new(Arc::new(plan), config, ViewBytes { eval: 1000, train: 500, ..ViewBytes::default() }, decisions)
         .with_store(Arc::new(store))
 }

@@ -95,6 +95,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     };
     let view = EvalView { size: clip_config.preprocess.size, mode };
     let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
+    notices.merge(&folders.plan.losses());
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, sum: &mut Accuracy| {
         if labels.is_empty() {

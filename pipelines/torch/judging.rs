@@ -71,6 +71,26 @@ impl Input {
         }
     }
 
+    /// What a plan that another run has made is of.
+    ///
+    /// # Errors
+    /// Class folders that are not what they were.
+    fn planned(plan: &Arc<Plan>, reading: &GroupConfig) -> Result<Self, PipelineError> {
+        let Some(first) = plan.shards.first().map(|shard| Path::new(&shard.url)).filter(|url| url.is_dir()) else {
+            return Ok(Self::Shards(plan.clone()));
+        };
+        // A class lies in the folder that was given, or is it.
+        let roots = [first.parent(), Some(first)].into_iter().flatten();
+        let mut found = roots.filter_map(|root| Folders::find(root, reading).ok());
+        match found.find(|found| found.plan.difference(plan).is_none()) {
+            Some(folders) => Ok(Self::Folders(Arc::new(folders))),
+            None => Err(PipelineError::Usage(format!(
+                "{}: these are not the class folders any more that were judged",
+                first.parent().unwrap_or(first).display()
+            ))),
+        }
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
@@ -133,10 +153,15 @@ impl Judging {
     pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
         let reading = reader_config(config);
         let input = match &config.plan {
-            Some(plan) => Input::Shards(plan.clone()),
+            Some(plan) => Input::planned(plan, &reading.group)?,
             None => Input::find(&config.shards, &reading.group)?,
         };
-        let notices = if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+        let mut notices =
+            if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+        // What is gone is in no slice: the first one tells it.
+        if config.reading.part.is_none_or(|(index, _)| index == 0) {
+            notices.merge(&input.plan().losses());
+        }
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
         }

@@ -45,7 +45,7 @@ pub fn open_folder(
 ) -> Result<Arc<RunFolder>, PipelineError> {
     // Names and sizes count, and shards may be added at the end; where the files lie does not matter.
     let extends: fn(&Plan, &Plan) -> bool = |stored, given| {
-        let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect() };
+        let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect(), ..Plan::default() };
         begins.difference(stored).is_none()
     };
     // A pass deals all shards by one permutation: more of them would give the pass under way another order, in which some of what was trained
@@ -79,6 +79,10 @@ pub fn open_folder(
     })?;
     for note in folder.notes() {
         tracing::info!("{note}");
+    }
+    // What is gone may have come, or gone, since the plan was written.
+    if access == Access::Exclusive && folder.plan::<Plan>().map_err(usage_or_failure)?.lost != plan.lost {
+        folder.extend(plan).map_err(usage_or_failure)?;
     }
     Ok(Arc::new(folder))
 }

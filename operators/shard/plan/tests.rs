@@ -85,6 +85,72 @@ fn ordinals_sizes_and_parts() {
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
 }
 
+/// Who gives a folder or a wildcard misses what img2dataset's statistics beside it speak of; who names shards means these.
+#[test]
+fn shards_that_are_gone_are_missed_where_they_were_asked_for() {
+    let place = Place::new(&["a/00000.tar", "a/00001.tar", "a/00001.parquet", "b/x-0.tar", "b/notes.txt", "c/d/0.tar"]);
+    let put = |name: &str, text: &str| std::fs::write(place.folder.path().join(name), text).unwrap();
+    put("a/00000_stats.json", r#"{"successes": 9}"#);
+    put("a/00002_stats.json", r#"{"count": 7, "successes": 4}"#);
+    put("a/00003_stats.json", "cut off");
+    put("a/00004.parquet", "PAR1");
+    put("a/00005_stats.json", r#"{"successes": 0}"#);
+    put("a/00013_stats.json", r#"{"successes": 1}"#);
+    // Other files that end so.
+    put("a/all_stats.json", r#"{"successes": 99}"#);
+    put("a/.00006_stats.json", r#"{"successes": 99}"#);
+    put("a/urls.parquet", "PAR1");
+    put("b/x-1_stats.json", r#"{"successes": 2}"#);
+    put("b/0.parquet", "PAR1");
+    put("c/d/1_stats.json", r#"{"successes": 3}"#);
+    let lost = |arguments: &[&str]| {
+        let plan = place.plan(arguments).unwrap();
+        let lost: Vec<_> = plan.lost.iter().map(|lost| format!("{} {:?}", lost.name, lost.promised)).collect();
+        (lost.join(", "), plan.losses().lost_samples())
+    };
+    let all = ["00002 Some(4)", "00003 None", "00004 None", "00013 Some(1)"].join(", ");
+    let cases: &[(&[&str], &str, u64)] = &[
+        (&["@/a"], &all, 7),
+        (&["@/a/"], &all, 7),
+        (&["@/a/*.tar"], &all, 7),
+        (&["@/a/*.tar", "B=@/b"], &[&all, "B/x-1 Some(2)"].join(", "), 9),
+        (&["@/a/*0.tar::@/a/*1.tar"], "", 0),
+        (&["@/a/0000[0-2].tar"], "00002 Some(4)", 4),
+        (&["@/a/0001*.tar::@/a/*.tar"], "", 0),
+        (&["@/a/0000?.tar::@/a/*3.tar"], "", 0),
+        (&["@/a/{00000..00001}.tar"], "", 0),
+        (&["@/a/00000.tar"], "", 0),
+        (&["@/{a,c/d}/*.tar"], "a/00002 Some(4), a/00003 None, a/00004 None, a/00013 Some(1), c/d/1 Some(3)", 10),
+        (&["@/c/*/*.tar"], "d/1 Some(3)", 3),
+        (&["@/c/**/*.tar"], "d/1 Some(3)", 3),
+        (
+            &["@/**/*.tar"],
+            "a/00002 Some(4), a/00003 None, a/00004 None, a/00013 Some(1), b/x-1 Some(2), c/d/1 Some(3)",
+            12,
+        ),
+    ];
+    for (arguments, wanted, samples) in cases {
+        // A wildcard that finds nothing is refused.
+        match place.plan(arguments) {
+            Ok(_) => assert_eq!(lost(arguments), ((*wanted).to_owned(), *samples), "{arguments:?}"),
+            Err(error) => {
+                assert!(matches!(error, PlanError::NoMatch(_)) && wanted.is_empty(), "{arguments:?}: {error}")
+            }
+        }
+    }
+    // Where shards arrive, statistics may come first.
+    let options = PlanOptions { settle: Duration::from_secs(3600), ..PlanOptions::default() };
+    let folder = place.folder.path().join("a").display().to_string();
+    assert!(expand(std::slice::from_ref(&folder), &options).unwrap().lost.is_empty());
+    // Plans of before have no such field, and plans are equal by their shards.
+    let plan = place.plan(&["@/a"]).unwrap();
+    let mut value = serde_json::to_value(&plan).unwrap();
+    assert_eq!(serde_json::from_value::<Plan>(value.clone()).unwrap().lost, plan.lost);
+    value.as_object_mut().unwrap().remove("lost").unwrap();
+    let old: Plan = serde_json::from_value(value).unwrap();
+    assert!(old == plan && old.lost.is_empty());
+}
+
 #[test]
 fn differences_that_matter() {
     let place = Place::new(&FILES);
@@ -104,8 +170,16 @@ fn differences_that_matter() {
 fn what_cannot_be_planned_says_why() {
     let place = Place::new(&FILES);
     std::fs::create_dir(place.folder.path().join("empty")).unwrap();
+    std::fs::create_dir_all(place.folder.path().join("link/is-a-folder.tar")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.folder.path().join("link/0.tar")).unwrap();
+    // Where shards arrive, it is to come.
+    let link = place.folder.path().join("link").display().to_string();
+    let looking = PlanOptions { opens: false, ..PlanOptions::default() };
+    assert!(matches!(expand(std::slice::from_ref(&link), &looking), Err(PlanError::Empty)));
     let cases: &[(&[&str], &str)] = &[
         (&[], "no shards given"),
+        (&["@/link"], "@/link/0.tar: No such file or directory (os error 2)"),
+        (&["@/link/*"], "@/link/0.tar: No such file or directory (os error 2)"),
         (&["@/a/7.tar"], "@/a/7.tar: No such file or directory (os error 2)"),
         (&["@/a/{0..3}.tar"], "@/a/2.tar: No such file or directory (os error 2)"),
         (&["@/nope/*.tar"], "@/nope/*.tar: no such shard"),

@@ -184,7 +184,7 @@ fn a_file_that_changed_or_vanished_is_unavailable() {
     let plan = |bytes| {
         let shard = ShardRef { ordinal: 0, name: "a.tar".into(), url: url.clone(), bytes };
         ShardReader::new(
-            Arc::new(crate::plan::Plan { shards: vec![shard] }),
+            Arc::new(crate::plan::Plan { shards: vec![shard], ..Default::default() }),
             ReaderConfig::default(),
             ViewBytes::default(),
             None,
@@ -227,7 +227,7 @@ fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
         std::fs::write(folder.path().join("00007_stats.json"), stats).unwrap();
     }
     let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
-    let plan = Arc::new(crate::plan::Plan { shards: vec![shard] });
+    let plan = Arc::new(crate::plan::Plan { shards: vec![shard], ..Default::default() });
     let reader = ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None);
     rows(sent(&reader, &JUDGE).0).1
 }

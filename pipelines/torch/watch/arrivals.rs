@@ -219,7 +219,7 @@ impl Arrivals {
             url: arrival.found.path.clone(),
             bytes: Some(arrival.found.bytes),
         };
-        Arc::new(Plan { shards: self.all.iter().map(shard).collect() })
+        Arc::new(Plan { shards: self.all.iter().map(shard).collect(), ..Plan::default() })
     }
 }
 

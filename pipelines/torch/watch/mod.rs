@@ -137,6 +137,7 @@ fn watch_together(
     let followed = watch.follow(wake.as_ref()).and_then(|()| watch.end_live());
     let mut report = std::mem::take(&mut watch.report);
     watch.tell_unnamed(&mut report.notices);
+    report.notices.merge(&watch.lost);
     let Watch { engine, .. } = watch;
     match followed {
         Ok(()) => drop(engine), // with the others

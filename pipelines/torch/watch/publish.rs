@@ -234,7 +234,7 @@ impl Publisher {
             let url = known.map(|shard| shard.url.clone()).unwrap_or_default();
             ShardRef { ordinal: at as u64, name, url, bytes: known.and_then(|shard| shard.bytes) }
         };
-        let plan = Plan { shards: live.iter().enumerate().map(shard).collect() };
+        let plan = Plan { shards: live.iter().enumerate().map(shard).collect(), ..Plan::default() };
         let rule = view.splits()[split].rule.to_string();
         let decisions = DecisionConfig {
             rule: rule.clone(),

@@ -1,9 +1,11 @@
 //! What there is to read: shards that came, changed or went; the inputs that are no shards; and a round that reads them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use trommel_ledger::manifest::Counts;
+use trommel_shard::plan::{losses, stem};
 
 use super::arrivals::Arrival;
 use super::inputs::{Desired, Stamp, Wanted, stamp};
@@ -59,6 +61,11 @@ impl Watch<'_> {
     pub(super) fn look(&mut self) -> Result<Seen, PipelineError> {
         let seen = self.sources.look();
         seen.troubles.iter().for_each(|line| self.say(line));
+        // What was read is no loss, wherever its file is now.
+        let read: BTreeSet<&str> = self.arrivals.all().iter().map(|arrival| stem(&arrival.name)).collect();
+        self.lost = losses(seen.lost.iter().filter(|lost| !read.contains(lost.name.as_str())));
+        let lines: Vec<String> = self.lost.lines().collect();
+        lines.iter().for_each(|line| self.say(line));
         if seen.troubles.is_empty() && self.config.withdraw_missing {
             let (there, mut gone, mut back) = (seen.by_name(), Vec::new(), Vec::new());
             for arrival in self.arrivals.latest() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use trommel_shard::plan::{PlanError, PlanOptions, expand, is_shard_name, named};
+use trommel_shard::plan::{Lost, PlanError, PlanOptions, expand, is_shard_name, named};
 use trommel_shard::promised::stats_url;
 use trommel_shard::store::local_path;
 
@@ -61,6 +61,8 @@ pub struct Seen {
     pub shards: Vec<(String, Found)>,
     /// Complete ones among them, by name.
     pub complete: BTreeMap<String, Instant>,
+    /// Shards that are gone with their statistics left.
+    pub lost: Vec<Lost>,
     /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
     pub troubles: Vec<String>,
 }
@@ -118,16 +120,17 @@ impl Sources {
             }
         }
         let mut names = BTreeMap::<String, String>::new();
+        let options = PlanOptions { opens: false, settle: self.settle, ..PlanOptions::default() };
         for word in words {
-            let plan =
-                match expand(std::slice::from_ref(&word), &PlanOptions { opens: false, ..PlanOptions::default() }) {
-                    Ok(plan) => plan,
-                    Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
-                    Err(error) => {
-                        seen.troubles.push(error.to_string());
-                        continue;
-                    }
-                };
+            let plan = match expand(std::slice::from_ref(&word), &options) {
+                Ok(plan) => plan,
+                Err(PlanError::Empty | PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
+                Err(error) => {
+                    seen.troubles.push(error.to_string());
+                    continue;
+                }
+            };
+            seen.lost.extend(plan.lost);
             for shard in plan.shards {
                 if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {
                     if other != shard.url {

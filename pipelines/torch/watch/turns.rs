@@ -81,6 +81,8 @@ pub(super) struct Watch<'a> {
     pub(super) complete: BTreeMap<String, Instant>,
     /// Why shards could not be read, and when that was.
     pub(super) failed: BTreeMap<u64, (String, Instant)>,
+    /// Shards that are gone, at the last look.
+    pub(super) lost: Notices,
     pub(super) said: Vec<String>,
     pub(super) idle_looks: u32,
     pub(super) report: WatchReport,
@@ -175,6 +177,7 @@ impl<'a> Watch<'a> {
             publisher,
             complete: BTreeMap::new(),
             failed: BTreeMap::new(),
+            lost: Notices::default(),
             said: Vec::new(),
             idle_looks: 0,
             report,

@@ -163,7 +163,7 @@ fn reader(bytes: &[u8], judged: Option<Judged>) -> ShardReader {
     let shard = ShardRef { ordinal: 0, name: "shard".into(), url: "shard".into(), bytes: Some(bytes.len() as u64) };
     let compression = CompressionLimits { max_ratio: 100, ratio_free_bytes: 4 << 20, ..CompressionLimits::default() };
     let config = ReaderConfig { compression, ..ReaderConfig::default() };
-    let plan = Arc::new(Plan { shards: vec![shard] });
+    let plan = Arc::new(Plan { shards: vec![shard], ..Plan::default() });
     let decisions = judged.map(|judged| Arc::new(judged) as Arc<dyn Decisions>);
     ShardReader::new(plan, config, ViewBytes::default(), decisions).with_store(Arc::new(Memory(bytes.into())))
 }
