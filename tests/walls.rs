@@ -12,7 +12,7 @@ const ORDER: [&[&str]; 11] = [
     &["trommel-core", "trommel-kernels", "trommel-bridge", "trommel-report", "trommel-synth", "icu"],
     &["trommel-dataflow", "trommel-columnar"],
     &["trommel-shard", "trommel-decode", "trommel-decide", "trommel-cluster", "trommel-model"],
-    &["trommel-embed"],
+    &["trommel-embed", "trommel-similarity"],
     &["trommel-ledger", "trommel-evaluate"],
     &["trommel-incremental", "trommel-train"],
     &["trommel-pipelines"],
@@ -23,10 +23,11 @@ const ORDER: [&[&str]; 11] = [
 ];
 
 /// What may link libtorch.
-const TORCH: [&str; 7] = [
+const TORCH: [&str; 8] = [
     "trommel-bridge",
     "trommel-model",
     "trommel-embed",
+    "trommel-similarity",
     "trommel-evaluate",
     "trommel-train",
     "trommel-pipelines-torch",
