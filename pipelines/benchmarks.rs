@@ -1,6 +1,6 @@
 //! Benchmarks from the command line: `NAME=DIR`, where DIR holds embeddings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +47,11 @@ impl NamedPath {
     /// One that is not of its form, or names no benchmark.
     pub fn parse_all(benchmarks: &[String], without: &[String]) -> Result<Vec<Self>, PipelineError> {
         let mut all = benchmarks.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut names = BTreeSet::new();
+        if let Some(again) = all.iter().find(|named| !names.insert(named.name.as_str())) {
+            let wrong = format!("two benchmarks are called {}: give each a name of its own (NAME=DIR)", again.name);
+            return Err(PipelineError::Usage(wrong));
+        }
         for text in without {
             let of = |named: &&mut Self| text.split_once('/').is_some_and(|(name, _)| name == named.name);
             match (all.iter_mut().find(of), text.split_once('/')) {

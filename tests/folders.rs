@@ -278,6 +278,8 @@ fn radii_of_pictures_are_those_of_their_embeddings() {
         &plain.display().to_string(),
     ];
     run(0, &words);
+    let twice = stderr(&run(2, &[&words[..], &["--benchmark", "photo=elsewhere"]].concat()));
+    assert!(last(&twice).contains("two benchmarks are called photo"), "{twice}");
     let read = |root: &Path| {
         let set = trommel_columnar::embeddings::EmbeddingSet::open(&root.join("photo")).unwrap();
         (set.radii.unwrap(), set.keys, set.identity)

@@ -411,6 +411,22 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
     scene.equals_batch("main", &judging);
 }
 
+/// A folder that is not there, as a mount that is lost, is no folder without shards: whoever asks once hears of it by the status.
+#[test]
+fn what_cannot_be_seen_is_tried_again() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.once(&judging, &[]);
+    fs::rename(scene.path("in"), scene.path("away")).unwrap();
+    let args = scene.args(&judging, &["--once", "--json"]);
+    let out = run(3, &words(&args));
+    assert!(stderr(&out).lines().last().unwrap().contains("could not be seen"), "{}", stderr(&out));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((report["shards"].as_u64(), report["troubles"].as_array().unwrap().len()), (Some(1), 1));
+    fs::rename(scene.path("away"), scene.path("in")).unwrap();
+    scene.once(&judging, &[]);
+}
+
 /// Statistics may arrive before their shard; where they lie without it, it is lost. What was read is not, wherever its file went.
 #[test]
 fn statistics_without_a_shard_are_a_loss_when_they_have_settled() {
@@ -449,6 +465,21 @@ fn wrong_usage_is_one_line() {
     refused(&scene.args(&judging(&BOTH, "drop-over-radius@none"), &[]), "none");
     refused(&scene.args(&right, &["--takedown", "/no/such/file"]), "/no/such/file");
     refused(&scene.args(&judging(&[("photo", "nowhere")], "drop-over-radius"), &[]), "nowhere/photo");
+    // What a trainer's file says and nobody would read.
+    let file = scene.path("train.toml");
+    let recipe = "model = \"trommel-tiny-32\"\nbatch = 8\nsteps = 2\n";
+    for option in [
+        "threads = 3",
+        "memory = \"4GiB\"",
+        "image_key = \"png\"",
+        "rule = \"random:1%\"",
+        "skip-failed = true",
+        "run = \"x\"",
+    ] {
+        fs::write(&file, format!("{recipe}{option}\n")).unwrap();
+        let flag = option.split(' ').next().unwrap().replace('_', "-");
+        refused(&scene.args(&right, &["--train", file.to_str().unwrap()]), &format!("`{flag}` is the watch's to say"));
+    }
     // Pictures where shards are to come, and more of them than shards.
     for name in ["a.png", "b.png"] {
         fs::write(scene.path("in").join(name), b"a picture").unwrap();

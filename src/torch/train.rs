@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines_torch::order_defaults::OrderFlags;
@@ -58,10 +58,13 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
 
 /// The training run that a file of options describes; its shards and its judging are somebody else's.
 pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
-    let words = ["trommel", "train", "--decisions", ".", "--run"].map(OsString::from).into_iter();
-    let words = words.chain([run.into(), "--config".into(), file.into()]).collect();
+    let words = ["trommel", "train", "--config"].map(OsString::from).into_iter().chain([file.into()]).collect();
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--train {}: {error}", file.display()));
-    let words = config_file::merge(words).map_err(|error| place(&format_args!("{error:#}")))?;
+    let mut words = config_file::merge(words).map_err(|error| place(&format_args!("{error:#}")))?;
+    if let Some(flag) = of_the_watch(&words) {
+        return Err(place(&format_args!("`{flag}` is the watch's to say, its trainer does not read it")));
+    }
+    words.extend(["--decisions", ".", "--run"].map(OsString::from).into_iter().chain([run.into()]));
     match Cli::try_parse_from(words).map_err(|error| place(&error.kind()))?.command {
         Command::Train(args) if args.passes.is_some() => {
             Err(place(&"give steps or samples: a watch has one endless pass"))
@@ -69,6 +72,20 @@ pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
         Command::Train(args) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
         _ => Err(place(&"no options of `trommel train`")),
     }
+}
+
+/// The first option of a trainer's file that a watch says in its place: what is read and judged, and where.
+fn of_the_watch(words: &[OsString]) -> Option<String> {
+    const OTHERS: [&str; 5] = ["run", "decisions", "skip-failed", "train-num-samples", "json"];
+    let (cli, headings) = (Cli::command(), ["Judging", "Embedder", "Reading", "Machine"]);
+    let train = cli.find_subcommand("train")?;
+    let is_its = |flag: &str| {
+        let arg = train.get_arguments().find(|arg| arg.get_long() == Some(flag));
+        let heading = arg.and_then(clap::Arg::get_help_heading);
+        OTHERS.contains(&flag) || heading.is_some_and(|heading| headings.contains(&heading))
+    };
+    let flags = words.iter().filter_map(|word| word.to_str()?.strip_prefix("--")?.split('=').next());
+    flags.map(str::to_owned).find(|flag| is_its(flag))
 }
 
 /// Flags to a training run.

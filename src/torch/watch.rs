@@ -80,8 +80,16 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
     let done = judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
+    let unseen = || {
+        let first = report.troubles.first()?;
+        Some(format!(
+            "{} of what was to be looked at could not be seen ({first}); the same command tries again",
+            report.troubles.len()
+        ))
+    };
     // A watch that is told to stop has done its work.
-    Ok(if args.once { done } else { Done { unfinished: None, ..done } })
+    let unfinished = if args.once { done.unfinished.or_else(unseen) } else { None };
+    Ok(Done { unfinished, ..done })
 }
 
 /// What judges.

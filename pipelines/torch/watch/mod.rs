@@ -103,6 +103,8 @@ pub struct WatchReport {
     pub judged_now: u64,
     /// Of these, rejected.
     pub rejected_now: u64,
+    /// What could not be looked at when it was looked last, and why.
+    pub troubles: Vec<String>,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
     /// What was lost of the shards that this process has read, or passed over in them.

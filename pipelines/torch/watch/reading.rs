@@ -61,6 +61,7 @@ impl Watch<'_> {
     pub(super) fn look(&mut self) -> Result<Seen, PipelineError> {
         let seen = self.sources.look();
         seen.troubles.iter().for_each(|line| self.say(line));
+        self.report.troubles.clone_from(&seen.troubles);
         // What was read is no loss, wherever its file is now.
         let read: BTreeSet<&str> = self.arrivals.all().iter().map(|arrival| stem(&arrival.name)).collect();
         self.lost = losses(seen.lost.iter().filter(|lost| !read.contains(lost.name.as_str())));
