@@ -14,6 +14,7 @@ use crate::gauges::{Gauges, key};
 #[derive(Debug)]
 pub struct Progress {
     started: Instant,
+    begun: OnceLock<Instant>,
     /// Shards in the plan, this run's slice.
     pub shards_planned: AtomicU64,
     /// Shards that earlier runs had finished.
@@ -70,6 +71,7 @@ impl Default for Progress {
     fn default() -> Self {
         Self {
             started: Instant::now(),
+            begun: OnceLock::new(),
             shards_planned: AtomicU64::new(0),
             shards_resumed: AtomicU64::new(0),
             shards_committed: AtomicU64::new(0),
@@ -98,6 +100,23 @@ impl Progress {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    /// The first byte is read from now on: plan, benchmarks and model are there. A second call changes nothing.
+    pub fn begin(&self) {
+        let _first_wins = self.begun.set(Instant::now());
+    }
+
+    /// Seconds since [`begin`](Self::begin), 0 before it: what rates are of.
+    #[must_use]
+    pub fn working_seconds(&self) -> f64 {
+        self.begun.get().map_or(0.0, |begun| begun.elapsed().as_secs_f64())
+    }
+
+    /// Seconds from the start to [`begin`](Self::begin); so far, before it.
+    #[must_use]
+    pub fn start_seconds(&self) -> f64 {
+        self.begun.get().map_or_else(|| self.seconds(), |begun| (*begun - self.started).as_secs_f64())
     }
 
     /// This process's numbers, its gauges' included: what process 0 and `/metrics` are told.
@@ -139,7 +158,7 @@ impl Progress {
         let done = load(&self.shards_resumed) + load(&self.shards_committed);
         let judged = self.judged();
         #[expect(clippy::cast_precision_loss)]
-        let rate = judged as f64 / self.seconds().max(1e-9);
+        let rate = judged as f64 / self.working_seconds().max(1e-9);
         let mut line = format!(
             "{done}/{} shards, {judged} samples ({} kept, {} dropped, {} rejected), {rate:.0}/s",
             load(&self.shards_planned),
@@ -171,7 +190,7 @@ impl Progress {
             (load(&self.shards_committed), load(&self.shards_planned).saturating_sub(load(&self.shards_resumed)))
         };
         #[expect(clippy::cast_precision_loss)]
-        (done > 0 && all >= done).then(|| self.seconds() / done as f64 * (all - done) as f64)
+        (done > 0 && all >= done).then(|| self.working_seconds() / done as f64 * (all - done) as f64)
     }
 }
 
@@ -183,5 +202,25 @@ pub(crate) fn clock(seconds: f64) -> String {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Loading a model took most of a short run, and its rate was that of a slow one.
+    #[test]
+    fn rates_leave_the_start_out() {
+        let progress = Progress::default();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(progress.working_seconds(), 0.0);
+        progress.begin();
+        progress.begin();
+        let (working, start) = (progress.working_seconds(), progress.start_seconds());
+        assert!(start >= 0.02);
+        assert!(working + start <= progress.seconds());
+        assert_eq!(start, progress.start_seconds());
     }
 }

@@ -42,21 +42,26 @@ def shards_for(b, stack_rate, expected):
     return math.ceil(max(1.5 * stack_rate * expected * b.args.measure, 2 * b.args.samples) / b.args.samples)
 
 
-def judged(b, row, done):
-    """The rate of a judging run by its own summary: first byte to last commit, start-up apart."""
+def judged(b, row, done, one=None):
+    """The rate of a judging run: what it judged beyond a run of one shard, `one`, over the time that it took beyond it. Beginning,
+    filling and draining are in both. Without `one`, by its own summary."""
     report = done["report"]
-    startup = done["wall_seconds"] - report["seconds"]
-    total = report["kept"] + report["dropped"] + report["rejected"]
-    spent = report.get("spent", {})
-    note = f"{total:,} in {report['seconds']:.1f} s and {startup:.1f} s of start and end; bottleneck {spent.get('bottleneck', '?')}"
+    total = lambda of: of["kept"] + of["dropped"] + of["rejected"]
+    rate, seconds = report["samples_per_second"], report["seconds"]
+    note = f"{total(report):,} in {done['wall_seconds']:.1f} s of a process"
+    if one and seconds > one["report"]["seconds"]:
+        rate = (total(report) - total(one["report"])) / (seconds - one["report"]["seconds"])
+        note += f", {total(one['report']):,} in {one['wall_seconds']:.1f} s; with beginning and end {report['samples_per_second']:,.0f}"
+    note += f"; bottleneck {report.get('spent', {}).get('bottleneck', '?')}"
     if report["dropped"]:
-        note += f"; dropped {100 * report['dropped'] / total:.1f} %"
+        note += f"; dropped {100 * report['dropped'] / total(report):.1f} %"
     if done["card"]:
-        note += f"; card busy {done['card']['sm']} % of the process"
+        note += f"; card busy {done['card']['sm']} % of the process, {done['card']['memory_mib'] / 1024:.1f} GiB"
+    note += f"; host {done['peak_resident_mib'] / 1024:.1f} GiB"
     if report["rejected"]:
         note += f"; REJECTED {report['rejected']}"
-    b.figure(row, "ours", report["samples_per_second"], note)
-    return report["samples_per_second"]
+    b.figure(row, "ours", rate, note)
+    return rate
 
 
 def prune(size, benchmark):
@@ -67,24 +72,14 @@ def prune(size, benchmark):
             stack = prune_stack(b, size)
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
+        one = b.ours(f"prune {size}, {benchmark}, one shard", prune_words(b, size, 1, b.folder("prune"), benchmark)[0])
         run = b.folder("prune")
         words, _ = prune_words(b, size, shards_for(b, stack or 2000, 3), run, benchmark)
-        b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words))
+        b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words), one)
         if (size, benchmark) == ("400x350", "large") and not b.kept.get("join checked"):
             b.kept["join checked"] = True
             check_join(b, run, "join of the timed run")
     return section
-
-
-def prune_difference(b):
-    """`trommel prune` on N and on 2N: what the second half took, start-up out."""
-    walls, size = [], "400x350"
-    for factor in (1, 2):
-        words, samples = prune_words(b, size, factor * shards_for(b, b.kept.get(("prune", size), 2000), 2), b.folder("difference"), "large")
-        walls.append((samples, b.ours(f"prune, {samples:,} samples", words)["wall_seconds"]))
-    (few, short), (many, long) = walls
-    if long > short:
-        b.figure(prune_row(b, size, "large") + ", difference of two processes", "ours", (many - few) / (long - short), f"{walls}")
 
 
 def embed(size, expected):
@@ -99,9 +94,10 @@ def embed(size, expected):
             b.figure(row, "stack", stack)
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
+        one = b.ours(f"embed {size}, one shard", embed_words(b, size, 1, b.folder("embed"))[0])
         run = b.folder("embed")
         words, _ = embed_words(b, size, shards_for(b, stack or 2000, expected), run)
-        b.kept["embed", size] = judged(b, row, b.ours(f"embed {size}", words))
+        b.kept["embed", size] = judged(b, row, b.ours(f"embed {size}", words), one)
         if size == "400x350":
             say_features(b, "features of the timed run beside open_clip f32 on Pillow's pixels", open_clip_features(b), run, 3e-3)
         if b.args.card and decoder_flag(b) and not b.kept.get(("decoded", size)):
@@ -116,8 +112,9 @@ def embed_flags(b):
     for name, more in (("default flags", {}), ("f16, 256", {"embed_precision__or__precision": "f16", "embed_batch__or__batch": 256})):
         if not b.args.card and more:
             more = {"embed_batch__or__batch": 32}
-        words, _ = embed_words(b, "400x350", shards_for(b, 2000 if b.args.card else 100, 2), b.folder("embed"), **more)
-        judged(b, f"embed {b.args.small_name}, 400x350, {name}", b.ours(f"embed, {name}", words))
+        one, words = (embed_words(b, "400x350", count, b.folder("embed"), **more)[0] for count in (1, shards_for(b, 2000 if b.args.card else 100, 2)))
+        row = f"embed {b.args.small_name}, 400x350, {name}"
+        judged(b, row, b.ours(f"embed, {name}", words), b.ours(f"embed, {name}, one shard", one))
 
 
 def stage_alone(b, row, stage, limit=30, **more):
@@ -127,8 +124,9 @@ def stage_alone(b, row, stage, limit=30, **more):
     rate = rate_in(report)
     if rate is None:
         raise RuntimeError(f"`trommel bench --stage {stage} --json` named no rate: {str(report)[:200]}")
-    told = [f"{name.replace('_', ' ')} {value:,.6g}" for name, value in report.items() if isinstance(value, (int, float)) and value != rate]
-    b.figure(row, "ours", rate, "ours: " + ", ".join(told[:8]) if told else "")
+    told = {name: rate_in(value) if isinstance(value, dict) else value for name, value in report.items()}
+    told = [f"{name.replace('_', ' ')} {value:,.6g}" for name, value in told.items() if isinstance(value, (int, float)) and value != rate]
+    b.figure(row, "ours", rate, "ours: " + ", ".join(told[:10]) if told else "")
     return rate
 
 

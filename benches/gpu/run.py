@@ -134,7 +134,6 @@ def plan(args):
         ("join-exact", checks.join_exact, 60, False),
         ("prune-400-few", r.prune("400x350", "small"), 60, True),
         ("prune-640-few", r.prune("640x480", "small"), 60, True),
-        ("difference", r.prune_difference, 60, True),
         ("decoders", checks.decoders, 60, False),
         ("embed-flags", r.embed_flags, 60, True),
         ("variants", r.variants, 60, False),
@@ -143,7 +142,6 @@ def plan(args):
     rows = [
         (f"prune {big}, {many}, 400x350", 3.0, "stack"), (f"prune {big}, {many}, 640x480", 3.0, "stack"),
         (f"prune {big}, {few}, 400x350", None, "stack"), (f"prune {big}, {few}, 640x480", None, "stack"),
-        (f"prune {big}, {many}, 400x350, difference of two processes", None, "stack"),
         (f"embed {small}, 400x350", 6.0, "stack"), (f"embed {small}, 640x480", 4.0, "stack"),
         (f"embed {small}, 400x350, default flags", None, "stack"), (f"embed {small}, 400x350, f16, 256", None, "stack"),
         (f"embedder alone, {big}", 1.0, "stack"), (f"embedder alone, {small}", None, "stack"),

@@ -53,6 +53,8 @@ pub struct PruneReport {
     pub notices: Notices,
     /// Samples judged by this process.
     pub judged_now: u64,
+    /// Seconds from the start to the first byte: plan, benchmarks, model.
+    pub start_seconds: f64,
     /// Seconds from the first byte to the last commit.
     pub seconds: f64,
     /// Samples judged a second.
@@ -136,7 +138,7 @@ fn prune_together(
         .collect();
     let text = "rejected shards not read again, for training has begun here";
     notices.note("not_read_again", text, left.first().copied().unwrap_or_default(), left.len() as u64);
-    let seconds = progress.seconds();
+    let seconds = progress.working_seconds();
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = all.judged as f64 / seconds.max(1e-9);
     let ended_early = stop.is_requested() || stop.is_winding_down();
@@ -152,6 +154,7 @@ fn prune_together(
         failed: all.failed,
         notices,
         judged_now: all.judged,
+        start_seconds: progress.start_seconds(),
         seconds,
         samples_per_second,
         spent: Spent::of(judge.machinery(), seconds),

@@ -100,6 +100,7 @@ impl Judge {
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
         let (stop_here, readers) = (stop.clone(), self.readers);
         let workers = judging.machine().workers;
+        progress.begin();
         together.execute(workers, move |worker, index| {
             let mine = share(index, workers, readers);
             worker.dataflow::<Time, _, _>(|scope| {

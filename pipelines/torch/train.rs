@@ -108,7 +108,9 @@ pub struct TrainReport {
     pub failed: BTreeMap<u64, String>,
     /// What was lost of the input, or passed over in it, over the whole ledger.
     pub notices: Notices,
-    /// Seconds of this process.
+    /// Seconds from the start to the first byte: plan, benchmarks, models.
+    pub start_seconds: f64,
+    /// Seconds from the first byte to the end.
     pub seconds: f64,
     /// Samples judged a second by this process.
     pub samples_per_second: f64,

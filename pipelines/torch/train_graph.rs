@@ -346,6 +346,7 @@ pub(crate) fn train_on(
     let handle = committer.handle().map_err(PipelineError::failed)?;
     let workers = config.machine.workers;
     let (judging, order_here, stop_here) = (Arc::new(judging), order.clone(), stop.clone());
+    progress.begin();
     together.execute(workers, move |worker, _| {
         let mine = share(worker.index(), worker.peers(), lanes);
         worker.dataflow::<Time, _, _>(|scope| {
@@ -439,7 +440,7 @@ fn report(
     progress: &Progress,
     machinery: &Machinery,
 ) -> TrainReport {
-    let seconds = progress.seconds();
+    let seconds = progress.working_seconds();
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = progress.judged() as f64 / seconds.max(1e-9);
     TrainReport {
@@ -458,6 +459,7 @@ fn report(
         failed,
         notices,
         pass_samples_planned: None,
+        start_seconds: progress.start_seconds(),
         seconds,
         samples_per_second,
         spent: Spent::of(machinery, seconds),
