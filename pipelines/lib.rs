@@ -19,4 +19,6 @@ pub mod progress;
 pub mod radii;
 pub mod report;
 pub mod secret;
+pub mod select;
+pub mod verify;
 pub mod why;

@@ -14,7 +14,7 @@ const ORDER: [&[&str]; 11] = [
     &["trommel-shard", "trommel-decode", "trommel-decide", "trommel-cluster", "trommel-model"],
     &["trommel-embed", "trommel-similarity"],
     &["trommel-ledger", "trommel-evaluate"],
-    &["trommel-incremental", "trommel-train"],
+    &["trommel-incremental", "trommel-select", "trommel-train"],
     &["trommel-pipelines"],
     &["trommel-pipelines-torch", "trommel-cli"],
     &["trommel-torch"],
@@ -136,7 +136,9 @@ fn what_needs_no_model_starts_without_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let (run, page) = (folder.path().join("run"), folder.path().join("page.html"));
     let (run, page) = (run.to_str().unwrap(), page.to_str().unwrap());
-    let cases: [&[&str]; 4] = [
+    let cases: [&[&str]; 6] = [
+        &["select", run, "--rule", "far:1", "-o", page],
+        &["verify", page, run],
         &["why", run, "key"],
         &["report", run, "-o", page],
         &["--help"],

@@ -155,7 +155,17 @@ pub enum Rows {
 /// The header numpy itself writes for `<f2[rows, dim]`, padded so that the elements begin at a multiple of 64 bytes.
 #[must_use]
 pub fn head_bytes(rows: u64, dim: usize) -> Vec<u8> {
-    let dict = format!("{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
+    head("'<f2'", &format!("({rows}, {dim})"), rows)
+}
+
+/// The same for pairs of u64 (`np.dtype("u8,u8")`), which are DataComp's uids.
+#[must_use]
+pub fn pair_head_bytes(rows: u64) -> Vec<u8> {
+    head("[('f0', '<u8'), ('f1', '<u8')]", &format!("({rows},)"), rows)
+}
+
+fn head(descr: &str, shape: &str, rows: u64) -> Vec<u8> {
+    let dict = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}");
     let unpadded = 10 + dict.len() + 1;
     // numpy leaves room for a growing first axis, 20 digits in all for a C-order array.
     let growth = 21usize.saturating_sub(rows.to_string().len());

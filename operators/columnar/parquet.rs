@@ -198,6 +198,15 @@ impl<W: Write> TableWriter<W> {
         self.writer.write(group).map_err(|e| written(&self.path, e))
     }
 
+    /// [`finish`](Self::finish) with more metadata: what is known at the end only.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn finish_with(mut self, metadata: Vec<(String, String)>) -> Result<W, ColumnarError> {
+        self.metadata.extend(metadata);
+        self.finish()
+    }
+
     /// Writes the footer and gives the output back.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! benchmarks of a run. What each test point has seen of a shard are its [`points::Points`].
 //! [`stage::Decide`] is the stage of the graph.
 //!
+//! A [`selection::Selection`] puts rules together, for who looks at a finished ledger.
+//!
 //! What a decision is stands here alone: whoever must know it asks a policy, and nobody outside of this crate takes a rule apart.
 //!
 //! All cosines are canonical (see `trommel_kernels::dot`): a score is a function of vector and benchmark alone,
@@ -12,6 +14,7 @@
 #![forbid(missing_docs)]
 
 pub mod benchmark;
+pub mod column;
 pub mod condition;
 pub mod cpu;
 pub mod hash;
@@ -26,6 +29,7 @@ pub mod policy;
 pub mod radii;
 pub mod rule;
 pub mod scan;
+pub mod selection;
 pub mod stage;
 
 #[cfg(test)]

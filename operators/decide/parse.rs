@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::column::Test;
 use super::judge::RuleError;
 use super::percent::Percent;
 use super::rule::{BenchmarkNames, Form, Rule};
@@ -24,12 +25,15 @@ impl FromStr for Rule {
 }
 
 fn parse(text: &str) -> Result<Rule, String> {
-    let (head, names) = text.split_once('@').map_or((text, None), |(head, names)| (head, Some(names)));
+    // What a column is compared with may have any sign in it.
+    let raw = text.split(':').next() == Some(Form::Where.word());
+    let split = text.split_once('@').filter(|_| !raw);
+    let (head, names) = split.map_or((text, None), |(head, names)| (head, Some(names)));
     let (word, number) = head.split_once(':').map_or((head, None), |(word, number)| (word, Some(number)));
     let names = names.map(parse_names).transpose()?;
     let forms = || Form::ALL.iter().filter(|form| form.word() == word || form.told().1 == Some(word));
     // Forms of one word differ in whether they take a percentage.
-    let percent = number.is_some_and(|number| number.ends_with('%'));
+    let percent = !raw && number.is_some_and(|number| number.ends_with('%'));
     match forms().find(|form| form.told().0.ends_with('%') == percent).or_else(|| forms().next()) {
         Some(form) => form.read(Written { word, number, names }),
         None if word.is_empty() => Err(format!("it names nothing to do; rules are {}", words())),
@@ -80,6 +84,19 @@ impl<'a> Written<'a> {
     pub(super) fn percent(&self) -> Result<Percent, String> {
         let text = self.needed("percentage", 'P')?;
         text.strip_suffix('%').unwrap_or(text).parse().map_err(|error| format!("percentage {error}"))
+    }
+
+    /// The one column behind the `@`.
+    pub(super) fn column(&self) -> Result<String, String> {
+        match self.names.as_deref() {
+            Some([column]) => Ok(column.clone()),
+            _ => Err(format!("`{}` needs one column: {}:N@COLUMN", self.word, self.word)),
+        }
+    }
+
+    /// The test of a column.
+    pub(super) fn test(&self) -> Result<Test, String> {
+        self.number.unwrap_or_default().parse()
     }
 
     /// No number at all; `hint` says what was meant perhaps.

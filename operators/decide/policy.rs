@@ -1,4 +1,4 @@
-//! A policy: who stays. It is made of a [`Condition`], of a seeded share, or of an exact count; a [`Rule`](super::rule::Rule) is its written form.
+//! A policy: who stays. It is made of a [`Condition`], of a seeded share, of an exact count, or of a column's [`Test`]; a [`Rule`](super::rule::Rule) is its written form.
 //!
 //! Whoever must know what a rule means asks its policy: the join and the pruning (does the sample stay, what is read of a score), the
 //! incremental engine (which hits count, and for what), `why` and `report` (what speaks for and against, in words).
@@ -13,6 +13,7 @@
 //! # Ok::<(), trommel_decide::judge::RuleError>(())
 //! ```
 
+use super::column::Test;
 use super::condition::Condition;
 use super::percent::Percent;
 use crate::join::Needs;
@@ -29,9 +30,11 @@ pub enum Policy<'a> {
     Share(Percent),
     /// Exactly so many, in an order of all samples.
     First(u64, Order<'a>),
+    /// Whoever's value in a column passes.
+    Where(&'a Test),
 }
 
-/// An order of all samples; of equal ones the smaller (shard, index) comes first.
+/// An order of all samples; of equal ones the smaller (shard, index) comes first, shards by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order<'a> {
     /// The largest similarity first, over these benchmarks (`None` = all).
@@ -40,6 +43,63 @@ pub enum Order<'a> {
     Farthest(Option<&'a [String]>),
     /// The smallest seeded hash first.
     Hash,
+    /// The largest value of a column first.
+    Highest(&'a str),
+    /// The smallest one first.
+    Lowest(&'a str),
+}
+
+impl Order<'_> {
+    /// A sample's place among all, smaller ones first, from its scores against the benchmarks that are looked at, its
+    /// [draw](super::hash::random_hash), and a column's value; `None` for one that has no place, since what orders it is missing.
+    pub fn place<'s>(
+        self,
+        scores: impl IntoIterator<Item = &'s Score>,
+        draw: impl FnOnce() -> u64,
+        column: impl FnOnce(&str) -> Option<f64>,
+    ) -> Option<u64> {
+        let largest = || scores.into_iter().filter_map(|score| score.max_similarity).reduce(f64::max);
+        match self {
+            Self::Nearest(_) => largest().and_then(ascending).map(|place| !place),
+            Self::Farthest(_) => largest().and_then(ascending),
+            Self::Hash => Some(draw()),
+            Self::Highest(name) => column(name).and_then(ascending).map(|place| !place),
+            Self::Lowest(name) => column(name).and_then(ascending),
+        }
+    }
+}
+
+impl<'a> Order<'a> {
+    /// The column that orders, where one does.
+    #[must_use]
+    pub const fn column(self) -> Option<&'a str> {
+        match self {
+            Self::Highest(name) | Self::Lowest(name) => Some(name),
+            Self::Nearest(_) | Self::Farthest(_) | Self::Hash => None,
+        }
+    }
+
+    /// Whether it is the order of another one that looks at the same benchmarks.
+    #[must_use]
+    pub fn is_like(self, other: Order<'_>) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other) && self.column() == other.column()
+    }
+
+    /// Whether every sample has a place, whatever its scores and columns say.
+    #[must_use]
+    pub const fn places_all(self) -> bool {
+        match self {
+            Self::Hash => true,
+            Self::Nearest(_) | Self::Farthest(_) | Self::Highest(_) | Self::Lowest(_) => false,
+        }
+    }
+}
+
+/// Numbers in the order of numbers: `a < b` iff `ascending(a) < ascending(b)`, and both zeros are one. NaN has no place.
+fn ascending(x: f64) -> Option<u64> {
+    let bits = (x + 0.0).to_bits();
+    let mask = if bits >> 63 == 1 { u64::MAX } else { 1 << 63 };
+    (!x.is_nan()).then_some(bits ^ mask)
 }
 
 impl<'a> Policy<'a> {
@@ -49,7 +109,7 @@ impl<'a> Policy<'a> {
         match self {
             Self::DropHits(condition) => Some((condition, false)),
             Self::KeepHits(condition) => Some((condition, true)),
-            Self::Share(_) | Self::First(..) => None,
+            Self::Share(_) | Self::First(..) | Self::Where(_) => None,
         }
     }
 
@@ -59,7 +119,9 @@ impl<'a> Policy<'a> {
         match self {
             Self::DropHits(condition) | Self::KeepHits(condition) => condition.benchmarks,
             Self::First(_, Order::Nearest(names) | Order::Farthest(names)) => names,
-            Self::Share(_) | Self::First(_, Order::Hash) => None,
+            Self::Share(_) | Self::First(_, Order::Hash | Order::Highest(_) | Order::Lowest(_)) | Self::Where(_) => {
+                None
+            }
         }
     }
 
@@ -69,7 +131,9 @@ impl<'a> Policy<'a> {
         match self {
             Self::DropHits(condition) | Self::KeepHits(condition) => condition.limit.cut().needs(),
             Self::First(_, Order::Nearest(_) | Order::Farthest(_)) => Needs { maximum: true, radii: false },
-            Self::Share(_) | Self::First(_, Order::Hash) => Needs { maximum: false, radii: false },
+            Self::Share(_) | Self::First(_, Order::Hash | Order::Highest(_) | Order::Lowest(_)) | Self::Where(_) => {
+                Needs { maximum: false, radii: false }
+            }
         }
     }
 
@@ -80,17 +144,52 @@ impl<'a> Policy<'a> {
         needs.maximum || needs.radii
     }
 
-    /// Whether all samples must be known before the first is decided.
+    /// Whether it can be answered only when all samples are known, since it asks for their order or for columns beside their scores.
     #[must_use]
     pub const fn needs_ledger(self) -> bool {
         match self {
             Self::DropHits(_) | Self::KeepHits(_) | Self::Share(_) => false,
-            Self::First(..) => true,
+            Self::First(..) | Self::Where(_) => true,
         }
     }
 
+    /// How many stay, and in which order, where the policy is an exact number.
+    #[must_use]
+    pub const fn first(self) -> Option<(u64, Order<'a>)> {
+        match self {
+            Self::First(count, order) => Some((count, order)),
+            Self::DropHits(_) | Self::KeepHits(_) | Self::Share(_) | Self::Where(_) => None,
+        }
+    }
+
+    /// The test of a column, where it is one.
+    #[must_use]
+    pub const fn test(self) -> Option<&'a Test> {
+        match self {
+            Self::Where(test) => Some(test),
+            Self::DropHits(_) | Self::KeepHits(_) | Self::Share(_) | Self::First(..) => None,
+        }
+    }
+
+    /// The column that is read, where one is.
+    #[must_use]
+    pub fn column(self) -> Option<&'a str> {
+        match self {
+            Self::First(_, order) => order.column(),
+            Self::Where(test) => Some(&test.column),
+            Self::DropHits(_) | Self::KeepHits(_) | Self::Share(_) => None,
+        }
+    }
+
+    /// Whether the score of a benchmark that is looked at says what is asked of it.
+    #[must_use]
+    pub const fn is_answered(self, score: &Score) -> bool {
+        let Needs { maximum, radii } = self.needs();
+        !(maximum && score.max_similarity.is_none() || radii && score.hits.is_none())
+    }
+
     /// Whether a sample stays, from its scores against the benchmarks that are looked at, and its [draw](super::hash::random_hash).
-    /// Nobody stays where all samples must be known first.
+    /// Nobody stays where a [ledger is needed](Self::needs_ledger).
     pub fn keeps<'s>(self, scores: impl IntoIterator<Item = &'s Score>, draw: impl FnOnce() -> u64) -> bool {
         let any = |condition: Condition<'_>| {
             let cut = condition.limit.cut();
@@ -100,7 +199,7 @@ impl<'a> Policy<'a> {
             Self::DropHits(condition) => !any(condition),
             Self::KeepHits(condition) => any(condition),
             Self::Share(share) => share.takes(draw()),
-            Self::First(..) => false,
+            Self::First(..) | Self::Where(_) => false,
         }
     }
 
@@ -132,7 +231,10 @@ impl<'a> Policy<'a> {
             Self::DropHits(condition) => condition.limit.in_words(false, largest, counting),
             Self::KeepHits(condition) => condition.limit.in_words(!dropped, largest, counting),
             Self::Share(_) | Self::First(_, Order::Hash) => "by the seeded hash of shard and key".into(),
-            Self::First(_, Order::Nearest(_) | Order::Farthest(_)) => "by its rank among all samples".into(),
+            Self::First(_, Order::Nearest(_) | Order::Farthest(_) | Order::Highest(_) | Order::Lowest(_)) => {
+                "by its rank among all samples".into()
+            }
+            Self::Where(test) => format!("by the test {test}"),
         }
     }
 }

@@ -10,6 +10,8 @@
 //! | `random:N` | `rand` | keeps exactly N: needs a finished ledger |
 //! | `keep-nearest:N[@B,..]` | `far` | keeps exactly N: needs a finished ledger |
 //! | `keep-farthest:N[@B,..]` | `near-N` | keeps exactly N: needs a finished ledger |
+//! | `keep-highest:N@C`, `keep-lowest:N@C` | | keeps exactly N by a column of a finished ledger, or of a table joined to it |
+//! | `where:C>=T`, `where:C=V`, .. | | keeps iff a column's value passes a [`Test`](super::column::Test): needs a finished ledger |
 //!
 //! Without `@B,..` all benchmarks of the run are meant. Similarities and radii are canonical f64 values, thresholds the f64 nearest to what was
 //! written; they are compared as they are. [`Rule::policy`] says what a rule means, and [`Rule::judge`] checks it against the benchmarks of a run.
@@ -27,6 +29,7 @@
 
 use std::fmt;
 
+use super::column::Test;
 use super::condition::{Condition, Limit};
 use super::parse::Written;
 use super::percent::Percent;
@@ -60,6 +63,12 @@ pub enum Rule {
     KeepNearest(u64, BenchmarkNames),
     /// `keep-farthest:N[@B,..]`.
     KeepFarthest(u64, BenchmarkNames),
+    /// `keep-highest:N@C`.
+    KeepHighest(u64, String),
+    /// `keep-lowest:N@C`.
+    KeepLowest(u64, String),
+    /// `where:TEST`.
+    Where(Test),
 }
 
 /// Makes an enum with the list of all its variants, so that the list cannot lack one.
@@ -95,11 +104,18 @@ listed! {
         KeepNearest,
         /// Of [`Rule::KeepFarthest`].
         KeepFarthest,
+        /// Of [`Rule::KeepHighest`].
+        KeepHighest,
+        /// Of [`Rule::KeepLowest`].
+        KeepLowest,
+        /// Of [`Rule::Where`].
+        Where,
     }
 }
 
 impl Form {
-    /// As people are told: the word and a capital for the number behind it (`T` a threshold, `P%` a percentage, `N` a count); and the
+    /// As people are told: the word and a capital for the number behind it (`T` a threshold, `P%` a percentage, `N` a count, `C` a
+    /// column); and the
     /// alias of the word.
     pub(super) const fn told(self) -> (&'static str, Option<&'static str>) {
         match self {
@@ -111,6 +127,9 @@ impl Form {
             Self::RandomCount => ("random:N", Some("rand")),
             Self::KeepNearest => ("keep-nearest:N", Some("far")),
             Self::KeepFarthest => ("keep-farthest:N", Some("near-N")),
+            Self::KeepHighest => ("keep-highest:N@C", None),
+            Self::KeepLowest => ("keep-lowest:N@C", None),
+            Self::Where => ("where:C>=T", None),
         }
     }
 
@@ -134,6 +153,9 @@ impl Form {
             }
             Self::KeepNearest => Rule::KeepNearest(written.count("")?, written.names),
             Self::KeepFarthest => Rule::KeepFarthest(written.count("")?, written.names),
+            Self::KeepHighest => Rule::KeepHighest(written.count("")?, written.column()?),
+            Self::KeepLowest => Rule::KeepLowest(written.count("")?, written.column()?),
+            Self::Where => Rule::Where(written.test()?),
         })
     }
 }
@@ -151,6 +173,9 @@ impl Rule {
             Self::RandomCount(_) => Form::RandomCount,
             Self::KeepNearest(..) => Form::KeepNearest,
             Self::KeepFarthest(..) => Form::KeepFarthest,
+            Self::KeepHighest(..) => Form::KeepHighest,
+            Self::KeepLowest(..) => Form::KeepLowest,
+            Self::Where(_) => Form::Where,
         }
     }
 
@@ -166,6 +191,9 @@ impl Rule {
             Self::RandomCount(count) => Policy::First(*count, Order::Hash),
             Self::KeepNearest(count, names) => Policy::First(*count, Order::Nearest(names.as_deref())),
             Self::KeepFarthest(count, names) => Policy::First(*count, Order::Farthest(names.as_deref())),
+            Self::KeepHighest(count, column) => Policy::First(*count, Order::Highest(column)),
+            Self::KeepLowest(count, column) => Policy::First(*count, Order::Lowest(column)),
+            Self::Where(test) => Policy::Where(test),
         }
     }
 }
@@ -186,6 +214,8 @@ impl fmt::Display for Rule {
             Self::RandomCount(count) | Self::KeepNearest(count, _) | Self::KeepFarthest(count, _) => {
                 write!(f, ":{count}")
             }
+            Self::KeepHighest(count, column) | Self::KeepLowest(count, column) => write!(f, ":{count}@{column}"),
+            Self::Where(test) => write!(f, ":{test}"),
         }?;
         match self.policy().names() {
             Some(names) => write!(f, "@{}", names.join(",")),

@@ -265,6 +265,19 @@ impl Ledger {
         Ok(names)
     }
 
+    /// Some columns of a committed shard's rows, by raw index, some thousand rows at a time. Nothing else is decoded.
+    ///
+    /// # Errors
+    /// A shard that is not committed, or a part that cannot be read or has no such column.
+    pub fn columns(
+        &self,
+        ordinal: u64,
+        wanted: &[(&str, Kind)],
+    ) -> Result<impl Iterator<Item = Result<Vec<Column>, LedgerError>> + use<>, LedgerError> {
+        let (_, table) = self.table(ordinal, PartKind::Ledger, wanted)?;
+        Ok(table.map(|group| group.map_err(LedgerError::from)))
+    }
+
     /// Names of the benchmarks whose columns a shard's part has, in the configuration's order.
     ///
     /// # Errors

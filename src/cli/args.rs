@@ -44,6 +44,10 @@ pub enum Command {
     Watch(WatchArgs),
     /// Zero-shot accuracy of a checkpoint on class folders
     Eval(EvalArgs),
+    /// Other splits from a finished ledger: no pixels, no model
+    Select(SelectArgs),
+    /// Check a published split against a run of your own
+    Verify(VerifyArgs),
     /// One sample's fate
     Why(WhyArgs),
     /// A page about a run: what went, why, and the pictures
@@ -484,6 +488,70 @@ pub struct EvalArgs {
     pub max_rejects: f64,
     #[command(flatten)]
     pub compute: Compute,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How a ledger is read.
+#[derive(Debug, Clone, Args)]
+pub struct LedgerReading {
+    /// Bound on the process's memory, e.g. 2GiB [default: half of what the control group or the machine has]
+    #[arg(long, help_heading = "Machine")]
+    pub memory: Option<String>,
+    /// Threads that read [default: the machine's cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
+    pub threads: Option<u16>,
+}
+
+/// `trommel select`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Rules are put together with and, or, minus, not, of, per, parentheses, and the names of earlier rules:
+  --rule clean='drop-over-radius minus where:caption~watermark'   --rule core='far:100000000 of clean'
+  --rule even='random:500 per class of clean'                     --rule cell='not (where:class=dog and where:domain=sketch)'
+`of` asks a rule of some samples only, `per` keeps the exact number of each value of a column. Columns are those of the ledger,
+and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
+pub struct SelectArgs {
+    /// A finished run folder, or a split of a watch (RUN/current/SPLIT)
+    pub run: PathBuf,
+    /// Who is kept; several rules make several splits from one reading, and each then has a name
+    #[arg(
+        long = "rule",
+        value_name = "[NAME=]RULE",
+        required = true,
+        help = format!("Who is kept; several rules make several splits from one reading, and each then has a name: {}", forms(|_| true))
+    )]
+    pub rules: Vec<String>,
+    /// One split: a file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for them
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub out: PathBuf,
+    /// Files of each split in a folder
+    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',', default_value = "parquet")]
+    pub formats: Vec<String>,
+    /// A shard of the plan that is left out, by its name: one that is not judged, say
+    #[arg(long, value_name = "SHARD")]
+    pub without: Vec<String>,
+    /// Seed of random rules
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub reading: LedgerReading,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `trommel verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A split: its .split.json, or its .parquet
+    pub split: PathBuf,
+    /// A run folder over the same shards
+    pub run: PathBuf,
+    /// Samples to name of those that differ
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub show: usize,
+    #[command(flatten)]
+    pub reading: LedgerReading,
     #[command(flatten)]
     pub output: Output,
 }

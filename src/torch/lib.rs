@@ -76,6 +76,8 @@ fn run(command: Command, launched: Option<Launched>) -> Outcome {
         Command::Eval(args) => eval::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Synth(_) | Command::Why(_) | Command::Report(_) => unreachable!("the program runs it itself"),
+        Command::Synth(_) | Command::Select(_) | Command::Verify(_) | Command::Why(_) | Command::Report(_) => {
+            unreachable!("the program runs it itself")
+        }
     }
 }

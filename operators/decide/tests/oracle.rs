@@ -13,6 +13,7 @@ pub(crate) fn names(rule: &Rule) -> Option<&[String]> {
         | Rule::KeepNearest(_, names)
         | Rule::KeepFarthest(_, names) => names.as_deref(),
         Rule::RandomPercent(_) | Rule::RandomCount(_) => None,
+        Rule::KeepHighest(..) | Rule::KeepLowest(..) | Rule::Where(_) => None,
     }
 }
 
@@ -23,6 +24,7 @@ pub(crate) fn hit(rule: &Rule, s: f64, radius: Option<f64>) -> Option<bool> {
         Rule::DropAbove(threshold, _) => Some(s > *threshold),
         Rule::DropFrom(threshold, _) | Rule::DropBelow(threshold, _) => Some(s >= *threshold),
         Rule::RandomPercent(_) | Rule::RandomCount(_) | Rule::KeepNearest(..) | Rule::KeepFarthest(..) => None,
+        Rule::KeepHighest(..) | Rule::KeepLowest(..) | Rule::Where(_) => None,
     }
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn keeps(rule: &Rule, seen: &[(f64, Option<f64>)], hash: u64) -> Opti
             Some((hash as f64) < share * 18_446_744_073_709_551_616.0)
         }
         Rule::RandomCount(_) | Rule::KeepNearest(..) | Rule::KeepFarthest(..) => None,
+        Rule::KeepHighest(..) | Rule::KeepLowest(..) | Rule::Where(_) => None,
     }
 }
 
@@ -54,5 +57,8 @@ pub(crate) fn example(form: Form, threshold: f64, names: Option<Vec<String>>) ->
         Form::RandomCount => Rule::RandomCount(12),
         Form::KeepNearest => Rule::KeepNearest(34, names),
         Form::KeepFarthest => Rule::KeepFarthest(56, names),
+        Form::KeepHighest => Rule::KeepHighest(78, "similarity".into()),
+        Form::KeepLowest => Rule::KeepLowest(90, "similarity".into()),
+        Form::Where => Rule::Where(format!("a@b>={threshold}").parse().unwrap()),
     }
 }

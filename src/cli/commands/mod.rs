@@ -3,7 +3,9 @@
 
 pub mod radii;
 mod report;
+mod select;
 mod synth;
+mod verify;
 mod why;
 
 use std::ffi::OsString;
@@ -24,6 +26,8 @@ use crate::outcome::Outcome;
 pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
     Ok(match command {
         Command::Synth(args) => synth::run(&args),
+        Command::Select(args) => select::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Radii(args) => match radii::config(&args).and_then(|config| Ok((config.needs_embedder()?, config))) {

@@ -1,0 +1,167 @@
+//! A test of one column of a finished ledger, or of a table joined to it: `COLUMN OP VALUE`.
+//!
+//! | written | holds iff the value |
+//! |---|---|
+//! | `C>T`, `C>=T`, `C<T`, `C<=T` | is a number on that side of T; a missing value, and NaN, never is |
+//! | `C=V`, `C!=V` | is V, or is not: texts as they are, numbers by their value; a missing value is not V |
+//! | `C~WORDS` | is a text in which the words stand one after the other, whole, whatever their case |
+//!
+//! ```
+//! use trommel_decide::column::{Cell, Test};
+//! let test: Test = "caption~golden retriever".parse().unwrap();
+//! assert!(test.holds(Cell::Text("My Golden  Retriever, asleep")) && !test.holds(Cell::Text("golden retrievers")));
+//! let test: Test = "reason!=no_caption".parse().unwrap();
+//! assert!(test.holds(Cell::Missing) && !test.holds(Cell::Text("no_caption")));
+//! assert_eq!("aesthetic>=high".parse::<Test>().unwrap_err(), "`high` is no number, and `>=` compares numbers");
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A value of a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// Null, or NaN.
+    Missing,
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(&'a str),
+}
+
+/// How a value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// `>=`.
+    From,
+    /// `<=`.
+    UpTo,
+    /// `!=`.
+    Not,
+    /// `>`.
+    Above,
+    /// `<`.
+    Below,
+    /// `=`.
+    Is,
+    /// `~`.
+    Says,
+}
+
+/// A column, and what its value is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    /// The column's name.
+    pub column: String,
+    /// How its value is compared.
+    pub compare: Compare,
+    value: String,
+    /// The value as a number, where it is one.
+    number: Option<f64>,
+}
+
+impl Compare {
+    /// Longer signs first: `>` begins `>=`.
+    const ALL: [Self; 7] = [Self::From, Self::UpTo, Self::Not, Self::Above, Self::Below, Self::Is, Self::Says];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::From => ">=",
+            Self::UpTo => "<=",
+            Self::Not => "!=",
+            Self::Above => ">",
+            Self::Below => "<",
+            Self::Is => "=",
+            Self::Says => "~",
+        }
+    }
+
+    /// Whether it asks for numbers.
+    #[must_use]
+    pub const fn needs_number(self) -> bool {
+        match self {
+            Self::From | Self::UpTo | Self::Above | Self::Below => true,
+            Self::Not | Self::Is | Self::Says => false,
+        }
+    }
+
+    /// Whether it asks for texts.
+    #[must_use]
+    pub const fn needs_text(self) -> bool {
+        match self {
+            Self::Says => true,
+            Self::From | Self::UpTo | Self::Above | Self::Below | Self::Not | Self::Is => false,
+        }
+    }
+}
+
+impl Test {
+    /// Whether a value passes.
+    #[must_use]
+    pub fn holds(&self, cell: Cell<'_>) -> bool {
+        let is = match cell {
+            Cell::Missing => false,
+            Cell::Number(x) => self.number == Some(x),
+            Cell::Text(text) => text == self.value,
+        };
+        let number = match cell {
+            Cell::Number(x) => Some(x),
+            Cell::Missing | Cell::Text(_) => None,
+        };
+        let compared = |passes: fn(f64, f64) -> bool| number.zip(self.number).is_some_and(|(x, with)| passes(x, with));
+        match self.compare {
+            Compare::From => compared(|x, with| x >= with),
+            Compare::UpTo => compared(|x, with| x <= with),
+            Compare::Above => compared(|x, with| x > with),
+            Compare::Below => compared(|x, with| x < with),
+            Compare::Is => is,
+            Compare::Not => !is,
+            Compare::Says => match cell {
+                Cell::Text(text) => says(text, &self.value),
+                Cell::Missing | Cell::Number(_) => false,
+            },
+        }
+    }
+}
+
+/// The words of a text: runs of letters and digits, in lower case.
+fn words(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+}
+
+fn says(text: &str, wanted: &str) -> bool {
+    let (text, wanted) = (words(text), words(wanted));
+    text.windows(wanted.len()).any(|some| some == wanted)
+}
+
+impl FromStr for Test {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let signs = Compare::ALL.into_iter().filter_map(|compare| Some((text.find(compare.sign())?, compare)));
+        // The first sign counts; of two that begin there, the longer one.
+        let found = signs.min_by_key(|(at, compare)| (*at, std::cmp::Reverse(compare.sign().len())));
+        let (at, compare) =
+            found.ok_or_else(|| format!("`{text}` compares nothing: write COLUMN>=NUMBER or COLUMN=VALUE"))?;
+        let (column, value) = (&text[..at], &text[at + compare.sign().len()..]);
+        if column.is_empty() {
+            return Err(format!("`{text}` names no column"));
+        }
+        let number = value.parse::<f64>().ok().filter(|x| x.is_finite());
+        if compare.needs_number() && number.is_none() {
+            return Err(format!("`{value}` is no number, and `{}` compares numbers", compare.sign()));
+        }
+        if compare.needs_text() && words(value).is_empty() {
+            return Err(format!("`{value}` has no word that a text could say"));
+        }
+        Ok(Self { column: column.into(), compare, value: value.into(), number })
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.column, self.compare.sign(), self.value)
+    }
+}

@@ -1,0 +1,75 @@
+//! Splits of a finished ledger: who is kept by which selection, exactly, without pixels, without a model, in bounded memory.
+//!
+//! ```text
+//!  ledger ─▶ scan ─┬─▶ bits: one a sample for each test ──────────────┐
+//!  tables ─▶ join ─┘─▶ values: one u64 a sample for each order ─▶ pick ┴─▶ bits of each split ─▶ ledger's names ─▶ writers
+//! ```
+//!
+//! Three nouns: a [`program::Program`] is what several selections ask, each question once; [`select::select`] answers it in one reading
+//! of the ledger, and a second one for the names of who is kept; a [`split::SplitHead`] is what a split says of itself.
+//!
+//! # Invariants
+//! 1. Rows stand in the order of (shard's name, index), whatever the plan's order: that is the order of ties, of the files and of
+//!    the hash of the kept keys.
+//! 2. What decides stands in `trommel_decide`: this room asks policies, and counts.
+//! 3. Memory: a bit a row for each question, a window of shards, and counters; values beyond that lie in files without a name, which
+//!    are gone with the process.
+#![forbid(missing_docs)]
+
+pub mod bits;
+pub mod compare;
+pub mod head;
+pub mod pick;
+pub mod program;
+pub mod scan;
+pub mod select;
+pub mod split;
+pub mod uids;
+pub mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use trommel_columnar::ColumnarError;
+use trommel_decide::judge::RuleError;
+use trommel_ledger::LedgerError;
+
+/// Why there is no split.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// What was asked for, or what it was asked of, is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// The ledger is not finished.
+    #[error("{0}")]
+    Unfinished(String),
+    /// A rule that cannot be asked of this run.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The run folder.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A table.
+    #[error(transparent)]
+    Columnar(#[from] ColumnarError),
+    /// A file or folder.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+impl SelectError {
+    /// An error of the file system at a path.
+    pub fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |cause| Self::Io { path, cause }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,376 @@
+//! Several selections of one ledger: what they ask is read once, who is kept is worked out, and the names of who is kept are read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::Value;
+use trommel_columnar::parquet::{Column, Kind};
+use trommel_decide::judge::Known;
+use trommel_decide::rule::TIES;
+use trommel_decide::selection::Selection;
+use trommel_ledger::read::Ledger;
+
+use crate::SelectError;
+use crate::bits::Bits;
+use crate::head::{EXACT_TIES, KeysHash, SPLIT_SCHEMA, SplitHead};
+use crate::pick::{Quota, pick};
+use crate::program::{Node, Program};
+use crate::scan::{Joined, ROW_BYTES, Reading, Scanned, Shard, scan};
+use crate::split::{Kept, Sink};
+
+/// Bytes of a kept row on its way to its sinks.
+const KEPT_ROW_BYTES: u64 = 256;
+
+/// What is selected, and where it goes.
+pub struct Wanted {
+    /// What the split is called.
+    pub name: String,
+    /// Who is kept.
+    pub selection: Selection,
+    /// Where their names go.
+    pub sinks: Vec<Box<dyn Sink>>,
+}
+
+/// What is selected from, and how.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The run.
+    pub ledger: &'a Ledger,
+    /// Names of its benchmarks.
+    pub benchmarks: &'a [String],
+    /// The shards to select from, in the order of their names.
+    pub shards: &'a [Shard],
+    /// Shards of the plan that are left out by name.
+    pub without: &'a [String],
+    /// Seed of `random`.
+    pub seed: u64,
+    /// Bytes for bits, values, counters, and shards in reading.
+    pub memory_bytes: u64,
+    /// Threads that read.
+    pub threads: usize,
+    /// Where values lie that have no room in memory.
+    pub folder: &'a Path,
+    /// They lie there even if there were room.
+    pub always_in_files: bool,
+}
+
+/// A split that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it is called.
+    pub name: String,
+    /// What it says of itself.
+    pub head: SplitHead,
+    /// Remarks for people.
+    pub remarks: Vec<String>,
+}
+
+/// Shards in the order of their names, from their names, ordinals, rows and bytes.
+#[must_use]
+pub fn in_order(mut shards: Vec<Shard>) -> Vec<Shard> {
+    shards.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut first_row = 0;
+    for shard in &mut shards {
+        shard.first_row = first_row;
+        first_row += shard.rows;
+    }
+    shards
+}
+
+/// What a run folder's configuration says of its decisions, as far as it has a say in what a split is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunFacts {
+    /// Who embedded.
+    pub identity: Value,
+    /// All benchmarks: name, points, dim, sha256.
+    pub benchmarks: Vec<Value>,
+    /// How samples are read.
+    pub reading: BTreeMap<String, Value>,
+}
+
+impl RunFacts {
+    /// Of a run.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
+        const READING: [&str; 5] = ["image_keys", "text_key", "max_pixels", "load_truncated", "repeated_members"];
+        let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
+        let reading = READING.iter().filter_map(|name| Some(((*name).to_owned(), decisions.get(name)?.clone())));
+        Self {
+            identity: decisions.get("embedder").cloned().unwrap_or_default(),
+            benchmarks: decisions.get("benchmarks").and_then(Value::as_array).cloned().unwrap_or_default(),
+            reading: reading.collect(),
+        }
+    }
+
+    /// The benchmarks with these names.
+    #[must_use]
+    pub fn benchmarks_named<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Value> {
+        let names: Vec<&str> = names.into_iter().collect();
+        let named = |benchmark: &&Value| {
+            benchmark.get("name").and_then(Value::as_str).is_some_and(|name| names.contains(&name))
+        };
+        self.benchmarks.iter().filter(named).cloned().collect()
+    }
+}
+
+/// The program of what is wanted.
+///
+/// # Errors
+/// A rule that names a benchmark which the run has not.
+pub fn program(source: &Source<'_>, wanted: &[Wanted]) -> Result<Program, SelectError> {
+    let known: Vec<Known<'_>> = source.benchmarks.iter().map(|name| Known { name, radii: true }).collect();
+    Program::of(wanted.iter().map(|wanted| &wanted.selection), &known)
+}
+
+/// Selects, and writes what is kept.
+///
+/// # Errors
+/// A ledger that cannot be read or does not say what is asked, a budget that is too small, or files that cannot be written.
+pub fn select(
+    source: &Source<'_>,
+    program: &Program,
+    joined: Joined,
+    columns: &BTreeMap<String, String>,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<Made>, SelectError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(source.threads).build();
+    let pool = pool.map_err(|error| SelectError::Input(format!("no threads: {error}")))?;
+    pool.install(|| select_here(source, program, joined, columns, wanted))
+}
+
+fn select_here(
+    source: &Source<'_>,
+    program: &Program,
+    joined: Joined,
+    columns: &BTreeMap<String, String>,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<Made>, SelectError> {
+    let rows: u64 = source.shards.iter().map(|shard| shard.rows).sum();
+    let budget = Budget::of(source, program, rows)?;
+    let reading = Reading {
+        ledger: source.ledger,
+        benchmarks: source.benchmarks,
+        shards: source.shards,
+        seed: source.seed,
+        window_bytes: budget.window_bytes,
+        folder: source.folder,
+        in_memory: budget.values_in_memory,
+    };
+    let scanned = scan(&reading, program, joined)?;
+    let (judged, rejected, taken_down) = (scanned.judged.count(), scanned.rejected, scanned.taken_down);
+    let captionless = scanned.captionless.clone();
+    let kept = resolve(program, scanned, budget.counter_bytes)?;
+    let facts = RunFacts::of(source.ledger);
+    let mut outputs: Vec<Output<'_>> = wanted
+        .into_iter()
+        .zip(&program.wanted)
+        .map(|(wanted, &node)| Output::of(wanted, kept[node].as_ref()))
+        .collect();
+    write(&reading, &mut outputs, &captionless)?;
+    let finish = |output: Output<'_>| {
+        let rules = output.wanted.selection.rules();
+        let looks_at = |rule: &trommel_decide::rule::Rule| {
+            let known: Vec<Known<'_>> = source.benchmarks.iter().map(|name| Known { name, radii: true }).collect();
+            rule.resolve(&known).unwrap_or_default()
+        };
+        let looked_at: std::collections::BTreeSet<usize> = rules.iter().flat_map(|rule| looks_at(rule)).collect();
+        let read: Vec<&str> = output.wanted.selection.columns();
+        let head = SplitHead {
+            schema: SPLIT_SCHEMA,
+            rule: output.wanted.selection.to_string(),
+            seed: source.seed,
+            ties: format!("{TIES}; {EXACT_TIES}"),
+            identity: facts.identity.clone(),
+            benchmarks: facts.benchmarks_named(looked_at.iter().map(|&at| source.benchmarks[at].as_str())),
+            reading: facts.reading.clone(),
+            columns: columns
+                .iter()
+                .filter(|(name, _)| read.contains(&name.as_str()))
+                .map(|(a, b)| (a.clone(), b.clone()))
+                .collect(),
+            shards: source.shards.len() as u64,
+            without: source.without.to_vec(),
+            judged,
+            rejected,
+            taken_down,
+            count: output.count,
+            captionless: output.captionless,
+            keys_sha256: output.hash.finish(),
+        };
+        let remarks = output.wanted.sinks.into_iter().map(|sink| sink.finish(&head));
+        let remarks = remarks.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten().collect();
+        Ok(Made { name: output.wanted.name, head, remarks })
+    };
+    outputs.into_iter().map(finish).collect()
+}
+
+/// What the memory is for.
+struct Budget {
+    window_bytes: u64,
+    counter_bytes: u64,
+    values_in_memory: bool,
+}
+
+impl Budget {
+    fn of(source: &Source<'_>, program: &Program, rows: u64) -> Result<Self, SelectError> {
+        let bitmaps = (program.nodes.len() + program.predicates.len() + program.orders.len() + 4) as u64;
+        let bits = bitmaps * rows.div_ceil(8);
+        let largest =
+            source.shards.iter().map(|shard| 2 * shard.bytes + shard.rows * (ROW_BYTES + KEPT_ROW_BYTES)).max();
+        let least = bits + largest.unwrap_or(0) + (1 << 20);
+        if source.memory_bytes < least {
+            return Err(SelectError::Input(format!(
+                "--memory: {} MiB more are needed: {bitmaps} sets of {rows} samples, and the largest shard of the ledger",
+                (least - source.memory_bytes).div_ceil(1 << 20)
+            )));
+        }
+        let free = source.memory_bytes - bits;
+        let values = 8 * rows * (program.orders.len() + program.labels.len()) as u64;
+        Ok(Self {
+            window_bytes: (free / 4).max(largest.unwrap_or(0)),
+            counter_bytes: (free / 8).clamp(1 << 20, 256 << 20),
+            values_in_memory: values <= free / 2 && !source.always_in_files,
+        })
+    }
+}
+
+/// Each node's set; those that nobody needs any more are gone.
+fn resolve(program: &Program, scanned: Scanned, counter_bytes: u64) -> Result<Vec<Option<Bits>>, SelectError> {
+    let Scanned { judged, predicates, orders, labels, .. } = scanned;
+    let mut predicates: Vec<Option<Bits>> = predicates.into_iter().map(Some).collect();
+    let mut sets: Vec<Option<Bits>> = vec![None; program.nodes.len()];
+    let mut last = vec![usize::MAX; program.nodes.len()];
+    for (at, node) in program.nodes.iter().enumerate() {
+        node.parts().into_iter().for_each(|part| last[part] = at);
+    }
+    program.wanted.iter().for_each(|&node| last[node] = usize::MAX);
+    let lost = || SelectError::Input("a set is gone before its time; this is a bug".into());
+    for at in 0..program.nodes.len() {
+        let of = |part: usize| sets[part].as_ref().ok_or_else(lost);
+        let set = match &program.nodes[at] {
+            Node::Predicate(number) => Some(predicates[*number].take().ok_or_else(lost)?),
+            Node::Not(a) => Some(of(*a)?.not(&judged)),
+            Node::And(a, b) => Some(of(*a)?.and(of(*b)?)),
+            Node::Or(a, b) => Some(of(*a)?.or(of(*b)?)),
+            Node::Minus(a, b) => Some(of(*b)?.not(of(*a)?)),
+            Node::First { order, .. } if sets[at].is_none() => {
+                // Whoever counts in the same order of what is known by now is counted in the same passes.
+                let known = |of: &Option<usize>| of.is_none_or(|of| sets[of].is_some());
+                let together: Vec<(usize, u64, Option<usize>, Option<usize>)> = (at..program.nodes.len())
+                    .filter_map(|node| match &program.nodes[node] {
+                        Node::First { count, order: other, label, of } if other == order && known(of) => {
+                            Some((node, *count, *label, *of))
+                        }
+                        _ => None,
+                    })
+                    .collect();
+                let (places, has) = &orders[*order];
+                let of: Vec<Bits> = together
+                    .iter()
+                    .map(|(.., of)| of.and_then(|of| sets[of].as_ref()).unwrap_or(&judged).and(has))
+                    .collect();
+                let quotas: Vec<Quota<'_>> = together
+                    .iter()
+                    .zip(&of)
+                    .map(|((_, count, label, _), of)| Quota {
+                        count: *count,
+                        of,
+                        groups: label.map(|label| (&labels[label].0, labels[label].1)),
+                    })
+                    .collect();
+                let picked = pick(places, &quotas, counter_bytes)?;
+                for ((node, ..), set) in together.iter().zip(picked) {
+                    sets[*node] = Some(set);
+                }
+                None
+            }
+            Node::First { .. } => None,
+        };
+        if set.is_some() {
+            sets[at] = set;
+        }
+        for part in program.nodes[at].parts().into_iter().filter(|&part| last[part] == at) {
+            sets[part] = None;
+        }
+    }
+    Ok(sets)
+}
+
+/// A split being written.
+struct Output<'a> {
+    wanted: Wanted,
+    kept: Option<&'a Bits>,
+    hash: KeysHash,
+    count: u64,
+    captionless: u64,
+}
+
+impl<'a> Output<'a> {
+    fn of(wanted: Wanted, kept: Option<&'a Bits>) -> Self {
+        Self { wanted, kept, hash: KeysHash::default(), count: 0, captionless: 0 }
+    }
+
+    fn add(&mut self, shard: &Shard, names: &Names, captionless: &Bits) -> Result<(), SelectError> {
+        for (row, name) in (shard.first_row..).zip(names) {
+            if self.kept.is_some_and(|kept| kept.get(row)) {
+                let (index, key, uid) = (name.index, name.key.as_str(), name.uid.as_deref());
+                self.hash.add(&shard.name, index, key);
+                self.count += 1;
+                self.captionless += u64::from(captionless.get(row));
+                let kept = Kept { shard: &shard.name, index, key, uid };
+                self.wanted.sinks.iter_mut().try_for_each(|sink| sink.add(kept))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a row is called.
+struct Name {
+    index: u32,
+    key: String,
+    uid: Option<String>,
+}
+
+type Names = Vec<Name>;
+
+/// Reads the names of who is kept anywhere, and hands them on.
+fn write(reading: &Reading<'_>, outputs: &mut [Output<'_>], captionless: &Bits) -> Result<(), SelectError> {
+    let uids = outputs.iter().flat_map(|output| &output.wanted.sinks).any(|sink| sink.needs_uids());
+    let sets: Vec<&Bits> = outputs.iter().filter_map(|output| output.kept).collect();
+    for window in reading.windows(KEPT_ROW_BYTES) {
+        let names = |shard: &Shard| {
+            let rows = shard.first_row..shard.first_row + shard.rows;
+            let kept = sets.iter().any(|kept| kept.ones(rows.clone()) > 0);
+            if kept { names(reading.ledger, shard, uids) } else { Ok(Vec::new()) }
+        };
+        let all: Vec<Names> = window.par_iter().map(names).collect::<Result<_, SelectError>>()?;
+        outputs.par_iter_mut().try_for_each(|output| {
+            window.iter().zip(&all).try_for_each(|(shard, names)| output.add(shard, names, captionless))
+        })?;
+    }
+    Ok(())
+}
+
+fn names(ledger: &Ledger, shard: &Shard, uids: bool) -> Result<Names, SelectError> {
+    let mut wanted = vec![("index", Kind::U32), ("key", Kind::Text)];
+    if uids {
+        wanted.push(("uid", Kind::Text));
+    }
+    let mut names = Vec::with_capacity(shard.rows as usize);
+    for group in ledger.columns(shard.ordinal, &wanted)? {
+        let mut columns = group?.into_iter();
+        let (Some(Column::U32(indices)), Some(Column::Text(keys))) = (columns.next(), columns.next()) else { continue };
+        let mut uids = match columns.next() {
+            Some(Column::Text(uids)) => uids.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        names.extend(indices.into_iter().zip(keys).map(|(index, key)| Name {
+            index: index.unwrap_or_default(),
+            key: key.unwrap_or_default(),
+            uid: uids.next().flatten(),
+        }));
+    }
+    Ok(names)
+}

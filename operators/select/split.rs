@@ -1,0 +1,270 @@
+//! The files of a split: names of who is kept, in the order of (shard's name, index), and what it says of itself.
+//!
+//! | file | for |
+//! |---|---|
+//! | `NAME.parquet`: shard, key, index | pyarrow, polars, DuckDB; `trommel`'s own commands |
+//! | `NAME.npy`: uids as `u8,u8`, sorted | DataComp's resharder |
+//! | `NAME.txt`: SHARD/KEY a line | lists of keys |
+//! | `NAME.split.json`: a [`SplitHead`] | `trommel verify` |
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use trommel_core::durable::{self, Aside};
+
+use crate::SelectError;
+use crate::head::{META_SPLIT, SPLIT_SCHEMA, SplitHead};
+use crate::uids::Uids;
+
+/// Rows of a row group.
+const GROUP_ROWS: usize = 64 << 10;
+
+/// A kept sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// Its shard's name.
+    pub shard: &'a str,
+    /// Its raw index in the shard.
+    pub index: u32,
+    /// Its key.
+    pub key: &'a str,
+    /// Its uid, where a sink asks for it.
+    pub uid: Option<&'a str>,
+}
+
+/// Where kept samples go, one after the other.
+pub trait Sink: Send {
+    /// Takes the next one.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or a sample that cannot stand in it.
+    fn add(&mut self, kept: Kept<'_>) -> Result<(), SelectError>;
+
+    /// Takes that there are no more, and gives a remark for people, where there is one to make.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    fn finish(self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError>;
+
+    /// Whether it reads uids.
+    fn needs_uids(&self) -> bool {
+        false
+    }
+}
+
+/// Which file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// shard, key, index.
+    Parquet,
+    /// DataComp's uids.
+    Uids,
+    /// SHARD/KEY a line.
+    Keys,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Parquet, Self::Uids, Self::Keys];
+
+    /// The ending of its file.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Uids => "npy",
+            Self::Keys => "txt",
+        }
+    }
+
+    /// The format of a file by its ending.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_lowercase();
+        Self::ALL.into_iter().find(|format| format.extension() == extension)
+    }
+
+    /// The file of a split. What a sort has no room for in `memory_bytes` lies beside it meanwhile.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
+    pub fn sink(self, path: &Path, memory_bytes: u64) -> Result<Box<dyn Sink>, SelectError> {
+        Ok(match self {
+            Self::Parquet => Box::new(Table::begin(path)?),
+            Self::Uids => Box::new(Uids::begin(path, memory_bytes)?),
+            Self::Keys => Box::new(Keys { path: path.into(), out: begin(path)? }),
+        })
+    }
+}
+
+/// The place of a split's head, beside its file.
+#[must_use]
+pub fn head_path(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().map_or_else(OsString::new, OsString::from);
+    name.push(".split.json");
+    path.with_file_name(name)
+}
+
+/// Writes a split's head.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_head(path: &Path, head: &SplitHead) -> Result<(), SelectError> {
+    let text = serde_json::to_string_pretty(head).map_err(|error| SelectError::Input(error.to_string()))?;
+    durable::write(path, (text + "\n").as_bytes()).map_err(SelectError::at(path))
+}
+
+fn begin(path: &Path) -> Result<BufWriter<Aside>, SelectError> {
+    Aside::create(path).map(|file| BufWriter::with_capacity(1 << 20, file)).map_err(SelectError::at(path))
+}
+
+/// Gives a file its name.
+pub(crate) fn settle(path: &Path, out: BufWriter<Aside>) -> Result<(), SelectError> {
+    let file = out.into_inner().map_err(|error| SelectError::at(path)(error.into_error()))?;
+    file.commit().map_err(SelectError::at(path))
+}
+
+/// Columns of a split's table.
+const COLUMNS: [(&str, Kind); 3] = [("shard", Kind::Text), ("key", Kind::Text), ("index", Kind::U32)];
+
+struct Table {
+    path: PathBuf,
+    writer: TableWriter<BufWriter<Aside>>,
+    shards: Vec<Option<String>>,
+    keys: Vec<Option<String>>,
+    indices: Vec<Option<u32>>,
+}
+
+impl Table {
+    fn begin(path: &Path) -> Result<Self, SelectError> {
+        let fields = COLUMNS.map(|(name, kind)| Field::required(name, kind)).into();
+        let writer = TableWriter::new(path, begin(path)?, fields, Vec::new())?;
+        Ok(Self { path: path.into(), writer, shards: Vec::new(), keys: Vec::new(), indices: Vec::new() })
+    }
+
+    fn group(&mut self) -> Result<(), SelectError> {
+        let take = std::mem::take::<Vec<Option<String>>>;
+        let (shards, keys) = (Column::Text(take(&mut self.shards)), Column::Text(take(&mut self.keys)));
+        Ok(self.writer.write(&[shards, keys, Column::U32(std::mem::take(&mut self.indices))])?)
+    }
+}
+
+impl Sink for Table {
+    fn add(&mut self, kept: Kept<'_>) -> Result<(), SelectError> {
+        self.shards.push(Some(kept.shard.into()));
+        self.keys.push(Some(kept.key.into()));
+        self.indices.push(Some(kept.index));
+        if self.keys.len() >= GROUP_ROWS { self.group() } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
+        self.group()?;
+        let text = serde_json::to_string(head).map_err(|error| SelectError::Input(error.to_string()))?;
+        let mut metadata = vec![(META_SPLIT.to_owned(), text)];
+        for (name, value) in [
+            ("trommel.schema", head.schema.to_string()),
+            ("rule", head.rule.clone()),
+            ("ties", head.ties.clone()),
+            ("identity", head.identity.to_string()),
+            ("benchmarks", serde_json::json!(head.benchmarks).to_string()),
+            ("count", head.count.to_string()),
+            ("keys_sha256", head.keys_sha256.clone()),
+        ] {
+            metadata.push((name.into(), value));
+        }
+        settle(&self.path, self.writer.finish_with(metadata)?).map(|()| None)
+    }
+}
+
+struct Keys {
+    path: PathBuf,
+    out: BufWriter<Aside>,
+}
+
+impl Sink for Keys {
+    fn add(&mut self, Kept { shard, key, .. }: Kept<'_>) -> Result<(), SelectError> {
+        if shard.contains('\n') || key.contains('\n') {
+            let path = self.path.display();
+            return Err(SelectError::Input(format!(
+                "{path}: the key {key:?} of shard {shard:?} does not fit on one line"
+            )));
+        }
+        writeln!(self.out, "{shard}/{key}").map_err(SelectError::at(&self.path))
+    }
+
+    fn finish(self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
+        settle(&self.path, self.out).map(|()| None)
+    }
+}
+
+/// A row of a split's table, in its order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SplitRow {
+    /// Its shard's name.
+    pub shard: String,
+    /// Its raw index in the shard.
+    pub index: u32,
+    /// Its key.
+    pub key: String,
+}
+
+impl fmt::Display for SplitRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} (index {})", self.shard, self.key, self.index)
+    }
+}
+
+/// Reads what a split says of itself: from its Parquet file, or from its `.split.json`.
+///
+/// # Errors
+/// A file that is neither.
+pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
+    let bad = |error: &dyn std::fmt::Display| SelectError::Input(format!("{}: no split: {error}", path.display()));
+    let text = if Format::of(path) == Some(Format::Parquet) {
+        let table = open(path, &[])?;
+        let head = table.metadata(META_SPLIT).map(str::to_owned);
+        head.ok_or_else(|| bad(&"a Parquet file that `trommel select` did not write"))?
+    } else {
+        std::fs::read_to_string(path).map_err(SelectError::at(path))?
+    };
+    let head: SplitHead = serde_json::from_str(&text).map_err(|error| bad(&error))?;
+    if head.schema > SPLIT_SCHEMA {
+        return Err(bad(&format!("schema version {}; this program knows {SPLIT_SCHEMA}", head.schema)));
+    }
+    Ok(head)
+}
+
+/// The rows of a split's Parquet file, in their order.
+///
+/// # Errors
+/// A file that is none; each row may be an error of its own.
+pub fn read_rows(path: &Path) -> Result<impl Iterator<Item = Result<SplitRow, SelectError>> + use<>, SelectError> {
+    Ok(open(path, &COLUMNS)?.flat_map(|group| {
+        let rows = group.map_err(SelectError::from).map(|group| {
+            let mut columns = group.into_iter();
+            match (columns.next(), columns.next(), columns.next()) {
+                (Some(Column::Text(shards)), Some(Column::Text(keys)), Some(Column::U32(indices))) => {
+                    let named = shards.into_iter().zip(keys).zip(indices);
+                    let row = |((shard, key), index): ((Option<String>, Option<String>), Option<u32>)| SplitRow {
+                        shard: shard.unwrap_or_default(),
+                        index: index.unwrap_or_default(),
+                        key: key.unwrap_or_default(),
+                    };
+                    named.map(row).collect::<Vec<_>>()
+                }
+                _ => Vec::new(),
+            }
+        });
+        let (rows, error) = rows.map_or_else(|error| (Vec::new(), Some(error)), |rows| (rows, None));
+        rows.into_iter().map(Ok).chain(error.map(Err))
+    }))
+}
+
+fn open(path: &Path, columns: &[(&str, Kind)]) -> Result<TableReader, SelectError> {
+    let file = std::fs::File::open(path).map_err(SelectError::at(path))?;
+    Ok(TableReader::open(path, Box::new(file), columns)?)
+}

@@ -1,0 +1,297 @@
+//! `trommel select`: other splits from a finished ledger, as many as are wanted from one reading of it; no pixels, no model.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use trommel_core::durable;
+use trommel_decide::selection::{Selection, named};
+use trommel_ledger::manifest::PartKind;
+use trommel_ledger::read::Ledger;
+use trommel_select::SelectError;
+use trommel_select::scan::{Joined, Shard};
+use trommel_select::select::{Made, Source, Wanted, in_order, program, select as select_from};
+use trommel_select::split::{head_path, write_head};
+use trommel_shard::plan::Plan;
+
+use crate::error::PipelineError;
+use crate::memory::MemoryPlan;
+
+pub use trommel_select::split::Format;
+
+/// What is selected, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectConfig {
+    /// A run folder, or an epoch of a watch.
+    pub run: PathBuf,
+    /// `[NAME=]RULE` each.
+    pub rules: Vec<String>,
+    /// A file for one split, or a folder for several.
+    pub out: PathBuf,
+    /// Files of each split in a folder.
+    pub formats: Vec<Format>,
+    /// Shards that are left out, by their names.
+    pub without: Vec<String>,
+    /// How the ledger is read.
+    pub reading: LedgerReading,
+}
+
+/// How a ledger is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerReading {
+    /// Seed of `random`.
+    pub seed: u64,
+    /// Bound on the process's memory.
+    pub memory_bytes: u64,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// A split that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct SplitReport {
+    /// What it is called.
+    pub name: String,
+    /// Its rule, all names replaced by what they stand for.
+    pub rule: String,
+    /// Samples kept.
+    pub count: u64,
+    /// Of these, samples without a caption.
+    pub captionless: u64,
+    /// Samples that a trainer finds in it: `--train-num-samples`.
+    pub train_num_samples: u64,
+    /// The hash of the kept keys.
+    pub keys_sha256: String,
+    /// Its files, the one that says what it is last.
+    pub files: Vec<String>,
+    /// Remarks for people.
+    pub remarks: Vec<String>,
+}
+
+/// What was selected.
+#[derive(Clone, Debug, Serialize)]
+pub struct SelectReport {
+    /// The splits, in the order of their rules.
+    pub splits: Vec<SplitReport>,
+    /// Shards that were selected from.
+    pub shards: u64,
+    /// Samples that took part.
+    pub judged: u64,
+    /// Samples that could not be judged, and took no part.
+    pub rejected: u64,
+    /// Samples that are taken down, and took no part.
+    pub taken_down: u64,
+    /// Shards of the plan that are not judged, by name: they are in no split.
+    pub unfinished: Vec<String>,
+    /// Shards that were left out by name.
+    pub without: Vec<String>,
+    /// URLs of the shards that were selected from, in the order of the plan.
+    #[serde(skip)]
+    pub urls: Vec<String>,
+}
+
+/// Names that are told of many.
+const TOLD: usize = 8;
+
+/// Selects and writes.
+///
+/// # Errors
+/// No run folder, one that is not finished or does not say what the rules ask, rules that cannot be read, or files that cannot be written.
+pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
+    let splits = named(&config.rules).map_err(PipelineError::usage)?;
+    let run = OpenRun::open(&config.run, &config.without)?;
+    run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
+    let files = files(config, &splits)?;
+    let folder = match files.first().and_then(|files| files.1.first()) {
+        Some(file) => durable::parent(file).to_path_buf(),
+        None => return Err(PipelineError::Usage("nothing to select: give --rule".into())),
+    };
+    durable::make_folder(&folder).map_err(PipelineError::at(&folder))?;
+    let sorting =
+        (config.reading.memory_bytes / 16) / files.iter().map(|files| files.1.len() as u64).sum::<u64>().max(1);
+    let mut wanted = Vec::new();
+    for ((_, selection), (name, files)) in splits.into_iter().zip(&files) {
+        let sink = |file: &PathBuf| Format::of(file).map(|format| format.sink(file, sorting));
+        let sinks = files.iter().filter_map(sink).collect::<Result<Vec<_>, SelectError>>().map_err(failed)?;
+        wanted.push(Wanted { name: name.clone(), selection, sinks });
+    }
+    let made = run.select(&config.reading, &folder, &config.without, wanted)?;
+    let mut report = SelectReport {
+        splits: Vec::new(),
+        shards: run.shards.len() as u64,
+        judged: made.first().map_or(0, |made| made.head.judged),
+        rejected: made.first().map_or(0, |made| made.head.rejected),
+        taken_down: made.first().map_or(0, |made| made.head.taken_down),
+        unfinished: run.unfinished.clone(),
+        without: config.without.clone(),
+        urls: run.urls.clone(),
+    };
+    for (Made { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
+        let mut shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        if let Some(file) = files.first() {
+            let path = head_path(file);
+            write_head(&path, &head).map_err(failed)?;
+            shown.push(path.display().to_string());
+        }
+        report.splits.push(SplitReport {
+            name,
+            count: head.count,
+            captionless: head.captionless,
+            train_num_samples: head.trainable(),
+            rule: head.rule,
+            keys_sha256: head.keys_sha256,
+            files: shown,
+            remarks,
+        });
+    }
+    Ok(report)
+}
+
+/// Each split's name and files.
+fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(String, Vec<PathBuf>)>, PipelineError> {
+    let out = &config.out;
+    if Format::of(out).is_some() && !out.is_dir() {
+        let [(name, _)] = splits else {
+            let (count, out) = (splits.len(), out.display());
+            return Err(PipelineError::Usage(format!("-o {out} is one file, for {count} rules: give a folder")));
+        };
+        let stem = || out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        return Ok(vec![(if name.is_empty() { stem() } else { name.clone() }, vec![out.clone()])]);
+    }
+    if let Some(extension) = out.extension().filter(|_| !out.is_dir()) {
+        let extension = extension.to_string_lossy();
+        return Err(PipelineError::Usage(format!(
+            "-o {}: .{extension} is no format of splits: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), or a folder",
+            out.display()
+        )));
+    }
+    let named = splits.iter().map(|(name, _)| {
+        let name = if name.is_empty() { "split".to_owned() } else { name.clone() };
+        let files = config.formats.iter().map(|format| out.join(format!("{name}.{}", format.extension()))).collect();
+        (name, files)
+    });
+    Ok(named.collect())
+}
+
+/// A run folder that is selected from.
+pub(crate) struct OpenRun {
+    /// The fates.
+    pub ledger: Ledger,
+    /// Names of its benchmarks.
+    pub benchmarks: Vec<String>,
+    /// Its shards in the order of their names, without those that are left out.
+    pub shards: Vec<Shard>,
+    /// Names of those that are not judged.
+    pub unfinished: Vec<String>,
+    /// Where they are, in the order of the plan.
+    pub urls: Vec<String>,
+    run: PathBuf,
+}
+
+impl OpenRun {
+    /// Opens a run folder, without a lock.
+    ///
+    /// # Errors
+    /// No run folder, a damaged one, or a shard to leave out that it has not.
+    pub fn open(run: &Path, without: &[String]) -> Result<Self, PipelineError> {
+        let place = |error: &dyn std::fmt::Display| {
+            let current = run.join("current");
+            let hint = match current.is_dir() && !run.join("config.json").exists() {
+                true => format!("; it is a watch's: give one of its splits, {}/SPLIT", current.display()),
+                false => String::new(),
+            };
+            PipelineError::Usage(format!("{} cannot be read as a run folder: {error}{hint}", run.display()))
+        };
+        let ledger = Ledger::open(run).map_err(|error| place(&error))?;
+        let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        let benchmarks = ledger.benchmarks().map_err(|error| place(&error))?;
+        let mut left_out: BTreeSet<&str> = without.iter().map(String::as_str).collect();
+        let (mut shards, mut unfinished, mut urls) = (Vec::new(), Vec::new(), Vec::new());
+        for shard in &plan.shards {
+            if without.contains(&shard.name) {
+                left_out.remove(shard.name.as_str());
+                continue;
+            }
+            let Some((_, line)) = ledger.shards().get(&shard.ordinal) else {
+                unfinished.push(shard.name.clone());
+                continue;
+            };
+            urls.push(shard.url.clone());
+            shards.push(Shard {
+                name: shard.name.clone(),
+                ordinal: shard.ordinal,
+                first_row: 0,
+                rows: line.counts.total(),
+                bytes: line.part(PartKind::Ledger).map_or(0, |part| part.bytes),
+            });
+        }
+        if let Some(name) = left_out.first() {
+            return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", run.display())));
+        }
+        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, urls, run: run.into() })
+    }
+
+    /// Refuses what cannot be known before all shards are judged.
+    pub fn refuse_unfinished<'s>(
+        &self,
+        mut selections: impl Iterator<Item = &'s Selection>,
+    ) -> Result<(), PipelineError> {
+        match selections.find(|selection| selection.needs_all()) {
+            Some(selection) if !self.unfinished.is_empty() => Err(PipelineError::Unfinished(format!(
+                "{}: {}; `{selection}` keeps an exact number of all samples: finish the run, or leave these shards out by name, \
+                 --without {}",
+                self.run.display(),
+                self.unfinished_in_words(),
+                self.unfinished[0]
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which shards are not judged, and how many.
+    pub fn unfinished_in_words(&self) -> String {
+        unfinished_in_words(&self.unfinished, self.shards.len() + self.unfinished.len())
+    }
+
+    /// Selects.
+    pub fn select(
+        &self,
+        reading: &LedgerReading,
+        folder: &Path,
+        without: &[String],
+        wanted: Vec<Wanted>,
+    ) -> Result<Vec<Made>, PipelineError> {
+        let memory = MemoryPlan::new(reading.memory_bytes, false);
+        let source = Source {
+            ledger: &self.ledger,
+            benchmarks: &self.benchmarks,
+            shards: &self.shards,
+            without,
+            seed: reading.seed,
+            memory_bytes: memory.credit_bytes()?,
+            threads: reading.threads,
+            folder,
+            always_in_files: false,
+        };
+        let program = program(&source, &wanted).map_err(failed)?;
+        select_from(&source, &program, Joined::default(), &Default::default(), wanted).map_err(failed)
+    }
+}
+
+/// Which shards of a plan are not judged, and how many.
+#[must_use]
+pub fn unfinished_in_words(unfinished: &[String], of: usize) -> String {
+    let more = unfinished.len().saturating_sub(TOLD);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = unfinished.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!("{} of {of} shards are not judged ({names}{more})", unfinished.len())
+}
+
+/// A failure of selecting, with its exit status.
+pub(crate) fn failed(error: SelectError) -> PipelineError {
+    match error {
+        SelectError::Input(_) | SelectError::Rule(_) => PipelineError::usage(error),
+        SelectError::Unfinished(text) => PipelineError::Unfinished(text),
+        SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => PipelineError::failed(error),
+    }
+}

@@ -1,0 +1,132 @@
+//! `trommel verify`: a split that somebody has published, checked against a run of one's own over the same shards.
+//!
+//! The rule is asked of the run once more, and count and hash of the kept keys are compared; where the split's rows are there too, every row that
+//! differs is named.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use trommel_core::wake::locked;
+use trommel_decide::selection::Selection;
+use trommel_select::compare::{Differences, comparison};
+use trommel_select::head::SplitHead;
+use trommel_select::select::{RunFacts, Wanted};
+use trommel_select::split::{Format, read_head};
+
+use crate::error::PipelineError;
+use crate::select::{LedgerReading, OpenRun, failed};
+
+/// What is checked against what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifyConfig {
+    /// A split's `.split.json` or `.parquet`.
+    pub split: PathBuf,
+    /// A run folder, or an epoch of a watch.
+    pub run: PathBuf,
+    /// Rows that differ which are named.
+    pub shown: usize,
+    /// How the ledger is read; the split says the seed.
+    pub reading: LedgerReading,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// The rule.
+    pub rule: String,
+    /// Whether run and split keep the same samples.
+    pub equal: bool,
+    /// Samples that the split keeps, and the run.
+    pub counts: (u64, u64),
+    /// Samples that took part in the split, and take part in the run.
+    pub judged: (u64, u64),
+    /// Hashes of the kept keys: the split's, and the run's.
+    pub keys_sha256: (String, String),
+    /// Row by row; `None` where the split's rows are not there.
+    pub rows: Option<Differences>,
+}
+
+/// Checks a split.
+///
+/// # Errors
+/// A split or a run that cannot be read; a run of other embeddings, benchmarks or radii, or one that reads samples in another way: both are shown.
+pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
+    let head = read_head(&config.split).map_err(failed)?;
+    let selection: Selection = head.rule.parse().map_err(PipelineError::usage)?;
+    let run = OpenRun::open(&config.run, &head.without)?;
+    refuse_others(&head, &RunFacts::of(&run.ledger), &config.run)?;
+    if !run.unfinished.is_empty() {
+        return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
+    }
+    let table = table_of(&config.split);
+    let (sinks, found) = match &table {
+        Some(table) => {
+            comparison(table, config.shown).map(|(sink, found)| (vec![sink], Some(found))).map_err(failed)?
+        }
+        None => (Vec::new(), None),
+    };
+    let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
+    let wanted = vec![Wanted { name: String::new(), selection, sinks }];
+    let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
+    let Some(mine) = made.into_iter().next().map(|made| made.head) else {
+        return Err(PipelineError::Failed("nothing was selected; this is a bug".into()));
+    };
+    let rows = found.map(|found| locked(&found).clone());
+    let same_rows = rows.as_ref().is_none_or(|rows| rows.only_in_run + rows.only_in_split == 0);
+    let same_keys = head.count == mine.count && head.keys_sha256 == mine.keys_sha256;
+    if same_keys && !same_rows {
+        let (split, table) = (config.split.display(), table.unwrap_or_default());
+        return Err(PipelineError::Failed(format!(
+            "{}: its rows are not those that {split} tells of",
+            table.display()
+        )));
+    }
+    Ok(VerifyReport {
+        rule: head.rule,
+        equal: same_keys,
+        counts: (head.count, mine.count),
+        judged: (head.judged, mine.judged),
+        keys_sha256: (head.keys_sha256, mine.keys_sha256),
+        rows,
+    })
+}
+
+/// The split's rows: the file itself, or the one beside it.
+fn table_of(split: &Path) -> Option<PathBuf> {
+    if Format::of(split) == Some(Format::Parquet) {
+        return Some(split.into());
+    }
+    let name = split.file_name()?.to_str()?.strip_suffix(".split.json")?;
+    Some(split.with_file_name(format!("{name}.parquet"))).filter(|table| table.exists())
+}
+
+/// Refuses a run whose samples or similarities are other ones.
+fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), PipelineError> {
+    let mut differences = Vec::new();
+    let mut compare = |what: &str, theirs: &Value, mine: &Value| {
+        if theirs != mine {
+            differences.push(format!("{what}: the split has {theirs}, the run {mine}"));
+        }
+    };
+    for theirs in &head.benchmarks {
+        let name = theirs.get("name").and_then(Value::as_str).unwrap_or_default();
+        let mine = facts.benchmarks_named([name]).into_iter().next().unwrap_or_default();
+        compare(&format!("benchmark {name} and its radii"), theirs, &mine);
+    }
+    // Without a benchmark nobody's embeddings matter.
+    if !head.benchmarks.is_empty() {
+        compare("identity", &head.identity, &facts.identity);
+    }
+    for (name, theirs) in &head.reading {
+        compare(name, theirs, facts.reading.get(name).unwrap_or(&Value::Null));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::Usage(format!(
+        "{} is no run that this split can be checked against; {}",
+        run.display(),
+        differences.join("; ")
+    )))
+}

@@ -1,0 +1,49 @@
+//! `trommel verify`.
+
+use trommel_core::escape::escape_controls;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::verify::{VerifyConfig, VerifyReport, verify};
+use trommel_report::text::thousands;
+
+use super::select::reading;
+use super::{print_json, print_line};
+use crate::args::VerifyArgs;
+use crate::outcome::{Done, Outcome};
+
+/// Checks a split, and names the samples that differ.
+pub fn run(args: &VerifyArgs) -> Outcome {
+    let (split, run) = (args.split.clone(), args.run.clone());
+    let report = verify(&VerifyConfig { split, run, shown: args.show, reading: reading(&args.reading, 0)? })?;
+    if args.output.json {
+        print_json(true, &report)?;
+    } else if report.equal {
+        print_line(&format!("equal: {} samples, sha256 of their keys {}", report.counts.0, report.keys_sha256.0))?;
+    } else {
+        for (in_run, row) in report.rows.iter().flat_map(|rows| &rows.first) {
+            let (sign, whose) = if *in_run { ('+', "the run") } else { ('-', "the split") };
+            print_line(&escape_controls(&format!("{sign} {row}: kept by {whose} only")))?;
+        }
+    }
+    if report.equal { Ok(Done::default()) } else { Err(PipelineError::Failed(told(args, &report))) }
+}
+
+fn told(args: &VerifyArgs, report: &VerifyReport) -> String {
+    let (split, run) = (args.split.display(), args.run.display());
+    let rows = report.rows.as_ref().map_or_else(
+        || "the split's rows are not beside it, so that nobody can say which".to_owned(),
+        |rows| {
+            format!(
+                "{} only by the split, {} only by the run",
+                thousands(rows.only_in_split),
+                thousands(rows.only_in_run)
+            )
+        },
+    );
+    format!(
+        "{split} keeps {} of {} samples, {run} {} of {}: {rows}",
+        thousands(report.counts.0),
+        thousands(report.judged.0),
+        thousands(report.counts.1),
+        thousands(report.judged.1)
+    )
+}

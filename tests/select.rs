@@ -1,0 +1,217 @@
+//! `trommel select` and `trommel verify`, driven as a user drives them, over ledgers that the ledger's own writers made.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+#[path = "../operators/select/tests/world.rs"]
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{run, stderr, trommel};
+use serde_json::Value;
+use world::{Dice, Row, make};
+
+const BENCHMARKS: [&str; 2] = ["val", "sketch"];
+
+/// Four shards of a hundred samples; every fifth could not be judged, every seventh has no caption.
+fn rows(shard: u64) -> impl Iterator<Item = Row> {
+    let mut dice = Dice(shard);
+    (0..100).map(move |at| Row {
+        key: format!("{at:04}"),
+        uid: Some(format!("{:x}", (u128::from(dice.next()) << 64 | u128::from(dice.next())) >> dice.below(70))),
+        rejected: at % 5 == 4,
+        reason: if at % 5 == 4 {
+            Some("image_decode")
+        } else if at % 7 == 0 {
+            Some("no_caption")
+        } else {
+            None
+        },
+        scores: BENCHMARKS.map(|_| (dice.below(64) as f64 / 64.0, Some(dice.below(2) as u32))).into(),
+    })
+}
+
+fn ledger(root: &Path, judged: u64) -> String {
+    let shard = |at: u64| (format!("{at:05}.tar"), (at < judged).then(|| rows(at)));
+    make(root, &BENCHMARKS, (0..4).map(shard).collect());
+    root.display().to_string()
+}
+
+fn json(out: &std::process::Output) -> Value {
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(out)))
+}
+
+/// Keys of a split's list.
+fn keys(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap().lines().map(String::from).collect()
+}
+
+#[test]
+fn one_reading_makes_every_split_of_a_study() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, out) = (ledger(&folder.path().join("run"), 4), folder.path().join("out"));
+    let into = out.display().to_string();
+    let rules = [
+        "val=near@val",
+        "sketch=near@sketch",
+        "combined=near",
+        "far150=far:150",
+        "far50=far:50",
+        "near-N=near-N:100",
+        "rand=random:100",
+        "core=far:20 of combined",
+        "gone=combined minus core",
+        "none=far:9 of (core minus core)",
+    ];
+    let mut args = vec!["select", &ledger, "-o", &into, "--format", "parquet,txt", "--json"];
+    // A name may not be a rule's own.
+    args.extend(["--rule", "near-N=near-N:100"]);
+    let said = stderr(&run(2, &args));
+    assert!(said.contains("`near-N` is a word of rules and no name"), "{said}");
+    args.truncate(args.len() - 2);
+    args.extend(rules.iter().filter(|rule| !rule.starts_with("near-N")).flat_map(|rule| ["--rule", rule]));
+    let output = run(0, &args);
+    let (report, said) = (json(&output), stderr(&output));
+    let list = |name: &str| keys(&out.join(format!("{name}.txt")));
+    let (val, sketch, combined) = (list("val"), list("sketch"), list("combined"));
+    assert_eq!(combined, val.iter().filter(|key| sketch.contains(key)).cloned().collect::<Vec<_>>());
+    assert!(combined.len() > 40 && val.len() > combined.len(), "{} {}", val.len(), combined.len());
+    let (core, gone) = (list("core"), list("gone"));
+    assert_eq!((core.len(), gone.len()), (20, combined.len() - 20));
+    assert!(core.iter().all(|key| combined.contains(key) && !gone.contains(key)));
+    assert!(list("far50").iter().all(|key| list("far150").contains(key)));
+    assert_eq!((list("far150").len(), list("rand").len(), list("none").len()), (150, 100, 0));
+    assert_eq!(report["judged"], 320);
+    assert_eq!(report["rejected"], 80);
+    let of = |name: &str| report["splits"].as_array().unwrap().iter().find(|split| split["name"] == name).unwrap();
+    assert_eq!(of("core")["rule"], "keep-nearest:20 of drop-over-radius");
+    // Every seventh of a hundred but for those that were rejected has no caption: a trainer uses the others.
+    let captionless =
+        |keys: &[String]| keys.iter().filter(|key| key[key.len() - 4..].parse::<u32>().unwrap() % 7 == 0).count();
+    let due = combined.len() - captionless(&combined);
+    assert_eq!(of("combined")["train_num_samples"], due);
+    assert!(said.contains(&format!("--train-num-samples {due}")), "{said}");
+    assert!(said.contains("core: 20 of 320 samples kept (6.25 %) by `keep-nearest:20 of drop-over-radius`"), "{said}");
+    assert!(said.contains("320 samples of 4 shards took part; 80 could not be judged"), "{said}");
+}
+
+#[test]
+fn shards_that_are_not_judged_are_said_and_refuse_exact_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 3);
+    let file = folder.path().join("split.txt").display().to_string();
+    let refused = stderr(&run(3, &["select", &ledger, "--rule", "far:5", "-o", &file]));
+    assert!(
+        refused.contains("1 of 4 shards are not judged (00003.tar)") && refused.contains("--without 00003.tar"),
+        "{refused}"
+    );
+    assert!(!Path::new(&file).exists());
+    let partly = stderr(&run(3, &["select", &ledger, "--rule", "near", "-o", &file]));
+    assert!(partly.contains("1 of 4 shards are not judged (00003.tar): no split has them"), "{partly}");
+    let allowed = run(0, &["select", &ledger, "--rule", "far:5", "-o", &file, "--without", "00003.tar"]);
+    assert!(stderr(&allowed).contains("left out by name: 00003.tar"));
+    assert_eq!(keys(Path::new(&file)).len(), 5);
+    let unknown = stderr(&run(2, &["select", &ledger, "--rule", "far:5", "-o", &file, "--without", "3.tar"]));
+    assert!(unknown.contains("--without 3.tar: "), "{unknown}");
+}
+
+#[test]
+fn what_cannot_be_selected_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 4);
+    let out = folder.path().join("out").display().to_string();
+    let file = format!("{out}.parquet");
+    for (args, part) in [
+        (vec!["--rule", "a=near", "--rule", "b=far:5", "-o", &file], "is one file, for 2 rules"),
+        (vec!["--rule", "near", "--rule", "far:5", "-o", &out], "each needs a name"),
+        (vec!["--rule", "near", "-o", "x.csv"], ".csv is no format of splits"),
+        (vec!["--rule", "near and far:5 or random:1", "-o", &out], "parentheses say which comes first"),
+        (vec!["--rule", "(near", "-o", &out], "a `(` without its `)`"),
+        (vec!["--rule", "near of", "-o", &out], "is due at the end"),
+        (vec!["--rule", "near per class", "-o", &out], "only an exact number"),
+        (vec!["--rule", "far:5 per class", "-o", &out], "no column `class`"),
+        (vec!["--rule", "near", "-o", &out, "--format", "csv"], "--format csv"),
+        (vec!["--rule", "near", "-o", &out, "--memory", "100MiB"], "--memory"),
+    ] {
+        let said = stderr(&run(2, &[&["select", &ledger], args.as_slice()].concat()));
+        assert!(said.contains(part) && said.trim_end().lines().count() == 1, "{args:?}: {said}");
+    }
+    let nowhere = stderr(&run(2, &["select", &out, "--rule", "near", "-o", &file]));
+    assert!(nowhere.contains("cannot be read as a run folder"), "{nowhere}");
+}
+
+/// A split checked against the same run, another one over the same shards, and one with other radii.
+#[test]
+fn a_published_split_is_checked_row_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = ledger(&folder.path().join("mine"), 4);
+    let file = folder.path().join("core.parquet");
+    let split = file.display().to_string();
+    run(0, &["select", &mine, "--rule", "far:30@val minus random:10%", "-o", &split, "--seed", "7"]);
+    let head = folder.path().join("core.split.json").display().to_string();
+    for which in [&split, &head] {
+        let said = run(0, &["verify", which, &mine]);
+        assert!(String::from_utf8_lossy(&said.stdout).starts_with("equal: "), "{}", stderr(&said));
+    }
+
+    // The same shards, but for one score of somebody else's embedder.
+    let other = folder.path().join("other");
+    let shard = |at: u64| {
+        let changed = move |(index, mut row): (usize, Row)| {
+            if at == 2 && index == 3 {
+                row.scores[0].0 = 1.0;
+            }
+            row
+        };
+        (format!("{at:05}.tar"), Some(rows(at).enumerate().map(changed)))
+    };
+    make(&other, &BENCHMARKS, (0..4).map(shard).collect());
+    let other = other.display().to_string();
+    let out = run(1, &["verify", &split, &other]);
+    let lines = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(lines.contains("+ 00002.tar/0003 (index 3): kept by the run only"), "{lines}{}", stderr(&out));
+    assert_eq!(lines.lines().count(), 2, "it took the place of one other: {lines}");
+    let report = json(&run(1, &["verify", &head, &other, "--json"]));
+    assert_eq!((&report["equal"], &report["rows"]["only_in_run"]), (&false.into(), &1.into()), "{report}");
+    std::fs::rename(&file, folder.path().join("elsewhere.parquet")).unwrap();
+    let told = stderr(&run(1, &["verify", &head, &other]));
+    assert!(told.contains("rows are not beside it"), "{told}");
+
+    // Other radii are another question.
+    let text = std::fs::read_to_string(&head).unwrap();
+    std::fs::write(&head, text.replace("of val", "of another val")).unwrap();
+    let refused = stderr(&run(2, &["verify", &head, &mine]));
+    assert!(
+        refused.contains("benchmark val and its radii: the split has") && refused.contains("of another val"),
+        "{refused}"
+    );
+}
+
+/// numpy, pyarrow and polars read what was written, as those who use DataComp and tables do.
+#[test]
+fn peers_read_what_was_selected() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and polars");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let run_folder = folder.path().join("run");
+    let ledger = ledger(&run_folder, 4);
+    let out = folder.path().join("out").display().to_string();
+    let rules = ["--rule", "some=far:77@val and drop-above:0.75", "--rule", "none=far:0", "--rule", "all=not far:0"];
+    run(0, &[&["select", &ledger, "-o", &out, "--format", "parquet,npy,txt"], &rules[..]].concat());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/split_readback.py");
+    let output = Command::new(python).arg(script).arg(&run_folder).arg(&out).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("3 splits equal"), "{text}");
+}
+
+#[test]
+fn help_tells_the_rules() {
+    let out = trommel().args(["select", "--help"]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["drop-over-radius[@B,..]", "keep-highest:N@C", "where:C>=T", "per class of"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
