@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::Selection;
 use crate::judge::RuleError;
-use crate::rule::{Form, Rule};
+use crate::rule::Rule;
 
 /// Rules and operations that a selection may have, those behind its names included; and terms that stand in each other.
 const MAX_SIZE: usize = 2_000;
@@ -48,9 +48,8 @@ pub fn named<T: AsRef<str>>(texts: &[T]) -> Result<Vec<(String, Selection)>, Rul
                 format!("the name `{name}` is given twice")
             }));
         }
-        let is_form = |form: &Form| form.word() == name || form.told().1 == Some(name);
-        if WORDS.contains(&name) || Form::ALL.iter().any(is_form) {
-            return Err(bad(format!("`{name}` is a word of rules and no name")));
+        if WORDS.contains(&name) || name.parse::<Rule>().is_ok() {
+            return Err(bad(format!("`{name}` is a rule, or a word of them, and no name")));
         }
         let selection = read(expr, &known).map_err(bad)?;
         known.push((name.into(), selection));
