@@ -53,7 +53,12 @@ fn a_prune_that_was_killed_goes_on() {
     let old = Old::new();
     let before = Ledger::open(&old.path("prune")).unwrap().shards().len();
     assert!((1..6).contains(&before), "{before} shards");
-    old.run(&format!("prune {SHARDS} --run prune {JUDGING}"));
+    let said = old.run(&format!("prune {SHARDS} --run prune {JUDGING}"));
+    // Decoded as it was begun, not as a new run is.
+    assert!(
+        said.contains("runs that go on with the decoder they were begun with") && said.contains("zune-jpeg"),
+        "{said}"
+    );
     old.run(&format!("prune {SHARDS} --run whole {JUDGING}"));
     equal(&old.path("prune"), &old.path("whole"));
 }
@@ -64,7 +69,7 @@ fn trains_on(name: &str, launch: &str) {
     let before = logged_losses(&old.path(name)).len();
     assert!((2..32).contains(&before), "{before} steps");
     let said = old.run(&format!("{launch} train {SHARDS} --run {name} {TRAINING}"));
-    assert!(said.contains("continuing at step "), "{said}");
+    assert!(said.contains("continuing at step ") && said.contains("zune-jpeg"), "{said}");
     old.run(&format!("{launch} train {SHARDS} --run whole {TRAINING}"));
     equal(&old.path(name), &old.path("whole"));
     let (resumed, whole) = (logged_losses(&old.path(name)), logged_losses(&old.path("whole")));
@@ -107,7 +112,7 @@ fn a_watch_goes_on_and_its_old_epochs_are_read() {
         fs::copy(old.path("shards").join(name), old.path("arriving").join(name)).unwrap();
     }
     let said = old.run(&format!("watch arriving --run watch --once --settle 0s --keep-epochs 3 {JUDGING}"));
-    assert!(said.contains("epoch 4"), "{said}");
+    assert!(said.contains("epoch 4") && said.contains("zune-jpeg"), "{said}");
     let current = fs::read_link(old.path("watch/current")).unwrap();
     assert_eq!(current, Path::new("epoch.4"));
     equals_batch(&old, "watch/epoch.4/main");

@@ -42,7 +42,7 @@ const OWNED: [(&str, &str); 7] = [
     ("arrow-ipc", "trommel-columnar"),
     ("differential-dataflow", "trommel-incremental"),
     ("zune-jpeg", "trommel-decode"),
-    ("turbojpeg", "trommel-decode"),
+    ("libjpeg-turbo-rs", "trommel-decode"),
 ];
 
 /// Each crate of the workspace, with what its manifest names: (dependency, whether for its tests only).

@@ -326,7 +326,7 @@ pub struct Identity {
     pub weights: String,
     /// Size, resize mode, interpolation, mean, std: one line.
     pub preprocessing: String,
-    /// Decoder and resizer with versions: `zune-jpeg 0.4.21 + trommel-resize 1`.
+    /// Decoder and resizer with versions: `libjpeg-turbo + image 0.25.8 + tiff 0.10.3 + trommel-resize 1`.
     pub decoder: String,
 }
 

@@ -1,4 +1,4 @@
-//! JPEG: headers read here, pixels decoded by zune-jpeg, or by the system's libjpeg-turbo with the feature `turbojpeg`.
+//! JPEG: headers read here, pixels decoded as libjpeg-turbo does, or by zune-jpeg where a run was begun with that.
 //!
 //! The headers are read by our own scanner for three reasons: limits come before memory; whether a file ends early is a
 //! question about its markers that decoders answer differently; and the colour space follows libjpeg's rules, so the
@@ -8,13 +8,11 @@ mod colour;
 mod header;
 mod markers;
 mod scan;
-#[cfg(feature = "turbojpeg")]
 mod turbo;
-#[cfg_attr(feature = "turbojpeg", allow(dead_code))]
 mod zune;
 
 use super::scratch::Share;
-use super::{DecodeError, Limits, Rgb8};
+use super::{DecodeError, Decoder, Limits, Rgb8};
 use header::Header;
 
 /// Decodes a JPEG into RGB.
@@ -26,10 +24,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
         return Err(fault.clone());
     }
     *share = limits.scratch.take(scratch_bytes, limits.max_scratch_bytes);
-    #[cfg(feature = "turbojpeg")]
-    let pixels = turbo::decode(bytes, &header)?;
-    #[cfg(not(feature = "turbojpeg"))]
-    let pixels = zune::decode(bytes, &header)?;
+    let pixels = match limits.decoder {
+        Decoder::LibjpegTurbo => turbo::decode(bytes, &header, limits.load_truncated)?,
+        Decoder::Zune => zune::decode(bytes, &header)?,
+    };
     Ok(Rgb8 { width: u32::from(header.width), height: u32::from(header.height), pixels })
 }
 

@@ -14,9 +14,7 @@
 //!    odd behind the last pixel is passed over where Pillow passes over it.
 //! 5. Nothing here panics; a panic inside a decoder of others is caught and becomes an error.
 //!
-//! JPEGs are decoded by zune-jpeg, up to a few units of 255 from libjpeg, or with `--features turbojpeg` by the system's
-//! libjpeg-turbo, equal to Pillow's to the bit. That feature needs the library's development files and pkg-config:
-//! `apt-get install libturbojpeg0-dev pkg-config` (2.1 or later; its SIMD parts are the library's own).
+//! JPEGs have libjpeg-turbo's pixels, Pillow's to the bit, on every machine: see [`Decoder`].
 //!
 //! Cost: JPEGs of 400 x 350 take about a millisecond. Scratch: [`scratch_bytes`] bounds a picture.
 #![forbid(missing_docs)]
@@ -39,12 +37,39 @@ pub mod view;
 
 pub use scratch::Scratch;
 
+/// Whose pixels a JPEG gets.
+///
+/// libjpeg-turbo's arithmetic is integers throughout, so that any program that follows it gives the same bits: a name tells the
+/// arithmetic and not the program, which is chosen when this is built and never found at run time. Here it is the crate
+/// `libjpeg-turbo-rs`, Rust with AVX2, SSE2 or NEON, which needs no C compiler, assembler or system library: equal pixels wherever this is
+/// built. Runs begun before have pixels of zune-jpeg, a few units of 255 away: they go on with these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decoder {
+    /// libjpeg-turbo's: the accurate inverse DCT, triangle upsampling.
+    #[default]
+    LibjpegTurbo,
+    /// zune-jpeg 0.4.21's.
+    Zune,
+}
+
 /// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
-#[cfg(not(feature = "turbojpeg"))]
-pub const DECODER: &str = "zune-jpeg 0.4.21 + image 0.25.8 + trommel-resize 1";
-/// Decoder and resizer with versions, for [`trommel_core::sample::Identity`].
-#[cfg(feature = "turbojpeg")]
-pub const DECODER: &str = "libjpeg-turbo + image 0.25.8 + trommel-resize 1";
+pub const DECODER: &str = "libjpeg-turbo + image 0.25.8 + tiff 0.10.3 + trommel-resize 1";
+
+/// What identities say that were written before TIFFs had a part in the name. A TIFF's CMYK and multiplied alpha have had other pixels since.
+pub const EARLIER_DECODER: &str = "zune-jpeg 0.4.21 + image 0.25.8 + trommel-resize 1";
+
+impl Decoder {
+    /// The decoder that an identity names; none where it is not known here.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            DECODER | "libjpeg-turbo + image 0.25.8 + trommel-resize 1" => Some(Self::LibjpegTurbo),
+            EARLIER_DECODER => Some(Self::Zune),
+            _ => None,
+        }
+    }
+}
 
 /// What is decoded and what is refused. Part of the decision hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +85,8 @@ pub struct Limits {
     /// Most bytes that decoding one picture may take at a time, and all pictures together; larger ones are refused, others
     /// wait. Default 512 MiB: a progressive 4:2:0 JPEG of `max_pixels` fits.
     pub max_scratch_bytes: u64,
+    /// Whose pixels a JPEG gets.
+    pub decoder: Decoder,
     /// Take JPEGs that end early, the missing part grey, as Pillow does with `LOAD_TRUNCATED_IMAGES`. Default false.
     pub load_truncated: bool,
     /// The allowance that `max_scratch_bytes` bounds; clones of these limits share it.
@@ -74,6 +101,7 @@ impl Default for Limits {
             max_side: 65_535,
             max_bytes: 256 << 20,
             max_scratch_bytes: 512 << 20,
+            decoder: Decoder::default(),
             load_truncated: false,
             scratch: Scratch::default(),
         }

@@ -27,6 +27,7 @@ use trommel_shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
 use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
 
 use crate::embedder::{EmbedService, Embedder};
+use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
@@ -130,6 +131,8 @@ pub struct Judging {
     pub embedder: Option<Embedder>,
     /// How pictures are decoded, and into which views.
     pub decode: DecodeConfig,
+    /// The decoder's name in identities.
+    decoder: String,
     /// How shards are read.
     pub reading: ReaderConfig,
     /// Benchmarks in order.
@@ -176,8 +179,15 @@ impl Judging {
         let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
-        let embedder =
+        let mut embedder =
             if embeds { Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?) } else { None };
+        let begun_with = BegunWith::of(&config.run, if embeds { &benchmarks } else { &[] });
+        if let Some(embedder) = &mut embedder {
+            embedder.identity.decoder.clone_from(&begun_with.name);
+        }
+        if let Some(note) = begun_with.note {
+            notices.note("earlier_decoder", "runs that go on with the decoder they were begun with", note, 1);
+        }
         for benchmark in &benchmarks {
             let identity = embedder.as_ref().map(|embedder| &embedder.identity);
             check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
@@ -197,6 +207,7 @@ impl Judging {
             },
         });
         let limits = trommel_decode::Limits {
+            decoder: begun_with.decoder,
             load_truncated: config.reading.load_truncated,
             ..trommel_decode::Limits::of_pixels(config.reading.max_pixels)
         };
@@ -242,6 +253,7 @@ impl Judging {
             joiner,
             embedder,
             decode,
+            decoder: begun_with.name,
             reading,
             benchmarks,
             decision,
@@ -267,6 +279,7 @@ impl Judging {
             (self.config.benchmarks.iter()).map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
         let record = json!({
             "benchmarks": benchmarks,
+            "decoder": self.decoder,
             "folder": folder(Path::new(".")),
             "program": env!("CARGO_PKG_VERSION"),
             "tie": TIES,

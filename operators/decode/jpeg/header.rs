@@ -101,24 +101,36 @@ impl Header {
                 }
                 SOS => {
                     let Some(frame) = &frame else { return Err(corrupt("a scan before the frame header")) };
+                    if frame.progressive && progression_is_bad(body) {
+                        fault.get_or_insert_with(|| corrupt("a scan outside of any progression"));
+                    }
                     let all = body.first().is_some_and(|&n| usize::from(n) == frame.sampling.len());
                     buffered |= frame.progressive || !all;
                     let behind = scanner.at;
                     scanner.skip_entropy_coded();
-                    if first_scan.replace(behind).is_none()
-                        && !buffered
-                        && !scanner.at_end_marker()
-                        && !frame.arithmetic
-                    {
+                    let is_first = first_scan.replace(behind).is_none();
+                    let mut coded = behind..scanner.at;
+                    let mut whole = false;
+                    if is_first && !buffered && !scanner.at_end_marker() && !frame.arithmetic {
                         // All components in the one scan: rows come out while it is read, whatever follows.
                         match frame.scan(&tables, body).and_then(|scan| scan.walk(bytes, behind)) {
                             Some(next) => {
                                 fault = fault.or_else(|| odd_marker(bytes, next));
-                                essential.push((start, next));
-                                break;
+                                (coded.end, whole) = (next, true);
                             }
                             None => fault = Some(CUT),
                         }
+                    }
+                    if tables.restart > 0 {
+                        let due = (is_first && !buffered)
+                            .then(|| frame.units().div_ceil(tables.restart.into()).saturating_sub(1));
+                        if !restarts_in_order(&bytes[coded.clone()], due) {
+                            fault.get_or_insert_with(|| corrupt("restart markers out of order"));
+                        }
+                    }
+                    if whole {
+                        essential.push((start, coded.end));
+                        break;
                     }
                 }
                 _ => {}
@@ -145,19 +157,43 @@ impl Header {
         self.sampling.len() == 3 && self.sampling[0].0 == 2 && self.sampling[1].0 == 1 && self.sampling[2].0 == 1
     }
 
-    /// Bytes that decoding takes beside the encoded ones: stored and converted pixels, and coefficients where they are held.
+    /// Bytes that decoding takes beside the encoded ones: components, coefficients where they are held, and pixels.
     pub fn scratch_bytes(&self) -> u64 {
         let pixels = u64::from(self.width) * u64::from(self.height);
         let components = self.sampling.len() as u64;
-        let stored = pixels * components;
-        let converted = if components == 3 { 0 } else { pixels * 3 };
         let (across, down) = self.sampling.iter().fold((1, 1), |(h, v), &(a, b)| (h.max(a), v.max(b)));
         let padded = |side: u16, most: u8| u64::from(side).next_multiple_of(8 * u64::from(most));
-        let blocks = padded(self.width, across) * padded(self.height, down) / (u64::from(across) * u64::from(down));
-        let samples: u64 = self.sampling.iter().map(|&(h, v)| blocks * u64::from(h) * u64::from(v)).sum();
+        let whole = padded(self.width, across) * padded(self.height, down);
+        let unit = u64::from(across) * u64::from(down);
+        let samples: u64 = self.sampling.iter().map(|&(h, v)| whole / unit * u64::from(h) * u64::from(v)).sum();
+        // What is sampled otherwise than by halves is brought to full size first.
+        let luma_is_finest = self.sampling[0] == (across, down);
+        let full = if luma_is_finest && across <= 2 && down <= 2 { 0 } else { whole * components };
         let rows = u64::from(self.width) * 8 * u64::from(down) * components * 4;
-        stored + converted + rows + if self.buffered { samples * 2 } else { 0 }
+        // Coefficients are gone when pixels come.
+        let held = if self.buffered { samples * 2 } else { 0 };
+        samples + held.max(full + pixels * components.max(3)) + rows
     }
+}
+
+/// Whether the markers among entropy-coded bytes are restart markers, numbered one after the other and no fewer than are due, where that is known.
+fn restarts_in_order(coded: &[u8], due: Option<u64>) -> bool {
+    let markers = coded.windows(2).filter(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff));
+    let mut count = 0;
+    let in_order = markers.zip((0xd0..=0xd7).cycle()).all(|(pair, next)| {
+        count += 1;
+        pair[1] == next
+    });
+    in_order && due.is_none_or(|due| count >= due)
+}
+
+/// Whether libjpeg refuses a progressive picture's scan for the coefficients and bits that its header, the body given, announces.
+fn progression_is_bad(body: &[u8]) -> bool {
+    let Some((&components, rest)) = body.split_first() else { return true };
+    let Some(&[first, last, bits]) = rest.get(2 * usize::from(components)..) else { return true };
+    let (high, low) = (bits >> 4, bits & 15);
+    let band = if first == 0 { last == 0 } else { first <= last && last < 64 && components == 1 };
+    !band || low > 13 || high != 0 && high != low + 1
 }
 
 /// Huffman tables and the restart interval, as they stand before the first scan.
@@ -225,10 +261,15 @@ impl Frame {
             let table = |class: usize, which: u8| tables.huffman[class][usize::from(which & 3)].as_ref();
             blocks.extend(std::iter::repeat_n((table(0, chosen[1] >> 4)?, table(1, chosen[1])?), count));
         }
+        Some(Scan { units: self.units(), blocks, restart: tables.restart })
+    }
+
+    /// Units in a scan of all components.
+    fn units(&self) -> u64 {
         let (across, down) = self.sampling.iter().fold((1, 1), |(h, v), &(a, b)| (h.max(a), v.max(b)));
         let (across, down) = if self.ids.len() == 1 { (1, 1) } else { (across, down) };
         let units = |side: u16, most: u8| u64::from(side).div_ceil(8 * u64::from(most));
-        Some(Scan { units: units(self.width, across) * units(self.height, down), blocks, restart: tables.restart })
+        units(self.width, across) * units(self.height, down)
     }
 
     /// libjpeg's rules: JFIF means YCbCr, else Adobe's word counts, else the components' names.

@@ -1,4 +1,4 @@
-//! The default decoder: zune-jpeg, memory-safe Rust with AVX2 and NEON.
+//! zune-jpeg, for runs that were begun with its pixels.
 //!
 //! It sees a stream of essential segments only (no EXIF, ICC, Adobe or IPTC data to stumble over), and is asked for the
 //! stored components. Where chroma has half the columns, its interpolation goes wrong in the last two: it weighs the last

@@ -147,7 +147,10 @@ impl<'a> Watch<'a> {
             publisher.show(view.epoch())?;
         }
         let sources = Sources::new(config.sources.clone(), config.settle);
-        let notices = if is_first { beside } else { Notices::default() };
+        let mut notices = if is_first { beside } else { Notices::default() };
+        if is_first {
+            notices.merge(&judging.notices);
+        }
         let (files, report) = (InputFiles::default(), WatchReport { notices, ..WatchReport::default() });
         let mut this = Self {
             config,

@@ -1,0 +1,85 @@
+//! The decoder that a run has: the one that its folder, or else what it compares with, was begun with.
+//!
+//! Pixels of two decoders do not mix in one run, nor do features in one comparison. So the name in a folder's `config.json`, or in the
+//! benchmarks' identities, chooses among the decoders that are known here; a name that is not known is left to the comparison that refuses it.
+//! Folders from before training wrote a name down are of the decoder of that time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decode::{DECODER, Decoder, EARLIER_DECODER};
+
+/// A decoder, and why it is that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BegunWith {
+    /// Whose pixels.
+    pub decoder: Decoder,
+    /// Its name in identities.
+    pub name: String,
+    /// What to say where it is not the one of a new run.
+    pub note: Option<String>,
+}
+
+impl BegunWith {
+    /// The decoder of the run in `folder`, which is compared with `benchmarks`.
+    #[must_use]
+    pub fn of(folder: &Path, benchmarks: &[Arc<Benchmark>]) -> Self {
+        let in_folder = recorded(folder).map(|name| (name, folder.display().to_string()));
+        let in_benchmarks = || {
+            let mut named = benchmarks.iter().filter_map(|benchmark| Some((benchmark.identity.as_ref()?, benchmark)));
+            named
+                .next()
+                .map(|(identity, benchmark)| (identity.decoder.clone(), format!("benchmark {}", benchmark.name)))
+        };
+        let (name, place) = in_folder.or_else(in_benchmarks).unwrap_or_else(|| (DECODER.into(), String::new()));
+        match Decoder::of(&name) {
+            Some(decoder) => {
+                let note = (name != DECODER).then(|| format!("{place}: {name}; a new run has {DECODER}"));
+                Self { decoder, name, note }
+            }
+            None => Self { decoder: Decoder::default(), name: DECODER.into(), note: None },
+        }
+    }
+}
+
+/// The name in a run folder; none where there is no run.
+fn recorded(folder: &Path) -> Option<String> {
+    let config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
+    let at = |path: &str| config.pointer(path)?.as_str().map(str::to_owned);
+    at("/decisions/embedder/decoder").or_else(|| at("/record/decoder")).or_else(|| Some(EARLIER_DECODER.into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_before_benchmarks_and_what_is_unknown_is_left_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let decoder = |config: &str| {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            BegunWith::of(folder.path(), &[])
+        };
+        let new = |note| BegunWith { decoder: Decoder::LibjpegTurbo, name: DECODER.into(), note };
+        let embedded = |name: &str| decoder(&format!(r#"{{"decisions": {{"embedder": {{"decoder": "{name}"}}}}}}"#));
+        assert_eq!(BegunWith::of(folder.path(), &[]), new(None));
+        assert_eq!(embedded(DECODER), new(None));
+        assert_eq!(embedded("of tomorrow 3"), new(None));
+        assert_eq!(
+            decoder(&format!(r#"{{"decisions": {{"embedder": null}}, "record": {{"decoder": "{DECODER}"}}}}"#)),
+            new(None)
+        );
+        let earlier = decoder(r#"{"decisions": {"embedder": null}, "record": {"program": "0.1.0"}}"#);
+        assert_eq!(earlier, embedded(EARLIER_DECODER));
+        assert_eq!((earlier.decoder, earlier.name.as_str()), (Decoder::Zune, EARLIER_DECODER));
+        assert!(
+            earlier
+                .note
+                .unwrap()
+                .ends_with("a new run has libjpeg-turbo + image 0.25.8 + tiff 0.10.3 + trommel-resize 1")
+        );
+    }
+}
