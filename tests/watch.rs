@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,13 @@ fn what_comes_bit_by_bit_is_what_a_batch_run_makes() {
     let names: Vec<_> = fs::read_dir(scene.run()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let epochs = names.iter().filter(|name| name.to_string_lossy().starts_with("epoch.")).count();
     assert_eq!(epochs, 2, "{names:?}");
+    // The folder of an epoch that is no longer kept becomes the next one's, by another start as well.
+    let parts = |epoch: PathBuf| fs::metadata(epoch.join("main/ledger")).unwrap().ino();
+    let retired = parts(scene.run().join("retired"));
+    scene.put("00004.tar", "00004");
+    assert_eq!(scene.once(&judging, &[])["epoch"], 4);
+    assert_eq!(parts(scene.current()), retired);
+    scene.equals_batch("main", &judging);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A [`View`] is never changed. The engine swaps it for the next one in one step; parts of files that only an old view refers to stay until it is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -74,10 +74,18 @@ impl View {
         self.world.inputs.benchmarks.iter().map(|points| &**points)
     }
 
-    /// By live shard, a hash of all that its statuses and scores in a split depend on: equal stamps, equal rows. Shards whose parts lie
+    /// By live shard, a name for all that its statuses and scores in a split depend on: equal stamps, equal rows. Shards whose parts lie
     /// in memory have none; nor has anything in a split that is not there.
+    ///
+    /// Statuses are hashed sample by sample, so those of a shard that `known` has a stamp of are taken from it, unless the shard is among
+    /// `turned`: those with a sample that has changed sides since.
     #[must_use]
-    pub fn stamps(&self, split: &str) -> BTreeMap<u64, String> {
+    pub fn stamps<'a>(
+        &self,
+        split: &str,
+        known: impl Fn(u64) -> Option<&'a str>,
+        turned: &BTreeSet<u64>,
+    ) -> BTreeMap<u64, String> {
         let Some(rule) = self.world.inputs.splits.get(split).map(|split| split.rule.to_string()) else {
             return BTreeMap::new();
         };
@@ -89,16 +97,19 @@ impl View {
             // Scores name points by lasting numbers, rows by places.
             points.numbers.iter().for_each(|number| all.update(number.to_le_bytes()));
         }
+        let hex = |hash: Sha256| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let of_statuses = |ordinal: u64| {
+            let bytes: Vec<u8> = self.statuses(ordinal, split)?.into_iter().map(|status| status as u8).collect();
+            Some(hex(Sha256::new_with_prefix(bytes)))
+        };
         let of = |(&ordinal, live): (&u64, &Arc<Live>)| {
-            let mut hash = all.clone();
-            for status in self.statuses(ordinal, split)? {
-                hash.update([status as u8]);
-            }
+            let mut scores = all.clone();
             for points in &self.world.inputs.benchmarks {
-                hash.update(live.scores.get(&points.id)?.record()?.crc32c.to_le_bytes());
+                scores.update(live.scores.get(&points.id)?.record()?.crc32c.to_le_bytes());
             }
-            let text = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-            Some((ordinal, text))
+            let before = known(ordinal).filter(|_| !turned.contains(&ordinal)).and_then(|stamp| stamp.split_once(':'));
+            let statuses = before.map_or_else(|| of_statuses(ordinal), |(statuses, _)| Some(statuses.to_owned()))?;
+            Some((ordinal, format!("{statuses}:{}", hex(scores))))
         };
         self.world.shards.iter().filter_map(of).collect()
     }

@@ -1,5 +1,8 @@
 //! An epoch: everything that has changed takes effect together, and is shown.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use trommel_core::notices::Notices;
 use trommel_core::sample::SampleId;
 use trommel_incremental::IncrementalError;
@@ -92,18 +95,22 @@ impl Watch<'_> {
         let trained = |sample: SampleId, of: &str| {
             (split == Some(of)).then(|| cursor.as_ref().is_some_and(|cursor| lies_before(cursor, sample)))
         };
+        let publishing = Cell::new(Duration::ZERO);
         let applied = self.engine.apply_with(&changes, serde_json::Value::Null, |view, log| {
             if !is_first {
                 return Ok(());
             }
+            let began = Instant::now();
             let name = |ordinal: u64| arrivals.all()[ordinal as usize].name.clone();
-            publisher
-                .prepare(view, log, &summary.with(log, name, &trained), pool, &trained)
-                .map_err(|error| IncrementalError::Unpublished(error.to_string()))
+            let prepared = publisher.prepare(view, log, &summary.with(log, name, &trained), pool, &trained);
+            publishing.set(began.elapsed());
+            prepared.map_err(|error| IncrementalError::Unpublished(error.to_string()))
         })?;
+        let began = Instant::now();
         let show = self.publisher.show(applied.changelog.epoch);
         show.map_err(|error| IncrementalError::Unpublished(error.to_string()))?;
         self.report.epochs_now += 1;
+        self.report.publish_seconds = (publishing.get() + began.elapsed()).as_secs_f64();
         self.report.lag_seconds = self.report.lag_seconds.max(lag_seconds.unwrap_or(0.0));
         for name in steps.iter().filter_map(|step| step.shard.as_ref()) {
             self.complete.remove(name);
@@ -147,12 +154,13 @@ impl Watch<'_> {
             .collect();
         let waiting = self.complete.len();
         tracing::info!(
-            "epoch {}: {shards}, {} samples changed sides; {}; decided in {:.2} s, maxima refreshed in {:.2} s; {waiting} shards wait",
+            "epoch {}: {shards}, {} samples changed sides; {}; decided in {:.2} s, maxima refreshed in {:.2} s, published in {:.2} s; {waiting} shards wait",
             log.epoch,
             log.sides.len(),
             sizes.join("; "),
             applied.decided.as_secs_f64(),
-            applied.refreshed.as_secs_f64()
+            applied.refreshed.as_secs_f64(),
+            self.report.publish_seconds
         );
     }
 }

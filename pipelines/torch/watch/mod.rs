@@ -111,6 +111,8 @@ pub struct WatchReport {
     pub notices: Notices,
     /// Largest time from a complete shard to the epoch that shows it, of this process.
     pub lag_seconds: f64,
+    /// Writing and showing the last epoch, in seconds.
+    pub publish_seconds: f64,
     /// How the live trainer stands.
     pub training: Option<TrainReport>,
     /// Whether it was stopped with work left.

@@ -4,32 +4,33 @@
 //!  RUN/current ─▶ epoch.9/SPLIT/  a complete run folder: config, plan, manifest, ledger/, items/, embeddings/
 //!                 epoch.9/changes.parquet, summary.json
 //!                 epoch.8/        the one before, for those who still read it
+//!                 retired/        epoch 7, of which epoch 10 is going to be made; nobody reads it
 //!  RUN/changes.jsonl              the summaries of all epochs
 //! ```
 //!
 //! An epoch's folder is written and made durable before the epoch is committed, and shown by one rename of a link after it: a reader that
 //! resolves `current` once sees one whole epoch. Parts that did not change are hard links to those of the epoch before.
+//!
+//! Cost: a folder that is no longer kept is not deleted but made into the next one, so no file of a shard is touched that stands where it
+//! stood, and is the same. What remains for each shard is a line of the manifest and of the plan. A shard that is withdrawn moves those behind
+//! it forward.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use trommel_core::sample::PointRow;
-use trommel_core::sample::{Fate, SampleId, Score, Status};
+use serde::Serialize;
 use trommel_decide::benchmark::Benchmark;
 use trommel_incremental::Epoch;
 use trommel_incremental::changelog::Changelog;
 use trommel_incremental::inputs::Points;
 use trommel_incremental::view::View;
-use trommel_ledger::manifest::{Counts, PartKind, SCHEMA_VERSION, ShardLine};
-use trommel_ledger::part::{self, PartConfig, PartShard};
-use trommel_ledger::read::Ledger;
-use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
-use trommel_ledger::storage::{Disk, Storage, link_or_copy};
-use trommel_shard::plan::{Plan, ShardRef};
+use trommel_ledger::run_folder::RunConfig;
+use trommel_ledger::storage::{Disk, Storage};
+use trommel_shard::plan::Plan;
 
 use super::changes::{Summary, WasTrained, write_changes};
 use super::pool::Pool;
@@ -37,17 +38,12 @@ use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
 use trommel_pipelines::error::PipelineError;
 
-/// What of a published shard is the same as long as its stamp is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Stamped {
-    /// Its number in the pool.
-    pool: u64,
-    /// See [`View::stamps`].
-    stamp: String,
-}
+mod split;
 
-/// A published shard: its number in its epoch, its stamp and its manifest line.
-type Shards = BTreeMap<u64, (u64, String, ShardLine)>;
+use self::split::{Context, Earlier, Splits, read_splits, write_split};
+
+/// An epoch that is no longer kept: its folder is the beginning of the next one's, which then costs what differs between both.
+const RETIRED: &str = "retired";
 
 /// Writes epochs and shows them.
 pub struct Publisher {
@@ -59,16 +55,23 @@ pub struct Publisher {
     record: serde_json::Value,
     /// Fingerprints of the last epoch's benchmarks: they are long to hash.
     fingerprints: Vec<(Arc<Benchmark>, BenchmarkConfig)>,
-    shown: (Epoch, BTreeMap<String, Shards>),
-    prepared: Option<(Epoch, BTreeMap<String, Shards>)>,
+    /// Epochs whose folders stand and that this process published or found shown, the shown one last.
+    kept: VecDeque<(Epoch, Splits)>,
+    prepared: Option<(Epoch, Splits)>,
+    /// What stands in the folder [`RETIRED`].
+    retired: Splits,
 }
 
 fn sync_dir(path: &Path) -> Result<(), PipelineError> {
     Disk.sync_dir(path).map_err(PipelineError::at(path))
 }
 
-fn link(from: &Path, to: &Path) -> Result<(), PipelineError> {
-    link_or_copy(&Disk, from, to).map_err(PipelineError::at(from))
+/// Removes a folder with all that is in it, if it is there.
+fn remove_folder(path: &Path) -> Result<(), PipelineError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(PipelineError::at(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PipelineError> {
@@ -89,8 +92,9 @@ impl Publisher {
             numerics,
             record,
             fingerprints: Vec::new(),
-            shown: Default::default(),
+            kept: VecDeque::new(),
             prepared: None,
+            retired: Splits::new(),
         }
     }
 
@@ -122,19 +126,15 @@ impl Publisher {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("epoch.").map(|number| number.parse::<Epoch>());
             if matches!(number, Some(Err(_))) || matches!(number, Some(Ok(epoch)) if epoch > committed) {
-                fs::remove_dir_all(entry.path()).map_err(PipelineError::at(&entry.path()))?;
+                remove_folder(&entry.path())?;
             }
         }
         let folder = self.folder(committed);
         if !folder.is_dir() {
             return Ok(committed == 0);
         }
-        let mut splits = BTreeMap::new();
-        for entry in
-            fs::read_dir(&folder).map_err(PipelineError::at(&folder))?.flatten().filter(|entry| entry.path().is_dir())
-        {
-            splits.insert(entry.file_name().to_string_lossy().into_owned(), read_stamps(&entry.path())?);
-        }
+        self.retired = read_splits(&self.root.join(RETIRED)).unwrap_or_default();
+        let splits = read_splits(&folder)?;
         self.prepared = Some((committed, splits));
         self.show(committed)?;
         Ok(true)
@@ -154,11 +154,8 @@ impl Publisher {
     ) -> Result<(), PipelineError> {
         let folder = self.folder(view.epoch());
         let aside = folder.with_extension(format!("{}.tmp", view.epoch()));
-        for old in [&aside, &folder] {
-            if old.exists() {
-                fs::remove_dir_all(old).map_err(PipelineError::at(old))?;
-            }
-        }
+        remove_folder(&aside)?;
+        remove_folder(&folder)?;
         fs::create_dir(&aside).map_err(PipelineError::at(&aside))?;
         let ledger = pool.ledger();
         let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
@@ -167,10 +164,34 @@ impl Publisher {
             held.cloned().unwrap_or_else(|| (points.benchmark.clone(), BenchmarkConfig::of(&points.benchmark)))
         };
         self.fingerprints = view.points().map(fingerprint).collect();
-        let mut splits = BTreeMap::new();
-        for split in view.splits().keys() {
-            splits.insert(split.clone(), self.write_split(&aside.join(split), split, view, (&ledger, &plan))?);
+        let (base, retired) = (self.root.join(RETIRED), std::mem::take(&mut self.retired));
+        let nothing = Splits::new();
+        let (shown, shown_splits) = self.kept.back().map_or((0, &nothing), |(epoch, splits)| (*epoch, splits));
+        let benchmarks: Vec<BenchmarkConfig> = self.fingerprints.iter().map(|(_, of)| of.clone()).collect();
+        let mut splits = Splits::new();
+        for (split, of) in view.splits() {
+            let config = RunConfig {
+                decisions: serde_json::json!(DecisionConfig {
+                    rule: of.rule.to_string(),
+                    benchmarks: benchmarks.clone(),
+                    ..self.base.clone()
+                }),
+                numerics: self.numerics.clone(),
+                record: self.record.clone(),
+            };
+            let context = Context {
+                view,
+                split,
+                log,
+                pool: (&ledger, &plan),
+                config: &config,
+                identity: self.base.embedder.as_ref().map(ToString::to_string),
+                shown: Earlier::of(split, &self.folder(shown), shown_splits),
+                base: Earlier::of(split, &base, &retired),
+            };
+            splits.insert(split.clone(), write_split(&aside.join(split), &context)?);
         }
+        remove_folder(&base)?;
         write_changes(&aside.join("changes.parquet"), log, &ledger, trained)?;
         write_json(&aside.join("summary.json"), summary)?;
         sync_dir(&aside)?;
@@ -195,10 +216,17 @@ impl Publisher {
         fs::rename(&aside, &link).map_err(PipelineError::at(&link))?;
         self.log(epoch)?;
         sync_dir(&self.root)?;
-        self.shown = prepared;
+        self.kept.push_back(prepared);
         for old in self.epochs()?.into_iter().rev().skip(self.keep) {
-            let folder = self.folder(old);
-            fs::remove_dir_all(&folder).map_err(PipelineError::at(&folder))?;
+            let (folder, retired) = (self.folder(old), self.root.join(RETIRED));
+            let known = self.kept.iter().position(|(epoch, _)| *epoch == old).and_then(|at| self.kept.remove(at));
+            if self.retired.is_empty() {
+                remove_folder(&retired)?;
+                fs::rename(&folder, &retired).map_err(PipelineError::at(&folder))?;
+                self.retired = known.map_or_else(|| read_splits(&retired).unwrap_or_default(), |(_, splits)| splits);
+            } else {
+                remove_folder(&folder)?;
+            }
         }
         Ok(())
     }
@@ -206,168 +234,37 @@ impl Publisher {
     /// Appends the epoch's summary to `changes.jsonl`, once.
     fn log(&self, epoch: Epoch) -> Result<(), PipelineError> {
         let path = self.root.join("changes.jsonl");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let of = |line: &str| serde_json::from_str::<Summary>(line).ok().map(|summary| summary.epoch);
-        if text[..whole].lines().next_back().and_then(of) == Some(epoch) {
+        let (whole, last) = last_line(&path).map_err(PipelineError::at(&path))?;
+        if serde_json::from_slice::<Summary>(&last).is_ok_and(|summary| summary.epoch == epoch) {
             return Ok(());
         }
         let summary = self.folder(epoch).join("summary.json");
         let line = fs::read_to_string(&summary).map_err(PipelineError::at(&summary))?;
         let mut file = File::options().create(true).append(true).open(&path).map_err(PipelineError::at(&path))?;
-        file.set_len(whole as u64).map_err(PipelineError::at(&path))?;
+        file.set_len(whole).map_err(PipelineError::at(&path))?;
         file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(PipelineError::at(&path))
     }
-
-    fn write_split(
-        &self,
-        into: &Path,
-        split: &str,
-        view: &View,
-        (pool, pool_plan): (&Ledger, &Plan),
-    ) -> Result<Shards, PipelineError> {
-        let live: Vec<u64> = view.shards().collect();
-        let numbers: BTreeMap<u64, u64> = live.iter().copied().zip(0..).collect();
-        let shard = |(at, ordinal): (usize, &u64)| {
-            let known = pool_plan.shard(*ordinal);
-            let name = known.map(|shard| shard.name.clone()).unwrap_or_default();
-            let url = known.map(|shard| shard.url.clone()).unwrap_or_default();
-            ShardRef { ordinal: at as u64, name, url, bytes: known.and_then(|shard| shard.bytes) }
-        };
-        let plan = Plan { shards: live.iter().enumerate().map(shard).collect(), ..Plan::default() };
-        let rule = view.splits()[split].rule.to_string();
-        let decisions = DecisionConfig {
-            rule: rule.clone(),
-            benchmarks: self.fingerprints.iter().map(|(_, fingerprint)| fingerprint.clone()).collect(),
-            ..self.base.clone()
-        };
-        let config = RunConfig {
-            decisions: serde_json::json!(decisions),
-            numerics: self.numerics.clone(),
-            record: self.record.clone(),
-        };
-        let options = OpenOptions {
-            plan: &plan,
-            extends: |_: &Plan, _: &Plan| false,
-            config: &config,
-            access: Access::Exclusive,
-            mix_numerics: false,
-            patience: std::time::Duration::ZERO,
-        };
-        let folder = RunFolder::open(into, Arc::new(Disk), &options).map_err(PipelineError::failed)?;
-        let mut metadata = BTreeMap::from([("rule".to_owned(), rule)]);
-        metadata.extend(self.base.embedder.iter().map(|identity| ("identity".to_owned(), identity.to_string())));
-        let names: Vec<String> = view.benchmarks().map(str::to_owned).collect();
-        let parts = PartConfig { benchmarks: names, embeddings: None, metadata };
-        let before = self.shown.1.get(split);
-        let mut shards = Shards::new();
-        let mut stamps = view.stamps(split);
-        for (&ordinal, &number) in &numbers {
-            let stamp = stamps.remove(&ordinal).unwrap_or_default();
-            let held =
-                before.and_then(|before| before.get(&ordinal)).filter(|held| held.1 == stamp && !stamp.is_empty());
-            let mut line = match held {
-                // The first one has the items of all.
-                Some(held) if number > 0 && held.0 > 0 => {
-                    let from = self.folder(self.shown.0).join(split);
-                    for kind in [PartKind::Ledger, PartKind::Items] {
-                        link(&from.join(kind.path(held.0, 0)), &into.join(kind.path(number, 0)))?;
-                    }
-                    ShardLine { ordinal: number, ..held.2.clone() }
-                }
-                _ => {
-                    let items = if number == 0 { items(view, split, &numbers) } else { Vec::new() };
-                    write_shard(&folder, (ordinal, number), split, view, pool, &parts, &items)?
-                }
-            };
-            line.decision = folder.decision_hash().into();
-            line.parts.retain(|part| part.kind != PartKind::Embeddings);
-            let stored = pool.shards().get(&ordinal).and_then(|(_, line)| line.part(PartKind::Embeddings));
-            if let (Some(sum), Ok(path)) = (stored, pool.embeddings_path(ordinal)) {
-                link(&path, &into.join(PartKind::Embeddings.path(number, 0)))?;
-                line.parts.push(sum.clone());
-            }
-            shards.insert(ordinal, (number, stamp, line));
-        }
-        for kind in PartKind::ALL {
-            sync_dir(&into.join(kind.folder()))?;
-        }
-        let lines: Vec<ShardLine> = shards.values().map(|shard| shard.2.clone()).collect();
-        folder.append_all(&lines).map_err(PipelineError::failed)?;
-        let stamps: Vec<Stamped> =
-            shards.iter().map(|(&pool, (_, stamp, _))| Stamped { pool, stamp: stamp.clone() }).collect();
-        write_json(&into.join("stamps.json"), &stamps)?;
-        sync_dir(into)?;
-        Ok(shards)
-    }
 }
 
-fn read_stamps(folder: &Path) -> Result<Shards, PipelineError> {
-    let path = folder.join("stamps.json");
-    let text = fs::read(&path).map_err(PipelineError::at(&path))?;
-    let stamps: Vec<Stamped> = serde_json::from_slice(&text).map_err(PipelineError::failed)?;
-    let ledger = Ledger::open(folder).map_err(PipelineError::failed)?;
-    let lines = ledger.shards();
-    let of = |(number, stamped): (u64, Stamped)| {
-        lines.get(&number).map(|(_, line)| (stamped.pool, (number, stamped.stamp, line.clone())))
+/// Bytes up to the end of the last whole line of a file, and that line; nothing where there is no file. Only its end is read.
+fn last_line(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, Vec::new())),
+        file => file?,
     };
-    Ok((0..).zip(stamps).filter_map(of).collect())
-}
-
-/// Scores by raw index, from the smallest.
-type Rows = std::iter::Peekable<std::vec::IntoIter<(u32, Score)>>;
-
-fn write_shard(
-    folder: &RunFolder,
-    (ordinal, number): (u64, u64),
-    split: &str,
-    view: &View,
-    pool: &Ledger,
-    parts: &PartConfig,
-    items: &[PointRow],
-) -> Result<ShardLine, PipelineError> {
-    let gone = || PipelineError::Failed(format!("shard {ordinal} is not in the epoch"));
-    let statuses = view.statuses(ordinal, split).ok_or_else(gone)?;
-    let mut scores: Vec<Rows> = Vec::new();
-    for points in view.points() {
-        let rows = view.scores(ordinal, &points.benchmark.name).map_err(PipelineError::failed)?;
-        scores.push(rows.unwrap_or_default().into_iter().peekable());
+    let length = file.metadata()?.len();
+    let mut reach = 64 << 10;
+    loop {
+        let start = length.saturating_sub(reach);
+        let mut tail = vec![0; usize::try_from(length - start).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut tail, start)?;
+        let end = tail.iter().rposition(|&byte| byte == b'\n');
+        let before = end.and_then(|end| tail[..end].iter().rposition(|&byte| byte == b'\n').map(|at| at + 1));
+        match (end, before) {
+            (Some(end), Some(from)) => return Ok((start + end as u64 + 1, tail[from..end].to_vec())),
+            (Some(end), None) if start == 0 => return Ok((end as u64 + 1, tail[..end].to_vec())),
+            (None, _) if start == 0 => return Ok((0, Vec::new())),
+            _ => reach *= 2,
+        }
     }
-    let mut fates = Vec::with_capacity(statuses.len());
-    for row in pool.shard_rows(ordinal).map_err(PipelineError::failed)? {
-        let Fate { mut info, reason, .. } = row.fate;
-        let index = info.id.index;
-        let status = statuses.get(index as usize).copied().ok_or_else(gone)?;
-        let score = |rows: &mut Rows| rows.next_if(|row| row.0 == index).map(|row| row.1).unwrap_or_default();
-        let judged = status != Status::Rejected;
-        let scores = if judged { scores.iter_mut().map(score).collect() } else { Vec::new() };
-        Arc::get_mut(&mut info).ok_or_else(gone)?.id = SampleId { ordinal: number, index };
-        let reason = reason.filter(|_| status != Status::Dropped);
-        fates.push(Arc::new(Fate { info, status, reason, scores, embedding: None }));
-    }
-    let (_, from) = pool.shards().get(&ordinal).ok_or_else(gone)?;
-    let shard = PartShard { ordinal: number, name: &from.name, fates: &fates, items };
-    let written = part::write(folder.storage().as_ref(), folder.root(), folder.incarnation(), &shard, parts);
-    Ok(ShardLine {
-        schema: SCHEMA_VERSION,
-        ordinal: number,
-        counts: Counts::of(&fates),
-        parts: written.map_err(PipelineError::failed)?,
-        decision: folder.decision_hash().into(),
-        ..from.clone()
-    })
-}
-
-/// The items of all shards.
-fn items(view: &View, split: &str, numbers: &BTreeMap<u64, u64>) -> Vec<PointRow> {
-    let here =
-        |sample: SampleId| SampleId { ordinal: numbers.get(&sample.ordinal).copied().unwrap_or(u64::MAX), ..sample };
-    let names: Vec<String> = view.benchmarks().map(str::to_owned).collect();
-    let of = |name: &String| view.items(name, split).unwrap_or_default();
-    let rows = names.iter().flat_map(of).filter(|row| row.max_similarity.is_some()).map(|row| PointRow {
-        sample: row.sample.map(here),
-        kept_sample: row.kept_sample.map(here),
-        ..row
-    });
-    rows.collect()
 }
