@@ -69,14 +69,14 @@ impl AdamW {
         Ok(Self { beta1, beta2, eps, weight_decay, exempt, decayed })
     }
 
-    /// One step at learning rate `lr` from the gradients that the parameters hold.
+    /// One step at learning rate `lr` from the gradients that the parameters hold; none where `skip`, f32\[\] on their device, is 1.
     ///
     /// # Errors
     /// libtorch refuses.
-    pub fn step(&mut self, lr: f64) -> Result<(), TrainError> {
+    pub fn step(&mut self, lr: f64, skip: &Tensor) -> Result<(), TrainError> {
         for (group, weight_decay) in [(&self.exempt, 0.0), (&self.decayed, self.weight_decay)] {
             let hyper = bridge::AdamW { lr, beta1: self.beta1, beta2: self.beta2, weight_decay, eps: self.eps };
-            bridge::adamw_step(&group.params, &group.exp_avgs, &group.exp_avg_sqs, &group.steps, &hyper)?;
+            bridge::adamw_step(&group.params, &group.exp_avgs, &group.exp_avg_sqs, &group.steps, skip, &hyper)?;
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Ranks {
     }
 
     /// After backward: the mean of the ranks' losses; the logit scale's gradient becomes the mean of the ranks'.
-    pub(super) fn settle(&self, loss: &Tensor, logit_scale: &Tensor) -> Result<f32, TrainError> {
+    pub(super) fn settle(&self, loss: &Tensor, logit_scale: &Tensor) -> Result<Tensor, TrainError> {
         self.reducer.finish()?;
         let _no_grad = tch::no_grad_guard();
         let averaging = || TrainError::torch("averaging the loss");
@@ -69,7 +69,7 @@ impl Ranks {
         self.group.all_reduce_sum(&[both.shallow_clone()])?;
         let mean = both.f_div_scalar(self.group.size() as f64).map_err(averaging())?;
         let put = mean.f_get(1).and_then(|mean| grad.f_copy_(&mean));
-        put.and_then(|()| mean.f_double_value(&[0])).map(|loss| loss as f32).map_err(averaging())
+        put.and_then(|()| mean.f_get(0)).map_err(averaging())
     }
 }
 

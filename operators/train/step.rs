@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use trommel_bridge as bridge;
 use trommel_bridge::{Autocast, Half};
 use trommel_model::PackedCaptions;
@@ -148,54 +148,65 @@ impl<M: Contrastive> Trainer<M> {
         let lr = self.schedule.lr(Stand { step: self.global_step, pass: self.at.0, turns: self.at.1 });
         bridge::zero_grad(&self.leaves)?;
         let scale = self.model.logit_scale().f_exp().map_err(TrainError::torch("logit scale"))?;
-        let logit_scale = scalar(&scale)?;
         let loss = match self.config.accumulation_chunks {
             1 => self.whole(batch, &scale)?,
             chunks => self.chunked(batch, &scale, chunks)?,
         };
-        let not_finite = |what: String, value: f64| TrainError::NotFinite {
-            step: self.global_step,
-            what,
-            value,
-            lr,
-            logit_scale: logit_scale.into(),
-        };
-        if !loss.is_finite() {
-            return Err(not_finite("loss".into(), loss.into()));
+        let norm = bridge::clip_grad_norm(&self.leaves, self.config.grad_clip_norm)?;
+        let told = self.update(lr, &[&loss, &scale, &norm])?;
+        // The step's one look at what the device has done: all of it is on its way by now.
+        let told = Vec::<f64>::try_from(told).map_err(TrainError::torch("reading loss and norm back"))?;
+        let &[loss, logit_scale, grad_norm] = &told[..] else { unreachable!("three were asked for") };
+        let not_finite =
+            |what: String, value: f64| TrainError::NotFinite { step: self.global_step, what, value, lr, logit_scale };
+        if !(loss.is_finite() && logit_scale.is_finite()) {
+            return Err(not_finite("loss".into(), loss));
         }
-        let grad_norm = bridge::clip_grad_norm(&self.leaves, self.config.grad_clip_norm)?;
         if !grad_norm.is_finite() {
             return Err(not_finite(self.name_bad_gradient()?, grad_norm));
         }
-        self.optimiser.step(lr)?;
-        let _ = tch::no_grad(|| self.model.logit_scale().f_clamp_(0.0, 100f64.ln()))
-            .map_err(TrainError::torch("clamping the logit scale"))?;
+        let (loss, logit_scale) = (loss as f32, logit_scale as f32);
         let metrics = StepMetrics { step: self.global_step, samples: whole as u64, loss, lr, logit_scale, grad_norm };
         self.global_step += 1;
         self.samples_seen += metrics.samples;
         Ok(metrics)
     }
 
-    /// One graph over the whole batch; returns the loss, gradients are in the leaves.
-    fn whole(&self, batch: &Batch, scale: &Tensor) -> Result<f32, TrainError> {
+    /// Updates the weights, unless one of `told` is not finite: the device itself looks, so that nobody waits for it. Gives them as
+    /// f64\[3\].
+    fn update(&mut self, lr: f64, told: &[&Tensor]) -> Result<Tensor, TrainError> {
+        let _no_grad = tch::no_grad_guard();
+        let look = || {
+            let told = told.iter().map(|number| number.f_to_kind(Kind::Double)).collect::<Result<Vec<_>, _>>()?;
+            let told = Tensor::f_stack(&told, 0)?;
+            let broken = told.f_isfinite()?.f_all()?.f_logical_not()?;
+            Ok((told, broken.f_to_kind(Kind::Float)?, broken))
+        };
+        let (told, skip, broken) = look().map_err(TrainError::torch("whether the loss is finite"))?;
+        self.optimiser.step(lr, &skip)?;
+        let mut scale = self.model.logit_scale();
+        let clamped = scale.f_clamp(0.0, 100f64.ln()).and_then(|clamped| scale.f_where_self(&broken, &clamped));
+        clamped.and_then(|clamped| scale.f_copy_(&clamped)).map_err(TrainError::torch("clamping the logit scale"))?;
+        Ok(told)
+    }
+
+    /// One graph over the whole batch; returns the loss, gradients are in the leaves. Also from a loss that is not finite: the
+    /// device knows it, the host does not yet, and of ranks all take part.
+    fn whole(&self, batch: &Batch, scale: &Tensor) -> Result<Tensor, TrainError> {
         let (images, texts) = self.features(batch, 0, batch.samples())?;
         if let Some(ranks) = &self.ranks {
-            // Also from a loss that is not finite: all ranks take part, and all see the mean.
             let loss = ranks.loss(&images, &texts, scale)?;
             ranks.prepare()?;
             bridge::backward(std::slice::from_ref(&loss), &[loss.ones_like()])?;
             return ranks.settle(&loss, &self.model.logit_scale());
         }
         let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
-        let value = scalar(&loss)?;
-        if value.is_finite() {
-            loss.f_backward().map_err(TrainError::torch("backward"))?;
-        }
-        Ok(value)
+        loss.f_backward().map_err(TrainError::torch("backward"))?;
+        Ok(loss)
     }
 
     /// The same gradient with the activations of one chunk at a time.
-    fn chunked(&self, batch: &Batch, scale: &Tensor, chunks: usize) -> Result<f32, TrainError> {
+    fn chunked(&self, batch: &Batch, scale: &Tensor, chunks: usize) -> Result<Tensor, TrainError> {
         let rows = batch.samples() / chunks;
         let (mut images, mut texts) = (Vec::with_capacity(chunks), Vec::with_capacity(chunks));
         {
@@ -213,10 +224,6 @@ impl<M: Contrastive> Trainer<M> {
             Some(ranks) => ranks.loss(&images, &texts, scale)?,
             None => contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?,
         };
-        let value = scalar(&loss)?;
-        if self.ranks.is_none() && !value.is_finite() {
-            return Ok(value);
-        }
         loss.f_backward().map_err(TrainError::torch("backward of the loss"))?;
         let (image_grad, text_grad) = (images.grad(), texts.grad());
         for chunk in 0..chunks {
@@ -230,7 +237,7 @@ impl<M: Contrastive> Trainer<M> {
         }
         match &self.ranks {
             Some(ranks) => ranks.settle(&loss, &self.model.logit_scale()),
-            None => Ok(value),
+            None => Ok(loss),
         }
     }
 
@@ -321,8 +328,4 @@ impl<M: Contrastive> Trainer<M> {
     pub const fn optimiser(&self) -> &AdamW {
         &self.optimiser
     }
-}
-
-fn scalar(tensor: &Tensor) -> Result<f32, TrainError> {
-    tensor.f_double_value(&[]).map(|value| value as f32).map_err(TrainError::torch("reading a number back"))
 }

@@ -1,5 +1,7 @@
 //! Backward from given gradients, the gradients' norm, and the fused AdamW step.
 
+use std::ptr;
+
 use tch::Tensor;
 
 use crate::BridgeError;
@@ -48,14 +50,15 @@ pub fn zero_grad(params: &[Tensor]) -> Result<(), BridgeError> {
     unsafe { check("zero_grad", ffi::trommel_zero_grad(p.as_ptr(), p.len())) }
 }
 
-/// The L2 norm of all gradients before clipping. With `max_norm`, scales them by `min(1, max_norm / (norm + 1e-6))`, as
-/// `torch.nn.utils.clip_grad_norm_` does.
+/// The L2 norm of all gradients before clipping, f64\[\] on their device. With `max_norm`, scales them by
+/// `min(1, max_norm / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` does; a norm that is no number scales nothing. Waits
+/// for no device.
 ///
 /// # Errors
 /// What libtorch refuses.
-pub fn clip_grad_norm(params: &[Tensor], max_norm: Option<f64>) -> Result<f64, BridgeError> {
+pub fn clip_grad_norm(params: &[Tensor], max_norm: Option<f64>) -> Result<Tensor, BridgeError> {
     let p = pointers(params);
-    let mut norm = 0.0;
+    let mut norm = ptr::null_mut();
     // SAFETY: pointers to live tensors; `norm` outlives the call.
     unsafe {
         check(
@@ -63,11 +66,12 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: Option<f64>) -> Result<f64, B
             ffi::trommel_clip_grad_norm(p.as_ptr(), p.len(), max_norm.unwrap_or(0.0), &raw mut norm),
         )
     }?;
-    Ok(norm)
+    // SAFETY: a tensor made on the other side, handed over.
+    Ok(unsafe { Tensor::from_ptr(norm) })
 }
 
 /// One AdamW step, in place, on those of `params` that have a gradient. `steps` are f32 scalars that count each
-/// parameter's steps, on its device.
+/// parameter's steps, on its device. `skip`, f32\[\] there: 1 leaves everything as it is, 0 does not; nobody waits for its value.
 ///
 /// # Errors
 /// Lists of different length; tensors that differ in shape, kind or device.
@@ -76,6 +80,7 @@ pub fn adamw_step(
     exp_avgs: &[Tensor],
     exp_avg_sqs: &[Tensor],
     steps: &[Tensor],
+    skip: &Tensor,
     hyper: &AdamW,
 ) -> Result<(), BridgeError> {
     equal_lengths("adamw_step", &[params.len(), exp_avgs.len(), exp_avg_sqs.len(), steps.len()])?;
@@ -90,6 +95,7 @@ pub fn adamw_step(
                 v.as_ptr(),
                 t.as_ptr(),
                 p.len(),
+                skip.as_ptr(),
                 hyper.lr,
                 hyper.beta1,
                 hyper.beta2,
@@ -138,10 +144,21 @@ mod tests {
         (&x * Tensor::from_slice(&[3.0f32, 0.0])).sum(Kind::Float).backward();
         (&y * 4.0).sum(Kind::Float).backward();
         let params = [x.shallow_clone(), y.shallow_clone(), leaf(&[1.0])];
-        assert_eq!(clip_grad_norm(&params, None).unwrap(), 5.0);
-        assert_eq!(clip_grad_norm(&params, Some(1.0)).unwrap(), 5.0);
-        assert!((clip_grad_norm(&params, Some(10.0)).unwrap() - 1.0).abs() < 1e-6);
+        let clipped = |max| f64::try_from(clip_grad_norm(&params, max).unwrap()).unwrap();
+        assert_eq!(clipped(None), 5.0);
+        assert_eq!(clipped(Some(1.0)), 5.0);
+        assert!((clipped(Some(10.0)) - 1.0).abs() < 1e-6);
         assert!((f64::try_from(y.grad()).unwrap() - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_norm_that_is_no_number_leaves_the_good_gradients_alone() {
+        let (x, y) = (leaf(&[1.0]), leaf(&[1.0]));
+        (&x * f64::NAN).sum(Kind::Float).backward();
+        (&y * 4.0).sum(Kind::Float).backward();
+        let norm = clip_grad_norm(&[x, y.shallow_clone()], Some(1.0)).unwrap();
+        assert!(f64::try_from(norm).unwrap().is_nan());
+        assert_eq!(f64::try_from(y.grad()).unwrap(), 4.0);
     }
 
     /// Against the definition, in f64.
@@ -158,7 +175,10 @@ mod tests {
             let slope: Vec<f32> = (0..37).map(|i| ((i * step) % 7) as f32 - 3.0).collect();
             zero_grad(&[p.shallow_clone()]).unwrap();
             (&p * Tensor::from_slice(&slope)).sum(Kind::Float).backward();
-            adamw_step(&[p.shallow_clone()], &m, &v, &t, &hyper).unwrap();
+            let before = p.copy();
+            adamw_step(&[p.shallow_clone()], &m, &v, &t, &Tensor::from(1f32), &hyper).unwrap();
+            assert_eq!(p, before, "a step that is skipped");
+            adamw_step(&[p.shallow_clone()], &m, &v, &t, &Tensor::from(0f32), &hyper).unwrap();
             for i in 0..37 {
                 let g = f64::from(slope[i]);
                 expected[i] *= 1.0 - hyper.lr * hyper.weight_decay;

@@ -59,13 +59,19 @@ unsafe extern "C" {
     pub fn trommel_autocast_leave(device: c_int, enabled: c_int, kind: c_int) -> *mut c_char;
     pub fn trommel_backward(tensors: Tensors, grads: Tensors, count: usize) -> *mut c_char;
     pub fn trommel_zero_grad(params: Tensors, count: usize) -> *mut c_char;
-    pub fn trommel_clip_grad_norm(params: Tensors, count: usize, max: c_double, norm: *mut c_double) -> *mut c_char;
+    pub fn trommel_clip_grad_norm(
+        params: Tensors,
+        count: usize,
+        max: c_double,
+        norm: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn trommel_adamw_step(
         params: Tensors,
         exp_avgs: Tensors,
         exp_avg_sqs: Tensors,
         steps: Tensors,
         count: usize,
+        skip: *const C_tensor,
         lr: c_double,
         beta1: c_double,
         beta2: c_double,
