@@ -6,6 +6,7 @@
 
 use tch::nn::{Init, Path};
 use tch::{Kind, TchError, Tensor};
+use trommel_bridge::attention_of_any_shape;
 
 use super::error::{ModelError, Op};
 
@@ -149,8 +150,11 @@ impl Block {
         let place = format!("{}.attn", self.name);
         let packed = linear(&place, x, &self.in_proj_weight, &self.in_proj_bias)?;
         let Attend::Groups(groups) = attend else {
-            let mixed = self.mix(&packed, matches!(attend, Attend::Causal)).op(&place, &[&packed])?;
-            return self.out_proj.forward(&mixed);
+            let causal = matches!(attend, Attend::Causal);
+            let mixed = self.mix(&packed, |q, k, v| {
+                Tensor::f_scaled_dot_product_attention(q, k, v, None::<&Tensor>, 0.0, causal, None::<f64>, false)
+            });
+            return self.out_proj.forward(&mixed.op(&place, &[&packed])?);
         };
         // One split: its backward is one concatenation, where a slice's is a tensor of zeros a slice.
         let sizes: Vec<i64> = groups.iter().map(|(rows, length)| rows * length).collect();
@@ -159,7 +163,10 @@ impl Block {
             .f_split_with_sizes(&sizes[..], 0)
             .and_then(|parts| {
                 let each = parts.iter().zip(groups).map(|(part, &(rows, length))| {
-                    self.mix(&part.f_view([rows, length, 3 * width])?, true)?.f_view([rows * length, width])
+                    let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
+                        attention_of_any_shape(q, k, v, true).map_err(|error| TchError::Torch(error.message))
+                    };
+                    self.mix(&part.f_view([rows, length, 3 * width])?, attend)?.f_view([rows * length, width])
                 });
                 let mixed = each.collect::<Result<Vec<_>, _>>()?;
                 if let [one] = &mixed[..] { Ok(one.shallow_clone()) } else { Tensor::f_cat(&mixed, 0) }
@@ -169,16 +176,18 @@ impl Block {
     }
 
     /// Attention itself: queries, keys and values \[n, tokens, 3 * width\] to \[n, tokens, width\].
-    fn mix(&self, packed: &Tensor, causal: bool) -> Result<Tensor, TchError> {
+    fn mix(
+        &self,
+        packed: &Tensor,
+        attend: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, TchError> {
         let (n, tokens, _) = packed.size3()?;
         let (width, heads) = (self.shape.width, self.shape.heads);
         // Split where they lie side by side, for the same reason as above.
         let parts = packed.f_split(width, -1)?;
         let head = |part: &Tensor| part.f_view([n, tokens, heads, width / heads])?.f_transpose(1, 2);
         let (q, k, v) = (head(&parts[0])?, head(&parts[1])?, head(&parts[2])?);
-        Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)?
-            .f_transpose(1, 2)?
-            .f_reshape([n, tokens, width])
+        attend(&q, &k, &v)?.f_transpose(1, 2)?.f_reshape([n, tokens, width])
     }
 
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {

@@ -3,6 +3,8 @@
 
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
+#include <algorithm>
+
 using trommel::borrow;
 using trommel::Group;
 using trommel::GroupHandle;
@@ -17,6 +19,12 @@ class FixedBuckets final : public c10d::Reducer {
  public:
   using Reducer::Reducer;
   void keep_buckets() { has_rebuilt_bucket_ = true; }
+
+  // Seconds of the last backward between two of its events, 0 where one did not happen.
+  double seconds(c10d::Timer::Event from, c10d::Timer::Event to) {
+    if (timer_ == nullptr) return 0.0;
+    return std::max<double>(0.0, timer_->measureDifference(from, to).value_or(0)) * 1e-9;
+  }
 };
 
 struct Reduced {
@@ -51,6 +59,7 @@ TROMMEL_EXPORT char* trommel_reducer_new(
         /*use_python_reducer=*/false,
         std::vector<int64_t>{});
     reducer->keep_buckets();
+    reducer->set_ddp_runtime_logging_sample_rate(1);
     *out = new Reduced{std::move(handle), std::move(reducer)};
   });
 }
@@ -67,6 +76,16 @@ TROMMEL_EXPORT char* trommel_reducer_prepare(Reduced* reduced) {
 // Throws if the backward since `prepare` left a parameter without gradient.
 TROMMEL_EXPORT char* trommel_reducer_finish(Reduced* reduced) {
   return guarded([&] { reduced->reducer->check_finalized(); });
+}
+
+// Seconds of averaging in the last backward, from the first bucket's start, and of these the seconds after all gradients were there.
+// On a card this waits until they are.
+TROMMEL_EXPORT char* trommel_reducer_seconds(Reduced* reduced, double* all, double* after) {
+  return guarded([&] {
+    using Event = c10d::Timer::Event;
+    *all = reduced->reducer->seconds(Event::kBackwardCommStart, Event::kBackwardCommEnd);
+    *after = reduced->reducer->seconds(Event::kBackwardComputeEnd, Event::kBackwardCommEnd);
+  });
 }
 
 TROMMEL_EXPORT void trommel_reducer_free(Reduced* reduced) {

@@ -57,6 +57,13 @@ unsafe extern "C" {
     pub fn trommel_autocast_enter(device: c_int, dtype: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
     pub fn trommel_autocast_pause(device: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
     pub fn trommel_autocast_leave(device: c_int, enabled: c_int, kind: c_int) -> *mut c_char;
+    pub fn trommel_attention_of_any_shape(
+        q: *const C_tensor,
+        k: *const C_tensor,
+        v: *const C_tensor,
+        causal: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn trommel_backward(tensors: Tensors, grads: Tensors, count: usize) -> *mut c_char;
     pub fn trommel_zero_grad(params: Tensors, count: usize) -> *mut c_char;
     pub fn trommel_clip_grad_norm(
@@ -138,6 +145,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub fn trommel_reducer_prepare(reduced: *mut Reduced) -> *mut c_char;
     pub fn trommel_reducer_finish(reduced: *mut Reduced) -> *mut c_char;
+    pub fn trommel_reducer_seconds(reduced: *mut Reduced, all: *mut c_double, after: *mut c_double) -> *mut c_char;
     pub fn trommel_reducer_free(reduced: *mut Reduced);
     pub fn trommel_stream_new(index: c_int, out: *mut *mut Stream) -> *mut c_char;
     pub fn trommel_stream_current(index: c_int, out: *mut *mut Stream) -> *mut c_char;

@@ -8,10 +8,12 @@
 //! Autocast, gradient mode and the current stream are state of the calling thread, so are all guards of this crate: they are not
 //! `Send`.
 
+mod attention;
 mod autocast;
 mod autograd;
 mod ffi;
 mod group;
+mod host;
 mod pickle;
 mod reducer;
 mod stream;
@@ -19,11 +21,13 @@ mod stream;
 #[cfg(test)]
 mod group_tests;
 
+pub use attention::attention_of_any_shape;
 pub use autocast::{Autocast, Half};
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
+pub use host::HostBytes;
 pub use pickle::{Value, write_pickle};
-pub use reducer::Reducer;
+pub use reducer::{Averaging, Reducer};
 pub use stream::{Attention, Event, OnStream, Stream, copy_async, full_precision_sums, pinned, prefer_attention};
 
 /// What libtorch said.

@@ -54,6 +54,28 @@ impl Reducer {
         // SAFETY: the handle is live.
         unsafe { check(BUCKETS, ffi::trommel_reducer_finish(self.0)) }
     }
+
+    /// How long the last backward averaged. Waits on a card until it is done.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn averaging(&self) -> Result<Averaging, BridgeError> {
+        let (mut seconds, mut exposed_seconds) = (0.0, 0.0);
+        // SAFETY: the handle is live, and the places outlive the call.
+        unsafe {
+            check(BUCKETS, ffi::trommel_reducer_seconds(self.0, &raw mut seconds, &raw mut exposed_seconds))
+        }?;
+        Ok(Averaging { seconds, exposed_seconds })
+    }
+}
+
+/// Time of one backward's averaging.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Averaging {
+    /// From the start of the first bucket to the end of the last.
+    pub seconds: f64,
+    /// Of these, those after backward had computed all gradients: what did not overlap.
+    pub exposed_seconds: f64,
 }
 
 impl Drop for Reducer {
