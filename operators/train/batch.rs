@@ -1,10 +1,8 @@
-//! What one step is fed: pixels and tokens as they come, normalised on the device.
+//! What one step is fed: pixels and tokens as they come, in memory that the device can take them from.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
+use trommel_bridge::HostBytes;
 
-use trommel_model::{PackedCaptions, Packing};
-
-use super::config::TextPadding;
 use super::error::TrainError;
 
 /// Mean and standard deviation of each channel, of pixels in [0, 1].
@@ -24,32 +22,60 @@ impl Default for Normalisation {
     }
 }
 
-/// Captions on the device.
+/// [`Normalisation`] where the pixels are: f32\[1, 3, 1, 1\] each.
 #[derive(Debug)]
-pub enum Texts {
-    /// i64\[n, context\].
-    Padded(Tensor),
-    /// Without their padding.
-    Packed(PackedCaptions),
+pub(super) struct Normalise {
+    mean: Tensor,
+    std: Tensor,
+}
+
+impl Normalise {
+    pub(super) fn on(device: Device, normalisation: &Normalisation) -> Result<Self, TchError> {
+        let channels = |values: &[f32; 3]| Tensor::f_from_slice(values)?.f_reshape([1, 3, 1, 1])?.f_to(device);
+        Ok(Self { mean: channels(&normalisation.mean)?, std: channels(&normalisation.std)? })
+    }
+
+    /// u8\[n, size, size, 3\] to f32\[n, 3, size, size\], step by step and in place: what a chain of calls makes on its way would live
+    /// until its end.
+    pub(super) fn images(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
+        let planes = pixels.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+        let mut images = planes.f_div_scalar(255.0)?;
+        drop(planes);
+        let _ = images.f_sub_(&self.mean)?;
+        let _ = images.f_div_(&self.std)?;
+        Ok(images)
+    }
 }
 
 /// Pictures and captions of one step, row by row in the order's order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Batch {
     /// u8\[samples, size, size, 3\], RGB.
-    pixels: Vec<u8>,
+    pub(super) pixels: Tensor,
     /// i64\[samples, context\].
     tokens: Vec<i64>,
     samples: usize,
-    size: usize,
     context: usize,
 }
 
 impl Batch {
+    /// A batch to be filled, in memory that `device` can copy from by itself.
+    ///
+    /// # Errors
+    /// A batch of nothing; memory that cannot be had.
+    pub fn writer(samples: usize, size: usize, context: usize, device: Device) -> Result<BatchWriter, TrainError> {
+        if samples == 0 || size == 0 || context == 0 {
+            return Err(TrainError::Batch(format!("{samples} samples of {size} px and {context} tokens")));
+        }
+        let pixels = HostBytes::new(samples * size * size * 3, device)?;
+        Ok(BatchWriter { pixels, tokens: Vec::with_capacity(samples * context), samples, size, context })
+    }
+
     /// Checks the shapes.
     ///
     /// # Errors
     /// Lengths that are not `samples * size * size * 3` and `samples * context`.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn new(
         samples: usize,
         size: usize,
@@ -57,17 +83,9 @@ impl Batch {
         pixels: Vec<u8>,
         tokens: Vec<i64>,
     ) -> Result<Self, TrainError> {
-        if samples == 0 || size == 0 || context == 0 {
-            return Err(TrainError::Batch(format!("{samples} samples of {size} px and {context} tokens")));
-        }
-        if pixels.len() != samples * size * size * 3 || tokens.len() != samples * context {
-            return Err(TrainError::Batch(format!(
-                "{} bytes of pixels and {} tokens for {samples} samples of {size} px and {context} tokens",
-                pixels.len(),
-                tokens.len()
-            )));
-        }
-        Ok(Self { pixels, tokens, samples, size, context })
+        let mut batch = Self::writer(samples, size, context, Device::Cpu)?;
+        batch.push(&pixels, tokens.iter().copied())?;
+        batch.finish()
     }
 
     /// Rows.
@@ -76,47 +94,53 @@ impl Batch {
         self.samples
     }
 
-    /// Rows `start..start + count` on the device: f32\[count, 3, size, size\] normalised, and their captions.
+    /// Tokens of a row.
+    pub(super) const fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The tokens of `count` rows from `start`.
+    pub(super) fn tokens(&self, start: usize, count: usize) -> &[i64] {
+        &self.tokens[start * self.context..(start + count) * self.context]
+    }
+}
+
+/// A batch that is being filled, row by row.
+#[derive(Debug)]
+pub struct BatchWriter {
+    pixels: HostBytes,
+    tokens: Vec<i64>,
+    samples: usize,
+    size: usize,
+    context: usize,
+}
+
+impl BatchWriter {
+    /// Adds u8\[size, size, 3\] and the caption's tokens, of one row or several.
     ///
     /// # Errors
-    /// Memory on the device cannot be had.
-    pub fn rows(
-        &self,
-        start: usize,
-        count: usize,
-        device: Device,
-        normalisation: &Normalisation,
-        padding: TextPadding,
-    ) -> Result<(Tensor, Texts), TrainError> {
-        let (row, side) = (self.size * self.size * 3, self.size as i64);
-        let pixels = &self.pixels[start * row..(start + count) * row];
-        let tokens = &self.tokens[start * self.context..(start + count) * self.context];
-        let channel = |values: &[f32; 3]| {
-            Tensor::f_from_slice(values.as_slice()).and_then(|t| t.f_reshape([1, 3, 1, 1])).and_then(|t| t.f_to(device))
-        };
-        let images = || {
-            // Step by step and in place: what a chain of calls makes on its way would live until its end.
-            let raw = Tensor::f_from_data_size(pixels, &[count as i64, side, side, 3], Kind::Uint8)?.f_to(device)?;
-            let planes = raw.f_permute([0, 3, 1, 2])?.f_contiguous()?;
-            drop(raw);
-            let mut images = planes.f_to_kind(Kind::Float)?;
-            drop(planes);
-            let _ = images.f_div_scalar_(255.0)?;
-            let _ = images.f_sub_(&channel(&normalisation.mean)?)?;
-            let _ = images.f_div_(&channel(&normalisation.std)?)?;
-            Ok::<_, tch::TchError>(images)
-        };
-        let texts = || match padding {
-            TextPadding::Full => {
-                let ids = Tensor::f_from_slice(tokens)?.f_reshape([count as i64, self.context as i64])?;
-                ids.f_to(device).map(Texts::Padded)
-            }
-            TextPadding::None => Packing::of(tokens, self.context).on(device).map(Texts::Packed),
-        };
-        Ok((
-            images().map_err(TrainError::torch("pixels to the device"))?,
-            texts().map_err(TrainError::torch("tokens to the device"))?,
-        ))
+    /// More pixels than the batch has room for.
+    pub fn push(&mut self, pixels: &[u8], tokens: impl IntoIterator<Item = i64>) -> Result<(), TrainError> {
+        self.tokens.extend(tokens);
+        Ok(self.pixels.push(pixels)?)
+    }
+
+    /// The batch.
+    ///
+    /// # Errors
+    /// Fewer or more pixels or tokens than its rows have.
+    pub fn finish(self) -> Result<Batch, TrainError> {
+        let row = self.size * self.size * 3;
+        let Self { pixels, tokens, samples, size, context } = self;
+        if pixels.len() != samples * row || tokens.len() != samples * context {
+            let (pixels, tokens) = (pixels.len(), tokens.len());
+            return Err(TrainError::Batch(format!(
+                "{pixels} bytes of pixels and {tokens} tokens for {samples} samples of {size} px and {context} tokens"
+            )));
+        }
+        let side = size as i64;
+        let pixels = pixels.into_tensor()?.f_view([samples as i64, side, side, 3]);
+        Ok(Batch { pixels: pixels.map_err(TrainError::torch("the batch's pixels"))?, tokens, samples, context })
     }
 }
 
@@ -130,10 +154,10 @@ mod tests {
         let pixels: Vec<u8> = (0..24).map(|i| i * 10).collect();
         let batch = Batch::new(2, 2, 3, pixels.clone(), vec![1, 2, 3, 4, 5, 6]).unwrap();
         let normalisation = Normalisation::default();
-        let (images, texts) = batch.rows(1, 1, Device::Cpu, &normalisation, TextPadding::Full).unwrap();
-        let Texts::Padded(tokens) = texts else { panic!("{texts:?}") };
+        let normalise = Normalise::on(Device::Cpu, &normalisation).unwrap();
+        let images = normalise.images(&batch.pixels.narrow(0, 1, 1)).unwrap();
         assert_eq!(images.size(), [1, 3, 2, 2]);
-        assert_eq!(Vec::<i64>::try_from(tokens.reshape([3])).unwrap(), [4, 5, 6]);
+        assert_eq!(batch.tokens(1, 1), [4, 5, 6]);
         for (y, x, c) in [(0, 0, 0), (1, 0, 2), (1, 1, 1)] {
             let raw = f32::from(pixels[12 + (y * 2 + x) * 3 + c]);
             let expected = (raw / 255.0 - normalisation.mean[c]) / normalisation.std[c];
@@ -145,6 +169,7 @@ mod tests {
     #[test]
     fn other_shapes_are_refused() {
         assert!(Batch::new(2, 2, 3, vec![0; 23], vec![0; 6]).is_err());
+        assert!(Batch::new(2, 2, 3, vec![0; 25], vec![0; 6]).is_err());
         assert!(Batch::new(2, 2, 3, vec![0; 24], vec![0; 7]).is_err());
         assert!(Batch::new(0, 2, 3, vec![], vec![]).is_err());
     }

@@ -37,13 +37,14 @@ pub mod save_every;
 pub mod schedule;
 pub mod share;
 pub mod sink;
+pub mod staging;
 pub mod state;
 pub mod step;
 pub mod tensorboard;
 pub mod tensors;
 pub mod to_order;
 
-pub use batch::{Batch, Normalisation, Texts};
+pub use batch::{Batch, BatchWriter, Normalisation};
 pub use checkpoint::{Checkpoints, Position};
 pub use clip::TrainedClip;
 pub use config::{Precision, Scheduler, TextPadding, TrainConfig};
@@ -52,6 +53,7 @@ pub use ranks::Ranks;
 pub use save_every::SaveEvery;
 pub use schedule::{Course, Length, Schedule, Stand};
 pub use sink::{Assembled, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+pub use staging::{Staged, Stager};
 pub use step::{Contrastive, StepMetrics, Trainer};
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
-use trommel_bridge::{Group, Reducer};
+use trommel_bridge::{Averaging, Group, Reducer};
 
 use super::error::TrainError;
 use super::loss::contrastive_share;
@@ -48,14 +48,14 @@ impl Ranks {
         &self.group
     }
 
-    /// The loss of this rank's rows against the whole batch.
-    pub(super) fn loss(&self, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
-        share_of(&self.group, images, texts, scale)
-    }
-
     /// Announces the backward that completes this rank's gradients.
     pub(super) fn prepare(&self) -> Result<(), TrainError> {
         Ok(self.reducer.prepare()?)
+    }
+
+    /// How long the last backward averaged.
+    pub(super) fn averaging(&self) -> Result<Averaging, TrainError> {
+        Ok(self.reducer.averaging()?)
     }
 
     /// After backward: the mean of the ranks' losses; the logit scale's gradient becomes the mean of the ranks'.
@@ -73,13 +73,18 @@ impl Ranks {
     }
 }
 
-/// `contrastive_share` with the other ranks' features gathered.
-pub(super) fn share_of(group: &Group, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
-    let (rows, dim) = (images.size()[0], images.size()[1]);
+/// All ranks' images beside their texts, with the way back to those of this rank.
+pub(super) fn gathered(group: &Group, images: &Tensor, texts: &Tensor) -> Result<Tensor, TrainError> {
     // Both in one go.
     let both = Tensor::f_cat(&[images, texts], 1).map_err(TrainError::torch("gathering the features"))?;
-    let all = group.all_gather_with_grad(&both)?;
+    Ok(group.all_gather_with_grad(&both)?)
+}
+
+/// `contrastive_share` with the other ranks' features gathered.
+pub(super) fn share_of(group: &Group, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
+    let all = gathered(group, images, texts)?;
     let share = || {
+        let (rows, dim) = images.size2()?;
         let (images_all, texts_all) = (all.f_narrow(1, 0, dim)?, all.f_narrow(1, dim, dim)?);
         contrastive_share(images, texts, &images_all, &texts_all, scale, rows * group.rank() as i64)
     };

@@ -42,6 +42,24 @@ fn patient_ranks<T: Send>(size: usize, patience: Duration, body: impl Fn(Group) 
     })
 }
 
+/// What the averaging took, and what of it nothing else went on beside.
+#[test]
+fn averaging_is_timed() {
+    let averaged = on_ranks(2, |group| {
+        let (rank, mut trainer) = (group.rank(), trainer(steady(16), 5));
+        trainer.join_ranks(Arc::new(group)).unwrap();
+        train(&mut trainer, 3, rank, 2);
+        trainer.averaging()
+    });
+    for averaging in averaged {
+        assert!(averaging.seconds > 0.0 && averaging.seconds < 60.0, "{averaging:?}");
+        assert!((0.0..=averaging.seconds).contains(&averaging.exposed_seconds), "{averaging:?}");
+    }
+    let mut alone = trainer(steady(16), 5);
+    train(&mut alone, 1, 0, 1);
+    assert_eq!(alone.averaging().seconds, 0.0);
+}
+
 /// A learning rate that stays, and small.
 fn steady(samples: usize) -> TrainConfig {
     TrainConfig { lr: 1e-3, scheduler: Scheduler::Const, warmup_steps: Some(0), ..config(samples) }
@@ -56,6 +74,25 @@ fn weights(trainer: &Trainer<Tiny>) -> Vec<f32> {
 fn train(trainer: &mut Trainer<Tiny>, steps: u64, rank: usize, size: usize) -> Vec<StepMetrics> {
     let share = trainer.config().batch_samples / size;
     (0..steps).map(|step| trainer.step(&rows(step, rank * share..(rank + 1) * share)).unwrap()).collect()
+}
+
+/// The loss a few rows' logits at a time.
+#[test]
+fn ranks_train_as_one_with_logits_in_chunks() {
+    let whole = train(&mut trainer(steady(16), 20), 20, 0, 1);
+    for accumulation_chunks in [1, 2] {
+        let ranks = on_ranks(2, |group| {
+            let rank = group.rank();
+            let mut trainer = trainer(TrainConfig { accumulation_chunks, ..steady(16) }, 20);
+            trainer.logits_at_once = 3 * 16;
+            trainer.join_ranks(Arc::new(group)).unwrap();
+            train(&mut trainer, 20, rank, 2)
+        });
+        assert_eq!(ranks[0], ranks[1]);
+        for (a, b) in whole.iter().zip(&ranks[0]) {
+            assert!((a.loss - b.loss).abs() < 1e-5, "{a:?} {b:?}");
+        }
+    }
 }
 
 /// 50 steps of 16 samples; each rank's metrics and weights.

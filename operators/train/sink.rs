@@ -1,7 +1,7 @@
 //! The trainer as a service of the process: one thread that takes batches in order, steps, notes and saves.
 //!
 //! ```text
-//!  order ─ next ─▶ [assembler: tokenise, stack] ─ one batch ahead ─▶ [trainer: step, metrics, checkpoint]
+//!  order ─ next ─▶ [assembler: tokenise, stack, send] ─ one batch ahead ─▶ [trainer: step, metrics, checkpoint]
 //! ```
 //!
 //! Frontiers: none. `next` blocks the assembler until the order has a batch, and answers `None` at the end of the data or
@@ -27,10 +27,11 @@ use super::error::TrainError;
 use super::files::replace;
 use super::metrics::Metrics;
 use super::save_every::SaveEvery;
+use super::staging::Staged;
 use super::step::{Contrastive, Trainer};
 
 /// A batch ready for the device.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Assembled {
     /// Pixels and tokens.
     pub batch: Batch,
@@ -127,6 +128,10 @@ pub struct Summary {
     pub assemble_seconds: f64,
     /// Forward, backward, update.
     pub step_seconds: f64,
+    /// Averaging gradients over ranks, most of it beside backward.
+    pub averaging_seconds: f64,
+    /// Of these, those in which backward had nothing left to do.
+    pub averaging_exposed_seconds: f64,
     /// Writing checkpoints.
     pub save_seconds: f64,
     /// The last checkpoint.
@@ -147,14 +152,17 @@ impl Summary {
             left_over: 0,
             assemble_seconds: 0.0,
             step_seconds: 0.0,
+            averaging_seconds: 0.0,
+            averaging_exposed_seconds: 0.0,
             save_seconds: 0.0,
             checkpoint: None,
         }
     }
 }
 
-/// What the assembling thread hands over: a batch, and the seconds it took to assemble; `None` when the last pass is over.
-type Handed = Result<Option<(Assembled, f64)>, String>;
+/// What the assembling thread hands over: a batch, its way to the device, and the seconds it took to assemble; `None` when the last pass
+/// is over.
+type Handed = Result<Option<(Assembled, Staged, f64)>, String>;
 
 /// Trains until the schedule's last step, the end of the data, or a stop.
 ///
@@ -179,6 +187,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
         tch::set_num_threads(threads);
     }
     let left = trainer.schedule().last_step().map_or(u64::MAX, |last| last.saturating_sub(trainer.global_step()));
+    let mut stager = trainer.stager()?;
     // A rendezvous: the one batch ahead waits in the sender's hand.
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
     let ahead = move || {
@@ -189,7 +198,10 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
                 Next::Over => Ok(None),
                 Next::Batch(ordered) => {
                     let began = Instant::now();
-                    assemble(ordered).map(|ready| Some((ready, began.elapsed().as_secs_f64())))
+                    assemble(ordered).and_then(|ready| {
+                        let staged = stager.stage(&ready.batch).map_err(|error| error.to_string())?;
+                        Ok(Some((ready, staged, began.elapsed().as_secs_f64())))
+                    })
                 }
             };
             let last = !matches!(handed, Ok(Some(_)));
@@ -259,7 +271,7 @@ fn train<M: Contrastive>(
         summary.ranks_seconds += began.elapsed().as_secs_f64();
         let Some(handed) = handed else { break };
         let handed = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
-        let Some((ready, assembled)) = handed else {
+        let Some((ready, staged, assembled)) = handed else {
             is_over = true;
             break;
         };
@@ -281,11 +293,12 @@ fn train<M: Contrastive>(
         trainer.at = (ready.pass, ready.turns);
         let before = (step, trainer.samples_seen());
         let began = Instant::now();
-        let noted = trainer.step(&ready.batch).inspect_err(|error| {
+        let noted = trainer.step_staged(&staged).inspect_err(|error| {
             let rank = trainer.ranks().map_or(0, |ranks| ranks.group().rank());
             leave_trace(config, rank, error, &ready, say);
         });
         let noted = noted?;
+        drop(staged);
         summary.step_seconds += began.elapsed().as_secs_f64();
         summary.losses.push(noted.loss);
         position.cursor = ready.cursor;
@@ -318,6 +331,8 @@ fn train<M: Contrastive>(
     if trainer.global_step() > 0 && (complete && ends_pass || saved_step != trainer.global_step()) {
         save(trainer, &position, &mut summary)?;
     }
+    let averaging = trainer.averaging();
+    (summary.averaging_seconds, summary.averaging_exposed_seconds) = (averaging.seconds, averaging.exposed_seconds);
     summary.global_step = trainer.global_step();
     summary.samples_seen = trainer.samples_seen();
     summary.epoch = position.epoch;

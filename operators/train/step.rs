@@ -4,16 +4,17 @@ use std::error::Error;
 
 use tch::{Device, Kind, Tensor};
 use trommel_bridge as bridge;
-use trommel_bridge::{Autocast, Half};
+use trommel_bridge::{Autocast, Averaging, Half};
 use trommel_model::PackedCaptions;
 
-use super::batch::{Batch, Normalisation, Texts};
+use super::batch::{Batch, Normalisation, Normalise};
 use super::config::{Precision, TextPadding, TrainConfig};
 use super::error::TrainError;
-use super::loss::{contrastive, unit_rows};
+use super::loss::{LOGITS_AT_ONCE, Whole, backward_in_chunks, contrastive, unit_rows};
 use super::optim::AdamW;
-use super::ranks::Ranks;
+use super::ranks::{Ranks, gathered, share_of};
 use super::schedule::{Course, Schedule, Stand};
+use super::staging::{Staged, Stager, Texts};
 
 /// What a tower answers.
 pub type Features = Result<Tensor, Box<dyn Error + Send + Sync>>;
@@ -76,8 +77,10 @@ pub struct Trainer<M> {
     model: M,
     config: TrainConfig,
     schedule: Schedule,
-    normalisation: Normalisation,
+    normalise: Normalise,
     device: Device,
+    /// For batches that come from the host.
+    stager: Stager,
     /// In name order: the order of sums over parameters does not depend on the model's own.
     parameters: Vec<(String, Tensor)>,
     leaves: Vec<Tensor>,
@@ -90,6 +93,10 @@ pub struct Trainer<M> {
     pub(super) global_step: u64,
     /// Samples in finished steps.
     pub(super) samples_seen: u64,
+    /// [`LOGITS_AT_ONCE`], but for tests.
+    pub(super) logits_at_once: usize,
+    /// Averaging over ranks in this process's steps.
+    averaging: Averaging,
 }
 
 impl<M: Contrastive> Trainer<M> {
@@ -112,13 +119,16 @@ impl<M: Contrastive> Trainer<M> {
             return Err(TrainError::Config(format!("parameter {name} is not trainable on {device:?}")));
         }
         let optimiser = AdamW::new(&config, &parameters)?;
+        let normalise = Normalise::on(device, &normalisation).map_err(TrainError::torch("mean and deviation"))?;
+        let stager = stager(&model, &config, device)?;
         let leaves = parameters.iter().map(|(_, p)| p.shallow_clone()).collect();
         Ok(Self {
             model,
             config,
             schedule,
-            normalisation,
+            normalise,
             device,
+            stager,
             parameters,
             leaves,
             optimiser,
@@ -126,7 +136,37 @@ impl<M: Contrastive> Trainer<M> {
             at: (0, 0),
             global_step: 0,
             samples_seen: 0,
+            logits_at_once: LOGITS_AT_ONCE,
+            averaging: Averaging::default(),
         })
+    }
+
+    /// Sends batches to the device for [`Trainer::step_staged`], from any thread.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn stager(&self) -> Result<Stager, TrainError> {
+        stager(&self.model, &self.config, self.device)
+    }
+
+    /// [`Trainer::step_staged`] of a batch that is not on its way yet.
+    ///
+    /// # Errors
+    /// As there; memory on the device.
+    pub fn step(&mut self, batch: &Batch) -> Result<StepMetrics, TrainError> {
+        self.check_rows(batch.samples())?;
+        let staged = self.stager.stage(batch)?;
+        self.step_staged(&staged)
+    }
+
+    /// Refuses a batch of another size.
+    fn check_rows(&self, got: usize) -> Result<(), TrainError> {
+        let (rows, whole) = (self.rows_per_step(), self.config.batch_samples);
+        if got != rows {
+            let share = if rows == whole { String::new() } else { format!(", {rows} a rank") };
+            return Err(TrainError::Batch(format!("{got} samples, the configuration says {whole}{share}")));
+        }
+        Ok(())
     }
 
     /// One update of the weights from one batch of `batch_samples` rows; with other ranks, from this rank's rows of it.
@@ -138,13 +178,9 @@ impl<M: Contrastive> Trainer<M> {
     ///
     /// # Errors
     /// A batch of another size; a loss or gradient that is not finite (the weights are untouched); libtorch refuses.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepMetrics, TrainError> {
-        let (rows, whole) = (self.rows_per_step(), self.config.batch_samples);
-        if batch.samples() != rows {
-            let share = if rows == whole { String::new() } else { format!(", {rows} a rank") };
-            let got = batch.samples();
-            return Err(TrainError::Batch(format!("{got} samples, the configuration says {whole}{share}")));
-        }
+    pub fn step_staged(&mut self, batch: &Staged) -> Result<StepMetrics, TrainError> {
+        self.check_rows(batch.pixels.size()[0] as usize)?;
+        batch.arrive(self.device)?;
         let lr = self.schedule.lr(Stand { step: self.global_step, pass: self.at.0, turns: self.at.1 });
         bridge::zero_grad(&self.leaves)?;
         let scale = self.model.logit_scale().f_exp().map_err(TrainError::torch("logit scale"))?;
@@ -165,8 +201,13 @@ impl<M: Contrastive> Trainer<M> {
         if !grad_norm.is_finite() {
             return Err(not_finite(self.name_bad_gradient()?, grad_norm));
         }
+        if let Some(ranks) = &self.ranks {
+            let Averaging { seconds, exposed_seconds } = ranks.averaging()?;
+            self.averaging.seconds += seconds;
+            self.averaging.exposed_seconds += exposed_seconds;
+        }
         let (loss, logit_scale) = (loss as f32, logit_scale as f32);
-        let metrics = StepMetrics { step: self.global_step, samples: whole as u64, loss, lr, logit_scale, grad_norm };
+        let metrics = StepMetrics { step: self.global_step, samples: self.config.batch_samples as u64, loss, lr, logit_scale, grad_norm };
         self.global_step += 1;
         self.samples_seen += metrics.samples;
         Ok(metrics)
@@ -192,27 +233,44 @@ impl<M: Contrastive> Trainer<M> {
 
     /// One graph over the whole batch; returns the loss, gradients are in the leaves. Also from a loss that is not finite: the
     /// device knows it, the host does not yet, and of ranks all take part.
-    fn whole(&self, batch: &Batch, scale: &Tensor) -> Result<Tensor, TrainError> {
-        let (images, texts) = self.features(batch, 0, batch.samples())?;
+    fn whole(&self, batch: &Staged, scale: &Tensor) -> Result<Tensor, TrainError> {
+        let (images, texts) = self.features(batch, 0)?;
         if let Some(ranks) = &self.ranks {
-            let loss = ranks.loss(&images, &texts, scale)?;
             ranks.prepare()?;
-            bridge::backward(std::slice::from_ref(&loss), &[loss.ones_like()])?;
-            return ranks.settle(&loss, &self.model.logit_scale());
         }
-        let loss = contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?;
-        loss.f_backward().map_err(TrainError::torch("backward"))?;
+        let loss = self.contrast(&images, &texts, scale)?;
+        match &self.ranks {
+            Some(ranks) => ranks.settle(&loss, &self.model.logit_scale()),
+            None => Ok(loss),
+        }
+    }
+
+    /// The loss of unit features, and its backward.
+    fn contrast(&self, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
+        let group = self.ranks.as_ref().map(Ranks::group);
+        let rows_at_once = self.logits_at_once / self.config.batch_samples;
+        if rows_at_once < self.rows_per_step() {
+            let both = group.map(|group| gathered(group, images, texts)).transpose()?;
+            let first = group.map_or(0, |group| (self.rows_per_step() * group.rank()) as i64);
+            let whole = both.as_ref().map(|both| Whole { both, first });
+            return backward_in_chunks(images, texts, scale, whole, rows_at_once as i64);
+        }
+        let loss = match group {
+            Some(group) => share_of(group, images, texts, scale)?,
+            None => contrastive(images, texts, scale).map_err(TrainError::torch("loss"))?,
+        };
+        bridge::backward(std::slice::from_ref(&loss), &[loss.ones_like()])?;
         Ok(loss)
     }
 
     /// The same gradient with the activations of one chunk at a time.
-    fn chunked(&self, batch: &Batch, scale: &Tensor, chunks: usize) -> Result<Tensor, TrainError> {
-        let rows = batch.samples() / chunks;
+    fn chunked(&self, batch: &Staged, scale: &Tensor, chunks: usize) -> Result<Tensor, TrainError> {
+        let rows = batch.pixels.size()[0] / chunks as i64;
         let (mut images, mut texts) = (Vec::with_capacity(chunks), Vec::with_capacity(chunks));
         {
             let _no_grad = tch::no_grad_guard();
             for chunk in 0..chunks {
-                let (image, text) = self.features(batch, chunk * rows, rows)?;
+                let (image, text) = self.features(batch, chunk)?;
                 images.push(image);
                 texts.push(text);
             }
@@ -220,19 +278,14 @@ impl<M: Contrastive> Trainer<M> {
         let gather = |parts: &[Tensor]| Ok(Tensor::f_cat(parts, 0)?.f_detach()?.set_requires_grad(true));
         let whole = |parts: &[Tensor]| gather(parts).map_err(TrainError::torch("gathering the features"));
         let (images, texts) = (whole(&images)?, whole(&texts)?);
-        let loss = match &self.ranks {
-            Some(ranks) => ranks.loss(&images, &texts, scale)?,
-            None => contrastive(&images, &texts, scale).map_err(TrainError::torch("loss"))?,
-        };
-        loss.f_backward().map_err(TrainError::torch("backward of the loss"))?;
+        let loss = self.contrast(&images, &texts, scale)?;
         let (image_grad, text_grad) = (images.grad(), texts.grad());
         for chunk in 0..chunks {
-            let (start, rows) = ((chunk * rows) as i64, rows as i64);
-            let (image, text) = self.features(batch, chunk * rows as usize, rows as usize)?;
+            let (image, text) = self.features(batch, chunk)?;
             if let Some(ranks) = self.ranks.as_ref().filter(|_| chunk + 1 == chunks) {
                 ranks.prepare()?;
             }
-            let slice = |grad: &Tensor| grad.f_narrow(0, start, rows).map_err(TrainError::torch("a chunk's gradient"));
+            let slice = |grad: &Tensor| grad.f_narrow(0, chunk as i64 * rows, rows).map_err(TrainError::torch("a chunk's gradient"));
             bridge::backward(&[image, text], &[slice(&image_grad)?, slice(&text_grad)?])?;
         }
         match &self.ranks {
@@ -241,10 +294,11 @@ impl<M: Contrastive> Trainer<M> {
         }
     }
 
-    /// Unit features in f32 of `count` rows from `start`.
-    fn features(&self, batch: &Batch, start: usize, count: usize) -> Result<(Tensor, Tensor), TrainError> {
-        let padding = if self.model.packs_captions() { self.config.text_padding } else { TextPadding::Full };
-        let (images, texts) = batch.rows(start, count, self.device, &self.normalisation, padding)?;
+    /// Unit features in f32 of one chunk's rows.
+    fn features(&self, batch: &Staged, chunk: usize) -> Result<(Tensor, Tensor), TrainError> {
+        let rows = batch.pixels.size()[0] / batch.texts.len() as i64;
+        let images = batch.pixels.f_narrow(0, chunk as i64 * rows, rows).and_then(|rows| self.normalise.images(&rows));
+        let images = images.map_err(TrainError::torch("normalising the pixels"))?;
         let refused = |tower| move |source| TrainError::Model { step: self.global_step, tower, source };
         let (images, texts) = {
             let _cast = match self.config.precision {
@@ -253,7 +307,7 @@ impl<M: Contrastive> Trainer<M> {
             };
             (
                 self.model.encode_image(&images).map_err(refused("image"))?,
-                match &texts {
+                match &batch.texts[chunk] {
                     Texts::Padded(tokens) => self.model.encode_text(tokens),
                     Texts::Packed(captions) => self.model.encode_captions(captions),
                 }
@@ -285,7 +339,7 @@ impl<M: Contrastive> Trainer<M> {
     }
 
     /// Where model and optimiser lie.
-    pub(super) const fn device(&self) -> Device {
+    pub const fn device(&self) -> Device {
         self.device
     }
 
@@ -314,6 +368,11 @@ impl<M: Contrastive> Trainer<M> {
         self.samples_seen
     }
 
+    /// Time of averaging gradients over ranks, in all steps since this trainer was made.
+    pub const fn averaging(&self) -> Averaging {
+        self.averaging
+    }
+
     /// The learning rate that the schedule rises to.
     pub(super) fn peak_lr(&self) -> f64 {
         self.config.lr
@@ -328,4 +387,9 @@ impl<M: Contrastive> Trainer<M> {
     pub const fn optimiser(&self) -> &AdamW {
         &self.optimiser
     }
+}
+
+fn stager<M: Contrastive>(model: &M, config: &TrainConfig, device: Device) -> Result<Stager, TrainError> {
+    let padding = if model.packs_captions() { config.text_padding } else { TextPadding::Full };
+    Stager::new(device, config.accumulation_chunks, padding)
 }

@@ -42,6 +42,20 @@ fn chunks_give_the_whole_batchs_losses() {
     }
 }
 
+/// The loss a few rows' logits at a time, whole batches and chunks of them.
+#[test]
+fn logits_in_chunks_give_the_same_losses() {
+    let whole = losses(config(16), 20);
+    for accumulation_chunks in [1, 4] {
+        for logits_at_once in [1, 5 * 16] {
+            let mut trainer = trainer(TrainConfig { accumulation_chunks, ..config(16) }, 20);
+            trainer.logits_at_once = logits_at_once;
+            let got: Vec<f32> = (0..20).map(|step| trainer.step(&batch(step, 16)).unwrap().loss).collect();
+            assert!(furthest(&whole, &got) < 1e-5, "{accumulation_chunks} {logits_at_once}: {whole:?} {got:?}");
+        }
+    }
+}
+
 #[test]
 fn bf16_stays_near_f32() {
     let full = losses(config(16), 20);

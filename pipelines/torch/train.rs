@@ -123,6 +123,10 @@ pub struct TrainReport {
     pub train_share: f64,
     /// Share of the run that the trainer waited for samples.
     pub train_wait_share: f64,
+    /// Share of the run that gradients were averaged over ranks, most of it beside backward.
+    pub train_averaging_share: f64,
+    /// Share of the run that only the averaging went on.
+    pub train_averaging_exposed_share: f64,
     /// Weights of the last checkpoint.
     pub checkpoint: Option<PathBuf>,
     /// Whether it ended before its length.

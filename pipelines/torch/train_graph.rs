@@ -289,7 +289,7 @@ pub(crate) fn train_on(
         let last = trainer.schedule().last_step().filter(|_| pool.is_none());
         let mut ordered_step = trainer.global_step();
         let context = usize::try_from(clip_config.text.context_length).unwrap_or(77);
-        let reached = trained.clone();
+        let (reached, device) = (trained.clone(), trainer.device());
         spawn_trainer(move || {
             let tokenizer = Tokenizer::new();
             let done = run_trainer(
@@ -326,7 +326,7 @@ pub(crate) fn train_on(
                     let (place, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);
-                    assemble(place, &cursor, rows, &tokenizer, size as usize, context)
+                    assemble(place, &cursor, rows, &tokenizer, (size as usize, context), device)
                 },
                 |line| tracing::info!("{line}"),
             );
@@ -465,6 +465,8 @@ fn report(
         spent: Spent::of(machinery, seconds),
         train_share: done.step_seconds / seconds.max(1e-9),
         train_wait_share: done.wait_seconds / seconds.max(1e-9),
+        train_averaging_share: done.averaging_seconds / seconds.max(1e-9),
+        train_averaging_exposed_share: done.averaging_exposed_seconds / seconds.max(1e-9),
         checkpoint: done.checkpoint.clone(),
         interrupted: done.outcome == Outcome::Interrupted,
     }

@@ -13,11 +13,12 @@ use trommel_ledger::run_folder::RunFolder;
 use trommel_model::{ClipConfig, Tokenizer, weights};
 use trommel_train::checkpoint::Found;
 use trommel_train::clip::TrainedClip;
+use trommel_train::loss::LOGITS_AT_ONCE;
 use trommel_train::share::Row;
 use trommel_train::to_order::MAX_CAPTION_BYTES;
 use trommel_train::{
     Assembled, Batch, Checkpoints, Contrastive, Course, Normalisation, Precision, Schedule, TextPadding, TrainConfig,
-    Trainer,
+    TrainError, Trainer,
 };
 
 use crate::goes_on::{Asked, GoesOn};
@@ -166,20 +167,19 @@ pub(crate) fn assemble(
     cursor: &Cursor,
     rows: Vec<Row>,
     tokenizer: &Tokenizer,
-    size: usize,
-    context: usize,
+    (size, context): (usize, usize),
+    device: Device,
 ) -> Result<Assembled, String> {
-    let samples = rows.len();
-    let mut pixels = Vec::with_capacity(samples * size * size * 3);
-    let mut tokens = Vec::with_capacity(samples * context);
-    let mut keys = Vec::with_capacity(samples);
+    let wrong = |error: TrainError| error.to_string();
+    let mut batch = Batch::writer(rows.len(), size, context, device).map_err(wrong)?;
+    let mut keys = Vec::with_capacity(rows.len());
     for (sample, _reserve) in rows {
-        pixels.extend_from_slice(&sample.view);
         let ids = tokenizer.encode(&sample.caption);
-        tokens.extend(ids.iter().copied().map(i64::from).chain(std::iter::repeat(0)).take(context));
+        let ids = ids.iter().copied().map(i64::from).chain(std::iter::repeat(0)).take(context);
+        batch.push(&sample.view, ids).map_err(wrong)?;
         keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
     }
-    let batch = Batch::new(samples, size, context, pixels, tokens).map_err(|error| error.to_string())?;
+    let batch = batch.finish().map_err(wrong)?;
     let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
     Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
 }
@@ -191,11 +191,13 @@ pub(crate) struct TrainerMemory {
     weights: u64,
     /// What one forward pass of one chunk leaves for backward, pixels included.
     activations: u64,
-    /// This rank's rows of the logits over the whole batch, both ways, and their gradients.
+    /// This rank's rows of the logits over the whole batch, or as many as are computed at once, both ways, and their gradients.
     logits: u64,
     /// Pictures, tokens and captions: a batch in the step, one ahead, and that one's views before they are gathered. Always in
     /// the process's own memory.
     batches: u64,
+    /// The same batches on the card, where there is one.
+    slots: u64,
 }
 
 impl TrainerMemory {
@@ -228,8 +230,9 @@ impl TrainerMemory {
         Self {
             weights: parameters * a_parameter,
             activations: rows / recipe.accumulation_chunks.max(1) as u64 * sample,
-            logits: LOGITS_COPIES * 4 * rows * batch,
+            logits: LOGITS_COPIES * 4 * (rows * batch).min(LOGITS_AT_ONCE as u64),
             batches: rows * row,
+            slots: 2 * rows * (view_bytes(config.preprocess.size) + 2 * 8 * unsigned(text.context_length)),
         }
     }
 
@@ -239,6 +242,9 @@ impl TrainerMemory {
         memory.take_device("activations", self.activations);
         memory.take_device("logits", self.logits);
         memory.take("batches", self.batches);
+        if memory.card.is_some() {
+            memory.take_device("batches", self.slots);
+        }
     }
 }
 
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn large_batches_are_paid_for_by_their_rows_and_their_square() {
+    fn large_batches_are_paid_for_by_their_rows_and_no_square_of_them() {
         let model = ClipConfig::load("ViT-B-32").unwrap();
         let of = |batch, chunks, ranks| {
             let mut recipe = recipe(batch, Precision::F32);
@@ -300,10 +306,12 @@ mod tests {
             TrainerMemory::of(&model, &recipe, ranks)
         };
         let (one, many, ranked) = (of(4096, 1, 1), of(16_384, 256, 1), of(16_384, 256, 4));
-        assert_eq!(many.logits, 16 * one.logits);
+        assert_eq!(of(8192, 1, 1).logits, 4 * one.logits);
+        assert_eq!(many.logits, 4 * one.logits, "no more than are computed at once");
         assert_eq!(many.batches, 4 * one.batches);
         assert_eq!(one.activations / 64, many.activations);
-        assert_eq!((ranked.logits, ranked.batches), (many.logits / 4, many.batches / 4));
+        assert_eq!((ranked.logits, ranked.batches), (many.logits, many.batches / 4));
+        assert_eq!(of(4096, 1, 4).logits, one.logits / 4);
         // Two batches of pictures and their views: 16,384 of 224 x 224.
         assert!(many.batches > 3 * 16_384 * 224 * 224 * 3);
     }
