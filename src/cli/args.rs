@@ -48,6 +48,8 @@ pub enum Command {
     Select(SelectArgs),
     /// Check a published split against a run of your own
     Verify(VerifyArgs),
+    /// One stage alone, on what it makes itself: what it can reach here
+    Bench(BenchArgs),
     /// One sample's fate
     Why(WhyArgs),
     /// A page about a run: what went, why, and the pictures
@@ -282,6 +284,43 @@ pub struct RadiiArgs {
     pub out: PathBuf,
     #[command(flatten)]
     pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// A stage that can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// Batches to weights
+    Train,
+}
+
+/// `trommel bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Which stage
+    #[arg(long, value_enum)]
+    pub stage: Stage,
+    /// open_clip's name of the model, or its JSON
+    #[arg(long)]
+    pub model: String,
+    /// Random weights from this seed
+    #[arg(long, value_name = "SEED")]
+    pub random_init: Option<u64>,
+    /// train: f32 or bf16 (the default)
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// Samples a step [default: 1024]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=8192))]
+    pub batch: Option<u16>,
+    /// Steps timed, for each figure of the trainer
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    pub steps: u16,
+    /// Measure the other ways to compute the same as well
+    #[arg(long)]
+    pub variants: bool,
+    #[command(flatten)]
+    pub compute: Compute,
     #[command(flatten)]
     pub output: Output,
 }

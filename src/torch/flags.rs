@@ -65,8 +65,11 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 ];
 
 /// Where flags are read beside the command's own file.
-const BESIDE: [(&str, &[&str]); 2] =
-    [("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]), ("demo", &["judge.rs"])];
+const BESIDE: [(&str, &[&str]); 3] = [
+    ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
+    ("demo", &["judge.rs"]),
+    ("bench", &["bench/train.rs"]),
+];
 
 /// The source of a command: its file among those that run a model, among those that run none, and what [`BESIDE`] says.
 fn sources(command: &str) -> Vec<String> {

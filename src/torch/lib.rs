@@ -2,6 +2,7 @@
 //! configuration, report to lines.
 #![forbid(missing_docs)]
 
+mod bench;
 mod demo;
 mod embed;
 mod eval;
@@ -76,6 +77,7 @@ fn run(command: Command, launched: Option<Launched>) -> Outcome {
         Command::Eval(args) => eval::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Synth(_) | Command::Select(_) | Command::Verify(_) | Command::Why(_) | Command::Report(_) => {
             unreachable!("the program runs it itself")
         }

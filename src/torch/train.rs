@@ -88,6 +88,15 @@ fn of_the_watch(words: &[OsString]) -> Option<String> {
     flags.map(str::to_owned).find(|flag| is_its(flag))
 }
 
+/// `--precision` of the trainer.
+pub(super) fn precision(word: &str) -> Result<Precision, PipelineError> {
+    match word {
+        "f32" | "fp32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        other => Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
+    }
+}
+
 /// Flags to a training run.
 pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<TrainRun, PipelineError> {
     let length = match (args.steps, args.samples, args.passes) {
@@ -106,11 +115,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
     }
-    let precision = match args.precision.as_str() {
-        "f32" | "fp32" => Precision::F32,
-        "bf16" => Precision::Bf16,
-        other => return Err(PipelineError::Usage(format!("--precision {other}: write f32 or bf16"))),
-    };
+    let precision = precision(&args.precision)?;
     let text_padding = match args.text_padding.as_deref() {
         None => None,
         Some("none") => Some(TextPadding::None),

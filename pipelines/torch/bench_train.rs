@@ -1,0 +1,294 @@
+//! The trainer alone: steps on batches that it makes itself.
+//!
+//! Pictures are noise, captions have the lengths of captions of the web. Told are the step on batches that lie on the device, the same
+//! with every batch coming from host memory as in a run, and the step that computes the captions' padding too; and how far the losses of
+//! 20 steps are from those with padding, and from those in f32.
+
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tch::Device;
+use trommel_bridge::{Attention, prefer_attention};
+use trommel_embed::device;
+use trommel_model::random::mix;
+use trommel_model::{ClipConfig, Packing, weights};
+use trommel_train::clip::TrainedClip;
+use trommel_train::{Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer};
+
+use trommel_pipelines::error::PipelineError;
+
+/// Steps before anything is timed: kernels are chosen, memory is taken, a card's clock rises.
+const WARM_UP: usize = 5;
+/// Steps whose losses are compared.
+const COMPARED: usize = 20;
+/// Batches that are made; steps take them in turn.
+const BATCHES: u64 = 4;
+/// Every 32nd of 10,000 captions of LAION by their number of tokens, both ends included: 15.5 on average.
+const CAPTION_TOKENS: [u64; 33] = [
+    3, 5, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 17, 17, 18, 20, 21, 22, 25, 28, 32, 40, 77,
+];
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct TrainBench {
+    /// open_clip's name of the model, or its JSON.
+    pub model: String,
+    /// Samples a step.
+    pub batch: usize,
+    /// What products are computed in.
+    pub precision: Precision,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// libtorch's threads.
+    pub threads: usize,
+    /// Seed of weights and batches.
+    pub seed: u64,
+    /// Steps timed, for each figure.
+    pub steps: usize,
+    /// On a card: with each attention that libtorch has for it.
+    pub variants: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainFigures {
+    /// `train`.
+    pub stage: &'static str,
+    /// The model.
+    pub model: String,
+    /// Kind of device.
+    pub device: String,
+    /// The card's name, if there is one.
+    pub card: Option<String>,
+    /// What products were computed in.
+    pub precision: Precision,
+    /// Samples a step.
+    pub batch: usize,
+    /// Tokens of a caption, on average.
+    pub caption_tokens: f64,
+    /// Tokens of a caption that the text tower computes, on average; with padding it would be the context.
+    pub computed_tokens: f64,
+    /// Batches on the device.
+    pub step: Rate,
+    /// Every batch written and sent by another thread meanwhile, as in a run.
+    pub with_uploads: Rate,
+    /// Batches on the device, captions with their padding.
+    pub padded: Rate,
+    /// With each attention.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<(String, Result<Rate, String>)>,
+    /// Losses of the compared steps.
+    pub losses: Vec<f32>,
+    /// Their largest difference to those with padding.
+    pub padded_difference: f32,
+    /// Their largest difference to those in f32; none where they are f32 themselves.
+    pub f32_difference: Option<f32>,
+}
+
+/// How fast steps are.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rate {
+    /// By the median step.
+    pub samples_per_second: f64,
+    /// The median step.
+    pub median_seconds: f64,
+    /// The slowest tenth begins here.
+    pub slow_seconds: f64,
+    /// Steps timed.
+    pub steps: usize,
+}
+
+impl Rate {
+    fn of(mut took: Vec<Duration>, batch: usize) -> Self {
+        took.sort_unstable();
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64();
+        let median_seconds = at(0.5);
+        let samples_per_second = batch as f64 / median_seconds.max(1e-9);
+        Self { samples_per_second, median_seconds, slow_seconds: at(0.9), steps: took.len() }
+    }
+}
+
+/// Measures the trainer.
+///
+/// # Errors
+/// A model or a device that cannot be had; a loss that is not finite.
+pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
+    let config = ClipConfig::load(&bench.model).map_err(PipelineError::usage)?;
+    let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
+    tch::set_num_threads(i32::try_from(bench.threads).unwrap_or(1));
+    let made = Made::new(bench, &config, device)?;
+    let packed = made.trainer(bench.precision, TextPadding::None)?;
+    let (losses, mut trainer) = made.compared(packed)?;
+    let step = made.step(&mut trainer, bench.steps)?;
+    let with_uploads = made.with_uploads(&mut trainer, bench.steps)?;
+    let mut variants = Vec::new();
+    if bench.variants && matches!(device, Device::Cuda(_)) {
+        for first in [Attention::Flash, Attention::Cudnn, Attention::Efficient] {
+            prefer_attention(first).map_err(PipelineError::failed)?;
+            let rate = made.step(&mut trainer, bench.steps).map_err(|error| error.to_string());
+            variants.push((format!("{first:?}"), rate));
+        }
+    }
+    drop(trainer);
+    let (with_padding, mut trainer) = made.compared(made.trainer(bench.precision, TextPadding::Full)?)?;
+    let padded = made.step(&mut trainer, bench.steps)?;
+    drop(trainer);
+    let furthest = |other: &[f32]| losses.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let f32_difference = match bench.precision {
+        Precision::F32 => None,
+        Precision::Bf16 => {
+            let (exact, _) = made.compared(made.trainer(Precision::F32, TextPadding::None)?)?;
+            Some(furthest(&exact))
+        }
+    };
+    let (caption_tokens, computed_tokens) = made.tokens();
+    Ok(TrainFigures {
+        stage: "train",
+        model: config.name.clone(),
+        device: device::kind(device).to_owned(),
+        card: device::card(device),
+        precision: bench.precision,
+        batch: bench.batch,
+        caption_tokens,
+        computed_tokens,
+        step,
+        with_uploads,
+        padded,
+        variants,
+        padded_difference: furthest(&with_padding),
+        f32_difference,
+        losses,
+    })
+}
+
+/// What the steps are made from.
+struct Made<'a> {
+    bench: &'a TrainBench,
+    config: &'a ClipConfig,
+    device: Device,
+    context: usize,
+    /// Each batch's pixels and tokens.
+    batches: Vec<(Vec<u8>, Vec<i64>)>,
+}
+
+impl<'a> Made<'a> {
+    fn new(bench: &'a TrainBench, config: &'a ClipConfig, device: Device) -> Result<Self, PipelineError> {
+        let context = usize::try_from(config.text.context_length).unwrap_or(77);
+        let vocabulary = u64::try_from(config.text.vocab_size).unwrap_or(0);
+        if vocabulary < 4 || bench.steps == 0 {
+            return Err(PipelineError::Usage("a bench needs a vocabulary and steps".into()));
+        }
+        let side = config.preprocess.size as usize;
+        let words = (bench.batch * side * side * 3).div_ceil(8);
+        let batch = |number: u64| {
+            let salt = bench.seed.wrapping_mul(1000).wrapping_add(number) << 32;
+            let mut pixels: Vec<u8> = (0..words as u64).flat_map(|i| mix(salt + i).to_le_bytes()).collect();
+            pixels.truncate(bench.batch * side * side * 3);
+            let tokens = (0..bench.batch as u64).flat_map(|row| caption(mix(salt ^ row << 20), context, vocabulary));
+            (pixels, tokens.collect())
+        };
+        Ok(Self { bench, config, device, context, batches: (0..BATCHES).map(batch).collect() })
+    }
+
+    fn trainer(&self, precision: Precision, text_padding: TextPadding) -> Result<Trainer<TrainedClip>, PipelineError> {
+        let model = TrainedClip::new(self.config, self.device).map_err(PipelineError::usage)?;
+        weights::init(model.store(), self.config, self.bench.seed).map_err(PipelineError::failed)?;
+        let recipe = TrainConfig {
+            precision,
+            text_padding,
+            lr: 1e-4,
+            warmup_steps: Some(0),
+            scheduler: Scheduler::Const,
+            ..TrainConfig::new(self.bench.batch)
+        };
+        let normalisation = Normalisation::from(&self.config.preprocess);
+        Trainer::new(model, recipe, u64::MAX, normalisation, self.device).map_err(PipelineError::usage)
+    }
+
+    /// A batch as a run's assembler makes it.
+    fn batch(&self, number: usize) -> Result<Batch, TrainError> {
+        let (pixels, tokens) = &self.batches[number % self.batches.len()];
+        let side = self.config.preprocess.size as usize;
+        let mut batch = Batch::writer(self.bench.batch, side, self.context, self.device)?;
+        for (pixels, tokens) in pixels.chunks_exact(side * side * 3).zip(tokens.chunks_exact(self.context)) {
+            batch.push(pixels, tokens.iter().copied())?;
+        }
+        batch.finish()
+    }
+
+    /// All batches on the device.
+    fn staged(&self, trainer: &Trainer<TrainedClip>) -> Result<Vec<Staged>, PipelineError> {
+        let mut stager = trainer.stager().map_err(PipelineError::failed)?;
+        let staged = |number| self.batch(number).and_then(|batch| stager.stage(&batch));
+        (0..self.batches.len()).map(staged).collect::<Result<_, _>>().map_err(PipelineError::failed)
+    }
+
+    /// Losses of a trainer's first steps.
+    fn compared(
+        &self,
+        mut trainer: Trainer<TrainedClip>,
+    ) -> Result<(Vec<f32>, Trainer<TrainedClip>), PipelineError> {
+        let staged = self.staged(&trainer)?;
+        let step = |number: usize| trainer.step_staged(&staged[number % staged.len()]).map(|step| step.loss);
+        let losses = (0..COMPARED).map(step).collect::<Result<_, _>>().map_err(PipelineError::failed)?;
+        Ok((losses, trainer))
+    }
+
+    fn step(&self, trainer: &mut Trainer<TrainedClip>, steps: usize) -> Result<Rate, PipelineError> {
+        let staged = self.staged(trainer)?;
+        let mut took = Vec::with_capacity(steps);
+        for number in 0..WARM_UP + steps {
+            let began = Instant::now();
+            trainer.step_staged(&staged[number % staged.len()]).map_err(PipelineError::failed)?;
+            took.push(began.elapsed());
+        }
+        Ok(Rate::of(took.split_off(WARM_UP), self.bench.batch))
+    }
+
+    fn with_uploads(&self, trainer: &mut Trainer<TrainedClip>, steps: usize) -> Result<Rate, PipelineError> {
+        let mut stager = trainer.stager().map_err(PipelineError::failed)?;
+        let (sender, batches) = sync_channel(0);
+        let took = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..WARM_UP + steps {
+                    let staged = self.batch(number).and_then(|batch| stager.stage(&batch));
+                    if sender.send(staged).is_err() {
+                        return;
+                    }
+                }
+            });
+            let (mut took, mut last) = (Vec::with_capacity(steps), Instant::now());
+            for staged in batches {
+                trainer.step_staged(&staged?)?;
+                took.push(last.elapsed());
+                last = Instant::now();
+            }
+            Ok::<_, TrainError>(took)
+        });
+        let mut took = took.map_err(PipelineError::failed)?;
+        Ok(Rate::of(took.split_off(WARM_UP), self.bench.batch))
+    }
+
+    /// Tokens of a caption, its own and those that are computed.
+    fn tokens(&self) -> (f64, f64) {
+        let captions = (self.bench.batch * self.batches.len()) as f64;
+        let own = self.batches.iter().flat_map(|(_, tokens)| tokens).filter(|&&token| token != 0).count();
+        let computed: usize = self.batches.iter().map(|(_, tokens)| Packing::of(tokens, self.context).tokens()).sum();
+        (own as f64 / captions, computed as f64 / captions)
+    }
+}
+
+/// A caption of made-up words, as long as the web's are.
+fn caption(seed: u64, context: usize, vocabulary: u64) -> impl Iterator<Item = i64> {
+    let place = (seed % 32) as usize;
+    let (from, to) = (CAPTION_TOKENS[place], CAPTION_TOKENS[place + 1]);
+    let length = ((from + mix(seed) % (to - from).max(1)) as usize).clamp(2, context.max(2));
+    let word = move |at: usize| match at {
+        0 => vocabulary - 2,
+        at if at + 1 < length => 1 + mix(seed ^ (at as u64) << 7) % (vocabulary - 3),
+        at if at + 1 == length => vocabulary - 1,
+        _ => 0,
+    };
+    (0..context).map(move |at| word(at) as i64)
+}

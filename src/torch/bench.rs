@@ -1,0 +1,13 @@
+//! `trommel bench`: one file a stage.
+
+mod train;
+
+use trommel_cli::args::{BenchArgs, Stage};
+use trommel_cli::outcome::Outcome;
+
+/// One stage alone.
+pub fn run(args: &BenchArgs) -> Outcome {
+    match args.stage {
+        Stage::Train => train::run(args),
+    }
+}

@@ -1,0 +1,31 @@
+//! `trommel bench`: a stage alone, on a machine without a card and a model of a few parameters.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+/// The trainer's figures are there, and its losses are those with padding and those in f32.
+#[test]
+fn the_trainer_is_measured_and_compared() {
+    for (precision, padded, exact) in [("f32", 1e-5, None), ("bf16", 0.02, Some(0.02))] {
+        let words = format!(
+            "bench --stage train --model trommel-tiny-32 --batch 12 --precision {precision} --steps 3 --device cpu --threads 1 --json"
+        );
+        let out = common::trommel().args(words.split_whitespace()).output().unwrap();
+        let said = common::stderr(&out);
+        assert_eq!(out.status.code(), Some(0), "{said}");
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        for rate in ["step", "with_uploads", "padded"] {
+            assert_eq!(report[rate]["steps"], 3, "{rate}");
+            assert!(report[rate]["samples_per_second"].as_f64().unwrap() > 0.0, "{rate}");
+        }
+        let losses: Vec<f64> = serde_json::from_value(report["losses"].clone()).unwrap();
+        assert_eq!(losses.len(), 20);
+        // Four batches over and over: they are learned.
+        assert!(losses[16..].iter().sum::<f64>() < losses[..4].iter().sum::<f64>(), "{losses:?}");
+        assert!(report["padded_difference"].as_f64().unwrap() < padded, "{report}");
+        assert_eq!(report["f32_difference"].as_f64().map(|difference| difference < exact.unwrap()), exact.map(|_| true));
+        let tokens = |name: &str| report[name].as_f64().unwrap();
+        assert!(tokens("caption_tokens") > 8.0 && tokens("computed_tokens") < 40.0, "{report}");
+        assert!(said.contains("samples/s") && said.contains("with every batch from host memory"), "{said}");
+    }
+}
