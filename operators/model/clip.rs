@@ -76,6 +76,11 @@ impl Clip {
         self.text.forward_packed(captions)
     }
 
+    /// The image tower.
+    pub const fn visual_mut(&mut self) -> &mut VisionTransformer {
+        &mut self.visual
+    }
+
     /// What it was built from.
     #[must_use]
     pub fn config(&self) -> &ClipConfig {

@@ -142,6 +142,29 @@ fn golden_vit_b_16_plus_240() {
     check("ViT-B-16-plus-240");
 }
 
+/// Features and the kernels' gradient, in f64.
+#[test]
+fn patches_by_product_are_the_convolutions() {
+    let config = ClipConfig::load("trommel-tiny-32").unwrap();
+    let mut vs = VarStore::new(Device::Cpu);
+    let mut clip = Clip::new(&vs.root(), &config).unwrap();
+    fill(&vs);
+    vs.double();
+    let images = (Tensor::arange(2 * 3 * 32 * 32, (Kind::Double, Device::Cpu)) * 0.71).sin().reshape([2, 3, 32, 32]);
+    let mut computed = |by_product| {
+        clip.visual_mut().multiply_patches(by_product);
+        let kernels = vs.variables()["visual.conv1.weight"].shallow_clone();
+        kernels.shallow_clone().zero_grad();
+        let features = clip.encode_image(&images).unwrap();
+        features.cos().sum(Kind::Double).backward();
+        (features.detach(), kernels.grad().copy())
+    };
+    let (convolved, multiplied) = (computed(false), computed(true));
+    let distance = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
+    assert!(distance(&convolved.0, &multiplied.0) < 1e-12);
+    assert!(distance(&convolved.1, &multiplied.1) < 1e-12 * f64::try_from(convolved.1.abs().max()).unwrap().max(1.0));
+}
+
 #[test]
 fn made_up_captions_have_open_clips_ids() {
     let golden: Value = serde_json::from_str(include_str!("golden/hostile.json")).unwrap();

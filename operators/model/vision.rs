@@ -1,7 +1,7 @@
 //! The image tower: open_clip's `VisionTransformer` with a class token and learned positions.
 
-use tch::Tensor;
 use tch::nn::Path;
+use tch::{Device, Tensor};
 
 use super::config::ClipConfig;
 use super::error::{ModelError, Op, shape_of};
@@ -12,6 +12,7 @@ use super::transformer::{Attend, BlockShape, LayerNorm, Transformer, as_weight, 
 pub struct VisionTransformer {
     image_size: i64,
     patch_size: i64,
+    by_product: bool,
     pool_average: bool,
     norm_after_pool: bool,
     conv1: Tensor,
@@ -41,6 +42,7 @@ impl VisionTransformer {
         Ok(Self {
             image_size: v.image_size,
             patch_size: v.patch_size,
+            by_product: path.device() != Device::Cpu,
             pool_average: v.pool_average,
             norm_after_pool: v.final_ln_after_pool,
             class_embedding: variable(path, "class_embedding", &[v.width], 0.0)?,
@@ -70,15 +72,11 @@ impl VisionTransformer {
                 });
             }
         };
-        let patches = as_weight(images, &self.conv1)?
-            .f_conv2d(&self.conv1, None::<&Tensor>, [self.patch_size, self.patch_size], [0, 0], [1, 1], 1)
-            .op("visual.conv1", &[images, &self.conv1])?;
+        let patches = if self.by_product { self.multiplied(images) } else { self.convolved(images) }?;
         let kind = self.positional_embedding.f_kind().op(place, &[])?;
         let width = self.class_embedding.size()[0];
         let tokens = patches
-            .f_reshape([n, width, -1])
-            .and_then(|t| t.f_permute([0, 2, 1]))
-            .and_then(|t| t.f_to_kind(kind))
+            .f_to_kind(kind)
             .and_then(|t| {
                 Tensor::f_cat(&[&self.class_embedding.f_view([1, 1, width])?.f_expand([n, 1, width], false)?, &t], 1)
             })
@@ -91,6 +89,32 @@ impl VisionTransformer {
         let tokens = self.transformer.forward(tokens, Attend::All)?;
         let pooled = self.pool(&tokens)?;
         as_weight(&pooled, &self.proj)?.f_matmul(&self.proj).op("visual.proj", &[&pooled, &self.proj])
+    }
+
+    /// Patches f32\[n, patches, width\] by a convolution.
+    fn convolved(&self, images: &Tensor) -> Result<Tensor, ModelError> {
+        as_weight(images, &self.conv1)?
+            .f_conv2d(&self.conv1, None::<&Tensor>, [self.patch_size, self.patch_size], [0, 0], [1, 1], 1)
+            .and_then(|t| t.f_flatten(2, -1)?.f_permute([0, 2, 1]))
+            .op("visual.conv1", &[images, &self.conv1])
+    }
+
+    /// The same by a product: the convolution's kernels do not overlap.
+    fn multiplied(&self, images: &Tensor) -> Result<Tensor, ModelError> {
+        let (n, side, grid) = (images.size()[0], self.patch_size, self.image_size / self.patch_size);
+        let images = as_weight(images, &self.conv1)?;
+        images
+            .f_narrow(2, 0, grid * side)
+            .and_then(|t| t.f_narrow(3, 0, grid * side)?.f_reshape([n, 3, grid, side, grid, side]))
+            .and_then(|t| t.f_permute([0, 2, 4, 1, 3, 5])?.f_reshape([n, grid * grid, 3 * side * side]))
+            .and_then(|t| t.f_linear(&self.conv1.f_flatten(1, -1)?, None::<&Tensor>))
+            .op("visual.conv1", &[&images, &self.conv1])
+    }
+
+    /// Whether patches are embedded by a product instead of a convolution: the same up to the order of sums. A card is given the
+    /// product.
+    pub const fn multiply_patches(&mut self, by_product: bool) {
+        self.by_product = by_product;
     }
 
     fn pool(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {

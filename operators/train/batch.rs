@@ -1,6 +1,6 @@
 //! What one step is fed: pixels and tokens as they come, in memory that the device can take them from.
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 use trommel_bridge::HostBytes;
 
 use super::error::TrainError;

@@ -38,6 +38,11 @@ impl TrainedClip {
     pub const fn clip(&self) -> &Clip {
         &self.clip
     }
+
+    /// The towers.
+    pub const fn clip_mut(&mut self) -> &mut Clip {
+        &mut self.clip
+    }
 }
 
 impl Contrastive for TrainedClip {

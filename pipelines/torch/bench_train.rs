@@ -46,7 +46,7 @@ pub struct TrainBench {
     pub seed: u64,
     /// Steps timed, for each figure.
     pub steps: usize,
-    /// On a card: with each attention that libtorch has for it.
+    /// On a card: with each attention that libtorch has for it, and patches by convolution.
     pub variants: bool,
 }
 
@@ -75,7 +75,7 @@ pub struct TrainFigures {
     pub with_uploads: Rate,
     /// Batches on the device, captions with their padding.
     pub padded: Rate,
-    /// With each attention.
+    /// Computed otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<(String, Result<Rate, String>)>,
     /// Losses of the compared steps.
@@ -127,8 +127,14 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
         for first in [Attention::Flash, Attention::Cudnn, Attention::Efficient] {
             prefer_attention(first).map_err(PipelineError::failed)?;
             let rate = made.step(&mut trainer, bench.steps).map_err(|error| error.to_string());
-            variants.push((format!("{first:?}"), rate));
+            variants.push((format!("attention by {first:?}"), rate));
         }
+        drop(trainer);
+        prefer_attention(Attention::Flash).map_err(PipelineError::failed)?;
+        let convolving = |model: &mut TrainedClip| model.clip_mut().visual_mut().multiply_patches(false);
+        trainer = made.trainer_of(bench.precision, TextPadding::None, convolving)?;
+        let rate = made.step(&mut trainer, bench.steps).map_err(|error| error.to_string());
+        variants.push(("patches by convolution".to_owned(), rate));
     }
     drop(trainer);
     let (with_padding, mut trainer) = made.compared(made.trainer(bench.precision, TextPadding::Full)?)?;
@@ -192,7 +198,17 @@ impl<'a> Made<'a> {
     }
 
     fn trainer(&self, precision: Precision, text_padding: TextPadding) -> Result<Trainer<TrainedClip>, PipelineError> {
-        let model = TrainedClip::new(self.config, self.device).map_err(PipelineError::usage)?;
+        self.trainer_of(precision, text_padding, |_| ())
+    }
+
+    fn trainer_of(
+        &self,
+        precision: Precision,
+        text_padding: TextPadding,
+        change: impl FnOnce(&mut TrainedClip),
+    ) -> Result<Trainer<TrainedClip>, PipelineError> {
+        let mut model = TrainedClip::new(self.config, self.device).map_err(PipelineError::usage)?;
+        change(&mut model);
         weights::init(model.store(), self.config, self.bench.seed).map_err(PipelineError::failed)?;
         let recipe = TrainConfig {
             precision,

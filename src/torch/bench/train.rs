@@ -26,10 +26,10 @@ pub fn run(args: &BenchArgs) -> Outcome {
     say("a step", &report.step);
     say("with every batch from host memory", &report.with_uploads);
     say("with the captions' padding", &report.padded);
-    for (attention, rate) in &report.variants {
+    for (otherwise, rate) in &report.variants {
         match rate {
-            Ok(rate) => say(&format!("a step, attention by {attention}"), rate),
-            Err(error) => eprintln!("trommel: a step, attention by {attention}: {error}"),
+            Ok(rate) => say(otherwise, rate),
+            Err(error) => eprintln!("trommel: {otherwise}: {error}"),
         }
     }
     eprintln!(
