@@ -178,11 +178,15 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_constructor_and_unknown_fields_are_refused() {
         let parsed: TrainConfig = serde_json::from_str(r#"{"batch_samples": 256}"#).unwrap();
-        assert_eq!(parsed, TrainConfig::new(256));
+        // But for the padding, which was there before it was a choice.
+        assert_eq!(parsed, TrainConfig { text_padding: TextPadding::Full, ..TrainConfig::new(256) });
         parsed.validate().unwrap();
         assert!(serde_json::from_str::<TrainConfig>(r#"{"batch_samples": 256, "lr_rate": 1}"#).is_err());
         let text = serde_json::to_string(&parsed).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), parsed);
+        assert!(!text.contains("padding"), "the training hash of padded runs stays: {text}");
+        let text = serde_json::to_string(&TrainConfig::new(256)).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), TrainConfig::new(256));
     }
 
     #[test]
