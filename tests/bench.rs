@@ -14,9 +14,9 @@ fn the_trainer_is_measured_and_compared() {
         let said = common::stderr(&out);
         assert_eq!(out.status.code(), Some(0), "{said}");
         let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        for rate in ["step", "with_uploads", "padded"] {
-            assert_eq!(report[rate]["steps"], 3, "{rate}");
-            assert!(report[rate]["samples_per_second"].as_f64().unwrap() > 0.0, "{rate}");
+        for rate in [&report, &report["with_uploads"], &report["padded"]] {
+            assert_eq!(rate["steps"], 3, "{report}");
+            assert!(rate["samples_per_second"].as_f64().unwrap() > 0.0, "{report}");
         }
         let losses: Vec<f64> = serde_json::from_value(report["losses"].clone()).unwrap();
         assert_eq!(losses.len(), 20);

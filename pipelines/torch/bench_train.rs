@@ -2,13 +2,14 @@
 //!
 //! Pictures are noise, captions have the lengths of captions of the web. Told are the step on batches that lie on the device, the same
 //! with every batch coming from host memory as in a run, and the step that computes the captions' padding too; and how far the losses of
-//! 20 steps are from those with padding, and from those in f32.
+//! 20 steps of smaller batches are from those with padding, and from those in f32.
 
+use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tch::Device;
+use tch::{Device, Tensor};
 use trommel_bridge::{Attention, prefer_attention};
 use trommel_embed::device;
 use trommel_model::random::mix;
@@ -20,10 +21,11 @@ use trommel_pipelines::error::PipelineError;
 
 /// Steps before anything is timed: kernels are chosen, memory is taken, a card's clock rises.
 const WARM_UP: usize = 5;
-/// Steps whose losses are compared.
+/// Steps whose losses are compared, and their samples at most: f32 is slow on a card.
 const COMPARED: usize = 20;
-/// Batches that are made; steps take them in turn.
-const BATCHES: u64 = 4;
+const COMPARED_BATCH: usize = 128;
+/// Batches that are timed, and that are compared; steps take them in turn.
+const BATCHES: [u64; 2] = [2, 4];
 /// Every 32nd of 10,000 captions of LAION by their number of tokens, both ends included: 15.5 on average.
 const CAPTION_TOKENS: [u64; 33] = [
     3, 5, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 17, 17, 18, 20, 21, 22, 25, 28, 32, 40, 77,
@@ -34,6 +36,8 @@ const CAPTION_TOKENS: [u64; 33] = [
 pub struct TrainBench {
     /// open_clip's name of the model, or its JSON.
     pub model: String,
+    /// Weights to start from.
+    pub pretrained: Option<PathBuf>,
     /// Samples a step.
     pub batch: usize,
     /// What products are computed in.
@@ -70,6 +74,7 @@ pub struct TrainFigures {
     /// Tokens of a caption that the text tower computes, on average; with padding it would be the context.
     pub computed_tokens: f64,
     /// Batches on the device.
+    #[serde(flatten)]
     pub step: Rate,
     /// Every batch written and sent by another thread meanwhile, as in a run.
     pub with_uploads: Rate,
@@ -117,37 +122,37 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let config = ClipConfig::load(&bench.model).map_err(PipelineError::usage)?;
     let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
     tch::set_num_threads(i32::try_from(bench.threads).unwrap_or(1));
-    let made = Made::new(bench, &config, device)?;
-    let packed = made.trainer(bench.precision, TextPadding::None)?;
-    let (losses, mut trainer) = made.compared(packed)?;
-    let step = made.step(&mut trainer, bench.steps)?;
-    let with_uploads = made.with_uploads(&mut trainer, bench.steps)?;
+    let weights = initial(bench, &config)?;
+    let made = |batch: usize, batches| Made::new(bench, &config, &weights, device, batch, batches);
+    let compared = made(bench.batch.min(COMPARED_BATCH), BATCHES[1])?;
+    let losses = |precision, padding| compared.losses(compared.trainer(precision, padding)?);
+    let own = losses(bench.precision, TextPadding::None)?;
+    let furthest = |other: &[f32]| own.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let padded_difference = furthest(&losses(bench.precision, TextPadding::Full)?);
+    let f32_difference = match bench.precision {
+        Precision::F32 => None,
+        Precision::Bf16 => Some(furthest(&losses(Precision::F32, TextPadding::None)?)),
+    };
+    let made = made(bench.batch, BATCHES[0])?;
+    let padded = made.step(&mut made.trainer(bench.precision, TextPadding::Full)?)?;
+    let mut trainer = made.trainer(bench.precision, TextPadding::None)?;
+    let step = made.step(&mut trainer)?;
+    let with_uploads = made.with_uploads(&mut trainer)?;
     let mut variants = Vec::new();
     if bench.variants && matches!(device, Device::Cuda(_)) {
         for first in [Attention::Flash, Attention::Cudnn, Attention::Efficient] {
             prefer_attention(first).map_err(PipelineError::failed)?;
-            let rate = made.step(&mut trainer, bench.steps).map_err(|error| error.to_string());
+            let rate = made.step(&mut trainer).map_err(|error| error.to_string());
             variants.push((format!("attention by {first:?}"), rate));
         }
         drop(trainer);
         prefer_attention(Attention::Flash).map_err(PipelineError::failed)?;
         let convolving = |model: &mut TrainedClip| model.clip_mut().visual_mut().multiply_patches(false);
         trainer = made.trainer_of(bench.precision, TextPadding::None, convolving)?;
-        let rate = made.step(&mut trainer, bench.steps).map_err(|error| error.to_string());
+        let rate = made.step(&mut trainer).map_err(|error| error.to_string());
         variants.push(("patches by convolution".to_owned(), rate));
     }
     drop(trainer);
-    let (with_padding, mut trainer) = made.compared(made.trainer(bench.precision, TextPadding::Full)?)?;
-    let padded = made.step(&mut trainer, bench.steps)?;
-    drop(trainer);
-    let furthest = |other: &[f32]| losses.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let f32_difference = match bench.precision {
-        Precision::F32 => None,
-        Precision::Bf16 => {
-            let (exact, _) = made.compared(made.trainer(Precision::F32, TextPadding::None)?)?;
-            Some(furthest(&exact))
-        }
-    };
     let (caption_tokens, computed_tokens) = made.tokens();
     Ok(TrainFigures {
         stage: "train",
@@ -162,39 +167,77 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
         with_uploads,
         padded,
         variants,
-        padded_difference: furthest(&with_padding),
+        padded_difference,
         f32_difference,
-        losses,
+        losses: own,
     })
+}
+
+/// The weights that all trainers start from.
+fn initial(bench: &TrainBench, config: &ClipConfig) -> Result<Vec<(String, Tensor)>, PipelineError> {
+    let model = TrainedClip::new(config, Device::Cpu).map_err(PipelineError::usage)?;
+    match &bench.pretrained {
+        Some(path) => weights::load(model.store(), config, path).map_err(PipelineError::usage)?,
+        None => weights::init(model.store(), config, bench.seed).map_err(PipelineError::failed)?,
+    }
+    Ok(model.store().variables().into_iter().map(|(name, tensor)| (name, tensor.detach())).collect())
 }
 
 /// What the steps are made from.
 struct Made<'a> {
     bench: &'a TrainBench,
     config: &'a ClipConfig,
+    weights: &'a [(String, Tensor)],
+    batches: Batches,
+}
+
+/// Batches in host memory.
+struct Batches {
     device: Device,
+    samples: usize,
+    side: usize,
     context: usize,
-    /// Each batch's pixels and tokens.
-    batches: Vec<(Vec<u8>, Vec<i64>)>,
+    /// Pixels and tokens of each.
+    all: Vec<(Vec<u8>, Vec<i64>)>,
+}
+
+impl Batches {
+    /// One, as a run's assembler makes it.
+    fn batch(&self, number: usize) -> Result<Batch, TrainError> {
+        let (pixels, tokens) = &self.all[number % self.all.len()];
+        let mut batch = Batch::writer(self.samples, self.side, self.context, self.device)?;
+        for (pixels, tokens) in pixels.chunks_exact(self.side * self.side * 3).zip(tokens.chunks_exact(self.context)) {
+            batch.push(pixels, tokens.iter().copied())?;
+        }
+        batch.finish()
+    }
 }
 
 impl<'a> Made<'a> {
-    fn new(bench: &'a TrainBench, config: &'a ClipConfig, device: Device) -> Result<Self, PipelineError> {
+    fn new(
+        bench: &'a TrainBench,
+        config: &'a ClipConfig,
+        weights: &'a [(String, Tensor)],
+        device: Device,
+        samples: usize,
+        batches: u64,
+    ) -> Result<Self, PipelineError> {
         let context = usize::try_from(config.text.context_length).unwrap_or(77);
         let vocabulary = u64::try_from(config.text.vocab_size).unwrap_or(0);
-        if vocabulary < 4 || bench.steps == 0 {
-            return Err(PipelineError::Usage("a bench needs a vocabulary and steps".into()));
+        if vocabulary < 4 {
+            return Err(PipelineError::Usage("a vocabulary of at least 4 tokens is needed".into()));
         }
         let side = config.preprocess.size as usize;
-        let words = (bench.batch * side * side * 3).div_ceil(8);
+        let bytes = samples * side * side * 3;
         let batch = |number: u64| {
             let salt = bench.seed.wrapping_mul(1000).wrapping_add(number) << 32;
-            let mut pixels: Vec<u8> = (0..words as u64).flat_map(|i| mix(salt + i).to_le_bytes()).collect();
-            pixels.truncate(bench.batch * side * side * 3);
-            let tokens = (0..bench.batch as u64).flat_map(|row| caption(mix(salt ^ row << 20), context, vocabulary));
+            let mut pixels: Vec<u8> = (0..bytes.div_ceil(8) as u64).flat_map(|i| mix(salt + i).to_le_bytes()).collect();
+            pixels.truncate(bytes);
+            let tokens = (0..samples as u64).flat_map(|row| caption(mix(salt ^ row << 20), context, vocabulary));
             (pixels, tokens.collect())
         };
-        Ok(Self { bench, config, device, context, batches: (0..BATCHES).map(batch).collect() })
+        let all = (0..batches).map(batch).collect();
+        Ok(Self { bench, config, weights, batches: Batches { device, samples, side, context, all } })
     }
 
     fn trainer(&self, precision: Precision, text_padding: TextPadding) -> Result<Trainer<TrainedClip>, PipelineError> {
@@ -207,51 +250,41 @@ impl<'a> Made<'a> {
         text_padding: TextPadding,
         change: impl FnOnce(&mut TrainedClip),
     ) -> Result<Trainer<TrainedClip>, PipelineError> {
-        let mut model = TrainedClip::new(self.config, self.device).map_err(PipelineError::usage)?;
+        let mut model = TrainedClip::new(self.config, self.batches.device).map_err(PipelineError::usage)?;
         change(&mut model);
-        weights::init(model.store(), self.config, self.bench.seed).map_err(PipelineError::failed)?;
+        let mut variables = model.store().variables();
+        for (name, weight) in self.weights {
+            let copied = variables.get_mut(name).map(|variable| tch::no_grad(|| variable.f_copy_(weight)));
+            copied.transpose().map_err(PipelineError::failed)?;
+        }
         let recipe = TrainConfig {
             precision,
             text_padding,
             lr: 1e-4,
             warmup_steps: Some(0),
             scheduler: Scheduler::Const,
-            ..TrainConfig::new(self.bench.batch)
+            ..TrainConfig::new(self.batches.samples)
         };
         let normalisation = Normalisation::from(&self.config.preprocess);
-        Trainer::new(model, recipe, u64::MAX, normalisation, self.device).map_err(PipelineError::usage)
-    }
-
-    /// A batch as a run's assembler makes it.
-    fn batch(&self, number: usize) -> Result<Batch, TrainError> {
-        let (pixels, tokens) = &self.batches[number % self.batches.len()];
-        let side = self.config.preprocess.size as usize;
-        let mut batch = Batch::writer(self.bench.batch, side, self.context, self.device)?;
-        for (pixels, tokens) in pixels.chunks_exact(side * side * 3).zip(tokens.chunks_exact(self.context)) {
-            batch.push(pixels, tokens.iter().copied())?;
-        }
-        batch.finish()
+        Trainer::new(model, recipe, u64::MAX, normalisation, self.batches.device).map_err(PipelineError::usage)
     }
 
     /// All batches on the device.
     fn staged(&self, trainer: &Trainer<TrainedClip>) -> Result<Vec<Staged>, PipelineError> {
         let mut stager = trainer.stager().map_err(PipelineError::failed)?;
-        let staged = |number| self.batch(number).and_then(|batch| stager.stage(&batch));
-        (0..self.batches.len()).map(staged).collect::<Result<_, _>>().map_err(PipelineError::failed)
+        let staged = |number| self.batches.batch(number).and_then(|batch| stager.stage(&batch));
+        (0..self.batches.all.len()).map(staged).collect::<Result<_, _>>().map_err(PipelineError::failed)
     }
 
     /// Losses of a trainer's first steps.
-    fn compared(
-        &self,
-        mut trainer: Trainer<TrainedClip>,
-    ) -> Result<(Vec<f32>, Trainer<TrainedClip>), PipelineError> {
+    fn losses(&self, mut trainer: Trainer<TrainedClip>) -> Result<Vec<f32>, PipelineError> {
         let staged = self.staged(&trainer)?;
         let step = |number: usize| trainer.step_staged(&staged[number % staged.len()]).map(|step| step.loss);
-        let losses = (0..COMPARED).map(step).collect::<Result<_, _>>().map_err(PipelineError::failed)?;
-        Ok((losses, trainer))
+        (0..COMPARED).map(step).collect::<Result<_, _>>().map_err(PipelineError::failed)
     }
 
-    fn step(&self, trainer: &mut Trainer<TrainedClip>, steps: usize) -> Result<Rate, PipelineError> {
+    fn step(&self, trainer: &mut Trainer<TrainedClip>) -> Result<Rate, PipelineError> {
+        let steps = self.bench.steps;
         let staged = self.staged(trainer)?;
         let mut took = Vec::with_capacity(steps);
         for number in 0..WARM_UP + steps {
@@ -259,23 +292,25 @@ impl<'a> Made<'a> {
             trainer.step_staged(&staged[number % staged.len()]).map_err(PipelineError::failed)?;
             took.push(began.elapsed());
         }
-        Ok(Rate::of(took.split_off(WARM_UP), self.bench.batch))
+        Ok(Rate::of(took.split_off(WARM_UP), self.batches.samples))
     }
 
-    fn with_uploads(&self, trainer: &mut Trainer<TrainedClip>, steps: usize) -> Result<Rate, PipelineError> {
+    fn with_uploads(&self, trainer: &mut Trainer<TrainedClip>) -> Result<Rate, PipelineError> {
+        let steps = self.bench.steps;
         let mut stager = trainer.stager().map_err(PipelineError::failed)?;
-        let (sender, batches) = sync_channel(0);
+        let (sender, sent) = sync_channel(0);
         let took = std::thread::scope(|scope| {
+            let made = &self.batches;
             scope.spawn(move || {
                 for number in 0..WARM_UP + steps {
-                    let staged = self.batch(number).and_then(|batch| stager.stage(&batch));
+                    let staged = made.batch(number).and_then(|batch| stager.stage(&batch));
                     if sender.send(staged).is_err() {
                         return;
                     }
                 }
             });
             let (mut took, mut last) = (Vec::with_capacity(steps), Instant::now());
-            for staged in batches {
+            for staged in sent {
                 trainer.step_staged(&staged?)?;
                 took.push(last.elapsed());
                 last = Instant::now();
@@ -283,14 +318,14 @@ impl<'a> Made<'a> {
             Ok::<_, TrainError>(took)
         });
         let mut took = took.map_err(PipelineError::failed)?;
-        Ok(Rate::of(took.split_off(WARM_UP), self.bench.batch))
+        Ok(Rate::of(took.split_off(WARM_UP), self.batches.samples))
     }
 
     /// Tokens of a caption, its own and those that are computed.
     fn tokens(&self) -> (f64, f64) {
-        let captions = (self.bench.batch * self.batches.len()) as f64;
-        let own = self.batches.iter().flat_map(|(_, tokens)| tokens).filter(|&&token| token != 0).count();
-        let computed: usize = self.batches.iter().map(|(_, tokens)| Packing::of(tokens, self.context).tokens()).sum();
+        let captions = (self.batches.samples * self.batches.all.len()) as f64;
+        let own = self.batches.all.iter().flat_map(|(_, tokens)| tokens).filter(|&&token| token != 0).count();
+        let computed: usize = self.batches.all.iter().map(|(_, tokens)| Packing::of(tokens, self.batches.context).tokens()).sum();
         (own as f64 / captions, computed as f64 / captions)
     }
 }

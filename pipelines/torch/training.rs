@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tch::Device;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, OrderConfig};
 use trommel_decode::view::view_bytes;

@@ -304,8 +304,11 @@ pub struct BenchArgs {
     /// open_clip's name of the model, or its JSON
     #[arg(long)]
     pub model: String,
-    /// Random weights from this seed
-    #[arg(long, value_name = "SEED")]
+    /// Its weights (.safetensors, .pt)
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
     pub random_init: Option<u64>,
     /// train: f32 or bf16 (the default)
     #[arg(long)]

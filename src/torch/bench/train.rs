@@ -51,6 +51,7 @@ fn config(args: &BenchArgs) -> Result<TrainBench, PipelineError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(TrainBench {
         model: args.model.clone(),
+        pretrained: args.pretrained.clone(),
         batch: usize::from(args.batch.unwrap_or(1024)),
         precision: precision(args.precision.as_deref().unwrap_or("bf16"))?,
         device: args.compute.device.clone(),
