@@ -275,15 +275,18 @@ mod tests {
 
     #[test]
     fn what_differs_is_named_by_its_option() {
-        let text_padding = TextPadding::Full;
-        let stored = TrainConfig { weight_decay: 0.1, text_padding, ..TrainConfig::new(32) };
-        let stored = json!({ "recipe": stored, "steps": 24 });
+        let stored = json!({ "recipe": TrainConfig { weight_decay: 0.1, ..TrainConfig::new(32) }, "steps": 24 });
         let there = found(json!({}), json!({ "training": stored.to_string() }));
         let said = compared(&there, "other", &[], false).unwrap_err();
         assert!(
             said.contains("--batch: the checkpoint has 32, now 16; --wd: the checkpoint has 0.1, now 0.2"),
             "{said}"
         );
+        // One that says nothing of padding.
+        let stored =
+            json!({ "recipe": TrainConfig { text_padding: TextPadding::Full, ..TrainConfig::new(16) }, "steps": 24 });
+        let there = found(json!({}), json!({ "training": stored.to_string() }));
+        let said = compared(&there, "other", &[], false).unwrap_err();
         assert!(said.contains("--text-padding: the checkpoint has `full`, now `none`"), "{said}");
     }
 }
