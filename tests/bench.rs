@@ -23,7 +23,10 @@ fn the_trainer_is_measured_and_compared() {
         // Four batches over and over: they are learned.
         assert!(losses[16..].iter().sum::<f64>() < losses[..4].iter().sum::<f64>(), "{losses:?}");
         assert!(report["padded_difference"].as_f64().unwrap() < padded, "{report}");
-        assert_eq!(report["f32_difference"].as_f64().map(|difference| difference < exact.unwrap()), exact.map(|_| true));
+        assert_eq!(
+            report["f32_difference"].as_f64().map(|difference| difference < exact.unwrap()),
+            exact.map(|_| true)
+        );
         let tokens = |name: &str| report[name].as_f64().unwrap();
         assert!(tokens("caption_tokens") > 8.0 && tokens("computed_tokens") < 40.0, "{report}");
         assert!(said.contains("samples/s") && said.contains("with every batch from host memory"), "{said}");

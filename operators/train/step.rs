@@ -207,7 +207,14 @@ impl<M: Contrastive> Trainer<M> {
             self.averaging.exposed_seconds += exposed_seconds;
         }
         let (loss, logit_scale) = (loss as f32, logit_scale as f32);
-        let metrics = StepMetrics { step: self.global_step, samples: self.config.batch_samples as u64, loss, lr, logit_scale, grad_norm };
+        let metrics = StepMetrics {
+            step: self.global_step,
+            samples: self.config.batch_samples as u64,
+            loss,
+            lr,
+            logit_scale,
+            grad_norm,
+        };
         self.global_step += 1;
         self.samples_seen += metrics.samples;
         Ok(metrics)
@@ -285,7 +292,9 @@ impl<M: Contrastive> Trainer<M> {
             if let Some(ranks) = self.ranks.as_ref().filter(|_| chunk + 1 == chunks) {
                 ranks.prepare()?;
             }
-            let slice = |grad: &Tensor| grad.f_narrow(0, chunk as i64 * rows, rows).map_err(TrainError::torch("a chunk's gradient"));
+            let slice = |grad: &Tensor| {
+                grad.f_narrow(0, chunk as i64 * rows, rows).map_err(TrainError::torch("a chunk's gradient"))
+            };
             bridge::backward(&[image, text], &[slice(&image_grad)?, slice(&text_grad)?])?;
         }
         match &self.ranks {

@@ -15,7 +15,9 @@ use trommel_embed::device;
 use trommel_model::random::mix;
 use trommel_model::{ClipConfig, Packing, weights};
 use trommel_train::clip::TrainedClip;
-use trommel_train::{Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer};
+use trommel_train::{
+    Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,
+};
 
 use trommel_pipelines::error::PipelineError;
 
@@ -28,7 +30,8 @@ const COMPARED_BATCH: usize = 128;
 const BATCHES: [u64; 2] = [2, 4];
 /// Every 32nd of 10,000 captions of LAION by their number of tokens, both ends included: 15.5 on average.
 const CAPTION_TOKENS: [u64; 33] = [
-    3, 5, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 17, 17, 18, 20, 21, 22, 25, 28, 32, 40, 77,
+    3, 5, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 17, 17, 18, 20, 21, 22, 25, 28, 32,
+    40, 77,
 ];
 
 /// What is measured.
@@ -325,7 +328,8 @@ impl<'a> Made<'a> {
     fn tokens(&self) -> (f64, f64) {
         let captions = (self.batches.samples * self.batches.all.len()) as f64;
         let own = self.batches.all.iter().flat_map(|(_, tokens)| tokens).filter(|&&token| token != 0).count();
-        let computed: usize = self.batches.all.iter().map(|(_, tokens)| Packing::of(tokens, self.batches.context).tokens()).sum();
+        let computed: usize =
+            self.batches.all.iter().map(|(_, tokens)| Packing::of(tokens, self.batches.context).tokens()).sum();
         (own as f64 / captions, computed as f64 / captions)
     }
 }

@@ -19,13 +19,7 @@ pub fn attention_of_any_shape(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) 
     unsafe {
         check(
             "attention",
-            ffi::trommel_attention_of_any_shape(
-                q.as_ptr(),
-                k.as_ptr(),
-                v.as_ptr(),
-                c_int::from(causal),
-                &raw mut out,
-            ),
+            ffi::trommel_attention_of_any_shape(q.as_ptr(), k.as_ptr(), v.as_ptr(), c_int::from(causal), &raw mut out),
         )
     }?;
     // SAFETY: a tensor made on the other side, handed over.

@@ -62,9 +62,7 @@ impl Reducer {
     pub fn averaging(&self) -> Result<Averaging, BridgeError> {
         let (mut seconds, mut exposed_seconds) = (0.0, 0.0);
         // SAFETY: the handle is live, and the places outlive the call.
-        unsafe {
-            check(BUCKETS, ffi::trommel_reducer_seconds(self.0, &raw mut seconds, &raw mut exposed_seconds))
-        }?;
+        unsafe { check(BUCKETS, ffi::trommel_reducer_seconds(self.0, &raw mut seconds, &raw mut exposed_seconds)) }?;
         Ok(Averaging { seconds, exposed_seconds })
     }
 }
