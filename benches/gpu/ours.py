@@ -89,6 +89,11 @@ class Program:
         """The first of `names` that the command has: flags are renamed, this script is not."""
         return next((name for name in names if name in self.flags(command)), None)
 
+    def stages(self):
+        """What `trommel bench` measures alone."""
+        out = subprocess.run([self.path, "bench", "--help"], capture_output=True, text=True, env=self.env, timeout=60, check=False).stdout
+        return set(re.findall(r"^ +- (\w+):", out, re.M)) | set(re.findall(r"\w+", "".join(re.findall(r"possible values: ([^\]]*)", out))))
+
     def options(self, command, **wanted):
         """`name="f16"` as flags; each name may be several in order of preference, joined by `|`. What the command lacks is left out."""
         words = []
@@ -140,6 +145,7 @@ class Program:
                 except ValueError:
                     pass
         said = [line for line in err.splitlines() if line.strip()]
+        said += [line for line in said if line.startswith("error:")]  # The parser's hint follows its error.
         return {
             "status": "timeout" if timed_out else status,
             "ok": status in (0, 4) and not timed_out,
