@@ -50,7 +50,26 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
         }
         Ok(text)
     };
-    entries.into_iter().map(name).collect()
+    let names = entries.into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = names.first().filter(|_| are_rows(&names)) {
+        let wrong = "begins with a number or an id as all lines do, which is no part of a class name: leave that column out";
+        return Err(PipelineError::Usage(format!("{}: `{first:.80}` {wrong}", path.display())));
+    }
+    Ok(names)
+}
+
+/// Whether all lines begin with their own number, or all with a synset's id, as tables do.
+fn are_rows(names: &[String]) -> bool {
+    let column = |name: &String| name.split([' ', ',', ':', ';', '\t']).next().filter(|first| first.len() < name.len()).map(str::to_owned);
+    let columns: Vec<Option<String>> = names.iter().map(column).collect();
+    let counts_from = |start: usize| {
+        columns.iter().enumerate().all(|(at, first)| first.as_ref().is_some_and(|first| first.parse() == Ok(start + at)))
+    };
+    let is_synset = |first: &Option<String>| {
+        let number = first.as_ref().and_then(|first| first.strip_prefix('n'));
+        number.is_some_and(|number| number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names.len() > 1 && (counts_from(0) || counts_from(1) || columns.iter().all(is_synset))
 }
 
 /// The words of a list of keys or paths, of which there may be none; in lines a `#` at the start begins a comment. Numbers of a JSON
@@ -177,6 +196,9 @@ mod tests {
         assert_eq!(read("\u{feff}a photo of a {c}.\r\n{c} in the wild", templates), wanted);
         assert_eq!(read("{c} in the wild\n", templates).unwrap(), ["{} in the wild"]);
         assert_eq!(read("[\n  \"a photo of a {c}.\",\n  \"{} in the wild\"\n]\n", templates), wanted);
+        for names in ["0\n1\n2", "707-320\n727-200", "2 euro\n1 euro", "0 tench"] {
+            assert_eq!(read(names, class_names).unwrap().join("\n"), names);
+        }
         assert_eq!(read("jack-o'-lantern\n'n' roll\n", class_names).unwrap(), ["jack-o'-lantern", "'n' roll"]);
         assert_eq!(read("[\"tench\", \"\\\"quoted\\\" x\"]", class_names).unwrap(), ["tench", "\"quoted\" x"]);
     }
@@ -230,6 +252,10 @@ mod tests {
             ("imagenet_classes = [\n\"tench\",\n]\n", "list:1: "),
             ("\"tench\",\n\"goldfish\"\n", "list:1: "),
             ("{\"0\": [\"n01440764\", \"tench\"]}", "list: no JSON list of class names"),
+            ("0 tench\n1 goldfish\n", "list: `0 tench` begins with a number or an id"),
+            ("1,tench\n2,goldfish\n", "list: `1,tench` begins with a number or an id"),
+            ("0\ttench\n1\tgoldfish\n", "list: `0\ttench` begins with a number or an id"),
+            ("n01440764 tench, Tinca tinca\nn01443537 goldfish\n", "list: `n01440764 tench, Tinca tinca` begins"),
             ("", "list: holds no class name"),
         ] {
             let said = read(content, class_names).unwrap_err();

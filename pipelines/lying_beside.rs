@@ -39,12 +39,10 @@ pub fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, Pi
         refuse_more(folder, shards, count, &first)?;
         notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
         let (count, first) = unread_in(folder);
-        notices.note(
-            "unread_shards",
-            "files beside the shards that are called like shards and are none by their endings",
-            first,
-            count,
-        );
+        let text = "files beside the shards that are called like shards and are none by their endings";
+        notices.note("unread_shards", text, first, count);
+        let (count, first) = below(folder);
+        notices.note("shards_below", "shards in the folders of a folder of shards passed over", first, count);
     }
     Ok(notices)
 }
@@ -72,6 +70,14 @@ fn unread_in(folder: &Path) -> (u64, String) {
     let mut like: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).filter(is_like).collect();
     like.sort();
     (like.len() as u64, like.into_iter().next().unwrap_or_default())
+}
+
+/// How many shards lie in a folder's folders, and the first.
+fn below(folder: &Path) -> (u64, String) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut shards: Vec<_> = entries.filter_map(|path| shards_in(&path).ok()).flatten().collect();
+    shards.sort();
+    (shards.len() as u64, shards.first().map(|path| path.display().to_string()).unwrap_or_default())
 }
 
 fn refuse_more(folder: &Path, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {

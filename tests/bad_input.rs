@@ -405,6 +405,16 @@ fn pictures_beside_shards_are_said_or_the_mixture_is_refused() {
     let out = prune(0, "a");
     assert_eq!((json(&out)["kept"].as_u64(), json(&out)["shards"].as_u64()), (Some(96), Some(2)));
     assert!(stderr(&out).contains("pictures beside the shards passed over: 1"), "{}", stderr(&out));
+    // Shards that lie deeper, and files that only look like shards.
+    fs::create_dir_all(folder.path().join("more")).unwrap();
+    good_tar(&folder.path().join("more/00002.tar"));
+    for name in ["00003.TAR", "00004.tar.lz4", "00005.tar.part"] {
+        fs::write(folder.path().join(name), b"no shard").unwrap();
+    }
+    let said = stderr(&prune(0, "deep"));
+    for line in ["folder of shards passed over: 1 (first: ", "none by their endings: 3 (first: 00003.TAR)"] {
+        assert!(said.contains(line), "{line} is missing in {said}");
+    }
     for class in ["cat", "dog"] {
         fs::create_dir(folder.path().join(class)).unwrap();
         fs::write(folder.path().join(class).join("0.jpg"), b"x").unwrap();

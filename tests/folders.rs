@@ -407,6 +407,10 @@ fn eval_says_what_it_left_out() {
     fs::create_dir(data.join("c")).unwrap();
     assert!(last(&stderr(&run(2, &eval))).contains("1 class folders hold no picture (first: c)"));
     fs::remove_dir(data.join("c")).unwrap();
+    let names = folder.path().join("names.txt");
+    fs::write(&names, "cat\ncat\n").unwrap();
+    let twice = stderr(&run(0, &[&eval[..], &["--classnames", &names.display().to_string(), "--max-rejects", "20"]].concat()));
+    assert!(twice.contains("class names that other folders have too: 1 (first: cat)"), "{twice}");
     let list = folder.path().join("templates.txt");
     fs::write(&list, "a {c}.\nno place\n").unwrap();
     let refused = stderr(&run(2, &[&eval[..], &["--templates", &list.display().to_string()]].concat()));

@@ -1,5 +1,6 @@
 //! `trommel eval`: class folders ─▶ decode ─▶ image tower ─▶ zero-shot accuracy.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -96,6 +97,10 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     let view = EvalView { size: clip_config.preprocess.size, mode };
     let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
     notices.merge(&folders.plan.losses());
+    let mut seen = HashSet::new();
+    for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
+        notices.note("equal_class_names", "class names that other folders have too", name, 1);
+    }
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, sum: &mut Accuracy| {
         if labels.is_empty() {
