@@ -10,6 +10,7 @@ use trommel_decode::Limits;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 
+use crate::ending::Ending;
 use crate::benchmarks::NamedPath;
 use crate::gauges::Gauges;
 
@@ -123,4 +124,6 @@ pub struct ClusterSeat {
     pub local_processes: usize,
     /// How long shards in flight may take to finish after a signal.
     pub grace: Duration,
+    /// How the process ends where the others would wait for it.
+    pub ending: Arc<Ending>,
 }

@@ -7,6 +7,7 @@ pub mod benchmarks;
 pub mod config;
 pub mod control_group;
 pub mod decision;
+pub mod ending;
 pub mod error;
 pub mod fleet;
 pub mod gauges;

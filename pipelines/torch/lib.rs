@@ -21,7 +21,7 @@ mod round;
 mod running;
 pub mod spent;
 mod takedown;
-pub mod together;
+mod together;
 pub mod train;
 mod train_graph;
 mod training;

@@ -11,8 +11,7 @@
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -23,13 +22,13 @@ use timely::WorkerConfig;
 use timely::communication::allocator::AllocatorBuilder;
 use timely::worker::Worker;
 use trommel_cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, Loss, Message};
-use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::stop::Stop;
-use trommel_core::wake::{Registration, locked};
+use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::running::workers_ended;
-use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::config::{ClusterSeat, JudgeConfig};
+use trommel_pipelines::ending::{Ending, Entered};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::fleet::PeerView;
 use trommel_pipelines::progress::Progress;
@@ -38,38 +37,16 @@ use trommel_pipelines::secret;
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The clusters that this process is in: whom a panic on one of timely's threads is told to. The hook for panics is the process's,
-/// and neither workers' nor network threads say whose they are.
-static CLUSTERS: Mutex<Vec<(u64, Control)>> = Mutex::new(Vec::new());
-
-/// A place in [`CLUSTERS`], given up on drop.
-struct Listed(u64);
-
-impl Listed {
-    fn add(control: &Control) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        locked(&CLUSTERS).push((number, control.clone()));
-        Self(number)
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        locked(&CLUSTERS).retain(|(number, _)| *number != self.0);
-    }
-}
-
 /// How this process takes part.
 pub(crate) struct Together {
     cluster: Option<Arc<Cluster>>,
     /// How the others were found.
-    seat: Option<ClusterConfig>,
+    seat: Option<ClusterSeat>,
     part: Option<(u64, u64)>,
     grace: Duration,
     /// Stop and winding down, told to the others.
     _telling: Vec<Registration>,
-    _listed: Option<Listed>,
+    _entered: Option<Entered>,
 }
 
 impl Together {
@@ -82,30 +59,29 @@ impl Together {
     ) -> Result<Self, PipelineError> {
         let part = config.reading.part;
         let Some(seat) = &config.cluster else {
-            return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new(), _listed: None });
+            return Ok(Self { cluster: None, seat: None, part, grace: GRACE, _telling: Vec::new(), _entered: None });
         };
         let listener = seat.listener.lock().ok().and_then(|mut listener| listener.take());
         let place = ClusterConfig { secret: secret::of_run(&config.run, &seat.config)?, ..seat.config.clone() };
-        let cluster = meet(&place, listener, config.machine.workers, moves_samples)?;
+        let cluster = meet(&place, listener, config.machine.workers, moves_samples, &seat.ending)?;
         let control = cluster.control().clone();
         let (counted, asked) = (progress.clone(), control.clone());
         control.set_counters(move || counted.counters());
         progress.peers.set(move || asked.peers().into_iter().map(PeerView::from).collect());
-        let telling = share_stop(&control, stop);
-        let listed = Some(Listed::add(&control));
+        let telling = share_stop(&control, stop, &seat.ending);
         Ok(Self {
             cluster: Some(cluster),
-            seat: Some(place),
+            seat: Some(ClusterSeat { config: place, ..seat.clone() }),
             part,
             grace: seat.grace,
             _telling: telling,
-            _listed: listed,
+            _entered: Some(seat.ending.enter(&control)),
         })
     }
 
     /// This process for itself, within a run of several: what needs no others.
     pub(crate) fn by_itself(&self) -> Self {
-        Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new(), _listed: None }
+        Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new(), _entered: None }
     }
 
     /// The same processes once more, over connections of their own: for a run within this one, with a stop of its own. All
@@ -120,12 +96,13 @@ impl Together {
         }
         let port = self.gather(&format!("{name}: port"), port)?.swap_remove(0);
         let host: IpAddr = cluster.coordinator_host().parse().map_err(PipelineError::failed)?;
-        let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.run_id));
-        let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.clone() };
-        let cluster = meet(&config, listener, workers, true)?;
-        let telling = share_stop(cluster.control(), stop);
-        let (listed, grace) = (Some(Listed::add(cluster.control())), self.grace);
-        Ok(Self { cluster: Some(cluster), seat: Some(config), part: None, grace, _telling: telling, _listed: listed })
+        let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.config.run_id));
+        let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.config.clone() };
+        let cluster = meet(&config, listener, workers, true, &seat.ending)?;
+        let telling = share_stop(cluster.control(), stop, &seat.ending);
+        let (entered, grace) = (Some(seat.ending.enter(cluster.control())), self.grace);
+        let seat = Some(ClusterSeat { config, ..seat.clone() });
+        Ok(Self { cluster: Some(cluster), seat, part: None, grace, _telling: telling, _entered: entered })
     }
 
     /// The other processes, where there are any.
@@ -219,13 +196,11 @@ impl Together {
     }
 
     fn exchange(&self, name: &str, value: &str) -> Result<Vec<String>, PipelineError> {
-        match &self.cluster {
-            None => Ok(vec![value.to_owned()]),
-            Some(cluster) => cluster.control().barrier(name, value).map_err(|error| match error {
-                ClusterError::Lost(loss) => leave(&loss),
-                _ => PipelineError::failed(error),
-            }),
-        }
+        let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(vec![value.to_owned()]) };
+        cluster.control().barrier(name, value).map_err(|error| match error {
+            ClusterError::Lost(loss) => seat.ending.lost(&loss),
+            _ => PipelineError::failed(error),
+        })
     }
 
     /// On the first signal: begins nothing new (`begin_nothing`), and stops what has not finished within the grace period.
@@ -283,15 +258,17 @@ fn meet(
     listener: Option<TcpListener>,
     workers: usize,
     moves_samples: bool,
+    ending: &Arc<Ending>,
 ) -> Result<Arc<Cluster>, PipelineError> {
     let agreement = Agreement {
         program: env!("CARGO_PKG_VERSION").into(),
         workers,
         ..Agreement::default() // compared by `agree`, which can say what differs
     };
-    let cluster = Cluster::join(config, listener, &agreement, moves_samples, Arc::new(|loss: &Loss| leave(loss)));
-    cluster.map(Arc::new).map_err(|error| match error {
-        ClusterError::Lost(loss) => leave(&loss),
+    let ends = ending.clone();
+    let on_loss = Arc::new(move |loss: &Loss| ends.lost(loss));
+    Cluster::join(config, listener, &agreement, moves_samples, on_loss).map(Arc::new).map_err(|error| match error {
+        ClusterError::Lost(loss) => ending.lost(&loss),
         // Who is late may come next time; everything else wants a change first.
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
             PipelineError::Lost(error.to_string())
@@ -301,7 +278,7 @@ fn meet(
 }
 
 /// What stops one process, or lets it wind down, does so with all.
-fn share_stop(control: &Control, stop: &Stop) -> Vec<Registration> {
+fn share_stop(control: &Control, stop: &Stop, ending: &Arc<Ending>) -> Vec<Registration> {
     let told = stop.clone();
     control.on_message(move |_, message| match message {
         Message::Drain => {
@@ -314,55 +291,12 @@ fn share_stop(control: &Control, stop: &Stop) -> Vec<Registration> {
         }
         _ => false,
     });
-    let (downward, upward, failing) = (control.clone(), control.clone(), stop.clone());
+    let (downward, upward, failing, ending) = (control.clone(), control.clone(), stop.clone(), ending.clone());
     vec![
         stop.on_wind_down(move || downward.broadcast(Message::Drain)),
         stop.on_request(move || match failing.failure() {
-            Some(failure) => give_up(&upward, &failure),
+            Some(failure) => ending.failed(&upward, &failure),
             None => upward.broadcast(Message::Stop),
         }),
     ]
-}
-
-/// A lost process ends this one: the folder is made for being left at any instant, and nothing would come of waiting. One
-/// that ended for wrong usage takes the others with it under its own status: the same command would not do better.
-fn leave(loss: &Loss) -> ! {
-    static LEAVING: Mutex<()> = Mutex::new(());
-    let _said_once = LEAVING.lock();
-    let status = if loss.status == Some(2) { 2 } else { 3 };
-    eprintln!(
-        "trommel: {}{}",
-        escape_controls(&loss.to_string()),
-        if status == 3 { "; the same command resumes" } else { "" }
-    );
-    signal_hook::low_level::exit(status)
-}
-
-/// A failure here: the dataflow spans all processes and would wait for ours, so this process leaves at once.
-fn give_up(control: &Control, failure: &trommel_core::stop::Failure) {
-    let status = if failure.is_input { 2 } else { 1 };
-    control.say_failure(&failure.to_string(), status);
-    eprintln!("trommel: {}", escape_lines(&failure.to_string()));
-    signal_hook::low_level::exit(status.into());
-}
-
-/// For the program's panic hook: a panic on one of timely's threads. Returns where the process works alone.
-pub fn timely_panicked(thread: &str, text: &str) {
-    let clusters: Vec<Control> = locked(&CLUSTERS).iter().map(|(_, control)| control.clone()).collect();
-    if clusters.is_empty() || !thread.starts_with("timely:") {
-        return;
-    }
-    if text.starts_with("timely communication error") {
-        // The heartbeat knows better who is gone, and ends this process.
-        std::thread::sleep(Duration::from_secs(60));
-        eprintln!(
-            "trommel: the connection to another process broke ({}); the same command resumes",
-            escape_controls(text)
-        );
-        signal_hook::low_level::exit(3);
-    }
-    let line = format!("thread {thread}: {text}");
-    clusters.iter().for_each(|control| control.say_failure(&line, 1));
-    eprintln!("trommel: {}", escape_lines(&line));
-    signal_hook::low_level::exit(1);
 }

@@ -64,7 +64,7 @@ pub fn start_log() {
 
 /// One line for a panic: what it was and where. Panics inside third-party readers that are caught as errors stay silent.
 /// `also` is told of each, with the thread's name.
-pub fn install_panic_hook(also: fn(thread: &str, text: &str)) {
+pub fn install_panic_hook(also: impl Fn(&str, &str) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |info| {
         if trommel_columnar::is_guarded() {
             return;

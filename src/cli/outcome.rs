@@ -46,6 +46,12 @@ pub fn exit_code(outcome: Outcome) -> u8 {
     }
 }
 
+/// Ends the process at once with a line, whatever still runs.
+pub fn leave(line: &str, status: u8) -> ! {
+    eprintln!("trommel: {}", escape_lines(line));
+    signal_hook::low_level::exit(i32::from(status))
+}
+
 /// Wrong usage before anything ran.
 pub fn refuse(error: &anyhow::Error) -> u8 {
     eprintln!("trommel: {}", escape_lines(&format!("{error:#}")));

@@ -19,13 +19,14 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use trommel_cli::args::Command;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
 use trommel_cli::{install_panic_hook, parse, start_log};
+use trommel_pipelines::ending::Ending;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines_torch::together;
 
 /// Runs a command line of `count` words, its `--config` merged in, and gives the exit status. The program has parsed it already, to know
 /// that it needs a model; words are all that crosses from the one to the other, so that they share no type of Rust's.
@@ -55,19 +56,21 @@ pub unsafe extern "C" fn trommel_torch_main(
 }
 
 fn status_of(words: &[OsString]) -> u8 {
-    install_panic_hook(together::timely_panicked);
+    let ending = Ending::new(outcome::leave);
+    let told = ending.clone();
+    install_panic_hook(move |thread, text| told.panicked(thread, text));
     start_log();
     match parse(words) {
         Ok(command) => {
-            let launched = trommel_cli::launch::of(&command).map_err(PipelineError::from);
-            outcome::exit_code(launched.and_then(|launched| run(command, launched)))
+            let launched = trommel_cli::launch::of(&command, &ending).map_err(PipelineError::from);
+            outcome::exit_code(launched.and_then(|launched| run(command, launched, &ending)))
         }
         Err(status) => status,
     }
 }
 
 /// Runs a command; `launched` says which of several processes this is.
-fn run(command: Command, launched: Option<Launched>) -> Outcome {
+fn run(command: Command, launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
     match command {
         Command::Embed(args) => embed::run(&args, launched),
         Command::Radii(args) => radii::run(&args),
@@ -75,7 +78,7 @@ fn run(command: Command, launched: Option<Launched>) -> Outcome {
         Command::Train(args) => train::run(&args, launched),
         Command::Watch(args) => watch::run(&args, launched),
         Command::Eval(args) => eval::run(&args),
-        Command::Launch(args) => launch::run(&args),
+        Command::Launch(args) => launch::run(&args, ending),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Synth(_) | Command::Select(_) | Command::Verify(_) | Command::Why(_) | Command::Report(_) => {

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use trommel_cluster::ClusterConfig;
 use trommel_pipelines::config::ClusterSeat;
+use trommel_pipelines::ending::Ending;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::{Command, LaunchArgs};
@@ -112,6 +113,8 @@ pub struct Launched {
     pub own_cores: Option<usize>,
     /// How long shards in flight may take to finish after a signal.
     pub grace: Duration,
+    /// How it ends where the others would wait for it.
+    pub ending: Arc<Ending>,
 }
 
 impl Launched {
@@ -122,6 +125,7 @@ impl Launched {
             listener: Arc::new(Mutex::new(self.listener)),
             local_processes: self.local_processes,
             grace: self.grace,
+            ending: self.ending,
         }
     }
 }
@@ -130,26 +134,27 @@ impl Launched {
 ///
 /// # Errors
 /// Variables that contradict each other or make no sense; a listener that was promised and is not there.
-pub fn launched() -> Result<Option<Launched>, LaunchError> {
+pub fn launched(ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
     let Some(found) = variables::find(&Variables::of_this_process())? else { return Ok(None) };
     if let Some(launcher) = found.launcher {
         local::watch_launcher(launcher).map_err(LaunchError::system("cannot watch the launcher"))?;
     }
     let listener = found.listens_on_stdin.then(|| listener_on_stdin(&found.config.coordinator)).transpose()?;
     let Found { config, local_processes, local_process, own_cores, grace, .. } = found;
-    Ok(Some(Launched { config, listener, local_processes, local_process, own_cores, grace }))
+    let ending = ending.clone();
+    Ok(Some(Launched { config, listener, local_processes, local_process, own_cores, grace, ending }))
 }
 
 /// What the process that runs `command` is. Commands that work alone are never one of several, and nor is a slice.
 ///
 /// # Errors
 /// As [`launched`]; and what cannot be spread over processes.
-pub fn of(command: &Command) -> Result<Option<Launched>, LaunchError> {
+pub fn of(command: &Command, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
     let Some(spread) = inner::spread(command) else { return Ok(None) };
     if spread.part && !Variables::of_this_process().is_local_launch() {
         return Ok(None);
     }
-    let launched = launched()?;
+    let launched = launched(ending)?;
     if launched.is_some() {
         spread.check()?;
     }
@@ -160,7 +165,7 @@ pub fn of(command: &Command) -> Result<Option<Launched>, LaunchError> {
 ///
 /// # Errors
 /// Flags that do not go together; a hostfile that cannot be read.
-pub fn by_flags(args: &LaunchArgs) -> Result<Option<Launched>, LaunchError> {
+pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
     let variables = Variables::of_this_process();
     refuse_nested(&variables)?;
     let usage = |text: &str| LaunchError::Usage(text.into());
@@ -196,7 +201,8 @@ pub fn by_flags(args: &LaunchArgs) -> Result<Option<Launched>, LaunchError> {
     if config.processes == 1 {
         return Ok(None);
     }
-    Ok(Some(Launched { config, listener: None, local_processes, local_process, own_cores, grace }))
+    let ending = ending.clone();
+    Ok(Some(Launched { config, listener: None, local_processes, local_process, own_cores, grace, ending }))
 }
 
 /// Starts the processes of `trommel launch --local N`, waits for all, and gives the status of the whole.
