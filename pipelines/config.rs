@@ -10,8 +10,8 @@ use trommel_decode::Limits;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 
-use crate::ending::Ending;
 use crate::benchmarks::NamedPath;
+use crate::ending::Ending;
 use crate::gauges::Gauges;
 
 /// The machine's share in a run: none of it changes a decision.

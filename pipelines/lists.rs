@@ -52,7 +52,8 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
     };
     let names = entries.into_iter().map(name).collect::<Result<Vec<_>, _>>()?;
     if let Some(first) = names.first().filter(|_| are_rows(&names)) {
-        let wrong = "begins with a number or an id as all lines do, which is no part of a class name: leave that column out";
+        let wrong =
+            "begins with a number or an id as all lines do, which is no part of a class name: leave that column out";
         return Err(PipelineError::Usage(format!("{}: `{first:.80}` {wrong}", path.display())));
     }
     Ok(names)
@@ -60,10 +61,15 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
 
 /// Whether all lines begin with their own number, or all with a synset's id, as tables do.
 fn are_rows(names: &[String]) -> bool {
-    let column = |name: &String| name.split([' ', ',', ':', ';', '\t']).next().filter(|first| first.len() < name.len()).map(str::to_owned);
+    let column = |name: &String| {
+        name.split([' ', ',', ':', ';', '\t']).next().filter(|first| first.len() < name.len()).map(str::to_owned)
+    };
     let columns: Vec<Option<String>> = names.iter().map(column).collect();
     let counts_from = |start: usize| {
-        columns.iter().enumerate().all(|(at, first)| first.as_ref().is_some_and(|first| first.parse() == Ok(start + at)))
+        columns
+            .iter()
+            .enumerate()
+            .all(|(at, first)| first.as_ref().is_some_and(|first| first.parse() == Ok(start + at)))
     };
     let is_synset = |first: &Option<String>| {
         let number = first.as_ref().and_then(|first| first.strip_prefix('n'));

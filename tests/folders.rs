@@ -409,7 +409,8 @@ fn eval_says_what_it_left_out() {
     fs::remove_dir(data.join("c")).unwrap();
     let names = folder.path().join("names.txt");
     fs::write(&names, "cat\ncat\n").unwrap();
-    let twice = stderr(&run(0, &[&eval[..], &["--classnames", &names.display().to_string(), "--max-rejects", "20"]].concat()));
+    let twice =
+        stderr(&run(0, &[&eval[..], &["--classnames", &names.display().to_string(), "--max-rejects", "20"]].concat()));
     assert!(twice.contains("class names that other folders have too: 1 (first: cat)"), "{twice}");
     let list = folder.path().join("templates.txt");
     fs::write(&list, "a {c}.\nno place\n").unwrap();
