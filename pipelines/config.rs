@@ -40,10 +40,10 @@ pub struct EmbedderConfig {
     pub random_init: Option<u64>,
     /// Identity vouched for where files carry none.
     pub assume_model: Option<String>,
-    /// `f32` or `bf16`.
-    pub precision: String,
-    /// Samples a forward pass, at least 8.
-    pub batch: usize,
+    /// `f32`, `bf16`, `f16` or `f16-mixed`; `None`: as the device is best at.
+    pub precision: Option<String>,
+    /// Samples a forward pass, at least 8; `None`: as model and device are best at.
+    pub batch: Option<usize>,
     /// The flag that names weights, for messages: `--embedder-weights` or `--pretrained`.
     pub weights_flag: &'static str,
 }

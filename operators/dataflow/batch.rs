@@ -6,9 +6,11 @@
 //!  worker 1: In ─▶ split ─▶ I ──┴─▶ [queue] ─▶ F(Vec<I>) -> Vec<O>, on a thread of its own
 //! ```
 //!
-//! The function is made on the service's own thread and never leaves it, so a model that is not `Send` can live in it.
+//! The function is made on the service's own thread and never leaves it, so a model that is not `Send` can live in it. One that
+//! computes elsewhere is a [`Batched`]: it has the next batch before it is done with the one before.
 //! A batch is flushed when it is *full*; when *someone waits for credit* and nothing has come for `hurry_ms`; on
-//! *idle*, when nothing has come for `idle_ms`; at the *end*, when no operator has input left.
+//! *idle*, when nothing has come for `idle_ms`; at the *end*, when no operator has input left. While a batch is on its way the
+//! second and third wait: its results are what brings credit back.
 //!
 //! Frontier: as for `offload`: the output's follows the input's and the open tickets.
 //!
@@ -18,7 +20,8 @@
 //!    [`JobPanic`]. With `fatal` the run fails first, so that no ledger takes it for a property of the sample.
 //! 3. After a stop open tickets and queued items are dropped; their permits return.
 //!
-//! Cost: two channel passages an item, one wake an operator and batch. The queue is bounded by the items' credit.
+//! Cost: two channel passages an item, one wake an operator and batch; while a batch is on its way, a look at it every 200 us. The
+//! queue is bounded by the items' credit.
 //!
 //! ```
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
@@ -62,7 +65,10 @@ pub use super::pool::{JobFault, JobPanic};
 use trommel_core::credit::Credit;
 use trommel_core::stop::{Never, Stop};
 
+mod batched;
 mod service;
+use self::batched::AtOnce;
+pub use self::batched::Batched;
 use self::service::Service;
 
 /// How a batch service gathers.
@@ -126,7 +132,7 @@ pub struct BatchGauge {
     pub batches: u64,
     /// Of them, full ones.
     pub full_batches: u64,
-    /// Time spent in the function, in microseconds.
+    /// Time with a batch in the function, in microseconds.
     pub busy_micros: u64,
 }
 
@@ -177,6 +183,17 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
         F: FnMut(Vec<I>) -> Vec<O> + 'static,
         E: Display,
     {
+        Self::spawn_batched(config, credit, stop, || make().map(AtOnce::new))
+    }
+
+    /// The same of a function that has several batches on their way.
+    #[must_use]
+    pub fn spawn_batched<M, B, E>(config: BatchConfig, credit: Credit, stop: Stop, make: M) -> Self
+    where
+        M: FnOnce() -> Result<B, E> + Send + 'static,
+        B: Batched<I, O> + 'static,
+        E: Display,
+    {
         let (items, queue) = crossbeam_channel::unbounded();
         let (nudge, nudged) = crossbeam_channel::bounded(1);
         let (still_making, making) = crossbeam_channel::bounded::<Never>(0);
@@ -193,7 +210,7 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
         let name = config.name.clone();
         let serve = move || {
             let _hurry = credit.on_waiting(move || nudge.try_send(()).unwrap_or_default());
-            let mut service = Service { config, credit, closed: stop.channel(), stop, queue, nudged, counters };
+            let service = Service { config, credit, closed: stop.channel(), stop, queue, nudged, counters };
             let function = service.make(make);
             let _set_once = made.set(function.as_ref().map(|_| ()).map_err(Clone::clone));
             drop(still_making);

@@ -55,6 +55,24 @@ fn card_bytes(number: usize) -> Option<u64> {
     Some(bytes as u64)
 }
 
+/// What a card's processors can do, as (major, minor): (9, 0) is Hopper. `None` for a CPU, and where the driver does not say.
+#[must_use]
+pub fn compute_capability(device: Device) -> Option<(i32, i32)> {
+    type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR`.
+    const MAJOR_MINOR: [c_int; 2] = [75, 76];
+    let Device::Cuda(number) = device else { return None };
+    let [major, minor] = MAJOR_MINOR.map(|attribute| {
+        let mut value = 0;
+        // SAFETY: this is the function's signature in cuda.h, and the place is writable.
+        unsafe {
+            ask_driver(number, c"cuDeviceGetAttribute", |of: Attribute, device| of(&raw mut value, attribute, device))
+        }?;
+        Some(value)
+    });
+    Some((major?, minor?))
+}
+
 /// The card's name, as the driver says.
 fn driver_name(number: usize) -> Option<String> {
     type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
@@ -101,7 +119,17 @@ unsafe fn ask_driver<F: Copy>(number: usize, name: &CStr, ask: impl FnOnce(F, c_
 /// Whether the system shows an NVIDIA GPU that `CUDA_VISIBLE_DEVICES` does not hide.
 fn gpu_is_visible() -> bool {
     let hidden = std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| matches!(list.trim(), "" | "-1"));
-    !hidden && Path::new("/dev/nvidia0").exists()
+    !hidden && shows_gpu(Path::new("/dev"))
+}
+
+/// A GPU is a file called after its number, any number: a container that is given the fourth one has no first. WSL has one file for all.
+fn shows_gpu(folder: &Path) -> bool {
+    let is_gpu = |name: &str| {
+        let number = name.strip_prefix("nvidia");
+        name == "dxg" || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_gpu))
 }
 
 /// GPUs that are visible and that this libtorch can use: processes of one machine share them.
@@ -142,4 +170,38 @@ pub const fn kind(device: Device) -> &'static str {
 pub fn card(device: Device) -> Option<String> {
     let Device::Cuda(number) = device else { return None };
     Some(driver_name(number).unwrap_or_else(|| "unknown".into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_of_any_number_is_seen() {
+        let seen = |names: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in names {
+                std::fs::write(folder.path().join(name), "").unwrap();
+            }
+            shows_gpu(folder.path())
+        };
+        for names in [&["nvidia0"][..], &["null", "nvidia3", "nvidiactl"], &["nvidia12"], &["dxg"]] {
+            assert!(seen(names), "{names:?}");
+        }
+        // A driver without a card that this process may use.
+        assert!(!seen(&["nvidiactl", "nvidia-uvm", "nvidia-modeset", "nvidia-caps", "nvidia"]));
+        assert!(!shows_gpu(Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn a_driver_that_is_not_there_says_nothing() {
+        assert_eq!(compute_capability(Device::Cpu), None);
+        assert_eq!((memory_of("cpu").unwrap(), card(Device::Cpu)), (None, None));
+        if !gpu_is_visible() {
+            assert_eq!((card_bytes(0), compute_capability(Device::Cuda(0))), (None, None));
+            assert_eq!(parse("auto").unwrap(), Device::Cpu);
+            assert_eq!(visible_gpus(), 0);
+        }
+    }
 }

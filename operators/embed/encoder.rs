@@ -1,25 +1,25 @@
 //! Image encoders: views in, f32 features out, a full batch of one shape each time.
 //!
-//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from f32\[n, 3, size, size\] to
-//! f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
+//! A [`ClipEncoder`](super::tower::ClipEncoder) is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from
+//! f32\[n, 3, size, size\] to f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use half::f16;
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor};
 
 use super::device;
 use super::script::{ScriptEncoder, file_hash};
-use trommel_columnar::canonical::canonicalise_into;
-use trommel_core::sample::{Identity, Reason};
+use super::slots;
+use super::tower::{ClipEncoder, Form};
+use trommel_bridge::{Attention, BridgeError, full_precision_sums, prefer_attention};
+use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
 use trommel_model::error::Op;
 use trommel_model::file::is_torchscript;
 use trommel_model::random::mix;
-use trommel_model::vision::VisionTransformer;
-use trommel_model::{ClipConfig, ModelError, Preprocess, weights};
+use trommel_model::{ClipConfig, ModelError, Preprocess};
 
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,11 @@ pub enum Precision {
     F32,
     /// Products in bf16; norms and the residual sum in f32.
     Bf16,
-    /// Products in f16 with f32 accumulation (GPU); norms and the residual sum in f32.
+    /// Products in f16, summed in f32; on a card everything else in f16 too, as open_clip's `fp16`: a residual sum in f32 costs a
+    /// fifth of the throughput there, for it moves 64 bytes a value and block where this moves 36.
     F16,
+    /// Products in f16, summed in f32; norms and the residual sum in f32.
+    F16Mixed,
 }
 
 impl FromStr for Precision {
@@ -41,17 +44,30 @@ impl FromStr for Precision {
             "f32" | "fp32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
             "f16" | "fp16" => Ok(Self::F16),
-            other => Err(format!("precision `{other}`: write f32, bf16 or f16")),
+            "f16-mixed" => Ok(Self::F16Mixed),
+            other => Err(format!("precision `{other}`: write f32, bf16, f16 or f16-mixed")),
         }
     }
 }
 
 impl Precision {
+    /// What products are computed in.
     pub(super) const fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
-            Self::F16 => Kind::Half,
+            Self::F16 | Self::F16Mixed => Kind::Half,
+        }
+    }
+
+    /// Its name in the numeric part. On a CPU there is one f16, and its name is older than the other.
+    const fn recorded(self, device: Device) -> &'static str {
+        match (self, device) {
+            (Self::F32, _) => "f32",
+            (Self::Bf16, _) => "bf16",
+            (_, Device::Cpu) => "f16",
+            (Self::F16, _) => "f16, residual sum f16",
+            (Self::F16Mixed, _) => "f16, residual sum f32",
         }
     }
 }
@@ -75,6 +91,8 @@ pub struct EncoderConfig {
     pub device: Device,
     /// libtorch's threads.
     pub threads: usize,
+    /// How the tower is computed; `None`: as the device is best at.
+    pub form: Option<Form>,
 }
 
 impl EncoderConfig {
@@ -83,33 +101,78 @@ impl EncoderConfig {
     pub fn numerics(&self) -> Value {
         let mut numerics = json!({
             "device": device::kind(self.device),
-            "precision": format!("{:?}", self.precision).to_lowercase(),
+            "precision": self.precision.recorded(self.device),
             "batch": self.batch,
             "libtorch": "2.11.0",
         });
         if let Some(card) = device::card(self.device) {
             numerics["card"] = card.into();
+            numerics["form"] = Form::of(self).to_string().into();
         }
         numerics
     }
 }
 
+/// What an encoder takes and gives, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of every batch.
+    pub batch: usize,
+    /// Side of a view in pixels.
+    pub size: u32,
+    /// Length of a feature.
+    pub dim: usize,
+    /// Where it computes.
+    pub device: Device,
+    /// libtorch's threads.
+    pub threads: usize,
+}
+
 /// A model from views to features.
 pub trait ImageEncoder: Send {
-    /// Length of a feature.
-    fn dim(&self) -> usize;
+    /// What it takes and gives.
+    fn shape(&self) -> Shape;
 
-    /// Side of a view in pixels.
-    fn size(&self) -> u32;
-
-    /// Rows of every batch.
-    fn batch(&self) -> usize;
-
-    /// Features f32\[batch, dim\] (not normalised) of views u8\[batch, size, size, 3\].
+    /// Features \[batch, dim\] (not normalised, of any kind) of views u8\[batch, size, size, 3\], both on its device; does not wait
+    /// for the device.
     ///
     /// # Errors
     /// libtorch refuses.
-    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError>;
+    fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError>;
+
+    /// Length of a feature.
+    fn dim(&self) -> usize {
+        self.shape().dim
+    }
+
+    /// Side of a view in pixels.
+    fn size(&self) -> u32 {
+        self.shape().size
+    }
+
+    /// Rows of every batch.
+    fn batch(&self) -> usize {
+        self.shape().batch
+    }
+
+    /// Features f32\[batch, dim\] of views u8\[batch, size, size, 3\], one batch after the other.
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
+        let shape = self.shape();
+        let _no_grad = on_this_thread(shape.threads);
+        let (batch, side) = (i64::try_from(shape.batch).unwrap_or(i64::MAX), i64::from(shape.size));
+        let pixels = Tensor::f_from_data_size(views, &[batch, side, side, 3], Kind::Uint8)
+            .and_then(|pixels| pixels.f_to_device(shape.device))
+            .op("pixels", &[])?;
+        let features = self.forward(&pixels)?;
+        let flat = features
+            .f_to_kind(Kind::Float)
+            .and_then(|t| t.f_to_device(Device::Cpu)?.f_contiguous()?.f_reshape([-1]))
+            .op("features", &[&features])?;
+        Vec::<f32>::try_from(&flat).op("features", &[&features])
+    }
 }
 
 /// An encoder, and what is known of it.
@@ -120,8 +183,10 @@ pub struct Loaded {
     pub identity: Identity,
     /// How pictures become views.
     pub preprocess: Preprocess,
-    /// Bytes of weights and of the activations of one batch, estimated from above.
+    /// Bytes of weights and of the activations of one batch, where it computes; estimated from above.
     pub bytes: u64,
+    /// Bytes of batch slots in host memory.
+    pub slot_bytes: u64,
 }
 
 /// Loads the configured encoder.
@@ -138,22 +203,17 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
             (Box::new(encoder), file_hash(path)?, i64::try_from(bytes / 4).unwrap_or(0))
         }
         None => {
-            let (encoder, hash) = ClipEncoder::load(&clip_config, config)?;
+            let (encoder, hash) = ClipEncoder::load(&clip_config, config, Form::of(config))?;
             (Box::new(encoder), hash, clip_config.image_parameters())
         }
     };
-    if config.device != Device::Cpu && !is_neighbour_free(&mut *encoder)? {
-        let problem = "a view's features depend on the other views of its batch; decisions would not repeat".into();
-        return Err(ModelError::Device { device: format!("{:?}", config.device), problem });
+    if config.device != Device::Cpu {
+        try_on_card(&mut *encoder, Form::of(config))?;
     }
-    let (vision, batch) = (&clip_config.vision, config.batch as u64);
-    let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
-    // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
-    let row = tokens * u64::try_from(vision.width + 2 * vision.mlp_width()).unwrap_or(0) * 4 * 2;
-    let attention = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
-    // The pixels as f32, in the products' kind, and as the patches' product wants them.
-    let pixels = 3 * 3 * 4 * u64::from(clip_config.preprocess.size).pow(2);
-    let bytes = u64::try_from(parameters).unwrap_or(0) * 4 + batch * (row + attention + pixels);
+    let bytes = footprint(&clip_config, config, u64::try_from(parameters).unwrap_or(0));
+    let view_bytes = 3 * u64::from(clip_config.preprocess.size).pow(2);
+    let slot_bytes =
+        slots::host_bytes(config.device, slots::depth_of(config.device), config.batch, view_bytes, encoder.dim());
     let architecture = if is_script { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
         architecture,
@@ -161,7 +221,51 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         preprocessing: clip_config.preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess: clip_config.preprocess, bytes })
+    Ok(Loaded { encoder, identity, preprocess: clip_config.preprocess, bytes, slot_bytes })
+}
+
+/// Whether a card computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought it
+/// takes: then the others serve.
+fn try_on_card(encoder: &mut dyn ImageEncoder, form: Form) -> Result<(), ModelError> {
+    let device = encoder.shape().device;
+    let refused = |problem: String| ModelError::Device { device: format!("{device:?}"), problem };
+    let settled = |error: BridgeError| refused(error.to_string());
+    full_precision_sums().map_err(settled)?;
+    prefer_attention(form.attention).map_err(settled)?;
+    let free = is_neighbour_free(encoder).or_else(|error| {
+        if form.attention == Attention::Flash {
+            return Err(error);
+        }
+        tracing::warn!("{:?} attention fails on {device:?} ({error}): another serves", form.attention);
+        prefer_attention(Attention::Flash).map_err(settled)?;
+        is_neighbour_free(encoder)
+    })?;
+    if free {
+        return Ok(());
+    }
+    Err(refused("a view's features depend on the other views of its batch; decisions would not repeat".into()))
+}
+
+/// Bytes of weights, activations and pixels of one batch where it is computed, from above.
+pub fn footprint(model: &ClipConfig, config: &EncoderConfig, parameters: u64) -> u64 {
+    let (vision, batch) = (&model.vision, config.batch as u64);
+    let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
+    let hidden = 2 * u64::try_from(vision.mlp_width()).unwrap_or(0);
+    let width = u64::try_from(vision.width).unwrap_or(0);
+    let view = 3 * u64::from(model.preprocess.size).pow(2);
+    let scores = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
+    // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
+    if config.device == Device::Cpu {
+        let row = tokens * (width + hidden) * 4 * 2;
+        // The pixels as f32, in the products' kind, and as the patches' product wants them.
+        return parameters * 4 + batch * (row + scores + 3 * 4 * view);
+    }
+    let product = if config.precision == Precision::F32 { 4 } else { 2 };
+    let residual = if config.precision == Precision::F16 { 2 } else { 4 };
+    let row = tokens * (2 * width * residual + hidden * product) * 2;
+    // Weights are lowered there, one after the other; pixels lie there as u8, a slot each, and once as patches.
+    let pixels = slots::depth_of(config.device) as u64 * view + 2 * product * view;
+    parameters * (4 + product) + batch * (row + scores + pixels)
 }
 
 /// The TorchScript module; `None` where it cannot be run on pictures alone, as OpenAI's files on a CPU: the named
@@ -181,27 +285,6 @@ fn script<'c>(model: &ClipConfig, config: &'c EncoderConfig) -> Result<Option<(&
             Ok(None)
         }
     }
-}
-
-/// Canonical vectors of up to a batch of views; a short batch is padded with black views.
-pub fn embed(encoder: &mut dyn ImageEncoder, views: &[Vec<u8>]) -> Vec<Result<Vec<f16>, Reason>> {
-    let (batch, view) = (encoder.batch(), encoder.size() as usize * encoder.size() as usize * 3);
-    let mut out = Vec::with_capacity(views.len());
-    for chunk in views.chunks(batch) {
-        let mut pixels = Vec::with_capacity(batch * view);
-        for one in chunk {
-            pixels.extend_from_slice(one);
-        }
-        pixels.resize(batch * view, 0);
-        // A libtorch that refuses a batch of the agreed shape is no property of a sample: the service fails.
-        let features = encoder.encode(&pixels).unwrap_or_else(|error| std::panic::panic_any(error.to_string()));
-        out.extend(features.chunks_exact(encoder.dim()).take(chunk.len()).map(|row| {
-            let mut vector = Vec::with_capacity(row.len());
-            canonicalise_into(row, &mut vector).map_err(|why| Reason::new(why.code(), ""))?;
-            Ok(vector)
-        }));
-    }
-    out
 }
 
 /// Whether a view's features have the same bits at another place of the batch and beside other views. Tests hold this on
@@ -225,122 +308,8 @@ pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelEr
     }))
 }
 
-/// Mean and standard deviation on the device.
-#[derive(Debug)]
-pub(super) struct Normaliser {
-    mean: Tensor,
-    std: Tensor,
-    shape: [i64; 4],
-    device: Device,
-    kind: Kind,
-}
-
-impl Normaliser {
-    pub(super) fn new(preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
-        let row = |values: &[f64; 3]| {
-            Tensor::f_from_slice(values)
-                .and_then(|t| t.f_to_kind(Kind::Float)?.f_reshape([1, 3, 1, 1])?.f_to_device(config.device))
-                .op("mean and std", &[])
-        };
-        let side = i64::from(preprocess.size);
-        Ok(Self {
-            mean: row(&preprocess.mean)?,
-            std: row(&preprocess.std)?,
-            shape: [i64::try_from(config.batch).unwrap_or(i64::MAX), side, side, 3],
-            device: config.device,
-            kind: config.precision.kind(),
-        })
-    }
-
-    /// u8\[batch, size, size, 3\] to \[batch, 3, size, size\] in the encoder's precision.
-    pub(super) fn tensor(&self, views: &[u8]) -> Result<Tensor, ModelError> {
-        Tensor::f_from_data_size(views, &self.shape, Kind::Uint8)
-            .and_then(|raw| {
-                // Step by step and in place: what a chain of calls makes on its way would live until its end.
-                let planes = raw.f_to_device(self.device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
-                drop(raw);
-                let mut images = planes.f_to_kind(Kind::Float)?;
-                drop(planes);
-                let _ = images.f_div_scalar_(255.0)?;
-                let _ = images.f_sub_(&self.mean)?;
-                let _ = images.f_div_(&self.std)?;
-                images.f_to_kind(self.kind)
-            })
-            .op("pixels", &[])
-    }
-}
-
-pub(super) fn features(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
-    let flat = tensor
-        .f_to_kind(Kind::Float)
-        .and_then(|t| t.f_to_device(Device::Cpu)?.f_contiguous()?.f_reshape([-1]))
-        .op("features", &[tensor])?;
-    Vec::<f32>::try_from(&flat).op("features", &[tensor])
-}
-
-/// open_clip's image tower alone; the text tower's weights are not loaded, nor part of the identity.
-#[derive(Debug)]
-pub struct ClipEncoder {
-    tower: VisionTransformer,
-    dim: i64,
-    size: u32,
-    _variables: nn::VarStore,
-    normaliser: Normaliser,
-    batch: usize,
-    threads: usize,
-}
-
-impl ClipEncoder {
-    /// Loads or draws the weights; also gives their name in an identity.
-    ///
-    /// # Errors
-    /// Weights that are missing or do not fit.
-    pub fn load(model: &ClipConfig, config: &EncoderConfig) -> Result<(Self, String), ModelError> {
-        let mut variables = nn::VarStore::new(config.device);
-        let tower = VisionTransformer::new(&variables.root().sub("visual"), model)?;
-        let name = match (&config.weights, config.random_init) {
-            (Some(path), _) => {
-                weights::load(&variables, model, path)?;
-                weights::fingerprint(&variables)?
-            }
-            (None, Some(seed)) => {
-                weights::init(&variables, model, seed)?;
-                format!("seed:{seed}")
-            }
-            (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
-        };
-        variables.freeze();
-        if config.precision != Precision::F32 {
-            weights::lower(&mut variables, config.precision.kind())?;
-        }
-        let normaliser = Normaliser::new(&model.preprocess, config)?;
-        let (dim, size) = (model.embed_dim, model.preprocess.size);
-        let (batch, threads) = (config.batch, config.threads);
-        Ok((Self { tower, dim, size, _variables: variables, normaliser, batch, threads }, name))
-    }
-}
-
-impl ImageEncoder for ClipEncoder {
-    fn dim(&self) -> usize {
-        usize::try_from(self.dim).unwrap_or(0)
-    }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
-    }
-
-    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
-        let _no_grad = on_this_thread(self.threads);
-        features(&self.tower.forward(&self.normaliser.tensor(views)?)?)
-    }
-}
-
 /// libtorch's threads and gradient mode belong to the calling thread.
-pub(super) fn on_this_thread(threads: usize) -> tch::NoGradGuard {
+pub fn on_this_thread(threads: usize) -> tch::NoGradGuard {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
     tch::no_grad_guard()
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tch::Device;
 
-use super::encoder::{EncoderConfig, Precision, embed, is_neighbour_free, load};
+use super::encoder::{EncoderConfig, Precision, is_neighbour_free, load};
 use super::golden_inputs::{floats, views};
 use trommel_model::ClipConfig;
 
-fn config(model: &str) -> EncoderConfig {
+pub(super) fn config(model: &str) -> EncoderConfig {
     EncoderConfig {
         model: model.into(),
         weights: None,
@@ -19,6 +19,7 @@ fn config(model: &str) -> EncoderConfig {
         batch: 8,
         device: Device::Cpu,
         threads: 1,
+        form: None,
     }
 }
 
@@ -57,23 +58,6 @@ fn bits_do_not_depend_on_neighbours() {
             }
         }
     }
-}
-
-#[test]
-fn a_short_batch_is_padded_and_vectors_are_unit() {
-    let mut loaded = load(&config("trommel-tiny-32")).unwrap();
-    let all = views(32);
-    let three: Vec<Vec<u8>> = all.chunks(32 * 32 * 3).map(<[u8]>::to_vec).collect();
-    let many: Vec<Vec<u8>> = three.iter().cycle().take(11).cloned().collect();
-    let of_three: Vec<_> = embed(&mut *loaded.encoder, &three).into_iter().map(Result::unwrap).collect();
-    let of_many: Vec<_> = embed(&mut *loaded.encoder, &many).into_iter().map(Result::unwrap).collect();
-    assert_eq!(of_three.len(), 3);
-    for (i, vector) in of_many.iter().enumerate() {
-        assert_eq!(vector, &of_three[i % 3]);
-        let norm: f64 = vector.iter().map(|x| x.to_f64().powi(2)).sum();
-        assert!((norm - 1.0).abs() < 2e-3, "{norm}");
-    }
-    assert!(embed(&mut *loaded.encoder, &[]).is_empty());
 }
 
 #[test]

@@ -5,17 +5,22 @@
 //!    └─ the rest stays with the worker ───────────────────────────────────────────────────────────────────────┴─▶ Embedded | reject
 //! ```
 //!
-//! - [`device`] says where to compute; [`encoder`] is a model that turns views into f32 features, [`script`] one from TorchScript; [`operator`] puts it into the graph.
+//! - [`device`] says where to compute, [`defaults`] how where nobody says; [`encoder`] is a model that turns views into features, [`tower`] open_clip's, [`script`] one from
+//!   TorchScript; [`slots`] has the next batch ready while one is computed; [`operator`] puts it into the graph.
 //!
 //! Invariants:
 //! 1. The encoder always runs full batches of one shape, padded where it must, so that a sample's bits do not depend on its neighbours.
 //! 2. The canonical vector is the feature divided by its f64 norm, rounded once to f16.
 #![forbid(missing_docs)]
 
+pub mod defaults;
 pub mod device;
 pub mod encoder;
 pub mod operator;
+mod pixels;
 pub mod script;
+pub mod slots;
+pub mod tower;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -24,3 +29,6 @@ mod encoder_tests;
 #[path = "../model/golden_inputs.rs"]
 #[allow(clippy::unwrap_used)]
 mod golden_inputs;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod slots_tests;

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use tch::{CModule, Tensor};
+use tch::{CModule, Kind, Tensor};
 
-use super::encoder::{EncoderConfig, ImageEncoder, Normaliser, features, is_neighbour_free, on_this_thread};
+use super::encoder::{EncoderConfig, ImageEncoder, Shape, is_neighbour_free, on_this_thread};
+use super::pixels::Planes;
 use trommel_model::error::Op;
 use trommel_model::{ModelError, Preprocess};
 
@@ -17,11 +18,8 @@ use trommel_model::{ModelError, Preprocess};
 #[derive(Debug)]
 pub struct ScriptEncoder {
     module: CModule,
-    normaliser: Normaliser,
-    dim: usize,
-    size: u32,
-    batch: usize,
-    threads: usize,
+    planes: Planes,
+    shape: Shape,
     has_encode_image: bool,
     one_by_one: bool,
 }
@@ -38,25 +36,19 @@ impl ScriptEncoder {
         let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
         module.f_set_eval().map_err(refused)?;
         module.to(config.device, config.precision.kind(), false);
-        let normaliser = Normaliser::new(preprocess, config)?;
+        let planes = Planes::new(preprocess, config.precision.kind(), config.device)?;
         let (size, batch) = (preprocess.size, config.batch);
-        let mut encoder = Self {
-            module,
-            normaliser,
-            dim: 0,
-            size,
-            batch,
-            threads: config.threads,
-            has_encode_image: true,
-            one_by_one: false,
-        };
-        let black = vec![0u8; batch * size as usize * size as usize * 3];
-        let tried = encoder.run(&black).or_else(|_| {
+        let shape = Shape { batch, size, dim: 0, device: config.device, threads: config.threads };
+        let mut encoder = Self { module, planes, shape, has_encode_image: true, one_by_one: false };
+        let (rows, side) = (i64::try_from(batch).unwrap_or(i64::MAX), i64::from(size));
+        let _no_grad = on_this_thread(config.threads);
+        let black = Tensor::f_zeros([rows, side, side, 3], (Kind::Uint8, config.device)).op("pixels", &[])?;
+        let tried = encoder.forward(&black).or_else(|_| {
             encoder.has_encode_image = false;
-            encoder.run(&black)
+            encoder.forward(&black)
         })?;
         match tried.size().as_slice() {
-            &[n, dim] if usize::try_from(n) == Ok(batch) && dim > 0 => encoder.dim = usize::try_from(dim).unwrap_or(0),
+            &[n, dim] if n == rows && dim > 0 => encoder.shape.dim = usize::try_from(dim).unwrap_or(0),
             other => {
                 let problem = format!("gives {other:?} for a batch of {batch}, expected [{batch}, dim]");
                 return Err(ModelError::weights(path, problem));
@@ -72,20 +64,7 @@ impl ScriptEncoder {
         Ok(encoder)
     }
 
-    fn run(&self, views: &[u8]) -> Result<Tensor, ModelError> {
-        let _no_grad = on_this_thread(self.threads);
-        let pixels = self.normaliser.tensor(views)?;
-        if self.one_by_one {
-            let rows = i64::try_from(self.batch).unwrap_or(i64::MAX);
-            let features = (0..rows)
-                .map(|row| self.forward(&pixels.f_narrow(0, row, 1).op("one view", &[&pixels])?))
-                .collect::<Result<Vec<_>, _>>()?;
-            return Tensor::f_cat(&features, 0).op("features", &[]);
-        }
-        self.forward(&pixels)
-    }
-
-    fn forward(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
+    fn run(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
         if self.has_encode_image {
             self.module.method_ts("encode_image", &[pixels]).op("torchscript encode_image", &[pixels])
         } else {
@@ -95,20 +74,20 @@ impl ScriptEncoder {
 }
 
 impl ImageEncoder for ScriptEncoder {
-    fn dim(&self) -> usize {
-        self.dim
+    fn shape(&self) -> Shape {
+        self.shape
     }
 
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
-    }
-
-    fn encode(&mut self, views: &[u8]) -> Result<Vec<f32>, ModelError> {
-        features(&self.run(views)?)
+    fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
+        let planes = self.planes.of(pixels)?;
+        if !self.one_by_one {
+            return self.run(&planes);
+        }
+        let rows = i64::try_from(self.shape.batch).unwrap_or(i64::MAX);
+        let features = (0..rows)
+            .map(|row| self.run(&planes.f_narrow(0, row, 1).op("one view", &[&planes])?))
+            .collect::<Result<Vec<_>, _>>()?;
+        Tensor::f_cat(&features, 0).op("features", &[])
     }
 }
 

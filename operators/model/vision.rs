@@ -1,7 +1,7 @@
 //! The image tower: open_clip's `VisionTransformer` with a class token and learned positions.
 
 use tch::nn::Path;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::config::ClipConfig;
 use super::error::{ModelError, Op, shape_of};
@@ -22,6 +22,15 @@ pub struct VisionTransformer {
     transformer: Transformer,
     ln_post: LayerNorm,
     proj: Tensor,
+}
+
+/// The patch embedding as a matrix product.
+#[derive(Debug)]
+pub struct PatchProduct {
+    /// \[width, patch * patch * 3\]: the convolution's kernels, a row's values in the order (row, column, channel).
+    weight: Tensor,
+    /// \[1 + grid * grid, width\]: the positional embedding, the class embedding added to its first row.
+    positions: Tensor,
 }
 
 impl VisionTransformer {
@@ -82,6 +91,44 @@ impl VisionTransformer {
             })
             .and_then(|t| t.f_add(&self.positional_embedding))
             .op("visual.positional_embedding", &[&patches, &self.positional_embedding])?;
+        self.features(tokens)
+    }
+
+    /// What [`forward_patches`](Self::forward_patches) multiplies with, in `products`, and adds, in `residual`, made from the
+    /// weights as they are now.
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    pub fn patch_product(&self, products: Kind, residual: Kind) -> Result<PatchProduct, ModelError> {
+        let width = self.class_embedding.size()[0];
+        let weight = self.conv1.f_permute([0, 2, 3, 1]).and_then(|t| t.f_reshape([width, -1])?.f_to_kind(products));
+        let rest = self.positional_embedding.f_narrow(0, 1, self.positional_embedding.size()[0] - 1);
+        let positions = self
+            .positional_embedding
+            .f_narrow(0, 0, 1)
+            .and_then(|first| Tensor::f_cat(&[first.f_add(&self.class_embedding)?, rest?], 0)?.f_to_kind(residual));
+        Ok(PatchProduct {
+            weight: weight.op("visual.conv1", &[&self.conv1])?,
+            positions: positions.op("visual.positional_embedding", &[&self.positional_embedding])?,
+        })
+    }
+
+    /// As [`forward`](Self::forward), the convolution written as one matrix product: its kernels do not overlap. Takes patches
+    /// \[n, 1 + grid * grid, patch * patch * 3\], mean and std applied, values of a patch in the order (row, column, channel); the
+    /// first row is zero, and becomes the class token.
+    ///
+    /// # Errors
+    /// Another shape, or libtorch refuses.
+    pub fn forward_patches(&self, patches: &Tensor, product: &PatchProduct) -> Result<Tensor, ModelError> {
+        let tokens = patches
+            .f_linear(&product.weight, None::<&Tensor>)
+            .and_then(|t| t.f_add(&product.positions))
+            .op("visual.conv1", &[patches, &product.weight, &product.positions])?;
+        self.features(tokens)
+    }
+
+    /// Tokens with their positions to features.
+    fn features(&self, tokens: Tensor) -> Result<Tensor, ModelError> {
         let tokens = match &self.ln_pre {
             Some(norm) => norm.forward(&tokens)?,
             None => tokens,

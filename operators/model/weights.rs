@@ -146,6 +146,19 @@ pub fn lower(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
     Ok(())
 }
 
+/// Stores all of an image tower's weights in a lower kind, and with them its residual sum; libtorch's layer norms sum in f32 whatever
+/// their input is. This is open_clip's `precision="fp16"`.
+///
+/// # Errors
+/// libtorch refuses a cast.
+pub fn lower_all(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
+    for (name, mut variable) in vs.variables() {
+        let lowered = variable.f_to_kind(kind).op(&format!("cast of {name}"), &[&variable])?;
+        variable.set_data(&lowered);
+    }
+    Ok(())
+}
+
 /// Draws all weights from open_clip's distributions: a function of seed and name alone.
 ///
 /// # Errors

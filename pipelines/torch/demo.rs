@@ -162,8 +162,8 @@ fn embedder() -> EmbedderConfig {
         random_init: Some(0),
         torchscript: false,
         assume_model: None,
-        precision: "f32".into(),
-        batch: 32,
+        precision: Some("f32".into()),
+        batch: Some(32),
         weights_flag: "--embedder-weights",
     }
 }

@@ -8,15 +8,51 @@ use trommel_core::sample::{Identity, Reason};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
-use trommel_embed::device;
 use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
-use trommel_model::Preprocess;
+use trommel_embed::slots::{Slots, depth_of};
+use trommel_embed::{defaults, device};
+use trommel_model::{ClipConfig, Preprocess};
 
 use trommel_pipelines::config::EmbedderConfig;
 use trommel_pipelines::error::PipelineError;
 
 /// What goes in is a view, u8\[size, size, 3\]; what comes out a canonical vector, or why there is none.
 pub type EmbedService = BatchService<Vec<u8>, Result<Vec<f16>, Reason>>;
+
+/// How an embedder computes: what its user asks for, and the device's defaults.
+///
+/// # Errors
+/// Neither weights nor a seed, an unknown model or precision, a device that is not there.
+pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<EncoderConfig, PipelineError> {
+    if config.weights.is_none() && config.random_init.is_none() {
+        return Err(PipelineError::Usage(format!(
+            "{} needs weights: give {} FILE (open_clip's .safetensors or .pt, which \
+             `python -c 'import open_clip; open_clip.create_model(\"{}\", pretrained=TAG)'` downloads), or --random-init SEED",
+            config.name, config.weights_flag, config.name
+        )));
+    }
+    let name = device;
+    let device = device::parse(name).map_err(PipelineError::usage)?;
+    let asked = config.precision.as_deref().map(str::parse::<Precision>).transpose().map_err(PipelineError::Usage)?;
+    let precision = asked.unwrap_or_else(|| defaults::precision(device, config.torchscript));
+    let mut settled = EncoderConfig {
+        model: config.name.clone(),
+        weights: config.weights.clone(),
+        torchscript: config.torchscript,
+        random_init: config.random_init,
+        precision,
+        batch: config.batch.unwrap_or_default(),
+        device,
+        threads,
+        form: None,
+    };
+    if config.batch.is_none() {
+        let model = ClipConfig::load(&config.name).map_err(PipelineError::usage)?;
+        let card = device::memory_of(name).map_err(PipelineError::usage)?;
+        settled.batch = defaults::batch(&model, &settled, card.map(|(_, bytes)| bytes));
+    }
+    Ok(settled)
+}
 
 /// A loaded embedder that waits for its thread.
 pub struct Embedder {
@@ -28,8 +64,10 @@ pub struct Embedder {
     pub preprocess: Preprocess,
     /// Length of a vector.
     pub dim: usize,
-    /// Bytes of weights and activations.
+    /// Bytes of weights and activations, where it computes.
     pub bytes: u64,
+    /// Bytes of batch slots in host memory.
+    pub slot_bytes: u64,
     encoder: Mutex<Option<Box<dyn ImageEncoder>>>,
 }
 
@@ -39,35 +77,19 @@ impl Embedder {
     /// # Errors
     /// An unknown model, weights that are missing or do not fit: one line that says how to get them.
     pub fn load(config: &EmbedderConfig, device: &str, threads: usize) -> Result<Self, PipelineError> {
-        if config.weights.is_none() && config.random_init.is_none() {
-            return Err(PipelineError::Usage(format!(
-                "{} needs weights: give {} FILE (open_clip's .safetensors or .pt, which \
-                 `python -c 'import open_clip; open_clip.create_model(\"{}\", pretrained=TAG)'` downloads), or --random-init SEED",
-                config.name, config.weights_flag, config.name
-            )));
-        }
-        let device = device::parse(device).map_err(PipelineError::usage)?;
-        let precision: Precision = config.precision.parse().map_err(PipelineError::Usage)?;
-        let config = EncoderConfig {
-            model: config.name.clone(),
-            weights: config.weights.clone(),
-            torchscript: config.torchscript,
-            random_init: config.random_init,
-            precision,
-            batch: config.batch,
-            device,
-            threads,
-        };
-        let Loaded { encoder, identity, preprocess, bytes } = encoder::load(&config).map_err(PipelineError::usage)?;
-        Ok(Self { config, identity, preprocess, dim: encoder.dim(), bytes, encoder: Mutex::new(Some(encoder)) })
+        let config = settle(config, device, threads)?;
+        let Loaded { encoder, identity, preprocess, bytes, slot_bytes } =
+            encoder::load(&config).map_err(PipelineError::usage)?;
+        let dim = encoder.dim();
+        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, encoder: Mutex::new(Some(encoder)) })
     }
 
     /// Moves the model to its thread; `None` when that was done before.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
-        let mut encoder = locked(&self.encoder).take()?;
+        let encoder = locked(&self.encoder).take()?;
         let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };
-        Some(BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
-            Ok::<_, std::convert::Infallible>(move |views: Vec<Vec<u8>>| encoder::embed(&mut *encoder, &views))
-        }))
+        let depth = depth_of(self.config.device);
+        let make = move || Slots::new(encoder, depth);
+        Some(BatchService::spawn_batched(gather, credit.clone(), stop.clone(), make))
     }
 }

@@ -16,7 +16,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 use trommel_decide::rule::{KEEP_ALL, Rule, TIES};
 use trommel_decode::operator::DecodeConfig;
-use trommel_decode::view::{EvalView, ResizeMode, TrainView, view_bytes};
+use trommel_decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_embed::device;
 use trommel_ledger::part::{GROUP_BYTES, GROUP_WRITING_FACTOR, OPEN_SHARD_BYTES, PartConfig, ROW_BYTES};
 use trommel_ledger::run_folder::RunConfig;
@@ -232,8 +232,7 @@ impl Judging {
         }
         if let Some(embedder) = &embedder {
             memory.take_device("embedder", embedder.bytes);
-            // Pixels are gathered into one batch and copied to where it is computed.
-            memory.take("embedder's batches", 3 * embedder.config.batch as u64 * view_bytes(embedder.preprocess.size));
+            memory.take("embedder's batches", embedder.slot_bytes);
         }
         if let Some(joiner) = &joiner {
             memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());

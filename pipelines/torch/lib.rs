@@ -2,6 +2,7 @@
 #![forbid(missing_docs)]
 
 mod adopt;
+pub mod bench_embed;
 pub mod bench_train;
 pub mod demo;
 pub mod embed;

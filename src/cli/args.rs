@@ -76,9 +76,9 @@ pub struct Compute {
 pub struct Machine {
     #[command(flatten)]
     pub compute: Compute,
-    /// Dataflow workers [default: 1]
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
-    pub workers: u16,
+    /// Dataflow workers [default: one for four cores, at most 8; in a run of several processes 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
+    pub workers: Option<u16>,
     /// Bound on the process's memory, e.g. 8GiB [default: half of what the control group or the machine has, shared]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
@@ -159,12 +159,12 @@ pub struct Embedder {
     /// Identity to assume for embeddings that carry none (npy, clip-retrieval)
     #[arg(long, value_name = "NAME", help_heading = "Embedder")]
     pub assume_model: Option<String>,
-    /// f32 or bf16 [default: f32 on CPU]
-    #[arg(long, value_name = "PRECISION", default_value = "f32", help_heading = "Embedder")]
-    pub embed_precision: String,
-    /// Samples a forward pass; always full, padded where it must
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
-    pub embed_batch: u16,
+    /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]
+    #[arg(long, value_name = "PRECISION", help_heading = "Embedder")]
+    pub embed_precision: Option<String>,
+    /// Samples a forward pass; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(8..=8192), help_heading = "Embedder")]
+    pub embed_batch: Option<u16>,
     /// Resume a run folder or a checkpoint whose device, card, precision, batch or threads differ
     #[arg(long, help_heading = "Embedder")]
     pub mix_numerics: bool,
@@ -240,12 +240,12 @@ pub struct EmbedArgs {
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
     pub random_init: Option<u64>,
-    /// f32 or bf16
-    #[arg(long, default_value = "f32")]
-    pub embed_precision: String,
-    /// Samples a forward pass
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(8..=8192))]
-    pub embed_batch: u16,
+    /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]
+    #[arg(long, value_name = "PRECISION")]
+    pub embed_precision: Option<String>,
+    /// Samples a forward pass; always full, padded where it must [default: by model and memory on a card, 16 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(8..=8192))]
+    pub embed_batch: Option<u16>,
     /// arrow, or npy (clip-retrieval's layout)
     #[arg(long, default_value = "arrow")]
     pub format: String,
@@ -291,6 +291,8 @@ pub struct RadiiArgs {
 /// A stage that can be measured alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stage {
+    /// Views to canonical vectors
+    Embed,
     /// Batches to weights
     Train,
 }
@@ -307,15 +309,24 @@ pub struct BenchArgs {
     /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long)]
+    pub torchscript: bool,
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
     pub random_init: Option<u64>,
-    /// train: f32 or bf16 (the default)
+    /// embed: f32, bf16, f16 or f16-mixed [default: f16 on a card, f32 on a CPU]; train: f32 or bf16 [default: bf16]
     #[arg(long)]
     pub precision: Option<String>,
-    /// Samples a step [default: 1024]
+    /// Samples a forward pass [default: by model and memory on a card, 16 on a CPU], or a step [default: 1024]
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=8192))]
     pub batch: Option<u16>,
+    /// Batches of the embedder on their way [default: 2 on a card, 1 on a CPU]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub in_flight: Option<u16>,
+    /// Time for each figure of the embedder, in seconds
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
     /// Steps timed, for each figure of the trainer
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     pub steps: u16,

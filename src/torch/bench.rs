@@ -1,5 +1,6 @@
 //! `trommel bench`: one file a stage.
 
+mod embed;
 mod train;
 
 use trommel_cli::args::{BenchArgs, Stage};
@@ -8,6 +9,7 @@ use trommel_cli::outcome::Outcome;
 /// One stage alone.
 pub fn run(args: &BenchArgs) -> Outcome {
     match args.stage {
+        Stage::Embed => embed::run(args),
         Stage::Train => train::run(args),
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
             random_init: args.random_init,
             assume_model: None,
             precision: args.embed_precision.clone(),
-            batch: usize::from(args.embed_batch),
+            batch: args.embed_batch.map(usize::from),
             weights_flag: "--pretrained",
         },
         always_embed: true,

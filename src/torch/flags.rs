@@ -68,7 +68,7 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 const BESIDE: [(&str, &[&str]); 3] = [
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs"]),
-    ("bench", &["bench/train.rs"]),
+    ("bench", &["bench/embed.rs", "bench/train.rs"]),
 ];
 
 /// The source of a command: its file among those that run a model, among those that run none, and what [`BESIDE`] says.

@@ -32,10 +32,15 @@ pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Mach
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
         device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device.clone() },
-        workers: usize::from(*workers),
+        workers: workers.map_or_else(|| default_workers(cores, launched.is_some()), usize::from),
         threads: threads.map_or(share, usize::from),
         memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
     })
+}
+
+/// Workers route samples and hold the readers; pools do the work. All processes of a run have as many, whatever machine they are on.
+fn default_workers(cores: usize, launched: bool) -> usize {
+    if launched { 1 } else { (cores / 4).clamp(1, 8) }
 }
 
 /// The embedder's flags.
@@ -47,7 +52,7 @@ pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
         random_init: args.random_init,
         assume_model: args.assume_model.clone(),
         precision: args.embed_precision.clone(),
-        batch: usize::from(args.embed_batch),
+        batch: args.embed_batch.map(usize::from),
         weights_flag: "--embedder-weights",
     }
 }

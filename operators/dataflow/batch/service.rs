@@ -1,5 +1,6 @@
 //! The service's thread: gathers letters to batches, runs the function, answers.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,10 +9,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError, at, never, select};
 
-use super::{BatchConfig, Counters, Letter};
+use super::{BatchConfig, Batched, Counters, Letter};
+use crate::mailbox::Post;
 use crate::pool::{JobFault, JobPanic};
 use trommel_core::credit::Credit;
 use trommel_core::stop::{Never, Stop};
+
+/// How often a batch on its way is looked at. A card's own way of waiting keeps a core busy that decoding could use.
+const LOOK: Duration = Duration::from_micros(200);
+
+/// Whom to answer.
+type Reply<O> = (u64, Post<(u64, Result<O, JobPanic>)>);
+
+/// The function, and whom its batches are for, oldest first.
+struct Flight<O, B> {
+    function: Result<B, JobPanic>,
+    flying: VecDeque<Vec<Reply<O>>>,
+    /// Since when there are any, or since that was last counted.
+    busy_since: Instant,
+}
 
 /// What the thread owns.
 pub(super) struct Service<I, O> {
@@ -45,73 +61,112 @@ impl<I, O> Service<I, O> {
         Err(self.failed(made))
     }
 
-    /// Runs until the last handle is gone, or a stop.
-    pub(super) fn serve<F: FnMut(Vec<I>) -> Vec<O>>(&mut self, mut function: Result<F, JobPanic>) {
-        while let Some(batch) = self.gather() {
-            let count = batch.len();
-            let (inputs, replies): (Vec<I>, Vec<_>) = batch.into_iter().map(|l| (l.input, (l.ticket, l.post))).unzip();
-            let results = match &mut function {
-                Ok(function) => self.run(function, inputs),
-                Err(not_made) => Err(not_made.clone()),
-            };
-            match results {
-                Ok(results) => {
-                    for ((ticket, post), result) in replies.iter().zip(results) {
-                        post.leave((*ticket, Ok(result)));
-                    }
-                }
-                Err(panic) => {
-                    for (ticket, post) in &replies {
-                        post.leave((*ticket, Err(panic.clone())));
-                    }
-                }
-            }
-            self.counters.items.fetch_add(count as u64, Ordering::Relaxed);
-            for (_, post) in replies {
-                post.bell.ring(); // rings that are not answered yet are one
-            }
+    /// Runs until the last handle is gone and everybody has an answer, or a stop.
+    pub(super) fn serve<B: Batched<I, O>>(&self, function: Result<B, JobPanic>) {
+        let mut flight = Flight { function, flying: VecDeque::new(), busy_since: Instant::now() };
+        while let Some(batch) = self.gather(&mut flight) {
+            self.submit(&mut flight, batch);
+        }
+        // An operator whose input has ended holds no handle, and waits for these.
+        while !flight.flying.is_empty() && !self.stop.is_requested() {
+            self.collect(&mut flight);
         }
     }
 
-    fn run<F: FnMut(Vec<I>) -> Vec<O>>(&self, function: &mut F, inputs: Vec<I>) -> Result<Vec<O>, JobPanic> {
-        let (count, start) = (inputs.len(), Instant::now());
-        let results = catch_unwind(AssertUnwindSafe(|| function(inputs)));
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counters.busy_micros.fetch_add(micros, Ordering::Relaxed);
+    fn submit<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>, batch: Vec<Letter<I, O>>) {
+        let (inputs, replies): (Vec<I>, Vec<_>) = batch.into_iter().map(|l| (l.input, (l.ticket, l.post))).unzip();
+        let function = match &mut flight.function {
+            Ok(function) => function,
+            Err(not_made) => return self.answer(&replies, Err(not_made.clone())),
+        };
+        if flight.flying.is_empty() {
+            flight.busy_since = Instant::now();
+        }
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        self.counters.full_batches.fetch_add(u64::from(count == self.config.batch), Ordering::Relaxed);
-        match results {
-            Ok(results) if results.len() == count => Ok(results),
+        self.counters.full_batches.fetch_add(u64::from(replies.len() == self.config.batch), Ordering::Relaxed);
+        match catch_unwind(AssertUnwindSafe(|| function.submit(inputs))) {
+            Ok(()) => flight.flying.push_back(replies),
+            Err(payload) => self.answer(&replies, Err(self.failed(JobPanic::caught(&self.config.name, &*payload)))),
+        }
+    }
+
+    /// Waits for the oldest batch, and answers.
+    fn collect<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>) {
+        let Flight { function: Ok(function), flying, busy_since } = flight else { return };
+        let Some(replies) = flying.pop_front() else { return };
+        let results = catch_unwind(AssertUnwindSafe(|| function.collect()));
+        let now = Instant::now();
+        let micros = u64::try_from(now.duration_since(*busy_since).as_micros()).unwrap_or(u64::MAX);
+        self.counters.busy_micros.fetch_add(micros, Ordering::Relaxed);
+        *busy_since = now;
+        let results = match results {
+            Ok(results) if results.len() == replies.len() => Ok(results),
             Ok(results) => {
-                let message = format!("gave {} results for {count} inputs", results.len());
+                let message = format!("gave {} results for {} inputs", results.len(), replies.len());
                 Err(self.failed(self.panic(JobFault::WrongCount, message)))
             }
             Err(payload) => Err(self.failed(JobPanic::caught(&self.config.name, &*payload))),
+        };
+        self.answer(&replies, results);
+    }
+
+    fn answer(&self, replies: &[Reply<O>], results: Result<Vec<O>, JobPanic>) {
+        match results {
+            Ok(results) => {
+                for ((ticket, post), result) in replies.iter().zip(results) {
+                    post.leave((*ticket, Ok(result)));
+                }
+            }
+            Err(panic) => {
+                for (ticket, post) in replies {
+                    post.leave((*ticket, Err(panic.clone())));
+                }
+            }
+        }
+        self.counters.items.fetch_add(replies.len() as u64, Ordering::Relaxed);
+        for (_, post) in replies {
+            post.bell.ring(); // rings that are not answered yet are one
         }
     }
 
-    /// The next batch; `None` at the end.
-    fn gather(&self) -> Option<Vec<Letter<I, O>>> {
-        let full = self.config.batch.max(1);
-        let mut batch = Vec::with_capacity(full);
-        let mut last = Instant::now();
-        while batch.len() < full {
+    /// The next batch, when there is room for it among those on their way; what is done meanwhile is answered. `None` at the end.
+    fn gather<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>) -> Option<Vec<Letter<I, O>>> {
+        let (full, nothing) = (self.config.batch.max(1), never());
+        let (mut batch, mut last, mut all_came) = (Vec::with_capacity(full), Instant::now(), false);
+        loop {
             if self.stop.is_requested() {
                 return None; // what was gathered is dropped, and its permits return
             }
-            match self.queue.try_recv() {
-                Ok(letter) => {
-                    batch.push(letter);
-                    last = Instant::now();
-                    continue;
-                }
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) => {}
+            while flight.oldest_is_done() {
+                self.collect(flight);
+                last = Instant::now();
             }
-            let timer = if batch.is_empty() {
+            let (computes, has_room) = (!flight.flying.is_empty(), flight.has_room());
+            if has_room && (all_came || batch.len() == full) {
+                break;
+            }
+            let takes = !all_came && batch.len() < full;
+            if takes {
+                match self.queue.try_recv() {
+                    Ok(letter) => {
+                        batch.push(letter);
+                        last = Instant::now();
+                        continue;
+                    }
+                    Err(TryRecvError::Disconnected) => {
+                        all_came = true;
+                        continue;
+                    }
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+            let ended = self.counters.open.load(Ordering::SeqCst) == 0;
+            // What is on its way brings credit back, and with it the rest of a batch: nothing goes incomplete meanwhile.
+            let timer = if computes && !(ended && has_room && !batch.is_empty()) {
+                at(Instant::now() + LOOK)
+            } else if batch.is_empty() {
                 never()
             } else {
-                let ended = self.counters.open.load(Ordering::SeqCst) == 0;
                 let patience = match (ended, self.credit.waiting()) {
                     (true, _) => 0,
                     (false, true) => self.config.hurry_ms,
@@ -124,12 +179,12 @@ impl<I, O> Service<I, O> {
                 at(due)
             };
             select! {
-                recv(self.queue) -> letter => match letter {
+                recv(if takes { &self.queue } else { &nothing }) -> letter => match letter {
                     Ok(letter) => {
                         batch.push(letter);
                         last = Instant::now();
                     }
-                    Err(_all_handles_gone) => break,
+                    Err(_all_handles_gone) => all_came = true,
                 },
                 recv(self.nudged) -> _ => {}
                 recv(self.closed) -> _ => {}
@@ -137,5 +192,24 @@ impl<I, O> Service<I, O> {
             }
         }
         (!batch.is_empty()).then_some(batch)
+    }
+}
+
+impl<O, B> Flight<O, B> {
+    fn has_room<I>(&self) -> bool
+    where
+        B: Batched<I, O>,
+    {
+        let depth = self.function.as_ref().map_or(1, |function| function.depth().max(1));
+        self.flying.len() < depth
+    }
+
+    /// A function that panics when it is asked is asked again by `collect`, where that has an answer.
+    fn oldest_is_done<I>(&mut self) -> bool
+    where
+        B: Batched<I, O>,
+    {
+        let Ok(function) = &mut self.function else { return false };
+        !self.flying.is_empty() && catch_unwind(AssertUnwindSafe(|| function.is_done())).unwrap_or(true)
     }
 }

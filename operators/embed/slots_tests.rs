@@ -1,0 +1,174 @@
+//! Batch slots: views never mix, bits are those of one batch after the other, in every form of the tower.
+
+use half::f16;
+use tch::{Device, Kind, Tensor};
+use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
+
+use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, load};
+use super::encoder_tests::config;
+use super::golden_inputs::views;
+use super::slots::{Slots, canonical};
+use super::tower::{ClipEncoder, Form};
+use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::sample::Reason;
+use trommel_core::stop::Stop;
+use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService};
+use trommel_model::error::Op;
+use trommel_model::random::mix;
+use trommel_model::{ClipConfig, ModelError};
+
+/// Its features are the view itself, so that every byte out of place is seen.
+struct Mirror(Shape);
+
+impl ImageEncoder for Mirror {
+    fn shape(&self) -> Shape {
+        self.0
+    }
+
+    fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
+        let rows = [self.0.batch as i64, -1];
+        pixels.f_reshape(rows).and_then(|rows| rows.f_to_kind(Kind::Half)).op("mirror", &[pixels])
+    }
+}
+
+const SIDE: u32 = 3;
+const VIEW: usize = 27;
+
+fn mirror(batch: usize, depth: usize) -> Slots {
+    let shape = Shape { batch, size: SIDE, dim: VIEW, device: Device::Cpu, threads: 1 };
+    Slots::new(Box::new(Mirror(shape)), depth).unwrap()
+}
+
+fn view(number: u64) -> Vec<u8> {
+    (0..VIEW as u64).map(|i| (mix(number * VIEW as u64 + i) >> 40) as u8).collect()
+}
+
+/// Batches of random lengths, sent and received in random turns.
+#[test]
+fn slots_are_used_again_and_never_mix_views() {
+    for depth in 1..=3usize {
+        for seed in 0..20u64 {
+            let batch = 1 + (mix(seed) % 9) as usize;
+            let (mut slots, mut sent, mut received, mut next) = (mirror(batch, depth), Vec::new(), 0, 0u64);
+            for turn in 0..200u64 {
+                if mix(seed << 20 | turn) % 2 == 0 && sent.len() - received < depth {
+                    let count = 1 + mix(seed << 21 | turn) as usize % batch;
+                    let numbers: Vec<u64> = (next..next + count as u64).collect();
+                    next += count as u64;
+                    slots.send(&numbers.iter().map(|&number| view(number)).collect::<Vec<_>>()).unwrap();
+                    sent.push(numbers);
+                } else if received < sent.len() {
+                    let features = slots.receive(<[f32]>::to_vec).unwrap().unwrap();
+                    let expected = sent[received].iter().flat_map(|&number| view(number)).map(f32::from);
+                    assert!(features.into_iter().eq(expected), "{depth} slots of {batch}, seed {seed}, turn {turn}");
+                    received += 1;
+                }
+            }
+            assert!(received > 40, "{received}");
+        }
+    }
+}
+
+#[test]
+fn what_no_slot_takes_is_refused_and_the_slot_stays_free() {
+    let mut slots = mirror(2, 1);
+    for wrong in [vec![view(0), vec![0; VIEW - 1]], vec![view(0); 3], vec![Vec::new()]] {
+        let error = slots.send(&wrong).unwrap_err().to_string();
+        assert!(error.contains("views") && error.contains("27"), "{error}");
+    }
+    assert!(slots.receive(<[f32]>::to_vec).unwrap().is_none());
+    slots.send(&[view(1)]).unwrap();
+    assert!(slots.send(&[view(2)]).unwrap_err().to_string().contains("free"));
+    assert_eq!(slots.receive(<[f32]>::len).unwrap(), Some(VIEW));
+    slots.send(&[view(2)]).unwrap();
+}
+
+/// Vectors of `views` from a service, in their order.
+fn served(service: BatchService<Vec<u8>, Result<Vec<f16>, Reason>>, views: &[Vec<u8>]) -> Vec<Vec<f16>> {
+    let numbered: Vec<_> = views.iter().cloned().enumerate().collect();
+    let captured = timely::example(move |scope| {
+        let views = numbered.to_stream(scope).container::<Vec<_>>();
+        let bits = |vector: Vec<f16>| vector.into_iter().map(f16::to_bits).collect::<Vec<_>>();
+        views
+            .batch_offload("Embed", &service, |(i, view)| (view, i), move |i, it| (i, bits(it.unwrap().unwrap())))
+            .capture()
+    });
+    let mut vectors: Vec<_> = captured.extract().into_iter().flat_map(|(_, data)| data).collect();
+    vectors.sort_by_key(|(i, _)| *i);
+    vectors.into_iter().map(|(_, bits)| bits.into_iter().map(f16::from_bits).collect()).collect()
+}
+
+#[test]
+fn a_service_of_slots_gives_the_bits_of_one_batch_after_the_other() {
+    let view_bytes = 3 * 32 * 32;
+    let of_shades =
+        |shade: u64| views(32).into_iter().map(move |byte| (mix(u64::from(byte) + 256 * shade) >> 56) as u8);
+    let views: Vec<Vec<u8>> = (0..15)
+        .flat_map(|shade| of_shades(shade).collect::<Vec<_>>())
+        .collect::<Vec<_>>()
+        .chunks(view_bytes)
+        .map(<[u8]>::to_vec)
+        .collect();
+    let views = &views[..43];
+    let stop = Stop::new();
+    let credit = Credit::new(CreditConfig { budget_bytes: 1, lanes: 1, quantum_bytes: 1 }, stop.clone());
+    let gather = || BatchConfig { batch: 8, ..BatchConfig::named("embed") };
+    let plain = BatchService::spawn(gather(), credit.clone(), stop.clone(), move || {
+        let mut encoder = load(&config("trommel-tiny-32"))?.encoder;
+        Ok::<_, ModelError>(move |views: Vec<Vec<u8>>| {
+            let mut pixels = views.concat();
+            pixels.resize(8 * view_bytes, 0);
+            let features = encoder.encode(&pixels).unwrap();
+            features.chunks(encoder.dim()).take(views.len()).map(canonical).collect()
+        })
+    });
+    let expected = served(plain, views);
+    assert_eq!(expected.len(), 43);
+    for vector in &expected {
+        let norm: f64 = vector.iter().map(|x| x.to_f64().powi(2)).sum();
+        assert!((norm - 1.0).abs() < 2e-3, "{norm}");
+    }
+    for depth in 1..=3 {
+        let make = move || Slots::new(load(&config("trommel-tiny-32"))?.encoder, depth);
+        let service = BatchService::spawn_batched(gather(), credit.clone(), stop.clone(), make);
+        assert!(served(service, views) == expected, "{depth} slots");
+    }
+}
+
+/// The forms that a card takes give what the convolution of planes in f32 gives, which open_clip's own outputs hold.
+#[test]
+fn every_form_of_the_tower_gives_its_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut odd = ClipConfig::load("trommel-tiny-32").unwrap();
+    odd.vision.image_size = 35; // no multiple of the patch
+    odd.preprocess.size = 35;
+    let path = folder.path().join("odd.json");
+    std::fs::write(&path, odd.to_open_clip_json()).unwrap();
+    let odd = path.to_string_lossy().into_owned();
+    for model in ["trommel-tiny-32", "trommel-small-32", "trommel-tiny-32-quickgelu", &odd] {
+        let run = |precision: Precision, patches: bool, throughout: bool| {
+            let config = EncoderConfig { precision, ..config(model) };
+            let model = ClipConfig::load(model).unwrap();
+            let (mut encoder, _) =
+                ClipEncoder::load(&model, &config, Form { patches, throughout, ..Form::of(&config) }).unwrap();
+            let view_bytes = 3 * (encoder.size() * encoder.size()) as usize;
+            let mut pixels = views(encoder.size() as usize);
+            pixels.resize(8 * view_bytes, 77);
+            let features = encoder.encode(&pixels).unwrap();
+            features.chunks(encoder.dim()).flat_map(|row| canonical(row).unwrap()).map(f32::from).collect::<Vec<_>>()
+        };
+        let expected = run(Precision::F32, false, false);
+        let worst = |found: Vec<f32>| found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // A canonical vector is rounded to f16: one step there where f32 sums in another order.
+        let cases = [
+            (Precision::F32, true, false, 2.5e-4),
+            (Precision::F16Mixed, true, false, 2e-3),
+            (Precision::F16, true, true, 4e-3),
+            (Precision::F16, false, true, 4e-3),
+        ];
+        for (precision, patches, throughout, most) in cases {
+            let worst = worst(run(precision, patches, throughout));
+            assert!(worst <= most, "{model} {precision:?} patches {patches} throughout {throughout}: {worst}");
+        }
+    }
+}
