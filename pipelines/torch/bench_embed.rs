@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use trommel_bridge::{Attention, BridgeError, Event, Stream};
 use trommel_dataflow::batch::Batched;
 use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Precision};
@@ -121,12 +121,11 @@ pub fn embedder(bench: &EmbedBench) -> Result<EmbedReport, PipelineError> {
 /// Ways to compute the same that differ from the device's own in one respect.
 fn others(config: &EncoderConfig) -> Vec<(Precision, Form)> {
     let own = Form::of(config);
-    let mut all = vec![
-        (config.precision, Form { attention: Attention::Flash, ..own }),
-        (config.precision, Form { attention: Attention::Cudnn, ..own }),
-        (config.precision, Form { patches: !own.patches, ..own }),
-    ];
-    if config.precision == Precision::F16 {
+    let mut all = vec![(config.precision, Form { patches: !own.patches, ..own })];
+    if config.device != Device::Cpu {
+        all.extend([Attention::Flash, Attention::Cudnn].map(|attention| (config.precision, Form { attention, ..own })));
+    }
+    if own.throughout {
         all.push((Precision::F16Mixed, Form { throughout: false, ..own }));
     }
     all.retain(|(precision, form)| (*precision, *form) != (config.precision, own));
@@ -149,7 +148,7 @@ fn noise(config: &EncoderConfig) -> Result<Vec<Vec<u8>>, PipelineError> {
 /// Vectors of the first views, by the CPU in f32.
 fn exact(config: &EncoderConfig, views: &[Vec<u8>]) -> Result<Vec<Vec<f64>>, PipelineError> {
     let (batch, precision) = (COMPARED, Precision::F32);
-    let config = EncoderConfig { device: tch::Device::Cpu, batch, precision, form: None, ..config.clone() };
+    let config = EncoderConfig { device: Device::Cpu, batch, precision, form: None, ..config.clone() };
     let mut encoder = encoder::load(&config).map_err(PipelineError::usage)?.encoder;
     let mut pixels = views[..views.len().min(COMPARED)].concat();
     pixels.resize(COMPARED * views[0].len(), 0);
@@ -177,7 +176,8 @@ fn figures(
     let found = slots.receive(|features| features.chunks(dim).map(vector).collect::<Result<Vec<_>, _>>());
     let found = found.map_err(PipelineError::failed)?.transpose()?.unwrap_or_default();
     let pairs = || found.iter().zip(exact).flat_map(|(a, b)| a.iter().zip(b));
-    let cosine = |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = |(a, b): (&Vec<f64>, &Vec<f64>)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     let batches: Vec<&[Vec<u8>]> = views.chunks(config.batch).collect();
     let took = through(&mut slots, &batches, bench.seconds)?;
     let per_second = |took: &[Duration]| config.batch as f64 / quantile(took, 0.5).as_secs_f64().max(1e-9);
