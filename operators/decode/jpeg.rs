@@ -13,7 +13,8 @@ mod zune;
 
 use super::scratch::Share;
 use super::{DecodeError, Decoder, Limits, Rgb8};
-use header::Header;
+pub(crate) use colour::Colour;
+pub(crate) use header::Header;
 
 /// Decodes a JPEG into RGB.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {

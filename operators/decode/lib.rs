@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::scratch::Share;
 
+pub mod card;
 mod gif;
 pub mod jpeg;
 pub mod operator;

@@ -43,10 +43,12 @@ use timely::dataflow::operators::OkErr;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 
+use super::card::CardDecoder;
+use super::card::operator::decode_on_card;
 use super::view::{EvalView, TrainView, eval_view, picture_seed, sample_seed, train_view, view_bytes};
 use super::{DecodeError, Limits, held};
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Work};
-use trommel_dataflow::offload::{Offload, Pool};
+use trommel_dataflow::offload::{JobPanic, Offload, Pool};
 
 /// What is decoded into what.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,7 +81,7 @@ impl DecodeConfig {
         super::scratch_bytes(&self.limits, threads, &[self.view_bytes(Work::Judge)])
     }
 
-    fn wanted(&self, work: Work) -> (Option<&EvalView>, Option<&TrainView>) {
+    pub(crate) fn wanted(&self, work: Work) -> (Option<&EvalView>, Option<&TrainView>) {
         match work {
             Work::Judge => (self.eval.as_ref(), self.train.as_ref()),
             Work::JudgeOnly => (self.eval.as_ref(), None),
@@ -111,6 +113,14 @@ pub trait Decode<'scope, T: Timestamp> {
         config: &DecodeConfig,
         pool: &Pool,
     ) -> (StreamVec<'scope, T, Sample<Views>>, StreamVec<'scope, T, Event>);
+
+    /// The same with a `card`, where there is one, for the pictures that it takes.
+    fn decode_on(
+        self,
+        config: &DecodeConfig,
+        pool: &Pool,
+        card: Option<&CardDecoder>,
+    ) -> (StreamVec<'scope, T, Sample<Views>>, StreamVec<'scope, T, Event>);
 }
 
 impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, T, Sample<Encoded>> {
@@ -122,35 +132,77 @@ impl<'scope, T: Timestamp + TotalOrder> Decode<'scope, T> for StreamVec<'scope, 
         let config = config.clone();
         let work = move |sample| decode_sample(sample, &config);
         let info = |sample: &Sample<Encoded>| sample.info.clone();
-        let on_panic = |info: Arc<SampleInfo>, panic| Err(Event::rejected(info, Reason::new("image_decode", panic)));
-        self.offload("Decode", pool, info, work, on_panic).ok_err(|result| result)
+        self.offload("Decode", pool, info, work, rejected).ok_err(|result| result)
+    }
+
+    fn decode_on(
+        self,
+        config: &DecodeConfig,
+        pool: &Pool,
+        card: Option<&CardDecoder>,
+    ) -> (StreamVec<'scope, T, Sample<Views>>, StreamVec<'scope, T, Event>) {
+        match card {
+            Some(card) => decode_on_card(self, config, pool, card),
+            None => self.decode(config, pool),
+        }
     }
 }
 
+/// A job that panicked.
+pub(crate) fn rejected(info: Arc<SampleInfo>, panic: JobPanic) -> Result<Sample<Views>, Event> {
+    Err(Event::rejected(info, Reason::new("image_decode", panic)))
+}
+
 /// Decodes one sample on the calling thread.
-fn decode_sample(sample: Sample<Encoded>, config: &DecodeConfig) -> Result<Sample<Views>, Event> {
-    let (mut sample, Encoded { image, .. }) = sample.open();
-    match views(&image, config, sample.work, &sample.info.key, sample.pass) {
+pub(crate) fn decode_sample(sample: Sample<Encoded>, config: &DecodeConfig) -> Result<Sample<Views>, Event> {
+    let (sample, Encoded { image, .. }) = sample.open();
+    match views(&image, config, Of::sample(&sample)) {
         Ok(views) => {
             drop(image);
-            sample.permit.shrink_to(views.bytes() + sample.caption_bytes() + SMALL_CHANGE_BYTES);
-            Ok(sample.with(views))
+            Ok(seen(sample, views))
         }
         Err(error) => Err(sample.reject(Reason::new(error.code(), error))),
     }
 }
 
-fn views(image: &[u8], config: &DecodeConfig, work: Work, key: &str, pass: u32) -> Result<Views, DecodeError> {
+/// A sample whose encoded picture is gone.
+pub(crate) fn seen(mut sample: Sample<()>, views: Views) -> Sample<Views> {
+    sample.permit.shrink_to(views.bytes() + sample.caption_bytes() + SMALL_CHANGE_BYTES);
+    sample.with(views)
+}
+
+/// What a sample's views follow beside its pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Of<'a> {
+    pub work: Work,
+    pub key: &'a str,
+    pub pass: u32,
+    /// Bytes of its picture as it stood in its shard.
+    pub encoded_bytes: u64,
+}
+
+impl<'a> Of<'a> {
+    pub fn sample<P>(sample: &'a Sample<P>) -> Self {
+        let Sample { info, pass, work, encoded_bytes, .. } = sample;
+        Self { work: *work, key: &info.key, pass: *pass, encoded_bytes: *encoded_bytes }
+    }
+
+    /// The number that stands for it in the chance of its crops.
+    pub fn seed(&self, view: &TrainView) -> u64 {
+        if view.labelled { picture_seed(self.key, self.encoded_bytes) } else { sample_seed(self.key) }
+    }
+}
+
+pub(crate) fn views(image: &[u8], config: &DecodeConfig, of: Of<'_>) -> Result<Views, DecodeError> {
     // The picture's part of the allowance is held as long as the picture.
     let (picture, _share) = held(image, &config.limits)?;
-    let (embed, train) = config.wanted(work);
+    let (embed, train) = config.wanted(of.work);
     let too_odd = |error: trommel_kernels::resize::ResizeError| DecodeError::Corrupt {
         kind: "picture",
         detail: error.to_string(),
     };
     let embed = embed.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
-    let seed = |view: &TrainView| if view.labelled { picture_seed(key, image.len()) } else { sample_seed(key) };
-    let train = train.map(|view| train_view(&picture, view, seed(view), pass)).transpose().map_err(too_odd)?;
+    let train = train.map(|view| train_view(&picture, view, of.seed(view), of.pass)).transpose().map_err(too_odd)?;
     Ok(Views { embed, train })
 }
 

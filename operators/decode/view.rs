@@ -82,15 +82,45 @@ pub const fn view_bytes(size: u32) -> u64 {
 /// # Errors
 /// When the sizes do not fit the resizer, or `picture.pixels` is too short.
 pub fn eval_view(picture: &Rgb8, view: &EvalView) -> Result<Vec<u8>, ResizeError> {
-    let source = View::whole(&picture.pixels, picture.width, picture.height)?;
-    let size = view.size;
-    let (width, height) = match view.mode {
-        ResizeMode::Squash => (size, size),
-        ResizeMode::Shortest => shortest(picture.width, picture.height, size),
-    };
-    let window = Window { left: centre(width, size), top: centre(height, size), width: size, height: size };
-    resize_rgb8(&source, width, height, window, Filter::Bicubic)
+    Placement::of_eval(picture.width, picture.height, view).view_of(picture)
 }
+
+/// Where a view lies in its picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// The part of the picture that is resized.
+    pub area: Window,
+    /// The width and height that it gets.
+    pub to: (u32, u32),
+    /// What of that is the view.
+    pub window: Window,
+}
+
+impl Placement {
+    /// The evaluation view's.
+    pub fn of_eval(width: u32, height: u32, &EvalView { size, mode }: &EvalView) -> Self {
+        let to = match mode {
+            ResizeMode::Squash => (size, size),
+            ResizeMode::Shortest => shortest(width, height, size),
+        };
+        let window = Window { left: centre(to.0, size), top: centre(to.1, size), width: size, height: size };
+        Self { area: Window::whole(width, height), to, window }
+    }
+
+    /// The training view's, as [`train_view`].
+    pub fn of_train(width: u32, height: u32, view: &TrainView, sample: u64, pass: u32) -> Self {
+        let area = train_crop(width, height, view, sample, pass);
+        Self { area, to: (view.size, view.size), window: Window::whole(view.size, view.size) }
+    }
+
+    fn view_of(&self, picture: &Rgb8) -> Result<Vec<u8>, ResizeError> {
+        let source = View::crop(&picture.pixels, picture.width, picture.height, self.area)?;
+        resize_rgb8(&source, self.to.0, self.to.1, self.window, FILTER)
+    }
+}
+
+/// The filter of every view.
+pub(crate) const FILTER: Filter = Filter::Bicubic;
 
 /// Width and height after the shorter side became `size`: torchvision's `Resize(int)`, which truncates the longer one.
 fn shortest(width: u32, height: u32, size: u32) -> (u32, u32) {
@@ -113,9 +143,7 @@ fn centre(side: u32, size: u32) -> u32 {
 /// # Errors
 /// When the sizes do not fit the resizer, or `picture.pixels` is too short.
 pub fn train_view(picture: &Rgb8, view: &TrainView, sample: u64, pass: u32) -> Result<Vec<u8>, ResizeError> {
-    let area = train_crop(picture.width, picture.height, view, sample, pass);
-    let source = View::crop(&picture.pixels, picture.width, picture.height, area)?;
-    resize_rgb8(&source, view.size, view.size, Window::whole(view.size, view.size), Filter::Bicubic)
+    Placement::of_train(picture.width, picture.height, view, sample, pass).view_of(picture)
 }
 
 /// The number that stands for a sample in the chance of its crops: of its key alone, so that another plan changes nothing.
@@ -127,9 +155,9 @@ pub const fn sample_seed(key: &str) -> u64 {
 /// The same of a picture in a class folder, whose name is a label: of the key behind it, and of the picture's encoded size, for other
 /// folders may hold the same names.
 #[must_use]
-pub fn picture_seed(key: &str, encoded_bytes: usize) -> u64 {
+pub fn picture_seed(key: &str, encoded_bytes: u64) -> u64 {
     let name = key.split_once('/').map_or(key, |(_, name)| name);
-    Hash64::new("picture").bytes(name.as_bytes()).word(encoded_bytes as u64).finish()
+    Hash64::new("picture").bytes(name.as_bytes()).word(encoded_bytes).finish()
 }
 
 /// ln(4/3): ratios lie between its negative and itself, logarithmically.

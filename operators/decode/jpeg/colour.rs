@@ -5,7 +5,7 @@
 
 /// How the stored components are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
+pub(crate) enum Colour {
     /// One component.
     Grey,
     /// Three components, luma and chroma.

@@ -7,7 +7,7 @@ use super::{DecodeError, corrupt};
 
 /// What the markers say.
 #[derive(Clone, Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Pixels in a row.
     pub width: u16,
     /// Rows.
@@ -20,6 +20,8 @@ pub(super) struct Header {
     pub buffered: bool,
     /// Whether coefficients are coded arithmetically.
     pub arithmetic: bool,
+    /// Units between restart markers; 0 for none.
+    pub restart: u16,
     /// Whether an end-of-image marker follows the scans.
     pub ended: bool,
     /// Why libjpeg, fed with this file and no more, does not give all rows.
@@ -149,7 +151,8 @@ impl Header {
         }
         let colour = frame.colour(adobe, jfif)?;
         let Frame { width, height, sampling, arithmetic, .. } = frame;
-        Ok(Self { width, height, sampling, colour, buffered, arithmetic, ended, fault, frame_at, essential })
+        let restart = tables.restart;
+        Ok(Self { width, height, sampling, colour, buffered, arithmetic, restart, ended, fault, frame_at, essential })
     }
 
     /// Whether both chroma components have half of luma's columns.

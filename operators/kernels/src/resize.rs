@@ -204,7 +204,8 @@ const fn side(pixels: u32) -> bool {
 }
 
 /// The coefficients of one pass.
-struct Taps {
+#[derive(Clone, Debug)]
+pub struct Taps {
     /// First input position and number of taps, for each output position.
     runs: Vec<(usize, usize)>,
     /// Coefficients with 22 fractional bits, i32\[outputs, width\], zeros behind the taps.
@@ -246,16 +247,55 @@ impl Taps {
         Self { runs, fixed, width }
     }
 
+    /// First input position and number of taps, for each output position.
+    #[must_use]
+    pub fn runs(&self) -> &[(usize, usize)] {
+        &self.runs
+    }
+
+    /// Coefficients with 22 fractional bits, i32\[outputs, [`Self::width`]\], zeros behind the taps.
+    #[must_use]
+    pub fn fixed(&self) -> &[i32] {
+        &self.fixed
+    }
+
+    /// Coefficients an output.
+    #[must_use]
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     fn coefficients(&self, output: usize) -> &[i32] {
         &self.fixed[output * self.width..(output + 1) * self.width]
     }
 }
 
-/// The rows of the source that the window's rows read: first and one past the last.
-fn rows_needed(columns: &Taps) -> (usize, usize) {
-    let first = columns.runs.first().map_or(0, |run| run.0);
-    let last = columns.runs.last().map_or(0, |run| run.0 + run.1);
+/// The positions of the source that a pass reads, rows or columns: first and one past the last.
+#[must_use]
+pub fn needed(taps: &Taps) -> (usize, usize) {
+    let first = taps.runs.first().map_or(0, |run| run.0);
+    let last = taps.runs.last().map_or(0, |run| run.0 + run.1);
     (first, last)
+}
+
+/// The tables of [`resize_rgb8`], along the rows and down the columns, for who applies them elsewhere.
+///
+/// # Errors
+/// As [`resize_rgb8`].
+pub fn tables(
+    (from_width, from_height): (u32, u32),
+    (width, height): (u32, u32),
+    window: Window,
+    filter: Filter,
+) -> Result<(Taps, Taps), ResizeError> {
+    if ![from_width, from_height, width, height].into_iter().all(side) {
+        return Err(ResizeError::Size { from: (from_width, from_height), to: (width, height) });
+    }
+    if !window.inside(width, height) {
+        return Err(ResizeError::Window { window, width, height });
+    }
+    let along = Taps::new(from_width, width, window.left, window.width, filter);
+    Ok((along, Taps::new(from_height, height, window.top, window.height, filter)))
 }
 
 /// Bytes of intermediate rows at one time, where they are many: a tall picture is done in strips of columns.
@@ -301,15 +341,8 @@ fn resize_with(
     filter: Filter,
     kernels: passes::Kernels,
 ) -> Result<Vec<u8>, ResizeError> {
-    if !side(width) || !side(height) {
-        return Err(ResizeError::Size { from: (view.width, view.height), to: (width, height) });
-    }
-    if !window.inside(width, height) {
-        return Err(ResizeError::Window { window, width, height });
-    }
-    let along = Taps::new(view.width, width, window.left, window.width, filter);
-    let down = Taps::new(view.height, height, window.top, window.height, filter);
-    let (first, last) = rows_needed(&down);
+    let (along, down) = tables((view.width, view.height), (width, height), window, filter)?;
+    let (first, last) = needed(&down);
     let row_bytes = window.width as usize * 3;
     let columns = strip_columns(last - first);
     if columns < window.width {

@@ -1,0 +1,265 @@
+//! JPEGs decoded on a card, with the CPU decoder's pixels to the bit.
+//!
+//! ```text
+//!  Encoded ─▶ pool: headers ─┬─ a card may take it ─▶ lane: nvJPEG ─▶ planes ─▶ kernels ─▶ views ─▶ Views
+//!                            │                          └─ refused ─┐
+//!                            └─ the CPU's: decoded at once          └─▶ pool: decoded on the CPU
+//! ```
+//!
+//! nvJPEG's inverse DCT is libjpeg-turbo's, its chroma upsampling is not: so the planes are taken as they are stored, and upsampling,
+//! colour and resizing are done by `kernels.cu` with the integers of libjpeg-turbo and Pillow. The kernels are compiled when a card
+//! is opened; the same text is compiled as C++ for the tests, which hold it to Pillow on machines without a card.
+//!
+//! What holds:
+//! 1. A sample's views are the same whoever decodes it: before a card is used, pictures of each chroma sampling go both ways ([`probe`]),
+//!    and what differs, or what the card refuses, is the CPU's.
+//! 2. A card that fails in the middle of a run loses nothing: its pictures go to the CPU.
+//! 3. Memory on the card and pinned memory are bounded ([`planned`]), whatever the pictures' sizes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use trommel_core::credit::Credit;
+use trommel_core::stop::Stop;
+use trommel_dataflow::batch::{BatchConfig, BatchService};
+
+use crate::Decoder;
+use crate::operator::{DecodeConfig, Views};
+use crate::view::view_bytes;
+
+pub mod compare;
+mod cuda;
+mod lane;
+mod layout;
+mod nvjpeg;
+pub(crate) mod operator;
+mod plan;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use cuda::Device;
+pub use lane::GROUP;
+use lane::{Engine, Lane};
+use layout::Room;
+pub use nvjpeg::version as nvjpeg_version;
+pub use plan::{OnCpu, Prepared, Sampling};
+
+/// Why a card does not decode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CardError {
+    /// A library that is opened at run time.
+    #[error("{library} cannot be opened: {why}")]
+    Missing {
+        /// Which.
+        library: &'static str,
+        /// The loader's words.
+        why: String,
+    },
+    /// The kernels do not compile.
+    #[error("the card's kernels cannot be compiled: {why}")]
+    Kernels {
+        /// The compiler's words.
+        why: String,
+    },
+    /// A call of the driver's.
+    #[error("{what} failed: {why}")]
+    Driver {
+        /// The function.
+        what: &'static str,
+        /// The driver's words.
+        why: String,
+    },
+    /// A call of nvJPEG's.
+    #[error("{what} failed with status {status}")]
+    Nvjpeg {
+        /// The function.
+        what: &'static str,
+        /// `nvjpegStatus_t`.
+        status: i32,
+    },
+    /// A run that was begun with pixels of another decoder.
+    #[error("a card gives libjpeg-turbo's pixels, and this run has zune-jpeg's")]
+    OtherPixels,
+    /// Nothing came out of the card as it comes out of the CPU.
+    #[error("the card's pixels are not the CPU decoder's: {}", found.join("; "))]
+    Differs {
+        /// What was found for each back end.
+        found: Vec<String>,
+    },
+}
+
+/// Lanes of a card: while one waits for its views, another keeps the decoder busy.
+const LANES: usize = 2;
+
+/// Bytes of a lane's memory on the card, for planes, RGB and views of a group: 256 pictures of 640 x 480, or fewer larger ones.
+const ARENA_BYTES: u64 = 768 << 20;
+
+/// Bytes of descriptors and tables of a group.
+const UPLOAD_BYTES: u64 = 32 << 20;
+
+/// What nvJPEG takes for itself in a lane, on the card and pinned.
+const NVJPEG_CARD_BYTES: u64 = 512 << 20;
+const NVJPEG_HOST_BYTES: u64 = 128 << 20;
+
+/// Bytes that decoding on a card takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// On the card.
+    pub card_bytes: u64,
+    /// In the process, beside the samples.
+    pub host_bytes: u64,
+}
+
+/// What decoding on a card takes for the views of `config`.
+#[must_use]
+pub fn planned(config: &DecodeConfig) -> Planned {
+    let room = room(config);
+    let lanes = LANES as u64;
+    Planned {
+        card_bytes: lanes * (room.arena + NVJPEG_CARD_BYTES),
+        host_bytes: lanes * (room.upload + room.download + NVJPEG_HOST_BYTES),
+    }
+}
+
+fn room(config: &DecodeConfig) -> Room {
+    let view = |size: Option<u32>| size.map_or(0, |size| view_bytes(size).next_multiple_of(4096));
+    let views = view(config.eval.map(|view| view.size)) + view(config.train.map(|view| view.size));
+    Room { upload: UPLOAD_BYTES, arena: ARENA_BYTES, download: (GROUP as u64 * views).max(1 << 20) }
+}
+
+/// How many pictures went where.
+#[derive(Debug, Default)]
+struct Counts {
+    card: AtomicU64,
+    cpu: [AtomicU64; OnCpu::ALL.len()],
+}
+
+/// How many pictures a card decoded, and why the others were decoded on the CPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DecodedBy {
+    /// On the card.
+    pub card: u64,
+    /// On the CPU.
+    pub cpu: u64,
+    /// Of them, why.
+    pub cpu_because: BTreeMap<&'static str, u64>,
+}
+
+type Service = BatchService<Arc<Prepared>, Option<Views>>;
+
+/// A card that decodes, and its lanes. Clones are the same card.
+#[derive(Clone, Debug)]
+pub struct CardDecoder {
+    lanes: Vec<Service>,
+    takes: Arc<[Sampling]>,
+    /// Bytes that a picture may take on the card.
+    room: Room,
+    counts: Arc<Counts>,
+    next: Arc<AtomicUsize>,
+    says: Arc<str>,
+}
+
+impl CardDecoder {
+    /// Opens device `ordinal`, compares it with the CPU, and starts its lanes.
+    ///
+    /// # Errors
+    /// No such library or device, or pixels that differ.
+    pub fn open(ordinal: usize, config: &DecodeConfig, credit: &Credit, stop: &Stop) -> Result<Self, CardError> {
+        if config.limits.decoder != Decoder::LibjpegTurbo {
+            return Err(CardError::OtherPixels);
+        }
+        let device = Device::open(ordinal)?;
+        let probed = probe::probe(&device)?;
+        let says = format!("cuda:{ordinal}, nvJPEG {}: {}", nvjpeg_version()?, probed.says());
+        let (room, takes) = (room(config), probed.takes);
+        let make = move || lane(&device, room);
+        let opened = Self::start(LANES, room, takes, &says, (credit, stop), make);
+        for lane in &opened.lanes {
+            lane.ready().map_err(|fault| CardError::Driver { what: "starting a lane", why: fault.message })?;
+        }
+        Ok(opened)
+    }
+
+    fn start<E: Engine + 'static>(
+        lanes: usize,
+        room: Room,
+        takes: Vec<Sampling>,
+        says: &str,
+        (credit, stop): (&Credit, &Stop),
+        make: impl Fn() -> Result<Lane<E>, CardError> + Clone + Send + 'static,
+    ) -> Self {
+        let service = |number: usize| {
+            // A card that fails is no reason to end a run: the CPU decodes.
+            let name = format!("decode on card {number}");
+            let gather = BatchConfig { batch: GROUP, fatal: false, ..BatchConfig::named(&name) };
+            let make = make.clone();
+            BatchService::spawn(gather, credit.clone(), stop.clone(), move || {
+                let mut lane = make()?;
+                Ok::<_, CardError>(move |pictures: Vec<Arc<Prepared>>| {
+                    let pictures: Vec<&Prepared> = pictures.iter().map(Arc::as_ref).collect();
+                    lane.views(&pictures)
+                })
+            })
+        };
+        Self {
+            lanes: (0..lanes).map(service).collect(),
+            takes: takes.into(),
+            room,
+            counts: Arc::default(),
+            next: Arc::default(),
+            says: says.into(),
+        }
+    }
+
+    /// What it is and what it decodes, for people.
+    #[must_use]
+    pub fn says(&self) -> &str {
+        &self.says
+    }
+
+    /// How many pictures went where.
+    #[must_use]
+    pub fn decoded_by(&self) -> DecodedBy {
+        let count = |why: OnCpu| self.counts.cpu[why as usize].load(Ordering::Relaxed);
+        let cpu_because: BTreeMap<_, _> =
+            OnCpu::ALL.into_iter().map(|why| (why.name(), count(why))).filter(|(_, count)| *count > 0).collect();
+        let card = self.counts.card.load(Ordering::Relaxed);
+        DecodedBy { card, cpu: cpu_because.values().sum(), cpu_because }
+    }
+
+    /// The lanes, for gauges.
+    #[must_use]
+    pub fn lanes(&self) -> &[Service] {
+        &self.lanes
+    }
+
+    /// A lane's number for each picture in turn.
+    pub(crate) fn next_lane(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len().max(1)
+    }
+
+    /// Whether the card takes a picture that may be decoded on one.
+    pub(crate) fn admit(&self, prepared: Prepared) -> Result<Arc<Prepared>, OnCpu> {
+        if !self.takes.contains(&prepared.sampling()) {
+            return Err(OnCpu::Sampling);
+        }
+        if !self.room.holds(Room::of(&prepared)) {
+            return Err(OnCpu::Large);
+        }
+        Ok(Arc::new(prepared))
+    }
+
+    /// Counts a picture.
+    pub(crate) fn count(&self, why: Option<OnCpu>) {
+        let counter = why.map_or(&self.counts.card, |why| &self.counts.cpu[why as usize]);
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A lane of `device`, made on its own thread.
+fn lane(device: &Device, room: Room) -> Result<Lane<cuda::Cuda>, CardError> {
+    device.enter()?;
+    Ok(Lane::new(device.engine(room)?))
+}

@@ -1,0 +1,178 @@
+//! An engine of plain memory. Its planes come from the system's libjpeg-turbo, or for grey pictures from the CPU decoder.
+
+use std::ffi::{c_int, c_uchar, c_ulong, c_void};
+use std::ops::Range;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libloading::Library;
+
+use super::super::CardError;
+use super::super::lane::{Engine, Job};
+use super::super::layout::{Launch, Room};
+use crate::{Limits, decode_rgb};
+
+/// Where planes come from.
+pub enum Planes {
+    Turbo(Turbo),
+    /// Grey pictures only; others are refused.
+    Grey,
+}
+
+pub struct StandIn {
+    room: Room,
+    arena: Vec<u8>,
+    upload: Vec<u8>,
+    planes: Planes,
+    /// Calls after which every call fails.
+    fails_after: Option<usize>,
+    pub decodes: Arc<AtomicUsize>,
+}
+
+impl StandIn {
+    pub fn new(room: Room, planes: Planes) -> Self {
+        // Whatever is read without having been written shows.
+        let (arena, upload) = (vec![0xa5; room.arena as usize], vec![0; room.upload as usize]);
+        Self { room, arena, upload, planes, fails_after: None, decodes: Arc::default() }
+    }
+
+    /// The same, failing after so many calls.
+    pub fn failing(mut self, after: Option<usize>) -> Self {
+        self.fails_after = after;
+        self
+    }
+}
+
+impl Engine for StandIn {
+    fn room(&self) -> Room {
+        self.room
+    }
+
+    fn upload(&mut self) -> &mut [u8] {
+        &mut self.upload
+    }
+
+    fn decode(&mut self, jobs: &[Job<'_>]) -> Result<Vec<bool>, CardError> {
+        let before = self.decodes.fetch_add(1, Ordering::Relaxed);
+        if self.fails_after.is_some_and(|calls| before >= calls) {
+            return Err(CardError::Nvjpeg { what: "a stand-in", status: 6 });
+        }
+        let arena = &mut self.arena;
+        let decode = |job: &Job<'_>| match &self.planes {
+            Planes::Turbo(turbo) => turbo.planes(job, arena),
+            Planes::Grey if job.planes.len() == 1 => {
+                let (plane, rgb) = (job.planes[0], decode_rgb(job.stream, &Limits::default()).unwrap());
+                for (row, line) in rgb.pixels.chunks_exact(plane.width as usize * 3).enumerate() {
+                    let at = plane.offset as usize + row * plane.pitch as usize;
+                    let grey = line.chunks_exact(3).map(|pixel| pixel[0]);
+                    arena[at..].iter_mut().zip(grey).for_each(|(place, grey)| *place = grey);
+                }
+                true
+            }
+            Planes::Grey => false,
+        };
+        Ok(jobs.iter().map(decode).collect())
+    }
+
+    fn run(&mut self, bytes: u64, launches: &[Launch]) -> Result<(), CardError> {
+        self.arena[..bytes as usize].copy_from_slice(&self.upload[..bytes as usize]);
+        for launch in launches {
+            // SAFETY: descriptors name places in an arena of the size that they were laid out for.
+            unsafe {
+                trommel_card_stand_in::run(launch.kernel as i32, &mut self.arena, launch.descriptors, launch.grid)
+            }
+        }
+        Ok(())
+    }
+
+    fn download(&mut self, part: Range<u64>) -> Result<&[u8], CardError> {
+        assert!(part.end - part.start <= self.room.download);
+        Ok(&self.arena[part.start as usize..part.end as usize])
+    }
+}
+
+/// The system's `libturbojpeg.so.0`, which decodes into planes, and encodes in every sampling.
+#[derive(Clone)]
+pub struct Turbo(Arc<Library>);
+
+type Handle = *mut c_void;
+type Init = unsafe extern "C" fn() -> Handle;
+type Destroy = unsafe extern "C" fn(Handle) -> c_int;
+type ToPlanes = unsafe extern "C" fn(
+    Handle,
+    *const c_uchar,
+    c_ulong,
+    *const *mut c_uchar,
+    c_int,
+    *const c_int,
+    c_int,
+    c_int,
+) -> c_int;
+type Compress = unsafe extern "C" fn(
+    Handle,
+    *const c_uchar,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    *mut *mut c_uchar,
+    *mut c_ulong,
+    c_int,
+    c_int,
+    c_int,
+) -> c_int;
+type Free = unsafe extern "C" fn(*mut c_uchar);
+
+const ACCURATE_DCT: c_int = 4096;
+
+impl Turbo {
+    pub fn open() -> Option<Self> {
+        // SAFETY: its constructors are made to be run when it is opened.
+        unsafe { Library::new("libturbojpeg.so.0") }.ok().map(Arc::new).map(Self)
+    }
+
+    fn planes(&self, job: &Job<'_>, arena: &mut [u8]) -> bool {
+        let places: Vec<*mut c_uchar> = job.planes.iter().map(|plane| &raw mut arena[plane.offset as usize]).collect();
+        let strides: Vec<c_int> = job.planes.iter().map(|plane| plane.pitch as c_int).collect();
+        // SAFETY: signatures of turbojpeg.h; every plane has room for whole blocks.
+        unsafe {
+            let handle = self.0.get::<Init>(b"tjInitDecompress\0").unwrap()();
+            let decode = self.0.get::<ToPlanes>(b"tjDecompressToYUVPlanes\0").unwrap();
+            let (bytes, length) = (job.stream.as_ptr(), job.stream.len() as c_ulong);
+            let status = decode(handle, bytes, length, places.as_ptr(), 0, strides.as_ptr(), 0, ACCURATE_DCT);
+            self.0.get::<Destroy>(b"tjDestroy\0").unwrap()(handle);
+            status == 0
+        }
+    }
+
+    /// Encodes RGB, u8\[height, width, 3\], with one of turbojpeg's samplings.
+    pub fn encode(&self, rgb: &[u8], width: usize, height: usize, sampling: c_int, quality: c_int) -> Vec<u8> {
+        assert_eq!(rgb.len(), width * height * 3);
+        let (mut at, mut bytes) = (ptr::null_mut(), 0);
+        // SAFETY: signatures of turbojpeg.h; the library gives a buffer of `bytes`, which it frees.
+        unsafe {
+            let handle = self.0.get::<Init>(b"tjInitCompress\0").unwrap()();
+            let encode = self.0.get::<Compress>(b"tjCompress2\0").unwrap();
+            let (width, height) = (width as c_int, height as c_int);
+            let status = encode(
+                handle,
+                rgb.as_ptr(),
+                width,
+                0,
+                height,
+                0,
+                &raw mut at,
+                &raw mut bytes,
+                sampling,
+                quality,
+                ACCURATE_DCT,
+            );
+            assert_eq!(status, 0);
+            let jpeg = std::slice::from_raw_parts(at, bytes as usize).to_vec();
+            self.0.get::<Free>(b"tjFree\0").unwrap()(at);
+            self.0.get::<Destroy>(b"tjDestroy\0").unwrap()(handle);
+            jpeg
+        }
+    }
+}
