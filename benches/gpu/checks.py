@@ -90,8 +90,8 @@ def join_exact(b):
     for where in ("device", "cpu") if flag else ("",):
         runs[where] = b.folder("join")
         words, _ = prune_words(b, "400x350", 1, runs[where], "large")
-        b.ours(f"prune, one shard, join {where}", words + ([flag, where] if flag else []), 40)
-        check_join(b, runs[where], f"join {where}")
+        b.ours(f"prune, one shard, join {where}".strip(" ,"), words + ([flag, where] if flag else []), 40)
+        check_join(b, runs[where], f"join {where}".strip())
     if flag:
         found = b.ask("exact.same_ledgers", left=runs["device"], right=runs["cpu"])
         b.check("ledgers of the device's join and the CPU's", found["equal"], f"{found['rows']} rows; columns that differ: {found['columns_that_differ']}")

@@ -121,7 +121,7 @@ def stage_alone(b, row, stage, limit=30, **more):
     """A stage alone by `trommel bench`; its report's other figures are the note."""
     done = b.ours(f"bench {stage}", bench_words(b, stage, **more), limit)
     report = done["report"] or {}
-    rate = rate_in(report)
+    rate = report.get("mean_samples_per_second") or rate_in(report)  # The peers' are means too.
     if rate is None:
         raise RuntimeError(f"`trommel bench --stage {stage} --json` named no rate: {str(report)[:200]}")
     told = {name: rate_in(value) if isinstance(value, dict) else value for name, value in report.items()}
@@ -175,7 +175,8 @@ def step(b):
     except RuntimeError as error:
         b.figure(row, "stack", None, str(error))
     b.kept["step"] = stage_alone(
-        b, row, "train", limit=45, model=b.args.small_model, random_init=0, batch=b.args.train_batch, steps=b.args.steps // 2
+        b, row, "train", limit=45, model=b.args.small_model, random_init=0, batch=b.args.train_batch, steps=b.args.steps // 2,
+        precision=None if b.args.card else "f32",
     )
 
 
