@@ -49,7 +49,7 @@ def features(b):
 
 def decoder_flag(b):
     """The flag that chooses the decoder; `None` where there is one decoder only."""
-    return b.program.flag("embed", "--decoder", "--decode-on", "--decode-device", "--decode")
+    return b.program.flag("embed", "--decode")
 
 
 def check_decoder(b, run, size):

@@ -53,6 +53,9 @@ def judged(b, row, done, one=None):
         rate = (total(report) - total(one["report"])) / (seconds - one["report"]["seconds"])
         note += f", {total(one['report']):,} in {one['wall_seconds']:.1f} s; with beginning and end {report['samples_per_second']:,.0f}"
     note += f"; bottleneck {report.get('spent', {}).get('bottleneck', '?')}"
+    by = report.get("spent", {}).get("decoded_by")
+    if by:
+        note += f"; decoded on the card {by['card']:,}, on the CPU {by['cpu']:,} {by['cpu_because'] or ''}"
     if report["dropped"]:
         note += f"; dropped {100 * report['dropped'] / total(report):.1f} %"
     if done["card"]:
@@ -64,6 +67,13 @@ def judged(b, row, done, one=None):
     return rate
 
 
+def one_shard(b, label, words):
+    """A run of one shard, of the first size that is asked for: what beginning, filling and draining take."""
+    if ("one", label) not in b.kept:
+        b.kept["one", label] = b.ours(f"{label}, one shard", words)
+    return b.kept["one", label]
+
+
 def prune(size, benchmark):
     """A section: `trommel prune` with default flags beside the Python stack."""
     def section(b):
@@ -72,7 +82,7 @@ def prune(size, benchmark):
             stack = prune_stack(b, size)
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
-        one = b.ours(f"prune {size}, {benchmark}, one shard", prune_words(b, size, 1, b.folder("prune"), benchmark)[0])
+        one = one_shard(b, f"prune, {benchmark}", prune_words(b, size, 1, b.folder("prune"), benchmark)[0])
         run = b.folder("prune")
         words, _ = prune_words(b, size, shards_for(b, stack or 2000, 3), run, benchmark)
         b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words), one)
@@ -94,7 +104,7 @@ def embed(size, expected):
             b.figure(row, "stack", stack)
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
-        one = b.ours(f"embed {size}, one shard", embed_words(b, size, 1, b.folder("embed"))[0])
+        one = one_shard(b, "embed", embed_words(b, size, 1, b.folder("embed"))[0])
         run = b.folder("embed")
         words, _ = embed_words(b, size, shards_for(b, stack or 2000, expected), run)
         b.kept["embed", size] = judged(b, row, b.ours(f"embed {size}", words), one)
@@ -242,7 +252,12 @@ def join_ours(b):
     """The join alone: by `trommel bench` where it has that stage, else from what the join's threads were busy in the run that was timed."""
     row = f"join alone, {b.args.points:,} points, rows/s"
     if "join" in b.program.stages():
-        stage_alone(b, row, "join", points=b.args.points, dim=b.args.dim)
+        words = bench_words(b, "join", points=b.args.points, dim=b.args.dim, rows=1024, seconds=b.args.measure / 2)
+        report = b.ours("bench join", words, 45)["report"]
+        told = [f"{of['work']} {of['rows_per_second']:,.0f} (CPU {of['cpu_rows_per_second']:,.0f})" for of in report["figures"]]
+        b.figure(row, "ours", report["figures"][0]["rows_per_second"], f"ours, on {report['on']}: " + ", ".join(told))
+        detail = f"{report['compared_rows']} rows; {report['differences']} differ {report.get('first_difference') or ''}"
+        b.check("join alone, device beside CPU", report["differences"] == 0, detail)
     else:
         report = timed(b, "prune 400x350, large")
         b.figure(row, "ours", report["samples_per_second"] / report["spent"]["join"], "ours: samples a second that its threads were busy, in the timed run")
@@ -269,10 +284,15 @@ def decode(size):
         except RuntimeError as error:
             b.figure(row, "stack", None, str(error))
         if "decode" in b.program.stages():
-            word, _ = b.brace(size, 4 * b.args.cores if b.args.card else 2)
-            positional = [] if b.program.flag("bench", "--shards", "--input") else [word]
-            words = bench_words(b, "decode", shards__or__input=word, model__or__embedder=b.args.small_model) + positional
-            b.figure(row, "ours", rate_in(b.ours(f"bench decode {size}", words, 30)["report"]))
+            words = bench_words(b, "decode", pictures=shards[0], view=b.args.view, seconds=b.args.measure / 2)
+            report = b.ours(f"bench decode {size}", words, 45)["report"]
+            best = {by: max((of for of in report["rates"] if of["by"] == by), key=lambda of: of["per_second"], default=None) for by in ("card", "cpu")}
+            told = [f"{by} {of['per_second']:,.0f} (groups of {of['group']}, {of['lanes']} at a time)" for by, of in best.items() if of]
+            b.figure(row, "ours", max(of["per_second"] for of in best.values() if of), "ours: " + ", ".join(told))
+            views = report["views"]
+            if views["pictures"]:
+                detail = f"{views['equal']} of {views['pictures']} views equal, {views['refused']} refused"
+                b.check(f"decode alone, card beside CPU, {size}", views["equal"] == views["pictures"], detail)
         else:
             report = timed(b, f"embed {size}")
             rate = report["samples_per_second"] / report["spent"]["decode"] * b.args.cores
