@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use trommel_shard::samples::GroupConfig;
 
 use crate::benchmarks::NamedPath;
 use crate::ending::Ending;
+use crate::error::PipelineError;
 use crate::gauges::Gauges;
 
 /// The machine's share in a run: none of it changes a decision.
@@ -25,6 +27,31 @@ pub struct Machine {
     pub threads: usize,
     /// Bound on the process's memory, in bytes.
     pub memory_bytes: u64,
+}
+
+/// Where similarities are computed. The answer is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JoinOn {
+    /// On the embedder's device where that is a card and the benchmarks are large, else on the processor.
+    #[default]
+    Auto,
+    /// On the processor.
+    Cpu,
+    /// On the embedder's device, whatever it is.
+    Device,
+}
+
+impl FromStr for JoinOn {
+    type Err = PipelineError;
+
+    fn from_str(text: &str) -> Result<Self, PipelineError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "device" => Ok(Self::Device),
+            other => Err(PipelineError::Usage(format!("--join {other}: write auto, cpu or device"))),
+        }
+    }
 }
 
 /// Which model embeds, and how.
@@ -93,6 +120,8 @@ pub struct JudgeConfig {
     pub rule: Option<String>,
     /// Seed of `random` rules.
     pub rule_seed: u64,
+    /// Where similarities are computed.
+    pub join: JoinOn,
     /// Decision-only columns.
     pub decision_columns: bool,
     /// Embeddings are kept beside the ledger.

@@ -76,6 +76,12 @@ impl MemoryPlan {
         self
     }
 
+    /// What is left of a card's memory, if models compute on one.
+    #[must_use]
+    pub fn card_left_bytes(&self) -> Option<u64> {
+        self.card.as_ref().map(|card| card.total_bytes.saturating_sub(card.needed_bytes()))
+    }
+
     /// Sets `bytes` aside under `name` where models compute.
     pub fn take_device(&mut self, name: &str, bytes: u64) {
         match &mut self.card {

@@ -62,6 +62,10 @@ impl Kernel for Cpu {
         scan::f32_bound(self.dim(), row_norm, point_norm)
     }
 
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
     /// As many as [`JoinConfig::block_bytes`] allows.
     fn portion_rows(&self) -> usize {
         // Products, and two chunk maxima for each 64 of them.

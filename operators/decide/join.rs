@@ -269,6 +269,12 @@ impl Joiner {
         self.cpu.call_bytes()
     }
 
+    /// Who multiplies, as long as it does not fail.
+    #[must_use]
+    pub fn on(&self) -> String {
+        self.other.as_deref().unwrap_or(&self.cpu).name()
+    }
+
     /// What was joined so far.
     #[must_use]
     pub fn counts(&self) -> JoinCounts {

@@ -125,6 +125,9 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Largest distance of a value from the canonical product of vectors with these norms.
     fn error_bound(&self, row_norm: f64, point_norm: f64) -> f64;
 
+    /// Where, for people: `cpu`, `cuda:0 in f16`.
+    fn name(&self) -> String;
+
     /// Rows that it takes at once.
     fn portion_rows(&self) -> usize;
 

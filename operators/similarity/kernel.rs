@@ -51,6 +51,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// What is tried first on a device.
+    #[must_use]
+    pub fn of(device: Device) -> Self {
+        if device == Device::Cpu { Self::Single } else { Self::Half }
+    }
+
     fn kind(self) -> Kind {
         match self {
             Self::Half => Kind::Half,
@@ -265,6 +271,14 @@ impl Kernel for DeviceKernel {
     /// See the crate's head.
     fn error_bound(&self, row_norm: f64, point_norm: f64) -> f64 {
         self.dim as f64 / f64::from(1 << 22) * row_norm * point_norm * (1.0 + 1e-9)
+    }
+
+    fn name(&self) -> String {
+        let device = match self.device {
+            Device::Cuda(number) => format!("cuda:{number}"),
+            _ => "libtorch's cpu".into(),
+        };
+        format!("{device} in {}", if self.format == Format::Half { "f16" } else { "f32" })
     }
 
     fn portion_rows(&self) -> usize {

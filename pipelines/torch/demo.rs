@@ -16,7 +16,7 @@ use crate::order_defaults::OrderFlags;
 use crate::prune;
 use crate::train::{RunLength, TrainReport, TrainRun, train};
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::progress::Progress;
@@ -176,6 +176,7 @@ fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
         benchmarks: Vec::new(),
         rule: None,
         rule_seed: 0,
+        join: JoinOn::Auto,
         decision_columns: false,
         keep_embeddings: true,
         embedder: embedder(),

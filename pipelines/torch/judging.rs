@@ -27,6 +27,7 @@ use trommel_shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
 use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
 
 use crate::embedder::{EmbedService, Embedder};
+use crate::joining;
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{JudgeConfig, Machine};
@@ -192,13 +193,6 @@ impl Judging {
             let identity = embedder.as_ref().map(|embedder| &embedder.identity);
             check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
         }
-        let joiner = if benchmarks.is_empty() {
-            None
-        } else {
-            let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
-            let join = JoinConfig { columns, ..JoinConfig::default() };
-            Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
-        };
         let eval = embedder.as_ref().map(|embedder| EvalView {
             size: embedder.preprocess.size,
             mode: match embedder.preprocess.mode {
@@ -234,6 +228,15 @@ impl Judging {
             memory.take_device("embedder", embedder.bytes);
             memory.take("embedder's batches", embedder.slot_bytes);
         }
+        let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
+        let joiner = match &embedder {
+            Some(embedder) if !benchmarks.is_empty() => {
+                let (join, on) =
+                    (JoinConfig { columns, ..JoinConfig::default() }, (config.join, embedder.config.device));
+                Some(Arc::new(joining::joiner(&benchmarks, join, on, &mut memory)?))
+            }
+            _ => None,
+        };
         if let Some(joiner) = &joiner {
             memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
             memory.take("join", joiner.call_bytes() * machine.threads as u64);

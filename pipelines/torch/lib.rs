@@ -3,6 +3,7 @@
 
 mod adopt;
 pub mod bench_embed;
+pub mod bench_join;
 pub mod bench_train;
 pub mod demo;
 pub mod embed;
@@ -11,6 +12,7 @@ pub mod eval;
 mod first;
 mod first_start;
 mod goes_on;
+pub mod joining;
 mod judge_graph;
 pub mod judging;
 pub mod order_defaults;

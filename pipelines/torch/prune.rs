@@ -19,6 +19,7 @@ use trommel_shard::plan::Plan;
 use crate::embed;
 use crate::first::Order;
 use crate::first_start::judged;
+use crate::joining::JoinReport;
 use crate::judging::{Input, Judging, reader_config};
 use crate::round::{Judge, Round};
 use crate::running::{agreed, open_folder};
@@ -61,6 +62,8 @@ pub struct PruneReport {
     pub samples_per_second: f64,
     /// Where time went.
     pub spent: Spent,
+    /// How this process joined, where there are benchmarks.
+    pub join: Option<JoinReport>,
     /// Whether a stop ended it early.
     pub interrupted: bool,
 }
@@ -158,6 +161,7 @@ fn prune_together(
         seconds,
         samples_per_second,
         spent: Spent::of(judge.machinery(), seconds),
+        join: judge.judging().joiner.as_deref().map(JoinReport::of),
     })
 }
 

@@ -7,7 +7,7 @@ use trommel_core::sample::Fate;
 use trommel_core::stop::Stop;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::progress::Progress;
 use trommel_synth::SynthConfig;
@@ -23,6 +23,7 @@ fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
         benchmarks: NamedPath::parse_all(&[benchmark], &[]).unwrap(),
         rule: Some(rule.into()),
         rule_seed: 3,
+        join: JoinOn::Auto,
         decision_columns: false,
         keep_embeddings: true,
         embedder: EmbedderConfig {

@@ -192,6 +192,10 @@ pub struct Judging {
     /// Do not keep the embeddings beside the ledger
     #[arg(long, help_heading = "Judging")]
     pub no_embeddings: bool,
+    /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the
+    /// answer is the same
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub join: String,
 }
 
 /// `trommel synth`.
@@ -293,6 +297,8 @@ pub struct RadiiArgs {
 pub enum Stage {
     /// Views to canonical vectors
     Embed,
+    /// Vectors to scores and to what test points saw: on the device, compared with the processor's to the bit
+    Join,
     /// Batches to weights
     Train,
 }
@@ -303,8 +309,8 @@ pub struct BenchArgs {
     /// Which stage
     #[arg(long, value_enum)]
     pub stage: Stage,
-    /// open_clip's name of the model, or its JSON
-    #[arg(long)]
+    /// open_clip's name of the model, or its JSON; for embed and train
+    #[arg(long, required_if_eq_any([("stage", "embed"), ("stage", "train")]), default_value_if("stage", "join", ""))]
     pub model: String,
     /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE")]
@@ -315,6 +321,15 @@ pub struct BenchArgs {
     /// Random weights from this seed instead
     #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
     pub random_init: Option<u64>,
+    /// join: test points
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub points: u32,
+    /// join: elements of a vector
+    #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dim: u16,
+    /// join: vectors that are compared with the processor's
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rows: u32,
     /// embed: f32, bf16, f16 or f16-mixed [default: f16 on a card, f32 on a CPU]; train: f32 or bf16 [default: bf16]
     #[arg(long)]
     pub precision: Option<String>,
@@ -324,7 +339,7 @@ pub struct BenchArgs {
     /// Batches of the embedder on their way [default: 2 on a card, 1 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub in_flight: Option<u16>,
-    /// Time for each figure of the embedder, in seconds
+    /// Time for each figure of the embedder or the join, in seconds
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
     /// Steps timed, for each figure of the trainer
@@ -506,6 +521,10 @@ pub struct WatchArgs {
     /// The split that it is fed with [default: the only one]
     #[arg(long, value_name = "NAME", requires = "train", help_heading = "Training")]
     pub train_split: Option<String>,
+    /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the
+    /// answer is the same
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub join: String,
     /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! `trommel bench`: one file a stage.
 
 mod embed;
+mod join;
 mod train;
 
 use trommel_cli::args::{BenchArgs, Stage};
@@ -10,6 +11,7 @@ use trommel_cli::outcome::Outcome;
 pub fn run(args: &BenchArgs) -> Outcome {
     match args.stage {
         Stage::Embed => embed::run(args),
+        Stage::Join => join::run(args),
         Stage::Train => train::run(args),
     }
 }

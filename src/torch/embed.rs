@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
+use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines_torch::embed;
@@ -59,6 +59,7 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
         benchmarks: Vec::new(),
         rule: None,
         rule_seed: 0,
+        join: JoinOn::Auto,
         decision_columns: false,
         keep_embeddings: true,
         embedder: EmbedderConfig {

@@ -27,7 +27,7 @@ const BASES: [(&str, &str); 6] = [
 ];
 
 /// Values that are not the default, of flags that do not take the number 17.
-const VALUES: [(&str, &str); 28] = [
+const VALUES: [(&str, &str); 29] = [
     ("accum-freq", "2"),
     ("beta1", "0.5"),
     ("beta2", "0.5"),
@@ -39,6 +39,7 @@ const VALUES: [(&str, &str); 28] = [
     ("embed-precision", "bf16"),
     ("eps", "0.5"),
     ("grad-clip-norm", "0.5"),
+    ("join", "cpu"),
     ("keep-epochs", "3"),
     ("lr", "0.5"),
     ("max-rejects", "0.5"),
@@ -68,7 +69,7 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 const BESIDE: [(&str, &[&str]); 3] = [
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs"]),
-    ("bench", &["bench/embed.rs", "bench/train.rs"]),
+    ("bench", &["bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 
 /// The source of a command: its file among those that run a model, among those that run none, and what [`BESIDE`] says.

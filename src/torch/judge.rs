@@ -97,6 +97,7 @@ pub fn config(
         benchmarks: NamedPath::parse_all(&judging.benchmarks, &judging.benchmark_without)?,
         rule: judging.rule.clone(),
         rule_seed: common.seed,
+        join: judging.join.parse()?,
         decision_columns,
         keep_embeddings: !judging.no_embeddings,
         embedder: embedder(embed),

@@ -1,6 +1,7 @@
 //! `trommel prune`.
 
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines_torch::joining::JoinReport;
 use trommel_pipelines_torch::prune;
 use trommel_report::text::{percent, thousands};
 
@@ -35,6 +36,9 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
         report.samples_per_second,
         report.spent.bottleneck
     );
+    if let Some(line) = report.join.as_ref().and_then(JoinReport::line) {
+        eprintln!("trommel: {line}");
+    }
     for (code, count) in &report.rejects {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
     }

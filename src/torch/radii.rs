@@ -8,7 +8,7 @@ use trommel_cli::outcome::Outcome;
 use trommel_cli::progress_bar::ProgressBar;
 use trommel_cli::signals;
 use trommel_core::stop::Stop;
-use trommel_pipelines::config::{JudgeConfig, Reading};
+use trommel_pipelines::config::{JoinOn, JudgeConfig, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::progress::Progress;
@@ -49,6 +49,7 @@ pub fn embedding(args: &RadiiArgs) -> Result<JudgeConfig, PipelineError> {
         benchmarks: Vec::new(),
         rule: None,
         rule_seed: 0,
+        join: JoinOn::Auto,
         decision_columns: false,
         keep_embeddings: true,
         embedder: judge::embedder(&args.embedder),

@@ -101,6 +101,7 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
         benchmarks: Vec::new(),
         rule: None,
         rule_seed: args.common.seed,
+        join: args.join.parse()?,
         decision_columns: false,
         keep_embeddings: true,
         embedder: judge::embedder(&args.embedder),

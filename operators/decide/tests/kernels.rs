@@ -39,6 +39,10 @@ impl Kernel for Skewed {
         self.bound
     }
 
+    fn name(&self) -> String {
+        "skewed".into()
+    }
+
     fn portion_rows(&self) -> usize {
         self.portion_rows
     }

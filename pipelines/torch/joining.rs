@@ -1,0 +1,95 @@
+//! Who multiplies for a run's join: the processor, or the embedder's device. The answer is the same.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tch::Device;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::join::{JoinConfig, JoinCounts, Joiner};
+use trommel_pipelines::config::JoinOn;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::{MemoryPlan, human};
+use trommel_similarity::{DeviceKernel, Format};
+
+/// Elements of all points from which on a card is asked: below that a processor's core keeps up with any embedder.
+const CARD_ELEMENTS: usize = 1 << 20;
+
+/// A joiner on what `on` says, and what it takes of the device's memory.
+///
+/// # Errors
+/// Benchmarks that do not go together; a device that is asked for and cannot join.
+pub(crate) fn joiner(
+    benchmarks: &[Arc<Benchmark>],
+    config: JoinConfig,
+    (on, device): (JoinOn, Device),
+    memory: &mut MemoryPlan,
+) -> Result<Joiner, PipelineError> {
+    let joiner = Joiner::new(benchmarks.to_vec(), config).map_err(PipelineError::usage)?;
+    let elements: usize = benchmarks.iter().map(|benchmark| benchmark.vectors.len()).sum();
+    let asked = match on {
+        JoinOn::Auto => matches!(device, Device::Cuda(_)) && elements >= CARD_ELEMENTS,
+        JoinOn::Cpu => false,
+        JoinOn::Device => true,
+    };
+    if !asked {
+        return Ok(joiner);
+    }
+    let bytes = DeviceKernel::bytes(benchmarks, Format::of(device));
+    if let Some(free) = memory.card_left_bytes().filter(|free| on == JoinOn::Auto && *free < bytes) {
+        tracing::warn!(
+            "the join stays on the processor: it needs {} of the card, {} are left",
+            human(bytes),
+            human(free)
+        );
+        return Ok(joiner);
+    }
+    match DeviceKernel::new(device, benchmarks) {
+        Ok(kernel) => {
+            memory.take_device("join", DeviceKernel::bytes(benchmarks, kernel.format()));
+            Ok(joiner.with_kernel(Box::new(kernel)))
+        }
+        Err(error) if on == JoinOn::Auto => {
+            tracing::warn!("the join stays on the processor: {error}");
+            Ok(joiner)
+        }
+        Err(error) => Err(PipelineError::Usage(format!("--join device: {error}; --join cpu gives the same answers"))),
+    }
+}
+
+/// What a run's join did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinReport {
+    /// Who multiplied.
+    pub on: String,
+    /// How much.
+    #[serde(flatten)]
+    pub counts: JoinCounts,
+}
+
+impl JoinReport {
+    /// Of a joiner, so far.
+    #[must_use]
+    pub fn of(joiner: &Joiner) -> Self {
+        Self { on: joiner.on(), counts: joiner.counts() }
+    }
+
+    /// For people: where, and how many products a sample were confirmed. Nothing where nothing was joined.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        let JoinCounts { rows, rows_in_place, pairs, confirmed } = self.counts;
+        #[expect(clippy::cast_precision_loss)]
+        let each = |count: u64| count as f64 / rows as f64;
+        let in_place = match rows_in_place {
+            0 => String::new(),
+            count => format!("; {count} samples on the processor, for the device had failed"),
+        };
+        (rows > 0).then(|| {
+            format!(
+                "join on {}: {:.1} of {:.0} products a sample computed exactly{in_place}",
+                self.on,
+                each(confirmed),
+                each(pairs)
+            )
+        })
+    }
+}
