@@ -17,7 +17,7 @@ from multiprocessing import get_context
 
 from PIL import Image, ImageFilter
 
-PHOTO_BYTES = 8 << 20
+PHOTO_BYTES = 4 << 20
 WORDS = (
     "a the of in on with and at near under old new red blue green white small large young man woman dog cat horse bird car bus train boat "
     "street house window table chair kitchen bowl plate pizza cake fruit tree grass field mountain lake river beach sky cloud snow rain night "
@@ -151,7 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("--photos", help="folder of real photos")
-    parser.add_argument("--pick", metavar="DIR", help="make nothing: copy at most 8 MiB of DIR's photos to OUT, to be carried elsewhere")
+    parser.add_argument("--pick", metavar="DIR", help="make nothing: copy at most 4 MiB of DIR's photos to OUT, to be carried elsewhere")
     parser.add_argument("--size", action="append", help="WxH [default: 640x480 and 400x350]")
     parser.add_argument("--count", type=int, default=20000, help="pictures of each size")
     parser.add_argument("--samples", type=int, default=500, help="samples a shard")

@@ -1,6 +1,7 @@
 """One command, one card: ours, the Python stack and the bare limits in one run; correctness first, the table last. See README.md."""
 
 import argparse
+import gzip
 import importlib.util
 import json
 import os
@@ -29,7 +30,7 @@ def arguments():
     """Flags; what follows from them and from the machine is added to them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trommel", help="the program [default: beside this script, or target/release]")
-    parser.add_argument("--photos", help="folder of real photos, at most 8 MiB of which are used [default: `photos` beside this script, else noise]")
+    parser.add_argument("--photos", help="folder of real photos, at most 4 MiB of which are used [default: `photos` beside this script, else noise]")
     parser.add_argument("--out", default="gpu-results", help="folder for table.md, results.json and the log")
     parser.add_argument("--work", help="folder for what is made, on a disk [default: in the system's temporary folder]")
     parser.add_argument("--data", help="folder for shards and weights [default: in /dev/shm where 24 GiB are free there, else in --work]")
@@ -84,9 +85,17 @@ def places(args):
 
 
 def find_program(args):
-    """The program under test."""
+    """The program under test; one that was packed with `--gzip` is unpacked first."""
+    packed = os.path.join(HERE, "bin")
+    for name in sorted(os.listdir(packed)) if os.path.isdir(packed) and not args.trommel else []:
+        if name.endswith(".gz"):
+            os.makedirs(os.path.join(args.work, "bin"), exist_ok=True)
+            place = os.path.join(args.work, "bin", name[:-3])
+            with gzip.open(os.path.join(packed, name)) as source, open(place, "wb") as into:
+                shutil.copyfileobj(source, into, 1 << 20)
+            os.chmod(place, 0o755)
     tree = os.path.join(HERE, "..", "..", "target", "release", "trommel")
-    for path in filter(None, (args.trommel, os.path.join(HERE, "bin", "trommel"), tree, shutil.which("trommel"))):
+    for path in filter(None, (args.trommel, os.path.join(packed, "trommel"), os.path.join(args.work, "bin", "trommel"), tree, shutil.which("trommel"))):
         if os.path.isfile(path):
             return os.path.abspath(path)
     sys.exit("no program: build it (`cargo build --release`), or give --trommel")
