@@ -419,6 +419,26 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
     scene.equals_batch("main", &judging);
 }
 
+/// `trommel launch` makes a single process of the run itself: what that follows is what stands behind `launch`, its file included. What the
+/// command line says wins over the file, at the start and later.
+#[test]
+fn a_launched_watch_follows_its_own_words() {
+    let (scene, flags) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    let file = scene.path("watch.toml");
+    fs::write(&file, "rule = \"drop-above:1\"\npoll = \"100ms\"\n").unwrap();
+    let watch = scene.args(&flags, &["--once", "--config", file.to_str().unwrap()]);
+    for place in [vec!["--local", "1"], vec!["--processes", "1", "--process", "0", "--coordinator", "127.0.0.1:4000"]] {
+        let launch: Vec<String> = [&["launch"], &place[..], &["--"]].concat().into_iter().map(String::from).collect();
+        run(0, &words(&[&launch[..], &watch[..]].concat()));
+        scene.equals_batch("main", &flags);
+    }
+    let at = flags.iter().position(|word| word == "--rule").unwrap();
+    let without = [&flags[..at], &flags[at + 2..]].concat();
+    run(0, &words(&scene.args(&without, &["--once", "--config", file.to_str().unwrap()])));
+    scene.equals_batch("main", &judging(&BOTH, "drop-above:1"));
+}
+
 /// A folder that is not there, as a mount that is lost, is no folder without shards: whoever asks once hears of it by the status.
 #[test]
 fn what_cannot_be_seen_is_tried_again() {

@@ -473,7 +473,7 @@ pub struct TrainArgs {
 }
 
 /// `trommel watch`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Benchmarks, rules and takedown lists are inputs like the shards: change their files, or the --config file that names them, and
 the watch follows; or stop it and start it with others. `docs/streaming.md` explains the rest.")]
@@ -528,6 +528,9 @@ pub struct WatchArgs {
     /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,
+    /// Which of these flags the --config file has given, and may give otherwise later
+    #[arg(long, hide = true)]
+    pub from_config: Vec<String>,
     #[command(flatten)]
     pub embedder: Embedder,
     #[command(flatten)]

@@ -1,7 +1,9 @@
 //! `--config FILE.toml`: every name in it is a flag of the command; what stands on the command line wins.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::CommandFactory;
@@ -9,6 +11,9 @@ use clap::parser::ValueSource;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Cli;
+
+/// The flag by which a command that reads its file again hears which of its options the file has given.
+const FROM_CONFIG: &str = "from-config";
 
 /// Adds the file's options to the arguments, unless they already name them.
 pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
@@ -22,39 +27,71 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
     if let Some(other) = paths.pop() {
         bail!("--config {other} and --config {path}: give one file");
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read --config {path}"))?;
-    let table: toml::Table = text.parse().with_context(|| format!("--config {path}"))?;
     let cli = Cli::command();
     let name = words.get(1).cloned().unwrap_or_default();
     let Some(command) = cli.find_subcommand(&name) else { return Ok(args) };
+    let tells = command.get_arguments().any(|arg| arg.get_long() == Some(FROM_CONFIG));
     let mut added: Vec<OsString> = Vec::new();
-    for (key, value) in table {
-        let flag = key.replace('_', "-");
-        let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag.as_str()));
-        let Some(arg) = known.filter(|_| flag != "config") else {
-            bail!("--config {path}: `{key}` is no option of `trommel {name}`");
-        };
-        if has_flag(&words, &flag, arg.get_short()) {
+    for (flag, short, values) in options(Path::new(&path), command)? {
+        if has_flag(&words, &flag, short) {
             continue;
         }
-        let values = match value {
-            toml::Value::Array(values) => values,
-            one => vec![one],
-        };
+        if tells {
+            added.push(format!("--{FROM_CONFIG}={flag}").into());
+        }
         for value in values {
-            match value {
-                toml::Value::Boolean(true) => added.push(format!("--{flag}").into()),
-                toml::Value::Boolean(false) => {}
-                toml::Value::String(text) => added.push(format!("--{flag}={text}").into()),
-                toml::Value::Integer(_) | toml::Value::Float(_) => added.push(format!("--{flag}={value}").into()),
-                _ => bail!("--config {path}: `{key}` must be a string, a number, true, false, or a list of these"),
-            }
+            added.push(value.map_or_else(|| format!("--{flag}"), |text| format!("--{flag}={text}")).into());
         }
     }
     // Before whatever stands behind a `--`.
     let mut merged = args;
     merged.splice(2..2, added);
     Ok(merged)
+}
+
+/// The texts that a file has now for the options of a command.
+///
+/// # Errors
+/// As [`merge`].
+pub fn texts(file: &Path, command: &str) -> Result<BTreeMap<String, Vec<String>>> {
+    let cli = Cli::command();
+    let Some(command) = cli.find_subcommand(command) else { return Ok(BTreeMap::new()) };
+    let texts = |values: Vec<Option<String>>| values.into_iter().flatten().collect();
+    Ok(options(file, command)?.into_iter().map(|(flag, _, values)| (flag, texts(values))).collect())
+}
+
+/// A flag, its short form, and its values: none is a switch that is on.
+type Given = (String, Option<char>, Vec<Option<String>>);
+
+/// What a file says of a command's flags.
+fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>> {
+    let (path, name) = (file.display(), command.get_name());
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read --config {path}"))?;
+    let table: toml::Table = text.parse().with_context(|| format!("--config {path}"))?;
+    let mut options = Vec::new();
+    for (key, value) in table {
+        let flag = key.replace('_', "-");
+        let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag.as_str()));
+        let Some(arg) = known.filter(|_| flag != "config" && flag != FROM_CONFIG) else {
+            bail!("--config {path}: `{key}` is no option of `trommel {name}`");
+        };
+        let values = match value {
+            toml::Value::Array(values) => values,
+            one => vec![one],
+        };
+        let mut given = Vec::new();
+        for value in values {
+            match value {
+                toml::Value::Boolean(true) => given.push(None),
+                toml::Value::Boolean(false) => {}
+                toml::Value::String(text) => given.push(Some(text)),
+                toml::Value::Integer(_) | toml::Value::Float(_) => given.push(Some(value.to_string())),
+                _ => bail!("--config {path}: `{key}` must be a string, a number, true, false, or a list of these"),
+            }
+        }
+        options.push((flag, arg.get_short(), given));
+    }
+    Ok(options)
 }
 
 /// Long names of the flags that are given in `words`, which [`merge`] has made.

@@ -1,8 +1,8 @@
 //! `trommel watch`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use clap::Parser;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -12,7 +12,7 @@ use trommel_report::text::thousands;
 
 use crate::judge;
 use crate::train;
-use trommel_cli::args::{Cli, Command, WatchArgs};
+use trommel_cli::args::WatchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
@@ -41,6 +41,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     });
     let train = train.transpose()?;
     let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Terminal)?;
+    let followed = args.clone();
     let config = WatchConfig {
         judge: config,
         sources: args.prefixes.clone(),
@@ -50,7 +51,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         poll: args.poll,
         withdraw_missing: args.withdraw_missing,
         keep_epochs: usize::from(args.keep_epochs),
-        wanted: Box::new(read_again),
+        wanted: Box::new(move || wanted_now(&followed)),
         wanted_files: args.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
         train,
     };
@@ -114,18 +115,34 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
     })
 }
 
-/// The command line once more, with the configuration file as it is now.
-fn read_again() -> Result<Wanted, PipelineError> {
-    let words = config_file::merge(std::env::args_os().collect())
-        .map_err(|error| PipelineError::Usage(format!("{error:#}")))?;
-    match Cli::try_parse_from(words).map_err(PipelineError::usage)?.command {
-        Command::Watch(args) => wanted(&args),
-        _ => Err(PipelineError::Usage("the command line is no watch".into())),
-    }
+/// What is wanted now: of what the command line leaves to the configuration file, what that says by now.
+fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
+    // A pipe says nothing twice.
+    let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
+    let Some(file) = args.common.output.config.as_ref().filter(|file| !is_pipe(file)) else { return wanted(args) };
+    let mut says = config_file::texts(file, "watch").map_err(|error| PipelineError::Usage(format!("{error:#}")))?;
+    let mut now =
+        |flag: &str, given: Vec<String>| match given.is_empty() || args.from_config.iter().any(|name| name == flag) {
+            true => says.remove(flag).unwrap_or_default(),
+            false => given,
+        };
+    let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
+    let takedowns = args.takedowns.iter().map(|path| path.display().to_string()).collect();
+    wanted(&WatchArgs {
+        benchmarks: now("benchmark", args.benchmarks.clone()),
+        benchmark_without: now("benchmark-without", args.benchmark_without.clone()),
+        rule: now("rule", args.rule.iter().cloned().collect()).pop(),
+        splits: now("split", args.splits.clone()),
+        takedowns: paths(now("takedown", takedowns)),
+        ..args.clone()
+    })
 }
 
 pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     let benchmarks = NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?;
+    if args.rule.is_some() && !args.splits.is_empty() {
+        return Err(PipelineError::Usage("--rule and --split: --rule is one split, give that a name too".into()));
+    }
     let mut splits = BTreeMap::new();
     splits.extend(args.rule.iter().map(|rule| (ONE_SPLIT.to_owned(), rule.clone())));
     for text in &args.splits {

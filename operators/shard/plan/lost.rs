@@ -46,6 +46,9 @@ pub fn losses<'l>(lost: impl IntoIterator<Item = &'l Lost>) -> Notices {
     notices
 }
 
+/// What stands behind a shard's stem in the name of its metadata.
+const METADATA_ENDING: &str = ".parquet";
+
 /// A folder's names, as far as they speak of shards.
 #[derive(Default)]
 struct Names {
@@ -56,7 +59,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(folder: &Path, settle: Duration) -> Self {
+    fn of(folder: &Path) -> Self {
         let mut names = Self::default();
         // What cannot be listed is the plan's to say.
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -65,11 +68,11 @@ impl Names {
             if name.starts_with('.') {
             } else if let Some(stem) = SHARD_ENDINGS.iter().find_map(|ending| stem_before(ending)) {
                 names.shards.insert(stem);
-            } else if let Some(stem) = stem_before(STATS_ENDING).filter(|_| is_old(&entry.path(), settle)) {
+            } else if let Some(stem) = stem_before(STATS_ENDING) {
                 names.statistics.insert(stem);
-            } else if let Some(stem) = stem_before(".parquet").filter(|_| is_old(&entry.path(), settle)) {
+            } else if let Some(stem) = stem_before(METADATA_ENDING) {
                 names.metadata.insert(stem);
-            } else if entry.path().is_dir() {
+            } else if entry.file_type().is_ok_and(|kind| !kind.is_file()) && entry.path().is_dir() {
                 names.folders.insert(name);
             }
         }
@@ -89,21 +92,24 @@ pub(crate) fn gone_from(
     settle: Duration,
     is_asked: impl Fn(&Path) -> bool,
 ) -> Vec<(PathBuf, Option<u64>)> {
-    let Names { shards, folders, statistics, metadata } = Names::of(folder, settle);
-    let is_there = |stem: &String| shards.contains(stem) || folders.contains(stem);
+    let Names { shards, folders, statistics, metadata } = Names::of(folder);
+    let is_there = |stem: &str| shards.contains(stem) || folders.contains(stem);
     let kinds: BTreeSet<String> = shards.iter().chain(&folders).map(|stem| kind(stem)).collect();
     // Only where others have it too, metadata says that a shard was there.
-    let has_metadata = metadata.iter().any(is_there);
-    let is_gone = |stem: &&String| !is_there(stem) && is_asked(&folder.join(stem));
+    let has_metadata = metadata.iter().any(|stem| is_there(stem));
+    let is_gone = |stem: &str, ending: &str| {
+        let is_old = || is_old(&folder.join(format!("{stem}{ending}")), settle);
+        !is_there(stem) && is_asked(&folder.join(stem)) && is_old()
+    };
     let promised = |stem: &String| promised_by(&folder.join(format!("{stem}{STATS_ENDING}")));
-    let by_statistics = statistics.iter().filter(is_gone).filter_map(|stem| {
+    let by_statistics = statistics.iter().filter(|stem| is_gone(stem, STATS_ENDING)).filter_map(|stem| {
         let samples = promised(stem);
         let is_shard = kinds.contains(&kind(stem)) || samples.is_some() && kind(stem) == "#";
         (is_shard && samples != Some(0)).then(|| (folder.join(stem), samples))
     });
     let by_metadata = metadata
         .iter()
-        .filter(is_gone)
+        .filter(|stem| is_gone(stem, METADATA_ENDING))
         .filter(|stem| has_metadata && kinds.contains(&kind(stem)) && !statistics.contains(*stem));
     by_statistics.chain(by_metadata.map(|stem| (folder.join(stem), None))).collect()
 }
