@@ -66,7 +66,8 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 ];
 
 /// Where flags are read beside the command's own file.
-const BESIDE: [(&str, &[&str]); 3] = [
+const BESIDE: [(&str, &[&str]); 4] = [
+    ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs"]),
     ("bench", &["bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
