@@ -308,6 +308,11 @@ pub fn decode_rgb(bytes: &[u8], limits: &Limits) -> Result<Rgb8, DecodeError> {
     held(bytes, limits).map(|(picture, _)| picture)
 }
 
+/// Gives a picture's buffer back, for the next one that this thread decodes.
+pub fn recycle(picture: Rgb8) {
+    scratch::give_back(picture.pixels);
+}
+
 /// As [`decode_rgb`], with the picture's part of the allowance, which is to go with it.
 fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeError> {
     if bytes.len() as u64 > limits.max_bytes {
@@ -342,7 +347,7 @@ fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeEr
 /// Memory that decoding takes at most, all threads together, beside the samples' own bytes: what `--memory` subtracts.
 #[must_use]
 pub fn scratch_bytes(limits: &Limits, threads: usize, views: &[u64]) -> u64 {
-    let small = threads as u64 * scratch::FREE_BYTES;
+    let small = threads as u64 * (scratch::FREE_BYTES + scratch::SPARE_BYTES);
     limits.max_scratch_bytes + small + threads as u64 * views.iter().sum::<u64>()
 }
 

@@ -46,7 +46,7 @@ use timely::progress::Timestamp;
 use super::card::CardDecoder;
 use super::card::operator::decode_on_card;
 use super::view::{EvalView, TrainView, eval_view, picture_seed, sample_seed, train_view, view_bytes};
-use super::{DecodeError, Limits, held};
+use super::{DecodeError, Limits, held, recycle};
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Work};
 use trommel_dataflow::offload::{JobPanic, Offload, Pool};
 
@@ -203,6 +203,7 @@ pub(crate) fn views(image: &[u8], config: &DecodeConfig, of: Of<'_>) -> Result<V
     };
     let embed = embed.map(|view| eval_view(&picture, view)).transpose().map_err(too_odd)?;
     let train = train.map(|view| train_view(&picture, view, of.seed(view), of.pass)).transpose().map_err(too_odd)?;
+    recycle(picture);
     Ok(Views { embed, train })
 }
 

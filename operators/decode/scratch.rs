@@ -4,12 +4,34 @@
 //! thread would waste most of a machine, so large pictures share one allowance: a thread that wants more than is free
 //! waits until another is done. Whoever holds a part of it never waits for anything else, so this cannot deadlock.
 
+use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use trommel_core::wake::locked;
 
 /// A picture that needs no more than this does not ask.
 pub(super) const FREE_BYTES: u64 = 8 << 20;
+
+/// A thread keeps no buffer larger than this for its next picture.
+pub(super) const SPARE_BYTES: u64 = 4 << 20;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A buffer of `bytes` whose content nobody knows: that of this thread's last picture, where it is given back.
+pub(super) fn spare(bytes: usize) -> Vec<u8> {
+    let mut buffer = SPARE.take();
+    buffer.resize(bytes, 0);
+    buffer
+}
+
+/// Gives a buffer back, for this thread's next picture.
+pub(super) fn give_back(buffer: Vec<u8>) {
+    if buffer.capacity() as u64 <= SPARE_BYTES {
+        SPARE.set(buffer);
+    }
+}
 
 /// The allowance; clones are the same one.
 #[derive(Clone, Debug, Default)]

@@ -59,7 +59,10 @@ fn odd_ends_are_as_in_pillow() {
             (Err(_), None) => {}
             (Ok(ours), Some((width, height, rgb))) => {
                 let same = ours.pixels == rgb;
-                if ((ours.width as usize, ours.height as usize) != (width, height) || !same) && !known {
+                let size = (ours.width as usize, ours.height as usize);
+                // The next picture's buffer: what it leaves unwritten would show.
+                recycle(Rgb8 { pixels: ours.pixels.iter().map(|value| !value).collect(), ..ours });
+                if (size != (width, height) || !same) && !known {
                     entry[2] += 1;
                     complaints.push(format!("{name}: other pixels"));
                 }

@@ -31,6 +31,8 @@
 //! assert_eq!(small, vec![255u8; 6 * 6 * 3]);
 //! ```
 
+use std::cell::Cell;
+
 mod passes;
 
 /// Fractional bits of a coefficient: what remains of an i32 beside 8 bits of value and 2 of head room.
@@ -301,6 +303,13 @@ pub fn tables(
 /// Bytes of intermediate rows at one time, where they are many: a tall picture is done in strips of columns.
 const STRIP_BYTES: usize = 4 << 20;
 
+/// A thread keeps its intermediate rows for the next picture where they are no more than this.
+const KEPT_BYTES: usize = 1 << 20;
+
+thread_local! {
+    static BETWEEN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Columns of a strip: as many as fit, at least one.
 fn strip_columns(rows: usize) -> u32 {
     u32::try_from(STRIP_BYTES / (3 * rows.max(1))).unwrap_or(u32::MAX).max(1)
@@ -357,10 +366,14 @@ fn resize_with(
         }
         return Ok(out);
     }
-    let mut between = vec![0u8; (last - first) * row_bytes];
+    let mut between = BETWEEN.take();
+    between.resize((last - first) * row_bytes, 0);
     (kernels.rows)(&view.pixels[first * view.stride..], view.stride, view.width as usize, &along, &mut between);
     let mut out = vec![0u8; window.height as usize * row_bytes];
     (kernels.columns)(&between, first, row_bytes, &down, &mut out);
+    if between.capacity() <= KEPT_BYTES {
+        BETWEEN.set(between);
+    }
     Ok(out)
 }
 

@@ -108,77 +108,117 @@ mod avx2 {
         taps.fixed.iter().all(|&c| i16::try_from(c >> LOW_BITS).is_ok())
     }
 
-    /// Groups of four taps: the four high parts, then the four low parts.
-    fn grouped(taps: &Taps) -> Vec<[i16; 2 * TAP_GROUP]> {
+    /// Factors of a group of four taps, as the products want them: the high parts of taps 0 and 1 four times, of 2 and 3 four times, then
+    /// the low parts likewise.
+    type Factors = [[i16; 2]; 16];
+
+    fn factors(taps: &Taps) -> Vec<Factors> {
         let group = |four: &[i32]| {
-            let mut out = [0i16; 2 * TAP_GROUP];
-            for (i, &c) in four.iter().enumerate() {
-                (out[i], out[i + TAP_GROUP]) = split(c);
+            let parts = [split(four[0]), split(four[1]), split(four[2]), split(four[3])];
+            let mut out = [[0i16; 2]; 16];
+            for i in 0..4 {
+                (out[i], out[i + 4]) = ([parts[0].0, parts[1].0], [parts[2].0, parts[3].0]);
+                (out[i + 8], out[i + 12]) = ([parts[0].1, parts[1].1], [parts[2].1, parts[3].1]);
             }
             out
         };
         taps.fixed.chunks_exact(TAP_GROUP).map(group).collect()
     }
 
+    /// Rows that go together, so that each factor is loaded once for all of them.
+    const ROWS: usize = 4;
+
     pub(super) fn rows(source: &[u8], stride: usize, width: usize, taps: &Taps, out: &mut [u8]) {
         if !fits(taps) {
             return super::rows(source, stride, width, taps, out);
         }
-        let groups = grouped(taps);
-        for (row, out_row) in out.chunks_exact_mut(taps.runs.len() * 3).enumerate() {
-            let (from, end) = (row * stride, row * stride + width * 3);
-            // Loads reach over a run's end, into the row's rest or the next row, where coefficients are zero.
-            let line = &source[from..];
-            for (output, (pixel, &(start, count))) in out_row.chunks_exact_mut(3).zip(&taps.runs).enumerate() {
-                let used = count.div_ceil(TAP_GROUP);
-                let reach = start * 3 + (used - usize::from(used > 0)) * 3 * TAP_GROUP + LOAD;
-                let value = if reach <= line.len() {
-                    let at = output * (taps.width / TAP_GROUP);
-                    // SAFETY: AVX2 was detected by whoever handed out this function; every load of 16 bytes ends at or
-                    // before `reach`, which lies inside `line`.
-                    unsafe { pixel_sum(&line[start * 3..], &groups[at..at + used]) }
+        let factors = factors(taps);
+        let out_stride = taps.runs.len() * 3;
+        for (block, out) in out.chunks_mut(ROWS * out_stride).enumerate() {
+            let lines = &source[block * ROWS * stride..];
+            // SAFETY: AVX2 was detected by whoever handed out this function.
+            unsafe {
+                if out.len() == ROWS * out_stride {
+                    rows_together::<ROWS>(lines, stride, width, taps, &factors, out);
                 } else {
-                    one_pixel(&source[from + start * 3..end.min(from + (start + count) * 3)], taps.coefficients(output))
-                };
-                pixel.copy_from_slice(&value);
+                    for (row, out) in out.chunks_exact_mut(out_stride).enumerate() {
+                        rows_together::<1>(&lines[row * stride..], stride, width, taps, &factors, out);
+                    }
+                }
             }
         }
     }
 
-    /// One output pixel.
+    /// `N` rows u8\[N, outputs, 3\], from as many at the head of `lines`.
     ///
     /// # Safety
-    /// AVX2 must be there, and `line` hold `12 * (groups.len() - 1) + 16` bytes.
+    /// AVX2 must be there.
     #[target_feature(enable = "avx2")]
-    unsafe fn pixel_sum(line: &[u8], groups: &[[i16; 2 * TAP_GROUP]]) -> [u8; 3] {
+    unsafe fn rows_together<const N: usize>(
+        lines: &[u8],
+        stride: usize,
+        width: usize,
+        taps: &Taps,
+        factors: &[Factors],
+        out: &mut [u8],
+    ) {
         // Taps 0 and 1 as pairs r0 r1 g0 g1 b0 b1 - - in the lower half, taps 2 and 3 in the upper, widened to i16.
-        const N: i8 = -1;
+        const E: i8 = -1;
         let order = _mm256_setr_epi8(
-            0, N, 3, N, 1, N, 4, N, 2, N, 5, N, N, N, N, N, //
-            6, N, 9, N, 7, N, 10, N, 8, N, 11, N, N, N, N, N,
+            0, E, 3, E, 1, E, 4, E, 2, E, 5, E, E, E, E, E, //
+            6, E, 9, E, 7, E, 10, E, 8, E, 11, E, E, E, E, E,
         );
-        let high_pairs = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
-        let low_pairs = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
-        let (mut high, mut low) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for (i, group) in groups.iter().enumerate() {
-            debug_assert!(i * 3 * TAP_GROUP + LOAD <= line.len());
-            // SAFETY: the caller's promise; a group is 16 bytes.
-            let (pixels, coefficients) = unsafe {
-                (_mm_loadu_si128(line.as_ptr().add(i * 3 * TAP_GROUP).cast()), _mm_loadu_si128(group.as_ptr().cast()))
-            };
-            let pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(pixels), order);
-            let coefficients = _mm256_castsi128_si256(coefficients);
-            let by_high = _mm256_permutevar8x32_epi32(coefficients, high_pairs);
-            let by_low = _mm256_permutevar8x32_epi32(coefficients, low_pairs);
-            high = _mm256_add_epi32(high, _mm256_madd_epi16(pairs, by_high));
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(pairs, by_low));
+        let (last, outputs, groups) = ((N - 1) * stride, taps.runs.len(), taps.width / TAP_GROUP);
+        let out_stride = outputs * 3;
+        // Of the two halves of a sum, one.
+        let half = _mm256_setr_epi32(HALF, HALF, HALF, HALF, 0, 0, 0, 0);
+        assert!(out.len() == N * out_stride && factors.len() == outputs * groups && lines.len() >= last + width * 3);
+        for (output, &(start, count)) in taps.runs.iter().enumerate() {
+            let used = count.div_ceil(TAP_GROUP);
+            // Loads reach over a run's end, into the row's rest or the next row, where factors are zero; each pixel is written with a fourth byte.
+            let reach = last + start * 3 + (used - usize::from(used > 0)) * 3 * TAP_GROUP + LOAD;
+            if reach > lines.len() || output + 1 == outputs {
+                for row in 0..N {
+                    let line = &lines[row * stride + start * 3..row * stride + (start + count) * 3];
+                    let at = row * out_stride + output * 3;
+                    out[at..at + 3].copy_from_slice(&one_pixel(line, taps.coefficients(output)));
+                }
+                continue;
+            }
+            let (mut high, mut low) = ([_mm256_setzero_si256(); N], [half; N]);
+            for (group, factors) in factors[output * groups..output * groups + used].iter().enumerate() {
+                let at = start * 3 + group * 3 * TAP_GROUP;
+                // SAFETY: factors are 64 bytes; the load of 16 bytes in the last row ends at or before `reach`, inside `lines`.
+                let (by_high, by_low) = unsafe {
+                    let factors: *const __m256i = factors.as_ptr().cast();
+                    (_mm256_loadu_si256(factors), _mm256_loadu_si256(factors.add(1)))
+                };
+                for row in 0..N {
+                    // SAFETY: as above.
+                    let pixels = unsafe { _mm_loadu_si128(lines.as_ptr().add(row * stride + at).cast()) };
+                    let pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(pixels), order);
+                    high[row] = _mm256_add_epi32(high[row], _mm256_madd_epi16(pairs, by_high));
+                    low[row] = _mm256_add_epi32(low[row], _mm256_madd_epi16(pairs, by_low));
+                }
+            }
+            for two in (0..N).step_by(2) {
+                // The second of two rows goes into the upper halves; a row alone is both.
+                let whole =
+                    |row: usize| _mm256_add_epi32(_mm256_slli_epi32::<{ LOW_BITS as i32 }>(high[row]), low[row]);
+                let (a, b) = (whole(two), whole((two + 1).min(N - 1)));
+                let sums =
+                    _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+                let sums = _mm256_srai_epi32::<{ PRECISION_BITS as i32 }>(sums);
+                let words = _mm256_packs_epi32(sums, sums);
+                let bytes = _mm256_packus_epi16(words, words);
+                let pixels = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+                for (row, pixel) in (two..N).zip(pixels) {
+                    let at = row * out_stride + output * 3;
+                    // SAFETY: the fourth byte is the next output's, which there is, and which comes after this one.
+                    unsafe { out.as_mut_ptr().add(at).cast::<i32>().write_unaligned(_mm_cvtsi128_si32(pixel)) };
+                }
+            }
         }
-        let sums = _mm256_add_epi32(_mm256_slli_epi32::<{ LOW_BITS as i32 }>(high), low);
-        let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        let sums = _mm_srai_epi32::<{ PRECISION_BITS as i32 }>(_mm_add_epi32(sums, _mm_set1_epi32(HALF)));
-        let words = _mm_packs_epi32(sums, sums);
-        let bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words)).to_le_bytes();
-        [bytes[0], bytes[1], bytes[2]]
     }
 
     /// Bytes of a row that one round of the column pass makes.
@@ -205,7 +245,14 @@ mod avx2 {
                 // SAFETY: AVX2 was detected; `lines` holds `count` rows, of which each has a block here.
                 unsafe { block_sum(&lines[block * BLOCK..], row_bytes, count, &pairs, out) };
             }
-            columns_from(blocks * BLOCK, rows, first, row_bytes, taps, output, out_row);
+            if row_bytes >= BLOCK && blocks * BLOCK < row_bytes {
+                // What is left, with some of what is there already.
+                let at = row_bytes - BLOCK;
+                // SAFETY: as above.
+                unsafe { block_sum(&lines[at..], row_bytes, count, &pairs, &mut out_row[at..]) };
+            } else {
+                columns_from(blocks * BLOCK, rows, first, row_bytes, taps, output, out_row);
+            }
         }
     }
 
