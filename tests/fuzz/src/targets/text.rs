@@ -344,7 +344,7 @@ fn plans(input: &[u8]) -> Outcome {
         })
         .collect();
     let variable = |name: &str| (name == "WDS_X").then(|| "{0..1}.tar".to_string());
-    let options = PlanOptions { variable: &variable, max_shards: MOST_NAMES, opens: true };
+    let options = PlanOptions { variable: &variable, max_shards: MOST_NAMES, ..PlanOptions::default() };
     match plan::expand(&arguments, &options) {
         Ok(plan) => {
             let numbered = plan.shards.iter().enumerate().all(|(at, shard)| shard.ordinal == at as u64);
