@@ -32,3 +32,21 @@ fn the_trainer_is_measured_and_compared() {
         assert!(said.contains("samples/s") && said.contains("with every batch from host memory"), "{said}");
     }
 }
+
+/// The join's answers are the processor's, and its figures are there.
+#[test]
+fn the_join_is_compared_and_measured() {
+    let words = "bench --stage join --device cpu --points 700 --dim 48 --rows 300 --seconds 0.05 --threads 2 --json";
+    let out = common::trommel().args(words.split_whitespace()).output().unwrap();
+    let said = common::stderr(&out);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["differences"], &report["compared_rows"]), (&0.into(), &300.into()), "{report}");
+    let figures = report["figures"].as_array().unwrap();
+    assert_eq!(figures.len(), 3);
+    assert!(
+        figures.iter().all(|it| it["rows_per_second"].as_f64().unwrap() > 0.0 && it["rows_in_place"] == 0),
+        "{report}"
+    );
+    assert!(said.contains("300 rows equal the processor's to the bit"), "{said}");
+}

@@ -6,7 +6,7 @@ mod common;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{World, ledger_text, losses, run, trommel, words};
+use common::{World, ledger_text, losses, run, stderr, trommel, words};
 
 #[test]
 fn decisions_are_equal_for_any_number_of_workers_and_threads() {
@@ -23,6 +23,36 @@ fn decisions_are_equal_for_any_number_of_workers_and_threads() {
     assert!(texts[0].contains("status: Dropped") && texts[0].contains("status: Kept"), "the rule has something to do");
     assert_eq!(texts[0], texts[1]);
     assert_eq!(texts[0], texts[2]);
+}
+
+#[test]
+fn decisions_scores_and_items_are_equal_wherever_they_are_joined() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    for columns in ["all", "decision"] {
+        let mut texts = Vec::new();
+        for (join, on) in [("cpu", "join on cpu: "), ("device", "join on libtorch's cpu in f32: ")] {
+            let into = folder.path().join(columns).join(join);
+            let mut args = world.prune(&into);
+            args.extend(["--columns", columns, "--join", join, "--device", "cpu", "--json"].map(String::from));
+            let out = run(0, &words(&args));
+            assert!(stderr(&out).contains(on), "{}", stderr(&out));
+            let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            let counts = |name: &str| report["join"][name].as_u64().unwrap();
+            let joined = report["kept"].as_u64().unwrap() + report["dropped"].as_u64().unwrap();
+            assert_eq!((counts("rows"), counts("rows_in_place")), (joined, 0), "{report}");
+            assert!(0 < counts("confirmed") && counts("confirmed") < counts("pairs"), "{report}");
+            texts.push(ledger_text(&into));
+        }
+        assert!(
+            texts[0].contains("status: Dropped") && texts[0].contains("status: Kept"),
+            "the rule has something to do"
+        );
+        assert_eq!(texts[0], texts[1]);
+    }
+    let mut args = world.prune(&folder.path().join("wrong"));
+    args.extend(["--join".into(), "gpu".into()]);
+    assert!(stderr(&run(2, &words(&args))).contains("--join gpu: write auto, cpu or device"));
 }
 
 #[test]

@@ -310,8 +310,8 @@ pub struct BenchArgs {
     #[arg(long, value_enum)]
     pub stage: Stage,
     /// open_clip's name of the model, or its JSON; for embed and train
-    #[arg(long, required_if_eq_any([("stage", "embed"), ("stage", "train")]), default_value_if("stage", "join", ""))]
-    pub model: String,
+    #[arg(long, required_if_eq_any([("stage", "embed"), ("stage", "train")]))]
+    pub model: Option<String>,
     /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,

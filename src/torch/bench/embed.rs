@@ -42,7 +42,7 @@ fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(EmbedBench {
         embedder: EmbedderConfig {
-            name: args.model.clone(),
+            name: args.model.clone().unwrap_or_default(),
             weights: args.pretrained.clone(),
             torchscript: args.torchscript,
             random_init: args.random_init,

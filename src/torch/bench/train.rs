@@ -50,7 +50,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
 fn config(args: &BenchArgs) -> Result<TrainBench, PipelineError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(TrainBench {
-        model: args.model.clone(),
+        model: args.model.clone().unwrap_or_default(),
         pretrained: args.pretrained.clone(),
         batch: usize::from(args.batch.unwrap_or(1024)),
         precision: precision(args.precision.as_deref().unwrap_or("bf16"))?,
