@@ -14,7 +14,7 @@ const BASE_BYTES: u64 = 192 << 20;
 /// libtorch's libraries and its own pools, where it is used.
 const TORCH_BYTES: u64 = 256 << 20;
 
-/// CUDA's libraries, the driver's own memory and pinned buffers in a process that uses a card.
+/// CUDA's libraries and the driver's own memory in a process that uses a card; what is pinned there is planned by whoever pins it.
 const CUDA_HOST_BYTES: u64 = 2 << 30;
 /// What a process takes on a card before its first tensor: context, kernels, workspaces.
 const CUDA_CARD_BYTES: u64 = 1 << 30;
@@ -118,7 +118,7 @@ impl MemoryPlan {
     pub fn credit_bytes(&self) -> Result<u64, PipelineError> {
         if let Some(card) = self.card.as_ref().filter(|card| card.needed_bytes() > card.total_bytes) {
             return Err(PipelineError::Usage(format!(
-                "{} has {}, this run needs at least {} of it ({card}); a smaller --batch or a larger --accum-freq needs less",
+                "{} has {}, this run needs at least {} of it ({card}); a smaller --embed-batch, a smaller --batch or a larger --accum-freq needs less",
                 card.name,
                 human(card.total_bytes),
                 human_up(card.needed_bytes())

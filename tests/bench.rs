@@ -50,3 +50,44 @@ fn the_join_is_compared_and_measured() {
     );
     assert!(said.contains("300 rows equal the processor's to the bit"), "{said}");
 }
+
+fn embed_bench(more: &[&str]) -> std::process::Output {
+    let words =
+        ["bench", "--stage", "embed", "--model", "trommel-tiny-32-quickgelu", "--device", "cpu", "--threads", "1"];
+    common::trommel().args(words).args(["--seconds", "0.01", "--json"]).args(more).output().unwrap()
+}
+
+#[test]
+fn the_embedder_alone_is_measured_and_held_to_the_cpu_in_f32() {
+    let out = embed_bench(&["--random-init", "3", "--variants", "--in-flight", "3", "--batch", "8"]);
+    assert!(out.status.success(), "{}", common::stderr(&out));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let number = |of: &serde_json::Value, field: &str| of[field].as_f64().unwrap();
+    assert_eq!((report["stage"].as_str(), number(&report, "batch")), (Some("embed"), 8.0));
+    assert_eq!(report["numerics"]["precision"], "f32");
+    assert_eq!(number(&report, "largest_difference"), 0.0, "another batch has the same bits");
+    let variants = report["variants"].as_array().unwrap();
+    assert!(!variants.is_empty());
+    for figures in variants.iter().chain([&report]) {
+        for rate in ["samples_per_second", "mean_samples_per_second", "forward_samples_per_second"] {
+            assert!(number(figures, rate) > 0.0, "{figures}");
+        }
+        assert!(number(figures, "largest_difference") < 1e-3 && number(figures, "lowest_cosine") > 0.9999, "{figures}");
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let cases: [(&[&str], &str); 4] = [
+        (&[], "--random-init"),
+        (&["--random-init", "0", "--batch", "4"], "at least 8"),
+        (&["--random-init", "0", "--precision", "f8"], "f16-mixed"),
+        (&["--random-init", "0", "--device", "gpu"], "cuda:N"),
+    ];
+    for (more, said) in cases {
+        let out = embed_bench(more);
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {}", common::stderr(&out));
+        let last = common::stderr(&out);
+        assert!(last.lines().last().unwrap_or_default().contains(said), "{last}");
+    }
+}

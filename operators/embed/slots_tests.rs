@@ -150,7 +150,8 @@ fn every_form_of_the_tower_gives_its_features() {
             let config = EncoderConfig { precision, ..config(model) };
             let model = ClipConfig::load(model).unwrap();
             let (mut encoder, _) =
-                ClipEncoder::load(&model, &config, Form { patches, throughout, ..Form::of(&config) }).unwrap();
+                ClipEncoder::load(&model, &config, Form { patches, throughout, folded: patches, ..Form::of(&config) })
+                    .unwrap();
             let view_bytes = 3 * (encoder.size() * encoder.size()) as usize;
             let mut pixels = views(encoder.size() as usize);
             pixels.resize(8 * view_bytes, 77);

@@ -16,6 +16,8 @@ use trommel_model::{ClipConfig, ModelError, weights};
 pub struct Form {
     /// The patch embedding as one product of patches that normalisation writes, instead of a convolution of planes.
     pub patches: bool,
+    /// QuickGELU in one pass over the hidden values, its factor in the weights.
+    pub folded: bool,
     /// All weights and the residual sum in the products' kind.
     pub throughout: bool,
     /// Whose attention a card tries first.
@@ -32,6 +34,7 @@ impl Form {
             let hopper = device::compute_capability(config.device) == Some((9, 0));
             Self {
                 patches: on_card,
+                folded: on_card,
                 throughout: on_card && config.precision == Precision::F16,
                 attention: if hopper { Attention::Cudnn } else { Attention::Flash },
             }
@@ -84,6 +87,9 @@ impl ClipEncoder {
             (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
         };
         variables.freeze();
+        if form.folded {
+            tower.fold_quick_gelu()?;
+        }
         let products = config.precision.kind();
         let residual = if form.throughout { products } else { Kind::Float };
         let input = if form.patches {

@@ -119,6 +119,8 @@ struct Block {
     ln_2: LayerNorm,
     c_fc: Linear,
     c_proj: Linear,
+    /// 1.702 is in the weights on both sides of QuickGELU.
+    folded: bool,
 }
 
 impl Block {
@@ -134,6 +136,7 @@ impl Block {
             ln_2: LayerNorm::new(&path.sub("ln_2"), width, shape.norm_eps)?,
             c_fc: Linear::new(&mlp.sub("c_fc"), width, shape.mlp_width)?,
             c_proj: Linear::new(&mlp.sub("c_proj"), shape.mlp_width, width)?,
+            folded: false,
         })
     }
 
@@ -191,7 +194,9 @@ impl Block {
     }
 
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        if self.shape.quick_gelu {
+        if self.folded {
+            x.f_silu().op("QuickGELU", &[x])
+        } else if self.shape.quick_gelu {
             x.f_mul_scalar(1.702).and_then(|t| t.f_sigmoid()).and_then(|t| t.f_mul(x)).op("QuickGELU", &[x])
         } else {
             x.f_gelu("none").op("GELU", &[x])
@@ -210,6 +215,20 @@ impl Transformer {
     pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape) -> Result<Self, ModelError> {
         let blocks = path.sub("resblocks");
         Ok(Self { blocks: (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()? })
+    }
+
+    /// Has QuickGELU computed in one pass over the hidden values instead of three: `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`,
+    /// and both factors go into the weights, whose values are others then. Does nothing under GELU.
+    pub(crate) fn fold_quick_gelu(&mut self) -> Result<(), ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        for block in self.blocks.iter_mut().filter(|block| block.shape.quick_gelu && !block.folded) {
+            for tensor in [&mut block.c_fc.weight, &mut block.c_fc.bias] {
+                let _same = tensor.f_mul_scalar_(1.702).op("QuickGELU", &[])?;
+            }
+            let _same = block.c_proj.weight.f_div_scalar_(1.702).op("QuickGELU", &[])?;
+            block.folded = true;
+        }
+        Ok(())
     }
 
     /// f32\[n, tokens, width\] to the same; with groups f32\[tokens, width\].

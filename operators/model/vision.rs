@@ -127,6 +127,14 @@ impl VisionTransformer {
         self.features(tokens)
     }
 
+    /// Has QuickGELU computed in one pass; for weights that are computed with only, for their values change.
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    pub fn fold_quick_gelu(&mut self) -> Result<(), ModelError> {
+        self.transformer.fold_quick_gelu()
+    }
+
     /// Tokens with their positions to features.
     fn features(&self, tokens: Tensor) -> Result<Tensor, ModelError> {
         let tokens = match &self.ln_pre {

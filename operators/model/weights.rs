@@ -225,7 +225,7 @@ fn distribution(name: &str, shape: &[i64], config: &ClipConfig) -> Distribution 
 /// libtorch refuses a copy.
 pub fn fingerprint(vs: &nn::VarStore) -> Result<String, ModelError> {
     let sorted: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
-    let mut hash = Sha256::new();
+    let (mut hash, mut bytes) = (Sha256::new(), Vec::<u8>::new());
     for (name, variable) in &sorted {
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name.as_bytes());
@@ -233,8 +233,13 @@ pub fn fingerprint(vs: &nn::VarStore) -> Result<String, ModelError> {
         for side in variable.size() {
             hash.update(side.to_le_bytes());
         }
-        for value in values(variable)? {
-            hash.update(value.to_le_bytes());
+        // Many values a call: the hash of four bytes costs mostly the call.
+        for values in values(variable)?.chunks(1 << 14) {
+            bytes.resize(4 * values.len(), 0);
+            for (four, value) in bytes.chunks_exact_mut(4).zip(values) {
+                four.copy_from_slice(&value.to_le_bytes());
+            }
+            hash.update(&bytes);
         }
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
