@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use trommel_core::durable;
+use trommel_core::notices::Notices;
 use trommel_decide::selection::{Selection, named};
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -85,6 +86,8 @@ pub struct SelectReport {
     pub unfinished: Vec<String>,
     /// Shards that were left out by name.
     pub without: Vec<String>,
+    /// What the run has lost, or passed over: it is in no split.
+    pub notices: Notices,
     /// URLs of the shards that were selected from, in the order of the plan.
     #[serde(skip)]
     pub urls: Vec<String>,
@@ -124,6 +127,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         taken_down: made.first().map_or(0, |made| made.head.taken_down),
         unfinished: run.unfinished.clone(),
         without: config.without.clone(),
+        notices: run.notices.clone(),
         urls: run.urls.clone(),
     };
     for (Made { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
@@ -185,6 +189,8 @@ pub(crate) struct OpenRun {
     pub unfinished: Vec<String>,
     /// Where they are, in the order of the plan.
     pub urls: Vec<String>,
+    /// What the run has lost, or passed over.
+    pub notices: Notices,
     run: PathBuf,
 }
 
@@ -228,7 +234,9 @@ impl OpenRun {
         if let Some(name) = left_out.first() {
             return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", run.display())));
         }
-        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, urls, run: run.into() })
+        let mut notices = plan.losses();
+        notices.merge(&ledger.notices());
+        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, urls, notices, run: run.into() })
     }
 
     /// Refuses what cannot be known before all shards are judged.

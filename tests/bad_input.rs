@@ -378,6 +378,10 @@ fn a_shard_of_which_only_statistics_are_left_is_lost() {
     run(0, &["report", &at("folder"), "-o", &page]);
     assert!(fs::read_to_string(&page).unwrap().contains(line), "{page}");
     fs::remove_file(&page).unwrap();
+    // Neither is it in a split of that ledger.
+    let selected = run(0, &["select", &at("folder"), "--rule", "random:5", "-o", &at("five.parquet"), "--json"]);
+    assert!(stderr(&selected).contains(line), "{}", stderr(&selected));
+    assert_eq!(json(&selected)["notices"]["shard_gone"]["lost_samples"], 6);
     // As embeddings of a benchmark, it is refused: copies of what was lost would pass.
     let (bench, photo, radii) = (at("bench"), World::shared().path("embedded/photo"), at("radii"));
     let embed = [&["embed", &given, "-o", &bench, "--threads", "1"], &model[..]].concat();

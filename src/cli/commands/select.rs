@@ -11,7 +11,7 @@ use trommel_report::text::{percent, thousands};
 
 use super::print_json;
 use crate::args::{self, Cli, SelectArgs};
-use crate::outcome::{Done, Outcome};
+use crate::outcome::{Done, Outcome, tell};
 
 /// Selects, and says what was kept and how to train on it.
 pub fn run(args: &SelectArgs) -> Outcome {
@@ -34,6 +34,7 @@ pub fn run(args: &SelectArgs) -> Outcome {
     if !report.without.is_empty() {
         say(&format!("left out by name: {}", report.without.join(", ")));
     }
+    tell(&report.notices);
     print_json(args.output.json, &report)?;
     Ok(Done { unfinished: unfinished(&report), ..Done::default() })
 }
