@@ -53,7 +53,7 @@ pub(crate) fn make<I: Iterator<Item = Row>>(run: &Path, benchmarks: &[&str], sha
         url: format!("/data/{name}"),
         bytes: Some(1),
     };
-    let plan = Plan { shards: shards.iter().enumerate().map(of).collect() };
+    let plan = Plan { shards: shards.iter().enumerate().map(of).collect(), ..Plan::default() };
     let told = |name: &&str| json!({ "name": name, "points": 1, "dim": 2, "sha256": format!("of {name}") });
     let config = RunConfig {
         decisions: json!({
