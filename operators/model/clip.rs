@@ -2,6 +2,7 @@
 
 use tch::nn::Path;
 use tch::{Kind, Tensor};
+use trommel_bridge::Attention;
 
 use super::captions::PackedCaptions;
 use super::config::ClipConfig;
@@ -74,6 +75,12 @@ impl Clip {
     /// An id outside the vocabulary, a tower that is not causal, or libtorch refuses.
     pub fn encode_captions(&self, captions: &PackedCaptions) -> Result<Tensor, ModelError> {
         self.text.forward_packed(captions)
+    }
+
+    /// Has a card compute attention by `kernel`; `None` leaves it to libtorch.
+    pub const fn attend_by(&mut self, kernel: Option<Attention>) {
+        self.visual.transformer.kernel = kernel;
+        self.text.transformer.kernel = kernel;
     }
 
     /// The image tower.

@@ -15,7 +15,7 @@ pub struct TextTransformer {
     causal: bool,
     token_embedding: Tensor,
     positional_embedding: Tensor,
-    transformer: Transformer,
+    pub(crate) transformer: Transformer,
     ln_final: LayerNorm,
     text_projection: Tensor,
 }

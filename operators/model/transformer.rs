@@ -6,7 +6,7 @@
 
 use tch::nn::{Init, Path};
 use tch::{Kind, TchError, Tensor};
-use trommel_bridge::attention_of_any_shape;
+use trommel_bridge::{Attention, attention_by};
 
 use super::error::{ModelError, Op};
 
@@ -140,8 +140,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, attend: Attend) -> Result<Tensor, ModelError> {
-        let attended = self.attention(&self.ln_1.forward(x)?, attend)?;
+    fn forward(&self, x: &Tensor, attend: Attend, kernel: Option<Attention>) -> Result<Tensor, ModelError> {
+        let attended = self.attention(&self.ln_1.forward(x)?, attend, kernel)?;
         let x = x.f_add(&attended).op(&self.name, &[x, &attended])?;
         let hidden = self.activation(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?;
         let fed = self.c_proj.forward(&hidden)?;
@@ -149,27 +149,24 @@ impl Block {
     }
 
     /// f32\[.., width\] to the same.
-    fn attention(&self, x: &Tensor, attend: Attend) -> Result<Tensor, ModelError> {
+    fn attention(&self, x: &Tensor, attend: Attend, kernel: Option<Attention>) -> Result<Tensor, ModelError> {
         let place = format!("{}.attn", self.name);
         let packed = linear(&place, x, &self.in_proj_weight, &self.in_proj_bias)?;
         let Attend::Groups(groups) = attend else {
             let causal = matches!(attend, Attend::Causal);
-            let mixed = self.mix(&packed, |q, k, v| {
-                Tensor::f_scaled_dot_product_attention(q, k, v, None::<&Tensor>, 0.0, causal, None::<f64>, false)
-            });
-            return self.out_proj.forward(&mixed.op(&place, &[&packed])?);
+            let mixed = self.mix(&packed, causal, kernel).op(&place, &[&packed])?;
+            return self.out_proj.forward(&mixed);
         };
         // One split: its backward is one concatenation, where a slice's is a tensor of zeros a slice.
         let sizes: Vec<i64> = groups.iter().map(|(rows, length)| rows * length).collect();
         let width = self.shape.width;
+        // Their shapes change from batch to batch, and cuDNN makes a plan for every shape.
+        let kernel = kernel.or(Some(Attention::Flash));
         let mixed = packed
             .f_split_with_sizes(&sizes[..], 0)
             .and_then(|parts| {
                 let each = parts.iter().zip(groups).map(|(part, &(rows, length))| {
-                    let attend = |q: &Tensor, k: &Tensor, v: &Tensor| {
-                        attention_of_any_shape(q, k, v, true).map_err(|error| TchError::Torch(error.message))
-                    };
-                    self.mix(&part.f_view([rows, length, 3 * width])?, attend)?.f_view([rows * length, width])
+                    self.mix(&part.f_view([rows, length, 3 * width])?, true, kernel)?.f_view([rows * length, width])
                 });
                 let mixed = each.collect::<Result<Vec<_>, _>>()?;
                 if let [one] = &mixed[..] { Ok(one.shallow_clone()) } else { Tensor::f_cat(&mixed, 0) }
@@ -179,18 +176,20 @@ impl Block {
     }
 
     /// Attention itself: queries, keys and values \[n, tokens, 3 * width\] to \[n, tokens, width\].
-    fn mix(
-        &self,
-        packed: &Tensor,
-        attend: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor, TchError>,
-    ) -> Result<Tensor, TchError> {
+    fn mix(&self, packed: &Tensor, causal: bool, kernel: Option<Attention>) -> Result<Tensor, TchError> {
         let (n, tokens, _) = packed.size3()?;
         let (width, heads) = (self.shape.width, self.shape.heads);
         // Split where they lie side by side, for the same reason as above.
         let parts = packed.f_split(width, -1)?;
         let head = |part: &Tensor| part.f_view([n, tokens, heads, width / heads])?.f_transpose(1, 2);
         let (q, k, v) = (head(&parts[0])?, head(&parts[1])?, head(&parts[2])?);
-        attend(&q, &k, &v)?.f_transpose(1, 2)?.f_reshape([n, tokens, width])
+        let mixed = match kernel {
+            Some(kernel) => {
+                attention_by(kernel, &q, &k, &v, causal).map_err(|error| TchError::Torch(error.message))?
+            }
+            None => Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)?,
+        };
+        mixed.f_transpose(1, 2)?.f_reshape([n, tokens, width])
     }
 
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
@@ -208,13 +207,16 @@ impl Block {
 #[derive(Debug)]
 pub struct Transformer {
     blocks: Vec<Block>,
+    /// Whose attention a card computes; `None` leaves it to libtorch.
+    pub(crate) kernel: Option<Attention>,
 }
 
 impl Transformer {
     /// Adds `resblocks.{i}` at `path`.
     pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape) -> Result<Self, ModelError> {
         let blocks = path.sub("resblocks");
-        Ok(Self { blocks: (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()? })
+        let blocks = (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()?;
+        Ok(Self { blocks, kernel: None })
     }
 
     /// Has QuickGELU computed in one pass over the hidden values instead of three: `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`,
@@ -233,6 +235,6 @@ impl Transformer {
 
     /// f32\[n, tokens, width\] to the same; with groups f32\[tokens, width\].
     pub(crate) fn forward(&self, x: Tensor, attend: Attend) -> Result<Tensor, ModelError> {
-        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, attend))
+        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, attend, self.kernel))
     }
 }

@@ -19,7 +19,7 @@ pub struct VisionTransformer {
     class_embedding: Tensor,
     positional_embedding: Tensor,
     ln_pre: Option<LayerNorm>,
-    transformer: Transformer,
+    pub(crate) transformer: Transformer,
     ln_post: LayerNorm,
     proj: Tensor,
 }

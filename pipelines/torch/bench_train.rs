@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tch::{Device, Tensor};
-use trommel_bridge::{Attention, prefer_attention};
+use trommel_bridge::Attention;
 use trommel_embed::device;
 use trommel_model::random::mix;
 use trommel_model::{ClipConfig, Packing, weights};
@@ -19,6 +19,7 @@ use trommel_train::{
     Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,
 };
 
+use crate::training::model_on;
 use trommel_pipelines::error::PipelineError;
 
 /// Steps before anything is timed: kernels are chosen, memory is taken, a card's clock rises.
@@ -33,6 +34,9 @@ const CAPTION_TOKENS: [u64; 33] = [
     3, 5, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15, 15, 16, 17, 17, 18, 20, 21, 22, 25, 28, 32,
     40, 77,
 ];
+
+/// Another way to compute the same: its name, and what it changes.
+type Variant<'a> = (&'a str, &'a dyn Fn(&mut TrainedClip));
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -143,19 +147,19 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let with_uploads = made.with_uploads(&mut trainer)?;
     let mut variants = Vec::new();
     if bench.variants && matches!(device, Device::Cuda(_)) {
-        for first in [Attention::Flash, Attention::Cudnn, Attention::Efficient] {
-            prefer_attention(first).map_err(PipelineError::failed)?;
-            let rate = made.step(&mut trainer).map_err(|error| error.to_string());
-            variants.push((format!("attention by {first:?}"), rate));
-        }
         drop(trainer);
-        prefer_attention(Attention::Flash).map_err(PipelineError::failed)?;
-        let convolving = |model: &mut TrainedClip| model.clip_mut().visual_mut().multiply_patches(false);
-        trainer = made.trainer_of(bench.precision, TextPadding::None, convolving)?;
-        let rate = made.step(&mut trainer).map_err(|error| error.to_string());
-        variants.push(("patches by convolution".to_owned(), rate));
+        let others: [Variant<'_>; 4] = [
+            ("attention as libtorch chooses", &|model| model.clip_mut().attend_by(None)),
+            ("attention by FlashAttention", &|model| model.clip_mut().attend_by(Some(Attention::Flash))),
+            ("memory-efficient attention", &|model| model.clip_mut().attend_by(Some(Attention::Efficient))),
+            ("patches by convolution", &|model| model.clip_mut().visual_mut().multiply_patches(false)),
+        ];
+        for (name, change) in others {
+            let other = made.trainer_of(bench.precision, TextPadding::None, change);
+            let rate = other.and_then(|mut other| made.step(&mut other));
+            variants.push((name.to_owned(), rate.map_err(|error| error.to_string())));
+        }
     }
-    drop(trainer);
     let (caption_tokens, computed_tokens) = made.tokens();
     Ok(TrainFigures {
         stage: "train",
@@ -253,7 +257,7 @@ impl<'a> Made<'a> {
         text_padding: TextPadding,
         change: impl FnOnce(&mut TrainedClip),
     ) -> Result<Trainer<TrainedClip>, PipelineError> {
-        let mut model = TrainedClip::new(self.config, self.batches.device).map_err(PipelineError::usage)?;
+        let mut model = model_on(self.config, self.batches.device)?;
         change(&mut model);
         let mut variables = model.store().variables();
         for (name, weight) in self.weights {
@@ -263,7 +267,8 @@ impl<'a> Made<'a> {
         let recipe = TrainConfig {
             precision,
             text_padding,
-            lr: 1e-4,
+            // So small that losses tell of the arithmetic: Adam's first steps are as long for a gradient of rounding as for any other.
+            lr: 1e-6,
             warmup_steps: Some(0),
             scheduler: Scheduler::Const,
             ..TrainConfig::new(self.batches.samples)

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tch::Device;
+use trommel_bridge::Attention;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, OrderConfig};
 use trommel_decode::view::view_bytes;
@@ -59,7 +60,7 @@ pub(crate) fn prepare(
     progress: &Progress,
 ) -> Result<Prepared, PipelineError> {
     let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
-    let model = TrainedClip::new(clip_config, device).map_err(PipelineError::usage)?;
+    let model = model_on(clip_config, device)?;
     let initial = match &run.pretrained {
         Some(path) => {
             weights::load(model.store(), clip_config, path).map_err(PipelineError::usage)?;
@@ -139,6 +140,16 @@ pub(crate) fn prepare(
         trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
     }
     Ok(Prepared { trainer, checkpoints, found, cursor, threads, notices })
+}
+
+/// A model on its device, computed as that is best at. Sequences of 50 tokens and fewer: on Hopper a step of ViT-B-32 in bf16 is 4 % faster
+/// with the memory-efficient attention than with cuDNN's, 10 % than with FlashAttention.
+pub(crate) fn model_on(config: &ClipConfig, device: Device) -> Result<TrainedClip, PipelineError> {
+    let mut model = TrainedClip::new(config, device).map_err(PipelineError::usage)?;
+    if device::compute_capability(device) == Some((9, 0)) {
+        model.clip_mut().attend_by(Some(Attention::Efficient));
+    }
+    Ok(model)
 }
 
 /// The padding of captions that a run trains with. One that was begun goes on as it was begun, be that before there was a choice;

@@ -1,24 +1,33 @@
 // Attention whose kernel is chosen call by call.
 #include "border.h"
 
+#include <c10/core/GradMode.h>
+
 #include <atomic>
 
 using trommel::guarded;
 
-// FlashAttention 2 on a card in half precision, whatever libtorch would try first; libtorch's choice elsewhere, and on a card that
-// refuses it. For shapes that change from call to call: cuDNN makes a plan for each.
-TROMMEL_EXPORT char* trommel_attention_of_any_shape(
-    const at::Tensor* q, const at::Tensor* k, const at::Tensor* v, int causal, at::Tensor** out) {
+// Attention on a card in half precision by one kernel, whatever libtorch would try first: 1 FlashAttention 2, 2 the memory-efficient one.
+// By libtorch's choice elsewhere, and where that kernel refuses.
+TROMMEL_EXPORT char* trommel_attention_by(
+    const at::Tensor* q, const at::Tensor* k, const at::Tensor* v, int causal, int kernel, at::Tensor** out) {
   return guarded([&] {
-    static std::atomic<bool> refused{false};
+    static std::atomic<bool> refused[3]{};
     const auto kind = q->scalar_type();
-    if (q->is_cuda() && (kind == at::kBFloat16 || kind == at::kHalf) && !refused) {
+    const bool known = kernel == 1 || kernel == 2;
+    if (q->is_cuda() && (kind == at::kBFloat16 || kind == at::kHalf) && known && !refused[kernel]) {
       try {
-        const auto all = at::_scaled_dot_product_flash_attention(*q, *k, *v, 0.0, causal != 0, false);
-        *out = new at::Tensor(std::get<0>(all));
+        if (kernel == 1) {
+          *out = new at::Tensor(std::get<0>(at::_scaled_dot_product_flash_attention(*q, *k, *v, 0.0, causal != 0, false)));
+        } else {
+          const bool backward =
+              c10::GradMode::is_enabled() && (q->requires_grad() || k->requires_grad() || v->requires_grad());
+          *out = new at::Tensor(std::get<0>(at::_scaled_dot_product_efficient_attention(
+              *q, *k, *v, std::nullopt, backward, 0.0, causal != 0)));
+        }
         return;
       } catch (const c10::Error&) {
-        refused = true;
+        refused[kernel] = true;
       }
     }
     *out = new at::Tensor(at::scaled_dot_product_attention(*q, *k, *v, {}, 0.0, causal != 0));

@@ -57,11 +57,12 @@ unsafe extern "C" {
     pub fn trommel_autocast_enter(device: c_int, dtype: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
     pub fn trommel_autocast_pause(device: c_int, enabled: *mut c_int, kind: *mut c_int) -> *mut c_char;
     pub fn trommel_autocast_leave(device: c_int, enabled: c_int, kind: c_int) -> *mut c_char;
-    pub fn trommel_attention_of_any_shape(
+    pub fn trommel_attention_by(
         q: *const C_tensor,
         k: *const C_tensor,
         v: *const C_tensor,
         causal: c_int,
+        kernel: c_int,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub fn trommel_backward(tensors: Tensors, grads: Tensors, count: usize) -> *mut c_char;

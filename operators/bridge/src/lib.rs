@@ -21,7 +21,7 @@ mod stream;
 #[cfg(test)]
 mod group_tests;
 
-pub use attention::attention_of_any_shape;
+pub use attention::attention_by;
 pub use autocast::{Autocast, Half};
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
