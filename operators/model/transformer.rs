@@ -184,10 +184,10 @@ impl Block {
         let head = |part: &Tensor| part.f_view([n, tokens, heads, width / heads])?.f_transpose(1, 2);
         let (q, k, v) = (head(&parts[0])?, head(&parts[1])?, head(&parts[2])?);
         let mixed = match kernel {
-            Some(kernel) => {
-                attention_by(kernel, &q, &k, &v, causal).map_err(|error| TchError::Torch(error.message))?
+            Some(kernel) => attention_by(kernel, &q, &k, &v, causal).map_err(|error| TchError::Torch(error.message))?,
+            None => {
+                Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)?
             }
-            None => Tensor::f_scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, causal, None::<f64>, false)?,
         };
         mixed.f_transpose(1, 2)?.f_reshape([n, tokens, width])
     }
