@@ -16,11 +16,25 @@ use crate::ending::Ending;
 use crate::error::PipelineError;
 use crate::gauges::Gauges;
 
+/// Who decodes pictures. The pixels are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecodeOn {
+    /// A card, where models compute on one whose decoder gives the CPU's pixels; it leaves to the CPU what it does not take.
+    #[default]
+    Auto,
+    /// The CPU alone.
+    Cpu,
+    /// A card, or an error; it leaves to the CPU what it does not take.
+    Card,
+}
+
 /// The machine's share in a run: none of it changes a decision.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
+    /// Who decodes.
+    pub decode: DecodeOn,
     /// Dataflow workers.
     pub workers: usize,
     /// Threads for decoding, joining and libtorch.

@@ -15,6 +15,7 @@ use trommel_decide::ShardNames;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 use trommel_decide::rule::{KEEP_ALL, Rule, TIES};
+use trommel_decode::card::{CardDecoder, OpenCard, Planned, planned};
 use trommel_decode::operator::DecodeConfig;
 use trommel_decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_embed::device;
@@ -30,7 +31,7 @@ use crate::embedder::{EmbedService, Embedder};
 use crate::joining;
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
-use trommel_pipelines::config::{JudgeConfig, Machine};
+use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lying_beside::beside;
@@ -132,6 +133,8 @@ pub struct Judging {
     pub embedder: Option<Embedder>,
     /// How pictures are decoded, and into which views.
     pub decode: DecodeConfig,
+    /// The card that decodes, where one does.
+    card: Option<OpenCard>,
     /// The decoder's name in identities.
     decoder: String,
     /// How shards are read.
@@ -242,6 +245,12 @@ impl Judging {
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
         }
         memory.take("decoding", decode.scratch_bytes(machine.threads));
+        let card = if computes { open_card(machine, &decode)? } else { None };
+        if card.is_some() {
+            let Planned { card_bytes, host_bytes } = planned(&decode);
+            memory.take_device("decoding", card_bytes);
+            memory.take("decoding on a card", host_bytes);
+        }
         let names = names_of(input.plan());
         let verdict: Arc<dyn Verdict> = match judge {
             Some(judge) => Arc::new(judge),
@@ -255,6 +264,7 @@ impl Judging {
             joiner,
             embedder,
             decode,
+            card,
             decoder: begun_with.name,
             reading,
             benchmarks,
@@ -401,10 +411,15 @@ impl Judging {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }
         let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
-        let machinery = Machinery { decoders: pool("decode"), joiners: pool("join"), embedder };
+        let card = self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose();
+        let card = card.map_err(PipelineError::failed)?;
+        let machinery = Machinery { decoders: pool("decode"), card, joiners: pool("join"), embedder };
         let gauges = &self.config.gauges;
         gauges.watch_credit(credit);
         gauges.watch_pool("decode", &machinery.decoders);
+        for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
+            gauges.watch_batches(lane.name(), lane);
+        }
         gauges.watch_pool("join", &machinery.joiners);
         if let Some(embedder) = &machinery.embedder {
             gauges.watch_batches("embed", embedder);
@@ -439,10 +454,36 @@ pub type Reader = Arc<dyn trommel_dataflow::source::ReadShard<Item = trommel_sha
 pub struct Machinery {
     /// Decode.
     pub decoders: Pool,
+    /// Decodes too, where a card does.
+    pub card: Option<CardDecoder>,
     /// Join.
     pub joiners: Pool,
     /// Embeds, where anything is embedded.
     pub embedder: Option<EmbedService>,
+}
+
+/// The card that decodes, if models compute on one and `--decode` wants it.
+fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard>, PipelineError> {
+    let wanted = machine.decode == DecodeOn::Card;
+    let device = device::parse(&machine.device).map_err(PipelineError::usage)?;
+    let tch::Device::Cuda(ordinal) = device else {
+        let refusal = || PipelineError::Usage("--decode card: models compute on the CPU here; --device cuda:N".into());
+        return if wanted { Err(refusal()) } else { Ok(None) };
+    };
+    if machine.decode == DecodeOn::Cpu {
+        return Ok(None);
+    }
+    match OpenCard::open(ordinal, decode) {
+        Ok(card) => {
+            tracing::info!("JPEGs are decoded on {}", card.says());
+            Ok(Some(card))
+        }
+        Err(error) if wanted => Err(PipelineError::Usage(format!("--decode card: {error}"))),
+        Err(error) => {
+            tracing::info!("JPEGs are decoded on the CPU: {error}");
+            Ok(None)
+        }
+    }
 }
 
 /// Refuses to train on pictures of which none has a text: a folder's name is a label, no caption.

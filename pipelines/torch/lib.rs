@@ -2,6 +2,7 @@
 #![forbid(missing_docs)]
 
 mod adopt;
+pub mod bench_decode;
 pub mod bench_embed;
 pub mod bench_join;
 pub mod bench_train;

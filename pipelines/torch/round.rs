@@ -107,7 +107,8 @@ impl Judge {
                 let leases = leases.clone();
                 let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
                 let (samples, found, _) = admitted.split_admitted();
-                let (decoded, undecodable) = samples.decode(&judging.decode, &machinery.decoders);
+                let (decoded, undecodable) =
+                    samples.decode_on(&judging.decode, &machinery.decoders, machinery.card.as_ref());
                 let (embedded, without_direction) = embedded(decoded, &machinery);
                 let joins = joins(&judging, &machinery, true);
                 let (_kept, fates) = embedded.decide(joins, &judging.verdict, &names);

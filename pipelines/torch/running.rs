@@ -13,6 +13,7 @@ use trommel_core::credit::Credit;
 use trommel_core::sample::{Event, Status, Time};
 use trommel_core::stop::Stop;
 use trommel_dataflow::watchdog::Watchdog;
+use trommel_decode::card::CardDecoder;
 use trommel_ledger::LedgerError;
 use trommel_ledger::committer::{Committed, Committer};
 use trommel_ledger::manifest::LineStatus;
@@ -189,6 +190,9 @@ impl Watching {
         let watchdog = Watchdog::default();
         watchdog.watch_credit(credit);
         watchdog.watch_pool(&machinery.decoders);
+        for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
+            watchdog.watch_batches(lane);
+        }
         watchdog.watch_pool(&machinery.joiners);
         if let Some(embedder) = &machinery.embedder {
             watchdog.watch_batches(embedder);

@@ -7,7 +7,7 @@ use trommel_core::sample::Fate;
 use trommel_core::stop::Stop;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::progress::Progress;
 use trommel_synth::SynthConfig;
@@ -39,7 +39,7 @@ fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
         always_embed: false,
         reading: Reading::default(),
         mix_numerics: false,
-        machine: Machine { device: "cpu".into(), workers: 2, threads: 1, memory_bytes: 2 << 30 },
+        machine: Machine { device: "cpu".into(), decode: DecodeOn::Cpu, workers: 2, threads: 1, memory_bytes: 2 << 30 },
         cluster: None,
         gauges: Gauges::default(),
     }

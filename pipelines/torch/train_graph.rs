@@ -356,8 +356,9 @@ pub(crate) fn train_on(
             #[expect(clippy::result_large_err, reason = "one of two streams, no error")]
             let (fresh, kept_before) = samples
                 .part(|sample: Sample<Encoded>| if sample.work == Work::Replay { Err(sample) } else { Ok(sample) });
-            let (fresh, undecodable) = fresh.decode(&judging.decode, &machinery.decoders);
-            let (kept_before, undecodable_now) = kept_before.decode(&judging.decode, &machinery.decoders);
+            let (fresh, undecodable) = fresh.decode_on(&judging.decode, &machinery.decoders, machinery.card.as_ref());
+            let (kept_before, undecodable_now) =
+                kept_before.decode_on(&judging.decode, &machinery.decoders, machinery.card.as_ref());
             let replayed = replayed.concat(skipped(undecodable_now));
             let (embedded, without_direction) = embedded(fresh, &machinery);
             let common = scope.concatenate([found, undecodable].into_iter().chain(without_direction));

@@ -76,6 +76,9 @@ pub struct Compute {
 pub struct Machine {
     #[command(flatten)]
     pub compute: Compute,
+    /// Who decodes JPEGs: auto, cpu or card; the pixels are the same, and what a card does not take is the CPU's
+    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu", "card"], help_heading = "Machine")]
+    pub decode: String,
     /// Dataflow workers [default: one for four cores, at most 8; in a run of several processes 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Machine")]
     pub workers: Option<u16>,
@@ -299,6 +302,8 @@ pub enum Stage {
     Embed,
     /// Vectors to scores and to what test points saw: on the device, compared with the processor's to the bit
     Join,
+    /// JPEGs to views
+    Decode,
     /// Batches to weights
     Train,
 }
@@ -312,6 +317,12 @@ pub struct BenchArgs {
     /// open_clip's name of the model, or its JSON; for embed and train
     #[arg(long, required_if_eq_any([("stage", "embed"), ("stage", "train")]))]
     pub model: Option<String>,
+    /// decode: a folder of pictures, or a tar with some
+    #[arg(long, value_name = "PATH", required_if_eq("stage", "decode"))]
+    pub pictures: Option<PathBuf>,
+    /// decode: side of the views
+    #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub view: u16,
     /// Its weights (.safetensors, .pt)
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
@@ -339,7 +350,7 @@ pub struct BenchArgs {
     /// Batches of the embedder on their way [default: 2 on a card, 1 on a CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub in_flight: Option<u16>,
-    /// Time for each figure of the embedder or the join, in seconds
+    /// Time for each figure of the embedder, the join or decoding, in seconds
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
     /// Steps timed, for each figure of the trainer

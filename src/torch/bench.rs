@@ -1,5 +1,6 @@
 //! `trommel bench`: one file a stage.
 
+mod decode;
 mod embed;
 mod join;
 mod train;
@@ -10,6 +11,7 @@ use trommel_cli::outcome::Outcome;
 /// One stage alone.
 pub fn run(args: &BenchArgs) -> Outcome {
     match args.stage {
+        Stage::Decode => decode::run(args),
         Stage::Embed => embed::run(args),
         Stage::Join => join::run(args),
         Stage::Train => train::run(args),

@@ -43,6 +43,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     for (code, count) in &report.rejects {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
     }
+    judge::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.output.json, &report)?;
     let samples = report.kept + report.rejected;

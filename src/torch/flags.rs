@@ -35,6 +35,7 @@ const VALUES: [(&str, &str); 29] = [
     ("benchmark-without", "a/k"),
     ("columns", "decision"),
     ("decisions", "d"),
+    ("decode", "cpu"),
     ("device", "cuda:7"),
     ("embed-precision", "bf16"),
     ("eps", "0.5"),
@@ -70,7 +71,7 @@ const BESIDE: [(&str, &[&str]); 4] = [
     ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs"]),
-    ("bench", &["bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
+    ("bench", &["bench/decode.rs", "bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 
 /// The source of a command: its file among those that run a model, among those that run none, and what [`BESIDE`] says.

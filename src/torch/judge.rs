@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
+use trommel_decode::card::DecodedBy;
 use trommel_embed::device;
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines_torch::spent::Spent;
+use trommel_report::text::thousands;
 
 use trommel_cli::args;
 use trommel_cli::launch::Launched;
@@ -27,11 +30,16 @@ pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Mach
     let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = launched.and_then(|it| it.own_cores).unwrap_or((cores / processes).max(1));
-    let args::Machine { compute: args::Compute { device, threads }, workers, memory } = args;
+    let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
     let gpus = if device == "auto" && processes > 1 { device::visible_gpus() } else { 0 };
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
         device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device.clone() },
+        decode: match decode.as_str() {
+            "cpu" => DecodeOn::Cpu,
+            "card" => DecodeOn::Card,
+            _ => DecodeOn::Auto,
+        },
         workers: workers.map_or_else(|| default_workers(cores, launched.is_some()), usize::from),
         threads: threads.map_or(share, usize::from),
         memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
@@ -174,6 +182,14 @@ pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &ar
         let text = "flags that nobody reads, for without --benchmark nothing is embedded";
         notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
     }
+}
+
+/// Says which pictures a card decoded, where one did.
+pub fn tell_decoded(spent: &Spent) {
+    let Some(DecodedBy { card, cpu, cpu_because }) = &spent.decoded_by else { return };
+    let why: Vec<String> = cpu_because.iter().map(|(why, count)| format!("{why} {}", thousands(*count))).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+    eprintln!("trommel: {} pictures decoded on the card, {} on the CPU{why}", thousands(*card), thousands(*cpu));
 }
 
 /// The status of a run that ended by itself or was interrupted.

@@ -45,6 +45,7 @@ pub fn run(args: &PruneArgs, launched: Option<Launched>) -> Outcome {
     for (code, count) in &report.remarks {
         eprintln!("trommel:   kept with a remark {}: {code}", thousands(*count));
     }
+    judge::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };

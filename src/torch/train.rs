@@ -50,6 +50,7 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     if let Some(checkpoint) = &report.checkpoint {
         eprintln!("trommel: checkpoint {}", checkpoint.display());
     }
+    judge::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;
     let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };

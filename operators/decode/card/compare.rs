@@ -101,11 +101,11 @@ struct Picture {
 }
 
 impl Picture {
-    fn new(name: &str, image: &Bytes, config: &DecodeConfig) -> Result<Self, OnCpu> {
-        let prepared = Prepared::new(image, config, ANY)?;
-        let rgb = decode_rgb(image, &config.limits).map_err(|_| OnCpu::Faulty)?.pixels;
-        let views = views(image, config, ANY).map_err(|_| OnCpu::Faulty)?;
-        Ok(Self { name: name.into(), image: image.clone(), prepared, rgb, views })
+    fn new(name: &str, image: Bytes, config: &DecodeConfig) -> Result<Self, OnCpu> {
+        let prepared = Prepared::new(&image, config, ANY)?;
+        let rgb = decode_rgb(&image, &config.limits).map_err(|_| OnCpu::Faulty)?.pixels;
+        let views = views(&image, config, ANY).map_err(|_| OnCpu::Faulty)?;
+        Ok(Self { name: name.into(), image, prepared, rgb, views })
     }
 }
 
@@ -116,13 +116,13 @@ impl Picture {
 pub fn bench(
     ordinal: Option<usize>,
     config: &DecodeConfig,
-    pictures: &[(String, Bytes)],
+    pictures: &[(String, Vec<u8>)],
     seconds: f64,
 ) -> Result<DecodeBench, CardError> {
     let mut report = DecodeBench { stage: "decode", ..DecodeBench::default() };
     let mut kept = Vec::new();
     for (name, image) in pictures {
-        match Picture::new(name, image, config) {
+        match Picture::new(name, Bytes::copy_from_slice(image), config) {
             Ok(picture) => kept.push(picture),
             Err(why) => *report.on_cpu.entry(why.name()).or_default() += 1,
         }

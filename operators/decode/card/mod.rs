@@ -158,35 +158,57 @@ pub struct CardDecoder {
     room: Room,
     counts: Arc<Counts>,
     next: Arc<AtomicUsize>,
-    says: Arc<str>,
 }
 
-impl CardDecoder {
-    /// Opens device `ordinal`, compares it with the CPU, and starts its lanes.
+/// A card that was compared with the CPU and takes part.
+#[derive(Clone, Debug)]
+pub struct OpenCard {
+    device: Device,
+    takes: Vec<Sampling>,
+    room: Room,
+    says: String,
+}
+
+impl OpenCard {
+    /// Opens device `ordinal`, and compares it with the CPU.
     ///
     /// # Errors
     /// No such library or device, or pixels that differ.
-    pub fn open(ordinal: usize, config: &DecodeConfig, credit: &Credit, stop: &Stop) -> Result<Self, CardError> {
+    pub fn open(ordinal: usize, config: &DecodeConfig) -> Result<Self, CardError> {
         if config.limits.decoder != Decoder::LibjpegTurbo {
             return Err(CardError::OtherPixels);
         }
         let device = Device::open(ordinal)?;
         let probed = probe::probe(&device)?;
         let says = format!("cuda:{ordinal}, nvJPEG {}: {}", nvjpeg_version()?, probed.says());
-        let (room, takes) = (room(config), probed.takes);
-        let make = move || lane(&device, room);
-        let opened = Self::start(LANES, room, takes, &says, (credit, stop), make);
-        for lane in &opened.lanes {
-            lane.ready().map_err(|fault| CardError::Driver { what: "starting a lane", why: fault.message })?;
-        }
-        Ok(opened)
+        Ok(Self { device, takes: probed.takes, room: room(config), says })
     }
 
+    /// What it is, and the chroma samplings that it decodes.
+    #[must_use]
+    pub fn says(&self) -> &str {
+        &self.says
+    }
+
+    /// Starts its lanes.
+    ///
+    /// # Errors
+    /// No memory for them.
+    pub fn start(&self, credit: &Credit, stop: &Stop) -> Result<CardDecoder, CardError> {
+        let (device, room) = (self.device.clone(), self.room);
+        let decoder = CardDecoder::start(LANES, room, self.takes.clone(), (credit, stop), move || lane(&device, room));
+        for lane in &decoder.lanes {
+            lane.ready().map_err(|fault| CardError::Driver { what: "starting a lane", why: fault.message })?;
+        }
+        Ok(decoder)
+    }
+}
+
+impl CardDecoder {
     fn start<E: Engine + 'static>(
         lanes: usize,
         room: Room,
         takes: Vec<Sampling>,
-        says: &str,
         (credit, stop): (&Credit, &Stop),
         make: impl Fn() -> Result<Lane<E>, CardError> + Clone + Send + 'static,
     ) -> Self {
@@ -209,14 +231,7 @@ impl CardDecoder {
             room,
             counts: Arc::default(),
             next: Arc::default(),
-            says: says.into(),
         }
-    }
-
-    /// What it is and what it decodes, for people.
-    #[must_use]
-    pub fn says(&self) -> &str {
-        &self.says
     }
 
     /// How many pictures went where.

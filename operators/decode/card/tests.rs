@@ -161,7 +161,7 @@ fn on_a_card() {
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let picture = |path: &std::path::PathBuf| {
-        (path.file_name().unwrap().to_string_lossy().into_owned(), Bytes::from(std::fs::read(path).unwrap()))
+        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap())
     };
     let pictures: Vec<_> = paths.iter().map(picture).collect();
     let view = EvalView { size: 224, mode: ResizeMode::Shortest };

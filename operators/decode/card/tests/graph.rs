@@ -64,7 +64,7 @@ fn card(fails_after: Option<usize>) -> CardDecoder {
         }
         Ok(Lane::new(StandIn::new(ROOM, Planes::Grey).failing(fails_after)))
     };
-    CardDecoder::start(2, ROOM, vec![Sampling::Grey, Sampling::S420], "a stand-in", (&credit, &stop), make)
+    CardDecoder::start(2, ROOM, vec![Sampling::Grey, Sampling::S420], (&credit, &stop), make)
 }
 
 #[test]

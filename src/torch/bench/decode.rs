@@ -1,0 +1,54 @@
+//! `trommel bench --stage decode`.
+
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines_torch::bench_decode::{BenchedPictures, decoding};
+
+use trommel_cli::args::BenchArgs;
+use trommel_cli::commands::print_json;
+use trommel_cli::outcome::{Done, Outcome};
+
+/// Decoding.
+pub fn run(args: &BenchArgs) -> Outcome {
+    let report = decoding(&config(args))?;
+    if !report.nvjpeg.is_empty() {
+        eprintln!("trommel: nvJPEG {} decodes {}", report.nvjpeg, report.takes.join(", "));
+        for why in &report.found {
+            eprintln!("trommel: not {why}");
+        }
+        for of in report.rgb.iter().chain([&report.views]) {
+            eprintln!(
+                "trommel: {}: {} of {} equal to the bit, {} refused; largest difference {}; {}",
+                of.sampling,
+                of.equal,
+                of.pictures,
+                of.refused,
+                of.largest,
+                of.first.join("; ")
+            );
+        }
+    }
+    for (why, count) in &report.on_cpu {
+        eprintln!("trommel: {count} pictures for the CPU alone: {why}");
+    }
+    for rate in &report.rates {
+        eprintln!(
+            "trommel: {}: {:.0} images/s, groups of {}, {} at a time",
+            rate.by, rate.per_second, rate.group, rate.lanes
+        );
+    }
+    print_json(args.output.json, &report)?;
+    let unequal = report.rgb.iter().chain([&report.views]).any(|of| of.equal < of.pictures);
+    if unequal {
+        return Err(PipelineError::Failed("a card's pixels are not the CPU's".into()));
+    }
+    Ok(Done::default())
+}
+
+fn config(args: &BenchArgs) -> BenchedPictures {
+    BenchedPictures {
+        path: args.pictures.clone().unwrap_or_default(),
+        device: args.compute.device.clone(),
+        view: args.view.into(),
+        seconds: args.seconds,
+    }
+}
