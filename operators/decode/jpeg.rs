@@ -8,6 +8,7 @@ mod colour;
 mod header;
 mod markers;
 mod scan;
+mod sound;
 mod turbo;
 mod zune;
 
@@ -15,6 +16,7 @@ use super::scratch::Share;
 use super::{DecodeError, Decoder, Limits, Rgb8};
 pub(crate) use colour::Colour;
 pub(crate) use header::Header;
+pub(crate) use sound::is_sound;
 
 /// Decodes a JPEG into RGB.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {

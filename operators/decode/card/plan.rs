@@ -1,12 +1,12 @@
 //! Which pictures a card may decode, and what it must know of them. Decided on the pool, before a card is asked.
 //!
 //! A card takes what every decoder reads alike: whole baseline JPEGs of one scan, grey or YCbCr, 8 bits, with chroma sampled in
-//! one of the usual ways, whose scan ends where the end marker stands. Everything else stays on the CPU, and says why.
+//! one of the usual ways, whose scan is exactly what its headers announce ([`is_sound`]). Everything else stays on the CPU, and says why.
 
 use bytes::Bytes;
 use trommel_kernels::resize::{Taps, needed, tables};
 
-use crate::jpeg::{Colour, Header};
+use crate::jpeg::{Colour, Header, is_sound};
 use crate::operator::{DecodeConfig, Of};
 use crate::view::{FILTER, Placement};
 use crate::{Kind, Limits};
@@ -76,7 +76,7 @@ pub enum OnCpu {
     Kind,
     /// Cut short, damaged, or above a limit: the CPU decoder says what is wrong with it.
     Faulty,
-    /// Progressive, several scans, arithmetic or extended coding, restart markers out of their order.
+    /// Progressive, several scans, arithmetic or extended coding.
     Coding,
     /// Four components, or RGB as stored.
     Colour,
@@ -155,18 +155,6 @@ pub struct Prepared {
     pub(super) views: [Option<ViewPlan>; 2],
 }
 
-/// Whether restart markers stand in the scan in their order, as many as are due: where they do not, each decoder has its own way on.
-fn restarts_are_due(image: &[u8], header: &Header, sampling: Sampling) -> bool {
-    // The scan, and the end marker behind it.
-    let [.., (from, to), _] = header.essential[..] else { return false };
-    let found = image[from..to].windows(2).filter(|two| two[0] == 0xff && matches!(two[1], 0xd0..=0xd7));
-    let in_order = found.clone().enumerate().all(|(at, two)| usize::from(two[1] & 7) == at % 8);
-    let (across, down) = sampling.shrink();
-    let units = u32::from(header.width).div_ceil(8 * across) * u32::from(header.height).div_ceil(8 * down);
-    let due = if header.restart == 0 { 0 } else { (units - 1) / u32::from(header.restart) };
-    in_order && found.count() == due as usize
-}
-
 impl Prepared {
     /// Reads a picture's headers and lays out the views that are wanted.
     ///
@@ -208,11 +196,12 @@ impl Prepared {
             _ => return Err(OnCpu::Colour),
         }
         let sampling = Sampling::of(&header.sampling).ok_or(OnCpu::Sampling)?;
-        if !restarts_are_due(image, &header, sampling) {
-            return Err(OnCpu::Coding);
-        }
         let parts: Vec<&[u8]> = header.essential.iter().map(|&(from, to)| &image[from..to]).collect();
-        Ok(Self { stream: parts.concat().into(), width, height, sampling, views: [None, None] })
+        let stream = Bytes::from(parts.concat());
+        if !is_sound(&stream) {
+            return Err(OnCpu::Faulty);
+        }
+        Ok(Self { stream, width, height, sampling, views: [None, None] })
     }
 
     pub(super) fn is_grey(&self) -> bool {

@@ -20,8 +20,6 @@ pub(crate) struct Header {
     pub buffered: bool,
     /// Whether coefficients are coded arithmetically.
     pub arithmetic: bool,
-    /// Units between restart markers; 0 for none.
-    pub restart: u16,
     /// Whether an end-of-image marker follows the scans.
     pub ended: bool,
     /// Why libjpeg, fed with this file and no more, does not give all rows.
@@ -151,8 +149,7 @@ impl Header {
         }
         let colour = frame.colour(adobe, jfif)?;
         let Frame { width, height, sampling, arithmetic, .. } = frame;
-        let restart = tables.restart;
-        Ok(Self { width, height, sampling, colour, buffered, arithmetic, restart, ended, fault, frame_at, essential })
+        Ok(Self { width, height, sampling, colour, buffered, arithmetic, ended, fault, frame_at, essential })
     }
 
     /// Whether both chroma components have half of luma's columns.

@@ -10,7 +10,7 @@ use libloading::Library;
 
 use super::super::CardError;
 use super::super::lane::{Engine, Job};
-use super::super::layout::{Launch, Room};
+use super::super::layout::{Launch, Plane, Room};
 use crate::{Limits, decode_rgb};
 
 /// Where planes come from.
@@ -144,6 +144,14 @@ impl Turbo {
             self.0.get::<Destroy>(b"tjDestroy\0").unwrap()(handle);
             status == 0
         }
+    }
+
+    /// Whether it decodes without a warning.
+    pub fn is_whole(&self, jpeg: &[u8]) -> bool {
+        let plane = |at: u64| Plane { offset: at << 20, pitch: 1024, width: 1024, height: 1024 };
+        let planes = [plane(0), plane(1), plane(2)];
+        let stream = bytes::Bytes::copy_from_slice(jpeg);
+        self.planes(&Job { stream: &stream, planes: &planes }, &mut vec![0; 3 << 20])
     }
 
     /// Encodes RGB, u8\[height, width, 3\], with one of turbojpeg's samplings.
