@@ -27,7 +27,7 @@ const BASES: [(&str, &str); 6] = [
 ];
 
 /// Values that are not the default, of flags that do not take the number 17.
-const VALUES: [(&str, &str); 29] = [
+const VALUES: [(&str, &str); 30] = [
     ("accum-freq", "2"),
     ("beta1", "0.5"),
     ("beta2", "0.5"),
