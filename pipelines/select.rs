@@ -10,7 +10,7 @@ use trommel_decide::selection::{Selection, named};
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_select::SelectError;
-use trommel_select::scan::{Joined, Shard};
+use trommel_select::scan::Shard;
 use trommel_select::select::{Made, Source, Wanted, in_order, program, select as select_from};
 use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::Plan;
@@ -46,6 +46,8 @@ pub struct LedgerReading {
     pub memory_bytes: u64,
     /// Threads.
     pub threads: usize,
+    /// Tables joined to it: `[NAME=]PATH[@HOW]` each.
+    pub tables: Vec<String>,
 }
 
 /// A split that was written.
@@ -59,6 +61,8 @@ pub struct SplitReport {
     pub count: u64,
     /// Of these, samples without a caption.
     pub captionless: u64,
+    /// Of these, samples that the run's own rule has dropped: it does not say whether they have one.
+    pub captions_unknown: u64,
     /// Samples that a trainer finds in it: `--train-num-samples`.
     pub train_num_samples: u64,
     /// The hash of the kept keys.
@@ -141,6 +145,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
             name,
             count: head.count,
             captionless: head.captionless,
+            captions_unknown: head.captions_unknown,
             train_num_samples: head.trainable(),
             rule: head.rule,
             keys_sha256: head.keys_sha256,
@@ -211,6 +216,12 @@ impl OpenRun {
         let ledger = Ledger::open(run).map_err(|error| place(&error))?;
         let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
         let benchmarks = ledger.benchmarks().map_err(|error| place(&error))?;
+        if run.join("stamps.json").exists() && ledger.config().pointer("/record/takedowns").is_none() {
+            let run = run.display();
+            return Err(PipelineError::Usage(format!(
+                "{run}: an earlier version published this epoch and did not mark what is taken down; let `trommel watch` publish another one"
+            )));
+        }
         let mut left_out: BTreeSet<&str> = without.iter().map(String::as_str).collect();
         let (mut shards, mut unfinished, mut urls) = (Vec::new(), Vec::new(), Vec::new());
         for shard in &plan.shards {
@@ -282,7 +293,7 @@ impl OpenRun {
             always_in_files: false,
         };
         let program = program(&source, &wanted).map_err(failed)?;
-        select_from(&source, &program, Joined::default(), &Default::default(), wanted).map_err(failed)
+        select_from(&source, &program, &reading.tables, wanted).map_err(failed)
     }
 }
 
@@ -300,6 +311,7 @@ pub(crate) fn failed(error: SelectError) -> PipelineError {
     match error {
         SelectError::Input(_) | SelectError::Rule(_) => PipelineError::usage(error),
         SelectError::Unfinished(text) => PipelineError::Unfinished(text),
+        SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => PipelineError::failed(error),
     }
 }

@@ -72,6 +72,12 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let Some(mine) = made.into_iter().next().map(|made| made.head) else {
         return Err(PipelineError::Failed("nothing was selected; this is a bug".into()));
     };
+    if head.columns != mine.columns {
+        let (theirs, mine) = (Value::from_iter(head.columns), Value::from_iter(mine.columns));
+        return Err(PipelineError::Usage(format!(
+            "the joined columns are other ones: the split has {theirs}, the run {mine}"
+        )));
+    }
     let rows = found.map(|found| locked(&found).clone());
     let same_rows = rows.as_ref().is_none_or(|rows| rows.only_in_run + rows.only_in_split == 0);
     let same_keys = head.count == mine.count && head.keys_sha256 == mine.keys_sha256;

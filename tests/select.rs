@@ -211,3 +211,60 @@ fn help_tells_the_rules() {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+/// Tables of pyarrow and polars, of every width and kind of column, found by key, uid, file and place; and what does not match is refused.
+#[test]
+fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and polars");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 4);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/join_tables.py");
+    let made = Command::new(&python).arg(&script).arg(&ledger).arg(folder.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let table = |name: &str| folder.path().join(name).display().to_string();
+    let out = table("out");
+    // The script has written which samples each rule keeps, by pyarrow's own reading of its tables.
+    let cases: Value = serde_json::from_slice(&std::fs::read(folder.path().join("expected.json")).unwrap()).unwrap();
+    for (at, case) in cases.as_array().unwrap().iter().enumerate() {
+        let join = case["join"].as_str().unwrap().replace("{}", &folder.path().display().to_string());
+        let file = table(&format!("{at}.txt"));
+        let output =
+            run(0, &["select", &ledger, "--table", &join, "--rule", case["rule"].as_str().unwrap(), "-o", &file]);
+        let due: Vec<String> =
+            case["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()).collect();
+        assert_eq!(keys(Path::new(&file)), due, "{case} {}", stderr(&output));
+        assert!(!due.is_empty() && due.len() < 320, "{case}");
+    }
+    for (join, rule, part) in [
+        ("by_uid.parquet", "far:5", "no rule reads a column of it"),
+        ("by_uid.parquet", "where:nothing>5", "no column `nothing`"),
+        ("by_uid.parquet", "where:word>5", "column `word` is a text and no number"),
+        ("lacking.parquet", "where:score>5", "1 of 320 samples have no row there (first: 00001.tar/0006)"),
+        ("twice.parquet", "where:score>5", "stands in it twice"),
+        ("keys.parquet", "where:score>5", "is not the only sample with this key"),
+        ("short.parquet@row", "where:score>5", "319 rows; the ledger has 400, 320 of them judged"),
+        ("swapped.parquet@row", "where:score>5", "has another `uid`"),
+        ("nameless.parquet", "where:score>5", "neither `key` nor `uid` is among its columns"),
+        ("no.parquet", "where:score>5", "No such file"),
+        ("by_uid.parquet", "where:huge>5", "whole numbers are read below 2^53"),
+        ("by_uid.parquet", "where:when>5", "column `when`"),
+    ] {
+        let output =
+            trommel().args(["select", &ledger, "--table", &table(join), "--rule", rule, "-o", &out]).output().unwrap();
+        let said = stderr(&output);
+        assert!(output.status.code() != Some(0) && said.contains(part), "{join} {rule}: {said}");
+    }
+    let two = ["--table", &table("by_uid.parquet"), "--table", &format!("b={}", table("shards"))];
+    let said = stderr(&run(2, &[&["select", &ledger, "--rule", "where:score>5", "-o", &out], &two[..]].concat()));
+    assert!(said.contains("column `score` is in several tables"), "{said}");
+    run(0, &[&["select", &ledger, "--rule", "where:b.score>5 and where:word=cat", "-o", &out], &two[..]].concat());
+    // Whoever checks the split needs the same columns.
+    let split = format!("{out}/split.split.json");
+    run(0, &[&["verify", &split, &ledger], &two[..]].concat());
+    let other = ["--table", &table("by_uid.parquet"), "--table", &format!("b={}", table("other"))];
+    let said = stderr(&run(2, &[&["verify", &split, &ledger], &other[..]].concat()));
+    assert!(said.contains("the joined columns are other ones"), "{said}");
+}

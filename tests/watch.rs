@@ -149,13 +149,26 @@ fn changed_inputs_end_as_a_batch_run_with_them() {
     let last = ways.last().unwrap();
     let before = ledger_text(&scene.current().join("main"));
     let rows = Ledger::open(&scene.current().join("main")).unwrap();
-    let kept = rows.rows().unwrap().map(Result::unwrap).find(|row| row.fate.status.as_str() == "kept").unwrap();
+    let kept = rows
+        .rows()
+        .unwrap()
+        .map(Result::unwrap)
+        .find(|row| row.fate.status.as_str() == "kept" && row.fate.reason.is_none())
+        .unwrap();
     fs::write(&list, format!("{}/{}\nno such key\n", kept.shard, kept.fate.info.key)).unwrap();
     let taken = scene.once(last, &["--takedown", &list.display().to_string()]);
     let now = ledger_text(&scene.current().join("main"));
     let differ: Vec<_> = before.lines().zip(now.lines()).filter(|(a, b)| a != b).collect();
     assert_eq!(differ.len(), 1);
-    assert_eq!(differ[0].0.replace("status: Kept", "status: Dropped"), differ[0].1);
+    let marked = r#"reason: Some(Reason { code: "taken_down", detail: "" })"#;
+    let due = differ[0].0.replace("status: Kept", "status: Dropped").replace("reason: None", marked);
+    assert_eq!(due, differ[0].1);
+    // No selection brings it back.
+    let (epoch, all) = (scene.current().join("main").display().to_string(), scene.path("all.txt"));
+    let into = all.display().to_string();
+    run(0, &["select", &epoch, "--rule", "not far:0", "-o", &into]);
+    let (name, listed) = (format!("{}/{}", kept.shard, kept.fate.info.key), fs::read_to_string(&all).unwrap());
+    assert!(listed.lines().count() > 100 && !listed.lines().any(|line| line == name), "{name}");
     let line = scene.changes().pop().unwrap();
     assert_eq!((&line["changed_sides"]["main"], &line["epoch"]), (&1.into(), &taken["epoch"]));
     let unnamed = |report: &serde_json::Value| {

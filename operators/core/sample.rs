@@ -189,6 +189,11 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Reason of a dropped sample that a takedown list names: no split may bring it back.
+pub const TAKEN_DOWN: &str = "taken_down";
+/// Remark on a sample without a caption: it is judged like others, and not trained on.
+pub const NO_CAPTION: &str = "no_caption";
+
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -104,6 +104,8 @@ impl View {
         };
         let of = |(&ordinal, live): (&u64, &Arc<Live>)| {
             let mut scores = all.clone();
+            scores.update((live.taken.len() as u64).to_le_bytes());
+            live.taken.iter().for_each(|index| scores.update(index.to_le_bytes()));
             for points in &self.world.inputs.benchmarks {
                 scores.update(live.scores.get(&points.id)?.record()?.crc32c.to_le_bytes());
             }
@@ -133,6 +135,12 @@ impl View {
     #[must_use]
     pub fn taken_down(&self) -> u64 {
         self.tally(Tally::Taken)
+    }
+
+    /// Raw indices of a live shard's judged samples that are taken down, ascending.
+    #[must_use]
+    pub fn taken_down_of(&self, ordinal: u64) -> Arc<Vec<u32>> {
+        self.world.shards.get(&ordinal).map(|live| Arc::clone(&live.taken)).unwrap_or_default()
     }
 
     /// Sizes of a split; `None` if there is none of that name.

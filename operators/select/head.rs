@@ -62,12 +62,15 @@ pub struct SplitHead {
     pub count: u64,
     /// Of these, samples without a caption, which no trainer uses.
     pub captionless: u64,
+    /// Of these, samples that the run's own rule has dropped: it does not say whether they have one.
+    #[serde(default)]
+    pub captions_unknown: u64,
     /// The hash of the kept keys, see above.
     pub keys_sha256: String,
 }
 
 impl SplitHead {
-    /// Samples that a trainer finds in it.
+    /// Samples that a trainer finds in it, those of which nobody knows included.
     #[must_use]
     pub const fn trainable(&self) -> u64 {
         self.count - self.captionless

@@ -19,11 +19,13 @@
 pub mod bits;
 pub mod compare;
 pub mod head;
+pub mod join;
 pub mod pick;
 pub mod program;
 pub mod scan;
 pub mod select;
 pub mod split;
+pub mod table;
 pub mod uids;
 pub mod values;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use trommel_columnar::parquet::{Column, Kind};
-use trommel_core::sample::Score;
+use trommel_core::sample::{NO_CAPTION, Score, TAKEN_DOWN};
 use trommel_decide::column::Cell;
 use trommel_decide::hash::random_hash;
 use trommel_ledger::part::ledger_fields;
@@ -18,10 +18,6 @@ use crate::bits::Bits;
 use crate::program::{Asked, Program};
 use crate::values::{MISSING, Values};
 
-/// Reason of samples that a takedown list names: no selection brings them back.
-pub const TAKEN_DOWN: &str = "taken_down";
-/// Remark on samples without a caption.
-const NO_CAPTION: &str = "no_caption";
 /// The column that is the first folder in a sample's key, which is the class in a folder of class folders.
 pub const FOLDER: &str = "folder";
 
@@ -58,6 +54,8 @@ pub struct Scanned {
     pub judged: Bits,
     /// Who of them has no caption.
     pub captionless: Bits,
+    /// Of whom nobody knows whether they have one: whom the run has dropped.
+    pub unknown: Bits,
     /// Whom each predicate keeps.
     pub predicates: Vec<Bits>,
     /// Each order's places, and who has one.
@@ -121,6 +119,7 @@ pub fn scan(reading: &Reading<'_>, program: &Program, joined: Joined) -> Result<
     let mut scanned = Scanned {
         judged: Bits::with_room(rows),
         captionless: Bits::with_room(rows),
+        unknown: Bits::with_room(rows),
         predicates: program.predicates.iter().map(|_| Bits::with_room(rows)).collect(),
         orders: Vec::new(),
         labels: Vec::new(),
@@ -154,6 +153,7 @@ pub fn scan(reading: &Reading<'_>, program: &Program, joined: Joined) -> Result<
 struct Answers {
     judged: Vec<bool>,
     captionless: Vec<bool>,
+    unknown: Vec<bool>,
     predicates: Vec<Vec<bool>>,
     orders: Vec<Vec<u64>>,
     labels: Vec<Vec<Option<String>>>,
@@ -172,6 +172,7 @@ impl Scanned {
     ) -> Result<(), SelectError> {
         let rows = shard.first_row..shard.first_row + shard.rows;
         answers.captionless.iter().for_each(|&bit| self.captionless.push(bit));
+        answers.unknown.iter().for_each(|&bit| self.unknown.push(bit));
         for (at, bits) in self.predicates.iter_mut().enumerate() {
             match joined.get(&at) {
                 None => answers.predicates[at].iter().for_each(|&bit| bits.push(bit)),
@@ -262,7 +263,7 @@ impl Questions {
                 let own: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
                 let own = own.join(", ");
                 SelectError::Input(format!(
-                    "no column `{name}`: the ledger has {own}, and {FOLDER}; --join adds others"
+                    "no column `{name}`: the ledger has {own}, and {FOLDER}; --table adds others"
                 ))
             }),
         };
@@ -337,6 +338,8 @@ impl Questions {
         answers.taken_down += u64::from(taken_down);
         answers.judged.push(judged);
         answers.captionless.push(judged && reason == NO_CAPTION);
+        // A run notes missing captions of whom it keeps.
+        answers.unknown.push(judged && status == "dropped");
         for (score, (maximum, hits)) in scores.iter_mut().zip(self.maxima.iter().zip(&self.hits)) {
             score.max_similarity = maximum.and_then(|column| row.number(column));
             score.hits = hits.and_then(|column| row.number(column)).map(|hits| hits as u32);

@@ -14,9 +14,10 @@ use trommel_ledger::read::Ledger;
 use crate::SelectError;
 use crate::bits::Bits;
 use crate::head::{EXACT_TIES, KeysHash, SPLIT_SCHEMA, SplitHead};
+use crate::join::{Join, join};
 use crate::pick::{Quota, pick};
 use crate::program::{Node, Program};
-use crate::scan::{Joined, ROW_BYTES, Reading, Scanned, Shard, scan};
+use crate::scan::{ROW_BYTES, Reading, Scanned, Shard, scan};
 use crate::split::{Kept, Sink};
 
 /// Bytes of a kept row on its way to its sinks.
@@ -123,31 +124,29 @@ pub fn program(source: &Source<'_>, wanted: &[Wanted]) -> Result<Program, Select
     Program::of(wanted.iter().map(|wanted| &wanted.selection), &known)
 }
 
-/// Selects, and writes what is kept.
+/// Selects, and writes what is kept; `tables` as [`Table`](crate::table::Table) reads them.
 ///
 /// # Errors
 /// A ledger that cannot be read or does not say what is asked, a budget that is too small, or files that cannot be written.
 pub fn select(
     source: &Source<'_>,
     program: &Program,
-    joined: Joined,
-    columns: &BTreeMap<String, String>,
+    tables: &[String],
     wanted: Vec<Wanted>,
 ) -> Result<Vec<Made>, SelectError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(source.threads).build();
     let pool = pool.map_err(|error| SelectError::Input(format!("no threads: {error}")))?;
-    pool.install(|| select_here(source, program, joined, columns, wanted))
+    pool.install(|| select_here(source, program, tables, wanted))
 }
 
 fn select_here(
     source: &Source<'_>,
     program: &Program,
-    joined: Joined,
-    columns: &BTreeMap<String, String>,
+    tables: &[String],
     wanted: Vec<Wanted>,
 ) -> Result<Vec<Made>, SelectError> {
     let rows: u64 = source.shards.iter().map(|shard| shard.rows).sum();
-    let budget = Budget::of(source, program, rows)?;
+    let budget = Budget::of(source, program, rows, tables.len() as u64)?;
     let reading = Reading {
         ledger: source.ledger,
         benchmarks: source.benchmarks,
@@ -157,9 +156,10 @@ fn select_here(
         folder: source.folder,
         in_memory: budget.values_in_memory,
     };
+    let Join { joined, columns, remarks } = join(&reading, program, tables, budget.counter_bytes)?;
     let scanned = scan(&reading, program, joined)?;
     let (judged, rejected, taken_down) = (scanned.judged.count(), scanned.rejected, scanned.taken_down);
-    let captionless = scanned.captionless.clone();
+    let captions = Captions { captionless: scanned.captionless.clone(), unknown: scanned.unknown.clone() };
     let kept = resolve(program, scanned, budget.counter_bytes)?;
     let facts = RunFacts::of(source.ledger);
     let mut outputs: Vec<Output<'_>> = wanted
@@ -167,7 +167,7 @@ fn select_here(
         .zip(&program.wanted)
         .map(|(wanted, &node)| Output::of(wanted, kept[node].as_ref()))
         .collect();
-    write(&reading, &mut outputs, &captionless)?;
+    write(&reading, &mut outputs, &captions)?;
     let finish = |output: Output<'_>| {
         let rules = output.wanted.selection.rules();
         let looks_at = |rule: &trommel_decide::rule::Rule| {
@@ -196,13 +196,17 @@ fn select_here(
             taken_down,
             count: output.count,
             captionless: output.captionless,
+            captions_unknown: output.captions_unknown,
             keys_sha256: output.hash.finish(),
         };
         let remarks = output.wanted.sinks.into_iter().map(|sink| sink.finish(&head));
         let remarks = remarks.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten().collect();
         Ok(Made { name: output.wanted.name, head, remarks })
     };
-    outputs.into_iter().map(finish).collect()
+    let mut made = outputs.into_iter().map(finish).collect::<Result<Vec<Made>, SelectError>>()?;
+    // What is to be said of tables is said once.
+    made.iter_mut().take(1).for_each(|made| made.remarks.splice(0..0, remarks.clone()).for_each(drop));
+    Ok(made)
 }
 
 /// What the memory is for.
@@ -213,8 +217,8 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(source: &Source<'_>, program: &Program, rows: u64) -> Result<Self, SelectError> {
-        let bitmaps = (program.nodes.len() + program.predicates.len() + program.orders.len() + 4) as u64;
+    fn of(source: &Source<'_>, program: &Program, rows: u64, tables: u64) -> Result<Self, SelectError> {
+        let bitmaps = (program.nodes.len() + program.predicates.len() + program.orders.len() + 8) as u64;
         let bits = bitmaps * rows.div_ceil(8);
         let largest =
             source.shards.iter().map(|shard| 2 * shard.bytes + shard.rows * (ROW_BYTES + KEPT_ROW_BYTES)).max();
@@ -226,7 +230,10 @@ impl Budget {
             )));
         }
         let free = source.memory_bytes - bits;
-        let values = 8 * rows * (program.orders.len() + program.labels.len()) as u64;
+        let own = (program.orders.len() + program.labels.len()) as u64;
+        // Of a table: its hashes and the ledger's, and three times each answer on its way.
+        let joined = if tables == 0 { 0 } else { 6 * tables + 6 * (own + program.predicates.len() as u64) };
+        let values = 8 * rows * (own + joined);
         Ok(Self {
             window_bytes: (free / 4).max(largest.unwrap_or(0)),
             counter_bytes: (free / 8).clamp(1 << 20, 256 << 20),
@@ -304,20 +311,28 @@ struct Output<'a> {
     hash: KeysHash,
     count: u64,
     captionless: u64,
+    captions_unknown: u64,
+}
+
+/// Who has no caption, and of whom nobody knows.
+struct Captions {
+    captionless: Bits,
+    unknown: Bits,
 }
 
 impl<'a> Output<'a> {
     fn of(wanted: Wanted, kept: Option<&'a Bits>) -> Self {
-        Self { wanted, kept, hash: KeysHash::default(), count: 0, captionless: 0 }
+        Self { wanted, kept, hash: KeysHash::default(), count: 0, captionless: 0, captions_unknown: 0 }
     }
 
-    fn add(&mut self, shard: &Shard, names: &Names, captionless: &Bits) -> Result<(), SelectError> {
+    fn add(&mut self, shard: &Shard, names: &Names, captions: &Captions) -> Result<(), SelectError> {
         for (row, name) in (shard.first_row..).zip(names) {
             if self.kept.is_some_and(|kept| kept.get(row)) {
                 let (index, key, uid) = (name.index, name.key.as_str(), name.uid.as_deref());
                 self.hash.add(&shard.name, index, key);
                 self.count += 1;
-                self.captionless += u64::from(captionless.get(row));
+                self.captionless += u64::from(captions.captionless.get(row));
+                self.captions_unknown += u64::from(captions.unknown.get(row));
                 let kept = Kept { shard: &shard.name, index, key, uid };
                 self.wanted.sinks.iter_mut().try_for_each(|sink| sink.add(kept))?;
             }
@@ -336,7 +351,7 @@ struct Name {
 type Names = Vec<Name>;
 
 /// Reads the names of who is kept anywhere, and hands them on.
-fn write(reading: &Reading<'_>, outputs: &mut [Output<'_>], captionless: &Bits) -> Result<(), SelectError> {
+fn write(reading: &Reading<'_>, outputs: &mut [Output<'_>], captions: &Captions) -> Result<(), SelectError> {
     let uids = outputs.iter().flat_map(|output| &output.wanted.sinks).any(|sink| sink.needs_uids());
     let sets: Vec<&Bits> = outputs.iter().filter_map(|output| output.kept).collect();
     for window in reading.windows(KEPT_ROW_BYTES) {
@@ -347,7 +362,7 @@ fn write(reading: &Reading<'_>, outputs: &mut [Output<'_>], captionless: &Bits) 
         };
         let all: Vec<Names> = window.par_iter().map(names).collect::<Result<_, SelectError>>()?;
         outputs.par_iter_mut().try_for_each(|output| {
-            window.iter().zip(&all).try_for_each(|(shard, names)| output.add(shard, names, captionless))
+            window.iter().zip(&all).try_for_each(|(shard, names)| output.add(shard, names, captions))
         })?;
     }
     Ok(())

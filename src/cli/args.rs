@@ -581,6 +581,9 @@ pub struct EvalArgs {
 /// How a ledger is read.
 #[derive(Debug, Clone, Args)]
 pub struct LedgerReading {
+    /// A table with more columns: Parquet files, rows found by key or uid, @COLUMN=key, @COLUMN=uid, or by their place, @row
+    #[arg(long = "table", value_name = "[NAME=]PATH[@HOW]")]
+    pub tables: Vec<String>,
     /// Bound on the process's memory, e.g. 2GiB [default: half of what the control group or the machine has]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
@@ -595,8 +598,8 @@ pub struct LedgerReading {
 Rules are put together with and, or, minus, not, of, per, parentheses, and the names of earlier rules:
   --rule clean='drop-over-radius minus where:caption~watermark'   --rule core='far:100000000 of clean'
   --rule even='random:500 per class of clean'                     --rule cell='not (where:class=dog and where:domain=sketch)'
-`of` asks a rule of some samples only, `per` keeps the exact number of each value of a column. Columns are those of the ledger,
-and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
+`of` asks a rule of some samples only, `per` keeps the exact number of each value of a column. Columns are those of the ledger
+and of --table's, and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
 pub struct SelectArgs {
     /// A finished run folder, or a split of a watch (RUN/current/SPLIT)
     pub run: PathBuf,

@@ -31,6 +31,8 @@ pub struct TableReader {
     input: Input,
     file: ParquetMetaData,
     fields: Vec<Field>,
+    /// Whether each field's whole numbers have no sign.
+    unsigned: Vec<bool>,
     /// Number of each field's chunk in a row group.
     leaves: Vec<usize>,
     /// The next row group.
@@ -51,7 +53,7 @@ impl TableReader {
     pub fn open(path: &Path, input: Box<dyn ReadSeek>, wanted: &[(&str, Kind)]) -> Result<Self, ColumnarError> {
         let input = Input::new(path, input)?;
         let file = footer(path, &input)?;
-        guarded(path, FORMAT, || Self::of_footer(path, input, file, wanted))
+        guarded(path, FORMAT, || Self::of_footer(path, input, file, wanted, |_| false))
     }
 
     fn of_footer(
@@ -59,9 +61,10 @@ impl TableReader {
         input: Input,
         file: ParquetMetaData,
         wanted: &[(&str, Kind)],
+        as_f64: impl Fn(&Type) -> bool,
     ) -> Result<Self, ColumnarError> {
         let schema = file.file_metadata().schema_descr();
-        let (mut fields, mut leaves) = (Vec::new(), Vec::new());
+        let (mut fields, mut leaves, mut unsigned) = (Vec::new(), Vec::new(), Vec::new());
         for &(name, kind) in wanted {
             let bad = |detail: String| ColumnarError::column(path, name, detail);
             let columns = schema.root_schema().get_fields();
@@ -74,15 +77,36 @@ impl TableReader {
                 return Err(bad("is there twice".into()));
             }
             let leaf = (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root);
-            let (true, Some(leaf)) = (fits(column, kind), leaf) else {
+            let fits = fits(column, kind) || kind == Kind::F64 && as_f64(column);
+            let (true, Some(leaf)) = (fits, leaf) else {
                 return Err(bad(format!("is {}; {kind:?} is due", shown(column))));
             };
             let nullable = column.get_basic_info().repetition() == Repetition::OPTIONAL;
             fields.push(Field { name: name.into(), kind, nullable });
             leaves.push(leaf);
+            unsigned.push(match column.get_basic_info().logical_type_ref() {
+                Some(LogicalType::Integer(of)) => !of.is_signed,
+                _ => is_unsigned(column.get_basic_info().converted_type()),
+            });
         }
         let path = path.to_path_buf();
-        Ok(Self { input, file, fields, leaves, group: 0, open: Vec::new(), left: 0, path, failed: false })
+        Ok(Self { input, file, fields, unsigned, leaves, group: 0, open: Vec::new(), left: 0, path, failed: false })
+    }
+
+    /// Opens a table for some columns, whatever they hold: texts come as texts, and numbers of every width, yes and no, as f64.
+    ///
+    /// # Errors
+    /// A file that is no Parquet, lacks a column, or has neither texts nor numbers there.
+    pub fn open_any(path: &Path, input: Box<dyn ReadSeek>, wanted: &[&str]) -> Result<Self, ColumnarError> {
+        let input = Input::new(path, input)?;
+        let file = footer(path, &input)?;
+        guarded(path, FORMAT, || {
+            let columns = file.file_metadata().schema().get_fields();
+            let is_text = |name: &str| columns.iter().any(|column| column.name() == name && fits(column, Kind::Text));
+            let kind = |name: &str| if is_text(name) { Kind::Text } else { Kind::F64 };
+            let wanted: Vec<(&str, Kind)> = wanted.iter().map(|&name| (name, kind(name))).collect();
+            Self::of_footer(path, input, file, &wanted, is_number)
+        })
     }
 
     /// Names of all top-level columns of a file.
@@ -142,8 +166,8 @@ impl TableReader {
         let rows = self.left.min(BATCH_ROWS) as usize;
         self.left -= rows as u64;
         let mut columns = Vec::with_capacity(self.open.len());
-        for (reader, field) in self.open.iter_mut().zip(&self.fields) {
-            columns.push(column(&self.path, field, reader, rows, self.left == 0)?);
+        for ((reader, field), unsigned) in self.open.iter_mut().zip(&self.fields).zip(&self.unsigned) {
+            columns.push(column(&self.path, field, *unsigned, reader, rows, self.left == 0)?);
         }
         Ok(Some(columns))
     }
@@ -207,6 +231,81 @@ fn fits(column: &Type, kind: Kind) -> bool {
     }
 }
 
+/// Whether a top-level column holds numbers.
+fn is_number(column: &Type) -> bool {
+    let info = column.get_basic_info();
+    if !column.is_primitive() || info.repetition() == Repetition::REPEATED {
+        return false;
+    }
+    match (column.get_physical_type(), info.logical_type_ref()) {
+        (Physical::FIXED_LEN_BYTE_ARRAY, logical) => matches!(logical, Some(LogicalType::Float16)),
+        (Physical::INT32 | Physical::INT64, Some(logical)) => matches!(logical, LogicalType::Integer(_)),
+        (physical, None) => {
+            let number = matches!(physical, Physical::INT32 | Physical::INT64 | Physical::FLOAT | Physical::DOUBLE);
+            number && is_plain(info.converted_type()) || physical == Physical::BOOLEAN
+        }
+        _ => false,
+    }
+}
+
+/// Whether numbers mean what they say, and no date, time or decimal.
+fn is_plain(converted: ConvertedType) -> bool {
+    use ConvertedType as Of;
+    let signed = matches!(converted, Of::INT_8 | Of::INT_16 | Of::INT_32 | Of::INT_64);
+    signed || is_unsigned(converted) || converted == Of::NONE
+}
+
+fn is_unsigned(converted: ConvertedType) -> bool {
+    use ConvertedType as Of;
+    matches!(converted, Of::UINT_8 | Of::UINT_16 | Of::UINT_32 | Of::UINT_64)
+}
+
+/// Whole numbers up to here have an f64 of their own.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+
+/// The next `rows` values of a column of numbers.
+fn numbers(
+    path: &Path,
+    field: &Field,
+    unsigned: bool,
+    reader: &mut ColumnReader,
+    rows: usize,
+    last: bool,
+) -> Result<Vec<Option<f64>>, ColumnarError> {
+    let bad = |error| failed(path, error);
+    let whole = |value: Option<f64>| match value {
+        Some(x) if x.abs() >= MAX_WHOLE => {
+            Err(ColumnarError::column(path, &field.name, format!("holds {x}, and whole numbers are read below 2^53")))
+        }
+        _ => Ok(value),
+    };
+    match reader {
+        ColumnReader::DoubleColumnReader(reader) => values(reader, rows, last).map_err(bad),
+        ColumnReader::FloatColumnReader(reader) => {
+            Ok(values(reader, rows, last).map_err(bad)?.into_iter().map(|x| x.map(f64::from)).collect())
+        }
+        ColumnReader::BoolColumnReader(reader) => {
+            let bits = values(reader, rows, last).map_err(bad)?;
+            Ok(bits.into_iter().map(|bit| bit.map(|bit| f64::from(u8::from(bit)))).collect())
+        }
+        ColumnReader::Int32ColumnReader(reader) => {
+            let number = |x: i32| if unsigned { f64::from(x.cast_unsigned()) } else { f64::from(x) };
+            Ok(values(reader, rows, last).map_err(bad)?.into_iter().map(|x| x.map(number)).collect())
+        }
+        ColumnReader::Int64ColumnReader(reader) => {
+            #[expect(clippy::cast_precision_loss, reason = "refused where it loses anything")]
+            let number = |x: i64| if unsigned { x.cast_unsigned() as f64 } else { x as f64 };
+            values(reader, rows, last).map_err(bad)?.into_iter().map(|x| whole(x.map(number))).collect()
+        }
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => {
+            let half = |bytes: &[u8]| Some(half::f16::from_le_bytes(bytes.try_into().ok()?).to_f64());
+            let values = values(reader, rows, last).map_err(bad)?;
+            Ok(values.into_iter().map(|value| value.and_then(|value| half(value.data()))).collect())
+        }
+        _ => Err(ColumnarError::column(path, &field.name, "came as another type")),
+    }
+}
+
 /// A column's type in words of the format.
 fn shown(column: &Type) -> String {
     let info = column.get_basic_info();
@@ -226,6 +325,7 @@ fn shown(column: &Type) -> String {
 fn column(
     path: &Path,
     field: &Field,
+    unsigned: bool,
     reader: &mut ColumnReader,
     rows: usize,
     last: bool,
@@ -252,9 +352,7 @@ fn column(
             let values = values(reader, rows, last).map_err(bad)?;
             Ok(Column::U64(values.into_iter().map(|value| value.map(i64::cast_unsigned)).collect()))
         }
-        (Kind::F64, ColumnReader::DoubleColumnReader(reader)) => {
-            values(reader, rows, last).map(Column::F64).map_err(bad)
-        }
+        (Kind::F64, reader) => numbers(path, field, unsigned, reader, rows, last).map(Column::F64),
         _ => Err(ColumnarError::column(path, &field.name, "came as another type")),
     }
 }

@@ -10,7 +10,7 @@ fn plain(key: &str, similarity: f64, hits: u32) -> Row {
 
 /// Names of who is kept by a rule, or why nobody can tell.
 fn kept(run: &std::path::Path, rule: &str) -> Vec<String> {
-    let made = selected(run, &[read(rule)], 5, (true, 2)).unwrap();
+    let made = selected(run, &[read(rule)], 5, &[], (true, 2)).unwrap();
     made[0].0.iter().map(|row| format!("{}/{}", row.shard, row.key)).collect()
 }
 
@@ -61,7 +61,7 @@ fn the_order_of_the_plan_and_the_width_of_names_change_nothing() {
             &["val"],
             shards.iter().map(|(name, rows)| (name.clone(), Some(rows.clone().into_iter()))).collect(),
         );
-        let made = selected(folder.path(), &rules, 1, (true, 2)).unwrap();
+        let made = selected(folder.path(), &rules, 1, &[], (true, 2)).unwrap();
         seen.push(made.into_iter().map(|(rows, made)| (rows, made.head.keys_sha256)).collect::<Vec<_>>());
     }
     assert!(seen[0] == seen[1] && seen[1] == seen[2]);
@@ -74,7 +74,7 @@ fn a_key_that_stands_in_two_shards_is_two_samples() {
     let folder = tempfile::tempdir().unwrap();
     let twins = |similarity| Some([plain("000", similarity, 0), plain("000", similarity - 0.25, 0)].into_iter());
     make(folder.path(), &["val"], vec![("a.tar".into(), twins(0.75)), ("b.tar".into(), twins(0.5))]);
-    let made = selected(folder.path(), &[read("keep-nearest:2")], 0, (false, 1)).unwrap();
+    let made = selected(folder.path(), &[read("keep-nearest:2")], 0, &[], (false, 1)).unwrap();
     let names: Vec<(&str, u32)> = made[0].0.iter().map(|row| (row.shard.as_str(), row.index)).collect();
     assert_eq!(names, [("a.tar", 0), ("a.tar", 1)]);
 }
@@ -86,7 +86,7 @@ fn draws_are_seeded_and_nested() {
     make(folder.path(), &["val"], vec![("a.tar".into(), Some((0..400).map(|at| plain(&at.to_string(), 0.5, 0))))]);
     let ladder = ["random:10", "random:150", "random:10%", "random:40%"].map(read);
     let draw = |seed| {
-        selected(folder.path(), &ladder, seed, (false, 1)).unwrap().into_iter().map(|it| it.0).collect::<Vec<_>>()
+        selected(folder.path(), &ladder, seed, &[], (false, 1)).unwrap().into_iter().map(|it| it.0).collect::<Vec<_>>()
     };
     let (one, other) = (draw(1), draw(2));
     assert!(one[0].iter().all(|row| one[1].contains(row)) && one[2].iter().all(|row| one[3].contains(row)));
@@ -99,7 +99,7 @@ fn a_ledger_without_radii_or_maxima_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let row = Row { key: "k".into(), scores: vec![(0.5, None)], ..Row::default() };
     make(folder.path(), &["val"], vec![("a.tar".into(), Some([row].into_iter()))]);
-    let said = |rule: &str| match selected(folder.path(), &[read(rule)], 0, (false, 1)) {
+    let said = |rule: &str| match selected(folder.path(), &[read(rule)], 0, &[], (false, 1)) {
         Err(error @ (SelectError::Input(_) | SelectError::Rule(_))) => error.to_string(),
         other => panic!("{rule}: {:?}", other.map(|made| made.len())),
     };

@@ -11,7 +11,7 @@ use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 
 use crate::SelectError;
-use crate::scan::{Joined, Shard};
+use crate::scan::Shard;
 use crate::select::{Made, Source, Wanted, in_order, program, select};
 use crate::split::{Format, SplitRow, read_rows};
 
@@ -20,6 +20,7 @@ fn selected(
     run: &Path,
     selections: &[Selection],
     seed: u64,
+    tables: &[String],
     (always_in_files, threads): (bool, usize),
 ) -> Result<Vec<(Vec<SplitRow>, Made)>, SelectError> {
     let ledger = Ledger::open(run)?;
@@ -53,7 +54,7 @@ fn selected(
     });
     let wanted: Vec<Wanted> = wanted.collect();
     let program = program(&source, &wanted)?;
-    let made = select(&source, &program, Joined::default(), &Default::default(), wanted)?;
+    let made = select(&source, &program, tables, wanted)?;
     let rows = |at: usize| read_rows(&path(at)).unwrap().map(Result::unwrap).collect::<Vec<_>>();
     Ok(made.into_iter().enumerate().map(|(at, made)| (rows(at), made)).collect())
 }

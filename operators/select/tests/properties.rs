@@ -1,7 +1,10 @@
 //! Every rule, quota and set operation, on random ledgers with ties, repeated keys, empty shards, rejects and takedowns, beside the naive model.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 
+use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::Selection;
 
@@ -25,24 +28,35 @@ fn row(dice: &mut Dice) -> Row {
     };
     let mut score = || (SIMILARITIES[dice.below(6) as usize], Some([0, 0, 1, 25_000][dice.below(4) as usize]));
     let scores = BENCHMARKS.iter().map(|_| score()).collect();
-    Row { key: format!("{folder}{}", dice.below(12)), uid: None, rejected, reason, scores }
+    Row {
+        key: format!("{folder}{}", dice.below(12)),
+        uid: Some(format!("{:x}", dice.next())),
+        rejected,
+        reason,
+        scores,
+    }
 }
 
 /// Shards in the order of the plan, which is not that of their names.
 fn shards(dice: &mut Dice) -> Vec<(String, Vec<Row>)> {
     let count = 1 + dice.below(5);
     let mut names: Vec<String> = (0..count).map(|at| format!("{}.tar", 7 + 3 * at)).collect();
-    names.sort_by_key(|_| dice.next());
+    names.sort_by_cached_key(|_| dice.next());
     let rows = |dice: &mut Dice| (0..[0, 1, 7, 60][dice.below(4) as usize]).map(|_| row(dice)).collect();
     names.into_iter().map(|name| (name, rows(dice))).collect()
 }
 
-/// A rule of each kind there is, in its own words.
-fn rule(dice: &mut Dice) -> Rule {
+/// A rule of each kind there is, in its own words; where a table is joined, of its columns too.
+fn rule(dice: &mut Dice, joined: bool) -> Rule {
     let names = ["", "@val", "@sketch,val", "@one.point"][dice.below(4) as usize];
     let count = [0, 1, 2, 5, 17, 1000][dice.below(6) as usize];
     let threshold = SIMILARITIES[dice.below(6) as usize];
-    let text = match dice.below(15) {
+    let text = match dice.below(if joined { 22 } else { 15 }) {
+        15 => format!("keep-highest:{count}@score"),
+        16 => format!("keep-lowest:{count}@score"),
+        17 => format!("where:score{}0.5", [">", ">=", "<", "<=", "=", "!="][dice.below(6) as usize]),
+        18 | 19 => format!("where:class{}", ["=dog", "!=dog", "=a fox"][dice.below(3) as usize]),
+        20 | 21 => format!("where:caption~{}", ["dog", "photo", "a"][dice.below(3) as usize]),
         0 => format!("drop-over-radius{names}"),
         1 => format!("drop-above:{threshold}{names}"),
         2 => format!("drop-from:{threshold}{names}"),
@@ -60,20 +74,69 @@ fn rule(dice: &mut Dice) -> Rule {
     text.parse().unwrap()
 }
 
-fn selection(dice: &mut Dice, depth: u64) -> Selection {
-    let inner = |dice: &mut Dice| Box::new(selection(dice, depth - 1));
+fn selection(dice: &mut Dice, joined: bool, depth: u64) -> Selection {
+    let inner = |dice: &mut Dice| Box::new(selection(dice, joined, depth - 1));
     match dice.below(if depth == 0 { 3 } else { 8 }) {
         4 => Selection::Not(inner(dice)),
         5 => Selection::And(inner(dice), inner(dice)),
         6 => Selection::Or(inner(dice), inner(dice)),
         7 => Selection::Minus(inner(dice), inner(dice)),
         form => {
-            let rule = rule(dice);
+            let rule = rule(dice, joined);
             let exact = rule.policy().first().is_some();
-            let per = (exact && dice.below(3) == 0).then(|| ["folder", "shard", "size"][dice.below(3) as usize].into());
+            let labels = ["folder", "shard", "size", "class", "score"];
+            let labels = if joined { &labels[..] } else { &labels[..3] };
+            let per = (exact && dice.below(3) == 0).then(|| labels[dice.below(labels.len() as u64) as usize].into());
             Selection::Rule { rule, per, of: (form == 3).then(|| inner(dice)) }
         }
     }
+}
+
+/// Writes a table with a score, a class and a caption of every row, and takes them into the model; how it is joined. By place, its rows stand in
+/// the order of the plan, rejects left out or not; else in any, with others between them.
+fn join(dice: &mut Dice, path: &Path, naive: &mut Naive, by_place: bool, plan: &[String]) -> String {
+    let count = naive.rows.len();
+    let some = |dice: &mut Dice, of: &[&str]| {
+        Some(of[dice.below(of.len() as u64) as usize].to_owned()).filter(|text| !text.is_empty())
+    };
+    let texts = |dice: &mut Dice, of: &[&str]| (0..count).map(|_| some(dice, of)).collect::<Vec<_>>();
+    let scores = (0..count)
+        .map(|_| [Some(0.25), Some(0.5), Some(-3.0), Some(7.5), None][dice.below(5) as usize])
+        .collect::<Vec<_>>();
+    let (classes, captions) = (
+        texts(dice, &["dog", "a fox", "Dog", ""]),
+        texts(dice, &["a photo of a dog", "Photo DOG", "photos doggy", ""]),
+    );
+    let mut order: Vec<usize> = (0..count).collect();
+    if by_place {
+        let skips = dice.below(2) == 0;
+        order.retain(|&at| !(skips && naive.rows[at].row.rejected));
+        order.sort_by_key(|&at| plan.iter().position(|name| *name == naive.rows[at].shard));
+    } else {
+        order.sort_by_cached_key(|_| dice.next());
+    }
+    let mut columns = [Vec::new(), Vec::new(), Vec::new()];
+    let mut numbers = Vec::new();
+    for at in order {
+        for (column, value) in columns.iter_mut().zip([&naive.rows[at].row.uid, &classes[at], &captions[at]]) {
+            column.push(value.clone());
+        }
+        // A number that is none is a missing one.
+        numbers.push(scores[at].or((at % 2 == 0).then_some(f64::NAN)));
+        if !by_place && at % 3 == 0 {
+            columns.iter_mut().for_each(|column| column.push(Some(format!("other {at}"))));
+            numbers.push(Some(99.0));
+        }
+    }
+    let [uids, class, caption] = columns.map(Column::Text);
+    let mut fields: Vec<Field> = ["uid", "class", "caption"].map(|name| Field::nullable(name, Kind::Text)).into();
+    fields.push(Field::nullable("score", Kind::F64));
+    let mut writer = TableWriter::new(path, File::create(path).unwrap(), fields, Vec::new()).unwrap();
+    writer.write(&[uids, class, caption, Column::F64(numbers)]).unwrap();
+    writer.finish().unwrap();
+    naive.texts = BTreeMap::from([("class".to_owned(), classes), ("caption".to_owned(), captions)]);
+    naive.numbers = BTreeMap::from([("score".to_owned(), scores)]);
+    format!("{}{}", path.display(), if by_place { "@row" } else { "" })
 }
 
 #[test]
@@ -84,16 +147,26 @@ fn every_selection_keeps_what_the_naive_model_keeps() {
         let (shards, folder) = (shards(&mut dice), tempfile::tempdir().unwrap());
         let planned = shards.iter().map(|(name, rows)| (name.clone(), Some(rows.clone().into_iter()))).collect();
         make(folder.path(), &BENCHMARKS, planned);
+        let plan: Vec<String> = shards.iter().map(|(name, _)| name.clone()).collect();
         let mut rows: Vec<Known> = Vec::new();
         for (shard, own) in shards {
             rows.extend((0..).zip(own).map(|(index, row)| Known { shard: shard.clone(), index, row }));
         }
         rows.sort_by(|a, b| (&a.shard, a.index).cmp(&(&b.shard, b.index)));
         let benchmarks = BENCHMARKS.map(String::from).into();
-        let naive = Naive { benchmarks, rows, seed, texts: BTreeMap::new(), numbers: BTreeMap::new() };
-        let selections: Vec<Selection> = (0..60).map(|_| selection(&mut dice, 3)).collect();
+        let mut naive = Naive { benchmarks, rows, seed, texts: BTreeMap::new(), numbers: BTreeMap::new() };
+        let table = folder.path().join("table.parquet");
+        let joins: Vec<String> = match seed % 3 {
+            0 => Vec::new(),
+            by => vec![join(&mut dice, &table, &mut naive, by == 2, &plan)],
+        };
+        let selections: Vec<Selection> = (0..60).map(|_| selection(&mut dice, !joins.is_empty(), 3)).collect();
+        let asks = |selection: &Selection| {
+            selection.columns().iter().any(|column| ["score", "class", "caption"].contains(column))
+        };
+        let joins = if selections.iter().any(asks) { joins } else { Vec::new() };
         let machine = [(true, 1), (false, 2)][(seed % 2) as usize];
-        let made = selected(folder.path(), &selections, seed, machine).unwrap();
+        let made = selected(folder.path(), &selections, seed, &joins, machine).unwrap();
         for (selection, (kept, made)) in selections.iter().zip(made) {
             let text = selection.to_string();
             assert_eq!(text.parse::<Selection>().as_ref(), Ok(selection), "{text}");

@@ -84,7 +84,9 @@ impl Publisher {
     /// Publishes into a run's folder; `keep` epochs stay, the shown one included.
     #[must_use]
     pub fn new(root: &Path, keep: usize, pool: &RunConfig, base: DecisionConfig) -> Self {
-        let (numerics, record) = (pool.numerics.clone(), pool.record.clone());
+        let (numerics, mut record) = (pool.numerics.clone(), pool.record.clone());
+        // Whoever selects from an epoch must know that it says whom no split may have.
+        record["takedowns"] = serde_json::json!("marked");
         Self {
             root: root.to_path_buf(),
             keep: keep.max(1),

@@ -23,6 +23,12 @@ pub fn run(args: &SelectArgs) -> Outcome {
         if split.captionless > 0 {
             say(&format!("  {} of them have no caption: no trainer uses them", thousands(split.captionless)));
         }
+        if split.captions_unknown > 0 {
+            let unknown = thousands(split.captions_unknown);
+            say(&format!(
+                "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
+            ));
+        }
         say(&format!("  {}", open_clip(split, &report.urls)));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
@@ -61,7 +67,8 @@ fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
 pub fn reading(args: &args::LedgerReading, seed: u64) -> Result<LedgerReading, PipelineError> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let memory_bytes = args.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?;
-    Ok(LedgerReading { seed, memory_bytes, threads: args.threads.map_or_else(cores, usize::from) })
+    let (threads, tables) = (args.threads.map_or_else(cores, usize::from), args.tables.clone());
+    Ok(LedgerReading { seed, memory_bytes, threads, tables })
 }
 
 fn told(split: &SplitReport, judged: u64) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trommel_core::sample::{Fate, PointRow, SampleId, Score, Status};
+use trommel_core::sample::{Fate, PointRow, Reason, SampleId, Score, Status, TAKEN_DOWN};
 use trommel_incremental::changelog::Changelog;
 use trommel_incremental::view::View;
 use trommel_ledger::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION, ShardLine};
@@ -250,6 +250,7 @@ fn write_shard(
         let rows = view.scores(ordinal, &points.benchmark.name).map_err(PipelineError::failed)?;
         scores.push(rows.unwrap_or_default().into_iter().peekable());
     }
+    let taken_down = view.taken_down_of(ordinal);
     let mut fates = Vec::with_capacity(statuses.len());
     for row in pool.shard_rows(ordinal).map_err(PipelineError::failed)? {
         let Fate { mut info, reason, .. } = row.fate;
@@ -259,7 +260,10 @@ fn write_shard(
         let judged = status != Status::Rejected;
         let scores = if judged { scores.iter_mut().map(score).collect() } else { Vec::new() };
         Arc::get_mut(&mut info).ok_or_else(gone)?.id = SampleId { ordinal: number, index };
-        let reason = reason.filter(|_| status != Status::Dropped);
+        let reason = match taken_down.binary_search(&index) {
+            Ok(_) => Some(Reason::new(TAKEN_DOWN, "")),
+            Err(_) => reason.filter(|_| status != Status::Dropped),
+        };
         fates.push(Arc::new(Fate { info, status, reason, scores, embedding: None }));
     }
     let (_, from) = pool.shards().get(&ordinal).ok_or_else(gone)?;
