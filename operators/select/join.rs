@@ -68,7 +68,8 @@ pub fn join(reading: &Reading<'_>, program: &Program, texts: &[String], held_byt
         let mut has = tables.iter().enumerate().filter(|(_, table)| table.column(word).is_some());
         let Some((at, _)) = has.next() else {
             let own = own.iter().map(|field| field.name.as_str()).chain([FOLDER]);
-            let all: Vec<&str> = own.chain(tables.iter().flat_map(|table| table.columns.iter().map(String::as_str))).collect();
+            let all: Vec<&str> =
+                own.chain(tables.iter().flat_map(|table| table.columns.iter().map(String::as_str))).collect();
             return Err(SelectError::Input(format!("no column `{word}`: ledger and tables have {}", all.join(", "))));
         };
         if has.next().is_some() {
