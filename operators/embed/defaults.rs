@@ -36,9 +36,9 @@ pub fn batch(model: &ClipConfig, config: &EncoderConfig, card_bytes: Option<u64>
         return CPU_BATCH;
     }
     let grid = model.vision.grid();
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand tokens")]
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand tokens")]
     let views = TOKENS / (grid * grid + 1) as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 3 and 10")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 3 and 10")]
     let nearest = 1usize << (views.log2().round().clamp(3.0, 10.0) as u32);
     let parameters = u64::try_from(model.image_parameters()).unwrap_or(0);
     let fits = |batch: usize| {
