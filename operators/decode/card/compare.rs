@@ -11,7 +11,7 @@ use trommel_core::sample::Work;
 
 use super::cuda::Device;
 use super::lane::Spent;
-use super::plan::{OnCpu, Prepared};
+use super::plan::{OnCpu, Prepared, Sampling};
 use super::probe::{apart, probe};
 use super::{CardError, GROUP, lane, nvjpeg_version, room};
 use crate::decode_rgb;
@@ -78,8 +78,8 @@ impl Compared {
 /// How fast views came out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Rate {
-    /// `card`, `cpu`, or `headers`: what the pool does for a card.
-    pub by: &'static str,
+    /// `card`, or of it pictures of one chroma sampling, or one picture over and over; `cpu`; `headers`: what the pool does for a card.
+    pub by: String,
     /// Pictures of a group.
     pub group: usize,
     /// Lanes, or threads of the CPU.
@@ -140,8 +140,19 @@ pub fn bench(
         }
         report.rgb = compare_rgb(&device, config, &kept)?;
         report.views = compare_views(&device, config, &kept)?;
+        let all: Vec<&Prepared> = kept.iter().map(|picture| &picture.prepared).collect();
         for (group, lanes) in [(32, 1), (GROUP, 1), (32, 2), (GROUP, 2), (GROUP, 3)] {
-            report.rates.push(rate(&device, config, &kept, (group, lanes), seconds)?);
+            report.rates.push(rate(&device, config, &all, "card", (group, lanes), seconds)?);
+        }
+        for sampling in Sampling::ALL {
+            let of: Vec<&Prepared> = all.iter().copied().filter(|picture| picture.sampling() == sampling).collect();
+            if !of.is_empty() && of.len() < all.len() {
+                let by = format!("card, {}", sampling.name());
+                report.rates.push(rate(&device, config, &of, &by, (GROUP, 2), seconds)?);
+            }
+        }
+        if let Some(one) = all.get(..1) {
+            report.rates.push(rate(&device, config, one, "card, one picture", (GROUP, 2), seconds)?);
         }
     }
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -191,16 +202,16 @@ fn compare_views(device: &Device, config: &DecodeConfig, pictures: &[Picture]) -
 fn rate(
     device: &Device,
     config: &DecodeConfig,
-    pictures: &[Picture],
+    all: &[&Prepared],
+    by: &str,
     (group, lanes): (usize, usize),
     seconds: f64,
 ) -> Result<Rate, CardError> {
-    let all: Vec<&Prepared> = pictures.iter().map(|picture| &picture.prepared).collect();
-    let mut rate = Rate { by: "card", group, lanes, ..Rate::default() };
+    let mut rate = Rate { by: by.into(), group, lanes, ..Rate::default() };
     if all.is_empty() {
         return Ok(rate);
     }
-    let (all, started) = (&all, &Barrier::new(lanes));
+    let started = &Barrier::new(lanes);
     let work = move |first: usize| {
         let opened = lane(device, room(config));
         started.wait();
@@ -237,7 +248,7 @@ fn rate(
 
 /// Pictures through `work` on threads of the CPU.
 fn cpu_rate(
-    by: &'static str,
+    by: &str,
     threads: usize,
     pictures: &[Picture],
     seconds: f64,
@@ -255,5 +266,5 @@ fn cpu_rate(
         let threads: Vec<_> = (0..threads).map(|number| scope.spawn(move || one(number))).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
     });
-    Rate { by, group: 1, lanes: threads, per_second, ..Rate::default() }
+    Rate { by: by.into(), group: 1, lanes: threads, per_second, ..Rate::default() }
 }

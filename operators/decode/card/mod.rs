@@ -91,7 +91,7 @@ pub enum CardError {
 }
 
 /// Lanes of a card: while one waits for its views, another keeps the decoder busy.
-const LANES: usize = 2;
+const LANES: usize = 3;
 
 /// Bytes of a lane's memory on the card, for planes, RGB and views of a group: 256 pictures of 640 x 480, or fewer larger ones.
 const ARENA_BYTES: u64 = 768 << 20;

@@ -1,7 +1,7 @@
 //! The decode operator with a card in it.
 //!
 //! ```text
-//!  Encoded ─▶ offload: headers ─┬─ Card ─▶ lane 0, lane 1 ─┬─▶ Views
+//!  Encoded ─▶ offload: headers ─┬─ Card ─▶ the lanes      ─┬─▶ Views
 //!                               └─ Done: views or reject   └─ refused ─▶ offload: decode ─▶ views or reject
 //! ```
 //!

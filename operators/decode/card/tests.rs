@@ -12,7 +12,7 @@ use self::stand_in::{Planes, StandIn, Turbo};
 use super::lane::Lane;
 use super::layout::Room;
 use super::plan::{OnCpu, Prepared, Sampling};
-use super::probe::PICTURES;
+use super::probe::{PICTURES, compare};
 use crate::operator::{DecodeConfig, Of, views};
 use crate::view::{EvalView, ResizeMode, TrainView};
 
@@ -109,6 +109,22 @@ fn a_scan_that_libjpeg_would_warn_of_is_the_cpus() {
     }
     eprintln!("{damaged} flipped bits seen, {sound} that gave another picture as sound as the first");
     assert!(damaged > 1000 && sound > 1000, "{damaged} and {sound}");
+}
+
+#[test]
+fn the_comparison_at_start_sees_what_differs() {
+    let Some(turbo) = Turbo::open() else {
+        eprintln!("skipped: no libturbojpeg.so.0");
+        return;
+    };
+    let ask = |planes| {
+        let mut lane = Lane::new(StandIn::new(ROOM, planes));
+        Sampling::ALL.map(|sampling| compare(&mut lane, sampling))
+    };
+    assert_eq!(ask(Planes::Turbo(turbo.clone())), [const { Ok(()) }; 6]);
+    assert!(ask(Planes::Spoilt(turbo)).iter().all(|found| found.as_ref().is_err_and(|why| why.contains("differ"))));
+    let grey_alone = ask(Planes::Grey);
+    assert_eq!(grey_alone.each_ref().map(Result::is_ok), Sampling::ALL.map(|sampling| sampling == Sampling::Grey));
 }
 
 /// What bears on no pixel does not reach a card's decoder: neither application data nor what follows the end.
