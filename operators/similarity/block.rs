@@ -32,7 +32,7 @@ struct Table {
     excess: Option<Tensor>,
 }
 
-/// Thresholds of a benchmark: f32\[rows, 1\] each.
+/// Thresholds of a benchmark: f32\[rows\] each.
 struct Least {
     value: Tensor,
     excess: Tensor,
@@ -84,10 +84,10 @@ impl<'a> Block<'a> {
             let step = (kernel.limits.slab as i64 / part.columns()).max(1);
             for start in (0..self.rows()).step_by(step as usize) {
                 let some = products.f_narrow(0, start, step.min(self.rows() - start))?;
-                let chunks = some.f_reshape([-1, part.chunks, VALUES])?;
-                maxima.push(chunks.f_amax([2i64], false)?);
+                let chunks = some.f_reshape([-1, VALUES, part.chunks])?;
+                maxima.push(chunks.f_amax([1i64], false)?);
                 if let Some(radii) = radii {
-                    excess.push(chunks.f_sub(radii)?.f_amax([2i64], false)?);
+                    excess.push(chunks.f_sub(radii)?.f_amax([1i64], false)?);
                 }
             }
             let excess = radii.map(|_| Tensor::f_cat(&excess, 0)).transpose()?;
@@ -112,7 +112,7 @@ impl<'a> Block<'a> {
     fn thresholds(&self, reach: &[Reach]) -> Result<Least, TchError> {
         let column = |of: fn(&Reach) -> f32| -> Result<Tensor, TchError> {
             let values: Vec<f32> = reach.iter().map(of).collect();
-            Tensor::f_from_slice(&values)?.f_to_device(self.kernel.device)?.f_unsqueeze(1)
+            Tensor::f_from_slice(&values)?.f_to_device(self.kernel.device)
         };
         Ok(Least { value: column(|it| it.value)?, excess: column(|it| it.excess)?, sure: column(|it| it.sure)? })
     }
@@ -130,13 +130,15 @@ impl<'a> Block<'a> {
         let (first, end) = (self.portion.groups[groups.start].start, self.portion.groups[groups.end - 1].end);
         let rows = |of: &Tensor| of.f_narrow(0, first as i64, (end - first) as i64);
         let (value, excess, sure) = (rows(&least.value)?, rows(&least.excess)?, rows(&least.sure)?);
-        let mut look = rows(&table.maxima)?.f_ge_tensor(&value)?;
+        let mut look = rows(&table.maxima)?.f_ge_tensor(&value.f_unsqueeze(1)?)?;
         let radii = table.excess.as_ref().zip(lane.radii[at].as_ref());
         if let Some((over, _)) = radii {
-            let least = excess.f_minimum(&sure.f_neg()?)?;
+            let least = excess.f_minimum(&sure.f_neg()?)?.f_unsqueeze(1)?;
             look = look.f_logical_or(&rows(over)?.f_ge_tensor(&least)?)?;
         }
         let candidates = places(&look)?;
+        let lanes =
+            Tensor::f_arange(VALUES, (Kind::Int64, self.kernel.device))?.f_mul_scalar(part.chunks)?.f_unsqueeze(1)?;
         let mut sums = radii.map(|(_, radii)| Sums::new(self, at, &groups, radii)).transpose()?;
         let count = candidates.size()[0];
         let step = (self.kernel.limits.slab as i64 / VALUES).max(1);
@@ -144,13 +146,13 @@ impl<'a> Block<'a> {
             let some = candidates.f_narrow(0, start, step.min(count - start))?;
             let row = some.f_floor_divide_scalar(part.chunks)?;
             let chunk = some.f_remainder(part.chunks)?;
-            let width = self.values.size()[1] / VALUES;
-            let place = (&row + first as i64).f_mul_scalar(width)?.f_add(&chunk)? + table.place / VALUES;
-            let values = self.values.f_view([-1, VALUES])?.f_index_select(0, &place)?;
+            let first_value = (&row + first as i64).f_mul_scalar(self.values.size()[1])?.f_add(&chunk)? + table.place;
+            let values = self.values.f_view([-1])?.f_take(&lanes.f_add(&first_value)?)?;
+            // What is known of n chunks stands beside [64, n] of their values.
             let of = |least: &Tensor| least.f_index_select(0, &row);
             let mut listed = values.f_ge_tensor(&of(&value)?)?;
             if let (Some((_, radii)), Some(sums)) = (radii, &mut sums) {
-                let m = values.f_sub(&radii.f_index_select(0, &chunk)?)?;
+                let m = values.f_sub(&radii.f_index_select(1, &chunk)?)?;
                 let (excess, sure) = (of(&excess)?, of(&sure)?);
                 let unsure = m.f_ge_tensor(&sure.f_neg()?)?.f_logical_and(&m.f_le_tensor(&sure)?)?;
                 listed = listed.f_logical_or(&m.f_ge_tensor(&excess)?)?.f_logical_or(&unsure)?;
@@ -160,8 +162,9 @@ impl<'a> Block<'a> {
             if found.size()[0] == 0 {
                 continue;
             }
-            let (which, lane) = (found.f_floor_divide_scalar(VALUES)?, found.f_remainder(VALUES)?);
-            let point = chunk.f_index_select(0, &which)?.f_mul_scalar(VALUES)?.f_add(&lane)?;
+            let count = some.size()[0];
+            let (lane, which) = (found.f_floor_divide_scalar(count)?, found.f_remainder(count)?);
+            let point = lane.f_mul_scalar(part.chunks)?.f_add(&chunk.f_index_select(0, &which)?)?;
             let codes = row.f_index_select(0, &which)?.f_mul_scalar(part.columns())?.f_add(&point)?;
             let values = floats(&values.f_view([-1])?.f_index_select(0, &found)?)?;
             let columns = part.columns() as usize;
@@ -179,10 +182,10 @@ impl<'a> Block<'a> {
         sums.map_or(Ok(()), |sums| sums.show(self, at, first, groups, sink))
     }
 
-    /// Some rows, ascending, of some columns or all.
-    fn some(&self, rows: &[usize], of: &Tensor) -> Result<Tensor, TchError> {
+    /// Some rows, ascending, of some columns or all; what lies between them and is not wanted is left out at the end.
+    fn some(&self, rows: &[usize], columns: impl Fn(&Tensor) -> Result<Tensor, TchError>) -> Result<Tensor, TchError> {
         let (first, last) = (rows[0] as i64, rows[rows.len() - 1] as i64);
-        let between = of.f_narrow(0, first, last - first + 1)?;
+        let between = columns(&self.values.f_narrow(0, first, last - first + 1)?)?;
         if between.size()[0] as usize == rows.len() {
             return Ok(between);
         }
@@ -195,8 +198,8 @@ impl<'a> Block<'a> {
         let step = (self.kernel.limits.slab as i64 / rows.len() as i64).max(1);
         let mut tops = Vec::new();
         for start in (0..width).step_by(step as usize) {
-            let columns = self.values.f_narrow(1, start, step.min(width - start))?;
-            tops.push(self.some(rows, &columns)?.f_amax([0i64], false)?);
+            let some = self.some(rows, |values| values.f_narrow(1, start, step.min(width - start)))?;
+            tops.push(some.f_amax([0i64], false)?);
         }
         floats(&Tensor::f_cat(&tops, 0)?)
     }
@@ -204,7 +207,8 @@ impl<'a> Block<'a> {
     /// Rows and places in `wanted` of what reaches: a column of the block and its floor each.
     fn reaching_columns(&self, rows: &[usize], wanted: &[(i64, f32)]) -> Result<Vec<(usize, usize)>, TchError> {
         let (columns, floors): (Vec<i64>, Vec<f32>) = wanted.iter().copied().unzip();
-        let values = self.some(rows, &self.values.f_index_select(1, &self.indices(&columns)?)?)?;
+        let columns = self.indices(&columns)?;
+        let values = self.some(rows, |values| values.f_index_select(1, &columns))?;
         let floors = Tensor::f_from_slice(&floors)?.f_to_device(self.kernel.device)?;
         let found = integers(&places(&values.f_ge_tensor(&floors)?)?)?;
         Ok(found.into_iter().map(|it| (rows[it as usize / wanted.len()], it as usize % wanted.len())).collect())
@@ -320,11 +324,11 @@ impl Sums {
         })
     }
 
-    /// `hits` bool\[n, 64\] of chunks `chunk` of rows `row`, i64\[n\] each.
+    /// `hits` bool\[64, n\] of chunks `chunk` of rows `row`, i64\[n\] each.
     fn add(&mut self, row: &Tensor, chunk: &Tensor, hits: &Tensor) -> Result<(), TchError> {
-        let _ = self.of_rows.f_index_add_(0, row, &hits.f_sum_dim_intlist(1i64, false, Kind::Int64)?)?;
+        let _ = self.of_rows.f_index_add_(0, row, &hits.f_sum_dim_intlist(0i64, false, Kind::Int64)?)?;
         let place = self.group_of_row.f_index_select(0, row)?.f_add(chunk)?;
-        let _ = self.of_points.f_index_add_(0, &place, &hits.f_to_kind(Kind::Int)?)?;
+        let _ = self.of_points.f_index_add_(0, &place, &hits.f_transpose(0, 1)?.f_to_kind(Kind::Int)?)?;
         Ok(())
     }
 
@@ -348,7 +352,7 @@ impl Sums {
                 sink.counted(at, row, counts[row - first] as u32);
             }
             let table = self.of_points.f_narrow(0, place as i64 * chunks, chunks)?;
-            let table: Vec<i32> = on_host(&table)?.try_into()?;
+            let table: Vec<i32> = on_host(&table.f_transpose(0, 1)?.f_contiguous()?)?.try_into()?;
             // What was filled up is never a hit.
             for (sum, count) in sink.hits(at, group).iter_mut().zip(table) {
                 *sum += count as u32;

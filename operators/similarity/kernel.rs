@@ -65,7 +65,8 @@ impl Format {
     }
 }
 
-/// A benchmark's columns. They are whole chunks: what is left of the last one is filled up with points that nothing reaches.
+/// A benchmark's columns. A chunk is 64 of them, as far from each other as there are chunks: so neighbouring threads of a card read neighbouring
+/// values. What is left is filled up with points that nothing reaches.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// Points of the benchmark.
@@ -88,7 +89,7 @@ impl Part {
 pub(crate) struct Lane {
     pub stream: Stream,
     points: Tensor,
-    /// f32\[chunks, 64\] where the benchmark has radii.
+    /// f32\[64, chunks\] where the benchmark has radii.
     pub radii: Vec<Option<Tensor>>,
 }
 
@@ -182,7 +183,7 @@ impl DeviceKernel {
     fn radii(&self, radii: &[f64], part: &Part) -> Result<Tensor, tch::TchError> {
         let mut narrow: Vec<f32> = radii.iter().map(|&radius| radius as f32).collect();
         narrow.resize(part.columns() as usize, 0.0);
-        Tensor::f_from_slice(&narrow)?.f_reshape([part.chunks, CHUNK as i64])?.f_to_device(self.device)
+        Tensor::f_from_slice(&narrow)?.f_reshape([CHUNK as i64, part.chunks])?.f_to_device(self.device)
     }
 
     /// Compares some products with their canonical values.
