@@ -6,7 +6,7 @@ mod common;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{World, ledger_text, losses, run, stderr, trommel, words};
+use common::{World, items_text, ledger_text, losses, run, stderr, trommel, words};
 
 #[test]
 fn decisions_are_equal_for_any_number_of_workers_and_threads() {
@@ -42,7 +42,7 @@ fn decisions_scores_and_items_are_equal_wherever_they_are_joined() {
             let joined = report["kept"].as_u64().unwrap() + report["dropped"].as_u64().unwrap();
             assert_eq!((counts("rows"), counts("rows_in_place")), (joined, 0), "{report}");
             assert!(0 < counts("confirmed") && counts("confirmed") < counts("pairs"), "{report}");
-            texts.push(ledger_text(&into));
+            texts.push(ledger_text(&into) + &items_text(&into));
         }
         assert!(
             texts[0].contains("status: Dropped") && texts[0].contains("status: Kept"),
