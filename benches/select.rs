@@ -77,7 +77,7 @@ fn main() {
         println!("no peer: set TROMMEL_PEERS to a Python with polars");
         return;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/select.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/splits.py");
     let mut polars = Command::new(python);
     polars.arg(script).arg(&run).arg(&peer).arg(total.to_string());
     let (theirs, theirs_peak) = measured("polars", &mut polars);

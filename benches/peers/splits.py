@@ -1,4 +1,4 @@
-"""The splits of benches/select.rs by polars' streaming engine: RUN OUT TOTAL."""
+"""The splits of benches/select.rs by polars' streaming engine: RUN OUT TOTAL. (A script called select.py would hide Python's own module.)"""
 
 import json
 import sys
