@@ -14,8 +14,8 @@ use trommel_kernels::join::CHUNK;
 
 use crate::block::Block;
 
-/// Portions that are multiplied at once: while one is confirmed, the other computes.
-const LANES: usize = 2;
+/// Portions that are multiplied at once. A lane is held until its portion is confirmed, which keeps a core busy for far longer than the card.
+const LANES: usize = 8;
 
 /// How much is taken at once.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Limits {
     pub table_bytes: usize,
 }
 
-const LIMITS: Limits = Limits { block_bytes: 256 << 20, rows: 1024, slab: 1 << 22, table_bytes: 64 << 20 };
+const LIMITS: Limits = Limits { block_bytes: 192 << 20, rows: 1024, slab: 1 << 22, table_bytes: 64 << 20 };
 
 /// Samples that are worth a call while others wait.
 const WORTH_ROWS: usize = 256;
