@@ -87,6 +87,7 @@ struct Current {
     as_is: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one a benchmark")]
 enum Stored {
     Ipc(IpcReader),
     Npy(NpyReader),

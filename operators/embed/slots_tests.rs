@@ -51,7 +51,7 @@ fn slots_are_used_again_and_never_mix_views() {
             let batch = 1 + (mix(seed) % 9) as usize;
             let (mut slots, mut sent, mut received, mut next) = (mirror(batch, depth), Vec::new(), 0, 0u64);
             for turn in 0..200u64 {
-                if mix(seed << 20 | turn) % 2 == 0 && sent.len() - received < depth {
+                if mix(seed << 20 | turn).is_multiple_of(2) && sent.len() - received < depth {
                     let count = 1 + mix(seed << 21 | turn) as usize % batch;
                     let numbers: Vec<u64> = (next..next + count as u64).collect();
                     next += count as u64;

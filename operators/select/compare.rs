@@ -30,12 +30,15 @@ struct Comparison<I: Iterator> {
     found: Arc<Mutex<Differences>>,
 }
 
+/// What takes the rows of a selection, and what is found to differ.
+pub type Comparing = (Box<dyn Sink>, Arc<Mutex<Differences>>);
+
 /// Compares what is kept with the rows of a split's Parquet file. What is found stands in the second value, when the sink is finished; `shown` is
 /// how many of the rows that differ are named.
 ///
 /// # Errors
 /// A file that is none.
-pub fn comparison(path: &Path, shown: usize) -> Result<(Box<dyn Sink>, Arc<Mutex<Differences>>), SelectError> {
+pub fn comparison(path: &Path, shown: usize) -> Result<Comparing, SelectError> {
     let found = Arc::new(Mutex::new(Differences::default()));
     let rows = read_rows(path)?.peekable();
     let comparison = Comparison { rows, last: None, shown, found: Arc::clone(&found) };

@@ -192,8 +192,9 @@ impl DeviceKernel {
         for (at, benchmark) in benchmarks.iter().enumerate() {
             let some = |most: usize| (0..benchmark.points()).step_by(benchmark.points().div_ceil(most));
             let vectors: Vec<&[f16]> = some(SAMPLE.0).map(|point| benchmark.vector(point)).collect();
-            let (points, groups): (Vec<usize>, _) = (some(SAMPLE.1).collect(), [0..vectors.len()]);
-            let block = self.block(Portion { vectors: &vectors, groups: &groups, needs: &needs })?;
+            let points: Vec<usize> = some(SAMPLE.1).collect();
+            let all = 0..vectors.len();
+            let block = self.block(Portion { vectors: &vectors, groups: std::slice::from_ref(&all), needs: &needs })?;
             let values = block.values(at, &points)?;
             for (x, values) in vectors.iter().zip(values.chunks(points.len())) {
                 for (&point, &v) in points.iter().zip(values) {

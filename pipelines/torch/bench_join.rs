@@ -185,7 +185,7 @@ fn on_threads(threads: usize, work: impl Fn() -> Result<(), PipelineError> + Syn
     std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(&work)).collect();
         let panicked = |_| Err(PipelineError::Failed("a thread of the bench panicked".into()));
-        running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        running.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
     })
 }
 
@@ -307,7 +307,7 @@ mod tests {
         let row = |keeps| Joined { scores: vec![Score::default()], keeps };
         let (a, b) = (
             (vec![row(true); 2], points.clone()),
-            (vec![row(true), row(false)], vec![PointRow { hits: 2, ..points[0].clone() }]),
+            (vec![row(true), row(false)], vec![PointRow { hits: 2, ..points[0] }]),
         );
         compare(&a, &b, "this", &mut report);
         assert_eq!(report.differences, 2);

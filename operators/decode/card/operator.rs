@@ -88,6 +88,7 @@ pub(crate) fn decode_on_card<'scope, T: Timestamp + TotalOrder>(
             for_card.ok_err(move |it: ForCard| if it.0 == number { Ok(it) } else { Err(it) });
         for_card = others;
         let counting = card.clone();
+        #[expect(clippy::result_large_err, reason = "one of two streams, no error")]
         let answered = mine.batch_offload(
             "Card",
             lane,
@@ -101,6 +102,7 @@ pub(crate) fn decode_on_card<'scope, T: Timestamp + TotalOrder>(
                 }
             },
         );
+        #[expect(clippy::result_large_err, reason = "one of two streams, no error")]
         let (made, back): (StreamVec<'scope, T, Decoded>, Samples<'scope, T>) = answered.ok_err(|result| result);
         ends.push(made);
         refused.push(back);

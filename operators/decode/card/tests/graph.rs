@@ -35,6 +35,7 @@ fn samples() -> Vec<Sample<Encoded>> {
 }
 
 /// What becomes of each sample: views, or why not.
+#[allow(clippy::type_complexity)]
 fn outcomes(card: Option<CardDecoder>) -> BTreeMap<u32, (Vec<Option<Vec<u8>>>, String)> {
     let captured = timely::example(move |scope| {
         let pool = Pool::new("decode", 2);
