@@ -11,7 +11,7 @@
 //! | `keep-nearest:N[@B,..]` | `far` | keeps exactly N: needs a finished ledger |
 //! | `keep-farthest:N[@B,..]` | `near-N` | keeps exactly N: needs a finished ledger |
 //! | `keep-highest:N@C`, `keep-lowest:N@C` | | keeps exactly N by a column of a finished ledger, or of a table joined to it |
-//! | `where:C>=T`, `where:C=V`, .. | | keeps iff a column's value passes a [`Test`](super::column::Test): needs a finished ledger |
+//! | `where:C>=T`, `where:C=V`, .. | | keeps iff a column's value passes a [`Test`]: needs a finished ledger |
 //!
 //! Without `@B,..` all benchmarks of the run are meant. Similarities and radii are canonical f64 values, thresholds the f64 nearest to what was
 //! written; they are compared as they are. [`Rule::policy`] says what a rule means, and [`Rule::judge`] checks it against the benchmarks of a run.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Three nouns: a [`program::Program`] is what several selections ask, each question once; [`select::select`] answers it in one reading
-//! of the ledger, and a second one for the names of who is kept; a [`split::SplitHead`] is what a split says of itself.
+//! of the ledger, and a second one for the names of who is kept; a [`head::SplitHead`] is what a split says of itself.
 //!
 //! # Invariants
 //! 1. Rows stand in the order of (shard's name, index), whatever the plan's order: that is the order of ties, of the files and of

@@ -11,7 +11,7 @@
 //! is opened; the same text is compiled as C++ for the tests, which hold it to Pillow on machines without a card.
 //!
 //! What holds:
-//! 1. A sample's views are the same whoever decodes it: before a card is used, pictures of each chroma sampling go both ways ([`probe`]),
+//! 1. A sample's views are the same whoever decodes it: before a card is used, pictures of each chroma sampling go both ways (`probe`),
 //!    and what differs, or what the card refuses, is the CPU's.
 //! 2. A card that fails in the middle of a run loses nothing: its pictures go to the CPU.
 //! 3. Memory on the card and pinned memory are bounded ([`planned`]), whatever the pictures' sizes.
