@@ -31,7 +31,7 @@ fn rows(shard: u64, count: u64) -> impl Iterator<Item = Row> {
         let rejected = dice.below(30) == 0;
         // Cosines of f16 vectors: multiples of 2^-20 here, so that some are equal.
         let score = |dice: &mut Dice| {
-            let sum: u64 = (0..4).map(|_| dice.below(1 << 18)).sum();
+            let sum: usize = (0..4).map(|_| dice.below(1 << 18)).sum();
             (sum as f64 / (1 << 20) as f64, Some((dice.below(40) == 0) as u32))
         };
         Row {

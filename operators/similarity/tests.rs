@@ -31,20 +31,7 @@ impl Skew {
     pub(crate) fn apply(&self, at: usize, vectors: &[&[f16]], products: &Tensor) {
         let (benchmark, mut dice) = (&self.benchmarks[at], Dice(at as u64 + vectors.len() as u64));
         let mut value = |x: &[f16], point: usize| {
-            let s = naive::cosine(x, benchmark.vector(point));
-            let by = match self.way {
-                0 => -1.0,
-                1 => 1.0,
-                2 => [-1.0, 1.0][dice.below(2)],
-                _ => 2.0 * dice.symmetric(),
-            };
-            let v = (s + by * self.bound) as f32;
-            // Inside the bound as f32 too.
-            match f64::from(v) - s {
-                off if off > self.bound => v.next_down(),
-                off if off < -self.bound => v.next_up(),
-                _ => v,
-            }
+            naive::off_by_the_bound(naive::cosine(x, benchmark.vector(point)), self.bound, self.way, &mut dice)
         };
         let points = benchmark.points();
         let values: Vec<f32> =

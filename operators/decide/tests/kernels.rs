@@ -54,24 +54,8 @@ impl Kernel for Skewed {
     fn multiply<'a>(&'a self, portion: Portion<'a>) -> Result<Box<dyn Products + 'a>, KernelError> {
         self.call()?;
         let mut dice = Dice(portion.vectors.len() as u64);
-        let mut value = |x: &[f16], t: &[f16]| {
-            let s = naive::cosine(x, t);
-            let by = match self.way {
-                0 => -1.0,
-                1 => 1.0,
-                2 => [-1.0, 1.0][dice.below(2)],
-                _ => 2.0 * dice.symmetric(),
-            };
-            // Inside the bound as f32 too.
-            let v = (s + by * self.bound) as f32;
-            if f64::from(v) > s + self.bound {
-                v.next_down()
-            } else if f64::from(v) < s - self.bound {
-                v.next_up()
-            } else {
-                v
-            }
-        };
+        let mut value =
+            |x: &[f16], t: &[f16]| naive::off_by_the_bound(naive::cosine(x, t), self.bound, self.way, &mut dice);
         let values = self.benchmarks.iter().zip(portion.needs).map(|(benchmark, needs)| {
             let points = if needs.any() { benchmark.points() } else { 0 };
             let row = |x: &&[f16]| -> Vec<f32> { (0..points).map(|at| value(x, benchmark.vector(at))).collect() };

@@ -9,26 +9,28 @@ use trommel_core::sample::{PointRow, SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::JoinRow;
 
-/// splitmix64.
-pub(crate) struct Dice(pub(crate) u64);
+#[path = "dice.rs"]
+mod dice;
+pub(crate) use dice::Dice;
+
+/// A value that a kernel with this error bound may give for the similarity `s`. `way` 0: all of the bound too low, 1: too high, 2: either, 3: by any
+/// part of it. It stays inside the bound as f32 too.
+pub(crate) fn off_by_the_bound(s: f64, bound: f64, way: u32, dice: &mut Dice) -> f32 {
+    let by = match way {
+        0 => -1.0,
+        1 => 1.0,
+        2 => [-1.0, 1.0][dice.below(2)],
+        _ => 2.0 * dice.symmetric(),
+    };
+    let v = (s + by * bound) as f32;
+    match f64::from(v) {
+        high if high > s + bound => v.next_down(),
+        low if low < s - bound => v.next_up(),
+        _ => v,
+    }
+}
 
 impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn symmetric(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-    }
-
     pub(crate) fn unit(&mut self, dim: usize) -> Vec<f16> {
         loop {
             let raw: Vec<f64> = (0..dim).map(|_| self.symmetric()).collect();

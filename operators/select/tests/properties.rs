@@ -17,7 +17,7 @@ const BENCHMARKS: [&str; 3] = ["val", "sketch", "one.point"];
 const SIMILARITIES: [f64; 6] = [0.25, 0.5, 0.75, -0.125, 0.0, -0.0];
 
 fn row(dice: &mut Dice) -> Row {
-    let pick = |dice: &mut Dice, of: &[&'static str]| of[dice.below(of.len() as u64) as usize];
+    let pick = |dice: &mut Dice, of: &[&'static str]| of[dice.below(of.len())];
     let folder = pick(dice, &["", "", "dog/", "cat/", "cat/more/"]);
     let rejected = dice.below(8) == 0;
     let reason = match dice.below(6) {
@@ -26,7 +26,7 @@ fn row(dice: &mut Dice) -> Row {
         1 | 2 => Some("no_caption"),
         _ => None,
     };
-    let mut score = || (SIMILARITIES[dice.below(6) as usize], Some([0, 0, 1, 25_000][dice.below(4) as usize]));
+    let mut score = || (SIMILARITIES[dice.below(6)], Some([0, 0, 1, 25_000][dice.below(4)]));
     let scores = BENCHMARKS.iter().map(|_| score()).collect();
     Row {
         key: format!("{folder}{}", dice.below(12)),
@@ -42,34 +42,34 @@ fn shards(dice: &mut Dice) -> Vec<(String, Vec<Row>)> {
     let count = 1 + dice.below(5);
     let mut names: Vec<String> = (0..count).map(|at| format!("{}.tar", 7 + 3 * at)).collect();
     names.sort_by_cached_key(|_| dice.next());
-    let rows = |dice: &mut Dice| (0..[0, 1, 7, 60][dice.below(4) as usize]).map(|_| row(dice)).collect();
+    let rows = |dice: &mut Dice| (0..[0, 1, 7, 60][dice.below(4)]).map(|_| row(dice)).collect();
     names.into_iter().map(|name| (name, rows(dice))).collect()
 }
 
 /// A rule of each kind there is, in its own words; where a table is joined, of its columns too.
 fn rule(dice: &mut Dice, joined: bool) -> Rule {
-    let names = ["", "@val", "@sketch,val", "@one.point"][dice.below(4) as usize];
-    let count = [0, 1, 2, 5, 17, 1000][dice.below(6) as usize];
-    let threshold = SIMILARITIES[dice.below(6) as usize];
+    let names = ["", "@val", "@sketch,val", "@one.point"][dice.below(4)];
+    let count = [0, 1, 2, 5, 17, 1000][dice.below(6)];
+    let threshold = SIMILARITIES[dice.below(6)];
     let text = match dice.below(if joined { 22 } else { 15 }) {
         15 => format!("keep-highest:{count}@score"),
         16 => format!("keep-lowest:{count}@score"),
-        17 => format!("where:score{}0.5", [">", ">=", "<", "<=", "=", "!="][dice.below(6) as usize]),
-        18 | 19 => format!("where:class{}", ["=dog", "!=dog", "=a fox"][dice.below(3) as usize]),
-        20 | 21 => format!("where:caption~{}", ["dog", "photo", "a"][dice.below(3) as usize]),
+        17 => format!("where:score{}0.5", [">", ">=", "<", "<=", "=", "!="][dice.below(6)]),
+        18 | 19 => format!("where:class{}", ["=dog", "!=dog", "=a fox"][dice.below(3)]),
+        20 | 21 => format!("where:caption~{}", ["dog", "photo", "a"][dice.below(3)]),
         0 => format!("drop-over-radius{names}"),
         1 => format!("drop-above:{threshold}{names}"),
         2 => format!("drop-from:{threshold}{names}"),
         3 => format!("drop-below:{threshold}{names}"),
-        4 => ["random:50%", "random:0%", "random:100%", "random:12.5%"][dice.below(4) as usize].into(),
+        4 => ["random:50%", "random:0%", "random:100%", "random:12.5%"][dice.below(4)].into(),
         5 => format!("random:{count}"),
         6 | 7 => format!("keep-nearest:{count}{names}"),
         8 | 9 => format!("keep-farthest:{count}{names}"),
         10 => format!("keep-highest:{count}@max_similarity.val"),
         11 => format!("keep-lowest:{count}@size"),
-        12 => format!("where:max_similarity.sketch{}{threshold}", [">", ">=", "<", "<="][dice.below(4) as usize]),
-        13 => format!("where:folder{}dog", ["=", "!="][dice.below(2) as usize]),
-        _ => format!("where:folder~{}", ["cat", "more", "DOG"][dice.below(3) as usize].to_lowercase()),
+        12 => format!("where:max_similarity.sketch{}{threshold}", [">", ">=", "<", "<="][dice.below(4)]),
+        13 => format!("where:folder{}dog", ["=", "!="][dice.below(2)]),
+        _ => format!("where:folder~{}", ["cat", "more", "DOG"][dice.below(3)].to_lowercase()),
     };
     text.parse().unwrap()
 }
@@ -86,7 +86,7 @@ fn selection(dice: &mut Dice, joined: bool, depth: u64) -> Selection {
             let exact = rule.policy().first().is_some();
             let labels = ["folder", "shard", "size", "class", "score"];
             let labels = if joined { &labels[..] } else { &labels[..3] };
-            let per = (exact && dice.below(3) == 0).then(|| labels[dice.below(labels.len() as u64) as usize].into());
+            let per = (exact && dice.below(3) == 0).then(|| labels[dice.below(labels.len())].into());
             Selection::Rule { rule, per, of: (form == 3).then(|| inner(dice)) }
         }
     }
@@ -96,13 +96,10 @@ fn selection(dice: &mut Dice, joined: bool, depth: u64) -> Selection {
 /// the order of the plan, rejects left out or not; else in any, with others between them.
 fn join(dice: &mut Dice, path: &Path, naive: &mut Naive, by_place: bool, plan: &[String]) -> String {
     let count = naive.rows.len();
-    let some = |dice: &mut Dice, of: &[&str]| {
-        Some(of[dice.below(of.len() as u64) as usize].to_owned()).filter(|text| !text.is_empty())
-    };
+    let some = |dice: &mut Dice, of: &[&str]| Some(of[dice.below(of.len())].to_owned()).filter(|text| !text.is_empty());
     let texts = |dice: &mut Dice, of: &[&str]| (0..count).map(|_| some(dice, of)).collect::<Vec<_>>();
-    let scores = (0..count)
-        .map(|_| [Some(0.25), Some(0.5), Some(-3.0), Some(7.5), None][dice.below(5) as usize])
-        .collect::<Vec<_>>();
+    let scores =
+        (0..count).map(|_| [Some(0.25), Some(0.5), Some(-3.0), Some(7.5), None][dice.below(5)]).collect::<Vec<_>>();
     let (classes, captions) = (
         texts(dice, &["dog", "a fox", "Dog", ""]),
         texts(dice, &["a photo of a dog", "Photo DOG", "photos doggy", ""]),

@@ -13,6 +13,12 @@ use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
 use trommel_shard::plan::{Plan, ShardRef};
 
+#[path = "../../decide/tests/dice.rs"]
+#[allow(dead_code)]
+mod dice;
+#[allow(unused_imports)]
+pub(crate) use dice::Dice;
+
 /// A sample as a ledger has it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
@@ -101,21 +107,4 @@ pub(crate) fn make<I: Iterator<Item = Row>>(run: &Path, benchmarks: &[&str], sha
         });
     }
     folder.append_all(&lines).unwrap();
-}
-
-/// splitmix64.
-pub(crate) struct Dice(pub u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
 }
