@@ -92,9 +92,6 @@ pub struct SelectReport {
     pub without: Vec<String>,
     /// What the run has lost, or passed over: it is in no split.
     pub notices: Notices,
-    /// URLs of the shards that were selected from, in the order of the plan.
-    #[serde(skip)]
-    pub urls: Vec<String>,
 }
 
 /// Names that are told of many.
@@ -132,7 +129,6 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         unfinished: run.unfinished.clone(),
         without: config.without.clone(),
         notices: run.notices.clone(),
-        urls: run.urls.clone(),
     };
     for (Made { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
         let mut shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -192,8 +188,6 @@ pub(crate) struct OpenRun {
     pub shards: Vec<Shard>,
     /// Names of those that are not judged.
     pub unfinished: Vec<String>,
-    /// Where they are, in the order of the plan.
-    pub urls: Vec<String>,
     /// What the run has lost, or passed over.
     pub notices: Notices,
     run: PathBuf,
@@ -223,7 +217,7 @@ impl OpenRun {
             )));
         }
         let mut left_out: BTreeSet<&str> = without.iter().map(String::as_str).collect();
-        let (mut shards, mut unfinished, mut urls) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shards, mut unfinished) = (Vec::new(), Vec::new());
         for shard in &plan.shards {
             if without.contains(&shard.name) {
                 left_out.remove(shard.name.as_str());
@@ -233,7 +227,6 @@ impl OpenRun {
                 unfinished.push(shard.name.clone());
                 continue;
             };
-            urls.push(shard.url.clone());
             shards.push(Shard {
                 name: shard.name.clone(),
                 ordinal: shard.ordinal,
@@ -247,7 +240,7 @@ impl OpenRun {
         }
         let mut notices = plan.losses();
         notices.merge(&ledger.notices());
-        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, urls, notices, run: run.into() })
+        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, notices, run: run.into() })
     }
 
     /// Refuses what cannot be known before all shards are judged.

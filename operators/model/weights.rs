@@ -135,15 +135,8 @@ fn plain_name(name: &str) -> &str {
 /// # Errors
 /// libtorch refuses a cast.
 pub fn lower(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
-    for (name, mut variable) in vs.variables() {
-        let part = |word: &str| name.split('.').any(|part| part == word);
-        let product = part("conv1") || part("attn") || part("mlp") || part("proj") || part("text_projection");
-        if product {
-            let lowered = variable.f_to_kind(kind).op(&format!("cast of {name}"), &[&variable])?;
-            variable.set_data(&lowered);
-        }
-    }
-    Ok(())
+    const PRODUCTS: [&str; 5] = ["conv1", "attn", "mlp", "proj", "text_projection"];
+    cast(vs, kind, |name| name.split('.').any(|part| PRODUCTS.contains(&part)))
 }
 
 /// Stores all of an image tower's weights in a lower kind, and with them its residual sum; libtorch's layer norms sum in f32 whatever
@@ -152,7 +145,11 @@ pub fn lower(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
 /// # Errors
 /// libtorch refuses a cast.
 pub fn lower_all(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
-    for (name, mut variable) in vs.variables() {
+    cast(vs, kind, |_| true)
+}
+
+fn cast(vs: &mut nn::VarStore, kind: Kind, is_wanted: impl Fn(&str) -> bool) -> Result<(), ModelError> {
+    for (name, mut variable) in vs.variables().into_iter().filter(|(name, _)| is_wanted(name)) {
         let lowered = variable.f_to_kind(kind).op(&format!("cast of {name}"), &[&variable])?;
         variable.set_data(&lowered);
     }

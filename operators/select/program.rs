@@ -90,12 +90,6 @@ impl Program {
         }
         Ok(maker.program)
     }
-
-    /// Names of the columns that are read, beside scores.
-    pub fn columns(&self) -> impl Iterator<Item = &str> {
-        let asked = self.predicates.iter().chain(&self.orders).filter_map(|asked| asked.rule.policy().column());
-        asked.chain(self.labels.iter().map(String::as_str))
-    }
 }
 
 struct Maker<'a> {

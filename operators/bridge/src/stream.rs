@@ -216,7 +216,6 @@ pub fn pinned(shape: &[i64], kind: Kind, device: Device) -> Result<Tensor, Bridg
     }
     let number = match kind {
         Kind::Uint8 => 0,
-        Kind::Int64 => 4,
         Kind::Float => 6,
         _ => return Err(BridgeError { operation, message: format!("of {kind:?} is not asked for anywhere") }),
     };

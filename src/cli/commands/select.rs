@@ -1,6 +1,5 @@
 //! `trommel select`.
 
-use clap::CommandFactory;
 use trommel_core::escape::escape_controls;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
@@ -10,7 +9,7 @@ use trommel_pipelines::select::{
 use trommel_report::text::{percent, thousands};
 
 use super::print_json;
-use crate::args::{self, Cli, SelectArgs};
+use crate::args::{self, SelectArgs};
 use crate::outcome::{Done, Outcome, tell};
 
 /// Selects, and says what was kept and how to train on it.
@@ -29,7 +28,7 @@ pub fn run(args: &SelectArgs) -> Outcome {
                 "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
             ));
         }
-        say(&format!("  {}", open_clip(split, &report.urls)));
+        say(&format!("  {}", open_clip(split)));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
     say(&format!(
@@ -84,50 +83,9 @@ fn unfinished(report: &SelectReport) -> Option<String> {
         .then(|| format!("{said}: no split has them; finish the run, and the same command selects anew"))
 }
 
-/// How open_clip trains on a split.
-fn open_clip(split: &SplitReport, urls: &[String]) -> String {
+/// How open_clip trains on a split, once its samples are tars of their own.
+fn open_clip(split: &SplitReport) -> String {
     let count = split.train_num_samples;
     let train = "python -m open_clip_train.main --dataset-type webdataset";
-    let table = split.files.iter().find(|file| file.ends_with(".parquet"));
-    let streams = Cli::command().find_subcommand("stream").is_some();
-    match (table.filter(|_| streams), in_braces(urls)) {
-        (Some(table), Some(shards)) => {
-            format!("{train} --train-data 'pipe:trommel stream {shards} --split {table}' --train-num-samples {count}")
-        }
-        _ => {
-            format!("{train} --train-data SHARDS --train-num-samples {count}   (SHARDS: tars with these samples alone)")
-        }
-    }
-}
-
-/// Shards that are numbered one after the other, as one word; `None` for others.
-fn in_braces(urls: &[String]) -> Option<String> {
-    let first = urls.first()?;
-    if urls.len() == 1 {
-        return Some(first.clone());
-    }
-    let end = first.rfind(|c: char| c.is_ascii_digit())? + 1;
-    let start = first[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
-    let tail = &first[end..];
-    let (head, number) = (&first[..start], first[start..end].parse::<u64>().ok()?);
-    let width = end - start;
-    let numbered = |(url, at): (&String, u64)| *url == format!("{head}{at:0width$}{tail}");
-    let all = urls.iter().zip(number..).all(numbered);
-    all.then(|| format!("{head}{{{number:0width$}..{:0width$}}}{tail}", number + urls.len() as u64 - 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbered_shards_are_one_word() {
-        let of = |urls: &[&str]| in_braces(&urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>());
-        assert_eq!(of(&["d/00008.tar", "d/00009.tar", "d/00010.tar"]).as_deref(), Some("d/{00008..00010}.tar"));
-        assert_eq!(of(&["d2/7.tar", "d2/8.tar"]).as_deref(), Some("d2/{7..8}.tar"));
-        assert_eq!(of(&["a.tar"]).as_deref(), Some("a.tar"));
-        assert_eq!(of(&["d/0.tar", "d/2.tar"]), None);
-        assert_eq!(of(&["a.tar", "b.tar"]), None);
-        assert_eq!(of(&[]), None);
-    }
+    format!("{train} --train-data SHARDS --train-num-samples {count}   (SHARDS: tars with these samples alone)")
 }
