@@ -85,6 +85,10 @@ impl Slots {
         let made = |error: trommel_bridge::BridgeError| refused("batch slots", &error);
         // Weights were copied there on the stream of whoever loaded them.
         Stream::current(device).and_then(|loaded| loaded.synchronize()).map_err(made)?;
+        let stream = || Stream::new(device).map_err(made);
+        let (upload, compute) = (stream()?, stream()?);
+        // Memory that another stream has let go of may still be read there: a slot's own stream is asked for it.
+        let on_upload = upload.enter().map_err(made)?;
         let (batch, side) = (signed(shape.batch), i64::from(shape.size));
         let free = (0..depth).map(|_| {
             let views = pinned(&[batch, side, side, 3], Kind::Uint8, device).map_err(made)?;
@@ -97,8 +101,8 @@ impl Slots {
             Ok(Slot { views, there, features, uploaded: event()?, done: event()?, count: 0 })
         });
         let free = free.collect::<Result<Vec<_>, ModelError>>()?;
-        let stream = || Stream::new(device).map_err(made);
-        Ok(Self { upload: stream()?, compute: stream()?, free, flying: VecDeque::with_capacity(depth), depth, encoder })
+        drop(on_upload);
+        Ok(Self { upload, compute, free, flying: VecDeque::with_capacity(depth), depth, encoder })
     }
 
     /// The encoder.

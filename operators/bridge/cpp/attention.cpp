@@ -8,7 +8,7 @@
 using trommel::guarded;
 
 // Attention on a card in half precision by one kernel, whatever libtorch would try first: 1 FlashAttention 2, 2 the memory-efficient one.
-// By libtorch's choice elsewhere, and where that kernel refuses.
+// By libtorch's choice elsewhere, and, which is said once, where that kernel refuses.
 TROMMEL_EXPORT char* trommel_attention_by(
     const at::Tensor* q, const at::Tensor* k, const at::Tensor* v, int causal, int kernel, at::Tensor** out) {
   return guarded([&] {
@@ -26,8 +26,12 @@ TROMMEL_EXPORT char* trommel_attention_by(
               *q, *k, *v, std::nullopt, backward, 0.0, causal != 0)));
         }
         return;
-      } catch (const c10::Error&) {
-        refused[kernel] = true;
+      } catch (const c10::OutOfMemoryError&) {
+        throw;  // No other kernel would help, and this one is not to blame.
+      } catch (const c10::Error& error) {
+        if (!refused[kernel].exchange(true)) {
+          TORCH_WARN("attention by kernel ", kernel, " is refused, libtorch chooses from now on: ", error.what_without_backtrace());
+        }
       }
     }
     *out = new at::Tensor(at::scaled_dot_product_attention(*q, *k, *v, {}, 0.0, causal != 0));

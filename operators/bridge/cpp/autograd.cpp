@@ -22,7 +22,7 @@ TROMMEL_EXPORT char* trommel_zero_grad(at::Tensor* const* params, size_t count) 
 }
 
 // L2 norm over all gradients, f64[] on their device, summed in f64 over the tensors' f32 norms; scales them by
-// min(1, max_norm / (norm + 1e-6)) where max_norm > 0 and the norm is a number. Parameters without a gradient take no part.
+// min(1, max_norm / (norm + 1e-6)) where max_norm > 0 and the norm is finite. Parameters without a gradient take no part.
 // Nothing waits for the device.
 TROMMEL_EXPORT char* trommel_clip_grad_norm(
     at::Tensor* const* params, size_t count, double max_norm, at::Tensor** norm) {
@@ -39,8 +39,8 @@ TROMMEL_EXPORT char* trommel_clip_grad_norm(
     }
     const auto total = at::stack(at::_foreach_norm(grads, 2)).to(at::kDouble).square().sum().sqrt();
     if (max_norm > 0.0) {
-      // A norm that is no number leaves the gradients as they are, so that the bad one can be named.
-      const auto factor = (max_norm / (total + 1e-6)).clamp_max(1.0).nan_to_num(1.0);
+      // A norm that is not finite leaves the gradients as they are, so that the bad one can be named.
+      const auto factor = at::where(total.isfinite(), (max_norm / (total + 1e-6)).clamp_max(1.0), at::ones_like(total));
       at::_foreach_mul_(grads, factor.to(grads[0].scalar_type()));
     }
     *norm = new at::Tensor(total);
