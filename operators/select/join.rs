@@ -223,6 +223,8 @@ struct Answers {
     hashes: [Values; 2],
     /// By column and question.
     answers: Vec<Values>,
+    /// Rows of the files that tell of a shard, by its place among the shards.
+    rows_of: BTreeMap<usize, u64>,
 }
 
 impl Answers {
@@ -240,6 +242,7 @@ impl Answers {
             asked.values().enumerate().flat_map(|(at, asks)| asks.iter().map(move |ask| (at, *ask))).collect();
         let mut out = Self {
             rows: 0,
+            rows_of: BTreeMap::new(),
             hashes: [values()?, values()?],
             answers: questions.iter().map(|_| values()).collect::<Result<_, _>>()?,
         };
@@ -268,6 +271,9 @@ impl Answers {
             }
             let rows = group.first().map_or(0, Column::len);
             out.rows += rows as u64;
+            if let Some(shard) = file {
+                *out.rows_of.entry(shard).or_default() += rows as u64;
+            }
             if let Some(named) = named {
                 let (mut high, mut low) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
                 for at in 0..rows {
@@ -338,6 +344,10 @@ impl Answers {
             let rows = reading.shards[at].first_row..reading.shards[at].first_row + reading.shards[at].rows;
             if skips { names.read.ones(rows) } else { rows.end - rows.start }
         };
+        if let Some((&at, told)) = self.rows_of.iter().find(|(at, told)| **told != rows_of(**at)) {
+            let (name, due) = (&reading.shards[at].name, rows_of(at));
+            return Err(SelectError::Input(format!("{path}: {told} rows of {name}; the ledger has {due}")));
+        }
         let mut start = 0;
         for at in in_plan {
             starts[at] = start;

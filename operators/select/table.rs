@@ -192,7 +192,12 @@ fn files(path: &Path, shards: &[Shard]) -> Result<Vec<(PathBuf, Option<usize>)>,
                 "{some} of {all} files are called like shards of the run, and others are not (first: {file})"
             )))
         }
-        None => Ok(files.into_iter().zip(told.into_iter().map(Option::flatten)).collect()),
+        None => {
+            let mut files: Vec<_> = files.into_iter().zip(told.into_iter().map(Option::flatten)).collect();
+            // Rows that are found by their place come in the plan's order.
+            files.sort_by_key(|(_, shard)| shard.map(|at| shards[at].ordinal));
+            Ok(files)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::world::{Dice, Row, make};
 use super::{read, selected};
 use crate::SelectError;
+use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 
 fn plain(key: &str, similarity: f64, hits: u32) -> Row {
     Row { key: key.into(), scores: vec![(similarity, Some(hits))], ..Row::default() }
@@ -47,7 +48,7 @@ fn the_order_of_the_plan_and_the_width_of_names_change_nothing() {
     let mut dice = Dice(3);
     let mut shards: Vec<(String, Vec<Row>)> = ["9.tar", "10.tar", "010.tar", "a/9.tar"]
         .map(|name| {
-            let row = |at: u64| plain(&at.to_string(), [0.5, 0.25][dice.below(2) as usize], 0);
+            let row = |at: u64| plain(&at.to_string(), [0.5, 0.25][dice.below(2)], 0);
             (name.to_owned(), (0..30).map(row).collect())
         })
         .into();
@@ -109,4 +110,41 @@ fn a_ledger_without_radii_or_maxima_is_refused() {
     assert!(said("where:key>5").contains("column `key` is a text and no number"));
     assert!(said("keep-highest:5@key").contains("column `key` is a text and no number"));
     assert!(said("where:size~5").contains("column `size` is a number and no text"));
+}
+
+/// Theirs joins scores by the place of a row, and reads the files in whatever order: a file that is called like a shard is of that shard.
+#[test]
+fn files_called_like_shards_are_joined_by_place_with_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["1.tar", "10.tar", "2.tar"];
+    let rows = |count: usize| Some((0..count).map(|at| plain(&at.to_string(), 0.5, 0)));
+    make(
+        folder.path(),
+        &["val"],
+        names.iter().zip([2, 3, 2]).map(|(name, count)| ((*name).into(), rows(count))).collect(),
+    );
+    let tables = folder.path().join("tables");
+    std::fs::create_dir(&tables).unwrap();
+    let table = |stem: &str, scores: Vec<f64>| {
+        let path = tables.join(format!("{stem}.parquet"));
+        let fields = vec![Field::nullable("score", Kind::F64)];
+        let mut writer = TableWriter::new(&path, std::fs::File::create(&path).unwrap(), fields, Vec::new()).unwrap();
+        writer.write(&[Column::F64(scores.into_iter().map(Some).collect())]).unwrap();
+        writer.finish().unwrap();
+    };
+    table("1", vec![1.0; 2]);
+    table("2", vec![2.0; 2]);
+    table("10", vec![10.0; 3]);
+    let joined = [format!("{}@row", tables.display())];
+    let kept = |rule: &str| {
+        let made = selected(folder.path(), &[read(rule)], 5, &joined, (true, 2)).map_err(|error| error.to_string())?;
+        Ok::<_, String>(made[0].0.iter().map(|row| format!("{}/{}", row.shard, row.key)).collect::<Vec<_>>())
+    };
+    assert_eq!(kept("where:score=2").unwrap(), ["2.tar/0", "2.tar/1"]);
+    assert_eq!(kept("where:score=10").unwrap(), ["10.tar/0", "10.tar/1", "10.tar/2"]);
+    // As many rows in all, but not of each.
+    table("1", vec![1.0; 3]);
+    table("2", vec![2.0; 1]);
+    let refused = kept("where:score=2").unwrap_err();
+    assert!(refused.contains("3 rows of 1.tar; the ledger has 2"), "{refused}");
 }
