@@ -489,6 +489,12 @@ fn statistics_without_a_shard_are_a_loss_when_they_have_settled() {
     scene.put("00002.tar", "00002");
     let report = once("0s", 0);
     assert!(report["notices"].get("shard_gone").is_none() && report["shards"] == 3, "{report}");
+    // All of them gone is no folder in which nothing has come yet.
+    let scene = Scene::new();
+    fs::write(scene.path("in/00000_stats.json"), br#"{"successes": 5}"#).unwrap();
+    let args = scene.args(&judging, &["--once", "--json"]);
+    let report: Value = serde_json::from_slice(&run(4, &words(&args)).stdout).unwrap();
+    assert_eq!(report["notices"]["shard_gone"]["lost_samples"], 5);
 }
 
 #[test]

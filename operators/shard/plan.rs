@@ -241,7 +241,8 @@ pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, P
             return Err(PlanError::SameName { name, first, second });
         }
     }
-    if shards.is_empty() { Err(PlanError::Empty) } else { Ok(Plan { shards, lost: gone.into_values().collect() }) }
+    let is_nothing = shards.is_empty() && (options.opens || gone.is_empty());
+    if is_nothing { Err(PlanError::Empty) } else { Ok(Plan { shards, lost: gone.into_values().collect() }) }
 }
 
 /// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
@@ -347,16 +348,21 @@ fn one(item: &str, options: &PlanOptions<'_>) -> Result<Found, PlanError> {
     }
     let folder = braces::unescape(&item[..folder_length(item)]).len();
     let mut found = Found::default();
+    // Who looks again and again may look before anything has come, or after all is gone.
+    let come = |shards| match shards {
+        Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) if !opens => Ok(Vec::new()),
+        shards => shards,
+    };
     for name in braces::expand(item, options.max_shards)? {
         let path = Path::new(&name);
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
-                found.shards.extend(inside(path, opens)?);
+                found.shards.extend(come(inside(path, opens))?);
                 found.miss(path, path.join("").as_os_str().len(), options.settle, |_| true);
             }
             Ok(metadata) => found.shards.push(seen(path, &metadata, folder, opens)?),
             Err(_) if name.contains(['*', '?', '[']) => {
-                found.shards.extend(matching(&name, folder, opens)?);
+                found.shards.extend(come(matching(&name, folder, opens))?);
                 if let Some((folders, is_asked)) = asked_by(&name) {
                     for place in folders {
                         let skip = if place == Path::new(".") { 2 } else { without_dot(&name, folder) };
