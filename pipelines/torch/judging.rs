@@ -185,7 +185,7 @@ impl Judging {
         let machine = &config.machine;
         let mut embedder =
             if embeds { Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?) } else { None };
-        let begun_with = BegunWith::of(&config.run, if embeds { &benchmarks } else { &[] });
+        let begun_with = BegunWith::of(&config.run, &benchmarks);
         if let Some(embedder) = &mut embedder {
             embedder.identity.decoder.clone_from(&begun_with.name);
         }
@@ -231,6 +231,13 @@ impl Judging {
             memory.take_device("embedder", embedder.bytes);
             memory.take("embedder's batches", embedder.slot_bytes);
         }
+        memory.take("decoding", decode.scratch_bytes(machine.threads));
+        let card = if computes { open_card(machine, &decode)? } else { None };
+        if card.is_some() {
+            let Planned { card_bytes, host_bytes } = planned(&decode);
+            memory.take_device("decoding", card_bytes);
+            memory.take("decoding on a card", host_bytes);
+        }
         let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
         let joiner = match &embedder {
             Some(embedder) if !benchmarks.is_empty() => {
@@ -243,13 +250,6 @@ impl Judging {
         if let Some(joiner) = &joiner {
             memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
             memory.take("join", joiner.call_bytes() * machine.threads as u64);
-        }
-        memory.take("decoding", decode.scratch_bytes(machine.threads));
-        let card = if computes { open_card(machine, &decode)? } else { None };
-        if card.is_some() {
-            let Planned { card_bytes, host_bytes } = planned(&decode);
-            memory.take_device("decoding", card_bytes);
-            memory.take("decoding on a card", host_bytes);
         }
         let names = names_of(input.plan());
         let verdict: Arc<dyn Verdict> = match judge {
@@ -411,8 +411,13 @@ impl Judging {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }
         let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
-        let card = self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose();
-        let card = card.map_err(PipelineError::failed)?;
+        let card = match self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose() {
+            Err(error) if self.config.machine.decode != DecodeOn::Card => {
+                tracing::warn!("JPEGs are decoded on the CPU: {error}");
+                None
+            }
+            card => card.map_err(PipelineError::failed)?,
+        };
         let machinery = Machinery { decoders: pool("decode"), card, joiners: pool("join"), embedder };
         let gauges = &self.config.gauges;
         gauges.watch_credit(credit);

@@ -126,7 +126,7 @@ pub fn planned(config: &DecodeConfig) -> Planned {
 fn room(config: &DecodeConfig) -> Room {
     let view = |size: Option<u32>| size.map_or(0, |size| view_bytes(size).next_multiple_of(4096));
     let views = view(config.eval.map(|view| view.size)) + view(config.train.map(|view| view.size));
-    Room { upload: UPLOAD_BYTES, arena: ARENA_BYTES, download: (GROUP as u64 * views).max(1 << 20) }
+    Room { upload: UPLOAD_BYTES, arena: ARENA_BYTES, download: (GROUP as u64 * views).clamp(1 << 20, ARENA_BYTES) }
 }
 
 /// How many pictures went where.

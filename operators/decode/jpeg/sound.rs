@@ -136,9 +136,10 @@ fn components<'a>(
     }
     let component = |chosen: &[u8]| {
         let described = frame.get(6..)?.chunks_exact(3).find(|described| described[0] == chosen[0])?;
-        let quantisers = quantisers.get(usize::from(described[2]))?.as_ref()?;
+        // A quantiser of 0 bounds nothing: no encoder writes one.
+        let quantisers = quantisers.get(usize::from(described[2]))?.as_ref().filter(|table| !table.contains(&0))?;
         let bits = |&quantiser: &u16| {
-            let most = LARGEST / i32::from(quantiser).max(1);
+            let most = LARGEST / i32::from(quantiser);
             (1..=10u16).rev().find(|bits| (1i32 << bits) - 1 <= most).unwrap_or(0)
         };
         let table = |class: usize, which: u8| tables.get(class * 4 + usize::from(which & 3))?.as_ref();
