@@ -78,11 +78,12 @@ fn the_embedder_alone_is_measured_and_held_to_the_cpu_in_f32() {
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&[], "--random-init"),
         (&["--random-init", "0", "--batch", "4"], "at least 8"),
         (&["--random-init", "0", "--precision", "f8"], "f16-mixed"),
         (&["--random-init", "0", "--device", "gpu"], "cuda:N"),
+        (&["--random-init", "0", "--points", "3"], "--points: this stage does not read it"),
     ];
     for (more, said) in cases {
         let out = embed_bench(more);

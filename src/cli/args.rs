@@ -226,6 +226,20 @@ pub struct SynthArgs {
     pub json: bool,
 }
 
+/// Weights of a model that turns pictures into vectors.
+#[derive(Debug, Args)]
+pub struct ImageWeights {
+    /// Its weights (.safetensors, .pt)
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
+    #[arg(long)]
+    pub torchscript: bool,
+    /// Random weights from this seed instead
+    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
+    pub random_init: Option<u64>,
+}
+
 /// `trommel embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
@@ -238,15 +252,8 @@ pub struct EmbedArgs {
     /// open_clip's name of the model, or its JSON
     #[arg(long)]
     pub model: String,
-    /// Its weights (.safetensors, .pt)
-    #[arg(long, value_name = "FILE")]
-    pub pretrained: Option<PathBuf>,
-    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
-    #[arg(long)]
-    pub torchscript: bool,
-    /// Random weights from this seed instead
-    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
-    pub random_init: Option<u64>,
+    #[command(flatten)]
+    pub weights: ImageWeights,
     /// f32, bf16, f16 or f16-mixed (residual sum in f32) [default: f16 on a card, f32 on a CPU]
     #[arg(long, value_name = "PRECISION")]
     pub embed_precision: Option<String>,
@@ -323,15 +330,8 @@ pub struct BenchArgs {
     /// decode: side of the views
     #[arg(long, default_value_t = 224, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub view: u16,
-    /// Its weights (.safetensors, .pt)
-    #[arg(long, value_name = "FILE")]
-    pub pretrained: Option<PathBuf>,
-    /// The weights are a TorchScript module: run its code, which may do anything, in place of the named architecture
-    #[arg(long)]
-    pub torchscript: bool,
-    /// Random weights from this seed instead
-    #[arg(long, value_name = "SEED", conflicts_with = "pretrained")]
-    pub random_init: Option<u64>,
+    #[command(flatten)]
+    pub weights: ImageWeights,
     /// join: test points
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub points: u32,

@@ -5,15 +5,46 @@ mod embed;
 mod join;
 mod train;
 
-use trommel_cli::args::{BenchArgs, Stage};
-use trommel_cli::outcome::Outcome;
+use std::ffi::OsString;
 
-/// One stage alone.
-pub fn run(args: &BenchArgs) -> Outcome {
+use trommel_cli::args::{BenchArgs, Stage};
+use trommel_cli::config_file::given;
+use trommel_cli::outcome::Outcome;
+use trommel_pipelines::error::PipelineError;
+
+/// One stage alone; `words` are the command line.
+pub fn run(args: &BenchArgs, words: &[OsString]) -> Outcome {
+    refuse_unread(args.stage, words)?;
     match args.stage {
         Stage::Decode => decode::run(args),
         Stage::Embed => embed::run(args),
         Stage::Join => join::run(args),
         Stage::Train => train::run(args),
+    }
+}
+
+/// A flag of another stage would change nothing.
+fn refuse_unread(stage: Stage, words: &[OsString]) -> Result<(), PipelineError> {
+    let read: &[&str] = match stage {
+        Stage::Decode => &["pictures", "view", "seconds"],
+        Stage::Embed => &[
+            "model",
+            "pretrained",
+            "torchscript",
+            "random-init",
+            "precision",
+            "batch",
+            "in-flight",
+            "seconds",
+            "variants",
+            "threads",
+        ],
+        Stage::Join => &["points", "dim", "rows", "seconds", "threads"],
+        Stage::Train => &["model", "pretrained", "random-init", "precision", "batch", "steps", "variants", "threads"],
+    };
+    let is_read = |flag: &str| ["stage", "device", "json", "config"].contains(&flag) || read.contains(&flag);
+    match given(words)?.into_iter().find(|flag| !is_read(flag)) {
+        None => Ok(()),
+        Some(flag) => Err(PipelineError::Usage(format!("--{flag}: this stage does not read it"))),
     }
 }

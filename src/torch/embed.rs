@@ -65,9 +65,9 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
         keep_embeddings: true,
         embedder: EmbedderConfig {
             name: args.model.clone(),
-            weights: args.pretrained.clone(),
-            torchscript: args.torchscript,
-            random_init: args.random_init,
+            weights: args.weights.pretrained.clone(),
+            torchscript: args.weights.torchscript,
+            random_init: args.weights.random_init,
             assume_model: None,
             precision: args.embed_precision.clone(),
             batch: args.embed_batch.map(usize::from),

@@ -143,7 +143,7 @@ fn every_flag_is_read() {
             asked += 1;
             let field = arg.get_id().as_str();
             let words = |text: &str| {
-                ["args.", "machine.", "compute.", "output.", "reading."]
+                ["args.", "args.weights.", "machine.", "compute.", "output.", "reading."]
                     .iter()
                     .any(|of| text.contains(&format!("{of}{field}")))
             };

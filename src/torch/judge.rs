@@ -168,12 +168,16 @@ pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
 
 /// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.
 pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &args::Embedder) {
-    let args::Embedder { embedder_weights, torchscript, random_init, assume_model, .. } = embedder;
+    let args::Embedder {
+        embedder_weights, torchscript, random_init, assume_model, embed_precision, embed_batch, ..
+    } = embedder;
     let flags = [
         ("--embedder-weights", embedder_weights.is_some()),
         ("--torchscript", *torchscript),
         ("--random-init", random_init.is_some()),
         ("--assume-model", assume_model.is_some()),
+        ("--embed-precision", embed_precision.is_some()),
+        ("--embed-batch", embed_batch.is_some()),
         ("--columns", judging.columns != "all"),
         ("--no-embeddings", judging.no_embeddings),
     ];

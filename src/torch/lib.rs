@@ -61,6 +61,7 @@ fn status_of(words: &[OsString]) -> u8 {
     install_panic_hook(move |thread, text| told.panicked(thread, text));
     start_log();
     match parse(words) {
+        Ok(Command::Bench(args)) => outcome::exit_code(bench::run(&args, words)),
         Ok(command) => {
             let launched = trommel_cli::launch::of(&command, &ending).map_err(PipelineError::from);
             outcome::exit_code(launched.and_then(|launched| run(command, launched, &ending)))
@@ -80,9 +81,9 @@ fn run(command: Command, launched: Option<Launched>, ending: &Arc<Ending>) -> Ou
         Command::Eval(args) => eval::run(&args),
         Command::Launch(args) => launch::run(&args, ending),
         Command::Demo(args) => demo::run(&args),
-        Command::Bench(args) => bench::run(&args),
         Command::Synth(_) | Command::Select(_) | Command::Verify(_) | Command::Why(_) | Command::Report(_) => {
             unreachable!("the program runs it itself")
         }
+        Command::Bench(_) => unreachable!("no run of several processes"),
     }
 }

@@ -43,9 +43,9 @@ fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
     Ok(EmbedBench {
         embedder: EmbedderConfig {
             name: args.model.clone().unwrap_or_default(),
-            weights: args.pretrained.clone(),
-            torchscript: args.torchscript,
-            random_init: args.random_init,
+            weights: args.weights.pretrained.clone(),
+            torchscript: args.weights.torchscript,
+            random_init: args.weights.random_init,
             assume_model: None,
             precision: args.precision.clone(),
             batch: args.batch.map(usize::from),
