@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
+use trommel_core::durable;
 use trommel_decide::benchmark::Benchmark;
 use trommel_incremental::Epoch;
 use trommel_incremental::changelog::Changelog;
@@ -66,12 +67,23 @@ fn sync_dir(path: &Path) -> Result<(), PipelineError> {
     Disk.sync_dir(path).map_err(PipelineError::at(path))
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Where a folder is moved to be removed.
+const GONE: &str = "gone";
+
+/// Removes a folder with all that is in it, if it is there. It loses its name first: a kill in between must not leave half a folder under
+/// a name that says it is whole.
 fn remove_folder(path: &Path) -> Result<(), PipelineError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(PipelineError::at(path)(error)),
-        _ => Ok(()),
+    let gone = path.with_file_name(GONE);
+    let there = |done: std::io::Result<()>| match done {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        done => done.map(|()| true).map_err(PipelineError::at(path)),
+    };
+    there(fs::remove_dir_all(&gone))?;
+    if there(fs::rename(path, &gone))? {
+        sync_dir(durable::parent(path))?;
+        there(fs::remove_dir_all(&gone))?;
     }
+    Ok(())
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PipelineError> {
@@ -127,7 +139,9 @@ impl Publisher {
         for entry in fs::read_dir(&self.root).map_err(PipelineError::at(&self.root))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("epoch.").map(|number| number.parse::<Epoch>());
-            if matches!(number, Some(Err(_))) || matches!(number, Some(Ok(epoch)) if epoch > committed) {
+            let never_committed =
+                matches!(number, Some(Err(_))) || matches!(number, Some(Ok(epoch)) if epoch > committed);
+            if never_committed || name == GONE {
                 remove_folder(&entry.path())?;
             }
         }
