@@ -29,7 +29,7 @@ pub struct SelectConfig {
     pub rules: Vec<String>,
     /// A file for one split, or a folder for several.
     pub out: PathBuf,
-    /// Files of each split in a folder.
+    /// Files of each split in a folder; none: a Parquet table.
     pub formats: Vec<Format>,
     /// Shards that are left out, by their names.
     pub without: Vec<String>,
@@ -104,6 +104,9 @@ const TOLD: usize = 8;
 pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     let splits = named(&config.rules).map_err(PipelineError::usage)?;
     let run = OpenRun::open(&config.run, &config.without)?;
+    if let Some(name) = run.unknown.first() {
+        return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", config.run.display())));
+    }
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let files = files(config, &splits)?;
     let folder = match files.first().and_then(|files| files.1.first()) {
@@ -160,6 +163,12 @@ fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(S
             let (count, out) = (splits.len(), out.display());
             return Err(PipelineError::Usage(format!("-o {out} is one file, for {count} rules: give a folder")));
         };
+        if !config.formats.is_empty() {
+            let out = out.display();
+            return Err(PipelineError::Usage(format!(
+                "--format is for a folder, and -o {out} is one file by its ending"
+            )));
+        }
         let stem = || out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         return Ok(vec![(if name.is_empty() { stem() } else { name.clone() }, vec![out.clone()])]);
     }
@@ -170,9 +179,10 @@ fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(S
             out.display()
         )));
     }
+    let formats = if config.formats.is_empty() { &[Format::Parquet][..] } else { &config.formats };
     let named = splits.iter().map(|(name, _)| {
         let name = if name.is_empty() { "split".to_owned() } else { name.clone() };
-        let files = config.formats.iter().map(|format| out.join(format!("{name}.{}", format.extension()))).collect();
+        let files = formats.iter().map(|format| out.join(format!("{name}.{}", format.extension()))).collect();
         (name, files)
     });
     Ok(named.collect())
@@ -188,6 +198,8 @@ pub(crate) struct OpenRun {
     pub shards: Vec<Shard>,
     /// Names of those that are not judged.
     pub unfinished: Vec<String>,
+    /// Names to leave out that are no shard's.
+    pub unknown: Vec<String>,
     /// What the run has lost, or passed over.
     pub notices: Notices,
     run: PathBuf,
@@ -197,7 +209,7 @@ impl OpenRun {
     /// Opens a run folder, without a lock.
     ///
     /// # Errors
-    /// No run folder, a damaged one, or a shard to leave out that it has not.
+    /// No run folder, or a damaged one.
     pub fn open(run: &Path, without: &[String]) -> Result<Self, PipelineError> {
         let place = |error: &dyn std::fmt::Display| {
             let current = run.join("current");
@@ -235,12 +247,10 @@ impl OpenRun {
                 bytes: line.part(PartKind::Ledger).map_or(0, |part| part.bytes),
             });
         }
-        if let Some(name) = left_out.first() {
-            return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", run.display())));
-        }
         let mut notices = plan.losses();
         notices.merge(&ledger.notices());
-        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, notices, run: run.into() })
+        let unknown = left_out.into_iter().map(str::to_owned).collect();
+        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, unknown, notices, run: run.into() })
     }
 
     /// Refuses what cannot be known before all shards are judged.
@@ -279,6 +289,7 @@ impl OpenRun {
             benchmarks: &self.benchmarks,
             shards: &self.shards,
             without,
+            unfinished: &self.unfinished,
             seed: reading.seed,
             memory_bytes: memory.credit_bytes()?,
             threads: reading.threads,

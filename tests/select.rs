@@ -128,6 +128,8 @@ fn what_cannot_be_selected_is_refused_in_one_line() {
         (vec!["--rule", "near per class", "-o", &out], "only an exact number"),
         (vec!["--rule", "far:5 per class", "-o", &out], "no column `class`"),
         (vec!["--rule", "near", "-o", &out, "--format", "csv"], "--format csv"),
+        (vec!["--rule", "near", "-o", &file, "--format", "npy"], "--format is for a folder"),
+        (vec!["--rule", "near", "-o", &file, "--without", "nowhere.tar"], "--without nowhere.tar"),
         (vec!["--rule", "near", "-o", &out, "--memory", "100MiB"], "--memory"),
     ] {
         let said = stderr(&run(2, &[&["select", &ledger], args.as_slice()].concat()));
@@ -150,6 +152,13 @@ fn a_published_split_is_checked_row_by_row() {
         let said = run(0, &["verify", which, &mine]);
         assert!(String::from_utf8_lossy(&said.stdout).starts_with("equal: "), "{}", stderr(&said));
     }
+
+    // A split that leaves a shard out, and a run that never had it.
+    let (fewer, less) = (folder.path().join("fewer"), folder.path().join("less.parquet").display().to_string());
+    make(&fewer, &BENCHMARKS, (0..3).map(|at| (format!("{at:05}.tar"), Some(rows(at)))).collect());
+    run(0, &["select", &mine, "--rule", "far:30@val", "-o", &less, "--without", "00003.tar"]);
+    let said = run(0, &["verify", &less, &fewer.display().to_string()]);
+    assert!(String::from_utf8_lossy(&said.stdout).starts_with("equal: "), "{}", stderr(&said));
 
     // The same shards, but for one score of somebody else's embedder.
     let other = folder.path().join("other");
@@ -261,6 +270,13 @@ fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
     let said = stderr(&run(2, &[&["select", &ledger, "--rule", "where:score>5", "-o", &out], &two[..]].concat()));
     assert!(said.contains("column `score` is in several tables"), "{said}");
     run(0, &[&["select", &ledger, "--rule", "where:b.score>5 and where:word=cat", "-o", &out], &two[..]].concat());
+    // The file of a shard that is left out is not read, and is no stranger either.
+    let (all, some, shards) = (table("all.txt"), table("some.txt"), table("shards"));
+    let scored = ["select", &ledger, "--table", &shards, "--rule", "where:score>5", "-o"];
+    run(0, &[&scored[..], &[&all]].concat());
+    run(0, &[&scored[..], &[&some, "--without", "00001.tar"]].concat());
+    let due: Vec<String> = keys(all.as_ref()).into_iter().filter(|key| !key.starts_with("00001.tar/")).collect();
+    assert!(keys(some.as_ref()) == due && due.len() > 10 && due.len() < keys(all.as_ref()).len());
     // Whoever checks the split needs the same columns.
     let split = format!("{out}/split.split.json");
     run(0, &[&["verify", &split, &ledger], &two[..]].concat());

@@ -58,7 +58,8 @@ pub fn join(reading: &Reading<'_>, program: &Program, texts: &[String], held_byt
     if texts.is_empty() {
         return Ok(join);
     }
-    let tables: Vec<Table> = texts.iter().map(|text| Table::open(text, reading.shards)).collect::<Result<_, _>>()?;
+    let tables: Vec<Table> =
+        texts.iter().map(|text| Table::open(text, reading.shards, reading.others)).collect::<Result<_, _>>()?;
     let mut asked: Vec<BTreeMap<String, Vec<Asks>>> = tables.iter().map(|_| BTreeMap::new()).collect();
     let own = ledger_fields(reading.benchmarks);
     for (word, asks) in questions(program) {

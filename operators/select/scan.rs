@@ -77,6 +77,8 @@ pub struct Reading<'a> {
     pub benchmarks: &'a [String],
     /// All shards, in the order of their names.
     pub shards: &'a [Shard],
+    /// Names of the plan's other shards.
+    pub others: [&'a [String]; 2],
     /// Seed of `random`.
     pub seed: u64,
     /// Bytes that the shards may have which are read at a time.

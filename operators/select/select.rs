@@ -44,6 +44,8 @@ pub struct Source<'a> {
     pub shards: &'a [Shard],
     /// Shards of the plan that are left out by name.
     pub without: &'a [String],
+    /// Shards of the plan that are not judged.
+    pub unfinished: &'a [String],
     /// Seed of `random`.
     pub seed: u64,
     /// Bytes for bits, values, counters, and shards in reading.
@@ -151,6 +153,7 @@ fn select_here(
         ledger: source.ledger,
         benchmarks: source.benchmarks,
         shards: source.shards,
+        others: [source.without, source.unfinished],
         seed: source.seed,
         window_bytes: budget.window_bytes,
         folder: source.folder,

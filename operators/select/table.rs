@@ -57,11 +57,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table as written: `[NAME=]PATH[@HOW]`.
+    /// A table as written: `[NAME=]PATH[@HOW]`. Files that are called like a shard of `others`, the plan's that are not selected from, are not read.
     ///
     /// # Errors
     /// Nothing there, files of several kinds, or a table whose rows nobody can find.
-    pub fn open(text: &str, shards: &[Shard]) -> Result<Self, SelectError> {
+    pub fn open(text: &str, shards: &[Shard], others: [&[String]; 2]) -> Result<Self, SelectError> {
         let bad = |what: String| SelectError::Input(format!("--table {text}: {what}"));
         let (name, rest) = match text.split_once('=') {
             Some((name, rest)) if !Path::new(text).exists() && is_word(name) => (Some(name.to_owned()), rest),
@@ -71,7 +71,7 @@ impl Table {
             Some((path, how)) if !Path::new(rest).exists() => (PathBuf::from(path), Some(how)),
             _ => (PathBuf::from(rest), None),
         };
-        let files = files(&path, shards).map_err(|error| bad(error.to_string()))?;
+        let files = files(&path, shards, others).map_err(|error| bad(error.to_string()))?;
         let Some((first, _)) = files.first() else { return Err(bad("no Parquet file is there".into())) };
         let columns = TableReader::column_names(first, Box::new(File::open(first).map_err(SelectError::at(first))?))?;
         let has = |column: &str| columns.iter().any(|name| name == column);
@@ -157,7 +157,17 @@ fn stem(name: &str) -> &str {
     &name[..folder.len() + end]
 }
 
-fn files(path: &Path, shards: &[Shard]) -> Result<Vec<(PathBuf, Option<usize>)>, SelectError> {
+/// What a file is called like.
+#[derive(Clone, Copy, PartialEq)]
+enum Like {
+    Shard(usize),
+    /// A shard of the plan that is not selected from.
+    Other,
+    Several,
+    Nothing,
+}
+
+fn files(path: &Path, shards: &[Shard], others: [&[String]; 2]) -> Result<Vec<(PathBuf, Option<usize>)>, SelectError> {
     if !path.is_dir() {
         let there = std::fs::metadata(path);
         return there.map(|_| vec![(path.into(), None)]).map_err(SelectError::at(path));
@@ -172,17 +182,18 @@ fn files(path: &Path, shards: &[Shard]) -> Result<Vec<(PathBuf, Option<usize>)>,
     }
     files.sort_by(|a, b| numerically(&a.to_string_lossy(), &b.to_string_lossy()));
     // By the whole name, and by its last part where no other shard has it.
-    let mut known: HashMap<&str, Option<usize>> = HashMap::new();
-    for (at, shard) in shards.iter().enumerate() {
-        let name = stem(&shard.name);
+    let mut known: HashMap<&str, Like> = HashMap::new();
+    let here = shards.iter().enumerate().map(|(at, shard)| (&shard.name, Like::Shard(at)));
+    for (name, like) in here.chain(others.into_iter().flatten().map(|name| (name, Like::Other))) {
+        let name = stem(name);
         let last = name.rsplit('/').next().unwrap_or(name);
-        known.entry(last).and_modify(|one| *one = None).or_insert(Some(at));
+        known.entry(last).and_modify(|one| *one = Like::Several).or_insert(like);
     }
     let of = |file: &PathBuf| file.file_stem().and_then(|name| known.get(name.to_str()?).copied());
-    let told: Vec<Option<Option<usize>>> = files.iter().map(of).collect();
-    let (some, all) = (told.iter().flatten().count(), files.len());
-    match told.iter().zip(&files).find(|(told, _)| **told == Some(None) || told.is_none() && some > 0) {
-        Some((Some(_), file)) if some > 0 => Err(SelectError::Input(format!(
+    let called: Vec<Like> = files.iter().map(|file| of(file).unwrap_or(Like::Nothing)).collect();
+    let (some, all) = (called.iter().filter(|like| **like != Like::Nothing).count(), files.len());
+    match called.iter().zip(&files).find(|(like, _)| matches!(like, Like::Several | Like::Nothing) && some > 0) {
+        Some((Like::Several, file)) => Err(SelectError::Input(format!(
             "{}: several shards are called so; join tables with a column `shard`",
             file.display()
         ))),
@@ -193,7 +204,9 @@ fn files(path: &Path, shards: &[Shard]) -> Result<Vec<(PathBuf, Option<usize>)>,
             )))
         }
         None => {
-            let mut files: Vec<_> = files.into_iter().zip(told.into_iter().map(Option::flatten)).collect();
+            let of = |like: Like| if let Like::Shard(at) = like { Some(at) } else { None };
+            let read = files.into_iter().zip(called).filter(|(_, like)| *like != Like::Other);
+            let mut files: Vec<_> = read.map(|(file, like)| (file, of(like))).collect();
             // Rows that are found by their place come in the plan's order.
             files.sort_by_key(|(_, shard)| shard.map(|at| shards[at].ordinal));
             Ok(files)

@@ -614,8 +614,8 @@ pub struct SelectArgs {
     /// One split: a file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for them
     #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
-    /// Files of each split in a folder
-    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',', default_value = "parquet")]
+    /// Files of each split in a folder; parquet unless given
+    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',')]
     pub formats: Vec<String>,
     /// A shard of the plan that is left out, by its name: one that is not judged, say
     #[arg(long, value_name = "SHARD")]

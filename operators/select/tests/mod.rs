@@ -40,6 +40,7 @@ fn selected(
         benchmarks: &benchmarks,
         shards: &shards,
         without: &[],
+        unfinished: &[],
         seed,
         memory_bytes: 64 << 20,
         threads,
