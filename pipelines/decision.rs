@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 
+use crate::split_file::SplitConfig;
+
 /// A benchmark, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +69,9 @@ pub struct DecisionConfig {
     pub repeated_members: String,
     /// Whether embeddings are kept beside the ledger.
     pub embeddings: bool,
+    /// The split that decides, in the place of a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitConfig>,
 }
 
 /// Lower-case hex.

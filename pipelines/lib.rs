@@ -22,5 +22,6 @@ pub mod radii;
 pub mod report;
 pub mod secret;
 pub mod select;
+pub mod split_file;
 pub mod verify;
 pub mod why;

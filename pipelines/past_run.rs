@@ -19,6 +19,7 @@ use trommel_shard::plan::Plan;
 use trommel_shard::store::local_path;
 
 use crate::error::PipelineError;
+use crate::split_file::SplitConfig;
 
 /// A benchmark of a past run, without its vectors.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +63,8 @@ pub struct PastRun {
     pub rule: Option<Rule>,
     /// The rule as written in the configuration.
     pub rule_text: String,
+    /// The split that decided, in the place of a rule.
+    pub split: Option<SplitConfig>,
     /// Benchmarks in the order of the columns.
     pub benchmarks: Vec<TestPoints>,
 }
@@ -108,7 +111,8 @@ impl PastRun {
         for at in counting {
             benchmarks[at].counts = true;
         }
-        Ok(Self { ledger, plan, rule, rule_text, benchmarks })
+        let split = decisions.get("split").and_then(|split| serde_json::from_value(split.clone()).ok());
+        Ok(Self { ledger, plan, rule, rule_text, split, benchmarks })
     }
 
     /// What the rule means.

@@ -126,8 +126,7 @@ fn shard_samples(
                 }
                 index
             }
-            Group::Rejected(info, _) => info.id.index,
-            Group::Place(id, _) => id.index,
+            Group::Rejected(info, _) | Group::Place(info) => info.id.index,
         };
         if index >= last {
             break;

@@ -352,6 +352,8 @@ fn facts(
     ] {
         add(name, at(&format!("/decisions/embedder/{field}")).map(plain));
     }
+    add("split: keys", at("/decisions/split/keys_sha256").map(plain));
+    add("split: samples", at("/decisions/split/count").map(plain));
     add("columns", at("/decisions/columns").map(plain));
     add("numeric part", at("/numerics").filter(|value| **value != serde_json::json!({})).map(Value::to_string));
     add("command", at("/record/command").map(plain));

@@ -12,10 +12,11 @@ use trommel_decide::selection::Selection;
 use trommel_select::compare::{Differences, comparison};
 use trommel_select::head::SplitHead;
 use trommel_select::select::{RunFacts, Wanted};
-use trommel_select::split::{Format, read_head};
+use trommel_select::split::read_head;
 
 use crate::error::PipelineError;
 use crate::select::{LedgerReading, OpenRun, failed};
+use crate::split_file::table_of;
 
 /// What is checked against what.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,15 +98,6 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         keys_sha256: (head.keys_sha256, mine.keys_sha256),
         rows,
     })
-}
-
-/// The split's rows: the file itself, or the one beside it.
-fn table_of(split: &Path) -> Option<PathBuf> {
-    if Format::of(split) == Some(Format::Parquet) {
-        return Some(split.into());
-    }
-    let name = split.file_name()?.to_str()?.strip_suffix(".split.json")?;
-    Some(split.with_file_name(format!("{name}.parquet"))).filter(|table| table.exists())
 }
 
 /// Refuses a run whose samples or similarities are other ones.

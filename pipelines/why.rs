@@ -189,6 +189,10 @@ fn because(past: &PastRun, row: &LedgerRow) -> String {
     let largest = counting.filter_map(|(_, score)| score.max_similarity).fold(f64::NEG_INFINITY, f64::max);
     let largest =
         if largest.is_finite() { format!("{largest:.6}") } else { "the largest similarity (not recorded)".into() };
+    if let Some(split) = &past.split {
+        let keeps = if dropped { "does not keep it" } else { "keeps it" };
+        return format!("the split {keeps} (`{}`, {} samples)", split.rule, split.count);
+    }
     match past.policy() {
         Some(policy) => policy.because(dropped, &largest, &names(true), &names(false)),
         None if past.rule_text == KEEP_ALL => "the run drops nothing".into(),

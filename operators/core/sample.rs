@@ -255,6 +255,13 @@ impl Event {
         let (status, reason) = (Status::Rejected, Some(reason));
         Self::Fate(Arc::new(Fate { info, status, reason, scores: Vec::new(), embedding: None }))
     }
+
+    /// The fate of a sample that nobody looked at, since a split does not keep it.
+    #[must_use]
+    pub fn dropped(info: Arc<SampleInfo>) -> Self {
+        let (status, scores) = (Status::Dropped, Vec::new());
+        Self::Fate(Arc::new(Fate { info, status, reason: None, scores, embedding: None }))
+    }
 }
 
 /// How a shard's reading ended.

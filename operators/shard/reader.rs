@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lease ─▶ open ─▶ decompress ─▶ tar ─▶ groups ─┬─▶ Sample            judged, or replayed when the ledger kept it
-//!                                               ├─▶ Event::Fate       a reject of the reader's own
+//!                                               ├─▶ Event::Fate       a reject of the reader's own, or what a split does not keep
 //!                                               ├─▶ Replayed::Holes   dropped or rejected by the ledger: they take their turns
 //!                                               └─▶ Event::End, or Replayed::End: always the last
 //! ```
@@ -12,8 +12,8 @@
 //! 1. Judging: indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
 //! 2. Replaying: indices `train_from..count` come once each, in order, as a sample with [`Work::Replay`], in a run of holes, or skipped where a
 //!    kept sample is a reject now; then one [`Replayed::End`]. No fate and no [`Event`] is sent: the ledger has this shard.
-//! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged, in number or by a
-//!    key, has changed. Both with the difference, and before a sample behind it is sent.
+//! 3. A shard that no longer has the plan's size is unavailable; one whose samples are not those that the ledger judged or the split keeps, in
+//!    number or by a key, has changed. Both with the difference, and before a sample behind it is sent.
 //! 4. While credit is asked for, this reader holds none but its decompressor's workspace, which it asks for before its first sample. A record is asked for when the sample is ready to be sent.
 
 use std::cell::RefCell;
@@ -28,18 +28,20 @@ use super::header::BLOCK;
 use super::plan::{ShardRef, Shards};
 use super::promised::promised;
 use super::remark;
-use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use super::samples::{GroupConfig, SampleReader};
 use super::store::{Local, Meter, Metered, Store};
 use super::tar::{TarLimits, TarReader};
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
-use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
 use trommel_core::records::Record;
-use trommel_core::sample::{
-    Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work,
-};
+use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Work};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
+
+mod known;
+
+pub use self::known::{Decisions, Members, key_hash};
+pub(crate) use self::known::{Known, Task};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,29 +112,6 @@ impl ViewBytes {
     }
 }
 
-/// What a ledger decided, by shard, as a value.
-pub trait Decisions: Send + Sync {
-    /// The statuses of a shard's samples by index; `None` when it is not judged.
-    ///
-    /// # Errors
-    /// A line for people when the ledger cannot be read.
-    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String>;
-
-    /// Hashes of the keys of a judged shard's samples by index, as [`key_hash`] makes them; `None` where nobody kept them.
-    ///
-    /// # Errors
-    /// A line for people when the ledger cannot be read.
-    fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, String> {
-        Ok(None)
-    }
-}
-
-/// What stands for a key where it is compared with the one that was judged.
-#[must_use]
-pub const fn key_hash(key: &str) -> u64 {
-    Hash64::new("key").bytes(key.as_bytes()).finish()
-}
-
 /// Which shard, and what is wanted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -144,23 +123,6 @@ pub struct Request {
     pub train_from: u32,
     /// Whether the ledger's decisions are replayed.
     pub replay: bool,
-}
-
-/// A shard's statuses, and the hashes of the keys that they belong to.
-pub(super) type Known = (Option<Arc<Vec<Status>>>, Option<Vec<u64>>);
-
-impl Request {
-    /// What the ledger knows of this shard, where it is replayed.
-    pub(super) fn known(&self, decisions: Option<&dyn Decisions>) -> Result<Known, String> {
-        match (self.replay, decisions) {
-            (false, _) => Ok((None, None)),
-            (true, None) => Err("no decisions to replay".into()),
-            (true, Some(decisions)) => {
-                let statuses = decisions.shard(self.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
-                Ok((Some(statuses), decisions.keys(self.ordinal)?))
-            }
-        }
-    }
 }
 
 /// What a replayed shard sends besides its kept samples: for the order, not for the ledger.
@@ -218,6 +180,7 @@ pub struct ShardReader {
     config: ReaderConfig,
     views: ViewBytes,
     decisions: Option<Arc<dyn Decisions>>,
+    split: Option<Arc<dyn Members>>,
     store: Arc<dyn Store>,
 }
 
@@ -253,13 +216,20 @@ impl ShardReader {
         views: ViewBytes,
         decisions: Option<Arc<dyn Decisions>>,
     ) -> Self {
-        Self { plan: plan.into(), config, views, decisions, store: Arc::new(Local::default()) }
+        Self { plan: plan.into(), config, views, decisions, split: None, store: Arc::new(Local::default()) }
     }
 
     /// The same, from another store.
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
+        self
+    }
+
+    /// The same, judging those alone that a split keeps: all others are dropped unread.
+    #[must_use]
+    pub fn of_split(mut self, split: Option<Arc<dyn Members>>) -> Self {
+        self.split = split;
         self
     }
 
@@ -304,7 +274,7 @@ impl ShardReader {
     }
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let (decisions, keys) = request.known(self.decisions.as_deref())?;
+        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref())?;
         let source = self.store.open(&shard.url).map_err(|error| error.to_string())?;
         let announced = source.announced_bytes();
         if let (Some(planned), Some(now)) = (shard.bytes, announced)
@@ -314,7 +284,7 @@ impl ShardReader {
         }
         let raw = source.open_at(0).map_err(|error| error.to_string())?;
         let (raw, meter) = Metered::new(raw, announced);
-        Ok(Opened { raw, meter, decisions, keys, shard: shard.clone() })
+        Ok(Opened { raw, meter, known, shard: shard.clone() })
     }
 
     fn stream<E>(
@@ -326,27 +296,24 @@ impl ShardReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Opened { raw, meter, decisions, keys, shard } = opened;
+        let Opened { raw, meter, known, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shard.url));
         let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shard.url));
         let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
             Err(reason) => {
                 end.bytes = meter.bytes();
-                end.outcome = match (meter.failure(), &decisions) {
+                end.outcome = match (meter.failure(), known.expected()) {
                     (Some(why), _) => unavailable(why),
-                    (None, Some(statuses)) if !statuses.is_empty() => {
-                        changed(format!("it is {reason}, and the ledger knows {} samples of it", statuses.len()))
-                    }
-                    (None, _) => ShardOutcome::Rejected(reason),
+                    (None, Some(expected)) => changed(format!("it is {reason}, and {expected}")),
+                    (None, None) => ShardOutcome::Rejected(reason),
                 };
                 return Ok(());
             }
         };
         let tar = TarReader::new(plain, self.config.tar.clone());
         let mut samples = SampleReader::new(tar, &self.config.group, request.ordinal);
-        let statuses = decisions.as_ref().map(|statuses| statuses.as_slice());
-        let task = Task { request, views: self.views, statuses, keys: keys.as_deref() };
+        let task = Task { request, views: self.views, known: &known };
         let mut want = |index| task.want(index);
         let mut holes = Holes::default();
         while let Some(group) = samples.next_group(&mut want, admit)? {
@@ -403,8 +370,7 @@ fn plain_tar(
 struct Opened {
     raw: Metered,
     meter: Arc<Meter>,
-    decisions: Option<Arc<Vec<Status>>>,
-    keys: Option<Vec<u64>>,
+    known: Known,
     shard: ShardRef,
 }
 
@@ -429,81 +395,6 @@ impl Holes {
 
     fn close<E>(&mut self, emit: &mut dyn FnMut(Admitted) -> Result<(), E>) -> Result<(), E> {
         self.0.take().map_or(Ok(()), |(pass, id, count)| emit(Admitted::Replayed(Replayed::Holes { pass, id, count })))
-    }
-}
-
-/// One shard's reading: what is wanted of each index, and what is sent for it.
-pub(super) struct Task<'a> {
-    pub(super) request: &'a Request,
-    pub(super) views: ViewBytes,
-    /// The ledger's decisions when they are replayed.
-    pub(super) statuses: Option<&'a [Status]>,
-    /// Hashes of the keys that they belong to.
-    pub(super) keys: Option<&'a [u64]>,
-}
-
-impl Task<'_> {
-    fn work(&self, index: u32) -> Option<Work> {
-        let before = index < self.request.train_from;
-        match self.statuses {
-            None => Some(if before { Work::JudgeOnly } else { Work::Judge }),
-            Some(_) if before => None,
-            Some(statuses) => (statuses.get(index as usize) == Some(&Status::Kept)).then_some(Work::Replay),
-        }
-    }
-
-    pub(super) fn want(&self, index: u32) -> Want {
-        self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
-    }
-
-    /// Whether this is the sample that was judged.
-    fn compare(&self, index: u32, key: &str) -> Result<(), String> {
-        let judged = self.keys.and_then(|keys| keys.get(index as usize));
-        if judged.is_none_or(|judged| *judged == key_hash(key)) {
-            return Ok(());
-        }
-        Err(format!("its sample {index} is `{key}`, which is not the one that the ledger judged there"))
-    }
-
-    /// That a shard of so many samples is the one that the ledger knows.
-    pub(super) fn check_count(&self, count: u32) -> Result<(), String> {
-        match self.statuses {
-            Some(statuses) if statuses.len() as u64 != u64::from(count) => {
-                Err(format!("it has {count} samples, the ledger knows {}", statuses.len()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What is sent for a group; an error when it contradicts the ledger.
-    pub(super) fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
-        let pass = self.request.pass;
-        match &group {
-            Group::Place(id, key) => self.compare(id.index, key)?,
-            Group::Rejected(info, _) | Group::Sample(RawSample { info, .. }) => {
-                self.compare(info.id.index, &info.key)?
-            }
-        }
-        match group {
-            Group::Place(id, _) if id.index < self.request.train_from => Ok(None),
-            Group::Place(id, _) => match self.statuses.and_then(|statuses| statuses.get(id.index as usize)) {
-                None => Err(format!("its sample {} is not in the ledger", id.index)),
-                Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id, count: 1 }))),
-            },
-            Group::Rejected(info, reason) if self.statuses.is_some() && self.keys.is_none() => {
-                Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
-            }
-            Group::Rejected(info, reason) if self.statuses.is_some() => {
-                Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
-            }
-            Group::Rejected(info, reason) => Ok(Some(Admitted::Event(Event::rejected(info, reason)))),
-            Group::Sample(RawSample { info, image, image_extension, caption, permit }) => {
-                let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
-                let encoded_bytes = image.len() as u64;
-                let payload = Encoded { image, extension: image_extension };
-                Ok(Some(Admitted::Sample(Sample { info, pass, work, caption, encoded_bytes, permit, payload })))
-            }
-        }
     }
 }
 

@@ -115,8 +115,18 @@ pub enum Group {
     Sample(RawSample),
     /// A group that is none, and why.
     Rejected(Arc<SampleInfo>, Reason),
-    /// A group of which only its place was wanted, and its key.
-    Place(SampleId, String),
+    /// A group of which only its place was wanted; nothing of its json is known.
+    Place(Arc<SampleInfo>),
+}
+
+impl Group {
+    /// Identity and provenance.
+    #[must_use]
+    pub const fn info(&self) -> &Arc<SampleInfo> {
+        match self {
+            Self::Sample(RawSample { info, .. }) | Self::Rejected(info, _) | Self::Place(info) => info,
+        }
+    }
 }
 
 /// What was counted on the way.
@@ -302,14 +312,6 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     }
 
     fn close(&self, mut open: Open) -> Group {
-        if open.want == Want::Place {
-            return Group::Place(open.id, String::from_utf8_lossy(&open.key).into_owned());
-        }
-        if let (None, Some(TarEnd::Damaged { offset, what })) = (&self.pending, self.tar.end()) {
-            open.reject = None;
-            open.reject("cut_off", format!("at byte {offset}: {what}"));
-        }
-        let (image, reject) = (open.image.take(), open.reject.take());
         let metadata = std::mem::take(&mut open.metadata);
         let info = Arc::new(SampleInfo {
             id: open.id,
@@ -321,7 +323,12 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             size: open.size,
             ..SampleInfo::default()
         });
-        match (image, reject) {
+        let Want::Content { extra_bytes } = open.want else { return Group::Place(info) };
+        if let (None, Some(TarEnd::Damaged { offset, what })) = (&self.pending, self.tar.end()) {
+            open.reject = None;
+            open.reject("cut_off", format!("at byte {offset}: {what}"));
+        }
+        match (open.image.take(), open.reject.take()) {
             (_, Some(reason)) => Group::Rejected(info, reason),
             (None, None) => {
                 let (has, wanted) = (open.extensions.join(";"), self.config.image_keys.join(";"));
@@ -332,7 +339,6 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 let blank = |text: &String| text.trim().is_empty();
                 let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
                 let Image { extension: image_extension, data, mut permit, .. } = image;
-                let Want::Content { extra_bytes } = open.want else { return Group::Place(open.id, String::new()) };
                 let held = (data.len() + caption.as_ref().map_or(0, String::len)) as u64;
                 permit.shrink_to(held.saturating_add(extra_bytes));
                 let caption = caption.map(Arc::from);

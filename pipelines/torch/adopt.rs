@@ -77,6 +77,7 @@ impl Adopted {
             benchmarks: made.benchmarks.clone(),
             columns: made.columns.clone(),
             embeddings: made.embeddings,
+            split: made.split.clone(),
             ..here.clone()
         };
         let (made, read) = (serde_json::json!(made), serde_json::json!(read));

@@ -203,6 +203,7 @@ fn recipe(machine: &Machine) -> TrainRun {
     TrainRun {
         judge: judge(&[], Path::new(""), machine),
         decisions: None,
+        split: None,
         model: MODEL.into(),
         pretrained: None,
         seed: 0,

@@ -40,7 +40,7 @@ struct FirstStart {
     /// Shards that the samples were counted over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shards: Option<usize>,
-    /// Batches of a pass, where a finished ledger knew them: it may know more of them later, when a shard was mended.
+    /// Batches of a pass, where a finished ledger or a split knew them: the ledger may know more of them later, when a shard was mended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pass_batches: Option<u64>,
 }
@@ -167,16 +167,21 @@ impl Settled {
         FirstStart { schema: SCHEMA, order, dealt_as, pass, since, shards, pass_batches }.write(root)
     }
 
-    /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known;
-    /// over anything else it ends with its passes.
+    /// Along what the schedule is laid out. A run of passes over what is judged is one of steps, for their number is known, and so is one
+    /// over a split that keeps `kept` samples; over anything else it ends with its passes.
     ///
     /// # Errors
     /// A pass that does not fill one batch.
-    pub(crate) fn course(&mut self, run: &TrainRun, folder: &RunFolder) -> Result<Course, PipelineError> {
+    pub(crate) fn course(
+        &mut self,
+        run: &TrainRun,
+        folder: &RunFolder,
+        kept: Option<u64>,
+    ) -> Result<Course, PipelineError> {
         match (&self.pass, run.length) {
             (Some(pass), RunLength::Passes(passes)) => Ok(Course::Passes { passes, pass_samples: pass.samples }),
             (None, RunLength::Passes(passes)) => {
-                let batches = self.pass_batches.map_or_else(|| judged_batches(run, folder), Ok)?;
+                let batches = self.pass_batches.map_or_else(|| known_batches(run, folder, kept), Ok)?;
                 self.pass_batches = Some(batches);
                 Ok(Course::Steps(u64::from(passes) * batches))
             }
@@ -223,10 +228,10 @@ pub(crate) fn steps(run: &TrainRun) -> Result<Course, PipelineError> {
     length.total_steps(run.recipe.batch_samples, None).map(Course::Steps).map_err(PipelineError::usage)
 }
 
-/// Batches of a pass over a finished ledger.
-fn judged_batches(run: &TrainRun, folder: &RunFolder) -> Result<u64, PipelineError> {
+/// Batches of a pass over a split that keeps `kept` samples, or over a finished ledger.
+fn known_batches(run: &TrainRun, folder: &RunFolder, kept: Option<u64>) -> Result<u64, PipelineError> {
     let (counts, batch) = (folder.before().counts(), run.recipe.batch_samples as u64);
-    let captioned = counts.kept - counts.remarks.get("no_caption").unwrap_or(0);
+    let captioned = kept.unwrap_or_else(|| counts.kept - counts.remarks.get("no_caption").unwrap_or(0));
     if captioned < batch {
         return Err(PipelineError::Usage(format!(
             "{captioned} kept samples with a caption do not fill one batch of {batch}"

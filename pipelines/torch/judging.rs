@@ -24,7 +24,7 @@ use trommel_ledger::run_folder::RunConfig;
 use trommel_model::config::Resize;
 use trommel_shard::folders::{FolderError, FolderReader, Folders};
 use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
-use trommel_shard::reader::{Decisions, ReaderConfig, ShardReader, ViewBytes};
+use trommel_shard::reader::{Decisions, Members, ReaderConfig, ShardReader, ViewBytes};
 use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
 
 use crate::embedder::{EmbedService, Embedder};
@@ -36,6 +36,7 @@ use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lying_beside::beside;
 use trommel_pipelines::memory::{MemoryPlan, human};
+use trommel_pipelines::split_file::{SplitFile, SplitMembers};
 
 /// Where samples come from.
 #[derive(Clone, Debug)]
@@ -94,6 +95,15 @@ impl Input {
         }
     }
 
+    /// What a split keeps something of, and a note on the rest. All class folders stay: without its pictures' bytes one costs nothing to read.
+    fn of_split(self, split: &SplitFile) -> Result<(Self, Notices), PipelineError> {
+        let (plan, left_out) = split.plan_of(self.plan())?;
+        Ok(match self {
+            Self::Shards(_) => (Self::Shards(Arc::new(plan)), left_out),
+            folders @ Self::Folders(_) => (folders, Notices::default()),
+        })
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
@@ -139,6 +149,8 @@ pub struct Judging {
     decoder: String,
     /// How shards are read.
     pub reading: ReaderConfig,
+    /// The split that decides, where one does.
+    pub split: Option<Arc<SplitFile>>,
     /// Benchmarks in order.
     pub benchmarks: Vec<Arc<Benchmark>>,
     /// What must match to resume.
@@ -158,13 +170,31 @@ impl Judging {
     /// # Errors
     /// Every kind of wrong input: shards, benchmarks, rule, model.
     pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
+        Self::of_split(config, None, train_view, stop)
+    }
+
+    /// The same, with a split in the place of a rule.
+    ///
+    /// # Errors
+    /// The same; a split of other shards, or of samples that were read in another way.
+    pub(crate) fn of_split(
+        config: &JudgeConfig,
+        split: Option<Arc<SplitFile>>,
+        train_view: Option<TrainView>,
+        stop: Stop,
+    ) -> Result<Self, PipelineError> {
         let reading = reader_config(config);
         let input = match &config.plan {
             Some(plan) => Input::planned(plan, &reading.group)?,
             None => Input::find(&config.shards, &reading.group)?,
         };
+        let (input, left_out) = match &split {
+            Some(split) => input.of_split(split)?,
+            None => (input, Notices::default()),
+        };
         let mut notices =
             if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+        notices.merge(&left_out);
         // What is gone is in no slice: the first one tells it.
         if config.reading.part.is_none_or(|(index, _)| index == 0) {
             notices.merge(&input.plan().losses());
@@ -180,7 +210,11 @@ impl Judging {
             .map(|rule| rule.judge_with(&benchmarks, config.rule_seed))
             .transpose()
             .map_err(PipelineError::usage)?;
-        let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
+        let rule = match (&split, &parsed) {
+            (Some(split), _) => format!("split: {}", split.head().rule),
+            (None, Some(rule)) => rule.to_string(),
+            (None, None) => KEEP_ALL.into(),
+        };
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
         let mut embedder =
@@ -221,7 +255,11 @@ impl Judging {
             load_truncated: config.reading.load_truncated,
             repeated_members: if config.reading.strict { "reject" } else { "new-sample" }.into(),
             embeddings: config.keep_embeddings && embeds,
+            split: split.as_ref().map(|split| split.config()),
         };
+        if let Some(split) = &split {
+            split.check_reading(&decision)?;
+        }
         let computes = embeds || decode.train.is_some();
         let mut memory = MemoryPlan::new(machine.memory_bytes, computes);
         if computes && let Some((name, bytes)) = device::memory_of(&machine.device).map_err(PipelineError::usage)? {
@@ -267,6 +305,7 @@ impl Judging {
             card,
             decoder: begun_with.name,
             reading,
+            split,
             benchmarks,
             decision,
             memory,
@@ -357,9 +396,15 @@ impl Judging {
     #[must_use]
     pub fn reader(&self, input: &Input, decisions: Option<Arc<dyn Decisions>>) -> Reader {
         let views = self.view_bytes();
+        let members = |split: &Arc<SplitFile>| -> Arc<dyn Members> {
+            Arc::new(SplitMembers { split: split.clone(), plan: input.plan().clone() })
+        };
+        let split = self.split.as_ref().map(members);
         match input {
-            Input::Shards(plan) => Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions)),
-            Input::Folders(folders) => Arc::new(FolderReader::new(folders.clone(), views, decisions)),
+            Input::Shards(plan) => {
+                Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions).of_split(split))
+            }
+            Input::Folders(folders) => Arc::new(FolderReader::new(folders.clone(), views, decisions).of_split(split)),
         }
     }
 

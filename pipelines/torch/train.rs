@@ -30,6 +30,7 @@ use crate::training::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::split_file::SplitFile;
 
 /// How long a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct TrainRun {
     pub judge: JudgeConfig,
     /// A finished run folder whose decisions are taken over, instead of judging.
     pub decisions: Option<PathBuf>,
+    /// A split of `trommel select` that is trained on, instead of judging.
+    pub split: Option<PathBuf>,
     /// open_clip's name of the model, or its JSON.
     pub model: String,
     /// Weights to start from.
@@ -159,7 +162,8 @@ fn train_together(
     run.recipe.validate().map_err(PipelineError::usage)?;
     let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
     let view = train_view(run, &clip_config);
-    let mut judging = Judging::prepare(config, Some(view), stop.clone())?;
+    let split = run.split.as_deref().map(SplitFile::open).transpose()?.map(Arc::new);
+    let mut judging = Judging::of_split(config, split, Some(view), stop.clone())?;
     take_trainer(run, &mut judging, &clip_config, together.ranks());
     let plan = judging.input.plan().clone();
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
@@ -183,7 +187,9 @@ fn train_together(
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
     let size = size_of(run, &judging, plan.len());
-    let count = || promised(&judging.input, folder.before());
+    // A split knows its batches.
+    let kept = judging.split.as_ref().map(|split| split.head().trainable());
+    let count = || kept.map_or_else(|| promised(&judging.input, folder.before()), |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
     let find = || Settled::find(run, &config.run, &size, dealt_as, count);
     let mut settled = together.first_says("what is settled", find)?;
@@ -195,7 +201,7 @@ fn train_together(
     if let Some(view) = &mut judging.decode.train {
         view.labelled = settled.dealt_as.is_some();
     }
-    let course = settled.course(run, &folder)?;
+    let course = settled.course(run, &folder, kept)?;
     let train_inputs = TrainInputs {
         reader: judging.reader(&judging.input, Some(Arc::new(FolderDecisions::new(&config.run)))),
         leased: deal.clone(),

@@ -192,6 +192,7 @@ pub(crate) fn assemble(
         keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
     }
     let batch = batch.finish().map_err(wrong)?;
+    tracing::debug!(pass, samples = keys.join(" "), "batch");
     let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
     Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
 }

@@ -77,7 +77,7 @@ pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
 
 /// The first option of a trainer's file that a watch says in its place: what is read and judged, and where.
 fn of_the_watch(words: &[OsString]) -> Option<String> {
-    const OTHERS: [&str; 5] = ["run", "decisions", "skip-failed", "train-num-samples", "json"];
+    const OTHERS: [&str; 6] = ["run", "decisions", "split", "skip-failed", "train-num-samples", "json"];
     let (cli, headings) = (Cli::command(), ["Judging", "Embedder", "Reading", "Machine"]);
     let train = cli.find_subcommand("train")?;
     let is_its = |flag: &str| {
@@ -138,6 +138,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     Ok(TrainRun {
         decisions: args.decisions.clone(),
+        split: args.split.clone(),
         judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),

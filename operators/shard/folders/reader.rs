@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::super::metadata::Metadata;
 use super::super::promised::promised_to_folder;
-use super::super::reader::{Admitted, Decisions, Replayed, Request, Task, ViewBytes};
+use super::super::reader::{Admitted, Decisions, Known, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
 use super::super::samples::{Group, RawSample, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
@@ -26,6 +26,7 @@ pub struct FolderReader {
     folders: Arc<Folders>,
     views: ViewBytes,
     decisions: Option<Arc<dyn Decisions>>,
+    split: Option<Arc<dyn Members>>,
 }
 
 /// A class that is being read.
@@ -64,7 +65,14 @@ impl FolderReader {
     /// A reader of what was found.
     #[must_use]
     pub fn new(folders: Arc<Folders>, views: ViewBytes, decisions: Option<Arc<dyn Decisions>>) -> Self {
-        Self { folders, views, decisions }
+        Self { folders, views, decisions, split: None }
+    }
+
+    /// The same, judging those alone that a split keeps: all others are dropped unread.
+    #[must_use]
+    pub fn of_split(mut self, split: Option<Arc<dyn Members>>) -> Self {
+        self.split = split;
+        self
     }
 
     /// Reads one class to its end.
@@ -103,19 +111,20 @@ impl FolderReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
-        let opened =
-            request.known(self.decisions.as_deref()).and_then(|known| Ok((known, self.open(request.ordinal)?)));
-        let ((statuses, keys), open) = match opened {
+        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref());
+        let (known, open) = match known.and_then(|known| Ok((known, self.open(request.ordinal)?))) {
             Ok(opened) => opened,
             Err(why) => return Ok(ShardOutcome::Unavailable(why)),
         };
         let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", open.class.folder.display()));
-        let statuses = statuses.as_ref().map(|statuses| statuses.as_slice());
-        let task = Task { request, views: self.views, statuses, keys: keys.as_deref() };
+        let task = Task { request, views: self.views, known: &known };
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };
             let group = match task.want(id.index) {
-                Want::Place => Ok(Group::Place(id, open.key(picture))),
+                Want::Place => {
+                    let info = SampleInfo { id, key: open.key(picture), ..SampleInfo::default() };
+                    Ok(Group::Place(Arc::new(info)))
+                }
                 Want::Content { extra_bytes } => self.group(id, &open, picture, extra_bytes, admit)?,
             };
             let group = match group {

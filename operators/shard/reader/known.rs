@@ -1,0 +1,184 @@
+//! What is known of a shard's samples before they are read, and so what is wanted of each: nothing, a ledger's decisions that are
+//! replayed, or a split, whose samples are judged and all others dropped unread.
+
+use std::sync::Arc;
+
+use super::super::samples::{Group, RawSample, Want};
+use super::{Admitted, Replayed, Request, ViewBytes};
+use trommel_core::hash::Hash64;
+use trommel_core::sample::{Encoded, Event, Sample, Status, Work};
+
+/// What a ledger decided, by shard, as a value.
+pub trait Decisions: Send + Sync {
+    /// The statuses of a shard's samples by index; `None` when it is not judged.
+    ///
+    /// # Errors
+    /// A line for people when the ledger cannot be read.
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String>;
+
+    /// Hashes of the keys of a judged shard's samples by index, as [`key_hash`] makes them; `None` where nobody kept them.
+    ///
+    /// # Errors
+    /// A line for people when the ledger cannot be read.
+    fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+        Ok(None)
+    }
+}
+
+/// Whom a split keeps, by shard, as a value.
+pub trait Members: Send + Sync {
+    /// The raw indices of the kept samples of a shard, ascending, each with the hash of its key, as [`key_hash`] makes it.
+    ///
+    /// # Errors
+    /// A line for people when the split cannot be read.
+    fn shard(&self, ordinal: u64) -> Result<Vec<(u32, u64)>, String>;
+}
+
+/// What stands for a key where it is compared with the one that was judged.
+#[must_use]
+pub const fn key_hash(key: &str) -> u64 {
+    Hash64::new("key").bytes(key.as_bytes()).finish()
+}
+
+/// What is known of a shard's samples, see the module's head.
+pub(crate) enum Known {
+    /// Nothing: all are judged.
+    Nothing,
+    /// The ledger's decisions, which are replayed, and the hashes of the keys that they belong to.
+    Judged(Arc<Vec<Status>>, Option<Vec<u64>>),
+    /// Those that a split keeps, by index, with the hashes of their keys. The others are dropped.
+    Named(Vec<(u32, u64)>),
+}
+
+impl Known {
+    /// What is known of the shard that is asked for.
+    pub(crate) fn of(
+        request: &Request,
+        decisions: Option<&dyn Decisions>,
+        split: Option<&dyn Members>,
+    ) -> Result<Self, String> {
+        match (request.replay, decisions, split) {
+            (true, Some(decisions), _) => {
+                let statuses = decisions.shard(request.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
+                Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?))
+            }
+            (true, None, _) => Err("no decisions to replay".into()),
+            (false, _, Some(split)) => split.shard(request.ordinal).map(Self::Named),
+            (false, _, None) => Ok(Self::Nothing),
+        }
+    }
+
+    fn keeps(&self, index: u32) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Judged(statuses, _) => statuses.get(index as usize) == Some(&Status::Kept),
+            Self::Named(members) => members.binary_search_by_key(&index, |(index, _)| *index).is_ok(),
+        }
+    }
+
+    /// The hash of the key that the sample with this index had.
+    fn key(&self, index: u32) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Judged(_, keys) => keys.as_ref()?.get(index as usize).copied(),
+            Self::Named(members) => {
+                let at = members.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+                Some(members[at].1)
+            }
+        }
+    }
+
+    /// Who knows samples of the shard, and how many; `None` where nobody does.
+    pub(super) fn expected(&self) -> Option<String> {
+        match self {
+            Self::Judged(statuses, _) if !statuses.is_empty() => {
+                Some(format!("the ledger knows {} samples of it", statuses.len()))
+            }
+            Self::Named(members) if !members.is_empty() => {
+                Some(format!("the split keeps {} samples of it", members.len()))
+            }
+            Self::Nothing | Self::Judged(..) | Self::Named(_) => None,
+        }
+    }
+}
+
+/// One shard's reading: what is wanted of each index, and what is sent for it.
+pub(crate) struct Task<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) views: ViewBytes,
+    pub(crate) known: &'a Known,
+}
+
+impl Task<'_> {
+    fn work(&self, index: u32) -> Option<Work> {
+        let before = index < self.request.train_from;
+        let work = match self.known {
+            Known::Judged(..) if before => return None,
+            Known::Judged(..) => Work::Replay,
+            Known::Nothing | Known::Named(_) if before => Work::JudgeOnly,
+            Known::Nothing | Known::Named(_) => Work::Judge,
+        };
+        self.known.keeps(index).then_some(work)
+    }
+
+    pub(crate) fn want(&self, index: u32) -> Want {
+        self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
+    }
+
+    /// Whether this is the sample that was judged.
+    fn compare(&self, index: u32, key: &str) -> Result<(), String> {
+        if self.known.key(index).is_none_or(|judged| judged == key_hash(key)) {
+            return Ok(());
+        }
+        let whose = match self.known {
+            Known::Named(_) => "the split keeps",
+            Known::Nothing | Known::Judged(..) => "the ledger judged",
+        };
+        Err(format!("its sample {index} is `{key}`, which is not the one that {whose} there"))
+    }
+
+    /// That a shard of so many samples is the one that is known.
+    pub(crate) fn check_count(&self, count: u32) -> Result<(), String> {
+        match self.known {
+            Known::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
+                Err(format!("it has {count} samples, the ledger knows {}", statuses.len()))
+            }
+            Known::Named(members) => match members.last() {
+                Some((last, _)) if *last >= count => {
+                    Err(format!("it has {count} samples, and the split keeps its sample {last}"))
+                }
+                _ => Ok(()),
+            },
+            Known::Nothing | Known::Judged(..) => Ok(()),
+        }
+    }
+
+    /// What is sent for a group; an error when it contradicts what is known.
+    pub(crate) fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
+        let (pass, info) = (self.request.pass, group.info());
+        self.compare(info.id.index, &info.key)?;
+        match (group, self.known) {
+            (Group::Place(info), Known::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
+            (Group::Place(info), Known::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
+                None => Err(format!("its sample {} is not in the ledger", info.id.index)),
+                Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
+            },
+            (Group::Place(info), Known::Nothing | Known::Named(_)) => Ok(Some(Admitted::Event(Event::dropped(info)))),
+            (Group::Rejected(info, reason), Known::Judged(_, None)) => {
+                Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
+            }
+            (Group::Rejected(info, reason), Known::Judged(_, Some(_))) => {
+                Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
+            }
+            (Group::Rejected(info, reason), Known::Nothing | Known::Named(_)) => {
+                Ok(Some(Admitted::Event(Event::rejected(info, reason))))
+            }
+            (Group::Sample(RawSample { info, image, image_extension, caption, permit }), _) => {
+                let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
+                let encoded_bytes = image.len() as u64;
+                let payload = Encoded { image, extension: image_extension };
+                Ok(Some(Admitted::Sample(Sample { info, pass, work, caption, encoded_bytes, permit, payload })))
+            }
+        }
+    }
+}
