@@ -316,6 +316,8 @@ pub(crate) fn failed(error: SelectError) -> PipelineError {
         SelectError::Input(_) | SelectError::Rule(_) => PipelineError::usage(error),
         SelectError::Unfinished(text) => PipelineError::Unfinished(text),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
-        SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => PipelineError::failed(error),
+        SelectError::Changed(_) | SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => {
+            PipelineError::failed(error)
+        }
     }
 }

@@ -11,6 +11,9 @@ use super::ColumnarError;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 const MAX_HEADER_BYTES: usize = 65_536;
 
+/// Elements of DataComp's lists of uids, blanks left out.
+const PAIRS: &str = "[('f0','<u8'),('f1','<u8')]";
+
 /// Element type of an npy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
@@ -50,6 +53,59 @@ pub struct Head {
 /// Anything but a C-order `<f2` or `<f4` matrix of exactly this length.
 pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<Head, ColumnarError> {
     let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
+    let (header, offset) = header(path, input)?;
+    let descr = entry(&header, "descr").ok_or_else(|| bad("no `descr` in the header".into()))?;
+    let descr = descr.trim_start().chars().take(24).collect::<String>();
+    let element = if descr.starts_with("'<f2'") {
+        Element::F16
+    } else if descr.starts_with("'<f4'") {
+        Element::F32
+    } else {
+        let seen = descr.split(',').next().unwrap_or_default().to_string();
+        return Err(bad(format!("element type {seen}; '<f2' and '<f4' are read")));
+    };
+    let sizes = shape(path, &header)?;
+    let &[rows, dim] = sizes.as_slice() else {
+        return Err(bad(format!("the shape is {sizes:?}; (rows, dim) is read")));
+    };
+    if dim == 0 || dim > super::ipc::MAX_DIM as u64 {
+        return Err(bad(format!("rows of {dim} elements (1 to {})", super::ipc::MAX_DIM)));
+    }
+    let expected = rows
+        .checked_mul(dim)
+        .and_then(|n| n.checked_mul(element.bytes()))
+        .and_then(|n| n.checked_add(offset))
+        .ok_or_else(|| bad(format!("the shape ({rows}, {dim}) is too large")))?;
+    if expected != file_bytes {
+        return Err(bad(format!("the shape ({rows}, {dim}) needs a file of {expected} bytes; it has {file_bytes}")));
+    }
+    Ok(Head { element, rows, dim: dim as usize, offset })
+}
+
+/// Reads the head of a list of pairs of u64 (`np.dtype("u8,u8")`), which are DataComp's uids: how many, and the bytes before the first.
+///
+/// # Errors
+/// Anything but such a list of exactly this length.
+pub fn read_pair_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<(u64, u64), ColumnarError> {
+    let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
+    let (header, offset) = header(path, input)?;
+    let descr = entry(&header, "descr").unwrap_or_default();
+    let plain: String = descr.chars().filter(|c| !c.is_whitespace()).take(PAIRS.len()).collect();
+    if plain != PAIRS {
+        return Err(bad(format!("elements{descr:.40}; DataComp's lists of uids have [('f0', '<u8'), ('f1', '<u8')]")));
+    }
+    let sizes = shape(path, &header)?;
+    let &[rows] = sizes.as_slice() else { return Err(bad(format!("the shape is {sizes:?}; (rows,) is read"))) };
+    let expected = rows.checked_mul(16).and_then(|bytes| bytes.checked_add(offset));
+    if expected != Some(file_bytes) {
+        return Err(bad(format!("{rows} uids do not make a file of {file_bytes} bytes")));
+    }
+    Ok((rows, offset))
+}
+
+/// The header's text, and the bytes before the first element.
+fn header(path: &Path, input: &mut impl Read) -> Result<(String, u64), ColumnarError> {
+    let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
     let mut start = [0u8; 8];
     input.read_exact(&mut start).map_err(|e| bad(format!("cut off in the magic bytes ({e})")))?;
     if &start[..6] != MAGIC {
@@ -72,47 +128,26 @@ pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<
     let mut header = vec![0u8; length];
     input.read_exact(&mut header).map_err(|e| bad(format!("cut off in the header ({e})")))?;
     let header = String::from_utf8(header).map_err(|_| bad("the header is not text".into()))?;
+    Ok((header, (prefix + length) as u64))
+}
 
-    let descr = entry(&header, "descr").ok_or_else(|| bad("no `descr` in the header".into()))?;
-    let descr = descr.trim_start().chars().take(24).collect::<String>();
-    let element = if descr.starts_with("'<f2'") {
-        Element::F16
-    } else if descr.starts_with("'<f4'") {
-        Element::F32
-    } else {
-        let seen = descr.split(',').next().unwrap_or_default().to_string();
-        return Err(bad(format!("element type {seen}; '<f2' and '<f4' are read")));
-    };
-    match entry(&header, "fortran_order").map(str::trim_start) {
+/// The sizes of the axes, which stand in C order.
+fn shape(path: &Path, header: &str) -> Result<Vec<u64>, ColumnarError> {
+    let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
+    match entry(header, "fortran_order").map(str::trim_start) {
         Some(value) if value.starts_with("False") => {}
         Some(value) if value.starts_with("True") => return Err(bad("Fortran order; C order is read".into())),
         _ => return Err(bad("no `fortran_order` in the header".into())),
     }
-    let shape = entry(&header, "shape").ok_or_else(|| bad("no `shape` in the header".into()))?;
+    let shape = entry(header, "shape").ok_or_else(|| bad("no `shape` in the header".into()))?;
     let shape = shape.trim_start().strip_prefix('(').and_then(|s| s.split(')').next());
     let shape = shape.ok_or_else(|| bad("the shape is not a tuple".into()))?;
-    let sizes: Vec<u64> = shape
+    shape
         .split(',')
         .map(str::trim)
         .filter(|s| !s.is_empty())
         .map(|s| s.parse().map_err(|_| bad(format!("the shape ({shape}) is not made of whole numbers"))))
-        .collect::<Result<_, _>>()?;
-    let &[rows, dim] = sizes.as_slice() else {
-        return Err(bad(format!("the shape is ({shape}); (rows, dim) is read")));
-    };
-    if dim == 0 || dim > super::ipc::MAX_DIM as u64 {
-        return Err(bad(format!("rows of {dim} elements (1 to {})", super::ipc::MAX_DIM)));
-    }
-    let offset = (prefix + length) as u64;
-    let expected = rows
-        .checked_mul(dim)
-        .and_then(|n| n.checked_mul(element.bytes()))
-        .and_then(|n| n.checked_add(offset))
-        .ok_or_else(|| bad(format!("the shape ({shape}) is too large")))?;
-    if expected != file_bytes {
-        return Err(bad(format!("the shape ({shape}) needs a file of {expected} bytes; it has {file_bytes}")));
-    }
-    Ok(Head { element, rows, dim: dim as usize, offset })
+        .collect()
 }
 
 /// The text after `'name':` in a header.

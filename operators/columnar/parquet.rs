@@ -163,6 +163,13 @@ impl<W: Write> TableWriter<W> {
         Ok(Self { writer, fields, metadata, options, path: path.to_path_buf() })
     }
 
+    /// The same, with the least and the largest value of each column in each row group, by which readers pass groups over.
+    #[must_use]
+    pub fn with_statistics(mut self) -> Self {
+        self.options.write_statistics = true;
+        self
+    }
+
     /// Writes one row group; its columns stand in the order of the fields.
     ///
     /// # Errors

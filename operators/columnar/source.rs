@@ -87,7 +87,6 @@ struct Current {
     as_is: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one a benchmark")]
 enum Stored {
     Ipc(IpcReader),
     Npy(NpyReader),

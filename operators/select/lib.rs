@@ -20,6 +20,7 @@ pub mod bits;
 pub mod compare;
 pub mod head;
 pub mod join;
+pub mod membership;
 pub mod pick;
 pub mod program;
 pub mod scan;
@@ -45,6 +46,9 @@ pub enum SelectError {
     /// The ledger is not finished.
     #[error("{0}")]
     Unfinished(String),
+    /// A shard that is not the one which a split was made from.
+    #[error("{0}")]
+    Changed(String),
     /// A rule that cannot be asked of this run.
     #[error(transparent)]
     Rule(#[from] RuleError),

@@ -2,7 +2,7 @@
 //!
 //! | file | for |
 //! |---|---|
-//! | `NAME.parquet`: shard, key, index | pyarrow, polars, DuckDB; `trommel`'s own commands |
+//! | `NAME.parquet`: shard, key, index | pyarrow, polars, DuckDB; `trommel`'s own commands ([`crate::membership`]) |
 //! | `NAME.npy`: uids as `u8,u8`, sorted | DataComp's resharder |
 //! | `NAME.txt`: SHARD/KEY a line | lists of keys |
 //! | `NAME.split.json`: a [`SplitHead`] | `trommel verify` |
@@ -142,7 +142,7 @@ struct Table {
 impl Table {
     fn begin(path: &Path) -> Result<Self, SelectError> {
         let fields = COLUMNS.map(|(name, kind)| Field::required(name, kind)).into();
-        let writer = TableWriter::new(path, begin(path)?, fields, Vec::new())?;
+        let writer = TableWriter::new(path, begin(path)?, fields, Vec::new())?.with_statistics();
         Ok(Self { path: path.into(), writer, shards: Vec::new(), keys: Vec::new(), indices: Vec::new() })
     }
 

@@ -29,7 +29,7 @@ const BATCH_ROWS: u64 = 8192;
 /// Reads a table, some thousand rows at a time.
 pub struct TableReader {
     input: Input,
-    file: ParquetMetaData,
+    file: Arc<ParquetMetaData>,
     fields: Vec<Field>,
     /// Whether each field's whole numbers have no sign.
     unsigned: Vec<bool>,
@@ -90,7 +90,8 @@ impl TableReader {
             });
         }
         let path = path.to_path_buf();
-        Ok(Self { input, file, fields, unsigned, leaves, group: 0, open: Vec::new(), left: 0, path, failed: false })
+        let (file, open) = (Arc::new(file), Vec::new());
+        Ok(Self { input, file, fields, unsigned, leaves, group: 0, open, left: 0, path, failed: false })
     }
 
     /// Opens a table for some columns, whatever they hold: texts come as texts, and numbers of every width, yes and no, as f64.
@@ -128,6 +129,39 @@ impl TableReader {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.file.row_groups().iter().map(|group| group.num_rows() as u64).sum()
+    }
+
+    /// Row groups in the file.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.file.num_row_groups()
+    }
+
+    /// The same table from a row group on. The file and what its footer says are shared.
+    #[must_use]
+    pub fn from_group(&self, group: usize) -> Self {
+        Self {
+            input: self.input.clone(),
+            file: Arc::clone(&self.file),
+            fields: self.fields.clone(),
+            unsigned: self.unsigned.clone(),
+            leaves: self.leaves.clone(),
+            group,
+            open: Vec::new(),
+            left: 0,
+            path: self.path.clone(),
+            failed: false,
+        }
+    }
+
+    /// The smallest text of a wanted column in a row group, as the footer says; `None` where it does not, or says less than that.
+    #[must_use]
+    pub fn least_text(&self, group: usize, column: usize) -> Option<&str> {
+        let chunk = self.file.row_groups().get(group)?.column(*self.leaves.get(column)?);
+        // Some writers cut long values, and say so; `arrow2` does not cut, and does not say.
+        let whole = self.file.file_metadata().created_by().is_some_and(|by| by.starts_with("Arrow2"));
+        let statistics = chunk.statistics().filter(|it| whole || it.min_is_exact())?;
+        std::str::from_utf8(statistics.min_bytes_opt()?).ok()
     }
 
     /// A value of the file's key-value metadata.

@@ -1,4 +1,5 @@
 mod defects;
+mod membership;
 mod naive;
 mod properties;
 mod world;

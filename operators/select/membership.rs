@@ -1,0 +1,316 @@
+//! A split, asked shard by shard who is in it: what `stream` and `train` read beside the shards.
+//!
+//! | it was written as | it says of a shard | reading |
+//! |---|---|---|
+//! | `NAME.parquet` | indices and keys | the row groups that hold the shard, found by what the footer says of each |
+//! | `NAME.txt` | keys, SHARD/KEY a line | the lines once through, from where the shard before ended |
+//! | `NAME.npy` | nothing: uids, which are compared with each sample's | a search in the file, a uid |
+//! | a run folder | indices and keys of who is kept | the shard's part of the ledger |
+//!
+//! # Invariants
+//! 1. Memory: what one shard keeps, and a footer; never the split.
+//! 2. A sample is in the split when its shard, its index and its key say so. A shard whose key at an index is another one has changed: that
+//!    is an error before anything is made of the sample.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use trommel_columnar::parquet::{Column, Kind};
+use trommel_core::sample::TAKEN_DOWN;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
+
+use crate::SelectError;
+use crate::head::SplitHead;
+use crate::split::{Format, head_path, read_head};
+use crate::uids;
+
+mod lists;
+mod table;
+
+use lists::Keys;
+pub use lists::UidList;
+use table::Table;
+
+/// A sample that a split keeps of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRow {
+    /// Its raw index in the shard.
+    pub index: u32,
+    /// Its key.
+    pub key: String,
+}
+
+/// What a split says of one shard.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// These, by their indices, sorted.
+    Rows(Vec<KeptRow>),
+    /// Whoever has one of these keys.
+    Keys(HashSet<String>),
+    /// Whoever has one of these uids.
+    Uids(Arc<UidList>),
+}
+
+impl Kept {
+    /// How many of the shard are kept; `None` where only the shard can say.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Self::Rows(rows) => Some(rows.len() as u64),
+            Self::Keys(keys) => Some(keys.len() as u64),
+            Self::Uids(_) => None,
+        }
+    }
+}
+
+/// An opened split.
+pub struct Membership {
+    path: PathBuf,
+    head: Option<SplitHead>,
+    source: Source,
+}
+
+enum Source {
+    Table(Table),
+    Keys(Keys),
+    Uids(Arc<UidList>),
+    Run(Run),
+}
+
+/// A run folder, with the ordinals of its shards by their names.
+struct Run {
+    ledger: Ledger,
+    ordinals: HashMap<String, u64>,
+}
+
+impl Membership {
+    /// Opens a split: one of its files, its `.split.json` (the file beside it is read), or a run folder, whose kept samples are the split.
+    ///
+    /// # Errors
+    /// What is none of these, or damaged.
+    pub fn open(path: &Path) -> Result<Self, SelectError> {
+        if path.is_dir() {
+            let ledger = Ledger::open(path)?;
+            let plan: Plan = ledger.plan()?;
+            let ordinals = plan.shards.into_iter().map(|shard| (shard.name, shard.ordinal)).collect();
+            return Ok(Self { path: path.into(), head: None, source: Source::Run(Run { ledger, ordinals }) });
+        }
+        let file = file_of(path)?;
+        let beside = head_path(&file);
+        let head = match Format::of(&file) {
+            Some(Format::Parquet) => Some(read_head(&file)?),
+            _ if beside.exists() => Some(read_head(&beside)?),
+            _ => None,
+        };
+        let source = match Format::of(&file) {
+            Some(Format::Parquet) => Source::Table(Table::open(&file)?),
+            Some(Format::Keys) => Source::Keys(Keys::open(&file, head.is_some())?),
+            Some(Format::Uids) => Source::Uids(Arc::new(UidList::open(&file)?)),
+            None => return Err(no_split(path)),
+        };
+        Ok(Self { path: path.into(), head, source })
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the split says of itself; `None` for a list of somebody else's, and for a run folder.
+    #[must_use]
+    pub const fn head(&self) -> Option<&SplitHead> {
+        self.head.as_ref()
+    }
+
+    /// Whether samples are known by their uids only.
+    #[must_use]
+    pub const fn needs_uids(&self) -> bool {
+        matches!(self.source, Source::Uids(_))
+    }
+
+    /// What is kept of a shard; `None` where the split does not name it: nothing of it is kept then.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not in order, or a shard that the run has not judged yet.
+    pub fn shard(&self, name: &str) -> Result<Option<Kept>, SelectError> {
+        match &self.source {
+            Source::Table(table) => table.shard(name).map(|rows| rows.map(Kept::Rows)),
+            Source::Keys(keys) => keys.shard(name).map(|keys| keys.map(Kept::Keys)),
+            Source::Uids(uids) => Ok(Some(Kept::Uids(Arc::clone(uids)))),
+            Source::Run(run) => {
+                let Some(&ordinal) = run.ordinals.get(name) else { return Ok(None) };
+                if !run.ledger.is_committed(ordinal) {
+                    let path = self.path.display();
+                    return Err(SelectError::Unfinished(format!("{path}: shard {name} is not judged yet")));
+                }
+                run.kept(ordinal).map(|rows| Some(Kept::Rows(rows)))
+            }
+        }
+    }
+
+    /// Names of the shards that the split names, each with the number of samples kept, in the order of names (of a run: of its plan), as a stream;
+    /// `None` for lists of keys and of uids, which do not say.
+    ///
+    /// # Errors
+    /// A file that cannot be read; each shard may be an error of its own.
+    pub fn shards(&self) -> Result<Option<ShardCounts<'_>>, SelectError> {
+        Ok(match &self.source {
+            Source::Table(table) => Some(Box::new(table.shards()?)),
+            Source::Run(run) => {
+                let mut named: Vec<(&String, u64)> =
+                    run.ordinals.iter().map(|(name, ordinal)| (name, *ordinal)).collect();
+                named.sort_by_key(|(_, ordinal)| *ordinal);
+                let committed = |(name, ordinal): (&String, u64)| {
+                    let line = &run.ledger.shards().get(&ordinal)?.1;
+                    Some(Ok((name.clone(), line.counts.kept)))
+                };
+                Some(Box::new(named.into_iter().filter_map(committed)))
+            }
+            Source::Keys(_) | Source::Uids(_) => None,
+        })
+    }
+}
+
+/// Names of shards, each with the number of samples kept.
+pub type ShardCounts<'a> = Box<dyn Iterator<Item = Result<(String, u64), SelectError>> + 'a>;
+
+impl Run {
+    fn kept(&self, ordinal: u64) -> Result<Vec<KeptRow>, SelectError> {
+        let wanted = [("index", Kind::U32), ("key", Kind::Text), ("status", Kind::Text), ("reason", Kind::Text)];
+        let mut kept = Vec::new();
+        for group in self.ledger.columns(ordinal, &wanted)? {
+            let group = group?;
+            let [Column::U32(indices), Column::Text(keys), Column::Text(words), Column::Text(reasons)] =
+                group.as_slice()
+            else {
+                continue;
+            };
+            for (((index, key), word), reason) in indices.iter().zip(keys).zip(words).zip(reasons) {
+                if word.as_deref() == Some("kept") && reason.as_deref() != Some(TAKEN_DOWN) {
+                    kept.push(KeptRow { index: index.unwrap_or_default(), key: key.clone().unwrap_or_default() });
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// The file with the rows: itself, or the one that a `.split.json` stands beside.
+fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
+    let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".split.json")) else {
+        return Ok(path.into());
+    };
+    let beside = Format::ALL.map(|format| path.with_file_name(format!("{stem}.{}", format.extension())));
+    let found = beside.into_iter().find(|file| file.exists());
+    found.ok_or_else(|| SelectError::Input(format!("{}: the split's rows are not beside it", path.display())))
+}
+
+fn no_split(path: &Path) -> SelectError {
+    let path = path.display();
+    SelectError::Input(format!(
+        "{path}: no split: .parquet (or .split.json) of `trommel select`, .txt (SHARD/KEY a line), .npy (DataComp's uids), or a run folder"
+    ))
+}
+
+/// Compares a shard's samples, which come in the order of their indices, with what a split says.
+#[derive(Debug)]
+pub struct Picker<'a> {
+    split: &'a Path,
+    shard: &'a str,
+    kept: &'a Kept,
+    /// The next kept row, or the number of keys found.
+    next: usize,
+    found: HashSet<&'a str>,
+    repeated_uids: u64,
+}
+
+impl<'a> Picker<'a> {
+    /// Compares the samples of `shard`.
+    #[must_use]
+    pub fn new(split: &'a Path, shard: &'a str, kept: &'a Kept) -> Self {
+        Self { split, shard, kept, next: 0, found: HashSet::new(), repeated_uids: 0 }
+    }
+
+    /// Whether the next sample is kept; `uid` is asked for where the split needs uids.
+    ///
+    /// # Errors
+    /// Another key than the split's at this index, or a uid that is missing or none.
+    pub fn keeps(&mut self, index: u32, key: &str, uid: impl FnOnce() -> Option<String>) -> Result<bool, SelectError> {
+        match self.kept {
+            Kept::Rows(rows) => match rows.get(self.next) {
+                Some(row) if row.index == index && row.key == key => {
+                    self.next += 1;
+                    Ok(true)
+                }
+                Some(row) if row.index <= index => Err(self.changed(format!(
+                    "its sample {index} is `{key}`, and the split keeps `{}` as sample {}",
+                    row.key, row.index
+                ))),
+                Some(_) | None => Ok(false),
+            },
+            Kept::Keys(keys) => Ok(keys.get(key).is_some_and(|key| {
+                self.found.insert(key);
+                true
+            })),
+            Kept::Uids(list) => {
+                let bad = |what: String| {
+                    let (split, shard) = (self.split.display(), self.shard);
+                    SelectError::Input(format!("{split} is a list of uids, and sample {shard}/{key} {what}"))
+                };
+                let uid = uid().ok_or_else(|| bad("has none".into()))?;
+                let number = uids::parse(&uid).ok_or_else(|| bad(format!("has the uid `{uid}`")))?;
+                let times = list.times(number)?;
+                self.repeated_uids += u64::from(times > 1);
+                Ok(times > 0)
+            }
+        }
+    }
+
+    /// Whether no sample behind those that came can be kept.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self.kept {
+            Kept::Rows(rows) => self.next >= rows.len(),
+            Kept::Keys(_) | Kept::Uids(_) => false,
+        }
+    }
+
+    /// The shard has ended.
+    ///
+    /// # Errors
+    /// Kept samples that did not come.
+    pub fn finish(&self) -> Result<(), SelectError> {
+        match self.kept {
+            Kept::Rows(rows) => match rows.get(self.next) {
+                None => Ok(()),
+                Some(row) => Err(self
+                    .changed(format!("it ends before `{}`, which the split keeps as sample {}", row.key, row.index))),
+            },
+            Kept::Keys(keys) => match keys.iter().filter(|key| !self.found.contains(key.as_str())).min() {
+                None => Ok(()),
+                Some(key) => Err(self.changed(format!(
+                    "{} keys that the split keeps are not in it (first: `{key}`)",
+                    keys.len() - self.found.len()
+                ))),
+            },
+            Kept::Uids(_) => Ok(()),
+        }
+    }
+
+    /// Samples whose uid stands in the list more than once.
+    #[must_use]
+    pub const fn repeated_uids(&self) -> u64 {
+        self.repeated_uids
+    }
+
+    fn changed(&self, what: String) -> SelectError {
+        SelectError::Changed(format!(
+            "{}: {what}: it is not the shard that {} was made from",
+            self.shard,
+            self.split.display()
+        ))
+    }
+}
