@@ -6,6 +6,7 @@ use super::chart::{CHART_HEIGHT, HistogramSeries, chart, legend};
 use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
 use super::picture::{Heading, benchmarks};
 use super::svg::{Svg, escape};
+use super::table::DataTable;
 use super::text::{duration, percent, thousands};
 
 /// A benchmark's line in the table.
@@ -40,6 +41,8 @@ pub struct Report {
     pub benchmarks: Vec<BenchmarkCount>,
     /// Histograms by benchmark.
     pub histograms: Vec<HistogramSeries>,
+    /// Tables, in the order to show.
+    pub tables: Vec<DataTable>,
     /// Pairs, in the order to show within a benchmark.
     pub pairs: Vec<PairTile>,
     /// (reason, samples), in the order to show.
@@ -118,6 +121,7 @@ pub fn html(report: &Report) -> String {
         }
         page += "</div>\n";
     }
+    report.tables.iter().for_each(|table| table.html(&mut page));
     if !report.pairs.is_empty() {
         page += "<h2>What was dropped, and by what</h2>\n<p class=\"soft\">Left: dropped from the training set. Right: the test \
                  picture that dropped it. Under them: cosine similarity, the radius r it exceeds, and by how much.</p>\n";

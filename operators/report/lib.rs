@@ -12,6 +12,7 @@ mod html;
 mod pairs;
 mod picture;
 mod svg;
+mod table;
 pub mod text;
 
 #[cfg(test)]
@@ -21,3 +22,4 @@ pub use chart::HistogramSeries;
 pub use html::{BenchmarkCount, Report, html};
 pub use pairs::{PairTile, near_threshold};
 pub use picture::{Heading, picture};
+pub use table::{Cell, Column, DataTable};

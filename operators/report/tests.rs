@@ -69,6 +69,7 @@ fn sample_report() -> Report {
             })
             .to_vec(),
         histograms: vec![sample_series("photo"), sample_series("sketch")],
+        tables: Vec::new(),
         pairs: sample_pairs(),
         rejects: vec![("image_decode".into(), 9), ("no_image".into(), 7)],
         seconds: ["read", "decode", "embed", "join", "wait", "train"]
@@ -135,6 +136,30 @@ fn page_has_the_known_cells() {
     }
     assert!(!page.contains("<script") && !page.contains("src="));
     assert!(html(&Report::default()).contains("</html>"));
+}
+
+/// Python's csv module would read the same fields back; LaTeX has no bare special character.
+#[test]
+fn tables_are_csv_and_latex() {
+    let mut table = DataTable::new("t_1", "Top & bottom", &["set", "accuracy", "(of)", "why"]);
+    table.rows.push(vec![
+        Cell::Text("a,\"b\"\n50 %".into()),
+        Cell::Spread(0.25, 0.0125, 2),
+        Cell::Count(12_345),
+        Cell::number(None, 3),
+    ]);
+    table.rows.push(vec![
+        Cell::Text("c_d".into()),
+        Cell::Number(0.1, 1),
+        Cell::Share(0, 0),
+        Cell::Number(1.0 / 3.0, 2),
+    ]);
+    let fields = "set,accuracy,accuracy (spread),of,why\n\"a,\"\"b\"\"\n50 %\",0.25,0.0125,12345,\nc_d,0.1,,,0.3333333333333333\n";
+    assert_eq!(table.csv(), fields);
+    let latex = table.latex();
+    assert!(latex.contains("\\caption{Top \\& bottom}") && latex.contains("{lrr}"), "{latex}");
+    assert!(latex.contains("50 \\% & 0.25 $\\pm$ 0.01 (12,345) & -- \\\\"), "{latex}");
+    assert!(latex.contains("c\\_d & 0.1 (-) & 0.33 \\\\"), "{latex}");
 }
 
 #[test]
