@@ -10,7 +10,7 @@
 //! the card's memory, the trainer may need the other.
 
 use tch::Device;
-use trommel_model::ClipConfig;
+use trommel_model::Sizes;
 
 use super::encoder::{EncoderConfig, Precision, footprint};
 
@@ -31,18 +31,16 @@ pub fn precision(device: Device, torchscript: bool) -> Precision {
 
 /// The batch of `config`'s model, device and precision where none is asked for; `card_bytes` is the card's memory.
 #[must_use]
-pub fn batch(model: &ClipConfig, config: &EncoderConfig, card_bytes: Option<u64>) -> usize {
+pub fn batch(model: &Sizes, config: &EncoderConfig, card_bytes: Option<u64>) -> usize {
     if config.device == Device::Cpu {
         return CPU_BATCH;
     }
-    let grid = model.vision.grid();
     #[allow(clippy::cast_precision_loss, reason = "a few thousand tokens")]
-    let views = TOKENS / (grid * grid + 1) as f64;
+    let views = TOKENS / model.image.tokens as f64;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 3 and 10")]
     let nearest = 1usize << (views.log2().round().clamp(3.0, 10.0) as u32);
-    let parameters = u64::try_from(model.image_parameters()).unwrap_or(0);
     let fits = |batch: usize| {
-        let bytes = footprint(model, &EncoderConfig { batch, ..config.clone() }, parameters);
+        let bytes = footprint(model, &EncoderConfig { batch, ..config.clone() }, model.image.parameters);
         card_bytes.is_none_or(|card| bytes <= card / 2)
     };
     let mut batch = nearest.min(MOST);
@@ -61,7 +59,7 @@ mod tests {
     #[test]
     fn the_table() {
         let of = |name: &str, device, card_bytes| {
-            let model = ClipConfig::load(name).unwrap();
+            let model = trommel_model::load(name).unwrap().sizes();
             let precision = precision(device, false);
             (precision, batch(&model, &EncoderConfig { device, precision, ..config(name) }, card_bytes))
         };

@@ -1,6 +1,6 @@
 //! Image encoders: views in, f32 features out, a full batch of one shape each time.
 //!
-//! A [`ClipEncoder`] is open_clip's image tower; a [`ScriptEncoder`] any TorchScript module from
+//! A [`TowerEncoder`] is a model's image tower; a [`ScriptEncoder`] any TorchScript module from
 //! f32\[n, 3, size, size\] to f32\[n, dim\]. Pixels travel to the device as u8; mean and std are applied there.
 
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use tch::{Device, Kind, Tensor};
 use super::device;
 use super::script::{ScriptEncoder, file_hash};
 use super::slots;
-use super::tower::{ClipEncoder, Form};
+use super::tower::{Form, TowerEncoder};
 use trommel_bridge::{Attention, BridgeError, full_precision_sums, prefer_attention};
 use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
 use trommel_model::error::Op;
 use trommel_model::file::is_torchscript;
 use trommel_model::random::mix;
-use trommel_model::{ClipConfig, ModelError, Preprocess};
+use trommel_model::{Architecture, ModelError, Preprocess, Sizes};
 
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,34 +195,34 @@ pub struct Loaded {
 /// # Errors
 /// An unknown model, weights that are missing or do not fit, a device that is not there.
 pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
-    let clip_config = ClipConfig::load(&config.model)?;
-    let script = if config.torchscript { script(&clip_config, config)? } else { None };
+    let model = trommel_model::load(&config.model)?;
+    let (name, preprocess, sizes) = (model.name(), model.preprocess().clone(), model.sizes());
+    let script = if config.torchscript { script(&*model, config)? } else { None };
     let is_script = script.is_some();
-    let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, i64) = match script {
+    let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, u64) = match script {
         Some((path, encoder)) => {
             let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
-            (Box::new(encoder), file_hash(path)?, i64::try_from(bytes / 4).unwrap_or(0))
+            (Box::new(encoder), file_hash(path)?, bytes / 4)
         }
         None => {
-            let (encoder, hash) = ClipEncoder::load(&clip_config, config, Form::of(config))?;
-            (Box::new(encoder), hash, clip_config.image_parameters())
+            let (encoder, hash) = TowerEncoder::load(&*model, config, Form::of(config))?;
+            (Box::new(encoder), hash, sizes.image.parameters)
         }
     };
     if config.device != Device::Cpu {
         try_on_card(&mut *encoder, Form::of(config))?;
     }
-    let bytes = footprint(&clip_config, config, u64::try_from(parameters).unwrap_or(0));
-    let view_bytes = 3 * u64::from(clip_config.preprocess.size).pow(2);
+    let bytes = footprint(&sizes, config, parameters);
+    let view_bytes = 3 * u64::from(preprocess.size).pow(2);
     let slot_bytes =
         slots::host_bytes(config.device, slots::depth_of(config.device), config.batch, view_bytes, encoder.dim());
-    let architecture = if is_script { format!("torchscript:{}", clip_config.name) } else { clip_config.name.clone() };
     let identity = Identity {
-        architecture,
+        architecture: if is_script { format!("torchscript:{name}") } else { name.to_owned() },
         weights: hash,
-        preprocessing: clip_config.preprocess.to_string(),
+        preprocessing: preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess: clip_config.preprocess, bytes, slot_bytes })
+    Ok(Loaded { encoder, identity, preprocess, bytes, slot_bytes })
 }
 
 /// Whether a card computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought it
@@ -248,13 +248,11 @@ fn try_on_card(encoder: &mut dyn ImageEncoder, form: Form) -> Result<(), ModelEr
 }
 
 /// Bytes of weights, activations and pixels of one batch where it is computed, from above.
-pub fn footprint(model: &ClipConfig, config: &EncoderConfig, parameters: u64) -> u64 {
-    let (vision, batch) = (&model.vision, config.batch as u64);
-    let tokens = u64::try_from(vision.grid() * vision.grid() + 1).unwrap_or(0);
-    let hidden = 2 * u64::try_from(vision.mlp_width()).unwrap_or(0);
-    let width = u64::try_from(vision.width).unwrap_or(0);
-    let view = 3 * u64::from(model.preprocess.size).pow(2);
-    let scores = tokens * tokens * u64::try_from(vision.heads()).unwrap_or(0) * 4;
+pub fn footprint(model: &Sizes, config: &EncoderConfig, parameters: u64) -> u64 {
+    let (tower, batch) = (&model.image, config.batch as u64);
+    let (tokens, hidden, width) = (tower.tokens, 2 * tower.mlp_width, tower.width);
+    let view = 3 * u64::from(model.view_px).pow(2);
+    let scores = tokens * tokens * tower.heads * 4;
     // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
     if config.device == Device::Cpu {
         let row = tokens * (width + hidden) * 4 * 2;
@@ -271,18 +269,21 @@ pub fn footprint(model: &ClipConfig, config: &EncoderConfig, parameters: u64) ->
 
 /// The TorchScript module; `None` where it cannot be run on pictures alone, as OpenAI's files on a CPU: the named
 /// architecture then takes its tensors.
-fn script<'c>(model: &ClipConfig, config: &'c EncoderConfig) -> Result<Option<(&'c Path, ScriptEncoder)>, ModelError> {
+fn script<'c>(
+    model: &dyn Architecture,
+    config: &'c EncoderConfig,
+) -> Result<Option<(&'c Path, ScriptEncoder)>, ModelError> {
     let Some(path) = config.weights.as_deref() else {
         return Err(ModelError::config(&config.model, "--torchscript needs a file of weights"));
     };
     if !is_torchscript(path) {
         return Err(ModelError::weights(path, "--torchscript is given, and this is no TorchScript module"));
     }
-    match ScriptEncoder::load(path, &model.preprocess, config) {
+    match ScriptEncoder::load(path, model.preprocess(), config) {
         Ok(encoder) => Ok(Some((path, encoder))),
         Err(error) => {
             let path = path.display();
-            tracing::warn!("{path}: its code does not run ({error}); its tensors are taken for {}", model.name);
+            tracing::warn!("{path}: its code does not run ({error}); its tensors are taken for {}", model.name());
             Ok(None)
         }
     }

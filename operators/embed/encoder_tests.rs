@@ -7,7 +7,7 @@ use tch::Device;
 
 use super::encoder::{EncoderConfig, Precision, is_neighbour_free, load};
 use super::golden_inputs::{floats, views};
-use trommel_model::ClipConfig;
+use trommel_model::clip::ClipConfig;
 
 pub(super) fn config(model: &str) -> EncoderConfig {
     EncoderConfig {

@@ -2,8 +2,8 @@
 
 use tch::{Device, Kind, Tensor};
 use trommel_model::error::Op;
-use trommel_model::vision::{PatchProduct, VisionTransformer};
-use trommel_model::{ClipConfig, ModelError, Preprocess};
+use trommel_model::patches::PatchProduct;
+use trommel_model::{ImageTower, ModelError, Preprocess};
 
 /// To \[batch, 3, size, size\], in the order and the roundings that stored features of a CPU were made with.
 #[derive(Debug)]
@@ -47,24 +47,23 @@ pub(super) struct Patches {
     scale: Tensor,
     /// -mean / std, f32\[3 * patch\].
     shift: Tensor,
-    /// \[batch, 1 + grid * grid, patch * patch * 3\]; the row of the class token stays zero.
+    /// \[batch, leading + grid * grid, patch * patch * 3\]; the leading rows stay zero.
     rows: Tensor,
-    patch: i64,
-    grid: i64,
     pub(super) product: PatchProduct,
 }
 
 impl Patches {
     /// `residual`: the kind of the tower's residual sum. The tower's weights are still f32.
     pub(super) fn new(
-        model: &ClipConfig,
-        tower: &VisionTransformer,
+        preprocess: &Preprocess,
+        tower: &dyn ImageTower,
         (products, residual): (Kind, Kind),
         (batch, device): (usize, Device),
     ) -> Result<Self, ModelError> {
-        let (patch, grid) = (model.vision.patch_size, model.vision.grid());
+        let product = tower.patch_product(products, residual)?;
+        let (patch, grid, leading) = (product.patch, product.grid, product.leading);
         let over_and_over = |value: &dyn Fn(f64, f64) -> f64| {
-            let (mean, std) = (model.preprocess.mean, model.preprocess.std);
+            let (mean, std) = (preprocess.mean, preprocess.std);
             let of_channels: Vec<f64> = mean.iter().zip(std).map(|(mean, std)| value(*mean, std)).collect();
             Tensor::f_from_slice(&of_channels)
                 .and_then(|t| t.f_to_kind(Kind::Float)?.f_repeat([patch])?.f_to_device(device))
@@ -74,20 +73,20 @@ impl Patches {
         Ok(Self {
             scale: over_and_over(&|_, std| 1.0 / (255.0 * std))?,
             shift: over_and_over(&|mean, std| -mean / std)?,
-            rows: Tensor::f_zeros([rows, 1 + grid * grid, 3 * patch * patch], (products, device)).op("patches", &[])?,
-            patch,
-            grid,
-            product: tower.patch_product(products, residual)?,
+            rows: Tensor::f_zeros([rows, leading + grid * grid, 3 * patch * patch], (products, device))
+                .op("patches", &[])?,
+            product,
         })
     }
 
     /// Of u8\[batch, size, size, 3\] on the device; they are overwritten by the next call.
     pub(super) fn of(&self, pixels: &Tensor) -> Result<&Tensor, ModelError> {
-        let (n, patch, grid) = (self.rows.size()[0], self.patch, self.grid);
+        let (n, PatchProduct { patch, grid, leading, .. }) = (self.rows.size()[0], &self.product);
+        let (patch, grid, leading) = (*patch, *grid, *leading);
         let side = grid * patch; // what remains beside the last whole patch is seen by no kernel
         let _same_memory = self
             .rows
-            .f_narrow(1, 1, grid * grid)
+            .f_narrow(1, leading, grid * grid)
             .and_then(|rows| {
                 let out = rows.f_view([n, grid, grid, patch, 3 * patch])?.f_permute([0, 1, 3, 2, 4])?;
                 let seen = pixels.f_narrow(1, 0, side)?.f_narrow(2, 0, side)?;

@@ -8,14 +8,15 @@ use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, load};
 use super::encoder_tests::config;
 use super::golden_inputs::views;
 use super::slots::{Slots, canonical};
-use super::tower::{ClipEncoder, Form};
+use super::tower::{Form, TowerEncoder};
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService};
+use trommel_model::ModelError;
+use trommel_model::clip::ClipConfig;
 use trommel_model::error::Op;
 use trommel_model::random::mix;
-use trommel_model::{ClipConfig, ModelError};
 
 /// Its features are the view itself, so that every byte out of place is seen.
 struct Mirror(Shape);
@@ -150,7 +151,7 @@ fn every_form_of_the_tower_gives_its_features() {
             let config = EncoderConfig { precision, ..config(model) };
             let model = ClipConfig::load(model).unwrap();
             let (mut encoder, _) =
-                ClipEncoder::load(&model, &config, Form { patches, throughout, folded: patches, ..Form::of(&config) })
+                TowerEncoder::load(&model, &config, Form { patches, throughout, folded: patches, ..Form::of(&config) })
                     .unwrap();
             let view_bytes = 3 * (encoder.size() * encoder.size()) as usize;
             let mut pixels = views(encoder.size() as usize);

@@ -1,4 +1,4 @@
-//! open_clip's image tower as an encoder.
+//! A model's image tower as an encoder.
 
 use std::fmt;
 
@@ -8,15 +8,14 @@ use super::device;
 use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape};
 use super::pixels::{Patches, Planes};
 use trommel_bridge::Attention;
-use trommel_model::vision::VisionTransformer;
-use trommel_model::{ClipConfig, ModelError, weights};
+use trommel_model::{Architecture, ImageTower, ModelError, weights};
 
 /// How the tower is computed: on a CPU as it always was, for stored features stay what they are to the bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// The patch embedding as one product of patches that normalisation writes, instead of a convolution of planes.
     pub patches: bool,
-    /// QuickGELU in one pass over the hidden values, its factor in the weights.
+    /// An activation of several passes over the hidden values in one, its factor in the weights.
     pub folded: bool,
     /// All weights and the residual sum in the products' kind.
     pub throughout: bool,
@@ -57,23 +56,23 @@ enum Input {
     Patches(Patches),
 }
 
-/// open_clip's image tower alone; the text tower's weights are not loaded, nor part of the identity.
+/// A model's image tower alone; the text tower's weights are not loaded, nor part of the identity.
 #[derive(Debug)]
-pub struct ClipEncoder {
-    tower: VisionTransformer,
+pub struct TowerEncoder {
+    tower: Box<dyn ImageTower>,
     input: Input,
     shape: Shape,
     _variables: nn::VarStore,
 }
 
-impl ClipEncoder {
+impl TowerEncoder {
     /// Loads or draws the weights; also gives their name in an identity.
     ///
     /// # Errors
     /// Weights that are missing or do not fit.
-    pub fn load(model: &ClipConfig, config: &EncoderConfig, form: Form) -> Result<(Self, String), ModelError> {
+    pub fn load(model: &dyn Architecture, config: &EncoderConfig, form: Form) -> Result<(Self, String), ModelError> {
         let mut variables = nn::VarStore::new(config.device);
-        let mut tower = VisionTransformer::new(&variables.root().sub("visual"), model)?;
+        let mut tower = model.image_tower(&variables.root())?;
         tower.multiply_patches(false); // of planes, which stay the reference; `Form::patches` are of pixels
         let name = match (&config.weights, config.random_init) {
             (Some(path), _) => {
@@ -88,25 +87,25 @@ impl ClipEncoder {
         };
         variables.freeze();
         if form.folded {
-            tower.fold_quick_gelu()?;
+            tower.fold_activation()?;
         }
         let products = config.precision.kind();
         let residual = if form.throughout { products } else { Kind::Float };
         let input = if form.patches {
             let place = (config.batch, config.device);
-            Input::Patches(Patches::new(model, &tower, (products, residual), place)?)
+            Input::Patches(Patches::new(model.preprocess(), &*tower, (products, residual), place)?)
         } else {
-            Input::Planes(Planes::new(&model.preprocess, products, config.device)?)
+            Input::Planes(Planes::new(model.preprocess(), products, config.device)?)
         };
         if form.throughout {
             weights::lower_all(&mut variables, products)?;
         } else if products != Kind::Float {
-            weights::lower(&mut variables, products)?;
+            weights::lower(&mut variables, model, products)?;
         }
         let shape = Shape {
             batch: config.batch,
-            size: model.preprocess.size,
-            dim: usize::try_from(model.embed_dim).unwrap_or(0),
+            size: model.preprocess().size,
+            dim: usize::try_from(model.sizes().embed_dim).unwrap_or(0),
             device: config.device,
             threads: config.threads,
         };
@@ -114,7 +113,7 @@ impl ClipEncoder {
     }
 }
 
-impl ImageEncoder for ClipEncoder {
+impl ImageEncoder for TowerEncoder {
     fn shape(&self) -> Shape {
         self.shape
     }

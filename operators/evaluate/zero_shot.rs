@@ -10,9 +10,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use trommel_model::clip::normalize;
 use trommel_model::error::Op;
-use trommel_model::{Clip, ModelError, Preprocess, Tokenizer};
+use trommel_model::loss::unit_rows;
+use trommel_model::{Captions, ModelError, Preprocess, Towers};
 
 /// Template used where none are given.
 pub const DEFAULT_TEMPLATE: &str = "a photo of a {}.";
@@ -50,8 +50,8 @@ impl Classifier {
     /// # Errors
     /// libtorch refuses.
     pub fn new(
-        clip: &Clip,
-        tokenizer: &Tokenizer,
+        towers: &dyn Towers,
+        captions: &dyn Captions,
         class_names: &[String],
         templates: &[String],
         device: Device,
@@ -59,16 +59,13 @@ impl Classifier {
         let _no_grad = tch::no_grad_guard();
         let mut columns = Vec::with_capacity(class_names.len());
         for name in class_names {
-            let rows: Vec<i64> = templates
-                .iter()
-                .flat_map(|template| tokenizer.encode(&template.replace("{}", name)))
-                .map(i64::from)
-                .collect();
-            let shape = [i64::try_from(templates.len()).unwrap_or(0), clip.config().text.context_length];
+            let rows: Vec<i64> =
+                templates.iter().flat_map(|template| captions.ids(&template.replace("{}", name))).collect();
+            let count = i64::try_from(templates.len()).unwrap_or(0);
             let tokens = Tensor::f_from_slice(&rows)
-                .and_then(|tokens| tokens.f_reshape(shape)?.f_to_device(device))
+                .and_then(|tokens| tokens.f_reshape([count, -1])?.f_to_device(device))
                 .op("tokens", &[])?;
-            let features = normalize(&clip.encode_text(&tokens)?)?;
+            let features = normalize(&towers.encode_text(&tokens)?)?;
             let mean =
                 features.f_mean_dim([0i64].as_slice(), true, Kind::Float).op("mean over templates", &[&features])?;
             columns.push(normalize(&mean)?);
@@ -83,7 +80,7 @@ impl Classifier {
     /// libtorch refuses.
     pub fn judge(
         &self,
-        clip: &Clip,
+        towers: &dyn Towers,
         preprocess: &Preprocess,
         views: &[u8],
         classes: &[usize],
@@ -91,7 +88,7 @@ impl Classifier {
         let _no_grad = tch::no_grad_guard();
         let (n, size) = (i64::try_from(classes.len()).unwrap_or(0), i64::from(preprocess.size));
         let images = pixels(views, [n, size, size, 3], preprocess, self.device)?;
-        let features = normalize(&clip.encode_image(&images)?)?;
+        let features = normalize(&towers.encode_image(&images)?)?;
         let logits = features.f_matmul(&self.weights).op("logits", &[&features, &self.weights])?;
         let most = logits.size().get(1).copied().unwrap_or(1).min(5);
         let (_, best) = logits.f_topk(most, 1, true, true).op("topk", &[&logits])?;
@@ -106,6 +103,10 @@ impl Classifier {
         }
         Ok(accuracy)
     }
+}
+
+fn normalize(features: &Tensor) -> Result<Tensor, ModelError> {
+    unit_rows(features).op("normalize", &[features])
 }
 
 /// u8\[n, h, w, 3\] to f32\[n, 3, h, w\] with mean and std applied, on `device`.

@@ -49,6 +49,12 @@ impl ModelError {
         Self::Config { model: model.into(), problem: problem.into() }
     }
 
+    /// Captions without their padding, given to a tower that needs it.
+    pub(crate) fn padding(ids: &Tensor) -> Self {
+        let message = "a tower without causal mask sees the padding".into();
+        Self::Tensor { operation: "text".into(), shapes: shape_of(ids), message }
+    }
+
     /// An error of a file of weights.
     pub fn weights(path: &Path, problem: impl Into<String>) -> Self {
         Self::Weights { path: path.into(), problem: problem.into() }

@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::{Preprocess, Resize, TextConfig, VisionConfig};
 use super::error::ModelError;
+use super::preprocess::{Preprocess, Resize};
 
 pub(super) fn object(model: &str, top: &mut Map<String, Value>, field: &str) -> Result<Map<String, Value>, ModelError> {
     match top.remove(field) {
@@ -15,76 +15,6 @@ pub(super) fn object(model: &str, top: &mut Map<String, Value>, field: &str) -> 
         Some(_) => Err(ModelError::config(model, format!("{field} is not an object"))),
         None => Err(ModelError::config(model, format!("{field} is missing: not an open_clip configuration"))),
     }
-}
-
-pub(super) fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
-    let base = VisionConfig::default();
-    f.neutral(&[
-        ("ls_init_value", Value::Null),
-        ("patch_dropout", json!(0.0)),
-        ("attentional_pool", json!(false)),
-        ("attn_pooler_queries", json!(256)),
-        ("attn_pooler_heads", json!(8)),
-        ("pos_embed_type", json!("learnable")),
-        ("timm_model_name", Value::Null),
-        ("timm_model_pretrained", json!(false)),
-        ("timm_pool", json!("avg")),
-        ("timm_proj", json!("linear")),
-        ("timm_proj_bias", json!(false)),
-        ("timm_drop", json!(0.0)),
-        ("timm_drop_path", Value::Null),
-    ])?;
-    f.block()?;
-    // A list of them is a ResNet, whose other fields say less about what is wrong.
-    let layers = f.int("layers", Some(base.layers))?;
-    let config = VisionConfig {
-        image_size: f.side("image_size", base.image_size)?,
-        patch_size: f.side("patch_size", base.patch_size)?,
-        width: f.int("width", Some(base.width))?,
-        layers,
-        head_width: f.int("head_width", Some(base.head_width))?,
-        mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
-        no_ln_pre: f.bool("no_ln_pre", false)?,
-        pool_average: f.one_of("pool_type", &[("tok", false), ("avg", true)])?,
-        final_ln_after_pool: f.bool("final_ln_after_pool", false)?,
-        norm_eps: f.norm_eps()?,
-    };
-    f.finish()?;
-    Ok(config)
-}
-
-pub(super) fn text_tower(mut f: Fields) -> Result<TextConfig, ModelError> {
-    let base = TextConfig::default();
-    f.neutral(&[
-        ("hf_tokenizer_name", Value::Null),
-        ("tokenizer_mode", Value::Null),
-        ("tokenizer_kwargs", Value::Null),
-        ("ls_init_value", Value::Null),
-        ("embed_cls", json!(false)),
-        ("pad_id", json!(0)),
-        ("eos_id", json!(2)),
-        ("final_ln_after_pool", json!(false)),
-        ("pool_type", json!("argmax")),
-        ("proj_bias", json!(false)),
-        ("proj_type", json!("linear")),
-        ("hf_model_name", Value::Null),
-        ("hf_model_pretrained", json!(true)),
-        ("hf_proj_type", json!("mlp")),
-        ("hf_pooler_type", json!("mean_pooler")),
-    ])?;
-    f.block()?;
-    let config = TextConfig {
-        context_length: f.int("context_length", Some(base.context_length))?,
-        vocab_size: f.int("vocab_size", Some(base.vocab_size))?,
-        width: f.int("width", Some(base.width))?,
-        heads: f.int("heads", Some(base.heads))?,
-        layers: f.int("layers", Some(base.layers))?,
-        mlp_ratio: f.float("mlp_ratio", base.mlp_ratio)?,
-        no_causal_mask: f.bool("no_causal_mask", false)?,
-        norm_eps: f.norm_eps()?,
-    };
-    f.finish()?;
-    Ok(config)
 }
 
 pub(super) fn preprocess_of(
@@ -150,9 +80,9 @@ impl Fields<'_> {
         Ok(())
     }
 
-    /// What both towers have: no custom block, the activation as it is, and whether tokens come out as well, which
-    /// changes no feature.
-    fn block(&mut self) -> Result<(), ModelError> {
+    /// What every tower of open_clip's own has: no custom block, the activation as it is, and whether tokens come out as well,
+    /// which changes no feature.
+    pub(super) fn block(&mut self) -> Result<(), ModelError> {
         self.bool("output_tokens", false)?;
         self.neutral(&[
             ("act_kwargs", Value::Null),
@@ -177,7 +107,7 @@ impl Fields<'_> {
     }
 
     /// A number, or a list of two equal ones.
-    fn side(&mut self, field: &str, default: i64) -> Result<i64, ModelError> {
+    pub(super) fn side(&mut self, field: &str, default: i64) -> Result<i64, ModelError> {
         match self.map.get(field) {
             Some(Value::Array(sides)) => match sides.as_slice() {
                 [a, b] if a == b => {
@@ -206,7 +136,7 @@ impl Fields<'_> {
     }
 
     /// One of these words; the first where there is none.
-    fn one_of<T: Copy>(&mut self, field: &str, known: &[(&str, T)]) -> Result<T, ModelError> {
+    pub(super) fn one_of<T: Copy>(&mut self, field: &str, known: &[(&str, T)]) -> Result<T, ModelError> {
         let Some(value) = self.take(field) else { return Ok(known[0].1) };
         let found = known.iter().find(|(word, _)| value == *word);
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -227,7 +157,7 @@ impl Fields<'_> {
         }
     }
 
-    fn norm_eps(&mut self) -> Result<f64, ModelError> {
+    pub(super) fn norm_eps(&mut self) -> Result<f64, ModelError> {
         match self.take("norm_kwargs") {
             None => Ok(1e-5),
             Some(Value::Object(map)) => {

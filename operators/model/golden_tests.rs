@@ -4,13 +4,11 @@ use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::clip::Clip;
-use super::config::ClipConfig;
+use super::clip::{Clip, ClipConfig, VisionTransformer};
 use super::golden_inputs::{IMAGES, floats, views};
 use super::random::Stream;
 use super::tokenizer::Tokenizer;
-use super::vision::VisionTransformer;
-use super::weights;
+use super::{ImageTower, Towers, weights};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -115,7 +113,7 @@ fn check(name: &str) {
         Box::new(move || unit(&tower.forward(&images).unwrap()))
     };
     let difference = largest_difference(&encode(), &expected);
-    weights::lower(&mut vs, Kind::BFloat16).unwrap();
+    weights::lower(&mut vs, &config, Kind::BFloat16).unwrap();
     let cosine = smallest_cosine(&encode(), &expected);
     eprintln!("{name}: image differs by {difference:e}, bf16 cosine {cosine}");
     assert!(difference <= 2e-5, "{name}: image features differ by {difference}");
@@ -152,7 +150,7 @@ fn patches_by_product_are_the_convolutions() {
     vs.double();
     let images = (Tensor::arange(2 * 3 * 32 * 32, (Kind::Double, Device::Cpu)) * 0.71).sin().reshape([2, 3, 32, 32]);
     let mut computed = |by_product| {
-        clip.visual_mut().multiply_patches(by_product);
+        clip.image_mut().multiply_patches(by_product);
         let kernels = vs.variables()["visual.conv1.weight"].shallow_clone();
         kernels.shallow_clone().zero_grad();
         let features = clip.encode_image(&images).unwrap();

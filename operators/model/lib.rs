@@ -1,8 +1,8 @@
-//! CLIP: architecture, towers, weights, tokenizer. Used by `embed`, `train` and `evaluate`.
+//! Models of pictures and captions: a folder a family, and what families share. Used by `embed`, `train` and `evaluate`.
 //!
 //! ```text
-//! open_clip JSON ──▶ ClipConfig ──▶ Clip { visual, text, logit_scale } ◀── weights (safetensors, .pt, seeded)
-//! caption ──▶ Tokenizer ──▶ i64[n, 77] ──▶ encode_text ──▶ f32[n, embed_dim]
+//! open_clip JSON, or a name ──▶ Architecture ──▶ Towers (image, text, logit scale) ◀── weights (safetensors, .pt, seeded)
+//! caption ──▶ Captions ──▶ i64[n, context] ──▶ encode_text ──▶ f32[n, embed_dim]
 //! u8[n, h, w, 3] ──▶ (embed room) ──▶ f32[n, 3, h, w] ──▶ encode_image ──▶ f32[n, embed_dim]
 //! ```
 //!
@@ -13,26 +13,28 @@
 //! - **M4.** Every libtorch call is the fallible twin; its error carries operation and shapes.
 #![forbid(missing_docs)]
 
-pub mod builtin;
 pub mod captions;
 pub mod clean;
 pub mod clip;
-pub mod config;
+mod document;
 pub mod error;
+pub mod family;
 mod fields;
 pub mod file;
-mod positions;
+pub mod loss;
+pub mod model;
+pub mod patches;
+pub mod preprocess;
 pub mod random;
-pub mod text;
 pub mod tokenizer;
 pub mod transformer;
-pub mod vision;
 pub mod weights;
 
 pub use captions::{PackedCaptions, Packing};
-pub use clip::Clip;
-pub use config::{ClipConfig, Preprocess};
 pub use error::ModelError;
+pub use family::{Architecture, Captions, ImageTower, Sizes, TowerSizes, Towers, load};
+pub use model::Model;
+pub use preprocess::Preprocess;
 pub use tokenizer::Tokenizer;
 
 #[cfg(test)]
@@ -43,10 +45,6 @@ mod golden_inputs;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod golden_tests;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod config_tests;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

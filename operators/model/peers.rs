@@ -8,7 +8,8 @@ use serde_json::Value;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{Clip, ClipConfig, Packing, weights};
+use super::clip::{Clip, ClipConfig};
+use super::{Packing, Towers, weights};
 
 /// What a script of `golden/` prints, given `folder`.
 fn lines(script: &str, folder: &Path) -> Option<String> {

@@ -13,6 +13,7 @@ use instant_clip_tokenizer as clip;
 use regex::Regex;
 
 use super::clean::clean;
+use super::family::Captions;
 
 /// Ids of a caption: every CLIP reads 77.
 pub const CONTEXT_LENGTH: usize = 77;
@@ -76,6 +77,25 @@ impl Tokenizer {
         let mut ids: Vec<i32> = tokens.into_iter().map(|token| i32::from(token.to_u16())).collect();
         ids.resize(context_length, 0);
         ids
+    }
+}
+
+/// Its ids for a text tower of some context.
+#[derive(Debug)]
+pub(crate) struct Padded {
+    tokenizer: Tokenizer,
+    context_length: usize,
+}
+
+impl Padded {
+    pub(crate) fn new(tokenizer: Tokenizer, context_length: i64) -> Self {
+        Self { tokenizer, context_length: usize::try_from(context_length).unwrap_or(CONTEXT_LENGTH) }
+    }
+}
+
+impl Captions for Padded {
+    fn ids(&self, caption: &str) -> Vec<i64> {
+        self.tokenizer.encode_to(caption, self.context_length).into_iter().map(i64::from).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Weights: read from open_clip's files, drawn from a seed, named by a fingerprint, written as safetensors.
 //!
-//! A file must hold exactly the model's tensors; `module.` (DistributedDataParallel), `_orig_mod.` (torch.compile) and
-//! `text.` (open_clip's custom text towers) are stripped. A store that holds an image tower alone takes `visual.*` and
+//! A file must hold exactly the model's tensors; `module.` (DistributedDataParallel) and `_orig_mod.` (torch.compile) are
+//! stripped, and what else is written in other ways the model's family knows. A store that holds an image tower alone takes `visual.*` and
 //! passes over the rest. Values are copied in as f32.
 
 use std::collections::BTreeMap;
@@ -12,66 +12,46 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
 use trommel_core::durable;
 
-use super::config::ClipConfig;
 use super::error::{ModelError, Op};
+use super::family::Architecture;
 use super::file::{CODE_NOT_RUN, Form, Stored, WeightsFile};
-use super::positions;
-use super::random::{Distribution, fill};
-
-/// Buffers and notes of open_clip's and OpenAI's files that are no parameters here.
-const IGNORED: [&str; 6] = [
-    "attn_mask",
-    "visual.attn_mask",
-    "input_resolution",
-    "context_length",
-    "vocab_size",
-    "transformer.embeddings.position_ids",
-];
-
-/// Notes that only OpenAI's own files hold.
-const OPENAIS: [&str; 3] = ["input_resolution", "context_length", "vocab_size"];
-
-/// Most positions that are interpolated: images of 4,000 pixels in patches of 16.
-const MAX_POSITIONS: i64 = 1 << 16;
+use super::random::fill;
 
 /// Problems of a file are named up to this many, then counted.
 const PROBLEMS_SHOWN: usize = 8;
 
 /// Copies a file's tensors into the model, whatever form of [`WeightsFile`] it has, one at a time.
 ///
-/// As open_clip does: a `logit_scale` of shape \[1\] is taken for one of shape \[\], and positional embeddings of another
-/// resolution or context length are interpolated, which is said.
+/// As open_clip does: a scalar of shape \[1\] is taken for one of shape \[\], and positional embeddings of another
+/// resolution or context length are interpolated where it interpolates them, which is said.
 ///
 /// # Errors
 /// A file that cannot be read, or whose tensors are not exactly the model's: missing, unexpected and mis-shaped ones are
 /// named.
-pub fn load(vs: &nn::VarStore, config: &ClipConfig, path: &Path) -> Result<(), ModelError> {
+pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<(), ModelError> {
     let mut missing: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
     let image_only = missing.keys().all(|name| name.starts_with("visual."));
     let mut problems = Vec::new();
     let file = WeightsFile::open(path)?;
     let _no_grad = tch::no_grad_guard();
     for stored in &file.tensors {
-        let name = plain_name(&stored.name);
+        let name = model.own_name(plain_name(&stored.name));
         let Some(mut variable) = missing.remove(name) else {
             let elsewhere = image_only && !name.starts_with("visual.");
-            if !elsewhere && !IGNORED.contains(&name) {
+            if !elsewhere && !model.is_note(name) {
                 problems.push(format!("{} is not the model's", name.escape_debug()));
             }
             continue;
         };
-        match fitted(&file, stored, name, &variable.size())? {
+        match fitted(model, &file, stored, name, &variable.size())? {
             Some(tensor) => variable.f_copy_(&tensor).op(&format!("load of {name}"), &[&variable, &tensor])?,
             None => problems.push(format!("{name} has shape {:?}, expected {:?}", stored.shape, variable.size())),
         }
     }
     problems.extend(missing.keys().map(|name| format!("{name} is missing")));
     if problems.is_empty() {
-        if !config.quick_gelu && OPENAIS.iter().all(|note| file.tensors.iter().any(|stored| stored.name == *note)) {
-            let (path, name) = (path.display(), &config.name);
-            tracing::warn!(
-                "{path}: OpenAI's weights need QuickGELU, and {name} computes GELU: name its -quickgelu, or set quick_gelu"
-            );
+        if let Some(doubt) = model.doubt(&|name| file.tensors.iter().any(|stored| stored.name == name)) {
+            tracing::warn!("{}: {doubt}", path.display());
         }
         return Ok(());
     }
@@ -84,31 +64,27 @@ pub fn load(vs: &nn::VarStore, config: &ClipConfig, path: &Path) -> Result<(), M
 }
 
 /// The tensor in the variable's shape; `None` where it does not fit.
-fn fitted(file: &WeightsFile, stored: &Stored, name: &str, shape: &[i64]) -> Result<Option<Tensor>, ModelError> {
+fn fitted(
+    model: &dyn Architecture,
+    file: &WeightsFile,
+    stored: &Stored,
+    name: &str,
+    shape: &[i64],
+) -> Result<Option<Tensor>, ModelError> {
     if stored.shape == shape {
         return file.fetch(stored).map(Some);
     }
-    match (name, stored.shape.as_slice(), shape) {
-        ("logit_scale", [1], []) => {
-            let tensor = file.fetch(stored)?;
-            tensor.f_reshape(shape).map(Some).op(name, &[&tensor])
-        }
-        ("visual.positional_embedding" | "positional_embedding", &[from, width], &[to, same])
-            if width == same && (1..=MAX_POSITIONS).contains(&from) =>
-        {
-            let tensor = file.fetch(stored)?;
-            let resized = if name == "positional_embedding" {
-                Some(positions::text(&tensor, to)?)
-            } else {
-                positions::image(&tensor, (to - 1).isqrt())?
-            };
-            if resized.is_some() {
-                tracing::warn!("{}: {name} is interpolated from {from} positions to {to}", file.path().display());
-            }
-            Ok(resized)
-        }
-        _ => Ok(None),
+    if stored.shape == [1] && shape.is_empty() {
+        let tensor = file.fetch(stored)?;
+        return tensor.f_reshape(shape).map(Some).op(name, &[&tensor]);
     }
+    let fitted = model.fitted(name, &stored.shape, shape, &|| file.fetch(stored))?;
+    if fitted.is_some() {
+        let rows = |shape: &[i64]| shape.iter().rev().nth(1).copied().unwrap_or(1);
+        let (path, from, to) = (file.path().display(), rows(&stored.shape), rows(shape));
+        tracing::warn!("{path}: {name} is interpolated from {from} positions to {to}");
+    }
+    Ok(fitted)
 }
 
 /// All tensors of a file under their names.
@@ -126,7 +102,7 @@ fn plain_name(name: &str) -> &str {
     while let Some(rest) = ["module.", "_orig_mod."].iter().find_map(|prefix| name.strip_prefix(prefix)) {
         name = rest;
     }
-    name.strip_prefix("text.").unwrap_or(name)
+    name
 }
 
 /// Stores the weights of products (convolution, linear layers, projections) in a lower kind. Norms and embeddings
@@ -134,9 +110,8 @@ fn plain_name(name: &str) -> &str {
 ///
 /// # Errors
 /// libtorch refuses a cast.
-pub fn lower(vs: &mut nn::VarStore, kind: Kind) -> Result<(), ModelError> {
-    const PRODUCTS: [&str; 5] = ["conv1", "attn", "mlp", "proj", "text_projection"];
-    cast(vs, kind, |name| name.split('.').any(|part| PRODUCTS.contains(&part)))
+pub fn lower(vs: &mut nn::VarStore, model: &dyn Architecture, kind: Kind) -> Result<(), ModelError> {
+    cast(vs, kind, |name| model.is_factor(name))
 }
 
 /// Stores all of an image tower's weights in a lower kind, and with them its residual sum; libtorch's layer norms sum in f32 whatever
@@ -160,60 +135,17 @@ fn cast(vs: &mut nn::VarStore, kind: Kind, is_wanted: impl Fn(&str) -> bool) -> 
 ///
 /// # Errors
 /// libtorch refuses a copy.
-pub fn init(vs: &nn::VarStore, config: &ClipConfig, seed: u64) -> Result<(), ModelError> {
+pub fn init(vs: &nn::VarStore, model: &dyn Architecture, seed: u64) -> Result<(), ModelError> {
     let _no_grad = tch::no_grad_guard();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
     for (name, mut variable) in vs.variables() {
         let count = variable.numel();
-        let values = fill(seed, &name, distribution(&name, &variable.size(), config), count, threads);
+        let values = fill(seed, &name, model.first_values(&name, &variable.size()), count, threads);
         let values =
             Tensor::f_from_slice(&values).and_then(|t| t.f_reshape(variable.size())).op("init", &[&variable])?;
         variable.f_copy_(&values).op(&format!("init of {name}"), &[&variable])?;
     }
     Ok(())
-}
-
-/// What open_clip 3.3 draws a parameter from: `TextTransformer.init_parameters`, and PyTorch's defaults in the image tower.
-#[allow(clippy::cast_precision_loss)]
-fn distribution(name: &str, shape: &[i64], config: &ClipConfig) -> Distribution {
-    let (vision, text) = (&config.vision, &config.text);
-    let visual = name.starts_with("visual.");
-    let (width, layers) = if visual { (vision.width, vision.layers) } else { (text.width, text.layers) };
-    let (width, layers) = (width as f64, layers as f64);
-    let fan_in = shape.iter().skip(1).product::<i64>().max(1) as f64;
-    let is = |end: &str| name.ends_with(end);
-    if name == "logit_scale" {
-        return Distribution::Constant(config.init_logit_scale);
-    }
-    if is("in_proj_bias") || is("out_proj.bias") {
-        return Distribution::Constant(0.0);
-    }
-    if name.contains("ln_") {
-        return Distribution::Constant(if is(".weight") { 1.0 } else { 0.0 });
-    }
-    // nn.Linear's default bias follows the fan-in of its weight.
-    if is("c_fc.bias") {
-        return Distribution::Uniform(width.powf(-0.5));
-    }
-    if is("c_proj.bias") {
-        let hidden = if visual { vision.mlp_width() } else { text.mlp_width() };
-        return Distribution::Uniform((hidden as f64).powf(-0.5));
-    }
-    if visual {
-        return match name.strip_prefix("visual.").unwrap_or(name) {
-            "class_embedding" | "positional_embedding" | "proj" => Distribution::Normal(width.powf(-0.5)),
-            _ if is("in_proj_weight") => Distribution::Uniform((6.0 / (4.0 * width)).sqrt()),
-            _ => Distribution::Uniform(fan_in.powf(-0.5)),
-        };
-    }
-    match name {
-        "token_embedding.weight" => Distribution::Normal(0.02),
-        "positional_embedding" => Distribution::Normal(0.01),
-        "text_projection" => Distribution::Normal(width.powf(-0.5)),
-        _ if is("in_proj_weight") => Distribution::Normal(width.powf(-0.5)),
-        _ if is("c_fc.weight") => Distribution::Normal((2.0 * width).powf(-0.5)),
-        _ => Distribution::Normal(width.powf(-0.5) * (2.0 * layers).powf(-0.5)),
-    }
 }
 
 /// Lower-case hex sha256 over names, shapes and f32 values (little-endian) in name order.

@@ -148,7 +148,8 @@ impl Checkpoints {
             ("samples_seen", count(trainer.samples_seen())),
         ];
         if position.ends_pass() {
-            tree.push(("optimizer", open_clip::optimizer(trainer.optimiser(), trainer.peak_lr())));
+            let place = |name: &str| trainer.model().place_in_file(name);
+            tree.push(("optimizer", open_clip::optimizer(trainer.optimiser(), trainer.peak_lr(), place)));
         }
         let (model, optimiser) = (aside.join(MODEL), aside.join(OPTIMISER));
         write_pickle(&model, &Value::named(tree))?;

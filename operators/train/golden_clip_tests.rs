@@ -5,16 +5,17 @@ use tch::{Device, Tensor};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Normalisation;
 use super::batch::Batch;
 use super::checkpoint::{Checkpoints, Position};
-use super::clip::TrainedClip;
 use super::config::{Precision, TextPadding, TrainConfig};
 use super::golden_tests::{cases, distance, golden, peers, recipe};
 use super::step::Trainer;
 use super::tiny::{mix, uniform};
-use trommel_model::ClipConfig;
+use trommel_model::clip::ClipConfig;
+use trommel_model::{Architecture, Model};
 
 const SIZE: usize = 16;
 const CONTEXT: usize = 12;
@@ -33,9 +34,10 @@ fn scale_and_offset(name: &str, shape: &[i64]) -> (f64, f64) {
     }
 }
 
-pub fn model() -> TrainedClip {
+pub fn model() -> Model {
     let config = ClipConfig::parse("golden", &golden()["clip_config"].to_string()).unwrap();
-    let model = TrainedClip::new(&config, Device::Cpu).unwrap();
+    let config: Arc<dyn Architecture> = Arc::new(config);
+    let model = Model::new(&config, Device::Cpu).unwrap();
     for (name, tensor) in model.store().variables() {
         let (scale, offset) = scale_and_offset(&name, &tensor.size());
         let values: Vec<f32> =
@@ -66,7 +68,7 @@ pub fn rows(number: u64, range: Range<u64>) -> Batch {
     Batch::new(samples as usize, SIZE, CONTEXT, pixels, tokens).unwrap()
 }
 
-fn trainer(config: TrainConfig) -> Trainer<TrainedClip> {
+fn trainer(config: TrainConfig) -> Trainer<Model> {
     Trainer::new(model(), config, 20_u64, Normalisation::default(), Device::Cpu).unwrap()
 }
 
@@ -124,7 +126,7 @@ with torch.no_grad():
     let theirs: Vec<f32> = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     let x: Vec<f32> = (0..3 * 16 * 16).map(|i| (i % 17) as f32 / 17.0).collect();
     let x = Tensor::from_slice(&x).reshape([1, 3, 16, 16]);
-    let ours = tch::no_grad(|| trainer.model().clip().encode_image(&x).unwrap());
+    let ours = tch::no_grad(|| trainer.model().towers().encode_image(&x).unwrap());
     let ours = Vec::<f32>::try_from(ours.reshape([-1])).unwrap();
     for (a, b) in ours.iter().zip(&theirs) {
         assert!((a - b).abs() < 1e-5, "{ours:?} {theirs:?}");

@@ -1,4 +1,4 @@
-//! Kept samples to weights: CLIP's contrastive training with open_clip's recipe, as a service of the process.
+//! Kept samples to weights: contrastive training with open_clip's recipe, as a service of the process.
 //!
 //! ```text
 //! order ──▶ assemble (tokenise, stack) ──▶ Trainer::step ──▶ metrics (JSON lines, TensorBoard, console)
@@ -24,12 +24,12 @@
 
 pub mod batch;
 pub mod checkpoint;
-pub mod clip;
 pub mod config;
 pub mod error;
 pub mod files;
 pub mod loss;
 pub mod metrics;
+mod model;
 mod open_clip;
 pub mod optim;
 pub mod ranks;
@@ -46,7 +46,6 @@ pub mod to_order;
 
 pub use batch::{Batch, BatchWriter, Normalisation};
 pub use checkpoint::{Checkpoints, Position};
-pub use clip::TrainedClip;
 pub use config::{Precision, Scheduler, TextPadding, TrainConfig};
 pub use error::TrainError;
 pub use ranks::Ranks;

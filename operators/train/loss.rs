@@ -1,56 +1,13 @@
-//! CLIP's symmetric cross entropy, in f32 whatever the towers ran in.
+//! A model's loss and its backward, some rows' logits at a time.
 
-use tch::{Kind, Reduction, TchError, Tensor};
+use tch::{TchError, Tensor};
 use trommel_bridge as bridge;
+use trommel_model::loss::{Logits, Loss, Pairs};
 
 use super::error::TrainError;
 
 /// Logits that are computed at once: a loss of more is computed in chunks of rows. 256 MiB a matrix.
 pub const LOGITS_AT_ONCE: usize = 1 << 26;
-
-/// Rows divided by their L2 norm (at least 1e-12), in f32: any\[n, d\] to f32\[n, d\].
-///
-/// # Errors
-/// libtorch refuses.
-pub fn unit_rows(features: &Tensor) -> Result<Tensor, TchError> {
-    let features = features.f_to_kind(Kind::Float)?;
-    let norm = features.f_norm_scalaropt_dim(2.0, [-1i64], true)?.f_clamp_min(1e-12)?;
-    features.f_div(&norm)
-}
-
-/// The mean over both directions of the cross entropy of `scale * images @ texts^T` with the diagonal as target (Radford
-/// et al. 2021, figure 3; open_clip's `ClipLoss`). Unit f32\[n, d\] each, f32\[\] factor, to f32\[\].
-///
-/// # Errors
-/// Shapes that differ.
-pub fn contrastive(images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TchError> {
-    let logits = images.f_matmul(&texts.f_transpose(0, 1)?)?.f_mul(scale)?;
-    let labels = Tensor::f_arange(images.size()[0], (Kind::Int64, images.device()))?;
-    let one_way = |logits: &Tensor| logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, 0.0);
-    one_way(&logits)?.f_add(&one_way(&logits.f_transpose(0, 1)?)?)?.f_div_scalar(2.0)
-}
-
-/// One rank's share of [`contrastive`]: its rows against the whole batch's, of which they are those from `first` on. The
-/// mean of the ranks' shares is the whole (open_clip's `ClipLoss` with `local_loss`). Unit \[n, d\] and \[size * n, d\].
-///
-/// # Errors
-/// Shapes that differ.
-pub fn contrastive_share(
-    images: &Tensor,
-    texts: &Tensor,
-    images_all: &Tensor,
-    texts_all: &Tensor,
-    scale: &Tensor,
-    first: i64,
-) -> Result<Tensor, TchError> {
-    let end = first + images.size()[0];
-    let labels = Tensor::f_arange_start(first, end, (Kind::Int64, images.device()))?;
-    let one_way = |own: &Tensor, all: &Tensor| {
-        let logits = own.f_matmul(&all.f_transpose(0, 1)?)?.f_mul(scale)?;
-        logits.f_cross_entropy_loss(&labels, None::<&Tensor>, Reduction::Mean, -100, 0.0)
-    };
-    one_way(images, texts_all)?.f_add(&one_way(texts, images_all)?)?.f_div_scalar(2.0)
-}
 
 /// The features of the whole batch as one rank sees them.
 #[derive(Clone, Copy, Debug)]
@@ -61,21 +18,23 @@ pub(super) struct Whole<'a> {
     pub(super) first: i64,
 }
 
-/// [`contrastive`], or with `whole` [`contrastive_share`], and its backward through the features, a few rows' logits at a time: the same
+/// The loss of `own`, or with `whole` its share, and its backward through the features, a few rows' logits at a time: the same
 /// gradients up to the order of sums, without the matrix. Gives the loss.
 pub(super) fn backward_in_chunks(
-    images: &Tensor,
-    texts: &Tensor,
-    scale: &Tensor,
+    loss: &dyn Loss,
+    own: Pairs<'_>,
+    logits: &Logits,
     whole: Option<Whole<'_>>,
     rows_at_once: i64,
 ) -> Result<Tensor, TrainError> {
     let leaf = |tensor: &Tensor| tensor.f_detach().map(|tensor| tensor.set_requires_grad(true));
+    let Pairs { images, texts } = own;
     let chunks = || {
-        let (image, text, factor) = (leaf(images)?, leaf(texts)?, leaf(scale)?);
+        let (image, text) = (leaf(images)?, leaf(texts)?);
+        let factors = Logits { scale: leaf(&logits.scale)?, bias: logits.bias.as_ref().map(leaf).transpose()? };
         let both = whole.map(|whole| leaf(whole.both)).transpose()?;
         let (first, (rows, dim)) = (whole.map_or(0, |whole| whole.first), images.size2()?);
-        let mut total = tch::no_grad(|| scale.f_zeros_like())?;
+        let mut total = tch::no_grad(|| logits.scale.f_zeros_like())?;
         for start in (0..rows).step_by(rows_at_once.max(1) as usize) {
             let count = rows_at_once.max(1).min(rows - start);
             let (images_all, texts_all) = match &both {
@@ -83,15 +42,22 @@ pub(super) fn backward_in_chunks(
                 None => (image.shallow_clone(), text.shallow_clone()),
             };
             let (images, texts) = (image.f_narrow(0, start, count)?, text.f_narrow(0, start, count)?);
-            let share = contrastive_share(&images, &texts, &images_all, &texts_all, &factor, first + start)?;
+            let all = Pairs { images: &images_all, texts: &texts_all };
+            let share = loss.share(Pairs { images: &images, texts: &texts }, all, &factors, first + start)?;
             let share = share.f_mul_scalar(count as f64 / rows as f64)?;
             share.f_backward()?;
             total = total.f_add(&share.f_detach()?)?;
         }
-        let mut reached = vec![(images, image.f_grad()?), (texts, text.f_grad()?), (scale, factor.f_grad()?)];
+        // Of a loss that needs one side's rows only, the other's gradients come from the whole's.
+        let mut reached =
+            vec![(images, image.f_grad()?), (texts, text.f_grad()?), (&logits.scale, factors.scale.f_grad()?)];
+        if let (Some(bias), Some(factor)) = (&logits.bias, &factors.bias) {
+            reached.push((bias, factor.f_grad()?));
+        }
         if let (Some(whole), Some(both)) = (whole, &both) {
             reached.push((whole.both, both.f_grad()?));
         }
+        reached.retain(|(_, grad)| grad.defined());
         let (features, grads) = reached.into_iter().map(|(tensor, grad)| (tensor.shallow_clone(), grad)).unzip();
         Ok::<(Tensor, Vec<Tensor>, Vec<Tensor>), TchError>((total, features, grads))
     };
@@ -103,9 +69,14 @@ pub(super) fn backward_in_chunks(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
+    use trommel_model::loss::{Softmax, unit_rows};
 
     use super::*;
+
+    fn logits(scale: &Tensor) -> Logits {
+        Logits { scale: scale.shallow_clone(), bias: None }
+    }
 
     /// Against the definition in f64.
     #[test]
@@ -132,7 +103,8 @@ mod tests {
         }
         let shaped = |rows: &[f32]| Tensor::from_slice(rows).reshape([n as i64, d as i64]);
         let (images, texts) = (unit_rows(&shaped(&images)).unwrap(), unit_rows(&shaped(&texts)).unwrap());
-        let got = contrastive(&images, &texts, &Tensor::from(scale as f32)).unwrap();
+        let got =
+            Softmax.whole(Pairs { images: &images, texts: &texts }, &logits(&Tensor::from(scale as f32))).unwrap();
         assert!((f64::try_from(got).unwrap() - expected).abs() < 1e-5);
     }
 
@@ -148,12 +120,13 @@ mod tests {
             [table(1.0), table(2.0), Tensor::from(14.3f64).set_requires_grad(true)]
         };
         let whole = leaves();
-        let loss = contrastive(&whole[0], &whole[1], &whole[2]).unwrap();
+        let loss = Softmax.whole(Pairs { images: &whole[0], texts: &whole[1] }, &logits(&whole[2])).unwrap();
         loss.backward();
         for rows in [1, 3, 11, 64] {
             let own = leaves();
             let features: Vec<Tensor> = own.iter().map(|leaf| leaf * 1.0).collect();
-            let got = backward_in_chunks(&features[0], &features[1], &features[2], None, rows).unwrap();
+            let pairs = Pairs { images: &features[0], texts: &features[1] };
+            let got = backward_in_chunks(&Softmax, pairs, &logits(&features[2]), None, rows).unwrap();
             let distance = |a: &Tensor, b: &Tensor| f64::try_from((a - b).abs().max()).unwrap();
             assert!(distance(&got, &loss.detach()) < 1e-13, "{rows}");
             for (a, b) in own.iter().zip(&whole) {

@@ -2,60 +2,24 @@
 //! checkpoint of ours.
 //!
 //! PyTorch's optimisers know parameters by number: first those without weight decay, then the others, each group in the order
-//! of `CLIP.named_parameters()`, which is that of a module's own parameters before its children's.
+//! of the model's `named_parameters()`, which is that of a module's own parameters before its children's.
 
 use std::collections::BTreeMap;
 
 use tch::Tensor;
 use trommel_bridge::Value;
+use trommel_model::family::Place;
 
 use super::optim::AdamW;
 
-/// What `named_parameters` yields at the top and in the image tower; blocks go by number.
-const ORDER: [&str; 13] = [
-    "positional_embedding",
-    "text_projection",
-    "logit_scale",
-    "visual.class_embedding",
-    "visual.positional_embedding",
-    "visual.proj",
-    "visual.conv1.",
-    "visual.ln_pre.",
-    "visual.transformer.",
-    "visual.ln_post.",
-    "transformer.",
-    "token_embedding.",
-    "ln_final.",
-];
-
-/// The same within a residual block.
-const BLOCK: [&str; 8] = [
-    "ln_1.",
-    "attn.in_proj_weight",
-    "attn.in_proj_bias",
-    "attn.out_proj.",
-    "ln_2.",
-    "mlp.c_fc.weight",
-    "mlp.c_fc.bias",
-    "mlp.c_proj.",
-];
-
-/// Sorts as `named_parameters` does; a weight stands before its bias.
-fn rank(name: &str) -> (usize, u64, usize, bool) {
-    let place = |of: &[&str], name: &str| of.iter().position(|part| name.starts_with(part)).unwrap_or(of.len());
-    let block = name.split_once("resblocks.").and_then(|(_, rest)| rest.split_once('.'));
-    let (number, within) = block.unwrap_or(("0", ""));
-    (place(&ORDER, name), number.parse().unwrap_or(0), place(&BLOCK, within), name.ends_with("bias"))
-}
-
 /// `optimizer.state_dict()` of `torch.optim.AdamW` over open_clip's two groups.
-pub(super) fn optimizer(adamw: &AdamW, lr: f64) -> Value {
+pub(super) fn optimizer(adamw: &AdamW, lr: f64, place: impl Fn(&str) -> Place) -> Value {
     let mut moments: BTreeMap<String, Tensor> = adamw.state().into_iter().collect();
     let (exempt, decayed) = adamw.groups();
     let (mut state, mut groups) = (Vec::new(), Vec::new());
     for (names, weight_decay) in [(exempt, 0.0), (decayed, adamw.weight_decay)] {
         let mut names: Vec<&String> = names.iter().collect();
-        names.sort_by_key(|name| (rank(name), *name));
+        names.sort_by_key(|name| (place(name), *name));
         let mut numbers = Vec::with_capacity(names.len());
         for name in names {
             let number = Value::Int(i64::try_from(state.len()).unwrap_or(i64::MAX));

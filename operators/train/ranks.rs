@@ -12,8 +12,8 @@
 //! Invariants:
 //! 1. Between two steps all ranks hold the same weights and optimiser state, to the bit: checked when they join, kept
 //!    because all take the same step from the same averaged gradients.
-//! 2. There is one logit scale: its gradient is averaged together with the loss, after backward, and its clamp is every
-//!    rank's own.
+//! 2. There is one logit scale, and at most one logit bias: their gradients are averaged together with the loss, after backward,
+//!    and the clamp is every rank's own.
 //! 3. Ranks step together or not at all: [`Trainer::agree`].
 //! 4. For a given number of ranks the sums have one order, so that a run repeats to the bit.
 
@@ -24,14 +24,14 @@ use tch::{Kind, Tensor};
 use trommel_bridge::{Averaging, Group, Reducer};
 
 use super::error::TrainError;
-use super::loss::contrastive_share;
 use super::step::{Contrastive, Trainer};
+use trommel_model::loss::{Logits, Loss, Pairs};
 
 /// Gradients that are averaged in one go. `DistributedDataParallel`'s own.
 const BUCKET_BYTES: usize = 25 << 20;
 
-/// The parameter that [`Ranks::settle`] averages.
-const LOGIT_SCALE: &str = "logit_scale";
+/// The parameters that [`Ranks::settle`] averages.
+const SCALARS: [&str; 2] = ["logit_scale", "logit_bias"];
 
 /// A trainer's tie to the other ranks.
 #[derive(Debug)]
@@ -58,18 +58,21 @@ impl Ranks {
         Ok(self.reducer.averaging()?)
     }
 
-    /// After backward: the mean of the ranks' losses; the logit scale's gradient becomes the mean of the ranks'.
-    pub(super) fn settle(&self, loss: &Tensor, logit_scale: &Tensor) -> Result<Tensor, TrainError> {
+    /// After backward: the mean of the ranks' losses; the gradients of `scalars` become the means of the ranks'.
+    pub(super) fn settle(&self, loss: &Tensor, scalars: &[Tensor]) -> Result<Tensor, TrainError> {
         self.reducer.finish()?;
         let _no_grad = tch::no_grad_guard();
         let averaging = || TrainError::torch("averaging the loss");
-        let mut grad = logit_scale.f_grad().map_err(averaging())?;
-        let both = grad.f_reshape([0i64; 0]).and_then(|grad| Tensor::f_stack(&[loss.detach(), grad], 0));
-        let both = both.map_err(averaging())?;
-        self.group.all_reduce_sum(&[both.shallow_clone()])?;
-        let mean = both.f_div_scalar(self.group.size() as f64).map_err(averaging())?;
-        let put = mean.f_get(1).and_then(|mean| grad.f_copy_(&mean));
-        put.and_then(|()| mean.f_get(0)).map_err(averaging())
+        let grads = scalars.iter().map(Tensor::f_grad).collect::<Result<Vec<_>, _>>().map_err(averaging())?;
+        let flat = grads.iter().map(|grad| grad.f_reshape([0i64; 0]));
+        let all = std::iter::once(Ok(loss.detach())).chain(flat).collect::<Result<Vec<_>, _>>();
+        let all = all.and_then(|all| Tensor::f_stack(&all, 0)).map_err(averaging())?;
+        self.group.all_reduce_sum(&[all.shallow_clone()])?;
+        let means = all.f_div_scalar(self.group.size() as f64).map_err(averaging())?;
+        for (at, mut grad) in (1..).zip(grads) {
+            means.f_get(at).and_then(|mean| grad.f_copy_(&mean)).map_err(averaging())?;
+        }
+        means.f_get(0).map_err(averaging())
     }
 }
 
@@ -80,13 +83,13 @@ pub(super) fn gathered(group: &Group, images: &Tensor, texts: &Tensor) -> Result
     Ok(group.all_gather_with_grad(&both)?)
 }
 
-/// `contrastive_share` with the other ranks' features gathered.
-pub(super) fn share_of(group: &Group, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
-    let all = gathered(group, images, texts)?;
+/// A rank's share of the loss, with the other ranks' features gathered.
+pub(super) fn share_of(group: &Group, loss: &dyn Loss, own: Pairs<'_>, logits: &Logits) -> Result<Tensor, TrainError> {
+    let both = gathered(group, own.images, own.texts)?;
     let share = || {
-        let (rows, dim) = images.size2()?;
-        let (images_all, texts_all) = (all.f_narrow(1, 0, dim)?, all.f_narrow(1, dim, dim)?);
-        contrastive_share(images, texts, &images_all, &texts_all, scale, rows * group.rank() as i64)
+        let (rows, dim) = own.images.size2()?;
+        let (images, texts) = (both.f_narrow(1, 0, dim)?, both.f_narrow(1, dim, dim)?);
+        loss.share(own, Pairs { images: &images, texts: &texts }, logits, rows * group.rank() as i64)
     };
     share().map_err(TrainError::torch("loss"))
 }
@@ -122,7 +125,8 @@ impl<M: Contrastive> Trainer<M> {
                 )));
             }
         }
-        let mut named: Vec<_> = self.parameters().iter().filter(|(name, _)| name != LOGIT_SCALE).collect();
+        let mut named: Vec<_> =
+            self.parameters().iter().filter(|(name, _)| !SCALARS.contains(&name.as_str())).collect();
         named.sort_by_cached_key(|(name, _)| forward_order(name));
         let params: Vec<Tensor> = named.into_iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
         let reducer = Reducer::new(&params, &group, BUCKET_BYTES)?;

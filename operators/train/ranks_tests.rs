@@ -13,11 +13,11 @@ use trommel_bridge::{Group, Store};
 use super::checkpoint::Checkpoints;
 use super::config::{Precision, Scheduler, TrainConfig};
 use super::error::TrainError;
-use super::loss::contrastive;
 use super::ranks::share_of;
 use super::sink::{Assembled, Outcome, RunConfig, Summary, run_trainer};
 use super::step::{StepMetrics, Trainer};
 use super::tiny::{Tiny, batch, config, rows, trainer};
+use trommel_model::loss::{Logits, Loss, Pairs, Sigmoid, Softmax};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,9 +140,14 @@ fn ranks_repeat_to_the_bit() {
     }
 }
 
-/// The loss alone, in f64, with its gradients by the features and by the logit scale.
+/// The loss alone, in f64, with its gradients by the features, the logit scale and the bias.
 #[test]
 fn shares_of_the_loss_are_the_whole_in_f64() {
+    shares_are_the_whole(&Softmax, None);
+    shares_are_the_whole(&Sigmoid, Some(-7.5));
+}
+
+fn shares_are_the_whole(loss_of: &dyn Loss, bias: Option<f64>) {
     let (n, d) = (12i64, 7i64);
     let table = |salt: i64| {
         let x = Tensor::arange(n * d, (Kind::Double, Device::Cpu)) * 0.37 + salt as f64;
@@ -151,22 +156,30 @@ fn shares_of_the_loss_are_the_whole_in_f64() {
     };
     let leaves =
         |from: i64, count: i64| [table(1), table(2)].map(|x| x.narrow(0, from, count).copy().set_requires_grad(true));
-    let scale = || Tensor::from(14.3f64).set_requires_grad(true);
+    let leaf = |x: f64| Tensor::from(x).set_requires_grad(true);
+    let logits = || Logits { scale: leaf(14.3), bias: bias.map(leaf) };
+    let pairs = |of: &[Tensor; 2]| Pairs { images: &of[0], texts: &of[1] };
     let list = |x: &Tensor| Vec::<f64>::try_from(x.detach().reshape([-1])).unwrap();
-    let (whole, whole_scale) = (leaves(0, n), scale());
-    let loss = contrastive(&whole[0], &whole[1], &whole_scale).unwrap();
+    let scalars =
+        |of: &Logits| [Some(&of.scale), of.bias.as_ref()].into_iter().flatten().flat_map(|x| list(&x.grad())).collect();
+    let (whole, whole_logits) = (leaves(0, n), logits());
+    let loss = loss_of.whole(pairs(&whole), &whole_logits).unwrap();
     loss.backward();
+    let whole_scalars: Vec<f64> = scalars(&whole_logits);
+    assert_eq!(whole_scalars.len(), 1 + usize::from(bias.is_some()));
     for size in [2, 3] {
         let share = n / size as i64;
         let ranks = on_ranks(size, |group| {
-            let (own, scale) = (leaves(group.rank() as i64 * share, share), scale());
-            let loss = share_of(&group, &own[0], &own[1], &scale).unwrap();
+            let (own, logits) = (leaves(group.rank() as i64 * share, share), logits());
+            let loss = share_of(&group, loss_of, pairs(&own), &logits).unwrap();
             loss.backward();
-            [list(&loss), list(&scale.grad()), list(&own[0].grad()), list(&own[1].grad())]
+            [list(&loss), scalars(&logits), list(&own[0].grad()), list(&own[1].grad())]
         });
-        let mean = |what: usize| ranks.iter().map(|rank| rank[what][0]).sum::<f64>() / size as f64;
-        assert!((mean(0) - list(&loss)[0]).abs() < 1e-9);
-        assert!((mean(1) - list(&whole_scale.grad())[0]).abs() < 1e-9);
+        let mean = |of: &dyn Fn(&[Vec<f64>; 4]) -> f64| ranks.iter().map(of).sum::<f64>() / size as f64;
+        assert!((mean(&|rank| rank[0][0]) - list(&loss)[0]).abs() < 1e-9);
+        for (at, scalar) in whole_scalars.iter().enumerate() {
+            assert!((mean(&|rank| rank[1][at]) - scalar).abs() < 1e-9);
+        }
         assert!((ranks[0][0][0] - list(&loss)[0]).abs() > 1e-6, "a share is not the whole");
         for tower in [0, 1] {
             let theirs: Vec<f64> = ranks.iter().flat_map(|rank| rank[2 + tower].clone()).collect();

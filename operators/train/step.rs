@@ -6,11 +6,13 @@ use tch::{Device, Kind, Tensor};
 use trommel_bridge as bridge;
 use trommel_bridge::{Autocast, Averaging, Half};
 use trommel_model::PackedCaptions;
+use trommel_model::family::Place;
+use trommel_model::loss::{Logits, Loss, Pairs, Softmax, unit_rows};
 
 use super::batch::{Batch, Normalisation, Normalise};
 use super::config::{Precision, TextPadding, TrainConfig};
 use super::error::TrainError;
-use super::loss::{LOGITS_AT_ONCE, Whole, backward_in_chunks, contrastive, unit_rows};
+use super::loss::{LOGITS_AT_ONCE, Whole, backward_in_chunks};
 use super::optim::AdamW;
 use super::ranks::{Ranks, gathered, share_of};
 use super::schedule::{Course, Schedule, Stand};
@@ -50,8 +52,23 @@ pub trait Contrastive {
     /// The parameter f32\[\]: natural logarithm of the factor before the logits.
     fn logit_scale(&self) -> Tensor;
 
+    /// The parameter f32\[\] that is added to the logits, where there is one.
+    fn logit_bias(&self) -> Option<Tensor> {
+        None
+    }
+
+    /// What it is trained by.
+    fn loss(&self) -> &dyn Loss {
+        &Softmax
+    }
+
     /// All trainable parameters under open_clip's names, `logit_scale` included: f32 leaves that require gradients.
     fn parameters(&self) -> Vec<(String, Tensor)>;
+
+    /// Sorts names as `named_parameters` of open_clip's module has them; what is equal here goes by name.
+    fn place_in_file(&self, _name: &str) -> Place {
+        Place::default()
+    }
 }
 
 /// What a step tells.
@@ -184,9 +201,17 @@ impl<M: Contrastive> Trainer<M> {
         let lr = self.schedule.lr(Stand { step: self.global_step, pass: self.at.0, turns: self.at.1 });
         bridge::zero_grad(&self.leaves)?;
         let scale = self.model.logit_scale().f_exp().map_err(TrainError::torch("logit scale"))?;
+        let logits = Logits { scale: scale.shallow_clone(), bias: self.model.logit_bias() };
         let loss = match self.config.accumulation_chunks {
-            1 => self.whole(batch, &scale)?,
-            chunks => self.chunked(batch, &scale, chunks)?,
+            1 => self.whole(batch, &logits)?,
+            chunks => self.chunked(batch, &logits, chunks)?,
+        };
+        let loss = match &self.ranks {
+            Some(ranks) => {
+                let scalars: Vec<Tensor> = [self.model.logit_scale()].into_iter().chain(logits.bias).collect();
+                ranks.settle(&loss, &scalars)?
+            }
+            None => loss,
         };
         let norm = bridge::clip_grad_norm(&self.leaves, self.config.grad_clip_norm)?;
         let told = self.update(lr, &[&loss, &scale, &norm])?;
@@ -240,38 +265,35 @@ impl<M: Contrastive> Trainer<M> {
 
     /// One graph over the whole batch; returns the loss, gradients are in the leaves. Also from a loss that is not finite: the
     /// device knows it, the host does not yet, and of ranks all take part.
-    fn whole(&self, batch: &Staged, scale: &Tensor) -> Result<Tensor, TrainError> {
+    fn whole(&self, batch: &Staged, logits: &Logits) -> Result<Tensor, TrainError> {
         let (images, texts) = self.features(batch, 0)?;
         if let Some(ranks) = &self.ranks {
             ranks.prepare()?;
         }
-        let loss = self.contrast(&images, &texts, scale)?;
-        match &self.ranks {
-            Some(ranks) => ranks.settle(&loss, &self.model.logit_scale()),
-            None => Ok(loss),
-        }
+        self.contrast(Pairs { images: &images, texts: &texts }, logits)
     }
 
     /// The loss of unit features, and its backward.
-    fn contrast(&self, images: &Tensor, texts: &Tensor, scale: &Tensor) -> Result<Tensor, TrainError> {
+    fn contrast(&self, own: Pairs<'_>, logits: &Logits) -> Result<Tensor, TrainError> {
+        let of = self.model.loss();
         let group = self.ranks.as_ref().map(Ranks::group);
         let rows_at_once = self.logits_at_once / self.config.batch_samples;
         if rows_at_once < self.rows_per_step() {
-            let both = group.map(|group| gathered(group, images, texts)).transpose()?;
+            let both = group.map(|group| gathered(group, own.images, own.texts)).transpose()?;
             let first = group.map_or(0, |group| (self.rows_per_step() * group.rank()) as i64);
             let whole = both.as_ref().map(|both| Whole { both, first });
-            return backward_in_chunks(images, texts, scale, whole, rows_at_once as i64);
+            return backward_in_chunks(of, own, logits, whole, rows_at_once as i64);
         }
         let loss = match group {
-            Some(group) => share_of(group, images, texts, scale)?,
-            None => contrastive(images, texts, scale).map_err(TrainError::torch("loss"))?,
+            Some(group) => share_of(group, of, own, logits)?,
+            None => of.whole(own, logits).map_err(TrainError::torch("loss"))?,
         };
         bridge::backward(std::slice::from_ref(&loss), &[loss.ones_like()])?;
         Ok(loss)
     }
 
     /// The same gradient with the activations of one chunk at a time.
-    fn chunked(&self, batch: &Staged, scale: &Tensor, chunks: usize) -> Result<Tensor, TrainError> {
+    fn chunked(&self, batch: &Staged, logits: &Logits, chunks: usize) -> Result<Tensor, TrainError> {
         let rows = batch.pixels.size()[0] / chunks as i64;
         let (mut images, mut texts) = (Vec::with_capacity(chunks), Vec::with_capacity(chunks));
         {
@@ -285,7 +307,7 @@ impl<M: Contrastive> Trainer<M> {
         let gather = |parts: &[Tensor]| Ok(Tensor::f_cat(parts, 0)?.f_detach()?.set_requires_grad(true));
         let whole = |parts: &[Tensor]| gather(parts).map_err(TrainError::torch("gathering the features"));
         let (images, texts) = (whole(&images)?, whole(&texts)?);
-        let loss = self.contrast(&images, &texts, scale)?;
+        let loss = self.contrast(Pairs { images: &images, texts: &texts }, logits)?;
         let (image_grad, text_grad) = (images.grad(), texts.grad());
         for chunk in 0..chunks {
             let (image, text) = self.features(batch, chunk)?;
@@ -297,10 +319,7 @@ impl<M: Contrastive> Trainer<M> {
             };
             bridge::backward(&[image, text], &[slice(&image_grad)?, slice(&text_grad)?])?;
         }
-        match &self.ranks {
-            Some(ranks) => ranks.settle(&loss, &self.model.logit_scale()),
-            None => Ok(loss),
-        }
+        Ok(loss)
     }
 
     /// Unit features in f32 of one chunk's rows.

@@ -134,12 +134,12 @@ fn others(config: &EncoderConfig) -> Vec<(Precision, Form)> {
 
 /// Twice a batch of views, each in memory of its own.
 fn noise(config: &EncoderConfig) -> Result<Vec<Vec<u8>>, PipelineError> {
-    let model = trommel_model::ClipConfig::load(&config.model).map_err(PipelineError::usage)?;
-    let words = (3 * (model.preprocess.size as usize).pow(2)).div_ceil(8);
+    let model = trommel_model::load(&config.model).map_err(PipelineError::usage)?;
+    let words = (3 * (model.preprocess().size as usize).pow(2)).div_ceil(8);
     let view = |number: u64| {
         let word = |i: usize| mix(number * words as u64 + i as u64).to_le_bytes();
         let mut bytes: Vec<u8> = (0..words).flat_map(word).collect();
-        bytes.truncate(3 * (model.preprocess.size as usize).pow(2));
+        bytes.truncate(3 * (model.preprocess().size as usize).pow(2));
         bytes
     };
     Ok((0..2 * config.batch as u64).map(view).collect())

@@ -5,6 +5,7 @@
 //! 20 steps of smaller batches are from those with padding, and from those in f32.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,7 @@ use tch::{Device, Tensor};
 use trommel_bridge::Attention;
 use trommel_embed::device;
 use trommel_model::random::mix;
-use trommel_model::{ClipConfig, Packing, weights};
-use trommel_train::clip::TrainedClip;
+use trommel_model::{Architecture, Model, Packing, weights};
 use trommel_train::{
     Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,
 };
@@ -36,7 +36,7 @@ const CAPTION_TOKENS: [u64; 33] = [
 ];
 
 /// Another way to compute the same: its name, and what it changes.
-type Variant<'a> = (&'a str, &'a dyn Fn(&mut TrainedClip));
+type Variant<'a> = (&'a str, &'a dyn Fn(&mut Model));
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Rate {
 /// # Errors
 /// A model or a device that cannot be had; a loss that is not finite.
 pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
-    let config = ClipConfig::load(&bench.model).map_err(PipelineError::usage)?;
+    let config = trommel_model::load(&bench.model).map_err(PipelineError::usage)?;
     let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
     tch::set_num_threads(i32::try_from(bench.threads).unwrap_or(1));
     let weights = initial(bench, &config)?;
@@ -149,10 +149,10 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     if bench.variants && matches!(device, Device::Cuda(_)) {
         drop(trainer);
         let others: [Variant<'_>; 4] = [
-            ("attention as libtorch chooses", &|model| model.clip_mut().attend_by(None)),
-            ("attention by FlashAttention", &|model| model.clip_mut().attend_by(Some(Attention::Flash))),
-            ("memory-efficient attention", &|model| model.clip_mut().attend_by(Some(Attention::Efficient))),
-            ("patches by convolution", &|model| model.clip_mut().visual_mut().multiply_patches(false)),
+            ("attention as libtorch chooses", &|model| model.towers_mut().attend_by(None)),
+            ("attention by FlashAttention", &|model| model.towers_mut().attend_by(Some(Attention::Flash))),
+            ("memory-efficient attention", &|model| model.towers_mut().attend_by(Some(Attention::Efficient))),
+            ("patches by convolution", &|model| model.towers_mut().image_mut().multiply_patches(false)),
         ];
         for (name, change) in others {
             let other = made.trainer_of(bench.precision, TextPadding::None, change);
@@ -163,7 +163,7 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let (caption_tokens, computed_tokens) = made.tokens();
     Ok(TrainFigures {
         stage: "train",
-        model: config.name.clone(),
+        model: config.name().to_owned(),
         device: device::kind(device).to_owned(),
         card: device::card(device),
         precision: bench.precision,
@@ -181,11 +181,11 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
 }
 
 /// The weights that all trainers start from.
-fn initial(bench: &TrainBench, config: &ClipConfig) -> Result<Vec<(String, Tensor)>, PipelineError> {
-    let model = TrainedClip::new(config, Device::Cpu).map_err(PipelineError::usage)?;
+fn initial(bench: &TrainBench, config: &Arc<dyn Architecture>) -> Result<Vec<(String, Tensor)>, PipelineError> {
+    let model = Model::new(config, Device::Cpu).map_err(PipelineError::usage)?;
     match &bench.pretrained {
-        Some(path) => weights::load(model.store(), config, path).map_err(PipelineError::usage)?,
-        None => weights::init(model.store(), config, bench.seed).map_err(PipelineError::failed)?,
+        Some(path) => weights::load(model.store(), &**config, path).map_err(PipelineError::usage)?,
+        None => weights::init(model.store(), &**config, bench.seed).map_err(PipelineError::failed)?,
     }
     Ok(model.store().variables().into_iter().map(|(name, tensor)| (name, tensor.detach())).collect())
 }
@@ -193,7 +193,7 @@ fn initial(bench: &TrainBench, config: &ClipConfig) -> Result<Vec<(String, Tenso
 /// What the steps are made from.
 struct Made<'a> {
     bench: &'a TrainBench,
-    config: &'a ClipConfig,
+    config: &'a Arc<dyn Architecture>,
     weights: &'a [(String, Tensor)],
     batches: Batches,
 }
@@ -223,18 +223,18 @@ impl Batches {
 impl<'a> Made<'a> {
     fn new(
         bench: &'a TrainBench,
-        config: &'a ClipConfig,
+        config: &'a Arc<dyn Architecture>,
         weights: &'a [(String, Tensor)],
         device: Device,
         samples: usize,
         batches: u64,
     ) -> Result<Self, PipelineError> {
-        let context = usize::try_from(config.text.context_length).unwrap_or(77);
-        let vocabulary = u64::try_from(config.text.vocab_size).unwrap_or(0);
+        let sizes = config.sizes();
+        let (context, vocabulary) = (usize::try_from(sizes.text.tokens).unwrap_or(77), sizes.vocabulary);
         if vocabulary < 4 {
             return Err(PipelineError::Usage("a vocabulary of at least 4 tokens is needed".into()));
         }
-        let side = config.preprocess.size as usize;
+        let side = config.preprocess().size as usize;
         let bytes = samples * side * side * 3;
         let batch = |number: u64| {
             let salt = bench.seed.wrapping_mul(1000).wrapping_add(number) << 32;
@@ -247,7 +247,7 @@ impl<'a> Made<'a> {
         Ok(Self { bench, config, weights, batches: Batches { device, samples, side, context, all } })
     }
 
-    fn trainer(&self, precision: Precision, text_padding: TextPadding) -> Result<Trainer<TrainedClip>, PipelineError> {
+    fn trainer(&self, precision: Precision, text_padding: TextPadding) -> Result<Trainer<Model>, PipelineError> {
         self.trainer_of(precision, text_padding, |_| ())
     }
 
@@ -255,8 +255,8 @@ impl<'a> Made<'a> {
         &self,
         precision: Precision,
         text_padding: TextPadding,
-        change: impl FnOnce(&mut TrainedClip),
-    ) -> Result<Trainer<TrainedClip>, PipelineError> {
+        change: impl FnOnce(&mut Model),
+    ) -> Result<Trainer<Model>, PipelineError> {
         let mut model = model_on(self.config, self.batches.device)?;
         change(&mut model);
         let mut variables = model.store().variables();
@@ -273,25 +273,25 @@ impl<'a> Made<'a> {
             scheduler: Scheduler::Const,
             ..TrainConfig::new(self.batches.samples)
         };
-        let normalisation = Normalisation::from(&self.config.preprocess);
+        let normalisation = Normalisation::from(self.config.preprocess());
         Trainer::new(model, recipe, u64::MAX, normalisation, self.batches.device).map_err(PipelineError::usage)
     }
 
     /// All batches on the device.
-    fn staged(&self, trainer: &Trainer<TrainedClip>) -> Result<Vec<Staged>, PipelineError> {
+    fn staged(&self, trainer: &Trainer<Model>) -> Result<Vec<Staged>, PipelineError> {
         let mut stager = trainer.stager().map_err(PipelineError::failed)?;
         let staged = |number| self.batches.batch(number).and_then(|batch| stager.stage(&batch));
         (0..self.batches.all.len()).map(staged).collect::<Result<_, _>>().map_err(PipelineError::failed)
     }
 
     /// Losses of a trainer's first steps.
-    fn losses(&self, mut trainer: Trainer<TrainedClip>) -> Result<Vec<f32>, PipelineError> {
+    fn losses(&self, mut trainer: Trainer<Model>) -> Result<Vec<f32>, PipelineError> {
         let staged = self.staged(&trainer)?;
         let step = |number: usize| trainer.step_staged(&staged[number % staged.len()]).map(|step| step.loss);
         (0..COMPARED).map(step).collect::<Result<_, _>>().map_err(PipelineError::failed)
     }
 
-    fn step(&self, trainer: &mut Trainer<TrainedClip>) -> Result<Rate, PipelineError> {
+    fn step(&self, trainer: &mut Trainer<Model>) -> Result<Rate, PipelineError> {
         let steps = self.bench.steps;
         let staged = self.staged(trainer)?;
         let mut took = Vec::with_capacity(steps);
@@ -303,7 +303,7 @@ impl<'a> Made<'a> {
         Ok(Rate::of(took.split_off(WARM_UP), self.batches.samples))
     }
 
-    fn with_uploads(&self, trainer: &mut Trainer<TrainedClip>) -> Result<Rate, PipelineError> {
+    fn with_uploads(&self, trainer: &mut Trainer<Model>) -> Result<Rate, PipelineError> {
         let steps = self.bench.steps;
         let mut stager = trainer.stager().map_err(PipelineError::failed)?;
         let (sender, sent) = sync_channel(0);

@@ -11,7 +11,7 @@ use trommel_dataflow::batch::{BatchConfig, BatchService};
 use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
 use trommel_embed::slots::{Slots, depth_of};
 use trommel_embed::{defaults, device};
-use trommel_model::{ClipConfig, Preprocess};
+use trommel_model::Preprocess;
 
 use trommel_pipelines::config::EmbedderConfig;
 use trommel_pipelines::error::PipelineError;
@@ -47,9 +47,9 @@ pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<E
         form: None,
     };
     if config.batch.is_none() {
-        let model = ClipConfig::load(&config.name).map_err(PipelineError::usage)?;
+        let model = trommel_model::load(&config.name).map_err(PipelineError::usage)?;
         let card = device::memory_of(name).map_err(PipelineError::usage)?;
-        settled.batch = defaults::batch(&model, &settled, card.map(|(_, bytes)| bytes));
+        settled.batch = defaults::batch(&model.sizes(), &settled, card.map(|(_, bytes)| bytes));
     }
     Ok(settled)
 }

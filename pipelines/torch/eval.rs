@@ -9,11 +9,10 @@ use trommel_decode::view::{EvalView, ResizeMode, eval_view};
 use trommel_decode::{Limits, decode_rgb};
 use trommel_embed::device;
 use trommel_evaluate::zero_shot::{Accuracy, Classifier, DEFAULT_TEMPLATE};
-use trommel_model::config::Resize;
-use trommel_model::{ClipConfig, Tokenizer, weights};
+use trommel_model::preprocess::Resize;
+use trommel_model::{Model, weights};
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
-use trommel_train::clip::TrainedClip;
 
 use trommel_pipelines::error::PipelineError;
 
@@ -62,10 +61,11 @@ pub struct EvalReport {
 /// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
 /// a picture that cannot be read.
 pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
-    let clip_config = ClipConfig::load(&config.model).map_err(PipelineError::usage)?;
+    let architecture = trommel_model::load(&config.model).map_err(PipelineError::usage)?;
+    let (preprocess, captions) = (architecture.preprocess(), architecture.captions().map_err(PipelineError::usage)?);
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
-    let model = TrainedClip::new(&clip_config, device).map_err(PipelineError::failed)?;
-    weights::load(model.store(), &clip_config, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
+    let model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
+    weights::load(model.store(), &*architecture, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
     let folders = Folders::find(&config.data, &GroupConfig::default()).map_err(PipelineError::usage)?;
     let shards = &folders.plan.shards;
     // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
@@ -89,12 +89,12 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
     let classifier =
-        Classifier::new(model.clip(), &Tokenizer::new(), &names, &templates, device).map_err(PipelineError::failed)?;
-    let mode = match clip_config.preprocess.mode {
+        Classifier::new(model.towers(), &*captions, &names, &templates, device).map_err(PipelineError::failed)?;
+    let mode = match preprocess.mode {
         Resize::Shortest => ResizeMode::Shortest,
         Resize::Squash => ResizeMode::Squash,
     };
-    let view = EvalView { size: clip_config.preprocess.size, mode };
+    let view = EvalView { size: preprocess.size, mode };
     let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
     notices.merge(&folders.plan.losses());
     let mut seen = HashSet::new();
@@ -106,8 +106,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         if labels.is_empty() {
             return Ok(());
         }
-        let seen =
-            classifier.judge(model.clip(), &clip_config.preprocess, pixels, labels).map_err(PipelineError::failed)?;
+        let seen = classifier.judge(model.towers(), preprocess, pixels, labels).map_err(PipelineError::failed)?;
         *sum = Accuracy { total: sum.total + seen.total, top1: sum.top1 + seen.top1, top5: sum.top5 + seen.top5 };
         pixels.clear();
         labels.clear();

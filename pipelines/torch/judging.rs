@@ -21,7 +21,7 @@ use trommel_decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_embed::device;
 use trommel_ledger::part::{GROUP_BYTES, GROUP_WRITING_FACTOR, OPEN_SHARD_BYTES, PartConfig, ROW_BYTES};
 use trommel_ledger::run_folder::RunConfig;
-use trommel_model::config::Resize;
+use trommel_model::preprocess::Resize;
 use trommel_shard::folders::{FolderError, FolderReader, Folders};
 use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_shard::reader::{Decisions, Members, ReaderConfig, ShardReader, ViewBytes};

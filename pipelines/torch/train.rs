@@ -13,7 +13,7 @@ use trommel_core::stop::Stop;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
-use trommel_model::ClipConfig;
+use trommel_model::Preprocess;
 use trommel_train::{SaveEvery, TextPadding, TrainConfig};
 
 use crate::adopt::Adopted;
@@ -160,11 +160,11 @@ fn train_together(
     let config = &config;
     let rank = together.rank();
     run.recipe.validate().map_err(PipelineError::usage)?;
-    let clip_config = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
-    let view = train_view(run, &clip_config);
+    let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+    let view = train_view(run, model.preprocess());
     let split = run.split.as_deref().map(SplitFile::open).transpose()?.map(Arc::new);
     let mut judging = Judging::of_split(config, split, Some(view), stop.clone())?;
-    take_trainer(run, &mut judging, &clip_config, together.ranks());
+    take_trainer(run, &mut judging, &model.sizes(), together.ranks());
     let plan = judging.input.plan().clone();
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree("configuration", &agreed(&run_config, &plan))?;
@@ -216,10 +216,10 @@ fn train_together(
         on_committed: Box::new(|_| {}),
         trained: Trained::default(),
     };
-    train_on(run, config, judging, clip_config, train_inputs, together, stop, progress)
+    train_on(run, config, judging, model, train_inputs, together, stop, progress)
 }
 
 /// The picture that the trainer gets.
-pub(crate) fn train_view(run: &TrainRun, model: &ClipConfig) -> TrainView {
-    TrainView { size: model.preprocess.size, scale: (0.9, 1.0), seed: run.seed, labelled: false }
+pub(crate) fn train_view(run: &TrainRun, preprocess: &Preprocess) -> TrainView {
+    TrainView { size: preprocess.size, scale: (0.9, 1.0), seed: run.seed, labelled: false }
 }

@@ -29,7 +29,7 @@ use trommel_ledger::manifest::{Counts, LineStatus};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::{ClipConfig, Tokenizer};
+use trommel_model::Architecture;
 use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
 use trommel_train::share::{Outbox, Row, rows};
@@ -195,19 +195,19 @@ pub(crate) fn train_on(
     run: &TrainRun,
     config: &JudgeConfig,
     mut judging: Judging,
-    clip_config: ClipConfig,
+    model: Arc<dyn Architecture>,
     train_inputs: TrainInputs,
     together: &Together,
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<TrainReport, PipelineError> {
     let (rank, ranks) = (together.rank(), together.ranks());
-    let size = clip_config.preprocess.size;
+    let size = model.preprocess().size;
     let TrainInputs { reader, deal, leased, passes, judged, folder, parts, pool, on_committed, trained, .. } =
         train_inputs;
     let (settled, course) = (train_inputs.settled, train_inputs.course);
     let Prepared { mut trainer, checkpoints, found, cursor, threads, mut notices } =
-        prepare(run, config, &clip_config, together, &folder, (&settled.order, course), progress)?;
+        prepare(run, config, &model, together, &folder, (&settled.order, course), progress)?;
     trained.begin(cursor.clone());
     notices.merge(&judging.notices);
 
@@ -288,10 +288,9 @@ pub(crate) fn train_on(
         // Of a pool nobody knows whether a pass is over: more may come.
         let last = trainer.schedule().last_step().filter(|_| pool.is_none());
         let mut ordered_step = trainer.global_step();
-        let context = usize::try_from(clip_config.text.context_length).unwrap_or(77);
+        let captions = model.captions().map_err(PipelineError::usage)?;
         let (reached, device) = (trained.clone(), trainer.device());
         spawn_trainer(move || {
-            let tokenizer = Tokenizer::new();
             let done = run_trainer(
                 &mut trainer,
                 &logging,
@@ -326,7 +325,7 @@ pub(crate) fn train_on(
                     let (place, cursor, rows) = mine?;
                     progress.steps.fetch_add(1, Ordering::Relaxed);
                     trained.reach(&cursor);
-                    assemble(place, &cursor, rows, &tokenizer, (size as usize, context), device)
+                    assemble(place, &cursor, rows, &*captions, size as usize, device)
                 },
                 |line| tracing::info!("{line}"),
             );

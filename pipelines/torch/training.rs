@@ -1,6 +1,7 @@
 //! What a training run needs beside the dataflow: model, length, checkpoint to continue from, rows to a batch, memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -12,9 +13,8 @@ use trommel_dataflow::order::{Cursor, OrderConfig};
 use trommel_decode::view::view_bytes;
 use trommel_embed::device;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::{ClipConfig, Tokenizer, weights};
+use trommel_model::{Architecture, Captions, Model, Sizes, TowerSizes, weights};
 use trommel_train::checkpoint::Found;
-use trommel_train::clip::TrainedClip;
 use trommel_train::loss::LOGITS_AT_ONCE;
 use trommel_train::share::Row;
 use trommel_train::to_order::MAX_CAPTION_BYTES;
@@ -37,7 +37,7 @@ use trommel_pipelines::progress::Progress;
 
 /// A trainer at its first step of this process.
 pub(crate) struct Prepared {
-    pub(crate) trainer: Trainer<TrainedClip>,
+    pub(crate) trainer: Trainer<Model>,
     pub(crate) checkpoints: Checkpoints,
     /// The checkpoint it continues from.
     pub(crate) found: Option<Found>,
@@ -53,21 +53,21 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(
     run: &TrainRun,
     config: &JudgeConfig,
-    clip_config: &ClipConfig,
+    architecture: &Arc<dyn Architecture>,
     together: &Together,
     run_folder: &RunFolder,
     (order, course): (&OrderConfig, Course),
     progress: &Progress,
 ) -> Result<Prepared, PipelineError> {
     let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
-    let model = model_on(clip_config, device)?;
+    let model = model_on(architecture, device)?;
     let initial = match &run.pretrained {
         Some(path) => {
-            weights::load(model.store(), clip_config, path).map_err(PipelineError::usage)?;
+            weights::load(model.store(), &**architecture, path).map_err(PipelineError::usage)?;
             weights::fingerprint(model.store()).map_err(PipelineError::failed)?
         }
         None => {
-            weights::init(model.store(), clip_config, run.seed).map_err(PipelineError::failed)?;
+            weights::init(model.store(), &**architecture, run.seed).map_err(PipelineError::failed)?;
             format!("seed:{}", run.seed)
         }
     };
@@ -85,14 +85,14 @@ pub(crate) fn prepare(
         let folder = config.run.join("checkpoints");
         // The hashes come below: what a run was begun with is among what they are made of.
         let (none, numerics_kept, keep) = (BTreeMap::new(), numerics.clone(), Some(run.keep_checkpoints));
-        let checkpoints = Checkpoints::open(&folder, &clip_config.name, none, numerics_kept, keep);
+        let checkpoints = Checkpoints::open(&folder, architecture.name(), none, numerics_kept, keep);
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;
         let found = checkpoints.newest().map_err(PipelineError::usage)?;
         let text_padding = text_padding(run.text_padding, found.as_ref(), &model)?;
         let recipe = TrainConfig { text_padding, ..run.recipe.clone() };
         let mut training = json!({
             "decisions": run_folder.decision_hash(), "order": order, "recipe": recipe, "steps": total_steps,
-            "model": clip_config, "initial": initial, "view_seed": run.seed,
+            "model": architecture.recorded(), "initial": initial, "view_seed": run.seed,
         });
         if let Course::Passes { pass_samples, .. } = course {
             training["pass_samples"] = json!(pass_samples);
@@ -120,7 +120,7 @@ pub(crate) fn prepare(
     if together.rank() == 0 {
         notices.lines().for_each(|line| tracing::info!("{line}"));
     }
-    let normalisation = Normalisation::from(&clip_config.preprocess);
+    let normalisation = Normalisation::from(architecture.preprocess());
     let mut trainer = Trainer::new(model, recipe, course, normalisation, device).map_err(PipelineError::usage)?;
     progress.steps_planned.store(total_steps, Ordering::Relaxed);
     let mut cursor: Option<Cursor> = None;
@@ -144,10 +144,10 @@ pub(crate) fn prepare(
 
 /// A model on its device, computed as that is best at. Sequences of 50 tokens and fewer: on Hopper a step of ViT-B-32 in bf16 is 4 % faster
 /// with the memory-efficient attention than with cuDNN's, 10 % than with FlashAttention.
-pub(crate) fn model_on(config: &ClipConfig, device: Device) -> Result<TrainedClip, PipelineError> {
-    let mut model = TrainedClip::new(config, device).map_err(PipelineError::usage)?;
+pub(crate) fn model_on(architecture: &Arc<dyn Architecture>, device: Device) -> Result<Model, PipelineError> {
+    let mut model = Model::new(architecture, device).map_err(PipelineError::usage)?;
     if device::compute_capability(device) == Some((9, 0)) {
-        model.clip_mut().attend_by(Some(Attention::Efficient));
+        model.towers_mut().attend_by(Some(Attention::Efficient));
     }
     Ok(model)
 }
@@ -157,7 +157,7 @@ pub(crate) fn model_on(config: &ClipConfig, device: Device) -> Result<TrainedCli
 fn text_padding(
     asked: Option<TextPadding>,
     found: Option<&Found>,
-    model: &TrainedClip,
+    model: &Model,
 ) -> Result<TextPadding, PipelineError> {
     let exact = model.packs_captions();
     if asked == Some(TextPadding::None) && !exact {
@@ -178,16 +178,16 @@ pub(crate) fn assemble(
     (pass, turns, ends_pass): (u32, u64, bool),
     cursor: &Cursor,
     rows: Vec<Row>,
-    tokenizer: &Tokenizer,
-    (size, context): (usize, usize),
+    captions: &dyn Captions,
+    size: usize,
     device: Device,
 ) -> Result<Assembled, String> {
     let wrong = |error: TrainError| error.to_string();
+    let ids: Vec<Vec<i64>> = rows.iter().map(|(sample, _)| captions.ids(&sample.caption)).collect();
+    let context = ids.first().map_or(0, Vec::len);
     let mut batch = Batch::writer(rows.len(), size, context, device).map_err(wrong)?;
     let mut keys = Vec::with_capacity(rows.len());
-    for (sample, _reserve) in rows {
-        let ids = tokenizer.encode(&sample.caption);
-        let ids = ids.iter().copied().map(i64::from).chain(std::iter::repeat(0)).take(context);
+    for ((sample, _reserve), ids) in rows.into_iter().zip(ids) {
         batch.push(&sample.view, ids).map_err(wrong)?;
         keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
     }
@@ -215,37 +215,30 @@ pub(crate) struct TrainerMemory {
 
 impl TrainerMemory {
     /// For one of `ranks` ranks.
-    pub(crate) fn of(config: &ClipConfig, recipe: &TrainConfig, ranks: usize) -> Self {
-        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+    pub(crate) fn of(model: &Sizes, recipe: &TrainConfig, ranks: usize) -> Self {
         let low = recipe.precision == Precision::Bf16;
-        let parameters = unsigned(config.image_parameters() + config.text_parameters());
+        let parameters = model.image.parameters + model.text.parameters;
         let a_parameter = 16 + if low { 2 } else { 0 } + if ranks > 1 { 4 } else { 0 };
         // A token's bytes in one block. Of its width: the inputs of both norms in f32; both norms' outputs, q, k, v, what
-        // attention mixed and its copy, and one for slack in the products' kind. Of the MLP's width: before and behind the
-        // activation, which is one more where it is made of two operations.
+        // attention mixed and its copy, and one for slack in the products' kind. Of the MLP's width: its hidden tensors.
         let product = if low { 2 } else { 4 };
-        let tower = |layers: i64, tokens: u64, width: i64, mlp: i64, heads: i64| {
-            let hidden = if config.quick_gelu { 3 } else { 2 };
-            let token = (8 + 8 * product) * unsigned(width) + hidden * product * unsigned(mlp) + 4 * unsigned(heads);
+        let tower = |of: &TowerSizes| {
+            let token = (8 + 8 * product) * of.width + of.hidden * product * of.mlp_width + 4 * of.heads;
             // One block more: its gradients, while it goes backward.
-            (unsigned(layers) + 1) * tokens * token
+            (of.layers + 1) * of.tokens * token
         };
-        let (vision, text, size) = (&config.vision, &config.text, u64::from(config.preprocess.size));
-        let patches = unsigned(vision.grid() * vision.grid()) + 1;
+        let (size, context) = (u64::from(model.view_px), model.text.tokens);
         // The pixels as f32, in the order of channels and as the patches' product wants them.
-        let sample = tower(vision.layers, patches, vision.width, vision.mlp_width(), vision.heads())
-            + tower(text.layers, unsigned(text.context_length), text.width, text.mlp_width(), text.heads)
-            + 3 * 4 * 3 * size * size;
+        let sample = tower(&model.image) + tower(&model.text) + 3 * 4 * 3 * size * size;
         let batch = recipe.batch_samples as u64;
         let rows = batch / ranks.max(1) as u64;
-        let row =
-            3 * view_bytes(config.preprocess.size) + 2 * 8 * unsigned(text.context_length) + MAX_CAPTION_BYTES as u64;
+        let row = 3 * view_bytes(model.view_px) + 2 * 8 * context + MAX_CAPTION_BYTES as u64;
         Self {
             weights: parameters * a_parameter,
             activations: rows / recipe.accumulation_chunks.max(1) as u64 * sample,
             logits: LOGITS_COPIES * 4 * (rows * batch).min(LOGITS_AT_ONCE as u64),
             batches: rows * row,
-            slots: 2 * rows * (view_bytes(config.preprocess.size) + 2 * 8 * unsigned(text.context_length)),
+            slots: 2 * rows * (view_bytes(model.view_px) + 2 * 8 * context),
         }
     }
 
@@ -265,8 +258,8 @@ impl TrainerMemory {
 const LOGITS_COPIES: u64 = 8;
 
 /// Sets the trainer's memory aside.
-pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, config: &ClipConfig, ranks: usize) {
-    TrainerMemory::of(config, &run.recipe, ranks).take(&mut judging.memory);
+pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, model: &Sizes, ranks: usize) {
+    TrainerMemory::of(model, &run.recipe, ranks).take(&mut judging.memory);
 }
 
 /// What the order is made for.
@@ -293,7 +286,7 @@ mod tests {
     /// ViT-B-32 trains with 1,024 a card of 80 GiB on a machine of 24 GiB, and never did take the machine's memory.
     #[test]
     fn a_card_carries_the_trainer() {
-        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let model = trommel_model::load("ViT-B-32").unwrap().sizes();
         let plan = |batch: usize, total_bytes: u64| {
             let mut memory = MemoryPlan::new(12 << 30, true).on_card("cuda:0", total_bytes);
             TrainerMemory::of(&model, &recipe(batch, Precision::Bf16), 1).take(&mut memory);
@@ -312,7 +305,7 @@ mod tests {
 
     #[test]
     fn large_batches_are_paid_for_by_their_rows_and_no_square_of_them() {
-        let model = ClipConfig::load("ViT-B-32").unwrap();
+        let model = trommel_model::load("ViT-B-32").unwrap().sizes();
         let of = |batch, chunks, ranks| {
             let mut recipe = recipe(batch, Precision::F32);
             recipe.accumulation_chunks = chunks;
@@ -331,9 +324,9 @@ mod tests {
 
     #[test]
     fn a_large_picture_is_paid_for_by_its_pixels() {
-        let mut model = ClipConfig::load("trommel-tiny-32").unwrap();
+        let mut model = trommel_model::load("trommel-tiny-32").unwrap().sizes();
         let small = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
-        model.preprocess.size = 512;
+        model.view_px = 512;
         let large = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
         assert_eq!(large - small, 128 * 3 * 4 * 3 * (512 * 512 - 32 * 32));
     }

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use trommel_fuzz::{Limits, Outcome, Target, as_it_is, check, stored, with_file};
-use trommel_model::builtin::builtin;
+use trommel_model::Tokenizer;
+use trommel_model::clip::ClipConfig;
+use trommel_model::clip::builtin::builtin;
 use trommel_model::file::WeightsFile;
-use trommel_model::{ClipConfig, Tokenizer};
 
 fn target(name: &'static str, about: &'static str, seeds: fn() -> Vec<Vec<u8>>, run: fn(&[u8]) -> Outcome) -> Target {
     Target { name, about, seeds, words: &[], mend: as_it_is, limits: Limits::default(), run }

@@ -31,7 +31,6 @@ use trommel_ledger::decisions::FolderDecisions;
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::ClipConfig;
 use trommel_shard::plan::GrowingPlan;
 use trommel_shard::reader::Decisions;
 use trommel_train::checkpoint::standing;
@@ -157,10 +156,10 @@ impl Live {
         let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrivals.plan());
         let start = last_cursor(&judge.run);
-        let model = ClipConfig::load(&run.model).map_err(PipelineError::usage)?;
-        let mut judging = Judging::prepare(&judge, Some(train_view(&run, &model)), stop.clone())?;
+        let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+        let mut judging = Judging::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
         judging.memory.take("decisions", decisions_bytes);
-        take_trainer(&run, &mut judging, &model, together.ranks());
+        take_trainer(&run, &mut judging, &model.sizes(), together.ranks());
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
         let settled =

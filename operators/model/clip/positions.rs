@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::error::{ModelError, Op};
+use crate::error::{ModelError, Op};
 
 /// f32\[1 + g * g, width\] of a class token and a square grid to f32\[1 + grid * grid, width\]: the grid bicubic with
 /// antialiasing, the class token as it is. `None`: no square grid.

@@ -1,20 +1,17 @@
-//! A model's architecture and preprocessing, from open_clip's JSON or by name.
+//! CLIP's architecture, from open_clip's JSON or by name.
 //!
 //! open_clip's files carry fields for many towers: `fields.rs` is the list of what is understood, all else is
-//! refused by name. `open_clip_config.json` of the Hugging Face hub (`model_cfg` + `preprocess_cfg`) is read as well.
-
-use std::fmt;
-use std::path::Path;
+//! refused by name.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::builtin::{builtin, names};
-use super::error::ModelError;
-use super::fields::{Fields, object, preprocess_of, text_tower, vision};
-
-/// Largest configuration file that is read, in bytes.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+use super::builtin::{builtin, known};
+use super::fields::{text_tower, vision};
+use crate::document::Document;
+use crate::error::ModelError;
+use crate::fields::{Fields, object, preprocess_of};
+use crate::preprocess::Preprocess;
 
 /// The whole model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,51 +76,6 @@ pub struct TextConfig {
     pub no_causal_mask: bool,
     /// Epsilon of the layer norms.
     pub norm_eps: f64,
-}
-
-/// How pictures are scaled to the tower's square.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resize {
-    /// Shorter side to `size`, then the centre square.
-    Shortest,
-    /// Both sides to `size`, proportions lost.
-    Squash,
-}
-
-/// From decoded RGB to the tower's input. Interpolation is always bicubic with PIL's antialiasing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Preprocess {
-    /// Side of the square, in pixels.
-    pub size: u32,
-    /// How the picture gets there.
-    pub mode: Resize,
-    /// Subtracted from values in 0..1, per channel.
-    pub mean: [f64; 3],
-    /// Divides what remains, per channel.
-    pub std: [f64; 3],
-}
-
-impl Default for Preprocess {
-    fn default() -> Self {
-        Self {
-            size: 224,
-            mode: Resize::Shortest,
-            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
-        }
-    }
-}
-
-/// One line, part of an embedding's identity.
-impl fmt::Display for Preprocess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            Resize::Shortest => "shortest",
-            Resize::Squash => "squash",
-        };
-        write!(f, "{} px {mode} bicubic-antialias mean {:?} std {:?}", self.size, self.mean, self.std)
-    }
 }
 
 impl Default for VisionConfig {
@@ -197,23 +149,7 @@ impl ClipConfig {
     /// # Errors
     /// Unknown name, unreadable file, wrong or unsupported field.
     pub fn load(name_or_path: &str) -> Result<Self, ModelError> {
-        if let Some(config) = builtin(name_or_path) {
-            return Ok(config);
-        }
-        let path = Path::new(name_or_path);
-        let wrong = |problem: String| ModelError::config(name_or_path, problem);
-        let looks_like_path = name_or_path.contains('/') || path.extension().is_some_and(|e| e == "json");
-        if !path.is_file() {
-            let problem = if looks_like_path { "no such file" } else { "not a known architecture" };
-            return Err(wrong(format!("{problem}; known: {}, each also with -quickgelu", names().join(", "))));
-        }
-        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-        if size > MAX_CONFIG_BYTES {
-            return Err(wrong(format!("{size} bytes are too many for a configuration")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        let name = path.file_stem().map_or_else(|| name_or_path.into(), |stem| stem.to_string_lossy().into_owned());
-        Self::parse(&name, &text)
+        builtin(name_or_path).map_or_else(|| Self::of(Document::open(name_or_path, known)?), Ok)
     }
 
     /// From the text of an open_clip configuration.
@@ -221,25 +157,12 @@ impl ClipConfig {
     /// # Errors
     /// Not JSON, a wrong type, a missing field, or a field that is not supported.
     pub fn parse(name: &str, text: &str) -> Result<Self, ModelError> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|e| ModelError::config(name, format!("not JSON: {e}")))?;
-        let Value::Object(mut top) = value else {
-            return Err(ModelError::config(name, "not a JSON object"));
-        };
-        let preprocess = match top.remove("preprocess_cfg") {
-            Some(Value::Object(map)) => Some(map),
-            None | Some(Value::Null) => None,
-            Some(_) => return Err(ModelError::config(name, "preprocess_cfg is not an object")),
-        };
-        match top.remove("model_cfg") {
-            None => {}
-            Some(Value::Object(inner)) => {
-                // What stands beside it in a file of the hub is no part of open_clip's format.
-                Fields { model: name, place: "", map: top }.finish()?;
-                top = inner;
-            }
-            Some(_) => return Err(ModelError::config(name, "model_cfg is not an object")),
-        }
+        Self::of(Document::parse(name, text)?)
+    }
+
+    pub(super) fn of(document: Document) -> Result<Self, ModelError> {
+        let Document { name, mut top, preprocess, .. } = document;
+        let name = name.as_str();
         let vision_map = object(name, &mut top, "vision_cfg")?;
         let text_map = object(name, &mut top, "text_cfg")?;
         let mut top = Fields { model: name, place: "", map: top };

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::builtin::names;
-use super::config::{ClipConfig, Preprocess, Resize};
+use super::config::ClipConfig;
+use crate::preprocess::{Preprocess, Resize};
 
 fn plain() -> Value {
     json!({

@@ -3,10 +3,10 @@
 use tch::Tensor;
 use tch::nn::Path;
 
-use super::captions::PackedCaptions;
 use super::config::ClipConfig;
-use super::error::{ModelError, Op, shape_of};
-use super::transformer::{Attend, BlockShape, LayerNorm, Transformer, as_weight, variable};
+use crate::captions::PackedCaptions;
+use crate::error::{ModelError, Op, shape_of};
+use crate::transformer::{Attend, BlockShape, LayerNorm, Transformer, as_weight, variable};
 
 /// Text tower; its variables stand at the root of a whole model.
 #[derive(Debug)]
@@ -81,8 +81,7 @@ impl TextTransformer {
     pub fn forward_packed(&self, captions: &PackedCaptions) -> Result<Tensor, ModelError> {
         let PackedCaptions { ids, positions, ends, groups } = captions;
         if !self.causal {
-            let message = "a tower without causal mask sees the padding".into();
-            return Err(ModelError::Tensor { operation: "text".into(), shapes: shape_of(ids), message });
+            return Err(ModelError::padding(ids));
         }
         let look_up = |table: &Tensor, at: &Tensor| Tensor::f_embedding(table, at, -1, false, false);
         let x = look_up(&self.token_embedding, ids)

@@ -7,7 +7,8 @@
 //!
 //! Nearly all of the small text towers is the vocabulary (49,408 x width).
 
-use super::config::{ClipConfig, Preprocess, TextConfig, VisionConfig};
+use super::config::{ClipConfig, TextConfig, VisionConfig};
+use crate::preprocess::Preprocess;
 
 /// (name, embed_dim, image size, patch, image width, image layers, head width, text width, text heads, text layers)
 type Row = (&'static str, i64, i64, i64, i64, i64, i64, i64, i64, i64);
@@ -40,6 +41,11 @@ const QUICK: &str = "-quickgelu";
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     ROWS.iter().map(|row| row.0).collect()
+}
+
+/// The same for people.
+pub(super) fn known() -> String {
+    format!("{}, each also with {QUICK}", names().join(", "))
 }
 
 /// The configuration of that name.
