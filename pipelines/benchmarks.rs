@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::pieces::with_array;
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, Status};
@@ -38,6 +39,33 @@ impl NamedPath {
                 Ok(Self { name: name.into(), path: path.into(), without: Vec::new() })
             }
             _ => Err(PipelineError::Usage(format!("--benchmark {text}: write it as NAME=DIR"))),
+        }
+    }
+
+    /// Parses reference sets, `[NAME=]DIR`: one without a name is called as its folder is.
+    ///
+    /// # Errors
+    /// Two of one name.
+    pub fn parse_references(texts: &[String]) -> Result<Vec<Self>, PipelineError> {
+        let named = |text: &String| {
+            let own =
+                || Path::new(text).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let (name, path) = match text.split_once('=') {
+                Some((name, path)) if !name.contains('/') && !Path::new(text).exists() => {
+                    (name.to_owned(), path.into())
+                }
+                _ => (own(), text.into()),
+            };
+            Self { name, path, without: Vec::new() }
+        };
+        let all: Vec<Self> = texts.iter().map(named).collect();
+        let mut names = BTreeSet::new();
+        match all.iter().find(|named| !names.insert(named.name.as_str())) {
+            Some(again) => {
+                let wrong = format!("two references are called {}: give each a name of its own (NAME=DIR)", again.name);
+                Err(PipelineError::Usage(wrong))
+            }
+            None => Ok(all),
         }
     }
 
@@ -99,7 +127,7 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
 /// or could not embed a picture that [`NamedPath::without`] does not name.
 pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {}: {error}", named.name));
-    if !named.path.exists() {
+    if !with_array(&named.path).0.exists() {
         return Err(place(&format_args!("no such folder: {}", named.path.display())));
     }
     whole(named)?;

@@ -1,11 +1,16 @@
 //! What decides: the part of a configuration that a run folder must be resumed with.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
+use trommel_decide::rule::TIES;
+
+use crate::benchmarks::NamedPath;
 
 use crate::split_file::SplitConfig;
 
@@ -72,6 +77,21 @@ pub struct DecisionConfig {
     /// The split that decides, in the place of a rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitConfig>,
+}
+
+/// What a run folder keeps for people and for who looks at it later; it decides nothing.
+#[must_use]
+pub fn record(benchmarks: &[NamedPath], decoder: &str) -> Value {
+    let folder = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
+    let benchmarks: serde_json::Map<_, _> =
+        benchmarks.iter().map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
+    json!({
+        "benchmarks": benchmarks,
+        "decoder": decoder,
+        "folder": folder(Path::new(".")),
+        "program": env!("CARGO_PKG_VERSION"),
+        "tie": TIES,
+    })
 }
 
 /// Lower-case hex.

@@ -1,27 +1,33 @@
-//! `trommel radii`: reference embeddings ─▶ radii of each benchmark's test points ─▶ benchmarks with radii.
+//! `trommel radii`: reference embeddings ─▶ radii of each benchmark's test points ─▶ benchmarks with radii, and the gap as picture and table.
 //!
-//! What is given as pictures has been embedded before. The reference set streams by; each benchmark's points
-//! see it once. Cost: references x points x dim.
+//! What is given as pictures has been embedded before. A reference set streams by, however large it is; each benchmark's points
+//! see it once. Of several sets each has its own distribution in picture and table; a benchmark's radii are those to all of them together.
+//! Cost: references x points x dim; memory: the benchmarks, a block of products for each, a batch of references.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::source::EmbeddingReader;
+use trommel_core::durable::Aside;
 use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::radii::Radii;
+use trommel_decide::radii::{Radii, RadiiOutcome};
+use trommel_report::{gap_picture, gap_table};
+use trommel_shard::embeddings::reader_bytes;
 
 use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, rejects};
 use crate::error::PipelineError;
+use crate::memory::MemoryPlan;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct RadiiConfig {
-    /// Embeddings of the reference set; its pictures, where they are embedded first.
-    pub reference: PathBuf,
+    /// Embeddings of the reference sets; their pictures, where they are embedded first.
+    pub references: Vec<NamedPath>,
     /// Benchmarks, the same way.
     pub benchmarks: Vec<NamedPath>,
     /// Each goes to a folder of its name in here.
@@ -30,9 +36,44 @@ pub struct RadiiConfig {
     pub assume_model: Option<String>,
     /// Threads of the products.
     pub threads: usize,
+    /// Bound on the process's memory, in bytes.
+    pub memory_bytes: u64,
 }
 
-/// One benchmark's similarity gap to the reference set.
+/// One benchmark's radii to one reference set.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfReference {
+    /// Name of the reference set.
+    pub reference: String,
+    /// References seen.
+    pub references: u64,
+    /// Smallest radius.
+    pub least: f64,
+    /// Median radius.
+    pub median: f64,
+    /// Largest radius.
+    pub largest: f64,
+    /// All radii, one a test point.
+    #[serde(skip)]
+    pub radii: Vec<f64>,
+}
+
+impl OfReference {
+    fn of(name: &str, references: u64, radii: Vec<f64>) -> Self {
+        let mut sorted = radii.clone();
+        sorted.sort_by(f64::total_cmp);
+        Self {
+            reference: name.into(),
+            references,
+            least: sorted.first().copied().unwrap_or_default(),
+            median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
+            largest: sorted.last().copied().unwrap_or_default(),
+            radii,
+        }
+    }
+}
+
+/// One benchmark's similarity gap to all reference sets together.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
     /// Name of the benchmark.
@@ -52,7 +93,9 @@ pub struct Gap {
     pub radii: Vec<f64>,
     /// Where the benchmark with its radii was written.
     pub folder: PathBuf,
-    /// What of the reference set was lost.
+    /// The same to each reference set alone.
+    pub by_reference: Vec<OfReference>,
+    /// What of the reference sets was lost.
     pub notices: Notices,
 }
 
@@ -63,7 +106,8 @@ impl RadiiConfig {
     /// A folder of which nobody knows what it holds.
     pub fn needs_embedder(&self) -> Result<bool, PipelineError> {
         let benchmarks = self.benchmarks.iter().map(|named| &named.path);
-        std::iter::once(&self.reference).chain(benchmarks).try_fold(false, |any, path| Ok(is_pictures(path)? || any))
+        let references = self.references.iter().map(|named| &named.path);
+        references.chain(benchmarks).try_fold(false, |any, path| Ok(is_pictures(path)? || any))
     }
 }
 
@@ -71,24 +115,63 @@ impl RadiiConfig {
 ///
 /// # Errors
 /// Folders without embeddings or with a part of them, models or dimensions that differ or are not known, a reference set that is empty or
-/// of which no row has a direction, an unwritable folder.
+/// of which no row has a direction, too little memory, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
-    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("reference: {error}"));
+    let benchmarks = config.benchmarks.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let mut notices = Notices::default();
-    if let Some(ledger) = ledger_of(&config.reference)? {
-        notices.merge(&finished(&config.reference, &ledger).map_err(|error| place(&error))?);
+    let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
+    for reference in &config.references {
+        for (of, outcome) in by_reference.iter_mut().zip(measure(config, reference, &benchmarks, &mut notices)?) {
+            of.push(OfReference::of(&reference.name, outcome.references, outcome.radii));
+        }
+    }
+    let mut gaps = Vec::new();
+    for (benchmark, by_reference) in benchmarks.iter().zip(by_reference) {
+        let mut radii = vec![f64::NEG_INFINITY; benchmark.points()];
+        for of in &by_reference {
+            radii.iter_mut().zip(&of.radii).for_each(|(radius, other)| *radius = radius.max(*other));
+        }
+        let folder = config.out.join(&benchmark.name);
+        write(benchmark, &radii, config, &folder)?;
+        let references = by_reference.iter().map(|of| of.references).sum();
+        let OfReference { least, median, largest, radii, .. } = OfReference::of("", references, radii);
+        let (benchmark, points, notices) = (benchmark.name.clone(), radii.len(), notices.clone());
+        gaps.push(Gap { benchmark, points, references, least, median, largest, radii, folder, by_reference, notices });
+    }
+    write_gap(config, &gaps)?;
+    Ok(gaps)
+}
+
+/// The largest similarities of every benchmark's points to one reference set.
+fn measure(
+    config: &RadiiConfig,
+    reference: &NamedPath,
+    benchmarks: &[Benchmark],
+    notices: &mut Notices,
+) -> Result<Vec<RadiiOutcome>, PipelineError> {
+    let several = config.references.len() > 1;
+    let place = |error: &dyn std::fmt::Display| {
+        let name = if several { format!("reference {}", reference.name) } else { "reference".into() };
+        PipelineError::Usage(format!("{name}: {error}"))
+    };
+    if let Some(ledger) = ledger_of(&reference.path)? {
+        notices.merge(&finished(&reference.path, &ledger).map_err(|error| place(&error))?);
         let rejects = rejects(&ledger)?;
         if let Some((key, why)) = rejects.first_key_value() {
             let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));
             notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
         }
     }
-    let mut reader = EmbeddingReader::open(&config.reference).map_err(|error| place(&error))?;
-    let benchmarks = config.benchmarks.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-    check_identities(config, reader.identity(), &benchmarks)?;
+    let mut reader = EmbeddingReader::open(&reference.path).map_err(|error| place(&error))?;
+    check_identities(config, reference, reader.identity(), benchmarks)?;
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
-    let (dim, mut rows) = (reader.dim(), 0);
+    let mut memory = MemoryPlan::new(config.memory_bytes, false);
+    memory.take("benchmarks", benchmarks.iter().map(Benchmark::bytes).sum());
+    memory.take("radii", measured.iter().map(Radii::bytes).sum());
+    memory.take("reading", reader_bytes(reader.dim()));
+    memory.credit_bytes()?;
+    let (dim, mut rows, mut without) = (reader.dim(), 0, 0);
     for batch in &mut reader {
         let batch = batch.map_err(PipelineError::usage)?;
         let bad: BTreeSet<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
@@ -97,48 +180,49 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
             notices.loss("reference_rows", "reference rows without a direction, left out", first, 1, 1);
         }
         rows += batch.keys.len() as u64;
+        without += bad.len() as u64;
         for (_, vector) in batch.vectors.chunks_exact(dim).enumerate().filter(|(row, _)| !bad.contains(row)) {
             for radii in &mut measured {
                 radii.push(vector).map_err(|error| place(&error))?;
             }
         }
     }
-    if let Some(bad) = notices.get("reference_rows").filter(|bad| bad.count == rows) {
-        let (path, first) = (config.reference.display(), &bad.first);
+    if rows > 0 && without == rows {
+        let first = notices.get("reference_rows").map(|bad| bad.first.as_str()).unwrap_or_default();
+        let path = reference.path.display();
         return Err(place(&format_args!("{path}: none of its {rows} rows has a direction (first: {first})")));
     }
     for line in &reader.notes().lines {
         notices.note("normalised", "reference files normalised again", line, 1);
     }
-    let outcomes =
-        measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)?;
-    benchmarks
-        .iter()
-        .zip(outcomes)
-        .map(|(benchmark, outcome)| {
-            let folder = config.out.join(&benchmark.name);
-            write(benchmark, &outcome.radii, config, &folder)?;
-            let mut sorted = outcome.radii.clone();
-            sorted.sort_by(f64::total_cmp);
-            Ok(Gap {
-                benchmark: benchmark.name.clone(),
-                points: sorted.len(),
-                references: outcome.references,
-                least: sorted.first().copied().unwrap_or_default(),
-                median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
-                largest: sorted.last().copied().unwrap_or_default(),
-                radii: outcome.radii,
-                folder,
-                notices: notices.clone(),
-            })
-        })
-        .collect()
+    measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)
+}
+
+/// The gap of each benchmark to each reference set: `gap.svg` and `gap.csv`.
+fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
+    let of = |gap: &Gap| {
+        let benchmark = gap.benchmark.clone();
+        let one = move |of: &OfReference| trommel_report::Gap {
+            benchmark: benchmark.clone(),
+            reference: of.reference.clone(),
+            radii: of.radii.clone(),
+        };
+        gap.by_reference.iter().map(one).collect::<Vec<_>>()
+    };
+    let all: Vec<trommel_report::Gap> = gaps.iter().flat_map(of).collect();
+    for (name, text) in [("gap.svg", gap_picture("Similarity gap", &all)), ("gap.csv", gap_table(&all).csv())] {
+        let path = config.out.join(name);
+        let mut file = Aside::create(&path).map_err(PipelineError::at(&path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.commit()).map_err(PipelineError::at(&path))?;
+    }
+    Ok(())
 }
 
 /// All embeddings must be of one model. Where the reference does not say of which, `--assume-model` must: the radii are the benchmarks'
 /// and go under their name.
 fn check_identities(
     config: &RadiiConfig,
+    named: &NamedPath,
     reference: Option<&Identity>,
     benchmarks: &[Benchmark],
 ) -> Result<(), PipelineError> {
@@ -149,7 +233,7 @@ fn check_identities(
     {
         return Err(PipelineError::Usage(format!(
             "reference {} does not say which model embedded it, and the benchmarks are of {wanted}; if it was that one, say --assume-model {}",
-            config.reference.display(),
+            named.path.display(),
             wanted.architecture
         )));
     }
@@ -173,7 +257,8 @@ fn write(
         identity: benchmark.identity.clone(),
         ..EmbeddingSet::default()
     };
-    let mut metadata = BTreeMap::from([("reference".to_owned(), config.reference.display().to_string())]);
+    let references: Vec<String> = config.references.iter().map(|named| named.path.display().to_string()).collect();
+    let mut metadata = BTreeMap::from([("reference".to_owned(), references.join(", "))]);
     // Where the test pictures are, for reports.
     let from = config.benchmarks.iter().find(|named| named.name == benchmark.name);
     if let Some(source) = from.and_then(|named| crate::past_run::source_of(&named.path)) {

@@ -14,8 +14,10 @@
 pub mod canonical;
 pub mod embeddings;
 pub mod ipc;
+mod matrix;
 pub mod npy;
 pub mod parquet;
+pub mod pieces;
 pub mod source;
 
 use std::cell::Cell;
@@ -77,7 +79,7 @@ pub enum ColumnarError {
         count: u64,
     },
     /// Nothing here looks like embeddings.
-    #[error("{}: no embeddings here: expected embeddings.arrow, a .arrow or .npy file, or a folder with img_emb/", path.display())]
+    #[error("{}: no embeddings here: expected embeddings.arrow, a .arrow, .npy or .npz file, or a folder with img_emb/", path.display())]
     NoEmbeddings {
         /// The path asked for.
         path: PathBuf,

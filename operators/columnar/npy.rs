@@ -1,6 +1,6 @@
 //! numpy's array files: `<f2` and `<f4` matrices are read, `<f2` written (version 1.0, C order).
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use bytemuck::cast_slice;
@@ -163,7 +163,12 @@ fn entry<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 /// A file that ends early.
 pub fn read_rows(path: &Path, input: &mut impl Read, head: &Head, rows: usize) -> Result<Rows, ColumnarError> {
     let cells = rows * head.dim;
-    let io = |e| ColumnarError::io(path, e);
+    let io = |error: io::Error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+            ColumnarError::malformed(path, "npy", format!("its rows cannot be read ({error})"))
+        }
+        _ => ColumnarError::io(path, error),
+    };
     match head.element {
         Element::F16 => {
             let mut bits = vec![0u16; cells];

@@ -1,4 +1,7 @@
-//! Embeddings as a stream: our Arrow IPC files, npy files, and clip-retrieval's folders, batch by batch in canonical form.
+//! Embeddings as a stream: our Arrow IPC files, numpy's, and the folders of clip-retrieval and DataComp, batch by batch in canonical form.
+//!
+//! A set is read as a whole ([`EmbeddingReader::open`]), or file by file ([`EmbeddingReader::of`] of each of its
+//! [`pieces`](super::pieces::pieces)), where each is a shard.
 //!
 //! ```text
 //!  path ─▶ pieces (files in order) ─▶ batches as stored ─▶ canonical batches
@@ -8,16 +11,17 @@
 //! as a whole. So each f16 file is read twice, which bounds memory by a batch. f32 rows are always normalised.
 
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use half::f16;
 
+use super::ColumnarError;
 use super::canonical::{NoDirection, canonicalise_into, is_unit, norm, widen};
 use super::ipc::{IpcReader, META_IDENTITY, StoredBatch};
-use super::npy::{self, Rows};
-use super::parquet::{Column, Kind, TableReader};
-use super::{ColumnarError, ReadSeek};
+use super::matrix::MatrixReader;
+use super::npy::Rows;
+use super::pieces::{Piece, pieces};
 use trommel_core::sample::Identity;
 
 /// Rows of a batch read from npy.
@@ -53,20 +57,32 @@ pub struct EmbeddingBatch {
     pub radii: Vec<Option<f64>>,
     /// Rows without direction: position in this batch, and why.
     pub bad: Vec<(usize, NoDirection)>,
+    /// What the tables beside the vectors say more of the rows; only where a file is read as a shard.
+    pub details: Details,
 }
 
-#[derive(Clone, Debug)]
-enum Piece {
-    Ipc(PathBuf),
-    Npy { vectors: PathBuf, keys: Option<PathBuf> },
+/// What a table says of rows besides their keys, column by column; a column that it has not is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// `uid`.
+    pub uids: Vec<Option<String>>,
+    /// `url`.
+    pub urls: Vec<Option<String>>,
+    /// `sha256`.
+    pub sha256s: Vec<Option<String>>,
+    /// `caption`.
+    pub captions: Vec<Option<String>>,
 }
 
-impl Piece {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Ipc(path) | Self::Npy { vectors: path, .. } => path,
-        }
-    }
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Elements of a vector.
+    pub dim: usize,
+    /// Who made the embeddings; `None` for files that do not say.
+    pub identity: Option<Identity>,
+    /// Rows, where its head tells them.
+    pub rows: Option<u64>,
 }
 
 /// A stream of canonical batches.
@@ -74,6 +90,7 @@ pub struct EmbeddingReader {
     root: PathBuf,
     pieces: std::vec::IntoIter<Piece>,
     current: Option<Current>,
+    details: bool,
     dim: usize,
     radii: bool,
     identity: Option<Identity>,
@@ -89,24 +106,48 @@ struct Current {
 
 enum Stored {
     Ipc(IpcReader),
-    Npy(NpyReader),
+    Matrix(MatrixReader),
 }
 
 impl EmbeddingReader {
-    /// Opens `path`: an Arrow IPC or npy file; a folder with `embeddings.arrow`; a folder with `img_emb/` (or that folder
-    /// itself); a folder called `embeddings/`, or the files directly in the folder, which then must be of one kind.
+    /// Opens what `path` stands for: see [`pieces`](super::pieces).
     ///
     /// # Errors
     /// Nothing of the kind there, or a first file that cannot be read.
     pub fn open(path: &Path) -> Result<Self, ColumnarError> {
-        let pieces = find_pieces(path)?;
-        let first = pieces.first().ok_or_else(|| ColumnarError::NoEmbeddings { path: path.to_path_buf() })?;
-        let (stored, _) = open_piece(first)?;
+        let none = || ColumnarError::NoEmbeddings { path: path.to_path_buf() };
+        let pieces = pieces(path)?;
+        let first = pieces.first().ok_or_else(none)?.clone();
+        Self::begin(path, pieces, &first, false)
+    }
+
+    /// Opens one file of a set, with all that is known of its rows.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a table beside it with another number of rows.
+    pub fn of(piece: &Piece) -> Result<Self, ColumnarError> {
+        Self::begin(piece.path(), vec![piece.clone()], piece, true)
+    }
+
+    /// What one file of a set says of itself; the table beside it is not looked at.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn head(piece: &Piece) -> Result<Head, ColumnarError> {
+        let (stored, _) = open_piece(&piece.clone().without_table(), false)?;
+        let (dim, _, identity) = stored.head(piece.path())?;
+        let rows = if let Stored::Matrix(reader) = &stored { Some(reader.rows()) } else { None };
+        Ok(Head { dim, identity, rows })
+    }
+
+    fn begin(root: &Path, pieces: Vec<Piece>, first: &Piece, details: bool) -> Result<Self, ColumnarError> {
+        let (stored, _) = open_piece(first, details)?;
         let (dim, radii, identity) = stored.head(first.path())?;
         Ok(Self {
-            root: path.to_path_buf(),
+            root: root.to_path_buf(),
             pieces: pieces.into_iter(),
             current: None,
+            details,
             dim,
             radii,
             identity,
@@ -121,7 +162,7 @@ impl EmbeddingReader {
     /// # Errors
     /// A folder that cannot be read, or with files of which nobody knows which are meant.
     pub fn files(path: &Path) -> Result<usize, ColumnarError> {
-        match find_pieces(path) {
+        match pieces(path) {
             Ok(pieces) => Ok(pieces.len()),
             Err(ColumnarError::NoEmbeddings { .. }) => Ok(0),
             Err(error) => Err(error),
@@ -162,7 +203,7 @@ impl EmbeddingReader {
             };
             let batch = match &mut current.stored {
                 Stored::Ipc(reader) => reader.next().transpose()?,
-                Stored::Npy(reader) => reader.next_batch()?,
+                Stored::Matrix(reader) => reader.next_batch()?,
             };
             let Some(batch) = batch else {
                 self.current = None;
@@ -178,7 +219,7 @@ impl EmbeddingReader {
 
     /// Opens the next file, and reads it once to see whether its rows can be used as they are.
     fn enter(&mut self, piece: &Piece) -> Result<Current, ColumnarError> {
-        let (mut stored, f16_rows) = open_piece(piece)?;
+        let (mut stored, f16_rows) = open_piece(piece, self.details)?;
         let (dim, radii, identity) = stored.head(piece.path())?;
         if dim != self.dim {
             let detail = format!("dimension {dim}; the first file has {}", self.dim);
@@ -194,7 +235,7 @@ impl EmbeddingReader {
         }
         let as_is = !f16_rows || stored.all_unit(dim)?;
         if f16_rows {
-            stored = open_piece(piece)?.0;
+            stored = open_piece(piece, self.details)?.0;
         }
         if !as_is {
             self.notes.lines.push(format!(
@@ -217,6 +258,7 @@ impl EmbeddingReader {
             indices: batch.indices,
             radii: batch.radii,
             bad: Vec::new(),
+            details: batch.details,
         };
         if out.keys.is_empty() {
             out.keys = (0..rows as u64).map(|r| (self.rows + r).to_string()).collect();
@@ -272,7 +314,7 @@ impl Iterator for EmbeddingReader {
 impl Stored {
     fn head(&self, path: &Path) -> Result<(usize, bool, Option<Identity>), ColumnarError> {
         match self {
-            Self::Npy(reader) => Ok((reader.head.dim, false, None)),
+            Self::Matrix(reader) => Ok((reader.dim(), false, None)),
             Self::Ipc(reader) => {
                 let identity = reader
                     .metadata()
@@ -291,7 +333,7 @@ impl Stored {
         loop {
             let batch = match self {
                 Self::Ipc(reader) => reader.next().transpose()?,
-                Self::Npy(reader) => reader.next_rows()?,
+                Self::Matrix(reader) => reader.next_rows()?,
             };
             let Some(batch) = batch else { return Ok(true) };
             if let Rows::F16(values) = &batch.rows {
@@ -306,210 +348,18 @@ impl Stored {
     }
 }
 
-fn open_file(path: &Path) -> Result<(Box<dyn ReadSeek>, u64), ColumnarError> {
-    let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
-    let bytes = file.metadata().map_err(|e| ColumnarError::io(path, e))?.len();
-    Ok((Box::new(BufReader::with_capacity(1 << 18, file)), bytes))
-}
-
 /// Opens a file; also whether it stores f16.
-fn open_piece(piece: &Piece) -> Result<(Stored, bool), ColumnarError> {
-    match piece {
+fn open_piece(piece: &Piece, details: bool) -> Result<(Stored, bool), ColumnarError> {
+    let (vectors, array, keys) = match piece {
         Piece::Ipc(path) => {
-            let reader = IpcReader::open(path, open_file(path)?.0)?;
-            Ok((Stored::Ipc(reader), true))
+            let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
+            let reader = IpcReader::open(path, Box::new(BufReader::with_capacity(1 << 18, file)))?;
+            return Ok((Stored::Ipc(reader), true));
         }
-        Piece::Npy { vectors, keys } => {
-            let (mut input, bytes) = open_file(vectors)?;
-            let head = npy::read_head(vectors, &mut input, bytes)?;
-            let f16_rows = head.element == npy::Element::F16;
-            input.seek(SeekFrom::Start(head.offset)).map_err(|e| ColumnarError::io(vectors, e))?;
-            let keys = keys.as_deref().map(|path| Keys::open(path, vectors, head.rows)).transpose()?;
-            Ok((Stored::Npy(NpyReader { path: vectors.clone(), input, head, left: head.rows, keys }), f16_rows))
-        }
-    }
-}
-
-struct NpyReader {
-    path: PathBuf,
-    input: Box<dyn ReadSeek>,
-    head: npy::Head,
-    left: u64,
-    keys: Option<Keys>,
-}
-
-impl NpyReader {
-    fn next_rows(&mut self) -> Result<Option<StoredBatch>, ColumnarError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let limit = ((16 << 20) / (self.head.dim * 4)).clamp(1, BATCH_ROWS);
-        let rows = usize::try_from(self.left).unwrap_or(usize::MAX).min(limit);
-        let values = npy::read_rows(&self.path, &mut self.input, &self.head, rows)?;
-        self.left -= rows as u64;
-        Ok(Some(StoredBatch {
-            keys: Vec::new(),
-            labels: vec![None; rows],
-            shards: vec![None; rows],
-            indices: vec![None; rows],
-            rows: values,
-            radii: Vec::new(),
-        }))
-    }
-
-    fn next_batch(&mut self) -> Result<Option<StoredBatch>, ColumnarError> {
-        let mut batch = self.next_rows()?;
-        if let (Some(batch), Some(keys)) = (&mut batch, &mut self.keys) {
-            batch.keys = keys.take(batch.labels.len())?;
-        }
-        Ok(batch)
-    }
-}
-
-/// `image_path` of a metadata file, row by row.
-struct Keys {
-    path: PathBuf,
-    table: TableReader,
-    waiting: std::collections::VecDeque<String>,
-}
-
-impl Keys {
-    fn open(path: &Path, vectors: &Path, rows: u64) -> Result<Self, ColumnarError> {
-        // Pieces of any place are wanted, large ones: a buffer in between would be filled and thrown away.
-        let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
-        let table = TableReader::open(path, Box::new(file), &[("image_path", Kind::Text)])?;
-        if table.rows() != rows {
-            let detail = format!("{} rows beside {rows} vectors in {}", table.rows(), vectors.display());
-            return Err(ColumnarError::mismatch(path, detail));
-        }
-        Ok(Self { path: path.to_path_buf(), table, waiting: std::collections::VecDeque::new() })
-    }
-
-    fn take(&mut self, rows: usize) -> Result<Vec<String>, ColumnarError> {
-        while self.waiting.len() < rows {
-            let group = self.table.next().transpose()?;
-            let Some(Column::Text(keys)) = group.and_then(|mut columns| columns.pop()) else {
-                return Err(ColumnarError::mismatch(&self.path, "fewer keys than vectors"));
-            };
-            for key in keys {
-                let key = key.ok_or_else(|| ColumnarError::column(&self.path, "image_path", "has a null"))?;
-                self.waiting.push_back(key);
-            }
-        }
-        Ok(self.waiting.drain(..rows).collect())
-    }
-}
-
-fn find_pieces(path: &Path) -> Result<Vec<Piece>, ColumnarError> {
-    let meta = std::fs::metadata(path).map_err(|e| ColumnarError::io(path, e))?;
-    if meta.is_file() {
-        return Ok(match extension(path) {
-            Some("npy") => vec![Piece::Npy { vectors: path.to_path_buf(), keys: None }],
-            _ => vec![Piece::Ipc(path.to_path_buf())],
-        });
-    }
-    let single = path.join("embeddings.arrow");
-    if single.is_file() {
-        return Ok(vec![Piece::Ipc(single)]);
-    }
-    let vectors = numbered(&path.join("img_emb"), "npy")?;
-    if !vectors.is_empty() {
-        return npy_pieces(vectors, Some(path));
-    }
-    let parts = numbered(&path.join("embeddings"), "arrow")?;
-    if !parts.is_empty() {
-        return Ok(first_incarnations(parts).into_iter().map(Piece::Ipc).collect());
-    }
-    // Files that stand for themselves: one that strayed in must not decide what the others are.
-    let (vectors, files) = (numbered(path, "npy")?, numbered(path, "arrow")?);
-    let mixed = |many: usize, kind, few: &[PathBuf], other| {
-        let first = few.first().and_then(|path| path.file_name()).unwrap_or_default().display().to_string();
-        let few = few.len();
-        Err(ColumnarError::mismatch(
-            path,
-            format!("{many} {kind} and {few} {other} (first: {first}): give those that are meant"),
-        ))
+        Piece::Npy { vectors, keys } => (vectors, None, keys),
+        Piece::Npz { vectors, array, keys } => (vectors, Some(array.as_str()), keys),
     };
-    if !vectors.is_empty() && !files.is_empty() {
-        return mixed(vectors.len(), ".npy files", &files, ".arrow files");
-    }
-    if vectors.is_empty() && files.is_empty() {
-        return Err(ColumnarError::NoEmbeddings { path: path.to_path_buf() });
-    }
-    if vectors.is_empty() {
-        return Ok(first_incarnations(files).into_iter().map(Piece::Ipc).collect());
-    }
-    let others: Vec<PathBuf> = vectors.iter().filter(|path| number_of(path).is_none()).cloned().collect();
-    if !others.is_empty() && others.len() < vectors.len() {
-        return mixed(vectors.len() - others.len(), "img_emb files", &others, "other .npy files");
-    }
-    npy_pieces(vectors, path.parent())
-}
-
-/// The files of clip-retrieval's `tree`, each with its keys.
-fn npy_pieces(vectors: Vec<PathBuf>, tree: Option<&Path>) -> Result<Vec<Piece>, ColumnarError> {
-    let keys: Vec<_> = vectors.iter().map(|vectors| keys_of(vectors, tree)).collect();
-    let found = keys.iter().flatten().count();
-    if let (1.., Some(at)) = (found, keys.iter().position(Option::is_none)) {
-        // Numbers in the place of keys would be taken for keys.
-        let detail = format!("no metadata beside it, though {found} of {} files have theirs", keys.len());
-        return Err(ColumnarError::mismatch(&vectors[at], detail));
-    }
-    Ok(vectors.into_iter().zip(keys).map(|(vectors, keys)| Piece::Npy { vectors, keys }).collect())
-}
-
-/// `{i}` of `img_emb_{i}.npy`.
-fn number_of(vectors: &Path) -> Option<&str> {
-    vectors.file_stem()?.to_str()?.strip_prefix("img_emb_")
-}
-
-/// `metadata/metadata_{i}.parquet` of `img_emb_{i}.npy`, where it is there.
-fn keys_of(vectors: &Path, tree: Option<&Path>) -> Option<PathBuf> {
-    let keys = tree?.join("metadata").join(format!("metadata_{}.parquet", number_of(vectors)?));
-    keys.is_file().then_some(keys)
-}
-
-fn extension(path: &Path) -> Option<&str> {
-    path.extension()?.to_str()
-}
-
-/// Files of one extension: by their numbers where their names differ in length, else by name.
-fn numbered(folder: &Path, wanted: &str) -> Result<Vec<PathBuf>, ColumnarError> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let io = |e| ColumnarError::io(folder, e);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if extension(&path) == Some(wanted) && path.is_file() {
-            files.push(path);
-        }
-    }
-    let name = |p: &PathBuf| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mixed = files.windows(2).any(|w| name(&w[0]).len() != name(&w[1]).len());
-    files.sort_by_cached_key(|p| {
-        let name = name(p);
-        let numbers: Vec<u64> = if mixed {
-            name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
-        } else {
-            Vec::new()
-        };
-        (numbers, name)
-    });
-    Ok(files)
-}
-
-/// Of `<ordinal>.<incarnation>.arrow` the smallest incarnation of each ordinal, in plan order; other names as they are.
-fn first_incarnations(files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let parse = |p: &PathBuf| -> Option<(u64, u64)> {
-        let (ordinal, incarnation) = p.file_stem()?.to_str()?.split_once('.')?;
-        Some((ordinal.parse().ok()?, incarnation.parse().ok()?))
-    };
-    let Some(mut parts) = files.iter().map(|p| parse(p).map(|key| (key, p.clone()))).collect::<Option<Vec<_>>>() else {
-        return files;
-    };
-    parts.sort();
-    parts.dedup_by_key(|((ordinal, _), _)| *ordinal);
-    parts.into_iter().map(|(_, path)| path).collect()
+    let reader = MatrixReader::open(vectors, array, keys.as_deref(), details)?;
+    let is_f16 = reader.is_f16();
+    Ok((Stored::Matrix(reader), is_f16))
 }

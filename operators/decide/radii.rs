@@ -88,6 +88,16 @@ impl<'a> Radii<'a> {
         }
     }
 
+    /// Bytes that it holds at most beside the benchmark: a block of products and what waits for it, and the best of each point.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let (points, dim) = (self.benchmark.points() as u64, self.benchmark.dim as u64);
+        let row = 4 * points + points / 8 + 16 + (2 + 4) * dim;
+        // The norms, f32 radii and bounds that are prepared, and the largest similarity so far.
+        let tiles = self.tiling.threads as u64 * (self.tiling.tile_bytes as u64).max(256 * dim);
+        self.block_rows as u64 * row + 48 * points + tiles
+    }
+
     /// Takes one reference: a canonical vector.
     ///
     /// # Errors

@@ -136,8 +136,15 @@ pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &Histogra
         svg.line((at, top - 6.0), (at, base), &look);
         svg.text(at, top - 8.0, Style::new(11.0, DROPPED).middle(), &format!("{threshold}"));
     }
+    axis(svg, (left, base), w, (series.low, series.high), "largest cosine similarity to the benchmark");
+    svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "samples (square-root scale)");
+}
+
+/// Draws an axis of cosines from `low` to `high`, with its ticks and its name.
+pub(super) fn axis(svg: &mut Svg, (left, base): (f64, f64), w: f64, (low, high): (f64, f64), name: &str) {
+    let across = |value: f64| left + w * (value - low) / (high - low);
     svg.line((left, base), (left + w, base), &format!("stroke=\"{INK}\""));
-    let tick = tick_step(series.high - series.low);
+    let tick = tick_step(high - low);
     let decimals = if tick >= 0.1 {
         1
     } else if tick >= 0.01 {
@@ -147,17 +154,15 @@ pub(super) fn chart(svg: &mut Svg, x: f64, y: f64, width: f64, series: &Histogra
     } else {
         6
     };
-    let mut number = (series.low / tick - 1e-9).ceil();
-    while number * tick <= series.high + tick * 1e-6 {
+    let mut number = (low / tick - 1e-9).ceil();
+    while number * tick <= high + tick * 1e-6 {
         let at = across(number * tick);
         svg.line((at, base), (at, base + 4.0), &format!("stroke=\"{INK}\""));
         let label = format!("{:.decimals$}", number * tick + 0.0);
         svg.text(at, base + 17.0, Style::new(11.0, SOFT).middle(), &label);
         number += 1.0;
     }
-    let axis = "largest cosine similarity to the benchmark";
-    svg.text(left + w / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), axis);
-    svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "samples (square-root scale)");
+    svg.text(left + w / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), name);
 }
 
 /// Draws what the colours mean.

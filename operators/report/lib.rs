@@ -1,13 +1,14 @@
 //! What people look at: aligned text for the console, one picture, one page.
 //!
-//! Three nouns: a [`PairTile`] is a dropped training picture beside the test picture that dropped it; a
+//! Four nouns: a [`PairTile`] is a dropped training picture beside the test picture that dropped it; a
 //! [`HistogramSeries`] counts a pool's largest similarities to one benchmark, with the benchmark's radii over them; a
-//! [`Report`] is a page of both with the counts. Plain data goes in, a string comes out: no file is read or written
+//! [`Report`] is a page of both with the counts; a [`Gap`] is how near a reference set comes to each point of a benchmark. Plain data goes in, a string comes out: no file is read or written
 //! here. The picture is SVG, the page HTML; both carry their pictures inside, name no font of their own and load
 //! nothing. Colours are Okabe and Ito's, which colour-blind readers tell apart.
 #![forbid(missing_docs)]
 
 mod chart;
+mod gap;
 mod html;
 mod pairs;
 mod picture;
@@ -19,6 +20,7 @@ pub mod text;
 mod tests;
 
 pub use chart::HistogramSeries;
+pub use gap::{Gap, gap_picture, gap_table};
 pub use html::{BenchmarkCount, Report, html};
 pub use pairs::{PairTile, near_threshold};
 pub use picture::{Heading, picture};

@@ -11,6 +11,7 @@
 //! - [`compression`] knows gzip, zstd, xz and bzip2 by their first bytes, and stops a stream that blows up; [`content`] says what a
 //!   file is that holds no tar, [`promised`] how many samples are lost with it.
 //! - [`tar`] walks the members of a tar of any dialect; [`names`] and [`samples`] group them as WebDataset does.
+//! - [`embeddings`] reads files of stored embeddings as shards, without tars and pictures.
 //! - [`reader`] asks for credit, gives every sample its index and its [`trommel_core::sample::Work`], and ends each shard
 //!   with one [`trommel_core::sample::ShardEnd`].
 //!
@@ -28,6 +29,7 @@
 pub mod braces;
 pub mod compression;
 pub mod content;
+pub mod embeddings;
 pub mod folders;
 pub mod header;
 pub mod metadata;

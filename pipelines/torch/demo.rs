@@ -107,11 +107,12 @@ pub fn demo(
         BENCHMARKS.map(|name| NamedPath { name: name.into(), path: out.join(root).join(name), without: Vec::new() })
     };
     radii(&RadiiConfig {
-        reference: out.join("embedded/reference"),
+        references: NamedPath::parse_references(&[out.join("embedded/reference").display().to_string()])?,
         benchmarks: named("embedded").to_vec(),
         out: out.join("radii"),
         assume_model: None,
         threads: machine.threads,
+        memory_bytes: machine.memory_bytes,
     })?;
     clock.lap("radii");
 

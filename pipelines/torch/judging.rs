@@ -8,18 +8,18 @@ use trommel_columnar::embeddings::EmbeddingHead;
 use trommel_core::credit::workspace::OWN_BYTES;
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Score, Work};
+use trommel_core::sample::Work;
 use trommel_core::stop::Stop;
 use trommel_dataflow::pool::Pool;
 use trommel_decide::ShardNames;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
-use trommel_decide::rule::{KEEP_ALL, Rule, TIES};
+use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_decode::card::{CardDecoder, OpenCard, Planned, planned};
 use trommel_decode::operator::DecodeConfig;
 use trommel_decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_embed::device;
-use trommel_ledger::part::{GROUP_BYTES, GROUP_WRITING_FACTOR, OPEN_SHARD_BYTES, PartConfig, ROW_BYTES};
+use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunConfig;
 use trommel_model::preprocess::Resize;
 use trommel_shard::folders::{FolderError, FolderReader, Folders};
@@ -32,10 +32,12 @@ use crate::joining;
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
-use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
+use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::ledger_memory::LedgerMemory;
 use trommel_pipelines::lying_beside::beside;
 use trommel_pipelines::memory::{MemoryPlan, human};
+pub use trommel_pipelines::running::names_of;
 use trommel_pipelines::split_file::{SplitFile, SplitMembers};
 
 /// Where samples come from.
@@ -117,14 +119,6 @@ impl Input {
 /// Whether shards lie directly in a folder.
 fn holds_shards(folder: &Path) -> bool {
     shards_in(folder).is_ok_and(|shards| !shards.is_empty())
-}
-
-/// Stable names of a plan's shards.
-#[must_use]
-pub fn names_of(plan: &Plan) -> ShardNames {
-    let names: Vec<Arc<str>> = plan.shards.iter().map(|shard| Arc::from(shard.name.as_str())).collect();
-    let unknown: Arc<str> = Arc::from("");
-    Arc::new(move |ordinal| usize::try_from(ordinal).ok().and_then(|at| names.get(at)).unwrap_or(&unknown).clone())
 }
 
 /// The parts of a judging run.
@@ -313,9 +307,8 @@ impl Judging {
             stop,
             config: config.clone(),
         };
-        let group = GROUP_BYTES + judging.view_bytes().record + MOST_TEXT_BYTES;
-        judging.memory.take("ledger's writing", GROUP_WRITING_FACTOR * group);
-        judging.memory.take("items", POINT_BYTES * judging.points());
+        let ledger = judging.ledger_memory();
+        ledger.take(&mut judging.memory);
         Ok(judging)
     }
 
@@ -323,18 +316,7 @@ impl Judging {
     #[must_use]
     pub fn run_config(&self) -> RunConfig {
         let numerics = self.embedder.as_ref().map_or(json!({}), |embedder| embedder.config.numerics());
-        let folder = |path: &std::path::Path| {
-            std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
-        };
-        let benchmarks: serde_json::Map<_, _> =
-            (self.config.benchmarks.iter()).map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
-        let record = json!({
-            "benchmarks": benchmarks,
-            "decoder": self.decoder,
-            "folder": folder(Path::new(".")),
-            "program": env!("CARGO_PKG_VERSION"),
-            "tie": TIES,
-        });
+        let record = record(&self.config.benchmarks, &self.decoder);
         RunConfig { decisions: json!(self.decision), numerics, record }
     }
 
@@ -357,27 +339,18 @@ impl Judging {
     /// Bytes a sample holds once decoded, and what it and its shard leave until the ledger has them.
     #[must_use]
     pub fn view_bytes(&self) -> ViewBytes {
-        let vector = self.embedder.as_ref().map_or(0, |embedder| 2 * embedder.dim as u64);
         let views = |work| self.decode.view_bytes(work);
-        let scores = (self.benchmarks.len() * size_of::<Score>()) as u64;
+        let ledger = self.ledger_memory();
         ViewBytes {
-            eval: views(Work::JudgeOnly) + vector,
+            eval: views(Work::JudgeOnly) + ledger.vector_bytes,
             train: views(Work::Replay),
-            record: ROW_BYTES + scores + vector,
-            shard: OPEN_SHARD_BYTES + OPEN_POINT_BYTES * self.points(),
+            record: ledger.record_bytes(),
+            shard: ledger.shard_bytes(),
         }
     }
 
-    /// Test points of all benchmarks.
-    fn points(&self) -> u64 {
-        self.benchmarks.iter().map(|benchmark| benchmark.points() as u64).sum()
-    }
-
-    /// What each reader's lane may hold of records: a row group and one record more, so that it is written; and the shards
-    /// they belong to.
-    fn lane_record_bytes(&self) -> u64 {
-        let views = self.view_bytes();
-        GROUP_BYTES + views.record + MOST_TEXT_BYTES + 2 * views.shard
+    fn ledger_memory(&self) -> LedgerMemory {
+        LedgerMemory::of(&self.benchmarks, self.embedder.as_ref().map(|embedder| embedder.dim))
     }
 
     /// The machine's share in it.
@@ -419,7 +392,7 @@ impl Judging {
         let group = &self.reading.group;
         let reader = READER_BYTES + 2 * group.max_text_bytes + JSON_FACTOR * group.max_json_bytes;
         self.memory.take("reading", reader * lanes as u64);
-        self.memory.take("ledger", self.lane_record_bytes() * lanes as u64);
+        self.memory.take("ledger", self.ledger_memory().lane_bytes() * lanes as u64);
     }
 
     /// A reader's own part of the credit: one sample.
@@ -442,7 +415,7 @@ impl Judging {
             tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));
         }
         let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
-        Ok(credit.with_records(self.lane_record_bytes()).with_workspaces(all_bytes - budget_bytes))
+        Ok(credit.with_records(self.ledger_memory().lane_bytes()).with_workspaces(all_bytes - budget_bytes))
     }
 
     /// Starts pools and the embedder.
@@ -477,15 +450,6 @@ impl Judging {
         Ok(machinery)
     }
 }
-
-/// Longest texts of one record: key, uid, url and sha256, as long as the reader takes them.
-const MOST_TEXT_BYTES: u64 = 6 * (64 << 10);
-
-/// What one test point has seen of an unfinished shard.
-const OPEN_POINT_BYTES: u64 = 40;
-
-/// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
-const POINT_BYTES: u64 = 96 + 112 + 200;
 
 /// A reader's buffers: the store's, what its decompressor has without asking, a long header.
 const READER_BYTES: u64 = OWN_BYTES + (1 << 20);

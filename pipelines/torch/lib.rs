@@ -10,7 +10,6 @@ pub mod demo;
 pub mod embed;
 pub mod embedder;
 pub mod eval;
-mod first;
 mod first_start;
 mod goes_on;
 pub mod joining;
@@ -25,11 +24,12 @@ mod round;
 mod running;
 pub mod spent;
 mod takedown;
-mod together;
 pub mod train;
 mod train_graph;
 mod training;
 pub mod watch;
+
+use trommel_pipelines::{first, together};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -1,72 +1,30 @@
 //! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use trommel_core::durable::make_folder;
-use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
-use trommel_ledger::manifest::Counts;
+use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::plan::Plan;
 
 use crate::embed;
-use crate::first::Order;
-use crate::first_start::judged;
-use crate::joining::JoinReport;
+use crate::first_start::{has_trained, judged};
 use crate::judging::{Input, Judging, reader_config};
 use crate::round::{Judge, Round};
-use crate::running::{agreed, open_folder};
-use crate::spent::Spent;
 use crate::together::Together;
 use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
 use trommel_pipelines::config::{JudgeConfig, Reading};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::pictures::test_picture;
 use trommel_pipelines::progress::Progress;
-
-/// How a pruning run ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct PruneReport {
-    /// Shards of the plan (of this slice).
-    pub shards: u64,
-    /// Shards that earlier runs had finished.
-    pub shards_resumed: u64,
-    /// Counts over the whole ledger of this plan.
-    pub kept: u64,
-    /// Dropped by the rule.
-    pub dropped: u64,
-    /// Could not be judged.
-    pub rejected: u64,
-    /// Rejects by their code.
-    pub rejects: BTreeMap<String, u64>,
-    /// Remarks on kept samples by their code.
-    pub remarks: BTreeMap<String, u64>,
-    /// Shards whose bytes could not be had, and why.
-    pub failed: BTreeMap<u64, String>,
-    /// What was lost of the input, or passed over in it, over the whole ledger of this plan.
-    pub notices: Notices,
-    /// Samples judged by this process.
-    pub judged_now: u64,
-    /// Seconds from the start to the first byte: plan, benchmarks, model.
-    pub start_seconds: f64,
-    /// Seconds from the first byte to the last commit.
-    pub seconds: f64,
-    /// Samples judged a second.
-    pub samples_per_second: f64,
-    /// Where time went.
-    pub spent: Spent,
-    /// How this process joined, where there are benchmarks.
-    pub join: Option<JoinReport>,
-    /// Whether a stop ended it early.
-    pub interrupted: bool,
-}
+pub use trommel_pipelines::pruning::PruneReport;
+use trommel_pipelines::pruning::{self, Judged, Pruning, Wanted};
 
 /// Judges every sample of the plan that no earlier run has judged. In a cluster, process 0's report is of all.
 ///
@@ -88,104 +46,17 @@ fn prune_together(
     let judging = Judging::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
-    together.agree("configuration", &agreed(&run_config, &plan))?;
-    let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
-    let folder = together.in_turn("run folder", open)?;
-    together.wait("ready")?;
-    let mine: Vec<u64> =
-        plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
-    // A shard of which nothing could be read may be there by now.
-    let finished: BTreeSet<u64> = judged(&config.run, &folder)?.into_iter().collect();
-    let wanted: Vec<u64> = mine.iter().copied().filter(|ordinal| !finished.contains(ordinal)).collect();
-    let unfinished = wanted.len() as u64;
-    progress.shards_planned.store(mine.len() as u64, Ordering::Relaxed);
-    progress.shards_resumed.store(mine.len() as u64 - unfinished, Ordering::Relaxed);
-
-    let judge = Judge::start(judging, wanted.len())?;
-    let input = judge.judging().input.clone();
-    // What an earlier run has committed it was found sound by; a slice has the plan's beginning as far as it is its own.
-    let first = match unfinished == mine.len() as u64 {
-        true => (0..).zip(&mine).map_while(|(at, &ordinal)| (at == ordinal).then_some(ordinal)).collect(),
-        false => Vec::new(),
-    };
-    let first = Order { whole: first.len() == plan.len(), shards: first };
-    let summary = judge.run(Round { input, folder: &folder, wanted, together, stop, progress, first })?;
-
-    let parts = together.gather(
-        "finished",
-        Part {
-            counts: summary.counts,
-            failed: summary.failed,
-            notices: summary.notices,
-            committed: summary.committed,
-            again: summary.again,
-            judged: progress.judged(),
-        },
-    )?;
-    let all = parts.iter().fold(Part::default(), Part::with);
-    let (mut counts, mut notices) = (all.counts, judge.judging().notices.clone());
-    for ordinal in mine.iter().filter(|ordinal| !all.again.contains(*ordinal)) {
-        if let Some((_, line)) = folder.before().committed.get(ordinal) {
-            counts.add(&line.counts);
-            notices.merge(&line.notices);
-        }
-    }
-    notices.merge(&all.notices);
-    let line_of = |ordinal| folder.before().committed.get(ordinal).map(|(_, line)| line);
-    let left: Vec<&str> = mine
-        .iter()
-        .filter(|ordinal| finished.contains(ordinal))
-        .filter_map(line_of)
-        .filter(|line| line.rejected.is_some())
-        .map(|line| line.name.as_str())
-        .collect();
-    let text = "rejected shards not read again, for training has begun here";
-    notices.note("not_read_again", text, left.first().copied().unwrap_or_default(), left.len() as u64);
-    let seconds = progress.working_seconds();
-    #[expect(clippy::cast_precision_loss)]
-    let samples_per_second = all.judged as f64 / seconds.max(1e-9);
-    let ended_early = stop.is_requested() || stop.is_winding_down();
-    Ok(PruneReport {
-        shards: mine.len() as u64,
-        shards_resumed: mine.len() as u64 - unfinished,
-        kept: counts.kept,
-        dropped: counts.dropped,
-        rejected: counts.rejected,
-        rejects: (&counts.rejects).into(),
-        remarks: (&counts.remarks).into(),
-        interrupted: ended_early && all.committed + (all.failed.len() as u64) < unfinished,
-        failed: all.failed,
-        notices,
-        judged_now: all.judged,
-        start_seconds: progress.start_seconds(),
-        seconds,
-        samples_per_second,
-        spent: Spent::of(judge.machinery(), seconds),
-        join: judge.judging().joiner.as_deref().map(JoinReport::of),
+    let trains = has_trained(&config.run);
+    let (run, mix_numerics) = (&config.run, config.mix_numerics);
+    let pruning = Pruning { plan: &plan, config: &run_config, run, mix_numerics, trains, together, stop, progress };
+    let finished = |folder: &RunFolder| judged(&config.run, folder);
+    pruning::prune(&pruning, finished, |Wanted { folder, shards, first }| {
+        let judge = Judge::start(judging, shards.len())?;
+        let input = judge.judging().input.clone();
+        let summary = judge.run(Round { input, folder, wanted: shards, together, stop, progress, first })?;
+        let (notices, stages) = (judge.judging().notices.clone(), Box::new(judge.machinery().clone()));
+        Ok(Judged { summary, notices, stages, join: judge.judging().joiner.as_deref().map(JoinReport::of) })
     })
-}
-
-/// What one process did.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Part {
-    counts: Counts,
-    failed: BTreeMap<u64, String>,
-    notices: Notices,
-    committed: u64,
-    again: BTreeSet<u64>,
-    judged: u64,
-}
-
-impl Part {
-    fn with(mut self, other: &Self) -> Self {
-        self.counts.add(&other.counts);
-        self.failed.extend(other.failed.clone());
-        self.notices.merge(&other.notices);
-        self.committed += other.committed;
-        self.again.extend(&other.again);
-        self.judged += other.judged;
-        self
-    }
 }
 
 /// The same run with each benchmark that is given as pictures embedded into the run's folder, once: a finished one is

@@ -23,13 +23,18 @@ pub fn with_embedded(
 ) -> Result<RadiiConfig, PipelineError> {
     let mut ready = config.clone();
     let embedded = config.out.join("embedded");
-    let reference = ("the reference set", &mut ready.reference, embedded.join("reference"));
+    let alone = ready.references.len() == 1;
+    let references = ready.references.iter_mut().map(|named| {
+        let into = if alone { embedded.join("reference") } else { embedded.join("references").join(&named.name) };
+        let name = if alone { "the reference set".to_owned() } else { format!("reference {}", named.name) };
+        (name, &mut named.path, into)
+    });
     let into = |name: &str| embedded.join("benchmarks").join(name);
-    let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.as_str(), &mut named.path, into(&named.name)));
-    for (name, path, into) in std::iter::once(reference).chain(benchmarks) {
+    let benchmarks = ready.benchmarks.iter_mut().map(|named| (named.name.clone(), &mut named.path, into(&named.name)));
+    for (name, path, into) in references.chain(benchmarks) {
         if is_pictures(path)? {
             let pictures = std::mem::replace(path, into.clone());
-            embed_pictures(judge, &pictures, into, stop, &progress_of(name))?;
+            embed_pictures(judge, &pictures, into, stop, &progress_of(&name))?;
         }
     }
     Ok(ready)

@@ -9,12 +9,10 @@
 use std::sync::Arc;
 
 use timely::dataflow::operators::Concatenate;
-use trommel_cluster::leases::{ClusterLeases, LeaseServer};
 use trommel_core::credit::Credit;
 use trommel_core::sample::Time;
 use trommel_core::stop::Stop;
-use trommel_dataflow::leases::Dynamic;
-use trommel_dataflow::source::{Leases, source};
+use trommel_dataflow::source::source;
 use trommel_decide::stage::Decide;
 use trommel_decode::operator::Decode;
 use trommel_ledger::committer::Summary;
@@ -27,6 +25,7 @@ use crate::judge_graph::{embedded, joins};
 use crate::judging::{Input, Judging, Machinery, names_of};
 use crate::running::{Counting, Watching, share, start_committer};
 use crate::together::Together;
+use trommel_pipelines::dealt::{Dealt, deal};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
 
@@ -120,38 +119,6 @@ impl Judge {
         match stop.failure() {
             Some(failure) => Err(failure.into()),
             None => Ok(summary),
-        }
-    }
-}
-
-/// How shards are given out, alone or together.
-struct Dealt {
-    leases: Arc<dyn Leases>,
-    committed: Arc<dyn Fn(u64) + Send + Sync>,
-    drain: Box<dyn Fn() + Send + Sync>,
-}
-
-fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
-    match together.cluster() {
-        None => {
-            let leases = Arc::new(Dynamic::new(wanted, open_shards));
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
-        }
-        Some(cluster) => {
-            let control = cluster.control();
-            let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
-            let leases = ClusterLeases::new(control, server, open_shards);
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
         }
     }
 }

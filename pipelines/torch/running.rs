@@ -1,184 +1,37 @@
-//! A run's folder, committer and counters, and how the run ends. Shared by all pipelines that write a ledger.
+//! What a judging run is watched by, and how its folder is opened where it may train.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use timely::dataflow::StreamVec;
-use timely::dataflow::operators::Inspect;
 use trommel_core::credit::Credit;
-use trommel_core::sample::{Event, Status, Time};
-use trommel_core::stop::Stop;
 use trommel_dataflow::watchdog::Watchdog;
 use trommel_decode::card::CardDecoder;
-use trommel_ledger::LedgerError;
-use trommel_ledger::committer::{Committed, Committer};
-use trommel_ledger::manifest::LineStatus;
-use trommel_ledger::part::PartConfig;
-use trommel_ledger::read::Ledger;
-use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
-use trommel_ledger::storage::Disk;
+use trommel_ledger::run_folder::{Access, RunConfig, RunFolder};
 use trommel_shard::plan::Plan;
 
-use crate::first::First;
 use crate::first_start::has_trained;
 use crate::judging::Machinery;
-use trommel_pipelines::decision::hex;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::progress::Progress;
-
-/// How long the tasks of an array wait for the first of them to write a long plan.
-const SET_UP_PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) use trommel_pipelines::running::{Counting, agreed, share, start_committer};
 
 /// Opens or resumes a run's folder.
 ///
 /// # Errors
-/// A folder that is locked, unwritable, or made by another configuration: one line that says what differs.
-pub fn open_folder(
+/// As [`trommel_pipelines::running::open_folder`].
+pub(crate) fn open_folder(
     root: &Path,
     plan: &Plan,
     config: &RunConfig,
     access: Access,
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
-    // Names and sizes count, and shards may be added at the end; where the files lie does not matter.
-    let extends: fn(&Plan, &Plan) -> bool = |stored, given| {
-        let begins = Plan { shards: given.shards.iter().take(stored.len()).cloned().collect(), ..Plan::default() };
-        begins.difference(stored).is_none()
-    };
-    // A pass deals all shards by one permutation: more of them would give the pass under way another order, in which some of what was trained
-    // comes again and some of the rest never.
-    let (trains, is_same): (_, fn(&Plan, &Plan) -> bool) =
-        (has_trained(root), |stored, given| given.len() == stored.len() && given.difference(stored).is_none());
-    let extends = if trains { is_same } else { extends };
-    let open = |plan: &Plan| {
-        let options = OpenOptions { plan, extends, config, access, mix_numerics, patience: SET_UP_PATIENCE };
-        RunFolder::open(root, Arc::new(Disk), &options)
-    };
-    let folder = match open(plan) {
-        Err(error @ LedgerError::PlanDiffers { .. }) => match known_sizes(root, plan).map(|known| open(&known)) {
-            Some(Ok(folder)) => {
-                if access == Access::Exclusive {
-                    folder.extend(plan).map_err(usage_or_failure)?;
-                }
-                Ok(folder)
-            }
-            _ => Err(error),
-        },
-        folder => folder,
-    };
-    let folder = folder.map_err(|error| match error {
-        LedgerError::PlanDiffers { .. } if trains => PipelineError::Usage(format!(
-            "{error}; training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
-             (--pretrained {} starts from these weights)",
-            root.join("checkpoints/epoch_latest.pt").display()
-        )),
-        error => usage_or_failure(error),
-    })?;
-    for note in folder.notes() {
-        tracing::info!("{note}");
-    }
-    // What is gone may have come, or gone, since the plan was written.
-    if access == Access::Exclusive && folder.plan::<Plan>().map_err(usage_or_failure)?.lost != plan.lost {
-        folder.extend(plan).map_err(usage_or_failure)?;
-    }
-    Ok(Arc::new(folder))
+    trommel_pipelines::running::open_folder(root, plan, config, access, mix_numerics, has_trained(root))
 }
-
-/// The plan with the sizes that a folder knows of shards of which it has read nothing: what was not there, or was no tar, may
-/// have come since.
-fn known_sizes(root: &Path, plan: &Plan) -> Option<Plan> {
-    let ledger = Ledger::open(root).ok()?;
-    let stored: Plan = ledger.plan().ok()?;
-    let mut known = plan.clone();
-    for (now, then) in known.shards.iter_mut().zip(&stored.shards) {
-        let is_read = ledger.shards().get(&then.ordinal).is_some_and(|(_, line)| line.rejected.is_none());
-        if !is_read && now.name == then.name {
-            now.bytes = then.bytes;
-        }
-    }
-    (known != *plan).then_some(known)
-}
-
-/// What all processes of a run must have in common. The plan as its hash: it may be long.
-pub fn agreed(config: &RunConfig, plan: &Plan) -> Value {
-    let names: String = plan.shards.iter().map(|shard| format!("{:?} {:?}\n", shard.name, shard.bytes)).collect();
-    let plan = json!({ "shards": plan.len(), "sha256": hex(&Sha256::digest(names.as_bytes())) });
-    json!({ "decisions": config.decisions, "numerics": config.numerics, "plan": plan })
-}
-
-fn usage_or_failure(error: LedgerError) -> PipelineError {
-    if error.is_disk_full() { PipelineError::failed(error) } else { PipelineError::usage(error) }
-}
-
-/// Starts the committer, which waits for what becomes of the first samples; `on_committed` hears of every durable (or failed)
-/// shard.
-///
-/// # Errors
-/// The system has no thread to give.
-pub(crate) fn start_committer(
-    folder: &Arc<RunFolder>,
-    parts: PartConfig,
-    progress: &Arc<Progress>,
-    (first, stop): (&First, &Stop),
-    on_committed: impl Fn(&Committed) + Send + 'static,
-) -> Result<Committer, PipelineError> {
-    let progress = progress.clone();
-    let tell = move |committed: &Committed| {
-        if committed.status == LineStatus::Committed {
-            progress.shards_committed.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(remark) = &committed.remark {
-            tracing::warn!("{}: {remark}", committed.name);
-        }
-        progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
-        on_committed(committed);
-    };
-    let first = first.clone();
-    let may_commit = Box::new(move || first.may_commit());
-    Committer::spawn_waiting(folder.clone(), parts, stop.clone(), Box::new(tell), may_commit)
-        .map_err(PipelineError::failed)
-}
-
-/// Counts fates, and shows them to the judge of the first ones.
-#[derive(Clone)]
-pub(crate) struct Counting {
-    progress: Arc<Progress>,
-    first: First,
-}
-
-impl Counting {
-    /// Counts into `progress`.
-    #[must_use]
-    pub(crate) fn new(progress: &Arc<Progress>, first: &First) -> Self {
-        Self { progress: progress.clone(), first: first.clone() }
-    }
-
-    /// Counts what passes by.
-    pub(crate) fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
-        let this = self.clone();
-        events.inspect(move |event| {
-            if let Event::Fate(fate) = event {
-                let counter = match fate.status {
-                    Status::Kept => &this.progress.kept,
-                    Status::Dropped => &this.progress.dropped,
-                    Status::Rejected => &this.progress.rejected,
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-            this.first.see(event);
-        })
-    }
-}
-
-/// Time without movement after which the watchdog says who waits for what.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// A watchdog over a run's credit, pools and services; it ends when this is dropped.
-pub(crate) struct Watching(Stop);
+pub(crate) struct Watching {
+    _watching: trommel_pipelines::running::Watching,
+}
 
 impl Watching {
     /// Watches what a judging run stands on, and more that `add` names.
@@ -187,38 +40,18 @@ impl Watching {
         machinery: &Machinery,
         add: impl FnOnce(&Watchdog),
     ) -> Result<Self, PipelineError> {
-        let watchdog = Watchdog::default();
-        watchdog.watch_credit(credit);
-        watchdog.watch_pool(&machinery.decoders);
-        for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
-            watchdog.watch_batches(lane);
-        }
-        watchdog.watch_pool(&machinery.joiners);
-        if let Some(embedder) = &machinery.embedder {
-            watchdog.watch_batches(embedder);
-        }
-        add(&watchdog);
-        let end = Stop::new();
-        watchdog.start(QUIET, &end).map_err(PipelineError::failed)?;
-        Ok(Self(end))
+        let watching = trommel_pipelines::running::Watching::start(|watchdog| {
+            watchdog.watch_credit(credit);
+            watchdog.watch_pool(&machinery.decoders);
+            for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {
+                watchdog.watch_batches(lane);
+            }
+            watchdog.watch_pool(&machinery.joiners);
+            if let Some(embedder) = &machinery.embedder {
+                watchdog.watch_batches(embedder);
+            }
+            add(watchdog);
+        })?;
+        Ok(Self { _watching: watching })
     }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.request();
-    }
-}
-
-/// Joins all workers; a worker that panicked is a failure.
-pub(crate) fn workers_ended<T: Send>(guards: timely::communication::WorkerGuards<T>) -> Result<(), PipelineError> {
-    for end in guards.join() {
-        end.map_err(|panic| PipelineError::Failed(format!("a worker panicked: {panic}")))?;
-    }
-    Ok(())
-}
-
-/// Readers of worker `worker` (or lanes of a process): a fair share of `readers`.
-pub(crate) fn share(worker: usize, workers: usize, readers: usize) -> std::ops::Range<usize> {
-    worker * readers / workers..(worker + 1) * readers / workers
 }

@@ -1,52 +1,34 @@
-//! Where the time of a run went, and which stage was its bottleneck.
+//! What the machinery of a run tells of its time.
 
-use serde::Serialize;
 use trommel_decode::card::{CardDecoder, DecodedBy};
+pub use trommel_pipelines::spent::Spent;
+use trommel_pipelines::spent::{Stage, Stages};
 
 use crate::judging::Machinery;
 
-/// Share of the run that each stage was busy: thread-seconds over seconds, 1.0 is one thread all the time.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Spent {
-    /// Decoding and resizing on the CPU.
-    pub decode: f64,
-    /// Decoding and resizing on a card, all its lanes together.
-    pub decode_on_card: f64,
-    /// Which pictures a card decoded, and why others were the CPU's; `None`: no card decodes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decoded_by: Option<DecodedBy>,
-    /// Embedding.
-    pub embed: f64,
-    /// Joining.
-    pub join: f64,
-    /// The stage nearest to its limit.
-    pub bottleneck: String,
-}
+impl Stages for Machinery {
+    fn decode(&self) -> Stage {
+        let (busy_micros, threads) = (self.decoders.gauge().busy_micros, self.decoders.threads());
+        Stage { name: "decode", busy_micros, threads }
+    }
 
-impl Spent {
-    /// Reads the stages' gauges at the end of a run of `seconds`.
-    #[must_use]
-    pub fn of(machinery: &Machinery, seconds: f64) -> Self {
-        #[expect(clippy::cast_precision_loss)]
-        let busy = |micros: u64| micros as f64 / 1e6 / seconds.max(1e-9);
-        let decode = busy(machinery.decoders.gauge().busy_micros);
-        let join = busy(machinery.joiners.gauge().busy_micros);
-        let embed = machinery.embedder.as_ref().map_or(0.0, |embedder| busy(embedder.gauge().busy_micros));
-        #[expect(clippy::cast_precision_loss)]
-        let (decoders, joiners) = (machinery.decoders.threads() as f64, machinery.joiners.threads() as f64);
-        let lanes = machinery.card.as_ref().map_or(&[][..], CardDecoder::lanes);
-        let decode_on_card = lanes.iter().map(|lane| busy(lane.gauge().busy_micros)).sum::<f64>();
-        #[expect(clippy::cast_precision_loss)]
-        let on_card = decode_on_card / lanes.len().max(1) as f64;
-        let decoded_by = machinery.card.as_ref().map(CardDecoder::decoded_by);
-        let stages = [
-            ("decode", decode / decoders),
-            ("decode on the card", on_card),
-            ("embed", embed),
-            ("join", join / joiners),
-        ];
-        let busiest = stages.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|stage| stage.1 >= 0.5);
-        let bottleneck = busiest.map_or("reading shards", |stage| stage.0).to_owned();
-        Self { decode, decode_on_card, decoded_by, embed, join, bottleneck }
+    fn decode_on_card(&self) -> Stage {
+        let lanes = self.card.as_ref().map_or(&[][..], CardDecoder::lanes);
+        let busy_micros = lanes.iter().map(|lane| lane.gauge().busy_micros).sum();
+        Stage { name: "decode on the card", busy_micros, threads: lanes.len() }
+    }
+
+    fn embed(&self) -> Stage {
+        let busy_micros = self.embedder.as_ref().map_or(0, |embedder| embedder.gauge().busy_micros);
+        Stage { name: "embed", busy_micros, threads: 1 }
+    }
+
+    fn join(&self) -> Stage {
+        let (busy_micros, threads) = (self.joiners.gauge().busy_micros, self.joiners.threads());
+        Stage { name: "join", busy_micros, threads }
+    }
+
+    fn decoded_by(&self) -> Option<DecodedBy> {
+        self.card.as_ref().map(CardDecoder::decoded_by)
     }
 }

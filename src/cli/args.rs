@@ -279,9 +279,9 @@ pub struct EmbedArgs {
 /// `trommel radii`.
 #[derive(Debug, Args)]
 pub struct RadiiArgs {
-    /// The reference set: embeddings, or a folder of pictures, which are embedded into OUT/embedded
-    #[arg(long, value_name = "DIR")]
-    pub reference: String,
+    /// A reference set: embeddings, or a folder of pictures, which are embedded into OUT/embedded; of several, radii are those to all together
+    #[arg(long = "reference", value_name = "[NAME=]DIR", required = true)]
+    pub references: Vec<String>,
     #[command(flatten)]
     pub embedder: Embedder,
     /// A benchmark: embeddings, or a folder of pictures, which are embedded into OUT/embedded
@@ -368,7 +368,7 @@ pub struct BenchArgs {
 /// `trommel prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Shards, or one folder of class folders
+    /// Shards, one folder of class folders, or stored embeddings (a run of `trommel embed`, clip-retrieval's folder, DataComp's .npz, .npy)
     #[arg(required = true)]
     pub shards: Vec<String>,
     /// The run's folder: made, or resumed

@@ -5,6 +5,7 @@ pub mod args;
 pub mod commands;
 pub mod config_file;
 pub mod duration;
+pub mod judging;
 pub mod launch;
 pub mod metrics_server;
 pub mod outcome;

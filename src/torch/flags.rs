@@ -62,7 +62,7 @@ const VALUES: [(&str, &str); 30] = [
 
 /// Read by nobody's settings, because it is read elsewhere: there.
 const ELSEWHERE: [(&str, &str, &str); 2] = [
-    ("metrics", include_str!("judge.rs"), "watched.metrics"),
+    ("metrics", include_str!("../cli/judging.rs"), "watched.metrics"),
     ("config", include_str!("../cli/config_file.rs"), "values_of(&words, \"config\")"),
 ];
 
@@ -70,7 +70,7 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 const BESIDE: [(&str, &[&str]); 4] = [
     ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
-    ("demo", &["judge.rs"]),
+    ("demo", &["judge.rs", "../cli/judging.rs"]),
     ("bench", &["bench/decode.rs", "bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 

@@ -1,86 +1,16 @@
-//! What prune, train and embed share: flags to a judging configuration, counts to a status.
+//! What prune, train and embed share, where they run a model.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::sync::Arc;
-
-use trommel_core::notices::Notices;
-use trommel_core::stop::Stop;
-use trommel_decode::card::DecodedBy;
 use trommel_embed::device;
-use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::Gauges;
-use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
-use trommel_pipelines::progress::Progress;
-use trommel_pipelines_torch::spent::Spent;
-use trommel_report::text::thousands;
 
 use trommel_cli::args;
+pub use trommel_cli::judging::{Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded};
 use trommel_cli::launch::Launched;
-use trommel_cli::metrics_server::MetricsServer;
-use trommel_cli::outcome::Done;
-pub use trommel_cli::outcome::Read;
-use trommel_cli::progress_bar::ProgressBar;
-use trommel_cli::signals;
 
-/// The machine's flags. What is not said is shared fairly with the run's other processes on this machine.
+/// The machine's flags: see [`trommel_cli::judging::machine`].
 pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
-    let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = launched.and_then(|it| it.own_cores).unwrap_or((cores / processes).max(1));
-    let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
-    let gpus = if device == "auto" && processes > 1 { device::visible_gpus() } else { 0 };
-    let memory_share = || Ok(default_budget_bytes() / processes as u64);
-    Ok(Machine {
-        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device.clone() },
-        decode: match decode.as_str() {
-            "cpu" => DecodeOn::Cpu,
-            "card" => DecodeOn::Card,
-            _ => DecodeOn::Auto,
-        },
-        workers: workers.map_or_else(|| default_workers(cores, launched.is_some()), usize::from),
-        threads: threads.map_or(share, usize::from),
-        memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
-    })
-}
-
-/// Workers route samples and hold the readers; pools do the work. All processes of a run have as many, whatever machine they are on.
-fn default_workers(cores: usize, launched: bool) -> usize {
-    if launched { 1 } else { (cores / 4).clamp(1, 8) }
-}
-
-/// The embedder's flags.
-pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
-    EmbedderConfig {
-        name: args.embedder.clone(),
-        weights: args.embedder_weights.clone(),
-        torchscript: args.torchscript,
-        random_init: args.random_init,
-        assume_model: args.assume_model.clone(),
-        precision: args.embed_precision.clone(),
-        batch: args.embed_batch.map(usize::from),
-        weights_flag: "--embedder-weights",
-    }
-}
-
-/// The reading flags.
-pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
-    let part = args
-        .part
-        .as_deref()
-        .map(|text| text.parse::<trommel_shard::plan::Part>())
-        .transpose()
-        .map_err(|error| PipelineError::Usage(format!("--part: {error}")))?;
-    Ok(Reading {
-        image_key: args.image_key.clone(),
-        text_key: args.text_key.clone(),
-        strict: args.strict,
-        load_truncated: args.load_truncated,
-        max_pixels: args.max_pixels,
-        part: part.map(|part| (part.index, part.count)),
-    })
+    trommel_cli::judging::machine(args, launched, device::visible_gpus)
 }
 
 /// All flags of a judging run.
@@ -93,116 +23,6 @@ pub fn config(
     common: &args::Common,
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
-    let decision_columns = match judging.columns.as_str() {
-        "all" => false,
-        "decision" => true,
-        other => return Err(PipelineError::Usage(format!("--columns {other}: write all or decision"))),
-    };
-    Ok(JudgeConfig {
-        shards: shards.to_vec(),
-        plan: None,
-        run: run.to_path_buf(),
-        benchmarks: NamedPath::parse_all(&judging.benchmarks, &judging.benchmark_without)?,
-        rule: judging.rule.clone(),
-        rule_seed: common.seed,
-        join: judging.join.parse()?,
-        decision_columns,
-        keep_embeddings: !judging.no_embeddings,
-        embedder: embedder(embed),
-        always_embed: false,
-        reading: reading(read)?,
-        mix_numerics: embed.mix_numerics,
-        machine: machine(&common.machine, launched.as_ref())?,
-        cluster: launched.map(Launched::seat),
-        gauges: Gauges::default(),
-    })
-}
-
-/// A run that begins: what stops it, what counts it, and who shows it.
-pub struct Begun {
-    /// Stops it.
-    pub stop: Stop,
-    /// Counts it.
-    pub progress: Arc<Progress>,
-    /// This process speaks for the run: alone, or process 0.
-    pub speaks: bool,
-    bar: Option<ProgressBar>,
-    _server: Option<MetricsServer>,
-}
-
-/// Where progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Showing {
-    /// Bars on a terminal, a line every few seconds otherwise.
-    Everywhere,
-    /// On a terminal only: what may wait for days would fill a log.
-    Terminal,
-}
-
-/// Attaches signals, the progress bar and the metrics to a run of `config`. Of several processes only process 0 shows
-/// and serves: it hears of the others.
-pub fn begin(config: &mut JudgeConfig, watched: &args::Watched, showing: Showing) -> Result<Begun, PipelineError> {
-    let speaks = config.cluster.as_ref().is_none_or(|seat| seat.config.process == 0);
-    let progress = Arc::new(Progress::default());
-    config.gauges = progress.gauges.clone();
-    let address = watched.metrics.as_deref().filter(|_| speaks);
-    let server = address.map(|address| MetricsServer::start(address, progress.clone())).transpose()?;
-    let stop = Stop::new();
-    signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let shows = speaks && (showing == Showing::Everywhere || std::io::stderr().is_terminal());
-    let bar = shows.then(|| ProgressBar::show(progress.clone()));
-    Ok(Begun { stop, progress, speaks, bar, _server: server })
-}
-
-impl Begun {
-    /// The run has ended: no bar any more, lines may follow.
-    pub fn hide(&mut self) {
-        self.bar = None;
-    }
-}
-
-/// The end of a process that does not speak for the run: its status alone. Process 0 tells the rest.
-pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
-    Done::said(if interrupted || !failed.is_empty() { 3 } else { 0 })
-}
-
-/// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.
-pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &args::Embedder) {
-    let args::Embedder {
-        embedder_weights, torchscript, random_init, assume_model, embed_precision, embed_batch, ..
-    } = embedder;
-    let flags = [
-        ("--embedder-weights", embedder_weights.is_some()),
-        ("--torchscript", *torchscript),
-        ("--random-init", random_init.is_some()),
-        ("--assume-model", assume_model.is_some()),
-        ("--embed-precision", embed_precision.is_some()),
-        ("--embed-batch", embed_batch.is_some()),
-        ("--columns", judging.columns != "all"),
-        ("--no-embeddings", judging.no_embeddings),
-    ];
-    let unread: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
-    if judging.benchmarks.is_empty() {
-        let text = "flags that nobody reads, for without --benchmark nothing is embedded";
-        notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
-    }
-}
-
-/// Says which pictures a card decoded, where one did.
-pub fn tell_decoded(spent: &Spent) {
-    let Some(DecodedBy { card, cpu, cpu_because }) = &spent.decoded_by else { return };
-    let why: Vec<String> = cpu_because.iter().map(|(why, count)| format!("{why} {}", thousands(*count))).collect();
-    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
-    eprintln!("trommel: {} pictures decoded on the card, {} on the CPU{why}", thousands(*card), thousands(*cpu));
-}
-
-/// The status of a run that ended by itself or was interrupted.
-pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, max_rejects_percent: f64) -> Done {
-    let unfinished = if let Some((ordinal, why)) = failed.iter().next() {
-        let first = format!("shard {ordinal}: {why}");
-        Some(format!("{} shards could not be read ({first}); the same command tries them again", failed.len()))
-    } else {
-        interrupted.then(|| "interrupted; the same command resumes".to_owned())
-    };
-    Done { unfinished, too_many_rejects: read.too_many(max_rejects_percent), said: None }
+    let machine = machine(&common.machine, launched.as_ref())?;
+    trommel_cli::judging::config(shards, run, judging, embed, read, common, machine, launched)
 }

@@ -64,18 +64,18 @@ fn status_of(words: &[OsString]) -> u8 {
         Ok(Command::Bench(args)) => outcome::exit_code(bench::run(&args, words)),
         Ok(command) => {
             let launched = trommel_cli::launch::of(&command, &ending).map_err(PipelineError::from);
-            outcome::exit_code(launched.and_then(|launched| run(command, launched, &ending)))
+            outcome::exit_code(launched.and_then(|launched| run(command, words, launched, &ending)))
         }
         Err(status) => status,
     }
 }
 
 /// Runs a command; `launched` says which of several processes this is.
-fn run(command: Command, launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
+fn run(command: Command, words: &[OsString], launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
     match command {
         Command::Embed(args) => embed::run(&args, launched),
         Command::Radii(args) => radii::run(&args),
-        Command::Prune(args) => prune::run(&args, launched),
+        Command::Prune(args) => prune::run(&args, words, launched),
         Command::Train(args) => train::run(&args, launched),
         Command::Watch(args) => watch::run(&args, launched),
         Command::Eval(args) => eval::run(&args),

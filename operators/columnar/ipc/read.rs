@@ -13,7 +13,7 @@ use arrow_ipc::reader::FileDecoder;
 use arrow_schema::{ArrowError, DataType};
 
 use super::super::npy::Rows;
-use super::super::source::BATCH_ROWS;
+use super::super::source::{BATCH_ROWS, Details};
 use super::blocks::{FORMAT, check_blocks, check_ends, check_inflated, message, read_at, read_block};
 use super::{MAX_DIM, META_SCHEMA, SCHEMA_VERSION};
 use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
@@ -33,6 +33,8 @@ pub struct StoredBatch {
     pub rows: Rows,
     /// Radii; empty where the file has none.
     pub radii: Vec<Option<f64>>,
+    /// What is known more of the rows.
+    pub details: Details,
 }
 
 /// Reads an embeddings file. Columns of other names are not decoded.
@@ -153,6 +155,7 @@ impl IpcReader {
             indices: vec![None; rows],
             rows: Rows::F16(Vec::new()),
             radii: Vec::new(),
+            details: Details::default(),
         };
         for (&name, array) in self.columns.iter().zip(part.columns()) {
             let array = array.as_ref();

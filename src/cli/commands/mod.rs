@@ -1,6 +1,7 @@
 //! The commands that need no model: they start in milliseconds and map no libtorch. One file a command: flags to
 //! configuration, report to lines.
 
+pub mod prune;
 pub mod radii;
 mod report;
 mod select;
@@ -16,6 +17,7 @@ use trommel_core::escape::escape_json;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Command;
+use crate::launch::is_launched;
 use crate::outcome::Outcome;
 
 /// Runs `command`, to which `words` were parsed, or gives it back where it needs a model.
@@ -30,6 +32,12 @@ pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
         Command::Verify(args) => verify::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
+        // One of several processes is told by whoever watches the others.
+        Command::Prune(args) if !is_launched() => match prune::is_of_embeddings(&args) {
+            Ok(true) => prune::run(&args, words, None),
+            Ok(false) => return Err(Command::Prune(args)),
+            Err(error) => Err(error),
+        },
         Command::Radii(args) => match radii::config(&args).and_then(|config| Ok((config.needs_embedder()?, config))) {
             Ok((true, _)) => return Err(Command::Radii(args)),
             Ok((false, config)) => radii::run(&args, &config, words),

@@ -1,10 +1,10 @@
 //! `trommel radii`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::radii::{Gap, RadiiConfig, radii};
 use trommel_report::text::thousands;
 
@@ -41,8 +41,21 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
             gap.median,
             gap.largest
         );
+        if let several @ [_, _, ..] = gap.by_reference.as_slice() {
+            for of in several {
+                eprintln!(
+                    "trommel:   {} ({} references): least {:.4}, median {:.4}, largest {:.4}",
+                    of.reference,
+                    thousands(of.references),
+                    of.least,
+                    of.median,
+                    of.largest
+                );
+            }
+        }
         eprintln!("{}", histogram(gap));
     }
+    eprintln!("trommel: the gap as a picture and a table: {0}/gap.svg, {0}/gap.csv", config.out.display());
     print_json(args.output.json, &gaps)?;
     let read =
         |gap: &Gap| Read { rejected: 0, samples: gap.references, notices: &gap.notices }.too_many(args.max_rejects);
@@ -57,11 +70,12 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
 pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(RadiiConfig {
-        reference: PathBuf::from(&args.reference),
+        references: NamedPath::parse_references(&args.references)?,
         benchmarks: NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?,
         out: args.out.clone(),
         assume_model: args.embedder.assume_model.clone(),
         threads: args.machine.compute.threads.map_or(cores, usize::from),
+        memory_bytes: args.machine.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
     })
 }
 
@@ -73,6 +87,7 @@ fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
         "benchmark-without",
         "assume-model",
         "threads",
+        "memory",
         "max-rejects",
         "out",
         "json",

@@ -161,6 +161,12 @@ pub fn of(command: &Command, ending: &Arc<Ending>) -> Result<Option<Launched>, L
     Ok(launched)
 }
 
+/// Whether a launcher's variables say, rightly or not, that this process is one of several.
+#[must_use]
+pub fn is_launched() -> bool {
+    variables::find(&Variables::of_this_process()).map_or(true, |found| found.is_some())
+}
+
 /// What this process is, from the flags of `trommel launch --processes N --process I`; `None`: there is only one.
 ///
 /// # Errors

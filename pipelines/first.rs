@@ -34,24 +34,29 @@ const KIND: &str = "first samples";
 
 /// None of the first samples could be judged.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("all of the first {samples} samples were rejected ({reason}); is --image-key `{image_key}` right?")]
+#[error("all of the first {samples} samples were rejected ({reason}){}", question(image_key))]
 pub struct Meaningless {
     samples: u32,
     reason: Reason,
     image_key: String,
 }
 
+/// What the user may have meant otherwise, where there are pictures.
+fn question(image_key: &str) -> String {
+    if image_key.is_empty() { String::new() } else { format!("; is --image-key `{image_key}` right?") }
+}
+
 /// Shards in the order in which they count.
-pub(crate) struct Order {
+pub struct Order {
     /// Their ordinals.
-    pub(crate) shards: Vec<u64>,
+    pub shards: Vec<u64>,
     /// Whether these are all of the run.
-    pub(crate) whole: bool,
+    pub whole: bool,
 }
 
 impl Order {
     /// Nothing counts: the run is sound.
-    pub(crate) const fn none() -> Self {
+    pub const fn none() -> Self {
         Self { shards: Vec::new(), whole: false }
     }
 }
@@ -113,14 +118,14 @@ struct Shared {
 
 /// Judges a run's first samples. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct First {
+pub struct First {
     shared: Arc<Shared>,
     _closing: Arc<[Registration; 2]>,
 }
 
 impl First {
-    /// `passed` hears of every shard that is known to hold rejects only, while the verdict is open.
-    pub(crate) fn new(
+    /// `image_key` is asked about where nothing can be judged; empty where nothing is a picture. `passed` hears of every shard that is known to hold rejects only, while the verdict is open.
+    pub fn new(
         order: Order,
         image_key: &str,
         control: Option<&Control>,
@@ -166,7 +171,7 @@ impl First {
     }
 
     /// Takes note of a fate or an end.
-    pub(crate) fn see(&self, event: &Event) {
+    pub fn see(&self, event: &Event) {
         let shared = &self.shared;
         if shared.is_decided.load(Ordering::Acquire) {
             return;
@@ -212,7 +217,7 @@ impl First {
     }
 
     /// Whether shards may be committed; `None` while the verdict is open. Where it can not come any more, they may not.
-    pub(crate) fn may_commit(&self) -> Option<bool> {
+    pub fn may_commit(&self) -> Option<bool> {
         let state = locked(&self.shared.state);
         match state.verdict {
             Some(Verdict::Sound) => Some(true),

@@ -26,19 +26,19 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
+use crate::config::{ClusterSeat, JudgeConfig};
+use crate::ending::{Ending, Entered};
+use crate::error::PipelineError;
+use crate::fleet::PeerView;
+use crate::progress::Progress;
 use crate::running::workers_ended;
-use trommel_pipelines::config::{ClusterSeat, JudgeConfig};
-use trommel_pipelines::ending::{Ending, Entered};
-use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::fleet::PeerView;
-use trommel_pipelines::progress::Progress;
-use trommel_pipelines::secret;
+use crate::secret;
 
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// How this process takes part.
-pub(crate) struct Together {
+pub struct Together {
     cluster: Option<Arc<Cluster>>,
     /// How the others were found.
     seat: Option<ClusterSeat>,
@@ -51,7 +51,7 @@ pub(crate) struct Together {
 
 impl Together {
     /// Takes this process's seat, and waits for the others. `moves_samples`: samples may be wanted from others.
-    pub(crate) fn join(
+    pub fn join(
         config: &JudgeConfig,
         moves_samples: bool,
         stop: &Stop,
@@ -80,13 +80,13 @@ impl Together {
     }
 
     /// This process for itself, within a run of several: what needs no others.
-    pub(crate) fn by_itself(&self) -> Self {
+    pub fn by_itself(&self) -> Self {
         Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new(), _entered: None }
     }
 
     /// The same processes once more, over connections of their own: for a run within this one, with a stop of its own. All
     /// processes call it at the same time.
-    pub(crate) fn beside(&self, name: &str, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
+    pub fn beside(&self, name: &str, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
         let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(self.by_itself()) };
         let (mut listener, mut port) = (None, 0);
         if self.rank() == 0 {
@@ -106,27 +106,27 @@ impl Together {
     }
 
     /// The other processes, where there are any.
-    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref()
     }
 
     /// This process's number.
-    pub(crate) fn rank(&self) -> usize {
+    pub fn rank(&self) -> usize {
         self.cluster.as_ref().map_or(0, |cluster| cluster.process())
     }
 
     /// Processes in the run.
-    pub(crate) fn ranks(&self) -> usize {
+    pub fn ranks(&self) -> usize {
         self.cluster.as_ref().map_or(1, |cluster| cluster.processes())
     }
 
     /// What this process reads of `lanes`.
-    pub(crate) fn lanes(&self, lanes: usize) -> Range<usize> {
+    pub fn lanes(&self, lanes: usize) -> Range<usize> {
         crate::running::share(self.rank(), self.ranks(), lanes)
     }
 
     /// How it opens the run's folder.
-    pub(crate) fn access(&self) -> Access {
+    pub fn access(&self) -> Access {
         match self.part {
             Some((index, of)) => Access::Slice { index, of },
             None if self.rank() == 0 => Access::Exclusive,
@@ -135,11 +135,7 @@ impl Together {
     }
 
     /// Runs `what` on process 0, then on the others.
-    pub(crate) fn in_turn<T>(
-        &self,
-        name: &str,
-        what: impl FnOnce() -> Result<T, PipelineError>,
-    ) -> Result<T, PipelineError> {
+    pub fn in_turn<T>(&self, name: &str, what: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
         if self.rank() == 0 {
             let done = what()?;
             self.wait(name)?;
@@ -150,12 +146,12 @@ impl Together {
     }
 
     /// Waits until all processes are here.
-    pub(crate) fn wait(&self, name: &str) -> Result<(), PipelineError> {
+    pub fn wait(&self, name: &str) -> Result<(), PipelineError> {
         self.exchange(name, "").map(|_| ())
     }
 
     /// Compares a configuration with the other processes'; says what differs.
-    pub(crate) fn agree(&self, name: &str, value: &Value) -> Result<(), PipelineError> {
+    pub fn agree(&self, name: &str, value: &Value) -> Result<(), PipelineError> {
         let values = self.exchange(name, &value.to_string())?;
         let parse = |text: &String| serde_json::from_str::<Value>(text).map_err(PipelineError::failed);
         let first = values.first().map_or(Ok(Value::Null), parse)?;
@@ -171,11 +167,7 @@ impl Together {
     }
 
     /// Everybody's value, by process.
-    pub(crate) fn gather<T: Serialize + DeserializeOwned>(
-        &self,
-        name: &str,
-        value: T,
-    ) -> Result<Vec<T>, PipelineError> {
+    pub fn gather<T: Serialize + DeserializeOwned>(&self, name: &str, value: T) -> Result<Vec<T>, PipelineError> {
         if self.cluster.is_none() {
             return Ok(vec![value]);
         }
@@ -185,7 +177,7 @@ impl Together {
     }
 
     /// What process 0 has worked out, for all.
-    pub(crate) fn first_says<T: Serialize + DeserializeOwned>(
+    pub fn first_says<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
         what: impl FnOnce() -> Result<T, PipelineError>,
@@ -204,7 +196,7 @@ impl Together {
     }
 
     /// On the first signal: begins nothing new (`begin_nothing`), and stops what has not finished within the grace period.
-    pub(crate) fn wind_down_with(&self, stop: &Stop, begin_nothing: impl Fn() + Send + Sync + 'static) -> Registration {
+    pub fn wind_down_with(&self, stop: &Stop, begin_nothing: impl Fn() + Send + Sync + 'static) -> Registration {
         let (grace, ending) = (self.grace, stop.clone());
         stop.on_wind_down(move || {
             begin_nothing();
@@ -222,7 +214,7 @@ impl Together {
 
     /// Runs one dataflow on `workers` workers of each process, until it has ended everywhere. `build` gets the worker and
     /// its number in this process.
-    pub(crate) fn execute(
+    pub fn execute(
         &self,
         workers: usize,
         build: impl Fn(&mut Worker, usize) + Send + Sync + 'static,
@@ -241,7 +233,7 @@ impl Together {
     }
 
     /// The end of this process's part: a goodbye, or why there is none.
-    pub(crate) fn end<T>(self, result: Result<T, PipelineError>) -> Result<T, PipelineError> {
+    pub fn end<T>(self, result: Result<T, PipelineError>) -> Result<T, PipelineError> {
         if let Some(cluster) = &self.cluster {
             match &result {
                 Ok(_) => cluster.control().goodbye(),

@@ -1,0 +1,285 @@
+//! Stored embeddings as shards: each file is one, each of its rows a sample that is embedded already.
+//!
+//! ```text
+//! lease ─▶ open ─▶ canonical batches ─┬─▶ Sample<Embedded>   to the join
+//!                                     └─▶ Event              rows without a direction, rejects that a ledger knows, the end
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
+//! 2. Where the embeddings were kept by a run, its ledger gives every sample its name and index: what it rejected is rejected here with
+//!    the same words, so that a decision is that of the shard itself. Else a row's number is its index.
+//! 3. A file that cannot be read as what it should be is a rejected shard; one that cannot be had is an unfinished one.
+//! 4. Credit is taken row by row; a reader holds one batch beside it.
+
+use std::sync::Arc;
+
+use half::f16;
+use trommel_columnar::ColumnarError;
+use trommel_columnar::source::{BATCH_ROWS, EmbeddingBatch, EmbeddingReader};
+use trommel_core::credit::Stopped;
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Embedded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Work};
+use trommel_dataflow::source::{Lease, Outlet, ReadShard};
+
+use super::reader::SAMPLE_OVERHEAD_BYTES;
+
+/// A sample that a ledger knows.
+#[derive(Debug)]
+pub struct Known {
+    /// Its names and its place.
+    pub info: SampleInfo,
+    /// Why it has no embedding, where it has none.
+    pub rejected: Option<Reason>,
+    /// Whether it has a caption, as far as the ledger says.
+    pub captioned: bool,
+}
+
+/// A file of embeddings, opened.
+pub struct Opened {
+    /// The shard's name.
+    pub name: String,
+    /// Its vectors; `None` where no sample has one.
+    pub reader: Option<EmbeddingReader>,
+    /// Its samples, where a ledger knows them.
+    pub known: Option<Vec<Known>>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Its rows, where they are known beforehand.
+    pub rows: Option<u64>,
+}
+
+/// Why there is nothing to read.
+#[derive(Debug)]
+pub enum Unread {
+    /// It cannot be had.
+    Unavailable(String),
+    /// It is there, and is not what it should be.
+    Rejected {
+        /// The shard's name.
+        name: String,
+        /// What is wrong.
+        reason: Reason,
+        /// Rows that are lost with it, where they are known.
+        rows: Option<u64>,
+    },
+}
+
+impl Unread {
+    /// Of a file of the shard `name`.
+    #[must_use]
+    pub fn of(name: &str, error: &ColumnarError, rows: Option<u64>) -> Self {
+        match error.io_cause() {
+            Some(_) => Self::Unavailable(error.to_string()),
+            None => Self::Rejected { name: name.to_owned(), reason: reason(error), rows },
+        }
+    }
+}
+
+fn reason(error: &ColumnarError) -> Reason {
+    let code = match error {
+        ColumnarError::Mismatch { .. } => "embeddings_mismatch",
+        _ => "embeddings_malformed",
+    };
+    Reason::new(code, error)
+}
+
+/// Files of embeddings by the ordinals of a plan.
+pub trait Stored: Send + Sync {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// See [`Unread`].
+    fn open(&self, ordinal: u64) -> Result<Opened, Unread>;
+}
+
+/// Bytes a row holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowBytes {
+    /// Its vector.
+    pub vector: u64,
+    /// What it leaves until the ledger has written it, beside its texts.
+    pub record: u64,
+    /// The same of a shard.
+    pub shard: u64,
+}
+
+/// Bytes that a reader holds beside its rows' credit: a batch as stored and as canonical vectors, and as much again for its texts and the
+/// table that they come from.
+#[must_use]
+pub const fn reader_bytes(dim: usize) -> u64 {
+    let stored = 6 * (dim * BATCH_ROWS) as u64;
+    // Batches of matrices are cut at 16 MiB of f32.
+    (if stored < 24 << 20 { stored } else { 24 << 20 }) + (16 << 20)
+}
+
+/// Reads files of embeddings.
+pub struct EmbeddingShards {
+    stored: Arc<dyn Stored>,
+    bytes: RowBytes,
+}
+
+impl EmbeddingShards {
+    /// A reader of these files.
+    #[must_use]
+    pub fn new(stored: Arc<dyn Stored>, bytes: RowBytes) -> Self {
+        Self { stored, bytes }
+    }
+}
+
+/// What is sent: a row that can be judged, or what the ledger hears at once.
+pub type Row = Result<Sample<Embedded>, Event>;
+
+impl ReadShard for EmbeddingShards {
+    type Item = Row;
+
+    fn read(&self, lease: &Lease, out: &mut Outlet<Row>) -> Result<(), Stopped> {
+        let &Lease { pass, ordinal, .. } = lease;
+        let (outcome, notices) = (ShardOutcome::Complete(None), Notices::default());
+        let end = ShardEnd { ordinal, count: 0, bytes: 0, outcome, notices };
+        let mut reading = Reading { pass, bytes: self.bytes, end, out };
+        match self.stored.open(ordinal) {
+            Ok(opened) => reading.stream(opened)?,
+            Err(Unread::Unavailable(why)) => reading.end.outcome = ShardOutcome::Unavailable(why),
+            Err(Unread::Rejected { name, reason, rows }) => reading.reject(&name, reason, rows),
+        }
+        let end = reading.end;
+        out.send(Err(Event::End(end)))
+    }
+}
+
+/// One shard's reading.
+struct Reading<'a> {
+    pass: u32,
+    bytes: RowBytes,
+    end: ShardEnd,
+    out: &'a mut Outlet<Row>,
+}
+
+impl Reading<'_> {
+    fn stream(&mut self, opened: Opened) -> Result<(), Stopped> {
+        let Opened { name, mut reader, known, bytes, rows } = opened;
+        self.end.bytes = bytes;
+        let mut known = known.map(Vec::into_iter);
+        while let Some(batch) = reader.as_mut().and_then(Iterator::next) {
+            match batch {
+                Ok(batch) => {
+                    if let Err(why) = self.batch(batch, known.as_mut())? {
+                        self.fail(&name, Reason::new("embeddings_mismatch", why), rows);
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    match error.io_cause() {
+                        Some(_) => self.end.outcome = ShardOutcome::Unavailable(error.to_string()),
+                        None => self.fail(&name, reason(&error), rows),
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        for line in reader.iter().flat_map(|reader| &reader.notes().lines) {
+            self.end.notices.note("normalised", "files of embeddings whose rows are normalised again", line, 1);
+        }
+        let mut without = 0;
+        for sample in known.into_iter().flatten() {
+            match sample.rejected {
+                Some(reason) => self.rejected(sample.info, reason)?,
+                None => without += 1,
+            }
+        }
+        if without > 0 {
+            let text = "files of embeddings with fewer rows than their ledger has samples";
+            self.end.notices.loss("fewer_embeddings", text, format!("{name}: {without} missing"), 1, without);
+        }
+        Ok(())
+    }
+
+    /// Sends a batch; or says why its rows are not the samples that they should be.
+    fn batch(
+        &mut self,
+        batch: EmbeddingBatch,
+        mut known: Option<&mut std::vec::IntoIter<Known>>,
+    ) -> Result<Result<(), String>, Stopped> {
+        let EmbeddingBatch { vectors, keys, indices, bad, mut details, .. } = batch;
+        let dim = vectors.len() / keys.len().max(1);
+        let mut bad = bad.into_iter().peekable();
+        let take = |column: &mut Vec<Option<String>>, at: usize| column.get_mut(at).and_then(Option::take);
+        for (at, key) in keys.into_iter().enumerate() {
+            let (info, captioned) = match &mut known {
+                Some(known) => loop {
+                    let Some(sample) = known.next() else { return Ok(Err("more rows than samples".into())) };
+                    match sample.rejected {
+                        Some(reason) => self.rejected(sample.info, reason)?,
+                        None if indices[at] == Some(sample.info.id.index) => break (sample.info, sample.captioned),
+                        None => {
+                            let (index, wanted) = (indices[at], sample.info.id.index);
+                            return Ok(Err(format!("a row of sample {index:?} (`{key}`) where {wanted} is due")));
+                        }
+                    }
+                },
+                None => {
+                    let (uid, url) = (take(&mut details.uids, at), take(&mut details.urls, at));
+                    let sha256 = take(&mut details.sha256s, at);
+                    // Nobody knows of captions that no table has: nothing is said of them.
+                    let captions = &details.captions;
+                    let captioned = captions.is_empty()
+                        || captions[at].as_deref().is_some_and(|caption| !caption.trim().is_empty());
+                    (SampleInfo { key, uid, url, sha256, ..SampleInfo::default() }, captioned)
+                }
+            };
+            match bad.next_if(|(row, _)| *row == at) {
+                Some((_, why)) => self.rejected(info, Reason::new(why.code(), ""))?,
+                None => self.sample(info, captioned, &vectors[at * dim..(at + 1) * dim])?,
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn sample(&mut self, info: SampleInfo, captioned: bool, vector: &[f16]) -> Result<(), Stopped> {
+        let permit = self.out.admit(self.bytes.vector + SAMPLE_OVERHEAD_BYTES)?;
+        let info = Arc::new(self.numbered(info)?);
+        let payload = Embedded { vector: vector.to_vec(), train: None };
+        // Only whether there is a caption matters: none is kept.
+        let caption = captioned.then(|| Arc::from(""));
+        let (pass, work) = (self.pass, Work::Judge);
+        self.out.send(Ok(Sample { info, pass, work, caption, encoded_bytes: 0, permit, payload }))
+    }
+
+    fn rejected(&mut self, info: SampleInfo, reason: Reason) -> Result<(), Stopped> {
+        let info = Arc::new(self.numbered(info)?);
+        self.out.send(Err(Event::rejected(info, reason)))
+    }
+
+    /// The sample with its place and its record.
+    fn numbered(&mut self, mut info: SampleInfo) -> Result<SampleInfo, Stopped> {
+        info.id = SampleId { ordinal: self.end.ordinal, index: self.end.count };
+        let beside_bytes = if self.end.count == 0 { self.bytes.shard } else { 0 };
+        info.record = self.out.record(self.bytes.record + info.text_bytes(), beside_bytes)?;
+        self.end.count += 1;
+        Ok(info)
+    }
+
+    /// What cannot be read any further: rejected where nothing was, cut off where something was.
+    fn fail(&mut self, name: &str, reason: Reason, rows: Option<u64>) {
+        if self.end.count == 0 {
+            return self.reject(name, reason, rows);
+        }
+        let lost = rows.map_or(1, |rows| rows.saturating_sub(u64::from(self.end.count)).max(1));
+        let text = "files of embeddings that cannot be read to their end";
+        self.end.notices.loss("embeddings_cut_off", text, format!("{name}: {reason}"), 1, lost);
+        self.end.outcome = ShardOutcome::Complete(Some(reason.to_string()));
+    }
+
+    fn reject(&mut self, name: &str, reason: Reason, rows: Option<u64>) {
+        let text = format!("shards rejected ({})", reason.code);
+        let (code, place) = (format!("shard_{}", reason.code), format!("{name}: {}", reason.detail));
+        self.end.notices.loss(&code, &text, place, 1, rows.unwrap_or(1).max(1));
+        self.end.outcome = ShardOutcome::Rejected(reason);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,289 @@
+//! `trommel prune` of stored embeddings: rows ─▶ join ─▶ prune ─▶ ledger. No pixels, no model, no libtorch.
+//!
+//! The run folder is that of any prune: `why`, `report` and `select` look at it, and the same command resumes it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use timely::dataflow::operators::{Concatenate, OkErr};
+use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Embedded, Event, Identity, Sample, Time};
+use trommel_core::stop::Stop;
+use trommel_dataflow::pool::Pool;
+use trommel_dataflow::source::source;
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+use trommel_decide::rule::{KEEP_ALL, Rule};
+use trommel_decide::stage::{Decide, Joins};
+use trommel_ledger::committer::Summary;
+use trommel_ledger::operator::{LedgerConfig, ToLedger};
+use trommel_ledger::part::PartConfig;
+use trommel_ledger::run_folder::RunConfig;
+use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
+use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
+
+use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load};
+use crate::config::JudgeConfig;
+use crate::dealt::{Dealt, deal};
+use crate::decision::{BenchmarkConfig, DecisionConfig, record};
+use crate::error::PipelineError;
+use crate::first::First;
+use crate::join_report::JoinReport;
+use crate::ledger_memory::LedgerMemory;
+use crate::memory::{MemoryPlan, human};
+use crate::progress::Progress;
+use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
+use crate::running::{Counting, Watching, names_of, share, start_committer};
+use crate::spent::{Stage, Stages};
+use crate::stored::StoredEmbeddings;
+use crate::together::Together;
+
+/// Judges every row that no earlier run has judged. In a cluster, process 0's report is of all.
+///
+/// # Errors
+/// Wrong input before the first byte (models that differ, a benchmark of pictures); later a full disk, or a bug that a worker ran into.
+pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
+    let together = Together::join(config, false, &stop, progress)?;
+    let result = prune_together(config, &together, &stop, progress);
+    together.end(result)
+}
+
+fn prune_together(
+    config: &JudgeConfig,
+    together: &Together,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<PruneReport, PipelineError> {
+    let judging = Judging::prepare(config)?;
+    let plan = judging.stored.plan.clone();
+    let run_config = judging.run_config();
+    let pruning = Pruning {
+        plan: &plan,
+        config: &run_config,
+        run: &config.run,
+        mix_numerics: config.mix_numerics,
+        trains: false,
+        together,
+        stop,
+        progress,
+    };
+    let finished = |folder: &trommel_ledger::run_folder::RunFolder| Ok(folder.before().read().collect());
+    pruning::prune(&pruning, finished, |wanted| judging.run(wanted, together, stop, progress))
+}
+
+/// What judges.
+struct Judging<'a> {
+    config: &'a JudgeConfig,
+    stored: Arc<StoredEmbeddings>,
+    identity: Option<Identity>,
+    benchmarks: Benchmarks,
+    rule: String,
+    verdict: Arc<dyn Verdict>,
+    joiner: Option<Arc<Joiner>>,
+}
+
+impl<'a> Judging<'a> {
+    fn prepare(config: &'a JudgeConfig) -> Result<Self, PipelineError> {
+        let stored = StoredEmbeddings::find(&config.shards)?;
+        for named in &config.benchmarks {
+            if is_pictures(&named.path)? {
+                let (name, path) = (&named.name, named.path.display());
+                return Err(PipelineError::Usage(format!(
+                    "benchmark {name}: {path} is pictures, and nothing is embedded where stored embeddings are pruned: `trommel embed {path} \
+                     -o DIR --model M` with their model first"
+                )));
+            }
+        }
+        let benchmarks =
+            config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        for benchmark in benchmarks.iter().filter(|benchmark| benchmark.dim != stored.dim) {
+            let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
+            let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
+            return Err(PipelineError::Usage(format!("{what}: embed both with the same model")));
+        }
+        let identity = identity(&stored, &benchmarks, config.embedder.assume_model.as_deref())?;
+        let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
+        let judge = parsed.as_ref().map(|rule| rule.judge_with(&benchmarks, config.rule_seed)).transpose();
+        let verdict: Arc<dyn Verdict> = match judge.map_err(PipelineError::usage)? {
+            Some(judge) => Arc::new(judge),
+            None => Arc::new(()),
+        };
+        let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
+        let joiner = if benchmarks.is_empty() {
+            None
+        } else {
+            let join = JoinConfig { columns, ..JoinConfig::default() };
+            Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
+        };
+        let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
+        Ok(Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner })
+    }
+
+    fn run_config(&self) -> RunConfig {
+        let decision = DecisionConfig {
+            rule: self.rule.clone(),
+            rule_seed: self.config.rule_seed,
+            embedder: self.identity.clone(),
+            benchmarks: self.benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
+            columns: if self.config.decision_columns { "decision" } else { "all" }.into(),
+            // Nothing is a picture here, nor a text.
+            image_keys: Vec::new(),
+            text_key: String::new(),
+            max_pixels: 0,
+            load_truncated: false,
+            repeated_members: String::new(),
+            embeddings: self.config.keep_embeddings,
+            split: None,
+        };
+        let decoder = self.identity.as_ref().map_or("", |identity| &identity.decoder);
+        let record = record(&self.config.benchmarks, decoder);
+        RunConfig { decisions: json!(decision), numerics: json!({}), record }
+    }
+
+    fn part_config(&self) -> PartConfig {
+        let head =
+            || EmbeddingHead { dim: self.stored.dim, identity: self.identity.clone(), ..EmbeddingHead::default() };
+        let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
+        if let Some(identity) = &self.identity {
+            metadata.insert("identity".into(), identity.to_string());
+        }
+        PartConfig {
+            benchmarks: self.benchmarks.iter().map(|benchmark| benchmark.name.clone()).collect(),
+            embeddings: self.config.keep_embeddings.then(head),
+            metadata,
+        }
+    }
+
+    /// The credit for so many readers, from what the budget leaves; says so in one line.
+    fn credit(&self, ledger: LedgerMemory, readers: usize, stop: &Stop) -> Result<Credit, PipelineError> {
+        let machine = &self.config.machine;
+        let mut memory = MemoryPlan::new(machine.memory_bytes, false);
+        if let Some(joiner) = &self.joiner {
+            memory.take("benchmarks", self.benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
+            memory.take("join", joiner.call_bytes() * machine.threads as u64);
+        }
+        ledger.take(&mut memory);
+        memory.take("reading", self.stored.reader_bytes() * readers as u64);
+        memory.take("ledger", ledger.lane_bytes() * readers as u64);
+        let quantum_bytes = QUANTUM_ROWS * (ledger.vector_bytes + SAMPLE_OVERHEAD_BYTES);
+        memory.least_credit_bytes = quantum_bytes * readers as u64;
+        let budget_bytes = memory.credit_bytes()?;
+        tracing::info!("memory {}: {memory}", human(memory.budget_bytes));
+        let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes };
+        Ok(Credit::new(config, stop.clone()).with_records(ledger.lane_bytes()))
+    }
+
+    fn run(
+        self,
+        wanted: Wanted<'_>,
+        together: &Together,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<Judged, PipelineError> {
+        let Wanted { folder, shards, first } = wanted;
+        let machine = &self.config.machine;
+        let (workers, readers) = (machine.workers, machine.workers.max(2).min(shards.len().max(1)));
+        let ledger_memory = LedgerMemory::of(&self.benchmarks, Some(self.stored.dim));
+        let credit = self.credit(ledger_memory, readers, stop)?;
+        let pool = Pool::with("join", machine.threads, Some(stop.clone()), |_| {});
+        self.config.gauges.watch_credit(&credit);
+        self.config.gauges.watch_pool("join", &pool);
+        let _watching = Watching::start(|watchdog| {
+            watchdog.watch_credit(&credit);
+            watchdog.watch_pool(&pool);
+        })?;
+
+        let Dealt { leases, committed, drain } = deal(together, shards, readers + workers);
+        let _winding = together.wind_down_with(stop, drain);
+        let (control, passed) = (together.cluster().map(|cluster| cluster.control()), committed.clone());
+        let first = First::new(first, "", control, stop, move |ordinal| passed(ordinal));
+        let committer = start_committer(folder, self.part_config(), progress, (&first, stop), move |shard| {
+            committed(shard.ordinal);
+        })?;
+        let names = names_of(&self.stored.plan);
+        let named = names.clone();
+        let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
+        let counting = Counting::new(progress, &first);
+        let handle = committer.handle().map_err(PipelineError::failed)?;
+        let bytes = RowBytes {
+            vector: ledger_memory.vector_bytes,
+            record: ledger_memory.record_bytes(),
+            shard: ledger_memory.shard_bytes(),
+        };
+        let reader = Arc::new(EmbeddingShards::new(self.stored.clone(), bytes));
+        let (joiner, verdict, joiners, stop_here) =
+            (self.joiner.clone(), self.verdict.clone(), pool.clone(), stop.clone());
+        progress.begin();
+        together.execute(workers, move |worker, index| {
+            let mine = share(index, workers, readers);
+            worker.dataflow::<Time, _, _>(|scope| {
+                let (leases, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
+                let rows = source(scope, "Embeddings", leases, reader, mine, credit, stop_here.clone());
+                let (samples, found) = rows.ok_err(|row: Row| -> Result<Sample<Embedded>, Event> { row });
+                let joins = joiner.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: true });
+                let (_kept, fates) = samples.decide(joins, &verdict, &names);
+                counting.watch(scope.concatenate([found, fates])).ledger(handle.clone(), ledger.clone());
+            });
+        })?;
+        let summary: Summary = committer.finish().map_err(PipelineError::failed)?;
+        if let Some(failure) = stop.failure() {
+            return Err(failure.into());
+        }
+        let join = self.joiner.as_deref().map(JoinReport::of);
+        Ok(Judged { summary, notices: self.notices(), stages: Box::new(JoinOnly(pool)), join })
+    }
+
+    /// What is known of the embeddings before they are read. It is in no slice: the first one tells it.
+    fn notices(&self) -> Notices {
+        let tells = self.config.reading.part.is_none_or(|(index, _)| index == 0);
+        if tells { self.stored.notices.clone() } else { Notices::default() }
+    }
+}
+
+/// Rows that a reader may have on their way whatever the others do.
+const QUANTUM_ROWS: u64 = 64;
+
+/// The one stage that works.
+struct JoinOnly(Pool);
+
+impl Stages for JoinOnly {
+    fn join(&self) -> Stage {
+        Stage { name: "join", busy_micros: self.0.gauge().busy_micros, threads: self.0.threads() }
+    }
+}
+
+/// Whose embeddings these are: all must be of one model. Where files do not say of which, `--assume-model` must.
+fn identity(
+    stored: &StoredEmbeddings,
+    benchmarks: &[Arc<Benchmark>],
+    assumed: Option<&str>,
+) -> Result<Option<Identity>, PipelineError> {
+    let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());
+    let first = stored.plan.shards.first().map(|shard| shard.url.as_str()).unwrap_or_default();
+    let identity = match (&stored.identity, of_benchmark, assumed) {
+        (Some(own), ..) => Some(own.clone()),
+        (None, Some(wanted), Some(assumed)) if assumed == wanted.architecture => Some(wanted.clone()),
+        (None, Some(wanted), _) => {
+            return Err(PipelineError::Usage(format!(
+                "{first} does not say which model embedded it, and the benchmarks are of {wanted}; if it was that one, say --assume-model {}",
+                wanted.architecture
+            )));
+        }
+        (None, None, None) if !benchmarks.is_empty() => {
+            return Err(PipelineError::Usage(format!(
+                "neither {first} nor the benchmarks say which model embedded them; if it was one and the same, say --assume-model NAME"
+            )));
+        }
+        (None, None, assumed) => assumed.map(assumed_identity),
+    };
+    benchmarks.iter().try_for_each(|benchmark| check_identity(benchmark, identity.as_ref(), assumed))?;
+    Ok(identity)
+}
+
+/// What is known of a model that is only called by its name.
+fn assumed_identity(name: &str) -> Identity {
+    let unknown = || "not known".to_owned();
+    Identity { architecture: name.into(), weights: unknown(), preprocessing: unknown(), decoder: unknown() }
+}

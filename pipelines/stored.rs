@@ -1,0 +1,303 @@
+//! Stored embeddings from the command line: sets of them as shards with names, all of one model.
+//!
+//! An argument is `[NAME=]EMB`, where EMB is a `::` list of what [`pieces`] understands, of files by a wildcard or a brace range, or of
+//! run folders (`trommel embed`, `trommel prune`). A file is a shard; its name is what a tar's would be, its path relative to its argument's
+//! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use trommel_columnar::ColumnarError;
+use trommel_columnar::pieces::{Piece, pieces, with_array};
+use trommel_columnar::source::{EmbeddingReader, Head};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Identity, NO_CAPTION, Status};
+use trommel_ledger::read::{Ledger, LedgerRow};
+use trommel_shard::embeddings::{Known, Opened, Stored, Unread};
+use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
+use trommel_shard::store::local_path;
+use trommel_shard::{braces, embeddings};
+
+use crate::benchmarks::{finished, ledger_of};
+use crate::error::PipelineError;
+
+/// What arguments stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Tars, or folders of pictures.
+    Shards,
+    /// Stored embeddings.
+    Embeddings,
+}
+
+/// Tells embeddings from shards. What is not there is taken for shards: who plans them says what is missing.
+///
+/// # Errors
+/// Some of both: a run has one kind. A folder that cannot be read, or of which nobody knows what is meant.
+pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
+    let mut first: Option<(Kind, &str)> = None;
+    for argument in arguments {
+        let (_, list) = named(argument, PlanOptions::default().max_shards);
+        for item in list.split("::").filter(|item| !item.is_empty()) {
+            let kind = if is_embeddings(item)? { Kind::Embeddings } else { Kind::Shards };
+            match first {
+                Some((known, other)) if known != kind => {
+                    let (shards, stored) = if kind == Kind::Shards { (item, other) } else { (other, item) };
+                    return Err(PipelineError::Usage(format!(
+                        "{stored} is stored embeddings, {shards} is shards or pictures: a run reads one kind"
+                    )));
+                }
+                _ => first = first.or(Some((kind, item))),
+            }
+        }
+    }
+    Ok(first.map_or(Kind::Shards, |(kind, _)| kind))
+}
+
+fn is_embeddings(item: &str) -> Result<bool, PipelineError> {
+    let (path, _) = with_array(local_path(item));
+    if path.is_dir() {
+        if ledger_of(path)?.is_some() {
+            return Ok(true);
+        }
+        let has_shards = shards_in(path).is_ok_and(|shards| !shards.is_empty());
+        return Ok(!has_shards && EmbeddingReader::files(local_path(item)).map_err(PipelineError::usage)? > 0);
+    }
+    let name = if path.exists() { item } else { item.split_once('@').map_or(item, |(path, _)| path) };
+    Ok([".arrow", ".npy", ".npz"].iter().any(|ending| name.ends_with(ending)))
+}
+
+/// A file, and where a ledger knows its samples.
+struct Source {
+    /// `None` where the run kept nothing of the shard: no sample of it could be embedded.
+    piece: Option<Piece>,
+    /// Its run, by its place among the ledgers, and its ordinal there.
+    of_run: Option<(usize, u64)>,
+    rows: Option<u64>,
+}
+
+/// Stored embeddings as the shards of a plan.
+pub struct StoredEmbeddings {
+    /// The shards, by their names.
+    pub plan: Arc<Plan>,
+    /// Elements of a vector.
+    pub dim: usize,
+    /// Who made the embeddings; `None` for files that do not say.
+    pub identity: Option<Identity>,
+    /// What the runs that made them have lost, or passed over.
+    pub notices: Notices,
+    sources: Vec<Source>,
+    ledgers: Vec<Ledger>,
+}
+
+impl StoredEmbeddings {
+    /// Finds what `arguments` stand for, and looks at the head of each file.
+    ///
+    /// # Errors
+    /// Nothing there, two files of one name, dimensions or models that differ (both are shown), a run that is not at its end, or that kept
+    /// no embeddings.
+    pub fn find(arguments: &[String]) -> Result<Self, PipelineError> {
+        let mut found = Finding::default();
+        for argument in arguments {
+            let (prefix, list) = named(argument, PlanOptions::default().max_shards);
+            for item in list.split("::").filter(|item| !item.is_empty()) {
+                for (path, literal) in paths_of(item)? {
+                    found.add(&path, &literal, prefix)?;
+                }
+            }
+        }
+        found.finish()
+    }
+
+    /// The file of a shard, for who reads it otherwise; `None` where it has no row.
+    #[must_use]
+    pub fn piece(&self, ordinal: u64) -> Option<&Piece> {
+        usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at))?.piece.as_ref()
+    }
+
+    fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Vec<Known>, String> {
+        let rows = self.ledgers[ledger].shard_rows(ordinal).map_err(|error| error.to_string())?;
+        let known = |row: LedgerRow| {
+            let fate = row.fate;
+            let is = |code: &str| fate.reason.as_ref().is_some_and(|reason| reason.code == code);
+            // A dropped sample's caption nobody has looked for; what is kept now is said to have one.
+            let captioned = !is(NO_CAPTION);
+            let rejected = (fate.status == Status::Rejected).then(|| fate.reason.clone()).flatten();
+            Arc::try_unwrap(fate.info).ok().map(|info| Known { info, rejected, captioned })
+        };
+        rows.into_iter().map(known).collect::<Option<Vec<_>>>().ok_or_else(|| "its ledger's rows are held".into())
+    }
+}
+
+impl Stored for StoredEmbeddings {
+    fn open(&self, ordinal: u64) -> Result<Opened, Unread> {
+        let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
+        let (Some(shard), Some(source)) = (self.plan.shard(ordinal), self.sources.get(at)) else {
+            return Err(Unread::Unavailable(format!("the plan has no shard {ordinal}")));
+        };
+        let unread = |error: &ColumnarError| Unread::of(&shard.name, error, source.rows);
+        let bytes = source.piece.as_ref().map_or(Ok(0), Piece::bytes).map_err(|error| unread(&error))?;
+        if shard.bytes.is_some_and(|planned| planned != bytes) {
+            let planned = shard.bytes.unwrap_or_default();
+            let why = format!("{} has {bytes} bytes now and had {planned} when it was planned", shard.url);
+            return Err(Unread::Unavailable(why));
+        }
+        let known = source.of_run.map(|of| self.known(of)).transpose().map_err(Unread::Unavailable)?;
+        let reader = source.piece.as_ref().map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
+        Ok(Opened { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
+    }
+}
+
+/// Paths of one item of a list, each with the literal folder that its name leaves out.
+fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
+    let path = local_path(item);
+    let text = path.to_str().unwrap_or(item);
+    let own = |path: &Path| (path.to_path_buf(), path.parent().unwrap_or(Path::new("")).to_path_buf());
+    if with_array(path).0.exists() || !text.contains(['*', '?', '[', '{']) {
+        return Ok(vec![own(path)]);
+    }
+    let special = text.find(['*', '?', '[', '{']).unwrap_or(text.len());
+    let literal = PathBuf::from(&text[..text[..special].rfind('/').map_or(0, |slash| slash + 1)]);
+    let mut paths = Vec::new();
+    for name in braces::expand(text, PlanOptions::default().max_shards).map_err(PipelineError::usage)? {
+        let (pattern, array) = name.rsplit_once('@').map_or((name.as_str(), None), |(path, it)| (path, Some(it)));
+        if !pattern.contains(['*', '?', '[']) {
+            paths.push(PathBuf::from(name));
+            continue;
+        }
+        let found = glob::glob(pattern).map_err(PipelineError::usage)?;
+        let mut found: Vec<PathBuf> =
+            found.collect::<Result<_, _>>().map_err(|error| PipelineError::Usage(error.to_string()))?;
+        if found.is_empty() {
+            return Err(PipelineError::usage(PlanError::NoMatch(pattern.to_owned())));
+        }
+        found.sort();
+        paths.extend(found.into_iter().map(|path| match array {
+            Some(array) => PathBuf::from(format!("{}@{array}", path.display())),
+            None => path,
+        }));
+    }
+    Ok(paths.into_iter().map(|path| (path, literal.clone())).collect())
+}
+
+#[derive(Default)]
+struct Finding {
+    shards: Vec<ShardRef>,
+    sources: Vec<Source>,
+    ledgers: Vec<Ledger>,
+    notices: Notices,
+}
+
+impl Finding {
+    fn add(&mut self, path: &Path, literal: &Path, prefix: Option<&str>) -> Result<(), PipelineError> {
+        if path.is_dir()
+            && let Some(ledger) = ledger_of(path)?
+        {
+            return self.add_run(path, ledger, prefix);
+        }
+        // What lies in a folder is called by its path there, as tars are.
+        let root = if with_array(path).0.is_dir() { with_array(path).0 } else { literal };
+        for piece in pieces(path).map_err(PipelineError::usage)? {
+            let file = piece.path();
+            let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
+            let bytes = piece.bytes().map_err(PipelineError::usage)?;
+            self.push(name, file.display().to_string(), bytes, prefix);
+            self.sources.push(Source { piece: Some(piece), of_run: None, rows: None });
+        }
+        Ok(())
+    }
+
+    fn add_run(&mut self, path: &Path, ledger: Ledger, prefix: Option<&str>) -> Result<(), PipelineError> {
+        self.notices.merge(&finished(path, &ledger)?);
+        let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
+        for shard in &plan.shards {
+            let ordinal = shard.ordinal;
+            let judged =
+                ledger.shards().get(&ordinal).is_some_and(|(_, line)| line.counts.total() > line.counts.rejected);
+            let piece = match ledger.has_embeddings(ordinal) {
+                true => Some(Piece::Ipc(ledger.embeddings_path(ordinal).map_err(PipelineError::usage)?)),
+                false if judged => {
+                    let kept = format!("{}: this run kept no embeddings", path.display());
+                    return Err(PipelineError::Usage(kept));
+                }
+                false => None,
+            };
+            let url = piece.as_ref().map_or(path, Piece::path).display().to_string();
+            let bytes = piece.as_ref().map_or(Ok(0), Piece::bytes).map_err(PipelineError::usage)?;
+            self.push(shard.name.clone(), url, bytes, prefix);
+            self.sources.push(Source { piece, of_run: Some((self.ledgers.len(), ordinal)), rows: None });
+        }
+        self.ledgers.push(ledger);
+        Ok(())
+    }
+
+    fn push(&mut self, name: String, url: String, bytes: u64, prefix: Option<&str>) {
+        let name = prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
+        self.shards.push(ShardRef { ordinal: self.shards.len() as u64, name, url, bytes: Some(bytes) });
+    }
+
+    /// Compares names, dimensions and models.
+    fn finish(mut self) -> Result<StoredEmbeddings, PipelineError> {
+        let mut seen = HashMap::new();
+        for shard in &self.shards {
+            if let Some(first) = seen.insert(shard.name.as_str(), shard.url.as_str()) {
+                let (name, first, second) = (shard.name.clone(), first.to_owned(), shard.url.clone());
+                return Err(PipelineError::usage(PlanError::SameName { name, first, second }));
+            }
+        }
+        let (mut first, mut broken): (Option<(Head, &str)>, _) = (None, None);
+        for (source, shard) in self.sources.iter_mut().zip(&self.shards) {
+            let Some(piece) = &source.piece else { continue };
+            let head = match EmbeddingReader::head(piece) {
+                Ok(head) => head,
+                // Who reads it says so: the others are judged.
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    continue;
+                }
+            };
+            source.rows = head.rows;
+            let Some((wanted, other)) = &first else {
+                first = Some((head, &shard.url));
+                continue;
+            };
+            if head.dim != wanted.dim {
+                let (dim, theirs) = (head.dim, wanted.dim);
+                return Err(PipelineError::Usage(format!("{}: dimension {dim}; {other} has {theirs}", shard.url)));
+            }
+            if head.identity != wanted.identity {
+                let show = |head: &Head| head.identity.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+                return Err(PipelineError::Usage(format!(
+                    "{} was embedded by another model: it says {}; {other} says {}",
+                    shard.url,
+                    show(&head),
+                    show(wanted)
+                )));
+            }
+        }
+        let Some((Head { dim, identity, .. }, _)) = first else {
+            return Err(match broken {
+                Some(error) => PipelineError::usage(error),
+                None => PipelineError::Usage("no embeddings given".into()),
+            });
+        };
+        let plan = Arc::new(Plan { shards: self.shards, lost: Vec::new() });
+        let Self { sources, ledgers, notices, .. } = Self { shards: Vec::new(), ..self };
+        Ok(StoredEmbeddings { plan, dim, identity, notices, sources, ledgers })
+    }
+}
+
+impl StoredEmbeddings {
+    /// Bytes that one reader of these holds beside its rows' credit.
+    #[must_use]
+    pub fn reader_bytes(&self) -> u64 {
+        let samples =
+            self.ledgers.iter().flat_map(|ledger| ledger.shards().values().map(|(_, line)| line.counts.total()));
+        // A ledger's names of a shard: an allocation for each text.
+        embeddings::reader_bytes(self.dim) + samples.max().unwrap_or(0) * KNOWN_BYTES
+    }
+}
+
+/// Bytes of a sample that a ledger knows, its texts as long as they usually are.
+const KNOWN_BYTES: u64 = 512;

@@ -1,0 +1,116 @@
+//! `trommel prune` of stored embeddings; and what every prune says at its end.
+
+use std::ffi::OsString;
+
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::join_report::JoinReport;
+use trommel_pipelines::prune_embeddings;
+use trommel_pipelines::pruning::PruneReport;
+use trommel_pipelines::stored::{Kind, kind_of};
+use trommel_report::text::{percent, thousands};
+
+use super::print_json;
+use crate::args::PruneArgs;
+use crate::config_file::given;
+use crate::judging::{self, Begun, Showing};
+use crate::launch::Launched;
+use crate::outcome::{Outcome, tell};
+
+/// Whether what is pruned is embedded already.
+///
+/// # Errors
+/// Embeddings beside shards.
+pub fn is_of_embeddings(args: &PruneArgs) -> Result<bool, PipelineError> {
+    Ok(kind_of(&args.shards)? == Kind::Embeddings)
+}
+
+/// Judges every row of stored embeddings; `words` are the command line with its `--config` merged in.
+pub fn run(args: &PruneArgs, words: &[OsString], launched: Option<Launched>) -> Outcome {
+    refuse_unread(words)?;
+    has_rule(args)?;
+    if args.judging.join == "device" {
+        let wrong =
+            "--join device: stored embeddings are joined on the processor, where no model runs; the answer is the same";
+        return Err(PipelineError::Usage(wrong.into()));
+    }
+    let machine = judging::machine(&args.common.machine, launched.as_ref(), || 0)?;
+    let (judge, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
+    let mut config =
+        judging::config(&args.shards, &args.run, judge, embedder, reading, &args.common, machine, launched)?;
+    let begun = judging::begin(&mut config, &args.watched, Showing::Everywhere)?;
+    let report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
+    told(args, report, begun)
+}
+
+/// Refuses a run without a rule.
+///
+/// # Errors
+/// No `--rule`.
+pub fn has_rule(args: &PruneArgs) -> Result<(), PipelineError> {
+    match args.judging.rule {
+        Some(_) => Ok(()),
+        None => Err(PipelineError::Usage("--rule is missing; `trommel embed` is the command without one".into())),
+    }
+}
+
+/// Whoever says how to read or embed pictures expects that some are.
+fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
+    const READ: [&str; 17] = [
+        "run",
+        "benchmark",
+        "benchmark-without",
+        "rule",
+        "columns",
+        "no-embeddings",
+        "join",
+        "assume-model",
+        "max-rejects",
+        "part",
+        "metrics",
+        "workers",
+        "threads",
+        "memory",
+        "seed",
+        "json",
+        "config",
+    ];
+    match given(words)?.into_iter().find(|flag| !READ.contains(&flag.as_str())) {
+        None => Ok(()),
+        Some(flag) => Err(PipelineError::Usage(format!(
+            "--{flag}: what is pruned are stored embeddings, no picture is read here and nothing is embedded"
+        ))),
+    }
+}
+
+/// What a prune says at its end, and its status.
+pub fn told(args: &PruneArgs, report: PruneReport, mut begun: Begun) -> Outcome {
+    begun.hide();
+    if !begun.speaks {
+        return Ok(judging::silently(report.interrupted, &report.failed));
+    }
+    let samples = report.kept + report.dropped + report.rejected;
+    eprintln!(
+        "trommel: {} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",
+        thousands(samples),
+        thousands(report.kept),
+        thousands(report.dropped),
+        percent(report.dropped, samples),
+        thousands(report.rejected),
+        report.samples_per_second,
+        report.spent.bottleneck
+    );
+    if let Some(line) = report.join.as_ref().and_then(JoinReport::line) {
+        eprintln!("trommel: {line}");
+    }
+    for (code, count) in &report.rejects {
+        eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+    }
+    for (code, count) in &report.remarks {
+        eprintln!("trommel:   kept with a remark {}: {code}", thousands(*count));
+    }
+    judging::tell_decoded(&report.spent);
+    tell(&report.notices);
+    print_json(args.common.output.json, &report)?;
+    let read = judging::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(judging::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+}

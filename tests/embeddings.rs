@@ -1,0 +1,290 @@
+//! `trommel prune` of stored embeddings: decided as the shards they are of, and as numpy decides, however it is run.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use common::processes::{Group, committed, until};
+use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr, test_data, words};
+use serde_json::Value;
+use tempfile::TempDir;
+use trommel_core::sample::Status;
+use trommel_ledger::read::Ledger;
+
+/// The world's shards, embedded by `trommel embed`.
+fn embedded() -> &'static str {
+    static EMBEDDED: OnceLock<String> = OnceLock::new();
+    EMBEDDED.get_or_init(|| {
+        let world = World::shared();
+        let out = world.path("stored");
+        run(0, &["embed", &world.shards(), "-o", &out, "--model", MODEL, "--random-init", "1"]);
+        out
+    })
+}
+
+/// A prune of `what` against the world's benchmarks with radii.
+fn prune(what: &[&str], into: &Path, rule: &str, more: &[&str]) -> Vec<String> {
+    let world = World::shared();
+    let benchmark = |name: &str| format!("{name}={}", world.path(&format!("radii/{name}")));
+    let (photo, sketch, into) = (benchmark("photo"), benchmark("sketch"), into.display().to_string());
+    let all =
+        [&["prune"][..], what, &["--run", &into, "--benchmark", &photo, "--benchmark", &sketch, "--rule", rule], more];
+    all.concat().into_iter().map(String::from).collect()
+}
+
+/// Shards with a broken picture and with samples without captions among them.
+#[test]
+fn decisions_are_those_of_the_shards_to_the_bit() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let shards = folder.path().join("shards");
+    fs::create_dir(&shards).unwrap();
+    for shard in ["00000.tar", "00001.tar"] {
+        fs::copy(Path::new(&world.path("data/shards")).join(shard), shards.join(shard)).unwrap();
+    }
+    let mut tar = tar::Builder::new(fs::File::create(shards.join("odd.tar")).unwrap());
+    let picture = fs::read(first_picture(Path::new(&world.path("data/reference")))).unwrap();
+    for (name, bytes) in [
+        ("a.jpg", &picture[..]),
+        ("a.json", br#"{"uid":"00ff","url":"http://x/a"}"#),
+        ("b.jpg", b"no picture at all"),
+        ("b.txt", b"broken"),
+        ("c.jpg", &picture[..]),
+        ("c.txt", b"a caption"),
+        ("d.txt", b"no picture"),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    }
+    tar.into_inner().unwrap();
+    let (shards, stored) = (shards.display().to_string(), folder.path().join("stored").display().to_string());
+    let model = ["--random-init", "1"];
+    run(0, &[&["embed", &shards, "-o", &stored, "--model", MODEL][..], &model].concat());
+    for rule in ["drop-over-radius", "drop-above:0.97@photo", "random:37%"] {
+        for columns in ["all", "decision"] {
+            let name = |what: &str| folder.path().join(format!("{what} {rule} {columns}"));
+            let (from_shards, from_embeddings) = (name("shards"), name("embeddings"));
+            let columns = ["--columns", columns, "--seed", "5"];
+            let model = [&columns[..], &["--embedder", MODEL, "--random-init", "1"]].concat();
+            run(0, &words(&prune(&[&shards], &from_shards, rule, &model)));
+            let said = stderr(&run(0, &words(&prune(&[&stored], &from_embeddings, rule, &columns))));
+            assert!(said.contains("2 rejected") && said.contains("bottleneck"), "{said}");
+            let text = ledger_text(&from_shards);
+            assert!(text.contains("\"image_") && text.contains("no_image"), "{text}");
+            // A picture of the reference set is over no radius: it stays, though it has no caption.
+            assert!(text.contains("no_caption") || rule != "drop-over-radius", "{text}");
+            assert_eq!(ledger_text(&from_embeddings), text);
+            assert_eq!(items_text(&from_embeddings), items_text(&from_shards));
+            assert_eq!(embeddings_text(&from_embeddings), embeddings_text(&from_shards));
+        }
+    }
+    // The run folder is one as any other.
+    let page = folder.path().join("page.html").display().to_string();
+    let pruned = folder.path().join("embeddings drop-over-radius all").display().to_string();
+    assert!(String::from_utf8(run(0, &["why", &pruned, "odd.tar/a"]).stdout).unwrap().contains("http://x/a"));
+    run(0, &["report", &pruned, "-o", &page]);
+    let of_shards = folder.path().join("shards drop-over-radius all").display().to_string();
+    let split = |run_folder: &str, name: &str| {
+        let out = folder.path().join(name);
+        run(0, &["select", run_folder, "--rule", "far:20", "-o", &out.display().to_string()]);
+        fs::read_to_string(out).unwrap()
+    };
+    assert_eq!(split(&pruned, "a.txt"), split(&of_shards, "b.txt"));
+    // Once more from the run that has just kept them.
+    let again = folder.path().join("again");
+    run(0, &words(&prune(&[&pruned], &again, "drop-over-radius", &[])));
+    assert_eq!(ledger_text(&again), ledger_text(Path::new(&pruned)));
+}
+
+fn first_picture(folder: &Path) -> std::path::PathBuf {
+    let mut inside: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    inside.sort();
+    let first = inside.into_iter().find(|path| path.is_dir() || path.extension().is_some_and(|it| it == "jpg"));
+    let first = first.unwrap();
+    if first.is_dir() { first_picture(&first) } else { first }
+}
+
+#[test]
+fn workers_kills_and_slices_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = embedded();
+    // Many times the same, so that there is time to be killed in.
+    let copies: Vec<String> = (0..12).map(|copy| format!("c{copy:02}={stored}")).collect();
+    let copies: Vec<&str> = copies.iter().map(String::as_str).collect();
+    let into = |name: &str| folder.path().join(name);
+    let due = into("due");
+    run(0, &words(&prune(&copies, &due, "drop-over-radius", &["--workers", "1", "--threads", "1"])));
+    let (ledger, items) = (ledger_text(&due), items_text(&due));
+    assert_eq!(ledger.lines().count(), 12 * 6 * 48);
+    for workers in ["2", "4"] {
+        let more = ["--workers", workers, "--threads", "2", "--memory", "400MiB"];
+        run(0, &words(&prune(&copies, &into(workers), "drop-over-radius", &more)));
+        assert_eq!((&ledger_text(&into(workers)), &items_text(&into(workers))), (&ledger, &items), "{workers}");
+    }
+    let killed = into("killed");
+    for at_least in [3, 30] {
+        let mut group = Group::start(&prune(&copies, &killed, "drop-over-radius", &["--workers", "2"]));
+        until(60, || committed(&killed) >= at_least || group.status().is_some());
+        group.kill_all();
+        eprintln!("killed at {} of 72 shards", committed(&killed));
+    }
+    let said = stderr(&run(0, &words(&prune(&copies, &killed, "drop-over-radius", &["--workers", "1"]))));
+    assert_eq!((&ledger_text(&killed), &items_text(&killed)), (&ledger, &items), "{said}");
+    let sliced = into("sliced");
+    for part in ["1/3", "0/3", "2/3"] {
+        run(0, &words(&prune(&copies, &sliced, "drop-over-radius", &["--part", part])));
+    }
+    assert_eq!((&ledger_text(&sliced), &items_text(&sliced)), (&ledger, &items));
+    let launched = into("launched");
+    let words_of = prune(&copies, &launched, "drop-over-radius", &[]);
+    run(0, &[&["launch", "--local", "2", "--"][..], &words(&words_of)].concat());
+    assert_eq!((&ledger_text(&launched), &items_text(&launched)), (&ledger, &items));
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_one_line() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let (into, stored) = (folder.path().join("run"), embedded());
+    let refused = |what: &[&str], more: &[&str]| {
+        let said = stderr(&run(2, &words(&prune(what, &into, "drop-over-radius", more))));
+        assert!(!into.join("config.json").exists(), "{said}");
+        said
+    };
+    let said = refused(&[stored, &world.shards()], &[]);
+    assert!(said.contains("is stored embeddings") && said.contains("a run reads one kind"), "{said}");
+    let other = folder.path().join("other").display().to_string();
+    let photo = world.path("data/benchmarks/photo");
+    run(0, &["embed", &photo, "-o", &other, "--model", MODEL, "--random-init", "2"]);
+    let said = refused(&[&other], &[]);
+    assert!(said.contains("weights seed:1") || said.matches("weights ").count() == 2, "{said}");
+    let said = refused(&[&format!("a={stored}"), &format!("b={other}")], &[]);
+    assert!(said.contains("was embedded by another model") && said.matches("weights ").count() == 2, "{said}");
+    let said = refused(&[stored, stored], &[]);
+    assert!(said.contains("would both be called") && said.contains("NAME="), "{said}");
+    let said = refused(&[stored], &["--benchmark", &format!("pictures={photo}")]);
+    assert!(said.contains("is pictures"), "{said}");
+    for flag in [&["--embed-batch", "16"][..], &["--random-init", "1"], &["--device", "cpu"], &["--strict"]] {
+        let said = refused(&[stored], flag);
+        assert!(said.contains("what is pruned are stored embeddings"), "{said}");
+    }
+    assert!(refused(&[stored], &["--join", "device"]).contains("joined on the processor"));
+    let bare = folder.path().join("bare").display().to_string();
+    run(0, &["prune", &world.shards(), "--run", &bare, "--rule", "random:50%"]);
+    assert!(refused(&[&bare], &[]).contains("kept no embeddings"));
+}
+
+/// What a peer has made: its folder.
+fn made() -> Option<TempDir> {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy and pyarrow");
+        return None;
+    };
+    let out = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/stored_embeddings.py");
+    let mut peer = Command::new(python);
+    peer.arg(script).arg(out.path()).args(test_data().map(|data| data.join("clip_retrieval_out")));
+    let output = peer.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    eprint!("{}", String::from_utf8_lossy(&output.stdout));
+    Some(out)
+}
+
+/// That a ledger says of every file and row what numpy says.
+fn compare(run_folder: &Path, truth: &Value, keeps: impl Fn(f64, u64) -> bool, radii: bool) -> usize {
+    let ledger = Ledger::open(run_folder).unwrap();
+    let rows: Vec<_> = ledger.rows().unwrap().map(Result::unwrap).collect();
+    let files = truth.as_object().unwrap();
+    assert_eq!(rows.len(), files.values().map(|rows| rows.as_array().unwrap().len()).sum::<usize>());
+    for row in &rows {
+        let (fate, info) = (&row.fate, &row.fate.info);
+        let due = &files[&row.shard][info.id.index as usize];
+        let text = |at: usize| due[at].as_str().map(String::from);
+        assert_eq!((Some(&info.key), &info.uid), (text(0).as_ref(), &text(1)), "{due}");
+        let reason = fate.reason.as_ref().map(|reason| reason.code.clone());
+        if let Some(why) = text(2) {
+            assert_eq!((fate.status, reason), (Status::Rejected, Some(why)), "{due}");
+            continue;
+        }
+        let number = |at: usize| f64::from_bits(due[at].as_u64().unwrap());
+        let (score, hits) = (fate.scores[0], due[8].as_u64().unwrap());
+        assert_eq!((score.max_similarity, score.nearest.map(u64::from)), (Some(number(4)), due[5].as_u64()), "{due}");
+        if radii {
+            assert_eq!((score.margin, score.exceeds.map(u64::from)), (Some(number(6)), due[7].as_u64()), "{due}");
+            assert_eq!(score.hits.map(u64::from), Some(hits), "{due}");
+        }
+        let kept = keeps(number(4), hits);
+        assert_eq!(fate.status, if kept { Status::Kept } else { Status::Dropped }, "{due}");
+        let remark = (kept && due[3] == false).then(|| "no_caption".to_owned());
+        assert_eq!(reason, remark, "{due}");
+    }
+    rows.len()
+}
+
+#[test]
+fn the_layouts_of_clip_retrieval_and_datacomp_are_decided_as_numpy_decides() {
+    let Some(out) = made() else { return };
+    let path = |name: &str| out.path().join(name).display().to_string();
+    let truth: Value = serde_json::from_slice(&fs::read(out.path().join("truth.json")).unwrap()).unwrap();
+    let points = format!("p={}", path("points.npy"));
+    let said =
+        run(2, &["prune", &path("retrieval"), "--run", &path("r"), "--benchmark", &points, "--rule", "drop-above:0.5"]);
+    assert!(stderr(&said).contains("say --assume-model NAME"), "{}", stderr(&said));
+    let assume = ["--assume-model", "peer"];
+    let reference = path("reference.npy");
+    let measure = ["radii", "--reference", &reference, "--benchmark", &points, "-o", &path("radii")];
+    run(0, &[&measure[..], &assume].concat());
+    let radii = format!("p={}", path("radii/p"));
+    let prune = |status: i32, what: &str, into: &str, more: &[&str]| {
+        let (what, into) = (path(what), path(into));
+        let words = ["prune", &what, "--run", &into, "--benchmark", &radii, "--rule", "drop-over-radius"];
+        stderr(&run(status, &[&words[..], &assume, more].concat()))
+    };
+    let said = prune(0, "retrieval", "retrieval-run", &[]);
+    assert!(said.contains("1: embedding_zero") && said.contains("1: embedding_not_finite"), "{said}");
+    assert!(said.contains("files of embeddings whose rows are normalised again: 1 (first: "), "{said}");
+    assert!(said.contains("img_emb_4.npy"), "{said}");
+    let rows = compare(&out.path().join("retrieval-run"), &truth["retrieval"], |_, hits| hits == 0, true);
+    assert_eq!(rows, 11 * 40 + 55);
+    // Parts stand in the order of their numbers, whatever their digits.
+    let order: Vec<String> = Ledger::open(&out.path().join("retrieval-run"))
+        .unwrap()
+        .shards()
+        .values()
+        .map(|(_, it)| it.name.clone())
+        .collect();
+    assert_eq!((order[2].as_str(), order[10].as_str()), ("img_emb/img_emb_2.npy", "img_emb/img_emb_10.npy"));
+
+    let said = prune(2, "datacomp", "datacomp-run", &[]);
+    assert!(said.contains("b32_img, l14_img, l14_txt") && said.contains("@b32_img"), "{said}");
+    prune(0, "datacomp@l14_img", "datacomp-run", &[]);
+    assert_eq!(compare(&out.path().join("datacomp-run"), &truth["datacomp"], |_, hits| hits == 0, true), 90);
+    let said = prune(2, "datacomp@l14_wrong", "wrong", &[]);
+    assert!(said.contains("no array `l14_wrong`"), "{said}");
+    let uids = path("uids.npy");
+    run(0, &["select", &path("datacomp-run"), "--rule", "keep-farthest:30", "-o", &uids]);
+    assert_eq!(fs::metadata(&uids).unwrap().len(), 128 + 30 * 16);
+
+    // A table with a row too few spoils its own part only, which says so and is lost.
+    let said = prune(4, "short", "short-run", &[]);
+    assert!(
+        said.contains("shards rejected (embeddings_mismatch): 1, 10 samples lost (first: img_emb/img_emb_1.npy"),
+        "{said}"
+    );
+    assert!(said.contains("9 rows beside 10 vectors"), "{said}");
+    prune(0, "short", "short-run", &["--max-rejects", "40"]);
+
+    let Some(data) = test_data() else { return };
+    let folder = data.join("clip_retrieval_out/embeddings");
+    let texts = format!("texts={}", folder.join("text_emb/text_emb_0.npy").display());
+    let (folder, into) = (folder.display().to_string(), path("theirs"));
+    let words = ["prune", &folder, "--run", &into, "--benchmark", &texts, "--rule", "drop-above:0.27"];
+    run(0, &[&words[..], &["--assume-model", "ViT-B-32"]].concat());
+    let over = |max: f64, _| max <= 0.27;
+    assert_eq!(compare(Path::new(&into), &truth["clip_retrieval_out"], over, false), 9);
+    let dropped = Ledger::open(Path::new(&into)).unwrap().counts().dropped;
+    assert!((1..9).contains(&dropped), "the rule must part them: {dropped}");
+}
