@@ -134,6 +134,16 @@ impl PastRun {
         counts && self.policy().is_some_and(|policy| policy.removes(score))
     }
 
+    /// How far beyond its limit a sample with this score lies, where the rule looks at this benchmark and compares similarities.
+    #[must_use]
+    pub fn margin(&self, benchmark: usize, score: &Score) -> Option<f64> {
+        self.benchmarks.get(benchmark).filter(|benchmark| benchmark.counts)?;
+        match self.threshold() {
+            Some(threshold) => score.max_similarity.map(|similarity| similarity - threshold),
+            None => score.margin,
+        }
+    }
+
     /// The test point that decides: the one whose radius is exceeded most (or nearly), or the nearest one.
     #[must_use]
     pub fn evidence(&self, benchmark: usize, score: &Score) -> Option<Evidence> {

@@ -3,22 +3,28 @@
 //! The ledger streams by once; what is held are bins, a bounded choice of dropped samples a benchmark, and the benchmarks'
 //! keys and radii. The choice depends on the ledger alone: equal ledgers give equal pages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trommel_core::sample::PointRow;
-use trommel_core::sample::{SampleId, Status};
+use trommel_core::sample::{PointRow, Status};
 use trommel_ledger::manifest::Codes;
-use trommel_ledger::read::LedgerRow;
 use trommel_report::text::{percent, thousands};
-use trommel_report::{BenchmarkCount, Heading, HistogramSeries, PairTile, Report, near_threshold};
-use trommel_shard::samples::{GroupConfig, keys};
+use trommel_report::{DataTable, Heading, Report};
 use trommel_synth::Truth;
 
+use self::charts::{count, curves, histogram};
+use self::pairs::pairs;
+use self::sums::{Candidate, Sums};
+use self::tables::Tally;
 use crate::error::PipelineError;
-use crate::past_run::{Evidence, PastRun};
-use crate::pictures::{self, Wanted};
+use crate::past_run::PastRun;
+
+mod against;
+mod charts;
+mod pairs;
+mod sums;
+mod tables;
 
 /// What a report shows.
 #[derive(Clone, Debug)]
@@ -27,11 +33,15 @@ pub struct ReportOptions {
     pub pairs_per_benchmark: usize,
     /// `truth.jsonl` of `trommel synth`: planted copies are marked and counted.
     pub truth: Option<PathBuf>,
+    /// Pictures are blurred until somebody clicks on them.
+    pub blurred: bool,
+    /// Another run over the same shards: who changes sides is counted.
+    pub against: Option<PathBuf>,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        Self { pairs_per_benchmark: 20, truth: None }
+        Self { pairs_per_benchmark: 20, truth: None, blurred: false, against: None }
     }
 }
 
@@ -59,13 +69,6 @@ pub struct Gathered {
     pub troubles: Vec<String>,
 }
 
-/// Bins over -1..1 that similarities are counted in while they stream by.
-const FINE_BINS: usize = 1 << 16;
-/// Bins of the histograms shown.
-const SHOWN_BINS: usize = 72;
-/// Dropped samples a benchmark among which pairs are chosen: the nearest to the limit, and as many by hash.
-const CANDIDATES: usize = 4096;
-
 /// Reads a run folder.
 ///
 /// # Errors
@@ -74,6 +77,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     let past = PastRun::open(run)?;
     let truth = options.truth.as_deref().map(read_truth).transpose()?;
     let mut sums: Vec<Sums> = past.benchmarks.iter().map(|_| Sums::default()).collect();
+    let mut tally = Tally::new(&past);
     let mut planted = truth.as_ref().map(|_| PlantedCounts::default());
     for row in past.ledger.rows().map_err(PipelineError::failed)? {
         let row = row.map_err(PipelineError::failed)?;
@@ -88,16 +92,18 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
                 (counts.others, counts.others_dropped) = (counts.others + 1, counts.others_dropped + dropped);
             }
         }
+        tally.add(&past, &row.fate);
         for (benchmark, (sums, score)) in sums.iter_mut().zip(&row.fate.scores).enumerate() {
             let dropped = row.fate.status == Status::Dropped;
             if let Some(similarity) = score.max_similarity {
                 sums.add(similarity, dropped);
             }
-            if dropped && past.removes(benchmark, score) {
-                sums.removed += 1;
-                if let Some(evidence) = past.evidence(benchmark, score) {
-                    sums.offer(Candidate::new(&row, evidence, copy.map(|truth| truth.kind.clone())));
-                }
+            let removed = dropped && past.removes(benchmark, score);
+            sums.removed += u64::from(removed);
+            let shown = removed || (!dropped && past.margin(benchmark, score).is_some());
+            if let Some(evidence) = past.evidence(benchmark, score).filter(|_| shown) {
+                let candidate = Candidate::new(&row, evidence, copy.map(|truth| truth.kind.clone()));
+                if dropped { sums.offer(candidate) } else { sums.offer_kept(&candidate) }
             }
         }
     }
@@ -116,9 +122,25 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
         let mine: Vec<&PointRow> = items.iter().filter(|row| usize::from(row.benchmark) == at).collect();
         report.benchmarks.push(count(&past, at, sums, &mine));
         report.histograms.extend(histogram(&past, at, sums));
+        report.curves.extend(curves(&past, at, &mine));
     }
-    let (pairs, troubles) = pairs(&past, sums, options.pairs_per_benchmark);
-    report.pairs = pairs;
+    report.tables = tally.tables(&past, &items);
+    if let Some(other) = &options.against {
+        report.tables.extend(against::tables(&past, other)?);
+    }
+    let most = options.pairs_per_benchmark;
+    let dropped: Vec<_> = sums.iter().map(|sums| sums.choose(most)).collect();
+    let kept: Vec<_> = sums.iter().map(|sums| sums.choose_kept(most / 2)).collect();
+    let mut troubles = Vec::new();
+    for (chosen, kept, shown) in [(&dropped, false, &mut report.pairs), (&kept, true, &mut report.kept_pairs)] {
+        let (pairs, said) = pairs(&past, chosen, kept);
+        *shown = pairs;
+        troubles.extend(said);
+    }
+    // A benchmark that is gone is missed by both.
+    troubles.sort();
+    troubles.dedup();
+    report.blurred = options.blurred;
     report.facts = facts(&past, planted, &counts.remarks, &troubles);
     Ok(Gathered { report, planted, troubles })
 }
@@ -129,183 +151,16 @@ pub fn page(gathered: &Gathered) -> String {
     trommel_report::html(&gathered.report)
 }
 
+/// The page's tables.
+#[must_use]
+pub fn tables(gathered: &Gathered) -> Vec<DataTable> {
+    gathered.report.data_tables()
+}
+
 /// The picture: SVG.
 #[must_use]
 pub fn picture(gathered: &Gathered) -> String {
     trommel_report::picture(&gathered.report.heading, &gathered.report.pairs, &gathered.report.histograms)
-}
-
-/// What is summed up for one benchmark while the ledger streams by.
-struct Sums {
-    all: Vec<u64>,
-    dropped: Vec<u64>,
-    least: f64,
-    most: f64,
-    removed: u64,
-    near: BTreeMap<(u64, SampleId), Candidate>,
-    spread: BTreeMap<(u64, SampleId), Candidate>,
-}
-
-impl Default for Sums {
-    fn default() -> Self {
-        let (least, most) = (f64::INFINITY, f64::NEG_INFINITY);
-        let bins = || vec![0; FINE_BINS];
-        Self { all: bins(), dropped: bins(), least, most, removed: 0, near: BTreeMap::new(), spread: BTreeMap::new() }
-    }
-}
-
-impl Sums {
-    fn add(&mut self, similarity: f64, dropped: bool) {
-        (self.least, self.most) = (self.least.min(similarity), self.most.max(similarity));
-        let bin = (((similarity + 1.0) / 2.0 * FINE_BINS as f64).max(0.0) as usize).min(FINE_BINS - 1);
-        self.all[bin] += 1;
-        self.dropped[bin] += u64::from(dropped);
-    }
-
-    fn offer(&mut self, candidate: Candidate) {
-        let id = candidate.id;
-        // Bits of a float that is not negative are in the float's order.
-        keep(&mut self.near, (candidate.evidence.margin.abs().to_bits(), id), &candidate);
-        keep(&mut self.spread, (mix(id), id), &candidate);
-    }
-
-    /// At most `count` candidates, those with the largest margins first.
-    fn choose(&self, count: usize) -> Vec<&Candidate> {
-        let all: BTreeMap<SampleId, &Candidate> =
-            self.near.iter().chain(&self.spread).map(|((_, id), candidate)| (*id, candidate)).collect();
-        let all: Vec<&Candidate> = all.into_values().collect();
-        let margins: Vec<f64> = all.iter().map(|candidate| candidate.evidence.margin).collect();
-        near_threshold(&margins, count).into_iter().map(|at| all[at]).collect()
-    }
-}
-
-fn keep(chosen: &mut BTreeMap<(u64, SampleId), Candidate>, key: (u64, SampleId), candidate: &Candidate) {
-    if chosen.len() < CANDIDATES || chosen.last_key_value().is_some_and(|(last, _)| key < *last) {
-        chosen.insert(key, candidate.clone());
-        if chosen.len() > CANDIDATES {
-            chosen.pop_last();
-        }
-    }
-}
-
-/// SplitMix64's finaliser over a sample's place: an order that has nothing to do with the data.
-const fn mix(id: SampleId) -> u64 {
-    let mut z = id.ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(id.index as u64 + 1);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// A dropped sample that may be shown.
-#[derive(Clone, Debug)]
-struct Candidate {
-    id: SampleId,
-    shard: String,
-    wanted: Wanted,
-    evidence: Evidence,
-    planted: Option<String>,
-}
-
-impl Candidate {
-    fn new(row: &LedgerRow, evidence: Evidence, planted: Option<String>) -> Self {
-        let info = &row.fate.info;
-        let wanted = Wanted { offset: info.offset, key: info.key.clone() };
-        Self { id: info.id, shard: row.shard.clone(), wanted, evidence, planted }
-    }
-}
-
-fn count(past: &PastRun, at: usize, sums: &Sums, items: &[&PointRow]) -> BenchmarkCount {
-    let benchmark = &past.benchmarks[at];
-    let known = |value: f64| value.is_finite().then_some(value);
-    let most = |values: &mut dyn Iterator<Item = f64>| known(values.fold(f64::NEG_INFINITY, f64::max));
-    let hit = |row: &PointRow| {
-        past.policy()
-            .is_some_and(|policy| policy.point_removes(row.max_similarity.unwrap_or(f64::NEG_INFINITY), row.hits))
-    };
-    BenchmarkCount {
-        name: benchmark.name.clone(),
-        points: benchmark.points,
-        removed: sums.removed,
-        points_hit: items.iter().filter(|row| benchmark.counts && hit(row)).count() as u64,
-        pool_max: most(&mut items.iter().filter_map(|row| row.max_similarity)).or_else(|| known(sums.most)),
-        kept_max: most(&mut items.iter().filter_map(|row| row.kept_max)),
-    }
-}
-
-fn histogram(past: &PastRun, at: usize, sums: &Sums) -> Option<HistogramSeries> {
-    let benchmark = &past.benchmarks[at];
-    let threshold = past.threshold().filter(|_| benchmark.counts);
-    let radii = || benchmark.radii.iter().flatten().copied().filter(|radius| radius.is_finite());
-    if sums.most < sums.least {
-        return None;
-    }
-    let (low, high) = HistogramSeries::span([sums.least, sums.most].into_iter().chain(threshold).chain(radii()));
-    // A pool of (nearly) one value stands in the middle, not in bins narrower than those it was counted in.
-    let (low, high) = if high - low < 0.005 { (low - 0.01, high + 0.01) } else { (low, high) };
-    let mut series = HistogramSeries::new(&benchmark.name, low, high, SHOWN_BINS);
-    series.threshold = threshold;
-    for (fine, (all, dropped)) in sums.all.iter().zip(&sums.dropped).enumerate().filter(|(_, (all, _))| **all > 0) {
-        let middle = (fine as f64 + 0.5) * 2.0 / FINE_BINS as f64 - 1.0;
-        let share = (middle - series.low) / (series.high - series.low) * SHOWN_BINS as f64;
-        let bin = (share.max(0.0) as usize).min(SHOWN_BINS - 1);
-        series.pool[bin] += all;
-        series.dropped[bin] += dropped;
-    }
-    radii().for_each(|radius| series.add_radius(radius));
-    Some(series)
-}
-
-/// The pairs shown, benchmark by benchmark, and what pictures could not be had.
-fn pairs(past: &PastRun, sums: Vec<Sums>, count: usize) -> (Vec<PairTile>, Vec<String>) {
-    let chosen: Vec<Vec<&Candidate>> = sums.iter().map(|sums| sums.choose(count)).collect();
-    let wanted = chosen.iter().flatten().map(|candidate| (candidate.id, candidate.wanted.clone())).collect();
-    let (samples, mut troubles) = pictures::samples(&past.plan, &group(past), &wanted);
-    let lost = wanted.keys().filter(|id| !samples.contains_key(id)).count();
-    if lost > 0 {
-        troubles.push(format!("{lost} of {} dropped pictures could not be read back from their shards", wanted.len()));
-    }
-    let mut tiles = Vec::new();
-    for (benchmark, chosen) in past.benchmarks.iter().zip(&chosen) {
-        let mut lost = 0;
-        for candidate in chosen {
-            let sample = samples.get(&candidate.id).cloned().unwrap_or_default();
-            let key = benchmark.key(candidate.evidence.point);
-            let test = key.and_then(|key| pictures::test_picture(&benchmark.pictures, key));
-            lost += usize::from(test.is_none());
-            tiles.push(PairTile {
-                dropped_image: pictures::small(sample.image),
-                test_image: test.map(pictures::small).unwrap_or_default(),
-                similarity: candidate.evidence.similarity,
-                radius: candidate.evidence.limit,
-                caption: sample.caption,
-                benchmark: benchmark.name.clone(),
-                key: format!("{}/{}", candidate.shard, candidate.wanted.key),
-                planted: candidate.planted.clone(),
-            });
-        }
-        troubles.extend(benchmark.trouble.as_ref().map(|trouble| format!("benchmark {}: {trouble}", benchmark.name)));
-        if lost > 0 {
-            troubles.push(format!("{lost} of {} test pictures of {} were not found", chosen.len(), benchmark.name));
-        }
-    }
-    (tiles, troubles)
-}
-
-/// Samples are grouped as the run grouped them.
-fn group(past: &PastRun) -> GroupConfig {
-    let mut group = GroupConfig::default();
-    let decisions = past.ledger.config().get("decisions");
-    let field = |name: &str| decisions.and_then(|decisions| decisions.get(name));
-    if let Some(Value::Array(images)) = field("image_keys") {
-        group.image_keys = images.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
-    }
-    if let Some(text) = field("text_key").and_then(Value::as_str) {
-        group.text_keys = keys(text);
-    }
-    if field("repeated_members").and_then(Value::as_str) == Some("reject") {
-        group.repeated = trommel_shard::samples::RepeatedMember::Reject;
-    }
-    group
 }
 
 fn heading(past: &PastRun, run: &Path) -> Heading {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::chart::{CHART_HEIGHT, HistogramSeries, chart, legend};
+use super::curve::{CurveChart, curves};
 use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
 use super::picture::{Heading, benchmarks};
 use super::svg::{Svg, escape};
-use super::table::DataTable;
+use super::table::{Cell, DataTable};
 use super::text::{duration, percent, thousands};
 
 /// A benchmark's line in the table.
@@ -41,10 +42,16 @@ pub struct Report {
     pub benchmarks: Vec<BenchmarkCount>,
     /// Histograms by benchmark.
     pub histograms: Vec<HistogramSeries>,
+    /// Cumulative curves by benchmark.
+    pub curves: Vec<CurveChart>,
+    /// Pairs of what was kept, those nearest to the limit.
+    pub kept_pairs: Vec<PairTile>,
     /// Tables, in the order to show.
     pub tables: Vec<DataTable>,
     /// Pairs, in the order to show within a benchmark.
     pub pairs: Vec<PairTile>,
+    /// Pictures are blurred until somebody clicks on them.
+    pub blurred: bool,
     /// (reason, samples), in the order to show.
     pub rejects: Vec<(String, u64)>,
     /// (stage, seconds).
@@ -66,7 +73,9 @@ p{margin:0 0 8px}.soft{color:#5f6b7a}
 table{border-collapse:collapse;background:#fff;border:1px solid #d5dbe3;min-width:60%}
 th,td{padding:7px 16px;text-align:right;border-bottom:1px solid #e8ecf1;font-variant-numeric:tabular-nums}
 th{font-weight:600;color:#5f6b7a;font-size:14px}th:first-child,td:first-child{text-align:left}
-td.word{text-align:left;overflow-wrap:anywhere}
+th.word,td.word{text-align:left;overflow-wrap:anywhere}
+td:first-child{overflow-wrap:anywhere}
+.blurred image{filter:blur(9px)}.blurred div:focus image{filter:none}.blurred div{cursor:pointer;outline:none}
 .grid{display:flex;flex-wrap:wrap;gap:10px}.grid svg{display:block;max-width:100%;height:auto}
 .bar{display:flex;height:30px;border-radius:6px;overflow:hidden;margin:0 0 10px}
 .key{display:flex;flex-wrap:wrap;gap:6px 22px;font-size:14px}.key i{display:inline-block;width:12px;height:12px;margin-right:7px}
@@ -79,10 +88,6 @@ fn piece(width: f64, height: f64, title: &str, draw: impl FnOnce(&mut Svg)) -> S
     let mut svg = Svg::default();
     draw(&mut svg);
     svg.document(width, height, title)
-}
-
-fn cosine(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), |v| format!("{v:.4}"))
 }
 
 /// The page, as an HTML document that loads nothing.
@@ -112,7 +117,9 @@ pub fn html(report: &Report) -> String {
         );
     }
     page += "</div>\n";
-    counts(&mut page, report);
+    let (counts, rejects, run) = (report.counts(), report.reasons(), report.run());
+    let table = |page: &mut String, table: &DataTable| (!table.rows.is_empty()).then(|| table.html(page));
+    table(&mut page, &counts);
     if !report.histograms.is_empty() {
         page += "<h2>How near the pool comes to each benchmark</h2>\n<div class=\"grid\">\n";
         page += &piece(620.0, 26.0, "legend", |svg| legend(svg, 2.0, 18.0));
@@ -121,59 +128,104 @@ pub fn html(report: &Report) -> String {
         }
         page += "</div>\n";
     }
-    report.tables.iter().for_each(|table| table.html(&mut page));
-    if !report.pairs.is_empty() {
-        page += "<h2>What was dropped, and by what</h2>\n<p class=\"soft\">Left: dropped from the training set. Right: the test \
-                 picture that dropped it. Under them: cosine similarity, the radius r it exceeds, and by how much.</p>\n";
-        for name in benchmarks(&report.pairs) {
-            let _ = write!(page, "<h3>{}</h3>\n<div class=\"grid\">\n", escape(name));
-            for pair in report.pairs.iter().filter(|pair| pair.benchmark == name) {
-                page += &piece(TILE_WIDTH + 1.0, TILE_HEIGHT + 1.0, &pair.key, |svg| tile(svg, 0.5, 0.5, pair));
-            }
-            page += "</div>\n";
+    if !report.curves.is_empty() {
+        page += "<h2>The similarity gap</h2>\n<p class=\"soft\">Each test picture's nearest in the reference set (its radius), in the \
+                 pool, and among what is kept.</p>\n<div class=\"grid\">\n";
+        for chart in &report.curves {
+            page += &piece(585.0, CHART_HEIGHT + 1.0, &chart.benchmark, |svg| curves(svg, 0.5, 0.5, 584.0, chart));
         }
+        page += "</div>\n";
     }
-    if !report.rejects.is_empty() {
-        page += "<h2>What could not be judged</h2>\n<div class=\"scroll\"><table><tr><th>reason</th><th>samples</th></tr>\n";
-        for (reason, count) in &report.rejects {
-            let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(reason), thousands(*count));
-        }
-        page += "</table></div>\n";
-    }
+    report.tables.iter().for_each(|own| _ = table(&mut page, own));
+    pairs(&mut page, report, false);
+    pairs(&mut page, report, true);
+    table(&mut page, &rejects);
     time(&mut page, &report.seconds);
-    if !report.facts.is_empty() {
-        page += "<h2>The run</h2>\n<div class=\"scroll\"><table>\n";
-        for (name, value) in &report.facts {
-            let _ = writeln!(page, "<tr><td>{}</td><td class=\"word\">{}</td></tr>", escape(name), escape(value));
-        }
-        page += "</table></div>\n";
-    }
+    table(&mut page, &run);
     page + "</main></body></html>\n"
 }
 
-fn counts(page: &mut String, report: &Report) {
-    if report.benchmarks.is_empty() {
+impl Report {
+    /// All tables of the page, in its order.
+    #[must_use]
+    pub fn data_tables(&self) -> Vec<DataTable> {
+        let own = self.tables.iter().cloned();
+        let all = std::iter::once(self.counts()).chain(own).chain([self.reasons(), self.run()]);
+        all.filter(|table| !table.rows.is_empty()).collect()
+    }
+
+    fn counts(&self) -> DataTable {
+        let columns = [
+            "benchmark",
+            "test points",
+            "removed",
+            "(distinct test points hit)",
+            "share of samples",
+            "nearest in the pool",
+            "nearest kept",
+        ];
+        let note = "A sample that several benchmarks remove counts in each of them. Nearest: the largest cosine similarity to any test point.";
+        let total = self.kept + self.dropped + self.rejected;
+        let row = |b: &BenchmarkCount| {
+            vec![
+                Cell::Text(b.name.clone()),
+                Cell::Count(b.points),
+                Cell::Count(b.removed),
+                Cell::Count(b.points_hit),
+                Cell::Share(b.removed, total),
+                Cell::number(b.pool_max, 4),
+                Cell::number(b.kept_max, 4),
+            ]
+        };
+        let rows = self.benchmarks.iter().map(row).collect();
+        DataTable { rows, ..DataTable::new("benchmarks", "By benchmark", &columns).noted(note) }
+    }
+
+    fn reasons(&self) -> DataTable {
+        let row = |(reason, count): &(String, u64)| vec![Cell::Text(reason.clone()), Cell::Count(*count)];
+        let rows = self.rejects.iter().map(row).collect();
+        DataTable { rows, ..DataTable::new("rejects", "What could not be judged", &["reason", "samples"]) }
+    }
+
+    fn run(&self) -> DataTable {
+        let row = |(name, value): &(String, String)| vec![Cell::Text(name.clone()), Cell::Text(value.clone())];
+        let rows = self.facts.iter().map(row).collect();
+        DataTable { rows, ..DataTable::new("run", "The run", &["what", "value"]) }
+    }
+}
+
+fn pairs(page: &mut String, report: &Report, kept: bool) {
+    let shown = if kept { &report.kept_pairs } else { &report.pairs };
+    if shown.is_empty() {
         return;
     }
-    *page += "<h2>By benchmark</h2>\n<div class=\"scroll\"><table><tr><th>benchmark</th><th>test points</th>\
-              <th>removed (distinct test points hit)</th><th>share of samples</th><th>nearest in the pool</th>\
-              <th>nearest kept</th></tr>\n";
-    let total = report.kept + report.dropped + report.rejected;
-    for b in &report.benchmarks {
-        let _ = writeln!(
-            page,
-            "<tr><td>{}</td><td>{}</td><td>{} ({})</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&b.name),
-            thousands(b.points),
-            thousands(b.removed),
-            thousands(b.points_hit),
-            percent(b.removed, total),
-            cosine(b.pool_max),
-            cosine(b.kept_max)
-        );
+    *page += match kept {
+        false => {
+            "<h2>What was dropped, and by what</h2>\n<p class=\"soft\">Left: dropped from the training set. Right: the test \
+             picture that dropped it. Under them: cosine similarity, the radius r it exceeds, and by how much.</p>\n"
+        }
+        true => {
+            "<h2>What was kept, nearest to the limit</h2>\n<p class=\"soft\">Left: kept in the training set. Right: the test \
+             picture whose radius it comes nearest to from below.</p>\n"
+        }
+    };
+    if report.blurred {
+        *page += "<p class=\"soft\">A click on a pair shows its pictures.</p>\n";
     }
-    *page += "</table></div>\n<p class=\"soft\">A sample that several benchmarks remove counts in each of them. Nearest: the \
-              largest cosine similarity to any test point.</p>\n";
+    for name in benchmarks(shown) {
+        let _ = write!(
+            page,
+            "<h3>{}</h3>\n<div class=\"grid{}\">\n",
+            escape(name),
+            if report.blurred { " blurred" } else { "" }
+        );
+        for pair in shown.iter().filter(|pair| pair.benchmark == name) {
+            let drawn = piece(TILE_WIDTH + 1.0, TILE_HEIGHT + 1.0, &pair.key, |svg| tile(svg, 0.5, 0.5, pair));
+            // What can be clicked on has the focus then, which the style asks for: no script is needed.
+            *page += &if report.blurred { format!("<div tabindex=\"0\">{drawn}</div>\n") } else { drawn };
+        }
+        *page += "</div>\n";
+    }
 }
 
 fn time(page: &mut String, seconds: &[(String, f64)]) {

@@ -8,6 +8,7 @@
 #![forbid(missing_docs)]
 
 mod chart;
+mod curve;
 mod gap;
 mod html;
 mod pairs;
@@ -20,6 +21,7 @@ pub mod text;
 mod tests;
 
 pub use chart::HistogramSeries;
+pub use curve::{Curve, CurveChart};
 pub use gap::{Gap, gap_picture, gap_table};
 pub use html::{BenchmarkCount, Report, html};
 pub use pairs::{PairTile, near_threshold};

@@ -1,13 +1,13 @@
 //! Pairs: a dropped training picture beside the test picture that dropped it.
 
-use super::svg::{DROPPED, INK, PLANTED, RULE, SOFT, Style, Svg, TEST, shorten};
+use super::svg::{DROPPED, INK, KEPT, PLANTED, RULE, SOFT, Style, Svg, TEST, shorten};
 
 /// One pair.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairTile {
-    /// The dropped training picture, encoded (JPEG, PNG, WebP, GIF, BMP).
-    pub dropped_image: Vec<u8>,
-    /// The test picture that dropped it, encoded.
+    /// The training picture, encoded (JPEG, PNG, WebP, GIF, BMP).
+    pub image: Vec<u8>,
+    /// The test picture that dropped it or came nearest to it, encoded.
     pub test_image: Vec<u8>,
     /// Their cosine.
     pub similarity: f64,
@@ -19,6 +19,8 @@ pub struct PairTile {
     pub benchmark: String,
     /// Shard and key, as `trommel why` takes them.
     pub key: String,
+    /// It was kept, near the limit.
+    pub kept: bool,
     /// Kind of planted copy (`exact`, `resized`, ...) where a truth file says so.
     pub planted: Option<String>,
 }
@@ -33,7 +35,7 @@ const SIDE: f64 = 104.0;
 pub(super) fn tile(svg: &mut Svg, x: f64, y: f64, tile: &PairTile) {
     let look = format!("rx=\"6\" fill=\"#ffffff\" stroke=\"{RULE}\"");
     svg.rect(x, y, TILE_WIDTH, TILE_HEIGHT, &look);
-    svg.image(x + 7.0, y + 8.0, SIDE, &tile.dropped_image, DROPPED);
+    svg.image(x + 7.0, y + 8.0, SIDE, &tile.image, if tile.kept { KEPT } else { DROPPED });
     svg.image(x + TILE_WIDTH - 7.0 - SIDE, y + 8.0, SIDE, &tile.test_image, TEST);
     let line = y + SIDE + 28.0;
     svg.text(x + 8.0, line, Style::new(15.0, INK).bold(), &format!("{:.4}", tile.similarity));
@@ -47,7 +49,12 @@ pub(super) fn tile(svg: &mut Svg, x: f64, y: f64, tile: &PairTile) {
         };
         svg.text(x + 74.0, line, Style::new(12.5, SOFT), &format!("{sign} r {radius:.4}"));
         let margin = format!("{:+.4}", tile.similarity - radius);
-        svg.text(x + TILE_WIDTH - 8.0, line, Style::new(12.5, DROPPED).bold().end(), &margin);
+        svg.text(
+            x + TILE_WIDTH - 8.0,
+            line,
+            Style::new(12.5, if tile.kept { TEST } else { DROPPED }).bold().end(),
+            &margin,
+        );
     }
     let caption = if tile.caption.trim().is_empty() { "(no caption)".into() } else { shorten(&tile.caption, 34) };
     svg.text(x + 8.0, line + 20.0, Style::new(12.0, INK), &caption);

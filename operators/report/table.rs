@@ -178,7 +178,8 @@ impl DataTable {
             *page += "<tr>";
             for (cell, words) in row.iter().zip(&words) {
                 let _ = match (at, words) {
-                    (0, _) => write!(page, "<th>{}</th>", escape(cell)),
+                    (0, true) => write!(page, "<th class=\"word\">{}</th>", escape(cell)),
+                    (0, false) => write!(page, "<th>{}</th>", escape(cell)),
                     (_, true) => write!(page, "<td class=\"word\">{}</td>", escape(cell)),
                     (_, false) => write!(page, "<td>{}</td>", escape(cell)),
                 };

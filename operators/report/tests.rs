@@ -18,17 +18,14 @@ fn sample_pairs() -> Vec<PairTile> {
         for (i, class) in Class::ALL.into_iter().take(7).enumerate() {
             let similarity = 0.99 - 0.013 * i as f64;
             pairs.push(PairTile {
-                dropped_image: if i == 5 {
-                    b"?".to_vec()
-                } else {
-                    encode(draw(class, rendition, 3 + (i as u64 % 2), 64))
-                },
+                image: if i == 5 { b"?".to_vec() } else { encode(draw(class, rendition, 3 + (i as u64 % 2), 64)) },
                 test_image: encode(draw(class, rendition, 3, 64)),
                 similarity,
                 radius: (i != 6).then_some(0.9 - 0.004 * i as f64),
                 caption: ["a photo of a <lovely> & \"old\" thing that goes on and on", "", "my car"][i % 3].into(),
                 benchmark: rendition.name().into(),
                 key: format!("00003.tar/00003{i:04}"),
+                kept: false,
                 planted: (i % 2 == 0).then(|| "recompressed".to_owned()),
             });
         }
@@ -69,7 +66,18 @@ fn sample_report() -> Report {
             })
             .to_vec(),
         histograms: vec![sample_series("photo"), sample_series("sketch")],
+        curves: vec![CurveChart {
+            benchmark: "photo".into(),
+            curves: [("radii", 300), ("pool", 240), ("kept", 1)]
+                .map(|(label, count)| Curve {
+                    label: label.into(),
+                    values: (0..count).map(|i| 0.5 + f64::from(i) / 700.0).collect(),
+                })
+                .to_vec(),
+        }],
+        kept_pairs: sample_pairs().into_iter().take(3).map(|pair| PairTile { kept: true, ..pair }).collect(),
         tables: Vec::new(),
+        blurred: false,
         pairs: sample_pairs(),
         rejects: vec![("image_decode".into(), 9), ("no_image".into(), 7)],
         seconds: ["read", "decode", "embed", "join", "wait", "train"]

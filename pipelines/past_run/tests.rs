@@ -18,6 +18,7 @@ use trommel_ledger::committer::{Committer, FinishedShard};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
+use trommel_report::Cell;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_synth::{Class, Rendition, draw};
 
@@ -127,6 +128,11 @@ fn items(ordinal: u64) -> Vec<PointRow> {
 
 /// Two plain shards (one gzip-compressed on request), a benchmark with pictures, a truth file, and the run folder.
 fn small_run(root: &Path, compressed: bool) -> PathBuf {
+    small_run_with(root, compressed, |fate| fate)
+}
+
+/// The same with other fates.
+fn small_run_with(root: &Path, compressed: bool, change: fn(Fate) -> Fate) -> PathBuf {
     let shards = root.join("shards");
     let pictures = root.join("photo-pictures");
     std::fs::create_dir_all(&shards).unwrap();
@@ -165,7 +171,7 @@ fn small_run(root: &Path, compressed: bool) -> PathBuf {
             let image = bmp((index / 4 % POINTS) as usize, Rendition::Photo, u64::from(index / 4 % POINTS), 40);
             let offset = member(&mut tar, &format!("{index:04}.bmp"), &image);
             member(&mut tar, &format!("{index:04}.txt"), format!("caption <{ordinal}> of {index}").as_bytes());
-            own.push(Arc::new(fate(ordinal, index, offset)));
+            own.push(Arc::new(change(fate(ordinal, index, offset))));
         }
         tar.resize(tar.len() + 1024, 0);
         let path = shards.join(format!("{ordinal:05}.tar"));
@@ -237,7 +243,11 @@ fn small_run(root: &Path, compressed: bool) -> PathBuf {
 fn a_report_counts_and_shows() {
     let root = tempfile::tempdir().unwrap();
     let run = small_run(root.path(), false);
-    let options = ReportOptions { pairs_per_benchmark: 6, truth: Some(root.path().join("truth.jsonl")) };
+    let options = ReportOptions {
+        pairs_per_benchmark: 6,
+        truth: Some(root.path().join("truth.jsonl")),
+        ..ReportOptions::default()
+    };
     let gathered = gather(&run, &options).unwrap();
     let report = &gathered.report;
     // Of each shard's 40: ten are multiples of four, one is broken.
@@ -259,7 +269,7 @@ fn a_report_counts_and_shows() {
     for pair in &report.pairs {
         let index: u32 = pair.key.rsplit('/').next().unwrap().parse().unwrap();
         let point = u64::from(index / 4);
-        assert!(pair.dropped_image == bmp(point as usize, Rendition::Photo, point, 40), "{}", pair.key);
+        assert!(pair.image == bmp(point as usize, Rendition::Photo, point, 40), "{}", pair.key);
         let test = bmp(point as usize, Rendition::Photo, point, 48);
         assert!(if point == 3 { pair.test_image.is_empty() } else { pair.test_image == test }, "{}", pair.key);
         assert!(pair.caption.starts_with("caption <") && pair.caption.ends_with(&format!("of {index}")));
@@ -284,10 +294,98 @@ fn a_report_counts_and_shows() {
     }
 }
 
+/// Each count once more over the fates that were written, in plain comparisons.
+#[test]
+fn tables_count_what_was_written() {
+    let root = tempfile::tempdir().unwrap();
+    let report = gather(&small_run(root.path(), false), &ReportOptions::default()).unwrap().report;
+    let written: Vec<Fate> =
+        (0..2).flat_map(|ordinal| (0..SAMPLES).map(move |index| fate(ordinal, index, 0))).collect();
+    let judged: Vec<&Fate> = written.iter().filter(|fate| fate.status != Status::Rejected).collect();
+    let count = |is: &dyn Fn(&Fate) -> bool| Cell::Count(judged.iter().filter(|fate| is(fate)).count() as u64);
+    let table = |name: &str| report.tables.iter().find(|table| table.name == name).unwrap().rows.clone();
+
+    let shifts = table("shifts");
+    assert_eq!(shifts.len(), 11);
+    for row in &shifts {
+        let Cell::Text(shift) = &row[0] else { panic!("{row:?}") };
+        let shift: f64 = shift.parse().unwrap();
+        let over = count(&|fate| fate.scores[0].margin.unwrap() > shift);
+        assert_eq!(row[1..4], [over.clone(), Cell::Count(0), over], "{shift}");
+    }
+    let differing: std::collections::BTreeSet<String> = shifts.iter().map(|row| format!("{:?}", row[1])).collect();
+    assert!(differing.len() > 3, "the shifts tell samples apart: {differing:?}");
+    for row in table("thresholds") {
+        let Cell::Number(limit, _) = row[0] else { panic!("{row:?}") };
+        let over = |at: usize| count(&|fate| fate.scores[at].max_similarity.unwrap() > limit);
+        let any = count(&|fate| fate.scores.iter().any(|score| score.max_similarity.unwrap() > limit));
+        assert_eq!(row[1..4], [over(0), over(1), any], "{limit}");
+    }
+    for row in table("close") {
+        let Cell::Text(within) = &row[0] else { panic!("{row:?}") };
+        let within: f64 = within.parse().unwrap();
+        let near = |status| count(&|fate| fate.status == status && fate.scores[0].margin.unwrap().abs() <= within);
+        assert_eq!(row[1..3], [near(Status::Kept), near(Status::Dropped)], "{within}");
+    }
+    // Ten of twelve points are exceeded in the pool, and none by what is kept; the other benchmark is gone, with its radii.
+    let gap = table("gap");
+    assert_eq!(gap[0][1..5], [12, 12, 10, 0].map(Cell::Count));
+    assert_eq!(gap[0][5], Cell::Number(radius(5), 4));
+    assert_eq!(gap[1][2..5], [Cell::Count(0), Cell::Missing, Cell::Missing]);
+    assert!(
+        report.tables.iter().all(|table| table.name != "overlap"),
+        "one benchmark has nothing in common with others"
+    );
+    let most_hit = table("most_hit");
+    assert_eq!(most_hit.len(), 10);
+    assert_eq!(most_hit[3][1], Cell::Text("c0/0003.bmp".into()));
+    assert_eq!(
+        most_hit[3][3..6],
+        [Cell::Count(2), Cell::Number(radius(3) + 0.01, 4), Cell::Text("s/00000.tar, sample 12".into())]
+    );
+
+    // Kept ones are all as far from their radii: the first ones are shown.
+    let keys: Vec<&str> = report.kept_pairs.iter().map(|pair| pair.key.as_str()).collect();
+    assert_eq!((keys.len(), keys[0]), (10, "s/00000.tar/0001"));
+    assert!(report.kept_pairs.iter().all(|pair| pair.kept && !pair.image.is_empty()));
+    let labels: Vec<&str> = report.curves[0].curves.iter().map(|curve| curve.label.as_str()).collect();
+    assert_eq!((labels, report.curves.len()), (vec!["reference", "pool", "kept"], 1));
+    for table in report.data_tables() {
+        let width = table.columns.len();
+        assert!(table.rows.iter().all(|row| row.len() == width), "{}", table.name);
+    }
+}
+
+#[test]
+fn another_run_over_the_same_shards_changes_sides() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let run = small_run(here.path(), false);
+    let turned = |fate: Fate| match fate.info.id.index {
+        8 => Fate { status: Status::Kept, ..fate },
+        9 => Fate { status: Status::Dropped, reason: None, ..fate },
+        _ => fate,
+    };
+    let options = |other: PathBuf| ReportOptions { against: Some(other), ..ReportOptions::default() };
+    let beside = |other: PathBuf| {
+        let report = gather(&run, &options(other)).unwrap().report;
+        let table = |name: &str| report.tables.iter().find(|table| table.name == name).cloned().unwrap();
+        (table("against").rows.iter().map(|row| row[1..].to_vec()).collect::<Vec<_>>(), table("turned").rows)
+    };
+    let counts = |rows: [[u64; 3]; 3]| rows.map(|row| row.map(Cell::Count).to_vec()).to_vec();
+    assert_eq!(beside(run.clone()), (counts([[58, 0, 0], [0, 20, 0], [0, 0, 2]]), Vec::new()));
+    let (sides, named) = beside(small_run_with(there.path(), false, turned));
+    assert_eq!(sides, counts([[56, 2, 0], [2, 18, 0], [0, 0, 2]]));
+    let row = |name: &str, from: &str, to: &str| [name, from, to].map(|text| Cell::Text(text.into())).to_vec();
+    assert_eq!(named[..2], [row("s/00000.tar/0008", "dropped", "kept"), row("s/00000.tar/0009", "kept", "dropped")]);
+    assert_eq!(named.len(), 4);
+    let error = gather(&run, &options(here.path().join("nowhere"))).unwrap_err().to_string();
+    assert!(error.contains("cannot be read as a run folder"), "{error}");
+}
+
 #[test]
 fn compressed_shards_are_streamed_and_missing_ones_leave_grey_tiles() {
     let (plain, packed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = ReportOptions { pairs_per_benchmark: 100, truth: None };
+    let options = ReportOptions { pairs_per_benchmark: 100, ..ReportOptions::default() };
     let one = gather(&small_run(plain.path(), false), &options).unwrap();
     let run = small_run(packed.path(), true);
     let other = gather(&run, &options).unwrap();
@@ -298,7 +396,7 @@ fn compressed_shards_are_streamed_and_missing_ones_leave_grey_tiles() {
     std::fs::remove_dir_all(packed.path().join("photo")).unwrap();
     let bare = gather(&run, &options).unwrap();
     assert_eq!(bare.report.pairs.len(), 20);
-    assert!(bare.report.pairs.iter().all(|pair| pair.dropped_image.is_empty() && pair.test_image.is_empty()));
+    assert!(bare.report.pairs.iter().all(|pair| pair.image.is_empty() && pair.test_image.is_empty()));
     // Radii are told from the ledger where the benchmark is gone.
     let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
     let same = bare.report.pairs.iter().zip(&one.report.pairs).all(|(a, b)| near(a.radius.unwrap(), b.radius.unwrap()));

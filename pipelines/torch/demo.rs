@@ -131,7 +131,8 @@ pub fn demo(
     clock.lap("prune and train");
 
     let picture = out.join("demo.svg");
-    let options = report::ReportOptions { truth: Some(data.join("truth.jsonl")), pairs_per_benchmark: 5 };
+    let options =
+        report::ReportOptions { truth: Some(data.join("truth.jsonl")), pairs_per_benchmark: 5, ..Default::default() };
     let gathered = report::gather(&run, &options)?;
     durable::write(&picture, report::picture(&gathered).as_bytes())
         .map_err(|error| PipelineError::Failed(format!("{}: {error}", picture.display())))?;

@@ -665,9 +665,18 @@ pub struct WhyArgs {
 pub struct ReportArgs {
     /// A run folder
     pub run: PathBuf,
-    /// The page to write
+    /// The page to write (.html), or the picture (.svg)
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+    /// The page's tables too, as CSV and LaTeX
+    #[arg(long, value_name = "DIR")]
+    pub tables: Option<PathBuf>,
+    /// Another run over the same shards: who changes sides
+    #[arg(long, value_name = "RUN")]
+    pub against: Option<PathBuf>,
+    /// Pictures are blurred until somebody clicks on them
+    #[arg(long)]
+    pub blur: bool,
 }
 
 /// `trommel launch`.

@@ -2,7 +2,7 @@
 
 use trommel_core::durable;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::report::{ReportOptions, gather, page, picture};
+use trommel_pipelines::report::{ReportOptions, gather, page, picture, tables};
 
 use crate::args::ReportArgs;
 use crate::outcome::{Done, Outcome};
@@ -22,9 +22,25 @@ pub fn run(args: &ReportArgs) -> Outcome {
         }
     };
     let pairs_per_benchmark = if drawn { PAIRS.0 } else { PAIRS.1 };
-    let gathered = gather(&args.run, &ReportOptions { pairs_per_benchmark, ..ReportOptions::default() })?;
+    if drawn && (args.blur || args.against.is_some()) {
+        return Err(PipelineError::Usage("--blur and --against are for the page; the picture has neither".into()));
+    }
+    let (blurred, against) = (args.blur, args.against.clone());
+    let gathered = gather(&args.run, &ReportOptions { pairs_per_benchmark, blurred, against, truth: None })?;
     for trouble in &gathered.troubles {
         tracing::warn!("{trouble}");
+    }
+    if let Some(folder) = &args.tables {
+        let write = |name: String, text: String| {
+            let path = folder.join(name);
+            durable::write(&path, text.as_bytes()).map_err(PipelineError::at(&path))
+        };
+        durable::make_folder(folder).map_err(PipelineError::at(folder))?;
+        for table in tables(&gathered) {
+            write(format!("{}.csv", table.name), table.csv())?;
+            write(format!("{}.tex", table.name), table.latex())?;
+        }
+        eprintln!("trommel: wrote tables into {}", folder.display());
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
     durable::write(&args.out, text.as_bytes())
