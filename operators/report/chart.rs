@@ -66,7 +66,7 @@ impl HistogramSeries {
 }
 
 /// A round distance between ticks: about five of them over the span.
-pub(super) fn tick_step(span: f64) -> f64 {
+fn tick_step(span: f64) -> f64 {
     let mut step = 1e-6;
     loop {
         for k in [1.0, 2.0, 5.0] {

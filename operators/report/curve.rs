@@ -1,6 +1,6 @@
 //! Cumulative curves: of test points, the share whose nearest picture is at most that similar.
 
-use super::chart::{CHART_HEIGHT, tick_step};
+use super::chart::{CHART_HEIGHT, axis};
 use super::svg::{DROPPED, INK, PLANTED, RULE, SOFT, Style, Svg, TEST};
 use super::text::thousands;
 
@@ -68,16 +68,6 @@ pub(super) fn curves(svg: &mut Svg, x: f64, y: f64, width: f64, chart: &CurveCha
             &format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\""),
         );
     }
-    let tick = tick_step(high - low);
-    let decimals = (-tick.log10()).ceil().clamp(1.0, 6.0) as usize;
-    let mut number = (low / tick - 1e-9).ceil();
-    while number * tick <= high + tick * 1e-6 {
-        let at = across(number * tick);
-        svg.line((at, base), (at, base + 4.0), &format!("stroke=\"{INK}\""));
-        svg.text(at, base + 17.0, Style::new(11.0, SOFT).middle(), &format!("{:.decimals$}", number * tick + 0.0));
-        number += 1.0;
-    }
-    let axis = "cosine similarity of a test picture to its nearest";
-    svg.text(left + w / 2.0, base + 36.0, Style::new(12.0, SOFT).middle(), axis);
+    axis(svg, (left, base), w, (low, high), "cosine similarity of a test picture to its nearest");
     svg.text(x + 14.0, top - 14.0, Style::new(11.0, SOFT), "share of the test pictures");
 }
