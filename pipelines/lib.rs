@@ -14,6 +14,7 @@ pub mod first;
 pub mod fleet;
 pub mod gauges;
 pub mod join_report;
+pub mod labelled;
 pub mod ledger_memory;
 pub mod lists;
 pub mod lying_beside;

@@ -4,6 +4,7 @@
 //! would give every class the same text, and the first class every picture: it is refused with its number. So are Python files, whose
 //! lines are no templates; JSON is read where it is a list of texts.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -57,6 +58,53 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
         return Err(PipelineError::Usage(format!("{}: `{first:.80}` {wrong}", path.display())));
     }
     Ok(names)
+}
+
+/// Names of classes by their folders: `FOLDER NAME` a line, with a tab, a comma or a space between, or a JSON object of folders with their
+/// names (`{"n01440764": "tench"}`), or with both (`{"0": ["n01440764", "tench"]}`).
+///
+/// # Errors
+/// A file that cannot be read or is empty; a line without a name; a folder that comes twice.
+pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Name(String),
+        Both(String, String),
+    }
+    let text = text(path, "class table")?;
+    let (file, mut table) = (path.display(), BTreeMap::new());
+    let mut add = |place: String, folder: String, name: String| match table.insert(folder.clone(), name) {
+        None => Ok(()),
+        Some(_) => Err(PipelineError::Usage(format!("{place}: folder `{folder:.80}` stands there twice"))),
+    };
+    if text.trim_start().starts_with('{') {
+        let pairs: BTreeMap<String, Value> = serde_json::from_str(&text).map_err(|error| {
+            PipelineError::Usage(format!("{file}: no JSON object of folders with their names ({error})"))
+        })?;
+        for (key, value) in pairs {
+            let (folder, name) = match value {
+                Value::Name(name) => (key, name),
+                Value::Both(folder, name) => (folder, name),
+            };
+            add(file.to_string(), folder, name)?;
+        }
+    } else {
+        let tabs = text.contains('\t');
+        for (place, line) in lines(path, &text) {
+            let parts = line.split_once(|c: char| if tabs { c == '\t' } else { c == ',' || c == ' ' });
+            let (folder, name) = parts.map(|(folder, name)| (folder.trim(), name.trim())).unwrap_or_default();
+            if folder.is_empty() || name.is_empty() {
+                let wrong = "write FOLDER NAME, with a tab, a comma or a space between";
+                return Err(PipelineError::Usage(format!("{place}: `{line:.80}`: {wrong}")));
+            }
+            add(place, folder.to_owned(), name.to_owned())?;
+        }
+    }
+    if table.is_empty() {
+        return Err(PipelineError::Usage(format!("{file}: holds no class")));
+    }
+    Ok(table)
 }
 
 /// Whether all lines begin with their own number, or all with a synset's id, as tables do.
@@ -234,6 +282,39 @@ mod tests {
         ] {
             let said = read(content, keys).unwrap_err();
             assert!(said.starts_with(place), "{said}");
+        }
+    }
+
+    #[test]
+    fn tables_of_folders_are_read_in_every_form_that_lies_about() {
+        let table = |content: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("list");
+            std::fs::write(&path, content).unwrap();
+            let root = format!("{}/", folder.path().display());
+            class_table(&path)
+                .map(|table| table.into_iter().collect::<Vec<_>>())
+                .map_err(|error| error.to_string().replace(&root, ""))
+        };
+        let due =
+            [("n1", "tench, Tinca tinca"), ("n2", "goldfish")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec();
+        for content in [
+            "n1 tench, Tinca tinca\nn2 goldfish\n",
+            "n1\ttench, Tinca tinca\n\nn2\tgoldfish",
+            "n2,goldfish\nn1,tench, Tinca tinca\n",
+            r#"{"n1": "tench, Tinca tinca", "n2": "goldfish"}"#,
+            r#"{"0": ["n1", "tench, Tinca tinca"], "1": ["n2", "goldfish"]}"#,
+        ] {
+            assert_eq!(table(content).unwrap(), due, "{content}");
+        }
+        for (content, wrong) in [
+            ("n1 tench\nn2\n", "list:2: `n2`: write FOLDER NAME"),
+            ("n1 a\nn1 b\n", "list:2: folder `n1` stands there twice"),
+            ("{\"n1\": 3}", "list: no JSON object of folders"),
+            ("\n", "list: holds no class"),
+        ] {
+            let said = table(content).unwrap_err();
+            assert!(said.starts_with(wrong), "{said}");
         }
     }
 

@@ -145,13 +145,14 @@ fn what_needs_no_model_starts_without_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let (run, page) = (folder.path().join("run"), folder.path().join("page.html"));
     let (run, page) = (run.to_str().unwrap(), page.to_str().unwrap());
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 7] = [
         &["select", run, "--rule", "far:1", "-o", page],
         &["verify", page, run],
         &["why", run, "key"],
         &["report", run, "-o", page],
         &["--help"],
         &["radii", "--reference", run, "--benchmark", "a=b", "-o", page],
+        &["prune", "a.npy", "--run", run, "--rule", "random:1%"],
     ];
     for words in cases {
         let opened = opened(words);

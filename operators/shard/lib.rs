@@ -27,6 +27,7 @@
 #![forbid(missing_docs)]
 
 pub mod braces;
+pub mod classified;
 pub mod compression;
 pub mod content;
 pub mod embeddings;

@@ -19,6 +19,7 @@ use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::report;
@@ -144,7 +145,7 @@ pub fn demo(
             checkpoint: run.join("checkpoints/epoch_latest.pt"),
             model: MODEL.into(),
             data: data.join("benchmarks").join(&count.name),
-            class_names: Vec::new(),
+            classes: ClassNames::default(),
             templates: Vec::new(),
             device: machine.device.clone(),
             threads: machine.threads,

@@ -1,7 +1,7 @@
 //! `trommel embed`, the end of it: parts of a finished run as other programs want them.
 //!
-//! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders become
-//! one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
+//! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders and sets of
+//! CLIP_benchmark's become one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
@@ -13,6 +13,7 @@ use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
+use trommel_shard::classified::Classified;
 use trommel_shard::plan::Plan;
 
 use crate::judging::{Input, reader_config};
@@ -33,19 +34,30 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
     if as_npy {
         return write_npy(&ledger, &plan, &config.run).map(|()| 0);
     }
-    match Input::find(&config.shards, &reader_config(config).group)? {
-        Input::Folders(_) => write_benchmark(&ledger, &plan, config).map(|()| 0),
-        Input::Shards(_) => Ok(0),
+    let set = match config.shards.as_slice() {
+        [only] => Classified::find(Path::new(only))?,
+        _ => None,
+    };
+    match (Input::find(&config.shards, &reader_config(config).group)?, set) {
+        (Input::Shards(_), None) => Ok(0),
+        (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref()).map(|()| 0),
     }
 }
 
-fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result<(), PipelineError> {
+/// One file of all vectors, each with its class: its folder's name, or what `set` says of it.
+fn write_benchmark(
+    ledger: &Ledger,
+    plan: &Plan,
+    config: &JudgeConfig,
+    set: Option<&Classified>,
+) -> Result<(), PipelineError> {
     let decisions = ledger.config().get("decisions").and_then(|decisions| decisions.get("embedder")).cloned();
     let identity: Option<Identity> = decisions.and_then(|value| serde_json::from_value(value).ok());
     let source = config.shards.first().map(|root| std::fs::canonicalize(root).unwrap_or_else(|_| root.into()));
     let source = source.map(|path| path.display().to_string()).unwrap_or_default();
     let mut file: Option<EmbeddingFile> = None;
-    for shard in &plan.shards {
+    for (at, shard) in plan.shards.iter().enumerate() {
+        let labels = set.map(|set| labels_of(set, at)).transpose()?;
         for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
             if file.is_none() {
                 let metadata = BTreeMap::from([("source".to_owned(), source.clone())]);
@@ -53,7 +65,10 @@ fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result
                 file = Some(EmbeddingFile::in_folder(&config.run, &head).map_err(PipelineError::failed)?);
             }
             let Some(file) = &mut file else { continue };
-            let label = Some(shard.name.as_str());
+            let label = match &labels {
+                None => Some(shard.name.as_str()),
+                Some(labels) => labels.get(&row.key).map(String::as_str),
+            };
             let vector = row.vector.as_slice();
             file.push(EmbeddingRow { key: &row.key, label, shard: None, index: None, vector, radius: None })
                 .map_err(PipelineError::failed)?;
@@ -63,6 +78,19 @@ fn write_benchmark(ledger: &Ledger, plan: &Plan, config: &JudgeConfig) -> Result
         Some(file) => file.commit().map(|_| ()).map_err(PipelineError::failed),
         None => Err(PipelineError::Usage("no picture could be embedded".into())),
     }
+}
+
+/// Names of the classes of a tar's samples, by their keys; one that has none has no label.
+fn labels_of(set: &Classified, shard: usize) -> Result<BTreeMap<String, String>, PipelineError> {
+    let mut labels = BTreeMap::new();
+    set.labels(shard, &mut |key, class| {
+        if let Ok(class) = class {
+            let name = set.class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
+            labels.insert(key, name);
+        }
+        Ok::<_, PipelineError>(())
+    })?;
+    Ok(labels)
 }
 
 fn begin(path: &Path) -> Result<BufWriter<Aside>, PipelineError> {

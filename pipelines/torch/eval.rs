@@ -1,4 +1,4 @@
-//! `trommel eval`: class folders ─▶ decode ─▶ image tower ─▶ zero-shot accuracy.
+//! `trommel eval`: class folders, or CLIP_benchmark's tars ─▶ decode ─▶ image tower ─▶ zero-shot accuracy.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,9 @@ use trommel_embed::device;
 use trommel_evaluate::zero_shot::{Accuracy, Classifier, DEFAULT_TEMPLATE};
 use trommel_model::preprocess::Resize;
 use trommel_model::{Model, weights};
-use trommel_shard::folders::{Folders, Picture};
-use trommel_shard::samples::GroupConfig;
 
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 
 /// Pictures a forward pass.
 const BATCH: usize = 64;
@@ -26,11 +25,11 @@ pub struct EvalConfig {
     pub checkpoint: PathBuf,
     /// open_clip's name of the model, or its JSON.
     pub model: String,
-    /// Class folders.
+    /// Class folders, or a set of CLIP_benchmark's.
     pub data: PathBuf,
-    /// Class names in the order of the sorted folders; the folders' own names where empty.
-    pub class_names: Vec<String>,
-    /// Templates with `{}` for the class.
+    /// What the classes are called.
+    pub classes: ClassNames,
+    /// Templates with `{}` for the class; those of the set, or else the one default, where empty.
     pub templates: Vec<String>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
@@ -66,27 +65,10 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
     weights::load(model.store(), &*architecture, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
-    let folders = Folders::find(&config.data, &GroupConfig::default()).map_err(PipelineError::usage)?;
-    let shards = &folders.plan.shards;
-    // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
-    if let Some(empty) = folders.notices.get("empty_class") {
-        return Err(PipelineError::Usage(format!(
-            "{}: {} class folders hold no picture (first: {}); put its pictures there, or take the folder away",
-            config.data.display(),
-            empty.count,
-            empty.first
-        )));
-    }
-    let names: Vec<String> = if config.class_names.is_empty() {
-        shards.iter().map(|shard| shard.name.replace('_', " ")).collect()
-    } else {
-        config.class_names.clone()
-    };
-    if names.len() != shards.len() {
-        return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), shards.len())));
-    }
-    let templates =
-        if config.templates.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { config.templates.clone() };
+    let mut labelled = LabelledPictures::find(&config.data, &config.classes)?;
+    let names = labelled.class_names.clone();
+    let given = if config.templates.is_empty() { &labelled.templates } else { &config.templates };
+    let templates = if given.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { given.clone() };
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
     let classifier =
         Classifier::new(model.towers(), &*captions, &names, &templates, device).map_err(PipelineError::failed)?;
@@ -95,8 +77,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         Resize::Squash => ResizeMode::Squash,
     };
     let view = EvalView { size: preprocess.size, mode };
-    let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, folders.notices.clone());
-    notices.merge(&folders.plan.losses());
+    let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, Notices::default());
     let mut seen = HashSet::new();
     for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
         notices.note("equal_class_names", "class names that other folders have too", name, 1);
@@ -113,34 +94,26 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
         Ok::<_, PipelineError>(())
     };
     let limits = Limits::default();
-    for class in 0..shards.len() {
-        let (pictures, passed_over) = folders.pictures_of(class).map_err(PipelineError::usage)?;
-        notices.merge(&passed_over);
-        for Picture { path, .. } in pictures {
-            let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
-            let size = std::fs::metadata(&path).map_err(unread)?.len();
-            let decoded = if size > limits.max_bytes {
-                Err(format!("{size} bytes, above the limit of {}", limits.max_bytes))
-            } else {
-                decode_rgb(&std::fs::read(&path).map_err(unread)?, &limits).map_err(|error| error.to_string())
-            };
-            let square = decoded.and_then(|picture| eval_view(&picture, &view).map_err(|error| error.to_string()));
-            match square {
-                Ok(square) => pixels.extend_from_slice(&square),
-                Err(why) => {
-                    rejected += 1;
-                    let place = format!("{}: {why}", path.display());
-                    notices.loss("rejected", "pictures that could not be decoded, left out", place, 1, 1);
-                    continue;
-                }
+    labelled.each(&limits, &mut |place, content| {
+        let judged = content.and_then(|(bytes, class)| {
+            let picture = decode_rgb(&bytes, &limits).map_err(|error| error.to_string())?;
+            eval_view(&picture, &view).map(|square| (square, class)).map_err(|error| error.to_string())
+        });
+        match judged {
+            Ok((square, class)) => {
+                pixels.extend_from_slice(&square);
+                labels.push(class);
             }
-            labels.push(class);
-            if labels.len() == BATCH {
-                flush(&mut pixels, &mut labels, &mut sum)?;
+            Err(why) => {
+                rejected += 1;
+                let text = "pictures that could not be decoded, left out";
+                notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
             }
         }
-    }
+        if labels.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut labels, &mut sum) }
+    })?;
     flush(&mut pixels, &mut labels, &mut sum)?;
+    notices.merge(&labelled.notices);
     #[expect(clippy::cast_precision_loss)]
     let top5 = sum.top5 as f64 / sum.total.max(1) as f64;
     Ok(EvalReport { pictures: sum.total, rejected, classes: names.len(), top1: sum.top1_share(), top5, notices })

@@ -22,6 +22,7 @@ use trommel_embed::device;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunConfig;
 use trommel_model::preprocess::Resize;
+use trommel_shard::classified::Classified;
 use trommel_shard::folders::{FolderError, FolderReader, Folders};
 use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_shard::reader::{Decisions, Members, ReaderConfig, ShardReader, ViewBytes};
@@ -67,6 +68,14 @@ impl Input {
                 return Err(PipelineError::usage(error));
             }
             _ => {}
+        }
+        // A set of CLIP_benchmark's is its tars.
+        if let [only] = arguments
+            && let Some(set) = Classified::find(Path::new(only))?
+        {
+            let shards: Vec<String> = set.shards.iter().map(|path| path.display().to_string()).collect();
+            let plan = expand(&shards, &PlanOptions::default()).map_err(PipelineError::usage)?;
+            return Ok(Self::Shards(Arc::new(plan)));
         }
         match (expand(arguments, &PlanOptions::default()), folders) {
             (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),

@@ -42,7 +42,7 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Follow shards, benchmarks, rules and takedowns as they change, and keep every decision right
     Watch(WatchArgs),
-    /// Zero-shot accuracy of a checkpoint on class folders
+    /// Zero-shot accuracy of a checkpoint on class folders or CLIP_benchmark's tars
     Eval(EvalArgs),
     /// Other splits from a finished ledger: no pixels, no model
     Select(SelectArgs),
@@ -560,16 +560,20 @@ pub struct WatchArgs {
 pub struct EvalArgs {
     /// Checkpoint folder or weights file
     pub checkpoint: PathBuf,
-    /// Class folders of pictures
+    /// Class folders of pictures, or a set of CLIP_benchmark's: ROOT with classnames.txt and test/0.tar.., or ROOT/train
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// open_clip's name of the model [default: the checkpoint's]
     #[arg(long)]
     pub model: Option<String>,
-    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
+    /// Class names in the order of the folders (sorted, by number where all are numbers) or of the classes' numbers, one a line or a JSON list
+    /// [default: classnames.txt of a set, the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
-    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: `a photo of a {}.`]
+    /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes
+    #[arg(long, value_name = "FILE", conflicts_with = "classnames")]
+    pub class_table: Option<PathBuf>,
+    /// Templates with `{}` or `{c}` for the class, one a line or a JSON list [default: those of a set, `a photo of a {}.`]
     #[arg(long, value_name = "FILE")]
     pub templates: Option<PathBuf>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_pipelines_torch::eval::{EvalConfig, zero_shot};
 
@@ -40,7 +41,10 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
             PipelineError::Usage("--model is missing, and the checkpoint does not say which it is".into())
         })?,
         data: args.data.clone(),
-        class_names: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
+        classes: ClassNames {
+            list: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
+            table: args.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
+        },
         templates: args.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
         device: device.clone(),
         threads: threads.map_or(cores, usize::from),

@@ -4,7 +4,7 @@
 use super::*;
 use crate::testing::{JUDGE, Judged, Memory, Row, read, reader, remark, rows, sent, tar_of};
 use trommel_core::credit::{Credit, CreditConfig};
-use trommel_core::sample::Status::{Dropped, Kept, Rejected};
+use trommel_core::sample::Status::{self, Dropped, Kept, Rejected};
 use trommel_core::stop::Stop;
 
 fn three() -> Vec<u8> {

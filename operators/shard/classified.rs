@@ -1,0 +1,246 @@
+//! Sets of labelled pictures as CLIP_benchmark packs them (`clip_benchmark_export_wds`).
+//!
+//! ```text
+//! ROOT/test/nshards.txt        how many tars
+//! ROOT/test/0.tar 1.tar ..     a picture and its class's number (`.cls`) a sample
+//! ROOT/classnames.txt          names of the classes, by their numbers
+//! ROOT/zeroshot_classification_templates.txt    prompts with {c} for the class
+//! ```
+//!
+//! `ROOT` means its `test` folder; another one is given itself (`ROOT/train`).
+
+use std::convert::Infallible;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::compression::{CompressionLimits, decompress};
+use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use super::store::{Metered, open};
+use super::tar::{TarEnd, TarLimits, TarReader};
+use trommel_core::credit::Permit;
+use trommel_core::credit::workspace::Workspace;
+
+/// Why a set cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifiedError {
+    /// A file of it cannot be had.
+    #[error("{}: {why}", path.display())]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// It is another kind of set, or none.
+    #[error("{}: {what}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
+    move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), why: error.to_string() }
+}
+
+/// A set, found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classified {
+    /// Its tars, in order.
+    pub shards: Vec<PathBuf>,
+    /// Names of its classes by their numbers; empty where there is no list.
+    pub class_names: Vec<String>,
+    /// The file with its templates, where there is one.
+    pub templates: Option<PathBuf>,
+}
+
+/// One picture of a set.
+#[derive(Debug)]
+pub struct Labelled {
+    /// Its key.
+    pub key: String,
+    /// Its encoded bytes and the number of its class; or what is wrong with it.
+    pub content: Result<(Vec<u8>, usize), String>,
+}
+
+impl Classified {
+    /// The set that `root` is; `None` where it is something else.
+    ///
+    /// # Errors
+    /// A set of another kind (retrieval, several labels), or of which a file cannot be read.
+    pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
+        let inner = root.join("test");
+        let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
+            (true, _) => (root.to_path_buf(), root.join("..")),
+            (false, true) => (inner, root.to_path_buf()),
+            (false, false) => return Ok(None),
+        };
+        let text = |name: &str| {
+            let path = above.join(name);
+            match fs::read_to_string(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                text => text.map(Some).map_err(unavailable(&path)),
+            }
+        };
+        if let Some(kind) = text("dataset_type.txt")?.filter(|kind| kind.trim().to_lowercase() != "classification") {
+            let what = format!("a set of kind `{}`; sets with one class a picture are read", kind.trim());
+            return Err(ClassifiedError::Malformed { path: above.join("dataset_type.txt"), what });
+        }
+        let path = folder.join("nshards.txt");
+        let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
+        let count: usize = count.trim().parse().map_err(|_| ClassifiedError::Malformed {
+            path: path.clone(),
+            what: format!("`{:.40}` is no number of tars", count.trim()),
+        })?;
+        let names = text("classnames.txt")?.unwrap_or_default();
+        let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
+        let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
+        let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
+        match shards.iter().find(|shard| !shard.is_file()) {
+            Some(missing) => Err(ClassifiedError::Unavailable {
+                path: missing.clone(),
+                why: format!("is not there, and nshards.txt says that there are {count}"),
+            }),
+            None => Ok(Some(Self { shards, class_names, templates })),
+        }
+    }
+
+    /// Shows the samples of one tar, in its order.
+    ///
+    /// # Errors
+    /// A tar that cannot be read to its end; or what `see` returns, at once.
+    pub fn read<E: From<ClassifiedError>>(
+        &self,
+        shard: usize,
+        see: &mut dyn FnMut(Labelled) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.walk(shard, GroupConfig::default().image_keys, see)
+    }
+
+    /// The same without the pictures.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn labels<E: From<ClassifiedError>>(
+        &self,
+        shard: usize,
+        see: &mut dyn FnMut(String, Result<usize, String>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.walk(shard, vec![CLASS.into()], &mut |it| see(it.key, it.content.map(|(_, class)| class)))
+    }
+
+    fn walk<E: From<ClassifiedError>>(
+        &self,
+        shard: usize,
+        image_keys: Vec<String>,
+        see: &mut dyn FnMut(Labelled) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(path) = self.shards.get(shard) else { return Ok(()) };
+        let failed =
+            |why: &dyn std::fmt::Display| ClassifiedError::Unavailable { path: path.clone(), why: why.to_string() };
+        let source = open(&path.display().to_string()).map_err(|error| failed(&error))?;
+        let raw = source.open_at(0).map_err(|error| failed(&error))?;
+        let (raw, meter) = Metered::new(raw, source.announced_bytes());
+        let (limits, workspace) = (CompressionLimits::default(), Workspace::unbounded());
+        let (plain, _) = decompress(raw, meter, &limits, workspace).map_err(|error| failed(&error))?;
+        let is_class = image_keys == [CLASS];
+        // The class is a text beside the picture; where it is all that is wanted, it stands in the picture's place.
+        let text_keys = if is_class { Vec::new() } else { vec![CLASS.into()] };
+        let config = GroupConfig { image_keys, text_keys, ..GroupConfig::default() };
+        let mut samples = SampleReader::new(TarReader::new(plain, TarLimits::default()), &config, 0);
+        let mut want = |_| Want::Content { extra_bytes: 0 };
+        let mut next = || {
+            let group: Result<_, Infallible> = samples.next_group(&mut want, &mut |_| Ok(Permit::free()));
+            let Ok(group) = group;
+            group
+        };
+        while let Some(group) = next() {
+            let labelled = match group {
+                Group::Sample(RawSample { info, image, caption, .. }) => {
+                    let class = if is_class { String::from_utf8_lossy(&image).into_owned() } else { String::new() };
+                    let class = caption.map_or(class, |caption| caption.to_string());
+                    let content = self.class(&class).map(|class| (image.to_vec(), class));
+                    Labelled { key: info.key.clone(), content }
+                }
+                Group::Rejected(info, reason) => Labelled { key: info.key.clone(), content: Err(reason.to_string()) },
+                Group::Place(..) => continue,
+            };
+            see(labelled)?;
+        }
+        match samples.tar().end() {
+            Some(TarEnd::Damaged { offset, what }) => Err(failed(&format!("cut off at byte {offset}: {what}")).into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn class(&self, text: &str) -> Result<usize, String> {
+        let class = text.trim();
+        let number: usize = class.parse().map_err(|_| match class {
+            "" => "no .cls beside it".to_owned(),
+            _ => format!("`{class:.40}` is no class's number"),
+        })?;
+        match self.class_names.len() {
+            0 => Ok(number),
+            names if number < names => Ok(number),
+            names => Err(format!("class {number}, and there are {names} names")),
+        }
+    }
+}
+
+/// Extension of the member with the class.
+const CLASS: &str = "cls";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::tar_of;
+
+    #[test]
+    fn pictures_come_with_their_classes_and_what_has_none_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, test) = (folder.path(), folder.path().join("test"));
+        assert!(Classified::find(root).unwrap().is_none());
+        fs::create_dir(&test).unwrap();
+        fs::write(test.join("nshards.txt"), "2\n").unwrap();
+        fs::write(root.join("classnames.txt"), "a\nb \n").unwrap();
+        let first: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.webp", b"w"), ("s1.cls", b"7"), ("s1.jpg", b"j")];
+        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
+        let missing = Classified::find(root).unwrap_err().to_string();
+        assert!(missing.contains("1.tar") && missing.contains("says that there are 2"), "{missing}");
+        let second: &[(&str, &[u8])] = &[("s2.png", b"p"), ("s3.png", b"q"), ("s3.cls", b"x")];
+        fs::write(test.join("1.tar"), tar_of(second)).unwrap();
+        for given in [root, &test] {
+            let set = Classified::find(given).unwrap().unwrap();
+            assert_eq!(set.class_names, ["a", "b"]);
+            let mut seen = Vec::new();
+            for shard in 0..2 {
+                let mut see = |it: Labelled| {
+                    seen.push((it.key, it.content));
+                    Ok::<_, ClassifiedError>(())
+                };
+                set.read(shard, &mut see).unwrap();
+            }
+            let say = |text: &str| Err(text.to_owned());
+            let due = [
+                ("s0", Ok((b"w".to_vec(), 1))),
+                ("s1", say("class 7, and there are 2 names")),
+                ("s2", say("no .cls beside it")),
+                ("s3", say("`x` is no class's number")),
+            ];
+            assert_eq!(seen, due.map(|(key, content)| (key.to_owned(), content)));
+            let mut labels = Vec::new();
+            set.labels(0, &mut |key, class| {
+                labels.push((key, class));
+                Ok::<_, ClassifiedError>(())
+            })
+            .unwrap();
+            assert_eq!(labels[0], ("s0".to_owned(), Ok(1)));
+        }
+        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
+        assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Labelled pictures to evaluate on: class folders, or CLIP_benchmark's tars; and what their classes are called.
+//!
+//! Names of class folders come from a table (folder, name), from a list in the order of the folders, or from the folders. Folders that are all
+//! called by numbers, as ImageNet-V2's are, stand in the order of the numbers: as texts, `10` would come before `2`, and take its name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use trommel_core::notices::Notices;
+use trommel_decode::Limits;
+use trommel_shard::classified::{Classified, ClassifiedError, Labelled};
+use trommel_shard::folders::{Folders, Picture};
+use trommel_shard::samples::GroupConfig;
+
+use crate::error::PipelineError;
+use crate::lists;
+
+/// What is said of the classes beside the pictures.
+#[derive(Clone, Debug, Default)]
+pub struct ClassNames {
+    /// Names in the order of the classes; empty: none were given.
+    pub list: Vec<String>,
+    /// Names by folder; empty: none were given.
+    pub table: BTreeMap<String, String>,
+}
+
+enum Source {
+    /// Class folders, with the number of each one's class.
+    Folders(Folders, Vec<usize>),
+    /// Tars.
+    Shards(Classified),
+}
+
+/// Labelled pictures.
+pub struct LabelledPictures {
+    source: Source,
+    /// Names of the classes, by their numbers.
+    pub class_names: Vec<String>,
+    /// Templates that lie beside the pictures; may be empty.
+    pub templates: Vec<String>,
+    /// What was lost or passed over beside the pictures.
+    pub notices: Notices,
+}
+
+/// What is shown of a picture: its place, its encoded bytes or why there are none, its class.
+pub type See<'a> = dyn FnMut(String, Result<(Vec<u8>, usize), String>) -> Result<(), PipelineError> + 'a;
+
+impl LabelledPictures {
+    /// Finds the pictures of `data`.
+    ///
+    /// # Errors
+    /// No pictures, an empty class folder, names that do not fit the classes.
+    pub fn find(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
+        match Classified::find(data).map_err(PipelineError::from)? {
+            Some(set) => Self::of_shards(data, set, names),
+            None => Self::of_folders(data, names),
+        }
+    }
+
+    fn of_shards(data: &Path, mut set: Classified, names: &ClassNames) -> Result<Self, PipelineError> {
+        let usage = |what: &str| Err(PipelineError::Usage(format!("{}: {what}", data.display())));
+        if !names.table.is_empty() {
+            return usage(
+                "a table of class folders says nothing of tars, whose classes are numbers: --classnames FILE",
+            );
+        }
+        if !names.list.is_empty() {
+            set.class_names.clone_from(&names.list);
+        }
+        if set.class_names.is_empty() {
+            return usage("no classnames.txt beside the tars: --classnames FILE");
+        }
+        let templates = set.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default();
+        let class_names = set.class_names.clone();
+        Ok(Self { source: Source::Shards(set), class_names, templates, notices: Notices::default() })
+    }
+
+    fn of_folders(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
+        let folders = Folders::find(data, &GroupConfig::default()).map_err(PipelineError::usage)?;
+        // As ImageFolder: a class of which nothing is there would not be guessed, and every other class would gain.
+        if let Some(empty) = folders.notices.get("empty_class") {
+            return Err(PipelineError::Usage(format!(
+                "{}: {} class folders hold no picture (first: {}); put its pictures there, or take the folder away",
+                data.display(),
+                empty.count,
+                empty.first
+            )));
+        }
+        let mut notices = folders.notices.clone();
+        notices.merge(&folders.plan.losses());
+        let called: Vec<&str> = folders.plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+        let numbers: Option<Vec<u64>> = called.iter().map(|name| name.parse().ok()).collect();
+        let mut order: Vec<usize> = (0..called.len()).collect();
+        if let Some(numbers) = &numbers {
+            order.sort_by_key(|&at| numbers[at]);
+        }
+        let mut classes = vec![0; called.len()];
+        order.iter().enumerate().for_each(|(class, &at)| classes[at] = class);
+        let class_names = match (names.table.is_empty(), names.list.is_empty()) {
+            (false, false) => {
+                return Err(PipelineError::Usage("--classnames and --class-table: give one of them".into()));
+            }
+            (false, true) => by_table(&order, &called, &names.table, &mut notices)?,
+            (true, false) if names.list.len() != called.len() => {
+                let (names, folders) = (names.list.len(), called.len());
+                return Err(PipelineError::Usage(format!("{names} class names for {folders} class folders")));
+            }
+            (true, false) => names.list.clone(),
+            (true, true) => {
+                if numbers.is_some() && called.len() > 1 {
+                    let text = "class folders called by numbers, which are taken for the names of their classes; \
+                                --classnames or --class-table says what they are";
+                    notices.note("numbered_classes", text, called[order[0]], called.len() as u64);
+                }
+                order.iter().map(|&at| called[at].replace('_', " ")).collect()
+            }
+        };
+        Ok(Self { source: Source::Folders(folders, classes), class_names, templates: Vec::new(), notices })
+    }
+
+    /// Shows every picture, class by class or tar by tar; what is passed over among them is added to the notices.
+    ///
+    /// # Errors
+    /// Files that cannot be read, which the same command tries again; or what `see` returns.
+    pub fn each(&mut self, limits: &Limits, see: &mut See<'_>) -> Result<(), PipelineError> {
+        match &self.source {
+            Source::Shards(set) => {
+                for (at, shard) in set.shards.iter().enumerate() {
+                    set.read(at, &mut |Labelled { key, content }| see(format!("{}: {key}", shard.display()), content))?;
+                }
+            }
+            Source::Folders(folders, classes) => {
+                for (at, &class) in classes.iter().enumerate() {
+                    let (pictures, passed_over) = folders.pictures_of(at).map_err(PipelineError::usage)?;
+                    self.notices.merge(&passed_over);
+                    for Picture { path, .. } in pictures {
+                        let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
+                        let size = std::fs::metadata(&path).map_err(unread)?.len();
+                        let content = if size > limits.max_bytes {
+                            Err(format!("{size} bytes, above the limit of {}", limits.max_bytes))
+                        } else {
+                            Ok((std::fs::read(&path).map_err(unread)?, class))
+                        };
+                        see(path.display().to_string(), content)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<ClassifiedError> for PipelineError {
+    fn from(error: ClassifiedError) -> Self {
+        match error {
+            ClassifiedError::Unavailable { .. } => Self::Unfinished(error.to_string()),
+            ClassifiedError::Malformed { .. } => Self::usage(error),
+        }
+    }
+}
+
+/// The folders' names in the order of their classes.
+fn by_table(
+    order: &[usize],
+    called: &[&str],
+    table: &BTreeMap<String, String>,
+    notices: &mut Notices,
+) -> Result<Vec<String>, PipelineError> {
+    let missing: Vec<&str> = called.iter().copied().filter(|folder| !table.contains_key(*folder)).collect();
+    if let Some(first) = missing.first() {
+        let count = missing.len();
+        return Err(PipelineError::Usage(format!(
+            "--class-table: {count} class folders are not in it (first: {first})"
+        )));
+    }
+    let mut others = table.keys().filter(|folder| !called.contains(&folder.as_str()));
+    if let Some(first) = others.next() {
+        let text = "rows of the class table whose folders are not there: their classes cannot be guessed";
+        notices.note("classes_without_folder", text, first, 1 + others.count() as u64);
+    }
+    Ok(order.iter().map(|&at| table[called[at]].clone()).collect())
+}

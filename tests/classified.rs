@@ -1,0 +1,141 @@
+//! Labelled sets in the layouts that lie about: folders called by numbers, tables of folders, CLIP_benchmark's tars.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{MODEL, World, run, stderr};
+use serde_json::Value;
+use trommel_columnar::embeddings::EmbeddingSet;
+
+const CLASSES: usize = 12;
+
+/// The world's pictures in class folders `a_class` to `l_class`, two in each.
+fn folders(root: &Path) -> Vec<String> {
+    let mut pictures: Vec<PathBuf> = Vec::new();
+    for benchmark in ["photo", "sketch"] {
+        let classes = fs::read_dir(World::shared().path(&format!("data/benchmarks/{benchmark}"))).unwrap();
+        let classes = classes.map(|class| class.unwrap().path()).filter(|class| class.is_dir());
+        pictures.extend(classes.flat_map(|class| fs::read_dir(class).unwrap().map(|file| file.unwrap().path())));
+    }
+    pictures.sort();
+    let step = pictures.len() / (2 * CLASSES);
+    let names: Vec<String> = (0..CLASSES).map(|at| format!("{}_class", char::from(b'a' + at as u8))).collect();
+    for (at, name) in names.iter().enumerate() {
+        fs::create_dir_all(root.join(name)).unwrap();
+        for picture in 0..2 {
+            fs::copy(&pictures[(2 * at + picture) * step], root.join(name).join(format!("{picture}.jpg"))).unwrap();
+        }
+    }
+    names
+}
+
+/// The same folders, called by the numbers of their classes.
+fn numbered(from: &Path, names: &[String], to: &Path) {
+    for (at, name) in names.iter().enumerate() {
+        let folder = to.join(at.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        for file in fs::read_dir(from.join(name)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+fn checkpoint(folder: &Path) -> String {
+    let trained = folder.join("run");
+    let mut words = World::shared().train(&trained, 5);
+    words.extend(["--threads".into(), "1".into()]);
+    run(0, &common::words(&words));
+    trained.join("checkpoints/epoch_latest.pt").display().to_string()
+}
+
+#[test]
+fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |name: &str| at(name).display().to_string();
+    let names = folders(&at("named"));
+    numbered(&at("named"), &names, &at("numbered"));
+    let spoken: Vec<String> = names.iter().map(|name| name.replace('_', " ")).collect();
+    fs::write(at("names.txt"), spoken.join("\n")).unwrap();
+    fs::write(at("templates.txt"), "a photo of a {c}.\na sketch of the {c}\n").unwrap();
+    let rows = spoken.iter().enumerate().map(|(at, name)| format!("{at}\t{name}\n")).rev();
+    fs::write(at("table.tsv"), rows.chain(["12\tnobody\n".to_owned()]).collect::<String>()).unwrap();
+    let weights = checkpoint(folder.path());
+    let eval = |status: i32, data: &str, more: &[&str]| {
+        let data = text(data);
+        let words = ["eval", &weights, "--model", MODEL, "--data", &data, "--threads", "1", "--json"];
+        run(status, &[&words[..], more].concat())
+    };
+    let shares = |out: &std::process::Output| {
+        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+        ["pictures", "classes", "top1", "top5"].map(|field| report[field].to_string())
+    };
+    let templates = text("templates.txt");
+    let templates = ["--templates", &templates];
+    // Class folders by their names: torchvision's ImageFolder, and what open_clip is compared on.
+    let due = shares(&eval(0, "named", &templates));
+    let list = text("names.txt");
+    let list = ["--classnames", &list, templates[0], templates[1]];
+    assert_eq!(shares(&eval(0, "numbered", &list)), due);
+    let table = text("table.tsv");
+    let out = eval(0, "numbered", &["--class-table", &table, templates[0], templates[1]]);
+    assert_eq!(shares(&out), due);
+    assert!(stderr(&out).contains("whose folders are not there: their classes cannot be guessed: 1 (first: 12)"));
+    // The names as text sorts their folders: 0, 1, 10, 11, 2. The measure tells them apart.
+    let mut order: Vec<usize> = (0..CLASSES).collect();
+    order.sort_by_key(|at| at.to_string());
+    let wrong: Vec<&str> = order.iter().map(|&at| spoken[at].as_str()).collect();
+    fs::write(at("wrong.txt"), wrong.join("\n")).unwrap();
+    let wrong = text("wrong.txt");
+    assert_ne!(shares(&eval(0, "numbered", &["--classnames", &wrong, templates[0], templates[1]])), due);
+    let said = stderr(&eval(0, "numbered", &[]));
+    assert!(said.contains("class folders called by numbers") && said.contains(": 12 (first: 0)"), "{said}");
+    fs::write(at("short.tsv"), "0\ta\n").unwrap();
+    let short = text("short.tsv");
+    let said = stderr(&eval(2, "numbered", &["--class-table", &short]));
+    assert!(said.contains("11 class folders are not in it (first: 1)"), "{said}");
+
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/classified.py");
+    let made = Command::new(python).arg(script).args([at("named"), at("set")]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    eprint!("{}", String::from_utf8_lossy(&made.stdout));
+    assert!(at("set/test/3.tar").is_file(), "several tars");
+    for set in ["set", "set/test"] {
+        assert_eq!(shares(&eval(0, set, &[])), due, "names and templates of its own");
+    }
+    assert_eq!(shares(&eval(0, "set", &list)), due);
+
+    // The same set as a benchmark: labels and vectors of the class folders.
+    let embed = |from: &str, to: &str| {
+        let (from, to) = (text(from), text(to));
+        run(0, &["embed", &from, "-o", &to, "--model", MODEL, "--random-init", "1", "--threads", "1"]);
+        let set = EmbeddingSet::open(Path::new(&to)).unwrap();
+        let labels: Vec<String> = set.labels.iter().flatten().map(|label| label.replace('_', " ")).collect();
+        (labels, set.vectors)
+    };
+    let of_set = embed("set", "embedded-set");
+    assert_eq!(of_set.0.len(), 2 * CLASSES);
+    assert_eq!(of_set, embed("named", "embedded-named"));
+    // And given as pictures, where it is embedded on the way.
+    let (set, reference, out) =
+        (format!("val={}", text("set")), World::shared().path("embedded/reference"), text("radii"));
+    let words = ["radii", "--reference", &reference, "--benchmark", &set, "-o", &out, "--embedder", MODEL];
+    run(0, &[&words[..], &["--random-init", "1", "--threads", "1"]].concat());
+    assert_eq!(EmbeddingSet::open(&at("radii/val")).unwrap().vectors, of_set.1);
+
+    // What has no class, or a class without a name, is lost and said.
+    fs::write(at("set/classnames.txt"), spoken[..CLASSES - 1].join("\n")).unwrap();
+    let out = eval(4, "set", &[]);
+    assert!(stderr(&out).contains("class 11, and there are 11 names"), "{}", stderr(&out));
+    fs::remove_file(at("set/test/2.tar")).unwrap();
+    assert!(stderr(&eval(3, "set", &[])).contains("2.tar: is not there"));
+}
