@@ -2,14 +2,16 @@
 //!
 //! Its file is read once, at the start: the hash of its kept keys must be the one that its head tells, since the head is what a run is resumed by.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trommel_core::notices::Notices;
+use trommel_core::wake::locked;
 use trommel_select::head::{KeysHash, SplitHead};
+use trommel_select::membership::{Kept, Membership};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{Members, key_hash};
@@ -33,12 +35,13 @@ pub struct SplitConfig {
 }
 
 /// An opened split.
-#[derive(Debug)]
 pub struct SplitFile {
     path: PathBuf,
     head: SplitHead,
-    /// Indices and hashes of keys, by the shard's name.
-    members: BTreeMap<String, Vec<(u32, u64)>>,
+    /// Names of the shards that it keeps something of.
+    shards: BTreeSet<String>,
+    /// Asked by one reader at a time.
+    membership: Mutex<Membership>,
 }
 
 impl SplitFile {
@@ -60,7 +63,7 @@ impl SplitFile {
             })
         })?;
         let head = read_head(&table).map_err(failed)?;
-        let (mut members, mut hash, mut count) = (BTreeMap::<String, Vec<(u32, u64)>>::new(), KeysHash::default(), 0);
+        let (mut shards, mut hash, mut count) = (BTreeSet::new(), KeysHash::default(), 0);
         let mut last: Option<(String, u32)> = None;
         for row in read_rows(&table).map_err(failed)? {
             let SplitRow { shard, index, key } = row.map_err(failed)?;
@@ -72,10 +75,8 @@ impl SplitFile {
             }
             hash.add(&shard, index, &key);
             count += 1;
-            let member = (index, key_hash(&key));
-            match members.get_mut(&shard) {
-                Some(own) => own.push(member),
-                None => _ = members.insert(shard.clone(), vec![member]),
+            if last.as_ref().is_none_or(|(before, _)| *before != shard) {
+                shards.insert(shard.clone());
             }
             last = Some((shard, index));
         }
@@ -90,7 +91,8 @@ impl SplitFile {
         if count == 0 {
             return Err(PipelineError::Usage(format!("{}: it keeps no sample", table.display())));
         }
-        Ok(Self { path: table, head, members })
+        let membership = Mutex::new(Membership::open(&table).map_err(failed)?);
+        Ok(Self { path: table, head, shards, membership })
     }
 
     /// What it says of itself.
@@ -128,10 +130,10 @@ impl SplitFile {
     /// # Errors
     /// A shard that the split names, and the plan has not.
     pub fn plan_of(&self, plan: &Plan) -> Result<(Plan, Notices), PipelineError> {
-        let known: std::collections::BTreeSet<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
-        let mut missing = self.members.keys().filter(|name| !known.contains(name.as_str()));
+        let known: BTreeSet<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+        let mut missing = self.shards.iter().filter(|name| !known.contains(name.as_str()));
         if let Some(first) = missing.next() {
-            let (count, of) = (1 + missing.count(), self.members.len());
+            let (count, of) = (1 + missing.count(), self.shards.len());
             return Err(PipelineError::Usage(format!(
                 "{}: {count} of its {of} shards are not among those that were given (first: {first}); shards are known by their names, \
                  NAME=SHARDS gives one another",
@@ -139,7 +141,7 @@ impl SplitFile {
             )));
         }
         let (named, others): (Vec<&ShardRef>, Vec<_>) =
-            plan.shards.iter().partition(|shard| self.members.contains_key(&shard.name));
+            plan.shards.iter().partition(|shard| self.shards.contains(&shard.name));
         let mut notices = Notices::default();
         let first = others.first().map_or("", |shard| shard.name.as_str());
         notices.note("not_in_split", "shards of which the split keeps nothing, not read", first, others.len() as u64);
@@ -149,7 +151,6 @@ impl SplitFile {
 }
 
 /// Who of a plan's shards is kept.
-#[derive(Debug)]
 pub struct SplitMembers {
     /// The split.
     pub split: Arc<SplitFile>,
@@ -160,7 +161,11 @@ pub struct SplitMembers {
 impl Members for SplitMembers {
     fn shard(&self, ordinal: u64) -> Result<Vec<(u32, u64)>, String> {
         let shard = self.plan.shard(ordinal).ok_or_else(|| format!("the plan has no shard {ordinal}"))?;
-        Ok(self.split.members.get(&shard.name).cloned().unwrap_or_default())
+        match locked(&self.split.membership).shard(&shard.name).map_err(|error| error.to_string())? {
+            Some(Kept::Rows(rows)) => Ok(rows.into_iter().map(|row| (row.index, key_hash(&row.key))).collect()),
+            Some(Kept::Keys(_) | Kept::Uids(_)) => Err("the split does not say where its samples stand".into()),
+            None => Ok(Vec::new()),
+        }
     }
 }
 

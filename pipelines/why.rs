@@ -1,7 +1,6 @@
 //! `trommel why`: one sample's fate, from the ledger and the benchmarks' keys and radii.
 //!
-//! A key may stand in several shards: every sample that has it is told. What a trainer did with a sample is not in the ledger,
-//! and not told.
+//! A key may stand in several shards: every sample that has it is told, with the steps in which it was trained.
 
 use std::fmt;
 use std::path::Path;
@@ -14,6 +13,7 @@ use trommel_ledger::read::LedgerRow;
 
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
+use crate::trained::{InPass, Training};
 
 /// A sample against one benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,7 +75,9 @@ pub struct WhyRow {
     pub because: String,
     /// Against each benchmark.
     pub benchmarks: Vec<WhyScore>,
-    /// What is known of its training.
+    /// What a trainer did with it, pass by pass; empty where nothing was trained, and where nobody can tell.
+    pub trained: Vec<InPass>,
+    /// What is known of its training, in words.
     pub training: Option<String>,
 }
 
@@ -85,20 +87,20 @@ pub struct WhyRow {
 /// No run folder, a damaged one, or no such sample.
 pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
     let past = PastRun::open(run)?;
-    let training = run.join("checkpoints").is_dir().then_some("training steps are not recorded for each sample");
+    let training = Training::open(run, &past)?;
     let mut rows = Vec::new();
     // A shard that the key names is looked into first: others need not be read.
     for (ordinal, name) in judged(&past) {
         if let Some(own) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) {
             let shard = past.ledger.shard_rows(ordinal).map_err(PipelineError::failed)?;
-            rows.extend(shard.iter().filter(|row| row.fate.info.key == own).map(|row| told(&past, row, training)));
+            rows.extend(shard.iter().filter(|row| row.fate.info.key == own).map(|row| told(&past, row, &training)));
         }
     }
     if rows.is_empty() {
         for row in past.ledger.rows().map_err(PipelineError::failed)? {
             let row = row.map_err(PipelineError::failed)?;
             if row.fate.info.key == key {
-                rows.push(told(&past, &row, training));
+                rows.push(told(&past, &row, &training));
             }
         }
     }
@@ -133,7 +135,7 @@ fn missing(past: &PastRun, run: &Path, key: &str) -> String {
     }
 }
 
-fn told(past: &PastRun, row: &LedgerRow, training: Option<&str>) -> WhyRow {
+fn told(past: &PastRun, row: &LedgerRow, training: &Result<Training, Option<String>>) -> WhyRow {
     let (info, fate) = (&row.fate.info, &row.fate);
     let benchmarks = past.benchmarks.iter().zip(&fate.scores).map(|(benchmark, score)| {
         let key = |point: Option<u32>| point.and_then(|point| benchmark.key(point)).map(str::to_owned);
@@ -153,6 +155,13 @@ fn told(past: &PastRun, row: &LedgerRow, training: Option<&str>) -> WhyRow {
             trouble: benchmark.trouble.clone(),
         }
     });
+    let (trained, training) = match training {
+        Ok(training) => match training.of(past, row) {
+            Ok(passes) => (passes.clone(), Some(in_words(&passes, training.steps(), fate.status))),
+            Err(why) => (Vec::new(), Some(format!("its training steps cannot be told: {why}"))),
+        },
+        Err(why) => (Vec::new(), why.clone()),
+    };
     WhyRow {
         shard: row.shard.clone(),
         ordinal: info.id.ordinal,
@@ -168,8 +177,33 @@ fn told(past: &PastRun, row: &LedgerRow, training: Option<&str>) -> WhyRow {
         rule: past.rule_text.clone(),
         because: because(past, row),
         benchmarks: benchmarks.collect(),
-        training: training.map(str::to_owned),
+        trained,
+        training,
     }
+}
+
+/// What a trainer did with a sample, in words.
+fn in_words(passes: &[InPass], done: u64, status: Status) -> String {
+    let steps: Vec<String> = passes
+        .iter()
+        .filter_map(|pass| if let InPass::Step(step) = pass { Some(step.to_string()) } else { None })
+        .collect();
+    let mut words = match (steps.as_slice(), status) {
+        ([], Status::Kept) if passes.is_empty() => return "never trained: it has no caption".into(),
+        ([], Status::Dropped | Status::Rejected) => return "never trained: it is not kept".into(),
+        ([], Status::Kept) => format!("trained in none of the {done} steps that are done"),
+        ([step], _) => format!("trained in step {step} (of {done} that are done, counted from 0)"),
+        (steps, _) => format!("trained in steps {} (of {done} that are done, counted from 0)", steps.join(", ")),
+    };
+    for (at, pass) in passes.iter().enumerate() {
+        match pass {
+            InPass::Step(_) => {}
+            InPass::NotYet => words += &format!("; pass {at}: its turn has not come"),
+            InPass::LeftOver => words += &format!("; pass {at}: left over, it filled no batch"),
+            InPass::Skipped => words += &format!("; pass {at}: skipped, it could not be read again"),
+        }
+    }
+    words
 }
 
 /// The decision in words.

@@ -17,6 +17,7 @@
 
 pub mod batch;
 mod holes;
+pub mod irregular;
 pub mod lanes;
 pub mod leases;
 pub mod offload;
@@ -26,6 +27,7 @@ pub mod pool;
 pub mod sequencer;
 pub mod source;
 pub mod watchdog;
+pub mod whereabouts;
 pub mod window;
 
 mod mailbox;

@@ -51,6 +51,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::irregular::Irregular;
 pub use super::lanes::{Lanes, OrderConfig, Place, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
 pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
@@ -364,6 +365,11 @@ impl<P: Send + 'static> OrderService<P> {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         locked(&self.inner.state).skipped
+    }
+
+    /// What was irregular since the last call, up to the batch that was given last at least.
+    pub fn take_irregular(&self) -> Vec<Irregular> {
+        locked(&self.inner.state).sequencer.take_irregular()
     }
 
     /// Drops all that waits and gives no batch any more: the trainer has had enough.

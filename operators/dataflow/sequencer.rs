@@ -40,6 +40,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::holes::Holes;
+use super::irregular::{Irregular, What};
 use super::lanes::{Lanes, OrderConfig, Place, Standing};
 use super::window::{Cursor, LanePlace, Open, Payload, Window};
 use trommel_core::sample::SampleId;
@@ -171,6 +172,7 @@ struct Shard<P> {
     kept: BTreeMap<u32, (u64, P)>,
     holes: Holes,
     count: Option<u32>,
+    given_up: bool,
 }
 
 /// See the module's head.
@@ -186,6 +188,7 @@ pub struct Sequencer<P> {
     skips: HashSet<(u32, SampleId)>,
     open: Open<P>,
     ready: Option<Ready<P>>,
+    irregular: Vec<Irregular>,
 }
 
 impl<P: Payload> Sequencer<P> {
@@ -220,7 +223,8 @@ impl<P: Payload> Sequencer<P> {
         let passes = lanes.passes(passes);
         let (began, now, open) = (cursor.clone(), cursor.clone(), Open::new(cursor));
         let (shards, skips) = (HashMap::new(), HashSet::new());
-        Self { config: config.clone(), lanes, passes, began, now, shards, skips, open, ready: None }
+        let irregular = Vec::new();
+        Self { config: config.clone(), lanes, passes, began, now, shards, skips, open, ready: None, irregular }
     }
 
     /// Takes a sample's turn. Its pass and shard must be in the plan.
@@ -319,7 +323,20 @@ impl<P: Payload> Sequencer<P> {
         let place = self.place(pass, ordinal)?;
         let begun = self.began.lanes[place.lane];
         let inside = (pass, place.position) == (self.began.pass, begun.position);
-        self.end(pass, ordinal, if inside { count.max(begun.index) } else { count })
+        self.end(pass, ordinal, if inside { count.max(begun.index) } else { count })?;
+        if let Some(shard) = self.shards.get_mut(&(pass, ordinal)) {
+            shard.given_up = true;
+        }
+        Ok(())
+    }
+
+    /// What was irregular since the last call, in the order of turns.
+    pub fn take_irregular(&mut self) -> Vec<Irregular> {
+        std::mem::take(&mut self.irregular)
+    }
+
+    fn note(&mut self, what: What) {
+        self.irregular.push(Irregular { pass: self.now.pass, window: self.now.window, what });
     }
 
     /// Goes on as far as it can; true when something is ready, and then it stands still until that is taken.
@@ -413,7 +430,11 @@ impl<P: Payload> Sequencer<P> {
         };
         let Some(shard) = self.shards.get_mut(&(self.now.pass, ordinal)) else { return false };
         if shard.count.is_some_and(|count| index >= count) {
+            let given_up = shard.given_up;
             self.shards.remove(&(self.now.pass, ordinal));
+            if given_up {
+                self.note(What::GivenUp(ordinal, index));
+            }
             self.now.lanes[lane] = LanePlace { position: position + 1, index: 0 };
             return true; // the turn stays with the lane: a shard without samples takes none
         }
@@ -421,6 +442,7 @@ impl<P: Payload> Sequencer<P> {
         if let Some((bytes, _)) = kept {
             let above = self.open.bytes.checked_add(*bytes).is_none_or(|sum| sum > self.config.window_bytes);
             if above && !self.open.samples.is_empty() {
+                self.note(What::Closed(self.open.samples.len() as u64));
                 self.close_window();
                 return true; // the sample keeps its turn, for the next window
             }
@@ -441,6 +463,7 @@ impl<P: Payload> Sequencer<P> {
             }
         } else if self.skips.remove(&(pass, SampleId { ordinal, index })) {
             self.now.skipped += 1;
+            self.note(What::Skipped(ordinal, index));
         }
         true
     }
@@ -467,7 +490,7 @@ impl<P: Payload> Sequencer<P> {
 
 impl<P> Shard<P> {
     fn new() -> Self {
-        Self { kept: BTreeMap::new(), holes: Holes::default(), count: None }
+        Self { kept: BTreeMap::new(), holes: Holes::default(), count: None, given_up: false }
     }
 }
 

@@ -51,6 +51,7 @@ use crate::training::{Prepared, assemble, prepare, window_most};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::key;
+use trommel_pipelines::irregular_turns::IrregularTurns;
 use trommel_pipelines::progress::Progress;
 
 /// Where the shards of a training run come from, and where their fates go.
@@ -250,6 +251,9 @@ pub(crate) fn train_on(
     trained.follow(&service);
     let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
     config.gauges.watch_order(order.service());
+    // Of a pool's deal nobody knows the end.
+    let writes_turns = rank == 0 && pool.is_none();
+    let turns = writes_turns.then(|| IrregularTurns::begin(&config.run, cursor.as_ref())).transpose()?;
     let waited: Arc<AtomicU64> = Arc::default();
     let waits = waited.clone();
     config.gauges.watch("train", move |values| {
@@ -290,6 +294,7 @@ pub(crate) fn train_on(
         let mut ordered_step = trainer.global_step();
         let captions = model.captions().map_err(PipelineError::usage)?;
         let (reached, device) = (trained.clone(), trainer.device());
+        let mut turns = turns;
         spawn_trainer(move || {
             let done = run_trainer(
                 &mut trainer,
@@ -303,6 +308,10 @@ pub(crate) fn train_on(
                         return if order.is_over() { Next::Over } else { Next::Stopped };
                     };
                     ordered_step += 1;
+                    let irregular = order.take_irregular();
+                    if let Some(Err(error)) = turns.as_mut().map(|turns| turns.add(&irregular)) {
+                        return Next::Batch(Err(error.to_string()));
+                    }
                     // Before the last step, so that a run which is stopped meanwhile takes it when it is resumed.
                     let ends_pass = match last == Some(ordered_step) {
                         false => false,

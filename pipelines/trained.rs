@@ -1,0 +1,155 @@
+//! In which steps a sample was trained: worked out from the order that a run was begun with and the decisions in its ledger. No pixels are read.
+//!
+//! Cost: a sum over shards for each pass, and the decisions of a shard a lane.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+use trommel_core::sample::{NO_CAPTION, Status};
+use trommel_dataflow::irregular::Irregular;
+use trommel_dataflow::lanes::{Lanes, OrderConfig};
+use trommel_dataflow::whereabouts::{PassOrder, ShardCount, Shards, Unknown};
+use trommel_ledger::read::{Ledger, LedgerRow};
+
+use crate::error::PipelineError;
+use crate::irregular_turns;
+use crate::past_run::PastRun;
+
+/// What a trainer did with a sample in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InPass {
+    /// It was in the batch of this step, from 0, as `logs/metrics.jsonl` counts them.
+    Step(u64),
+    /// Its turn is to come.
+    NotYet,
+    /// It filled no batch: the pass ended before.
+    LeftOver,
+    /// It could not be read when its turn came.
+    Skipped,
+}
+
+/// A training run, as far as its steps can be worked out.
+pub struct Training {
+    order: OrderConfig,
+    lanes: Lanes,
+    batch: u64,
+    /// Steps that are done, and the pass of the last one.
+    done: (u64, u32),
+    irregular: Vec<Irregular>,
+    counts: HashMap<u64, ShardCount>,
+}
+
+/// What the ledger says of shards.
+struct InLedger<'a> {
+    counts: &'a HashMap<u64, ShardCount>,
+    ledger: &'a Ledger,
+}
+
+impl Shards for InLedger<'_> {
+    type Error = String;
+
+    fn count(&self, ordinal: u64) -> Option<ShardCount> {
+        self.counts.get(&ordinal).copied()
+    }
+
+    fn trained_before(&self, ordinal: u64, index: u64) -> Result<u64, String> {
+        let rows = self.ledger.shard_rows(ordinal).map_err(|error| error.to_string())?;
+        Ok(rows.iter().filter(|row| u64::from(row.fate.info.id.index) < index && is_trained(row)).count() as u64)
+    }
+}
+
+/// Whether a trainer uses it: kept, and with a caption.
+fn is_trained(row: &LedgerRow) -> bool {
+    let fate = &row.fate;
+    fate.status == Status::Kept && fate.reason.as_ref().is_none_or(|reason| reason.code != NO_CAPTION)
+}
+
+impl Training {
+    /// The training of the run in `run`; `None` where nothing was trained, or nobody can tell: the reason says so.
+    ///
+    /// # Errors
+    /// A damaged folder.
+    pub fn open(run: &Path, past: &PastRun) -> Result<Result<Self, Option<String>>, PipelineError> {
+        let Some(state) = newest_state(&run.join("checkpoints")) else { return Ok(Err(None)) };
+        let unknown = |why: &str| Ok(Err(Some(format!("its training steps are not known: {why}"))));
+        let begun_before = "the run was begun by an earlier version, which kept no irregular turns";
+        let Some(((0, 0), irregular)) = irregular_turns::read(run)? else { return unknown(begun_before) };
+        let training = state.get("training").and_then(Value::as_str).unwrap_or_default();
+        let training: Value = serde_json::from_str(training).unwrap_or_default();
+        let order: Option<OrderConfig> = training.get("order").and_then(|it| serde_json::from_value(it.clone()).ok());
+        let batch = training.pointer("/recipe/batch_samples").and_then(Value::as_u64).filter(|batch| *batch > 0);
+        let done = state.get("global_step").and_then(Value::as_u64);
+        let pass = state.pointer("/position/pass").and_then(Value::as_u64).and_then(|pass| u32::try_from(pass).ok());
+        let (Some(order), Some(batch), Some(done)) = (order, batch, done.zip(pass)) else {
+            return unknown("its checkpoint does not say with which order and batch it was begun");
+        };
+        let names = dealt_as(run).unwrap_or_else(|| past.plan.shards.iter().map(|it| it.name.clone()).collect());
+        let lanes = Lanes::new(order.lanes, order.seed, (0..).zip(names));
+        let counts = past.ledger.shards().iter().map(|(ordinal, (_, line))| {
+            let captionless = line.counts.remarks.get(NO_CAPTION).unwrap_or(0);
+            (*ordinal, ShardCount { raw: line.counts.total(), trained: line.counts.kept.saturating_sub(captionless) })
+        });
+        Ok(Ok(Self { order, lanes, batch, done, irregular, counts: counts.collect() }))
+    }
+
+    /// Steps that are done.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.done.0
+    }
+
+    /// What the trainer did with a sample that it uses, pass by pass, up to the one that is under way.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    pub fn of(&self, past: &PastRun, row: &LedgerRow) -> Result<Vec<InPass>, String> {
+        if !is_trained(row) {
+            return Ok(Vec::new());
+        }
+        let (shards, (done, last)) = (InLedger { counts: &self.counts, ledger: &past.ledger }, self.done);
+        let told = |unknown: Unknown<String>| match unknown {
+            Unknown::Unreadable(why) => why,
+            Unknown::Shard(ordinal) => {
+                let name = past.plan.shard(ordinal).map_or("", |shard| shard.name.as_str());
+                format!("shard {name}, whose samples have turns before it, is not in the ledger")
+            }
+        };
+        let (mut passes, mut before) = (Vec::new(), 0);
+        for pass in 0..=last {
+            let order = PassOrder::new(&self.order, &self.lanes, pass, &self.irregular, &shards);
+            let number = order.number(row.fate.info.id).map_err(told)?;
+            // Only the last batch of a pass needs to know where the pass ends.
+            let batches = order.samples().map(|samples| samples / self.batch);
+            passes.push(match number.map(|number| number / self.batch) {
+                None => InPass::Skipped,
+                Some(at) if batches.as_ref().is_ok_and(|batches| at >= *batches) => InPass::LeftOver,
+                Some(at) if before + at < done => InPass::Step(before + at),
+                Some(_) => InPass::NotYet,
+            });
+            if pass < last {
+                before += batches.map_err(told)?;
+            }
+        }
+        Ok(passes)
+    }
+}
+
+/// What the newest checkpoint says of itself.
+fn newest_state(checkpoints: &Path) -> Option<Value> {
+    let step = |name: &str| name.strip_prefix("step_")?.parse::<u64>().ok();
+    let names = std::fs::read_dir(checkpoints).ok()?.flatten().map(|entry| entry.file_name().into_string());
+    let mut steps: Vec<(u64, String)> = names.flatten().filter_map(|name| Some((step(&name)?, name))).collect();
+    steps.sort_unstable();
+    let state =
+        |name: &str| serde_json::from_slice(&std::fs::read(checkpoints.join(name).join("state.json")).ok()?).ok();
+    steps.iter().rev().find_map(|(_, name)| state(name))
+}
+
+/// What stands for class folders in the order.
+fn dealt_as(run: &Path) -> Option<Vec<String>> {
+    let first: Value = serde_json::from_slice(&std::fs::read(run.join("training.json")).ok()?).ok()?;
+    serde_json::from_value(first.get("dealt_as")?.clone()).ok()
+}

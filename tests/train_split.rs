@@ -1,0 +1,346 @@
+//! `trommel train --split`: what `trommel select` keeps is trained on, and nothing else, in the order of a run that decides so itself.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use common::cluster::{and, local};
+use common::processes::kill_at;
+use common::{MODEL, World, ledger_text, losses, run, stderr, trommel, words};
+use tempfile::TempDir;
+use trommel_core::sample::Status;
+use trommel_ledger::read::Ledger;
+use trommel_pipelines::trained::InPass;
+use trommel_pipelines::why::why;
+
+const BATCH: usize = 16;
+
+/// A judged run over the world's shards, and splits of it.
+struct Splits(TempDir);
+
+impl Splits {
+    fn shared() -> &'static Self {
+        static SPLITS: OnceLock<Splits> = OnceLock::new();
+        SPLITS.get_or_init(|| {
+            let splits = Self(tempfile::tempdir().unwrap());
+            let judged = splits.0.path().join("judged");
+            run(0, &words(&World::shared().prune(&judged)));
+            let rules =
+                ["val=drop-over-radius", "core=keep-nearest:100 of val", "few=keep-farthest:9", "none=few minus few"];
+            let (judged, out) = (judged.display().to_string(), splits.0.path().display().to_string());
+            let mut args = vec!["select", &judged, "-o", &out, "--format", "parquet,txt,npy", "--without", "00005.tar"];
+            args.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
+            run(0, &args);
+            splits
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    /// `SHARD/KEY` of whom a split keeps.
+    fn keys(&self, name: &str) -> BTreeSet<String> {
+        fs::read_to_string(self.path(&format!("{name}.txt"))).unwrap().lines().map(String::from).collect()
+    }
+}
+
+const RECIPE: [&str; 14] = [
+    "--model",
+    MODEL,
+    "--batch",
+    "16",
+    "--precision",
+    "f32",
+    "--lr",
+    "1e-3",
+    "--warmup",
+    "4",
+    "--window",
+    "64",
+    "--save-every",
+    "5",
+];
+
+/// A training run's words.
+fn train(shards: &str, into: &Path, more: &[&str]) -> Vec<String> {
+    let into = into.display().to_string();
+    let words = [&["train", shards, "--run", &into][..], &RECIPE, more].concat();
+    words.into_iter().map(String::from).collect()
+}
+
+/// Runs it; what it said, and the samples of each of its batches as (ordinal, index), in the order of a rank's rows.
+fn batches(args: &[String]) -> (String, Vec<Vec<(u64, u32)>>) {
+    let out = trommel().args(args).env("TROMMEL_LOG", "info,trommel_pipelines_torch=debug").output().unwrap();
+    let said = stderr(&out);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    let sample = |word: &str| {
+        let (ordinal, index) = word.split_once('/').unwrap();
+        (ordinal.parse().unwrap(), index.parse().unwrap())
+    };
+    let batch =
+        |line: &str| line.split_once("samples=\"").unwrap().1.trim_end_matches('"').split(' ').map(sample).collect();
+    let batches = said.lines().filter(|line| line.contains("DEBUG") && line.contains("batch pass=")).map(batch);
+    (said.clone(), batches.collect())
+}
+
+/// Kept samples of a run folder by place: `SHARD/KEY`, and whether it has a caption.
+fn rows(run_folder: &Path) -> BTreeMap<(u64, u32), (String, Status, bool)> {
+    let rows = Ledger::open(run_folder).unwrap().rows().unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    let row = |row: trommel_ledger::read::LedgerRow| {
+        let (id, key) = (row.fate.info.id, format!("{}/{}", row.shard, row.fate.info.key));
+        ((id.ordinal, id.index), (key, row.fate.status, row.fate.reason.is_none()))
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// The five shards that splits were made of.
+fn five() -> String {
+    World::shared().path("data/shards/{00000..00004}.tar")
+}
+
+#[test]
+fn a_split_trains_as_a_run_that_decides_so_itself() {
+    let (world, splits, folder) = (World::shared(), Splits::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    let mut judging = train(&five(), &at("judged"), &["--steps", "18"]);
+    judging.extend(world.judging());
+    run(0, &words(&judging));
+    let due = losses(&at("judged"));
+    assert_eq!(due.len(), 18);
+    for workers in ["1", "2", "4"] {
+        let into = at(&format!("workers{workers}"));
+        let args =
+            train(&five(), &into, &["--split", &splits.path("val.parquet"), "--workers", workers, "--steps", "18"]);
+        let (said, batches) = batches(&args);
+        assert_eq!(losses(&into), due, "{said}");
+        // The first pass takes each sample that the split keeps and a trainer can use, once, but for an incomplete batch.
+        let (rows, keys) = (rows(&into), splits.keys("val"));
+        let kept: BTreeSet<String> =
+            rows.values().filter(|(_, status, _)| *status == Status::Kept).map(|(key, ..)| key.clone()).collect();
+        assert_eq!(kept, keys);
+        let usable = rows.values().filter(|(_, status, captioned)| *status == Status::Kept && *captioned).count();
+        let pass: Vec<_> = batches[..usable / BATCH].iter().flatten().collect();
+        assert_eq!(pass.iter().collect::<BTreeSet<_>>().len(), pass.len(), "a sample came twice");
+        assert!(pass.iter().all(|id| keys.contains(&rows[id].0) && rows[id].2), "{pass:?}");
+        assert!(!said.contains("embed "), "nothing is embedded: {said}");
+    }
+    // Killed and resumed, in its first pass and in its second.
+    let killed = train(&five(), &at("killed"), &["--split", &splits.path("val.split.json"), "--steps", "18"]);
+    for step in [5, 15] {
+        kill_at(&killed, &at("killed"), step);
+    }
+    run(0, &words(&killed));
+    assert_eq!(losses(&at("killed")), due);
+    assert_eq!(ledger_text(&at("killed")), ledger_text(&at("workers1")));
+    // Two processes: those of a judged run of two, to the bit.
+    let two = |name: &str, more: &[String]| {
+        let mut args = train(&five(), &at(name), &["--steps", "12"]);
+        args.extend_from_slice(more);
+        run(0, &words(&local(2, &[], &and(args, &["--threads", "1"]))));
+        losses(&at(name))
+    };
+    assert_eq!(two("two", &["--split".into(), splits.path("val.parquet")]), two("two-judged", &world.judging()));
+}
+
+/// Members of a ustar whose key is wanted, as a tar of their own: a reading of our own.
+fn filtered(tar: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<u8> {
+    let (mut at, mut out) = (0, Vec::new());
+    while tar.len() - at >= 512 && tar[at] != 0 {
+        let text = |range: std::ops::Range<usize>| {
+            let field = &tar[at..at + 512][range];
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+            String::from_utf8(field[..end].to_vec()).unwrap()
+        };
+        let bytes = usize::from_str_radix(text(124..136).trim(), 8).unwrap();
+        let end = at + 512 + bytes.next_multiple_of(512);
+        if wanted(text(0..100).split_once('.').unwrap().0) {
+            out.extend_from_slice(&tar[at..end]);
+        }
+        at = end;
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+/// In one lane holes change nothing, and a crop's chance hangs on the key: so shards from which all others were taken out train alike.
+#[test]
+fn a_split_trains_as_shards_that_hold_it_alone() {
+    let (splits, folder) = (Splits::shared(), tempfile::tempdir().unwrap());
+    let keys = splits.keys("core");
+    let copies = folder.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    for shard in 0..5 {
+        let name = format!("{shard:05}.tar");
+        let tar = fs::read(World::shared().path(&format!("data/shards/{name}"))).unwrap();
+        fs::write(copies.join(&name), filtered(&tar, |key| keys.contains(&format!("{name}/{key}")))).unwrap();
+    }
+    let copies = copies.join("{00000..00004}.tar").display().to_string();
+    let at = |name: &str| folder.path().join(name);
+    let one_lane = ["--lanes", "1", "--steps", "12"];
+    let core = splits.path("core.parquet");
+    let split = [&one_lane[..], &["--split", &core]].concat();
+    // What the split does not name is not read: that it is not there any more changes nothing.
+    let spoilt = World::shared().path("data/shards");
+    let shards = at("shards");
+    fs::create_dir(&shards).unwrap();
+    for shard in 0..5 {
+        fs::copy(format!("{spoilt}/{shard:05}.tar"), shards.join(format!("{shard:05}.tar"))).unwrap();
+    }
+    fs::write(shards.join("00005.tar"), "no tar at all").unwrap();
+    let all = shards.join("{00000..00005}.tar").display().to_string();
+    let said = stderr(&run(0, &words(&train(&all, &at("split"), &split))));
+    assert!(said.contains("shards of which the split keeps nothing, not read: 1 (first: 00005.tar)"), "{said}");
+    run(0, &words(&train(&copies, &at("alone"), &one_lane)));
+    assert_eq!(losses(&at("split")), losses(&at("alone")));
+}
+
+#[test]
+fn what_is_no_split_of_these_shards_is_refused() {
+    let (world, splits, folder) = (World::shared(), Splits::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    let refused = |name: &str, shards: &str, more: &[&str], parts: &[&str]| {
+        let said = stderr(&run(2, &words(&train(shards, &at(name), &[&["--steps", "6"][..], more].concat()))));
+        assert!(said.lines().any(|line| parts.iter().all(|part| line.contains(part))), "{parts:?}: {said}");
+    };
+    let near = splits.path("val.parquet");
+    refused(
+        "lost",
+        &world.path("data/shards/{00001..00003}.tar"),
+        &["--split", &near],
+        &["2 of its 5 shards", "(first: 00000.tar)"],
+    );
+    refused("keys", &five(), &["--split", &splits.path("val.txt")], &["val.txt", "give the .parquet"]);
+    refused("uids", &five(), &["--split", &splits.path("val.npy")], &["val.npy", "give the .parquet"]);
+    refused("none", &five(), &["--split", &splits.path("none.parquet")], &["none.parquet", "it keeps no sample"]);
+    refused("rule", &five(), &["--split", &near, "--rule", "random:50%"], &["--rule", "cannot be used with"]);
+    refused("read", &five(), &["--split", &near, "--text-key", "cap"], &["text_key", "txt", "cap"]);
+    // Another split in the folder of a run: both are shown.
+    run(0, &words(&train(&five(), &at("run"), &["--split", &near, "--steps", "6"])));
+    let keys = |name: &str| {
+        let head: serde_json::Value = serde_json::from_slice(&fs::read(splits.path(name)).unwrap()).unwrap();
+        head["keys_sha256"].as_str().unwrap().to_owned()
+    };
+    let (near_keys, core_keys) = (keys("val.split.json"), keys("core.split.json"));
+    refused("run", &five(), &["--split", &splits.path("core.parquet")], &["split.keys_sha256", &near_keys, &core_keys]);
+    refused("run", &five(), &[], &["split"]);
+    // A shard that was exchanged for another of the same name.
+    let shards = at("shards");
+    fs::create_dir(&shards).unwrap();
+    for shard in 0..5 {
+        let from = world.path(&format!("data/shards/{:05}.tar", if shard == 2 { 5 } else { shard }));
+        fs::copy(from, shards.join(format!("{shard:05}.tar"))).unwrap();
+    }
+    let shards = shards.join("{00000..00004}.tar").display().to_string();
+    refused(
+        "exchanged",
+        &shards,
+        &["--split", &near],
+        &["00002.tar", "which is not the one that the split keeps there", "exchanged"],
+    );
+}
+
+/// The length needs no statistics, and the run folder says what it is.
+#[test]
+fn a_run_over_a_split_says_what_it_is() {
+    let (world, splits, folder) = (World::shared(), Splits::shared(), tempfile::tempdir().unwrap());
+    let bare = folder.path().join("shards");
+    fs::create_dir(&bare).unwrap();
+    for shard in 0..5 {
+        let name = format!("{shard:05}.tar");
+        fs::hard_link(world.path(&format!("data/shards/{name}")), bare.join(name)).unwrap();
+    }
+    let (shards, into) = (bare.join("{00000..00004}.tar").display().to_string(), folder.path().join("run"));
+    let core = splits.path("core.parquet");
+    run(0, &words(&train(&shards, &into, &["--split", &core, "--passes", "2"])));
+    let counts = Ledger::open(&into).unwrap().counts();
+    let captioned = 100 - counts.remarks.get("no_caption").unwrap_or(0);
+    assert_eq!((counts.kept, counts.kept + counts.dropped), (100, 240));
+    assert_eq!(losses(&into).len() as u64, 2 * (captioned / 16));
+    assert!(into.join("checkpoints/epoch_2.pt").exists());
+    let rule = "keep-nearest:100 of drop-over-radius";
+    let keys = splits.keys("core");
+    let (kept, dropped) =
+        (keys.first().unwrap(), rows(&into).values().find(|(key, ..)| !keys.contains(key)).unwrap().0.clone());
+    let run_folder = into.display().to_string();
+    let told = |key: &str| String::from_utf8(run(0, &["why", &run_folder, key]).stdout).unwrap();
+    assert!(told(kept).contains(&format!("kept: the split keeps it (`{rule}`, 100 samples)")), "{}", told(kept));
+    assert!(
+        told(&dropped).contains(&format!("dropped: the split does not keep it (`{rule}`, 100 samples)")),
+        "{}",
+        told(&dropped)
+    );
+    let page = folder.path().join("page.html");
+    run(0, &["report", &run_folder, "-o", &page.display().to_string()]);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("rule split: {rule}")) && page.contains("100 kept, 140 dropped"), "{page:.3000}");
+}
+
+/// What a trainer really took, by sample: steps by place.
+fn steps(batches: &[Vec<(u64, u32)>], from: u64) -> BTreeMap<(u64, u32), Vec<u64>> {
+    let mut steps = BTreeMap::<_, Vec<u64>>::new();
+    for (step, batch) in (from..).zip(batches) {
+        batch.iter().for_each(|id| steps.entry(*id).or_default().push(step));
+    }
+    steps
+}
+
+/// `trommel why` of every sample in a ledger: its steps, and what else is said of its training.
+fn whys(run_folder: &Path) -> BTreeMap<(u64, u32), (Vec<u64>, String)> {
+    let of = |key: &String| {
+        let row = why(run_folder, key).unwrap().swap_remove(0);
+        let step = |pass: &InPass| if let InPass::Step(step) = pass { Some(*step) } else { None };
+        (row.trained.iter().filter_map(step).collect(), row.training.unwrap())
+    };
+    rows(run_folder).iter().map(|(id, (key, ..))| (*id, of(key))).collect()
+}
+
+/// Against the batches that the trainer was given, over three passes, a kill, and a picture that went bad in between.
+#[test]
+fn why_tells_the_steps_of_every_sample() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let shards = folder.path().join("shards");
+    fs::create_dir(&shards).unwrap();
+    for shard in 0..2 {
+        let name = format!("{shard:05}.tar");
+        fs::copy(world.path(&format!("data/shards/{name}")), shards.join(&name)).unwrap();
+    }
+    let words = |steps: &'static str| {
+        let shards = shards.join("{00000..00001}.tar").display().to_string();
+        train(&shards, &folder.path().join("run"), &["--rule", "random:70%", "--window", "24", "--steps", steps])
+    };
+    let into = folder.path().join("run");
+    let (_, first) = batches(&words("5"));
+    let told = whys(&into);
+    for (id, (_, status, captioned)) in rows(&into) {
+        let due = steps(&first, 0).remove(&id).unwrap_or_default();
+        assert_eq!(told[&id].0, due, "{id:?}: {}", told[&id].1);
+        if status != Status::Kept || !captioned {
+            assert!(told[&id].1.starts_with("never trained"), "{}", told[&id].1);
+        }
+    }
+    // Its bytes do not decode any more: from here on its turns are skipped, and all behind it move up.
+    let (spoilt, (key, ..)) =
+        rows(&into).into_iter().find(|(_, (_, status, captioned))| *status == Status::Kept && *captioned).unwrap();
+    let path = shards.join(key.split_once('/').unwrap().0);
+    let mut tar = fs::read(&path).unwrap();
+    let name = format!("{}.jpg", key.split_once('/').unwrap().1);
+    let at = tar.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    tar[at + 512..at + 512 + 64].fill(0);
+    fs::write(&path, tar).unwrap();
+    kill_at(&and(words("14"), &["--extend"]), &into, 10);
+    let (said, rest) = batches(&and(words("14"), &["--extend"]));
+    let begun = said.lines().find_map(|line| line.split_once("continuing at step ")).unwrap().1;
+    let begun: u64 = begun.split(' ').next().unwrap().parse().unwrap();
+    assert!(begun >= 10, "{said}");
+    let due = steps(&rest, begun);
+    for (id, (steps, words)) in whys(&into) {
+        let after: Vec<u64> = steps.into_iter().filter(|step| *step >= begun).collect();
+        assert_eq!(after, due.get(&id).cloned().unwrap_or_default(), "{id:?}: {words}");
+        assert_eq!(words.contains("skipped, it could not be read again"), id == spoilt, "{id:?}: {words}");
+    }
+}
