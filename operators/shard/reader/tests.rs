@@ -349,3 +349,50 @@ fn neighbouring_holes_are_one_turn() {
     let runs: Vec<_> = items.iter().filter_map(runs).collect();
     assert_eq!((runs, asked.len()), (vec![(0, 64), (64, 36), (101, 49), (151, 49)], 2));
 }
+
+/// A split's members, by index and key.
+struct Split(&'static [(u32, &'static str)]);
+
+impl Members for Split {
+    fn shard(&self, _: u64) -> Result<Vec<(u32, u64)>, String> {
+        Ok(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect())
+    }
+}
+
+/// What is sent of [`three`] by a split, its end, and for how many samples credit was asked.
+fn of_split(members: &'static [(u32, &'static str)], train_from: u32) -> (String, ShardEnd, usize) {
+    let store = Memory { shards: vec![three()], ..Memory::default() };
+    let reader = reader(store, ReaderConfig::default(), None).of_split(Some(Arc::new(Split(members))));
+    let (mut items, asked) = sent(&reader, &Request { train_from, ..JUDGE });
+    let Some(Admitted::Event(Event::End(end))) = items.pop() else { panic!("the end comes last") };
+    let text = |item: &Admitted| match item {
+        Admitted::Sample(sample) => format!("{}:{:?}", sample.info.key, sample.work),
+        Admitted::Event(Event::Fate(fate)) => format!("{}:{}", fate.info.key, fate.status.as_str()),
+        other => panic!("{other:?}"),
+    };
+    (items.iter().map(text).collect::<Vec<_>>().join(" "), end, asked.len())
+}
+
+#[test]
+fn whom_a_split_does_not_keep_is_dropped_unread() {
+    let (seen, end, asked) = of_split(&[(0, "a"), (3, "d")], 0);
+    // The third has no picture: nobody looked.
+    assert_eq!(seen, "a:Judge b:dropped c:dropped d:Judge");
+    assert_eq!((asked, end.count, end.outcome), (2, 4, ShardOutcome::Complete(None)));
+    let (seen, _, asked) = of_split(&[(0, "a"), (2, "c"), (3, "d")], 3);
+    assert_eq!((seen.as_str(), asked), ("a:JudgeOnly b:dropped c:rejected d:Judge", 2));
+    let (seen, _, asked) = of_split(&[], 0);
+    assert_eq!((seen.as_str(), asked), ("a:dropped b:dropped c:dropped d:dropped", 0));
+}
+
+#[test]
+fn a_shard_that_contradicts_a_split_has_changed() {
+    for (members, said) in [
+        (&[(0, "a"), (1, "x")][..], "its sample 1 is `b`, which is not the one that the split keeps there"),
+        (&[(1, "b"), (4, "e")], "it has 4 samples, and the split keeps its sample 4"),
+    ] {
+        let (_, end, _) = of_split(members, 0);
+        let ShardOutcome::Changed(why) = end.outcome else { panic!("{:?}", end.outcome) };
+        assert!(why.contains(said), "{why}");
+    }
+}
