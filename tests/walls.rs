@@ -18,7 +18,7 @@ const ORDER: [&[&str]; 11] = [
         "trommel-card-stand-in",
         "icu",
     ],
-    &["trommel-dataflow", "trommel-columnar"],
+    &["trommel-dataflow", "trommel-columnar", "trommel-dedup"],
     &["trommel-shard", "trommel-decode", "trommel-decide", "trommel-cluster", "trommel-model"],
     &["trommel-embed", "trommel-similarity"],
     &["trommel-ledger", "trommel-evaluate"],
