@@ -8,6 +8,7 @@ pub mod config;
 pub mod control_group;
 pub mod dealt;
 pub mod decision;
+pub mod dedup;
 pub mod ending;
 pub mod error;
 pub mod first;

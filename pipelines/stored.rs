@@ -116,6 +116,13 @@ impl StoredEmbeddings {
         usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at))?.piece.as_ref()
     }
 
+    /// The run that a shard is of, and its ordinal there.
+    #[must_use]
+    pub fn run_of(&self, ordinal: u64) -> Option<(&Ledger, u64)> {
+        let (ledger, ordinal) = usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at))?.of_run?;
+        Some((&self.ledgers[ledger], ordinal))
+    }
+
     fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Vec<Known>, String> {
         let rows = self.ledgers[ledger].shard_rows(ordinal).map_err(|error| error.to_string())?;
         let known = |row: LedgerRow| {

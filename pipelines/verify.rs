@@ -12,8 +12,9 @@ use trommel_decide::selection::Selection;
 use trommel_select::compare::{Differences, comparison};
 use trommel_select::head::SplitHead;
 use trommel_select::select::{RunFacts, Wanted};
-use trommel_select::split::read_head;
+use trommel_select::split::{Sink, read_head};
 
+use crate::dedup;
 use crate::error::PipelineError;
 use crate::select::{LedgerReading, OpenRun, failed};
 use crate::split_file::table_of;
@@ -54,13 +55,6 @@ pub struct VerifyReport {
 /// A split or a run that cannot be read; a run of other embeddings, benchmarks or radii, or one that reads samples in another way: both are shown.
 pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let head = read_head(&config.split).map_err(failed)?;
-    let selection: Selection = head.rule.parse().map_err(PipelineError::usage)?;
-    // A run that never had the shards which the split leaves out is as good as one that has them.
-    let run = OpenRun::open(&config.run, &head.without)?;
-    refuse_others(&head, &RunFacts::of(&run.ledger), &config.run)?;
-    if !run.unfinished.is_empty() {
-        return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
-    }
     let table = table_of(&config.split);
     let (sinks, found) = match &table {
         Some(table) => {
@@ -68,11 +62,12 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         }
         None => (Vec::new(), None),
     };
-    let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
-    let wanted = vec![Wanted { name: String::new(), selection, sinks }];
-    let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
-    let Some(mine) = made.into_iter().next().map(|made| made.head) else {
-        return Err(PipelineError::Failed("nothing was selected; this is a bug".into()));
+    let mine = if head.rule.starts_with(dedup::PREFIX) {
+        let machine = (config.reading.memory_bytes, config.reading.threads);
+        let fits = |facts: &RunFacts| refuse_others(&head, facts, &config.run);
+        dedup::again(&head, &config.run.display().to_string(), sinks, &fits, machine)?
+    } else {
+        selected(&head, config, sinks)?
     };
     if head.columns != mine.columns {
         let (theirs, mine) = (Value::from_iter(head.columns), Value::from_iter(mine.columns));
@@ -100,6 +95,22 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     })
 }
 
+/// What the run makes of the split's rule.
+fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) -> Result<SplitHead, PipelineError> {
+    let selection: Selection = head.rule.parse().map_err(PipelineError::usage)?;
+    // A run that never had the shards which the split leaves out is as good as one that has them.
+    let run = OpenRun::open(&config.run, &head.without)?;
+    refuse_others(head, &RunFacts::of(&run.ledger), &config.run)?;
+    if !run.unfinished.is_empty() {
+        return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
+    }
+    let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
+    let wanted = vec![Wanted { name: String::new(), selection, sinks }];
+    let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
+    let mine = made.into_iter().next().map(|made| made.head);
+    mine.ok_or_else(|| PipelineError::Failed("nothing was selected; this is a bug".into()))
+}
+
 /// Refuses a run whose samples or similarities are other ones.
 fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), PipelineError> {
     let mut differences = Vec::new();
@@ -113,8 +124,8 @@ fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), P
         let mine = facts.benchmarks_named([name]).into_iter().next().unwrap_or_default();
         compare(&format!("benchmark {name} and its radii"), theirs, &mine);
     }
-    // Without a benchmark nobody's embeddings matter.
-    if !head.benchmarks.is_empty() {
+    // Without a benchmark nobody's embeddings matter, unless they are compared with one another.
+    if !head.benchmarks.is_empty() || head.rule.starts_with(dedup::PREFIX) {
         compare("identity", &head.identity, &facts.identity);
     }
     for (name, theirs) in &head.reading {

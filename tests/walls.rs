@@ -148,6 +148,7 @@ fn what_needs_no_model_starts_without_libtorch() {
     let cases: [&[&str]; 7] = [
         &["select", run, "--rule", "far:1", "-o", page],
         &["verify", page, run],
+        &["dedup", run, "--above", "0.9", "-o", page],
         &["why", run, "key"],
         &["report", run, "-o", page],
         &["--help"],

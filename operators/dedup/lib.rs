@@ -19,8 +19,10 @@
 pub mod clusters;
 pub mod inside;
 pub mod means;
+pub mod names;
 pub mod nearest;
 pub mod scan;
+pub mod speed;
 pub mod spool;
 pub mod vectors;
 pub mod work;
@@ -30,8 +32,8 @@ use std::io;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DedupError {
-    /// The file that holds the rows.
-    #[error("the file that holds the vectors meanwhile: {0}")]
+    /// The files that hold the rows meanwhile.
+    #[error("the files that hold the rows meanwhile: {0}")]
     Spool(#[from] io::Error),
     /// A vector that is no canonical one.
     #[error("row {row} has norm {norm}: rows are unit vectors rounded to f16")]
@@ -40,6 +42,12 @@ pub enum DedupError {
         row: usize,
         /// Its norm.
         norm: f64,
+    },
+    /// A sample that stands in the set more than once.
+    #[error("samples of shard {shard} stand in the set more than once: give each embedding once")]
+    Twice {
+        /// The shard's name.
+        shard: String,
     },
     /// More rows than are numbered.
     #[error("more than {} rows", u32::MAX)]

@@ -120,8 +120,7 @@ pub fn assign(
     let portion = usize::try_from(room).unwrap_or(PORTION_ROWS).clamp(1, PORTION_ROWS);
     let idle: Mutex<Vec<(Block, Vec<f16>, Vec<f32>)>> = Mutex::default();
     let job = |at: usize| {
-        let (mut block, mut stored, mut wide) =
-            idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
+        let (mut block, mut stored, mut wide) = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
         let first = at * portion;
         let some = portion.min(count - first);
         stored.resize(some * dim, f16::ZERO);
@@ -137,5 +136,9 @@ pub fn assign(
         Ok(())
     };
     let portions = 0..count.div_ceil(portion);
-    if machine.threads > 1 { portions.into_par_iter().try_for_each(job) } else { portions.into_iter().try_for_each(job) }
+    if machine.threads > 1 {
+        portions.into_par_iter().try_for_each(job)
+    } else {
+        portions.into_iter().try_for_each(job)
+    }
 }

@@ -295,14 +295,7 @@ impl Scan<'_> {
     }
 
     /// Some rows of a block, the first of them being its `at`-th, with some points; pairs above the threshold whose fate is known.
-    fn portion(
-        &self,
-        rows: &Rows<'_>,
-        at: usize,
-        points: &Points<'_>,
-        known: &mut [Row],
-        block: &mut Block,
-    ) -> u64 {
+    fn portion(&self, rows: &Rows<'_>, at: usize, points: &Points<'_>, known: &mut [Row], block: &mut Block) -> u64 {
         let dim = self.rows.dim();
         let before = |row: usize| match self.points {
             Some(_) => points.ids.len(),

@@ -81,7 +81,12 @@ fn run(command: Command, words: &[OsString], launched: Option<Launched>, ending:
         Command::Eval(args) => eval::run(&args),
         Command::Launch(args) => launch::run(&args, ending),
         Command::Demo(args) => demo::run(&args),
-        Command::Synth(_) | Command::Select(_) | Command::Verify(_) | Command::Why(_) | Command::Report(_) => {
+        Command::Synth(_)
+        | Command::Select(_)
+        | Command::Verify(_)
+        | Command::Dedup(_)
+        | Command::Why(_)
+        | Command::Report(_) => {
             unreachable!("the program runs it itself")
         }
         Command::Bench(_) => unreachable!("no run of several processes"),

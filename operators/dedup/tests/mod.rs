@@ -1,3 +1,2 @@
 mod naive;
-mod peers;
 mod properties;

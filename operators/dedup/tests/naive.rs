@@ -56,7 +56,14 @@ pub(super) fn row(all: &[f16], dim: usize, at: usize) -> &[f16] {
 }
 
 /// Each row with those that stand before it in `order`; of another set, with all.
-pub(super) fn scan(all: &[f16], others: Option<&[f16]>, dim: usize, order: &[u32], above: f64, greedy: bool) -> Scanned {
+pub(super) fn scan(
+    all: &[f16],
+    others: Option<&[f16]>,
+    dim: usize,
+    order: &[u32],
+    above: f64,
+    greedy: bool,
+) -> Scanned {
     let mut found = Scanned::default();
     let mut gone = vec![false; all.len() / dim];
     for (at, &x) in order.iter().enumerate() {

@@ -5,6 +5,7 @@ use half::f16;
 use super::naive::{self, Dice, row, rows, unit};
 use crate::clusters::{Clustering, KMeans, cluster, smallest};
 use crate::inside::{Members, Order, inside, ordered};
+use crate::names::{Caption, Name, Naming};
 use crate::scan::{Machine, Rule, Scanned, against, apart, within};
 use crate::spool::{Filling, Spool};
 use crate::vectors::{Gathered, Slice, Vectors};
@@ -93,7 +94,8 @@ fn an_equal_similarity_stays_and_ties_go_to_the_first() {
 #[test]
 fn chains_of_duplicates() {
     let step = 0.3f64;
-    let all: Vec<f16> = (0..5).flat_map(|at| unit(&[(step * f64::from(at)).cos(), (step * f64::from(at)).sin()])).collect();
+    let all: Vec<f16> =
+        (0..5).flat_map(|at| unit(&[(step * f64::from(at)).cos(), (step * f64::from(at)).sin()])).collect();
     let gone = |greedy| {
         let rule = Rule { above: (1.5 * step).cos(), greedy };
         let found = within(&Slice { vectors: &all, dim: 2 }, rule, MACHINES[2], &Work::default()).unwrap();
@@ -251,4 +253,26 @@ fn a_spool_takes_unit_vectors_and_gives_them_back() {
     for bad in [[2.0, 0.0], [0.0, 0.0], [f64::NAN, 1.0]] {
         assert!(filling.push(&bad.map(f16::from_f64)).is_err());
     }
+}
+
+#[test]
+fn names_come_back_in_the_order_of_a_split() {
+    let mut naming = Naming::begin(&std::env::temp_dir()).unwrap();
+    let caption = [Caption::There, Caption::Missing, Caption::Unknown];
+    let name = |at: u32| Name { index: at, key: "é".repeat(at as usize % 4), caption: caption[at as usize % 3] };
+    let given = [("b", 3), ("b", 4), ("a", 7), ("b", 0), ("b", 2), ("a", 9)];
+    given.iter().for_each(|&(shard, at)| naming.push(shard, &name(at)).unwrap());
+    let names = naming.finish().unwrap();
+    let mut ordered = Vec::new();
+    for segment in names.in_order() {
+        let read = names.read(segment.rows.clone()).unwrap();
+        ordered.extend(read.into_iter().map(|read| (segment.shard.clone(), read.index, read == name(read.index))));
+    }
+    let expected = [("a", 7), ("a", 9), ("b", 0), ("b", 2), ("b", 3), ("b", 4)];
+    assert_eq!(ordered, expected.map(|(shard, at)| (shard.to_owned(), at, true)));
+    assert_eq!(names.of(5).unwrap(), ("a", name(9)));
+    assert_eq!(names.shards(), 2);
+    let mut naming = Naming::begin(&std::env::temp_dir()).unwrap();
+    [("b", 3), ("a", 4), ("b", 3)].iter().for_each(|&(shard, at)| naming.push(shard, &name(at)).unwrap());
+    assert!(naming.finish().err().unwrap().to_string().contains("shard b"));
 }

@@ -1,6 +1,7 @@
 //! The commands that need no model: they start in milliseconds and map no libtorch. One file a command: flags to
 //! configuration, report to lines.
 
+mod dedup;
 pub mod prune;
 pub mod radii;
 mod report;
@@ -30,6 +31,7 @@ pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
         Command::Synth(args) => synth::run(&args),
         Command::Select(args) => select::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Dedup(args) => dedup::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Report(args) => report::run(&args),
         // One of several processes is told by whoever watches the others.

@@ -1,0 +1,179 @@
+//! The files of `trommel dedup`: the split of who stays, the table of who goes and because of whom, the table of clusters.
+//!
+//! | file | a row | columns |
+//! |--|--|--|
+//! | `NAME.parquet`, `.txt` | a sample that stays | those of every split |
+//! | `NAME.duplicates.parquet` | a sample that goes | shard, key, index; `by_shard`, `by_key`, `by_index`: who suppresses it; similarity; cluster |
+//! | `NAME.clusters.parquet` | a sample | shard, key, index, kept, cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance` |
+//!
+//! All in the order of (shard's name, index). The last one is a `--table` of `trommel select`, which finds its rows by shard and key.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_core::durable::Aside;
+use trommel_dedup::names::{Caption, Names};
+use trommel_dedup::nearest::Nearest;
+use trommel_dedup::scan::Suppressed;
+use trommel_select::head::{KeysHash, SplitHead};
+use trommel_select::split::{Kept, Sink, head_path, write_head};
+
+use super::spooled;
+use crate::error::PipelineError;
+use crate::select::failed;
+
+/// Rows of a row group, and of names that are read at once.
+const GROUP_ROWS: u32 = 16 << 10;
+
+/// What is written.
+pub(super) struct Found<'a> {
+    /// What the rows are called.
+    pub names: &'a Names,
+    /// What those are called that suppress: the rows', or the other set's.
+    pub by: &'a Names,
+    /// Who goes, by row.
+    pub suppressed: &'a [Suppressed],
+    /// Each row's cluster; empty where there are none.
+    pub nearest: &'a [Nearest],
+    /// Rows and mean distance of each cluster.
+    pub clusters: &'a [(u32, f64)],
+}
+
+/// Counts of who stays.
+#[derive(Default)]
+pub(super) struct Counted {
+    pub count: u64,
+    pub captionless: u64,
+    pub captions_unknown: u64,
+}
+
+/// The names of a split's tables.
+pub(super) fn tables(split: &Path) -> (PathBuf, PathBuf) {
+    let stem = split.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let name = |of: &str| split.with_file_name(format!("{stem}.{of}.parquet"));
+    (name("duplicates"), name("clusters"))
+}
+
+/// A table that is seen when it is whole.
+struct Table {
+    path: PathBuf,
+    writer: TableWriter<BufWriter<Aside>>,
+    columns: Vec<Column>,
+}
+
+impl Table {
+    fn begin(path: &Path, fields: &[Field]) -> Result<Self, PipelineError> {
+        let file = Aside::create(path).map_err(PipelineError::at(path))?;
+        let columns = fields.iter().map(|field| Column::new(field.kind)).collect();
+        let file = BufWriter::with_capacity(1 << 20, file);
+        let writer = TableWriter::new(path, file, fields.to_vec(), Vec::new()).map_err(PipelineError::failed)?;
+        Ok(Self { path: path.into(), writer, columns })
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = Cell>) -> Result<(), PipelineError> {
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            match (column, cell) {
+                (Column::Text(all), Cell::Text(one)) => all.push(Some(one)),
+                (Column::U32(all), Cell::Number(one)) => all.push(one),
+                (Column::F64(all), Cell::Real(one)) => all.push(Some(one)),
+                _ => return Err(PipelineError::Failed("a cell of another column's kind; this is a bug".into())),
+            }
+        }
+        if self.columns[0].len() >= GROUP_ROWS as usize { self.group() } else { Ok(()) }
+    }
+
+    fn group(&mut self) -> Result<(), PipelineError> {
+        let empty = self.columns.iter().map(|column| Column::new(column.kind())).collect();
+        self.writer.write(&std::mem::replace(&mut self.columns, empty)).map_err(PipelineError::failed)
+    }
+
+    fn finish(mut self, rule: &str) -> Result<(), PipelineError> {
+        self.group()?;
+        let metadata = vec![("rule".to_owned(), rule.to_owned())];
+        let out = self.writer.finish_with(metadata).map_err(PipelineError::failed)?;
+        let file = out.into_inner().map_err(|error| PipelineError::at(&self.path)(error.into_error()))?;
+        file.commit().map_err(PipelineError::at(&self.path))
+    }
+}
+
+enum Cell {
+    Text(String),
+    Number(Option<u32>),
+    Real(f64),
+}
+
+fn text(text: &str) -> Cell {
+    Cell::Text(text.into())
+}
+
+/// Writes a split, its tables where the split has a place, and last of all what it says of itself. Nothing is seen under its name before it
+/// is whole.
+pub(super) fn write(
+    mut sinks: Vec<Box<dyn Sink>>,
+    split: Option<&Path>,
+    found: &Found<'_>,
+    head: impl FnOnce(Counted, String) -> SplitHead,
+) -> Result<SplitHead, PipelineError> {
+    let required = Field::required;
+    let names = [required("shard", Kind::Text), required("key", Kind::Text), required("index", Kind::U32)];
+    let by = [required("by_shard", Kind::Text), required("by_key", Kind::Text), required("by_index", Kind::U32)];
+    let pair = [required("similarity", Kind::F64), Field::nullable("cluster", Kind::U32)];
+    let (duplicates, clusters) = split.map(tables).unzip();
+    let begin = |path: Option<PathBuf>, fields: &[Field]| path.map(|path| Table::begin(&path, fields)).transpose();
+    let mut duplicates = begin(duplicates, &[&names[..], &by, &pair].concat())?;
+    let own = [
+        required("kept", Kind::U32),
+        required("cluster", Kind::U32),
+        required("centroid_distance", Kind::F64),
+        required("cluster_size", Kind::U32),
+        required("cluster_mean_distance", Kind::F64),
+    ];
+    let clusters = clusters.filter(|_| !found.nearest.is_empty());
+    let mut clusters = begin(clusters, &[&names[..], &own].concat())?;
+    let (mut hash, mut counted) = (KeysHash::default(), Counted::default());
+    for segment in found.names.in_order() {
+        let shard = segment.shard.as_str();
+        let mut from = found.suppressed.partition_point(|one| one.row < segment.rows.start);
+        for first in segment.rows.clone().step_by(GROUP_ROWS as usize) {
+            let rows = first..segment.rows.end.min(first.saturating_add(GROUP_ROWS));
+            for (row, name) in rows.clone().zip(found.names.read(rows).map_err(spooled)?) {
+                let gone = found.suppressed.get(from).filter(|one| one.row == row);
+                let nearest = found.nearest.get(row as usize);
+                let names = || [text(shard), text(&name.key), Cell::Number(Some(name.index))];
+                if let (Some(table), Some(nearest)) = (&mut clusters, nearest) {
+                    let (size, mean) = found.clusters[nearest.cluster as usize];
+                    let numbers = [u32::from(gone.is_none()), nearest.cluster].map(|it| Cell::Number(Some(it)));
+                    let rest =
+                        [Cell::Real(nearest.squared_distance.sqrt()), Cell::Number(Some(size)), Cell::Real(mean)];
+                    table.row(names().into_iter().chain(numbers).chain(rest))?;
+                }
+                match gone {
+                    Some(gone) => {
+                        from += 1;
+                        let Some(table) = &mut duplicates else { continue };
+                        let (shard, by) = found.by.of(gone.by).map_err(spooled)?;
+                        let by = [text(shard), text(&by.key), Cell::Number(Some(by.index))];
+                        let cluster = Cell::Number(nearest.map(|nearest| nearest.cluster));
+                        table.row(names().into_iter().chain(by).chain([Cell::Real(gone.similarity), cluster]))?;
+                    }
+                    None => {
+                        hash.add(shard, name.index, &name.key);
+                        counted.count += 1;
+                        counted.captionless += u64::from(name.caption == Caption::Missing);
+                        counted.captions_unknown += u64::from(name.caption == Caption::Unknown);
+                        let kept = Kept { shard, index: name.index, key: &name.key, uid: None };
+                        sinks.iter_mut().try_for_each(|sink| sink.add(kept)).map_err(failed)?;
+                    }
+                }
+            }
+        }
+    }
+    let head = head(counted, hash.finish());
+    [duplicates, clusters].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
+    for sink in sinks {
+        sink.finish(&head).map_err(failed)?;
+    }
+    split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;
+    Ok(head)
+}

@@ -1,0 +1,248 @@
+//! Sets of stored embeddings as rows with names: vectors to a spool, names to files without a name, ranks by the hash of `random:`.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::source::{EmbeddingBatch, EmbeddingReader};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
+use trommel_decide::hash::random_hash;
+use trommel_dedup::DedupError;
+use trommel_dedup::names::{Caption, Name, Names, Naming};
+use trommel_dedup::spool::{Filling, Spool};
+use trommel_ledger::read::Ledger;
+use trommel_select::select::RunFacts;
+use trommel_shard::plan::{PlanOptions, named};
+
+use super::spooled;
+use crate::error::PipelineError;
+use crate::stored::StoredEmbeddings;
+
+/// A set, read.
+pub(super) struct Set {
+    pub vectors: Spool,
+    pub names: Names,
+    /// Each row's place in a random order; empty where none was asked for.
+    pub ranks: Vec<u64>,
+    pub identity: Option<Identity>,
+    pub facts: Facts,
+    /// sha256 over the vectors, in their order.
+    pub sha256: String,
+}
+
+/// What was found on the way.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// Samples that could not be judged.
+    pub rejected: u64,
+    /// Samples that are taken down.
+    pub taken_down: u64,
+    /// How the inputs' own runs read samples, where they are runs, and read alike.
+    pub reading: Option<BTreeMap<String, Value>>,
+    pub notices: Notices,
+}
+
+/// How a set is read.
+pub(super) struct Reading<'a> {
+    /// For files without a name.
+    pub folder: &'a Path,
+    /// Bytes of vectors that may stay in memory.
+    pub memory_bytes: u64,
+    /// Seed of the ranks; `None` where nobody asks for them.
+    pub ranks: Option<u64>,
+}
+
+struct Gathering {
+    filling: Filling,
+    naming: Naming,
+    ranks: Vec<u64>,
+    hash: Sha256,
+    facts: Facts,
+}
+
+/// Reads the inputs, one after the other: each is `[NAME=]EMB`, see [`StoredEmbeddings`].
+pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, PipelineError> {
+    let mut all: Option<(Gathering, usize, Option<Identity>)> = None;
+    for argument in inputs {
+        let found = StoredEmbeddings::find(std::slice::from_ref(argument))?;
+        let (gathering, dim, identity) = match &mut all {
+            None => {
+                let gathering = Gathering {
+                    filling: Filling::begin(found.dim, reading.memory_bytes, reading.folder),
+                    naming: Naming::begin(reading.folder).map_err(spooled)?,
+                    ranks: Vec::new(),
+                    hash: Sha256::new(),
+                    facts: Facts::default(),
+                };
+                all.insert((gathering, found.dim, found.identity.clone()))
+            }
+            Some(all) => all,
+        };
+        if (*dim, &*identity) != (found.dim, &found.identity) {
+            let show = |of: &Option<Identity>| of.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+            return Err(PipelineError::Usage(format!(
+                "{argument} has vectors of {} elements by {}, {} has {dim} by {}",
+                found.dim,
+                show(&found.identity),
+                inputs[0],
+                show(identity)
+            )));
+        }
+        gathering.input(argument, &found, reading)?;
+    }
+    let (gathering, _, identity) = all.ok_or_else(|| PipelineError::Usage("no embeddings were given".into()))?;
+    let Gathering { filling, naming, ranks, hash, facts } = gathering;
+    let names = naming.finish().map_err(spooled)?;
+    let vectors = filling.finish().map_err(spooled)?;
+    let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Set { vectors, names, ranks, identity, facts, sha256 })
+}
+
+impl Gathering {
+    fn input(&mut self, argument: &str, found: &StoredEmbeddings, reading: &Reading<'_>) -> Result<(), PipelineError> {
+        self.facts.notices.merge(&found.notices);
+        let (prefix, _) = named(argument, PlanOptions::default().max_shards);
+        for shard in &found.plan.shards {
+            let run = found.run_of(shard.ordinal);
+            if let Some((ledger, ordinal)) = run {
+                self.run(argument, ledger)?;
+                self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
+            }
+            let Some(piece) = found.piece(shard.ordinal) else { continue };
+            let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal)).transpose()?;
+            let called = Called { shard: &shard.name, prefix, run };
+            let mut reader = EmbeddingReader::of(piece).map_err(PipelineError::usage)?;
+            let dim = reader.dim();
+            for batch in &mut reader {
+                self.batch(&batch.map_err(PipelineError::usage)?, dim, &called, reading)?;
+            }
+            for line in &reader.notes().lines {
+                self.facts.notices.note("normalised", "files of embeddings normalised again", line, 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// How a run reads samples: all runs of a set the same way.
+    fn run(&mut self, argument: &str, ledger: &Ledger) -> Result<(), PipelineError> {
+        let reading = RunFacts::of(ledger).reading;
+        match &self.facts.reading {
+            Some(other) if *other != reading => Err(PipelineError::Usage(format!(
+                "{argument} was read in another way than the input before it: {} and {}",
+                json!(reading),
+                json!(other)
+            ))),
+            _ => {
+                self.facts.reading = Some(reading);
+                Ok(())
+            }
+        }
+    }
+
+    fn batch(
+        &mut self,
+        batch: &EmbeddingBatch,
+        dim: usize,
+        called: &Called<'_>,
+        reading: &Reading<'_>,
+    ) -> Result<(), PipelineError> {
+        for (row, why) in &batch.bad {
+            let row = *row;
+            let first = format!(
+                "{}: row {} ({}) is {}",
+                called.shard,
+                batch.first_row + row as u64,
+                batch.keys[row],
+                why.as_str()
+            );
+            self.facts.notices.loss("rows", "rows without a direction, left out", first, 1, 1);
+        }
+        let bad: BTreeSet<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
+        let rows = batch.keys.iter().zip(batch.vectors.chunks_exact(dim)).enumerate();
+        for (at, (key, vector)) in rows.filter(|(at, _)| !bad.contains(at)) {
+            let Some((shard, index, caption)) = called.row(batch, at)? else {
+                self.facts.taken_down += 1;
+                continue;
+            };
+            self.filling.push(vector).map_err(spooled)?;
+            vector.iter().for_each(|x| self.hash.update(x.to_le_bytes()));
+            self.ranks.extend(reading.ranks.map(|seed| random_hash(seed, &shard, key)));
+            self.naming.push(&shard, &Name { index, key: key.clone(), caption }).map_err(spooled)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the rows of a file are called: by the run that they are of, by the file where it says so of each, or by the file itself and their
+/// numbers.
+struct Called<'a> {
+    shard: &'a str,
+    prefix: Option<&'a str>,
+    run: Option<RunShard>,
+}
+
+impl Called<'_> {
+    /// Shard, index and caption of a row; `None` where it is taken down.
+    fn row(&self, batch: &EmbeddingBatch, at: usize) -> Result<Option<(String, u32, Caption)>, PipelineError> {
+        let (own, index) = (batch.shards[at].as_deref(), batch.indices[at]);
+        if let Some(run) = &self.run {
+            let index = index.ok_or_else(|| PipelineError::Usage(format!("{}: a row without index", self.shard)))?;
+            return Ok(run.caption(index).map(|caption| (self.shard.to_owned(), index, caption)));
+        }
+        let caption = match batch.details.captions.get(at) {
+            None => Caption::Unknown,
+            Some(text) if text.as_deref().is_none_or(str::is_empty) => Caption::Missing,
+            Some(_) => Caption::There,
+        };
+        if let (Some(own), Some(index)) = (own, index) {
+            let shard = self.prefix.map_or_else(|| own.to_owned(), |prefix| format!("{prefix}/{own}"));
+            return Ok(Some((shard, index, caption)));
+        }
+        let index = u32::try_from(batch.first_row + at as u64).map_err(|_| spooled(DedupError::TooMany))?;
+        Ok(Some((self.shard.to_owned(), index, caption)))
+    }
+}
+
+/// What a run says of a shard.
+struct RunShard {
+    taken_down: HashSet<u32>,
+    captionless: HashSet<u32>,
+    /// The run's rule dropped them, and so says nothing of their captions.
+    unknown: HashSet<u32>,
+}
+
+impl RunShard {
+    fn of(ledger: &Ledger, ordinal: u64) -> Result<Self, PipelineError> {
+        let none = HashSet::new;
+        let mut shard = Self { taken_down: none(), captionless: none(), unknown: none() };
+        let wanted = [("index", Kind::U32), ("status", Kind::Text), ("reason", Kind::Text)];
+        for group in ledger.columns(ordinal, &wanted).map_err(PipelineError::usage)? {
+            let mut columns = group.map_err(PipelineError::usage)?.into_iter();
+            let (Some(Column::U32(indices)), Some(Column::Text(statuses)), Some(Column::Text(reasons))) =
+                (columns.next(), columns.next(), columns.next())
+            else {
+                continue;
+            };
+            for ((index, status), reason) in indices.into_iter().zip(statuses).zip(reasons) {
+                let index = index.unwrap_or_default();
+                match (status.as_deref(), reason.as_deref()) {
+                    (_, Some(TAKEN_DOWN)) => shard.taken_down.insert(index),
+                    (_, Some(NO_CAPTION)) => shard.captionless.insert(index),
+                    (Some(status), _) if status == Status::Dropped.as_str() => shard.unknown.insert(index),
+                    _ => false,
+                };
+            }
+        }
+        Ok(shard)
+    }
+
+    /// What is known of a sample's caption; `None` where it is taken down.
+    fn caption(&self, index: u32) -> Option<Caption> {
+        let known = if self.captionless.contains(&index) { Caption::Missing } else { Caption::There };
+        let caption = if self.unknown.contains(&index) { Caption::Unknown } else { known };
+        (!self.taken_down.contains(&index)).then_some(caption)
+    }
+}

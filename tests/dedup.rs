@@ -1,0 +1,287 @@
+//! `trommel dedup`, driven as a user drives it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{MODEL, World, run, stderr};
+use half::f16;
+use serde_json::Value;
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_core::sample::Identity;
+
+const DIM: usize = 2;
+
+/// A sample at an angle, in degrees.
+type Row = (&'static str, u32, &'static str, f64);
+
+/// Two shards that come in another order than their names'. Duplicates stand 2 degrees apart, a chain of them, one copy to the bit.
+const ROWS: [Row; 8] = [
+    ("b.tar", 0, "b0", 0.0),
+    ("b.tar", 1, "b1", 2.0),
+    ("b.tar", 4, "b4", 4.0),
+    ("a.tar", 2, "a2", 90.0),
+    ("a.tar", 3, "a3", 90.0),
+    ("a.tar", 5, "a5", 6.0),
+    ("a.tar", 8, "a8", 180.0),
+    ("a.tar", 9, "a9", 182.0),
+];
+
+fn identity(weights: &str) -> Identity {
+    let text = |text: &str| text.to_owned();
+    Identity { architecture: text("tiny"), weights: text(weights), preprocessing: text("p"), decoder: text("d") }
+}
+
+fn write(folder: &Path, rows: &[Row], weights: &str) -> String {
+    let vector = |angle: f64| [angle.to_radians().cos(), angle.to_radians().sin()].map(f16::from_f64);
+    let set = EmbeddingSet {
+        dim: DIM,
+        vectors: rows.iter().flat_map(|row| vector(row.3)).collect(),
+        keys: rows.iter().map(|row| row.2.into()).collect(),
+        labels: vec![None; rows.len()],
+        shards: rows.iter().map(|row| Some(row.0.into())).collect(),
+        indices: rows.iter().map(|row| Some(row.1)).collect(),
+        identity: Some(identity(weights)),
+        ..EmbeddingSet::default()
+    };
+    set.write(folder, BTreeMap::new()).unwrap();
+    folder.display().to_string()
+}
+
+fn json(args: &[&str]) -> Value {
+    let out = run(0, &[args, &["--json"]].concat());
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(&out)))
+}
+
+fn texts(path: &Path, name: &str) -> Vec<String> {
+    let table = TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, Kind::Text)]).unwrap();
+    let column = |group: Vec<Column>| match group.into_iter().next().unwrap() {
+        Column::Text(texts) => texts.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
+        other => panic!("{:?}", other.kind()),
+    };
+    table.flat_map(|group| column(group.unwrap())).collect()
+}
+
+/// Who goes, each with whom it is a duplicate of.
+fn pairs(out: &Path) -> Vec<(String, String)> {
+    let path = out.join("dedup.duplicates.parquet");
+    texts(&path, "key").into_iter().zip(texts(&path, "by_key")).collect()
+}
+
+fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+#[test]
+fn who_goes_and_because_of_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = write(&folder.path().join("set"), &ROWS, "w");
+    let out = |name: &str| folder.path().join(name);
+    let above = "0.999"; // 2.56 degrees
+    let all = ["dedup", &set, "--above", above, "--format", "parquet,txt", "-o"];
+    let report = json(&[&all[..], &[&out("plan").display().to_string()]].concat());
+    // In the order of (shard's name, index); each goes because of the most similar one before it in the set.
+    let expected = [("a3", "a2"), ("a5", "b4"), ("a9", "a8"), ("b1", "b0"), ("b4", "b1")];
+    assert_eq!(pairs(&out("plan")), named(&expected));
+    let list = std::fs::read_to_string(out("plan").join("dedup.txt")).unwrap();
+    assert_eq!(list, "a.tar/a2\na.tar/a8\nb.tar/b0\n");
+    assert_eq!(texts(&out("plan").join("dedup.parquet"), "key"), ["a2", "a8", "b0"]);
+    let of = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!((of("samples"), of("kept"), of("dropped")), (8, 3, 5));
+    assert_eq!((of("pairs_above"), of("pairs_compared"), report["operations"].as_f64()), (5, 28, Some(112.0)));
+    let head: Value = serde_json::from_slice(&std::fs::read(out("plan").join("dedup.split.json")).unwrap()).unwrap();
+    assert_eq!(head["rule"], "dedup:above=0.999,order=plan");
+    assert_eq!((&head["identity"]["weights"], &head["shards"], &head["judged"]), (&"w".into(), &2.into(), &8.into()));
+
+    let greedy = json(&[&all[..], &[&out("greedy").display().to_string(), "--greedy"]].concat());
+    // b4 stays, being like nobody that stays, and a5 goes because of it.
+    assert_eq!(pairs(&out("greedy")), named(&[("a3", "a2"), ("a5", "b4"), ("a9", "a8"), ("b1", "b0")]));
+    assert_eq!(greedy["rule"], "dedup:above=0.999,order=plan,greedy");
+}
+
+/// What is written does not depend on threads and memory, and the file of one format is the split.
+#[test]
+fn the_machine_has_no_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = noise(&folder.path().join("set"), 1500);
+    let bytes = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let into = out.display().to_string();
+        let clusters = ["--clusters", "20", "--order", "centroid-far", "--sample", "900", "--seed", "7"];
+        json(&[&["dedup", &set, "--above", "0.95", "-o", &into], &clusters[..], more].concat());
+        let read = |of: &str| std::fs::read(out.join(format!("dedup{of}"))).unwrap();
+        [".parquet", ".duplicates.parquet", ".clusters.parquet", ".split.json"].map(read)
+    };
+    let first = bytes("one", &["--threads", "1"]);
+    assert!(bytes("two", &["--threads", "2", "--memory", "224MiB"]) == first);
+    assert!(bytes("four", &["--threads", "4", "--check-recall"]) == first);
+    assert!(bytes("seed", &["--seed", "8"]) != first);
+}
+
+/// Vectors of 16 in bunches, many of them alike.
+fn noise(folder: &Path, count: usize) -> String {
+    let (mut state, dim) = (9u64, 16);
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / (1u64 << 24) as f64 - 0.5
+    };
+    let bunches: Vec<f64> = (0..30 * dim).map(|_| noise()).collect();
+    let mut vectors = Vec::new();
+    for at in 0..count {
+        let bunch = &bunches[at % 30 * dim..][..dim];
+        let raw: Vec<f64> = bunch.iter().map(|x| x + 0.25 * noise()).collect();
+        let norm = raw.iter().map(|x| x * x).sum::<f64>().sqrt();
+        vectors.extend(raw.iter().map(|x| f16::from_f64(x / norm)));
+    }
+    let set = EmbeddingSet {
+        dim,
+        vectors,
+        keys: (0..count).map(|at| format!("{at:05}")).collect(),
+        labels: vec![None; count],
+        shards: (0..count).map(|at| Some(format!("{:03}.tar", at / 100))).collect(),
+        indices: (0..count).map(|at| Some(at as u32 % 100)).collect(),
+        identity: Some(identity("w")),
+        ..EmbeddingSet::default()
+    };
+    set.write(folder, BTreeMap::new()).unwrap();
+    folder.display().to_string()
+}
+
+#[test]
+fn clusters_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = noise(&folder.path().join("set"), 1200);
+    let into = folder.path().join("split.parquet").display().to_string();
+    let out = run(0, &["dedup", &set, "--above", "0.97", "--clusters", "30", "--check-recall", "--json", "-o", &into]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let (clusters, recall) = (&report["clusters"], &report["recall"]);
+    assert_eq!((&clusters["wanted"], &clusters["found"]), (&30.into(), &30.into()));
+    let share = recall["share"].as_f64().unwrap();
+    assert!(share > 0.5 && share <= 1.0, "{recall}");
+    assert_eq!(recall["of_these_by_clusters"], report["dropped"], "what clusters find is found by all pairs too");
+    assert!(recall["pairs_above"].as_u64() >= report["pairs_above"].as_u64());
+    let said = stderr(&out);
+    assert!(said.contains("k-means, 30 clusters") && said.contains("the clusters have found"), "{said}");
+    for file in ["split.parquet", "split.duplicates.parquet", "split.clusters.parquet", "split.split.json"] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is left");
+    // As many clusters as do not lie apart: fewer, and it is said.
+    let out = run(0, &["dedup", &set, "--above", "0.97", "--clusters", "900", "--apart", "0.5", "-o", &into]);
+    assert!(stderr(&out).contains("not so many samples that lie apart"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_set_beside_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = write(&folder.path().join("set"), &ROWS, "w");
+    let train = [("t.tar", 0, "t0", 91.0), ("t.tar", 1, "t1", 89.0), ("t.tar", 2, "t2", 45.0)];
+    let train = write(&folder.path().join("train"), &train, "w");
+    let into = folder.path().join("out");
+    let report = json(&["dedup", &set, "--against", &train, "--above", "0.999", "-o", &into.display().to_string()]);
+    // Equally near ones: the first.
+    assert_eq!(pairs(&into), named(&[("a2", "t0"), ("a3", "t0")]));
+    assert_eq!((&report["others"], &report["kept"], &report["pairs_compared"]), (&3.into(), &6.into(), &24.into()));
+    let head: Value = serde_json::from_slice(&std::fs::read(into.join("dedup.split.json")).unwrap()).unwrap();
+    assert_eq!((&head["rule"], &head["benchmarks"][0]["points"]), (&"dedup:above=0.999,against".into(), &3.into()));
+    let other = write(&folder.path().join("other"), &ROWS[..2], "v");
+    let refused = run(2, &["dedup", &set, "--against", &other, "--above", "0.9", "-o", &into.display().to_string()]);
+    assert!(stderr(&refused).contains("weights v") && stderr(&refused).contains("weights w"), "{}", stderr(&refused));
+}
+
+/// A run folder: its shards' names and places, and captions as its ledger knows them; the split is one that `stream` and `train` read.
+#[test]
+fn a_run_of_embed() {
+    let world = World::shared();
+    let (run_folder, out) = (world.path("dedup-run"), world.path("dedup-out"));
+    let shards = world.shards();
+    run(0, &["embed", &shards, "-o", &run_folder, "--model", MODEL, "--random-init", "1"]);
+    let report = json(&["dedup", &run_folder, "--above", "0.99", "-o", &out]);
+    let of = |name: &str| report[name].as_u64().unwrap();
+    assert!(of("samples") == 6 * 48 && of("dropped") > 0 && of("kept") > 0, "{report}");
+    assert!(of("train_num_samples") < of("kept"), "the ledger knows who has no caption: {report}");
+    let names = texts(&PathBuf::from(&out).join("dedup.parquet"), "shard");
+    assert!(names.iter().all(|name| name.ends_with(".tar")) && names.is_sorted(), "{names:?}");
+    assert_eq!(of("kept"), names.len() as u64);
+}
+
+/// Somebody else's embeddings of the same shards make the same split, or it is said where not.
+#[test]
+fn a_split_can_be_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (set, split) = (noise(&path("set"), 800), path("split.parquet").display().to_string());
+    run(0, &["dedup", &set, "--above", "0.96", "--clusters", "12", "--order", "random", "--seed", "4", "-o", &split]);
+    let equal = run(0, &["verify", &split, &set]);
+    assert!(String::from_utf8_lossy(&equal.stdout).starts_with("equal: "), "{}", stderr(&equal));
+    // A hundred samples less.
+    let fewer = run(1, &["verify", &split, &noise(&path("fewer"), 700)]);
+    assert!(stderr(&fewer).contains("only by the split"), "{}", stderr(&fewer));
+    let others = write(&path("others"), &ROWS, "v");
+    let refused = run(2, &["verify", &split, &others]);
+    assert!(stderr(&refused).contains("identity"), "{}", stderr(&refused));
+    run(0, &["dedup", &set, "--against", &set, "--above", "0.96", "-o", &split]);
+    assert!(stderr(&run(2, &["verify", &split, &set])).contains("another set"), "it is not known here");
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = write(&folder.path().join("set"), &ROWS, "w");
+    let npy = folder.path().join("a.npy");
+    std::fs::write(
+        &npy,
+        b"\x93NUMPY\x01\x00\x41\x00{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1), }     \n\x00\x3c\x00\x3c",
+    )
+    .unwrap();
+    let npy = npy.display().to_string();
+    let into = folder.path().join("out").display().to_string();
+    for (input, more, word) in [
+        (set.as_str(), &["--above", "1.5"][..], "a cosine"),
+        (&set, &["--above", "0.9", "--order", "centroid-far"], "need --clusters"),
+        (&set, &["--above", "0.9", "--order", "best"], "are known"),
+        (&set, &["--above", "0.9", "--sample", "5"], "--clusters"),
+        (&set, &["--above", "0.9", "--clusters", "0"], "1 at least"),
+        (&set, &["--above", "0.9", "--format", "npy"], "parquet and txt"),
+        (&set, &["--above", "0.9", "--memory", "1MiB"], "at least"),
+        (&set, &["--above", "0.9", "--against", &set, "--order", "random"], "--against"),
+        ("no/such", &["--above", "0.9"], "such file"),
+        (&npy, &["--above", "0.9"], "--assume-model"),
+    ] {
+        let out = run(2, &[&["dedup", input, "-o", &into], more].concat());
+        assert!(stderr(&out).contains(word), "{more:?}: {}", stderr(&out));
+    }
+    let twice = run(2, &["dedup", &set, &set, "--above", "0.9", "-o", &into]);
+    assert!(stderr(&twice).contains("more than once"), "{}", stderr(&twice));
+    run(0, &["dedup", &npy, "--above", "0.9", "--assume-model", "m", "-o", &into]);
+}
+
+#[test]
+fn numpy_faiss_and_pyarrow_agree() {
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("SKIPPED: numpy_faiss_and_pyarrow_agree: TROMMEL_PEERS names no Python");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dedup.py");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let peer = |words: &[&str]| {
+        let out = Command::new(&python).arg(&script).args(words).output().unwrap();
+        assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), stderr(&out));
+        eprint!("{}", String::from_utf8_lossy(&out.stdout));
+    };
+    peer(&["make", &path("")]);
+    let (set, other) = (path("set.npy"), path("other.npy"));
+    let clusters = ["--clusters", "40"];
+    let modes: [(&str, &[&str]); 4] =
+        [("plan", &[]), ("greedy", &["--greedy"]), ("clusters", &clusters), ("against", &["--against", &other])];
+    for (mode, more) in modes {
+        let base = ["dedup", &set, "--assume-model", "m", "--above", "0.876", "-o", &path(mode)];
+        run(0, &[&base[..], more].concat());
+        peer(&["check", &path(""), "0.876", mode]);
+    }
+}
