@@ -48,8 +48,9 @@ impl NamedPath {
     /// Two of one name.
     pub fn parse_references(texts: &[String]) -> Result<Vec<Self>, PipelineError> {
         let named = |text: &String| {
-            let own =
-                || Path::new(text).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let path = Path::new(text);
+            let last = if path.is_file() { path.file_stem() } else { path.file_name() };
+            let own = || last.unwrap_or_default().to_string_lossy().into_owned();
             let (name, path) = match text.split_once('=') {
                 Some((name, path)) if !name.contains('/') && !Path::new(text).exists() => {
                     (name.to_owned(), path.into())

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
+use trommel_columnar::pieces::is_embeddings;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::SampleId;
@@ -53,6 +54,12 @@ pub fn samples(plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wan
     let mut found = BTreeMap::new();
     let mut troubles = Vec::new();
     let mut shards: BTreeMap<u64, BTreeMap<u32, &Wanted>> = BTreeMap::new();
+    let is_stored = |ordinal: u64| plan.shard(ordinal).is_some_and(|shard| is_embeddings(local_path(&shard.url)));
+    let (stored, wanted): (Vec<_>, Vec<_>) = wanted.iter().partition(|(id, _)| is_stored(id.ordinal));
+    if !stored.is_empty() {
+        troubles
+            .push("what was judged are stored embeddings: pictures and captions of their samples are not there".into());
+    }
     for (id, sample) in wanted {
         shards.entry(id.ordinal).or_default().insert(id.index, sample);
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::ColumnarError;
-use trommel_columnar::pieces::{Piece, pieces, with_array};
+use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status};
@@ -65,7 +65,7 @@ fn is_embeddings(item: &str) -> Result<bool, PipelineError> {
         return Ok(!has_shards && EmbeddingReader::files(local_path(item)).map_err(PipelineError::usage)? > 0);
     }
     let name = if path.exists() { item } else { item.split_once('@').map_or(item, |(path, _)| path) };
-    Ok([".arrow", ".npy", ".npz"].iter().any(|ending| name.ends_with(ending)))
+    Ok(pieces::is_embeddings(Path::new(name)))
 }
 
 /// A file, and where a ledger knows its samples.

@@ -113,7 +113,7 @@ fn with(command: &str, arg: &Arg) -> Option<(String, String)> {
     let (_, base) = BASES.iter().find(|(name, _)| *name == command)?;
     let (needed, rest) = base.split_once(" | ").unwrap_or((base, ""));
     let forbids = matches!((command, long), ("train", "steps" | "samples" | "passes") | ("watch", "rule" | "split"));
-    let forbids_all = (command, long) == ("train", "decisions");
+    let forbids_all = matches!((command, long), ("train", "decisions" | "split"));
     let needed = if forbids_all { "in --run r --model m --batch 8" } else { needed };
     let rest = if forbids { "" } else { rest };
     let value = match arg.get_action() {
