@@ -13,6 +13,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
+use trommel_shard::store::Local;
 
 use crate::error::PipelineError;
 use crate::lying_beside::pictures_in;
@@ -108,7 +109,7 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
     if embeddings == 0 {
         return Ok(true);
     }
-    let shards = shards_in(path).map_err(PipelineError::usage)?.len();
+    let shards = shards_in(&Local::default(), &path.display().to_string()).map_err(PipelineError::usage)?.len();
     let (pictures, first) = pictures_in(path, &GroupConfig::default())?;
     if shards == 0 && pictures == 0 {
         return Ok(false);

@@ -33,4 +33,7 @@ use trommel_pipelines::{first, together};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod second_store;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod side_by_side;
