@@ -1,4 +1,4 @@
-//! The dataflows that run a model: prune, train, embed, watch, eval, and radii of pictures. One file each.
+//! The dataflows that run a model: prune, train, embed, watch, eval, study, and radii of pictures. One file each.
 #![forbid(missing_docs)]
 
 mod adopt;
@@ -23,6 +23,7 @@ mod ranks;
 mod round;
 mod running;
 pub mod spent;
+pub mod study;
 mod takedown;
 pub mod train;
 mod train_graph;

@@ -67,10 +67,11 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 ];
 
 /// Where flags are read beside the command's own file.
-const BESIDE: [(&str, &[&str]); 4] = [
+const BESIDE: [(&str, &[&str]); 5] = [
     ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs", "../cli/judging.rs"]),
+    ("study", &["judge.rs", "../cli/judging.rs"]),
     ("bench", &["bench/decode.rs", "bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 
