@@ -169,9 +169,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     work.begin("writing", 0);
     let head = found.write(config, sinks, Some(&split))?;
     let Searched { set, other, outcome, .. } = found;
-    let (duplicates, clusters) = output::tables(&split);
-    files.push(duplicates);
-    files.extend(outcome.clustering.is_some().then_some(clusters));
+    files.extend(output::tables(&split));
     files.push(head_path(&split));
     let mut notices = set.facts.notices;
     if let Some(other) = &other {
@@ -258,15 +256,18 @@ impl Searched {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads.max(1)).build();
         let pool = pool.map_err(|error| PipelineError::Failed(format!("no threads: {error}")))?;
         let budget = MemoryPlan::new(config.memory_bytes, false).credit_bytes()?;
+        let uids = config.formats.contains(&Format::Uids) || Format::of(&config.out) == Some(Format::Uids);
         let reading = Reading {
             folder,
             memory_bytes: budget / if config.rule.against { 6 } else { 3 },
             ranks: (config.rule.clusters.is_some() || config.rule.order == Order::Random).then_some(config.seed),
+            uids,
+            hash: false,
         };
         work.begin("reading", 0);
         let set = source::read(&config.inputs, &reading)?;
         let other = (!config.against.is_empty())
-            .then(|| source::read(&config.against, &Reading { ranks: None, ..reading }))
+            .then(|| source::read(&config.against, &Reading { ranks: None, uids: false, hash: true, ..reading }))
             .transpose()?;
         let identity = identity(config, &set, other.as_ref())?;
         let reading = set.facts.reading.clone().unwrap_or_default();
@@ -360,16 +361,14 @@ fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Valu
 /// The split's files, the first of which names all.
 fn files(config: &DedupConfig) -> Result<Vec<PathBuf>, PipelineError> {
     let out = &config.out;
-    let file = Format::of(out).filter(|_| !out.is_dir());
-    if file == Some(Format::Uids) || (file.is_none() && config.formats.contains(&Format::Uids)) {
-        return Err(PipelineError::Usage("embeddings carry no uids: parquet and txt are written".into()));
-    }
-    if file.is_some() {
+    if Format::of(out).is_some() && !out.is_dir() {
         return Ok(vec![out.clone()]);
     }
     if out.extension().is_some() && !out.is_dir() {
         let out = out.display();
-        return Err(PipelineError::Usage(format!("-o {out}: .parquet, .txt (SHARD/KEY a line), or a folder")));
+        return Err(PipelineError::Usage(format!(
+            "-o {out}: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), or a folder"
+        )));
     }
     Ok(config.formats.iter().map(|format| out.join(format!("dedup.{}", format.extension()))).collect())
 }

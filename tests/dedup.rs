@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use common::{MODEL, World, run, stderr};
 use half::f16;
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::npy::head_bytes;
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::sample::Identity;
 
@@ -53,8 +55,11 @@ fn write(folder: &Path, rows: &[Row], weights: &str) -> String {
 }
 
 fn json(args: &[&str]) -> Value {
-    let out = run(0, &[args, &["--json"]].concat());
-    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(&out)))
+    json_of(&run(0, &[args, &["--json"]].concat()))
+}
+
+fn json_of(out: &std::process::Output) -> Value {
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(out)))
 }
 
 fn texts(path: &Path, name: &str) -> Vec<String> {
@@ -114,7 +119,7 @@ fn the_machine_has_no_say() {
         let clusters = ["--clusters", "20", "--order", "centroid-far", "--sample", "900", "--seed", "7"];
         json(&[&["dedup", &set, "--above", "0.95", "-o", &into], &clusters[..], more].concat());
         let read = |of: &str| std::fs::read(out.join(format!("dedup{of}"))).unwrap();
-        [".parquet", ".duplicates.parquet", ".clusters.parquet", ".split.json"].map(read)
+        [".parquet", ".duplicates.parquet", ".samples.parquet", ".split.json"].map(read)
     };
     let first = bytes("one", &["--threads", "1"]);
     assert!(bytes("two", &["--threads", "2", "--memory", "224MiB"]) == first);
@@ -166,7 +171,7 @@ fn clusters_are_told_of() {
     assert!(recall["pairs_above"].as_u64() >= report["pairs_above"].as_u64());
     let said = stderr(&out);
     assert!(said.contains("k-means, 30 clusters") && said.contains("the clusters have found"), "{said}");
-    for file in ["split.parquet", "split.duplicates.parquet", "split.clusters.parquet", "split.split.json"] {
+    for file in ["split.parquet", "split.duplicates.parquet", "split.samples.parquet", "split.split.json"] {
         assert!(folder.path().join(file).exists(), "{file}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is left");
@@ -207,6 +212,42 @@ fn a_run_of_embed() {
     let names = texts(&PathBuf::from(&out).join("dedup.parquet"), "shard");
     assert!(names.iter().all(|name| name.ends_with(".tar")) && names.is_sorted(), "{names:?}");
     assert_eq!(of("kept"), names.len() as u64);
+    // Rules that look at who stays, and quotas per cluster.
+    run(0, &["dedup", &run_folder, "--above", "0.99", "--clusters", "5", "--apart", "1", "-o", &out]);
+    let (table, splits) = (format!("{out}/dedup.samples.parquet"), world.path("dedup-splits"));
+    let kept = ["--rule", "kept=random:100% and where:kept=1"];
+    let even = ["--rule", "even=random:3 per cluster"];
+    let select = ["select", &run_folder, "-o", &splits, "--table", &table, "--json"];
+    let report = json_of(&run(0, &[&select[..], &kept, &even].concat()));
+    assert_eq!(
+        texts(&PathBuf::from(&splits).join("kept.parquet"), "key"),
+        texts(&PathBuf::from(&out).join("dedup.parquet"), "key")
+    );
+    assert_eq!(report["splits"][1]["count"], 15);
+}
+
+/// An epoch of a watch: what is taken down is in no split, and makes nobody go.
+#[test]
+fn what_is_taken_down_takes_no_part() {
+    let world = World::shared();
+    let (watched, out, list) = (world.path("dedup-watch"), world.path("dedup-taken"), world.path("takedown.txt"));
+    let (shards, photo) = (world.path("data/shards"), format!("photo={}", world.path("radii/photo")));
+    let watch = ["watch", &shards, "--run", &watched, "--settle", "0s", "--once", "--rule", "drop-above:1"];
+    let judging = ["--benchmark", &photo, "--embedder", MODEL, "--random-init", "1"];
+    run(0, &[&watch[..], &judging].concat());
+    let epoch = format!("{watched}/current/main");
+    let dedup = ["dedup", &epoch, "--above", "0.99", "-o", &out];
+    let before = json(&dedup);
+    let all = pairs(Path::new(&out));
+    let by = &all.first().expect("somebody goes").1;
+    std::fs::write(&list, format!("{by}\n")).unwrap();
+    run(0, &[&watch[..], &judging, &["--takedown", &list]].concat());
+    let after = json(&dedup);
+    let of = |report: &Value, name: &str| report[name].as_u64().unwrap();
+    assert!(of(&after, "taken_down") > 0 && of(&before, "taken_down") == 0, "{after}");
+    assert_eq!(of(&after, "samples") + of(&after, "taken_down"), of(&before, "samples"));
+    assert!(pairs(Path::new(&out)).iter().all(|(key, because)| key != by && because != by));
+    assert!(!texts(&Path::new(&out).join("dedup.parquet"), "key").contains(by));
 }
 
 /// Somebody else's embeddings of the same shards make the same split, or it is said where not.
@@ -228,6 +269,41 @@ fn a_split_can_be_verified() {
     assert!(stderr(&run(2, &["verify", &split, &set])).contains("another set"), "it is not known here");
 }
 
+/// Vectors that are larger than the budget lie in a file meanwhile.
+#[test]
+fn memory_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dim, rows, mut state) = (640, 150_000, 1u64);
+    let mut npy = |name: &str, rows: u64| {
+        let path = folder.path().join(name);
+        let mut out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+        out.write_all(&head_bytes(rows, dim)).unwrap();
+        let size = f16::from_f64(1.0 / (dim as f64).sqrt()).to_bits();
+        let mut row = vec![0u8; 2 * dim];
+        for _ in 0..rows {
+            for (at, element) in row.chunks_exact_mut(2).enumerate() {
+                if at % 64 == 0 {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                }
+                let sign = ((state.rotate_left(at as u32) & 1) as u16) << 15;
+                element.copy_from_slice(&(size | sign).to_le_bytes());
+            }
+            out.write_all(&row).unwrap();
+        }
+        out.flush().unwrap();
+        path.display().to_string()
+    };
+    let (set, other) = (npy("set.npy", rows), npy("other.npy", 64));
+    let into = folder.path().join("out").display().to_string();
+    let mut command = common::trommel();
+    command.args(["dedup", &set, "--against", &other, "--above", "0.9", "--assume-model", "m", "-o", &into]);
+    command.args(["--memory", "224MiB", "--threads", "2"]);
+    let (status, said, peak) = common::memory::peak_bytes(&mut command);
+    assert_eq!(status, 0, "{said}");
+    // 183 MiB of vectors, and a program of its own size.
+    assert!(peak < 160 << 20, "{} MiB", peak >> 20);
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -246,7 +322,8 @@ fn what_cannot_be_asked_is_refused() {
         (&set, &["--above", "0.9", "--order", "best"], "are known"),
         (&set, &["--above", "0.9", "--sample", "5"], "--clusters"),
         (&set, &["--above", "0.9", "--clusters", "0"], "1 at least"),
-        (&set, &["--above", "0.9", "--format", "npy"], "parquet and txt"),
+        (&set, &["--above", "0.9", "--format", "npy"], "has no uid"),
+        (&set, &["--above", "0.9", "--format", "csv"], "parquet, npy and txt"),
         (&set, &["--above", "0.9", "--memory", "1MiB"], "at least"),
         (&set, &["--above", "0.9", "--against", &set, "--order", "random"], "--against"),
         ("no/such", &["--above", "0.9"], "such file"),

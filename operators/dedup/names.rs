@@ -1,6 +1,6 @@
 //! What rows are called, in files without a name: only the shards' names stay in memory.
 //!
-//! A record is `index u32 | caption u8 | key`, in native byte order; a second file has where each ends.
+//! A record is `index u32 | caption u8 | length of the uid u16 | uid | key`, in native byte order; a second file has where each ends.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -28,9 +28,17 @@ pub struct Name {
     pub index: u32,
     /// Key of the sample.
     pub key: String,
+    /// DataComp's uid, where it is asked for.
+    pub uid: Option<String>,
     /// Its caption.
     pub caption: Caption,
 }
+
+/// Length of a uid that is none.
+const NO_UID: u16 = u16::MAX;
+
+/// Bytes of a record before its texts.
+const HEAD_BYTES: usize = 7;
 
 /// Rows of one shard that follow one another by index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +95,13 @@ impl Naming {
         }
         self.records.write_all(&name.index.to_ne_bytes())?;
         self.records.write_all(&[name.caption as u8])?;
+        let uid = name.uid.as_deref().unwrap_or_default();
+        let length = u16::try_from(uid.len()).ok().filter(|length| *length != NO_UID && name.uid.is_some());
+        let uid = if length.is_some() { uid } else { "" };
+        self.records.write_all(&length.unwrap_or(NO_UID).to_ne_bytes())?;
+        self.records.write_all(uid.as_bytes())?;
         self.records.write_all(name.key.as_bytes())?;
-        self.end += 5 + name.key.len() as u64;
+        self.end += (HEAD_BYTES + uid.len() + name.key.len()) as u64;
         Ok(self.ends.write_all(&self.end.to_ne_bytes())?)
     }
 
@@ -137,14 +150,18 @@ impl Names {
         let mut bytes = vec![0u8; (ends[rows.len()] - ends[0]) as usize];
         self.records.read_exact_at(&mut bytes, ends[0])?;
         let name = |two: &[u64]| {
-            let (head, key) = bytes[(two[0] - ends[0]) as usize..(two[1] - ends[0]) as usize].split_at(5);
+            let record = &bytes[(two[0] - ends[0]) as usize..(two[1] - ends[0]) as usize];
+            let (head, texts) = record.split_at(HEAD_BYTES);
+            let length = u16::from_ne_bytes([head[5], head[6]]);
+            let (uid, key) = texts.split_at(if length == NO_UID { 0 } else { usize::from(length) });
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let caption = match head[4] {
                 0 => Caption::There,
                 1 => Caption::Missing,
                 _ => Caption::Unknown,
             };
             let index = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
-            Name { index, key: String::from_utf8_lossy(key).into_owned(), caption }
+            Name { index, key: text(key), uid: (length != NO_UID).then(|| text(uid)), caption }
         };
         Ok(ends.windows(2).map(name).collect())
     }

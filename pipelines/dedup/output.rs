@@ -1,10 +1,10 @@
-//! The files of `trommel dedup`: the split of who stays, the table of who goes and because of whom, the table of clusters.
+//! The files of `trommel dedup`: the split of who stays, the table of who goes and because of whom, the table of all.
 //!
 //! | file | a row | columns |
 //! |--|--|--|
-//! | `NAME.parquet`, `.txt` | a sample that stays | those of every split |
+//! | `NAME.parquet`, `.npy`, `.txt` | a sample that stays | those of every split |
 //! | `NAME.duplicates.parquet` | a sample that goes | shard, key, index; `by_shard`, `by_key`, `by_index`: who suppresses it; similarity; cluster |
-//! | `NAME.clusters.parquet` | a sample | shard, key, index, kept, cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance` |
+//! | `NAME.samples.parquet` | a sample | shard, key, index, kept (1 or 0); of clusters: cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance` |
 //!
 //! All in the order of (shard's name, index). The last one is a `--table` of `trommel select`, which finds its rows by shard and key.
 
@@ -49,10 +49,9 @@ pub(super) struct Counted {
 }
 
 /// The names of a split's tables.
-pub(super) fn tables(split: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn tables(split: &Path) -> [PathBuf; 2] {
     let stem = split.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let name = |of: &str| split.with_file_name(format!("{stem}.{of}.parquet"));
-    (name("duplicates"), name("clusters"))
+    ["duplicates", "samples"].map(|of| split.with_file_name(format!("{stem}.{of}.parquet")))
 }
 
 /// A table that is seen when it is whole.
@@ -119,18 +118,18 @@ pub(super) fn write(
     let names = [required("shard", Kind::Text), required("key", Kind::Text), required("index", Kind::U32)];
     let by = [required("by_shard", Kind::Text), required("by_key", Kind::Text), required("by_index", Kind::U32)];
     let pair = [required("similarity", Kind::F64), Field::nullable("cluster", Kind::U32)];
-    let (duplicates, clusters) = split.map(tables).unzip();
+    let (duplicates, samples) = split.map(tables).map(Into::into).unzip();
     let begin = |path: Option<PathBuf>, fields: &[Field]| path.map(|path| Table::begin(&path, fields)).transpose();
     let mut duplicates = begin(duplicates, &[&names[..], &by, &pair].concat())?;
-    let own = [
-        required("kept", Kind::U32),
+    let kept = [required("kept", Kind::U32)];
+    let clustered = [
         required("cluster", Kind::U32),
         required("centroid_distance", Kind::F64),
         required("cluster_size", Kind::U32),
         required("cluster_mean_distance", Kind::F64),
     ];
-    let clusters = clusters.filter(|_| !found.nearest.is_empty());
-    let mut clusters = begin(clusters, &[&names[..], &own].concat())?;
+    let clustered = if found.nearest.is_empty() { &[][..] } else { &clustered };
+    let mut samples = begin(samples, &[&names[..], &kept, clustered].concat())?;
     let (mut hash, mut counted) = (KeysHash::default(), Counted::default());
     for segment in found.names.in_order() {
         let shard = segment.shard.as_str();
@@ -141,12 +140,14 @@ pub(super) fn write(
                 let gone = found.suppressed.get(from).filter(|one| one.row == row);
                 let nearest = found.nearest.get(row as usize);
                 let names = || [text(shard), text(&name.key), Cell::Number(Some(name.index))];
-                if let (Some(table), Some(nearest)) = (&mut clusters, nearest) {
-                    let (size, mean) = found.clusters[nearest.cluster as usize];
-                    let numbers = [u32::from(gone.is_none()), nearest.cluster].map(|it| Cell::Number(Some(it)));
-                    let rest =
-                        [Cell::Real(nearest.squared_distance.sqrt()), Cell::Number(Some(size)), Cell::Real(mean)];
-                    table.row(names().into_iter().chain(numbers).chain(rest))?;
+                if let Some(table) = &mut samples {
+                    let kept = [Cell::Number(Some(u32::from(gone.is_none())))];
+                    let clustered = nearest.map(|nearest| {
+                        let (size, mean) = found.clusters[nearest.cluster as usize];
+                        let distance = Cell::Real(nearest.squared_distance.sqrt());
+                        [Cell::Number(Some(nearest.cluster)), distance, Cell::Number(Some(size)), Cell::Real(mean)]
+                    });
+                    table.row(names().into_iter().chain(kept).chain(clustered.into_iter().flatten()))?;
                 }
                 match gone {
                     Some(gone) => {
@@ -162,7 +163,7 @@ pub(super) fn write(
                         counted.count += 1;
                         counted.captionless += u64::from(name.caption == Caption::Missing);
                         counted.captions_unknown += u64::from(name.caption == Caption::Unknown);
-                        let kept = Kept { shard, index: name.index, key: &name.key, uid: None };
+                        let kept = Kept { shard, index: name.index, key: &name.key, uid: name.uid.as_deref() };
                         sinks.iter_mut().try_for_each(|sink| sink.add(kept)).map_err(failed)?;
                     }
                 }
@@ -170,7 +171,7 @@ pub(super) fn write(
         }
     }
     let head = head(counted, hash.finish());
-    [duplicates, clusters].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
+    [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
     for sink in sinks {
         sink.finish(&head).map_err(failed)?;
     }

@@ -1,6 +1,6 @@
 //! Sets of stored embeddings as rows with names: vectors to a spool, names to files without a name, ranks by the hash of `random:`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
 use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
-use trommel_shard::store::Local;
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -30,7 +29,7 @@ pub(super) struct Set {
     pub ranks: Vec<u64>,
     pub identity: Option<Identity>,
     pub facts: Facts,
-    /// sha256 over the vectors, in their order.
+    /// sha256 over the vectors, in their order, where it was asked for.
     pub sha256: String,
 }
 
@@ -54,6 +53,10 @@ pub(super) struct Reading<'a> {
     pub memory_bytes: u64,
     /// Seed of the ranks; `None` where nobody asks for them.
     pub ranks: Option<u64>,
+    /// Whether every row must have a uid.
+    pub uids: bool,
+    /// Whether the vectors are hashed.
+    pub hash: bool,
 }
 
 struct Gathering {
@@ -105,7 +108,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
 impl Gathering {
     fn input(&mut self, argument: &str, found: &StoredEmbeddings, reading: &Reading<'_>) -> Result<(), PipelineError> {
         self.facts.notices.merge(&found.notices);
-        let (prefix, _) = named(argument, &Local::default(), PlanOptions::default().max_shards);
+        let (prefix, _) = named(argument, PlanOptions::default().max_shards);
         for shard in &found.plan.shards {
             let run = found.run_of(shard.ordinal);
             if let Some((ledger, ordinal)) = run {
@@ -113,7 +116,7 @@ impl Gathering {
                 self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
             }
             let Some(piece) = found.piece(shard.ordinal) else { continue };
-            let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal)).transpose()?;
+            let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal, reading.uids)).transpose()?;
             let called = Called { shard: &shard.name, prefix, run };
             let mut reader = EmbeddingReader::of(piece).map_err(PipelineError::usage)?;
             let dim = reader.dim();
@@ -169,9 +172,15 @@ impl Gathering {
                 continue;
             };
             self.filling.push(vector).map_err(spooled)?;
-            vector.iter().for_each(|x| self.hash.update(x.to_le_bytes()));
+            if reading.hash {
+                self.hash.update(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+            }
             self.ranks.extend(reading.ranks.map(|seed| random_hash(seed, &shard, key)));
-            self.naming.push(&shard, &Name { index, key: key.clone(), caption }).map_err(spooled)?;
+            let uid = called.uid(batch, at).filter(|_| reading.uids);
+            if uid.is_none() && reading.uids {
+                return Err(PipelineError::Usage(format!("{shard}/{key} has no uid: parquet and txt need none")));
+            }
+            self.naming.push(&shard, &Name { index, key: key.clone(), uid, caption }).map_err(spooled)?;
         }
         Ok(())
     }
@@ -207,26 +216,41 @@ impl Called<'_> {
     }
 }
 
+impl Called<'_> {
+    /// DataComp's uid of a row.
+    fn uid(&self, batch: &EmbeddingBatch, at: usize) -> Option<String> {
+        match &self.run {
+            Some(run) => run.uids.get(&batch.indices[at]?).cloned(),
+            None => batch.details.uids.get(at).cloned().flatten(),
+        }
+    }
+}
+
 /// What a run says of a shard.
 struct RunShard {
     taken_down: HashSet<u32>,
     captionless: HashSet<u32>,
     /// The run's rule dropped them, and so says nothing of their captions.
     unknown: HashSet<u32>,
+    uids: HashMap<u32, String>,
 }
 
 impl RunShard {
-    fn of(ledger: &Ledger, ordinal: u64) -> Result<Self, PipelineError> {
+    fn of(ledger: &Ledger, ordinal: u64, uids: bool) -> Result<Self, PipelineError> {
         let none = HashSet::new;
-        let mut shard = Self { taken_down: none(), captionless: none(), unknown: none() };
-        let wanted = [("index", Kind::U32), ("status", Kind::Text), ("reason", Kind::Text)];
-        for group in ledger.columns(ordinal, &wanted).map_err(PipelineError::usage)? {
+        let mut shard = Self { taken_down: none(), captionless: none(), unknown: none(), uids: HashMap::new() };
+        let wanted = [("index", Kind::U32), ("status", Kind::Text), ("reason", Kind::Text), ("uid", Kind::Text)];
+        for group in ledger.columns(ordinal, &wanted[..if uids { 4 } else { 3 }]).map_err(PipelineError::usage)? {
             let mut columns = group.map_err(PipelineError::usage)?.into_iter();
             let (Some(Column::U32(indices)), Some(Column::Text(statuses)), Some(Column::Text(reasons))) =
                 (columns.next(), columns.next(), columns.next())
             else {
                 continue;
             };
+            if let Some(Column::Text(uids)) = columns.next() {
+                let of = |(index, uid): (&Option<u32>, Option<String>)| Some(((*index)?, uid?));
+                shard.uids.extend(indices.iter().zip(uids).filter_map(of));
+            }
             for ((index, status), reason) in indices.into_iter().zip(statuses).zip(reasons) {
                 let index = index.unwrap_or_default();
                 match (status.as_deref(), reason.as_deref()) {

@@ -32,8 +32,6 @@ pub struct Cli {
 pub enum Command {
     /// Make labelled demo shards, a reference set and benchmarks
     Synth(SynthArgs),
-    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
-    Inject(InjectArgs),
     /// Embed shards or class folders
     Embed(EmbedArgs),
     /// Radii r_i of a benchmark's test points against a reference set
@@ -60,8 +58,6 @@ pub enum Command {
     Report(ReportArgs),
     /// One run of prune, embed or train as several processes; `docs/cluster.md`
     Launch(LaunchArgs),
-    /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
-    Study(StudyArgs),
     /// All of it, small
     Demo(DemoArgs),
 }
@@ -227,43 +223,6 @@ pub struct SynthArgs {
     /// Seed: equal seeds give equal bytes
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Print the result as one JSON line on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `trommel inject`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-What it writes is SHARDS like others:   trommel train 'laion/*.tar' 'reference=injected/*.tar' ..
-In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY.")]
-pub struct InjectArgs {
-    /// Class folders of pictures
-    pub folder: PathBuf,
-    /// Folder for the shards
-    #[arg(short, long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// What the set is called in keys, uids and URLs [default: the folder's name]
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Caption, with the class where {class} stands
-    #[arg(long, default_value = trommel_pipelines::inject::CAPTION)]
-    pub caption: String,
-    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
-    #[arg(long, value_name = "FILE")]
-    pub classnames: Option<PathBuf>,
-    /// How many of the pictures, a number or a share (10%), drawn by --seed [default: all]
-    #[arg(long, value_name = "N|P%")]
-    pub items: Option<String>,
-    /// Copies of each
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub copies: u32,
-    /// Seed of the draw
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Samples of a shard
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub shard_samples: u32,
     /// Print the result as one JSON line on stdout
     #[arg(long)]
     pub json: bool,
@@ -702,7 +661,8 @@ A sample goes iff its similarity to a sample before it is strictly above --above
   trommel dedup RUN --above 0.95 -o DIR                           all pairs
   trommel dedup RUN --above 0.876 --clusters 50000 -o DIR         pairs inside clusters (SemDeDup)
   trommel dedup TEST --against TRAIN --above 0.95 -o DIR          samples of TEST that lie near one of TRAIN
-DIR gets dedup.parquet, the split of who stays; dedup.duplicates.parquet, who goes and because of whom; dedup.clusters.parquet.")]
+DIR gets dedup.parquet, the split of who stays; dedup.duplicates.parquet, who goes and because of whom; dedup.samples.parquet, which of
+all samples stay, in which cluster: a --table of `trommel select`, for quotas per cluster and rules like 'near and where:kept=1'.")]
 pub struct DedupArgs {
     /// Stored embeddings: a run of embed or prune, clip-retrieval's or DataComp's folder, .arrow, .npy or .npz files; together they are one set
     #[arg(required = true, value_name = "EMB")]
@@ -710,11 +670,11 @@ pub struct DedupArgs {
     /// A cosine; a sample strictly above it is a duplicate
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub above: f64,
-    /// A file .parquet (shard, key, index) or .txt (SHARD/KEY a line); else a folder for dedup.parquet
+    /// A file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for dedup.parquet
     #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
     /// Files of the split in a folder
-    #[arg(long = "format", value_name = "parquet,txt", value_delimiter = ',', default_value = "parquet")]
+    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',', default_value = "parquet")]
     pub formats: Vec<String>,
     /// Samples of other embeddings: whoever lies near one of them goes, and the set itself is not compared with itself
     #[arg(long, value_name = "EMB", conflicts_with_all = ["clusters", "greedy", "exact"])]
@@ -848,27 +808,6 @@ pub struct LaunchArgs {
     /// prune, embed or train, with what belongs to it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
-}
-
-/// `trommel study`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The file says what is studied (`examples/study.toml` has all fields); its paths are relative to its folder. The same command goes on after
-anything. In a folder that was begun, seeds, ladder, core and similarity_bin may change; another setting wants another folder.")]
-pub struct StudyArgs {
-    /// What is studied, as TOML
-    #[arg(value_name = "FILE.toml")]
-    pub file: PathBuf,
-    /// The study's folder: made, or gone on with; RUN/report/index.html is what it found
-    #[arg(long, value_name = "DIR")]
-    pub run: PathBuf,
-    /// Share of rejected and lost samples of the pool, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, value_parser = percent)]
-    pub max_rejects: f64,
-    #[command(flatten)]
-    pub machine: Machine,
-    #[command(flatten)]
-    pub output: Output,
 }
 
 /// `trommel demo`.

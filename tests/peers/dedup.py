@@ -55,10 +55,11 @@ for shard, index, key in zip(kept["shard"], kept["index"], kept["key"]):
     message += struct.pack("<Q", len(key.encode())) + key.encode()
 assert hashlib.sha256(message).hexdigest() == head["keys_sha256"]
 
+table = pq.read_table(out / "dedup.samples.parquet").to_pydict()
+assert table["index"] == list(range(n))
+assert [index for index, stays in enumerate(table["kept"]) if stays] == kept["index"]
 groups = [np.arange(n)]
 if mode == "clusters":
-    table = pq.read_table(out / "dedup.clusters.parquet").to_pydict()
-    assert table["index"] == list(range(n))
     cluster, distance = np.array(table["cluster"]), np.array(table["centroid_distance"])
     groups = [np.flatnonzero(cluster == at) for at in range(cluster.max() + 1)]
     for group in groups:

@@ -259,7 +259,12 @@ fn a_spool_takes_unit_vectors_and_gives_them_back() {
 fn names_come_back_in_the_order_of_a_split() {
     let mut naming = Naming::begin(&std::env::temp_dir()).unwrap();
     let caption = [Caption::There, Caption::Missing, Caption::Unknown];
-    let name = |at: u32| Name { index: at, key: "é".repeat(at as usize % 4), caption: caption[at as usize % 3] };
+    let name = |at: u32| Name {
+        index: at,
+        key: "é".repeat(at as usize % 4),
+        uid: (at > 2).then(|| "f".repeat(at as usize - 3)),
+        caption: caption[at as usize % 3],
+    };
     let given = [("b", 3), ("b", 4), ("a", 7), ("b", 0), ("b", 2), ("a", 9)];
     given.iter().for_each(|&(shard, at)| naming.push(shard, &name(at)).unwrap());
     let names = naming.finish().unwrap();

@@ -41,8 +41,8 @@ fn say(line: &str) {
 fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let format = |text: &String| {
-        let known = [Format::Parquet, Format::Keys].into_iter().find(|format| format.extension() == text);
-        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet and txt are written")))
+        let known = Format::ALL.into_iter().find(|format| format.extension() == text);
+        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy and txt are written")))
     };
     let clusters = args.clusters.map(|clusters| ClusterRule {
         clusters,

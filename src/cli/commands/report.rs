@@ -26,8 +26,7 @@ pub fn run(args: &ReportArgs) -> Outcome {
         return Err(PipelineError::Usage("--blur and --against are for the page; the picture has neither".into()));
     }
     let (blurred, against) = (args.blur, args.against.clone());
-    let options = ReportOptions { pairs_per_benchmark, blurred, against, ..ReportOptions::default() };
-    let gathered = gather(&args.run, &options)?;
+    let gathered = gather(&args.run, &ReportOptions { pairs_per_benchmark, blurred, against, truth: None })?;
     for trouble in &gathered.troubles {
         tracing::warn!("{trouble}");
     }
