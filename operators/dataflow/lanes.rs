@@ -166,6 +166,12 @@ impl Lanes {
         }
     }
 
+    /// Whether more shards may come than are known.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.as_growing().is_some()
+    }
+
     /// The number of lanes.
     #[must_use]
     pub fn count(&self) -> usize {

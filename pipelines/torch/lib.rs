@@ -20,12 +20,16 @@ mod pass_count;
 pub mod prune;
 pub mod radii;
 mod ranks;
+mod reached;
 mod round;
 mod running;
 pub mod spent;
 mod takedown;
 pub mod train;
 mod train_graph;
+mod train_on;
+mod train_report;
+mod trainer_thread;
 mod training;
 pub mod watch;
 

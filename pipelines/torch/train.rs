@@ -2,15 +2,12 @@
 //!
 //! The first pass judges and trains at once; a shard that the ledger knows is replayed: no embedding, no join.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde::Serialize;
-use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
-use trommel_dataflow::lanes::{Lanes, OrderConfig};
+use trommel_dataflow::lanes::Lanes;
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_model::Preprocess;
@@ -22,10 +19,12 @@ use crate::judging::{Input, Judging};
 use crate::order_defaults::{OrderFlags, folders_dealt_as};
 use crate::pass_count::promised;
 use crate::prune::with_embedded_benchmarks;
+use crate::reached::Trained;
 use crate::running::{agreed, open_folder};
-use crate::spent::Spent;
 use crate::together::Together;
-use crate::train_graph::{TrainInputs, Trained, train_on};
+use crate::train_graph::judge_and_train;
+use crate::train_on::{Setting, TrainInputs, train_on};
+pub use crate::train_report::TrainReport;
 use crate::training::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -78,62 +77,6 @@ pub struct TrainRun {
     pub skip_failed: bool,
     /// Console lines every so many steps.
     pub log_every_steps: u64,
-}
-
-/// How a training run ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct TrainReport {
-    /// The order that it was begun with.
-    pub order: OrderConfig,
-    /// Finished steps of the whole run.
-    pub steps: u64,
-    /// Step this process began with.
-    pub first_step: u64,
-    /// Samples in finished steps.
-    pub samples_seen: u64,
-    /// Finished passes.
-    pub passes: u32,
-    /// Loss of this process's first and last step.
-    pub first_loss: Option<f32>,
-    /// Loss of this process's last step.
-    pub last_loss: Option<f32>,
-    /// Counts of the ledger.
-    pub kept: u64,
-    /// Dropped by the rule.
-    pub dropped: u64,
-    /// Could not be judged.
-    pub rejected: u64,
-    /// Kept samples of finished passes that filled no batch.
-    pub left_over: u64,
-    /// Kept samples without caption: holes for the trainer.
-    pub without_caption: u64,
-    /// Shards whose bytes could not be had, and why.
-    pub failed: BTreeMap<u64, String>,
-    /// What was lost of the input, or passed over in it, over the whole ledger.
-    pub notices: Notices,
-    /// Seconds from the start to the first byte: plan, benchmarks, models.
-    pub start_seconds: f64,
-    /// Seconds from the first byte to the end.
-    pub seconds: f64,
-    /// Samples judged a second by this process.
-    pub samples_per_second: f64,
-    /// Where time went.
-    pub spent: Spent,
-    /// Raw samples of a pass that the learning rate was laid out for, where the length was given in passes over what was
-    /// not judged.
-    pub pass_samples_planned: Option<u64>,
-    /// Share of the run that the trainer stepped.
-    pub train_share: f64,
-    /// Share of the run that the trainer waited for samples.
-    pub train_wait_share: f64,
-    /// Share of the run that gradients were averaged over ranks, most of it beside backward.
-    pub train_averaging_share: f64,
-    /// Share of the run that only the averaging went on.
-    pub train_averaging_exposed_share: f64,
-    /// Weights of the last checkpoint.
-    pub checkpoint: Option<PathBuf>,
-    /// Whether it ended before its length.
-    pub interrupted: bool,
 }
 
 /// Prunes while streaming and trains on what is kept.
@@ -212,11 +155,10 @@ fn train_together(
         settled,
         folder,
         parts: judging.part_config(),
-        pool: None,
         on_committed: Box::new(|_| {}),
         trained: Trained::default(),
     };
-    train_on(run, config, judging, model, train_inputs, together, stop, progress)
+    train_on(&Setting { run, config, model, together, stop, progress }, judging, train_inputs, judge_and_train)
 }
 
 /// The picture that the trainer gets.

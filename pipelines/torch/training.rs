@@ -27,13 +27,11 @@ use crate::goes_on::{Asked, GoesOn};
 use crate::judging::Judging;
 use crate::order_defaults::Size;
 use crate::ranks::group;
-use crate::together::Together;
 use crate::train::TrainRun;
-use trommel_pipelines::config::JudgeConfig;
+use crate::train_on::Setting;
 use trommel_pipelines::decision::hex;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::MemoryPlan;
-use trommel_pipelines::progress::Progress;
 
 /// A trainer at its first step of this process.
 pub(crate) struct Prepared {
@@ -51,14 +49,11 @@ pub(crate) struct Prepared {
 
 /// Makes or restores the trainer, equal on all ranks.
 pub(crate) fn prepare(
-    run: &TrainRun,
-    config: &JudgeConfig,
-    architecture: &Arc<dyn Architecture>,
-    together: &Together,
+    setting: &Setting<'_>,
     run_folder: &RunFolder,
     (order, course): (&OrderConfig, Course),
-    progress: &Progress,
 ) -> Result<Prepared, PipelineError> {
+    let Setting { run, config, model: architecture, together, progress, .. } = setting;
     let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
     let model = model_on(architecture, device)?;
     let initial = match &run.pretrained {

@@ -13,7 +13,7 @@ use super::changes::Summary;
 use super::live;
 use super::reconcile::{Moves, Step, steps};
 use super::turns::{Watch, now};
-use crate::train_graph::lies_before;
+use crate::reached::lies_before;
 use trommel_pipelines::error::PipelineError;
 
 impl Watch<'_> {

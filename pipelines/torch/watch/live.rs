@@ -40,10 +40,12 @@ use super::wake::Waker;
 use crate::first_start::{Settled, steps};
 use crate::judging::Judging;
 use crate::order_defaults::LIVE_LANES;
+use crate::reached::{Trained, lies_before};
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
-use crate::train_graph::{TrainInputs, Trained, lies_before, train_on};
+use crate::train_graph::pool_and_train;
+use crate::train_on::{Setting as Training, TrainInputs, train_on};
 use crate::training::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -197,7 +199,6 @@ impl Live {
             judged,
             folder: pool,
             parts,
-            pool: Some(taken_down),
             on_committed: Box::new(move |shard| {
                 let mut news = locked(&noted);
                 if shard.status == LineStatus::Failed {
@@ -213,7 +214,11 @@ impl Live {
         };
         let (ended, progress) = (stop.clone(), progress.clone());
         let thread = std::thread::Builder::new().name("live trainer".into()).spawn(move || {
-            let result = train_on(&run, &judge, judging, model, train_inputs, &together, &ended, &progress);
+            let (run, config, stop, progress) = (&run, &judge, &ended, &progress);
+            let training = Training { run, config, model, together: &together, stop, progress };
+            let result = train_on(&training, judging, train_inputs, move |scope, parts, lanes| {
+                pool_and_train(scope, parts, lanes, &taken_down);
+            });
             let result = together.end(result);
             waker.wake();
             result

@@ -1,0 +1,210 @@
+//! Training, whatever gives its shards: a plan, or the pool of a watch that grows while it is used. What both need stands here; their graphs stand in
+//! `train_graph.rs`.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use timely::dataflow::Scope;
+use trommel_core::credit::Credit;
+use trommel_core::sample::Time;
+use trommel_core::stop::Stop;
+use trommel_dataflow::lanes::Lanes;
+use trommel_dataflow::leases::LaneLeases;
+use trommel_dataflow::order::OrderService;
+use trommel_ledger::committer::Committed;
+use trommel_ledger::manifest::LineStatus;
+use trommel_ledger::operator::LedgerConfig;
+use trommel_ledger::part::PartConfig;
+use trommel_ledger::run_folder::RunFolder;
+use trommel_model::Architecture;
+use trommel_train::Course;
+use trommel_train::share::Outbox;
+use trommel_train::to_order::TrainOrder;
+
+use crate::first::{First, Order};
+use crate::first_start::Settled;
+use crate::judging::{Judging, Reader};
+use crate::ranks::{News, samples};
+use crate::reached::Trained;
+use crate::running::{Counting, Watching, share, start_committer};
+use crate::together::Together;
+use crate::train::TrainRun;
+use crate::train_graph::Parts;
+use crate::train_report::{Ended, TrainReport};
+use crate::trainer_thread::{self, Batches};
+use crate::training::{prepare, window_most};
+use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::key;
+use trommel_pipelines::irregular_turns::IrregularTurns;
+use trommel_pipelines::progress::Progress;
+
+/// Who trains what, and with whom.
+pub(crate) struct Setting<'a> {
+    /// The recipe and the length.
+    pub(crate) run: &'a TrainRun,
+    /// The run's folder and machine.
+    pub(crate) config: &'a JudgeConfig,
+    /// The model.
+    pub(crate) model: Arc<dyn Architecture>,
+    /// The run's processes.
+    pub(crate) together: &'a Together,
+    /// What ends it.
+    pub(crate) stop: &'a Stop,
+    /// Who counts.
+    pub(crate) progress: &'a Arc<Progress>,
+}
+
+/// Where the shards of a training run come from, and where their fates go.
+pub(crate) struct TrainInputs {
+    /// Reads them, and replays what is decided.
+    pub(crate) reader: Reader,
+    /// Deals them to lanes: what the order waits for.
+    pub(crate) deal: Arc<Lanes>,
+    /// The same deal as readers see it. One that grows over several processes grows here when all orders know.
+    pub(crate) leased: Arc<Lanes>,
+    /// Passes over them; `None`: until enough is trained.
+    pub(crate) passes: Option<u32>,
+    /// Its order, and what else the first start settles.
+    pub(crate) settled: Settled,
+    /// Along what the learning rate runs.
+    pub(crate) course: Course,
+    /// Those that the ledger has.
+    pub(crate) judged: Vec<u64>,
+    /// The folder of their ledger.
+    pub(crate) folder: Arc<RunFolder>,
+    /// What its parts look like.
+    pub(crate) parts: PartConfig,
+    /// Hears of every durable shard.
+    pub(crate) on_committed: Box<dyn Fn(&Committed) + Send>,
+    /// Hears how far training has come.
+    pub(crate) trained: Trained,
+}
+
+/// Trains until the run's length is reached, or it is stopped; `graph` is built on every worker, over its share of the lanes.
+pub(crate) fn train_on(
+    setting: &Setting<'_>,
+    mut judging: Judging,
+    inputs: TrainInputs,
+    graph: impl Fn(Scope<'_, Time>, &Parts, Range<usize>) + Send + Sync + 'static,
+) -> Result<TrainReport, PipelineError> {
+    let &Setting { run, config, together, stop, progress, .. } = setting;
+    let (rank, ranks) = (together.rank(), together.ranks());
+    let TrainInputs { reader, deal, leased, passes, settled, course, judged, folder, parts, on_committed, trained } =
+        inputs;
+    let mut prepared = prepare(setting, &folder, (&settled.order, course))?;
+    let (cursor, mut notices) = (prepared.cursor.take(), std::mem::take(&mut prepared.notices));
+    trained.begin(cursor.clone());
+    notices.merge(&judging.notices);
+
+    let (lanes, mine) = (settled.order.lanes, together.lanes(settled.order.lanes));
+    let credit = credit(setting, &mut judging, &settled, mine.clone(), prepared.found.is_none())?;
+    if rank == 0 {
+        settled.keep(&config.run, folder.incarnation())?;
+        if lanes < ranks {
+            let without = ranks - lanes;
+            tracing::info!("{without} of {ranks} processes have no lane to read: they train on what the others read");
+        }
+    }
+    let machinery = judging.start(&credit)?;
+    // In the order in which lanes are read; what is judged already was found sound by it.
+    let dealt = |at: usize| deal.ordinal(0, at % lanes, (at / lanes) as u64);
+    let grows = deal.grows();
+    let beginning = match judged.is_empty() && cursor.is_none() && !grows {
+        true => Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true },
+        false => Order::none(),
+    };
+    let leases = Arc::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
+    let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
+        .map_err(PipelineError::usage)?;
+    let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
+    trained.follow(&service);
+    let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
+    config.gauges.watch_order(order.service());
+    let waited: Arc<AtomicU64> = Arc::default();
+    let waits = waited.clone();
+    config.gauges.watch("train", move |values| {
+        let seconds = waits.load(Ordering::Relaxed) as f64 / 1e6;
+        values.insert(key("trommel_stage_waiting_seconds_total", &[("stage", "train")]), seconds);
+    });
+    // A growing deal's order follows arrivals, which nobody can work out afterwards.
+    let irregular = (rank == 0 && !grows).then(|| IrregularTurns::begin(&config.run, cursor.as_ref())).transpose()?;
+    let outbox = Outbox::new(stop);
+    let samples = samples(together, &outbox)?;
+    let news = News::new(together, &leases);
+    let control = together.cluster().map(|cluster| cluster.control());
+    let first = First::new(beginning, &config.reading.image_key, control, stop, |_| {});
+    let committer = start_committer(&folder, parts, progress, (&first, stop), move |shard| {
+        news.decided(shard.ordinal, shard.status != LineStatus::Committed);
+        on_committed(shard);
+    })?;
+    let ending = stop.clone();
+    let _winding = together.wind_down_with(stop, move || ending.request());
+
+    let rank = (rank, ranks);
+    let batches = Batches { order: order.clone(), grows, rank, outbox, samples, irregular, trained, waited };
+    let trainer = trainer_thread::start(setting, prepared, batches)?;
+    let names = judging.names.clone();
+    let named = names.clone();
+    let (workers, spent) = (config.machine.workers, machinery.clone());
+    let parts = Parts {
+        judging: Arc::new(judging),
+        machinery,
+        leases,
+        reader,
+        credit,
+        order: order.clone(),
+        counting: Counting::new(progress, &first),
+        committer: committer.handle().map_err(PipelineError::failed)?,
+        ledger: LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() },
+        workers,
+        stop: stop.clone(),
+    };
+    progress.begin();
+    together.execute(workers, move |worker, _| {
+        let mine = share(worker.index(), worker.peers(), lanes);
+        worker.dataflow::<Time, _, _>(|scope| graph(scope, &parts, mine));
+    })?;
+
+    let outcome = trainer.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
+    let written = committer.finish().map_err(PipelineError::failed)?;
+    if let Some(failure) = stop.failure() {
+        return Err(failure.into());
+    }
+    let done = outcome.map_err(PipelineError::failed)?;
+    let mut counts = folder.before().counts();
+    let mut again = BTreeSet::new();
+    let written = (written.counts, written.notices, written.again);
+    for (counted, noticed, mut tried) in together.gather("finished", written)? {
+        counts.add(&counted);
+        notices.merge(&noticed);
+        again.append(&mut tried);
+    }
+    notices.merge(&folder.before().notices(&again));
+    let (done, order, names) = (&done, &order, &names);
+    Ok(Ended { done, order, settled, counts: &counts, notices, names, machinery: &spent, progress }.report())
+}
+
+/// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.
+fn credit(
+    setting: &Setting<'_>,
+    judging: &mut Judging,
+    settled: &Settled,
+    mine: Range<usize>,
+    is_new: bool,
+) -> Result<Credit, PipelineError> {
+    let (windows, others) = (2 * window_most(&settled.order, judging), judging.memory.minimum_bytes());
+    judging.memory.take("windows", windows);
+    judging.take_ledger_memory(mine.len());
+    // Reading further ahead than the order can use would only take time from the trainer.
+    let credit = judging.credit(mine.len().max(1), windows).map_err(|error| match judging.memory.lacking_bytes() {
+        lacking if lacking > 0 && others < judging.memory.budget_bytes && is_new => {
+            PipelineError::Usage(format!("{error}; {}", setting.run.order.needing_less(&settled.order, lacking)))
+        }
+        _ => error,
+    })?;
+    credit.reads(mine);
+    Ok(credit)
+}

@@ -1,0 +1,159 @@
+//! How a training run ended: what its trainer, its ledger and its order say together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use trommel_core::notices::Notices;
+use trommel_dataflow::order::OrderConfig;
+use trommel_decide::ShardNames;
+use trommel_ledger::manifest::Counts;
+use trommel_train::to_order::TrainOrder;
+use trommel_train::{Outcome, Summary};
+
+use crate::first_start::Settled;
+use crate::judging::Machinery;
+use crate::pass_count::PassCount;
+use crate::spent::Spent;
+use trommel_pipelines::progress::Progress;
+
+/// How a training run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainReport {
+    /// The order that it was begun with.
+    pub order: OrderConfig,
+    /// Finished steps of the whole run.
+    pub steps: u64,
+    /// Step this process began with.
+    pub first_step: u64,
+    /// Samples in finished steps.
+    pub samples_seen: u64,
+    /// Finished passes.
+    pub passes: u32,
+    /// Loss of this process's first and last step.
+    pub first_loss: Option<f32>,
+    /// Loss of this process's last step.
+    pub last_loss: Option<f32>,
+    /// Counts of the ledger.
+    pub kept: u64,
+    /// Dropped by the rule.
+    pub dropped: u64,
+    /// Could not be judged.
+    pub rejected: u64,
+    /// Kept samples of finished passes that filled no batch.
+    pub left_over: u64,
+    /// Kept samples without caption: holes for the trainer.
+    pub without_caption: u64,
+    /// Shards whose bytes could not be had, and why.
+    pub failed: BTreeMap<u64, String>,
+    /// What was lost of the input, or passed over in it, over the whole ledger.
+    pub notices: Notices,
+    /// Seconds from the start to the first byte: plan, benchmarks, models.
+    pub start_seconds: f64,
+    /// Seconds from the first byte to the end.
+    pub seconds: f64,
+    /// Samples judged a second by this process.
+    pub samples_per_second: f64,
+    /// Where time went.
+    pub spent: Spent,
+    /// Raw samples of a pass that the learning rate was laid out for, where the length was given in passes over what was
+    /// not judged.
+    pub pass_samples_planned: Option<u64>,
+    /// Share of the run that the trainer stepped.
+    pub train_share: f64,
+    /// Share of the run that the trainer waited for samples.
+    pub train_wait_share: f64,
+    /// Share of the run that gradients were averaged over ranks, most of it beside backward.
+    pub train_averaging_share: f64,
+    /// Share of the run that only the averaging went on.
+    pub train_averaging_exposed_share: f64,
+    /// Weights of the last checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Whether it ended before its length.
+    pub interrupted: bool,
+}
+
+/// What has ended.
+pub(crate) struct Ended<'a> {
+    /// The trainer.
+    pub(crate) done: &'a Summary,
+    /// The order.
+    pub(crate) order: &'a TrainOrder,
+    /// What the run was begun with.
+    pub(crate) settled: Settled,
+    /// The ledger of all processes.
+    pub(crate) counts: &'a Counts,
+    /// What is to be said of the run.
+    pub(crate) notices: Notices,
+    /// Stable names of shards.
+    pub(crate) names: &'a ShardNames,
+    /// Pools and embedder.
+    pub(crate) machinery: &'a Machinery,
+    /// Who counted.
+    pub(crate) progress: &'a Progress,
+}
+
+impl Ended<'_> {
+    /// The report.
+    pub(crate) fn report(self) -> TrainReport {
+        let Self { done, order, settled, counts, mut notices, names, machinery, progress } = self;
+        notices.merge(&skips(done, order, names));
+        if done.outcome == Outcome::Complete {
+            note_miscount(&mut notices, settled.pass.as_ref(), counts);
+        }
+        let seconds = progress.working_seconds();
+        #[expect(clippy::cast_precision_loss)]
+        let samples_per_second = progress.judged() as f64 / seconds.max(1e-9);
+        TrainReport {
+            order: settled.order,
+            steps: done.global_step,
+            first_step: done.first_step,
+            samples_seen: done.samples_seen,
+            passes: done.epoch,
+            first_loss: done.losses.first().copied(),
+            last_loss: done.losses.last().copied(),
+            kept: counts.kept,
+            dropped: counts.dropped,
+            rejected: counts.rejected,
+            left_over: order.service().left_over(),
+            without_caption: counts.remarks.get("no_caption").unwrap_or(0),
+            failed: order.failed(),
+            notices,
+            pass_samples_planned: settled.pass.map(|pass| pass.samples),
+            start_seconds: progress.start_seconds(),
+            seconds,
+            samples_per_second,
+            spent: Spent::of(machinery, seconds),
+            train_share: done.step_seconds / seconds.max(1e-9),
+            train_wait_share: done.wait_seconds / seconds.max(1e-9),
+            train_averaging_share: done.averaging_seconds / seconds.max(1e-9),
+            train_averaging_exposed_share: done.averaging_exposed_seconds / seconds.max(1e-9),
+            checkpoint: done.checkpoint.clone(),
+            interrupted: done.outcome == Outcome::Interrupted,
+        }
+    }
+}
+
+/// The learning rate was laid out for samples that somebody promised.
+fn note_miscount(notices: &mut Notices, promised: Option<&PassCount>, counts: &Counts) {
+    let came = counts.kept + counts.dropped + counts.rejected;
+    if let Some(PassCount { samples, source }) = promised {
+        let text = "samples of a pass more or fewer than the learning rate was laid out for";
+        notices.note("pass_miscounted", text, format!("{came} came, {source} says {samples}"), samples.abs_diff(came));
+    }
+}
+
+/// What was skipped, of all of the run's processes and since its beginning.
+fn skips(done: &Summary, order: &TrainOrder, names: &ShardNames) -> Notices {
+    let mut notices = Notices::default();
+    let count = order.service().skipped();
+    let first = order.first_skipped().map_or_else(
+        || "before this process began".to_owned(),
+        |(id, why)| format!("{}, sample {}, {why}", names(id.ordinal), id.index),
+    );
+    // Each pass skips a sample again.
+    let samples = count.div_ceil(u64::from(done.epoch.max(1)));
+    let text = "kept samples that could not be read again when their turn came to be trained";
+    notices.loss("skipped_in_training", text, first, count, samples);
+    notices
+}

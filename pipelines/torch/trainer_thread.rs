@@ -1,0 +1,139 @@
+//! The trainer's thread: batches of the order, as the rows of this rank, into steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use trommel_cluster::Samples;
+use trommel_core::sample::SampleId;
+use trommel_dataflow::order::Cursor;
+use trommel_train::share::{Outbox, Row, rows};
+use trommel_train::to_order::TrainOrder;
+use trommel_train::{Next, Outcome, RunConfig, Summary, TrainError, run_trainer, spawn_trainer};
+
+use crate::ranks::fetch;
+use crate::reached::Trained;
+use crate::train::RunLength;
+use crate::train_on::Setting;
+use crate::training::{Prepared, assemble};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::irregular_turns::IrregularTurns;
+
+/// A batch's pass, turns before it and whether it ends the pass; the place after it; this rank's rows.
+type Mine = ((u32, u64, bool), Cursor, Vec<Row>);
+
+/// The batches of the order.
+pub(crate) struct Batches {
+    /// The order.
+    pub(crate) order: TrainOrder,
+    /// Whether more may come than is known, so that nobody knows whether a pass is over.
+    pub(crate) grows: bool,
+    /// This rank, and how many there are.
+    pub(crate) rank: (usize, usize),
+    /// What other ranks are going to ask for.
+    pub(crate) outbox: Outbox,
+    /// The other ranks' samples.
+    pub(crate) samples: Option<Samples>,
+    /// Where irregular turns are written.
+    pub(crate) irregular: Option<IrregularTurns>,
+    /// How far it has come.
+    pub(crate) trained: Trained,
+    /// Microseconds that were waited for batches.
+    pub(crate) waited: Arc<AtomicU64>,
+}
+
+/// A schedule's steps, as they are asked for.
+struct Asked {
+    batch: usize,
+    step: u64,
+    last: Option<u64>,
+}
+
+impl Batches {
+    /// The next batch.
+    fn next(&mut self, asked: &mut Asked) -> Next<Result<Mine, String>> {
+        let (began, (rank, ranks)) = (Instant::now(), self.rank);
+        self.trained.wait(true);
+        let order = self.order.service();
+        let Some(ordered) = order.next_batch(asked.batch) else {
+            return if order.is_over() { Next::Over } else { Next::Stopped };
+        };
+        asked.step += 1;
+        let irregular = order.take_irregular();
+        if let Some(Err(error)) = self.irregular.as_mut().map(|file| file.add(&irregular)) {
+            return Next::Batch(Err(error.to_string()));
+        }
+        let Some(ends_pass) = self.ends_pass(asked) else { return Next::Stopped };
+        self.trained.wait(false);
+        let samples = self.samples.as_ref();
+        let mut fetch = |owner: usize, pass: u32, ids: &[SampleId]| fetch(samples, owner, pass, ids);
+        let rows = rows(ordered.pass, ordered.samples, rank, ranks, &self.outbox, &mut fetch).transpose();
+        self.waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
+        let ordered = |rows| ((ordered.pass, ordered.turns_before, ends_pass), ordered.cursor_after, rows);
+        rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
+    }
+
+    /// Whether the run's last batch ends its pass: asked before it is trained, so that a run which is stopped meanwhile takes it when it is
+    /// resumed. `None` after a stop.
+    fn ends_pass(&self, asked: &Asked) -> Option<bool> {
+        if self.grows || asked.last != Some(asked.step) {
+            return Some(false);
+        }
+        match self.order.service().has_another(asked.batch) {
+            Some(another) => Some(!another),
+            // A shard that cannot be had stops the run; it stands in this pass, which goes on then.
+            None if self.rank.1 == 1 && !self.order.failed().is_empty() => Some(false),
+            None => None,
+        }
+    }
+}
+
+/// Starts it; it ends the run when enough is trained, or nothing more can be.
+pub(crate) fn start(
+    setting: &Setting<'_>,
+    prepared: Prepared,
+    mut batches: Batches,
+) -> Result<JoinHandle<Result<Summary, TrainError>>, PipelineError> {
+    let Prepared { mut trainer, checkpoints, found, threads, .. } = prepared;
+    let run = setting.run;
+    let mut logging = RunConfig::new(setting.config.run.join("logs"));
+    logging.log_every_steps = run.log_every_steps;
+    logging.save_every = run.save_every.or(logging.save_every);
+    logging.passes = match run.length {
+        RunLength::Passes(passes) => Some(passes),
+        RunLength::Steps(_) | RunLength::Samples(_) => None,
+    };
+    logging.threads = Some(threads);
+    logging.writes = batches.rank.0 == 0;
+    let batch = run.recipe.batch_samples;
+    let mut asked = Asked { batch, step: trainer.global_step(), last: trainer.schedule().last_step() };
+    let captions = setting.model.captions().map_err(PipelineError::usage)?;
+    let (size, device) = (setting.model.preprocess().size as usize, trainer.device());
+    let (order, trained) = (batches.order.service().clone(), batches.trained.clone());
+    let (stop, progress) = (setting.stop.clone(), setting.progress.clone());
+    spawn_trainer(move || {
+        let done = run_trainer(
+            &mut trainer,
+            &logging,
+            &checkpoints,
+            found.as_ref(),
+            || batches.next(&mut asked),
+            |mine: Result<Mine, String>| {
+                let (place, cursor, rows) = mine?;
+                progress.steps.fetch_add(1, Ordering::Relaxed);
+                trained.reach(&cursor);
+                assemble(place, &cursor, rows, &*captions, size, device)
+            },
+            |line| tracing::info!("{line}"),
+        );
+        if logging.passes.is_some() && done.as_ref().is_ok_and(|done| done.outcome == Outcome::Complete) {
+            // What lies behind the last batch of the last pass is counted too.
+            let _over = order.next_batch(batch);
+        }
+        order.close();
+        stop.request();
+        done
+    })
+    .map_err(PipelineError::failed)
+}
