@@ -13,6 +13,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
+use trommel_shard::store::Local;
 
 use crate::error::PipelineError;
 use crate::lying_beside::pictures_in;
@@ -48,8 +49,9 @@ impl NamedPath {
     /// Two of one name.
     pub fn parse_references(texts: &[String]) -> Result<Vec<Self>, PipelineError> {
         let named = |text: &String| {
-            let own =
-                || Path::new(text).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let path = Path::new(text);
+            let last = if path.is_file() { path.file_stem() } else { path.file_name() };
+            let own = || last.unwrap_or_default().to_string_lossy().into_owned();
             let (name, path) = match text.split_once('=') {
                 Some((name, path)) if !name.contains('/') && !Path::new(text).exists() => {
                     (name.to_owned(), path.into())
@@ -107,7 +109,7 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
     if embeddings == 0 {
         return Ok(true);
     }
-    let shards = shards_in(path).map_err(PipelineError::usage)?.len();
+    let shards = shards_in(&Local::default(), &path.display().to_string()).map_err(PipelineError::usage)?.len();
     let (pictures, first) = pictures_in(path, &GroupConfig::default())?;
     if shards == 0 && pictures == 0 {
         return Ok(false);

@@ -10,6 +10,7 @@ use trommel_cluster::ClusterConfig;
 use trommel_decode::Limits;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
+use trommel_shard::store::Stores;
 
 use crate::benchmarks::NamedPath;
 use crate::ending::Ending;
@@ -104,6 +105,8 @@ pub struct Reading {
     pub max_pixels: u64,
     /// Slice (I, N) of the plan.
     pub part: Option<(u64, u64)>,
+    /// Where shards are found and opened.
+    pub stores: Stores,
 }
 
 impl Default for Reading {
@@ -115,6 +118,7 @@ impl Default for Reading {
             load_truncated: false,
             max_pixels: Limits::default().max_pixels,
             part: None,
+            stores: Stores::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod first;
 pub mod fleet;
 pub mod gauges;
+pub mod inject;
 pub mod irregular_turns;
 pub mod join_report;
 pub mod labelled;

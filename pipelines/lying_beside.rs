@@ -6,7 +6,7 @@ use trommel_core::notices::Notices;
 use trommel_shard::folders::{FolderError, Folders};
 use trommel_shard::plan::{PlanOptions, is_shard_name, named, shards_in};
 use trommel_shard::samples::GroupConfig;
-use trommel_shard::store::local_path;
+use trommel_shard::store::{Entry, Kind, Store, local_path};
 
 use crate::error::PipelineError;
 
@@ -31,17 +31,16 @@ pub fn pictures_in(folder: &Path, reading: &GroupConfig) -> Result<(u64, String)
 ///
 /// # Errors
 /// More pictures than shards.
-pub fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, PipelineError> {
+pub fn beside(arguments: &[String], store: &dyn Store, reading: &GroupConfig) -> Result<Notices, PipelineError> {
     let mut notices = Notices::default();
-    for (folder, shards) in folders(arguments).filter(|(_, shards)| *shards > 0) {
-        // What cannot be read is the plan's to say.
-        let (count, first) = pictures_in(folder, reading).unwrap_or_default();
+    for (folder, shards) in folders(arguments, store).filter(|(_, shards)| *shards > 0) {
+        let (count, first) = pictures_beside(store, folder, reading);
         refuse_more(folder, shards, count, &first)?;
         notices.note("pictures_beside_shards", "pictures beside the shards passed over", first, count);
-        let (count, first) = unread_in(folder);
+        let (count, first) = unread_in(store, folder);
         let text = "files beside the shards that are called like shards and are none by their endings";
         notices.note("unread_shards", text, first, count);
-        let (count, first) = below(folder);
+        let (count, first) = below(store, folder);
         notices.note("shards_below", "shards in the folders of a folder of shards passed over", first, count);
     }
     Ok(notices)
@@ -51,49 +50,73 @@ pub fn beside(arguments: &[String], reading: &GroupConfig) -> Result<Notices, Pi
 ///
 /// # Errors
 /// More pictures than shards.
-pub fn beside_to_come(arguments: &[String], reading: &GroupConfig) -> Result<Notices, PipelineError> {
-    for (folder, shards) in folders(arguments).filter(|(_, shards)| *shards == 0) {
-        let (count, first) = pictures_in(folder, reading).unwrap_or_default();
+pub fn beside_to_come(
+    arguments: &[String],
+    store: &dyn Store,
+    reading: &GroupConfig,
+) -> Result<Notices, PipelineError> {
+    for (folder, shards) in folders(arguments, store).filter(|(_, shards)| *shards == 0) {
+        let (count, first) = pictures_beside(store, folder, reading);
         refuse_more(folder, shards, count, &first)?;
     }
-    beside(arguments, reading)
+    beside(arguments, store, reading)
+}
+
+/// How many pictures lie beside a folder's shards, and the first: on this machine in its folders too, elsewhere in itself.
+fn pictures_beside(store: &dyn Store, folder: &str, reading: &GroupConfig) -> (u64, String) {
+    if let Some(path) = local_path(folder) {
+        // What cannot be read is the plan's to say.
+        return pictures_in(path, reading).unwrap_or_default();
+    }
+    let is_picture = |entry: &Entry| {
+        let extension = entry.name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+        entry.kind != Kind::Folder && extension.is_some_and(|it| reading.image_keys.contains(&it))
+    };
+    counted(store, folder, is_picture)
 }
 
 /// How many files of a folder have a tar in their name and not what shards' names end with (`0.TAR`, `0.tar.lz4`, `0.tar.part`), and the first.
-fn unread_in(folder: &Path) -> (u64, String) {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let is_like = |name: &String| {
+fn unread_in(store: &dyn Store, folder: &str) -> (u64, String) {
+    counted(store, folder, |Entry { name, .. }| {
         let lower = name.to_lowercase();
         let like = lower.contains(".tar") || lower.ends_with(".tgz") || lower.ends_with(".zip");
         like && !is_shard_name(name) && !name.starts_with('.')
-    };
-    let mut like: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).filter(is_like).collect();
-    like.sort();
-    (like.len() as u64, like.into_iter().next().unwrap_or_default())
+    })
+}
+
+/// How many of a folder's entries are such, and the first.
+fn counted(store: &dyn Store, folder: &str, is_such: impl Fn(&Entry) -> bool) -> (u64, String) {
+    let such = store.list(folder).unwrap_or_default().into_iter().filter(is_such);
+    let mut names: Vec<String> = such.map(|entry| entry.name).collect();
+    names.sort();
+    (names.len() as u64, names.into_iter().next().unwrap_or_default())
 }
 
 /// How many shards lie in a folder's folders, and the first.
-fn below(folder: &Path) -> (u64, String) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut shards: Vec<_> = entries.filter_map(|path| shards_in(&path).ok()).flatten().collect();
+fn below(store: &dyn Store, folder: &str) -> (u64, String) {
+    let entries = store.list(folder).unwrap_or_default();
+    let folders = entries.iter().filter(|entry| entry.kind == Kind::Folder && entry.is_utf8);
+    let at = |entry: &Entry| format!("{}/{}", folder.trim_end_matches('/'), entry.name);
+    let mut shards: Vec<_> = folders.filter_map(|entry| shards_in(store, &at(entry)).ok()).flatten().collect();
     shards.sort();
-    (shards.len() as u64, shards.first().map(|path| path.display().to_string()).unwrap_or_default())
+    (shards.len() as u64, shards.into_iter().next().unwrap_or_default())
 }
 
-fn refuse_more(folder: &Path, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {
+fn refuse_more(folder: &str, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {
     if pictures <= shards as u64 {
         return Ok(());
     }
-    let folder = folder.display();
     let what = format!("{folder}: {shards} shards and {pictures} pictures (first: {first}): give `{folder}/*.tar` or");
     Err(PipelineError::Usage(format!("{what} the folder of the pictures, whichever is meant")))
 }
 
 /// Folders that are arguments, or items of their lists, and how many shards lie in each.
-fn folders(arguments: &[String]) -> impl Iterator<Item = (&Path, usize)> {
-    let items = arguments.iter().flat_map(|argument| {
-        let (_, list) = named(argument, PlanOptions::default().max_shards);
-        list.split("::").filter(|item| !item.is_empty()).map(local_path)
+fn folders<'a>(arguments: &'a [String], store: &'a dyn Store) -> impl Iterator<Item = (&'a str, usize)> {
+    let items = arguments.iter().flat_map(move |argument| {
+        let (_, list) = named(argument, store, PlanOptions::default().max_shards);
+        let path = |item| local_path(item).and_then(Path::to_str).unwrap_or(item);
+        list.split("::").filter(|item| !item.is_empty()).map(path)
     });
-    items.filter(|path| path.is_dir()).map(|path| (path, shards_in(path).map_or(0, |shards| shards.len())))
+    let is_folder = move |url: &&str| store.look(url).is_ok_and(|seen| seen.kind == Kind::Folder);
+    items.filter(is_folder).map(move |url| (url, shards_in(store, url).map_or(0, |shards| shards.len())))
 }

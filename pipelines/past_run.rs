@@ -228,7 +228,7 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
 /// A relative path that is not there is one of the folder in which the run was started.
 #[must_use]
 pub fn from_folder(folder: &Path, url: &str) -> String {
-    let path = local_path(url);
+    let Some(path) = local_path(url) else { return url.to_owned() };
     let there = folder.join(path);
     if url != "-" && path.is_relative() && !path.exists() && there.exists() {
         return there.display().to_string();

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
+use trommel_columnar::pieces::is_embeddings;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::SampleId;
@@ -16,7 +17,7 @@ use trommel_shard::compression::{Compression, CompressionLimits, decompress};
 use trommel_shard::header::BLOCK;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
-use trommel_shard::store::{self, Metered, local_path};
+use trommel_shard::store::{Metered, Store, local_path};
 use trommel_shard::tar::{TarLimits, TarReader};
 
 /// Largest file that is read as a picture, in bytes.
@@ -49,10 +50,17 @@ pub type Returned = (BTreeMap<SampleId, Found>, Vec<String>);
 
 /// Reads samples back.
 #[must_use]
-pub fn samples(plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wanted>) -> Returned {
+pub fn samples(store: &dyn Store, plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wanted>) -> Returned {
     let mut found = BTreeMap::new();
     let mut troubles = Vec::new();
     let mut shards: BTreeMap<u64, BTreeMap<u32, &Wanted>> = BTreeMap::new();
+    let is_stored =
+        |ordinal: u64| plan.shard(ordinal).is_some_and(|shard| local_path(&shard.url).is_some_and(is_embeddings));
+    let (stored, wanted): (Vec<_>, Vec<_>) = wanted.iter().partition(|(id, _)| is_stored(id.ordinal));
+    if !stored.is_empty() {
+        troubles
+            .push("what was judged are stored embeddings: pictures and captions of their samples are not there".into());
+    }
     for (id, sample) in wanted {
         shards.entry(id.ordinal).or_default().insert(id.index, sample);
     }
@@ -61,7 +69,7 @@ pub fn samples(plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wan
         let mut take = |index: u32, sample: Found| {
             found.insert(SampleId { ordinal, index }, sample);
         };
-        if let Err(trouble) = shard_samples(shard, group, &wanted, &mut take) {
+        if let Err(trouble) = shard_samples(store, shard, group, &wanted, &mut take) {
             troubles.push(format!("{}: {trouble}", shard.name));
         }
     }
@@ -69,6 +77,7 @@ pub fn samples(plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wan
 }
 
 fn shard_samples(
+    store: &dyn Store,
     shard: &ShardRef,
     group: &GroupConfig,
     wanted: &BTreeMap<u32, &Wanted>,
@@ -77,8 +86,7 @@ fn shard_samples(
     if shard.url == "-" {
         return Err("standard input cannot be read again".into());
     }
-    let path = local_path(&shard.url);
-    if path.is_dir() {
+    if let Some(path) = local_path(&shard.url).filter(|path| path.is_dir()) {
         for (index, sample) in wanted {
             // A key begins with the class, unless the root is the class.
             let roots: Vec<PathBuf> =
@@ -89,7 +97,7 @@ fn shard_samples(
         }
         return Ok(());
     }
-    let source = store::open(&shard.url).map_err(|error| error.to_string())?;
+    let source = store.open(&shard.url).map_err(|error| error.to_string())?;
     let announced = source.announced_bytes();
     if let (Some(planned), Some(now)) = (shard.bytes, announced)
         && planned != now
@@ -111,7 +119,7 @@ fn shard_samples(
         }
         return Ok(());
     }
-    let (raw, meter) = Metered::new(open(0)?, announced);
+    let (raw, meter) = Metered::open(store, &shard.url).map_err(|error| error.to_string())?;
     let limits = CompressionLimits::default();
     let (plain, _) = decompress(raw, meter, &limits, Workspace::unbounded()).map_err(|error| error.to_string())?;
     let mut groups = SampleReader::new(TarReader::new(plain, TarLimits::default()), group, shard.ordinal);

@@ -11,6 +11,7 @@ use trommel_core::sample::{PointRow, Status};
 use trommel_ledger::manifest::Codes;
 use trommel_report::text::{percent, thousands};
 use trommel_report::{DataTable, Heading, Report};
+use trommel_shard::store::Stores;
 use trommel_synth::Truth;
 
 use self::charts::{count, curves, histogram};
@@ -37,11 +38,13 @@ pub struct ReportOptions {
     pub blurred: bool,
     /// Another run over the same shards: who changes sides is counted.
     pub against: Option<PathBuf>,
+    /// Where pictures of samples are read.
+    pub stores: Stores,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        Self { pairs_per_benchmark: 20, truth: None, blurred: false, against: None }
+        Self { pairs_per_benchmark: 20, truth: None, blurred: false, against: None, stores: Stores::default() }
     }
 }
 
@@ -133,7 +136,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     let kept: Vec<_> = sums.iter().map(|sums| sums.choose_kept(most / 2)).collect();
     let mut troubles = Vec::new();
     for (chosen, kept, shown) in [(&dropped, false, &mut report.pairs), (&kept, true, &mut report.kept_pairs)] {
-        let (pairs, said) = pairs(&past, chosen, kept);
+        let (pairs, said) = pairs(&past, &options.stores, chosen, kept);
         *shown = pairs;
         troubles.extend(said);
     }

@@ -3,20 +3,21 @@
 //! An argument is `[NAME=]EMB`, where EMB is a `::` list of what [`pieces`] understands, of files by a wildcard or a brace range, or of
 //! run folders (`trommel embed`, `trommel prune`). A file is a shard; its name is what a tar's would be, its path relative to its argument's
 //! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
+//! They lie on this machine.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::ColumnarError;
-use trommel_columnar::pieces::{Piece, pieces, with_array};
+use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status};
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_shard::embeddings::{Known, Opened, Stored, Unread};
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
-use trommel_shard::store::local_path;
+use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of};
@@ -38,7 +39,7 @@ pub enum Kind {
 pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
     let mut first: Option<(Kind, &str)> = None;
     for argument in arguments {
-        let (_, list) = named(argument, PlanOptions::default().max_shards);
+        let (_, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
         for item in list.split("::").filter(|item| !item.is_empty()) {
             let kind = if is_embeddings(item)? { Kind::Embeddings } else { Kind::Shards };
             match first {
@@ -56,16 +57,18 @@ pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
 }
 
 fn is_embeddings(item: &str) -> Result<bool, PipelineError> {
-    let (path, _) = with_array(local_path(item));
+    let whole = local_path(item).unwrap_or(Path::new(item));
+    let (path, _) = with_array(whole);
     if path.is_dir() {
         if ledger_of(path)?.is_some() {
             return Ok(true);
         }
-        let has_shards = shards_in(path).is_ok_and(|shards| !shards.is_empty());
-        return Ok(!has_shards && EmbeddingReader::files(local_path(item)).map_err(PipelineError::usage)? > 0);
+        let folder = path.display().to_string();
+        let has_shards = shards_in(&Local::default(), &folder).is_ok_and(|shards| !shards.is_empty());
+        return Ok(!has_shards && EmbeddingReader::files(whole).map_err(PipelineError::usage)? > 0);
     }
     let name = if path.exists() { item } else { item.split_once('@').map_or(item, |(path, _)| path) };
-    Ok([".arrow", ".npy", ".npz"].iter().any(|ending| name.ends_with(ending)))
+    Ok(pieces::is_embeddings(Path::new(name)))
 }
 
 /// A file, and where a ledger knows its samples.
@@ -100,7 +103,7 @@ impl StoredEmbeddings {
     pub fn find(arguments: &[String]) -> Result<Self, PipelineError> {
         let mut found = Finding::default();
         for argument in arguments {
-            let (prefix, list) = named(argument, PlanOptions::default().max_shards);
+            let (prefix, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
             for item in list.split("::").filter(|item| !item.is_empty()) {
                 for (path, literal) in paths_of(item)? {
                     found.add(&path, &literal, prefix)?;
@@ -158,7 +161,9 @@ impl Stored for StoredEmbeddings {
 
 /// Paths of one item of a list, each with the literal folder that its name leaves out.
 fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
-    let path = local_path(item);
+    let elsewhere =
+        || PipelineError::Usage(format!("{}: stored embeddings are read on this machine only", shown(item)));
+    let path = local_path(item).ok_or_else(elsewhere)?;
     let text = path.to_str().unwrap_or(item);
     let own = |path: &Path| (path.to_path_buf(), path.parent().unwrap_or(Path::new("")).to_path_buf());
     if with_array(path).0.exists() || !text.contains(['*', '?', '[', '{']) {

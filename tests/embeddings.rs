@@ -86,7 +86,8 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
     let page = folder.path().join("page.html").display().to_string();
     let pruned = folder.path().join("embeddings drop-over-radius all").display().to_string();
     assert!(String::from_utf8(run(0, &["why", &pruned, "odd.tar/a"]).stdout).unwrap().contains("http://x/a"));
-    run(0, &["report", &pruned, "-o", &page]);
+    let said = stderr(&run(0, &["report", &pruned, "-o", &page]));
+    assert!(said.contains("what was judged are stored embeddings"), "{said}");
     let of_shards = folder.path().join("shards drop-over-radius all").display().to_string();
     let split = |run_folder: &str, name: &str| {
         let out = folder.path().join(name);

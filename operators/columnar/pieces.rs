@@ -72,6 +72,12 @@ impl Piece {
     }
 }
 
+/// Whether a file's name is one of embeddings.
+#[must_use]
+pub fn is_embeddings(path: &Path) -> bool {
+    matches!(extension(path), Some("arrow" | "npy" | "npz"))
+}
+
 /// The path, and the name of an array after its last `@`, where the whole is no path that is there.
 #[must_use]
 pub fn with_array(path: &Path) -> (&Path, Option<&str>) {

@@ -36,6 +36,23 @@ impl Percent {
         Some(quotient)
     }
 
+    /// This share of a number, rounded down.
+    ///
+    /// ```
+    /// use trommel_decide::percent::Percent;
+    /// let share: Percent = "28.7".parse()?;
+    /// assert_eq!((share.of(1_000), share.of(999), share.of(u64::MAX)), (287, 286, 5_294_215_549_154_641_313));
+    /// # Ok::<(), String>(())
+    /// ```
+    #[must_use]
+    pub fn of(self, number: u64) -> u64 {
+        let whole = 100 * 10u128.pow(self.fraction_digits);
+        let (high, low) = (u128::from(number >> 32), u128::from(number & 0xffff_ffff));
+        let upper = self.digits * high;
+        let lower = ((upper % whole) << 32) + self.digits * low;
+        u64::try_from(((upper / whole) << 32) + lower / whole).unwrap_or(u64::MAX)
+    }
+
     /// Whether a draw falls into this share.
     #[must_use]
     pub fn takes(self, hash: u64) -> bool {

@@ -36,6 +36,13 @@ pub struct Accuracy {
 }
 
 impl Accuracy {
+    /// Counts a picture whose class had this rank among the guesses, from 0; `None` where it was not among the first five.
+    pub fn add(&mut self, rank: Option<usize>) {
+        self.total += 1;
+        self.top1 += u64::from(rank == Some(0));
+        self.top5 += u64::from(rank.is_some());
+    }
+
     /// Share of first guesses that were right, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss)]
@@ -74,7 +81,7 @@ impl Classifier {
         Ok(Self { weights, device })
     }
 
-    /// Judges a batch of views, u8\[n, size, size, 3\], against their classes.
+    /// Judges a batch of views, u8\[n, size, size, 3\]: the rank of each one's class among the five guesses, from 0.
     ///
     /// # Errors
     /// libtorch refuses.
@@ -84,7 +91,7 @@ impl Classifier {
         preprocess: &Preprocess,
         views: &[u8],
         classes: &[usize],
-    ) -> Result<Accuracy, ModelError> {
+    ) -> Result<Vec<Option<usize>>, ModelError> {
         let _no_grad = tch::no_grad_guard();
         let (n, size) = (i64::try_from(classes.len()).unwrap_or(0), i64::from(preprocess.size));
         let images = pixels(views, [n, size, size, 3], preprocess, self.device)?;
@@ -94,14 +101,10 @@ impl Classifier {
         let (_, best) = logits.f_topk(most, 1, true, true).op("topk", &[&logits])?;
         let best = best.f_to_device(Device::Cpu).op("copy", &[])?;
         let flat: Vec<i64> = Vec::try_from(best.reshape([-1])).op("copy", &[])?;
-        let mut accuracy = Accuracy::default();
-        for (guesses, class) in flat.chunks(usize::try_from(most).unwrap_or(1)).zip(classes) {
-            let found = guesses.iter().position(|guess| usize::try_from(*guess) == Ok(*class));
-            accuracy.total += 1;
-            accuracy.top1 += u64::from(found == Some(0));
-            accuracy.top5 += u64::from(found.is_some());
-        }
-        Ok(accuracy)
+        let guesses = flat.chunks(usize::try_from(most).unwrap_or(1)).zip(classes);
+        let rank =
+            |(guesses, class): (&[i64], &usize)| guesses.iter().position(|guess| usize::try_from(*guess) == Ok(*class));
+        Ok(guesses.map(rank).collect())
     }
 }
 

@@ -66,7 +66,7 @@ impl HistogramSeries {
 }
 
 /// A round distance between ticks: about five of them over the span.
-fn tick_step(span: f64) -> f64 {
+pub(super) fn tick_step(span: f64) -> f64 {
     let mut step = 1e-6;
     loop {
         for k in [1.0, 2.0, 5.0] {
@@ -75,6 +75,19 @@ fn tick_step(span: f64) -> f64 {
             }
         }
         step *= 10.0;
+    }
+}
+
+/// Digits after the point that tell ticks apart.
+pub(super) fn decimals_of(tick: f64) -> usize {
+    if tick >= 0.1 {
+        1
+    } else if tick >= 0.01 {
+        2
+    } else if tick >= 0.001 {
+        3
+    } else {
+        6
     }
 }
 
@@ -145,15 +158,7 @@ pub(super) fn axis(svg: &mut Svg, (left, base): (f64, f64), w: f64, (low, high):
     let across = |value: f64| left + w * (value - low) / (high - low);
     svg.line((left, base), (left + w, base), &format!("stroke=\"{INK}\""));
     let tick = tick_step(high - low);
-    let decimals = if tick >= 0.1 {
-        1
-    } else if tick >= 0.01 {
-        2
-    } else if tick >= 0.001 {
-        3
-    } else {
-        6
-    };
+    let decimals = decimals_of(tick);
     let mut number = (low / tick - 1e-9).ceil();
     while number * tick <= high + tick * 1e-6 {
         let at = across(number * tick);

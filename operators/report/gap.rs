@@ -42,7 +42,8 @@ impl Bins {
     }
 
     fn edge(&self, at: usize) -> f64 {
-        self.low + (self.high - self.low) * at as f64 / self.counts.len() as f64
+        let edge = self.low + (self.high - self.low) * at as f64 / self.counts.len() as f64;
+        (edge * 1e6).round() / 1e6
     }
 }
 

@@ -90,20 +90,31 @@ fn piece(width: f64, height: f64, title: &str, draw: impl FnOnce(&mut Svg)) -> S
     svg.document(width, height, title)
 }
 
-/// The page, as an HTML document that loads nothing.
-#[must_use]
-pub fn html(report: &Report) -> String {
+/// A page up to its title.
+pub(super) fn head(title: &str) -> String {
     let mut page = String::with_capacity(64 * 1024);
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n<style>{STYLE}</style></head>\n<body><main>\n\
          <h1>{0}</h1>\n",
-        escape(&report.heading.title)
+        escape(title)
     );
-    for line in &report.heading.lines {
+    page
+}
+
+/// What stands under the title.
+pub(super) fn lines_under(page: &mut String, heading: &Heading) {
+    for line in &heading.lines {
         let _ = writeln!(page, "<p class=\"soft\">{}</p>", escape(line));
     }
+}
+
+/// The page, as an HTML document that loads nothing.
+#[must_use]
+pub fn html(report: &Report) -> String {
+    let mut page = head(&report.heading.title);
+    lines_under(&mut page, &report.heading);
     let total = report.kept + report.dropped + report.rejected;
     page += "<div class=\"cards\">";
     for (name, count) in

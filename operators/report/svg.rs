@@ -120,6 +120,10 @@ impl Svg {
         );
     }
 
+    pub(super) fn circle(&mut self, x: f64, y: f64, r: f64, look: &str) {
+        let _ = writeln!(self.body, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{r:.1}\" {look}/>");
+    }
+
     pub(super) fn polyline(&mut self, points: &[(f64, f64)], look: &str) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
         let _ = writeln!(self.body, "<polyline points=\"{}\" {look}/>", points.join(" "));

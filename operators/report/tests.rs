@@ -170,6 +170,86 @@ fn tables_are_csv_and_latex() {
     assert!(latex.contains("c\\_d & 0.1 (-) & 0.33 \\\\"), "{latex}");
 }
 
+fn sample_chart(lines: usize) -> LineChart {
+    let point = |at: usize, x: usize| LinePoint {
+        x: 1000.0 * (x + 1) as f64,
+        y: 20.0 + 7.0 * x as f64 - 3.0 * at as f64,
+        spread: (at != 1).then_some(2.5),
+    };
+    let line = |at: usize| Line {
+        name: ["far", "near & <deep>", "random", "reference", "a name that goes on"][at % 5].into(),
+        points: (0..4).map(|x| point(at, x)).collect(),
+        dashed: at == 3,
+    };
+    LineChart {
+        title: "Size, sketch".into(),
+        x_label: "samples in the training set".into(),
+        y_label: "zero-shot top-1, %".into(),
+        lines: (0..lines).map(line).collect(),
+        from_zero: true,
+    }
+}
+
+#[test]
+fn charts_stay_in_their_box_whatever_their_lines() {
+    let odd = |points: &[(f64, f64)]| LineChart {
+        lines: vec![Line {
+            points: points.iter().map(|&(x, y)| LinePoint { x, y, spread: None }).collect(),
+            ..Line::default()
+        }],
+        ..LineChart::default()
+    };
+    let many: Vec<(f64, f64)> = (0..200).map(|at| (f64::from(at) / 200.0 - 0.3, f64::from(at % 7))).collect();
+    let charts = [
+        sample_chart(3),
+        sample_chart(9),
+        LineChart::default(),
+        odd(&[(3.0, 5.0)]),
+        odd(&[(0.5, f64::NAN), (0.5, 0.25), (0.5, 0.25)]),
+        odd(&many),
+    ];
+    for chart in charts {
+        let svg = chart.svg(585.0);
+        well_formed(&svg);
+        let size = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split('"').next().unwrap();
+        let (width, height) = size.split_once(' ').unwrap();
+        let bounds = [
+            ("x", width),
+            ("cx", width),
+            ("x1", width),
+            ("x2", width),
+            ("y", height),
+            ("cy", height),
+            ("y1", height),
+            ("y2", height),
+        ];
+        for (name, bound) in bounds {
+            for value in svg.split(&format!(" {name}=\"")).skip(1) {
+                let value: f64 = value.split('"').next().unwrap().parse().unwrap();
+                assert!((0.0..=bound.parse::<f64>().unwrap()).contains(&value), "{name} = {value} in {svg}");
+            }
+        }
+    }
+    let svg = sample_chart(3).svg(585.0);
+    // 3 marks of 3 lines and 4 points, bars of two of them, and thousands with commas.
+    assert_eq!((svg.matches("<circle").count(), svg.contains("near &amp; &lt;deep&gt;")), (12, true));
+    assert!(svg.contains(">1,000<") && svg.contains(">4,000<"), "{svg}");
+}
+
+#[test]
+fn a_page_of_parts_has_all_of_them() {
+    let mut table = DataTable::new("accuracy", "Accuracy & size", &["set", "sketch"]);
+    table.rows.push(vec![Cell::Text("near".into()), Cell::Spread(12.345, 0.5, 2)]);
+    let charts =
+        Part::Charts { title: "Charts".into(), note: "a < b".into(), charts: vec![sample_chart(2), sample_chart(3)] };
+    let heading = Heading { title: "Study".into(), lines: vec!["one line".into()] };
+    let page = page(&heading, &[("trainings".into(), "51".into())], &[charts, Part::Table(table)]);
+    for wanted in ["<h1>Study</h1>", "a &lt; b", "12.35 ± 0.50", "Accuracy &amp; size", "<b>51</b>", "one line"] {
+        assert!(page.contains(wanted), "{wanted} is missing in {page}");
+    }
+    assert!(page.matches("<svg").count() == 2 && !page.contains("<script") && !page.contains("src="));
+}
+
 #[test]
 fn bins_hold_everything() {
     let mut series = HistogramSeries::new("b", 0.0, 1.0, 10);
@@ -196,4 +276,5 @@ fn examples_to_look_at() {
     let (folder, report) = (std::path::Path::new(&folder), sample_report());
     std::fs::write(folder.join("picture.svg"), picture(&report.heading, &report.pairs, &report.histograms)).unwrap();
     std::fs::write(folder.join("report.html"), html(&report)).unwrap();
+    std::fs::write(folder.join("chart.svg"), sample_chart(5).svg(720.0)).unwrap();
 }

@@ -25,10 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::names::FOLDER_EXTENSIONS;
-use super::plan::{Lost, Plan, PlanError, ShardRef, gone_from};
+use super::plan::{Look, Lost, Plan, PlanError, ShardRef, gone_from};
 use super::promised::promised_to_folder;
 use super::remark;
 use super::samples::GroupConfig;
+use super::store::{Local, StoreError};
 use trommel_core::notices::Notices;
 use trommel_core::sample::ShardOutcome;
 
@@ -161,8 +162,10 @@ impl Folders {
         }
         let mut lost = Vec::new();
         if own.pictures.is_empty() {
-            for (path, promised) in gone_from(root, Duration::ZERO, |_| true) {
-                lost.push(Lost { name: file_name(&path), promised });
+            let store = Local::default();
+            let folder = root.display().to_string();
+            for (path, promised) in gone_from(&Look::at(&store), &folder, Duration::ZERO, |_| true)? {
+                lost.push(Lost { name: file_name(Path::new(&path)), promised });
             }
         }
         found.plan = Arc::new(Plan { shards, lost });
@@ -208,7 +211,7 @@ impl Folders {
         above: &mut Vec<(u64, u64)>,
         walked: &mut Walked,
     ) -> Result<(), PlanError> {
-        let fail = |error: io::Error| PlanError::Io { path: folder.display().to_string(), error };
+        let fail = |error: io::Error| PlanError::from(StoreError::io(&folder.display().to_string(), error));
         let metadata = fs::metadata(folder).map_err(fail)?;
         let name = |path: &Path| {
             let root = root.parent().unwrap_or(root);

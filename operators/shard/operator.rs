@@ -48,6 +48,7 @@ mod tests {
     use super::*;
     use crate::plan::{PlanOptions, expand};
     use crate::reader::{ReaderConfig, ShardReader, ViewBytes};
+    use crate::store::Stores;
     use crate::testing::tar_of;
     use trommel_core::credit::{Credit, CreditConfig};
     use trommel_core::stop::Stop;
@@ -62,12 +63,18 @@ mod tests {
             std::fs::write(folder.path().join(format!("{shard}.tar")), bytes).unwrap();
         }
         let pattern = folder.path().join("{0..4}.tar").display().to_string();
-        let plan = Arc::new(expand(&[pattern], &PlanOptions::default()).unwrap());
+        let plan = Arc::new(expand(&[pattern], &Stores::default(), &PlanOptions::default()).unwrap());
         let captured = timely::example(move |scope| {
             let stop = Stop::new();
             let config = CreditConfig { budget_bytes: 20_000, lanes: 2, quantum_bytes: 9_000 };
             let credit = Credit::new(config, stop.clone());
-            let reader = Arc::new(ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None));
+            let reader = Arc::new(ShardReader::new(
+                Stores::default(),
+                plan,
+                ReaderConfig::default(),
+                ViewBytes::default(),
+                None,
+            ));
             let leases = Arc::new(Dynamic::new(0..5, 2));
             let items = source(scope, "Shards", leases.clone(), reader, 0..2, credit, stop);
             let (samples, events, _) = items.split_admitted();

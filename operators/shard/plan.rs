@@ -5,13 +5,11 @@
 //! sorted, not deeper).
 //!
 //! A shard's **name** is what hashes, ties and ledgers use: its path relative to its argument's literal folder, the one before the
-//! first wildcard or brace; of a URL, all but scheme, credentials and query. So data may move without changing
+//! first wildcard or brace; of another store's URL, all but scheme, credentials and query. So data may move without changing
 //! one decision. Two shards of one name are refused; `NAME=SHARDS` puts `NAME/` before the names of its argument. What is there
 //! wins over that notation: in `lang=en/0.tar` nothing is a name where a folder `lang=en` is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,15 +17,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::braces::{self, BraceError};
-use super::store::local_path;
+use super::store::{self, Entry, Kind, Seen, Store, StoreError, local_path, remote_name, scheme};
 
 mod growing;
+mod look;
 mod lost;
+mod wildcards;
 
 pub use self::growing::{GrowingPlan, Shards};
-use self::lost::asked_by;
+pub(crate) use self::look::Look;
+use self::look::with_slash;
 pub(crate) use self::lost::gone_from;
 pub use self::lost::{Lost, losses};
+use self::wildcards::{Wildcards, first_wildcard};
 
 /// One shard of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,25 +169,12 @@ pub enum PlanError {
         /// The variable's name without `WDS_`.
         variable: String,
     },
-    /// A scheme that comes later.
-    #[error("{url}: {scheme}: is not supported in this build yet; copy the shards to a local folder")]
-    Scheme {
-        /// The URL, without credentials.
-        url: String,
-        /// Its scheme.
-        scheme: String,
-    },
     /// `pipe:`.
     #[error("{0}: pipe: is not supported in this build yet; run the command yourself and give its output as -")]
     Pipe(String),
-    /// Nothing there, or not readable.
-    #[error("{path}: {error}")]
-    Io {
-        /// The path.
-        path: String,
-        /// Why.
-        error: io::Error,
-    },
+    /// Nothing there, not readable, or of a store that nobody knows.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A wildcard that finds nothing.
     #[error("{0}: no such shard")]
     NoMatch(String),
@@ -217,16 +206,30 @@ pub enum PlanError {
 ///
 /// # Errors
 /// The first argument that cannot be expanded, is missing, or repeats a name.
-pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, PlanError> {
-    let mut shards: Vec<ShardRef> = Vec::new();
+pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions<'_>) -> Result<Plan, PlanError> {
+    look_up(arguments, store, options).map(|(plan, _)| plan)
+}
+
+/// The same, and what the store says of each shard.
+///
+/// # Errors
+/// As [`expand`].
+pub fn look_up(
+    arguments: &[String],
+    store: &dyn Store,
+    options: &PlanOptions<'_>,
+) -> Result<(Plan, Vec<Seen>), PlanError> {
+    let look = Look::at(store);
+    let (mut shards, mut all_seen): (Vec<ShardRef>, _) = (Vec::new(), Vec::new());
     let mut gone = BTreeMap::new();
     for argument in arguments {
-        let (prefix, list) = named(argument, options.max_shards);
+        let (prefix, list) = named(argument, store, options.max_shards);
         let prefixed = |name: String| prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            let found = one(&substitute(item, options)?, options)?;
-            for (name, url, bytes) in found.shards {
-                shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes });
+            let found = one(&substitute(item, options)?, &look, options)?;
+            for (name, url, seen) in found.shards {
+                shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes: seen.bytes });
+                all_seen.push(seen);
             }
             gone.extend(found.gone.into_iter().map(|(path, lost)| (path, Lost { name: prefixed(lost.name), ..lost })));
             if shards.len() > options.max_shards {
@@ -234,23 +237,24 @@ pub fn expand(arguments: &[String], options: &PlanOptions<'_>) -> Result<Plan, P
             }
         }
     }
-    let mut seen = HashMap::new();
+    let mut names = HashMap::new();
     for shard in &shards {
-        if let Some(first) = seen.insert(&shard.name, &shard.url) {
+        if let Some(first) = names.insert(&shard.name, &shard.url) {
             let (name, first, second) = (shard.name.clone(), first.clone(), shard.url.clone());
             return Err(PlanError::SameName { name, first, second });
         }
     }
     let is_nothing = shards.is_empty() && (options.opens || gone.is_empty());
-    if is_nothing { Err(PlanError::Empty) } else { Ok(Plan { shards, lost: gone.into_values().collect() }) }
+    let lost = gone.into_values().collect();
+    if is_nothing { Err(PlanError::Empty) } else { Ok((Plan { shards, lost }, all_seen)) }
 }
 
 /// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
 #[must_use]
-pub fn named(argument: &str, max_names: usize) -> (Option<&str>, &str) {
+pub fn named<'a>(argument: &'a str, store: &dyn Store, max_names: usize) -> (Option<&'a str>, &'a str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match argument.split_once('=') {
-        Some((name, list)) if !name.is_empty() && name.chars().all(plain) && !is_there(argument, max_names) => {
+        Some((name, list)) if !name.is_empty() && name.chars().all(plain) && !is_there(argument, store, max_names) => {
             (Some(name), list)
         }
         _ => (None, argument),
@@ -258,20 +262,20 @@ pub fn named(argument: &str, max_names: usize) -> (Option<&str>, &str) {
 }
 
 /// Whether the part of a path that holds its first `=` exists: `lang=en` of `lang=en/*.tar`, of one of its braces' names at least.
-fn is_there(argument: &str, max_names: usize) -> bool {
-    let first = argument.split("::").next().unwrap_or(argument);
+fn is_there(argument: &str, store: &dyn Store, max_names: usize) -> bool {
+    let (look, first) = (Look::at(store), argument.split("::").next().unwrap_or(argument));
     let part = |name: &str| {
         let equals = name.find('=').unwrap_or(0);
         name[..name[equals..].find('/').map_or(name.len(), |slash| equals + slash)].to_owned()
     };
+    let finds = |part: &str| Wildcards::parse(part)?.find(&look).map(|found| !found.is_empty());
     let exists = |part: &String| {
-        Path::new(part).exists()
-            || part.contains(['*', '?', '[']) && glob::glob(part).is_ok_and(|mut found| found.next().is_some())
+        look.look(part).is_ok() || first_wildcard(part).is_some() && finds(part).is_ok_and(|found| found)
     };
     let mut parts: Vec<String> =
         braces::expand(first, max_names).unwrap_or_default().iter().map(|name| part(name)).collect();
     parts.dedup(); // of a long range usually one is left
-    Path::new(argument).exists() || parts.iter().any(exists)
+    look.look(argument).is_ok() || parts.iter().any(exists)
 }
 
 /// `${X}` by the value of `WDS_X`; values may hold more of them, ten deep.
@@ -304,8 +308,8 @@ fn substitute(item: &str, options: &PlanOptions<'_>) -> Result<String, PlanError
     Ok(text)
 }
 
-/// A shard's name, URL and size.
-type Shard = (String, String, Option<u64>);
+/// A shard's name, its URL, and what it is.
+type Shard = (String, String, Seen);
 
 /// What an item of a list stands for.
 #[derive(Default)]
@@ -320,86 +324,91 @@ impl Found {
         Self { shards: vec![shard], ..Self::default() }
     }
 
-    /// Looks for what is gone from a folder; the first `skip` bytes of a path belong to no name.
-    fn miss(&mut self, folder: &Path, skip: usize, settle: Duration, is_asked: impl Fn(&Path) -> bool) {
-        for (path, promised) in gone_from(folder, settle, is_asked) {
-            let name = path.to_str().map(|text| text.get(skip..).unwrap_or(text).to_owned()).unwrap_or_default();
-            self.gone.insert(path, Lost { name, promised });
+    /// Notes what is gone from a folder; the first `skip` bytes of a path belong to no name.
+    fn miss(&mut self, gone: Vec<(String, Option<u64>)>, skip: usize) {
+        for (url, promised) in gone {
+            let lost = Lost { name: name_of(&url, skip), promised };
+            self.gone.insert(PathBuf::from(url.trim_start_matches("./")), lost);
         }
     }
 }
 
 /// The shards of one item of a list.
-fn one(item: &str, options: &PlanOptions<'_>) -> Result<Found, PlanError> {
-    let opens = options.opens;
+fn one(item: &str, look: &Look<'_>, options: &PlanOptions<'_>) -> Result<Found, PlanError> {
+    let (opens, settle) = (options.opens, options.settle);
     if item == "-" {
-        return Ok(Found::only(("-".into(), "-".into(), None)));
+        let stdin = Seen { kind: Kind::Stream, bytes: None, modified: None, stamp: None };
+        return Ok(Found::only(("-".into(), "-".into(), stdin)));
     }
     if item.starts_with("pipe:") {
         return Err(PlanError::Pipe(item.into()));
     }
-    if let Some(scheme) = remote_scheme(item) {
-        return Err(PlanError::Scheme { url: without_credentials(item), scheme: scheme.into() });
+    let item = local_path(item).and_then(Path::to_str).unwrap_or(item);
+    match look.look(item) {
+        Ok(seen) if seen.kind == Kind::File => {
+            return Ok(Found::only(shard(look, item, seen, folder_length(item, true), opens)?));
+        }
+        Err(error @ StoreError::Scheme { .. }) => return Err(error.into()),
+        _ => {}
     }
-    let item = local_path(item).to_str().unwrap_or(item);
-    let literal = Path::new(item);
-    if literal.is_file() {
-        return Ok(Found::only(file(literal, folder_length(item), opens)?));
-    }
-    let folder = braces::unescape(&item[..folder_length(item)]).len();
+    let folder = braces::unescape(&item[..folder_length(item, false)]).len();
     let mut found = Found::default();
     // Who looks again and again may look before anything has come, or after all is gone.
     let come = |shards| match shards {
         Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) if !opens => Ok(Vec::new()),
         shards => shards,
     };
-    for name in braces::expand(item, options.max_shards)? {
-        let path = Path::new(&name);
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => {
-                found.shards.extend(come(inside(path, opens))?);
-                found.miss(path, path.join("").as_os_str().len(), options.settle, |_| true);
+    let names = braces::expand(item, options.max_shards)?;
+    look.prepare(&names);
+    for name in names {
+        match look.look(&name) {
+            Ok(seen) if seen.kind == Kind::Folder => {
+                found.shards.extend(come(inside(look, &name, opens))?);
+                found.miss(gone_from(look, &name, settle, |_| true)?, with_slash(&name).len());
             }
-            Ok(metadata) => found.shards.push(seen(path, &metadata, folder, opens)?),
-            Err(_) if name.contains(['*', '?', '[']) => {
-                found.shards.extend(come(matching(&name, folder, opens))?);
-                if let Some((folders, is_asked)) = asked_by(&name) {
-                    for place in folders {
-                        let skip = if place == Path::new(".") { 2 } else { without_dot(&name, folder) };
-                        found.miss(&place, skip, options.settle, &is_asked);
-                    }
+            Ok(seen) => found.shards.push(shard(look, &name, seen, folder, opens)?),
+            Err(_) if first_wildcard(&name).is_some() => {
+                let wildcards = Wildcards::parse(&name)?;
+                found.shards.extend(come(matching(look, &name, &wildcards, folder, opens))?);
+                let is_asked =
+                    |stem: &str| SHARD_ENDINGS.iter().any(|ending| wildcards.finds(&format!("{stem}{ending}")));
+                for place in wildcards.folders(look)? {
+                    found.miss(gone_from(look, &place, settle, is_asked)?, folder);
                 }
             }
-            Err(error) => return Err(PlanError::Io { path: name, error }),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(found)
 }
 
 /// Bytes of the literal folder, its slash included: what stands before the last slash before the first wildcard or brace.
-fn folder_length(item: &str) -> usize {
-    let special = match Path::new(item).is_file() {
+fn folder_length(item: &str, is_file: bool) -> usize {
+    let special = match is_file {
         true => item.len(),
-        false => item.find(['*', '?', '[', '{']).unwrap_or(item.len()),
+        false => [item.find('{'), first_wildcard(item)].into_iter().flatten().min().unwrap_or(item.len()),
     };
-    item[..special].rfind('/').map_or(0, |slash| slash + 1)
+    look::folder_of(&item[..special]).len()
 }
 
-fn file(path: &Path, folder: usize, opens: bool) -> Result<Shard, PlanError> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| PlanError::Io { path: path.display().to_string(), error })?;
-    seen(path, &metadata, folder, opens)
+/// A shard's stable name; the first `skip` bytes of a path belong to none.
+fn name_of(url: &str, skip: usize) -> String {
+    if scheme(url).is_some() { remote_name(url) } else { url.get(skip..).unwrap_or(url).to_owned() }
 }
 
-fn seen(path: &Path, metadata: &Metadata, folder: usize, opens: bool) -> Result<Shard, PlanError> {
-    let text = path.to_str().ok_or_else(|| PlanError::NotUtf8(path.display().to_string()))?;
-    let io = |error| PlanError::Io { path: text.into(), error };
+fn shard(look: &Look<'_>, url: &str, seen: Seen, skip: usize, opens: bool) -> Result<Shard, PlanError> {
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
-    if opens && metadata.is_file() {
-        std::fs::File::open(path).map_err(io)?;
+    if opens && seen.kind == Kind::File {
+        look.probe(url)?;
     }
-    let name = text.get(folder..).unwrap_or(text).to_string();
-    Ok((name, text.into(), metadata.is_file().then_some(metadata.len())))
+    Ok((name_of(url, skip), url.into(), seen))
+}
+
+fn listed(look: &Look<'_>, url: &str, entry: &Entry, skip: usize, opens: bool) -> Result<Shard, PlanError> {
+    if !entry.is_utf8 {
+        return Err(PlanError::NotUtf8(url.into()));
+    }
+    shard(look, url, look.look_closer(url, entry)?, skip, opens)
 }
 
 /// What the names of shards end with.
@@ -418,81 +427,49 @@ pub fn stem(name: &str) -> &str {
     SHARD_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
-/// The files in a folder that are shards by their names, sorted; links that lead nowhere among them.
+/// The URLs of the files in a folder that are shards by their names, sorted; links that lead nowhere among them.
 ///
 /// # Errors
-/// A folder that cannot be read.
-pub fn shards_in(folder: &Path) -> Result<Vec<PathBuf>, PlanError> {
-    let io = |error| PlanError::Io { path: folder.display().to_string(), error };
-    let entries: Result<Vec<PathBuf>, _> =
-        std::fs::read_dir(folder).map_err(io)?.map(|entry| entry.map(|entry| entry.path())).collect();
-    let is_shard = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        !name.starts_with('.') && is_shard_name(&name) && !path.is_dir()
-    };
-    let mut paths: Vec<PathBuf> = entries.map_err(io)?.into_iter().filter(is_shard).collect();
-    paths.sort();
-    Ok(paths)
+/// A folder that cannot be listed.
+pub fn shards_in(store: &dyn Store, folder: &str) -> Result<Vec<String>, PlanError> {
+    Ok(shards_of(&Look::at(store), folder)?.into_iter().map(|(url, _)| url).collect())
 }
 
-fn inside(folder: &Path, opens: bool) -> Result<Vec<Shard>, PlanError> {
-    let paths = shards_in(folder)?;
-    if paths.is_empty() {
-        return Err(PlanError::NoShards(folder.display().to_string()));
+fn shards_of(look: &Look<'_>, folder: &str) -> Result<Vec<(String, Entry)>, PlanError> {
+    let is_shard =
+        |entry: &&Entry| !entry.name.starts_with('.') && is_shard_name(&entry.name) && entry.kind != Kind::Folder;
+    let at = |entry: &Entry| (format!("{}{}", with_slash(folder), entry.name), entry.clone());
+    Ok(look.list(folder)?.iter().filter(is_shard).map(at).collect())
+}
+
+fn inside(look: &Look<'_>, folder: &str, opens: bool) -> Result<Vec<Shard>, PlanError> {
+    let found = shards_of(look, folder)?;
+    if found.is_empty() {
+        return Err(PlanError::NoShards(store::shown(folder)));
     }
-    let name = |path: &PathBuf| path.file_name().map_or(0, |name| path.as_os_str().len() - name.len());
     // Who looks again and again takes what leads nowhere, or has just gone, for what is still to come.
     let to_come = |found: &Result<Shard, PlanError>| match found {
-        Err(PlanError::Io { error, .. }) => !opens && error.kind() == io::ErrorKind::NotFound,
+        Err(PlanError::Store(error)) => !opens && error.is_nothing(),
         _ => false,
     };
-    paths.iter().map(|path| file(path, name(path), opens)).filter(|found| !to_come(found)).collect()
+    let skip = with_slash(folder).len();
+    let shards = found.iter().map(|(url, entry)| listed(look, url, entry, skip, opens));
+    shards.filter(|found| !to_come(found)).collect()
 }
 
-/// The files that a wildcard finds, sorted; folders among them are passed over.
-fn matching(pattern: &str, folder: usize, opens: bool) -> Result<Vec<Shard>, PlanError> {
-    let wrong = |error: glob::PatternError| PlanError::Pattern(pattern.into(), error.to_string());
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
-    let mut found = Vec::new();
-    for path in glob::glob_with(pattern, options).map_err(wrong)? {
-        let path = path.map_err(|error| {
-            let path = error.path().display().to_string();
-            PlanError::Io { path, error: error.into_error() }
-        })?;
-        if !path.is_dir() {
-            // The glob drops a leading "./".
-            let folder = if path.starts_with("./") { folder } else { without_dot(pattern, folder) };
-            found.push(file(&path, folder, opens)?);
-        }
-    }
-    if found.is_empty() { Err(PlanError::NoMatch(pattern.into())) } else { Ok(found) }
-}
-
-/// The length of a pattern's literal folder without a leading "./".
-fn without_dot(pattern: &str, folder: usize) -> usize {
-    folder.saturating_sub(pattern.len() - pattern.strip_prefix("./").unwrap_or(pattern).len())
-}
-
-/// The scheme of a URL that is not a local file's.
-fn remote_scheme(item: &str) -> Option<&str> {
-    let (scheme, _) = item.split_once("://")?;
-    let known = scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    (known && scheme != "file").then_some(scheme)
-}
-
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let host_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let host = rest[..host_end].rfind('@').map_or(0, |at| at + 1);
-    let path = rest[host..].split('?').next().unwrap_or_default();
-    format!("{scheme}://{path}")
-}
-
-/// The stable name of a remote shard: its URL without scheme, credentials and query.
-#[must_use]
-pub fn remote_name(url: &str) -> String {
-    let plain = without_credentials(url);
-    plain.split_once("://").map_or(plain.clone(), |(_, rest)| rest.to_string())
+/// The files that a wildcard finds, in the order of their folders; folders among them are passed over.
+fn matching(
+    look: &Look<'_>,
+    pattern: &str,
+    wildcards: &Wildcards,
+    skip: usize,
+    opens: bool,
+) -> Result<Vec<Shard>, PlanError> {
+    let found = wildcards.find(look)?;
+    let files = found.iter().filter(|(_, entry)| entry.kind != Kind::Folder);
+    let shards: Vec<Shard> =
+        files.map(|(url, entry)| listed(look, url, entry, skip, opens)).collect::<Result<_, _>>()?;
+    if shards.is_empty() { Err(PlanError::NoMatch(store::shown(pattern))) } else { Ok(shards) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::plan::SHARD_ENDINGS;
-use super::store::{Local, Store};
+use super::store::{Local, Metered, Store};
 
 /// What stands behind a shard's stem in the name of its statistics.
 pub(crate) const STATS_ENDING: &str = "_stats.json";
@@ -30,24 +30,21 @@ pub fn stats_url(url: &str) -> Option<String> {
 /// The samples that the statistics beside a shard promise; `None` where there are none that can be read.
 #[must_use]
 pub fn promised(store: &dyn Store, url: &str) -> Option<u64> {
-    successes(store, &stats_url(url)?)
+    promised_by(store, &stats_url(url)?)
 }
 
 /// The samples that the statistics beside a folder of pictures promise; `None` where there are none that can be read.
 #[must_use]
 pub fn promised_to_folder(folder: &Path) -> Option<u64> {
-    promised_by(&folder.with_file_name(format!("{}{STATS_ENDING}", folder.file_name()?.to_str()?)))
+    let stats = folder.with_file_name(format!("{}{STATS_ENDING}", folder.file_name()?.to_str()?));
+    promised_by(&Local::default(), stats.to_str()?)
 }
 
 /// The samples that a file of statistics promises; `None` where it cannot be read.
-pub(crate) fn promised_by(stats: &Path) -> Option<u64> {
-    successes(&Local::default(), stats.to_str()?)
-}
-
-fn successes(store: &dyn Store, stats: &str) -> Option<u64> {
-    let source = store.open(stats).ok()?;
+pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Option<u64> {
+    let (file, _) = Metered::open(store, stats).ok()?;
     let mut text = Vec::new();
-    source.open_at(0).ok()?.take(MAX_STATS_BYTES).read_to_end(&mut text).ok()?;
+    file.take(MAX_STATS_BYTES).read_to_end(&mut text).ok()?;
     // Samples of a shard are numbered in 32 bits: more is no promise of anybody's.
     let Stats { successes } = serde_json::from_slice(&text).ok()?;
     (successes <= u64::from(u32::MAX)).then_some(successes)

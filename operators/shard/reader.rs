@@ -29,7 +29,7 @@ use super::plan::{ShardRef, Shards};
 use super::promised::promised;
 use super::remark;
 use super::samples::{GroupConfig, SampleReader};
-use super::store::{Local, Meter, Metered, Store};
+use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarLimits, TarReader};
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
@@ -207,23 +207,17 @@ fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
 }
 
 impl ShardReader {
-    /// A reader of local files and standard input. The plan is an [`Arc<Plan>`](super::plan::Plan), or a
+    /// A reader of what `store` has. The plan is an [`Arc<Plan>`](super::plan::Plan), or a
     /// [`GrowingPlan`](super::plan::GrowingPlan) that has a shard by the time it is leased.
     #[must_use]
     pub fn new(
+        store: impl Store + 'static,
         plan: impl Into<Shards>,
         config: ReaderConfig,
         views: ViewBytes,
         decisions: Option<Arc<dyn Decisions>>,
     ) -> Self {
-        Self { plan: plan.into(), config, views, decisions, split: None, store: Arc::new(Local::default()) }
-    }
-
-    /// The same, from another store.
-    #[must_use]
-    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = store;
-        self
+        Self { plan: plan.into(), config, views, decisions, split: None, store: Arc::new(store) }
     }
 
     /// The same, judging those alone that a split keeps: all others are dropped unread.
@@ -275,15 +269,12 @@ impl ShardReader {
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
         let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref())?;
-        let source = self.store.open(&shard.url).map_err(|error| error.to_string())?;
-        let announced = source.announced_bytes();
-        if let (Some(planned), Some(now)) = (shard.bytes, announced)
+        let (raw, meter) = Metered::open(self.store.as_ref(), &shard.url).map_err(|error| error.to_string())?;
+        if let (Some(planned), Some(now)) = (shard.bytes, raw.announced_bytes())
             && planned != now
         {
-            return Err(format!("{} has {now} bytes now and had {planned} when it was planned", shard.url));
+            return Err(format!("{} has {now} bytes now and had {planned} when it was planned", shown(&shard.url)));
         }
-        let raw = source.open_at(0).map_err(|error| error.to_string())?;
-        let (raw, meter) = Metered::new(raw, announced);
         Ok(Opened { raw, meter, known, shard: shard.clone() })
     }
 
@@ -297,8 +288,8 @@ impl ShardReader {
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
         let Opened { raw, meter, known, shard } = opened;
-        let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shard.url));
-        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shard.url));
+        let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
+        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shown(&shard.url)));
         let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
             Err(reason) => {

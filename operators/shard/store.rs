@@ -1,238 +1,319 @@
-//! The seam behind which bytes come from: open at a byte, read on.
+//! The seam behind which bytes lie: what is there, and its bytes from any one on.
 //!
-//! Local files and standard input stand here today. A remote store implements [`Store`] and [`ByteSource`] (a range request is
-//! `open_at`) and nothing else changes: a reader counts what it got, knows how many bytes were announced, and can open again
-//! at the byte it reached.
+//! A run has one [`Stores`], made once, which chooses by a URL's scheme. Planning, reading, the statistics beside shards, the pictures of a
+//! report and the watch ask it and know no file system. A store answers two questions, [`Store::list`] and [`Store::open`]; all else
+//! follows: the reader counts what it got, knows how many bytes were announced, and goes on from the byte it reached.
+//!
+//! ```
+//! use std::io::Read;
+//! use trommel_shard::store::{Store, Stores, memory::Memory};
+//!
+//! let stores = Stores::default().with("mem", Memory::of([("mem://pool/0.tar", b"0123456789")]));
+//! let source = stores.open("mem://pool/0.tar").expect("it is there");
+//! let mut text = String::new();
+//! source.open_at(7).expect("readable").read_to_string(&mut text).expect("text");
+//! assert_eq!(text, "789");
+//! assert!(stores.open("s3://pool/0.tar").is_err(), "nobody knows this scheme");
+//! ```
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use trommel_core::wake::locked;
+use serde::{Deserialize, Serialize};
+
+pub mod faulty;
+mod local;
+pub mod memory;
+mod metered;
+
+pub use self::local::Local;
+pub use self::metered::{Meter, Metered};
+
+/// What a build reads: which scheme belongs to which store. A new store is named here and nowhere else.
+impl Default for Stores {
+    fn default() -> Self {
+        Self { local: Arc::new(Local::default()), others: Arc::default() }
+    }
+}
 
 /// Bytes that could not be had: never the data's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The operating system refused.
+    /// The store refused. [`io::ErrorKind::NotFound`] where there is no such thing.
     #[error("{url}: {error}")]
     Io {
-        /// What was opened.
+        /// What was looked for, without credentials.
         url: String,
         /// Why it failed.
         error: io::Error,
+    },
+    /// No store of this build has such URLs.
+    #[error("{url}: {scheme}: is not supported in this build yet; copy the shards to a local folder")]
+    Scheme {
+        /// The URL, without credentials.
+        url: String,
+        /// Its scheme.
+        scheme: String,
     },
     /// Standard input was asked for a second time, or from its middle.
     #[error("standard input can be read once, from its start")]
     StdinOnce,
 }
 
-/// The bytes of one shard.
+impl StoreError {
+    /// The failure of a store at a URL.
+    #[must_use]
+    pub fn io(url: &str, error: io::Error) -> Self {
+        Self::Io { url: shown(url), error }
+    }
+
+    /// That there is nothing at a URL.
+    #[must_use]
+    pub fn nothing_at(url: &str) -> Self {
+        Self::io(url, io::Error::new(io::ErrorKind::NotFound, "there is no such thing"))
+    }
+
+    /// Whether nothing is there.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        matches!(self, Self::Io { error, .. } if matches!(error.kind(), NotFound | NotADirectory))
+    }
+
+    /// Whether another try may succeed.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied, Unsupported};
+        let lasts = |kind| {
+            matches!(kind, InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied | Unsupported)
+        };
+        matches!(self, Self::Io { error, .. } if !lasts(error.kind()))
+    }
+}
+
+/// What something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes with a size.
+    File,
+    /// More things.
+    Folder,
+    /// Bytes without a size: a named pipe.
+    Stream,
+    /// A name that leads nowhere, such as a broken link.
+    Nothing,
+}
+
+/// What tells one content from another where size and time of change do not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Stamp {
+    /// A local file's inode and the last change of that (`st_ctime`), nanoseconds since 1970.
+    Inode(u64, i64),
+    /// A store's own mark, such as an object's ETag.
+    Tag(String),
+}
+
+/// What a store says of something without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is.
+    pub kind: Kind,
+    /// A file's size in bytes.
+    pub bytes: Option<u64>,
+    /// Its last change, where the store keeps that.
+    pub modified: Option<SystemTime>,
+    /// Its mark, where the store has one.
+    pub stamp: Option<Stamp>,
+}
+
+/// One thing in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its last name, without slashes.
+    pub name: String,
+    /// Whether `name` is its name; one that is not UTF-8 has replacement characters and cannot be opened.
+    pub is_utf8: bool,
+    /// What it is.
+    pub kind: Kind,
+    /// What [`Store::look`] would say, where listing says it at no further cost.
+    pub seen: Option<Seen>,
+}
+
+/// How often reading is begun again before the bytes count as unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Tries in a row that give no byte.
+    pub tries: u32,
+    /// Time before the first of them; it doubles with each.
+    pub first_wait: Duration,
+}
+
+impl Default for Patience {
+    /// Three tries within 0.7 s: what a disk or a mounted file server needs. A reader that is to end waits as long.
+    fn default() -> Self {
+        Self { tries: 3, first_wait: Duration::from_millis(100) }
+    }
+}
+
+/// The bytes of one file.
 pub trait ByteSource: Send {
-    /// The bytes from `byte` on.
+    /// The bytes from `byte` on, of the content that was opened: one that has changed since is an error of the kind
+    /// [`io::ErrorKind::InvalidData`].
     ///
     /// # Errors
     /// When they cannot be had.
     fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError>;
 
-    /// How many bytes there are, where the store announces it.
+    /// How many bytes there are, where the store announces it. Fewer or more that come are the store's failure.
     fn announced_bytes(&self) -> Option<u64>;
 }
 
-/// Where URLs are opened.
+/// Where URLs are listed and opened.
 pub trait Store: Send + Sync {
+    /// What lies directly in the folder `url`, which may end with a slash; in any order. A store without folders has nothing in one
+    /// that nobody put anything into.
+    ///
+    /// # Errors
+    /// A listing that cannot be had as a whole; no such folder; a store that cannot list ([`io::ErrorKind::Unsupported`]).
+    fn list(&self, url: &str) -> Result<Vec<Entry>, StoreError>;
+
     /// The bytes behind `url`, nothing read yet.
     ///
     /// # Errors
     /// When there is no such thing.
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError>;
+
+    /// What is at `url`.
+    ///
+    /// # Errors
+    /// Nothing is there, or the store does not say.
+    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+        let path = url.trim_end_matches('/');
+        let slash = path.rfind('/').map_or(0, |slash| slash + 1);
+        let entry = self.list(&path[..slash])?.into_iter().find(|entry| entry.is_utf8 && entry.name == path[slash..]);
+        let Entry { kind, seen, .. } = entry.ok_or_else(|| StoreError::nothing_at(url))?;
+        Ok(seen.unwrap_or(Seen { kind, bytes: None, modified: None, stamp: None }))
+    }
+
+    /// Whether a file that was seen may be read. It is asked for each shard at planning: a store to which that would be a journey for
+    /// each says nothing and lets the reader find out.
+    ///
+    /// # Errors
+    /// When it may not.
+    fn probe(&self, _url: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// How often reading `url` is begun again.
+    fn patience(&self, _url: &str) -> Patience {
+        Patience::default()
+    }
 }
 
-/// Files of this machine, and `-` for standard input.
-#[derive(Debug, Default)]
-pub struct Local {
-    stdin_taken: Arc<AtomicBool>,
+/// The stores of a run, chosen by a URL's scheme. Clones are the same stores.
+#[derive(Clone)]
+pub struct Stores {
+    local: Arc<dyn Store>,
+    others: Arc<BTreeMap<String, Arc<dyn Store>>>,
 }
 
-impl Store for Local {
+impl Stores {
+    /// The same stores, and one more for the URLs that begin with `scheme` and `://`.
+    #[must_use]
+    pub fn with(mut self, scheme: &str, store: impl Store + 'static) -> Self {
+        Arc::make_mut(&mut self.others).insert(scheme.into(), Arc::new(store));
+        self
+    }
+
+    /// The same stores, with another one for paths, `file:` and `-`.
+    #[must_use]
+    pub fn with_local(mut self, store: impl Store + 'static) -> Self {
+        self.local = Arc::new(store);
+        self
+    }
+
+    fn of(&self, url: &str) -> Result<&dyn Store, StoreError> {
+        match scheme(url) {
+            None => Ok(self.local.as_ref()),
+            Some(scheme) => match self.others.get(scheme) {
+                Some(store) => Ok(store.as_ref()),
+                None => Err(StoreError::Scheme { url: shown(url), scheme: scheme.into() }),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Stores").field(&self.others.keys()).finish()
+    }
+}
+
+impl Store for Stores {
+    fn list(&self, url: &str) -> Result<Vec<Entry>, StoreError> {
+        self.of(url)?.list(url)
+    }
+
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        if url == "-" {
-            return Ok(Box::new(Stdin { taken: self.stdin_taken.clone() }));
-        }
-        let path = local_path(url);
-        let io = |error| StoreError::Io { url: url.to_string(), error };
-        let metadata = std::fs::metadata(path).map_err(io)?;
-        if metadata.is_dir() {
-            return Err(io(io::Error::new(io::ErrorKind::IsADirectory, "is a folder")));
-        }
-        // A named pipe has no size to hold it to.
-        let bytes = metadata.is_file().then_some(metadata.len());
-        Ok(Box::new(LocalFile { path: path.to_path_buf(), bytes }))
+        self.of(url)?.open(url)
+    }
+
+    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+        self.of(url)?.look(url)
+    }
+
+    fn probe(&self, url: &str) -> Result<(), StoreError> {
+        self.of(url)?.probe(url)
+    }
+
+    fn patience(&self, url: &str) -> Patience {
+        self.of(url).map_or_else(|_| Patience::default(), |store| store.patience(url))
     }
 }
 
-/// Opens `url` among the stores this build knows.
-///
-/// # Errors
-/// When there is no such file.
-pub fn open(url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-    Local::default().open(url)
-}
-
-/// The path that `url` names: itself, or what follows `file:`.
+/// The scheme of a URL that is not a local file's.
 #[must_use]
-pub fn local_path(url: &str) -> &Path {
-    let rest = url.strip_prefix("file:").unwrap_or(url);
-    let rest = if url.len() == rest.len() {
-        rest
-    } else {
-        match rest.strip_prefix("//") {
-            // file://host/path: only this machine's names are meant.
-            Some(after) => after.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(after),
-            None => rest,
-        }
-    };
-    Path::new(rest)
+pub fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once("://")?;
+    let known = scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    (known && scheme != "file").then_some(scheme)
 }
 
-struct LocalFile {
-    path: PathBuf,
-    bytes: Option<u64>,
+/// The path on this machine that `url` names: itself, or what follows `file:`. `None` for another store's URL.
+#[must_use]
+pub fn local_path(url: &str) -> Option<&Path> {
+    if scheme(url).is_some() {
+        return None;
+    }
+    let Some(rest) = url.strip_prefix("file:") else { return Some(Path::new(url)) };
+    Some(Path::new(match rest.strip_prefix("//") {
+        // file://host/path: only this machine's names are meant.
+        Some(after) => after.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(after),
+        None => rest,
+    }))
 }
 
-impl ByteSource for LocalFile {
-    fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        let io = |error| StoreError::Io { url: self.path.display().to_string(), error };
-        let mut file = File::open(&self.path).map_err(io)?;
-        if byte > 0 {
-            file.seek(SeekFrom::Start(byte)).map_err(io)?;
-        }
-        Ok(Box::new(file))
-    }
-
-    fn announced_bytes(&self) -> Option<u64> {
-        self.bytes
-    }
+/// A URL as it may be shown: without credentials and query.
+#[must_use]
+pub fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = scheme(url).and_then(|_| url.split_once("://")) else { return url.into() };
+    let host_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let host = rest[..host_end].rfind('@').map_or(0, |at| at + 1);
+    let path = rest[host..].split('?').next().unwrap_or_default();
+    format!("{scheme}://{path}")
 }
 
-struct Stdin {
-    taken: Arc<AtomicBool>,
-}
-
-impl ByteSource for Stdin {
-    fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        if byte > 0 || self.taken.swap(true, Ordering::Relaxed) {
-            return Err(StoreError::StdinOnce);
-        }
-        Ok(Box::new(io::stdin()))
-    }
-
-    fn announced_bytes(&self) -> Option<u64> {
-        None
-    }
-}
-
-/// What was read through a [`Metered`] reader, and whether the store failed it.
-#[derive(Debug, Default)]
-pub struct Meter {
-    bytes: AtomicU64,
-    failure: Mutex<Option<String>>,
-}
-
-impl Meter {
-    /// Bytes read so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Why the store stopped delivering; `None` while it is the data's own doing.
-    #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        locked(&self.failure).clone()
-    }
-
-    /// Takes what follows for something that could not be had, and not for the data's own doing.
-    pub(super) fn fail(&self, why: String) {
-        locked(&self.failure).get_or_insert(why);
-    }
-}
-
-/// Counts bytes, remembers the store's own failures, and takes an end before the announced size for one.
-pub struct Metered {
-    inner: Box<dyn Read + Send>,
-    announced: Option<u64>,
-    meter: Arc<Meter>,
-}
-
-impl Metered {
-    /// Meters `inner`, from which `announced` bytes are to come.
-    #[must_use]
-    pub fn new(inner: Box<dyn Read + Send>, announced: Option<u64>) -> (Self, Arc<Meter>) {
-        let meter = Arc::new(Meter::default());
-        (Self { inner, announced, meter: meter.clone() }, meter)
-    }
-}
-
-impl Read for Metered {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.inner.read(buffer) {
-            Ok(0) if !buffer.is_empty() => {
-                let (got, announced) = (self.meter.bytes(), self.announced.unwrap_or(0));
-                if got < announced {
-                    let why = format!("ended after {got} of {announced} bytes");
-                    self.meter.fail(why.clone());
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
-                }
-                Ok(0)
-            }
-            Ok(read) => {
-                self.meter.bytes.fetch_add(read as u64, Ordering::Relaxed);
-                Ok(read)
-            }
-            Err(error) => {
-                if error.kind() != io::ErrorKind::Interrupted {
-                    self.meter.fail(error.to_string());
-                }
-                Err(error)
-            }
-        }
-    }
+/// The stable name of another store's shard: its URL without scheme, credentials and query.
+#[must_use]
+pub fn remote_name(url: &str) -> String {
+    let plain = shown(url);
+    plain.split_once("://").map_or(plain.clone(), |(_, rest)| rest.to_string())
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opens_at_a_byte_and_reads_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        std::fs::write(&path, b"0123456789").unwrap();
-        for url in
-            [path.display().to_string(), format!("file:{}", path.display()), format!("file://{}", path.display())]
-        {
-            let source = open(&url).unwrap();
-            assert_eq!(source.announced_bytes(), Some(10));
-            let mut text = String::new();
-            source.open_at(7).unwrap().read_to_string(&mut text).unwrap();
-            assert_eq!(text, "789", "{url}");
-        }
-        assert!(open(&folder.path().display().to_string()).is_err());
-        let missing = open("no/such.tar").err().unwrap().to_string();
-        assert!(missing.starts_with("no/such.tar: "), "{missing}");
-    }
-
-    #[test]
-    fn fewer_bytes_than_announced_is_the_stores_failure() {
-        let (mut reader, meter) = Metered::new(Box::new(&b"abc"[..]), Some(5));
-        assert!(reader.read_to_end(&mut Vec::new()).is_err());
-        assert_eq!(meter.bytes(), 3);
-        assert_eq!(meter.failure().unwrap(), "ended after 3 of 5 bytes");
-        let (mut reader, meter) = Metered::new(Box::new(&b"abc"[..]), None);
-        reader.read_to_end(&mut Vec::new()).unwrap();
-        assert!(meter.failure().is_none());
-    }
-}
+mod tests;

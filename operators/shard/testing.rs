@@ -1,13 +1,13 @@
-//! What the room's tests share: small tars, a store in memory, and a reader run to its end.
+//! What the room's tests share: small tars, shards in memory, and a reader run to its end.
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
-use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex};
 
 use super::plan::{Plan, ShardRef};
 use super::reader::{Admitted, Decisions, ReaderConfig, Request, ShardReader, ViewBytes};
-use super::store::{ByteSource, Store, StoreError};
+use super::store::Store;
+use super::store::memory::Memory;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::{Encoded, Sample, ShardEnd, ShardOutcome, Status};
@@ -32,43 +32,9 @@ pub fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
     builder.append(&header, data).unwrap();
 }
 
-/// Shards in memory: URLs are positions. `announced` bytes where given, `fails_at` a byte with an I/O error.
-#[derive(Default)]
-pub struct Memory {
-    pub shards: Vec<Vec<u8>>,
-    pub announced: Option<u64>,
-    pub fails_at: Option<usize>,
-}
-
-struct Shard(Vec<u8>, Option<u64>, Option<usize>);
-
-impl Store for Memory {
-    fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        let bytes = self.shards[url.parse::<usize>().unwrap()].clone();
-        Ok(Box::new(Shard(bytes, self.announced, self.fails_at)))
-    }
-}
-
-impl ByteSource for Shard {
-    fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        let bytes = self.0[usize::try_from(byte).unwrap()..].to_vec();
-        Ok(match self.2 {
-            Some(at) => Box::new(Cursor::new(bytes[..at].to_vec()).chain(Broken)),
-            None => Box::new(Cursor::new(bytes)),
-        })
-    }
-
-    fn announced_bytes(&self) -> Option<u64> {
-        self.1
-    }
-}
-
-struct Broken;
-
-impl Read for Broken {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::Error::other("the disk is on fire"))
-    }
+/// Shards in memory: URLs are positions.
+pub fn memory(shards: impl IntoIterator<Item = Vec<u8>>) -> Memory {
+    Memory::of(shards.into_iter().enumerate().map(|(at, bytes)| (at.to_string(), bytes)))
 }
 
 /// A ledger of one shard.
@@ -80,13 +46,13 @@ impl Decisions for Judged {
     }
 }
 
-/// A reader of these shards.
-pub fn reader(store: Memory, config: ReaderConfig, decisions: Option<Arc<dyn Decisions>>) -> ShardReader {
+/// A reader of the shards in a store of [`memory`].
+pub fn reader(store: impl Store + 'static, config: ReaderConfig, decisions: Option<Arc<dyn Decisions>>) -> ShardReader {
     let shard =
         |at: usize| ShardRef { ordinal: at as u64, name: format!("{at}.tar"), url: at.to_string(), bytes: None };
-    let plan = Plan { shards: (0..store.shards.len()).map(shard).collect(), ..Plan::default() };
-    ShardReader::new(Arc::new(plan), config, ViewBytes { eval: 1000, train: 500, ..ViewBytes::default() }, decisions)
-        .with_store(Arc::new(store))
+    let plan = Plan { shards: (0..store.list("").unwrap().len()).map(shard).collect(), ..Plan::default() };
+    let views = ViewBytes { eval: 1000, train: 500, ..ViewBytes::default() };
+    ShardReader::new(store, Arc::new(plan), config, views, decisions)
 }
 
 /// Judges shard 0 from its start.
@@ -119,7 +85,7 @@ pub struct Row {
 
 /// Reads one tar and checks what holds for every shard: raw indices in order, one end, last, with the right count.
 pub fn read(bytes: Vec<u8>, config: &ReaderConfig) -> (Vec<Row>, ShardEnd) {
-    let reader = reader(Memory { shards: vec![bytes], ..Memory::default() }, config.clone(), None);
+    let reader = reader(memory([bytes]), config.clone(), None);
     rows(sent(&reader, &JUDGE).0)
 }
 

@@ -16,6 +16,7 @@ use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
 use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
+use trommel_shard::store::Local;
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -108,7 +109,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
 impl Gathering {
     fn input(&mut self, argument: &str, found: &StoredEmbeddings, reading: &Reading<'_>) -> Result<(), PipelineError> {
         self.facts.notices.merge(&found.notices);
-        let (prefix, _) = named(argument, PlanOptions::default().max_shards);
+        let (prefix, _) = named(argument, &Local::default(), PlanOptions::default().max_shards);
         for shard in &found.plan.shards {
             let run = found.run_of(shard.ordinal);
             if let Some((ledger, ordinal)) = run {

@@ -3,15 +3,21 @@
 use serde_json::Value;
 use trommel_report::PairTile;
 use trommel_shard::samples::{GroupConfig, keys};
+use trommel_shard::store::Store;
 
 use super::sums::Candidate;
 use crate::past_run::PastRun;
 use crate::pictures;
 
 /// The pairs shown, benchmark by benchmark, and what pictures could not be had.
-pub(super) fn pairs(past: &PastRun, chosen: &[Vec<&Candidate>], kept: bool) -> (Vec<PairTile>, Vec<String>) {
+pub(super) fn pairs(
+    past: &PastRun,
+    store: &dyn Store,
+    chosen: &[Vec<&Candidate>],
+    kept: bool,
+) -> (Vec<PairTile>, Vec<String>) {
     let wanted = chosen.iter().flatten().map(|candidate| (candidate.id, candidate.wanted.clone())).collect();
-    let (samples, mut troubles) = pictures::samples(&past.plan, &group(past), &wanted);
+    let (samples, mut troubles) = pictures::samples(store, &past.plan, &group(past), &wanted);
     let lost = wanted.keys().filter(|id| !samples.contains_key(id)).count();
     let which = if kept { "kept" } else { "dropped" };
     if lost > 0 {

@@ -190,7 +190,7 @@ fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
             strict: false,
             load_truncated: false,
             max_pixels: 89_478_485,
-            part: None,
+            ..Reading::default()
         },
         mix_numerics: false,
         machine: machine.clone(),

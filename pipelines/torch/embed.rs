@@ -38,7 +38,7 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
         [only] => Classified::find(Path::new(only))?,
         _ => None,
     };
-    match (Input::find(&config.shards, &reader_config(config).group)?, set) {
+    match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set) {
         (Input::Shards(_), None) => Ok(0),
         (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref()).map(|()| 0),
     }

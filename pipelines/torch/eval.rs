@@ -60,6 +60,14 @@ pub struct EvalReport {
 /// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
 /// a picture that cannot be read.
 pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
+    zero_shot_each(config, &mut |_, _| {})
+}
+
+/// As [`zero_shot`]; `each` hears of every picture by its place, the file or `TAR: KEY`, whether the first guess was right.
+///
+/// # Errors
+/// As [`zero_shot`].
+pub fn zero_shot_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> Result<EvalReport, PipelineError> {
     let architecture = trommel_model::load(&config.model).map_err(PipelineError::usage)?;
     let (preprocess, captions) = (architecture.preprocess(), architecture.captions().map_err(PipelineError::usage)?);
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
@@ -82,15 +90,19 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
         notices.note("equal_class_names", "class names that other folders have too", name, 1);
     }
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    let flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, sum: &mut Accuracy| {
+    let (mut pixels, mut labels, mut places): (Vec<u8>, Vec<usize>, Vec<String>) = Default::default();
+    let mut flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, places: &mut Vec<String>| {
         if labels.is_empty() {
             return Ok(());
         }
-        let seen = classifier.judge(model.towers(), preprocess, pixels, labels).map_err(PipelineError::failed)?;
-        *sum = Accuracy { total: sum.total + seen.total, top1: sum.top1 + seen.top1, top5: sum.top5 + seen.top5 };
+        let ranks = classifier.judge(model.towers(), preprocess, pixels, labels).map_err(PipelineError::failed)?;
+        for (place, rank) in places.iter().zip(ranks) {
+            sum.add(rank);
+            each(place, rank == Some(0));
+        }
         pixels.clear();
         labels.clear();
+        places.clear();
         Ok::<_, PipelineError>(())
     };
     let limits = Limits::default();
@@ -103,6 +115,7 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
             Ok((square, class)) => {
                 pixels.extend_from_slice(&square);
                 labels.push(class);
+                places.push(place);
             }
             Err(why) => {
                 rejected += 1;
@@ -110,9 +123,9 @@ pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
                 notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
             }
         }
-        if labels.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut labels, &mut sum) }
+        if labels.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut labels, &mut places) }
     })?;
-    flush(&mut pixels, &mut labels, &mut sum)?;
+    flush(&mut pixels, &mut labels, &mut places)?;
     notices.merge(&labelled.notices);
     #[expect(clippy::cast_precision_loss)]
     let top5 = sum.top5 as f64 / sum.total.max(1) as f64;

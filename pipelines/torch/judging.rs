@@ -27,6 +27,7 @@ use trommel_shard::folders::{FolderError, FolderReader, Folders};
 use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_shard::reader::{Decisions, Members, ReaderConfig, ShardReader, ViewBytes};
 use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
+use trommel_shard::store::{Store, Stores, local_path};
 
 use crate::embedder::{EmbedService, Embedder};
 use crate::joining;
@@ -51,14 +52,15 @@ pub enum Input {
 }
 
 impl Input {
-    /// One folder of class folders, or shards. A folder that holds shards is shards, whatever pictures lie beside them.
+    /// One folder of class folders, or shards. A folder that holds shards is shards, whatever pictures lie beside them. Class folders
+    /// lie on this machine.
     ///
     /// # Errors
     /// Whatever keeps a plan from being made: missing files, equal names, braces that do not close.
-    pub fn find(arguments: &[String], reading: &GroupConfig) -> Result<Self, PipelineError> {
+    pub fn find(arguments: &[String], stores: &Stores, reading: &GroupConfig) -> Result<Self, PipelineError> {
         let folders = match arguments {
-            [only] if Path::new(only).is_dir() && !holds_shards(Path::new(only)) => {
-                Some(Folders::find(Path::new(only), reading))
+            [only] if local_path(only).is_some_and(Path::is_dir) && !holds_shards(stores, only) => {
+                local_path(only).map(|only| Folders::find(only, reading))
             }
             _ => None,
         };
@@ -74,10 +76,10 @@ impl Input {
             && let Some(set) = Classified::find(Path::new(only))?
         {
             let shards: Vec<String> = set.shards.iter().map(|path| path.display().to_string()).collect();
-            let plan = expand(&shards, &PlanOptions::default()).map_err(PipelineError::usage)?;
+            let plan = expand(&shards, stores, &PlanOptions::default()).map_err(PipelineError::usage)?;
             return Ok(Self::Shards(Arc::new(plan)));
         }
-        match (expand(arguments, &PlanOptions::default()), folders) {
+        match (expand(arguments, stores, &PlanOptions::default()), folders) {
             (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),
             (Err(PlanError::NoShards(_)), Some(Err(neither))) => {
                 Err(PipelineError::Usage(format!("{neither}; nor is there a .tar, .tar.gz, .tgz or .tar.zst")))
@@ -91,11 +93,10 @@ impl Input {
     /// # Errors
     /// Class folders that are not what they were.
     fn planned(plan: &Arc<Plan>, reading: &GroupConfig) -> Result<Self, PipelineError> {
-        let Some(first) = plan.shards.first().map(|shard| Path::new(&shard.url)).filter(|url| url.is_dir()) else {
-            return Ok(Self::Shards(plan.clone()));
-        };
-        // A class lies in the folder that was given, or is it.
-        let roots = [first.parent(), Some(first)].into_iter().flatten();
+        let first = plan.shards.first().and_then(|shard| local_path(&shard.url)).filter(|path| path.is_dir());
+        let Some(first) = first else { return Ok(Self::Shards(plan.clone())) };
+        // The folder that was given is the only class, or holds them all. What lies beside the only one was not given.
+        let roots = [Some(first).filter(|_| plan.len() == 1), first.parent()].into_iter().flatten();
         let mut found = roots.filter_map(|root| Folders::find(root, reading).ok());
         match found.find(|found| found.plan.difference(plan).is_none()) {
             Some(folders) => Ok(Self::Folders(Arc::new(folders))),
@@ -126,8 +127,8 @@ impl Input {
 }
 
 /// Whether shards lie directly in a folder.
-fn holds_shards(folder: &Path) -> bool {
-    shards_in(folder).is_ok_and(|shards| !shards.is_empty())
+fn holds_shards(store: &dyn Store, folder: &str) -> bool {
+    shards_in(store, folder).is_ok_and(|shards| !shards.is_empty())
 }
 
 /// The parts of a judging run.
@@ -186,17 +187,17 @@ impl Judging {
         train_view: Option<TrainView>,
         stop: Stop,
     ) -> Result<Self, PipelineError> {
-        let reading = reader_config(config);
+        let (reading, stores) = (reader_config(config), &config.reading.stores);
         let input = match &config.plan {
             Some(plan) => Input::planned(plan, &reading.group)?,
-            None => Input::find(&config.shards, &reading.group)?,
+            None => Input::find(&config.shards, stores, &reading.group)?,
         };
         let (input, left_out) = match &split {
             Some(split) => input.of_split(split)?,
             None => (input, Notices::default()),
         };
         let mut notices =
-            if config.plan.is_none() { beside(&config.shards, &reading.group)? } else { Notices::default() };
+            if config.plan.is_none() { beside(&config.shards, stores, &reading.group)? } else { Notices::default() };
         notices.merge(&left_out);
         // What is gone is in no slice: the first one tells it.
         if config.reading.part.is_none_or(|(index, _)| index == 0) {
@@ -368,6 +369,12 @@ impl Judging {
         &self.config.machine
     }
 
+    /// Where shards are found and opened.
+    #[must_use]
+    pub const fn stores(&self) -> &Stores {
+        &self.config.reading.stores
+    }
+
     /// Extensions that hold the picture, as they were given.
     #[must_use]
     pub fn image_key(&self) -> &str {
@@ -384,7 +391,8 @@ impl Judging {
         let split = self.split.as_ref().map(members);
         match input {
             Input::Shards(plan) => {
-                Arc::new(ShardReader::new(plan.clone(), self.reading.clone(), views, decisions).of_split(split))
+                let (stores, reading) = (self.stores().clone(), self.reading.clone());
+                Arc::new(ShardReader::new(stores, plan.clone(), reading, views, decisions).of_split(split))
             }
             Input::Folders(folders) => Arc::new(FolderReader::new(folders.clone(), views, decisions).of_split(split)),
         }
@@ -393,7 +401,8 @@ impl Judging {
     /// A reader for a plan that grows.
     #[must_use]
     pub fn growing_reader(&self, plan: GrowingPlan, decisions: Arc<dyn Decisions>) -> Reader {
-        Arc::new(ShardReader::new(plan, self.reading.clone(), self.view_bytes(), Some(decisions)))
+        let (stores, reading) = (self.stores().clone(), self.reading.clone());
+        Arc::new(ShardReader::new(stores, plan, reading, self.view_bytes(), Some(decisions)))
     }
 
     /// Sets aside what `lanes` readers hold: their buffers, and records that the ledger has not written.
@@ -529,4 +538,41 @@ pub(crate) fn reader_config(config: &JudgeConfig) -> ReaderConfig {
     reading.group.text_keys = keys(&config.reading.text_key);
     reading.group.repeated = if config.reading.strict { RepeatedMember::Reject } else { RepeatedMember::NewSample };
     reading
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A plan says which folders are its classes, not which folder was given.
+    #[test]
+    fn what_lies_beside_the_only_class_was_not_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("one/00000/0.jpg", "x");
+        put("one/00001_stats.json", r#"{"successes": 5}"#);
+        put("one/empty/notes.txt", "x");
+        put("two/n01/images/0.jpg", "x");
+        put("two/n02/0.jpg", "xy");
+        put("deep/n01/images/0.jpg", "x");
+        let group = GroupConfig::default();
+        let found = |given: &str| {
+            let given = Folders::find(&folder.path().join(given), &group).unwrap();
+            match Input::planned(&given.plan, &group).unwrap() {
+                Input::Folders(found) => {
+                    assert_eq!(found.plan.difference(&given.plan), None);
+                    (found.pictures, found.plan.losses().lost_samples(), found.notices.is_empty())
+                }
+                Input::Shards(plan) => panic!("{plan:?}"),
+            }
+        };
+        assert_eq!(found("one/00000"), (1, 0, true));
+        assert_eq!(found("two"), (2, 0, true));
+        assert_eq!(found("deep"), (1, 0, true));
+    }
 }

@@ -1,4 +1,4 @@
-//! The dataflows that run a model: prune, train, embed, watch, eval, and radii of pictures. One file each.
+//! The dataflows that run a model: prune, train, embed, watch, eval, study, and radii of pictures. One file each.
 #![forbid(missing_docs)]
 
 mod adopt;
@@ -24,6 +24,7 @@ mod reached;
 mod round;
 mod running;
 pub mod spent;
+pub mod study;
 mod takedown;
 pub mod train;
 mod train_graph;
@@ -35,6 +36,9 @@ pub mod watch;
 
 use trommel_pipelines::{first, together};
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod second_store;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod side_by_side;

@@ -4,15 +4,13 @@
 //! `00012_stats.json` beside `00012.tar`; open_clip's `sizes.json` or `__len__` beside the shards.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use trommel_ledger::manifest::Merged;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::promised::promised as stats;
-use trommel_shard::store::{Local, local_path};
+use trommel_shard::store::{Metered, Store, shown};
 
 use crate::judging::Input;
 use trommel_pipelines::error::PipelineError;
@@ -31,7 +29,7 @@ pub(crate) struct PassCount {
 ///
 /// # Errors
 /// The first shard of which nothing is known, or a file that cannot be what its name says: one line.
-pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCount>, PipelineError> {
+pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Result<Option<PassCount>, PipelineError> {
     if judged.read().count() == input.plan().len() {
         return Ok(None);
     }
@@ -41,19 +39,20 @@ pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCoun
         }
         Input::Shards(plan) => plan,
     };
-    let store = Local::default();
     let (mut sources, mut samples, mut sizes) = (BTreeSet::new(), 0u64, Sizes::default());
     for shard in &plan.shards {
         let known = match judged.committed.get(&shard.ordinal) {
             Some((_, line)) if line.rejected.is_none() => {
                 Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger"))
             }
-            unread => match stats(&store, &shard.url) {
+            unread => match stats(store, &shard.url) {
                 Some(count) => Some((count, "_stats.json")),
-                None => sizes.of(shard)?.map(|count| (count, "sizes.json")).or(unread.map(|_| (0, "the ledger"))),
+                None => {
+                    sizes.of(store, shard)?.map(|count| (count, "sizes.json")).or(unread.map(|_| (0, "the ledger")))
+                }
             },
         };
-        let Some((count, source)) = known else { return whole(plan, shard).map(Some) };
+        let Some((count, source)) = known else { return whole(store, plan, shard).map(Some) };
         samples = samples.saturating_add(count);
         sources.insert(source);
     }
@@ -61,11 +60,11 @@ pub(crate) fn promised(input: &Input, judged: &Merged) -> Result<Option<PassCoun
 }
 
 /// open_clip's `__len__` beside the first shard: a number for all of them.
-fn whole(plan: &Plan, unknown: &ShardRef) -> Result<PassCount, PipelineError> {
-    if let Some(path) = plan.shards.first().and_then(folder).map(|folder| folder.join("__len__"))
-        && let Some(text) = read(&path)?
+fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount, PipelineError> {
+    if let Some(url) = plan.shards.first().and_then(place).map(|(folder, _)| format!("{folder}__len__"))
+        && let Some(text) = read(store, &url)?
     {
-        let samples = text.trim().parse::<u64>().map_err(|_| no_count(&path, &"holds no number"))?;
+        let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, &"holds no number"))?;
         return Ok(PassCount { samples, source: "__len__".into() });
     }
     Err(PipelineError::Usage(format!(
@@ -76,72 +75,98 @@ fn whole(plan: &Plan, unknown: &ShardRef) -> Result<PassCount, PipelineError> {
     )))
 }
 
-/// The folder of a shard on this machine.
-fn folder(shard: &ShardRef) -> Option<PathBuf> {
-    let is_local = !shard.url.contains("://") || shard.url.starts_with("file:");
-    let folder = || local_path(&shard.url).parent().map(Path::to_path_buf);
-    (is_local && shard.url != "-" && !shard.url.starts_with("pipe:")).then(folder).flatten()
+/// The folder that a shard lies in, with its slash, and its name there.
+fn place(shard: &ShardRef) -> Option<(&str, &str)> {
+    let slash = shard.url.rfind('/').map_or(0, |slash| slash + 1);
+    (shard.url != "-").then(|| shard.url.split_at(slash))
 }
 
 /// open_clip's `sizes.json` of each folder, `{"00000.tar": 10000}`, read once.
 #[derive(Default)]
-struct Sizes(HashMap<PathBuf, Option<HashMap<String, u64>>>);
+struct Sizes(HashMap<String, Option<HashMap<String, u64>>>);
 
 impl Sizes {
-    fn of(&mut self, shard: &ShardRef) -> Result<Option<u64>, PipelineError> {
-        let name = local_path(&shard.url).file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some((folder, name)) = folder(shard).zip(name) else { return Ok(None) };
-        if !self.0.contains_key(&folder) {
-            let path = folder.join("sizes.json");
-            let parse = |text: String| serde_json::from_str(&text).map_err(|error| no_count(&path, &error));
-            let sizes = read(&path)?.map(parse).transpose()?;
-            self.0.insert(folder.clone(), sizes);
+    fn of(&mut self, store: &dyn Store, shard: &ShardRef) -> Result<Option<u64>, PipelineError> {
+        let Some((folder, name)) = place(shard) else { return Ok(None) };
+        if !self.0.contains_key(folder) {
+            let url = format!("{folder}sizes.json");
+            let parse = |text: String| serde_json::from_str(&text).map_err(|error| no_count(&url, &error));
+            let sizes = read(store, &url)?.map(parse).transpose()?;
+            self.0.insert(folder.into(), sizes);
         }
-        Ok(self.0.get(&folder).and_then(Option::as_ref).and_then(|sizes| sizes.get(&name)).copied())
+        Ok(self.0.get(folder).and_then(Option::as_ref).and_then(|sizes| sizes.get(name)).copied())
     }
 }
 
-fn no_count(path: &Path, why: &dyn std::fmt::Display) -> PipelineError {
-    PipelineError::Usage(format!(
-        "{}: {why}; --train-num-samples says instead how many samples a pass has",
-        path.display()
-    ))
+fn no_count(url: &str, why: &dyn std::fmt::Display) -> PipelineError {
+    PipelineError::Usage(format!("{}: {why}; --train-num-samples says instead how many samples a pass has", shown(url)))
 }
 
 /// Largest `sizes.json`: of half a million shards.
 const MAX_SIZES_BYTES: u64 = 16 << 20;
 
 /// A file's text; `None` where there is no file.
-fn read(path: &Path) -> Result<Option<String>, PipelineError> {
-    let text = File::open(path).and_then(|file| {
-        let mut text = String::new();
-        file.take(MAX_SIZES_BYTES + 1).read_to_string(&mut text).map(|_| text)
-    });
-    match text {
-        Ok(text) if text.len() as u64 > MAX_SIZES_BYTES => {
-            Err(no_count(path, &format_args!("has more than {MAX_SIZES_BYTES} bytes, too many for counts of shards")))
+fn read(store: &dyn Store, url: &str) -> Result<Option<String>, PipelineError> {
+    let (file, _) = match Metered::open(store, url) {
+        Err(error) if error.is_nothing() => return Ok(None),
+        opened => opened.map_err(PipelineError::usage)?,
+    };
+    let mut text = String::new();
+    match file.take(MAX_SIZES_BYTES + 1).read_to_string(&mut text) {
+        Ok(_) if text.len() as u64 > MAX_SIZES_BYTES => {
+            Err(no_count(url, &format_args!("has more than {MAX_SIZES_BYTES} bytes, too many for counts of shards")))
         }
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(PipelineError::Usage(format!("{}: {error}", path.display()))),
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(PipelineError::Usage(format!("{}: {error}", shown(url)))),
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
+    use trommel_shard::store::Stores;
+    use trommel_shard::store::faulty::{Fault, Faulty};
+    use trommel_shard::store::memory::Memory;
+
     use super::*;
 
     #[test]
     fn what_is_too_large_for_counts_is_not_read_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sizes.json");
+        let path = folder.path().join("sizes.json").display().to_string();
+        let read = |path: &str| read(&Stores::default(), path);
         assert_eq!(read(&path).unwrap(), None);
-        let file = File::create(&path).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
         file.set_len(MAX_SIZES_BYTES).unwrap();
         assert_eq!(read(&path).unwrap().map(|text| text.len() as u64), Some(MAX_SIZES_BYTES));
         file.set_len(1 << 40).unwrap(); // more than any memory
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("sizes.json: has more than 16777216 bytes"), "{error}");
+    }
+
+    /// What lies beside shards of another store counts as what lies beside local ones.
+    #[test]
+    fn counts_come_through_the_store() {
+        let memory = Memory::of([("mem://pool/0.tar", ""), ("mem://pool/b/1.tar", "")]);
+        let shard = |ordinal: u64, url: &str| ShardRef { ordinal, name: url.into(), url: url.into(), bytes: None };
+        let shards = vec![shard(0, "mem://pool/0.tar"), shard(1, "mem://pool/b/1.tar")];
+        let input = Input::Shards(Arc::new(Plan { shards, ..Plan::default() }));
+        let faulty = Faulty::new(memory.clone(), [Fault::FailsOnceAt(3), Fault::ShortReads(2)]);
+        let stores = Stores::default().with("mem", faulty.clone());
+        let said = || {
+            let counted = promised(&input, &stores, &Merged::default());
+            counted.map(|count| count.map(|it| format!("{} by {}", it.samples, it.source))).map_err(|it| it.to_string())
+        };
+        assert!(said().unwrap_err().contains("of shard mem://pool/0.tar nobody says it"));
+        memory.put("mem://pool/__len__", "77\n");
+        assert_eq!(said(), Ok(Some("77 by __len__".into())));
+        memory.put("mem://pool/0_stats.json", r#"{"successes": 30}"#);
+        memory.put("mem://pool/b/sizes.json", r#"{"1.tar": 12}"#);
+        assert_eq!(said(), Ok(Some("42 by _stats.json and sizes.json".into())));
+        memory.remove("mem://pool/b/sizes.json");
+        faulty.add("__len__", Fault::FailsAt(1));
+        assert_eq!(said(), Err("mem://pool/__len__: the disk is on fire".into()));
     }
 }

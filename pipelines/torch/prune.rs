@@ -164,7 +164,7 @@ fn discard(folder: &Path, goes: bool) -> io::Result<()> {
 fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, PipelineError> {
     let Some(ledger) = ledger_of(&embedding.run)? else { return Ok(false) };
     let stored: Plan = ledger.plan().map_err(PipelineError::usage)?;
-    let input = Input::find(&embedding.shards, &reader_config(embedding).group)?;
+    let input = Input::find(&embedding.shards, &embedding.reading.stores, &reader_config(embedding).group)?;
     if input.plan().len() != stored.len() || input.plan().difference(&stored).is_some() {
         return Ok(true);
     }

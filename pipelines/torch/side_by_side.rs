@@ -14,7 +14,7 @@ use trommel_synth::SynthConfig;
 
 use crate::prune::prune;
 
-fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
+pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
     let benchmark = format!("photo={}", data.join("benchmarks/photo").display());
     JudgeConfig {
         shards: vec![data.join("shards/{00000..00002}.tar").display().to_string()],

@@ -132,7 +132,8 @@ fn train_together(
     let size = size_of(run, &judging, plan.len());
     // A split knows its batches.
     let kept = judging.split.as_ref().map(|split| split.head().trainable());
-    let count = || kept.map_or_else(|| promised(&judging.input, folder.before()), |_| Ok(None));
+    let promised = || promised(&judging.input, judging.stores(), folder.before());
+    let count = || kept.map_or_else(promised, |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
     let find = || Settled::find(run, &config.run, &size, dealt_as, count);
     let mut settled = together.first_says("what is settled", find)?;

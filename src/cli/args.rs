@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Make labelled demo shards, a reference set and benchmarks
     Synth(SynthArgs),
+    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
+    Inject(InjectArgs),
     /// Embed shards or class folders
     Embed(EmbedArgs),
     /// Radii r_i of a benchmark's test points against a reference set
@@ -58,6 +60,8 @@ pub enum Command {
     Report(ReportArgs),
     /// One run of prune, embed or train as several processes; `docs/cluster.md`
     Launch(LaunchArgs),
+    /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
+    Study(StudyArgs),
     /// All of it, small
     Demo(DemoArgs),
 }
@@ -223,6 +227,43 @@ pub struct SynthArgs {
     /// Seed: equal seeds give equal bytes
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Print the result as one JSON line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trommel inject`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What it writes is SHARDS like others:   trommel train 'laion/*.tar' 'reference=injected/*.tar' ..
+In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY.")]
+pub struct InjectArgs {
+    /// Class folders of pictures
+    pub folder: PathBuf,
+    /// Folder for the shards
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// What the set is called in keys, uids and URLs [default: the folder's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Caption, with the class where {class} stands
+    #[arg(long, default_value = trommel_pipelines::inject::CAPTION)]
+    pub caption: String,
+    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
+    #[arg(long, value_name = "FILE")]
+    pub classnames: Option<PathBuf>,
+    /// How many of the pictures, a number or a share (10%), drawn by --seed [default: all]
+    #[arg(long, value_name = "N|P%")]
+    pub items: Option<String>,
+    /// Copies of each
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub copies: u32,
+    /// Seed of the draw
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Samples of a shard
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub shard_samples: u32,
     /// Print the result as one JSON line on stdout
     #[arg(long)]
     pub json: bool,
@@ -808,6 +849,27 @@ pub struct LaunchArgs {
     /// prune, embed or train, with what belongs to it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// `trommel study`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file says what is studied (`examples/study.toml` has all fields); its paths are relative to its folder. The same command goes on after
+anything. In a folder that was begun, seeds, ladder, core and similarity_bin may change; another setting wants another folder.")]
+pub struct StudyArgs {
+    /// What is studied, as TOML
+    #[arg(value_name = "FILE.toml")]
+    pub file: PathBuf,
+    /// The study's folder: made, or gone on with; RUN/report/index.html is what it found
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Share of rejected and lost samples of the pool, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    pub max_rejects: f64,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `trommel demo`.

@@ -83,6 +83,7 @@ pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
         load_truncated: args.load_truncated,
         max_pixels: args.max_pixels,
         part: part.map(|part| (part.index, part.count)),
+        ..Reading::default()
     })
 }
 

@@ -67,10 +67,11 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 ];
 
 /// Where flags are read beside the command's own file.
-const BESIDE: [(&str, &[&str]); 4] = [
+const BESIDE: [(&str, &[&str]); 5] = [
     ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
     ("demo", &["judge.rs", "../cli/judging.rs"]),
+    ("study", &["judge.rs", "../cli/judging.rs"]),
     ("bench", &["bench/decode.rs", "bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 
@@ -113,7 +114,7 @@ fn with(command: &str, arg: &Arg) -> Option<(String, String)> {
     let (_, base) = BASES.iter().find(|(name, _)| *name == command)?;
     let (needed, rest) = base.split_once(" | ").unwrap_or((base, ""));
     let forbids = matches!((command, long), ("train", "steps" | "samples" | "passes") | ("watch", "rule" | "split"));
-    let forbids_all = (command, long) == ("train", "decisions");
+    let forbids_all = matches!((command, long), ("train", "decisions" | "split"));
     let needed = if forbids_all { "in --run r --model m --batch 8" } else { needed };
     let rest = if forbids { "" } else { rest };
     let value = match arg.get_action() {

@@ -12,6 +12,7 @@ mod judge;
 mod launch;
 mod prune;
 mod radii;
+mod study;
 mod train;
 mod watch;
 
@@ -80,8 +81,10 @@ fn run(command: Command, words: &[OsString], launched: Option<Launched>, ending:
         Command::Watch(args) => watch::run(&args, launched),
         Command::Eval(args) => eval::run(&args),
         Command::Launch(args) => launch::run(&args, ending),
+        Command::Study(args) => study::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Synth(_)
+        | Command::Inject(_)
         | Command::Select(_)
         | Command::Verify(_)
         | Command::Dedup(_)

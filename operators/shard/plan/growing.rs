@@ -93,7 +93,7 @@ impl From<GrowingPlan> for Shards {
 mod tests {
     use super::*;
     use crate::reader::{Request, ShardReader};
-    use crate::testing::{JUDGE, Memory, rows, sent, tar_of};
+    use crate::testing::{JUDGE, memory, rows, sent, tar_of};
     use trommel_core::sample::ShardOutcome;
 
     fn shard(at: usize) -> ShardRef {
@@ -103,10 +103,8 @@ mod tests {
     #[test]
     fn a_reader_reads_what_has_come_since_it_began() {
         let shards = [tar_of(&[("a.jpg", b"a")]), tar_of(&[("b.jpg", b"b"), ("c.jpg", b"c")])];
-        let store = Memory { shards: shards.to_vec(), ..Memory::default() };
         let plan = GrowingPlan::default();
-        let reader = ShardReader::new(plan.clone(), Default::default(), Default::default(), None);
-        let reader = reader.with_store(Arc::new(store));
+        let reader = ShardReader::new(memory(shards), plan.clone(), Default::default(), Default::default(), None);
         let (_, end) = rows(sent(&reader, &JUDGE).0);
         assert_eq!(end.outcome, ShardOutcome::Unavailable("the plan has no shard 0".into()));
         assert_eq!(plan.extend([shard(0)]), 1);

@@ -4,13 +4,15 @@
 //! these. Any file may end so: it speaks of a shard where its name is as those of its neighbours are but for the digits, or nothing but digits.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, SHARD_ENDINGS};
+use super::look::{Look, with_slash};
+use super::{Plan, PlanError, SHARD_ENDINGS};
 use crate::promised::{STATS_ENDING, promised_by};
+use crate::store::{Entry, Kind, StoreError};
 use trommel_core::notices::Notices;
 
 /// A shard that is gone.
@@ -59,11 +61,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(folder: &Path) -> Self {
+    fn of(entries: &[Entry]) -> Self {
         let mut names = Self::default();
-        // What cannot be listed is the plan's to say.
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
+        for Entry { name, kind, .. } in entries.iter().filter(|entry| entry.is_utf8) {
             let stem_before = |ending: &str| name.strip_suffix(ending).map(str::to_owned);
             if name.starts_with('.') {
             } else if let Some(stem) = SHARD_ENDINGS.iter().find_map(|ending| stem_before(ending)) {
@@ -72,8 +72,8 @@ impl Names {
                 names.statistics.insert(stem);
             } else if let Some(stem) = stem_before(METADATA_ENDING) {
                 names.metadata.insert(stem);
-            } else if entry.file_type().is_ok_and(|kind| !kind.is_file()) && entry.path().is_dir() {
-                names.folders.insert(name);
+            } else if *kind == Kind::Folder {
+                names.folders.insert(name.clone());
             }
         }
         names
@@ -81,37 +81,48 @@ impl Names {
 }
 
 /// Whether a file lies there for so long that its shard would have come by now.
-fn is_old(path: &Path, settle: Duration) -> bool {
-    let age = || SystemTime::now().duration_since(path.metadata().ok()?.modified().ok()?).ok();
-    settle.is_zero() || age().is_some_and(|age| age >= settle)
+fn is_old(look: &Look<'_>, url: &str, settle: Duration) -> bool {
+    let modified = || Some(look.look(url).ok()?.modified);
+    // Where the store keeps no times, nobody knows better.
+    let has_age = |modified: SystemTime| SystemTime::now().duration_since(modified).is_ok_and(|age| age >= settle);
+    settle.is_zero() || modified().is_some_and(|modified| modified.is_none_or(has_age))
 }
 
-/// Which shards are gone from a folder, of those that `is_asked` wants by their paths without an ending; and what they promised.
+/// Which shards are gone from a folder, of those that `is_asked` wants by their URLs without an ending; and what they promised.
+///
+/// # Errors
+/// A list that cannot be had just now.
 pub(crate) fn gone_from(
-    folder: &Path,
+    look: &Look<'_>,
+    folder: &str,
     settle: Duration,
-    is_asked: impl Fn(&Path) -> bool,
-) -> Vec<(PathBuf, Option<u64>)> {
-    let Names { shards, folders, statistics, metadata } = Names::of(folder);
+    is_asked: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, Option<u64>)>, PlanError> {
+    let entries = match look.list(folder) {
+        // What may not be listed is the plan's to say.
+        Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
+        Err(error) if error.is_nothing() => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let Names { shards, folders, statistics, metadata } = Names::of(&entries);
+    let at = |stem: &str, ending: &str| format!("{}{stem}{ending}", with_slash(folder));
     let is_there = |stem: &str| shards.contains(stem) || folders.contains(stem);
     let kinds: BTreeSet<String> = shards.iter().chain(&folders).map(|stem| kind(stem)).collect();
     // Only where others have it too, metadata says that a shard was there.
     let has_metadata = metadata.iter().any(|stem| is_there(stem));
     let is_gone = |stem: &str, ending: &str| {
-        let is_old = || is_old(&folder.join(format!("{stem}{ending}")), settle);
-        !is_there(stem) && is_asked(&folder.join(stem)) && is_old()
+        !is_there(stem) && is_asked(&at(stem, "")) && is_old(look, &at(stem, ending), settle)
     };
-    let promised = |stem: &String| promised_by(&folder.join(format!("{stem}{STATS_ENDING}")));
     let by_statistics = statistics.iter().filter(|stem| is_gone(stem, STATS_ENDING)).filter_map(|stem| {
-        let samples = promised(stem);
+        let samples = promised_by(look.store(), &at(stem, STATS_ENDING));
         let is_shard = kinds.contains(&kind(stem)) || samples.is_some() && kind(stem) == "#";
-        (is_shard && samples != Some(0)).then(|| (folder.join(stem), samples))
+        (is_shard && samples != Some(0)).then(|| (at(stem, ""), samples))
     });
     let by_metadata = metadata
         .iter()
         .filter(|stem| is_gone(stem, METADATA_ENDING))
         .filter(|stem| has_metadata && kinds.contains(&kind(stem)) && !statistics.contains(*stem));
-    by_statistics.chain(by_metadata.map(|stem| (folder.join(stem), None))).collect()
+    Ok(by_statistics.chain(by_metadata.map(|stem| (at(stem, ""), None))).collect())
 }
 
 /// A name with each run of digits as one `#`.
@@ -125,28 +136,4 @@ fn kind(stem: &str) -> String {
         }
     }
     kind
-}
-
-/// The folders that a pattern's last word stands in, and whether it would find a shard of a path without ending.
-pub(super) fn asked_by(pattern: &str) -> Option<(Vec<PathBuf>, impl Fn(&Path) -> bool + use<>)> {
-    let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
-    let parent = Path::new(pattern).parent()?;
-    let folders = match parent.to_str()? {
-        "" => vec![PathBuf::from(".")],
-        text if text.contains(['*', '?', '[']) => {
-            glob::glob(text).ok()?.flatten().filter(|path| path.is_dir()).collect()
-        }
-        _ => vec![parent.to_path_buf()],
-    };
-    let options = glob::MatchOptions {
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-        ..glob::MatchOptions::default()
-    };
-    let pattern = glob::Pattern::new(pattern).ok()?;
-    let is_asked = move |stem: &Path| {
-        let stem = stem.strip_prefix("./").unwrap_or(stem).to_str().unwrap_or_default();
-        SHARD_ENDINGS.iter().any(|ending| pattern.matches_with(&format!("{stem}{ending}"), options))
-    };
-    Some((folders, is_asked))
 }

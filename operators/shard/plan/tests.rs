@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::store::faulty::{Fault, Faulty};
+use crate::store::memory::Memory;
+use crate::store::{Local, Stores};
 
 struct Place {
     folder: tempfile::TempDir,
@@ -28,7 +31,7 @@ impl Place {
             "WDS_FROM" => Some("0".into()),
             _ => None,
         };
-        expand(&arguments, &PlanOptions { variable: &variable, ..PlanOptions::default() })
+        expand(&arguments, &Stores::default(), &PlanOptions { variable: &variable, ..PlanOptions::default() })
     }
 
     fn names(&self, arguments: &[&str]) -> Vec<String> {
@@ -61,6 +64,9 @@ fn names_are_relative_to_the_literal_folder() {
         (&["file:@/a/0.tar", "file://@/a/1.tar"], &["0.tar", "1.tar"]),
         (&["${ROOT}/a/{${RANGE}}.tar"], &["0.tar", "1.tar"]),
         (&["@/c/{00000000}.tar"], &["{00000000}.tar"]),
+        (&["@/a//*.tar"], &["0.tar", "1.tar", "10.tar"]),
+        (&["@/a/./1*.tar"], &["1.tar", "10.tar"]),
+        (&["@/./{a,b}//0.ta[r]"], &["a//0.tar", "b//0.tar"]),
         (&["@/d/we[i]rd=1.tar"], &["we[i]rd=1.tar"]),
         (&["-"], &["-"]),
     ];
@@ -123,6 +129,7 @@ fn shards_that_are_gone_are_missed_where_they_were_asked_for() {
         (&["@/{a,c/d}/*.tar"], "a/00002 Some(4), a/00003 None, a/00004 None, a/00013 Some(1), c/d/1 Some(3)", 10),
         (&["@/c/*/*.tar"], "d/1 Some(3)", 3),
         (&["@/c/**/*.tar"], "d/1 Some(3)", 3),
+        (&["@/c/d/**/*.tar"], "1 Some(3)", 3),
         (
             &["@/**/*.tar"],
             "a/00002 Some(4), a/00003 None, a/00004 None, a/00013 Some(1), b/x-1 Some(2), c/d/1 Some(3)",
@@ -141,7 +148,7 @@ fn shards_that_are_gone_are_missed_where_they_were_asked_for() {
     // Where shards arrive, statistics may come first.
     let options = PlanOptions { settle: Duration::from_secs(3600), ..PlanOptions::default() };
     let folder = place.folder.path().join("a").display().to_string();
-    assert!(expand(std::slice::from_ref(&folder), &options).unwrap().lost.is_empty());
+    assert!(expand(std::slice::from_ref(&folder), &Stores::default(), &options).unwrap().lost.is_empty());
     // Plans of before have no such field, and plans are equal by their shards.
     let plan = place.plan(&["@/a"]).unwrap();
     let mut value = serde_json::to_value(&plan).unwrap();
@@ -175,7 +182,7 @@ fn what_cannot_be_planned_says_why() {
     // Where shards arrive, it is to come.
     let link = place.folder.path().join("link").display().to_string();
     let looking = PlanOptions { opens: false, ..PlanOptions::default() };
-    assert!(matches!(expand(std::slice::from_ref(&link), &looking), Err(PlanError::Empty)));
+    assert!(matches!(expand(std::slice::from_ref(&link), &Stores::default(), &looking), Err(PlanError::Empty)));
     let cases: &[(&[&str], &str)] = &[
         (&[], "no shards given"),
         (&["@/link"], "@/link/0.tar: No such file or directory (os error 2)"),
@@ -219,8 +226,146 @@ fn remote_names() {
     ] {
         assert_eq!(remote_name(url), wanted);
     }
-    let secret = expand(&["s3://key:secret@b/{0..9}.tar?x=secret".to_string()], &PlanOptions::default())
-        .unwrap_err()
-        .to_string();
+    let secret =
+        expand(&["s3://key:secret@b/{0..9}.tar?x=secret".to_string()], &Stores::default(), &PlanOptions::default())
+            .unwrap_err()
+            .to_string();
     assert!(!secret.contains("secret"), "{secret}");
+}
+
+/// A tree of folders and files with names that wildcards may or may not mean, hidden ones and links among them.
+fn tree(random: &mut Random) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let names = ["a", "b", "aa", "a.tar", "b.tar", ".a", "[x]", "ab.tar.gz"];
+    let elsewhere = root.path().join(".elsewhere");
+    std::fs::create_dir_all(elsewhere.join("a")).unwrap();
+    std::fs::write(elsewhere.join("a/b.tar"), "x").unwrap();
+    let mut folders = vec![root.path().to_path_buf()];
+    for _ in 0..25 {
+        let path = folders[random.below(folders.len())].join(names[random.below(names.len())]);
+        let depth = path.components().count() - root.path().components().count();
+        match random.below(5) {
+            _ if path.symlink_metadata().is_ok() => {}
+            0 | 1 if depth < 4 => {
+                std::fs::create_dir(&path).unwrap();
+                folders.push(path);
+            }
+            // To a folder, a file (which may be itself), or nowhere.
+            2 if depth < 4 => {
+                let to = [elsewhere.as_path(), Path::new("a.tar"), Path::new("gone")][random.below(3)];
+                std::os::unix::fs::symlink(to, path).unwrap();
+            }
+            _ => std::fs::write(path, "x").unwrap(),
+        }
+    }
+    root
+}
+
+/// The field's library walks this machine's folders; the walk through a store finds the same, in the same order.
+#[test]
+fn wildcards_find_what_the_glob_library_finds() {
+    let mut random = Random(7);
+    let words = ["*", "?", "a*", "*.tar", "[ab]", "[!a]*", "**", "a", "b", "[[]x]", "?.tar", "*.tar*", "a.tar"];
+    let (mut found_any, mut folders_any) = (0, 0);
+    for _ in 0..60 {
+        let root = tree(&mut random);
+        for _ in 0..40 {
+            let picked: Vec<&str> = (0..=random.below(4)).map(|_| words[random.below(words.len())]).collect();
+            if picked.iter().all(|word| first_wildcard(word).is_none()) {
+                continue; // a path, which nobody asks wildcards for
+            }
+            let slash = if random.below(8) == 0 { "/" } else { "" };
+            let pattern = format!("{}/{}{slash}", root.path().display(), picked.join("/"));
+            let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
+            let of_library: Vec<(String, bool)> = glob::glob_with(&pattern, options)
+                .unwrap()
+                .map(|path| path.unwrap())
+                .map(|path| (path.display().to_string().trim_end_matches('/').to_owned(), path.is_dir()))
+                .collect();
+            let local = Local::default();
+            let found = Wildcards::parse(&pattern).unwrap().find(&Look::at(&local)).unwrap();
+            let found: Vec<(String, bool)> = found
+                .into_iter()
+                .map(|(url, entry)| (url.trim_end_matches('/').to_owned(), entry.kind == Kind::Folder))
+                .collect();
+            if pattern.trim_end_matches('/').ends_with("**") {
+                // The library leaves out the folder that `**` begins in.
+                assert!(found.len() >= of_library.len(), "{pattern}");
+                folders_any += found.len();
+                continue;
+            }
+            assert_eq!(found, of_library, "{pattern}");
+            found_any += found.len();
+        }
+    }
+    assert!(found_any > 1000 && folders_any > 100, "{found_any} {folders_any}: the trees and patterns hardly meet");
+}
+
+/// A small generator, equal on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % most as u64) as usize
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_is_refused_with_its_place() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new(&["a/0.tar"]);
+    let odd = place.folder.path().join("a").join(std::ffi::OsStr::from_bytes(b"\xff.tar"));
+    std::fs::write(odd, "x").unwrap();
+    for argument in ["@/a", "@/a/*.tar", "@/*/*.tar"] {
+        assert_eq!(place.error(&[argument]), "@/a/\u{fffd}.tar: the name is not UTF-8");
+    }
+    assert_eq!(place.names(&["@/a/0*.tar"]), ["0.tar"]);
+}
+
+/// Another store's shards: named by their whole URLs, planned from lists, and never with a call for each.
+#[test]
+fn another_store_is_planned_from_its_lists() {
+    let files = (0..40).map(|at| (format!("mem://key:secret@pool/a/{at:05}.tar"), "x"));
+    let memory = Memory::of(files);
+    memory.put("mem://key:secret@pool/a/00040_stats.json", r#"{"successes": 3}"#);
+    memory.put("mem://key:secret@pool/b/0.tar.gz", "xy");
+    let store = Faulty::new(memory, []);
+    let stores = Stores::default().with("mem", store.clone());
+    let plan = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|it| it.replace("mem://", "mem://key:secret@")).collect();
+        expand(&arguments, &stores, &PlanOptions::default())
+    };
+    let whole = plan(&["mem://pool/a", "NAME=mem://pool/b/*"]).unwrap();
+    assert_eq!((whole.len(), whole.total_bytes()), (41, Some(42)));
+    assert_eq!(
+        (whole.shards[0].name.as_str(), whole.shards[40].name.as_str()),
+        ("pool/a/00000.tar", "NAME/pool/b/0.tar.gz")
+    );
+    assert_eq!(whole.lost, [Lost { name: "pool/a/00040".into(), promised: Some(3) }]);
+    for (argument, shards) in [
+        ("mem://pool/a/", 40),
+        ("mem://pool/a/{00000..00039}.tar", 40),
+        ("mem://pool/?/*.tar", 0),
+        ("mem://pool/**/*.tar", 40),
+    ] {
+        let before = store.calls();
+        let found = plan(&[argument]);
+        assert_eq!(found.as_ref().map_or(0, Plan::len), shards, "{argument}: {found:?}");
+        let calls = store.calls();
+        let (lists, looks) = (calls.lists - before.lists, calls.looks - before.looks);
+        assert!(lists <= 4 && looks <= 3, "{argument}: {lists} lists, {looks} looks");
+    }
+    let said = |argument: &str| plan(&[argument]).unwrap_err().to_string();
+    assert_eq!(said("mem://pool/a/7.tar"), "mem://pool/a/7.tar: there is no such thing");
+    assert_eq!(said("mem://pool/a/{00038..00041}.tar"), "mem://pool/a/00040.tar: there is no such thing");
+    assert_eq!(said("mem://pool/z*/0.tar"), "mem://pool/z*/0.tar: no such shard");
+    // What cannot be listed is said, however it is asked for.
+    store.add("a", Fault::NoListing);
+    store.add("a/", Fault::NoListing);
+    for argument in ["mem://pool/a", "mem://pool/a/*", "mem://pool/*/0*.tar", "mem://pool/**/*.tar"] {
+        assert!(said(argument).ends_with(": 503 Slow Down"), "{}", said(argument));
+        assert!(said(argument).starts_with("mem://pool/a"), "{}", said(argument));
+    }
+    assert_eq!(plan(&["mem://pool/a/{00000..00039}.tar"]).unwrap().len(), 40, "names need no list");
 }

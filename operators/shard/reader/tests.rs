@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::testing::{JUDGE, Judged, Memory, Row, read, reader, remark, rows, sent, tar_of};
+use crate::store::faulty::{Fault, Faulty};
+use crate::store::{Local, Stores};
+use crate::testing::{JUDGE, Judged, Row, memory, read, reader, remark, rows, sent, tar_of};
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::sample::Status::{self, Dropped, Kept, Rejected};
 use trommel_core::stop::Stop;
@@ -48,7 +50,7 @@ fn a_shard_becomes_samples_rejects_and_one_end() {
 fn credit_is_asked_for_picture_caption_and_views() {
     let mut config = ReaderConfig::default();
     config.group.max_text_bytes = 100;
-    let reader = reader(Memory { shards: vec![three()], ..Memory::default() }, config, None);
+    let reader = reader(memory([three()]), config, None);
     let (items, asked) = sent(&reader, &Request { train_from: 1, ..JUDGE });
     // Whether the caption comes before or behind the picture, its most is asked for.
     assert_eq!(asked, [1 + 100 + 1000 + 4096, 2 + 100 + 1500 + 4096, 4 + 100 + 1500 + 4096]);
@@ -66,7 +68,7 @@ fn credit_is_asked_for_picture_caption_and_views() {
 
 fn replay(statuses: &[Status], train_from: u32) -> (Vec<String>, ShardEnd, usize) {
     let decisions = Arc::new(Judged(statuses.to_vec()));
-    let store = Memory { shards: vec![three()], ..Memory::default() };
+    let store = memory([three()]);
     let reader = reader(store, ReaderConfig::default(), Some(decisions));
     let (items, asked) = sent(&reader, &Request { pass: 3, ordinal: 0, train_from, replay: true });
     let mut end = None;
@@ -125,7 +127,7 @@ impl Decisions for Named {
 
 /// What is sent up to the end, kept samples as their keys, and how it ends.
 fn named(statuses: &[Status], keys: [&'static str; 4]) -> (String, ShardOutcome) {
-    let store = Memory { shards: vec![three()], ..Memory::default() };
+    let store = memory([three()]);
     let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Named(statuses.to_vec(), keys))));
     let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
     let (mut text, mut outcome) = (String::new(), None);
@@ -162,17 +164,37 @@ fn a_replay_compares_every_key_and_skips_a_kept_sample_that_is_a_reject_now() {
 #[test]
 fn what_the_store_fails_to_give_is_unavailable_and_rejects_nothing() {
     for at in [0, 1, 100, 512, 700, 3000, 6144, 6500, 9000] {
-        let store = Memory { shards: vec![three()], fails_at: Some(at), ..Memory::default() };
+        let store = Faulty::new(memory([three()]), [Fault::FailsAt(at)]);
         let (items, _) = sent(&reader(store, ReaderConfig::default(), None), &JUDGE);
         let (got, end) = rows(items);
         assert_eq!(end.outcome, ShardOutcome::Unavailable("0: the disk is on fire".into()), "{at}");
         assert!(got.iter().all(|row| row.image.is_ok() || row.key == "c"), "{at}: {got:?}");
     }
-    let announced = Some(three().len() as u64 + 1);
-    let store = Memory { shards: vec![three()], announced, ..Memory::default() };
+    let store = Faulty::new(memory([three()]), [Fault::Announces(1)]);
     let (_, end) = rows(sent(&reader(store, ReaderConfig::default(), None), &JUDGE).0);
     let ShardOutcome::Unavailable(why) = end.outcome else { panic!() };
     assert!(why.contains("ended after"), "{why}");
+}
+
+/// A stream that breaks off is none of the samples' business, compressed or not.
+#[test]
+fn what_breaks_off_is_read_on_with_the_same_samples() {
+    let compressed = zstd::encode_all(&three()[..], 1).unwrap();
+    for bytes in [three(), compressed] {
+        let (wanted, end) = read(bytes.clone(), &ReaderConfig::default());
+        let length = bytes.len() as u64;
+        for at in (0..length).step_by(usize::try_from(length / 40).unwrap()) {
+            let faults = [Fault::FailsOnceAt(at), Fault::EndsOnceAt((at * 7 + 13) % length), Fault::ShortReads(1000)];
+            let store = Faulty::new(memory([bytes.clone()]), faults);
+            let (got, there) = rows(sent(&reader(store, ReaderConfig::default(), None), &JUDGE).0);
+            assert_eq!((&got, &there.outcome, there.bytes), (&wanted, &end.outcome, end.bytes), "{at}");
+        }
+    }
+    let store = Faulty::new(memory([three()]), [Fault::NoOpening]);
+    let (got, end) = rows(sent(&reader(store.clone(), ReaderConfig::default(), None), &JUDGE).0);
+    assert_eq!((got.len(), end.outcome), (0, ShardOutcome::Unavailable("0: 503 Slow Down".into())));
+    store.heal();
+    assert_eq!(rows(sent(&reader(store, ReaderConfig::default(), None), &JUDGE).0).1.count, 4);
 }
 
 #[test]
@@ -184,6 +206,7 @@ fn a_file_that_changed_or_vanished_is_unavailable() {
     let plan = |bytes| {
         let shard = ShardRef { ordinal: 0, name: "a.tar".into(), url: url.clone(), bytes };
         ShardReader::new(
+            Stores::default(),
             Arc::new(crate::plan::Plan { shards: vec![shard], ..Default::default() }),
             ReaderConfig::default(),
             ViewBytes::default(),
@@ -210,7 +233,7 @@ fn indices_do_not_depend_on_what_is_wanted() {
     let keys: Vec<_> = judged.iter().map(|row| row.key.as_str()).collect();
     assert_eq!(keys, ["a", "a", "a", "b"]);
     let decisions = Arc::new(Judged(vec![Rejected, Rejected, Rejected, Kept]));
-    let store = Memory { shards: vec![tar_of(&members)], ..Memory::default() };
+    let store = memory([tar_of(&members)]);
     let reader = reader(store, ReaderConfig::default(), Some(decisions));
     let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
     let Some(Admitted::Replayed(Replayed::End { end, .. })) = items.last() else { panic!() };
@@ -228,7 +251,7 @@ fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
     }
     let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
     let plan = Arc::new(crate::plan::Plan { shards: vec![shard], ..Default::default() });
-    let reader = ShardReader::new(plan, ReaderConfig::default(), ViewBytes::default(), None);
+    let reader = ShardReader::new(Local::default(), plan, ReaderConfig::default(), ViewBytes::default(), None);
     rows(sent(&reader, &JUDGE).0).1
 }
 
@@ -309,7 +332,7 @@ fn admitted(shard: Vec<u8>, views: ViewBytes) -> (Vec<Admitted>, Credit) {
     let config = CreditConfig { budget_bytes: 64 << 20, lanes: 1, quantum_bytes: 64 << 20 };
     let credit = Credit::new(config, stop.clone()).with_records(64 << 20);
     let (mut out, collected) = Outlet::collecting(0, credit.clone(), stop);
-    let mut reader = reader(Memory { shards: vec![shard], ..Memory::default() }, ReaderConfig::default(), None);
+    let mut reader = reader(memory([shard]), ReaderConfig::default(), None);
     reader.views = views;
     let lease = Lease { pass: 0, ordinal: 0, lane: 0, train_from: 0, replay: false };
     ReadShard::read(&reader, &lease, &mut out).unwrap();
@@ -339,7 +362,7 @@ fn neighbouring_holes_are_one_turn() {
     let members: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
     let mut statuses = vec![Dropped; 200];
     (statuses[100], statuses[150]) = (Kept, Kept);
-    let store = Memory { shards: vec![tar_of(&members)], ..Memory::default() };
+    let store = memory([tar_of(&members)]);
     let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Judged(statuses))));
     let (items, asked) = sent(&reader, &Request { replay: true, ..JUDGE });
     let runs = |item: &Admitted| match item {

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn found(bytes: u64) -> Found {
-        Found { path: "x".into(), bytes, modified_ns: 7, inode: None }
+        Found { path: "x".into(), bytes, modified_ns: 7, stamp: None }
     }
 
     #[test]

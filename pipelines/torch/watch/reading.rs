@@ -157,11 +157,11 @@ impl Watch<'_> {
 
     /// Shards whose file is not what it was when it was taken in were read while they changed.
     pub(super) fn tear(&mut self) -> Result<(), PipelineError> {
-        let ledger = self.pool.ledger();
+        let (ledger, stores) = (self.pool.ledger(), &self.config.judge.reading.stores);
         let shown = &self.engine.world().inputs.shards;
         let changed = |arrival: &&Arrival| {
             let fresh = ledger.is_committed(arrival.ordinal) && !shown.contains_key(&arrival.ordinal);
-            fresh && Found::at(&arrival.found.path).is_some_and(|found| !found.same(&arrival.found))
+            fresh && Found::at(stores, &arrival.found.path).is_some_and(|found| !found.same(&arrival.found))
         };
         let torn: Vec<u64> = self.arrivals.latest().filter(changed).map(|arrival| arrival.ordinal).collect();
         for ordinal in &torn {

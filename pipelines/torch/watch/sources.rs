@@ -2,18 +2,18 @@
 //!
 //! A prefix is what `prune` takes (folder, glob, braces, path), or a list file: any other regular file, one such word a line, or a JSON
 //! list of them. `NAME=` may stand before each.
+//! A list file lies on this machine, and only there changes notify; shards lie in any store.
 //! A shard is complete when img2dataset's `_stats.json` lies beside it, or when it has not changed for the settling time,
 //! by its own clock or by ours (clocks of file servers differ).
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use trommel_shard::plan::{Lost, PlanError, PlanOptions, expand, is_shard_name, named};
+use trommel_shard::plan::{Lost, PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
-use trommel_shard::store::local_path;
+use trommel_shard::store::{Kind, Seen as Looked, Stamp, Store, Stores, local_path};
 
 use trommel_pipelines::lists::words;
 
@@ -26,31 +26,33 @@ pub struct Found {
     pub path: String,
     /// Its length.
     pub bytes: u64,
-    /// Its last change, nanoseconds since 1970.
+    /// Its last change, nanoseconds since 1970; 0 where the store keeps no times.
     pub modified_ns: u64,
-    /// Its inode and the last change of that (`st_ctime`), nanoseconds since 1970. `None` in what was noted before these were looked at:
+    /// The store's mark: of a local file its inode and the last change of that. `None` in what was noted before these were looked at:
     /// there size and time alone decide.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inode: Option<(u64, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "inode")]
+    pub stamp: Option<Stamp>,
 }
 
 impl Found {
     /// Looks at a file; `None` if it cannot be seen.
     #[must_use]
-    pub fn at(path: &str) -> Option<Self> {
-        let metadata = std::fs::metadata(local_path(path)).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub fn at(store: &dyn Store, url: &str) -> Option<Self> {
+        store.look(url).ok().map(|looked| Self::of(url, looked))
+    }
+
+    fn of(url: &str, looked: Looked) -> Self {
+        let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
-        let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-        Some(Self { path: path.into(), bytes: metadata.len(), modified_ns, inode: Some((metadata.ino(), changed_ns)) })
+        Self { path: url.into(), bytes: looked.bytes.unwrap_or(0), modified_ns, stamp: looked.stamp }
     }
 
     /// Whether it is the same content, wherever it lies.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        let inodes = self.inode.zip(other.inode);
+        let stamps = self.stamp.as_ref().zip(other.stamp.as_ref());
         (self.bytes, self.modified_ns) == (other.bytes, other.modified_ns)
-            && inodes.is_none_or(|(mine, its)| mine == its)
+            && stamps.is_none_or(|(mine, its)| mine == its)
     }
 }
 
@@ -84,6 +86,7 @@ struct Sighting {
 /// The prefixes of a watch, and what was seen there before.
 pub struct Sources {
     prefixes: Vec<String>,
+    stores: Stores,
     settle: Duration,
     sightings: BTreeMap<String, Sighting>,
 }
@@ -91,17 +94,17 @@ pub struct Sources {
 impl Sources {
     /// Prefixes as given on the command line; shards settle for `settle`.
     #[must_use]
-    pub fn new(prefixes: Vec<String>, settle: Duration) -> Self {
-        Self { prefixes, settle, sightings: BTreeMap::new() }
+    pub fn new(prefixes: Vec<String>, stores: Stores, settle: Duration) -> Self {
+        Self { prefixes, stores, settle, sightings: BTreeMap::new() }
     }
 
     /// Folders and files whose changes are worth a look.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
         let place = |prefix: &String| {
-            let (_, item) = named(prefix, PlanOptions::default().max_shards);
+            let (_, item) = named(prefix, &self.stores, PlanOptions::default().max_shards);
             let literal = item.find(['*', '?', '[', '{']).map_or(item, |at| &item[..at]);
-            let path = Path::new(local_path(literal));
+            let path = local_path(literal)?;
             let folder = if path.is_dir() { Some(path) } else { path.parent() };
             folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder }.to_path_buf())
         };
@@ -113,7 +116,7 @@ impl Sources {
         let mut seen = Seen::default();
         let mut words = Vec::new();
         for prefix in &self.prefixes {
-            match list_of(prefix) {
+            match list_of(prefix, &self.stores) {
                 Some(Ok(lines)) => words.extend(lines),
                 Some(Err(trouble)) => seen.troubles.push(trouble),
                 None => words.push(prefix.clone()),
@@ -122,8 +125,8 @@ impl Sources {
         let mut names = BTreeMap::<String, String>::new();
         let options = PlanOptions { opens: false, settle: self.settle, ..PlanOptions::default() };
         for word in words {
-            let plan = match expand(std::slice::from_ref(&word), &options) {
-                Ok(plan) => plan,
+            let (plan, looked) = match look_up(std::slice::from_ref(&word), &self.stores, &options) {
+                Ok(found) => found,
                 Err(PlanError::Empty | PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
                 Err(error) => {
                     seen.troubles.push(error.to_string());
@@ -131,7 +134,7 @@ impl Sources {
                 }
             };
             seen.lost.extend(plan.lost);
-            for shard in plan.shards {
+            for (shard, looked) in plan.shards.into_iter().zip(looked) {
                 if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {
                     if other != shard.url {
                         let (name, url) = (shard.name, shard.url);
@@ -141,8 +144,8 @@ impl Sources {
                     }
                     continue;
                 }
-                if let Some(found) = Found::at(&shard.url) {
-                    seen.shards.push((shard.name, found));
+                if shard.url != "-" {
+                    seen.shards.push((shard.name, Found::of(&shard.url, looked)));
                 }
             }
         }
@@ -159,8 +162,9 @@ impl Sources {
                 *sighting = fresh();
             }
             let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(found.modified_ns));
-            let settled = now - sighting.since >= self.settle || age.is_ok_and(|age| age >= self.settle);
-            if sighting.complete.is_none() && (settled || has_stats(&found.path)) {
+            let old = found.modified_ns > 0 && age.is_ok_and(|age| age >= self.settle);
+            let settled = now - sighting.since >= self.settle || old;
+            if sighting.complete.is_none() && (settled || has_stats(&self.stores, &found.path)) {
                 sighting.complete = Some(now);
             }
             if let Some(since) = sighting.complete {
@@ -175,16 +179,16 @@ impl Sources {
 }
 
 /// The words of a list file; `None` if the prefix is none.
-fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
+fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, String>> {
     let most = PlanOptions::default().max_shards;
-    let (name, list) = named(prefix, most);
-    let path = local_path(list);
+    let (name, list) = named(prefix, stores, most);
+    let path = local_path(list)?;
     if !path.is_file() || is_shard_name(list) {
         return None;
     }
     // The list's name is that of its words, but of those that have their own.
     let word = |word: String| match name {
-        Some(name) if named(&word, most).0.is_none() => format!("{name}={word}"),
+        Some(name) if named(&word, stores, most).0.is_none() => format!("{name}={word}"),
         _ => word,
     };
     let words = words(path, "shard").map_err(|error| error.to_string());
@@ -192,13 +196,17 @@ fn list_of(prefix: &str) -> Option<Result<Vec<String>, String>> {
 }
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
-fn has_stats(path: &str) -> bool {
-    stats_url(path).is_some_and(|stats| local_path(&stats).is_file())
+fn has_stats(store: &dyn Store, url: &str) -> bool {
+    let is_file = |stats: String| store.look(&stats).is_ok_and(|looked| looked.kind == Kind::File);
+    stats_url(url).is_some_and(is_file)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use trommel_shard::store::faulty::{Fault, Faulty};
+    use trommel_shard::store::memory::Memory;
+
     use super::*;
 
     #[test]
@@ -208,7 +216,8 @@ mod tests {
         std::fs::write(path("00000.tar"), b"x").unwrap();
         std::fs::write(path("00001.tar"), b"x").unwrap();
         std::fs::write(path("00001_stats.json"), b"{}").unwrap();
-        let mut sources = Sources::new(vec![folder.path().display().to_string()], Duration::from_secs(3600));
+        let mut sources =
+            Sources::new(vec![folder.path().display().to_string()], Stores::default(), Duration::from_secs(3600));
         let seen = sources.look();
         assert_eq!(seen.shards.iter().map(|shard| shard.0.as_str()).collect::<Vec<_>>(), ["00000.tar", "00001.tar"]);
         assert_eq!(seen.complete.keys().collect::<Vec<_>>(), ["00001.tar"]);
@@ -230,11 +239,12 @@ mod tests {
             format!("# shards\n{}\n\n{}\n{}\n", text("b/7.tar"), text("7.tar"), text("none.tar")),
         )
         .unwrap();
-        let seen = Sources::new(vec![text("empty"), text("list")], Duration::ZERO).look();
+        let seen = Sources::new(vec![text("empty"), text("list")], Stores::default(), Duration::ZERO).look();
         assert_eq!(seen.shards.len(), 1);
         std::fs::write(text("json"), serde_json::json!([text("7.tar"), format!("own={}", text("b"))]).to_string())
             .unwrap();
-        let named = Sources::new(vec![text("b"), format!("mine={}", text("json"))], Duration::ZERO).look();
+        let named =
+            Sources::new(vec![text("b"), format!("mine={}", text("json"))], Stores::default(), Duration::ZERO).look();
         let names: Vec<&str> = named.shards.iter().map(|shard| shard.0.as_str()).collect();
         assert_eq!((names, named.troubles.len()), (vec!["7.tar", "mine/7.tar", "own/7.tar"], 0));
         assert_eq!((seen.shards[0].0.as_str(), seen.shards[0].1.path.clone()), ("7.tar", text("b/7.tar")));
@@ -252,7 +262,7 @@ mod tests {
             std::fs::write(path(name), bytes).unwrap();
             std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(hours_ago).unwrap();
         };
-        let at = || Found::at(&path("a.tar").display().to_string()).unwrap();
+        let at = || Found::at(&Stores::default(), &path("a.tar").display().to_string()).unwrap();
         write("a.tar", b"one");
         let first = at();
         assert!(first.same(&at()));
@@ -271,5 +281,44 @@ mod tests {
         old.as_object_mut().unwrap().remove("inode");
         let old: Found = serde_json::from_value(old).unwrap();
         assert!(old.same(&third) && third.same(&old));
+    }
+
+    /// Another store has no clock of ours, and a mark of its own for each content.
+    #[test]
+    fn shards_of_another_store_arrive_change_and_go() {
+        let memory = Memory::default();
+        let faulty = Faulty::new(memory.clone(), []);
+        let stores = Stores::default().with("mem", faulty.clone());
+        let prefixes = vec!["mem://pool/new".to_owned(), "own=mem://pool/{a,b}-*.tar".to_owned()];
+        let mut sources = Sources::new(prefixes, stores, Duration::from_secs(3600));
+        assert!(sources.places().is_empty(), "nobody notifies of them");
+        let names = |seen: &Seen| seen.shards.iter().map(|shard| shard.0.clone()).collect::<Vec<_>>();
+        let seen = sources.look();
+        assert_eq!((seen.shards.len(), seen.troubles.len()), (0, 1), "{:?}", seen.troubles);
+        for name in ["new/0.tar", "new/1.tar", "new/1_stats.json", "a-7.tar", "c-7.tar"] {
+            memory.put(format!("mem://pool/{name}"), name);
+        }
+        let first = sources.look();
+        assert_eq!(names(&first), ["pool/new/0.tar", "pool/new/1.tar", "own/pool/a-7.tar"]);
+        assert_eq!(first.complete.keys().collect::<Vec<_>>(), ["pool/new/1.tar"], "the others have not settled");
+        memory.put("mem://pool/new/0.tar", "NEW/0.TAR");
+        memory.put("mem://pool/new/2_stats.json", r#"{"successes": 5}"#);
+        let second = sources.look();
+        let same: Vec<bool> = first.shards.iter().zip(&second.shards).map(|(one, two)| one.1.same(&two.1)).collect();
+        assert_eq!(same, [false, true, true]);
+        assert_eq!(second.lost[0].promised, Some(5));
+        // What cannot be listed is neither here nor gone.
+        faulty.add("pool/new", Fault::NoListing);
+        let third = sources.look();
+        assert_eq!(
+            (names(&third), &third.troubles[..]),
+            (vec!["own/pool/a-7.tar".into()], &["mem://pool/new: 503 Slow Down".to_owned()][..])
+        );
+        faulty.heal();
+        memory.remove("mem://pool/new/0.tar");
+        assert_eq!(names(&sources.look()), ["pool/new/1.tar", "own/pool/a-7.tar"]);
+        // What is noted of it is read again as it was.
+        let noted = serde_json::to_string(&first.shards[0].1).unwrap();
+        assert!(serde_json::from_str::<Found>(&noted).unwrap().same(&first.shards[0].1), "{noted}");
     }
 }

@@ -95,7 +95,8 @@ impl<'a> Watch<'a> {
         stop: &'a Stop,
         progress: &'a Arc<Progress>,
     ) -> Result<Self, PipelineError> {
-        let beside = beside_to_come(&config.sources, &reader_config(&config.judge).group)?;
+        let stores = &config.judge.reading.stores;
+        let beside = beside_to_come(&config.sources, stores, &reader_config(&config.judge).group)?;
         make_folder(&config.run)
             .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
         let is_first = together.rank() == 0;
@@ -146,7 +147,7 @@ impl<'a> Watch<'a> {
             publisher.prepare(&view, &Default::default(), &summary, &pool, &|_, _| None)?;
             publisher.show(view.epoch())?;
         }
-        let sources = Sources::new(config.sources.clone(), config.settle);
+        let sources = Sources::new(config.sources.clone(), stores.clone(), config.settle);
         let mut notices = if is_first { beside } else { Notices::default() };
         if is_first {
             notices.merge(&judging.notices);

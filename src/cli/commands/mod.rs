@@ -2,6 +2,7 @@
 //! configuration, report to lines.
 
 mod dedup;
+mod inject;
 pub mod prune;
 pub mod radii;
 mod report;
@@ -29,6 +30,7 @@ use crate::outcome::Outcome;
 pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
     Ok(match command {
         Command::Synth(args) => synth::run(&args),
+        Command::Inject(args) => inject::run(&args),
         Command::Select(args) => select::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Dedup(args) => dedup::run(&args),

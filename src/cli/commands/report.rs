@@ -26,7 +26,8 @@ pub fn run(args: &ReportArgs) -> Outcome {
         return Err(PipelineError::Usage("--blur and --against are for the page; the picture has neither".into()));
     }
     let (blurred, against) = (args.blur, args.against.clone());
-    let gathered = gather(&args.run, &ReportOptions { pairs_per_benchmark, blurred, against, truth: None })?;
+    let options = ReportOptions { pairs_per_benchmark, blurred, against, ..ReportOptions::default() };
+    let gathered = gather(&args.run, &options)?;
     for trouble in &gathered.troubles {
         tracing::warn!("{trouble}");
     }

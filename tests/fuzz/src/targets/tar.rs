@@ -1,7 +1,7 @@
 //! Tars: a header, a PAX header, whole shards, plain and compressed.
 
 use std::convert::Infallible;
-use std::io::{Cursor, Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use trommel_core::credit::Permit;
@@ -12,7 +12,7 @@ use trommel_shard::content::starts_a_tar;
 use trommel_shard::header::{BLOCK, Header, Pax};
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{Admitted, Decisions, ReaderConfig, Replayed, Request, ShardReader, ViewBytes, key_hash};
-use trommel_shard::store::{ByteSource, Store, StoreError};
+use trommel_shard::store::memory::Memory;
 
 use crate::{Limits, Outcome, Target, as_it_is};
 
@@ -112,28 +112,6 @@ fn header(input: &[u8]) -> Outcome {
     Ok(format!("{said} {whole:?} {} {} {sparse} {}", path.is_some(), size.is_some(), sparse_name.is_some()))
 }
 
-/// Shards in memory, one of them.
-struct Memory(Arc<[u8]>);
-
-impl Store for Memory {
-    fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        let missing = || StoreError::Io { url: url.into(), error: std::io::ErrorKind::NotFound.into() };
-        if url == "shard" { Ok(Box::new(Self(self.0.clone()))) } else { Err(missing()) }
-    }
-}
-
-impl ByteSource for Memory {
-    fn open_at(&self, byte: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        let mut bytes = Cursor::new(self.0.clone());
-        bytes.set_position(byte);
-        Ok(Box::new(bytes))
-    }
-
-    fn announced_bytes(&self) -> Option<u64> {
-        Some(self.0.len() as u64)
-    }
-}
-
 /// What a ledger would know of the shard.
 struct Judged(Vec<(Status, u64)>);
 
@@ -165,7 +143,7 @@ fn reader(bytes: &[u8], judged: Option<Judged>) -> ShardReader {
     let config = ReaderConfig { compression, ..ReaderConfig::default() };
     let plan = Arc::new(Plan { shards: vec![shard], ..Plan::default() });
     let decisions = judged.map(|judged| Arc::new(judged) as Arc<dyn Decisions>);
-    ShardReader::new(plan, config, ViewBytes::default(), decisions).with_store(Arc::new(Memory(bytes.into())))
+    ShardReader::new(Memory::of([("shard", bytes)]), plan, config, ViewBytes::default(), decisions)
 }
 
 fn sent(reader: &ShardReader, replay: bool) -> Vec<Admitted> {

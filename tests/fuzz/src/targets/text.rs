@@ -1,6 +1,5 @@
 //! What people and their tools write: metadata, statistics, brace ranges, plans, rules, lists, sizes, manifests.
 
-use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -14,7 +13,8 @@ use trommel_shard::braces::{BraceError, expand};
 use trommel_shard::metadata::Metadata;
 use trommel_shard::plan::{self, Part, PlanOptions};
 use trommel_shard::promised::promised;
-use trommel_shard::store::{ByteSource, Store, StoreError};
+use trommel_shard::store::Stores;
+use trommel_shard::store::memory::Memory;
 use trommel_shard::{names, samples};
 
 use crate::{Limits, Outcome, Rng, Target, as_it_is, quick_folder, with_file};
@@ -142,26 +142,8 @@ fn stats_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-struct Statistics(Vec<u8>);
-
-impl Store for Statistics {
-    fn open(&self, _: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        Ok(Box::new(Self(self.0.clone())))
-    }
-}
-
-impl ByteSource for Statistics {
-    fn open_at(&self, _: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        Ok(Box::new(Cursor::new(self.0.clone())))
-    }
-
-    fn announced_bytes(&self) -> Option<u64> {
-        None
-    }
-}
-
 fn stats(input: &[u8]) -> Outcome {
-    let found = promised(&Statistics(input.to_vec()), "00000.tar");
+    let found = promised(&Memory::of([("00000_stats.json", input)]), "00000.tar");
     if found.is_some_and(|count| count > u64::from(u32::MAX)) {
         return Err(format!("a promise of {found:?} samples"));
     }
@@ -345,7 +327,7 @@ fn plans(input: &[u8]) -> Outcome {
         .collect();
     let variable = |name: &str| (name == "WDS_X").then(|| "{0..1}.tar".to_string());
     let options = PlanOptions { variable: &variable, max_shards: MOST_NAMES, ..PlanOptions::default() };
-    match plan::expand(&arguments, &options) {
+    match plan::expand(&arguments, &Stores::default(), &options) {
         Ok(plan) => {
             let numbered = plan.shards.iter().enumerate().all(|(at, shard)| shard.ordinal == at as u64);
             let mut names: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();

@@ -1,0 +1,453 @@
+//! The file that says what is studied: `FILE.toml`.
+//!
+//! ```
+//! use trommel_pipelines_torch::study::config::StudyFile;
+//! let file = StudyFile::parse(
+//!     r#"
+//!     pool = "laion/{00000..41407}.tar"
+//!     reference = "imagenet/train"
+//!     seeds = [0, 1, 2]
+//!     model = "ViT-B-32"
+//!
+//!     [benchmarks.val]
+//!     data = "imagenet/val"
+//!
+//!     [embedder]
+//!     model = "ViT-B-16-plus-240"
+//!     weights = "laion400m_e32.safetensors"
+//!
+//!     [training]
+//!     batch = 4096
+//!     passes = 32
+//!
+//!     [ladder]
+//!     sizes = ["25 %", 100_000_000]
+//!     "#,
+//! )?;
+//! assert_eq!(file.ladder.unwrap().sizes[0].of(1_001), 250);
+//! let unknown = StudyFile::parse("pool = \"a.tar\"\nseed = 1\n").unwrap_err();
+//! assert!(unknown.starts_with("line 2: unknown field `seed`"), "{unknown}");
+//! # Ok::<(), String>(())
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use trommel_decide::percent::Percent;
+use trommel_synth::SynthConfig;
+use trommel_train::{Precision, TrainConfig};
+
+use crate::train::RunLength;
+use trommel_pipelines::config::EmbedderConfig;
+
+/// What is studied, and how. Paths are relative to the file's folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyFile {
+    /// Shards to train on, as `trommel prune` takes them; those of `generated` where they are left out.
+    #[serde(default)]
+    pub pool: Words,
+    /// The reference set: class folders, shards or embeddings.
+    #[serde(default)]
+    pub reference: PathBuf,
+    /// The reference joins the pool, with this caption, `{class}` for the class: class folders then.
+    #[serde(default)]
+    pub inject_reference: Option<String>,
+    /// The benchmarks by their names.
+    #[serde(default)]
+    pub benchmarks: BTreeMap<String, BenchmarkFile>,
+    /// Data of its own: pool, reference and benchmarks are generated first.
+    #[serde(default)]
+    pub generated: Option<SynthConfig>,
+    /// The pruning model.
+    pub embedder: EmbedderFile,
+    /// The model that is trained: open_clip's name, or its JSON.
+    pub model: String,
+    /// The recipe that it is trained with on every training set.
+    pub training: RecipeFile,
+    /// Seeds of trainings and of random subsets: each set is trained once for each.
+    #[serde(default = "three")]
+    pub seeds: Vec<u64>,
+    /// Fixed sizes, nearest and farthest and random.
+    #[serde(default)]
+    pub ladder: Option<LadderFile>,
+    /// Samples of the core set: those nearest to any benchmark.
+    #[serde(default)]
+    pub core: Option<Size>,
+    /// Width of a bin of similarities (cosine), where accuracy is shown against them.
+    #[serde(default = "bin")]
+    pub similarity_bin: f64,
+}
+
+/// One word or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "OneOrMore")]
+pub struct Words(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Words {
+    fn from(words: OneOrMore) -> Self {
+        match words {
+            OneOrMore::One(word) => Self(vec![word]),
+            OneOrMore::More(words) => Self(words),
+        }
+    }
+}
+
+/// A benchmark: what pruning looks at, and what the trained models are judged by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchmarkFile {
+    /// Class folders of pictures, or CLIP_benchmark's tars.
+    pub data: PathBuf,
+    /// Class names in the order of the sorted folders; the folders' own names where it is left out.
+    #[serde(default)]
+    pub classnames: Option<PathBuf>,
+    /// Class names by folder.
+    #[serde(default)]
+    pub class_table: Option<PathBuf>,
+    /// Templates with `{}` for the class.
+    #[serde(default)]
+    pub templates: Option<PathBuf>,
+    /// Keys of its pictures that cannot be embedded and may be missing.
+    #[serde(default)]
+    pub without: Vec<String>,
+}
+
+/// Who embeds: known weights, random ones, or ones that are trained on the whole pool first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedderFile {
+    /// open_clip's name of the model, or its JSON.
+    pub model: String,
+    /// Its weights.
+    #[serde(default)]
+    pub weights: Option<PathBuf>,
+    /// Random weights from this seed.
+    #[serde(default)]
+    pub random_init: Option<u64>,
+    /// Trained on the whole pool first, by this recipe.
+    #[serde(default)]
+    pub trained: Option<RecipeFile>,
+    /// `f32`, `bf16`, `f16` or `f16-mixed`.
+    #[serde(default)]
+    pub precision: Option<String>,
+    /// Samples a forward pass.
+    #[serde(default)]
+    pub batch: Option<usize>,
+}
+
+/// A recipe, by the names of `trommel train`'s flags.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeFile {
+    /// Global batch.
+    pub batch: usize,
+    /// Length in optimiser steps.
+    #[serde(default)]
+    pub steps: Option<u64>,
+    /// Length in samples trained on.
+    #[serde(default)]
+    pub samples: Option<u64>,
+    /// Length in passes over the training set.
+    #[serde(default)]
+    pub passes: Option<u32>,
+    /// Peak learning rate.
+    #[serde(default)]
+    pub lr: Option<f64>,
+    /// AdamW's beta1.
+    #[serde(default)]
+    pub beta1: Option<f64>,
+    /// AdamW's beta2.
+    #[serde(default)]
+    pub beta2: Option<f64>,
+    /// AdamW's epsilon.
+    #[serde(default)]
+    pub eps: Option<f64>,
+    /// Weight decay.
+    #[serde(default)]
+    pub wd: Option<f64>,
+    /// Warm-up steps.
+    #[serde(default)]
+    pub warmup: Option<u64>,
+    /// Largest norm of the gradient.
+    #[serde(default)]
+    pub grad_clip_norm: Option<f64>,
+    /// Parts that a batch is split into.
+    #[serde(default)]
+    pub accum_freq: Option<usize>,
+    /// `f32` or `bf16`.
+    #[serde(default)]
+    pub precision: Option<Precision>,
+    /// Lanes of the order.
+    #[serde(default)]
+    pub lanes: Option<usize>,
+    /// Samples of a shuffle window.
+    #[serde(default)]
+    pub window: Option<usize>,
+}
+
+/// Sets of fixed sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LadderFile {
+    /// Samples kept at each step.
+    pub sizes: Vec<Size>,
+    /// Benchmarks whose nearest and farthest samples are kept; all where it is left out.
+    #[serde(default)]
+    pub benchmarks: Option<Vec<String>>,
+}
+
+/// A number of samples, or a share of those of the pool that could be judged: `50000`, `"25 %"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub enum Size {
+    /// So many.
+    Samples(u64),
+    /// So many in a hundred, rounded down.
+    Share(Percent),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<Written> for Size {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written::Number(0) => Err("a size of 0 samples trains nothing".into()),
+            Written::Number(samples) => Ok(Self::Samples(samples)),
+            Written::Text(text) => match text.strip_suffix('%').map(|number| number.trim().parse::<Percent>()) {
+                Some(Ok(share)) => Ok(Self::Share(share)),
+                _ => Err(format!("a size is a number of samples or a share of the pool, \"25 %\", not {text:?}")),
+            },
+        }
+    }
+}
+
+impl From<Size> for Written {
+    fn from(size: Size) -> Self {
+        match size {
+            Size::Samples(samples) => Self::Number(samples),
+            Size::Share(share) => Self::Text(format!("{share} %")),
+        }
+    }
+}
+
+impl Size {
+    /// Samples of a pool.
+    #[must_use]
+    pub fn of(self, pool: u64) -> u64 {
+        match self {
+            Self::Samples(samples) => samples,
+            Self::Share(share) => share.of(pool),
+        }
+    }
+}
+
+fn three() -> Vec<u64> {
+    vec![0, 1, 2]
+}
+
+const fn bin() -> f64 {
+    0.05
+}
+
+impl RecipeFile {
+    /// Its fields as the trainer knows them.
+    #[must_use]
+    pub fn config(&self) -> TrainConfig {
+        let mut recipe = TrainConfig::new(self.batch);
+        let set = |to: &mut f64, from: Option<f64>| from.into_iter().for_each(|value| *to = value);
+        set(&mut recipe.lr, self.lr);
+        set(&mut recipe.beta1, self.beta1);
+        set(&mut recipe.beta2, self.beta2);
+        set(&mut recipe.eps, self.eps);
+        set(&mut recipe.weight_decay, self.wd);
+        recipe.warmup_steps = self.warmup;
+        recipe.grad_clip_norm = self.grad_clip_norm;
+        recipe.accumulation_chunks = self.accum_freq.unwrap_or(recipe.accumulation_chunks);
+        recipe.precision = self.precision.unwrap_or(recipe.precision);
+        recipe
+    }
+
+    /// Its length.
+    ///
+    /// # Errors
+    /// None, or more than one.
+    pub fn length(&self) -> Result<RunLength, String> {
+        match (self.steps, self.samples, self.passes) {
+            (Some(steps), None, None) => Ok(RunLength::Steps(steps)),
+            (None, Some(samples), None) => Ok(RunLength::Samples(samples)),
+            (None, None, Some(passes)) => Ok(RunLength::Passes(passes)),
+            _ => Err("a schedule needs a length: give one of steps, samples or passes".into()),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.length()?;
+        self.config().validate().map_err(|error| error.to_string())
+    }
+}
+
+impl EmbedderFile {
+    /// The embedder with the weights that it is to have.
+    #[must_use]
+    pub fn config(&self, weights: Option<PathBuf>) -> EmbedderConfig {
+        EmbedderConfig {
+            name: self.model.clone(),
+            random_init: self.random_init.filter(|_| weights.is_none()),
+            weights,
+            torchscript: false,
+            assume_model: None,
+            precision: self.precision.clone(),
+            batch: self.batch,
+            weights_flag: "embedder.weights",
+        }
+    }
+}
+
+impl StudyFile {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// Where it is no TOML, has a field that nobody knows or one of another kind: with the line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+            format!("{place}{}", error.message().lines().next().unwrap_or_default())
+        })
+    }
+
+    /// The same with paths that are relative to the folder of the file made so to where the program stands.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        let place = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.pool.0.iter_mut().for_each(|word| *word = word_in(folder, word));
+        if !self.reference.as_os_str().is_empty() {
+            place(&mut self.reference);
+        }
+        for benchmark in self.benchmarks.values_mut() {
+            place(&mut benchmark.data);
+            [&mut benchmark.classnames, &mut benchmark.class_table, &mut benchmark.templates]
+                .into_iter()
+                .flatten()
+                .for_each(place);
+        }
+        self.embedder.weights.iter_mut().for_each(place);
+        for model in [&mut self.embedder.model, &mut self.model] {
+            if model.ends_with(".json") {
+                *model = folder.join(&*model).display().to_string();
+            }
+        }
+        self
+    }
+
+    /// Refuses what the file alone shows to be wrong.
+    ///
+    /// # Errors
+    /// Names the field, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let own = !self.pool.0.is_empty() || !self.reference.as_os_str().is_empty() || !self.benchmarks.is_empty();
+        match &self.generated {
+            Some(_) if own => {
+                return Err("generated: it makes pool, reference and benchmarks itself; leave these out".into());
+            }
+            Some(synth) => synth.validate().map_err(|error| error.to_string())?,
+            None if self.pool.0.is_empty() => return Err("pool: which shards are trained on?".into()),
+            None if self.reference.as_os_str().is_empty() => return Err("reference: which set gives the radii?".into()),
+            None if self.benchmarks.is_empty() => return Err("benchmarks: give one at least, [benchmarks.NAME]".into()),
+            None => {}
+        }
+        let is_name =
+            |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if let Some(name) = self.benchmarks.keys().find(|name| !is_name(name) || *name == "combined") {
+            return Err(format!("benchmarks.{name}: a name is letters, digits, `_`, `.` and `-`, and not `combined`"));
+        }
+        let embedder = &self.embedder;
+        match (&embedder.weights, embedder.random_init, &embedder.trained) {
+            (Some(_), None, None) | (None, Some(_), None) => {}
+            (None, None, Some(recipe)) => recipe.check().map_err(|why| format!("embedder.trained: {why}"))?,
+            _ => return Err("embedder: give one of weights, random_init or trained".into()),
+        }
+        self.training.check().map_err(|why| format!("training: {why}"))?;
+        if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
+            return Err("seeds: give one at least, and none twice".into());
+        }
+        if !(self.similarity_bin > 0.0 && self.similarity_bin <= 2.0) {
+            return Err(format!("similarity_bin: {} is no width of a bin of cosines", self.similarity_bin));
+        }
+        let ladder = self.ladder.iter().flat_map(|ladder| ladder.benchmarks.iter().flatten());
+        let known = self.benchmark_names();
+        match ladder.into_iter().find(|name| !known.contains(name)) {
+            Some(name) => {
+                Err(format!("ladder.benchmarks: there is no benchmark {name}; there are {}", known.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Names of the benchmarks, in order.
+    #[must_use]
+    pub fn benchmark_names(&self) -> Vec<String> {
+        match self.generated {
+            Some(_) => GENERATED.map(String::from).to_vec(),
+            None => self.benchmarks.keys().cloned().collect(),
+        }
+    }
+
+    /// The same with the data that were generated in `folder`.
+    #[must_use]
+    pub fn with_generated(mut self, folder: &Path) -> Self {
+        if self.generated.is_some() {
+            self.pool = Words(vec![folder.join("shards/*.tar").display().to_string()]);
+            self.reference = folder.join("reference");
+            let benchmark = |name: &str| BenchmarkFile {
+                data: folder.join("benchmarks").join(name),
+                classnames: None,
+                class_table: None,
+                templates: None,
+                without: Vec::new(),
+            };
+            self.benchmarks = GENERATED.map(|name| (name.to_owned(), benchmark(name))).into();
+        }
+        self
+    }
+}
+
+/// Benchmarks that `trommel synth` makes, in their order here.
+const GENERATED: [&str; 4] = ["cartoon", "photo", "sketch", "texture"];
+
+/// `[NAME=]A::B` with each path in `folder`.
+fn word_in(folder: &Path, word: &str) -> String {
+    if folder.as_os_str().is_empty() {
+        return word.to_owned();
+    }
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    let (name, list) = match word.split_once('=').filter(|(name, _)| is_name(name)) {
+        Some((name, list)) => (format!("{name}="), list),
+        None => (String::new(), word),
+    };
+    let place = |item: &str| {
+        let elsewhere = item == "-" || item.starts_with('/') || item.starts_with("file:") || item.contains("://");
+        if elsewhere || item.starts_with("pipe:") || item.is_empty() {
+            return item.to_owned();
+        }
+        folder.join(item).display().to_string()
+    };
+    name + &list.split("::").map(place).collect::<Vec<_>>().join("::")
+}

@@ -1,0 +1,255 @@
+//! What a study says: accuracies by set, what the paper claims and what came out, and accuracy against similarity.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::sets::{Kind, TrainingSet};
+use super::trainings::Training;
+
+/// A training set's accuracy on one benchmark, over the seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mean {
+    /// The training set.
+    pub set: String,
+    /// The benchmark.
+    pub benchmark: String,
+    /// Mean zero-shot top-1, 0 to 1.
+    pub top1: f64,
+    /// Its standard deviation over the seeds (n - 1); none of one seed.
+    pub spread: Option<f64>,
+    /// Seeds.
+    pub seeds: u64,
+}
+
+/// A comparison that the paper makes, and how it came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// What is claimed.
+    pub claim: String,
+    /// The figures, in words.
+    pub seen: String,
+    /// Whether the means are so.
+    pub holds: bool,
+}
+
+/// Test pictures of one benchmark that are about equally near to the pool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bin {
+    /// The benchmark.
+    pub benchmark: String,
+    /// Smallest similarity to the nearest sample of the pool.
+    pub low: f64,
+    /// Above the largest one.
+    pub high: f64,
+    /// Pictures.
+    pub pictures: u64,
+    /// Share of right first guesses of the models that saw the whole pool, over all seeds.
+    pub top1: f64,
+}
+
+/// Accuracies by set and benchmark.
+#[must_use]
+pub fn means(sets: &[TrainingSet], trainings: &[Training]) -> Vec<Mean> {
+    let benchmarks = trainings.first().map_or(&[][..], |training| &training.accuracies);
+    let of = |set: &TrainingSet, benchmark: &str| {
+        let mine = trainings.iter().filter(|training| training.set == set.name);
+        let tops: Vec<f64> = mine
+            .flat_map(|training| training.accuracies.iter().filter(|it| it.benchmark == benchmark).map(|it| it.top1))
+            .collect();
+        let (top1, spread) = mean_and_spread(&tops);
+        Mean { set: set.name.clone(), benchmark: benchmark.into(), top1, spread, seeds: tops.len() as u64 }
+    };
+    sets.iter().flat_map(|set| benchmarks.iter().map(move |it| of(set, &it.benchmark))).collect()
+}
+
+/// Mean, and standard deviation where there are two values at least.
+#[expect(clippy::cast_precision_loss)]
+fn mean_and_spread(values: &[f64]) -> (f64, Option<f64>) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count.max(1.0);
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()))
+}
+
+/// The mean of a set on a benchmark.
+#[must_use]
+pub fn mean_of<'m>(means: &'m [Mean], set: &str, benchmark: &str) -> Option<&'m Mean> {
+    means.iter().find(|mean| mean.set == set && mean.benchmark == benchmark)
+}
+
+/// The paper's comparisons.
+#[must_use]
+pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
+    let percent = |mean: &Mean| 100.0 * mean.top1;
+    let mut findings = Vec::new();
+    for near in sets {
+        let Kind::Near(benchmark) = &near.kind else { continue };
+        let of_size = |kind: &Kind| sets.iter().find(|set| set.count == near.count && set.kind == *kind);
+        let top = |set: Option<&TrainingSet>| set.and_then(|set| mean_of(means, &set.name, benchmark)).map(percent);
+        let (random, far) = (top(of_size(&Kind::Random)), top(of_size(&Kind::Far(benchmark.clone()))));
+        if let (Some(near_top), Some(random), Some(far)) = (top(Some(near)), random, far) {
+            findings.push(Finding {
+                claim: format!("on {benchmark}, of sets of {} samples: near below random below far", near.count),
+                seen: format!("near {near_top:.2} %, random {random:.2} %, far {far:.2} %"),
+                holds: near_top < random && random < far,
+            });
+        }
+    }
+    for pruned in sets {
+        let Kind::Pruned(benchmark) = &pruned.kind else { continue };
+        let costs: Vec<(String, f64)> = (means.iter().filter(|mean| mean.set == pruned.name))
+            .filter_map(|mean| {
+                Some((mean.benchmark.clone(), percent(mean_of(means, "pool", &mean.benchmark)?) - percent(mean)))
+            })
+            .collect();
+        let most = costs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let shown: Vec<String> = costs.iter().map(|(name, cost)| format!("{name} {:+.2}", -cost)).collect();
+        if costs.len() > 1 {
+            findings.push(Finding {
+                claim: format!("{} costs most on {benchmark}", pruned.name),
+                seen: format!("against the pool: {} (points)", shown.join(", ")),
+                holds: most.is_some_and(|(name, cost)| name == benchmark && *cost > 0.0),
+            });
+        }
+    }
+    findings
+}
+
+/// The test pictures of one benchmark in bins of `width` by their similarity to the pool, and Spearman's rho between a bin's similarity and
+/// its accuracy, over bins of ten pictures and more; none of fewer than three such bins.
+#[must_use]
+pub fn by_similarity(
+    benchmark: &str,
+    similarity: &BTreeMap<String, f64>,
+    trainings: &[Training],
+    width: f64,
+) -> (Vec<Bin>, Option<f64>) {
+    let mut counts: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    let mine = trainings.iter().flat_map(|training| &training.accuracies).filter(|it| it.benchmark == benchmark);
+    let models = mine.clone().filter(|it| !it.right.is_empty()).count().max(1) as u64;
+    for (key, is_right) in mine.flat_map(|accuracy| &accuracy.right) {
+        let Some(similarity) = similarity.get(key) else { continue };
+        #[expect(clippy::cast_possible_truncation)]
+        let bin = counts.entry((similarity / width).floor() as i64).or_default();
+        *bin = (bin.0 + 1, bin.1 + u64::from(*is_right));
+    }
+    #[expect(clippy::cast_precision_loss)]
+    let bin = |(at, (seen, right)): (i64, (u64, u64))| Bin {
+        benchmark: benchmark.into(),
+        low: at as f64 * width,
+        high: (at + 1) as f64 * width,
+        pictures: seen / models,
+        top1: right as f64 / seen as f64,
+    };
+    let bins: Vec<Bin> = counts.into_iter().map(bin).collect();
+    let full: Vec<(f64, f64)> = bins.iter().filter(|bin| bin.pictures >= 10).map(|bin| (bin.low, bin.top1)).collect();
+    let rho = (full.len() >= 3).then(|| spearman(&full)).filter(|rho| rho.is_finite());
+    (bins, rho)
+}
+
+/// Pearson's correlation of ranks; equal values share the mean of theirs.
+fn spearman(points: &[(f64, f64)]) -> f64 {
+    #[expect(clippy::cast_precision_loss)]
+    let ranks = |values: Vec<f64>| -> Vec<f64> {
+        let rank = |value: &f64| {
+            let (less, equal) = values.iter().fold((0, 0), |(less, equal), other| {
+                (less + usize::from(other < value), equal + usize::from(other == value))
+            });
+            less as f64 + (equal as f64 + 1.0) / 2.0
+        };
+        values.iter().map(rank).collect()
+    };
+    let (a, b) =
+        (ranks(points.iter().map(|point| point.0).collect()), ranks(points.iter().map(|point| point.1).collect()));
+    let ((mean_a, _), (mean_b, _)) = (mean_and_spread(&a), mean_and_spread(&b));
+    let product = |x: &[f64], mean_x: f64, y: &[f64], mean_y: f64| -> f64 {
+        x.iter().zip(y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum()
+    };
+    product(&a, mean_a, &b, mean_b) / (product(&a, mean_a, &a, mean_a) * product(&b, mean_b, &b, mean_b)).sqrt()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::trainings::Accuracy;
+    use super::*;
+
+    fn set(name: &str, kind: Kind, count: u64) -> TrainingSet {
+        TrainingSet { name: name.into(), kind, count, trainable: count, splits: Vec::new() }
+    }
+
+    fn training(set: &str, seed: u64, tops: &[(&str, f64)]) -> Training {
+        let accuracy = |&(benchmark, top1): &(&str, f64)| Accuracy {
+            benchmark: benchmark.into(),
+            pictures: 100,
+            top1,
+            top5: 1.0,
+            right: Vec::new(),
+        };
+        let accuracies = tops.iter().map(accuracy).collect();
+        Training { set: set.into(), seed, steps: 1, samples_seen: 1, last_loss: None, accuracies }
+    }
+
+    #[test]
+    fn the_papers_claims_are_held_against_the_means() {
+        let sketch = || "sketch".to_owned();
+        let sets = [
+            set("pool", Kind::Pool, 200),
+            set("pruned-sketch", Kind::Pruned(sketch()), 180),
+            set("far", Kind::Far(sketch()), 100),
+            set("near", Kind::Near(sketch()), 100),
+            set("random", Kind::Random, 100),
+        ];
+        let mut trainings = Vec::new();
+        for (seed, shift) in [(0, -0.01), (1, 0.01)] {
+            for (set, photo, sketch) in [
+                ("pool", 0.6, 0.5),
+                ("pruned-sketch", 0.59, 0.4),
+                ("far", 0.3, 0.45),
+                ("near", 0.3, 0.1),
+                ("random", 0.3, 0.3),
+            ] {
+                trainings.push(training(set, seed, &[("photo", photo + shift), ("sketch", sketch + shift)]));
+            }
+        }
+        let means = means(&sets, &trainings);
+        let pool = mean_of(&means, "pool", "sketch").unwrap();
+        // By hand: 0.49 and 0.51 have the mean 0.5 and the deviation 0.02 / sqrt 2.
+        assert!((pool.top1 - 0.5).abs() < 1e-12 && (pool.spread.unwrap() - 0.014_142_135_6).abs() < 1e-9);
+        let found = findings(&sets, &means);
+        assert_eq!(found.iter().map(|finding| finding.holds).collect::<Vec<_>>(), [true, true], "{found:?}");
+        assert_eq!(found[0].seen, "near 10.00 %, random 30.00 %, far 45.00 %");
+        assert_eq!(found[1].seen, "against the pool: photo -1.00, sketch -10.00 (points)");
+        // The other way round neither holds.
+        for training in &mut trainings {
+            for accuracy in &mut training.accuracies {
+                accuracy.top1 = 1.0 - accuracy.top1;
+            }
+        }
+        let found = findings(&sets, &super::means(&sets, &trainings));
+        assert_eq!(found.iter().map(|finding| finding.holds).collect::<Vec<_>>(), [false, false], "{found:?}");
+    }
+
+    #[test]
+    fn pictures_are_binned_by_similarity_and_ranked() {
+        let mut similarity = BTreeMap::new();
+        let mut right = Vec::new();
+        // Four bins of twenty; of those of bin k, 5 k are right, but bins 1 and 2 are exchanged.
+        for (bin, good) in [(0, 0), (1, 10), (2, 5), (3, 15)] {
+            for at in 0..20 {
+                let key = format!("{bin}/{at}");
+                similarity.insert(key.clone(), 0.5 + 0.1 * f64::from(bin) + 0.05);
+                right.push((key, at < good));
+            }
+        }
+        right.push(("not among the points".into(), true));
+        let mut pool = training("pool", 0, &[("photo", 0.5)]);
+        pool.accuracies[0].right = right;
+        let (bins, rho) = by_similarity("photo", &similarity, &[pool.clone(), pool], 0.1);
+        assert_eq!(bins.iter().map(|bin| bin.pictures).collect::<Vec<_>>(), [20, 20, 20, 20]);
+        assert_eq!(bins.iter().map(|bin| bin.top1).collect::<Vec<_>>(), [0.0, 0.5, 0.25, 0.75]);
+        // By hand: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15).
+        assert!((rho.unwrap() - 0.8).abs() < 1e-12);
+    }
+}

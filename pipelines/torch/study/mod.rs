@@ -1,0 +1,166 @@
+//! `trommel study`: the whole method from one file, unattended: data ─▶ embedder ─▶ radii ─▶ one judged pool ─▶ splits ─▶ trainings ─▶ zero-shot
+//! ─▶ report. Every phase keeps its result in the study's folder, so that the same command goes on where a killed one was.
+//!
+//! ```text
+//! RUN/study.json             the settings that it was begun with
+//! RUN/data/                  generated pictures, where the file asks for them
+//! RUN/injected/              the reference as shards, where it joins the pool
+//! RUN/embedder/              the embedder's training, where it has one
+//! RUN/radii/                 embedded benchmarks and reference, and radii
+//! RUN/pool/                  the one ledger, nothing dropped: a run folder
+//! RUN/splits/                every training set, and its similarity gap
+//! RUN/training/SET/seed-S/   a training: a run folder
+//! RUN/evaluation/            accuracies
+//! RUN/report/                index.html, and each table as CSV and LaTeX
+//! ```
+//!
+//! Invariants: all splits come from one reading of one ledger; all sets are trained by one recipe, each with each seed; nothing is done
+//! twice. Cost: one embedding of the pool, then (sets x seeds) trainings, which are nearly all of it.
+
+pub mod config;
+mod done;
+mod findings;
+mod gaps;
+mod phases;
+mod report;
+mod sets;
+mod trainings;
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use trommel_core::durable::make_folder;
+use trommel_core::notices::Notices;
+use trommel_core::stop::Stop;
+
+use trommel_pipelines::config::Machine;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+
+use config::StudyFile;
+pub use findings::{Bin, Finding, Mean};
+use findings::{by_similarity, findings, means};
+pub use gaps::SetGap;
+pub use phases::Pool;
+pub use sets::{Kind, Split, TrainingSet};
+pub use trainings::{Accuracy, Training};
+
+/// What is studied, where, and on which machine.
+#[derive(Clone, Debug)]
+pub struct StudyConfig {
+    /// The file.
+    pub file: StudyFile,
+    /// The folder that its paths are relative to.
+    pub folder: PathBuf,
+    /// The study's folder.
+    pub run: PathBuf,
+    /// The machine: no setting of the study.
+    pub machine: Machine,
+}
+
+/// What a study found.
+#[derive(Clone, Debug, Serialize)]
+pub struct StudyReport {
+    /// The judged pool.
+    pub pool: Pool,
+    /// The training sets.
+    pub sets: Vec<TrainingSet>,
+    /// Similarity gaps of reference, pool and pruned sets.
+    pub gaps: Vec<SetGap>,
+    /// The trainings, with their accuracies.
+    pub trainings: Vec<Training>,
+    /// Accuracies over the seeds.
+    pub means: Vec<Mean>,
+    /// Accuracy against similarity, by benchmark.
+    pub bins: Vec<Binned>,
+    /// The paper's comparisons, and how they came out.
+    pub findings: Vec<Finding>,
+    /// The page.
+    pub page: PathBuf,
+    /// What was lost of the input, or passed over in it.
+    pub notices: Notices,
+}
+
+/// Accuracy against similarity on one benchmark.
+#[derive(Clone, Debug, Serialize)]
+pub struct Binned {
+    /// The benchmark.
+    pub benchmark: String,
+    /// Its test pictures by their similarity to the pool.
+    pub bins: Vec<Bin>,
+    /// Between a bin's similarity and its accuracy.
+    pub spearman_rho: Option<f64>,
+}
+
+/// A study at work.
+struct Study<'a> {
+    config: &'a StudyConfig,
+    file: StudyFile,
+    stop: &'a Stop,
+    progress_of: &'a dyn Fn(&str) -> Arc<Progress>,
+}
+
+/// Runs a study, or goes on with one.
+///
+/// # Errors
+/// A file that asks for what is not there, a folder that was begun with other settings or that another process works in; whatever a
+/// phase may end with.
+pub fn study(
+    config: &StudyConfig,
+    stop: &Stop,
+    progress_of: &dyn Fn(&str) -> Arc<Progress>,
+) -> Result<StudyReport, PipelineError> {
+    config.file.check().map_err(PipelineError::Usage)?;
+    make_folder(&config.run).map_err(PipelineError::at(&config.run))?;
+    let _lock = alone(config)?;
+    let file = config.file.clone().in_folder(&config.folder).with_generated(&config.run.join("data"));
+    let mut study = Study { config, file, stop, progress_of };
+    study.generate()?;
+    study.check()?;
+    // What may change from one start to the next is left out: everything that hangs on it says so itself.
+    let file = StudyFile { seeds: Vec::new(), ladder: None, core: None, similarity_bin: 1.0, ..config.file.clone() };
+    done::settle(&config.run, &json!(file))?;
+    study.inject()?;
+
+    let embedder = study.embedder()?;
+    let (benchmarks, mut notices) = study.radii(&embedder)?;
+    let pool = study.pool(&embedder)?;
+    let sets = study.splits(&pool)?;
+    let gaps = study.gaps(&sets, &benchmarks)?;
+    notices.merge(&pool.notices);
+    let trainings = study.trainings(&sets, &mut notices)?;
+    let means = means(&sets, &trainings);
+    let mut report = StudyReport {
+        notices,
+        findings: findings(&sets, &means),
+        page: config.run.join("report/index.html"),
+        bins: Vec::new(),
+        pool,
+        sets,
+        gaps,
+        trainings,
+        means,
+    };
+    for (benchmark, nearest) in benchmarks.iter().zip(study.nearest(&benchmarks)?) {
+        let (bins, rho) = by_similarity(&benchmark.name, &nearest, &report.trainings, study.file.similarity_bin);
+        report.bins.push(Binned { benchmark: benchmark.name.clone(), bins, spearman_rho: rho });
+    }
+    report::write(&report, &study.file, &config.run.join("report"))?;
+    Ok(report)
+}
+
+/// The study's folder for this process alone.
+fn alone(config: &StudyConfig) -> Result<File, PipelineError> {
+    let path = config.run.join("study.lock");
+    let file = File::create(&path).map_err(PipelineError::at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(PipelineError::Usage(format!("{}: another process works in it", config.run.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(PipelineError::at(&path)(error)),
+    }
+}

@@ -1,0 +1,290 @@
+//! The phases up to the splits, in their order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trommel_core::notices::Notices;
+use trommel_decide::benchmark::Benchmark;
+use trommel_shard::folders::Folders;
+use trommel_shard::samples::GroupConfig;
+use trommel_synth::{SynthError, write};
+
+use super::Study;
+use super::config::{BenchmarkFile, RecipeFile, StudyFile};
+use super::done::once;
+use super::gaps::{SetGap, nearest, similarities};
+use super::sets::{Kind, TrainingSet, select_once, wanted};
+use super::trainings::class_names;
+use crate::judging::Input;
+use crate::order_defaults::OrderFlags;
+use crate::prune::prune;
+use crate::radii::with_embedded;
+use crate::train::TrainRun;
+use trommel_pipelines::benchmarks::{NamedPath, load};
+use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Reading};
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::gauges::Gauges;
+use trommel_pipelines::inject::{InjectConfig, check_caption, inject};
+use trommel_pipelines::labelled::LabelledPictures;
+use trommel_pipelines::lists;
+use trommel_pipelines::radii::{RadiiConfig, radii};
+use trommel_pipelines::select::LedgerReading;
+
+/// The judged pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Samples that could be judged.
+    pub judged: u64,
+    /// Of these, samples without a caption, which no trainer uses.
+    pub captionless: u64,
+    /// Samples that could not be judged.
+    pub rejected: u64,
+    /// What was lost of the shards, or passed over in them.
+    pub notices: Notices,
+}
+
+impl Study<'_> {
+    pub(super) fn place(&self, name: &str) -> PathBuf {
+        self.config.run.join(name)
+    }
+
+    /// Whether nobody has asked it to stop.
+    pub(super) fn goes_on(&self) -> Result<(), PipelineError> {
+        match self.stop.is_requested() || self.stop.is_winding_down() {
+            true => Err(PipelineError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// Generates the data, where the file asks for them.
+    pub(super) fn generate(&self) -> Result<(), PipelineError> {
+        let Some(synth) = &self.file.generated else { return Ok(()) };
+        let data = self.place("data");
+        once(&self.place("data.json"), &json!(synth), || {
+            (self.progress_of)("generating pictures");
+            let made = write(&data, synth).map_err(|error| match error {
+                SynthError::Config { .. } | SynthError::Occupied { .. } => PipelineError::usage(error),
+                other => PipelineError::failed(other),
+            })?;
+            Ok(made.samples)
+        })
+        .map(|_| ())
+    }
+
+    /// Adds the reference to the pool, where the file asks for it.
+    pub(super) fn inject(&mut self) -> Result<(), PipelineError> {
+        let Some(caption) = &self.file.inject_reference else { return Ok(()) };
+        let config = InjectConfig {
+            folder: self.file.reference.clone(),
+            out: self.place("injected"),
+            set: "reference".into(),
+            caption: caption.clone(),
+            class_names: Vec::new(),
+            items: None,
+            copies: 1,
+            seed: 0,
+            shard_samples: 10_000,
+        };
+        let argument: String = once(&self.place("injected.json"), &json!(null), || Ok(inject(&config)?.samples))
+            .map(|_| config.argument())?;
+        self.file.pool.0.push(argument);
+        Ok(())
+    }
+
+    /// Refuses, before the first phase, what a later one would stumble over.
+    pub(super) fn check(&self) -> Result<(), PipelineError> {
+        let file = &self.file;
+        let field = |name: &str| {
+            let name = name.to_owned();
+            move |error: PipelineError| PipelineError::Usage(format!("{name}: {error}"))
+        };
+        Input::find(&file.pool.0, &GroupConfig::default()).map_err(field("pool"))?;
+        let there = |name: &str, path: &Path| match path.exists() {
+            true => Ok(()),
+            false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
+        };
+        there("reference", &file.reference)?;
+        if let Some(caption) = &file.inject_reference {
+            check_caption(caption).map_err(field("inject_reference"))?;
+            Folders::find(&file.reference, &GroupConfig::default())
+                .map_err(|error| field("inject_reference")(PipelineError::usage(error)))?;
+        }
+        file.embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
+        for (name, model) in [("model", &file.model), ("embedder.model", &file.embedder.model)] {
+            trommel_model::load(model).map_err(|error| field(name)(PipelineError::usage(error)))?;
+        }
+        for (name, benchmark) in &file.benchmarks {
+            let data = format!("benchmarks.{name}.data");
+            there(&data, &benchmark.data)?;
+            let named = |field: &str| format!("benchmarks.{name}.{field}");
+            let classes = class_names(benchmark).map_err(field(&named("classnames")))?;
+            LabelledPictures::find(&benchmark.data, &classes).map_err(field(&format!("benchmarks.{name}")))?;
+            let templates = benchmark.templates.as_deref().map(lists::templates).transpose();
+            templates.map_err(field(&named("templates")))?;
+        }
+        Ok(())
+    }
+
+    /// The embedder with its weights: given, random, or trained on the whole pool.
+    pub(super) fn embedder(&self) -> Result<EmbedderConfig, PipelineError> {
+        let embedder = &self.file.embedder;
+        let Some(recipe) = &embedder.trained else { return Ok(embedder.config(embedder.weights.clone())) };
+        let run = self.place("embedder");
+        once(&self.place("embedder.json"), &json!(null), || {
+            let training = self.training(&embedder.model, recipe, 0, run.clone())?;
+            Ok(self.train(&training, "training the embedder")?.steps)
+        })?;
+        let weights = run.join("checkpoints/epoch_latest.pt");
+        Ok(embedder.config(Some(weights)))
+    }
+
+    /// Embeds benchmarks and reference, and measures the radii; with what of the reference was lost.
+    pub(super) fn radii(&self, embedder: &EmbedderConfig) -> Result<(Vec<Benchmark>, Notices), PipelineError> {
+        let out = self.place("radii");
+        let notices = once(&self.place("radii.json"), &json!(null), || {
+            let pictures = |(name, of): (&String, &BenchmarkFile)| NamedPath {
+                name: name.clone(),
+                path: of.data.clone(),
+                without: of.without.clone(),
+            };
+            let (name, path) = ("reference".to_owned(), self.file.reference.clone());
+            let reference = NamedPath { name, path, without: Vec::new() };
+            let config = RadiiConfig {
+                references: vec![reference],
+                benchmarks: self.file.benchmarks.iter().map(pictures).collect(),
+                out: out.clone(),
+                assume_model: None,
+                threads: self.config.machine.threads,
+                memory_bytes: self.config.machine.memory_bytes,
+            };
+            let judge = self.judge(Vec::new(), out.clone(), embedder);
+            let show = |name: &str| (self.progress_of)(&format!("embedding {name}"));
+            let gaps = radii(&with_embedded(&config, &judge, self.stop, &show)?)?;
+            Ok(gaps.into_iter().next().map(|gap| gap.notices).unwrap_or_default())
+        })?;
+        Ok((self.with_radii().iter().map(load).collect::<Result<_, _>>()?, notices))
+    }
+
+    /// The benchmarks with their radii.
+    fn with_radii(&self) -> Vec<NamedPath> {
+        let named =
+            |name: &String| NamedPath { name: name.clone(), path: self.place("radii").join(name), without: Vec::new() };
+        self.file.benchmarks.keys().map(named).collect()
+    }
+
+    /// Judges the pool once, against all benchmarks. Nothing is dropped: the splits say who is kept.
+    pub(super) fn pool(&self, embedder: &EmbedderConfig) -> Result<Pool, PipelineError> {
+        once(&self.place("pool.json"), &json!(null), || {
+            let judge = JudgeConfig {
+                benchmarks: self.with_radii(),
+                ..self.judge(self.file.pool.0.clone(), self.place("pool"), embedder)
+            };
+            let report = prune(&judge, self.stop.clone(), &(self.progress_of)("judging the pool"))?;
+            if report.interrupted {
+                return Err(PipelineError::Interrupted);
+            }
+            if let Some((ordinal, why)) = report.failed.first_key_value() {
+                return Err(PipelineError::Unfinished(format!("pool: shard {ordinal}: {why}")));
+            }
+            let captionless = report.remarks.get("no_caption").copied().unwrap_or(0);
+            Ok(Pool { judged: report.kept, captionless, rejected: report.rejected, notices: report.notices })
+        })
+    }
+
+    /// Every training set from the one ledger.
+    pub(super) fn splits(&self, pool: &Pool) -> Result<Vec<TrainingSet>, PipelineError> {
+        let wanted = wanted(&self.file, pool.judged)?;
+        let machine = &self.config.machine;
+        let reading =
+            LedgerReading { seed: 0, memory_bytes: machine.memory_bytes, threads: machine.threads, tables: Vec::new() };
+        let trainable = pool.judged - pool.captionless;
+        let (run, folder) = (self.place("pool"), self.place("splits"));
+        let sets = select_once((&run, pool.judged, trainable), &wanted, &self.file.seeds, &folder, &reading)?;
+        let batch = self.file.training.batch as u64;
+        match sets.iter().find(|set| set.trainable < batch) {
+            Some(set) => Err(PipelineError::Usage(format!(
+                "training.batch: {batch} samples, and of {} only {} can be trained on",
+                set.name, set.trainable
+            ))),
+            None => Ok(sets),
+        }
+    }
+
+    /// The similarity gaps of reference, pool, pruned sets and core set.
+    pub(super) fn gaps(&self, sets: &[TrainingSet], benchmarks: &[Benchmark]) -> Result<Vec<SetGap>, PipelineError> {
+        let of_radii =
+            |benchmark: &Benchmark| SetGap::of("reference", benchmark, benchmark.radii.as_deref().unwrap_or_default());
+        let mut gaps: Vec<SetGap> = benchmarks.iter().map(of_radii).collect();
+        let measured = |kind: &Kind| matches!(kind, Kind::Pool | Kind::Pruned(_) | Kind::PrunedCombined | Kind::Core);
+        for set in sets.iter().filter(|set| measured(&set.kind)) {
+            let split = set.split_of(0).map(|split| self.place("splits").join(&split.file));
+            let file = self.place("splits").join(format!("{}.gap.json", set.name));
+            gaps.extend(once(&file, &json!(set), || {
+                self.goes_on()?;
+                let threads = self.config.machine.threads;
+                let measured = similarities(&self.place("pool"), split.as_deref(), benchmarks, threads)?;
+                let of = |(benchmark, measured): (&Benchmark, Vec<f64>)| SetGap::of(&set.name, benchmark, &measured);
+                Ok(benchmarks.iter().zip(measured).map(of).collect::<Vec<_>>())
+            })?);
+        }
+        Ok(gaps)
+    }
+
+    /// By benchmark, each test picture's similarity to the pool by its key.
+    pub(super) fn nearest(&self, benchmarks: &[Benchmark]) -> Result<Vec<BTreeMap<String, f64>>, PipelineError> {
+        nearest(&self.place("pool"), benchmarks)
+    }
+
+    /// What judges, or reads only.
+    pub(super) fn judge(&self, shards: Vec<String>, run: PathBuf, embedder: &EmbedderConfig) -> JudgeConfig {
+        JudgeConfig {
+            shards,
+            plan: None,
+            run,
+            benchmarks: Vec::new(),
+            rule: None,
+            rule_seed: 0,
+            join: JoinOn::Auto,
+            decision_columns: false,
+            keep_embeddings: true,
+            embedder: embedder.clone(),
+            always_embed: false,
+            reading: Reading::default(),
+            mix_numerics: false,
+            machine: self.config.machine.clone(),
+            cluster: None,
+            gauges: Gauges::default(),
+        }
+    }
+
+    /// A training on the whole pool, without a ledger yet.
+    pub(super) fn training(
+        &self,
+        model: &str,
+        recipe: &RecipeFile,
+        seed: u64,
+        run: PathBuf,
+    ) -> Result<TrainRun, PipelineError> {
+        let StudyFile { embedder, pool, .. } = &self.file;
+        Ok(TrainRun {
+            judge: self.judge(pool.0.clone(), run, &embedder.config(None)),
+            decisions: None,
+            split: None,
+            model: model.to_owned(),
+            pretrained: None,
+            seed,
+            recipe: recipe.config(),
+            text_padding: None,
+            length: recipe.length().map_err(PipelineError::Usage)?,
+            pass_samples: None,
+            order: OrderFlags { lanes: recipe.lanes, window_samples: recipe.window, window_bytes: None, seed },
+            save_every: None,
+            keep_checkpoints: 1,
+            extend: false,
+            skip_failed: false,
+            log_every_steps: 1000,
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! The training sets of a study, and their splits: all from one ledger.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::select::{Format, LedgerReading, SelectConfig, SplitReport, select};
+
+use super::config::StudyFile;
+use super::done::once;
+
+/// Why a set has the samples that it has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// All that could be judged.
+    Pool,
+    /// Without the samples nearer to a test point of this benchmark than the reference is.
+    Pruned(String),
+    /// The same for all benchmarks at once.
+    PrunedCombined,
+    /// The nearest to any benchmark.
+    Core,
+    /// The nearest to this benchmark: the paper's far-pruned.
+    Far(String),
+    /// The farthest from this benchmark: the paper's near-pruned.
+    Near(String),
+    /// Drawn at random, for each seed anew.
+    Random,
+}
+
+/// A training set that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The rule of its split; `None` for the whole pool.
+    pub rule: Option<String>,
+}
+
+/// A training set that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainingSet {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Samples.
+    pub count: u64,
+    /// Of these, samples that a trainer uses: they have a caption.
+    pub trainable: u64,
+    /// Its split for each seed; none for the whole pool.
+    pub splits: Vec<Split>,
+}
+
+/// A split of a training set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Its file, in the folder of splits.
+    pub file: PathBuf,
+    /// Its rule, all names replaced by what they stand for.
+    pub rule: String,
+    /// Hash of the kept keys.
+    pub keys_sha256: String,
+}
+
+impl TrainingSet {
+    /// The split that a seed is trained on.
+    #[must_use]
+    pub fn split_of(&self, seed: usize) -> Option<&Split> {
+        self.splits.get(seed).or(self.splits.first())
+    }
+}
+
+/// The sets that a file asks for, of a pool of so many samples.
+///
+/// # Errors
+/// A size that the pool has not.
+pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<Wanted>, PipelineError> {
+    let benchmarks = file.benchmark_names();
+    let mut sets = vec![Wanted { name: "pool".into(), kind: Kind::Pool, rule: None }];
+    let mut add = |name: String, kind: Kind, rule: String| sets.push(Wanted { name, kind, rule: Some(rule) });
+    for name in &benchmarks {
+        add(format!("pruned-{name}"), Kind::Pruned(name.clone()), format!("drop-over-radius@{name}"));
+    }
+    if benchmarks.len() > 1 {
+        add("pruned-combined".into(), Kind::PrunedCombined, "drop-over-radius".into());
+    }
+    let size = |field: &str, size: super::config::Size| {
+        let samples = size.of(pool);
+        if samples == 0 || samples > pool {
+            let wrong = format!("{field}: {samples} samples of the {pool} that could be judged");
+            return Err(PipelineError::Usage(wrong));
+        }
+        Ok(samples)
+    };
+    if let Some(core) = file.core {
+        let samples = size("core", core)?;
+        add(format!("core-{samples}"), Kind::Core, format!("keep-nearest:{samples}"));
+    }
+    if let Some(ladder) = &file.ladder {
+        for &step in &ladder.sizes {
+            let samples = size("ladder.sizes", step)?;
+            for name in ladder.benchmarks.as_ref().unwrap_or(&benchmarks) {
+                add(format!("far-{name}-{samples}"), Kind::Far(name.clone()), format!("keep-nearest:{samples}@{name}"));
+                add(
+                    format!("near-{name}-{samples}"),
+                    Kind::Near(name.clone()),
+                    format!("keep-farthest:{samples}@{name}"),
+                );
+            }
+            add(format!("random-{samples}"), Kind::Random, format!("random:{samples}"));
+        }
+    }
+    let mut names = std::collections::BTreeSet::new();
+    match sets.iter().find(|set| !names.insert(set.name.clone())) {
+        Some(twice) => Err(PipelineError::Usage(format!("ladder: two sizes are both {}", twice.name))),
+        None => Ok(sets),
+    }
+}
+
+/// Selects every set's splits from the judged pool into `folder`.
+///
+/// # Errors
+/// As `trommel select`.
+pub(super) fn select_all(
+    (pool, samples, trainable): (&Path, u64, u64),
+    wanted: &[Wanted],
+    seeds: &[u64],
+    folder: &Path,
+    reading: &LedgerReading,
+) -> Result<Vec<TrainingSet>, PipelineError> {
+    let rules = |random: bool| -> Vec<String> {
+        let of_kind = wanted.iter().filter(|set| (set.kind == Kind::Random) == random);
+        of_kind.filter_map(|set| Some(format!("{}={}", set.name, set.rule.as_ref()?))).collect()
+    };
+    let select_into = |rules: Vec<String>, seed: u64, out: PathBuf| {
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reading = LedgerReading { seed, ..reading.clone() };
+        let (run, formats, without) = (pool.to_path_buf(), vec![Format::Parquet], Vec::new());
+        Ok::<_, PipelineError>(select(&SelectConfig { run, rules, out, formats, without, reading })?.splits)
+    };
+    let mut made = vec![select_into(rules(false), 0, folder.to_path_buf())?];
+    for &seed in seeds {
+        made.push(select_into(rules(true), seed, folder.join(format!("seed-{seed}")))?);
+    }
+    let made: Vec<SplitReport> = made.into_iter().flatten().collect();
+    let set = |set: &Wanted| {
+        let splits: Vec<&SplitReport> = made.iter().filter(|split| split.name == set.name).collect();
+        let least = |of: &dyn Fn(&SplitReport) -> u64| splits.iter().map(|split| of(split)).min();
+        TrainingSet {
+            name: set.name.clone(),
+            kind: set.kind.clone(),
+            count: least(&|split| split.count).unwrap_or(samples),
+            trainable: least(&|split| split.train_num_samples).unwrap_or(trainable),
+            splits: (splits.iter())
+                .map(|split| Split {
+                    file: split.files.first().map(|file| within(folder, file)).unwrap_or_default(),
+                    rule: split.rule.clone(),
+                    keys_sha256: split.keys_sha256.clone(),
+                })
+                .collect(),
+        }
+    };
+    Ok(wanted.iter().map(set).collect())
+}
+
+fn within(folder: &Path, file: &str) -> PathBuf {
+    let file = Path::new(file);
+    file.strip_prefix(folder).unwrap_or(file).to_path_buf()
+}
+
+/// As [`select_all`], once for each list of sets and seeds.
+pub(super) fn select_once(
+    pool: (&Path, u64, u64),
+    wanted: &[Wanted],
+    seeds: &[u64],
+    folder: &Path,
+    reading: &LedgerReading,
+) -> Result<Vec<TrainingSet>, PipelineError> {
+    let of = json!({ "sets": wanted, "seeds": seeds, "pool": [pool.1, pool.2] });
+    once(&folder.join("splits.json"), &of, || select_all(pool, wanted, seeds, folder, reading))
+}

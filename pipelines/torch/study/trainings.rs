@@ -1,0 +1,206 @@
+//! Trainings and their accuracies: every set with every seed, by one recipe, judged on every benchmark.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trommel_core::notices::Notices;
+use trommel_core::stop::Stop;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::labelled::ClassNames;
+use trommel_pipelines::lists;
+
+use super::Study;
+use super::config::BenchmarkFile;
+use super::done::once;
+use super::sets::{Kind, TrainingSet};
+use crate::eval::{EvalConfig, zero_shot_each};
+use crate::train::{TrainReport, TrainRun, train};
+
+/// A finished training, and what it is worth on each benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The training set.
+    pub set: String,
+    /// The seed.
+    pub seed: u64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Samples in them.
+    pub samples_seen: u64,
+    /// Loss of the last step; none where an earlier start of the study made it.
+    pub last_loss: Option<f32>,
+    /// Its zero-shot accuracies.
+    pub accuracies: Vec<Accuracy>,
+}
+
+/// Zero-shot accuracy of one training on one benchmark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// The benchmark.
+    pub benchmark: String,
+    /// Pictures.
+    pub pictures: u64,
+    /// Share of first guesses that were right.
+    pub top1: f64,
+    /// Share of pictures whose class was among the first five guesses.
+    pub top5: f64,
+    /// Of the whole pool's models: whether the first guess was right, by the picture's key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub right: Vec<(String, bool)>,
+}
+
+/// How a training ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ended {
+    steps: u64,
+    samples_seen: u64,
+    last_loss: Option<f32>,
+    notices: Notices,
+}
+
+/// What a training is worth, and what was lost of the benchmarks or passed over in them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Evaluated {
+    accuracies: Vec<Accuracy>,
+    notices: Notices,
+}
+
+impl Study<'_> {
+    /// Trains and evaluates all sets with all seeds; what is new of their findings goes to `notices`.
+    pub(super) fn trainings(
+        &self,
+        sets: &[TrainingSet],
+        notices: &mut Notices,
+    ) -> Result<Vec<Training>, PipelineError> {
+        let seeds = &self.file.seeds;
+        let all = sets.len() * seeds.len();
+        let mut trainings = Vec::new();
+        // Seed by seed, so that a study that is looked at half-way has whole tables of the first seeds.
+        for (at, &seed) in seeds.iter().enumerate() {
+            for set in sets {
+                let number = format!("{} of {all}", trainings.len() + 1);
+                let ended = self.train_set(set, at, seed, &number)?;
+                let Ended { steps, samples_seen, last_loss, notices: found } = ended;
+                let evaluated = self.evaluate(set, seed)?;
+                add_new(notices, &found);
+                add_new(notices, &evaluated.notices);
+                let accuracies = evaluated.accuracies;
+                trainings.push(Training { set: set.name.clone(), seed, steps, samples_seen, last_loss, accuracies });
+            }
+        }
+        Ok(trainings)
+    }
+
+    fn train_set(&self, set: &TrainingSet, at: usize, seed: u64, number: &str) -> Result<Ended, PipelineError> {
+        let folder = self.place("training").join(&set.name);
+        let (run, split) = (folder.join(format!("seed-{seed}")), set.split_of(at));
+        once(&folder.join(format!("seed-{seed}.json")), &json!(split.map(|split| &split.keys_sha256)), || {
+            let base = self.training(&self.file.model, &self.file.training, seed, run.clone())?;
+            let training = match split {
+                Some(split) => TrainRun { split: Some(self.place("splits").join(&split.file)), ..base },
+                None => TrainRun { decisions: Some(self.place("pool")), ..base },
+            };
+            let title = format!("training {number}: {}, seed {seed}", set.name);
+            let report = self.train(&training, &title)?;
+            let (steps, samples_seen, last_loss) = (report.steps, report.samples_seen, report.last_loss);
+            Ok(Ended { steps, samples_seen, last_loss, notices: report.notices })
+        })
+    }
+
+    /// Trains, and leaves the last checkpoint alone.
+    pub(super) fn train(&self, training: &TrainRun, title: &str) -> Result<TrainReport, PipelineError> {
+        self.goes_on()?;
+        // A trainer at its end stops what still reads for it: its own run, and not the study.
+        let stop = Stop::new();
+        let (request, wind_down) = (stop.clone(), stop.clone());
+        let _told =
+            [self.stop.on_request(move || request.request()), self.stop.on_wind_down(move || wind_down.wind_down())];
+        let report = train(training, stop, &(self.progress_of)(title))?;
+        if report.interrupted {
+            return Err(PipelineError::Interrupted);
+        }
+        if let Some((ordinal, why)) = report.failed.first_key_value() {
+            return Err(PipelineError::Unfinished(format!("{title}: shard {ordinal}: {why}")));
+        }
+        let run = &training.judge.run;
+        keep_latest(&run.join("checkpoints")).map_err(PipelineError::at(run))?;
+        Ok(report)
+    }
+
+    fn evaluate(&self, set: &TrainingSet, seed: u64) -> Result<Evaluated, PipelineError> {
+        let name = format!("seed-{seed}");
+        let checkpoint = self.place("training").join(&set.name).join(&name).join("checkpoints/epoch_latest.pt");
+        let file = self.place("evaluation").join(&set.name).join(name + ".json");
+        once(&file, &json!(set.name), || {
+            let machine = &self.config.machine;
+            let (mut accuracies, mut notices) = (Vec::new(), Notices::default());
+            for (name, benchmark) in &self.file.benchmarks {
+                self.goes_on()?;
+                let config = EvalConfig {
+                    checkpoint: checkpoint.clone(),
+                    model: self.file.model.clone(),
+                    data: benchmark.data.clone(),
+                    classes: class_names(benchmark)?,
+                    templates: benchmark.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
+                    device: machine.device.clone(),
+                    threads: machine.threads,
+                };
+                let mut right = Vec::new();
+                let report = zero_shot_each(&config, &mut |place, is_right| {
+                    if set.kind == Kind::Pool {
+                        right.push((key_at(place, &benchmark.data), is_right));
+                    }
+                })?;
+                notices.merge(&report.notices);
+                let (pictures, top1, top5) = (report.pictures, report.top1, report.top5);
+                accuracies.push(Accuracy { benchmark: name.clone(), pictures, top1, top5, right });
+            }
+            Ok(Evaluated { accuracies, notices })
+        })
+    }
+}
+
+/// Adds kinds of findings that are not there yet: each training finds again what the pool, or the training before it, has found.
+fn add_new(notices: &mut Notices, found: &Notices) {
+    for (code, notice) in found.iter() {
+        if notices.get(code).is_none() {
+            match notice.loss {
+                true => notices.loss(code, &notice.text, &notice.first, notice.count, notice.lost_samples),
+                false => notices.note(code, &notice.text, &notice.first, notice.count),
+            }
+        }
+    }
+}
+
+/// What a file says of a benchmark's classes.
+pub(super) fn class_names(benchmark: &BenchmarkFile) -> Result<ClassNames, PipelineError> {
+    Ok(ClassNames {
+        list: benchmark.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
+        table: benchmark.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// The key that a picture is embedded under: its path in the folder, or its key in its tar.
+fn key_at(place: &str, data: &Path) -> String {
+    let inner = Path::new(place).strip_prefix(data).map(|inner| inner.to_string_lossy().into_owned());
+    let inner = inner.unwrap_or_else(|_| place.to_owned());
+    inner.rsplit_once(".tar: ").map_or(inner.clone(), |(_, key)| key.to_owned())
+}
+
+/// Removes all checkpoints but the newest: a finished training needs no other, and a study would have hundreds of them.
+fn keep_latest(checkpoints: &Path) -> std::io::Result<()> {
+    let newest = fs::canonicalize(checkpoints.join("epoch_latest.pt"))?;
+    let mut links = Vec::new();
+    for entry in fs::read_dir(checkpoints)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_symlink() {
+            links.push(path);
+        } else if path.is_dir() && !newest.starts_with(fs::canonicalize(&path)?) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    links.iter().filter(|link| !link.exists()).try_for_each(fs::remove_file)
+}

@@ -1,0 +1,96 @@
+//! `trommel study`.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use trommel_core::stop::Stop;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::progress::Progress;
+use trommel_pipelines_torch::study::config::StudyFile;
+use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
+use trommel_report::text::{Align, Table, thousands};
+
+use crate::judge;
+use trommel_cli::args::StudyArgs;
+use trommel_cli::commands::print_json;
+use trommel_cli::outcome::{Done, Outcome, Read, tell};
+use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::signals;
+
+/// The whole method, unattended.
+pub fn run(args: &StudyArgs) -> Outcome {
+    let config = config(args)?;
+    let stop = Stop::new();
+    signals::install(stop.clone()).map_err(PipelineError::failed)?;
+    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    let show = |part: &str| {
+        eprintln!("trommel: {part}");
+        let progress = Arc::new(Progress::default());
+        if let Ok(mut bar) = bar.lock() {
+            *bar = None; // the bar before ends first
+            *bar = Some(ProgressBar::show(progress.clone()));
+        }
+        progress
+    };
+    let report = study(&config, &stop, &show).map_err(|error| at_file(&args.file, error))?;
+    drop(bar);
+    lines(&report);
+    tell(&report.notices);
+    print_json(args.output.json, &report)?;
+    let pool = &report.pool;
+    let read = Read { rejected: pool.rejected, samples: pool.judged + pool.rejected, notices: &report.notices };
+    Ok(Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() })
+}
+
+/// Flags and file to a study.
+pub(super) fn config(args: &StudyArgs) -> Result<StudyConfig, PipelineError> {
+    let file = args.file.display();
+    let text = std::fs::read_to_string(&args.file).map_err(|error| PipelineError::Usage(format!("{file}: {error}")))?;
+    let parsed = StudyFile::parse(&text).map_err(|why| PipelineError::Usage(format!("{file}: {why}")))?;
+    Ok(StudyConfig {
+        file: parsed,
+        folder: args.file.parent().map(Path::to_path_buf).unwrap_or_default(),
+        run: args.run.clone(),
+        machine: judge::machine(&args.machine, None)?,
+    })
+}
+
+/// What the file asks for in vain is said with the file's name.
+fn at_file(file: &Path, error: PipelineError) -> PipelineError {
+    match error {
+        PipelineError::Usage(why) => PipelineError::Usage(format!("{}: {why}", file.display())),
+        other => other,
+    }
+}
+
+fn lines(report: &StudyReport) {
+    let pool = &report.pool;
+    eprintln!(
+        "trommel: pool: {} samples judged, {} of them without a caption, {} rejected",
+        thousands(pool.judged),
+        thousands(pool.captionless),
+        thousands(pool.rejected)
+    );
+    let benchmarks: Vec<&str> = report.bins.iter().map(|of| of.benchmark.as_str()).collect();
+    let heads = [("training set", Align::Left), ("samples", Align::Right)].into_iter();
+    let mut table = Table::new(&heads.chain(benchmarks.iter().map(|name| (*name, Align::Right))).collect::<Vec<_>>());
+    for set in &report.sets {
+        let mean = |name: &&str| {
+            let mean = report.means.iter().find(|mean| mean.set == set.name && mean.benchmark == *name);
+            let spread =
+                |mean: &Mean| mean.spread.map_or_else(String::new, |spread| format!(" ± {:.2}", 100.0 * spread));
+            mean.map_or_else(String::new, |mean| format!("{:.2}{}", 100.0 * mean.top1, spread(mean)))
+        };
+        table.row([set.name.clone(), thousands(set.count)].into_iter().chain(benchmarks.iter().map(mean)));
+    }
+    eprintln!("\nzero-shot top-1, %\n{table}");
+    for gap in report.gaps.iter().filter(|gap| gap.set == format!("pruned-{}", gap.benchmark)) {
+        let (over, points) = (thousands(gap.over_radius), thousands(gap.points));
+        eprintln!("trommel: {}: {over} of {points} test points of {} above their radius", gap.set, gap.benchmark);
+    }
+    for finding in &report.findings {
+        let holds = if finding.holds { "holds" } else { "does not hold" };
+        eprintln!("trommel: {}: {holds}; {}", finding.claim, finding.seen);
+    }
+    eprintln!("trommel: look at {}", report.page.display());
+}

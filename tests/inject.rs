@@ -1,0 +1,125 @@
+//! `trommel inject`: class folders as shards, told apart in the ledger; read by webdataset.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use common::{run, stderr};
+use serde_json::Value;
+use trommel_ledger::read::Ledger;
+
+/// Members of all shards in a folder, by an independent reader.
+fn members(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut tars: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    tars.retain(|path| path.extension().is_some_and(|end| end == "tar"));
+    tars.sort();
+    let mut all = Vec::new();
+    for path in tars {
+        for entry in tar::Archive::new(fs::File::open(path).unwrap()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let (name, mut bytes) = (entry.path().unwrap().display().to_string(), Vec::new());
+            entry.read_to_end(&mut bytes).unwrap();
+            all.push((name, bytes));
+        }
+    }
+    all
+}
+
+#[test]
+fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    run(0, &["synth", &place("data"), "--shards", "1", "--samples", "30", "--benchmark-pictures", "4"]);
+    let photo = place("data/benchmarks/photo");
+    let inject = |out: &str, items: &str, more: &[&str]| {
+        let words = ["inject", &photo, "-o", &place(out), "--items", items, "--seed", "7", "--json"];
+        run(0, &[&words, more].concat())
+    };
+    let caption = ["--copies", "3", "--shard-samples", "10", "--caption", "one {class}, on purpose"];
+    let report: Value = serde_json::from_slice(&inject("few", "25 %", &caption).stdout).unwrap();
+    let figures = ["pictures", "items", "copies", "samples", "shards"].map(|name| report[name].as_u64().unwrap());
+    assert_eq!(figures, [48, 12, 3, 36, 4]);
+
+    let members = members(&folder.path().join("few"));
+    let named = |end: &str| members.iter().filter(|(name, _)| name.ends_with(end)).collect::<Vec<_>>();
+    let (pictures, metas, captions) = (named(".jpg"), named(".json"), named(".txt"));
+    assert_eq!((members.len(), pictures.len(), metas.len(), captions.len()), (108, 36, 36, 36));
+    let mut copies: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    for ((picture, meta), caption) in pictures.iter().zip(&metas).zip(&captions) {
+        let meta: Value = serde_json::from_slice(&meta.1).unwrap();
+        let source = meta["source"].as_str().unwrap();
+        assert_eq!(picture.1, fs::read(Path::new(&photo).join(source)).unwrap(), "the original bytes of {source}");
+        let class = source.split('/').next().unwrap();
+        assert_eq!(String::from_utf8(caption.1.clone()).unwrap(), format!("one {class}, on purpose"));
+        assert!(copies.entry(source.into()).or_default().insert(meta["copy"].as_u64().unwrap()));
+    }
+    assert!(copies.len() == 12 && copies.values().all(|of| *of == BTreeSet::from([0, 1, 2])), "{copies:?}");
+
+    // The same settings give the same bytes; fewer items are among more; other settings find the folder occupied.
+    inject("few", "25%", &caption);
+    assert_eq!(self::members(&folder.path().join("few")), members);
+    let sources = |out: &str| -> BTreeSet<String> {
+        let all = self::members(&folder.path().join(out));
+        let metas = all.iter().filter(|(name, _)| name.ends_with(".json"));
+        metas
+            .map(|(_, meta)| serde_json::from_slice::<Value>(meta).unwrap()["source"].as_str().unwrap().into())
+            .collect()
+    };
+    inject("more", "30", &[]);
+    assert!(sources("more").len() == 30 && sources("few").is_subset(&sources("more")));
+    let said = stderr(&run(2, &["inject", &photo, "-o", &place("few")]));
+    assert!(said.contains("is not empty and was not made with these settings"), "{said}");
+    for (words, due) in [
+        (["--caption", "a photo"], "caption `a photo`: write {class} where the class belongs"),
+        (["--items", "49"], "--items: 49 of 48 pictures"),
+        (["--items", "half"], "--items half: write a number of pictures or a share"),
+        (["--name", "a/b"], "--name a/b: letters, digits"),
+        (["--copies", "0"], "--copies and --shard-samples are 1 at least"),
+    ] {
+        let said = stderr(&run(2, &[&["inject", &photo, "-o", &place("none")][..], &words].concat()));
+        assert!(said.contains(due) && said.trim_end().lines().count() == 1, "{said}");
+    }
+
+    // Judged beside the pool.
+    let argument = report["argument"].as_str().unwrap();
+    let (pool, into) = (place("data/shards/00000.tar"), place("run"));
+    run(0, &["prune", &pool, argument, "--rule", "random:50%", "--run", &into, "--max-rejects", "50"]);
+    let ledger = Ledger::open(Path::new(&into)).unwrap();
+    let rows: Vec<_> = ledger.rows().unwrap().map(|row| row.unwrap()).collect();
+    let url = |row: &trommel_ledger::read::LedgerRow| row.fate.info.url.clone().unwrap_or_default();
+    let injected: Vec<_> = rows.iter().filter(|row| row.shard.starts_with("photo/")).collect();
+    assert_eq!((rows.len(), injected.len()), (66, 36));
+    let urls: BTreeSet<String> = injected.iter().map(|row| url(row)).collect();
+    let due = copies.keys().flat_map(|source| (0..3).map(move |copy| format!("injected:photo/{source}#{copy}")));
+    assert_eq!(urls, due.collect());
+    assert!(rows.iter().filter(|row| !row.shard.starts_with("photo/")).all(|row| !url(row).starts_with("injected:")));
+}
+
+#[test]
+fn webdataset_reads_what_is_injected() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    run(0, &["synth", &place("data"), "--shards", "0", "--benchmark-pictures", "1", "--reference-pictures", "1"]);
+    run(0, &["inject", &place("data/reference"), "-o", &place("out"), "--shard-samples", "7"]);
+    let script = "import sys, webdataset as wds\n\
+        for s in wds.WebDataset(sys.argv[1:], shardshuffle=False):\n    print(s['__key__'], len(s['jpg']), s['txt'].decode(), sep='\\t')\n";
+    let out =
+        Command::new(python).args(["-c", script, &place("out/00000.tar"), &place("out/00001.tar")]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.len(), 12, "{text}");
+    let keys: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(keys, (0..12).map(|at| format!("reference-{at:09}")).collect::<Vec<_>>());
+    let captions: BTreeSet<&str> = rows.iter().map(|row| row[2]).collect();
+    assert!(captions.len() == 12 && captions.contains("a photo of a sailboat"), "{captions:?}");
+}
