@@ -100,7 +100,7 @@ impl Study<'_> {
             let name = name.to_owned();
             move |error: PipelineError| PipelineError::Usage(format!("{name}: {error}"))
         };
-        Input::find(&file.pool.0, &GroupConfig::default()).map_err(field("pool"))?;
+        Input::find(&file.pool.0, &Reading::default().stores, &GroupConfig::default()).map_err(field("pool"))?;
         let there = |name: &str, path: &Path| match path.exists() {
             true => Ok(()),
             false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
