@@ -36,6 +36,7 @@ pub mod select;
 pub mod spent;
 pub mod split_file;
 pub mod stored;
+pub mod stream;
 pub mod together;
 pub mod trained;
 pub mod verify;

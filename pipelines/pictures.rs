@@ -134,7 +134,7 @@ fn shard_samples(
                 }
                 index
             }
-            Group::Rejected(info, _) | Group::Place(info) => info.id.index,
+            Group::Rejected(info, _) | Group::Place(info) | Group::Original(info, _) => info.id.index,
         };
         if index >= last {
             break;

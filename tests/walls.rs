@@ -145,7 +145,8 @@ fn what_needs_no_model_starts_without_libtorch() {
     let folder = tempfile::tempdir().unwrap();
     let (run, page) = (folder.path().join("run"), folder.path().join("page.html"));
     let (run, page) = (run.to_str().unwrap(), page.to_str().unwrap());
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 9] = [
+        &["stream", "walls.tar", "--rule", "random:1%"],
         &["select", run, "--rule", "far:1", "-o", page],
         &["verify", page, run],
         &["dedup", run, "--above", "0.9", "-o", page],

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::sample::TAKEN_DOWN;
 use trommel_ledger::read::Ledger;
@@ -23,6 +24,7 @@ use trommel_shard::plan::Plan;
 
 use crate::SelectError;
 use crate::head::SplitHead;
+use crate::select::RunFacts;
 use crate::split::{Format, head_path, read_head};
 use crate::uids;
 
@@ -123,6 +125,30 @@ impl Membership {
     #[must_use]
     pub const fn head(&self) -> Option<&SplitHead> {
         self.head.as_ref()
+    }
+
+    /// A setting by which the run read its samples; `None` where nobody says.
+    #[must_use]
+    pub fn reading(&self, name: &str) -> Option<Value> {
+        match &self.source {
+            Source::Run(run) => RunFacts::of(&run.ledger).reading.remove(name),
+            _ => self.head.as_ref()?.reading.get(name).cloned(),
+        }
+    }
+
+    /// What tells this split from others: the hash of the kept keys, or that of a run's decisions; `None` for a list of somebody else's.
+    #[must_use]
+    pub fn identity(&self) -> Option<String> {
+        match &self.source {
+            Source::Run(run) => run.ledger.config().get("decision_hash")?.as_str().map(str::to_owned),
+            _ => self.head.as_ref().map(|head| head.keys_sha256.clone()),
+        }
+    }
+
+    /// Whether shards that the split does not name can be told from those that it does.
+    #[must_use]
+    pub const fn names_shards(&self) -> bool {
+        matches!(self.source, Source::Table(_) | Source::Run(_))
     }
 
     /// Whether samples are known by their uids only.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::compression::{CompressionLimits, decompress};
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
-use super::store::{Metered, open};
+use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
@@ -141,9 +141,8 @@ impl Classified {
         let Some(path) = self.shards.get(shard) else { return Ok(()) };
         let failed =
             |why: &dyn std::fmt::Display| ClassifiedError::Unavailable { path: path.clone(), why: why.to_string() };
-        let source = open(&path.display().to_string()).map_err(|error| failed(&error))?;
-        let raw = source.open_at(0).map_err(|error| failed(&error))?;
-        let (raw, meter) = Metered::new(raw, source.announced_bytes());
+        let opened = Metered::open(&Local::default(), &path.display().to_string());
+        let (raw, meter) = opened.map_err(|error| failed(&error))?;
         let (limits, workspace) = (CompressionLimits::default(), Workspace::unbounded());
         let (plain, _) = decompress(raw, meter, &limits, workspace).map_err(|error| failed(&error))?;
         let is_class = image_keys == [CLASS];
@@ -166,7 +165,7 @@ impl Classified {
                     Labelled { key: info.key.clone(), content }
                 }
                 Group::Rejected(info, reason) => Labelled { key: info.key.clone(), content: Err(reason.to_string()) },
-                Group::Place(..) => continue,
+                Group::Place(..) | Group::Original(..) => continue,
             };
             see(labelled)?;
         }

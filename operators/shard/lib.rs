@@ -15,6 +15,8 @@
 //! - [`reader`] asks for credit, gives every sample its index and its [`trommel_core::sample::Work`], and ends each shard
 //!   with one [`trommel_core::sample::ShardEnd`].
 //!
+//! - [`original`] gives samples as they stand in their tar, for those who write tars.
+//!
 //! # Invariants
 //!
 //! 1. A shard streams: what is held is one sample's wanted members, never the shard, never what a header merely
@@ -36,6 +38,7 @@ pub mod header;
 pub mod metadata;
 pub mod names;
 pub mod operator;
+pub mod original;
 pub mod plan;
 pub mod promised;
 pub mod reader;

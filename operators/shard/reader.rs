@@ -338,7 +338,7 @@ impl ShardReader {
 }
 
 /// The bytes of a tar, decompressed; or what the shard is instead.
-fn plain_tar(
+pub(super) fn plain_tar(
     raw: Metered,
     meter: &Arc<Meter>,
     limits: &CompressionLimits,

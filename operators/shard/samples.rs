@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 use super::names::{self, IMAGE_KEYS};
-use super::tar::{Kind, Member, TarEnd, TarReader};
+use super::tar::{Kind, Member, RawMember, TarEnd, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::sample::{Reason, SampleId, SampleInfo};
 
@@ -91,6 +91,25 @@ pub enum Want {
     },
     /// That it is there: no data is read, no credit taken.
     Place,
+    /// All of its members as they stand in the tar, headers included: without credit, up to [`MAX_ORIGINAL_BYTES`].
+    Original {
+        /// Whether its json is read for what identifies it.
+        identity: bool,
+    },
+}
+
+/// Most bytes of a sample whose members are wanted as they stand.
+pub const MAX_ORIGINAL_BYTES: u64 = 1 << 30;
+
+/// A sample's members as they stand in its tar.
+#[derive(Debug, Default)]
+pub struct Original {
+    /// Whole blocks: each member's headers, data and padding, one member behind the other.
+    pub bytes: Vec<u8>,
+    /// Each member's extension, and where it is among the bytes.
+    pub members: Vec<(String, RawMember)>,
+    /// Whether one of them is stored with holes.
+    pub is_sparse: bool,
 }
 
 /// A sample with its data.
@@ -117,6 +136,8 @@ pub enum Group {
     Rejected(Arc<SampleInfo>, Reason),
     /// A group of which only its place was wanted; nothing of its json is known.
     Place(Arc<SampleInfo>),
+    /// A group as it stands in the tar.
+    Original(Arc<SampleInfo>, Original),
 }
 
 impl Group {
@@ -124,7 +145,10 @@ impl Group {
     #[must_use]
     pub const fn info(&self) -> &Arc<SampleInfo> {
         match self {
-            Self::Sample(RawSample { info, .. }) | Self::Rejected(info, _) | Self::Place(info) => info,
+            Self::Sample(RawSample { info, .. })
+            | Self::Rejected(info, _)
+            | Self::Place(info)
+            | Self::Original(info, _) => info,
         }
     }
 }
@@ -174,6 +198,7 @@ struct Open {
     size: u64,
     extensions: Vec<String>,
     image: Option<Image>,
+    original: Original,
     text: Option<(usize, Vec<u8>)>,
     metadata: Metadata,
     reject: Option<Reason>,
@@ -203,6 +228,18 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         want: &mut dyn FnMut(u32) -> Want,
         admit: Admit<'_, E>,
     ) -> Result<Option<Group>, E> {
+        self.next_named_group(&mut |index, _| want(index), admit)
+    }
+
+    /// The same, where what is wanted hangs on the key too.
+    ///
+    /// # Errors
+    /// What `admit` returns.
+    pub fn next_named_group<E>(
+        &mut self,
+        want: &mut dyn FnMut(u32, &[u8]) -> Want,
+        admit: Admit<'_, E>,
+    ) -> Result<Option<Group>, E> {
         loop {
             let Some(named) = self.pending.take().or_else(|| self.next_named()) else {
                 return Ok(self.open.take().map(|open| self.close(open)));
@@ -226,7 +263,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 None => {
                     let id = SampleId { ordinal: self.ordinal, index: self.next_index };
                     self.next_index = self.next_index.saturating_add(1);
-                    Open::new(&named, id, want(id.index))
+                    Open::new(&named, id, want(id.index, &named.key))
                 }
             };
             self.add(&mut open, named, admit)?;
@@ -284,7 +321,14 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         } else {
             open.extensions.push(extension.clone());
         }
-        let Want::Content { extra_bytes } = open.want else { return Ok(()) };
+        let extra_bytes = match open.want {
+            Want::Content { extra_bytes } => extra_bytes,
+            Want::Place => return Ok(()),
+            Want::Original { identity } => {
+                self.add_original(open, &member, extension, identity);
+                return Ok(());
+            }
+        };
         let (config, rank) = (self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
         if let Some(rank) = rank(&config.image_keys) {
             if open.reject.is_none() && open.image.as_ref().is_none_or(|image| rank < image.rank) {
@@ -311,6 +355,30 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         Ok(())
     }
 
+    fn add_original(&mut self, open: &mut Open, member: &Member, extension: String, identity: bool) {
+        if open.size > MAX_ORIGINAL_BYTES {
+            let detail = format!("{} bytes so far, more than {MAX_ORIGINAL_BYTES}", open.size);
+            open.reject("sample_too_large", detail);
+        } else if self.tar.is_said_globally() {
+            open.reject("global_header", "a global PAX header says its names or sizes".into());
+        }
+        if open.reject.is_some() {
+            open.original = Original::default();
+            return;
+        }
+        let Some(raw) = self.tar.read_raw(&mut open.original.bytes) else {
+            // What is cut off is said at the end of the group.
+            open.reject("long_headers", format!("{extension} has too many of them"));
+            return;
+        };
+        if identity && extension == "json" && member.size <= self.config.max_json_bytes {
+            let json = &open.original.bytes[raw.data..raw.data + raw.size];
+            open.take(Metadata::parse(json), self.config);
+        }
+        open.original.is_sparse |= member.kind == Kind::Sparse;
+        open.original.members.push((extension, raw));
+    }
+
     fn close(&self, mut open: Open) -> Group {
         let metadata = std::mem::take(&mut open.metadata);
         let info = Arc::new(SampleInfo {
@@ -323,18 +391,24 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             size: open.size,
             ..SampleInfo::default()
         });
-        let Want::Content { extra_bytes } = open.want else { return Group::Place(info) };
+        if open.want == Want::Place {
+            return Group::Place(info);
+        }
         if let (None, Some(TarEnd::Damaged { offset, what })) = (&self.pending, self.tar.end()) {
             open.reject = None;
             open.reject("cut_off", format!("at byte {offset}: {what}"));
         }
-        match (open.image.take(), open.reject.take()) {
-            (_, Some(reason)) => Group::Rejected(info, reason),
-            (None, None) => {
+        let extra_bytes = match (open.want, open.reject.take()) {
+            (_, Some(reason)) => return Group::Rejected(info, reason),
+            (Want::Content { extra_bytes }, None) => extra_bytes,
+            (Want::Original { .. } | Want::Place, None) => return Group::Original(info, open.original),
+        };
+        match open.image.take() {
+            None => {
                 let (has, wanted) = (open.extensions.join(";"), self.config.image_keys.join(";"));
                 Group::Rejected(info, Reason::new("no_image", format!("has {has:.200}, wanted {wanted}")))
             }
-            (Some(image), None) => {
+            Some(image) => {
                 let text = open.text.map(|(_, text)| String::from_utf8_lossy(&text).into_owned());
                 let blank = |text: &String| text.trim().is_empty();
                 let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
@@ -358,6 +432,7 @@ impl Open {
             size: 0,
             extensions: Vec::new(),
             image: None,
+            original: Original::default(),
             text: None,
             metadata: Metadata::default(),
             reject: None,

@@ -111,7 +111,42 @@ pub struct TarReader<R> {
     global: Pax,
     oddities: Oddities,
     end: Option<TarEnd>,
+    head: Option<Head>,
 }
+
+/// The header blocks of the member at hand as they stand, where they are kept.
+#[derive(Debug, Default)]
+struct Head {
+    blocks: Vec<u8>,
+    /// Where the member's own header stands in them, behind long-name and PAX headers.
+    own: usize,
+    /// Whether what is read belongs to them.
+    open: bool,
+}
+
+impl Head {
+    fn add(&mut self, bytes: &[u8]) {
+        // One byte more tells that they are too many.
+        let room = (MAX_HEAD_BYTES + 1).saturating_sub(self.blocks.len());
+        self.blocks.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// A member as it stands in the tar: header blocks, data, padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawMember {
+    /// Where it begins among the bytes that it was put behind.
+    pub start: usize,
+    /// Where its own header begins: long-name and PAX headers stand before.
+    pub header: usize,
+    /// Where its data begins.
+    pub data: usize,
+    /// Bytes of data.
+    pub size: usize,
+}
+
+/// Most bytes of a member's headers that are kept.
+const MAX_HEAD_BYTES: usize = 4 << 20;
 
 /// Zeros behind the end mark are read up to here, so that a compressed stream's checksum is seen.
 const MAX_TRAILING_BYTES: u64 = 1 << 20;
@@ -122,7 +157,14 @@ impl<R: BufRead> TarReader<R> {
     /// A reader at the start of a tar.
     pub fn new(input: R, limits: TarLimits) -> Self {
         let (global, oddities) = (Pax::default(), Oddities::default());
-        Self { input, limits, position: 0, unread: 0, padding: 0, global, oddities, end: None }
+        Self { input, limits, position: 0, unread: 0, padding: 0, global, oddities, end: None, head: None }
+    }
+
+    /// The same, which keeps each member's header blocks for [`Self::read_raw`].
+    #[must_use]
+    pub fn keeping_heads(mut self) -> Self {
+        self.head = Some(Head::default());
+        self
     }
 
     /// The next member; `None` at the end, for which see [`Self::end`]. What is unread of the member before is passed over.
@@ -150,6 +192,27 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// Puts all of the member at hand behind `out`, as it stands: headers, data, padding. `None` when it is cut off, or when its headers are not
+    /// kept, being too many.
+    pub fn read_raw(&mut self, out: &mut Vec<u8>) -> Option<RawMember> {
+        let head = self.head.as_ref().filter(|head| head.blocks.len() <= MAX_HEAD_BYTES)?;
+        let (start, header) = (out.len(), out.len() + head.own);
+        out.extend_from_slice(&head.blocks);
+        let data = out.len();
+        if let Err(end) = self.read_into(out) {
+            self.end.get_or_insert(end);
+            return None;
+        }
+        let size = out.len() - data;
+        out.resize(out.len() + padding(size as u64) as usize, 0);
+        Some(RawMember { start, header, data, size })
+    }
+
+    /// Whether a global PAX header says names or sizes of members, so that no member stands for itself.
+    pub fn is_said_globally(&self) -> bool {
+        self.global.path.is_some() || self.global.size.is_some()
+    }
+
     /// How the tar ended; `None` while it goes on.
     pub fn end(&self) -> Option<&TarEnd> {
         self.end.as_ref()
@@ -167,6 +230,18 @@ impl<R: BufRead> TarReader<R> {
 
     fn advance(&mut self) -> Result<Member, TarEnd> {
         self.skip_rest()?;
+        if let Some(head) = &mut self.head {
+            head.blocks.clear();
+            head.open = true;
+        }
+        let member = self.headers();
+        if let Some(head) = &mut self.head {
+            head.open = false;
+        }
+        member
+    }
+
+    fn headers(&mut self) -> Result<Member, TarEnd> {
         let (mut name, mut local, mut unreadable) = (None::<Vec<u8>>, Pax::default(), false);
         let mut first_header = None;
         loop {
@@ -180,6 +255,9 @@ impl<R: BufRead> TarReader<R> {
                 return Err(self.end_mark(at));
             }
             let header = Header::parse(&block).map_err(|error| self.damaged(at, error))?;
+            if let Some(head) = &mut self.head {
+                head.own = head.blocks.len() - BLOCK.min(head.blocks.len());
+            }
             let offset = *first_header.get_or_insert(at);
             self.unread = header.size;
             self.padding = padding(header.size);
@@ -310,6 +388,7 @@ impl<R: BufRead> TarReader<R> {
             }
             let take = chunk.len().min(BLOCK - have);
             block[have..have + take].copy_from_slice(&chunk[..take]);
+            tape(&mut self.head, &chunk[..take]);
             self.input.consume(take);
             self.position = self.position.saturating_add(take as u64);
             have += take;
@@ -323,6 +402,11 @@ impl<R: BufRead> TarReader<R> {
 
     fn read_exactly(&mut self) -> Result<Vec<u8>, TarEnd> {
         let mut data = Vec::new();
+        self.read_into(&mut data).map(|()| data)
+    }
+
+    /// Puts the data of the member at hand behind `data`.
+    fn read_into(&mut self, data: &mut Vec<u8>) -> Result<(), TarEnd> {
         while self.unread > 0 {
             let chunk = match fill(&mut self.input) {
                 Ok(chunk) => chunk,
@@ -338,11 +422,12 @@ impl<R: BufRead> TarReader<R> {
                 data.reserve_exact(usize::try_from(self.unread).unwrap_or(usize::MAX).min(wanted));
             }
             data.extend_from_slice(&chunk[..take]);
+            tape(&mut self.head, &chunk[..take]);
             self.input.consume(take);
             self.position = self.position.saturating_add(take as u64);
             self.unread -= take as u64;
         }
-        Ok(data)
+        Ok(())
     }
 
     /// Passes over what is unread of the member at hand, and its padding; padding may be missing at the very end.
@@ -367,19 +452,27 @@ impl<R: BufRead> TarReader<R> {
     fn skip(&mut self, bytes: u64) -> Result<bool, TarEnd> {
         let mut left = bytes;
         while left > 0 {
-            let length = match fill(&mut self.input) {
-                Ok(chunk) => chunk.len(),
+            let chunk = match fill(&mut self.input) {
+                Ok(chunk) => chunk,
                 Err(error) => return Err(self.damaged(self.position, error)),
             };
-            if length == 0 {
+            if chunk.is_empty() {
                 return Ok(false);
             }
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(length);
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            tape(&mut self.head, &chunk[..take]);
             self.input.consume(take);
             self.position = self.position.saturating_add(take as u64);
             left -= take as u64;
         }
         Ok(true)
+    }
+}
+
+/// Keeps bytes of a member's headers.
+fn tape(head: &mut Option<Head>, bytes: &[u8]) {
+    if let Some(head) = head.as_mut().filter(|head| head.open) {
+        head.add(bytes);
     }
 }
 

@@ -86,6 +86,7 @@ fn run(command: Command, words: &[OsString], launched: Option<Launched>, ending:
         Command::Synth(_)
         | Command::Inject(_)
         | Command::Select(_)
+        | Command::Stream(_)
         | Command::Verify(_)
         | Command::Dedup(_)
         | Command::Why(_)

@@ -121,7 +121,8 @@ impl FolderReader {
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };
             let group = match task.want(id.index) {
-                Want::Place => {
+                // A folder has no tar whose blocks could be wanted.
+                Want::Place | Want::Original { .. } => {
                     let info = SampleInfo { id, key: open.key(picture), ..SampleInfo::default() };
                     Ok(Group::Place(Arc::new(info)))
                 }

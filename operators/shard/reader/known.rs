@@ -173,6 +173,7 @@ impl Task<'_> {
             (Group::Rejected(info, reason), Known::Nothing | Known::Named(_)) => {
                 Ok(Some(Admitted::Event(Event::rejected(info, reason))))
             }
+            (Group::Original(info, _), _) => Err(format!("sample {} came as it stands; this is a bug", info.id.index)),
             (Group::Sample(RawSample { info, image, image_extension, caption, permit }), _) => {
                 let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
                 let encoded_bytes = image.len() as u64;

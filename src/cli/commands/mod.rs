@@ -7,6 +7,7 @@ pub mod prune;
 pub mod radii;
 mod report;
 mod select;
+mod stream;
 mod synth;
 mod verify;
 mod why;
@@ -32,6 +33,7 @@ pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
         Command::Synth(args) => synth::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Select(args) => select::run(&args),
+        Command::Stream(args) => stream::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Dedup(args) => dedup::run(&args),
         Command::Why(args) => why::run(&args),

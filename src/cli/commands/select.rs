@@ -83,9 +83,11 @@ fn unfinished(report: &SelectReport) -> Option<String> {
         .then(|| format!("{said}: no split has them; finish the run, and the same command selects anew"))
 }
 
-/// How open_clip trains on a split, once its samples are tars of their own.
+/// How open_clip trains on a split.
 fn open_clip(split: &SplitReport) -> String {
     let count = split.train_num_samples;
     let train = "python -m open_clip_train.main --dataset-type webdataset";
-    format!("{train} --train-data SHARDS --train-num-samples {count}   (SHARDS: tars with these samples alone)")
+    let file = split.files.first().map_or("", String::as_str);
+    let data = format!("'pipe:trommel stream SHARDS --split {file}'");
+    format!("{train} --train-data {data} --train-num-samples {count}   (SHARDS as the run was given them)")
 }

@@ -1,0 +1,164 @@
+//! Kept samples as new shards, with what trainers look for beside them.
+//!
+//! | file | for |
+//! |---|---|
+//! | `00000.tar` .. | any WebDataset reader |
+//! | `00000_stats.json` .. | img2dataset's counts; the next turn of the same command |
+//! | `sizes.json` | open_clip and DataComp: file name to samples; written last, so that where it is, all is there |
+//! | `stream.json` | from what it was made |
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use trommel_core::durable::{self, Aside};
+use trommel_core::notices::Notices;
+use trommel_core::sample::SampleInfo;
+use trommel_shard::plan::{Plan, ShardRef};
+use trommel_shard::samples::Original;
+
+use super::pipe::END;
+use super::state::{Made, Progress, Stats};
+use super::{Cursor, Ended, Sink, StreamReport, is_trainable, quoted, renamed};
+use crate::error::PipelineError;
+
+/// Bytes that are written at a time.
+const BUFFER_BYTES: usize = 1 << 20;
+
+pub(super) struct Folder {
+    folder: PathBuf,
+    shard_samples: u64,
+    open: Option<Open>,
+    /// Shards that are whole.
+    done: Vec<Stats>,
+    /// Held as long as the folder is written.
+    _lock: File,
+}
+
+/// The shard that is being written.
+struct Open {
+    path: PathBuf,
+    out: BufWriter<Aside>,
+    samples: u64,
+    trainable: u64,
+    bytes: u64,
+    keys: HashSet<String>,
+}
+
+impl Folder {
+    /// Opens a folder, alone.
+    pub fn open(folder: &Path, shard_samples: u64, made: Made) -> Result<Self, PipelineError> {
+        durable::make_folder(folder).map_err(PipelineError::at(folder))?;
+        let path = folder.join(".stream.lock");
+        let lock = File::create(&path).map_err(PipelineError::at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let folder = folder.display();
+                return Err(PipelineError::Failed(format!("{folder}: another `trommel stream` is writing there")));
+            }
+            Err(TryLockError::Error(error)) => return Err(PipelineError::at(&path)(error)),
+        }
+        made.settle(folder)?;
+        let mut all = Self { folder: folder.into(), shard_samples, open: None, done: Vec::new(), _lock: lock };
+        while let Some(stats) = Stats::read(&all.shard(all.done.len()), &all.stats(all.done.len())) {
+            all.done.push(stats);
+        }
+        Ok(all)
+    }
+
+    fn shard(&self, number: usize) -> PathBuf {
+        self.folder.join(name(number))
+    }
+
+    fn stats(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{number:05}_stats.json"))
+    }
+
+    /// Makes the open shard whole; the next one begins at `next`.
+    fn close(&mut self, next: Cursor, notices: &Notices) -> Result<(), PipelineError> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let at = PipelineError::at(&open.path);
+        open.out.write_all(&END).map_err(&at)?;
+        let file = open.out.into_inner().map_err(|error| at(error.into_error()))?;
+        file.commit().map_err(&at)?;
+        let Open { samples, trainable, .. } = open;
+        let bytes = open.bytes + END.len() as u64;
+        let stats = Stats::new(samples, Progress { next, bytes, trainable, notices: notices.clone() });
+        let path = self.stats(self.done.len());
+        let text = serde_json::to_string_pretty(&stats).map_err(PipelineError::failed)? + "\n";
+        durable::write(&path, text.as_bytes()).map_err(PipelineError::at(&path))?;
+        tracing::info!(shard = %open.path.display(), samples, bytes, "written");
+        self.done.push(stats);
+        Ok(())
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("{number:05}.tar")
+}
+
+impl Sink for Folder {
+    fn resume(&mut self, notices: &mut Notices) -> Cursor {
+        let Some(last) = self.done.last() else { return Cursor::default() };
+        // What it says of the plan is in there too.
+        *notices = last.trommel.notices.clone();
+        last.trommel.next
+    }
+
+    fn add(
+        &mut self,
+        shard: &ShardRef,
+        (info, original): &(&SampleInfo, Original),
+        notices: &mut Notices,
+    ) -> Result<(), Ended> {
+        if self.open.is_none() {
+            let path = self.shard(self.done.len());
+            let out = Aside::create(&path).map_err(PipelineError::at(&path))?;
+            let out = BufWriter::with_capacity(BUFFER_BYTES, out);
+            self.open = Some(Open { path, out, samples: 0, trainable: 0, bytes: 0, keys: HashSet::new() });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let other;
+        let bytes = if open.keys.insert(info.key.clone()) {
+            &original.bytes
+        } else {
+            let Some(bytes) = renamed(shard, info, original, notices) else { return Ok(()) };
+            other = bytes;
+            &other
+        };
+        open.out.write_all(bytes).map_err(PipelineError::at(&open.path))?;
+        open.samples += 1;
+        open.bytes += bytes.len() as u64;
+        open.trainable += u64::from(is_trainable(original));
+        if open.samples >= self.shard_samples {
+            let next = Cursor { ordinal: shard.ordinal, index: info.id.index.saturating_add(1) };
+            self.close(next, notices)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, plan: &Plan, notices: &Notices) -> Result<StreamReport, PipelineError> {
+        self.close(Cursor { ordinal: plan.len() as u64, index: 0 }, notices)?;
+        let sizes: BTreeMap<String, u64> = (0..).map(name).zip(self.done.iter().map(|stats| stats.successes)).collect();
+        let path = self.folder.join("sizes.json");
+        let text = serde_json::to_string(&sizes).map_err(PipelineError::failed)? + "\n";
+        durable::write(&path, text.as_bytes()).map_err(PipelineError::at(&path))?;
+        let range = match self.done.len() {
+            0 => None,
+            1 => Some(name(0)),
+            many => Some(format!("{{00000..{:05}}}.tar", many - 1)),
+        };
+        let sum = |of: fn(&Stats) -> u64| self.done.iter().map(of).sum();
+        Ok(StreamReport {
+            shards: plan.len() as u64,
+            samples: sum(|stats| stats.successes),
+            train_num_samples: sum(|stats| stats.trommel.trainable),
+            bytes: sum(|stats| stats.trommel.bytes),
+            written: sizes.into_keys().collect(),
+            pattern: range.map(|range| quoted(&self.folder.join(range))),
+            notices: notices.clone(),
+        })
+    }
+}

@@ -1,0 +1,509 @@
+//! `trommel stream`, driven as a user drives it, over shards whose samples are known by construction and ledgers that the ledger's own writers made.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+#[path = "../operators/select/tests/world.rs"]
+mod world;
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{run, stderr, trommel};
+use serde_json::Value;
+use world::{Dice, Row, make};
+
+/// A member as readers see it: name, data, time, mode.
+type Member = (String, Vec<u8>, u64, u32);
+
+/// A sample: its key, and its members.
+#[derive(Clone)]
+struct Sample {
+    key: String,
+    uid: String,
+    members: Vec<Member>,
+}
+
+struct Shard {
+    name: String,
+    samples: Vec<Sample>,
+}
+
+/// Few keys, so that they come again in a shard and in others; one too long for a plain header.
+fn key(dice: &mut Dice) -> String {
+    let long = format!("{}/", "a.folder".repeat(15));
+    let folder = ["", "", "", "dog/", "a.b/", long.as_str()][dice.below(6)];
+    format!("{folder}{:03}", dice.below(7))
+}
+
+fn sample(dice: &mut Dice, before: Option<&String>) -> Sample {
+    let (key, uid) = (key(dice), format!("{:016x}{:016x}", dice.next(), dice.next()));
+    let mut extensions = vec!["jpg", "json", "txt", "seg.png", "X.bin", "JPG2", "npy"];
+    for _ in 0..dice.below(5) {
+        let at = 2 + dice.below(extensions.len() - 2);
+        extensions.remove(at);
+    }
+    // Neighbours of one key are two samples because the second begins with what the first has.
+    if before == Some(&key) {
+        extensions.swap(0, 1);
+    }
+    let members = extensions.into_iter().map(|extension| {
+        let size = [0, 1, 511, 512, 513, 3000][dice.below(6)];
+        let data = match extension {
+            "json" => format!("{{\"uid\": \"{uid}\", \"url\": \"x\"}}").into_bytes(),
+            _ => (0..size).map(|_| dice.next() as u8).collect(),
+        };
+        (format!("{key}.{extension}"), data, dice.next() % 1_000_000_000, [0o444, 0o644, 0o600][dice.below(3)])
+    });
+    let members = members.collect();
+    Sample { key, uid, members }
+}
+
+fn shards(dice: &mut Dice, count: usize) -> Vec<Shard> {
+    let shard = |dice: &mut Dice, at: usize| {
+        let mut samples: Vec<Sample> = Vec::new();
+        for _ in 0..[0, 1, 9, 40][dice.below(4)] {
+            let next = sample(dice, samples.last().map(|sample| &sample.key));
+            samples.push(next);
+        }
+        Shard { name: format!("{at:05}.tar"), samples }
+    };
+    (0..count).map(|at| shard(dice, at)).collect()
+}
+
+fn append(out: &mut tar::Builder<Vec<u8>>, dice: &mut Dice, (name, data, time, mode): &Member) {
+    let mut header = if dice.below(2) == 0 { tar::Header::new_gnu() } else { tar::Header::new_ustar() };
+    header.set_size(data.len() as u64);
+    header.set_mtime(*time);
+    header.set_mode(*mode);
+    header.set_entry_type(tar::EntryType::Regular);
+    if dice.below(5) == 0 {
+        out.append_pax_extensions([("path", name.as_bytes()), ("comment", b"ours")]).unwrap();
+        header.set_path("elsewhere").unwrap();
+        header.set_cksum();
+        out.append(&header, &data[..]).unwrap();
+    } else if name.len() <= 100 {
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        out.append(&header, &data[..]).unwrap();
+    } else {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mtime(*time);
+        header.set_mode(*mode);
+        out.append_data(&mut header, name, &data[..]).unwrap();
+    }
+}
+
+/// The shard's tar, with what belongs to no sample between its members; now and then compressed.
+fn packed(dice: &mut Dice, shard: &Shard) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for sample in &shard.samples {
+        for member in &sample.members {
+            if dice.below(6) == 0 {
+                let names = ["README", "__index__/000.jpg", "._000.jpg", ".hidden"];
+                let stray = (names[dice.below(4)].into(), vec![1; dice.below(700)], 0, 0o644);
+                append(&mut out, dice, &stray);
+            }
+            append(&mut out, dice, member);
+        }
+    }
+    let bytes = out.into_inner().unwrap();
+    if dice.below(3) == 0 { zstd::encode_all(&bytes[..], 1).unwrap() } else { bytes }
+}
+
+fn members(tar: &[u8]) -> Vec<Member> {
+    let mut archive = tar::Archive::new(tar);
+    let read = |entry: Result<tar::Entry<'_, &[u8]>, std::io::Error>| {
+        let mut entry = entry.unwrap();
+        let (mut data, name) = (Vec::new(), String::from_utf8(entry.path_bytes().into_owned()).unwrap());
+        entry.read_to_end(&mut data).unwrap();
+        (name, data, entry.header().mtime().unwrap(), entry.header().mode().unwrap())
+    };
+    let members = archive.entries().unwrap().map(read).collect();
+    assert!(tar.len().is_multiple_of(512) && tar.ends_with(&[0; 1024]), "no end mark");
+    members
+}
+
+/// What a reader should find of kept samples, each with its place; `clashes` says whether a key stands already where two cannot be told apart.
+fn expected<'s>(
+    kept: impl Iterator<Item = (usize, usize, &'s Sample)>,
+    mut clashes: impl FnMut(&'s Sample) -> bool,
+) -> Vec<Member> {
+    let mut all = Vec::new();
+    for (ordinal, index, sample) in kept {
+        let clash = clashes(sample);
+        all.extend(sample.members.iter().map(|(name, data, time, mode)| {
+            let (folder, base) = name.rfind('/').map_or(("", name.as_str()), |slash| name.split_at(slash + 1));
+            let name = match clash {
+                true => format!("{folder}{ordinal:05}-{index:06}-{}", lowered(folder, base)),
+                false => name.clone(),
+            };
+            (name, data.clone(), *time, *mode)
+        }));
+    }
+    all
+}
+
+/// A renamed member's extension is written as readers take it.
+fn lowered(_: &str, base: &str) -> String {
+    let (key, extension) = base.split_once('.').unwrap();
+    format!("{key}.{}", extension.to_lowercase())
+}
+
+fn made(folder: &Path, shards: &[Shard], keeps: &dyn Fn(usize, usize) -> bool) -> String {
+    let rows = |at: usize| {
+        let row = |(index, sample): (usize, &Sample)| Row {
+            key: sample.key.clone(),
+            uid: Some(sample.uid.clone()),
+            rejected: !keeps(at, index),
+            reason: (!keeps(at, index)).then_some("image_decode"),
+            ..Row::default()
+        };
+        shards[at].samples.iter().enumerate().map(row).collect::<Vec<_>>().into_iter()
+    };
+    let run = folder.join("run");
+    make(&run, &[], (0..shards.len()).map(|at| (shards[at].name.clone(), Some(rows(at)))).collect());
+    run.display().to_string()
+}
+
+fn streamed(args: &[&str]) -> (Vec<Member>, String) {
+    let out = run(0, args);
+    (members(&out.stdout), stderr(&out))
+}
+
+#[test]
+fn whatever_is_kept_comes_as_it_stands() {
+    let (mut renamed, mut all, mut none) = (0, 0, 0);
+    for seed in 0..12 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dice = Dice(seed);
+        let count = 1 + dice.below(4);
+        let shards = shards(&mut dice, count);
+        let mut paths = Vec::new();
+        for shard in &shards {
+            let path = folder.path().join(&shard.name);
+            std::fs::write(&path, packed(&mut dice, shard)).unwrap();
+            paths.push(path.display().to_string());
+        }
+        let share = [0, 1, 4, 10][dice.below(4)];
+        let drawn: BTreeSet<(usize, usize)> = (0..count)
+            .flat_map(|at| (0..shards[at].samples.len()).map(move |index| (at, index)))
+            .filter(|_| dice.below(10) < share)
+            .collect();
+        let ledger = made(folder.path(), &shards, &|at, index| drawn.contains(&(at, index)));
+        let into = folder.path().join("splits").display().to_string();
+        run(0, &["select", &ledger, "--rule", "kept=random:100%", "-o", &into, "--format", "parquet,txt,npy"]);
+        let pairs = || drawn.iter().map(|&(at, index)| (at, index, &shards[at].samples[index]));
+        let mut last = None;
+        let due = expected(pairs(), |sample| last.replace(&sample.key) == Some(&sample.key));
+        let names: BTreeSet<&str> = due.iter().map(|member| member.0.as_str()).collect();
+        renamed += usize::from(names.iter().any(|name| name.contains("-0000")));
+        none += usize::from(drawn.is_empty());
+        all += usize::from(share == 10 && !drawn.is_empty());
+        let shown: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let with = |more: &[&str]| {
+            let words: Vec<&str> =
+                ["stream"].into_iter().chain(shown.iter().copied()).chain(more.iter().copied()).collect();
+            streamed(&words)
+        };
+        let table = format!("{into}/kept.parquet");
+        let (got, said) = with(&["--split", &table]);
+        assert_eq!(got, due, "seed {seed}: {said}");
+        assert_eq!(with(&["--run", &ledger]).0, due, "seed {seed}: by the run");
+        assert_eq!(with(&["--split", &format!("{into}/kept.split.json")]).0, due, "seed {seed}: by its head");
+        assert_eq!(with(&["--split", &format!("{into}/kept.npy")]).0, due, "seed {seed}: by uids");
+        if pairs().map(|(at, _, sample)| (at, &sample.key)).collect::<BTreeSet<_>>().len() == drawn.len() {
+            let twins = (0..count).any(|at| {
+                let kept: BTreeSet<&String> = pairs().filter(|pair| pair.0 == at).map(|pair| &pair.2.key).collect();
+                shards[at].samples.iter().filter(|sample| kept.contains(&sample.key)).count() > kept.len()
+            });
+            if !twins {
+                assert_eq!(with(&["--split", &format!("{into}/kept.txt")]).0, due, "seed {seed}: by keys");
+            }
+        }
+        let each = 1 + dice.below(12);
+        let out = folder.path().join("out").display().to_string();
+        with_folder(&shown, &table, &out, each, &shards, &drawn);
+    }
+    assert!(renamed > 2 && all > 0 && none > 0, "{renamed} {all} {none}: too few of a kind");
+}
+
+fn with_folder(
+    paths: &[&str],
+    table: &str,
+    out: &str,
+    each: usize,
+    shards: &[Shard],
+    drawn: &BTreeSet<(usize, usize)>,
+) {
+    let number = each.to_string();
+    let words = ["stream"].into_iter().chain(paths.iter().copied());
+    let words: Vec<&str> = words.chain(["--split", table, "-o", out, "--shard-samples", &number, "--json"]).collect();
+    let report: Value = serde_json::from_slice(&run(0, &words).stdout).unwrap();
+    let all: Vec<&(usize, usize)> = drawn.iter().collect();
+    let sizes: Value = serde_json::from_slice(&std::fs::read(format!("{out}/sizes.json")).unwrap()).unwrap();
+    assert_eq!(sizes.as_object().unwrap().len(), all.len().div_ceil(each));
+    for (number, part) in all.chunks(each).enumerate() {
+        let mut keys = BTreeSet::new();
+        let pairs = part.iter().map(|&&(at, index)| (at, index, &shards[at].samples[index]));
+        let due = expected(pairs, |sample| !keys.insert(&sample.key));
+        let name = format!("{number:05}.tar");
+        assert_eq!(members(&std::fs::read(format!("{out}/{name}")).unwrap()), due, "{name}");
+        assert_eq!(sizes[&name], part.len());
+        let stats: Value =
+            serde_json::from_slice(&std::fs::read(format!("{out}/{number:05}_stats.json")).unwrap()).unwrap();
+        assert_eq!((&stats["successes"], &stats["count"]), (&part.len().into(), &part.len().into()));
+    }
+    assert_eq!(report["samples"], all.len());
+    // The same command finds it done; whatever is lost of it, it makes again and nothing else.
+    let before = contents(out);
+    run(0, &words);
+    assert_eq!(contents(out), before);
+    for gone in ["sizes.json", "00001.tar", "00002_stats.json"] {
+        let _ = std::fs::remove_file(format!("{out}/{gone}"));
+    }
+    std::fs::write(format!("{out}/00001.tar.77.tmp"), "half of it").unwrap();
+    let first = Path::new(out).join("00000.tar");
+    let age = first.exists().then(|| std::fs::metadata(&first).unwrap().modified().unwrap());
+    run(0, &words);
+    std::fs::remove_file(format!("{out}/00001.tar.77.tmp")).unwrap();
+    assert_eq!(contents(out), before);
+    assert_eq!(age, first.exists().then(|| std::fs::metadata(&first).unwrap().modified().unwrap()));
+    let mut other = words.clone();
+    let at = other.iter().position(|word| *word == number).unwrap();
+    other[at] = "77";
+    let said = stderr(&run(2, &other));
+    assert!(
+        said.contains(&format!("its shards were made by another command: shard_samples 77 and was {each}")),
+        "{said}"
+    );
+}
+
+fn contents(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (path.display().to_string(), std::fs::read(&path).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Shards called 00000.tar and so on, of so many plain samples of a picture and a caption; and a run that keeps every third.
+fn plain(folder: &Path, count: usize, samples: usize, bytes: usize) -> (Vec<String>, String) {
+    let shard = |at: usize| {
+        let sample = |index: usize| {
+            let key = format!("{at:05}{index:04}");
+            let picture = vec![index as u8; bytes];
+            let members =
+                vec![(format!("{key}.jpg"), picture, 0, 0o644), (format!("{key}.txt"), b"a dog".into(), 0, 0o644)];
+            Sample { key, uid: String::new(), members }
+        };
+        Shard { name: format!("{at:05}.tar"), samples: (0..samples).map(sample).collect() }
+    };
+    let shards: Vec<Shard> = (0..count).map(shard).collect();
+    let mut paths = Vec::new();
+    for shard in &shards {
+        let mut out = tar::Builder::new(Vec::new());
+        for (name, data, ..) in shard.samples.iter().flat_map(|sample| &sample.members) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            out.append_data(&mut header, name, &data[..]).unwrap();
+        }
+        let path = folder.join(&shard.name);
+        std::fs::write(&path, out.into_inner().unwrap()).unwrap();
+        paths.push(path.display().to_string());
+    }
+    let run = made(folder, &shards, &|_, index| index % 3 == 0);
+    (paths, run)
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 2, 60, 50_000);
+    let args = ["stream", &paths[0], &paths[1], "--run", &ledger];
+    let mut child = trommel().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 1000];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), stderr(&out)), (Some(0), String::new()));
+    let (all, said) = streamed(&args);
+    assert_eq!((all.len(), said.as_str()), (2 * 20 * 2, ""));
+}
+
+#[test]
+fn nothing_kept_is_an_empty_tar() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 2, 2, 10);
+    let table = folder.path().join("none.parquet").display().to_string();
+    run(0, &["select", &ledger, "--rule", "random:100% minus random:100%", "-o", &table]);
+    let out = run(0, &["stream", &paths[0], &paths[1], "--split", &table]);
+    assert_eq!(out.stdout, [0; 1024]);
+    assert_eq!(stderr(&out), "trommel:   shards of which the split keeps nothing, not read: 2 (first: 00000.tar)\n");
+    let into = folder.path().join("out").display().to_string();
+    let said = stderr(&run(0, &["stream", &paths[0], "--split", &table, "-o", &into]));
+    assert!(said.contains("nothing is kept: there is nothing to train on"), "{said}");
+    assert_eq!(std::fs::read_to_string(format!("{into}/sizes.json")).unwrap(), "{}\n");
+}
+
+#[test]
+fn shards_that_are_not_those_of_the_split_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 2, 9, 700);
+    let table = folder.path().join("s.parquet").display().to_string();
+    run(0, &["select", &ledger, "--rule", "random:100%", "-o", &table]);
+    let whole = std::fs::read(&paths[0]).unwrap();
+    let stream = |status| run(status, &["stream", &paths[0], "--split", &table]);
+    // Another key where the split keeps its sample 3: those before have left, and nothing else.
+    let (other, of) = (std::fs::read(&paths[1]).unwrap(), whole.len());
+    let member = 2 * 512 + 1024 + 512;
+    let mixed = [&whole[..3 * member], &other[3 * member..]].concat();
+    std::fs::write(&paths[0], mixed).unwrap();
+    let out = stream(1);
+    assert_eq!(
+        stderr(&out),
+        format!(
+            "trommel: 00000.tar: its sample 3 is `000010003`, and the split keeps `000000003` as sample 3: it is not the shard that {table} was made from\n"
+        )
+    );
+    assert!(out.stdout.len() <= member && out.stdout[..] == whole[..out.stdout.len()]);
+    // Fewer samples than the split keeps.
+    let short = [&whole[..4 * member], &[0; 1024]].concat();
+    std::fs::write(&paths[0], short).unwrap();
+    assert!(stderr(&stream(1)).contains("it ends before `000000006`, which the split keeps as sample 6"));
+    // Cut inside a sample: what is whole leaves, what is lost is counted.
+    std::fs::write(&paths[0], &whole[..3 * member + 900]).unwrap();
+    let out = stream(4);
+    assert!(out.stdout.starts_with(&whole[..member]) && out.stdout.len() == member + 1024, "{}", out.stdout.len());
+    let said = stderr(&out);
+    assert!(
+        said.contains(
+            "shards cut off before all samples that the split keeps of them: 1, 1 samples lost (first: 00000.tar)"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("of 3 samples 0 were rejected and 2 lost"), "{said}");
+    // No tar at all.
+    std::fs::write(&paths[0], "<!DOCTYPE html><title>403</title>").unwrap();
+    let out = stream(4);
+    assert_eq!(out.stdout, [0; 1024]);
+    let said = stderr(&out);
+    assert!(
+        said.contains("shards rejected (html_page): 1, 3 samples lost (first: 00000.tar: an HTML page, not a tar)"),
+        "{said}"
+    );
+    assert!(of > 9 * member);
+    std::fs::remove_file(&paths[0]).unwrap();
+    assert!(stderr(&stream(2)).contains("00000.tar: No such file"));
+}
+
+#[test]
+fn shards_under_another_name_are_no_shards_of_which_nothing_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 1, 5, 10);
+    let table = folder.path().join("s.parquet").display().to_string();
+    run(0, &["select", &ledger, "--rule", "random:100%", "-o", &table]);
+    std::fs::create_dir(folder.path().join("part")).unwrap();
+    std::fs::copy(&paths[0], folder.path().join("part/00000.tar")).unwrap();
+    let wildcard = format!("{}/p*/*.tar", folder.path().display());
+    let said = stderr(&run(2, &["stream", &wildcard, "--split", &table]));
+    assert!(said.contains("s.parquet has no shard part/00000.tar, but 00000.tar, and "), "{said}");
+    let renamed = format!("pool={}", paths[0]);
+    let said = stderr(&run(2, &["stream", &renamed, "--run", &ledger]));
+    assert!(said.contains("has no shard pool/00000.tar, but 00000.tar, and "), "{said}");
+}
+
+#[test]
+fn a_share_is_the_share_that_select_draws_and_other_rules_are_sent_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = plain(folder.path(), 2, 50, 10);
+    let all = folder.path().join("all");
+    let rows = |at: usize| (0..50).map(move |index| Row { key: format!("{at:05}{index:04}"), ..Row::default() });
+    make(&all, &[], (0..2).map(|at| (format!("{at:05}.tar"), Some(rows(at)))).collect());
+    let (all, table) = (all.display().to_string(), folder.path().join("s.parquet").display().to_string());
+    run(0, &["select", &all, "--rule", "random:37%", "--seed", "5", "-o", &table]);
+    let (split, _) = streamed(&["stream", &paths[0], &paths[1], "--split", &table]);
+    let (share, said) = streamed(&["stream", &paths[0], &paths[1], "--rule", "random:37%", "--seed", "5"]);
+    assert_eq!((&share, said.as_str()), (&split, ""));
+    assert!(share.len() > 40 && share.len() < 120, "{}", share.len());
+    for rule in ["keep-nearest:10", "drop-over-radius", "random:10"] {
+        let said = stderr(&run(2, &["stream", &paths[0], "--rule", rule]));
+        assert!(said.contains("run `trommel prune`, then `trommel select RUN --rule "), "{said}");
+    }
+    let said = stderr(&run(2, &["stream", &paths[0], "--run", &paths[1]]));
+    assert!(said.contains("no run folder"), "{said}");
+}
+
+#[test]
+fn a_shard_that_the_run_has_not_judged_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = plain(folder.path(), 1, 3, 10);
+    let begun = folder.path().join("begun");
+    make(&begun, &[], vec![("00000.tar".into(), None::<std::vec::IntoIter<Row>>)]);
+    let out = run(3, &["stream", &paths[0], "--run", &begun.display().to_string()]);
+    assert!(out.stdout.is_empty());
+    assert!(
+        stderr(&out).contains("shard 00000.tar is not judged yet; the same command tries again"),
+        "{}",
+        stderr(&out)
+    );
+}
+
+#[test]
+fn a_folder_of_somebody_elses_shards_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 1, 3, 10);
+    let own = folder.path().display().to_string();
+    let said = stderr(&run(2, &["stream", &paths[0], "--run", &ledger, "-o", &own]));
+    assert!(said.contains("there is 00000.tar, which this command has not written; give another folder"), "{said}");
+}
+
+/// webdataset through a DataLoader's workers, and open_clip's own loader, both with `pipe:` and with new shards; Python's tarfile says what is due.
+#[test]
+fn webdataset_and_open_clip_train_on_it() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset and open_clip");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    run(0, &["synth", &data, "--shards", "3", "--samples", "40", "--seed", "7"]);
+    let keys = |shard: usize| {
+        let tar = std::fs::read(format!("{data}/shards/{shard:05}.tar")).unwrap();
+        let names = members(&tar).into_iter().map(|member| member.0.split_once('.').unwrap().0.to_owned());
+        let mut keys: Vec<String> = names.collect();
+        keys.dedup();
+        keys
+    };
+    let ledger = folder.path().join("run");
+    // Nothing is kept of the last shard.
+    let rows = |shard: usize| {
+        let row = move |(at, key): (usize, String)| {
+            let rejected = shard == 2 || at % 3 == 0;
+            Row { key, rejected, reason: rejected.then_some("image_decode"), ..Row::default() }
+        };
+        keys(shard).into_iter().enumerate().map(row).collect::<Vec<_>>().into_iter()
+    };
+    make(&ledger, &[], (0..3).map(|shard| (format!("{shard:05}.tar"), Some(rows(shard)))).collect());
+    let splits = folder.path().join("splits").display().to_string();
+    let ledger = ledger.display().to_string();
+    run(0, &["select", &ledger, "--rule", "s=random:100%", "-o", &splits, "--format", "parquet,txt"]);
+    let new = folder.path().join("new").display().to_string();
+    let (pattern, table) = (format!("{data}/shards/{{00000..00002}}.tar"), format!("{splits}/s.parquet"));
+    let said = stderr(&run(0, &["stream", &pattern, "--split", &table, "-o", &new, "--shard-samples", "20"]));
+    let due = format!("--train-data '{new}/{{00000..00002}}.tar' --train-num-samples 52");
+    assert!(said.contains(&due), "{said}");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/stream.py");
+    let out = Command::new(python)
+        .arg(script)
+        .args([env!("CARGO_BIN_EXE_trommel"), &pattern, &table, &format!("{splits}/s.txt"), &new])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stdout), stderr(&out));
+    assert_eq!(String::from_utf8_lossy(&out.stdout).lines().last(), Some("equal: 52 samples, 4 ways"));
+}
