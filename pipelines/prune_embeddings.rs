@@ -2,9 +2,11 @@
 //!
 //! The run folder is that of any prune: `why`, `report` and `select` look at it, and the same command resumes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use timely::dataflow::operators::{Concatenate, OkErr};
 use trommel_columnar::embeddings::EmbeddingHead;
 use trommel_core::credit::{Credit, CreditConfig};
@@ -82,6 +84,8 @@ struct Judging<'a> {
     rule: String,
     verdict: Arc<dyn Verdict>,
     joiner: Option<Arc<Joiner>>,
+    /// How the samples were read, where that is known.
+    reading: BTreeMap<String, Value>,
 }
 
 impl<'a> Judging<'a> {
@@ -118,22 +122,26 @@ impl<'a> Judging<'a> {
             Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
         };
         let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
-        Ok(Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner })
+        let reading = stored.reading()?;
+        Ok(Self { config, stored: Arc::new(stored), identity, benchmarks, rule, verdict, joiner, reading })
     }
 
     fn run_config(&self) -> RunConfig {
+        fn of<T: DeserializeOwned + Default>(reading: &BTreeMap<String, Value>, field: &str) -> T {
+            reading.get(field).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        }
+        let reading = &self.reading;
         let decision = DecisionConfig {
             rule: self.rule.clone(),
             rule_seed: self.config.rule_seed,
             embedder: self.identity.clone(),
             benchmarks: self.benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
             columns: if self.config.decision_columns { "decision" } else { "all" }.into(),
-            // Nothing is a picture here, nor a text.
-            image_keys: Vec::new(),
-            text_key: String::new(),
-            max_pixels: 0,
-            load_truncated: false,
-            repeated_members: String::new(),
+            image_keys: of(reading, "image_keys"),
+            text_key: of(reading, "text_key"),
+            max_pixels: of(reading, "max_pixels"),
+            load_truncated: of(reading, "load_truncated"),
+            repeated_members: of(reading, "repeated_members"),
             embeddings: self.config.keep_embeddings,
             split: None,
         };
@@ -145,7 +153,7 @@ impl<'a> Judging<'a> {
     fn part_config(&self) -> PartConfig {
         let head =
             || EmbeddingHead { dim: self.stored.dim, identity: self.identity.clone(), ..EmbeddingHead::default() };
-        let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
+        let mut metadata = BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
         if let Some(identity) = &self.identity {
             metadata.insert("identity".into(), identity.to_string());
         }

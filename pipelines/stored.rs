@@ -5,17 +5,19 @@
 //! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
 //! They lie on this machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Value, json};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Identity, NO_CAPTION, Status};
+use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
 use trommel_ledger::read::{Ledger, LedgerRow};
-use trommel_shard::embeddings::{Known, Opened, Stored, Unread};
+use trommel_select::select::RunFacts;
+use trommel_shard::embeddings::{Known, Opened, Samples, Stored, Unread};
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
@@ -113,6 +115,28 @@ impl StoredEmbeddings {
         found.finish()
     }
 
+    /// How the samples were read that the embeddings are of, as the runs that made them say; empty where any file does not come from a run.
+    ///
+    /// # Errors
+    /// Runs that read in different ways: an index would not mean the same in all of them.
+    pub fn reading(&self) -> Result<BTreeMap<String, Value>, PipelineError> {
+        if self.sources.iter().any(|source| source.of_run.is_none()) {
+            return Ok(BTreeMap::new());
+        }
+        let mut readings = self.ledgers.iter().map(|ledger| (ledger.root(), RunFacts::of(ledger).reading));
+        let Some((first, reading)) = readings.next() else { return Ok(BTreeMap::new()) };
+        match readings.find(|(_, other)| *other != reading) {
+            None => Ok(reading),
+            Some((root, other)) => Err(PipelineError::Usage(format!(
+                "{} and {} read their samples in different ways: {} and {}",
+                first.display(),
+                root.display(),
+                json!(reading),
+                json!(other)
+            ))),
+        }
+    }
+
     /// The file of a shard, for who reads it otherwise; `None` where it has no row.
     #[must_use]
     pub fn piece(&self, ordinal: u64) -> Option<&Piece> {
@@ -126,18 +150,22 @@ impl StoredEmbeddings {
         Some((&self.ledgers[ledger], ordinal))
     }
 
-    fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Vec<Known>, String> {
-        let rows = self.ledgers[ledger].shard_rows(ordinal).map_err(|error| error.to_string())?;
-        let known = |row: LedgerRow| {
-            let fate = row.fate;
-            let is = |code: &str| fate.reason.as_ref().is_some_and(|reason| reason.code == code);
-            // A dropped sample's caption nobody has looked for; what is kept now is said to have one.
-            let captioned = !is(NO_CAPTION);
-            let rejected = (fate.status == Status::Rejected).then(|| fate.reason.clone()).flatten();
-            Arc::try_unwrap(fate.info).ok().map(|info| Known { info, rejected, captioned })
-        };
-        rows.into_iter().map(known).collect::<Option<Vec<_>>>().ok_or_else(|| "its ledger's rows are held".into())
+    fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Samples, String> {
+        let rows = self.ledgers[ledger].shard_fates(ordinal).map_err(|error| error.to_string())?;
+        Ok(Box::new(rows.map(|row| row.map_err(|error| error.to_string()).and_then(known))))
     }
+}
+
+/// What a ledger's row says of a sample, whatever the rule is now.
+fn known(row: LedgerRow) -> Result<Known, String> {
+    let fate = row.fate;
+    let is = |code: &str| fate.reason.as_ref().is_some_and(|reason| reason.code == code);
+    let settles = fate.status == Status::Rejected || is(TAKEN_DOWN);
+    // Of a dropped sample's caption nobody has said anything.
+    let captioned = !is(NO_CAPTION);
+    let settled = fate.reason.filter(|_| settles).map(|reason| (fate.status, reason));
+    let info = Arc::try_unwrap(fate.info).map_err(|_| "a row of the ledger is held by somebody".to_owned())?;
+    Ok(Known { info, settled, captioned })
 }
 
 impl Stored for StoredEmbeddings {
@@ -304,12 +332,6 @@ impl StoredEmbeddings {
     /// Bytes that one reader of these holds beside its rows' credit.
     #[must_use]
     pub fn reader_bytes(&self) -> u64 {
-        let samples =
-            self.ledgers.iter().flat_map(|ledger| ledger.shards().values().map(|(_, line)| line.counts.total()));
-        // A ledger's names of a shard: an allocation for each text.
-        embeddings::reader_bytes(self.dim) + samples.max().unwrap_or(0) * KNOWN_BYTES
+        embeddings::reader_bytes(self.dim)
     }
 }
-
-/// Bytes of a sample that a ledger knows, its texts as long as they usually are.
-const KNOWN_BYTES: u64 = 512;

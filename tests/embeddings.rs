@@ -78,6 +78,8 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
             // A picture of the reference set is over no radius: it stays, though it has no caption.
             assert!(text.contains("no_caption") || rule != "drop-over-radius", "{text}");
             assert_eq!(ledger_text(&from_embeddings), text);
+            let decisions = |run: &Path| Ledger::open(run).unwrap().config()["decisions"].clone();
+            assert_eq!(decisions(&from_embeddings), decisions(&from_shards));
             assert_eq!(items_text(&from_embeddings), items_text(&from_shards));
             assert_eq!(embeddings_text(&from_embeddings), embeddings_text(&from_shards));
         }
@@ -95,6 +97,10 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
         fs::read_to_string(out).unwrap()
     };
     assert_eq!(split(&pruned, "a.txt"), split(&of_shards, "b.txt"));
+    // A split of the one is a split of the other.
+    let published = folder.path().join("far.parquet").display().to_string();
+    run(0, &["select", &pruned, "--rule", "far:20", "-o", &published]);
+    run(0, &["verify", &published, &of_shards]);
     // Once more from the run that has just kept them.
     let again = folder.path().join("again");
     run(0, &words(&prune(&[&pruned], &again, "drop-over-radius", &[])));

@@ -313,6 +313,17 @@ impl Ledger {
         self.shard_rows_of(ordinal, &self.benchmarks()?)?.collect()
     }
 
+    /// A committed shard's rows without their scores, as a stream: some thousand rows are in memory at a time.
+    ///
+    /// # Errors
+    /// As [`Ledger::shard_rows`]; each row may be an error of its own.
+    pub fn shard_fates(
+        &self,
+        ordinal: u64,
+    ) -> Result<impl Iterator<Item = Result<LedgerRow, LedgerError>> + use<>, LedgerError> {
+        self.shard_rows_of(ordinal, &[])
+    }
+
     fn shard_rows_of(
         &self,
         ordinal: u64,

@@ -9,7 +9,7 @@
 //!
 //! 1. Indices `0..count` come once each, in order, as a sample or a fate; then one [`Event::End`] with `count`.
 //! 2. Where the embeddings were kept by a run, its ledger gives every sample its name and index: what it rejected is rejected here with
-//!    the same words, so that a decision is that of the shard itself. Else a row's number is its index.
+//!    the same words, and what was taken down stays dropped, so that a decision is that of the shard itself. Else a row's number is its index.
 //! 3. A file that cannot be read as what it should be is a rejected shard; one that cannot be had is an unfinished one.
 //! 4. Credit is taken row by row; a reader holds one batch beside it.
 
@@ -20,7 +20,9 @@ use trommel_columnar::ColumnarError;
 use trommel_columnar::source::{BATCH_ROWS, EmbeddingBatch, EmbeddingReader};
 use trommel_core::credit::Stopped;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Embedded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Work};
+use trommel_core::sample::{
+    Embedded, Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work,
+};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 use super::reader::SAMPLE_OVERHEAD_BYTES;
@@ -30,11 +32,14 @@ use super::reader::SAMPLE_OVERHEAD_BYTES;
 pub struct Known {
     /// Its names and its place.
     pub info: SampleInfo,
-    /// Why it has no embedding, where it has none.
-    pub rejected: Option<Reason>,
+    /// What became of it whatever a rule says: it could not be embedded, or was taken down.
+    pub settled: Option<(Status, Reason)>,
     /// Whether it has a caption, as far as the ledger says.
     pub captioned: bool,
 }
+
+/// Samples of a ledger, as they are read.
+pub type Samples = Box<dyn Iterator<Item = Result<Known, String>>>;
 
 /// A file of embeddings, opened.
 pub struct Opened {
@@ -42,8 +47,8 @@ pub struct Opened {
     pub name: String,
     /// Its vectors; `None` where no sample has one.
     pub reader: Option<EmbeddingReader>,
-    /// Its samples, where a ledger knows them.
-    pub known: Option<Vec<Known>>,
+    /// Its samples in their order, where a ledger knows them.
+    pub known: Option<Samples>,
     /// Bytes of its files.
     pub bytes: u64,
     /// Its rows, where they are known beforehand.
@@ -149,6 +154,14 @@ impl ReadShard for EmbeddingShards {
     }
 }
 
+/// What ends a shard's reading early.
+enum Trouble {
+    /// It is not what it should be.
+    Bad(Reason),
+    /// It cannot be had.
+    Unavailable(String),
+}
+
 /// One shard's reading.
 struct Reading<'a> {
     pass: u32,
@@ -159,22 +172,24 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn stream(&mut self, opened: Opened) -> Result<(), Stopped> {
-        let Opened { name, mut reader, known, bytes, rows } = opened;
+        let Opened { name, mut reader, mut known, bytes, rows } = opened;
         self.end.bytes = bytes;
-        let mut known = known.map(Vec::into_iter);
         while let Some(batch) = reader.as_mut().and_then(Iterator::next) {
-            match batch {
-                Ok(batch) => {
-                    if let Err(why) = self.batch(batch, known.as_mut())? {
-                        self.fail(&name, Reason::new("embeddings_mismatch", why), rows);
-                        return Ok(());
-                    }
+            let told = match batch {
+                Ok(batch) => self.batch(batch, known.as_mut())?,
+                Err(error) => Err(match error.io_cause() {
+                    Some(_) => Trouble::Unavailable(error.to_string()),
+                    None => Trouble::Bad(reason(&error)),
+                }),
+            };
+            match told {
+                Ok(()) => {}
+                Err(Trouble::Bad(reason)) => {
+                    self.fail(&name, reason, rows);
+                    return Ok(());
                 }
-                Err(error) => {
-                    match error.io_cause() {
-                        Some(_) => self.end.outcome = ShardOutcome::Unavailable(error.to_string()),
-                        None => self.fail(&name, reason(&error), rows),
-                    }
+                Err(Trouble::Unavailable(why)) => {
+                    self.end.outcome = ShardOutcome::Unavailable(why);
                     return Ok(());
                 }
             }
@@ -184,9 +199,13 @@ impl Reading<'_> {
         }
         let mut without = 0;
         for sample in known.into_iter().flatten() {
-            match sample.rejected {
-                Some(reason) => self.rejected(sample.info, reason)?,
-                None => without += 1,
+            match sample {
+                Ok(Known { info, settled: Some(settled), .. }) => self.settled(info, settled)?,
+                Ok(_) => without += 1,
+                Err(why) => {
+                    self.end.outcome = ShardOutcome::Unavailable(why);
+                    return Ok(());
+                }
             }
         }
         if without > 0 {
@@ -200,22 +219,33 @@ impl Reading<'_> {
     fn batch(
         &mut self,
         batch: EmbeddingBatch,
-        mut known: Option<&mut std::vec::IntoIter<Known>>,
-    ) -> Result<Result<(), String>, Stopped> {
+        mut known: Option<&mut Samples>,
+    ) -> Result<Result<(), Trouble>, Stopped> {
         let EmbeddingBatch { vectors, keys, indices, bad, mut details, .. } = batch;
         let dim = vectors.len() / keys.len().max(1);
         let mut bad = bad.into_iter().peekable();
         let take = |column: &mut Vec<Option<String>>, at: usize| column.get_mut(at).and_then(Option::take);
-        for (at, key) in keys.into_iter().enumerate() {
+        let mismatch = |why: String| Ok(Err(Trouble::Bad(Reason::new("embeddings_mismatch", why))));
+        'rows: for (at, key) in keys.into_iter().enumerate() {
+            let without = bad.next_if(|(row, _)| *row == at);
             let (info, captioned) = match &mut known {
                 Some(known) => loop {
-                    let Some(sample) = known.next() else { return Ok(Err("more rows than samples".into())) };
-                    match sample.rejected {
-                        Some(reason) => self.rejected(sample.info, reason)?,
-                        None if indices[at] == Some(sample.info.id.index) => break (sample.info, sample.captioned),
+                    let Known { info, settled, captioned } = match known.next() {
+                        Some(Ok(sample)) => sample,
+                        Some(Err(why)) => return Ok(Err(Trouble::Unavailable(why))),
+                        None => return mismatch("more rows than samples".into()),
+                    };
+                    let (index, wanted) = (indices[at], info.id.index);
+                    match settled {
+                        Some(settled) => {
+                            self.settled(info, settled)?;
+                            if index == Some(wanted) {
+                                continue 'rows;
+                            }
+                        }
+                        None if index == Some(wanted) => break (info, captioned),
                         None => {
-                            let (index, wanted) = (indices[at], sample.info.id.index);
-                            return Ok(Err(format!("a row of sample {index:?} (`{key}`) where {wanted} is due")));
+                            return mismatch(format!("a row of sample {index:?} (`{key}`) where {wanted} is due"));
                         }
                     }
                 },
@@ -229,8 +259,8 @@ impl Reading<'_> {
                     (SampleInfo { key, uid, url, sha256, ..SampleInfo::default() }, captioned)
                 }
             };
-            match bad.next_if(|(row, _)| *row == at) {
-                Some((_, why)) => self.rejected(info, Reason::new(why.code(), ""))?,
+            match without {
+                Some((_, why)) => self.settled(info, (Status::Rejected, Reason::new(why.code(), "")))?,
                 None => self.sample(info, captioned, &vectors[at * dim..(at + 1) * dim])?,
             }
         }
@@ -247,9 +277,10 @@ impl Reading<'_> {
         self.out.send(Ok(Sample { info, pass, work, caption, encoded_bytes: 0, permit, payload }))
     }
 
-    fn rejected(&mut self, info: SampleInfo, reason: Reason) -> Result<(), Stopped> {
+    fn settled(&mut self, info: SampleInfo, (status, reason): (Status, Reason)) -> Result<(), Stopped> {
         let info = Arc::new(self.numbered(info)?);
-        self.out.send(Err(Event::rejected(info, reason)))
+        let fate = Fate { info, status, reason: Some(reason), scores: Vec::new(), embedding: None };
+        self.out.send(Err(Event::Fate(Arc::new(fate))))
     }
 
     /// The sample with its place and its record.

@@ -3,32 +3,36 @@ use std::path::{Path, PathBuf};
 use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 use trommel_columnar::pieces::Piece;
 use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::sample::TAKEN_DOWN;
 use trommel_core::stop::Stop;
 
 use super::*;
 
-/// One file; what its ledger knows: index, and whether it was rejected.
+/// One file; what its ledger knows: index, and whether it is settled by this reason.
 struct One {
     path: PathBuf,
-    known: Vec<(u32, bool)>,
+    known: Vec<(u32, Option<&'static str>)>,
 }
 
 impl Stored for One {
     fn open(&self, _: u64) -> Result<Opened, Unread> {
         let piece = Piece::Ipc(self.path.clone());
         let reader = EmbeddingReader::of(&piece).map_err(|error| Unread::of("a", &error, Some(7)))?;
-        let known = |&(index, rejected): &(u32, bool)| {
+        let known = |&(index, settled): &(u32, Option<&'static str>)| {
             let id = SampleId { ordinal: 9, index };
             let info = SampleInfo { key: format!("known {index}"), id, ..SampleInfo::default() };
-            Known { info, rejected: rejected.then(|| Reason::new("no_image", "")), captioned: index > 0 }
+            let status = if settled == Some(TAKEN_DOWN) { Status::Dropped } else { Status::Rejected };
+            let settled = settled.map(|code| (status, Reason::new(code, "")));
+            Ok(Known { info, settled, captioned: index > 0 })
         };
-        let known = (!self.known.is_empty()).then(|| self.known.iter().map(known).collect());
+        let samples = || -> Samples { Box::new(self.known.iter().map(known).collect::<Vec<_>>().into_iter()) };
+        let known = (!self.known.is_empty()).then(samples);
         Ok(Opened { name: "a".into(), reader: Some(reader), known, bytes: 5, rows: Some(3) })
     }
 }
 
 /// What is sent for a file, a line each.
-fn sent(path: &Path, known: &[(u32, bool)]) -> Vec<String> {
+fn sent(path: &Path, known: &[(u32, Option<&'static str>)]) -> Vec<String> {
     let stop = Stop::new();
     let credit = Credit::new(CreditConfig { budget_bytes: 1 << 20, lanes: 1, quantum_bytes: 1 << 18 }, stop.clone());
     let (mut out, collected) = Outlet::collecting(0, credit, stop);
@@ -90,7 +94,8 @@ fn a_ledger_gives_samples_their_names_and_what_it_rejected_stays_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.arrow");
     write(&path, &[(Some(1), [1.0, 0.0]), (Some(2), [0.0, 1.0])]);
-    let all = [(0, true), (1, false), (2, false), (3, true)];
+    const NO: Option<&str> = Some("no_image");
+    let all = [(0, NO), (1, None), (2, None), (3, NO)];
     let due = [
         "4:0 known 0 no_image",
         "4:1 known 1 [1.0, 0.0] true",
@@ -99,16 +104,17 @@ fn a_ledger_gives_samples_their_names_and_what_it_rejected_stays_so() {
         "end 4 of 4: Complete(None) []",
     ];
     assert_eq!(sent(&path, &all), due);
+    // What was taken down has an embedding, and is not judged again.
+    let down = [(1, Some(TAKEN_DOWN)), (2, None)];
+    assert_eq!(sent(&path, &down)[..2], ["4:0 known 1 taken_down", "4:1 known 2 [0.0, 1.0] true"]);
     // Other samples' vectors are not taken for these.
-    for wrong in
-        [&[(0, false), (1, false), (2, false)][..], &[(0, true), (1, false)], &[(0, true), (1, true), (2, false)]]
-    {
+    for wrong in [&[(0, None), (1, None), (2, None)][..], &[(0, NO), (1, None)], &[(0, NO), (1, NO), (3, None)]] {
         let sent = sent(&path, wrong);
         let end = sent.last().unwrap();
         assert!(end.contains("embeddings_mismatch") || end.contains("embeddings_cut_off"), "{end}");
         assert!(end.contains("lost"), "{end}");
     }
-    let sent = sent(&path, &[(1, false), (2, false), (3, false)]);
+    let sent = sent(&path, &[(1, None), (2, None), (3, None)]);
     assert!(sent.last().unwrap().contains("fewer rows than their ledger has samples: 1, 1 samples lost"), "{sent:?}");
 }
 
