@@ -175,6 +175,12 @@ fn clusters_are_told_of() {
         assert!(folder.path().join(file).exists(), "{file}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is left");
+    // The paper's setting, as it is documented.
+    let paper = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/semdedup-laion.toml");
+    let report = json(&["dedup", &set, "--config", paper, "-o", &into]);
+    let rule = "dedup:above=0.876,order=plan,clusters=50000,apart=0.9,moved=0.0000001,iterations=100,sample=12800000";
+    assert_eq!(report["rule"], rule);
+    assert!(std::fs::read_to_string(folder.path().join("split.split.json")).unwrap().contains("\"seed\": 333"));
     // As many clusters as do not lie apart: fewer, and it is said.
     let out = run(0, &["dedup", &set, "--above", "0.97", "--clusters", "900", "--apart", "0.5", "-o", &into]);
     assert!(stderr(&out).contains("not so many samples that lie apart"), "{}", stderr(&out));

@@ -307,25 +307,30 @@ impl Scan<'_> {
         }
         let wide = &rows.wide[at * dim..(at + known.len()) * dim];
         block.fill(wide, &points.vectors[..count * dim], dim, None, Tiling::default());
-        let least = f32_below(self.rule.above - bound(dim));
+        let bound = bound(dim);
+        let least = f32_below(self.rule.above - bound);
         let (mut above, mut compared) = (0, 0);
-        for (lane, known) in known.iter_mut().enumerate() {
-            let row = at + lane;
+        for (number, known) in known.iter_mut().enumerate() {
+            let row = at + number;
             let (end, vector) = (before(rows.first + row), &rows.stored[row * dim..(row + 1) * dim]);
             compared += end as u64;
-            let chunks = block.row(lane)[..end].chunks(CHUNK).zip(block.chunk_maxima(lane));
+            let chunks = block.row(number)[..end].chunks(CHUNK).zip(block.chunk_maxima(number));
             for (chunk, (values, _)) in chunks.enumerate().filter(|(_, (_, maximum))| **maximum >= least) {
-                for (value, _) in values.iter().enumerate().filter(|(_, value)| **value >= least) {
-                    let point = chunk * CHUNK + value;
+                for (lane, value) in values.iter().enumerate().filter(|(_, value)| **value >= least) {
+                    let point = chunk * CHUNK + lane;
+                    let (by, open) = (points.ids[point], self.rule.greedy && points.ids[point] as usize >= rows.first);
+                    // Surely above the threshold, and surely not the most similar: of many copies few are looked at.
+                    let is_behind = |best: Best| f64::from(*value) + bound <= best.similarity;
+                    if !open && f64::from(*value) - bound > self.rule.above && known.best.is_some_and(is_behind) {
+                        above += 1;
+                        continue;
+                    }
                     let similarity = dot(vector, &points.vectors[point * dim..(point + 1) * dim]);
-                    if similarity > self.rule.above {
-                        let by = points.ids[point];
-                        if self.rule.greedy && by as usize >= rows.first {
-                            known.open.push(Best { by, similarity });
-                        } else {
-                            above += 1;
-                            raise(&mut known.best, by, similarity);
-                        }
+                    if similarity > self.rule.above && open {
+                        known.open.push(Best { by, similarity });
+                    } else if similarity > self.rule.above {
+                        above += 1;
+                        raise(&mut known.best, by, similarity);
                     }
                 }
             }
