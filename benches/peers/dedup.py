@@ -32,6 +32,7 @@ if what == "pairs":
     index.add(x)
     for at in range(0, len(x), 4096):
         lims, _, ids = index.range_search(x[at : at + 4096], above)
+        lims = lims.astype(np.int64)
         rows = np.repeat(np.arange(at, at + len(lims) - 1), np.diff(lims))
         stays[rows[ids < rows]] = False
 else:

@@ -103,7 +103,7 @@ impl Centres {
 }
 
 /// Finds the nearest centre of each row, and hands them on portion by portion, in any order: position of the first row, their centres, their
-/// vectors.
+/// vectors widened to f32.
 ///
 /// # Errors
 /// Rows that cannot be read.
@@ -112,7 +112,7 @@ pub fn assign(
     centres: &Centres,
     machine: Machine,
     work: &Work,
-    each: &(dyn Fn(usize, &[Nearest], &[f16]) + Sync),
+    each: &(dyn Fn(usize, &[Nearest], &[f32]) + Sync),
 ) -> Result<(), DedupError> {
     let (dim, count) = (rows.dim(), rows.len());
     let row_bytes = 5 * centres.len() + 6 * dim;
@@ -128,7 +128,7 @@ pub fn assign(
         rows.read(first, &mut stored)?;
         to_f32(&stored, &mut wide);
         let nearest = centres.nearest(&stored, &wide, &mut block);
-        each(first, &nearest, &stored);
+        each(first, &nearest, &wide);
         work.add((some * centres.len()) as u64);
         if let Ok(mut idle) = idle.lock() {
             idle.push((block, stored, wide));
