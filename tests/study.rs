@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::processes::{Group, until};
 use common::{MODEL, run, stderr, test_data};
 use half::f16;
 use serde_json::Value;
@@ -301,4 +302,44 @@ fn what_a_file_asks_for_in_vain_is_said_before_anything_runs() {
         assert!(said.contains(due) && said.trim_end().lines().count() == 1, "{to}: {said}");
         assert!(!into.join("pool").exists() && !into.join("radii").exists(), "{to}");
     }
+}
+
+/// A study on generated pictures whose reference joins the pool and whose embedder is trained first; killed in the middle, it ends as one that
+/// was left alone.
+#[test]
+fn a_killed_study_goes_on_to_the_same_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.toml");
+    let recipe = "batch = 16\nsteps = 2\nlr = 1e-3\nprecision = \"f32\"\n";
+    let text = format!(
+        "model = \"{MODEL}\"\nseeds = [3]\ninject_reference = \"a photo of a {{class}}\"\nladder = {{ sizes = [\"40 %\"], benchmarks = [\"photo\"] }}\n\
+         [generated]\nshards = 2\nsamples = 60\nbroken_share = 0.0\nreference_pictures_per_class = 2\nbenchmark_pictures_per_class = 1\n\
+         [embedder]\nmodel = \"{MODEL}\"\n[embedder.trained]\n{recipe}[training]\n{recipe}"
+    );
+    fs::write(&file, text).unwrap();
+    let words = |run: &Path| {
+        ["study", file.to_str().unwrap(), "--run", run.to_str().unwrap(), "--threads", "1", "--json"].map(String::from)
+    };
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let due: Value = serde_json::from_slice(&run(0, &common::words(&words(&whole))).stdout).unwrap();
+    // The pool has the reference's 24 pictures too, and none of them can go by its own radii.
+    assert_eq!(due["pool"]["judged"], 144);
+    let kept = rows(&whole, "pruned-combined.parquet");
+    assert_eq!(kept.iter().filter(|(shard, _)| shard.starts_with("reference/")).count(), 24);
+    assert!(kept.len() < 144, "{}", kept.len());
+
+    for mark in ["radii.json", "training/pruned-photo/seed-3.json"] {
+        let mut group = Group::start(&words(&killed));
+        until(240, || killed.join(mark).exists() || group.status().is_some());
+        group.kill_all();
+        assert!(killed.join(mark).exists() && !killed.join("report/index.html").exists(), "{}", group.said());
+    }
+    let before = times(&killed.join("training"));
+    let out = run(0, &common::words(&words(&killed)));
+    let mut found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    found["page"] = due["page"].clone();
+    assert_eq!(found, due);
+    let after = times(&killed.join("training"));
+    let done = before.iter().filter(|(path, _)| path.starts_with(killed.join("training/pruned-cartoon")));
+    assert!(done.clone().count() > 5 && done.clone().all(|(path, time)| after.get(path) == Some(time)));
 }
