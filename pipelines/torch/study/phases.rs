@@ -63,7 +63,7 @@ impl Study<'_> {
         let Some(synth) = &self.file.generated else { return Ok(()) };
         let data = self.place("data");
         once(&self.place("data.json"), &json!(synth), || {
-            (self.progress_of)("generating pictures");
+            tracing::info!("generating pictures into {}", data.display());
             let made = write(&data, synth).map_err(|error| match error {
                 SynthError::Config { .. } | SynthError::Occupied { .. } => PipelineError::usage(error),
                 other => PipelineError::failed(other),
