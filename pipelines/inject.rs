@@ -1,15 +1,17 @@
-//! `trommel inject`: class folders ─▶ shards with captions, to stand in a stream beside others.
+//! `trommel inject`: labelled pictures ─▶ shards with captions, to stand in a stream beside others.
 //!
 //! Two uses: a labelled set joins the pool (as the study adds its reference, "a photo of a {class}"), and the inverse of pruning: copies of
 //! chosen benchmark pictures, so many of each, for models that are contaminated on purpose. The original bytes are written. Each sample says
 //! where it comes from, and the ledger takes it over: its `url` is `injected:SET/CLASS/FILE#COPY`.
 //!
-//! Which pictures are chosen is `random:N`'s draw over (class folder, key), so that those of a smaller number are among those of a larger one.
+//! Which pictures are chosen is `random:N`'s draw over (SET, key), so that those of a smaller number are among those of a larger one.
 //! Copies are written round by round: no two copies of a picture lie beside each other. Equal settings over equal pictures give equal bytes.
+//! Cost: the pictures are read once for each copy, and once more where some of them are drawn.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -19,12 +21,12 @@ use trommel_core::durable::{self, Aside};
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
-use trommel_shard::folders::Folders;
+use trommel_decode::Limits;
 use trommel_shard::names::IMAGE_KEYS;
-use trommel_shard::samples::{GroupConfig, keys};
 
 use crate::decision::hex;
 use crate::error::PipelineError;
+use crate::labelled::{ClassNames, LabelledPictures, key_at};
 
 /// The caption where none is given.
 pub const CAPTION: &str = "a photo of a {class}";
@@ -53,9 +55,9 @@ impl FromStr for Items {
 }
 
 /// What is injected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct InjectConfig {
-    /// Class folders.
+    /// Class folders, or CLIP_benchmark's tars.
     pub folder: PathBuf,
     /// The shards' folder.
     pub out: PathBuf,
@@ -63,8 +65,8 @@ pub struct InjectConfig {
     pub set: String,
     /// `{class}` stands for the class.
     pub caption: String,
-    /// Class names in the order of the sorted folders; the folders' own, `_` as blank, where empty.
-    pub class_names: Vec<String>,
+    /// What is said of the classes' names.
+    pub classes: ClassNames,
     /// How many pictures; `None`: all.
     pub items: Option<Items>,
     /// Copies of each.
@@ -102,67 +104,73 @@ pub struct InjectReport {
     pub notices: Notices,
 }
 
-/// A chosen picture.
-struct Item {
-    path: PathBuf,
-    key: String,
-    class: String,
-    extension: String,
-}
-
 /// Writes the shards.
 ///
 /// # Errors
-/// No class folders, a caption without its class, more items than pictures, a picture in a format that readers of shards do not look
-/// for, an occupied folder, a file that cannot be read or written.
+/// No labelled pictures, a caption without its class, more items than pictures, a file that is no picture of a format that readers of shards
+/// look for, an occupied folder, a file that cannot be read or written.
 pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
     check(config)?;
-    let folders = Folders::find(&config.folder, &GroupConfig::default()).map_err(PipelineError::usage)?;
-    let shards = &folders.plan.shards;
-    let names: Vec<String> = match config.class_names.as_slice() {
-        [] => shards.iter().map(|shard| shard.name.replace('_', " ")).collect(),
-        names => names.to_vec(),
-    };
-    if names.len() != shards.len() {
-        return Err(PipelineError::Usage(format!("{} class names for {} class folders", names.len(), shards.len())));
-    }
-    let mut notices = folders.notices.clone();
-    notices.merge(&folders.plan.losses());
-    let mut all = Vec::new();
-    for (at, (shard, class)) in shards.iter().zip(&names).enumerate() {
-        let (pictures, passed_over) = folders.pictures_of(at).map_err(PipelineError::usage)?;
-        notices.merge(&passed_over);
-        for picture in pictures {
-            let inner = picture.path.strip_prefix(&shard.url).unwrap_or(&picture.path).to_string_lossy().into_owned();
-            let extension = picture.path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-            if !keys(IMAGE_KEYS).contains(&extension) {
-                return Err(PipelineError::Usage(format!(
-                    "{}: readers of shards look for {IMAGE_KEYS}; give this picture one of these formats",
-                    picture.path.display()
-                )));
+    let chosen = config.items.map(|items| choose(config, items)).transpose()?;
+    begin(config)?;
+    let mut shards = Shards { config, open: None, written: 0 };
+    let (mut pictures, mut items, mut notices) = (0, 0, Notices::default());
+    for copy in 0..config.copies {
+        (pictures, items) = (0, 0);
+        let mut labelled = LabelledPictures::find(&config.folder, &config.classes)?;
+        let names = labelled.class_names.clone();
+        labelled.each(&Limits::default(), &mut |place, content| {
+            let is_chosen = chosen.as_ref().is_none_or(|chosen| chosen.contains(&pictures));
+            pictures += 1;
+            if !is_chosen {
+                return Ok(());
             }
-            let draw = (random_hash(config.seed, &shard.name, &inner), at, inner.clone());
-            let key = format!("{}/{inner}", shard.name);
-            all.push((draw, Item { path: picture.path, key, class: class.clone(), extension }));
-        }
+            items += 1;
+            let (bytes, class) = content.map_err(|why| PipelineError::Usage(format!("{place}: {why}")))?;
+            let extension = extension(&bytes).ok_or_else(|| {
+                PipelineError::Usage(format!(
+                    "{place}: no picture of a format that readers of shards look for, {IMAGE_KEYS}"
+                ))
+            })?;
+            let (key, class) = (key_at(&place, &config.folder), names.get(class).map_or("", String::as_str));
+            shards.add(&Injected { key: &key, class, copy, bytes: &bytes, extension })
+        })?;
+        notices = labelled.notices;
     }
-    let pictures = all.len() as u64;
-    let wanted = match config.items {
-        None => pictures,
-        Some(Items::Number(number)) => number,
-        Some(Items::Share(share)) => share.of(pictures),
+    let written = shards.finish()?;
+    let (argument, samples) = (config.argument(), items * u64::from(config.copies));
+    Ok(InjectReport { pictures, items, copies: config.copies, samples, shards: written, argument, notices })
+}
+
+/// Which pictures, by their numbers.
+fn choose(config: &InjectConfig, items: Items) -> Result<HashSet<u64>, PipelineError> {
+    let mut draws = Vec::new();
+    LabelledPictures::find(&config.folder, &config.classes)?.each(&Limits::default(), &mut |place, _| {
+        draws.push((random_hash(config.seed, &config.set, &key_at(&place, &config.folder)), draws.len() as u64));
+        Ok(())
+    })?;
+    let pictures = draws.len() as u64;
+    let wanted = match items {
+        Items::Number(number) => number,
+        Items::Share(share) => share.of(pictures),
     };
     if wanted == 0 || wanted > pictures {
         return Err(PipelineError::Usage(format!("--items: {wanted} of {pictures} pictures")));
     }
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    let items: Vec<Item> =
-        all.into_iter().take(usize::try_from(wanted).unwrap_or(usize::MAX)).map(|(_, item)| item).collect();
-    begin(config)?;
-    let samples = wanted * u64::from(config.copies);
-    let written = write(config, &items, samples)?;
-    let argument = config.argument();
-    Ok(InjectReport { pictures, items: wanted, copies: config.copies, samples, shards: written, argument, notices })
+    draws.sort_unstable();
+    Ok(draws.into_iter().take(usize::try_from(wanted).unwrap_or(usize::MAX)).map(|(_, number)| number).collect())
+}
+
+/// What a picture is by its first bytes; a name may say another thing, or nothing.
+fn extension(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
+        [0x89, b'P', b'N', b'G', ..] => Some("png"),
+        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
+        [b'B', b'M', ..] => Some("bmp"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
+        _ => None,
+    }
 }
 
 fn check(config: &InjectConfig) -> Result<(), PipelineError> {
@@ -193,9 +201,9 @@ pub fn check_caption(caption: &str) -> Result<(), PipelineError> {
 
 /// Marks the folder as this set's, or refuses it.
 fn begin(config: &InjectConfig) -> Result<(), PipelineError> {
-    let InjectConfig { folder, out, set, caption, class_names, items, copies, seed, shard_samples } = config;
+    let InjectConfig { folder, out, set, caption, classes, items, copies, seed, shard_samples } = config;
     let settings = json!({
-        "schema": 1, "folder": folder, "set": set, "caption": caption, "class_names": class_names,
+        "schema": 1, "folder": folder, "set": set, "caption": caption, "classes": [json!(classes.list), json!(classes.table)],
         "items": items.map(|items| format!("{items:?}")), "copies": copies, "seed": seed, "shard_samples": shard_samples,
     });
     let (mark, text) = (out.join("inject.json"), settings.to_string() + "\n");
@@ -210,48 +218,78 @@ fn begin(config: &InjectConfig) -> Result<(), PipelineError> {
     durable::write(&mark, text.as_bytes()).map_err(PipelineError::at(&mark))
 }
 
-/// Writes all rounds of the items; the number of shards.
-fn write(config: &InjectConfig, items: &[Item], samples: u64) -> Result<u64, PipelineError> {
-    let shards = samples.div_ceil(u64::from(config.shard_samples));
-    let mut rounds = (0..config.copies).flat_map(|copy| items.iter().map(move |item| (copy, item)));
-    for shard in 0..shards {
-        let path = config.out.join(format!("{shard:05}.tar"));
-        let failed = PipelineError::at(&path);
-        let aside = Aside::create(&path).map_err(&failed)?;
-        let mut tar = tar::Builder::new(BufWriter::with_capacity(1 << 20, aside));
-        let mut written = 0u64;
-        for (copy, item) in rounds.by_ref().take(config.shard_samples as usize) {
-            let number = shard * u64::from(config.shard_samples) + written;
-            sample(&mut tar, config, item, (copy, number))
-                .map_err(|(place, error)| PipelineError::at(&place)(error))?;
-            written += 1;
+/// A sample to write.
+struct Injected<'a> {
+    key: &'a str,
+    class: &'a str,
+    copy: u32,
+    bytes: &'a [u8],
+    extension: &'static str,
+}
+
+type Tar = tar::Builder<BufWriter<Aside>>;
+
+/// The shards, the last one open.
+struct Shards<'a> {
+    config: &'a InjectConfig,
+    open: Option<Tar>,
+    written: u64,
+}
+
+impl Shards<'_> {
+    fn path(&self, ending: &str) -> PathBuf {
+        let shard = self.written.saturating_sub(1) / u64::from(self.config.shard_samples);
+        self.config.out.join(format!("{shard:05}{ending}"))
+    }
+
+    fn add(&mut self, sample: &Injected<'_>) -> Result<(), PipelineError> {
+        if self.written.is_multiple_of(u64::from(self.config.shard_samples)) {
+            self.close()?;
         }
+        self.written += 1;
+        let path = self.path(".tar");
+        let mut tar = match self.open.take() {
+            Some(tar) => tar,
+            None => {
+                let aside = Aside::create(&path).map_err(PipelineError::at(&path))?;
+                tar::Builder::new(BufWriter::with_capacity(1 << 20, aside))
+            }
+        };
+        write(&mut tar, self.config, sample, self.written - 1).map_err(PipelineError::at(&path))?;
+        self.open = Some(tar);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), PipelineError> {
+        let Some(tar) = self.open.take() else { return Ok(()) };
+        let path = self.path(".tar");
+        let failed = PipelineError::at(&path);
         let out = tar.into_inner().map_err(&failed)?;
         let aside = out.into_inner().map_err(|error| failed(error.into_error()))?;
         // The statistics after the shard: without it they would speak of one that is lost.
         aside.commit().map_err(&failed)?;
-        let stats = config.out.join(format!("{shard:05}_stats.json"));
-        let text = json!({ "count": written, "successes": written, "failed_to_download": 0, "failed_to_resize": 0 });
-        durable::write(&stats, text.to_string().as_bytes()).map_err(PipelineError::at(&stats))?;
+        let samples = 1 + (self.written - 1) % u64::from(self.config.shard_samples);
+        let stats = self.path("_stats.json");
+        let text = json!({ "count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0 });
+        durable::write(&stats, text.to_string().as_bytes()).map_err(PipelineError::at(&stats))
     }
-    Ok(shards)
+
+    /// The number of shards.
+    fn finish(mut self) -> Result<u64, PipelineError> {
+        self.close()?;
+        Ok(self.written.div_ceil(u64::from(self.config.shard_samples)))
+    }
 }
 
 /// One sample's members: picture, metadata, caption.
-fn sample<W: Write>(
-    tar: &mut tar::Builder<W>,
-    config: &InjectConfig,
-    item: &Item,
-    (copy, number): (u32, u64),
-) -> Result<(), (PathBuf, std::io::Error)> {
-    let set = &config.set;
-    let bytes = fs::read(&item.path).map_err(|error| (item.path.clone(), error))?;
-    let caption = config.caption.replace("{class}", &item.class);
-    let (key, url) = (format!("{set}-{number:09}"), format!("injected:{set}/{}#{copy}", item.key));
+fn write(tar: &mut Tar, config: &InjectConfig, sample: &Injected<'_>, number: u64) -> std::io::Result<()> {
+    let (set, Injected { key: source, class, copy, bytes, extension }) = (&config.set, sample);
+    let caption = config.caption.replace("{class}", class);
+    let (key, url) = (format!("{set}-{number:09}"), format!("injected:{set}/{source}#{copy}"));
     let uid = hex(&Sha256::digest(url.as_bytes()))[..32].to_owned();
     let meta = json!({
-        "uid": uid, "key": key, "caption": caption, "url": url, "class": item.class, "injected_from": set, "source": item.key,
-        "copy": copy, "sha256": hex(&Sha256::digest(&bytes)), "status": "success",
+        "uid": uid, "key": key, "caption": caption, "url": url, "class": class, "injected_from": set, "source": source, "copy": copy,
+        "sha256": hex(&Sha256::digest(bytes)), "status": "success",
     });
     let mut member = |extension: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();
@@ -260,9 +298,8 @@ fn sample<W: Write>(
         header.set_mtime(0);
         header.set_entry_type(tar::EntryType::Regular);
         tar.append_data(&mut header, format!("{key}.{extension}"), bytes)
-            .map_err(|error| (Path::new(&config.out).to_path_buf(), error))
     };
-    member(&item.extension, &bytes)?;
+    member(extension, bytes)?;
     member("json", meta.to_string().as_bytes())?;
     member("txt", caption.as_bytes())
 }

@@ -150,6 +150,14 @@ impl LabelledPictures {
     }
 }
 
+/// The key that embedding a picture gives it, of the place that [`LabelledPictures::each`] shows: its path in the folder, or its key in its tar.
+#[must_use]
+pub fn key_at(place: &str, data: &Path) -> String {
+    let inner = Path::new(place).strip_prefix(data).map(|inner| inner.to_string_lossy().into_owned());
+    let inner = inner.unwrap_or_else(|_| place.to_owned());
+    inner.rsplit_once(".tar: ").map_or(inner.clone(), |(_, key)| key.to_owned())
+}
+
 impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {

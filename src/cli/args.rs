@@ -240,7 +240,7 @@ pub struct SynthArgs {
 What it writes is SHARDS like others:   trommel train 'laion/*.tar' 'reference=injected/*.tar' ..
 In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY.")]
 pub struct InjectArgs {
-    /// Class folders of pictures
+    /// Class folders of pictures, or CLIP_benchmark's tars
     pub folder: PathBuf,
     /// Folder for the shards
     #[arg(short, long, value_name = "DIR")]
@@ -254,6 +254,9 @@ pub struct InjectArgs {
     /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
+    /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes
+    #[arg(long, value_name = "FILE", conflicts_with = "classnames")]
+    pub class_table: Option<PathBuf>,
     /// How many of the pictures, a number or a share (10%), drawn by --seed [default: all]
     #[arg(long, value_name = "N|P%")]
     pub items: Option<String>,

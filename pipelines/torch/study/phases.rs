@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_decide::benchmark::Benchmark;
-use trommel_shard::folders::Folders;
 use trommel_shard::samples::GroupConfig;
 use trommel_synth::{SynthError, write};
 
@@ -27,7 +26,7 @@ use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::inject::{InjectConfig, check_caption, inject};
-use trommel_pipelines::labelled::LabelledPictures;
+use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::select::LedgerReading;
@@ -81,7 +80,7 @@ impl Study<'_> {
             out: self.place("injected"),
             set: "reference".into(),
             caption: caption.clone(),
-            class_names: Vec::new(),
+            classes: ClassNames::default(),
             items: None,
             copies: 1,
             seed: 0,
@@ -108,8 +107,7 @@ impl Study<'_> {
         there("reference", &file.reference)?;
         if let Some(caption) = &file.inject_reference {
             check_caption(caption).map_err(field("inject_reference"))?;
-            Folders::find(&file.reference, &GroupConfig::default())
-                .map_err(|error| field("inject_reference")(PipelineError::usage(error)))?;
+            LabelledPictures::find(&file.reference, &ClassNames::default()).map_err(field("reference"))?;
         }
         file.embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
         for (name, model) in [("model", &file.model), ("embedder.model", &file.embedder.model)] {

@@ -8,7 +8,7 @@ use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::labelled::ClassNames;
+use trommel_pipelines::labelled::{ClassNames, key_at};
 use trommel_pipelines::lists;
 
 use super::Study;
@@ -180,13 +180,6 @@ pub(super) fn class_names(benchmark: &BenchmarkFile) -> Result<ClassNames, Pipel
         list: benchmark.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
         table: benchmark.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
     })
-}
-
-/// The key that a picture is embedded under: its path in the folder, or its key in its tar.
-fn key_at(place: &str, data: &Path) -> String {
-    let inner = Path::new(place).strip_prefix(data).map(|inner| inner.to_string_lossy().into_owned());
-    let inner = inner.unwrap_or_else(|_| place.to_owned());
-    inner.rsplit_once(".tar: ").map_or(inner.clone(), |(_, key)| key.to_owned())
 }
 
 /// Removes all checkpoints but the newest: a finished training needs no other, and a study would have hundreds of them.

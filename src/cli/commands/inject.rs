@@ -2,6 +2,7 @@
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::inject::{InjectConfig, inject};
+use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_report::text::thousands;
 
@@ -33,7 +34,10 @@ fn config(args: &InjectArgs) -> Result<InjectConfig, PipelineError> {
         out: args.out.clone(),
         set: args.name.clone().unwrap_or_else(of_folder),
         caption: args.caption.clone(),
-        class_names: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
+        classes: ClassNames {
+            list: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
+            table: args.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
+        },
         items: args.items.as_deref().map(str::parse).transpose()?,
         copies: args.copies,
         seed: args.seed,
