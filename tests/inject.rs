@@ -85,6 +85,25 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
         assert!(said.contains(due) && said.trim_end().lines().count() == 1, "{said}");
     }
 
+    // Folders called by numbers stand in the order of the numbers; what is no picture is refused by its place.
+    let numbered = folder.path().join("numbered");
+    for name in ["10", "2", "0"] {
+        fs::create_dir_all(numbered.join(name)).unwrap();
+        fs::copy(Path::new(&photo).join("cup/0000.jpg"), numbered.join(name).join("a.JPEG")).unwrap();
+    }
+    fs::write(folder.path().join("names.txt"), "nought\ntwo\nten\n").unwrap();
+    let numbers = numbered.display().to_string();
+    run(0, &["inject", &numbers, "-o", &place("classes"), "--classnames", &place("names.txt"), "--caption", "{class}"]);
+    let all = self::members(&folder.path().join("classes"));
+    let metas = all.iter().filter(|(name, _)| name.ends_with(".json"));
+    let metas: Vec<Value> = metas.map(|(_, meta)| serde_json::from_slice(meta).unwrap()).collect();
+    let called: BTreeMap<&str, &str> =
+        metas.iter().map(|meta| (meta["source"].as_str().unwrap(), meta["caption"].as_str().unwrap())).collect();
+    assert_eq!(called, BTreeMap::from([("0/a.JPEG", "nought"), ("2/a.JPEG", "two"), ("10/a.JPEG", "ten")]));
+    fs::write(numbered.join("2/b.png"), "a page about pictures").unwrap();
+    let said = stderr(&run(2, &["inject", &numbers, "-o", &place("bad")]));
+    assert!(said.contains("2/b.png: no picture of a format that readers of shards look for, jpg;png"), "{said}");
+
     // Judged beside the pool.
     let argument = report["argument"].as_str().unwrap();
     let (pool, into) = (place("data/shards/00000.tar"), place("run"));
