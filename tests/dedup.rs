@@ -218,6 +218,11 @@ fn a_run_of_embed() {
     let names = texts(&PathBuf::from(&out).join("dedup.parquet"), "shard");
     assert!(names.iter().all(|name| name.ends_with(".tar")) && names.is_sorted(), "{names:?}");
     assert_eq!(of("kept"), names.len() as u64);
+    let split = format!("{out}/dedup.split.json");
+    run(0, &["stream", &shards, "--split", &split, "-o", &world.path("dedup-stream")]);
+    let sizes = std::fs::read(world.path("dedup-stream/sizes.json")).unwrap();
+    let sizes: BTreeMap<String, u64> = serde_json::from_slice(&sizes).unwrap();
+    assert_eq!(sizes.values().sum::<u64>(), of("kept"));
     // Rules that look at who stays, and quotas per cluster.
     run(0, &["dedup", &run_folder, "--above", "0.99", "--clusters", "5", "--apart", "1", "-o", &out]);
     let (table, splits) = (format!("{out}/dedup.samples.parquet"), world.path("dedup-splits"));
