@@ -384,7 +384,7 @@ impl Members for Split {
 
 /// What is sent of [`three`] by a split, its end, and for how many samples credit was asked.
 fn of_split(members: &'static [(u32, &'static str)], train_from: u32) -> (String, ShardEnd, usize) {
-    let store = Memory { shards: vec![three()], ..Memory::default() };
+    let store = memory([three()]);
     let reader = reader(store, ReaderConfig::default(), None).of_split(Some(Arc::new(Split(members))));
     let (mut items, asked) = sent(&reader, &Request { train_from, ..JUDGE });
     let Some(Admitted::Event(Event::End(end))) = items.pop() else { panic!("the end comes last") };
