@@ -14,6 +14,7 @@ use trommel_core::sample::Score;
 use trommel_decide::judge::Known;
 use trommel_decide::policy::Policy;
 use trommel_decide::rule::{KEEP_ALL, Rule};
+use trommel_ledger::LedgerError;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 use trommel_shard::store::local_path;
@@ -79,10 +80,7 @@ impl PastRun {
             PipelineError::Usage(format!("{} cannot be read as a run folder: {error}", run.display()))
         };
         let ledger = Ledger::open(run).map_err(|error| place(&error))?;
-        let mut plan: Plan = ledger.plan().map_err(|error| place(&error))?;
-        if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
-            plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
-        }
+        let plan = plan_of(&ledger).map_err(|error| place(&error))?;
         let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
         let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or(KEEP_ALL).to_owned();
         let rule: Option<Rule> = rule_text.parse().ok();
@@ -223,6 +221,18 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
     } else {
         Err(format!("{} is not the benchmark any more that the run was judged against", folder.display()))
     }
+}
+
+/// The shards of a run, as they are opened from here.
+///
+/// # Errors
+/// No plan there, or one of another form.
+pub fn plan_of(ledger: &Ledger) -> Result<Plan, LedgerError> {
+    let mut plan: Plan = ledger.plan()?;
+    if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
+        plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));
+    }
+    Ok(plan)
 }
 
 /// A relative path that is not there is one of the folder in which the run was started.

@@ -25,7 +25,7 @@ const ORDER: [&[&str]; 11] = [
     &["trommel-incremental", "trommel-select", "trommel-train"],
     &["trommel-pipelines"],
     &["trommel-pipelines-torch", "trommel-cli"],
-    &["trommel-torch"],
+    &["trommel-torch", "trommel-python"],
     &["trommel"],
     &["xtask", "trommel-fuzz"],
 ];

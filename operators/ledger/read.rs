@@ -413,6 +413,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// The files of a kind that count, in plan order: one a committed shard that has one, whatever else lies in the folder.
+    ///
+    /// # Errors
+    /// A file that is missing or of another length than the manifest says.
+    pub fn files(&self, kind: PartKind) -> Result<Vec<PathBuf>, LedgerError> {
+        let listed = self.merged.committed.iter().filter_map(|(&ordinal, (incarnation, line))| {
+            line.part(kind).map(|sum| (self.root.join(kind.path(ordinal, *incarnation)), sum.bytes))
+        });
+        let checked = |(path, due): (PathBuf, u64)| match self.storage.len(&path) {
+            Ok(bytes) if bytes == due => Ok(path),
+            Ok(bytes) => Err(bad_part(&path, format!("{bytes} bytes; {due} are due"))),
+            Err(error) => Err(LedgerError::at("find", &path)(error)),
+        };
+        listed.map(checked).collect()
+    }
+
     fn part(&self, ordinal: u64, kind: PartKind) -> Result<(PathBuf, &ShardLine), LedgerError> {
         let known = self.merged.committed.get(&ordinal);
         let (incarnation, line) =

@@ -12,6 +12,7 @@
 //! 2. A sample is in the split when its shard, its index and its key say so. A shard whose key at an index is another one has changed: that
 //!    is an error before anything is made of the sample.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -244,12 +245,12 @@ fn no_split(path: &Path) -> SelectError {
 /// Compares a shard's samples, which come in the order of their indices, with what a split says.
 #[derive(Debug)]
 pub struct Picker<'a> {
-    split: &'a Path,
-    shard: &'a str,
-    kept: &'a Kept,
+    split: Cow<'a, Path>,
+    shard: Cow<'a, str>,
+    kept: Cow<'a, Kept>,
     /// The next kept row, or the number of keys found.
     next: usize,
-    found: HashSet<&'a str>,
+    found: HashSet<String>,
     repeated_uids: u64,
 }
 
@@ -257,7 +258,21 @@ impl<'a> Picker<'a> {
     /// Compares the samples of `shard`.
     #[must_use]
     pub fn new(split: &'a Path, shard: &'a str, kept: &'a Kept) -> Self {
+        let (split, shard, kept) = (Cow::Borrowed(split), Cow::Borrowed(shard), Cow::Borrowed(kept));
         Self { split, shard, kept, next: 0, found: HashSet::new(), repeated_uids: 0 }
+    }
+
+    /// The same, for who holds the shard no longer than this.
+    #[must_use]
+    pub fn owning(split: PathBuf, shard: String, kept: Kept) -> Picker<'static> {
+        let (split, shard, kept) = (Cow::Owned(split), Cow::Owned(shard), Cow::Owned(kept));
+        Picker { split, shard, kept, next: 0, found: HashSet::new(), repeated_uids: 0 }
+    }
+
+    /// Whether a sample's uid must be known before it can be compared.
+    #[must_use]
+    pub fn needs_uids(&self) -> bool {
+        matches!(self.kept.as_ref(), Kept::Uids(_))
     }
 
     /// Whether the next sample is kept; `uid` is asked for where the split needs uids.
@@ -265,7 +280,7 @@ impl<'a> Picker<'a> {
     /// # Errors
     /// Another key than the split's at this index, or a uid that is missing or none.
     pub fn keeps(&mut self, index: u32, key: &str, uid: impl FnOnce() -> Option<String>) -> Result<bool, SelectError> {
-        match self.kept {
+        match self.kept.as_ref() {
             Kept::Rows(rows) => match rows.get(self.next) {
                 Some(row) if row.index == index && row.key == key => {
                     self.next += 1;
@@ -278,12 +293,12 @@ impl<'a> Picker<'a> {
                 Some(_) | None => Ok(false),
             },
             Kept::Keys(keys) => Ok(keys.get(key).is_some_and(|key| {
-                self.found.insert(key);
+                self.found.insert(key.clone());
                 true
             })),
             Kept::Uids(list) => {
                 let bad = |what: String| {
-                    let (split, shard) = (self.split.display(), self.shard);
+                    let (split, shard) = (self.split.display(), &self.shard);
                     SelectError::Input(format!("{split} is a list of uids, and sample {shard}/{key} {what}"))
                 };
                 let uid = uid().ok_or_else(|| bad("has none".into()))?;
@@ -298,7 +313,7 @@ impl<'a> Picker<'a> {
     /// Whether no sample behind those that came can be kept.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        match self.kept {
+        match self.kept.as_ref() {
             Kept::Rows(rows) => self.next >= rows.len(),
             Kept::Keys(_) | Kept::Uids(_) => false,
         }
@@ -309,7 +324,7 @@ impl<'a> Picker<'a> {
     /// # Errors
     /// Kept samples that did not come.
     pub fn finish(&self) -> Result<(), SelectError> {
-        match self.kept {
+        match self.kept.as_ref() {
             Kept::Rows(rows) => match rows.get(self.next) {
                 None => Ok(()),
                 Some(row) => Err(self

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::original::Groups;
+use super::plan::ShardRef;
 use super::reader::ReaderConfig;
-use super::testing::{Row, append, read};
+use super::samples::{Group, Want};
+use super::testing::{Row, append, memory, read};
 
 struct Random(u64);
 
@@ -149,6 +152,41 @@ fn rows_without_offsets(bytes: Vec<u8>) -> Vec<Row> {
     rows
 }
 
+/// Key and members of the samples of a tar as they stand, of which `wanted` says so by index.
+fn whole(bytes: Vec<u8>, wanted: impl Fn(u32) -> bool) -> Vec<(String, BTreeMap<String, Vec<u8>>)> {
+    let shard = ShardRef { ordinal: 0, name: "0.tar".into(), url: "0".into(), bytes: None };
+    let store = memory([bytes]);
+    let Ok(mut shard) = Groups::open(&store, &shard, &ReaderConfig::default()) else { return Vec::new() };
+    let (mut asked, mut samples) = (Vec::new(), Vec::new());
+    let mut want = |index, _: &[u8]| {
+        asked.push(index);
+        if wanted(index) { Want::Original { identity: false } } else { Want::Place }
+    };
+    while let Some(group) = shard.next_group(&mut want) {
+        let Group::Original(info, original) = group else { continue };
+        assert!(wanted(info.id.index));
+        let members: BTreeMap<_, _> =
+            original.contents().map(|(extension, data)| (extension.to_owned(), data.to_vec())).collect();
+        assert_eq!(members.len(), original.members.len(), "an extension twice");
+        samples.push((info.key.clone(), members));
+    }
+    assert!(asked.iter().copied().eq(0..u32::try_from(asked.len()).unwrap()), "asked once for every index: {asked:?}");
+    samples
+}
+
+#[test]
+fn oracle_original_samples() {
+    let mut random = Random(17);
+    for round in 0..500 {
+        let files = members(&mut random);
+        let (bytes, groups) = (packed(&files, &mut random), groups(&files));
+        let names = || files.iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(whole(bytes.clone(), |_| true), groups, "round {round}: {:?}", names());
+        let third: Vec<_> = groups.into_iter().step_by(3).collect();
+        assert_eq!(whole(bytes, |index| index % 3 == 0), third, "round {round}: {:?}", names());
+    }
+}
+
 #[test]
 fn oracle_random_tars() {
     let mut random = Random(7);
@@ -230,6 +268,7 @@ fn peer_webdataset() {
     let output = Command::new(python).arg(&script).args(&tars).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut theirs: BTreeMap<PathBuf, Vec<Row>> = BTreeMap::new();
+    let mut theirs_whole: BTreeMap<PathBuf, Vec<(String, BTreeMap<String, Vec<u8>>)>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let unhex = |text: &str| -> Vec<u8> {
@@ -237,14 +276,15 @@ fn peer_webdataset() {
         };
         let members = line["members"].as_object().unwrap().iter();
         let members = members.map(|(extension, data)| (extension.clone(), unhex(data.as_str().unwrap()))).collect();
-        theirs
-            .entry(line["tar"].as_str().unwrap().into())
-            .or_default()
-            .push(row(line["key"].as_str().unwrap(), &members));
+        let (tar, key) = (PathBuf::from(line["tar"].as_str().unwrap()), line["key"].as_str().unwrap());
+        theirs.entry(tar.clone()).or_default().push(row(key, &members));
+        theirs_whole.entry(tar).or_default().push((key.into(), members));
     }
     let mut compared = 0;
     for tar in &tars {
-        let ours = rows_without_offsets(std::fs::read(tar as &Path).unwrap());
+        let bytes = std::fs::read(tar as &Path).unwrap();
+        assert_eq!(whole(bytes.clone(), |_| true), theirs_whole.remove(tar).unwrap_or_default(), "{}", tar.display());
+        let ours = rows_without_offsets(bytes);
         assert_eq!(ours, theirs.remove(tar).unwrap_or_default(), "{}", tar.display());
         compared += ours.len();
     }

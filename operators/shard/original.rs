@@ -8,7 +8,9 @@
 //! ```
 
 use std::convert::Infallible;
+use std::io::BufRead;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::header::BLOCK;
 use super::plan::ShardRef;
@@ -16,7 +18,7 @@ use super::promised::promised;
 use super::reader::{ReaderConfig, plain_tar};
 use super::remark;
 use super::samples::{Group, Original, SampleReader, Want};
-use super::store::{Metered, Store, shown};
+use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarEnd, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
@@ -51,6 +53,72 @@ pub struct Visited {
     pub notices: Notices,
 }
 
+/// A shard that is being read, group by group, as they are asked for.
+pub struct Groups {
+    shard: ShardRef,
+    announced: Option<u64>,
+    meter: Arc<Meter>,
+    samples: SampleReader<'static, Box<dyn BufRead + Send>>,
+}
+
+impl Groups {
+    /// Opens a shard, nothing read yet but its beginning.
+    ///
+    /// # Errors
+    /// How it ended, where it cannot be had or holds no tar.
+    pub fn open(store: &dyn Store, shard: &ShardRef, config: &ReaderConfig) -> Result<Self, Visited> {
+        let ended = |outcome| Visited { count: 0, outcome, is_cut: false, notices: Notices::default() };
+        let gone = |why: String| ended(ShardOutcome::Unavailable(why));
+        let (raw, meter) = Metered::open(store, &shard.url).map_err(|error| gone(error.to_string()))?;
+        let announced = raw.announced_bytes();
+        if let (Some(planned), Some(now)) = (shard.bytes, announced)
+            && planned != now
+        {
+            return Err(gone(format!(
+                "{} has {now} bytes now and had {planned} when it was planned",
+                shown(&shard.url)
+            )));
+        }
+        let plain = match plain_tar(raw, &meter, &config.compression, Workspace::unbounded()) {
+            Ok(plain) => Box::new(plain) as Box<dyn BufRead + Send>,
+            Err(reason) => {
+                let unavailable = |why| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
+                let outcome = meter.failure().map_or(ShardOutcome::Rejected(reason), unavailable);
+                let notices = remark::lost(&outcome, 0, promised(store, &shard.url), &shard.name);
+                return Err(Visited { notices, ..ended(outcome) });
+            }
+        };
+        let tar = TarReader::new(plain, config.tar.clone()).keeping_heads();
+        let samples = SampleReader::owning(tar, config.group.clone(), shard.ordinal);
+        Ok(Self { shard: shard.clone(), announced, meter, samples })
+    }
+
+    /// The next group; `want` is asked once for every index, in order. `None` at the end.
+    pub fn next_group(&mut self, want: &mut dyn FnMut(u32, &[u8]) -> Want) -> Option<Group> {
+        let mut admit = |_| Ok::<_, Infallible>(Permit::free());
+        let Ok(group) = self.samples.next_named_group(want, &mut admit);
+        // What a failing store left half-read is no reject.
+        group.filter(|_| self.meter.failure().is_none())
+    }
+
+    /// How the shard's reading has ended, or what is known of it where it is left early.
+    #[must_use]
+    pub fn end(&self, store: &dyn Store, left_early: bool) -> Visited {
+        let outcome = match self.meter.failure() {
+            Some(why) if !left_early => ShardOutcome::Unavailable(format!("{}: {why}", shown(&self.shard.url))),
+            _ => remark::outcome(&self.samples),
+        };
+        let (count, name) = (self.samples.numbered(), &self.shard.name);
+        let mut notices = remark::found(&self.samples, name);
+        if !left_early {
+            let promised = promised(store, &self.shard.url);
+            notices.merge(&remark::lost(&outcome, count, promised, name));
+        }
+        let is_cut = matches!(self.samples.tar().end(), Some(TarEnd::Damaged { .. }));
+        Visited { count, outcome, is_cut, notices }
+    }
+}
+
 /// Shows a shard's samples to `visit`.
 ///
 /// # Errors
@@ -61,53 +129,34 @@ pub fn visit<V: Visit>(
     config: &ReaderConfig,
     visit: &mut V,
 ) -> Result<Visited, V::Error> {
-    let ended = |outcome| Visited { count: 0, outcome, is_cut: false, notices: Notices::default() };
-    let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
-    let (raw, meter) = match Metered::open(store, &shard.url) {
-        Ok(opened) => opened,
-        Err(error) => return Ok(ended(ShardOutcome::Unavailable(error.to_string()))),
+    let mut groups = match Groups::open(store, shard, config) {
+        Ok(groups) => groups,
+        Err(visited) => return Ok(visited),
     };
-    let announced = raw.announced_bytes();
-    let plain = match plain_tar(raw, &meter, &config.compression, Workspace::unbounded()) {
-        Ok(plain) => plain,
-        Err(reason) => {
-            let outcome = meter.failure().map_or(ShardOutcome::Rejected(reason), unavailable);
-            let notices = remark::lost(&outcome, 0, promised(store, &shard.url), &shard.name);
-            return Ok(Visited { notices, ..ended(outcome) });
-        }
-    };
-    let tar = TarReader::new(plain, config.tar.clone()).keeping_heads();
-    let mut samples = SampleReader::new(tar, &config.group, shard.ordinal);
     let mut left_early = false;
-    loop {
-        let mut admit = |_| Ok::<_, Infallible>(Permit::free());
-        let Ok(group) = samples.next_named_group(&mut |index, key| visit.want(index, key), &mut admit);
-        // What a failing store left half-read is no reject.
-        let Some(group) = group.filter(|_| meter.failure().is_none()) else { break };
+    while let Some(group) = groups.next_group(&mut |index, key| visit.want(index, key)) {
         if visit.take(group)?.is_break() {
             left_early = true;
             // Who writes into a pipe is not cut off; a file may be left.
-            if announced.is_some() {
+            if groups.announced.is_some() {
                 break;
             }
         }
     }
-    let outcome = match meter.failure() {
-        Some(why) if !left_early => unavailable(why),
-        _ => remark::outcome(&samples),
-    };
-    let mut notices = remark::found(&samples, &shard.name);
-    if !left_early {
-        notices.merge(&remark::lost(&outcome, samples.numbered(), promised(store, &shard.url), &shard.name));
-    }
-    let is_cut = matches!(samples.tar().end(), Some(TarEnd::Damaged { .. }));
-    Ok(Visited { count: samples.numbered(), outcome, is_cut, notices })
+    Ok(groups.end(store, left_early))
 }
 
 /// Bytes of a name that a header holds.
 const NAME_BYTES: usize = 100;
 
 impl Original {
+    /// Each member's extension and data, in the tar's order.
+    pub fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.members.iter().map(|(extension, member)| {
+            (extension.as_str(), self.bytes.get(member.data..member.data + member.size).unwrap_or_default())
+        })
+    }
+
     /// The same members under another key; `None` where one is stored with holes, whose names stand in several places.
     #[must_use]
     pub fn renamed(&self, key: &[u8]) -> Option<Vec<u8>> {

@@ -11,6 +11,7 @@
 //! - A group takes its index when its first member is met, and leaves the reader before the next group's data is touched.
 //! - A tar cut off inside a member or a header makes the group at hand a reject; one that ends behind a whole member does not.
 
+use std::borrow::Cow;
 use std::io::BufRead;
 use std::sync::Arc;
 
@@ -173,7 +174,7 @@ pub type Admit<'a, E> = &'a mut dyn FnMut(u64) -> Result<Permit, E>;
 #[derive(Debug)]
 pub struct SampleReader<'c, R> {
     tar: TarReader<R>,
-    config: &'c GroupConfig,
+    config: Cow<'c, GroupConfig>,
     ordinal: u64,
     next_index: u32,
     open: Option<Open>,
@@ -215,6 +216,15 @@ struct Image {
 impl<'c, R: BufRead> SampleReader<'c, R> {
     /// Groups the members of `tar`, the shard with this ordinal.
     pub fn new(tar: TarReader<R>, config: &'c GroupConfig, ordinal: u64) -> Self {
+        Self::with(tar, Cow::Borrowed(config), ordinal)
+    }
+
+    /// The same, with a configuration of its own.
+    pub fn owning(tar: TarReader<R>, config: GroupConfig, ordinal: u64) -> SampleReader<'static, R> {
+        SampleReader::with(tar, Cow::Owned(config), ordinal)
+    }
+
+    fn with(tar: TarReader<R>, config: Cow<'c, GroupConfig>, ordinal: u64) -> Self {
         Self { tar, config, ordinal, next_index: 0, open: None, pending: None, counts: Counts::default() }
     }
 
@@ -329,7 +339,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 return Ok(());
             }
         };
-        let (config, rank) = (self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
+        let (config, rank) = (&self.config, |keys: &[String]| keys.iter().position(|key| *key == extension));
         if let Some(rank) = rank(&config.image_keys) {
             if open.reject.is_none() && open.image.as_ref().is_none_or(|image| rank < image.rank) {
                 // A less preferred picture gives its credit back before more is asked for.
@@ -373,7 +383,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         };
         if identity && extension == "json" && member.size <= self.config.max_json_bytes {
             let json = &open.original.bytes[raw.data..raw.data + raw.size];
-            open.take(Metadata::parse(json), self.config);
+            open.take(Metadata::parse(json), &self.config);
         }
         open.original.is_sparse |= member.kind == Kind::Sparse;
         open.original.members.push((extension, raw));

@@ -7,12 +7,15 @@ pub mod config_file;
 pub mod duration;
 pub mod judging;
 pub mod launch;
+pub mod library;
 pub mod metrics_server;
 pub mod outcome;
 pub mod progress_bar;
 pub mod signals;
 
 use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Parser;
 use tracing_subscriber::field::MakeExt;
@@ -21,12 +24,27 @@ use trommel_core::escape::{escape_controls, escape_lines};
 
 use args::{Cli, Command};
 
-/// The process's command line, its `--config` merged in. The file is read here, once: it may be a pipe.
-///
-/// # Errors
-/// The exit status of a file that cannot be read, which is said by then.
-pub fn command_line() -> Result<Vec<OsString>, u8> {
-    config_file::merge(std::env::args_os().collect()).map_err(|error| outcome::refuse(&error))
+/// Runs a command line, the program's name first, and gives the exit status. A command that runs a model is handed over to the library
+/// that `find_library` finds, which brings libtorch: `trommel why` starts in milliseconds.
+pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, String>) -> u8 {
+    install_panic_hook(|_, _| {});
+    let status = status_of(words, find_library).unwrap_or_else(|said| said);
+    let _reader_gone = std::io::stdout().flush();
+    status
+}
+
+/// The status, or that of a command line that asks for nothing, which is said by then.
+fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, String>) -> Result<u8, u8> {
+    // The file is read here, once: it may be a pipe.
+    let words = config_file::merge(words).map_err(|error| outcome::refuse(&error))?;
+    let command = parse(&words)?;
+    start_log();
+    Ok(match commands::run(command, &words) {
+        Ok(outcome) => outcome::exit_code(outcome),
+        Err(_needs_a_model) => {
+            library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error)))
+        }
+    })
 }
 
 /// What a command line asks for.

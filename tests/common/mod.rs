@@ -25,6 +25,13 @@ pub fn trommel() -> Command {
     command
 }
 
+/// `PATH`, with the folder of this file before all others.
+pub fn beside_first(file: &str) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folder = Path::new(file).parent().unwrap().to_path_buf();
+    std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path))).unwrap()
+}
+
 /// Runs the program and insists on an exit status.
 pub fn run(status: i32, args: &[&str]) -> Output {
     let out = trommel().args(args).output().unwrap();

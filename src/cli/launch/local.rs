@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, parent_id};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -38,12 +38,15 @@ const LAUNCHER_EVERY: Duration = Duration::from_millis(200);
 /// Beyond silence and grace: for noticing, committing and leaving.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// Names the script that starts this program, where that is no program file.
+const SCRIPT_VARIABLE: &str = "TROMMEL_SCRIPT";
+
 /// Starts `processes` processes of `command`, waits for all, and gives the status of the whole.
 pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8, LaunchError> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(LaunchError::system("cannot listen on 127.0.0.1"))?;
     let coordinator = listener.local_addr().map_err(LaunchError::system("cannot listen on 127.0.0.1"))?.to_string();
-    let program = std::env::current_exe().map_err(LaunchError::system("cannot find this program's file"))?;
+    let program = program().map_err(LaunchError::system("cannot find this program's file"))?;
     // Before the first child: from here on a signal is forwarded, never this process's end.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(LaunchError::system("cannot take signals"))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -71,6 +74,14 @@ pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8,
         }
     }
     Ok(family.wait(&mut signals))
+}
+
+/// The file that starts this program again; where the process is Python's, the script that it runs says so.
+fn program() -> std::io::Result<PathBuf> {
+    match std::env::var_os(SCRIPT_VARIABLE).filter(|script| !script.is_empty()) {
+        Some(script) => Ok(script.into()),
+        None => std::env::current_exe(),
+    }
 }
 
 struct Member {

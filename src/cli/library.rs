@@ -6,18 +6,28 @@ use std::path::{Path, PathBuf};
 
 use trommel_pipelines::error::PipelineError;
 
-/// Its file, beside the program; in a build tree Cargo keeps it in `deps`, and what lies beside the program there may be older.
-const FILE: &str = "libtrommel_torch.so";
+/// Its file.
+pub const FILE: &str = "libtrommel_torch.so";
 const ENTRY: &CStr = c"trommel_torch_main";
 
-/// Runs a command line there, and gives the exit status.
+/// Where it lies: beside the program; in a build tree Cargo keeps it in `deps`, and what lies beside the program there may be older.
+///
+/// # Errors
+/// It is not there.
+pub fn beside_program() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let mut places = ["deps", ".", "../lib"].iter().map(|place| folder.join(place).join(FILE));
+    places.find(|path| path.is_file()).ok_or_else(|| format!("{FILE} is not beside {}", program.display()))
+}
+
+/// Runs a command line in the library that `find` finds, and gives the exit status.
 ///
 /// # Errors
 /// No library, or one that cannot be opened: the system's words say why, for example which library of libtorch it misses.
-pub fn run(words: &[OsString]) -> Result<u8, PipelineError> {
+pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, String>) -> Result<u8, PipelineError> {
     let failed = |why: String| PipelineError::Failed(format!("the commands that run a model cannot start: {why}"));
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-    let path = find(&program).ok_or_else(|| failed(format!("{FILE} is not beside {}", program.display())))?;
+    let path = find().map_err(failed)?;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.to_string()))?;
     // SAFETY: `name` ends with a zero; what the library runs when it is opened is its and libtorch's initialisation.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
@@ -37,11 +47,6 @@ pub fn run(words: &[OsString]) -> Result<u8, PipelineError> {
     let words = words.map_err(|error| failed(error.to_string()))?;
     let pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     Ok(u8::try_from(entry(version.as_ptr(), pointers.as_ptr(), pointers.len())).unwrap_or(1))
-}
-
-fn find(program: &Path) -> Option<PathBuf> {
-    let folder = program.parent()?;
-    ["deps", ".", "../lib"].iter().map(|place| folder.join(place).join(FILE)).find(|path| path.is_file())
 }
 
 fn last_error() -> String {

@@ -1,0 +1,66 @@
+//! Shards that are named, and run folders.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use trommel_ledger::LedgerError;
+use trommel_ledger::manifest::PartKind;
+use trommel_ledger::read::Ledger;
+use trommel_pipelines::past_run::plan_of;
+use trommel_shard::plan::{Plan, PlanError, PlanOptions, expand};
+use trommel_shard::store::{StoreError, Stores};
+
+use crate::{Notice, listed};
+
+/// A shard as Python keeps it: its ordinal, its stable name, as it is opened, and its size where that is known.
+type Named = (u64, String, String, Option<u64>);
+
+fn named(plan: Plan) -> Vec<Named> {
+    plan.shards.into_iter().map(|shard| (shard.ordinal, shard.name, shard.url, shard.bytes)).collect()
+}
+
+/// The shards that arguments stand for, and what is lost of them by now.
+#[pyfunction]
+pub fn plan(py: Python<'_>, shards: Vec<String>) -> PyResult<(Vec<Named>, Vec<Notice>)> {
+    let plan = py.detach(|| expand(&shards, &Stores::default(), &PlanOptions::default())).map_err(of_plan)?;
+    let lost = listed(&plan.losses());
+    Ok((named(plan), lost))
+}
+
+/// The shards of a run.
+#[pyfunction]
+pub fn plan_of_run(py: Python<'_>, run: PathBuf) -> PyResult<Vec<Named>> {
+    py.detach(|| plan_of(&Ledger::open(&run)?).map(named)).map_err(|error| of_ledger(&run, error))
+}
+
+/// The files of a run's ledger, one a committed shard, in the plan's order; and how many shards of the plan have none.
+#[pyfunction]
+pub fn ledger(py: Python<'_>, run: PathBuf) -> PyResult<(Vec<OsString>, usize)> {
+    py.detach(|| {
+        let ledger = Ledger::open(&run)?;
+        let planned = ledger.plan::<Plan>()?.len();
+        let files: Vec<OsString> = ledger.files(PartKind::Ledger)?.into_iter().map(Into::into).collect();
+        let missing = planned.saturating_sub(files.len());
+        Ok((files, missing))
+    })
+    .map_err(|error| of_ledger(&run, error))
+}
+
+fn of_plan(error: PlanError) -> PyErr {
+    match &error {
+        PlanError::NoMatch(_) | PlanError::NoShards(_) => PyFileNotFoundError::new_err(error.to_string()),
+        PlanError::Store(cause) if cause.is_nothing() => PyFileNotFoundError::new_err(error.to_string()),
+        PlanError::Store(StoreError::Io { .. }) => PyOSError::new_err(error.to_string()),
+        _ => PyValueError::new_err(error.to_string()),
+    }
+}
+
+fn of_ledger(run: &Path, error: LedgerError) -> PyErr {
+    let text = format!("{} cannot be read as a run folder: {error}", run.display());
+    match error {
+        LedgerError::Storage { .. } => PyOSError::new_err(text),
+        _ => PyValueError::new_err(text),
+    }
+}

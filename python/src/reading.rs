@@ -1,0 +1,247 @@
+//! A shard that Python iterates over. Reading lets other threads of Python run.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Reason, SampleInfo, ShardOutcome};
+use trommel_core::wake::locked;
+use trommel_select::SelectError;
+use trommel_select::membership::Picker;
+use trommel_shard::original::{Groups, Visited};
+use trommel_shard::plan::ShardRef;
+use trommel_shard::reader::ReaderConfig;
+use trommel_shard::samples::{Group, GroupConfig, Original, Want};
+use trommel_shard::store::Stores;
+
+use crate::split::{Split, of_split};
+use crate::{Notice, listed};
+
+/// One shard's samples, as dicts: all, or those that a split keeps. What cannot be read ends it: how it ended, `end()` says.
+#[pyclass(frozen, module = "trommel._trommel")]
+pub struct Shard {
+    url: Py<PyString>,
+    reading: Mutex<Reading>,
+}
+
+#[pymethods]
+impl Shard {
+    #[new]
+    #[pyo3(signature = (ordinal, name, url, bytes, split=None))]
+    fn new(
+        py: Python<'_>,
+        ordinal: u64,
+        name: String,
+        url: String,
+        bytes: Option<u64>,
+        split: Option<Bound<'_, Split>>,
+    ) -> PyResult<Self> {
+        let (shard, split) = (ShardRef { ordinal, name, url: url.clone(), bytes }, split.as_ref().map(Bound::get));
+        let reading = py.detach(|| Reading::open(&shard, split)).map_err(of_split)?;
+        Ok(Self { url: PyString::new(py, &url).unbind(), reading: Mutex::new(reading) })
+    }
+
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    /// As webdataset makes it: a key that is no UTF-8 keeps its bytes as Python's file names do.
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let next = py.detach(|| locked(&self.reading).next_sample()).map_err(of_split)?;
+        let Some(Sample { key, original }) = next else { return Ok(None) };
+        let dict = PyDict::new(py);
+        dict.set_item(intern!(py, "__key__"), OsStr::from_bytes(&key))?;
+        dict.set_item(intern!(py, "__url__"), &self.url)?;
+        for (extension, data) in original.contents() {
+            dict.set_item(extension, PyBytes::new(py, data))?;
+        }
+        Ok(Some(dict))
+    }
+
+    /// Why the shard failed, if it did, in one word and in one line; and what was found in it.
+    fn end(&self) -> (Option<&'static str>, String, Vec<Notice>) {
+        let (outcome, notices) = locked(&self.reading).end();
+        let (word, why) = match outcome {
+            ShardOutcome::Unavailable(why) => (Some("unavailable"), why),
+            ShardOutcome::Changed(why) => (Some("changed"), why),
+            ShardOutcome::Rejected(_) | ShardOutcome::Complete(_) => {
+                (notices.any_loss().then_some("damaged"), losses(&notices))
+            }
+        };
+        (word, why, listed(&notices))
+    }
+}
+
+/// The lines of what was lost.
+fn losses(notices: &Notices) -> String {
+    let mut losses = Notices::default();
+    for (code, notice) in notices.iter().filter(|(_, notice)| notice.loss) {
+        losses.loss(code, &notice.text, notice.first.clone(), notice.count, notice.lost_samples);
+    }
+    losses.lines().collect::<Vec<_>>().join("; ")
+}
+
+enum Reading {
+    Open(Box<Open>),
+    Ended(ShardOutcome, Notices),
+}
+
+struct Open {
+    name: String,
+    store: Stores,
+    groups: Groups,
+    picker: Option<Picker<'static>>,
+    /// The key of the sample that was wanted last, bytes as they stand.
+    key: Vec<u8>,
+    /// Samples that were wanted and cannot be given.
+    rejects: Notices,
+}
+
+/// A sample with the bytes of its key.
+struct Sample {
+    key: Vec<u8>,
+    original: Original,
+}
+
+impl Reading {
+    fn open(shard: &ShardRef, split: Option<&Split>) -> Result<Self, SelectError> {
+        let (picker, config) = match split {
+            None => (None, config()),
+            Some(split) => {
+                let kept = locked(&split.membership).shard(&shard.name)?;
+                let picker = kept.map(|kept| Picker::owning(split.path.clone(), shard.name.clone(), kept));
+                match picker.filter(|picker| !picker.is_done()) {
+                    Some(picker) => (Some(picker), split.config.clone()),
+                    // Nothing of it is kept: it is not even opened.
+                    None => return Ok(Self::Ended(ShardOutcome::Complete(None), Notices::default())),
+                }
+            }
+        };
+        let store = Stores::default();
+        Ok(match Groups::open(&store, shard, &config) {
+            Ok(groups) => {
+                let (name, key, rejects) = (shard.name.clone(), Vec::new(), Notices::default());
+                Self::Open(Box::new(Open { name, store, groups, picker, key, rejects }))
+            }
+            Err(Visited { outcome, notices, .. }) => Self::Ended(outcome, notices),
+        })
+    }
+
+    fn next_sample(&mut self) -> Result<Option<Sample>, SelectError> {
+        let Self::Open(open) = self else { return Ok(None) };
+        match open.next_sample() {
+            Err(SelectError::Changed(why)) => {
+                let (_, notices) = open.end(true);
+                *self = Self::Ended(ShardOutcome::Changed(why), notices);
+                Ok(None)
+            }
+            Ok(None) => {
+                let (outcome, notices) = open.end(open.is_done());
+                *self = Self::Ended(outcome, notices);
+                Ok(None)
+            }
+            next => next,
+        }
+    }
+
+    fn end(&self) -> (ShardOutcome, Notices) {
+        match self {
+            Self::Open(open) => open.end(true),
+            Self::Ended(outcome, notices) => (outcome.clone(), notices.clone()),
+        }
+    }
+}
+
+impl Open {
+    /// Whether nothing behind what was read can be wanted.
+    fn is_done(&self) -> bool {
+        self.picker.as_ref().is_some_and(Picker::is_done)
+    }
+
+    fn next_sample(&mut self) -> Result<Option<Sample>, SelectError> {
+        let by_uid = self.picker.as_ref().is_some_and(Picker::needs_uids);
+        while !self.is_done() {
+            let (picker, key, mut failed) = (&mut self.picker, &mut self.key, None);
+            let group = self.groups.next_group(&mut |index, name| {
+                let kept = match picker {
+                    Some(picker) if !by_uid => picker.keeps(index, &String::from_utf8_lossy(name), || None),
+                    _ => Ok(true),
+                };
+                if !kept.unwrap_or_else(|error| failed.replace(error).is_some()) {
+                    return Want::Place;
+                }
+                key.clear();
+                key.extend_from_slice(name);
+                Want::Original { identity: by_uid }
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            match group {
+                Some(Group::Original(info, original)) => {
+                    if !self.keeps(&info, by_uid)? {
+                        continue;
+                    }
+                    match ungiven(&original) {
+                        None => return Ok(Some(Sample { key: std::mem::take(&mut self.key), original })),
+                        Some(reason) => self.reject(&info, &reason),
+                    }
+                }
+                // A reject whose uid nobody knows may be one that the split keeps.
+                Some(Group::Rejected(info, reason)) => {
+                    if info.uid.is_none() || self.keeps(&info, by_uid)? {
+                        self.reject(&info, &reason);
+                    }
+                }
+                Some(Group::Place(_) | Group::Sample(_)) => {}
+                None => {
+                    if let (Some(picker), ShardOutcome::Complete(_)) = (&self.picker, self.end(false).0) {
+                        picker.finish()?;
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a sample is kept that had to be read to know that.
+    fn keeps(&mut self, info: &Arc<SampleInfo>, by_uid: bool) -> Result<bool, SelectError> {
+        match &mut self.picker {
+            Some(picker) if by_uid => picker.keeps(info.id.index, &info.key, || info.uid.clone()),
+            _ => Ok(true),
+        }
+    }
+
+    fn reject(&mut self, info: &SampleInfo, Reason { code, detail }: &Reason) {
+        let place = format!("{}/{}: {detail}", self.name, info.key);
+        self.rejects.loss(&format!("sample_{code}"), &format!("samples rejected ({code})"), place, 1, 1);
+    }
+
+    fn end(&self, left_early: bool) -> (ShardOutcome, Notices) {
+        let Visited { outcome, mut notices, .. } = self.groups.end(&self.store, left_early);
+        notices.merge(&self.rejects);
+        (outcome, notices)
+    }
+}
+
+/// Why a sample cannot stand in a dict.
+fn ungiven(original: &Original) -> Option<Reason> {
+    // What webdataset puts beside the members.
+    const RESERVED: [&str; 2] = ["__key__", "__url__"];
+    if original.is_sparse {
+        return Some(Reason::new("sparse_member", "a member is stored with holes"));
+    }
+    let (name, _) = original.contents().find(|(extension, _)| RESERVED.contains(extension))?;
+    Some(Reason::new("reserved_member", format_args!("a member is called {name}")))
+}
+
+/// Samples may have more members than those that are judged: frames of a film.
+fn config() -> ReaderConfig {
+    let group = GroupConfig { max_members: 4096, max_extension_bytes: 1 << 20, ..GroupConfig::default() };
+    ReaderConfig { group, ..ReaderConfig::default() }
+}

@@ -1,0 +1,81 @@
+//! A split, as Python holds it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use trommel_core::wake::locked;
+use trommel_ledger::LedgerError;
+use trommel_select::SelectError;
+use trommel_select::membership::Membership;
+use trommel_shard::reader::ReaderConfig;
+use trommel_shard::samples::{GroupConfig, RepeatedMember};
+
+/// An opened split: a file of `trommel select`, or a run folder.
+#[pyclass(frozen, module = "trommel._trommel")]
+pub struct Split {
+    pub path: PathBuf,
+    pub membership: Mutex<Membership>,
+    /// How its run has read the shards: indices are of that reading.
+    pub config: ReaderConfig,
+}
+
+#[pymethods]
+impl Split {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let membership = py.detach(|| Membership::open(&path)).map_err(of_split)?;
+        let rejects = membership.reading("repeated_members").is_some_and(|policy| policy == "reject");
+        let repeated = if rejects { RepeatedMember::Reject } else { RepeatedMember::NewSample };
+        let config =
+            ReaderConfig { group: GroupConfig { repeated, ..GroupConfig::default() }, ..ReaderConfig::default() };
+        Ok(Self { path, membership: Mutex::new(membership), config })
+    }
+
+    /// Samples that are kept of these shards, and shards with kept samples that are not among them: their number, their samples, and the first
+    /// one. `None` where only reading can tell.
+    ///
+    /// Raises `ValueError` for a shard that the run has not judged.
+    fn coverage(&self, py: Python<'_>, shards: Vec<String>) -> PyResult<Option<(u64, u64, u64, String)>> {
+        py.detach(|| {
+            let membership = locked(&self.membership);
+            let Some(named) = membership.shards()? else { return Ok(None) };
+            let mut left: HashMap<&str, bool> = shards.iter().map(|name| (name.as_str(), false)).collect();
+            let (mut kept, mut absent, mut absent_samples, mut first) = (0, 0, 0, String::new());
+            for shard in named {
+                let (name, count) = shard?;
+                if let Some(seen) = left.get_mut(name.as_str()) {
+                    *seen = true;
+                    kept += count;
+                } else if count > 0 {
+                    if absent == 0 {
+                        first = name;
+                    }
+                    absent += 1;
+                    absent_samples += count;
+                }
+            }
+            // A split's file does not name shards of which nothing is kept; a run names all that it has judged.
+            let unjudged = shards.iter().find(|name| self.path.is_dir() && left.get(name.as_str()) == Some(&false));
+            match unjudged {
+                Some(name) => {
+                    Err(SelectError::Unfinished(format!("{}: shard {name} is not judged", self.path.display())))
+                }
+                None => Ok(Some((kept, absent, absent_samples, first))),
+            }
+        })
+        .map_err(of_split)
+    }
+}
+
+/// What Python's users expect of an error.
+pub fn of_split(error: SelectError) -> PyErr {
+    match &error {
+        SelectError::Io { .. } | SelectError::Ledger(LedgerError::Storage { .. }) => {
+            PyOSError::new_err(error.to_string())
+        }
+        _ => PyValueError::new_err(error.to_string()),
+    }
+}

@@ -1,0 +1,332 @@
+"""The Python module beside webdataset, torch's DataLoader and open_clip's training loop: WHAT and its arguments.
+
+`trommel` is found by PYTHONPATH; what is kept, a table of (shard, key, index) says, which polars reads.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import trommel
+
+
+def webdatasets(shards, kept=None):
+    """What webdataset reads, in its order; `kept` holds (shard's file name, key)."""
+    import webdataset as wds
+
+    urls = sorted(str(path) for path in Path(shards).glob("*.tar"))
+    for sample in wds.DataPipeline(wds.SimpleShardList(urls), wds.tarfile_to_samples()):
+        sample.pop("__local_path__", None)
+        if kept is None or (Path(sample["__url__"]).name, sample["__key__"]) in kept:
+            yield sample
+
+
+def rows(split):
+    import polars as pl
+
+    table = pl.read_parquet(split)
+    return set(table.select("shard", "key").iter_rows())
+
+
+def same(ours, theirs):
+    ours, theirs = list(ours), list(theirs)
+    assert len(ours) == len(theirs), (len(ours), len(theirs))
+    for one, other in zip(ours, theirs):
+        assert one == other and list(one) == list(other), (list(one), list(other))
+    return len(ours)
+
+
+def by_key(samples):
+    return sorted(samples, key=lambda sample: (sample["__url__"], sample["__key__"]))
+
+
+def plain(shards):
+    """In one process, and without torch."""
+    count = same(trommel.samples(shards), webdatasets(shards))
+    globbed = trommel.samples([Path(shards) / "*.tar"])
+    assert same(globbed, trommel.samples(shards)) == count and not globbed.notices
+    assert same(globbed, trommel.samples(shards)) == count, "a second time"
+    print(count)
+
+
+def torch_free(shards):
+    data = trommel.samples(shards)
+    count = sum(1 for _ in data)
+    assert count and not any(name.split(".")[0] in ("torch", "webdataset") for name in sys.modules)
+    # Whoever imports torch afterwards has an IterableDataset all the same.
+    from torch.utils.data import DataLoader
+
+    assert sum(1 for _ in DataLoader(data, batch_size=None)) == count
+
+
+def split(shards, file, run):
+    kept = rows(file)
+    data = trommel.samples(shards, split=file)
+    assert data.count == len(kept) > 0
+    assert same(data, webdatasets(shards, kept)) == len(kept) and not data.notices, data.notices
+    for form in ("txt", "npy", "split.json"):
+        same(trommel.samples(shards, split=Path(file).with_suffix("." + form)), data)
+    # A run's own decisions, as its ledger says them, shards and all.
+    import polars as pl
+
+    ledger = pl.read_parquet(trommel.ledger(run)).filter(pl.col("status") == "kept")
+    kept = set(ledger.select("shard", "key").iter_rows())
+    data = trommel.samples(run=run)
+    assert data.count == ledger.height > 0 and same(data, webdatasets(shards, kept)) == ledger.height
+    same(trommel.samples(shards, split=run), data)
+    same(trommel.samples(run=run, split=file), webdatasets(shards, rows(file)))
+
+
+def ranks(shards, file):
+    """Ranks and workers: over all of them each sample once, whatever their numbers."""
+    from torch.utils.data import DataLoader
+
+    expected = by_key(webdatasets(shards, rows(file)))
+    everything = by_key(webdatasets(shards))
+    for world, workers in itertools.product((1, 2), (0, 1, 2)):
+        os.environ["WORLD_SIZE"] = str(world)
+        for due, data in ((expected, trommel.samples(shards, split=file)), (everything, trommel.samples(shards))):
+            parts = []
+            for rank in range(world):
+                os.environ["RANK"] = str(rank)
+                parts.append(list(DataLoader(data, batch_size=None, num_workers=workers)))
+            del os.environ["RANK"]
+            same(by_key(itertools.chain.from_iterable(parts)), due)
+            if world > 1:
+                assert all(parts), "a rank without samples"
+    del os.environ["WORLD_SIZE"]
+    # Spawned workers know nothing of this process but what is pickled.
+    given = trommel.samples(shards, split=file, rank=1, world_size=2)
+    loader = DataLoader(given, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    same(by_key(loader), by_key(given))
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method="file:///" + file + ".store", rank=0, world_size=1)
+    dist.get_rank, dist.get_world_size = lambda: 1, lambda: 2
+    grouped = trommel.samples(shards, split=file)
+    same(grouped, given)
+    same(by_key(DataLoader(grouped, batch_size=None, num_workers=2, multiprocessing_context="spawn")), by_key(given))
+
+
+def epochs(shards):
+    from torch.utils.data import DataLoader
+
+    def order(samples):
+        return [url for url, _ in itertools.groupby(sample["__url__"] for sample in samples)]
+
+    data = trommel.samples(shards, shuffle=True, seed=7)
+    seen = [order(data) for _ in range(4)]
+    assert len(set(map(tuple, seen))) > 1 and len({tuple(sorted(urls)) for urls in seen}) == 1
+    data.set_epoch(0)
+    assert [order(data) for _ in range(4)] == seen, "the same again"
+    assert order(trommel.samples(shards, shuffle=True, seed=7, rank=0, world_size=2)) == seen[0][::2]
+    data.set_epoch(0)
+    loader = DataLoader(data, batch_size=None, num_workers=1, persistent_workers=True)
+    assert [order(loader) for _ in range(4)] == seen
+
+
+def pipeline(shards, file):
+    import webdataset as wds
+
+    stages = wds.decode("pilrgb"), wds.to_tuple("jpg", "txt", "__key__")
+    ours = list(wds.DataPipeline(trommel.samples(shards, split=file), *stages))
+    theirs = list(wds.DataPipeline(webdatasets(shards, rows(file)).__iter__, *stages))
+    assert len(ours) == len(theirs) > 0
+    for (image, text, key), (their_image, their_text, their_key) in zip(ours, theirs):
+        assert (image.tobytes(), text, key) == (their_image.tobytes(), their_text, their_key)
+
+
+def open_clip(shards, file):
+    """open_clip's own loop over its own stages, two workers."""
+    import types
+
+    import open_clip as clip
+    import torch
+    import torchvision  # noqa: F401  looks for pandas before the trainer does
+    import webdataset as wds
+    from open_clip_train.data import DataInfo, filter_no_caption_or_no_image, log_and_continue
+    from open_clip_train.train import train_one_epoch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = clip.CLIP(
+        embed_dim=16,
+        vision_cfg={"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+        output_dict=True,
+    )
+    preprocess = clip.image_transform(32, is_train=False)
+    tokenizer = clip.get_tokenizer("ViT-B-32")
+    kept = rows(file)
+    data = wds.DataPipeline(
+        trommel.samples(shards, split=file, shuffle=True),
+        wds.select(filter_no_caption_or_no_image),
+        wds.decode("pilrgb", handler=log_and_continue),
+        wds.rename(image="jpg;png;jpeg;webp", text="txt", key="__key__"),
+        wds.map_dict(image=preprocess, text=lambda text: tokenizer(text)[0]),
+        wds.to_tuple("image", "text", "key"),
+        wds.batched(8, partial=True),
+    )
+    loader = wds.WebLoader(data, batch_size=None, shuffle=False, num_workers=2, persistent_workers=True)
+    seen = []
+
+    class Noted:
+        num_batches, num_samples = len(kept) // 8, len(kept)
+
+        def __iter__(self):
+            for images, texts, keys in loader:
+                seen.extend(keys)
+                yield images, texts
+
+    args = types.SimpleNamespace(
+        device="cpu", precision="fp32", distill=False, accum_freq=1, skip_scheduler=True, horovod=False, grad_clip_norm=None,
+        rank=0, local_rank=0, log_local=False, log_every_n_steps=1, world_size=1, batch_size=8, wandb=False, tensorboard=False,
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    loss = clip.ClipLoss()
+    before = [p.detach().clone() for p in model.parameters()]
+    for epoch in range(2):
+        seen.clear()
+        train_one_epoch(model, {"train": DataInfo(Noted())}, loss, epoch, optimizer, None, None, None, args)
+        captioned = {s["__key__"] for s in webdatasets(shards, kept) if "txt" in s and "jpg" in s}
+        assert sorted(seen) == sorted(captioned) and len(seen) > 16, (len(seen), len(captioned))
+    moved = sum(bool((p != q).any()) for p, q in zip(model.parameters(), before))
+    assert moved > 10 and all(torch.isfinite(p).all() for p in model.parameters())
+    print(len(seen))
+
+
+def ledger(run, committed):
+    """`committed` is what the manifest's good lines list."""
+    import polars as pl
+    import pyarrow.dataset as ds
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        files = trommel.ledger(run)
+    assert [str(Path(file).relative_to(run)) for file in files] == json.loads(committed), files
+    table = ds.dataset(files).to_table()
+    assert table.num_rows == pl.read_parquet(files).height > 0
+    print(table.num_rows, *(str(one.message) for one in told))
+
+
+def raised(kind, call):
+    try:
+        call()
+    except kind as error:
+        return str(error)
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def told(call):
+    with warnings.catch_warnings(record=True) as all_told:
+        warnings.simplefilter("always")
+        out = call()
+    return out, [str(one.message) for one in all_told if issubclass(one.category, trommel.NoticeWarning)]
+
+
+def errors(shards, file, scratch):
+    """What is lost raises, warns, or is asked about; and it is counted."""
+    scratch = Path(scratch)
+    tars = sorted(Path(shards).glob("*.tar"))
+    whole = tars[0].read_bytes()
+    said = raised(FileNotFoundError, lambda: trommel.samples(scratch / "none.tar"))
+    assert "none.tar" in said, said
+    raised(ValueError, lambda: trommel.samples())
+    raised(ValueError, lambda: trommel.samples(shards, rank=2, world_size=2))
+    raised(ValueError, lambda: trommel.samples(shards, split=tars[0]))
+
+    # Gone after it was listed, and of another size.
+    for name, change in (("gone.tar", Path.unlink), ("grown.tar", lambda path: path.write_bytes(whole + bytes(512)))):
+        path = scratch / name
+        path.write_bytes(whole)
+        data = trommel.samples([path, tars[1]])
+        change(path)
+        said = raised(trommel.ShardUnavailable, lambda: list(data))
+        assert name in said and isinstance(trommel.ShardUnavailable(said), OSError)
+        seen = []
+        handled = trommel.samples([tars[1]], handler=lambda error: bool(seen.append(error)) or True)
+        handled._shards = data._shards
+        same(handled, [sample for sample in webdatasets(shards) if sample["__url__"] == str(tars[1])])
+        assert [type(error) for error in seen] == [trommel.ShardUnavailable]
+        stopping = trommel.samples([tars[1]], handler=lambda _: False)
+        stopping._shards = data._shards
+        assert list(stopping) == []
+        # As a worker's error, it says the same in the process that waits for it.
+        from torch.utils.data import DataLoader
+
+        raised(trommel.ShardUnavailable, lambda: list(DataLoader(data, batch_size=None, num_workers=1)))
+
+    # Cut off in the middle: whole samples come, the cut one is lost.
+    cut = scratch / "cut.tar"
+    cut.write_bytes(whole[: len(whole) // 2])
+    data = trommel.samples([cut, tars[1]])
+    out, said = told(lambda: list(data))
+    first = [sample for sample in out if sample["__url__"] == str(cut)]
+    theirs = [dict(sample, __url__=str(cut)) for sample in webdatasets(shards) if sample["__url__"] == str(tars[0])]
+    assert 0 < len(first) < len(theirs) and first == theirs[: len(first)]
+    assert len(said) == 1 and "cut.tar" in said[0] and data.notices["shard_cut_off"].loss, (said, data.notices)
+    assert str(data.notices["shard_cut_off"]).startswith("shards cut off or damaged behind their first samples: 1 (first: cut.tar")
+    import webdataset as wds
+
+    raised(trommel.ShardDamaged, lambda: list(trommel.samples(cut, handler=wds.reraise_exception)))
+
+    # No tar at all.
+    page = scratch / "page.tar"
+    page.write_text("<!DOCTYPE html><title>403</title>")
+    data = trommel.samples(page)
+    out, said = told(lambda: list(data))
+    assert out == [] and len(said) == 1 and "an HTML page" in said[0], said
+    assert data.notices["shard_html_page"].lost_samples == 1
+
+    # What is passed over is told too, once.
+    import io
+    import tarfile
+
+    odd = scratch / "odd.tar"
+    with tarfile.open(odd, "w") as tar:
+        for name in ("a.jpg", "README", "b.JPG", "b.jpg", "c.tar.gz", "d/.DS_Store", "d/e.f/g.Seg.PNG"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+    data = trommel.samples(odd)
+    out, said = told(lambda: list(data))
+    names = [(sample["__key__"], *sorted(set(sample) - {"__key__", "__url__"})) for sample in out]
+    assert names == [("a", "jpg"), ("b", "jpg"), ("b", "jpg"), ("c", "tar.gz"), ("d/e.f/g", "seg.png")], names
+    assert len(said) == 3 and {"nameless_files", "repeated_members", "macos_files"} == set(data.notices), said
+
+    # A split of other shards, and shards that are not the split's.
+    said = raised(ValueError, lambda: trommel.samples(odd, split=file))
+    assert "none of" in said, said
+    moved = scratch / tars[0].name
+    with tarfile.open(tars[0]) as source, tarfile.open(moved, "w") as tar:
+        for member in reversed(source.getmembers()):
+            tar.addfile(member, source.extractfile(member))
+    some, said = told(lambda: trommel.samples(moved, split=file))
+    assert len(said) == 1 and "not among" in said[0], said
+    said = raised(trommel.ShardChanged, lambda: list(some))
+    assert tars[0].name in said, said
+
+
+def command(script, shards, scratch):
+    """The `trommel` command of the wheel, which is this program's own."""
+
+    def run(status, *args):
+        out = subprocess.run([script, *args], capture_output=True, text=True)
+        assert out.returncode == status, (args, out)
+        return out
+
+    assert run(0, "--version").stdout.startswith("trommel ")
+    assert "Usage: trommel" in run(0, "--help").stdout
+    assert run(2, "select").stderr.startswith("error: ")
+    run(0, "synth", scratch + "/made", "--shards", "2", "--samples", "4")
+    assert sum(1 for _ in trommel.samples(scratch + "/made/shards")) == 8
+    said = run(1, "prune", shards, "--rule", "random:50%", "--run", scratch + "/run").stderr
+    assert "libtrommel_torch.so" in said and "cargo build" in said, said
+
+
+if __name__ == "__main__":  # and not in a spawned worker
+    globals()[sys.argv[1]](*sys.argv[2:])
