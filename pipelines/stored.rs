@@ -1,6 +1,6 @@
 //! Stored embeddings from the command line: sets of them as shards with names, all of one model.
 //!
-//! An argument is `[NAME=]EMB`, where EMB is a `::` list of what [`pieces`] understands, of files by a wildcard or a brace range, or of
+//! An argument is `[NAME=]EMB`, where EMB is a `::` list of what [`pieces`](fn@trommel_columnar::pieces::pieces) understands, of files by a wildcard or a brace range, or of
 //! run folders (`trommel embed`, `trommel prune`). A file is a shard; its name is what a tar's would be, its path relative to its argument's
 //! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
 //! They lie on this machine.
