@@ -291,7 +291,7 @@ pub struct ImageWeights {
 /// `trommel embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// Shards, or one folder of class folders
+    /// Shards, one folder of class folders, or a set of CLIP_benchmark's
     #[arg(required = true)]
     pub input: Vec<String>,
     /// Folder for the embeddings
