@@ -117,6 +117,18 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     let due = copies.keys().flat_map(|source| (0..3).map(move |copy| format!("injected:photo/{source}#{copy}")));
     assert_eq!(urls, due.collect());
     assert!(rows.iter().filter(|row| !row.shard.starts_with("photo/")).all(|row| !url(row).starts_with("injected:")));
+
+    // Exact numbers of both, drawn by a seed: a mix.
+    let mix = "(random:9 of where:shard~photo/) or (random:18 of not where:shard~photo/)";
+    let list = |seed: &str| {
+        let file = place(&format!("mix{seed}.txt"));
+        run(0, &["select", &into, "--rule", mix, "--seed", seed, "-o", &file]);
+        fs::read_to_string(file).unwrap()
+    };
+    let lines = list("1");
+    let of_photo = lines.lines().filter(|line| line.starts_with("photo/")).count();
+    assert_eq!((lines.lines().count(), of_photo), (27, 9), "{lines}");
+    assert_ne!(lines, list("2"));
 }
 
 #[test]

@@ -238,7 +238,8 @@ pub struct SynthArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What it writes is SHARDS like others:   trommel train 'laion/*.tar' 'reference=injected/*.tar' ..
-In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY.")]
+In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY. A mix of exact numbers:
+  trommel select RUN -o mix.parquet --rule '(random:90000 of not where:shard~reference/) or (random:10000 of where:shard~reference/)'")]
 pub struct InjectArgs {
     /// Class folders of pictures, or CLIP_benchmark's tars
     pub folder: PathBuf,

@@ -419,7 +419,7 @@ impl StudyFile {
                 data: folder.join("benchmarks").join(name),
                 classnames: None,
                 class_table: None,
-                templates: None,
+                templates: Some(folder.join(TEMPLATES_FILE)),
                 without: Vec::new(),
             };
             self.benchmarks = GENERATED.map(|name| (name.to_owned(), benchmark(name))).into();
@@ -427,6 +427,11 @@ impl StudyFile {
         self
     }
 }
+
+/// Templates for generated benchmarks lie beside them: their captions speak of photos, sketches, cartoons and cloth.
+pub(super) const TEMPLATES_FILE: &str = "templates.txt";
+pub(super) const TEMPLATES: &str = "a photo of a {}\na sketch of a {}\npencil drawing of a {}\na cartoon of a {}\nvector illustration of a {}\n\
+                                    a {} made of patterned cloth\ncollage of a {}\na {} in the picture\n";
 
 /// Benchmarks that `trommel synth` makes, in their order here.
 const GENERATED: [&str; 4] = ["cartoon", "photo", "sketch", "texture"];

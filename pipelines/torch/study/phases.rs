@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_decide::benchmark::Benchmark;
 use trommel_shard::samples::GroupConfig;
 use trommel_synth::{SynthError, write};
 
 use super::Study;
-use super::config::{BenchmarkFile, RecipeFile, StudyFile};
+use super::config::{BenchmarkFile, RecipeFile, StudyFile, TEMPLATES, TEMPLATES_FILE};
 use super::done::once;
 use super::gaps::{SetGap, nearest, similarities};
 use super::sets::{Kind, TrainingSet, select_once, wanted};
@@ -67,6 +68,8 @@ impl Study<'_> {
                 SynthError::Config { .. } | SynthError::Occupied { .. } => PipelineError::usage(error),
                 other => PipelineError::failed(other),
             })?;
+            let templates = data.join(TEMPLATES_FILE);
+            durable::write(&templates, TEMPLATES.as_bytes()).map_err(PipelineError::at(&templates))?;
             Ok(made.samples)
         })
         .map(|_| ())

@@ -16,7 +16,7 @@ use super::sets::{Kind, TrainingSet};
 /// Width of a chart in a file of its own, pixels.
 const CHART_WIDTH: f64 = 720.0;
 
-/// Writes `index.html`, and each table as `.csv` and `.tex`, each chart as `.svg`.
+/// Writes `index.html`, all of it as `study.json`, each table as `.csv` and `.tex`, each chart as `.svg`.
 ///
 /// # Errors
 /// A folder that cannot be written.
@@ -38,6 +38,7 @@ pub(super) fn write(report: &StudyReport, file: &StudyFile, folder: &Path) -> Re
             }
         }
     }
+    put("study.json".into(), serde_json::to_string(report).map_err(PipelineError::failed)? + "\n")?;
     let held = report.findings.iter().filter(|finding| finding.holds).count();
     let cards = [
         ("samples of the pool", thousands(report.pool.judged)),
