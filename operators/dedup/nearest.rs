@@ -102,8 +102,18 @@ impl Centres {
     }
 }
 
-/// Finds the nearest centre of each row, and hands them on portion by portion, in any order: position of the first row, their centres, their
-/// vectors widened to f32.
+/// Takes a portion: the position of its first row, the rows' centres, and the rows widened to f32.
+pub type Each<'a> = dyn Fn(usize, &[Nearest], &[f32]) + Sync + 'a;
+
+/// Memory of one call.
+#[derive(Default)]
+struct Scratch {
+    block: Block,
+    stored: Vec<f16>,
+    wide: Vec<f32>,
+}
+
+/// Finds the nearest centre of each row, and hands them on portion by portion, in any order.
 ///
 /// # Errors
 /// Rows that cannot be read.
@@ -112,15 +122,16 @@ pub fn assign(
     centres: &Centres,
     machine: Machine,
     work: &Work,
-    each: &(dyn Fn(usize, &[Nearest], &[f32]) + Sync),
+    each: &Each<'_>,
 ) -> Result<(), DedupError> {
     let (dim, count) = (rows.dim(), rows.len());
     let row_bytes = 5 * centres.len() + 6 * dim;
     let room = machine.memory_bytes / machine.threads.max(1) as u64 / row_bytes as u64;
     let portion = usize::try_from(room).unwrap_or(PORTION_ROWS).clamp(1, PORTION_ROWS);
-    let idle: Mutex<Vec<(Block, Vec<f16>, Vec<f32>)>> = Mutex::default();
+    let idle: Mutex<Vec<Scratch>> = Mutex::default();
     let job = |at: usize| {
-        let (mut block, mut stored, mut wide) = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
+        let Scratch { mut block, mut stored, mut wide } =
+            idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
         let first = at * portion;
         let some = portion.min(count - first);
         stored.resize(some * dim, f16::ZERO);
@@ -131,7 +142,7 @@ pub fn assign(
         each(first, &nearest, &wide);
         work.add((some * centres.len()) as u64);
         if let Ok(mut idle) = idle.lock() {
-            idle.push((block, stored, wide));
+            idle.push(Scratch { block, stored, wide });
         }
         Ok(())
     };

@@ -219,12 +219,10 @@ impl Scan<'_> {
             let last = if self.points.is_some() { points.len() } else { end };
             let mut ids: Vec<u32> = Vec::new();
             for from in (0..last).step_by(sizes.points) {
-                let mut spans = vec![from..(from + sizes.points).min(last)];
+                let to = (from + sizes.points).min(last);
                 // A block never reaches over the edge of what is decided: its rows are at hand already.
-                if self.points.is_none() && spans[0].start < first && spans[0].end > first {
-                    spans = vec![from..first, first..spans[0].end];
-                }
-                for span in spans {
+                let edge = if self.points.is_none() { first.clamp(from, to) } else { to };
+                for span in [from..edge, edge..to].into_iter().filter(|span| !span.is_empty()) {
                     ids.clear();
                     let vectors: &[f16] = if self.points.is_none() && span.start >= first {
                         ids.extend(span.clone().map(|id| id as u32));
