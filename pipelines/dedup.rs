@@ -21,6 +21,7 @@ use trommel_dedup::inside::Order;
 use trommel_dedup::vectors::Vectors;
 pub use trommel_dedup::work::Work;
 use trommel_select::head::{SPLIT_SCHEMA, SplitHead};
+use trommel_select::membership::Membership;
 use trommel_select::select::RunFacts;
 use trommel_select::split::{Format, Sink, head_path};
 
@@ -52,6 +53,8 @@ pub struct DedupConfig {
     pub inputs: Vec<String>,
     /// Who is a duplicate of whom.
     pub rule: DedupRule,
+    /// Only samples that this split keeps take part.
+    pub split: Option<PathBuf>,
     /// Stored embeddings of the other sets.
     pub against: Vec<String>,
     /// Identity vouched for where files carry none.
@@ -87,6 +90,8 @@ pub struct DedupReport {
     pub rejected: u64,
     /// Samples that are taken down, and took no part.
     pub taken_down: u64,
+    /// Samples that the given split does not keep, and took no part.
+    pub outside: u64,
     /// Samples that stay.
     pub kept: u64,
     /// Samples that go.
@@ -182,6 +187,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
         samples: head.judged,
         rejected: head.rejected,
         taken_down: head.taken_down,
+        outside: set.facts.outside,
         kept: head.count,
         dropped: head.judged - head.count,
         pairs_above: outcome.scanned.pairs_above,
@@ -211,14 +217,15 @@ pub fn again(
     (memory_bytes, threads): (u64, usize),
 ) -> Result<SplitHead, PipelineError> {
     let rule: DedupRule = split.rule.parse()?;
-    if rule.against {
+    if rule.against || rule.of.is_some() {
         return Err(PipelineError::Usage(format!(
-            "`{rule}` was asked of another set too, which is not given: the command that made the split makes it again"
+            "`{rule}` was asked of another set or split too, which is not given: the command that made the split makes it again"
         )));
     }
     let config = DedupConfig {
         inputs: vec![run.to_owned()],
         rule,
+        split: None,
         against: Vec::new(),
         assume_model: split.identity.get("assumed").and_then(Value::as_str).map(String::from),
         out: PathBuf::new(),
@@ -256,6 +263,7 @@ impl Searched {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads.max(1)).build();
         let pool = pool.map_err(|error| PipelineError::Failed(format!("no threads: {error}")))?;
         let budget = MemoryPlan::new(config.memory_bytes, false).credit_bytes()?;
+        let split = config.split.as_ref().map(|split| Membership::open(split)).transpose().map_err(failed)?;
         let uids = config.formats.contains(&Format::Uids) || Format::of(&config.out) == Some(Format::Uids);
         let reading = Reading {
             folder,
@@ -263,11 +271,14 @@ impl Searched {
             ranks: (config.rule.clusters.is_some() || config.rule.order == Order::Random).then_some(config.seed),
             uids,
             hash: false,
+            split: split.as_ref(),
         };
         work.begin("reading", 0);
         let set = source::read(&config.inputs, &reading)?;
         let other = (!config.against.is_empty())
-            .then(|| source::read(&config.against, &Reading { ranks: None, uids: false, hash: true, ..reading }))
+            .then(|| {
+                source::read(&config.against, &Reading { ranks: None, uids: false, hash: true, split: None, ..reading })
+            })
             .transpose()?;
         let identity = identity(config, &set, other.as_ref())?;
         let reading = set.facts.reading.clone().unwrap_or_default();
@@ -294,7 +305,7 @@ impl Searched {
         let facts = &set.facts;
         output::write(sinks, split, &found, |counted, keys_sha256| SplitHead {
             schema: SPLIT_SCHEMA,
-            rule: config.rule.to_string(),
+            rule: DedupRule { of: facts.of.clone(), ..config.rule.clone() }.to_string(),
             seed: config.seed,
             ties: TIES.into(),
             identity: self.identity.clone(),

@@ -237,6 +237,34 @@ fn a_run_of_embed() {
     assert_eq!(report["splits"][1]["count"], 15);
 }
 
+/// Only samples of a split: those outside neither go nor make others go.
+#[test]
+fn duplicates_inside_a_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let set = write(&path("set"), &ROWS, "w");
+    let (first, second) = (path("first").display().to_string(), path("second").display().to_string());
+    // Stays: all but a2, a3, whom the other set drops.
+    let other = write(&path("other"), &[("t.tar", 0, "t0", 90.0)], "w");
+    json(&["dedup", &set, "--against", &other, "--above", "0.999", "-o", &first]);
+    let split = format!("{first}/dedup.parquet");
+    let report = json(&["dedup", &set, "--split", &split, "--above", "0.999", "-o", &second]);
+    assert_eq!(pairs(Path::new(&second)), named(&[("a5", "b4"), ("a9", "a8"), ("b1", "b0"), ("b4", "b1")]));
+    assert_eq!((&report["samples"], &report["outside"], &report["kept"]), (&6.into(), &2.into(), &2.into()));
+    let head: Value = serde_json::from_slice(&std::fs::read(format!("{first}/dedup.split.json")).unwrap()).unwrap();
+    let of = format!("dedup:above=0.999,of={},order=plan", head["keys_sha256"].as_str().unwrap());
+    assert_eq!(report["rule"], of.as_str());
+    // What the split keeps and the embeddings have not is lost, and said.
+    let fewer = write(&path("fewer"), &ROWS[..7], "w");
+    let lost = run(4, &["dedup", &fewer, "--split", &split, "--above", "0.999", "-o", &second]);
+    assert!(stderr(&lost).contains("samples of the split that have no embedding here: 1"), "{}", stderr(&lost));
+    let mut others = ROWS;
+    others[0].2 = "other";
+    let others = write(&path("others"), &others, "w");
+    let said = stderr(&run(2, &["dedup", &others, "--split", &split, "--above", "0.999", "-o", &second]));
+    assert!(said.contains("it is another shard"), "{said}");
+}
+
 /// An epoch of a watch: what is taken down is in no split, and makes nobody go.
 #[test]
 fn what_is_taken_down_takes_no_part() {

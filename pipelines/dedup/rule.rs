@@ -27,6 +27,8 @@ pub struct DedupRule {
     pub clusters: Option<ClusterRule>,
     /// With the samples of other sets, and not with those of the set itself.
     pub against: bool,
+    /// Only samples of a split take part: the hash of its keys, or of the decisions of the run that it is.
+    pub of: Option<String>,
 }
 
 /// The k-means.
@@ -101,6 +103,9 @@ impl DedupRule {
 impl fmt::Display for DedupRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}above={}", self.above)?;
+        if let Some(of) = &self.of {
+            write!(f, ",of={of}")?;
+        }
         if self.against {
             return write!(f, ",against");
         }
@@ -130,7 +135,8 @@ impl FromStr for DedupRule {
     fn from_str(text: &str) -> Result<Self, PipelineError> {
         let bad = |what: &str| PipelineError::Usage(format!("`{text}` is no rule of `trommel dedup`: {what}"));
         let rest = text.strip_prefix(PREFIX).ok_or_else(|| bad("it does not begin with dedup:"))?;
-        let mut rule = Self { above: f64::NAN, order: Order::Plan, greedy: false, clusters: None, against: false };
+        let mut rule =
+            Self { above: f64::NAN, order: Order::Plan, greedy: false, clusters: None, against: false, of: None };
         let mut of = ClusterRule {
             clusters: 0,
             apart: f64::NAN,
@@ -149,6 +155,7 @@ impl FromStr for DedupRule {
                 "order" => rule.order = order(value)?,
                 "greedy" => rule.greedy = true,
                 "against" => rule.against = true,
+                "of" => rule.of = Some(value.to_owned()),
                 "clusters" => of.clusters = number()?,
                 "apart" => of.apart = real()?,
                 "moved" => of.moved = real()?,
@@ -177,6 +184,7 @@ mod tests {
             "dedup:above=0.876,order=plan",
             "dedup:above=-0.1,order=random,greedy",
             "dedup:above=0.3,against",
+            "dedup:above=0.3,of=0a1b,order=plan",
             "dedup:above=0.876,order=centroid-far,clusters=50000,apart=0.9,moved=0.0000001,iterations=100",
             "dedup:above=0.876,order=plan,greedy,clusters=9,apart=0.9,moved=0,iterations=1,sample=8,batch=7,spherical",
         ] {

@@ -14,12 +14,14 @@ use trommel_dedup::DedupError;
 use trommel_dedup::names::{Caption, Name, Names, Naming};
 use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
+use trommel_select::membership::{Kept, Membership};
 use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
 use trommel_shard::store::Local;
 
 use super::spooled;
 use crate::error::PipelineError;
+use crate::select::failed;
 use crate::stored::StoredEmbeddings;
 
 /// A set, read.
@@ -41,6 +43,10 @@ pub(super) struct Facts {
     pub rejected: u64,
     /// Samples that are taken down.
     pub taken_down: u64,
+    /// Samples that the split does not keep.
+    pub outside: u64,
+    /// What tells the split from others.
+    pub of: Option<String>,
     /// How the inputs' own runs read samples, where they are runs, and read alike.
     pub reading: Option<BTreeMap<String, Value>>,
     pub notices: Notices,
@@ -58,6 +64,8 @@ pub(super) struct Reading<'a> {
     pub uids: bool,
     /// Whether the vectors are hashed.
     pub hash: bool,
+    /// Whose samples alone take part.
+    pub split: Option<&'a Membership>,
 }
 
 struct Gathering {
@@ -66,6 +74,8 @@ struct Gathering {
     ranks: Vec<u64>,
     hash: Sha256,
     facts: Facts,
+    /// What the split keeps of the shard that is being read.
+    kept: Option<(String, Option<Kept>)>,
 }
 
 /// Reads the inputs, one after the other: each is `[NAME=]EMB`, see [`StoredEmbeddings`].
@@ -81,6 +91,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
                     ranks: Vec::new(),
                     hash: Sha256::new(),
                     facts: Facts::default(),
+                    kept: None,
                 };
                 all.insert((gathering, found.dim, found.identity.clone()))
             }
@@ -99,7 +110,10 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
         gathering.input(argument, &found, reading)?;
     }
     let (gathering, _, identity) = all.ok_or_else(|| PipelineError::Usage("no embeddings were given".into()))?;
-    let Gathering { filling, naming, ranks, hash, facts } = gathering;
+    let Gathering { filling, naming, ranks, hash, mut facts, .. } = gathering;
+    if let Some(split) = reading.split {
+        facts.of_split(split, filling.len() as u64)?;
+    }
     let names = naming.finish().map_err(spooled)?;
     let vectors = filling.finish().map_err(spooled)?;
     let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -172,6 +186,12 @@ impl Gathering {
                 self.facts.taken_down += 1;
                 continue;
             };
+            if let Some(split) = reading.split
+                && !self.keeps(split, &shard, index, key)?
+            {
+                self.facts.outside += 1;
+                continue;
+            }
             self.filling.push(vector).map_err(spooled)?;
             if reading.hash {
                 self.hash.update(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
@@ -183,6 +203,52 @@ impl Gathering {
             }
             self.naming.push(&shard, &Name { index, key: key.clone(), uid, caption }).map_err(spooled)?;
         }
+        Ok(())
+    }
+}
+
+impl Gathering {
+    /// Whether a split keeps a sample.
+    fn keeps(&mut self, split: &Membership, shard: &str, index: u32, key: &str) -> Result<bool, PipelineError> {
+        if self.kept.as_ref().is_none_or(|(name, _)| name != shard) {
+            self.kept = Some((shard.to_owned(), split.shard(shard).map_err(failed)?));
+        }
+        match self.kept.as_ref().and_then(|(_, kept)| kept.as_ref()) {
+            None => Ok(false),
+            Some(Kept::Keys(keys)) => Ok(keys.contains(key)),
+            Some(Kept::Uids(_)) => Err(PipelineError::Usage(format!(
+                "--split {}: a list of uids; give the split's .parquet",
+                split.path().display()
+            ))),
+            Some(Kept::Rows(rows)) => match rows.binary_search_by_key(&index, |row| row.index) {
+                Err(_) => Ok(false),
+                Ok(at) if rows[at].key == key => Ok(true),
+                Ok(at) => Err(PipelineError::Usage(format!(
+                    "shard {shard}: sample {index} is `{key}`, and `{}` in {}: it is another shard",
+                    rows[at].key,
+                    split.path().display()
+                ))),
+            },
+        }
+    }
+}
+
+impl Facts {
+    /// Notes which split took part, and what of it has no embedding.
+    fn of_split(&mut self, split: &Membership, found: u64) -> Result<(), PipelineError> {
+        let path = split.path().display().to_string();
+        let of = split.identity();
+        self.of =
+            Some(of.ok_or_else(|| PipelineError::Usage(format!("--split {path}: nothing says which split it is")))?);
+        let due = match (split.head(), split.shards().map_err(failed)?) {
+            (Some(head), _) => head.count,
+            (None, Some(mut shards)) => {
+                shards.try_fold(0, |sum, shard| shard.map(|(_, count)| sum + count)).map_err(failed)?
+            }
+            (None, None) => found,
+        };
+        let lost = due.saturating_sub(found + self.taken_down);
+        self.notices.loss("split_samples", "samples of the split that have no embedding here", path, lost, lost);
         Ok(())
     }
 }

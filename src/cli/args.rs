@@ -724,6 +724,9 @@ pub struct DedupArgs {
     /// Files of the split in a folder
     #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',', default_value = "parquet")]
     pub formats: Vec<String>,
+    /// Only samples that a split keeps take part: .parquet (or .split.json), .txt with its .split.json, or a run folder
+    #[arg(long, value_name = "FILE")]
+    pub split: Option<PathBuf>,
     /// Samples of other embeddings: whoever lies near one of them goes, and the set itself is not compared with itself
     #[arg(long, value_name = "EMB", conflicts_with_all = ["clusters", "greedy", "exact"])]
     pub against: Vec<String>,

@@ -61,7 +61,9 @@ fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
             greedy: args.greedy,
             clusters,
             against: !args.against.is_empty(),
+            of: None,
         },
+        split: args.split.clone(),
         against: args.against.clone(),
         assume_model: args.assume_model.clone(),
         out: args.out.clone(),
@@ -87,6 +89,9 @@ fn told(report: &DedupReport) {
         thousands(report.pairs_compared),
         duration(report.seconds)
     ));
+    if report.outside > 0 {
+        say(&format!("  {} more are not in the given split", thousands(report.outside)));
+    }
     if let Some(clusters) = &report.clusters {
         say(&format!(
             "  {} clusters of {} wanted: the largest has {} samples, the middle one {}, {} are empty; {} rounds, mean squared distance {:.4}",
