@@ -32,7 +32,7 @@ class Notice(NamedTuple):
 
     text: str
     """What was found, in the plural."""
-    count: int
+    count: int  # type: ignore[assignment]
     """How often."""
     first: str
     """Where it was found first."""
@@ -120,13 +120,15 @@ class Samples:
                 warnings.warn(str(notice), NoticeWarning, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned knows nothing of the process group that this process belongs to.
-        return {**self.__dict__, "_place": self._place or _rank()}
+        # A worker that is spawned knows nothing of the process group that this process belongs to. Where there is none yet, whoever gets
+        # this object may be any rank, and asks for itself.
+        rank, world_size = self._place or _rank()
+        return {**self.__dict__, "_place": (rank, world_size) if world_size > 1 else self._place}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         # A `DataLoader` asks whether this is an `IterableDataset`, and webdataset's pipelines ask too. Torch need not be there, or may come
         # later than this object: so torch is told when somebody asks.
@@ -141,14 +143,15 @@ class Samples:
         if covered is None:
             return
         self.count, absent, samples, first = covered
-        if absent and not self.count:
+        if not absent:
+            return
+        if not self.count:
             raise ValueError(
                 f"{split}: none of its {samples} samples is of these shards: it names {first} and not {self._shards[0][1]}"
             )
-        self._note([("absent_shards", "shards of the split that are not among those given", absent, first, 0, False)] if absent else [])
-        if absent:
-            told = f"{split}: {samples} samples of {absent} shards that are not among those given (first: {first})"
-            warnings.warn(told, NoticeWarning, stacklevel=4)
+        self._note([("absent_shards", "shards of the split that are not among those given", absent, first, 0, False)])
+        told = f"{split}: {samples} samples of {absent} shards that are not among those given (first: {first})"
+        warnings.warn(told, NoticeWarning, stacklevel=4)
 
     def _dealt(self) -> list[tuple[int, str, str, Optional[int]]]:
         """This process's shards, in their order: to ranks by turns, and a rank's to its workers by turns."""

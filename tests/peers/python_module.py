@@ -6,6 +6,7 @@
 import itertools
 import json
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -103,6 +104,12 @@ def ranks(shards, file):
     given = trommel.samples(shards, split=file, rank=1, world_size=2)
     loader = DataLoader(given, batch_size=None, num_workers=2, multiprocessing_context="spawn")
     same(by_key(loader), by_key(given))
+    # Who is given the object by a process that is no rank finds its own place.
+    sent = pickle.dumps(trommel.samples(shards, split=file))
+    os.environ.update(RANK="1", WORLD_SIZE="2")
+    same(pickle.loads(sent), given)
+    for name in ("RANK", "WORLD_SIZE"):
+        del os.environ[name]
     import torch.distributed as dist
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
