@@ -312,6 +312,7 @@ fn plain(folder: &Path, count: usize, samples: usize, bytes: usize) -> (Vec<Stri
         for (name, data, ..) in shard.samples.iter().flat_map(|sample| &sample.members) {
             let mut header = tar::Header::new_ustar();
             header.set_size(data.len() as u64);
+            header.set_mode(0o644);
             out.append_data(&mut header, name, &data[..]).unwrap();
         }
         let path = folder.join(&shard.name);

@@ -210,3 +210,6 @@ fn finish(header: &mut [u8; BLOCK], size: u64) {
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;
