@@ -291,6 +291,10 @@ impl<R: BufRead> TarReader<R> {
                         }
                     }
                     self.skip_extension()?;
+                    if let Some(head) = self.head.as_mut().filter(|_| header.kind == b'g') {
+                        // It is no single member's.
+                        head.blocks.truncate(head.own);
+                    }
                 }
                 b'K' => self.skip_extension()?,
                 _ => {
