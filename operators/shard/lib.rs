@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`plan`] turns arguments (paths, globs, brace ranges, lists) into a numbered list of shards with stable names.
-//! - [`store`] is the seam behind which bytes come from: open at a byte, read on. Local files and stdin today.
+//! - [`store`] is the seam behind which bytes lie: what is there, and its bytes from any one on. Local files and stdin today.
 //! - [`compression`] knows gzip, zstd, xz and bzip2 by their first bytes, and stops a stream that blows up; [`content`] says what a
 //!   file is that holds no tar, [`promised`] how many samples are lost with it.
 //! - [`tar`] walks the members of a tar of any dialect; [`names`] and [`samples`] group them as WebDataset does.
