@@ -102,7 +102,7 @@ impl<'a> Judging<'a> {
         }
         let benchmarks =
             config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        for benchmark in benchmarks.iter().filter(|benchmark| benchmark.dim != stored.dim) {
+        if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
             return Err(PipelineError::Usage(format!("{what}: embed both with the same model")));
