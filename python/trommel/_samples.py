@@ -70,6 +70,8 @@ class Samples:
             raise ValueError("rank and world_size are given together")
         if rank is not None and world_size is not None and not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}: ranks count from 0")
+        if shards is not None and split is not None and run is not None:
+            raise ValueError("shards and a split are given: there is nothing left that the run could say")
         self.notices = {}
         self.count = None
         self._epoch = 0

@@ -245,6 +245,7 @@ def errors(shards, file, scratch):
     raised(ValueError, lambda: trommel.samples())
     raised(ValueError, lambda: trommel.samples(shards, rank=2, world_size=2))
     raised(ValueError, lambda: trommel.samples(shards, split=tars[0]))
+    raised(ValueError, lambda: trommel.samples(shards, split=file, run=scratch))
 
     # Gone after it was listed, and of another size.
     for name, change in (("gone.tar", Path.unlink), ("grown.tar", lambda path: path.write_bytes(whole + bytes(512)))):
