@@ -184,6 +184,8 @@ pub struct Loaded {
     pub identity: Identity,
     /// How pictures become views.
     pub preprocess: Preprocess,
+    /// How the tower is computed, with the attention that served.
+    pub form: Form,
     /// Bytes of weights and of the activations of one batch, where it computes; estimated from above.
     pub bytes: u64,
     /// Bytes of batch slots in host memory.
@@ -209,8 +211,9 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
             (Box::new(encoder), hash, sizes.image.parameters)
         }
     };
+    let mut form = Form::of(config);
     if config.device != Device::Cpu {
-        try_on_card(&mut *encoder, Form::of(config))?;
+        form.attention = try_on_card(&mut *encoder, form.attention)?;
     }
     let bytes = footprint(&sizes, config, parameters);
     let view_bytes = 3 * u64::from(preprocess.size).pow(2);
@@ -222,27 +225,28 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         preprocessing: preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess, bytes, slot_bytes })
+    Ok(Loaded { encoder, identity, preprocess, form, bytes, slot_bytes })
 }
 
-/// Whether a card computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought it
-/// takes: then the others serve.
-fn try_on_card(encoder: &mut dyn ImageEncoder, form: Form) -> Result<(), ModelError> {
+/// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought
+/// it takes: then the others serve. Gives the one that is tried first from here on.
+pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) -> Result<Attention, ModelError> {
     let device = encoder.shape().device;
     let refused = |problem: String| ModelError::Device { device: format!("{device:?}"), problem };
     let settled = |error: BridgeError| refused(error.to_string());
     full_precision_sums().map_err(settled)?;
-    prefer_attention(form.attention).map_err(settled)?;
-    let free = is_neighbour_free(encoder).or_else(|error| {
-        if form.attention == Attention::Flash {
-            return Err(error);
+    prefer_attention(attention).map_err(settled)?;
+    let (free, served) = match is_neighbour_free(encoder) {
+        Ok(free) => (free, attention),
+        Err(error) if attention == Attention::Flash => return Err(error),
+        Err(error) => {
+            tracing::warn!("{attention:?} attention fails on {device:?} ({error}): another serves");
+            prefer_attention(Attention::Flash).map_err(settled)?;
+            (is_neighbour_free(encoder)?, Attention::Flash)
         }
-        tracing::warn!("{:?} attention fails on {device:?} ({error}): another serves", form.attention);
-        prefer_attention(Attention::Flash).map_err(settled)?;
-        is_neighbour_free(encoder)
-    })?;
+    };
     if free {
-        return Ok(());
+        return Ok(served);
     }
     Err(refused("a view's features depend on the other views of its batch; decisions would not repeat".into()))
 }

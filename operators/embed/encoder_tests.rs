@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
+use trommel_bridge::Attention;
 
-use super::encoder::{EncoderConfig, Precision, is_neighbour_free, load};
+use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, is_neighbour_free, load, try_on_card};
 use super::golden_inputs::{floats, views};
+use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;
 
 pub(super) fn config(model: &str) -> EncoderConfig {
@@ -44,6 +46,7 @@ fn bits_do_not_depend_on_neighbours() {
         deep("trommel-tiny-32"),
         deep("trommel-small-32"),
         deep("trommel-tiny-32-quickgelu"),
+        deep("trommel-tiny-sigmoid-32"),
         (shallow(folder.path(), "ViT-B-32"), &[(1, 8), (2, 8), (2, 32)][..]),
         (shallow(folder.path(), "ViT-B-16-plus-240"), &[(2, 8)][..]),
     ];
@@ -112,4 +115,31 @@ fn encoder_speed() {
         }
         eprintln!("ViT-B-32 {precision:?}: {:.1} images/s", 96.0 / start.elapsed().as_secs_f64());
     }
+}
+
+/// An encoder whose first batches fail, as with an attention that its device has not.
+struct Failing(usize);
+
+impl ImageEncoder for Failing {
+    fn shape(&self) -> Shape {
+        Shape { batch: 8, size: 2, dim: 3, device: Device::Cpu, threads: 1 }
+    }
+
+    fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
+        if self.0 > 0 {
+            self.0 -= 1;
+            return Err(ModelError::config("a stand-in", "no such attention"));
+        }
+        Ok(pixels.flatten(1, -1).to_kind(Kind::Float).narrow(1, 0, 3))
+    }
+}
+
+/// What is recorded of a run is what computed it, and no wish.
+#[test]
+fn the_attention_that_served_is_told() {
+    assert_eq!(try_on_card(&mut Failing(0), Attention::Cudnn).unwrap(), Attention::Cudnn);
+    assert_eq!(try_on_card(&mut Failing(1), Attention::Cudnn).unwrap(), Attention::Flash);
+    let error = try_on_card(&mut Failing(2), Attention::Cudnn).unwrap_err().to_string();
+    assert!(error.contains("no such attention"), "{error}");
+    assert!(try_on_card(&mut Failing(1), Attention::Flash).is_err());
 }

@@ -3,40 +3,25 @@
 use tch::{Device, Kind, Tensor};
 use trommel_model::error::Op;
 use trommel_model::patches::PatchProduct;
+use trommel_model::preprocess::Normalise;
 use trommel_model::{ImageTower, ModelError, Preprocess};
 
-/// To \[batch, 3, size, size\], in the order and the roundings that stored features of a CPU were made with.
+/// To \[batch, 3, size, size\] in the products' kind.
 #[derive(Debug)]
 pub(super) struct Planes {
-    mean: Tensor,
-    std: Tensor,
+    normalise: Normalise,
     kind: Kind,
 }
 
 impl Planes {
     pub(super) fn new(preprocess: &Preprocess, kind: Kind, device: Device) -> Result<Self, ModelError> {
-        let row = |values: &[f64; 3]| {
-            Tensor::f_from_slice(values)
-                .and_then(|t| t.f_to_kind(Kind::Float)?.f_reshape([1, 3, 1, 1])?.f_to_device(device))
-                .op("mean and std", &[])
-        };
-        Ok(Self { mean: row(&preprocess.mean)?, std: row(&preprocess.std)?, kind })
+        let normalise = Normalise::new(&preprocess.mean, &preprocess.std, device).op("mean and std", &[])?;
+        Ok(Self { normalise, kind })
     }
 
     /// Of u8\[batch, size, size, 3\] on the device.
     pub(super) fn of(&self, pixels: &Tensor) -> Result<Tensor, ModelError> {
-        // Step by step and in place: what a chain of calls makes on its way would live until its end.
-        let planes = pixels.f_permute([0, 3, 1, 2]).and_then(|t| t.f_contiguous()).op("pixels", &[pixels])?;
-        planes
-            .f_to_kind(Kind::Float)
-            .and_then(|mut images| {
-                drop(planes);
-                let _ = images.f_div_scalar_(255.0)?;
-                let _ = images.f_sub_(&self.mean)?;
-                let _ = images.f_div_(&self.std)?;
-                images.f_to_kind(self.kind)
-            })
-            .op("pixels", &[pixels])
+        self.normalise.planes(pixels).and_then(|images| images.f_to_kind(self.kind)).op("pixels", &[pixels])
     }
 }
 

@@ -1,7 +1,7 @@
 //! A file of configuration as open_clip has it: JSON of a model, or `open_clip_config.json` of the Hugging Face hub
 //! (`model_cfg` + `preprocess_cfg`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -16,8 +16,6 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 pub(crate) struct Document {
     /// The stem of the file.
     pub(crate) name: String,
-    /// Where it lies: a vocabulary may stand beside it.
-    pub(crate) folder: Option<PathBuf>,
     /// The model's fields.
     pub(crate) top: Map<String, Value>,
     /// How pictures become its input.
@@ -40,7 +38,7 @@ impl Document {
         }
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let name = path.file_stem().map_or_else(|| name_or_path.into(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Self { folder: path.parent().map(Path::to_path_buf), ..Self::parse(&name, &text)? })
+        Self::parse(&name, &text)
     }
 
     /// Takes a text apart.
@@ -64,6 +62,6 @@ impl Document {
             }
             Some(_) => return Err(ModelError::config(name, "model_cfg is not an object")),
         }
-        Ok(Self { name: name.into(), folder: None, top, preprocess })
+        Ok(Self { name: name.into(), top, preprocess })
     }
 }

@@ -20,6 +20,7 @@ use super::loss::Loss;
 use super::patches::PatchProduct;
 use super::preprocess::Preprocess;
 use super::random::Distribution;
+use super::siglip;
 
 /// A family of models.
 pub(crate) struct Family {
@@ -34,7 +35,7 @@ pub(crate) struct Family {
 }
 
 /// All of them. The last one has every file that no other has.
-static FAMILIES: [Family; 1] = [clip::FAMILY];
+static FAMILIES: [Family; 2] = [siglip::FAMILY, clip::FAMILY];
 
 /// A model by its built-in name, or by the path of an open_clip JSON file.
 ///

@@ -21,9 +21,9 @@ pub(super) fn preprocess_of(
     model: &str,
     map: Option<Map<String, Value>>,
     image_size: i64,
+    base: &Preprocess,
 ) -> Result<Preprocess, ModelError> {
     let mut f = Fields { model, place: "preprocess_cfg.", map: map.unwrap_or_default() };
-    let base = Preprocess::default();
     f.neutral(&[("mode", json!("RGB")), ("interpolation", json!("bicubic")), ("fill_color", json!(0))])?;
     let size = f.side("size", image_size)?;
     let std = f.triple("std", base.std)?;
@@ -32,7 +32,7 @@ pub(super) fn preprocess_of(
     }
     let config = Preprocess {
         size: u32::try_from(size).map_err(|_| f.wrong("size", format!("{size} is not a side")))?,
-        mode: f.one_of("resize_mode", &[("shortest", Resize::Shortest), ("squash", Resize::Squash)])?,
+        mode: f.one_of_or("resize_mode", base.mode, &[("shortest", Resize::Shortest), ("squash", Resize::Squash)])?,
         mean: f.triple("mean", base.mean)?,
         std,
     };
@@ -48,7 +48,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn wrong(&self, field: &str, problem: String) -> ModelError {
+    pub(super) fn wrong(&self, field: &str, problem: String) -> ModelError {
         ModelError::config(self.model, format!("{}{}: {problem}", self.place, field.escape_debug()))
     }
 
@@ -135,9 +135,32 @@ impl Fields<'_> {
         }
     }
 
+    /// A number, where there is one.
+    pub(super) fn optional_float(&mut self, field: &str) -> Result<Option<f64>, ModelError> {
+        if self.map.get(field).is_none_or(Value::is_null) {
+            self.map.remove(field);
+            return Ok(None);
+        }
+        self.float(field, 0.0).map(Some)
+    }
+
+    /// A word, where there is one.
+    pub(super) fn word(&mut self, field: &str) -> Result<Option<String>, ModelError> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(word)) => Ok(Some(word)),
+            Some(value) => Err(self.wrong(field, format!("{value} is not a word"))),
+        }
+    }
+
     /// One of these words; the first where there is none.
     pub(super) fn one_of<T: Copy>(&mut self, field: &str, known: &[(&str, T)]) -> Result<T, ModelError> {
-        let Some(value) = self.take(field) else { return Ok(known[0].1) };
+        self.one_of_or(field, known[0].1, known)
+    }
+
+    /// The same with another default.
+    fn one_of_or<T: Copy>(&mut self, field: &str, default: T, known: &[(&str, T)]) -> Result<T, ModelError> {
+        let Some(value) = self.take(field) else { return Ok(default) };
         let found = known.iter().find(|(word, _)| value == *word);
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
             let words = known.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");

@@ -26,6 +26,7 @@ pub mod model;
 pub mod patches;
 pub mod preprocess;
 pub mod random;
+mod siglip;
 pub mod tokenizer;
 pub mod transformer;
 pub mod weights;

@@ -12,7 +12,7 @@ use super::clip::{Clip, ClipConfig};
 use super::{Packing, Towers, weights};
 
 /// What a script of `golden/` prints, given `folder`.
-fn lines(script: &str, folder: &Path) -> Option<String> {
+pub(crate) fn lines(script: &str, folder: &Path) -> Option<String> {
     let Ok(python) = std::env::var("TROMMEL_PEERS") else {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
         return None;
@@ -83,7 +83,7 @@ fn files_load_as_in_open_clip() {
     assert!(!folder.path().join("ran").exists(), "a pickle's code was run");
 }
 
-fn numbers<T>(path: &Path, number: impl Fn([u8; 8]) -> T) -> Vec<T> {
+pub(crate) fn numbers<T>(path: &Path, number: impl Fn([u8; 8]) -> T) -> Vec<T> {
     std::fs::read(path).unwrap().as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
 

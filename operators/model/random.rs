@@ -6,6 +6,7 @@
 //! stream      = fold over the name's bytes b, from mix(seed):  h = mix(h ^ b) + 0x9e3779b97f4a7c15
 //! bits(i)     = mix(stream + (i + 1) * 0x9e3779b97f4a7c15)
 //! uniform(i)  = ((bits(i) >> 11) + 0.5) * 2^-53                          in (0, 1), f64
+//! truncated(i) = the first of normal(2 i), normal(2 (i + 2^40)), .. that lies within two deviations
 //! normal(2k)  = sqrt(-2 ln u(2k)) * cos(2 pi u(2k+1)),  normal(2k+1) = the same with sin (Box-Muller)
 //! ```
 //!
@@ -65,6 +66,8 @@ pub enum Distribution {
     Uniform(f64),
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
+    /// The same without what lies further out than two deviations, which is drawn again.
+    Truncated(f64),
 }
 
 /// Fills `out` with numbers `start..`, `start` even.
@@ -75,6 +78,14 @@ fn fill_from(stream: Stream, distribution: Distribution, start: u64, out: &mut [
         Distribution::Uniform(bound) => {
             for (i, x) in (start..).zip(out) {
                 *x = (bound * (2.0 * stream.uniform(i) - 1.0)) as f32;
+            }
+        }
+        Distribution::Truncated(std) => {
+            // Numbers of one tensor are fewer than 2^40, so that each has its own.
+            let normal = |i: u64| (0..).map(move |again: u64| stream.normal_pair(i + (again << 40)).0);
+            for (i, x) in (start..).zip(out) {
+                let within = normal(i).find(|z| z.abs() <= 2.0);
+                *x = (std * within.unwrap_or_default()) as f32;
             }
         }
         Distribution::Normal(std) => {
@@ -121,7 +132,7 @@ mod tests {
 
     #[test]
     fn values_do_not_depend_on_threads() {
-        for distribution in [Distribution::Uniform(0.5), Distribution::Normal(2.0)] {
+        for distribution in [Distribution::Uniform(0.5), Distribution::Normal(2.0), Distribution::Truncated(2.0)] {
             let one = fill(7, "a.weight", distribution, 100_001, 1);
             assert_eq!(one, fill(7, "a.weight", distribution, 100_001, 3));
             assert_ne!(one, fill(8, "a.weight", distribution, 100_001, 1));
@@ -139,6 +150,11 @@ mod tests {
         };
         let (mean, variance, fourth) = moments(&fill(1, "n", Distribution::Normal(1.0), n, 2));
         assert!(mean.abs() < 5e-3 && (variance - 1.0).abs() < 1e-2 && (fourth - 3.0).abs() < 5e-2);
+        let truncated = fill(1, "t", Distribution::Truncated(1.0), n, 2);
+        let (mean, variance, _) = moments(&truncated);
+        // 1 - 2 z phi(z) / (2 Phi(z) - 1) at z = 2.
+        assert!(mean.abs() < 5e-3 && (variance - 0.773_741).abs() < 5e-3, "{mean} {variance}");
+        assert!(truncated.iter().all(|x| x.abs() <= 2.0));
         let uniform = fill(1, "u", Distribution::Uniform(1.0), n, 2);
         let (mean, variance, _) = moments(&uniform);
         assert!(mean.abs() < 5e-3 && (variance - 1.0 / 3.0).abs() < 5e-3);

@@ -81,6 +81,50 @@ impl LayerNorm {
     }
 }
 
+/// What stands between an MLP's two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// The exact one.
+    Gelu,
+    /// Its approximation by a tanh.
+    GeluTanh,
+    /// `x * sigmoid(1.702 x)`.
+    QuickGelu,
+}
+
+impl Activation {
+    /// Of hidden values.
+    pub(crate) fn of(self, x: &Tensor) -> Result<Tensor, ModelError> {
+        match self {
+            Self::Gelu => x.f_gelu("none").op("GELU", &[x]),
+            Self::GeluTanh => x.f_gelu("tanh").op("GELU", &[x]),
+            Self::QuickGelu => {
+                x.f_mul_scalar(1.702).and_then(|t| t.f_sigmoid()).and_then(|t| t.f_mul(x)).op("QuickGELU", &[x])
+            }
+        }
+    }
+}
+
+/// What the parts of a stack of blocks are called in files.
+#[derive(Debug)]
+pub struct Names {
+    blocks: &'static str,
+    norms: [&'static str; 2],
+    /// Where weight and bias of queries, keys and values stand under `attn`; `None`: there, as `in_proj_weight`.
+    qkv: Option<&'static str>,
+    out: &'static str,
+    mlp: [&'static str; 2],
+}
+
+impl Names {
+    /// open_clip's own.
+    pub const OPEN_CLIP: Self =
+        Self { blocks: "resblocks", norms: ["ln_1", "ln_2"], qkv: None, out: "out_proj", mlp: ["c_fc", "c_proj"] };
+    /// timm's.
+    pub const TIMM: Self =
+        Self { blocks: "blocks", norms: ["norm1", "norm2"], qkv: Some("qkv"), out: "proj", mlp: ["fc1", "fc2"] };
+}
+
 /// Shape of a stack of blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockShape {
@@ -90,10 +134,17 @@ pub struct BlockShape {
     pub heads: i64,
     /// Hidden width of the MLP.
     pub mlp_width: i64,
-    /// `x * sigmoid(1.702 x)` instead of GELU.
-    pub quick_gelu: bool,
+    /// Between the MLP's layers.
+    pub activation: Activation,
     /// Epsilon of the layer norms.
     pub norm_eps: f64,
+}
+
+impl BlockShape {
+    /// Numbers in a block's weights.
+    pub(crate) const fn parameters(width: i64, mlp: i64) -> i64 {
+        4 * width * width + 4 * width + 4 * width + 2 * width * mlp + mlp + width
+    }
 }
 
 /// What a token sees.
@@ -124,18 +175,23 @@ struct Block {
 }
 
 impl Block {
-    fn new(path: &Path, shape: BlockShape) -> Result<Self, ModelError> {
+    fn new(path: &Path, shape: BlockShape, names: &Names) -> Result<Self, ModelError> {
         let (width, attn, mlp) = (shape.width, path.sub("attn"), path.sub("mlp"));
+        let [norm_1, norm_2] = names.norms.map(|name| LayerNorm::new(&path.sub(name), width, shape.norm_eps));
+        let (qkv, [weight, bias]) = match names.qkv {
+            Some(qkv) => (&attn.sub(qkv), ["weight", "bias"]),
+            None => (&attn, ["in_proj_weight", "in_proj_bias"]),
+        };
         Ok(Self {
             name: path.components().collect::<Vec<_>>().join("."),
             shape,
-            ln_1: LayerNorm::new(&path.sub("ln_1"), width, shape.norm_eps)?,
-            in_proj_weight: variable(&attn, "in_proj_weight", &[3 * width, width], 0.0)?,
-            in_proj_bias: variable(&attn, "in_proj_bias", &[3 * width], 0.0)?,
-            out_proj: Linear::new(&attn.sub("out_proj"), width, width)?,
-            ln_2: LayerNorm::new(&path.sub("ln_2"), width, shape.norm_eps)?,
-            c_fc: Linear::new(&mlp.sub("c_fc"), width, shape.mlp_width)?,
-            c_proj: Linear::new(&mlp.sub("c_proj"), shape.mlp_width, width)?,
+            ln_1: norm_1?,
+            in_proj_weight: variable(qkv, weight, &[3 * width, width], 0.0)?,
+            in_proj_bias: variable(qkv, bias, &[3 * width], 0.0)?,
+            out_proj: Linear::new(&attn.sub(names.out), width, width)?,
+            ln_2: norm_2?,
+            c_fc: Linear::new(&mlp.sub(names.mlp[0]), width, shape.mlp_width)?,
+            c_proj: Linear::new(&mlp.sub(names.mlp[1]), shape.mlp_width, width)?,
             folded: false,
         })
     }
@@ -193,13 +249,7 @@ impl Block {
     }
 
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        if self.folded {
-            x.f_silu().op("QuickGELU", &[x])
-        } else if self.shape.quick_gelu {
-            x.f_mul_scalar(1.702).and_then(|t| t.f_sigmoid()).and_then(|t| t.f_mul(x)).op("QuickGELU", &[x])
-        } else {
-            x.f_gelu("none").op("GELU", &[x])
-        }
+        if self.folded { x.f_silu().op("QuickGELU", &[x]) } else { self.shape.activation.of(x) }
     }
 }
 
@@ -212,18 +262,20 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// Adds `resblocks.{i}` at `path`.
-    pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape) -> Result<Self, ModelError> {
-        let blocks = path.sub("resblocks");
-        let blocks = (0..layers).map(|i| Block::new(&blocks.sub(i), shape)).collect::<Result<_, _>>()?;
+    /// Adds the blocks at `path`, by number.
+    pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape, names: &Names) -> Result<Self, ModelError> {
+        let blocks = path.sub(names.blocks);
+        let blocks = (0..layers).map(|i| Block::new(&blocks.sub(i), shape, names)).collect::<Result<_, _>>()?;
         Ok(Self { blocks, kernel: None })
     }
 
     /// Has QuickGELU computed in one pass over the hidden values instead of three: `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`,
-    /// and both factors go into the weights, whose values are others then. Does nothing under GELU.
+    /// and both factors go into the weights, whose values are others then. Does nothing under another activation.
     pub(crate) fn fold_quick_gelu(&mut self) -> Result<(), ModelError> {
         let _no_grad = tch::no_grad_guard();
-        for block in self.blocks.iter_mut().filter(|block| block.shape.quick_gelu && !block.folded) {
+        for block in
+            self.blocks.iter_mut().filter(|block| block.shape.activation == Activation::QuickGelu && !block.folded)
+        {
             for tensor in [&mut block.c_fc.weight, &mut block.c_fc.bias] {
                 let _same = tensor.f_mul_scalar_(1.702).op("QuickGELU", &[])?;
             }

@@ -48,6 +48,11 @@ pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<
             None => problems.push(format!("{name} has shape {:?}, expected {:?}", stored.shape, variable.size())),
         }
     }
+    // A model of the sigmoid goes on from one that was trained without, as in open_clip.
+    if let Some(mut bias) = missing.remove("logit_bias") {
+        tracing::warn!("{}: it holds no logit_bias: 0 is taken", path.display());
+        let _zero = bias.f_zero_().op("logit_bias", &[])?;
+    }
     problems.extend(missing.keys().map(|name| format!("{name} is missing")));
     if problems.is_empty() {
         if let Some(doubt) = model.doubt(&|name| file.tensors.iter().any(|stored| stored.name == name)) {

@@ -2,6 +2,7 @@
 
 use tch::{Device, TchError, Tensor};
 use trommel_bridge::HostBytes;
+use trommel_model::preprocess::Normalise;
 
 use super::error::TrainError;
 
@@ -22,28 +23,9 @@ impl Default for Normalisation {
     }
 }
 
-/// [`Normalisation`] where the pixels are: f32\[1, 3, 1, 1\] each.
-#[derive(Debug)]
-pub(super) struct Normalise {
-    mean: Tensor,
-    std: Tensor,
-}
-
-impl Normalise {
-    pub(super) fn on(device: Device, normalisation: &Normalisation) -> Result<Self, TchError> {
-        let channels = |values: &[f32; 3]| Tensor::f_from_slice(values)?.f_reshape([1, 3, 1, 1])?.f_to(device);
-        Ok(Self { mean: channels(&normalisation.mean)?, std: channels(&normalisation.std)? })
-    }
-
-    /// u8\[n, size, size, 3\] to f32\[n, 3, size, size\], step by step and in place: what a chain of calls makes on its way would live
-    /// until its end.
-    pub(super) fn images(&self, pixels: &Tensor) -> Result<Tensor, TchError> {
-        let planes = pixels.f_permute([0, 3, 1, 2])?.f_contiguous()?;
-        let mut images = planes.f_div_scalar(255.0)?;
-        drop(planes);
-        let _ = images.f_sub_(&self.mean)?;
-        let _ = images.f_div_(&self.std)?;
-        Ok(images)
+impl Normalisation {
+    pub(super) fn on(&self, device: Device) -> Result<Normalise, TchError> {
+        Normalise::new(&self.mean.map(f64::from), &self.std.map(f64::from), device)
     }
 }
 
@@ -154,8 +136,8 @@ mod tests {
         let pixels: Vec<u8> = (0..24).map(|i| i * 10).collect();
         let batch = Batch::new(2, 2, 3, pixels.clone(), vec![1, 2, 3, 4, 5, 6]).unwrap();
         let normalisation = Normalisation::default();
-        let normalise = Normalise::on(Device::Cpu, &normalisation).unwrap();
-        let images = normalise.images(&batch.pixels.narrow(0, 1, 1)).unwrap();
+        let normalise = normalisation.on(Device::Cpu).unwrap();
+        let images = normalise.planes(&batch.pixels.narrow(0, 1, 1)).unwrap();
         assert_eq!(images.size(), [1, 3, 2, 2]);
         assert_eq!(batch.tokens(1, 1), [4, 5, 6]);
         for (y, x, c) in [(0, 0, 0), (1, 0, 2), (1, 1, 1)] {

@@ -75,3 +75,6 @@ mod golden_clip_tests;
 
 #[cfg(test)]
 mod ranks_peers;
+
+#[cfg(test)]
+mod siglip_peers;

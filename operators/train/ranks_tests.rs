@@ -147,6 +147,10 @@ fn shares_of_the_loss_are_the_whole_in_f64() {
     shares_are_the_whole(&Sigmoid, Some(-7.5));
 }
 
+fn pairs(of: &[Tensor; 2]) -> Pairs<'_> {
+    Pairs { images: &of[0], texts: &of[1] }
+}
+
 fn shares_are_the_whole(loss_of: &dyn Loss, bias: Option<f64>) {
     let (n, d) = (12i64, 7i64);
     let table = |salt: i64| {
@@ -158,7 +162,6 @@ fn shares_are_the_whole(loss_of: &dyn Loss, bias: Option<f64>) {
         |from: i64, count: i64| [table(1), table(2)].map(|x| x.narrow(0, from, count).copy().set_requires_grad(true));
     let leaf = |x: f64| Tensor::from(x).set_requires_grad(true);
     let logits = || Logits { scale: leaf(14.3), bias: bias.map(leaf) };
-    let pairs = |of: &[Tensor; 2]| Pairs { images: &of[0], texts: &of[1] };
     let list = |x: &Tensor| Vec::<f64>::try_from(x.detach().reshape([-1])).unwrap();
     let scalars =
         |of: &Logits| [Some(&of.scale), of.bias.as_ref()].into_iter().flatten().flat_map(|x| list(&x.grad())).collect();

@@ -8,8 +8,9 @@ use trommel_bridge::{Autocast, Averaging, Half};
 use trommel_model::PackedCaptions;
 use trommel_model::family::Place;
 use trommel_model::loss::{Logits, Loss, Pairs, Softmax, unit_rows};
+use trommel_model::preprocess::Normalise;
 
-use super::batch::{Batch, Normalisation, Normalise};
+use super::batch::{Batch, Normalisation};
 use super::config::{Precision, TextPadding, TrainConfig};
 use super::error::TrainError;
 use super::loss::{LOGITS_AT_ONCE, Whole, backward_in_chunks};
@@ -136,7 +137,7 @@ impl<M: Contrastive> Trainer<M> {
             return Err(TrainError::Config(format!("parameter {name} is not trainable on {device:?}")));
         }
         let optimiser = AdamW::new(&config, &parameters)?;
-        let normalise = Normalise::on(device, &normalisation).map_err(TrainError::torch("mean and deviation"))?;
+        let normalise = normalisation.on(device).map_err(TrainError::torch("mean and deviation"))?;
         let stager = stager(&model, &config, device)?;
         let leaves = parameters.iter().map(|(_, p)| p.shallow_clone()).collect();
         Ok(Self {
@@ -325,7 +326,7 @@ impl<M: Contrastive> Trainer<M> {
     /// Unit features in f32 of one chunk's rows.
     fn features(&self, batch: &Staged, chunk: usize) -> Result<(Tensor, Tensor), TrainError> {
         let rows = batch.pixels.size()[0] / batch.texts.len() as i64;
-        let images = batch.pixels.f_narrow(0, chunk as i64 * rows, rows).and_then(|rows| self.normalise.images(&rows));
+        let images = batch.pixels.f_narrow(0, chunk as i64 * rows, rows).and_then(|rows| self.normalise.planes(&rows));
         let images = images.map_err(TrainError::torch("normalising the pixels"))?;
         let refused = |tower| move |source| TrainError::Model { step: self.global_step, tower, source };
         let (images, texts) = {

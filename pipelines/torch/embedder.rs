@@ -77,9 +77,10 @@ impl Embedder {
     /// # Errors
     /// An unknown model, weights that are missing or do not fit: one line that says how to get them.
     pub fn load(config: &EmbedderConfig, device: &str, threads: usize) -> Result<Self, PipelineError> {
-        let config = settle(config, device, threads)?;
-        let Loaded { encoder, identity, preprocess, bytes, slot_bytes } =
+        let mut config = settle(config, device, threads)?;
+        let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes } =
             encoder::load(&config).map_err(PipelineError::usage)?;
+        config.form = Some(form);
         let dim = encoder.dim();
         Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, encoder: Mutex::new(Some(encoder)) })
     }

@@ -79,6 +79,20 @@ pub struct Compute {
     pub threads: Option<u16>,
 }
 
+impl Compute {
+    /// The threads that are given, or one for each core.
+    #[must_use]
+    pub fn threads_or_cores(&self) -> usize {
+        threads_or_cores(self.threads)
+    }
+}
+
+/// As many threads as are given, or one for each core.
+#[must_use]
+pub fn threads_or_cores(given: Option<u16>) -> usize {
+    given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
 /// A dataflow's share of the machine.
 #[derive(Debug, Clone, Args)]
 pub struct Machine {

@@ -8,7 +8,7 @@ use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_pipelines_torch::eval::{EvalConfig, zero_shot};
 
-use trommel_cli::args::{Compute, EvalArgs};
+use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome, Read, tell};
 
@@ -33,8 +33,6 @@ pub fn run(args: &EvalArgs) -> Outcome {
 
 /// Flags to an evaluation.
 pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
-    let Compute { device, threads } = &args.compute;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(EvalConfig {
         checkpoint: args.checkpoint.clone(),
         model: args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(|| {
@@ -46,8 +44,8 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
             table: args.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
         },
         templates: args.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
-        device: device.clone(),
-        threads: threads.map_or(cores, usize::from),
+        device: args.compute.device.clone(),
+        threads: args.compute.threads_or_cores(),
     })
 }
 

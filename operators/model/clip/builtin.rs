@@ -59,6 +59,7 @@ pub fn builtin(name: &str) -> Option<ClipConfig> {
         embed_dim,
         quick_gelu,
         init_logit_scale: (1.0f64 / 0.07).ln(),
+        init_logit_bias: None,
         vision: VisionConfig { image_size, patch_size, width, layers, head_width, ..VisionConfig::default() },
         text: TextConfig { width: text_width, heads, layers: text_layers, ..TextConfig::default() },
         preprocess: Preprocess { size: u32::try_from(image_size).ok()?, ..Preprocess::default() },

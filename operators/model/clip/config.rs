@@ -12,6 +12,7 @@ use crate::document::Document;
 use crate::error::ModelError;
 use crate::fields::{Fields, object, preprocess_of};
 use crate::preprocess::Preprocess;
+use crate::transformer::{Activation, BlockShape};
 
 /// The whole model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +25,9 @@ pub struct ClipConfig {
     pub quick_gelu: bool,
     /// Initial `logit_scale`, a natural logarithm.
     pub init_logit_scale: f64,
+    /// Initial `logit_bias`: such a model is trained by the sigmoid, as by open_clip's `--siglip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_logit_bias: Option<f64>,
     /// Image tower.
     pub vision: VisionConfig,
     /// Text tower.
@@ -168,7 +172,6 @@ impl ClipConfig {
         let mut top = Fields { model: name, place: "", map: top };
         top.neutral(&[
             ("nonscalar_logit_scale", json!(false)),
-            ("init_logit_bias", Value::Null),
             ("multimodal_cfg", Value::Null),
             ("cast_dtype", Value::Null),
         ])?;
@@ -181,8 +184,9 @@ impl ClipConfig {
             embed_dim: top.int("embed_dim", None)?,
             quick_gelu: top.bool("quick_gelu", false)?,
             init_logit_scale: top.float("init_logit_scale", (1.0f64 / 0.07).ln())?,
+            init_logit_bias: top.optional_float("init_logit_bias")?,
             text: text_tower(Fields { model: name, place: "text_cfg.", map: text_map })?,
-            preprocess: preprocess_of(name, preprocess, vision.image_size)?,
+            preprocess: preprocess_of(name, preprocess, vision.image_size, &Preprocess::default())?,
             vision,
         };
         top.finish()?;
@@ -227,6 +231,9 @@ impl ClipConfig {
         if (self.init_logit_scale - (1.0f64 / 0.07).ln()).abs() > 1e-12 {
             all["init_logit_scale"] = json!(self.init_logit_scale);
         }
+        if let Some(bias) = self.init_logit_bias {
+            all["init_logit_bias"] = json!(bias);
+        }
         format!("{all:#}")
     }
 
@@ -237,16 +244,21 @@ impl ClipConfig {
         let patch = 3 * v.patch_size * v.patch_size * v.width;
         let tokens = (v.grid() * v.grid() + 1) * v.width + v.width;
         let norms = if v.no_ln_pre { 2 } else { 4 } * v.width;
-        patch + tokens + norms + v.layers * block_parameters(v.width, v.mlp_width()) + v.width * self.embed_dim
+        patch + tokens + norms + v.layers * BlockShape::parameters(v.width, v.mlp_width()) + v.width * self.embed_dim
     }
 
-    /// Parameters of the text tower, `logit_scale` included.
+    /// Parameters of the text tower, `logit_scale` and bias included.
     #[must_use]
     pub fn text_parameters(&self) -> i64 {
         let t = &self.text;
         (t.vocab_size + t.context_length + 2 + self.embed_dim) * t.width
-            + t.layers * block_parameters(t.width, t.mlp_width())
+            + t.layers * BlockShape::parameters(t.width, t.mlp_width())
             + 1
+            + i64::from(self.init_logit_bias.is_some())
+    }
+
+    pub(super) fn activation(&self) -> Activation {
+        if self.quick_gelu { Activation::QuickGelu } else { Activation::Gelu }
     }
 
     /// Checks sizes against each other.
@@ -297,8 +309,4 @@ impl ClipConfig {
         }
         Ok(())
     }
-}
-
-fn block_parameters(width: i64, mlp: i64) -> i64 {
-    4 * width * width + 4 * width + 4 * width + 2 * width * mlp + mlp + width
 }

@@ -77,7 +77,7 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
         ("text_cfg", "embed_cls", json!(true)),
         ("text_cfg", "heads", json!(7)),
         ("text_cfg", "norm_kwargs", json!({ "elementwise_affine": false })),
-        ("", "init_logit_bias", json!(-10)),
+        ("", "init_logit_bias", json!("low")),
         ("", "nonscalar_logit_scale", json!(true)),
         ("", "embed_dim", json!("many")),
         ("preprocess_cfg", "interpolation", json!("bilinear")),
@@ -94,6 +94,19 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
     for text in ["", "[]", "{}", "{\"embed_dim\": 512}", "{\"vision_cfg\": 3}"] {
         assert!(ClipConfig::parse("x", text).is_err());
     }
+}
+
+/// open_clip's `--siglip` trains any of its models so.
+#[test]
+fn a_bias_makes_it_a_model_of_the_sigmoid() {
+    let mut config = plain();
+    config["init_logit_bias"] = json!(-10);
+    let biased = parse(&config).unwrap();
+    assert_eq!(biased.init_logit_bias, Some(-10.0));
+    assert_eq!(ClipConfig::parse("ViT-B-32", &biased.to_open_clip_json()).unwrap(), biased);
+    // What was recorded of a model without one stays as it was.
+    let plain = serde_json::to_value(ClipConfig::load("ViT-B-32").unwrap()).unwrap();
+    assert!(plain.get("init_logit_bias").is_none(), "{plain}");
 }
 
 #[test]

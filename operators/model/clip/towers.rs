@@ -10,7 +10,7 @@ use super::vision::VisionTransformer;
 use crate::captions::PackedCaptions;
 use crate::error::ModelError;
 use crate::family::{ImageTower, Towers};
-use crate::loss::{Loss, Softmax};
+use crate::loss::{Loss, Sigmoid, Softmax};
 use crate::transformer::variable;
 
 /// A whole model. Its variables are zero (norms one) until [`crate::weights::init`] or [`crate::weights::load`].
@@ -32,6 +32,7 @@ pub struct Clip {
     visual: VisionTransformer,
     text: TextTransformer,
     logit_scale: Tensor,
+    logit_bias: Option<Tensor>,
     causal: bool,
 }
 
@@ -45,6 +46,7 @@ impl Clip {
             visual: VisionTransformer::new(&path.sub("visual"), config)?,
             text: TextTransformer::new(path, config)?,
             logit_scale: variable(path, "logit_scale", &[], config.init_logit_scale)?,
+            logit_bias: config.init_logit_bias.map(|bias| variable(path, "logit_bias", &[], bias)).transpose()?,
             causal: !config.text.no_causal_mask,
         })
     }
@@ -71,8 +73,12 @@ impl Towers for Clip {
         self.logit_scale.shallow_clone()
     }
 
+    fn logit_bias(&self) -> Option<Tensor> {
+        self.logit_bias.as_ref().map(Tensor::shallow_clone)
+    }
+
     fn loss(&self) -> &'static dyn Loss {
-        &Softmax
+        if self.logit_bias.is_some() { &Sigmoid } else { &Softmax }
     }
 
     fn attend_by(&mut self, kernel: Option<Attention>) {

@@ -28,10 +28,11 @@ const FACTORS: [&str; 5] = ["conv1", "attn", "mlp", "proj", "text_projection"];
 const MAX_POSITIONS: i64 = 1 << 16;
 
 /// What `named_parameters` yields at the top and in the image tower; blocks go by number.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "positional_embedding",
     "text_projection",
     "logit_scale",
+    "logit_bias",
     "visual.class_embedding",
     "visual.positional_embedding",
     "visual.proj",
@@ -102,6 +103,9 @@ pub(super) fn first_values(name: &str, shape: &[i64], config: &ClipConfig) -> Di
     let is = |end: &str| name.ends_with(end);
     if name == "logit_scale" {
         return Distribution::Constant(config.init_logit_scale);
+    }
+    if name == "logit_bias" {
+        return Distribution::Constant(config.init_logit_bias.unwrap_or_default());
     }
     if is("in_proj_bias") || is("out_proj.bias") {
         return Distribution::Constant(0.0);

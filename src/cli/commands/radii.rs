@@ -68,13 +68,12 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
 /// # Errors
 /// A benchmark that is not written as `NAME=DIR`.
 pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(RadiiConfig {
         references: NamedPath::parse_references(&args.references)?,
         benchmarks: NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?,
         out: args.out.clone(),
         assume_model: args.embedder.assume_model.clone(),
-        threads: args.machine.compute.threads.map_or(cores, usize::from),
+        threads: args.machine.compute.threads_or_cores(),
         memory_bytes: args.machine.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
     })
 }

@@ -9,7 +9,7 @@ use trommel_pipelines::select::{
 use trommel_report::text::{percent, thousands};
 
 use super::print_json;
-use crate::args::{self, SelectArgs};
+use crate::args::{self, SelectArgs, threads_or_cores};
 use crate::outcome::{Done, Outcome, tell};
 
 /// Selects, and says what was kept and how to train on it.
@@ -64,9 +64,8 @@ fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
 /// # Errors
 /// A number of bytes that is none.
 pub fn reading(args: &args::LedgerReading, seed: u64) -> Result<LedgerReading, PipelineError> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let memory_bytes = args.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?;
-    let (threads, tables) = (args.threads.map_or_else(cores, usize::from), args.tables.clone());
+    let (threads, tables) = (threads_or_cores(args.threads), args.tables.clone());
     Ok(LedgerReading { seed, memory_bytes, threads, tables })
 }
 

@@ -39,7 +39,6 @@ fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
     if let Some(few @ 0..8) = args.batch {
         return Err(PipelineError::Usage(format!("--batch {few}: an embedder's are of at least 8")));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(EmbedBench {
         embedder: EmbedderConfig {
             name: args.model.clone().unwrap_or_default(),
@@ -52,7 +51,7 @@ fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
             weights_flag: "--pretrained",
         },
         device: args.compute.device.clone(),
-        threads: args.compute.threads.map_or(cores, usize::from),
+        threads: args.compute.threads_or_cores(),
         in_flight: args.in_flight.map(usize::from),
         seconds: args.seconds,
         variants: args.variants,

@@ -39,13 +39,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
 
 /// Flags to what is measured.
 fn config(args: &BenchArgs) -> JoinBench {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     JoinBench {
         device: args.compute.device.clone(),
         points: args.points as usize,
         dim: usize::from(args.dim),
         rows: args.rows as usize,
-        threads: args.compute.threads.map_or(cores, usize::from),
+        threads: args.compute.threads_or_cores(),
         seconds: args.seconds,
     }
 }

@@ -48,14 +48,13 @@ pub fn run(args: &BenchArgs) -> Outcome {
 
 /// Flags to what is measured.
 fn config(args: &BenchArgs) -> Result<TrainBench, PipelineError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(TrainBench {
         model: args.model.clone().unwrap_or_default(),
         pretrained: args.weights.pretrained.clone(),
         batch: usize::from(args.batch.unwrap_or(1024)),
         precision: precision(args.precision.as_deref().unwrap_or("bf16"))?,
         device: args.compute.device.clone(),
-        threads: args.compute.threads.map_or(cores, usize::from),
+        threads: args.compute.threads_or_cores(),
         seed: args.weights.random_init.unwrap_or(0),
         steps: usize::from(args.steps),
         variants: args.variants,

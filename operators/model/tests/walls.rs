@@ -1,0 +1,106 @@
+//! A family of models is one folder: nobody outside it names its types, and the list of families is the one place that names it.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Places of the workspace that hold source, but for tests.
+const SOURCE: [&str; 5] = ["src", "operators", "pipelines", "benches", "xtask"];
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if name != "tests" && name != "target" {
+                walk(&path, found);
+            }
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && !name.ends_with("peers.rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// A file's code, comments left out.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// The identifiers of code, one after the other.
+fn identifiers(code: &str) -> Vec<&str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect()
+}
+
+/// Where code names a module: as the start of a path, or as its end, or as what is declared.
+fn modules<'a>(code: &'a str, module: &'a str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(module).filter_map(move |(at, _)| {
+        let (before, after) = (&code[..at], &code[at + module.len()..]);
+        let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        let whole = apart(before.chars().next_back()) && apart(after.chars().next());
+        let path = after.starts_with("::") || before.ends_with("::") || before.ends_with("mod ");
+        (whole && path).then_some(module)
+    })
+}
+
+/// Families, by the folder's name, with the names of the types that they show.
+fn families(room: &Path) -> Vec<(String, BTreeSet<String>)> {
+    let mut families = Vec::new();
+    for entry in fs::read_dir(room).unwrap() {
+        let folder = entry.unwrap().path();
+        let is_family =
+            fs::read_to_string(folder.join("mod.rs")).is_ok_and(|text| text.contains("const FAMILY: Family"));
+        if !is_family {
+            continue;
+        }
+        let (mut files, mut types) = (Vec::new(), BTreeSet::new());
+        walk(&folder, &mut files);
+        for file in files {
+            let words = identifiers(&fs::read_to_string(file).unwrap());
+            for three in words.windows(3).filter(|three| three[0] == "pub" && ["struct", "enum"].contains(&&*three[1]))
+            {
+                types.insert(three[2].clone());
+            }
+        }
+        families.push((folder.file_name().unwrap().to_str().unwrap().to_owned(), types));
+    }
+    families.sort();
+    families
+}
+
+#[test]
+fn nobody_outside_a_familys_folder_names_its_types() {
+    let room = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    let families = families(&room);
+    assert_eq!(families.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["clip", "siglip"]);
+    assert!(families[0].1.contains("ClipConfig") && families[0].1.len() > 4, "{families:?}");
+    let mut files = Vec::new();
+    SOURCE.iter().for_each(|folder| walk(&room.join("../..").join(folder), &mut files));
+    assert!(files.len() > 200, "{} files", files.len());
+    let mut abroad = Vec::new();
+    for (family, types) in &families {
+        let mut at_home = 0;
+        for path in &files {
+            let path = path.canonicalize().unwrap();
+            if path.starts_with(room.join(family)) {
+                at_home += 1;
+                continue;
+            }
+            let code = code(&path);
+            let named = identifiers(&code).into_iter().filter(|word| types.contains(*word));
+            let named: Vec<&str> = named.chain(modules(&code, family)).collect();
+            // The list of families, and the line that makes the folder a module.
+            let allowed = match path.strip_prefix(&room).ok().and_then(Path::to_str) {
+                Some("family.rs") => 2,
+                Some("lib.rs") => 1,
+                _ => 0,
+            };
+            if named.len() > allowed {
+                abroad.push(format!("{}: {named:?}", path.display()));
+            }
+        }
+        assert!(at_home > 5, "{family} has {at_home} files");
+    }
+    assert!(abroad.is_empty(), "ask trommel_model's Architecture and Towers instead: {abroad:#?}");
+}

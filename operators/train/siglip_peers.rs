@@ -1,0 +1,151 @@
+//! Training under the sigmoid beside open_clip's own loop with its `SigLipLoss` (`golden/siglip_steps.py`), where a Python that has
+//! it is named by `TROMMEL_PEERS`: a SigLIP, and a CLIP with a logit bias.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+use trommel_model::{Architecture, Model, weights};
+
+use super::batch::Batch;
+use super::checkpoint::{Checkpoints, Position};
+use super::config::{Precision, Scheduler, TrainConfig};
+use super::golden_tests::peers;
+use super::ranks_tests::on_ranks;
+use super::step::{Contrastive, Trainer};
+
+const STEPS: u64 = 6;
+const SAMPLES: usize = 16;
+
+fn recipe() -> TrainConfig {
+    TrainConfig {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.98,
+        eps: 1e-6,
+        weight_decay: 0.2,
+        warmup_steps: Some(0),
+        scheduler: Scheduler::Const,
+        precision: Precision::F32,
+        ..TrainConfig::new(SAMPLES)
+    }
+}
+
+fn trainer(architecture: &Arc<dyn Architecture>, weights_file: &Path, config: TrainConfig) -> Trainer<Model> {
+    let model = Model::new(architecture, Device::Cpu).unwrap();
+    weights::load(model.store(), &**architecture, weights_file).unwrap();
+    Trainer::new(model, config, STEPS, architecture.preprocess().into(), Device::Cpu).unwrap()
+}
+
+fn rows(folder: &Path, number: u64, range: Range<usize>) -> Batch {
+    let file = |name: &str| std::fs::read(folder.join(format!("{name}.{number}"))).unwrap();
+    let (pixels, view, context) = (file("pixels"), 32 * 32 * 3, 64);
+    let tokens: Vec<i64> = file("tokens").as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+    let pixels = pixels[range.start * view..range.end * view].to_vec();
+    let tokens = tokens[range.start * context..range.end * context].to_vec();
+    Batch::new(range.len(), 32, context, pixels, tokens).unwrap()
+}
+
+fn losses(folder: &Path, trainer: &mut Trainer<Model>) -> Vec<f32> {
+    (0..STEPS).map(|k| trainer.step(&rows(folder, k, 0..SAMPLES)).unwrap().loss).collect()
+}
+
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+}
+
+#[test]
+fn steps_under_the_sigmoid_are_open_clips() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with torch and open_clip");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/siglip_steps.py");
+    let arguments = [STEPS.to_string(), SAMPLES.to_string()];
+    let mut run = Command::new(python);
+    run.arg(script).arg(folder).args(arguments).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH");
+    let run = run.output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let text = String::from_utf8(run.stdout).unwrap();
+    let models: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(models.len(), 2);
+    for model in models {
+        let name = model["name"].as_str().unwrap();
+        let theirs: Vec<f32> = serde_json::from_value(model["losses"].clone()).unwrap();
+        let architecture = trommel_model::load(folder.join(format!("{name}.json")).to_str().unwrap()).unwrap();
+        let start = folder.join(format!("{name}.pt"));
+        let of = |config| trainer(&architecture, &start, config);
+
+        // Gradients of every parameter in the first step.
+        let mut first = of(recipe());
+        assert!(first.model().logit_bias().is_some(), "{name}");
+        first.step(&rows(folder, 0, 0..SAMPLES)).unwrap();
+        assert_eq!(first.parameters().len(), model["parameters"].as_array().unwrap().len());
+        for (parameter, tensor) in first.parameters() {
+            let bytes = std::fs::read(folder.join(format!("{name}.grad.{parameter}"))).unwrap();
+            let theirs = Tensor::from_data_size(&bytes, &tensor.size(), Kind::Float);
+            let largest = f64::try_from(theirs.abs().max()).unwrap();
+            let distance = f64::try_from((tensor.grad() - &theirs).abs().max()).unwrap();
+            // The keys' bias has no gradient but rounding's: it adds the same to all of a query's scores.
+            let bound = 2e-5 * largest.max(1e-2);
+            assert!(distance <= bound, "{name}: gradient of {parameter} differs by {distance:e} of {largest:e}");
+        }
+
+        // Losses over the steps: whole, in chunks of the batch, some rows' logits at a time, and over two ranks.
+        let mut whole = of(recipe());
+        let ours = losses(folder, &mut whole);
+        let (distance, fell) = (furthest(&ours, &theirs), theirs[0] - theirs[STEPS as usize - 1]);
+        eprintln!("{name}: {distance:e}, {theirs:?}");
+        assert!(distance < 1e-4 && fell.abs() > 0.1, "{name}: {ours:?} {theirs:?}");
+        let chunked = losses(folder, &mut of(TrainConfig { accumulation_chunks: 4, ..recipe() }));
+        assert!(furthest(&chunked, &theirs) < 1e-4, "{name}: {chunked:?} {theirs:?}");
+        let mut few = of(recipe());
+        few.logits_at_once = 3 * SAMPLES;
+        let few = losses(folder, &mut few);
+        assert!(furthest(&few, &theirs) < 1e-4, "{name}: {few:?} {theirs:?}");
+        for logits_at_once in [usize::MAX / SAMPLES, 3 * SAMPLES] {
+            let ranks = on_ranks(2, |group| {
+                let (rank, half) = (group.rank(), SAMPLES / 2);
+                let mut own = of(recipe());
+                own.logits_at_once = logits_at_once;
+                own.join_ranks(Arc::new(group)).unwrap();
+                let step = |k| own.step(&rows(folder, k, rank * half..(rank + 1) * half)).unwrap().loss;
+                (0..STEPS).map(step).collect::<Vec<f32>>()
+            });
+            assert_eq!(ranks[0], ranks[1]);
+            assert!(furthest(&ranks[0], &theirs) < 1e-4, "{name}, 2 ranks: {:?} {theirs:?}", ranks[0]);
+        }
+
+        // The checkpoint is theirs: weights by name, moments by number.
+        let kept = folder.join(format!("{name}-checkpoints"));
+        let checkpoints = Checkpoints::open(&kept, name, BTreeMap::new(), BTreeMap::new(), None).unwrap();
+        let position = Position { pass: 0, epoch: 1, cursor: Value::Null };
+        assert!(position.ends_pass());
+        checkpoints.save(&whole, &position).unwrap();
+        let compare = "
+import sys, torch
+ours = torch.load(sys.argv[1] + '/epoch_1.pt', weights_only=True)
+theirs = torch.load(sys.argv[2], weights_only=True)
+assert set(ours['state_dict']) == set(theirs['state_dict'])
+far = lambda a, b: ((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
+print(max(far(v, theirs['state_dict'][k]) for k, v in ours['state_dict'].items() if 'in_proj_bias' not in k and 'kv.bias' not in k and 'qkv.bias' not in k))
+a, b = ours['optimizer'], theirs['optimizer']
+assert [g['params'] for g in a['param_groups']] == [g['params'] for g in b['param_groups']]
+assert [g['weight_decay'] for g in a['param_groups']] == [g['weight_decay'] for g in b['param_groups']]
+assert all(a['state'][i]['exp_avg'].shape == s['exp_avg'].shape for i, s in b['state'].items())
+print(max(far(a['state'][i]['exp_avg'], s['exp_avg']) for i, s in b['state'].items()))
+";
+        let text = peers(compare, &[&kept, &folder.join(format!("{name}.after.pt"))]).unwrap();
+        let far: Vec<f64> = text.lines().map(|line| line.parse().unwrap()).collect();
+        eprintln!("{name}: weights and moments differ by {far:?} of the largest");
+        assert!(far.len() == 2 && far.iter().all(|&far| far < 2e-2), "{name}: {far:?}");
+    }
+}
