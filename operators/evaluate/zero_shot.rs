@@ -12,7 +12,6 @@ use tch::{Device, Kind, Tensor};
 
 use trommel_model::error::Op;
 use trommel_model::loss::unit_rows;
-use trommel_model::preprocess::Normalise;
 use trommel_model::{Captions, ModelError, Preprocess, Towers};
 
 /// Template used where none are given.
@@ -115,7 +114,12 @@ fn normalize(features: &Tensor) -> Result<Tensor, ModelError> {
 
 /// u8\[n, h, w, 3\] to f32\[n, 3, h, w\] with mean and std applied, on `device`.
 fn pixels(views: &[u8], shape: [i64; 4], preprocess: &Preprocess, device: Device) -> Result<Tensor, ModelError> {
+    let mean = Tensor::from_slice(&preprocess.mean).to_kind(Kind::Float).reshape([1, 3, 1, 1]).to_device(device);
+    let std = Tensor::from_slice(&preprocess.std).to_kind(Kind::Float).reshape([1, 3, 1, 1]).to_device(device);
     Tensor::f_from_data_size(views, &shape, Kind::Uint8)
-        .and_then(|raw| Normalise::new(&preprocess.mean, &preprocess.std, device)?.planes(&raw.f_to_device(device)?))
+        .and_then(|raw| {
+            let unit = raw.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
+            unit.f_sub(&mean)?.f_div(&std)
+        })
         .op("pixels", &[])
 }

@@ -104,6 +104,8 @@ fn train_together(
     let rank = together.rank();
     run.recipe.validate().map_err(PipelineError::usage)?;
     let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+    // Before anything is read or written: its vocabulary may be one that is not read here.
+    model.captions().map_err(PipelineError::usage)?;
     let view = train_view(run, model.preprocess());
     let split = run.split.as_deref().map(SplitFile::open).transpose()?.map(Arc::new);
     let mut judging = Judging::of_split(config, split, Some(view), stop.clone())?;
