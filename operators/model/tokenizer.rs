@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use instant_clip_tokenizer as clip;
+use instant_clip_tokenizer as pairs;
 use regex::Regex;
 
 use super::clean::clean;
@@ -26,7 +26,7 @@ const WORDS: &str = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{
 
 /// CLIP's byte-pair encoder. Making one takes tens of milliseconds; share it.
 pub struct Tokenizer {
-    inner: clip::Tokenizer,
+    inner: pairs::Tokenizer,
     words: Regex,
 }
 
@@ -40,7 +40,7 @@ impl Tokenizer {
     /// With CLIP's vocabulary.
     #[must_use]
     pub fn new() -> Self {
-        Self { inner: clip::Tokenizer::new(), words: Regex::new(WORDS).expect("the pattern is a constant") }
+        Self { inner: pairs::Tokenizer::new(), words: Regex::new(WORDS).expect("the pattern is a constant") }
     }
 
     /// i32\[77\]: start, tokens, end, zeros.

@@ -30,7 +30,7 @@ timm.models.register_model(trommel_tiny_patch8_siglip_32)
 
 TEXT = {
     "context_length": 64, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2, "no_causal_mask": True,
-    "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+    "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}, "act_kwargs": {"approximate": "tanh"},
 }
 TINY = {
     "embed_dim": 64,

@@ -101,8 +101,8 @@ impl Architecture for SiglipConfig {
         Ok(Box::new(Siglip::new(root, self)?))
     }
 
-    fn first_values(&self, name: &str, shape: &[i64]) -> Distribution {
-        weights::first_values(name, shape, self)
+    fn first_values(&self, name: &str, _shape: &[i64]) -> Distribution {
+        weights::first_values(name, self)
     }
 
     fn is_factor(&self, name: &str) -> bool {

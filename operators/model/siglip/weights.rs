@@ -58,8 +58,7 @@ pub(super) fn place_in_file(name: &str) -> Place {
 /// What a parameter is drawn from: timm 1.0's `init_weights_vit_timm` in the image tower, open_clip 3.3's
 /// `TextTransformer.init_parameters` in the other.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn first_values(name: &str, shape: &[i64], config: &SiglipConfig) -> Distribution {
-    let fan_in = shape.iter().skip(1).product::<i64>().max(1) as f64;
+pub(super) fn first_values(name: &str, config: &SiglipConfig) -> Distribution {
     let is = |end: &str| name.ends_with(end);
     match name {
         "logit_scale" => return Distribution::Constant(config.init_logit_scale),
@@ -91,7 +90,6 @@ pub(super) fn first_values(name: &str, shape: &[i64], config: &SiglipConfig) -> 
         _ if is("c_fc.bias") => Distribution::Uniform(width.powf(-0.5)),
         _ if is("c_proj.bias") => Distribution::Uniform((config.text.mlp_width() as f64).powf(-0.5)),
         _ if is("bias") => Distribution::Constant(0.0),
-        _ if fan_in > 0.0 => Distribution::Normal(width.powf(-0.5) * (2.0 * layers).powf(-0.5)),
-        _ => Distribution::Constant(0.0),
+        _ => Distribution::Normal(width.powf(-0.5) * (2.0 * layers).powf(-0.5)),
     }
 }
