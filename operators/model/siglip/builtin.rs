@@ -98,6 +98,7 @@ pub(super) fn builtin(name: &str) -> Option<SiglipConfig> {
             mlp_ratio,
             tanh,
             norm_eps: 1e-6,
+            projects: true,
             tokenizer,
         },
     })

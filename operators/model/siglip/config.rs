@@ -70,6 +70,8 @@ pub(super) struct TextConfig {
     pub(super) tanh: bool,
     /// Epsilon of the layer norms.
     pub(super) norm_eps: f64,
+    /// Whether its last token is projected, with a bias; else it is as wide as the common space.
+    pub(super) projects: bool,
     /// The repository of its vocabulary; `None`: CLIP's.
     pub(super) tokenizer: Option<String>,
 }
@@ -125,7 +127,8 @@ impl TextConfig {
     /// `logit_scale` and bias included.
     pub(super) fn parameters(&self, embed_dim: i64) -> i64 {
         let blocks = self.layers * BlockShape::parameters(self.width, self.mlp_width());
-        (self.vocab_size + self.context_length + 2 + embed_dim) * self.width + embed_dim + blocks + 2
+        let projection = if self.projects { (self.width + 1) * embed_dim } else { 0 };
+        (self.vocab_size + self.context_length + 2) * self.width + projection + blocks + 2
     }
 }
 
@@ -158,6 +161,10 @@ impl SiglipConfig {
         if embed_dim != vision.width {
             let width = vision.width;
             return Err(top.wrong("embed_dim", format!("{embed_dim}, and the pooled tokens are {width} wide")));
+        }
+        if !text.projects && text.width != embed_dim {
+            let width = text.width;
+            return Err(top.wrong("embed_dim", format!("{embed_dim}, and text_cfg.proj_type none leaves {width}")));
         }
         let base = preprocess(u32::try_from(vision.image_size).unwrap_or(0));
         let config = Self {
@@ -212,15 +219,15 @@ fn text(mut f: Fields) -> Result<TextConfig, ModelError> {
         ("pad_id", json!(0)),
         ("eos_id", json!(2)),
         ("final_ln_after_pool", json!(false)),
-        ("proj_type", json!("linear")),
         ("hf_model_name", Value::Null),
         ("hf_model_pretrained", json!(true)),
         ("hf_proj_type", json!("mlp")),
         ("hf_pooler_type", json!("mean_pooler")),
     ])?;
-    for (field, needed) in [("no_causal_mask", true), ("proj_bias", true)] {
-        if f.bool(field, false)? != needed {
-            return Err(f.wrong(field, format!("is needed beside an image tower of SigLIP, as {needed}")));
+    let projects = f.one_of("proj_type", &[("linear", true), ("none", false)])?;
+    for (field, is_needed) in [("no_causal_mask", true), ("proj_bias", projects)] {
+        if !f.bool(field, false)? && is_needed {
+            return Err(f.wrong(field, "is needed beside an image tower of SigLIP".into()));
         }
     }
     let pool = f.word("pool_type")?;
@@ -249,6 +256,7 @@ fn text(mut f: Fields) -> Result<TextConfig, ModelError> {
         mlp_ratio: f.float("mlp_ratio", 4.0)?,
         tanh,
         norm_eps: f.norm_eps()?,
+        projects,
         tokenizer,
     };
     let sizes = [

@@ -15,7 +15,7 @@ pub(super) struct TextTower {
     positional_embedding: Tensor,
     pub(super) transformer: Transformer,
     ln_final: LayerNorm,
-    text_projection: Linear,
+    text_projection: Option<Linear>,
 }
 
 impl TextTower {
@@ -29,7 +29,10 @@ impl TextTower {
             positional_embedding: variable(path, "positional_embedding", &[context_length, width], 0.0)?,
             transformer: Transformer::new(&path.sub("transformer"), config.layers, config.block(), &Names::OPEN_CLIP)?,
             ln_final: LayerNorm::new(&path.sub("ln_final"), width, config.norm_eps)?,
-            text_projection: Linear::new(&path.sub("text_projection"), width, embed_dim)?,
+            text_projection: match config.projects {
+                true => Some(Linear::new(&path.sub("text_projection"), width, embed_dim)?),
+                false => None,
+            },
         })
     }
 
@@ -45,6 +48,10 @@ impl TextTower {
         let x = self.transformer.forward(x, Attend::All)?;
         // The norm works row by row, so taking the last token first gives the same values.
         let last = x.f_select(1, self.context_length - 1).op("text.pool", &[&x])?;
-        self.text_projection.forward(&self.ln_final.forward(&last)?)
+        let last = self.ln_final.forward(&last)?;
+        match &self.text_projection {
+            Some(projection) => projection.forward(&last),
+            None => Ok(last),
+        }
     }
 }
