@@ -59,7 +59,9 @@ impl Pool {
         let mixed = || {
             let head = |part: &Tensor, tokens: i64| part.f_reshape([n, tokens, heads, each])?.f_transpose(1, 2);
             let parts = both.f_split(width, -1)?;
-            let query = head(&query.f_expand([n, 1, width], false)?, 1)?;
+            // The same query twice: for a single one libtorch's CPU deals a row's tokens to threads by the row's place in the batch,
+            // and its bits would depend on that.
+            let query = head(&query.f_expand([n, 2, width], false)?, 2)?;
             let (keys, values) = (head(&parts[0], count)?, head(&parts[1], count)?);
             let mixed = match kernel {
                 Some(kernel) => attention_by(kernel, &query, &keys, &values, false)
@@ -75,7 +77,7 @@ impl Pool {
                     false,
                 )?,
             };
-            mixed.f_transpose(1, 2)?.f_reshape([n, width])
+            mixed.f_select(2, 0)?.f_reshape([n, width])
         };
         let x = self.proj.forward(&mixed().op(place, &[&query, &both])?)?;
         // The residual sum is of the latent's kind, as the blocks' is of the positions'.
