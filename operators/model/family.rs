@@ -1,6 +1,6 @@
 //! What the rest of the program knows of a model: a configured [`Architecture`], its [`Towers`], and the image tower alone.
 //!
-//! A family of models is one folder beside this file, and one line of [`FAMILIES`]: its configuration, towers, captions to
+//! A family of models is one folder beside this file, and one line of `FAMILIES`: its configuration, towers, captions to
 //! ids, loss, and how its weights are named and first drawn. Nobody outside a family's folder names its types: a call through
 //! these traits is made a few times a batch, and costs nothing there.
 
