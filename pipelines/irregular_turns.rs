@@ -98,3 +98,55 @@ pub fn read(run: &Path) -> Result<Option<((u32, u64), Vec<Irregular>)>, Pipeline
     let turns = lines.map(serde_json::from_str).collect::<Result<_, _>>().map_err(bad)?;
     Ok(Some((head.since, turns)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use trommel_dataflow::irregular::What;
+
+    use super::*;
+
+    fn turn(pass: u32, window: u64, what: What) -> Irregular {
+        Irregular { pass, window, what }
+    }
+
+    fn at(pass: u32, window: u64) -> Cursor {
+        Cursor { pass, window, ..Cursor::start_of(pass, 1) }
+    }
+
+    #[test]
+    fn what_a_resumed_run_does_again_stands_there_once() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(read(run.path()).unwrap().is_none());
+        let turns =
+            [turn(0, 3, What::Closed(57)), turn(1, 0, What::Skipped(4, 17)), turn(1, 2, What::GivenUp(5, 100))];
+        IrregularTurns::begin(run.path(), None).unwrap().add(&turns).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap(), ((0, 0), turns.to_vec()));
+        let text = fs::read_to_string(run.path().join(FILE)).unwrap();
+        let lines = r#"{"schema":1,"since":[0,0]}
+{"pass":0,"window":3,"closed":57}
+{"pass":1,"window":0,"skipped":[4,17]}
+{"pass":1,"window":2,"given_up":[5,100]}
+"#;
+        assert_eq!(text, lines);
+        // Killed in the middle of a line.
+        fs::write(run.path().join(FILE), &text[..text.len() - 5]).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap().1, turns[..2]);
+        let mut again = IrregularTurns::begin(run.path(), Some(&at(1, 1))).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap(), ((0, 0), turns[..2].to_vec()));
+        again.add(&turns[2..]).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap(), ((0, 0), turns.to_vec()));
+        // From before its first checkpoint it begins anew.
+        IrregularTurns::begin(run.path(), None).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap(), ((0, 0), vec![]));
+    }
+
+    #[test]
+    fn a_run_of_before_says_from_where_on_it_is_known() {
+        let run = tempfile::tempdir().unwrap();
+        IrregularTurns::begin(run.path(), Some(&at(2, 5))).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap(), ((2, 5), vec![]));
+        IrregularTurns::begin(run.path(), Some(&at(3, 0))).unwrap();
+        assert_eq!(read(run.path()).unwrap().unwrap().0, (2, 5));
+    }
+}

@@ -60,27 +60,42 @@ use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
 
-/// A sample and its credit, which becomes a reserve when it enters a window.
+/// A sample, and the bytes that it holds: of the credit while it waits for its turn, from its window on of a reserve outside of it, until it is
+/// dropped.
 #[derive(Debug)]
-struct Held<P> {
+pub struct Held<P> {
+    /// The sample.
+    pub sample: P,
     permit: Option<Permit>,
     reserve: Option<Reserve>,
-    sample: P,
+}
+
+impl<P> Held<P> {
+    /// A sample that holds nothing here.
+    #[must_use]
+    pub const fn free(sample: P) -> Self {
+        Self { sample, permit: None, reserve: None }
+    }
+
+    /// The sample, and what it held.
+    pub fn open(self) -> (P, Held<()>) {
+        let Self { sample, permit, reserve } = self;
+        (sample, Held { sample: (), permit, reserve })
+    }
+}
+
+impl Held<()> {
+    /// Another sample, or the same as something else, in its place.
+    pub fn with<P>(self, sample: P) -> Held<P> {
+        let Self { permit, reserve, .. } = self;
+        Held { sample, permit, reserve }
+    }
 }
 
 impl<P> Payload for Held<P> {
     fn enter_window(&mut self) {
         self.reserve = self.permit.take().map(Permit::into_reserve);
     }
-}
-
-/// A sample of a batch; its bytes count against the batch until it is dropped.
-#[derive(Debug)]
-pub struct Taken<P> {
-    /// The sample.
-    pub sample: P,
-    /// Its bytes, outside of the credit.
-    pub reserve: Option<Reserve>,
 }
 
 /// One batch of the trainer.
@@ -93,7 +108,7 @@ pub struct Batch<P> {
     /// Raw samples of the pass that had their turn before its first sample, holes included: how far the pass is gone.
     pub turns_before: u64,
     /// The samples, by number.
-    pub samples: Vec<Numbered<Taken<P>>>,
+    pub samples: Vec<Numbered<Held<P>>>,
     /// Where the order continues once this batch is trained.
     pub cursor_after: Cursor,
 }
@@ -220,7 +235,7 @@ impl<P: Send + 'static> OrderService<P> {
     /// See [`OrderError`]; it has also failed the run.
     pub fn offer(&self, slot: Slot<(Permit, P)>) -> Result<(), OrderError> {
         let content =
-            slot.content.map(|(bytes, (permit, sample))| (bytes, Held { permit: Some(permit), reserve: None, sample }));
+            slot.content.map(|(bytes, (permit, sample))| (bytes, Held { sample, permit: Some(permit), reserve: None }));
         let slot = Slot { pass: slot.pass, id: slot.id, content };
         self.change(|state| {
             state.offered += 1;
@@ -295,19 +310,7 @@ impl<P: Send + 'static> OrderService<P> {
         let cursor_after = Cursor { left_over: state.left_over, ..state.cursor.clone() };
         drop(state);
         let first_number = samples.first().map_or(0, |sample| sample.number);
-        let taken = |held: Numbered<Held<P>>| Numbered {
-            number: held.number,
-            id: held.id,
-            bytes: held.bytes,
-            payload: Taken { sample: held.payload.sample, reserve: held.payload.reserve },
-        };
-        Some(Batch {
-            pass: cursor_after.pass,
-            first_number,
-            turns_before,
-            samples: samples.into_iter().map(taken).collect(),
-            cursor_after,
-        })
+        Some(Batch { pass: cursor_after.pass, first_number, turns_before, samples, cursor_after })
     }
 
     /// Whether the pass of the batch that was given last has another one: as soon as it is known. `None` after a stop. Blocks.

@@ -457,7 +457,7 @@ impl<P: Payload> Sequencer<P> {
         if let Some((bytes, mut payload)) = content {
             payload.enter_window();
             self.open.bytes += bytes;
-            self.open.samples.push((SampleId { ordinal, index }, bytes, payload));
+            self.open.samples.push((SampleId { ordinal, index }, payload));
             if self.open.samples.len() >= self.config.window_samples {
                 self.close_window();
             }

@@ -80,8 +80,6 @@ pub struct Numbered<P> {
     pub number: u64,
     /// Shard and raw index of the sample.
     pub id: SampleId,
-    /// Encoded size and view, as offered.
-    pub bytes: u64,
     /// What travels with the number: the sample itself.
     pub payload: P,
 }
@@ -112,7 +110,7 @@ impl<P> Window<P> {
 #[derive(Debug)]
 pub(super) struct Open<P> {
     pub(super) start: Cursor,
-    pub(super) samples: Vec<(SampleId, u64, P)>,
+    pub(super) samples: Vec<(SampleId, P)>,
     pub(super) bytes: u64,
 }
 
@@ -128,7 +126,7 @@ impl<P> Open<P> {
         let mut samples: Vec<_> = hashed.map(|(sample, at)| (prefix.word(at).finish(), at, sample)).collect();
         samples.sort_unstable_by_key(|(hash, at, _)| (*hash, *at));
         let samples = samples.into_iter().zip(self.start.first_number..);
-        let samples = samples.map(|((_, _, (id, bytes, payload)), number)| Numbered { number, id, bytes, payload });
+        let samples = samples.map(|((_, _, (id, payload)), number)| Numbered { number, id, payload });
         Window { samples: samples.collect(), start: self.start, next }
     }
 }

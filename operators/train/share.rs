@@ -22,12 +22,10 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::to_order::{Seat, TrainSample};
-use trommel_core::credit::Reserve;
 use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
-use trommel_dataflow::order::Taken;
-use trommel_dataflow::window::Numbered;
+use trommel_dataflow::order::{Held, Numbered};
 
 /// The rank that trains each sample, from the rank that holds it.
 ///
@@ -75,10 +73,8 @@ pub fn unpack(id: SampleId, bytes: &[u8]) -> Option<TrainSample> {
     Some(TrainSample { id, view: view.to_vec(), caption: Arc::from(std::str::from_utf8(caption).ok()?) })
 }
 
-type Packed = (Vec<u8>, Option<Reserve>);
-
 struct Inner {
-    waiting: Mutex<HashMap<(u32, SampleId), Packed>>,
+    waiting: Mutex<HashMap<(u32, SampleId), Held<Vec<u8>>>>,
     filled: Condvar,
     stop: Stop,
 }
@@ -110,8 +106,8 @@ impl Outbox {
     pub fn take(&self, pass: u32, id: SampleId) -> Option<Vec<u8>> {
         let mut waiting = locked(&self.inner.waiting);
         loop {
-            if let Some((bytes, _reserve)) = waiting.remove(&(pass, id)) {
-                return Some(bytes);
+            if let Some(packed) = waiting.remove(&(pass, id)) {
+                return Some(packed.sample);
             }
             if self.inner.stop.is_requested() {
                 return None;
@@ -120,7 +116,7 @@ impl Outbox {
         }
     }
 
-    fn put(&self, pass: u32, leaving: Vec<(SampleId, Packed)>) {
+    fn put(&self, pass: u32, leaving: Vec<(SampleId, Held<Vec<u8>>)>) {
         if leaving.is_empty() {
             return;
         }
@@ -138,21 +134,18 @@ impl fmt::Debug for Outbox {
 /// Asks rank `.0` for samples of pass `.1`; an answer for each, `None` where that rank is stopping.
 pub type Fetch<'a> = &'a mut dyn FnMut(usize, u32, &[SampleId]) -> Result<Vec<Option<Vec<u8>>>, String>;
 
-/// A row of a batch, and the bytes that it holds of a window's reserve.
-pub type Row = (TrainSample, Option<Reserve>);
-
 /// This rank's rows of a batch, by number; `None` when another rank is stopping.
 ///
 /// # Errors
 /// What `fetch` says, or an answer that is no sample.
 pub fn rows(
     pass: u32,
-    batch: Vec<Numbered<Taken<Seat>>>,
+    batch: Vec<Numbered<Held<Seat>>>,
     rank: usize,
     ranks: usize,
     outbox: &Outbox,
     fetch: Fetch<'_>,
-) -> Result<Option<Vec<Row>>, String> {
+) -> Result<Option<Vec<Held<TrainSample>>>, String> {
     let owners: Vec<usize> = batch
         .iter()
         .map(|numbered| match numbered.payload.sample {
@@ -165,10 +158,10 @@ pub fn rows(
     let mut leaving = Vec::new();
     let mut coming: Vec<Vec<(usize, SampleId)>> = vec![Vec::new(); ranks];
     for (numbered, trainer) in batch.into_iter().zip(trainers) {
-        let Taken { sample, reserve } = numbered.payload;
-        match sample {
-            Seat::Here(sample) if trainer == rank => mine.push(Some((sample, reserve))),
-            Seat::Here(sample) => leaving.push((numbered.id, (pack(&sample), reserve))),
+        let (seat, held) = numbered.payload.open();
+        match seat {
+            Seat::Here(sample) if trainer == rank => mine.push(Some(held.with(sample))),
+            Seat::Here(sample) => leaving.push((numbered.id, held.with(pack(&sample)))),
             Seat::There(owner) if trainer == rank => {
                 coming[owner].push((mine.len(), numbered.id));
                 mine.push(None);
@@ -183,7 +176,7 @@ pub fn rows(
             let Some(bytes) = bytes else { return Ok(None) };
             let sample = unpack(id, &bytes)
                 .ok_or_else(|| format!("rank {owner} sent no sample for shard {} sample {}", id.ordinal, id.index))?;
-            mine[row] = Some((sample, None));
+            mine[row] = Some(Held::free(sample));
         }
     }
     Ok(mine.into_iter().collect())
@@ -242,12 +235,11 @@ mod tests {
         // Rank 0 holds all six samples of the batch, rank 1 none.
         let stop = Stop::new();
         let outboxes = [Outbox::new(&stop), Outbox::new(&stop)];
-        let batch = |rank: usize| -> Vec<Numbered<Taken<Seat>>> {
+        let batch = |rank: usize| -> Vec<Numbered<Held<Seat>>> {
             (0..6)
                 .map(|index| {
                     let seat = if rank == 0 { Seat::Here(sample(index)) } else { Seat::There(0) };
-                    let payload = Taken { sample: seat, reserve: None };
-                    Numbered { number: index.into(), id: id(index), bytes: 12, payload }
+                    Numbered { number: index.into(), id: id(index), payload: Held::free(seat) }
                 })
                 .collect()
         };
@@ -256,7 +248,7 @@ mod tests {
                 Ok(ids.iter().map(|id| outboxes[owner].take(pass, *id)).collect())
             };
             let rows = rows(1, batch(rank), rank, 2, &outboxes[rank], &mut fetch).unwrap().unwrap();
-            rows.into_iter().map(|(sample, _)| (sample.id.index, sample.view[0])).collect::<Vec<_>>()
+            rows.into_iter().map(|row| (row.sample.id.index, row.sample.view[0])).collect::<Vec<_>>()
         };
         std::thread::scope(|scope| {
             let other = scope.spawn(|| rows_of(1)); // waits for rank 0's outbox

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use trommel_cluster::Samples;
 use trommel_core::sample::SampleId;
-use trommel_dataflow::order::Cursor;
-use trommel_train::share::{Outbox, Row, rows};
-use trommel_train::to_order::TrainOrder;
+use trommel_dataflow::order::{Cursor, Held};
+use trommel_train::share::{Outbox, rows};
+use trommel_train::to_order::{TrainOrder, TrainSample};
 use trommel_train::{Next, Outcome, RunConfig, Summary, TrainError, run_trainer, spawn_trainer};
 
 use crate::ranks::fetch;
@@ -21,7 +21,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::irregular_turns::IrregularTurns;
 
 /// A batch's pass, turns before it and whether it ends the pass; the place after it; this rank's rows.
-type Mine = ((u32, u64, bool), Cursor, Vec<Row>);
+type Mine = ((u32, u64, bool), Cursor, Vec<Held<TrainSample>>);
 
 /// The batches of the order.
 pub(crate) struct Batches {

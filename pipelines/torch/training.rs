@@ -9,15 +9,14 @@ use sha2::{Digest, Sha256};
 use tch::Device;
 use trommel_bridge::Attention;
 use trommel_core::notices::Notices;
-use trommel_dataflow::order::{Cursor, OrderConfig};
+use trommel_dataflow::order::{Cursor, Held, OrderConfig};
 use trommel_decode::view::view_bytes;
 use trommel_embed::device;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_model::{Architecture, Captions, Model, Sizes, TowerSizes, weights};
 use trommel_train::checkpoint::Found;
 use trommel_train::loss::LOGITS_AT_ONCE;
-use trommel_train::share::Row;
-use trommel_train::to_order::MAX_CAPTION_BYTES;
+use trommel_train::to_order::{MAX_CAPTION_BYTES, TrainSample};
 use trommel_train::{
     Assembled, Batch, Checkpoints, Contrastive, Course, Normalisation, Precision, Schedule, TextPadding, TrainConfig,
     TrainError, Trainer,
@@ -172,17 +171,17 @@ fn text_padding(
 pub(crate) fn assemble(
     (pass, turns, ends_pass): (u32, u64, bool),
     cursor: &Cursor,
-    rows: Vec<Row>,
+    rows: Vec<Held<TrainSample>>,
     captions: &dyn Captions,
     size: usize,
     device: Device,
 ) -> Result<Assembled, String> {
     let wrong = |error: TrainError| error.to_string();
-    let ids: Vec<Vec<i64>> = rows.iter().map(|(sample, _)| captions.ids(&sample.caption)).collect();
+    let ids: Vec<Vec<i64>> = rows.iter().map(|row| captions.ids(&row.sample.caption)).collect();
     let context = ids.first().map_or(0, Vec::len);
     let mut batch = Batch::writer(rows.len(), size, context, device).map_err(wrong)?;
     let mut keys = Vec::with_capacity(rows.len());
-    for ((sample, _reserve), ids) in rows.into_iter().zip(ids) {
+    for (Held { sample, .. }, ids) in rows.into_iter().zip(ids) {
         batch.push(&sample.view, ids).map_err(wrong)?;
         keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
     }

@@ -28,6 +28,9 @@ pub fn run(args: &SelectArgs) -> Outcome {
                 "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
             ));
         }
+        if let Some(table) = split.files.iter().find(|file| file.ends_with(".parquet")) {
+            say(&format!("  trommel train SHARDS --split {table} --model MODEL --batch N --run DIR"));
+        }
         say(&format!("  {}", open_clip(split)));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
