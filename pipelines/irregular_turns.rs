@@ -118,8 +118,7 @@ mod tests {
     fn what_a_resumed_run_does_again_stands_there_once() {
         let run = tempfile::tempdir().unwrap();
         assert!(read(run.path()).unwrap().is_none());
-        let turns =
-            [turn(0, 3, What::Closed(57)), turn(1, 0, What::Skipped(4, 17)), turn(1, 2, What::GivenUp(5, 100))];
+        let turns = [turn(0, 3, What::Closed(57)), turn(1, 0, What::Skipped(4, 17)), turn(1, 2, What::GivenUp(5, 100))];
         IrregularTurns::begin(run.path(), None).unwrap().add(&turns).unwrap();
         assert_eq!(read(run.path()).unwrap().unwrap(), ((0, 0), turns.to_vec()));
         let text = fs::read_to_string(run.path().join(FILE)).unwrap();
