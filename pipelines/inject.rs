@@ -26,7 +26,7 @@ use trommel_shard::names::IMAGE_KEYS;
 
 use crate::decision::hex;
 use crate::error::PipelineError;
-use crate::labelled::{ClassNames, LabelledPictures, key_at};
+use crate::labelled::{ClassNames, LabelledPictures};
 
 /// The caption where none is given.
 pub const CAPTION: &str = "a photo of a {class}";
@@ -119,20 +119,21 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
         (pictures, items) = (0, 0);
         let mut labelled = LabelledPictures::find(&config.folder, &config.classes)?;
         let names = labelled.class_names.clone();
-        labelled.each(&Limits::default(), &mut |place, content| {
+        labelled.each(&Limits::default(), &mut |_, _| true, &mut |seen, content| {
             let is_chosen = chosen.as_ref().is_none_or(|chosen| chosen.contains(&pictures));
             pictures += 1;
             if !is_chosen {
                 return Ok(());
             }
             items += 1;
-            let (bytes, class) = content.map_err(|why| PipelineError::Usage(format!("{place}: {why}")))?;
+            let (bytes, class) = content.map_err(|why| PipelineError::Usage(format!("{}: {why}", seen.place)))?;
             let extension = extension(&bytes).ok_or_else(|| {
                 PipelineError::Usage(format!(
-                    "{place}: no picture of a format that readers of shards look for, {IMAGE_KEYS}"
+                    "{}: no picture of a format that readers of shards look for, {IMAGE_KEYS}",
+                    seen.place
                 ))
             })?;
-            let (key, class) = (key_at(&place, &config.folder), names.get(class).map_or("", String::as_str));
+            let (key, class) = (seen.key, names.get(class).map_or("", String::as_str));
             shards.add(&Injected { key: &key, class, copy, bytes: &bytes, extension })
         })?;
         notices = labelled.notices;
@@ -145,10 +146,14 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
 /// Which pictures, by their numbers.
 fn choose(config: &InjectConfig, items: Items) -> Result<HashSet<u64>, PipelineError> {
     let mut draws = Vec::new();
-    LabelledPictures::find(&config.folder, &config.classes)?.each(&Limits::default(), &mut |place, _| {
-        draws.push((random_hash(config.seed, &config.set, &key_at(&place, &config.folder)), draws.len() as u64));
-        Ok(())
-    })?;
+    LabelledPictures::find(&config.folder, &config.classes)?.each(
+        &Limits::default(),
+        &mut |_, _| true,
+        &mut |seen, _| {
+            draws.push((random_hash(config.seed, &config.set, &seen.key), draws.len() as u64));
+            Ok(())
+        },
+    )?;
     let pictures = draws.len() as u64;
     let wanted = match items {
         Items::Number(number) => number,

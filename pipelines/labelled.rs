@@ -42,8 +42,17 @@ pub struct LabelledPictures {
     pub notices: Notices,
 }
 
-/// What is shown of a picture: its place, its encoded bytes or why there are none, its class.
-pub type See<'a> = dyn FnMut(String, Result<(Vec<u8>, usize), String>) -> Result<(), PipelineError> + 'a;
+/// Which picture it is.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its place, for people.
+    pub place: String,
+    /// Its key, as embedding the same set gives it.
+    pub key: String,
+}
+
+/// What is shown of a picture: its encoded bytes or why there are none, its class.
+pub type See<'a> = dyn FnMut(Seen, Result<(Vec<u8>, usize), String>) -> Result<(), PipelineError> + 'a;
 
 impl LabelledPictures {
     /// Finds the pictures of `data`.
@@ -118,22 +127,37 @@ impl LabelledPictures {
         Ok(Self { source: Source::Folders(folders, classes), class_names, templates: Vec::new(), notices })
     }
 
-    /// Shows every picture, class by class or tar by tar; what is passed over among them is added to the notices.
+    /// Shows every picture that is wanted by key and class, class by class or tar by tar; what is passed over among them is added to the notices.
     ///
     /// # Errors
     /// Files that cannot be read, which the same command tries again; or what `see` returns.
-    pub fn each(&mut self, limits: &Limits, see: &mut See<'_>) -> Result<(), PipelineError> {
+    pub fn each(
+        &mut self,
+        limits: &Limits,
+        wanted: &mut dyn FnMut(&str, usize) -> bool,
+        see: &mut See<'_>,
+    ) -> Result<(), PipelineError> {
         match &self.source {
             Source::Shards(set) => {
                 for (at, shard) in set.shards.iter().enumerate() {
-                    set.read(at, &mut |Labelled { key, content }| see(format!("{}: {key}", shard.display()), content))?;
+                    set.read(at, &mut |Labelled { key, content }| match &content {
+                        // The class stands beside the picture: both are read before anybody can ask for it.
+                        Ok((_, class)) if !wanted(&key, *class) => Ok(()),
+                        _ => see(Seen { place: format!("{}: {key}", shard.display()), key }, content),
+                    })?;
                 }
             }
             Source::Folders(folders, classes) => {
                 for (at, &class) in classes.iter().enumerate() {
                     let (pictures, passed_over) = folders.pictures_of(at).map_err(PipelineError::usage)?;
                     self.notices.merge(&passed_over);
+                    let (name, folder) = (&folders.plan.shards[at].name, &folders.plan.shards[at].url);
                     for Picture { path, .. } in pictures {
+                        let inner = path.strip_prefix(folder).unwrap_or(&path);
+                        let key = format!("{name}/{}", inner.to_string_lossy());
+                        if !wanted(&key, class) {
+                            continue;
+                        }
                         let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
                         let size = std::fs::metadata(&path).map_err(unread)?.len();
                         let content = if size > limits.max_bytes {
@@ -141,21 +165,13 @@ impl LabelledPictures {
                         } else {
                             Ok((std::fs::read(&path).map_err(unread)?, class))
                         };
-                        see(path.display().to_string(), content)?;
+                        see(Seen { place: path.display().to_string(), key }, content)?;
                     }
                 }
             }
         }
         Ok(())
     }
-}
-
-/// The key that embedding a picture gives it, of the place that [`LabelledPictures::each`] shows: its path in the folder, or its key in its tar.
-#[must_use]
-pub fn key_at(place: &str, data: &Path) -> String {
-    let inner = Path::new(place).strip_prefix(data).map(|inner| inner.to_string_lossy().into_owned());
-    let inner = inner.unwrap_or_else(|_| place.to_owned());
-    inner.rsplit_once(".tar: ").map_or(inner.clone(), |(_, key)| key.to_owned())
 }
 
 impl From<ClassifiedError> for PipelineError {

@@ -23,6 +23,7 @@ pub mod lists;
 pub mod lying_beside;
 pub mod memory;
 pub mod metrics;
+pub mod nearest;
 pub mod past_run;
 pub mod pictures;
 pub mod progress;

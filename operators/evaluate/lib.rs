@@ -1,4 +1,11 @@
-//! How good a trained model is: zero-shot classification on class folders.
+//! How good a trained model is: zero-shot classification, a linear probe, and accuracy against the nearness of the training data.
 #![forbid(missing_docs)]
 
+pub mod bins;
+pub mod probe;
+pub mod scores;
 pub mod zero_shot;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod peers;

@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use trommel_model::error::Op;
 use trommel_model::loss::unit_rows;
+use trommel_model::preprocess::Normalise;
 use trommel_model::{Captions, ModelError, Preprocess, Towers};
 
 /// Template used where none are given.
@@ -22,33 +23,6 @@ pub const DEFAULT_TEMPLATE: &str = "a photo of a {}.";
 pub struct Classifier {
     weights: Tensor,
     device: Device,
-}
-
-/// Counts of a labelled set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Accuracy {
-    /// Pictures seen.
-    pub total: u64,
-    /// Pictures whose largest logit was their class.
-    pub top1: u64,
-    /// Pictures whose class was among the five largest.
-    pub top5: u64,
-}
-
-impl Accuracy {
-    /// Counts a picture whose class had this rank among the guesses, from 0; `None` where it was not among the first five.
-    pub fn add(&mut self, rank: Option<usize>) {
-        self.total += 1;
-        self.top1 += u64::from(rank == Some(0));
-        self.top5 += u64::from(rank.is_some());
-    }
-
-    /// Share of first guesses that were right, 0 to 1.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss)]
-    pub fn top1_share(&self) -> f64 {
-        self.top1 as f64 / self.total.max(1) as f64
-    }
 }
 
 impl Classifier {
@@ -81,45 +55,39 @@ impl Classifier {
         Ok(Self { weights, device })
     }
 
-    /// Judges a batch of views, u8\[n, size, size, 3\]: the rank of each one's class among the five guesses, from 0.
+    /// Logits f32\[n, classes\] of image features f32\[n, dim\]: cosines to each class.
     ///
     /// # Errors
     /// libtorch refuses.
-    pub fn judge(
-        &self,
-        towers: &dyn Towers,
-        preprocess: &Preprocess,
-        views: &[u8],
-        classes: &[usize],
-    ) -> Result<Vec<Option<usize>>, ModelError> {
+    pub fn logits(&self, features: &Tensor) -> Result<Tensor, ModelError> {
         let _no_grad = tch::no_grad_guard();
-        let (n, size) = (i64::try_from(classes.len()).unwrap_or(0), i64::from(preprocess.size));
-        let images = pixels(views, [n, size, size, 3], preprocess, self.device)?;
-        let features = normalize(&towers.encode_image(&images)?)?;
-        let logits = features.f_matmul(&self.weights).op("logits", &[&features, &self.weights])?;
-        let most = logits.size().get(1).copied().unwrap_or(1).min(5);
-        let (_, best) = logits.f_topk(most, 1, true, true).op("topk", &[&logits])?;
-        let best = best.f_to_device(Device::Cpu).op("copy", &[])?;
-        let flat: Vec<i64> = Vec::try_from(best.reshape([-1])).op("copy", &[])?;
-        let guesses = flat.chunks(usize::try_from(most).unwrap_or(1)).zip(classes);
-        let rank =
-            |(guesses, class): (&[i64], &usize)| guesses.iter().position(|guess| usize::try_from(*guess) == Ok(*class));
-        Ok(guesses.map(rank).collect())
+        let features = normalize(&features.f_to_device(self.device).op("features", &[features])?)?;
+        features.f_matmul(&self.weights).op("logits", &[&features, &self.weights])
     }
+}
+
+/// Features of views u8\[n, size, size, 3\]: f32\[n, dim\] on the CPU, not normalised.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn features(
+    towers: &dyn Towers,
+    preprocess: &Preprocess,
+    views: &[u8],
+    n: usize,
+    device: Device,
+) -> Result<Tensor, ModelError> {
+    let _no_grad = tch::no_grad_guard();
+    let (n, size) = (i64::try_from(n).unwrap_or(0), i64::from(preprocess.size));
+    let images = Normalise::new(&preprocess.mean, &preprocess.std, device)
+        .and_then(|normalise| {
+            normalise.planes(&Tensor::f_from_data_size(views, &[n, size, size, 3], Kind::Uint8)?.f_to_device(device)?)
+        })
+        .op("pixels", &[])?;
+    let features = towers.encode_image(&images)?;
+    features.f_to_device(Device::Cpu).and_then(|rows| rows.f_to_kind(Kind::Float)).op("features", &[])
 }
 
 fn normalize(features: &Tensor) -> Result<Tensor, ModelError> {
     unit_rows(features).op("normalize", &[features])
-}
-
-/// u8\[n, h, w, 3\] to f32\[n, 3, h, w\] with mean and std applied, on `device`.
-fn pixels(views: &[u8], shape: [i64; 4], preprocess: &Preprocess, device: Device) -> Result<Tensor, ModelError> {
-    let mean = Tensor::from_slice(&preprocess.mean).to_kind(Kind::Float).reshape([1, 3, 1, 1]).to_device(device);
-    let std = Tensor::from_slice(&preprocess.std).to_kind(Kind::Float).reshape([1, 3, 1, 1]).to_device(device);
-    Tensor::f_from_data_size(views, &shape, Kind::Uint8)
-        .and_then(|raw| {
-            let unit = raw.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?;
-            unit.f_sub(&mean)?.f_div(&std)
-        })
-        .op("pixels", &[])
 }

@@ -11,7 +11,7 @@ use trommel_synth::{SynthConfig, write};
 use trommel_train::{Precision, TrainConfig};
 
 use crate::embed;
-use crate::eval::{EvalConfig, EvalReport, zero_shot};
+use crate::eval::{EvalConfig, EvalReport, evaluate};
 use crate::order_defaults::OrderFlags;
 use crate::prune;
 use crate::train::{RunLength, TrainReport, TrainRun, train};
@@ -141,12 +141,14 @@ pub fn demo(
 
     let mut benchmarks = Vec::new();
     for count in &gathered.report.benchmarks {
-        let zero_shot = zero_shot(&EvalConfig {
+        let zero_shot = evaluate(&EvalConfig {
             checkpoint: run.join("checkpoints/epoch_latest.pt"),
             model: MODEL.into(),
             data: data.join("benchmarks").join(&count.name),
             classes: ClassNames::default(),
             templates: Vec::new(),
+            probe: None,
+            nearest: None,
             device: machine.device.clone(),
             threads: machine.threads,
         })?;

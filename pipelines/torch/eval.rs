@@ -1,22 +1,27 @@
-//! `trommel eval`: class folders, or CLIP_benchmark's tars ─▶ decode ─▶ image tower ─▶ zero-shot accuracy.
+//! `trommel eval`: labelled pictures ─▶ decode ─▶ image tower ─▶ zero-shot accuracy; a linear probe; accuracy against similarity.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use serde::Serialize;
+use tch::Tensor;
 use trommel_core::notices::Notices;
-use trommel_decode::view::{EvalView, ResizeMode, eval_view};
-use trommel_decode::{Limits, decode_rgb};
 use trommel_embed::device;
-use trommel_evaluate::zero_shot::{Accuracy, Classifier, DEFAULT_TEMPLATE};
-use trommel_model::preprocess::Resize;
-use trommel_model::{Model, weights};
+use trommel_evaluate::bins::{Bin, bins, spearman};
+use trommel_evaluate::probe::{Probe, ProbeConfig};
+use trommel_evaluate::scores::{Accuracy, Shares};
+use trommel_evaluate::zero_shot::{Classifier, DEFAULT_TEMPLATE};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
+use trommel_pipelines::nearest;
 
-/// Pictures a forward pass.
-const BATCH: usize = 64;
+mod features;
+
+use self::features::{Features, Pictures};
+
+/// Bins with fewer pictures say nothing about the correlation.
+const BIN_PICTURES: u64 = 10;
 
 /// What to evaluate on what.
 #[derive(Clone, Debug)]
@@ -31,10 +36,27 @@ pub struct EvalConfig {
     pub classes: ClassNames,
     /// Templates with `{}` for the class; those of the set, or else the one default, where empty.
     pub templates: Vec<String>,
+    /// A linear probe beside the zero-shot classifier.
+    pub probe: Option<ProbeOn>,
+    /// Where the similarity of each picture to its nearest training picture stands; see [`nearest::similarities`].
+    pub nearest: Option<String>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// libtorch's threads.
     pub threads: usize,
+}
+
+/// What a probe is fit on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeOn {
+    /// Labelled pictures of the same classes.
+    pub data: PathBuf,
+    /// So many of each class, drawn by a seeded hash of their keys; `None`: all.
+    pub shots: Option<usize>,
+    /// Seed of the draw.
+    pub seed: u64,
+    /// Inverse strength of the regularisation.
+    pub c: f64,
 }
 
 /// The result.
@@ -46,94 +68,194 @@ pub struct EvalReport {
     pub rejected: u64,
     /// Classes.
     pub classes: usize,
-    /// Share of first guesses that were right.
-    pub top1: f64,
-    /// Share of pictures whose class was among the first five guesses.
-    pub top5: f64,
+    /// Zero-shot.
+    #[serde(flatten)]
+    pub zero_shot: Shares,
+    /// The linear probe.
+    pub probe: Option<ProbeReport>,
+    /// Accuracy against similarity.
+    pub nearest: Option<NearestReport>,
     /// What was lost or passed over in the folders.
     pub notices: Notices,
 }
 
-/// Zero-shot accuracy.
+/// A probe on the same pictures.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeReport {
+    /// Pictures that it was fit on.
+    pub fit_on: u64,
+    /// Of each class at most.
+    pub shots: Option<usize>,
+    /// Its accuracy.
+    #[serde(flatten)]
+    pub accuracy: Shares,
+    /// Steps of the fit.
+    pub steps: usize,
+    /// Whether it found the minimum.
+    pub has_converged: bool,
+}
+
+/// Zero-shot accuracy against the similarity to the nearest training picture.
+#[derive(Clone, Debug, Serialize)]
+pub struct NearestReport {
+    /// Bins, from the lowest.
+    pub bins: Vec<Bin>,
+    /// Spearman's rho of similarity and accuracy over bins of ten pictures and more; `None` of fewer than three of them.
+    pub rho_bins: Option<f64>,
+    /// Spearman's rho of similarity and being right (0 or 1) over pictures.
+    pub rho_pictures: Option<f64>,
+}
+
+/// Evaluates.
 ///
 /// # Errors
 /// No such checkpoint, weights that do not fit the model, no pictures, another number of class names than of folders,
-/// a picture that cannot be read.
-pub fn zero_shot(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
-    zero_shot_each(config, &mut |_, _| {})
+/// a picture that cannot be read, a picture whose similarity is not known.
+pub fn evaluate(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
+    evaluate_each(config, &mut |_, _| {})
 }
 
-/// As [`zero_shot`]; `each` hears of every picture by its place, the file or `TAR: KEY`, whether the first guess was right.
+/// As [`evaluate`]; `each` hears of every picture, by the key that embedding it gives it, whether the first guess was right.
 ///
 /// # Errors
-/// As [`zero_shot`].
-pub fn zero_shot_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> Result<EvalReport, PipelineError> {
-    let architecture = trommel_model::load(&config.model).map_err(PipelineError::usage)?;
-    let (preprocess, captions) = (architecture.preprocess(), architecture.captions().map_err(PipelineError::usage)?);
+/// As [`evaluate`].
+pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> Result<EvalReport, PipelineError> {
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
-    let model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
-    weights::load(model.store(), &*architecture, &weights_file(&config.checkpoint)).map_err(PipelineError::usage)?;
+    let similarities = config.nearest.as_deref().map(nearest::similarities).transpose()?;
     let mut labelled = LabelledPictures::find(&config.data, &config.classes)?;
-    let names = labelled.class_names.clone();
+    let (names, mut notices) = (labelled.class_names.clone(), Notices::default());
+    let mut probed = config.probe.as_ref().map(|probe| fitting(probe, config, &names)).transpose()?;
     let given = if config.templates.is_empty() { &labelled.templates } else { &config.templates };
     let templates = if given.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { given.clone() };
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
+    let pictures = Pictures::open(&config.model, &config.checkpoint, device)?;
+    let captions = pictures.architecture().captions().map_err(PipelineError::usage)?;
     let classifier =
-        Classifier::new(model.towers(), &*captions, &names, &templates, device).map_err(PipelineError::failed)?;
-    let mode = match preprocess.mode {
-        Resize::Shortest => ResizeMode::Shortest,
-        Resize::Squash => ResizeMode::Squash,
-    };
-    let view = EvalView { size: preprocess.size, mode };
-    let (mut sum, mut rejected, mut notices) = (Accuracy::default(), 0, Notices::default());
+        Classifier::new(pictures.towers(), &*captions, &names, &templates, device).map_err(PipelineError::failed)?;
     let mut seen = HashSet::new();
     for name in names.iter().filter(|name| !seen.insert(name.as_str())) {
         notices.note("equal_class_names", "class names that other folders have too", name, 1);
     }
-    let (mut pixels, mut labels, mut places): (Vec<u8>, Vec<usize>, Vec<String>) = Default::default();
-    let mut flush = |pixels: &mut Vec<u8>, labels: &mut Vec<usize>, places: &mut Vec<String>| {
-        if labels.is_empty() {
-            return Ok(());
+    let probe =
+        probed.as_mut().map(|(on, labelled)| fit(&pictures, on, labelled, names.len(), &mut notices)).transpose()?;
+
+    let (mut sum, mut of_probe) = (Accuracy::of(names.len()), Accuracy::of(names.len()));
+    let mut keys = Vec::new();
+    let rejected = pictures.each(&mut labelled, &mut |_, _| true, &mut notices, &mut |features: Features| {
+        let logits = classifier.logits(&features.rows).map_err(PipelineError::failed)?;
+        sum.add(&logits, &features.classes).map_err(PipelineError::failed)?;
+        if let Some((probe, _)) = &probe {
+            let logits = probe.logits(&features.rows).map_err(PipelineError::failed)?;
+            of_probe.add(&logits, &features.classes).map_err(PipelineError::failed)?;
         }
-        let ranks = classifier.judge(model.towers(), preprocess, pixels, labels).map_err(PipelineError::failed)?;
-        for (place, rank) in places.iter().zip(ranks) {
-            sum.add(rank);
-            each(place, rank == Some(0));
-        }
-        pixels.clear();
-        labels.clear();
-        places.clear();
-        Ok::<_, PipelineError>(())
-    };
-    let limits = Limits::default();
-    labelled.each(&limits, &mut |place, content| {
-        let judged = content.and_then(|(bytes, class)| {
-            let picture = decode_rgb(&bytes, &limits).map_err(|error| error.to_string())?;
-            eval_view(&picture, &view).map(|square| (square, class)).map_err(|error| error.to_string())
-        });
-        match judged {
-            Ok((square, class)) => {
-                pixels.extend_from_slice(&square);
-                labels.push(class);
-                places.push(place);
-            }
-            Err(why) => {
-                rejected += 1;
-                let text = "pictures that could not be decoded, left out";
-                notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
-            }
-        }
-        if labels.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut labels, &mut places) }
+        keys.extend(features.keys);
+        Ok(())
     })?;
-    flush(&mut pixels, &mut labels, &mut places)?;
     notices.merge(&labelled.notices);
-    #[expect(clippy::cast_precision_loss)]
-    let top5 = sum.top5 as f64 / sum.total.max(1) as f64;
-    Ok(EvalReport { pictures: sum.total, rejected, classes: names.len(), top1: sum.top1_share(), top5, notices })
+    keys.iter().zip(&sum.right).for_each(|(key, right)| each(key, *right));
+    let nearest = similarities.map(|known| against(&known, &keys, &sum.right, &mut notices)).transpose()?;
+    let probe = probe.map(|(probe, fit_on)| ProbeReport {
+        fit_on,
+        shots: config.probe.as_ref().and_then(|probe| probe.shots),
+        accuracy: of_probe.shares(),
+        steps: probe.steps,
+        has_converged: probe.has_converged,
+    });
+    Ok(EvalReport {
+        pictures: sum.total,
+        rejected,
+        classes: names.len(),
+        zero_shot: sum.shares(),
+        probe,
+        nearest,
+        notices,
+    })
 }
 
-/// A checkpoint's folder stands for the weights in it.
-fn weights_file(path: &Path) -> PathBuf {
-    let inside = path.join("open_clip_model.pt");
-    if inside.is_file() { inside } else { path.to_path_buf() }
+/// The pictures of a probe, which have the same classes.
+fn fitting<'a>(
+    probe: &'a ProbeOn,
+    config: &EvalConfig,
+    names: &[String],
+) -> Result<(&'a ProbeOn, LabelledPictures), PipelineError> {
+    let labelled = LabelledPictures::find(&probe.data, &config.classes)?;
+    if labelled.class_names != names {
+        let differs = names.iter().zip(&labelled.class_names).find(|(a, b)| a != b);
+        let differs = differs.map_or_else(String::new, |(a, b)| format!(" (first: `{b}` where `{a}` is due)"));
+        return Err(PipelineError::Usage(format!(
+            "{} has {} classes, and {} has {}, or others{differs}",
+            probe.data.display(),
+            labelled.class_names.len(),
+            config.data.display(),
+            names.len()
+        )));
+    }
+    Ok((probe, labelled))
+}
+
+/// Fits a probe; gives it with the number of its pictures.
+fn fit(
+    pictures: &Pictures,
+    on: &ProbeOn,
+    labelled: &mut LabelledPictures,
+    classes: usize,
+    notices: &mut Notices,
+) -> Result<(Probe, u64), PipelineError> {
+    let drawn = on.shots.map(|shots| features::draw(labelled, shots, on.seed)).transpose()?;
+    let (mut rows, mut labels): (Vec<Tensor>, Vec<i64>) = Default::default();
+    let mut wanted =
+        |key: &str, class: usize| drawn.as_ref().is_none_or(|drawn| drawn.contains(&(class, key.to_owned())));
+    pictures.each(labelled, &mut wanted, notices, &mut |features: Features| {
+        rows.push(features.rows);
+        labels.extend(features.classes.iter().map(|class| *class as i64));
+        Ok(())
+    })?;
+    notices.merge(&labelled.notices);
+    if labels.is_empty() {
+        return Err(PipelineError::Usage(format!(
+            "{}: no picture to fit a probe on could be decoded",
+            on.data.display()
+        )));
+    }
+    let config = ProbeConfig { c: on.c, ..ProbeConfig::default() };
+    let (rows, truth) = (Tensor::cat(&rows, 0), Tensor::from_slice(&labels));
+    let probe = Probe::fit(&rows, &truth, classes as i64, &config).map_err(PipelineError::failed)?;
+    if !probe.has_converged {
+        let text = "steps after which the linear probe had not reached its minimum";
+        notices.note("probe_not_converged", text, on.data.display().to_string(), probe.steps as u64);
+    }
+    Ok((probe, labels.len() as u64))
+}
+
+/// Accuracy against similarity; every picture needs one.
+fn against(
+    known: &HashMap<String, f64>,
+    keys: &[String],
+    right: &[bool],
+    notices: &mut Notices,
+) -> Result<NearestReport, PipelineError> {
+    let missing = keys.iter().filter(|key| !known.contains_key(*key)).count();
+    if let Some(first) = keys.iter().find(|key| !known.contains_key(*key)) {
+        let all = keys.len();
+        return Err(PipelineError::Usage(format!(
+            "--nearest: {missing} of {all} pictures are not in it (first: {first})"
+        )));
+    }
+    if known.len() > keys.len() {
+        let text = "points of --nearest whose pictures were not judged";
+        let have: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        let first = known.keys().filter(|key| !have.contains(key.as_str())).min().cloned().unwrap_or_default();
+        notices.note("nearest_without_picture", text, first, (known.len() - keys.len()) as u64);
+    }
+    let similarities: Vec<f64> = keys.iter().map(|key| known[key]).collect();
+    let counted = bins(similarities.iter().copied().zip(right.iter().copied()));
+    let full = counted.iter().filter(|bin| bin.pictures >= BIN_PICTURES);
+    let (low, accuracy): (Vec<f64>, Vec<f64>) =
+        full.map(|bin| (bin.low, bin.right as f64 / bin.pictures as f64)).unzip();
+    let rights: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
+    Ok(NearestReport {
+        rho_bins: if low.len() < 3 { None } else { spearman(&low, &accuracy) },
+        rho_pictures: spearman(&similarities, &rights),
+        bins: counted,
+    })
 }

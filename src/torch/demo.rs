@@ -50,7 +50,7 @@ fn tell(report: &DemoReport) {
     ];
     let mut table = Table::new(&columns);
     for row in &report.benchmarks {
-        let accuracy = format!("{:.1} %", 100.0 * row.zero_shot.top1);
+        let accuracy = format!("{:.1} %", 100.0 * row.zero_shot.zero_shot.top1);
         table.row([row.benchmark.clone(), thousands(row.dropped), thousands(row.kept), accuracy]);
     }
     eprintln!("\n{table}");

@@ -3,27 +3,56 @@
 use std::fs;
 use std::path::Path;
 
+use trommel_evaluate::probe::ProbeConfig;
+use trommel_evaluate::scores::Shares;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
-use trommel_pipelines_torch::eval::{EvalConfig, zero_shot};
+use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
+use trommel_report::text::{Align, Table, percent, thousands};
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome, Read, tell};
 
-/// Zero-shot accuracy.
+/// Evaluates, and says how well the model did.
 pub fn run(args: &EvalArgs) -> Outcome {
-    let report = zero_shot(&config(args)?)?;
+    let report = evaluate(&config(args)?)?;
     tell(&report.notices);
     eprintln!(
         "trommel: zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
         report.pictures,
         report.classes,
         report.rejected,
-        100.0 * report.top1,
-        100.0 * report.top5
+        100.0 * report.zero_shot.top1,
+        100.0 * report.zero_shot.top5
     );
+    eprintln!("trommel: mean per class {:.2} %", 100.0 * report.zero_shot.mean_per_class);
+    if let Some(probe) = &report.probe {
+        let which = probe.shots.map_or_else(|| "linear probe".to_owned(), |shots| format!("{shots}-shot linear probe"));
+        let Shares { top1, top5, mean_per_class } = probe.accuracy;
+        eprintln!(
+            "trommel: {which} fit on {} pictures: top-1 {:.2} %, top-5 {:.2} %, mean per class {:.2} %",
+            probe.fit_on,
+            100.0 * top1,
+            100.0 * top5,
+            100.0 * mean_per_class
+        );
+    }
+    if let Some(nearest) = &report.nearest {
+        let mut table = Table::new(&[("similarity", Align::Left), ("pictures", Align::Right), ("top-1", Align::Right)]);
+        for bin in &nearest.bins {
+            let similarity = format!("{:.2} to {:.2}", bin.low, bin.high);
+            table.row([similarity, thousands(bin.pictures), percent(bin.right, bin.pictures)]);
+        }
+        eprint!("{table}");
+        let rho = |rho: Option<f64>| rho.map_or_else(|| "not known".into(), |rho| format!("{rho:.3}"));
+        eprintln!(
+            "trommel: Spearman's rho of similarity and accuracy: {} over bins, {} over pictures",
+            rho(nearest.rho_bins),
+            rho(nearest.rho_pictures)
+        );
+    }
     print_json(args.output.json, &report)?;
     // What could not be decoded is among what was lost.
     let read = Read { rejected: 0, samples: report.pictures, notices: &report.notices };
@@ -44,6 +73,13 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
             table: args.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
         },
         templates: args.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
+        probe: args.probe.as_ref().map(|data| ProbeOn {
+            data: data.clone(),
+            shots: args.shots.map(usize::from),
+            seed: args.seed.unwrap_or(0),
+            c: args.probe_c.unwrap_or(ProbeConfig::default().c),
+        }),
+        nearest: args.nearest.clone(),
         device: args.compute.device.clone(),
         threads: args.compute.threads_or_cores(),
     })

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use trommel_evaluate::bins::spearman;
+
 use super::sets::{Kind, TrainingSet};
 use super::trainings::Training;
 
@@ -143,30 +145,10 @@ pub fn by_similarity(
         top1: right as f64 / seen as f64,
     };
     let bins: Vec<Bin> = counts.into_iter().map(bin).collect();
-    let full: Vec<(f64, f64)> = bins.iter().filter(|bin| bin.pictures >= 10).map(|bin| (bin.low, bin.top1)).collect();
-    let rho = (full.len() >= 3).then(|| spearman(&full)).filter(|rho| rho.is_finite());
+    let full = bins.iter().filter(|bin| bin.pictures >= 10);
+    let (low, top1): (Vec<f64>, Vec<f64>) = full.map(|bin| (bin.low, bin.top1)).unzip();
+    let rho = if low.len() < 3 { None } else { spearman(&low, &top1) };
     (bins, rho)
-}
-
-/// Pearson's correlation of ranks; equal values share the mean of theirs.
-fn spearman(points: &[(f64, f64)]) -> f64 {
-    #[expect(clippy::cast_precision_loss)]
-    let ranks = |values: Vec<f64>| -> Vec<f64> {
-        let rank = |value: &f64| {
-            let (less, equal) = values.iter().fold((0, 0), |(less, equal), other| {
-                (less + usize::from(other < value), equal + usize::from(other == value))
-            });
-            less as f64 + (equal as f64 + 1.0) / 2.0
-        };
-        values.iter().map(rank).collect()
-    };
-    let (a, b) =
-        (ranks(points.iter().map(|point| point.0).collect()), ranks(points.iter().map(|point| point.1).collect()));
-    let ((mean_a, _), (mean_b, _)) = (mean_and_spread(&a), mean_and_spread(&b));
-    let product = |x: &[f64], mean_x: f64, y: &[f64], mean_y: f64| -> f64 {
-        x.iter().zip(y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum()
-    };
-    product(&a, mean_a, &b, mean_b) / (product(&a, mean_a, &a, mean_a) * product(&b, mean_b, &b, mean_b)).sqrt()
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::labelled::{ClassNames, key_at};
+use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 
 use super::Study;
 use super::config::BenchmarkFile;
 use super::done::once;
 use super::sets::{Kind, TrainingSet};
-use crate::eval::{EvalConfig, zero_shot_each};
+use crate::eval::{EvalConfig, evaluate_each};
 use crate::train::{TrainReport, TrainRun, train};
 
 /// A finished training, and what it is worth on each benchmark.
@@ -144,17 +144,19 @@ impl Study<'_> {
                     data: benchmark.data.clone(),
                     classes: class_names(benchmark)?,
                     templates: benchmark.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
+                    probe: None,
+                    nearest: None,
                     device: machine.device.clone(),
                     threads: machine.threads,
                 };
                 let mut right = Vec::new();
-                let report = zero_shot_each(&config, &mut |place, is_right| {
+                let report = evaluate_each(&config, &mut |key, is_right| {
                     if set.kind == Kind::Pool {
-                        right.push((key_at(place, &benchmark.data), is_right));
+                        right.push((key.to_owned(), is_right));
                     }
                 })?;
                 notices.merge(&report.notices);
-                let (pictures, top1, top5) = (report.pictures, report.top1, report.top5);
+                let (pictures, top1, top5) = (report.pictures, report.zero_shot.top1, report.zero_shot.top5);
                 accuracies.push(Accuracy { benchmark: name.clone(), pictures, top1, top5, right });
             }
             Ok(Evaluated { accuracies, notices })

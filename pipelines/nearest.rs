@@ -1,0 +1,52 @@
+//! How near each test picture's nearest training picture is, by its key.
+//!
+//! | written | the similarity to |
+//! |---|---|
+//! | `FOLDER`, a benchmark with radii | the reference set of `trommel radii` |
+//! | `RUN@NAME`, a run that judged the benchmark NAME | the nearest sample of the run's pool |
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use trommel_columnar::source::EmbeddingReader;
+
+use crate::error::PipelineError;
+use crate::past_run::PastRun;
+
+/// Reads them.
+///
+/// # Errors
+/// Nothing there, a benchmark without radii, a run that did not judge it or does not say how near its samples come, or keys that are
+/// not known any more.
+pub fn similarities(text: &str) -> Result<HashMap<String, f64>, PipelineError> {
+    let usage = |what: String| PipelineError::Usage(format!("--nearest {text}: {what}"));
+    if let Some((run, name)) = text.rsplit_once('@').filter(|_| !Path::new(text).exists()) {
+        let past = PastRun::open(Path::new(run))?;
+        let found = past.benchmarks.iter().position(|benchmark| benchmark.name == name);
+        let names = || past.benchmarks.iter().map(|benchmark| benchmark.name.as_str()).collect::<Vec<_>>().join(", ");
+        let at = found.ok_or_else(|| usage(format!("the run judged {} and no {name}", names())))?;
+        let benchmark = &past.benchmarks[at];
+        if let Some(trouble) = &benchmark.trouble {
+            return Err(usage(trouble.clone()));
+        }
+        let items = past.ledger.items().map_err(PipelineError::failed)?;
+        let near = items.iter().filter(|row| usize::from(row.benchmark) == at);
+        let near = near.filter_map(|row| Some((benchmark.key(row.point)?.to_owned(), row.max_similarity?)));
+        let near: HashMap<String, f64> = near.collect();
+        return if near.is_empty() {
+            Err(usage("the run does not say how near its samples come".into()))
+        } else {
+            Ok(near)
+        };
+    }
+    let mut reader = EmbeddingReader::open(Path::new(text)).map_err(|error| usage(error.to_string()))?;
+    if !reader.has_radii() {
+        return Err(usage("a benchmark without radii: `trommel radii` gives it some".into()));
+    }
+    let mut near = HashMap::new();
+    for batch in &mut reader {
+        let batch = batch.map_err(|error| usage(error.to_string()))?;
+        near.extend(batch.keys.into_iter().zip(batch.radii).filter_map(|(key, radius)| Some((key, radius?))));
+    }
+    Ok(near)
+}

@@ -1,0 +1,154 @@
+//! Labelled pictures to image features, batch by batch.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tch::{Device, Tensor};
+use trommel_core::notices::Notices;
+use trommel_decide::hash::random_hash;
+use trommel_decode::view::{EvalView, ResizeMode, eval_view};
+use trommel_decode::{Limits, decode_rgb};
+use trommel_evaluate::zero_shot::features;
+use trommel_model::family::{Architecture, Towers};
+use trommel_model::preprocess::Resize;
+use trommel_model::{Model, weights};
+
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::labelled::{LabelledPictures, Seen};
+
+/// Pictures a forward pass.
+const BATCH: usize = 64;
+
+/// Some pictures' features.
+pub(super) struct Features {
+    /// f32\[n, dim\], not normalised.
+    pub rows: Tensor,
+    /// Their classes.
+    pub classes: Vec<usize>,
+    /// Their keys, as embedding the same folder gives them.
+    pub keys: Vec<String>,
+}
+
+/// A model that looks at pictures.
+pub(super) struct Pictures {
+    architecture: Arc<dyn Architecture>,
+    model: Model,
+    view: EvalView,
+    device: Device,
+}
+
+impl Pictures {
+    /// Opens a checkpoint.
+    ///
+    /// # Errors
+    /// No such model or weights, or weights of another one.
+    pub fn open(model: &str, checkpoint: &Path, device: Device) -> Result<Self, PipelineError> {
+        let architecture = trommel_model::load(model).map_err(PipelineError::usage)?;
+        let model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
+        weights::load(model.store(), &*architecture, &weights_file(checkpoint)).map_err(PipelineError::usage)?;
+        let preprocess = architecture.preprocess();
+        let mode = match preprocess.mode {
+            Resize::Shortest => ResizeMode::Shortest,
+            Resize::Squash => ResizeMode::Squash,
+        };
+        let view = EvalView { size: preprocess.size, mode };
+        Ok(Self { architecture, model, view, device })
+    }
+
+    /// Its architecture.
+    pub fn architecture(&self) -> &dyn Architecture {
+        &*self.architecture
+    }
+
+    /// Its towers.
+    pub fn towers(&self) -> &dyn Towers {
+        self.model.towers()
+    }
+
+    /// Gives the features of all pictures that are wanted by key and class, in their order; and how many could not be decoded, which are
+    /// among the losses.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, libtorch refuses, or what `take` says.
+    pub fn each(
+        &self,
+        labelled: &mut LabelledPictures,
+        wanted: &mut dyn FnMut(&str, usize) -> bool,
+        notices: &mut Notices,
+        take: &mut dyn FnMut(Features) -> Result<(), PipelineError>,
+    ) -> Result<u64, PipelineError> {
+        let limits = Limits::default();
+        let (mut pixels, mut classes, mut keys, mut rejected) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let mut flush = |pixels: &mut Vec<u8>, classes: &mut Vec<usize>, keys: &mut Vec<String>| {
+            if classes.is_empty() {
+                return Ok(());
+            }
+            let preprocess = self.architecture.preprocess();
+            let rows = features(self.towers(), preprocess, pixels, classes.len(), self.device);
+            pixels.clear();
+            let (classes, keys) = (std::mem::take(classes), std::mem::take(keys));
+            take(Features { rows: rows.map_err(PipelineError::failed)?, classes, keys })
+        };
+        labelled.each(&limits, wanted, &mut |seen: Seen, content| {
+            let judged = content.and_then(|(bytes, class)| {
+                let picture = decode_rgb(&bytes, &limits).map_err(|error| error.to_string())?;
+                eval_view(&picture, &self.view).map(|square| (square, class)).map_err(|error| error.to_string())
+            });
+            match judged {
+                Ok((square, class)) => {
+                    pixels.extend_from_slice(&square);
+                    classes.push(class);
+                    keys.push(seen.key);
+                }
+                Err(why) => {
+                    rejected += 1;
+                    let text = "pictures that could not be decoded, left out";
+                    notices.loss("rejected", text, format!("{}: {why}", seen.place), 1, 1);
+                }
+            }
+            if classes.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut classes, &mut keys) }
+        })?;
+        flush(&mut pixels, &mut classes, &mut keys)?;
+        Ok(rejected)
+    }
+}
+
+/// The pictures of each class with the smallest hashes of (seed, class, key): exact, and the same whatever else is in the folder's class order.
+///
+/// # Errors
+/// A folder that cannot be read, or a class that has fewer.
+pub(super) fn draw(
+    labelled: &mut LabelledPictures,
+    shots: usize,
+    seed: u64,
+) -> Result<HashSet<(usize, String)>, PipelineError> {
+    let mut classes: BTreeMap<usize, Vec<(u64, String)>> = BTreeMap::new();
+    let names = labelled.class_names.clone();
+    // Nothing is wanted yet: files are only listed.
+    let mut list = |key: &str, class: usize| {
+        let name = names.get(class).map_or("", String::as_str);
+        classes.entry(class).or_default().push((random_hash(seed, name, key), key.to_owned()));
+        false
+    };
+    let (before, limits) = (labelled.notices.clone(), Limits::default());
+    labelled.each(&limits, &mut list, &mut |_, _| Ok(()))?;
+    // The second time says it.
+    labelled.notices = before;
+    let mut drawn = HashSet::new();
+    for (class, name) in names.iter().enumerate() {
+        let mut all = classes.remove(&class).unwrap_or_default();
+        if all.len() < shots {
+            return Err(PipelineError::Usage(format!("--shots {shots}: class `{name}` has {} pictures", all.len())));
+        }
+        all.sort();
+        drawn.extend(all.into_iter().take(shots).map(|(_, key)| (class, key)));
+    }
+    Ok(drawn)
+}
+
+/// A checkpoint's folder stands for the weights in it.
+fn weights_file(path: &Path) -> PathBuf {
+    let inside = path.join("open_clip_model.pt");
+    if inside.is_file() { inside } else { path.to_path_buf() }
+}
