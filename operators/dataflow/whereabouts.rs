@@ -131,7 +131,7 @@ impl<'a, S: Shards> PassOrder<'a, S> {
     fn samples_from(&self, start: u64, most: u64) -> Result<u64, Unknown<S::Error>> {
         let (mut known, mut unknown) = (0, None);
         for lane in 0..self.lanes.count() {
-            for position in 0..self.lanes.positions(lane) as u64 {
+            for position in 0..self.lanes.positions(lane) {
                 match self.count_at(lane, position) {
                     Ok(count) => known += count.map_or(0, |(_, count)| count.trained),
                     Err(error) => unknown = unknown.or(Some(error)),
@@ -147,7 +147,7 @@ impl<'a, S: Shards> PassOrder<'a, S> {
     /// Trained samples among the first `turns` of a lane.
     fn of_lane(&self, lane: usize, mut turns: u64) -> Result<u64, Unknown<S::Error>> {
         let mut trained = 0;
-        for position in 0..self.lanes.positions(lane) as u64 {
+        for position in 0..self.lanes.positions(lane) {
             if turns == 0 {
                 break;
             }
