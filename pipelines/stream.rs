@@ -117,15 +117,20 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     if split.as_ref().is_some_and(|split| split.reading("repeated_members").is_some_and(|it| it == "reject")) {
         reading.group.repeated = RepeatedMember::Reject;
     }
+    let mut notices = plan.losses();
+    if let Some(split) = &split {
+        cover(split, &plan, &config.out, &mut notices)?;
+    }
     let sink: Box<dyn Sink> = match &config.out {
         Out::Pipe => Box::new(pipe::Pipe::open()?),
         Out::Shards(folder, samples) => Box::new(folder::Folder::open(
             folder,
             *samples,
             state::Made::of(&config.kept_by, split.as_ref(), &plan, *samples)?,
+            plan.shards.iter().any(|shard| shard.url == "-"),
         )?),
     };
-    let mut stream = Stream { config, stores, plan: &plan, split, reading, sink, stop, notices: plan.losses() };
+    let mut stream = Stream { config, stores, plan: &plan, split, reading, sink, stop, notices };
     let from = stream.sink.resume(&mut stream.notices);
     match stream.run(from) {
         Ok(()) => stream.sink.finish(&plan, &stream.notices),
@@ -215,16 +220,45 @@ impl Stream<'_> {
     }
 }
 
-/// Refuses a shard that the split has under another part of its path.
-fn refuse_other_name(split: &Membership, shard: &ShardRef) -> Result<(), PipelineError> {
-    if !split.names_shards() {
-        return Ok(());
-    }
+/// Other names that a shard may have in a split: parts of its path.
+fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
     // Longer ones are looked at in vain for each shard of which nothing is kept.
     const PARTS: usize = 4;
     let slashes = shard.url.rmatch_indices('/').map(|(at, _)| at + 1);
-    for at in slashes.chain([0]).take(PARTS) {
-        let other = &shard.url[at..];
+    slashes.chain([0]).take(PARTS).map(|at| &shard.url[at..])
+}
+
+/// Tells what the split keeps of shards that are not given, where new shards are to hold all of it: a reader of standard output asks for each
+/// shard by itself.
+fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<(), PipelineError> {
+    let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+    let others: Vec<&str> = plan.shards.iter().flat_map(other_names).collect();
+    let is_list = split.lists_keys();
+    if *out == Out::Pipe && !is_list {
+        return Ok(());
+    }
+    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)? else { return Ok(()) };
+    if *out == Out::Pipe {
+        return Ok(());
+    }
+    if coverage.kept == 0 && coverage.absent > 0 {
+        plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
+        return Err(PipelineError::Usage(format!(
+            "{}: none of its {} samples is of these shards: it names {} and not {}",
+            split.path().display(),
+            coverage.absent_samples,
+            coverage.first,
+            shards.first().unwrap_or(&"")
+        )));
+    }
+    let text = "samples that the split keeps of shards that are not given";
+    notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
+    Ok(())
+}
+
+/// Refuses a shard that the split has under another part of its path.
+fn refuse_other_name(split: &Membership, shard: &ShardRef) -> Result<(), PipelineError> {
+    for other in other_names(shard) {
         if other != shard.name && split.shard(other).map_err(failed)?.is_some() {
             let (path, name, url) = (split.path().display(), &shard.name, &shard.url);
             return Err(PipelineError::Usage(format!(
@@ -295,7 +329,9 @@ impl Visit for Task<'_> {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let place = format!("{}/{}: {reason}", self.shard.name, info.key);
-                self.notices.loss("not_written", "samples that cannot be written as they stand", place, 1, 1);
+                // An earlier turn has told of those before.
+                let new = u64::from(info.id.index >= self.first);
+                self.notices.loss("not_written", "samples that cannot be written as they stand", place, new, new);
                 self.written += 1;
             }
             Group::Original(info, original) => {

@@ -419,6 +419,40 @@ fn shards_under_another_name_are_no_shards_of_which_nothing_is_kept() {
     assert!(said.contains("has no shard pool/00000.tar, but 00000.tar, and "), "{said}");
 }
 
+/// New shards hold all that a split keeps of what is given, and the rest of it is told; they go on from the same rows only.
+#[test]
+fn new_shards_are_of_these_rows_and_what_was_not_given_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 2, 5, 10);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (table, list) = (at("s.parquet"), at("s.txt"));
+    run(0, &["select", &ledger, "--rule", "random:100%", "-o", &table]);
+    let said = stderr(&run(0, &["stream", &paths[0], "--split", &table, "-o", &at("one")]));
+    let line = "samples that the split keeps of shards that are not given: 2 (first: 00001.tar)";
+    assert!(said.contains(line), "{said}");
+    run(0, &["select", &ledger, "--rule", "random:100%", "-o", &list]);
+    let said = stderr(&run(0, &["stream", &paths[0], "--split", &list, "-o", &at("two")]));
+    assert!(said.contains(line), "{said}");
+    assert_eq!(std::fs::read(at("one/00000.tar")).unwrap(), std::fs::read(at("two/00000.tar")).unwrap());
+    // A list of other names is no list of which nothing is kept.
+    std::fs::write(&list, "pool/00000.tar/000000000\n").unwrap();
+    let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("three")]));
+    assert!(said.contains("none of its 1 samples is of these shards: it names pool/00000.tar and not 00000.tar"), "{said}");
+    // Other rows under the same name.
+    run(0, &["select", &ledger, "--rule", "random:3", "-o", &table]);
+    let said = stderr(&run(2, &["stream", &paths[0], "--split", &table, "-o", &at("one")]));
+    assert!(said.contains("its shards were made by another command: kept_by"), "{said}");
+    let piped = || {
+        let mut command = trommel();
+        command.args(["stream", "-", "--rule", "random:100%", "-o", &at("piped")]);
+        command.stdin(std::fs::File::open(&paths[0]).unwrap()).output().unwrap()
+    };
+    assert_eq!(piped().status.code(), Some(0));
+    let again = piped();
+    assert_eq!(again.status.code(), Some(2), "{}", stderr(&again));
+    assert!(stderr(&again).contains("standard input does not say whether it is the same"));
+}
+
 #[test]
 fn a_share_is_the_share_that_select_draws_and_other_rules_are_sent_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! | it was written as | it says of a shard | reading |
 //! |---|---|---|
 //! | `NAME.parquet` | indices and keys | the row groups that hold the shard, found by what the footer says of each |
-//! | `NAME.txt` | keys, SHARD/KEY a line | the lines once through, from where the shard before ended |
+//! | `NAME.txt` | keys, SHARD/KEY a line | the lines once through at [`Membership::coverage`], then the shard's own; without it all lines |
 //! | `NAME.npy` | nothing: uids, which are compared with each sample's | a search in the file, a uid |
 //! | a run folder | indices and keys of who is kept | the shard's part of the ledger |
 //!
@@ -14,12 +14,15 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::sample::TAKEN_DOWN;
+use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 
@@ -95,6 +98,8 @@ impl Membership {
     /// What is none of these, or damaged.
     pub fn open(path: &Path) -> Result<Self, SelectError> {
         if path.is_dir() {
+            // An epoch of a watch is shown by a link that moves on: one epoch is read to its end.
+            let path = &std::fs::canonicalize(path).map_err(SelectError::at(path))?;
             let ledger = Ledger::open(path)?;
             let plan: Plan = ledger.plan()?;
             let ordinals = plan.shards.into_iter().map(|shard| (shard.name, shard.ordinal)).collect();
@@ -109,7 +114,7 @@ impl Membership {
         };
         let source = match Format::of(&file) {
             Some(Format::Parquet) => Source::Table(Table::open(&file)?),
-            Some(Format::Keys) => Source::Keys(Keys::open(&file, head.is_some())?),
+            Some(Format::Keys) => Source::Keys(Keys::open(&file)?),
             Some(Format::Uids) => Source::Uids(Arc::new(UidList::open(&file)?)),
             None => return Err(no_split(path)),
         };
@@ -137,19 +142,67 @@ impl Membership {
         }
     }
 
-    /// What tells this split from others: the hash of the kept keys, or that of a run's decisions; `None` for a list of somebody else's.
-    #[must_use]
-    pub fn identity(&self) -> Option<String> {
+    /// What tells this split from every other one, lower-case hex: a hash of the file's bytes, or of the checksums of a run's ledger.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn sha256(&self) -> Result<String, SelectError> {
+        let mut hash = Sha256::new();
         match &self.source {
-            Source::Run(run) => run.ledger.config().get("decision_hash")?.as_str().map(str::to_owned),
-            _ => self.head.as_ref().map(|head| head.keys_sha256.clone()),
+            Source::Run(run) => {
+                for (ordinal, (_, line)) in run.ledger.shards() {
+                    let crc32c = line.part(PartKind::Ledger).map_or("", |part| part.crc32c.as_str());
+                    hash.update(format!("{ordinal} {crc32c}\n"));
+                }
+            }
+            _ => {
+                let file = file_of(&self.path)?;
+                let mut input = File::open(&file).map_err(SelectError::at(&file))?;
+                std::io::copy(&mut input, &mut hash).map_err(SelectError::at(&file))?;
+            }
         }
+        Ok(format!("{:x}", hash.finalize()))
     }
 
-    /// Whether shards that the split does not name can be told from those that it does.
+    /// What is kept of these shards, and of all others; `None` for uids, of which only reading can tell. A list of keys is read once, and
+    /// asked for `shards` and `others` without reading the rest afterwards.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn coverage(&self, shards: &[&str], others: &[&str]) -> Result<Option<Coverage>, SelectError> {
+        if let Source::Keys(keys) = &self.source {
+            return keys.cover(shards, others).map(Some);
+        }
+        let Some(named) = self.shards()? else { return Ok(None) };
+        let mut unnamed: HashSet<&str> = shards.iter().copied().collect();
+        let mut coverage = Coverage::default();
+        for shard in named {
+            let (name, count) = shard?;
+            // Each shard is named once.
+            if unnamed.remove(name.as_str()) {
+                coverage.kept += count;
+            } else if count > 0 {
+                if coverage.absent == 0 {
+                    coverage.first = name;
+                }
+                coverage.absent += 1;
+                coverage.absent_samples += count;
+            }
+        }
+        coverage.unnamed = shards.iter().find(|name| unnamed.contains(*name)).map(|name| (*name).to_owned());
+        Ok(Some(coverage))
+    }
+
+    /// Whether it is a list of keys, which is best asked for all shards at once.
     #[must_use]
-    pub const fn names_shards(&self) -> bool {
-        matches!(self.source, Source::Table(_) | Source::Run(_))
+    pub const fn lists_keys(&self) -> bool {
+        matches!(self.source, Source::Keys(_))
+    }
+
+    /// Whether it is a run folder, which names all shards that it has judged.
+    #[must_use]
+    pub const fn is_run(&self) -> bool {
+        matches!(self.source, Source::Run(_))
     }
 
     /// Whether samples are known by their uids only.
@@ -199,6 +252,21 @@ impl Membership {
             Source::Keys(_) | Source::Uids(_) => None,
         })
     }
+}
+
+/// What a split keeps of some shards, and of all others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Samples kept of the shards that were asked for.
+    pub kept: u64,
+    /// Other shards of which samples are kept; of a list of keys, whose names may hold slashes, about so many.
+    pub absent: u64,
+    /// Samples kept of these.
+    pub absent_samples: u64,
+    /// The first of these.
+    pub first: String,
+    /// The first shard that was asked for and is not named: nothing of it is kept, or a run has not judged it. A list of keys does not say.
+    pub unnamed: Option<String>,
 }
 
 /// Names of shards, each with the number of samples kept.
@@ -316,6 +384,16 @@ impl<'a> Picker<'a> {
         match self.kept.as_ref() {
             Kept::Rows(rows) => self.next >= rows.len(),
             Kept::Keys(_) | Kept::Uids(_) => false,
+        }
+    }
+
+    /// Kept samples that did not come; of uids nobody knows.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        match self.kept.as_ref() {
+            Kept::Rows(rows) => rows.len().saturating_sub(self.next) as u64,
+            Kept::Keys(keys) => keys.len().saturating_sub(self.found.len()) as u64,
+            Kept::Uids(_) => 0,
         }
     }
 

@@ -237,9 +237,10 @@ impl Facts {
     /// Notes which split took part, and what of it has no embedding.
     fn of_split(&mut self, split: &Membership, found: u64) -> Result<(), PipelineError> {
         let path = split.path().display().to_string();
-        let of = split.identity();
-        self.of =
-            Some(of.ok_or_else(|| PipelineError::Usage(format!("--split {path}: nothing says which split it is")))?);
+        self.of = Some(match split.head() {
+            Some(head) => head.keys_sha256.clone(),
+            None => split.sha256().map_err(failed)?,
+        });
         let due = match (split.head(), split.shards().map_err(failed)?) {
             (Some(head), _) => head.count,
             (None, Some(mut shards)) => {

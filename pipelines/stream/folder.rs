@@ -47,8 +47,8 @@ struct Open {
 }
 
 impl Folder {
-    /// Opens a folder, alone.
-    pub fn open(folder: &Path, shard_samples: u64, made: Made) -> Result<Self, PipelineError> {
+    /// Opens a folder, alone. What came `from_stdin` cannot be told from other bytes, so nobody goes on with it.
+    pub fn open(folder: &Path, shard_samples: u64, made: Made, from_stdin: bool) -> Result<Self, PipelineError> {
         durable::make_folder(folder).map_err(PipelineError::at(folder))?;
         let path = folder.join(".stream.lock");
         let lock = File::create(&path).map_err(PipelineError::at(&path))?;
@@ -64,6 +64,12 @@ impl Folder {
         let mut all = Self { folder: folder.into(), shard_samples, open: None, done: Vec::new(), _lock: lock };
         while let Some(stats) = Stats::read(&all.shard(all.done.len()), &all.stats(all.done.len())) {
             all.done.push(stats);
+        }
+        if from_stdin && !all.done.is_empty() {
+            let folder = folder.display();
+            return Err(PipelineError::Usage(format!(
+                "{folder}: there are shards of an earlier turn, and standard input does not say whether it is the same; give another folder"
+            )));
         }
         Ok(all)
     }
@@ -148,7 +154,12 @@ impl Sink for Folder {
         let range = match self.done.len() {
             0 => None,
             1 => Some(name(0)),
-            many => Some(format!("{{00000..{:05}}}.tar", many - 1)),
+            many if many <= 100_000 => Some(format!("{{00000..{:05}}}.tar", many - 1)),
+            // A range whose ends are of different lengths pads all to the longer one: two ranges.
+            many => Some(format!(
+                "{{00000..99999}}.tar::{}",
+                self.folder.join(format!("{{100000..{}}}.tar", many - 1)).display()
+            )),
         };
         let sum = |of: fn(&Stats) -> u64| self.done.iter().map(of).sum();
         Ok(StreamReport {
@@ -156,7 +167,7 @@ impl Sink for Folder {
             samples: sum(|stats| stats.successes),
             train_num_samples: sum(|stats| stats.trommel.trainable),
             bytes: sum(|stats| stats.trommel.bytes),
-            written: sizes.into_keys().collect(),
+            written: (0..self.done.len()).map(name).collect(),
             pattern: range.map(|range| quoted(&self.folder.join(range))),
             notices: notices.clone(),
         })

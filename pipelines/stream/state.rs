@@ -1,7 +1,6 @@
 //! What a folder of new shards says of itself: from what it was made, and how far it has come. The same command goes on there, another one is refused.
 
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use trommel_shard::plan::Plan;
 
 use super::{Cursor, KeptBy};
 use crate::error::PipelineError;
+use crate::select::failed;
 
 /// Its file.
 const FILE: &str = "stream.json";
@@ -23,7 +23,7 @@ const FILE: &str = "stream.json";
 pub(super) struct Made {
     /// Version of this file.
     schema: u32,
-    /// Who is kept: a rule and its seed, the hash of a split's keys, or what else tells a list from another one.
+    /// Who is kept: a rule and its seed, or a hash of the split's rows.
     kept_by: Value,
     /// Samples of a shard.
     shard_samples: u64,
@@ -42,9 +42,8 @@ impl Made {
     ) -> Result<Self, PipelineError> {
         let kept_by = match (kept_by, split) {
             (KeptBy::Random { percent, seed }, _) => json!({ "rule": format!("random:{percent}%"), "seed": seed }),
-            (KeptBy::Split(path), split) => {
-                let identity = split.and_then(Membership::identity);
-                identity.map_or_else(|| stat(path), |identity| Ok(json!({ "split": identity })))?
+            (KeptBy::Split(_), split) => {
+                json!({ "split_sha256": split.map(Membership::sha256).transpose().map_err(failed)? })
             }
         };
         let mut hash = Sha256::new();
@@ -82,14 +81,6 @@ impl Made {
             all.join("; ")
         )))
     }
-}
-
-/// What tells a list that says nothing of itself from another one.
-fn stat(path: &Path) -> Result<Value, PipelineError> {
-    let seen = std::fs::metadata(path).map_err(PipelineError::at(path))?;
-    let changed =
-        seen.modified().ok().and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_nanos().to_string()));
-    Ok(json!({ "list": path.display().to_string(), "bytes": seen.len(), "changed": changed }))
 }
 
 /// Refuses a folder with shards of somebody else's.

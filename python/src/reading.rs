@@ -199,8 +199,15 @@ impl Open {
                 }
                 Some(Group::Place(_) | Group::Sample(_)) => {}
                 None => {
-                    if let (Some(picker), ShardOutcome::Complete(_)) = (&self.picker, self.end(false).0) {
-                        picker.finish()?;
+                    let seen = self.groups.end(&self.store, false);
+                    if let (Some(picker), ShardOutcome::Complete(_)) = (&self.picker, seen.outcome) {
+                        match picker.finish() {
+                            Err(_) if seen.is_cut => {
+                                let text = "shards cut off before all samples that the split keeps of them";
+                                self.rejects.loss("cut_before_kept", text, &self.name, 1, picker.missing());
+                            }
+                            done => done?,
+                        }
                     }
                     break;
                 }

@@ -1,6 +1,5 @@
 //! A split, as Python holds it.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -41,29 +40,14 @@ impl Split {
     fn coverage(&self, py: Python<'_>, shards: Vec<String>) -> PyResult<Option<(u64, u64, u64, String)>> {
         py.detach(|| {
             let membership = locked(&self.membership);
-            let Some(named) = membership.shards()? else { return Ok(None) };
-            let mut left: HashMap<&str, bool> = shards.iter().map(|name| (name.as_str(), false)).collect();
-            let (mut kept, mut absent, mut absent_samples, mut first) = (0, 0, 0, String::new());
-            for shard in named {
-                let (name, count) = shard?;
-                if let Some(seen) = left.get_mut(name.as_str()) {
-                    *seen = true;
-                    kept += count;
-                } else if count > 0 {
-                    if absent == 0 {
-                        first = name;
-                    }
-                    absent += 1;
-                    absent_samples += count;
-                }
-            }
-            // A split's file does not name shards of which nothing is kept; a run names all that it has judged.
-            let unjudged = shards.iter().find(|name| self.path.is_dir() && left.get(name.as_str()) == Some(&false));
-            match unjudged {
+            let names: Vec<&str> = shards.iter().map(String::as_str).collect();
+            let Some(covered) = membership.coverage(&names, &[])? else { return Ok(None) };
+            match covered.unnamed.filter(|_| membership.is_run()) {
+                // A split's file does not name shards of which nothing is kept; a run names all that it has judged.
                 Some(name) => {
                     Err(SelectError::Unfinished(format!("{}: shard {name} is not judged", self.path.display())))
                 }
-                None => Ok(Some((kept, absent, absent_samples, first))),
+                None => Ok(Some((covered.kept, covered.absent, covered.absent_samples, covered.first))),
             }
         })
         .map_err(of_split)

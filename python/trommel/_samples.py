@@ -77,7 +77,11 @@ class Samples:
         self._epoch = 0
         self._shuffle, self._seed, self._handler = shuffle, seed, handler
         self._place = None if rank is None or world_size is None else (rank, world_size)
-        self._split = None if split is None and run is None else os.fspath(run if split is None else split)  # type: ignore[arg-type]
+        chosen = run if split is None else split
+        self._split = None if chosen is None else os.fspath(chosen)
+        if self._split is not None and os.path.isdir(self._split):
+            # A watch shows its newest epoch by a link that moves on: all workers read the one that stands there now.
+            self._split = os.path.realpath(self._split)
         if shards is not None:
             texts = [shards] if isinstance(shards, (str, os.PathLike)) else shards
             self._shards, lost = _trommel.plan([os.fspath(text) for text in texts])
@@ -85,7 +89,7 @@ class Samples:
             for notice in self.notices.values():
                 warnings.warn(str(notice), NoticeWarning, stacklevel=3)
         elif run is not None:
-            self._shards = _trommel.plan_of_run(run)
+            self._shards = _trommel.plan_of_run(self._split if split is None else run)
         else:
             raise ValueError("shards, or the run whose shards are meant")
         if self._split is not None:
@@ -108,6 +112,9 @@ class Samples:
         self._epoch += 1
         before = dict(self.notices)
         split = None if self._split is None else _trommel.Split(self._split)
+        if split is not None and self._split is not None and self._split.endswith(".txt"):
+            # A list of keys is read once, and not again for each shard.
+            split.coverage([shard[1] for shard in shards])
         for ordinal, name, url, size in shards:
             shard = _trommel.Shard(ordinal, name, url, size, split)
             try:

@@ -1,48 +1,97 @@
 //! Lists that do not say where a sample stands: keys, and DataComp's uids.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use trommel_columnar::npy;
 
+use super::Coverage;
 use crate::SelectError;
 
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Shards that are not given and are told apart.
+const MAX_ABSENT: usize = 1 << 16;
 /// Longest line.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// SHARD/KEY a line. Whose line it is says the shard that is asked for: names of shards and keys may hold slashes too.
 pub(super) struct Keys {
     path: PathBuf,
-    /// Each shard's lines stand together: `trommel select` wrote them.
-    grouped: bool,
-    /// Where the lines of the shard that was asked for last have ended: the next one's may begin there.
-    last: AtomicU64,
+    /// Where the lines of each shard stand that was named beforehand, once [`Keys::cover`] has looked.
+    lines: OnceLock<HashMap<String, Lines>>,
+}
+
+/// Where a shard's lines stand.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    from: u64,
+    to: u64,
+    /// Other lines stand between them.
+    apart: bool,
 }
 
 impl Keys {
-    pub fn open(path: &Path, grouped: bool) -> Result<Self, SelectError> {
+    pub fn open(path: &Path) -> Result<Self, SelectError> {
         File::open(path).map_err(SelectError::at(path))?;
-        Ok(Self { path: path.into(), grouped, last: AtomicU64::new(0) })
+        Ok(Self { path: path.into(), lines: OnceLock::new() })
     }
 
     /// The keys of a shard; `None` where no line is its.
     pub fn shard(&self, name: &str) -> Result<Option<HashSet<String>>, SelectError> {
+        let (from, to) = match self.lines.get().map(|lines| lines.get(name)) {
+            Some(Some(Lines { from, to, apart: false })) => (*from, *to),
+            _ => (0, u64::MAX),
+        };
         let mut keys = HashSet::new();
-        let start = self.last.load(Ordering::Relaxed);
-        if !self.scan(name, start, u64::MAX, &mut keys)? {
-            self.scan(name, 0, start, &mut keys)?;
-        }
+        self.scan(from, to, |_, text| {
+            keys.extend(text.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned));
+        })?;
         Ok((!keys.is_empty()).then_some(keys))
     }
 
-    /// Reads lines from one byte to another; whether all of the shard's are found.
-    fn scan(&self, name: &str, from: u64, to: u64, keys: &mut HashSet<String>) -> Result<bool, SelectError> {
+    /// Reads the list once: notes where the lines of `shards` and of `others` stand, and counts those of `shards` and all others.
+    pub fn cover(&self, shards: &[&str], others: &[&str]) -> Result<Coverage, SelectError> {
+        let given: HashSet<&str> = shards.iter().copied().collect();
+        let named: HashSet<&str> = given.iter().chain(others).copied().collect();
+        let (mut lines, mut coverage): (HashMap<String, Lines>, Coverage) = Default::default();
+        let mut absent = HashSet::new();
+        self.scan(0, u64::MAX, |(from, to), text| {
+            let mut is_given = false;
+            for name in text.match_indices('/').map(|(slash, _)| &text[..slash]).filter(|name| named.contains(name)) {
+                is_given |= given.contains(name);
+                match lines.get_mut(name) {
+                    Some(lines) => {
+                        lines.apart |= lines.to != from;
+                        lines.to = to;
+                    }
+                    None => _ = lines.insert(name.to_owned(), Lines { from, to, apart: false }),
+                }
+            }
+            if is_given {
+                coverage.kept += 1;
+            } else if let Some((shard, _)) = text.rsplit_once('/') {
+                if coverage.absent_samples == 0 {
+                    coverage.first = shard.to_owned();
+                }
+                coverage.absent_samples += 1;
+                // A key may hold slashes: as many shards as there may be.
+                if absent.len() < MAX_ABSENT && !absent.contains(shard) {
+                    absent.insert(shard.to_owned());
+                }
+            }
+        })?;
+        coverage.absent = absent.len() as u64;
+        let _ = self.lines.set(lines);
+        Ok(coverage)
+    }
+
+    /// Gives every line that begins between two bytes, with where it stands.
+    fn scan(&self, from: u64, to: u64, mut each: impl FnMut((u64, u64), &str)) -> Result<(), SelectError> {
         let mut file = File::open(&self.path).map_err(SelectError::at(&self.path))?;
         file.seek(SeekFrom::Start(from)).map_err(SelectError::at(&self.path))?;
         let (mut input, mut at, mut line) = (BufReader::with_capacity(BUFFER_BYTES, file), from, Vec::new());
@@ -59,20 +108,13 @@ impl Keys {
             }
             let text = std::str::from_utf8(text).map_err(|_| self.bad(at, "a line that is not UTF-8"))?;
             let text = text.strip_suffix('\r').unwrap_or(text);
-            match text.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) {
-                Some(key) => {
-                    keys.insert(key.to_owned());
-                }
-                None if self.grouped && !keys.is_empty() => {
-                    self.last.store(at, Ordering::Relaxed);
-                    return Ok(true);
-                }
-                None if text.is_empty() || text.contains('/') => {}
-                None => return Err(self.bad(at, &format!("`{text:.100}`; SHARD/KEY is due"))),
+            if !text.is_empty() && !text.contains('/') {
+                return Err(self.bad(at, &format!("`{text:.100}`; SHARD/KEY is due")));
             }
+            each((at, at + read as u64), text);
             at += read as u64;
         }
-        Ok(false)
+        Ok(())
     }
 
     fn bad(&self, at: u64, what: &str) -> SelectError {

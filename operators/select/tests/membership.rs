@@ -166,17 +166,24 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
         let path = written(folder.path(), Format::Keys, &rows);
         let due: BTreeMap<&str, HashSet<String>> =
             rows.iter().map(|(shard, rows)| (shard.as_str(), rows.iter().map(|row| row.1.clone()).collect())).collect();
-        if round % 2 == 0 {
+        let _ = std::fs::remove_file(head_path(&path));
+        if round % 3 > 0 {
             write_head(&head_path(&path), &head(1)).unwrap();
-        } else {
-            // Somebody's own list, in any order.
-            let _ = std::fs::remove_file(head_path(&path));
+        }
+        if round % 3 < 2 {
+            // Somebody's own list in any order, or one that somebody has shuffled since.
             let text = std::fs::read_to_string(&path).unwrap();
             let mut lines: Vec<&str> = text.lines().collect();
             lines.sort_by_cached_key(|_| dice.next());
             std::fs::write(&path, lines.join("\r\n")).unwrap();
         }
         let split = Membership::open(&path).unwrap();
+        if round % 2 == 0 {
+            let (given, others) = NAMES.split_at(NAMES.len() / 2);
+            let coverage = split.coverage(given, others).unwrap().unwrap();
+            let count = |names: &[&str]| names.iter().filter_map(|name| due.get(name)).map(HashSet::len).sum::<usize>();
+            assert_eq!((coverage.kept, coverage.absent_samples), (count(given) as u64, count(others) as u64));
+        }
         for _ in 0..20 {
             let name = NAMES[dice.below(NAMES.len())];
             let got = split.shard(name).unwrap().map(|kept| match kept {
