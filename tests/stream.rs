@@ -437,7 +437,10 @@ fn new_shards_are_of_these_rows_and_what_was_not_given_is_told() {
     // A list of other names is no list of which nothing is kept.
     std::fs::write(&list, "pool/00000.tar/000000000\n").unwrap();
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("three")]));
-    assert!(said.contains("none of its 1 samples is of these shards: it names pool/00000.tar and not 00000.tar"), "{said}");
+    assert!(
+        said.contains("none of its 1 samples is of these shards: it names pool/00000.tar and not 00000.tar"),
+        "{said}"
+    );
     // Other rows under the same name.
     run(0, &["select", &ledger, "--rule", "random:3", "-o", &table]);
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &table, "-o", &at("one")]));
