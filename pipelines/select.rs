@@ -222,12 +222,7 @@ impl OpenRun {
         let ledger = Ledger::open(run).map_err(|error| place(&error))?;
         let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
         let benchmarks = ledger.benchmarks().map_err(|error| place(&error))?;
-        if run.join("stamps.json").exists() && ledger.config().pointer("/record/takedowns").is_none() {
-            let run = run.display();
-            return Err(PipelineError::Usage(format!(
-                "{run}: an earlier version published this epoch and did not mark what is taken down; let `trommel watch` publish another one"
-            )));
-        }
+        refuse_unmarked(&ledger)?;
         let mut left_out: BTreeSet<&str> = without.iter().map(String::as_str).collect();
         let (mut shards, mut unfinished) = (Vec::new(), Vec::new());
         for shard in &plan.shards {
@@ -299,6 +294,29 @@ impl OpenRun {
         let program = program(&source, &wanted).map_err(failed)?;
         select_from(&source, &program, &reading.tables, wanted).map_err(failed)
     }
+}
+
+/// Refuses what a watch wrote without marking what is taken down: all of it would take part.
+///
+/// # Errors
+/// An epoch that an earlier version published, or a watch's pool.
+pub(crate) fn refuse_unmarked(ledger: &Ledger) -> Result<(), PipelineError> {
+    let run = ledger.root();
+    if run.join("stamps.json").exists() && ledger.config().pointer("/record/takedowns").is_none() {
+        let run = run.display();
+        return Err(PipelineError::Usage(format!(
+            "{run}: an earlier version published this epoch and did not mark what is taken down; let `trommel watch` publish another one"
+        )));
+    }
+    let watch = durable::parent(run);
+    if run.ends_with("pool") && watch.join("epochs").is_dir() {
+        return Err(PipelineError::Usage(format!(
+            "{} is a watch's pool, where nothing is marked as taken down: give one of its splits, {}/SPLIT",
+            run.display(),
+            watch.join("current").display()
+        )));
+    }
+    Ok(())
 }
 
 /// Which shards of a plan are not judged, and how many.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
+use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
 use trommel_ledger::read::{Ledger, LedgerRow};
@@ -24,6 +25,7 @@ use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of};
 use crate::error::PipelineError;
+use crate::select::refuse_unmarked;
 
 /// What arguments stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +238,18 @@ impl Finding {
         {
             return self.add_run(path, ledger, prefix);
         }
+        // Who is rejected or taken down, and whether the run is at its end, stands in its ledger alone.
+        let file = with_array(path).0;
+        if file.is_file()
+            && let Some(parts) = file.parent().filter(|folder| folder.ends_with("embeddings"))
+            && ledger_of(parts)?.is_some()
+        {
+            let run = durable::parent(parts).display();
+            return Err(PipelineError::Usage(format!(
+                "{}: a part of a run, which says more of its rows: give {run}",
+                path.display()
+            )));
+        }
         // What lies in a folder is called by its path there, as tars are.
         let root = if with_array(path).0.is_dir() { with_array(path).0 } else { literal };
         for piece in pieces(path).map_err(PipelineError::usage)? {
@@ -249,6 +263,7 @@ impl Finding {
     }
 
     fn add_run(&mut self, path: &Path, ledger: Ledger, prefix: Option<&str>) -> Result<(), PipelineError> {
+        refuse_unmarked(&ledger)?;
         self.notices.merge(&finished(path, &ledger)?);
         let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
         for shard in &plan.shards {

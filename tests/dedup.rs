@@ -287,6 +287,11 @@ fn what_is_taken_down_takes_no_part() {
     assert_eq!(of(&after, "samples") + of(&after, "taken_down"), of(&before, "samples"));
     assert!(pairs(Path::new(&out)).iter().all(|(key, because)| key != by && because != by));
     assert!(!texts(&Path::new(&out).join("dedup.parquet"), "key").contains(by));
+    for command in ["dedup", "select"] {
+        let rule = if command == "dedup" { ["--above", "0.99"] } else { ["--rule", "random:1"] };
+        let pool = run(2, &[&[command, &format!("{watched}/pool")][..], &rule, &["-o", &out]].concat());
+        assert!(stderr(&pool).contains("current/SPLIT"), "{}", stderr(&pool));
+    }
 }
 
 /// Somebody else's embeddings of the same shards make the same split, or it is said where not.

@@ -182,6 +182,8 @@ fn what_cannot_be_is_refused_in_one_line() {
     let bare = folder.path().join("bare").display().to_string();
     run(0, &["prune", &world.shards(), "--run", &bare, "--rule", "random:50%"]);
     assert!(refused(&[&bare], &[]).contains("kept no embeddings"));
+    let said = refused(&[&format!("{stored}/embeddings/*.arrow")], &[]);
+    assert!(said.contains("a part of a run") && said.contains(&format!("give {stored}")), "{said}");
 }
 
 /// What a peer has made: its folder.
