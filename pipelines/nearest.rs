@@ -9,16 +9,18 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use trommel_columnar::source::EmbeddingReader;
+use trommel_core::notices::Notices;
 
+use crate::benchmarks::finished;
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
 
-/// Reads them.
+/// Reads them, and what the run has lost: the nearest sample may be among it.
 ///
 /// # Errors
-/// Nothing there, a benchmark without radii, a run that did not judge it or does not say how near its samples come, or keys that are
-/// not known any more.
-pub fn similarities(text: &str) -> Result<HashMap<String, f64>, PipelineError> {
+/// Nothing there, a benchmark without radii, a run that is not at its end, did not judge it or does not say how near its samples come,
+/// keys that are not known any more, or two points of one key.
+pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), PipelineError> {
     let usage = |what: String| PipelineError::Usage(format!("--nearest {text}: {what}"));
     if let Some((run, name)) = text.rsplit_once('@').filter(|_| !Path::new(text).exists()) {
         let past = PastRun::open(Path::new(run))?;
@@ -29,24 +31,36 @@ pub fn similarities(text: &str) -> Result<HashMap<String, f64>, PipelineError> {
         if let Some(trouble) = &benchmark.trouble {
             return Err(usage(trouble.clone()));
         }
+        let lost = finished(Path::new(run), &past.ledger).map_err(|error| usage(error.to_string()))?;
         let items = past.ledger.items().map_err(PipelineError::failed)?;
         let near = items.iter().filter(|row| usize::from(row.benchmark) == at);
         let near = near.filter_map(|row| Some((benchmark.key(row.point)?.to_owned(), row.max_similarity?)));
-        let near: HashMap<String, f64> = near.collect();
+        let near = by_key(near).map_err(&usage)?;
         return if near.is_empty() {
             Err(usage("the run does not say how near its samples come".into()))
         } else {
-            Ok(near)
+            Ok((near, lost))
         };
     }
     let mut reader = EmbeddingReader::open(Path::new(text)).map_err(|error| usage(error.to_string()))?;
     if !reader.has_radii() {
         return Err(usage("a benchmark without radii: `trommel radii` gives it some".into()));
     }
-    let mut near = HashMap::new();
+    let mut near = Vec::new();
     for batch in &mut reader {
         let batch = batch.map_err(|error| usage(error.to_string()))?;
         near.extend(batch.keys.into_iter().zip(batch.radii).filter_map(|(key, radius)| Some((key, radius?))));
+    }
+    Ok((by_key(near).map_err(&usage)?, Notices::default()))
+}
+
+/// Each point's similarity by its key, which must be no other point's: nobody knows which of the two a picture is.
+fn by_key(points: impl IntoIterator<Item = (String, f64)>) -> Result<HashMap<String, f64>, String> {
+    let mut near = HashMap::new();
+    for (key, similarity) in points {
+        if near.insert(key.clone(), similarity).is_some() {
+            return Err(format!("two test points have the key {key}"));
+        }
     }
     Ok(near)
 }

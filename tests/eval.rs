@@ -79,6 +79,17 @@ fn a_probe_and_the_nearest_training_pictures() {
     assert!(said(2, &["--probe", &reference, "--shots", "9999"]).contains("--shots 9999: class `"));
     assert!(said(2, &["--nearest", &world.path("embedded/photo")]).contains("without radii"));
     assert!(said(2, &["--nearest", &format!("{ledger}@none")]).contains("the run judged photo, sketch and no none"));
+    // Half a run does not know the nearest picture of all.
+    let (half, judged) = (folder.path().join("half").display().to_string(), format!("photo={radii}"));
+    let shards = world.shards();
+    let prune = ["prune", &shards, "--run", &half, "--benchmark", &judged, "--rule", "drop-above:1", "--part", "0/2"];
+    run(0, &[&prune[..], &["--embedder", MODEL, "--random-init", "1"]].concat());
+    assert!(said(2, &["--nearest", &format!("{half}@photo")]).contains("of 6 shards are not"));
+    let mut doubled = EmbeddingSet::open(radii.as_ref()).unwrap();
+    doubled.keys[1] = doubled.keys[0].clone();
+    let double = folder.path().join("double");
+    doubled.write(&double, BTreeMap::new()).unwrap();
+    assert!(said(2, &["--nearest", &double.display().to_string()]).contains("two test points have the key"));
     let fewer = folder.path().join("fewer");
     let class = fs::read_dir(&reference).unwrap().next().unwrap().unwrap().path();
     fs::create_dir_all(fewer.join("a")).unwrap();

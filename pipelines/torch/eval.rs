@@ -124,6 +124,10 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> R
     let similarities = config.nearest.as_deref().map(nearest::similarities).transpose()?;
     let mut labelled = LabelledPictures::find(&config.data, &config.classes)?;
     let (names, mut notices) = (labelled.class_names.clone(), Notices::default());
+    let similarities = similarities.map(|(known, lost)| {
+        notices.merge(&lost);
+        known
+    });
     let mut probed = config.probe.as_ref().map(|probe| fitting(probe, config, &names)).transpose()?;
     let given = if config.templates.is_empty() { &labelled.templates } else { &config.templates };
     let templates = if given.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { given.clone() };
