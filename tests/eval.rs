@@ -96,6 +96,15 @@ fn a_probe_and_the_nearest_training_pictures() {
     fs::copy(&files(&class)[0], fewer.join("a/0.png")).unwrap();
     let fewer = fewer.display().to_string();
     assert!(said(2, &["--probe", &fewer]).contains("has 1 classes"), "{}", said(2, &["--probe", &fewer]));
+    let spoilt = folder.path().join("spoilt");
+    for file in files(reference.as_ref()) {
+        let copy = spoilt.join(file.strip_prefix(&reference).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        let bytes = if file.starts_with(&class) { b"no picture".to_vec() } else { fs::read(&file).unwrap() };
+        fs::write(copy, bytes).unwrap();
+    }
+    let spoilt = spoilt.display().to_string();
+    assert!(said(2, &["--probe", &spoilt, "--shots", "1"]).contains("which cannot be decoded"));
     let other = ["eval", &checkpoint, "--model", MODEL, "--data", &fewer, "--nearest", &radii];
     assert!(stderr(&run(2, &other)).contains("--nearest: 1 of 1 pictures are not in it (first: a/0.png)"));
 }

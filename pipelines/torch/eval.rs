@@ -209,11 +209,22 @@ fn fit(
     let (mut rows, mut labels): (Vec<Tensor>, Vec<i64>) = Default::default();
     let mut wanted =
         |key: &str, class: usize| drawn.as_ref().is_none_or(|drawn| drawn.contains(&(class, key.to_owned())));
+    let mut missing = drawn.clone().unwrap_or_default();
     pictures.each(labelled, &mut wanted, notices, &mut |features: Features| {
         rows.push(features.rows);
         labels.extend(features.classes.iter().map(|class| *class as i64));
+        features.classes.into_iter().zip(features.keys).for_each(|picture| {
+            missing.remove(&picture);
+        });
         Ok(())
     })?;
+    // A class with a picture less than was asked for would be judged as if it had them all.
+    if let Some((_, key)) = missing.iter().min() {
+        return Err(PipelineError::Usage(format!(
+            "{}: --shots drew {key}, which cannot be decoded: mend it, or take it away",
+            on.data.display()
+        )));
+    }
     notices.merge(&labelled.notices);
     if labels.is_empty() {
         return Err(PipelineError::Usage(format!(

@@ -54,8 +54,9 @@ pub fn run(args: &EvalArgs) -> Outcome {
         );
     }
     print_json(args.output.json, &report)?;
-    // What could not be decoded is among what was lost.
-    let read = Read { rejected: 0, samples: report.pictures, notices: &report.notices };
+    // What could not be decoded is among what was lost, of the probe's pictures too.
+    let samples = report.pictures + report.probe.as_ref().map_or(0, |probe| probe.fit_on);
+    let read = Read { rejected: 0, samples, notices: &report.notices };
     let too_many_rejects = read.too_many(args.max_rejects);
     Ok(Done { too_many_rejects, ..Done::default() })
 }
