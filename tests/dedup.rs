@@ -287,6 +287,19 @@ fn what_is_taken_down_takes_no_part() {
     assert_eq!(of(&after, "samples") + of(&after, "taken_down"), of(&before, "samples"));
     assert!(pairs(Path::new(&out)).iter().all(|(key, because)| key != by && because != by));
     assert!(!texts(&Path::new(&out).join("dedup.parquet"), "key").contains(by));
+    // What is taken down outside a split stands for nothing of its own.
+    let (split, inside) = (world.path("dedup-inside.txt"), world.path("dedup-inside"));
+    let kept = |column: &str| texts(&Path::new(&out).join("dedup.parquet"), column);
+    let mut lines: Vec<String> =
+        kept("shard").iter().zip(kept("key")).map(|(shard, key)| format!("{shard}/{key}\n")).collect();
+    lines.push(format!("{}/none\n", kept("shard").last().unwrap()));
+    std::fs::write(&split, lines.concat()).unwrap();
+    let head = std::fs::read(Path::new(&out).join("dedup.split.json")).unwrap();
+    let mut head: Value = serde_json::from_slice(&head).unwrap();
+    head["count"] = lines.len().into();
+    std::fs::write(world.path("dedup-inside.split.json"), head.to_string()).unwrap();
+    let lost = run(4, &["dedup", &epoch, "--above", "0.99", "--split", &split, "--max-rejects", "0", "-o", &inside]);
+    assert!(stderr(&lost).contains("samples of the split that have no embedding here: 1"), "{}", stderr(&lost));
     for command in ["dedup", "select"] {
         let rule = if command == "dedup" { ["--above", "0.99"] } else { ["--rule", "random:1"] };
         let pool = run(2, &[&[command, &format!("{watched}/pool")][..], &rule, &["-o", &out]].concat());

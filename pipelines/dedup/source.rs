@@ -41,7 +41,7 @@ pub(super) struct Set {
 pub(super) struct Facts {
     /// Samples that could not be judged.
     pub rejected: u64,
-    /// Samples that are taken down.
+    /// Samples that are taken down, of those that the split keeps.
     pub taken_down: u64,
     /// Samples that the split does not keep.
     pub outside: u64,
@@ -182,16 +182,18 @@ impl Gathering {
         let bad: BTreeSet<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
         let rows = batch.keys.iter().zip(batch.vectors.chunks_exact(dim)).enumerate();
         for (at, (key, vector)) in rows.filter(|(at, _)| !bad.contains(at)) {
-            let Some((shard, index, caption)) = called.row(batch, at)? else {
-                self.facts.taken_down += 1;
-                continue;
-            };
+            let (shard, index, caption) = called.row(batch, at)?;
             if let Some(split) = reading.split
                 && !self.keeps(split, &shard, index, key)?
             {
                 self.facts.outside += 1;
                 continue;
             }
+            // After the split: what is taken down outside of it must not stand for one of its own that is missing.
+            let Some(caption) = caption else {
+                self.facts.taken_down += 1;
+                continue;
+            };
             self.filling.push(vector).map_err(spooled)?;
             if reading.hash {
                 self.hash.update(vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
@@ -263,12 +265,12 @@ struct Called<'a> {
 }
 
 impl Called<'_> {
-    /// Shard, index and caption of a row; `None` where it is taken down.
-    fn row(&self, batch: &EmbeddingBatch, at: usize) -> Result<Option<(String, u32, Caption)>, PipelineError> {
+    /// Shard, index and caption of a row; no caption where it is taken down.
+    fn row(&self, batch: &EmbeddingBatch, at: usize) -> Result<(String, u32, Option<Caption>), PipelineError> {
         let (own, index) = (batch.shards[at].as_deref(), batch.indices[at]);
         if let Some(run) = &self.run {
             let index = index.ok_or_else(|| PipelineError::Usage(format!("{}: a row without index", self.shard)))?;
-            return Ok(run.caption(index).map(|caption| (self.shard.to_owned(), index, caption)));
+            return Ok((self.shard.to_owned(), index, run.caption(index)));
         }
         let caption = match batch.details.captions.get(at) {
             None => Caption::Unknown,
@@ -277,10 +279,10 @@ impl Called<'_> {
         };
         if let (Some(own), Some(index)) = (own, index) {
             let shard = self.prefix.map_or_else(|| own.to_owned(), |prefix| format!("{prefix}/{own}"));
-            return Ok(Some((shard, index, caption)));
+            return Ok((shard, index, Some(caption)));
         }
         let index = u32::try_from(batch.first_row + at as u64).map_err(|_| spooled(DedupError::TooMany))?;
-        Ok(Some((self.shard.to_owned(), index, caption)))
+        Ok((self.shard.to_owned(), index, Some(caption)))
     }
 }
 
