@@ -106,6 +106,10 @@ fn who_goes_and_because_of_whom() {
     // b4 stays, being like nobody that stays, and a5 goes because of it.
     assert_eq!(pairs(&out("greedy")), named(&[("a3", "a2"), ("a5", "b4"), ("a9", "a8"), ("b1", "b0")]));
     assert_eq!(greedy["rule"], "dedup:above=0.999,order=plan,greedy");
+    // In the place of another split nothing of that one stays.
+    json(&["dedup", &set, "--above", above, "--greedy", "-o", &out("plan").display().to_string()]);
+    assert_eq!(texts(&out("plan").join("dedup.parquet"), "key"), ["a2", "a8", "b0", "b4"]);
+    assert!(!out("plan").join("dedup.txt").exists());
 }
 
 /// What is written does not depend on threads and memory, and the file of one format is the split.

@@ -56,6 +56,17 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder(parent(to))
 }
 
+/// Removes a file, durably; no error if it is not there.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.and_then(|()| sync_folder(parent(path))),
+    }
+}
+
 /// Writes a whole file.
 ///
 /// # Errors

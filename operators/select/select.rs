@@ -18,7 +18,7 @@ use crate::join::{Join, join};
 use crate::pick::{Quota, pick};
 use crate::program::{Node, Program};
 use crate::scan::{ROW_BYTES, Reading, Scanned, Shard, scan};
-use crate::split::{Kept, Sink};
+use crate::split::{Kept, Sink, make_room};
 
 /// Bytes of a kept row on its way to its sinks.
 const KEPT_ROW_BYTES: u64 = 256;
@@ -202,6 +202,7 @@ fn select_here(
             captions_unknown: output.captions_unknown,
             keys_sha256: output.hash.finish(),
         };
+        make_room(&output.wanted.sinks, &head)?;
         let remarks = output.wanted.sinks.into_iter().map(|sink| sink.finish(&head));
         let remarks = remarks.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten().collect();
         Ok(Made { name: output.wanted.name, head, remarks })

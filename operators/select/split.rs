@@ -54,6 +54,11 @@ pub trait Sink: Send {
     fn needs_uids(&self) -> bool {
         false
     }
+
+    /// The file that it writes, where it writes one.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// Which file.
@@ -118,6 +123,27 @@ pub fn write_head(path: &Path, head: &SplitHead) -> Result<(), SelectError> {
     durable::write(path, (text + "\n").as_bytes()).map_err(SelectError::at(path))
 }
 
+/// Makes room for a split before the first of its files has its name: a head of another split would say of them what they are not, and
+/// the new one would say it of that split's files in formats that are not written now.
+///
+/// # Errors
+/// A file that cannot be removed.
+pub fn make_room(sinks: &[Box<dyn Sink>], head: &SplitHead) -> Result<(), SelectError> {
+    let written: Vec<&Path> = sinks.iter().filter_map(|sink| sink.path()).collect();
+    let remove = |path: &Path| durable::remove(path).map_err(SelectError::at(path));
+    for path in &written {
+        let beside = head_path(path);
+        // Only where a head says that they are a split's; of the same samples they stay true.
+        if read_head(&beside).is_ok_and(|old| old.keys_sha256 != head.keys_sha256) {
+            let others = Format::ALL.map(|format| path.with_extension(format.extension()));
+            others.iter().filter(|other| !written.contains(&other.as_path())).try_for_each(|other| remove(other))?;
+        }
+        // The head goes last: until then it says what lies here.
+        remove(&beside)?;
+    }
+    Ok(())
+}
+
 fn begin(path: &Path) -> Result<BufWriter<Aside>, SelectError> {
     Aside::create(path).map(|file| BufWriter::with_capacity(1 << 20, file)).map_err(SelectError::at(path))
 }
@@ -178,6 +204,10 @@ impl Sink for Table {
         }
         settle(&self.path, self.writer.finish_with(metadata)?).map(|()| None)
     }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
 }
 
 struct Keys {
@@ -198,6 +228,10 @@ impl Sink for Keys {
 
     fn finish(self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
         settle(&self.path, self.out).map(|()| None)
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 

@@ -142,4 +142,8 @@ impl Sink for Uids {
     fn needs_uids(&self) -> bool {
         true
     }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
 }

@@ -17,7 +17,7 @@ use trommel_dedup::names::{Caption, Names};
 use trommel_dedup::nearest::Nearest;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
-use trommel_select::split::{Kept, Sink, head_path, write_head};
+use trommel_select::split::{Kept, Sink, head_path, make_room, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -171,6 +171,7 @@ pub(super) fn write(
         }
     }
     let head = head(counted, hash.finish());
+    make_room(&sinks, &head).map_err(failed)?;
     [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
     for sink in sinks {
         sink.finish(&head).map_err(failed)?;
