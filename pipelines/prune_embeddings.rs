@@ -147,7 +147,10 @@ impl<'a> Judging<'a> {
         };
         let decoder = self.identity.as_ref().map_or("", |identity| &identity.decoder);
         let record = record(&self.config.benchmarks, decoder);
-        RunConfig { decisions: json!(decision), numerics: json!({}), record }
+        // Not among the decisions, which are to be those of the shards; but what an epoch decided must not go on with another one's rows.
+        let numerics =
+            self.stored.sha256_of_runs().map_or_else(|| json!({}), |sha256| json!({ "embeddings_sha256": sha256 }));
+        RunConfig { decisions: json!(decision), numerics, record }
     }
 
     fn part_config(&self) -> PartConfig {

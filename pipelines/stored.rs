@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
 use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
+use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_select::select::RunFacts;
 use trommel_shard::embeddings::{Known, Opened, Samples, Stored, Unread};
@@ -24,6 +26,7 @@ use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of};
+use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::select::refuse_unmarked;
 
@@ -150,6 +153,20 @@ impl StoredEmbeddings {
     pub fn run_of(&self, ordinal: u64) -> Option<(&Ledger, u64)> {
         let (ledger, ordinal) = usize::try_from(ordinal).ok().and_then(|at| self.sources.get(at))?.of_run?;
         Some((&self.ledgers[ledger], ordinal))
+    }
+
+    /// What tells the runs as they are now from what becomes of them (an epoch with a takedown has shards of the same names and sizes): sha256
+    /// over the shards' names and the checksums of their ledger and embeddings. `None` where no run was given.
+    #[must_use]
+    pub fn sha256_of_runs(&self) -> Option<String> {
+        let mut hash = Sha256::new();
+        for (shard, source) in self.plan.shards.iter().zip(&self.sources) {
+            let Some((ledger, ordinal)) = source.of_run else { continue };
+            let line = self.ledgers[ledger].shards().get(&ordinal).map(|(_, line)| line);
+            let sum = |kind| line.and_then(|line| line.part(kind)).map_or("none", |part| part.crc32c.as_str());
+            hash.update(format!("{:?} {} {}\n", shard.name, sum(PartKind::Ledger), sum(PartKind::Embeddings)));
+        }
+        (!self.ledgers.is_empty()).then(|| hex(&hash.finalize()))
     }
 
     fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Samples, String> {

@@ -283,8 +283,15 @@ fn what_is_taken_down_takes_no_part() {
     let before = json(&dedup);
     let all = pairs(Path::new(&out));
     let by = &all.first().expect("somebody goes").1;
+    let pruned = world.path("dedup-pruned");
+    let prune = ["prune", &epoch, "--run", &pruned, "--rule", "random:50%"];
+    run(0, &prune);
+    run(0, &prune);
     std::fs::write(&list, format!("{by}\n")).unwrap();
     run(0, &[&watch[..], &judging, &["--takedown", &list]].concat());
+    // What was decided of the epoch before is not taken over.
+    let said = stderr(&run(2, &prune));
+    assert!(said.contains("embeddings_sha256"), "{said}");
     let after = json(&dedup);
     let of = |report: &Value, name: &str| report[name].as_u64().unwrap();
     assert!(of(&after, "taken_down") > 0 && of(&before, "taken_down") == 0, "{after}");
