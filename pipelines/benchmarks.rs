@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
-use trommel_columnar::pieces::with_array;
+use trommel_columnar::pieces::{Piece, pieces, with_array};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, Status};
 use trommel_decide::benchmark::Benchmark;
+use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
@@ -133,7 +134,8 @@ pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
         return Err(place(&format_args!("no such folder: {}", named.path.display())));
     }
     whole(named)?;
-    let set = EmbeddingSet::open(&named.path).map_err(|error| place(&error))?;
+    let reader = open_set(&named.path).map_err(|error| place(&error))?;
+    let set = EmbeddingSet::read(&named.path, reader).map_err(|error| place(&error))?;
     for line in &set.notes.lines {
         tracing::warn!(benchmark = named.name, "{line}");
     }
@@ -155,6 +157,20 @@ pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
         Some(root) => Ledger::open(root).map(Some).map_err(PipelineError::usage),
         None => Ok(None),
     }
+}
+
+/// Opens what `path` stands for; of a run's parts those that its ledger counts: a shard that could not be read at first has an empty part
+/// of that time beside the one that counts.
+pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
+    let mut files = pieces(path).map_err(PipelineError::usage)?;
+    if let Some(ledger) = ledger_of(path)?
+        && let Some(folder) = files.first().and_then(|piece| piece.path().parent())
+        && folder == ledger.root().join("embeddings")
+    {
+        let parts = ledger.files(PartKind::Embeddings).map_err(PipelineError::usage)?;
+        files = parts.into_iter().map(Piece::Ipc).collect();
+    }
+    EmbeddingReader::of_set(path, files).map_err(PipelineError::usage)
 }
 
 /// What a run has lost or passed over. Refuses the embeddings of one that has not come to its end: what is not there yet would be missed by

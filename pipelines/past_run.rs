@@ -9,7 +9,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
-use trommel_columnar::source::EmbeddingReader;
 use trommel_core::sample::Score;
 use trommel_decide::judge::Known;
 use trommel_decide::policy::Policy;
@@ -19,6 +18,7 @@ use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 use trommel_shard::store::local_path;
 
+use crate::benchmarks::open_set;
 use crate::error::PipelineError;
 use crate::split_file::SplitConfig;
 
@@ -198,7 +198,7 @@ impl TestPoints {
 
 /// Keys and radii, if the folder still holds what the run was judged against.
 fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), String> {
-    let mut reader = EmbeddingReader::open(folder).map_err(|error| error.to_string())?;
+    let mut reader = open_set(folder).map_err(|error| error.to_string())?;
     let (mut keys, mut radii, mut hash) = (Vec::new(), reader.has_radii().then(Vec::new), Sha256::new());
     for batch in &mut reader {
         let batch = batch.map_err(|error| error.to_string())?;

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
-use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable::Aside;
 use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
@@ -19,7 +18,7 @@ use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
 use trommel_shard::embeddings::reader_bytes;
 
-use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, rejects};
+use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, open_set, rejects};
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 
@@ -162,7 +161,7 @@ fn measure(
             notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
         }
     }
-    let mut reader = EmbeddingReader::open(&reference.path).map_err(|error| place(&error))?;
+    let mut reader = open_set(&reference.path).map_err(|error| place(&error))?;
     check_identities(config, reference, reader.identity(), benchmarks)?;
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();

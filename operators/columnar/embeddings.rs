@@ -203,7 +203,14 @@ impl EmbeddingSet {
     /// # Errors
     /// Files that cannot be read or do not fit each other, a row without direction, a missing or non-finite radius.
     pub fn open(path: &Path) -> Result<Self, ColumnarError> {
-        let mut reader = EmbeddingReader::open(path)?;
+        Self::read(path, EmbeddingReader::open(path)?)
+    }
+
+    /// Reads all that a reader of `path` gives.
+    ///
+    /// # Errors
+    /// As [`EmbeddingSet::open`].
+    pub fn read(path: &Path, mut reader: EmbeddingReader) -> Result<Self, ColumnarError> {
         let mut set = Self { dim: reader.dim(), identity: reader.identity().cloned(), ..Self::default() };
         let mut radii = reader.has_radii().then(Vec::new);
         let mut bad: Option<(u64, String, &'static str, u64)> = None;

@@ -115,8 +115,15 @@ impl EmbeddingReader {
     /// # Errors
     /// Nothing of the kind there, or a first file that cannot be read.
     pub fn open(path: &Path) -> Result<Self, ColumnarError> {
+        Self::of_set(path, pieces(path)?)
+    }
+
+    /// Opens these files as the set at `path`.
+    ///
+    /// # Errors
+    /// No file, or a first one that cannot be read.
+    pub fn of_set(path: &Path, pieces: Vec<Piece>) -> Result<Self, ColumnarError> {
         let none = || ColumnarError::NoEmbeddings { path: path.to_path_buf() };
-        let pieces = pieces(path)?;
         let first = pieces.first().ok_or_else(none)?.clone();
         Self::begin(path, pieces, &first, false)
     }
