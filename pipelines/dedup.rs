@@ -61,7 +61,7 @@ pub struct DedupConfig {
     pub assume_model: Option<String>,
     /// A file for the split, or a folder.
     pub out: PathBuf,
-    /// Files of the split in a folder.
+    /// Files of the split in a folder; none: a Parquet table.
     pub formats: Vec<Format>,
     /// Seed of the first centres, samples, batches, and of the random order.
     pub seed: u64,
@@ -348,6 +348,12 @@ fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Valu
             (Some(found), Some(wanted)) if found != wanted => {
                 return Err(PipelineError::Usage(format!("{path} was embedded by {found}; the other set by {wanted}")));
             }
+            (Some(found), _) if assumed.is_some_and(|assumed| assumed != found.architecture) => {
+                let assumed = assumed.unwrap_or_default();
+                return Err(PipelineError::Usage(format!(
+                    "{path} was embedded by {found}, and not by {assumed} as is assumed (--assume-model)"
+                )));
+            }
             (None, Some(wanted)) if assumed != Some(wanted.architecture.as_str()) => {
                 return Err(PipelineError::Usage(format!(
                     "{path} does not say which model embedded it; if it was {}, say --assume-model {}",
@@ -373,6 +379,12 @@ fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Valu
 fn files(config: &DedupConfig) -> Result<Vec<PathBuf>, PipelineError> {
     let out = &config.out;
     if Format::of(out).is_some() && !out.is_dir() {
+        if !config.formats.is_empty() {
+            let out = out.display();
+            return Err(PipelineError::Usage(format!(
+                "--format is for a folder, and -o {out} is one file by its ending"
+            )));
+        }
         return Ok(vec![out.clone()]);
     }
     if out.extension().is_some() && !out.is_dir() {
@@ -381,7 +393,8 @@ fn files(config: &DedupConfig) -> Result<Vec<PathBuf>, PipelineError> {
             "-o {out}: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), or a folder"
         )));
     }
-    Ok(config.formats.iter().map(|format| out.join(format!("dedup.{}", format.extension()))).collect())
+    let formats = if config.formats.is_empty() { &[Format::Parquet][..] } else { &config.formats };
+    Ok(formats.iter().map(|format| out.join(format!("dedup.{}", format.extension()))).collect())
 }
 
 impl DedupConfig {

@@ -274,6 +274,11 @@ fn identity(
     let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());
     let first = stored.plan.shards.first().map(|shard| shard.url.as_str()).unwrap_or_default();
     let identity = match (&stored.identity, of_benchmark, assumed) {
+        (Some(own), _, Some(assumed)) if assumed != own.architecture => {
+            return Err(PipelineError::Usage(format!(
+                "{first} was embedded by {own}, and not by {assumed} as is assumed (--assume-model)"
+            )));
+        }
         (Some(own), ..) => Some(own.clone()),
         (None, Some(wanted), Some(assumed)) if assumed == wanted.architecture => Some(wanted.clone()),
         (None, Some(wanted), _) => {

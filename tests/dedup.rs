@@ -392,6 +392,7 @@ fn what_cannot_be_asked_is_refused() {
         (&set, &["--above", "0.9", "--clusters", "0"], "1 at least"),
         (&set, &["--above", "0.9", "--format", "npy"], "has no uid"),
         (&set, &["--above", "0.9", "--format", "csv"], "parquet, npy and txt"),
+        (&set, &["--above", "0.9", "--assume-model", "m"], "and not by m"),
         (&set, &["--above", "0.9", "--memory", "1MiB"], "at least"),
         (&set, &["--above", "0.9", "--against", &set, "--order", "random"], "--against"),
         ("no/such", &["--above", "0.9"], "such file"),
@@ -400,6 +401,9 @@ fn what_cannot_be_asked_is_refused() {
         let out = run(2, &[&["dedup", input, "-o", &into], more].concat());
         assert!(stderr(&out).contains(word), "{more:?}: {}", stderr(&out));
     }
+    let one = format!("{into}.parquet");
+    let both = run(2, &["dedup", &set, "--above", "0.9", "-o", &one, "--format", "txt"]);
+    assert!(stderr(&both).contains("--format is for a folder"), "{}", stderr(&both));
     let twice = run(2, &["dedup", &set, &set, "--above", "0.9", "-o", &into]);
     assert!(stderr(&twice).contains("more than once"), "{}", stderr(&twice));
     run(0, &["dedup", &npy, "--above", "0.9", "--assume-model", "m", "-o", &into]);

@@ -178,6 +178,7 @@ fn what_cannot_be_is_refused_in_one_line() {
         let said = refused(&[stored], flag);
         assert!(said.contains("what is pruned are stored embeddings"), "{said}");
     }
+    assert!(refused(&[stored], &["--assume-model", "m"]).contains("and not by m"));
     assert!(refused(&[stored], &["--join", "device"]).contains("joined on the processor"));
     let bare = folder.path().join("bare").display().to_string();
     run(0, &["prune", &world.shards(), "--run", &bare, "--rule", "random:50%"]);

@@ -274,7 +274,7 @@ impl Called<'_> {
         }
         let caption = match batch.details.captions.get(at) {
             None => Caption::Unknown,
-            Some(text) if text.as_deref().is_none_or(str::is_empty) => Caption::Missing,
+            Some(text) if text.as_deref().is_none_or(|text| text.trim().is_empty()) => Caption::Missing,
             Some(_) => Caption::There,
         };
         if let (Some(own), Some(index)) = (own, index) {

@@ -751,8 +751,8 @@ pub struct DedupArgs {
     /// A file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for dedup.parquet
     #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
-    /// Files of the split in a folder
-    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',', default_value = "parquet")]
+    /// Files of the split in a folder; parquet unless given
+    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',')]
     pub formats: Vec<String>,
     /// Only samples that a split keeps take part: .parquet (or .split.json), .txt with its .split.json, or a run folder
     #[arg(long, value_name = "FILE")]
