@@ -187,6 +187,27 @@ fn what_cannot_be_is_refused_in_one_line() {
     assert!(said.contains("a part of a run") && said.contains(&format!("give {stored}")), "{said}");
 }
 
+/// The shard has an empty part of the time when it was no tar, beside the one that counts.
+#[test]
+fn a_shard_that_was_mended_is_among_the_references() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let shards = folder.path().join("shards");
+    fs::create_dir(&shards).unwrap();
+    let copy = |shard: &str| fs::copy(Path::new(&world.path("data/shards")).join(shard), shards.join(shard)).unwrap();
+    copy("00000.tar");
+    fs::write(shards.join("00001.tar"), "<html>404</html>").unwrap();
+    let (given, into) = (shards.display().to_string(), folder.path().join("run"));
+    let model = ["--embedder", MODEL, "--random-init", "1", "--max-rejects", "100"];
+    let command = prune(&[&given], &into, "drop-over-radius", &model);
+    run(0, &words(&command));
+    copy("00001.tar");
+    run(0, &words(&command));
+    let (reference, out) = (into.display().to_string(), folder.path().join("radii").display().to_string());
+    let benchmark = format!("photo={}", world.path("embedded/photo"));
+    let said = stderr(&run(0, &["radii", "--reference", &reference, "--benchmark", &benchmark, "-o", &out]));
+    assert!(said.contains("points over 96 references"), "{said}");
+}
+
 /// What a peer has made: its folder.
 fn made() -> Option<TempDir> {
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
