@@ -14,6 +14,11 @@
 //! notices.loss("not_a_tar", "shards that are no tar", "b.tar: an HTML page", 1, 1_000);
 //! assert_eq!(notices.lost_samples(), 1_000);
 //! assert_eq!(notices.lines().next().unwrap(), "macOS `._` files passed over: 2 (first: a.tar: ._0001.jpg)");
+//! let mut again = Notices::default();
+//! again.note("apple_double", "macOS `._` files passed over", "a.tar: ._0001.jpg", 2);
+//! again.loss("not_a_tar", "shards that are no tar", "c.tar: an HTML page", 1, 3_000);
+//! notices.merge_larger(&again);
+//! assert_eq!((notices.get("apple_double").unwrap().count, notices.lost_samples()), (2, 3_000));
 //! ```
 
 use std::collections::BTreeMap;
@@ -73,6 +78,17 @@ impl Notices {
     pub fn merge(&mut self, other: &Self) {
         for (code, notice) in &other.0 {
             self.add(code, notice.clone());
+        }
+    }
+
+    /// Takes in what another run over the same input found: of equal codes the one that lost more stays, else the one that counted more,
+    /// for a sum would count the same finding again.
+    pub fn merge_larger(&mut self, other: &Self) {
+        let size = |notice: &Notice| (notice.lost_samples, notice.count);
+        for (code, notice) in &other.0 {
+            if self.get(code).is_none_or(|known| size(known) < size(notice)) {
+                self.0.insert(code.clone(), notice.clone());
+            }
         }
     }
 

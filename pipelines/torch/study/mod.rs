@@ -125,12 +125,13 @@ pub fn study(
     done::settle(&config.run, &json!(file))?;
     study.inject()?;
 
-    let embedder = study.embedder()?;
+    let (embedder, lost) = study.embedder()?;
     let (benchmarks, mut notices) = study.radii(&embedder)?;
     let pool = study.pool(&embedder)?;
     let sets = study.splits(&pool)?;
     let gaps = study.gaps(&sets, &benchmarks)?;
     notices.merge(&pool.notices);
+    notices.merge_larger(&lost);
     let trainings = study.trainings(&sets, &mut notices)?;
     let means = means(&sets, &trainings);
     let mut report = StudyReport {

@@ -128,17 +128,20 @@ impl Study<'_> {
         Ok(())
     }
 
-    /// The embedder with its weights: given, random, or trained on the whole pool.
-    pub(super) fn embedder(&self) -> Result<EmbedderConfig, PipelineError> {
+    /// The embedder with its weights: given, random, or trained on the whole pool; with what was lost of the pool then.
+    pub(super) fn embedder(&self) -> Result<(EmbedderConfig, Notices), PipelineError> {
         let embedder = &self.file.embedder;
-        let Some(recipe) = &embedder.trained else { return Ok(embedder.config(embedder.weights.clone())) };
+        let Some(recipe) = &embedder.trained else {
+            return Ok((embedder.config(embedder.weights.clone()), Notices::default()));
+        };
         let run = self.place("embedder");
-        once(&self.place("embedder.json"), &json!(null), || {
+        // Another `of` than that of older files, which kept the steps; the training is done, and is not done again.
+        let notices = once(&self.place("embedder.json"), &json!("notices"), || {
             let training = self.training(&embedder.model, recipe, 0, run.clone())?;
-            Ok(self.train(&training, "training the embedder")?.steps)
+            Ok(self.train(&training, "training the embedder")?.notices)
         })?;
         let weights = run.join("checkpoints/epoch_latest.pt");
-        Ok(embedder.config(Some(weights)))
+        Ok((embedder.config(Some(weights)), notices))
     }
 
     /// Embeds benchmarks and reference, and measures the radii; with what of the reference was lost.

@@ -68,7 +68,7 @@ struct Evaluated {
 }
 
 impl Study<'_> {
-    /// Trains and evaluates all sets with all seeds; what is new of their findings goes to `notices`.
+    /// Trains and evaluates all sets with all seeds; what they lost or passed over goes to `notices`.
     pub(super) fn trainings(
         &self,
         sets: &[TrainingSet],
@@ -84,8 +84,9 @@ impl Study<'_> {
                 let ended = self.train_set(set, at, seed, &number)?;
                 let Ended { steps, samples_seen, last_loss, notices: found } = ended;
                 let evaluated = self.evaluate(set, seed)?;
-                add_new(notices, &found);
-                add_new(notices, &evaluated.notices);
+                // Each training finds again what the pool, or the training before it, has found.
+                notices.merge_larger(&found);
+                notices.merge_larger(&evaluated.notices);
                 let accuracies = evaluated.accuracies;
                 trainings.push(Training { set: set.name.clone(), seed, steps, samples_seen, last_loss, accuracies });
             }
@@ -117,12 +118,17 @@ impl Study<'_> {
         let (request, wind_down) = (stop.clone(), stop.clone());
         let _told =
             [self.stop.on_request(move || request.request()), self.stop.on_wind_down(move || wind_down.wind_down())];
-        let report = train(training, stop, &(self.progress_of)(title))?;
+        let mut report = train(training, stop, &(self.progress_of)(title))?;
         if report.interrupted {
             return Err(PipelineError::Interrupted);
         }
         if let Some((ordinal, why)) = report.failed.first_key_value() {
             return Err(PipelineError::Unfinished(format!("{title}: shard {ordinal}: {why}")));
+        }
+        // A split keeps what could be judged; what cannot be read any more is lost between the two, and no count of the pool tells it.
+        if training.split.is_some() {
+            let text = "samples of a training set that could not be read when it was trained";
+            report.notices.loss("rejected_in_training", text, title, report.rejected, report.rejected);
         }
         let run = &training.judge.run;
         keep_latest(&run.join("checkpoints")).map_err(PipelineError::at(run))?;
@@ -161,18 +167,6 @@ impl Study<'_> {
             }
             Ok(Evaluated { accuracies, notices })
         })
-    }
-}
-
-/// Adds kinds of findings that are not there yet: each training finds again what the pool, or the training before it, has found.
-fn add_new(notices: &mut Notices, found: &Notices) {
-    for (code, notice) in found.iter() {
-        if notices.get(code).is_none() {
-            match notice.loss {
-                true => notices.loss(code, &notice.text, &notice.first, notice.count, notice.lost_samples),
-                false => notices.note(code, &notice.text, &notice.first, notice.count),
-            }
-        }
     }
 }
 
