@@ -180,6 +180,7 @@ fn pictures_that_cannot_be_decoded_any_more_are_skipped_slots() {
     let steps = 3 * ((kept.len() - spoilt.len()) / BATCH);
     assert_eq!((&third["steps"], &third["passes"], &third["interrupted"]), (&steps.into(), &3.into(), &false.into()));
     assert!(steps < 3 * (kept.len() / BATCH) && said.contains("the last pass is over after"), "{said}");
+    assert_eq!(third["notices"]["schedule_cut_short"]["count"], 3, "{said}");
     assert_eq!(found(&third)["count"], 3 * spoilt.len());
     assert_eq!(found(&third)["lost_samples"], spoilt.len());
     assert!(checkpoints(&passes).contains("epoch_3.pt"));

@@ -29,8 +29,13 @@ impl Splits {
             let splits = Self(tempfile::tempdir().unwrap());
             let judged = splits.0.path().join("judged");
             run(0, &words(&World::shared().prune(&judged)));
-            let rules =
-                ["val=drop-over-radius", "core=keep-nearest:100 of val", "few=keep-farthest:9", "none=few minus few"];
+            let rules = [
+                "val=drop-over-radius",
+                "core=keep-nearest:100 of val",
+                "few=keep-farthest:9",
+                "none=few minus few",
+                "any=random:90%",
+            ];
             let (judged, out) = (judged.display().to_string(), splits.0.path().display().to_string());
             let mut args = vec!["select", &judged, "-o", &out, "--format", "parquet,txt,npy", "--without", "00005.tar"];
             args.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
@@ -262,6 +267,11 @@ fn a_run_over_a_split_says_what_it_is() {
     assert_eq!((counts.kept, counts.kept + counts.dropped), (100, 240));
     assert_eq!(losses(&into).len() as u64, 2 * (captioned / 16));
     assert!(into.join("checkpoints/epoch_2.pt").exists());
+    // Whom the judged run dropped may have no caption: a split that keeps them does not know its batches.
+    let any = splits.path("any.parquet");
+    let said =
+        stderr(&run(2, &words(&train(&shards, &folder.path().join("any"), &["--split", &any, "--passes", "2"]))));
+    assert!(said.contains("--passes needs to know how many samples a pass has"), "{said}");
     let rule = "keep-nearest:100 of drop-over-radius";
     let keys = splits.keys("core");
     let (kept, dropped) =

@@ -184,7 +184,7 @@ pub(crate) fn train_on(
     }
     notices.merge(&folder.before().notices(&again));
     let (done, order, names) = (&done, &order, &names);
-    Ok(Ended { done, order, settled, counts: &counts, notices, names, machinery: &spent, progress }.report())
+    Ok(Ended { done, order, settled, course, counts: &counts, notices, names, machinery: &spent, progress }.report())
 }
 
 /// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.

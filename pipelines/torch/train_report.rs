@@ -9,7 +9,7 @@ use trommel_dataflow::order::OrderConfig;
 use trommel_decide::ShardNames;
 use trommel_ledger::manifest::Counts;
 use trommel_train::to_order::TrainOrder;
-use trommel_train::{Outcome, Summary};
+use trommel_train::{Course, Outcome, Summary};
 
 use crate::first_start::Settled;
 use crate::judging::Machinery;
@@ -81,6 +81,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) order: &'a TrainOrder,
     /// What the run was begun with.
     pub(crate) settled: Settled,
+    /// Along what the learning rate ran.
+    pub(crate) course: Course,
     /// The ledger of all processes.
     pub(crate) counts: &'a Counts,
     /// What is to be said of the run.
@@ -96,10 +98,11 @@ pub(crate) struct Ended<'a> {
 impl Ended<'_> {
     /// The report.
     pub(crate) fn report(self) -> TrainReport {
-        let Self { done, order, settled, counts, mut notices, names, machinery, progress } = self;
+        let Self { done, order, settled, course, counts, mut notices, names, machinery, progress } = self;
         notices.merge(&skips(done, order, names));
         if done.outcome == Outcome::Complete {
             note_miscount(&mut notices, settled.pass.as_ref(), counts);
+            note_cut_short(&mut notices, course, done.global_step);
         }
         let seconds = progress.working_seconds();
         #[expect(clippy::cast_precision_loss)]
@@ -140,6 +143,15 @@ fn note_miscount(notices: &mut Notices, promised: Option<&PassCount>, counts: &C
     if let Some(PassCount { samples, source }) = promised {
         let text = "samples of a pass more or fewer than the learning rate was laid out for";
         notices.note("pass_miscounted", text, format!("{came} came, {source} says {samples}"), samples.abs_diff(came));
+    }
+}
+
+/// The passes were over before the steps that the learning rate was laid out for: it did not come down to its end.
+fn note_cut_short(notices: &mut Notices, course: Course, done: u64) {
+    if let Course::Steps(steps) = course {
+        let text = "optimiser steps that the learning rate was laid out for and that did not come";
+        let first = format!("the last pass is over after {done} of {steps}");
+        notices.note("schedule_cut_short", text, first, steps.saturating_sub(done));
     }
 }
 
