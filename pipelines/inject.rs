@@ -11,11 +11,11 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::durable::{self, Aside};
 use trommel_core::notices::Notices;
@@ -27,6 +27,9 @@ use trommel_shard::names::IMAGE_KEYS;
 use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::labelled::{ClassNames, LabelledPictures};
+
+/// What says with which settings the folder is made.
+const MARK: &str = "inject.json";
 
 /// The caption where none is given.
 pub const CAPTION: &str = "a photo of a {class}";
@@ -112,7 +115,7 @@ pub struct InjectReport {
 pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
     check(config)?;
     let chosen = config.items.map(|items| choose(config, items)).transpose()?;
-    begin(config)?;
+    let settings = begin(config)?;
     let mut shards = Shards { config, open: None, written: 0 };
     let (mut pictures, mut items, mut notices) = (0, 0, Notices::default());
     for copy in 0..config.copies {
@@ -139,6 +142,7 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
         notices = labelled.notices;
     }
     let written = shards.finish()?;
+    mark(config, settings, true)?;
     let (argument, samples) = (config.argument(), items * u64::from(config.copies));
     Ok(InjectReport { pictures, items, copies: config.copies, samples, shards: written, argument, notices })
 }
@@ -204,23 +208,48 @@ pub fn check_caption(caption: &str) -> Result<(), PipelineError> {
     Err(PipelineError::Usage(wrong))
 }
 
-/// Marks the folder as this set's, or refuses it.
-fn begin(config: &InjectConfig) -> Result<(), PipelineError> {
+/// Marks the folder as this set's, or refuses it. Shards of an earlier start go: the pictures may be fewer now, and its last shards would
+/// stay beside the new ones.
+fn begin(config: &InjectConfig) -> Result<Value, PipelineError> {
     let InjectConfig { folder, out, set, caption, classes, items, copies, seed, shard_samples } = config;
     let settings = json!({
         "schema": 1, "folder": folder, "set": set, "caption": caption, "classes": [json!(classes.list), json!(classes.table)],
         "items": items.map(|items| format!("{items:?}")), "copies": copies, "seed": seed, "shard_samples": shard_samples,
     });
-    let (mark, text) = (out.join("inject.json"), settings.to_string() + "\n");
-    durable::make_folder(out).map_err(PipelineError::at(out))?;
-    let occupied = fs::read_dir(out).map_err(PipelineError::at(out))?.next().is_some();
-    if occupied && fs::read_to_string(&mark).ok().as_ref() != Some(&text) {
+    let failed = PipelineError::at(out);
+    durable::make_folder(out).map_err(&failed)?;
+    let files: Vec<fs::DirEntry> = fs::read_dir(out).and_then(Iterator::collect).map_err(&failed)?;
+    if !files.is_empty() && made_with(out).as_ref() != Some(&settings) {
         let out = out.display();
         return Err(PipelineError::Usage(format!(
             "{out} is not empty and was not made with these settings; name another folder"
         )));
     }
-    durable::write(&mark, text.as_bytes()).map_err(PipelineError::at(&mark))
+    // Not finished from here on, whatever a kill leaves of the shards.
+    mark(config, settings.clone(), false)?;
+    let stale = files.iter().filter(|file| file.file_name().to_str().is_some_and(is_of_a_shard));
+    stale.map(fs::DirEntry::path).try_for_each(|path| fs::remove_file(&path).map_err(PipelineError::at(&path)))?;
+    Ok(settings)
+}
+
+/// The settings that the folder was begun with, if it was.
+fn made_with(out: &Path) -> Option<Value> {
+    let mut begun: Value = serde_json::from_slice(&fs::read(out.join(MARK)).ok()?).ok()?;
+    begun.as_object_mut()?.remove("finished");
+    Some(begun)
+}
+
+/// Says with which settings the folder is made, and whether all of it is there.
+fn mark(config: &InjectConfig, mut settings: Value, finished: bool) -> Result<(), PipelineError> {
+    settings["finished"] = json!(finished);
+    let path = config.out.join(MARK);
+    durable::write(&path, (settings.to_string() + "\n").as_bytes()).map_err(PipelineError::at(&path))
+}
+
+/// `00012.tar` or `00012_stats.json`, as they are written here.
+fn is_of_a_shard(name: &str) -> bool {
+    let number = name.strip_suffix(".tar").or_else(|| name.strip_suffix("_stats.json"));
+    number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A sample to write.

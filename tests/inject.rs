@@ -60,8 +60,15 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     }
     assert!(copies.len() == 12 && copies.values().all(|of| *of == BTreeSet::from([0, 1, 2])), "{copies:?}");
 
-    // The same settings give the same bytes; fewer items are among more; other settings find the folder occupied.
+    // The same settings give the same bytes, and nothing of an earlier start stays; fewer items are among more; other settings find the folder occupied.
+    let few = |name: &str| folder.path().join("few").join(name);
+    for stale in ["00004.tar", "00004_stats.json", "100000.tar"] {
+        fs::copy(few("00003.tar"), few(stale)).unwrap();
+    }
     inject("few", "25%", &caption);
+    assert!(!few("00004_stats.json").exists() && few("00003_stats.json").exists());
+    let mark: Value = serde_json::from_slice(&fs::read(few("inject.json")).unwrap()).unwrap();
+    assert_eq!(mark["finished"], true);
     assert_eq!(self::members(&folder.path().join("few")), members);
     let sources = |out: &str| -> BTreeSet<String> {
         let all = self::members(&folder.path().join(out));
