@@ -267,6 +267,7 @@ fn what_a_file_asks_for_in_vain_is_said_before_anything_runs() {
     let names = root.join("names.txt");
     fs::write(&names, "one\ntwo\n").unwrap();
     let place = file.display().to_string();
+    let own_model = format!("model = \"{MODEL}\"\n[b");
     for (from, to, due) in [
         ("batch = 8", "batch = 8\nlearning_rate = 1", "study.toml: line 11: unknown field `learning_rate`"),
         ("batch = 8", "batch = \"8\"", "study.toml: line 10: invalid type: string \"8\", expected usize"),
@@ -291,6 +292,12 @@ fn what_a_file_asks_for_in_vain_is_said_before_anything_runs() {
             "[benchmarks.photo]",
             "[ladder]\nsizes = [\"5\"]\n[benchmarks.photo]",
             "a size is a number of samples or a share of the pool, \"25 %\", not \"5\"",
+        ),
+        (own_model.as_str(), "model = \"ViT-B-16-SigLIP\"\n[b", "SentencePiece vocabulary that is not read here"),
+        (
+            "pool = \"data/shards/*.tar\"",
+            "inject_reference = \"a {class}\"\npool = \"data/reference\"",
+            "inject_reference: the reference joins a pool of shards, and this pool is class folders",
         ),
         ("model = ", "seeds = [1, 1]\nmodel = ", "seeds: give one at least, and none twice"),
         ("model = ", "generated = {}\nmodel = ", "generated: it makes pool, reference and benchmarks itself"),

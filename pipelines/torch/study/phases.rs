@@ -102,7 +102,8 @@ impl Study<'_> {
             let name = name.to_owned();
             move |error: PipelineError| PipelineError::Usage(format!("{name}: {error}"))
         };
-        Input::find(&file.pool.0, &Reading::default().stores, &GroupConfig::default()).map_err(field("pool"))?;
+        let pool = Input::find(&file.pool.0, &Reading::default().stores, &GroupConfig::default());
+        let pool = pool.map_err(field("pool"))?;
         let there = |name: &str, path: &Path| match path.exists() {
             true => Ok(()),
             false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
@@ -110,11 +111,22 @@ impl Study<'_> {
         there("reference", &file.reference)?;
         if let Some(caption) = &file.inject_reference {
             check_caption(caption).map_err(field("inject_reference"))?;
+            if matches!(pool, Input::Folders(_)) {
+                let wrong = "inject_reference: the reference joins a pool of shards, and this pool is class folders";
+                return Err(PipelineError::Usage(wrong.into()));
+            }
             LabelledPictures::find(&file.reference, &ClassNames::default()).map_err(field("reference"))?;
         }
         file.embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
-        for (name, model) in [("model", &file.model), ("embedder.model", &file.embedder.model)] {
-            trommel_model::load(model).map_err(|error| field(name)(PipelineError::usage(error)))?;
+        let embedder = &file.embedder;
+        let models = [("model", &file.model, true), ("embedder.model", &embedder.model, embedder.trained.is_some())];
+        for (name, model, is_trained) in models {
+            let wrong = |error| field(name)(PipelineError::usage(error));
+            let model = trommel_model::load(model).map_err(wrong)?;
+            // A model without a vocabulary embeds, and cannot be trained.
+            if is_trained {
+                model.captions().map_err(wrong)?;
+            }
         }
         for (name, benchmark) in &file.benchmarks {
             let data = format!("benchmarks.{name}.data");
