@@ -221,15 +221,18 @@ fn a_study_of_real_pictures_does_what_a_naive_model_does_and_nothing_twice() {
     assert!(into.join("report/similarity-gaps.tex").exists() && into.join("report/size--odd.svg").exists());
     assert!(said.contains("pruned-odd: 0 of 330 test points of odd above their radius"), "{said}");
 
-    // Again: nothing is done twice; with one seed more: only what is new.
+    // Again: nothing is done twice; with one seed more: only what is new; with another list of templates, all is evaluated by it.
     let before = times(&into.join("training"));
     let again = run(0, &words);
     assert!(!stderr(&again).contains(": training "), "{}", stderr(&again));
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), report);
     file(root, &data, "[5, 6]");
+    fs::write(root.join("templates.txt"), "one {}\n").unwrap();
     let more = stderr(&run(0, &words));
     let begun: Vec<&str> = more.lines().filter(|line| line.contains(": training ")).collect();
     assert!(begun.len() == wanted.len() && begun.iter().all(|line| line.ends_with("seed 6")), "{more}");
+    let evaluated = fs::read_to_string(into.join("evaluation/pool/seed-5.json")).unwrap();
+    assert!(evaluated.contains("one {}") && !evaluated.contains("a picture of one {}"), "{evaluated}");
     let after = times(&into.join("training"));
     assert!(before.iter().all(|(path, time)| after.get(path) == Some(time)), "a finished training was touched");
 

@@ -139,24 +139,32 @@ impl Study<'_> {
         let name = format!("seed-{seed}");
         let checkpoint = self.place("training").join(&set.name).join(&name).join("checkpoints/epoch_latest.pt");
         let file = self.place("evaluation").join(&set.name).join(name + ".json");
-        once(&file, &json!(set.name), || {
-            let machine = &self.config.machine;
+        let machine = &self.config.machine;
+        let config = |benchmark: &BenchmarkFile| {
+            Ok::<_, PipelineError>(EvalConfig {
+                checkpoint: checkpoint.clone(),
+                model: self.file.model.clone(),
+                data: benchmark.data.clone(),
+                classes: class_names(benchmark)?,
+                templates: benchmark.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
+                probe: None,
+                nearest: None,
+                device: machine.device.clone(),
+                threads: machine.threads,
+            })
+        };
+        let configs = self.file.benchmarks.values().map(config).collect::<Result<Vec<_>, _>>()?;
+        // The lists' lines too: a study goes on where only their paths are the same.
+        let lines = configs.iter().map(|of| json!([of.classes.list, of.classes.table, of.templates]));
+        let (model, benchmarks) = (&self.config.file.model, &self.config.file.benchmarks);
+        let lines: Vec<_> = lines.collect();
+        let of = json!({ "set": set.name, "model": model, "benchmarks": benchmarks, "lists": lines });
+        once(&file, &of, || {
             let (mut accuracies, mut notices) = (Vec::new(), Notices::default());
-            for (name, benchmark) in &self.file.benchmarks {
+            for (name, config) in self.file.benchmarks.keys().zip(&configs) {
                 self.goes_on()?;
-                let config = EvalConfig {
-                    checkpoint: checkpoint.clone(),
-                    model: self.file.model.clone(),
-                    data: benchmark.data.clone(),
-                    classes: class_names(benchmark)?,
-                    templates: benchmark.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default(),
-                    probe: None,
-                    nearest: None,
-                    device: machine.device.clone(),
-                    threads: machine.threads,
-                };
                 let mut right = Vec::new();
-                let report = evaluate_each(&config, &mut |key, is_right| {
+                let report = evaluate_each(config, &mut |key, is_right| {
                     if set.kind == Kind::Pool {
                         right.push((key.to_owned(), is_right));
                     }
