@@ -302,6 +302,16 @@ fn what_a_file_asks_for_in_vain_is_said_before_anything_runs() {
             "inject_reference = \"a {class}\"\npool = \"data/reference\"",
             "inject_reference: the reference joins a pool of shards, and this pool is class folders",
         ),
+        (
+            "model = ",
+            "reference_classnames = \"names.txt\"\nmodel = ",
+            "reference_classnames, reference_class_table: they are for the caption of inject_reference",
+        ),
+        (
+            "model = ",
+            "inject_reference = \"a {class}\"\nreference_classnames = \"names.txt\"\nmodel = ",
+            "reference: 2 class names for 12 class folders",
+        ),
         ("model = ", "seeds = [1, 1]\nmodel = ", "seeds: give one at least, and none twice"),
         ("model = ", "generated = {}\nmodel = ", "generated: it makes pool, reference and benchmarks itself"),
     ] {

@@ -54,6 +54,12 @@ pub struct StudyFile {
     /// The reference joins the pool, with this caption, `{class}` for the class: class folders then.
     #[serde(default)]
     pub inject_reference: Option<String>,
+    /// Class names for that caption, in the order of the reference's sorted folders; the folders' own names where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_classnames: Option<PathBuf>,
+    /// Class names for that caption, by folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_class_table: Option<PathBuf>,
     /// The benchmarks by their names.
     #[serde(default)]
     pub benchmarks: BTreeMap<String, BenchmarkFile>,
@@ -340,6 +346,7 @@ impl StudyFile {
         if !self.reference.as_os_str().is_empty() {
             place(&mut self.reference);
         }
+        [&mut self.reference_classnames, &mut self.reference_class_table].into_iter().flatten().for_each(place);
         for benchmark in self.benchmarks.values_mut() {
             place(&mut benchmark.data);
             [&mut benchmark.classnames, &mut benchmark.class_table, &mut benchmark.templates]
@@ -371,6 +378,13 @@ impl StudyFile {
             None if self.reference.as_os_str().is_empty() => return Err("reference: which set gives the radii?".into()),
             None if self.benchmarks.is_empty() => return Err("benchmarks: give one at least, [benchmarks.NAME]".into()),
             None => {}
+        }
+        if self.inject_reference.is_none()
+            && (self.reference_classnames.is_some() || self.reference_class_table.is_some())
+        {
+            return Err(
+                "reference_classnames, reference_class_table: they are for the caption of inject_reference".into()
+            );
         }
         let is_name =
             |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));

@@ -123,7 +123,7 @@ pub fn study(
     // What may change from one start to the next is left out: everything that hangs on it says so itself.
     let file = StudyFile { seeds: Vec::new(), ladder: None, core: None, similarity_bin: 1.0, ..config.file.clone() };
     done::settle(&config.run, &json!(file))?;
-    study.inject()?;
+    let passed_over = study.inject()?;
 
     let (embedder, lost) = study.embedder()?;
     let (benchmarks, mut notices) = study.radii(&embedder)?;
@@ -131,6 +131,8 @@ pub fn study(
     let sets = study.splits(&pool)?;
     let gaps = study.gaps(&sets, &benchmarks)?;
     notices.merge(&pool.notices);
+    // Both read again what the pool and the radii are made of.
+    notices.merge_larger(&passed_over);
     notices.merge_larger(&lost);
     let trainings = study.trainings(&sets, &mut notices)?;
     let means = means(&sets, &trainings);

@@ -16,7 +16,7 @@ use super::config::{BenchmarkFile, RecipeFile, StudyFile, TEMPLATES, TEMPLATES_F
 use super::done::once;
 use super::gaps::{SetGap, nearest, similarities};
 use super::sets::{Kind, TrainingSet, select_once, wanted};
-use super::trainings::class_names;
+use super::trainings::{class_names, named_classes};
 use crate::judging::Input;
 use crate::order_defaults::OrderFlags;
 use crate::prune::prune;
@@ -75,24 +75,27 @@ impl Study<'_> {
         .map(|_| ())
     }
 
-    /// Adds the reference to the pool, where the file asks for it.
-    pub(super) fn inject(&mut self) -> Result<(), PipelineError> {
-        let Some(caption) = &self.file.inject_reference else { return Ok(()) };
+    /// Adds the reference to the pool, where the file asks for it; with what was passed over in it.
+    pub(super) fn inject(&mut self) -> Result<Notices, PipelineError> {
+        let Some(caption) = &self.file.inject_reference else { return Ok(Notices::default()) };
         let config = InjectConfig {
             folder: self.file.reference.clone(),
             out: self.place("injected"),
             set: "reference".into(),
             caption: caption.clone(),
-            classes: ClassNames::default(),
+            classes: reference_class_names(&self.file)?,
             items: None,
             copies: 1,
             seed: 0,
             shard_samples: 10_000,
         };
-        let argument: String = once(&self.place("injected.json"), &json!(null), || Ok(inject(&config)?.samples))
-            .map(|_| config.argument())?;
-        self.file.pool.0.push(argument);
-        Ok(())
+        let of = json!([config.classes.list, config.classes.table]);
+        let (_, notices): (u64, Notices) = once(&self.place("injected.json"), &of, || {
+            let report = inject(&config)?;
+            Ok((report.samples, report.notices))
+        })?;
+        self.file.pool.0.push(config.argument());
+        Ok(notices)
     }
 
     /// Refuses, before the first phase, what a later one would stumble over.
@@ -115,7 +118,8 @@ impl Study<'_> {
                 let wrong = "inject_reference: the reference joins a pool of shards, and this pool is class folders";
                 return Err(PipelineError::Usage(wrong.into()));
             }
-            LabelledPictures::find(&file.reference, &ClassNames::default()).map_err(field("reference"))?;
+            let classes = reference_class_names(file).map_err(field("reference_classnames"))?;
+            LabelledPictures::find(&file.reference, &classes).map_err(field("reference"))?;
         }
         file.embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
         let embedder = &file.embedder;
@@ -303,4 +307,9 @@ impl Study<'_> {
             log_every_steps: 1000,
         })
     }
+}
+
+/// What a file says of the reference's classes, where it joins the pool.
+fn reference_class_names(file: &StudyFile) -> Result<ClassNames, PipelineError> {
+    named_classes(file.reference_classnames.as_deref(), file.reference_class_table.as_deref())
 }

@@ -180,9 +180,14 @@ impl Study<'_> {
 
 /// What a file says of a benchmark's classes.
 pub(super) fn class_names(benchmark: &BenchmarkFile) -> Result<ClassNames, PipelineError> {
+    named_classes(benchmark.classnames.as_deref(), benchmark.class_table.as_deref())
+}
+
+/// The lines of a list of class names, and of a table of them, where they are given.
+pub(super) fn named_classes(list: Option<&Path>, table: Option<&Path>) -> Result<ClassNames, PipelineError> {
     Ok(ClassNames {
-        list: benchmark.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
-        table: benchmark.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
+        list: list.map(lists::class_names).transpose()?.unwrap_or_default(),
+        table: table.map(lists::class_table).transpose()?.unwrap_or_default(),
     })
 }
 
