@@ -236,7 +236,9 @@ fn a_study_of_real_pictures_does_what_a_naive_model_does_and_nothing_twice() {
     let after = times(&into.join("training"));
     assert!(before.iter().all(|(path, time)| after.get(path) == Some(time)), "a finished training was touched");
 
-    // Another embedder wants another folder.
+    // Other threads and another embedder want another folder.
+    let refused = stderr(&run(2, &[&words[..], &["--threads", "99"]].concat()));
+    assert!(refused.contains("was begun with another threads: ") && refused.contains(" there, 99 here"), "{refused}");
     let text = fs::read_to_string(&study).unwrap().replace("random_init = 1", "random_init = 2");
     fs::write(&study, text).unwrap();
     let refused = stderr(&run(2, &words));

@@ -931,7 +931,8 @@ pub struct LaunchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The file says what is studied (`examples/study.toml` has all fields); its paths are relative to its folder. The same command goes on after
-anything. In a folder that was begun, seeds, ladder, core and similarity_bin may change; another setting wants another folder.")]
+anything. In a folder that was begun, seeds, ladder, core and similarity_bin may change; another setting, device or number of threads
+wants another folder.")]
 pub struct StudyArgs {
     /// What is studied, as TOML
     #[arg(value_name = "FILE.toml")]

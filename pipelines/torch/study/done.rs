@@ -49,14 +49,14 @@ fn kept<T: DeserializeOwned>(file: &Path, of: &Value) -> Result<Option<T>, Pipel
     serde_json::from_value(value["result"].take()).map(Some).map_err(damaged)
 }
 
-/// The settings that a study's folder was begun with: nobody mixes two studies in one folder.
-pub(super) fn settle(run: &Path, settings: &Value) -> Result<(), PipelineError> {
-    let file: PathBuf = run.join("study.json");
+/// The settings that a study's folder was begun with, kept as `name`: nobody mixes two studies in one folder.
+pub(super) fn settle(run: &Path, name: &str, settings: &Value, advice: &str) -> Result<(), PipelineError> {
+    let file: PathBuf = run.join(name);
     let begun: Value = once(&file, &json!("settings"), || Ok(settings.clone()))?;
     match differences(&begun, settings).first() {
         None => Ok(()),
         Some(differs) => Err(PipelineError::Usage(format!(
-            "{} was begun with another {}: {} there, {} here; give another --run (only seeds, ladder, core and similarity_bin may change)",
+            "{} was begun with another {}: {} there, {} here; {advice}",
             run.display(),
             differs.field,
             differs.stored,

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! RUN/study.json             the settings that it was begun with
+//! RUN/machine.json           device and threads that it was begun with
 //! RUN/data/                  generated pictures, where the file asks for them
 //! RUN/injected/              the reference as shards, where it joins the pool
 //! RUN/embedder/              the embedder's training, where it has one
@@ -35,6 +36,7 @@ use serde_json::json;
 use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
+use trommel_embed::device;
 
 use trommel_pipelines::config::Machine;
 use trommel_pipelines::error::PipelineError;
@@ -106,8 +108,8 @@ struct Study<'a> {
 /// Runs a study, or goes on with one.
 ///
 /// # Errors
-/// A file that asks for what is not there, a folder that was begun with other settings or that another process works in; whatever a
-/// phase may end with.
+/// A file that asks for what is not there, a folder that was begun with other settings or on another device, or that another process
+/// works in; whatever a phase may end with.
 pub fn study(
     config: &StudyConfig,
     stop: &Stop,
@@ -122,7 +124,14 @@ pub fn study(
     study.check()?;
     // What may change from one start to the next is left out: everything that hangs on it says so itself.
     let file = StudyFile { seeds: Vec::new(), ladder: None, core: None, similarity_bin: 1.0, ..config.file.clone() };
-    done::settle(&config.run, &json!(file))?;
+    let advice = "give another --run (only seeds, ladder, core and similarity_bin may change)";
+    done::settle(&config.run, "study.json", &json!(file), advice)?;
+    // What a model comes to hangs on them, so the differences between sets would be those between machines too.
+    let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
+    let (kind, card) = (device::kind(device), device::card(device));
+    let machine = json!({ "device": kind, "card": card, "threads": config.machine.threads });
+    let advice = "give --device and --threads as there, or another --run: all sets are trained alike";
+    done::settle(&config.run, "machine.json", &machine, advice)?;
     let passed_over = study.inject()?;
 
     let (embedder, lost) = study.embedder()?;
