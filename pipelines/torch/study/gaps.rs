@@ -1,7 +1,7 @@
 //! Similarity gaps: s_i(D) = max over x in D of s(x, t_i), of the reference, the pool and each pruned set. What a set keeps is joined with
 //! the benchmarks once more, so that the gap is measured and not inferred from the rule.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::Radii;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::error::PipelineError;
-use trommel_select::split::read_rows;
+use trommel_select::membership::{Kept, Membership};
 use trommel_shard::plan::Plan;
 
 /// Points of a cumulative curve.
@@ -61,24 +61,34 @@ impl SetGap {
 /// The s_i of the samples that a split keeps, by benchmark; of all that the ledger has without one.
 ///
 /// # Errors
-/// Files that cannot be read, a set without samples.
+/// Files that cannot be read, a set without samples; what `goes_on` says, which is asked before each shard.
 pub(super) fn similarities(
     pool: &Path,
     split: Option<&Path>,
     benchmarks: &[Benchmark],
     threads: usize,
+    goes_on: &dyn Fn() -> Result<(), PipelineError>,
 ) -> Result<Vec<Vec<f64>>, PipelineError> {
     let ledger = Ledger::open(pool).map_err(PipelineError::failed)?;
     let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
-    let kept = split.map(kept).transpose()?;
+    // Asked shard by shard: a split of a large pool is never in memory whole.
+    let split = split.map(Membership::open).transpose().map_err(PipelineError::failed)?;
     let mut measured: Vec<Radii<'_>> = benchmarks.iter().map(|benchmark| Radii::new(benchmark, threads)).collect();
     for shard in &plan.shards {
-        let mine = kept.as_ref().map(|kept| kept.get(shard.name.as_str()));
-        if matches!(mine, Some(None)) {
-            continue;
-        }
+        goes_on()?;
+        let mine = match &split {
+            None => None,
+            Some(split) => match split.shard(&shard.name).map_err(PipelineError::failed)? {
+                Some(Kept::Rows(rows)) => Some(rows),
+                Some(Kept::Keys(_) | Kept::Uids(_)) => {
+                    return Err(PipelineError::Failed("the split does not say where its samples stand".into()));
+                }
+                None => continue,
+            },
+        };
         for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
-            let is_kept = mine.flatten().is_none_or(|kept| kept.get(row.index as usize).copied().unwrap_or(false));
+            let is_kept =
+                mine.as_ref().is_none_or(|rows| rows.binary_search_by_key(&row.index, |kept| kept.index).is_ok());
             if is_kept {
                 measured.iter_mut().try_for_each(|radii| radii.push(&row.vector)).map_err(PipelineError::failed)?;
             }
@@ -102,19 +112,4 @@ pub(super) fn nearest(pool: &Path, benchmarks: &[Benchmark]) -> Result<Vec<BTree
         }
     }
     Ok(found)
-}
-
-/// Which indices of each shard a split keeps.
-fn kept(split: &Path) -> Result<HashMap<String, Vec<bool>>, PipelineError> {
-    let mut kept: HashMap<String, Vec<bool>> = HashMap::new();
-    for row in read_rows(split).map_err(PipelineError::failed)? {
-        let row = row.map_err(PipelineError::failed)?;
-        let shard = kept.entry(row.shard).or_default();
-        let at = row.index as usize;
-        if shard.len() <= at {
-            shard.resize(at + 1, false);
-        }
-        shard[at] = true;
-    }
-    Ok(kept)
 }

@@ -242,9 +242,8 @@ impl Study<'_> {
             let split = set.split_of(0).map(|split| self.place("splits").join(&split.file));
             let file = self.place("splits").join(format!("{}.gap.json", set.name));
             gaps.extend(once(&file, &json!(set), || {
-                self.goes_on()?;
-                let threads = self.config.machine.threads;
-                let measured = similarities(&self.place("pool"), split.as_deref(), benchmarks, threads)?;
+                let (pool, threads) = (self.place("pool"), self.config.machine.threads);
+                let measured = similarities(&pool, split.as_deref(), benchmarks, threads, &|| self.goes_on())?;
                 let of = |(benchmark, measured): (&Benchmark, Vec<f64>)| SetGap::of(&set.name, benchmark, &measured);
                 Ok(benchmarks.iter().zip(measured).map(of).collect::<Vec<_>>())
             })?);
