@@ -6,6 +6,7 @@
 //!
 //! Which pictures are chosen is `random:N`'s draw over (SET, key), so that those of a smaller number are among those of a larger one.
 //! Copies are written round by round: no two copies of a picture lie beside each other. Equal settings over equal pictures give equal bytes.
+//! `inject.json` beside the shards has the settings, and `finished` once all shards are there.
 //! Cost: the pictures are read once for each copy, and once more where some of them are drawn.
 
 use std::collections::HashSet;
