@@ -77,11 +77,14 @@ fn line(value: &impl Serialize) -> Result<String, PipelineError> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(PipelineError::failed)
 }
 
+/// Where a run's file begins (pass, and turns before it), and its lines.
+pub type Begun = ((u32, u64), Vec<Irregular>);
+
 /// Where the file of a run begins, and its lines; `None` where it has none. A last line that a kill cut off counts as not written.
 ///
 /// # Errors
 /// A file that cannot be read, or is none of these.
-pub fn read(run: &Path) -> Result<Option<((u32, u64), Vec<Irregular>)>, PipelineError> {
+pub fn read(run: &Path) -> Result<Option<Begun>, PipelineError> {
     let path = run.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

@@ -15,7 +15,7 @@ const DIM: i64 = 24;
 
 /// Classes that overlap, so that not every guess is right.
 fn data(n: i64, seed: i64) -> (Tensor, Vec<i64>) {
-    let labels: Vec<i64> = (0..n).map(|at| ((at + seed * 1000) * 2_654_435_761 >> 7) % CLASSES).collect();
+    let labels: Vec<i64> = (0..n).map(|at| (((at + seed * 1000) * 2_654_435_761) >> 7) % CLASSES).collect();
     let rows = (0..n * DIM).map(|at| {
         let (row, column) = (at / DIM, at % DIM);
         let noise = ((at * 7919 + seed * 104_729) % 1009) as f32 / 1009.0 - 0.5;

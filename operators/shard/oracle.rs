@@ -268,7 +268,8 @@ fn peer_webdataset() {
     let output = Command::new(python).arg(&script).args(&tars).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut theirs: BTreeMap<PathBuf, Vec<Row>> = BTreeMap::new();
-    let mut theirs_whole: BTreeMap<PathBuf, Vec<(String, BTreeMap<String, Vec<u8>>)>> = BTreeMap::new();
+    type Whole = Vec<(String, BTreeMap<String, Vec<u8>>)>;
+    let mut theirs_whole: BTreeMap<PathBuf, Whole> = BTreeMap::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let unhex = |text: &str| -> Vec<u8> {

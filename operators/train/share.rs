@@ -73,8 +73,11 @@ pub fn unpack(id: SampleId, bytes: &[u8]) -> Option<TrainSample> {
     Some(TrainSample { id, view: view.to_vec(), caption: Arc::from(std::str::from_utf8(caption).ok()?) })
 }
 
+/// Packed samples, by pass and place.
+type Waiting = HashMap<(u32, SampleId), Held<Vec<u8>>>;
+
 struct Inner {
-    waiting: Mutex<HashMap<(u32, SampleId), Held<Vec<u8>>>>,
+    waiting: Mutex<Waiting>,
     filled: Condvar,
     stop: Stop,
 }
