@@ -21,6 +21,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub use self::metered::{Meter, Metered};
 /// What a build reads: which scheme belongs to which store. A new store is named here and nowhere else.
 impl Default for Stores {
     fn default() -> Self {
-        Self { local: Arc::new(Local::default()), others: Arc::default() }
+        Self { local: Arc::new(Local::default()), others: Arc::default(), in_vain: Arc::default() }
     }
 }
 
@@ -213,6 +214,12 @@ pub trait Store: Send + Sync {
     fn patience(&self, _url: &str) -> Patience {
         Patience::default()
     }
+
+    /// Set where the last one to wait has waited in vain, and no byte has come since: nobody else waits then. Thousands of shards on a disk
+    /// that is gone would wait for hours, one after the other. `None`: everybody waits.
+    fn in_vain(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
 }
 
 /// The stores of a run, chosen by a URL's scheme. Clones are the same stores.
@@ -220,6 +227,7 @@ pub trait Store: Send + Sync {
 pub struct Stores {
     local: Arc<dyn Store>,
     others: Arc<BTreeMap<String, Arc<dyn Store>>>,
+    in_vain: Arc<AtomicBool>,
 }
 
 impl Stores {
@@ -273,6 +281,10 @@ impl Store for Stores {
 
     fn patience(&self, url: &str) -> Patience {
         self.of(url).map_or_else(|_| Patience::default(), |store| store.patience(url))
+    }
+
+    fn in_vain(&self) -> Option<Arc<AtomicBool>> {
+        Some(self.in_vain.clone())
     }
 }
 

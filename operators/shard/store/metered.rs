@@ -1,7 +1,7 @@
 //! Bytes from a store, counted, held to what was announced, and gone on with where they broke off.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use trommel_core::wake::locked;
@@ -54,17 +54,31 @@ struct Again {
 struct Tries {
     patience: Patience,
     tried: u32,
+    in_vain: Option<Arc<AtomicBool>>,
 }
 
 impl Tries {
     /// Waits for the next try; `false` when there is none left.
     fn wait(&mut self) -> bool {
-        let goes_on = self.tried < self.patience.tries;
+        let in_vain = self.in_vain.as_ref();
+        let goes_on = self.tried < self.patience.tries
+            && (self.tried > 0 || !in_vain.is_some_and(|in_vain| in_vain.load(Ordering::Relaxed)));
+        if !goes_on && self.tried > 0 {
+            in_vain.inspect(|in_vain| in_vain.store(true, Ordering::Relaxed));
+        }
         if goes_on {
             std::thread::sleep(self.patience.first_wait * 2u32.saturating_pow(self.tried));
             self.tried += 1;
         }
         goes_on
+    }
+
+    /// A byte came.
+    fn begin_anew(&mut self) {
+        self.tried = 0;
+        if let Some(in_vain) = self.in_vain.as_ref().filter(|in_vain| in_vain.load(Ordering::Relaxed)) {
+            in_vain.store(false, Ordering::Relaxed);
+        }
     }
 
     /// What `open` gives, or the error of the last try.
@@ -91,7 +105,7 @@ impl Metered {
     /// # Errors
     /// When it cannot be had, though it was tried as often as the store has patience.
     pub fn open(store: &dyn Store, url: &str) -> Result<(Self, Arc<Meter>), StoreError> {
-        let mut tries = Tries { patience: store.patience(url), tried: 0 };
+        let mut tries = Tries { patience: store.patience(url), tried: 0, in_vain: store.in_vain() };
         let source = tries.until_open(|| store.open(url))?;
         let inner = tries.until_open(|| source.open_at(0))?;
         let (metered, meter) = Self::new(inner, source.announced_bytes());
@@ -142,7 +156,7 @@ impl Read for Metered {
                 Ok(read) => {
                     self.meter.bytes.fetch_add(read as u64, Ordering::Relaxed);
                     if let Some(again) = self.again.as_mut().filter(|_| read > 0) {
-                        again.tries.tried = 0;
+                        again.tries.begin_anew();
                     }
                     return Ok(read);
                 }

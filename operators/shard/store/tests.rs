@@ -162,3 +162,19 @@ fn patience_ends() {
     let missing = Metered::open(&store, "y").err().unwrap();
     assert!(missing.is_nothing() && store.calls().opens == 1 + 3 + 2, "what is not there is not waited for");
 }
+
+/// A disk that is gone: the first shard is waited for, thousands behind it are not, and what comes back is waited for again.
+#[test]
+fn whoever_waits_behind_one_that_has_waited_in_vain_waits_no_more() {
+    let faulty = Faulty::new(Memory::of([("x", "0123456789"), ("y", "0123456789")]), [Fault::NoOpening]);
+    let stores = Stores::default().with_local(faulty.clone());
+    assert!(Metered::open(&stores, "x").is_err() && Metered::open(&stores, "y").is_err());
+    assert_eq!(faulty.calls().opens, (1 + 3) + 1);
+    faulty.heal();
+    let (mut reader, _) = Metered::open(&stores, "x").unwrap();
+    reader.read_to_end(&mut Vec::new()).unwrap();
+    let opens = faulty.calls().opens;
+    faulty.add("", Fault::NoOpening);
+    assert!(Metered::open(&stores, "y").is_err());
+    assert_eq!(faulty.calls().opens, opens + 1 + 3);
+}
