@@ -1,7 +1,7 @@
 //! Embeddings as a stream: our Arrow IPC files, numpy's, and the folders of clip-retrieval and DataComp, batch by batch in canonical form.
 //!
 //! A set is read as a whole ([`EmbeddingReader::open`]), or file by file ([`EmbeddingReader::of`] of each of its
-//! [`pieces`](super::pieces::pieces)), where each is a shard.
+//! [`pieces`]), where each is a shard.
 //!
 //! ```text
 //!  path ─▶ pieces (files in order) ─▶ batches as stored ─▶ canonical batches
