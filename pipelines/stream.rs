@@ -53,9 +53,10 @@ impl KeptBy {
     /// # Errors
     /// A rule that names alone do not answer.
     pub fn rule(text: &str, seed: u64) -> Result<Self, PipelineError> {
-        match text.parse::<Rule>().map_err(PipelineError::usage)? {
-            Rule::RandomPercent(percent) => Ok(Self::Random { percent, seed }),
-            rule => Err(PipelineError::Usage(format!(
+        let rule: Rule = text.parse().map_err(PipelineError::usage)?;
+        match rule.policy().share() {
+            Some(percent) => Ok(Self::Random { percent, seed }),
+            None => Err(PipelineError::Usage(format!(
                 "--rule {rule}: it needs scores, or the number of all samples: run `trommel prune`, then `trommel select RUN --rule '{rule}' -o \
                  s.parquet`, then `trommel stream --split s.parquet`"
             ))),

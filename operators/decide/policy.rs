@@ -217,6 +217,15 @@ impl<'a> Policy<'a> {
         of.is_some_and(|(condition, _)| condition.limit.cut().is_point_hit(max_similarity, over_radius))
     }
 
+    /// The share that it keeps by names alone, where that is all that it asks.
+    #[must_use]
+    pub const fn share(self) -> Option<Percent> {
+        match self {
+            Self::Share(share) => Some(share),
+            Self::DropHits(_) | Self::KeepHits(_) | Self::First(..) | Self::Where(_) => None,
+        }
+    }
+
     /// The one threshold, where there is one.
     #[must_use]
     pub fn threshold(self) -> Option<f64> {
