@@ -23,7 +23,7 @@ const BASES: [(&str, &str); 6] = [
     ("prune", "in --run r --benchmark a=x --rule random:1%"),
     ("train", "in --run r --benchmark a=x --rule random:1% --model m --batch 8 | --steps 1"),
     ("watch", "in --run r --benchmark a=x | --rule drop-above:1"),
-    ("eval", "c --data d --model m"),
+    ("eval", "c --data d --model m --probe p --shots 3"),
 ];
 
 /// Values that are not the default, of flags that do not take the number 17.
