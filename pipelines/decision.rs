@@ -1,6 +1,5 @@
 //! What decides: the part of a configuration that a run folder must be resumed with.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -43,7 +42,7 @@ impl BenchmarkConfig {
             name: benchmark.name.clone(),
             points: benchmark.keys.len(),
             dim: benchmark.dim,
-            sha256: hex(&hash.finalize()),
+            sha256: format!("{:x}", hash.finalize()),
         }
     }
 }
@@ -91,14 +90,5 @@ pub fn record(benchmarks: &[NamedPath], decoder: &str) -> Value {
         "folder": folder(Path::new(".")),
         "program": env!("CARGO_PKG_VERSION"),
         "tie": TIES,
-    })
-}
-
-/// Lower-case hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

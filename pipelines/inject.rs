@@ -25,7 +25,6 @@ use trommel_decide::percent::Percent;
 use trommel_decode::Limits;
 use trommel_shard::names::IMAGE_KEYS;
 
-use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::labelled::{ClassNames, LabelledPictures};
 
@@ -321,10 +320,10 @@ fn write(tar: &mut Tar, config: &InjectConfig, sample: &Injected<'_>, number: u6
     let (set, Injected { key: source, class, copy, bytes, extension }) = (&config.set, sample);
     let caption = config.caption.replace("{class}", class);
     let (key, url) = (format!("{set}-{number:09}"), format!("injected:{set}/{source}#{copy}"));
-    let uid = hex(&Sha256::digest(url.as_bytes()))[..32].to_owned();
+    let uid = format!("{:x}", Sha256::digest(url.as_bytes()))[..32].to_owned();
     let meta = json!({
         "uid": uid, "key": key, "caption": caption, "url": url, "class": class, "injected_from": set, "source": source, "copy": copy,
-        "sha256": hex(&Sha256::digest(bytes)), "status": "success",
+        "sha256": format!("{:x}", Sha256::digest(bytes)), "status": "success",
     });
     let mut member = |extension: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();

@@ -213,7 +213,7 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
     for radius in radii.iter().flatten() {
         hash.update(radius.to_bits().to_le_bytes());
     }
-    let hash = hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let hash = format!("{:x}", hash.finalize());
     let same = due.points.is_none_or(|points| points == keys.len() as u64)
         && due.sha256.as_ref().is_none_or(|sha| *sha == hash);
     if same {

@@ -105,8 +105,9 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
             sums.removed += u64::from(removed);
             let shown = removed || (!dropped && past.margin(benchmark, score).is_some());
             if let Some(evidence) = past.evidence(benchmark, score).filter(|_| shown) {
-                let candidate = Candidate::new(&row, evidence, copy.map(|truth| truth.kind.clone()));
-                if dropped { sums.offer(candidate) } else { sums.offer_kept(&candidate) }
+                let (id, margin) = (row.fate.info.id, evidence.margin);
+                let make = || Candidate::new(&row, evidence, copy.map(|truth| truth.kind.clone()));
+                if dropped { sums.offer(id, margin, make) } else { sums.offer_kept(id, margin, make) }
             }
         }
     }

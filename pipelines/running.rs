@@ -22,7 +22,6 @@ use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
 use trommel_shard::plan::Plan;
 
-use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::first::First;
 use crate::progress::Progress;
@@ -104,7 +103,7 @@ fn known_sizes(root: &Path, plan: &Plan) -> Option<Plan> {
 /// What all processes of a run must have in common. The plan as its hash: it may be long.
 pub fn agreed(config: &RunConfig, plan: &Plan) -> Value {
     let names: String = plan.shards.iter().map(|shard| format!("{:?} {:?}\n", shard.name, shard.bytes)).collect();
-    let plan = json!({ "shards": plan.len(), "sha256": hex(&Sha256::digest(names.as_bytes())) });
+    let plan = json!({ "shards": plan.len(), "sha256": format!("{:x}", Sha256::digest(names.as_bytes())) });
     json!({ "decisions": config.decisions, "numerics": config.numerics, "plan": plan })
 }
 

@@ -26,7 +26,6 @@ use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of};
-use crate::decision::hex;
 use crate::error::PipelineError;
 use crate::select::refuse_unmarked;
 
@@ -166,7 +165,7 @@ impl StoredEmbeddings {
             let sum = |kind| line.and_then(|line| line.part(kind)).map_or("none", |part| part.crc32c.as_str());
             hash.update(format!("{:?} {} {}\n", shard.name, sum(PartKind::Ledger), sum(PartKind::Embeddings)));
         }
-        (!self.ledgers.is_empty()).then(|| hex(&hash.finalize()))
+        (!self.ledgers.is_empty()).then(|| format!("{:x}", hash.finalize()))
     }
 
     fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Samples, String> {

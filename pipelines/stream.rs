@@ -234,14 +234,12 @@ fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
 fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<(), PipelineError> {
     let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
     let others: Vec<&str> = plan.shards.iter().flat_map(other_names).collect();
-    let is_list = split.lists_keys();
-    if *out == Out::Pipe && !is_list {
+    let is_pipe = *out == Out::Pipe;
+    // A list of keys is read here for a pipe too: afterwards it knows where each shard's lines stand.
+    if is_pipe && !split.lists_keys() {
         return Ok(());
     }
-    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)? else { return Ok(()) };
-    if *out == Out::Pipe {
-        return Ok(());
-    }
+    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(()) };
     if coverage.kept == 0 && coverage.absent > 0 {
         plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
         return Err(PipelineError::Usage(format!(

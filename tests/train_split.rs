@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use common::cluster::{and, local};
 use common::processes::kill_at;
-use common::{MODEL, World, ledger_text, losses, run, stderr, trommel, words};
+use common::{RECIPE, World, ledger_text, losses, run, stderr, trommel, words};
 use tempfile::TempDir;
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
@@ -53,23 +53,6 @@ impl Splits {
         fs::read_to_string(self.path(&format!("{name}.txt"))).unwrap().lines().map(String::from).collect()
     }
 }
-
-const RECIPE: [&str; 14] = [
-    "--model",
-    MODEL,
-    "--batch",
-    "16",
-    "--precision",
-    "f32",
-    "--lr",
-    "1e-3",
-    "--warmup",
-    "4",
-    "--window",
-    "64",
-    "--save-every",
-    "5",
-];
 
 /// A training run's words.
 fn train(shards: &str, into: &Path, more: &[&str]) -> Vec<String> {

@@ -96,5 +96,5 @@ pub(super) fn file_hash(path: &Path) -> Result<String, ModelError> {
     let mut hash = Sha256::new();
     let mut file = File::open(path).map_err(|error| ModelError::weights(path, error.to_string()))?;
     std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }

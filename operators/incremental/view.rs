@@ -97,7 +97,7 @@ impl View {
             // Scores name points by lasting numbers, rows by places.
             points.numbers.iter().for_each(|number| all.update(number.to_le_bytes()));
         }
-        let hex = |hash: Sha256| hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |hash: Sha256| format!("{:x}", hash.finalize());
         let of_statuses = |ordinal: u64| {
             let bytes: Vec<u8> = self.statuses(ordinal, split)?.into_iter().map(|status| status as u8).collect();
             Some(hex(Sha256::new_with_prefix(bytes)))

@@ -68,7 +68,7 @@ impl RunConfig {
     pub fn decision_hash(&self) -> String {
         let mut text = String::new();
         canonical(&self.decisions, &mut text);
-        Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+        format!("{:x}", Sha256::digest(text.as_bytes()))
     }
 }
 

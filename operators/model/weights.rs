@@ -176,7 +176,7 @@ pub fn fingerprint(vs: &nn::VarStore) -> Result<String, ModelError> {
             hash.update(&bytes);
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 fn values(variable: &Tensor) -> Result<Vec<f32>, ModelError> {

@@ -19,7 +19,6 @@ use trommel_ledger::part::ledger_fields;
 
 use crate::SelectError;
 use crate::bits::Bits;
-use crate::head::hex;
 use crate::program::Program;
 use crate::scan::{FOLDER, Joined, ROW_BYTES, Reading, check_type};
 use crate::table::{Mine, On, Table};
@@ -213,7 +212,7 @@ impl Names {
             }
             Ok(())
         })?;
-        Ok(hex(&hash.finalize()))
+        Ok(format!("{:x}", hash.finalize()))
     }
 }
 

@@ -243,11 +243,7 @@ fn write_shard(folder: &Path, config: &SynthConfig, shard: u32) -> Result<(Vec<T
             (drawn(class, rendition, picture_seed, config.size_pixels), quality)
         };
         let mut bytes = Some(jpeg(&picture, quality)?);
-        let sha256 = bytes.as_deref().map(Sha256::digest).unwrap_or_default();
-        let sha256 = sha256.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let sha256 = format!("{:x}", bytes.as_deref().map(Sha256::digest).unwrap_or_default());
         if fate >= config.planted_share && fate < config.planted_share + config.broken_share {
             if chance.chance(0.5) {
                 line(None, None, "truncated");

@@ -116,7 +116,7 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
     }
     let names = naming.finish().map_err(spooled)?;
     let vectors = filling.finish().map_err(spooled)?;
-    let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = format!("{:x}", hash.finalize());
     Ok(Set { vectors, names, ranks, identity, facts, sha256 })
 }
 

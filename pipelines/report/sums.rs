@@ -52,16 +52,15 @@ impl Sums {
         self.dropped[bin] += u64::from(dropped);
     }
 
-    pub(super) fn offer(&mut self, candidate: Candidate) {
-        let id = candidate.id;
-        // Bits of a float that is not negative are in the float's order.
-        keep(&mut self.near, (candidate.evidence.margin.abs().to_bits(), id), &candidate);
-        keep(&mut self.spread, (mix(id), id), &candidate);
+    /// A dropped sample at this margin; it is made where it is among the chosen so far.
+    pub(super) fn offer(&mut self, id: SampleId, margin: f64, make: impl Fn() -> Candidate) {
+        keep(&mut self.near, (distance(margin), id), &make);
+        keep(&mut self.spread, (mix(id), id), &make);
     }
 
-    /// A kept sample. The choice is made when all are there.
-    pub(super) fn offer_kept(&mut self, candidate: &Candidate) {
-        keep(&mut self.below, (candidate.evidence.margin.abs().to_bits(), candidate.id), candidate);
+    /// A kept one.
+    pub(super) fn offer_kept(&mut self, id: SampleId, margin: f64, make: impl Fn() -> Candidate) {
+        keep(&mut self.below, (distance(margin), id), make);
     }
 
     /// At most `count` kept candidates, the nearest to the limit first.
@@ -79,9 +78,14 @@ impl Sums {
     }
 }
 
-fn keep(chosen: &mut BTreeMap<(u64, SampleId), Candidate>, key: (u64, SampleId), candidate: &Candidate) {
+/// Distances from the limit in their order: the bits of a float that is not negative are in the float's.
+const fn distance(margin: f64) -> u64 {
+    margin.abs().to_bits()
+}
+
+fn keep(chosen: &mut BTreeMap<(u64, SampleId), Candidate>, key: (u64, SampleId), make: impl Fn() -> Candidate) {
     if chosen.len() < CANDIDATES || chosen.last_key_value().is_some_and(|(last, _)| key < *last) {
-        chosen.insert(key, candidate.clone());
+        chosen.insert(key, make());
         if chosen.len() > CANDIDATES {
             chosen.pop_last();
         }

@@ -28,7 +28,6 @@ use crate::order_defaults::Size;
 use crate::ranks::group;
 use crate::train::TrainRun;
 use crate::train_on::Setting;
-use trommel_pipelines::decision::hex;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::MemoryPlan;
 
@@ -93,7 +92,7 @@ pub(crate) fn prepare(
         }
         let hashes = BTreeMap::from([
             ("decisions".to_owned(), run_folder.decision_hash().to_owned()),
-            ("training".to_owned(), hex(&Sha256::digest(training.to_string().as_bytes()))),
+            ("training".to_owned(), format!("{:x}", Sha256::digest(training.to_string().as_bytes()))),
         ]);
         let asked = Asked {
             hashes: &hashes,

@@ -3,12 +3,13 @@
 //! A run of several processes has one bar for the whole and one for each: as long as the fastest's where it is as fast.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressStyle};
+use trommel_core::wake::locked;
 use trommel_pipelines::fleet::{Fleet, Rates};
 use trommel_pipelines::progress::Progress;
 
@@ -36,6 +37,23 @@ impl ProgressBar {
             })
         };
         Self { done, thread: Some(thread) }
+    }
+}
+
+/// Bars of a command that does one thing after the other.
+#[derive(Default)]
+pub struct ProgressBars(Mutex<Option<ProgressBar>>);
+
+impl ProgressBars {
+    /// Says what begins, and shows its progress in the place of the one before.
+    pub fn begin(&self, part: &str) -> Arc<Progress> {
+        eprintln!("trommel: {part}");
+        let progress = Arc::new(Progress::default());
+        let mut bar = locked(&self.0);
+        // The bar before ends first.
+        *bar = None;
+        *bar = Some(ProgressBar::show(progress.clone()));
+        progress
     }
 }
 

@@ -1,10 +1,7 @@
 //! `trommel demo`.
 
-use std::sync::{Arc, Mutex};
-
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::progress::Progress;
 use trommel_pipelines_torch::demo::{DemoReport, demo};
 use trommel_report::text::{Align, Table, duration, percent, thousands};
 
@@ -12,7 +9,7 @@ use crate::judge;
 use trommel_cli::args::DemoArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome};
-use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::progress_bar::ProgressBars;
 use trommel_cli::signals;
 
 /// The whole job on generated shards.
@@ -20,19 +17,9 @@ pub fn run(args: &DemoArgs) -> Outcome {
     let machine = judge::machine(&args.machine, None)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
-    let show = |part: &str| {
-        eprintln!("trommel: {part}");
-        let progress = Arc::new(Progress::default());
-        if let Ok(mut bar) = bar.lock() {
-            // The bar before ends first.
-            *bar = None;
-            *bar = Some(ProgressBar::show(progress.clone()));
-        }
-        progress
-    };
-    let report = demo(&args.out, &machine, &stop, &show)?;
-    drop(bar);
+    let bars = ProgressBars::default();
+    let report = demo(&args.out, &machine, &stop, &|part| bars.begin(part))?;
+    drop(bars);
     tell(&report);
     print_json(args.output.json, &report)?;
     let training = &report.training;

@@ -1,17 +1,14 @@
 //! `trommel radii` of pictures.
 
-use std::sync::{Arc, Mutex};
-
 use trommel_cli::args::RadiiArgs;
 use trommel_cli::commands::radii;
 use trommel_cli::outcome::Outcome;
-use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::progress_bar::ProgressBars;
 use trommel_cli::signals;
 use trommel_core::stop::Stop;
 use trommel_pipelines::config::{JoinOn, JudgeConfig, Reading};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
-use trommel_pipelines::progress::Progress;
 use trommel_pipelines::radii::RadiiConfig;
 use trommel_pipelines_torch::radii::with_embedded;
 
@@ -27,17 +24,8 @@ fn embedded(args: &RadiiArgs, config: &RadiiConfig) -> Result<RadiiConfig, Pipel
     let judge = embedding(args)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let bar: Mutex<Option<ProgressBar>> = Mutex::default();
-    let show = |name: &str| {
-        eprintln!("trommel: embedding {name}");
-        let progress = Arc::new(Progress::default());
-        if let Ok(mut bar) = bar.lock() {
-            *bar = None; // the bar before ends first
-            *bar = Some(ProgressBar::show(progress.clone()));
-        }
-        progress
-    };
-    with_embedded(config, &judge, &stop, &show)
+    let bars = ProgressBars::default();
+    with_embedded(config, &judge, &stop, &|name| bars.begin(&format!("embedding {name}")))
 }
 
 /// Flags to how pictures are embedded.

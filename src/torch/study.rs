@@ -1,11 +1,9 @@
 //! `trommel study`.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::progress::Progress;
 use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
 use trommel_report::text::{Align, Table, thousands};
@@ -14,7 +12,7 @@ use crate::judge;
 use trommel_cli::args::StudyArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome, Read, tell};
-use trommel_cli::progress_bar::ProgressBar;
+use trommel_cli::progress_bar::ProgressBars;
 use trommel_cli::signals;
 
 /// The whole method, unattended.
@@ -22,18 +20,9 @@ pub fn run(args: &StudyArgs) -> Outcome {
     let config = config(args)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
-    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
-    let show = |part: &str| {
-        eprintln!("trommel: {part}");
-        let progress = Arc::new(Progress::default());
-        if let Ok(mut bar) = bar.lock() {
-            *bar = None; // the bar before ends first
-            *bar = Some(ProgressBar::show(progress.clone()));
-        }
-        progress
-    };
-    let report = study(&config, &stop, &show).map_err(|error| at_file(&args.file, error))?;
-    drop(bar);
+    let bars = ProgressBars::default();
+    let report = study(&config, &stop, &|part| bars.begin(part)).map_err(|error| at_file(&args.file, error))?;
+    drop(bars);
     lines(&report);
     tell(&report.notices);
     print_json(args.output.json, &report)?;

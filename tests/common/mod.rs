@@ -18,6 +18,24 @@ use trommel_ledger::read::Ledger;
 /// The small model that all of these tests use, with random weights.
 pub const MODEL: &str = "trommel-tiny-32";
 
+/// How the small model is trained.
+pub const RECIPE: [&str; 14] = [
+    "--model",
+    MODEL,
+    "--batch",
+    "16",
+    "--precision",
+    "f32",
+    "--lr",
+    "1e-3",
+    "--warmup",
+    "4",
+    "--window",
+    "64",
+    "--save-every",
+    "5",
+];
+
 /// The built program.
 pub fn trommel() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trommel"));
@@ -137,22 +155,8 @@ impl World {
     pub fn train(&self, run_folder: &Path, steps: u32) -> Vec<String> {
         let mut args = vec!["train".to_owned(), self.shards(), "--run".into(), run_folder.display().to_string()];
         args.extend(self.judging());
-        let recipe = [
-            "--model",
-            MODEL,
-            "--batch",
-            "16",
-            "--precision",
-            "f32",
-            "--lr",
-            "1e-3",
-            "--warmup",
-            "4",
-            "--window",
-            "64",
-        ];
-        args.extend(recipe.map(String::from));
-        args.extend(["--steps".into(), steps.to_string(), "--save-every".into(), "5".into()]);
+        args.extend(RECIPE.map(String::from));
+        args.extend(["--steps".into(), steps.to_string()]);
         args
     }
 }

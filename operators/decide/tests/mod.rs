@@ -8,4 +8,5 @@ mod naive;
 mod oracle;
 mod peers;
 mod rules;
+mod sources;
 mod walls;

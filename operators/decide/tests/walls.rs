@@ -1,27 +1,12 @@
 //! A rule is taken apart in this room alone, and nowhere with a wildcard: a new one cannot be wrong in silence.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Places of the workspace that hold source, but for tests.
-const SOURCE: [&str; 5] = ["src", "operators", "pipelines", "benches", "xtask"];
+use super::sources::sources;
 
 /// What only this room names: a variant of one of these means that somebody decides by himself.
 const OURS: [&str; 4] = ["Rule::", "Policy::", "Limit::", "Cut::"];
-
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() {
-            if name != "tests" && name != "target" {
-                walk(&path, found);
-            }
-        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// The variants named in a text: `Rule::DropAbove`, but neither `ChangeRule::X` nor `Rule::parse`.
 fn variants<'a>(text: &'a str, of: &'a str) -> impl Iterator<Item = &'a str> {
@@ -39,9 +24,7 @@ fn variants<'a>(text: &'a str, of: &'a str) -> impl Iterator<Item = &'a str> {
 #[test]
 fn no_other_room_takes_a_rule_apart() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut files = Vec::new();
-    SOURCE.iter().for_each(|folder| walk(&root.join(folder), &mut files));
-    assert!(files.len() > 200, "{} files", files.len());
+    let files = sources(&root);
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
     let (mut at_home, mut abroad) = (0, Vec::new());
     for path in files {

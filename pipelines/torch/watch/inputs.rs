@@ -17,7 +17,7 @@ use trommel_decide::rule::Rule;
 use trommel_incremental::inputs::{Change, Inputs};
 
 use trommel_pipelines::benchmarks::{NamedPath, check_identity, load};
-use trommel_pipelines::decision::{BenchmarkConfig, hex};
+use trommel_pipelines::decision::BenchmarkConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
 
@@ -60,7 +60,7 @@ impl Desired {
         for word in &*self.takedowns {
             hash.update(format!("{word:?}\n"));
         }
-        hex(&hash.finalize())
+        format!("{:x}", hash.finalize())
     }
 }
 
