@@ -1,0 +1,106 @@
+//! The command line: names that scripts may rely on. Each command's flags are in the file that is called after it.
+
+#![allow(missing_docs, reason = "a flag's help is its documentation; a flattened group has its own")]
+
+mod bench;
+mod dedup;
+mod demo;
+mod embed;
+mod eval;
+mod groups;
+mod inject;
+mod launch;
+mod prune;
+mod radii;
+mod report;
+mod select;
+mod stream;
+mod study;
+mod synth;
+mod train;
+mod verify;
+mod watch;
+mod why;
+
+use clap::{Parser, Subcommand};
+
+pub use bench::{BenchArgs, Stage};
+pub use dedup::DedupArgs;
+pub use demo::DemoArgs;
+pub use embed::EmbedArgs;
+pub use eval::EvalArgs;
+pub use groups::{
+    Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Watched,
+    threads_or_cores,
+};
+pub use inject::InjectArgs;
+pub use launch::LaunchArgs;
+pub use prune::PruneArgs;
+pub use radii::RadiiArgs;
+pub use report::ReportArgs;
+pub use select::SelectArgs;
+pub use stream::StreamArgs;
+pub use study::StudyArgs;
+pub use synth::SynthArgs;
+pub use train::TrainArgs;
+pub use verify::VerifyArgs;
+pub use watch::WatchArgs;
+pub use why::WhyArgs;
+
+/// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trommel",
+    version,
+    args_override_self = true,
+    after_help = "\
+Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
+4 done, but more rejected or lost than --max-rejects."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum Command {
+    /// Make labelled demo shards, a reference set and benchmarks
+    Synth(SynthArgs),
+    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
+    Inject(InjectArgs),
+    /// Embed shards or class folders
+    Embed(EmbedArgs),
+    /// Radii r_i of a benchmark's test points against a reference set
+    Radii(RadiiArgs),
+    /// Score every sample against benchmarks, decide, and write the ledger
+    Prune(PruneArgs),
+    /// Prune while streaming, and train CLIP on what is kept
+    Train(Box<TrainArgs>),
+    /// Follow shards, benchmarks, rules and takedowns as they change, and keep every decision right
+    Watch(WatchArgs),
+    /// Zero-shot accuracy of a checkpoint on class folders or CLIP_benchmark's tars
+    Eval(EvalArgs),
+    /// Other splits from a finished ledger: no pixels, no model
+    Select(SelectArgs),
+    /// Check a published split against a run of your own
+    Verify(VerifyArgs),
+    /// Near-duplicates inside a set, from its embeddings: no pixels, no model
+    Dedup(DedupArgs),
+    /// Kept samples with their original bytes, as a tar on standard output or as new shards: for any trainer
+    Stream(StreamArgs),
+    /// One stage alone, on what it makes itself: what it can reach here
+    Bench(BenchArgs),
+    /// One sample's fate
+    Why(WhyArgs),
+    /// A page about a run: what went, why, and the pictures
+    Report(ReportArgs),
+    /// One run of prune, embed or train as several processes; `docs/cluster.md`
+    Launch(LaunchArgs),
+    /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
+    Study(StudyArgs),
+    /// All of it, small
+    Demo(DemoArgs),
+}

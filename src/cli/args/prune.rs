@@ -1,0 +1,28 @@
+//! Flags of `trommel prune`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::groups::{Common, Embedder, Judging, Reading, Watched};
+
+/// `trommel prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Shards, one folder of class folders, or stored embeddings (a run of `trommel embed`, clip-retrieval's folder, DataComp's .npz, .npy)
+    #[arg(required = true)]
+    pub shards: Vec<String>,
+    /// The run's folder: made, or resumed
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub judging: Judging,
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
+}

@@ -1,0 +1,24 @@
+//! Flags of `trommel report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `trommel report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// The page to write (.html), or the picture (.svg)
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The page's tables too, as CSV and LaTeX
+    #[arg(long, value_name = "DIR")]
+    pub tables: Option<PathBuf>,
+    /// Another run over the same shards: who changes sides
+    #[arg(long, value_name = "RUN")]
+    pub against: Option<PathBuf>,
+    /// Pictures are blurred until somebody clicks on them
+    #[arg(long)]
+    pub blur: bool,
+}
