@@ -4,7 +4,7 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,30 +29,42 @@ pub struct ProgressBar {
 impl ProgressBar {
     /// Starts showing `progress`.
     pub fn show(progress: Arc<Progress>) -> Self {
+        Self::titled(progress, String::new(), MultiProgress::new())
+    }
+
+    fn titled(progress: Arc<Progress>, title: String, screen: MultiProgress) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let thread = {
             let done = done.clone();
             std::thread::spawn(move || {
-                if std::io::stderr().is_terminal() { bars(&progress, &done) } else { lines(&progress, &done) }
+                if std::io::stderr().is_terminal() {
+                    bars(&progress, &title, &screen, &done);
+                } else {
+                    lines(&progress, &title, &done);
+                }
             })
         };
         Self { done, thread: Some(thread) }
     }
 }
 
-/// Bars of a command that does one thing after the other.
+/// Bars of a command that does several things, one after the other or side by side.
 #[derive(Default)]
-pub struct ProgressBars(Mutex<Option<ProgressBar>>);
+pub struct ProgressBars {
+    screen: MultiProgress,
+    shown: Mutex<Vec<(Weak<Progress>, ProgressBar)>>,
+}
 
 impl ProgressBars {
-    /// Says what begins, and shows its progress in the place of the one before.
+    /// Says what begins, and shows its progress until it is at its end.
     pub fn begin(&self, part: &str) -> Arc<Progress> {
         eprintln!("trommel: {part}");
         let progress = Arc::new(Progress::default());
-        let mut bar = locked(&self.0);
-        // The bar before ends first.
-        *bar = None;
-        *bar = Some(ProgressBar::show(progress.clone()));
+        let mut shown = locked(&self.shown);
+        // What has ended holds its progress no longer; its bar does.
+        shown.retain(|(progress, _)| progress.strong_count() > 1);
+        let bar = ProgressBar::titled(progress.clone(), format!("{part}: "), self.screen.clone());
+        shown.push((Arc::downgrade(&progress), bar));
         progress
     }
 }
@@ -67,18 +79,17 @@ impl Drop for ProgressBar {
     }
 }
 
-fn bars(progress: &Progress, done: &AtomicBool) {
-    let screen = MultiProgress::new();
+fn bars(progress: &Progress, title: &str, screen: &MultiProgress, done: &AtomicBool) {
     let whole = screen.add(indicatif::ProgressBar::new_spinner());
     let (mut each, mut rates) = (Vec::new(), Rates::default());
     while !done.load(Ordering::Acquire) {
         match progress.peers.ask() {
             Some(peers) => {
                 let fleet = rates.look(&peers);
-                whole.set_message(fleet.line());
-                show_each(&screen, &mut each, &fleet);
+                whole.set_message(format!("{title}{}", fleet.line()));
+                show_each(screen, &mut each, &fleet);
             }
-            None => whole.set_message(progress.line()),
+            None => whole.set_message(format!("{title}{}", progress.line())),
         }
         whole.tick();
         std::thread::park_timeout(Duration::from_millis(100));
@@ -112,13 +123,13 @@ fn show_each(screen: &MultiProgress, bars: &mut Vec<indicatif::ProgressBar>, fle
     }
 }
 
-fn lines(progress: &Progress, done: &AtomicBool) {
+fn lines(progress: &Progress, title: &str, done: &AtomicBool) {
     let (mut last, mut rates) = (Instant::now(), Rates::default());
     while !done.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(200));
         if last.elapsed() >= LINE_EVERY {
             let line = progress.peers.ask().map_or_else(|| progress.line(), |peers| rates.look(&peers).line());
-            eprintln!("trommel: {line}");
+            eprintln!("trommel: {title}{line}");
             last = Instant::now();
         }
     }

@@ -75,6 +75,9 @@ pub struct StudyFile {
     /// Seeds of trainings and of random subsets: each set is trained once for each.
     #[serde(default = "three")]
     pub seeds: Vec<u64>,
+    /// Trainings side by side, each with its share of threads and memory: pays where the model is too small to fill the machine.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub trainings_at_once: usize,
     /// Fixed sizes, nearest and farthest and random.
     #[serde(default)]
     pub ladder: Option<LadderFile>,
@@ -267,6 +270,15 @@ fn three() -> Vec<u64> {
     vec![0, 1, 2]
 }
 
+const fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
 const fn bin() -> f64 {
     0.05
 }
@@ -400,6 +412,9 @@ impl StudyFile {
         self.training.check().map_err(|why| format!("training: {why}"))?;
         if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return Err("seeds: give one at least, and none twice".into());
+        }
+        if self.trainings_at_once == 0 {
+            return Err("trainings_at_once: one at least".into());
         }
         if !(self.similarity_bin > 0.0 && self.similarity_bin <= 2.0) {
             return Err(format!("similarity_bin: {} is no width of a bin of cosines", self.similarity_bin));

@@ -25,6 +25,7 @@ mod gaps;
 mod phases;
 mod report;
 mod sets;
+mod side_by_side;
 mod trainings;
 
 use std::fs::{File, TryLockError};
@@ -61,6 +62,19 @@ pub struct StudyConfig {
     pub run: PathBuf,
     /// The machine: no setting of the study.
     pub machine: Machine,
+}
+
+impl StudyConfig {
+    /// The same on the share of a machine that one of several at once has.
+    fn shared_by(&self, several: usize) -> Self {
+        let Machine { threads, memory_bytes, .. } = self.machine;
+        let machine = Machine {
+            threads: (threads / several).max(1),
+            memory_bytes: memory_bytes / several as u64,
+            ..self.machine.clone()
+        };
+        Self { machine, ..self.clone() }
+    }
 }
 
 /// What a study found.
@@ -102,7 +116,7 @@ struct Study<'a> {
     config: &'a StudyConfig,
     file: StudyFile,
     stop: &'a Stop,
-    progress_of: &'a dyn Fn(&str) -> Arc<Progress>,
+    progress_of: &'a (dyn Fn(&str) -> Arc<Progress> + Sync),
 }
 
 /// Runs a study, or goes on with one.
@@ -113,7 +127,7 @@ struct Study<'a> {
 pub fn study(
     config: &StudyConfig,
     stop: &Stop,
-    progress_of: &dyn Fn(&str) -> Arc<Progress>,
+    progress_of: &(dyn Fn(&str) -> Arc<Progress> + Sync),
 ) -> Result<StudyReport, PipelineError> {
     config.file.check().map_err(PipelineError::Usage)?;
     make_folder(&config.run).map_err(PipelineError::at(&config.run))?;

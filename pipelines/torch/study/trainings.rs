@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
+use trommel_core::wake::Registration;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
@@ -15,6 +16,7 @@ use super::Study;
 use super::config::BenchmarkFile;
 use super::done::once;
 use super::sets::{Kind, TrainingSet};
+use super::side_by_side::side_by_side;
 use crate::eval::{EvalConfig, evaluate_each};
 use crate::train::{TrainReport, TrainRun, train};
 
@@ -69,29 +71,41 @@ struct Evaluated {
 
 impl Study<'_> {
     /// Trains and evaluates all sets with all seeds; what they lost or passed over goes to `notices`.
+    ///
+    /// As many as the file says go side by side, each with its share of threads and memory.
     pub(super) fn trainings(
         &self,
         sets: &[TrainingSet],
         notices: &mut Notices,
     ) -> Result<Vec<Training>, PipelineError> {
-        let seeds = &self.file.seeds;
-        let all = sets.len() * seeds.len();
-        let mut trainings = Vec::new();
         // Seed by seed, so that a study that is looked at half-way has whole tables of the first seeds.
-        for (at, &seed) in seeds.iter().enumerate() {
-            for set in sets {
-                let number = format!("{} of {all}", trainings.len() + 1);
-                let ended = self.train_set(set, at, seed, &number)?;
-                let Ended { steps, samples_seen, last_loss, notices: found } = ended;
-                let evaluated = self.evaluate(set, seed)?;
-                // Each training finds again what the pool, or the training before it, has found.
-                notices.merge_larger(&found);
-                notices.merge_larger(&evaluated.notices);
-                let accuracies = evaluated.accuracies;
-                trainings.push(Training { set: set.name.clone(), seed, steps, samples_seen, last_loss, accuracies });
-            }
-        }
-        Ok(trainings)
+        let seeds = self.file.seeds.iter().copied().enumerate();
+        let jobs: Vec<_> = seeds.flat_map(|(at, seed)| sets.iter().map(move |set| (at, seed, set))).collect();
+        let at_once = self.file.trainings_at_once;
+        // A training that fails stops those beside it, and not whoever asked for the study.
+        let stop = Stop::new();
+        let _registrations = self.hand_on(&stop);
+        let config = self.config.shared_by(at_once);
+        let study = Study { config: &config, file: self.file.clone(), stop: &stop, progress_of: self.progress_of };
+        let done = side_by_side(&jobs, at_once, &stop, |number, &(at, seed, set)| {
+            let ended = study.train_set(set, at, seed, &format!("{} of {}", number + 1, jobs.len()))?;
+            Ok((ended, study.evaluate(set, seed)?))
+        })?;
+        let training = |((_, seed, set), (ended, evaluated)): (&(usize, u64, &TrainingSet), (Ended, Evaluated))| {
+            let Ended { steps, samples_seen, last_loss, notices: found } = ended;
+            // Each training finds again what the pool, or another training, has found.
+            notices.merge_larger(&found);
+            notices.merge_larger(&evaluated.notices);
+            let (set, accuracies) = (set.name.clone(), evaluated.accuracies);
+            Training { set, seed: *seed, steps, samples_seen, last_loss, accuracies }
+        };
+        Ok(jobs.iter().zip(done).map(training).collect())
+    }
+
+    /// Whoever stops the study stops `stop` too, as long as the registrations live.
+    fn hand_on(&self, stop: &Stop) -> [Registration; 2] {
+        let (request, wind_down) = (stop.clone(), stop.clone());
+        [self.stop.on_request(move || request.request()), self.stop.on_wind_down(move || wind_down.wind_down())]
     }
 
     fn train_set(&self, set: &TrainingSet, at: usize, seed: u64, number: &str) -> Result<Ended, PipelineError> {
@@ -115,9 +129,7 @@ impl Study<'_> {
         self.goes_on()?;
         // A trainer at its end stops what still reads for it: its own run, and not the study.
         let stop = Stop::new();
-        let (request, wind_down) = (stop.clone(), stop.clone());
-        let _told =
-            [self.stop.on_request(move || request.request()), self.stop.on_wind_down(move || wind_down.wind_down())];
+        let _registrations = self.hand_on(&stop);
         let mut report = train(training, stop, &(self.progress_of)(title))?;
         if report.interrupted {
             return Err(PipelineError::Interrupted);
