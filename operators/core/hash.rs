@@ -17,6 +17,14 @@
 //! assert_eq!(Hash64::new("shard").word(0).word(0).bytes(b"00000.tar").finish(), 0x10e1_1f9c_ff84_67b4);
 //! ```
 
+/// The finaliser of SplitMix64: a bijection of 64 bits that mixes all of them.
+#[must_use]
+pub const fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A hash being taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash64 {
@@ -33,10 +41,7 @@ impl Hash64 {
     /// Adds a number.
     #[must_use]
     pub const fn word(self, word: u64) -> Self {
-        let mut z = (self.state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self { state: z ^ (z >> 31) }
+        Self { state: mix((self.state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15)) }
     }
 
     /// Adds a text: its length, then its bytes.

@@ -37,7 +37,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, Score, Status, Work};
+use trommel_core::sample::{Embedded, Event, Fate, NO_CAPTION, Reason, Sample, Score, Status, Work};
 use trommel_dataflow::offload::{Job, JobPanic, Pool};
 
 use super::ShardNames;
@@ -254,7 +254,7 @@ fn fate(sample: &Sample<()>, vector: Vec<half::f16>, scores: Vec<Score>, keeps: 
     Fate {
         info: sample.info.clone(),
         status: if keeps { Status::Kept } else { Status::Dropped },
-        reason: (keeps && sample.caption.is_none()).then(|| Reason::new("no_caption", "")),
+        reason: (keeps && sample.caption.is_none()).then(|| Reason::new(NO_CAPTION, "")),
         scores,
         embedding: (!vector.is_empty()).then_some(vector),
     }

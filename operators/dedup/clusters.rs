@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use half::f16;
 use serde::Serialize;
+use trommel_core::hash::mix;
 
 use crate::DedupError;
 use crate::means::Sums;
@@ -189,11 +190,4 @@ fn draw(seed: u64, round: usize, of: usize, count: usize) -> Vec<u32> {
     let mut drawn: Vec<u32> = std::iter::repeat_with(next).take(count).collect();
     drawn.sort_unstable();
     drawn
-}
-
-/// The finisher of `SplitMix64`.
-const fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

@@ -14,11 +14,11 @@ use super::script::{ScriptEncoder, file_hash};
 use super::slots;
 use super::tower::{Form, TowerEncoder};
 use trommel_bridge::{Attention, BridgeError, full_precision_sums, prefer_attention};
+use trommel_core::hash::mix;
 use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
 use trommel_model::error::Op;
 use trommel_model::file::is_torchscript;
-use trommel_model::random::mix;
 use trommel_model::{Architecture, ModelError, Preprocess, Sizes};
 
 /// What products are computed in.

@@ -10,13 +10,13 @@ use super::golden_inputs::views;
 use super::slots::{Slots, canonical};
 use super::tower::{Form, TowerEncoder};
 use trommel_core::credit::{Credit, CreditConfig};
+use trommel_core::hash::mix;
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService};
 use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;
 use trommel_model::error::Op;
-use trommel_model::random::mix;
 
 /// Its features are the view itself, so that every byte out of place is seen.
 struct Mirror(Shape);

@@ -12,17 +12,9 @@
 //!
 //! All additions and products wrap. Weights are computed in f64 and rounded once to f32.
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+use trommel_core::hash::mix;
 
-/// SplitMix64's finaliser: a bijection of 64 bits.
-#[must_use]
-pub const fn mix(mut z: u64) -> u64 {
-    z ^= z >> 30;
-    z = z.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z ^= z >> 27;
-    z = z.wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The numbers of one (seed, name).
 #[derive(Clone, Copy, Debug)]

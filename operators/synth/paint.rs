@@ -2,7 +2,9 @@
 
 use super::canvas::{Canvas, Colour, Mask, blend, hsv, luma, scaled};
 use super::figures::{Part, Shade, figure};
-use super::random::{Stream, floor, lattice_noise, mix};
+use trommel_core::hash::mix;
+
+use super::random::{Stream, floor, lattice_noise};
 use super::scene::{self, Pattern};
 use super::shape::{Affine, P, sin_cos};
 use super::{Class, Picture, Rendition};

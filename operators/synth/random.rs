@@ -1,18 +1,12 @@
 //! A counter-based source of chance: value `n` of a stream is a fixed function of (key, n), on any machine.
 
+use trommel_core::hash::mix;
+
 /// One stream of pseudo-random values (SplitMix64's finaliser over a counter).
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     key: u64,
     counter: u64,
-}
-
-/// SplitMix64's finaliser: a bijection of u64 that mixes all bits.
-pub(super) const fn mix(value: u64) -> u64 {
-    let mut z = value;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

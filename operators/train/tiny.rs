@@ -23,11 +23,8 @@ const WIDTH: i64 = 24;
 const EMBED: i64 = 16;
 
 /// SplitMix64's output function.
-pub fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+pub const fn mix(x: u64) -> u64 {
+    trommel_core::hash::mix(x.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 /// FNV-1a.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use trommel_core::hash::mix;
 use trommel_core::sample::SampleId;
 use trommel_ledger::read::LedgerRow;
 use trommel_report::near_threshold;
@@ -55,7 +56,7 @@ impl Sums {
     /// A dropped sample at this margin; it is made where it is among the chosen so far.
     pub(super) fn offer(&mut self, id: SampleId, margin: f64, make: impl Fn() -> Candidate) {
         keep(&mut self.near, (distance(margin), id), &make);
-        keep(&mut self.spread, (mix(id), id), &make);
+        keep(&mut self.spread, (place_hash(id), id), &make);
     }
 
     /// A kept one.
@@ -92,12 +93,9 @@ fn keep(chosen: &mut BTreeMap<(u64, SampleId), Candidate>, key: (u64, SampleId),
     }
 }
 
-/// SplitMix64's finaliser over a sample's place: an order that has nothing to do with the data.
-const fn mix(id: SampleId) -> u64 {
-    let mut z = id.ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(id.index as u64 + 1);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// A hash of a sample's place: an order that has nothing to do with the data.
+const fn place_hash(id: SampleId) -> u64 {
+    mix(id.ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(id.index as u64 + 1))
 }
 
 /// A sample that may be shown.

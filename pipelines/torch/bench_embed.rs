@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 use trommel_bridge::{Attention, BridgeError, Event, Stream};
+use trommel_core::hash::mix;
 use trommel_dataflow::batch::Batched;
 use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Precision};
 use trommel_embed::slots::{Slots, canonical, depth_of};
 use trommel_embed::tower::Form;
-use trommel_model::random::mix;
 
 use crate::embedder::settle;
 use trommel_pipelines::config::EmbedderConfig;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tch::{Device, Tensor};
 use trommel_bridge::Attention;
+use trommel_core::hash::mix;
 use trommel_embed::device;
-use trommel_model::random::mix;
 use trommel_model::{Architecture, Model, Packing, weights};
 use trommel_train::{
     Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,

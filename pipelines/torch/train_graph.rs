@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
-use trommel_core::sample::{Embedded, Encoded, Event, Fate, Reason, Sample, Status, Time, Work, pass_of};
+use trommel_core::sample::{Embedded, Encoded, Event, Fate, NO_CAPTION, Reason, Sample, Status, Time, Work, pass_of};
 use trommel_core::stop::Stop;
 use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::part::Part;
@@ -170,7 +170,7 @@ fn recorded_all<'scope>(
     let (taken_down, names) = (taken_down.clone(), names.clone());
     let (embedded, events) = embedded
         .flat_map(move |sample| {
-            let reason = sample.caption.is_none().then(|| Reason::new("no_caption", ""));
+            let reason = sample.caption.is_none().then(|| Reason::new(NO_CAPTION, ""));
             let vector = &sample.payload.vector;
             let embedding = (!vector.is_empty()).then(|| vector.clone());
             let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trommel_core::notices::Notices;
+use trommel_core::sample::NO_CAPTION;
 use trommel_dataflow::order::OrderConfig;
 use trommel_decide::ShardNames;
 use trommel_ledger::manifest::Counts;
@@ -119,7 +120,7 @@ impl Ended<'_> {
             dropped: counts.dropped,
             rejected: counts.rejected,
             left_over: order.service().left_over(),
-            without_caption: counts.remarks.get("no_caption").unwrap_or(0),
+            without_caption: counts.remarks.get(NO_CAPTION).unwrap_or(0),
             failed: order.failed(),
             notices,
             pass_samples_planned: settled.pass.map(|pass| pass.samples),

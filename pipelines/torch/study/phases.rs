@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
+use trommel_core::sample::NO_CAPTION;
 use trommel_decide::benchmark::Benchmark;
 use trommel_shard::samples::GroupConfig;
 use trommel_synth::{SynthError, write};
@@ -208,7 +209,7 @@ impl Study<'_> {
             if let Some((ordinal, why)) = report.failed.first_key_value() {
                 return Err(PipelineError::Unfinished(format!("pool: shard {ordinal}: {why}")));
             }
-            let captionless = report.remarks.get("no_caption").copied().unwrap_or(0);
+            let captionless = report.remarks.get(NO_CAPTION).copied().unwrap_or(0);
             Ok(Pool { judged: report.kept, captionless, rejected: report.rejected, notices: report.notices })
         })
     }
