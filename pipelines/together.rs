@@ -9,6 +9,7 @@
 //! ```
 
 use std::any::Any;
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ impl Together {
             port = bound.local_addr().map_err(PipelineError::failed)?.port();
             listener = Some(bound);
         }
-        let port = self.gather(&format!("{name}: port"), port)?.swap_remove(0);
+        let port = self.gather(format_args!("{name}: port"), port)?.swap_remove(0);
         let host: IpAddr = cluster.coordinator_host().parse().map_err(PipelineError::failed)?;
         let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.config.run_id));
         let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.config.clone() };
@@ -146,8 +147,8 @@ impl Together {
     }
 
     /// Waits until all processes are here.
-    pub fn wait(&self, name: &str) -> Result<(), PipelineError> {
-        self.exchange(name, "").map(|_| ())
+    pub fn wait(&self, name: impl Display) -> Result<(), PipelineError> {
+        self.exchange(&name.to_string(), "").map(|_| ())
     }
 
     /// Compares a configuration with the other processes'; says what differs.
@@ -167,12 +168,16 @@ impl Together {
     }
 
     /// Everybody's value, by process.
-    pub fn gather<T: Serialize + DeserializeOwned>(&self, name: &str, value: T) -> Result<Vec<T>, PipelineError> {
+    pub fn gather<T: Serialize + DeserializeOwned>(
+        &self,
+        name: impl Display,
+        value: T,
+    ) -> Result<Vec<T>, PipelineError> {
         if self.cluster.is_none() {
             return Ok(vec![value]);
         }
         let text = serde_json::to_string(&value).map_err(PipelineError::failed)?;
-        let texts = self.exchange(name, &text)?;
+        let texts = self.exchange(&name.to_string(), &text)?;
         texts.iter().map(|text| serde_json::from_str(text).map_err(PipelineError::failed)).collect()
     }
 

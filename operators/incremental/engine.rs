@@ -117,7 +117,7 @@ impl Engine {
 
     /// One of several engines, one a process, that keep one state: all must be told the same changes in the same order. `allocators` are
     /// [`Cluster::timely`](trommel_cluster::Cluster::timely)'s for `config.workers` workers; `part_store` is a folder that all see, by the
-    /// same incarnation. A shard is its ordinal's remainder's: that process alone reads its vectors and matches, and removes its parts.
+    /// same incarnation. Process `ordinal % processes` owns a shard: that process alone reads its vectors and matches, and removes its parts.
     ///
     /// Dropping it waits for the others, unless one is lost: drop it before [`Control::goodbye`](trommel_cluster::Control::goodbye).
     ///

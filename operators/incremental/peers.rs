@@ -9,7 +9,7 @@
 //! What is gathered: counts, ids that changed sides, maxima of points, names of parts. Never vectors, matches, or facts.
 //!
 //! Invariants:
-//! 1. A step succeeds in all processes or in none: who failed says so in the place of its answer.
+//! 1. A step succeeds in all processes or in none: a process that fails sends its error instead of its result.
 //! 2. What a process does between two gatherings depends on the state, which is the same everywhere, and on its own shards.
 //! 3. Alone, nothing is serialised.
 

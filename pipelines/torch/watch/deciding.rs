@@ -11,6 +11,7 @@ use trommel_incremental::engine::Applied;
 
 use super::changes::Summary;
 use super::live;
+use super::phase::Phase;
 use super::reconcile::{Moves, Step, steps};
 use super::turns::{Watch, now};
 use crate::reached::lies_before;
@@ -30,13 +31,13 @@ impl Watch<'_> {
         loop {
             let made = self.epoch(&all[..many]);
             // Another process's refusal is not known by its kind here.
-            let full = self.together.gather("made", matches!(made, Err(IncrementalError::Budget { .. })))?;
+            let full = self.together.gather(Phase::Made, matches!(made, Err(IncrementalError::Budget { .. })))?;
             match made {
                 Ok(applied) => {
                     if self.together.rank() == 0 {
                         self.tell(&applied);
                     }
-                    let words = self.together.gather("takedowns", self.pool.take_named())?;
+                    let words = self.together.gather(Phase::Takedowns, self.pool.take_named())?;
                     self.named.extend(words.into_iter().flatten());
                     // Steps that are no shards come first, and together.
                     if all.iter().any(|step| step.words.is_some()) || self.in_force.is_none() {
@@ -70,7 +71,7 @@ impl Watch<'_> {
             let live = self.arrivals.live(|ordinal| ledger.is_committed(ordinal));
             Moves::between(&self.engine.world().inputs, &live)
         });
-        let moves = self.together.gather("moves", own)?.swap_remove(0).unwrap_or_default();
+        let moves = self.together.gather(Phase::Moves, own)?.swap_remove(0).unwrap_or_default();
         let ledger = self.pool.ledger();
         if !moves.new.iter().all(|&ordinal| ledger.is_committed(ordinal)) {
             self.pool.refresh()?;
@@ -128,7 +129,7 @@ impl Watch<'_> {
                 self.pool.find(ordinal, live.input.generation, keys).map_err(PipelineError::failed)?;
             }
         }
-        let words = self.together.gather("takedowns", self.pool.take_named())?;
+        let words = self.together.gather(Phase::Takedowns, self.pool.take_named())?;
         self.named.extend(words.into_iter().flatten());
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::live;
 use super::live::{Live, LiveFeed};
+use super::phase::Phase;
 use super::turns::Watch;
 use super::wake::Waker;
 use crate::train::TrainRun;
@@ -24,7 +25,7 @@ impl Watch<'_> {
     pub(super) fn hear(&mut self) -> Result<(), PipelineError> {
         let Some(news) = self.live.as_ref().map(Live::news) else { return Ok(()) };
         let mut has_committed = false;
-        for news in self.together.gather("news", news)? {
+        for news in self.together.gather(Phase::Heard, news)? {
             has_committed |= news.has_committed;
             self.report.notices.merge(&news.notices);
             self.failed.extend(news.failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now()))));
@@ -65,7 +66,7 @@ impl Watch<'_> {
         let has_ended = self.live.as_ref().is_some_and(Live::has_ended);
         let stops = self.stop.is_requested() || self.stop.is_winding_down();
         // What one process has to do, all do.
-        let standing = self.together.gather("live trainer: standing", (stops, has_ended, can_follow))?;
+        let standing = self.together.gather(Phase::TrainerStands, (stops, has_ended, can_follow))?;
         if standing.iter().any(|(stops, ..)| *stops) {
             return Ok(false);
         }
@@ -75,14 +76,14 @@ impl Watch<'_> {
             self.has_trained = has_ended;
             self.report.training = Some(report);
             // It may have committed up to its end.
-            self.together.wait("live trainer: end")?;
+            self.together.wait(Phase::TrainerEnds)?;
             self.look_again()?;
             live_feed = is_first.then(|| self.live_feed());
         }
-        let live_feed = self.together.gather("live trainer: feed", live_feed)?;
+        let live_feed = self.together.gather(Phase::TrainerFeed, live_feed)?;
         let live_feed = live_feed.into_iter().next().flatten().unwrap_or_default();
         if let Some(live) = &self.live {
-            live.follow(&self.arrivals, &live_feed, || self.together.wait("live trainer: grown"))?;
+            live.follow(&self.arrivals, &live_feed, || self.together.wait(Phase::TrainerGrown))?;
         } else if !self.has_trained {
             let none = || PipelineError::Usage(format!("--train: no split is named {}", train.split));
             let rule = inputs.1.clone().ok_or_else(none)?;
@@ -109,7 +110,7 @@ impl Watch<'_> {
             self.live_inputs = inputs;
         }
         let goes_on = is_first.then(|| self.has_more_to_train());
-        Ok(self.together.gather("live trainer: goes on", goes_on)?.swap_remove(0).unwrap_or(false))
+        Ok(self.together.gather(Phase::TrainerGoesOn, goes_on)?.swap_remove(0).unwrap_or(false))
     }
 
     /// Whether something that has come is not read, or not trained on where it fills batches.

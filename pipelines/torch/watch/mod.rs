@@ -13,8 +13,8 @@
 //! before the epoch is committed, and that before it is shown. So a watch that is killed at any instant goes on where it was: what it does next
 //! depends on what is there alone.
 //!
-//! Of several processes the first looks, publishes and writes lists; each reads and embeds its own shards (a shard is its ordinal's
-//! remainder's) and joins them; all keep one state and make each epoch together.
+//! Of several processes the first looks, publishes and writes lists; each reads and embeds its own shards (process
+//! `ordinal % processes` owns a shard) and joins them; all keep one state and make each epoch together.
 //!
 //! `turns.rs` is the loop; `reading.rs`, `deciding.rs` and `feeding.rs` are its three parts.
 
@@ -24,6 +24,7 @@ mod deciding;
 mod feeding;
 mod inputs;
 mod live;
+mod phase;
 mod pool;
 mod publish;
 mod reading;

@@ -9,6 +9,7 @@ use trommel_shard::plan::{losses, stem};
 
 use super::arrivals::Arrival;
 use super::inputs::{Desired, Stamp, Wanted, stamp};
+use super::phase::Phase;
 use super::sources::{Found, Seen};
 use super::turns::Watch;
 use crate::first::Order;
@@ -26,13 +27,13 @@ impl Watch<'_> {
         // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
         let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
         let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(ToString::to_string));
-        if let Some(trouble) = self.together.gather("inputs", trouble)?.into_iter().next().flatten() {
+        if let Some(trouble) = self.together.gather(Phase::Inputs, trouble)?.into_iter().next().flatten() {
             return Err(PipelineError::Usage(trouble));
         }
         let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
         if self.together.ranks() > 1 {
             let mark = desired.as_ref().map_or_else(ToString::to_string, Desired::fingerprint);
-            let marks = self.together.gather("fingerprints", mark)?;
+            let marks = self.together.gather(Phase::Fingerprints, mark)?;
             if marks.windows(2).any(|pair| pair[0] != pair[1]) {
                 let what =
                     "benchmarks or takedowns are not the same for all processes, or changed while they were read";
@@ -147,7 +148,7 @@ impl Watch<'_> {
         for ordinal in wanted {
             self.failed.remove(ordinal);
         }
-        for (failed, notices) in self.together.gather("read shards", (summary.failed, summary.notices))? {
+        for (failed, notices) in self.together.gather(Phase::ReadShards, (summary.failed, summary.notices))? {
             self.report.notices.merge(&notices);
             let now = failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now())));
             self.failed.extend(now);

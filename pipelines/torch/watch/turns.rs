@@ -20,6 +20,7 @@ use super::arrivals::Arrivals;
 use super::changes::Summary;
 use super::inputs::{Desired, InputFiles, Stamp, changes};
 use super::live::Live;
+use super::phase::Phase;
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
@@ -202,7 +203,7 @@ impl<'a> Watch<'a> {
         loop {
             let stops = self.stop.is_requested() || self.stop.is_winding_down();
             // Whoever is told to stop stops all, at the same turn.
-            if self.together.gather("turn", stops)?.contains(&true) {
+            if self.together.gather(Phase::Turn, stops)?.contains(&true) {
                 return Ok(());
             }
             let more = self.turn()?;
@@ -232,7 +233,7 @@ impl<'a> Watch<'a> {
         }
         self.hear()?;
         // The first process looks for all.
-        let (arrived, wanted) = self.together.gather("orders", orders)?.swap_remove(0).unwrap_or_default();
+        let (arrived, wanted) = self.together.gather(Phase::Orders, orders)?.swap_remove(0).unwrap_or_default();
         if self.arrivals.all().len() < arrived {
             self.arrivals = Arrivals::follow(&self.config.run)?;
         }
@@ -242,9 +243,9 @@ impl<'a> Watch<'a> {
                 // A shard may have changed under us.
                 self.tear()?;
             }
-            self.together.wait("read")?;
+            self.together.wait(Phase::Read)?;
         }
-        if self.together.gather("end", self.stop.is_requested())?.contains(&true) {
+        if self.together.gather(Phase::Stopped, self.stop.is_requested())?.contains(&true) {
             return Ok(false);
         }
         match self.read_inputs() {
