@@ -10,6 +10,7 @@ pub mod durable;
 pub mod escape;
 pub mod hash;
 pub mod notices;
+pub mod peak;
 pub mod records;
 pub mod sample;
 pub mod stop;

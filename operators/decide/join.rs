@@ -51,6 +51,7 @@ use super::kernel::{Kernel, KernelError, Portion, Products, Reach, RowSink};
 use super::maxima;
 use super::points::{Columns, Peak, Points};
 use super::scan::{Bounds, Prepared, Tally};
+use trommel_core::peak::offer;
 use trommel_core::sample::{Reason, SampleId, Score};
 
 /// Most samples of a micro-batch, unless the kernel takes more at once.
@@ -456,9 +457,9 @@ impl Joiner {
             let mut seen = points.columns();
             let (Columns { pool, kept, .. }, index) = (&mut seen[at], rows[row].id.index);
             for (point, s) in found.drain(..) {
-                maxima::offer(&mut pool[point], (s, index));
+                offer(&mut pool[point], (s, index));
                 if is_kept {
-                    maxima::offer(&mut kept[point], (s, index));
+                    offer(&mut kept[point], (s, index));
                 }
             }
         };

@@ -7,20 +7,11 @@
 //! Cost: one pass over the values for their largest, one for who reaches it, and a canonical product for each that does.
 
 use half::f16;
+use trommel_core::peak::{Peak, offer};
 use trommel_kernels::dot::dot;
 use trommel_kernels::join::{Block, f32_below, visit_reaching};
 
 use super::benchmark::Benchmark;
-
-/// A similarity and who has it.
-pub type Peak<I> = (f64, I);
-
-/// Takes the larger similarity; of equal ones that of the smaller identity.
-pub fn offer<I: Ord>(peak: &mut Peak<I>, other: Peak<I>) {
-    if other.0 > peak.0 || (other.0 == peak.0 && other.1 < peak.1) {
-        *peak = other;
-    }
-}
 
 /// The value that a row must reach to raise a maximum, which is `now`, where `top` is the largest of all rows; positive infinity if none does.
 #[must_use]

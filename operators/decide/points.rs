@@ -9,14 +9,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use trommel_core::peak;
 use trommel_core::sample::{PointRow, SampleId, ShardPoints};
 use trommel_core::wake::locked;
 
 use super::benchmark::Benchmark;
-use super::maxima;
 
 /// A maximum and the sample's index in the shard that reached it.
-pub(crate) type Peak = maxima::Peak<u32>;
+pub(crate) type Peak = peak::Peak<u32>;
 
 /// Nothing seen yet.
 const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);

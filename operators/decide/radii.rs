@@ -9,8 +9,9 @@ use trommel_kernels::dot::{norm, to_f32};
 use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
-use super::maxima::{Columns, Peak};
+use super::maxima::Columns;
 use super::scan::Prepared;
+use trommel_core::peak::Peak;
 
 /// Rows of a block of products.
 const BLOCK_ROWS: usize = 256;

@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 
 use super::panel::Peak;
 use super::world::Peaks;
+use trommel_core::peak::offer;
 use trommel_core::sample::SampleId;
-use trommel_decide::maxima::offer;
 
 /// Maxima of some benchmarks: bits of the similarity, ordinal, index.
 pub(super) type PeakBits = BTreeMap<u32, Vec<(u64, u64, u32)>>;

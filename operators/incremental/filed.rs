@@ -8,7 +8,7 @@ use super::IncrementalError;
 use super::inputs::Points;
 use super::panel::Peak;
 use super::parts::{Part, PartStore};
-use super::rows::{CutRows, KeyRows, PeakRows, PointRow, PointRows, TakenRows};
+use super::rows::{CutRows, KeyRows, PeakRows, StoredPoint, StoredPoints, TakenRows};
 use super::world::{Peaks, World};
 
 /// Parts of maxima by benchmark.
@@ -22,7 +22,7 @@ pub(super) struct Filed {
     /// Keys taken down; none at first.
     pub(super) taken_keys: Option<Arc<Part<KeyRows>>>,
     /// By lasting number of the benchmark.
-    pub(super) points: BTreeMap<u32, Arc<Part<PointRows>>>,
+    pub(super) points: BTreeMap<u32, Arc<Part<StoredPoints>>>,
     /// By lasting number of the benchmark.
     pub(super) cuts: BTreeMap<u32, Arc<Part<CutRows>>>,
     /// Maxima over all samples.
@@ -39,15 +39,15 @@ fn same_peaks(a: &[Peak], b: &[Peak]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a.0.to_bits(), a.1) == (b.0.to_bits(), b.1))
 }
 
-fn point_rows(points: &Points) -> PointRows {
+fn point_rows(points: &Points) -> StoredPoints {
     let of = &points.benchmark;
-    let row = |(place, &number): (usize, &u32)| PointRow {
+    let row = |(place, &number): (usize, &u32)| StoredPoint {
         number,
         key: of.keys[place].clone(),
         label: of.labels[place].clone(),
         vector: of.vector(place).to_vec(),
     };
-    PointRows(points.numbers.iter().enumerate().map(row).collect())
+    StoredPoints(points.numbers.iter().enumerate().map(row).collect())
 }
 
 impl Filed {

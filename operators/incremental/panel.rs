@@ -13,13 +13,14 @@ use trommel_kernels::dot::{norm, to_f32};
 use trommel_kernels::join::{Block, Tiling, f32_below};
 
 use super::inputs::Points;
+use trommel_core::peak;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::{Benchmark, UNIT_TOLERANCE};
-use trommel_decide::maxima::{self, Columns};
+use trommel_decide::maxima::Columns;
 use trommel_decide::scan::{Prepared, score};
 
 /// A similarity and the sample that has it; see [`NOTHING`].
-pub type Peak = maxima::Peak<SampleId>;
+pub type Peak = peak::Peak<SampleId>;
 
 /// No sample yet: below every similarity.
 pub const NOTHING: Peak = (f64::NEG_INFINITY, SampleId { ordinal: u64::MAX, index: u32::MAX });

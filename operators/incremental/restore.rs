@@ -23,7 +23,7 @@ use super::journal::{Journal, Told};
 use super::parts::{Part, PartRecord, PartStore, incarnation_of};
 use super::peers::Round;
 use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
-use super::rows::{CutRows, KeyRows, PeakRows, PointRows, TakenRows};
+use super::rows::{CutRows, KeyRows, PeakRows, StoredPoints, TakenRows};
 use super::tables::Table;
 use super::workers::{Facts, Flow};
 use super::world::{Live, Peaks, World};
@@ -136,7 +136,7 @@ fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Fi
         (filed.taken_keys, inputs.taken_keys) = (Some(part), Arc::new(rows.0.iter().cloned().collect()));
     }
     for (&id, record) in state.benchmarks.iter().filter_map(|(id, record)| Some((id, record.as_ref()?))) {
-        let (points, rows) = load::<PointRows>(part_store, &record.points)?;
+        let (points, rows) = load::<StoredPoints>(part_store, &record.points)?;
         let (cuts, levels) = load::<CutRows>(part_store, &record.cuts)?;
         filed.points.insert(id, points);
         filed.cuts.insert(id, cuts);
@@ -173,7 +173,7 @@ fn load<T: Table>(part_store: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T
     Ok((part, table))
 }
 
-fn benchmark(record: &BenchmarkRecord, rows: &PointRows, levels: &CutRows) -> Result<Benchmark, String> {
+fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) -> Result<Benchmark, String> {
     if rows.0.len() != levels.0.len() {
         return Err(format!("{} points with cuts for {}", rows.0.len(), levels.0.len()));
     }

@@ -17,7 +17,7 @@ fn all<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<Option<U>> {
 
 /// A point: lasting number, key, label, canonical vector.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PointRow {
+pub(super) struct StoredPoint {
     pub(super) number: u32,
     pub(super) key: String,
     pub(super) label: Option<String>,
@@ -26,9 +26,9 @@ pub(super) struct PointRow {
 
 /// Points of one benchmark, in their order. Vectors lie as base64 of little-endian f16.
 #[derive(Debug, Default)]
-pub(super) struct PointRows(pub(super) Vec<PointRow>);
+pub(super) struct StoredPoints(pub(super) Vec<StoredPoint>);
 
-impl Table for PointRows {
+impl Table for StoredPoints {
     const KIND: &'static str = "points";
     const GROUP_ROWS: usize = 1 << 12;
 
@@ -47,7 +47,7 @@ impl Table for PointRows {
 
     fn columns(&self, rows: Range<usize>) -> Vec<Column> {
         let rows = &self.0[rows];
-        let text = |row: &PointRow| {
+        let text = |row: &StoredPoint| {
             let bytes: Vec<u8> = row.vector.iter().flat_map(|x| x.to_le_bytes()).collect();
             BASE64_STANDARD.encode(bytes)
         };
@@ -69,7 +69,7 @@ impl Table for PointRows {
             let (Some(number), Some(key), Some(vector)) = (number, key, vector) else { return false };
             let Ok(bytes) = BASE64_STANDARD.decode(vector) else { return false };
             let vector = bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect();
-            self.0.push(PointRow { number, key, label, vector });
+            self.0.push(StoredPoint { number, key, label, vector });
         }
         true
     }

@@ -9,8 +9,8 @@ use super::answers::{offer_kept, offer_rows, peak_rows};
 use super::panel::NOTHING;
 use super::refresh::{Polarity, Refresh};
 use super::world::World;
+use trommel_core::peak::offer;
 use trommel_core::sample::SampleId;
-use trommel_decide::maxima::offer;
 
 /// Places of one benchmark whose maxima were cleared.
 struct Cleared {

@@ -8,8 +8,8 @@ use super::inputs::ShardInput;
 use super::panel::{Chunk, Peak};
 use super::tables::Scores;
 use super::world::Peaks;
+use trommel_core::peak::offer;
 use trommel_core::sample::{SampleId, Score};
-use trommel_decide::maxima::offer;
 
 /// Bytes of products held at once.
 const BLOCK_BYTES: usize = 64 << 20;

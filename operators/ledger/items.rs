@@ -6,28 +6,25 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
+use trommel_core::peak;
 use trommel_core::sample::{PointRow, SampleId};
 
-type Peak = (f64, SampleId);
+type Peak = peak::Peak<SampleId>;
 
-/// Whether `new` is larger, or as large and earlier.
-fn beats(new: Peak, old: Option<Peak>) -> bool {
-    old.is_none_or(|old| new.0 > old.0 || (new.0 == old.0 && new.1 < old.1))
+/// The maxima of a row: of the pool, and of what is kept of it.
+fn peaks(row: &PointRow) -> [Option<Peak>; 2] {
+    [row.max_similarity.zip(row.sample), row.kept_max.zip(row.kept_sample)]
 }
 
-fn peak(row: &PointRow) -> Option<Peak> {
-    row.max_similarity.zip(row.sample)
-}
-
-fn kept_peak(row: &PointRow) -> Option<Peak> {
-    row.kept_max.zip(row.kept_sample)
+fn beats(new: &Peak, old: Option<&Peak>) -> bool {
+    old.is_none_or(|old| peak::beats(new, old))
 }
 
 /// The maxima that an incarnation has committed so far.
 #[derive(Clone, Debug, Default)]
 pub struct Peaks {
-    all: HashMap<(u16, u32), Peak>,
-    kept: HashMap<(u16, u32), Peak>,
+    /// By benchmark and point: of the pool, and of what is kept of it.
+    of: [HashMap<(u16, u32), Peak>; 2],
 }
 
 impl Peaks {
@@ -37,8 +34,7 @@ impl Peaks {
         rows.retain(|row| {
             let at = (row.benchmark, row.point);
             row.hits > 0
-                || peak(row).is_some_and(|new| beats(new, self.all.get(&at).copied()))
-                || kept_peak(row).is_some_and(|new| beats(new, self.kept.get(&at).copied()))
+                || peaks(row).iter().zip(&self.of).any(|(new, old)| new.is_some_and(|new| beats(&new, old.get(&at))))
         });
         rows.sort_by_key(|row| (row.benchmark, row.point));
         rows
@@ -48,15 +44,10 @@ impl Peaks {
     pub fn raise(&mut self, rows: &[PointRow]) {
         for row in rows {
             let at = (row.benchmark, row.point);
-            if let Some(new) = peak(row)
-                && beats(new, self.all.get(&at).copied())
-            {
-                self.all.insert(at, new);
-            }
-            if let Some(new) = kept_peak(row)
-                && beats(new, self.kept.get(&at).copied())
-            {
-                self.kept.insert(at, new);
+            for (new, old) in peaks(row).into_iter().zip(&mut self.of) {
+                if let Some(new) = new.filter(|new| beats(new, old.get(&at))) {
+                    old.insert(at, new);
+                }
             }
         }
     }
@@ -77,14 +68,11 @@ impl MergedItems {
                 continue;
             };
             sum.hits += row.hits;
-            if let Some(new) = peak(&row)
-                && beats(new, peak(sum))
-            {
+            let ([pool, kept], [old_pool, old_kept]) = (peaks(&row), peaks(sum));
+            if let Some(new) = pool.filter(|new| beats(new, old_pool.as_ref())) {
                 (sum.max_similarity, sum.sample) = (Some(new.0), Some(new.1));
             }
-            if let Some(new) = kept_peak(&row)
-                && beats(new, kept_peak(sum))
-            {
+            if let Some(new) = kept.filter(|new| beats(new, old_kept.as_ref())) {
                 (sum.kept_max, sum.kept_sample) = (Some(new.0), Some(new.1));
             }
         }
