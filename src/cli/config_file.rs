@@ -142,7 +142,7 @@ mod tests {
             merge(line.split_whitespace().map(OsString::from).collect()).map_err(|error| error.to_string())
         };
         let parsed = |line: &str| match crate::parse(&merged(line).unwrap()).unwrap() {
-            crate::args::Command::Embed(args) => args,
+            crate::args::Command::Model(crate::args::ModelCommand::Embed(args)) => args,
             _ => unreachable!("it is embed"),
         };
         for line in

@@ -39,11 +39,9 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
     let words = config_file::merge(words).map_err(|error| outcome::refuse(&error))?;
     let command = parse(&words)?;
     start_log();
-    Ok(match commands::run(command, &words) {
-        Ok(outcome) => outcome::exit_code(outcome),
-        Err(_needs_a_model) => {
-            library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error)))
-        }
+    Ok(match commands::run(&command, &words) {
+        Some(outcome) => outcome::exit_code(outcome),
+        None => library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::judge;
 use crate::radii;
 use crate::train;
 use crate::watch;
-use trommel_cli::args::{Cli, Command};
+use trommel_cli::args::{Cli, Command, ModelCommand};
 
 /// Words that each command needs; those after the bar are left out where a flag forbids them.
 const BASES: [(&str, &str); 6] = [
@@ -97,14 +97,18 @@ fn settings(words: &str) -> Option<String> {
     let cli =
         Cli::try_parse_from(words.clone()).unwrap_or_else(|error| panic!("{:?}: {error}", words.collect::<Vec<_>>()));
     Some(match cli.command {
-        Command::Embed(args) => text(embed::config(&args, None)),
-        Command::Radii(args) => text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args)),
-        Command::Prune(a) => {
+        Command::Model(ModelCommand::Embed(args)) => text(embed::config(&args, None)),
+        Command::Model(ModelCommand::Radii(args)) => {
+            text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args))
+        }
+        Command::Model(ModelCommand::Prune(a)) => {
             text(judge::config(&a.shards, &a.run, &a.judging, &a.embedder, &a.reading, &a.common, None))
         }
-        Command::Train(args) => text(train::config(&args, None)),
-        Command::Watch(args) => text(watch::judge_config(&args, None)) + &text(watch::wanted(&args)),
-        Command::Eval(args) => text(eval::config(&args)),
+        Command::Model(ModelCommand::Train(args)) => text(train::config(&args, None)),
+        Command::Model(ModelCommand::Watch(args)) => {
+            text(watch::judge_config(&args, None)) + &text(watch::wanted(&args))
+        }
+        Command::Model(ModelCommand::Eval(args)) => text(eval::config(&args)),
         _ => return None,
     })
 }

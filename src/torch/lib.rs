@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use trommel_cli::args::Command;
+use trommel_cli::args::{Command, ModelCommand};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
 use trommel_cli::{install_panic_hook, parse, start_log};
@@ -62,8 +62,8 @@ fn status_of(words: &[OsString]) -> u8 {
     install_panic_hook(move |thread, text| told.panicked(thread, text));
     start_log();
     match parse(words) {
-        Ok(Command::Bench(args)) => outcome::exit_code(bench::run(&args, words)),
-        Ok(command) => {
+        Ok(Command::Plain(_)) => unreachable!("the program runs it itself"),
+        Ok(Command::Model(command)) => {
             let launched = trommel_cli::launch::of(&command, &ending).map_err(PipelineError::from);
             outcome::exit_code(launched.and_then(|launched| run(command, words, launched, &ending)))
         }
@@ -72,27 +72,17 @@ fn status_of(words: &[OsString]) -> u8 {
 }
 
 /// Runs a command; `launched` says which of several processes this is.
-fn run(command: Command, words: &[OsString], launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
+fn run(command: ModelCommand, words: &[OsString], launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
     match command {
-        Command::Embed(args) => embed::run(&args, launched),
-        Command::Radii(args) => radii::run(&args),
-        Command::Prune(args) => prune::run(&args, words, launched),
-        Command::Train(args) => train::run(&args, launched),
-        Command::Watch(args) => watch::run(&args, launched),
-        Command::Eval(args) => eval::run(&args),
-        Command::Launch(args) => launch::run(&args, ending),
-        Command::Study(args) => study::run(&args),
-        Command::Demo(args) => demo::run(&args),
-        Command::Synth(_)
-        | Command::Inject(_)
-        | Command::Select(_)
-        | Command::Stream(_)
-        | Command::Verify(_)
-        | Command::Dedup(_)
-        | Command::Why(_)
-        | Command::Report(_) => {
-            unreachable!("the program runs it itself")
-        }
-        Command::Bench(_) => unreachable!("no run of several processes"),
+        ModelCommand::Embed(args) => embed::run(&args, launched),
+        ModelCommand::Radii(args) => radii::run(&args),
+        ModelCommand::Prune(args) => prune::run(&args, words, launched),
+        ModelCommand::Train(args) => train::run(&args, launched),
+        ModelCommand::Watch(args) => watch::run(&args, launched),
+        ModelCommand::Eval(args) => eval::run(&args),
+        ModelCommand::Bench(args) => bench::run(&args, words),
+        ModelCommand::Launch(args) => launch::run(&args, ending),
+        ModelCommand::Study(args) => study::run(&args),
+        ModelCommand::Demo(args) => demo::run(&args),
     }
 }

@@ -12,7 +12,7 @@ use trommel_report::text::{percent, thousands};
 use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
 use crate::judge;
-use trommel_cli::args::{Cli, Command, TrainArgs};
+use trommel_cli::args::{Cli, Command, ModelCommand, TrainArgs};
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
@@ -67,10 +67,10 @@ pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
     }
     words.extend(["--decisions", ".", "--run"].map(OsString::from).into_iter().chain([run.into()]));
     match Cli::try_parse_from(words).map_err(|error| place(&error.kind()))?.command {
-        Command::Train(args) if args.passes.is_some() => {
+        Command::Model(ModelCommand::Train(args)) if args.passes.is_some() => {
             Err(place(&"give steps or samples: a watch has one endless pass"))
         }
-        Command::Train(args) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
+        Command::Model(ModelCommand::Train(args)) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
         _ => Err(place(&"no options of `trommel train`")),
     }
 }

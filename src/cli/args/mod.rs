@@ -67,10 +67,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Command {
-    /// Make labelled demo shards, a reference set and benchmarks
-    Synth(SynthArgs),
-    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
-    Inject(InjectArgs),
+    /// Those that may run a model: the library that brings libtorch has them.
+    #[command(flatten)]
+    Model(ModelCommand),
+    /// Those that need none: the program runs them itself.
+    #[command(flatten)]
+    Plain(PlainCommand),
+}
+
+/// Commands that may run a model.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum ModelCommand {
     /// Embed shards or class folders
     Embed(EmbedArgs),
     /// Radii r_i of a benchmark's test points against a reference set
@@ -83,6 +91,24 @@ pub enum Command {
     Watch(WatchArgs),
     /// Zero-shot accuracy of a checkpoint on class folders or CLIP_benchmark's tars
     Eval(EvalArgs),
+    /// One stage alone, on what it makes itself: what it can reach here
+    Bench(BenchArgs),
+    /// One run of prune, embed or train as several processes; `docs/cluster.md`
+    Launch(LaunchArgs),
+    /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
+    Study(StudyArgs),
+    /// All of it, small
+    Demo(DemoArgs),
+}
+
+/// Commands that need no model.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum PlainCommand {
+    /// Make labelled demo shards, a reference set and benchmarks
+    Synth(SynthArgs),
+    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
+    Inject(InjectArgs),
     /// Other splits from a finished ledger: no pixels, no model
     Select(SelectArgs),
     /// Check a published split against a run of your own
@@ -91,16 +117,8 @@ pub enum Command {
     Dedup(DedupArgs),
     /// Kept samples with their original bytes, as a tar on standard output or as new shards: for any trainer
     Stream(StreamArgs),
-    /// One stage alone, on what it makes itself: what it can reach here
-    Bench(BenchArgs),
     /// One sample's fate
     Why(WhyArgs),
     /// A page about a run: what went, why, and the pictures
     Report(ReportArgs),
-    /// One run of prune, embed or train as several processes; `docs/cluster.md`
-    Launch(LaunchArgs),
-    /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
-    Study(StudyArgs),
-    /// All of it, small
-    Demo(DemoArgs),
 }

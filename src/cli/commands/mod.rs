@@ -19,38 +19,42 @@ use serde::Serialize;
 use trommel_core::escape::escape_json;
 use trommel_pipelines::error::PipelineError;
 
-use crate::args::Command;
+use crate::args::{Command, ModelCommand, PlainCommand};
 use crate::launch::is_launched;
 use crate::outcome::Outcome;
 
-/// Runs `command`, to which `words` were parsed, or gives it back where it needs a model.
-///
-/// # Errors
-/// The command that runs a model.
-#[allow(clippy::result_large_err, reason = "made once")]
-pub fn run(command: Command, words: &[OsString]) -> Result<Outcome, Command> {
-    Ok(match command {
-        Command::Synth(args) => synth::run(&args),
-        Command::Inject(args) => inject::run(&args),
-        Command::Select(args) => select::run(&args),
-        Command::Stream(args) => stream::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Dedup(args) => dedup::run(&args),
-        Command::Why(args) => why::run(&args),
-        Command::Report(args) => report::run(&args),
+/// Runs `command`, to which `words` were parsed; nothing where it needs a model.
+pub fn run(command: &Command, words: &[OsString]) -> Option<Outcome> {
+    match command {
+        Command::Plain(command) => Some(run_plain(command)),
         // One of several processes is told by whoever watches the others.
-        Command::Prune(args) if !is_launched() => match prune::is_of_embeddings(&args) {
-            Ok(true) => prune::run(&args, words, None),
-            Ok(false) => return Err(Command::Prune(args)),
-            Err(error) => Err(error),
+        Command::Model(ModelCommand::Prune(args)) if !is_launched() => match prune::is_of_embeddings(args) {
+            Ok(true) => Some(prune::run(args, words, None)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
         },
-        Command::Radii(args) => match radii::config(&args).and_then(|config| Ok((config.needs_embedder()?, config))) {
-            Ok((true, _)) => return Err(Command::Radii(args)),
-            Ok((false, config)) => radii::run(&args, &config, words),
-            Err(error) => Err(error),
-        },
-        command => return Err(command),
-    })
+        Command::Model(ModelCommand::Radii(args)) => {
+            match radii::config(args).and_then(|config| Ok((config.needs_embedder()?, config))) {
+                Ok((true, _)) => None,
+                Ok((false, config)) => Some(radii::run(args, &config, words)),
+                Err(error) => Some(Err(error)),
+            }
+        }
+        Command::Model(_) => None,
+    }
+}
+
+fn run_plain(command: &PlainCommand) -> Outcome {
+    match command {
+        PlainCommand::Synth(args) => synth::run(args),
+        PlainCommand::Inject(args) => inject::run(args),
+        PlainCommand::Select(args) => select::run(args),
+        PlainCommand::Stream(args) => stream::run(args),
+        PlainCommand::Verify(args) => verify::run(args),
+        PlainCommand::Dedup(args) => dedup::run(args),
+        PlainCommand::Why(args) => why::run(args),
+        PlainCommand::Report(args) => report::run(args),
+    }
 }
 
 /// The result as one JSON line on stdout, where it was asked for.

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use super::LaunchError;
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, ModelCommand};
 use crate::config_file;
 
 /// What stands behind `trommel launch`.
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Inner {
     /// A command.
-    Command(Command),
+    Command(ModelCommand),
     /// It was help, or wrong; that is said already, and this is the status.
     Said(u8),
 }
@@ -29,10 +29,8 @@ pub fn parse(words: &[OsString]) -> Result<Inner, LaunchError> {
             return Ok(Inner::Said(if error.use_stderr() { 2 } else { 0 }));
         }
     };
-    match spread(&command) {
-        Some(spread) => spread.check()?,
-        None => return Err(refusal(words)),
-    }
+    let Command::Model(command) = command else { return Err(refusal(words)) };
+    spread(&command).ok_or_else(|| refusal(words))?.check()?;
     Ok(Inner::Command(command))
 }
 
@@ -53,13 +51,18 @@ pub struct Spread<'a> {
 }
 
 /// What of `command` matters; `None` for commands that work alone.
-pub fn spread(command: &Command) -> Option<Spread<'_>> {
+pub fn spread(command: &ModelCommand) -> Option<Spread<'_>> {
     let (shards, reading) = match command {
-        Command::Prune(args) => (&args.shards, &args.reading),
-        Command::Embed(args) => (&args.input, &args.reading),
-        Command::Train(args) => (&args.shards, &args.reading),
-        Command::Watch(args) => (&args.prefixes, &args.reading),
-        _ => return None,
+        ModelCommand::Prune(args) => (&args.shards, &args.reading),
+        ModelCommand::Embed(args) => (&args.input, &args.reading),
+        ModelCommand::Train(args) => (&args.shards, &args.reading),
+        ModelCommand::Watch(args) => (&args.prefixes, &args.reading),
+        ModelCommand::Radii(_)
+        | ModelCommand::Eval(_)
+        | ModelCommand::Bench(_)
+        | ModelCommand::Launch(_)
+        | ModelCommand::Study(_)
+        | ModelCommand::Demo(_) => return None,
     };
     Some(Spread { shards, part: reading.part.is_some() })
 }

@@ -29,7 +29,7 @@ use trommel_pipelines::config::ClusterSeat;
 use trommel_pipelines::ending::Ending;
 use trommel_pipelines::error::PipelineError;
 
-use crate::args::{Command, LaunchArgs};
+use crate::args::{LaunchArgs, ModelCommand};
 pub use inner::{Inner, parse};
 use variables::{Found, Variables};
 
@@ -149,7 +149,7 @@ pub fn launched(ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
 ///
 /// # Errors
 /// As [`launched`]; and what cannot be spread over processes.
-pub fn of(command: &Command, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
+pub fn of(command: &ModelCommand, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
     let Some(spread) = inner::spread(command) else { return Ok(None) };
     if spread.part && !Variables::of_this_process().is_local_launch() {
         return Ok(None);
