@@ -162,6 +162,13 @@ fn peer_errors_name_the_place_and_losses_are_told() {
 }
 
 #[test]
+fn peer_a_disk_that_is_gone_is_waited_for_once() {
+    let Some(installed) = Installed::there() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    installed.ask(&["disk_that_is_gone", &PRUNED.shards(), scratch.path().to_str().unwrap()]);
+}
+
+#[test]
 fn peer_ledger_lists_what_is_committed() {
     let Some(installed) = Installed::there() else { return };
     let copy = tempfile::tempdir().unwrap();

@@ -10,9 +10,9 @@ use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::past_run::plan_of;
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, expand};
-use trommel_shard::store::{StoreError, Stores};
+use trommel_shard::store::StoreError;
 
-use crate::{Notice, listed};
+use crate::{Notice, STORES, listed};
 
 /// A shard as Python keeps it: its ordinal, its stable name, as it is opened, and its size where that is known.
 type Named = (u64, String, String, Option<u64>);
@@ -24,7 +24,7 @@ fn named(plan: Plan) -> Vec<Named> {
 /// The shards that arguments stand for, and what is lost of them by now.
 #[pyfunction]
 pub fn plan(py: Python<'_>, shards: Vec<String>) -> PyResult<(Vec<Named>, Vec<Notice>)> {
-    let plan = py.detach(|| expand(&shards, &Stores::default(), &PlanOptions::default())).map_err(of_plan)?;
+    let plan = py.detach(|| expand(&shards, &*STORES, &PlanOptions::default())).map_err(of_plan)?;
     let lost = listed(&plan.losses());
     Ok((named(plan), lost))
 }

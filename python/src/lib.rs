@@ -6,9 +6,15 @@ mod program;
 mod reading;
 mod split;
 
+use std::sync::LazyLock;
+
 use pyo3::prelude::*;
 
 use trommel_core::notices::Notices;
+use trommel_shard::store::Stores;
+
+/// The stores of this process. All shards share them, so that only the first one waits for a disk that is gone.
+static STORES: LazyLock<Stores> = LazyLock::new(Stores::default);
 
 /// A finding as Python gets it: code, text, count, first place, lost samples, whether it is a loss.
 type Notice = (String, String, u64, String, u64, bool);

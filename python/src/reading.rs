@@ -16,10 +16,9 @@ use trommel_shard::original::{Groups, Visited};
 use trommel_shard::plan::ShardRef;
 use trommel_shard::reader::ReaderConfig;
 use trommel_shard::samples::{Group, GroupConfig, Original, Want};
-use trommel_shard::store::Stores;
 
 use crate::split::{Split, of_split};
-use crate::{Notice, listed};
+use crate::{Notice, STORES, listed};
 
 /// One shard's samples, as dicts: all, or those that a split keeps. What cannot be read ends it: how it ended, `end()` says.
 #[pyclass(frozen, module = "trommel._trommel")]
@@ -92,7 +91,6 @@ enum Reading {
 
 struct Open {
     name: String,
-    store: Stores,
     groups: Groups,
     picker: Option<Picker<'static>>,
     /// The key of the sample that was wanted last, bytes as they stand.
@@ -121,11 +119,10 @@ impl Reading {
                 }
             }
         };
-        let store = Stores::default();
-        Ok(match Groups::open(&store, shard, &config) {
+        Ok(match Groups::open(&*STORES, shard, &config) {
             Ok(groups) => {
                 let (name, key, rejects) = (shard.name.clone(), Vec::new(), Notices::default());
-                Self::Open(Box::new(Open { name, store, groups, picker, key, rejects }))
+                Self::Open(Box::new(Open { name, groups, picker, key, rejects }))
             }
             Err(Visited { outcome, notices, .. }) => Self::Ended(outcome, notices),
         })
@@ -199,7 +196,7 @@ impl Open {
                 }
                 Some(Group::Place(_) | Group::Sample(_)) => {}
                 None => {
-                    let seen = self.groups.end(&self.store, false);
+                    let seen = self.groups.end(&*STORES, false);
                     if let (Some(picker), ShardOutcome::Complete(_)) = (&self.picker, seen.outcome) {
                         match picker.finish() {
                             Err(_) if seen.is_cut => {
@@ -230,7 +227,7 @@ impl Open {
     }
 
     fn end(&self, left_early: bool) -> (ShardOutcome, Notices) {
-        let Visited { outcome, mut notices, .. } = self.groups.end(&self.store, left_early);
+        let Visited { outcome, mut notices, .. } = self.groups.end(&*STORES, left_early);
         notices.merge(&self.rejects);
         (outcome, notices)
     }

@@ -319,6 +319,42 @@ def errors(shards, file, scratch):
     assert tars[0].name in said, said
 
 
+def disk_that_is_gone(shards, scratch):
+    """A disk that is gone is waited for once, and not at each shard: this process's own memory opens as a file, and is not to be read."""
+    import ctypes
+    import struct
+
+    opened, closed = 0x20, 0x18
+    memory = f"/proc/{os.getpid()}/mem"
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(watch, memory.encode(), opened | closed) >= 0
+
+    def openings():
+        events, count = os.read(watch, 1 << 16), 0
+        while events:
+            _, mask, _, name_bytes = struct.unpack_from("iIII", events)
+            events, count = events[16 + name_bytes :], count + bool(mask & opened)
+        return count
+
+    names = [Path(scratch) / f"{at}.tar" for at in range(3)]
+    for name in names:
+        name.symlink_to(memory)
+    seen = []
+    data = trommel.samples(names, handler=lambda error: bool(seen.append((type(error), openings()))) or True)
+    openings()
+    assert list(data) == []
+    (kind, first), *later = seen
+    assert kind is trommel.ShardUnavailable and first > 1, seen
+    assert later == [(kind, 1)] * 2, seen
+    # Another set's shards are of the same disk; one from which bytes come is waited for again.
+    again = trommel.samples(names[:1], handler=data._handler)
+    openings()
+    assert list(again) == [] and seen[-1] == (kind, 1), seen
+    assert list(trommel.samples(shards))
+    assert list(again) == [] and seen[-1] == (kind, first), seen
+
+
 def command(script, shards, scratch):
     """The `trommel` command of the wheel, which is this program's own."""
 
