@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::leaving::LeftOut;
+use trommel_columnar::parquet::{Column, Kind};
 use trommel_columnar::pieces::{Piece, pieces, with_array};
 use trommel_columnar::source::EmbeddingReader;
+use trommel_core::durable;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Identity, Status};
+use trommel_core::sample::{Identity, Status, TAKEN_DOWN};
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -18,6 +21,7 @@ use trommel_shard::store::Local;
 
 use crate::error::PipelineError;
 use crate::lying_beside::pictures_in;
+use crate::select::refuse_unmarked;
 
 /// A named folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,22 +127,25 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
     )))
 }
 
-/// Reads a benchmark's embeddings, and with them its radii where there are any.
+/// Reads a benchmark's embeddings, and with them its radii where there are any. What is passed over in them goes to `notices`.
 ///
 /// # Errors
-/// Unreadable or empty folders, rows without direction, a name that cannot be a column's; a run of `trommel embed` that is not at its end,
-/// or could not embed a picture that [`NamedPath::without`] does not name.
-pub fn load(named: &NamedPath) -> Result<Benchmark, PipelineError> {
+/// Unreadable or empty folders, rows without direction, a name that cannot be a column's; a part of a run, or a run of `trommel embed` that is
+/// not at its end, or could not embed a picture that [`NamedPath::without`] does not name.
+pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, PipelineError> {
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {}: {error}", named.name));
     if !with_array(&named.path).0.exists() {
         return Err(place(&format_args!("no such folder: {}", named.path.display())));
     }
+    refuse_part(&named.path).map_err(|error| place(&error))?;
     whole(named)?;
     let reader = open_set(&named.path).map_err(|error| place(&error))?;
     let set = EmbeddingSet::read(&named.path, reader).map_err(|error| place(&error))?;
     for line in &set.notes.lines {
         tracing::warn!(benchmark = named.name, "{line}");
     }
+    let text = "test points that are taken down, left out of their benchmark";
+    notices.note("points_taken_down", text, format!("benchmark {}", named.name), set.notes.left_out_rows);
     Benchmark::new(&named.name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
         .map_err(|error| place(&error))
 }
@@ -160,17 +167,55 @@ pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
 }
 
 /// Opens what `path` stands for; of a run's parts those that its ledger counts: a shard that could not be read at first has an empty part
-/// of that time beside the one that counts.
+/// of that time beside the one that counts. Of a watch's epoch what is taken down is left out, and counted.
 pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
     let mut files = pieces(path).map_err(PipelineError::usage)?;
+    let mut left_out = LeftOut::default();
     if let Some(ledger) = ledger_of(path)?
         && let Some(folder) = files.first().and_then(|piece| piece.path().parent())
         && folder == ledger.root().join("embeddings")
     {
         let parts = ledger.files(PartKind::Embeddings).map_err(PipelineError::usage)?;
         files = parts.into_iter().map(Piece::Ipc).collect();
+        left_out = taken_down(&ledger)?;
     }
-    EmbeddingReader::of_set(path, files).map_err(PipelineError::usage)
+    Ok(EmbeddingReader::of_set(path, files).map_err(PipelineError::usage)?.leaving(left_out))
+}
+
+/// Refuses a file out of a run's folder: who is rejected or taken down, and whether the run is at its end, stands in its ledger alone, and the
+/// other parts would be missed by nobody. A file that was copied out of it stands for itself.
+///
+/// # Errors
+/// Such a file, with the run to give instead; a ledger that cannot be read.
+pub(crate) fn refuse_part(path: &Path) -> Result<(), PipelineError> {
+    let file = with_array(path).0;
+    match file.parent().filter(|folder| file.is_file() && folder.ends_with("embeddings")) {
+        Some(parts) if ledger_of(parts)?.is_some() => Err(PipelineError::Usage(format!(
+            "{}: a part of a run, which says more of its rows: give {}",
+            path.display(),
+            durable::parent(parts).display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What a watch's epoch marks as taken down.
+fn taken_down(ledger: &Ledger) -> Result<LeftOut, PipelineError> {
+    refuse_unmarked(ledger)?;
+    let mut found = LeftOut::default();
+    if ledger.config().pointer("/record/takedowns").is_none() {
+        return Ok(found);
+    }
+    for (&ordinal, (_, line)) in ledger.shards() {
+        let wanted = [("index", Kind::U32), ("reason", Kind::Text)];
+        for group in ledger.columns(ordinal, &wanted).map_err(PipelineError::usage)? {
+            let group = group.map_err(PipelineError::usage)?;
+            let [Column::U32(indices), Column::Text(reasons)] = group.as_slice() else { continue };
+            let marked = indices.iter().zip(reasons).filter(|(_, reason)| reason.as_deref() == Some(TAKEN_DOWN));
+            marked.for_each(|(index, _)| found.add(&line.name, index.unwrap_or_default()));
+        }
+    }
+    Ok(found)
 }
 
 /// What a run has lost or passed over. Refuses the embeddings of one that has not come to its end: what is not there yet would be missed by
@@ -192,7 +237,7 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
     )))
 }
 
-/// Keys of what a run could not embed, and why.
+/// Keys of what a run could not embed, and why; nobody misses what is taken down.
 ///
 /// # Errors
 /// A ledger that cannot be read.
@@ -203,6 +248,9 @@ pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineErro
             .shard_rows(*ordinal)
             .map_err(|error| PipelineError::usage(format_args!("{}: {error}", line.name)))?;
         for row in rows.into_iter().filter(|row| row.fate.status == Status::Rejected) {
+            if row.fate.reason.as_ref().is_some_and(|reason| reason.code == TAKEN_DOWN) {
+                continue;
+            }
             let why = row.fate.reason.map(|reason| reason.to_string()).unwrap_or_default();
             found.insert(row.fate.info.key.clone(), why);
         }

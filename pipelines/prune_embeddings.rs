@@ -90,7 +90,7 @@ struct Judging<'a> {
 
 impl<'a> Judging<'a> {
     fn prepare(config: &'a JudgeConfig) -> Result<Self, PipelineError> {
-        let stored = StoredEmbeddings::find(&config.shards)?;
+        let mut stored = StoredEmbeddings::find(&config.shards)?;
         for named in &config.benchmarks {
             if is_pictures(&named.path)? {
                 let (name, path) = (&named.name, named.path.display());
@@ -100,8 +100,11 @@ impl<'a> Judging<'a> {
                 )));
             }
         }
-        let benchmarks =
-            config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let benchmarks = config
+            .benchmarks
+            .iter()
+            .map(|named| load(named, &mut stored.notices).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");

@@ -18,7 +18,9 @@ use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
 use trommel_shard::embeddings::reader_bytes;
 
-use crate::benchmarks::{NamedPath, check_identity, finished, is_pictures, ledger_of, load, open_set, rejects};
+use crate::benchmarks::{
+    NamedPath, check_identity, finished, is_pictures, ledger_of, load, open_set, refuse_part, rejects,
+};
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 
@@ -116,8 +118,8 @@ impl RadiiConfig {
 /// Folders without embeddings or with a part of them, models or dimensions that differ or are not known, a reference set that is empty or
 /// of which no row has a direction, too little memory, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
-    let benchmarks = config.benchmarks.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let mut notices = Notices::default();
+    let benchmarks = config.benchmarks.iter().map(|named| load(named, &mut notices)).collect::<Result<Vec<_>, _>>()?;
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
     for reference in &config.references {
         for (of, outcome) in by_reference.iter_mut().zip(measure(config, reference, &benchmarks, &mut notices)?) {
@@ -153,6 +155,7 @@ fn measure(
         let name = if several { format!("reference {}", reference.name) } else { "reference".into() };
         PipelineError::Usage(format!("{name}: {error}"))
     };
+    refuse_part(&reference.path).map_err(|error| place(&error))?;
     if let Some(ledger) = ledger_of(&reference.path)? {
         notices.merge(&finished(&reference.path, &ledger).map_err(|error| place(&error))?);
         let rejects = rejects(&ledger)?;
@@ -191,6 +194,8 @@ fn measure(
         let path = reference.path.display();
         return Err(place(&format_args!("{path}: none of its {rows} rows has a direction (first: {first})")));
     }
+    let (text, path) = ("reference rows that are taken down, left out", reference.path.display().to_string());
+    notices.note("reference_taken_down", text, path, reader.notes().left_out_rows);
     for line in &reader.notes().lines {
         notices.note("normalised", "reference files normalised again", line, 1);
     }

@@ -14,7 +14,6 @@ use sha2::{Digest, Sha256};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
-use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
 use trommel_ledger::manifest::PartKind;
@@ -25,7 +24,7 @@ use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
-use crate::benchmarks::{finished, ledger_of};
+use crate::benchmarks::{finished, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::select::refuse_unmarked;
 
@@ -254,18 +253,7 @@ impl Finding {
         {
             return self.add_run(path, ledger, prefix);
         }
-        // Who is rejected or taken down, and whether the run is at its end, stands in its ledger alone.
-        let file = with_array(path).0;
-        if file.is_file()
-            && let Some(parts) = file.parent().filter(|folder| folder.ends_with("embeddings"))
-            && ledger_of(parts)?.is_some()
-        {
-            let run = durable::parent(parts).display();
-            return Err(PipelineError::Usage(format!(
-                "{}: a part of a run, which says more of its rows: give {run}",
-                path.display()
-            )));
-        }
+        refuse_part(path)?;
         // What lies in a folder is called by its path there, as tars are.
         let root = if with_array(path).0.is_dir() { with_array(path).0 } else { literal };
         for piece in pieces(path).map_err(PipelineError::usage)? {

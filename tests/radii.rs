@@ -143,3 +143,98 @@ fn a_reference_set_may_be_larger_than_the_memory() {
     let said = stderr(&run(2, &[&words[..], &["--memory", "100MiB"]].concat()));
     assert!(said.contains("--memory 100 MiB is too little for this run"), "{said}");
 }
+
+/// Which rows of a run count stands in its ledger: a file out of its folder is no set of its own, a copy of it elsewhere is.
+#[test]
+fn a_part_of_a_run_is_no_set() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (reference, photo) = (world.path("embedded/reference"), world.path("embedded/photo"));
+    let part = |of: &str| {
+        let mut parts = fs::read_dir(format!("{of}/embeddings")).unwrap();
+        parts.next().unwrap().unwrap().path().display().to_string()
+    };
+    let radii = |status: i32, reference: &str, benchmark: &str| {
+        let benchmark = format!("photo={benchmark}");
+        stderr(&run(status, &["radii", "--reference", reference, "--benchmark", &benchmark, "-o", &at("out")]))
+    };
+    let said = radii(2, &part(&reference), &photo);
+    assert!(said.contains(&format!("a part of a run, which says more of its rows: give {reference}")), "{said}");
+    let said = radii(2, &reference, &part(&photo));
+    assert!(said.contains("benchmark photo: ") && said.contains(&format!("give {photo}")), "{said}");
+    let copy = at("copy.arrow");
+    fs::copy(part(&reference), &copy).unwrap();
+    radii(0, &copy, &photo);
+}
+
+/// Of a watch's epoch nobody sees what is taken down: it is no reference, and no test point.
+#[test]
+fn what_is_taken_down_is_no_reference_and_no_point() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (shards, list, watched) = (world.path("data/shards"), at("takedown.txt"), at("watch"));
+    let photo = format!("photo={}", world.path("embedded/photo"));
+    let watch = |more: &[&str]| {
+        let words = ["watch", &shards, "--run", &watched, "--settle", "0s", "--once", "--rule", "drop-above:1"];
+        let judging = ["--benchmark", &photo, "--embedder", common::MODEL, "--random-init", "1"];
+        run(0, &[&words[..], &judging, more].concat());
+    };
+    let epoch = format!("{watched}/current/main");
+    let radii = |reference: &str, benchmark: &str| {
+        let out = run(0, &["radii", "--reference", reference, "--benchmark", benchmark, "-o", &at("out")]);
+        stderr(&out)
+    };
+    watch(&[]);
+    // By hand: the largest exact sum of products over the rows that count.
+    let points = EmbeddingSet::open(Path::new(&world.path("embedded/photo"))).unwrap();
+    let rows = EmbeddingSet::open(Path::new(&epoch)).unwrap();
+    let cosine = |row: usize, point: &[f16]| -> f64 {
+        rows.vector(row).iter().zip(point).map(|(a, b)| a.to_f64() * b.to_f64()).sum()
+    };
+    let due = |without: &[usize]| -> Vec<f64> {
+        let counts = |row: &usize| !without.contains(row);
+        let largest = |point: &[f16]| {
+            (0..rows.len()).filter(counts).map(|row| cosine(row, point)).fold(f64::NEG_INFINITY, f64::max)
+        };
+        points.vectors.chunks(points.dim).map(largest).collect()
+    };
+    radii(&epoch, &photo);
+    let all = due(&[]);
+    assert_eq!(radii_of(&folder.path().join("out/photo")), all);
+    // The rows that the first point's radius stands on.
+    let gone: Vec<usize> = (0..rows.len()).filter(|row| cosine(*row, points.vector(0)) == all[0]).collect();
+    let name = |row: &usize| format!("{}/{}\n", rows.shards[*row].as_ref().unwrap(), rows.keys[*row]);
+    fs::write(&list, gone.iter().map(name).collect::<String>()).unwrap();
+    watch(&["--takedown", &list]);
+    let said = radii(&epoch, &photo);
+    let rest = due(&gone);
+    assert_eq!(radii_of(&folder.path().join("out/photo")), rest);
+    assert!(rest[0] < all[0]);
+    let told = format!("reference rows that are taken down, left out: {} (first: {epoch})", gone.len());
+    assert!(said.contains(&told), "{said}");
+    // As a benchmark.
+    let pool = format!("pool={epoch}");
+    let count = gone.len();
+    let told = format!("test points that are taken down, left out of their benchmark: {count} (first: benchmark pool)");
+    let said = radii(&world.path("embedded/reference"), &pool);
+    assert!(said.contains(&told), "{said}");
+    let kept: Vec<usize> = (0..rows.len()).filter(|row| !gone.contains(row)).collect();
+    let keys: Vec<String> = kept.iter().map(|row| rows.keys[*row].clone()).collect();
+    assert_eq!(EmbeddingSet::open(&folder.path().join("out/pool")).unwrap().keys, keys);
+    // Later the points are those that a run has judged against.
+    let (set, pruned) = (world.path("embedded/photo"), at("pruned"));
+    let both = ["--benchmark", &pool, "--benchmark", &photo];
+    let said = stderr(&run(0, &[&["prune", &set, "--run", &pruned, "--rule", "drop-above:1"][..], &both].concat()));
+    assert!(said.contains(&told), "{said}");
+    let key = points.keys.last().unwrap();
+    let row: Value = serde_json::from_slice(&run(0, &["why", &pruned, key, "--json"]).stdout).unwrap();
+    let nearest = |benchmark: usize| row["benchmarks"][benchmark]["nearest_key"].as_str().unwrap().to_owned();
+    let point = points.len() - 1;
+    let best = |row: &usize| cosine(*row, points.vector(point)) == rest[point];
+    let first = kept.into_iter().find(best).unwrap();
+    assert_eq!((nearest(0), nearest(1)), (rows.keys[first].clone(), key.clone()));
+    // The pool behind it marks nothing.
+    let pool = format!("{watched}/pool");
+    let said = stderr(&run(2, &["radii", "--reference", &pool, "--benchmark", &photo, "-o", &at("out")]));
+    assert!(said.contains("is a watch's pool") && said.contains("current/SPLIT"), "{said}");
+}

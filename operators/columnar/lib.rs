@@ -14,6 +14,7 @@
 pub mod canonical;
 pub mod embeddings;
 pub mod ipc;
+pub mod leaving;
 mod matrix;
 pub mod npy;
 pub mod parquet;

@@ -19,6 +19,7 @@ use half::f16;
 use super::ColumnarError;
 use super::canonical::{NoDirection, canonicalise_into, is_unit, norm, widen};
 use super::ipc::{IpcReader, META_IDENTITY, StoredBatch};
+use super::leaving::LeftOut;
 use super::matrix::MatrixReader;
 use super::npy::Rows;
 use super::pieces::{Piece, pieces};
@@ -34,6 +35,8 @@ pub struct Notes {
     pub renormalised_rows: u64,
     /// Rows that were stored as f32.
     pub converted_rows: u64,
+    /// Rows that were left out, see [`EmbeddingReader::leaving`].
+    pub left_out_rows: u64,
     /// Remarks for people, one line each.
     pub lines: Vec<String>,
 }
@@ -91,6 +94,7 @@ pub struct EmbeddingReader {
     pieces: std::vec::IntoIter<Piece>,
     current: Option<Current>,
     details: bool,
+    left_out: LeftOut,
     dim: usize,
     radii: bool,
     identity: Option<Identity>,
@@ -155,6 +159,7 @@ impl EmbeddingReader {
             pieces: pieces.into_iter(),
             current: None,
             details,
+            left_out: LeftOut::default(),
             dim,
             radii,
             identity,
@@ -162,6 +167,13 @@ impl EmbeddingReader {
             notes: Notes::default(),
             failed: false,
         })
+    }
+
+    /// The same without some rows: nobody sees that they are there.
+    #[must_use]
+    pub fn leaving(mut self, rows: LeftOut) -> Self {
+        self.left_out = rows;
+        self
     }
 
     /// How many files of embeddings [`open`](Self::open) would read at `path`; 0 where there is nothing of the kind.
@@ -295,6 +307,7 @@ impl EmbeddingReader {
             }
         }
         self.rows += rows as u64;
+        self.notes.left_out_rows += self.left_out.take_from(&mut out, self.dim);
         Ok(out)
     }
 

@@ -206,8 +206,11 @@ impl Judging {
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
         }
-        let benchmarks =
-            config.benchmarks.iter().map(|named| load(named).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let benchmarks = config
+            .benchmarks
+            .iter()
+            .map(|named| load(named, &mut notices).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
         let judge = parsed
             .as_ref()

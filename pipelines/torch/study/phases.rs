@@ -164,7 +164,7 @@ impl Study<'_> {
     /// Embeds benchmarks and reference, and measures the radii; with what of the reference was lost.
     pub(super) fn radii(&self, embedder: &EmbedderConfig) -> Result<(Vec<Benchmark>, Notices), PipelineError> {
         let out = self.place("radii");
-        let notices = once(&self.place("radii.json"), &json!(null), || {
+        let mut notices = once(&self.place("radii.json"), &json!(null), || {
             let pictures = |(name, of): (&String, &BenchmarkFile)| NamedPath {
                 name: name.clone(),
                 path: of.data.clone(),
@@ -185,7 +185,8 @@ impl Study<'_> {
             let gaps = radii(&with_embedded(&config, &judge, self.stop, &show)?)?;
             Ok(gaps.into_iter().next().map(|gap| gap.notices).unwrap_or_default())
         })?;
-        Ok((self.with_radii().iter().map(load).collect::<Result<_, _>>()?, notices))
+        let radii = self.with_radii();
+        Ok((radii.iter().map(|named| load(named, &mut notices)).collect::<Result<_, _>>()?, notices))
     }
 
     /// The benchmarks with their radii.

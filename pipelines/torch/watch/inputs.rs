@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
+use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::Rule;
@@ -92,7 +93,9 @@ impl InputFiles {
             let benchmark = match held.filter(|held| held.0 == stamp && held.1.name == named.name) {
                 Some((_, benchmark)) => benchmark.clone(),
                 None => {
-                    let benchmark = Arc::new(load(named)?);
+                    let mut notices = Notices::default();
+                    let benchmark = Arc::new(load(named, &mut notices)?);
+                    notices.lines().for_each(|line| tracing::info!("{line}"));
                     check_identity(&benchmark, embedder, assumed)?;
                     self.benchmarks.insert(named.path.clone(), (stamp, benchmark.clone()));
                     benchmark
