@@ -29,11 +29,13 @@ use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 use crate::select::failed;
 
+mod again;
 mod job;
 mod output;
 mod rule;
 mod source;
 
+pub use again::{Again, again};
 use job::{Job, Outcome};
 use output::Found;
 pub use rule::{ClusterRule, DedupRule, PREFIX, order};
@@ -205,42 +207,6 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     })
 }
 
-/// Asks the rule of a split once more, of the embeddings at `run`; `fits` is asked first whether these are those that it is about.
-///
-/// # Errors
-/// As [`dedup`]; a rule that is none of ours, or needs another set; what `fits` says.
-pub fn again(
-    split: &SplitHead,
-    run: &str,
-    sinks: Vec<Box<dyn Sink>>,
-    fits: &dyn Fn(&RunFacts) -> Result<(), PipelineError>,
-    (memory_bytes, threads): (u64, usize),
-) -> Result<SplitHead, PipelineError> {
-    let rule: DedupRule = split.rule.parse()?;
-    if rule.against || rule.of.is_some() {
-        return Err(PipelineError::Usage(format!(
-            "`{rule}` was asked of another set or split too, which is not given: the command that made the split makes it again"
-        )));
-    }
-    let config = DedupConfig {
-        inputs: vec![run.to_owned()],
-        rule,
-        split: None,
-        against: Vec::new(),
-        assume_model: split.identity.get("assumed").and_then(Value::as_str).map(String::from),
-        out: PathBuf::new(),
-        formats: Vec::new(),
-        seed: split.seed,
-        exact: true,
-        check_recall: false,
-        memory_bytes,
-        threads,
-    };
-    let say = |line: &str| tracing::info!("{line}");
-    let found = Searched::of(&config, &std::env::temp_dir(), fits, &say, &Work::default())?;
-    found.write(&config, sinks, None)
-}
-
 /// What was searched, and what was found.
 struct Searched {
     set: Set,
@@ -282,7 +248,8 @@ impl Searched {
             .transpose()?;
         let identity = identity(config, &set, other.as_ref())?;
         let reading = set.facts.reading.clone().unwrap_or_default();
-        fits(&RunFacts { identity: identity.clone(), benchmarks: Vec::new(), reading })?;
+        let benchmarks = other.as_ref().map(|other| other.told(&config.against)).into_iter().collect();
+        fits(&RunFacts { identity: identity.clone(), benchmarks, reading })?;
         let outcome = Job { config, set: &set, other: other.as_ref(), budget, say, work }.run(&pool)?;
         Ok(Self { set, other, identity, outcome, budget })
     }

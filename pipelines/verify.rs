@@ -14,7 +14,7 @@ use trommel_select::head::SplitHead;
 use trommel_select::select::{RunFacts, Wanted};
 use trommel_select::split::{Sink, read_head};
 
-use crate::dedup;
+use crate::dedup::{self, Again};
 use crate::error::PipelineError;
 use crate::select::{LedgerReading, OpenRun, failed};
 use crate::split_file::table_of;
@@ -26,6 +26,10 @@ pub struct VerifyConfig {
     pub split: PathBuf,
     /// A run folder, or an epoch of a watch.
     pub run: PathBuf,
+    /// Of a split of `trommel dedup --against`: the other set's embeddings.
+    pub against: Vec<String>,
+    /// Of a split of `trommel dedup --split`: the split whose samples alone took part.
+    pub of: Option<PathBuf>,
     /// Rows that differ which are named.
     pub shown: usize,
     /// How the ledger is read; the split says the seed.
@@ -63,9 +67,15 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         None => (Vec::new(), None),
     };
     let mine = if head.rule.starts_with(dedup::PREFIX) {
-        let machine = (config.reading.memory_bytes, config.reading.threads);
-        let fits = |facts: &RunFacts| refuse_others(&head, facts, &config.run);
-        dedup::again(&head, &config.run.display().to_string(), sinks, &fits, machine)?
+        let LedgerReading { memory_bytes, threads, .. } = config.reading;
+        let run = config.run.display().to_string();
+        let of = Again { run: &run, against: &config.against, split: config.of.as_deref(), memory_bytes, threads };
+        dedup::again(&head, of, sinks, &|facts| refuse_others(&head, facts, &config.run))?
+    } else if !config.against.is_empty() || config.of.is_some() {
+        let rule = &head.rule;
+        return Err(PipelineError::Usage(format!(
+            "--against and --split are for splits of `trommel dedup`; this is `{rule}`"
+        )));
     } else {
         selected(&head, config, sinks)?
     };
@@ -119,13 +129,21 @@ fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), P
             differences.push(format!("{what}: the split has {theirs}, the run {mine}"));
         }
     };
+    let is_dedup = head.rule.starts_with(dedup::PREFIX);
     for theirs in &head.benchmarks {
         let name = theirs.get("name").and_then(Value::as_str).unwrap_or_default();
+        if is_dedup {
+            // Another set is called by the path that was given.
+            let mut mine = facts.benchmarks.first().cloned().unwrap_or_default();
+            mine["name"] = name.into();
+            compare(&format!("the other set {name}"), theirs, &mine);
+            continue;
+        }
         let mine = facts.benchmarks_named([name]).into_iter().next().unwrap_or_default();
         compare(&format!("benchmark {name} and its radii"), theirs, &mine);
     }
     // Without a benchmark nobody's embeddings matter, unless they are compared with one another.
-    if !head.benchmarks.is_empty() || head.rule.starts_with(dedup::PREFIX) {
+    if is_dedup || !head.benchmarks.is_empty() {
         compare("identity", &head.identity, &facts.identity);
     }
     for (name, theirs) in &head.reading {

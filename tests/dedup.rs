@@ -328,13 +328,40 @@ fn a_split_can_be_verified() {
     let equal = run(0, &["verify", &split, &set]);
     assert!(String::from_utf8_lossy(&equal.stdout).starts_with("equal: "), "{}", stderr(&equal));
     // A hundred samples less.
-    let fewer = run(1, &["verify", &split, &noise(&path("fewer"), 700)]);
+    let fewer_set = noise(&path("fewer"), 700);
+    let fewer = run(1, &["verify", &split, &fewer_set]);
     assert!(stderr(&fewer).contains("only by the split"), "{}", stderr(&fewer));
     let others = write(&path("others"), &ROWS, "v");
     let refused = run(2, &["verify", &split, &others]);
     assert!(stderr(&refused).contains("identity"), "{}", stderr(&refused));
     run(0, &["dedup", &set, "--against", &set, "--above", "0.96", "-o", &split]);
     assert!(stderr(&run(2, &["verify", &split, &set])).contains("another set"), "it is not known here");
+    // It is given, wherever it lies now, and must be the one that it was.
+    let verify = |status: i32, split: &str, more: &[&str]| run(status, &[&["verify", split, &set][..], more].concat());
+    let equal = |split: &str, more: &[&str]| String::from_utf8(verify(0, split, more).stdout).unwrap();
+    assert!(equal(&split, &["--against", &noise(&path("copy"), 800)]).starts_with("equal: "));
+    let said = stderr(&verify(2, &split, &["--against", &noise(&path("other"), 700)]));
+    assert!(
+        said.contains("the other set") && said.contains("\"points\":800") && said.contains("\"points\":700"),
+        "{said}"
+    );
+    // The same of a split whose samples alone took part.
+    let (first, inside) = (path("first.parquet").display().to_string(), path("inside.parquet").display().to_string());
+    run(0, &["dedup", &set, "--above", "0.99", "-o", &first]);
+    run(0, &["dedup", &set, "--split", &first, "--above", "0.96", "-o", &inside]);
+    assert!(equal(&inside, &["--split", &first]).starts_with("equal: "));
+    for (split, more, word) in [
+        (&inside, &[][..], "say which, --split FILE"),
+        (&inside, &["--split", &split], "is another one"),
+        (&first, &["--split", &inside], "is about all samples"),
+        (&first, &["--against", &set], "compares with no other set"),
+    ] {
+        let said = stderr(&verify(2, split, more));
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let both = path("both.parquet").display().to_string();
+    run(0, &["dedup", &set, "--split", &first, "--against", &fewer_set, "--above", "0.97", "-o", &both]);
+    assert!(equal(&both, &["--split", &first, "--against", &fewer_set]).starts_with("equal: "));
 }
 
 /// Vectors that are larger than the budget lie in a file meanwhile.

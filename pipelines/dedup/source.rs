@@ -239,10 +239,7 @@ impl Facts {
     /// Notes which split took part, and what of it has no embedding.
     fn of_split(&mut self, split: &Membership, found: u64) -> Result<(), PipelineError> {
         let path = split.path().display().to_string();
-        self.of = Some(match split.head() {
-            Some(head) => head.keys_sha256.clone(),
-            None => split.sha256().map_err(failed)?,
-        });
+        self.of = Some(sha256_of(split)?);
         let due = match (split.head(), split.shards().map_err(failed)?) {
             (Some(head), _) => head.count,
             (None, Some(mut shards)) => {
@@ -254,6 +251,11 @@ impl Facts {
         self.notices.loss("split_samples", "samples of the split that have no embedding here", path, lost, lost);
         Ok(())
     }
+}
+
+/// What tells a split from others: the hash of its keys, or of a list's or a run's own bytes.
+pub(super) fn sha256_of(split: &Membership) -> Result<String, PipelineError> {
+    split.head().map_or_else(|| split.sha256().map_err(failed), |head| Ok(head.keys_sha256.clone()))
 }
 
 /// What the rows of a file are called: by the run that they are of, by the file where it says so of each, or by the file itself and their

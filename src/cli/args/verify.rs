@@ -13,6 +13,12 @@ pub struct VerifyArgs {
     pub split: PathBuf,
     /// A run folder over the same shards
     pub run: PathBuf,
+    /// Of a split of `dedup --against`: the other set, which may lie elsewhere now
+    #[arg(long, value_name = "EMB")]
+    pub against: Vec<String>,
+    /// Of a split of `dedup --split`: that split
+    #[arg(long = "split", value_name = "FILE")]
+    pub of: Option<PathBuf>,
     /// Samples to name of those that differ
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub show: usize,

@@ -12,8 +12,14 @@ use crate::outcome::{Done, Outcome};
 
 /// Checks a split, and names the samples that differ.
 pub fn run(args: &VerifyArgs) -> Outcome {
-    let (split, run) = (args.split.clone(), args.run.clone());
-    let report = verify(&VerifyConfig { split, run, shown: args.show, reading: reading(&args.reading, 0)? })?;
+    let report = verify(&VerifyConfig {
+        split: args.split.clone(),
+        run: args.run.clone(),
+        against: args.against.clone(),
+        of: args.of.clone(),
+        shown: args.show,
+        reading: reading(&args.reading, 0)?,
+    })?;
     if args.output.json {
         print_json(true, &report)?;
     } else if report.equal {
