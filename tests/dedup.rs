@@ -399,6 +399,25 @@ fn memory_is_bounded() {
     assert!(peak < 160 << 20, "{} MiB", peak >> 20);
 }
 
+/// Of many copies each has all before it above the threshold: as pairs they would be 200 MiB here, in no plan.
+#[test]
+fn memory_of_many_copies_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dim, rows) = (16, 5000);
+    let (set, into) = (folder.path().join("set.npy"), folder.path().join("out").display().to_string());
+    let row = [f16::from_f64(0.25); 16].map(f16::to_le_bytes).concat();
+    std::fs::write(&set, [head_bytes(rows, dim), row.repeat(rows as usize)].concat()).unwrap();
+    let set = set.display().to_string();
+    let mut command = common::trommel();
+    command.args(["dedup", &set, "--greedy", "--above", "0.9", "--assume-model", "m", "-o", &into]);
+    command.args(["--memory", "224MiB", "--threads", "2", "--json"]);
+    let (status, said, peak) = common::memory::peak_bytes(&mut command);
+    assert_eq!(status, 0, "{said}");
+    assert!(peak < 128 << 20, "{} MiB", peak >> 20);
+    let pairs = pairs(Path::new(&into));
+    assert!(pairs.len() as u64 == rows - 1 && pairs.iter().all(|(_, by)| by == "0"), "{:?}", pairs.last());
+}
+
 #[test]
 fn what_cannot_be_asked_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -96,7 +96,8 @@ impl Sizes {
     fn bytes(self, dim: usize, threads: usize) -> u64 {
         let portion = self.rows.min(PORTION_ROWS) * self.points * 5;
         let tile = Tiling::default().tile_bytes.max(4 * CHUNK * dim);
-        (6 * dim * self.rows + 2 * dim * self.points + threads * (portion + tile)) as u64
+        let open = 8 * self.rows * self.rows.div_ceil(WORD);
+        (6 * dim * self.rows + open + 2 * dim * self.points + threads * (portion + tile)) as u64
     }
 
     fn of(dim: usize, rows: usize, points: usize, machine: Machine) -> Self {
@@ -126,8 +127,32 @@ fn raise(best: &mut Option<Best>, by: u32, similarity: f64) {
 #[derive(Clone, Debug, Default)]
 struct Row {
     best: Option<Best>,
-    /// Rows of the same block above the threshold, of which it is not known yet whether they stay: greedy only.
-    open: Vec<Best>,
+    /// Rows of the same block above the threshold, of which it is not known yet whether they stay, as bits by their places in it: greedy only,
+    /// and empty as long as there is none. Their similarities are taken once more, from those that do stay: of many copies each has all before
+    /// it here, and one of them stays.
+    open: Vec<u64>,
+}
+
+/// Bits of a word of [`Row::open`].
+const WORD: usize = u64::BITS as usize;
+
+impl Row {
+    /// Notes the row at a place in the block, which has so many rows.
+    fn note(&mut self, at: usize, rows: usize) {
+        if self.open.is_empty() {
+            self.open = vec![0; rows.div_ceil(WORD)];
+        }
+        self.open[at / WORD] |= 1 << (at % WORD);
+    }
+
+    /// The places that are noted, ascending.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let bits = |(word, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..WORD).filter(move |at| (bits >> at) & 1 == 1).map(move |at| word * WORD + at)
+        };
+        self.open.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(bits)
+    }
 }
 
 /// Rows of the set, each with those before it.
@@ -238,9 +263,10 @@ impl Scan<'_> {
             }
             for (row, known) in (first as u32..).zip(known) {
                 let mut best = known.best;
-                for open in known.open.into_iter().filter(|open| kept[open.by as usize]) {
+                let vector = |at: usize| &stored[at * dim..(at + 1) * dim];
+                for at in known.places().filter(|at| kept[first + at]) {
                     above.fetch_add(1, Ordering::Relaxed);
-                    raise(&mut best, open.by, open.similarity);
+                    raise(&mut best, (first + at) as u32, dot(vector(row as usize - first), vector(at)));
                 }
                 if self.rule.greedy {
                     kept.push(best.is_none());
@@ -325,7 +351,7 @@ impl Scan<'_> {
                     }
                     let similarity = dot(vector, &points.vectors[point * dim..(point + 1) * dim]);
                     if similarity > self.rule.above && open {
-                        known.open.push(Best { by, similarity });
+                        known.note(by as usize - rows.first, rows.stored.len() / dim);
                     } else if similarity > self.rule.above {
                         above += 1;
                         raise(&mut known.best, by, similarity);

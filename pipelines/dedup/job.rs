@@ -115,9 +115,9 @@ impl Job<'_> {
     fn machine(&self) -> Result<Machine, PipelineError> {
         let (rows, dim) = (self.set.vectors.len() as u64, self.set.vectors.dim());
         let threads = self.config.threads.max(1);
-        // Who goes; an order; and of clusters: place, rank, distance, the round before, members.
+        // Who goes, and whether; an order; and of clusters: place, rank, distance, the round before, members.
         let row_bytes = match (&self.config.rule.clusters, self.config.rule.order) {
-            (Some(_), _) => 24 + 8 + 4 + 16 + 4 + 4 + 8,
+            (Some(_), _) => 24 + 1 + 8 + 4 + 16 + 4 + 4 + 8,
             (None, Order::Plan) => 24 + 1,
             (None, _) => 24 + 1 + 8 + 8,
         };
