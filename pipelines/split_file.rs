@@ -1,6 +1,7 @@
 //! A split that a run trains on: whom it keeps of each shard, and what it says of itself.
 //!
-//! Its file is read once, at the start: the hash of its kept keys must be the one that its head tells, since the head is what a run is resumed by.
+//! A table is read once, at the start: the hash of its kept keys must be the one that its head tells, since the head is what a run is resumed by.
+//! Of a list, which says no indices, it is the hash of its bytes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,10 @@ use serde_json::Value;
 use trommel_core::notices::Notices;
 use trommel_core::wake::locked;
 use trommel_select::head::{KeysHash, SplitHead};
-use trommel_select::membership::{Kept, Membership};
+use trommel_select::membership::{Kept, Membership, Picker, file_of};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::reader::{Members, key_hash};
+use trommel_shard::reader::{Listed, Members, Named, key_hash};
 
 use crate::decision::DecisionConfig;
 use crate::error::PipelineError;
@@ -24,44 +25,73 @@ use crate::select::failed;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitConfig {
-    /// Its rule.
+    /// Its rule; what it is, where a list does not say more.
     pub rule: String,
     /// Seed of `random` in it.
     pub seed: u64,
-    /// Samples that it keeps.
+    /// Samples that it keeps; lines or uids of a list.
     pub count: u64,
-    /// The hash of the kept keys.
+    /// The hash of the kept keys; of a list that of its bytes.
     pub keys_sha256: String,
 }
 
 /// An opened split.
 pub struct SplitFile {
     path: PathBuf,
-    head: SplitHead,
-    /// Names of the shards that it keeps something of.
-    shards: BTreeSet<String>,
+    config: SplitConfig,
+    head: Option<SplitHead>,
+    /// Names of the shards that a table keeps something of.
+    shards: Option<BTreeSet<String>>,
     /// Asked by one reader at a time.
     membership: Mutex<Membership>,
 }
 
 impl SplitFile {
-    /// Opens `NAME.parquet`, or the one beside `NAME.split.json`.
+    /// Opens a split's file, `.parquet`, `.txt` or `.npy`, or the one beside `NAME.split.json`.
     ///
     /// # Errors
-    /// A file that is no split of `trommel select`, or one whose rows are not those that it tells of.
+    /// A file that is no split, or one whose rows are not those that it tells of.
     pub fn open(path: &Path) -> Result<Self, PipelineError> {
-        let shown = path.display();
-        let table = table_of(path).ok_or_else(|| {
-            PipelineError::Usage(match Format::of(path) {
-                Some(Format::Uids | Format::Keys) => format!(
-                    "{shown}: a list of keys or uids does not say where its samples stand; give the .parquet that `trommel select --format \
-                     parquet` writes"
-                ),
-                Some(Format::Parquet) | None => {
-                    format!("{shown}: no split; give the .parquet that `trommel select` writes, or its .split.json beside it")
-                }
-            })
-        })?;
+        if path.is_dir() {
+            let path = path.display();
+            return Err(PipelineError::Usage(format!(
+                "--split {path}: a folder; --decisions {path} takes over what a run decided"
+            )));
+        }
+        let file = file_of(path).map_err(failed)?;
+        let split = match Format::of(&file) {
+            Some(Format::Parquet) => Self::of_table(file)?,
+            Some(Format::Uids | Format::Keys) | None => Self::of_list(file)?,
+        };
+        match split.config.count {
+            0 => Err(PipelineError::Usage(format!("{}: it keeps no sample", split.path.display()))),
+            _ => Ok(split),
+        }
+    }
+
+    /// Opens a list, which says no indices: who is in it is known when a sample's key has come, or its uid.
+    fn of_list(file: PathBuf) -> Result<Self, PipelineError> {
+        let membership = Membership::open(&file).map_err(failed)?;
+        let (head, count) = (membership.head().cloned(), membership.listed().map_err(failed)?.unwrap_or_default());
+        // Samples may share a uid.
+        if let Some(head) = head.as_ref().filter(|head| membership.lists_keys() && head.count != count) {
+            let (path, due) = (file.display(), head.count);
+            return Err(PipelineError::Usage(format!(
+                "{path}: it has {count} lines, and its .split.json tells of {due} samples"
+            )));
+        }
+        let what = if membership.lists_keys() { "a list of keys" } else { "a list of uids" };
+        let config = SplitConfig {
+            rule: head.as_ref().map_or_else(|| what.into(), |head| head.rule.clone()),
+            seed: head.as_ref().map_or(0, |head| head.seed),
+            count,
+            keys_sha256: membership.sha256().map_err(failed)?,
+        };
+        Ok(Self { path: file, config, head, shards: None, membership: Mutex::new(membership) })
+    }
+
+    /// Opens a table, and reads it.
+    fn of_table(table: PathBuf) -> Result<Self, PipelineError> {
         let head = read_head(&table).map_err(failed)?;
         let (mut shards, mut hash, mut count) = (BTreeSet::new(), KeysHash::default(), 0);
         let mut last: Option<(String, u32)> = None;
@@ -88,24 +118,23 @@ impl SplitFile {
                 head.keys_sha256
             )));
         }
-        if count == 0 {
-            return Err(PipelineError::Usage(format!("{}: it keeps no sample", table.display())));
-        }
         let membership = Mutex::new(Membership::open(&table).map_err(failed)?);
-        Ok(Self { path: table, head, shards, membership })
-    }
-
-    /// What it says of itself.
-    #[must_use]
-    pub const fn head(&self) -> &SplitHead {
-        &self.head
+        let SplitHead { rule, seed, keys_sha256, .. } = head.clone();
+        let config = SplitConfig { rule, seed, count, keys_sha256 };
+        Ok(Self { path: table, config, head: Some(head), shards: Some(shards), membership })
     }
 
     /// As far as it decides.
     #[must_use]
-    pub fn config(&self) -> SplitConfig {
-        let SplitHead { rule, seed, count, keys_sha256, .. } = &self.head;
-        SplitConfig { rule: rule.clone(), seed: *seed, count: *count, keys_sha256: keys_sha256.clone() }
+    pub const fn config(&self) -> &SplitConfig {
+        &self.config
+    }
+
+    /// Samples that a trainer finds in it, where that is known: of a list nobody has looked who has a caption, and of a table not always.
+    #[must_use]
+    pub fn trainable(&self) -> Option<u64> {
+        let head = self.head.as_ref().filter(|head| self.shards.is_some() && head.captions_unknown == 0)?;
+        Some(head.trainable())
     }
 
     /// Refuses settings of reading under which its indices are other samples'.
@@ -115,7 +144,7 @@ impl SplitFile {
     pub fn check_reading(&self, decision: &DecisionConfig) -> Result<(), PipelineError> {
         let here = serde_json::json!(decision);
         let differs = |(name, there): &(&String, &Value)| here.get(name.as_str()) != Some(there);
-        match self.head.reading.iter().find(differs) {
+        match self.head.iter().flat_map(|head| &head.reading).find(differs) {
             None => Ok(()),
             Some((name, there)) => Err(PipelineError::Usage(format!(
                 "{}: its samples were read with {name} {there}, here it is {}",
@@ -125,23 +154,40 @@ impl SplitFile {
         }
     }
 
-    /// The shards that it names. What else the plan has is told: nothing of it is kept, so it is not read.
+    /// The shards that it names. What else the plan has is told: nothing of it is kept, so it is not read. A list of uids names none, and all
+    /// are read.
     ///
     /// # Errors
     /// A shard that the split names, and the plan has not.
     pub fn plan_of(&self, plan: &Plan) -> Result<(Plan, Notices), PipelineError> {
-        let known: BTreeSet<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
-        let mut missing = self.shards.iter().filter(|name| !known.contains(name.as_str()));
-        if let Some(first) = missing.next() {
-            let (count, of) = (1 + missing.count(), self.shards.len());
-            return Err(PipelineError::Usage(format!(
-                "{}: {count} of its {of} shards are not among those that were given (first: {first}); shards are known by their names, \
-                 NAME=SHARDS gives one another",
+        let missing = |missing: String, first: &str| {
+            Err(PipelineError::Usage(format!(
+                "{}: {missing} not among those that were given (first: {first}); shards are known by their names, NAME=SHARDS gives one \
+                 another",
                 self.path.display()
-            )));
+            )))
+        };
+        let membership = locked(&self.membership);
+        if let Some(shards) = &self.shards {
+            let known: BTreeSet<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+            let mut absent = shards.iter().filter(|name| !known.contains(name.as_str()));
+            if let Some(first) = absent.next() {
+                return missing(format!("{} of its {} shards are", 1 + absent.count(), shards.len()), first);
+            }
+        } else {
+            let names: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+            let coverage = membership.coverage(&names, &[]).map_err(failed)?.unwrap_or_default();
+            if coverage.absent_samples > 0 {
+                let what =
+                    format!("the shards of {} of its {} samples are", coverage.absent_samples, self.config.count);
+                return missing(what, &coverage.first);
+            }
         }
-        let (named, others): (Vec<&ShardRef>, Vec<_>) =
-            plan.shards.iter().partition(|shard| self.shards.contains(&shard.name));
+        let is_named = |shard: &&ShardRef| match &self.shards {
+            Some(shards) => shards.contains(&shard.name),
+            None => membership.lists(&shard.name).unwrap_or(true),
+        };
+        let (named, others): (Vec<&ShardRef>, Vec<_>) = plan.shards.iter().partition(is_named);
         let mut notices = Notices::default();
         let first = others.first().map_or("", |shard| shard.name.as_str());
         notices.note("not_in_split", "shards of which the split keeps nothing, not read", first, others.len() as u64);
@@ -159,13 +205,39 @@ pub struct SplitMembers {
 }
 
 impl Members for SplitMembers {
-    fn shard(&self, ordinal: u64) -> Result<Vec<(u32, u64)>, String> {
+    fn shard(&self, ordinal: u64) -> Result<Named, String> {
         let shard = self.plan.shard(ordinal).ok_or_else(|| format!("the plan has no shard {ordinal}"))?;
-        match locked(&self.split.membership).shard(&shard.name).map_err(|error| error.to_string())? {
-            Some(Kept::Rows(rows)) => Ok(rows.into_iter().map(|row| (row.index, key_hash(&row.key))).collect()),
-            Some(Kept::Keys(_) | Kept::Uids(_)) => Err("the split does not say where its samples stand".into()),
-            None => Ok(Vec::new()),
-        }
+        Ok(match locked(&self.split.membership).shard(&shard.name).map_err(|error| error.to_string())? {
+            Some(Kept::Rows(rows)) => {
+                Named::Rows(rows.into_iter().map(|row| (row.index, key_hash(&row.key))).collect())
+            }
+            Some(kept) => {
+                let (path, name) = (self.split.path.clone(), shard.name.clone());
+                Named::Listed(Box::new(Asked(Picker::owning(path, name, kept))))
+            }
+            None => Named::Rows(Vec::new()),
+        })
+    }
+}
+
+/// A list that is asked about one shard.
+struct Asked(Picker<'static>);
+
+impl Listed for Asked {
+    fn by_uid(&self) -> bool {
+        self.0.needs_uids()
+    }
+
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String> {
+        self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    fn repeated_uids(&self) -> u64 {
+        self.0.repeated_uids()
+    }
+
+    fn finish(&self) -> Result<(), String> {
+        self.0.finish().map_err(|error| error.to_string())
     }
 }
 

@@ -202,8 +202,24 @@ fn what_is_no_split_of_these_shards_is_refused() {
         &["--split", &near],
         &["2 of its 5 shards", "(first: 00000.tar)"],
     );
-    refused("keys", &five(), &["--split", &splits.path("val.txt")], &["val.txt", "give the .parquet"]);
-    refused("uids", &five(), &["--split", &splits.path("val.npy")], &["val.npy", "give the .parquet"]);
+    let (judged, lost) = (splits.path("judged"), world.path("data/shards/{00001..00004}.tar"));
+    refused("folder", &five(), &["--split", &judged], &["--split", "a folder; --decisions", "takes over"]);
+    refused(
+        "keys",
+        &lost,
+        &["--split", &splits.path("val.txt")],
+        &["val.txt", "samples are not among", "(first: 00000.tar)"],
+    );
+    let list = |name: &str, lines: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, lines).unwrap();
+        path.display().to_string()
+    };
+    let missing = list("missing.txt", "00000.tar/no such key\n");
+    refused("missing", &five(), &["--split", &missing], &["00000.tar", "keys that the split keeps are not in it"]);
+    refused("empty", &five(), &["--split", &list("empty.txt", "\n")], &["empty.txt", "it keeps no sample"]);
+    fs::copy(splits.path("val.split.json"), folder.path().join("cut.split.json")).unwrap();
+    refused("cut", &five(), &["--split", &list("cut.txt", "00000.tar/x\n")], &["cut.txt: it has 1 lines", "tells of"]);
     refused("none", &five(), &["--split", &splits.path("none.parquet")], &["none.parquet", "it keeps no sample"]);
     refused("rule", &five(), &["--split", &near, "--rule", "random:50%"], &["--rule", "cannot be used with"]);
     refused("read", &five(), &["--split", &near, "--text-key", "cap"], &["text_key", "txt", "cap"]);
@@ -230,6 +246,49 @@ fn what_is_no_split_of_these_shards_is_refused() {
         &["--split", &near],
         &["00002.tar", "which is not the one that the split keeps there", "exchanged"],
     );
+}
+
+/// Indices, keys or uids: whoever stands in a split is trained on, and nobody else, in the same steps to the bit.
+#[test]
+fn every_form_of_a_split_trains_alike() {
+    let (splits, folder) = (Splits::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name);
+    let with = |name: &str, split: &str| train(&five(), &at(name), &["--split", split, "--steps", "12"]);
+    let fates = |name: &str| {
+        let fates = rows(&at(name)).into_iter().map(|(place, (key, status, _))| (place, key, status));
+        fates.collect::<Vec<_>>()
+    };
+    run(0, &words(&with("parquet", &splits.path("core.parquet"))));
+    let due = (losses(&at("parquet")), fates("parquet"));
+    // Somebody else's list, in an order of its own, which says nothing of itself.
+    let keys: Vec<String> = splits.keys("core").into_iter().rev().collect();
+    fs::write(at("foreign.txt"), keys.join("\r\n")).unwrap();
+    let foreign = at("foreign.txt").display().to_string();
+    for (name, split) in [("txt", splits.path("core.txt")), ("foreign", foreign), ("npy", splits.path("core.npy"))] {
+        let words_of = with(name, &split);
+        kill_at(&words_of, &at(name), 5);
+        run(0, &words(&words_of));
+        assert_eq!((losses(&at(name)), fates(name)), due, "{name}");
+    }
+    let why = |name: &str| {
+        let run_folder = at(name).display().to_string();
+        String::from_utf8(run(0, &["why", &run_folder, &keys[0]]).stdout).unwrap()
+    };
+    assert!(why("txt").contains("kept: the split keeps it (`keep-nearest:100 of drop-over-radius`, 100 samples)"));
+    assert!(why("foreign").contains("kept: the split keeps it (`a list of keys`, 100 samples)"), "{}", why("foreign"));
+    // What a list of keys does not name is not read; of uids nobody knows before.
+    let all = World::shared().path("data/shards/{00000..00005}.tar");
+    for (form, due) in [("txt", 5), ("npy", 6)] {
+        let into = at(&format!("all-{form}"));
+        let split = splits.path(&format!("core.{form}"));
+        let said = stderr(&run(0, &words(&train(&all, &into, &["--split", &split, "--steps", "12"]))));
+        assert_eq!(said.contains("shards of which the split keeps nothing, not read: 1"), form == "txt", "{said}");
+        let ledger = Ledger::open(&into).unwrap();
+        assert_eq!((ledger.shards().len(), ledger.counts().kept), (due, 100));
+    }
+    // Another form is another file: a run goes on with its own.
+    let said = stderr(&run(2, &words(&with("npy", &splits.path("core.parquet")))));
+    assert!(said.contains("split.keys_sha256"), "{said}");
 }
 
 /// The length needs no statistics, and the run folder says what it is.

@@ -193,6 +193,24 @@ impl Membership {
         Ok(Some(coverage))
     }
 
+    /// Lines or uids of a list; `None` for what says of each shard how many samples it keeps.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn listed(&self) -> Result<Option<u64>, SelectError> {
+        match &self.source {
+            Source::Keys(keys) => keys.count().map(Some),
+            Source::Uids(uids) => Ok(Some(uids.count())),
+            Source::Table(_) | Source::Run(_) => Ok(None),
+        }
+    }
+
+    /// Whether a list of keys has any of a shard, once [`Membership::coverage`] has asked for it; else `None`.
+    #[must_use]
+    pub fn lists(&self, shard: &str) -> Option<bool> {
+        if let Source::Keys(keys) = &self.source { keys.names(shard) } else { None }
+    }
+
     /// Whether it is a list of keys, which is best asked for all shards at once.
     #[must_use]
     pub const fn lists_keys(&self) -> bool {
@@ -294,7 +312,10 @@ impl Run {
 }
 
 /// The file with the rows: itself, or the one that a `.split.json` stands beside.
-fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
+///
+/// # Errors
+/// A `.split.json` alone.
+pub fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
     let Some(stem) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".split.json")) else {
         return Ok(path.into());
     };

@@ -40,7 +40,7 @@ use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 mod known;
 
-pub use self::known::{Decisions, Members, key_hash};
+pub use self::known::{Decisions, Listed, Members, Named, key_hash};
 pub(crate) use self::known::{Known, Task};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
@@ -220,7 +220,7 @@ impl ShardReader {
         Self { plan: plan.into(), config, views, decisions, split: None, store: Arc::new(store) }
     }
 
-    /// The same, judging those alone that a split keeps: all others are dropped unread.
+    /// The same, judging those alone that a split keeps: all others are dropped, unread where their places or keys say who they are.
     #[must_use]
     pub fn of_split(mut self, split: Option<Arc<dyn Members>>) -> Self {
         self.split = split;
@@ -305,9 +305,9 @@ impl ShardReader {
         let tar = TarReader::new(plain, self.config.tar.clone());
         let mut samples = SampleReader::new(tar, &self.config.group, request.ordinal);
         let task = Task { request, views: self.views, known: &known };
-        let mut want = |index| task.want(index);
+        let mut want = |index, key: &[u8]| task.want(index, key);
         let mut holes = Holes::default();
-        while let Some(group) = samples.next_group(&mut want, admit)? {
+        while let Some(group) = samples.next_named_group(&mut want, admit)? {
             // What a failing store left half-read is no reject.
             if meter.failure().is_some() {
                 break;
@@ -333,6 +333,7 @@ impl ShardReader {
             (None, Ok(())) => remark::outcome(&samples),
         };
         end.notices = remark::found(&samples, &shard.name);
+        known.note(&mut end.notices, &shard.name);
         Ok(())
     }
 }

@@ -218,7 +218,7 @@ impl Judging {
             .transpose()
             .map_err(PipelineError::usage)?;
         let rule = match (&split, &parsed) {
-            (Some(split), _) => format!("split: {}", split.head().rule),
+            (Some(split), _) => format!("split: {}", split.config().rule),
             (None, Some(rule)) => rule.to_string(),
             (None, None) => KEEP_ALL.into(),
         };
@@ -262,7 +262,7 @@ impl Judging {
             load_truncated: config.reading.load_truncated,
             repeated_members: if config.reading.strict { "reject" } else { "new-sample" }.into(),
             embeddings: config.keep_embeddings && embeds,
-            split: split.as_ref().map(|split| split.config()),
+            split: split.as_ref().map(|split| split.config().clone()),
         };
         if let Some(split) = &split {
             split.check_reading(&decision)?;

@@ -11,7 +11,6 @@ use trommel_dataflow::lanes::Lanes;
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_model::Preprocess;
-use trommel_select::head::SplitHead;
 use trommel_train::{SaveEvery, TextPadding, TrainConfig};
 
 use crate::adopt::Adopted;
@@ -134,8 +133,7 @@ fn train_together(
     };
     let size = size_of(run, &judging, plan.len());
     // A split knows its batches, unless it has samples of which nobody knows whether a trainer can use them.
-    let known = judging.split.as_ref().map(|split| split.head()).filter(|head| head.captions_unknown == 0);
-    let kept = known.map(SplitHead::trainable);
+    let kept = judging.split.as_ref().and_then(|split| split.trainable());
     let promised = || promised(&judging.input, judging.stores(), folder.before());
     let count = || kept.map_or_else(promised, |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));

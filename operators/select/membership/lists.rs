@@ -35,6 +35,21 @@ struct Lines {
     apart: bool,
 }
 
+impl Lines {
+    /// None yet.
+    const NONE: Self = Self { from: 0, to: 0, apart: false };
+
+    /// Takes in the line between two bytes.
+    fn add(&mut self, (from, to): (u64, u64)) {
+        if self.to == 0 {
+            (self.from, self.to) = (from, to);
+        } else {
+            self.apart |= self.to != from;
+            self.to = to;
+        }
+    }
+}
+
 impl Keys {
     pub fn open(path: &Path) -> Result<Self, SelectError> {
         File::open(path).map_err(SelectError::at(path))?;
@@ -54,22 +69,31 @@ impl Keys {
         Ok((!keys.is_empty()).then_some(keys))
     }
 
+    /// Whether any line is a shard's, where [`Keys::cover`] has asked for it.
+    pub fn names(&self, shard: &str) -> Option<bool> {
+        self.lines.get()?.get(shard).map(|lines| lines.to > 0)
+    }
+
+    /// How many lines there are.
+    pub fn count(&self) -> Result<u64, SelectError> {
+        let mut count = 0;
+        self.scan(0, u64::MAX, |_, text| count += u64::from(!text.is_empty()))?;
+        Ok(count)
+    }
+
     /// Reads the list once: notes where the lines of `shards` and of `others` stand, and counts those of `shards` and all others.
     pub fn cover(&self, shards: &[&str], others: &[&str]) -> Result<Coverage, SelectError> {
         let given: HashSet<&str> = shards.iter().copied().collect();
-        let named: HashSet<&str> = given.iter().chain(others).copied().collect();
-        let (mut lines, mut coverage): (HashMap<String, Lines>, Coverage) = Default::default();
-        let mut absent = HashSet::new();
-        self.scan(0, u64::MAX, |(from, to), text| {
+        // Who has no line here is not looked for again.
+        let mut lines: HashMap<String, Lines> =
+            given.iter().chain(others).map(|name| ((*name).to_owned(), Lines::NONE)).collect();
+        let (mut coverage, mut absent) = (Coverage::default(), HashSet::new());
+        self.scan(0, u64::MAX, |place, text| {
             let mut is_given = false;
-            for name in text.match_indices('/').map(|(slash, _)| &text[..slash]).filter(|name| named.contains(name)) {
-                is_given |= given.contains(name);
-                match lines.get_mut(name) {
-                    Some(lines) => {
-                        lines.apart |= lines.to != from;
-                        lines.to = to;
-                    }
-                    None => _ = lines.insert(name.to_owned(), Lines { from, to, apart: false }),
+            for name in text.match_indices('/').map(|(slash, _)| &text[..slash]) {
+                if let Some(lines) = lines.get_mut(name) {
+                    is_given |= given.contains(name);
+                    lines.add(place);
                 }
             }
             if is_given {
@@ -132,6 +156,11 @@ pub struct UidList {
 }
 
 impl UidList {
+    /// How many uids stand in it.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
     pub(super) fn open(path: &Path) -> Result<Self, SelectError> {
         let mut file = File::open(path).map_err(SelectError::at(path))?;
         let bytes = file.metadata().map_err(SelectError::at(path))?.len();

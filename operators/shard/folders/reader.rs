@@ -68,7 +68,7 @@ impl FolderReader {
         Self { folders, views, decisions, split: None }
     }
 
-    /// The same, judging those alone that a split keeps: all others are dropped unread.
+    /// The same, judging those alone that a split keeps: all others are dropped, unread where their places or keys say who they are.
     #[must_use]
     pub fn of_split(mut self, split: Option<Arc<dyn Members>>) -> Self {
         self.split = split;
@@ -120,7 +120,7 @@ impl FolderReader {
         let task = Task { request, views: self.views, known: &known };
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };
-            let group = match task.want(id.index) {
+            let group = match task.want(id.index, open.key(picture).as_bytes()) {
                 // A folder has no tar whose blocks could be wanted.
                 Want::Place | Want::Original { .. } => {
                     let info = SampleInfo { id, key: open.key(picture), ..SampleInfo::default() };
@@ -142,6 +142,7 @@ impl FolderReader {
             end.count += 1;
         }
         end.notices = open.notices.clone();
+        known.note(&mut end.notices, open.name);
         Ok(task.check_count(end.count).map_or_else(changed, |()| ShardOutcome::Complete(None)))
     }
 

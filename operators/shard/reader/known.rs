@@ -1,12 +1,14 @@
 //! What is known of a shard's samples before they are read, and so what is wanted of each: nothing, a ledger's decisions that are
-//! replayed, or a split, whose samples are judged and all others dropped unread.
+//! replayed, or a split, whose samples are judged and all others dropped: unread, but for a list of uids.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::super::samples::{Group, RawSample, Want};
 use super::{Admitted, Replayed, Request, ViewBytes};
 use trommel_core::hash::Hash64;
-use trommel_core::sample::{Encoded, Event, Sample, Status, Work};
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Encoded, Event, Sample, SampleInfo, Status, Work};
 
 /// What a ledger decided, by shard, as a value.
 pub trait Decisions: Send + Sync {
@@ -27,11 +29,40 @@ pub trait Decisions: Send + Sync {
 
 /// Whom a split keeps, by shard, as a value.
 pub trait Members: Send + Sync {
-    /// The raw indices of the kept samples of a shard, ascending, each with the hash of its key, as [`key_hash`] makes it.
+    /// Whom it keeps of a shard.
     ///
     /// # Errors
     /// A line for people when the split cannot be read.
-    fn shard(&self, ordinal: u64) -> Result<Vec<(u32, u64)>, String>;
+    fn shard(&self, ordinal: u64) -> Result<Named, String>;
+}
+
+/// Whom a split keeps of one shard.
+pub enum Named {
+    /// Those at these raw indices, ascending, each with the hash of its key, as [`key_hash`] makes it.
+    Rows(Vec<(u32, u64)>),
+    /// Those whom a list has, which says no indices.
+    Listed(Box<dyn Listed>),
+}
+
+/// A list's part in a shard, asked sample by sample in the order of their indices.
+pub trait Listed {
+    /// Whether it has uids, and no keys: a sample must be read before anybody can say.
+    fn by_uid(&self) -> bool;
+
+    /// Whether it has a sample.
+    ///
+    /// # Errors
+    /// A line for people: a uid that is due and missing or none, a list that cannot be read.
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String>;
+
+    /// Samples so far whose uid it has more than once.
+    fn repeated_uids(&self) -> u64;
+
+    /// The shard has ended.
+    ///
+    /// # Errors
+    /// A line for people: keys that did not come.
+    fn finish(&self) -> Result<(), String>;
 }
 
 /// What stands for a key where it is compared with the one that was judged.
@@ -48,6 +79,8 @@ pub(crate) enum Known {
     Judged(Arc<Vec<Status>>, Option<Vec<u64>>),
     /// Those that a split keeps, by index, with the hashes of their keys. The others are dropped.
     Named(Vec<(u32, u64)>),
+    /// Those whom a list has. The others are dropped.
+    Listed(RefCell<Box<dyn Listed>>),
 }
 
 impl Known {
@@ -63,23 +96,46 @@ impl Known {
                 Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?))
             }
             (true, None, _) => Err("no decisions to replay".into()),
-            (false, _, Some(split)) => split.shard(request.ordinal).map(Self::Named),
+            (false, _, Some(split)) => Ok(match split.shard(request.ordinal)? {
+                Named::Rows(rows) => Self::Named(rows),
+                Named::Listed(listed) => Self::Listed(RefCell::new(listed)),
+            }),
             (false, _, None) => Ok(Self::Nothing),
         }
     }
 
-    fn keeps(&self, index: u32) -> bool {
+    /// Whether a sample's content is wanted; each is asked for once, in order.
+    fn keeps(&self, index: u32, key: &[u8]) -> bool {
         match self {
             Self::Nothing => true,
             Self::Judged(statuses, _) => statuses.get(index as usize) == Some(&Status::Kept),
             Self::Named(members) => members.binary_search_by_key(&index, |(index, _)| *index).is_ok(),
+            Self::Listed(listed) => {
+                let mut listed = listed.borrow_mut();
+                // A key is one of those that are listed or is not; a uid is looked up when it is known.
+                listed.by_uid() || listed.keeps(index, &String::from_utf8_lossy(key), None).unwrap_or(false)
+            }
         }
+    }
+
+    /// Whether a sample that was read is one of a list of uids; of all others it is known by then.
+    fn lists(&self, info: &SampleInfo) -> Result<bool, String> {
+        let Self::Listed(listed) = self else { return Ok(true) };
+        let mut listed = listed.borrow_mut();
+        if listed.by_uid() { listed.keeps(info.id.index, &info.key, info.uid.as_deref()) } else { Ok(true) }
+    }
+
+    /// Notes what is odd in a list.
+    pub(crate) fn note(&self, notices: &mut Notices, shard: &str) {
+        let Self::Listed(listed) = self else { return };
+        let text = "samples whose uid stands in the list several times, taken once";
+        notices.note("repeated_uids", text, shard, listed.borrow().repeated_uids());
     }
 
     /// The hash of the key that the sample with this index had.
     fn key(&self, index: u32) -> Option<u64> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Listed(_) => None,
             Self::Judged(_, keys) => keys.as_ref()?.get(index as usize).copied(),
             Self::Named(members) => {
                 let at = members.binary_search_by_key(&index, |(index, _)| *index).ok()?;
@@ -97,7 +153,9 @@ impl Known {
             Self::Named(members) if !members.is_empty() => {
                 Some(format!("the split keeps {} samples of it", members.len()))
             }
-            Self::Nothing | Self::Judged(..) | Self::Named(_) => None,
+            // Of uids nobody knows.
+            Self::Listed(listed) if !listed.borrow().by_uid() => Some("the split keeps samples of it".into()),
+            Self::Nothing | Self::Judged(..) | Self::Named(_) | Self::Listed(_) => None,
         }
     }
 }
@@ -110,19 +168,20 @@ pub(crate) struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// What is done with a sample that is kept; `None` where nothing is.
     fn work(&self, index: u32) -> Option<Work> {
         let before = index < self.request.train_from;
-        let work = match self.known {
-            Known::Judged(..) if before => return None,
-            Known::Judged(..) => Work::Replay,
-            Known::Nothing | Known::Named(_) if before => Work::JudgeOnly,
-            Known::Nothing | Known::Named(_) => Work::Judge,
-        };
-        self.known.keeps(index).then_some(work)
+        match self.known {
+            Known::Judged(..) if before => None,
+            Known::Judged(..) => Some(Work::Replay),
+            Known::Nothing | Known::Named(_) | Known::Listed(_) if before => Some(Work::JudgeOnly),
+            Known::Nothing | Known::Named(_) | Known::Listed(_) => Some(Work::Judge),
+        }
     }
 
-    pub(crate) fn want(&self, index: u32) -> Want {
-        self.work(index).map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
+    pub(crate) fn want(&self, index: u32, key: &[u8]) -> Want {
+        let work = self.work(index).filter(|_| self.known.keeps(index, key));
+        work.map_or(Want::Place, |work| Want::Content { extra_bytes: self.views.of(work) })
     }
 
     /// Whether this is the sample that was judged.
@@ -131,7 +190,7 @@ impl Task<'_> {
             return Ok(());
         }
         let whose = match self.known {
-            Known::Named(_) => "the split keeps",
+            Known::Named(_) | Known::Listed(_) => "the split keeps",
             Known::Nothing | Known::Judged(..) => "the ledger judged",
         };
         Err(format!("its sample {index} is `{key}`, which is not the one that {whose} there"))
@@ -149,6 +208,7 @@ impl Task<'_> {
                 }
                 _ => Ok(()),
             },
+            Known::Listed(listed) => listed.borrow().finish(),
             Known::Nothing | Known::Judged(..) => Ok(()),
         }
     }
@@ -163,18 +223,25 @@ impl Task<'_> {
                 None => Err(format!("its sample {} is not in the ledger", info.id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
             },
-            (Group::Place(info), Known::Nothing | Known::Named(_)) => Ok(Some(Admitted::Event(Event::dropped(info)))),
+            (Group::Place(info), Known::Nothing | Known::Named(_) | Known::Listed(_)) => {
+                Ok(Some(Admitted::Event(Event::dropped(info))))
+            }
             (Group::Rejected(info, reason), Known::Judged(_, None)) => {
                 Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
             }
             (Group::Rejected(info, reason), Known::Judged(_, Some(_))) => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
-            (Group::Rejected(info, reason), Known::Nothing | Known::Named(_)) => {
-                Ok(Some(Admitted::Event(Event::rejected(info, reason))))
+            (Group::Rejected(info, reason), Known::Nothing | Known::Named(_) | Known::Listed(_)) => {
+                // A reject whose uid nobody knows may be one that the split keeps.
+                let kept = info.uid.is_none() || self.known.lists(&info)?;
+                Ok(Some(Admitted::Event(if kept { Event::rejected(info, reason) } else { Event::dropped(info) })))
             }
             (Group::Original(info, _), _) => Err(format!("sample {} came as it stands; this is a bug", info.id.index)),
             (Group::Sample(RawSample { info, image, image_extension, caption, permit }), _) => {
+                if !self.known.lists(&info)? {
+                    return Ok(Some(Admitted::Event(Event::dropped(info))));
+                }
                 let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
                 let encoded_bytes = image.len() as u64;
                 let payload = Encoded { image, extension: image_extension };

@@ -377,15 +377,57 @@ fn neighbouring_holes_are_one_turn() {
 struct Split(&'static [(u32, &'static str)]);
 
 impl Members for Split {
-    fn shard(&self, _: u64) -> Result<Vec<(u32, u64)>, String> {
-        Ok(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect())
+    fn shard(&self, _: u64) -> Result<Named, String> {
+        Ok(Named::Rows(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect()))
+    }
+}
+
+/// A list of keys, or of uids, of which each stands there twice.
+#[derive(Clone)]
+struct List {
+    names: &'static [&'static str],
+    by_uid: bool,
+    found: Vec<String>,
+}
+
+impl Members for List {
+    fn shard(&self, _: u64) -> Result<Named, String> {
+        Ok(Named::Listed(Box::new(self.clone())))
+    }
+}
+
+impl Listed for List {
+    fn by_uid(&self) -> bool {
+        self.by_uid
+    }
+
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String> {
+        let name = if self.by_uid { uid.ok_or(format!("sample {index} has no uid"))? } else { key };
+        let keeps = self.names.contains(&name);
+        self.found.extend(keeps.then(|| name.to_owned()));
+        Ok(keeps)
+    }
+
+    fn repeated_uids(&self) -> u64 {
+        if self.by_uid { self.found.len() as u64 } else { 0 }
+    }
+
+    fn finish(&self) -> Result<(), String> {
+        match self.names.iter().find(|name| !self.by_uid && !self.found.iter().any(|found| found == *name)) {
+            Some(name) => Err(format!("{name} did not come")),
+            None => Ok(()),
+        }
     }
 }
 
 /// What is sent of [`three`] by a split, its end, and for how many samples credit was asked.
 fn of_split(members: &'static [(u32, &'static str)], train_from: u32) -> (String, ShardEnd, usize) {
-    let store = memory([three()]);
-    let reader = reader(store, ReaderConfig::default(), None).of_split(Some(Arc::new(Split(members))));
+    sent_of(three(), Split(members), train_from)
+}
+
+fn sent_of(tar: Vec<u8>, split: impl Members + 'static, train_from: u32) -> (String, ShardEnd, usize) {
+    let store = memory([tar]);
+    let reader = reader(store, ReaderConfig::default(), None).of_split(Some(Arc::new(split)));
     let (mut items, asked) = sent(&reader, &Request { train_from, ..JUDGE });
     let Some(Admitted::Event(Event::End(end))) = items.pop() else { panic!("the end comes last") };
     let text = |item: &Admitted| match item {
@@ -406,6 +448,36 @@ fn whom_a_split_does_not_keep_is_dropped_unread() {
     assert_eq!((seen.as_str(), asked), ("a:JudgeOnly b:dropped c:rejected d:Judge", 2));
     let (seen, _, asked) = of_split(&[], 0);
     assert_eq!((seen.as_str(), asked), ("a:dropped b:dropped c:dropped d:dropped", 0));
+}
+
+/// By its keys a list drops unread too; by uids whatever may be one of them is read, and a reject without one may be.
+#[test]
+fn whom_a_list_does_not_have_is_dropped() {
+    let list = |names: &'static [&'static str], by_uid: bool| List { names, by_uid, found: Vec::new() };
+    let (seen, end, asked) = sent_of(three(), list(&["a", "d"], false), 1);
+    assert_eq!((seen.as_str(), asked), ("a:JudgeOnly b:dropped c:dropped d:Judge", 2));
+    assert_eq!((end.count, end.outcome), (4, ShardOutcome::Complete(None)));
+    let (_, end, _) = sent_of(three(), list(&["a", "e"], false), 0);
+    assert!(matches!(end.outcome, ShardOutcome::Changed(why) if why.contains("e did not come")));
+
+    let of = |uid: &str| format!(r#"{{"uid":"{uid}"}}"#).into_bytes();
+    let (one, two, three_bytes) = (of("u1"), of("u2"), of("u3"));
+    let tar = tar_of(&[
+        ("a.jpg", b"A"),
+        ("a.json", &one),
+        ("b.jpg", b"B"),
+        ("b.json", &two),
+        ("c.json", &three_bytes),
+        ("d.txt", b"neither picture nor uid"),
+    ]);
+    let (seen, end, asked) = sent_of(tar.clone(), list(&["u2"], true), 0);
+    assert_eq!((seen.as_str(), asked), ("a:dropped b:Judge c:dropped d:rejected", 2));
+    let repeated = end.notices.get("repeated_uids").unwrap();
+    assert_eq!((end.count, end.outcome, repeated.count), (4, ShardOutcome::Complete(None), 1));
+    let (seen, ..) = sent_of(tar, list(&["u1", "u3"], true), 0);
+    assert_eq!(seen, "a:Judge b:dropped c:rejected d:rejected");
+    let (_, end, _) = sent_of(tar_of(&[("a.jpg", b"A")]), list(&["u1"], true), 0);
+    assert!(matches!(end.outcome, ShardOutcome::Changed(why) if why.contains("sample 0 has no uid")));
 }
 
 #[test]
