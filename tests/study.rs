@@ -365,3 +365,53 @@ fn a_killed_study_goes_on_to_the_same_end() {
     let done = before.iter().filter(|(path, _)| path.starts_with(killed.join("training/pruned-cartoon")));
     assert!(done.clone().count() > 5 && done.clone().all(|(path, time)| after.get(path) == Some(time)));
 }
+
+/// A picture that was judged and cannot be decoded any more when it is trained on is lost, and the study says so: of a split's training, which
+/// reads it for the first time, and of the pool's, where the ledger's decisions are replayed.
+#[test]
+fn what_cannot_be_read_any_more_when_it_is_trained_on_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, into) = (folder.path(), folder.path().join("run"));
+    let data = root.join("data").display().to_string();
+    let pictures = ["--reference-pictures", "1", "--benchmark-pictures", "1"];
+    run(0, &[&["synth", &data, "--shards", "1", "--samples", "40"][..], &pictures].concat());
+    let (file, run_folder) = (root.join("study.toml"), into.display().to_string());
+    let study = |seeds: &str| {
+        let text = format!(
+            "pool = \"data/shards/*.tar\"\nreference = \"data/reference\"\nmodel = \"{MODEL}\"\nseeds = {seeds}\n[benchmarks.photo]\n\
+             data = \"data/benchmarks/photo\"\n[embedder]\nmodel = \"{MODEL}\"\nrandom_init = 1\n[training]\nbatch = 8\nsteps = 8\nprecision = \"f32\"\n"
+        );
+        fs::write(&file, text).unwrap();
+        let out = run(0, &["study", file.to_str().unwrap(), "--run", &run_folder, "--json", "--max-rejects", "9"]);
+        (serde_json::from_slice::<Value>(&out.stdout).unwrap(), stderr(&out))
+    };
+    let (report, _) = study("[1]");
+    for code in ["rejected_in_training", "skipped_in_training"] {
+        assert!(report["notices"][code].is_null(), "{report}");
+    }
+    let (shard, key) = rows(&into, "pruned-photo.parquet").into_iter().next().unwrap();
+    let path = root.join("data/shards").join(&shard);
+    let mut tar = fs::read(&path).unwrap();
+    let name = format!("{key}.jpg");
+    let at = tar.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    tar[at + 512..at + 512 + 64].fill(0);
+    fs::write(&path, tar).unwrap();
+    let (report, said) = study("[1, 2]");
+    let lost = |code: &str| {
+        let notice = &report["notices"][code];
+        (
+            notice["count"].as_u64(),
+            notice["lost_samples"].as_u64(),
+            notice["first"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let (count, samples, first) = lost("rejected_in_training");
+    assert_eq!((count, samples), (Some(1), Some(1)), "{report}");
+    assert!(first.contains("pruned-photo, seed 2"), "{first}");
+    let (count, samples, first) = lost("skipped_in_training");
+    // Each pass skips it again.
+    assert!(count >= Some(1) && samples == Some(1) && first.contains(&key), "{report}");
+    let line =
+        "samples of a training set that could not be read when it was trained: 1, 1 samples lost (first: training ";
+    assert!(said.contains(line), "{said}");
+}
