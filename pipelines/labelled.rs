@@ -8,7 +8,7 @@ use std::path::Path;
 
 use trommel_core::notices::Notices;
 use trommel_decode::Limits;
-use trommel_shard::classified::{Classified, ClassifiedError, Labelled};
+use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned};
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
 
@@ -60,9 +60,14 @@ impl LabelledPictures {
     /// # Errors
     /// No pictures, an empty class folder, names that do not fit the classes.
     pub fn find(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
-        match Classified::find(data).map_err(PipelineError::from)? {
-            Some(set) => Self::of_shards(data, set, names),
-            None => Self::of_folders(data, names),
+        match Classified::find(data) {
+            Ok(Some(set)) => Self::of_shards(data, set, names),
+            Ok(None) => Self::of_folders(data, names),
+            Err(_) if matches!(captioned(data), Ok(Some(_))) => Err(PipelineError::Usage(format!(
+                "{}: pictures with captions and without classes: --retrieval",
+                data.display()
+            ))),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -40,13 +40,8 @@ impl Classifier {
         let _no_grad = tch::no_grad_guard();
         let mut columns = Vec::with_capacity(class_names.len());
         for name in class_names {
-            let rows: Vec<i64> =
-                templates.iter().flat_map(|template| captions.ids(&template.replace("{}", name))).collect();
-            let count = i64::try_from(templates.len()).unwrap_or(0);
-            let tokens = Tensor::f_from_slice(&rows)
-                .and_then(|tokens| tokens.f_reshape([count, -1])?.f_to_device(device))
-                .op("tokens", &[])?;
-            let features = normalize(&towers.encode_text(&tokens)?)?;
+            let texts: Vec<String> = templates.iter().map(|template| template.replace("{}", name)).collect();
+            let features = text_features(towers, captions, &texts, device)?;
             let mean =
                 features.f_mean_dim([0i64].as_slice(), true, Kind::Float).op("mean over templates", &[&features])?;
             columns.push(normalize(&mean)?);
@@ -64,6 +59,25 @@ impl Classifier {
         let features = normalize(&features.f_to_device(self.device).op("features", &[features])?)?;
         features.f_matmul(&self.weights).op("logits", &[&features, &self.weights])
     }
+}
+
+/// Features of some texts: f32\[n, dim\] on the device, unit rows.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn text_features(
+    towers: &dyn Towers,
+    captions: &dyn Captions,
+    texts: &[impl AsRef<str>],
+    device: Device,
+) -> Result<Tensor, ModelError> {
+    let _no_grad = tch::no_grad_guard();
+    let ids: Vec<i64> = texts.iter().flat_map(|text| captions.ids(text.as_ref())).collect();
+    let count = i64::try_from(texts.len()).unwrap_or(0);
+    let tokens = Tensor::f_from_slice(&ids)
+        .and_then(|tokens| tokens.f_reshape([count, -1])?.f_to_device(device))
+        .op("tokens", &[])?;
+    normalize(&towers.encode_text(&tokens)?)
 }
 
 /// Features of views u8\[n, size, size, 3\]: f32\[n, dim\] on the CPU, not normalised.
@@ -88,6 +102,10 @@ pub fn features(
     features.f_to_device(Device::Cpu).and_then(|rows| rows.f_to_kind(Kind::Float)).op("features", &[])
 }
 
-fn normalize(features: &Tensor) -> Result<Tensor, ModelError> {
+/// Unit rows of features.
+///
+/// # Errors
+/// libtorch refuses.
+pub fn normalize(features: &Tensor) -> Result<Tensor, ModelError> {
     unit_rows(features).op("normalize", &[features])
 }

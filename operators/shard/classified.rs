@@ -7,7 +7,8 @@
 //! ROOT/zeroshot_classification_templates.txt    prompts with {c} for the class
 //! ```
 //!
-//! `ROOT` means its `test` folder; another one is given itself (`ROOT/train`).
+//! `ROOT` means its `test` folder; another one is given itself (`ROOT/train`). Sets of captioned pictures (`--retrieval`) are packed in the same
+//! way, with captions (`.txt`, one a line) in the place of the class; [`captioned`] finds their tars, which are shards like others.
 
 use std::convert::Infallible;
 use std::fs;
@@ -72,40 +73,11 @@ impl Classified {
     /// # Errors
     /// A set of another kind (retrieval, several labels), or of which a file cannot be read.
     pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
-        let inner = root.join("test");
-        let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
-            (true, _) => (root.to_path_buf(), root.join("..")),
-            (false, true) => (inner, root.to_path_buf()),
-            (false, false) => return Ok(None),
-        };
-        let text = |name: &str| {
-            let path = above.join(name);
-            match fs::read_to_string(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                text => text.map(Some).map_err(unavailable(&path)),
-            }
-        };
-        if let Some(kind) = text("dataset_type.txt")?.filter(|kind| kind.trim().to_lowercase() != "classification") {
-            let what = format!("a set of kind `{}`; sets with one class a picture are read", kind.trim());
-            return Err(ClassifiedError::Malformed { path: above.join("dataset_type.txt"), what });
-        }
-        let path = folder.join("nshards.txt");
-        let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
-        let count: usize = count.trim().parse().map_err(|_| ClassifiedError::Malformed {
-            path: path.clone(),
-            what: format!("`{:.40}` is no number of tars", count.trim()),
-        })?;
-        let names = text("classnames.txt")?.unwrap_or_default();
+        let Some((shards, above)) = packed(root, "classification", "one class a picture")? else { return Ok(None) };
+        let names = text(&above.join("classnames.txt"))?.unwrap_or_default();
         let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
-        let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
-        match shards.iter().find(|shard| !shard.is_file()) {
-            Some(missing) => Err(ClassifiedError::Unavailable {
-                path: missing.clone(),
-                why: format!("is not there, and nshards.txt says that there are {count}"),
-            }),
-            None => Ok(Some(Self { shards, class_names, templates })),
-        }
+        Ok(Some(Self { shards, class_names, templates }))
     }
 
     /// Shows the samples of one tar, in its order.
@@ -189,6 +161,50 @@ impl Classified {
     }
 }
 
+/// The tars of the set of captioned pictures that `root` is; `None` where it is something else.
+///
+/// # Errors
+/// A set of another kind, or of which a file cannot be read.
+pub fn captioned(root: &Path) -> Result<Option<Vec<PathBuf>>, ClassifiedError> {
+    Ok(packed(root, "retrieval", "captions")?.map(|(shards, _)| shards))
+}
+
+/// The tars of a set of such a kind, and the folder with what is said of all of them. A set that does not say its kind may be any.
+fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
+    let inner = root.join("test");
+    let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
+        (true, _) => (root.to_path_buf(), root.join("..")),
+        (false, true) => (inner, root.to_path_buf()),
+        (false, false) => return Ok(None),
+    };
+    let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
+    let path = above.join("dataset_type.txt");
+    if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
+        return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
+    }
+    let path = folder.join("nshards.txt");
+    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
+    let Ok(count) = count.trim().parse::<usize>() else {
+        return Err(malformed(path, format!("`{:.40}` is no number of tars", count.trim())));
+    };
+    let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
+    match shards.iter().find(|shard| !shard.is_file()) {
+        Some(missing) => Err(ClassifiedError::Unavailable {
+            path: missing.clone(),
+            why: format!("is not there, and nshards.txt says that there are {count}"),
+        }),
+        None => Ok(Some((shards, above))),
+    }
+}
+
+/// What a file says; `None` where there is none.
+fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(unavailable(path)),
+    }
+}
+
 /// Extension of the member with the class.
 const CLASS: &str = "cls";
 
@@ -241,5 +257,10 @@ mod tests {
         }
         fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
         assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
+        for given in [root, &test] {
+            assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
+        }
+        fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
+        assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
     }
 }

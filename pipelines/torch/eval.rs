@@ -17,6 +17,7 @@ use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::nearest;
 
 mod features;
+pub mod retrieval;
 
 use self::features::{Features, Pictures};
 

@@ -521,8 +521,8 @@ fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard
     }
 }
 
-/// Refuses to train on pictures of which none has a text: a folder's name is a label, no caption.
-fn captions(folders: &Folders, arguments: &[String]) -> Result<(), PipelineError> {
+/// Refuses pictures of which none has a text where captions are asked for: a folder's name is a label, no caption.
+pub(crate) fn captions(folders: &Folders, arguments: &[String]) -> Result<(), PipelineError> {
     if folders.captioned > 0 {
         return Ok(());
     }

@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use trommel_core::notices::Notices;
 use trommel_evaluate::probe::ProbeConfig;
+use trommel_evaluate::retrieval::RecallAt;
 use trommel_evaluate::scores::Shares;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
+use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
 use trommel_report::text::{Align, Table, percent, thousands};
 
@@ -17,6 +20,9 @@ use trommel_cli::outcome::{Done, Outcome, Read, tell};
 
 /// Evaluates, and says how well the model did.
 pub fn run(args: &EvalArgs) -> Outcome {
+    if args.retrieval {
+        return run_retrieval(args);
+    }
     let report = evaluate(&config(args)?)?;
     tell(&report.notices);
     eprintln!(
@@ -56,18 +62,45 @@ pub fn run(args: &EvalArgs) -> Outcome {
     print_json(args.output.json, &report)?;
     // What could not be decoded is among what was lost, of the probe's pictures too.
     let samples = report.pictures + report.probe.as_ref().map_or(0, |probe| probe.fit_on);
-    let read = Read { rejected: 0, samples, notices: &report.notices };
-    let too_many_rejects = read.too_many(args.max_rejects);
-    Ok(Done { too_many_rejects, ..Done::default() })
+    Ok(done(args, samples, &report.notices))
+}
+
+/// Retrieves, and says how well the model did.
+fn run_retrieval(args: &EvalArgs) -> Outcome {
+    let report = retrieve(&retrieval_config(args)?)?;
+    tell(&report.notices);
+    eprintln!("trommel: retrieval on {} pictures with {} captions", report.pictures, report.captions);
+    for (from, recalls) in [("image to text", &report.image_to_text), ("text to image", &report.text_to_image)] {
+        let shares = recalls.iter().map(|RecallAt { k, recall, .. }| format!("recall@{k} {:.2} %", 100.0 * recall));
+        eprintln!("trommel: {from}: {}", shares.collect::<Vec<_>>().join(", "));
+    }
+    print_json(args.output.json, &report)?;
+    Ok(done(args, report.pictures, &report.notices))
+}
+
+/// Whether too much was lost beside so many pictures.
+fn done(args: &EvalArgs, samples: u64, notices: &Notices) -> Done {
+    let read = Read { rejected: 0, samples, notices };
+    Done { too_many_rejects: read.too_many(args.max_rejects), ..Done::default() }
+}
+
+/// Flags to a retrieval.
+pub(super) fn retrieval_config(args: &EvalArgs) -> Result<RetrievalConfig, PipelineError> {
+    Ok(RetrievalConfig {
+        checkpoint: args.checkpoint.clone(),
+        model: model(args)?,
+        data: args.data.clone(),
+        k: args.recall_k.iter().map(|k| *k as usize).collect(),
+        device: args.compute.device.clone(),
+        threads: args.compute.threads_or_cores(),
+    })
 }
 
 /// Flags to an evaluation.
 pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
     Ok(EvalConfig {
         checkpoint: args.checkpoint.clone(),
-        model: args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(|| {
-            PipelineError::Usage("--model is missing, and the checkpoint does not say which it is".into())
-        })?,
+        model: model(args)?,
         data: args.data.clone(),
         classes: ClassNames {
             list: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
@@ -84,6 +117,11 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
         device: args.compute.device.clone(),
         threads: args.compute.threads_or_cores(),
     })
+}
+
+fn model(args: &EvalArgs) -> Result<String, PipelineError> {
+    let missing = || PipelineError::Usage("--model is missing, and the checkpoint does not say which it is".into());
+    args.model.clone().or_else(|| model_of(&args.checkpoint)).ok_or_else(missing)
 }
 
 /// The name in a checkpoint's `state.json`.

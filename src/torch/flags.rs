@@ -108,6 +108,7 @@ fn settings(words: &str) -> Option<String> {
         Command::Model(ModelCommand::Watch(args)) => {
             text(watch::judge_config(&args, None)) + &text(watch::wanted(&args))
         }
+        Command::Model(ModelCommand::Eval(args)) if args.retrieval => text(eval::retrieval_config(&args)),
         Command::Model(ModelCommand::Eval(args)) => text(eval::config(&args)),
         _ => return None,
     })
@@ -119,7 +120,12 @@ fn with(command: &str, arg: &Arg) -> Option<(String, String)> {
     let (needed, rest) = base.split_once(" | ").unwrap_or((base, ""));
     let forbids = matches!((command, long), ("train", "steps" | "samples" | "passes") | ("watch", "rule" | "split"));
     let forbids_all = matches!((command, long), ("train", "decisions" | "split"));
-    let needed = if forbids_all { "in --run r --model m --batch 8" } else { needed };
+    let needed = match (command, long) {
+        _ if forbids_all => "in --run r --model m --batch 8",
+        ("eval", "retrieval") => "c --data d --model m",
+        ("eval", "recall-k") => "c --data d --model m --retrieval",
+        _ => needed,
+    };
     let rest = if forbids { "" } else { rest };
     let value = match arg.get_action() {
         ArgAction::SetTrue => "",

@@ -1,4 +1,4 @@
-//! Labelled pictures to image features, batch by batch.
+//! Pictures to image features, batch by batch.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use trommel_model::{Model, weights};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::{LabelledPictures, Seen};
 
-/// Pictures a forward pass.
-const BATCH: usize = 64;
+/// Pictures, or texts, a forward pass.
+pub(super) const BATCH: usize = 64;
 
 /// Some pictures' features.
 pub(super) struct Features {
@@ -66,6 +66,21 @@ impl Pictures {
         self.model.towers()
     }
 
+    /// The model's view of an encoded picture, u8\[size, size, 3\]; or why there is none.
+    pub fn view(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, String> {
+        let picture = decode_rgb(bytes, limits).map_err(|error| error.to_string())?;
+        eval_view(&picture, &self.view).map_err(|error| error.to_string())
+    }
+
+    /// Features of so many views: f32\[n, dim\] on the CPU, not normalised.
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    pub fn features(&self, views: &[u8], n: usize) -> Result<Tensor, PipelineError> {
+        let preprocess = self.architecture.preprocess();
+        features(self.towers(), preprocess, views, n, self.device).map_err(PipelineError::failed)
+    }
+
     /// Gives the features of all pictures that are wanted by key and class, in their order; and how many could not be decoded, which are
     /// among the losses.
     ///
@@ -84,17 +99,13 @@ impl Pictures {
             if classes.is_empty() {
                 return Ok(());
             }
-            let preprocess = self.architecture.preprocess();
-            let rows = features(self.towers(), preprocess, pixels, classes.len(), self.device);
+            let rows = self.features(pixels, classes.len())?;
             pixels.clear();
             let (classes, keys) = (std::mem::take(classes), std::mem::take(keys));
-            take(Features { rows: rows.map_err(PipelineError::failed)?, classes, keys })
+            take(Features { rows, classes, keys })
         };
         labelled.each(&limits, wanted, &mut |seen: Seen, content| {
-            let judged = content.and_then(|(bytes, class)| {
-                let picture = decode_rgb(&bytes, &limits).map_err(|error| error.to_string())?;
-                eval_view(&picture, &self.view).map(|square| (square, class)).map_err(|error| error.to_string())
-            });
+            let judged = content.and_then(|(bytes, class)| self.view(&bytes, &limits).map(|square| (square, class)));
             match judged {
                 Ok((square, class)) => {
                     pixels.extend_from_slice(&square);

@@ -11,7 +11,7 @@ use super::groups::{Compute, Output, percent};
 pub struct EvalArgs {
     /// Checkpoint folder or weights file
     pub checkpoint: PathBuf,
-    /// Class folders of pictures, or a set of CLIP_benchmark's: ROOT with classnames.txt and test/0.tar.., or ROOT/train
+    /// Class folders of pictures, or a set of CLIP_benchmark's: ROOT with classnames.txt and test/0.tar.., or ROOT/train; or as --retrieval says
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// open_clip's name of the model [default: the checkpoint's]
@@ -43,6 +43,13 @@ pub struct EvalArgs {
     /// of a run that judged the benchmark NAME
     #[arg(long, value_name = "DIR|RUN@NAME")]
     pub nearest: Option<String>,
+    /// Recall instead of classes: from pictures to captions and back. DIR is then a retrieval set of CLIP_benchmark's, pictures with captions beside
+    /// them (.txt, a caption a line, else the json's), or shards
+    #[arg(long, conflicts_with_all = ["classnames", "class_table", "templates", "probe", "nearest"])]
+    pub retrieval: bool,
+    /// The k of recall@k
+    #[arg(long, value_name = "K,..", requires = "retrieval", value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
+    pub recall_k: Vec<u32>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = percent)]
     pub max_rejects: f64,

@@ -89,7 +89,7 @@ pub enum ModelCommand {
     Train(Box<TrainArgs>),
     /// Follow shards, benchmarks, rules and takedowns as they change, and keep every decision right
     Watch(WatchArgs),
-    /// Zero-shot accuracy of a checkpoint on class folders or CLIP_benchmark's tars
+    /// Zero-shot accuracy of a checkpoint on class folders or CLIP_benchmark's tars; recall on captioned pictures
     Eval(EvalArgs),
     /// One stage alone, on what it makes itself: what it can reach here
     Bench(BenchArgs),

@@ -1,0 +1,324 @@
+//! `trommel eval --retrieval`: captioned pictures ─▶ both towers ─▶ how often a right caption, or the right picture, is among the first k.
+//!
+//! A picture's captions are the lines of the text beside it (`.txt`, else the json's caption), as Python's `splitlines` tells them apart: what
+//! CLIP_benchmark's retrieval sets hold. Whoever has no caption, or cannot be decoded, is no pair: it is left out of both sides, and lost.
+//! Equal captions are embedded once, so that they tie.
+//!
+//! Memory: the features of all pictures and captions (twice one side while its products are made), the captions, and [`MOST_SCORES`].
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tch::Tensor;
+use trommel_core::credit::Permit;
+use trommel_core::credit::workspace::Workspace;
+use trommel_core::notices::Notices;
+use trommel_core::sample::{Encoded, Event, Sample, ShardOutcome};
+use trommel_decode::Limits;
+use trommel_embed::device;
+use trommel_evaluate::retrieval::{RecallAt, ranks, recall};
+use trommel_evaluate::zero_shot::{normalize, text_features};
+use trommel_model::ModelError;
+use trommel_model::error::Op;
+use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::lying_beside::beside;
+use trommel_shard::classified::captioned;
+use trommel_shard::folders::FolderReader;
+use trommel_shard::plan::Plan;
+use trommel_shard::reader::{Admitted, ReaderConfig, Request, ShardReader, ViewBytes};
+use trommel_shard::store::Stores;
+
+use super::features::{BATCH, Pictures};
+use crate::judging::{Input, captions};
+
+/// Scores that are held at a time: 64 MiB, and once more while they are copied.
+const MOST_SCORES: usize = 16 << 20;
+
+/// What to retrieve from what.
+#[derive(Clone, Debug)]
+pub struct RetrievalConfig {
+    /// A checkpoint's folder, or a file of weights.
+    pub checkpoint: PathBuf,
+    /// open_clip's name of the model, or its JSON.
+    pub model: String,
+    /// A retrieval set of CLIP_benchmark's, a folder of pictures with their captions beside them, or shards.
+    pub data: PathBuf,
+    /// The k of recall@k.
+    pub k: Vec<usize>,
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// libtorch's threads.
+    pub threads: usize,
+}
+
+/// The result.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetrievalReport {
+    /// Pictures with captions.
+    pub pictures: u64,
+    /// Their captions.
+    pub captions: u64,
+    /// Of a picture, whether any of its captions is among the first k of all captions: CLIP_benchmark's `text_retrieval_recall@k`.
+    pub image_to_text: Vec<RecallAt>,
+    /// Of a caption, whether its picture is among the first k of all pictures: CLIP_benchmark's `image_retrieval_recall@k`.
+    pub text_to_image: Vec<RecallAt>,
+    /// What was lost or passed over.
+    pub notices: Notices,
+}
+
+/// Retrieves captions by pictures, and pictures by captions.
+///
+/// # Errors
+/// No such checkpoint, weights that do not fit the model or give features that are no numbers; no picture with a caption; bytes that cannot be had.
+pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineError> {
+    let device = device::parse(&config.device).map_err(PipelineError::usage)?;
+    let data = config.data.display().to_string();
+    let arguments = match captioned(&config.data)? {
+        Some(shards) => shards.iter().map(|shard| shard.display().to_string()).collect(),
+        None => vec![data.clone()],
+    };
+    let (reading, stores) = (ReaderConfig::default(), Stores::default());
+    let input = Input::find(&arguments, &stores, &reading.group)?;
+    if let Input::Folders(folders) = &input {
+        captions(folders, &arguments)?;
+    }
+    let mut notices = beside(&arguments, &stores, &reading.group)?;
+    notices.merge(&input.plan().losses());
+    tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
+    let model = Pictures::open(&config.model, &config.checkpoint, device)?;
+    let tokenizer = model.architecture().captions().map_err(PipelineError::usage)?;
+
+    let mut pairs = Pairs::of(&model, input.plan().clone(), notices);
+    read(&input, &stores, &reading, &mut pairs)?;
+    pairs.flush()?;
+    let Pairs { pictures, own, captions, known, notices, .. } = pairs;
+    if own.is_empty() {
+        let lines: Vec<String> = notices.lines().collect();
+        let why = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
+        return Err(PipelineError::Usage(format!("{data}: no picture with a caption could be read{why}")));
+    }
+    let mut texts = vec![String::new(); known.len()];
+    known.into_iter().for_each(|(text, at)| texts[at] = text);
+    let mut distinct = Vec::new();
+    for texts in texts.chunks(BATCH) {
+        let rows = text_features(model.towers(), &*tokenizer, texts, device).map_err(PipelineError::failed)?;
+        distinct.extend(numbers(&rows, "captions")?);
+    }
+    let dim = distinct.len() / texts.len();
+    let captions: Vec<f32> = captions.iter().flat_map(|at| &distinct[at * dim..(at + 1) * dim]).copied().collect();
+    drop((distinct, texts));
+    let owners: Vec<Range<usize>> =
+        own.iter().enumerate().flat_map(|(at, own)| own.clone().map(move |_| at..at + 1)).collect();
+    let mut report = RetrievalReport {
+        pictures: own.len() as u64,
+        captions: owners.len() as u64,
+        image_to_text: recalls(config, &pictures, &captions, dim, &own)?,
+        text_to_image: recalls(config, &captions, &pictures, dim, &owners)?,
+        notices,
+    };
+    let all = config.k.iter().filter(|k| **k >= own.len());
+    if let Some(k) = all.clone().min() {
+        let text = "numbers k that reach all pictures: recall is 100 % whatever the model";
+        report.notices.note("k_reaches_all", text, format!("{k} of {}", own.len()), all.count() as u64);
+    }
+    Ok(report)
+}
+
+/// Recall of queries f32\[n, dim\] among points f32\[m, dim\].
+fn recalls(
+    config: &RetrievalConfig,
+    queries: &[f32],
+    points: &[f32],
+    dim: usize,
+    matches: &[Range<usize>],
+) -> Result<Vec<RecallAt>, PipelineError> {
+    let rows = |rows: &[f32]| Tensor::f_from_slice(rows)?.f_reshape([-1, i64::try_from(dim).unwrap_or(-1)]);
+    let columns = rows(points).and_then(|points| points.f_transpose(0, 1)).op("points", &[]);
+    let columns = columns.map_err(PipelineError::failed)?;
+    let mut products = |queries: &[f32]| {
+        let scores = rows(queries).and_then(|queries| queries.f_matmul(&columns)?.f_reshape([-1]));
+        Vec::try_from(scores.op("products", &[&columns])?).op("copy", &[])
+    };
+    let ranks = ranks::<ModelError>(queries, points, dim, matches, MOST_SCORES, &mut products);
+    let ranks = ranks.map_err(PipelineError::failed)?;
+    Ok(config.k.iter().map(|k| recall(&ranks, *k)).collect())
+}
+
+/// Rows as numbers on this side. What is no number would be before everything, or behind it.
+fn numbers(rows: &Tensor, of: &str) -> Result<Vec<f32>, PipelineError> {
+    let rows = rows.f_to_device(tch::Device::Cpu).and_then(|rows| rows.f_reshape([-1])).and_then(Vec::<f32>::try_from);
+    let rows = rows.op("copy", &[]).map_err(PipelineError::failed)?;
+    match rows.iter().all(|number| number.is_finite()) {
+        true => Ok(rows),
+        false => Err(PipelineError::Failed(format!("features of {of} are not finite: the weights are spoilt"))),
+    }
+}
+
+/// Reads every shard, or class folder, to its end.
+fn read(input: &Input, stores: &Stores, reading: &ReaderConfig, pairs: &mut Pairs<'_>) -> Result<(), PipelineError> {
+    let views = ViewBytes::default();
+    let request = |ordinal| Request { pass: 0, ordinal, train_from: 0, replay: false };
+    let mut admit = |_| Ok(Permit::free());
+    let mut emit = |item| pairs.take(item);
+    match input {
+        Input::Shards(plan) => {
+            let reader = ShardReader::new(stores.clone(), plan.clone(), reading.clone(), views, None);
+            plan.shards.iter().try_for_each(|shard| {
+                reader.read_shard(&request(shard.ordinal), Workspace::unbounded(), &mut admit, &mut emit)
+            })
+        }
+        Input::Folders(folders) => {
+            let reader = FolderReader::new(folders.clone(), views, None);
+            let classes = &folders.plan.shards;
+            classes.iter().try_for_each(|class| reader.read_class(&request(class.ordinal), &mut admit, &mut emit))
+        }
+    }
+}
+
+/// Pictures and their captions, as far as they have come.
+struct Pairs<'m> {
+    model: &'m Pictures,
+    plan: Arc<Plan>,
+    limits: Limits,
+    /// Views of pictures whose features are not made yet.
+    views: Vec<u8>,
+    waiting: usize,
+    /// Unit rows f32\[pictures, dim\].
+    pictures: Vec<f32>,
+    /// Which captions belong to each picture.
+    own: Vec<Range<usize>>,
+    /// The text of each caption, by its number.
+    captions: Vec<usize>,
+    /// The texts and their numbers.
+    known: HashMap<String, usize>,
+    notices: Notices,
+}
+
+impl<'m> Pairs<'m> {
+    fn of(model: &'m Pictures, plan: Arc<Plan>, notices: Notices) -> Self {
+        Self {
+            model,
+            plan,
+            limits: Limits::default(),
+            views: Vec::new(),
+            waiting: 0,
+            pictures: Vec::new(),
+            own: Vec::new(),
+            captions: Vec::new(),
+            known: HashMap::new(),
+            notices,
+        }
+    }
+
+    fn take(&mut self, item: Admitted) -> Result<(), PipelineError> {
+        match item {
+            Admitted::Sample(sample) => self.add(sample),
+            Admitted::Event(Event::Fate(fate)) => {
+                let why = fate.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+                let place = format!("{}: {why}", self.place(fate.info.id.ordinal, &fate.info.key));
+                self.notices.loss("no_picture_read", "samples without a picture to read, left out", place, 1, 1);
+                Ok(())
+            }
+            Admitted::Event(Event::End(end)) => match end.outcome {
+                ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => Err(PipelineError::Unfinished(why)),
+                ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => {
+                    self.notices.merge(&end.notices);
+                    Ok(())
+                }
+            },
+            Admitted::Event(Event::Points(_)) | Admitted::Replayed(_) => Ok(()),
+        }
+    }
+
+    fn add(&mut self, sample: Sample<Encoded>) -> Result<(), PipelineError> {
+        let place = self.place(sample.info.id.ordinal, &sample.info.key);
+        let Some(text) = &sample.caption else {
+            self.notices.loss("no_caption", "pictures without a caption, left out", place, 1, 1);
+            return Ok(());
+        };
+        let view = match self.model.view(&sample.payload.image, &self.limits) {
+            Ok(view) => view,
+            Err(why) => {
+                let text = "pictures that could not be decoded, left out with their captions";
+                self.notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
+                return Ok(());
+            }
+        };
+        let first = self.captions.len();
+        for line in lines(text) {
+            if line.trim().is_empty() {
+                self.notices.loss("empty_caption", "empty lines among captions, left out", place.as_str(), 1, 0);
+                continue;
+            }
+            let next = self.known.len();
+            let at = *self.known.entry(line).or_insert(next);
+            self.captions.push(at);
+        }
+        self.own.push(first..self.captions.len());
+        self.views.extend_from_slice(&view);
+        self.waiting += 1;
+        if self.waiting < BATCH { Ok(()) } else { self.flush() }
+    }
+
+    /// Makes the features of the pictures that wait.
+    fn flush(&mut self) -> Result<(), PipelineError> {
+        if self.waiting > 0 {
+            let rows = self.model.features(&self.views, self.waiting)?;
+            self.pictures.extend(numbers(&normalize(&rows).map_err(PipelineError::failed)?, "pictures")?);
+            self.views.clear();
+            self.waiting = 0;
+        }
+        Ok(())
+    }
+
+    fn place(&self, ordinal: u64, key: &str) -> String {
+        let shard = self.plan.shard(ordinal).map_or("", |shard| shard.name.as_str());
+        // A picture of a folder has the folder in its key.
+        if key.starts_with(shard) { key.to_owned() } else { format!("{shard}: {key}") }
+    }
+}
+
+/// Lines as Python's `splitlines` has them.
+fn lines(text: &str) -> Vec<String> {
+    let is_break =
+        |c| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let text = text.replace("\r\n", "\n");
+    text.split_inclusive(is_break).map(|line| line.strip_suffix(is_break).unwrap_or(line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tensor, lines, numbers};
+
+    #[test]
+    fn features_that_are_no_numbers_are_no_result() {
+        let said = |row: &[f32]| numbers(&Tensor::from_slice(row), "captions").map_err(|error| error.to_string());
+        assert_eq!(said(&[0.5, -1.0]), Ok(vec![0.5, -1.0]));
+        for spoilt in [f32::NAN, f32::INFINITY] {
+            assert_eq!(said(&[0.5, spoilt]), Err("features of captions are not finite: the weights are spoilt".into()));
+        }
+    }
+
+    /// What Python 3.11 gives for the same texts.
+    #[test]
+    fn lines_are_pythons() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("", &[]),
+            ("a", &["a"]),
+            ("a\n", &["a"]),
+            ("a\n\nb\n\n", &["a", "", "b", ""]),
+            ("a\r\nb\rc\n\rd", &["a", "b", "c", "", "d"]),
+            (
+                "a\u{b}b\u{c}c\u{1c}d\u{1d}e\u{1e}f\u{85}g\u{2028}h\u{2029}i",
+                &["a", "b", "c", "d", "e", "f", "g", "h", "i"],
+            ),
+            ("\ta b \u{1f}\u{a0}c", &["\ta b \u{1f}\u{a0}c"]),
+        ];
+        for (text, due) in cases {
+            assert_eq!(lines(text), due, "{text:?}");
+        }
+    }
+}
