@@ -114,6 +114,19 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
                 holds: most.is_some_and(|(name, cost)| name == benchmark && *cost > 0.0),
             });
         }
+        let others = sets.iter().filter(|set| matches!(set.kind, Kind::Pruned(_)));
+        let tops: Vec<(&str, f64)> = others
+            .filter_map(|set| Some((set.name.as_str(), percent(mean_of(means, &set.name, benchmark)?))))
+            .collect();
+        let least = tops.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let shown: Vec<String> = tops.iter().map(|(name, top)| format!("{name} {top:.2}")).collect();
+        if tops.len() > 1 {
+            findings.push(Finding {
+                claim: format!("no pruned set is worse on {benchmark} than {}", pruned.name),
+                seen: format!("{} (%)", shown.join(", ")),
+                holds: least.is_some_and(|(name, _)| *name == pruned.name),
+            });
+        }
     }
     findings
 }
@@ -203,6 +216,13 @@ mod tests {
         assert_eq!(found.iter().map(|finding| finding.holds).collect::<Vec<_>>(), [true, true], "{found:?}");
         assert_eq!(found[0].seen, "near 10.00 %, random 30.00 %, far 45.00 %");
         assert_eq!(found[1].seen, "against the pool: photo -1.00, sketch -10.00 (points)");
+        // With another pruned set the two are compared on each benchmark.
+        let and_photo = [&sets[..], &[set("pruned-photo", Kind::Pruned("photo".into()), 180)]].concat();
+        let tops = [("photo", 0.5), ("sketch", 0.41)];
+        let and_its: Vec<Training> = trainings.iter().cloned().chain([training("pruned-photo", 0, &tops)]).collect();
+        let found = findings(&and_photo, &super::means(&and_photo, &and_its));
+        let claims = found.iter().filter(|finding| finding.claim.starts_with("no pruned set is worse on"));
+        assert_eq!(claims.map(|finding| finding.holds).collect::<Vec<_>>(), [true, true], "{found:?}");
         // The other way round neither holds.
         for training in &mut trainings {
             for accuracy in &mut training.accuracies {
