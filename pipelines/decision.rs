@@ -1,5 +1,6 @@
 //! What decides: the part of a configuration that a run folder must be resumed with.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::TIES;
+use trommel_shard::store::shown;
 
 use crate::benchmarks::NamedPath;
 
@@ -78,6 +80,38 @@ pub struct DecisionConfig {
     pub split: Option<SplitConfig>,
 }
 
+/// A command line as a shell takes it, to be shown to others: the program by its name alone, URLs without credentials and queries, and of
+/// a `pipe:` only that it is one.
+fn command(words: impl Iterator<Item = OsString>) -> String {
+    let words = words.enumerate().map(|(at, word)| {
+        let word = word.to_string_lossy();
+        quoted(&if at == 0 { word.rsplit('/').next().unwrap_or_default().to_owned() } else { without_secrets(&word) })
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn without_secrets(word: &str) -> String {
+    if let Some(pipe) = word.find("pipe:") {
+        return format!("{}pipe:...", &word[..pipe]);
+    }
+    let part = |part: &str| {
+        let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+        let Some(end) = part.find("://") else { return part.to_owned() };
+        let start = end - part[..end].chars().rev().take_while(|c| of_scheme(*c)).count();
+        format!("{}{}", &part[..start], shown(&part[start..]))
+    };
+    word.split("::").map(part).collect::<Vec<_>>().join("::")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// What a run folder keeps for people and for who looks at it later; it decides nothing.
 #[must_use]
 pub fn record(benchmarks: &[NamedPath], decoder: &str) -> Value {
@@ -86,9 +120,37 @@ pub fn record(benchmarks: &[NamedPath], decoder: &str) -> Value {
         benchmarks.iter().map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
     json!({
         "benchmarks": benchmarks,
+        "command": command(std::env::args_os()),
         "decoder": decoder,
         "folder": folder(Path::new(".")),
         "program": env!("CARGO_PKG_VERSION"),
         "tie": TIES,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_a_shell_takes_it_and_without_secrets() {
+        let words = [
+            "/opt/bin/trommel",
+            "prune",
+            "data/{00..41}.tar",
+            "a=s3://key:secret@bucket/x.tar?X-Amz-Signature=f00::https://host/{0..9}.tar?token=1",
+            "pipe:curl -H 'Authorization: Bearer t0ken' https://h/x",
+            "b=pipe:aws s3 cp s3://x -",
+            "--benchmark",
+            "val=my sets/val's",
+            "--rule",
+            "drop-over-radius",
+            "",
+        ];
+        let due = "trommel prune 'data/{00..41}.tar' 'a=s3://bucket/x.tar::https://host/{0..9}.tar' pipe:... b=pipe:... --benchmark \
+                   'val=my sets/val'\\''s' --rule drop-over-radius ''";
+        assert_eq!(command(words.iter().map(OsString::from)), due);
+        let Value::String(command) = &record(&[], "")["command"] else { panic!("no command") };
+        assert!(!command.is_empty());
+    }
 }
