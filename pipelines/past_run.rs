@@ -31,8 +31,12 @@ pub struct TestPoints {
     pub points: u64,
     /// Their keys; empty when the benchmark cannot be had any more.
     pub keys: Vec<String>,
+    /// Their class labels; as many as keys.
+    pub labels: Vec<Option<String>>,
     /// Their radii as cosines.
     pub radii: Option<Vec<f64>>,
+    /// Where their embeddings are; `None` when they cannot be had any more.
+    pub folder: Option<PathBuf>,
     /// Where their pictures may be, the likeliest first.
     pub pictures: Vec<PathBuf>,
     /// Whether the rule looks at it.
@@ -180,9 +184,10 @@ impl TestPoints {
         found.pictures.extend(source_of(&folder));
         found.pictures.push(folder.clone());
         match read(&folder, due) {
-            Ok((keys, radii)) => {
-                found.points = keys.len() as u64;
-                (found.keys, found.radii) = (keys, radii);
+            Ok(read) => {
+                found.points = read.keys.len() as u64;
+                (found.keys, found.labels, found.radii) = (read.keys, read.labels, read.radii);
+                found.folder = Some(folder);
             }
             Err(trouble) => found.trouble = Some(trouble),
         }
@@ -196,16 +201,25 @@ impl TestPoints {
     }
 }
 
-/// Keys and radii, if the folder still holds what the run was judged against.
-fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), String> {
+/// What is read of a benchmark's folder: all but its vectors.
+struct Named {
+    keys: Vec<String>,
+    labels: Vec<Option<String>>,
+    radii: Option<Vec<f64>>,
+}
+
+/// Keys, labels and radii, if the folder still holds what the run was judged against.
+fn read(folder: &Path, due: &Due) -> Result<Named, String> {
     let mut reader = open_set(folder).map_err(|error| error.to_string())?;
-    let (mut keys, mut radii, mut hash) = (Vec::new(), reader.has_radii().then(Vec::new), Sha256::new());
+    let (mut keys, mut labels, mut radii) = (Vec::new(), Vec::new(), reader.has_radii().then(Vec::new));
+    let mut hash = Sha256::new();
     for batch in &mut reader {
         let batch = batch.map_err(|error| error.to_string())?;
         for value in &batch.vectors {
             hash.update(value.to_bits().to_le_bytes());
         }
         keys.extend(batch.keys);
+        labels.extend(batch.labels);
         if let Some(radii) = &mut radii {
             radii.extend(batch.radii.iter().map(|radius| radius.unwrap_or(f64::NAN)));
         }
@@ -217,7 +231,7 @@ fn read(folder: &Path, due: &Due) -> Result<(Vec<String>, Option<Vec<f64>>), Str
     let same = due.points.is_none_or(|points| points == keys.len() as u64)
         && due.sha256.as_ref().is_none_or(|sha| *sha == hash);
     if same {
-        Ok((keys, radii))
+        Ok(Named { keys, labels, radii })
     } else {
         Err(format!("{} is not the benchmark any more that the run was judged against", folder.display()))
     }
@@ -254,4 +268,4 @@ pub(crate) fn source_of(folder: &Path) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -52,6 +52,18 @@ pub type Returned = (BTreeMap<SampleId, Found>, Vec<String>);
 #[must_use]
 pub fn samples(store: &dyn Store, plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wanted>) -> Returned {
     let mut found = BTreeMap::new();
+    let troubles = visit(store, plan, group, wanted, &mut |id, sample| _ = found.insert(id, sample));
+    (found, troubles)
+}
+
+/// Reads samples back one after another, and holds none; gives a line for each shard that could not be read.
+pub fn visit(
+    store: &dyn Store,
+    plan: &Plan,
+    group: &GroupConfig,
+    wanted: &BTreeMap<SampleId, Wanted>,
+    see: &mut dyn FnMut(SampleId, Found),
+) -> Vec<String> {
     let mut troubles = Vec::new();
     let mut shards: BTreeMap<u64, BTreeMap<u32, &Wanted>> = BTreeMap::new();
     let is_stored =
@@ -66,14 +78,12 @@ pub fn samples(store: &dyn Store, plan: &Plan, group: &GroupConfig, wanted: &BTr
     }
     for (ordinal, wanted) in shards {
         let Some(shard) = plan.shard(ordinal) else { continue };
-        let mut take = |index: u32, sample: Found| {
-            found.insert(SampleId { ordinal, index }, sample);
-        };
+        let mut take = |index: u32, sample: Found| see(SampleId { ordinal, index }, sample);
         if let Err(trouble) = shard_samples(store, shard, group, &wanted, &mut take) {
             troubles.push(format!("{}: {trouble}", shard.name));
         }
     }
-    (found, troubles)
+    troubles
 }
 
 fn shard_samples(

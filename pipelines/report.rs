@@ -15,6 +15,7 @@ use trommel_shard::store::Stores;
 use trommel_synth::Truth;
 
 use self::charts::{count, curves, histogram};
+use self::leaks::Leaks;
 use self::pairs::pairs;
 use self::sums::{Candidate, Sums};
 use self::tables::Tally;
@@ -23,6 +24,7 @@ use crate::past_run::PastRun;
 
 mod against;
 mod charts;
+mod leaks;
 mod pairs;
 mod sums;
 mod tables;
@@ -36,7 +38,7 @@ pub struct ReportOptions {
     pub truth: Option<PathBuf>,
     /// Pictures are blurred until somebody clicks on them.
     pub blurred: bool,
-    /// Another run over the same shards: who changes sides is counted.
+    /// Another run over the same shards, or a split of them: who changes sides is counted.
     pub against: Option<PathBuf>,
     /// Where pictures of samples are read.
     pub stores: Stores,
@@ -80,7 +82,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     let past = PastRun::open(run)?;
     let truth = options.truth.as_deref().map(read_truth).transpose()?;
     let mut sums: Vec<Sums> = past.benchmarks.iter().map(|_| Sums::default()).collect();
-    let mut tally = Tally::new(&past);
+    let (mut tally, mut leaks) = (Tally::new(&past), Leaks::new(&past));
     let mut planted = truth.as_ref().map(|_| PlantedCounts::default());
     for row in past.ledger.rows().map_err(PipelineError::failed)? {
         let row = row.map_err(PipelineError::failed)?;
@@ -96,6 +98,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
             }
         }
         tally.add(&past, &row.fate);
+        leaks.add(&row.fate);
         for (benchmark, (sums, score)) in sums.iter_mut().zip(&row.fate.scores).enumerate() {
             let dropped = row.fate.status == Status::Dropped;
             if let Some(similarity) = score.max_similarity {
@@ -129,6 +132,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
         report.curves.extend(curves(&past, at, &mine));
     }
     report.tables = tally.tables(&past, &items);
+    report.tables.extend(leaks.tables(&past, &items, &options.stores)?);
     if let Some(other) = &options.against {
         report.tables.extend(against::tables(&past, other)?);
     }

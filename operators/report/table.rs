@@ -70,7 +70,7 @@ pub struct DataTable {
     pub name: String,
     /// What stands over it.
     pub title: String,
-    /// What stands under it; may be empty.
+    /// What stands under it, a paragraph a line; may be empty.
     pub note: String,
     /// Its columns.
     pub columns: Vec<Column>,
@@ -187,8 +187,8 @@ impl DataTable {
             *page += "</tr>\n";
         }
         *page += "</table></div>\n";
-        if !self.note.is_empty() {
-            let _ = writeln!(page, "<p class=\"soft\">{}</p>", escape(&self.note));
+        for line in self.note.lines() {
+            let _ = writeln!(page, "<p class=\"soft\">{}</p>", escape(line));
         }
     }
 

@@ -207,36 +207,41 @@ fn small_run_with(root: &Path, compressed: bool, change: fn(Fate) -> Fate) -> Pa
             "photo": benchmark.display().to_string(), "gone": root.join("gone").display().to_string() } }),
     };
     let run = root.join("run");
+    let parts = PartConfig { benchmarks: vec!["photo".into(), "gone".into()], ..PartConfig::default() };
+    let shards = fates.into_iter().zip([items(0), items(1)]).collect();
+    commit(&run, &plan, &config, parts, shards);
+    run
+}
+
+/// A run folder of these fates and items, shard by shard, as the ledger writes it.
+pub(crate) fn commit(
+    run: &Path,
+    plan: &Plan,
+    config: &RunConfig,
+    parts: PartConfig,
+    shards: Vec<(Vec<Arc<Fate>>, Vec<PointRow>)>,
+) {
     let options = OpenOptions {
-        plan: &plan,
+        plan,
         extends: |_, _| false,
-        config: &config,
+        config,
         access: Access::Exclusive,
         mix_numerics: false,
         patience: Duration::from_secs(1),
     };
-    let folder = Arc::new(RunFolder::open(&run, Arc::new(Disk), &options).unwrap());
-    let parts = PartConfig { benchmarks: vec!["photo".into(), "gone".into()], ..PartConfig::default() };
+    let folder = Arc::new(RunFolder::open(run, Arc::new(Disk), &options).unwrap());
     let committer = Committer::spawn(folder, parts, Stop::new(), Box::new(|_| {})).unwrap();
     let handle = committer.handle().unwrap();
-    for (ordinal, fates) in (0..).zip(fates) {
+    for (ordinal, (fates, items)) in (0..).zip(shards) {
         let (done, answer) = channel();
         let (name, outcome) = (plan.shards[ordinal as usize].name.clone(), ShardOutcome::Complete(None));
-        let shard = FinishedShard {
-            ordinal,
-            name,
-            fates,
-            items: items(ordinal),
-            bytes: 1,
-            outcome,
-            notices: Default::default(),
-        };
+        let notices = Default::default();
+        let shard = FinishedShard { ordinal, name, fates, items, bytes: 1, outcome, notices };
         handle.commit(shard, Box::new(move |result| done.send(result).unwrap())).unwrap();
         answer.recv().unwrap().unwrap();
     }
     drop(handle);
     committer.finish().unwrap();
-    run
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) fn pairs(
     kept: bool,
 ) -> (Vec<PairTile>, Vec<String>) {
     let wanted = chosen.iter().flatten().map(|candidate| (candidate.id, candidate.wanted.clone())).collect();
-    let (samples, mut troubles) = pictures::samples(store, &past.plan, &group(past), &wanted);
+    let (samples, mut troubles) = pictures::samples(store, &past.plan, &group(past.ledger.config()), &wanted);
     let lost = wanted.keys().filter(|id| !samples.contains_key(id)).count();
     let which = if kept { "kept" } else { "dropped" };
     if lost > 0 {
@@ -51,10 +51,10 @@ pub(super) fn pairs(
     (tiles, troubles)
 }
 
-/// Samples are grouped as the run grouped them.
-fn group(past: &PastRun) -> GroupConfig {
+/// Samples are grouped as the run of this configuration grouped them.
+pub(super) fn group(config: &Value) -> GroupConfig {
     let mut group = GroupConfig::default();
-    let decisions = past.ledger.config().get("decisions");
+    let decisions = config.get("decisions");
     let field = |name: &str| decisions.and_then(|decisions| decisions.get(name));
     if let Some(Value::Array(images)) = field("image_keys") {
         group.image_keys = images.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();

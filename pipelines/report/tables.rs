@@ -199,8 +199,14 @@ fn gap(past: &PastRun, items: &[PointRow]) -> DataTable {
             Cell::number(of(|row| row.kept_max), 4),
         ]
     };
-    let rows = past.benchmarks.iter().enumerate().map(row).collect();
-    DataTable { rows, ..DataTable::new("gap", "The gap check", &columns) }
+    let rows: Vec<Vec<Cell>> = past.benchmarks.iter().enumerate().map(row).collect();
+    let sum = |column: usize| {
+        rows.iter().filter_map(move |row| if let Cell::Count(n) = row[column] { Some(n) } else { None })
+    };
+    let (above, radii) = (sum(4).sum::<u64>(), sum(2).sum::<u64>());
+    let note = format!("{above} of {radii} test points with a radius have a sample above it among what is kept.");
+    let note = if radii > 0 { note } else { String::new() };
+    DataTable { rows, ..DataTable::new("gap", "The gap check", &columns).noted(&note) }
 }
 
 /// The value in the middle, the lower of two.
