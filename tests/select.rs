@@ -91,6 +91,46 @@ fn one_reading_makes_every_split_of_a_study() {
     assert!(said.contains("320 samples of 4 shards took part; 80 could not be judged"), "{said}");
 }
 
+/// Every format of a split beside the run's own decisions, counted over its list of keys.
+#[test]
+fn a_report_tells_who_changes_sides_in_a_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, out) = (ledger(&folder.path().join("run"), 4), folder.path().join("out"));
+    let (path, tables) = (|name: &str| folder.path().join(name).display().to_string(), folder.path().join("tables"));
+    let into = out.display().to_string();
+    run(0, &["select", &ledger, "--rule", "few=far:60", "-o", &into, "--format", "parquet,txt,npy"]);
+    let few = keys(&out.join("few.txt"));
+    let opened = trommel_ledger::read::Ledger::open(Path::new(&ledger)).unwrap();
+    let (mut counts, mut turned) = ([[0; 3]; 3], Vec::new());
+    for row in opened.rows().unwrap().map(Result::unwrap) {
+        let name = format!("{}/{}", row.shard, row.fate.info.key);
+        let sides = ["kept", "dropped", "rejected"];
+        let here = sides.iter().position(|side| *side == row.fate.status.as_str()).unwrap();
+        let there = if few.contains(&name) { 0 } else { here.max(1) };
+        counts[here][there] += 1;
+        if here != there {
+            turned.push(format!("{name},{},{}", sides[here], sides[there]));
+        }
+    }
+    assert_eq!((few.len(), counts[2], counts[0][0] + counts[1][0]), (60, [0, 0, 80], 60));
+    assert!(turned.len() > 60, "{}", turned.len());
+    let rows = counts.map(|row| row.map(|count: u64| count.to_string()).join(","));
+    let due = format!(
+        "this run,kept there,dropped there,rejected there\nkept,{}\ndropped,{}\nrejected,{}\n",
+        rows[0], rows[1], rows[2]
+    );
+    for format in ["parquet", "txt", "npy"] {
+        let split = out.join(format!("few.{format}")).display().to_string();
+        let page = path("page.html");
+        run(0, &["report", &ledger, "-o", &page, "--tables", &tables.display().to_string(), "--against", &split]);
+        let table = |name: &str| std::fs::read_to_string(tables.join(name)).unwrap();
+        assert_eq!(table("against.csv"), due, "{format}");
+        assert_eq!(table("turned.csv").lines().skip(1).collect::<Vec<_>>(), turned[..50], "{format}");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("keep-nearest:60") && page.contains("The first 50 of"), "{format}");
+    }
+}
+
 #[test]
 fn shards_that_are_not_judged_are_said_and_refuse_exact_numbers() {
     let folder = tempfile::tempdir().unwrap();

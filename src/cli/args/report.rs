@@ -15,8 +15,8 @@ pub struct ReportArgs {
     /// The page's tables too, as CSV and LaTeX
     #[arg(long, value_name = "DIR")]
     pub tables: Option<PathBuf>,
-    /// Another run over the same shards: who changes sides
-    #[arg(long, value_name = "RUN")]
+    /// Another run over the same shards, or a split of them: who changes sides
+    #[arg(long, value_name = "RUN|SPLIT")]
     pub against: Option<PathBuf>,
     /// Pictures are blurred until somebody clicks on them
     #[arg(long)]
