@@ -73,10 +73,11 @@ p{margin:0 0 8px}.soft{color:#5f6b7a}
 table{border-collapse:collapse;background:#fff;border:1px solid #d5dbe3;min-width:60%}
 th,td{padding:7px 16px;text-align:right;border-bottom:1px solid #e8ecf1;font-variant-numeric:tabular-nums}
 th{font-weight:600;color:#5f6b7a;font-size:14px}th:first-child,td:first-child{text-align:left}
-th.word,td.word{text-align:left;overflow-wrap:anywhere}
-td:first-child{overflow-wrap:anywhere}
+td{white-space:nowrap}th.word,td.word{text-align:left;white-space:normal}
+td.word+td.word{overflow-wrap:anywhere;min-width:15ch}
 .blurred image{filter:blur(9px)}.blurred div:focus image{filter:none}.blurred div{cursor:pointer;outline:none}
 .grid{display:flex;flex-wrap:wrap;gap:10px}.grid svg{display:block;max-width:100%;height:auto}
+@media(max-width:640px){.charts{overflow-x:auto}.charts svg{min-width:520px}}
 .bar{display:flex;height:30px;border-radius:6px;overflow:hidden;margin:0 0 10px}
 .key{display:flex;flex-wrap:wrap;gap:6px 22px;font-size:14px}.key i{display:inline-block;width:12px;height:12px;margin-right:7px}
 ";
@@ -132,7 +133,7 @@ pub fn html(report: &Report) -> String {
     let table = |page: &mut String, table: &DataTable| (!table.rows.is_empty()).then(|| table.html(page));
     table(&mut page, &counts);
     if !report.histograms.is_empty() {
-        page += "<h2>How near the pool comes to each benchmark</h2>\n<div class=\"grid\">\n";
+        page += "<h2>How near the pool comes to each benchmark</h2>\n<div class=\"grid charts\">\n";
         page += &piece(620.0, 26.0, "legend", |svg| legend(svg, 2.0, 18.0));
         for series in &report.histograms {
             page += &piece(585.0, CHART_HEIGHT + 1.0, &series.benchmark, |svg| chart(svg, 0.5, 0.5, 584.0, series));
@@ -141,7 +142,7 @@ pub fn html(report: &Report) -> String {
     }
     if !report.curves.is_empty() {
         page += "<h2>The similarity gap</h2>\n<p class=\"soft\">Each test picture's nearest in the reference set (its radius), in the \
-                 pool, and among what is kept.</p>\n<div class=\"grid\">\n";
+                 pool, and among what is kept.</p>\n<div class=\"grid charts\">\n";
         for chart in &report.curves {
             page += &piece(585.0, CHART_HEIGHT + 1.0, &chart.benchmark, |svg| curves(svg, 0.5, 0.5, 584.0, chart));
         }

@@ -49,6 +49,8 @@ pub struct LineChart {
 const PLANE_HEIGHT: f64 = 330.0;
 /// Height of a line of the legend.
 const LEGEND_LINE: f64 = 20.0;
+/// Width of a digit of the ticks, pixels.
+const DIGIT: f64 = 7.2;
 /// Points above which a line has no marks.
 const MARKED: usize = 24;
 
@@ -115,7 +117,9 @@ impl LineChart {
         svg.line((left, base), (right, base), &format!("stroke=\"{INK}\""));
         for (value, label) in ticks(x_low, x_high) {
             svg.line((across(value), base), (across(value), base + 4.0), &format!("stroke=\"{INK}\""));
-            svg.text(across(value), base + 17.0, Style::new(11.0, SOFT).middle(), &label);
+            // The last one ends with the box.
+            let middle = across(value).min(width - 4.0 - label.chars().count() as f64 * DIGIT / 2.0);
+            svg.text(middle, base + 17.0, Style::new(11.0, SOFT).middle(), &label);
         }
         for (at, line) in self.lines.iter().enumerate() {
             let colour = PALETTE[at % PALETTE.len()];

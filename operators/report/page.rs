@@ -44,7 +44,7 @@ pub fn page(heading: &Heading, cards: &[(String, String)], parts: &[Part]) -> St
         match part {
             Part::Charts { title, note, charts } => {
                 let _ = writeln!(page, "<h2>{}</h2>\n<p class=\"soft\">{}</p>", escape(title), escape(note));
-                page += "<div class=\"grid\">\n";
+                page += "<div class=\"grid charts\">\n";
                 charts.iter().for_each(|chart| page += &chart.svg(CHART_WIDTH));
                 page += "</div>\n";
             }

@@ -40,13 +40,29 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
-/// At most `length` characters, the rest as an ellipsis; runs of white space become one space.
+/// As much as stands in the width of `length` small letters, the rest as an ellipsis; runs of white space become one space.
 pub(super) fn shorten(text: &str, length: usize) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() <= length {
+    let width = |text: &str| text.chars().map(width_of).sum::<f64>();
+    if width(&text) <= length as f64 {
         return text;
     }
-    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+    let mut left = length as f64 - width_of('…');
+    let fits = |c: &char| {
+        left -= width_of(*c);
+        left >= 0.0
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// About how wide a character is, in small letters: capitals are wider, and what is written in squares is as wide as it is high.
+fn width_of(c: char) -> f64 {
+    match c {
+        'm' | 'w' | '…' => 1.5,
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'.. => 2.0,
+        c if c.is_uppercase() || matches!(c, '@' | '%' | '&' | '—') => 1.4,
+        _ => 1.0,
+    }
 }
 
 /// A `data:` address of an encoded picture; `None` when browsers would not show it.

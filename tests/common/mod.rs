@@ -1,6 +1,7 @@
 //! A fresh folder for each test, the built program, and a small generated world shared by the tests of one file.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod chromium;
 pub mod cluster;
 pub mod memory;
 pub mod processes;

@@ -33,11 +33,24 @@ pub fn test(args: &[String]) -> Result<()> {
     let rest: Vec<String> = args.iter().filter(|arg| *arg != "--peers").cloned().collect();
     setup::ensure_libtorch(false)?;
     let python = if with_peers { Some(peers::ensure()?) } else { None };
-    let env: Vec<(&str, String)> =
+    let mut env: Vec<(&str, String)> =
         python.iter().map(|python| ("TROMMEL_PEERS", python.display().to_string())).collect();
+    if with_peers && std::env::var_os("TROMMEL_CHROMIUM").is_none() {
+        match chromium() {
+            Some(chromium) => env.push(("TROMMEL_CHROMIUM", chromium.display().to_string())),
+            None => eprintln!("test: no Chromium on the PATH, pages are not looked at"),
+        }
+    }
     // The program first: the tests under tests/ drive it.
     cargo(&["build", "--release"], &[], &env)?;
     cargo(&["test", "--release", "--workspace"], &rest, &env)
+}
+
+/// The browser that looks at pages.
+fn chromium() -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
 }
 
 /// `cargo xtask lint`.
