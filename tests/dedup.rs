@@ -227,6 +227,23 @@ fn a_run_of_embed() {
     let sizes = std::fs::read(world.path("dedup-stream/sizes.json")).unwrap();
     let sizes: BTreeMap<String, u64> = serde_json::from_slice(&sizes).unwrap();
     assert_eq!(sizes.values().sum::<u64>(), of("kept"));
+    // Inside a split, whichever form says who is in it.
+    let forms = world.path("dedup-forms");
+    let formats = ["--rule", "some=random:150", "--format", "parquet,txt,npy"];
+    run(0, &[&["select", &run_folder, "-o", &forms][..], &formats].concat());
+    let inside = ["parquet", "txt", "npy"].map(|form| {
+        let (split, out) = (format!("{forms}/some.{form}"), world.path(&format!("dedup-{form}")));
+        let report = json(&["dedup", &run_folder, "--above", "0.99", "--split", &split, "-o", &out]);
+        assert_eq!(report["samples"], 150);
+        pairs(Path::new(&out))
+    });
+    assert!(!inside[0].is_empty() && inside[1..].iter().all(|pairs| *pairs == inside[0]), "{inside:?}");
+    // Nobody else says of a bare list how many it has.
+    let lines = std::fs::read_to_string(format!("{forms}/some.txt")).unwrap() + "00000.tar/none\n";
+    let bare = world.path("dedup-bare.txt");
+    std::fs::write(&bare, lines).unwrap();
+    let lost = run(4, &["dedup", &run_folder, "--above", "0.99", "--split", &bare, "--max-rejects", "0", "-o", &forms]);
+    assert!(stderr(&lost).contains("samples of the split that have no embedding here: 1"), "{}", stderr(&lost));
     // Rules that look at who stays, and quotas per cluster.
     run(0, &["dedup", &run_folder, "--above", "0.99", "--clusters", "5", "--apart", "1", "-o", &out]);
     let (table, splits) = (format!("{out}/dedup.samples.parquet"), world.path("dedup-splits"));

@@ -14,7 +14,7 @@ use trommel_dedup::DedupError;
 use trommel_dedup::names::{Caption, Name, Names, Naming};
 use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
-use trommel_select::membership::{Kept, Membership};
+use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
 use trommel_shard::store::Local;
@@ -131,7 +131,8 @@ impl Gathering {
                 self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
             }
             let Some(piece) = found.piece(shard.ordinal) else { continue };
-            let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal, reading.uids)).transpose()?;
+            let uids = reading.uids || reading.split.is_some_and(Membership::needs_uids);
+            let run = run.map(|(ledger, ordinal)| RunShard::of(ledger, ordinal, uids)).transpose()?;
             let called = Called { shard: &shard.name, prefix, run };
             let mut reader = EmbeddingReader::of(piece).map_err(PipelineError::usage)?;
             let dim = reader.dim();
@@ -184,7 +185,7 @@ impl Gathering {
         for (at, (key, vector)) in rows.filter(|(at, _)| !bad.contains(at)) {
             let (shard, index, caption) = called.row(batch, at)?;
             if let Some(split) = reading.split
-                && !self.keeps(split, &shard, index, key)?
+                && !self.keeps(split, &shard, (index, key), || called.uid(batch, at))?
             {
                 self.facts.outside += 1;
                 continue;
@@ -211,17 +212,20 @@ impl Gathering {
 
 impl Gathering {
     /// Whether a split keeps a sample.
-    fn keeps(&mut self, split: &Membership, shard: &str, index: u32, key: &str) -> Result<bool, PipelineError> {
+    fn keeps(
+        &mut self,
+        split: &Membership,
+        shard: &str,
+        (index, key): (u32, &str),
+        uid: impl FnOnce() -> Option<String>,
+    ) -> Result<bool, PipelineError> {
         if self.kept.as_ref().is_none_or(|(name, _)| name != shard) {
             self.kept = Some((shard.to_owned(), split.shard(shard).map_err(failed)?));
         }
         match self.kept.as_ref().and_then(|(_, kept)| kept.as_ref()) {
             None => Ok(false),
             Some(Kept::Keys(keys)) => Ok(keys.contains(key)),
-            Some(Kept::Uids(_)) => Err(PipelineError::Usage(format!(
-                "--split {}: a list of uids; give the split's .parquet",
-                split.path().display()
-            ))),
+            Some(kept @ Kept::Uids(_)) => Picker::new(split.path(), shard, kept).keeps(index, key, uid).map_err(failed),
             Some(Kept::Rows(rows)) => match rows.binary_search_by_key(&index, |row| row.index) {
                 Err(_) => Ok(false),
                 Ok(at) if rows[at].key == key => Ok(true),
@@ -245,7 +249,9 @@ impl Facts {
             (None, Some(mut shards)) => {
                 shards.try_fold(0, |sum, shard| shard.map(|(_, count)| sum + count)).map_err(failed)?
             }
-            (None, None) => found,
+            // Of uids nobody knows whose others are.
+            (None, None) if split.needs_uids() => found,
+            (None, None) => split.listed().map_err(failed)?.unwrap_or(found),
         };
         let lost = due.saturating_sub(found + self.taken_down);
         self.notices.loss("split_samples", "samples of the split that have no embedding here", path, lost, lost);

@@ -402,7 +402,7 @@ impl Listed for List {
     }
 
     fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String> {
-        let name = if self.by_uid { uid.ok_or(format!("sample {index} has no uid"))? } else { key };
+        let name = if self.by_uid { uid.ok_or_else(|| format!("sample {index} has no uid"))? } else { key };
         let keeps = self.names.contains(&name);
         self.found.extend(keeps.then(|| name.to_owned()));
         Ok(keeps)

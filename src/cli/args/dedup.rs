@@ -29,7 +29,7 @@ pub struct DedupArgs {
     /// Files of the split in a folder; parquet unless given
     #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',')]
     pub formats: Vec<String>,
-    /// Only samples that a split keeps take part: .parquet (or .split.json), .txt with its .split.json, or a run folder
+    /// Only samples that a split keeps take part: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids), or a run folder
     #[arg(long, value_name = "FILE")]
     pub split: Option<PathBuf>,
     /// Samples of other embeddings: whoever lies near one of them goes, and the set itself is not compared with itself
