@@ -377,8 +377,8 @@ fn neighbouring_holes_are_one_turn() {
 struct Split(&'static [(u32, &'static str)]);
 
 impl Members for Split {
-    fn shard(&self, _: u64) -> Result<Named, String> {
-        Ok(Named::Rows(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect()))
+    fn shard(&self, _: u64) -> Result<super::Named, String> {
+        Ok(super::Named::Rows(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect()))
     }
 }
 
@@ -391,8 +391,8 @@ struct List {
 }
 
 impl Members for List {
-    fn shard(&self, _: u64) -> Result<Named, String> {
-        Ok(Named::Listed(Box::new(self.clone())))
+    fn shard(&self, _: u64) -> Result<super::Named, String> {
+        Ok(super::Named::Listed(Box::new(self.clone())))
     }
 }
 
