@@ -10,12 +10,14 @@ use trommel_model::ModelError;
 /// `auto`, `cpu` or `cuda:N`.
 ///
 /// `auto` takes the first GPU where one is visible. libtorch's CUDA half is opened here, before the first CUDA call: a
-/// program that was linked without it runs on machines without CUDA.
+/// program that was linked without it runs on machines without CUDA. What libtorch computes products in is pinned here too: every command
+/// that computes comes this way, and what it computes is not for the environment to say.
 ///
 /// # Errors
 /// Another word, or a GPU that is asked for or visible but cannot be used: one line that says what to do.
 pub fn parse(text: &str) -> Result<Device, ModelError> {
     let wrong = |problem: &str| ModelError::Device { device: text.into(), problem: problem.into() };
+    trommel_bridge::pin_precision().map_err(|error| wrong(&error.to_string()))?;
     match text {
         "cpu" => Ok(Device::Cpu),
         "auto" if !gpu_is_visible() => Ok(Device::Cpu),
@@ -192,6 +194,12 @@ mod tests {
         // A driver without a card that this process may use.
         assert!(!seen(&["nvidiactl", "nvidia-uvm", "nvidia-modeset", "nvidia-caps", "nvidia"]));
         assert!(!shows_gpu(Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn whoever_names_a_device_computes_f32_in_f32() {
+        assert_eq!(parse("cpu").unwrap(), Device::Cpu);
+        assert!(trommel_bridge::reduced_precision().unwrap().is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::device;
 use super::script::{ScriptEncoder, file_hash};
 use super::slots;
 use super::tower::{Form, TowerEncoder};
-use trommel_bridge::{Attention, BridgeError, full_precision_sums, prefer_attention};
+use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
 use trommel_core::hash::mix;
 use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
@@ -108,6 +108,7 @@ impl EncoderConfig {
         });
         if let Some(card) = device::card(self.device) {
             numerics["card"] = card.into();
+            numerics["tf32"] = "off".into();
             numerics["form"] = Form::of(self).to_string().into();
         }
         numerics
@@ -234,7 +235,7 @@ pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) 
     let device = encoder.shape().device;
     let refused = |problem: String| ModelError::Device { device: format!("{device:?}"), problem };
     let settled = |error: BridgeError| refused(error.to_string());
-    full_precision_sums().map_err(settled)?;
+    pin_precision().map_err(settled)?;
     prefer_attention(attention).map_err(settled)?;
     let (free, served) = match is_neighbour_free(encoder) {
         Ok(free) => (free, attention),

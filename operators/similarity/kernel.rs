@@ -123,7 +123,7 @@ impl DeviceKernel {
         if device == Device::Cpu {
             return Self::with(device, Format::Single, LIMITS, benchmarks);
         }
-        trommel_bridge::full_precision_sums().map_err(said("sums in f32"))?;
+        trommel_bridge::pin_precision().map_err(said("pinned precision"))?;
         Self::with(device, Format::Half, LIMITS, benchmarks).or_else(|error| {
             tracing::warn!("the join multiplies f32 instead of f16 on {device:?}: {error}");
             Self::with(device, Format::Single, LIMITS, benchmarks)

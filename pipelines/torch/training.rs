@@ -72,7 +72,8 @@ pub(crate) fn prepare(
         ("threads".to_owned(), threads.to_string()),
         ("libtorch".to_owned(), "2.11.0".to_owned()),
     ]);
-    let card = device::card(device).map(|card| ("card".to_owned(), card));
+    let card = device::card(device);
+    let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
     let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
     let (checkpoints, found, recipe, training, notices) = together.in_turn("checkpoints", || {
         let folder = config.run.join("checkpoints");

@@ -103,11 +103,3 @@ TROMMEL_EXPORT char* trommel_copy_async(at::Tensor* to, const at::Tensor* from) 
 TROMMEL_EXPORT char* trommel_attention_order(const int64_t* order, size_t count) {
   return guarded([&] { at::globalContext().setSDPPriorityOrder(std::vector<int64_t>(order, order + count)); });
 }
-
-// Sums of half-precision products stay in f32 where a product is split over its inner dimension; holds for the whole process.
-TROMMEL_EXPORT char* trommel_full_sums() {
-  return guarded([&] {
-    at::globalContext().setAllowFP16ReductionCuBLAS(false);
-    at::globalContext().setAllowBF16ReductionCuBLAS(false);
-  });
-}

@@ -163,7 +163,8 @@ unsafe extern "C" {
     pub fn trommel_pinned(shape: *const i64, dims: usize, kind: c_int, out: *mut *mut C_tensor) -> *mut c_char;
     pub fn trommel_copy_async(to: *mut C_tensor, from: *const C_tensor) -> *mut c_char;
     pub fn trommel_attention_order(order: *const i64, count: usize) -> *mut c_char;
-    pub fn trommel_full_sums() -> *mut c_char;
+    pub fn trommel_pin_precision() -> *mut c_char;
+    pub fn trommel_precision(out: *mut c_int) -> *mut c_char;
 }
 
 /// Turns a message of the other side into an error.

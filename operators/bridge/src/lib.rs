@@ -15,6 +15,7 @@ mod ffi;
 mod group;
 mod host;
 mod pickle;
+mod precision;
 mod reducer;
 mod stream;
 
@@ -27,8 +28,9 @@ pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};
 pub use group::{Group, Store, nccl_version};
 pub use host::HostBytes;
 pub use pickle::{Value, write_pickle};
+pub use precision::{pin_precision, reduced_precision};
 pub use reducer::{Averaging, Reducer};
-pub use stream::{Attention, Event, OnStream, Stream, copy_async, full_precision_sums, pinned, prefer_attention};
+pub use stream::{Attention, Event, OnStream, Stream, copy_async, pinned, prefer_attention};
 
 /// What libtorch said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

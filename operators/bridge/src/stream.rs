@@ -262,16 +262,6 @@ pub fn prefer_attention(first: Attention) -> Result<(), BridgeError> {
     unsafe { check("attention order", ffi::trommel_attention_order(order.as_ptr(), order.len())) }
 }
 
-/// Keeps the sums of half-precision products in f32 on a card, where libtorch would let parts of them be added in half precision;
-/// holds for the whole process.
-///
-/// # Errors
-/// What libtorch refuses.
-pub fn full_precision_sums() -> Result<(), BridgeError> {
-    // SAFETY: no arguments.
-    unsafe { check("sums in f32", ffi::trommel_full_sums()) }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -310,7 +300,6 @@ mod tests {
             prefer_attention(first).unwrap();
             assert_eq!(attend(), before);
         }
-        full_precision_sums().unwrap();
     }
 
     /// The calls of a card's path, where there is one.
