@@ -31,6 +31,7 @@ pub mod prune_embeddings;
 pub mod pruning;
 pub mod radii;
 pub mod report;
+pub mod rounded;
 pub mod running;
 pub mod secret;
 pub mod select;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use timely::dataflow::operators::{Concatenate, OkErr};
 use trommel_columnar::embeddings::EmbeddingHead;
+use trommel_columnar::ipc::META_FOREIGN;
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Embedded, Event, Identity, Sample, Time};
@@ -37,6 +38,7 @@ use crate::ledger_memory::LedgerMemory;
 use crate::memory::{MemoryPlan, human};
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
+use crate::rounded;
 use crate::running::{Counting, Watching, names_of, share, start_committer};
 use crate::spent::{Stage, Stages};
 use crate::stored::StoredEmbeddings;
@@ -157,8 +159,16 @@ impl<'a> Judging<'a> {
     }
 
     fn part_config(&self) -> PartConfig {
-        let head =
-            || EmbeddingHead { dim: self.stored.dim, identity: self.identity.clone(), ..EmbeddingHead::default() };
+        let head = || {
+            let foreign = self.stored.rounded.before.then(|| (META_FOREIGN.to_owned(), "yes".to_owned()));
+            let metadata = foreign.into_iter().collect();
+            EmbeddingHead {
+                dim: self.stored.dim,
+                identity: self.identity.clone(),
+                metadata,
+                ..EmbeddingHead::default()
+            }
+        };
         let mut metadata = BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
         if let Some(identity) = &self.identity {
             metadata.insert("identity".into(), identity.to_string());
@@ -252,7 +262,12 @@ impl<'a> Judging<'a> {
     /// What is known of the embeddings before they are read. It is in no slice: the first one tells it.
     fn notices(&self) -> Notices {
         let tells = self.config.reading.part.is_none_or(|(index, _)| index == 0);
-        if tells { self.stored.notices.clone() } else { Notices::default() }
+        let mut notices = Notices::default();
+        if tells {
+            notices.merge(&self.stored.notices);
+            rounded::note(&mut notices, &self.config.benchmarks, self.stored.rounded);
+        }
+        notices
     }
 }
 

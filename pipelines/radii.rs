@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::pieces::{Piece, pieces};
 use trommel_core::durable::Aside;
 use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
@@ -23,6 +24,7 @@ use crate::benchmarks::{
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
+use crate::rounded::{ROUNDED, Rounded};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -121,8 +123,10 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
     let benchmarks = config.benchmarks.iter().map(|named| load(named, &mut notices)).collect::<Result<Vec<_>, _>>()?;
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
+    let mut rounded = Rounded::default();
     for reference in &config.references {
-        for (of, outcome) in by_reference.iter_mut().zip(measure(config, reference, &benchmarks, &mut notices)?) {
+        let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded))?;
+        for (of, outcome) in by_reference.iter_mut().zip(measured) {
             of.push(OfReference::of(&reference.name, outcome.references, outcome.radii));
         }
     }
@@ -133,7 +137,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
             radii.iter_mut().zip(&of.radii).for_each(|(radius, other)| *radius = radius.max(*other));
         }
         let folder = config.out.join(&benchmark.name);
-        write(benchmark, &radii, config, &folder)?;
+        write(benchmark, &radii, config, (&folder, rounded))?;
         let references = by_reference.iter().map(|of| of.references).sum();
         let OfReference { least, median, largest, radii, .. } = OfReference::of("", references, radii);
         let (benchmark, points, notices) = (benchmark.name.clone(), radii.len(), notices.clone());
@@ -148,7 +152,7 @@ fn measure(
     config: &RadiiConfig,
     reference: &NamedPath,
     benchmarks: &[Benchmark],
-    notices: &mut Notices,
+    (notices, rounded): (&mut Notices, &mut Rounded),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
     let place = |error: &dyn std::fmt::Display| {
@@ -196,6 +200,12 @@ fn measure(
     }
     let (text, path) = ("reference rows that are taken down, left out", reference.path.display().to_string());
     notices.note("reference_taken_down", text, path, reader.notes().left_out_rows);
+    // What `trommel embed` wrote for numpy is as we rounded it.
+    let by_embed = !matches!(pieces(&reference.path).map_err(PipelineError::usage)?.first(), Some(Piece::Ipc(_)))
+        && ledger_of(&reference.path)?.is_some();
+    let foreign = if by_embed { 0 } else { reader.notes().foreign_rows };
+    rounded.before |= foreign > 0;
+    rounded.here |= foreign < rows;
     for line in &reader.notes().lines {
         notices.note("normalised", "reference files normalised again", line, 1);
     }
@@ -248,7 +258,7 @@ fn write(
     benchmark: &Benchmark,
     radii: &[f64],
     config: &RadiiConfig,
-    folder: &std::path::Path,
+    (folder, rounded): (&std::path::Path, Rounded),
 ) -> Result<(), PipelineError> {
     let set = EmbeddingSet {
         dim: benchmark.dim,
@@ -262,7 +272,8 @@ fn write(
         ..EmbeddingSet::default()
     };
     let references: Vec<String> = config.references.iter().map(|named| named.path.display().to_string()).collect();
-    let mut metadata = BTreeMap::from([("reference".to_owned(), references.join(", "))]);
+    let mut metadata =
+        BTreeMap::from([("reference".to_owned(), references.join(", ")), (ROUNDED.to_owned(), rounded.to_string())]);
     // Where the test pictures are, for reports.
     let from = config.benchmarks.iter().find(|named| named.name == benchmark.name);
     if let Some(source) = from.and_then(|named| crate::past_run::source_of(&named.path)) {

@@ -26,6 +26,7 @@ use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of, refuse_part};
 use crate::error::PipelineError;
+use crate::rounded::Rounded;
 use crate::select::refuse_unmarked;
 
 /// What arguments stand for.
@@ -95,6 +96,8 @@ pub struct StoredEmbeddings {
     pub identity: Option<Identity>,
     /// What the runs that made them have lost, or passed over.
     pub notices: Notices,
+    /// Who rounded the rows to f16.
+    pub(crate) rounded: Rounded,
     sources: Vec<Source>,
     ledgers: Vec<Ledger>,
 }
@@ -306,6 +309,7 @@ impl Finding {
             }
         }
         let (mut first, mut broken): (Option<(Head, &str)>, _) = (None, None);
+        let mut rounded = Rounded::default();
         for (source, shard) in self.sources.iter_mut().zip(&self.shards) {
             let Some(piece) = &source.piece else { continue };
             let head = match EmbeddingReader::head(piece) {
@@ -317,6 +321,7 @@ impl Finding {
                 }
             };
             source.rows = head.rows;
+            *(if head.foreign { &mut rounded.before } else { &mut rounded.here }) = true;
             let Some((wanted, other)) = &first else {
                 first = Some((head, &shard.url));
                 continue;
@@ -343,7 +348,7 @@ impl Finding {
         };
         let plan = Arc::new(Plan { shards: self.shards, lost: Vec::new() });
         let Self { sources, ledgers, notices, .. } = Self { shards: Vec::new(), ..self };
-        Ok(StoredEmbeddings { plan, dim, identity, notices, sources, ledgers })
+        Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, sources, ledgers })
     }
 }
 

@@ -35,6 +35,9 @@ pub const META_SCHEMA: &str = "trommel.schema";
 /// Metadata key of the identity, as JSON.
 pub const META_IDENTITY: &str = "trommel.identity";
 
+/// Key of a mark, `yes`, that the rows were read from files which another program had rounded to f16.
+pub const META_FOREIGN: &str = "trommel.foreign";
+
 /// Rows of a record batch, column by column. All columns have the same number of rows.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {

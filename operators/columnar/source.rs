@@ -18,7 +18,7 @@ use half::f16;
 
 use super::ColumnarError;
 use super::canonical::{NoDirection, canonicalise_into, is_unit, norm, widen};
-use super::ipc::{IpcReader, META_IDENTITY, StoredBatch};
+use super::ipc::{IpcReader, META_FOREIGN, META_IDENTITY, StoredBatch};
 use super::leaving::LeftOut;
 use super::matrix::MatrixReader;
 use super::npy::Rows;
@@ -37,6 +37,8 @@ pub struct Notes {
     pub converted_rows: u64,
     /// Rows that were left out, see [`EmbeddingReader::leaving`].
     pub left_out_rows: u64,
+    /// Rows that another program had rounded to f16: see [`Head::foreign`].
+    pub foreign_rows: u64,
     /// Remarks for people, one line each.
     pub lines: Vec<String>,
 }
@@ -86,6 +88,9 @@ pub struct Head {
     pub identity: Option<Identity>,
     /// Rows, where its head tells them.
     pub rows: Option<u64>,
+    /// Whether its rows were rounded to f16 by another program, which need not round a vector as we do: numpy's files of f16, and what was
+    /// kept of them.
+    pub foreign: bool,
 }
 
 /// A stream of canonical batches.
@@ -148,7 +153,7 @@ impl EmbeddingReader {
         let (stored, _) = open_piece(&piece.clone().without_table(), false)?;
         let (dim, _, identity) = stored.head(piece.path())?;
         let rows = if let Stored::Matrix(reader) = &stored { Some(reader.rows()) } else { None };
-        Ok(Head { dim, identity, rows })
+        Ok(Head { dim, identity, rows, foreign: stored.is_foreign() })
     }
 
     fn begin(root: &Path, pieces: Vec<Piece>, first: &Piece, details: bool) -> Result<Self, ColumnarError> {
@@ -231,8 +236,8 @@ impl EmbeddingReader {
             if batch.labels.is_empty() {
                 continue;
             }
-            let as_is = current.as_is;
-            return self.canonical(batch, as_is).map(Some);
+            let (as_is, foreign) = (current.as_is, current.stored.is_foreign());
+            return self.canonical(batch, as_is, foreign).map(Some);
         }
     }
 
@@ -266,7 +271,7 @@ impl EmbeddingReader {
         Ok(Current { stored, as_is })
     }
 
-    fn canonical(&mut self, batch: StoredBatch, as_is: bool) -> Result<EmbeddingBatch, ColumnarError> {
+    fn canonical(&mut self, batch: StoredBatch, as_is: bool, foreign: bool) -> Result<EmbeddingBatch, ColumnarError> {
         let rows = batch.labels.len();
         let mut out = EmbeddingBatch {
             first_row: self.rows,
@@ -287,6 +292,7 @@ impl EmbeddingReader {
             let cells = at * self.dim..(at + 1) * self.dim;
             let done = match &batch.rows {
                 Rows::F16(values) => {
+                    self.notes.foreign_rows += u64::from(foreign);
                     let row = &values[cells];
                     widen(row, &mut wide);
                     if as_is {
@@ -344,6 +350,14 @@ impl Stored {
                     .map_err(|e| ColumnarError::malformed(path, "Arrow IPC", format!("{META_IDENTITY}: {e}")))?;
                 Ok((reader.dim(), reader.has_radii(), identity))
             }
+        }
+    }
+
+    /// See [`Head::foreign`].
+    fn is_foreign(&self) -> bool {
+        match self {
+            Self::Ipc(reader) => reader.metadata().contains_key(META_FOREIGN),
+            Self::Matrix(reader) => reader.is_f16(),
         }
     }
 

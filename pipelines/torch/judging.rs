@@ -39,6 +39,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::ledger_memory::LedgerMemory;
 use trommel_pipelines::lying_beside::beside;
 use trommel_pipelines::memory::{MemoryPlan, human};
+use trommel_pipelines::rounded::{self, Rounded};
 pub use trommel_pipelines::running::names_of;
 use trommel_pipelines::split_file::{SplitFile, SplitMembers};
 
@@ -202,6 +203,7 @@ impl Judging {
         // What is gone is in no slice: the first one tells it.
         if config.reading.part.is_none_or(|(index, _)| index == 0) {
             notices.merge(&input.plan().losses());
+            rounded::note(&mut notices, &config.benchmarks, Rounded::HERE);
         }
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;

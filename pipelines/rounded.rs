@@ -1,0 +1,64 @@
+//! Who rounded vectors to f16: two programs need not give one vector the same bits, and the sample that gives a radius equals it
+//! only in the bits that it was measured in.
+//!
+//! Canonical vectors are rounded once, from the vector that was normalised in f64. What clip-retrieval stores was normalised in f32 and
+//! rounded then; that is used as it is. Where the reference set went the one way and the pool the other, an exact copy of a reference is over
+//! the radius that it gave about as often as not, though nothing is nearer than the reference set: this is said, for no bit of either
+//! tells.
+
+use std::fmt::{self, Display, Formatter};
+use std::fs::File;
+use std::path::Path;
+
+use trommel_columnar::embeddings::FILE_NAME;
+use trommel_columnar::ipc::IpcReader;
+use trommel_core::notices::Notices;
+
+use crate::benchmarks::NamedPath;
+
+/// What the file of a benchmark with radii calls how its references were rounded.
+pub(crate) const ROUNDED: &str = "reference_rounded";
+
+/// Who rounded the rows of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rounded {
+    /// We, some of them.
+    pub here: bool,
+    /// Another program, before we saw them.
+    pub before: bool,
+}
+
+impl Rounded {
+    /// Of what is embedded as it comes.
+    pub const HERE: Self = Self { here: true, before: false };
+}
+
+impl Display for Rounded {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.here, self.before) {
+            (true, true) => "by trommel and by who stored them",
+            (false, true) => "by who stored them",
+            _ => "by trommel",
+        })
+    }
+}
+
+/// Notes each benchmark whose radii are of references that were not rounded as the pool was; one that does not say is passed over.
+pub fn note(notices: &mut Notices, benchmarks: &[NamedPath], pool: Rounded) {
+    for named in benchmarks {
+        let Some(references) = references_of(&named.path).filter(|references| *references != pool.to_string()) else {
+            continue;
+        };
+        let place =
+            format!("benchmark {}: its references were rounded {references}, the pool's vectors {pool}", named.name);
+        let text = "benchmarks whose references and pool were rounded to f16 by different programs (a copy of the reference that gives a \
+                    radius may be dropped: give both as f32, or both as one program stored them)";
+        notices.note("rounded_twice", text, place, 1);
+    }
+}
+
+fn references_of(folder: &Path) -> Option<String> {
+    let path = if folder.is_dir() { folder.join(FILE_NAME) } else { folder.to_path_buf() };
+    let reader = IpcReader::open(&path, Box::new(File::open(&path).ok()?)).ok()?;
+    reader.metadata().get(ROUNDED).cloned()
+}
