@@ -101,13 +101,15 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     assert!(said.contains("11 class folders are not in it (first: 1)"), "{said}");
 
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with webdataset");
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with clip_benchmark");
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/classified.py");
     let made = Command::new(python).arg(script).args([at("named"), at("set")]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    eprint!("{}", String::from_utf8_lossy(&made.stdout));
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(said.contains("24 pictures of 12 classes, by clip_benchmark "), "{said}");
+    eprint!("{said}");
     assert!(at("set/test/3.tar").is_file(), "several tars");
     for set in ["set", "set/test"] {
         assert_eq!(shares(&eval(0, set, &[])), due, "names and templates of its own");

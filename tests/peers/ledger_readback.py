@@ -1,4 +1,4 @@
-"""Reads a run folder with pyarrow and polars and compares it with what the Rust side says it wrote.
+"""Reads a run folder with pyarrow, polars and DuckDB and compares it with what the Rust side says it wrote.
 
 Usage: ledger_readback.py RUN_FOLDER EXPECTED_JSON
 """
@@ -8,6 +8,7 @@ import json
 import os
 import sys
 
+import duckdb
 import numpy
 import polars
 import pyarrow
@@ -21,6 +22,12 @@ def ordinal(path):
 
 def parts(folder, kind, extension):
     return sorted(glob.glob(os.path.join(folder, kind, "*." + extension)), key=ordinal)
+
+
+def by_duckdb(path):
+    table = duckdb.read_parquet(path)
+    columns = table.columns
+    return [dict(zip(columns, row)) for row in table.fetchall()]
 
 
 def same(name, rows, expected):
@@ -40,9 +47,14 @@ def main(folder, expected_path):
     same("pyarrow", by_arrow, expected["rows"])
     by_polars = [row for path in files for row in polars.read_parquet(path).to_dicts()]
     same("polars", by_polars, expected["rows"])
+    same("DuckDB", [row for path in files for row in by_duckdb(path)], expected["rows"])
     # All shards as one table, filtered, the way people ask.
     together = polars.scan_parquet(files).filter(polars.col("status") == "kept").collect()
-    assert together.height == sum(row["status"] == "kept" for row in expected["rows"])
+    kept = sum(row["status"] == "kept" for row in expected["rows"])
+    largest = max(row["max_similarity.a"] for row in expected["rows"] if row["max_similarity.a"] is not None)
+    question = "select count(*) filter (status = 'kept'), max(\"max_similarity.a\"), count(distinct shard) from read_parquet(?)"
+    [found] = duckdb.execute(question, [os.path.join(folder, "ledger", "*.parquet")]).fetchall()
+    assert together.height == kept and found == (kept, largest, len({row["shard"] for row in expected["rows"]})), found
     schema = pyarrow.parquet.read_schema(files[0])
     types = {name: str(schema.field(name).type) for name in ("index", "offset", "max_similarity.a", "nearest.a", "key")}
     assert types == {
@@ -52,6 +64,7 @@ def main(folder, expected_path):
 
     items = [row for path in parts(folder, "items", "parquet") for row in pyarrow.parquet.read_table(path).to_pylist()]
     assert items == [row for path in parts(folder, "items", "parquet") for row in polars.read_parquet(path).to_dicts()]
+    assert items == [row for path in parts(folder, "items", "parquet") for row in by_duckdb(path)]
     assert {row["benchmark"] for row in items} == {"a", "b.c"}
 
     for path in parts(folder, "embeddings", "arrow"):
@@ -72,7 +85,8 @@ def main(folder, expected_path):
         ]
         assert seen == want, f"{path}: {seen} {want}"
 
-    print(f"{len(by_arrow)} rows equal in pyarrow {pyarrow.__version__} and polars {polars.__version__}")
+    by = f"pyarrow {pyarrow.__version__}, polars {polars.__version__} and DuckDB {duckdb.__version__}"
+    print(f"{len(by_arrow)} rows equal in {by}")
 
 
 if __name__ == "__main__":

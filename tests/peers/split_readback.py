@@ -1,4 +1,4 @@
-"""Reads splits with pyarrow, polars and numpy, and works them out anew with polars from the run's ledger: RUN OUT."""
+"""Reads splits with pyarrow, polars, DuckDB and numpy, and works them out anew with polars from the run's ledger: RUN OUT."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import struct
 import sys
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -26,6 +27,13 @@ for name, rows in expected.items():
     assert table.column_names == ["shard", "key", "index"], table.column_names
     assert table.to_pydict() == rows.select("shard", "key", "index").to_dict(as_series=False), name
     assert pl.read_parquet(out / f"{name}.parquet").height == rows.height
+    # The rows of the ledger that a split keeps, as SQL asks for them.
+    question = (
+        'select count(*), min(l."max_similarity.val") from read_parquet(?) s join read_parquet(?) l using (shard, key, "index")'
+        " where l.status != 'rejected'"
+    )
+    [kept] = duckdb.execute(question, [str(out / f"{name}.parquet"), str(run / "ledger" / "*.parquet")]).fetchall()
+    assert kept == (rows.height, rows["max_similarity.val"].min()), (name, kept)
 
     message = hashlib.sha256(b"trommel split 1")
     for shard, key, index in zip(*(table[column].to_pylist() for column in ("shard", "key", "index"))):

@@ -1,4 +1,4 @@
-//! A run folder read by pyarrow and polars, embeddings by pyarrow: `TROMMEL_PEERS` names a Python that has them.
+//! A run folder read by pyarrow, polars and DuckDB, embeddings by pyarrow: `TROMMEL_PEERS` names a Python that has them.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,9 +7,9 @@ use super::super::storage::Disk;
 use super::*;
 
 #[test]
-fn pyarrow_and_polars_read_the_same() {
+fn pyarrow_polars_and_duckdb_read_the_same() {
     let Ok(python) = std::env::var("TROMMEL_PEERS") else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow, polars and numpy");
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow, polars, duckdb and numpy");
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -52,5 +52,5 @@ fn pyarrow_and_polars_read_the_same() {
     let output = Command::new(python).arg(script).arg(dir.path()).arg(expected).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("22 rows equal"), "{text}");
+    assert!(text.contains("22 rows equal") && text.contains("DuckDB"), "{text}");
 }
