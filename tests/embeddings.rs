@@ -208,6 +208,23 @@ fn a_shard_that_was_mended_is_among_the_references() {
     assert!(said.contains("points over 96 references"), "{said}");
 }
 
+/// The layout of clip-retrieval, as numpy, pyarrow and webdataset read it.
+#[test]
+fn peer_numpy_reads_what_embed_writes_for_it() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and webdataset");
+        return;
+    };
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let out = folder.path().join("npy").display().to_string();
+    run(0, &["embed", &world.shards(), "-o", &out, "--model", MODEL, "--random-init", "1", "--format", "npy"]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/npy_readback.py");
+    let shards = (0..6).map(|at| world.path(&format!("data/shards/{at:05}.tar")));
+    let peer = Command::new(python).arg(script).arg(&out).args(shards).output().unwrap();
+    let said = String::from_utf8_lossy(&peer.stdout).into_owned() + &String::from_utf8_lossy(&peer.stderr);
+    assert!(peer.status.success() && said.contains(&format!("{} rows equal", 6 * 48)), "{said}");
+}
+
 /// What a peer has made: its folder.
 fn made() -> Option<TempDir> {
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {

@@ -9,8 +9,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use common::{run, stderr};
+use common::{World, run, stderr};
 use serde_json::Value;
+use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 
 /// Members of all shards in a folder, by an independent reader.
@@ -136,6 +137,40 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     let of_photo = lines.lines().filter(|line| line.starts_with("photo/")).count();
     assert_eq!((lines.lines().count(), of_photo), (27, 9), "{lines}");
     assert_ne!(lines, list("2"));
+}
+
+/// The radii are the reference's own: whoever gives one lies on it, and not over it.
+#[test]
+fn a_reference_set_that_joins_the_pool_is_never_dropped() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let words = [
+        "inject",
+        &world.path("data/reference"),
+        "-o",
+        &place("out"),
+        "--items",
+        "96",
+        "--shard-samples",
+        "30",
+        "--json",
+    ];
+    let report: Value = serde_json::from_slice(&run(0, &words).stdout).unwrap();
+    let (shards, argument, into) = (world.shards(), report["argument"].as_str().unwrap(), place("run"));
+    let mut words = vec!["prune", &shards, argument, "--run", &into, "--workers", "2", "--embed-batch", "24"];
+    let judging = world.judging();
+    words.extend(judging.iter().map(String::as_str));
+    run(0, &words);
+    let ledger = Ledger::open(Path::new(&into)).unwrap();
+    let rows: Vec<_> = ledger.rows().unwrap().map(|row| row.unwrap()).collect();
+    let (injected, pool): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.shard.starts_with("reference/"));
+    assert_eq!(injected.len() as u64, report["samples"].as_u64().unwrap());
+    assert!(injected.iter().all(|row| row.fate.status == Status::Kept));
+    assert!(pool.iter().any(|row| row.fate.status == Status::Dropped), "the rule drops nobody at all");
+    for benchmark in 0..2 {
+        let margins = injected.iter().map(|row| row.fate.scores[benchmark].margin.unwrap());
+        assert_eq!(margins.fold(f64::NEG_INFINITY, f64::max), 0.0, "nobody gives the radii of benchmark {benchmark}");
+    }
 }
 
 #[test]

@@ -235,7 +235,29 @@ fn peer_the_command_is_this_program() {
     }
 }
 
-/// Builds all of it once more: `cargo test --release --test python -- --ignored`.
+/// What an editor is told is what the module has: mypy compares the stubs with the library, and checks a program that uses both.
+#[test]
+fn peer_types_are_those_of_the_module() {
+    let Some(installed) = Installed::there() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let mypy = |args: &[&str]| {
+        let mut mypy = installed.python();
+        let out = mypy.args(args).current_dir(scratch.path()).env("MYPY_CACHE_DIR", scratch.path().join("cache"));
+        let out = out.env("MYPYPATH", installed.folder.path()).output().unwrap();
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (good, said) = mypy(&["-m", "mypy.stubtest", "trommel", "--concise"]);
+    assert!(good, "{said}");
+    let uses = "import trommel\n\nfor sample in trommel.samples(['a.tar'], 'split.parquet'):\n    key: str = sample['__key__']\n\
+                files: list[str] = trommel.ledger('RUN')\n";
+    for (text, is_right) in [(uses.to_owned(), true), (uses.replace("list[str]", "list[int]"), false)] {
+        std::fs::write(scratch.path().join("uses.py"), text).unwrap();
+        let (good, said) = mypy(&["-m", "mypy", "--strict", "uses.py"]);
+        assert_eq!(good, is_right, "{said}");
+    }
+}
+
+/// Builds all of it once more: `cargo xtask wheel`.
 #[test]
 #[ignore = "several minutes"]
 fn pip_installs_it() {

@@ -89,7 +89,8 @@ class Samples:
             for notice in self.notices.values():
                 warnings.warn(str(notice), NoticeWarning, stacklevel=3)
         elif run is not None:
-            self._shards = _trommel.plan_of_run(self._split if split is None else run)
+            newest = self._split if split is None else None
+            self._shards = _trommel.plan_of_run(newest or run)
         else:
             raise ValueError("shards, or the run whose shards are meant")
         if self._split is not None:

@@ -1,20 +1,24 @@
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, final
 
 _Path = Union[str, os.PathLike[str]]
 _Named = tuple[int, str, str, Optional[int]]
 _Notice = tuple[str, str, int, str, int, bool]
+
+__all__ = ["Shard", "Split", "ledger", "main", "plan", "plan_of_run"]
 
 def main(words: Sequence[str], folder: _Path) -> int: ...
 def plan(shards: Sequence[str]) -> tuple[list[_Named], list[_Notice]]: ...
 def plan_of_run(run: _Path) -> list[_Named]: ...
 def ledger(run: _Path) -> tuple[list[str], int]: ...
 
+@final
 class Split:
     def __new__(cls, path: _Path) -> Split: ...
     def coverage(self, shards: Sequence[str]) -> Optional[tuple[int, int, int, str]]: ...
 
+@final
 class Shard:
     def __new__(
         cls, ordinal: int, name: str, url: str, bytes: Optional[int], split: Optional[Split] = None

@@ -11,7 +11,8 @@ cargo xtask COMMAND
 
   setup [--cuda]       fetch libtorch 2.11.0 into the user's cache (CPU: 450 MB kept; --cuda: the full one, about 5 GB)
   demo [ARGS..]        build and run `trommel demo`
-  test [--peers]       build and run all tests; --peers also those against Pillow, open_clip, FAISS, pyarrow, polars
+  test [--peers]       build and run all tests; --peers also those against Pillow, open_clip, FAISS, pyarrow, polars, DuckDB
+  wheel                install the Python package as pip does, into a folder of its own, and run it (several minutes)
   lint                 rustfmt, clippy, rustdoc, and cargo-deny where it is installed; all warnings are errors
   fuzz [ARGS..]        feed hostile bytes to all that reads files, a minute for each target; ARGS as `fuzz --help` says
   miri                 the kernels under Rust's interpreter (rustup toolchain install nightly --component miri)
@@ -27,6 +28,7 @@ fn main() -> Result<()> {
         Some("setup") => setup::setup(rest),
         Some("demo") => run::demo(rest),
         Some("test") => run::test(rest),
+        Some("wheel") => run::wheel(),
         Some("lint") => run::lint(),
         Some("fuzz") => run::fuzz(rest),
         Some("miri") => run::miri(),

@@ -53,6 +53,14 @@ fn chromium() -> Option<PathBuf> {
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
 }
 
+/// `cargo xtask wheel`: the one test that is left out of `test`, for all of it is built once more.
+pub fn wheel() -> Result<()> {
+    setup::ensure_libtorch(false)?;
+    let env = [("TROMMEL_PEERS", peers::ensure()?.display().to_string())];
+    cargo(&["build", "--release"], &[], &env)?;
+    cargo(&["test", "--release", "-p", "trommel", "--test", "python", "--", "--ignored"], &[], &env)
+}
+
 /// `cargo xtask lint`.
 pub fn lint() -> Result<()> {
     setup::ensure_libtorch(false)?;
