@@ -142,7 +142,11 @@ fn layouts_agree_and_what_is_lost_is_said() {
     let out = retrieve(0, &at("set"), &["--recall-k", "2,40"]);
     let found = |side: &str, at: usize| report(&out)[side][at]["recall"].as_f64().unwrap();
     assert!(found("text_to_image", 1) == 1.0 && found("text_to_image", 0) < 1.0);
-    assert!(stderr(&out).contains("recall is 100 % whatever the model: 1 (first: 40 of 40)"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("text to image is 100 % whatever the model: 1 (first: 40 of 40)"),
+        "{}",
+        stderr(&out)
+    );
 
     // What is no pair is on no side, and lost.
     fs::write(at("flat/05.txt"), format!("\n{}\n \n", pairs[5].1.join("\r\n"))).unwrap();
@@ -150,7 +154,7 @@ fn layouts_agree_and_what_is_lost_is_said() {
     fs::write(at("flat/50.txt"), "of nothing\n").unwrap();
     fs::copy(at("flat/00.jpg"), at("flat/51.jpg")).unwrap();
     fs::copy(at("flat/00.jpg"), at("flat/52.jpg")).unwrap();
-    fs::write(at("flat/52.txt"), " \n").unwrap();
+    fs::write(at("flat/52.txt"), "\u{1c} \n").unwrap();
     let out = retrieve(4, &at("flat"), &[]);
     assert_eq!(recalls(&out), due);
     let said = stderr(&out);

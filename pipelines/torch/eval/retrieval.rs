@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -29,6 +29,7 @@ use trommel_shard::classified::captioned;
 use trommel_shard::folders::FolderReader;
 use trommel_shard::plan::Plan;
 use trommel_shard::reader::{Admitted, ReaderConfig, Request, ShardReader, ViewBytes};
+use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
 
 use super::features::{BATCH, Pictures};
@@ -75,18 +76,8 @@ pub struct RetrievalReport {
 /// No such checkpoint, weights that do not fit the model or give features that are no numbers; no picture with a caption; bytes that cannot be had.
 pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineError> {
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
-    let data = config.data.display().to_string();
-    let arguments = match captioned(&config.data)? {
-        Some(shards) => shards.iter().map(|shard| shard.display().to_string()).collect(),
-        None => vec![data.clone()],
-    };
     let (reading, stores) = (ReaderConfig::default(), Stores::default());
-    let input = Input::find(&arguments, &stores, &reading.group)?;
-    if let Input::Folders(folders) = &input {
-        captions(folders, &arguments)?;
-    }
-    let mut notices = beside(&arguments, &stores, &reading.group)?;
-    notices.merge(&input.plan().losses());
+    let (input, notices) = find(&config.data, &reading.group, &stores)?;
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
     let model = Pictures::open(&config.model, &config.checkpoint, device)?;
     let tokenizer = model.architecture().captions().map_err(PipelineError::usage)?;
@@ -98,6 +89,7 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     if own.is_empty() {
         let lines: Vec<String> = notices.lines().collect();
         let why = if lines.is_empty() { String::new() } else { format!("; {}", lines.join("; ")) };
+        let data = config.data.display();
         return Err(PipelineError::Usage(format!("{data}: no picture with a caption could be read{why}")));
     }
     let mut texts = vec![String::new(); known.len()];
@@ -121,10 +113,25 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     };
     let all = config.k.iter().filter(|k| **k >= own.len());
     if let Some(k) = all.clone().min() {
-        let text = "numbers k that reach all pictures: recall is 100 % whatever the model";
+        let text = "numbers k that reach all pictures: text to image is 100 % whatever the model";
         report.notices.note("k_reaches_all", text, format!("{k} of {}", own.len()), all.count() as u64);
     }
     Ok(report)
+}
+
+/// What `data` is, and what lies beside it.
+fn find(data: &Path, reading: &GroupConfig, stores: &Stores) -> Result<(Input, Notices), PipelineError> {
+    let arguments = match captioned(data)? {
+        Some(shards) => shards.iter().map(|shard| shard.display().to_string()).collect(),
+        None => vec![data.display().to_string()],
+    };
+    let input = Input::find(&arguments, stores, reading)?;
+    if let Input::Folders(folders) = &input {
+        captions(folders, &arguments)?;
+    }
+    let mut notices = beside(&arguments, stores, reading)?;
+    notices.merge(&input.plan().losses());
+    Ok((input, notices))
 }
 
 /// Recall of queries f32\[n, dim\] among points f32\[m, dim\].
@@ -235,10 +242,12 @@ impl<'m> Pairs<'m> {
 
     fn add(&mut self, sample: Sample<Encoded>) -> Result<(), PipelineError> {
         let place = self.place(sample.info.id.ordinal, &sample.info.key);
-        let Some(text) = &sample.caption else {
+        let lines = lines(sample.caption.as_deref().unwrap_or_default());
+        let (captions, empty): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| !line.trim().is_empty());
+        if captions.is_empty() {
             self.notices.loss("no_caption", "pictures without a caption, left out", place, 1, 1);
             return Ok(());
-        };
+        }
         let view = match self.model.view(&sample.payload.image, &self.limits) {
             Ok(view) => view,
             Err(why) => {
@@ -247,15 +256,11 @@ impl<'m> Pairs<'m> {
                 return Ok(());
             }
         };
+        self.notices.loss("empty_caption", "empty lines among captions, left out", place, empty.len() as u64, 0);
         let first = self.captions.len();
-        for line in lines(text) {
-            if line.trim().is_empty() {
-                self.notices.loss("empty_caption", "empty lines among captions, left out", place.as_str(), 1, 0);
-                continue;
-            }
+        for caption in captions {
             let next = self.known.len();
-            let at = *self.known.entry(line).or_insert(next);
-            self.captions.push(at);
+            self.captions.push(*self.known.entry(caption).or_insert(next));
         }
         self.own.push(first..self.captions.len());
         self.views.extend_from_slice(&view);

@@ -47,7 +47,7 @@ pub struct EvalArgs {
     /// them (.txt, a caption a line, else the json's), or shards
     #[arg(long, conflicts_with_all = ["classnames", "class_table", "templates", "probe", "nearest"])]
     pub retrieval: bool,
-    /// The k of recall@k
+    /// The k of recall@k; of equal scores the earlier one comes first
     #[arg(long, value_name = "K,..", requires = "retrieval", value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
     pub recall_k: Vec<u32>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
