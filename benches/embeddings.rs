@@ -1,7 +1,8 @@
 //! Question: how long does `trommel prune` take over stored embeddings, scores, items and ledger included?
 //!
 //! Command: `cargo xtask bench embeddings`. Peers: faiss, `IndexFlatIP` and `IndexFlatIPPanorama` over the same points, asked for the nearest
-//! point of the same rows with as many threads; they read, search, and write nothing. Limit: the processor's f32 products (the peers' own).
+//! point of the same rows with as many threads; they read, search, and write nothing. Limit: the processor's 8-bit products, where it has
+//! instructions for them, and its f32 products otherwise (the peers' own).
 //!
 //! `TROMMEL_BENCH_ROWS` (1,000,000) rows of 640 in clip-retrieval's layout, 100,000 a part, are generated to disk (1.3 GB) and taken away
 //! afterwards, and `TROMMEL_BENCH_POINTS` (167,000) points in six benchmarks, of the sizes of ImageNet's test sets. The peers are asked for

@@ -186,7 +186,7 @@ impl<'a> Judging<'a> {
         let mut memory = MemoryPlan::new(machine.memory_bytes, false);
         if let Some(joiner) = &self.joiner {
             memory.take("benchmarks", self.benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
-            memory.take("join", joiner.call_bytes() * machine.threads as u64);
+            memory.take("join", joiner.held_bytes() + joiner.call_bytes() * machine.threads as u64);
         }
         ledger.take(&mut memory);
         memory.take("reading", self.stored.reader_bytes() * readers as u64);

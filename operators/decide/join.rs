@@ -13,7 +13,7 @@
 //! 3. Who multiplies changes no answer (see [`kernel`](super::kernel)). What a kernel fails in is done again by the processor.
 //! 4. A call is synchronous; any number of threads may call at once.
 //!
-//! Cost: `2 rows points dim` f32 operations, and a canonical product for each value inside its bound.
+//! Cost: `2 rows points dim` operations, in 8-bit integers where the processor is made for them and in f32 otherwise, and a canonical product for each value inside its bound.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -77,7 +77,7 @@ pub enum ColumnSet {
 pub struct JoinConfig {
     /// Which columns are filled. Default: all.
     pub columns: ColumnSet,
-    /// Bytes of f32 products that one call holds at most, over all benchmarks (never less than one row's). Default 64 MiB.
+    /// Bytes of products that one call holds at most, over all benchmarks (never less than one row's). Default 64 MiB.
     pub block_bytes: u64,
     /// Bytes of one tile of points widened to f32. Default 512 KiB.
     pub tile_bytes: u64,
@@ -270,6 +270,12 @@ impl Joiner {
         self.cpu.call_bytes()
     }
 
+    /// Bytes that it holds beside the benchmarks, once, for the memory plan.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.cpu.held_bytes()
+    }
+
     /// Who multiplies, as long as it does not fail.
     #[must_use]
     pub fn on(&self) -> String {
@@ -375,13 +381,20 @@ impl Joiner {
         let needs: Vec<Needs> = (0..self.benchmarks.len()).map(|at| self.needs(verdict, at)).collect();
         let Shards { order, groups } = Shards::of(rows);
         let vectors: Vec<&[f16]> = order.iter().map(|&at| rows[at].vector).collect();
-        let bounds_of = |prepared: &Prepared| -> Vec<Bounds> {
-            order.iter().map(|&at| prepared.bounds(norms[at], |row, point| kernel.error_bound(row, point))).collect()
-        };
-        let bounds: Vec<Vec<Bounds>> = self.prepared.iter().map(bounds_of).collect();
         let mut products = kernel.multiply(Portion { vectors: &vectors, groups: &groups, needs: &needs })?;
+        let bounds_of = |(at, prepared): (usize, &Prepared)| -> Vec<Bounds> {
+            let special = products.error_bound(at);
+            let bound = |row: f64, point: f64| special.unwrap_or_else(|| kernel.error_bound(row, point));
+            order.iter().map(|&at| prepared.bounds(norms[at], bound)).collect()
+        };
+        let bounds: Vec<Vec<Bounds>> = self.prepared.iter().enumerate().map(bounds_of).collect();
         let tops = products.row_tops()?;
-        let tally = |at: usize, row: usize| Tally::new(needs[at], bounds[at][row], tops[at][row]);
+        let tally = |at: usize, row: usize| {
+            let mut tally = Tally::new(needs[at], bounds[at][row], tops[at][row]);
+            let (nearest, exceeds) = products.top_points(at, row);
+            tally.look_first(vectors[row], &self.benchmarks[at], nearest, exceeds);
+            tally
+        };
         let tallies: Vec<Vec<Tally>> =
             (0..needs.len()).map(|at| (0..rows.len()).map(|row| tally(at, row)).collect()).collect();
         let reach: Vec<Vec<Reach>> = tallies.iter().map(|rows| rows.iter().map(Tally::reach).collect()).collect();
@@ -431,48 +444,80 @@ impl Joiner {
         bounds: &[Vec<Bounds>],
     ) -> Result<u64, KernelError> {
         let Some(points) = rows[group.start].points else { return Ok(0) };
-        let (kept, dropped): (Vec<usize>, Vec<usize>) = group.clone().partition(|&row| kept[row]);
-        let pool_tops = products.column_tops(&group.clone().collect::<Vec<_>>())?;
-        // Of dropped rows only the pool's maximum is asked.
-        let mut floors = vec![Vec::new(); self.benchmarks.len()];
-        let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], of: fn(&Columns) -> &[Peak]| {
-            let seen = points.columns();
+        let all: Vec<usize> = group.clone().collect();
+        let (kept_rows, dropped): (Vec<usize>, Vec<usize>) = all.iter().copied().partition(|&row| kept[row]);
+        let pool_tops = products.column_tops(&all)?;
+        let bound = |at: usize| bounds[at][group.clone()].iter().map(|bounds| bounds.value).fold(0.0, f64::max);
+        // Others raise the maxima meanwhile; what is not above these is none of theirs.
+        let maxima_of = |it: &Columns| Columns { pool: it.pool.clone(), kept: it.kept.clone(), hits: Vec::new() };
+        let mut seen: Vec<Columns> = points.columns().iter().map(maxima_of).collect();
+        let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
             for (at, floors) in floors.iter_mut().enumerate() {
-                let bound = bounds[at][group.clone()].iter().map(|bounds| bounds.value).fold(0.0, f64::max);
-                let now = of(&seen[at]);
+                let (now, bound) = (of(&seen[at]), bound(at));
                 floors.resize(now.len(), f32::INFINITY);
                 for ((floor, &top), now) in floors.iter_mut().zip(&tops[at]).zip(now) {
                     *floor = floor.min(maxima::floor(top, bound, now.0));
                 }
             }
         };
-        floors_of(&mut floors, &pool_tops, |columns| &columns.pool);
-        let (mut confirmed, mut found) = (0, Vec::new());
-        let mut offer = |at: usize, row: usize, reached: &[u32], is_kept: bool| {
-            let benchmark = &self.benchmarks[at];
-            found.extend(
-                reached.iter().map(|&point| (point as usize, dot(rows[row].vector, benchmark.vector(point as usize)))),
-            );
-            confirmed += found.len() as u64;
-            let mut seen = points.columns();
-            let (Columns { pool, kept, .. }, index) = (&mut seen[at], rows[row].id.index);
-            for (point, s) in found.drain(..) {
+        // Where values are coarse, those that have the tops of columns are looked at first: with their canonical values less reaches.
+        let coarse = bounds.iter().any(|bounds| bounds[group.start].are_coarse());
+        let firsts_of = |tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
+            let first = |at: usize| -> Vec<f32> {
+                let bound = bound(at);
+                let raises = |top: f32, now: &Peak| now.0 < f64::from(top) - bound;
+                let firsts = tops[at].iter().zip(of(&seen[at]));
+                firsts.map(|(&top, now)| if raises(top, now) { top } else { f32::INFINITY }).collect()
+            };
+            let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
+            firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)
+        };
+        let mut confirmed = Vec::new();
+        let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
+            let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
+            let Columns { pool, kept: of_kept, .. } = &mut seen[at];
+            for point in reached.iter().map(|&point| point as usize) {
+                let t = benchmark.vector(point);
+                let least = if kept[row] { of_kept[point].0 } else { pool[point].0 };
+                if bounds[at][row].near(x, t).1 < least {
+                    continue;
+                }
+                let s = dot(x, t);
+                confirmed.push((at as u16, point as u32));
                 offer(&mut pool[point], (s, index));
-                if is_kept {
-                    offer(&mut kept[point], (s, index));
+                if kept[row] {
+                    offer(&mut of_kept[point], (s, index));
                 }
             }
         };
+        let mut look = |products: &mut dyn Products, rows: &[usize], floors: &[Vec<f32>], seen: &mut [Columns]| {
+            products.columns_reaching(rows, floors, &mut |at, row, reached| confirm(seen, at, row, reached))
+        };
+        if let Some(firsts) = firsts_of(&pool_tops, &seen, |columns| &columns.pool) {
+            look(products, &all, &firsts, &mut seen)?;
+        }
+        // Of dropped rows only the pool's maximum is asked.
+        let mut floors = vec![Vec::new(); self.benchmarks.len()];
+        floors_of(&mut floors, &pool_tops, &seen, |columns| &columns.pool);
         if !dropped.is_empty() {
-            products.columns_reaching(&dropped, &floors, &mut |at, row, reached| offer(at, row, reached, false))?;
+            look(products, &dropped, &floors, &mut seen)?;
         }
-        if !kept.is_empty() {
-            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept)? };
+        if !kept_rows.is_empty() {
+            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept_rows)? };
+            if let Some(firsts) = firsts_of(&tops, &seen, |columns| &columns.kept) {
+                look(products, &kept_rows, &firsts, &mut seen)?;
+            }
             // What reaches neither maximum is passed over.
-            floors_of(&mut floors, &tops, |columns| &columns.kept);
-            products.columns_reaching(&kept, &floors, &mut |at, row, reached| offer(at, row, reached, true))?;
+            floors_of(&mut floors, &tops, &seen, |columns| &columns.kept);
+            look(products, &kept_rows, &floors, &mut seen)?;
         }
-        Ok(confirmed)
+        let mut all = points.columns();
+        for &(at, point) in &confirmed {
+            let (all, mine, point) = (&mut all[usize::from(at)], &seen[usize::from(at)], point as usize);
+            offer(&mut all.pool[point], mine.pool[point]);
+            offer(&mut all.kept[point], mine.kept[point]);
+        }
+        Ok(confirmed.len() as u64)
     }
 }
 

@@ -96,6 +96,18 @@ pub trait Products {
     /// What the device said.
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError>;
 
+    /// Largest distance of these values with a benchmark's points from the canonical products, where it is another one than the kernel's.
+    fn error_bound(&self, benchmark: usize) -> Option<f64> {
+        let _ = benchmark;
+        None
+    }
+
+    /// Points that have a row's largest value and value less radius, or come near, where the kernel knows some: it saves lists to look at these first.
+    fn top_points(&self, benchmark: usize, row: usize) -> (Option<u32>, Option<u32>) {
+        let _ = (benchmark, row);
+        (None, None)
+    }
+
     /// Shows the sink what reaches `reach`, by benchmark and row.
     ///
     /// # Errors

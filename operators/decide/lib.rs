@@ -14,6 +14,7 @@
 #![forbid(missing_docs)]
 
 pub mod benchmark;
+mod coded;
 pub mod column;
 pub mod condition;
 pub mod cpu;

@@ -9,9 +9,13 @@
 //!    `|m - g| <= e + 3u(V + R) =: d`. By the same argument as in 1 the points that reach the largest `g` have `m >= max m - 2d`.
 //! 3. *Hits.* `m > d` implies `s > r`, `m < -d` implies `s < r`; between them `s > r` is asked of the canonical value.
 //!    `s > r` and `s - r > 0` say the same in f64 (a difference of different numbers is not rounded to 0), so margin and hits agree.
+//! 4. *Two sieves.* Where values are coarse (`e` far above the bound of an f32 product), the point with the largest value is looked at first: with its canonical
+//!    `s`, the winners have `v >= s - e`, half of the distance in 1. Of the rest an f32 product is computed, within `f` of `s`: it is
+//!    passed over if even `s + f` is below the maximum, and is a hit or none if `r` lies outside of `s +- f` and its margin, rounded as all
+//!    margins are, is below the largest one even with `s + f` (rounding is monotone).
 
 use half::f16;
-use trommel_kernels::dot::{dot, norm};
+use trommel_kernels::dot::{dot, dot_f32, norm};
 use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_below};
 
 use super::benchmark::Benchmark;
@@ -24,6 +28,7 @@ use trommel_core::sample::Score;
 pub struct Prepared {
     /// The f32 nearest to each radius.
     pub radii: Option<Vec<f32>>,
+    dim: usize,
     /// Largest norm of a point.
     point_norm: f64,
     /// Largest magnitude of a radius.
@@ -37,6 +42,8 @@ pub struct Bounds {
     pub value: f64,
     /// Of a value minus its radius.
     excess: f64,
+    /// Of a product in f32, where that is so much smaller than the one of a value that it pays to look at it first.
+    sieve: Option<f64>,
 }
 
 impl Prepared {
@@ -47,6 +54,7 @@ impl Prepared {
         let radii = benchmark.radii.as_deref();
         Self {
             radii: radii.map(|radii| radii.iter().map(|&r| r as f32).collect()),
+            dim: benchmark.dim,
             point_norm: norms.fold(0.0, f64::max),
             largest_radius: radii.into_iter().flatten().fold(0.0, |most, r| most.max(r.abs())),
         }
@@ -56,7 +64,9 @@ impl Prepared {
     pub fn bounds(&self, row_norm: f64, value_bound: impl FnOnce(f64, f64) -> f64) -> Bounds {
         let value = value_bound(row_norm, self.point_norm);
         let largest = row_norm * self.point_norm + value;
-        Bounds { value, excess: value + 3.0 * UNIT_ROUNDOFF_F32 * (largest + self.largest_radius) * (1.0 + 1e-9) }
+        let excess = value + 3.0 * UNIT_ROUNDOFF_F32 * (largest + self.largest_radius) * (1.0 + 1e-9);
+        let single = f32_bound(self.dim, row_norm, self.point_norm);
+        Bounds { value, excess, sieve: (value > SIEVE_FROM * single).then_some(single) }
     }
 
     /// [`Self::bounds`] for the values of a [`Block`].
@@ -65,7 +75,28 @@ impl Prepared {
     }
 }
 
+/// A product in f32 is computed first where the bound of values is so many times as large as its own.
+const SIEVE_FROM: f64 = 8.0;
+
 impl Bounds {
+    /// Whether the kernel's values are coarse: what they list is sifted by f32 products.
+    #[must_use]
+    pub fn are_coarse(&self) -> bool {
+        self.sieve.is_some()
+    }
+
+    /// The smallest and largest canonical product that two vectors can have, as near as that is to be had cheaply; infinities where it is not.
+    #[must_use]
+    pub fn near(&self, x: &[f16], t: &[f16]) -> (f64, f64) {
+        match self.sieve {
+            Some(bound) => {
+                let near = f64::from(dot_f32(x, t));
+                (near - bound, near + bound)
+            }
+            None => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// What can reach the canonical maxima of a row with these largest values, or be a hit.
     #[must_use]
     pub fn reach(&self, tops: Tops) -> Reach {
@@ -147,6 +178,21 @@ impl Tally {
         Self { reach, needs, bounds, maximum: nobody, margin: nobody, hits: 0, confirmed: 0 }
     }
 
+    /// Looks at points that the kernel thinks largest, so that less is listed: what they have canonically, the winners reach.
+    pub fn look_first(&mut self, x: &[f16], benchmark: &Benchmark, nearest: Option<u32>, exceeds: Option<u32>) {
+        let canonical = |point: u32| dot(x, benchmark.vector(point as usize));
+        if let Some(point) = nearest.filter(|_| self.needs.maximum) {
+            self.maximum = (canonical(point), point);
+            self.reach.value = self.reach.value.max(f32_below(self.maximum.0 - self.bounds.value));
+            self.confirmed += 1;
+        }
+        if let Some((point, radii)) = exceeds.filter(|_| self.needs.radii).zip(benchmark.radii.as_deref()) {
+            self.margin = (canonical(point) - radii[point as usize], point);
+            self.reach.excess = self.reach.excess.max(f32_below(self.margin.0 - self.bounds.excess));
+            self.confirmed += 1;
+        }
+    }
+
     /// What it wants listed.
     #[must_use]
     pub fn reach(&self) -> Reach {
@@ -170,13 +216,29 @@ impl Tally {
         let radii = benchmark.radii.as_deref().zip(prepared.radii.as_deref()).filter(|_| self.needs.radii);
         for &(point, v) in listed {
             let at = point as usize;
-            let over = radii.filter(|(_, narrow)| self.reach.lists_excess(v - narrow[at]));
-            if v < self.reach.value && over.is_none() {
+            let mut over = radii.filter(|(_, narrow)| self.reach.lists_excess(v - narrow[at]));
+            let mut raises = v >= self.reach.value;
+            if !raises && over.is_none() {
                 continue;
+            }
+            if self.bounds.are_coarse() {
+                let (low, high) = self.bounds.near(x, benchmark.vector(at));
+                raises &= high >= self.maximum.0;
+                let known = |r: f64| (low > r || high < r) && high - r < self.margin.0;
+                if let Some((radii, _)) = over.filter(|(radii, _)| known(radii[at])) {
+                    if low > radii[at] {
+                        self.hits += 1;
+                        hit(at);
+                    }
+                    over = None;
+                }
+                if !raises && over.is_none() {
+                    continue;
+                }
             }
             let s = dot(x, benchmark.vector(at));
             self.confirmed += 1;
-            if v >= self.reach.value && raise(&mut self.maximum, (s, point)) {
+            if raises && raise(&mut self.maximum, (s, point)) {
                 // Nothing below this can reach it any more.
                 self.reach.value = self.reach.value.max(f32_below(s - self.bounds.value));
             }

@@ -296,7 +296,7 @@ impl Judging {
         };
         if let Some(joiner) = &joiner {
             memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
-            memory.take("join", joiner.call_bytes() * machine.threads as u64);
+            memory.take("join", joiner.held_bytes() + joiner.call_bytes() * machine.threads as u64);
         }
         let names = names_of(input.plan());
         let verdict: Arc<dyn Verdict> = match judge {

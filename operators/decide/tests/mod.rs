@@ -1,5 +1,6 @@
 //! The join, the rules and the two stages beside a naive model.
 
+mod coded;
 mod every_rule;
 mod graph;
 mod join;

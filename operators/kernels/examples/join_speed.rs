@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use half::f16;
+use trommel_kernels::int8::{Instructions, Points, Rows, Scores};
 use trommel_kernels::join::{Block, Tiling};
 
 fn main() -> std::io::Result<()> {
@@ -71,5 +72,27 @@ fn main() -> std::io::Result<()> {
     let threads = std::thread::available_parallelism()?.get();
     let tiling = Tiling { threads, ..Tiling::default() };
     best(&format!("  on {threads} threads"), &mut || block.fill(&x, &t, dim, Some(&radii), tiling))?;
+    let unit = |vectors: &[f16]| -> Vec<f16> {
+        let unit = |vector: &[f16]| {
+            let norm = trommel_kernels::dot::norm(vector);
+            vector.iter().map(|x| f16::from_f64(x.to_f64() / norm)).collect::<Vec<_>>()
+        };
+        vectors.chunks(dim).flat_map(unit).collect()
+    };
+    let narrow: Vec<f16> = x.iter().map(|x| f16::from_f32(*x)).collect();
+    let (x, t) = (unit(&narrow), unit(&t));
+    let x: Vec<&[f16]> = x.chunks(dim).collect();
+    let radii = vec![0.5f64; points];
+    let coded = Points::new(&t, dim, Some(&radii));
+    let (mut rows, mut scores) = (Rows::default(), Scores::default());
+    best("codes of the rows", &mut || rows.code(&x, &coded))?;
+    for with in Instructions::all().filter(|with| *with != Instructions::Portable) {
+        for threads in [1, threads] {
+            let name = format!("Scores::fill, {}, {threads} threads", with.name());
+            let plain = best(&name, &mut || scores.fill(&mut rows, &coded, false, with, threads))?;
+            let name = format!("  with excess, {:.2} of gemm", plain / bare);
+            best(&name, &mut || scores.fill(&mut rows, &coded, true, with, threads))?;
+        }
+    }
     Ok(())
 }

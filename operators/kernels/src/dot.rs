@@ -48,6 +48,29 @@ pub fn dot_scalar(a: &[f16], b: &[f16]) -> f64 {
     sum
 }
 
+/// The same product summed in f32, within [`error_bound`](crate::join::error_bound) of [`dot`] and three times as fast: for what need not be known exactly.
+///
+/// Its bits depend on the machine.
+#[must_use]
+pub fn dot_f32(a: &[f16], b: &[f16]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was just seen.
+            return unsafe { x86::dot_f32_512(a, b) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            // SAFETY: the three features were just seen.
+            return unsafe { x86::dot_f32_256(a, b) };
+        }
+    }
+    dot_f32_scalar(a, b)
+}
+
+fn dot_f32_scalar(a: &[f16], b: &[f16]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x.to_f32() * y.to_f32()).sum()
+}
+
 /// Euclidean norm in f64: one value on every machine for any vector.
 ///
 /// Squares are not negative, so a computed sum below 16 has had no partial sum above 32, and is exact by the module's proof; a larger one
@@ -102,8 +125,10 @@ pub fn round_to_f16(x: f64) -> f16 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128i, _mm_loadu_si128, _mm256_add_pd, _mm256_castps256_ps128, _mm256_cvtph_ps, _mm256_cvtps_pd,
-        _mm256_extractf128_ps, _mm256_fmadd_pd, _mm256_setzero_pd, _mm256_storeu_pd, _mm256_storeu_ps,
+        __m128i, __m256i, _mm_loadu_si128, _mm256_add_pd, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtph_ps,
+        _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_si256,
+        _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd, _mm256_storeu_ps, _mm512_add_ps, _mm512_cvtph_ps,
+        _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
     };
 
     use half::f16;
@@ -133,6 +158,47 @@ mod x86 {
         unsafe { _mm256_storeu_pd(lanes.as_mut_ptr(), total) };
         let head = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
         head + super::dot_scalar(&a[blocks * 8..len], &b[blocks * 8..len])
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn dot_f32_512(a: &[f16], b: &[f16]) -> f32 {
+        let len = a.len().min(b.len());
+        let blocks = len / 16;
+        let mut sums = [_mm512_setzero_ps(); 4];
+        for block in 0..blocks {
+            // SAFETY: `block * 16 + 16 <= len`, so both loads stay inside their slices; loads are unaligned ones.
+            let (x, y) = unsafe {
+                (
+                    _mm512_cvtph_ps(_mm256_loadu_si256(a.as_ptr().add(block * 16).cast::<__m256i>())),
+                    _mm512_cvtph_ps(_mm256_loadu_si256(b.as_ptr().add(block * 16).cast::<__m256i>())),
+                )
+            };
+            sums[block & 3] = _mm512_fmadd_ps(x, y, sums[block & 3]);
+        }
+        let total = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
+        _mm512_reduce_add_ps(total) + super::dot_f32_scalar(&a[blocks * 16..len], &b[blocks * 16..len])
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn dot_f32_256(a: &[f16], b: &[f16]) -> f32 {
+        let len = a.len().min(b.len());
+        let blocks = len / 8;
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for block in 0..blocks {
+            // SAFETY: `block * 8 + 8 <= len`, so both loads stay inside their slices; loads are unaligned ones.
+            let (x, y) = unsafe {
+                (
+                    _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().add(block * 8).cast::<__m128i>())),
+                    _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().add(block * 8).cast::<__m128i>())),
+                )
+            };
+            sums[block & 3] = _mm256_fmadd_ps(x, y, sums[block & 3]);
+        }
+        let total = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+        let mut lanes = [0.0f32; 8];
+        // SAFETY: eight f32 fit in `lanes`.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), total) };
+        lanes.iter().sum::<f32>() + super::dot_f32_scalar(&a[blocks * 8..len], &b[blocks * 8..len])
     }
 
     #[target_feature(enable = "avx2,f16c")]
@@ -214,6 +280,27 @@ mod tests {
         assert_eq!(dot(&a, &b), exact as f64 / (1u64 << 48) as f64);
         let zero = [f16::from_f32(-0.0), f16::from_f32(0.0)];
         assert_eq!(dot(&zero, &[f16::ONE, f16::NEG_ONE]).to_bits(), 0);
+    }
+
+    #[test]
+    fn the_f32_sum_is_within_the_bound_of_f32_sums() {
+        let mut state = 11;
+        for dim in [1, 7, 8, 16, 31, 100, 640, 1000] {
+            for _ in 0..if cfg!(miri) { u32::from(dim < 100) } else { 20 } {
+                let (a, b) = (unit(dim, &mut state), unit(dim, &mut state));
+                let bound = crate::join::error_bound(dim, norm(&a), norm(&b)).unwrap();
+                let off = |sum: f32| (f64::from(sum) - dot_scalar(&a, &b)).abs();
+                assert!(off(dot_f32(&a, &b)) <= bound && off(dot_f32_scalar(&a, &b)) <= bound);
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+                {
+                    // SAFETY: the three features were just seen.
+                    assert!(off(unsafe { x86::dot_f32_256(&a, &b) }) <= bound);
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,5 +2,6 @@
 #![forbid(missing_docs)]
 
 pub mod dot;
+pub mod int8;
 pub mod join;
 pub mod resize;
