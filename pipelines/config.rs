@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_cluster::ClusterConfig;
+use trommel_core::cores::Cores;
 use trommel_decode::Limits;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
@@ -38,6 +39,10 @@ pub struct Machine {
     pub decode: DecodeOn,
     /// Dataflow workers.
     pub workers: usize,
+    /// What the process may use of the machine's cores.
+    pub cores: Cores,
+    /// Its own share of those, beside the run's other processes on this machine.
+    pub own_cores: usize,
     /// Threads for decoding, joining and libtorch.
     pub threads: usize,
     /// Bound on the process's memory, in bytes.

@@ -5,7 +5,7 @@
 pub mod begun_with;
 pub mod benchmarks;
 pub mod config;
-pub mod control_group;
+pub mod cores;
 pub mod dealt;
 pub mod decision;
 pub mod dedup;

@@ -6,7 +6,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::control_group::memory_limit_bytes;
+use trommel_core::control_group::memory_limit_bytes;
+
 use crate::error::PipelineError;
 
 /// Code, libraries, allocator slack and the stacks of all threads.

@@ -29,6 +29,7 @@ use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
 use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load};
 use crate::config::JudgeConfig;
+use crate::cores::Threading;
 use crate::dealt::{Dealt, deal};
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
 use crate::error::PipelineError;
@@ -69,6 +70,7 @@ fn prune_together(
         run: &config.run,
         mix_numerics: config.mix_numerics,
         trains: false,
+        machine: &config.machine,
         together,
         stop,
         progress,
@@ -194,6 +196,7 @@ impl<'a> Judging<'a> {
         let quantum_bytes = QUANTUM_ROWS * (ledger.vector_bytes + SAMPLE_OVERHEAD_BYTES);
         memory.least_credit_bytes = quantum_bytes * readers as u64;
         let budget_bytes = memory.credit_bytes()?;
+        tracing::info!("{}", Threading::of(machine));
         tracing::info!("memory {}: {memory}", human(memory.budget_bytes));
         let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes };
         Ok(Credit::new(config, stop.clone()).with_records(ledger.lane_bytes()))

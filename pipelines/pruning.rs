@@ -19,6 +19,8 @@ use trommel_ledger::manifest::Counts;
 use trommel_ledger::run_folder::{RunConfig, RunFolder};
 use trommel_shard::plan::Plan;
 
+use crate::config::Machine;
+use crate::cores::Threading;
 use crate::error::PipelineError;
 use crate::first::Order;
 use crate::join_report::JoinReport;
@@ -58,6 +60,8 @@ pub struct PruneReport {
     pub samples_per_second: f64,
     /// Where time went.
     pub spent: Spent,
+    /// Cores and threads of this process.
+    pub cores: Threading,
     /// How this process joined, where there are benchmarks.
     pub join: Option<JoinReport>,
     /// Whether a stop ended it early.
@@ -76,6 +80,8 @@ pub struct Pruning<'a> {
     pub mix_numerics: bool,
     /// Whether something was trained in the folder.
     pub trains: bool,
+    /// What it works on.
+    pub machine: &'a Machine,
     /// With whom.
     pub together: &'a Together,
     /// What ends it.
@@ -115,7 +121,7 @@ pub fn prune(
     finished: impl FnOnce(&RunFolder) -> Result<Vec<u64>, PipelineError>,
     judge: impl FnOnce(Wanted<'_>) -> Result<Judged, PipelineError>,
 ) -> Result<PruneReport, PipelineError> {
-    let &Pruning { plan, config, run, mix_numerics, trains, together, stop, progress } = pruning;
+    let &Pruning { plan, config, run, mix_numerics, trains, machine, together, stop, progress } = pruning;
     together.agree("configuration", &agreed(config, plan))?;
     let open = || open_folder(run, plan, config, together.access(), mix_numerics, trains);
     let folder = together.in_turn("run folder", open)?;
@@ -186,6 +192,7 @@ pub fn prune(
         seconds,
         samples_per_second,
         spent: Spent::of(&*stages, seconds),
+        cores: Threading::of(machine),
         join,
     })
 }

@@ -54,7 +54,7 @@ impl Trial {
     pub fn new(stored: &Arc<HeldEmbeddings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let part_store = PartStore::folder(folder.path(), 1, Arc::new(Disk)).unwrap();
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = trommel_core::cores::usable();
         let config = IncrementalConfig { workers, budget_bytes: BUDGET_BYTES, ..IncrementalConfig::default() };
         Self { engine: Engine::new(config, stored.clone(), part_store).unwrap(), stored: stored.clone(), folder }
     }

@@ -324,8 +324,13 @@ pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelEr
     }))
 }
 
+/// libtorch's threads wherever nothing else is said: on threads that begin from now on, and on the calling one.
+pub fn on_new_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+}
+
 /// libtorch's threads and gradient mode belong to the calling thread.
 pub fn on_this_thread(threads: usize) -> tch::NoGradGuard {
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+    on_new_threads(threads);
     tch::no_grad_guard()
 }

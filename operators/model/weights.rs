@@ -10,7 +10,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, nn};
-use trommel_core::durable;
+use trommel_core::{cores, durable};
 
 use super::error::{ModelError, Op};
 use super::family::Architecture;
@@ -142,7 +142,7 @@ fn cast(vs: &mut nn::VarStore, kind: Kind, is_wanted: impl Fn(&str) -> bool) -> 
 /// libtorch refuses a copy.
 pub fn init(vs: &nn::VarStore, model: &dyn Architecture, seed: u64) -> Result<(), ModelError> {
     let _no_grad = tch::no_grad_guard();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
+    let threads = cores::usable().min(16);
     for (name, mut variable) in vs.variables() {
         let count = variable.numel();
         let values = fill(seed, &name, model.first_values(&name, &variable.size()), count, threads);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use trommel_core::cores;
 
 use super::caption::caption;
 use super::config::{SynthConfig, SynthError};
@@ -166,7 +167,7 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), SynthError> {
 
 /// Jobs 0..count on all cores; results in the jobs' order.
 fn parallel<T: Send>(count: u32, job: impl Fn(u32) -> Result<T, SynthError> + Sync) -> Result<Vec<T>, SynthError> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(count as usize).max(1);
+    let threads = cores::usable().min(count as usize).max(1);
     let next = AtomicU32::new(0);
     let done = Mutex::new(Vec::with_capacity(count as usize));
     std::thread::scope(|scope| {

@@ -34,6 +34,7 @@ use crate::joining;
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
+use trommel_pipelines::cores::Threading;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::ledger_memory::LedgerMemory;
@@ -433,6 +434,7 @@ impl Judging {
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
         let all_bytes = self.memory.credit_bytes()?;
         let budget_bytes = all_bytes.min(most_bytes.max(self.memory.least_credit_bytes));
+        tracing::info!("{}", Threading::of(&self.config.machine));
         tracing::info!("memory {}: {}", human(self.memory.budget_bytes), self.memory);
         if let Some(card) = &self.memory.card {
             tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));

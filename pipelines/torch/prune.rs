@@ -47,8 +47,9 @@ fn prune_together(
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
     let trains = has_trained(&config.run);
-    let (run, mix_numerics) = (&config.run, config.mix_numerics);
-    let pruning = Pruning { plan: &plan, config: &run_config, run, mix_numerics, trains, together, stop, progress };
+    let (run, mix_numerics, machine) = (&config.run, config.mix_numerics, &config.machine);
+    let pruning =
+        Pruning { plan: &plan, config: &run_config, run, mix_numerics, trains, machine, together, stop, progress };
     let finished = |folder: &RunFolder| judged(&config.run, folder);
     pruning::prune(&pruning, finished, |Wanted { folder, shards, first }| {
         let judge = Judge::start(judging, shards.len())?;

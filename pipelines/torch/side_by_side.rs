@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use trommel_core::cores::Cores;
 use trommel_core::sample::Fate;
 use trommel_core::stop::Stop;
 use trommel_ledger::read::Ledger;
@@ -39,7 +40,15 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
         always_embed: false,
         reading: Reading::default(),
         mix_numerics: false,
-        machine: Machine { device: "cpu".into(), decode: DecodeOn::Cpu, workers: 2, threads: 1, memory_bytes: 2 << 30 },
+        machine: Machine {
+            device: "cpu".into(),
+            decode: DecodeOn::Cpu,
+            workers: 2,
+            cores: Cores::of_this_process(),
+            own_cores: 1,
+            threads: 1,
+            memory_bytes: 2 << 30,
+        },
         cluster: None,
         gauges: Gauges::default(),
     }

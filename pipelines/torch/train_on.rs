@@ -36,6 +36,7 @@ use crate::train_report::{Ended, TrainReport};
 use crate::trainer_thread::{self, Batches};
 use crate::training::{prepare, window_most};
 use trommel_pipelines::config::JudgeConfig;
+use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::key;
 use trommel_pipelines::irregular_turns::IrregularTurns;
@@ -184,7 +185,8 @@ pub(crate) fn train_on(
     }
     notices.merge(&folder.before().notices(&again));
     let (done, order, names) = (&done, &order, &names);
-    Ok(Ended { done, order, settled, course, counts: &counts, notices, names, machinery: &spent, progress }.report())
+    let (counts, machinery, cores) = (&counts, &spent, Threading::of(&config.machine));
+    Ok(Ended { done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())
 }
 
 /// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.

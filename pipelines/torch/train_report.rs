@@ -16,6 +16,7 @@ use crate::first_start::Settled;
 use crate::judging::Machinery;
 use crate::pass_count::PassCount;
 use crate::spent::Spent;
+use trommel_pipelines::cores::Threading;
 use trommel_pipelines::progress::Progress;
 
 /// How a training run ended.
@@ -57,6 +58,8 @@ pub struct TrainReport {
     pub samples_per_second: f64,
     /// Where time went.
     pub spent: Spent,
+    /// Cores and threads of this process.
+    pub cores: Threading,
     /// Raw samples of a pass that the learning rate was laid out for, where the length was given in passes over what was
     /// not judged.
     pub pass_samples_planned: Option<u64>,
@@ -90,6 +93,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) notices: Notices,
     /// Stable names of shards.
     pub(crate) names: &'a ShardNames,
+    /// What it worked on.
+    pub(crate) cores: Threading,
     /// Pools and embedder.
     pub(crate) machinery: &'a Machinery,
     /// Who counted.
@@ -99,7 +104,7 @@ pub(crate) struct Ended<'a> {
 impl Ended<'_> {
     /// The report.
     pub(crate) fn report(self) -> TrainReport {
-        let Self { done, order, settled, course, counts, mut notices, names, machinery, progress } = self;
+        let Self { done, order, settled, course, counts, mut notices, names, cores, machinery, progress } = self;
         notices.merge(&skips(done, order, names));
         if done.outcome == Outcome::Complete {
             note_miscount(&mut notices, settled.pass.as_ref(), counts);
@@ -128,6 +133,7 @@ impl Ended<'_> {
             seconds,
             samples_per_second,
             spent: Spent::of(machinery, seconds),
+            cores,
             train_share: done.step_seconds / seconds.max(1e-9),
             train_wait_share: done.wait_seconds / seconds.max(1e-9),
             train_averaging_share: done.averaging_seconds / seconds.max(1e-9),

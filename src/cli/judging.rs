@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use trommel_core::cores::Cores;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_decode::card::DecodedBy;
@@ -31,8 +32,10 @@ pub fn machine(
     visible_gpus: impl FnOnce() -> usize,
 ) -> Result<Machine, PipelineError> {
     let (processes, process) = launched.map_or((1, 0), |it| (it.local_processes.max(1), it.local_process));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = launched.and_then(|it| it.own_cores).unwrap_or((cores / processes).max(1));
+    let cores = Cores::of_this_process();
+    // What a batch system promises may lie beyond the mask or the quota that the process has.
+    let own_cores = launched.and_then(|it| it.own_cores).map_or(cores.usable / processes, |own| own.min(cores.usable));
+    let own_cores = own_cores.max(1);
     let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
     let gpus = if device == "auto" && processes > 1 { visible_gpus() } else { 0 };
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
@@ -43,8 +46,10 @@ pub fn machine(
             "card" => DecodeOn::Card,
             _ => DecodeOn::Auto,
         },
-        workers: workers.map_or_else(|| default_workers(cores, launched.is_some()), usize::from),
-        threads: threads.map_or(share, usize::from),
+        workers: workers.map_or_else(|| default_workers(cores.usable, launched.is_some()), usize::from),
+        threads: threads.map_or(own_cores, usize::from),
+        cores,
+        own_cores,
         memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
     })
 }

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use trommel_pipelines::cores::{WAITING, waiting_as_set};
 use trommel_pipelines::error::PipelineError;
 
 /// Its file.
@@ -29,8 +30,10 @@ pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, String>) -
     let failed = |why: String| PipelineError::Failed(format!("the commands that run a model cannot start: {why}"));
     let path = find().map_err(failed)?;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.to_string()))?;
-    // SAFETY: `name` ends with a zero; what the library runs when it is opened is its and libtorch's initialisation.
-    let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    let library = idle_threads_asleep(|| {
+        // SAFETY: `name` ends with a zero; what the library runs when it is opened is its and libtorch's initialisation.
+        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) }
+    });
     if library.is_null() {
         return Err(failed(last_error()));
     }
@@ -47,6 +50,22 @@ pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, String>) -
     let words = words.map_err(|error| failed(error.to_string()))?;
     let pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     Ok(u8::try_from(entry(version.as_ptr(), pointers.as_ptr(), pointers.len())).unwrap_or(1))
+}
+
+/// Opens a library whose OpenMP has its idle threads sleep, where the user has said nothing else. Left alone they turn for milliseconds
+/// on a core that they have no work for, and when their work comes, whoever waited for that core has it (`docs/design/cores.md`).
+/// The runtime reads the variable as it is loaded; what this process starts later is not told.
+fn idle_threads_asleep<T>(open: impl FnOnce() -> T) -> T {
+    if waiting_as_set().next().is_some() {
+        return open();
+    }
+    let policy = WAITING[0];
+    // SAFETY: nothing runs beside this thread before a command begins.
+    unsafe { std::env::set_var(policy, "passive") };
+    let opened = open();
+    // SAFETY: as above; libraries start no threads when they are opened.
+    unsafe { std::env::remove_var(policy) };
+    opened
 }
 
 fn last_error() -> String {

@@ -1,6 +1,6 @@
 //! What prune, train and embed share, where they run a model.
 
-use trommel_embed::device;
+use trommel_embed::{device, encoder};
 use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::error::PipelineError;
 
@@ -8,9 +8,11 @@ use trommel_cli::args;
 pub use trommel_cli::judging::{Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded};
 use trommel_cli::launch::Launched;
 
-/// The machine's flags: see [`trommel_cli::judging::machine`].
+/// The machine's flags: see [`trommel_cli::judging::machine`]. By itself libtorch would count the machine's cores.
 pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
-    trommel_cli::judging::machine(args, launched, device::visible_gpus)
+    let machine = trommel_cli::judging::machine(args, launched, device::visible_gpus)?;
+    encoder::on_new_threads(machine.threads);
+    Ok(machine)
 }
 
 /// All flags of a judging run.

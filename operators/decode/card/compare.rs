@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
+use trommel_core::cores;
 use trommel_core::sample::Work;
 
 use super::cuda::Device;
@@ -155,7 +156,7 @@ pub fn bench(
             report.rates.push(rate(&device, config, one, "card, one picture", (GROUP, 2), seconds)?);
         }
     }
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores::usable();
     for threads in [1, threads] {
         let headers = |picture: &Picture| drop(Prepared::new(&picture.image, config, ANY));
         report.rates.push(cpu_rate("headers", threads, &kept, seconds, headers));

@@ -69,7 +69,7 @@ fn main() -> std::io::Result<()> {
         let name = format!("  with excess, {:.0} % of gemm", 100.0 * plain / bare);
         best(&name, &mut || block.fill(&x, &t, dim, Some(&radii), tiling))?;
     }
-    let threads = std::thread::available_parallelism()?.get();
+    let threads = rayon::current_num_threads();
     let tiling = Tiling { threads, ..Tiling::default() };
     best(&format!("  on {threads} threads"), &mut || block.fill(&x, &t, dim, Some(&radii), tiling))?;
     let unit = |vectors: &[f16]| -> Vec<f16> {

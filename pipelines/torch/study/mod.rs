@@ -67,8 +67,9 @@ pub struct StudyConfig {
 impl StudyConfig {
     /// The same on the share of a machine that one of several at once has.
     fn shared_by(&self, several: usize) -> Self {
-        let Machine { threads, memory_bytes, .. } = self.machine;
+        let Machine { own_cores, threads, memory_bytes, .. } = self.machine;
         let machine = Machine {
+            own_cores: (own_cores / several).max(1),
             threads: (threads / several).max(1),
             memory_bytes: memory_bytes / several as u64,
             ..self.machine.clone()

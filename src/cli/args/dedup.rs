@@ -80,7 +80,7 @@ pub struct DedupArgs {
     /// Bound on the process's memory, e.g. 2GiB [default: half of what the control group or the machine has]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
-    /// Threads [default: the machine's cores]
+    /// Threads [default: the cores that affinity mask and quota leave]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
     pub threads: Option<u16>,
     #[command(flatten)]

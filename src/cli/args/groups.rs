@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use trommel_core::cores;
 use trommel_decide::parse::forms;
 use trommel_shard::names::IMAGE_KEYS;
 
@@ -12,7 +13,7 @@ pub struct Compute {
     /// auto, cpu or cuda:N; auto takes a GPU where one is visible
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: String,
-    /// Threads for decoding, joining and libtorch [default: the machine's cores, shared by its processes]
+    /// Threads for decoding, joining and libtorch [default: the cores that affinity mask and quota leave, shared by its processes]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
     pub threads: Option<u16>,
 }
@@ -28,7 +29,7 @@ impl Compute {
 /// As many threads as are given, or one for each core.
 #[must_use]
 pub fn threads_or_cores(given: Option<u16>) -> usize {
-    given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    given.map_or_else(cores::usable, usize::from)
 }
 
 /// A dataflow's share of the machine.
@@ -184,7 +185,7 @@ pub struct LedgerReading {
     /// Bound on the process's memory, e.g. 2GiB [default: half of what the control group or the machine has]
     #[arg(long, help_heading = "Machine")]
     pub memory: Option<String>,
-    /// Threads that read [default: the machine's cores]
+    /// Threads that read [default: the cores that affinity mask and quota leave]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Machine")]
     pub threads: Option<u16>,
 }

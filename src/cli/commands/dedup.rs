@@ -12,7 +12,7 @@ use trommel_pipelines::select::Format;
 use trommel_report::text::{duration, percent, thousands};
 
 use super::print_json;
-use crate::args::DedupArgs;
+use crate::args::{DedupArgs, threads_or_cores};
 use crate::outcome::{Done, Outcome, Read, tell};
 
 /// Time between lines of progress.
@@ -39,7 +39,6 @@ fn say(line: &str) {
 }
 
 fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let format = |text: &String| {
         let known = Format::ALL.into_iter().find(|format| format.extension() == text);
         known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy and txt are written")))
@@ -72,7 +71,7 @@ fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
         exact: args.exact,
         check_recall: args.check_recall,
         memory_bytes: args.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
-        threads: args.threads.map_or_else(cores, usize::from),
+        threads: threads_or_cores(args.threads),
     })
 }
 

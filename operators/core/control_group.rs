@@ -1,4 +1,4 @@
-//! How much memory the process's own control group lets it have, of either version.
+//! What the process's own control group lets it have, of either version: memory and processor time.
 //!
 //! `/proc/self/cgroup` names the group, `/proc/self/mountinfo` says where its hierarchy is to be seen. A batch system or a
 //! container puts the limit on any group above the process's own, so all of them count, up to the last that can be seen;
@@ -13,22 +13,33 @@ const LIMITS: [&str; 3] = ["memory.high", "memory.max", "memory.limit_in_bytes"]
 /// The smallest limit over the process's groups, in bytes; `None` where there is none. `root` is `/` but for tests.
 #[must_use]
 pub fn memory_limit_bytes(root: &Path) -> Option<u64> {
+    smallest(root, "memory", memory_of_group)
+}
+
+/// The smallest quota of processor time over the process's groups, in thousandths of a core; `None` where there is none.
+#[must_use]
+pub fn cpu_quota_millicores(root: &Path) -> Option<u64> {
+    smallest(root, "cpu", quota_of_group)
+}
+
+/// The smallest limit that `of_group` finds in the files of the groups that this controller has the process in.
+fn smallest(root: &Path, controller: &str, of_group: fn(&Path) -> Option<u64>) -> Option<u64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).ok();
     let (groups, mounts) = (read("proc/self/cgroup")?, read("proc/self/mountinfo")?);
-    let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();
+    let mounts: Vec<Mount> = mounts.lines().filter_map(|line| Mount::parse(line, controller)).collect();
     let groups = groups.lines().filter_map(|line| {
         let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
-        let is_first_version = controllers.split(',').any(|controller| controller == "memory");
+        let is_first_version = controllers.split(',').any(|name| name == controller);
         (is_first_version || controllers.is_empty()).then_some((is_first_version, Path::new(group)))
     });
     let limits = groups.flat_map(|(is_first_version, group)| {
         let fitting = mounts.iter().filter(move |mount| mount.is_first_version == is_first_version);
-        fitting.filter_map(move |mount| mount.limit_bytes(root, group))
+        fitting.filter_map(move |mount| mount.smallest(root, group, of_group))
     });
     limits.min()
 }
 
-/// A hierarchy that has the memory controller, or may have it.
+/// A hierarchy that has the controller, or may have it.
 struct Mount {
     is_first_version: bool,
     /// The group that is seen at `point`.
@@ -38,13 +49,13 @@ struct Mount {
 
 impl Mount {
     /// `31 23 0:24 /top /point rw,relatime shared:1 - cgroup cgroup rw,memory`.
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str, controller: &str) -> Option<Self> {
         let (place, kind) = line.split_once(" - ")?;
         let mut kind = kind.split(' ');
         let (file_system, options) = (kind.next()?, kind.nth(1).unwrap_or_default());
         let is_first_version = match file_system {
             "cgroup2" => false,
-            "cgroup" if options.split(',').any(|option| option == "memory") => true,
+            "cgroup" if options.split(',').any(|option| option == controller) => true,
             _ => return None,
         };
         let mut place = place.split(' ').skip(3).map(|field| PathBuf::from(unescaped(field)));
@@ -52,23 +63,32 @@ impl Mount {
     }
 
     /// The smallest limit from `group` up to the top of what is seen here.
-    fn limit_bytes(&self, root: &Path, group: &Path) -> Option<u64> {
+    fn smallest(&self, root: &Path, group: &Path, of_group: fn(&Path) -> Option<u64>) -> Option<u64> {
         let point = root.join(self.point.strip_prefix("/").unwrap_or(&self.point));
         // A process outside of its namespace's root, or beside what is mounted: of its groups only the top is seen.
         let below = group.strip_prefix(&self.top).unwrap_or(Path::new(""));
         let is_seen = below.components().all(|component| matches!(component, Component::Normal(_)));
         let own = point.join(if is_seen { below } else { Path::new("") });
-        own.ancestors().take_while(|folder| folder.starts_with(&point)).filter_map(group_limit_bytes).min()
+        own.ancestors().take_while(|folder| folder.starts_with(&point)).filter_map(of_group).min()
     }
 }
 
 /// The smallest limit that a group's own files state. Of version 1 the statistics know of groups above that are not seen.
-fn group_limit_bytes(folder: &Path) -> Option<u64> {
+fn memory_of_group(folder: &Path) -> Option<u64> {
     let stated = LIMITS.iter().filter_map(|name| fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok());
     let statistics = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let above = statistics.lines().filter_map(|line| line.strip_prefix("hierarchical_memory_limit ")?.parse().ok());
     // Version 1 says `no limit` as the largest number of whole pages.
     stated.chain(above).min().filter(|&bytes: &u64| bytes < 1 << 60)
+}
+
+/// Processor time a period: `200000 100000` in version 2, two files in version 1. No quota is `max` there and -1 here, and no number.
+fn quota_of_group(folder: &Path) -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let stated = read("cpu.max").or_else(|| Some(read("cpu.cfs_quota_us")? + " " + &read("cpu.cfs_period_us")?))?;
+    let mut numbers = stated.split_whitespace().map(str::parse::<u64>);
+    let (quota, period) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    quota.checked_mul(1000)?.checked_div(period)
 }
 
 /// A field of mountinfo: blanks and the like are written as `\040`.
@@ -90,15 +110,19 @@ fn unescaped(field: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A machine with these files.
-    fn limit(files: &[(&str, &str)]) -> Option<u64> {
+    /// What a machine with these files gives.
+    fn of(files: &[(&str, &str)], what: fn(&Path) -> Option<u64>) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        memory_limit_bytes(root.path())
+        what(root.path())
+    }
+
+    fn limit(files: &[(&str, &str)]) -> Option<u64> {
+        of(files, memory_limit_bytes)
     }
 
     const SECOND: &str = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
@@ -210,5 +234,45 @@ mod tests {
         let walked = String::from_utf8(out.stdout).unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         assert_eq!(memory_limit_bytes(Path::new("/")), walked.trim().parse().ok());
+    }
+
+    #[test]
+    fn a_pods_quota_stands_above_its_containers() {
+        let group = "0::/kubepods.slice/kubepods-burstable.slice/pod1.slice/container.scope\n";
+        let pod = "sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/pod1.slice/cpu.max";
+        let container = "sys/fs/cgroup/kubepods.slice/kubepods-burstable.slice/pod1.slice/container.scope/cpu.max";
+        let quota = |pod_max, container_max| {
+            let seen = [("proc/self/cgroup", group), ("proc/self/mountinfo", SECOND)];
+            of(&[seen, [(pod, pod_max), (container, container_max)]].concat(), cpu_quota_millicores)
+        };
+        assert_eq!(quota("max 100000\n", "max 100000\n"), None);
+        assert_eq!(quota("max 100000\n", "250000 100000\n"), Some(2500));
+        assert_eq!(quota("150000 100000\n", "250000 100000\n"), Some(1500));
+        assert_eq!(quota("max 100000\n", "10000 100000\n"), Some(100));
+        for odd in ["", "max\n", "100000\n", "100000 0\n", "-1 100000\n", "many 100000\n"] {
+            assert_eq!(quota("max 100000\n", odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_first_versions_quota_is_two_files() {
+        // As docker writes it: both controllers at one mount, of which the container sees its own part.
+        let mounts = "34 31 0:31 /docker/ab /sys/fs/cgroup/cpu,cpuacct ro master:9 - cgroup cgroup rw,cpu,cpuacct\n";
+        let quota = |quota| {
+            let seen = [("proc/self/cgroup", "3:cpu,cpuacct:/docker/ab\n0::/\n"), ("proc/self/mountinfo", mounts)];
+            let period = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+            of(
+                &[&seen[..], &[period, ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", quota)]].concat(),
+                cpu_quota_millicores,
+            )
+        };
+        assert_eq!(quota("-1\n"), None);
+        assert_eq!(quota("400000\n"), Some(4000));
+        // The controller is the whole word.
+        let (group, mount) = ("3:cpuset:/\n", "34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n");
+        let stray =
+            [("sys/fs/cgroup/cpuset/cpu.cfs_quota_us", "1\n"), ("sys/fs/cgroup/cpuset/cpu.cfs_period_us", "1\n")];
+        let seen = [("proc/self/cgroup", group), ("proc/self/mountinfo", mount)];
+        assert_eq!(of(&[seen, stray].concat(), cpu_quota_millicores), None);
     }
 }
