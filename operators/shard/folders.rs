@@ -306,8 +306,10 @@ fn bytes_of(pictures: &[Picture]) -> u64 {
     pictures.iter().filter_map(|picture| Some(fs::metadata(&picture.path).ok()?.len())).sum()
 }
 
+/// A folder's own name: that of a link, and not of what it points to, as torchvision's `ImageFolder` has it. `.` has none of its own.
 fn file_name(path: &Path) -> String {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).file_name().unwrap_or_default().to_string_lossy().into()
+    let whole = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
+    whole.as_deref().unwrap_or(path).file_name().unwrap_or_default().to_string_lossy().into()
 }
 
 fn extension(path: &Path) -> String {

@@ -75,6 +75,20 @@ fn loops_end_and_dangling_links_are_not_lost() {
     assert_eq!(notices.get("folder_loop").unwrap().count, 1);
 }
 
+/// Two names for one folder are two classes, in the order of the names.
+#[test]
+fn a_class_folder_that_is_a_link_is_called_as_the_link_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, elsewhere) = (folder.path().join("root"), folder.path().join("elsewhere"));
+    put(&elsewhere, &["zebra/1.jpg"]);
+    put(&root, &["b/1.jpg"]);
+    symlink(elsewhere.join("zebra"), root.join("0")).unwrap();
+    symlink(elsewhere.join("zebra"), root.join("c")).unwrap();
+    let names: Vec<String> = find(&root).unwrap().plan.shards.iter().map(|shard| shard.name.clone()).collect();
+    assert_eq!(names, ["0", "b", "c"]);
+    assert_eq!(find(&elsewhere.join("zebra/../zebra")).unwrap().plan.shards[0].name, "zebra");
+}
+
 #[test]
 fn pictures_beside_class_folders_are_refused_with_both_counts() {
     let folder = tempfile::tempdir().unwrap();
