@@ -68,7 +68,7 @@ fn a_probe_is_scikit_learns() {
         assert!((shares.top1 - theirs["top1"].as_f64().unwrap()).abs() < 1e-12);
         assert!((shares.mean_per_class - theirs["mean_per_class"].as_f64().unwrap()).abs() < 1e-12);
         assert!(shares.top1 > 0.4 && shares.top1 < 1.0 && shares.top5 == 1.0, "{shares:?}");
-        assert_eq!(accuracy.right.len(), 200);
+        assert_eq!(accuracy.guesses.len(), 200);
         assert!((spearman(&x, &y).unwrap() - theirs["rho"].as_f64().unwrap()).abs() < 1e-12);
     }
 }

@@ -16,8 +16,19 @@ pub struct Accuracy {
     pub top5: u64,
     /// Of each class: pictures, and right first guesses.
     pub classes: Vec<(u64, u64)>,
-    /// Of each picture, in the order in which they came: whether the first guess was right.
-    pub right: Vec<bool>,
+    /// Of each picture, in the order in which they came.
+    pub guesses: Vec<Guess>,
+}
+
+/// What was guessed of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guess {
+    /// The class of the largest logit.
+    pub class: usize,
+    /// Whether that is its class.
+    pub is_right: bool,
+    /// Whether its class is among the five largest.
+    pub is_among_five: bool,
 }
 
 /// Shares of a labelled set, 0 to 1.
@@ -50,6 +61,7 @@ impl Accuracy {
         for (guesses, class) in flat.chunks(usize::try_from(most).unwrap_or(1)).zip(classes) {
             let found = guesses.iter().position(|guess| usize::try_from(*guess) == Ok(*class));
             let right = found == Some(0);
+            let first = guesses.first().and_then(|first| usize::try_from(*first).ok()).unwrap_or_default();
             self.total += 1;
             self.top1 += u64::from(right);
             self.top5 += u64::from(found.is_some());
@@ -57,7 +69,7 @@ impl Accuracy {
                 *all += 1;
                 *rights += u64::from(right);
             }
-            self.right.push(right);
+            self.guesses.push(Guess { class: first, is_right: right, is_among_five: found.is_some() });
         }
         Ok(())
     }

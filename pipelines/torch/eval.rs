@@ -9,7 +9,7 @@ use trommel_core::notices::Notices;
 use trommel_embed::device;
 use trommel_evaluate::bins::{Bin, bins, spearman};
 use trommel_evaluate::probe::{Probe, ProbeConfig};
-use trommel_evaluate::scores::{Accuracy, Shares};
+use trommel_evaluate::scores::{Accuracy, Guess, Shares};
 use trommel_evaluate::zero_shot::{Classifier, DEFAULT_TEMPLATE};
 
 use trommel_pipelines::error::PipelineError;
@@ -17,6 +17,9 @@ use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::nearest;
 
 mod features;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod peers;
 pub mod retrieval;
 
 use self::features::{Features, Pictures};
@@ -116,11 +119,11 @@ pub fn evaluate(config: &EvalConfig) -> Result<EvalReport, PipelineError> {
     evaluate_each(config, &mut |_, _| {})
 }
 
-/// As [`evaluate`]; `each` hears of every picture, by the key that embedding it gives it, whether the first guess was right.
+/// As [`evaluate`]; `each` hears of every picture, by the key that embedding it gives it, what was guessed.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> Result<EvalReport, PipelineError> {
+pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> Result<EvalReport, PipelineError> {
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let similarities = config.nearest.as_deref().map(nearest::similarities).transpose()?;
     let mut labelled = LabelledPictures::find(&config.data, &config.classes)?;
@@ -157,8 +160,9 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, bool)) -> R
         Ok(())
     })?;
     notices.merge(&labelled.notices);
-    keys.iter().zip(&sum.right).for_each(|(key, right)| each(key, *right));
-    let nearest = similarities.map(|known| against(&known, &keys, &sum.right, &mut notices)).transpose()?;
+    keys.iter().zip(&sum.guesses).for_each(|(key, guess)| each(key, *guess));
+    let right: Vec<bool> = sum.guesses.iter().map(|guess| guess.is_right).collect();
+    let nearest = similarities.map(|known| against(&known, &keys, &right, &mut notices)).transpose()?;
     let probe = probe.map(|(probe, fit_on)| ProbeReport {
         fit_on,
         shots: config.probe.as_ref().and_then(|probe| probe.shots),

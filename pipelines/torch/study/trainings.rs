@@ -176,9 +176,9 @@ impl Study<'_> {
             for (name, config) in self.file.benchmarks.keys().zip(&configs) {
                 self.goes_on()?;
                 let mut right = Vec::new();
-                let report = evaluate_each(config, &mut |key, is_right| {
+                let report = evaluate_each(config, &mut |key, guess| {
                     if set.kind == Kind::Pool {
-                        right.push((key.to_owned(), is_right));
+                        right.push((key.to_owned(), guess.is_right));
                     }
                 })?;
                 notices.merge(&report.notices);
