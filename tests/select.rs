@@ -8,6 +8,7 @@ mod world;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::memory::peak_bytes;
 use common::{run, stderr, trommel};
 use serde_json::Value;
 use world::{Dice, Row, make};
@@ -131,6 +132,38 @@ fn a_report_tells_who_changes_sides_in_a_split() {
     }
 }
 
+/// Twenty times the rows in hardly more memory where there is little: what rules sort by goes to files, and a row costs a bit for each rule and
+/// not 14 bytes. With the machine's memory it costs 80.
+#[test]
+fn exact_numbers_of_many_rows_take_no_room_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard_rows = |shard: u64| {
+        let mut dice = Dice(shard);
+        (0..10_000).map(move |at| Row {
+            key: format!("{at:09}"),
+            scores: vec![(dice.below(1 << 20) as f64 / f64::from(1 << 20), Some(dice.below(2) as u32))],
+            ..Row::default()
+        })
+    };
+    let peak = |shards: u64| {
+        let at = |name: &str| folder.path().join(format!("{name}{shards}"));
+        let named = |shard: u64| (format!("{shard:05}.tar"), Some(shard_rows(shard)));
+        make(&at("run"), &["val"], (0..shards).map(named).collect());
+        let mut select = trommel();
+        select.arg("select").arg(at("run")).arg("-o").arg(at("out"));
+        select.args(["--format", "txt", "--threads", "1", "--memory", "208MiB"]);
+        for rule in ["far=far:9999", "rand=random:9999", "both=far:5000 of (not rand)", "under=near"] {
+            select.args(["--rule", rule]);
+        }
+        let (status, said, peak) = peak_bytes(&mut select);
+        assert_eq!(status, 0, "{said}");
+        assert_eq!(keys(&at("out").join("both.txt")).len(), 5000);
+        peak
+    };
+    let (few, many) = (peak(3), peak(60));
+    assert!(many < few + (8 << 20), "{few} bytes for 30,000 rows, {many} for 600,000");
+}
+
 #[test]
 fn shards_that_are_not_judged_are_said_and_refuse_exact_numbers() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,7 +270,7 @@ fn a_published_split_is_checked_row_by_row() {
 #[test]
 fn peers_read_what_was_selected() {
     let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
-        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow and polars");
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with numpy, pyarrow, polars and duckdb");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
