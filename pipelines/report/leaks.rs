@@ -205,8 +205,8 @@ impl Leaks {
 fn cut(past: &PastRun, at: usize) -> Option<Cut> {
     let benchmark = &past.benchmarks[at];
     let condition = past.policy().and_then(|policy| policy.condition()).filter(|_| benchmark.counts);
-    let threshold = condition.map(|(condition, _)| condition.limit.cut()).filter(|cut| *cut != Cut::Radius);
-    threshold.or_else(|| benchmark.radii.as_ref().map(|_| Cut::Radius))
+    let threshold = condition.map(|(condition, _)| condition.limit.cut()).filter(|cut| *cut != Cut::RADIUS);
+    threshold.or_else(|| benchmark.radii.as_ref().map(|_| Cut::RADIUS))
 }
 
 fn points_of(benchmark: &TestPoints) -> Option<Points> {
@@ -245,7 +245,7 @@ fn sides(
     }
     let mut sides = [false, true].map(|kept| {
         // Hits are counted whatever the columns; all else is told from maxima.
-        let known = cut.filter(|cut| has_maxima || (!kept && *cut == Cut::Radius));
+        let known = cut.filter(|cut| has_maxima || (!kept && *cut == Cut::RADIUS));
         Held { above: known.map(|_| vec![false; count]), copied: None, nearest: vec![None; count] }
     });
     // A run that does not say how many points there are has none here.
@@ -254,9 +254,10 @@ fn sides(
         let seen = [(row.max_similarity, row.sample), (row.kept_max, row.kept_sample)];
         for ((kept, side), (most, nearest)) in [false, true].into_iter().zip(&mut sides).zip(seen) {
             if let (Some(above), Some(cut)) = (&mut side.above, cut) {
-                above[point] = match cut {
-                    Cut::Radius if !kept => row.hits > 0,
-                    _ => most.is_some_and(|most| cut.is_hit(most, radius(benchmark, point))),
+                above[point] = if cut == Cut::RADIUS && !kept {
+                    row.hits > 0
+                } else {
+                    most.is_some_and(|most| cut.is_hit(most, radius(benchmark, point)))
                 };
             }
             side.nearest[point] = nearest;
