@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::durable::{self, Aside};
+use trommel_core::image_kind::image_kind;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
@@ -170,16 +171,10 @@ fn choose(config: &InjectConfig, items: Items) -> Result<HashSet<u64>, PipelineE
     Ok(draws.into_iter().take(usize::try_from(wanted).unwrap_or(usize::MAX)).map(|(_, number)| number).collect())
 }
 
-/// What a picture is by its first bytes; a name may say another thing, or nothing.
+/// What a picture is by its first bytes, where readers of shards look for it; a name may say another thing, or nothing.
 fn extension(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
-        [0x89, b'P', b'N', b'G', ..] => Some("png"),
-        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
-        [b'B', b'M', ..] => Some("bmp"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
-        _ => None,
-    }
+    let extension = image_kind(bytes)?.extension();
+    IMAGE_KEYS.split(';').any(|key| key == extension).then_some(extension)
 }
 
 fn check(config: &InjectConfig) -> Result<(), PipelineError> {

@@ -11,6 +11,7 @@ pub mod credit;
 pub mod durable;
 pub mod escape;
 pub mod hash;
+pub mod image_kind;
 pub mod notices;
 pub mod peak;
 pub mod records;

@@ -22,6 +22,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
+use trommel_core::image_kind::{ImageKind, image_kind};
 
 use self::scratch::Share;
 
@@ -245,55 +246,6 @@ pub struct Rgb8 {
     pub pixels: Vec<u8>,
 }
 
-/// Kinds of pictures, by their first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Jpeg,
-    Png,
-    WebP,
-    Gif,
-    Bmp,
-    Netpbm,
-    Tiff,
-}
-
-impl Kind {
-    fn of(bytes: &[u8]) -> Option<Self> {
-        if bytes.starts_with(b"\xff\xd8\xff") {
-            Some(Self::Jpeg)
-        } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-            Some(Self::Png)
-        } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
-            Some(Self::WebP)
-        } else if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
-            Some(Self::Gif)
-        } else if bytes.starts_with(b"BM")
-            && matches!(bytes.get(14..18), Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
-        {
-            // Two letters alone begin many a text: the second header's length goes with them.
-            Some(Self::Bmp)
-        } else if matches!(bytes, [b'P', b'1'..=b'6', space, ..] if space.is_ascii_whitespace()) {
-            Some(Self::Netpbm)
-        } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic)) {
-            Some(Self::Tiff)
-        } else {
-            None
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-            Self::WebP => "WebP",
-            Self::Gif => "GIF",
-            Self::Bmp => "BMP",
-            Self::Netpbm => "PPM, PGM or PBM",
-            Self::Tiff => "TIFF",
-        }
-    }
-}
-
 /// Decodes `bytes` into RGB.
 ///
 /// # Errors
@@ -318,18 +270,18 @@ fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeEr
     if bytes.len() as u64 > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: bytes.len() as u64, max_bytes: limits.max_bytes });
     }
-    let Some(kind) = Kind::of(bytes) else {
+    let Some(kind) = image_kind(bytes) else {
         let begins: String = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         return Err(DecodeError::UnknownKind { begins });
     };
     let mut share = None;
     let decode = || match kind {
-        Kind::Jpeg => jpeg::decode(bytes, limits, &mut share),
-        Kind::Png => png::decode(bytes, limits, &mut share),
-        Kind::Gif => gif::decode(bytes, limits, &mut share),
-        Kind::Netpbm => raw::netpbm(bytes, limits, &mut share),
-        Kind::Tiff => tiff::decode(bytes, limits, &mut share),
-        Kind::WebP | Kind::Bmp => raster::decode(bytes, kind, limits, &mut share),
+        ImageKind::Jpeg => jpeg::decode(bytes, limits, &mut share),
+        ImageKind::Png => png::decode(bytes, limits, &mut share),
+        ImageKind::Gif => gif::decode(bytes, limits, &mut share),
+        ImageKind::Netpbm => raw::netpbm(bytes, limits, &mut share),
+        ImageKind::Tiff => tiff::decode(bytes, limits, &mut share),
+        ImageKind::WebP | ImageKind::Bmp => raster::decode(bytes, kind, limits, &mut share),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
     let picture = decoded

@@ -4,22 +4,23 @@ use std::io::Cursor;
 
 use image::codecs::{bmp::BmpDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
+use trommel_core::image_kind::ImageKind;
 
 use super::scratch::Share;
-use super::{DecodeError, Kind, Limits, Rgb8};
+use super::{DecodeError, Limits, Rgb8};
 
 /// Decodes a WebP or BMP into RGB.
 pub(super) fn decode(
     bytes: &[u8],
-    kind: Kind,
+    kind: ImageKind,
     limits: &Limits,
     share: &mut Option<Share>,
 ) -> Result<Rgb8, DecodeError> {
     let fail = |error: ImageError| failure(kind, &error);
     let mut bmp = |bytes: &[u8]| read(BmpDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share);
     match kind {
-        Kind::WebP if !webp_is_whole(bytes) => Err(DecodeError::Truncated { kind: kind.name() }),
-        Kind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share),
+        ImageKind::WebP if !webp_is_whole(bytes) => Err(DecodeError::Truncated { kind: kind.name() }),
+        ImageKind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share),
         // What fills up the last row is no pixel, and may be missing.
         _ => match (bmp(bytes), bmp_filling(bytes)) {
             (Err(DecodeError::Truncated { .. }), filling @ 1..) => bmp(&[bytes, &[0; 3][..filling]].concat()),
@@ -52,7 +53,7 @@ fn bmp_filling(bytes: &[u8]) -> usize {
 
 fn read(
     decoder: impl ImageDecoder,
-    kind: Kind,
+    kind: ImageKind,
     limits: &Limits,
     share: &mut Option<Share>,
 ) -> Result<Rgb8, DecodeError> {
@@ -79,7 +80,7 @@ fn to_rgb(stored: Vec<u8>, colour: ColorType) -> Result<Vec<u8>, DecodeError> {
     })
 }
 
-pub(super) fn failure(kind: Kind, error: &ImageError) -> DecodeError {
+pub(super) fn failure(kind: ImageKind, error: &ImageError) -> DecodeError {
     let kind = kind.name();
     let detail = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     match error {

@@ -5,14 +5,15 @@ use std::io::Cursor;
 
 use image::codecs::pnm::PnmDecoder;
 use image::{ColorType, ImageDecoder};
+use trommel_core::image_kind::ImageKind;
 
 use super::raster::failure;
 use super::scratch::Share;
-use super::{DecodeError, Kind, Limits, Rgb8};
+use super::{DecodeError, Limits, Rgb8};
 
 /// Decodes a PPM, PGM or PBM into RGB.
 pub(super) fn netpbm(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
-    let fail = |error| failure(Kind::Netpbm, &error);
+    let fail = |error| failure(ImageKind::Netpbm, &error);
     let decoder = PnmDecoder::new(Cursor::new(bytes)).map_err(fail)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -30,7 +31,7 @@ pub(super) fn netpbm(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
         ColorType::Rgb16 => stored.chunks_exact(2).map(|pair| ((u32::from(sixteen(pair)) + 128) / 257) as u8).collect(),
         other => {
             let detail = format!("colour type {other:?}");
-            return Err(DecodeError::Unsupported { kind: Kind::Netpbm.name(), detail });
+            return Err(DecodeError::Unsupported { kind: ImageKind::Netpbm.name(), detail });
         }
     };
     Ok(Rgb8 { width, height, pixels })

@@ -18,9 +18,10 @@ use tiff::decoder::ifd::Value;
 use tiff::decoder::{ChunkType, Decoder};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
+use trommel_core::image_kind::ImageKind;
 
 use super::scratch::Share;
-use super::{DecodeError, Kind, Limits, Rgb8};
+use super::{DecodeError, Limits, Rgb8};
 
 mod colour;
 mod shown;
@@ -28,7 +29,7 @@ mod shown;
 use self::colour::Colour;
 use self::shown::Shown;
 
-const KIND: &str = Kind::Tiff.name();
+const KIND: &str = ImageKind::Tiff.name();
 
 /// Decodes a TIFF's first page into RGB.
 pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {

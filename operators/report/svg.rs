@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use base64::Engine as _;
+use trommel_core::image_kind::image_kind;
 
 /// Text and lines.
 pub(super) const INK: &str = "#1f2933";
@@ -67,15 +68,8 @@ fn width_of(c: char) -> f64 {
 
 /// A `data:` address of an encoded picture; `None` when browsers would not show it.
 pub(super) fn data_url(bytes: &[u8]) -> Option<String> {
-    let kind = match bytes {
-        [0xff, 0xd8, 0xff, ..] => "jpeg",
-        [0x89, b'P', b'N', b'G', ..] => "png",
-        [b'G', b'I', b'F', b'8', ..] => "gif",
-        [b'B', b'M', ..] => "bmp",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
-        _ => return None,
-    };
-    Some(format!("data:image/{kind};base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
+    let media_type = image_kind(bytes)?.media_type()?;
+    Some(format!("data:{media_type};base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))
 }
 
 /// Elements in the order of painting.

@@ -7,6 +7,7 @@
 //! ```
 
 use super::header::{BLOCK, Header};
+use trommel_core::image_kind::image_kind;
 use trommel_core::sample::Reason;
 
 /// Whether these bytes begin with a tar's header, or with its end mark.
@@ -29,9 +30,7 @@ pub fn no_tar(first: &[u8]) -> Reason {
         [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => ("rar_archive", "a RAR archive, not a tar"),
         [4, 0x22, 0x4d, 0x18, ..] => ("lz4_file", "lz4, which is not read: use gzip, zstd, xz, bzip2 or none"),
         [0x89, b'H', b'D', b'F', ..] => ("hdf5_file", "an HDF5 file, not a tar"),
-        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] | [b'G', b'I', b'F', b'8', ..] => {
-            ("picture_file", "a picture, not a tar")
-        }
+        _ if image_kind(first).is_some() => ("picture_file", "a picture, not a tar"),
         _ if first.starts_with(b"version https://git-lfs.github.com/spec/") => {
             ("lfs_pointer", "a Git LFS pointer, not the file itself: `git lfs pull` fetches it")
         }

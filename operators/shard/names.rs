@@ -14,11 +14,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-/// Extensions of pictures in shards, the preferred one first: the default of `--image-key`.
-pub const IMAGE_KEYS: &str = "jpg;png;jpeg;webp;gif;bmp";
-
-/// Extensions of pictures in folders: torchvision's `IMG_EXTENSIONS`, and gif.
-pub const FOLDER_EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
+pub use trommel_core::image_kind::{FOLDER_EXTENSIONS, IMAGE_KEYS};
 
 static KEY_AND_EXTENSION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?-u)^((?:.*/|)[^.]+)[.]([^/]*)$").expect("a fixed expression"));

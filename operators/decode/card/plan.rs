@@ -4,12 +4,13 @@
 //! one of the usual ways, whose scan is exactly what its headers announce ([`is_sound`]). Everything else stays on the CPU, and says why.
 
 use bytes::Bytes;
+use trommel_core::image_kind::{ImageKind, image_kind};
 use trommel_kernels::resize::{Taps, needed, tables};
 
+use crate::Limits;
 use crate::jpeg::{Colour, Header, is_sound};
 use crate::operator::{DecodeConfig, Of};
 use crate::view::{FILTER, Placement};
-use crate::{Kind, Limits};
 
 /// How chroma is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,7 +175,7 @@ impl Prepared {
     }
 
     fn read(image: &Bytes, limits: &Limits) -> Result<Self, OnCpu> {
-        if Kind::of(image) != Some(Kind::Jpeg) {
+        if image_kind(image) != Some(ImageKind::Jpeg) {
             return Err(OnCpu::Kind);
         }
         let header = Header::read(image).map_err(|_| OnCpu::Faulty)?;
