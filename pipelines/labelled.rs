@@ -1,4 +1,4 @@
-//! Labelled pictures to evaluate on: class folders, or CLIP_benchmark's tars; and what their classes are called.
+//! Labelled pictures: class folders, CLIP_benchmark's tars, or shards with a class's number (`.cls`) a sample; and what their classes are called.
 //!
 //! Names of class folders come from a table (folder, name), from a list in the order of the folders, or from the folders. Folders that are all
 //! called by numbers, as ImageNet-V2's are, stand in the order of the numbers: as texts, `10` would come before `2`, and take its name.
@@ -55,14 +55,17 @@ pub struct Seen {
 pub type See<'a> = dyn FnMut(Seen, Result<(Vec<u8>, usize), String>) -> Result<(), PipelineError> + 'a;
 
 impl LabelledPictures {
-    /// Finds the pictures of `data`.
+    /// Finds the pictures of `data`: a folder, or a pattern of shards.
     ///
     /// # Errors
     /// No pictures, an empty class folder, names that do not fit the classes.
     pub fn find(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
         match Classified::find(data) {
             Ok(Some(set)) => Self::of_shards(data, set, names),
-            Ok(None) => Self::of_folders(data, names),
+            Ok(None) => match Classified::of_tars(data)? {
+                Some(set) => Self::of_shards(data, set, names),
+                None => Self::of_folders(data, names),
+            },
             Err(_) if matches!(captioned(data), Ok(Some(_))) => Err(PipelineError::Usage(format!(
                 "{}: pictures with captions and without classes: --retrieval",
                 data.display()
@@ -145,10 +148,14 @@ impl LabelledPictures {
         match &self.source {
             Source::Shards(set) => {
                 for (at, shard) in set.shards.iter().enumerate() {
-                    set.read(at, &mut |Labelled { key, content }| match &content {
-                        // The class stands beside the picture: both are read before anybody can ask for it.
-                        Ok((_, class)) if !wanted(&key, *class) => Ok(()),
-                        _ => see(Seen { place: format!("{}: {key}", shard.display()), key }, content),
+                    set.read(at, &mut |Labelled { key, content }| {
+                        let place = format!("{}: {key}", shard.display());
+                        let key = set.names.get(at).map(|name| format!("{name}/{key}")).unwrap_or(key);
+                        match &content {
+                            // The class stands beside the picture: both are read before anybody can ask for it.
+                            Ok((_, class)) if !wanted(&key, *class) => Ok(()),
+                            _ => see(Seen { place, key }, content),
+                        }
                     })?;
                 }
             }

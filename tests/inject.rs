@@ -173,6 +173,65 @@ fn a_reference_set_that_joins_the_pool_is_never_dropped() {
     }
 }
 
+/// Shards whose samples bear their class's number, as webdataset's `cls` does, with equal keys in two of them.
+#[test]
+fn labelled_shards_join_a_pool_with_captions() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    run(0, &["synth", &place("data"), "--shards", "0", "--benchmark-pictures", "3"]);
+    let picture = |number: usize| fs::read(place(&format!("data/benchmarks/photo/cup/000{number}.jpg"))).unwrap();
+    let labelled = |name: &str, samples: &[(&str, &str, Vec<u8>)]| {
+        fs::create_dir_all(folder.path().join("labelled")).unwrap();
+        let mut tar = tar::Builder::new(fs::File::create(folder.path().join("labelled").join(name)).unwrap());
+        for (key, class, bytes) in samples {
+            for (member, bytes) in [(format!("{key}.cls"), class.as_bytes()), (format!("{key}.jpg"), bytes)] {
+                let mut header = tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                tar.append_data(&mut header, member, bytes).unwrap();
+            }
+        }
+        tar.finish().unwrap();
+    };
+    labelled("train-000.tar", &[("a/0", "1", picture(0)), ("a/1", "0", picture(1))]);
+    labelled("train-001.tar", &[("a/0", "2", picture(2))]);
+    fs::write(place("names.txt"), "tench\ngoldfish\ngreat white shark\n").unwrap();
+    let due = [
+        ("train-000.tar/a/0", "a photo of a goldfish", picture(0)),
+        ("train-000.tar/a/1", "a photo of a tench", picture(1)),
+        ("train-001.tar/a/0", "a photo of a great white shark", picture(2)),
+    ];
+    let names = ["--classnames", &place("names.txt")];
+    for (given, out) in [("labelled", "one"), ("labelled/train-{000..001}.tar", "two"), ("labelled/*.tar", "three")] {
+        run(0, &[&["inject", &place(given), "-o", &place(out), "--name", "imagenet"][..], &names].concat());
+        let all = members(&folder.path().join(out));
+        let found: Vec<_> = all
+            .chunks(3)
+            .map(|sample| {
+                let [(_, picture), (_, meta), (_, caption)] = sample else { panic!("three members are due") };
+                let meta: Value = serde_json::from_slice(meta).unwrap();
+                (
+                    meta["source"].as_str().unwrap().to_owned(),
+                    String::from_utf8(caption.clone()).unwrap(),
+                    picture.clone(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            due.clone().map(|(source, caption, picture)| (source.into(), caption.into(), picture)),
+            "{given}"
+        );
+    }
+    let refused = |status: i32, given: &str, more: &[&str]| {
+        stderr(&run(status, &[&["inject", &place(given), "-o", &place("no"), "--name", "imagenet"][..], more].concat()))
+    };
+    assert!(refused(2, "labelled", &[]).contains("no classnames.txt beside the tars: --classnames FILE"));
+    assert!(refused(2, "labelled/x*.tar", &names).contains("labelled/x*.tar"));
+    labelled("train-001.tar", &[("b", "3", picture(2))]);
+    let said = refused(2, "labelled", &names);
+    assert!(said.contains("train-001.tar: b: class 3, and there are 3 names"), "{said}");
+}
+
 #[test]
 fn webdataset_reads_what_is_injected() {
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {

@@ -9,6 +9,8 @@
 //!
 //! `ROOT` means its `test` folder; another one is given itself (`ROOT/train`). Sets of captioned pictures (`--retrieval`) are packed in the same
 //! way, with captions (`.txt`, one a line) in the place of the class; [`captioned`] finds their tars, which are shards like others.
+//!
+//! Other tars whose samples bear a `.cls` are found as shards are ([`Classified::of_tars`]); what their classes are called is said elsewhere.
 
 use std::convert::Infallible;
 use std::fs;
@@ -16,6 +18,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::compression::{CompressionLimits, decompress};
+use super::plan::{PlanOptions, expand, shards_in};
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
@@ -52,6 +55,8 @@ fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
 pub struct Classified {
     /// Its tars, in order.
     pub shards: Vec<PathBuf>,
+    /// What they are called where keys are their own, and may come again in another one; empty where the set numbers all of its samples.
+    pub names: Vec<String>,
     /// Names of its classes by their numbers; empty where there is no list.
     pub class_names: Vec<String>,
     /// The file with its templates, where there is one.
@@ -77,7 +82,27 @@ impl Classified {
         let names = text(&above.join("classnames.txt"))?.unwrap_or_default();
         let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
-        Ok(Some(Self { shards, class_names, templates }))
+        Ok(Some(Self { shards, names: Vec::new(), class_names, templates }))
+    }
+
+    /// The tars that `shards` gives: a folder with some, one of them, a pattern. `None` where it is something else.
+    ///
+    /// # Errors
+    /// A pattern that finds nothing.
+    pub fn of_tars(shards: &Path) -> Result<Option<Self>, ClassifiedError> {
+        let text = shards.display().to_string();
+        let local = Local::default();
+        let is_tars = match shards.is_dir() {
+            true => shards_in(&local, &text).is_ok_and(|found| !found.is_empty()),
+            false => shards.is_file() || text.contains(['{', '*', '?', '[']),
+        };
+        if !is_tars {
+            return Ok(None);
+        }
+        let plan = expand(&[text], &local, &PlanOptions::default())
+            .map_err(|error| ClassifiedError::Malformed { path: shards.to_path_buf(), what: error.to_string() })?;
+        let (shards, names) = plan.shards.into_iter().map(|shard| (PathBuf::from(shard.url), shard.name)).unzip();
+        Ok(Some(Self { shards, names, class_names: Vec::new(), templates: None }))
     }
 
     /// Shows the samples of one tar, in its order.

@@ -11,7 +11,7 @@ What it writes is SHARDS like others:   trommel train 'laion/*.tar' 'reference=i
 In the ledger, injected samples bear the shard's name and the url injected:NAME/CLASS/FILE#COPY. A mix of exact numbers:
   trommel select RUN -o mix.parquet --rule '(random:90000 of not where:shard~reference/) or (random:10000 of where:shard~reference/)'")]
 pub struct InjectArgs {
-    /// Class folders of pictures, or CLIP_benchmark's tars
+    /// Class folders of pictures, CLIP_benchmark's tars, or shards whose samples bear a class's number (.cls) with --classnames
     pub folder: PathBuf,
     /// Folder for the shards
     #[arg(short, long, value_name = "DIR")]
@@ -22,7 +22,7 @@ pub struct InjectArgs {
     /// Caption, with the class where {class} stands
     #[arg(long, default_value = trommel_pipelines::inject::CAPTION)]
     pub caption: String,
-    /// Class names in the order of the sorted folders, one a line or a JSON list [default: the folders' names]
+    /// Class names in the order of the sorted folders, or of the numbers, one a line or a JSON list [default: the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
     /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes
