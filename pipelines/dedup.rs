@@ -357,7 +357,7 @@ fn files(config: &DedupConfig) -> Result<Vec<PathBuf>, PipelineError> {
     if out.extension().is_some() && !out.is_dir() {
         let out = out.display();
         return Err(PipelineError::Usage(format!(
-            "-o {out}: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), or a folder"
+            "-o {out}: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), .keys (keys alone), or a folder"
         )));
     }
     let formats = if config.formats.is_empty() { &[Format::Parquet][..] } else { &config.formats };

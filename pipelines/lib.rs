@@ -2,6 +2,7 @@
 //! logic of its own. What runs a model stands in `torch/`, a crate of its own; nothing here needs libtorch.
 #![forbid(missing_docs)]
 
+pub mod as_given;
 pub mod begun_with;
 pub mod benchmarks;
 pub mod config;

@@ -13,8 +13,9 @@ use trommel_select::SelectError;
 use trommel_select::scan::Shard;
 use trommel_select::select::{Made, Source, Wanted, in_order, program, select as select_from};
 use trommel_select::split::{head_path, write_head};
-use trommel_shard::plan::Plan;
+use trommel_shard::plan::{Plan, is_shard_name};
 
+use crate::as_given::as_given;
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 
@@ -90,6 +91,10 @@ pub struct SelectReport {
     pub unfinished: Vec<String>,
     /// Shards that were left out by name.
     pub without: Vec<String>,
+    /// Arguments that give the run's shards again; `None` where only who began it knows them.
+    pub arguments: Option<Vec<String>>,
+    /// The run knows its samples by shards: not by files of embeddings, nor by folders.
+    pub of_shards: bool,
     /// What the run has lost, or passed over: it is in no split.
     pub notices: Notices,
 }
@@ -131,6 +136,8 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         taken_down: made.first().map_or(0, |made| made.head.taken_down),
         unfinished: run.unfinished.clone(),
         without: config.without.clone(),
+        arguments: run.arguments.clone(),
+        of_shards: run.of_shards,
         notices: run.notices.clone(),
     };
     for (Made { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
@@ -175,7 +182,7 @@ fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(S
     if let Some(extension) = out.extension().filter(|_| !out.is_dir()) {
         let extension = extension.to_string_lossy();
         return Err(PipelineError::Usage(format!(
-            "-o {}: .{extension} is no format of splits: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), or a folder",
+            "-o {}: .{extension} is no format of splits: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), .keys (keys alone), or a folder",
             out.display()
         )));
     }
@@ -202,6 +209,9 @@ pub(crate) struct OpenRun {
     pub unknown: Vec<String>,
     /// What the run has lost, or passed over.
     pub notices: Notices,
+    /// Arguments that give its shards again, and whether they are shards.
+    arguments: Option<Vec<String>>,
+    of_shards: bool,
     run: PathBuf,
 }
 
@@ -245,7 +255,9 @@ impl OpenRun {
         let mut notices = plan.losses();
         notices.merge(&ledger.notices());
         let unknown = left_out.into_iter().map(str::to_owned).collect();
-        Ok(Self { ledger, benchmarks, shards: in_order(shards), unfinished, unknown, notices, run: run.into() })
+        let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == "-");
+        let (arguments, shards, run) = (as_given(&plan), in_order(shards), run.into());
+        Ok(Self { ledger, benchmarks, shards, unfinished, unknown, notices, arguments, of_shards, run })
     }
 
     /// Refuses what cannot be known before all shards are judged.

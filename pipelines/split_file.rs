@@ -20,6 +20,7 @@ use trommel_shard::reader::{Listed, Members, Named, key_hash};
 use crate::decision::DecisionConfig;
 use crate::error::PipelineError;
 use crate::select::failed;
+use crate::stream::by_keys_alone;
 
 /// A split as far as it decides: a run is resumed with an equal one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ pub struct SplitFile {
 }
 
 impl SplitFile {
-    /// Opens a split's file, `.parquet`, `.txt` or `.npy`, or the one beside `NAME.split.json`.
+    /// Opens a split's file, `.parquet`, `.txt`, `.keys` or `.npy`, or the one beside `NAME.split.json`.
     ///
     /// # Errors
     /// A file that is no split, or one whose rows are not those that it tells of.
@@ -61,7 +62,7 @@ impl SplitFile {
         let file = file_of(path).map_err(failed)?;
         let split = match Format::of(&file) {
             Some(Format::Parquet) => Self::of_table(file)?,
-            Some(Format::Uids | Format::Keys) | None => Self::of_list(file)?,
+            Some(Format::Uids | Format::Keys | Format::KeysAlone) | None => Self::of_list(file)?,
         };
         match split.config.count {
             0 => Err(PipelineError::Usage(format!("{}: it keeps no sample", split.path.display()))),
@@ -74,13 +75,14 @@ impl SplitFile {
         let membership = Membership::open(&file).map_err(failed)?;
         let (head, count) = (membership.head().cloned(), membership.listed().map_err(failed)?.unwrap_or_default());
         // Samples may share a uid.
-        if let Some(head) = head.as_ref().filter(|head| membership.lists_keys() && head.count != count) {
+        let are_keys = membership.lists_keys() || membership.keys_alone().is_some();
+        if let Some(head) = head.as_ref().filter(|head| are_keys && head.count != count) {
             let (path, due) = (file.display(), head.count);
             return Err(PipelineError::Usage(format!(
                 "{path}: it has {count} lines, and its .split.json tells of {due} samples"
             )));
         }
-        let what = if membership.lists_keys() { "a list of keys" } else { "a list of uids" };
+        let what = if are_keys { "a list of keys" } else { "a list of uids" };
         let config = SplitConfig {
             rule: head.as_ref().map_or_else(|| what.into(), |head| head.rule.clone()),
             seed: head.as_ref().map_or(0, |head| head.seed),
@@ -163,8 +165,9 @@ impl SplitFile {
         let missing = |missing: String, first: &str| {
             Err(PipelineError::Usage(format!(
                 "{}: {missing} not among those that were given (first: {first}); shards are known by their names, NAME=SHARDS gives one \
-                 another",
-                self.path.display()
+                 another{}",
+                self.path.display(),
+                by_keys_alone(first)
             )))
         };
         let membership = locked(&self.membership);

@@ -10,6 +10,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use trommel_core::notices::Notices;
@@ -19,9 +20,10 @@ use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decide::rule::Rule;
 use trommel_select::SelectError;
+use trommel_select::keys_alone::Met;
 use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_shard::original::{Visit, Visited, visit};
-use trommel_shard::plan::{Plan, PlanOptions, ShardRef, expand};
+use trommel_shard::plan::{Plan, PlanOptions, ShardRef, expand, is_shard_name};
 use trommel_shard::reader::ReaderConfig;
 use trommel_shard::samples::{Group, Original, RepeatedMember, Want};
 use trommel_shard::store::Stores;
@@ -74,7 +76,7 @@ pub enum Out {
 }
 
 /// What is streamed, and where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct StreamConfig {
     /// The shards, as arguments.
     pub shards: Vec<String>,
@@ -82,6 +84,8 @@ pub struct StreamConfig {
     pub kept_by: KeptBy,
     /// Where it goes.
     pub out: Out,
+    /// Where shards are found and opened.
+    pub stores: Stores,
 }
 
 /// What was streamed.
@@ -108,8 +112,7 @@ pub struct StreamReport {
 /// # Errors
 /// No plan, no split, a shard that cannot be had or has changed, or an output that cannot be written. A reader of standard output that has gone is none.
 pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, PipelineError> {
-    let stores = Stores::default();
-    let plan = expand(&config.shards, &stores, &PlanOptions::default()).map_err(PipelineError::usage)?;
+    let plan = expand(&config.shards, &config.stores, &PlanOptions::default()).map_err(PipelineError::usage)?;
     let split = match &config.kept_by {
         KeptBy::Split(path) => Some(Membership::open(path).map_err(failed)?),
         KeptBy::Random { .. } => None,
@@ -122,6 +125,10 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     if let Some(split) = &split {
         cover(split, &plan, &config.out, &mut notices)?;
     }
+    let alone = split.as_ref().and_then(|split| split.keys_alone().cloned());
+    let met = alone.as_ref().map(|keys| Arc::new(Mutex::new(Met::none_of(keys))));
+    // A reader of standard output asks for each shard by itself; new shards are to hold all of the list.
+    let keys = alone.filter(|_| config.out != Out::Pipe).map(|keys| keys.count()).transpose().map_err(failed)?;
     let sink: Box<dyn Sink> = match &config.out {
         Out::Pipe => Box::new(pipe::Pipe::open()?),
         Out::Shards(folder, samples) => Box::new(folder::Folder::open(
@@ -131,10 +138,16 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
             plan.shards.iter().any(|shard| shard.url == "-"),
         )?),
     };
-    let mut stream = Stream { config, stores, plan: &plan, split, reading, sink, stop, notices };
+    let mut stream = Stream { config, plan: &plan, split, met, reading, sink, stop, notices };
     let from = stream.sink.resume(&mut stream.notices);
     match stream.run(from) {
-        Ok(()) => stream.sink.finish(&plan, &stream.notices),
+        Ok(()) => {
+            let mut report = stream.sink.finish(&plan, &stream.notices)?;
+            if let Some(keys) = keys {
+                absent(config, keys, &mut report)?;
+            }
+            Ok(report)
+        }
         Err(Ended::ReaderGone) => Ok(StreamReport::default()),
         Err(Ended::Failed(error)) => Err(error),
     }
@@ -175,9 +188,10 @@ trait Sink {
 
 struct Stream<'a> {
     config: &'a StreamConfig,
-    stores: Stores,
     plan: &'a Plan,
     split: Option<Membership>,
+    /// Which keys alone have come.
+    met: Option<Arc<Mutex<Met>>>,
     reading: ReaderConfig,
     sink: Box<dyn Sink>,
     stop: &'a Stop,
@@ -186,8 +200,9 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     fn run(&mut self, from: Cursor) -> Result<(), Ended> {
+        let (mut strangers, mut first) = (0, None);
         for shard in self.plan.shards.iter().skip(usize::try_from(from.ordinal).unwrap_or(usize::MAX)) {
-            let first = if shard.ordinal == from.ordinal { from.index } else { 0 };
+            let first_index = if shard.ordinal == from.ordinal { from.index } else { 0 };
             let kept = match &self.split {
                 None => None,
                 Some(split) => match split.shard(&shard.name).map_err(failed)? {
@@ -195,6 +210,13 @@ impl Stream<'_> {
                     none => {
                         if none.is_none() {
                             refuse_other_name(split, shard)?;
+                            if let Some(why) = stranger(split, shard)? {
+                                strangers += 1;
+                                first.get_or_insert(why);
+                                let text = "shards that the split was not made from, not read";
+                                self.notices.note("not_of_split", text, &shard.name, 1);
+                                continue;
+                            }
                         }
                         let text = "shards of which the split keeps nothing, not read";
                         self.notices.note("not_in_split", text, &shard.name, 1);
@@ -202,21 +224,27 @@ impl Stream<'_> {
                     }
                 },
             };
-            self.shard(shard, kept.as_ref(), first)?;
+            self.shard(shard, kept.as_ref(), first_index)?;
         }
-        Ok(())
+        // An empty tar would say of all of them that nothing is kept.
+        match first {
+            Some(why) if strangers == self.plan.len() => Err(Ended::Failed(PipelineError::Usage(why))),
+            _ => Ok(()),
+        }
     }
 
     fn shard(&mut self, shard: &ShardRef, kept: Option<&Kept>, first: u32) -> Result<(), Ended> {
         let by = match (&self.config.kept_by, kept) {
-            (KeptBy::Split(path), Some(kept)) => By::Split(Picker::new(path, &shard.name, kept)),
+            (KeptBy::Split(path), Some(kept)) => {
+                By::Split(Picker::new(path, &shard.name, kept).after(self.met.clone()))
+            }
             (KeptBy::Random { percent, seed }, _) => By::Random(*percent, *seed),
             (KeptBy::Split(_), None) => return Ok(()),
         };
         let identity = matches!(kept, Some(Kept::Uids(_)));
         let (sink, stop, notices) = (self.sink.as_mut(), self.stop, &mut self.notices);
         let mut task = Task { shard, by, identity, first, trouble: None, written: 0, sink, stop, notices };
-        let visited = visit(&self.stores, shard, &self.reading, &mut task)?;
+        let visited = visit(&self.config.stores, shard, &self.reading, &mut task)?;
         task.end(visited, kept)
     }
 }
@@ -243,15 +271,55 @@ fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> R
     if coverage.kept == 0 && coverage.absent > 0 {
         plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
         return Err(PipelineError::Usage(format!(
-            "{}: none of its {} samples is of these shards: it names {} and not {}",
+            "{}: none of its {} samples is of these shards: it names {} and not {}{}",
             split.path().display(),
             coverage.absent_samples,
             coverage.first,
-            shards.first().unwrap_or(&"")
+            shards.first().unwrap_or(&""),
+            by_keys_alone(&coverage.first)
         )));
     }
     let text = "samples that the split keeps of shards that are not given";
     notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
+    Ok(())
+}
+
+/// Why a shard that the split does not name is none of those that it was made from; `None` where that is not known.
+fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<String>, PipelineError> {
+    let (path, name) = (split.path().display(), &shard.name);
+    if shard.url == "-" {
+        return Ok(Some(format!(
+            "{path} knows samples by their shards' names, and standard input has none: give the shard's file, or a list that needs no names (.npy of \
+             uids, .keys)"
+        )));
+    }
+    let Some(other) = split.first_shard().map_err(failed)? else { return Ok(None) };
+    let is_other = is_shard_name(name) && !is_shard_name(&other) && other != "-";
+    let stranger = is_other || split.leaves_out(name) == Some(false);
+    Ok(stranger.then(|| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
+}
+
+/// What leads from a split of stored embeddings to shards, where its first shard is none.
+pub(crate) fn by_keys_alone(first: &str) -> &'static str {
+    if is_shard_name(first) || first == "-" {
+        return "";
+    }
+    "; what was selected from stored embeddings or folders is found in shards by keys alone: `trommel select RUN --rule R -o s.keys`, then \
+     `trommel stream SHARDS --split s.keys`"
+}
+
+/// Tells which keys alone did not come; none at all is no list of these shards.
+fn absent(config: &StreamConfig, keys: u64, report: &mut StreamReport) -> Result<(), PipelineError> {
+    let KeptBy::Split(path) = &config.kept_by else { return Ok(()) };
+    let path = path.display().to_string();
+    let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
+    if absent > 0 && absent == keys {
+        let first = config.shards.first().map_or("", String::as_str);
+        return Err(PipelineError::Usage(format!(
+            "{path}: none of its {keys} keys is in these shards (first: {first})"
+        )));
+    }
+    report.notices.note("absent_keys", "keys of the list that are in none of these shards", path, absent);
     Ok(())
 }
 

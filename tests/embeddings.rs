@@ -225,6 +225,37 @@ fn peer_numpy_reads_what_embed_writes_for_it() {
     assert!(peer.status.success() && said.contains(&format!("{} rows equal", 6 * 48)), "{said}");
 }
 
+/// From a folder as clip-retrieval leaves it to a trainer's shards: files of embeddings name samples by themselves, tars have the same keys.
+#[test]
+fn what_is_kept_of_embeddings_alone_is_found_in_the_shards_by_its_keys() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let shards = world.path("data/shards/{00000..00001}.tar");
+    run(0, &["embed", &shards, "-o", &at("out"), "--model", MODEL, "--random-init", "1", "--format", "npy"]);
+    fs::create_dir(at("theirs")).unwrap();
+    for part in ["img_emb", "metadata"] {
+        fs::rename(at(&format!("out/{part}")), at(&format!("theirs/{part}"))).unwrap();
+    }
+    let (photo, theirs) = (format!("photo={}", world.path("radii/photo")), at("theirs"));
+    let model = ["--benchmark", &photo, "--rule", "drop-over-radius", "--assume-model", "trommel-tiny-32"];
+    run(0, &[&["prune", &theirs, "--run", &at("run")][..], &model].concat());
+    run(0, &["select", &at("run"), "--rule", "s=drop-over-radius", "-o", &at("splits"), "--format", "txt,keys"]);
+    let text = fs::read_to_string(at("splits/s.txt")).unwrap();
+    let mut due: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix("img_emb/").unwrap().split_once('/').unwrap().1).collect();
+    due.sort_unstable();
+    let rows = Ledger::open(Path::new(&at("run"))).unwrap().counts();
+    assert!(!due.is_empty() && rows.dropped > 0, "{rows:?}");
+    run(0, &["stream", &shards, "--split", &at("splits/s.keys"), "-o", &at("new")]);
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(fs::File::open(at("new/00000.tar")).unwrap()).entries().unwrap() {
+        let name = entry.unwrap().path().unwrap().display().to_string();
+        found.extend(name.strip_suffix(".jpg").map(str::to_owned));
+    }
+    found.sort_unstable();
+    assert_eq!(found, due);
+}
+
 /// What a peer has made: its folder.
 fn made() -> Option<TempDir> {
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {

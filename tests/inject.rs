@@ -184,7 +184,8 @@ fn labelled_shards_join_a_pool_with_captions() {
         fs::create_dir_all(folder.path().join("labelled")).unwrap();
         let mut tar = tar::Builder::new(fs::File::create(folder.path().join("labelled").join(name)).unwrap());
         for (key, class, bytes) in samples {
-            for (member, bytes) in [(format!("{key}.cls"), class.as_bytes()), (format!("{key}.jpg"), bytes)] {
+            for (member, bytes) in [(format!("{key}.cls"), class.as_bytes()), (format!("{key}.jpg"), bytes.as_slice())]
+            {
                 let mut header = tar::Header::new_ustar();
                 header.set_size(bytes.len() as u64);
                 tar.append_data(&mut header, member, bytes).unwrap();
@@ -218,7 +219,7 @@ fn labelled_shards_join_a_pool_with_captions() {
             .collect();
         assert_eq!(
             found,
-            due.clone().map(|(source, caption, picture)| (source.into(), caption.into(), picture)),
+            due.clone().map(|(source, caption, picture)| (source.to_owned(), caption.to_owned(), picture)),
             "{given}"
         );
     }

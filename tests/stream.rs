@@ -419,6 +419,116 @@ fn shards_under_another_name_are_no_shards_of_which_nothing_is_kept() {
     assert!(said.contains("has no shard pool/00000.tar, but 00000.tar, and "), "{said}");
 }
 
+/// A run over stored embeddings of the samples of `plain(.., 2, 30, ..)`, which it names by its own files, in an order of its own.
+fn stored(folder: &Path) -> String {
+    let run = folder.join("stored");
+    let row = |at: usize| Row { key: format!("{:05}{:04}", at % 2, at / 2), ..Row::default() };
+    let rows = |from: usize| (from..from + 30).map(row);
+    make(&run, &[], (0..2).map(|at| (format!("img_emb/img_emb_{at}.npy"), Some(rows(30 * at)))).collect());
+    run.display().to_string()
+}
+
+/// An empty tar says that nothing of a shard is kept. Of shards that the split was not made from nobody can say that.
+#[test]
+fn shards_that_a_split_was_not_made_from_are_refused_and_give_no_empty_tar() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, ledger) = plain(folder.path(), 2, 30, 10);
+    let stored = stored(folder.path());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let refused = |args: &[&str], why: &str| {
+        let out = run(2, args);
+        assert!(out.stdout.is_empty(), "{args:?}");
+        assert!(stderr(&out).contains(why), "{args:?}: {}", stderr(&out));
+    };
+    for split in ["e.parquet", "e.txt"].map(at) {
+        run(0, &["select", &stored, "--rule", "random:100%", "-o", &split]);
+        let why = "it names img_emb/img_emb_0.npy";
+        refused(&["stream", &paths[0], "--split", &split], why);
+        refused(&["stream", &paths[0], &paths[1], "--split", &split], "`trommel select RUN --rule R -o s.keys`");
+        refused(&["stream", &paths[0], "--split", &split, "-o", &at("new")], why);
+    }
+    refused(&["stream", &paths[0], "--run", &stored], "was not made from 00000.tar: it names img_emb/img_emb_0.npy");
+    // Shards of somebody else's, beside those of the split or alone.
+    let (split, other) = (at("s.parquet"), at("x17.tar"));
+    run(0, &["select", &ledger, "--rule", "random:100%", "-o", &split]);
+    std::fs::copy(&paths[0], &other).unwrap();
+    for who in [["--split", &split], ["--run", &ledger]] {
+        refused(&[&["stream", &other][..], &who].concat(), "was not made from x17.tar: it names 00000.tar");
+        let (all, said) = streamed(&[&["stream", &paths[0], &other][..], &who].concat());
+        assert_eq!(all.len(), 2 * 10);
+        assert!(said.contains("shards that the split was not made from, not read: 1 (first: x17.tar)"), "{said}");
+    }
+    for (split, status) in [(&split, 2), (&at("e.parquet"), 2)] {
+        let mut piped = trommel();
+        piped.args(["stream", "-", "--split", split]).stdin(std::fs::File::open(&paths[0]).unwrap());
+        let out = piped.output().unwrap();
+        assert_eq!((out.status.code(), out.stdout.len()), (Some(status), 0));
+        assert!(stderr(&out).contains("standard input has none"), "{}", stderr(&out));
+    }
+    // What the run left out by name is a shard of its.
+    run(0, &["select", &ledger, "--rule", "random:100%", "--without", "00001.tar", "-o", &split]);
+    assert_eq!(run(0, &["stream", &paths[1], "--split", &split]).stdout, [0; 1024]);
+}
+
+#[test]
+fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, _) = plain(folder.path(), 2, 30, 10);
+    let stored = stored(folder.path());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (list, text) = (at("s.keys"), at("s.txt"));
+    let select = ["select", &stored, "--rule", "random:20", "-o"];
+    let said = stderr(&run(0, &[&select[..], &[list.as_str()]].concat()));
+    let line = format!(
+        "--train-data 'pipe:trommel stream SHARDS --split {list}' --train-num-samples 20   (SHARDS with the pictures)"
+    );
+    assert!(said.contains(&line) && !said.contains("trommel train"), "{said}");
+    let said = stderr(&run(0, &[&select[..], &[text.as_str()]].concat()));
+    assert!(said.contains("--format keys (or -o FILE.keys) writes a list") && !said.contains("--train-data"), "{said}");
+    let lines = std::fs::read_to_string(&text).unwrap();
+    let due: BTreeSet<&str> = lines.lines().map(|line| line.rsplit_once('/').unwrap().1).collect();
+    let keys = |all: &[Member]| -> BTreeSet<String> {
+        all.iter().filter_map(|member| member.0.strip_suffix(".jpg").map(str::to_owned)).collect()
+    };
+    let mut found = BTreeSet::new();
+    for path in &paths {
+        let (all, said) = streamed(&["stream", path, "--split", &list]);
+        assert_eq!(said, "");
+        found.extend(keys(&all));
+    }
+    assert!(found.iter().map(String::as_str).eq(due.iter().copied()), "{found:?} {due:?}");
+    let new = at("new");
+    let said = stderr(&run(0, &["stream", &paths[0], &paths[1], "--split", &list, "-o", &new]));
+    assert!(said.contains("20 samples kept, in 1 shards") && !said.contains("keys of the list"), "{said}");
+    let tar = std::fs::read(format!("{new}/00000.tar")).unwrap();
+    assert!(keys(&members(&tar)).iter().map(String::as_str).eq(due.iter().copied()));
+    // Whatever standard input is called.
+    let mut piped = trommel();
+    let piped = piped.args(["stream", "-", "--split", &list]).stdin(std::fs::File::open(&paths[0]).unwrap());
+    let first = keys(&members(&piped.output().unwrap().stdout));
+    assert_eq!(first, due.iter().filter(|key| key.starts_with("00000")).map(|key| (*key).to_owned()).collect());
+    // What is not there is told, and nothing at all is another list.
+    let said = stderr(&run(0, &["stream", &paths[0], "--split", &list, "-o", &at("half")]));
+    let absent = 20 - first.len();
+    assert!(
+        said.contains(&format!("keys of the list that are in none of these shards: {absent} (first: {list})")),
+        "{said}"
+    );
+    std::fs::write(&list, "elsewhere\n").unwrap();
+    let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("none")]));
+    assert!(said.contains("s.keys: none of its 1 keys is in these shards"), "{said}");
+    // A key that stands for two samples.
+    std::fs::write(&list, "000000003\n000010004\n").unwrap();
+    std::fs::copy(&paths[0], at("again.tar")).unwrap();
+    let twice = ["stream", &paths[0], &at("again.tar"), "--split", &list];
+    let said = stderr(&run(2, &twice));
+    assert!(said.contains("again.tar/000000003: another sample of this key came before"), "{said}");
+    let foreign = at("theirs.keys");
+    std::fs::write(&foreign, "000000003\n000000003\n").unwrap();
+    let said = stderr(&run(2, &["stream", &paths[0], "--split", &foreign]));
+    assert!(said.contains("keys alone stand once each in the order of their bytes (LC_ALL=C sort)"), "{said}");
+}
+
 /// New shards hold all that a split keeps of what is given, and the rest of it is told; they go on from the same rows only.
 #[test]
 fn new_shards_are_of_these_rows_and_what_was_not_given_is_told() {
@@ -544,4 +654,32 @@ fn webdataset_and_open_clip_train_on_it() {
         .unwrap();
     assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stdout), stderr(&out));
     assert_eq!(String::from_utf8_lossy(&out.stdout).lines().last(), Some("equal: 52 samples, 4 ways"));
+}
+
+/// The command that `select` prints, run as it stands: open_clip's training loader reads no samples but those that are kept, and it trains.
+#[test]
+fn open_clip_trains_by_the_command_that_select_prints() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS").map(PathBuf::from) else {
+        eprintln!("skipped: set TROMMEL_PEERS to the Python of `cargo xtask test --peers`");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    run(0, &["synth", &at("data"), "--shards", "3", "--samples", "40", "--seed", "7"]);
+    let pattern = at("data/shards/{00000..00002}.tar");
+    run(0, &["prune", &pattern, "--rule", "random:100%", "--run", &at("run")]);
+    let splits = ["select", &at("run"), "--rule", "s=random:60%", "-o", &at("splits"), "--format", "parquet,txt"];
+    let said = stderr(&run(0, &splits));
+    let command = said.lines().find_map(|line| line.strip_prefix("trommel:   python ")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/open_clip_training.py");
+    let out = Command::new(python)
+        .arg(script)
+        .args([&format!("python {command}"), &pattern, &at("splits/s.txt"), &at("logs")])
+        .env("PATH", common::beside_first(env!("CARGO_BIN_EXE_trommel")))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stdout), stderr(&out));
+    let count = command.rsplit_once(' ').unwrap().1;
+    let due = format!("trained: {count} samples, ");
+    assert!(String::from_utf8_lossy(&out.stdout).lines().last().unwrap().starts_with(&due), "{due}");
 }

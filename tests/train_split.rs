@@ -37,7 +37,8 @@ impl Splits {
                 "any=random:90%",
             ];
             let (judged, out) = (judged.display().to_string(), splits.0.path().display().to_string());
-            let mut args = vec!["select", &judged, "-o", &out, "--format", "parquet,txt,npy", "--without", "00005.tar"];
+            let mut args =
+                vec!["select", &judged, "-o", &out, "--format", "parquet,txt,npy,keys", "--without", "00005.tar"];
             args.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
             run(0, &args);
             splits
@@ -264,7 +265,8 @@ fn every_form_of_a_split_trains_alike() {
     let keys: Vec<String> = splits.keys("core").into_iter().rev().collect();
     fs::write(at("foreign.txt"), keys.join("\r\n")).unwrap();
     let foreign = at("foreign.txt").display().to_string();
-    for (name, split) in [("txt", splits.path("core.txt")), ("foreign", foreign), ("npy", splits.path("core.npy"))] {
+    let of = |form: &str| splits.path(&format!("core.{form}"));
+    for (name, split) in [("txt", of("txt")), ("foreign", foreign), ("npy", of("npy")), ("keys", of("keys"))] {
         let words_of = with(name, &split);
         kill_at(&words_of, &at(name), 5);
         run(0, &words(&words_of));
@@ -278,7 +280,7 @@ fn every_form_of_a_split_trains_alike() {
     assert!(why("foreign").contains("kept: the split keeps it (`a list of keys`, 100 samples)"), "{}", why("foreign"));
     // What a list of keys does not name is not read; of uids nobody knows before.
     let all = World::shared().path("data/shards/{00000..00005}.tar");
-    for (form, due) in [("txt", 5), ("npy", 6)] {
+    for (form, due) in [("txt", 5), ("npy", 6), ("keys", 6)] {
         let into = at(&format!("all-{form}"));
         let split = splits.path(&format!("core.{form}"));
         let said = stderr(&run(0, &words(&train(&all, &into, &["--split", &split, "--steps", "12"]))));

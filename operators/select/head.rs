@@ -22,6 +22,9 @@ pub const SPLIT_SCHEMA: u32 = 1;
 /// The key of a split's head in the metadata of its Parquet file.
 pub const META_SPLIT: &str = "trommel.split";
 
+/// The key of the run's shards of which nothing is kept, a JSON list of names, beside it.
+pub const META_NOTHING_OF: &str = "trommel.nothing_of";
+
 /// Which of equal samples are kept where an exact number ends among them.
 pub const EXACT_TIES: &str = "at an exact number: the smaller (shard, index), shards by name";
 

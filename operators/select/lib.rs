@@ -20,6 +20,7 @@ pub mod bits;
 pub mod compare;
 pub mod head;
 pub mod join;
+pub mod keys_alone;
 pub mod membership;
 pub mod pick;
 pub mod program;

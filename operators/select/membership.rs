@@ -5,6 +5,7 @@
 //! | `NAME.parquet` | indices and keys | the row groups that hold the shard, found by what the footer says of each |
 //! | `NAME.txt` | keys, SHARD/KEY a line | the lines once through at [`Membership::coverage`], then the shard's own; without it all lines |
 //! | `NAME.npy` | nothing: uids, which are compared with each sample's | a search in the file, a uid |
+//! | `NAME.keys` | nothing: keys, whatever shard they stand in | a search in the file, a key |
 //! | a run folder | indices and keys of who is kept | the shard's part of the ledger |
 //!
 //! # Invariants
@@ -16,18 +17,20 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::sample::TAKEN_DOWN;
+use trommel_core::wake::locked;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_shard::plan::Plan;
 
 use crate::SelectError;
 use crate::head::SplitHead;
+use crate::keys_alone::{KeyList, Met};
 use crate::select::RunFacts;
 use crate::split::{Format, head_path, read_head};
 use crate::uids;
@@ -57,6 +60,8 @@ pub enum Kept {
     Keys(HashSet<String>),
     /// Whoever has one of these uids.
     Uids(Arc<UidList>),
+    /// Whoever has one of these keys, in whatever shard.
+    KeysAlone(Arc<KeyList>),
 }
 
 impl Kept {
@@ -66,7 +71,7 @@ impl Kept {
         match self {
             Self::Rows(rows) => Some(rows.len() as u64),
             Self::Keys(keys) => Some(keys.len() as u64),
-            Self::Uids(_) => None,
+            Self::Uids(_) | Self::KeysAlone(_) => None,
         }
     }
 }
@@ -82,6 +87,7 @@ enum Source {
     Table(Table),
     Keys(Keys),
     Uids(Arc<UidList>),
+    KeysAlone(Arc<KeyList>),
     Run(Run),
 }
 
@@ -116,6 +122,14 @@ impl Membership {
             Some(Format::Parquet) => Source::Table(Table::open(&file)?),
             Some(Format::Keys) => Source::Keys(Keys::open(&file)?),
             Some(Format::Uids) => Source::Uids(Arc::new(UidList::open(&file)?)),
+            Some(Format::KeysAlone) => {
+                let keys = KeyList::open(&file)?;
+                // A search in a list that is not sorted would miss keys and not know it; what `select` has written is.
+                if head.is_none() {
+                    keys.count()?;
+                }
+                Source::KeysAlone(Arc::new(keys))
+            }
             None => return Err(no_split(path)),
         };
         Ok(Self { path: path.into(), head, source })
@@ -164,7 +178,7 @@ impl Membership {
         Ok(format!("{:x}", hash.finalize()))
     }
 
-    /// What is kept of these shards, and of all others; `None` for uids, of which only reading can tell. A list of keys is read once, and
+    /// What is kept of these shards, and of all others; `None` for uids and keys alone, of which only reading can tell. A list of keys is read once, and
     /// asked for `shards` and `others` without reading the rest afterwards.
     ///
     /// # Errors
@@ -201,6 +215,7 @@ impl Membership {
         match &self.source {
             Source::Keys(keys) => keys.count().map(Some),
             Source::Uids(uids) => Ok(Some(uids.count())),
+            Source::KeysAlone(keys) => keys.count().map(Some),
             Source::Table(_) | Source::Run(_) => Ok(None),
         }
     }
@@ -209,6 +224,40 @@ impl Membership {
     #[must_use]
     pub fn lists(&self, shard: &str) -> Option<bool> {
         if let Source::Keys(keys) = &self.source { keys.names(shard) } else { None }
+    }
+
+    /// The keys, where they stand alone.
+    #[must_use]
+    pub const fn keys_alone(&self) -> Option<&Arc<KeyList>> {
+        match &self.source {
+            Source::KeysAlone(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// Whether the split was made from a shard of which it keeps nothing; `None` where it does not say.
+    #[must_use]
+    pub fn leaves_out(&self, name: &str) -> Option<bool> {
+        match &self.source {
+            Source::Table(table) => table.leaves_out(name),
+            Source::Run(run) => Some(run.ordinals.contains_key(name)),
+            Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => None,
+        }
+    }
+
+    /// A shard that it names, where it names shards: of a table the first, of a list what may be the first.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn first_shard(&self) -> Result<Option<String>, SelectError> {
+        match &self.source {
+            Source::Table(table) => table.first_shard(),
+            Source::Keys(keys) => keys.first_shard(),
+            Source::Run(run) => {
+                Ok(run.ordinals.iter().min_by_key(|(_, ordinal)| **ordinal).map(|(name, _)| name.clone()))
+            }
+            Source::Uids(_) | Source::KeysAlone(_) => Ok(None),
+        }
     }
 
     /// Whether it is a list of keys, which is best asked for all shards at once.
@@ -238,6 +287,7 @@ impl Membership {
             Source::Table(table) => table.shard(name).map(|rows| rows.map(Kept::Rows)),
             Source::Keys(keys) => keys.shard(name).map(|keys| keys.map(Kept::Keys)),
             Source::Uids(uids) => Ok(Some(Kept::Uids(Arc::clone(uids)))),
+            Source::KeysAlone(keys) => Ok(Some(Kept::KeysAlone(Arc::clone(keys)))),
             Source::Run(run) => {
                 let Some(&ordinal) = run.ordinals.get(name) else { return Ok(None) };
                 if !run.ledger.is_committed(ordinal) {
@@ -267,7 +317,7 @@ impl Membership {
                 };
                 Some(Box::new(named.into_iter().filter_map(committed)))
             }
-            Source::Keys(_) | Source::Uids(_) => None,
+            Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => None,
         })
     }
 }
@@ -327,7 +377,8 @@ pub fn file_of(path: &Path) -> Result<PathBuf, SelectError> {
 fn no_split(path: &Path) -> SelectError {
     let path = path.display();
     SelectError::Input(format!(
-        "{path}: no split: .parquet (or .split.json) of `trommel select`, .txt (SHARD/KEY a line), .npy (DataComp's uids), or a run folder"
+        "{path}: no split: .parquet (or .split.json) of `trommel select`, .txt (SHARD/KEY a line), .keys (a key a line, sorted), .npy (DataComp's \
+         uids), or a run folder"
     ))
 }
 
@@ -340,6 +391,9 @@ pub struct Picker<'a> {
     /// The next kept row, or the number of keys found.
     next: usize,
     found: HashSet<String>,
+    /// Places of the keys that came, of this shard, and of those before where they are told.
+    places: HashSet<u64>,
+    met: Option<Arc<Mutex<Met>>>,
     repeated_uids: u64,
 }
 
@@ -347,15 +401,24 @@ impl<'a> Picker<'a> {
     /// Compares the samples of `shard`.
     #[must_use]
     pub fn new(split: &'a Path, shard: &'a str, kept: &'a Kept) -> Self {
-        let (split, shard, kept) = (Cow::Borrowed(split), Cow::Borrowed(shard), Cow::Borrowed(kept));
-        Self { split, shard, kept, next: 0, found: HashSet::new(), repeated_uids: 0 }
+        Self::with(Cow::Borrowed(split), Cow::Borrowed(shard), Cow::Borrowed(kept))
+    }
+
+    fn with(split: Cow<'a, Path>, shard: Cow<'a, str>, kept: Cow<'a, Kept>) -> Self {
+        let (found, places) = Default::default();
+        Self { split, shard, kept, next: 0, found, places, met: None, repeated_uids: 0 }
+    }
+
+    /// Refuses keys that stood in shards before this one too: of keys alone, who reads them is told all.
+    #[must_use]
+    pub fn after(self, met: Option<Arc<Mutex<Met>>>) -> Self {
+        Self { met, ..self }
     }
 
     /// The same, for who holds the shard no longer than this.
     #[must_use]
     pub fn owning(split: PathBuf, shard: String, kept: Kept) -> Picker<'static> {
-        let (split, shard, kept) = (Cow::Owned(split), Cow::Owned(shard), Cow::Owned(kept));
-        Picker { split, shard, kept, next: 0, found: HashSet::new(), repeated_uids: 0 }
+        Picker::with(Cow::Owned(split), Cow::Owned(shard), Cow::Owned(kept))
     }
 
     /// Whether a sample's uid must be known before it can be compared.
@@ -396,6 +459,18 @@ impl<'a> Picker<'a> {
                 self.repeated_uids += u64::from(times > 1);
                 Ok(times > 0)
             }
+            Kept::KeysAlone(list) => {
+                let Some(place) = list.place(key)? else { return Ok(false) };
+                let before = self.met.as_ref().is_some_and(|met| !locked(met).first(place));
+                if self.places.insert(place) && !before {
+                    return Ok(true);
+                }
+                Err(SelectError::Input(format!(
+                    "{}/{key}: another sample of this key came before, and {} says nothing but keys: it does not tell them apart",
+                    self.shard,
+                    self.split.display()
+                )))
+            }
         }
     }
 
@@ -404,7 +479,7 @@ impl<'a> Picker<'a> {
     pub fn is_done(&self) -> bool {
         match self.kept.as_ref() {
             Kept::Rows(rows) => self.next >= rows.len(),
-            Kept::Keys(_) | Kept::Uids(_) => false,
+            Kept::Keys(_) | Kept::Uids(_) | Kept::KeysAlone(_) => false,
         }
     }
 
@@ -414,7 +489,7 @@ impl<'a> Picker<'a> {
         match self.kept.as_ref() {
             Kept::Rows(rows) => rows.len().saturating_sub(self.next) as u64,
             Kept::Keys(keys) => keys.len().saturating_sub(self.found.len()) as u64,
-            Kept::Uids(_) => 0,
+            Kept::Uids(_) | Kept::KeysAlone(_) => 0,
         }
     }
 
@@ -436,7 +511,7 @@ impl<'a> Picker<'a> {
                     keys.len() - self.found.len()
                 ))),
             },
-            Kept::Uids(_) => Ok(()),
+            Kept::Uids(_) | Kept::KeysAlone(_) => Ok(()),
         }
     }
 

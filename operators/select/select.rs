@@ -202,8 +202,13 @@ fn select_here(
             captions_unknown: output.captions_unknown,
             keys_sha256: output.hash.finish(),
         };
-        make_room(&output.wanted.sinks, &head)?;
-        let remarks = output.wanted.sinks.into_iter().map(|sink| sink.finish(&head));
+        let mut sinks = output.wanted.sinks;
+        make_room(&sinks, &head)?;
+        for sink in &mut sinks {
+            let read = source.shards.iter().map(|shard| &shard.name);
+            sink.run_has(&mut read.chain(source.without).chain(source.unfinished).map(String::as_str));
+        }
+        let remarks = sinks.into_iter().map(|sink| sink.finish(&head));
         let remarks = remarks.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten().collect();
         Ok(Made { name: output.wanted.name, head, remarks })
     };

@@ -5,6 +5,7 @@
 //! | `NAME.parquet`: shard, key, index | pyarrow, polars, DuckDB; `trommel`'s own commands ([`crate::membership`]) |
 //! | `NAME.npy`: uids as `u8,u8`, sorted | DataComp's resharder |
 //! | `NAME.txt`: SHARD/KEY a line | lists of keys |
+//! | `NAME.keys`: a key a line, sorted | shards that the run does not name ([`crate::keys_alone`]) |
 //! | `NAME.split.json`: a [`SplitHead`] | `trommel verify` |
 
 use std::ffi::OsString;
@@ -17,7 +18,8 @@ use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
 use trommel_core::durable::{self, Aside};
 
 use crate::SelectError;
-use crate::head::{META_SPLIT, SPLIT_SCHEMA, SplitHead};
+use crate::head::{META_NOTHING_OF, META_SPLIT, SPLIT_SCHEMA, SplitHead};
+use crate::keys_alone::KeysAlone;
 use crate::uids::Uids;
 
 /// Rows of a row group.
@@ -50,6 +52,9 @@ pub trait Sink: Send {
     /// A file that cannot be written.
     fn finish(self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError>;
 
+    /// Takes the names of all shards of the run, before the end.
+    fn run_has(&mut self, _shards: &mut dyn Iterator<Item = &str>) {}
+
     /// Whether it reads uids.
     fn needs_uids(&self) -> bool {
         false
@@ -70,11 +75,13 @@ pub enum Format {
     Uids,
     /// SHARD/KEY a line.
     Keys,
+    /// A key a line.
+    KeysAlone,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Parquet, Self::Uids, Self::Keys];
+    pub const ALL: [Self; 4] = [Self::Parquet, Self::Uids, Self::Keys, Self::KeysAlone];
 
     /// The ending of its file.
     #[must_use]
@@ -83,6 +90,7 @@ impl Format {
             Self::Parquet => "parquet",
             Self::Uids => "npy",
             Self::Keys => "txt",
+            Self::KeysAlone => "keys",
         }
     }
 
@@ -102,6 +110,7 @@ impl Format {
             Self::Parquet => Box::new(Table::begin(path)?),
             Self::Uids => Box::new(Uids::begin(path, memory_bytes)?),
             Self::Keys => Box::new(Keys { path: path.into(), out: begin(path)? }),
+            Self::KeysAlone => Box::new(KeysAlone::begin(path, memory_bytes)),
         })
     }
 }
@@ -163,13 +172,18 @@ struct Table {
     shards: Vec<Option<String>>,
     keys: Vec<Option<String>>,
     indices: Vec<Option<u32>>,
+    /// Shards of which something is kept, in order.
+    named: Vec<String>,
+    /// Those of which nothing is; `None` where nobody says.
+    nothing_of: Option<Vec<String>>,
 }
 
 impl Table {
     fn begin(path: &Path) -> Result<Self, SelectError> {
         let fields = COLUMNS.map(|(name, kind)| Field::required(name, kind)).into();
         let writer = TableWriter::new(path, begin(path)?, fields, Vec::new())?.with_statistics();
-        Ok(Self { path: path.into(), writer, shards: Vec::new(), keys: Vec::new(), indices: Vec::new() })
+        let (shards, keys, indices) = Default::default();
+        Ok(Self { path: path.into(), writer, shards, keys, indices, named: Vec::new(), nothing_of: None })
     }
 
     fn group(&mut self) -> Result<(), SelectError> {
@@ -181,16 +195,26 @@ impl Table {
 
 impl Sink for Table {
     fn add(&mut self, kept: Kept<'_>) -> Result<(), SelectError> {
+        if self.named.last().is_none_or(|last| last != kept.shard) {
+            self.named.push(kept.shard.into());
+        }
         self.shards.push(Some(kept.shard.into()));
         self.keys.push(Some(kept.key.into()));
         self.indices.push(Some(kept.index));
         if self.keys.len() >= GROUP_ROWS { self.group() } else { Ok(()) }
     }
 
+    fn run_has(&mut self, shards: &mut dyn Iterator<Item = &str>) {
+        let without = shards.filter(|name| self.named.binary_search_by(|named| named.as_str().cmp(name)).is_err());
+        self.nothing_of = Some(without.map(str::to_owned).collect());
+    }
+
     fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
         self.group()?;
         let text = serde_json::to_string(head).map_err(|error| SelectError::Input(error.to_string()))?;
         let mut metadata = vec![(META_SPLIT.to_owned(), text)];
+        let nothing_of = self.nothing_of.map(|names| serde_json::json!(names).to_string());
+        metadata.extend(nothing_of.map(|names| (META_NOTHING_OF.to_owned(), names)));
         for (name, value) in [
             ("trommel.schema", head.schema.to_string()),
             ("rule", head.rule.clone()),

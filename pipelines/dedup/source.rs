@@ -225,7 +225,9 @@ impl Gathering {
         match self.kept.as_ref().and_then(|(_, kept)| kept.as_ref()) {
             None => Ok(false),
             Some(Kept::Keys(keys)) => Ok(keys.contains(key)),
-            Some(kept @ Kept::Uids(_)) => Picker::new(split.path(), shard, kept).keeps(index, key, uid).map_err(failed),
+            Some(kept @ (Kept::Uids(_) | Kept::KeysAlone(_))) => {
+                Picker::new(split.path(), shard, kept).keeps(index, key, uid).map_err(failed)
+            }
             Some(Kept::Rows(rows)) => match rows.binary_search_by_key(&index, |row| row.index) {
                 Err(_) => Ok(false),
                 Ok(at) if rows[at].key == key => Ok(true),

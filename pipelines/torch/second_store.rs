@@ -9,6 +9,7 @@ use trommel_ledger::read::Ledger;
 use trommel_pipelines::config::{JudgeConfig, Reading};
 use trommel_pipelines::pictures::{Wanted, samples};
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, stream};
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
@@ -95,6 +96,33 @@ fn a_run_over_a_second_store_decides_the_same() {
     assert!(found[&seen.id].image.starts_with(b"\xff\xd8"));
     let (found, troubles) = samples(&Stores::default(), &plan, &GroupConfig::default(), &asked);
     assert!(found.is_empty() && troubles[0].contains("mem: is not supported"), "{troubles:?}");
+}
+
+#[test]
+fn a_stream_over_a_second_store_is_the_same_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = data(&folder.path().join("data"));
+    let streamed = |shards: &str, into: &str, stores: &Stores| -> Result<(u64, Vec<Vec<u8>>), (u8, String)> {
+        let (out, kept_by) = (folder.path().join(into), KeptBy::rule("random:100%", 0).unwrap());
+        let out_of = Out::Shards(out.clone(), 25);
+        let config = StreamConfig { shards: vec![shards.into()], kept_by, out: out_of, stores: stores.clone() };
+        let report = stream(&config, &Stop::new()).map_err(|error| (error.status(), error.to_string()))?;
+        let tar = |name: &String| std::fs::read(out.join(name)).unwrap();
+        Ok((report.samples, report.written.iter().map(tar).collect::<Vec<_>>()))
+    };
+    let local = folder.path().join("data/shards").display().to_string();
+    let due = streamed(&local, "local", &Stores::default());
+    assert_eq!(due.as_ref().map(|(samples, shards)| (*samples, shards.len())), Ok((60, 3)));
+    let faults = [Fault::ShortReads(4000), Fault::FailsOnceAt(700), Fault::EndsOnceAt(30_000)];
+    let store = Faulty::new(memory, faults);
+    let stores = Stores::default().with("mem", store.clone());
+    assert_eq!(streamed("mem://pool/sh*s/*.tar", "there", &stores), due);
+    // What cannot be had ends it, and the same command goes on.
+    store.add("00001.tar", Fault::FailsAt(20_000));
+    let (status, said) = streamed("mem://pool/shards", "later", &stores).unwrap_err();
+    assert!(status == 3 && said.contains("mem://pool/shards/00001.tar: the disk is on fire"), "{status}: {said}");
+    store.heal();
+    assert_eq!(streamed("mem://pool/shards", "later", &stores), due);
 }
 
 #[test]

@@ -56,6 +56,13 @@ impl Keys {
         Ok(Self { path: path.into(), lines: OnceLock::new() })
     }
 
+    /// What the first line calls the shard, as far as a line says.
+    pub fn first_shard(&self) -> Result<Option<String>, SelectError> {
+        let mut first = None;
+        self.scan(0, 1, |_, text| first = text.rsplit_once('/').map(|(shard, _)| shard.to_owned()))?;
+        Ok(first)
+    }
+
     /// The keys of a shard; `None` where no line is its.
     pub fn shard(&self, name: &str) -> Result<Option<HashSet<String>>, SelectError> {
         let (from, to) = match self.lines.get().map(|lines| lines.get(name)) {
@@ -133,7 +140,10 @@ impl Keys {
             let text = std::str::from_utf8(text).map_err(|_| self.bad(at, "a line that is not UTF-8"))?;
             let text = text.strip_suffix('\r').unwrap_or(text);
             if !text.is_empty() && !text.contains('/') {
-                return Err(self.bad(at, &format!("`{text:.100}`; SHARD/KEY is due")));
+                return Err(self.bad(
+                    at,
+                    &format!("`{text:.100}`; SHARD/KEY is due; keys alone stand in a list NAME.keys, sorted"),
+                ));
             }
             each((at, at + read as u64), text);
             at += read as u64;

@@ -1,13 +1,16 @@
 //! A split's Parquet file, shard by shard. Its rows stand in the order of (shard, index), so that a search over the first row of each group finds
 //! the groups that hold a shard. The footer says these first rows, where the split was written with statistics; else each is read.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 
 use super::KeptRow;
 use crate::SelectError;
+use crate::head::META_NOTHING_OF;
 
 /// Columns, the shard first.
 const COLUMNS: [(&str, Kind); 3] = [("shard", Kind::Text), ("index", Kind::U32), ("key", Kind::Text)];
@@ -15,6 +18,8 @@ const COLUMNS: [(&str, Kind); 3] = [("shard", Kind::Text), ("index", Kind::U32),
 pub(super) struct Table {
     path: PathBuf,
     reader: TableReader,
+    /// The run's shards of which nothing is kept, where it says.
+    nothing_of: OnceLock<Option<HashSet<String>>>,
 }
 
 /// A row: shard, index, key.
@@ -23,7 +28,20 @@ type Row = (String, u32, String);
 impl Table {
     pub fn open(path: &Path) -> Result<Self, SelectError> {
         let file = File::open(path).map_err(SelectError::at(path))?;
-        Ok(Self { path: path.into(), reader: TableReader::open(path, Box::new(file), &COLUMNS)? })
+        let reader = TableReader::open(path, Box::new(file), &COLUMNS)?;
+        Ok(Self { path: path.into(), reader, nothing_of: OnceLock::new() })
+    }
+
+    /// Whether the split was made from a shard of which it keeps nothing; `None` where it does not say.
+    pub fn leaves_out(&self, name: &str) -> Option<bool> {
+        let read = || serde_json::from_str(self.reader.metadata(META_NOTHING_OF)?).ok();
+        self.nothing_of.get_or_init(read).as_ref().map(|names| names.contains(name))
+    }
+
+    /// The first shard that it keeps something of.
+    pub fn first_shard(&self) -> Result<Option<String>, SelectError> {
+        let Some(group) = self.reader.from_group(0).next().transpose()? else { return Ok(None) };
+        Ok(self.rows(group)?.into_iter().next().map(|(shard, ..)| shard))
     }
 
     /// What is kept of a shard, in order; `None` where no row is the shard's.

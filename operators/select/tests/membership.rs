@@ -16,7 +16,7 @@ use crate::split::{self, Format, head_path, write_head};
 /// Rows by shard: index and key.
 type Rows = BTreeMap<String, Vec<(u32, String)>>;
 
-fn head(count: u64) -> SplitHead {
+pub(super) fn head(count: u64) -> SplitHead {
     serde_json::from_value(json!({
         "schema": 1, "rule": "random:1%", "seed": 0, "ties": "", "identity": null, "benchmarks": [], "reading": {}, "shards": 1,
         "judged": count, "rejected": 0, "taken_down": 0, "count": count, "captionless": 0, "keys_sha256": ""
@@ -196,7 +196,8 @@ fn lists_of_keys_are_found_wherever_a_shard_stands() {
     let path = folder.path().join("bad.txt");
     std::fs::write(&path, "0.tar/a\nno slash\n").unwrap();
     let error = Membership::open(&path).unwrap().shard("0.tar").unwrap_err().to_string();
-    assert!(error.ends_with("bad.txt: no list of samples: at byte 8: `no slash`; SHARD/KEY is due"), "{error}");
+    let due = "bad.txt: no list of samples: at byte 8: `no slash`; SHARD/KEY is due; keys alone stand in a list NAME.keys, sorted";
+    assert!(error.ends_with(due), "{error}");
 }
 
 #[test]

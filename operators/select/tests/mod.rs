@@ -1,4 +1,5 @@
 mod defects;
+mod keys_alone;
 mod membership;
 mod naive;
 mod properties;

@@ -80,7 +80,7 @@ pub(super) fn similarities(
             None => None,
             Some(split) => match split.shard(&shard.name).map_err(PipelineError::failed)? {
                 Some(Kept::Rows(rows)) => Some(rows),
-                Some(Kept::Keys(_) | Kept::Uids(_)) => {
+                Some(Kept::Keys(_) | Kept::Uids(_) | Kept::KeysAlone(_)) => {
                     return Err(PipelineError::Failed("the split does not say where its samples stand".into()));
                 }
                 None => continue,

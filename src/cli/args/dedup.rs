@@ -23,11 +23,11 @@ pub struct DedupArgs {
     /// A cosine; a sample strictly above it is a duplicate
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub above: f64,
-    /// A file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for dedup.parquet
+    /// A file .parquet (shard, key, index), .npy (DataComp's uids), .txt (SHARD/KEY a line) or .keys (keys alone, sorted); else a folder for dedup.parquet
     #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
     /// Files of the split in a folder; parquet unless given
-    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',')]
+    #[arg(long = "format", value_name = "parquet,npy,txt,keys", value_delimiter = ',')]
     pub formats: Vec<String>,
     /// Only samples that a split keeps take part: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids), or a run folder
     #[arg(long, value_name = "FILE")]

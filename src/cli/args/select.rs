@@ -26,11 +26,11 @@ pub struct SelectArgs {
         help = format!("Who is kept; several rules make several splits from one reading, and each then has a name: {}", forms(|_| true))
     )]
     pub rules: Vec<String>,
-    /// One split: a file .parquet (shard, key, index), .npy (DataComp's uids) or .txt (SHARD/KEY a line); else a folder for them
+    /// One split: a file .parquet (shard, key, index), .npy (DataComp's uids), .txt (SHARD/KEY a line) or .keys (keys alone, sorted); else a folder for them
     #[arg(short, long, value_name = "FILE|DIR")]
     pub out: PathBuf,
     /// Files of each split in a folder; parquet unless given
-    #[arg(long = "format", value_name = "parquet,npy,txt", value_delimiter = ',')]
+    #[arg(long = "format", value_name = "parquet,npy,txt,keys", value_delimiter = ',')]
     pub formats: Vec<String>,
     /// A shard of the plan that is left out, by its name: one that is not judged, say
     #[arg(long, value_name = "SHARD")]

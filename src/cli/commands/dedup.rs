@@ -41,7 +41,7 @@ fn say(line: &str) {
 fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
     let format = |text: &String| {
         let known = Format::ALL.into_iter().find(|format| format.extension() == text);
-        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy and txt are written")))
+        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy, txt and keys are written")))
     };
     let clusters = args.clusters.map(|clusters| ClusterRule {
         clusters,

@@ -28,10 +28,7 @@ pub fn run(args: &SelectArgs) -> Outcome {
                 "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
             ));
         }
-        if let Some(table) = split.files.iter().find(|file| file.ends_with(".parquet")) {
-            say(&format!("  trommel train SHARDS --split {table} --model MODEL --batch N --run DIR"));
-        }
-        say(&format!("  {}", open_clip(split)));
+        how_to_train(split, &report).iter().for_each(|line| say(&format!("  {line}")));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
     say(&format!(
@@ -50,7 +47,7 @@ pub fn run(args: &SelectArgs) -> Outcome {
 fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
     let format = |text: &String| {
         let known = Format::ALL.into_iter().find(|format| format.extension() == text);
-        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy and txt are written")))
+        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy, txt and keys are written")))
     };
     Ok(SelectConfig {
         run: args.run.clone(),
@@ -85,11 +82,33 @@ fn unfinished(report: &SelectReport) -> Option<String> {
         .then(|| format!("{said}: no split has them; finish the run, and the same command selects anew"))
 }
 
-/// How open_clip trains on a split.
-fn open_clip(split: &SplitReport) -> String {
+/// Commands that train on a split, with the run's shards as they were given.
+fn how_to_train(split: &SplitReport, report: &SelectReport) -> Vec<String> {
+    let ends = |ending: &str| split.files.iter().find(|file| file.ends_with(ending));
+    let names_shards = ends(".parquet").or_else(|| ends(".txt")).filter(|_| report.of_shards);
+    // Lists without shards are found in any.
+    let Some(file) = names_shards.or_else(|| ends(".keys")).or_else(|| ends(".npy")) else {
+        return vec![
+            "its samples are known by files of embeddings or folders: --format keys (or -o FILE.keys) writes a list by which `trommel stream` finds \
+             them in shards"
+                .into(),
+        ];
+    };
+    let unknown = || vec!["SHARDS".to_owned()];
+    let arguments = report.arguments.clone().filter(|_| report.of_shards).unwrap_or_else(unknown);
+    let pipe = |argument: &String| format!("pipe:trommel stream {argument} --split {file}");
+    let data = arguments.iter().map(pipe).collect::<Vec<_>>().join("::");
+    let said = match (report.of_shards, arguments == unknown()) {
+        (true, true) => "   (SHARDS as the run was given them)",
+        (false, _) => "   (SHARDS with the pictures)",
+        (true, false) => "",
+    };
     let count = split.train_num_samples;
-    let train = "python -m open_clip_train.main --dataset-type webdataset";
-    let file = split.files.first().map_or("", String::as_str);
-    let data = format!("'pipe:trommel stream SHARDS --split {file}'");
-    format!("{train} --train-data {data} --train-num-samples {count}   (SHARDS as the run was given them)")
+    let train = ends(".parquet").filter(|_| report.of_shards);
+    let train = train.map(|table| {
+        format!("trommel train {} --split {table} --model MODEL --batch N --run DIR", arguments.join(" "))
+    });
+    let open_clip = "python -m open_clip_train.main --dataset-type webdataset";
+    let open_clip = format!("{open_clip} --train-data '{data}' --train-num-samples {count}{said}");
+    train.into_iter().chain([open_clip]).collect()
 }

@@ -1,0 +1,256 @@
+//! Keys without shards, in the order of their bytes: a list that finds samples wherever they stand.
+//!
+//! What was selected from stored embeddings is named by the files of embeddings, and the shards with the pictures are other files: only a sample's
+//! key is the same in both. Whoever reads searches the file, so that a process for each shard costs no more than the shard's own keys do.
+//! A key that stands for two samples decides nothing: it is refused in the list, and in shards as far as they are read.
+//!
+//! `LC_ALL=C sort` makes such a list of anybody's keys.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use trommel_core::durable::{self, Aside};
+
+use crate::SelectError;
+use crate::bits::Bits;
+use crate::head::SplitHead;
+use crate::split::{Kept, Sink, settle};
+
+/// Bytes that are read at a time in a search.
+const WINDOW_BYTES: u64 = 256;
+/// Longest key.
+const MAX_KEY_BYTES: u64 = 1 << 20;
+/// Bytes of keys that are sorted at a time, at least.
+const LEAST_RUN_BYTES: u64 = 1 << 20;
+/// Bytes of a key in memory beside its own.
+const KEY_BYTES: u64 = 24;
+
+/// A list, searched in its file.
+#[derive(Debug)]
+pub struct KeyList {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl KeyList {
+    pub(crate) fn open(path: &Path) -> Result<Self, SelectError> {
+        let file = File::open(path).map_err(SelectError::at(path))?;
+        let bytes = file.metadata().map_err(SelectError::at(path))?.len();
+        Ok(Self { path: path.into(), file, bytes })
+    }
+
+    /// Where a key's line begins; `None` where it is not in the list.
+    ///
+    /// # Errors
+    /// A file that cannot be read, lines that are not sorted, or the key twice.
+    pub fn place(&self, key: &str) -> Result<Option<u64>, SelectError> {
+        // Lines that begin before `low` are smaller, those that begin from `high` on are larger.
+        let (mut low, mut high) = (0, self.bytes);
+        let (mut below, mut above): (Option<Vec<u8>>, Option<Vec<u8>>) = (None, None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let start = if middle == low { low } else { self.line(middle - 1)?.1 };
+            if start >= high {
+                high = middle;
+                continue;
+            }
+            let (line, next) = self.line(start)?;
+            let in_order =
+                below.as_ref().is_none_or(|below| *below < line) && above.as_ref().is_none_or(|above| line < *above);
+            if !in_order {
+                return Err(self.disorder(start, &line));
+            }
+            match line.as_slice().cmp(key.as_bytes()) {
+                Ordering::Less => (low, below) = (next, Some(line)),
+                Ordering::Greater => (high, above) = (middle, Some(line)),
+                Ordering::Equal => {
+                    // Its neighbours are all that can be equal in a sorted list; the one before ends in one byte or in two.
+                    let before = [1, 2].into_iter().filter_map(|end| start.checked_sub(line.len() as u64 + end));
+                    for from in before.chain([next].into_iter().filter(|next| *next < self.bytes)) {
+                        let begins = from == 0 || self.line(from - 1)?.1 == from;
+                        if begins && self.line(from)?.0 == line {
+                            return Err(self.disorder(start, &line));
+                        }
+                    }
+                    return Ok(Some(start));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many keys there are; the whole list is read.
+    ///
+    /// # Errors
+    /// A file that cannot be read, lines that are not sorted, or a key twice.
+    pub fn count(&self) -> Result<u64, SelectError> {
+        let file = self.file.try_clone().map_err(SelectError::at(&self.path))?;
+        let mut input = BufReader::with_capacity(1 << 20, file);
+        input.rewind().map_err(SelectError::at(&self.path))?;
+        let (mut count, mut at, mut last, mut line) = (0, 0, Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            let read = input.read_until(b'\n', &mut line).map_err(SelectError::at(&self.path))? as u64;
+            if read == 0 {
+                return Ok(count);
+            }
+            bare(&mut line);
+            if count > 0 && last >= line {
+                return Err(self.disorder(at, &line));
+            }
+            (count, at) = (count + 1, at + read);
+            std::mem::swap(&mut last, &mut line);
+        }
+    }
+
+    /// What stands from a byte to the end of its line, and where the next one begins.
+    fn line(&self, from: u64) -> Result<(Vec<u8>, u64), SelectError> {
+        let mut line = Vec::new();
+        loop {
+            let (have, at) = (line.len(), from + line.len() as u64);
+            let more = WINDOW_BYTES.max(have as u64).min(self.bytes.saturating_sub(at));
+            line.resize(have + more as usize, 0);
+            self.file.read_exact_at(&mut line[have..], at).map_err(SelectError::at(&self.path))?;
+            if let Some(end) = line[have..].iter().position(|&byte| byte == b'\n') {
+                line.truncate(have + end + 1);
+            } else if more > 0 && line.len() as u64 <= MAX_KEY_BYTES {
+                continue;
+            } else if more > 0 {
+                let path = self.path.display();
+                return Err(SelectError::Input(format!(
+                    "{path}: no list of keys: at byte {from}: more than a megabyte"
+                )));
+            }
+            let next = from + line.len() as u64;
+            bare(&mut line);
+            return Ok((line, next));
+        }
+    }
+
+    fn disorder(&self, at: u64, line: &[u8]) -> SelectError {
+        SelectError::Input(format!(
+            "{}: keys alone stand once each in the order of their bytes (LC_ALL=C sort), and at byte {at} `{:.100}` does not",
+            self.path.display(),
+            String::from_utf8_lossy(line)
+        ))
+    }
+}
+
+/// A line without its end.
+fn bare(line: &mut Vec<u8>) {
+    for end in [b'\n', b'\r'] {
+        line.pop_if(|last| *last == end);
+    }
+}
+
+/// Which keys of a list have come. A line has two bytes at least; pages that nobody touches take no memory.
+#[derive(Debug)]
+pub struct Met(Bits);
+
+impl Met {
+    /// None of a list's.
+    #[must_use]
+    pub fn none_of(list: &KeyList) -> Self {
+        Self(Bits::zeros(list.bytes.div_ceil(2)))
+    }
+
+    /// Takes the key whose line begins there; whether it comes for the first time.
+    pub fn first(&mut self, place: u64) -> bool {
+        let known = self.0.get(place / 2);
+        self.0.set(place / 2);
+        !known
+    }
+}
+
+/// A list being written: more keys than memory holds.
+pub(crate) struct KeysAlone {
+    path: PathBuf,
+    run: Vec<String>,
+    held_bytes: u64,
+    run_bytes: u64,
+    /// Sorted ones that had no room.
+    runs: Vec<File>,
+}
+
+impl KeysAlone {
+    pub fn begin(path: &Path, memory_bytes: u64) -> Self {
+        let run_bytes = memory_bytes.max(LEAST_RUN_BYTES);
+        Self { path: path.into(), run: Vec::new(), held_bytes: 0, run_bytes, runs: Vec::new() }
+    }
+
+    /// The same, with so many bytes at a time, however few.
+    #[cfg(test)]
+    pub fn sorting(self, run_bytes: u64) -> Self {
+        Self { run_bytes, ..self }
+    }
+
+    fn put_aside(&mut self) -> std::io::Result<()> {
+        self.run.sort_unstable();
+        let mut out = BufWriter::new(tempfile::tempfile_in(durable::parent(&self.path))?);
+        self.run.drain(..).try_for_each(|key| writeln!(out, "{key}"))?;
+        self.held_bytes = 0;
+        self.runs.push(out.into_inner().map_err(std::io::IntoInnerError::into_error)?);
+        Ok(())
+    }
+
+    /// Writes the list; gives a key that stands twice, if one does.
+    fn write(&mut self, out: &mut impl Write) -> std::io::Result<Option<String>> {
+        self.run.sort_unstable();
+        let mut runs = Vec::new();
+        for run in &mut self.runs {
+            run.rewind()?;
+            runs.push(BufReader::new(run).lines());
+        }
+        let (files, mut held) = (runs.len(), self.run.drain(..));
+        let mut next = |from: usize| match runs.get_mut(from) {
+            Some(run) => run.next().transpose(),
+            None => Ok(held.next()),
+        };
+        let (mut heap, mut last) = (BinaryHeap::new(), None);
+        for from in 0..=files {
+            heap.extend(next(from)?.map(|key| Reverse((key, from))));
+        }
+        while let Some(Reverse((key, from))) = heap.pop() {
+            heap.extend(next(from)?.map(|key| Reverse((key, from))));
+            if last.as_ref() == Some(&key) {
+                return Ok(last);
+            }
+            writeln!(out, "{key}")?;
+            last = Some(key);
+        }
+        Ok(None)
+    }
+}
+
+impl Sink for KeysAlone {
+    fn add(&mut self, Kept { shard, key, .. }: Kept<'_>) -> Result<(), SelectError> {
+        if key.contains(['\n', '\r']) || key.is_empty() {
+            let path = self.path.display();
+            return Err(SelectError::Input(format!("{path}: the key {key:?} of shard {shard:?} is no line")));
+        }
+        self.held_bytes += key.len() as u64 + KEY_BYTES;
+        self.run.push(key.to_owned());
+        if self.held_bytes >= self.run_bytes { self.put_aside().map_err(SelectError::at(&self.path)) } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {
+        let file = Aside::create(&self.path).map_err(SelectError::at(&self.path))?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        if let Some(key) = self.write(&mut out).map_err(SelectError::at(&self.path))? {
+            let path = self.path.display();
+            return Err(SelectError::Input(format!(
+                "{path}: two kept samples have the key `{key}`: keys alone do not tell them apart"
+            )));
+        }
+        settle(&self.path, out).map(|()| None)
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
