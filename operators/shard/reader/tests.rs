@@ -113,9 +113,9 @@ fn a_shard_that_contradicts_the_ledger_has_changed() {
 }
 
 /// A ledger that knows keys, too.
-struct Named(Vec<Status>, [&'static str; 4]);
+struct Known(Vec<Status>, [&'static str; 4]);
 
-impl Decisions for Named {
+impl Decisions for Known {
     fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
         Ok(Some(Arc::new(self.0.clone())))
     }
@@ -128,7 +128,7 @@ impl Decisions for Named {
 /// What is sent up to the end, kept samples as their keys, and how it ends.
 fn named(statuses: &[Status], keys: [&'static str; 4]) -> (String, ShardOutcome) {
     let store = memory([three()]);
-    let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Named(statuses.to_vec(), keys))));
+    let reader = reader(store, ReaderConfig::default(), Some(Arc::new(Known(statuses.to_vec(), keys))));
     let (items, _) = sent(&reader, &Request { replay: true, ..JUDGE });
     let (mut text, mut outcome) = (String::new(), None);
     for item in items {
