@@ -115,6 +115,8 @@ pub struct InjectReport {
 /// look for, an occupied folder, a file that cannot be read or written.
 pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
     check(config)?;
+    // Before the folder is begun: what is refused leaves nothing behind that the next settings would find.
+    LabelledPictures::find(&config.folder, &config.classes)?;
     let chosen = config.items.map(|items| choose(config, items)).transpose()?;
     let settings = begin(config)?;
     let mut shards = Shards { config, open: None, written: 0 };
