@@ -137,6 +137,10 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     let of_photo = lines.lines().filter(|line| line.starts_with("photo/")).count();
     assert_eq!((lines.lines().count(), of_photo), (27, 9), "{lines}");
     assert_ne!(lines, list("2"));
+    // A source that has fewer makes another ratio, which is said.
+    let (short, file) = (mix.replace("random:9", "random:90"), place("short.txt"));
+    let said = stderr(&run(0, &["select", &into, "--rule", &short, "-o", &file]));
+    assert!(said.contains("`random:90 of ..` asks for 90 samples, and there are 36"), "{said}");
 }
 
 /// The radii are the reference's own: whoever gives one lies on it, and not over it.

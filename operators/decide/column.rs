@@ -98,6 +98,12 @@ impl Compare {
 }
 
 impl Test {
+    /// The same test of another column.
+    #[must_use]
+    pub fn of_column(&self, column: String) -> Self {
+        Self { column, ..self.clone() }
+    }
+
     /// Whether a value passes.
     #[must_use]
     pub fn holds(&self, cell: Cell<'_>) -> bool {

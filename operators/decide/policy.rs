@@ -102,6 +102,12 @@ fn ascending(x: f64) -> Option<u64> {
     (!x.is_nan()).then_some(bits ^ mask)
 }
 
+/// The number of a place of [`Order::Lowest`], with one zero.
+#[must_use]
+pub const fn number_at(place: u64) -> f64 {
+    f64::from_bits(place ^ if place >> 63 == 1 { 1 << 63 } else { u64::MAX })
+}
+
 impl<'a> Policy<'a> {
     /// The condition, and whether a hit keeps (else it drops), where the policy is made of one.
     #[must_use]

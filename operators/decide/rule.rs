@@ -161,6 +161,12 @@ impl Form {
 }
 
 impl Rule {
+    /// The rule that asks a column for its order, and keeps nobody.
+    #[must_use]
+    pub fn in_order_of(column: &str) -> Self {
+        Self::KeepLowest(0, column.into())
+    }
+
     /// Its form.
     #[must_use]
     pub const fn form(&self) -> Form {
@@ -176,6 +182,27 @@ impl Rule {
             Self::KeepHighest(..) => Form::KeepHighest,
             Self::KeepLowest(..) => Form::KeepLowest,
             Self::Where(_) => Form::Where,
+        }
+    }
+
+    /// The same rule with other benchmarks in the place of its own, where it looks at any, and another column in the place of its own.
+    #[must_use]
+    pub fn renamed(
+        &self,
+        names: impl FnOnce(&BenchmarkNames) -> BenchmarkNames,
+        column: impl FnOnce(&str) -> String,
+    ) -> Self {
+        match self {
+            Self::DropOverRadius(old) => Self::DropOverRadius(names(old)),
+            Self::DropAbove(threshold, old) => Self::DropAbove(*threshold, names(old)),
+            Self::DropFrom(threshold, old) => Self::DropFrom(*threshold, names(old)),
+            Self::DropBelow(threshold, old) => Self::DropBelow(*threshold, names(old)),
+            Self::KeepNearest(count, old) => Self::KeepNearest(*count, names(old)),
+            Self::KeepFarthest(count, old) => Self::KeepFarthest(*count, names(old)),
+            Self::KeepHighest(count, old) => Self::KeepHighest(*count, column(old)),
+            Self::KeepLowest(count, old) => Self::KeepLowest(*count, column(old)),
+            Self::Where(test) => Self::Where(test.of_column(column(&test.column))),
+            Self::RandomPercent(_) | Self::RandomCount(_) => self.clone(),
         }
     }
 

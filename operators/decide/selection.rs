@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! expr  = term, or terms joined by one of: and  or  minus
-//! term  = not term | ( expr ) | NAME | RULE [per COLUMN] [of term]
+//! term  = not term | ( expr ) | NAME | RULE [per COLUMN [by COLUMN]] [of term]
 //! ```
 //!
 //! - Samples that could not be judged take part in nothing, neither in `not` nor in an order.
 //! - `RULE of term` asks the rule of the samples of the term only: `keep-nearest:N of T` keeps the N nearest that are in T, while
 //!   `keep-nearest:N and T` keeps those of the N nearest of all that are in T.
 //! - `RULE per COLUMN` keeps the exact number of each value of the column; samples without a value have no place.
+//! - `RULE per COLUMN by WEIGHT` keeps the exact number in all, dealt to the values of the column in proportion to another one, which is the same for
+//!   all samples of a value; no value gives more than it has, and the others share what it lacks.
 //! - A NAME stands for what an earlier rule of that name says.
+//! - Whatever was read is written so that it is read again as it was: equal operations in a row stand without parentheses, and how deep terms may
+//!   stand in each other is asked of what names stand for, too.
 //! - Words are parted by blanks; quotes (`'..'`, `".."`) keep blanks and parentheses in a word. `and`, `or` and `minus` are mixed
 //!   with parentheses only.
 //!
@@ -26,7 +30,7 @@
 
 use std::fmt;
 
-use super::rule::Rule;
+use super::rule::{BenchmarkNames, Rule};
 
 mod parse;
 
@@ -41,45 +45,48 @@ pub enum Selection {
         rule: Rule,
         /// Its exact number is kept of each value of this column.
         per: Option<String>,
+        /// It is dealt to these values in proportion to this column instead.
+        by: Option<String>,
         /// It is asked of these only; `None` = of all that were judged.
         of: Option<Box<Selection>>,
     },
     /// Whoever was judged and is not there.
     Not(Box<Selection>),
-    /// Whoever is in both.
-    And(Box<Selection>, Box<Selection>),
-    /// Whoever is in one of them.
-    Or(Box<Selection>, Box<Selection>),
-    /// Whoever is in the first and not in the second.
-    Minus(Box<Selection>, Box<Selection>),
+    /// Whoever is in all of them: two or more.
+    And(Vec<Selection>),
+    /// Whoever is in one of them: two or more.
+    Or(Vec<Selection>),
+    /// Whoever is in the first and in none of the others: two or more.
+    Minus(Vec<Selection>),
 }
 
 impl Selection {
     /// All rules in it, in the order written.
     #[must_use]
     pub fn rules(&self) -> Vec<&Rule> {
-        match self {
-            Self::Rule { rule, of, .. } => {
-                let mut rules = vec![rule];
-                rules.extend(of.iter().flat_map(|of| of.rules()));
-                rules
-            }
-            Self::Not(of) => of.rules(),
-            Self::And(a, b) | Self::Or(a, b) | Self::Minus(a, b) => [a.rules(), b.rules()].concat(),
-        }
+        let own = match self {
+            Self::Rule { rule, .. } => Some(rule),
+            Self::Not(_) | Self::And(_) | Self::Or(_) | Self::Minus(_) => None,
+        };
+        own.into_iter().chain(self.parts().iter().flat_map(Self::rules)).collect()
     }
 
-    /// Columns that it reads beside scores, those of `per` included.
+    /// Columns that it reads beside scores, those of `per` and `by` included.
     #[must_use]
     pub fn columns(&self) -> Vec<&str> {
+        let own = match self {
+            Self::Rule { rule, per, by, .. } => [rule.policy().column(), per.as_deref(), by.as_deref()],
+            Self::Not(_) | Self::And(_) | Self::Or(_) | Self::Minus(_) => [None; 3],
+        };
+        own.into_iter().flatten().chain(self.parts().iter().flat_map(Self::columns)).collect()
+    }
+
+    /// The selections that it is made of.
+    fn parts(&self) -> &[Self] {
         match self {
-            Self::Rule { rule, per, of } => {
-                let mut columns: Vec<&str> = rule.policy().column().into_iter().chain(per.as_deref()).collect();
-                columns.extend(of.iter().flat_map(|of| of.columns()));
-                columns
-            }
-            Self::Not(of) => of.columns(),
-            Self::And(a, b) | Self::Or(a, b) | Self::Minus(a, b) => [a.columns(), b.columns()].concat(),
+            Self::Rule { of, .. } => of.as_deref().map_or(&[], std::slice::from_ref),
+            Self::Not(of) => std::slice::from_ref(of),
+            Self::And(parts) | Self::Or(parts) | Self::Minus(parts) => parts,
         }
     }
 
@@ -89,42 +96,77 @@ impl Selection {
         self.rules().iter().any(|rule| rule.policy().first().is_some())
     }
 
-    /// Rules and operations in it.
+    /// The same with other names of benchmarks (`None` = all of the run) and of columns.
     #[must_use]
-    pub(super) fn size(&self) -> usize {
+    pub fn renamed(
+        &self,
+        names: &impl Fn(&BenchmarkNames) -> BenchmarkNames,
+        column: &impl Fn(&str) -> String,
+    ) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.renamed(names, column)).collect();
         match self {
-            Self::Rule { of, .. } => 1 + of.as_ref().map_or(0, |of| of.size()),
-            Self::Not(of) => 1 + of.size(),
-            Self::And(a, b) | Self::Or(a, b) | Self::Minus(a, b) => 1 + a.size() + b.size(),
+            Self::Rule { rule, per, by, of } => Self::Rule {
+                rule: rule.renamed(names, column),
+                per: per.as_deref().map(column),
+                by: by.as_deref().map(column),
+                of: of.as_ref().map(|of| Box::new(of.renamed(names, column))),
+            },
+            Self::Not(of) => Self::Not(Box::new(of.renamed(names, column))),
+            Self::And(parts) => Self::And(all(parts)),
+            Self::Or(parts) => Self::Or(all(parts)),
+            Self::Minus(parts) => Self::Minus(all(parts)),
         }
     }
 
-    fn is_term(&self) -> bool {
-        match self {
-            Self::Rule { .. } | Self::Not(_) => true,
-            Self::And(..) | Self::Or(..) | Self::Minus(..) => false,
-        }
+    /// Rules and operations in it.
+    fn size(&self) -> usize {
+        let own = match self {
+            Self::Rule { .. } | Self::Not(_) => 1,
+            Self::And(parts) | Self::Or(parts) | Self::Minus(parts) => parts.len() - 1,
+        };
+        own + self.parts().iter().map(Self::size).sum::<usize>()
     }
 
-    /// As a term: what has two sides stands in parentheses.
-    fn term(&self) -> String {
-        if self.is_term() { self.to_string() } else { format!("({self})") }
+    /// Terms that stand in each other where it is written as a term.
+    fn depth(&self) -> usize {
+        1 + self.parts().iter().map(Self::depth).max().unwrap_or(0)
+    }
+
+    /// As a term: what has several sides stands in parentheses.
+    fn write_term(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule { .. } | Self::Not(_) => write!(f, "{self}"),
+            Self::And(_) | Self::Or(_) | Self::Minus(_) => write!(f, "({self})"),
+        }
     }
 }
 
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let two = |a: &Self, word: &str, b: &Self| format!("{} {word} {}", a.term(), b.term());
-        match self {
-            Self::Rule { rule, per, of } => {
+        let (word, parts) = match self {
+            Self::Rule { rule, per, by, of } => {
                 f.write_str(&parse::quoted(&rule.to_string()))?;
                 per.iter().try_for_each(|column| write!(f, " per {}", parse::quoted(column)))?;
-                of.iter().try_for_each(|of| write!(f, " of {}", of.term()))
+                by.iter().try_for_each(|column| write!(f, " by {}", parse::quoted(column)))?;
+                return of.iter().try_for_each(|of| {
+                    f.write_str(" of ")?;
+                    of.write_term(f)
+                });
             }
-            Self::Not(of) => write!(f, "not {}", of.term()),
-            Self::And(a, b) => f.write_str(&two(a, "and", b)),
-            Self::Or(a, b) => f.write_str(&two(a, "or", b)),
-            Self::Minus(a, b) => f.write_str(&two(a, "minus", b)),
+            Self::Not(of) => {
+                f.write_str("not ")?;
+                return of.write_term(f);
+            }
+            Self::And(parts) => ("and", parts),
+            Self::Or(parts) => ("or", parts),
+            Self::Minus(parts) => ("minus", parts),
+        };
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                write!(f, " {word} ")?;
+            }
+            part.write_term(f)?;
         }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use trommel_ledger::part::ledger_fields;
 use crate::SelectError;
 use crate::bits::Bits;
 use crate::program::Program;
-use crate::scan::{FOLDER, Joined, ROW_BYTES, Reading, check_type};
+use crate::scan::{FOLDER, Joined, Labels, ROW_BYTES, Reading, check_type};
 use crate::table::{Mine, On, Table};
 use crate::values::{MISSING, Values};
 
@@ -256,7 +256,7 @@ impl Answers {
             columns.push("shard");
             columns.len() - 1
         });
-        let mut labels: Vec<HashMap<String, u64>> = vec![HashMap::new(); program.labels.len()];
+        let mut labels: Vec<Labels> = program.labels.iter().map(|_| Labels::default()).collect();
         let mut checked = false;
         table.read(&columns, |file, group| {
             if !std::mem::replace(&mut checked, true) {
@@ -289,9 +289,9 @@ impl Answers {
             }
             for ((column, ask), values) in questions.iter().zip(&mut out.answers) {
                 let column = &group[*column];
-                let mut answer = |at: usize| {
+                let mut answer = |at: usize| -> Result<u64, SelectError> {
                     let cell = cell(column, at);
-                    match *ask {
+                    Ok(match *ask {
                         Asks::Predicate(number) => u64::from(
                             program.predicates[number].rule.policy().test().is_some_and(|test| test.holds(cell.cell())),
                         ),
@@ -299,14 +299,16 @@ impl Answers {
                             let order = program.orders[number].rule.policy().first().map(|(_, order)| order);
                             order.and_then(|order| order.place([], || 0, |_| cell.number())).unwrap_or(MISSING)
                         }
-                        Asks::Label(number) => cell.text().map_or(MISSING, |label| {
-                            let next = labels[number].len() as u64;
-                            *labels[number].entry(label).or_insert(next)
-                        }),
+                        Asks::Label(number) => match cell.text() {
+                            None => MISSING,
+                            Some(label) => {
+                                labels[number].number(&label, &program.labels[number], reading.label_bytes)?
+                            }
+                        },
                         Asks::Cell => cell.hash(),
-                    }
+                    })
                 };
-                let answers: Vec<u64> = (0..rows).map(&mut answer).collect();
+                let answers: Vec<u64> = (0..rows).map(&mut answer).collect::<Result<_, SelectError>>()?;
                 values.add(&answers)?;
             }
             Ok(())
@@ -314,7 +316,7 @@ impl Answers {
         // How many labels there are is known by now; the values come when they are found.
         for (_, ask) in &questions {
             if let Asks::Label(number) = *ask {
-                join.joined.labels.insert(number, (Values::new(reading.folder, true)?, labels[number].len() as u64));
+                join.joined.labels.insert(number, (Values::new(reading.folder, true)?, labels[number].len()));
             }
         }
         Ok(out)

@@ -18,14 +18,17 @@
 
 pub mod bits;
 pub mod compare;
+mod deal;
 pub mod head;
 pub mod join;
 pub mod keys_alone;
 pub mod membership;
 pub mod pick;
 pub mod program;
+mod resolve;
 pub mod scan;
 pub mod select;
+mod shortfall;
 pub mod split;
 pub mod table;
 pub mod uids;

@@ -3,7 +3,7 @@
 //! A rule is a *predicate*, answered sample by sample, or an exact number in an *order*, for which each sample has a place. Equal
 //! questions of several splits are one, so that ten rungs of a ladder cost one column of places.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use trommel_decide::judge::Known;
 use trommel_decide::rule::Rule;
@@ -21,18 +21,18 @@ pub struct Asked {
 }
 
 /// A set of samples, made of those before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
     /// Whom the predicate of this number keeps.
     Predicate(usize),
     /// Whoever was judged and is not in it.
     Not(usize),
-    /// Whoever is in both.
-    And(usize, usize),
+    /// Whoever is in all.
+    And(Vec<usize>),
     /// Whoever is in one.
-    Or(usize, usize),
-    /// Whoever is in the first and not in the second.
-    Minus(usize, usize),
+    Or(Vec<usize>),
+    /// Whoever is in the first and in none of the others.
+    Minus(Vec<usize>),
     /// The first ones in an order.
     First {
         /// So many, of each label.
@@ -41,6 +41,8 @@ pub enum Node {
         order: usize,
         /// Number of the label; `None` = of all.
         label: Option<usize>,
+        /// So many in all, dealt to the labels by the weights that are the places of this order.
+        by: Option<usize>,
         /// Of these; `None` = of all that were judged.
         of: Option<usize>,
     },
@@ -50,11 +52,11 @@ impl Node {
     /// The nodes that it is made of.
     #[must_use]
     pub fn parts(&self) -> Vec<usize> {
-        match *self {
+        match self {
             Self::Predicate(_) => Vec::new(),
-            Self::Not(a) => vec![a],
-            Self::And(a, b) | Self::Or(a, b) | Self::Minus(a, b) => vec![a, b],
-            Self::First { of, .. } => of.into_iter().collect(),
+            Self::Not(of) => vec![*of],
+            Self::And(parts) | Self::Or(parts) | Self::Minus(parts) => parts.clone(),
+            Self::First { of, .. } => of.iter().copied().collect(),
         }
     }
 }
@@ -70,6 +72,8 @@ pub struct Program {
     pub labels: Vec<String>,
     /// Sets, each after those that it is made of.
     pub nodes: Vec<Node>,
+    /// What is asked for by each set of an exact number, as written.
+    pub exact: BTreeMap<usize, String>,
     /// Each selection's set, in the order asked.
     pub wanted: Vec<usize>,
 }
@@ -83,72 +87,86 @@ impl Program {
         selections: impl IntoIterator<Item = &'s Selection>,
         benchmarks: &[Known<'_>],
     ) -> Result<Self, SelectError> {
-        let mut maker = Maker { program: Self::default(), benchmarks, known: HashMap::new() };
+        let mut maker =
+            Maker { program: Self::default(), benchmarks, nodes: HashMap::new(), predicates: HashMap::new() };
         for selection in selections {
             let node = maker.node(selection)?;
             maker.program.wanted.push(node);
         }
         Ok(maker.program)
     }
+
+    /// The sets of an exact number that a set is made of, as they are asked for, the inner ones first.
+    #[must_use]
+    pub fn exact_in(&self, node: usize) -> BTreeSet<usize> {
+        let (mut seen, mut left) = (BTreeSet::new(), vec![node]);
+        while let Some(node) = left.pop() {
+            if seen.insert(node) {
+                left.extend(self.nodes[node].parts());
+            }
+        }
+        seen.retain(|node| self.exact.contains_key(node));
+        seen
+    }
 }
 
 struct Maker<'a> {
     program: Program,
     benchmarks: &'a [Known<'a>],
-    /// By its text.
-    known: HashMap<String, usize>,
+    /// Numbers of sets and of predicates, which texts of thousands of terms ask for again and again.
+    nodes: HashMap<Node, usize>,
+    predicates: HashMap<String, usize>,
 }
 
 impl Maker<'_> {
     fn node(&mut self, selection: &Selection) -> Result<usize, SelectError> {
-        let text = selection.to_string();
-        if let Some(&known) = self.known.get(&text) {
-            return Ok(known);
-        }
         let node = match selection {
-            Selection::Rule { rule, per, of } => self.rule(rule, per.as_deref(), of.as_deref())?,
+            Selection::Rule { rule, per, by, of } => {
+                return self.rule(rule, [per.as_deref(), by.as_deref()], of.as_deref());
+            }
             Selection::Not(of) => Node::Not(self.node(of)?),
-            Selection::And(a, b) => Node::And(self.node(a)?, self.node(b)?),
-            Selection::Or(a, b) => Node::Or(self.node(a)?, self.node(b)?),
-            Selection::Minus(a, b) => Node::Minus(self.node(a)?, self.node(b)?),
+            Selection::And(parts) => Node::And(self.all(parts)?),
+            Selection::Or(parts) => Node::Or(self.all(parts)?),
+            Selection::Minus(parts) => Node::Minus(self.all(parts)?),
         };
-        let at = self.add(node);
-        self.known.insert(text, at);
-        Ok(at)
+        Ok(self.add(node))
+    }
+
+    fn all(&mut self, parts: &[Selection]) -> Result<Vec<usize>, SelectError> {
+        parts.iter().map(|part| self.node(part)).collect()
     }
 
     fn add(&mut self, node: Node) -> usize {
         let nodes = &mut self.program.nodes;
-        nodes.iter().position(|known| *known == node).unwrap_or_else(|| {
-            nodes.push(node);
+        *self.nodes.entry(node).or_insert_with_key(|node| {
+            nodes.push(node.clone());
             nodes.len() - 1
         })
     }
 
-    fn rule(&mut self, rule: &Rule, per: Option<&str>, of: Option<&Selection>) -> Result<Node, SelectError> {
+    fn rule(
+        &mut self,
+        rule: &Rule,
+        [per, by]: [Option<&str>; 2],
+        of: Option<&Selection>,
+    ) -> Result<usize, SelectError> {
         let asked = Asked { rule: rule.clone(), looks_at: rule.resolve(self.benchmarks)? };
         let of = of.map(|of| self.node(of)).transpose()?;
-        let Some((count, order)) = rule.policy().first() else {
+        let Some((count, _)) = rule.policy().first() else {
             let predicates = &mut self.program.predicates;
-            let known = predicates.iter().position(|known| known.rule == *rule);
-            let predicate = Node::Predicate(known.unwrap_or_else(|| {
+            let known = self.predicates.entry(rule.to_string()).or_insert_with(|| {
                 predicates.push(asked);
                 predicates.len() - 1
-            }));
+            });
+            let predicate = Node::Predicate(*known);
+            let predicate = self.add(predicate);
             return Ok(match of {
                 None => predicate,
-                Some(of) => Node::And(self.add(predicate), of),
+                Some(of) => self.add(Node::And(vec![predicate, of])),
             });
         };
-        let orders = &mut self.program.orders;
-        let same = |known: &Asked| {
-            known.looks_at == asked.looks_at
-                && known.rule.policy().first().is_some_and(|(_, other)| other.is_like(order))
-        };
-        let order = orders.iter().position(same).unwrap_or_else(|| {
-            orders.push(asked);
-            orders.len() - 1
-        });
+        let order = self.order(asked);
+        let by_order = by.map(|column| self.order(Asked { rule: Rule::in_order_of(column), looks_at: Vec::new() }));
         let labels = &mut self.program.labels;
         let label = per.map(|column| {
             labels.iter().position(|known| known == column).unwrap_or_else(|| {
@@ -156,6 +174,26 @@ impl Maker<'_> {
                 labels.len() - 1
             })
         });
-        Ok(Node::First { count, order, label, of })
+        let node = self.add(Node::First { count, order, label, by: by_order, of });
+        // Whom it is asked of may be thousands of terms.
+        let of = if of.is_some() { " of .." } else { "" };
+        let per = per.map_or(String::new(), |column| format!(" per {column}"));
+        let by = by.map_or(String::new(), |column| format!(" by {column}"));
+        self.program.exact.entry(node).or_insert_with(|| format!("{rule}{per}{by}{of}"));
+        Ok(node)
+    }
+
+    /// The number of an order.
+    fn order(&mut self, asked: Asked) -> usize {
+        let orders = &mut self.program.orders;
+        let order = asked.rule.policy().first().map(|(_, order)| order);
+        let same = |known: &Asked| {
+            let other = known.rule.policy().first().map(|(_, order)| order);
+            known.looks_at == asked.looks_at && order.zip(other).is_some_and(|(one, other)| one.is_like(other))
+        };
+        orders.iter().position(same).unwrap_or_else(|| {
+            orders.push(asked);
+            orders.len() - 1
+        })
     }
 }

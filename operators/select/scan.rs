@@ -21,6 +21,13 @@ use crate::values::{MISSING, Values};
 /// The column that is the first folder in a sample's key, which is the class in a folder of class folders.
 pub const FOLDER: &str = "folder";
 
+/// What a column of the ledger says of a benchmark, and the benchmark's name; `None` for all other columns.
+#[must_use]
+pub fn benchmark_of(column: &str) -> Option<(&str, &str)> {
+    const SAID: [&str; 5] = ["max_similarity", "nearest", "margin", "exceeds", "hits"];
+    column.split_once('.').filter(|(said, _)| SAID.contains(said))
+}
+
 /// A shard of the selection, and where its rows stand.
 #[derive(Clone, Debug)]
 pub struct Shard {
@@ -83,6 +90,8 @@ pub struct Reading<'a> {
     pub seed: u64,
     /// Bytes that the shards may have which are read at a time.
     pub window_bytes: u64,
+    /// Bytes that the values of one column of `per` may have.
+    pub label_bytes: u64,
     /// Where values lie that have no room in memory.
     pub folder: &'a Path,
     /// Whether they have.
@@ -134,7 +143,7 @@ pub fn scan(reading: &Reading<'_>, program: &Program, joined: Joined) -> Result<
         let places = orders.remove(&at).map_or_else(values, Ok)?;
         scanned.orders.push((places, Bits::with_room(rows)));
     }
-    let mut numbers: Vec<HashMap<String, u64>> = program.labels.iter().map(|_| HashMap::new()).collect();
+    let mut numbers: Vec<Labels> = program.labels.iter().map(|_| Labels::default()).collect();
     for at in 0..program.labels.len() {
         let known = labels.remove(&at);
         scanned.labels.push(known.map_or_else(|| values().map(|values| (values, 0)), Ok)?);
@@ -144,10 +153,54 @@ pub fn scan(reading: &Reading<'_>, program: &Program, joined: Joined) -> Result<
         let answers: Vec<Answers> =
             window.par_iter().map(|shard| asked.shard(reading, program, shard)).collect::<Result<_, SelectError>>()?;
         for (shard, answers) in window.iter().zip(answers) {
-            scanned.add(shard, &asked, answers, &joined, &mut numbers)?;
+            scanned.add(shard, &asked, answers, &joined, (program, &mut numbers, reading.label_bytes))?;
         }
     }
     Ok(scanned)
+}
+
+/// Bytes of a label beside its letters.
+const LABEL_BYTES: u64 = 64;
+
+/// The values of a column, each with a number.
+#[derive(Debug, Default)]
+pub struct Labels {
+    known: HashMap<String, u64>,
+    bytes: u64,
+}
+
+impl Labels {
+    /// The number of a value, the next one where it is new.
+    ///
+    /// # Errors
+    /// Values that together have more than `most_bytes`.
+    pub fn number(&mut self, label: &str, column: &str, most_bytes: u64) -> Result<u64, SelectError> {
+        if let Some(&number) = self.known.get(label) {
+            return Ok(number);
+        }
+        self.bytes += label.len() as u64 + LABEL_BYTES;
+        let number = self.len();
+        if self.bytes > most_bytes {
+            return Err(SelectError::Input(format!(
+                "per {column}: its values take more than {} MiB, {number} of them by now: give more --memory, or a column of fewer values",
+                most_bytes.div_ceil(1 << 20)
+            )));
+        }
+        self.known.insert(label.to_owned(), number);
+        Ok(number)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.known.len() as u64
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
 }
 
 /// What one shard's rows answer.
@@ -170,7 +223,7 @@ impl Scanned {
         asked: &Questions,
         answers: Answers,
         joined: &HashMap<usize, Values>,
-        numbers: &mut [HashMap<String, u64>],
+        (program, numbers, label_bytes): (&Program, &mut [Labels], u64),
     ) -> Result<(), SelectError> {
         let rows = shard.first_row..shard.first_row + shard.rows;
         answers.captionless.iter().for_each(|&bit| self.captionless.push(bit));
@@ -195,18 +248,13 @@ impl Scanned {
         }
         for (at, (values, count)) in self.labels.iter_mut().enumerate().filter(|(at, _)| asked.labels[*at].is_some()) {
             let known = &mut numbers[at];
-            let number = |label: &Option<String>| {
-                let Some(label) = label else { return MISSING };
-                if let Some(&number) = known.get(label) {
-                    return number;
-                }
-                let number = known.len() as u64;
-                known.insert(label.clone(), number);
-                number
+            let number = |label: &Option<String>| match label {
+                None => Ok(MISSING),
+                Some(label) => known.number(label, &program.labels[at], label_bytes),
             };
-            let column: Vec<u64> = answers.labels[at].iter().map(number).collect();
+            let column: Vec<u64> = answers.labels[at].iter().map(number).collect::<Result<_, _>>()?;
             values.add(&column)?;
-            *count = known.len() as u64;
+            *count = known.len();
         }
         answers.judged.iter().for_each(|&bit| self.judged.push(bit));
         self.rejected += answers.rejected;

@@ -15,9 +15,9 @@ use crate::SelectError;
 use crate::bits::Bits;
 use crate::head::{EXACT_TIES, KeysHash, SPLIT_SCHEMA, SplitHead};
 use crate::join::{Join, join};
-use crate::pick::{Quota, pick};
-use crate::program::{Node, Program};
-use crate::scan::{ROW_BYTES, Reading, Scanned, Shard, scan};
+use crate::program::Program;
+use crate::resolve::resolve;
+use crate::scan::{ROW_BYTES, Reading, Shard, benchmark_of, scan};
 use crate::split::{Kept, Sink, make_room};
 
 /// Bytes of a kept row on its way to its sinks.
@@ -110,11 +110,23 @@ impl RunFacts {
     #[must_use]
     pub fn benchmarks_named<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Value> {
         let names: Vec<&str> = names.into_iter().collect();
-        let named = |benchmark: &&Value| {
-            benchmark.get("name").and_then(Value::as_str).is_some_and(|name| names.contains(&name))
-        };
-        self.benchmarks.iter().filter(named).cloned().collect()
+        self.benchmarks.iter().filter(|benchmark| names.contains(&name(benchmark))).cloned().collect()
     }
+
+    /// The name under which this run has the benchmark that a split tells of: the same test points and radii; of several the one that is called
+    /// the same. `None` where it has none.
+    #[must_use]
+    pub fn name_of(&self, theirs: &Value) -> Option<&str> {
+        let content = |benchmark: &Value| ["points", "dim", "sha256"].map(|field| benchmark.get(field).cloned());
+        let mut same: Vec<&str> =
+            self.benchmarks.iter().filter(|mine| content(mine) == content(theirs)).map(name).collect();
+        same.sort_by_key(|mine| *mine != name(theirs));
+        same.first().copied()
+    }
+}
+
+fn name(benchmark: &Value) -> &str {
+    benchmark.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The program of what is wanted.
@@ -156,6 +168,7 @@ fn select_here(
         others: [source.without, source.unfinished],
         seed: source.seed,
         window_bytes: budget.window_bytes,
+        label_bytes: budget.label_bytes,
         folder: source.folder,
         in_memory: budget.values_in_memory,
     };
@@ -163,7 +176,7 @@ fn select_here(
     let scanned = scan(&reading, program, joined)?;
     let (judged, rejected, taken_down) = (scanned.judged.count(), scanned.rejected, scanned.taken_down);
     let captions = Captions { captionless: scanned.captionless.clone(), unknown: scanned.unknown.clone() };
-    let kept = resolve(program, scanned, budget.counter_bytes)?;
+    let (kept, said) = resolve(program, scanned, budget.counter_bytes)?;
     let facts = RunFacts::of(source.ledger);
     let mut outputs: Vec<Output<'_>> = wanted
         .into_iter()
@@ -171,14 +184,19 @@ fn select_here(
         .map(|(wanted, &node)| Output::of(wanted, kept[node].as_ref()))
         .collect();
     write(&reading, &mut outputs, &captions)?;
-    let finish = |output: Output<'_>| {
+    let finish = |(output, node): (Output<'_>, &usize)| {
         let rules = output.wanted.selection.rules();
         let looks_at = |rule: &trommel_decide::rule::Rule| {
             let known: Vec<Known<'_>> = source.benchmarks.iter().map(|name| Known { name, radii: true }).collect();
             rule.resolve(&known).unwrap_or_default()
         };
-        let looked_at: std::collections::BTreeSet<usize> = rules.iter().flat_map(|rule| looks_at(rule)).collect();
         let read: Vec<&str> = output.wanted.selection.columns();
+        let of_column = |column: &&str| {
+            let (_, name) = benchmark_of(column).filter(|_| !columns.contains_key(*column))?;
+            source.benchmarks.iter().position(|known| known == name)
+        };
+        let looked_at: std::collections::BTreeSet<usize> =
+            rules.iter().flat_map(|rule| looks_at(rule)).chain(read.iter().filter_map(of_column)).collect();
         let head = SplitHead {
             schema: SPLIT_SCHEMA,
             rule: output.wanted.selection.to_string(),
@@ -208,11 +226,13 @@ fn select_here(
             let read = source.shards.iter().map(|shard| &shard.name);
             sink.run_has(&mut read.chain(source.without).chain(source.unfinished).map(String::as_str));
         }
-        let remarks = sinks.into_iter().map(|sink| sink.finish(&head));
-        let remarks = remarks.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten().collect();
+        let told = sinks.into_iter().map(|sink| sink.finish(&head));
+        let told = told.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten();
+        let short = program.exact_in(*node).into_iter().filter_map(|node| said.get(&node).cloned());
+        let remarks = short.chain(told).collect();
         Ok(Made { name: output.wanted.name, head, remarks })
     };
-    let mut made = outputs.into_iter().map(finish).collect::<Result<Vec<Made>, SelectError>>()?;
+    let mut made = outputs.into_iter().zip(&program.wanted).map(finish).collect::<Result<Vec<Made>, SelectError>>()?;
     // What is to be said of tables is said once.
     made.iter_mut().take(1).for_each(|made| made.remarks.splice(0..0, remarks.clone()).for_each(drop));
     Ok(made)
@@ -222,6 +242,8 @@ fn select_here(
 struct Budget {
     window_bytes: u64,
     counter_bytes: u64,
+    /// Of one column of `per`.
+    label_bytes: u64,
     values_in_memory: bool,
 }
 
@@ -246,71 +268,10 @@ impl Budget {
         Ok(Self {
             window_bytes: (free / 4).max(largest.unwrap_or(0)),
             counter_bytes: (free / 8).clamp(1 << 20, 256 << 20),
+            label_bytes: free / 8 / (program.labels.len() as u64).max(1),
             values_in_memory: values <= free / 2 && !source.always_in_files,
         })
     }
-}
-
-/// Each node's set; those that nobody needs any more are gone.
-fn resolve(program: &Program, scanned: Scanned, counter_bytes: u64) -> Result<Vec<Option<Bits>>, SelectError> {
-    let Scanned { judged, predicates, orders, labels, .. } = scanned;
-    let mut predicates: Vec<Option<Bits>> = predicates.into_iter().map(Some).collect();
-    let mut sets: Vec<Option<Bits>> = vec![None; program.nodes.len()];
-    let mut last = vec![usize::MAX; program.nodes.len()];
-    for (at, node) in program.nodes.iter().enumerate() {
-        node.parts().into_iter().for_each(|part| last[part] = at);
-    }
-    program.wanted.iter().for_each(|&node| last[node] = usize::MAX);
-    let lost = || SelectError::Input("a set is gone before its time; this is a bug".into());
-    for at in 0..program.nodes.len() {
-        let of = |part: usize| sets[part].as_ref().ok_or_else(lost);
-        let set = match &program.nodes[at] {
-            Node::Predicate(number) => Some(predicates[*number].take().ok_or_else(lost)?),
-            Node::Not(a) => Some(of(*a)?.not(&judged)),
-            Node::And(a, b) => Some(of(*a)?.and(of(*b)?)),
-            Node::Or(a, b) => Some(of(*a)?.or(of(*b)?)),
-            Node::Minus(a, b) => Some(of(*b)?.not(of(*a)?)),
-            Node::First { order, .. } if sets[at].is_none() => {
-                // Whoever counts in the same order of what is known by now is counted in the same passes.
-                let known = |of: &Option<usize>| of.is_none_or(|of| sets[of].is_some());
-                let together: Vec<(usize, u64, Option<usize>, Option<usize>)> = (at..program.nodes.len())
-                    .filter_map(|node| match &program.nodes[node] {
-                        Node::First { count, order: other, label, of } if other == order && known(of) => {
-                            Some((node, *count, *label, *of))
-                        }
-                        _ => None,
-                    })
-                    .collect();
-                let (places, has) = &orders[*order];
-                let of: Vec<Bits> = together
-                    .iter()
-                    .map(|(.., of)| of.and_then(|of| sets[of].as_ref()).unwrap_or(&judged).and(has))
-                    .collect();
-                let quotas: Vec<Quota<'_>> = together
-                    .iter()
-                    .zip(&of)
-                    .map(|((_, count, label, _), of)| Quota {
-                        count: *count,
-                        of,
-                        groups: label.map(|label| (&labels[label].0, labels[label].1)),
-                    })
-                    .collect();
-                let picked = pick(places, &quotas, counter_bytes)?;
-                for ((node, ..), set) in together.iter().zip(picked) {
-                    sets[*node] = Some(set);
-                }
-                None
-            }
-            Node::First { .. } => None,
-        };
-        if set.is_some() {
-            sets[at] = set;
-        }
-        for part in program.nodes[at].parts().into_iter().filter(|&part| last[part] == at) {
-            sets[part] = None;
-        }
-    }
-    Ok(sets)
 }
 
 /// A split being written.

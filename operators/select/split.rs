@@ -282,6 +282,22 @@ impl fmt::Display for SplitRow {
 /// A file that is neither.
 pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
     let bad = |error: &dyn std::fmt::Display| SelectError::Input(format!("{}: no split: {error}", path.display()));
+    let beside = head_path(path);
+    match (std::fs::metadata(path), Format::of(path)) {
+        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => return Err(bad(&error)),
+        (Ok(there), _) if there.is_dir() => {
+            return Err(bad(&"a folder; give the .parquet or the .split.json of one split"));
+        }
+        (Ok(_), Some(Format::Uids | Format::Keys)) => {
+            let hint = if beside.exists() {
+                format!("; give {}, which lies beside it", beside.display())
+            } else {
+                String::new()
+            };
+            return Err(bad(&format!("a list does not say by which rule it was made{hint}")));
+        }
+        _ => {}
+    }
     let text = if Format::of(path) == Some(Format::Parquet) {
         let table = open(path, &[])?;
         let head = table.metadata(META_SPLIT).map(str::to_owned);

@@ -39,6 +39,9 @@ pub struct Values {
     held: Vec<u64>,
     file: Option<(File, PathBuf)>,
     len: u64,
+    /// How often they were read in order.
+    #[cfg(test)]
+    scans: std::sync::atomic::AtomicU64,
 }
 
 impl Values {
@@ -51,7 +54,13 @@ impl Values {
             let file = tempfile::tempfile_in(folder).map_err(SelectError::at(folder))?;
             Ok::<_, SelectError>((file, folder.to_path_buf()))
         };
-        Ok(Self { held: Vec::new(), file: if in_memory { None } else { Some(file()?) }, len: 0 })
+        Ok(Self {
+            held: Vec::new(),
+            file: if in_memory { None } else { Some(file()?) },
+            len: 0,
+            #[cfg(test)]
+            scans: Default::default(),
+        })
     }
 
     /// Rows.
@@ -74,6 +83,11 @@ impl Values {
         self.held.extend_from_slice(values);
         self.len += values.len() as u64;
         if self.held.len() >= BLOCK_VALUES { self.flush() } else { Ok(()) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn scans(&self) -> u64 {
+        self.scans.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn flush(&mut self) -> Result<(), SelectError> {
@@ -105,6 +119,8 @@ impl Values {
     /// # Errors
     /// A file that cannot be read, or what `each` says.
     pub fn scan(&self, mut each: impl FnMut(u64, &[u64]) -> Result<(), SelectError>) -> Result<(), SelectError> {
+        #[cfg(test)]
+        self.scans.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut row = 0;
         while row < self.len {
             let end = self.len.min(row + BLOCK_VALUES as u64);

@@ -7,13 +7,13 @@ use crate::judge::RuleError;
 use crate::rule::Rule;
 
 /// Rules and operations that a selection may have, those behind its names included; and terms that stand in each other.
-const MAX_SIZE: usize = 2_000;
+const MAX_SIZE: usize = 20_000;
 const MAX_DEPTH: usize = 100;
 /// Letters of a text.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// Words of the language itself.
-const WORDS: [&str; 6] = ["and", "or", "minus", "not", "per", "of"];
+const WORDS: [&str; 7] = ["and", "or", "minus", "not", "per", "by", "of"];
 
 /// A word of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,11 +155,14 @@ impl Parser<'_> {
         if self.size > MAX_SIZE { Err(format!("more than {MAX_SIZE} rules and operations")) } else { Ok(()) }
     }
 
+    fn deep(&self, depth: usize) -> Result<(), String> {
+        if depth > MAX_DEPTH { Err(format!("more than {MAX_DEPTH} terms stand in each other")) } else { Ok(()) }
+    }
+
     fn expr(&mut self) -> Result<Selection, String> {
-        let mut sum = self.term()?;
+        let mut parts = vec![self.term()?];
         let mut first = None;
-        loop {
-            let Some(word) = ["and", "or", "minus"].into_iter().find(|word| self.take(word)) else { return Ok(sum) };
+        while let Some(word) = ["and", "or", "minus"].into_iter().find(|word| self.take(word)) {
             if *first.get_or_insert(word) != word {
                 return Err(format!(
                     "`{word}` beside `{}`: parentheses say which comes first",
@@ -167,20 +170,19 @@ impl Parser<'_> {
                 ));
             }
             self.grow(1)?;
-            let (left, right) = (Box::new(sum), Box::new(self.term()?));
-            sum = match word {
-                "and" => Selection::And(left, right),
-                "or" => Selection::Or(left, right),
-                _ => Selection::Minus(left, right),
-            };
+            parts.push(self.term()?);
         }
+        Ok(match first {
+            Some("and") => Selection::And(parts),
+            Some("or") => Selection::Or(parts),
+            Some(_) => Selection::Minus(parts),
+            None => parts.swap_remove(0),
+        })
     }
 
     fn term(&mut self) -> Result<Selection, String> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} terms stand in each other"));
-        }
+        self.deep(self.depth)?;
         let term = self.inner();
         self.depth -= 1;
         term
@@ -211,6 +213,7 @@ impl Parser<'_> {
         };
         if let Some((_, selection)) = self.known.iter().find(|(name, _)| name == text) {
             self.grow(selection.size())?;
+            self.deep(self.depth - 1 + selection.depth())?;
             return Ok(selection.clone());
         }
         self.grow(1)?;
@@ -236,7 +239,19 @@ impl Parser<'_> {
             }
             (per, self.left) = (Some(column.clone()), rest);
         }
+        let mut by = None;
+        if self.take("by") {
+            let Some((Token::Text(column), rest)) = self.left.split_first() else {
+                return Err(format!("a column is due after `{text} .. by`"));
+            };
+            if per.is_none() {
+                return Err(format!(
+                    "`{text} by {column}`: a number is dealt to the values of a column: {text} per COLUMN by {column}"
+                ));
+            }
+            (by, self.left) = (Some(column.clone()), rest);
+        }
         let of = if self.take("of") { Some(Box::new(self.term()?)) } else { None };
-        Ok(Selection::Rule { rule, per, of })
+        Ok(Selection::Rule { rule, per, by, of })
     }
 }

@@ -9,5 +9,6 @@ mod naive;
 mod oracle;
 mod peers;
 mod rules;
+mod selections;
 mod sources;
 mod walls;

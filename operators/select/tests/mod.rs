@@ -3,6 +3,7 @@ mod keys_alone;
 mod membership;
 mod naive;
 mod properties;
+mod shortfalls;
 mod world;
 
 use std::path::Path;

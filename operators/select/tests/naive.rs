@@ -27,6 +27,13 @@ pub(crate) struct Naive {
     pub numbers: BTreeMap<String, Vec<Option<f64>>>,
 }
 
+/// A text as it is said: in lower case, signs and blanks one blank, with one at both ends.
+fn spoken(text: &str) -> String {
+    let plain: String =
+        text.chars().flat_map(char::to_lowercase).map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    format!(" {} ", plain.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 impl Naive {
     pub(crate) fn judged(&self) -> BTreeSet<usize> {
         let judged = |at: &usize| !self.rows[*at].row.rejected && self.rows[*at].row.reason != Some("taken_down");
@@ -35,7 +42,11 @@ impl Naive {
 
     pub(crate) fn keeps(&self, selection: &Selection) -> BTreeSet<usize> {
         match selection {
-            Selection::Rule { rule, per, of } => {
+            Selection::Rule { rule, per: Some(per), by: Some(by), of } => {
+                let of = of.as_ref().map_or_else(|| self.judged(), |of| self.keeps(of));
+                self.dealt(rule, (per, by), &of)
+            }
+            Selection::Rule { rule, per, of, .. } => {
                 let of = of.as_ref().map_or_else(|| self.judged(), |of| self.keeps(of));
                 match per {
                     None => self.rule(rule, &of),
@@ -51,10 +62,66 @@ impl Naive {
                 }
             }
             Selection::Not(of) => &self.judged() - &self.keeps(of),
-            Selection::And(a, b) => &self.keeps(a) & &self.keeps(b),
-            Selection::Or(a, b) => &self.keeps(a) | &self.keeps(b),
-            Selection::Minus(a, b) => &self.keeps(a) - &self.keeps(b),
+            Selection::And(parts) => self.each(parts, |a, b| a & b),
+            Selection::Or(parts) => self.each(parts, |a, b| a | b),
+            Selection::Minus(parts) => self.each(parts, |a, b| a - b),
         }
+    }
+
+    /// A number dealt to groups: those that would give more than they have give all, until nobody would; then whole shares, and the largest remainders.
+    fn dealt(&self, rule: &Rule, (per, by): (&str, &str), of: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let text = rule.to_string();
+        let count: u128 = text.split([':', '@']).nth(1).unwrap().parse().unwrap();
+        // Whom the rule could keep at all, by group, the group of the first one first.
+        let able = self.rule(&text.replacen(&format!(":{count}"), ":1000000", 1).parse().unwrap(), of);
+        let mut groups: Vec<(String, f64, BTreeSet<usize>)> = Vec::new();
+        for at in able {
+            let (Some(label), Some(weight)) = (self.label(per, at), self.number(by, at)) else { continue };
+            match groups.iter_mut().find(|(known, ..)| *known == label) {
+                Some((_, known, rows)) => {
+                    assert_eq!(*known, weight);
+                    rows.insert(at);
+                }
+                None => groups.push((label, weight, BTreeSet::from([at]))),
+            }
+        }
+        let most = groups.iter().map(|group| group.1).fold(0.0, f64::max);
+        let steps: Vec<u128> =
+            groups.iter().map(|group| (group.1 / most * 4_503_599_627_370_496.0).round() as u128).collect();
+        let size = |at: usize| groups[at].2.len() as u128;
+        let mut shares = vec![0; groups.len()];
+        let (mut open, mut left): (Vec<usize>, u128) = ((0..groups.len()).filter(|&at| steps[at] > 0).collect(), count);
+        loop {
+            let all: u128 = open.iter().map(|&at| steps[at]).sum();
+            let (full, others): (Vec<usize>, Vec<usize>) =
+                open.iter().partition(|&&at| size(at) * all <= left * steps[at]);
+            if full.is_empty() {
+                let over = |at: &usize| left * steps[*at] % all;
+                others.iter().for_each(|&at| shares[at] = left * steps[at] / all);
+                let mut sorted = others.clone();
+                sorted.sort_by(|a, b| over(b).cmp(&over(a)).then(a.cmp(b)));
+                let lacking =
+                    if others.is_empty() { 0 } else { left - others.iter().map(|&at| shares[at]).sum::<u128>() };
+                sorted.iter().take(lacking as usize).for_each(|&at| shares[at] += 1);
+                break;
+            }
+            left -= full.iter().map(|&at| size(at)).sum::<u128>();
+            full.iter().for_each(|&at| shares[at] = size(at));
+            open = others;
+        }
+        let kept = groups.iter().zip(shares).flat_map(|((_, _, rows), share)| {
+            self.rule(&text.replacen(&format!(":{count}"), &format!(":{share}"), 1).parse().unwrap(), rows)
+        });
+        kept.collect()
+    }
+
+    /// From the left, as they are read.
+    fn each(
+        &self,
+        parts: &[Selection],
+        with: impl Fn(&BTreeSet<usize>, &BTreeSet<usize>) -> BTreeSet<usize>,
+    ) -> BTreeSet<usize> {
+        parts.iter().map(|part| self.keeps(part)).reduce(|a, b| with(&a, &b)).unwrap()
     }
 
     fn label(&self, column: &str, at: usize) -> Option<String> {
@@ -64,18 +131,28 @@ impl Naive {
             "shard" => Some(known.shard.clone()),
             _ => match self.texts.get(column) {
                 Some(texts) => texts[at].clone(),
-                None => self.number(column, at).map(|x| x.to_string()),
+                None => self.number(column, at).map(|x| (x + 0.0).to_string()),
             },
         }
     }
 
     fn number(&self, column: &str, at: usize) -> Option<f64> {
         let known = &self.rows[at];
-        if let Some((_, name)) = column.split_once("max_similarity.") {
-            return known.row.scores.get(self.benchmarks.iter().position(|b| b == name)?).map(|score| score.0);
+        if let Some((what, name)) = column.split_once('.') {
+            // As the world makes them.
+            let (max, hits) = known.row.scores.get(self.benchmarks.iter().position(|b| b == name)?)?;
+            return match what {
+                "max_similarity" => Some(*max),
+                "nearest" => Some((max.abs() * 4.0).floor()),
+                "margin" => Some(f64::from((*hits)?) - 0.5),
+                "exceeds" => Some(f64::from((*hits)? % 7)),
+                "hits" => Some(f64::from((*hits)?)),
+                _ => panic!("{column}"),
+            };
         }
         match column {
-            "size" => Some(f64::from(known.index)),
+            "size" | "index" => Some(f64::from(known.index)),
+            "offset" => Some(512.0 * f64::from(known.index / 3)),
             _ => self.numbers.get(column)?[at],
         }
     }
@@ -143,7 +220,7 @@ impl Naive {
                         "<" => x.is_some_and(|x| x < with.unwrap()),
                         "=" => label.as_deref() == Some(value),
                         "!=" => label.as_deref() != Some(value),
-                        _ => label.is_some_and(|label| label.to_lowercase().split(' ').any(|word| word == value)),
+                        _ => label.is_some_and(|label| spoken(&label).contains(&spoken(value))),
                     }
                 })
             }

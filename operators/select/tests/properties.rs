@@ -16,6 +16,25 @@ const BENCHMARKS: [&str; 3] = ["val", "sketch", "one.point"];
 /// So few that most samples are equal to others.
 const SIMILARITIES: [f64; 6] = [0.25, 0.5, 0.75, -0.125, 0.0, -0.0];
 
+const SIGNS: [&str; 6] = [">", ">=", "<", "<=", "=", "!="];
+/// Numbers of the ledger.
+const COLUMNS: [&str; 10] = [
+    "max_similarity.val",
+    "nearest.sketch",
+    "margin.val",
+    "margin.one.point",
+    "exceeds.sketch",
+    "hits.val",
+    "hits.one.point",
+    "index",
+    "offset",
+    "size",
+];
+/// What captions are asked for, and what they say.
+const SAID: [&str; 8] = ["dog", "photo", "a", "photo of a dog", "DOG!", "a-dog", "one's", "é"];
+const CAPTIONS: [&str; 6] =
+    ["a photo of a dog", "Photo DOG", "photos doggy", "A photo, of a (dog).", "one's \u{c9}\u{2014}dog", ""];
+
 fn row(dice: &mut Dice) -> Row {
     let pick = |dice: &mut Dice, of: &[&'static str]| of[dice.below(of.len())];
     let folder = pick(dice, &["", "", "dog/", "cat/", "cat/more/"]);
@@ -26,8 +45,10 @@ fn row(dice: &mut Dice) -> Row {
         1 | 2 => Some("no_caption"),
         _ => None,
     };
-    let mut score = || (SIMILARITIES[dice.below(6)], Some([0, 0, 1, 25_000][dice.below(4)]));
-    let scores = BENCHMARKS.iter().map(|_| score()).collect();
+    // Of one point there is one hit at most.
+    let most = |name: &str| if name == "one.point" { 1 } else { u32::MAX };
+    let mut score = |name: &&str| (SIMILARITIES[dice.below(6)], Some([0, 0, 1, 25_000][dice.below(4)].min(most(name))));
+    let scores = BENCHMARKS.iter().map(&mut score).collect();
     Row {
         key: format!("{folder}{}", dice.below(12)),
         uid: Some(format!("{:x}", dice.next())),
@@ -51,12 +72,16 @@ fn rule(dice: &mut Dice, joined: bool) -> Rule {
     let names = ["", "@val", "@sketch,val", "@one.point"][dice.below(4)];
     let count = [0, 1, 2, 5, 17, 1000][dice.below(6)];
     let threshold = SIMILARITIES[dice.below(6)];
-    let text = match dice.below(if joined { 22 } else { 15 }) {
-        15 => format!("keep-highest:{count}@score"),
-        16 => format!("keep-lowest:{count}@score"),
-        17 => format!("where:score{}0.5", [">", ">=", "<", "<=", "=", "!="][dice.below(6)]),
-        18 | 19 => format!("where:class{}", ["=dog", "!=dog", "=a fox"][dice.below(3)]),
-        20 | 21 => format!("where:caption~{}", ["dog", "photo", "a"][dice.below(3)]),
+    let column = COLUMNS[dice.below(COLUMNS.len())];
+    let text = match dice.below(if joined { 25 } else { 18 }) {
+        18 => format!("keep-highest:{count}@score"),
+        19 => format!("keep-lowest:{count}@score"),
+        20 => format!("where:score{}0.5", SIGNS[dice.below(6)]),
+        21 | 22 => format!("where:class{}", ["=dog", "!=dog", "=a fox"][dice.below(3)]),
+        23 | 24 => format!("where:caption~{}", SAID[dice.below(SAID.len())]),
+        15 => format!("keep-highest:{count}@{column}"),
+        16 => format!("keep-lowest:{count}@{column}"),
+        17 => format!("where:{column}{}{}", SIGNS[dice.below(6)], ["0", "0.5", "-0.5", "1", "512"][dice.below(5)]),
         0 => format!("drop-over-radius{names}"),
         1 => format!("drop-above:{threshold}{names}"),
         2 => format!("drop-from:{threshold}{names}"),
@@ -76,18 +101,27 @@ fn rule(dice: &mut Dice, joined: bool) -> Rule {
 
 fn selection(dice: &mut Dice, joined: bool, depth: u64) -> Selection {
     let inner = |dice: &mut Dice| Box::new(selection(dice, joined, depth - 1));
+    let several = |dice: &mut Dice| (0..2 + dice.below(2)).map(|_| selection(dice, joined, depth - 1)).collect();
     match dice.below(if depth == 0 { 3 } else { 8 }) {
         4 => Selection::Not(inner(dice)),
-        5 => Selection::And(inner(dice), inner(dice)),
-        6 => Selection::Or(inner(dice), inner(dice)),
-        7 => Selection::Minus(inner(dice), inner(dice)),
+        5 => Selection::And(several(dice)),
+        6 => Selection::Or(several(dice)),
+        7 => Selection::Minus(several(dice)),
         form => {
             let rule = rule(dice, joined);
             let exact = rule.policy().first().is_some();
-            let labels = ["folder", "shard", "size", "class", "score"];
-            let labels = if joined { &labels[..] } else { &labels[..3] };
-            let per = (exact && dice.below(3) == 0).then(|| labels[dice.below(labels.len())].into());
-            Selection::Rule { rule, per, of: (form == 3).then(|| inner(dice)) }
+            let labels = ["folder", "shard", "size", "hits.one.point", "class", "score"];
+            let labels = if joined { &labels[..] } else { &labels[..4] };
+            let per: Option<String> = (exact && dice.below(2) == 0).then(|| labels[dice.below(labels.len())].into());
+            // A weight is one for all samples of a value.
+            let by = per.as_deref().and_then(|per| match per {
+                "size" => Some("offset"),
+                "hits.one.point" => Some("hits.one.point"),
+                "class" => Some("weight"),
+                _ => None,
+            });
+            let by = by.filter(|_| dice.below(2) == 0).map(String::from);
+            Selection::Rule { rule, per, by, of: (form == 3).then(|| inner(dice)) }
         }
     }
 }
@@ -100,10 +134,7 @@ fn join(dice: &mut Dice, path: &Path, naive: &mut Naive, by_place: bool, plan: &
     let texts = |dice: &mut Dice, of: &[&str]| (0..count).map(|_| some(dice, of)).collect::<Vec<_>>();
     let scores =
         (0..count).map(|_| [Some(0.25), Some(0.5), Some(-3.0), Some(7.5), None][dice.below(5)]).collect::<Vec<_>>();
-    let (classes, captions) = (
-        texts(dice, &["dog", "a fox", "Dog", ""]),
-        texts(dice, &["a photo of a dog", "Photo DOG", "photos doggy", ""]),
-    );
+    let (classes, captions) = (texts(dice, &["dog", "a fox", "Dog", ""]), texts(dice, &CAPTIONS));
     let mut order: Vec<usize> = (0..count).collect();
     if by_place {
         let skips = dice.below(2) == 0;
@@ -113,26 +144,34 @@ fn join(dice: &mut Dice, path: &Path, naive: &mut Naive, by_place: bool, plan: &
         order.sort_by_cached_key(|_| dice.next());
     }
     let mut columns = [Vec::new(), Vec::new(), Vec::new()];
-    let mut numbers = Vec::new();
+    let weight = |at: &Option<String>| match at.as_deref() {
+        Some("dog") => Some(3.0),
+        Some("a fox") => Some(0.7),
+        _ => None,
+    };
+    let (mut numbers, mut weights) = (Vec::new(), Vec::new());
     for at in order {
         for (column, value) in columns.iter_mut().zip([&naive.rows[at].row.uid, &classes[at], &captions[at]]) {
             column.push(value.clone());
         }
         // A number that is none is a missing one.
         numbers.push(scores[at].or((at % 2 == 0).then_some(f64::NAN)));
+        weights.push(weight(&classes[at]));
         if !by_place && at % 3 == 0 {
             columns.iter_mut().for_each(|column| column.push(Some(format!("other {at}"))));
             numbers.push(Some(99.0));
+            weights.push(Some(-1.0));
         }
     }
     let [uids, class, caption] = columns.map(Column::Text);
     let mut fields: Vec<Field> = ["uid", "class", "caption"].map(|name| Field::nullable(name, Kind::Text)).into();
-    fields.push(Field::nullable("score", Kind::F64));
+    fields.extend([Field::nullable("score", Kind::F64), Field::nullable("weight", Kind::F64)]);
     let mut writer = TableWriter::new(path, File::create(path).unwrap(), fields, Vec::new()).unwrap();
-    writer.write(&[uids, class, caption, Column::F64(numbers)]).unwrap();
+    writer.write(&[uids, class, caption, Column::F64(numbers), Column::F64(weights)]).unwrap();
     writer.finish().unwrap();
+    let weights = classes.iter().map(weight).collect();
     naive.texts = BTreeMap::from([("class".to_owned(), classes), ("caption".to_owned(), captions)]);
-    naive.numbers = BTreeMap::from([("score".to_owned(), scores)]);
+    naive.numbers = BTreeMap::from([("score".to_owned(), scores), ("weight".to_owned(), weights)]);
     format!("{}{}", path.display(), if by_place { "@row" } else { "" })
 }
 

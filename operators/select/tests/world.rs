@@ -34,13 +34,14 @@ impl Row {
     fn fate(self, ordinal: u64, index: u32) -> Fate {
         let score = |(max, hits): (f64, Option<u32>)| Score {
             max_similarity: Some(max),
-            nearest: Some(0),
+            nearest: Some((max.abs() * 4.0) as u32),
             margin: hits.map(|hits| f64::from(hits) - 0.5),
-            exceeds: hits.map(|_| 0),
+            exceeds: hits.map(|hits| hits % 7),
             hits,
         };
-        let id = SampleId { ordinal, index };
-        let info = SampleInfo { id, key: self.key, uid: self.uid, size: u64::from(index), ..SampleInfo::default() };
+        let (id, offset) = (SampleId { ordinal, index }, 512 * u64::from(index / 3));
+        let (key, uid, size) = (self.key, self.uid, u64::from(index));
+        let info = SampleInfo { id, key, uid, size, offset, ..SampleInfo::default() };
         Fate {
             info: Arc::new(info),
             status: if self.rejected { Status::Rejected } else { Status::Kept },

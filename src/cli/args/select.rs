@@ -10,10 +10,11 @@ use super::groups::{LedgerReading, Output};
 /// `trommel select`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rules are put together with and, or, minus, not, of, per, parentheses, and the names of earlier rules:
+Rules are put together with and, or, minus, not, of, per, by, parentheses, and the names of earlier rules:
   --rule clean='drop-over-radius minus where:caption~watermark'   --rule core='far:100000000 of clean'
   --rule even='random:500 per class of clean'                     --rule cell='not (where:class=dog and where:domain=sketch)'
-`of` asks a rule of some samples only, `per` keeps the exact number of each value of a column. Columns are those of the ledger
+`of` asks a rule of some samples only, `per` keeps the exact number of each value of a column, `per C by W` keeps it in all, dealt to the
+values of C in proportion to their W (clusters by their complexity, which `trommel dedup` has). Columns are those of the ledger
 and of --table's, and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
 pub struct SelectArgs {
     /// A finished run folder, or a split of a watch (RUN/current/SPLIT)
@@ -35,6 +36,9 @@ pub struct SelectArgs {
     /// A shard of the plan that is left out, by its name: one that is not judged, say
     #[arg(long, value_name = "SHARD")]
     pub without: Vec<String>,
+    /// Join what each split keeps with the run's benchmarks once more, from its stored embeddings: NAME.items.parquet says what each test point sees
+    #[arg(long)]
+    pub items: bool,
     /// Seed of random rules
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
