@@ -268,6 +268,7 @@ impl Searched {
             suppressed: &outcome.scanned.suppressed,
             nearest: outcome.clustering.as_ref().map_or(&[], |clustering| &clustering.nearest),
             clusters: &outcome.sizes,
+            around: &outcome.around,
         };
         let facts = &set.facts;
         output::write(sinks, split, &found, |counted, keys_sha256| SplitHead {

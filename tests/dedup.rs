@@ -250,12 +250,18 @@ fn a_run_of_embed() {
     let kept = ["--rule", "kept=random:100% and where:kept=1"];
     let even = ["--rule", "even=random:3 per cluster"];
     let select = ["select", &run_folder, "-o", &splits, "--table", &table, "--json"];
-    let report = json_of(&run(0, &[&select[..], &kept, &even].concat()));
+    let dense = "dense=keep-highest:60@centroid_distance per cluster by cluster_complexity of where:kept=1";
+    let report = json_of(&run(0, &[&select[..], &kept, &even, &["--rule", dense]].concat()));
     assert_eq!(
         texts(&PathBuf::from(&splits).join("kept.parquet"), "key"),
         texts(&PathBuf::from(&out).join("dedup.parquet"), "key")
     );
     assert_eq!(report["splits"][1]["count"], 15);
+    // Density: as many as were asked for in all, and nobody who goes.
+    assert_eq!((&report["splits"][2]["count"], &report["splits"][2]["remarks"]), (&60.into(), &serde_json::json!([])));
+    let stays = texts(&PathBuf::from(&out).join("dedup.parquet"), "key");
+    assert!(texts(&PathBuf::from(&splits).join("dense.parquet"), "key").iter().all(|key| stays.contains(key)));
+    run(0, &["verify", &format!("{splits}/dense.parquet"), &run_folder, "--table", &table]);
 }
 
 /// Only samples of a split: those outside neither go nor make others go.

@@ -21,6 +21,7 @@ pub mod inside;
 pub mod means;
 pub mod names;
 pub mod nearest;
+pub mod neighbours;
 pub mod scan;
 pub mod speed;
 pub mod spool;

@@ -4,6 +4,7 @@ use rayon::ThreadPool;
 use trommel_dedup::clusters::{Clustering, KMeans, cluster};
 use trommel_dedup::inside::{Members, Order, inside, ordered};
 use trommel_dedup::nearest::Nearest;
+use trommel_dedup::neighbours::neighbour_distances;
 use trommel_dedup::scan::{Machine, Rule, Scanned, against, pairs, within};
 use trommel_dedup::speed::pairs_per_second;
 use trommel_dedup::vectors::{Gathered, Vectors};
@@ -32,6 +33,8 @@ pub(super) struct Outcome {
     pub clustering: Option<Clustering>,
     /// Rows and mean distance of each cluster.
     pub sizes: Vec<(u32, f64)>,
+    /// Mean distance of each cluster to those around it, where there are any.
+    pub around: Vec<Option<f64>>,
     pub recall: Option<Recall>,
 }
 
@@ -97,7 +100,9 @@ impl Job<'_> {
             None
         };
         let sizes = sizes(&clustering.nearest, found);
-        Ok(Outcome { scanned, clustering: Some(clustering), sizes, recall })
+        self.work.begin("distances between the clusters", 0);
+        let around = neighbour_distances(&clustering.centres, |at| sizes[at].0 > 0);
+        Ok(Outcome { scanned, clustering: Some(clustering), sizes, around, recall })
     }
 
     /// All pairs in an order of their own.

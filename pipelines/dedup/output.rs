@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | `NAME.parquet`, `.npy`, `.txt` | a sample that stays | those of every split |
 //! | `NAME.duplicates.parquet` | a sample that goes | shard, key, index; `by_shard`, `by_key`, `by_index`: who suppresses it; similarity; cluster |
-//! | `NAME.samples.parquet` | a sample | shard, key, index, kept (1 or 0); of clusters: cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance` |
+//! | `NAME.samples.parquet` | a sample | shard, key, index, kept (1 or 0); of clusters: cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance`, `cluster_neighbour_distance` (null for an only one), `cluster_complexity`: their product |
 //!
 //! All in the order of (shard's name, index). The last one is a `--table` of `trommel select`, which finds its rows by shard and key.
 
@@ -38,6 +38,8 @@ pub(super) struct Found<'a> {
     pub nearest: &'a [Nearest],
     /// Rows and mean distance of each cluster.
     pub clusters: &'a [(u32, f64)],
+    /// Mean distance of each cluster to those around it, where there are any.
+    pub around: &'a [Option<f64>],
 }
 
 /// Counts of who stays.
@@ -75,7 +77,7 @@ impl Table {
             match (column, cell) {
                 (Column::Text(all), Cell::Text(one)) => all.push(Some(one)),
                 (Column::U32(all), Cell::Number(one)) => all.push(one),
-                (Column::F64(all), Cell::Real(one)) => all.push(Some(one)),
+                (Column::F64(all), Cell::Real(one)) => all.push(one),
                 _ => return Err(PipelineError::Failed("a cell of another column's kind; this is a bug".into())),
             }
         }
@@ -99,7 +101,7 @@ impl Table {
 enum Cell {
     Text(String),
     Number(Option<u32>),
-    Real(f64),
+    Real(Option<f64>),
 }
 
 fn text(text: &str) -> Cell {
@@ -127,6 +129,8 @@ pub(super) fn write(
         required("centroid_distance", Kind::F64),
         required("cluster_size", Kind::U32),
         required("cluster_mean_distance", Kind::F64),
+        Field::nullable("cluster_neighbour_distance", Kind::F64),
+        Field::nullable("cluster_complexity", Kind::F64),
     ];
     let clustered = if found.nearest.is_empty() { &[][..] } else { &clustered };
     let mut samples = begin(samples, &[&names[..], &kept, clustered].concat())?;
@@ -144,8 +148,12 @@ pub(super) fn write(
                     let kept = [Cell::Number(Some(u32::from(gone.is_none())))];
                     let clustered = nearest.map(|nearest| {
                         let (size, mean) = found.clusters[nearest.cluster as usize];
-                        let distance = Cell::Real(nearest.squared_distance.sqrt());
-                        [Cell::Number(Some(nearest.cluster)), distance, Cell::Number(Some(size)), Cell::Real(mean)]
+                        let around = found.around[nearest.cluster as usize];
+                        let complexity = around.map(|around| mean * around);
+                        let distances = [Some(nearest.squared_distance.sqrt()), Some(mean), around, complexity];
+                        let [distance, mean, around, complexity] = distances.map(Cell::Real);
+                        let (cluster, size) = (Cell::Number(Some(nearest.cluster)), Cell::Number(Some(size)));
+                        [cluster, distance, size, mean, around, complexity]
                     });
                     table.row(names().into_iter().chain(kept).chain(clustered.into_iter().flatten()))?;
                 }
@@ -156,7 +164,7 @@ pub(super) fn write(
                         let (shard, by) = found.by.of(gone.by).map_err(spooled)?;
                         let by = [text(shard), text(&by.key), Cell::Number(Some(by.index))];
                         let cluster = Cell::Number(nearest.map(|nearest| nearest.cluster));
-                        table.row(names().into_iter().chain(by).chain([Cell::Real(gone.similarity), cluster]))?;
+                        table.row(names().into_iter().chain(by).chain([Cell::Real(Some(gone.similarity)), cluster]))?;
                     }
                     None => {
                         hash.add(shard, name.index, &name.key);

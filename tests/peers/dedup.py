@@ -69,6 +69,13 @@ if mode == "clusters":
     # The means of the clusters are the centres, but for their rounding and the last rows that moved.
     centres = np.array([x[group].mean(axis=0) if len(group) else np.zeros(x.shape[1]) for group in groups])
     assert np.abs(np.linalg.norm(x - centres[cluster], axis=1) - distance).max() < 2e-3
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    for at, group in enumerate(groups):
+        around = np.sort([apart[at, other] for other in range(len(groups)) if other != at and len(groups[other])])[:20]
+        told = np.array(table["cluster_neighbour_distance"])[group]
+        assert np.abs(told - around.mean()).max(initial=0) < 5e-3, (told, around.mean())
+        complexity = np.array(table["cluster_complexity"])[group]
+        assert np.allclose(complexity, told * np.array(table["cluster_mean_distance"])[group], atol=1e-15)
     theirs = faiss.Kmeans(x.shape[1], len(groups), niter=100, seed=1, min_points_per_centroid=1)
     theirs.train(x.astype(np.float32))
     ours, faiss_inertia = (distance**2).sum(), theirs.obj[-1]

@@ -107,8 +107,8 @@ pub(super) fn nearest(x: &[f16], centres: &[f16], dim: usize, spherical: bool) -
     (best, apart)
 }
 
-/// Lloyd's rounds from the rows in the order of the ranks, with sums of f64.
-pub(super) fn k_means(all: &[f16], dim: usize, ranked: &[u32], clusters: usize, apart: f64, rounds: usize) -> Vec<f16> {
+/// Rows in the order of the ranks, each passed over that lies too near to one that was taken.
+fn first_centres(all: &[f16], dim: usize, ranked: &[u32], clusters: usize, apart: f64) -> Vec<f16> {
     let mut first: Vec<u32> = Vec::new();
     for &x in ranked {
         let near = |&y: &u32| dot_scalar(row(all, dim, x as usize), row(all, dim, y as usize)) > apart;
@@ -116,11 +116,48 @@ pub(super) fn k_means(all: &[f16], dim: usize, ranked: &[u32], clusters: usize, 
             first.push(x);
         }
     }
-    let mut centres: Vec<f16> = first.iter().flat_map(|&x| row(all, dim, x as usize).to_vec()).collect();
+    first.iter().flat_map(|&x| row(all, dim, x as usize).to_vec()).collect()
+}
+
+/// Sculley's mini-batches: each round draws rows with replacement, and a centre is the mean of all rows that it was ever given.
+pub(super) fn mini_batches(
+    all: &[f16],
+    dim: usize,
+    ranked: &[u32],
+    (clusters, apart, spherical): (usize, f64, bool),
+    (rounds, batch, seed): (usize, usize, u64),
+) -> Vec<f16> {
+    let mut centres = first_centres(all, dim, ranked, clusters, apart);
+    let mut given = vec![(vec![0.0; dim], 0.0); centres.len() / dim];
+    // The finisher of SplitMix64, as the dice have it.
+    let mix = |x: u64| Dice(x.wrapping_sub(0x9e37_79b9_7f4a_7c15)).next();
+    for round in 0..rounds {
+        let mut dice = Dice(mix(seed) ^ mix(round as u64 + 1).rotate_left(17));
+        let before = centres.clone();
+        for _ in 0..batch {
+            let x = row(all, dim, ((u128::from(dice.next()) * (all.len() / dim) as u128) >> 64) as usize);
+            let (sum, count) = &mut given[nearest(x, &before, dim, spherical).0];
+            // Multiples of 2^-24 far below 2^29: exact in f64.
+            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.to_f64());
+            *count += 1.0;
+        }
+        for (centre, (sum, count)) in centres.chunks_exact_mut(dim).zip(&given).filter(|(_, (_, count))| *count > 0.0) {
+            let mean: Vec<f64> = sum.iter().map(|sum| sum / count).collect();
+            let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let by = if spherical { norm } else { 1.0 };
+            centre.iter_mut().zip(mean).for_each(|(centre, mean)| *centre = round_to_f16(mean / by));
+        }
+    }
+    centres
+}
+
+/// Lloyd's rounds from the rows in the order of the ranks, with sums of f64.
+pub(super) fn k_means(all: &[f16], dim: usize, ranked: &[u32], clusters: usize, apart: f64, rounds: usize) -> Vec<f16> {
+    let mut centres = first_centres(all, dim, ranked, clusters, apart);
     let mut before = vec![usize::MAX; all.len() / dim];
     for _ in 0..rounds {
         let now: Vec<usize> = all.chunks_exact(dim).map(|x| nearest(x, &centres, dim, false).0).collect();
-        for cluster in 0..first.len() {
+        for cluster in 0..centres.len() / dim {
             let its: Vec<&[f16]> =
                 all.chunks_exact(dim).zip(&now).filter(|(_, at)| **at == cluster).map(|(x, _)| x).collect();
             for lane in (0..dim).filter(|_| !its.is_empty()) {

@@ -6,6 +6,8 @@ use super::naive::{self, Dice, row, rows, unit};
 use crate::clusters::{Clustering, KMeans, cluster, smallest};
 use crate::inside::{Members, Order, inside, ordered};
 use crate::names::{Caption, Name, Naming};
+use crate::nearest::Centres;
+use crate::neighbours::neighbour_distances;
 use crate::scan::{Machine, Rule, Scanned, against, apart, within};
 use crate::spool::{Filling, Spool};
 use crate::vectors::{Gathered, Slice, Vectors};
@@ -160,6 +162,16 @@ fn samples_batches_and_directions_are_the_same_everywhere() {
     let few_ranks: Vec<u64> = first.iter().map(|&row| ranks[row as usize]).collect();
     let alone = cluster(&few, &few_ranks, &how(30), MACHINES[0], &Work::default()).unwrap();
     assert_eq!((sampled.centres, sampled.learnt_from), (alone.centres, 500));
+    let mut ranked = plan(count);
+    ranked.sort_by_key(|&row| (ranks[row as usize], row));
+    for (batch, rounds, seed, spherical) in
+        [(1, 20, 3, false), (200, 20, 3, false), (37, 9, 4, true), (3000, 2, 5, false)]
+    {
+        let found = of(KMeans { batch: Some(batch), rounds, seed, spherical, ..how(30) });
+        let due = naive::mini_batches(&all, dim, &ranked, (30, 0.9, spherical), (rounds, batch, seed));
+        assert_eq!(found.centres.vectors(), due, "batches of {batch}");
+        assert_eq!(found.rounds.len(), rounds);
+    }
     let batches = of(KMeans { batch: Some(200), ..how(30) });
     assert_eq!((batches.rounds.len(), batches.rounds[19].moved), (20, 200));
     assert!(batches.mean_squared_distance < 1.3 * whole.mean_squared_distance);
@@ -171,6 +183,35 @@ fn samples_batches_and_directions_are_the_same_everywhere() {
     let norm = |centre| trommel_kernels::dot::norm(centre);
     assert!(spherical.centres.vectors().chunks_exact(dim).all(|centre| (norm(centre) - 1.0).abs() < 1e-3));
     assert!(whole.centres.vectors().chunks_exact(dim).any(|centre| norm(centre) < 0.99));
+}
+
+/// Each cluster's distance from those around it, by sorting all.
+#[test]
+fn distances_between_clusters_are_the_naive_ones() {
+    let mut dice = Dice(29);
+    for (count, dim) in [(1, 3), (2, 5), (21, 4), (22, 4), (90, 7)] {
+        let all = rows(&mut dice, count, dim);
+        let centres = Centres::new(dim, all.clone(), false);
+        for every in [1, 2, 5] {
+            let has_rows = |at: usize| at % every == 0;
+            let found = everywhere(|_| neighbour_distances(&centres, has_rows));
+            assert_eq!(found.len(), count);
+            for (at, found) in found.iter().enumerate() {
+                let apart = |other: usize| {
+                    let both = row(&all, dim, at).iter().zip(row(&all, dim, other));
+                    both.map(|(a, b)| (a.to_f64() - b.to_f64()).powi(2)).sum::<f64>().sqrt()
+                };
+                let mut due: Vec<f64> = (0..count).filter(|&other| other != at && has_rows(other)).map(apart).collect();
+                due.sort_by(f64::total_cmp);
+                due.truncate(20);
+                let due = (has_rows(at) && !due.is_empty()).then(|| due.iter().sum::<f64>() / due.len() as f64);
+                match (found, due) {
+                    (Some(found), Some(due)) => assert!((found - due).abs() < 1e-7, "{found} {due}"),
+                    (found, due) => assert_eq!(*found, due),
+                }
+            }
+        }
+    }
 }
 
 /// Equally near centres: the lowest takes the row, and the others stay empty and where they are.

@@ -14,7 +14,10 @@ A sample goes iff its similarity to a sample before it is strictly above --above
   trommel dedup RUN --above 0.876 --clusters 50000 -o DIR         pairs inside clusters (SemDeDup)
   trommel dedup TEST --against TRAIN --above 0.95 -o DIR          samples of TEST that lie near one of TRAIN
 DIR gets dedup.parquet, the split of who stays; dedup.duplicates.parquet, who goes and because of whom; dedup.samples.parquet, which of
-all samples stay, in which cluster: a --table of `trommel select`, for quotas per cluster and rules like 'near and where:kept=1'.
+all samples stay, in which cluster: a --table of `trommel select`, for rules like 'near and where:kept=1', and for quotas per cluster, in
+proportion to its complexity too (density-based pruning: the mean distance inside it times that to the 20 clusters around it):
+  trommel select RUN --table DIR/dedup.samples.parquet -o FILE \
+    --rule 'keep-highest:84000000@centroid_distance per cluster by cluster_complexity of where:kept=1'
 Files are seen when they are whole; a run that is killed leaves none, and the same command does it anew.")]
 pub struct DedupArgs {
     /// Stored embeddings: a run of embed or prune, clip-retrieval's or DataComp's folder, .arrow, .npy or .npz files; together they are one set
