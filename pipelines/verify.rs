@@ -1,6 +1,7 @@
-//! `trommel verify`: a split that somebody has published, checked against a run of one's own over the same shards.
+//! `trommel verify`: a split that somebody has published, checked against a run of one's own over the same shards; or against another split, row by row.
 //!
-//! The rule is asked of the run once more, and count and hash of the kept keys are compared; where the split's rows are there too, every row that
+//! The rule is asked of the run once more, of the benchmarks that the split tells of (by their content, whatever the run calls them and whatever
+//! others it has), and count and hash of the kept keys are compared; where the split's rows are there too, every row that
 //! differs is named.
 
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use trommel_core::wake::locked;
 use trommel_decide::selection::Selection;
 use trommel_select::compare::{Differences, comparison};
 use trommel_select::head::SplitHead;
+use trommel_select::scan::benchmark_of;
 use trommel_select::select::{RunFacts, Wanted};
-use trommel_select::split::{Sink, read_head};
+use trommel_select::split::{Format, Kept, Sink, SplitRow, read_head, read_rows};
 
 use crate::dedup::{self, Again};
 use crate::error::PipelineError;
@@ -24,7 +26,7 @@ use crate::split_file::table_of;
 pub struct VerifyConfig {
     /// A split's `.split.json` or `.parquet`.
     pub split: PathBuf,
-    /// A run folder, or an epoch of a watch.
+    /// A run folder, or an epoch of a watch; or another split.
     pub run: PathBuf,
     /// Of a split of `trommel dedup --against`: the other set's embeddings.
     pub against: Vec<String>,
@@ -41,6 +43,8 @@ pub struct VerifyConfig {
 pub struct VerifyReport {
     /// The rule.
     pub rule: String,
+    /// The other split's rule, where it is compared with one.
+    pub other_rule: Option<String>,
     /// Whether run and split keep the same samples.
     pub equal: bool,
     /// Samples that the split keeps, and the run.
@@ -60,6 +64,9 @@ pub struct VerifyReport {
 pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     let head = read_head(&config.split).map_err(failed)?;
     let table = table_of(&config.split);
+    if is_split(&config.run) {
+        return beside(head, &table.ok_or_else(|| without_rows(&config.split))?, config);
+    }
     let (sinks, found) = match &table {
         Some(table) => {
             comparison(table, config.shown).map(|(sink, found)| (vec![sink], Some(found))).map_err(failed)?
@@ -97,6 +104,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     }
     Ok(VerifyReport {
         rule: head.rule,
+        other_rule: None,
         equal: same_keys,
         counts: (head.count, mine.count),
         judged: (head.judged, mine.judged),
@@ -105,12 +113,48 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
     })
 }
 
+/// Whether it is a split that is checked against; of .npy files embeddings are meant, which splits of dedup are checked against.
+fn is_split(run: &Path) -> bool {
+    let is_head = run.to_str().is_some_and(|path| path.ends_with(".split.json"));
+    run.is_file() && (is_head || matches!(Format::of(run), Some(Format::Parquet | Format::Keys)))
+}
+
+/// A split beside another one: what changes sides.
+fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
+    let other = read_head(&config.run).map_err(failed)?;
+    let others = table_of(&config.run).ok_or_else(|| without_rows(&config.run))?;
+    let (mut sink, found) = comparison(table, config.shown).map_err(failed)?;
+    for row in read_rows(&others).map_err(failed)? {
+        let SplitRow { shard, index, key } = row.map_err(failed)?;
+        sink.add(Kept { shard: &shard, index, key: &key, uid: None }).map_err(failed)?;
+    }
+    sink.finish(&other).map_err(failed)?;
+    let rows = locked(&found).clone();
+    Ok(VerifyReport {
+        rule: head.rule,
+        other_rule: Some(other.rule),
+        equal: rows.only_in_run + rows.only_in_split == 0,
+        counts: (head.count, other.count),
+        judged: (head.judged, other.judged),
+        keys_sha256: (head.keys_sha256, other.keys_sha256),
+        rows: Some(rows),
+    })
+}
+
+fn without_rows(split: &Path) -> PipelineError {
+    PipelineError::Usage(format!(
+        "{}: its rows are not beside it, and two splits are compared row by row",
+        split.display()
+    ))
+}
+
 /// What the run makes of the split's rule.
 fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) -> Result<SplitHead, PipelineError> {
-    let selection: Selection = head.rule.parse().map_err(PipelineError::usage)?;
     // A run that never had the shards which the split leaves out is as good as one that has them.
     let run = OpenRun::open(&config.run, &head.without)?;
-    refuse_others(head, &RunFacts::of(&run.ledger), &config.run)?;
+    let facts = RunFacts::of(&run.ledger);
+    refuse_others(head, &facts, &config.run)?;
+    let selection = bound(head.rule.parse().map_err(PipelineError::usage)?, head, &facts);
     if !run.unfinished.is_empty() {
         return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
     }
@@ -119,6 +163,31 @@ fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) 
     let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
     let mine = made.into_iter().next().map(|made| made.head);
     mine.ok_or_else(|| PipelineError::Failed("nothing was selected; this is a bug".into()))
+}
+
+/// A split's rule as this run is to be asked: a rule that names no benchmark means those that the split's own run had.
+fn bound(selection: Selection, head: &SplitHead, facts: &RunFacts) -> Selection {
+    let name = |theirs: &Value| theirs.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mine: Vec<(String, String)> = (head.benchmarks.iter())
+        .map(|theirs| (name(theirs), facts.name_of(theirs).map_or_else(|| name(theirs), str::to_owned)))
+        .collect();
+    if mine.is_empty() {
+        return selection;
+    }
+    let named = |name: &str| {
+        let known = mine.iter().find(|(theirs, _)| theirs == name);
+        known.map_or_else(|| name.to_owned(), |(_, mine)| mine.clone())
+    };
+    let names = |names: &Option<Vec<String>>| {
+        Some(match names {
+            Some(names) => names.iter().map(|name| named(name)).collect(),
+            None => mine.iter().map(|(_, mine)| mine.clone()).collect(),
+        })
+    };
+    selection.renamed(&names, &|column| match benchmark_of(column) {
+        Some((said, name)) => format!("{said}.{}", named(name)),
+        None => column.to_owned(),
+    })
 }
 
 /// Refuses a run whose samples or similarities are other ones.
@@ -139,8 +208,10 @@ fn refuse_others(head: &SplitHead, facts: &RunFacts, run: &Path) -> Result<(), P
             compare(&format!("the other set {name}"), theirs, &mine);
             continue;
         }
-        let mine = facts.benchmarks_named([name]).into_iter().next().unwrap_or_default();
-        compare(&format!("benchmark {name} and its radii"), theirs, &mine);
+        if facts.name_of(theirs).is_none() {
+            let mine = facts.benchmarks_named([name]).into_iter().next().unwrap_or_default();
+            compare(&format!("benchmark {name} and its radii"), theirs, &mine);
+        }
     }
     // Without a benchmark nobody's embeddings matter, unless they are compared with one another.
     if is_dedup || !head.benchmarks.is_empty() {

@@ -11,7 +11,7 @@ use super::groups::{LedgerReading, Output};
 pub struct VerifyArgs {
     /// A split: its .split.json, or its .parquet
     pub split: PathBuf,
-    /// A run folder over the same shards
+    /// A run folder over the same shards; or another split: who changes sides
     pub run: PathBuf,
     /// Of a split of `dedup --against`: the other set, which may lie elsewhere now
     #[arg(long, value_name = "EMB")]

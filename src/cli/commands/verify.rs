@@ -26,11 +26,15 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         print_line(&format!("equal: {} samples, sha256 of their keys {}", report.counts.0, report.keys_sha256.0))?;
     } else {
         for (in_run, row) in report.rows.iter().flat_map(|rows| &rows.first) {
-            let (sign, whose) = if *in_run { ('+', "the run") } else { ('-', "the split") };
+            let (sign, whose) = if *in_run { ('+', other(&report)) } else { ('-', "the split") };
             print_line(&escape_controls(&format!("{sign} {row}: kept by {whose} only")))?;
         }
     }
     if report.equal { Ok(Done::default()) } else { Err(PipelineError::Failed(told(args, &report))) }
+}
+
+fn other(report: &VerifyReport) -> &'static str {
+    if report.other_rule.is_some() { "the other" } else { "the run" }
 }
 
 fn told(args: &VerifyArgs, report: &VerifyReport) -> String {
@@ -39,9 +43,10 @@ fn told(args: &VerifyArgs, report: &VerifyReport) -> String {
         || "the split's rows are not beside it, so that nobody can say which".to_owned(),
         |rows| {
             format!(
-                "{} only by the split, {} only by the run",
+                "{} only by the split, {} only by {}",
                 thousands(rows.only_in_split),
-                thousands(rows.only_in_run)
+                thousands(rows.only_in_run),
+                other(report)
             )
         },
     );
