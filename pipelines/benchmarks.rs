@@ -19,6 +19,7 @@ use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Local;
 
+use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
 use crate::lying_beside::pictures_in;
 use crate::select::refuse_unmarked;
@@ -146,8 +147,39 @@ pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, Pipel
     }
     let text = "test points that are taken down, left out of their benchmark";
     notices.note("points_taken_down", text, format!("benchmark {}", named.name), set.notes.left_out_rows);
+    // Its errors name it.
     Benchmark::new(&named.name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
-        .map_err(|error| place(&error))
+        .map_err(PipelineError::usage)
+}
+
+/// The benchmarks that a run was judged against, if their folders still hold them.
+///
+/// # Errors
+/// A folder that is gone or holds another benchmark, or a run that does not say where they were.
+pub(crate) fn as_judged(ledger: &Ledger) -> Result<Vec<Benchmark>, PipelineError> {
+    let at = |path: &str| ledger.config().pointer(path).cloned().unwrap_or_default();
+    let due: Vec<BenchmarkConfig> =
+        serde_json::from_value(at("/decisions/benchmarks")).map_err(PipelineError::usage)?;
+    let of = |due: &BenchmarkConfig| {
+        let name = &due.name;
+        let path = at("/record/benchmarks").get(name).and_then(|path| path.as_str().map(PathBuf::from));
+        let path =
+            path.ok_or_else(|| PipelineError::Usage(format!("benchmark {name}: the run does not say where it was")))?;
+        let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {name}: {error}"));
+        let set = EmbeddingSet::read(&path, open_set(&path).map_err(|error| place(&error))?)
+            .map_err(|error| place(&error))?;
+        let benchmark = Benchmark::new(name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
+            .map_err(PipelineError::usage)?;
+        if BenchmarkConfig::of(&benchmark) == *due {
+            Ok(benchmark)
+        } else {
+            Err(place(&format_args!(
+                "{} is not the benchmark any more that the run was judged against",
+                path.display()
+            )))
+        }
+    };
+    due.iter().map(of).collect()
 }
 
 /// The ledger of the run of `trommel embed` that wrote `path`; `None` where nothing says how it came to be.

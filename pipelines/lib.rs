@@ -18,6 +18,7 @@ pub mod gauges;
 pub mod inject;
 pub mod irregular_turns;
 pub mod join_report;
+pub mod kept_maxima;
 pub mod labelled;
 pub mod ledger_memory;
 pub mod lists;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
+use trommel_decide::benchmark::Benchmark;
 use trommel_decide::selection::{Selection, named};
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -16,9 +17,13 @@ use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::{Plan, is_shard_name};
 
 use crate::as_given::as_given;
+use crate::benchmarks::as_judged;
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
 
+mod items;
+
+pub use items::SplitPoints;
 pub use trommel_select::split::Format;
 
 /// What is selected, and how.
@@ -34,6 +39,8 @@ pub struct SelectConfig {
     pub formats: Vec<Format>,
     /// Shards that are left out, by their names.
     pub without: Vec<String>,
+    /// What each test point sees of each split is measured, and written beside it.
+    pub items: bool,
     /// How the ledger is read.
     pub reading: LedgerReading,
 }
@@ -70,6 +77,8 @@ pub struct SplitReport {
     pub keys_sha256: String,
     /// Its files, the one that says what it is last.
     pub files: Vec<String>,
+    /// What the run's benchmarks see of it, where that was asked for.
+    pub items: Vec<SplitPoints>,
     /// Remarks for people.
     pub remarks: Vec<String>,
 }
@@ -114,6 +123,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     }
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let files = files(config, &splits)?;
+    let benchmarks = if config.items { run.benchmarks_for_items(config, &files)? } else { Vec::new() };
     let folder = match files.first().and_then(|files| files.1.first()) {
         Some(file) => durable::parent(file).to_path_buf(),
         None => return Err(PipelineError::Usage("nothing to select: give --rule".into())),
@@ -147,7 +157,14 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
             write_head(&path, &head).map_err(failed)?;
             shown.push(path.display().to_string());
         }
+        let table = files.iter().find(|file| Format::of(file) == Some(Format::Parquet)).filter(|_| config.items);
+        let mut points = Vec::new();
+        if let Some(table) = table {
+            points = items::write(&run, table, &benchmarks, config.reading.threads)?;
+            shown.insert(shown.len() - 1, items::items_path(table).display().to_string());
+        }
         report.splits.push(SplitReport {
+            items: points,
             name,
             count: head.count,
             captionless: head.captionless,
@@ -258,6 +275,42 @@ impl OpenRun {
         let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == "-");
         let (arguments, shards, run) = (as_given(&plan), in_order(shards), run.into());
         Ok(Self { ledger, benchmarks, shards, unfinished, unknown, notices, arguments, of_shards, run })
+    }
+
+    /// The benchmarks that it was judged against, for `--items`.
+    fn benchmarks_for_items(
+        &self,
+        config: &SelectConfig,
+        files: &[(String, Vec<PathBuf>)],
+    ) -> Result<Vec<Benchmark>, PipelineError> {
+        let has_table = |files: &[PathBuf]| files.iter().any(|file| Format::of(file) == Some(Format::Parquet));
+        if !files.iter().all(|(_, files)| has_table(files)) {
+            return Err(PipelineError::Usage(
+                "--items: who is kept is read from the split's .parquet, which is not written".into(),
+            ));
+        }
+        let benchmarks = as_judged(&self.ledger)?;
+        if benchmarks.is_empty() {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} was judged against no benchmark",
+                self.run.display()
+            )));
+        }
+        let judged = |shard: &&Shard| {
+            let line = self.ledger.shards().get(&shard.ordinal);
+            line.is_some_and(|(_, line)| line.counts.kept + line.counts.dropped > 0)
+        };
+        let lacks = |shard: &&Shard| self.ledger.embeddings_path(shard.ordinal).is_err();
+        if let Some(shard) = self.shards.iter().filter(judged).find(lacks) {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} keeps no embeddings of {}, and nothing can be joined without (--no-embeddings)",
+                self.run.display(),
+                shard.name
+            )));
+        }
+        let budget = MemoryPlan::new(config.reading.memory_bytes, false).credit_bytes()?;
+        items::check_memory(&benchmarks, config.reading.threads, budget)?;
+        Ok(benchmarks)
     }
 
     /// Refuses what cannot be known before all shards are judged.

@@ -12,8 +12,11 @@ use common::processes::{Group, committed, until};
 use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr, test_data, words};
 use serde_json::Value;
 use tempfile::TempDir;
+use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
+use trommel_select::split::read_rows;
 
 /// The world's shards, embedded by `trommel embed`.
 fn embedded() -> &'static str {
@@ -180,11 +183,126 @@ fn what_cannot_be_is_refused_in_one_line() {
     }
     assert!(refused(&[stored], &["--assume-model", "m"]).contains("and not by m"));
     assert!(refused(&[stored], &["--join", "device"]).contains("joined on the processor"));
+    // A benchmark without a point, and one with a point that has no direction: named once.
+    for (points, due) in [(0, "no test points"), (1, "row 0 (key `0`) is zero")] {
+        let path = folder.path().join(format!("{points}.npy"));
+        let head = format!("{{'descr': '<f2', 'fortran_order': False, 'shape': ({points}, 64), }}");
+        let bytes =
+            [&b"\x93NUMPY\x01\x00\x76\x00"[..], format!("{head:<117}\n").as_bytes(), &vec![0; points * 128]].concat();
+        fs::write(&path, bytes).unwrap();
+        let said = refused(&[stored], &["--benchmark", &format!("e={}", path.display())]);
+        assert!(said.contains(due) && said.matches("benchmark e").count() == 1, "{said}");
+    }
     let bare = folder.path().join("bare").display().to_string();
     run(0, &["prune", &world.shards(), "--run", &bare, "--rule", "random:50%"]);
     assert!(refused(&[&bare], &[]).contains("kept no embeddings"));
     let said = refused(&[&format!("{stored}/embeddings/*.arrow")], &[]);
     assert!(said.contains("a part of a run") && said.contains(&format!("give {stored}")), "{said}");
+}
+
+/// A split's items: benchmark and point, its largest similarity, and who has it.
+type Items = Vec<(String, u32, Option<f64>, Option<(String, u32)>)>;
+
+fn items_of(path: &Path) -> Items {
+    let names = ["benchmark", "nearest_shard"].map(|name| (name, Kind::Text));
+    let numbers = [("point", Kind::U32), ("nearest_index", Kind::U32), ("max_similarity", Kind::F64)];
+    let table =
+        TableReader::open(path, Box::new(fs::File::open(path).unwrap()), &[&names[..], &numbers].concat()).unwrap();
+    let mut items = Vec::new();
+    for group in table {
+        let group = group.unwrap();
+        let [Column::Text(of), Column::Text(shards), Column::U32(points), Column::U32(indices), Column::F64(maxima)] =
+            &group[..]
+        else {
+            panic!("{group:?}")
+        };
+        let row =
+            |at: usize| (of[at].clone().unwrap(), points[at].unwrap(), maxima[at], shards[at].clone().zip(indices[at]));
+        items.extend((0..of.len()).map(row));
+    }
+    items
+}
+
+/// What each test point sees of a split, beside plain products of whom it keeps, and beside what pruning itself has noted.
+#[test]
+fn a_split_is_measured_from_its_own_samples() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let (into, out) = (folder.path().join("run"), folder.path().join("out"));
+    run(0, &words(&prune(&[embedded()], &into, "drop-over-radius", &[])));
+    let (run_folder, splits) = (into.display().to_string(), out.display().to_string());
+    let rules = ["same=drop-over-radius", "far=far:40@photo", "some=random:30% minus near", "none=far:0"];
+    let mut args = vec!["select", &run_folder, "-o", &splits, "--items", "--json"];
+    args.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
+    let output = run(0, &args);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ledger = Ledger::open(&into).unwrap();
+    let plan: trommel_shard::plan::Plan = ledger.plan().unwrap();
+    let mut over = Vec::new();
+    for (at, name) in ["same", "far", "some", "none"].into_iter().enumerate() {
+        let rows: Vec<_> = read_rows(&out.join(format!("{name}.parquet"))).unwrap().map(Result::unwrap).collect();
+        let mut vectors = Vec::new();
+        for row in &rows {
+            let shard = plan.shards.iter().find(|shard| shard.name == row.shard).unwrap();
+            let all = ledger.embeddings(shard.ordinal).unwrap();
+            vectors.push(all.into_iter().find(|stored| stored.index == row.index).unwrap().vector);
+        }
+        let mut due: Items = Vec::new();
+        over.clear();
+        for benchmark in ["photo", "sketch"] {
+            let set = EmbeddingSet::open(Path::new(&world.path(&format!("radii/{benchmark}")))).unwrap();
+            let mut above = 0;
+            for (point, vector) in set.vectors.chunks_exact(set.dim).enumerate() {
+                let mut best: (Option<f64>, Option<(String, u32)>) = (None, None);
+                for (row, sample) in rows.iter().zip(&vectors) {
+                    // Products of f16, and sums of so few of them, are exact in f64.
+                    let similarity = vector.iter().zip(sample).map(|(a, b)| a.to_f64() * b.to_f64()).sum::<f64>();
+                    if best.0.is_none_or(|most| similarity > most) {
+                        best = (Some(similarity), Some((row.shard.clone(), row.index)));
+                    }
+                }
+                above += u64::from(best.0.is_some_and(|most| most > set.radii.as_ref().unwrap()[point]));
+                due.push((benchmark.into(), point as u32, best.0, best.1));
+            }
+            over.push(above);
+        }
+        assert_eq!(items_of(&out.join(format!("{name}.items.parquet"))), due, "{name}");
+        let told = |benchmark: usize| report["splits"][at]["items"][benchmark]["over_radius"].as_u64().unwrap();
+        assert_eq!([told(0), told(1)], over[..], "{name}");
+        match name {
+            "same" => {
+                // What pruning has noted of whom it kept.
+                assert_eq!(over, [0, 0]);
+                let own: Items = (ledger.items().unwrap().into_iter())
+                    .map(|row| {
+                        let of = |sample: trommel_core::sample::SampleId| {
+                            (plan.shard(sample.ordinal).unwrap().name.clone(), sample.index)
+                        };
+                        (
+                            ["photo", "sketch"][usize::from(row.benchmark)].into(),
+                            row.point,
+                            row.kept_max,
+                            row.kept_sample.map(of),
+                        )
+                    })
+                    .collect();
+                assert_eq!(own, due);
+            }
+            "none" => assert_eq!(over, [0, 0]),
+            // The nearest, and those that pruning drops.
+            _ => assert!(over[0] > 0, "{name}: {over:?}"),
+        }
+    }
+    let said = stderr(&output);
+    assert!(said.contains("test points, 0 above their radius"), "{said}");
+    let refused =
+        |words: &[&str]| stderr(&run(2, &[&["select", &run_folder, "--rule", "near", "--items"], words].concat()));
+    assert!(refused(&["-o", &format!("{splits}/x.txt")]).contains("who is kept is read from the split's .parquet"));
+    assert!(refused(&["-o", &splits, "--memory", "104MiB"]).contains("--memory"));
+    let bare = folder.path().join("bare");
+    run(0, &words(&prune(&[embedded()], &bare, "drop-over-radius", &["--no-embeddings"])));
+    let bare = bare.display().to_string();
+    let said = stderr(&run(2, &["select", &bare, "--rule", "near", "--items", "-o", &splits]));
+    assert!(said.contains("keeps no embeddings of"), "{said}");
 }
 
 /// The shard has an empty part of the time when it was no tar, beside the one that counts.

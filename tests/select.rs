@@ -90,6 +90,11 @@ fn one_reading_makes_every_split_of_a_study() {
     assert!(said.contains(&format!("--train-num-samples {due}")), "{said}");
     assert!(said.contains("core: 20 of 320 samples kept (6.25 %) by `keep-nearest:20 of drop-over-radius`"), "{said}");
     assert!(said.contains("320 samples of 4 shards took part; 80 could not be judged"), "{said}");
+    // Whom nobody can train on has no command.
+    assert_eq!(said.matches("--train-num-samples").count(), rules.len() - 1, "{said}");
+    assert!(said.contains("nobody can train on it") && !said.contains("--train-num-samples 0"), "{said}");
+    let short = "`keep-nearest:9 of ..` asks for 9 samples, and there are 0";
+    assert!(said.contains(short) && of("none")["remarks"][0] == short, "{said}");
 }
 
 /// Every format of a split beside the run's own decisions, counted over its list of keys.
@@ -264,6 +269,135 @@ fn a_published_split_is_checked_row_by_row() {
         refused.contains("benchmark val and its radii: the split has") && refused.contains("of another val"),
         "{refused}"
     );
+}
+
+/// Rows of [`rows`] with the scores of some benchmarks only, in another order perhaps.
+fn rows_of(shard: u64, benchmarks: &'static [usize]) -> impl Iterator<Item = Row> {
+    rows(shard).map(move |row| Row { scores: benchmarks.iter().map(|&at| row.scores[at]).collect(), ..row })
+}
+
+/// A rule that names no benchmark means those that the split's own run had: by what they are, whatever another run calls them or has beside them.
+#[test]
+fn a_split_is_checked_by_the_benchmarks_that_it_was_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let make_one = |name: &str, called: &[&str], of: &'static [usize]| {
+        let root = folder.path().join(name);
+        make(&root, called, (0..4).map(|at| (format!("{at:05}.tar"), Some(rows_of(at, of)))).collect());
+        root
+    };
+    let one = make_one("one", &["val"], &[0]).display().to_string();
+    let more = make_one("more", &["sketch", "val", "third"], &[1, 0, 1]).display().to_string();
+    let renamed = make_one("renamed", &["sketch", "imagenet"], &[1, 0]);
+    // What the test points are, which the ledgers' maker takes from their names.
+    let are = |root: &Path, old: &str, new: &str| {
+        let config = std::fs::read_to_string(root.join("config.json")).unwrap();
+        std::fs::write(root.join("config.json"), config.replace(old, new)).unwrap();
+    };
+    are(&renamed, "of imagenet", "of val");
+    let renamed = renamed.display().to_string();
+    let other = make_one("other", &["val"], &[0]);
+    are(&other, "of val", "of another");
+    for (at, rule) in [
+        "near",
+        "far:30",
+        "drop-above:0.5 or near@val",
+        "far:20 of near minus keep-lowest:9@max_similarity.val",
+        "where:max_similarity.val>=0.5",
+        "random:40 per hits.val",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let split = folder.path().join(format!("{at}.parquet")).display().to_string();
+        run(0, &["select", &one, "--rule", rule, "-o", &split, "--seed", "3"]);
+        for run_folder in [&one, &more, &renamed] {
+            let out = trommel().args(["verify", &split, run_folder]).output().unwrap();
+            let (text, said) = (String::from_utf8_lossy(&out.stdout).into_owned(), stderr(&out));
+            assert!(out.status.code() == Some(0) && text.starts_with("equal: "), "{rule} {run_folder}: {text}{said}");
+        }
+        let said = stderr(&run(2, &["verify", &split, &other.display().to_string()]));
+        assert!(said.contains("benchmark val and its radii: the split has"), "{rule}: {said}");
+    }
+    // One that names them is asked of them alone, and a run that lacks one is refused.
+    let split = folder.path().join("both.parquet").display().to_string();
+    run(0, &["select", &more, "--rule", "near@val minus near@sketch", "-o", &split]);
+    run(0, &["verify", &split, &renamed]);
+    let said = stderr(&run(2, &["verify", &split, &one]));
+    assert!(said.contains("benchmark sketch and its radii") && said.contains("the run null"), "{said}");
+}
+
+/// Two splits of one ledger: who changes sides, as sets of lines say.
+#[test]
+fn a_split_beside_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 4);
+    let into = folder.path().join("out").display().to_string();
+    let rules = ["--rule", "a=far:50@val", "--rule", "b=far:60@sketch"];
+    run(0, &[&["select", &ledger, "-o", &into, "--format", "parquet,txt"], &rules[..]].concat());
+    let list = |name: &str| keys(Path::new(&format!("{into}/{name}.txt")));
+    let (a, b) = (list("a"), list("b"));
+    let (gone, come) =
+        (a.iter().filter(|key| !b.contains(key)).count(), b.iter().filter(|key| !a.contains(key)).count());
+    let file = |name: &str| format!("{into}/{name}");
+    let out = run(1, &["verify", &file("a.parquet"), &file("b.split.json"), "--show", "1000"]);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let lines = |sign: char| text.lines().filter(|line| line.starts_with(sign)).count();
+    assert!((lines('-'), lines('+')) == (gone, come) && gone > 0 && come > 10, "{text}");
+    assert!(
+        text.lines().filter(|line| line.starts_with('+')).all(|line| line.ends_with("kept by the other only")),
+        "{text}"
+    );
+    let said = stderr(&out);
+    assert!(said.contains(&format!("{gone} only by the split, {come} only by the other")), "{said}");
+    run(0, &["verify", &file("a.split.json"), &file("a.parquet")]);
+    std::fs::rename(file("b.parquet"), file("c.parquet")).unwrap();
+    assert!(
+        stderr(&run(2, &["verify", &file("a.parquet"), &file("b.split.json")])).contains("its rows are not beside it")
+    );
+    assert!(stderr(&run(2, &["verify", &file("a.parquet"), &file("b.txt")])).contains("no split"));
+}
+
+/// Keywords by the thousand are one selection, and its split is checked like any other.
+#[test]
+fn a_list_of_keywords_is_selected_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 4);
+    let split = folder.path().join("words.parquet").display().to_string();
+    // By hand: of the hundred keys of a shard those that end with 4 or 9 could not be judged.
+    for (words, step, due) in [(150, 2, 4 * 40), (1_100, 1, 4 * 80)] {
+        let of = |at: usize| format!("where:key~{:04}", at * step);
+        let rule = format!("far:999 of ({})", (0..words).map(of).collect::<Vec<_>>().join(" or "));
+        let said = stderr(&run(0, &["select", &ledger, "--rule", &rule, "-o", &split]));
+        assert!(said.contains(&format!("{due} of 320 samples kept")), "{said:.200}");
+        assert!(
+            said.contains(&format!("`keep-nearest:999 of ..` asks for 999 samples, and there are {due}")),
+            "{said:.200}"
+        );
+        run(0, &["verify", &split, &ledger]);
+    }
+}
+
+#[test]
+fn what_is_no_split_is_refused_with_what_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder.path().join("run"), 4);
+    let out = folder.path().join("out");
+    let into = out.display().to_string();
+    run(0, &["select", &ledger, "--rule", "x=far:5", "--rule", "none=far:0", "-o", &into, "--format", "txt,npy"]);
+    for (which, parts) in [
+        ("", ["a folder", ".split.json of one split"]),
+        ("/x.txt", ["a list does not say by which rule", "x.split.json, which lies beside it"]),
+        ("/x.npy", ["a list does not say by which rule", "x.split.json, which lies beside it"]),
+        ("/y.split.json", ["no split", "No such file"]),
+        ("/y.parquet", ["no split", "No such file"]),
+    ] {
+        let said = stderr(&run(2, &["verify", &format!("{into}{which}"), &ledger]));
+        assert!(
+            parts.iter().all(|part| said.contains(part)) && said.trim_end().lines().count() == 1,
+            "{which}: {said}"
+        );
+    }
+    run(0, &["verify", &format!("{into}/x.split.json"), &ledger]);
 }
 
 /// numpy, pyarrow and polars read what was written, as those who use DataComp and tables do.

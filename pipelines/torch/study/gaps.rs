@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::radii::Radii;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::error::PipelineError;
-use trommel_select::membership::{Kept, Membership};
+use trommel_pipelines::kept_maxima::kept_maxima;
+use trommel_select::membership::Membership;
 use trommel_shard::plan::Plan;
 
 /// Points of a cumulative curve.
@@ -71,30 +71,10 @@ pub(super) fn similarities(
 ) -> Result<Vec<Vec<f64>>, PipelineError> {
     let ledger = Ledger::open(pool).map_err(PipelineError::failed)?;
     let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
-    // Asked shard by shard: a split of a large pool is never in memory whole.
     let split = split.map(Membership::open).transpose().map_err(PipelineError::failed)?;
-    let mut measured: Vec<Radii<'_>> = benchmarks.iter().map(|benchmark| Radii::new(benchmark, threads)).collect();
-    for shard in &plan.shards {
-        goes_on()?;
-        let mine = match &split {
-            None => None,
-            Some(split) => match split.shard(&shard.name).map_err(PipelineError::failed)? {
-                Some(Kept::Rows(rows)) => Some(rows),
-                Some(Kept::Keys(_) | Kept::Uids(_) | Kept::KeysAlone(_)) => {
-                    return Err(PipelineError::Failed("the split does not say where its samples stand".into()));
-                }
-                None => continue,
-            },
-        };
-        for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
-            let is_kept =
-                mine.as_ref().is_none_or(|rows| rows.binary_search_by_key(&row.index, |kept| kept.index).is_ok());
-            if is_kept {
-                measured.iter_mut().try_for_each(|radii| radii.push(&row.vector)).map_err(PipelineError::failed)?;
-            }
-        }
-    }
-    measured.into_iter().map(|radii| Ok(radii.finish().map_err(PipelineError::usage)?.radii)).collect()
+    let shards = plan.shards.iter().map(|shard| (shard.name.as_str(), shard.ordinal));
+    let found = kept_maxima(&ledger, shards, split.as_ref(), benchmarks, threads, goes_on)?;
+    Ok(found.into_iter().map(|points| points.iter().map(|point| point.similarity).collect()).collect())
 }
 
 /// By benchmark, each test point's largest similarity to the pool by its key, as the ledger has it.

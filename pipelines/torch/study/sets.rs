@@ -143,7 +143,9 @@ pub(super) fn select_all(
         }
         let reading = LedgerReading { seed, ..reading.clone() };
         let (run, formats, without) = (pool.to_path_buf(), vec![Format::Parquet], Vec::new());
-        Ok::<_, PipelineError>(select(&SelectConfig { run, rules, out, formats, without, reading })?.splits)
+        Ok::<_, PipelineError>(
+            select(&SelectConfig { run, rules, out, formats, without, items: false, reading })?.splits,
+        )
     };
     let mut made = vec![select_into(rules(false), 0, folder.to_path_buf())?];
     for &seed in seeds {

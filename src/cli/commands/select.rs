@@ -4,7 +4,7 @@ use trommel_core::escape::escape_controls;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::select::{
-    Format, LedgerReading, SelectConfig, SelectReport, SplitReport, select, unfinished_in_words,
+    Format, LedgerReading, SelectConfig, SelectReport, SplitPoints, SplitReport, select, unfinished_in_words,
 };
 use trommel_report::text::{percent, thousands};
 
@@ -27,6 +27,15 @@ pub fn run(args: &SelectArgs) -> Outcome {
             say(&format!(
                 "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
             ));
+        }
+        for SplitPoints { benchmark, points, over_radius } in &split.items {
+            let over = over_radius
+                .map_or_else(|| "without radii".to_owned(), |over| format!("{} above their radius", thousands(over)));
+            say(&format!("  {benchmark}: {} test points, {over}", thousands(*points)));
+        }
+        if split.train_num_samples == 0 {
+            say("  nobody can train on it: it keeps no sample with a caption");
+            continue;
         }
         how_to_train(split, &report).iter().for_each(|line| say(&format!("  {line}")));
     }
@@ -55,6 +64,7 @@ fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
         out: args.out.clone(),
         formats: args.formats.iter().map(format).collect::<Result<_, _>>()?,
         without: args.without.clone(),
+        items: args.items,
         reading: reading(&args.reading, args.seed)?,
     })
 }
