@@ -116,7 +116,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
 /// Whether it is a split that is checked against; of .npy files embeddings are meant, which splits of dedup are checked against.
 fn is_split(run: &Path) -> bool {
     let is_head = run.to_str().is_some_and(|path| path.ends_with(".split.json"));
-    run.is_file() && (is_head || matches!(Format::of(run), Some(Format::Parquet | Format::Keys)))
+    run.is_file() && (is_head || matches!(Format::of(run), Some(Format::Parquet | Format::Keys | Format::KeysAlone)))
 }
 
 /// A split beside another one: what changes sides.

@@ -288,7 +288,7 @@ pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
         (Ok(there), _) if there.is_dir() => {
             return Err(bad(&"a folder; give the .parquet or the .split.json of one split"));
         }
-        (Ok(_), Some(Format::Uids | Format::Keys)) => {
+        (Ok(_), Some(Format::Uids | Format::Keys | Format::KeysAlone)) => {
             let hint = if beside.exists() {
                 format!("; give {}, which lies beside it", beside.display())
             } else {
