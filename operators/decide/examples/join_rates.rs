@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use half::f16;
+use trommel_core::cores;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::cpu::Cpu;
@@ -127,8 +128,7 @@ print(f'faiss IndexFlatIP {faiss.__version__}: {len(rows) / (time.perf_counter()
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let [rows, points, dim, threads] = numbers.try_into().unwrap_or([20_000, 50_000, 640, cores]);
+    let [rows, points, dim, threads] = numbers.try_into().unwrap_or([20_000, 50_000, 640, cores::usable()]);
     let mut vectors = Vectors::new(dim);
     let t: Vec<f16> = (0..points).flat_map(|_| vectors.unit()).collect();
     let x: Vec<Vec<f16>> = (0..rows).map(|_| vectors.unit()).collect();

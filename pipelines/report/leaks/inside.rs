@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
+use trommel_core::cores;
 use trommel_core::sample::{SampleId, Score, ShardPoints as _};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joiner, Needs, Verdict};
@@ -41,7 +42,7 @@ pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec
     let radii: Vec<f64> = limits.iter().map(|limit| limit.clamp(-2.0, 2.0)).collect();
     let benchmark = Benchmark::new(name, set.dim, set.vectors, Vec::new(), Vec::new(), Some(radii.clone()), None);
     let benchmark = Arc::new(benchmark.map_err(|error| failed(&error))?);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores::usable();
     let config = JoinConfig { columns: ColumnSet::Decision, threads, ..JoinConfig::default() };
     let joiner = Joiner::new(vec![Arc::clone(&benchmark)], config).map_err(|error| failed(&error))?;
     let (points, portion) = (joiner.points(0), joiner.micro_batch().1);
