@@ -4,7 +4,7 @@
 //! CLIP_benchmark's retrieval sets hold. Whoever has no caption, or cannot be decoded, is no pair: it is left out of both sides, and lost.
 //! Equal captions are embedded once, so that they tie.
 //!
-//! Memory: the features of all pictures and captions (twice one side while its products are made), the captions, and [`MOST_SCORES`].
+//! Memory: the features of all pictures and captions (twice one side while its products are made), the captions, and 16 Mi scores.
 
 use std::collections::HashMap;
 use std::ops::Range;
