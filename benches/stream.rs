@@ -73,7 +73,10 @@ fn main() {
     let (empty, first) = (path(&format!("{:05}.tar", shards + others)), path("00000.tar"));
     std::fs::write(&empty, [0; 1024]).unwrap();
     let (ledger, split) = (folder.path().join("run"), path("s.parquet"));
-    make(&ledger, &[], (0..shards + others).map(|shard| (format!("{shard:05}.tar"), Some(rows(shard)))).collect());
+    // Of the last shard nothing is kept.
+    let of =
+        |shard| rows(shard).map(move |row| if shard == shards + others { Row { rejected: true, ..row } } else { row });
+    make(&ledger, &[], (0..=shards + others).map(|shard| (format!("{shard:05}.tar"), Some(of(shard)))).collect());
     let program = std::env::var("TROMMEL_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_trommel").into());
     let selected =
         Command::new(&program).arg("select").arg(&ledger).args(["--rule", "random:100%", "-o", &split]).output();
