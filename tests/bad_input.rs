@@ -234,7 +234,7 @@ fn an_interrupted_run_says_so_and_resumes() {
     if out.status.code() == Some(3) {
         one_clear_line(&stderr(&out), &["interrupted", "resumes"]);
     }
-    assert!(!stderr(&out).contains("thread"), "{}", stderr(&out));
+    assert!(!stderr(&out).contains("trommel: thread"), "{}", stderr(&out));
     run(0, &words(&args));
     let whole = folder.path().join("whole");
     run(0, &words(&world.prune(&whole)));

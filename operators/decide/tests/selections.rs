@@ -52,10 +52,10 @@ fn parentheses_that_mean_something_stay() {
 #[test]
 fn terms_behind_names_are_as_deep_as_their_text() {
     let chain = |count: usize| -> Vec<String> {
-        let rule = |at: usize| match at {
-            0 => "n0=near".to_owned(),
-            _ if at % 3 == 0 => format!("n{at}=not n{}", at - 1),
-            _ if at % 3 == 1 => format!("n{at}=random:1% or n{}", at - 1),
+        let rule = |at: usize| match (at, at % 3) {
+            (0, _) => "n0=near".to_owned(),
+            (_, 0) => format!("n{at}=not n{}", at - 1),
+            (_, 1) => format!("n{at}=random:1% or n{}", at - 1),
             _ => format!("n{at}=far:5 of n{}", at - 1),
         };
         (0..count).map(rule).collect()
