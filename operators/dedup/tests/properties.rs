@@ -193,7 +193,7 @@ fn distances_between_clusters_are_the_naive_ones() {
         let all = rows(&mut dice, count, dim);
         let centres = Centres::new(dim, all.clone(), false);
         for every in [1, 2, 5] {
-            let has_rows = |at: usize| at % every == 0;
+            let has_rows = |at: usize| at.is_multiple_of(every);
             let found = everywhere(|_| neighbour_distances(&centres, has_rows));
             assert_eq!(found.len(), count);
             for (at, found) in found.iter().enumerate() {
