@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn a_query_without_matches_is_never_found() {
         let mut products = |_: &[f32]| Ok::<_, Infallible>(vec![0.5, 0.25]);
-        let Ok(found) = ranks(&[0.5], &[1.0, 0.5], 1, &[0..0], 8, &mut products);
+        let nothing = 0..0;
+        let Ok(found) = ranks(&[0.5], &[1.0, 0.5], 1, std::slice::from_ref(&nothing), 8, &mut products);
         assert_eq!(found, [usize::MAX]);
         assert_eq!(recall(&found, 1000).found, 0);
         assert_eq!(recall(&[], 1).recall, 0.0);

@@ -102,7 +102,8 @@ fn a_run_over_a_second_store_decides_the_same() {
 fn a_stream_over_a_second_store_is_the_same_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let memory = data(&folder.path().join("data"));
-    let streamed = |shards: &str, into: &str, stores: &Stores| -> Result<(u64, Vec<Vec<u8>>), (u8, String)> {
+    type Streamed = Result<(u64, Vec<Vec<u8>>), (u8, String)>;
+    let streamed = |shards: &str, into: &str, stores: &Stores| -> Streamed {
         let (out, kept_by) = (folder.path().join(into), KeptBy::rule("random:100%", 0).unwrap());
         let out_of = Out::Shards(out.clone(), 25);
         let config = StreamConfig { shards: vec![shards.into()], kept_by, out: out_of, stores: stores.clone() };
