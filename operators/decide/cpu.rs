@@ -1,6 +1,6 @@
 //! The kernel of the processor: blocks of products, one a benchmark, in this process's memory.
 //!
-//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that ([`coded`](super::coded)); the answers are the same. A portion that
+//! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`); the answers are the same. A portion that
 //! lists too much that way is followed by some in f32 before it is tried again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
