@@ -178,8 +178,7 @@ struct Coded<'a> {
 
 impl Products for Coded<'_> {
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
-        let nothing = Tops { value: f32::NEG_INFINITY, excess: f32::NEG_INFINITY };
-        let top = |at: usize, row: usize| self.scratch.coded.tops(at, row).map_or(nothing, |(tops, _)| tops);
+        let top = |at: usize, row: usize| self.scratch.coded.tops(at, row).map_or(Tops::NOTHING, |(tops, _)| tops);
         let rows = self.portion.vectors.len();
         Ok((0..self.portion.needs.len()).map(|at| (0..rows).map(|row| top(at, row)).collect()).collect())
     }
@@ -241,9 +240,8 @@ impl Blocks<'_> {
 
 impl Products for Blocks<'_> {
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
-        let nothing = Tops { value: f32::NEG_INFINITY, excess: f32::NEG_INFINITY };
         let rows = self.portion.vectors.len();
-        let mut tops = vec![vec![nothing; rows]; self.portion.needs.len()];
+        let mut tops = vec![vec![Tops::NOTHING; rows]; self.portion.needs.len()];
         for (at, block, _) in self.blocks() {
             tops[at] = (0..rows).map(|row| scan::tops(block, row)).collect();
         }

@@ -44,6 +44,11 @@ pub struct Tops {
     pub excess: f32,
 }
 
+impl Tops {
+    /// Of nothing.
+    pub const NOTHING: Self = Self { value: f32::NEG_INFINITY, excess: f32::NEG_INFINITY };
+}
+
 /// What of a row is to be listed: `v >= value`, and where radii are asked for, with `m = v - radius` in f32, `m >= excess` and `-sure <= m <= sure`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reach {

@@ -231,7 +231,7 @@ impl Products for Block<'_> {
         };
         let read = self.on_stream(|_| read())?.map_err(said("largest values"))?;
         let mut pairs = read.chunks_exact(2 * self.portion.vectors.len());
-        let nothing = || vec![Tops { value: f32::NEG_INFINITY, excess: f32::NEG_INFINITY }; self.portion.vectors.len()];
+        let nothing = || vec![Tops::NOTHING; self.portion.vectors.len()];
         let of = |table: &Option<Table>| match (table, table.as_ref().and_then(|_| pairs.next())) {
             (Some(_), Some(pair)) => {
                 let (excess, value) = pair.split_at(pair.len() / 2);

@@ -27,6 +27,7 @@ use half::f16;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::dot::to_f32;
+use crate::widened::widened;
 
 /// Points whose maxima are kept together while scanning.
 pub const CHUNK: usize = 64;
@@ -260,32 +261,6 @@ pub fn visit_reaching(values: &[f32], least: &[f32], mut visit: impl FnMut(usize
             }
         }
     }
-}
-
-/// Compiles a function for AVX2 too and calls that where the processor has it: same source, same results.
-macro_rules! widened {
-    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
-        #[inline(always)]
-        fn $plain($($arg: $type),*) $body
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
-        fn $wide($($arg: $type),*) {
-            $plain($($arg),*);
-        }
-
-        $(#[$doc])*
-        fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the feature was just seen.
-                    return unsafe { $wide($($arg),*) };
-                }
-            }
-            $plain($($arg),*);
-        }
-    };
 }
 
 /// Largest of the lanes; lanes hold no NaN.

@@ -5,3 +5,4 @@ pub mod dot;
 pub mod int8;
 pub mod join;
 pub mod resize;
+mod widened;

@@ -4,6 +4,7 @@ use half::f16;
 
 use super::rotate::{LANES, Lanes, Rotation};
 use crate::dot::{norm, to_f32};
+use crate::widened::widened;
 
 /// Largest code.
 pub(super) const LARGEST: f32 = 127.0;
@@ -71,42 +72,6 @@ impl Coder {
             take(coded, &self.codes[..dim]);
         }
     }
-}
-
-/// Compiles a function for what the processor has: the same source, with the same results, as nothing is fused and sums stay in their lanes.
-macro_rules! widened {
-    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $widest:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
-        #[inline(always)]
-        fn $plain($($arg: $type),*) $body
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
-        fn $wide($($arg: $type),*) {
-            $plain($($arg),*);
-        }
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-        fn $widest($($arg: $type),*) {
-            $plain($($arg),*);
-        }
-
-        $(#[$doc])*
-        fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq") {
-                    // SAFETY: the features were just seen, and imply the first.
-                    return unsafe { $widest($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the feature was just seen.
-                    return unsafe { $wide($($arg),*) };
-                }
-            }
-            $plain($($arg),*);
-        }
-    };
 }
 
 widened! {

@@ -5,6 +5,7 @@ use rayon::slice::ParallelSliceMut;
 
 use super::product::{Chunk, Instructions, Values, multiply};
 use super::{CHUNK, Points, Rows, UNITS};
+use crate::widened::widened;
 
 /// Rows whose columns' largest values are kept together.
 pub const ROWS_TOGETHER: usize = 8;
@@ -295,43 +296,6 @@ fn most_of(values: &[i16; CHUNK]) -> i16 {
         }
     }
     lanes.into_iter().fold(i16::MIN, i16::max)
-}
-
-/// Compiles a function for what the processor has: same source, same results.
-macro_rules! widened {
-    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $widest:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
-        #[inline(always)]
-        fn $plain($($arg: $type),*) $body
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
-        fn $wide($($arg: $type),*) {
-            $plain($($arg),*)
-        }
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        fn $widest($($arg: $type),*) {
-            $plain($($arg),*)
-        }
-
-        $(#[$doc])*
-        #[inline]
-        fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-                    // SAFETY: the features were just seen, and imply the first.
-                    return unsafe { $widest($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the feature was just seen.
-                    return unsafe { $wide($($arg),*) };
-                }
-            }
-            $plain($($arg),*)
-        }
-    };
 }
 
 widened! {
