@@ -45,7 +45,7 @@ pub struct Tops {
 }
 
 impl Tops {
-    /// Of nothing.
+    /// The tops of a row of which nothing was asked.
     pub const NOTHING: Self = Self { value: f32::NEG_INFINITY, excess: f32::NEG_INFINITY };
 }
 
