@@ -21,8 +21,8 @@ use trommel_shard::store::Local;
 
 use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
-use crate::lying_beside::pictures_in;
 use crate::select::refuse_unmarked;
+use crate::stray_files::pictures_in;
 
 /// A named folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
 
 use crate::benchmarks::NamedPath;
-use crate::ending::Ending;
 use crate::error::PipelineError;
 use crate::gauges::Gauges;
+use crate::process_end::Ending;
 
 /// Who decodes pictures. The pixels are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

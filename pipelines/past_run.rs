@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
 use trommel_core::sample::Score;
-use trommel_decide::judge::Known;
+use trommel_decide::checked_rule::Known;
 use trommel_decide::policy::Policy;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_ledger::LedgerError;

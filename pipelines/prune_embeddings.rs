@@ -30,19 +30,19 @@ use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
-use crate::dealt::{Dealt, deal};
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
 use crate::error::PipelineError;
-use crate::first::First;
+use crate::first_samples::First;
 use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
+use crate::ledger_run::{Counting, Watching, names_of, share, start_committer};
 use crate::memory::{MemoryPlan, human};
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
-use crate::rounded;
-use crate::running::{Counting, Watching, names_of, share, start_committer};
-use crate::spent::{Stage, Stages};
+use crate::rounding;
+use crate::shard_leases::{Dealt, deal};
 use crate::stored::StoredEmbeddings;
+use crate::time_spent::{Stage, Stages};
 use crate::together::Together;
 
 /// Judges every row that no earlier run has judged. In a cluster, process 0's report is of all.
@@ -61,7 +61,7 @@ fn prune_together(
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<PruneReport, PipelineError> {
-    let judging = Judging::prepare(config)?;
+    let judging = RunSetup::prepare(config)?;
     let plan = judging.stored.plan.clone();
     let run_config = judging.run_config();
     let pruning = Pruning {
@@ -80,7 +80,7 @@ fn prune_together(
 }
 
 /// What judges.
-struct Judging<'a> {
+struct RunSetup<'a> {
     config: &'a JudgeConfig,
     stored: Arc<StoredEmbeddings>,
     identity: Option<Identity>,
@@ -92,7 +92,7 @@ struct Judging<'a> {
     reading: BTreeMap<String, Value>,
 }
 
-impl<'a> Judging<'a> {
+impl<'a> RunSetup<'a> {
     fn prepare(config: &'a JudgeConfig) -> Result<Self, PipelineError> {
         let mut stored = StoredEmbeddings::find(&config.shards)?;
         for named in &config.benchmarks {
@@ -116,7 +116,7 @@ impl<'a> Judging<'a> {
         }
         let identity = identity(&stored, &benchmarks, config.embedder.assume_model.as_deref())?;
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
-        let judge = parsed.as_ref().map(|rule| rule.judge_with(&benchmarks, config.rule_seed)).transpose();
+        let judge = parsed.as_ref().map(|rule| rule.check_against(&benchmarks, config.rule_seed)).transpose();
         let verdict: Arc<dyn Verdict> = match judge.map_err(PipelineError::usage)? {
             Some(judge) => Arc::new(judge),
             None => Arc::new(()),
@@ -268,7 +268,7 @@ impl<'a> Judging<'a> {
         let mut notices = Notices::default();
         if tells {
             notices.merge(&self.stored.notices);
-            rounded::note(&mut notices, &self.config.benchmarks, self.stored.rounded);
+            rounding::note(&mut notices, &self.config.benchmarks, self.stored.rounded);
         }
         notices
     }

@@ -22,11 +22,11 @@ use trommel_shard::plan::Plan;
 use crate::config::Machine;
 use crate::cores::Threading;
 use crate::error::PipelineError;
-use crate::first::Order;
+use crate::first_samples::Order;
 use crate::join_report::JoinReport;
+use crate::ledger_run::{agreed, open_folder};
 use crate::progress::Progress;
-use crate::running::{agreed, open_folder};
-use crate::spent::{Spent, Stages};
+use crate::time_spent::{Spent, Stages};
 use crate::together::Together;
 
 /// How a pruning run ended.

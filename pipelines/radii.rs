@@ -24,7 +24,7 @@ use crate::benchmarks::{
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
-use crate::rounded::{ROUNDED, Rounded};
+use crate::rounding::{ROUNDED, Rounded};
 
 /// What to measure.
 #[derive(Clone, Debug)]

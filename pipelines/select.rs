@@ -16,10 +16,10 @@ use trommel_select::select::{Made, Source, Wanted, in_order, program, select as 
 use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::{Plan, is_shard_name};
 
-use crate::as_given::as_given;
 use crate::benchmarks::as_judged;
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
+use crate::plan_arguments::as_given;
 
 mod items;
 

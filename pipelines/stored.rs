@@ -26,7 +26,7 @@ use trommel_shard::{braces, embeddings};
 
 use crate::benchmarks::{finished, ledger_of, refuse_part};
 use crate::error::PipelineError;
-use crate::rounded::Rounded;
+use crate::rounding::Rounded;
 use crate::select::refuse_unmarked;
 
 /// What arguments stand for.

@@ -28,11 +28,11 @@ use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::config::{ClusterSeat, JudgeConfig};
-use crate::ending::{Ending, Entered};
 use crate::error::PipelineError;
 use crate::fleet::PeerView;
+use crate::ledger_run::workers_ended;
+use crate::process_end::{Ending, Entered};
 use crate::progress::Progress;
-use crate::running::workers_ended;
 use crate::secret;
 
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
@@ -123,7 +123,7 @@ impl Together {
 
     /// What this process reads of `lanes`.
     pub fn lanes(&self, lanes: usize) -> Range<usize> {
-        crate::running::share(self.rank(), self.ranks(), lanes)
+        crate::ledger_run::share(self.rank(), self.ranks(), lanes)
     }
 
     /// How it opens the run's folder.

@@ -13,7 +13,7 @@ use trommel_ledger::read::LedgerRow;
 
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
-use crate::trained::{InPass, Training};
+use crate::trained_steps::{InPass, Training};
 
 /// A sample against one benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize)]

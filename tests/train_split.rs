@@ -14,7 +14,7 @@ use common::{RECIPE, World, ledger_text, losses, run, stderr, trommel, words};
 use tempfile::TempDir;
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
-use trommel_pipelines::trained::InPass;
+use trommel_pipelines::trained_steps::InPass;
 use trommel_pipelines::why::why;
 
 const BATCH: usize = 16;

@@ -1,7 +1,7 @@
 //! What is decided, and how: unit vectors against benchmarks, exactly, and the rules that keep or drop.
 //!
 //! Five nouns: a [`benchmark::Benchmark`] is a checked set of test points; the [`join::Joiner`] scores vectors against all of them at
-//! once; a [`rule::Rule`] is what was written, its [`policy::Policy`] what that means, and a [`judge::Judge`] the same checked against the
+//! once; a [`rule::Rule`] is what was written, its [`policy::Policy`] what that means, and a [`checked_rule::CheckedRule`] the same checked against the
 //! benchmarks of a run. What each test point has seen of a shard are its [`points::Points`].
 //! [`stage::Decide`] is the stage of the graph.
 //!
@@ -14,13 +14,13 @@
 #![forbid(missing_docs)]
 
 pub mod benchmark;
+pub mod checked_rule;
 mod coded;
 pub mod column;
 pub mod condition;
 pub mod cpu;
 pub mod hash;
 pub mod join;
-pub mod judge;
 pub mod kernel;
 pub mod maxima;
 pub mod parse;

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
+use super::checked_rule::RuleError;
 use super::column::Test;
-use super::judge::RuleError;
 use super::percent::Percent;
 use super::rule::{BenchmarkNames, Form, Rule};
 

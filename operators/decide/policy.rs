@@ -10,7 +10,7 @@
 //! let near = Score { max_similarity: Some(0.5), ..Score::default() };
 //! assert!(!rule.policy().keeps([&near], || 0));
 //! assert_eq!(rule.policy().because(true, "0.5", "val", "val"), "0.5 >= 0.5 against val");
-//! # Ok::<(), trommel_decide::judge::RuleError>(())
+//! # Ok::<(), trommel_decide::checked_rule::RuleError>(())
 //! ```
 
 use super::column::Test;

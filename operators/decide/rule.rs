@@ -14,16 +14,16 @@
 //! | `where:C>=T`, `where:C=V`, .. | | keeps iff a column's value passes a [`Test`]: needs a finished ledger |
 //!
 //! Without `@B,..` all benchmarks of the run are meant. Similarities and radii are canonical f64 values, thresholds the f64 nearest to what was
-//! written; they are compared as they are. [`Rule::policy`] says what a rule means, and [`Rule::judge`] checks it against the benchmarks of a run.
+//! written; they are compared as they are. [`Rule::policy`] says what a rule means, and [`Rule::check`] checks it against the benchmarks of a run.
 //!
 //! A rule of one's own is written here and in the tests' oracle: `docs/how-to/add-a-rule.md`.
 //!
 //! ```
-//! use trommel_decide::{judge::Known, rule::Rule};
+//! use trommel_decide::{checked_rule::Known, rule::Rule};
 //! let rule: Rule = "near@sketch".parse().unwrap();
 //! assert_eq!(rule.to_string(), "drop-over-radius@sketch");
-//! let judge = rule.judge(&[Known { name: "sketch", radii: true }], 0).unwrap();
-//! assert_eq!(judge.rule(), &rule);
+//! let checked = rule.check(&[Known { name: "sketch", radii: true }], 0).unwrap();
+//! assert_eq!(checked.rule(), &rule);
 //! assert_eq!("drop-above:x".parse::<Rule>().unwrap_err().to_string(), "rule `drop-above:x`: threshold `x` is no number");
 //! ```
 

@@ -25,7 +25,7 @@
 //! let text = "keep-nearest:100 per class of ((drop-over-radius or where:class=dog) minus random:1%)";
 //! assert_eq!(core.to_string(), text);
 //! assert_eq!(&text.parse::<Selection>()?, core);
-//! # Ok::<(), trommel_decide::judge::RuleError>(())
+//! # Ok::<(), trommel_decide::checked_rule::RuleError>(())
 //! ```
 
 use std::fmt;

@@ -12,8 +12,8 @@ use super::ChangeError;
 use super::flow::Hit;
 use super::inputs::{Inputs, Points};
 use trommel_core::sample::SampleId;
+use trommel_decide::checked_rule::Known;
 use trommel_decide::condition::Cut;
-use trommel_decide::judge::Known;
 
 /// One kind of cut on one benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

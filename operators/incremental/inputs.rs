@@ -14,7 +14,7 @@ use half::f16;
 use super::ChangeError;
 use trommel_core::sample::{ORDINAL_BITS, SampleId};
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::judge::Known;
+use trommel_decide::checked_rule::Known;
 use trommel_decide::radii::Radii;
 use trommel_decide::rule::Rule;
 

@@ -100,7 +100,7 @@ use thiserror::Error;
 
 use trommel_cluster::ClusterError;
 use trommel_decide::benchmark::BenchmarkError;
-use trommel_decide::judge::RuleError;
+use trommel_decide::checked_rule::RuleError;
 use trommel_decide::radii::RadiiError;
 use trommel_ledger::LedgerError;
 

@@ -38,7 +38,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::ColumnarError;
-use trommel_decide::judge::RuleError;
+use trommel_decide::checked_rule::RuleError;
 use trommel_ledger::LedgerError;
 
 /// Why there is no split.

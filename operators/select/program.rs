@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use trommel_decide::judge::Known;
+use trommel_decide::checked_rule::Known;
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::Selection;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
-use trommel_decide::judge::Known;
+use trommel_decide::checked_rule::Known;
 use trommel_decide::rule::TIES;
 use trommel_decide::selection::Selection;
 use trommel_ledger::read::Ledger;

@@ -11,7 +11,7 @@ use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::{RunConfig, RunFolder, differences};
 use trommel_shard::plan::Plan;
 
-use crate::judging::Judging;
+use crate::run_setup::RunSetup;
 use trommel_pipelines::decision::DecisionConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::past_run::from_folder;
@@ -66,7 +66,7 @@ impl Adopted {
     ///
     /// # Errors
     /// Samples would be read otherwise.
-    pub(crate) fn run_config(&self, judging: &Judging) -> Result<RunConfig, PipelineError> {
+    pub(crate) fn run_config(&self, judging: &RunSetup) -> Result<RunConfig, PipelineError> {
         let value = self.ledger.config().get("decisions").cloned().unwrap_or_default();
         let made: DecisionConfig = serde_json::from_value(value).map_err(PipelineError::failed)?;
         let here = &judging.decision;

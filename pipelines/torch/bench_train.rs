@@ -19,7 +19,7 @@ use trommel_train::{
     Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,
 };
 
-use crate::training::model_on;
+use crate::trainer_setup::model_on;
 use trommel_pipelines::error::PipelineError;
 
 /// Steps before anything is timed: kernels are chosen, memory is taken, a card's clock rises.

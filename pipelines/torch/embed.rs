@@ -16,7 +16,7 @@ use trommel_ledger::read::Ledger;
 use trommel_shard::classified::Classified;
 use trommel_shard::plan::Plan;
 
-use crate::judging::{Input, reader_config};
+use crate::run_setup::{Input, reader_config};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 

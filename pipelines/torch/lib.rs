@@ -8,33 +8,33 @@ pub mod bench_join;
 pub mod bench_train;
 pub mod demo;
 pub mod embed;
+mod embed_and_join;
 pub mod embedder;
 pub mod eval;
-mod first_start;
-mod goes_on;
-pub mod joining;
-mod judge_graph;
-pub mod judging;
+pub mod joiner;
 pub mod order_defaults;
 mod pass_count;
 pub mod prune;
+mod prune_round;
 pub mod radii;
 mod ranks;
-mod reached;
-mod round;
-mod running;
-pub mod spent;
+mod resume_check;
+pub mod run_setup;
+mod run_watch;
+mod settled;
 pub mod study;
 mod takedown;
+pub mod time_spent;
 pub mod train;
-mod train_graph;
+mod train_dataflows;
 mod train_on;
 mod train_report;
+mod trainer_reach;
+mod trainer_setup;
 mod trainer_thread;
-mod training;
 pub mod watch;
 
-use trommel_pipelines::{first, together};
+use trommel_pipelines::{first_samples, together};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

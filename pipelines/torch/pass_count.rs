@@ -12,7 +12,7 @@ use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::promised::promised as stats;
 use trommel_shard::store::{Metered, Store, shown};
 
-use crate::judging::Input;
+use crate::run_setup::Input;
 use trommel_pipelines::error::PipelineError;
 
 /// Raw samples of a pass, kept, dropped and rejected.

@@ -13,9 +13,9 @@ use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::plan::Plan;
 
 use crate::embed;
-use crate::first_start::{has_trained, judged};
-use crate::judging::{Input, Judging, reader_config};
-use crate::round::{Judge, Round};
+use crate::prune_round::{Pruner, Round};
+use crate::run_setup::{Input, RunSetup, reader_config};
+use crate::settled::{has_trained, judged};
 use crate::together::Together;
 use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
 use trommel_pipelines::config::{JudgeConfig, Reading};
@@ -43,7 +43,7 @@ fn prune_together(
     progress: &Arc<Progress>,
 ) -> Result<PruneReport, PipelineError> {
     let config = &with_embedded_benchmarks(config, together, stop)?;
-    let judging = Judging::prepare(config, None, stop.clone())?;
+    let judging = RunSetup::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
     let trains = has_trained(&config.run);
@@ -52,7 +52,7 @@ fn prune_together(
         Pruning { plan: &plan, config: &run_config, run, mix_numerics, trains, machine, together, stop, progress };
     let finished = |folder: &RunFolder| judged(&config.run, folder);
     pruning::prune(&pruning, finished, |Wanted { folder, shards, first }| {
-        let judge = Judge::start(judging, shards.len())?;
+        let judge = Pruner::start(judging, shards.len())?;
         let input = judge.judging().input.clone();
         let summary = judge.run(Round { input, folder, wanted: shards, together, stop, progress, first })?;
         let (notices, stages) = (judge.judging().notices.clone(), Box::new(judge.machinery().clone()));

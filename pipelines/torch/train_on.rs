@@ -1,5 +1,5 @@
 //! Training, whatever gives its shards: a plan, or the pool of a watch that grows while it is used. What both need stands here; their graphs stand in
-//! `train_graph.rs`.
+//! `train_dataflows.rs`.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -23,18 +23,18 @@ use trommel_train::Course;
 use trommel_train::share::Outbox;
 use trommel_train::to_order::TrainOrder;
 
-use crate::first::{First, Order};
-use crate::first_start::Settled;
-use crate::judging::{Judging, Reader};
+use crate::first_samples::{First, Order};
 use crate::ranks::{News, samples};
-use crate::reached::Trained;
-use crate::running::{Counting, Watching, share, start_committer};
+use crate::run_setup::{Reader, RunSetup};
+use crate::run_watch::{Counting, Watching, share, start_committer};
+use crate::settled::Settled;
 use crate::together::Together;
 use crate::train::TrainRun;
-use crate::train_graph::Parts;
+use crate::train_dataflows::Parts;
 use crate::train_report::{Ended, TrainReport};
+use crate::trainer_reach::Trained;
+use crate::trainer_setup::{prepare, window_most};
 use crate::trainer_thread::{self, Batches};
-use crate::training::{prepare, window_most};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
@@ -87,7 +87,7 @@ pub(crate) struct TrainInputs {
 /// Trains until the run's length is reached, or it is stopped; `graph` is built on every worker, over its share of the lanes.
 pub(crate) fn train_on(
     setting: &Setting<'_>,
-    mut judging: Judging,
+    mut judging: RunSetup,
     inputs: TrainInputs,
     graph: impl Fn(Scope<'_, Time>, &Parts, Range<usize>) + Send + Sync + 'static,
 ) -> Result<TrainReport, PipelineError> {
@@ -192,7 +192,7 @@ pub(crate) fn train_on(
 /// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.
 fn credit(
     setting: &Setting<'_>,
-    judging: &mut Judging,
+    judging: &mut RunSetup,
     settled: &Settled,
     mine: Range<usize>,
     is_new: bool,

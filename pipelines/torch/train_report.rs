@@ -12,10 +12,10 @@ use trommel_ledger::manifest::Counts;
 use trommel_train::to_order::TrainOrder;
 use trommel_train::{Course, Outcome, Summary};
 
-use crate::first_start::Settled;
-use crate::judging::Machinery;
 use crate::pass_count::PassCount;
-use crate::spent::Spent;
+use crate::run_setup::Machinery;
+use crate::settled::Settled;
+use crate::time_spent::Spent;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::progress::Progress;
 

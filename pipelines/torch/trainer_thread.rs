@@ -13,10 +13,10 @@ use trommel_train::to_order::{TrainOrder, TrainSample};
 use trommel_train::{Next, Outcome, RunConfig, Summary, TrainError, run_trainer, spawn_trainer};
 
 use crate::ranks::fetch;
-use crate::reached::Trained;
 use crate::train::RunLength;
 use crate::train_on::Setting;
-use crate::training::{Prepared, assemble};
+use crate::trainer_reach::Trained;
+use crate::trainer_setup::{Prepared, assemble};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::irregular_turns::IrregularTurns;
 

@@ -5,12 +5,12 @@ pub mod args;
 pub mod commands;
 pub mod config_file;
 pub mod duration;
-pub mod judging;
 pub mod launch;
 pub mod library;
 pub mod metrics_server;
 pub mod outcome;
 pub mod progress_bar;
+pub mod run_config;
 pub mod signals;
 
 use std::ffi::OsString;

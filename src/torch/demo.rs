@@ -5,7 +5,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::demo::{DemoReport, demo};
 use trommel_report::text::{Align, Table, duration, percent, thousands};
 
-use crate::judge;
+use crate::run_config;
 use trommel_cli::args::DemoArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome};
@@ -14,7 +14,7 @@ use trommel_cli::signals;
 
 /// The whole job on generated shards.
 pub fn run(args: &DemoArgs) -> Outcome {
-    let machine = judge::machine(&args.machine, None)?;
+    let machine = run_config::machine(&args.machine, None)?;
     let stop = Stop::new();
     signals::install(stop.clone()).map_err(PipelineError::failed)?;
     let bars = ProgressBars::default();
@@ -24,8 +24,8 @@ pub fn run(args: &DemoArgs) -> Outcome {
     print_json(args.output.json, &report)?;
     let training = &report.training;
     let samples = training.kept + training.dropped + training.rejected;
-    let read = judge::Read { rejected: 0, samples, notices: &training.notices };
-    Ok(if training.interrupted { judge::done(true, &training.failed, read, 100.0) } else { Done::default() })
+    let read = run_config::Read { rejected: 0, samples, notices: &training.notices };
+    Ok(if training.interrupted { run_config::done(true, &training.failed, read, 100.0) } else { Done::default() })
 }
 
 fn tell(report: &DemoReport) {

@@ -9,7 +9,7 @@ use trommel_pipelines_torch::embed;
 use trommel_pipelines_torch::prune;
 use trommel_report::text::thousands;
 
-use crate::judge;
+use crate::run_config;
 use trommel_cli::args::EmbedArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::launch::Launched;
@@ -21,11 +21,11 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
     }
     let mut config = config(args, launched)?;
-    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
+    let mut begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Everywhere)?;
     let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
-        return Ok(judge::silently(report.interrupted, &report.failed));
+        return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     if !report.interrupted && report.failed.is_empty() {
         let to_come = embed::finish(&config, args.format == "npy")?;
@@ -43,12 +43,12 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     for (code, count) in &report.rejects {
         eprintln!("trommel:   rejected {}: {code}", thousands(*count));
     }
-    judge::tell_decoded(&report.spent);
+    run_config::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.output.json, &report)?;
     let samples = report.kept + report.rejected;
-    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
 
 /// Flags to a run that keeps everything.
@@ -74,9 +74,9 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
             weights_flag: "--pretrained",
         },
         always_embed: true,
-        reading: judge::reading(&args.reading)?,
+        reading: run_config::reading(&args.reading)?,
         mix_numerics: args.mix_numerics,
-        machine: judge::machine(&args.machine, launched.as_ref())?,
+        machine: run_config::machine(&args.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
     })

@@ -10,8 +10,8 @@ use trommel_pipelines::error::PipelineError;
 
 use crate::embed;
 use crate::eval;
-use crate::judge;
 use crate::radii;
+use crate::run_config;
 use crate::train;
 use crate::watch;
 use trommel_cli::args::{Cli, Command, ModelCommand};
@@ -62,7 +62,7 @@ const VALUES: [(&str, &str); 30] = [
 
 /// Read by nobody's settings, because it is read elsewhere: there.
 const ELSEWHERE: [(&str, &str, &str); 2] = [
-    ("metrics", include_str!("../cli/judging.rs"), "watched.metrics"),
+    ("metrics", include_str!("../cli/run_config.rs"), "watched.metrics"),
     ("config", include_str!("../cli/config_file.rs"), "values_of(&words, \"config\")"),
 ];
 
@@ -70,8 +70,8 @@ const ELSEWHERE: [(&str, &str, &str); 2] = [
 const BESIDE: [(&str, &[&str]); 5] = [
     ("verify", &["../cli/commands/select.rs"]),
     ("launch", &["../cli/launch/mod.rs", "../cli/launch/local.rs"]),
-    ("demo", &["judge.rs", "../cli/judging.rs"]),
-    ("study", &["judge.rs", "../cli/judging.rs"]),
+    ("demo", &["run_config.rs", "../cli/run_config.rs"]),
+    ("study", &["run_config.rs", "../cli/run_config.rs"]),
     ("bench", &["bench/decode.rs", "bench/embed.rs", "bench/join.rs", "bench/train.rs"]),
 ];
 
@@ -102,7 +102,7 @@ fn settings(words: &str) -> Option<String> {
             text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args))
         }
         Command::Model(ModelCommand::Prune(a)) => {
-            text(judge::config(&a.shards, &a.run, &a.judging, &a.embedder, &a.reading, &a.common, None))
+            text(run_config::config(&a.shards, &a.run, &a.judging, &a.embedder, &a.reading, &a.common, None))
         }
         Command::Model(ModelCommand::Train(args)) => text(train::config(&args, None)),
         Command::Model(ModelCommand::Watch(args)) => {

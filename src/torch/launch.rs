@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trommel_cli::args::LaunchArgs;
 use trommel_cli::launch::{self, Inner};
 use trommel_cli::outcome::{Done, Outcome};
-use trommel_pipelines::ending::Ending;
+use trommel_pipelines::process_end::Ending;
 
 /// Starts all on this machine (`--local`), or becomes one of several (`--process`).
 pub fn run(args: &LaunchArgs, ending: &Arc<Ending>) -> Outcome {

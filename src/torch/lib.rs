@@ -8,10 +8,10 @@ mod embed;
 mod eval;
 #[cfg(test)]
 mod flags;
-mod judge;
 mod launch;
 mod prune;
 mod radii;
+mod run_config;
 mod study;
 mod train;
 mod watch;
@@ -26,8 +26,8 @@ use trommel_cli::args::{Command, ModelCommand};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
 use trommel_cli::{install_panic_hook, parse, start_log};
-use trommel_pipelines::ending::Ending;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::process_end::Ending;
 
 /// Runs a command line of `count` words, its `--config` merged in, and gives the exit status. The program has parsed it already, to know
 /// that it needs a model; words are all that crosses from the one to the other, so that they share no type of Rust's.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use trommel_pipelines_torch::prune;
 
-use crate::judge;
+use crate::run_config;
 use trommel_cli::args::PruneArgs;
 use trommel_cli::commands::prune::{has_rule, is_of_embeddings, told};
 use trommel_cli::launch::Launched;
@@ -17,9 +17,9 @@ pub fn run(args: &PruneArgs, words: &[OsString], launched: Option<Launched>) -> 
     }
     has_rule(args)?;
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
-    let mut config = judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
-    let begun = judge::begin(&mut config, &args.watched, judge::Showing::Everywhere)?;
+    let mut config = run_config::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
+    let begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    judge::note_unread(&mut report.notices, judging, embedder);
+    run_config::note_unread(&mut report.notices, judging, embedder);
     told(args, report, begun)
 }

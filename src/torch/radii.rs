@@ -12,7 +12,7 @@ use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::radii::RadiiConfig;
 use trommel_pipelines_torch::radii::with_embedded;
 
-use crate::judge;
+use crate::run_config;
 
 /// Embeds what are pictures, then measures and writes radii.
 pub fn run(args: &RadiiArgs) -> Outcome {
@@ -40,11 +40,11 @@ pub fn embedding(args: &RadiiArgs) -> Result<JudgeConfig, PipelineError> {
         join: JoinOn::Auto,
         decision_columns: false,
         keep_embeddings: true,
-        embedder: judge::embedder(&args.embedder),
+        embedder: run_config::embedder(&args.embedder),
         always_embed: true,
         reading: Reading::default(),
         mix_numerics: args.embedder.mix_numerics,
-        machine: judge::machine(&args.machine, None)?,
+        machine: run_config::machine(&args.machine, None)?,
         cluster: None,
         gauges: Gauges::default(),
     })

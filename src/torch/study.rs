@@ -8,7 +8,7 @@ use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
 use trommel_report::text::{Align, Table, thousands};
 
-use crate::judge;
+use crate::run_config;
 use trommel_cli::args::StudyArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome, Read, tell};
@@ -40,7 +40,7 @@ pub(super) fn config(args: &StudyArgs) -> Result<StudyConfig, PipelineError> {
         file: parsed,
         folder: args.file.parent().map(Path::to_path_buf).unwrap_or_default(),
         run: args.run.clone(),
-        machine: judge::machine(&args.machine, None)?,
+        machine: run_config::machine(&args.machine, None)?,
     })
 }
 

@@ -11,7 +11,7 @@ use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
 use trommel_report::text::{percent, thousands};
 use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
-use crate::judge;
+use crate::run_config;
 use trommel_cli::args::{Cli, Command, ModelCommand, TrainArgs};
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
@@ -21,12 +21,12 @@ use trommel_cli::outcome::{Outcome, tell};
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
-    let mut begun = judge::begin(&mut run.judge, &args.watched, judge::Showing::Everywhere)?;
+    let mut begun = run_config::begin(&mut run.judge, &args.watched, run_config::Showing::Everywhere)?;
     let mut report = train(&run, begun.stop.clone(), &begun.progress)?;
-    judge::note_unread(&mut report.notices, &args.judging, &args.embedder);
+    run_config::note_unread(&mut report.notices, &args.judging, &args.embedder);
     begun.hide();
     if !begun.speaks {
-        return Ok(judge::silently(report.interrupted, &report.failed));
+        return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
@@ -50,11 +50,11 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     if let Some(checkpoint) = &report.checkpoint {
         eprintln!("trommel: checkpoint {}", checkpoint.display());
     }
-    judge::tell_decoded(&report.spent);
+    run_config::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;
-    let read = judge::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
 
 /// The training run that a file of options describes; its shards and its judging are somebody else's.
@@ -139,7 +139,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     Ok(TrainRun {
         decisions: args.decisions.clone(),
         split: args.split.clone(),
-        judge: judge::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
+        judge: run_config::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),
         seed: args.common.seed,

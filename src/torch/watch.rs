@@ -10,7 +10,7 @@ use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines_torch::watch::{LiveTraining, Wanted, WatchConfig, watch};
 use trommel_report::text::thousands;
 
-use crate::judge;
+use crate::run_config;
 use crate::train;
 use trommel_cli::args::WatchArgs;
 use trommel_cli::commands::print_json;
@@ -40,7 +40,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         Ok(LiveTraining { split, run: train::of_file(file, &args.run.join("train"))? })
     });
     let train = train.transpose()?;
-    let mut begun = judge::begin(&mut config, &args.watched, judge::Showing::Terminal)?;
+    let mut begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Terminal)?;
     let followed = args.clone();
     let config = WatchConfig {
         judge: config,
@@ -58,7 +58,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     let report = watch(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
-        return Ok(judge::silently(report.interrupted, &report.failed));
+        return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     eprintln!(
         "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
@@ -79,8 +79,8 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     }
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;
-    let read = judge::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
-    let done = judge::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
+    let read = run_config::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
+    let done = run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
     let unseen = || {
         let first = report.troubles.first()?;
         Some(format!(
@@ -105,11 +105,11 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
         join: args.join.parse()?,
         decision_columns: false,
         keep_embeddings: true,
-        embedder: judge::embedder(&args.embedder),
+        embedder: run_config::embedder(&args.embedder),
         always_embed: true,
-        reading: judge::reading(&args.reading)?,
+        reading: run_config::reading(&args.reading)?,
         mix_numerics: args.embedder.mix_numerics,
-        machine: judge::machine(&args.common.machine, launched.as_ref())?,
+        machine: run_config::machine(&args.common.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
     })

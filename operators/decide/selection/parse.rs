@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::Selection;
-use crate::judge::RuleError;
+use crate::checked_rule::RuleError;
 use crate::rule::Rule;
 
 /// Rules and operations that a selection may have, those behind its names included; and terms that stand in each other.

@@ -2,9 +2,9 @@
 
 use super::naive::Dice;
 use super::oracle::{example, hit, keeps, names};
+use crate::checked_rule::Known;
 use crate::hash::random_hash;
 use crate::join::Verdict;
-use crate::judge::Known;
 use crate::parse::forms;
 use crate::rule::{Form, Rule};
 use trommel_core::sample::{SampleId, Score};
@@ -80,10 +80,10 @@ fn every_rule_decides_as_the_oracle() {
                 }
                 let key = index.to_string();
                 let Some(expected) = keeps(&rule, &seen, random_hash(3, "s", &key)) else {
-                    assert!(policy.needs_ledger() && rule.judge(&known(), 3).is_err(), "{rule}");
+                    assert!(policy.needs_ledger() && rule.check(&known(), 3).is_err(), "{rule}");
                     continue;
                 };
-                let judge = rule.judge(&known(), 3).unwrap();
+                let judge = rule.check(&known(), 3).unwrap();
                 let kept = judge.keeps("s", &key, SampleId { ordinal: 0, index }, &scores);
                 assert_eq!(kept, expected, "{rule} {points:?}");
                 sides[usize::from(kept)] += 1;

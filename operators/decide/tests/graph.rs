@@ -135,7 +135,7 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
     samples[19].vector.truncate(3);
     let bad = [(17, "embedding_norm"), (18, "embedding_not_finite"), (19, "embedding_dim")];
     for rule in ["near@near", "drop-above:0.9@plain", "random:40%"] {
-        let judge = rule.parse::<Rule>().unwrap().judge_with(&benchmarks, 5).unwrap();
+        let judge = rule.parse::<Rule>().unwrap().check_against(&benchmarks, 5).unwrap();
         let verdict: Arc<dyn Verdict> = Arc::new(judge);
         let mut expected = BTreeMap::<SampleId, (Status, Option<Reason>, Vec<Score>)>::new();
         let mut kept_by_rule = Vec::new();

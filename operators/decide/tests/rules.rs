@@ -1,8 +1,8 @@
 //! Rules: what is understood, what is refused and how, what is kept.
 
+use crate::checked_rule::{CheckedRule, Known, RuleError};
 use crate::hash::random_hash;
 use crate::join::{Needs, Verdict};
-use crate::judge::{Judge, Known, RuleError};
 use crate::percent::Percent;
 use crate::rule::Rule;
 use trommel_core::sample::{SampleId, Score};
@@ -10,8 +10,8 @@ use trommel_core::sample::{SampleId, Score};
 const BENCHMARKS: [Known<'static>; 3] =
     [Known { name: "val", radii: true }, Known { name: "sketch", radii: true }, Known { name: "bare", radii: false }];
 
-fn judge(rule: &str) -> Result<Judge, RuleError> {
-    rule.parse::<Rule>()?.judge(&BENCHMARKS, 7)
+fn judge(rule: &str) -> Result<CheckedRule, RuleError> {
+    rule.parse::<Rule>()?.check(&BENCHMARKS, 7)
 }
 
 fn keeps(rule: &str, scores: &[Score]) -> bool {
@@ -139,8 +139,8 @@ fn refusals_are_one_line_and_name_the_part() {
         assert!(line.contains("rules are drop-over-radius") && !line.contains('\n'), "{line}");
     }
     assert!(matches!(judge("random:5"), Err(RuleError::NeedsLedger { .. })));
-    assert!(matches!("near".parse::<Rule>().unwrap().judge(&[], 0), Err(RuleError::NoBenchmark { .. })));
-    assert!("random:5%".parse::<Rule>().unwrap().judge(&[], 0).is_ok());
+    assert!(matches!("near".parse::<Rule>().unwrap().check(&[], 0), Err(RuleError::NoBenchmark { .. })));
+    assert!("random:5%".parse::<Rule>().unwrap().check(&[], 0).is_ok());
 }
 
 #[test]

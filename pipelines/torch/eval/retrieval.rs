@@ -24,7 +24,7 @@ use trommel_evaluate::zero_shot::{normalize, text_features};
 use trommel_model::ModelError;
 use trommel_model::error::Op;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::lying_beside::beside;
+use trommel_pipelines::stray_files::beside;
 use trommel_shard::classified::captioned;
 use trommel_shard::folders::FolderReader;
 use trommel_shard::plan::Plan;
@@ -33,7 +33,7 @@ use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
 
 use super::features::{BATCH, Pictures};
-use crate::judging::{Input, captions};
+use crate::run_setup::{Input, captions};
 
 /// Scores that are held at a time: 64 MiB, and once more while they are copied.
 const MOST_SCORES: usize = 16 << 20;

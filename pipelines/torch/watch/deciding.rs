@@ -14,7 +14,7 @@ use super::live;
 use super::phase::Phase;
 use super::reconcile::{Moves, Step, steps};
 use super::turns::{Watch, now};
-use crate::reached::lies_before;
+use crate::trainer_reach::lies_before;
 use trommel_pipelines::error::PipelineError;
 
 impl Watch<'_> {

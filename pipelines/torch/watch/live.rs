@@ -37,16 +37,16 @@ use trommel_train::checkpoint::standing;
 
 use super::arrivals::Arrivals;
 use super::wake::Waker;
-use crate::first_start::{Settled, steps};
-use crate::judging::Judging;
 use crate::order_defaults::LIVE_LANES;
-use crate::reached::{Trained, lies_before};
+use crate::run_setup::RunSetup;
+use crate::settled::{Settled, steps};
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun, train_view};
-use crate::train_graph::pool_and_train;
+use crate::train_dataflows::pool_and_train;
 use crate::train_on::{Setting as Training, TrainInputs, train_on};
-use crate::training::{size_of, take_trainer};
+use crate::trainer_reach::{Trained, lies_before};
+use crate::trainer_setup::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
@@ -159,7 +159,7 @@ impl Live {
         let plan = GrowingPlan::new(arrivals.plan());
         let start = last_cursor(&judge.run);
         let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
-        let mut judging = Judging::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
+        let mut judging = RunSetup::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
         judging.memory.take("decisions", decisions_bytes);
         take_trainer(&run, &mut judging, &model.sizes(), together.ranks());
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.

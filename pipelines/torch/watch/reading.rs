@@ -12,10 +12,10 @@ use super::inputs::{Desired, Stamp, Wanted, stamp};
 use super::phase::Phase;
 use super::sources::{Found, Seen};
 use super::turns::Watch;
-use crate::first::Order;
-use crate::judging::{Input, Judging};
+use crate::first_samples::Order;
 use crate::prune::embedded;
-use crate::round::{Judge, Round};
+use crate::prune_round::{Pruner, Round};
+use crate::run_setup::{Input, RunSetup};
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -121,9 +121,9 @@ impl Watch<'_> {
         let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| ordinal % ranks == rank).collect();
         self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
         if self.judge.is_none() {
-            let mut judging = Judging::prepare(&self.reading, None, self.stop.clone())?;
+            let mut judging = RunSetup::prepare(&self.reading, None, self.stop.clone())?;
             judging.memory.take("decisions", self.decisions_bytes);
-            self.judge = Some(Judge::start(judging, usize::MAX)?);
+            self.judge = Some(Pruner::start(judging, usize::MAX)?);
         }
         let Some(judge) = &self.judge else { return Ok(()) };
         let round = Round {

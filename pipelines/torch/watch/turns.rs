@@ -26,16 +26,16 @@ use super::publish::Publisher;
 use super::sources::Sources;
 use super::wake::{Wake, Waker};
 use super::{WatchConfig, WatchReport};
-use crate::judging::{Judging, reader_config};
-use crate::round::Judge;
-use crate::running::{agreed, open_folder};
+use crate::prune_round::Pruner;
+use crate::run_setup::{RunSetup, reader_config};
+use crate::run_watch::{agreed, open_folder};
 use crate::takedown::TakenDown;
 use crate::together::Together;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::lying_beside::beside_to_come;
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::stray_files::beside_to_come;
 
 /// Part of the memory that arrangements and the facts of an epoch may take.
 const DECISIONS_SHARE: u64 = 4;
@@ -66,7 +66,7 @@ pub(super) struct Watch<'a> {
     pub(super) parts: PartConfig,
     pub(super) decisions_bytes: u64,
     /// Made when the first round needs it; a live trainer brings its own.
-    pub(super) judge: Option<Judge>,
+    pub(super) judge: Option<Pruner>,
     pub(super) live: Option<Live>,
     /// Benchmarks and rule that the live trainer decides by.
     pub(super) live_inputs: (Vec<Arc<Benchmark>>, Option<String>),
@@ -115,7 +115,7 @@ impl<'a> Watch<'a> {
             cluster: None,
             ..config.judge.clone()
         };
-        let judging = Judging::prepare(&judge, None, stop.clone())?;
+        let judging = RunSetup::prepare(&judge, None, stop.clone())?;
         let run_config = judging.run_config();
         together.agree("configuration", &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);

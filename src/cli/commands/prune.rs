@@ -12,9 +12,9 @@ use trommel_report::text::{percent, thousands};
 use super::print_json;
 use crate::args::PruneArgs;
 use crate::config_file::given;
-use crate::judging::{self, Begun, Showing};
 use crate::launch::Launched;
 use crate::outcome::{Outcome, tell};
+use crate::run_config::{self, Begun, Showing};
 
 /// Whether what is pruned is embedded already.
 ///
@@ -33,11 +33,11 @@ pub fn run(args: &PruneArgs, words: &[OsString], launched: Option<Launched>) -> 
             "--join device: stored embeddings are joined on the processor, where no model runs; the answer is the same";
         return Err(PipelineError::Usage(wrong.into()));
     }
-    let machine = judging::machine(&args.common.machine, launched.as_ref(), || 0)?;
+    let machine = run_config::machine(&args.common.machine, launched.as_ref(), || 0)?;
     let (judge, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
     let mut config =
-        judging::config(&args.shards, &args.run, judge, embedder, reading, &args.common, machine, launched)?;
-    let begun = judging::begin(&mut config, &args.watched, Showing::Everywhere)?;
+        run_config::config(&args.shards, &args.run, judge, embedder, reading, &args.common, machine, launched)?;
+    let begun = run_config::begin(&mut config, &args.watched, Showing::Everywhere)?;
     let report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
     told(args, report, begun)
 }
@@ -86,7 +86,7 @@ fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
 pub fn told(args: &PruneArgs, report: PruneReport, mut begun: Begun) -> Outcome {
     begun.hide();
     if !begun.speaks {
-        return Ok(judging::silently(report.interrupted, &report.failed));
+        return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
@@ -108,9 +108,9 @@ pub fn told(args: &PruneArgs, report: PruneReport, mut begun: Begun) -> Outcome 
     for (code, count) in &report.remarks {
         eprintln!("trommel:   kept with a remark {}: {code}", thousands(*count));
     }
-    judging::tell_decoded(&report.spent);
+    run_config::tell_decoded(&report.spent);
     tell(&report.notices);
     print_json(args.common.output.json, &report)?;
-    let read = judging::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(judging::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
+    Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use trommel_cluster::ClusterConfig;
 use trommel_pipelines::config::ClusterSeat;
-use trommel_pipelines::ending::Ending;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::process_end::Ending;
 
 use crate::args::{LaunchArgs, ModelCommand};
 pub use inner::{Inner, parse};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trommel_core::sample::{SampleId, Score};
+use trommel_decide::checked_rule::Known;
 use trommel_decide::join::Verdict;
-use trommel_decide::judge::Known;
 use trommel_decide::rule::Rule;
 use trommel_ledger::manifest::{self, Merged, ShardLine};
 use trommel_pipelines::{lists, memory};

@@ -14,7 +14,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
-use trommel_pipelines::spent::Spent;
+use trommel_pipelines::time_spent::Spent;
 use trommel_report::text::thousands;
 
 use crate::args;

@@ -22,10 +22,10 @@ use trommel_train::{
     TrainError, Trainer,
 };
 
-use crate::goes_on::{Asked, GoesOn};
-use crate::judging::Judging;
 use crate::order_defaults::Size;
 use crate::ranks::group;
+use crate::resume_check::{Asked, GoesOn};
+use crate::run_setup::RunSetup;
 use crate::train::TrainRun;
 use crate::train_on::Setting;
 use trommel_pipelines::error::PipelineError;
@@ -252,17 +252,17 @@ impl TrainerMemory {
 const LOGITS_COPIES: u64 = 8;
 
 /// Sets the trainer's memory aside.
-pub(crate) fn take_trainer(run: &TrainRun, judging: &mut Judging, model: &Sizes, ranks: usize) {
+pub(crate) fn take_trainer(run: &TrainRun, judging: &mut RunSetup, model: &Sizes, ranks: usize) {
     TrainerMemory::of(model, &run.recipe, ranks).take(&mut judging.memory);
 }
 
 /// What the order is made for.
-pub(crate) fn size_of(run: &TrainRun, judging: &Judging, shards: usize) -> Size {
+pub(crate) fn size_of(run: &TrainRun, judging: &RunSetup, shards: usize) -> Size {
     Size { shards, batch: run.recipe.batch_samples, view_bytes: judging.view_bytes().train }
 }
 
 /// What a window can hold at most: its bytes, or as many views and pictures.
-pub(crate) fn window_most(order: &OrderConfig, judging: &Judging) -> u64 {
+pub(crate) fn window_most(order: &OrderConfig, judging: &RunSetup) -> u64 {
     order.window_bytes.min(order.window_samples as u64 * (judging.view_bytes().train + (256 << 10)))
 }
 

@@ -23,7 +23,7 @@ use trommel_ledger::storage::Disk;
 use trommel_shard::plan::Plan;
 
 use crate::error::PipelineError;
-use crate::first::First;
+use crate::first_samples::First;
 use crate::progress::Progress;
 
 /// How long the tasks of an array wait for the first of them to write a long plan.

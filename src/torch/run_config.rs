@@ -5,12 +5,12 @@ use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::error::PipelineError;
 
 use trommel_cli::args;
-pub use trommel_cli::judging::{Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded};
 use trommel_cli::launch::Launched;
+pub use trommel_cli::run_config::{Read, Showing, begin, done, embedder, note_unread, reading, silently, tell_decoded};
 
-/// The machine's flags: see [`trommel_cli::judging::machine`]. By itself libtorch would count the machine's cores.
+/// The machine's flags: see [`trommel_cli::run_config::machine`]. By itself libtorch would count the machine's cores.
 pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
-    let machine = trommel_cli::judging::machine(args, launched, device::visible_gpus)?;
+    let machine = trommel_cli::run_config::machine(args, launched, device::visible_gpus)?;
     encoder::on_new_threads(machine.threads);
     Ok(machine)
 }
@@ -26,5 +26,5 @@ pub fn config(
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
     let machine = machine(&common.machine, launched.as_ref())?;
-    trommel_cli::judging::config(shards, run, judging, embed, read, common, machine, launched)
+    trommel_cli::run_config::config(shards, run, judging, embed, read, common, machine, launched)
 }

@@ -7,7 +7,7 @@ use trommel_decide::stage::Joins;
 use trommel_decode::operator::Views;
 use trommel_embed::operator::Embed;
 
-use crate::judging::{Judging, Machinery};
+use crate::run_setup::{Machinery, RunSetup};
 
 /// Embedded samples, and the fates of those without a direction where anything is embedded.
 type Embeddings<'scope> = (StreamVec<'scope, Time, Sample<Embedded>>, Option<StreamVec<'scope, Time, Event>>);
@@ -28,7 +28,7 @@ pub fn embedded<'scope>(decoded: StreamVec<'scope, Time, Sample<Views>>, machine
 }
 
 /// Who joins, where the run has benchmarks and embeds; `points`: whether the ledger is to hear what their points saw.
-pub fn joins<'a>(judging: &'a Judging, machinery: &'a Machinery, points: bool) -> Option<Joins<'a>> {
+pub fn joins<'a>(judging: &'a RunSetup, machinery: &'a Machinery, points: bool) -> Option<Joins<'a>> {
     let joiner = judging.joiner.as_ref().filter(|_| machinery.embedder.is_some())?;
     Some(Joins { joiner, pool: &machinery.joiners, points })
 }

@@ -35,15 +35,15 @@ use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
 use trommel_train::to_order::{TrainOrder, to_order};
 
-use crate::judge_graph::{embedded, joins};
-use crate::judging::{Judging, Machinery, Reader};
-use crate::running::Counting;
+use crate::embed_and_join::{embedded, joins};
+use crate::run_setup::{Machinery, Reader, RunSetup};
+use crate::run_watch::Counting;
 use crate::takedown::{Called, TakenDown};
 
 /// What the graphs are made of.
 pub(crate) struct Parts {
     /// What decides.
-    pub(crate) judging: Arc<Judging>,
+    pub(crate) judging: Arc<RunSetup>,
     /// Pools and embedder.
     pub(crate) machinery: Machinery,
     /// Who reads which shard.

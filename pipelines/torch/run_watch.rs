@@ -9,15 +9,15 @@ use trommel_decode::card::CardDecoder;
 use trommel_ledger::run_folder::{Access, RunConfig, RunFolder};
 use trommel_shard::plan::Plan;
 
-use crate::first_start::has_trained;
-use crate::judging::Machinery;
+use crate::run_setup::Machinery;
+use crate::settled::has_trained;
 use trommel_pipelines::error::PipelineError;
-pub(crate) use trommel_pipelines::running::{Counting, agreed, share, start_committer};
+pub(crate) use trommel_pipelines::ledger_run::{Counting, agreed, share, start_committer};
 
 /// Opens or resumes a run's folder.
 ///
 /// # Errors
-/// As [`trommel_pipelines::running::open_folder`].
+/// As [`trommel_pipelines::ledger_run::open_folder`].
 pub(crate) fn open_folder(
     root: &Path,
     plan: &Plan,
@@ -25,12 +25,12 @@ pub(crate) fn open_folder(
     access: Access,
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
-    trommel_pipelines::running::open_folder(root, plan, config, access, mix_numerics, has_trained(root))
+    trommel_pipelines::ledger_run::open_folder(root, plan, config, access, mix_numerics, has_trained(root))
 }
 
 /// A watchdog over a run's credit, pools and services; it ends when this is dropped.
 pub(crate) struct Watching {
-    _watching: trommel_pipelines::running::Watching,
+    _watching: trommel_pipelines::ledger_run::Watching,
 }
 
 impl Watching {
@@ -40,7 +40,7 @@ impl Watching {
         machinery: &Machinery,
         add: impl FnOnce(&Watchdog),
     ) -> Result<Self, PipelineError> {
-        let watching = trommel_pipelines::running::Watching::start(|watchdog| {
+        let watching = trommel_pipelines::ledger_run::Watching::start(|watchdog| {
             watchdog.watch_credit(credit);
             watchdog.watch_pool(&machinery.decoders);
             for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {

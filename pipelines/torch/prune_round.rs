@@ -20,18 +20,18 @@ use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::operator::ReadSamples;
 
-use crate::first::{First, Order};
-use crate::judge_graph::{embedded, joins};
-use crate::judging::{Input, Judging, Machinery, names_of};
-use crate::running::{Counting, Watching, share, start_committer};
+use crate::embed_and_join::{embedded, joins};
+use crate::first_samples::{First, Order};
+use crate::run_setup::{Input, Machinery, RunSetup, names_of};
+use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::together::Together;
-use trommel_pipelines::dealt::{Dealt, deal};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::shard_leases::{Dealt, deal};
 
 /// What judges, made once.
-pub(crate) struct Judge {
-    judging: Arc<Judging>,
+pub(crate) struct Pruner {
+    judging: Arc<RunSetup>,
     credit: Credit,
     machinery: Machinery,
     readers: usize,
@@ -57,9 +57,9 @@ pub(crate) struct Round<'a> {
     pub(crate) first: Order,
 }
 
-impl Judge {
+impl Pruner {
     /// Makes all that is needed to judge `shards` shards, or as many at a time as memory has room for.
-    pub(crate) fn start(mut judging: Judging, shards: usize) -> Result<Self, PipelineError> {
+    pub(crate) fn start(mut judging: RunSetup, shards: usize) -> Result<Self, PipelineError> {
         let workers = judging.machine().workers;
         let readers = workers.max(2).min(shards.max(1));
         let open_shards = readers + workers;
@@ -71,7 +71,7 @@ impl Judge {
     }
 
     /// What decides, and on which machine.
-    pub(crate) fn judging(&self) -> &Judging {
+    pub(crate) fn judging(&self) -> &RunSetup {
         &self.judging
     }
 

@@ -108,7 +108,7 @@ impl Rule {
     ///
     /// # Errors
     /// As [`Rule::resolve`]; and a rule that keeps an exact number needs a finished ledger.
-    pub fn judge(&self, benchmarks: &[Known<'_>], seed: u64) -> Result<Judge, RuleError> {
+    pub fn check(&self, benchmarks: &[Known<'_>], seed: u64) -> Result<CheckedRule, RuleError> {
         if self.policy().needs_ledger() {
             return Err(RuleError::NeedsLedger { rule: self.to_string() });
         }
@@ -116,29 +116,29 @@ impl Rule {
         for at in self.resolve(benchmarks)? {
             looks_at[at] = true;
         }
-        Ok(Judge { rule: self.clone(), looks_at, seed })
+        Ok(CheckedRule { rule: self.clone(), looks_at, seed })
     }
 
     /// [`Rule::judge`] for loaded benchmarks.
     ///
     /// # Errors
     /// The same.
-    pub fn judge_with(&self, benchmarks: &[Arc<Benchmark>], seed: u64) -> Result<Judge, RuleError> {
+    pub fn check_against(&self, benchmarks: &[Arc<Benchmark>], seed: u64) -> Result<CheckedRule, RuleError> {
         let known: Vec<Known<'_>> = benchmarks.iter().map(|benchmark| Known::from(&**benchmark)).collect();
-        self.judge(&known, seed)
+        self.check(&known, seed)
     }
 }
 
 /// A rule checked against the benchmarks of a run: decides each sample from its names and scores alone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judge {
+pub struct CheckedRule {
     rule: Rule,
     /// For each benchmark of the run.
     looks_at: Vec<bool>,
     seed: u64,
 }
 
-impl Judge {
+impl CheckedRule {
     /// The rule.
     #[must_use]
     pub fn rule(&self) -> &Rule {
@@ -152,7 +152,7 @@ impl Judge {
     }
 }
 
-impl Verdict for Judge {
+impl Verdict for CheckedRule {
     fn keeps(&self, shard_name: &str, key: &str, _: SampleId, scores: &[Score]) -> bool {
         let policy = self.rule.policy();
         debug_assert!(!policy.needs_embeddings() || scores.len() == self.looks_at.len(), "one score a benchmark");

@@ -1,10 +1,10 @@
 //! What the machinery of a run tells of its time.
 
 use trommel_decode::card::{CardDecoder, DecodedBy};
-pub use trommel_pipelines::spent::Spent;
-use trommel_pipelines::spent::{Stage, Stages};
+pub use trommel_pipelines::time_spent::Spent;
+use trommel_pipelines::time_spent::{Stage, Stages};
 
-use crate::judging::Machinery;
+use crate::run_setup::Machinery;
 
 impl Stages for Machinery {
     fn decode(&self) -> Stage {

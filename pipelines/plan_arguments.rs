@@ -14,7 +14,7 @@ const MAX_RANGES: usize = 8;
 /// a path needs quotes.
 ///
 /// ```
-/// use trommel_pipelines::as_given::as_given;
+/// use trommel_pipelines::plan_arguments::as_given;
 /// use trommel_shard::plan::{Plan, ShardRef};
 /// let shard = |ordinal| ShardRef { ordinal, name: format!("{ordinal:05}.tar"), url: format!("laion/{ordinal:05}.tar"), bytes: None };
 /// let plan = Plan { shards: (0..100).map(shard).collect(), ..Plan::default() };

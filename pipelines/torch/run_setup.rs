@@ -30,19 +30,19 @@ use trommel_shard::samples::{GroupConfig, RepeatedMember, keys};
 use trommel_shard::store::{Store, Stores, local_path};
 
 use crate::embedder::{EmbedService, Embedder};
-use crate::joining;
-use trommel_pipelines::begun_with::BegunWith;
+use crate::joiner;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::ledger_memory::LedgerMemory;
-use trommel_pipelines::lying_beside::beside;
+pub use trommel_pipelines::ledger_run::names_of;
 use trommel_pipelines::memory::{MemoryPlan, human};
-use trommel_pipelines::rounded::{self, Rounded};
-pub use trommel_pipelines::running::names_of;
+use trommel_pipelines::rounding::{self, Rounded};
+use trommel_pipelines::run_decoder::BegunWith;
 use trommel_pipelines::split_file::{SplitFile, SplitMembers};
+use trommel_pipelines::stray_files::beside;
 
 /// Where samples come from.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn holds_shards(store: &dyn Store, folder: &str) -> bool {
 }
 
 /// The parts of a judging run.
-pub struct Judging {
+pub struct RunSetup {
     /// Where samples come from.
     pub input: Input,
     /// Stable names of shards.
@@ -170,7 +170,7 @@ pub struct Judging {
     config: JudgeConfig,
 }
 
-impl Judging {
+impl RunSetup {
     /// Checks everything that can be checked before the first byte is read. `train_view` is the trainer's, where one trains.
     ///
     /// # Errors
@@ -204,7 +204,7 @@ impl Judging {
         // What is gone is in no slice: the first one tells it.
         if config.reading.part.is_none_or(|(index, _)| index == 0) {
             notices.merge(&input.plan().losses());
-            rounded::note(&mut notices, &config.benchmarks, Rounded::HERE);
+            rounding::note(&mut notices, &config.benchmarks, Rounded::HERE);
         }
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
@@ -217,7 +217,7 @@ impl Judging {
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
         let judge = parsed
             .as_ref()
-            .map(|rule| rule.judge_with(&benchmarks, config.rule_seed))
+            .map(|rule| rule.check_against(&benchmarks, config.rule_seed))
             .transpose()
             .map_err(PipelineError::usage)?;
         let rule = match (&split, &parsed) {
@@ -291,7 +291,7 @@ impl Judging {
             Some(embedder) if !benchmarks.is_empty() => {
                 let (join, on) =
                     (JoinConfig { columns, ..JoinConfig::default() }, (config.join, embedder.config.device));
-                Some(Arc::new(joining::joiner(&benchmarks, join, on, &mut memory)?))
+                Some(Arc::new(joiner::joiner(&benchmarks, join, on, &mut memory)?))
             }
             _ => None,
         };
