@@ -60,7 +60,7 @@ fn main() {
     println!("kept: {} and {} (other clusters); {:.2} of its time", count("clusters"), told["kept"], ours / theirs);
 }
 
-/// Seconds.
+/// Runs `command` to its end; its wall-clock time in seconds.
 fn measured(what: &str, command: &mut Command) -> f64 {
     let start = Instant::now();
     let (status, said, peak) = memory::peak_bytes(command);

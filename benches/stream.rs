@@ -31,7 +31,7 @@ fn key(shard: u64, at: u64) -> String {
     format!("{:09}", shard * SHARD_SAMPLES + at)
 }
 
-/// 12 % are kept.
+/// The rows of one shard's part; 12 % of the samples are kept.
 fn rows(shard: u64) -> impl Iterator<Item = Row> {
     let mut dice = Dice(shard);
     (0..SHARD_SAMPLES).map(move |at| {

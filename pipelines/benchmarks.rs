@@ -27,7 +27,7 @@ use crate::stray_files::pictures_in;
 /// A named folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedPath {
-    /// The name.
+    /// Name of the benchmark or reference set.
     pub name: String,
     /// The folder or file.
     pub path: PathBuf,

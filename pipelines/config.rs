@@ -24,7 +24,7 @@ pub enum DecodeOn {
     /// A card, where models compute on one whose decoder gives the CPU's pixels; it leaves to the CPU what it does not take.
     #[default]
     Auto,
-    /// The CPU alone.
+    /// The CPU decodes everything.
     Cpu,
     /// A card, or an error; it leaves to the CPU what it does not take.
     Card,
@@ -35,7 +35,7 @@ pub enum DecodeOn {
 pub struct Machine {
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
-    /// Who decodes.
+    /// Whether a card may decode.
     pub decode: DecodeOn,
     /// Dataflow workers.
     pub workers: usize,
@@ -79,7 +79,7 @@ impl FromStr for JoinOn {
 pub struct EmbedderConfig {
     /// open_clip's name, or its JSON.
     pub name: String,
-    /// Its weights.
+    /// File of its weights; `None` where they are random.
     pub weights: Option<PathBuf>,
     /// The weights are a TorchScript module whose code is to be run.
     pub torchscript: bool,
@@ -149,7 +149,7 @@ pub struct JudgeConfig {
     pub decision_columns: bool,
     /// Embeddings are kept beside the ledger.
     pub keep_embeddings: bool,
-    /// Who embeds.
+    /// The embedder, which makes the canonical vectors.
     pub embedder: EmbedderConfig,
     /// Embed even where no rule or benchmark asks for it.
     pub always_embed: bool,
@@ -157,7 +157,7 @@ pub struct JudgeConfig {
     pub reading: Reading,
     /// A run folder of another device, precision or batch may be resumed.
     pub mix_numerics: bool,
-    /// The machine.
+    /// Device, threads and memory.
     pub machine: Machine,
     /// This process's seat among several; `None`: it works alone.
     pub cluster: Option<ClusterSeat>,

@@ -21,7 +21,7 @@ use crate::split_file::SplitConfig;
 pub struct BenchmarkConfig {
     /// Name in rules and columns.
     pub name: String,
-    /// Test points.
+    /// Number of test points.
     pub points: usize,
     /// Length of a vector.
     pub dim: usize,
@@ -65,7 +65,7 @@ pub struct DecisionConfig {
     pub columns: String,
     /// Image keys, in order of preference.
     pub image_keys: Vec<String>,
-    /// Text key.
+    /// Extension of the caption's member, such as `txt`.
     pub text_key: String,
     /// Largest picture accepted, in pixels.
     pub max_pixels: u64,

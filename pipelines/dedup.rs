@@ -73,7 +73,7 @@ pub struct DedupConfig {
     pub check_recall: bool,
     /// Bound on the process's memory.
     pub memory_bytes: u64,
-    /// Threads.
+    /// Threads that compare.
     pub threads: usize,
 }
 
@@ -137,7 +137,7 @@ pub struct ClustersReport {
     pub median: u32,
     /// Samples that were learnt from.
     pub learnt_from: usize,
-    /// The rounds.
+    /// What each round of the k-means did, in order.
     pub rounds: Vec<Round>,
     /// Mean squared distance of all samples to their centres.
     pub mean_squared_distance: f64,

@@ -21,7 +21,7 @@ const SILENT: Duration = Duration::from_secs(5);
 /// What is known of one process.
 #[derive(Clone, Debug)]
 pub struct PeerView {
-    /// Its number.
+    /// Number of the process, from 0.
     pub process: usize,
     /// Its counters, as last heard.
     pub counters: Counters,
@@ -52,7 +52,7 @@ impl PeerView {
 /// One process in a [`Fleet`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
-    /// Its number.
+    /// Number of the process, from 0.
     pub process: usize,
     /// Samples it judged in this run.
     pub samples: f64,

@@ -38,7 +38,7 @@ pub const CAPTION: &str = "a photo of a {class}";
 /// How many pictures of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Items {
-    /// So many.
+    /// So many pictures.
     Number(u64),
     /// So many in a hundred, rounded down.
     Share(Percent),
@@ -100,7 +100,7 @@ pub struct InjectReport {
     pub copies: u32,
     /// Samples: items times copies.
     pub samples: u64,
-    /// Shards.
+    /// Shards written.
     pub shards: u64,
     /// The shards, as an argument of `trommel prune`.
     pub argument: String,

@@ -8,7 +8,7 @@ use trommel_decide::join::{JoinCounts, Joiner};
 pub struct JoinReport {
     /// Who multiplied.
     pub on: String,
-    /// How much.
+    /// Rows, pairs and exact products, as the join counts them.
     #[serde(flatten)]
     pub counts: JoinCounts,
 }

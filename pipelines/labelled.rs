@@ -27,7 +27,7 @@ pub struct ClassNames {
 enum Source {
     /// Class folders, with the number of each one's class.
     Folders(Folders, Vec<usize>),
-    /// Tars.
+    /// The tars of a classified set.
     Shards(Classified),
 }
 

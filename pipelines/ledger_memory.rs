@@ -22,7 +22,7 @@ const POINT_BYTES: u64 = 96 + 112 + 200;
 pub struct LedgerMemory {
     /// Of a sample's vector.
     pub vector_bytes: u64,
-    /// Of its scores.
+    /// Bytes of a sample's scores.
     pub score_bytes: u64,
     /// Test points of all benchmarks.
     pub points: u64,

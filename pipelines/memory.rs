@@ -23,11 +23,11 @@ const CUDA_CARD_BYTES: u64 = 1 << 30;
 /// A card's memory, and what is planned to lie there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
-    /// `cuda:0`.
+    /// `cuda:0`, or another device's name.
     pub name: String,
     /// All that it has.
     pub total_bytes: u64,
-    /// Named parts.
+    /// What is planned to lie there, with its bytes.
     pub fixed: Vec<(String, u64)>,
 }
 
@@ -186,7 +186,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, PipelineError> {
     Ok(bytes)
 }
 
-/// `1.5 GiB`.
+/// The size in words, such as `1.5 GiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss)]

@@ -60,9 +60,9 @@ pub struct Evidence {
 
 /// A run folder, opened to look at.
 pub struct PastRun {
-    /// The fates.
+    /// The fates of its samples.
     pub ledger: Ledger,
-    /// The shards.
+    /// The shards that it has or was to judge.
     pub plan: Plan,
     /// The rule; `None` when everything was kept, and where the rule is one that this version does not know.
     pub rule: Option<Rule>,

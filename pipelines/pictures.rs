@@ -41,7 +41,7 @@ pub struct Found {
 pub struct Wanted {
     /// Byte of its first header.
     pub offset: u64,
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub key: String,
 }
 

@@ -23,7 +23,7 @@ pub struct Progress {
     pub shards_committed: AtomicU64,
     /// Bytes of the plan's shards, where known.
     pub bytes_planned: AtomicU64,
-    /// Bytes read.
+    /// Bytes that were read of the shards committed by this run.
     pub bytes_read: AtomicU64,
     /// Samples judged by this run and kept.
     pub kept: AtomicU64,

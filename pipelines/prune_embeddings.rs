@@ -79,7 +79,7 @@ fn prune_together(
     pruning::prune(&pruning, finished, |wanted| judging.run(wanted, together, stop, progress))
 }
 
-/// What judges.
+/// The parts of a prune of stored embeddings.
 struct RunSetup<'a> {
     config: &'a JudgeConfig,
     stored: Arc<StoredEmbeddings>,

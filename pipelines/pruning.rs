@@ -70,11 +70,11 @@ pub struct PruneReport {
 
 /// What a run is of, and where it goes.
 pub struct Pruning<'a> {
-    /// The shards.
+    /// The shards, those included that are judged already.
     pub plan: &'a Plan,
     /// What its folder is opened with.
     pub config: &'a RunConfig,
-    /// Its folder.
+    /// The run's folder.
     pub run: &'a Path,
     /// Whether a folder of another numeric part is resumed.
     pub mix_numerics: bool,
@@ -82,11 +82,11 @@ pub struct Pruning<'a> {
     pub trains: bool,
     /// What it works on.
     pub machine: &'a Machine,
-    /// With whom.
+    /// The processes that share the run.
     pub together: &'a Together,
-    /// What ends it.
+    /// Ends the run at once.
     pub stop: &'a Stop,
-    /// Who counts.
+    /// The run's counters.
     pub progress: &'a Arc<Progress>,
 }
 

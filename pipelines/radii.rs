@@ -52,7 +52,7 @@ pub struct OfReference {
     pub references: u64,
     /// Smallest radius.
     pub least: f64,
-    /// Median radius.
+    /// Median of the radii.
     pub median: f64,
     /// Largest radius.
     pub largest: f64,
@@ -81,13 +81,13 @@ impl OfReference {
 pub struct Gap {
     /// Name of the benchmark.
     pub benchmark: String,
-    /// Test points.
+    /// Number of test points.
     pub points: usize,
     /// References seen.
     pub references: u64,
     /// Smallest radius.
     pub least: f64,
-    /// Median radius.
+    /// Median of the radii.
     pub median: f64,
     /// Largest radius.
     pub largest: f64,

@@ -14,7 +14,7 @@ use trommel_decode::{DECODER, Decoder, EARLIER_DECODER};
 /// A decoder, and why it is that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BegunWith {
-    /// Whose pixels.
+    /// Which decoder makes the pixels.
     pub decoder: Decoder,
     /// Its name in identities.
     pub name: String,

@@ -52,7 +52,7 @@ pub struct LedgerReading {
     pub seed: u64,
     /// Bound on the process's memory.
     pub memory_bytes: u64,
-    /// Threads.
+    /// Threads that read the ledger.
     pub threads: usize,
     /// Tables joined to it: `[NAME=]PATH[@HOW]` each.
     pub tables: Vec<String>,
@@ -65,7 +65,7 @@ pub struct SplitReport {
     pub name: String,
     /// Its rule, all names replaced by what they stand for.
     pub rule: String,
-    /// Samples kept.
+    /// Samples that the split keeps.
     pub count: u64,
     /// Of these, samples without a caption.
     pub captionless: u64,
@@ -214,7 +214,7 @@ fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(S
 
 /// A run folder that is selected from.
 pub(crate) struct OpenRun {
-    /// The fates.
+    /// The ledger of the run.
     pub ledger: Ledger,
     /// Names of its benchmarks.
     pub benchmarks: Vec<String>,
@@ -335,7 +335,7 @@ impl OpenRun {
         unfinished_in_words(&self.unfinished, self.shards.len() + self.unfinished.len())
     }
 
-    /// Selects.
+    /// Writes each wanted split, and says what was kept.
     pub fn select(
         &self,
         reading: &LedgerReading,

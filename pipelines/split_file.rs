@@ -201,9 +201,9 @@ impl SplitFile {
 
 /// Who of a plan's shards is kept.
 pub struct SplitMembers {
-    /// The split.
+    /// The split, which says who is kept.
     pub split: Arc<SplitFile>,
-    /// The plan.
+    /// The plan that ordinals are of.
     pub plan: Arc<Plan>,
 }
 

@@ -35,16 +35,16 @@ mod folder;
 mod pipe;
 mod state;
 
-/// Who is kept.
+/// What decides who is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeptBy {
     /// Whoever is in a split: a file of `trommel select`, a list, or a run folder.
     Split(PathBuf),
     /// A share, by the seeded hash of shard and key.
     Random {
-        /// The share.
+        /// The share, in per cent.
         percent: Percent,
-        /// Its seed.
+        /// Seed of the hash.
         seed: u64,
     },
 }
@@ -80,9 +80,9 @@ pub enum Out {
 pub struct StreamConfig {
     /// The shards, as arguments.
     pub shards: Vec<String>,
-    /// Who is kept.
+    /// What decides who is kept.
     pub kept_by: KeptBy,
-    /// Where it goes.
+    /// Standard output, or a folder of new shards.
     pub out: Out,
     /// Where shards are found and opened.
     pub stores: Stores,

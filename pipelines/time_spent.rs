@@ -6,7 +6,7 @@ use trommel_decode::card::DecodedBy;
 /// A stage and how long it was busy.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage {
-    /// For people.
+    /// Its name in reports.
     pub name: &'static str,
     /// Busy time of all its threads together, in microseconds.
     pub busy_micros: u64,
@@ -24,11 +24,11 @@ pub trait Stages {
     fn decode_on_card(&self) -> Stage {
         Stage { name: "decode on the card", busy_micros: 0, threads: 1 }
     }
-    /// Embedding.
+    /// Embedding, on all devices.
     fn embed(&self) -> Stage {
         Stage { name: "embed", busy_micros: 0, threads: 1 }
     }
-    /// Joining.
+    /// Joining with the benchmarks.
     fn join(&self) -> Stage;
     /// Which pictures a card decoded.
     fn decoded_by(&self) -> Option<DecodedBy> {
@@ -46,9 +46,9 @@ pub struct Spent {
     /// Which pictures a card decoded, and why others were the CPU's; `None`: no card decodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoded_by: Option<DecodedBy>,
-    /// Embedding.
+    /// Embedding, on all devices.
     pub embed: f64,
-    /// Joining.
+    /// Joining with the benchmarks.
     pub join: f64,
     /// The stage nearest to its limit.
     pub bottleneck: String,

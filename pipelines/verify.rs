@@ -41,7 +41,7 @@ pub struct VerifyConfig {
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerifyReport {
-    /// The rule.
+    /// The split's rule, as the file has it.
     pub rule: String,
     /// The other split's rule, where it is compared with one.
     pub other_rule: Option<String>,

@@ -28,15 +28,15 @@ pub struct WhyScore {
     pub nearest: Option<u32>,
     /// Its key, where the benchmark is still there.
     pub nearest_key: Option<String>,
-    /// Its radius.
+    /// Radius of that test point; `None` where the benchmark has none.
     pub nearest_radius: Option<f64>,
     /// Largest similarity less radius, over all test points.
     pub margin: Option<f64>,
     /// The test point with this margin.
     pub exceeds: Option<u32>,
-    /// Its key.
+    /// Key of that test point, where the benchmark is still there.
     pub exceeds_key: Option<String>,
-    /// Its radius.
+    /// Radius of that test point.
     pub exceeds_radius: Option<f64>,
     /// Test points whose radius is exceeded.
     pub hits: Option<u32>,
@@ -53,7 +53,7 @@ pub struct WhyRow {
     pub ordinal: u64,
     /// Raw index in the shard.
     pub index: u32,
-    /// Key.
+    /// Key of the sample, as its members are named.
     pub key: String,
     /// `uid` from the sample's json.
     pub uid: Option<String>,

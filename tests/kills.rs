@@ -110,7 +110,7 @@ impl Undisturbed {
     }
 }
 
-/// Who is hit.
+/// Which process the kill hits.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     One(usize),

@@ -28,7 +28,7 @@ const OWN: f32 = 0.25;
 const COPIES: usize = 2;
 const RELATED: usize = 48;
 
-/// splitmix64.
+/// The splitmix64 generator; holds its state.
 pub struct Dice(pub u64);
 
 impl Dice {

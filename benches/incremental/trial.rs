@@ -59,7 +59,7 @@ impl Trial {
         Self { engine: Engine::new(config, stored.clone(), part_store).unwrap(), stored: stored.clone(), folder }
     }
 
-    /// One epoch.
+    /// Applies `changes` as one epoch and says what it cost.
     pub fn apply(&mut self, changes: &[Change]) -> Cost {
         let before = self.stored.vectors_read();
         let Applied { changelog, facts, decided, refreshed, refreshed_vectors } = self.engine.apply(changes).unwrap();

@@ -24,7 +24,7 @@ pub const FILE_NAME: &str = "embeddings.arrow";
 pub struct EmbeddingRow<'a> {
     /// Key of the sample, as its members are named in the tar.
     pub key: &'a str,
-    /// Class label.
+    /// Class label; `None` where the sample belongs to no class.
     pub label: Option<&'a str>,
     /// Name of the shard it comes from.
     pub shard: Option<&'a str>,
@@ -111,7 +111,7 @@ impl<W: Write> EmbeddingWriter<W> {
         Ok(())
     }
 
-    /// Rows so far.
+    /// Number of rows pushed so far, those still in the buffer included.
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.rows

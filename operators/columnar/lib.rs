@@ -62,7 +62,7 @@ pub enum ColumnarError {
     Mismatch {
         /// The file or folder.
         path: PathBuf,
-        /// Both sides.
+        /// What each of the two says, in words.
         detail: String,
     },
     /// Vectors that have no direction.
@@ -72,7 +72,7 @@ pub enum ColumnarError {
         path: PathBuf,
         /// Number of the first such row, from 0.
         row: u64,
-        /// Its key.
+        /// Key of the sample in that row.
         key: String,
         /// `zero` or `not finite`.
         what: String,

@@ -17,9 +17,9 @@ const PAIRS: &str = "[('f0','<u8'),('f1','<u8')]";
 /// Element type of an npy file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
-    /// `<f2`.
+    /// `<f2`: little-endian f16.
     F16,
-    /// `<f4`.
+    /// `<f4`: little-endian f32.
     F32,
 }
 
@@ -37,9 +37,9 @@ impl Element {
 /// The head of a matrix: `element[rows, dim]`, C order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Element type.
+    /// Type of every element.
     pub element: Element,
-    /// Rows.
+    /// Number of rows, one an embedding.
     pub rows: u64,
     /// Elements of a row.
     pub dim: usize,

@@ -25,14 +25,14 @@ pub enum Piece {
     Ipc(PathBuf),
     /// A matrix of numpy's, and the table that has its keys.
     Npy {
-        /// The matrix.
+        /// The `.npy` file of the matrix.
         vectors: PathBuf,
-        /// The table.
+        /// The table of its rows' keys; `None` where there is none.
         keys: Option<PathBuf>,
     },
     /// One of the arrays in an archive of numpy's.
     Npz {
-        /// The archive.
+        /// The `.npz` file.
         vectors: PathBuf,
         /// The array's name.
         array: String,

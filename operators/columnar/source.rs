@@ -69,13 +69,13 @@ pub struct EmbeddingBatch {
 /// What a table says of rows besides their keys, column by column; a column that it has not is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// `uid`.
+    /// Column `uid`, an entry for each row.
     pub uids: Vec<Option<String>>,
-    /// `url`.
+    /// Column `url`, an entry for each row.
     pub urls: Vec<Option<String>>,
-    /// `sha256`.
+    /// Column `sha256`, an entry for each row, in hexadecimal.
     pub sha256s: Vec<Option<String>>,
-    /// `caption`.
+    /// Column `caption`, an entry for each row.
     pub captions: Vec<Option<String>>,
 }
 

@@ -81,7 +81,7 @@ pub struct CreditConfig {
 /// How the credit stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauge {
-    /// The budget.
+    /// Size of the whole budget.
     pub budget_bytes: u64,
     /// Held inside the budget now.
     pub used_bytes: u64,
@@ -293,7 +293,7 @@ impl Permit {
         Self { credit: None, lane: 0, pocket: Pocket::Own, bytes: 0 }
     }
 
-    /// Bytes held.
+    /// Number of bytes that it holds now.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -340,7 +340,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Bytes held.
+    /// Number of bytes that it holds now.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes

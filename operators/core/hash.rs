@@ -38,7 +38,7 @@ impl Hash64 {
         Self { state: 0 }.bytes(name.as_bytes())
     }
 
-    /// Adds a number.
+    /// Mixes in one 64-bit number; the order of calls matters.
     #[must_use]
     pub const fn word(self, word: u64) -> Self {
         Self { state: mix((self.state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15)) }
@@ -62,7 +62,7 @@ impl Hash64 {
         hash
     }
 
-    /// The 64 bits.
+    /// The hash of all that was added.
     #[must_use]
     pub const fn finish(self) -> u64 {
         self.state

@@ -17,15 +17,15 @@ pub const FOLDER_EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "
 /// Kinds of pictures that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageKind {
-    /// JPEG.
+    /// JPEG, baseline or progressive.
     Jpeg,
-    /// PNG.
+    /// PNG, which may have an alpha channel.
     Png,
-    /// WebP.
+    /// WebP, lossy or lossless.
     WebP,
-    /// GIF.
+    /// GIF, of which the first frame is read.
     Gif,
-    /// BMP.
+    /// BMP, Windows' bitmap.
     Bmp,
     /// PPM, PGM or PBM.
     Netpbm,
@@ -34,7 +34,7 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    /// All of them.
+    /// Every kind, each once.
     pub const ALL: [Self; 7] = [Self::Jpeg, Self::Png, Self::WebP, Self::Gif, Self::Bmp, Self::Netpbm, Self::Tiff];
 
     /// What people call it.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub struct Notice {
     /// What was found, in the plural: `shards that are no tar`.
     pub text: String,
-    /// How often.
+    /// How many times it was found.
     pub count: u64,
     /// Where it was found first, with what was seen there.
     pub first: String,

@@ -324,7 +324,7 @@ pub enum Event {
     Points(Arc<dyn ShardPoints>),
     /// A sample's fate.
     Fate(Arc<Fate>),
-    /// A shard's end.
+    /// Nothing follows of this shard but what is still on its way.
     End(ShardEnd),
 }
 

@@ -27,7 +27,7 @@ use super::wake::{Registration, Wakers, locked};
 /// What ended a run, and whose fault it is.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What happened.
+    /// What happened, as whoever failed reports it.
     pub error: Arc<dyn Error + Send + Sync>,
     /// It is the input's or the usage's: the same command would end the same way (status 2, not 1).
     pub is_input: bool,

@@ -128,7 +128,7 @@ pub struct BatchGauge {
     pub queued: usize,
     /// Items answered.
     pub items: u64,
-    /// Batches run.
+    /// Batches that the function was called with.
     pub batches: u64,
     /// Of them, full ones.
     pub full_batches: u64,
@@ -235,13 +235,13 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
         self.inner.made.get().cloned().unwrap_or_else(|| Err(gone()))
     }
 
-    /// Its name.
+    /// The service's name, as gauges and messages show it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// How it stands.
+    /// Its counts at this moment.
     #[must_use]
     pub fn gauge(&self) -> BatchGauge {
         self.inner.gauge()

@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Indices of one shard, as runs that neither overlap nor touch.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
-    /// End by start.
+    /// Each run's end (exclusive) by its start.
     runs: BTreeMap<u32, u32>,
     /// Taken off `runs` and being used up; before all of them.
     front: Range<u32>,

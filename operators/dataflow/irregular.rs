@@ -10,7 +10,7 @@ pub struct Irregular {
     pub pass: u32,
     /// Number of the window in the pass, from 0.
     pub window: u64,
-    /// What it was.
+    /// What was irregular about the window.
     #[serde(flatten)]
     pub what: What,
 }

@@ -72,7 +72,7 @@ impl Default for OrderConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("order.{field} must be at least 1")]
 pub struct OrderConfigError {
-    /// The field.
+    /// Name of the field in the configuration.
     pub field: &'static str,
 }
 
@@ -97,7 +97,7 @@ impl OrderConfig {
 /// Where a shard stands in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The lane.
+    /// Index of the lane, from 0.
     pub lane: usize,
     /// The how-manieth shard of that lane, from 0.
     pub position: u64,
@@ -116,7 +116,7 @@ const KEPT_DEALS: usize = 3;
 /// What stands at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// This shard.
+    /// The shard of this ordinal.
     Shard(u64),
     /// This shard, which counts as empty.
     Hole(u64),

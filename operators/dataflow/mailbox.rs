@@ -71,7 +71,7 @@ impl<M> Mailbox<M> {
         (Post { sender, bell: bell.clone() }, Self { letters, bell })
     }
 
-    /// What has come.
+    /// Takes all messages that have come since the last call, and lets senders wake the operator again.
     pub(super) fn open(&self) -> TryIter<'_, M> {
         self.bell.answer();
         self.letters.try_iter()

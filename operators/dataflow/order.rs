@@ -64,7 +64,7 @@ use trommel_core::wake::{Registration, locked};
 /// dropped.
 #[derive(Debug)]
 pub struct Held<P> {
-    /// The sample.
+    /// The sample that waits.
     pub sample: P,
     permit: Option<Permit>,
     reserve: Option<Reserve>,
@@ -101,7 +101,7 @@ impl<P> Payload for Held<P> {
 /// One batch of the trainer.
 #[derive(Debug)]
 pub struct Batch<P> {
-    /// The pass.
+    /// Pass over the data, from 0.
     pub pass: u32,
     /// Number in the pass of its first sample.
     pub first_number: u64,
@@ -380,7 +380,7 @@ impl<P: Send + 'static> OrderService<P> {
         self.inner.close();
     }
 
-    /// How it stands.
+    /// Its counts at this moment.
     #[must_use]
     pub fn gauge(&self) -> OrderGauge {
         self.inner.gauge()

@@ -34,7 +34,7 @@ const QUEUED_PER_THREAD: usize = 4;
 /// Why a job has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobFault {
-    /// It panicked.
+    /// The job panicked; its thread goes on.
     Panicked,
     /// What should have done it could not be made.
     NotMade,
@@ -74,7 +74,7 @@ pub struct PoolGauge {
     pub queued: usize,
     /// Jobs being worked on.
     pub running: usize,
-    /// Jobs finished.
+    /// Jobs finished since the pool was made.
     pub done: u64,
     /// Time spent in jobs, over all threads, in microseconds.
     pub busy_micros: u64,
@@ -171,7 +171,7 @@ impl Pool {
         self.inner.stop.as_ref()
     }
 
-    /// How it stands.
+    /// Its counts at this moment.
     #[must_use]
     pub fn gauge(&self) -> PoolGauge {
         self.inner.gauge()

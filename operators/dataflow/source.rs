@@ -140,7 +140,7 @@ pub trait ReadShard: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{source_name}: shard {ordinal} of pass {pass} was leased after the floor had passed it")]
 pub struct LateLease {
-    /// The operator.
+    /// Name of the source operator.
     pub source_name: String,
     /// The lease's pass.
     pub pass: u32,

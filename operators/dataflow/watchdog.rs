@@ -45,7 +45,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Adds a gauge.
+    /// Adds a gauge, which the watchdog reads now and then and prints under `name`.
     pub fn watch(&self, name: &str, gauge: impl Fn() -> Reading + Send + 'static) {
         locked(&self.gauges).push((name.to_owned(), Box::new(gauge)));
     }

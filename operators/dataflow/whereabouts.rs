@@ -16,7 +16,7 @@ use trommel_core::sample::SampleId;
 /// Samples of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardCount {
-    /// All of them.
+    /// All samples of the shard, in its tar's order.
     pub raw: u64,
     /// Those that are trained on.
     pub trained: u64,

@@ -15,13 +15,13 @@ pub enum BenchmarkError {
     /// The name is no word.
     #[error("benchmark name {0:?}: letters, digits, `_`, `.`, `-` only, and at least one")]
     Name(String),
-    /// Nothing in it.
+    /// There are no test points in it.
     #[error("benchmark {0}: no test points")]
     Empty(String),
     /// Counts that do not fit each other.
     #[error("benchmark {name}: {what} {found}, expected {expected}")]
     Shape {
-        /// The benchmark.
+        /// Name of the benchmark.
         name: String,
         /// What was counted.
         what: &'static str,
@@ -33,11 +33,11 @@ pub enum BenchmarkError {
     /// A row that has no direction.
     #[error("benchmark {name}: test point {point} ({key}) is {what}")]
     Row {
-        /// The benchmark.
+        /// Name of the benchmark.
         name: String,
         /// Index of the test point.
         point: usize,
-        /// Its key.
+        /// Key of the test point.
         key: String,
         /// `all zeros` or `not finite`.
         what: &'static str,
@@ -45,13 +45,13 @@ pub enum BenchmarkError {
     /// A radius that is no cosine.
     #[error("benchmark {name}: radius {radius} of test point {point} ({key}) is not between -2 and 2")]
     Radius {
-        /// The benchmark.
+        /// Name of the benchmark.
         name: String,
         /// Index of the test point.
         point: usize,
-        /// Its key.
+        /// Key of the test point.
         key: String,
-        /// The radius.
+        /// The radius that was given, a cosine if it were right.
         radius: f64,
     },
 }

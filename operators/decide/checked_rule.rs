@@ -16,7 +16,7 @@ pub enum RuleError {
     /// It cannot be read.
     #[error("rule `{rule}`: {problem}")]
     Syntax {
-        /// As written.
+        /// The rule as the user wrote it.
         rule: String,
         /// Which part is wrong, and how.
         problem: String,
@@ -26,23 +26,23 @@ pub enum RuleError {
         "rule `{rule}` needs a finished ledger: prune first, then `trommel select DIR --rule {rule} -o FILE` and `--split FILE`"
     )]
     NeedsLedger {
-        /// The rule.
+        /// The rule as the user wrote it.
         rule: String,
     },
     /// It names a benchmark that the run has not.
     #[error("rule `{rule}`: no benchmark `{name}`; there is {known}")]
     NoSuchBenchmark {
-        /// The rule.
+        /// The rule as the user wrote it.
         rule: String,
-        /// The name.
+        /// The benchmark that the rule names.
         name: String,
-        /// What exists.
+        /// The run's benchmarks, as a list in words.
         known: String,
     },
     /// It needs a benchmark and the run has none.
     #[error("rule `{rule}` needs a benchmark: add --benchmark NAME=DIR")]
     NoBenchmark {
-        /// The rule.
+        /// The rule as the user wrote it.
         rule: String,
     },
     /// It needs radii and a benchmark has none.
@@ -50,9 +50,9 @@ pub enum RuleError {
         "rule `{rule}` needs radii and benchmark `{name}` has none: make them with `trommel radii --reference DIR --benchmark {name}=DIR -o DIR`"
     )]
     NoRadii {
-        /// The rule.
+        /// The rule as the user wrote it.
         rule: String,
-        /// The benchmark.
+        /// The benchmark without radii.
         name: String,
     },
 }
@@ -60,7 +60,7 @@ pub enum RuleError {
 /// A benchmark as far as a rule must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known<'a> {
-    /// Its name.
+    /// Name of the benchmark, as rules write it after `@`.
     pub name: &'a str,
     /// Whether it has radii.
     pub radii: bool,
@@ -139,7 +139,7 @@ pub struct CheckedRule {
 }
 
 impl CheckedRule {
-    /// The rule.
+    /// The rule that was checked.
     #[must_use]
     pub fn rule(&self) -> &Rule {
         &self.rule

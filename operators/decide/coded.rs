@@ -18,7 +18,7 @@ pub(crate) struct Scratch {
     rows: Rows,
     /// One a benchmark.
     blocks: Vec<Block>,
-    /// Listed so far.
+    /// Pairs that all calls have listed.
     pub(crate) listed: u64,
 }
 

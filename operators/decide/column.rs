@@ -21,30 +21,30 @@ use std::str::FromStr;
 /// A value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Null, or NaN.
+    /// The row has a null there, or NaN.
     Missing,
-    /// A number.
+    /// A number, in f64 and never NaN.
     Number(f64),
-    /// A text.
+    /// A text, in UTF-8.
     Text(&'a str),
 }
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
-    /// `>=`.
+    /// `>=`, of numbers.
     From,
-    /// `<=`.
+    /// `<=`, of numbers.
     UpTo,
-    /// `!=`.
+    /// `!=`, of numbers or texts.
     Not,
-    /// `>`.
+    /// `>`, of numbers.
     Above,
-    /// `<`.
+    /// `<`, of numbers.
     Below,
-    /// `=`.
+    /// `=`, of numbers or texts.
     Is,
-    /// `~`.
+    /// `~`: the text contains the words.
     Says,
 }
 

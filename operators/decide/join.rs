@@ -64,7 +64,7 @@ const MOST_FAILURES: u32 = 3;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnSet {
-    /// Everything.
+    /// Every column of every benchmark.
     #[default]
     All,
     /// What the rule needs; maxima it does not need are null, and so are those of the items.
@@ -190,7 +190,7 @@ pub struct Joined {
 /// How much was joined, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct JoinCounts {
-    /// Rows joined.
+    /// Rows joined with the benchmarks.
     pub rows: u64,
     /// Of these by this crate's kernel in place of another one, which had failed.
     pub rows_in_place: u64,

@@ -38,7 +38,7 @@ pub struct Portion<'a> {
 /// Largest values of a row; negative infinity where nothing was asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tops {
-    /// Of its values.
+    /// The largest of its products with the points.
     pub value: f32,
     /// Of its values less the points' radii (the nearest f32, subtracted in f32).
     pub excess: f32,

@@ -62,7 +62,7 @@ impl<'a> Written<'a> {
         self.number.filter(|text| !text.is_empty()).ok_or_else(|| format!("`{word}` needs a {what}: {word}:{letter}"))
     }
 
-    /// A cosine.
+    /// The number as a cosine.
     pub(super) fn threshold(&self) -> Result<f64, String> {
         let text = self.needed("threshold", 'T')?;
         let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
@@ -104,7 +104,7 @@ impl<'a> Written<'a> {
         self.number.map_or(Ok(()), |_| Err(format!("`{}` takes no number ({hint})", self.word)))
     }
 
-    /// No benchmarks.
+    /// That no benchmarks were named; else what is wrong.
     pub(super) fn no_names(&self) -> Result<(), String> {
         let problem = || format!("`{}` looks at no benchmark, so it takes no @ list", self.word);
         if self.names.is_some() { Err(problem()) } else { Ok(()) }
@@ -112,7 +112,7 @@ impl<'a> Written<'a> {
 }
 
 impl Form {
-    /// The word.
+    /// The rule's word, without number and names.
     #[must_use]
     pub fn word(self) -> &'static str {
         let told = self.told().0;

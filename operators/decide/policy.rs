@@ -19,7 +19,7 @@ use super::percent::Percent;
 use crate::join::Needs;
 use trommel_core::sample::Score;
 
-/// Who stays.
+/// Who stays, as the rule says it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy<'a> {
     /// Whoever hits no test point.

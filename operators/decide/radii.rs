@@ -28,7 +28,7 @@ pub enum RadiiError {
     /// A reference of another dimension.
     #[error("reference {reference} has {found} dimensions, benchmark {name} has {expected}")]
     Dimensions {
-        /// The benchmark.
+        /// Name of the benchmark.
         name: String,
         /// Number of the reference, from 0.
         reference: u64,
@@ -42,7 +42,7 @@ pub enum RadiiError {
     Norm {
         /// Number of the reference, from 0.
         reference: u64,
-        /// Its norm.
+        /// The norm of its vector, in f64.
         norm: f64,
     },
 }

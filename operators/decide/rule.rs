@@ -55,9 +55,9 @@ pub enum Rule {
     DropFrom(f64, BenchmarkNames),
     /// `drop-below:T[@B,..]`: `<`.
     DropBelow(f64, BenchmarkNames),
-    /// `random:P%`.
+    /// `random:P%`: a seeded share.
     RandomPercent(Percent),
-    /// `random:N`.
+    /// `random:N`: exactly N by a seeded hash.
     RandomCount(u64),
     /// `keep-nearest:N[@B,..]`.
     KeepNearest(u64, BenchmarkNames),
@@ -67,7 +67,7 @@ pub enum Rule {
     KeepHighest(u64, String),
     /// `keep-lowest:N@C`.
     KeepLowest(u64, String),
-    /// `where:TEST`.
+    /// `where:TEST`: a test of a column of the tables.
     Where(Test),
 }
 
@@ -167,7 +167,7 @@ impl Rule {
         Self::KeepLowest(0, column.into())
     }
 
-    /// Its form.
+    /// Which of the written forms it has.
     #[must_use]
     pub const fn form(&self) -> Form {
         match self {
@@ -206,7 +206,7 @@ impl Rule {
         }
     }
 
-    /// What it means.
+    /// The policy that it stands for.
     #[must_use]
     pub fn policy(&self) -> Policy<'_> {
         match self {

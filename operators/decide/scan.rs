@@ -38,7 +38,7 @@ pub struct Prepared {
 /// The two bounds of one row against one benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Of a value.
+    /// How far a fast product may lie from the canonical one.
     pub value: f64,
     /// Of a value minus its radius.
     excess: f64,

@@ -41,7 +41,7 @@ pub use parse::named;
 pub enum Selection {
     /// Whom a rule keeps.
     Rule {
-        /// The rule.
+        /// The rule that decides.
         rule: Rule,
         /// Its exact number is kept of each value of this column.
         per: Option<String>,

@@ -55,7 +55,7 @@ pub type TrainView = Option<Vec<u8>>;
 pub struct Joins<'a> {
     /// Scores vectors.
     pub joiner: &'a Arc<Joiner>,
-    /// Its threads.
+    /// The threads that the joiner runs on.
     pub pool: &'a Pool,
     /// Whether the ledger is to hear what the test points saw.
     pub points: bool,

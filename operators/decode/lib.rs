@@ -162,7 +162,7 @@ pub enum DecodeError {
     TooManyBytes {
         /// Bytes there are.
         bytes: u64,
-        /// The limit.
+        /// Most encoded bytes that are allowed.
         max_bytes: u64,
     },
     /// More pixels than allowed.
@@ -172,7 +172,7 @@ pub enum DecodeError {
         width: u64,
         /// Height in pixels.
         height: u64,
-        /// The limit.
+        /// Most pixels that are allowed.
         max_pixels: u64,
     },
     /// A side above the limit.
@@ -182,7 +182,7 @@ pub enum DecodeError {
         width: u64,
         /// Height in pixels.
         height: u64,
-        /// The limit.
+        /// Most pixels of a side that are allowed.
         max_side: u32,
     },
     /// Decoding would take more memory than allowed.
@@ -194,7 +194,7 @@ pub enum DecodeError {
         height: u64,
         /// Bytes that decoding would take.
         scratch: u64,
-        /// The limit.
+        /// Most bytes of scratch memory that are allowed.
         max_scratch_bytes: u64,
     },
     /// The file ends before its picture does.
@@ -208,7 +208,7 @@ pub enum DecodeError {
     Unsupported {
         /// Kind of picture.
         kind: &'static str,
-        /// What exactly.
+        /// The variant that the file has.
         detail: String,
     },
     /// The bytes contradict the format.
@@ -216,7 +216,7 @@ pub enum DecodeError {
     Corrupt {
         /// Kind of picture.
         kind: &'static str,
-        /// What exactly.
+        /// What contradicts the format, and where.
         detail: String,
     },
 }

@@ -33,7 +33,7 @@ pub struct KMeans {
     pub seed: u64,
     /// Cosine above which a row is no centre beside one that was taken.
     pub apart: f64,
-    /// Most rounds.
+    /// Rounds after which it ends in any case.
     pub rounds: usize,
     /// Share of rows; when less have moved it ends.
     pub moved: f64,
@@ -61,7 +61,7 @@ pub struct Clustering {
     pub centres: Centres,
     /// Each row's cluster and squared distance.
     pub nearest: Vec<Nearest>,
-    /// The rounds.
+    /// What each round of the k-means did, in order.
     pub rounds: Vec<Round>,
     /// Mean squared distance of all rows to their centres.
     pub mean_squared_distance: f64,

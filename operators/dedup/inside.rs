@@ -15,7 +15,7 @@ use crate::work::Work;
 pub enum Order {
     /// As the rows came.
     Plan,
-    /// By the ranks.
+    /// As `ranks` say, which a seeded hash draws.
     Random,
     /// The farthest from their centres: SemDeDup's "hard".
     CentroidFar,

@@ -39,9 +39,9 @@ pub enum DedupError {
     /// A vector that is no canonical one.
     #[error("row {row} has norm {norm}: rows are unit vectors rounded to f16")]
     Norm {
-        /// Which row.
+        /// Number of the row, from 0.
         row: usize,
-        /// Its norm.
+        /// The norm of its vector, in f64.
         norm: f64,
     },
     /// A sample that stands in the set more than once.

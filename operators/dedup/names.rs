@@ -13,11 +13,11 @@ use crate::DedupError;
 /// What is known of a sample's caption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caption {
-    /// It has one.
+    /// The sample has a caption.
     There,
-    /// It has none.
+    /// The sample has no caption, or a blank one.
     Missing,
-    /// Nobody says.
+    /// The source does not say whether it has one.
     Unknown,
 }
 
@@ -30,7 +30,7 @@ pub struct Name {
     pub key: String,
     /// DataComp's uid, where it is asked for.
     pub uid: Option<String>,
-    /// Its caption.
+    /// Whether the sample has a caption.
     pub caption: Caption,
 }
 
@@ -45,7 +45,7 @@ const HEAD_BYTES: usize = 7;
 pub struct Segment {
     /// The shard's name.
     pub shard: String,
-    /// Its rows.
+    /// Numbers of its rows in the set, from 0.
     pub rows: Range<u32>,
     /// Raw indices of the first and the last of them.
     pub indices: (u32, u32),
@@ -59,7 +59,7 @@ pub struct Naming {
     segments: Vec<Segment>,
 }
 
-/// Names of rows.
+/// The names of a set's rows, in files.
 pub struct Names {
     records: File,
     ends: File,

@@ -34,7 +34,7 @@ pub struct Centres {
 /// A row's cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Nearest {
-    /// Its number.
+    /// Number of the cluster, from 0.
     pub cluster: u32,
     /// Squared Euclidean distance to its centre, exact.
     pub squared_distance: f64,
@@ -50,7 +50,7 @@ impl Centres {
         Self { dim, vectors, squares, offsets, offsets_f32 }
     }
 
-    /// How many.
+    /// The number of centres.
     #[must_use]
     pub fn len(&self) -> usize {
         self.squares.len()
@@ -62,13 +62,13 @@ impl Centres {
         self.squares.is_empty()
     }
 
-    /// f16\[n, dim\].
+    /// The centres as f16\[n, dim\].
     #[must_use]
     pub fn vectors(&self) -> &[f16] {
         &self.vectors
     }
 
-    /// One of them.
+    /// The centre of this number, f16\[dim\].
     #[must_use]
     pub fn centre(&self, at: usize) -> &[f16] {
         &self.vectors[at * self.dim..(at + 1) * self.dim]

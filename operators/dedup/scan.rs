@@ -68,7 +68,7 @@ impl Machine {
 /// A row that is suppressed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suppressed {
-    /// Which row.
+    /// Number of the suppressed row, from 0.
     pub row: u32,
     /// The row that suppresses it; of a scan against another set, the other's.
     pub by: u32,

@@ -70,7 +70,7 @@ impl Filling {
         Ok(())
     }
 
-    /// Rows so far.
+    /// Number of rows pushed so far.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len

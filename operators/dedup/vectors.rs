@@ -9,7 +9,7 @@ pub trait Vectors: Sync {
     /// Elements of a row.
     fn dim(&self) -> usize;
 
-    /// Rows.
+    /// Number of rows.
     fn len(&self) -> usize;
 
     /// Whether there is no row.
@@ -51,7 +51,7 @@ impl Vectors for Slice<'_> {
 /// Some rows of others, in an order of their own.
 #[derive(Clone, Copy)]
 pub struct Gathered<'a> {
-    /// The others.
+    /// The rows that are chosen from.
     pub of: &'a dyn Vectors,
     /// Their positions.
     pub rows: &'a [u32],

@@ -88,7 +88,7 @@ pub struct EncoderConfig {
     pub precision: Precision,
     /// Samples a forward pass, at least 8.
     pub batch: usize,
-    /// Where.
+    /// Device that weights and batches lie on.
     pub device: Device,
     /// libtorch's threads.
     pub threads: usize,
@@ -181,7 +181,7 @@ pub trait ImageEncoder: Send {
 pub struct Loaded {
     /// Turns views into features.
     pub encoder: Box<dyn ImageEncoder>,
-    /// Who it is.
+    /// Model, weights, preprocessing and decoder, as embeddings carry them.
     pub identity: Identity,
     /// How pictures become views.
     pub preprocess: Preprocess,

@@ -38,7 +38,7 @@ pub struct Slots {
     upload: Stream,
     compute: Stream,
     free: Vec<Slot>,
-    /// Oldest first.
+    /// Batches that the device works on, oldest first.
     flying: VecDeque<Slot>,
     depth: usize,
 }
@@ -105,7 +105,7 @@ impl Slots {
         Ok(Self { upload, compute, free, flying: VecDeque::with_capacity(depth), depth, encoder })
     }
 
-    /// The encoder.
+    /// The encoder that runs the batches.
     #[must_use]
     pub fn encoder(&self) -> &dyn ImageEncoder {
         &*self.encoder

@@ -55,7 +55,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
     (spread > 0.0).then(|| sum(&x, &y) / spread)
 }
 
-/// Ranks from 1.
+/// The rank of each value, from 1; equal values have their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));

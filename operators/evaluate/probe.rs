@@ -26,7 +26,7 @@ const HISTORY: usize = 10;
 pub struct ProbeConfig {
     /// Inverse strength of the regularisation: scikit-learn's C.
     pub c: f64,
-    /// Steps at most.
+    /// Most steps of the fit.
     pub steps: usize,
     /// Largest entry of the gradient at which the minimum is reached.
     pub tolerance: f64,
@@ -105,7 +105,7 @@ impl Probe {
     }
 }
 
-/// x W + b.
+/// `x W + b`, the last row of `weights` being b.
 fn logits(rows: &Tensor, weights: &Tensor) -> Result<Tensor, ModelError> {
     let dim = weights.size()[0] - 1;
     rows.f_matmul(&weights.narrow(0, 0, dim))
@@ -116,7 +116,7 @@ fn logits(rows: &Tensor, weights: &Tensor) -> Result<Tensor, ModelError> {
 struct Objective<'a> {
     features: &'a Tensor,
     labels: &'a Tensor,
-    /// 1 / (C n).
+    /// `1 / (C n)`, before half the squared norm of the weights.
     penalty: f64,
 }
 

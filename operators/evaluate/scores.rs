@@ -8,7 +8,7 @@ use trommel_model::error::Op;
 /// Counts of a labelled set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accuracy {
-    /// Pictures seen.
+    /// Labelled pictures seen.
     pub total: u64,
     /// Pictures whose largest logit was their class.
     pub top1: u64,
@@ -74,7 +74,7 @@ impl Accuracy {
         Ok(())
     }
 
-    /// As shares.
+    /// The same counts as shares, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss)]
     pub fn shares(&self) -> Shares {

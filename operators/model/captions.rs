@@ -128,7 +128,7 @@ fn grouped(by_length: &[Vec<usize>], cost: usize) -> Vec<(usize, Vec<(usize, usi
 /// Packed captions on a tower's device.
 #[derive(Debug)]
 pub struct PackedCaptions {
-    /// i64\[tokens\].
+    /// i64\[tokens\]: the vocabulary's ids.
     pub(crate) ids: Tensor,
     /// i64\[tokens\], from 0 in every row.
     pub(crate) positions: Tensor,

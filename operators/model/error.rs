@@ -12,15 +12,15 @@ pub enum ModelError {
     Config {
         /// Name or path of the model.
         model: String,
-        /// What is wrong.
+        /// What cannot be read, or is not supported.
         problem: String,
     },
     /// A file of weights cannot be read, or does not fit the model.
     #[error("{}: {problem}", path.display())]
     Weights {
-        /// The file.
+        /// The file of weights.
         path: PathBuf,
-        /// What is wrong.
+        /// What cannot be read, or does not fit.
         problem: String,
     },
     /// libtorch refused an operation.
@@ -38,7 +38,7 @@ pub enum ModelError {
     Device {
         /// What was asked for.
         device: String,
-        /// What is wrong.
+        /// What is not known, or not there.
         problem: String,
     },
 }

@@ -30,7 +30,7 @@ pub(crate) struct Family {
     pub(crate) builtin: fn(&str) -> Option<Arc<dyn Architecture>>,
     /// Whether a file is one of its configurations. Of several families the first in [`FAMILIES`] has it.
     pub(crate) claims: fn(&Document) -> bool,
-    /// Reads it.
+    /// Makes an architecture of the file that it claims.
     pub(crate) read: fn(Document) -> Result<Arc<dyn Architecture>, ModelError>,
 }
 
@@ -232,13 +232,13 @@ pub struct Sizes {
     pub embed_dim: u64,
     /// Tokens in the vocabulary.
     pub vocabulary: u64,
-    /// Image tower.
+    /// Sizes of the image tower.
     pub image: TowerSizes,
     /// Text tower; its tokens are the context's.
     pub text: TowerSizes,
 }
 
-/// One tower.
+/// What memory one tower needs is planned by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TowerSizes {
     /// Numbers in its weights.

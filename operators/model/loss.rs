@@ -16,7 +16,7 @@ pub struct Pairs<'a> {
 /// What makes logits of cosines: `scale * cosine + bias`.
 #[derive(Debug)]
 pub struct Logits {
-    /// f32\[\].
+    /// f32\[\], the factor before cosines.
     pub scale: Tensor,
     /// f32\[\], where the model has one.
     pub bias: Option<Tensor>,

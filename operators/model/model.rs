@@ -36,12 +36,12 @@ impl Model {
         &self.store
     }
 
-    /// The towers.
+    /// The towers, to compute with.
     pub fn towers(&self) -> &dyn Towers {
         &*self.towers
     }
 
-    /// The towers.
+    /// The towers, to change how they compute.
     pub fn towers_mut(&mut self) -> &mut dyn Towers {
         &mut *self.towers
     }

@@ -16,7 +16,7 @@ pub struct Linear {
     name: String,
     /// f32\[out, in\].
     weight: Tensor,
-    /// f32\[out\].
+    /// f32\[out\], added to every row.
     bias: Tensor,
 }
 
@@ -84,7 +84,7 @@ impl LayerNorm {
 /// What stands between an MLP's two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The exact one.
+    /// GELU by the error function.
     Gelu,
     /// Its approximation by a tanh.
     GeluTanh,
@@ -120,7 +120,7 @@ impl Names {
     /// open_clip's own.
     pub const OPEN_CLIP: Self =
         Self { blocks: "resblocks", norms: ["ln_1", "ln_2"], qkv: None, out: "out_proj", mlp: ["c_fc", "c_proj"] };
-    /// timm's.
+    /// timm's, in SigLIP's image towers.
     pub const TIMM: Self =
         Self { blocks: "blocks", norms: ["norm1", "norm2"], qkv: Some("qkv"), out: "proj", mlp: ["fc1", "fc2"] };
 }

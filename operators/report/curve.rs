@@ -16,7 +16,7 @@ pub struct Curve {
 /// The lines of one benchmark.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CurveChart {
-    /// Its name.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Its lines, at most four.
     pub curves: Vec<Curve>,

@@ -38,7 +38,7 @@ pub struct Report {
     pub dropped: u64,
     /// Samples rejected.
     pub rejected: u64,
-    /// By benchmark.
+    /// What each benchmark dropped, in the run's order.
     pub benchmarks: Vec<BenchmarkCount>,
     /// Histograms by benchmark.
     pub histograms: Vec<HistogramSeries>,

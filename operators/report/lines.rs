@@ -11,9 +11,9 @@ pub(super) const PALETTE: [&str; 8] =
 /// A point of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LinePoint {
-    /// Across.
+    /// Value on the axis across.
     pub x: f64,
-    /// Up.
+    /// Value on the axis up.
     pub y: f64,
     /// Standard deviation over repetitions: a bar to both sides.
     pub spread: Option<f64>,
@@ -22,7 +22,7 @@ pub struct LinePoint {
 /// A line with its name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
-    /// In the legend.
+    /// Its name in the legend.
     pub name: String,
     /// In the order of their x.
     pub points: Vec<LinePoint>,
@@ -33,7 +33,7 @@ pub struct Line {
 /// Lines over one pair of axes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LineChart {
-    /// Above it.
+    /// What stands above the chart.
     pub title: String,
     /// Under the axis across.
     pub x_label: String,

@@ -17,10 +17,10 @@ pub enum Part {
         title: String,
         /// What stands under the title.
         note: String,
-        /// The charts.
+        /// The charts, from left to right.
         charts: Vec<LineChart>,
     },
-    /// A table.
+    /// A table under its title.
     Table(DataTable),
 }
 

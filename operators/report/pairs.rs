@@ -2,14 +2,14 @@
 
 use super::svg::{DROPPED, INK, KEPT, PLANTED, RULE, SOFT, Style, Svg, TEST, shorten};
 
-/// One pair.
+/// A dropped picture and its test picture, with captions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairTile {
     /// The training picture, encoded (JPEG, PNG, WebP, GIF, BMP).
     pub image: Vec<u8>,
     /// The test picture that dropped it or came nearest to it, encoded.
     pub test_image: Vec<u8>,
-    /// Their cosine.
+    /// Cosine of the two pictures' embeddings.
     pub similarity: f64,
     /// The test picture's radius, or the rule's threshold; `None` where there is neither.
     pub radius: Option<f64>,

@@ -9,7 +9,7 @@ use trommel_core::image_kind::image_kind;
 pub(super) const INK: &str = "#1f2933";
 /// Less important text.
 pub(super) const SOFT: &str = "#5f6b7a";
-/// Hairlines.
+/// Colour of frames and of the lines behind a chart.
 pub(super) const RULE: &str = "#d5dbe3";
 /// Okabe and Ito's vermilion: what fell.
 pub(super) const DROPPED: &str = "#D55E00";

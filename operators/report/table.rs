@@ -8,7 +8,7 @@ use super::text::{percent, thousands};
 /// What stands in a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// Words.
+    /// Text, shown as it is.
     Text(String),
     /// A number of things.
     Count(u64),
@@ -18,7 +18,7 @@ pub enum Cell {
     Spread(f64, f64, usize),
     /// Part of a whole: per cent for people, a fraction in CSV.
     Share(u64, u64),
-    /// Not known.
+    /// A value that is not known: a dash on pages, empty in CSV.
     Missing,
 }
 
@@ -63,7 +63,7 @@ pub struct Column {
     pub aside: bool,
 }
 
-/// A table.
+/// A table, for a page, a terminal or CSV.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataTable {
     /// Its file's name, without an ending.
@@ -72,7 +72,7 @@ pub struct DataTable {
     pub title: String,
     /// What stands under it, a paragraph a line; may be empty.
     pub note: String,
-    /// Its columns.
+    /// Heads of the columns, from left to right.
     pub columns: Vec<Column>,
     /// Its rows: a cell a column.
     pub rows: Vec<Vec<Cell>>,

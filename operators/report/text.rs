@@ -76,9 +76,9 @@ pub fn rate(count: u64, seconds: f64) -> String {
 /// Which side a column's cells stand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Words.
+    /// On the left, as words.
     Left,
-    /// Numbers.
+    /// On the right, as numbers.
     Right,
 }
 

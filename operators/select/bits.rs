@@ -17,7 +17,7 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// So many zeros.
+    /// `len` bits, all of them 0.
     #[must_use]
     pub fn zeros(len: u64) -> Self {
         Self { words: vec![0; len.div_ceil(64) as usize], len }
@@ -29,7 +29,7 @@ impl Bits {
         Self { words: Vec::with_capacity(len.div_ceil(64) as usize), len: 0 }
     }
 
-    /// Rows.
+    /// Number of rows, one bit each.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.len
@@ -41,7 +41,7 @@ impl Bits {
         self.len == 0
     }
 
-    /// Adds a row.
+    /// Adds the bit of the next row.
     pub fn push(&mut self, bit: bool) {
         if self.len.is_multiple_of(64) {
             self.words.push(0);

@@ -143,7 +143,7 @@ fn shares(count: u64, groups: &[(u64, u64)]) -> Vec<u64> {
 mod tests {
     use super::shares;
 
-    /// By hand.
+    /// The shares are worked out by hand.
     #[test]
     fn shares_are_in_proportion_and_nobody_gives_more_than_it_has() {
         assert_eq!(shares(10, &[(100, 1), (100, 4)]), [2, 8]);

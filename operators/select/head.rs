@@ -60,7 +60,7 @@ pub struct SplitHead {
     pub rejected: u64,
     /// Samples that are taken down, and took no part.
     pub taken_down: u64,
-    /// Samples kept.
+    /// Samples that the split keeps.
     pub count: u64,
     /// Of these, samples without a caption, which no trainer uses.
     pub captionless: u64,
@@ -99,7 +99,7 @@ impl KeysHash {
         self.0.update(key.as_bytes());
     }
 
-    /// In hex.
+    /// The sha256 of all that was added, as 64 hex digits.
     #[must_use]
     pub fn finish(self) -> String {
         format!("{:x}", self.0.finalize())

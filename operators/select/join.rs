@@ -30,7 +30,7 @@ const HELD_ROW_BYTES: u64 = 64;
 /// What tables answer, and what is to be said of them.
 #[derive(Debug, Default)]
 pub struct Join {
-    /// The answers.
+    /// What the tables answer for each row.
     pub joined: Joined,
     /// By column, sha256 over its values in the order of the rows of who takes part.
     pub columns: BTreeMap<String, String>,

@@ -22,7 +22,7 @@ use crate::split::{Kept, Sink, settle};
 
 /// Bytes that are read at a time in a search.
 const WINDOW_BYTES: u64 = 256;
-/// Longest key.
+/// Most bytes of a key.
 const MAX_KEY_BYTES: u64 = 1 << 20;
 /// Bytes of keys that are sorted at a time, at least.
 const LEAST_RUN_BYTES: u64 = 1 << 20;

@@ -59,7 +59,7 @@ pub enum SelectError {
     /// The run folder.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A table.
+    /// A table of embeddings, of a split or of the user's.
     #[error(transparent)]
     Columnar(#[from] ColumnarError),
     /// A file or folder.

@@ -47,7 +47,7 @@ use table::Table;
 pub struct KeptRow {
     /// Its raw index in the shard.
     pub index: u32,
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub key: String,
 }
 

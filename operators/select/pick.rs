@@ -34,7 +34,7 @@ pub struct Quota<'a> {
     pub count: u64,
     /// So many of each group instead, by its number.
     pub counts: Option<&'a [u64]>,
-    /// Of these rows.
+    /// Only these rows may be taken.
     pub of: &'a Bits,
     /// Each row's group, and how many groups there are; a row of none of them is not taken. `None` = all rows are one.
     pub groups: Option<(&'a Values, u64)>,
@@ -43,9 +43,9 @@ pub struct Quota<'a> {
 /// What became of a quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picked {
-    /// Its rows.
+    /// The rows that were taken.
     pub rows: Bits,
-    /// What it lacks.
+    /// By how much it falls short of what was wanted.
     pub lack: Lack,
 }
 

@@ -14,7 +14,7 @@ use crate::SelectError;
 /// A rule, and where it looks.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The rule.
+    /// The rule of one term of the selection.
     pub rule: Rule,
     /// Benchmarks that it looks at, by their place in the ledger.
     pub looks_at: Vec<usize>,

@@ -31,13 +31,13 @@ pub fn benchmark_of(column: &str) -> Option<(&str, &str)> {
 /// A shard of the selection, and where its rows stand.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// Its name.
+    /// Its stable name in the plan.
     pub name: String,
     /// Its ordinal in the ledger.
     pub ordinal: u64,
     /// Its first row, counted over all shards in the order of their names.
     pub first_row: u64,
-    /// Its rows.
+    /// Number of its rows.
     pub rows: u64,
     /// Bytes of its part of the ledger.
     pub bytes: u64,
@@ -46,7 +46,7 @@ pub struct Shard {
 /// Answers of a table, where it and not the ledger has the column: by their number in the program.
 #[derive(Debug, Default)]
 pub struct Joined {
-    /// 1 or 0 a row.
+    /// 1 or 0 for each row.
     pub predicates: HashMap<usize, Values>,
     /// Places, some of them missing.
     pub orders: HashMap<usize, Values>,
@@ -75,10 +75,10 @@ pub struct Scanned {
     pub taken_down: u64,
 }
 
-/// How to read.
+/// What is read of a run, and with which memory.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
-    /// The run.
+    /// The run's ledger.
     pub ledger: &'a Ledger,
     /// Names of its benchmarks.
     pub benchmarks: &'a [String],
@@ -270,7 +270,7 @@ enum Source {
     Scores,
     /// A column of the ledger.
     Column(usize),
-    /// [`FOLDER`].
+    /// The part of a shard's name before the last slash: [`FOLDER`].
     Folder,
 }
 

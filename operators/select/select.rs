@@ -27,7 +27,7 @@ const KEPT_ROW_BYTES: u64 = 256;
 pub struct Wanted {
     /// What the split is called.
     pub name: String,
-    /// Who is kept.
+    /// Which samples are kept.
     pub selection: Selection,
     /// Where their names go.
     pub sinks: Vec<Box<dyn Sink>>,
@@ -36,7 +36,7 @@ pub struct Wanted {
 /// What is selected from, and how.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// The run.
+    /// The run's ledger.
     pub ledger: &'a Ledger,
     /// Names of its benchmarks.
     pub benchmarks: &'a [String],
@@ -84,7 +84,7 @@ pub fn in_order(mut shards: Vec<Shard>) -> Vec<Shard> {
 /// What a run folder's configuration says of its decisions, as far as it has a say in what a split is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunFacts {
-    /// Who embedded.
+    /// Identity of the embedder; null where nothing was embedded.
     pub identity: Value,
     /// All benchmarks: name, points, dim, sha256.
     pub benchmarks: Vec<Value>,
@@ -93,7 +93,7 @@ pub struct RunFacts {
 }
 
 impl RunFacts {
-    /// Of a run.
+    /// Reads them from the configuration in the run folder.
     #[must_use]
     pub fn of(ledger: &Ledger) -> Self {
         const READING: [&str; 5] = ["image_keys", "text_key", "max_pixels", "load_truncated", "repeated_members"];

@@ -13,7 +13,7 @@ pub(crate) type Remarks = BTreeMap<usize, String>;
 
 /// An exact number, and what became of it.
 pub(crate) struct Asked<'a> {
-    /// As written.
+    /// The rule, as the user wrote it.
     pub text: &'a str,
     /// The column that orders.
     pub column: Option<&'a str>,
@@ -25,7 +25,7 @@ pub(crate) struct Asked<'a> {
     pub asked_of: &'a Bits,
     /// How many of whom.
     pub quota: &'a Quota<'a>,
-    /// What it lacks.
+    /// By how much it fell short.
     pub lack: Lack,
 }
 

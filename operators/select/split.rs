@@ -25,14 +25,14 @@ use crate::uids::Uids;
 /// Rows of a row group.
 const GROUP_ROWS: usize = 64 << 10;
 
-/// A kept sample.
+/// A sample that a split keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept<'a> {
     /// Its shard's name.
     pub shard: &'a str,
     /// Its raw index in the shard.
     pub index: u32,
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub key: &'a str,
     /// Its uid, where a sink asks for it.
     pub uid: Option<&'a str>,
@@ -66,7 +66,7 @@ pub trait Sink: Send {
     }
 }
 
-/// Which file.
+/// The format of a split's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// shard, key, index.
@@ -75,12 +75,12 @@ pub enum Format {
     Uids,
     /// SHARD/KEY a line.
     Keys,
-    /// A key a line.
+    /// A key a line, without the shard.
     KeysAlone,
 }
 
 impl Format {
-    /// All of them.
+    /// Every format, each once.
     pub const ALL: [Self; 4] = [Self::Parquet, Self::Uids, Self::Keys, Self::KeysAlone];
 
     /// The ending of its file.
@@ -266,7 +266,7 @@ pub struct SplitRow {
     pub shard: String,
     /// Its raw index in the shard.
     pub index: u32,
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub key: String,
 }
 

@@ -22,22 +22,22 @@ use crate::scan::Shard;
 /// By what a sample is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mine {
-    /// Its key.
+    /// The sample's key.
     Key,
-    /// Its uid.
+    /// The sample's uid.
     Uid,
 }
 
 /// By what a table's rows are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum On {
-    /// Their place.
+    /// The row's place in the table is the sample's place in the shard.
     Row,
     /// A column of theirs.
     Column(String, Mine),
 }
 
-/// A table.
+/// A table that the user joins to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// What it is called, where it has a name.
@@ -50,7 +50,7 @@ pub struct Table {
     pub files: Vec<(PathBuf, Option<usize>)>,
     /// Names of its columns.
     pub columns: Vec<String>,
-    /// Its rows.
+    /// Number of rows in all files.
     pub rows: u64,
     /// Whether a row tells of a shard's own sample.
     pub is_scoped: bool,

@@ -63,7 +63,7 @@ impl Values {
         })
     }
 
-    /// Rows.
+    /// Number of values.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.len

@@ -31,17 +31,17 @@ pub enum ClassifiedError {
     /// A file of it cannot be had.
     #[error("{}: {why}", path.display())]
     Unavailable {
-        /// The file.
+        /// The file that cannot be had.
         path: PathBuf,
-        /// Why.
+        /// The system's words.
         why: String,
     },
     /// It is another kind of set, or none.
     #[error("{}: {what}", path.display())]
     Malformed {
-        /// The file.
+        /// The file that is not as it should be.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         what: String,
     },
 }
@@ -50,7 +50,7 @@ fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
     move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), why: error.to_string() }
 }
 
-/// A set, found.
+/// A classified set whose files are found and not yet read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classified {
     /// Its tars, in order.
@@ -66,7 +66,7 @@ pub struct Classified {
 /// One picture of a set.
 #[derive(Debug)]
 pub struct Labelled {
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub key: String,
     /// Its encoded bytes and the number of its class; or what is wrong with it.
     pub content: Result<(Vec<u8>, usize), String>,

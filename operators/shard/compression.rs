@@ -42,15 +42,15 @@ impl Default for CompressionLimits {
 /// How a shard is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Plain.
+    /// Not compressed.
     None,
-    /// gzip.
+    /// gzip, of one or more members.
     Gzip,
-    /// Zstandard.
+    /// Zstandard, of one or more frames.
     Zstd,
-    /// bzip2.
+    /// bzip2, of one or more streams.
     Bzip2,
-    /// xz.
+    /// xz, of one or more streams.
     Xz,
     /// LZMA as it was before xz, with `tarfile`'s dictionaries: powers of two from 8 MiB on.
     Lzma,

@@ -64,7 +64,7 @@ pub enum Unread {
     Rejected {
         /// The shard's name.
         name: String,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: Reason,
         /// Rows that are lost with it, where they are known.
         rows: Option<u64>,
@@ -102,7 +102,7 @@ pub trait Stored: Send + Sync {
 /// Bytes a row holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowBytes {
-    /// Its vector.
+    /// Bytes of its vector.
     pub vector: u64,
     /// What it leaves until the ledger has written it, beside its texts.
     pub record: u64,

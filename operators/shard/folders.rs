@@ -43,7 +43,7 @@ pub enum FolderError {
     /// Nothing there is a picture.
     #[error("{root}: neither pictures nor folders of pictures{passed_over}")]
     NoPicture {
-        /// The folder.
+        /// The folder, as given.
         root: String,
         /// What there was instead; may be empty.
         passed_over: String,
@@ -54,11 +54,11 @@ pub enum FolderError {
          move one or the other away"
     )]
     Mixed {
-        /// The folder.
+        /// The folder, as given.
         root: String,
         /// Its own pictures.
         own: usize,
-        /// Class folders.
+        /// Number of class folders.
         classes: usize,
         /// Their pictures.
         pictures: usize,
@@ -73,7 +73,7 @@ pub enum FolderError {
 /// One picture, and what lies beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// The file.
+    /// Path of the picture.
     pub path: PathBuf,
     /// Which of the text keys has a file beside it: the most preferred one.
     text: Option<u16>,

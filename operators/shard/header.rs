@@ -24,7 +24,7 @@ pub struct Header {
     pub name: Vec<u8>,
     /// Bytes of data that follow.
     pub size: u64,
-    /// The type flag.
+    /// The type flag, such as `0` for a file or `x` for a PAX header.
     pub kind: u8,
     /// Old GNU sparse: blocks of map entries follow.
     pub sparse_continues: bool,
@@ -113,7 +113,7 @@ fn number(field: &[u8]) -> Option<u64> {
 pub struct Pax {
     /// `path`; an empty one takes a global one back.
     pub path: Option<Vec<u8>>,
-    /// `size`.
+    /// `size`: bytes of the member, where its own header cannot hold them.
     pub size: Option<u64>,
     /// Any of GNU's sparse records.
     pub sparse: bool,

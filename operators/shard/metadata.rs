@@ -13,9 +13,9 @@ use serde::{Deserialize, de};
 pub struct Metadata {
     /// `uid`, numbers as text.
     pub uid: Option<String>,
-    /// `url`.
+    /// `url`: where the picture was downloaded.
     pub url: Option<String>,
-    /// `sha256`.
+    /// `sha256`: of the original picture, in hex.
     pub sha256: Option<String>,
     /// `caption`, if it is text.
     pub caption: Option<String>,

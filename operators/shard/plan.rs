@@ -37,9 +37,9 @@ use self::wildcards::{Wildcards, first_wildcard};
 pub struct ShardRef {
     /// Number in the plan, from 0.
     pub ordinal: u64,
-    /// Stable name.
+    /// Stable name: the URL without scheme, query and credentials.
     pub name: String,
-    /// As opened.
+    /// The URL or path that it is opened by.
     pub url: String,
     /// Size in bytes when planned; `None` where it is not known (standard input).
     pub bytes: Option<u64>,
@@ -164,12 +164,12 @@ pub enum PlanError {
     /// `${X}` without the variable `WDS_X`.
     #[error("{argument}: ${{{variable}}} needs the environment variable WDS_{variable}")]
     Variable {
-        /// The argument.
+        /// The argument as given.
         argument: String,
         /// The variable's name without `WDS_`.
         variable: String,
     },
-    /// `pipe:`.
+    /// A `pipe:` command.
     #[error("{0}: pipe: is not supported in this build yet; run the command yourself and give its output as -")]
     Pipe(String),
     /// Nothing there, not readable, or of a store that nobody knows.
@@ -187,11 +187,11 @@ pub enum PlanError {
     /// Two shards with one name.
     #[error("{first} and {second} would both be called {name}: give one of them a name of its own, NAME=SHARDS")]
     SameName {
-        /// The name.
+        /// The name that both would have.
         name: String,
         /// The first shard's URL.
         first: String,
-        /// The second's.
+        /// The second shard's URL.
         second: String,
     },
     /// More shards than allowed.

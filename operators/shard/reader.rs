@@ -134,14 +134,14 @@ pub enum Replayed {
         pass: u32,
         /// The first of them.
         id: SampleId,
-        /// How many.
+        /// How many neighbours, the first included.
         count: u32,
     },
     /// A sample that was kept and cannot be read any more: it takes its turn, and is counted.
     Skipped {
         /// Pass over the data.
         pass: u32,
-        /// Whose turn.
+        /// The sample that cannot be read.
         id: SampleId,
         /// Its key, and what is wrong with it now.
         why: String,

@@ -120,18 +120,18 @@ pub struct RawSample {
     pub info: Arc<SampleInfo>,
     /// Encoded picture.
     pub image: Bytes,
-    /// Its extension.
+    /// Extension of its member, in lower case.
     pub image_extension: String,
     /// Caption, not blank.
     pub caption: Option<Arc<str>>,
-    /// Credit for it.
+    /// Credit for picture, caption and views.
     pub permit: Permit,
 }
 
 /// One group of members, in the tar's order.
 #[derive(Debug)]
 pub enum Group {
-    /// A sample.
+    /// A group with a picture.
     Sample(RawSample),
     /// A group that is none, and why.
     Rejected(Arc<SampleInfo>, Reason),

@@ -49,7 +49,7 @@ pub enum StoreError {
     Io {
         /// What was looked for, without credentials.
         url: String,
-        /// Why it failed.
+        /// The system's error.
         error: io::Error,
     },
     /// No store of this build has such URLs.
@@ -57,7 +57,7 @@ pub enum StoreError {
     Scheme {
         /// The URL, without credentials.
         url: String,
-        /// Its scheme.
+        /// The scheme, without its colon.
         scheme: String,
     },
     /// Standard input was asked for a second time, or from its middle.
@@ -101,7 +101,7 @@ impl StoreError {
 pub enum Kind {
     /// Bytes with a size.
     File,
-    /// More things.
+    /// A folder, which holds further names.
     Folder,
     /// Bytes without a size: a named pipe.
     Stream,
@@ -122,7 +122,7 @@ pub enum Stamp {
 /// What a store says of something without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// What it is.
+    /// File, folder, pipe, or nothing at all.
     pub kind: Kind,
     /// A file's size in bytes.
     pub bytes: Option<u64>,
@@ -139,7 +139,7 @@ pub struct Entry {
     pub name: String,
     /// Whether `name` is its name; one that is not UTF-8 has replacement characters and cannot be opened.
     pub is_utf8: bool,
-    /// What it is.
+    /// File, folder, pipe, or nothing at all.
     pub kind: Kind,
     /// What [`Store::look`] would say, where listing says it at no further cost.
     pub seen: Option<Seen>,

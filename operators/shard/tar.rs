@@ -51,9 +51,9 @@ pub enum Kind {
 pub struct Member {
     /// Name, bytes as they stand.
     pub name: Vec<u8>,
-    /// What it is.
+    /// Plain file, sparse file, or anything else.
     pub kind: Kind,
-    /// Bytes of data.
+    /// Bytes of data, without padding.
     pub size: u64,
     /// Where its first header block stands, long-name and PAX headers included.
     pub offset: u64,
@@ -83,7 +83,7 @@ pub enum TarEnd {
     Damaged {
         /// Where the bytes ended or the bad block stands.
         offset: u64,
-        /// What is wrong.
+        /// What is not whole, and how.
         what: String,
     },
 }
@@ -141,7 +141,7 @@ pub struct RawMember {
     pub header: usize,
     /// Where its data begins.
     pub data: usize,
-    /// Bytes of data.
+    /// Bytes of data, without padding.
     pub size: usize,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Block<'a> {
 
 /// A benchmark's place in a block, and its chunks.
 struct Table {
-    /// First column.
+    /// Number of its first column in the block.
     place: i64,
     /// f32\[rows, chunks\]: largest values.
     maxima: Tensor,
@@ -301,7 +301,7 @@ impl Drop for Block<'_> {
 
 /// Sure hits of a benchmark's points, by rows and by groups.
 struct Sums {
-    /// i64\[rows\].
+    /// i64\[rows\], over all points.
     of_rows: Tensor,
     /// i32\[groups * chunks, 64\].
     of_points: Tensor,

@@ -46,7 +46,7 @@ const SAMPLE: (usize, usize) = (16, 2048);
 pub enum Format {
     /// f16, summed in f32: a card's.
     Half,
-    /// f32.
+    /// f32, products and sums.
     Single,
 }
 
@@ -71,7 +71,7 @@ impl Format {
 pub(crate) struct Part {
     /// Points of the benchmark.
     pub points: usize,
-    /// Chunks.
+    /// Number of chunks, the last one filled up.
     pub chunks: i64,
     /// Its first column, where all benchmarks are multiplied.
     first: i64,

@@ -97,7 +97,7 @@ pub enum SynthError {
     /// A setting makes no sense.
     #[error("synth: {field}: {why}")]
     Config {
-        /// The setting.
+        /// Name of the setting.
         field: &'static str,
         /// What is wrong with it.
         why: String,
@@ -105,7 +105,7 @@ pub enum SynthError {
     /// The folder holds something else.
     #[error("synth: {path} is not empty and was not made with these settings; name another folder or remove it")]
     Occupied {
-        /// The folder.
+        /// The folder that is not empty.
         path: PathBuf,
     },
     /// A file could not be written or read.

@@ -41,7 +41,7 @@ mod tests;
 pub use config::{SynthConfig, SynthError};
 pub use write::{Summary, Truth, write};
 
-/// What is drawn.
+/// The class of a picture: what is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// Walls, a roof, a door, windows.
@@ -62,7 +62,7 @@ pub enum Class {
     Cup,
     /// Five or six points.
     Star,
-    /// Four wings.
+    /// Four wings and a body.
     Butterfly,
     /// A cap with spots on a stem.
     Mushroom,
@@ -121,7 +121,7 @@ pub enum Rendition {
 }
 
 impl Rendition {
-    /// All of them.
+    /// Every rendition, each once.
     pub const ALL: [Self; 4] = [Self::Photo, Self::Sketch, Self::Cartoon, Self::Texture];
 
     /// The benchmark's name.
@@ -141,7 +141,7 @@ impl Rendition {
 pub struct Picture {
     /// Pixels in a row.
     pub width: u32,
-    /// Rows.
+    /// Rows of pixels.
     pub height: u32,
     /// u8[height, width, 3], RGB.
     pub pixels: Vec<u8>,

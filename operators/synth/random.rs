@@ -53,7 +53,7 @@ impl Stream {
         self.unit() < probability
     }
 
-    /// One of these.
+    /// One of these choices, each equally likely.
     pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }

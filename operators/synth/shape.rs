@@ -61,7 +61,7 @@ pub(super) struct Path {
 const CURVE_STEPS: usize = 9;
 
 impl Path {
-    /// Starts here.
+    /// A path that begins at this point.
     pub(super) fn from(x: f64, y: f64) -> Self {
         Self { points: vec![(x, y)] }
     }
@@ -89,7 +89,7 @@ impl Path {
             .quad(x0, y0, x0 + r, y0)
     }
 
-    /// An ellipse.
+    /// An ellipse with its axes along x and y.
     pub(super) fn ellipse(cx: f64, cy: f64, rx: f64, ry: f64) -> Self {
         Self::turned_ellipse(cx, cy, rx, ry, 0.0)
     }

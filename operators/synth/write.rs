@@ -33,7 +33,7 @@ pub struct Truth {
     pub kind: String,
 }
 
-/// What was made.
+/// Counts of what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Shards written.

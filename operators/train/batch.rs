@@ -16,7 +16,7 @@ pub struct Normalisation {
 }
 
 impl Default for Normalisation {
-    /// CLIP's.
+    /// CLIP's own constants, of pixels from 0 to 1.
     #[allow(clippy::excessive_precision)]
     fn default() -> Self {
         Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_58, 0.275_777_11] }
@@ -70,7 +70,7 @@ impl Batch {
         batch.finish()
     }
 
-    /// Rows.
+    /// Number of rows: pictures with their captions.
     #[must_use]
     pub const fn samples(&self) -> usize {
         self.samples

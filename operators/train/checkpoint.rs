@@ -42,7 +42,7 @@ const REPLACED: &str = ".aside_old_";
 /// A checkpoint on the disk that proved itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub folder: PathBuf,
     /// Its `state.json`.
     pub state: State,

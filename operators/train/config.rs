@@ -44,7 +44,7 @@ pub enum Scheduler {
     /// Half a cosine, to zero at the last step.
     #[default]
     Cosine,
-    /// Constant.
+    /// The peak rate, from the warm-up to the end.
     Const,
 }
 
@@ -84,7 +84,7 @@ pub struct TrainConfig {
     /// Largest L2 norm of all gradients; larger ones are scaled down to it. Default: no clipping.
     #[serde(default)]
     pub grad_clip_norm: Option<f64>,
-    /// Default bf16.
+    /// What the towers compute in. Default bf16.
     #[serde(default)]
     pub precision: Precision,
     /// Default full, in a configuration that says nothing; a new run has none where the model allows it.

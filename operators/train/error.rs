@@ -14,7 +14,7 @@ pub enum TrainError {
     /// The model refused its input.
     #[error("step {step}, {tower} tower")]
     Model {
-        /// Step, from 0.
+        /// Number of the step, from 0.
         step: u64,
         /// `image` or `text`.
         tower: &'static str,
@@ -42,7 +42,7 @@ pub enum TrainError {
          reached the weights. A lower learning rate, a longer warm-up or gradient clipping may help"
     )]
     NotFinite {
-        /// Step, from 0.
+        /// Number of the step, from 0.
         step: u64,
         /// `loss`, or `gradient of` a parameter.
         what: String,
@@ -69,7 +69,7 @@ pub enum TrainError {
     Checkpoint {
         /// Its folder or file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is damaged, or does not fit.
         problem: String,
     },
     /// A batch could not be put together.

@@ -13,7 +13,7 @@ use trommel_core::durable;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
-    /// Length.
+    /// Length of the file.
     pub bytes: u64,
     /// CRC-32C of all bytes, 8 lower-case hex digits.
     pub crc32c: String,

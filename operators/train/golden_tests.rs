@@ -7,7 +7,7 @@ use std::process::Command;
 use super::config::{Precision, TextPadding, TrainConfig};
 use super::tiny::{batch, run_folder, trainer};
 
-/// `losses.json`.
+/// The losses of open_clip, from `losses.json`.
 pub fn golden() -> serde_json::Value {
     serde_json::from_str(include_str!("golden/losses.json")).unwrap()
 }

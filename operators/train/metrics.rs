@@ -15,9 +15,9 @@ use trommel_core::durable::make_folder;
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Line {
-    /// Step, from 0.
+    /// Number of the step, from 0.
     pub step: u64,
-    /// Pass, from 0.
+    /// Number of the pass, from 0.
     pub pass: u32,
     /// Samples seen, this step included.
     pub samples_seen: u64,
@@ -27,7 +27,7 @@ pub struct Line {
     /// Sum of all objectives: there is one.
     #[serde(rename = "train/loss")]
     pub loss: f32,
-    /// Learning rate.
+    /// Learning rate of this step.
     #[serde(rename = "train/lr")]
     pub lr: f64,
     /// Factor before the logits, before the update.

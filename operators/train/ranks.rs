@@ -42,7 +42,7 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// The ranks.
+    /// The group of ranks that gradients are averaged over.
     #[must_use]
     pub const fn group(&self) -> &Arc<Group> {
         &self.group

@@ -67,7 +67,7 @@ impl From<u64> for Course {
 /// Where a run stands before a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stand {
-    /// Steps done.
+    /// Number of finished steps.
     pub step: u64,
     /// The batch's pass, from 0.
     pub pass: u32,

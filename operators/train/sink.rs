@@ -50,7 +50,7 @@ pub struct Assembled {
 /// What the order has next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next<T> {
-    /// A batch.
+    /// The next batch.
     Batch(T),
     /// Nothing more, ever: the last pass is over.
     Over,
@@ -106,7 +106,7 @@ pub enum Outcome {
 /// What a run did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Why it ended.
+    /// Why the run ended.
     pub outcome: Outcome,
     /// Step that this process began with.
     pub first_step: u64,

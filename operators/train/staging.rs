@@ -75,7 +75,7 @@ pub struct Stager {
     device: Device,
     chunks: usize,
     padding: TextPadding,
-    /// None on a CPU.
+    /// Stream of the uploads; `None` on a CPU.
     stream: Option<Stream>,
     free: Receiver<Slot>,
     home: Sender<Slot>,

@@ -31,7 +31,7 @@ pub struct Extension {
     pub from_steps: u64,
 }
 
-/// `state.json`.
+/// The contents of `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {

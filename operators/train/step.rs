@@ -75,7 +75,7 @@ pub trait Contrastive {
 /// What a step tells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
-    /// Step, from 0.
+    /// Number of the step, from 0.
     pub step: u64,
     /// Samples in it, over all ranks.
     pub samples: u64,
@@ -372,12 +372,12 @@ impl<M: Contrastive> Trainer<M> {
         self.device
     }
 
-    /// The model.
+    /// The model that is trained.
     pub const fn model(&self) -> &M {
         &self.model
     }
 
-    /// The recipe.
+    /// The recipe of the run.
     pub const fn config(&self) -> &TrainConfig {
         &self.config
     }
@@ -412,7 +412,7 @@ impl<M: Contrastive> Trainer<M> {
         &self.parameters
     }
 
-    /// The optimiser.
+    /// The optimiser, with its moments.
     pub const fn optimiser(&self) -> &AdamW {
         &self.optimiser
     }

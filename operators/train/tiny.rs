@@ -14,7 +14,7 @@ use super::config::{Precision, TrainConfig};
 use super::sink::{Assembled, RunConfig, Summary, run_trainer};
 use super::step::{Contrastive, Features, Trainer};
 
-/// Pixels' side.
+/// Pixels along a picture's side.
 pub const SIZE: usize = 8;
 /// Tokens a caption.
 pub const CONTEXT: usize = 6;
@@ -27,7 +27,7 @@ pub const fn mix(x: u64) -> u64 {
     trommel_core::hash::mix(x.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
-/// FNV-1a.
+/// FNV-1a of the text's bytes, 64 bits.
 pub fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

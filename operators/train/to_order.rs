@@ -47,14 +47,14 @@ pub struct TrainSample {
     pub id: SampleId,
     /// u8\[size, size, 3\].
     pub view: Vec<u8>,
-    /// Never empty.
+    /// The caption; never empty.
     pub caption: Arc<str>,
 }
 
 /// A sample as the order of a process sees it.
 #[derive(Debug)]
 pub enum Seat {
-    /// It is here.
+    /// This process has it.
     Here(TrainSample),
     /// It is with this rank.
     There(usize),
@@ -165,7 +165,7 @@ impl TrainOrder {
         Self { service, rank, skip_failed, counts, failed, skipped, stop: stop.clone() }
     }
 
-    /// The order.
+    /// The order that it feeds.
     #[must_use]
     pub const fn service(&self) -> &OrderService<Seat> {
         &self.service

@@ -25,7 +25,7 @@ pub struct Again<'a> {
     pub split: Option<&'a Path>,
     /// Bound on the process's memory.
     pub memory_bytes: u64,
-    /// Threads.
+    /// Threads that compare.
     pub threads: usize,
 }
 

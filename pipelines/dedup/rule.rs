@@ -31,7 +31,7 @@ pub struct DedupRule {
     pub of: Option<String>,
 }
 
-/// The k-means.
+/// How the k-means is made whose clusters are compared inside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterRule {
     /// Centres wanted.
@@ -40,7 +40,7 @@ pub struct ClusterRule {
     pub apart: f64,
     /// Share of the rows; when less have moved it ends.
     pub moved: f64,
-    /// Most rounds.
+    /// Rounds after which the k-means ends in any case.
     pub iterations: usize,
     /// Rows to learn from.
     pub sample: Option<usize>,

@@ -24,7 +24,7 @@ use crate::error::PipelineError;
 use crate::select::failed;
 use crate::stored::StoredEmbeddings;
 
-/// A set, read.
+/// The rows of a set, read: vectors, names, and what orders them.
 pub(super) struct Set {
     pub vectors: Spool,
     pub names: Names,

@@ -59,7 +59,7 @@ impl Sums {
         keep(&mut self.spread, (place_hash(id), id), &make);
     }
 
-    /// A kept one.
+    /// A kept sample at this margin; it is made where it is among the chosen so far.
     pub(super) fn offer_kept(&mut self, id: SampleId, margin: f64, make: impl Fn() -> Candidate) {
         keep(&mut self.below, (distance(margin), id), make);
     }

@@ -24,7 +24,7 @@ use crate::kept_maxima::kept_maxima;
 /// A benchmark beside a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SplitPoints {
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Its test points.
     pub points: u64,

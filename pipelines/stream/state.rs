@@ -14,7 +14,7 @@ use super::{Cursor, KeptBy};
 use crate::error::PipelineError;
 use crate::select::failed;
 
-/// Its file.
+/// Name of the file in the folder.
 const FILE: &str = "stream.json";
 
 /// From what a folder was made.

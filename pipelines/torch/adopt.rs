@@ -57,7 +57,7 @@ impl Adopted {
         Ok(Self { root, ledger, plan: Arc::new(plan) })
     }
 
-    /// Its shards.
+    /// The shards of the run, as they are opened.
     pub(crate) const fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }

@@ -29,7 +29,7 @@ const COMPARED: usize = 16;
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct EmbedBench {
-    /// The model.
+    /// The model that is measured.
     pub embedder: EmbedderConfig,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
@@ -46,7 +46,7 @@ pub struct EmbedBench {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct EmbedReport {
-    /// `embed`.
+    /// Always `embed`: which stage the report is of.
     pub stage: &'static str,
     /// Name of the model.
     pub model: String,
@@ -63,7 +63,7 @@ pub struct EmbedReport {
 /// One way to compute.
 #[derive(Clone, Debug, Serialize)]
 pub struct Variant {
-    /// Which one.
+    /// How it computes: precision and form.
     pub form: String,
     /// What was measured.
     #[serde(flatten)]

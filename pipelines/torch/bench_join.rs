@@ -28,7 +28,7 @@ const CALL_ROWS: usize = 256;
 pub struct JoinBench {
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
-    /// Test points.
+    /// Number of test points.
     pub points: usize,
     /// Elements a vector.
     pub dim: usize,
@@ -43,11 +43,11 @@ pub struct JoinBench {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct JoinBenchReport {
-    /// `join`.
+    /// Always `join`: which stage the report is of.
     pub stage: &'static str,
     /// Who multiplied.
     pub on: String,
-    /// Test points.
+    /// Number of test points.
     pub points: usize,
     /// Elements a vector.
     pub dim: usize,
@@ -58,11 +58,11 @@ pub struct JoinBenchReport {
     /// The first difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_difference: Option<String>,
-    /// Rates.
+    /// Rates for each kind of work.
     pub figures: Vec<JoinFigures>,
 }
 
-/// A rate.
+/// How fast one kind of work is joined.
 #[derive(Clone, Debug, Serialize)]
 pub struct JoinFigures {
     /// Columns and hits.
@@ -73,7 +73,7 @@ pub struct JoinFigures {
     pub cpu_rows_per_second: f64,
     /// Time of all cores for a row joined by the device, in microseconds.
     pub cpu_micros_per_row: f64,
-    /// Hits a row.
+    /// Mean hits of a row.
     pub hits_per_row: f64,
     /// Products a row that were computed exactly.
     pub confirmed_per_row: f64,

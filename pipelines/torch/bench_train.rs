@@ -64,9 +64,9 @@ pub struct TrainBench {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainFigures {
-    /// `train`.
+    /// Always `train`: which stage the report is of.
     pub stage: &'static str,
-    /// The model.
+    /// Name of the model.
     pub model: String,
     /// Kind of device.
     pub device: String,
@@ -107,7 +107,7 @@ pub struct Rate {
     pub median_seconds: f64,
     /// The slowest tenth begins here.
     pub slow_seconds: f64,
-    /// Steps timed.
+    /// Number of steps timed.
     pub steps: usize,
 }
 

@@ -38,7 +38,7 @@ const REFERENCE_PICTURES: u32 = 400;
 /// One benchmark's share in what was dropped.
 #[derive(Clone, Debug, Serialize)]
 pub struct DroppedBy {
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Samples over the radius of one of its points.
     pub dropped: u64,
@@ -59,7 +59,7 @@ pub struct DemoReport {
     pub training: TrainReport,
     /// Seconds of each part, in order.
     pub seconds: Vec<(String, f64)>,
-    /// The picture.
+    /// Path of the picture, an SVG.
     pub picture: PathBuf,
 }
 

@@ -58,7 +58,7 @@ pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<E
 pub struct Embedder {
     /// How it computes.
     pub config: EncoderConfig,
-    /// Who it is.
+    /// Model, weights, preprocessing and decoder, as embeddings carry them.
     pub identity: Identity,
     /// How pictures become views.
     pub preprocess: Preprocess,

@@ -63,16 +63,16 @@ pub struct ProbeOn {
     pub c: f64,
 }
 
-/// The result.
+/// How well a checkpoint tells the classes of labelled pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct EvalReport {
     /// Pictures judged.
     pub pictures: u64,
     /// Pictures that could not be decoded.
     pub rejected: u64,
-    /// Classes.
+    /// Number of classes.
     pub classes: usize,
-    /// Zero-shot.
+    /// Accuracy without any training on the classes.
     #[serde(flatten)]
     pub zero_shot: Shares,
     /// The linear probe.
@@ -90,7 +90,7 @@ pub struct ProbeReport {
     pub fit_on: u64,
     /// Of each class at most.
     pub shots: Option<usize>,
-    /// Its accuracy.
+    /// Accuracy of the probe.
     #[serde(flatten)]
     pub accuracy: Shares,
     /// Steps of the fit.

@@ -19,9 +19,9 @@ use trommel_pipelines::error::PipelineError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PassCount {
-    /// How many.
+    /// How many raw samples.
     pub(crate) samples: u64,
-    /// Who says so.
+    /// Where the number is from, for people.
     pub(crate) source: String,
 }
 

@@ -47,11 +47,11 @@ pub(crate) struct Round<'a> {
     pub(crate) folder: &'a Arc<RunFolder>,
     /// Ordinals of those to judge.
     pub(crate) wanted: Vec<u64>,
-    /// With whom.
+    /// The processes that share the run.
     pub(crate) together: &'a Together,
-    /// What ends it.
+    /// Ends the round at once.
     pub(crate) stop: &'a Stop,
-    /// Who counts.
+    /// The run's counters.
     pub(crate) progress: &'a Arc<Progress>,
     /// The shards whose first samples must not all be rejects.
     pub(crate) first: Order,

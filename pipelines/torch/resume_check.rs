@@ -24,7 +24,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) steps: u64,
     /// These are steps that all samples of its passes would fill: it ends with the passes.
     pub(crate) ends_with_passes: bool,
-    /// `--extend`.
+    /// `--extend`: another length is allowed.
     pub(crate) extend: bool,
     /// `--mix-numerics`.
     pub(crate) mix_numerics: bool,

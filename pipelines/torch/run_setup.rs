@@ -47,9 +47,9 @@ use trommel_pipelines::stray_files::beside;
 /// Where samples come from.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Tars.
+    /// Tars of WebDataset's.
     Shards(Arc<Plan>),
-    /// Class folders.
+    /// Class folders of pictures, each read as a shard.
     Folders(Arc<Folders>),
 }
 
@@ -118,7 +118,7 @@ impl Input {
         })
     }
 
-    /// The plan.
+    /// The plan: its shards, or its folders as such.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
         match self {
@@ -139,7 +139,7 @@ pub struct RunSetup {
     pub input: Input,
     /// Stable names of shards.
     pub names: ShardNames,
-    /// What decides.
+    /// Decides of each sample whether it stays.
     pub verdict: Arc<dyn Verdict>,
     /// The rule's canonical spelling.
     pub rule: String,
@@ -491,11 +491,11 @@ pub type Reader = Arc<dyn trommel_dataflow::source::ReadShard<Item = trommel_sha
 /// Threads that work for all workers. Clones are the same threads.
 #[derive(Clone)]
 pub struct Machinery {
-    /// Decode.
+    /// Threads that decode.
     pub decoders: Pool,
     /// Decodes too, where a card does.
     pub card: Option<CardDecoder>,
-    /// Join.
+    /// Threads that join.
     pub joiners: Pool,
     /// Embeds, where anything is embedded.
     pub embedder: Option<EmbedService>,

@@ -15,7 +15,7 @@ use crate::pass_count::PassCount;
 use crate::train::{RunLength, TrainRun};
 use trommel_pipelines::error::PipelineError;
 
-/// The file.
+/// Name of the file in the run folder.
 const FILE: &str = "training.json";
 /// Version of its layout.
 const SCHEMA: u32 = 1;
@@ -25,7 +25,7 @@ const SCHEMA: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct FirstStart {
     schema: u32,
-    /// The order.
+    /// Lanes, window and seed of the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     order: Option<OrderConfig>,
     /// What stands for each folder where they are dealt, if it is not its name.
@@ -101,7 +101,7 @@ pub(crate) fn judged(run: &Path, folder: &RunFolder) -> Result<Vec<u64>, Pipelin
 /// What a run's configuration leaves to its first start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settled {
-    /// The order.
+    /// Lanes, window and seed of the order.
     pub(crate) order: OrderConfig,
     /// What stands for each class folder where a pass permutes them; `None` where shards' names do. Kept, for a folder's size may change
     /// where nothing was read of it.

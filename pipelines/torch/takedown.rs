@@ -10,7 +10,7 @@ use trommel_core::wake::locked;
 pub(crate) struct Called<'a> {
     /// Its shard's name.
     pub(crate) shard: &'a str,
-    /// Its key.
+    /// Key of the sample, as its members are named.
     pub(crate) key: &'a str,
     /// Its uid, URL and sha256.
     pub(crate) others: [&'a Option<String>; 3],

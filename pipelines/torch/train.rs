@@ -57,11 +57,11 @@ pub struct TrainRun {
     pub pretrained: Option<PathBuf>,
     /// Seed of the initialisation where there is no file, and of crops.
     pub seed: u64,
-    /// The recipe.
+    /// Batch, optimiser, schedule and precision.
     pub recipe: TrainConfig,
     /// What `--text-padding` says: `None` takes what the run was begun with, and a new run the fewest tokens that its model allows.
     pub text_padding: Option<TextPadding>,
-    /// How long.
+    /// Its length in steps, samples or passes.
     pub length: RunLength,
     /// Raw samples of a pass, where the length is in passes and the user knows it.
     pub pass_samples: Option<u64>,

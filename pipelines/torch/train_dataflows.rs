@@ -42,19 +42,19 @@ use crate::takedown::{Called, TakenDown};
 
 /// What the graphs are made of.
 pub(crate) struct Parts {
-    /// What decides.
+    /// Decides what is kept, and says how samples are read.
     pub(crate) judging: Arc<RunSetup>,
     /// Pools and embedder.
     pub(crate) machinery: Machinery,
     /// Who reads which shard.
     pub(crate) leases: Arc<LaneLeases>,
-    /// Reads them.
+    /// Reads the shards.
     pub(crate) reader: Reader,
     /// What samples in flight may hold.
     pub(crate) credit: Credit,
     /// The trainer's order.
     pub(crate) order: TrainOrder,
-    /// Counts fates.
+    /// Counts fates for the progress.
     pub(crate) counting: Counting,
     /// Takes finished shards.
     pub(crate) committer: CommitHandle,

@@ -48,13 +48,13 @@ pub(crate) struct Setting<'a> {
     pub(crate) run: &'a TrainRun,
     /// The run's folder and machine.
     pub(crate) config: &'a JudgeConfig,
-    /// The model.
+    /// The architecture that is trained.
     pub(crate) model: Arc<dyn Architecture>,
     /// The run's processes.
     pub(crate) together: &'a Together,
-    /// What ends it.
+    /// Ends the training at a checkpoint.
     pub(crate) stop: &'a Stop,
-    /// Who counts.
+    /// The run's counters.
     pub(crate) progress: &'a Arc<Progress>,
 }
 

@@ -79,9 +79,9 @@ pub struct TrainReport {
 
 /// What has ended.
 pub(crate) struct Ended<'a> {
-    /// The trainer.
+    /// What the trainer did.
     pub(crate) done: &'a Summary,
-    /// The order.
+    /// The order that fed it.
     pub(crate) order: &'a TrainOrder,
     /// What the run was begun with.
     pub(crate) settled: Settled,
@@ -97,12 +97,12 @@ pub(crate) struct Ended<'a> {
     pub(crate) cores: Threading,
     /// Pools and embedder.
     pub(crate) machinery: &'a Machinery,
-    /// Who counted.
+    /// The run's counters.
     pub(crate) progress: &'a Progress,
 }
 
 impl Ended<'_> {
-    /// The report.
+    /// Puts the report together.
     pub(crate) fn report(self) -> TrainReport {
         let Self { done, order, settled, course, counts, mut notices, names, cores, machinery, progress } = self;
         notices.merge(&skips(done, order, names));

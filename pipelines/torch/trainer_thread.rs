@@ -25,7 +25,7 @@ type Mine = ((u32, u64, bool), Cursor, Vec<Held<TrainSample>>);
 
 /// The batches of the order.
 pub(crate) struct Batches {
-    /// The order.
+    /// Gives the batches in order.
     pub(crate) order: TrainOrder,
     /// Whether more may come than is known, so that nobody knows whether a pass is over.
     pub(crate) grows: bool,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use trommel_pipelines::cores::{WAITING, waiting_as_set};
 use trommel_pipelines::error::PipelineError;
 
-/// Its file.
+/// File name of the library.
 pub const FILE: &str = "libtrommel_torch.so";
 const ENTRY: &CStr = c"trommel_torch_main";
 

@@ -15,7 +15,7 @@ use trommel_pipelines::progress::Progress;
 
 /// Seconds between lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// A full bar.
+/// Length of a full bar, in its own units.
 const FULL: u64 = 1000;
 /// More bars than this do not fit a terminal: the slowest are shown.
 const MOST_BARS: usize = 16;

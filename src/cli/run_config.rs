@@ -131,9 +131,9 @@ pub fn config(
 
 /// A run that begins: what stops it, what counts it, and who shows it.
 pub struct Begun {
-    /// Stops it.
+    /// Stops the run at an interrupt.
     pub stop: Stop,
-    /// Counts it.
+    /// The counters that are shown.
     pub progress: Arc<Progress>,
     /// This process speaks for the run: alone, or process 0.
     pub speaks: bool,

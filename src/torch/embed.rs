@@ -15,7 +15,7 @@ use trommel_cli::commands::print_json;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
 
-/// Embeds.
+/// Runs the command: embeds, and prints what was written.
 pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     if !matches!(args.format.as_str(), "arrow" | "npy") {
         return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));

@@ -21,7 +21,7 @@ use trommel_cli::outcome::{Done, Outcome, tell};
 /// The split of `--rule`.
 const ONE_SPLIT: &str = "main";
 
-/// Watches.
+/// Runs the command: watches until told to stop, or once.
 pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     let first = wanted(args)?;
     let mut config = judge_config(args, launched)?;
@@ -93,7 +93,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
     Ok(Done { unfinished, ..done })
 }
 
-/// What judges.
+/// The configuration of the rounds that judge.
 pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
     Ok(JudgeConfig {
         shards: Vec::new(),

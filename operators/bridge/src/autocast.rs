@@ -11,7 +11,7 @@ use crate::ffi::{self, check};
 /// A half precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
-    /// IEEE binary16.
+    /// IEEE binary16: 5 bits of exponent, 10 of significand.
     F16,
     /// bfloat16: f32's range, 8 bits of significand.
     Bf16,

@@ -22,7 +22,7 @@ impl HostBytes {
         Ok(Self { tensor: pinned(&[size], Kind::Uint8, device)?, filled: 0 })
     }
 
-    /// Bytes written.
+    /// Number of bytes written so far.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.filled

@@ -12,21 +12,21 @@ use crate::ffi::{self, check};
 /// A value that `torch.load(weights_only=True)` takes.
 #[derive(Debug)]
 pub enum Value {
-    /// `None`.
+    /// Python's `None`.
     None,
-    /// `bool`.
+    /// A Python `bool`.
     Bool(bool),
-    /// `int`.
+    /// A Python `int` that fits in 64 bits.
     Int(i64),
-    /// `float`.
+    /// A Python `float`.
     Float(f64),
-    /// `str`.
+    /// A Python `str`, unicode.
     Str(String),
     /// A tensor; it is written from the CPU, contiguous.
     Tensor(Tensor),
-    /// `list`.
+    /// A Python `list`, in this order.
     List(Vec<Value>),
-    /// `tuple`.
+    /// A Python `tuple`, in this order.
     Tuple(Vec<Value>),
     /// `dict`, in this order. Keys are all `Str` or all `Int`.
     Dict(Vec<(Value, Value)>),

@@ -245,7 +245,7 @@ pub enum Attention {
     Flash = 1,
     /// The memory-efficient one of xFormers.
     Efficient = 2,
-    /// cuDNN's.
+    /// The fused attention of cuDNN.
     Cudnn = 3,
 }
 

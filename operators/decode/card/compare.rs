@@ -27,7 +27,7 @@ const TOLD: usize = 5;
 /// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DecodeBench {
-    /// `decode`.
+    /// Always `decode`: which stage the report is of.
     pub stage: &'static str,
     /// nvJPEG's version; empty without a card.
     pub nvjpeg: String,

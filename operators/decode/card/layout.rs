@@ -62,7 +62,7 @@ pub(super) struct Plane {
 /// What a group may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
-    /// Of the upload.
+    /// Bytes of the upload to the card.
     pub upload: u64,
     /// Of the arena, upload and views included.
     pub arena: u64,
@@ -160,7 +160,7 @@ pub(super) struct Layout {
     pub rgb: Vec<Range<u64>>,
     /// Of each picture, the embedder's view and the trainer's.
     pub views: Vec<[Option<Range<u64>>; 2]>,
-    /// All views.
+    /// The bytes of all views, which go back to the host.
     pub download: Range<u64>,
     pub launches: Vec<Launch>,
 }
@@ -260,7 +260,7 @@ struct Places {
     out: u64,
 }
 
-/// `struct View`.
+/// Writes what the kernels read of a view, their `struct View`, into `upload` from byte `at` on.
 fn describe_view(picture: &Prepared, view: &ViewPlan, places: &Places, at: u64, upload: &mut [u8]) {
     let stride = u64::from(picture.width) * 3;
     let area = view.placement.area;

@@ -52,7 +52,7 @@ pub enum CardError {
     /// A library that is opened at run time.
     #[error("{library} cannot be opened: {why}")]
     Missing {
-        /// Which.
+        /// File name of the library.
         library: &'static str,
         /// The loader's words.
         why: String,
@@ -66,7 +66,7 @@ pub enum CardError {
     /// A call of the driver's.
     #[error("{what} failed: {why}")]
     Driver {
-        /// The function.
+        /// The function that was called.
         what: &'static str,
         /// The driver's words.
         why: String,
@@ -74,7 +74,7 @@ pub enum CardError {
     /// A call of nvJPEG's.
     #[error("{what} failed with status {status}")]
     Nvjpeg {
-        /// The function.
+        /// The function that was called.
         what: &'static str,
         /// `nvjpegStatus_t`.
         status: i32,
@@ -106,7 +106,7 @@ const NVJPEG_HOST_BYTES: u64 = 128 << 20;
 /// Bytes that decoding on a card takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
-    /// On the card.
+    /// Bytes of the card's memory.
     pub card_bytes: u64,
     /// In the process, beside the samples.
     pub host_bytes: u64,
@@ -139,11 +139,11 @@ struct Counts {
 /// How many pictures a card decoded, and why the others were decoded on the CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DecodedBy {
-    /// On the card.
+    /// Pictures that a card decoded.
     pub card: u64,
-    /// On the CPU.
+    /// Pictures that the CPU decoded.
     pub cpu: u64,
-    /// Of them, why.
+    /// Why the CPU decoded its pictures: counts by the word of the reason.
     pub cpu_because: BTreeMap<&'static str, u64>,
 }
 

@@ -15,7 +15,7 @@ use crate::view::{FILTER, Placement};
 /// How chroma is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sampling {
-    /// No chroma.
+    /// One component, no chroma.
     Grey,
     /// Four columns of luma share a sample of chroma: 4:1:1.
     S411,
@@ -30,7 +30,7 @@ pub enum Sampling {
 }
 
 impl Sampling {
-    /// All of them.
+    /// Every sampling, each once.
     pub const ALL: [Self; 6] = [Self::Grey, Self::S411, Self::S420, Self::S422, Self::S440, Self::S444];
 
     /// By the sampling factors of the components.
@@ -56,7 +56,7 @@ impl Sampling {
         }
     }
 
-    /// `4:2:0`.
+    /// Its name, such as `4:2:0`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Sampling {
 /// Why a picture is decoded on the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OnCpu {
-    /// No JPEG.
+    /// The picture is no JPEG.
     Kind,
     /// Cut short, damaged, or above a limit: the CPU decoder says what is wrong with it.
     Faulty,
@@ -90,7 +90,7 @@ pub enum OnCpu {
 }
 
 impl OnCpu {
-    /// All of them.
+    /// Every reason, each once.
     pub const ALL: [Self; 7] =
         [Self::Kind, Self::Faulty, Self::Coding, Self::Colour, Self::Sampling, Self::Large, Self::Refused];
 

@@ -6,7 +6,7 @@
 /// How the stored components are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
-    /// One component.
+    /// One component, luma alone.
     Grey,
     /// Three components, luma and chroma.
     YCbCr,

@@ -10,7 +10,7 @@ use super::{DecodeError, corrupt};
 pub(crate) struct Header {
     /// Pixels in a row.
     pub width: u16,
-    /// Rows.
+    /// Rows of pixels.
     pub height: u16,
     /// Sampling factors of each component, across and down.
     pub sampling: Vec<(u8, u8)>,

@@ -93,9 +93,9 @@ pub(super) fn refuses(marker: u8, mut segment: &[u8]) -> Option<bool> {
 
 /// Walks over markers.
 pub(super) struct Scanner<'a> {
-    /// The file.
+    /// All bytes of the file.
     pub bytes: &'a [u8],
-    /// The next byte.
+    /// Index in `bytes` of the next byte to read.
     pub at: usize,
 }
 

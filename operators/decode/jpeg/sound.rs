@@ -217,7 +217,7 @@ fn unstuff<'a>(mut coded: &'a [u8], plain: &mut Vec<u8>) -> Option<Option<(u8, &
 
 struct Bits<'a> {
     plain: &'a [u8],
-    /// The next bit.
+    /// Index of the next bit, the highest of a byte first.
     at: usize,
 }
 

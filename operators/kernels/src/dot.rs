@@ -221,7 +221,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// splitmix64.
+    /// The next number of splitmix64.
     fn next(state: &mut u64) -> u64 {
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = *state;

@@ -43,7 +43,7 @@ use crate::join::{CHUNK, f32_below};
 use code::{Coded, Coder};
 use product::{Four, RowTerms};
 
-/// Values of 1.
+/// How many units of a value make 1.
 pub const UNITS: f64 = 8192.0;
 
 /// Fewest and most elements for which codes are made.
@@ -60,7 +60,7 @@ pub fn fits(dim: usize) -> bool {
     (SMALLEST_DIM..=LARGEST_DIM).contains(&dim)
 }
 
-/// Coded points.
+/// Test points as 8-bit codes.
 #[derive(Debug)]
 pub struct Points {
     rotation: Rotation,
@@ -74,9 +74,9 @@ pub struct Points {
     slack: Vec<[f32; CHUNK]>,
     /// i16\[chunks, CHUNK\]: radii in units.
     radii: Option<Vec<[i16; CHUNK]>>,
-    /// Largest error.
+    /// Largest distance of a point from what its codes stand for.
     error: f64,
-    /// Largest norm.
+    /// Largest norm of a point.
     norm: f64,
 }
 
@@ -130,7 +130,7 @@ impl Points {
         Self { rotation, dim, count, codes, steps, slack, radii, error, norm }
     }
 
-    /// How many.
+    /// Number of points.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -154,9 +154,9 @@ pub struct Rows {
     /// i8\[rows, width\].
     codes: Vec<i8>,
     coded: Vec<Coded>,
-    /// Largest error.
+    /// Largest distance of a row from what its codes stand for.
     error: f64,
-    /// Largest `|X|`.
+    /// Largest `|X|`: norm of a row that its codes stand for.
     length: f64,
     terms: Vec<RowTerms>,
 }
@@ -181,7 +181,7 @@ impl Rows {
         (self.error, self.length) = (largest(|it| it.error), largest(|it| it.length));
     }
 
-    /// How many.
+    /// Number of rows.
     #[must_use]
     pub fn count(&self) -> usize {
         self.coded.len()
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// `Q` backwards.
+    /// `y` turned back by the transposed `Q`.
     fn turned_back(rotation: &Rotation, y: &[f64]) -> Vec<f64> {
         let mut back = Vec::new();
         for first in (0..y.len()).step_by(LANES) {

@@ -242,7 +242,7 @@ impl Block {
         }
     }
 
-    /// Bytes held.
+    /// Bytes of memory that the buffers hold.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let tiles: usize = self.tiles.iter().map(Vec::capacity).sum();

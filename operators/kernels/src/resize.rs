@@ -102,7 +102,7 @@ pub enum ResizeError {
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// First byte.
+        /// Byte of its first pixel.
         offset: usize,
         /// Bytes from one row to the next.
         stride: usize,
@@ -124,13 +124,13 @@ pub enum ResizeError {
 /// A rectangle, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// First column.
+    /// First column inside it.
     pub left: u32,
-    /// First row.
+    /// First row inside it.
     pub top: u32,
-    /// Columns.
+    /// Number of columns.
     pub width: u32,
-    /// Rows.
+    /// Number of rows.
     pub height: u32,
 }
 

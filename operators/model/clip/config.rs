@@ -28,9 +28,9 @@ pub struct ClipConfig {
     /// Initial `logit_bias`: such a model is trained by the sigmoid, as by open_clip's `--siglip`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_logit_bias: Option<f64>,
-    /// Image tower.
+    /// Shape of the image tower.
     pub vision: VisionConfig,
-    /// Text tower.
+    /// Shape of the text tower.
     pub text: TextConfig,
     /// How a picture becomes the tower's input.
     pub preprocess: Preprocess,

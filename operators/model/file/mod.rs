@@ -53,7 +53,7 @@ pub enum Form {
 pub struct Stored {
     /// Its name, as it stands in the file.
     pub name: String,
-    /// Its sides.
+    /// Number of elements along each side.
     pub shape: Vec<i64>,
     /// Elements between neighbours along each side; `None`: row after row.
     stride: Option<Vec<i64>>,
@@ -70,7 +70,7 @@ pub struct Stored {
 pub struct WeightsFile {
     path: PathBuf,
     file: File,
-    /// What it is.
+    /// The format of the file.
     pub form: Form,
     /// Its tensors: of a training checkpoint those under `state_dict`.
     pub tensors: Vec<Stored>,
@@ -103,7 +103,7 @@ impl WeightsFile {
         Ok(Self { path: path.into(), file, form, tensors })
     }
 
-    /// Where it is.
+    /// The path that it was opened by.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -22,9 +22,9 @@ pub(super) struct SiglipConfig {
     pub(super) init_logit_scale: f64,
     /// Initial `logit_bias`.
     pub(super) init_logit_bias: f64,
-    /// Image tower.
+    /// Shape of the image tower.
     pub(super) vision: VisionConfig,
-    /// Text tower.
+    /// Shape of the text tower.
     pub(super) text: TextConfig,
     /// How a picture becomes the tower's input.
     pub(super) preprocess: Preprocess,
@@ -139,7 +139,7 @@ pub(super) fn claims(document: &Document) -> bool {
 }
 
 impl SiglipConfig {
-    /// Reads it.
+    /// Reads open_clip's JSON; what is not known in it is an error.
     pub(super) fn of(document: Document) -> Result<Self, ModelError> {
         let Document { name, mut top, preprocess: how, .. } = document;
         let model = name.as_str();

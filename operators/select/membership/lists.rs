@@ -16,7 +16,7 @@ use crate::SelectError;
 const BUFFER_BYTES: usize = 1 << 20;
 /// Shards that are not given and are told apart.
 const MAX_ABSENT: usize = 1 << 16;
-/// Longest line.
+/// Most bytes of a line.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// SHARD/KEY a line. Whose line it is says the shard that is asked for: names of shards and keys may hold slashes too.
@@ -36,7 +36,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// None yet.
+    /// Holds no line yet.
     const NONE: Self = Self { from: 0, to: 0, apart: false };
 
     /// Takes in the line between two bytes.

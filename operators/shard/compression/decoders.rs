@@ -14,7 +14,7 @@ use trommel_core::credit::workspace::{NoRoom, Workspace};
 pub(super) struct Room {
     pub workspace: Workspace,
     pub meter: Arc<Meter>,
-    /// `zstd window`.
+    /// What takes the memory, as `zstd window`; for error texts.
     pub what: &'static str,
     /// How a file is compressed that every reader has memory for, and one that takes little of it.
     pub redo: [&'static str; 2],

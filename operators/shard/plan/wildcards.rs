@@ -31,7 +31,7 @@ pub(super) struct Wildcards {
 enum Name {
     Literal(String),
     Pattern(Pattern),
-    /// `**`.
+    /// `**`: any number of folders.
     AnyFolders,
 }
 

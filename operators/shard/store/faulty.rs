@@ -56,7 +56,7 @@ pub struct Calls {
     pub lists: u64,
     /// Single files looked at.
     pub looks: u64,
-    /// Files opened.
+    /// Times that a file was opened.
     pub opens: u64,
 }
 
@@ -157,7 +157,7 @@ struct Stream {
     store: Faulty,
     url: String,
     inner: Box<dyn Read + Send>,
-    /// The next one.
+    /// Position of the next byte in the file.
     byte: u64,
 }
 

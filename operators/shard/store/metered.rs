@@ -73,7 +73,7 @@ impl Tries {
         goes_on
     }
 
-    /// A byte came.
+    /// A byte has come: all tries are left again.
     fn begin_anew(&mut self) {
         self.tried = 0;
         if let Some(in_vain) = self.in_vain.as_ref().filter(|in_vain| in_vain.load(Ordering::Relaxed)) {

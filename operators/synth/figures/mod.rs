@@ -33,7 +33,7 @@ pub(super) struct Part {
     pub lifted: bool,
 }
 
-/// A whole thing.
+/// A whole thing, drawn part by part from back to front.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figure {
     pub parts: Vec<Part>,

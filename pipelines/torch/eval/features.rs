@@ -24,7 +24,7 @@ pub(super) const BATCH: usize = 64;
 pub(super) struct Features {
     /// f32\[n, dim\], not normalised.
     pub rows: Tensor,
-    /// Their classes.
+    /// Number of each one's class.
     pub classes: Vec<usize>,
     /// Their keys, as embedding the same folder gives them.
     pub keys: Vec<String>,
@@ -61,7 +61,7 @@ impl Pictures {
         &*self.architecture
     }
 
-    /// Its towers.
+    /// The towers of the checkpoint's model.
     pub fn towers(&self) -> &dyn Towers {
         self.model.towers()
     }

@@ -55,7 +55,7 @@ pub struct RetrievalConfig {
     pub threads: usize,
 }
 
-/// The result.
+/// How well pictures find their captions, and captions their pictures.
 #[derive(Clone, Debug, Serialize)]
 pub struct RetrievalReport {
     /// Pictures with captions.

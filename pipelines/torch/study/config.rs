@@ -136,7 +136,7 @@ pub struct BenchmarkFile {
 pub struct EmbedderFile {
     /// open_clip's name of the model, or its JSON.
     pub model: String,
-    /// Its weights.
+    /// File of its weights; none where they are random.
     #[serde(default)]
     pub weights: Option<PathBuf>,
     /// Random weights from this seed.
@@ -157,7 +157,7 @@ pub struct EmbedderFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecipeFile {
-    /// Global batch.
+    /// Samples of a step, over all ranks.
     pub batch: usize,
     /// Length in optimiser steps.
     #[serde(default)]
@@ -171,19 +171,19 @@ pub struct RecipeFile {
     /// Peak learning rate.
     #[serde(default)]
     pub lr: Option<f64>,
-    /// AdamW's beta1.
+    /// AdamW's beta1, of the mean gradient.
     #[serde(default)]
     pub beta1: Option<f64>,
-    /// AdamW's beta2.
+    /// AdamW's beta2, of the mean squared gradient.
     #[serde(default)]
     pub beta2: Option<f64>,
     /// AdamW's epsilon.
     #[serde(default)]
     pub eps: Option<f64>,
-    /// Weight decay.
+    /// AdamW's weight decay.
     #[serde(default)]
     pub wd: Option<f64>,
-    /// Warm-up steps.
+    /// Steps over which the learning rate rises.
     #[serde(default)]
     pub warmup: Option<u64>,
     /// Largest norm of the gradient.
@@ -218,7 +218,7 @@ pub struct LadderFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum Size {
-    /// So many.
+    /// So many samples.
     Samples(u64),
     /// So many in a hundred, rounded down.
     Share(Percent),

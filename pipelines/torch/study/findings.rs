@@ -14,13 +14,13 @@ use super::trainings::Training;
 pub struct Mean {
     /// The training set.
     pub set: String,
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Mean zero-shot top-1, 0 to 1.
     pub top1: f64,
     /// Its standard deviation over the seeds (n - 1); none of one seed.
     pub spread: Option<f64>,
-    /// Seeds.
+    /// Number of seeds.
     pub seeds: u64,
 }
 
@@ -38,13 +38,13 @@ pub struct Finding {
 /// Test pictures of one benchmark that are about equally near to the pool.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Smallest similarity to the nearest sample of the pool.
     pub low: f64,
     /// Above the largest one.
     pub high: f64,
-    /// Pictures.
+    /// Number of test pictures.
     pub pictures: u64,
     /// Share of right first guesses of the models that saw the whole pool, over all seeds.
     pub top1: f64,

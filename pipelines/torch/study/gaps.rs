@@ -20,17 +20,17 @@ const CURVE: usize = 200;
 pub struct SetGap {
     /// The set; `reference` for the reference set.
     pub set: String,
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
-    /// Test points.
+    /// Number of test points.
     pub points: u64,
     /// Test points that the set comes nearer to than the reference does, strictly.
     pub over_radius: u64,
-    /// Smallest s_i.
+    /// Smallest s_i of all test points.
     pub least: f64,
-    /// Median s_i.
+    /// Median s_i of all test points.
     pub median: f64,
-    /// Largest s_i.
+    /// Largest s_i of all test points.
     pub largest: f64,
     /// The s_i in ascending order, as many as a curve needs: with equal shares of the points between them.
     pub curve: Vec<f64>,

@@ -54,7 +54,7 @@ pub use trainings::{Accuracy, Training};
 /// What is studied, where, and on which machine.
 #[derive(Clone, Debug)]
 pub struct StudyConfig {
-    /// The file.
+    /// The study's file, read.
     pub file: StudyFile,
     /// The folder that its paths are relative to.
     pub folder: PathBuf,
@@ -95,7 +95,7 @@ pub struct StudyReport {
     pub bins: Vec<Binned>,
     /// The paper's comparisons, and how they came out.
     pub findings: Vec<Finding>,
-    /// The page.
+    /// Path of the page.
     pub page: PathBuf,
     /// What was lost of the input, or passed over in it.
     pub notices: Notices,
@@ -104,7 +104,7 @@ pub struct StudyReport {
 /// Accuracy against similarity on one benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Binned {
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
     /// Its test pictures by their similarity to the pool.
     pub bins: Vec<Bin>,

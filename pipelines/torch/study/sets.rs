@@ -33,9 +33,9 @@ pub enum Kind {
 /// A training set that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
-    /// Its name.
+    /// Name of the set, unique in the study.
     pub name: String,
-    /// What it is.
+    /// Which of the paper's sets it is.
     pub kind: Kind,
     /// The rule of its split; `None` for the whole pool.
     pub rule: Option<String>,
@@ -44,11 +44,11 @@ pub struct Wanted {
 /// A training set that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingSet {
-    /// Its name.
+    /// Name of the set, unique in the study.
     pub name: String,
-    /// What it is.
+    /// Which of the paper's sets it is.
     pub kind: Kind,
-    /// Samples.
+    /// Samples in the set.
     pub count: u64,
     /// Of these, samples that a trainer uses: they have a caption.
     pub trainable: u64,

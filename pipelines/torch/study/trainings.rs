@@ -25,7 +25,7 @@ use crate::train::{TrainReport, TrainRun, train};
 pub struct Training {
     /// The training set.
     pub set: String,
-    /// The seed.
+    /// Seed of initial weights, crops and order.
     pub seed: u64,
     /// Optimiser steps.
     pub steps: u64,
@@ -40,9 +40,9 @@ pub struct Training {
 /// Zero-shot accuracy of one training on one benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// The benchmark.
+    /// Name of the benchmark.
     pub benchmark: String,
-    /// Pictures.
+    /// Test pictures judged.
     pub pictures: u64,
     /// Share of first guesses that were right.
     pub top1: f64,

@@ -18,7 +18,7 @@ use trommel_pipelines::error::PipelineError;
 /// One line of `changes.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The epoch.
+    /// Number of the epoch.
     pub epoch: Epoch,
     /// When it was made, seconds since 1970.
     pub unix_seconds: f64,

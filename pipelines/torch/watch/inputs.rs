@@ -25,7 +25,7 @@ use trommel_pipelines::lists::words;
 /// What the command line and its file say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
-    /// Benchmarks.
+    /// Benchmarks, in the order of the columns.
     pub benchmarks: Vec<NamedPath>,
     /// Rules by split.
     pub splits: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub struct Wanted {
 /// The same, read.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// Benchmarks.
+    /// Benchmarks, in the order of the columns.
     pub benchmarks: Vec<Arc<Benchmark>>,
     /// Where they were read.
     pub folders: Vec<NamedPath>,

@@ -61,9 +61,9 @@ pub(super) struct Setting {
     pub(super) split: String,
     /// Where they are.
     pub(super) views: Views,
-    /// The pool.
+    /// Folder of the pool, with its ledger.
     pub(super) pool: Arc<RunFolder>,
-    /// What it has.
+    /// Ordinals of the shards that the pool has judged.
     pub(super) judged: Vec<u64>,
     /// What its parts look like.
     pub(super) parts: PartConfig,

@@ -94,7 +94,7 @@ pub struct WatchReport {
     pub epoch: u64,
     /// Epochs of this process.
     pub epochs_now: u64,
-    /// Live shards.
+    /// Shards that are there and in the epoch.
     pub shards: u64,
     /// Shards that are there and not yet in an epoch: not complete, or not readable.
     pub waiting: u64,

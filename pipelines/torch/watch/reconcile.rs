@@ -13,7 +13,7 @@ use trommel_pipelines::error::PipelineError;
 /// One change of the next epoch.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// It.
+    /// What the engine applies.
     pub change: Change,
     /// The shard that it shows.
     pub shard: Option<String>,

@@ -22,9 +22,9 @@ use trommel_pipelines::lists::words;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Found {
-    /// As opened.
+    /// The URL or path that it is opened by.
     pub path: String,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
     /// Its last change, nanoseconds since 1970; 0 where the store keeps no times.
     pub modified_ns: u64,

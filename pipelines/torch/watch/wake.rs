@@ -17,7 +17,7 @@ const FLOCK: Duration = Duration::from_millis(50);
 pub struct Waker(Sender<()>);
 
 impl Waker {
-    /// Wakes nobody.
+    /// A waker that no watch listens to.
     #[must_use]
     pub fn unheard() -> Self {
         Self(bounded(1).0)
@@ -30,7 +30,7 @@ impl Waker {
     }
 }
 
-/// Wakes a watch.
+/// What a watch sleeps on: something new, its time, or a stop.
 pub struct Wake {
     events: Receiver<()>,
     waker: Waker,

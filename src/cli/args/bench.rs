@@ -13,7 +13,7 @@ pub enum Stage {
     Embed,
     /// Vectors to scores and to what test points saw: on the device, compared with the processor's to the bit
     Join,
-    /// JPEGs to views
+    /// JPEGs to the embedder's views
     Decode,
     /// Batches to weights
     Train,
@@ -22,7 +22,7 @@ pub enum Stage {
 /// `trommel bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Which stage
+    /// The stage to measure
     #[arg(long, value_enum)]
     pub stage: Stage,
     /// open_clip's name of the model, or its JSON; for embed and train

@@ -53,7 +53,7 @@ pub struct DedupArgs {
     /// First centres are samples of which no two lie above this cosine
     #[arg(long, value_name = "T", default_value_t = 0.9, requires = "clusters", help_heading = "Clusters")]
     pub apart: f64,
-    /// Most rounds
+    /// Rounds after which the k-means ends in any case
     #[arg(long, value_name = "N", default_value_t = 100, requires = "clusters", help_heading = "Clusters")]
     pub iterations: usize,
     /// Share of the samples; when less have moved in a round, it was the last

@@ -31,7 +31,7 @@ pub struct InjectArgs {
     /// How many of the pictures, a number or a share (10%), drawn by --seed [default: all]
     #[arg(long, value_name = "N|P%")]
     pub items: Option<String>,
-    /// Copies of each
+    /// Copies of each picture
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub copies: u32,
     /// Seed of the draw

@@ -58,12 +58,12 @@ Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards 
 4 done, but more rejected or lost than --max-rejects."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command with its flags.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Command {

@@ -7,7 +7,7 @@ use clap::Args;
 /// `trommel report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run folder
+    /// A run folder to show
     pub run: PathBuf,
     /// The page to write (.html), or the picture (.svg)
     #[arg(short, long, value_name = "FILE")]

@@ -7,7 +7,7 @@ use clap::Args;
 /// `trommel synth`.
 #[derive(Debug, Args)]
 pub struct SynthArgs {
-    /// Folder to make
+    /// Folder to make the data in
     pub out: PathBuf,
     /// Number of shards
     #[arg(long)]

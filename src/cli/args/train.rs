@@ -27,7 +27,7 @@ pub struct TrainArgs {
     /// Weights to start from [default: open_clip's initialisation, from --seed]
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
-    /// Global batch
+    /// Global batch: samples of a step, over all ranks
     #[arg(long)]
     pub batch: u32,
     /// Length of the run in optimiser steps
@@ -45,10 +45,10 @@ pub struct TrainArgs {
     /// Peak learning rate
     #[arg(long, default_value_t = 5e-4, help_heading = "Recipe")]
     pub lr: f64,
-    /// AdamW's beta1
+    /// AdamW's beta1, for the mean gradient
     #[arg(long, default_value_t = 0.9, help_heading = "Recipe")]
     pub beta1: f64,
-    /// AdamW's beta2
+    /// AdamW's beta2, for the mean squared gradient
     #[arg(long, default_value_t = 0.98, help_heading = "Recipe")]
     pub beta2: f64,
     /// AdamW's epsilon

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// `trommel why`.
+/// The flags of `trommel why`.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// A run folder
+    /// A run folder to look into
     pub run: PathBuf,
     /// A sample's key, or SHARD/KEY
     pub key: String,

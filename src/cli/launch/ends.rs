@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 pub enum End {
     /// By itself, with this status.
     Exited(i32),
-    /// By a signal.
+    /// A signal of this number has ended it.
     Killed(i32),
 }
 

@@ -11,7 +11,7 @@ use crate::config_file;
 /// What stands behind `trommel launch`.
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Inner {
-    /// A command.
+    /// A command that may run a model.
     Command(ModelCommand),
     /// It was help, or wrong; that is said already, and this is the status.
     Said(u8),

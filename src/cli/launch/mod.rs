@@ -44,11 +44,11 @@ pub enum LaunchError {
     /// A variable of the environment that makes no sense.
     #[error("the variable {name}={value}: {problem}")]
     Variable {
-        /// Its name.
+        /// Name of the variable.
         name: String,
-        /// Its value.
+        /// The value that it has.
         value: String,
-        /// What is wrong.
+        /// What makes no sense about it.
         problem: String,
     },
     /// A variable that is not there.
@@ -62,11 +62,11 @@ pub enum LaunchError {
     /// A line of a hostfile.
     #[error("{}:{line}: {problem}", .file.display())]
     Hostfile {
-        /// The file.
+        /// Path of the hostfile.
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         problem: String,
     },
     /// Flags or commands that do not go together.
@@ -77,7 +77,7 @@ pub enum LaunchError {
     System {
         /// What was tried.
         what: String,
-        /// What it said.
+        /// The system's words.
         why: String,
     },
 }

@@ -132,7 +132,7 @@ pub fn port(variables: &Variables, key: &str) -> Result<u16, LaunchError> {
 pub mod tests {
     use super::*;
 
-    /// `A=1 B=2`.
+    /// Variables from a text such as `A=1 B=2`.
     pub fn variables(text: &str) -> Variables {
         let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         Variables(text.split_whitespace().filter_map(pair).collect())

@@ -7,7 +7,7 @@ use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome};
 
-/// Decoding.
+/// Measures decoding, and prints what it found.
 pub fn run(args: &BenchArgs) -> Outcome {
     let report = decoding(&config(args))?;
     if !report.nvjpeg.is_empty() {

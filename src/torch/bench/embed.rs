@@ -8,7 +8,7 @@ use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome};
 
-/// The embedder.
+/// Measures the embedder, and prints what it found.
 pub fn run(args: &BenchArgs) -> Outcome {
     let report = embedder(&config(args)?)?;
     eprintln!("trommel: {} on {}", report.model, report.numerics);

@@ -28,7 +28,7 @@ const SHRINKING_RUNS: usize = 600;
 /// A broken promise.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Target.
+    /// Name of the target.
     pub target: &'static str,
     /// What was broken.
     pub what: String,

@@ -64,7 +64,7 @@ pub type Outcome = Result<String, String>;
 pub struct Target {
     /// Its name on the command line, and its folder under `regressions/`.
     pub name: &'static str,
-    /// What it reads.
+    /// What it reads, for the list of targets.
     pub about: &'static str,
     /// Inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,

@@ -1,6 +1,6 @@
 //! The mutator: what is done to an input, all of it drawn from one seeded generator.
 
-/// splitmix64.
+/// The splitmix64 generator; holds its state.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 

@@ -6,7 +6,7 @@ use super::rotate::{LANES, Lanes, Rotation};
 use crate::dot::{norm, to_f32};
 use crate::widened::widened;
 
-/// Largest code.
+/// Largest magnitude of a code.
 pub(super) const LARGEST: f32 = 127.0;
 
 /// A coded vector: `step * codes` stands for the turned one.

@@ -37,7 +37,7 @@ pub struct Scores {
 pub struct Top {
     /// At most the largest one, and by a few units at most (unless it is below -3).
     pub value: f32,
-    /// The point.
+    /// Index of the test point.
     pub point: u32,
 }
 
@@ -239,7 +239,7 @@ impl Scores {
         }
     }
 
-    /// Bytes held.
+    /// Bytes of memory that the buffers hold.
     #[must_use]
     pub fn bytes(&self) -> usize {
         2 * (CHUNK * (self.values.capacity() + self.together.capacity())
