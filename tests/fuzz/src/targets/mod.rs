@@ -7,7 +7,7 @@ mod text;
 
 use crate::Target;
 
-/// All of them.
+/// Every target, as `--help` lists them.
 #[must_use]
 pub fn all() -> Vec<Target> {
     [tar::targets(), pictures::targets(), columns::targets(), text::targets()].concat()
