@@ -395,7 +395,7 @@ fn rule(input: &[u8]) -> Outcome {
         return Err(format!("printed as {printed}, which is read as {:?}", printed.parse::<Rule>()));
     }
     let known = [Known { name: "a", radii: true }, Known { name: "b", radii: false }];
-    let judged = rule.judge(&known, 7).map(|judge| {
+    let judged = rule.check(&known, 7).map(|judge| {
         let score =
             |at: f64| Score { max_similarity: Some(at), nearest: None, margin: Some(at), exceeds: None, hits: Some(0) };
         let id = SampleId { ordinal: 0, index: 0 };
