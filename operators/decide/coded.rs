@@ -9,7 +9,7 @@ use trommel_kernels::join::CHUNK;
 
 use super::benchmark::Benchmark;
 use super::join::Needs;
-use super::kernel::{Portion, Reach, RowSink, Tops};
+use super::kernel::{Found, Portion, Reach, RowSink, Tops};
 use super::scan::Prepared;
 
 /// Memory of one call.
@@ -35,7 +35,6 @@ struct Block {
 #[derive(Debug)]
 pub(crate) struct Codes {
     points: Vec<Points>,
-    with: Instructions,
 }
 
 impl Codes {
@@ -50,8 +49,8 @@ impl Codes {
     }
 
     pub fn new(benchmarks: &[Arc<Benchmark>], with: Instructions) -> Self {
-        let of = |it: &Arc<Benchmark>| Points::new(&it.vectors, it.dim, it.radii.as_deref());
-        Self { points: benchmarks.iter().map(of).collect(), with }
+        let of = |it: &Arc<Benchmark>| Points::new(&it.vectors, it.dim, it.radii.as_deref(), with);
+        Self { points: benchmarks.iter().map(of).collect() }
     }
 
     /// Bytes of a portion for one row.
@@ -70,7 +69,7 @@ impl Codes {
                 continue;
             }
             block.bound = scratch.rows.error_bound(points);
-            block.scores.fill(&mut scratch.rows, points, needs.radii, self.with, threads);
+            block.scores.fill(&mut scratch.rows, points, needs.radii, threads);
             let excess = block.scores.excess_tops(points);
             let tops = block.scores.tops().into_iter().enumerate().map(|(row, top)| {
                 let over = excess.get(row);
@@ -98,34 +97,21 @@ impl Scratch {
         reach: &[Vec<Reach>],
         sink: &mut dyn RowSink,
     ) {
-        let (mut listed, mut sure) = (Vec::new(), Vec::new());
+        let mut found = Found::default();
         for (at, block) in self.blocks.iter().enumerate().filter(|(at, _)| portion.needs[*at].any()) {
             let radii = prepared[at].radii.as_deref().filter(|_| portion.needs[at].radii);
             for (group, rows) in portion.groups.iter().enumerate() {
                 for row in rows.clone() {
-                    listed.clear();
-                    sure.clear();
                     let reach = reach[at][row];
                     for (chunk, values) in block.scores.chunks_reaching(row, reach.value, reach.least_excess()) {
                         let first = chunk * CHUNK;
                         for (lane, &value) in values.iter().enumerate().take(block.scores.points() - first) {
-                            let (point, v) = (first + lane, Scores::value(value));
-                            let m = radii.map(|radii| v - radii[point]);
-                            if v >= reach.value || m.is_some_and(|m| reach.lists_excess(m)) {
-                                listed.push((point as u32, v));
-                            }
-                            if m.is_some_and(|m| reach.counts(m)) {
-                                sure.push(point);
-                            }
+                            let point = first + lane;
+                            reach.sort(point, Scores::value(value), radii.map(|radii| radii[point]), &mut found);
                         }
                     }
-                    self.listed += listed.len() as u64;
-                    sink.listed(at, row, &listed);
-                    if !sure.is_empty() {
-                        sink.counted(at, row, sure.len() as u32);
-                        let hits = sink.hits(at, group);
-                        sure.iter().for_each(|&point| hits[point] += 1);
-                    }
+                    self.listed += found.listed.len() as u64;
+                    found.tell(at, group, row, sink);
                 }
             }
         }

@@ -1,7 +1,11 @@
 //! The kernel of the processor: blocks of products, one a benchmark, in this process's memory.
 //!
 //! Where the processor multiplies 8-bit integers faster than f32 and there are points enough, it does that (`coded`); the answers are the same. A portion that
-//! lists too much that way is followed by some in f32 before it is tried again.
+//! lists too much that way is followed by some in f32 before it is tried again. Where decisions alone are asked for, most pairs are left after a few of their elements
+//! (`leading`), once so many were multiplied that learning which pays; and again, a portion that leaves too many over is followed by some in all elements' codes.
+
+mod learning;
+mod products;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,19 +13,25 @@ use std::sync::{Arc, Mutex, OnceLock};
 use trommel_core::wake::locked;
 use trommel_kernels::dot::to_f32;
 use trommel_kernels::int8::Instructions;
-use trommel_kernels::join::{Block, Tiling, visit_reaching};
+use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::Benchmark;
 use super::coded::{self, Codes};
-use super::join::{JoinConfig, Needs};
-use super::kernel::{ColumnSink, Kernel, KernelError, Portion, Products, Reach, RowSink, Tops};
+use super::join::{ColumnSet, JoinConfig};
+use super::kernel::{Kernel, KernelError, Portion, Products};
+use super::leading::{self, Leading};
 use super::scan::{self, Prepared};
+use learning::Learning;
+use products::{Blocks, Coded, Led};
 
 /// Most rows of a portion.
 const MOST_ROWS: usize = 256;
 
 /// Most rows of a portion in codes: points are read once a portion, and there is less to read of a row.
 const MOST_CODED_ROWS: usize = 512;
+
+/// Most rows of a portion in leading directions: points are read twice a portion.
+const MOST_LEADING_ROWS: usize = 1024;
 
 /// Samples that are worth a call while others wait.
 const WORTH_ROWS: usize = 32;
@@ -35,7 +45,7 @@ const PAIRS_A_LISTED: usize = 24;
 /// A point may list so many rows beside: each has a largest one, whoever multiplies.
 const FREE_LISTED: usize = 4;
 
-/// Portions in f32 after one that listed too much.
+/// Portions done the other way after one that listed too much.
 const PORTIONS_APART: u32 = 63;
 
 /// Memory of one call.
@@ -44,6 +54,12 @@ struct Scratch {
     wide: Vec<f32>,
     blocks: Vec<Block>,
     coded: coded::Scratch,
+    leading: leading::Scratch,
+}
+
+/// Counts down to 0.
+fn one_less(left: &AtomicU32) {
+    let _none_is_left = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
 }
 
 /// Multiplies on the calling thread.
@@ -58,6 +74,7 @@ pub struct Cpu {
     codes: OnceLock<Codes>,
     /// Portions to be multiplied in f32 before codes are tried again.
     apart: AtomicU32,
+    learning: Learning,
 }
 
 impl Cpu {
@@ -68,14 +85,41 @@ impl Cpu {
         let pays = points >= FEWEST_CODED_POINTS && Codes::fit(&benchmarks);
         let with = Instructions::fast().filter(|_| pays);
         let (idle, codes, apart) = (Mutex::default(), OnceLock::new(), AtomicU32::new(0));
-        Self { benchmarks, prepared, config, idle, with, codes, apart }
+        Self { benchmarks, prepared, config, idle, with, codes, apart, learning: Learning::default() }
     }
 
     /// The same that multiplies codes with these instructions, which the processor must have, wherever codes can be made; or f32.
     #[must_use]
     pub fn with_codes(self, with: Option<Instructions>) -> Self {
         let with = with.filter(|_| Codes::fit(&self.benchmarks));
-        Self { with, codes: OnceLock::new(), ..self }
+        Self { with, codes: OnceLock::new(), learning: Learning::default(), ..self }
+    }
+
+    /// The same that learns leading directions from its first portion, where decisions alone are asked for and codes can be made: so many, or as many as pay.
+    #[must_use]
+    pub fn with_directions(self, width: Option<usize>) -> Self {
+        Self { learning: Learning::after(0, width), ..self }
+    }
+
+    /// How many directions are looked at, where that was found to pay; 0 where it was found not to.
+    #[must_use]
+    pub fn directions(&self) -> Option<usize> {
+        self.learning.width()
+    }
+
+    /// What looks at this portion, if that is to be done in leading directions.
+    fn leads(&self, portion: Portion<'_>) -> Option<&Leading> {
+        let with = self.with.filter(|_| self.may_lead() && !portion.vectors.is_empty())?;
+        // Who was given rows enough for directions gets them, even if others have found meanwhile that they do not pay.
+        let must = portion.vectors.len() > self.rows(true);
+        let learn = |width| Leading::learn(&self.benchmarks, portion.needs, portion.vectors, with, width);
+        self.learning.leads(portion, self.pairs(portion), must, learn)
+    }
+
+    /// Pairs of a portion of which something is asked.
+    fn pairs(&self, portion: Portion<'_>) -> u64 {
+        let points = self.benchmarks.iter().zip(portion.needs).filter(|(_, needs)| needs.any());
+        points.map(|(benchmark, _)| benchmark.points() as u64).sum::<u64>() * portion.vectors.len() as u64
     }
 
     /// What multiplies the next portion's codes, where it is not to be f32.
@@ -85,19 +129,34 @@ impl Cpu {
 
     /// Rows of a portion in f32, or in codes.
     fn rows(&self, coded: bool) -> usize {
-        let (row_bytes, most) = if coded {
-            (Codes::row_bytes(&self.benchmarks), MOST_CODED_ROWS)
+        if coded {
+            self.fitting(Codes::row_bytes(&self.benchmarks), MOST_CODED_ROWS)
         } else {
             // Products, and two chunk maxima for each 64 of them.
-            (4 * self.points() + self.points() / 8 + 16 * self.benchmarks.len(), MOST_ROWS)
-        };
+            self.fitting(4 * self.points() + self.points() / 8 + 16 * self.benchmarks.len(), MOST_ROWS)
+        }
+    }
+
+    /// Rows of a portion in leading directions.
+    fn leading_rows(&self) -> usize {
+        self.fitting(Leading::row_bytes(&self.benchmarks), MOST_LEADING_ROWS)
+    }
+
+    /// Rows of so many bytes that fit [`JoinConfig::block_bytes`].
+    fn fitting(&self, row_bytes: usize, most: usize) -> usize {
         usize::try_from(self.config.block_bytes / row_bytes.max(1) as u64).unwrap_or(most).clamp(1, most)
+    }
+
+    /// Whether directions may be learned.
+    fn may_lead(&self) -> bool {
+        self.with.is_some() && self.config.columns == ColumnSet::Decision
     }
 
     /// Bytes that it holds whoever calls.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.with.map_or(0, |_| Codes::bytes(&self.benchmarks))
+        let leading = if self.may_lead() { Leading::most_bytes(&self.benchmarks) } else { 0 };
+        leading + self.with.map_or(0, |_| Codes::bytes(&self.benchmarks))
     }
 
     fn dim(&self) -> usize {
@@ -115,8 +174,9 @@ impl Cpu {
         let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * self.benchmarks.len();
         let single = rows * (4 * points + points / 8 + 4 * dim) + tile;
         let coded = self.rows(true) * (Codes::row_bytes(&self.benchmarks) + dim);
+        let leading = if self.may_lead() { self.leading_rows() * Leading::row_bytes(&self.benchmarks) } else { 0 };
         // And the maxima of all points as they were before.
-        (single.max(self.with.map_or(0, |_| coded)) + 32 * points) as u64
+        (single.max(self.with.map_or(0, |_| coded)).max(leading) + 32 * points) as u64
     }
 }
 
@@ -126,12 +186,16 @@ impl Kernel for Cpu {
     }
 
     fn name(&self) -> String {
-        self.with.map_or_else(|| "cpu".into(), |with| format!("cpu in int8 ({})", with.name()))
+        let with = self.with.map_or_else(|| "cpu".into(), |with| format!("cpu in int8 ({})", with.name()));
+        match self.directions() {
+            Some(width @ 1..) => format!("{with}, {width} directions first"),
+            Some(0) | None => with,
+        }
     }
 
     /// As many as [`JoinConfig::block_bytes`] allows.
     fn portion_rows(&self) -> usize {
-        self.rows(self.coding().is_some())
+        if self.learning.now().is_some() { self.leading_rows() } else { self.rows(self.coding().is_some()) }
     }
 
     fn worth_rows(&self) -> usize {
@@ -140,16 +204,23 @@ impl Kernel for Cpu {
 
     fn multiply<'a>(&'a self, portion: Portion<'a>) -> Result<Box<dyn Products + 'a>, KernelError> {
         let mut scratch = locked(&self.idle).pop().unwrap_or_default();
+        if let Some(leading) = self.leads(portion) {
+            // What the other ways have held is given back, so that a call holds no more than the largest of them.
+            scratch = Scratch { leading: scratch.leading, ..Scratch::default() };
+            leading.multiply(portion, self.config.threads, &mut scratch.leading);
+            return Ok(Box::new(Led { cpu: self, leading, portion, scratch }));
+        }
+        scratch.leading = leading::Scratch::default();
+        self.learning.went_another_way();
         // Who was given rows enough for codes gets codes, even if others have found meanwhile that they do not pay.
         if let Some(with) = self.with.filter(|_| self.coding().is_some() || portion.vectors.len() > self.rows(false)) {
-            // What the other way has held is given back, so that a call holds no more than the larger of the two.
             (scratch.wide, scratch.blocks) = (Vec::new(), Vec::new());
             let codes = self.codes.get_or_init(|| Codes::new(&self.benchmarks, with));
             codes.multiply(portion, self.config.threads, &mut scratch.coded);
             return Ok(Box::new(Coded { cpu: self, portion, scratch }));
         }
         scratch.coded = coded::Scratch::default();
-        let _none_is_left = self.apart.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        one_less(&self.apart);
         let dim = self.dim();
         scratch.wide.resize(portion.vectors.len() * dim, 0.0);
         for (vector, wide) in portion.vectors.iter().zip(scratch.wide.chunks_exact_mut(dim.max(1))) {
@@ -166,138 +237,5 @@ impl Kernel for Cpu {
             }
         }
         Ok(Box::new(Blocks { cpu: self, portion, scratch }))
-    }
-}
-
-/// A portion's products in codes.
-struct Coded<'a> {
-    cpu: &'a Cpu,
-    portion: Portion<'a>,
-    scratch: Scratch,
-}
-
-impl Products for Coded<'_> {
-    fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
-        let top = |at: usize, row: usize| self.scratch.coded.tops(at, row).map_or(Tops::NOTHING, |(tops, _)| tops);
-        let rows = self.portion.vectors.len();
-        Ok((0..self.portion.needs.len()).map(|at| (0..rows).map(|row| top(at, row)).collect()).collect())
-    }
-
-    fn error_bound(&self, benchmark: usize) -> Option<f64> {
-        Some(self.scratch.coded.error_bound(benchmark))
-    }
-
-    fn top_points(&self, benchmark: usize, row: usize) -> (Option<u32>, Option<u32>) {
-        self.scratch.coded.tops(benchmark, row).map_or((None, None), |(_, [nearest, exceeds])| (nearest, exceeds))
-    }
-
-    fn rows_reaching(&mut self, reach: &[Vec<Reach>], sink: &mut dyn RowSink) -> Result<(), KernelError> {
-        self.scratch.coded.rows_reaching(self.portion, &self.cpu.prepared, reach, sink);
-        Ok(())
-    }
-
-    fn column_tops(&mut self, rows: &[usize]) -> Result<Vec<Vec<f32>>, KernelError> {
-        Ok(self.scratch.coded.column_tops(rows))
-    }
-
-    fn columns_reaching(
-        &mut self,
-        rows: &[usize],
-        floors: &[Vec<f32>],
-        sink: &mut ColumnSink<'_>,
-    ) -> Result<(), KernelError> {
-        self.scratch.coded.columns_reaching(self.portion.needs, rows, floors, sink);
-        Ok(())
-    }
-}
-
-impl Drop for Coded<'_> {
-    fn drop(&mut self) {
-        let points = self.cpu.benchmarks.iter().zip(self.portion.needs).filter(|(_, needs)| needs.any());
-        let points: usize = points.map(|(benchmark, _)| benchmark.points()).sum();
-        let most = points * (self.portion.vectors.len() + FREE_LISTED * PAIRS_A_LISTED) / PAIRS_A_LISTED;
-        if self.scratch.coded.listed > most as u64 {
-            self.cpu.apart.store(PORTIONS_APART, Ordering::Relaxed);
-        }
-        locked(&self.cpu.idle).push(std::mem::take(&mut self.scratch));
-    }
-}
-
-/// A portion's products in f32.
-struct Blocks<'a> {
-    cpu: &'a Cpu,
-    portion: Portion<'a>,
-    scratch: Scratch,
-}
-
-impl Blocks<'_> {
-    /// The blocks of which something is asked.
-    fn blocks(&self) -> impl Iterator<Item = (usize, &Block, Needs)> {
-        let blocks = self.scratch.blocks.iter().zip(self.portion.needs).enumerate();
-        blocks.filter(|(_, (_, needs))| needs.any()).map(|(at, (block, needs))| (at, block, *needs))
-    }
-}
-
-impl Products for Blocks<'_> {
-    fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
-        let rows = self.portion.vectors.len();
-        let mut tops = vec![vec![Tops::NOTHING; rows]; self.portion.needs.len()];
-        for (at, block, _) in self.blocks() {
-            tops[at] = (0..rows).map(|row| scan::tops(block, row)).collect();
-        }
-        Ok(tops)
-    }
-
-    fn rows_reaching(&mut self, reach: &[Vec<Reach>], sink: &mut dyn RowSink) -> Result<(), KernelError> {
-        let (mut listed, mut sure) = (Vec::new(), Vec::new());
-        for (at, block, needs) in self.blocks() {
-            let radii = self.cpu.prepared[at].radii.as_deref().filter(|_| needs.radii);
-            for (group, rows) in self.portion.groups.iter().enumerate() {
-                for row in rows.clone() {
-                    listed.clear();
-                    sure.clear();
-                    scan::reaching(block, row, radii, reach[at][row], &mut listed, |point| sure.push(point));
-                    sink.listed(at, row, &listed);
-                    if !sure.is_empty() {
-                        sink.counted(at, row, sure.len() as u32);
-                        let hits = sink.hits(at, group);
-                        sure.iter().for_each(|&point| hits[point] += 1);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn column_tops(&mut self, rows: &[usize]) -> Result<Vec<Vec<f32>>, KernelError> {
-        let tops = |block: &Block| {
-            let mut tops = vec![f32::NEG_INFINITY; block.points()];
-            block.raise_columns(rows.iter().copied(), 0, &mut tops);
-            tops
-        };
-        Ok(self.scratch.blocks.iter().map(tops).collect())
-    }
-
-    fn columns_reaching(
-        &mut self,
-        rows: &[usize],
-        floors: &[Vec<f32>],
-        sink: &mut ColumnSink<'_>,
-    ) -> Result<(), KernelError> {
-        let mut found = Vec::new();
-        for (at, block, _) in self.blocks() {
-            for &row in rows {
-                found.clear();
-                visit_reaching(block.row(row), &floors[at], |point| found.push(point as u32));
-                sink(at, row, &found);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Blocks<'_> {
-    fn drop(&mut self) {
-        locked(&self.cpu.idle).push(std::mem::take(&mut self.scratch));
     }
 }

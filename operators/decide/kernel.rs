@@ -73,6 +73,17 @@ impl Reach {
         m > self.sure && m < self.excess
     }
 
+    /// Lists a point of this value and radius, or counts it as a sure hit, or passes it over.
+    pub(crate) fn sort(&self, point: usize, v: f32, radius: Option<f32>, found: &mut Found) {
+        let m = radius.map(|radius| v - radius);
+        if v >= self.value || m.is_some_and(|m| self.lists_excess(m)) {
+            found.listed.push((point as u32, v));
+        }
+        if m.is_some_and(|m| self.counts(m)) {
+            found.sure.push(point);
+        }
+    }
+
     /// Nothing below this is listed for its excess, or counted.
     #[must_use]
     pub fn least_excess(&self) -> f32 {
@@ -88,6 +99,27 @@ pub trait RowSink {
     fn counted(&mut self, benchmark: usize, row: usize, hits: u32);
     /// Where the sure hits of each point by the rows of a group are to be added: u32\[points\].
     fn hits(&mut self, benchmark: usize, group: usize) -> &mut [u32];
+}
+
+/// What a row lists, and its sure hits.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub listed: Vec<(u32, f32)>,
+    pub sure: Vec<usize>,
+}
+
+impl Found {
+    /// Shows all of it to the sink, and forgets it.
+    pub fn tell(&mut self, benchmark: usize, group: usize, row: usize, sink: &mut dyn RowSink) {
+        sink.listed(benchmark, row, &self.listed);
+        if !self.sure.is_empty() {
+            sink.counted(benchmark, row, self.sure.len() as u32);
+            let hits = sink.hits(benchmark, group);
+            self.sure.iter().for_each(|&point| hits[point] += 1);
+        }
+        self.listed.clear();
+        self.sure.clear();
+    }
 }
 
 /// Takes a benchmark, a row, and the points whose floor it reaches. A row may come in several parts.

@@ -22,6 +22,7 @@ pub mod cpu;
 pub mod hash;
 pub mod join;
 pub mod kernel;
+mod leading;
 pub mod maxima;
 pub mod parse;
 pub mod percent;

@@ -20,7 +20,7 @@ use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_be
 
 use super::benchmark::Benchmark;
 use super::join::Needs;
-use super::kernel::{Reach, Tops};
+use super::kernel::{Found, Reach, Tops};
 use trommel_core::sample::Score;
 
 /// What the scan needs to know of a benchmark beside its vectors.
@@ -121,16 +121,8 @@ pub fn tops(block: &Block, row: usize) -> Tops {
     Tops { value: top(block.chunk_maxima(row)), excess: top(block.chunk_excess(row)) }
 }
 
-/// What of a row of a block reaches: listed in ascending order, and `sure` called with each sure hit. `radii` are those that the block was
-/// filled with.
-pub fn reaching(
-    block: &Block,
-    row: usize,
-    radii: Option<&[f32]>,
-    reach: Reach,
-    listed: &mut Vec<(u32, f32)>,
-    mut sure: impl FnMut(usize),
-) {
+/// What of a row of a block reaches, in ascending order. `radii` are those that the block was filled with.
+pub(crate) fn reaching(block: &Block, row: usize, radii: Option<&[f32]>, reach: Reach, found: &mut Found) {
     let (values, maxima, excess) = (block.row(row), block.chunk_maxima(row), block.chunk_excess(row));
     let look = reach.least_excess();
     for (chunk, &most) in maxima.iter().enumerate() {
@@ -139,17 +131,9 @@ pub fn reaching(
             continue;
         }
         let start = chunk * CHUNK;
-        let points = start..(start + CHUNK).min(values.len());
         let radii = radii.filter(|_| over);
-        for point in points {
-            let v = values[point];
-            let m = radii.map(|radii| v - radii[point]);
-            if v >= reach.value || m.is_some_and(|m| reach.lists_excess(m)) {
-                listed.push((point as u32, v));
-            }
-            if m.is_some_and(|m| reach.counts(m)) {
-                sure(point);
-            }
+        for point in start..(start + CHUNK).min(values.len()) {
+            reach.sort(point, values[point], radii.map(|radii| radii[point]), found);
         }
     }
 }
@@ -162,6 +146,8 @@ pub struct Tally {
     bounds: Bounds,
     maximum: (f64, u32),
     margin: (f64, u32),
+    /// What lies below this, and is no hit, cannot have the largest margin.
+    least_excess: f32,
     hits: u32,
     /// Canonical products computed.
     pub confirmed: u64,
@@ -175,7 +161,8 @@ impl Tally {
         if !needs.maximum {
             reach.value = f32::INFINITY;
         }
-        Self { reach, needs, bounds, maximum: nobody, margin: nobody, hits: 0, confirmed: 0 }
+        let least_excess = reach.excess;
+        Self { reach, needs, bounds, maximum: nobody, margin: nobody, least_excess, hits: 0, confirmed: 0 }
     }
 
     /// Looks at points that the kernel thinks largest, so that less is listed: what they have canonically, the winners reach.
@@ -189,6 +176,7 @@ impl Tally {
         if let Some((point, radii)) = exceeds.filter(|_| self.needs.radii).zip(benchmark.radii.as_deref()) {
             self.margin = (canonical(point) - radii[point as usize], point);
             self.reach.excess = self.reach.excess.max(f32_below(self.margin.0 - self.bounds.excess));
+            self.least_excess = self.reach.excess;
             self.confirmed += 1;
         }
     }
@@ -216,7 +204,8 @@ impl Tally {
         let radii = benchmark.radii.as_deref().zip(prepared.radii.as_deref()).filter(|_| self.needs.radii);
         for &(point, v) in listed {
             let at = point as usize;
-            let mut over = radii.filter(|(_, narrow)| self.reach.lists_excess(v - narrow[at]));
+            let asks = |m: f32| self.reach.lists_excess(m) && (m >= self.least_excess || m >= -self.reach.sure);
+            let mut over = radii.filter(|(_, narrow)| asks(v - narrow[at]));
             let mut raises = v >= self.reach.value;
             if !raises && over.is_none() {
                 continue;
@@ -243,7 +232,9 @@ impl Tally {
                 self.reach.value = self.reach.value.max(f32_below(s - self.bounds.value));
             }
             if let Some((radii, _)) = over {
-                raise(&mut self.margin, (s - radii[at], point));
+                if raise(&mut self.margin, (s - radii[at], point)) {
+                    self.least_excess = self.least_excess.max(f32_below(self.margin.0 - self.bounds.excess));
+                }
                 if s > radii[at] {
                     self.hits += 1;
                     hit(at);
@@ -288,9 +279,9 @@ pub fn score(
 ) -> Score {
     let needs = Needs { maximum: true, radii: prepared.radii.is_some() };
     let mut tally = Tally::new(needs, bounds, tops(block, row));
-    let (mut listed, mut sure) = (Vec::new(), 0);
-    reaching(block, row, prepared.radii.as_deref(), tally.reach(), &mut listed, |_| sure += 1);
-    tally.count(sure);
-    tally.take(x, benchmark, prepared, &listed, |_| ());
+    let mut found = Found::default();
+    reaching(block, row, prepared.radii.as_deref(), tally.reach(), &mut found);
+    tally.count(found.sure.len() as u32);
+    tally.take(x, benchmark, prepared, &found.listed, |_| ());
     tally.score()
 }

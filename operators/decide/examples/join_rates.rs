@@ -1,7 +1,7 @@
 //! How many rows a second does the processor join, in 8-bit codes and in f32? `cargo run --release -p trommel-decide --example join_rates [rows points dim threads]`
 //!
 //! Vectors have much in common and a falling spectrum, as CLIP's have; radii are such that 5 % of the rows have a hit; rows come in shards of 10,000, which the points see. Of
-//! every kernel: rows a second over all threads, products that were listed and computed exactly, all columns and decisions alone. Answers are compared. With `TROMMEL_PEERS` (a Python with
+//! every kernel: rows a second over all threads, products that were listed and computed exactly, all columns, and decisions alone without and with directions that are looked at first. Answers are compared. With `TROMMEL_PEERS` (a Python with
 //! faiss) `IndexFlatIP` is asked for the nearest point of the same vectors, with as many threads, before and after.
 //!
 //! The limit: the processor's integer products, see the example `join_speed` of trommel-kernels.
@@ -70,10 +70,13 @@ impl Vectors {
     }
 }
 
-fn joiner(benchmark: &Arc<Benchmark>, with: Option<Instructions>, columns: ColumnSet) -> Joiner {
+fn joiner(benchmark: &Arc<Benchmark>, with: Option<Instructions>, columns: ColumnSet, directions: bool) -> Joiner {
     let config = JoinConfig { columns, ..JoinConfig::default() };
     let prepared = [Prepared::new(benchmark)].into_iter().collect();
-    let cpu = Cpu::new(vec![benchmark.clone()], prepared, config.clone()).with_codes(with);
+    let mut cpu = Cpu::new(vec![benchmark.clone()], prepared, config.clone()).with_codes(with);
+    if directions {
+        cpu = cpu.with_directions(None);
+    }
     Joiner::new(vec![benchmark.clone()], config).unwrap().with_kernel(Box::new(cpu))
 }
 
@@ -86,7 +89,7 @@ fn joined(joiner: &Joiner, rows: &[Vec<f16>], threads: usize) -> (Vec<Vec<Score>
     };
     let all: Vec<JoinRow<'_>> = rows.iter().map(|vector| &vector[..]).enumerate().map(of).collect();
     // What is made once is made before.
-    joiner.join(&all[..1], &Near).unwrap();
+    joiner.join(&all[..all.len().min(64)], &Near).unwrap();
     let most = joiner.micro_batch().1;
     let portions: Vec<&[JoinRow<'_>]> = all.chunks(most).collect();
     let (next, start) = (AtomicUsize::new(0), Instant::now());
@@ -133,7 +136,7 @@ fn main() {
     let t: Vec<f16> = (0..points).flat_map(|_| vectors.unit()).collect();
     let x: Vec<Vec<f16>> = (0..rows).map(|_| vectors.unit()).collect();
     let benchmark = |radii| Arc::new(Benchmark::new("b", dim, t.clone(), vec![], vec![], radii, None).unwrap());
-    let plain = joiner(&benchmark(None), Instructions::fast(), ColumnSet::All);
+    let plain = joiner(&benchmark(None), Instructions::fast(), ColumnSet::All, false);
     let some = joined(&plain, &x[..rows.min(1000)], threads).0;
     let mut nearest: Vec<f64> = some.iter().map(|scores| scores[0].max_similarity.unwrap()).collect();
     nearest.sort_by(f64::total_cmp);
@@ -146,8 +149,10 @@ fn main() {
     for columns in [ColumnSet::All, ColumnSet::Decision] {
         faiss(rows.min(8192), points, dim, threads);
         let mut expected = None;
-        for with in Instructions::all().filter(|with| *with != Instructions::Portable).map(Some).chain([None]) {
-            let joiner = joiner(&benchmark, with, columns);
+        let codes: Vec<_> = Instructions::all().filter(|with| *with != Instructions::Portable).map(Some).collect();
+        let led = codes.iter().map(|with| (*with, true)).filter(|_| columns == ColumnSet::Decision);
+        for (with, directions) in codes.iter().map(|with| (*with, false)).chain([(None, false)]).chain(led) {
+            let joiner = joiner(&benchmark, with, columns, directions);
             let some = if with.is_none() { &x[..rows.min(4096)] } else { &x[..] };
             let (scores, seconds) = joined(&joiner, some, threads);
             let (counts, hit) = (joiner.counts(), scores.iter().filter(|scores| scores[0].hits > Some(0)).count());

@@ -14,19 +14,24 @@ use crate::kernel::Kernel;
 use crate::scan::Prepared;
 use trommel_core::sample::{SampleId, ShardPoints};
 
-fn kernel(benchmarks: &[Arc<Benchmark>], with: Option<Instructions>) -> Box<Cpu> {
+pub(super) fn kernel(benchmarks: &[Arc<Benchmark>], with: Option<Instructions>, columns: ColumnSet) -> Cpu {
     let prepared = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();
-    Box::new(Cpu::new(benchmarks.to_vec(), prepared, JoinConfig::default()).with_codes(with))
+    let config = JoinConfig { columns, ..JoinConfig::default() };
+    Cpu::new(benchmarks.to_vec(), prepared, config).with_codes(with)
+}
+
+pub(super) fn joiner_on(kernel: Cpu, benchmarks: &[Arc<Benchmark>], columns: ColumnSet) -> Joiner {
+    let config = JoinConfig { columns, ..JoinConfig::default() };
+    Joiner::new(benchmarks.to_vec(), config).unwrap().with_kernel(Box::new(kernel))
 }
 
 fn joiner(benchmarks: &[Arc<Benchmark>], with: Option<Instructions>, columns: ColumnSet) -> Joiner {
-    let config = JoinConfig { columns, ..JoinConfig::default() };
-    Joiner::new(benchmarks.to_vec(), config).unwrap().with_kernel(kernel(benchmarks, with))
+    joiner_on(kernel(benchmarks, with, columns), benchmarks, columns)
 }
 
 /// Vectors as embeddings have them and as nobody would: around few centres with much in common; with outliers in two dimensions; along one axis;
 /// all elements equal; all but one denormal.
-fn vectors(dice: &mut Dice, count: usize, dim: usize, kin: &[Vec<f16>]) -> Vec<Vec<f16>> {
+pub(super) fn vectors(dice: &mut Dice, count: usize, dim: usize, kin: &[Vec<f16>]) -> Vec<Vec<f16>> {
     let mut all = dice.family(count, dim, kin);
     for vector in &mut all {
         let mut raw: Vec<f64> = vector.iter().map(|x| x.to_f64()).collect();
@@ -143,10 +148,10 @@ fn what_lists_too_much_is_done_in_f32() {
     let points: Vec<Vec<f16>> = (0..3000).map(|_| dice.near(&one, 1e-3)).collect();
     let benchmarks = [benchmark("a", 64, &points, None)];
     let with = Instructions::all().next();
-    let kernel = kernel(&benchmarks, with);
+    let kernel = kernel(&benchmarks, with, ColumnSet::All);
     let in_codes = kernel.portion_rows();
     let rows: Vec<Vec<f16>> = (0..8).map(|_| dice.near(&one, 1e-3)).collect();
-    let joiner = Joiner::new(benchmarks.to_vec(), JoinConfig::default()).unwrap().with_kernel(kernel);
+    let joiner = joiner_on(kernel, &benchmarks, ColumnSet::All);
     let mut sizes = vec![joiner.micro_batch().1];
     for _ in 0..66 {
         let row = |(at, vector)| JoinRow {

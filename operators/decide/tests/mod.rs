@@ -5,6 +5,7 @@ mod every_rule;
 mod graph;
 mod join;
 mod kernels;
+mod leading;
 mod naive;
 mod oracle;
 mod peers;

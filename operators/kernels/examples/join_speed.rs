@@ -83,15 +83,15 @@ fn main() -> std::io::Result<()> {
     let (x, t) = (unit(&narrow), unit(&t));
     let x: Vec<&[f16]> = x.chunks(dim).collect();
     let radii = vec![0.5f64; points];
-    let coded = Points::new(&t, dim, Some(&radii));
     let (mut rows, mut scores) = (Rows::default(), Scores::default());
-    best("codes of the rows", &mut || rows.code(&x, &coded))?;
     for with in Instructions::all().filter(|with| *with != Instructions::Portable) {
+        let coded = Points::new(&t, dim, Some(&radii), with);
+        best(&format!("codes of the rows, {}", with.name()), &mut || rows.code(&x, &coded))?;
         for threads in [1, threads] {
             let name = format!("Scores::fill, {}, {threads} threads", with.name());
-            let plain = best(&name, &mut || scores.fill(&mut rows, &coded, false, with, threads))?;
+            let plain = best(&name, &mut || scores.fill(&mut rows, &coded, false, threads))?;
             let name = format!("  with excess, {:.2} of gemm", plain / bare);
-            best(&name, &mut || scores.fill(&mut rows, &coded, true, with, threads))?;
+            best(&name, &mut || scores.fill(&mut rows, &coded, true, threads))?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Approximate products in 8-bit integers, with a proven bound on their error: four times as many an instruction as in f32.
+//! Approximate products in integers of at most 8 bits, with a proven bound on their error: four times as many an instruction as in f32.
 //!
 //! ```text
 //! points ─▶ turn ─▶ codes, steps, errors   once
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! **Codes.** Rows `x` and points `t` are turned by one orthogonal `Q` ([`Rotation`]), so that no coordinate is larger than chance makes it, and rounded to
-//! `X = a p`, `T = b q` with `p`, `q` in -127..=127 and a step size a vector. What is lost is measured: `|Qx - X| <= E`, `|Qt - T| <= F`, the turn's own rounding included. The sum of `p q` is
+//! `X = a p`, `T = b q` with a step size a vector and `p`, `q` in -127..=127; or in -32..=32 and -63..=63, where the instructions would saturate otherwise. What is lost is measured: `|Qx - X| <= E`, `|Qt - T| <= F`, the turn's own rounding included. The sum of `p q` is
 //! exact in 32 bits for up to [`LARGEST_DIM`] elements.
 //!
 //! **Bound.** `x.t = Qx.Qt`, and `Qx.Qt - X.T = (Qx - X).Qt + X.(Qt - T)`, so by Cauchy and Schwarz
@@ -23,25 +23,30 @@
 //! * `x.t >= X.T - E |t| - |X| F >= v - E* |t|* - |X|* F*`, as `v <= X.T`.
 //!
 //! A value is stored as `i16` in units of 2^-13: half a unit is its rounding, and the hundredth of a unit beside it (20 `u`, `u = 2^-24`) covers the f32
-//! operations that lead to it (at most 4u |X.T|, u for each of the two moves and 2u for the differences, all below 1.5). Values and moves are below 2.2 for the dimensions
-//! allowed ([`fits`]), so none saturates: `E <= |x| sqrt(dim) / 254` however a vector is made.
+//! operations that lead to it: two roundings of X.T, one after each move, and one of each difference, where none of these is above 3.8. Nor does any value saturate, for
+//! the dimensions allowed ([`fits`]): with 127 `E <= |x| sqrt(dim) / 254` however a vector is made, and X.T and its moves make 2.2 at most; with 32 and 63 `E <= 0.71 |x|`,
+//! `F <= 0.36 |t|`, and they make 3.8.
 //!
-//! **What follows** is as in [`crate::join`], with this bound: 0.015 above for 640 dimensions and unit vectors, where f32 has 3.9e-5. So a little more is looked at again.
+//! **What follows** is as in [`crate::join`], with this bound: 0.015 above for 640 dimensions and unit vectors (0.048 with the smaller codes), where f32 has 3.9e-5. So a little more is looked at again.
 
 mod code;
+mod directions;
+mod leading;
 mod product;
 mod rotate;
 mod scores;
 
 use half::f16;
 
+pub use directions::Directions;
+pub use leading::{Ceilings, LeadingPoints, LeadingRows, MOST_WIDTH, WIDTH_STEP};
 pub use product::Instructions;
 pub use rotate::{LANES, Rotation};
 pub use scores::{ROWS_TOGETHER, Scores, Top};
 
 use crate::join::{CHUNK, f32_below};
 use code::{Coded, Coder};
-use product::{Four, RowTerms};
+use product::{Four, Ranges, RowTerms};
 
 /// How many units of a value make 1.
 pub const UNITS: f64 = 8192.0;
@@ -63,6 +68,7 @@ pub fn fits(dim: usize) -> bool {
 /// Test points as 8-bit codes.
 #[derive(Debug)]
 pub struct Points {
+    with: Instructions,
     rotation: Rotation,
     dim: usize,
     count: usize,
@@ -86,27 +92,24 @@ fn width(dim: usize) -> usize {
 }
 
 impl Points {
-    /// Codes of `vectors`, f16\[n, dim\] of norms within 1 % of 1, and their radii between -2 and 2.
+    /// Codes of `vectors`, f16\[n, dim\] of norms within 1 % of 1, and their radii between -2 and 2, to be multiplied with these instructions.
     ///
     /// # Panics
     /// If codes cannot be made ([`fits`]) or lengths do not fit, which is a defect of the caller.
     #[must_use]
-    pub fn new(vectors: &[f16], dim: usize, radii: Option<&[f64]>) -> Self {
+    pub fn new(vectors: &[f16], dim: usize, radii: Option<&[f64]>, with: Instructions) -> Self {
         assert!(fits(dim) && vectors.len().is_multiple_of(dim), "vectors have `dim` elements");
         let count = vectors.len() / dim;
         assert!(radii.is_none_or(|radii| radii.len() == count), "one radius a point");
         let (rotation, chunks, steps_a_vector) = (Rotation::new(dim), count.div_ceil(CHUNK), width(dim) / 4);
-        let mut codes = vec![Four([[128; 4]; CHUNK]); chunks * steps_a_vector];
+        let Ranges { points: most, moved, .. } = with.ranges();
+        let mut codes = vec![Four([[moved; 4]; CHUNK]); chunks * steps_a_vector];
         let mut coder = Coder::default();
         let mut all: Vec<Coded> = Vec::with_capacity(count);
         for vectors in vectors.chunks(LANES * dim) {
-            coder.code(vectors.chunks_exact(dim), &rotation, dim, |coded, row| {
+            coder.code(vectors.chunks_exact(dim), &rotation, dim, most, |coded, row| {
                 let (chunk, point) = (all.len() / CHUNK, all.len() % CHUNK);
-                for (four, codes) in codes[chunk * steps_a_vector..].iter_mut().zip(row.chunks(4)) {
-                    for (to, code) in four.0[point].iter_mut().zip(codes) {
-                        *to = (i32::from(*code) + 128) as u8;
-                    }
-                }
+                put(&mut codes[chunk * steps_a_vector..], point, row, moved);
                 all.push(coded);
             });
         }
@@ -127,7 +130,7 @@ impl Points {
             };
             radii.chunks(CHUNK).map(chunk).collect()
         });
-        Self { rotation, dim, count, codes, steps, slack, radii, error, norm }
+        Self { with, rotation, dim, count, codes, steps, slack, radii, error, norm }
     }
 
     /// Number of points.
@@ -144,6 +147,15 @@ impl Points {
     #[must_use]
     pub fn bytes(points: usize, dim: usize) -> usize {
         points.next_multiple_of(CHUNK) * (width(dim) + 10)
+    }
+}
+
+/// Puts the codes of a point where instructions look for them, moved up.
+fn put(fours: &mut [Four], point: usize, codes: &[i8], moved: u8) {
+    for (four, codes) in fours.iter_mut().zip(codes.chunks(4)) {
+        for (to, code) in four.0[point].iter_mut().zip(codes) {
+            *to = (i32::from(*code) + i32::from(moved)) as u8;
+        }
     }
 }
 
@@ -170,12 +182,18 @@ impl Rows {
         self.coded.clear();
         let mut rows = self.codes.chunks_exact_mut(width);
         for vectors in vectors.chunks(LANES) {
-            self.coder.code(vectors.iter().copied(), &points.rotation, dim, |coded, codes| {
-                if let Some(row) = rows.next() {
-                    row[..dim].copy_from_slice(codes);
-                }
-                self.coded.push(coded);
-            });
+            self.coder.code(
+                vectors.iter().copied(),
+                &points.rotation,
+                dim,
+                points.with.ranges().rows,
+                |coded, codes| {
+                    if let Some(row) = rows.next() {
+                        row[..dim].copy_from_slice(codes);
+                    }
+                    self.coded.push(coded);
+                },
+            );
         }
         let largest = |of: fn(&Coded) -> f64| self.coded.iter().map(of).fold(0.0, f64::max);
         (self.error, self.length) = (largest(|it| it.error), largest(|it| it.length));
@@ -195,7 +213,7 @@ impl Rows {
 
     fn terms(&mut self, points: &Points) {
         let term = |row: &Coded| RowTerms {
-            first: -128 * row.sum,
+            first: -i32::from(points.with.ranges().moved) * row.sum,
             scale: row.step * UNITS as f32,
             shift: f32_below((self.error - row.error) * points.norm * UNITS).max(0.0),
         };
@@ -209,9 +227,9 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::dot::{dot, norm, round_to_f16};
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    fn noise(state: &mut u64) -> f64 {
+    pub(super) fn noise(state: &mut u64) -> f64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
     }
@@ -223,7 +241,7 @@ mod tests {
 
     /// Random ones; constant ones; one element alone; outliers in the dimensions that CLIP has them in; mostly denormal ones; copies, neighbours and negatives of
     /// those before; and what the turn makes as uneven as can be: rows of the transform itself.
-    fn vectors(count: usize, dim: usize, state: &mut u64) -> Vec<Vec<f16>> {
+    pub(super) fn vectors(count: usize, dim: usize, state: &mut u64) -> Vec<Vec<f16>> {
         let mut all: Vec<Vec<f16>> = Vec::new();
         while all.len() < count {
             let mut raw: Vec<f64> = (0..dim).map(|_| noise(state)).collect();
@@ -289,16 +307,19 @@ mod tests {
         for (at, dim) in DIMS.into_iter().enumerate().take(if cfg!(miri) { 1 } else { 9 }) {
             let (points, rows) = ([1, 63, 64, 65, 200][at % 5], [1, 5, 6, 7, 23][(at + 2) % 5]);
             let (t, x) = (vectors(points, dim, &mut state), vectors(rows, dim, &mut state));
-            let coded = Points::new(&t.concat(), dim, None);
             let x: Vec<&[f16]> = x.iter().map(|x| &x[..]).collect();
-            let mut rows = Rows::default();
-            rows.code(&x, &coded);
-            let bound = rows.error_bound(&coded);
-            assert!(bound < if dim < 600 { 0.2 } else { 0.1 } * (1.0 + dim as f64 / 1000.0), "dim {dim}: {bound}");
-            let mut seen = BTreeSet::new();
+            let mut seen = BTreeMap::<u8, BTreeSet<Vec<i16>>>::new();
             for with in Instructions::all() {
+                let coded = Points::new(&t.concat(), dim, None, with);
+                let mut rows = Rows::default();
+                rows.code(&x, &coded);
+                let bound = rows.error_bound(&coded);
+                // Codes of a row have a quarter of the levels there, and those of a point half of them.
+                let coarser = if with == Instructions::Avx2 { 3.5 } else { 1.0 };
+                let most = coarser * if dim < 600 { 0.2 } else { 0.1 } * (1.0 + dim as f64 / 1000.0);
+                assert!(bound < most, "dim {dim}, {with:?}: {bound}");
                 let mut scores = Scores::default();
-                scores.fill(&mut rows, &coded, false, with, 1);
+                scores.fill(&mut rows, &coded, false, 1);
                 let mut values = Vec::new();
                 for (row, x) in x.iter().enumerate() {
                     for (point, t) in t.iter().enumerate() {
@@ -308,11 +329,13 @@ mod tests {
                         values.push((v * UNITS) as i16);
                     }
                 }
-                seen.insert(values);
+                seen.entry(with.ranges().moved).or_default().insert(values);
             }
-            // Sums are exact, so that instructions differ in the last unit at most.
-            let first = seen.first().cloned().unwrap_or_default();
-            assert!(seen.iter().all(|other| other.iter().zip(&first).all(|(a, b)| a.abs_diff(*b) <= 1)));
+            // Sums are exact, so that instructions for the same codes differ in the last unit at most.
+            for seen in seen.values() {
+                let first = seen.first().unwrap();
+                assert!(seen.iter().all(|other| other.iter().zip(first).all(|(a, b)| a.abs_diff(*b) <= 1)));
+            }
         }
     }
 
@@ -336,26 +359,29 @@ mod tests {
         for dim in [32, 64, 100, 200] {
             let raw: Vec<f64> = (0..dim).map(|_| noise(&mut state)).collect();
             let t = unit(&raw);
-            let coded = Points::new(&t, dim, None);
-            let mut turned = vec![[0.0f32; LANES]; dim];
-            turned.iter_mut().zip(&t).for_each(|(element, t)| element[0] = t.to_f32());
-            coded.rotation.turn(&mut turned);
-            let code = |at: usize| f64::from(coded.codes[at / 4].0[0][at % 4]) - 128.0;
-            let lost: Vec<f64> =
-                (0..dim).map(|at| f64::from(turned[at][0]) - f64::from(coded.steps[0][0]) * code(at)).collect();
-            let back = turned_back(&coded.rotation, &lost);
-            for sign in [1.0, -1.0] {
-                let x = unit(&back.iter().map(|x| sign * x).collect::<Vec<_>>());
-                let mut rows = Rows::default();
-                rows.code(&[&x], &coded);
-                let (bound, of_the_point) = (rows.error_bound(&coded), rows.length * coded.error);
-                for with in Instructions::all() {
+            for with in Instructions::all() {
+                let coded = Points::new(&t, dim, None, with);
+                let mut turned = vec![[0.0f32; LANES]; dim];
+                turned.iter_mut().zip(&t).for_each(|(element, t)| element[0] = t.to_f32());
+                coded.rotation.turn(&mut turned);
+                let moved = f64::from(with.ranges().moved);
+                let code = |at: usize| f64::from(coded.codes[at / 4].0[0][at % 4]) - moved;
+                let lost: Vec<f64> =
+                    (0..dim).map(|at| f64::from(turned[at][0]) - f64::from(coded.steps[0][0]) * code(at)).collect();
+                let back = turned_back(&coded.rotation, &lost);
+                // Where a row loses more than the point, it may make good for a part.
+                let least = if with == Instructions::Avx2 { 0.3 } else { 0.8 };
+                for sign in [1.0, -1.0] {
+                    let x = unit(&back.iter().map(|x| sign * x).collect::<Vec<_>>());
+                    let mut rows = Rows::default();
+                    rows.code(&[&x], &coded);
+                    let (bound, of_the_point) = (rows.error_bound(&coded), rows.length * coded.error);
                     let mut scores = Scores::default();
-                    scores.fill(&mut rows, &coded, false, with, 1);
+                    scores.fill(&mut rows, &coded, false, 1);
                     let off = (f64::from(Scores::value(scores.values(0, 0)[0])) - dot(&x, &t)).abs();
                     assert!(
-                        off <= bound && off > 0.8 * of_the_point,
-                        "dim {dim}: off by {off}, of {of_the_point} and {bound}"
+                        off <= bound && off > least * of_the_point,
+                        "dim {dim}, {with:?}: off by {off}, of {of_the_point} and {bound}"
                     );
                 }
             }
@@ -371,15 +397,14 @@ mod tests {
             let radii: Vec<f64> = (0..points)
                 .map(|at| [2.0, -2.0, noise(&mut state), 0.5][if at % 7 == 0 { at % 2 } else { 2 + at % 2 }])
                 .collect();
-            let coded = Points::new(&t.concat(), dim, Some(&radii));
             let x: Vec<&[f16]> = x.iter().map(|x| &x[..]).collect();
-            let mut coded_rows = Rows::default();
-            coded_rows.code(&x, &coded);
             for with in Instructions::all() {
-                let mut scores = Scores::default();
+                let coded = Points::new(&t.concat(), dim, Some(&radii), with);
+                let (mut coded_rows, mut scores) = (Rows::default(), Scores::default());
+                coded_rows.code(&x, &coded);
                 // Another size before: what is reused holds nothing old.
-                scores.fill(&mut coded_rows, &Points::new(&t[0], dim, None), false, with, 1);
-                scores.fill(&mut coded_rows, &coded, true, with, threads);
+                scores.fill(&mut coded_rows, &Points::new(&t[0], dim, None, with), false, 1);
+                scores.fill(&mut coded_rows, &coded, true, threads);
                 let value = |row: usize, point: usize| Scores::value(scores.values(row, point / CHUNK)[point % CHUNK]);
                 let over = |row: usize, point: usize| value(row, point) - radii[point] as f32;
                 let most = |of: &mut dyn Iterator<Item = f32>| of.fold(f32::NEG_INFINITY, f32::max);

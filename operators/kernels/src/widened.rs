@@ -23,15 +23,15 @@ macro_rules! widened {
         }
         $plain($($arg),*);
     };
-    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident / $wide:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
         $crate::widened::widened! { @forms $wide / $plain ($($arg: $type),*) $body }
 
         $(#[$doc])*
-        fn $name($($arg: $type),*) {
+        $vis fn $name($($arg: $type),*) {
             $crate::widened::widened! { @avx2_or $wide / $plain ($($arg),*) }
         }
     };
-    ($(#[$doc:meta])* fn $name:ident / $wide:ident / $widest:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident / $wide:ident / $widest:ident / $plain:ident ($($arg:ident: $type:ty),*) $body:block) => {
         $crate::widened::widened! { @forms $wide / $plain ($($arg: $type),*) $body }
 
         #[cfg(target_arch = "x86_64")]
@@ -42,7 +42,7 @@ macro_rules! widened {
 
         $(#[$doc])*
         #[inline]
-        fn $name($($arg: $type),*) {
+        $vis fn $name($($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 if is_x86_feature_detected!("avx512bw")

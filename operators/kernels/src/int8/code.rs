@@ -1,13 +1,10 @@
-//! Vectors as 8-bit codes with one step size each, and how far they are from what they stand for.
+//! Vectors as codes of at most 8 bits with one step size each, and how far they are from what they stand for.
 
 use half::f16;
 
 use super::rotate::{LANES, Lanes, Rotation};
 use crate::dot::{norm, to_f32};
 use crate::widened::widened;
-
-/// Largest magnitude of a code.
-pub(super) const LARGEST: f32 = 127.0;
 
 /// A coded vector: `step * codes` stands for the turned one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,18 +34,19 @@ pub(super) struct Coder {
 const ROUNDER: f32 = 12_582_912.0;
 
 /// What covers the few roundings (each 2^-53) of norms and sums in f64.
-const UP: f64 = 1.0 + 1e-9;
+pub(super) const UP: f64 = 1.0 + 1e-9;
 
 /// A vector as good as zero is coded as zero, and all of it is error.
 const LEAST: f32 = 1e-20;
 
 impl Coder {
-    /// Codes up to [`LANES`] vectors of `dim` elements; `take` is shown each with its codes.
+    /// Codes, up to `largest`, of up to [`LANES`] vectors of `dim` elements; `take` is shown each with its codes.
     pub fn code<'v>(
         &mut self,
         vectors: impl Iterator<Item = &'v [f16]> + Clone,
         rotation: &Rotation,
         dim: usize,
+        largest: f32,
         mut take: impl FnMut(Coded, &[i8]),
     ) {
         self.wide.clear();
@@ -67,7 +65,7 @@ impl Coder {
                 *x = element[lane];
             }
             let mut coded = Coded { norm: norm(vector) * UP, ..Coded::default() };
-            round(&self.wide, &mut self.codes, &mut coded);
+            round(&self.wide, &mut self.codes, &mut coded, largest);
             coded.error = (coded.error + rotation.error() * coded.norm) * UP;
             take(coded, &self.codes[..dim]);
         }
@@ -82,8 +80,10 @@ widened! {
 }
 
 widened! {
-    /// Rounds a vector of whole blocks to codes; the error is the distance from it.
-    fn round / round_wide / round_widest / round_plain(vector: &[f32], codes: &mut [i8], coded: &mut Coded) {
+    /// Rounds a vector of whole blocks of [`LANES`] to codes up to `largest`; the error is the distance from it.
+    pub(super) fn round / round_wide / round_widest / round_plain(
+        vector: &[f32], codes: &mut [i8], coded: &mut Coded, largest: f32
+    ) {
         let blocks = vector.as_chunks::<LANES>().0;
         let mut most = [0.0f32; LANES];
         for block in blocks {
@@ -92,8 +92,8 @@ widened! {
             }
         }
         let most = most.into_iter().fold(0.0, |a, b| if b > a { b } else { a });
-        let (step, inverse) = if most > LEAST { (most / LARGEST, LARGEST / most) } else { (0.0, 0.0) };
-        // No element is above 127 steps by more than rounding, so no code is above 127.
+        let (step, inverse) = if most > LEAST { (most / largest, largest / most) } else { (0.0, 0.0) };
+        // No element is above the largest code's steps by more than rounding, so no code is above it.
         for (code, x) in codes.iter_mut().zip(vector) {
             *code = (x * inverse + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i8;
         }

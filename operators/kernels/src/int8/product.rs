@@ -1,4 +1,7 @@
-//! The products of some rows' codes with those of a chunk of points, as i16.
+//! The products of some rows' codes with those of a chunk of points: sums in i32, and values in i16.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use super::CHUNK;
 
@@ -9,14 +12,27 @@ pub enum Instructions {
     Avx512Vnni,
     /// `VPDPBUSD` on 256 bits: AVX-VNNI.
     AvxVnni,
+    /// `VPMADDUBSW` and `VPMADDWD` on 256 bits: AVX2. Sums of 16 bits saturate, so codes are smaller.
+    Avx2,
     /// Any processor's. It is for tests: f32 is faster.
     Portable,
+}
+
+/// The codes that instructions can multiply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ranges {
+    /// Largest code of a row.
+    pub rows: f32,
+    /// Largest code of a point.
+    pub points: f32,
+    /// By what codes of points are moved up, so that they have no sign.
+    pub moved: u8,
 }
 
 impl Instructions {
     /// All that this processor has, the fastest first.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Avx512Vnni, Self::AvxVnni, Self::Portable].into_iter().filter(|it| it.are_there())
+        [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Portable].into_iter().filter(|it| it.are_there())
     }
 
     /// The fastest that are faster than f32, if the processor has any.
@@ -35,13 +51,11 @@ impl Instructions {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("avxvnni")
-            }
+            Self::AvxVnni => Self::Avx2.are_there() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512Vnni | Self::AvxVnni => false,
+            Self::Avx512Vnni | Self::AvxVnni | Self::Avx2 => false,
             Self::Portable => true,
         }
     }
@@ -52,7 +66,23 @@ impl Instructions {
         match self {
             Self::Avx512Vnni => "avx512-vnni",
             Self::AvxVnni => "avx-vnni",
+            Self::Avx2 => "avx2",
             Self::Portable => "portable",
+        }
+    }
+
+    /// What codes of two unit vectors that are spread evenly make their product wrong by at most, more or less: for estimates.
+    #[must_use]
+    pub fn typical_error(self) -> f32 {
+        let Ranges { rows, points, .. } = self.ranges();
+        0.9 * (1.0 / rows + 1.0 / points)
+    }
+
+    pub(super) const fn ranges(self) -> Ranges {
+        match self {
+            // Four sums of two products each meet in 16 bits before they are widened: 8 * 127 * 32 = 32,512.
+            Self::Avx2 => Ranges { rows: 32.0, points: 63.0, moved: 64 },
+            Self::Avx512Vnni | Self::AvxVnni | Self::Portable => Ranges { rows: 127.0, points: 127.0, moved: 128 },
         }
     }
 }
@@ -65,15 +95,23 @@ pub(super) struct RowTerms {
     pub shift: f32,
 }
 
-/// Four codes of each point of a chunk, and so on: u8\[steps, CHUNK, 4\], moved up by 128.
+/// Four codes of each point of a chunk, and so on: u8\[steps, CHUNK, 4\], moved up.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Four(pub [[u8; 4]; CHUNK]);
+
+/// Sums of a row's codes times those of a chunk of points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(super) struct Sums(pub [i32; CHUNK]);
 
 /// Values of a row with a chunk of points.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Values(pub [i16; CHUNK]);
+
+/// Rows whose sums go through memory: whole tiles of all instructions, and little enough for the nearest cache.
+pub(super) const ROWS_A_BLOCK: usize = 24;
 
 /// The points of a chunk.
 #[derive(Clone, Copy)]
@@ -89,29 +127,31 @@ pub(super) struct Chunk<'a> {
 pub(super) fn multiply(with: Instructions, rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
     let width = 4 * chunk.codes.len();
     assert!(rows.len() == terms.len() * width && out.len() == terms.len(), "as many values as rows");
-    assert!(with.are_there(), "the processor has the instructions");
-    match with {
+    #[cfg(target_arch = "x86_64")]
+    if with == Instructions::Avx512Vnni {
+        assert!(with.are_there(), "the processor has the instructions");
         // SAFETY: the features are there, and lengths fit.
+        return unsafe { x86::multiply_512(rows, terms, chunk, out) };
+    }
+    let mut block = [Sums([0; CHUNK]); ROWS_A_BLOCK];
+    let blocks = rows.chunks(ROWS_A_BLOCK * width).zip(terms.chunks(ROWS_A_BLOCK)).zip(out.chunks_mut(ROWS_A_BLOCK));
+    for ((rows, terms), out) in blocks {
+        let (block, mut firsts) = (&mut block[..terms.len()], [0; ROWS_A_BLOCK]);
+        firsts.iter_mut().zip(terms).for_each(|(first, terms)| *first = terms.first);
+        sums(with, rows, &firsts[..terms.len()], chunk.codes, block);
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512Vnni => unsafe { x86::multiply_512(rows, terms, chunk, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Instructions::AvxVnni => unsafe { x86::multiply_256(rows, terms, chunk, out) },
-        _ => portable(rows, terms, chunk, out),
+        if with != Instructions::Portable {
+            // SAFETY: `sums` has seen that AVX2 and FMA are there, which all others of this processor's instructions come with.
+            unsafe { x86::values_256(block, terms, chunk, out) };
+            continue;
+        }
+        values(block, terms, chunk, out);
     }
 }
 
-fn portable(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-    for ((row, terms), out) in rows.chunks_exact(4 * chunk.codes.len()).zip(terms).zip(out) {
-        let mut sums = [terms.first; CHUNK];
-        for (four, x) in chunk.codes.iter().zip(row.as_chunks::<4>().0) {
-            for (sum, codes) in sums.iter_mut().zip(&four.0) {
-                for (t, x) in codes.iter().zip(x) {
-                    *sum += i32::from(*t) * i32::from(*x);
-                }
-            }
-        }
-        let terms_of = sums.iter().zip(chunk.steps.iter().zip(chunk.slack));
+fn values(sums: &[Sums], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    for ((sums, terms), out) in sums.iter().zip(terms).zip(out) {
+        let terms_of = sums.0.iter().zip(chunk.steps.iter().zip(chunk.slack));
         for (out, (sum, (step, slack))) in out.0.iter_mut().zip(terms_of) {
             let value = *sum as f32 * (terms.scale * step) - chunk.length * slack - terms.shift;
             *out = value.round_ties_even() as i16;
@@ -119,157 +159,71 @@ fn portable(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[allow(clippy::needless_range_loop)] // loops over registers, which are numbered
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{CHUNK, Chunk, RowTerms, Values};
-
-    /// Rows at once on 512 bits: with four vectors of points these are 24 sums in registers, and ten loads for 24 products.
-    const ROWS_512: usize = 6;
-
-    /// Rows at once on 256 bits, with two vectors of points.
-    const ROWS_256: usize = 6;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(super) unsafe fn multiply_512(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-        let width = 4 * chunk.codes.len();
-        let whole = terms.len() / ROWS_512 * ROWS_512;
-        for first in (0..whole).step_by(ROWS_512) {
-            // SAFETY: so many rows are left.
-            unsafe {
-                tile_512::<ROWS_512>(rows.as_ptr().add(first * width), &terms[first..], chunk, &mut out[first..])
-            };
-        }
-        let (rows, left, out) = (&rows[whole * width..], &terms[whole..], &mut out[whole..]);
-        // SAFETY: so many rows are left.
-        unsafe {
-            match left.len() {
-                1 => tile_512::<1>(rows.as_ptr(), left, chunk, out),
-                2 => tile_512::<2>(rows.as_ptr(), left, chunk, out),
-                3 => tile_512::<3>(rows.as_ptr(), left, chunk, out),
-                4 => tile_512::<4>(rows.as_ptr(), left, chunk, out),
-                5 => tile_512::<5>(rows.as_ptr(), left, chunk, out),
-                _ => (),
-            }
-        }
+/// Sums of all rows (i8\[rows, 4 * codes.len()\]) with a chunk, each row's starting at its own first.
+pub(super) fn sums(with: Instructions, rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
+    assert!(rows.len() == firsts.len() * 4 * codes.len() && out.len() == firsts.len(), "as many sums as rows");
+    assert!(with.are_there(), "the processor has the instructions");
+    match with {
+        // SAFETY: the features are there, and lengths fit.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512Vnni => unsafe { x86::sums_512(rows, firsts, codes, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::AvxVnni => unsafe { x86::sums_256(rows, firsts, codes, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => unsafe { x86::sums_avx2(rows, firsts, codes, out) },
+        _ => sums_portable(rows, firsts, codes, out),
     }
+}
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn tile_512<const ROWS: usize>(rows: *const i8, terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-        let width = 4 * chunk.codes.len();
-        let mut sums = [[_mm512_setzero_si512(); 4]; ROWS];
-        for row in 0..ROWS {
-            sums[row] = [_mm512_set1_epi32(terms[row].first); 4];
-        }
-        for (step, four) in chunk.codes.iter().enumerate() {
-            let at = four.0.as_ptr().cast::<__m512i>();
-            // SAFETY: a step has four aligned vectors, and a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
-            unsafe {
-                let points = [
-                    _mm512_load_si512(at),
-                    _mm512_load_si512(at.add(1)),
-                    _mm512_load_si512(at.add(2)),
-                    _mm512_load_si512(at.add(3)),
-                ];
-                for row in 0..ROWS {
-                    let x = _mm512_set1_epi32(rows.add(row * width + 4 * step).cast::<i32>().read_unaligned());
-                    for j in 0..4 {
-                        sums[row][j] = _mm512_dpbusd_epi32(sums[row][j], points[j], x);
-                    }
-                }
-            }
-        }
-        let length = _mm512_set1_ps(chunk.length);
-        for j in 0..4 {
-            // SAFETY: 64 elements each.
-            let (steps, slack) = unsafe {
-                (_mm512_loadu_ps(chunk.steps.as_ptr().add(16 * j)), _mm512_loadu_ps(chunk.slack.as_ptr().add(16 * j)))
-            };
-            for row in 0..ROWS {
-                let scale = _mm512_mul_ps(_mm512_set1_ps(terms[row].scale), steps);
-                let value = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums[row][j]), scale, _mm512_set1_ps(terms[row].shift));
-                let value = _mm512_cvtps_epi32(_mm512_fnmadd_ps(length, slack, value));
-                // SAFETY: 64 values a row.
-                unsafe {
-                    _mm256_storeu_si256(out[row].0.as_mut_ptr().add(16 * j).cast(), _mm512_cvtsepi32_epi16(value));
+fn sums_portable(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
+    for ((row, first), out) in rows.chunks_exact(4 * codes.len()).zip(firsts).zip(out) {
+        out.0.fill(*first);
+        for (four, x) in codes.iter().zip(row.as_chunks::<4>().0) {
+            for (sum, codes) in out.0.iter_mut().zip(&four.0) {
+                for (t, x) in codes.iter().zip(x) {
+                    *sum += i32::from(*t) * i32::from(*x);
                 }
             }
         }
     }
+}
 
-    #[target_feature(enable = "avx2,fma,avxvnni")]
-    pub(super) unsafe fn multiply_256(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-        let width = 4 * chunk.codes.len();
-        for quarter in 0..CHUNK / 16 {
-            let whole = terms.len() / ROWS_256 * ROWS_256;
-            for first in (0..whole).step_by(ROWS_256) {
-                // SAFETY: so many rows are left.
-                unsafe {
-                    tile_256::<ROWS_256>(
-                        rows.as_ptr().add(first * width),
-                        &terms[first..],
-                        chunk,
-                        quarter,
-                        &mut out[first..],
-                    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As large as codes may be, all of one sign or of two, and anything: no sum saturates, whatever the number of rows and steps that are left over.
+    #[test]
+    fn sums_are_exact_with_the_largest_codes() {
+        let mut state = 9u64;
+        let mut below = |n: i32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as i32 % n
+        };
+        for with in Instructions::all() {
+            let Ranges { rows: most_x, points: most_t, moved } = with.ranges();
+            let (most_x, most_t) = (most_x as i32, most_t as i32);
+            for (rows, steps) in [(1, 1), (5, 2), (6, 3), (7, 4), (8, 9), (15, 31), (24, 160)] {
+                for kind in 0..4 {
+                    let mut code = |most: i32, sign: i32| match kind {
+                        0 => most,
+                        1 => sign * most,
+                        2 => most * (1 - 2 * below(2)),
+                        _ => below(2 * most + 1) - most,
+                    };
+                    let x: Vec<i8> = (0..rows * steps * 4).map(|_| code(most_x, -1) as i8).collect();
+                    let firsts: Vec<i32> = (0..rows as i32).map(|row| 1000 * row - 7).collect();
+                    let mut points = vec![Four([[0; 4]; CHUNK]); steps];
+                    let codes = points.iter_mut().flat_map(|four| four.0.as_flattened_mut());
+                    codes.for_each(|it| *it = (code(most_t, 1) + i32::from(moved)) as u8);
+                    let (mut out, mut expected) = (vec![Sums([1; CHUNK]); rows], vec![Sums([2; CHUNK]); rows]);
+                    sums(with, &x, &firsts, &points, &mut out);
+                    sums_portable(&x, &firsts, &points, &mut expected);
+                    assert_eq!(out, expected, "{with:?}, {rows} rows, {steps} steps, kind {kind}");
                 }
             }
-            for row in whole..terms.len() {
-                // SAFETY: a row is left.
-                unsafe {
-                    tile_256::<1>(rows.as_ptr().add(row * width), &terms[row..], chunk, quarter, &mut out[row..])
-                };
-            }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,avxvnni")]
-    unsafe fn tile_256<const ROWS: usize>(
-        rows: *const i8,
-        terms: &[RowTerms],
-        chunk: Chunk<'_>,
-        quarter: usize,
-        out: &mut [Values],
-    ) {
-        let width = 4 * chunk.codes.len();
-        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-        for row in 0..ROWS {
-            sums[row] = [_mm256_set1_epi32(terms[row].first); 2];
-        }
-        for (step, four) in chunk.codes.iter().enumerate() {
-            let at = four.0.as_ptr().cast::<__m256i>();
-            // SAFETY: a step has eight aligned vectors, two a quarter, and a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
-            unsafe {
-                let points = [_mm256_load_si256(at.add(2 * quarter)), _mm256_load_si256(at.add(2 * quarter + 1))];
-                for row in 0..ROWS {
-                    let x = _mm256_set1_epi32(rows.add(row * width + 4 * step).cast::<i32>().read_unaligned());
-                    for j in 0..2 {
-                        sums[row][j] = _mm256_dpbusd_avx_epi32(sums[row][j], points[j], x);
-                    }
-                }
-            }
-        }
-        let length = _mm256_set1_ps(chunk.length);
-        for row in 0..ROWS {
-            let mut values = [_mm256_setzero_si256(); 2];
-            for j in 0..2 {
-                let at = 16 * quarter + 8 * j;
-                // SAFETY: 64 elements each.
-                let (steps, slack) = unsafe {
-                    (_mm256_loadu_ps(chunk.steps.as_ptr().add(at)), _mm256_loadu_ps(chunk.slack.as_ptr().add(at)))
-                };
-                let scale = _mm256_mul_ps(_mm256_set1_ps(terms[row].scale), steps);
-                let value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums[row][j]), scale, _mm256_set1_ps(terms[row].shift));
-                values[j] = _mm256_cvtps_epi32(_mm256_fnmadd_ps(length, slack, value));
-            }
-            // Pairs of quarters come out crossed, and are put right.
-            let narrow = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(values[0], values[1]));
-            // SAFETY: 64 values a row.
-            unsafe { _mm256_storeu_si256(out[row].0.as_mut_ptr().add(16 * quarter).cast(), narrow) };
         }
     }
 }

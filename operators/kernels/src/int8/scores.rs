@@ -3,7 +3,7 @@
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
-use super::product::{Chunk, Instructions, Values, multiply};
+use super::product::{Chunk, Values, multiply};
 use super::{CHUNK, Points, Rows, UNITS};
 use crate::widened::widened;
 
@@ -43,7 +43,7 @@ pub struct Top {
 
 impl Scores {
     /// Multiplies. With `radii` values less radii are looked at too, where the points have any.
-    pub fn fill(&mut self, rows: &mut Rows, points: &Points, radii: bool, with: Instructions, threads: usize) {
+    pub fn fill(&mut self, rows: &mut Rows, points: &Points, radii: bool, threads: usize) {
         rows.terms(points);
         let rows = &*rows;
         (self.rows, self.points, self.chunks) = (rows.count(), points.count(), points.chunks());
@@ -73,7 +73,7 @@ impl Scores {
                         slack: &points.slack[at],
                         length: rows.length as f32,
                     };
-                    multiply(with, &rows.codes, &rows.terms, chunk, values);
+                    multiply(points.with, &rows.codes, &rows.terms, chunk, values);
                     sweep(values, maxima, together);
                     if let Some(radii) = radii {
                         over(values, &radii[at], excess.next().unwrap_or_default());

@@ -1,0 +1,205 @@
+//! Question: how many rows a second does the join decide, where nothing but the decision is asked for and few rows are hit?
+//!
+//! Command: `cargo xtask bench decisions`, about a minute. Peers: faiss, `IndexFlatIP` and `IndexFlatIPPanorama` over the same points, asked for the nearest point of the same rows with
+//! as many threads. Limit: the processor's 8-bit products, see the example `join_speed` of trommel-kernels.
+//!
+//! `TROMMEL_BENCH_ROWS` (100,000) rows and `TROMMEL_BENCH_POINTS` (50,000) points of 640, as CLIP's embeddings lie: two fifths of the energy in one direction, a spectrum that falls, centres. They lie along the
+//! axes in the order of their energy, so that Panorama need not turn them first. 5 % of the rows have a point above the threshold. The peers are asked for `TROMMEL_BENCH_PEER_ROWS`
+//! (20,000) of the rows, alternately with ours `TROMMEL_BENCH_ROUNDS` (2) times; their nearest points must be ours, but for points that lie as near as f32 can tell. Three answers of ours are timed: all
+//! columns, a radius for each point (`drop-over-radius`), and one threshold for all (`drop-above`). Decisions are those of all columns, or the bench fails.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+#[path = "../tests/common/random.rs"]
+#[allow(dead_code)]
+mod random;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use half::f16;
+use random::Random;
+use trommel_columnar::npy;
+use trommel_core::sample::{SampleId, Score};
+use trommel_decide::benchmark::Benchmark;
+use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joiner, Needs, Verdict};
+
+const DIM: usize = 640;
+const CENTRES: usize = 1000;
+const PART_ROWS: usize = 100_000;
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+struct Vectors {
+    random: Random,
+    mean: Vec<f32>,
+    centres: Vec<f32>,
+}
+
+impl Vectors {
+    fn new() -> Self {
+        let mut made = Self { random: Random::new(1), mean: Vec::new(), centres: Vec::new() };
+        let mean: Vec<f32> = (0..DIM).map(|_| made.normal()).collect();
+        let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
+        made.mean = mean.iter().map(|x| 0.85 * x / norm).collect();
+        made.centres = (0..CENTRES).flat_map(|_| made.direction()).collect();
+        made
+    }
+
+    fn normal(&mut self) -> f32 {
+        ((0..4).map(|_| self.random.share() as f32).sum::<f32>() - 2.0) * 3f32.sqrt()
+    }
+
+    /// Energy falls with the power 1.2 of its rank, and is 1/2 in all.
+    fn direction(&mut self) -> Vec<f32> {
+        let scale = |element: usize| (1.0 + element as f32 / 10.0).powf(-0.6);
+        let all = (0..DIM).map(|at| scale(at) * scale(at)).sum::<f32>().sqrt();
+        (0..DIM).map(|at| 0.7 * scale(at) / all * self.normal()).collect()
+    }
+
+    fn unit(&mut self) -> Vec<f16> {
+        let (at, own) = (self.random.below(CENTRES) * DIM, self.direction());
+        let raw: Vec<f32> = (0..DIM).map(|j| self.mean[j] + self.centres[at + j] + own[j]).collect();
+        let norm = raw.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        raw.iter().map(|x| f16::from_f64(f64::from(*x) / norm)).collect()
+    }
+}
+
+/// Which of a benchmark's scores the decision reads.
+struct Asks(Needs, f64);
+
+impl Verdict for Asks {
+    fn keeps(&self, _: &str, _: &str, _: SampleId, scores: &[Score]) -> bool {
+        let over = |score: &Score| {
+            if self.0.radii { score.hits > Some(0) } else { score.max_similarity.is_some_and(|s| s > self.1) }
+        };
+        !scores.iter().any(over)
+    }
+
+    fn needs(&self, _: usize) -> Needs {
+        self.0
+    }
+}
+
+/// Scores and whether each row is kept, and rows a second, on so many threads.
+fn joined(joiner: &Joiner, asks: &Asks, rows: &[Vec<f16>], threads: usize) -> (Vec<(Score, bool)>, f64) {
+    let shards: Vec<_> = (0..rows.len().div_ceil(10_000)).map(|shard| joiner.points(shard as u64)).collect();
+    let of = |(at, vector)| {
+        let id = SampleId { ordinal: (at / 10_000) as u64, index: (at % 10_000) as u32 };
+        JoinRow { vector, id, shard: "s", key: "k", points: Some(&shards[at / 10_000]) }
+    };
+    let all: Vec<JoinRow<'_>> = rows.iter().map(|vector| &vector[..]).enumerate().map(of).collect();
+    let (next, start) = (AtomicUsize::new(0), Instant::now());
+    let work = || {
+        let mut mine = Vec::new();
+        loop {
+            let most = joiner.micro_batch().1;
+            let first = next.fetch_add(most, Ordering::Relaxed);
+            let Some(portion) = all.get(first..all.len().min(first + most)).filter(|portion| !portion.is_empty())
+            else {
+                return mine;
+            };
+            let joined = joiner.join(portion, asks).unwrap();
+            mine.push((first, joined.into_iter().map(|joined| (joined.scores[0], joined.keeps)).collect::<Vec<_>>()));
+        }
+    };
+    let mut parts: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    parts.sort_by_key(|part| part.0);
+    (parts.into_iter().flat_map(|part| part.1).collect(), rows.len() as f64 / seconds)
+}
+
+fn write(path: &Path, rows: &[Vec<f16>]) {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+    out.write_all(&npy::head_bytes(rows.len() as u64, DIM)).unwrap();
+    rows.iter().flatten().for_each(|x| out.write_all(&x.to_le_bytes()).unwrap());
+    out.flush().unwrap();
+}
+
+fn main() {
+    let (rows, points) = (number("TROMMEL_BENCH_ROWS", 100_000), number("TROMMEL_BENCH_POINTS", 50_000));
+    let threads = number("TROMMEL_BENCH_THREADS", trommel_core::cores::usable());
+    let mut vectors = Vectors::new();
+    let t: Vec<Vec<f16>> = (0..points).map(|_| vectors.unit()).collect();
+    let x: Vec<Vec<f16>> = (0..rows).map(|_| vectors.unit()).collect();
+    let benchmark = |radii| Arc::new(Benchmark::new("b", DIM, t.concat(), vec![], vec![], radii, None).unwrap());
+    let joiner = |radii: Option<f64>, columns| {
+        let config = JoinConfig { columns, ..JoinConfig::default() };
+        Joiner::new(vec![benchmark(radii.map(|radius| vec![radius; points]))], config).unwrap()
+    };
+    let (maximum, radii) = (Needs { maximum: true, radii: false }, Needs { maximum: false, radii: true });
+    let few = joined(&joiner(None, ColumnSet::All), &Asks(maximum, 1.0), &x[..rows.min(2000)], threads).0;
+    let mut nearest: Vec<f64> = few.iter().map(|(score, _)| score.max_similarity.unwrap()).collect();
+    nearest.sort_by(f64::total_cmp);
+    let threshold = nearest[nearest.len() * 95 / 100];
+    println!(
+        "{rows} rows, {points} points of {DIM}, {threads} threads; nearest points at {:.3}, threshold {threshold:.3}",
+        nearest[nearest.len() / 2]
+    );
+
+    let asked = number("TROMMEL_BENCH_PEER_ROWS", 20_000).min(rows);
+    let python = std::env::var("TROMMEL_PEERS").ok();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    ["pool/img_emb", "points"].iter().for_each(|name| fs::create_dir_all(at(name)).unwrap());
+    write(&at("points/b.npy"), &t);
+    for (part, x) in x[..asked].chunks(PART_ROWS).enumerate() {
+        write(&at(&format!("pool/img_emb/img_emb_{part}.npy")), x);
+    }
+    for round in 0..number("TROMMEL_BENCH_ROUNDS", 2) {
+        let mut rates = Vec::new();
+        let mut kept: Option<Vec<bool>> = None;
+        for (name, radius, columns, needs) in [
+            ("all columns", Some(threshold), ColumnSet::All, radii),
+            ("decisions, a radius each", Some(threshold), ColumnSet::Decision, radii),
+            ("decisions, one threshold", None, ColumnSet::Decision, maximum),
+        ] {
+            let joiner = joiner(radius, columns);
+            let (scores, rate) = joined(&joiner, &Asks(needs, threshold), &x, threads);
+            let dropped = scores.iter().filter(|(_, keeps)| !keeps).count();
+            println!(
+                "| trommel, {name}, {} | {rate:.0} rows/s | {:.1} exact products a row, {:.1} % dropped |",
+                joiner.on(),
+                joiner.counts().confirmed as f64 / rows as f64,
+                100.0 * dropped as f64 / rows as f64
+            );
+            let keeps: Vec<bool> = scores.iter().map(|(_, keeps)| *keeps).collect();
+            assert!(kept.get_or_insert_with(|| keeps.clone()) == &keeps, "the same decisions");
+            rates.push((name, rate));
+            if needs.maximum && round == 0 {
+                let mut out = BufWriter::new(File::create(at("ours.bin")).unwrap());
+                for (score, _) in &scores[..asked] {
+                    out.write_all(&score.max_similarity.unwrap().to_le_bytes()).unwrap();
+                    out.write_all(&u64::from(score.nearest.unwrap()).to_le_bytes()).unwrap();
+                }
+                out.flush().unwrap();
+            }
+        }
+        let Some(python) = &python else {
+            println!("no peer: set TROMMEL_PEERS to a Python with faiss");
+            continue;
+        };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/flat.py");
+        for index in ["IndexFlatIP", "IndexFlatIPPanorama"] {
+            let mut peer = Command::new(python);
+            peer.arg(&script).arg(folder.path()).args([index, &asked.to_string(), &threads.to_string(), "b"]);
+            let output = peer.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let said = String::from_utf8_lossy(&output.stdout);
+            let (seconds, more) = said.split_once(' ').unwrap();
+            let rate = asked as f64 / seconds.parse::<f64>().unwrap();
+            let ratios: Vec<String> = rates.iter().map(|(name, ours)| format!("{name} {:.2}", ours / rate)).collect();
+            println!("| faiss {index} | {rate:.0} rows/s | {} |", more.trim());
+            println!("ours over it: {}", ratios.join(", "));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Products with the instructions of x86-64.
+#![allow(clippy::needless_range_loop)] // loops over registers, which are numbered
+
+use std::arch::x86_64::*;
+
+use super::{CHUNK, Chunk, Four, RowTerms, Sums, Values};
+
+/// Rows at once on 512 bits: with four vectors of points these are 24 sums in registers, and ten loads for 24 products.
+const ROWS_512: usize = 6;
+
+/// Rows at once on 256 bits, with two vectors of points.
+const ROWS_256: usize = 6;
+
+/// Rows at once without `VPDPBUSD`, with one vector of points: eight sums, and registers for what leads to them.
+const ROWS_AVX2: usize = 8;
+
+/// Vectors of 16 sums each that make a chunk, on 512 bits.
+const PARTS: usize = CHUNK / 16;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn multiply_512(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    let width = 4 * chunk.codes.len();
+    let whole = terms.len() / ROWS_512 * ROWS_512;
+    for first in (0..whole).step_by(ROWS_512) {
+        // SAFETY: so many rows are left.
+        unsafe { values_512::<ROWS_512>(rows.as_ptr().add(first * width), &terms[first..], chunk, &mut out[first..]) };
+    }
+    let (rows, left, out) = (&rows[whole * width..], &terms[whole..], &mut out[whole..]);
+    // SAFETY: so many rows are left.
+    unsafe {
+        match left.len() {
+            1 => values_512::<1>(rows.as_ptr(), left, chunk, out),
+            2 => values_512::<2>(rows.as_ptr(), left, chunk, out),
+            3 => values_512::<3>(rows.as_ptr(), left, chunk, out),
+            4 => values_512::<4>(rows.as_ptr(), left, chunk, out),
+            5 => values_512::<5>(rows.as_ptr(), left, chunk, out),
+            _ => (),
+        }
+    }
+}
+
+/// The sums of some rows, which have `4 * codes.len()` codes each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile_512<const ROWS: usize>(
+    rows: *const i8,
+    firsts: [i32; ROWS],
+    codes: &[Four],
+) -> [[__m512i; PARTS]; ROWS] {
+    let width = 4 * codes.len();
+    let mut sums = [[_mm512_setzero_si512(); PARTS]; ROWS];
+    for row in 0..ROWS {
+        sums[row] = [_mm512_set1_epi32(firsts[row]); PARTS];
+    }
+    for (step, four) in codes.iter().enumerate() {
+        let at = four.0.as_ptr().cast::<__m512i>();
+        // SAFETY: a step has four aligned vectors, and a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
+        unsafe {
+            let points = [
+                _mm512_load_si512(at),
+                _mm512_load_si512(at.add(1)),
+                _mm512_load_si512(at.add(2)),
+                _mm512_load_si512(at.add(3)),
+            ];
+            for row in 0..ROWS {
+                let x = _mm512_set1_epi32(rows.add(row * width + 4 * step).cast::<i32>().read_unaligned());
+                for j in 0..PARTS {
+                    sums[row][j] = _mm512_dpbusd_epi32(sums[row][j], points[j], x);
+                }
+            }
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn values_512<const ROWS: usize>(rows: *const i8, terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    let mut firsts = [0; ROWS];
+    for row in 0..ROWS {
+        firsts[row] = terms[row].first;
+    }
+    // SAFETY: as the caller says.
+    let sums = unsafe { tile_512(rows, firsts, chunk.codes) };
+    let length = _mm512_set1_ps(chunk.length);
+    for j in 0..PARTS {
+        // SAFETY: 64 elements each.
+        let (steps, slack) = unsafe {
+            (_mm512_loadu_ps(chunk.steps.as_ptr().add(16 * j)), _mm512_loadu_ps(chunk.slack.as_ptr().add(16 * j)))
+        };
+        for row in 0..ROWS {
+            let scale = _mm512_mul_ps(_mm512_set1_ps(terms[row].scale), steps);
+            let value = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums[row][j]), scale, _mm512_set1_ps(terms[row].shift));
+            let value = _mm512_cvtps_epi32(_mm512_fnmadd_ps(length, slack, value));
+            // SAFETY: 64 values a row.
+            unsafe {
+                _mm256_storeu_si256(out[row].0.as_mut_ptr().add(16 * j).cast(), _mm512_cvtsepi32_epi16(value));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn sums_512(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
+    let width = 4 * codes.len();
+    let (tiles, left) = firsts.as_chunks::<ROWS_512>();
+    let whole = tiles.len() * ROWS_512;
+    for (at, firsts) in tiles.iter().enumerate() {
+        // SAFETY: so many rows are left.
+        let sums = unsafe { tile_512(rows.as_ptr().add(at * ROWS_512 * width), *firsts, codes) };
+        for row in 0..ROWS_512 {
+            store_512(&sums[row], &mut out[at * ROWS_512 + row]);
+        }
+    }
+    for (row, first) in left.iter().enumerate() {
+        // SAFETY: a row is left.
+        let sums = unsafe { tile_512(rows.as_ptr().add((whole + row) * width), [*first], codes) };
+        store_512(&sums[0], &mut out[whole + row]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_512(sums: &[__m512i; PARTS], out: &mut Sums) {
+    for j in 0..PARTS {
+        // SAFETY: 64 aligned sums.
+        unsafe { _mm512_store_si512(out.0.as_mut_ptr().add(16 * j).cast(), sums[j]) };
+    }
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) unsafe fn sums_256(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
+    let width = 4 * codes.len();
+    let whole = firsts.len() / ROWS_256 * ROWS_256;
+    for quarter in 0..CHUNK / 16 {
+        for first in (0..whole).step_by(ROWS_256) {
+            let (firsts, out) = (&firsts[first..], &mut out[first..]);
+            // SAFETY: so many rows are left.
+            unsafe { tile_256::<ROWS_256>(rows.as_ptr().add(first * width), firsts, codes, quarter, out) };
+        }
+        for row in whole..firsts.len() {
+            // SAFETY: a row is left.
+            unsafe { tile_256::<1>(rows.as_ptr().add(row * width), &firsts[row..], codes, quarter, &mut out[row..]) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn tile_256<const ROWS: usize>(
+    rows: *const i8,
+    firsts: &[i32],
+    codes: &[Four],
+    quarter: usize,
+    out: &mut [Sums],
+) {
+    let width = 4 * codes.len();
+    let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+    for row in 0..ROWS {
+        sums[row] = [_mm256_set1_epi32(firsts[row]); 2];
+    }
+    for (step, four) in codes.iter().enumerate() {
+        let at = four.0.as_ptr().cast::<__m256i>();
+        // SAFETY: a step has eight aligned vectors, two a quarter, and a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
+        unsafe {
+            let points = [_mm256_load_si256(at.add(2 * quarter)), _mm256_load_si256(at.add(2 * quarter + 1))];
+            for row in 0..ROWS {
+                let x = _mm256_set1_epi32(rows.add(row * width + 4 * step).cast::<i32>().read_unaligned());
+                for j in 0..2 {
+                    sums[row][j] = _mm256_dpbusd_avx_epi32(sums[row][j], points[j], x);
+                }
+            }
+        }
+    }
+    for row in 0..ROWS {
+        for j in 0..2 {
+            // SAFETY: 64 aligned sums.
+            unsafe { _mm256_store_si256(out[row].0.as_mut_ptr().add(16 * quarter + 8 * j).cast(), sums[row][j]) };
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn sums_avx2(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
+    let width = 4 * codes.len();
+    let whole = firsts.len() / ROWS_AVX2 * ROWS_AVX2;
+    for eighth in 0..CHUNK / 8 {
+        for first in (0..whole).step_by(ROWS_AVX2) {
+            let (firsts, out) = (&firsts[first..], &mut out[first..]);
+            // SAFETY: so many rows are left.
+            unsafe { tile_avx2::<ROWS_AVX2>(rows.as_ptr().add(first * width), firsts, codes, eighth, out) };
+        }
+        for row in whole..firsts.len() {
+            // SAFETY: a row is left.
+            unsafe { tile_avx2::<1>(rows.as_ptr().add(row * width), &firsts[row..], codes, eighth, &mut out[row..]) };
+        }
+    }
+}
+
+/// Four steps give two sums of 16 bits for each point, which are widened together: nine operations for 128 products.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn tile_avx2<const ROWS: usize>(
+    rows: *const i8,
+    firsts: &[i32],
+    codes: &[Four],
+    eighth: usize,
+    out: &mut [Sums],
+) {
+    let (width, ones) = (4 * codes.len(), _mm256_set1_epi16(1));
+    let mut sums = [_mm256_setzero_si256(); ROWS];
+    for row in 0..ROWS {
+        sums[row] = _mm256_set1_epi32(firsts[row]);
+    }
+    // SAFETY: a step has eight aligned vectors.
+    let points = |four: &Four| unsafe { _mm256_load_si256(four.0.as_ptr().cast::<__m256i>().add(eighth)) };
+    let x = |row: usize, step: usize| {
+        // SAFETY: a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
+        _mm256_set1_epi32(unsafe { rows.add(row * width + 4 * step).cast::<i32>().read_unaligned() })
+    };
+    let (fours, left) = codes.as_chunks::<4>();
+    for (at, four) in fours.iter().enumerate() {
+        let points = [points(&four[0]), points(&four[1]), points(&four[2]), points(&four[3])];
+        for row in 0..ROWS {
+            let pairs = |step: usize| _mm256_maddubs_epi16(points[step], x(row, 4 * at + step));
+            let all = _mm256_add_epi16(_mm256_add_epi16(pairs(0), pairs(1)), _mm256_add_epi16(pairs(2), pairs(3)));
+            sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(all, ones));
+        }
+    }
+    for (at, four) in left.iter().enumerate() {
+        let points = points(four);
+        for row in 0..ROWS {
+            let pairs = _mm256_maddubs_epi16(points, x(row, 4 * fours.len() + at));
+            sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    for row in 0..ROWS {
+        // SAFETY: 64 aligned sums.
+        unsafe { _mm256_store_si256(out[row].0.as_mut_ptr().add(8 * eighth).cast(), sums[row]) };
+    }
+}
+
+/// Sums as values.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn values_256(sums: &[Sums], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    let length = _mm256_set1_ps(chunk.length);
+    for ((sums, terms), out) in sums.iter().zip(terms).zip(out) {
+        let (scale, shift) = (_mm256_set1_ps(terms.scale), _mm256_set1_ps(terms.shift));
+        let value = |at: usize| {
+            // SAFETY: 64 elements each, the sums aligned.
+            let (sums, steps, slack) = unsafe {
+                (
+                    _mm256_load_si256(sums.0.as_ptr().add(at).cast()),
+                    _mm256_loadu_ps(chunk.steps.as_ptr().add(at)),
+                    _mm256_loadu_ps(chunk.slack.as_ptr().add(at)),
+                )
+            };
+            let value = _mm256_fmsub_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scale, steps), shift);
+            _mm256_cvtps_epi32(_mm256_fnmadd_ps(length, slack, value))
+        };
+        for at in (0..CHUNK).step_by(16) {
+            // Pairs of quarters come out crossed, and are put right.
+            let narrow = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(value(at), value(at + 8)));
+            // SAFETY: 64 values a row.
+            unsafe { _mm256_storeu_si256(out.0.as_mut_ptr().add(at).cast(), narrow) };
+        }
+    }
+}
