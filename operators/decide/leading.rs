@@ -54,7 +54,7 @@ pub(crate) struct Scratch {
     rows: LeadingRows,
     /// One a benchmark.
     blocks: Vec<Block>,
-    /// Listed so far.
+    /// Pairs listed so far of the portion.
     listed: u64,
 }
 

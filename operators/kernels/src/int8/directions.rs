@@ -34,7 +34,7 @@ pub struct Directions {
     width: usize,
     /// f32\[width, dim\].
     vectors: Vec<f32>,
-    /// `|D|` at most.
+    /// `|D|` at most: how far from orthonormal.
     apart: f64,
 }
 
@@ -139,13 +139,13 @@ impl Directions {
         self.dim
     }
 
-    /// How many.
+    /// How many directions.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// `|D|` at most.
+    /// `|D|` at most: how far from orthonormal they are.
     pub(super) fn apart(&self) -> f64 {
         self.apart
     }

@@ -175,7 +175,7 @@ pub struct LeadingRows {
     codes: Vec<i8>,
     firsts: Vec<i32>,
     terms: Vec<RowTerms>,
-    /// `E` and `|x|`.
+    /// `E` and `|x|` of each row.
     errors: Vec<(f64, f64)>,
     /// `L`: the largest `|X|`.
     length: f64,
@@ -230,7 +230,7 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Computes them.
+    /// Computes the ceilings of all rows with all chunks.
     pub fn fill(&mut self, rows: &LeadingRows, points: &LeadingPoints, threads: usize) {
         (self.rows, self.chunks) = (rows.count(), points.terms.len());
         let apart = points.directions.apart();
@@ -392,7 +392,7 @@ widened! {
 }
 
 widened! {
-    /// All of a row.
+    /// All values less thresholds of a row with a chunk.
     fn all_of / all_of_wide / all_of_widest / all_of_plain(
         sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], shift: f32, out: &mut [f32; CHUNK]
     ) {
