@@ -11,17 +11,21 @@ use std::sync::Arc;
 use half::f16;
 use trommel_kernels::dot::to_f32;
 use trommel_kernels::int8::{Ceilings, Directions, Instructions, LeadingPoints, LeadingRows, MOST_WIDTH, WIDTH_STEP};
+use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::Benchmark;
 use super::join::Needs;
 use super::kernel::{Found, Portion, Reach, RowSink, Tops};
-use super::scan::Prepared;
+use super::scan::{self, Prepared};
 
 /// Points that directions are learned from.
 const POINTS_LEARNED_FROM: usize = 2048;
 
 /// Rows that the number of directions is chosen by.
-const ROWS_LOOKED_AT: usize = 64;
+const ROWS_LOOKED_AT: usize = 32;
+
+/// Rows whose products with all points are held at once while it is chosen.
+const ROWS_AT_ONCE: usize = 8;
 
 /// What a pair costs beside its directions, in products of codes: terms, comparisons.
 const BESIDE: usize = 64;
@@ -53,14 +57,14 @@ pub(crate) struct Leading {
 pub(crate) struct Scratch {
     rows: LeadingRows,
     /// One a benchmark.
-    blocks: Vec<Block>,
+    blocks: Vec<Scored>,
     /// Pairs listed so far of the portion.
     listed: u64,
 }
 
 /// One benchmark's ceilings.
 #[derive(Debug, Default)]
-struct Block {
+struct Scored {
     ceilings: Ceilings,
     /// By row, where something is asked.
     tops: Vec<(Tops, [Option<u32>; 2])>,
@@ -169,12 +173,12 @@ impl Leading {
     }
 
     pub fn multiply(&self, portion: Portion<'_>, threads: usize, scratch: &mut Scratch) {
-        scratch.blocks.resize_with(self.points.len(), Block::default);
+        scratch.blocks.resize_with(self.points.len(), Scored::default);
         scratch.listed = 0;
         let Some(first) = self.points.iter().flatten().next() else { return };
         scratch.rows.code(portion.vectors, first);
         for ((points, block), needs) in self.points.iter().zip(&mut scratch.blocks).zip(portion.needs) {
-            let Block { ceilings, tops } = block;
+            let Scored { ceilings, tops } = block;
             tops.clear();
             let Some(points) = points else { continue };
             ceilings.fill(&scratch.rows, points, threads);
@@ -196,7 +200,7 @@ impl Leading {
     ) {
         let Scratch { rows, blocks, listed } = scratch;
         let mut found = Found::default();
-        for (at, (points, Block { ceilings, .. })) in self.points.iter().zip(blocks).enumerate() {
+        for (at, (points, Scored { ceilings, .. })) in self.points.iter().zip(blocks).enumerate() {
             let Some(points) = points else { continue };
             let radii = prepared[at].radii.as_deref().filter(|_| portion.needs[at].radii);
             let least = |reach: &Reach| if radii.is_some() { reach.least_excess() } else { reach.value };
@@ -226,6 +230,21 @@ impl Scratch {
     }
 }
 
+/// What a value less its radius must reach to matter to the row (f32\[n, dim\]): the largest one, or 0 if that is lower; where the maximum is asked for, the largest value.
+fn thresholds(benchmark: &Benchmark, needs: Needs, rows: &[f32]) -> Vec<f32> {
+    let narrow = |radii: &[f64]| -> Vec<f32> { radii.iter().map(|&radius| radius as f32).collect() };
+    let radii = benchmark.radii.as_deref().filter(|_| needs.radii).map(narrow);
+    let (mut block, mut thresholds) = (Block::default(), Vec::new());
+    for rows in rows.chunks(ROWS_AT_ONCE * benchmark.dim) {
+        block.fill(rows, &benchmark.vectors, benchmark.dim, radii.as_deref(), Tiling::default());
+        thresholds.extend((0..block.rows()).map(|row| {
+            let Tops { value, excess } = scan::tops(&block, row);
+            if needs.radii { excess.min(0.0) } else { value }
+        }));
+    }
+    thresholds
+}
+
 /// The number of directions with which a pair costs least, if that is less than with all elements, on the average of some rows (f32\[n, dim\]) and points.
 fn best_width(
     learned: &Directions,
@@ -242,7 +261,8 @@ fn best_width(
         let radii = benchmark.radii.as_deref().filter(|_| needs.radii);
         let less: Option<Vec<f32>> =
             radii.map(|radii| some(radii.iter(), POINTS_LEARNED_FROM).map(|&radius| radius as f32).collect());
-        let shares = learned.shares(rows, &points, less.as_deref(), needs.radii, with.typical_error(), &widths);
+        let thresholds = thresholds(benchmark, needs, rows);
+        let shares = learned.shares(rows, &points, less.as_deref(), &thresholds, with.typical_error(), &widths);
         let part = benchmark.points() as f64 / all as f64;
         left.iter_mut().zip(shares).for_each(|(left, share)| *left += part * share);
     }

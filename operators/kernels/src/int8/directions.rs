@@ -169,27 +169,20 @@ impl Directions {
         (norm * norm - (1.0 - self.apart) * least * least + 1e-12).max(0.0).sqrt() * (1.0 + 1e-9)
     }
 
-    /// An estimate, from some rows and points (f32\[n, dim\]), of the share of pairs that lie over the row's threshold, if only the first so many directions are looked at,
-    /// for each of `widths` (ascending). A row's threshold is its largest product less `less`, or 0 if `up_to_zero` and that is lower. `error` is what codes lose.
+    /// An estimate, from some rows and points (f32\[n, dim\]), of the share of pairs whose product less the point's `less` may reach the row's threshold, if only the
+    /// first so many directions are looked at, for each of `widths` (ascending). `error` is what codes lose.
     #[must_use]
     pub fn shares(
         &self,
         rows: &[f32],
         points: &[f32],
         less: Option<&[f32]>,
-        up_to_zero: bool,
+        thresholds: &[f32],
         error: f32,
         widths: &[usize],
     ) -> Vec<f64> {
         let (m, n) = (rows.len() / self.dim, points.len() / self.dim);
-        let mut products = vec![0.0; m * n];
-        times_transposed(rows, points, self.dim, &mut products, false);
         let of = |point: usize| less.map_or(0.0, |less| less[point]);
-        let thresholds = products.chunks_exact(n.max(1)).map(|products| {
-            let most = products.iter().enumerate().map(|(at, s)| s - of(at)).fold(f32::NEG_INFINITY, f32::max);
-            if up_to_zero { most.min(0.0) } else { most }
-        });
-        let thresholds: Vec<f32> = thresholds.collect();
         let (mut y, mut z) = (Vec::new(), Vec::new());
         self.project(rows, &mut y);
         self.project(points, &mut z);
@@ -197,8 +190,7 @@ impl Directions {
             vectors.chunks_exact(self.dim).map(|vector| vector.iter().map(|x| x * x).sum()).collect()
         };
         let (mut left_x, mut left_t) = (squares(rows), squares(points));
-        products.fill(0.0);
-        let mut done = 0;
+        let (mut products, mut done) = (vec![0.0; m * n], 0);
         let share = |&width: &usize| {
             let columns = |from: &[f32], left: &mut [f32]| -> Vec<f32> {
                 let mut some = Vec::new();
@@ -214,7 +206,7 @@ impl Directions {
             }
             done = width;
             let mut over = 0usize;
-            for ((products, left), threshold) in products.chunks_exact(n.max(1)).zip(&left_x).zip(&thresholds) {
+            for ((products, left), threshold) in products.chunks_exact(n.max(1)).zip(&left_x).zip(thresholds) {
                 let ceiling = |(at, s): (usize, &f32)| s + (left * left_t[at]).max(0.0).sqrt() + error - of(at);
                 over += products.iter().enumerate().map(ceiling).filter(|ceiling| ceiling >= threshold).count();
             }
@@ -342,22 +334,20 @@ mod tests {
         let (points, rows) = (vectors(300, 64, &mut state), vectors(20, 64, &mut state));
         let learned = Directions::of(&points, 64, 64);
         let less = vec![0.1f32; 300];
-        for (less, up_to_zero) in [(None, false), (Some(&less[..]), true)] {
-            let shares = learned.shares(&rows, &points, less, up_to_zero, 1e-3, &[1, 8, 32, 64]);
-            assert!(shares.is_sorted_by(|a, b| a >= b) && shares[0] > 0.2, "{shares:?}");
+        for less in [None, Some(&less[..])] {
+            let of = less.map_or(0.0, |less| less[0]);
             let products = |x: &[f32]| -> Vec<f32> {
-                let with =
-                    |t: &[f32]| x.iter().zip(t).map(|(x, t)| x * t).sum::<f32>() - less.map_or(0.0, |less| less[0]);
+                let with = |t: &[f32]| x.iter().zip(t).map(|(x, t)| x * t).sum::<f32>() - of;
                 points.chunks(64).map(with).collect()
             };
-            let over = rows.chunks(64).map(|x| {
-                let products = products(x);
-                let most = products.iter().copied().fold(f32::MIN, f32::max);
-                let threshold = if up_to_zero { most.min(0.0) } else { most };
-                products.iter().filter(|s| **s + 2e-3 >= threshold).count()
-            });
-            let most = over.sum::<usize>() as f64 / 6000.0;
-            assert!(shares[3] <= most && shares[3] > 0.0, "{shares:?}, {most}");
+            let products: Vec<Vec<f32>> = rows.chunks(64).map(products).collect();
+            let most = |row: &Vec<f32>| row.iter().copied().fold(f32::MIN, f32::max);
+            let thresholds: Vec<f32> = products.iter().map(most).collect();
+            let shares = learned.shares(&rows, &points, less, &thresholds, 1e-3, &[1, 8, 32, 64]);
+            assert!(shares.is_sorted_by(|a, b| a >= b) && shares[0] > 0.2, "{shares:?}");
+            let near = |row: &Vec<f32>| row.iter().filter(|s| **s + 2e-3 >= most(row)).count();
+            let near = products.iter().map(near).sum::<usize>() as f64 / 6000.0;
+            assert!(shares[3] <= near && shares[3] > 0.0, "{shares:?}, {near}");
         }
     }
 }
