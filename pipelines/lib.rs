@@ -45,3 +45,4 @@ pub mod together;
 pub mod trained_steps;
 pub mod verify;
 pub mod why;
+pub mod why_all;

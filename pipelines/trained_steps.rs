@@ -1,12 +1,13 @@
 //! In which steps a sample was trained: worked out from the order that a run was begun with and the decisions in its ledger. No pixels are read.
 //!
-//! Cost: a sum over shards for each pass, and the decisions of a shard a lane.
+//! Cost: of one sample a sum over shards for each pass, and the decisions of a shard a lane; of all samples their names and decisions once a pass.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
+use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::sample::{NO_CAPTION, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
@@ -63,8 +64,48 @@ impl Shards for InLedger<'_> {
 
 /// Whether a trainer uses it: kept, and with a caption.
 fn is_trained(row: &LedgerRow) -> bool {
-    let fate = &row.fate;
-    fate.status == Status::Kept && fate.reason.as_ref().is_none_or(|reason| reason.code != NO_CAPTION)
+    uses(row.fate.status.as_str(), row.fate.reason.as_ref().map(|reason| reason.code.as_str()))
+}
+
+fn uses(status: &str, reason: Option<&str>) -> bool {
+    status == Status::Kept.as_str() && reason != Some(NO_CAPTION)
+}
+
+/// A sample that a trainer uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The shard's ordinal in the plan.
+    pub ordinal: u64,
+    /// Raw index in the shard.
+    pub index: u32,
+    /// Key.
+    pub key: String,
+}
+
+/// What a trainer did with a sample in one pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trained {
+    /// The sample.
+    pub sample: Used,
+    /// Pass over the data, from 0.
+    pub pass: u32,
+    /// What became of it.
+    pub turn: InPass,
+    /// Its place in the batch of its step, from 0, over all ranks.
+    pub position: Option<u64>,
+}
+
+/// What of a training run nobody can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// The pass, and all behind it.
+    pub pass: u32,
+    /// Samples of it, as far as the ledger has them.
+    pub samples: u64,
+    /// Places in steps that are done of which nobody can tell who had them; none: what cannot be told has its turn later.
+    pub places: u64,
+    /// Why.
+    pub why: String,
 }
 
 impl Training {
@@ -109,32 +150,128 @@ impl Training {
         if !is_trained(row) {
             return Ok(Vec::new());
         }
-        let (shards, (done, last)) = (InLedger { counts: &self.counts, ledger: &past.ledger }, self.done);
-        let told = |unknown: Unknown<String>| match unknown {
-            Unknown::Unreadable(why) => why,
-            Unknown::Shard(ordinal) => {
-                let name = past.plan.shard(ordinal).map_or("", |shard| shard.name.as_str());
-                format!("shard {name}, whose samples have turns before it, is not in the ledger")
-            }
-        };
+        let (shards, last) = (InLedger { counts: &self.counts, ledger: &past.ledger }, self.done.1);
+        let told = |unknown| in_words(past, unknown);
         let (mut passes, mut before) = (Vec::new(), 0);
         for pass in 0..=last {
+            if self.is_to_come(pass, before) {
+                break;
+            }
             let order = PassOrder::new(&self.order, &self.lanes, pass, &self.irregular, &shards);
             let number = order.number(row.fate.info.id).map_err(told)?;
             // Only the last batch of a pass needs to know where the pass ends.
             let batches = order.samples().map(|samples| samples / self.batch);
-            passes.push(match number.map(|number| number / self.batch) {
-                None => InPass::Skipped,
-                Some(at) if batches.as_ref().is_ok_and(|batches| at >= *batches) => InPass::LeftOver,
-                Some(at) if before + at < done => InPass::Step(before + at),
-                Some(_) => InPass::NotYet,
-            });
+            passes.push(self.turn(number, before, batches.as_ref().ok().copied()));
             if pass < last {
                 before += batches.map_err(told)?;
             }
         }
         Ok(passes)
     }
+
+    /// What becomes of the sample with a number in a pass, before which there were `before` batches, and which has `batches`, where that is known.
+    fn turn(&self, number: Option<u64>, before: u64, batches: Option<u64>) -> InPass {
+        match number.map(|number| number / self.batch) {
+            None => InPass::Skipped,
+            Some(at) if batches.is_some_and(|batches| at >= batches) => InPass::LeftOver,
+            Some(at) if before + at < self.done.0 => InPass::Step(before + at),
+            Some(_) => InPass::NotYet,
+        }
+    }
+
+    /// Samples of a batch, over all ranks.
+    #[must_use]
+    pub const fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// Whether a pass, before which there are `before` batches, was not begun: a checkpoint at the end of one stands at the start of the next.
+    const fn is_to_come(&self, pass: u32, before: u64) -> bool {
+        pass > 0 && before >= self.done.0
+    }
+
+    /// What the trainer did with all samples that it uses, pass by pass in the order of training, up to the pass that is under way: see [`Training::of`].
+    /// One shard a lane is read at a time, and no scores.
+    ///
+    /// # Errors
+    /// A ledger that cannot be read, or what `each` says.
+    pub fn each(
+        &self,
+        past: &PastRun,
+        mut each: impl FnMut(Trained) -> Result<(), PipelineError>,
+    ) -> Result<Option<Untold>, PipelineError> {
+        let shards = InLedger { counts: &self.counts, ledger: &past.ledger };
+        let in_ledger: u64 = self.counts.values().map(|count| count.trained).sum();
+        let mut before = 0;
+        for pass in 0..=self.done.1 {
+            if self.is_to_come(pass, before) {
+                break;
+            }
+            let order = PassOrder::new(&self.order, &self.lanes, pass, &self.irregular, &shards);
+            let batches = order.samples().map(|samples| samples / self.batch);
+            let (known, mut told, mut in_steps) = (batches.as_ref().ok().copied(), 0, 0);
+            let ended = order.walk(
+                |ordinal| samples_of(&past.ledger, ordinal),
+                |number, sample| {
+                    told += 1;
+                    let turn = self.turn(number, before, known);
+                    let position = number.filter(|_| matches!(turn, InPass::Step(_)));
+                    let position = position.map(|number| number % self.batch);
+                    in_steps += u64::from(position.is_some());
+                    each(Trained { sample, pass, turn, position })
+                },
+            )?;
+            match (ended, batches) {
+                (None, Ok(batches)) => before += batches,
+                (Some(unknown), _) | (None, Err(unknown)) => {
+                    let samples = in_ledger.saturating_sub(told);
+                    let places = (self.done.0.saturating_sub(before) * self.batch).saturating_sub(in_steps);
+                    return Ok(Some(Untold { pass, samples, places, why: in_words(past, unknown) }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn in_words(past: &PastRun, unknown: Unknown<String>) -> String {
+    match unknown {
+        Unknown::Unreadable(why) => why,
+        Unknown::Shard(ordinal) => {
+            let name = past.plan.shard(ordinal).map_or("", |shard| shard.name.as_str());
+            format!("shard {name}, whose samples have turns before it, is not in the ledger")
+        }
+    }
+}
+
+/// A judged shard's samples in their order; `None` for who is not trained on.
+fn samples_of(
+    ledger: &Ledger,
+    ordinal: u64,
+) -> Result<impl Iterator<Item = Result<Option<Used>, PipelineError>> + use<>, PipelineError> {
+    let wanted = [("index", Kind::U32), ("key", Kind::Text), ("status", Kind::Text), ("reason", Kind::Text)];
+    let groups = ledger.columns(ordinal, &wanted).map_err(PipelineError::failed)?;
+    Ok(groups.flat_map(move |group| match group {
+        Err(error) => vec![Err(PipelineError::failed(error))],
+        Ok(group) => {
+            let mut columns = group.into_iter();
+            let (
+                Some(Column::U32(indices)),
+                Some(Column::Text(keys)),
+                Some(Column::Text(statuses)),
+                Some(Column::Text(reasons)),
+            ) = (columns.next(), columns.next(), columns.next(), columns.next())
+            else {
+                return Vec::new();
+            };
+            let rows = indices.into_iter().zip(keys).zip(statuses.into_iter().zip(reasons));
+            let used = rows.map(|((index, key), (status, reason))| {
+                let uses = uses(status.as_deref().unwrap_or_default(), reason.as_deref());
+                uses.then(|| Used { ordinal, index: index.unwrap_or_default(), key: key.unwrap_or_default() })
+            });
+            used.map(Ok).collect()
+        }
+    }))
 }
 
 /// What the newest checkpoint says of itself.

@@ -6,12 +6,15 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use common::cluster::{and, local};
 use common::processes::kill_at;
 use common::{RECIPE, World, ledger_text, losses, run, stderr, trommel, words};
 use tempfile::TempDir;
+use trommel_columnar::npy::pair_head_bytes;
+use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::trained_steps::InPass;
@@ -101,6 +104,7 @@ fn a_split_trains_as_a_run_that_decides_so_itself() {
     run(0, &words(&judging));
     let due = losses(&at("judged"));
     assert_eq!(due.len(), 18);
+    let all = steps_of_all(&at("judged"), 0);
     for workers in ["1", "2", "4"] {
         let into = at(&format!("workers{workers}"));
         let args =
@@ -117,6 +121,8 @@ fn a_split_trains_as_a_run_that_decides_so_itself() {
         assert_eq!(pass.iter().collect::<BTreeSet<_>>().len(), pass.len(), "a sample came twice");
         assert!(pass.iter().all(|id| keys.contains(&rows[id].0) && rows[id].2), "{pass:?}");
         assert!(!said.contains("embed "), "nothing is embedded: {said}");
+        check_places(&into, &batches, 0);
+        assert_eq!(steps_of_all(&into, 0), all);
     }
     // Killed and resumed, in its first pass and in its second.
     let killed = train(&five(), &at("killed"), &["--split", &splits.path("val.split.json"), "--steps", "18"]);
@@ -126,6 +132,7 @@ fn a_split_trains_as_a_run_that_decides_so_itself() {
     run(0, &words(&killed));
     assert_eq!(losses(&at("killed")), due);
     assert_eq!(ledger_text(&at("killed")), ledger_text(&at("workers1")));
+    assert_eq!(steps_of_all(&at("killed"), 0), all);
     // Two processes: those of a judged run of two, to the bit.
     let two = |name: &str, more: &[String]| {
         let mut args = train(&five(), &at(name), &["--steps", "12"]);
@@ -288,6 +295,26 @@ fn every_form_of_a_split_trains_alike() {
         let ledger = Ledger::open(&into).unwrap();
         assert_eq!((ledger.shards().len(), ledger.counts().kept), (due, 100));
     }
+    // Names that no sample has are told once all shards were read.
+    let npy = fs::read(of("npy")).unwrap();
+    let rows = &npy[npy.len() - 16 * 100..];
+    let uids = [&pair_head_bytes(102)[..], &[0; 16], rows, &[255; 16]].concat();
+    let keys = fs::read_to_string(of("keys")).unwrap() + "~nobody\n";
+    for (name, list, line) in [
+        ("more.npy", uids, format!("uids of the list that no sample of these shards has: 2 (first: {{}}: {:032x})", 0)),
+        (
+            "more.keys",
+            keys.into_bytes(),
+            "keys of the list that are in none of these shards: 1 (first: {}: ~nobody)".into(),
+        ),
+    ] {
+        fs::write(at(name), list).unwrap();
+        let list = at(name).display().to_string();
+        let (begun, ended) = (format!("{name}-run"), line.replace("{}", &list));
+        let said = stderr(&run(0, &words(&with(&begun, &list))));
+        assert!(said.contains(&ended), "{said}");
+        assert_eq!(losses(&at(&begun)), due.0, "{name}");
+    }
     // Another form is another file: a run goes on with its own.
     let said = stderr(&run(2, &words(&with("npy", &splits.path("core.parquet")))));
     assert!(said.contains("split.keys_sha256"), "{said}");
@@ -343,14 +370,75 @@ fn steps(batches: &[Vec<(u64, u32)>], from: u64) -> BTreeMap<(u64, u32), Vec<u64
     steps
 }
 
-/// `trommel why` of every sample in a ledger: its steps, and what else is said of its training.
-fn whys(run_folder: &Path) -> BTreeMap<(u64, u32), (Vec<u64>, String)> {
-    let of = |key: &String| {
+/// `trommel why` of every sample in a ledger: its steps, and what else is said of its training. `why --all` must say the same.
+fn whys(run_folder: &Path, status: i32) -> BTreeMap<(u64, u32), (Vec<u64>, String)> {
+    let mut all = steps_of_all(run_folder, status);
+    let mut of = |key: &String| {
         let row = why(run_folder, key).unwrap().swap_remove(0);
+        let turns: Vec<InPass> = all.remove(key).unwrap_or_default().into_iter().map(|(turn, _)| turn).collect();
+        assert_eq!(turns, row.trained, "{key}: {:?}", row.training);
         let step = |pass: &InPass| if let InPass::Step(step) = pass { Some(*step) } else { None };
         (row.trained.iter().filter_map(step).collect(), row.training.unwrap())
     };
-    rows(run_folder).iter().map(|(id, (key, ..))| (*id, of(key))).collect()
+    let whys = rows(run_folder).iter().map(|(id, (key, ..))| (*id, of(key))).collect();
+    assert!(all.is_empty(), "{all:?}");
+    whys
+}
+
+/// `trommel why --all`: what became of every sample, pass by pass, by SHARD/KEY, with its place in its batch.
+fn steps_of_all(run_folder: &Path, status: i32) -> BTreeMap<String, Vec<(InPass, Option<u64>)>> {
+    let file = run_folder.with_extension("steps.parquet");
+    let (folder, out) = (run_folder.display().to_string(), file.display().to_string());
+    run(status, &["why", &folder, "--all", "-o", &out]);
+    let names = ["shard", "key", "turn"].map(|name| (name, Kind::Text));
+    let wanted = [&names[..], &[("pass", Kind::U32), ("step", Kind::U64), ("position", Kind::U64)]].concat();
+    let mut all = BTreeMap::<String, Vec<_>>::new();
+    for group in TableReader::open(&file, Box::new(fs::File::open(&file).unwrap()), &wanted).unwrap() {
+        let group = group.unwrap();
+        let [
+            Column::Text(shards),
+            Column::Text(keys),
+            Column::Text(turns),
+            Column::U32(passes),
+            Column::U64(steps),
+            Column::U64(positions),
+        ] = group.as_slice()
+        else {
+            panic!("columns of other kinds")
+        };
+        for at in 0..keys.len() {
+            let turn = match (turns[at].as_deref().unwrap(), steps[at]) {
+                ("step", Some(step)) => InPass::Step(step),
+                ("left_over", None) => InPass::LeftOver,
+                ("skipped", None) => InPass::Skipped,
+                ("not_yet", None) => InPass::NotYet,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(positions[at].is_some(), steps[at].is_some());
+            let key = format!("{}/{}", shards[at].as_ref().unwrap(), keys[at].as_ref().unwrap());
+            let passes_of = all.entry(key).or_default();
+            assert_eq!(passes[at], Some(passes_of.len() as u32), "passes come one after the other");
+            passes_of.push((turn, positions[at]));
+        }
+    }
+    all
+}
+
+/// That `why --all` puts into each step's batch whom the trainer was given, in that order.
+fn check_places(run_folder: &Path, batches: &[Vec<(u64, u32)>], from: u64) {
+    let keys = rows(run_folder);
+    let mut told = BTreeMap::new();
+    for (key, turns) in steps_of_all(run_folder, 0) {
+        for (turn, position) in turns {
+            if let (InPass::Step(step), Some(position)) = (turn, position) {
+                assert!(told.insert((step, position), key.clone()).is_none(), "two samples at one place");
+            }
+        }
+    }
+    let due = (from..).zip(batches).flat_map(|(step, batch)| (0..).zip(batch).map(move |(at, id)| ((step, at), id)));
+    let due: BTreeMap<(u64, u64), String> = due.map(|(place, id)| (place, keys[id].0.clone())).collect();
+    told.retain(|(step, _), _| *step >= from);
+    assert_eq!(told, due);
 }
 
 /// Against the batches that the trainer was given, over three passes, a kill, and a picture that went bad in between.
@@ -369,7 +457,7 @@ fn why_tells_the_steps_of_every_sample() {
     };
     let into = folder.path().join("run");
     let (_, first) = batches(&words("5"));
-    let told = whys(&into);
+    let told = whys(&into, 0);
     for (id, (_, status, captioned)) in rows(&into) {
         let due = steps(&first, 0).remove(&id).unwrap_or_default();
         assert_eq!(told[&id].0, due, "{id:?}: {}", told[&id].1);
@@ -377,6 +465,15 @@ fn why_tells_the_steps_of_every_sample() {
             assert!(told[&id].1.starts_with("never trained"), "{}", told[&id].1);
         }
     }
+    // A shard that is not in the ledger hides who stands behind its samples.
+    let cut = folder.path().join("cut");
+    assert!(Command::new("cp").arg("-r").args([&into, &cut]).status().unwrap().success());
+    let manifest = fs::read_to_string(cut.join("manifest/0.jsonl")).unwrap();
+    let lines: Vec<&str> = manifest.lines().collect();
+    fs::write(cut.join("manifest/0.jsonl"), lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    let hidden = whys(&cut, 3);
+    let untold = hidden.values().filter(|(_, words)| words.contains("cannot be told: shard "));
+    assert!(untold.count() > 20 && hidden.len() < told.len(), "{hidden:?}");
     // Its bytes do not decode any more: from here on its turns are skipped, and all behind it move up.
     let (spoilt, (key, ..)) =
         rows(&into).into_iter().find(|(_, (_, status, captioned))| *status == Status::Kept && *captioned).unwrap();
@@ -392,9 +489,43 @@ fn why_tells_the_steps_of_every_sample() {
     let begun: u64 = begun.split(' ').next().unwrap().parse().unwrap();
     assert!(begun >= 10, "{said}");
     let due = steps(&rest, begun);
-    for (id, (steps, words)) in whys(&into) {
+    check_places(&into, &rest, begun);
+    for (id, (steps, words)) in whys(&into, 0) {
         let after: Vec<u64> = steps.into_iter().filter(|step| *step >= begun).collect();
         assert_eq!(after, due.get(&id).cloned().unwrap_or_default(), "{id:?}: {words}");
         assert_eq!(words.contains("skipped, it could not be read again"), id == spoilt, "{id:?}: {words}");
     }
+}
+
+/// pyarrow reads the table, and a naive order of its own says the same.
+#[test]
+fn peer_pyarrow_and_a_naive_order_say_the_same_steps() {
+    let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
+        eprintln!("skipped: set TROMMEL_PEERS to a Python with pyarrow");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("run");
+    let core = Splits::shared().path("core.parquet");
+    // Windows of bytes, and a last pass that is under way.
+    let more = ["--split", &core, "--window", "40", "--window-bytes", "200KiB", "--lanes", "3", "--steps", "14"];
+    run(0, &words(&train(&five(), &into, &more)));
+    steps_of_all(&into, 0);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/steps.py");
+    let peer = Command::new(python).arg(script).arg(&into).arg(into.with_extension("steps.parquet")).output().unwrap();
+    assert!(peer.status.success(), "{}", stderr(&peer));
+    eprint!("{}", String::from_utf8_lossy(&peer.stdout));
+}
+
+#[test]
+fn steps_of_all_are_told_where_there_are_any() {
+    let (splits, folder) = (Splits::shared(), tempfile::tempdir().unwrap());
+    let (judged, file) = (splits.path("judged"), folder.path().join("steps.parquet"));
+    let file = file.display().to_string();
+    let said = |words: &[&str]| stderr(&run(2, &[&["why", &judged][..], words].concat()));
+    let none = said(&["--all", "-o", &file]);
+    assert!(none.contains("no step of it is in a checkpoint") && !Path::new(&file).exists(), "{none}");
+    assert!(said(&["--all"]).contains("--out"), "a file must be named");
+    assert!(said(&["a/key", "--all", "-o", &file]).contains("cannot be used with"));
+    assert!(said(&["--all", "-o", "steps.csv"]).contains("name it .parquet"));
 }

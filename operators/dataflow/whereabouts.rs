@@ -4,7 +4,7 @@
 //! they have them. So many of these are trained on, and so many stand before it; windows hold `window_samples` each, but for those that are known
 //! to be shorter; and inside one only the permutation is left to do.
 //!
-//! Cost: a sum over shards, the samples of at most one shard a lane, and the sort of one window.
+//! Cost: a sum over shards, the samples of at most one shard a lane, and the sort of one window. [`PassOrder::walk`] gives all samples of a pass.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,6 +12,8 @@ use super::irregular::{Irregular, What};
 use super::lanes::{Lanes, OrderConfig};
 use trommel_core::hash::Hash64;
 use trommel_core::sample::SampleId;
+
+mod walk;
 
 /// Samples of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

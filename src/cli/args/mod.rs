@@ -117,7 +117,7 @@ pub enum PlainCommand {
     Dedup(DedupArgs),
     /// Kept samples with their original bytes, as a tar on standard output or as new shards: for any trainer
     Stream(StreamArgs),
-    /// One sample's fate
+    /// One sample's fate, or the training steps of all
     Why(WhyArgs),
     /// A page about a run: what went, why, and the pictures
     Report(ReportArgs),
