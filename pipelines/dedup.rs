@@ -264,6 +264,7 @@ impl Searched {
         let Self { set, other, outcome, .. } = self;
         let found = Found {
             names: &set.names,
+            shards: &set.shards,
             by: other.as_ref().map_or(&set.names, |other| &other.names),
             suppressed: &outcome.scanned.suppressed,
             nearest: outcome.clustering.as_ref().map_or(&[], |clustering| &clustering.nearest),

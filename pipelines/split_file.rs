@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::notices::Notices;
+use trommel_core::sample::Status;
 use trommel_core::wake::locked;
+use trommel_ledger::read::Ledger;
 use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::membership::{Kept, Membership, Picker, file_of};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
@@ -196,6 +199,50 @@ impl SplitFile {
         notices.note("not_in_split", "shards of which the split keeps nothing, not read", first, others.len() as u64);
         let shards = (0..).zip(named).map(|(ordinal, shard)| ShardRef { ordinal, ..shard.clone() });
         Ok((Plan { shards: shards.collect(), ..Plan::default() }, notices))
+    }
+}
+
+impl SplitFile {
+    /// Notes which names of a list no sample of a run has: of uids and of keys alone, which do not say where their samples stand. Nothing where the
+    /// run has not judged all of its shards: nobody knows then. Keys and uids of the ledger are read once.
+    ///
+    /// # Errors
+    /// A list or a ledger that cannot be read.
+    pub fn never_met(&self, ledger: &Ledger) -> Result<Notices, PipelineError> {
+        let mut notices = Notices::default();
+        let Some(mut met) = locked(&self.membership).met() else { return Ok(notices) };
+        let plan: Plan = ledger.plan().map_err(PipelineError::failed)?;
+        if ledger.shards().len() < plan.len() {
+            return Ok(notices);
+        }
+        let (mut again, mut first_again) = (0, String::new());
+        let wanted = [("key", Kind::Text), ("status", Kind::Text), ("uid", Kind::Text)];
+        for (ordinal, (_, line)) in ledger.shards() {
+            for group in ledger.columns(*ordinal, &wanted).map_err(PipelineError::failed)? {
+                let group = group.map_err(PipelineError::failed)?;
+                let [Column::Text(keys), Column::Text(statuses), Column::Text(uids)] = group.as_slice() else {
+                    continue;
+                };
+                for ((key, status), uid) in keys.iter().zip(statuses).zip(uids) {
+                    let key = key.as_deref().unwrap_or_default();
+                    // The list has whoever was not dropped.
+                    if status.as_deref() != Some(Status::Dropped.as_str())
+                        && met.again(key, uid.as_deref()).map_err(failed)?
+                    {
+                        if again == 0 {
+                            first_again = format!("{}/{key}", line.name);
+                        }
+                        again += 1;
+                    }
+                }
+            }
+        }
+        met.note(&self.path, &mut notices).map_err(failed)?;
+        if !locked(&self.membership).needs_uids() {
+            let text = "samples kept whose key another one has too: keys alone do not tell them apart";
+            notices.note("repeated_keys", text, first_again, again);
+        }
+        Ok(notices)
     }
 }
 

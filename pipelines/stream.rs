@@ -16,12 +16,13 @@ use serde::Serialize;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{SampleInfo, ShardOutcome};
 use trommel_core::stop::Stop;
+use trommel_core::wake::locked;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decide::rule::Rule;
 use trommel_select::SelectError;
-use trommel_select::keys_alone::Met;
 use trommel_select::membership::{Kept, Membership, Picker};
+use trommel_select::met::Met;
 use trommel_shard::original::{Visit, Visited, visit};
 use trommel_shard::plan::{Plan, PlanOptions, ShardRef, expand, is_shard_name};
 use trommel_shard::reader::ReaderConfig;
@@ -125,8 +126,8 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     if let Some(split) = &split {
         cover(split, &plan, &config.out, &mut notices)?;
     }
+    let met = split.as_ref().and_then(Membership::met).map(|met| Arc::new(Mutex::new(met)));
     let alone = split.as_ref().and_then(|split| split.keys_alone().cloned());
-    let met = alone.as_ref().map(|keys| Arc::new(Mutex::new(Met::none_of(keys))));
     // A reader of standard output asks for each shard by itself; new shards are to hold all of the list.
     let keys = alone.filter(|_| config.out != Out::Pipe).map(|keys| keys.count()).transpose().map_err(failed)?;
     let sink: Box<dyn Sink> = match &config.out {
@@ -143,8 +144,10 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     match stream.run(from) {
         Ok(()) => {
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
-            if let Some(keys) = keys {
-                absent(config, keys, &mut report)?;
+            let met = stream.met.filter(|_| config.out != Out::Pipe);
+            if let (Some(met), KeptBy::Split(path)) = (met, &config.kept_by) {
+                let turn = Turn { path, keys, whole: from == Cursor::default() };
+                turn.absent(config, &locked(&met), &mut report)?;
             }
             Ok(report)
         }
@@ -308,19 +311,44 @@ pub(crate) fn by_keys_alone(first: &str) -> &'static str {
      `trommel stream SHARDS --split s.keys`"
 }
 
-/// Tells which keys alone did not come; none at all is no list of these shards.
-fn absent(config: &StreamConfig, keys: u64, report: &mut StreamReport) -> Result<(), PipelineError> {
-    let KeptBy::Split(path) = &config.kept_by else { return Ok(()) };
-    let path = path.display().to_string();
-    let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
-    if absent > 0 && absent == keys {
-        let first = config.shards.first().map_or("", String::as_str);
-        return Err(PipelineError::Usage(format!(
-            "{path}: none of its {keys} keys is in these shards (first: {first})"
-        )));
+/// A turn of `stream` with a list that does not say where its samples stand, at its end.
+struct Turn<'a> {
+    /// The list.
+    path: &'a Path,
+    /// How many keys there are, where it is one of keys alone.
+    keys: Option<u64>,
+    /// It has read all shards: no earlier turn of the same command has read some.
+    whole: bool,
+}
+
+impl Turn<'_> {
+    /// Tells which names of the list did not come; no key at all is no list of these shards.
+    fn absent(&self, config: &StreamConfig, met: &Met, report: &mut StreamReport) -> Result<(), PipelineError> {
+        let (path, lost) = (self.path.display(), report.notices.any_loss());
+        let absent = match (self.whole, self.keys) {
+            (true, _) => met.note(self.path, &mut report.notices).map_err(failed)?.count,
+            (false, Some(keys)) => {
+                let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
+                let text = "keys of the list that are in none of these shards";
+                report.notices.note("absent_keys", text, path.to_string(), absent);
+                absent
+            }
+            (false, None) => {
+                let text = "lists of uids of which those that no sample has were not counted, since an earlier turn of this command has read some of \
+                            the shards";
+                report.notices.note("absent_uids_unknown", text, path.to_string(), 1);
+                0
+            }
+        };
+        // Of a shard that could not be read nobody knows.
+        if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
+            let first = config.shards.first().map_or("", String::as_str);
+            return Err(PipelineError::Usage(format!(
+                "{path}: none of its {absent} keys is in these shards (first: {first})"
+            )));
+        }
+        Ok(())
     }
-    report.notices.note("absent_keys", "keys of the list that are in none of these shards", path, absent);
-    Ok(())
 }
 
 /// Refuses a shard that the split has under another part of its path.

@@ -12,7 +12,7 @@ use common::{MODEL, World, run, stderr};
 use half::f16;
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
-use trommel_columnar::npy::head_bytes;
+use trommel_columnar::npy::{head_bytes, pair_head_bytes};
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::sample::Identity;
 
@@ -244,6 +244,26 @@ fn a_run_of_embed() {
     std::fs::write(&bare, lines).unwrap();
     let lost = run(4, &["dedup", &run_folder, "--above", "0.99", "--split", &bare, "--max-rejects", "0", "-o", &forms]);
     assert!(stderr(&lost).contains("samples of the split that have no embedding here: 1"), "{}", stderr(&lost));
+    let (list, more) = (std::fs::read(format!("{forms}/some.npy")).unwrap(), world.path("dedup-more.npy"));
+    let none = [&pair_head_bytes(151)[..], &list[list.len() - 16 * 150..], &[255; 16]].concat();
+    std::fs::write(&more, none).unwrap();
+    let said = stderr(&run(0, &["dedup", &run_folder, "--above", "0.99", "--split", &more, "-o", &forms]));
+    assert!(
+        said.contains(&format!("uids of the list that no sample of these shards has: 1 (first: {more}: ffff")),
+        "{said}"
+    );
+    // Of its shards' others nothing stays, and of a stranger's nobody knows.
+    let (one, table) = (world.path("dedup-one.txt"), format!("{forms}/dedup.parquet"));
+    let lines = std::fs::read_to_string(format!("{forms}/some.txt")).unwrap();
+    let lines: Vec<&str> = lines.lines().filter(|line| line.starts_with("00000.tar/")).collect();
+    std::fs::write(&one, lines.join("\n")).unwrap();
+    run(0, &["dedup", &run_folder, "--above", "0.99", "--split", &one, "-o", &forms]);
+    let other = world.path("data/shards/00001.tar");
+    assert_eq!(run(0, &["stream", &other, "--split", &table]).stdout, [0; 1024]);
+    let stranger = world.path("x17.tar");
+    std::fs::copy(&other, &stranger).unwrap();
+    let said = stderr(&run(2, &["stream", &stranger, "--split", &table]));
+    assert!(said.contains("was not made from x17.tar: it names 00000.tar"), "{said}");
     // Rules that look at who stays, and quotas per cluster.
     run(0, &["dedup", &run_folder, "--above", "0.99", "--clusters", "5", "--apart", "1", "-o", &out]);
     let (table, splits) = (format!("{out}/dedup.samples.parquet"), world.path("dedup-splits"));

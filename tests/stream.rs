@@ -509,9 +509,9 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
     assert_eq!(first, due.iter().filter(|key| key.starts_with("00000")).map(|key| (*key).to_owned()).collect());
     // What is not there is told, and nothing at all is another list.
     let said = stderr(&run(0, &["stream", &paths[0], "--split", &list, "-o", &at("half")]));
-    let absent = 20 - first.len();
+    let (absent, never) = (20 - first.len(), due.iter().find(|key| !key.starts_with("00000")).unwrap());
     assert!(
-        said.contains(&format!("keys of the list that are in none of these shards: {absent} (first: {list})")),
+        said.contains(&format!("keys of the list that are in none of these shards: {absent} (first: {list}: {never})")),
         "{said}"
     );
     std::fs::write(&list, "elsewhere\n").unwrap();
@@ -527,6 +527,48 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
     std::fs::write(&foreign, "000000003\n000000003\n").unwrap();
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &foreign]));
     assert!(said.contains("keys alone stand once each in the order of their bytes (LC_ALL=C sort)"), "{said}");
+}
+
+/// Two shards of three samples with uids, 1 to 6; and DataComp's list of some uids.
+fn with_uids(folder: &Path, listed: &[u64]) -> ([String; 2], String) {
+    let paths = [0u64, 1].map(|shard| {
+        let mut out = tar::Builder::new(Vec::new());
+        for uid in 3 * shard + 1..=3 * shard + 3 {
+            let json = format!("{{\"uid\": \"{uid:032x}\"}}");
+            for (extension, data) in [("jpg", "picture"), ("json", &json), ("txt", "a dog")] {
+                append(&mut out, &mut Dice(uid), &(format!("{uid}.{extension}"), data.into(), 0, 0o644));
+            }
+        }
+        let path = folder.join(format!("{shard}.tar"));
+        std::fs::write(&path, out.into_inner().unwrap()).unwrap();
+        path.display().to_string()
+    });
+    let mut bytes = trommel_columnar::npy::pair_head_bytes(listed.len() as u64);
+    listed.iter().for_each(|uid| bytes.extend([0u64.to_le_bytes(), uid.to_le_bytes()].concat()));
+    let list = folder.join("list.npy");
+    std::fs::write(&list, bytes).unwrap();
+    (paths, list.display().to_string())
+}
+
+/// Whoever has read all shards knows which uids no sample has; who was asked for one does not.
+#[test]
+fn uids_that_no_sample_has_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (paths, list) = with_uids(folder.path(), &[0, 2, 2, 4, 6, 7, 7, 900]);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let whole = ["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("new"), "--json"];
+    let out = run(0, &whole);
+    let line = format!("uids of the list that no sample of these shards has: 3 (first: {list}: {:032x})", 0);
+    assert!(stderr(&out).contains(&line), "{}", stderr(&out));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["samples"], &report["notices"]["absent_uids"]["count"]), (&3.into(), &3.into()));
+    assert_eq!(streamed(&["stream", &paths[0], "--split", &list]).1.matches("no sample").count(), 0);
+    // What an earlier turn has read nobody reads again.
+    let said = stderr(&run(0, &whole));
+    assert!(said.contains("were not counted, since an earlier turn"), "{said}");
+    let (paths, list) = with_uids(folder.path(), &[1, 3, 5]);
+    let said = stderr(&run(0, &["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("all")]));
+    assert!(!said.contains("uids"), "{said}");
 }
 
 /// New shards hold all that a split keeps of what is given, and the rest of it is told; they go on from the same rows only.

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use trommel_core::durable::{self, Aside};
 
 use crate::SelectError;
-use crate::bits::Bits;
 use crate::head::SplitHead;
 use crate::split::{Kept, Sink, settle};
 
@@ -89,6 +88,16 @@ impl KeyList {
     /// # Errors
     /// A file that cannot be read, lines that are not sorted, or a key twice.
     pub fn count(&self) -> Result<u64, SelectError> {
+        self.each_line(|_, _| ())
+    }
+
+    /// Bytes of the list.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Calls with where each line begins, and its key; gives how many there are.
+    pub(crate) fn each_line(&self, mut each: impl FnMut(u64, &[u8])) -> Result<u64, SelectError> {
         let file = self.file.try_clone().map_err(SelectError::at(&self.path))?;
         let mut input = BufReader::with_capacity(1 << 20, file);
         input.rewind().map_err(SelectError::at(&self.path))?;
@@ -103,6 +112,7 @@ impl KeyList {
             if count > 0 && last >= line {
                 return Err(self.disorder(at, &line));
             }
+            each(at, &line);
             (count, at) = (count + 1, at + read);
             std::mem::swap(&mut last, &mut line);
         }
@@ -145,25 +155,6 @@ impl KeyList {
 fn bare(line: &mut Vec<u8>) {
     for end in [b'\n', b'\r'] {
         line.pop_if(|last| *last == end);
-    }
-}
-
-/// Which keys of a list have come. A line has two bytes at least; pages that nobody touches take no memory.
-#[derive(Debug)]
-pub struct Met(Bits);
-
-impl Met {
-    /// None of a list's.
-    #[must_use]
-    pub fn none_of(list: &KeyList) -> Self {
-        Self(Bits::zeros(list.bytes.div_ceil(2)))
-    }
-
-    /// Takes the key whose line begins there; whether it comes for the first time.
-    pub fn first(&mut self, place: u64) -> bool {
-        let known = self.0.get(place / 2);
-        self.0.set(place / 2);
-        !known
     }
 }
 

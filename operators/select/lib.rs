@@ -23,6 +23,7 @@ pub mod head;
 pub mod join;
 pub mod keys_alone;
 pub mod membership;
+pub mod met;
 pub mod pick;
 pub mod program;
 mod resolve;

@@ -30,7 +30,8 @@ use trommel_shard::plan::Plan;
 
 use crate::SelectError;
 use crate::head::SplitHead;
-use crate::keys_alone::{KeyList, Met};
+use crate::keys_alone::KeyList;
+use crate::met::Met;
 use crate::select::RunFacts;
 use crate::split::{Format, head_path, read_head};
 use crate::uids;
@@ -235,6 +236,16 @@ impl Membership {
         }
     }
 
+    /// Which names have come: none yet. `None` for what says where its samples stand.
+    #[must_use]
+    pub fn met(&self) -> Option<Met> {
+        match &self.source {
+            Source::KeysAlone(keys) => Some(Met::none_of(keys)),
+            Source::Uids(uids) => Some(Met::none_of_uids(uids)),
+            Source::Table(_) | Source::Keys(_) | Source::Run(_) => None,
+        }
+    }
+
     /// Whether the split was made from a shard of which it keeps nothing; `None` where it does not say.
     #[must_use]
     pub fn leaves_out(&self, name: &str) -> Option<bool> {
@@ -409,7 +420,7 @@ impl<'a> Picker<'a> {
         Self { split, shard, kept, next: 0, found, places, met: None, repeated_uids: 0 }
     }
 
-    /// Refuses keys that stood in shards before this one too: of keys alone, who reads them is told all.
+    /// Notes which names have come. Keys that stood in shards before this one too are refused: of keys alone, who reads them is told all.
     #[must_use]
     pub fn after(self, met: Option<Arc<Mutex<Met>>>) -> Self {
         Self { met, ..self }
@@ -455,9 +466,12 @@ impl<'a> Picker<'a> {
                 };
                 let uid = uid().ok_or_else(|| bad("has none".into()))?;
                 let number = uids::parse(&uid).ok_or_else(|| bad(format!("has the uid `{uid}`")))?;
-                let times = list.times(number)?;
-                self.repeated_uids += u64::from(times > 1);
-                Ok(times > 0)
+                let places = list.places(number)?;
+                self.repeated_uids += u64::from(places.end - places.start > 1);
+                if let Some(met) = self.met.as_ref().filter(|_| !places.is_empty()) {
+                    locked(met).first(places.start);
+                }
+                Ok(!places.is_empty())
             }
             Kept::KeysAlone(list) => {
                 let Some(place) = list.place(key)? else { return Ok(false) };

@@ -52,7 +52,7 @@ pub trait Sink: Send {
     /// A file that cannot be written.
     fn finish(self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError>;
 
-    /// Takes the names of all shards of the run, before the end.
+    /// Takes the names of all shards of the run or set that is selected from, before the end.
     fn run_has(&mut self, _shards: &mut dyn Iterator<Item = &str>) {}
 
     /// Whether it reads uids.

@@ -71,7 +71,9 @@ impl Table {
             Some((path, how)) if !Path::new(rest).exists() => (PathBuf::from(path), Some(how)),
             _ => (PathBuf::from(rest), None),
         };
-        let files = files(&path, shards, others).map_err(|error| bad(error.to_string()))?;
+        // Whoever reads a file names it.
+        let unread = |error: &dyn std::fmt::Display| SelectError::Input(format!("--table {error}"));
+        let files = files(&path, shards, others).map_err(|error| unread(&error))?;
         let Some((first, _)) = files.first() else { return Err(bad("no Parquet file is there".into())) };
         let columns = TableReader::column_names(first, Box::new(File::open(first).map_err(SelectError::at(first))?))?;
         let has = |column: &str| columns.iter().any(|name| name == column);
@@ -200,7 +202,8 @@ fn files(path: &Path, shards: &[Shard], others: [&[String]; 2]) -> Result<Vec<(P
         Some((_, file)) => {
             let file = file.display();
             Err(SelectError::Input(format!(
-                "{some} of {all} files are called like shards of the run, and others are not (first: {file})"
+                "{}: {some} of {all} files are called like shards of the run, and others are not (first: {file})",
+                path.display()
             )))
         }
         None => {

@@ -8,6 +8,7 @@
 //!
 //! All in the order of (shard's name, index). The last one is a `--table` of `trommel select`, which finds its rows by shard and key.
 
+use std::collections::BTreeSet;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,8 @@ const GROUP_ROWS: u32 = 16 << 10;
 pub(super) struct Found<'a> {
     /// What the rows are called.
     pub names: &'a Names,
+    /// Names of all shards of the set.
+    pub shards: &'a BTreeSet<String>,
     /// What those are called that suppress: the rows', or the other set's.
     pub by: &'a Names,
     /// Who goes, by row.
@@ -181,7 +184,8 @@ pub(super) fn write(
     let head = head(counted, hash.finish());
     make_room(&sinks, &head).map_err(failed)?;
     [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
-    for sink in sinks {
+    for mut sink in sinks {
+        sink.run_has(&mut found.shards.iter().map(String::as_str));
         sink.finish(&head).map_err(failed)?;
     }
     split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -9,12 +10,14 @@ use trommel_columnar::parquet::{Column, Kind};
 use trommel_columnar::source::{EmbeddingBatch, EmbeddingReader};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
+use trommel_core::wake::locked;
 use trommel_decide::hash::random_hash;
 use trommel_dedup::DedupError;
 use trommel_dedup::names::{Caption, Name, Names, Naming};
 use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
 use trommel_select::membership::{Kept, Membership, Picker};
+use trommel_select::met::Met;
 use trommel_select::select::RunFacts;
 use trommel_shard::plan::{PlanOptions, named};
 use trommel_shard::store::Local;
@@ -28,6 +31,8 @@ use crate::stored::StoredEmbeddings;
 pub(super) struct Set {
     pub vectors: Spool,
     pub names: Names,
+    /// Names of the shards that it is of, those included of which no sample takes part.
+    pub shards: BTreeSet<String>,
     /// Each row's place in a random order; empty where none was asked for.
     pub ranks: Vec<u64>,
     pub identity: Option<Identity>,
@@ -74,8 +79,12 @@ struct Gathering {
     ranks: Vec<u64>,
     hash: Sha256,
     facts: Facts,
+    shards: BTreeSet<String>,
+    last_shard: String,
     /// What the split keeps of the shard that is being read.
     kept: Option<(String, Option<Kept>)>,
+    /// Which names have come, of a list that does not say where its samples stand.
+    met: Option<Arc<Mutex<Met>>>,
 }
 
 /// Reads the inputs, one after the other: each is `[NAME=]EMB`, see [`StoredEmbeddings`].
@@ -91,7 +100,10 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
                     ranks: Vec::new(),
                     hash: Sha256::new(),
                     facts: Facts::default(),
+                    shards: BTreeSet::new(),
+                    last_shard: String::new(),
                     kept: None,
+                    met: reading.split.and_then(Membership::met).map(|met| Arc::new(Mutex::new(met))),
                 };
                 all.insert((gathering, found.dim, found.identity.clone()))
             }
@@ -110,14 +122,18 @@ pub(super) fn read(inputs: &[String], reading: &Reading<'_>) -> Result<Set, Pipe
         gathering.input(argument, &found, reading)?;
     }
     let (gathering, _, identity) = all.ok_or_else(|| PipelineError::Usage("no embeddings were given".into()))?;
-    let Gathering { filling, naming, ranks, hash, mut facts, .. } = gathering;
+    let Gathering { filling, naming, ranks, hash, mut facts, shards, met, .. } = gathering;
     if let Some(split) = reading.split {
         facts.of_split(split, filling.len() as u64)?;
+        // Of all others it is known by now how many are lost.
+        if let (Some(met), true) = (met, split.needs_uids() && split.head().is_none()) {
+            locked(&met).note(split.path(), &mut facts.notices).map_err(failed)?;
+        }
     }
     let names = naming.finish().map_err(spooled)?;
     let vectors = filling.finish().map_err(spooled)?;
     let sha256 = format!("{:x}", hash.finalize());
-    Ok(Set { vectors, names, ranks, identity, facts, sha256 })
+    Ok(Set { vectors, names, shards, ranks, identity, facts, sha256 })
 }
 
 impl Gathering {
@@ -128,6 +144,7 @@ impl Gathering {
             let run = found.run_of(shard.ordinal);
             if let Some((ledger, ordinal)) = run {
                 self.run(argument, ledger)?;
+                self.shards.insert(shard.name.clone());
                 self.facts.rejected += ledger.shards().get(&ordinal).map_or(0, |(_, line)| line.counts.rejected);
             }
             let Some(piece) = found.piece(shard.ordinal) else { continue };
@@ -182,8 +199,15 @@ impl Gathering {
         }
         let bad: BTreeSet<usize> = batch.bad.iter().map(|(row, _)| *row).collect();
         let rows = batch.keys.iter().zip(batch.vectors.chunks_exact(dim)).enumerate();
-        for (at, (key, vector)) in rows.filter(|(at, _)| !bad.contains(at)) {
+        for (at, (key, vector)) in rows {
             let (shard, index, caption) = called.row(batch, at)?;
+            if self.last_shard != shard {
+                self.shards.insert(shard.clone());
+                self.last_shard.clone_from(&shard);
+            }
+            if bad.contains(&at) {
+                continue;
+            }
             if let Some(split) = reading.split
                 && !self.keeps(split, &shard, (index, key), || called.uid(batch, at))?
             {
@@ -226,7 +250,7 @@ impl Gathering {
             None => Ok(false),
             Some(Kept::Keys(keys)) => Ok(keys.contains(key)),
             Some(kept @ (Kept::Uids(_) | Kept::KeysAlone(_))) => {
-                Picker::new(split.path(), shard, kept).keeps(index, key, uid).map_err(failed)
+                Picker::new(split.path(), shard, kept).after(self.met.clone()).keeps(index, key, uid).map_err(failed)
             }
             Some(Kept::Rows(rows)) => match rows.binary_search_by_key(&index, |row| row.index) {
                 Err(_) => Ok(false),

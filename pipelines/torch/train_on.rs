@@ -17,6 +17,7 @@ use trommel_ledger::committer::Committed;
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::operator::LedgerConfig;
 use trommel_ledger::part::PartConfig;
+use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_model::Architecture;
 use trommel_train::Course;
@@ -147,7 +148,7 @@ pub(crate) fn train_on(
     let rank = (rank, ranks);
     let batches = Batches { order: order.clone(), grows, rank, outbox, samples, irregular, trained, waited };
     let trainer = trainer_thread::start(setting, prepared, batches)?;
-    let names = judging.names.clone();
+    let (names, split) = (judging.names.clone(), judging.split.clone());
     let named = names.clone();
     let (workers, spent) = (config.machine.workers, machinery.clone());
     let parts = Parts {
@@ -184,6 +185,9 @@ pub(crate) fn train_on(
         again.append(&mut tried);
     }
     notices.merge(&folder.before().notices(&again));
+    if let (Some(split), 0) = (&split, together.rank()) {
+        notices.merge(&split.never_met(&Ledger::open(&config.run).map_err(PipelineError::failed)?)?);
+    }
     let (done, order, names) = (&done, &order, &names);
     let (counts, machinery, cores) = (&counts, &spent, Threading::of(&config.machine));
     Ok(Ended { done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -128,7 +129,7 @@ impl Keys {
         let (mut input, mut at, mut line) = (BufReader::with_capacity(BUFFER_BYTES, file), from, Vec::new());
         while at < to {
             line.clear();
-            let read = std::io::Read::take(&mut input, MAX_LINE_BYTES as u64).read_until(b'\n', &mut line);
+            let read = Read::take(&mut input, MAX_LINE_BYTES as u64).read_until(b'\n', &mut line);
             let read = read.map_err(SelectError::at(&self.path))?;
             if read == 0 {
                 break;
@@ -167,7 +168,7 @@ pub struct UidList {
 
 impl UidList {
     /// How many uids stand in it.
-    pub(super) const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
@@ -178,17 +179,42 @@ impl UidList {
         Ok(Self { path: path.into(), file, count, first_byte })
     }
 
-    /// How often a uid stands in the list.
+    /// The rows where a uid stands; none where it is not in the list.
     ///
     /// # Errors
     /// A file that cannot be read, or whose uids are not sorted.
-    pub fn times(&self, uid: u128) -> Result<u64, SelectError> {
+    pub fn places(&self, uid: u128) -> Result<Range<u64>, SelectError> {
         let first = self.first_from(uid)?;
-        let mut times = 0;
-        while first + times < self.count && self.uid(first + times)? == uid {
-            times += 1;
+        let mut end = first;
+        while end < self.count && self.uid(end)? == uid {
+            end += 1;
         }
-        Ok(times)
+        Ok(first..end)
+    }
+
+    /// Calls with each uid once, and the first row where it stands.
+    pub(crate) fn each(&self, mut each: impl FnMut(u64, u128)) -> Result<(), SelectError> {
+        let file = self.file.try_clone().map_err(SelectError::at(&self.path))?;
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
+        input.seek(SeekFrom::Start(self.first_byte)).map_err(SelectError::at(&self.path))?;
+        let mut last = None;
+        for row in 0..self.count {
+            let mut pair = [[0; 8]; 2];
+            pair.iter_mut().try_for_each(|half| input.read_exact(half)).map_err(SelectError::at(&self.path))?;
+            let uid = of_pair(pair);
+            if last.is_some_and(|last| last > uid) {
+                return Err(self.disorder(row));
+            }
+            if last != Some(uid) {
+                each(row, uid);
+            }
+            last = Some(uid);
+        }
+        Ok(())
+    }
+
+    fn disorder(&self, row: u64) -> SelectError {
+        SelectError::Input(format!("{}: its uids are not sorted, at row {row}", self.path.display()))
     }
 
     /// The place of the first uid that is not below `uid`.
@@ -199,10 +225,7 @@ impl UidList {
             let middle = low + (high - low) / 2;
             let found = self.uid(middle)?;
             if found < below || found > above {
-                return Err(SelectError::Input(format!(
-                    "{}: its uids are not sorted, at row {middle}",
-                    self.path.display()
-                )));
+                return Err(self.disorder(middle));
             }
             if found < uid {
                 (low, below) = (middle + 1, found);
@@ -214,10 +237,16 @@ impl UidList {
     }
 
     fn uid(&self, row: u64) -> Result<u128, SelectError> {
-        let (mut first, mut second) = ([0; 8], [0; 8]);
+        let mut pair = [[0; 8]; 2];
+        let [first, second] = &mut pair;
         let at = self.first_byte + 16 * row;
-        let read = self.file.read_exact_at(&mut first, at).and_then(|()| self.file.read_exact_at(&mut second, at + 8));
+        let read = self.file.read_exact_at(first, at).and_then(|()| self.file.read_exact_at(second, at + 8));
         read.map_err(SelectError::at(&self.path))?;
-        Ok(u128::from(u64::from_le_bytes(first)) << 64 | u128::from(u64::from_le_bytes(second)))
+        Ok(of_pair(pair))
     }
+}
+
+fn of_pair(pair: [[u8; 8]; 2]) -> u128 {
+    let [high, low] = pair.map(|half| u128::from(u64::from_le_bytes(half)));
+    high << 64 | low
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::membership::head;
 use super::world::Dice;
 use crate::SelectError;
-use crate::keys_alone::{KeyList, KeysAlone, Met};
+use crate::keys_alone::{KeyList, KeysAlone};
 use crate::membership::{Membership, Picker};
 use crate::split::{Kept, Sink};
 
@@ -33,7 +33,7 @@ fn open(path: &Path) -> Membership {
 /// Whom it keeps of some shards, each a list of keys.
 fn picked(path: &Path, shards: &[&[&str]]) -> Result<Vec<bool>, String> {
     let split = open(path);
-    let met = Arc::new(Mutex::new(Met::none_of(split.keys_alone().unwrap())));
+    let met = Arc::new(Mutex::new(split.met().unwrap()));
     let mut all = Vec::new();
     for (shard, keys) in shards.iter().enumerate() {
         let (name, kept) = (format!("{shard}.tar"), split.shard("any.tar").unwrap().unwrap());

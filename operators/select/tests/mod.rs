@@ -1,6 +1,7 @@
 mod defects;
 mod keys_alone;
 mod membership;
+mod met;
 mod naive;
 mod properties;
 mod shortfalls;
