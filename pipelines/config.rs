@@ -155,6 +155,8 @@ pub struct JudgeConfig {
     pub always_embed: bool,
     /// How samples are read.
     pub reading: Reading,
+    /// Reports of the run blur pictures until somebody clicks on them.
+    pub blur: bool,
     /// A run folder of another device, precision or batch may be resumed.
     pub mix_numerics: bool,
     /// Device, threads and memory.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::TIES;
+use trommel_ledger::run_folder::BLUR;
 use trommel_shard::store::shown;
 
 use crate::benchmarks::NamedPath;
@@ -114,12 +115,13 @@ fn quoted(word: &str) -> String {
 
 /// What a run folder keeps for people and for who looks at it later; it decides nothing.
 #[must_use]
-pub fn record(benchmarks: &[NamedPath], decoder: &str) -> Value {
+pub fn record(benchmarks: &[NamedPath], decoder: &str, blur: bool) -> Value {
     let folder = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
     let benchmarks: serde_json::Map<_, _> =
         benchmarks.iter().map(|named| (named.name.clone(), json!(folder(&named.path)))).collect();
     json!({
         "benchmarks": benchmarks,
+        BLUR: blur,
         "command": command(std::env::args_os()),
         "decoder": decoder,
         "folder": folder(Path::new(".")),
@@ -150,7 +152,7 @@ mod tests {
         let due = "trommel prune 'data/{00..41}.tar' 'a=s3://bucket/x.tar::https://host/{0..9}.tar' pipe:... b=pipe:... --benchmark \
                    'val=my sets/val'\\''s' --rule drop-over-radius ''";
         assert_eq!(command(words.iter().map(OsString::from)), due);
-        let Value::String(command) = &record(&[], "")["command"] else { panic!("no command") };
+        let Value::String(command) = &record(&[], "", false)["command"] else { panic!("no command") };
         assert!(!command.is_empty());
     }
 }

@@ -190,7 +190,7 @@ impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {
             ClassifiedError::Unavailable { .. } => Self::Unfinished(error.to_string()),
-            ClassifiedError::Malformed { .. } => Self::usage(error),
+            ClassifiedError::Malformed { .. } | ClassifiedError::Plan(_) => Self::usage(error),
         }
     }
 }

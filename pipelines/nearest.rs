@@ -22,6 +22,8 @@ use crate::past_run::PastRun;
 /// keys that are not known any more, or two points of one key.
 pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), PipelineError> {
     let usage = |what: String| PipelineError::Usage(format!("--nearest {text}: {what}"));
+    // Whoever reads a file names it.
+    let unread = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--nearest {error}"));
     if let Some((run, name)) = text.rsplit_once('@').filter(|_| !Path::new(text).exists()) {
         let past = PastRun::open(Path::new(run))?;
         let found = past.benchmarks.iter().position(|benchmark| benchmark.name == name);
@@ -31,7 +33,7 @@ pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), Pipel
         if let Some(trouble) = &benchmark.trouble {
             return Err(usage(trouble.clone()));
         }
-        let lost = finished(Path::new(run), &past.ledger).map_err(|error| usage(error.to_string()))?;
+        let lost = finished(Path::new(run), &past.ledger).map_err(|error| unread(&error))?;
         let items = past.ledger.items().map_err(PipelineError::failed)?;
         let near = items.iter().filter(|row| usize::from(row.benchmark) == at);
         let near = near.filter_map(|row| Some((benchmark.key(row.point)?.to_owned(), row.max_similarity?)));
@@ -42,13 +44,13 @@ pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), Pipel
             Ok((near, lost))
         };
     }
-    let mut reader = EmbeddingReader::open(Path::new(text)).map_err(|error| usage(error.to_string()))?;
+    let mut reader = EmbeddingReader::open(Path::new(text)).map_err(|error| unread(&error))?;
     if !reader.has_radii() {
         return Err(usage("a benchmark without radii: `trommel radii` gives it some".into()));
     }
     let mut near = Vec::new();
     for batch in &mut reader {
-        let batch = batch.map_err(|error| usage(error.to_string()))?;
+        let batch = batch.map_err(|error| unread(&error))?;
         near.extend(batch.keys.into_iter().zip(batch.radii).filter_map(|(key, radius)| Some((key, radius?))));
     }
     Ok((by_key(near).map_err(&usage)?, Notices::default()))

@@ -15,6 +15,7 @@ use trommel_decide::policy::Policy;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_ledger::LedgerError;
 use trommel_ledger::read::Ledger;
+use trommel_ledger::run_folder::BLUR;
 use trommel_shard::plan::Plan;
 use trommel_shard::store::local_path;
 
@@ -115,6 +116,12 @@ impl PastRun {
         }
         let split = decisions.get("split").and_then(|split| serde_json::from_value(split.clone()).ok());
         Ok(Self { ledger, plan, rule, rule_text, split, benchmarks })
+    }
+
+    /// Whether the run was told that reports blur its pictures.
+    #[must_use]
+    pub fn is_blurred(&self) -> bool {
+        self.ledger.config()["record"][BLUR] == true
     }
 
     /// What the rule means.

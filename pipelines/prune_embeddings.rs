@@ -153,7 +153,7 @@ impl<'a> RunSetup<'a> {
             split: None,
         };
         let decoder = self.identity.as_ref().map_or("", |identity| &identity.decoder);
-        let record = record(&self.config.benchmarks, decoder);
+        let record = record(&self.config.benchmarks, decoder, self.config.blur);
         // Not among the decisions, which are to be those of the shards; but what an epoch decided must not go on with another one's rows.
         let numerics =
             self.stored.sha256_of_runs().map_or_else(|| json!({}), |sha256| json!({ "embeddings_sha256": sha256 }));

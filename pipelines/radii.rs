@@ -37,6 +37,8 @@ pub struct RadiiConfig {
     pub out: PathBuf,
     /// Identity vouched for where files carry none.
     pub assume_model: Option<String>,
+    /// References that are stored as f32 are rounded as they stand, as clip-retrieval has rounded the pool.
+    pub round_as_stored: bool,
     /// Threads of the products.
     pub threads: usize,
     /// Bound on the process's memory, in bytes.
@@ -123,12 +125,16 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
     let benchmarks = config.benchmarks.iter().map(|named| load(named, &mut notices)).collect::<Result<Vec<_>, _>>()?;
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
-    let mut rounded = Rounded::default();
+    let (mut rounded, mut of_f32) = (Rounded::default(), 0);
     for reference in &config.references {
-        let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded))?;
+        let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded, &mut of_f32))?;
         for (of, outcome) in by_reference.iter_mut().zip(measured) {
             of.push(OfReference::of(&reference.name, outcome.references, outcome.radii));
         }
+    }
+    if config.round_as_stored && of_f32 == 0 {
+        let what = "--round-like: no reference is stored as f32; what is stored as f16 is rounded already, and pictures are rounded here";
+        return Err(PipelineError::Usage(what.into()));
     }
     let mut gaps = Vec::new();
     for (benchmark, by_reference) in benchmarks.iter().zip(by_reference) {
@@ -152,7 +158,7 @@ fn measure(
     config: &RadiiConfig,
     reference: &NamedPath,
     benchmarks: &[Benchmark],
-    (notices, rounded): (&mut Notices, &mut Rounded),
+    (notices, rounded, of_f32): (&mut Notices, &mut Rounded, &mut u64),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
     let place = |error: &dyn std::fmt::Display| {
@@ -169,6 +175,9 @@ fn measure(
         }
     }
     let mut reader = open_set(&reference.path).map_err(|error| place(&error))?;
+    if config.round_as_stored {
+        reader = reader.rounding_as_stored();
+    }
     check_identities(config, reference, reader.identity(), benchmarks)?;
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
@@ -204,6 +213,7 @@ fn measure(
     let by_embed = !matches!(pieces(&reference.path).map_err(PipelineError::usage)?.first(), Some(Piece::Ipc(_)))
         && ledger_of(&reference.path)?.is_some();
     let foreign = if by_embed { 0 } else { reader.notes().foreign_rows };
+    *of_f32 += reader.notes().converted_rows;
     rounded.before |= foreign > 0;
     rounded.here |= foreign < rows;
     for line in &reader.notes().lines {

@@ -36,7 +36,7 @@ pub struct ReportOptions {
     pub pairs_per_benchmark: usize,
     /// `truth.jsonl` of `trommel synth`: planted copies are marked and counted.
     pub truth: Option<PathBuf>,
-    /// Pictures are blurred until somebody clicks on them.
+    /// Pictures are blurred until somebody clicks on them, whether or not the run says so.
     pub blurred: bool,
     /// Another run over the same shards, or a split of them: who changes sides is counted.
     pub against: Option<PathBuf>,
@@ -148,7 +148,7 @@ pub fn gather(run: &Path, options: &ReportOptions) -> Result<Gathered, PipelineE
     // A benchmark that is gone is missed by both.
     troubles.sort();
     troubles.dedup();
-    report.blurred = options.blurred;
+    report.blurred = options.blurred || past.is_blurred();
     report.facts = facts(&past, planted, &counts.remarks, &troubles);
     Ok(Gathered { report, planted, troubles })
 }

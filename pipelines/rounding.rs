@@ -4,7 +4,8 @@
 //! Canonical vectors are rounded once, from the vector that was normalised in f64. What clip-retrieval stores was normalised in f32 and
 //! rounded then; that is used as it is. Where the reference set went the one way and the pool the other, an exact copy of a reference is over
 //! the radius that it gave about as often as not, though nothing is nearer than the reference set: this is said, for no bit of either
-//! tells.
+//! tells. Where the references are at hand as they were before they were rounded, normalised f32, `radii --round-like clip-retrieval` rounds them as the
+//! pool was.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
@@ -52,7 +53,8 @@ pub fn note(notices: &mut Notices, benchmarks: &[NamedPath], pool: Rounded) {
         let place =
             format!("benchmark {}: its references were rounded {references}, the pool's vectors {pool}", named.name);
         let text = "benchmarks whose references and pool were rounded to f16 by different programs (a copy of the reference that gives a \
-                    radius may be dropped: give both as f32, or both as one program stored them)";
+                    radius may be dropped: give both as f32, both as one program stored them, or `radii --round-like clip-retrieval` where the references are \
+                    the f32 vectors that it rounded)";
         notices.note("rounded_twice", text, place, 1);
     }
 }

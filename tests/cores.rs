@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{run, stderr};
+use half::f16;
 use serde_json::Value;
+use trommel_columnar::npy;
 
 const TROMMEL: &str = env!("CARGO_BIN_EXE_trommel");
 
@@ -60,6 +62,35 @@ fn a_mask_of_one_core_is_one_thread() {
     let line = format!("1 of {machine} cores{mask}");
     assert!(stderr(&out).contains(&line), "{}", stderr(&out));
     assert!(stderr(&out).contains(": 1 worker, 1 thread for each stage\n"), "{}", stderr(&out));
+}
+
+/// What has no dataflow says it too.
+#[test]
+fn commands_without_a_dataflow_say_their_cores() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (vectors, into) = (at("v.npy"), folder.path().join("run"));
+    let unit: Vec<f16> = (0..8).flat_map(|row| (0..8).map(move |at| f16::from_f32(f32::from(row == at)))).collect();
+    npy::write(Path::new(&vectors), &mut fs::File::create(&vectors).unwrap(), &unit, 8).unwrap();
+    pruned(Command::new(TROMMEL), &shard(folder.path()), &into);
+    let (run_folder, split, benchmark) = (into.display().to_string(), at("s.parquet"), format!("v={vectors}"));
+    let (radii, duplicates) = (at("radii"), at("dedup"));
+    let model = ["--assume-model", "m"];
+    let commands = [
+        vec!["select", &run_folder, "--rule", "random:100%", "-o", &split],
+        vec!["verify", &split, &run_folder],
+        [&["radii", "--reference", &vectors, "--benchmark", &benchmark, "-o", &radii][..], &model].concat(),
+        [&["dedup", &vectors, "--above", "0.9", "-o", &duplicates][..], &model].concat(),
+    ];
+    for words in commands {
+        let mut command = Command::new("taskset");
+        let allowed = said("sed -n 's/^Cpus_allowed_list:\\s*//p' /proc/self/status");
+        command.args(["-c", allowed.split([',', '-']).next().unwrap(), TROMMEL]).args(&words);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{words:?}: {}", stderr(&out));
+        let line = stderr(&out).lines().find(|line| line.contains(" cores")).unwrap_or_default().to_owned();
+        assert!(line.contains("1 of ") && line.ends_with(": 1 thread"), "{words:?}: {}", stderr(&out));
+    }
 }
 
 /// A group of the kernel's with a quota of one and a half cores.

@@ -65,6 +65,40 @@ fn a_report_is_whole_and_shows_its_pairs_when_they_are_clicked() {
     }
 }
 
+/// Who judges says whether a report blurs, also when the run is begun already; no decision hangs on it.
+#[test]
+fn a_run_says_that_its_pictures_are_blurred() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let prune = world.prune(&folder.path().join("run"));
+    run(0, &words(&prune));
+    let (judged, page) = (path("run"), path("page.html"));
+    let blurred = |run_folder: &str| {
+        run(0, &["report", run_folder, "-o", &page]);
+        let text = fs::read_to_string(&page).unwrap();
+        let blurred = text.contains("<div class=\"grid blurred\">");
+        assert_eq!(blurred, !text.contains("<div class=\"grid\">"), "pairs of both kinds");
+        blurred
+    };
+    assert!(!blurred(&judged));
+    let hash = |run_folder: &str| {
+        let text = fs::read(Path::new(run_folder).join("config.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["decision_hash"].clone()
+    };
+    let before = hash(&judged);
+    run(0, &[&words(&prune)[..], &["--blur"]].concat());
+    run(0, &words(&prune));
+    assert!(blurred(&judged) && hash(&judged) == before);
+    let said = common::stderr(&run(2, &["report", &judged, "-o", &path("picture.svg")]));
+    assert!(said.contains("blurred until somebody clicks on them, which they cannot be in a picture"), "{said}");
+
+    let (shards, watched) = (world.path("data/shards"), path("watched"));
+    let (watch, judging) =
+        (["watch", &shards, "--run", &watched, "--settle", "0s", "--once", "--blur"], world.judging());
+    run(0, &[&watch[..], &words(&judging)].concat());
+    assert!(blurred(&path("watched/current/main")));
+}
+
 #[test]
 fn pages_of_charts_and_pictures_of_gaps_are_whole() {
     let Some(mut chromium) = Chromium::start() else { return };

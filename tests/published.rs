@@ -77,6 +77,20 @@ fn peer_decisions_are_those_of_canonical_vectors_and_roundings_that_differ_are_t
     // So it is of what that run has kept of them.
     let (again, said) = prune("mixed", "radii32", "again");
     assert!(again == mixed && said.contains(SAID), "{said}");
+    // References that are rounded as the pool was, from what both were rounded from.
+    let (reference, radii) = (path("reference32.npy"), path("radii-alike"));
+    let alike = ["--benchmark", &points, "-o", &radii, "--assume-model", "peer", "--round-like", "clip-retrieval"];
+    run(0, &[&["radii", "--reference", &reference][..], &alike].concat());
+    let radii_of = |name: &str| EmbeddingSet::open(Path::new(&path(&format!("{name}/p")))).unwrap().radii.unwrap();
+    assert_eq!(radii_of("radii-alike"), radii_of("radii16"));
+    let (rows, said) = prune("pool16.npy", "radii-alike", "alike");
+    assert_eq!(rows, due("alike"));
+    assert!(dropped_copies(&rows) == 0 && !said.contains(SAID), "{said}");
+    for (reference, why) in [("reference16.npy", "no reference is stored as f32"), ("long32.npy", "row 0 has norm")] {
+        let reference = path(reference);
+        let said = stderr(&run(2, &[&["radii", "--reference", &reference][..], &alike].concat()));
+        assert!(said.contains(why), "{said}");
+    }
     let (_, said) = prune("pool32.npy", "radii16", "other way round");
     assert!(said.contains("its references were rounded by who stored them, the pool's vectors by trommel"), "{said}");
 

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use common::{MODEL, World, run, stderr};
 use serde_json::{Value, json};
+use trommel_columnar::embeddings::EmbeddingSet;
 
 const PICTURES: usize = 40;
 
@@ -112,6 +113,7 @@ fn layouts_agree_and_what_is_lost_is_said() {
     }
     let said = stderr(&out);
     assert!(said.contains(&format!("retrieval on {PICTURES} pictures with {captions} captions")), "{said}");
+    assert!(said.contains(" cores") && said.contains(": 1 thread\n"), "{said}");
     assert!(said.contains("image to text: recall@1 ") && said.contains("text to image: recall@1 "), "{said}");
 
     // As tars: img2dataset's, whose json repeats the caption, and a set of CLIP_benchmark's.
@@ -137,6 +139,20 @@ fn layouts_agree_and_what_is_lost_is_said() {
     for data in ["shards", "shards/{00000..00001}.tar", "set", "set/test", "files"] {
         assert_eq!(recalls(&retrieve(0, &at(data), &[])), due, "{data}");
     }
+
+    // Its pictures are a benchmark like others, without classes.
+    let vectors = embedded(&at("flat"), &at("embedded-flat")).vectors;
+    assert_eq!(vectors.len(), PICTURES * 64);
+    for (set, out) in [("set", "embedded-set"), ("set/test", "embedded-test")] {
+        let of_set = embedded(&at(set), &at(out));
+        assert_eq!((of_set.vectors, of_set.labels), (vectors.clone(), vec![None; PICTURES]), "{set}");
+    }
+    let text = |name: &str| at(name).display().to_string();
+    let (set, reference, out) =
+        (format!("pairs={}", text("set")), World::shared().path("embedded/reference"), text("radii"));
+    let words = ["radii", "--reference", &reference, "--benchmark", &set, "-o", &out, "--embedder", MODEL];
+    run(0, &[&words[..], &["--random-init", "1", "--threads", "1"]].concat());
+    assert_eq!(EmbeddingSet::open(&at("radii/pairs")).unwrap().vectors, vectors);
 
     // Another k, and one that says nothing of the model.
     let out = retrieve(0, &at("set"), &["--recall-k", "2,40"]);
@@ -176,6 +192,13 @@ fn layouts_agree_and_what_is_lost_is_said() {
     assert!(last(&plain).contains("pictures with captions and without classes: --retrieval"), "{}", stderr(&plain));
     fs::remove_file(at("set/test/1.tar")).unwrap();
     assert!(last(&retrieve(3, &at("set"), &[])).contains("1.tar: is not there"));
+}
+
+/// A set's pictures, embedded.
+fn embedded(set: &Path, out: &Path) -> EmbeddingSet {
+    let (set, to) = (set.display().to_string(), out.display().to_string());
+    run(0, &["embed", &set, "-o", &to, "--model", MODEL, "--random-init", "1", "--threads", "1"]);
+    EmbeddingSet::open(out).unwrap()
 }
 
 /// Equal captions, of which no text tower can tell one from another: the first of them is found, whoever has it.
@@ -219,6 +242,8 @@ fn peer_clip_benchmark_recalls_the_same() {
             assert!((at["found"].as_f64().unwrap() - due).abs() < 1e-3, "{metric}: {at} {theirs}");
         }
     }
+    let of_theirs = embedded(&at("set"), &at("embedded-set")).vectors;
+    assert_eq!(of_theirs, embedded(&at("flat"), &at("embedded-flat")).vectors);
     let known = |side: &str| ours[side][0]["recall"].as_f64().unwrap();
     assert!(known("image_to_text") > 0.0 && known("image_to_text") < 1.0, "{ours}");
     eprintln!("{theirs}");

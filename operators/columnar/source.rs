@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Stored f16 files are used as they are if every row's norm is within 1e-3 of 1; a file with any other row is normalised
-//! as a whole. So each f16 file is read twice, which bounds memory by a batch. f32 rows are always normalised.
+//! as a whole. So each f16 file is read twice, which bounds memory by a batch. f32 rows are always normalised, unless they are to be rounded as they
+//! stand ([`EmbeddingReader::rounding_as_stored`]).
 
 use std::fs::File;
 use std::io::BufReader;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 
 use super::ColumnarError;
-use super::canonical::{NoDirection, canonicalise_into, is_unit, norm, widen};
+use super::canonical::{NoDirection, canonicalise_into, is_unit, norm, round_f16, widen};
 use super::ipc::{IpcReader, META_FOREIGN, META_IDENTITY, StoredBatch};
 use super::leaving::LeftOut;
 use super::matrix::MatrixReader;
@@ -100,6 +101,7 @@ pub struct EmbeddingReader {
     current: Option<Current>,
     details: bool,
     left_out: LeftOut,
+    as_stored: bool,
     dim: usize,
     radii: bool,
     identity: Option<Identity>,
@@ -165,6 +167,7 @@ impl EmbeddingReader {
             current: None,
             details,
             left_out: LeftOut::default(),
+            as_stored: false,
             dim,
             radii,
             identity,
@@ -178,6 +181,14 @@ impl EmbeddingReader {
     #[must_use]
     pub fn leaving(mut self, rows: LeftOut) -> Self {
         self.left_out = rows;
+        self
+    }
+
+    /// The same with f32 rows rounded to f16 as they stand, which is what clip-retrieval does with a vector once it has normalised it: of the same
+    /// f32 vectors both have the same bits then. A row that is further than 1e-3 from norm 1 is an error: how it would be normalised nobody knows.
+    #[must_use]
+    pub fn rounding_as_stored(mut self) -> Self {
+        self.as_stored = true;
         self
     }
 
@@ -301,6 +312,22 @@ impl EmbeddingReader {
                         self.notes.renormalised_rows += 1;
                         canonicalise_into(&wide, &mut out.vectors)
                     }
+                }
+                Rows::F32(values) if self.as_stored => {
+                    self.notes.converted_rows += 1;
+                    self.notes.foreign_rows += 1;
+                    let row = &values[cells];
+                    let length = norm(row.iter().map(|&v| f64::from(v)));
+                    if let Ok(length) = length
+                        && !is_unit(row)
+                    {
+                        let number = self.rows + at as u64;
+                        let detail = format!(
+                            "row {number} has norm {length}, and what is rounded as it stands must have norm 1"
+                        );
+                        return Err(ColumnarError::mismatch(&self.root, detail));
+                    }
+                    length.map(|_| out.vectors.extend(row.iter().map(|&v| round_f16(f64::from(v)))))
                 }
                 Rows::F32(values) => {
                     self.notes.converted_rows += 1;

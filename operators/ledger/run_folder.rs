@@ -34,6 +34,9 @@ use super::manifest::{self, Merged, PartKind, SCHEMA_VERSION, ShardLine};
 use super::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
 use trommel_core::wake::locked;
 
+/// What the record calls that pictures are to be blurred until somebody clicks on them.
+pub const BLUR: &str = "blur";
+
 /// One field in which a folder and a command differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -58,7 +61,7 @@ pub struct RunConfig {
     pub decisions: Value,
     /// The numeric part: device, precision, batch, libtorch. An object.
     pub numerics: Value,
-    /// Anything else worth keeping for people; never compared.
+    /// Anything else worth keeping for people; never compared. Of who resumes a run [`BLUR`] alone is taken over.
     pub record: Value,
 }
 
@@ -443,7 +446,7 @@ fn check_config(
     notes: &mut Vec<String>,
 ) -> Result<(), LedgerError> {
     let path = root.join("config.json");
-    let Some(stored) = read_json(disk, &path)? else {
+    let Some(mut stored) = read_json(disk, &path)? else {
         let value = json!({
             "schema": SCHEMA_VERSION,
             "decision_hash": config.decision_hash(),
@@ -465,6 +468,11 @@ fn check_config(
         return Err(LedgerError::DecisionsDiffer { path: root.into(), differences: found });
     }
     let kept = field("numerics");
+    // Whoever resumes a run may ask for it, and nobody takes it back.
+    if config.record[BLUR] == true && stored["record"][BLUR] != true && stored["record"].is_object() {
+        stored["record"][BLUR] = Value::Bool(true);
+        write_json(disk, &path, &stored)?;
+    }
     let (older, numerics): (Vec<_>, Vec<_>) =
         differences(&kept, &config.numerics).into_iter().partition(|difference| {
             // What was not written down when the folder was made cannot differ.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `ROOT` means its `test` folder; another one is given itself (`ROOT/train`). Sets of captioned pictures (`--retrieval`) are packed in the same
-//! way, with captions (`.txt`, one a line) in the place of the class; [`captioned`] finds their tars, which are shards like others.
+//! way, with captions (`.txt`, one a line) in the place of the class; [`captioned`] finds their tars, which are shards like others. Whoever reads
+//! pictures alone reads both ([`Packed`]).
 //!
 //! Other tars whose samples bear a `.cls` are found as shards are ([`Classified::of_tars`]); what their classes are called is said elsewhere.
 
@@ -18,7 +19,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::compression::{CompressionLimits, decompress};
-use super::plan::{PlanOptions, expand, shards_in};
+use super::plan::{PlanError, PlanOptions, expand, shards_in};
 use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
 use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
@@ -36,6 +37,9 @@ pub enum ClassifiedError {
         /// The system's words.
         why: String,
     },
+    /// A pattern that finds no tars.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// It is another kind of set, or none.
     #[error("{}: {what}", path.display())]
     Malformed {
@@ -99,8 +103,7 @@ impl Classified {
         if !is_tars {
             return Ok(None);
         }
-        let plan = expand(&[text], &local, &PlanOptions::default())
-            .map_err(|error| ClassifiedError::Malformed { path: shards.to_path_buf(), what: error.to_string() })?;
+        let plan = expand(&[text], &local, &PlanOptions::default())?;
         let (shards, names) = plan.shards.into_iter().map(|shard| (PathBuf::from(shard.url), shard.name)).unzip();
         Ok(Some(Self { shards, names, class_names: Vec::new(), templates: None }))
     }
@@ -182,6 +185,41 @@ impl Classified {
             0 => Ok(number),
             names if number < names => Ok(number),
             names => Err(format!("class {number}, and there are {names} names")),
+        }
+    }
+}
+
+/// A set of CLIP_benchmark's whose pictures are read, whatever stands beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// A class each.
+    Classified(Classified),
+    /// Captions each: its tars.
+    Captioned(Vec<PathBuf>),
+}
+
+impl Packed {
+    /// The set that `root` is; `None` where it is something else. One that does not say its kind has classes.
+    ///
+    /// # Errors
+    /// A set of another kind (several labels), or of which a file cannot be read.
+    pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
+        match Classified::find(root) {
+            Err(other @ ClassifiedError::Malformed { .. }) => match captioned(root) {
+                Ok(Some(shards)) => Ok(Some(Self::Captioned(shards))),
+                Err(missing @ ClassifiedError::Unavailable { .. }) => Err(missing),
+                _ => Err(other),
+            },
+            found => Ok(found?.map(Self::Classified)),
+        }
+    }
+
+    /// Its tars, in order.
+    #[must_use]
+    pub fn shards(&self) -> &[PathBuf] {
+        match self {
+            Self::Classified(set) => &set.shards,
+            Self::Captioned(shards) => shards,
         }
     }
 }
@@ -284,8 +322,13 @@ mod tests {
         assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
         for given in [root, &test] {
             assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
+            assert_eq!(Packed::find(given).unwrap().unwrap().shards(), [test.join("0.tar"), test.join("1.tar")]);
         }
         fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
         assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
+        assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
+        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
+        fs::remove_file(test.join("1.tar")).unwrap();
+        assert!(Packed::find(root).unwrap_err().to_string().contains("1.tar: is not there"));
     }
 }

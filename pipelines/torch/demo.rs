@@ -112,6 +112,7 @@ pub fn demo(
         benchmarks: named("embedded").to_vec(),
         out: out.join("radii"),
         assume_model: None,
+        round_as_stored: false,
         threads: machine.threads,
         memory_bytes: machine.memory_bytes,
     })?;
@@ -194,6 +195,7 @@ fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
             max_pixels: 89_478_485,
             ..Reading::default()
         },
+        blur: false,
         mix_numerics: false,
         machine: machine.clone(),
         cluster: None,

@@ -1,7 +1,7 @@
 //! `trommel embed`, the end of it: parts of a finished run as other programs want them.
 //!
 //! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders and sets of
-//! CLIP_benchmark's become one `embeddings.arrow` with labels: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
+//! CLIP_benchmark's become one `embeddings.arrow`, with labels where there are classes: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
@@ -13,7 +13,7 @@ use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
-use trommel_shard::classified::Classified;
+use trommel_shard::classified::{Classified, Packed};
 use trommel_shard::plan::Plan;
 
 use crate::run_setup::{Input, reader_config};
@@ -35,7 +35,7 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
         return write_npy(&ledger, &plan, &config.run).map(|()| 0);
     }
     let set = match config.shards.as_slice() {
-        [only] => Classified::find(Path::new(only))?,
+        [only] => Packed::find(Path::new(only))?,
         _ => None,
     };
     match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set) {
@@ -44,12 +44,12 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
     }
 }
 
-/// One file of all vectors, each with its class: its folder's name, or what `set` says of it.
+/// One file of all vectors, each with its class: its folder's name, or what `set` says of it, which has none for captioned pictures.
 fn write_benchmark(
     ledger: &Ledger,
     plan: &Plan,
     config: &JudgeConfig,
-    set: Option<&Classified>,
+    set: Option<&Packed>,
 ) -> Result<(), PipelineError> {
     let decisions = ledger.config().get("decisions").and_then(|decisions| decisions.get("embedder")).cloned();
     let identity: Option<Identity> = decisions.and_then(|value| serde_json::from_value(value).ok());
@@ -57,7 +57,11 @@ fn write_benchmark(
     let source = source.map(|path| path.display().to_string()).unwrap_or_default();
     let mut file: Option<EmbeddingFile> = None;
     for (at, shard) in plan.shards.iter().enumerate() {
-        let labels = set.map(|set| labels_of(set, at)).transpose()?;
+        let labels = match set {
+            Some(Packed::Classified(set)) => Some(labels_of(set, at)?),
+            Some(Packed::Captioned(_)) => Some(BTreeMap::new()),
+            None => None,
+        };
         for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
             if file.is_none() {
                 let metadata = BTreeMap::from([("source".to_owned(), source.clone())]);

@@ -22,7 +22,7 @@ use trommel_embed::device;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunConfig;
 use trommel_model::preprocess::Resize;
-use trommel_shard::classified::Classified;
+use trommel_shard::classified::Packed;
 use trommel_shard::folders::{FolderError, FolderReader, Folders};
 use trommel_shard::plan::{GrowingPlan, Plan, PlanError, PlanOptions, expand, shards_in};
 use trommel_shard::reader::{Decisions, Members, ReaderConfig, ShardReader, ViewBytes};
@@ -75,9 +75,9 @@ impl Input {
         }
         // A set of CLIP_benchmark's is its tars.
         if let [only] = arguments
-            && let Some(set) = Classified::find(Path::new(only))?
+            && let Some(set) = Packed::find(Path::new(only))?
         {
-            let shards: Vec<String> = set.shards.iter().map(|path| path.display().to_string()).collect();
+            let shards: Vec<String> = set.shards().iter().map(|path| path.display().to_string()).collect();
             let plan = expand(&shards, stores, &PlanOptions::default()).map_err(PipelineError::usage)?;
             return Ok(Self::Shards(Arc::new(plan)));
         }
@@ -332,7 +332,7 @@ impl RunSetup {
     #[must_use]
     pub fn run_config(&self) -> RunConfig {
         let numerics = self.embedder.as_ref().map_or(json!({}), |embedder| embedder.config.numerics());
-        let record = record(&self.config.benchmarks, &self.decoder);
+        let record = record(&self.config.benchmarks, &self.decoder, self.config.blur);
         RunConfig { decisions: json!(self.decision), numerics, record }
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
         },
         always_embed: false,
         reading: Reading::default(),
+        blur: false,
         mix_numerics: false,
         machine: Machine {
             device: "cpu".into(),

@@ -2,6 +2,7 @@
 
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::notices::Notices;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_report::text::percent;
 
@@ -90,6 +91,12 @@ impl Read<'_> {
             ),
         })
     }
+}
+
+/// Says on which cores, and with how many threads, a command has worked that has no dataflow. What is refused says nothing else, so it comes
+/// with the result.
+pub fn tell_threads(threads: &Threads) {
+    eprintln!("trommel: {threads}");
 }
 
 /// Says what was found in the input: one line a kind, on stderr.

@@ -122,6 +122,7 @@ pub fn config(
         embedder: embedder(embed),
         always_embed: false,
         reading: reading(read)?,
+        blur: judging.blur,
         mix_numerics: embed.mix_numerics,
         machine,
         cluster: launched.map(Launched::seat),

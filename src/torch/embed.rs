@@ -75,6 +75,7 @@ pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<Jud
         },
         always_embed: true,
         reading: run_config::reading(&args.reading)?,
+        blur: false,
         mix_numerics: args.mix_numerics,
         machine: run_config::machine(&args.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),

@@ -7,6 +7,7 @@ use trommel_core::notices::Notices;
 use trommel_evaluate::probe::ProbeConfig;
 use trommel_evaluate::retrieval::RecallAt;
 use trommel_evaluate::scores::Shares;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
@@ -16,14 +17,16 @@ use trommel_report::text::{Align, Table, percent, thousands};
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
-use trommel_cli::outcome::{Done, Outcome, Read, tell};
+use trommel_cli::outcome::{Done, Outcome, Read, tell, tell_threads};
 
 /// Evaluates, and says how well the model did.
 pub fn run(args: &EvalArgs) -> Outcome {
     if args.retrieval {
         return run_retrieval(args);
     }
-    let report = evaluate(&config(args)?)?;
+    let config = config(args)?;
+    let report = evaluate(&config)?;
+    tell_threads(&Threads::of_libtorch(config.threads));
     tell(&report.notices);
     eprintln!(
         "trommel: zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
@@ -67,7 +70,9 @@ pub fn run(args: &EvalArgs) -> Outcome {
 
 /// Retrieves, and says how well the model did.
 fn run_retrieval(args: &EvalArgs) -> Outcome {
-    let report = retrieve(&retrieval_config(args)?)?;
+    let config = retrieval_config(args)?;
+    let report = retrieve(&config)?;
+    tell_threads(&Threads::of_libtorch(config.threads));
     tell(&report.notices);
     eprintln!("trommel: retrieval on {} pictures with {} captions", report.pictures, report.captions);
     for (from, recalls) in [("image to text", &report.image_to_text), ("text to image", &report.text_to_image)] {

@@ -27,7 +27,7 @@ const BASES: [(&str, &str); 6] = [
 ];
 
 /// Values that are not the default, of flags that do not take the number 17.
-const VALUES: [(&str, &str); 30] = [
+const VALUES: [(&str, &str); 31] = [
     ("accum-freq", "2"),
     ("beta1", "0.5"),
     ("beta2", "0.5"),
@@ -50,6 +50,7 @@ const VALUES: [(&str, &str); 30] = [
     ("poll", "9s"),
     ("precision", "f32"),
     ("random-init", "4"),
+    ("round-like", "clip-retrieval"),
     ("rule", "drop-from:0.5"),
     ("settle", "9s"),
     ("split", "n=drop-above:0.5"),

@@ -43,6 +43,7 @@ pub fn embedding(args: &RadiiArgs) -> Result<JudgeConfig, PipelineError> {
         embedder: run_config::embedder(&args.embedder),
         always_embed: true,
         reading: Reading::default(),
+        blur: false,
         mix_numerics: args.embedder.mix_numerics,
         machine: run_config::machine(&args.machine, None)?,
         cluster: None,

@@ -61,7 +61,9 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
 pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
     let words = ["trommel", "train", "--config"].map(OsString::from).into_iter().chain([file.into()]).collect();
     let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--train {}: {error}", file.display()));
-    let mut words = config_file::merge(words).map_err(|error| place(&format_args!("{error:#}")))?;
+    // Whoever reads the file names it, and the flag by which it came here is another one.
+    let mut words = config_file::merge(words)
+        .map_err(|error| PipelineError::Usage(format!("{error:#}").replacen("--config", "--train", 1)))?;
     if let Some(flag) = of_the_watch(&words) {
         return Err(place(&format_args!("`{flag}` is the watch's to say, its trainer does not read it")));
     }

@@ -108,6 +108,7 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
         embedder: run_config::embedder(&args.embedder),
         always_embed: true,
         reading: run_config::reading(&args.reading)?,
+        blur: args.blur,
         mix_numerics: args.embedder.mix_numerics,
         machine: run_config::machine(&args.common.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),

@@ -3,6 +3,7 @@
 usage: flips.py OUT [POOL REFERENCES POINTS]
 writes OUT/{points,reference,pool}32.npy   features normalised in f32, as they are published
        OUT/{reference,pool}16.npy          the same as clip-retrieval stores them: rounded from there to f16
+       OUT/long32.npy                      references that are not normalised
        OUT/truth.json                      who is dropped by drop-over-radius, row by row, and how many decisions flip
 The vectors are clustered, of 640 dimensions; the first COPIES of the pool are copies of references that give a radius. numpy, products in f64.
 """
@@ -55,12 +56,14 @@ ways = {
     "published": dropped(ref, pool16, t, t),
     # What we must do with the same files, which is said.
     "mixed": dropped(cref, pool16, ct, ct),
+    # References that are rounded as the pool was.
+    "alike": dropped(ref.astype(np.float16), pool16, ct, ct),
 }
 truth = {name: {"dropped": [bool(it) for it in rows], "copies": int(rows[:COPIES].sum())} for name, rows in ways.items()}
 for name, rows in ways.items():
     truth[name]["flips"] = int((rows != ways["f32"]).sum())
 (out / "truth.json").write_text(json.dumps(truth | {"copies": COPIES}))
-for name, rows in {"points32": t, "reference32": ref, "pool32": pool, "reference16": ref.astype(np.float16), "pool16": pool16}.items():
+for name, rows in {"points32": t, "reference32": ref, "long32": 2 * ref, "pool32": pool, "reference16": ref.astype(np.float16), "pool16": pool16}.items():
     np.save(out / f"{name}.npy", rows)
 print(f"numpy {np.__version__}: {count} samples, {references} references, {points} points, {COPIES} copies")
 for name, rows in ways.items():

@@ -1,7 +1,7 @@
 //! Locks, slices, refusals and recovery on the real file system.
 
 use super::super::manifest::{LineStatus, PartSum, ShardLine};
-use super::super::run_folder::manifest_path;
+use super::super::run_folder::{BLUR, manifest_path};
 use super::super::simulated::Simulated;
 use super::super::storage::{Disk, LockKind, link_or_copy};
 use super::*;
@@ -50,6 +50,24 @@ fn a_run_on_the_real_disk() {
     assert_eq!(ledger.config()["decisions"]["rule"], "drop-above:0.9");
     assert_eq!(ledger.benchmarks().unwrap(), ["a", "b.c"]);
     assert!(matches!(ledger.decisions(99), Err(LedgerError::NotCommitted { ordinal: 99, .. })));
+}
+
+/// Who resumes a run may ask for it, and nobody takes it back. What else stands in the record is that of the first start.
+#[test]
+fn blurring_is_taken_over_and_stays() {
+    let (dir, storage) = on_disk();
+    let plan = plan();
+    let started = |record: serde_json::Value| {
+        let config = RunConfig { record, ..config() };
+        drop(RunFolder::open(dir.path(), Arc::clone(&storage), &options(&plan, &config)).unwrap());
+        let ledger = Ledger::open(dir.path()).unwrap();
+        assert_eq!(ledger.config()["decision_hash"], config.decision_hash());
+        ledger.config()["record"].clone()
+    };
+    assert_eq!(started(json!({ "command": "first", BLUR: false })), json!({ "command": "first", BLUR: false }));
+    let due = json!({ "command": "first", BLUR: true });
+    assert_eq!(started(json!({ "command": "second", BLUR: true })), due);
+    assert_eq!(started(json!({ "command": "third", BLUR: false })), due);
 }
 
 #[test]

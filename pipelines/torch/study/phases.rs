@@ -177,6 +177,7 @@ impl Study<'_> {
                 benchmarks: self.file.benchmarks.iter().map(pictures).collect(),
                 out: out.clone(),
                 assume_model: None,
+                round_as_stored: false,
                 threads: self.config.machine.threads,
                 memory_bytes: self.config.machine.memory_bytes,
             };
@@ -273,6 +274,7 @@ impl Study<'_> {
             embedder: embedder.clone(),
             always_embed: false,
             reading: Reading::default(),
+            blur: false,
             mix_numerics: false,
             machine: self.config.machine.clone(),
             cluster: None,

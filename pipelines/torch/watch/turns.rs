@@ -13,7 +13,7 @@ use trommel_core::stop::Stop;
 use trommel_decide::benchmark::Benchmark;
 use trommel_incremental::engine::{Engine, IncrementalConfig};
 use trommel_ledger::part::PartConfig;
-use trommel_ledger::run_folder::RunFolder;
+use trommel_ledger::run_folder::{BLUR, RunFolder};
 use trommel_ledger::storage::{Disk, Storage};
 
 use super::arrivals::Arrivals;
@@ -116,7 +116,7 @@ impl<'a> Watch<'a> {
             ..config.judge.clone()
         };
         let judging = RunSetup::prepare(&judge, None, stop.clone())?;
-        let run_config = judging.run_config();
+        let mut run_config = judging.run_config();
         together.agree("configuration", &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
         let folder = together.in_turn("pool", open)?;
@@ -140,6 +140,8 @@ impl<'a> Watch<'a> {
             }
         };
         let engine = engine.map_err(PipelineError::failed)?;
+        // Once asked for it stays, whoever starts the watch again.
+        run_config.record[BLUR] = pool.ledger().config()["record"][BLUR].clone();
         let mut publisher = Publisher::new(&config.run, config.keep_epochs, &run_config, base);
         let view = engine.views().latest();
         if is_first && !publisher.recover(view.epoch())? {

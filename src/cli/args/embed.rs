@@ -9,7 +9,7 @@ use super::groups::{ImageWeights, Machine, Output, Reading, Watched};
 /// `trommel embed`.
 #[derive(Debug, Args)]
 pub struct EmbedArgs {
-    /// Shards, one folder of class folders, or a set of CLIP_benchmark's
+    /// Shards, one folder of class folders, or a set of CLIP_benchmark's (classes or captions)
     #[arg(required = true)]
     pub input: Vec<String>,
     /// Folder for the embeddings

@@ -153,6 +153,9 @@ pub struct Judging {
     /// all, or decision (faster: maxima are left null)
     #[arg(long, default_value = "all", help_heading = "Judging")]
     pub columns: String,
+    /// Reports of the run blur its pictures until somebody clicks on them
+    #[arg(long, help_heading = "Judging")]
+    pub blur: bool,
     /// Do not keep the embeddings beside the ledger
     #[arg(long, help_heading = "Judging")]
     pub no_embeddings: bool,

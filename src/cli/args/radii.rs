@@ -20,6 +20,9 @@ pub struct RadiiArgs {
     /// A benchmark's picture that could not be embedded and may be missing
     #[arg(long, value_name = "NAME/KEY")]
     pub benchmark_without: Vec<String>,
+    /// Round references that are stored as f32 as they stand, as clip-retrieval has rounded the pool: a copy of one has its bits then
+    #[arg(long, value_name = "clip-retrieval", value_parser = ["clip-retrieval"])]
+    pub round_like: Option<String>,
     /// Share of reference pictures and rows that cannot be used, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = percent)]
     pub max_rejects: f64,

@@ -18,7 +18,7 @@ pub struct ReportArgs {
     /// Another run over the same shards, or a split of them: who changes sides
     #[arg(long, value_name = "RUN|SPLIT")]
     pub against: Option<PathBuf>,
-    /// Pictures are blurred until somebody clicks on them
+    /// Pictures are blurred until somebody clicks on them, as they are where the run was given this flag
     #[arg(long)]
     pub blur: bool,
 }

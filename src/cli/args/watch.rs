@@ -64,6 +64,9 @@ pub struct WatchArgs {
     /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,
+    /// Reports of its splits blur pictures until somebody clicks on them
+    #[arg(long, help_heading = "Judging")]
+    pub blur: bool,
     /// Which of these flags the --config file has given, and may give otherwise later
     #[arg(long, hide = true)]
     pub from_config: Vec<String>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use trommel_core::escape::escape_controls;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::dedup::{ClusterRule, DedupConfig, DedupReport, DedupRule, Work, dedup, order};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
@@ -13,7 +14,7 @@ use trommel_report::text::{duration, percent, thousands};
 
 use super::print_json;
 use crate::args::{DedupArgs, threads_or_cores};
-use crate::outcome::{Done, Outcome, Read, tell};
+use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
 
 /// Time between lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ pub fn run(args: &DedupArgs) -> Outcome {
     let report = dedup(&config, &say, &work);
     drop(shown);
     let report = report?;
+    tell_threads(&Threads::of(config.threads));
     told(&report);
     tell(&report.notices);
     print_json(args.output.json, &report)?;

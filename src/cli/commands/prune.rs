@@ -55,13 +55,14 @@ pub fn has_rule(args: &PruneArgs) -> Result<(), PipelineError> {
 
 /// Whoever says how to read or embed pictures expects that some are.
 fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
-    const READ: [&str; 17] = [
+    const READ: [&str; 18] = [
         "run",
         "benchmark",
         "benchmark-without",
         "rule",
         "columns",
         "no-embeddings",
+        "blur",
         "join",
         "assume-model",
         "max-rejects",

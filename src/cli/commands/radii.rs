@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use trommel_pipelines::benchmarks::NamedPath;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::radii::{Gap, RadiiConfig, radii};
@@ -11,7 +12,7 @@ use trommel_report::text::thousands;
 use super::print_json;
 use crate::args::RadiiArgs;
 use crate::config_file::given;
-use crate::outcome::{Done, Outcome, Read, tell};
+use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
 
 /// Columns of the histogram.
 const BINS: usize = 20;
@@ -28,6 +29,7 @@ pub fn run(args: &RadiiArgs, config: &RadiiConfig, words: &[OsString]) -> Outcom
 /// See [`radii`].
 pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
     let gaps = radii(config)?;
+    tell_threads(&Threads::of(config.threads));
     if let Some(gap) = gaps.first() {
         tell(&gap.notices);
     }
@@ -73,6 +75,7 @@ pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
         benchmarks: NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?,
         out: args.out.clone(),
         assume_model: args.embedder.assume_model.clone(),
+        round_as_stored: args.round_like.is_some(),
         threads: args.machine.compute.threads_or_cores(),
         memory_bytes: args.machine.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
     })
@@ -85,6 +88,7 @@ fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
         "benchmark",
         "benchmark-without",
         "assume-model",
+        "round-like",
         "threads",
         "memory",
         "max-rejects",

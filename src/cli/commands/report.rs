@@ -28,6 +28,12 @@ pub fn run(args: &ReportArgs) -> Outcome {
     let (blurred, against) = (args.blur, args.against.clone());
     let options = ReportOptions { pairs_per_benchmark, blurred, against, ..ReportOptions::default() };
     let gathered = gather(&args.run, &options)?;
+    if drawn && gathered.report.blurred {
+        let run = args.run.display();
+        return Err(PipelineError::Usage(format!(
+            "{run}: its pictures are blurred until somebody clicks on them, which they cannot be in a picture: name it .html"
+        )));
+    }
     for trouble in &gathered.troubles {
         tracing::warn!("{trouble}");
     }

@@ -1,6 +1,7 @@
 //! `trommel select`.
 
 use trommel_core::escape::escape_controls;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::select::{
@@ -10,11 +11,13 @@ use trommel_report::text::{percent, thousands};
 
 use super::print_json;
 use crate::args::{self, SelectArgs, threads_or_cores};
-use crate::outcome::{Done, Outcome, tell};
+use crate::outcome::{Done, Outcome, tell, tell_threads};
 
 /// Selects, and says what was kept and how to train on it.
 pub fn run(args: &SelectArgs) -> Outcome {
-    let report = select(&config(args)?)?;
+    let config = config(args)?;
+    let report = select(&config)?;
+    tell_threads(&Threads::of(config.reading.threads));
     let say = |line: &str| eprintln!("trommel: {}", escape_controls(line));
     for split in &report.splits {
         say(&told(split, report.judged));

@@ -1,6 +1,7 @@
 //! `trommel verify`.
 
 use trommel_core::escape::escape_controls;
+use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::verify::{VerifyConfig, VerifyReport, verify};
 use trommel_report::text::thousands;
@@ -8,18 +9,20 @@ use trommel_report::text::thousands;
 use super::select::reading;
 use super::{print_json, print_line};
 use crate::args::VerifyArgs;
-use crate::outcome::{Done, Outcome};
+use crate::outcome::{Done, Outcome, tell_threads};
 
 /// Checks a split, and names the samples that differ.
 pub fn run(args: &VerifyArgs) -> Outcome {
-    let report = verify(&VerifyConfig {
+    let config = VerifyConfig {
         split: args.split.clone(),
         run: args.run.clone(),
         against: args.against.clone(),
         of: args.of.clone(),
         shown: args.show,
         reading: reading(&args.reading, 0)?,
-    })?;
+    };
+    let report = verify(&config)?;
+    tell_threads(&Threads::of(config.reading.threads));
     if args.output.json {
         print_json(true, &report)?;
     } else if report.equal {
