@@ -48,7 +48,7 @@ impl Threading {
 pub struct Threads {
     /// What it may use of the machine.
     pub cores: Cores,
-    /// Its threads.
+    /// Threads that work beside each other.
     pub threads: usize,
     /// As of [`Threading`], where libtorch runs.
     pub waiting: Vec<String>,

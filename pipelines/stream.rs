@@ -313,7 +313,7 @@ pub(crate) fn by_keys_alone(first: &str) -> &'static str {
 
 /// A turn of `stream` with a list that does not say where its samples stand, at its end.
 struct Turn<'a> {
-    /// The list.
+    /// Path of the list.
     path: &'a Path,
     /// How many keys there are, where it is one of keys alone.
     keys: Option<u64>,

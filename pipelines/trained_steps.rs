@@ -78,14 +78,14 @@ pub struct Used {
     pub ordinal: u64,
     /// Raw index in the shard.
     pub index: u32,
-    /// Key.
+    /// Its key, as its members are named in the tar.
     pub key: String,
 }
 
 /// What a trainer did with a sample in one pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trained {
-    /// The sample.
+    /// The sample that this is about.
     pub sample: Used,
     /// Pass over the data, from 0.
     pub pass: u32,
@@ -104,7 +104,7 @@ pub struct Untold {
     pub samples: u64,
     /// Places in steps that are done of which nobody can tell who had them; none: what cannot be told has its turn later.
     pub places: u64,
-    /// Why.
+    /// Why nobody can tell.
     pub why: String,
 }
 

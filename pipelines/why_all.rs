@@ -32,9 +32,9 @@ pub const META_STEPS: &str = "trommel.steps";
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WhyAllReport {
-    /// The file.
+    /// Path of the table.
     pub file: String,
-    /// Rows.
+    /// Rows of the table: a sample and a pass each.
     pub rows: u64,
     /// Rows of samples that were in a step.
     pub trained: u64,
@@ -52,7 +52,7 @@ pub struct WhyAllReport {
     pub untold_samples: u64,
     /// Places in steps that are done of which nobody can tell who had them; 0: those samples have their turn later.
     pub untold_places: u64,
-    /// Why.
+    /// Why nobody can tell; `None` where all is told.
     pub untold_because: Option<String>,
 }
 
@@ -61,6 +61,10 @@ pub struct WhyAllReport {
 /// # Errors
 /// No run folder, or one in which nothing was trained that can be told; a damaged ledger; a file that cannot be written.
 pub fn why_all(run: &Path, file: &Path) -> Result<WhyAllReport, PipelineError> {
+    if file.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("parquet")) {
+        let file = file.display();
+        return Err(PipelineError::Usage(format!("-o {file}: name it .parquet, which is what is written")));
+    }
     let past = PastRun::open(run)?;
     let training = Training::open(run, &past)?.map_err(|why| {
         let why = why.unwrap_or_else(|| "no step of it is in a checkpoint".into());
@@ -105,10 +109,6 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn begin(path: &'a Path) -> Result<Self, PipelineError> {
-        if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("parquet")) {
-            let path = path.display();
-            return Err(PipelineError::Usage(format!("-o {path}: name it .parquet, which is what is written")));
-        }
         let required = Field::required;
         let fields = vec![
             required("shard", Kind::Text),

@@ -192,9 +192,9 @@ impl Classified {
 /// A set of CLIP_benchmark's whose pictures are read, whatever stands beside them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packed {
-    /// A class each.
+    /// Pictures with a class each.
     Classified(Classified),
-    /// Captions each: its tars.
+    /// Pictures with captions: the set's tars.
     Captioned(Vec<PathBuf>),
 }
 

@@ -20,7 +20,7 @@ enum Next<T> {
     Turn(SampleId, Option<T>),
     /// A sample that is trained on, of a shard that was given up before it.
     Lost(T),
-    /// Nothing more.
+    /// Nothing more: the lane is at its end.
     End,
     /// A shard of which nothing is known.
     Unknown(u64),
