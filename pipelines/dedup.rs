@@ -36,7 +36,7 @@ mod rule;
 mod source;
 
 pub use again::{Again, again};
-use job::{Job, Outcome};
+use job::{Job, ScanOutcome};
 use output::Found;
 pub use rule::{ClusterRule, DedupRule, PREFIX, order};
 use source::{Reading, Set};
@@ -212,7 +212,7 @@ struct Searched {
     set: Set,
     other: Option<Set>,
     identity: Value,
-    outcome: Outcome,
+    outcome: ScanOutcome,
     /// Bytes for all of it.
     budget: u64,
 }
@@ -248,7 +248,7 @@ impl Searched {
             .transpose()?;
         let identity = identity(config, &set, other.as_ref())?;
         let reading = set.facts.reading.clone().unwrap_or_default();
-        let benchmarks = other.as_ref().map(|other| other.told(&config.against)).into_iter().collect();
+        let benchmarks = other.as_ref().map(|other| other.described(&config.against)).into_iter().collect();
         fits(&RunFacts { identity: identity.clone(), benchmarks, reading })?;
         let outcome = Job { config, set: &set, other: other.as_ref(), budget, say, work }.run(&pool)?;
         Ok(Self { set, other, identity, outcome, budget })
@@ -278,7 +278,7 @@ impl Searched {
             seed: config.seed,
             ties: TIES.into(),
             identity: self.identity.clone(),
-            benchmarks: other.as_ref().map(|other| other.told(&config.against)).into_iter().collect(),
+            benchmarks: other.as_ref().map(|other| other.described(&config.against)).into_iter().collect(),
             reading: facts.reading.clone().unwrap_or_default(),
             columns: Default::default(),
             shards: set.names.shards(),
@@ -378,7 +378,7 @@ impl DedupConfig {
 
 impl Set {
     /// What a split says of a set that it was compared with.
-    fn told(&self, arguments: &[String]) -> Value {
+    fn described(&self, arguments: &[String]) -> Value {
         let (points, dim) = (self.vectors.len(), self.vectors.dim());
         json!({ "name": arguments.join(" "), "points": points, "dim": dim, "sha256": self.sha256 })
     }

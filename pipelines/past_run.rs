@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
 use trommel_core::sample::Score;
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::policy::Policy;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_ledger::LedgerError;
@@ -109,7 +109,8 @@ impl PastRun {
                 TestPoints::find(name.clone(), &due, folder("benchmarks"), folder("pictures"))
             })
             .collect();
-        let known: Vec<Known<'_>> = benchmarks.iter().map(|b| Known { name: &b.name, radii: true }).collect();
+        let known: Vec<KnownBenchmark<'_>> =
+            benchmarks.iter().map(|b| KnownBenchmark { name: &b.name, radii: true }).collect();
         let counting = rule.as_ref().and_then(|rule| rule.resolve(&known).ok()).unwrap_or_default();
         for at in counting {
             benchmarks[at].counts = true;

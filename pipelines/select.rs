@@ -12,7 +12,7 @@ use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_select::SelectError;
 use trommel_select::scan::Shard;
-use trommel_select::select::{Made, Source, Wanted, in_order, program, select as select_from};
+use trommel_select::select::{MadeSplit, SplitSource, WantedSplit, in_order, program, select as select_from};
 use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::{Plan, is_shard_name};
 
@@ -135,7 +135,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     for ((_, selection), (name, files)) in splits.into_iter().zip(&files) {
         let sink = |file: &PathBuf| Format::of(file).map(|format| format.sink(file, sorting));
         let sinks = files.iter().filter_map(sink).collect::<Result<Vec<_>, SelectError>>().map_err(failed)?;
-        wanted.push(Wanted { name: name.clone(), selection, sinks });
+        wanted.push(WantedSplit { name: name.clone(), selection, sinks });
     }
     let made = run.select(&config.reading, &folder, &config.without, wanted)?;
     let mut report = SelectReport {
@@ -150,7 +150,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         of_shards: run.of_shards,
         notices: run.notices.clone(),
     };
-    for (Made { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
+    for (MadeSplit { name, head, remarks }, (_, files)) in made.into_iter().zip(files) {
         let mut shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         if let Some(file) = files.first() {
             let path = head_path(file);
@@ -341,10 +341,10 @@ impl OpenRun {
         reading: &LedgerReading,
         folder: &Path,
         without: &[String],
-        wanted: Vec<Wanted>,
-    ) -> Result<Vec<Made>, PipelineError> {
+        wanted: Vec<WantedSplit>,
+    ) -> Result<Vec<MadeSplit>, PipelineError> {
         let memory = MemoryPlan::new(reading.memory_bytes, false);
-        let source = Source {
+        let source = SplitSource {
             ledger: &self.ledger,
             benchmarks: &self.benchmarks,
             shards: &self.shards,

@@ -13,7 +13,7 @@ use trommel_decide::selection::Selection;
 use trommel_select::compare::{Differences, comparison};
 use trommel_select::head::SplitHead;
 use trommel_select::scan::benchmark_of;
-use trommel_select::select::{RunFacts, Wanted};
+use trommel_select::select::{RunFacts, WantedSplit};
 use trommel_select::split::{Format, Kept, Sink, SplitRow, read_head, read_rows};
 
 use crate::dedup::{self, Again};
@@ -159,7 +159,7 @@ fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) 
         return Err(PipelineError::Unfinished(format!("{}: {}", config.run.display(), run.unfinished_in_words())));
     }
     let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
-    let wanted = vec![Wanted { name: String::new(), selection, sinks }];
+    let wanted = vec![WantedSplit { name: String::new(), selection, sinks }];
     let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
     let mine = made.into_iter().next().map(|made| made.head);
     mine.ok_or_else(|| PipelineError::Failed("nothing was selected; this is a bug".into()))

@@ -9,10 +9,10 @@ use std::path::Path;
 use common::chromium::Chromium;
 use common::{World, run, words};
 use serde_json::Value;
-use trommel_report::{Cell, DataTable, Heading, Line, LineChart, LinePoint, Part, page};
+use trommel_report::{Cell, ChartLine, DataTable, Heading, LineChart, LinePoint, PagePart, page};
 
 const LOOK: &str = include_str!("common/look.js");
-/// A desk's window, and a telephone's.
+/// A desktop's window, and a telephone's.
 const WINDOWS: [(u32, u32); 2] = [(1280, 900), (390, 844)];
 
 /// What is wrong with a page, in both windows; a picture has a width of its own, and is looked at in the wide one.
@@ -110,7 +110,7 @@ fn pages_of_charts_and_pictures_of_gaps_are_whole() {
         x_label: "samples in the training set".into(),
         y_label: "zero-shot top-1, %".into(),
         lines: names
-            .map(|name| Line { name: name.into(), points: (0..7).map(point).collect(), dashed: false })
+            .map(|name| ChartLine { name: name.into(), points: (0..7).map(point).collect(), dashed: false })
             .to_vec(),
         from_zero: true,
     };
@@ -122,11 +122,11 @@ fn pages_of_charts_and_pictures_of_gaps_are_whole() {
         table.rows.push([Cell::Text(name.into()), Cell::Count(200_000_000)].into_iter().chain(spreads).collect());
     }
     let charts = ["size", "similarity"].map(chart).to_vec();
-    let charts = Part::Charts { title: "Accuracy".into(), note: "Against size.".into(), charts };
+    let charts = PagePart::Charts { title: "Accuracy".into(), note: "Against size.".into(), charts };
     let heading = Heading { title: "Accuracy and train-test similarity".into(), lines: vec!["one line".into()] };
     let cards = [("samples of the pool".to_owned(), "200,000,000".to_owned())];
     let html = folder.path().join("study.html");
-    fs::write(&html, page(&heading, &cards, &[charts, Part::Table(table)])).unwrap();
+    fs::write(&html, page(&heading, &cards, &[charts, PagePart::Table(table)])).unwrap();
     let gap = World::shared().path("radii/gap.svg");
     for page in [html.as_path(), Path::new(&gap)] {
         assert_eq!(faults(&mut chromium, page), Vec::<String>::new(), "{}", page.display());

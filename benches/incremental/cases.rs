@@ -190,7 +190,7 @@ impl Table<'_> {
                 cost.facts,
                 cost.sides,
                 cost.read,
-                cost.read_to_mend,
+                cost.read_to_refresh,
             );
         }
         println!("equal to the fresh run after each of them: {} statuses, scores and items compared", self.compared);

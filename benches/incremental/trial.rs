@@ -30,7 +30,7 @@ pub struct Cost {
     pub sides: usize,
     /// Vectors read, those to refresh included.
     pub read: u64,
-    pub read_to_mend: u64,
+    pub read_to_refresh: u64,
 }
 
 impl Cost {
@@ -64,7 +64,7 @@ impl Trial {
         let before = self.stored.vectors_read();
         let Applied { changelog, facts, decided, refreshed, refreshed_vectors } = self.engine.apply(changes).unwrap();
         let read = self.stored.vectors_read() - before;
-        Cost { decided, refreshed, facts, sides: changelog.sides.len(), read, read_to_mend: refreshed_vectors }
+        Cost { decided, refreshed, facts, sides: changelog.sides.len(), read, read_to_refresh: refreshed_vectors }
     }
 
     pub fn view(&self) -> Arc<View> {

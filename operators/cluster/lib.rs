@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - [`config`]: where a process stands, and what all must agree on.
-//! - `handshake`, `reception`, `rendezvous`, `mesh`: the start. Only process 0's address need be known.
+//! - `handshake`, `acceptor`, `rendezvous`, `mesh`: the start. Only process 0's address need be known.
 //! - [`control`]: heartbeats, messages, barriers, losses.
 //! - [`secret`]: what all know, and how it is proved.
 //! - `network`: our sockets under timely.
@@ -52,6 +52,7 @@
 //! ```
 #![forbid(missing_docs)]
 
+mod acceptor;
 pub mod config;
 pub mod control;
 pub mod error;
@@ -60,7 +61,6 @@ pub mod leases;
 mod mesh;
 pub mod message;
 mod network;
-mod reception;
 mod rendezvous;
 pub mod samples;
 pub mod secret;
@@ -105,7 +105,7 @@ pub struct Cluster {
     samples: Mutex<Option<(Sockets, Sockets)>>,
     local: IpAddr,
     coordinator: IpAddr,
-    _reception: Option<reception::Reception>,
+    _acceptor: Option<acceptor::Acceptor>,
 }
 
 impl Cluster {
@@ -138,7 +138,7 @@ impl Cluster {
             samples: Mutex::new(samples.then_some((met.asks, met.serves))),
             local: met.local,
             coordinator: met.coordinator,
-            _reception: met.reception,
+            _acceptor: met.acceptor,
         })
     }
 

@@ -14,12 +14,12 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use super::acceptor::{Acceptor, Arrival};
 use super::config::{Agreement, ClusterConfig};
 use super::error::ClusterError;
 use super::handshake::{Hello, Kind};
 use super::mesh::{Call, bind, gone, listen, listen_as_coordinator, reachable};
 use super::message::{Frame, read_frame};
-use super::reception::{Arrival, Reception};
 
 /// How much longer than process 0 the others wait, so that its word comes first.
 const LATER: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(super) struct Met {
     pub(super) local: IpAddr,
     pub(super) coordinator: IpAddr,
     /// Keeps refusing callers.
-    pub(super) reception: Option<Reception>,
+    pub(super) acceptor: Option<Acceptor>,
 }
 
 struct Start<'a> {
@@ -65,7 +65,7 @@ pub(super) fn meet(
         addresses: vec![config.coordinator.clone(); config.processes],
         local: nowhere,
         coordinator: nowhere,
-        reception: None,
+        acceptor: None,
     };
     let hello = Hello::new(config, agreement, samples);
     let mut start = Start { config, hello, deadline: Instant::now() + config.start_timeout, met };
@@ -101,7 +101,7 @@ impl Start<'_> {
             None => config.listen.as_deref().map_or_else(|| listen_as_coordinator(&config.coordinator), listen)?,
         };
         let own = listener.local_addr().map_err(ClusterError::system("the listener"))?;
-        self.met.reception = Some(Reception::open(listener, self.hello.clone(), config.secret.clone())?);
+        self.met.acceptor = Some(Acceptor::open(listener, self.hello.clone(), config.secret.clone())?);
         self.gather(&[Kind::Control])?;
         let arrivals = self.take(Kind::Control);
         let remote = arrivals.iter().flatten().find(|arrival| !arrival.from.ip().is_loopback());
@@ -154,7 +154,7 @@ impl Start<'_> {
             Ok(Hello { listen: Some(address.to_string()), ..hello.clone() })
         })?;
         let own = listener.ok_or(ClusterError::Used("no listener was made"))?;
-        self.met.reception = Some(Reception::open(own, self.hello.clone(), config.secret.clone())?);
+        self.met.acceptor = Some(Acceptor::open(own, self.hello.clone(), config.secret.clone())?);
         self.met.coordinator = control.peer_addr().map_err(ClusterError::system("a connection"))?.ip();
         let until = Instant::now() + config.start_timeout + LATER;
         let word = read_frame(&control, until);
@@ -207,8 +207,8 @@ impl Start<'_> {
                 }
             }
         }
-        if let Some(reception) = &self.met.reception {
-            reception.started();
+        if let Some(acceptor) = &self.met.acceptor {
+            acceptor.started();
         }
         let streams = [&self.met.controls, &self.met.timely, &self.met.asks, &self.met.serves];
         debug_assert!(streams[..2].iter().all(|streams| streams.iter().flatten().count() == all - 1));
@@ -222,9 +222,9 @@ impl Start<'_> {
     /// Waits until all later processes have come with connections of these kinds.
     fn gather(&self, kinds: &[Kind]) -> Result<(), ClusterError> {
         let (own, all) = (self.config.process, self.config.processes);
-        let reception = self.met.reception.as_ref().ok_or(ClusterError::Used("no listener was made"))?;
+        let acceptor = self.met.acceptor.as_ref().ok_or(ClusterError::Used("no listener was made"))?;
         let mut missing = Vec::new();
-        let gathered = reception.wait(self.deadline, |arrivals| {
+        let gathered = acceptor.wait(self.deadline, |arrivals| {
             missing = (own + 1..all)
                 .filter(|process| kinds.iter().any(|kind| arrivals.arrival(*process, *kind).is_none()))
                 .collect();
@@ -239,15 +239,15 @@ impl Start<'_> {
             })
         });
         gathered.unwrap_or_else(|| {
-            let (seconds, last_refused) = (self.config.start_timeout.as_secs(), reception.last_refused());
+            let (seconds, last_refused) = (self.config.start_timeout.as_secs(), acceptor.last_refused());
             Err(ClusterError::Missing { missing, processes: all, seconds, last_refused })
         })
     }
 
     fn take(&self, kind: Kind) -> Vec<Option<Arrival>> {
-        let Some(reception) = &self.met.reception else { return Vec::new() };
+        let Some(acceptor) = &self.met.acceptor else { return Vec::new() };
         let all = 0..self.config.processes;
-        let taken = reception.wait(self.deadline, |arrivals| {
+        let taken = acceptor.wait(self.deadline, |arrivals| {
             Some(Ok(all.clone().map(|process| arrivals.take(process, kind)).collect()))
         });
         taken.and_then(Result::ok).unwrap_or_default()

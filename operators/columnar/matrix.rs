@@ -10,7 +10,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::ColumnarError;
 use super::ipc::StoredBatch;
-use super::npy::{self, Element, Head};
+use super::npy::{self, Element, MatrixHead};
 use super::parquet::{Column, TableReader};
 use super::source::{BATCH_ROWS, Details};
 
@@ -24,7 +24,7 @@ const DETAILS: [&str; 4] = ["uid", "url", "sha256", "caption"];
 pub(super) struct MatrixReader {
     path: PathBuf,
     input: Box<dyn Read + Send>,
-    head: Head,
+    head: MatrixHead,
     left: u64,
     table: Option<Table>,
 }

@@ -36,7 +36,7 @@ impl Element {
 
 /// The head of a matrix: `element[rows, dim]`, C order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct MatrixHead {
     /// Type of every element.
     pub element: Element,
     /// Number of rows, one an embedding.
@@ -51,7 +51,7 @@ pub struct Head {
 ///
 /// # Errors
 /// Anything but a C-order `<f2` or `<f4` matrix of exactly this length.
-pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<Head, ColumnarError> {
+pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<MatrixHead, ColumnarError> {
     let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
     let (header, offset) = header(path, input)?;
     let descr = entry(&header, "descr").ok_or_else(|| bad("no `descr` in the header".into()))?;
@@ -79,7 +79,7 @@ pub fn read_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Result<
     if expected != file_bytes {
         return Err(bad(format!("the shape ({rows}, {dim}) needs a file of {expected} bytes; it has {file_bytes}")));
     }
-    Ok(Head { element, rows, dim: dim as usize, offset })
+    Ok(MatrixHead { element, rows, dim: dim as usize, offset })
 }
 
 /// Reads the head of a list of pairs of u64 (`np.dtype("u8,u8")`), which are DataComp's uids: how many, and the bytes before the first.
@@ -161,7 +161,7 @@ fn entry<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// A file that ends early.
-pub fn read_rows(path: &Path, input: &mut impl Read, head: &Head, rows: usize) -> Result<Rows, ColumnarError> {
+pub fn read_rows(path: &Path, input: &mut impl Read, head: &MatrixHead, rows: usize) -> Result<Rows, ColumnarError> {
     let cells = rows * head.dim;
     let io = |error: io::Error| match error.kind() {
         ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {

@@ -5,12 +5,12 @@
 //! [`Lanes::growing`].
 //!
 //! ```
-//! use trommel_dataflow::lanes::{Lanes, Place};
+//! use trommel_dataflow::lanes::{ShardPlace, Lanes};
 //!
 //! let lanes = Lanes::new(2, 42, (0..7).map(|ordinal| (ordinal, format!("s{ordinal}.tar"))));
 //! assert_eq!((lanes.positions(0), lanes.positions(1)), (4, 3));
 //! let ordinal = lanes.ordinal(0, 1, 2).expect("lane 1 has three shards");
-//! assert_eq!(lanes.place(0, ordinal), Some(Place { lane: 1, position: 2 }));
+//! assert_eq!(lanes.place(0, ordinal), Some(ShardPlace { lane: 1, position: 2 }));
 //! assert_eq!(lanes.place(0, 7), None);
 //! ```
 
@@ -96,7 +96,7 @@ impl OrderConfig {
 
 /// Where a shard stands in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct ShardPlace {
     /// Index of the lane, from 0.
     pub lane: usize,
     /// The how-manieth shard of that lane, from 0.
@@ -135,7 +135,7 @@ struct Fixed {
 }
 
 #[derive(Debug)]
-enum Shards {
+enum ShardList {
     Fixed(Fixed),
     Growing(Growing),
 }
@@ -144,7 +144,7 @@ enum Shards {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: usize,
-    shards: Shards,
+    shards: ShardList,
 }
 
 impl Lanes {
@@ -152,17 +152,17 @@ impl Lanes {
     #[must_use]
     pub fn new(lanes: usize, seed: u64, shards: impl IntoIterator<Item = (u64, String)>) -> Self {
         let shards = shards.into_iter().collect();
-        Self::of(lanes, Shards::Fixed(Fixed { seed, shards, deals: Mutex::new(BTreeMap::new()) }))
+        Self::of(lanes, ShardList::Fixed(Fixed { seed, shards, deals: Mutex::new(BTreeMap::new()) }))
     }
 
-    fn of(lanes: usize, shards: Shards) -> Self {
+    fn of(lanes: usize, shards: ShardList) -> Self {
         Self { lanes: lanes.max(1), shards }
     }
 
     fn as_growing(&self) -> Option<&Growing> {
         match &self.shards {
-            Shards::Fixed(_) => None,
-            Shards::Growing(growing) => Some(growing),
+            ShardList::Fixed(_) => None,
+            ShardList::Growing(growing) => Some(growing),
         }
     }
 
@@ -182,8 +182,8 @@ impl Lanes {
     #[must_use]
     pub fn shards(&self) -> usize {
         match &self.shards {
-            Shards::Fixed(fixed) => fixed.shards.len(),
-            Shards::Growing(growing) => usize::try_from(growing.shards()).unwrap_or(usize::MAX),
+            ShardList::Fixed(fixed) => fixed.shards.len(),
+            ShardList::Growing(growing) => usize::try_from(growing.shards()).unwrap_or(usize::MAX),
         }
     }
 
@@ -191,16 +191,16 @@ impl Lanes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match &self.shards {
-            Shards::Fixed(fixed) => fixed.shards.is_empty(),
-            Shards::Growing(growing) => growing.is_empty(),
+            ShardList::Fixed(fixed) => fixed.shards.is_empty(),
+            ShardList::Growing(growing) => growing.is_empty(),
         }
     }
 
     /// The number of passes that there are at most, `wanted` (`None`: without end) being asked for.
     pub(super) fn passes(&self, wanted: Option<u32>) -> Option<u32> {
         match &self.shards {
-            Shards::Fixed(_) => wanted,
-            Shards::Growing(_) => Some(wanted.unwrap_or(1).min(1)),
+            ShardList::Fixed(_) => wanted,
+            ShardList::Growing(_) => Some(wanted.unwrap_or(1).min(1)),
         }
     }
 
@@ -226,8 +226,8 @@ impl Lanes {
     #[must_use]
     pub fn standing(&self, pass: u32, lane: usize, position: u64) -> Standing {
         match &self.shards {
-            Shards::Growing(growing) => growing.standing(self.lanes, pass, lane, position),
-            Shards::Fixed(fixed) => {
+            ShardList::Growing(growing) => growing.standing(self.lanes, pass, lane, position),
+            ShardList::Fixed(fixed) => {
                 let position = usize::try_from(position).ok().filter(|_| lane < self.lanes);
                 let at = position.and_then(|position| position.checked_mul(self.lanes)?.checked_add(lane));
                 let at = at.filter(|at| *at < fixed.shards.len());
@@ -238,12 +238,12 @@ impl Lanes {
 
     /// The place of a shard in a pass.
     #[must_use]
-    pub fn place(&self, pass: u32, ordinal: u64) -> Option<Place> {
+    pub fn place(&self, pass: u32, ordinal: u64) -> Option<ShardPlace> {
         match &self.shards {
-            Shards::Growing(growing) => growing.place(self.lanes, pass, ordinal),
-            Shards::Fixed(fixed) => {
+            ShardList::Growing(growing) => growing.place(self.lanes, pass, ordinal),
+            ShardList::Fixed(fixed) => {
                 let at = *fixed.deal(pass).places.get(&ordinal)?;
-                Some(Place { lane: at % self.lanes, position: (at / self.lanes) as u64 })
+                Some(ShardPlace { lane: at % self.lanes, position: (at / self.lanes) as u64 })
             }
         }
     }
@@ -305,7 +305,7 @@ mod tests {
             for (at, ordinal) in order.iter().enumerate() {
                 let (lane, position) = (at % 3, (at / 3) as u64);
                 assert_eq!(lanes.ordinal(pass as u32, lane, position), Some(*ordinal));
-                assert_eq!(lanes.place(pass as u32, *ordinal), Some(Place { lane, position }));
+                assert_eq!(lanes.place(pass as u32, *ordinal), Some(ShardPlace { lane, position }));
             }
         }
         assert_eq!([0, 1, 2, 3].map(|lane| lanes.positions(lane)), [3, 2, 2, 0]);

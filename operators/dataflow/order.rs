@@ -52,7 +52,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::irregular::Irregular;
-pub use super::lanes::{Lanes, OrderConfig, Place, WindowBytes};
+pub use super::lanes::{Lanes, OrderConfig, ShardPlace, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
 pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
 use trommel_core::credit::{Credit, Permit, Reserve, Turn};

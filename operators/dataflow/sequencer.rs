@@ -41,7 +41,7 @@ use thiserror::Error;
 
 use super::holes::Holes;
 use super::irregular::{Irregular, What};
-use super::lanes::{Lanes, OrderConfig, Place, Standing};
+use super::lanes::{Lanes, OrderConfig, ShardPlace, Standing};
 use super::window::{Cursor, LanePlace, Open, Payload, Window};
 use trommel_core::sample::SampleId;
 
@@ -395,7 +395,7 @@ impl<P: Payload> Sequencer<P> {
         self.lanes.is_empty() || self.passes.is_some_and(|passes| self.now.pass >= passes)
     }
 
-    fn place(&self, pass: u32, ordinal: u64) -> Result<Place, OrderError> {
+    fn place(&self, pass: u32, ordinal: u64) -> Result<ShardPlace, OrderError> {
         let known = self.passes.is_none_or(|passes| pass < passes);
         let place = known.then(|| self.lanes.place(pass, ordinal)).flatten();
         place.ok_or(OrderError::UnknownShard { pass, ordinal })
@@ -495,12 +495,12 @@ impl<P> Shard<P> {
 }
 
 /// Whether a sample lies before a cursor's lanes.
-fn before(cursor: &Cursor, pass: u32, place: Place, index: u32) -> bool {
+fn before(cursor: &Cursor, pass: u32, place: ShardPlace, index: u32) -> bool {
     let at = cursor.lanes[place.lane];
     (pass, place.position, index) < (cursor.pass, at.position, at.index)
 }
 
 /// Whether a whole shard lies before a cursor's lanes.
-fn passed_over(cursor: &Cursor, pass: u32, place: Place) -> bool {
+fn passed_over(cursor: &Cursor, pass: u32, place: ShardPlace) -> bool {
     (pass, place.position) < (cursor.pass, cursor.lanes[place.lane].position)
 }

@@ -1,14 +1,14 @@
 //! A watchdog: when nothing has moved for a stated time, it says who waits for what.
 //!
-//! Everything that can wait registers a closure that gives a [`Reading`]: a number that grows while it moves, and a text
+//! Everything that can wait registers a closure that gives a [`GaugeReading`]: a number that grows while it moves, and a text
 //! that says what it waits for. It keeps no pool, service or order alive. Cost: a look at each a few times in the quiet time.
 //!
 //! ```
 //! use std::time::Duration;
-//! use trommel_dataflow::watchdog::{Reading, Watchdog};
+//! use trommel_dataflow::watchdog::{GaugeReading, Watchdog};
 //!
 //! let watchdog = Watchdog::default();
-//! watchdog.watch("order", || Reading { moved: 3, waits_for: "lane 1, shard 7, sample 12".into() });
+//! watchdog.watch("order", || GaugeReading { moved: 3, waits_for: "lane 1, shard 7, sample 12".into() });
 //! assert_eq!(watchdog.report(), ["order: 3 moved; lane 1, shard 7, sample 12"]);
 //! ```
 
@@ -29,14 +29,14 @@ use trommel_core::wake::locked;
 
 /// How one thing stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct GaugeReading {
     /// Grows while it moves.
     pub moved: u64,
     /// What it waits for, in words; may be empty.
     pub waits_for: String,
 }
 
-type Gauge = Box<dyn Fn() -> Reading + Send>;
+type Gauge = Box<dyn Fn() -> GaugeReading + Send>;
 
 /// The named gauges of a run. Clones share them.
 #[derive(Clone, Default)]
@@ -46,7 +46,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// Adds a gauge, which the watchdog reads now and then and prints under `name`.
-    pub fn watch(&self, name: &str, gauge: impl Fn() -> Reading + Send + 'static) {
+    pub fn watch(&self, name: &str, gauge: impl Fn() -> GaugeReading + Send + 'static) {
         locked(&self.gauges).push((name.to_owned(), Box::new(gauge)));
     }
 
@@ -65,7 +65,7 @@ impl Watchdog {
                 gauge.workspace_bytes,
                 gauge.reserve_bytes
             );
-            Reading { moved: gauge.granted, waits_for }
+            GaugeReading { moved: gauge.granted, waits_for }
         });
     }
 
@@ -74,7 +74,7 @@ impl Watchdog {
         let gauge = pool.weak_gauge();
         self.watch(&format!("pool {}", pool.name()), move || {
             let gauge = gauge().unwrap_or_default();
-            Reading { moved: gauge.done, waits_for: format!("{} jobs run, {} wait", gauge.running, gauge.queued) }
+            GaugeReading { moved: gauge.done, waits_for: format!("{} jobs run, {} wait", gauge.running, gauge.queued) }
         });
     }
 
@@ -83,7 +83,7 @@ impl Watchdog {
         let gauge = service.weak_gauge();
         self.watch(&format!("batches {}", service.name()), move || {
             let gauge = gauge().unwrap_or_default();
-            Reading { moved: gauge.items, waits_for: format!("{} items wait", gauge.queued) }
+            GaugeReading { moved: gauge.items, waits_for: format!("{} items wait", gauge.queued) }
         });
     }
 
@@ -102,7 +102,7 @@ impl Watchdog {
                 },
             );
             let waits_for = format!("{for_whom}; {} slots wait for their turn", gauge.waiting_slots);
-            Reading { moved: gauge.offered + gauge.given, waits_for }
+            GaugeReading { moved: gauge.offered + gauge.given, waits_for }
         });
     }
 
@@ -112,7 +112,7 @@ impl Watchdog {
         self.read().into_iter().map(|(name, r)| format!("{name}: {} moved; {}", r.moved, r.waits_for)).collect()
     }
 
-    fn read(&self) -> Vec<(String, Reading)> {
+    fn read(&self) -> Vec<(String, GaugeReading)> {
         locked(&self.gauges).iter().map(|(name, gauge)| (name.clone(), gauge())).collect()
     }
 

@@ -59,14 +59,14 @@ pub enum RuleError {
 
 /// A benchmark as far as a rule must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
+pub struct KnownBenchmark<'a> {
     /// Name of the benchmark, as rules write it after `@`.
     pub name: &'a str,
     /// Whether it has radii.
     pub radii: bool,
 }
 
-impl<'a> From<&'a Benchmark> for Known<'a> {
+impl<'a> From<&'a Benchmark> for KnownBenchmark<'a> {
     fn from(benchmark: &'a Benchmark) -> Self {
         Self { name: &benchmark.name, radii: benchmark.radii.is_some() }
     }
@@ -77,7 +77,7 @@ impl Rule {
     ///
     /// # Errors
     /// If a name is unknown, a benchmark has no radii where radii are needed, or there is none at all.
-    pub fn resolve(&self, benchmarks: &[Known<'_>]) -> Result<Vec<usize>, RuleError> {
+    pub fn resolve(&self, benchmarks: &[KnownBenchmark<'_>]) -> Result<Vec<usize>, RuleError> {
         let (policy, rule) = (self.policy(), || self.to_string());
         if !policy.needs_embeddings() {
             return Ok(Vec::new());
@@ -108,7 +108,7 @@ impl Rule {
     ///
     /// # Errors
     /// As [`Rule::resolve`]; and a rule that keeps an exact number needs a finished ledger.
-    pub fn check(&self, benchmarks: &[Known<'_>], seed: u64) -> Result<CheckedRule, RuleError> {
+    pub fn check(&self, benchmarks: &[KnownBenchmark<'_>], seed: u64) -> Result<CheckedRule, RuleError> {
         if self.policy().needs_ledger() {
             return Err(RuleError::NeedsLedger { rule: self.to_string() });
         }
@@ -124,7 +124,8 @@ impl Rule {
     /// # Errors
     /// The same.
     pub fn check_against(&self, benchmarks: &[Arc<Benchmark>], seed: u64) -> Result<CheckedRule, RuleError> {
-        let known: Vec<Known<'_>> = benchmarks.iter().map(|benchmark| Known::from(&**benchmark)).collect();
+        let known: Vec<KnownBenchmark<'_>> =
+            benchmarks.iter().map(|benchmark| KnownBenchmark::from(&**benchmark)).collect();
         self.check(&known, seed)
     }
 }

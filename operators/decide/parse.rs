@@ -31,10 +31,10 @@ fn parse(text: &str) -> Result<Rule, String> {
     let (head, names) = split.map_or((text, None), |(head, names)| (head, Some(names)));
     let (word, number) = head.split_once(':').map_or((head, None), |(word, number)| (word, Some(number)));
     let names = names.map(parse_names).transpose()?;
-    let forms = || Form::ALL.iter().filter(|form| form.word() == word || form.told().1 == Some(word));
+    let forms = || Form::ALL.iter().filter(|form| form.word() == word || form.spelling().1 == Some(word));
     // Forms of one word differ in whether they take a percentage.
     let percent = !raw && number.is_some_and(|number| number.ends_with('%'));
-    match forms().find(|form| form.told().0.ends_with('%') == percent).or_else(|| forms().next()) {
+    match forms().find(|form| form.spelling().0.ends_with('%') == percent).or_else(|| forms().next()) {
         Some(form) => form.read(Written { word, number, names }),
         None if word.is_empty() => Err(format!("it names nothing to do; rules are {}", words())),
         None => Err(format!("unknown word `{word}`; rules are {}", words())),
@@ -115,8 +115,8 @@ impl Form {
     /// The rule's word, without number and names.
     #[must_use]
     pub fn word(self) -> &'static str {
-        let told = self.told().0;
-        told.split_once(':').map_or(told, |(word, _)| word)
+        let spelling = self.spelling().0;
+        spelling.split_once(':').map_or(spelling, |(word, _)| word)
     }
 
     /// A rule of this form, of all benchmarks.
@@ -124,7 +124,7 @@ impl Form {
     /// # Errors
     /// None, as the tests show.
     pub fn example(self) -> Result<Rule, RuleError> {
-        self.told().0.replace('T', "0.9").replace('P', "50").replace('N', "1000").parse()
+        self.spelling().0.replace('T', "0.9").replace('P', "50").replace('N', "1000").parse()
     }
 }
 
@@ -133,20 +133,20 @@ impl Form {
 pub fn forms(of: impl Fn(&Rule) -> bool) -> String {
     let some = Form::ALL.iter().filter_map(|form| form.example().ok().filter(|rule| of(rule)));
     let mut looks = false;
-    let told = some.map(|rule| {
+    let spelling = some.map(|rule| {
         // What may stand behind a word is told once.
         let first = rule.policy().needs_embeddings() && !std::mem::replace(&mut looks, true);
-        format!("{}{}", rule.form().told().0, if first { "[@B,..]" } else { "" })
+        format!("{}{}", rule.form().spelling().0, if first { "[@B,..]" } else { "" })
     });
-    told.collect::<Vec<_>>().join(", ")
+    spelling.collect::<Vec<_>>().join(", ")
 }
 
 /// All words with their aliases, for whoever has written another one.
 fn words() -> String {
     let of_a_word = |forms: &[Form]| {
-        let told: Vec<&str> = forms.iter().map(|form| form.told().0).collect();
-        let alias = forms[0].told().1.map_or(String::new(), |alias| format!(" ({alias})"));
-        format!("{}{alias}", told.join(" or "))
+        let spelling: Vec<&str> = forms.iter().map(|form| form.spelling().0).collect();
+        let alias = forms[0].spelling().1.map_or(String::new(), |alias| format!(" ({alias})"));
+        format!("{}{alias}", spelling.join(" or "))
     };
     Form::ALL.chunk_by(|a, b| a.word() == b.word()).map(of_a_word).collect::<Vec<_>>().join(", ")
 }

@@ -19,10 +19,10 @@
 //! A rule of one's own is written here and in the tests' oracle: `docs/how-to/add-a-rule.md`.
 //!
 //! ```
-//! use trommel_decide::{checked_rule::Known, rule::Rule};
+//! use trommel_decide::{checked_rule::KnownBenchmark, rule::Rule};
 //! let rule: Rule = "near@sketch".parse().unwrap();
 //! assert_eq!(rule.to_string(), "drop-over-radius@sketch");
-//! let checked = rule.check(&[Known { name: "sketch", radii: true }], 0).unwrap();
+//! let checked = rule.check(&[KnownBenchmark { name: "sketch", radii: true }], 0).unwrap();
 //! assert_eq!(checked.rule(), &rule);
 //! assert_eq!("drop-above:x".parse::<Rule>().unwrap_err().to_string(), "rule `drop-above:x`: threshold `x` is no number");
 //! ```
@@ -117,7 +117,7 @@ impl Form {
     /// As people are told: the word and a capital for the number behind it (`T` a threshold, `P%` a percentage, `N` a count, `C` a
     /// column); and the
     /// alias of the word.
-    pub(super) const fn told(self) -> (&'static str, Option<&'static str>) {
+    pub(super) const fn spelling(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::DropOverRadius => ("drop-over-radius", Some("near")),
             Self::DropAbove => ("drop-above:T", None),

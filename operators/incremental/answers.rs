@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::panel::Peak;
+use super::point_set::Peak;
 use super::world::Peaks;
 use trommel_core::peak::offer;
 use trommel_core::sample::SampleId;

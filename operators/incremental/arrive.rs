@@ -12,7 +12,7 @@ use super::IncrementalError;
 use super::cuts::BenchmarkCuts;
 use super::delta_join::DeltaJoin;
 use super::inputs::ShardInput;
-use super::panel::{NOTHING, Panel};
+use super::point_set::{NOTHING, PointSet};
 use super::stream::stream;
 use super::tables::{Matches, Scores};
 use super::world::Live;
@@ -26,25 +26,25 @@ impl DeltaJoin<'_> {
         let taken = self.takedowns(ordinal, input, &by_key);
         self.present(input, 1);
         self.taken(ordinal, &taken, (self.next.cuts.drops, self.next.cuts.keeps), 1)?;
-        let panels: Vec<Arc<Panel>> = self.next.panels.values().cloned().collect();
-        let mut blocks: Vec<Block> = panels.iter().map(|_| Block::default()).collect();
-        let mut scores: Vec<Scores> = vec![Scores::default(); panels.len()];
-        let mut matches: Vec<Vec<(u32, u32, f64)>> = vec![Vec::new(); panels.len()];
-        let points = panels.iter().map(|panel| panel.places.len()).sum();
+        let point_sets: Vec<Arc<PointSet>> = self.next.point_sets.values().cloned().collect();
+        let mut blocks: Vec<Block> = point_sets.iter().map(|_| Block::default()).collect();
+        let mut scores: Vec<Scores> = vec![Scores::default(); point_sets.len()];
+        let mut matches: Vec<Vec<(u32, u32, f64)>> = vec![Vec::new(); point_sets.len()];
+        let points = point_sets.iter().map(|point_set| point_set.places.len()).sum();
         let dim = benchmarks.first().map_or(0, |benchmark_cuts| benchmark_cuts.points.benchmark.dim);
         let splits: Vec<(u8, bool)> = self.next.inputs.splits.values().map(|split| (split.bit, split.keeps)).collect();
-        if !panels.is_empty() {
+        if !point_sets.is_empty() {
             stream(self.embeddings, (ordinal, input), (dim, points), |chunk| {
                 let mut marks = vec![0u32; chunk.ids.len()];
-                for (at, panel) in panels.iter().enumerate() {
-                    panel.fill(&mut blocks[at], chunk, self.threads);
-                    let fresh = panel.scores(&blocks[at], chunk, self.threads);
+                for (at, point_set) in point_sets.iter().enumerate() {
+                    point_set.fill(&mut blocks[at], chunk, self.threads);
+                    let fresh = point_set.scores(&blocks[at], chunk, self.threads);
                     for (row, (id, score)) in chunk.ids.iter().zip(fresh).enumerate() {
                         marks[row] |= marked(&benchmarks[at], &score);
                         scores[at].rows.push((id.index, score));
                     }
-                    let (floors, most) = (&self.next.floors[&panel.id], self.budget.room_for_matches());
-                    for (number, row, s) in panel.matches(&blocks[at], chunk, floors, (self.threads, most)) {
+                    let (floors, most) = (&self.next.floors[&point_set.id], self.budget.room_for_matches());
+                    for (number, row, s) in point_set.matches(&blocks[at], chunk, floors, (self.threads, most)) {
                         self.budget.spend_match()?;
                         matches[at].push((number, chunk.ids[row].index, s));
                     }
@@ -55,15 +55,15 @@ impl DeltaJoin<'_> {
                     }
                 }
                 let rows: BTreeMap<u32, u32> = chunk.ids.iter().map(|id| id.index).zip(marks).collect();
-                for (at, panel) in panels.iter().enumerate() {
-                    let places = panel.places.len();
-                    let pool = self.arrived.0.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
-                    panel.raise(&blocks[at], chunk, |_| true, pool, self.threads);
+                for (at, point_set) in point_sets.iter().enumerate() {
+                    let places = point_set.places.len();
+                    let pool = self.arrived.0.entry(point_set.id).or_insert_with(|| vec![NOTHING; places]);
+                    point_set.raise(&blocks[at], chunk, |_| true, pool, self.threads);
                     for &(bit, keeps) in &splits {
                         let peaks = self.arrived.1.entry(bit).or_default();
-                        let peaks = peaks.entry(panel.id).or_insert_with(|| vec![NOTHING; places]);
+                        let peaks = peaks.entry(point_set.id).or_insert_with(|| vec![NOTHING; places]);
                         let takes = |id: SampleId| (rows[&id.index] >> bit & 1 == 1) == keeps;
-                        panel.raise(&blocks[at], chunk, takes, peaks, self.threads);
+                        point_set.raise(&blocks[at], chunk, takes, peaks, self.threads);
                     }
                 }
                 Ok(())

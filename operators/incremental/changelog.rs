@@ -9,7 +9,7 @@ use super::flow::Hit;
 use super::inputs::Split;
 use super::peers::Round;
 use super::view::{Sizes, View, status};
-use super::workers::Outcome;
+use super::workers::EpochOutcome;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use trommel_core::sample::{SampleId, Status};
@@ -79,7 +79,7 @@ pub struct Changelog {
 pub(super) struct Between<'a> {
     pub(super) old: (&'a World, &'a View),
     pub(super) next: (&'a World, &'a View),
-    pub(super) outcome: &'a Outcome,
+    pub(super) outcome: &'a EpochOutcome,
     /// Hits of this process's shards.
     pub(super) hits: &'a [(Hit, i32)],
     pub(super) similarities: &'a [f64],

@@ -12,7 +12,7 @@ use super::ChangeError;
 use super::flow::Hit;
 use super::inputs::{Inputs, Points};
 use trommel_core::sample::SampleId;
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::condition::Cut;
 
 /// One kind of cut on one benchmark.
@@ -93,7 +93,8 @@ impl Cuts {
     /// # Errors
     /// A rule that the inputs cannot satisfy, or more thresholds than can be numbered.
     pub fn of(inputs: &Inputs, before: &Self) -> Result<Self, ChangeError> {
-        let known: Vec<Known<'_>> = inputs.benchmarks.iter().map(|points| Known::from(&*points.benchmark)).collect();
+        let known: Vec<KnownBenchmark<'_>> =
+            inputs.benchmarks.iter().map(|points| KnownBenchmark::from(&*points.benchmark)).collect();
         let mut masks_of = BTreeMap::<(u32, Cut), (u32, u32)>::new();
         for points in inputs.benchmarks.iter().filter(|points| points.benchmark.radii.is_some()) {
             masks_of.insert((points.id, Cut::RADIUS), (0, 0));

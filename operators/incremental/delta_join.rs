@@ -24,8 +24,8 @@ use super::cuts::{BenchmarkCuts, Cuts};
 use super::embeddings::Embeddings;
 use super::flow::{Hit, Taken, Tally};
 use super::inputs::ShardInput;
-use super::panel::Panel;
-use super::parts::{Part, PartStore};
+use super::parts::{PartStore, StoredTable};
+use super::point_set::PointSet;
 use super::stream::{add_hits, merged, stream};
 use super::tables::{Matches, Scores};
 use super::workers::Facts;
@@ -143,7 +143,7 @@ impl DeltaJoin<'_> {
                     self.hit_changes.insert((ordinal, id), changes);
                 }
             } else {
-                let old = live.scores.get(&id).map(|part: &Arc<Part<Scores>>| part.load()).transpose()?;
+                let old = live.scores.get(&id).map(|part: &Arc<StoredTable<Scores>>| part.load()).transpose()?;
                 let mut scores = merged(old.as_deref(), fresh);
                 add_hits(&mut scores, &changes);
                 next.scores.insert(id, self.part_store.put(ordinal, id, scores)?);
@@ -179,25 +179,25 @@ impl DeltaJoin<'_> {
     fn look(&mut self, ordinal: u64, live: &Live) -> Result<BTreeMap<u32, Found>, IncrementalError> {
         let mut all = BTreeMap::<u32, Found>::new();
         let Some(first) = self.looks.first() else { return Ok(all) };
-        let dim = self.next.cuts.benchmarks[&first.panel.id].points.benchmark.dim;
-        let points = self.looks.iter().map(|look| look.panel.places.len()).max().unwrap_or(0);
+        let dim = self.next.cuts.benchmarks[&first.point_set.id].points.benchmark.dim;
+        let points = self.looks.iter().map(|look| look.point_set.places.len()).max().unwrap_or(0);
         let mut block = Block::default();
         stream(self.embeddings, (ordinal, &live.input), (dim, points), |chunk| {
-            for Look { panel, floors, fresh } in self.looks {
-                let found = all.entry(panel.id).or_default();
-                panel.fill(&mut block, chunk, self.threads);
+            for Look { point_set, floors, fresh } in self.looks {
+                let found = all.entry(point_set.id).or_default();
+                point_set.fill(&mut block, chunk, self.threads);
                 let most = self.budget.room_for_matches();
-                for (number, row, s) in panel.matches(&block, chunk, floors, (self.threads, most)) {
+                for (number, row, s) in point_set.matches(&block, chunk, floors, (self.threads, most)) {
                     self.budget.spend_match()?;
                     found.matches.push((number, chunk.ids[row].index, s));
                 }
                 if *fresh {
-                    for (id, mut score) in chunk.ids.iter().zip(panel.scores(&block, chunk, self.threads)) {
+                    for (id, mut score) in chunk.ids.iter().zip(point_set.scores(&block, chunk, self.threads)) {
                         score.hits = score.hits.map(|_| 0); // counted from the matches
                         found.scores.push((id.index, score));
                     }
-                    if let Some(pool) = self.next.pool.get_mut(&panel.id) {
-                        panel.raise(&block, chunk, |_| true, pool, self.threads);
+                    if let Some(pool) = self.next.pool.get_mut(&point_set.id) {
+                        point_set.raise(&block, chunk, |_| true, pool, self.threads);
                     }
                 }
             }
@@ -292,8 +292,8 @@ impl DeltaJoin<'_> {
 
 /// Points that the stored matches do not cover, to be looked for in every shard that stays.
 pub(super) struct Look {
-    panel: Panel,
-    /// In the order of the panel.
+    point_set: PointSet,
+    /// In the order of the point set.
     floors: Vec<f64>,
     /// New points: scores and maxima are wanted too.
     fresh: bool,
@@ -306,7 +306,7 @@ pub(super) fn looks(shifts: &BTreeMap<u32, Shift>, floors: &BTreeMap<u32, Vec<f6
         let Some(new) = &shift.new else { continue };
         for (places, fresh) in [(&shift.fresh, true), (&shift.low, false)] {
             let floors = places.iter().map(|&place| floors[id][place]).collect();
-            looks.extend(Panel::of(&new.points, places.clone()).map(|panel| Look { panel, floors, fresh }));
+            looks.extend(PointSet::of(&new.points, places.clone()).map(|point_set| Look { point_set, floors, fresh }));
         }
     }
     looks

@@ -30,7 +30,7 @@ pub(super) struct DeltaJoined {
 
 /// One process's part of it, as the others are told.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct DeltaPart {
     shards: Vec<(u64, ShardRecord)>,
     /// Maxima of the pool where points are new.
     pool: PeakBits,
@@ -50,7 +50,7 @@ impl DeltaJoin<'_> {
         let Self { next, facts, similarities, arrived, hit_changes, .. } = self;
         let is_fresh = |id: u32| shifts.get(&id).is_some_and(|shift| !shift.fresh.is_empty());
         let own_facts = (facts.hits.len() + facts.taken.len()) as u64;
-        let tell = |(): &()| Told {
+        let tell = |(): &()| DeltaPart {
             shards: news(old, next, round),
             pool: peak_rows(&next.pool, is_fresh),
             arrived: peak_rows(&arrived.0, |_| true),
@@ -59,12 +59,12 @@ impl DeltaJoin<'_> {
         };
         let ((), others) = round.share("shards", done, tell)?;
         let mut delta_joined = DeltaJoined { facts, similarities, hit_changes, arrived, all_facts: own_facts };
-        for told in others {
-            offer_rows(&mut next.pool, told.pool);
-            offer_rows(&mut delta_joined.arrived.0, told.arrived);
-            offer_kept(&mut delta_joined.arrived.1, told.arrived_kept);
-            delta_joined.all_facts += told.facts;
-            learn(next, told.shards, part_store)?;
+        for part in others {
+            offer_rows(&mut next.pool, part.pool);
+            offer_rows(&mut delta_joined.arrived.0, part.arrived);
+            offer_kept(&mut delta_joined.arrived.1, part.arrived_kept);
+            delta_joined.all_facts += part.facts;
+            learn(next, part.shards, part_store)?;
         }
         Ok(delta_joined)
     }

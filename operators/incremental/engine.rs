@@ -32,7 +32,7 @@ use super::plan::Plan;
 use super::refresh::Refresh;
 use super::restore::Opened;
 use super::view::{View, Views};
-use super::workers::{Flow, Outcome};
+use super::workers::{EpochOutcome, Flow};
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use trommel_cluster::Allocators;
@@ -359,7 +359,7 @@ impl Engine {
 }
 
 /// Writes the dataflow's consequences into the state.
-pub(super) fn settle(old: &World, next: &mut World, outcome: &Outcome) {
+pub(super) fn settle(old: &World, next: &mut World, outcome: &EpochOutcome) {
     let mut at = 0;
     let replaced = next.shards.iter().filter_map(|(ordinal, live)| {
         let before = old.shards.get(ordinal).filter(|before| !Arc::ptr_eq(&before.input, &live.input))?;

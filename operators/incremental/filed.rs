@@ -6,25 +6,25 @@ use std::sync::Arc;
 
 use super::IncrementalError;
 use super::inputs::Points;
-use super::panel::Peak;
-use super::parts::{Part, PartStore};
+use super::parts::{PartStore, StoredTable};
+use super::point_set::Peak;
 use super::rows::{CutRows, KeyRows, PeakRows, StoredPoint, StoredPoints, TakenRows};
 use super::world::{Peaks, World};
 
 /// Parts of maxima by benchmark.
-type PeakParts = BTreeMap<u32, Arc<Part<PeakRows>>>;
+type PeakParts = BTreeMap<u32, Arc<StoredTable<PeakRows>>>;
 
 /// The parts of one state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filed {
     /// Samples taken down; none at first.
-    pub(super) taken: Option<Arc<Part<TakenRows>>>,
+    pub(super) taken: Option<Arc<StoredTable<TakenRows>>>,
     /// Keys taken down; none at first.
-    pub(super) taken_keys: Option<Arc<Part<KeyRows>>>,
+    pub(super) taken_keys: Option<Arc<StoredTable<KeyRows>>>,
     /// By lasting number of the benchmark.
-    pub(super) points: BTreeMap<u32, Arc<Part<StoredPoints>>>,
+    pub(super) points: BTreeMap<u32, Arc<StoredTable<StoredPoints>>>,
     /// By lasting number of the benchmark.
-    pub(super) cuts: BTreeMap<u32, Arc<Part<CutRows>>>,
+    pub(super) cuts: BTreeMap<u32, Arc<StoredTable<CutRows>>>,
     /// Maxima over all samples.
     pub(super) pool: PeakParts,
     /// Maxima over the kept samples, by split bit.

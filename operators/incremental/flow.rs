@@ -157,7 +157,7 @@ fn stands(mark: Mark, &(hits, taken): &Weight) -> isize {
 
 /// Rows and bytes that the arrangements of one worker hold, by their own counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct ArrangementSize {
     /// Rows: one a key and time.
     pub rows: u64,
     /// Bytes of keys, offsets, times and diffs.
@@ -166,7 +166,7 @@ pub struct Held {
     pub batches: u64,
 }
 
-impl Held {
+impl ArrangementSize {
     /// Adds what another worker holds.
     pub(super) fn add(&mut self, other: Self) {
         self.rows += other.rows;
@@ -226,7 +226,7 @@ impl Handles {
     }
 
     /// Lets old times be compacted, and counts what is held.
-    pub(super) fn compact(&mut self, epoch: Epoch) -> Held {
+    pub(super) fn compact(&mut self, epoch: Epoch) -> ArrangementSize {
         fn forget(trace: &mut impl TraceReader<Time = Epoch>, epoch: Epoch) {
             let frontier = Antichain::from_elem(epoch);
             trace.set_logical_compaction(frontier.borrow());
@@ -235,7 +235,7 @@ impl Handles {
         forget(&mut self.marks, epoch);
         forget(&mut self.points, epoch);
         forget(&mut self.tallies, epoch);
-        let mut held = Held::default();
+        let mut held = ArrangementSize::default();
         held.count(&self.marks);
         held.count(&self.points);
         held.count(&self.tallies);

@@ -14,7 +14,7 @@ use half::f16;
 use super::ChangeError;
 use trommel_core::sample::{ORDINAL_BITS, SampleId};
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::radii::Radii;
 use trommel_decide::rule::Rule;
 
@@ -254,7 +254,8 @@ impl Inputs {
     }
 
     fn check(&self) -> Result<(), ChangeError> {
-        let known: Vec<Known<'_>> = self.benchmarks.iter().map(|points| Known::from(&*points.benchmark)).collect();
+        let known: Vec<KnownBenchmark<'_>> =
+            self.benchmarks.iter().map(|points| KnownBenchmark::from(&*points.benchmark)).collect();
         for split in self.splits.values() {
             split.rule.resolve(&known).map_err(ChangeError::Unsatisfied)?;
         }

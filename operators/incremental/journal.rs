@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::filed::Filed;
 use super::parts::PartStore;
-use super::record::{Delta, Line, SCHEMA_VERSION};
+use super::record::{Delta, EpochLine, SCHEMA_VERSION};
 use super::world::World;
 use super::{Epoch, IncrementalError};
 use trommel_ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
@@ -33,7 +33,7 @@ const FOLD_BYTES: u64 = 1 << 20;
 
 /// What the lines of a journal say together.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct JournalState {
     pub(super) epoch: Epoch,
     pub(super) note: Value,
     /// The difference from nothing.
@@ -65,7 +65,7 @@ fn number_of(name: &str) -> Option<u64> {
     name.strip_prefix("journal.")?.strip_suffix(".jsonl")?.parse().ok()
 }
 
-fn encoded(path: &Path, line: &Line) -> Result<Vec<u8>, LedgerError> {
+fn encoded(path: &Path, line: &EpochLine) -> Result<Vec<u8>, LedgerError> {
     checked::encode(line).map_err(|e| LedgerError::Malformed { path: path.into(), detail: e.to_string() })
 }
 
@@ -74,19 +74,19 @@ impl Journal {
     ///
     /// # Errors
     /// No journal is whole; a damaged line, a newer schema; what the file system says.
-    pub(super) fn read(root: &Path, storage: &dyn Storage) -> Result<Told, IncrementalError> {
+    pub(super) fn read(root: &Path, storage: &dyn Storage) -> Result<JournalState, IncrementalError> {
         let names = storage.list(root).map_err(LedgerError::at("list", root))?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
         numbers.sort_unstable();
         let (number, lines) = newest(root, storage, &numbers)?;
-        told(&path_of(root, number), lines.lines)
+        replay(&path_of(root, number), lines.lines)
     }
 
     /// Opens the newest journal of a folder, or makes folder and journal; a torn end is cut, what is left of others is removed.
     ///
     /// # Errors
     /// Somebody else has it open; no journal is whole; a damaged line, a newer schema; what the file system says.
-    pub(super) fn open(root: &Path, storage: Arc<dyn Storage>) -> Result<(Self, Told), IncrementalError> {
+    pub(super) fn open(root: &Path, storage: Arc<dyn Storage>) -> Result<(Self, JournalState), IncrementalError> {
         let folder = root.join("parts");
         storage.create_dir(&folder).map_err(LedgerError::at("create", &folder))?;
         let held = root.join("lock");
@@ -101,14 +101,14 @@ impl Journal {
             let path = path_of(root, 0);
             let (delta, above) = (Delta::default(), parent(root));
             storage.sync_dir(&above).map_err(LedgerError::at("sync", &above))?;
-            let line = Line { schema: SCHEMA_VERSION, epoch: 0, whole: true, note: Value::Null, delta };
+            let line = EpochLine { schema: SCHEMA_VERSION, epoch: 0, whole: true, note: Value::Null, delta };
             write_whole(&*storage, &path, &encoded(&path, &line)?).map_err(LedgerError::at("write", &path))?;
             numbers.push(0);
         }
         numbers.sort_unstable();
         let (number, lines) = newest(root, &*storage, &numbers)?;
         let path = path_of(root, number);
-        let told = told(&path, lines.lines)?;
+        let state = replay(&path, lines.lines)?;
         if lines.torn {
             storage.truncate(&path, lines.good_bytes).map_err(LedgerError::at("cut", &path))?;
         }
@@ -119,7 +119,7 @@ impl Journal {
         }
         let out = storage.append(&path).map_err(LedgerError::at("open", &path))?;
         let (root, bytes, filed) = (root.to_path_buf(), lines.good_bytes, Filed::default());
-        Ok((Self { root, storage, number, out, bytes, whole_bytes: 0, filed, torn: None, _lock: lock }, told))
+        Ok((Self { root, storage, number, out, bytes, whole_bytes: 0, filed, torn: None, _lock: lock }, state))
     }
 
     fn path(&self) -> PathBuf {
@@ -149,7 +149,7 @@ impl Journal {
         let filed = self.filed.after(part_store, old, next)?;
         part_store.sync()?;
         let delta = Delta::between((old, &self.filed), (next, &filed))?;
-        let line = Line { schema: SCHEMA_VERSION, epoch, whole: false, note: note.clone(), delta };
+        let line = EpochLine { schema: SCHEMA_VERSION, epoch, whole: false, note: note.clone(), delta };
         let line = encoded(&self.path(), &line)?;
         if let Err(cause) = self.out.write_all(&line).and_then(|()| self.out.sync()) {
             let path = self.path();
@@ -178,7 +178,7 @@ impl Journal {
         }
         let path = path_of(&self.root, self.number + 1);
         let whole = Delta::between((&World::default(), &Filed::default()), (world, &self.filed)).and_then(|delta| {
-            let line = Line { schema: SCHEMA_VERSION, epoch, whole: true, note: note.clone(), delta };
+            let line = EpochLine { schema: SCHEMA_VERSION, epoch, whole: true, note: note.clone(), delta };
             Ok(encoded(&path, &line)?)
         });
         let whole = match whole {
@@ -215,7 +215,11 @@ impl Journal {
 }
 
 /// The newest journal that has a good line, or the oldest.
-fn newest(root: &Path, storage: &dyn Storage, numbers: &[u64]) -> Result<(u64, checked::Lines<Line>), LedgerError> {
+fn newest(
+    root: &Path,
+    storage: &dyn Storage,
+    numbers: &[u64],
+) -> Result<(u64, checked::Lines<EpochLine>), LedgerError> {
     let mut found = (0, checked::Lines::default());
     for &number in numbers.iter().rev() {
         let path = path_of(root, number);
@@ -229,16 +233,16 @@ fn newest(root: &Path, storage: &dyn Storage, numbers: &[u64]) -> Result<(u64, c
 }
 
 /// Puts the lines together.
-fn told(path: &Path, lines: Vec<Line>) -> Result<Told, IncrementalError> {
+fn replay(path: &Path, lines: Vec<EpochLine>) -> Result<JournalState, IncrementalError> {
     let bad = |what: String| LedgerError::Malformed { path: path.into(), detail: what };
-    let mut all: Option<Told> = None;
+    let mut all: Option<JournalState> = None;
     for (number, line) in (1..).zip(lines) {
-        let Line { epoch, whole, note, delta, .. } = line;
+        let EpochLine { epoch, whole, note, delta, .. } = line;
         match &mut all {
-            None if whole => all = Some(Told { epoch, note, state: delta }),
-            Some(told) if !whole && epoch == told.epoch + 1 => {
-                told.state.then(delta);
-                (told.epoch, told.note) = (epoch, note);
+            None if whole => all = Some(JournalState { epoch, note, state: delta }),
+            Some(all) if !whole && epoch == all.epoch + 1 => {
+                all.state.then(delta);
+                (all.epoch, all.note) = (epoch, note);
             }
             _ => return Err(bad(format!("line {number} does not follow: epoch {epoch}")).into()),
         }

@@ -31,7 +31,7 @@ pub struct PartRecord {
 
 /// A stored table: in memory, or a file of a known checksum.
 #[derive(Debug)]
-pub enum Part<T> {
+pub enum StoredTable<T> {
     /// A table that this process holds in memory.
     Held(Arc<T>),
     /// A table that is read from its file when it is asked for.
@@ -72,7 +72,7 @@ impl Drop for PartFile {
     }
 }
 
-impl<T: Table> Part<T> {
+impl<T: Table> StoredTable<T> {
     /// Reads the table, or shares the one in memory.
     ///
     /// # Errors
@@ -151,9 +151,14 @@ impl PartStore {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn put<T: Table>(&self, ordinal: u64, benchmark: u32, table: T) -> Result<Arc<Part<T>>, IncrementalError> {
+    pub fn put<T: Table>(
+        &self,
+        ordinal: u64,
+        benchmark: u32,
+        table: T,
+    ) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         let folder = match self {
-            Self::Memory => return Ok(Arc::new(Part::Held(Arc::new(table)))),
+            Self::Memory => return Ok(Arc::new(StoredTable::Held(Arc::new(table)))),
             Self::Folder(folder) => folder,
         };
         let serial = folder.serial.fetch_add(1, Ordering::Relaxed);
@@ -174,11 +179,11 @@ impl PartStore {
     }
 
     /// A part that was kept before, by another turn at the folder, and is this process's from now on. It is there for good until
-    /// [`Part::set_lasting`] says otherwise.
+    /// [`StoredTable::set_lasting`] says otherwise.
     ///
     /// # Errors
     /// If its file is missing, or of another length than was written.
-    pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+    pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         let folder = self.named(record)?;
         let path = folder.root.join(&record.file);
         let bad = |detail: String| IncrementalError::BadPart { path: path.clone(), detail };
@@ -193,7 +198,7 @@ impl PartStore {
     ///
     /// # Errors
     /// A record that names no file of this folder; nothing is read yet.
-    pub fn refer<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+    pub fn refer<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         Ok(self.named(record)?.part(record, true, true))
     }
 
@@ -201,7 +206,7 @@ impl PartStore {
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt) and [`refer`](Self::refer).
-    pub fn found<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<Part<T>>, IncrementalError> {
+    pub fn found<T>(&self, record: &PartRecord, own: bool) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         if own { self.adopt(record) } else { self.refer(record) }
     }
 
@@ -229,11 +234,11 @@ impl PartStore {
 }
 
 impl Folder {
-    fn part<T>(&self, record: &PartRecord, lasting: bool, foreign: bool) -> Arc<Part<T>> {
+    fn part<T>(&self, record: &PartRecord, lasting: bool, foreign: bool) -> Arc<StoredTable<T>> {
         let (path, storage) = (self.root.join(&record.file), self.storage.clone());
         let lasting = AtomicBool::new(lasting);
         let (bytes, crc32c) = (record.bytes, record.crc32c);
-        Arc::new(Part::File(PartFile { path, bytes, crc32c, storage, lasting, foreign }))
+        Arc::new(StoredTable::File(PartFile { path, bytes, crc32c, storage, lasting, foreign }))
     }
 }
 

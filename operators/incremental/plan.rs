@@ -29,8 +29,8 @@ impl Plan {
         let kept = inputs.splits.values().map(|split| (split.bit, kept(&split.bit))).collect();
         let pool = realigned(&old.pool, &old.cuts, &cuts);
         let (tallies, hits) = (old.tallies.clone(), old.hits.clone());
-        let panels = old.panels_for(&cuts);
-        let next = World { inputs, cuts, floors, panels, pool, kept, tallies, hits, ..World::default() };
+        let point_sets = old.point_sets_for(&cuts);
+        let next = World { inputs, cuts, floors, point_sets, pool, kept, tallies, hits, ..World::default() };
         Ok(Self { next, shifts })
     }
 

@@ -1,7 +1,7 @@
 //! What is written down of a state: only names, numbers and the records of parts. One form serves for the difference between two states
 //! and for a whole one, which is the difference from nothing; differences taken one after the other give the whole again.
 //!
-//! Not written down, because it follows from the rest: marks, tallies, hits, cuts, panels.
+//! Not written down, because it follows from the rest: marks, tallies, hits, cuts, point sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::filed::Filed;
 use super::inputs::{Points, ShardInput, Split};
-use super::parts::{Part, PartRecord, PartStore};
+use super::parts::{PartRecord, PartStore, StoredTable};
 use super::tables::Table;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
@@ -24,7 +24,7 @@ pub(super) const SCHEMA_VERSION: u32 = 1;
 /// One line of the journal: an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Line {
+pub(super) struct EpochLine {
     /// Schema version.
     pub(super) schema: u32,
     /// Number of the epoch, from 1.
@@ -145,18 +145,18 @@ fn changed<K: Ord + Clone, A, V>(
 }
 
 /// A journal's parts lie in its folder; one in memory would be written without a name.
-fn written<T: Table>(part: &Part<T>) -> PartRecord {
+fn written<T: Table>(part: &StoredTable<T>) -> PartRecord {
     part.record().unwrap_or_default()
 }
 
 fn parts<K: Ord + Clone, T: Table>(
-    old: &BTreeMap<K, Arc<Part<T>>>,
-    next: &BTreeMap<K, Arc<Part<T>>>,
+    old: &BTreeMap<K, Arc<StoredTable<T>>>,
+    next: &BTreeMap<K, Arc<StoredTable<T>>>,
 ) -> Changed<K, PartRecord> {
     changed(old, next, |was, is| !Arc::ptr_eq(was, is), |_, is| written(is))
 }
 
-fn part<T: Table>(old: Option<&Arc<Part<T>>>, next: Option<&Arc<Part<T>>>) -> Option<PartRecord> {
+fn part<T: Table>(old: Option<&Arc<StoredTable<T>>>, next: Option<&Arc<StoredTable<T>>>) -> Option<PartRecord> {
     next.filter(|next| old.is_none_or(|old| !Arc::ptr_eq(old, next))).map(|next| written(next))
 }
 
@@ -177,9 +177,9 @@ fn take<K: Ord, V>(held: &mut Changed<K, V>, later: Changed<K, V>, merge: impl F
 
 /// Parts, as their records say.
 pub(super) fn follow<T>(
-    held: &mut BTreeMap<u32, Arc<Part<T>>>,
+    held: &mut BTreeMap<u32, Arc<StoredTable<T>>>,
     records: &Changed<u32, PartRecord>,
-    part: impl Fn(&PartRecord) -> Result<Arc<Part<T>>, IncrementalError>,
+    part: impl Fn(&PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError>,
 ) -> Result<(), IncrementalError> {
     for (id, record) in records {
         match record {

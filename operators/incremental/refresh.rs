@@ -28,13 +28,13 @@ use super::answers::{PeakBits, offer_kept, offer_rows, peak_rows};
 use super::cuts::Cuts;
 use super::delta_joined::learn;
 use super::embeddings::Embeddings;
-use super::panel::{Chunk, Panel};
 use super::parts::PartStore;
 use super::peers::Round;
+use super::point_set::{Chunk, PointSet};
 use super::record::ShardRecord;
 use super::stream::{add_hits, merge_peaks, stream, take_better};
 use super::tables::Scores;
-use super::workers::Outcome;
+use super::workers::EpochOutcome;
 use super::world::{Peaks, Shift, World};
 use trommel_core::sample::{SampleId, Score};
 
@@ -46,7 +46,7 @@ pub(super) struct Refresh<'a> {
     pub(super) old: &'a World,
     pub(super) next: &'a mut World,
     pub(super) shifts: &'a BTreeMap<u32, Shift>,
-    pub(super) outcome: &'a Outcome,
+    pub(super) outcome: &'a EpochOutcome,
     pub(super) arrived: (Peaks, BTreeMap<u8, Peaks>),
     pub(super) hit_changes: BTreeMap<(u64, u32), Vec<(u32, i32)>>,
     pub(super) embeddings: &'a dyn Embeddings,
@@ -58,7 +58,7 @@ pub(super) struct Refresh<'a> {
 
 /// One process's part, as the others are told.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct RefreshPart {
     read: u64,
     shards: Vec<(u64, ShardRecord)>,
     pool: PeakBits,
@@ -90,10 +90,10 @@ impl Refresh<'_> {
             .map(|(&ordinal, _)| ordinal)
             .collect();
         let left = self.stale(&splits, &stay)?;
-        let panels: BTreeMap<u32, Panel> = (left.into_iter())
+        let point_sets: BTreeMap<u32, PointSet> = (left.into_iter())
             .filter_map(|(id, places)| {
                 let points = &self.next.cuts.benchmarks[&id].points;
-                Panel::of(points, places.into_iter().collect()).map(|panel| (id, panel))
+                PointSet::of(points, places.into_iter().collect()).map(|point_set| (id, point_set))
             })
             .collect();
         let mut newly = BTreeMap::<u64, BTreeSet<u32>>::new();
@@ -105,9 +105,10 @@ impl Refresh<'_> {
         let any_newly = !newly.is_empty();
         let several = self.round.peers.ranks() > 1;
         let settled = if several { self.next.shards.clone() } else { BTreeMap::new() };
-        let worked = self.work(&splits, &stay, &panels, newly).and_then(|read| self.part_store.sync().map(|()| read));
+        let worked =
+            self.work(&splits, &stay, &point_sets, newly).and_then(|read| self.part_store.sync().map(|()| read));
         let (next, round) = (&mut *self.next, self.round);
-        let tell = |&read: &u64| Told {
+        let tell = |&read: &u64| RefreshPart {
             read,
             shards: (settled.iter().filter(|(ordinal, _)| round.owns(**ordinal)))
                 .filter(|(ordinal, before)| !Arc::ptr_eq(before, &next.shards[ordinal]))
@@ -115,17 +116,17 @@ impl Refresh<'_> {
                     Some((ordinal, ShardRecord::news(Some(before), &next.shards[&ordinal])?))
                 })
                 .collect(),
-            pool: peak_rows(&next.pool, |id| panels.contains_key(&id)),
+            pool: peak_rows(&next.pool, |id| point_sets.contains_key(&id)),
             kept: (next.kept.iter())
-                .map(|(&bit, peaks)| (bit, peak_rows(peaks, |id| any_newly || panels.contains_key(&id))))
+                .map(|(&bit, peaks)| (bit, peak_rows(peaks, |id| any_newly || point_sets.contains_key(&id))))
                 .collect(),
         };
         let (mut read, others) = round.share("maxima", worked, tell)?;
-        for told in others {
-            read += told.read;
-            learn(next, told.shards, self.part_store)?;
-            offer_rows(&mut next.pool, told.pool);
-            offer_kept(&mut next.kept, told.kept);
+        for part in others {
+            read += part.read;
+            learn(next, part.shards, self.part_store)?;
+            offer_rows(&mut next.pool, part.pool);
+            offer_kept(&mut next.kept, part.kept);
         }
         merge_peaks(&mut next.pool, &self.arrived.0);
         for (bit, peaks) in &self.arrived.1 {
@@ -141,19 +142,19 @@ impl Refresh<'_> {
         &mut self,
         splits: &[Polarity],
         stay: &[u64],
-        panels: &BTreeMap<u32, Panel>,
+        point_sets: &BTreeMap<u32, PointSet>,
         mut newly: BTreeMap<u64, BTreeSet<u32>>,
     ) -> Result<u64, IncrementalError> {
-        let fallen: BTreeMap<u32, Panel> = (self.shifts.iter())
-            .filter_map(|(&id, shift)| Some((id, Panel::of(&shift.new.as_ref()?.points, shift.fallen.clone())?)))
+        let fallen: BTreeMap<u32, PointSet> = (self.shifts.iter())
+            .filter_map(|(&id, shift)| Some((id, PointSet::of(&shift.new.as_ref()?.points, shift.fallen.clone())?)))
             .collect();
-        let whole = self.next.panels.clone();
+        let whole = self.next.point_sets.clone();
         let mut read = 0;
         for &ordinal in stay.iter().filter(|ordinal| self.round.owns(**ordinal)) {
             let mut need = self.need(ordinal, newly.remove(&ordinal).unwrap_or_default())?;
             let touched = !need.kept.is_empty() || need.anew.values().any(|rows| !rows.is_empty());
-            if touched || !panels.is_empty() || !fallen.is_empty() {
-                read += self.pass(ordinal, &mut need, panels, &fallen, &whole, splits)?;
+            if touched || !point_sets.is_empty() || !fallen.is_empty() {
+                read += self.pass(ordinal, &mut need, point_sets, &fallen, &whole, splits)?;
             }
             if !need.scores.is_empty() {
                 let mut live = (*self.next.shards[&ordinal]).clone();
@@ -202,13 +203,13 @@ impl Refresh<'_> {
         &mut self,
         ordinal: u64,
         need: &mut Need,
-        panels: &BTreeMap<u32, Panel>,
-        fallen: &BTreeMap<u32, Panel>,
-        whole: &BTreeMap<u32, Arc<Panel>>,
+        point_sets: &BTreeMap<u32, PointSet>,
+        fallen: &BTreeMap<u32, PointSet>,
+        whole: &BTreeMap<u32, Arc<PointSet>>,
         splits: &[Polarity],
     ) -> Result<u64, IncrementalError> {
         let live = self.next.shards[&ordinal].clone();
-        let points = whole.values().map(|panel| panel.places.len()).max().unwrap_or(0);
+        let points = whole.values().map(|point_set| point_set.places.len()).max().unwrap_or(0);
         let dim =
             self.next.cuts.benchmarks.values().next().map_or(0, |benchmark_cuts| benchmark_cuts.points.benchmark.dim);
         let (mut block, mut read) = (Block::default(), 0);
@@ -219,10 +220,10 @@ impl Refresh<'_> {
         // Gathered chunks are up to half as long again.
         stream(*embeddings, (ordinal, &live.input), (dim, points + points / 2), |chunk| {
             read += chunk.ids.len() as u64;
-            for (id, panel) in fallen {
+            for (id, point_set) in fallen {
                 let Some(scores) = need.scores.get_mut(id) else { continue };
-                panel.fill(&mut block, chunk, threads);
-                for (sample, other) in chunk.ids.iter().zip(panel.scores(&block, chunk, threads)) {
+                point_set.fill(&mut block, chunk, threads);
+                for (sample, other) in chunk.ids.iter().zip(point_set.scores(&block, chunk, threads)) {
                     change(scores, sample.index, |held| take_better(held, &Score { hits: None, ..other }));
                 }
             }
@@ -236,25 +237,27 @@ impl Refresh<'_> {
                     change(scores, sample.index, |held| *held = Score { hits: held.hits, ..fresh });
                 }
             }
-            let mut raise = |panel: &Panel, block: &Block, chunk: &Chunk, with_pool: bool| {
-                if let Some(peaks) = pool.get_mut(&panel.id).filter(|_| with_pool) {
-                    panel.raise(block, chunk, |_| true, peaks, threads);
+            let mut raise = |point_set: &PointSet, block: &Block, chunk: &Chunk, with_pool: bool| {
+                if let Some(peaks) = pool.get_mut(&point_set.id).filter(|_| with_pool) {
+                    point_set.raise(block, chunk, |_| true, peaks, threads);
                 }
                 for &(bit, keeps) in splits {
-                    let Some(peaks) = kept.get_mut(&bit).and_then(|peaks| peaks.get_mut(&panel.id)) else { continue };
+                    let Some(peaks) = kept.get_mut(&bit).and_then(|peaks| peaks.get_mut(&point_set.id)) else {
+                        continue;
+                    };
                     let takes = |sample: SampleId| World::keeps(&live, bit, keeps, sample.index);
-                    panel.raise(block, chunk, takes, peaks, threads);
+                    point_set.raise(block, chunk, takes, peaks, threads);
                 }
             };
             if let Some(some) = gathered(&mut newly, chunk, &need.kept) {
-                for panel in whole.values() {
-                    panel.fill(&mut block, &some, threads);
-                    raise(panel, &block, &some, false);
+                for point_set in whole.values() {
+                    point_set.fill(&mut block, &some, threads);
+                    raise(point_set, &block, &some, false);
                 }
             }
-            for panel in panels.values() {
-                panel.fill(&mut block, chunk, threads);
-                raise(panel, &block, chunk, true);
+            for point_set in point_sets.values() {
+                point_set.fill(&mut block, chunk, threads);
+                raise(point_set, &block, chunk, true);
             }
             Ok(())
         })?;

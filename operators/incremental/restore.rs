@@ -19,8 +19,8 @@ use super::engine::settle;
 use super::filed::Filed;
 use super::flow::{Taken, Tally};
 use super::inputs::{Inputs, Points, ShardInput, Split};
-use super::journal::{Journal, Told};
-use super::parts::{Part, PartRecord, PartStore, incarnation_of};
+use super::journal::{Journal, JournalState};
+use super::parts::{PartRecord, PartStore, StoredTable, incarnation_of};
 use super::peers::Round;
 use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
 use super::rows::{CutRows, KeyRows, PeakRows, StoredPoints, TakenRows};
@@ -58,35 +58,44 @@ impl Opened {
     ) -> Result<Self, IncrementalError> {
         let folder = root.join("parts");
         let first = if round.peers.rank() == 0 { refreshed(root, &folder, &storage).map(Some) } else { Ok(None) };
-        let tell = |first: &Option<(Journal, Told, u64)>| first.as_ref().map(|first| first.2);
+        let tell = |first: &Option<(Journal, JournalState, u64)>| first.as_ref().map(|first| first.2);
         let (first, others) = round.share("journal", first, tell)?;
         let elsewhere = others.into_iter().flatten().next();
         let opened = match first {
-            Some((journal, told, incarnation)) => Ok((Some(journal), told, incarnation)),
-            None => Journal::read(root, &*storage).map(|told| (None, told, elsewhere.unwrap_or_default())),
+            Some((journal, restored, incarnation)) => Ok((Some(journal), restored, incarnation)),
+            None => Journal::read(root, &*storage).map(|restored| (None, restored, elsewhere.unwrap_or_default())),
         };
-        let made = opened.and_then(|(journal, told, incarnation)| {
+        let made = opened.and_then(|(journal, restored, incarnation)| {
             let part_store = PartStore::folder(&folder, incarnation, storage.clone())?;
-            let (world, filed) = world(&told.state, &Kept { part_store: &part_store, round }, root)?;
-            Ok((journal, told, part_store, world, filed))
+            let (world, filed) = world(&restored.state, &Kept { part_store: &part_store, round }, root)?;
+            Ok((journal, restored, part_store, world, filed))
         });
-        let ((mut journal, told, part_store, mut world, filed), _) = round.share("state", made, |_| ())?;
+        let ((mut journal, restored, part_store, mut world, filed), _) = round.share("state", made, |_| ())?;
         if let Some(journal) = &mut journal {
-            clean(&folder, &storage.list(&folder).map_err(LedgerError::at("list", &folder))?, &told.state, &*storage)?;
+            clean(
+                &folder,
+                &storage.list(&folder).map_err(LedgerError::at("list", &folder))?,
+                &restored.state,
+                &*storage,
+            )?;
             journal.filed = filed;
         }
         Feed::new(&mut world, flow, budget_bytes, round).run()?;
-        Ok(Self { journal, part_store, world, epoch: told.epoch, note: told.note })
+        Ok(Self { journal, part_store, world, epoch: restored.epoch, note: restored.note })
     }
 }
 
 /// The journal, cleaned up and locked, what it says, and the number of this turn.
-fn refreshed(root: &Path, folder: &Path, storage: &Arc<dyn Storage>) -> Result<(Journal, Told, u64), IncrementalError> {
-    let (journal, told) = Journal::open(root, storage.clone())?;
+fn refreshed(
+    root: &Path,
+    folder: &Path,
+    storage: &Arc<dyn Storage>,
+) -> Result<(Journal, JournalState, u64), IncrementalError> {
+    let (journal, restored) = Journal::open(root, storage.clone())?;
     let names = storage.list(folder).map_err(LedgerError::at("list", folder))?;
     // Larger than any that is there, listed or not: somebody in this process may still read, and then remove, an unlisted one.
     let incarnation = names.iter().filter_map(|name| incarnation_of(name)).max().map_or(0, |last| last + 1);
-    Ok((journal, told, incarnation))
+    Ok((journal, restored, incarnation))
 }
 
 /// Where parts are found again, and whose they are.
@@ -97,7 +106,7 @@ struct Kept<'a> {
 
 impl Kept<'_> {
     /// A part that the first process writes and removes.
-    fn common<T>(&self, record: &PartRecord) -> Result<Arc<Part<T>>, IncrementalError> {
+    fn common<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         self.part_store.found(record, self.round.peers.rank() == 0)
     }
 }
@@ -160,12 +169,12 @@ fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Fi
         filed.kept.insert(split.bit, parts);
     }
     world.cuts = Cuts::of(&inputs, &Cuts::default())?;
-    world.panels = World::default().panels_for(&world.cuts);
+    world.point_sets = World::default().point_sets_for(&world.cuts);
     world.inputs = inputs;
     Ok((world, filed))
 }
 
-type Loaded<T> = (Arc<Part<T>>, Arc<T>);
+type Loaded<T> = (Arc<StoredTable<T>>, Arc<T>);
 
 fn load<T: Table>(part_store: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T>, IncrementalError> {
     let part = part_store.common::<T>(record)?;
@@ -204,10 +213,10 @@ fn live(record: &ShardRecord, part_store: &Kept<'_>, ordinal: u64) -> Result<Opt
     record.onto(Live::bare(Arc::new(input)), part_store.part_store, part_store.round.owns(ordinal)).map(Some)
 }
 
-type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<Part<PeakRows>>>);
+type PeaksWithParts = (Peaks, BTreeMap<u32, Arc<StoredTable<PeakRows>>>);
 
 fn peaks(records: &Changed<u32, PartRecord>, part_store: &Kept<'_>) -> Result<PeaksWithParts, IncrementalError> {
-    let mut parts = BTreeMap::<u32, Arc<Part<PeakRows>>>::new();
+    let mut parts = BTreeMap::<u32, Arc<StoredTable<PeakRows>>>::new();
     follow(&mut parts, records, |record| part_store.common(record))?;
     let held = parts.iter().map(|(&id, part)| Ok((id, part.load()?.0.clone())));
     Ok((held.collect::<Result<_, IncrementalError>>()?, parts))

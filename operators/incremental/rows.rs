@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use half::f16;
 
-use super::panel::{NOTHING, Peak};
+use super::point_set::{NOTHING, Peak};
 use super::tables::Table;
 use trommel_columnar::parquet::{Column, Field, Kind};
 use trommel_core::sample::SampleId;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::IncrementalError;
 use super::answers::{offer_kept, offer_rows, peak_rows};
-use super::panel::NOTHING;
+use super::point_set::NOTHING;
 use super::refresh::{Polarity, Refresh};
 use super::world::World;
 use trommel_core::peak::offer;

@@ -5,7 +5,7 @@ use half::f16;
 use super::IncrementalError;
 use super::embeddings::Embeddings;
 use super::inputs::ShardInput;
-use super::panel::{Chunk, Peak};
+use super::point_set::{Chunk, Peak};
 use super::tables::Scores;
 use super::world::Peaks;
 use trommel_core::peak::offer;
@@ -14,7 +14,7 @@ use trommel_core::sample::{SampleId, Score};
 /// Bytes of products held at once.
 const BLOCK_BYTES: usize = 64 << 20;
 
-/// Streams the vectors of a shard in chunks that fit the panels.
+/// Streams the vectors of a shard in chunks that fit the point sets.
 pub(super) fn stream(
     embeddings: &dyn Embeddings,
     (ordinal, input): (u64, &ShardInput),

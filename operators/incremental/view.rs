@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::cuts::BenchmarkCuts;
 use super::flow::Tally;
 use super::inputs::{Points, ShardInput, Split};
-use super::panel::NOTHING;
+use super::point_set::NOTHING;
 use super::world::{Live, World};
 use super::{Epoch, IncrementalError};
 use trommel_core::sample::PointRow;

@@ -25,7 +25,7 @@ use timely::communication::Config as Communication;
 use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
-use super::flow::{Held, Hit, PointHits, Side, Taken, Tally, build};
+use super::flow::{ArrangementSize, Hit, PointHits, Side, Taken, Tally, build};
 use super::peers::{Alone, Peers, Round};
 use super::{Epoch, IncrementalError};
 use trommel_cluster::Allocators;
@@ -64,7 +64,7 @@ impl Facts {
 
 /// All consequences of one epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct EpochOutcome {
     /// Marks that came (1) or went (-1), by sample and split.
     pub sides: Vec<(Side, isize)>,
     /// Tallies that changed, with their new counts.
@@ -72,7 +72,7 @@ pub struct Outcome {
     /// Points, by threshold and lasting number, whose hits changed, with their new counts.
     pub points: BTreeMap<(u16, u32), i64>,
     /// What the arrangements of all workers of all processes hold now.
-    pub held: Held,
+    pub held: ArrangementSize,
 }
 
 struct Command {
@@ -85,7 +85,7 @@ struct Answer {
     sides: Vec<(Side, isize)>,
     tallies: Vec<((Tally, i64), isize)>,
     points: Vec<(PointHits, isize)>,
-    held: Held,
+    held: ArrangementSize,
 }
 
 /// Says so when its thread panics.
@@ -104,7 +104,7 @@ pub struct Flow {
     commands: Vec<Sender<Command>>,
     answers: Receiver<Option<Answer>>,
     epoch: Epoch,
-    held: Held,
+    held: ArrangementSize,
     ended: bool,
     guards: Option<WorkerGuards<()>>,
     peers: Arc<dyn Peers>,
@@ -152,7 +152,15 @@ impl Flow {
         };
         let guards =
             timely::execute::execute_from(builders, others, WorkerConfig::default(), run).map_err(FlowEnded)?;
-        Ok(Self { commands, answers, epoch: 0, held: Held::default(), ended: false, guards: Some(guards), peers })
+        Ok(Self {
+            commands,
+            answers,
+            epoch: 0,
+            held: ArrangementSize::default(),
+            ended: false,
+            guards: Some(guards),
+            peers,
+        })
     }
 
     /// The last finished epoch; 0 at the start.
@@ -163,7 +171,7 @@ impl Flow {
 
     /// What the arrangements of this process hold since the last epoch.
     #[must_use]
-    pub const fn held(&self) -> Held {
+    pub const fn held(&self) -> ArrangementSize {
         self.held
     }
 
@@ -171,7 +179,7 @@ impl Flow {
     ///
     /// # Errors
     /// If a worker has ended, or a process is gone; the flow is of no use then.
-    pub fn advance(&mut self, facts: &Facts) -> Result<Outcome, IncrementalError> {
+    pub fn advance(&mut self, facts: &Facts) -> Result<EpochOutcome, IncrementalError> {
         if self.ended {
             return Err(FlowEnded("see the first message".into()).into());
         }
@@ -181,7 +189,7 @@ impl Flow {
     }
 
     /// What this process's facts and workers make of the next epoch.
-    fn turned(&mut self, facts: &Facts) -> Result<Outcome, IncrementalError> {
+    fn turned(&mut self, facts: &Facts) -> Result<EpochOutcome, IncrementalError> {
         let (epoch, workers) = (self.epoch + 1, self.commands.len());
         for (at, command) in self.commands.iter().enumerate() {
             let facts = Facts {
@@ -201,7 +209,7 @@ impl Flow {
         }
         (self.epoch, self.held) = (epoch, all.held);
         consolidate(&mut all.sides);
-        Ok(Outcome { sides: all.sides, tallies: latest(all.tallies), points: latest(all.points), held: all.held })
+        Ok(EpochOutcome { sides: all.sides, tallies: latest(all.tallies), points: latest(all.points), held: all.held })
     }
 
     /// Waits for one worker.
@@ -222,39 +230,39 @@ impl Flow {
     }
 
     /// The outcome of all processes: every sample, tally and point is some one worker's.
-    fn gathered(&self, own: Outcome) -> Result<Outcome, IncrementalError> {
+    fn gathered(&self, own: EpochOutcome) -> Result<EpochOutcome, IncrementalError> {
         let round = Round { peers: self.peers.clone(), name: format!("time {}", self.epoch) };
-        let (mut all, others) = round.share("outcome", Ok(own), Told::of)?;
+        let (mut all, others) = round.share("outcome", Ok(own), OutcomePart::of)?;
         let mut sides = std::mem::take(&mut all.sides);
         let more = !others.is_empty();
-        for told in others {
+        for part in others {
             let side = |(ordinal, index, split, keeps, diff)| {
                 (Side { sample: SampleId { ordinal, index }, split, keeps }, diff)
             };
-            sides.extend(told.sides.into_iter().map(side));
-            all.tallies.extend(told.tallies);
-            all.points.extend(told.points);
-            all.held.add(told.held);
+            sides.extend(part.sides.into_iter().map(side));
+            all.tallies.extend(part.tallies);
+            all.points.extend(part.points);
+            all.held.add(part.held);
         }
         if more {
             consolidate(&mut sides);
         }
-        Ok(Outcome { sides, ..all })
+        Ok(EpochOutcome { sides, ..all })
     }
 }
 
 /// One process's part of an outcome, as the others are told it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct OutcomePart {
     /// Ordinal, index, split, whether hits keep, difference.
     sides: Vec<(u64, u32, u8, bool, isize)>,
     tallies: Vec<(Tally, i64)>,
     points: Vec<((u16, u32), i64)>,
-    held: Held,
+    held: ArrangementSize,
 }
 
-impl Told {
-    fn of(outcome: &Outcome) -> Self {
+impl OutcomePart {
+    fn of(outcome: &EpochOutcome) -> Self {
         let side =
             |(side, diff): &(Side, isize)| (side.sample.ordinal, side.sample.index, side.split, side.keeps, *diff);
         Self {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::cuts::{BenchmarkCuts, Cuts};
 use super::flow::Tally;
 use super::inputs::{Inputs, ShardInput};
-use super::panel::{NOTHING, Panel, Peak};
-use super::parts::Part;
+use super::parts::StoredTable;
+use super::point_set::{NOTHING, Peak, PointSet};
 use super::tables::{Matches, Scores};
 
 /// One bit a raw sample.
@@ -55,9 +55,9 @@ pub struct Live {
     /// Marks by split: dropped samples where hits drop, kept ones where hits keep.
     pub marks: BTreeMap<u8, Bits>,
     /// Matches by benchmark.
-    pub matches: BTreeMap<u32, Arc<Part<Matches>>>,
+    pub matches: BTreeMap<u32, Arc<StoredTable<Matches>>>,
     /// Scores by benchmark.
-    pub scores: BTreeMap<u32, Arc<Part<Scores>>>,
+    pub scores: BTreeMap<u32, Arc<StoredTable<Scores>>>,
 }
 
 impl Live {
@@ -88,7 +88,7 @@ pub struct World {
     /// By benchmark and place: every similarity of a live sample that reaches it is among the matches.
     pub floors: BTreeMap<u32, Vec<f64>>,
     /// All points of each benchmark, ready for products.
-    pub panels: BTreeMap<u32, Arc<Panel>>,
+    pub point_sets: BTreeMap<u32, Arc<PointSet>>,
     /// Shards that take part in the decisions, by ordinal.
     pub shards: BTreeMap<u64, Arc<Live>>,
     /// Maxima over all judged samples.
@@ -102,14 +102,14 @@ pub struct World {
 }
 
 impl World {
-    /// Panels for new cuts; those whose points stay are the old ones.
+    /// Point sets for new cuts; those whose points stay are the old ones.
     #[must_use]
-    pub fn panels_for(&self, cuts: &Cuts) -> BTreeMap<u32, Arc<Panel>> {
+    pub fn point_sets_for(&self, cuts: &Cuts) -> BTreeMap<u32, Arc<PointSet>> {
         let of = |(&id, benchmark_cuts): (&u32, &Arc<BenchmarkCuts>)| {
             let same =
                 self.cuts.benchmarks.get(&id).is_some_and(|old| Arc::ptr_eq(&old.points, &benchmark_cuts.points));
-            let held = self.panels.get(&id).filter(|_| same).cloned();
-            (id, held.unwrap_or_else(|| Arc::new(Panel::whole(&benchmark_cuts.points))))
+            let held = self.point_sets.get(&id).filter(|_| same).cloned();
+            (id, held.unwrap_or_else(|| Arc::new(PointSet::whole(&benchmark_cuts.points))))
         };
         cuts.benchmarks.iter().map(of).collect()
     }

@@ -118,17 +118,17 @@ pub trait Architecture: Debug + Send + Sync {
     }
 
     /// Sorts names as `named_parameters` of open_clip's module has them: PyTorch's optimisers know parameters by number.
-    fn place_in_file(&self, name: &str) -> Place;
+    fn place_in_file(&self, name: &str) -> ParameterPlace;
 }
 
 /// Reads a tensor of a file.
 pub type Fetch<'a> = &'a dyn Fn() -> Result<Tensor, ModelError>;
 
 /// A parameter's place: its part of the model, the block there, the part of the block, weight before bias.
-pub type Place = (usize, u64, usize, bool);
+pub type ParameterPlace = (usize, u64, usize, bool);
 
-/// The [`Place`] of a name: `parts` and the parts of a block, `within`, are in their order; blocks follow `blocks` and are counted.
-pub(crate) fn place(name: &str, parts: &[&str], blocks: &str, within: &[&str]) -> Place {
+/// The [`ParameterPlace`] of a name: `parts` and the parts of a block, `within`, are in their order; blocks follow `blocks` and are counted.
+pub(crate) fn place(name: &str, parts: &[&str], blocks: &str, within: &[&str]) -> ParameterPlace {
     let at = |of: &[&str], name: &str| of.iter().position(|part| name.starts_with(part)).unwrap_or(of.len());
     let block = name.split_once(blocks).and_then(|(_, rest)| rest.split_once('.'));
     let (number, rest) = block.unwrap_or(("0", ""));

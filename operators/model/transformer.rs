@@ -107,7 +107,7 @@ impl Activation {
 
 /// What the parts of a stack of blocks are called in files.
 #[derive(Debug)]
-pub struct Names {
+pub struct BlockNames {
     blocks: &'static str,
     norms: [&'static str; 2],
     /// Where weight and bias of queries, keys and values stand under `attn`; `None`: there, as `in_proj_weight`.
@@ -116,7 +116,7 @@ pub struct Names {
     mlp: [&'static str; 2],
 }
 
-impl Names {
+impl BlockNames {
     /// open_clip's own.
     pub const OPEN_CLIP: Self =
         Self { blocks: "resblocks", norms: ["ln_1", "ln_2"], qkv: None, out: "out_proj", mlp: ["c_fc", "c_proj"] };
@@ -175,7 +175,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(path: &Path, shape: BlockShape, names: &Names) -> Result<Self, ModelError> {
+    fn new(path: &Path, shape: BlockShape, names: &BlockNames) -> Result<Self, ModelError> {
         let (width, attn, mlp) = (shape.width, path.sub("attn"), path.sub("mlp"));
         let [norm_1, norm_2] = names.norms.map(|name| LayerNorm::new(&path.sub(name), width, shape.norm_eps));
         let (qkv, [weight, bias]) = match names.qkv {
@@ -263,7 +263,7 @@ pub struct Transformer {
 
 impl Transformer {
     /// Adds the blocks at `path`, by number.
-    pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape, names: &Names) -> Result<Self, ModelError> {
+    pub(crate) fn new(path: &Path, layers: i64, shape: BlockShape, names: &BlockNames) -> Result<Self, ModelError> {
         let blocks = path.sub(names.blocks);
         let blocks = (0..layers).map(|i| Block::new(&blocks.sub(i), shape, names)).collect::<Result<_, _>>()?;
         Ok(Self { blocks, kernel: None })

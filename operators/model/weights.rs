@@ -14,7 +14,7 @@ use trommel_core::{cores, durable};
 
 use super::error::{ModelError, Op};
 use super::family::Architecture;
-use super::file::{CODE_NOT_RUN, Form, Stored, WeightsFile};
+use super::file::{CODE_NOT_RUN, Form, StoredTensor, WeightsFile};
 use super::random::fill;
 
 /// Problems of a file are named up to this many, then counted.
@@ -72,7 +72,7 @@ pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<
 fn fitted(
     model: &dyn Architecture,
     file: &WeightsFile,
-    stored: &Stored,
+    stored: &StoredTensor,
     name: &str,
     shape: &[i64],
 ) -> Result<Option<Tensor>, ModelError> {

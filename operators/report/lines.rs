@@ -21,7 +21,7 @@ pub struct LinePoint {
 
 /// A line with its name.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Line {
+pub struct ChartLine {
     /// Its name in the legend.
     pub name: String,
     /// In the order of their x.
@@ -40,7 +40,7 @@ pub struct LineChart {
     /// Beside the axis up.
     pub y_label: String,
     /// The lines; the order gives their colours.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ChartLine>,
     /// The axis up begins at zero.
     pub from_zero: bool,
 }

@@ -10,7 +10,7 @@ use super::table::DataTable;
 
 /// A part of a page.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Part {
+pub enum PagePart {
     /// Charts side by side.
     Charts {
         /// What stands over them.
@@ -29,7 +29,7 @@ const CHART_WIDTH: f64 = 585.0;
 
 /// The page, as an HTML document that loads nothing. `cards` are names and short figures, on top.
 #[must_use]
-pub fn page(heading: &Heading, cards: &[(String, String)], parts: &[Part]) -> String {
+pub fn page(heading: &Heading, cards: &[(String, String)], parts: &[PagePart]) -> String {
     let mut page = head(&heading.title);
     lines_under(&mut page, heading);
     if !cards.is_empty() {
@@ -42,13 +42,13 @@ pub fn page(heading: &Heading, cards: &[(String, String)], parts: &[Part]) -> St
     }
     for part in parts {
         match part {
-            Part::Charts { title, note, charts } => {
+            PagePart::Charts { title, note, charts } => {
                 let _ = writeln!(page, "<h2>{}</h2>\n<p class=\"soft\">{}</p>", escape(title), escape(note));
                 page += "<div class=\"grid charts\">\n";
                 charts.iter().for_each(|chart| page += &chart.svg(CHART_WIDTH));
                 page += "</div>\n";
             }
-            Part::Table(table) => table.html(&mut page),
+            PagePart::Table(table) => table.html(&mut page),
         }
     }
     page + "</main></body></html>\n"

@@ -176,7 +176,7 @@ fn sample_chart(lines: usize) -> LineChart {
         y: 20.0 + 7.0 * x as f64 - 3.0 * at as f64,
         spread: (at != 1).then_some(2.5),
     };
-    let line = |at: usize| Line {
+    let line = |at: usize| ChartLine {
         name: ["far", "near & <deep>", "random", "reference", "a name that goes on"][at % 5].into(),
         points: (0..4).map(|x| point(at, x)).collect(),
         dashed: at == 3,
@@ -193,9 +193,9 @@ fn sample_chart(lines: usize) -> LineChart {
 #[test]
 fn charts_stay_in_their_box_whatever_their_lines() {
     let odd = |points: &[(f64, f64)]| LineChart {
-        lines: vec![Line {
+        lines: vec![ChartLine {
             points: points.iter().map(|&(x, y)| LinePoint { x, y, spread: None }).collect(),
-            ..Line::default()
+            ..ChartLine::default()
         }],
         ..LineChart::default()
     };
@@ -240,10 +240,13 @@ fn charts_stay_in_their_box_whatever_their_lines() {
 fn a_page_of_parts_has_all_of_them() {
     let mut table = DataTable::new("accuracy", "Accuracy & size", &["set", "sketch"]);
     table.rows.push(vec![Cell::Text("near".into()), Cell::Spread(12.345, 0.5, 2)]);
-    let charts =
-        Part::Charts { title: "Charts".into(), note: "a < b".into(), charts: vec![sample_chart(2), sample_chart(3)] };
+    let charts = PagePart::Charts {
+        title: "Charts".into(),
+        note: "a < b".into(),
+        charts: vec![sample_chart(2), sample_chart(3)],
+    };
     let heading = Heading { title: "Study".into(), lines: vec!["one line".into()] };
-    let page = page(&heading, &[("trainings".into(), "51".into())], &[charts, Part::Table(table)]);
+    let page = page(&heading, &[("trainings".into(), "51".into())], &[charts, PagePart::Table(table)]);
     for wanted in ["<h1>Study</h1>", "a &lt; b", "12.35 ± 0.50", "Accuracy &amp; size", "<b>51</b>", "one line"] {
         assert!(page.contains(wanted), "{wanted} is missing in {page}");
     }

@@ -85,19 +85,19 @@ pub enum Align {
 /// Rows of cells in aligned columns.
 ///
 /// ```
-/// use trommel_report::text::{Align, Table};
-/// let mut table = Table::new(&[("benchmark", Align::Left), ("dropped", Align::Right)]);
+/// use trommel_report::text::{Align, TextTable};
+/// let mut table = TextTable::new(&[("benchmark", Align::Left), ("dropped", Align::Right)]);
 /// table.row(["photo", "1,204"]);
 /// table.row(["sketch", "87"]);
 /// assert_eq!(table.to_string(), "benchmark  dropped\nphoto        1,204\nsketch          87\n");
 /// ```
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct TextTable {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these headings.
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
@@ -112,7 +112,7 @@ impl Table {
     }
 }
 
-impl std::fmt::Display for Table {
+impl std::fmt::Display for TextTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let length = |text: &str| text.chars().count();
         let widths: Vec<usize> = (0..self.columns.len())

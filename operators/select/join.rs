@@ -20,8 +20,8 @@ use trommel_ledger::part::ledger_fields;
 use crate::SelectError;
 use crate::bits::Bits;
 use crate::program::Program;
-use crate::scan::{FOLDER, Joined, Labels, ROW_BYTES, Reading, check_type};
-use crate::table::{Mine, On, Table};
+use crate::scan::{FOLDER, Joined, Labels, ROW_BYTES, ScanInput, check_type};
+use crate::table::{JoinedTable, Mine, On};
 use crate::values::{MISSING, Values};
 
 /// Bytes of a table's row while its share is held, beside eight for each answer.
@@ -52,13 +52,18 @@ enum Asks {
 ///
 /// # Errors
 /// Tables that cannot be read or have no row for a sample, a column of several tables, or a table that nobody asks.
-pub fn join(reading: &Reading<'_>, program: &Program, texts: &[String], held_bytes: u64) -> Result<Join, SelectError> {
+pub fn join(
+    reading: &ScanInput<'_>,
+    program: &Program,
+    texts: &[String],
+    held_bytes: u64,
+) -> Result<Join, SelectError> {
     let mut join = Join::default();
     if texts.is_empty() {
         return Ok(join);
     }
-    let tables: Vec<Table> =
-        texts.iter().map(|text| Table::open(text, reading.shards, reading.others)).collect::<Result<_, _>>()?;
+    let tables: Vec<JoinedTable> =
+        texts.iter().map(|text| JoinedTable::open(text, reading.shards, reading.others)).collect::<Result<_, _>>()?;
     let mut asked: Vec<BTreeMap<String, Vec<Asks>>> = tables.iter().map(|_| BTreeMap::new()).collect();
     let own = ledger_fields(reading.benchmarks);
     for (word, asks) in questions(program) {
@@ -131,13 +136,13 @@ fn hash(shard: Option<&str>, name: &str) -> [u64; 2] {
 }
 
 /// The column by which rows in their place are checked, where there is one.
-fn check(table: &Table) -> Option<(&'static str, Mine)> {
+fn check(table: &JoinedTable) -> Option<(&'static str, Mine)> {
     let has = |name: &str| table.columns.iter().any(|column| column == name);
     [("key", Mine::Key), ("uid", Mine::Uid)].into_iter().find(|(name, _)| has(name))
 }
 
 /// By what a table's rows are compared: the column, and the sample's own name.
-fn named_by(table: &Table) -> Option<(&str, Mine)> {
+fn named_by(table: &JoinedTable) -> Option<(&str, Mine)> {
     match &table.on {
         On::Row => check(table),
         On::Column(column, mine) => Some((column, *mine)),
@@ -155,7 +160,7 @@ struct Names {
 }
 
 impl Names {
-    fn read(reading: &Reading<'_>, tables: &[Table]) -> Result<Self, SelectError> {
+    fn read(reading: &ScanInput<'_>, tables: &[JoinedTable]) -> Result<Self, SelectError> {
         let values = || Values::new(reading.folder, reading.in_memory);
         let hashes = tables.iter().map(|_| Ok([values()?, values()?])).collect::<Result<_, SelectError>>()?;
         let mut names = Self { read: Bits::default(), judged: Bits::default(), hashes };
@@ -229,9 +234,9 @@ struct Answers {
 
 impl Answers {
     fn read(
-        reading: &Reading<'_>,
+        reading: &ScanInput<'_>,
         program: &Program,
-        table: &Table,
+        table: &JoinedTable,
         asked: &BTreeMap<String, Vec<Asks>>,
         join: &mut Join,
     ) -> Result<Self, SelectError> {
@@ -325,8 +330,8 @@ impl Answers {
     /// The answers of rows that stand in the order of the plan.
     fn by_row(
         self,
-        reading: &Reading<'_>,
-        table: &Table,
+        reading: &ScanInput<'_>,
+        table: &JoinedTable,
         names: &Names,
         number: usize,
     ) -> Result<Vec<Values>, SelectError> {
@@ -394,8 +399,8 @@ impl Answers {
     /// The answers of rows that are found by their names.
     fn by_name(
         self,
-        reading: &Reading<'_>,
-        table: &Table,
+        reading: &ScanInput<'_>,
+        table: &JoinedTable,
         names: &Names,
         number: usize,
         held_bytes: u64,
@@ -461,7 +466,7 @@ impl Answers {
         merge(reading, found, names.read.len(), self.answers.len())
     }
 
-    fn hold(&self, table: &Table, share: u64, shares: u64) -> Result<Held, SelectError> {
+    fn hold(&self, table: &JoinedTable, share: u64, shares: u64) -> Result<Held, SelectError> {
         let mut held = Held { rows: HashMap::new(), answers: Vec::new() };
         let mut twice = None;
         self.hashes[0].scan(|first, high| {
@@ -506,7 +511,7 @@ struct Share {
 }
 
 impl Share {
-    fn new(reading: &Reading<'_>, answers: usize) -> Result<Self, SelectError> {
+    fn new(reading: &ScanInput<'_>, answers: usize) -> Result<Self, SelectError> {
         let values = || Values::new(reading.folder, reading.in_memory);
         Ok(Self { rows: values()?, answers: (0..answers).map(|_| values()).collect::<Result<_, _>>()? })
     }
@@ -521,7 +526,7 @@ impl Share {
 const MERGED_ROWS: u64 = 1 << 16;
 
 /// All shares in the order of the rows; a row that no share has found has no answer.
-fn merge(reading: &Reading<'_>, shares: Vec<Share>, rows: u64, answers: usize) -> Result<Vec<Values>, SelectError> {
+fn merge(reading: &ScanInput<'_>, shares: Vec<Share>, rows: u64, answers: usize) -> Result<Vec<Values>, SelectError> {
     let mut out =
         (0..answers).map(|_| Values::new(reading.folder, reading.in_memory)).collect::<Result<Vec<_>, _>>()?;
     let mut at = vec![0; shares.len()];
@@ -545,12 +550,12 @@ fn merge(reading: &Reading<'_>, shares: Vec<Share>, rows: u64, answers: usize) -
     Ok(out)
 }
 
-fn shard_at(reading: &Reading<'_>, shard: &crate::scan::Shard) -> usize {
+fn shard_at(reading: &ScanInput<'_>, shard: &crate::scan::Shard) -> usize {
     reading.shards.partition_point(|other| other.name < shard.name)
 }
 
 /// What a row of the ledger is called.
-fn name_of(reading: &Reading<'_>, row: u64) -> Result<String, SelectError> {
+fn name_of(reading: &ScanInput<'_>, row: u64) -> Result<String, SelectError> {
     let at = reading.shards.partition_point(|shard| shard.first_row + shard.rows <= row);
     let Some(shard) = reading.shards.get(at) else { return Ok(String::new()) };
     let mut left = (row - shard.first_row) as usize;
@@ -566,7 +571,7 @@ fn name_of(reading: &Reading<'_>, row: u64) -> Result<String, SelectError> {
 }
 
 /// A text of a table, by its row.
-fn text_of(table: &Table, column: &str, row: u64) -> Result<String, SelectError> {
+fn text_of(table: &JoinedTable, column: &str, row: u64) -> Result<String, SelectError> {
     let (mut left, mut text) = (row, String::new());
     table.read(&[column], |_, group| {
         let rows = group.first().map_or(0, Column::len) as u64;

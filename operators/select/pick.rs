@@ -86,12 +86,12 @@ struct Job {
     /// Bits of the digits that are known.
     known_bits: u32,
     counters: Vec<u64>,
-    sought: Vec<Sought>,
+    searches: Vec<GroupSearch>,
 }
 
 /// What is known of a group's last value.
 #[derive(Clone, Copy, Debug)]
-enum Sought {
+enum GroupSearch {
     /// Its first digits, and how many are wanted of the rows that share them.
     Digits(u64, u64),
     /// Whoever comes before this value is taken, and so many of those that equal it.
@@ -122,7 +122,7 @@ pub fn pick(places: &Values, quotas: &[Quota<'_>], budget_bytes: u64) -> Result<
         let (mut now, mut bytes) = (Vec::new(), 0);
         while let Some(mut job) = waiting.next_if(|job| bytes == 0 || bytes + job.bytes() <= budget_bytes) {
             bytes += job.bytes();
-            job.counters = vec![0; job.sought.len() << job.digit_bits];
+            job.counters = vec![0; job.searches.len() << job.digit_bits];
             now.push(job);
         }
         while now.iter().any(Job::seeks) {
@@ -152,8 +152,8 @@ fn jobs(quota: usize, of: &Quota<'_>, groups: Range<u64>, budget_bytes: u64) -> 
     let (mut jobs, mut first_group) = (Vec::new(), groups.start);
     while first_group < groups.end {
         let end = groups.end.min(first_group.saturating_add(at_once));
-        let sought = (first_group..end).map(|group| Sought::Digits(0, of.wanted(group))).collect();
-        jobs.push(Job { quota, first_group, digit_bits, known_bits: 0, counters: Vec::new(), sought });
+        let searches = (first_group..end).map(|group| GroupSearch::Digits(0, of.wanted(group))).collect();
+        jobs.push(Job { quota, first_group, digit_bits, known_bits: 0, counters: Vec::new(), searches });
         first_group = end;
     }
     jobs
@@ -183,7 +183,7 @@ fn each_row(
             for ((at, &place), row) in some.iter().enumerate().zip(first..) {
                 if quota.of.get(row) {
                     let group = groups.as_ref().map_or(0, |groups| groups[at]).wrapping_sub(job.first_group);
-                    if group < job.sought.len() as u64 {
+                    if group < job.searches.len() as u64 {
                         each(job, row, group as usize, place);
                     }
                 }
@@ -195,20 +195,20 @@ fn each_row(
 
 impl Job {
     fn bytes(&self) -> u64 {
-        (self.sought.len() as u64) * ((8 << self.digit_bits) + GROUP_BYTES)
+        (self.searches.len() as u64) * ((8 << self.digit_bits) + GROUP_BYTES)
     }
 
     fn seeks(&self) -> bool {
-        self.sought.iter().any(|sought| matches!(sought, Sought::Digits(..)))
+        self.searches.iter().any(|search| matches!(search, GroupSearch::Digits(..)))
     }
 
-    /// Bits behind the digit that is sought now.
+    /// Bits behind the digit that is counted now.
     const fn rest_bits(&self) -> u32 {
         u64::BITS - self.known_bits - self.digit_bits
     }
 
     fn count(&mut self, group: usize, place: u64) {
-        let Sought::Digits(known, _) = self.sought[group] else { return };
+        let GroupSearch::Digits(known, _) = self.searches[group] else { return };
         if self.known_bits == 0 || place >> (u64::BITS - self.known_bits) == known {
             let digit = place >> self.rest_bits() & ((1 << self.digit_bits) - 1);
             self.counters[group << self.digit_bits | digit as usize] += 1;
@@ -218,8 +218,8 @@ impl Job {
     /// Takes the next digit from the counters. The first one's count all rows of a group, and tell what it lacks.
     fn narrow(&mut self, lack: &mut Lack) {
         let (digit_bits, rest_bits, is_first) = (self.digit_bits, self.rest_bits(), self.known_bits == 0);
-        for (sought, counters) in self.sought.iter_mut().zip(self.counters.chunks_exact(1 << digit_bits)) {
-            let Sought::Digits(known, wanted) = *sought else { continue };
+        for (search, counters) in self.searches.iter_mut().zip(self.counters.chunks_exact(1 << digit_bits)) {
+            let GroupSearch::Digits(known, wanted) = *search else { continue };
             if is_first {
                 lack.group(counters.iter().sum(), wanted);
             }
@@ -228,20 +228,20 @@ impl Job {
                 before += **count;
                 before >= wanted
             });
-            *sought = match digit {
-                _ if wanted == 0 => Sought::Found(0, 0),
+            *search = match digit {
+                _ if wanted == 0 => GroupSearch::Found(0, 0),
                 // Fewer than are wanted: all.
-                None => Sought::Found(u64::MAX, u64::MAX),
+                None => GroupSearch::Found(u64::MAX, u64::MAX),
                 Some((digit, count)) => {
                     let known = known << digit_bits | digit;
                     let wanted = wanted - (before - count);
                     if wanted == *count {
                         // All that share these digits: nothing more need be known.
-                        Sought::Found(known << rest_bits | ((1 << rest_bits) - 1), u64::MAX)
+                        GroupSearch::Found(known << rest_bits | ((1 << rest_bits) - 1), u64::MAX)
                     } else if rest_bits == 0 {
-                        Sought::Found(known, wanted)
+                        GroupSearch::Found(known, wanted)
                     } else {
-                        Sought::Digits(known, wanted)
+                        GroupSearch::Digits(known, wanted)
                     }
                 }
             };
@@ -251,7 +251,7 @@ impl Job {
     }
 
     fn takes(&mut self, group: usize, place: u64) -> bool {
-        let Sought::Found(value, equals) = &mut self.sought[group] else { return false };
+        let GroupSearch::Found(value, equals) = &mut self.searches[group] else { return false };
         if place == *value && *equals > 0 {
             *equals -= 1;
             return true;

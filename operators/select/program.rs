@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::Selection;
 
@@ -13,7 +13,7 @@ use crate::SelectError;
 
 /// A rule, and where it looks.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ResolvedRule {
     /// The rule of one term of the selection.
     pub rule: Rule,
     /// Benchmarks that it looks at, by their place in the ledger.
@@ -65,9 +65,9 @@ impl Node {
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// Rules that are answered sample by sample.
-    pub predicates: Vec<Asked>,
+    pub predicates: Vec<ResolvedRule>,
     /// Rules by whose order samples are counted.
-    pub orders: Vec<Asked>,
+    pub orders: Vec<ResolvedRule>,
     /// Columns whose values have numbers of their own.
     pub labels: Vec<String>,
     /// Sets, each after those that it is made of.
@@ -85,7 +85,7 @@ impl Program {
     /// A rule that names a benchmark which the run has not.
     pub fn of<'s>(
         selections: impl IntoIterator<Item = &'s Selection>,
-        benchmarks: &[Known<'_>],
+        benchmarks: &[KnownBenchmark<'_>],
     ) -> Result<Self, SelectError> {
         let mut maker =
             Maker { program: Self::default(), benchmarks, nodes: HashMap::new(), predicates: HashMap::new() };
@@ -112,7 +112,7 @@ impl Program {
 
 struct Maker<'a> {
     program: Program,
-    benchmarks: &'a [Known<'a>],
+    benchmarks: &'a [KnownBenchmark<'a>],
     /// Numbers of sets and of predicates, which texts of thousands of terms ask for again and again.
     nodes: HashMap<Node, usize>,
     predicates: HashMap<String, usize>,
@@ -150,7 +150,7 @@ impl Maker<'_> {
         [per, by]: [Option<&str>; 2],
         of: Option<&Selection>,
     ) -> Result<usize, SelectError> {
-        let asked = Asked { rule: rule.clone(), looks_at: rule.resolve(self.benchmarks)? };
+        let asked = ResolvedRule { rule: rule.clone(), looks_at: rule.resolve(self.benchmarks)? };
         let of = of.map(|of| self.node(of)).transpose()?;
         let Some((count, _)) = rule.policy().first() else {
             let predicates = &mut self.program.predicates;
@@ -166,7 +166,8 @@ impl Maker<'_> {
             });
         };
         let order = self.order(asked);
-        let by_order = by.map(|column| self.order(Asked { rule: Rule::in_order_of(column), looks_at: Vec::new() }));
+        let by_order =
+            by.map(|column| self.order(ResolvedRule { rule: Rule::in_order_of(column), looks_at: Vec::new() }));
         let labels = &mut self.program.labels;
         let label = per.map(|column| {
             labels.iter().position(|known| known == column).unwrap_or_else(|| {
@@ -184,10 +185,10 @@ impl Maker<'_> {
     }
 
     /// The number of an order.
-    fn order(&mut self, asked: Asked) -> usize {
+    fn order(&mut self, asked: ResolvedRule) -> usize {
         let orders = &mut self.program.orders;
         let order = asked.rule.policy().first().map(|(_, order)| order);
-        let same = |known: &Asked| {
+        let same = |known: &ResolvedRule| {
             let other = known.rule.policy().first().map(|(_, order)| order);
             known.looks_at == asked.looks_at && order.zip(other).is_some_and(|(one, other)| one.is_like(other))
         };

@@ -8,7 +8,7 @@ use crate::deal::{Dealt, Weights, deal};
 use crate::pick::{Quota, pick};
 use crate::program::{Node, Program};
 use crate::scan::Scanned;
-use crate::shortfall::{Asked, Remarks, shortfalls};
+use crate::shortfall::{ExactNumber, Remarks, shortfalls};
 
 /// An exact number, as its node has it.
 struct Exact {
@@ -97,8 +97,8 @@ pub(crate) fn resolve(
                     })
                     .collect();
                 let picked = pick(places, &quotas, counter_bytes)?;
-                let asked: Vec<Asked<'_>> = (together.iter().zip(&dealt).zip(quotas.iter().zip(&picked)))
-                    .map(|((it, dealt), (quota, picked))| Asked {
+                let asked: Vec<ExactNumber<'_>> = (together.iter().zip(&dealt).zip(quotas.iter().zip(&picked)))
+                    .map(|((it, dealt), (quota, picked))| ExactNumber {
                         text: program.exact.get(&it.node).map_or("", String::as_str),
                         column: column(*order),
                         per: it.label.map(|label| program.labels[label].as_str()),

@@ -15,7 +15,7 @@ use trommel_ledger::read::Ledger;
 
 use crate::SelectError;
 use crate::bits::Bits;
-use crate::program::{Asked, Program};
+use crate::program::{Program, ResolvedRule};
 use crate::values::{MISSING, Values};
 
 /// The column that is the first folder in a sample's key, which is the class in a folder of class folders.
@@ -77,7 +77,7 @@ pub struct Scanned {
 
 /// What is read of a run, and with which memory.
 #[derive(Clone, Copy)]
-pub struct Reading<'a> {
+pub struct ScanInput<'a> {
     /// The run's ledger.
     pub ledger: &'a Ledger,
     /// Names of its benchmarks.
@@ -101,7 +101,7 @@ pub struct Reading<'a> {
 /// Bytes of a row while its shard is read, beside eight for each value.
 pub const ROW_BYTES: u64 = 64;
 
-impl Reading<'_> {
+impl ScanInput<'_> {
     /// Shards that are read at a time: as many as their bytes allow, at least one.
     pub fn windows(&self, row_bytes: u64) -> impl Iterator<Item = &[Shard]> {
         let mut left = self.shards;
@@ -123,7 +123,7 @@ impl Reading<'_> {
 ///
 /// # Errors
 /// A part that cannot be read, a column that nobody has or of another type, a benchmark that does not say what is asked of it.
-pub fn scan(reading: &Reading<'_>, program: &Program, joined: Joined) -> Result<Scanned, SelectError> {
+pub fn scan(reading: &ScanInput<'_>, program: &Program, joined: Joined) -> Result<Scanned, SelectError> {
     let asked = Questions::of(reading, program, &joined)?;
     let rows = reading.shards.iter().map(|shard| shard.rows).sum();
     let values = || Values::new(reading.folder, reading.in_memory);
@@ -294,7 +294,7 @@ const REASON: usize = 1;
 const KEY: usize = 2;
 
 impl Questions {
-    fn of(reading: &Reading<'_>, program: &Program, joined: &Joined) -> Result<Self, SelectError> {
+    fn of(reading: &ScanInput<'_>, program: &Program, joined: &Joined) -> Result<Self, SelectError> {
         let always = [("status", Kind::Text), ("reason", Kind::Text), ("key", Kind::Text)];
         let mut wanted: Vec<(String, Kind)> = always.map(|(name, kind)| (name.to_owned(), kind)).into();
         let fields = ledger_fields(reading.benchmarks);
@@ -317,7 +317,7 @@ impl Questions {
                 ))
             }),
         };
-        let mut of = |asked: &[Asked], joined: &HashMap<usize, Values>| {
+        let mut of = |asked: &[ResolvedRule], joined: &HashMap<usize, Values>| {
             let each = asked.iter().enumerate().map(|(at, asked)| {
                 let here = !joined.contains_key(&at);
                 here.then(|| source(asked.rule.policy().column())).transpose()
@@ -350,7 +350,7 @@ impl Questions {
         Ok(Self { wanted, maxima, hits, predicates, orders, labels, places_all, seed: reading.seed })
     }
 
-    fn shard(&self, reading: &Reading<'_>, program: &Program, shard: &Shard) -> Result<Answers, SelectError> {
+    fn shard(&self, reading: &ScanInput<'_>, program: &Program, shard: &Shard) -> Result<Answers, SelectError> {
         let mut answers = Answers {
             predicates: vec![Vec::new(); self.predicates.len()],
             orders: vec![Vec::new(); self.orders.len()],
@@ -396,7 +396,7 @@ impl Questions {
         }
         let mut drawn = None;
         let mut draw = || *drawn.get_or_insert_with(|| random_hash(self.seed, &shard.name, key));
-        let unanswered = |asked: &Asked| {
+        let unanswered = |asked: &ResolvedRule| {
             let lacking = asked.looks_at.iter().find(|&&at| !asked.rule.policy().is_answered(&scores[at]));
             lacking.map(|&at| (asked.rule.clone(), at, shard.name.clone(), key.to_owned()))
         };
@@ -482,7 +482,7 @@ fn check_types(
 ///
 /// # Errors
 /// A number is asked of texts, or a text of numbers.
-pub fn check_type(asked: &Asked, is_text: bool) -> Result<(), SelectError> {
+pub fn check_type(asked: &ResolvedRule, is_text: bool) -> Result<(), SelectError> {
     let policy = asked.rule.policy();
     let compare = policy.test().map(|test| test.compare);
     let (wants_number, wants_text) =

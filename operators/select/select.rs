@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::rule::TIES;
 use trommel_decide::selection::Selection;
 use trommel_ledger::read::Ledger;
@@ -17,14 +17,14 @@ use crate::head::{EXACT_TIES, KeysHash, SPLIT_SCHEMA, SplitHead};
 use crate::join::{Join, join};
 use crate::program::Program;
 use crate::resolve::resolve;
-use crate::scan::{ROW_BYTES, Reading, Shard, benchmark_of, scan};
+use crate::scan::{ROW_BYTES, ScanInput, Shard, benchmark_of, scan};
 use crate::split::{Kept, Sink, make_room};
 
 /// Bytes of a kept row on its way to its sinks.
 const KEPT_ROW_BYTES: u64 = 256;
 
 /// What is selected, and where it goes.
-pub struct Wanted {
+pub struct WantedSplit {
     /// What the split is called.
     pub name: String,
     /// Which samples are kept.
@@ -35,7 +35,7 @@ pub struct Wanted {
 
 /// What is selected from, and how.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct SplitSource<'a> {
     /// The run's ledger.
     pub ledger: &'a Ledger,
     /// Names of its benchmarks.
@@ -60,7 +60,7 @@ pub struct Source<'a> {
 
 /// A split that was made.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct MadeSplit {
     /// What it is called.
     pub name: String,
     /// What it says of itself.
@@ -133,35 +133,36 @@ fn name(benchmark: &Value) -> &str {
 ///
 /// # Errors
 /// A rule that names a benchmark which the run has not.
-pub fn program(source: &Source<'_>, wanted: &[Wanted]) -> Result<Program, SelectError> {
-    let known: Vec<Known<'_>> = source.benchmarks.iter().map(|name| Known { name, radii: true }).collect();
+pub fn program(source: &SplitSource<'_>, wanted: &[WantedSplit]) -> Result<Program, SelectError> {
+    let known: Vec<KnownBenchmark<'_>> =
+        source.benchmarks.iter().map(|name| KnownBenchmark { name, radii: true }).collect();
     Program::of(wanted.iter().map(|wanted| &wanted.selection), &known)
 }
 
-/// Selects, and writes what is kept; `tables` as [`Table`](crate::table::Table) reads them.
+/// Selects, and writes what is kept; `tables` as [`JoinedTable`](crate::table::JoinedTable) reads them.
 ///
 /// # Errors
 /// A ledger that cannot be read or does not say what is asked, a budget that is too small, or files that cannot be written.
 pub fn select(
-    source: &Source<'_>,
+    source: &SplitSource<'_>,
     program: &Program,
     tables: &[String],
-    wanted: Vec<Wanted>,
-) -> Result<Vec<Made>, SelectError> {
+    wanted: Vec<WantedSplit>,
+) -> Result<Vec<MadeSplit>, SelectError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(source.threads).build();
     let pool = pool.map_err(|error| SelectError::Input(format!("no threads: {error}")))?;
     pool.install(|| select_here(source, program, tables, wanted))
 }
 
 fn select_here(
-    source: &Source<'_>,
+    source: &SplitSource<'_>,
     program: &Program,
     tables: &[String],
-    wanted: Vec<Wanted>,
-) -> Result<Vec<Made>, SelectError> {
+    wanted: Vec<WantedSplit>,
+) -> Result<Vec<MadeSplit>, SelectError> {
     let rows: u64 = source.shards.iter().map(|shard| shard.rows).sum();
     let budget = Budget::of(source, program, rows, tables.len() as u64)?;
-    let reading = Reading {
+    let reading = ScanInput {
         ledger: source.ledger,
         benchmarks: source.benchmarks,
         shards: source.shards,
@@ -187,7 +188,8 @@ fn select_here(
     let finish = |(output, node): (Output<'_>, &usize)| {
         let rules = output.wanted.selection.rules();
         let looks_at = |rule: &trommel_decide::rule::Rule| {
-            let known: Vec<Known<'_>> = source.benchmarks.iter().map(|name| Known { name, radii: true }).collect();
+            let known: Vec<KnownBenchmark<'_>> =
+                source.benchmarks.iter().map(|name| KnownBenchmark { name, radii: true }).collect();
             rule.resolve(&known).unwrap_or_default()
         };
         let read: Vec<&str> = output.wanted.selection.columns();
@@ -226,13 +228,14 @@ fn select_here(
             let read = source.shards.iter().map(|shard| &shard.name);
             sink.run_has(&mut read.chain(source.without).chain(source.unfinished).map(String::as_str));
         }
-        let told = sinks.into_iter().map(|sink| sink.finish(&head));
-        let told = told.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten();
+        let finished = sinks.into_iter().map(|sink| sink.finish(&head));
+        let finished = finished.collect::<Result<Vec<_>, SelectError>>()?.into_iter().flatten();
         let short = program.exact_in(*node).into_iter().filter_map(|node| said.get(&node).cloned());
-        let remarks = short.chain(told).collect();
-        Ok(Made { name: output.wanted.name, head, remarks })
+        let remarks = short.chain(finished).collect();
+        Ok(MadeSplit { name: output.wanted.name, head, remarks })
     };
-    let mut made = outputs.into_iter().zip(&program.wanted).map(finish).collect::<Result<Vec<Made>, SelectError>>()?;
+    let mut made =
+        outputs.into_iter().zip(&program.wanted).map(finish).collect::<Result<Vec<MadeSplit>, SelectError>>()?;
     // What is to be said of tables is said once.
     made.iter_mut().take(1).for_each(|made| made.remarks.splice(0..0, remarks.clone()).for_each(drop));
     Ok(made)
@@ -248,7 +251,7 @@ struct Budget {
 }
 
 impl Budget {
-    fn of(source: &Source<'_>, program: &Program, rows: u64, tables: u64) -> Result<Self, SelectError> {
+    fn of(source: &SplitSource<'_>, program: &Program, rows: u64, tables: u64) -> Result<Self, SelectError> {
         let bitmaps = (program.nodes.len() + program.predicates.len() + program.orders.len() + 8) as u64;
         let bits = bitmaps * rows.div_ceil(8);
         let largest =
@@ -276,7 +279,7 @@ impl Budget {
 
 /// A split being written.
 struct Output<'a> {
-    wanted: Wanted,
+    wanted: WantedSplit,
     kept: Option<&'a Bits>,
     hash: KeysHash,
     count: u64,
@@ -291,7 +294,7 @@ struct Captions {
 }
 
 impl<'a> Output<'a> {
-    fn of(wanted: Wanted, kept: Option<&'a Bits>) -> Self {
+    fn of(wanted: WantedSplit, kept: Option<&'a Bits>) -> Self {
         Self { wanted, kept, hash: KeysHash::default(), count: 0, captionless: 0, captions_unknown: 0 }
     }
 
@@ -321,7 +324,7 @@ struct Name {
 type Names = Vec<Name>;
 
 /// Reads the names of who is kept anywhere, and hands them on.
-fn write(reading: &Reading<'_>, outputs: &mut [Output<'_>], captions: &Captions) -> Result<(), SelectError> {
+fn write(reading: &ScanInput<'_>, outputs: &mut [Output<'_>], captions: &Captions) -> Result<(), SelectError> {
     let uids = outputs.iter().flat_map(|output| &output.wanted.sinks).any(|sink| sink.needs_uids());
     let sets: Vec<&Bits> = outputs.iter().filter_map(|output| output.kept).collect();
     for window in reading.windows(KEPT_ROW_BYTES) {

@@ -12,7 +12,7 @@ use crate::values::MISSING;
 pub(crate) type Remarks = BTreeMap<usize, String>;
 
 /// An exact number, and what became of it.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ExactNumber<'a> {
     /// The rule, as the user wrote it.
     pub text: &'a str,
     /// The column that orders.
@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(crate) fn shortfalls(all: &[Asked<'_>], judged: &Bits) -> Result<Vec<Option<String>>, SelectError> {
+pub(crate) fn shortfalls(all: &[ExactNumber<'_>], judged: &Bits) -> Result<Vec<Option<String>>, SelectError> {
     all.iter().map(|asked| Ok(asked.in_words(asked.groups(judged)?))).collect()
 }
 
@@ -46,7 +46,7 @@ struct Groups {
     nowhere: u64,
 }
 
-impl Asked<'_> {
+impl ExactNumber<'_> {
     fn groups(&self, judged: &Bits) -> Result<Groups, SelectError> {
         let Some((values, count)) = self.quota.groups else { return Ok(Groups::default()) };
         let (mut seen, mut nowhere) = (Bits::zeros(count), 0);

@@ -39,7 +39,7 @@ pub enum On {
 
 /// A table that the user joins to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct JoinedTable {
     /// What it is called, where it has a name.
     pub name: Option<String>,
     /// A file, or a folder.
@@ -56,7 +56,7 @@ pub struct Table {
     pub is_scoped: bool,
 }
 
-impl Table {
+impl JoinedTable {
     /// A table as written: `[NAME=]PATH[@HOW]`. Files that are called like a shard of `others`, the plan's that are not selected from, are not read.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 use super::names::{self, IMAGE_KEYS};
-use super::tar::{Kind, Member, RawMember, TarEnd, TarReader};
+use super::tar::{Member, MemberKind, RawMember, TarEnd, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::sample::{Reason, SampleId, SampleInfo};
 
@@ -299,7 +299,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     fn next_named(&mut self) -> Option<Named> {
         loop {
             let member = self.tar.next_member()?;
-            if member.kind == Kind::Other || names::is_meta(&member.name) {
+            if member.kind == MemberKind::Other || names::is_meta(&member.name) {
                 continue;
             }
             if names::is_macos(&member.name) {
@@ -385,7 +385,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             let json = &open.original.bytes[raw.data..raw.data + raw.size];
             open.take(Metadata::parse(json), &self.config);
         }
-        open.original.is_sparse |= member.kind == Kind::Sparse;
+        open.original.is_sparse |= member.kind == MemberKind::Sparse;
         open.original.members.push((extension, raw));
     }
 
@@ -467,7 +467,7 @@ impl Open {
 
     /// Whether a wanted member may be read; if not, the group is a reject.
     fn admits(&mut self, member: &Member, extension: &str, max_bytes: u64) -> bool {
-        if member.kind == Kind::Sparse {
+        if member.kind == MemberKind::Sparse {
             self.reject("sparse_member", format!("{extension} is stored with holes"));
         } else if member.size > max_bytes {
             self.reject("member_too_large", format!("{extension} has {} bytes, more than {max_bytes}", member.size));

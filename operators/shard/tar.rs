@@ -37,7 +37,7 @@ impl Default for TarLimits {
 
 /// What sort of member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// A file with all its data.
     Regular,
     /// A file stored with holes: not read.
@@ -52,7 +52,7 @@ pub struct Member {
     /// Name, bytes as they stand.
     pub name: Vec<u8>,
     /// Plain file, sparse file, or anything else.
-    pub kind: Kind,
+    pub kind: MemberKind,
     /// Bytes of data, without padding.
     pub size: u64,
     /// Where its first header block stands, long-name and PAX headers included.
@@ -302,7 +302,7 @@ impl<R: BufRead> TarReader<R> {
                     let long = member.name.len() as u64 > self.limits.max_name_bytes;
                     if unreadable || long {
                         self.oddities.oversized_headers += 1;
-                        return Ok(Member { kind: Kind::Other, name: Vec::new(), ..member });
+                        return Ok(Member { kind: MemberKind::Other, name: Vec::new(), ..member });
                     }
                     return Ok(member);
                 }
@@ -319,15 +319,15 @@ impl<R: BufRead> TarReader<R> {
         let name = sparse_name.or(name).or_else(global).filter(|name| !name.is_empty()).unwrap_or(own);
         let size = local.size.or(self.global.size).unwrap_or(header.size);
         let (kind, has_data) = match header.kind {
-            b'0' | b'7' if local.sparse => (Kind::Sparse, true),
-            0 if local.sparse => (Kind::Sparse, true),
-            0 if name.ends_with(b"/") => (Kind::Other, false),
-            0 | b'0' | b'7' => (Kind::Regular, true),
-            b'S' => (Kind::Sparse, true),
-            b'1'..=b'6' => (Kind::Other, false),
-            _ => (Kind::Other, true),
+            b'0' | b'7' if local.sparse => (MemberKind::Sparse, true),
+            0 if local.sparse => (MemberKind::Sparse, true),
+            0 if name.ends_with(b"/") => (MemberKind::Other, false),
+            0 | b'0' | b'7' => (MemberKind::Regular, true),
+            b'S' => (MemberKind::Sparse, true),
+            b'1'..=b'6' => (MemberKind::Other, false),
+            _ => (MemberKind::Other, true),
         };
-        self.oddities.sparse += u64::from(kind == Kind::Sparse);
+        self.oddities.sparse += u64::from(kind == MemberKind::Sparse);
         self.unread = 0;
         self.padding = 0;
         let mut continues = header.sparse_continues;

@@ -68,7 +68,7 @@ impl Format {
 /// A benchmark's columns. A chunk is 64 of them, as far from each other as there are chunks: so neighbouring threads of a card read neighbouring
 /// values. What is left is filled up with points that nothing reaches.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct BenchmarkColumns {
     /// Points of the benchmark.
     pub points: usize,
     /// Number of chunks, the last one filled up.
@@ -77,7 +77,7 @@ pub(crate) struct Part {
     first: i64,
 }
 
-impl Part {
+impl BenchmarkColumns {
     /// Columns, filled up.
     pub fn columns(&self) -> i64 {
         self.chunks * CHUNK as i64
@@ -100,7 +100,7 @@ pub struct DeviceKernel {
     format: Format,
     pub(crate) limits: Limits,
     dim: usize,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<BenchmarkColumns>,
     lanes: (Sender<Lane>, Receiver<Lane>),
     #[cfg(test)]
     pub(crate) skew: Option<crate::tests::Skew>,
@@ -141,7 +141,7 @@ impl DeviceKernel {
         let mut parts = Vec::new();
         for benchmark in benchmarks {
             let chunks = benchmark.points().div_ceil(CHUNK) as i64;
-            parts.push(Part { points: benchmark.points(), chunks, first });
+            parts.push(BenchmarkColumns { points: benchmark.points(), chunks, first });
             first += chunks * CHUNK as i64;
         }
         let kernel = Self {
@@ -180,7 +180,7 @@ impl DeviceKernel {
         Ok(())
     }
 
-    fn radii(&self, radii: &[f64], part: &Part) -> Result<Tensor, tch::TchError> {
+    fn radii(&self, radii: &[f64], part: &BenchmarkColumns) -> Result<Tensor, tch::TchError> {
         let mut narrow: Vec<f32> = radii.iter().map(|&radius| radius as f32).collect();
         narrow.resize(part.columns() as usize, 0.0);
         Tensor::f_from_slice(&narrow)?.f_reshape([CHUNK as i64, part.chunks])?.f_to_device(self.device)

@@ -39,7 +39,7 @@ mod write;
 mod tests;
 
 pub use config::{SynthConfig, SynthError};
-pub use write::{Summary, Truth, write};
+pub use write::{SynthSummary, Truth, write};
 
 /// The class of a picture: what is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! One thing in four renditions: photo-like, sketch, cartoon, texture-changed.
 
 use super::canvas::{Canvas, Colour, Mask, blend, hsv, luma, scaled};
-use super::figures::{Part, Shade, figure};
+use super::figures::{FigurePart, Shade, figure};
 use trommel_core::hash::mix;
 
 use super::random::{Stream, floor, lattice_noise};
@@ -11,7 +11,7 @@ use super::{Class, Picture, Rendition};
 
 /// A part where it lies in the picture, in pixels.
 struct Placed<'a> {
-    part: &'a Part,
+    part: &'a FigurePart,
     points: Vec<P>,
     mask: Mask,
     /// Centre and half size of the part's box, pixels.

@@ -35,7 +35,7 @@ pub struct Truth {
 
 /// Counts of what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct SynthSummary {
     /// Shards written.
     pub shards: u64,
     /// Samples in them, of every kind.
@@ -78,7 +78,7 @@ synth.json               the settings: the same settings give the same bytes.
 ///
 /// # Errors
 /// Settings that make no sense, an occupied folder, a file that cannot be written.
-pub fn write(out: &Path, config: &SynthConfig) -> Result<Summary, SynthError> {
+pub fn write(out: &Path, config: &SynthConfig) -> Result<SynthSummary, SynthError> {
     config.validate()?;
     let settings = serde_json::to_string_pretty(config).map_err(|e| SynthError::Encode(e.to_string()))? + "\n";
     let mark = out.join("synth.json");
@@ -91,7 +91,7 @@ pub fn write(out: &Path, config: &SynthConfig) -> Result<Summary, SynthError> {
     put(&mark, settings.as_bytes())?;
     put(&out.join("README.txt"), README.as_bytes())?;
     put(&out.join("classnames.txt"), Class::ALL.map(|class| format!("{}\n", class.name())).concat().as_bytes())?;
-    let mut summary = Summary { shards: u64::from(config.shards), ..Summary::default() };
+    let mut summary = SynthSummary { shards: u64::from(config.shards), ..SynthSummary::default() };
 
     let reference = Part { of: REFERENCE, rendition: Rendition::Photo, count: config.reference_pictures_per_class };
     let tests =

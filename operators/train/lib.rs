@@ -51,7 +51,7 @@ pub use error::TrainError;
 pub use ranks::Ranks;
 pub use save_every::SaveEvery;
 pub use schedule::{Course, Length, Schedule, Stand};
-pub use sink::{Assembled, Next, Outcome, RunConfig, Summary, run_trainer, spawn_trainer};
+pub use sink::{Assembled, Next, RunEnd, TrainSummary, TrainerConfig, run_trainer, spawn_trainer};
 pub use staging::{Staged, Stager};
 pub use step::{Contrastive, StepMetrics, Trainer};
 

@@ -14,7 +14,7 @@ use trommel_core::durable::make_folder;
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct MetricsLine {
     /// Number of the step, from 0.
     pub step: u64,
     /// Number of the pass, from 0.
@@ -129,7 +129,7 @@ impl Metrics {
         batch_seconds: f64,
     ) -> Result<Option<String>, TrainError> {
         let rate = if batch_seconds > 0.0 { step.samples as f64 / batch_seconds } else { 0.0 };
-        let line = Line {
+        let line = MetricsLine {
             step: step.step,
             pass,
             samples_seen,
@@ -174,7 +174,7 @@ impl Metrics {
 
     /// open_clip's line. Its `[seen/total (percent%)]` counts an epoch's samples; while a pass prunes as it streams their
     /// number is not known, so ours counts the run's.
-    fn console(&self, line: &Line) -> String {
+    fn console(&self, line: &MetricsLine) -> String {
         let total = if line.step == 0 { line.samples_seen } else { line.samples_seen / (line.step + 1) }
             .saturating_mul(self.total_steps);
         let percent = 100.0 * (line.step + 1) as f64 / self.total_steps as f64;

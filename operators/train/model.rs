@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::batch::Normalisation;
 use super::step::{Contrastive, Features};
-use trommel_model::family::Place;
+use trommel_model::family::ParameterPlace;
 use trommel_model::loss::Loss;
 use trommel_model::{Model, PackedCaptions, Preprocess};
 
@@ -41,7 +41,7 @@ impl Contrastive for Model {
         self.store().variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
     }
 
-    fn place_in_file(&self, name: &str) -> Place {
+    fn place_in_file(&self, name: &str) -> ParameterPlace {
         self.architecture().place_in_file(name)
     }
 }

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 use trommel_bridge::Value;
-use trommel_model::family::Place;
+use trommel_model::family::ParameterPlace;
 
 use super::optim::AdamW;
 
 /// `optimizer.state_dict()` of `torch.optim.AdamW` over open_clip's two groups.
-pub(super) fn optimizer(adamw: &AdamW, lr: f64, place: impl Fn(&str) -> Place) -> Value {
+pub(super) fn optimizer(adamw: &AdamW, lr: f64, place: impl Fn(&str) -> ParameterPlace) -> Value {
     let mut moments: BTreeMap<String, Tensor> = adamw.state().into_iter().collect();
     let (exempt, decayed) = adamw.groups();
     let (mut state, mut groups) = (Vec::new(), Vec::new());

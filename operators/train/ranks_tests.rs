@@ -14,7 +14,7 @@ use super::checkpoint::Checkpoints;
 use super::config::{Precision, Scheduler, TrainConfig};
 use super::error::TrainError;
 use super::ranks::share_of;
-use super::sink::{Assembled, Outcome, RunConfig, Summary, run_trainer};
+use super::sink::{Assembled, RunEnd, TrainSummary, TrainerConfig, run_trainer};
 use super::step::{StepMetrics, Trainer};
 use super::tiny::{Tiny, batch, config, rows, trainer};
 use trommel_model::loss::{Logits, Loss, Pairs, Sigmoid, Softmax};
@@ -269,7 +269,7 @@ fn run(
     group: Group,
     batches: impl Fn(usize) -> u64,
     fails: Option<(usize, u64)>,
-) -> Result<Summary, TrainError> {
+) -> Result<TrainSummary, TrainError> {
     let (rank, size, samples, mine) = (group.rank(), group.size(), 8, batches(group.rank()));
     let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
     let checkpoints = Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), None).unwrap();
@@ -281,7 +281,7 @@ fn run(
     group.barrier().unwrap();
     trainer.join_ranks(Arc::new(group)).unwrap();
     let mut number = trainer.global_step();
-    let mut logging = RunConfig::new(folder.join("logs"));
+    let mut logging = TrainerConfig::new(folder.join("logs"));
     logging.writes = rank == 0;
     logging.save_every = Some("2steps".parse().unwrap());
     let next = || {
@@ -321,10 +321,10 @@ fn names(folder: &Path) -> Vec<String> {
 fn all_stop_together_and_only_one_writes() {
     let (once, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let whole = on_ranks(1, |group| run(once.path(), group, |_| 99, None).unwrap()).remove(0);
-    assert_eq!((whole.outcome, whole.global_step, whole.samples_seen), (Outcome::Complete, 12, 96));
+    assert_eq!((whole.outcome, whole.global_step, whole.samples_seen), (RunEnd::Complete, 12, 96));
     let ranks = on_ranks(2, |group| run(parts.path(), group, |rank| if rank == 1 { 5 } else { 9 }, None).unwrap());
     for summary in &ranks {
-        assert_eq!((summary.outcome, summary.global_step, summary.samples_seen), (Outcome::Interrupted, 5, 40));
+        assert_eq!((summary.outcome, summary.global_step, summary.samples_seen), (RunEnd::Interrupted, 5, 40));
         assert_eq!(summary.losses, ranks[0].losses);
     }
     assert_eq!((ranks[0].left_over, ranks[1].left_over), (4, 0));
@@ -332,7 +332,7 @@ fn all_stop_together_and_only_one_writes() {
     assert_eq!(names(parts.path()), ["checkpoints", "logs"]);
     let rest = on_ranks(4, |group| run(parts.path(), group, |_| 99, None).unwrap());
     for summary in &rest {
-        assert_eq!((summary.outcome, summary.first_step, summary.global_step), (Outcome::Complete, 5, 12));
+        assert_eq!((summary.outcome, summary.first_step, summary.global_step), (RunEnd::Complete, 5, 12));
     }
     let losses = [&ranks[0].losses[..], &rest[3].losses[..]].concat();
     for (a, b) in whole.losses.iter().zip(&losses) {
@@ -360,5 +360,5 @@ fn a_rank_without_its_batch_stops_all() {
     let done = on_ranks(2, |group| run(folder.path(), group, |_| 99, Some((1, 3))));
     assert!(matches!(&done[1], Err(TrainError::Assemble { step: 3, .. })), "{done:?}");
     let first = done[0].as_ref().unwrap();
-    assert_eq!((first.outcome, first.global_step, first.left_over), (Outcome::Interrupted, 3, 4));
+    assert_eq!((first.outcome, first.global_step, first.left_over), (RunEnd::Interrupted, 3, 4));
 }

@@ -66,7 +66,7 @@ impl<T> From<Option<T>> for Next<T> {
 
 /// How a run is kept; nothing here changes a weight.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RunConfig {
+pub struct TrainerConfig {
     /// Folder of metrics and event files: `RUN/logs`.
     pub logs: PathBuf,
     /// Console and TensorBoard every so many steps. open_clip's default is 100.
@@ -85,7 +85,7 @@ pub struct RunConfig {
     pub writes: bool,
 }
 
-impl RunConfig {
+impl TrainerConfig {
     /// Defaults, with logs in `logs`.
     #[must_use]
     pub fn new(logs: PathBuf) -> Self {
@@ -96,7 +96,7 @@ impl RunConfig {
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunEnd {
     /// All steps of the schedule are done, or all passes where these were asked for.
     Complete,
     /// The data ended, or a stop was asked for, before: the same command resumes.
@@ -105,9 +105,9 @@ pub enum Outcome {
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct TrainSummary {
     /// Why the run ended.
-    pub outcome: Outcome,
+    pub outcome: RunEnd,
     /// Step that this process began with.
     pub first_step: u64,
     /// Finished steps of the whole run.
@@ -138,10 +138,10 @@ pub struct Summary {
     pub checkpoint: Option<PathBuf>,
 }
 
-impl Summary {
+impl TrainSummary {
     const fn new(first_step: u64) -> Self {
         Self {
-            outcome: Outcome::Interrupted,
+            outcome: RunEnd::Interrupted,
             first_step,
             global_step: first_step,
             samples_seen: 0,
@@ -176,13 +176,13 @@ type Handed = Result<Option<(Assembled, Staged, f64)>, String>;
 /// is full: the last checkpoint is untouched. The call then returns when `next` does.
 pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     trainer: &mut Trainer<M>,
-    config: &RunConfig,
+    config: &TrainerConfig,
     checkpoints: &Checkpoints,
     start: Option<&Found>,
     mut next: impl FnMut() -> N + Send,
     mut assemble: impl FnMut(T) -> Result<Assembled, String> + Send,
     mut say: impl FnMut(&str),
-) -> Result<Summary, TrainError> {
+) -> Result<TrainSummary, TrainError> {
     if let Some(threads) = config.threads {
         tch::set_num_threads(threads);
     }
@@ -228,12 +228,12 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
 #[allow(clippy::needless_pass_by_value)]
 fn train<M: Contrastive>(
     trainer: &mut Trainer<M>,
-    config: &RunConfig,
+    config: &TrainerConfig,
     checkpoints: &Checkpoints,
     start: Option<&Found>,
     batches: Receiver<Handed>,
     say: &mut impl FnMut(&str),
-) -> Result<Summary, TrainError> {
+) -> Result<TrainSummary, TrainError> {
     let total_steps = trainer.schedule().total_steps();
     let mut metrics = None;
     if config.writes {
@@ -246,11 +246,11 @@ fn train<M: Contrastive>(
     }
     let beginning = || Position { pass: 0, epoch: 0, cursor: json!(null) };
     let mut position = start.map_or_else(beginning, |found| found.state.position.clone());
-    let mut summary = Summary::new(trainer.global_step());
+    let mut summary = TrainSummary::new(trainer.global_step());
     let (mut saved_at, mut end) = (Instant::now(), Instant::now());
     let mut saved_step = start.map_or(0, |_| trainer.global_step());
     let (mut is_over, mut ends_pass) = (false, false);
-    let save = |trainer: &Trainer<M>, position: &Position, summary: &mut Summary| {
+    let save = |trainer: &Trainer<M>, position: &Position, summary: &mut TrainSummary| {
         if config.writes {
             let began = Instant::now();
             summary.checkpoint = Some(checkpoints.save(trainer, position)?);
@@ -321,9 +321,9 @@ fn train<M: Contrastive>(
         say(&format!("the last pass is over after {steps} of the {total_steps} steps that the schedule was made for"));
     }
     if is_over || is_done(trainer.global_step()) {
-        summary.outcome = Outcome::Complete;
+        summary.outcome = RunEnd::Complete;
     }
-    let complete = summary.outcome == Outcome::Complete;
+    let complete = summary.outcome == RunEnd::Complete;
     ends_pass |= config.passes == Some(position.pass + 1);
     if complete && ends_pass {
         position.epoch = position.pass + 1;
@@ -344,8 +344,8 @@ fn train<M: Contrastive>(
 /// # Errors
 /// The thread cannot be started.
 pub fn spawn_trainer(
-    body: impl FnOnce() -> Result<Summary, TrainError> + Send + 'static,
-) -> std::io::Result<JoinHandle<Result<Summary, TrainError>>> {
+    body: impl FnOnce() -> Result<TrainSummary, TrainError> + Send + 'static,
+) -> std::io::Result<JoinHandle<Result<TrainSummary, TrainError>>> {
     std::thread::Builder::new().name("trainer".into()).spawn(move || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
             .unwrap_or_else(|panic| Err(TrainError::panic(panic.as_ref())))
@@ -353,7 +353,7 @@ pub fn spawn_trainer(
 }
 
 /// Writes down the batch whose loss or gradient was not finite: each rank its own rows.
-fn leave_trace(config: &RunConfig, rank: usize, error: &TrainError, ready: &Assembled, say: &mut impl FnMut(&str)) {
+fn leave_trace(config: &TrainerConfig, rank: usize, error: &TrainError, ready: &Assembled, say: &mut impl FnMut(&str)) {
     let TrainError::NotFinite { step, what, value, lr, logit_scale } = error else { return };
     let of_rank = if rank == 0 { String::new() } else { format!(".rank_{rank}") };
     let path = config.logs.join(format!("not_finite_step_{step:08}{of_rank}.json"));

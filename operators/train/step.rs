@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use trommel_bridge as bridge;
 use trommel_bridge::{Autocast, Averaging, Half};
 use trommel_model::PackedCaptions;
-use trommel_model::family::Place;
+use trommel_model::family::ParameterPlace;
 use trommel_model::loss::{Logits, Loss, Pairs, Softmax, unit_rows};
 use trommel_model::preprocess::Normalise;
 
@@ -67,8 +67,8 @@ pub trait Contrastive {
     fn parameters(&self) -> Vec<(String, Tensor)>;
 
     /// Sorts names as `named_parameters` of open_clip's module has them; what is equal here goes by name.
-    fn place_in_file(&self, _name: &str) -> Place {
-        Place::default()
+    fn place_in_file(&self, _name: &str) -> ParameterPlace {
+        ParameterPlace::default()
     }
 }
 
@@ -215,10 +215,10 @@ impl<M: Contrastive> Trainer<M> {
             None => loss,
         };
         let norm = bridge::clip_grad_norm(&self.leaves, self.config.grad_clip_norm)?;
-        let told = self.update(lr, &[&loss, &scale, &norm])?;
+        let numbers = self.update(lr, &[&loss, &scale, &norm])?;
         // The step's one look at what the device has done: all of it is on its way by now.
-        let told = Vec::<f64>::try_from(told).map_err(TrainError::torch("reading loss and norm back"))?;
-        let &[loss, logit_scale, grad_norm] = &told[..] else { unreachable!("three were asked for") };
+        let numbers = Vec::<f64>::try_from(numbers).map_err(TrainError::torch("reading loss and norm back"))?;
+        let &[loss, logit_scale, grad_norm] = &numbers[..] else { unreachable!("three were asked for") };
         let not_finite =
             |what: String, value: f64| TrainError::NotFinite { step: self.global_step, what, value, lr, logit_scale };
         if !(loss.is_finite() && logit_scale.is_finite()) {
@@ -246,22 +246,22 @@ impl<M: Contrastive> Trainer<M> {
         Ok(metrics)
     }
 
-    /// Updates the weights, unless one of `told` is not finite: the device itself looks, so that nobody waits for it. Gives them as
+    /// Updates the weights, unless one of `numbers` is not finite: the device itself looks, so that nobody waits for it. Gives them as
     /// f64\[3\].
-    fn update(&mut self, lr: f64, told: &[&Tensor]) -> Result<Tensor, TrainError> {
+    fn update(&mut self, lr: f64, numbers: &[&Tensor]) -> Result<Tensor, TrainError> {
         let _no_grad = tch::no_grad_guard();
         let look = || {
-            let told = told.iter().map(|number| number.f_to_kind(Kind::Double)).collect::<Result<Vec<_>, _>>()?;
-            let told = Tensor::f_stack(&told, 0)?;
-            let broken = told.f_isfinite()?.f_all()?.f_logical_not()?;
-            Ok((told, broken.f_to_kind(Kind::Float)?, broken))
+            let numbers = numbers.iter().map(|number| number.f_to_kind(Kind::Double)).collect::<Result<Vec<_>, _>>()?;
+            let numbers = Tensor::f_stack(&numbers, 0)?;
+            let broken = numbers.f_isfinite()?.f_all()?.f_logical_not()?;
+            Ok((numbers, broken.f_to_kind(Kind::Float)?, broken))
         };
-        let (told, skip, broken) = look().map_err(TrainError::torch("whether the loss is finite"))?;
+        let (numbers, skip, broken) = look().map_err(TrainError::torch("whether the loss is finite"))?;
         self.optimiser.step(lr, &skip)?;
         let mut scale = self.model.logit_scale();
         let clamped = scale.f_clamp(0.0, 100f64.ln()).and_then(|clamped| scale.f_where_self(&broken, &clamped));
         clamped.and_then(|clamped| scale.f_copy_(&clamped)).map_err(TrainError::torch("clamping the logit scale"))?;
-        Ok(told)
+        Ok(numbers)
     }
 
     /// One graph over the whole batch; returns the loss, gradients are in the leaves. Also from a loss that is not finite: the

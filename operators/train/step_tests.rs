@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoints;
 use super::config::{Precision, TrainConfig};
 use super::error::TrainError;
 use super::schedule::Course;
-use super::sink::{Assembled, Next, Outcome, RunConfig, run_trainer, spawn_trainer};
+use super::sink::{Assembled, Next, RunEnd, TrainerConfig, run_trainer, spawn_trainer};
 use super::step::Trainer;
 use super::tiny::{Tiny, batch, config, open, run_folder, trainer};
 
@@ -104,11 +104,11 @@ fn logged(folder: &Path) -> Vec<String> {
 fn a_resumed_run_has_the_same_losses() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let once = run_folder(whole.path(), None, 14, 99);
-    assert_eq!((once.outcome, once.global_step, once.samples_seen, once.epoch), (Outcome::Complete, 14, 112, 2));
+    assert_eq!((once.outcome, once.global_step, once.samples_seen, once.epoch), (RunEnd::Complete, 14, 112, 2));
     let first = run_folder(parts.path(), None, 14, 7);
-    assert_eq!((first.outcome, first.global_step), (Outcome::Interrupted, 7));
+    assert_eq!((first.outcome, first.global_step), (RunEnd::Interrupted, 7));
     let second = run_folder(parts.path(), None, 14, 99);
-    assert_eq!((second.outcome, second.first_step, second.global_step), (Outcome::Complete, 7, 14));
+    assert_eq!((second.outcome, second.first_step, second.global_step), (RunEnd::Complete, 7, 14));
     assert_eq!(once.losses, [first.losses, second.losses].concat());
     assert_eq!(logged(whole.path()), logged(parts.path()));
     let names = |folder: &Path| {
@@ -183,7 +183,7 @@ fn a_panic_on_the_trainers_thread_is_an_error() {
 fn a_run_of_passes_ends_its_last_one() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoints, mut trainer) = (open(folder.path(), Some(1)), trainer(config(8), 4));
-    let run = RunConfig { passes: Some(2), ..RunConfig::new(folder.path().join("logs")) };
+    let run = TrainerConfig { passes: Some(2), ..TrainerConfig::new(folder.path().join("logs")) };
     let (mut number, mut said) = (0u64, Vec::new());
     let next = || {
         number += 1;
@@ -202,7 +202,7 @@ fn a_run_of_passes_ends_its_last_one() {
     };
     let say = |line: &str| said.push(line.to_string());
     let summary = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, say).unwrap();
-    assert_eq!((summary.outcome, summary.epoch, summary.losses.len()), (Outcome::Complete, 2, 4));
+    assert_eq!((summary.outcome, summary.epoch, summary.losses.len()), (RunEnd::Complete, 2, 4));
     assert_eq!(number, 4, "no batch was asked for that no step needs");
     assert!(folder.path().join("checkpoints/epoch_2.pt").exists());
     assert!(folder.path().join("checkpoints/epoch_1.pt").exists(), "the end of a pass stays, whatever else goes");
@@ -220,7 +220,7 @@ fn a_run_of_unjudged_passes_ends_with_the_last_and_resumes_to_the_same() {
         if let Some(found) = &found {
             checkpoints.restore(found, &mut trainer).unwrap();
         }
-        let run = RunConfig { passes: Some(2), ..RunConfig::new(folder.join("logs")) };
+        let run = TrainerConfig { passes: Some(2), ..TrainerConfig::new(folder.join("logs")) };
         let mut number = trainer.global_step();
         let next = || match number {
             10 => Next::Over,
@@ -245,22 +245,22 @@ fn a_run_of_unjudged_passes_ends_with_the_last_and_resumes_to_the_same() {
     };
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let undisturbed = run_to(whole.path(), u64::MAX);
-    assert_eq!((undisturbed.outcome, undisturbed.epoch, undisturbed.global_step), (Outcome::Complete, 2, 10));
+    assert_eq!((undisturbed.outcome, undisturbed.epoch, undisturbed.global_step), (RunEnd::Complete, 2, 10));
     assert!(whole.path().join("checkpoints/epoch_2.pt").exists());
     let first = run_to(parts.path(), 7);
-    assert_eq!((first.outcome, first.global_step), (Outcome::Interrupted, 7));
+    assert_eq!((first.outcome, first.global_step), (RunEnd::Interrupted, 7));
     let second = run_to(parts.path(), u64::MAX);
-    assert_eq!(second.outcome, Outcome::Complete);
+    assert_eq!(second.outcome, RunEnd::Complete);
     assert_eq!([first.losses, second.losses].concat(), undisturbed.losses, "the same learning rates, to the bit");
     let again = run_to(parts.path(), u64::MAX);
-    assert_eq!((again.outcome, again.first_step, again.losses.len()), (Outcome::Complete, 10, 0));
+    assert_eq!((again.outcome, again.first_step, again.losses.len()), (RunEnd::Complete, 10, 0));
 }
 
 #[test]
 fn a_bad_batch_leaves_its_samples_names() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoints, mut trainer) = (open(folder.path(), None), trainer(config(8), 9));
-    let run = RunConfig::new(folder.path().join("logs"));
+    let run = TrainerConfig::new(folder.path().join("logs"));
     let bias = trainer.model().get("ln_final.bias").shallow_clone();
     let mut number = 0u64;
     let next = || {
@@ -289,7 +289,7 @@ fn a_bad_batch_leaves_its_samples_names() {
 #[test]
 fn a_batch_that_cannot_be_assembled_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let (checkpoints, run) = (open(folder.path(), None), RunConfig::new(folder.path().join("logs")));
+    let (checkpoints, run) = (open(folder.path(), None), TrainerConfig::new(folder.path().join("logs")));
     let mut fresh = trainer(config(8), 9);
     let refuse = |_: ()| Err("no room".to_string());
     let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), refuse, |_| ()).unwrap_err();

@@ -11,7 +11,7 @@ use super::Normalisation;
 use super::batch::Batch;
 use super::checkpoint::Checkpoints;
 use super::config::{Precision, TrainConfig};
-use super::sink::{Assembled, RunConfig, Summary, run_trainer};
+use super::sink::{Assembled, TrainSummary, TrainerConfig, run_trainer};
 use super::step::{Contrastive, Features, Trainer};
 
 /// Pixels along a picture's side.
@@ -129,7 +129,7 @@ pub fn open(folder: &Path, keep: Option<usize>) -> Checkpoints {
 }
 
 /// Runs the tiny model, passes of 5 batches, until `stop_at` steps were handed out.
-pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> Summary {
+pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> TrainSummary {
     let checkpoints = open(folder, keep);
     let mut trainer = trainer(config(8), total);
     let found = checkpoints.latest().expect("works in the test");
@@ -139,7 +139,7 @@ pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) 
     let mut number =
         found.as_ref().map_or(0, |found| found.state.position.cursor["batch"].as_u64().expect("works in the test"));
     assert_eq!(number, trainer.global_step());
-    let mut run = RunConfig::new(folder.join("logs"));
+    let mut run = TrainerConfig::new(folder.join("logs"));
     run.log_every_steps = 1;
     run.save_every = Some("4steps".parse().expect("works in the test"));
     let next = || {

@@ -28,7 +28,7 @@ pub(super) struct Job<'a> {
 
 /// What came of it.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct ScanOutcome {
     pub scanned: Scanned,
     pub clustering: Option<Clustering>,
     /// Rows and mean distance of each cluster.
@@ -40,16 +40,16 @@ pub(super) struct Outcome {
 
 impl Job<'_> {
     /// Does it on the threads of `pool`.
-    pub fn run(&self, pool: &ThreadPool) -> Result<Outcome, PipelineError> {
+    pub fn run(&self, pool: &ThreadPool) -> Result<ScanOutcome, PipelineError> {
         pool.install(|| self.run_here())
     }
 
-    fn run_here(&self) -> Result<Outcome, PipelineError> {
+    fn run_here(&self) -> Result<ScanOutcome, PipelineError> {
         let (rows, rule) = (&self.set.vectors, &self.config.rule);
         let machine = self.machine()?;
         if rows.is_empty() {
             (self.say)("there is no sample to compare");
-            return Ok(Outcome::default());
+            return Ok(ScanOutcome::default());
         }
         let speed = pairs_per_second(rows.dim(), machine).map_err(spooled)?;
         let scan = Rule { above: rule.above, greedy: rule.greedy };
@@ -58,7 +58,7 @@ impl Job<'_> {
             self.announce("all of one set with all of the other", all, speed, "");
             self.work.begin("pairs of the two sets", all);
             let scanned = against(rows, &other.vectors, rule.above, machine, self.work).map_err(spooled)?;
-            return Ok(Outcome { scanned, ..Outcome::default() });
+            return Ok(ScanOutcome { scanned, ..ScanOutcome::default() });
         }
         let all = pairs(rows.len() as u64);
         let Some(clusters) = &rule.clusters else {
@@ -69,7 +69,7 @@ impl Job<'_> {
                 Order::Plan => within(rows, scan, machine, self.work).map_err(spooled)?,
                 order => self.in_order(&ordered(order, rows.len(), &self.set.ranks, &[]), scan, machine)?,
             };
-            return Ok(Outcome { scanned, ..Outcome::default() });
+            return Ok(ScanOutcome { scanned, ..ScanOutcome::default() });
         };
         self.announce_clusters(clusters, speed);
         let how = KMeans {
@@ -102,7 +102,7 @@ impl Job<'_> {
         let sizes = sizes(&clustering.nearest, found);
         self.work.begin("distances between the clusters", 0);
         let around = neighbour_distances(&clustering.centres, |at| sizes[at].0 > 0);
-        Ok(Outcome { scanned, clustering: Some(clustering), sizes, around, recall })
+        Ok(ScanOutcome { scanned, clustering: Some(clustering), sizes, around, recall })
     }
 
     /// All pairs in an order of their own.
@@ -199,7 +199,7 @@ impl Recall {
     }
 }
 
-impl Outcome {
+impl ScanOutcome {
     pub fn clusters_report(&self, config: &DedupConfig) -> Option<ClustersReport> {
         let (clustering, wanted) = (self.clustering.as_ref()?, config.rule.clusters.as_ref()?.clusters);
         let mut sizes: Vec<u32> = self.sizes.iter().map(|(size, _)| *size).collect();

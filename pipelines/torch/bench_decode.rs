@@ -9,7 +9,7 @@ use trommel_decode::operator::DecodeConfig;
 use trommel_decode::view::{EvalView, ResizeMode};
 use trommel_embed::device;
 use trommel_pipelines::error::PipelineError;
-use trommel_shard::tar::{Kind, TarLimits, TarReader};
+use trommel_shard::tar::{MemberKind, TarLimits, TarReader};
 
 /// Most encoded bytes that are looked at: all of them, their pixels and views are held.
 const MOST_BYTES: u64 = 64 << 20;
@@ -69,7 +69,7 @@ fn pictures(path: &Path) -> Result<Vec<(String, Vec<u8>)>, PipelineError> {
         while let Some(member) = tar.next_member() {
             let name = String::from_utf8_lossy(&member.name).into_owned();
             let is_text = [".txt", ".json", ".cls"].iter().any(|end| name.ends_with(end));
-            if member.kind != Kind::Regular || is_text {
+            if member.kind != MemberKind::Regular || is_text {
                 continue;
             }
             let Some(bytes) = tar.read_data() else { break };

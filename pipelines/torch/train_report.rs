@@ -10,7 +10,7 @@ use trommel_dataflow::order::OrderConfig;
 use trommel_decide::ShardNames;
 use trommel_ledger::manifest::Counts;
 use trommel_train::to_order::TrainOrder;
-use trommel_train::{Course, Outcome, Summary};
+use trommel_train::{Course, RunEnd, TrainSummary};
 
 use crate::pass_count::PassCount;
 use crate::run_setup::Machinery;
@@ -80,7 +80,7 @@ pub struct TrainReport {
 /// What has ended.
 pub(crate) struct Ended<'a> {
     /// What the trainer did.
-    pub(crate) done: &'a Summary,
+    pub(crate) done: &'a TrainSummary,
     /// The order that fed it.
     pub(crate) order: &'a TrainOrder,
     /// What the run was begun with.
@@ -106,7 +106,7 @@ impl Ended<'_> {
     pub(crate) fn report(self) -> TrainReport {
         let Self { done, order, settled, course, counts, mut notices, names, cores, machinery, progress } = self;
         notices.merge(&skips(done, order, names));
-        if done.outcome == Outcome::Complete {
+        if done.outcome == RunEnd::Complete {
             note_miscount(&mut notices, settled.pass.as_ref(), counts);
             note_cut_short(&mut notices, course, done.global_step);
         }
@@ -139,7 +139,7 @@ impl Ended<'_> {
             train_averaging_share: done.averaging_seconds / seconds.max(1e-9),
             train_averaging_exposed_share: done.averaging_exposed_seconds / seconds.max(1e-9),
             checkpoint: done.checkpoint.clone(),
-            interrupted: done.outcome == Outcome::Interrupted,
+            interrupted: done.outcome == RunEnd::Interrupted,
         }
     }
 }
@@ -163,7 +163,7 @@ fn note_cut_short(notices: &mut Notices, course: Course, done: u64) {
 }
 
 /// What was skipped, of all of the run's processes and since its beginning.
-fn skips(done: &Summary, order: &TrainOrder, names: &ShardNames) -> Notices {
+fn skips(done: &TrainSummary, order: &TrainOrder, names: &ShardNames) -> Notices {
     let mut notices = Notices::default();
     let count = order.service().skipped();
     let first = order.first_skipped().map_or_else(

@@ -10,7 +10,7 @@ use trommel_core::sample::SampleId;
 use trommel_dataflow::order::{Cursor, Held};
 use trommel_train::share::{Outbox, rows};
 use trommel_train::to_order::{TrainOrder, TrainSample};
-use trommel_train::{Next, Outcome, RunConfig, Summary, TrainError, run_trainer, spawn_trainer};
+use trommel_train::{Next, RunEnd, TrainError, TrainSummary, TrainerConfig, run_trainer, spawn_trainer};
 
 use crate::ranks::fetch;
 use crate::train::RunLength;
@@ -94,10 +94,10 @@ pub(crate) fn start(
     setting: &Setting<'_>,
     prepared: Prepared,
     mut batches: Batches,
-) -> Result<JoinHandle<Result<Summary, TrainError>>, PipelineError> {
+) -> Result<JoinHandle<Result<TrainSummary, TrainError>>, PipelineError> {
     let Prepared { mut trainer, checkpoints, found, threads, .. } = prepared;
     let run = setting.run;
-    let mut logging = RunConfig::new(setting.config.run.join("logs"));
+    let mut logging = TrainerConfig::new(setting.config.run.join("logs"));
     logging.log_every_steps = run.log_every_steps;
     logging.save_every = run.save_every.or(logging.save_every);
     logging.passes = match run.length {
@@ -127,7 +127,7 @@ pub(crate) fn start(
             },
             |line| tracing::info!("{line}"),
         );
-        if logging.passes.is_some() && done.as_ref().is_ok_and(|done| done.outcome == Outcome::Complete) {
+        if logging.passes.is_some() && done.as_ref().is_ok_and(|done| done.outcome == RunEnd::Complete) {
             // What lies behind the last batch of the last pass is counted too.
             let _over = order.next_batch(batch);
         }

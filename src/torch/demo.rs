@@ -3,7 +3,7 @@
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::demo::{DemoReport, demo};
-use trommel_report::text::{Align, Table, duration, percent, thousands};
+use trommel_report::text::{Align, TextTable, duration, percent, thousands};
 
 use crate::run_config;
 use trommel_cli::args::DemoArgs;
@@ -35,7 +35,7 @@ fn tell(report: &DemoReport) {
         ("kept", Align::Right),
         ("zero-shot top-1", Align::Right),
     ];
-    let mut table = Table::new(&columns);
+    let mut table = TextTable::new(&columns);
     for row in &report.benchmarks {
         let accuracy = format!("{:.1} %", 100.0 * row.zero_shot.zero_shot.top1);
         table.row([row.benchmark.clone(), thousands(row.dropped), thousands(row.kept), accuracy]);
@@ -62,7 +62,7 @@ fn tell(report: &DemoReport) {
         training.steps
     );
     let all: f64 = report.seconds.iter().map(|(_, seconds)| seconds).sum();
-    let mut parts = Table::new(&[("part", Align::Left), ("time", Align::Right)]);
+    let mut parts = TextTable::new(&[("part", Align::Left), ("time", Align::Right)]);
     for (part, seconds) in &report.seconds {
         parts.row([part.clone(), duration(*seconds)]);
     }

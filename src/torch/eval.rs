@@ -13,7 +13,7 @@ use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
-use trommel_report::text::{Align, Table, percent, thousands};
+use trommel_report::text::{Align, TextTable, percent, thousands};
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
@@ -49,7 +49,8 @@ pub fn run(args: &EvalArgs) -> Outcome {
         );
     }
     if let Some(nearest) = &report.nearest {
-        let mut table = Table::new(&[("similarity", Align::Left), ("pictures", Align::Right), ("top-1", Align::Right)]);
+        let mut table =
+            TextTable::new(&[("similarity", Align::Left), ("pictures", Align::Right), ("top-1", Align::Right)]);
         for bin in &nearest.bins {
             let similarity = format!("{:.2} to {:.2}", bin.low, bin.high);
             table.row([similarity, thousands(bin.pictures), percent(bin.right, bin.pictures)]);

@@ -6,7 +6,7 @@ use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
-use trommel_report::text::{Align, Table, thousands};
+use trommel_report::text::{Align, TextTable, thousands};
 
 use crate::run_config;
 use trommel_cli::args::StudyArgs;
@@ -62,7 +62,8 @@ fn lines(report: &StudyReport) {
     );
     let benchmarks: Vec<&str> = report.bins.iter().map(|of| of.benchmark.as_str()).collect();
     let heads = [("training set", Align::Left), ("samples", Align::Right)].into_iter();
-    let mut table = Table::new(&heads.chain(benchmarks.iter().map(|name| (*name, Align::Right))).collect::<Vec<_>>());
+    let mut table =
+        TextTable::new(&heads.chain(benchmarks.iter().map(|name| (*name, Align::Right))).collect::<Vec<_>>());
     for set in &report.sets {
         let mean = |name: &&str| {
             let mean = report.means.iter().find(|mean| mean.set == set.name && mean.benchmark == *name);

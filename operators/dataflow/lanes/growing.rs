@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use super::{Lanes, Place, Standing};
+use super::{Lanes, ShardPlace, Standing};
 use trommel_core::wake::{Registration, Wakers, locked};
 
 #[derive(Debug, Default)]
@@ -64,10 +64,10 @@ impl Growing {
         }
     }
 
-    pub(super) fn place(&self, lanes: usize, pass: u32, ordinal: u64) -> Option<Place> {
+    pub(super) fn place(&self, lanes: usize, pass: u32, ordinal: u64) -> Option<ShardPlace> {
         let lanes = lanes as u64;
         let lane = usize::try_from(ordinal % lanes).ok()?;
-        (pass == 0 && ordinal < self.shards()).then_some(Place { lane, position: ordinal / lanes })
+        (pass == 0 && ordinal < self.shards()).then_some(ShardPlace { lane, position: ordinal / lanes })
     }
 
     fn change(&self, change: impl FnOnce(&mut Grown) -> bool) -> bool {
@@ -96,7 +96,7 @@ impl Lanes {
     /// ```
     #[must_use]
     pub fn growing(lanes: usize) -> Self {
-        Self::of(lanes, super::Shards::Growing(Growing::default()))
+        Self::of(lanes, super::ShardList::Growing(Growing::default()))
     }
 
     /// Deals the shards up to `shards`: all ordinals `0..shards` are there now. Returns whether that is news: less
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_comes_later_moves_nothing() {
         let lanes = Lanes::growing(3);
-        let mut dealt: Vec<(u64, Place)> = Vec::new();
+        let mut dealt: Vec<(u64, ShardPlace)> = Vec::new();
         for shards in [0, 1, 2, 5, 5, 3, 11] {
             lanes.grow(shards);
             for (ordinal, place) in &dealt {

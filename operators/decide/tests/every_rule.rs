@@ -2,7 +2,7 @@
 
 use super::naive::Dice;
 use super::oracle::{example, hit, keeps, names};
-use crate::checked_rule::Known;
+use crate::checked_rule::KnownBenchmark;
 use crate::hash::random_hash;
 use crate::join::Verdict;
 use crate::parse::forms;
@@ -11,8 +11,8 @@ use trommel_core::sample::{SampleId, Score};
 
 const NAMES: [&str; 3] = ["val", "sketch", "bare"];
 
-fn known() -> [Known<'static>; 3] {
-    NAMES.map(|name| Known { name, radii: true })
+fn known() -> [KnownBenchmark<'static>; 3] {
+    NAMES.map(|name| KnownBenchmark { name, radii: true })
 }
 
 fn examples(threshold: f64) -> Vec<Rule> {
@@ -26,10 +26,10 @@ fn every_form_is_read_written_and_told() {
     for &form in Form::ALL {
         let simplest = form.example().unwrap();
         assert_eq!(simplest.form(), form, "{simplest}");
-        assert!(forms(|_| true).contains(form.told().0), "{form:?}");
+        assert!(forms(|_| true).contains(form.spelling().0), "{form:?}");
         let unknown = "no such".parse::<Rule>().unwrap_err().to_string();
-        assert!(unknown.contains(form.told().0), "{unknown}");
-        if let Some(alias) = form.told().1 {
+        assert!(unknown.contains(form.spelling().0), "{unknown}");
+        if let Some(alias) = form.spelling().1 {
             assert!(unknown.contains(alias), "{unknown}");
             let (written, word) = (simplest.to_string(), form.word());
             let other = written.replacen(word, alias, 1);

@@ -1,14 +1,17 @@
 //! Rules: what is understood, what is refused and how, what is kept.
 
-use crate::checked_rule::{CheckedRule, Known, RuleError};
+use crate::checked_rule::{CheckedRule, KnownBenchmark, RuleError};
 use crate::hash::random_hash;
 use crate::join::{Needs, Verdict};
 use crate::percent::Percent;
 use crate::rule::Rule;
 use trommel_core::sample::{SampleId, Score};
 
-const BENCHMARKS: [Known<'static>; 3] =
-    [Known { name: "val", radii: true }, Known { name: "sketch", radii: true }, Known { name: "bare", radii: false }];
+const BENCHMARKS: [KnownBenchmark<'static>; 3] = [
+    KnownBenchmark { name: "val", radii: true },
+    KnownBenchmark { name: "sketch", radii: true },
+    KnownBenchmark { name: "bare", radii: false },
+];
 
 fn judge(rule: &str) -> Result<CheckedRule, RuleError> {
     rule.parse::<Rule>()?.check(&BENCHMARKS, 7)

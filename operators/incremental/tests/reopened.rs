@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::naive::check;
 use super::script::Trial;
 use crate::journal::path_of;
-use crate::record::{Delta, Line, SCHEMA_VERSION};
+use crate::record::{Delta, EpochLine, SCHEMA_VERSION};
 use trommel_ledger::checked;
 use trommel_ledger::simulated::Simulated;
 use trommel_ledger::storage::{Disk, Storage};
@@ -23,7 +23,7 @@ pub(super) fn state(root: &Path, storage: &dyn Storage) -> (Delta, u64) {
     let number = numbers.max().unwrap();
     let path = path_of(root, number);
     let mut all = Delta::default();
-    let lines = checked::parse::<Line>(&path, &storage.read(&path).unwrap(), SCHEMA_VERSION).unwrap();
+    let lines = checked::parse::<EpochLine>(&path, &storage.read(&path).unwrap(), SCHEMA_VERSION).unwrap();
     lines.lines.into_iter().for_each(|line| all.then(line.delta));
     (all, number)
 }

@@ -21,7 +21,7 @@ pub use towers::Clip;
 pub use vision::VisionTransformer;
 
 use crate::error::ModelError;
-use crate::family::{Architecture, Captions, Family, Fetch, ImageTower, Place, Sizes, TowerSizes, Towers};
+use crate::family::{Architecture, Captions, Family, Fetch, ImageTower, ParameterPlace, Sizes, TowerSizes, Towers};
 use crate::preprocess::Preprocess;
 use crate::random::Distribution;
 use crate::tokenizer::{Padded, Tokenizer};
@@ -117,7 +117,7 @@ impl Architecture for ClipConfig {
         weights::doubt(self, holds)
     }
 
-    fn place_in_file(&self, name: &str) -> Place {
+    fn place_in_file(&self, name: &str) -> ParameterPlace {
         weights::place_in_file(name)
     }
 }

@@ -6,7 +6,7 @@ use tch::nn::Path;
 use super::config::ClipConfig;
 use crate::captions::PackedCaptions;
 use crate::error::{ModelError, Op, shape_of};
-use crate::transformer::{Attend, BlockShape, LayerNorm, Names, Transformer, as_weight, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, variable};
 
 /// Text tower; its variables stand at the root of a whole model.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl TextTransformer {
             positional_embedding: variable(path, "positional_embedding", &[t.context_length, t.width], 0.0)?,
             text_projection: variable(path, "text_projection", &[t.width, config.embed_dim], 0.0)?,
             token_embedding: variable(&path.sub("token_embedding"), "weight", &[t.vocab_size, t.width], 0.0)?,
-            transformer: Transformer::new(&path.sub("transformer"), t.layers, shape, &Names::OPEN_CLIP)?,
+            transformer: Transformer::new(&path.sub("transformer"), t.layers, shape, &BlockNames::OPEN_CLIP)?,
             ln_final: LayerNorm::new(&path.sub("ln_final"), t.width, t.norm_eps)?,
         })
     }

@@ -7,7 +7,7 @@ use super::config::ClipConfig;
 use crate::error::{ModelError, Op};
 use crate::family::ImageTower;
 use crate::patches::{PatchEmbedding, PatchProduct};
-use crate::transformer::{Attend, BlockShape, LayerNorm, Names, Transformer, as_weight, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Transformer, as_weight, variable};
 
 /// Image tower; its variables stand under `visual.` in a whole model.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl VisionTransformer {
             proj: variable(path, "proj", &[v.width, config.embed_dim], 0.0)?,
             conv1: PatchEmbedding::new(&path.sub("conv1"), (v.image_size, v.patch_size), v.width, false)?,
             ln_pre: if v.no_ln_pre { None } else { Some(LayerNorm::new(&path.sub("ln_pre"), v.width, v.norm_eps)?) },
-            transformer: Transformer::new(&path.sub("transformer"), v.layers, shape, &Names::OPEN_CLIP)?,
+            transformer: Transformer::new(&path.sub("transformer"), v.layers, shape, &BlockNames::OPEN_CLIP)?,
             ln_post: LayerNorm::new(&path.sub("ln_post"), v.width, v.norm_eps)?,
         })
     }

@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::config::ClipConfig;
 use super::positions;
 use crate::error::ModelError;
-use crate::family::{Fetch, Place, place};
+use crate::family::{Fetch, ParameterPlace, place};
 use crate::random::Distribution;
 
 /// Buffers and notes of open_clip's and OpenAI's files that are no parameters here.
@@ -65,7 +65,7 @@ pub(super) fn is_factor(name: &str) -> bool {
     name.split('.').any(|part| FACTORS.contains(&part))
 }
 
-pub(super) fn place_in_file(name: &str) -> Place {
+pub(super) fn place_in_file(name: &str) -> ParameterPlace {
     place(name, &PARTS, "resblocks.", &WITHIN)
 }
 

@@ -50,7 +50,7 @@ pub enum Form {
 
 /// A tensor in a file.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredTensor {
     /// Its name, as it stands in the file.
     pub name: String,
     /// Number of elements along each side.
@@ -73,7 +73,7 @@ pub struct WeightsFile {
     /// The format of the file.
     pub form: Form,
     /// Its tensors: of a training checkpoint those under `state_dict`.
-    pub tensors: Vec<Stored>,
+    pub tensors: Vec<StoredTensor>,
 }
 
 impl WeightsFile {
@@ -113,7 +113,7 @@ impl WeightsFile {
     ///
     /// # Errors
     /// Its elements are no floating-point numbers, or the disk fails.
-    pub fn fetch(&self, stored: &Stored) -> Result<Tensor, ModelError> {
+    pub fn fetch(&self, stored: &StoredTensor) -> Result<Tensor, ModelError> {
         let name = &stored.name;
         let wrong = |problem: String| ModelError::weights(&self.path, problem);
         let kind = match &stored.kind {
@@ -141,7 +141,7 @@ pub fn is_torchscript(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| torch::has_code(&file))
 }
 
-fn safetensors_table(file: &File, len: u64, header_len: u64) -> Result<Vec<Stored>, String> {
+fn safetensors_table(file: &File, len: u64, header_len: u64) -> Result<Vec<StoredTensor>, String> {
     if header_len > len - 8 {
         return Err(format!("its safetensors header announces {header_len} bytes, the file has {len}"));
     }
@@ -165,7 +165,7 @@ fn safetensors_table(file: &File, len: u64, header_len: u64) -> Result<Vec<Store
         let shape = info.shape.iter().map(|&side| i64::try_from(side).unwrap_or(i64::MAX)).collect();
         let (from, to) = info.data_offsets;
         let (start, bytes) = (8 + header_len + from as u64, (to - from) as u64);
-        Some(Stored { name, shape, stride: None, kind, start, bytes })
+        Some(StoredTensor { name, shape, stride: None, kind, start, bytes })
     };
     Ok(metadata.offset_keys().into_iter().filter_map(stored).collect())
 }

@@ -13,7 +13,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::globals::Dtype;
 use super::pickle::{MAX_BYTES, Node, Pickle, Storage, Value, View};
-use super::{CODE_NOT_RUN, Form, Stored};
+use super::{CODE_NOT_RUN, Form, StoredTensor};
 
 /// `0x1950a86a20f9469cfc6c`, the first pickle of a file before torch 1.6.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -29,14 +29,14 @@ const OTHERS_SHOWN: usize = 16;
 type Place = (u64, u64);
 
 /// The table of a zip archive.
-pub(super) fn archive(file: &File, len: u64) -> Result<(Form, Vec<Stored>), String> {
+pub(super) fn archive(file: &File, len: u64) -> Result<(Form, Vec<StoredTensor>), String> {
     let form = if has_code(file) { Form::TorchScript } else { Form::TorchSave };
     let tensors = archived(file, len, form == Form::TorchScript);
     let tensors = tensors.map_err(|why| if form == Form::TorchScript { why + CODE_NOT_RUN } else { why })?;
     Ok((form, tensors))
 }
 
-fn archived(file: &File, len: u64, script: bool) -> Result<Vec<Stored>, String> {
+fn archived(file: &File, len: u64, script: bool) -> Result<Vec<StoredTensor>, String> {
     let damaged =
         |error: zip::result::ZipError| format!("its zip archive cannot be read, as when it is cut off: {error}");
     let mut zip = ZipArchive::new(file).map_err(damaged)?;
@@ -108,7 +108,7 @@ fn roots(zip: &ZipArchive<&File>) -> Vec<String> {
 }
 
 /// The table of a file from before torch 1.6.
-pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<Stored>, String> {
+pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<StoredTensor>, String> {
     let mut head = Vec::new();
     // All pickles stand before the first storage.
     file.take(MAX_BYTES as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
@@ -215,7 +215,7 @@ fn script_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, Strin
 }
 
 /// A view as a place of the file.
-fn stored(name: String, view: &View, (start, len): Place) -> Result<Stored, String> {
+fn stored(name: String, view: &View, (start, len): Place) -> Result<StoredTensor, String> {
     let View { storage: Storage { dtype, .. }, offset, shape, stride } = view;
     let outside = || format!("{name} reaches beyond its storage of {len} bytes");
     let empty = shape.contains(&0);
@@ -234,7 +234,7 @@ fn stored(name: String, view: &View, (start, len): Place) -> Result<Stored, Stri
         Dtype::Other(bytes) => Err(format!("elements of {bytes} bytes")),
     };
     let stride = (!empty && !is_dense(shape, stride)).then(|| stride.clone());
-    Ok(Stored { name, shape: shape.clone(), stride, kind, start: start + before, bytes })
+    Ok(StoredTensor { name, shape: shape.clone(), stride, kind, start: start + before, bytes })
 }
 
 /// Row after row without gaps.

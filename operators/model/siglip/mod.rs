@@ -21,7 +21,7 @@ use towers::Siglip;
 use vision::VisionTower;
 
 use crate::error::ModelError;
-use crate::family::{Architecture, Captions, Family, ImageTower, Place, Sizes, TowerSizes, Towers};
+use crate::family::{Architecture, Captions, Family, ImageTower, ParameterPlace, Sizes, TowerSizes, Towers};
 use crate::preprocess::Preprocess;
 use crate::random::Distribution;
 use crate::tokenizer::{Padded, Tokenizer};
@@ -109,7 +109,7 @@ impl Architecture for SiglipConfig {
         weights::is_factor(name)
     }
 
-    fn place_in_file(&self, name: &str) -> Place {
+    fn place_in_file(&self, name: &str) -> ParameterPlace {
         weights::place_in_file(name)
     }
 }

@@ -5,7 +5,7 @@ use tch::nn::Path;
 
 use super::config::TextConfig;
 use crate::error::{ModelError, Op, shape_of};
-use crate::transformer::{Attend, LayerNorm, Linear, Names, Transformer, variable};
+use crate::transformer::{Attend, BlockNames, LayerNorm, Linear, Transformer, variable};
 
 /// Its variables stand under `text.` in a whole model.
 #[derive(Debug)]
@@ -27,7 +27,12 @@ impl TextTower {
             context_length,
             token_embedding: variable(&embedding, "weight", &[config.vocab_size, width], 0.0)?,
             positional_embedding: variable(path, "positional_embedding", &[context_length, width], 0.0)?,
-            transformer: Transformer::new(&path.sub("transformer"), config.layers, config.block(), &Names::OPEN_CLIP)?,
+            transformer: Transformer::new(
+                &path.sub("transformer"),
+                config.layers,
+                config.block(),
+                &BlockNames::OPEN_CLIP,
+            )?,
             ln_final: LayerNorm::new(&path.sub("ln_final"), width, config.norm_eps)?,
             text_projection: match config.projects {
                 true => Some(Linear::new(&path.sub("text_projection"), width, embed_dim)?),

@@ -8,7 +8,7 @@ use super::config::{TIMM_EPS, VisionConfig};
 use crate::error::{ModelError, Op};
 use crate::family::ImageTower;
 use crate::patches::{PatchEmbedding, PatchProduct};
-use crate::transformer::{Attend, BlockShape, LayerNorm, Linear, Names, Transformer, variable};
+use crate::transformer::{Attend, BlockNames, BlockShape, LayerNorm, Linear, Transformer, variable};
 
 /// Its variables stand under `visual.trunk.` in a whole model.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl VisionTower {
         Ok(Self {
             patch_embed: PatchEmbedding::new(&embed, (config.image_size, config.patch_size), config.width, true)?,
             pos_embed: variable(&path, "pos_embed", &[1, grid * grid, config.width], 0.0)?,
-            blocks: Transformer::new(&path, config.layers, shape, &Names::TIMM)?,
+            blocks: Transformer::new(&path, config.layers, shape, &BlockNames::TIMM)?,
             norm: LayerNorm::new(&path.sub("norm"), config.width, TIMM_EPS)?,
             pool: Pool::new(&path.sub("attn_pool"), shape)?,
         })

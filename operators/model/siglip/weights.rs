@@ -1,7 +1,7 @@
 //! SigLIP's weights: what they are drawn from, in which order open_clip's module has them.
 
 use super::config::SiglipConfig;
-use crate::family::{Place, place};
+use crate::family::{ParameterPlace, place};
 use crate::random::Distribution;
 
 /// Parts of names whose weights are factors of products.
@@ -51,7 +51,7 @@ pub(super) fn is_factor(name: &str) -> bool {
     name.split('.').any(|part| FACTORS.contains(&part))
 }
 
-pub(super) fn place_in_file(name: &str) -> Place {
+pub(super) fn place_in_file(name: &str) -> ParameterPlace {
     place(name, &PARTS, "blocks.", &WITHIN)
 }
 

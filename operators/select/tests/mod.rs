@@ -16,7 +16,7 @@ use trommel_shard::plan::Plan;
 
 use crate::SelectError;
 use crate::scan::Shard;
-use crate::select::{Made, Source, Wanted, in_order, program, select};
+use crate::select::{MadeSplit, SplitSource, WantedSplit, in_order, program, select};
 use crate::split::{Format, SplitRow, read_rows};
 
 /// Selects from a run folder into another one; what each split keeps, and what it says of itself.
@@ -26,7 +26,7 @@ fn selected(
     seed: u64,
     tables: &[String],
     (always_in_files, threads): (bool, usize),
-) -> Result<Vec<(Vec<SplitRow>, Made)>, SelectError> {
+) -> Result<Vec<(Vec<SplitRow>, MadeSplit)>, SelectError> {
     let ledger = Ledger::open(run)?;
     let plan: Plan = ledger.plan()?;
     let shard = |(&ordinal, (_, line)): (&u64, &(u64, trommel_ledger::manifest::ShardLine))| Shard {
@@ -39,7 +39,7 @@ fn selected(
     let shards = in_order(ledger.shards().iter().map(shard).collect());
     let out = tempfile::tempdir().unwrap();
     let benchmarks = ledger.benchmarks()?;
-    let source = Source {
+    let source = SplitSource {
         ledger: &ledger,
         benchmarks: &benchmarks,
         shards: &shards,
@@ -52,12 +52,12 @@ fn selected(
         always_in_files,
     };
     let path = |at: usize| out.path().join(format!("{at}.parquet"));
-    let wanted = selections.iter().enumerate().map(|(at, selection)| Wanted {
+    let wanted = selections.iter().enumerate().map(|(at, selection)| WantedSplit {
         name: at.to_string(),
         selection: selection.clone(),
         sinks: vec![Format::Parquet.sink(&path(at), 1 << 20).unwrap()],
     });
-    let wanted: Vec<Wanted> = wanted.collect();
+    let wanted: Vec<WantedSplit> = wanted.collect();
     let program = program(&source, &wanted)?;
     let made = select(&source, &program, tables, wanted)?;
     let rows = |at: usize| read_rows(&path(at)).unwrap().map(Result::unwrap).collect::<Vec<_>>();

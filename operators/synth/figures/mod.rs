@@ -21,7 +21,7 @@ pub(super) enum Shade {
 
 /// One piece of a figure.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct FigurePart {
     pub path: Path,
     pub colour: Colour,
     pub shade: Shade,
@@ -36,7 +36,7 @@ pub(super) struct Part {
 /// A whole thing, drawn part by part from back to front.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figure {
-    pub parts: Vec<Part>,
+    pub parts: Vec<FigurePart>,
     /// Stands on something (a shadow at its foot) rather than floats.
     pub stands: bool,
 }
@@ -46,21 +46,21 @@ impl Figure {
         Self { parts: Vec::new(), stands: true }
     }
 
-    fn add(&mut self, path: Path, colour: Colour, shade: Shade, ink: f64) -> &mut Part {
+    fn add(&mut self, path: Path, colour: Colour, shade: Shade, ink: f64) -> &mut FigurePart {
         let at = self.parts.len();
-        self.parts.push(Part { path, colour, shade, pen: None, ink, lifted: false });
+        self.parts.push(FigurePart { path, colour, shade, pen: None, ink, lifted: false });
         &mut self.parts[at]
     }
 
-    fn flat(&mut self, path: Path, colour: Colour) -> &mut Part {
+    fn flat(&mut self, path: Path, colour: Colour) -> &mut FigurePart {
         self.add(path, colour, Shade::Flat, 1.0)
     }
 
-    fn round(&mut self, path: Path, colour: Colour) -> &mut Part {
+    fn round(&mut self, path: Path, colour: Colour) -> &mut FigurePart {
         self.add(path, colour, Shade::Round, 1.0)
     }
 
-    fn detail(&mut self, path: Path, colour: Colour) -> &mut Part {
+    fn detail(&mut self, path: Path, colour: Colour) -> &mut FigurePart {
         self.add(path, colour, Shade::None, 0.5)
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use trommel_evaluate::bins::spearman;
 
-use super::sets::{Kind, TrainingSet};
+use super::sets::{SetKind, TrainingSet};
 use super::trainings::Training;
 
 /// A training set's accuracy on one benchmark, over the seeds.
@@ -86,10 +86,10 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
     let percent = |mean: &Mean| 100.0 * mean.top1;
     let mut findings = Vec::new();
     for near in sets {
-        let Kind::Near(benchmark) = &near.kind else { continue };
-        let of_size = |kind: &Kind| sets.iter().find(|set| set.count == near.count && set.kind == *kind);
+        let SetKind::Near(benchmark) = &near.kind else { continue };
+        let of_size = |kind: &SetKind| sets.iter().find(|set| set.count == near.count && set.kind == *kind);
         let top = |set: Option<&TrainingSet>| set.and_then(|set| mean_of(means, &set.name, benchmark)).map(percent);
-        let (random, far) = (top(of_size(&Kind::Random)), top(of_size(&Kind::Far(benchmark.clone()))));
+        let (random, far) = (top(of_size(&SetKind::Random)), top(of_size(&SetKind::Far(benchmark.clone()))));
         if let (Some(near_top), Some(random), Some(far)) = (top(Some(near)), random, far) {
             findings.push(Finding {
                 claim: format!("on {benchmark}, of sets of {} samples: near below random below far", near.count),
@@ -99,7 +99,7 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
         }
     }
     for pruned in sets {
-        let Kind::Pruned(benchmark) = &pruned.kind else { continue };
+        let SetKind::Pruned(benchmark) = &pruned.kind else { continue };
         let costs: Vec<(String, f64)> = (means.iter().filter(|mean| mean.set == pruned.name))
             .filter_map(|mean| {
                 Some((mean.benchmark.clone(), percent(mean_of(means, "pool", &mean.benchmark)?) - percent(mean)))
@@ -114,7 +114,7 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
                 holds: most.is_some_and(|(name, cost)| name == benchmark && *cost > 0.0),
             });
         }
-        let others = sets.iter().filter(|set| matches!(set.kind, Kind::Pruned(_)));
+        let others = sets.iter().filter(|set| matches!(set.kind, SetKind::Pruned(_)));
         let tops: Vec<(&str, f64)> = others
             .filter_map(|set| Some((set.name.as_str(), percent(mean_of(means, &set.name, benchmark)?))))
             .collect();
@@ -170,7 +170,7 @@ mod tests {
     use super::super::trainings::Accuracy;
     use super::*;
 
-    fn set(name: &str, kind: Kind, count: u64) -> TrainingSet {
+    fn set(name: &str, kind: SetKind, count: u64) -> TrainingSet {
         TrainingSet { name: name.into(), kind, count, trainable: count, splits: Vec::new() }
     }
 
@@ -190,11 +190,11 @@ mod tests {
     fn the_papers_claims_are_held_against_the_means() {
         let sketch = || "sketch".to_owned();
         let sets = [
-            set("pool", Kind::Pool, 200),
-            set("pruned-sketch", Kind::Pruned(sketch()), 180),
-            set("far", Kind::Far(sketch()), 100),
-            set("near", Kind::Near(sketch()), 100),
-            set("random", Kind::Random, 100),
+            set("pool", SetKind::Pool, 200),
+            set("pruned-sketch", SetKind::Pruned(sketch()), 180),
+            set("far", SetKind::Far(sketch()), 100),
+            set("near", SetKind::Near(sketch()), 100),
+            set("random", SetKind::Random, 100),
         ];
         let mut trainings = Vec::new();
         for (seed, shift) in [(0, -0.01), (1, 0.01)] {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(found[0].seen, "near 10.00 %, random 30.00 %, far 45.00 %");
         assert_eq!(found[1].seen, "against the pool: photo -1.00, sketch -10.00 (points)");
         // With another pruned set the two are compared on each benchmark.
-        let and_photo = [&sets[..], &[set("pruned-photo", Kind::Pruned("photo".into()), 180)]].concat();
+        let and_photo = [&sets[..], &[set("pruned-photo", SetKind::Pruned("photo".into()), 180)]].concat();
         let tops = [("photo", 0.5), ("sketch", 0.41)];
         let and_its: Vec<Training> = trainings.iter().cloned().chain([training("pruned-photo", 0, &tops)]).collect();
         let found = findings(&and_photo, &super::means(&and_photo, &and_its));

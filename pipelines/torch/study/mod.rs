@@ -47,8 +47,8 @@ use config::StudyFile;
 pub use findings::{Bin, Finding, Mean};
 use findings::{by_similarity, findings, means};
 pub use gaps::SetGap;
-pub use phases::Pool;
-pub use sets::{Kind, Split, TrainingSet};
+pub use phases::JudgedPool;
+pub use sets::{SetKind, SetSplit, TrainingSet};
 pub use trainings::{Accuracy, Training};
 
 /// What is studied, where, and on which machine.
@@ -82,7 +82,7 @@ impl StudyConfig {
 #[derive(Clone, Debug, Serialize)]
 pub struct StudyReport {
     /// The judged pool.
-    pub pool: Pool,
+    pub pool: JudgedPool,
     /// The training sets.
     pub sets: Vec<TrainingSet>,
     /// Similarity gaps of reference, pool and pruned sets.

@@ -16,7 +16,7 @@ use super::Study;
 use super::config::{BenchmarkFile, RecipeFile, StudyFile, TEMPLATES, TEMPLATES_FILE};
 use super::done::once;
 use super::gaps::{SetGap, nearest, similarities};
-use super::sets::{Kind, TrainingSet, select_once, wanted};
+use super::sets::{SetKind, TrainingSet, select_once, wanted};
 use super::trainings::{class_names, named_classes};
 use crate::order_defaults::OrderFlags;
 use crate::prune::prune;
@@ -35,7 +35,7 @@ use trommel_pipelines::select::LedgerReading;
 
 /// The judged pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pool {
+pub struct JudgedPool {
     /// Samples that could be judged.
     pub judged: u64,
     /// Of these, samples without a caption, which no trainer uses.
@@ -198,7 +198,7 @@ impl Study<'_> {
     }
 
     /// Judges the pool once, against all benchmarks. Nothing is dropped: the splits say who is kept.
-    pub(super) fn pool(&self, embedder: &EmbedderConfig) -> Result<Pool, PipelineError> {
+    pub(super) fn pool(&self, embedder: &EmbedderConfig) -> Result<JudgedPool, PipelineError> {
         once(&self.place("pool.json"), &json!(null), || {
             let judge = JudgeConfig {
                 benchmarks: self.with_radii(),
@@ -212,12 +212,12 @@ impl Study<'_> {
                 return Err(PipelineError::Unfinished(format!("pool: shard {ordinal}: {why}")));
             }
             let captionless = report.remarks.get(NO_CAPTION).copied().unwrap_or(0);
-            Ok(Pool { judged: report.kept, captionless, rejected: report.rejected, notices: report.notices })
+            Ok(JudgedPool { judged: report.kept, captionless, rejected: report.rejected, notices: report.notices })
         })
     }
 
     /// Every training set from the one ledger.
-    pub(super) fn splits(&self, pool: &Pool) -> Result<Vec<TrainingSet>, PipelineError> {
+    pub(super) fn splits(&self, pool: &JudgedPool) -> Result<Vec<TrainingSet>, PipelineError> {
         let wanted = wanted(&self.file, pool.judged)?;
         let machine = &self.config.machine;
         let reading =
@@ -240,7 +240,9 @@ impl Study<'_> {
         let of_radii =
             |benchmark: &Benchmark| SetGap::of("reference", benchmark, benchmark.radii.as_deref().unwrap_or_default());
         let mut gaps: Vec<SetGap> = benchmarks.iter().map(of_radii).collect();
-        let measured = |kind: &Kind| matches!(kind, Kind::Pool | Kind::Pruned(_) | Kind::PrunedCombined | Kind::Core);
+        let measured = |kind: &SetKind| {
+            matches!(kind, SetKind::Pool | SetKind::Pruned(_) | SetKind::PrunedCombined | SetKind::Core)
+        };
         for set in sets.iter().filter(|set| measured(&set.kind)) {
             let split = set.split_of(0).map(|split| self.place("splits").join(&split.file));
             let file = self.place("splits").join(format!("{}.gap.json", set.name));

@@ -5,13 +5,13 @@ use std::path::Path;
 use trommel_core::durable;
 use trommel_pipelines::error::PipelineError;
 use trommel_report::text::thousands;
-use trommel_report::{Cell, DataTable, Heading, Line, LineChart, LinePoint, Part, page};
+use trommel_report::{Cell, ChartLine, DataTable, Heading, LineChart, LinePoint, PagePart, page};
 
 use super::StudyReport;
 use super::config::StudyFile;
 use super::findings::{Mean, mean_of};
 use super::gaps::SetGap;
-use super::sets::{Kind, TrainingSet};
+use super::sets::{SetKind, TrainingSet};
 
 /// Width of a chart in a file of its own, pixels.
 const CHART_WIDTH: f64 = 720.0;
@@ -29,11 +29,11 @@ pub(super) fn write(report: &StudyReport, file: &StudyFile, folder: &Path) -> Re
     };
     for part in &parts {
         match part {
-            Part::Table(table) => {
+            PagePart::Table(table) => {
                 put(format!("{}.csv", table.name), table.csv())?;
                 put(format!("{}.tex", table.name), table.latex())?;
             }
-            Part::Charts { charts, .. } => {
+            PagePart::Charts { charts, .. } => {
                 charts.iter().try_for_each(|chart| put(file_name(&chart.title) + ".svg", chart.svg(CHART_WIDTH)))?;
             }
         }
@@ -68,17 +68,17 @@ fn heading(file: &StudyFile) -> Heading {
     Heading { title: "Accuracy and train-test similarity".into(), lines: vec![line] }
 }
 
-fn parts(report: &StudyReport, file: &StudyFile) -> Vec<Part> {
+fn parts(report: &StudyReport, file: &StudyFile) -> Vec<PagePart> {
     let charts = |title: &str, note: &str, charts: Vec<LineChart>| {
-        (!charts.is_empty()).then(|| Part::Charts { title: title.into(), note: note.into(), charts })
+        (!charts.is_empty()).then(|| PagePart::Charts { title: title.into(), note: note.into(), charts })
     };
     let names = file.benchmark_names();
     let ladders = names.iter().filter_map(|name| ladder(report, name)).collect();
     let gap_charts = names.iter().map(|name| gap_chart(report, name)).collect();
     let by_similarity = report.bins.iter().filter(|of| of.bins.len() > 1).map(similarity_chart).collect();
     let parts = [
-        Some(Part::Table(accuracies(report, file))),
-        (!report.findings.is_empty()).then(|| Part::Table(findings(report))),
+        Some(PagePart::Table(accuracies(report, file))),
+        (!report.findings.is_empty()).then(|| PagePart::Table(findings(report))),
         charts(
             "Accuracy against size",
             "Far keeps the samples nearest to the benchmark, near the farthest, random any; all end at the whole pool. Bars: standard \
@@ -91,15 +91,15 @@ fn parts(report: &StudyReport, file: &StudyFile) -> Vec<Part> {
              nowhere nearer than the reference does.",
             gap_charts,
         ),
-        Some(Part::Table(gaps(report))),
+        Some(PagePart::Table(gaps(report))),
         charts(
             "Accuracy against similarity",
             "The models of the whole pool, on test pictures by the similarity to their nearest picture of the pool.",
             by_similarity,
         ),
-        Some(Part::Table(bins(report))),
-        Some(Part::Table(trainings(report, file))),
-        Some(Part::Table(rules(report))),
+        Some(PagePart::Table(bins(report))),
+        Some(PagePart::Table(trainings(report, file))),
+        Some(PagePart::Table(rules(report))),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -218,29 +218,30 @@ fn rules(report: &StudyReport) -> DataTable {
 
 #[expect(clippy::cast_precision_loss)]
 fn ladder(report: &StudyReport, benchmark: &str) -> Option<LineChart> {
-    let is_far = |set: &TrainingSet| set.kind == Kind::Far(benchmark.into());
+    let is_far = |set: &TrainingSet| set.kind == SetKind::Far(benchmark.into());
     if !report.sets.iter().any(is_far) {
         return None;
     }
-    let of = |name: &str, kind: Kind| {
-        let mut points: Vec<LinePoint> = (report.sets.iter().filter(|set| set.kind == kind || set.kind == Kind::Pool))
-            .filter_map(|set| {
-                let mean = mean_of(&report.means, &set.name, benchmark)?;
-                let spread = mean.spread.map(|spread| 100.0 * spread);
-                Some(LinePoint { x: set.count as f64, y: 100.0 * mean.top1, spread })
-            })
-            .collect();
+    let of = |name: &str, kind: SetKind| {
+        let mut points: Vec<LinePoint> =
+            (report.sets.iter().filter(|set| set.kind == kind || set.kind == SetKind::Pool))
+                .filter_map(|set| {
+                    let mean = mean_of(&report.means, &set.name, benchmark)?;
+                    let spread = mean.spread.map(|spread| 100.0 * spread);
+                    Some(LinePoint { x: set.count as f64, y: 100.0 * mean.top1, spread })
+                })
+                .collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        Line { name: name.into(), points, dashed: false }
+        ChartLine { name: name.into(), points, dashed: false }
     };
     Some(LineChart {
         title: format!("Size, {benchmark}"),
         x_label: "samples in the training set".into(),
         y_label: format!("zero-shot top-1 on {benchmark}, %"),
         lines: vec![
-            of("far", Kind::Far(benchmark.into())),
-            of("near", Kind::Near(benchmark.into())),
-            of("random", Kind::Random),
+            of("far", SetKind::Far(benchmark.into())),
+            of("near", SetKind::Near(benchmark.into())),
+            of("random", SetKind::Random),
         ],
         from_zero: true,
     })
@@ -258,7 +259,7 @@ fn gap_chart(report: &StudyReport, benchmark: &str) -> LineChart {
     let line = |gap: &SetGap| {
         let last = gap.curve.len().saturating_sub(1).max(1) as f64;
         let point = |(at, &x): (usize, &f64)| LinePoint { x, y: at as f64 / last, spread: None };
-        Line {
+        ChartLine {
             name: gap.set.clone(),
             points: gap.curve.iter().enumerate().map(point).collect(),
             dashed: gap.set == "reference",
@@ -281,7 +282,11 @@ fn similarity_chart(of: &super::Binned) -> LineChart {
         title: format!("Similarity, {}", of.benchmark),
         x_label: "similarity to the nearest picture of the pool".into(),
         y_label: format!("zero-shot top-1 on {}, %", of.benchmark),
-        lines: vec![Line { name: format!("models of the whole pool{rho}"), points: points.collect(), dashed: false }],
+        lines: vec![ChartLine {
+            name: format!("models of the whole pool{rho}"),
+            points: points.collect(),
+            dashed: false,
+        }],
         from_zero: true,
     }
 }

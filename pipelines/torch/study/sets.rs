@@ -13,7 +13,7 @@ use super::done::once;
 /// Why a set has the samples that it has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum SetKind {
     /// All that could be judged.
     Pool,
     /// Without the samples nearer to a test point of this benchmark than the reference is.
@@ -32,11 +32,11 @@ pub enum Kind {
 
 /// A training set that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct WantedSet {
     /// Name of the set, unique in the study.
     pub name: String,
     /// Which of the paper's sets it is.
-    pub kind: Kind,
+    pub kind: SetKind,
     /// The rule of its split; `None` for the whole pool.
     pub rule: Option<String>,
 }
@@ -47,18 +47,18 @@ pub struct TrainingSet {
     /// Name of the set, unique in the study.
     pub name: String,
     /// Which of the paper's sets it is.
-    pub kind: Kind,
+    pub kind: SetKind,
     /// Samples in the set.
     pub count: u64,
     /// Of these, samples that a trainer uses: they have a caption.
     pub trainable: u64,
     /// Its split for each seed; none for the whole pool.
-    pub splits: Vec<Split>,
+    pub splits: Vec<SetSplit>,
 }
 
 /// A split of a training set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Split {
+pub struct SetSplit {
     /// Its file, in the folder of splits.
     pub file: PathBuf,
     /// Its rule, all names replaced by what they stand for.
@@ -70,7 +70,7 @@ pub struct Split {
 impl TrainingSet {
     /// The split that a seed is trained on.
     #[must_use]
-    pub fn split_of(&self, seed: usize) -> Option<&Split> {
+    pub fn split_of(&self, seed: usize) -> Option<&SetSplit> {
         self.splits.get(seed).or(self.splits.first())
     }
 }
@@ -79,15 +79,15 @@ impl TrainingSet {
 ///
 /// # Errors
 /// A size that the pool has not.
-pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<Wanted>, PipelineError> {
+pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineError> {
     let benchmarks = file.benchmark_names();
-    let mut sets = vec![Wanted { name: "pool".into(), kind: Kind::Pool, rule: None }];
-    let mut add = |name: String, kind: Kind, rule: String| sets.push(Wanted { name, kind, rule: Some(rule) });
+    let mut sets = vec![WantedSet { name: "pool".into(), kind: SetKind::Pool, rule: None }];
+    let mut add = |name: String, kind: SetKind, rule: String| sets.push(WantedSet { name, kind, rule: Some(rule) });
     for name in &benchmarks {
-        add(format!("pruned-{name}"), Kind::Pruned(name.clone()), format!("drop-over-radius@{name}"));
+        add(format!("pruned-{name}"), SetKind::Pruned(name.clone()), format!("drop-over-radius@{name}"));
     }
     if benchmarks.len() > 1 {
-        add("pruned-combined".into(), Kind::PrunedCombined, "drop-over-radius".into());
+        add("pruned-combined".into(), SetKind::PrunedCombined, "drop-over-radius".into());
     }
     let size = |field: &str, size: super::config::Size| {
         let samples = size.of(pool);
@@ -99,20 +99,24 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<Wanted>, PipelineError>
     };
     if let Some(core) = file.core {
         let samples = size("core", core)?;
-        add(format!("core-{samples}"), Kind::Core, format!("keep-nearest:{samples}"));
+        add(format!("core-{samples}"), SetKind::Core, format!("keep-nearest:{samples}"));
     }
     if let Some(ladder) = &file.ladder {
         for &step in &ladder.sizes {
             let samples = size("ladder.sizes", step)?;
             for name in ladder.benchmarks.as_ref().unwrap_or(&benchmarks) {
-                add(format!("far-{name}-{samples}"), Kind::Far(name.clone()), format!("keep-nearest:{samples}@{name}"));
+                add(
+                    format!("far-{name}-{samples}"),
+                    SetKind::Far(name.clone()),
+                    format!("keep-nearest:{samples}@{name}"),
+                );
                 add(
                     format!("near-{name}-{samples}"),
-                    Kind::Near(name.clone()),
+                    SetKind::Near(name.clone()),
                     format!("keep-farthest:{samples}@{name}"),
                 );
             }
-            add(format!("random-{samples}"), Kind::Random, format!("random:{samples}"));
+            add(format!("random-{samples}"), SetKind::Random, format!("random:{samples}"));
         }
     }
     let mut names = std::collections::BTreeSet::new();
@@ -128,13 +132,13 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<Wanted>, PipelineError>
 /// As `trommel select`.
 pub(super) fn select_all(
     (pool, samples, trainable): (&Path, u64, u64),
-    wanted: &[Wanted],
+    wanted: &[WantedSet],
     seeds: &[u64],
     folder: &Path,
     reading: &LedgerReading,
 ) -> Result<Vec<TrainingSet>, PipelineError> {
     let rules = |random: bool| -> Vec<String> {
-        let of_kind = wanted.iter().filter(|set| (set.kind == Kind::Random) == random);
+        let of_kind = wanted.iter().filter(|set| (set.kind == SetKind::Random) == random);
         of_kind.filter_map(|set| Some(format!("{}={}", set.name, set.rule.as_ref()?))).collect()
     };
     let select_into = |rules: Vec<String>, seed: u64, out: PathBuf| {
@@ -152,7 +156,7 @@ pub(super) fn select_all(
         made.push(select_into(rules(true), seed, folder.join(format!("seed-{seed}")))?);
     }
     let made: Vec<SplitReport> = made.into_iter().flatten().collect();
-    let set = |set: &Wanted| {
+    let set = |set: &WantedSet| {
         let splits: Vec<&SplitReport> = made.iter().filter(|split| split.name == set.name).collect();
         let least = |of: &dyn Fn(&SplitReport) -> u64| splits.iter().map(|split| of(split)).min();
         TrainingSet {
@@ -161,7 +165,7 @@ pub(super) fn select_all(
             count: least(&|split| split.count).unwrap_or(samples),
             trainable: least(&|split| split.train_num_samples).unwrap_or(trainable),
             splits: (splits.iter())
-                .map(|split| Split {
+                .map(|split| SetSplit {
                     file: split.files.first().map(|file| within(folder, file)).unwrap_or_default(),
                     rule: split.rule.clone(),
                     keys_sha256: split.keys_sha256.clone(),
@@ -180,7 +184,7 @@ fn within(folder: &Path, file: &str) -> PathBuf {
 /// As [`select_all`], once for each list of sets and seeds.
 pub(super) fn select_once(
     pool: (&Path, u64, u64),
-    wanted: &[Wanted],
+    wanted: &[WantedSet],
     seeds: &[u64],
     folder: &Path,
     reading: &LedgerReading,

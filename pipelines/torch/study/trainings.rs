@@ -15,7 +15,7 @@ use trommel_pipelines::lists;
 use super::Study;
 use super::config::BenchmarkFile;
 use super::done::once;
-use super::sets::{Kind, TrainingSet};
+use super::sets::{SetKind, TrainingSet};
 use super::side_by_side::side_by_side;
 use crate::eval::{EvalConfig, evaluate_each};
 use crate::train::{TrainReport, TrainRun, train};
@@ -177,7 +177,7 @@ impl Study<'_> {
                 self.goes_on()?;
                 let mut right = Vec::new();
                 let report = evaluate_each(config, &mut |key, guess| {
-                    if set.kind == Kind::Pool {
+                    if set.kind == SetKind::Pool {
                         right.push((key.to_owned(), guess.is_right));
                     }
                 })?;

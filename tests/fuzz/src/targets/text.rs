@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trommel_core::sample::{SampleId, Score};
-use trommel_decide::checked_rule::Known;
+use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::join::Verdict;
 use trommel_decide::rule::Rule;
 use trommel_ledger::manifest::{self, Merged, ShardLine};
@@ -394,7 +394,7 @@ fn rule(input: &[u8]) -> Outcome {
     if printed.parse() != Ok(rule.clone()) {
         return Err(format!("printed as {printed}, which is read as {:?}", printed.parse::<Rule>()));
     }
-    let known = [Known { name: "a", radii: true }, Known { name: "b", radii: false }];
+    let known = [KnownBenchmark { name: "a", radii: true }, KnownBenchmark { name: "b", radii: false }];
     let judged = rule.check(&known, 7).map(|judge| {
         let score =
             |at: f64| Score { max_similarity: Some(at), nearest: None, margin: Some(at), exceeds: None, hits: Some(0) };

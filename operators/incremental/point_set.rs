@@ -1,7 +1,7 @@
-//! A panel: some points of a benchmark against a few vectors at a time, exactly.
+//! A point set: some points of a benchmark against a few vectors at a time, exactly.
 //!
 //! The fast products of `trommel_decide::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
-//! of a panel is a function of vector and points, and a panel of few points says of them what a panel of all would.
+//! of a point set is a function of vector and points, and a point set of few points says of them what a point set of all would.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub const NOTHING: Peak = (f64::NEG_INFINITY, SampleId { ordinal: u64::MAX, inde
 
 /// Some points of a benchmark.
 #[derive(Debug)]
-pub struct Panel {
+pub struct PointSet {
     /// Lasting number of the benchmark.
     pub id: u32,
     /// The points' places in the benchmark, ascending.
@@ -92,8 +92,8 @@ impl Chunk {
     }
 }
 
-impl Panel {
-    /// A panel of all points of a benchmark.
+impl PointSet {
+    /// A point set of all points of a benchmark.
     #[must_use]
     pub fn whole(points: &Points) -> Self {
         let (places, benchmark) = ((0..points.numbers.len()).collect(), points.benchmark.clone());
@@ -120,7 +120,7 @@ impl Panel {
         block.fill(&chunk.wide, &self.benchmark.vectors, chunk.dim, radii, tiling);
     }
 
-    /// Scores of the rows of a filled block: over the panel's points, by their lasting numbers.
+    /// Scores of the rows of a filled block: over the point set's points, by their lasting numbers.
     #[must_use]
     pub fn scores(&self, block: &Block, chunk: &Chunk, threads: usize) -> Vec<Score> {
         let bounds = self.prepared.block_bounds(chunk.dim, chunk.norm);
@@ -133,7 +133,7 @@ impl Panel {
         by_rows(chunk.ids.len(), threads, |rows| rows.map(row).collect())
     }
 
-    /// (Lasting number, row, similarity) of all that reach their floor, row by row; floors stand in the order of the panel.
+    /// (Lasting number, row, similarity) of all that reach their floor, row by row; floors stand in the order of the point set.
     /// Where there are more than `most`, some more than `most` of them.
     #[must_use]
     pub fn matches(
@@ -192,7 +192,7 @@ impl Panel {
         }
     }
 
-    /// The panel's points with their peaks, in `threads` parts.
+    /// The point set's points with their peaks, in `threads` parts.
     fn stripes<'a>(&'a self, peaks: &'a mut [Peak], threads: usize) -> Vec<Stripe<'a>> {
         let (width, mut rest, mut from) = (self.places.len().div_ceil(threads.max(1)), peaks, 0);
         let places = self.places.chunks(width).enumerate();
@@ -208,9 +208,9 @@ impl Panel {
     }
 }
 
-/// Some neighbouring points of a panel.
+/// Some neighbouring points of a point set.
 struct Stripe<'a> {
-    /// The first one's place in the panel.
+    /// The first one's place in the point set.
     first: usize,
     /// Their places in the benchmark.
     places: &'a [usize],

@@ -112,11 +112,11 @@ struct Admission {
 }
 
 /// The listener and who has come to it.
-pub(super) struct Reception {
+pub(super) struct Acceptor {
     admission: Arc<Admission>,
 }
 
-impl Reception {
+impl Acceptor {
     /// Listens for callers that know the secret and fit to `hello`, this process's own words.
     pub(super) fn open(listener: TcpListener, hello: Hello, secret: Secret) -> Result<Self, ClusterError> {
         let places = (0..hello.processes).map(|_| Default::default()).collect();
@@ -169,7 +169,7 @@ impl Reception {
     }
 }
 
-impl Drop for Reception {
+impl Drop for Acceptor {
     fn drop(&mut self) {
         self.admission.closed.store(true, Ordering::SeqCst);
         for (_, stream) in locked(&self.admission.hearing).drain(..) {
