@@ -13,11 +13,14 @@
 //!    name exceeds that is passed over and counted.
 //! 3. No input panics; positions saturate.
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
 
+use self::bytes::padding;
 use super::header::{BLOCK, Header, Pax, until_nul};
+
+mod bytes;
 
 /// What a tar may make its reader hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,9 +150,6 @@ pub struct RawMember {
 
 /// Most bytes of a member's headers that are kept.
 const MAX_HEAD_BYTES: usize = 4 << 20;
-
-/// Zeros behind the end mark are read up to here, so that a compressed stream's checksum is seen.
-const MAX_TRAILING_BYTES: u64 = 1 << 20;
 
 const CUT_IN_HEADERS: &str = "cut off between a member's headers";
 
@@ -355,145 +355,9 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    fn trailing(&mut self) -> io::Result<bool> {
-        let mut left = MAX_TRAILING_BYTES;
-        while left > 0 {
-            let chunk = fill(&mut self.input)?;
-            if chunk.is_empty() {
-                return Ok(false);
-            }
-            let (length, more) = (chunk.len(), chunk.iter().any(|&b| b != 0));
-            self.input.consume(length);
-            self.position = self.position.saturating_add(length as u64);
-            if more {
-                return Ok(true);
-            }
-            left = left.saturating_sub(length as u64);
-        }
-        // What goes on is not read, and so may be anything.
-        Ok(!fill(&mut self.input)?.is_empty())
-    }
-
     fn damaged(&self, offset: u64, what: impl std::fmt::Display) -> TarEnd {
         TarEnd::Damaged { offset, what: what.to_string() }
     }
-
-    /// The next block; `None` at a clean end of the input.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, TarEnd> {
-        let mut block = [0; BLOCK];
-        let mut have = 0;
-        while have < BLOCK {
-            let chunk = match fill(&mut self.input) {
-                Ok(chunk) => chunk,
-                Err(error) => return Err(self.damaged(self.position, error)),
-            };
-            if chunk.is_empty() {
-                break;
-            }
-            let take = chunk.len().min(BLOCK - have);
-            block[have..have + take].copy_from_slice(&chunk[..take]);
-            tape(&mut self.head, &chunk[..take]);
-            self.input.consume(take);
-            self.position = self.position.saturating_add(take as u64);
-            have += take;
-        }
-        match have {
-            0 => Ok(None),
-            BLOCK => Ok(Some(block)),
-            _ => Err(self.damaged(self.position, "cut off inside a header")),
-        }
-    }
-
-    fn read_exactly(&mut self) -> Result<Vec<u8>, TarEnd> {
-        let mut data = Vec::new();
-        self.read_into(&mut data).map(|()| data)
-    }
-
-    /// Puts the data of the member at hand behind `data`.
-    fn read_into(&mut self, data: &mut Vec<u8>) -> Result<(), TarEnd> {
-        while self.unread > 0 {
-            let chunk = match fill(&mut self.input) {
-                Ok(chunk) => chunk,
-                Err(error) => return Err(self.damaged(self.position, error)),
-            };
-            if chunk.is_empty() {
-                return Err(self.damaged(self.position, "cut off inside a member"));
-            }
-            let take = usize::try_from(self.unread).unwrap_or(usize::MAX).min(chunk.len());
-            if data.capacity() - data.len() < take {
-                // Doubling what has arrived, never beyond what is announced.
-                let wanted = take.max(data.len());
-                data.reserve_exact(usize::try_from(self.unread).unwrap_or(usize::MAX).min(wanted));
-            }
-            data.extend_from_slice(&chunk[..take]);
-            tape(&mut self.head, &chunk[..take]);
-            self.input.consume(take);
-            self.position = self.position.saturating_add(take as u64);
-            self.unread -= take as u64;
-        }
-        Ok(())
-    }
-
-    /// Passes over what is unread of the member at hand, and its padding; padding may be missing at the very end.
-    fn skip_rest(&mut self) -> Result<(), TarEnd> {
-        let in_data = std::mem::take(&mut self.unread);
-        if !self.skip(in_data)? {
-            return Err(self.damaged(self.position, "cut off inside a member"));
-        }
-        let padding = std::mem::take(&mut self.padding);
-        if self.skip(padding)? { Ok(()) } else { Err(TarEnd::NoMark { offset: self.position }) }
-    }
-
-    /// The same behind a long-name or PAX header, where the end of the bytes is no whole member's.
-    fn skip_extension(&mut self) -> Result<(), TarEnd> {
-        self.skip_rest().map_err(|end| match end {
-            TarEnd::NoMark { offset } => self.damaged(offset, CUT_IN_HEADERS),
-            end => end,
-        })
-    }
-
-    /// Whether all of `bytes` were there.
-    fn skip(&mut self, bytes: u64) -> Result<bool, TarEnd> {
-        let mut left = bytes;
-        while left > 0 {
-            let chunk = match fill(&mut self.input) {
-                Ok(chunk) => chunk,
-                Err(error) => return Err(self.damaged(self.position, error)),
-            };
-            if chunk.is_empty() {
-                return Ok(false);
-            }
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            tape(&mut self.head, &chunk[..take]);
-            self.input.consume(take);
-            self.position = self.position.saturating_add(take as u64);
-            left -= take as u64;
-        }
-        Ok(true)
-    }
-}
-
-/// Keeps bytes of a member's headers.
-fn tape(head: &mut Option<Head>, bytes: &[u8]) {
-    if let Some(head) = head.as_mut().filter(|head| head.open) {
-        head.add(bytes);
-    }
-}
-
-/// `fill_buf` that goes on after a signal.
-fn fill<R: BufRead>(input: &mut R) -> io::Result<&[u8]> {
-    loop {
-        match input.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-            Ok(_) => break,
-        }
-    }
-    input.fill_buf()
-}
-
-fn padding(size: u64) -> u64 {
-    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }
 
 fn stripped(mut name: Vec<u8>) -> Vec<u8> {
