@@ -37,135 +37,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use super::holes::Holes;
 use super::irregular::{Irregular, What};
 use super::lanes::{Lanes, OrderConfig, ShardPlace, Standing};
-use super::window::{Cursor, LanePlace, Open, Payload, Window};
+use super::window::{Cursor, LanePlace, Open, Payload};
 use trommel_core::sample::SampleId;
 
-/// One raw sample's turn.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Slot<P> {
-    /// Pass over the data, from 0.
-    pub pass: u32,
-    /// Shard and raw index.
-    pub id: SampleId,
-    /// Bytes and sample, or `None`: a hole.
-    pub content: Option<(u64, P)>,
-}
+mod error;
+mod slot;
 
-impl<P> Slot<P> {
-    /// The turn of a sample that is to be trained: `bytes` are its encoded size and its view.
-    #[must_use]
-    pub fn kept(pass: u32, ordinal: u64, index: u32, bytes: u64, payload: P) -> Self {
-        Self { pass, id: SampleId { ordinal, index }, content: Some((bytes, payload)) }
-    }
-
-    /// The turn of a sample that was dropped or rejected.
-    #[must_use]
-    pub fn hole(pass: u32, ordinal: u64, index: u32) -> Self {
-        Self { pass, id: SampleId { ordinal, index }, content: None }
-    }
-}
-
-/// What contradicts itself.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum OrderError {
-    /// A shard that is not in the plan, or a pass beyond the last.
-    #[error("pass {pass} has no shard {ordinal}")]
-    UnknownShard {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Ordinal of the shard in the plan, from 0.
-        ordinal: u64,
-    },
-    /// A sample's turn came twice.
-    #[error("pass {pass}, shard {ordinal}: sample {index} came twice")]
-    Twice {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Ordinal of the shard in the plan, from 0.
-        ordinal: u64,
-        /// Raw index of the sample in its shard, from 0.
-        index: u32,
-    },
-    /// A shard ended twice.
-    #[error("pass {pass}: shard {ordinal} ended twice")]
-    EndedTwice {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Ordinal of the shard in the plan, from 0.
-        ordinal: u64,
-    },
-    /// A sample's number is not below its shard's count.
-    #[error("pass {pass}, shard {ordinal}: sample {index} of {count}")]
-    BeyondEnd {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Ordinal of the shard in the plan, from 0.
-        ordinal: u64,
-        /// Raw index of the sample in its shard, from 0.
-        index: u32,
-        /// The shard's count.
-        count: u32,
-    },
-    /// A cursor that belongs to another order.
-    #[error("the cursor is of {found} lanes, the order has {lanes}")]
-    Cursor {
-        /// Lanes of the cursor.
-        found: usize,
-        /// Lanes of the order.
-        lanes: usize,
-    },
-    /// A cursor that stands behind the end of a growing deal, which has not ended there.
-    #[error(
-        "the cursor stands behind the end of a deal that was closed with {closed_at} shards; deal just those and close"
-    )]
-    Closed {
-        /// Shards of the closed deal.
-        closed_at: u64,
-    },
-    /// A whole pass did not fill one batch.
-    #[error("pass {pass} has {kept} samples to train, fewer than one batch of {batch}")]
-    NoFullBatch {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Kept samples of it.
-        kept: u64,
-        /// The batch's size.
-        batch: usize,
-    },
-}
-
-/// What a sequencer has ready.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ready<P> {
-    /// A closed window.
-    Window(Window<P>),
-    /// All windows of a pass have been given.
-    PassEnd {
-        /// Pass over the data, from 0.
-        pass: u32,
-        /// Samples numbered in it.
-        numbered: u64,
-    },
-}
-
-/// For whose sample an order waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WaitsFor {
-    /// Pass over the data, from 0.
-    pub pass: u32,
-    /// The lane whose turn it is.
-    pub lane: usize,
-    /// Ordinal of the shard in the plan, from 0.
-    pub ordinal: u64,
-    /// The raw index; it may turn out to be the shard's end.
-    pub index: u32,
-}
+pub use self::error::OrderError;
+pub use self::slot::{Ready, Slot, WaitsFor};
 
 #[derive(Debug)]
 struct Shard<P> {
