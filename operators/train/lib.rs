@@ -25,6 +25,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod contrastive;
 pub mod error;
 pub mod files;
 pub mod loss;
