@@ -1,7 +1,7 @@
-//! Lanes: how a pass deals the shards. A pure function of plan, seed and number of lanes.
+//! Lanes: how a pass assigns the shards. A pure function of plan, seed and number of lanes.
 //!
 //! Pass `p` sorts the shards by `hash("shard", seed, p, name)`, ties by ordinal; lane `l` of `L` gets the places
-//! `l, l + L, l + 2L, ...` of that list, its *positions* 0, 1, 2, ... A deal may also grow while it is used: see
+//! `l, l + L, l + 2L, ...` of that list, its *positions* 0, 1, 2, ... An assignment may also grow while it is used: see
 //! [`Lanes::growing`].
 //!
 //! ```
@@ -105,13 +105,13 @@ pub struct ShardPlace {
 
 /// One pass's list of ordinals and its inverse.
 #[derive(Debug)]
-struct Deal {
+struct Assignment {
     order: Vec<u64>,
     places: HashMap<u64, usize>,
 }
 
-/// Deals kept in memory: the lanes of a run stand in at most two passes.
-const KEPT_DEALS: usize = 3;
+/// Assignments kept in memory: the lanes of a run stand in at most two passes.
+const KEPT_ASSIGNMENTS: usize = 3;
 
 /// What stands at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub enum Standing {
     Shard(u64),
     /// This shard, which counts as empty.
     Hole(u64),
-    /// Nothing yet: the deal is open.
+    /// Nothing yet: the assignment is open.
     Later,
     /// Nothing: the lane ends before.
     Never,
@@ -131,7 +131,7 @@ pub enum Standing {
 struct Fixed {
     seed: u64,
     shards: Vec<(u64, String)>,
-    deals: Mutex<BTreeMap<u32, Arc<Deal>>>,
+    assignments: Mutex<BTreeMap<u32, Arc<Assignment>>>,
 }
 
 #[derive(Debug)]
@@ -140,7 +140,7 @@ enum ShardList {
     Growing(Growing),
 }
 
-/// The deal of shards to lanes, pass by pass.
+/// The assignment of shards to lanes, pass by pass.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: usize,
@@ -148,11 +148,11 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Deals `shards` (ordinal and name) to `lanes` (at least 1) lanes.
+    /// Assigns `shards` (ordinal and name) to `lanes` (at least 1) lanes.
     #[must_use]
     pub fn new(lanes: usize, seed: u64, shards: impl IntoIterator<Item = (u64, String)>) -> Self {
         let shards = shards.into_iter().collect();
-        Self::of(lanes, ShardList::Fixed(Fixed { seed, shards, deals: Mutex::new(BTreeMap::new()) }))
+        Self::of(lanes, ShardList::Fixed(Fixed { seed, shards, assignments: Mutex::new(BTreeMap::new()) }))
     }
 
     fn of(lanes: usize, shards: ShardList) -> Self {
@@ -178,7 +178,7 @@ impl Lanes {
         self.lanes
     }
 
-    /// The number of shards; of a growing deal, now.
+    /// The number of shards; of a growing assignment, now.
     #[must_use]
     pub fn shards(&self) -> usize {
         match &self.shards {
@@ -204,7 +204,7 @@ impl Lanes {
         }
     }
 
-    /// The number of shards that `lane` gets, the same in every pass; of a growing deal, now.
+    /// The number of shards that `lane` gets, the same in every pass; of a growing assignment, now.
     #[must_use]
     pub fn positions(&self, lane: usize) -> u64 {
         if lane >= self.lanes {
@@ -231,7 +231,7 @@ impl Lanes {
                 let position = usize::try_from(position).ok().filter(|_| lane < self.lanes);
                 let at = position.and_then(|position| position.checked_mul(self.lanes)?.checked_add(lane));
                 let at = at.filter(|at| *at < fixed.shards.len());
-                at.map_or(Standing::Never, |at| Standing::Shard(fixed.deal(pass).order[at]))
+                at.map_or(Standing::Never, |at| Standing::Shard(fixed.assignment(pass).order[at]))
             }
         }
     }
@@ -242,7 +242,7 @@ impl Lanes {
         match &self.shards {
             ShardList::Growing(growing) => growing.place(self.lanes, pass, ordinal),
             ShardList::Fixed(fixed) => {
-                let at = *fixed.deal(pass).places.get(&ordinal)?;
+                let at = *fixed.assignment(pass).places.get(&ordinal)?;
                 Some(ShardPlace { lane: at % self.lanes, position: (at / self.lanes) as u64 })
             }
         }
@@ -250,10 +250,10 @@ impl Lanes {
 }
 
 impl Fixed {
-    fn deal(&self, pass: u32) -> Arc<Deal> {
-        let mut deals = locked(&self.deals);
-        if let Some(deal) = deals.get(&pass) {
-            return deal.clone();
+    fn assignment(&self, pass: u32) -> Arc<Assignment> {
+        let mut assignments = locked(&self.assignments);
+        if let Some(assignment) = assignments.get(&pass) {
+            return assignment.clone();
         }
         let hash =
             |name: &str| Hash64::new("shard").word(self.seed).word(u64::from(pass)).bytes(name.as_bytes()).finish();
@@ -261,13 +261,13 @@ impl Fixed {
         order.sort_unstable();
         let order: Vec<u64> = order.into_iter().map(|(_, ordinal)| ordinal).collect();
         let places = order.iter().enumerate().map(|(at, ordinal)| (*ordinal, at)).collect();
-        let deal = Arc::new(Deal { order, places });
-        deals.insert(pass, deal.clone());
-        while deals.len() > KEPT_DEALS {
-            let furthest = deals.keys().copied().max_by_key(|kept| kept.abs_diff(pass));
-            furthest.map(|pass| deals.remove(&pass));
+        let assignment = Arc::new(Assignment { order, places });
+        assignments.insert(pass, assignment.clone());
+        while assignments.len() > KEPT_ASSIGNMENTS {
+            let furthest = assignments.keys().copied().max_by_key(|kept| kept.abs_diff(pass));
+            furthest.map(|pass| assignments.remove(&pass));
         }
-        deal
+        assignment
     }
 }
 
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deal_is_the_one_written_down() {
+    fn the_assignment_is_the_one_written_down() {
         let lanes = Lanes::new(3, 42, (0..7).map(|ordinal| (ordinal, format!("s{ordinal}.tar"))));
         for (pass, order) in DEALS.iter().enumerate() {
             for (at, ordinal) in order.iter().enumerate() {

@@ -16,8 +16,8 @@
 //! 3. At most two windows are held: one that fills, one in use. A sample that enters a window leaves the credit.
 //! 4. The lane in turn is told to the credit, and the turn is taken back while it moves on. So a credit whose samples
 //!    nobody orders must not be given to an order.
-//! 5. With a growing deal the order waits for the lane in turn until its next shard comes or the deal is closed, even
-//!    while other lanes have samples: skipping it would make the order depend on when shards come. The deal's changes
+//! 5. With a growing assignment the order waits for the lane in turn until its next shard comes or the assignment is closed, even
+//!    while other lanes have samples: skipping it would make the order depend on when shards come. The assignment's changes
 //!    wake the order.
 //! 6. After a stop all waiting slots are dropped and `next_batch` gives `None`.
 //!
@@ -175,7 +175,7 @@ impl<P: Send + 'static> OrderService<P> {
     ///
     /// # Errors
     /// [`OrderError::Cursor`] when the cursor belongs to another number of lanes, [`OrderError::Closed`] when it stands
-    /// behind the end of a growing deal that is not closed there.
+    /// behind the end of a growing assignment that is not closed there.
     pub fn new(
         config: &OrderConfig,
         lanes: Arc<Lanes>,
@@ -219,12 +219,12 @@ impl<P: Send + 'static> OrderService<P> {
         let weak = Arc::downgrade(&inner);
         let on_growth = lanes.on_change(move || {
             if let Some(inner) = weak.upgrade() {
-                inner.deal_changed();
+                inner.assignment_changed();
             }
         });
         if let Some(registration) = on_growth {
             let _first = inner.on_growth.set(registration);
-            inner.deal_changed(); // what came before the registration
+            inner.assignment_changed(); // what came before the registration
         }
         Ok(Self { inner })
     }
@@ -414,7 +414,7 @@ impl<P: Send + 'static> Inner<P> {
     }
 
     /// The lane in turn may have got its shard, or its end; holes give way.
-    fn deal_changed(&self) {
+    fn assignment_changed(&self) {
         let mut state = locked(&self.state);
         if !state.closed {
             self.fill(&mut state);

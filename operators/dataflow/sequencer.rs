@@ -9,9 +9,9 @@
 //! 2. A slot is accepted once; its number is below its shard's count (errors otherwise). Slots before the cursor that the
 //!    sequencer was resumed from are passed over.
 //! 3. The cursors that it gives stand at deterministic points, so that they too are the same for every arrival.
-//! 4. In a growing deal no lane is exhausted before the deal is closed: the lane in turn is waited for, whatever the
-//!    others have. So the order is that of the finished deal, whenever its shards came. Call [`Sequencer::fill`] after
-//!    the deal has changed.
+//! 4. In a growing assignment no lane is exhausted before the assignment is closed: the lane in turn is waited for, whatever the
+//!    others have. So the order is that of the finished assignment, whenever its shards came. Call [`Sequencer::fill`] after
+//!    the assignment has changed.
 //!
 //! Cost: a tree insertion a slot, a sort a window; holes are held as runs.
 //!
@@ -85,7 +85,7 @@ impl<P: Payload> Sequencer<P> {
     ///
     /// # Errors
     /// [`OrderError::Cursor`] when the cursor has another number of lanes, [`OrderError::Closed`] when it stands behind
-    /// the end of a growing deal and the deal is not closed there.
+    /// the end of a growing assignment and the assignment is not closed there.
     pub fn resume(
         config: &OrderConfig,
         lanes: Arc<Lanes>,
@@ -353,7 +353,7 @@ impl<P: Payload> Sequencer<P> {
     fn close_window(&mut self) {
         self.now.window += 1;
         self.now.first_number += self.open.samples.len() as u64;
-        self.open.start.closed_at = self.now.closed_at; // its samples are those of the closed deal
+        self.open.start.closed_at = self.now.closed_at; // its samples are those of the closed assignment
         let open = std::mem::replace(&mut self.open, Open::new(self.now.clone()));
         self.ready = Some(Ready::Window(open.close(self.config.seed, self.now.clone())));
     }

@@ -3,8 +3,8 @@
 //! Each seed makes a plan with sizes and fates, a budget, workers, readers, faults and moments of stopping, and runs it in
 //! attempts: an attempt ends, is stopped anywhere, or fails; the next one resumes from the cursor of the last batch that
 //! the trainer took and from the shards that were committed. At the end the batches of all attempts must be those of
-//! the model, and every fate must have been ticked off once. In a growing scenario the deal grows under the run, and
-//! the order must be that of the finished deal. `TROMMEL_SIM_SCHEDULES` sets the number of seeds,
+//! the model, and every fate must have been ticked off once. In a growing scenario the assignment grows under the run, and
+//! the order must be that of the finished assignment. `TROMMEL_SIM_SCHEDULES` sets the number of seeds,
 //! `TROMMEL_SIM_SEED` the first one.
 
 #![allow(clippy::unwrap_used)]
@@ -44,7 +44,7 @@ fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
     let (expected, left_over) = model::batches(&scenario, seed);
     let no_batch = scenario.train && scenario.kept() < scenario.batch;
     let (mut trained, mut cursor, mut committed) = (Vec::new(), None, Ledger::default());
-    let (all, mut dealt) = (scenario.shards.len() as u64, 0);
+    let (all, mut assigned) = (scenario.shards.len() as u64, 0);
     for number in 0.. {
         let disturbed = number < 3;
         let samples = scenario.shards.iter().flatten().count() as u64;
@@ -58,7 +58,7 @@ fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
         };
         let ledger = Ledger { committed: std::mem::take(&mut committed.committed), ..Ledger::default() };
         let outcome =
-            attempt(&scenario, Begin { cursor: cursor.clone(), committed: ledger, stop_at, fault, dealt }, watchdog);
+            attempt(&scenario, Begin { cursor: cursor.clone(), committed: ledger, stop_at, fault, assigned }, watchdog);
         let check = |holds: bool, what: &str| if holds { Ok(()) } else { Err(format!("attempt {number}: {what}")) };
         check(outcome.errors.is_empty(), &outcome.errors.join("; "))?;
         check(outcome.held == 0, "samples are still held")?;
@@ -73,7 +73,7 @@ fn run(seed: u64, make: Make, watchdog: &Watchdog) -> Result<(), String> {
         cursor = outcome.cursor.or(cursor);
         committed = outcome.ledger;
         // The plan that the next attempt finds: as it was, longer, or not yet told again.
-        dealt = if dice.chance(30) { 0 } else { all.min(outcome.dealt + dice.below(3)) };
+        assigned = if dice.chance(30) { 0 } else { all.min(outcome.assigned + dice.below(3)) };
         for (ordinal, row) in &committed.committed {
             check(*row == scenario.judged(*ordinal), &format!("wrong fates of shard {ordinal}"))?;
         }
@@ -173,7 +173,7 @@ fn thousands_of_schedules_end_right() {
 }
 
 #[test]
-fn growing_deals_end_right() {
+fn growing_assignments_end_right() {
     let count = from_env("TROMMEL_SIM_SCHEDULES", 1000);
     schedules(from_env("TROMMEL_SIM_SEED", 1), count, 6, Scenario::growing);
 }

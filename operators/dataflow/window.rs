@@ -46,7 +46,7 @@ pub struct Cursor {
     /// Kept samples up to that window, over all passes, that could not be read again when their turn came.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
-    /// The number of shards with which a growing deal was closed, once the order relies on it: it passed a lane's end.
+    /// The number of shards with which a growing assignment was closed, once the order relies on it: it passed a lane's end.
     /// From there on more shards would have given another order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<u64>,

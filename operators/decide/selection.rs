@@ -9,7 +9,7 @@
 //! - `RULE of term` asks the rule of the samples of the term only: `keep-nearest:N of T` keeps the N nearest that are in T, while
 //!   `keep-nearest:N and T` keeps those of the N nearest of all that are in T.
 //! - `RULE per COLUMN` keeps the exact number of each value of the column; samples without a value have no place.
-//! - `RULE per COLUMN by WEIGHT` keeps the exact number in all, dealt to the values of the column in proportion to another one, which is the same for
+//! - `RULE per COLUMN by WEIGHT` keeps the exact number in all, apportioned to the values of the column in proportion to another one, which is the same for
 //!   all samples of a value; no value gives more than it has, and the others share what it lacks.
 //! - A NAME stands for what an earlier rule of that name says.
 //! - Whatever was read is written so that it is read again as it was: equal operations in a row stand without parentheses, and how deep terms may
@@ -45,7 +45,7 @@ pub enum Selection {
         rule: Rule,
         /// Its exact number is kept of each value of this column.
         per: Option<String>,
-        /// It is dealt to these values in proportion to this column instead.
+        /// It is apportioned to these values in proportion to this column instead.
         by: Option<String>,
         /// It is asked of these only; `None` = of all that were judged.
         of: Option<Box<Selection>>,

@@ -16,9 +16,9 @@
 //!    are gone with the process.
 #![forbid(missing_docs)]
 
+mod apportion;
 pub mod bits;
 pub mod compare;
-mod deal;
 pub mod head;
 pub mod join;
 pub mod keys_alone;

@@ -41,7 +41,7 @@ pub enum Node {
         order: usize,
         /// Number of the label; `None` = of all.
         label: Option<usize>,
-        /// So many in all, dealt to the labels by the weights that are the places of this order.
+        /// So many in all, apportioned to the labels by the weights that are the places of this order.
         by: Option<usize>,
         /// Of these; `None` = of all that were judged.
         of: Option<usize>,

@@ -3,8 +3,8 @@
 use trommel_decide::policy::number_at;
 
 use crate::SelectError;
+use crate::apportion::{Apportioned, Weights, apportion};
 use crate::bits::Bits;
-use crate::deal::{Dealt, Weights, deal};
 use crate::pick::{Quota, pick};
 use crate::program::{Node, Program};
 use crate::scan::Scanned;
@@ -74,7 +74,7 @@ pub(crate) fn resolve(
                     .map(|it| it.of.and_then(|of| sets[of].as_ref()).unwrap_or(&judged).and(has))
                     .collect();
                 let column = |order: usize| program.orders[order].rule.policy().column();
-                let dealt: Vec<Option<Dealt>> = (together.iter().zip(&of))
+                let apportioned: Vec<Option<Apportioned>> = (together.iter().zip(&of))
                     .map(|(it, of)| {
                         let Some((label, by)) = it.label.zip(it.by) else { return Ok(None) };
                         let weights = Weights {
@@ -83,26 +83,26 @@ pub(crate) fn resolve(
                             number: number_at,
                             columns: (&program.labels[label], column(by).unwrap_or_default()),
                         };
-                        deal(it.count, of, weights, counter_bytes).map(Some)
+                        apportion(it.count, of, weights, counter_bytes).map(Some)
                     })
                     .collect::<Result<_, SelectError>>()?;
                 let quotas: Vec<Quota<'_>> = together
                     .iter()
-                    .zip(of.iter().zip(&dealt))
-                    .map(|(it, (of, dealt))| Quota {
+                    .zip(of.iter().zip(&apportioned))
+                    .map(|(it, (of, apportioned))| Quota {
                         count: it.count,
-                        counts: dealt.as_ref().map(|dealt| dealt.counts.as_slice()),
+                        counts: apportioned.as_ref().map(|apportioned| apportioned.counts.as_slice()),
                         of,
                         groups: it.label.map(|label| (&labels[label].0, labels[label].1)),
                     })
                     .collect();
                 let picked = pick(places, &quotas, counter_bytes)?;
-                let asked: Vec<ExactNumber<'_>> = (together.iter().zip(&dealt).zip(quotas.iter().zip(&picked)))
-                    .map(|((it, dealt), (quota, picked))| ExactNumber {
+                let asked: Vec<ExactNumber<'_>> = (together.iter().zip(&apportioned).zip(quotas.iter().zip(&picked)))
+                    .map(|((it, apportioned), (quota, picked))| ExactNumber {
                         text: program.exact.get(&it.node).map_or("", String::as_str),
                         column: column(*order),
                         per: it.label.map(|label| program.labels[label].as_str()),
-                        dealt: it.by.and_then(column).zip(dealt.as_ref()),
+                        apportioned: it.by.and_then(column).zip(apportioned.as_ref()),
                         asked_of: it.of.and_then(|of| sets[of].as_ref()).unwrap_or(&judged),
                         quota,
                         lack: picked.lack,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::SelectError;
+use crate::apportion::Apportioned;
 use crate::bits::Bits;
-use crate::deal::Dealt;
 use crate::pick::{Lack, Quota};
 use crate::values::MISSING;
 
@@ -19,8 +19,8 @@ pub(crate) struct ExactNumber<'a> {
     pub column: Option<&'a str>,
     /// The column of its groups.
     pub per: Option<&'a str>,
-    /// The column of its weights, where it is dealt by them, and what was dealt.
-    pub dealt: Option<(&'a str, &'a Dealt)>,
+    /// The column of its weights, where it is apportioned by them, and what was apportioned.
+    pub apportioned: Option<(&'a str, &'a Apportioned)>,
     /// Whom it is asked of, with a place in the order or without.
     pub asked_of: &'a Bits,
     /// How many of whom.
@@ -67,8 +67,8 @@ impl ExactNumber<'_> {
         let Self { text, quota: Quota { count, of, .. }, lack, .. } = self;
         let has = of.count();
         let mut said = Vec::new();
-        let (per, has_for) = match self.dealt {
-            Some((_, dealt)) => (None, dealt.rows),
+        let (per, has_for) = match self.apportioned {
+            Some((_, apportioned)) => (None, apportioned.rows),
             None => (self.per, has),
         };
         match per {
@@ -87,7 +87,8 @@ impl ExactNumber<'_> {
             }
         }
         let unplaced = self.asked_of.count() - has;
-        let weightless = self.dealt.map_or((0, None), |(column, dealt)| (dealt.weightless, Some(column)));
+        let weightless =
+            self.apportioned.map_or((0, None), |(column, apportioned)| (apportioned.weightless, Some(column)));
         let missing = [(unplaced, self.column), (groups.nowhere, self.per.filter(|_| groups.seen > 0)), weightless];
         for (samples, column) in missing {
             if let Some(column) = column.filter(|_| samples > 0) {

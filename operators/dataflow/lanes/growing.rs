@@ -1,7 +1,7 @@
-//! A deal whose shards come while it is used: what a watch trains on.
+//! An assignment whose shards come while it is used: what a watch trains on.
 //!
 //! Shard `ordinal` stands in lane `ordinal % lanes` at position `ordinal / lanes`, in pass 0: in order of arrival, so
-//! that nothing which comes later moves what was dealt. Until [`Lanes::close`] the deal is open: no lane is exhausted.
+//! that nothing which comes later moves what was assigned. Until [`Lanes::close`] the assignment is open: no lane is exhausted.
 //!
 //! Invariants:
 //! 1. What a place holds goes from [`Standing::Later`] to a shard or a hole, or to [`Standing::Never`]; a shard may
@@ -22,7 +22,7 @@ struct Grown {
     closed: bool,
 }
 
-/// What a growing deal knows now.
+/// What a growing assignment knows now.
 #[derive(Debug, Default)]
 pub(super) struct Growing {
     state: Mutex<Grown>,
@@ -80,7 +80,7 @@ impl Growing {
 }
 
 impl Lanes {
-    /// A deal to `lanes` (at least 1) lanes that has no shards yet and is open. There is only pass 0.
+    /// An assignment to `lanes` (at least 1) lanes that has no shards yet and is open. There is only pass 0.
     ///
     /// ```
     /// use trommel_dataflow::lanes::{Lanes, Standing};
@@ -99,8 +99,8 @@ impl Lanes {
         Self::of(lanes, super::ShardList::Growing(Growing::default()))
     }
 
-    /// Deals the shards up to `shards`: all ordinals `0..shards` are there now. Returns whether that is news: less
-    /// than before, a closed deal and a fixed one stay as they are.
+    /// Assigns the shards up to `shards`: all ordinals `0..shards` are there now. Returns whether that is news: less
+    /// than before, a closed assignment and a fixed one stay as they are.
     pub fn grow(&self, shards: u64) -> bool {
         let grown = |state: &mut Grown| {
             let more = !state.closed && shards > state.shards;
@@ -112,7 +112,7 @@ impl Lanes {
         self.as_growing().is_some_and(|growing| growing.change(grown))
     }
 
-    /// Makes a shard of a growing deal, dealt or still to come, an empty one for good: it is not leased any more, and
+    /// Makes a shard of a growing assignment, assigned or still to come, an empty one for good: it is not leased any more, and
     /// what was read of it and has not had its turn is dropped. Returns whether that is news.
     ///
     /// Marked before its first sample has had its turn, the shard counts as if it had been empty all along. Marked
@@ -121,7 +121,7 @@ impl Lanes {
         self.as_growing().is_some_and(|growing| growing.change(|state| state.holes.insert(ordinal)))
     }
 
-    /// Says that no more shards will come to a growing deal: its pass ends as any other. Returns whether that is news.
+    /// Says that no more shards will come to a growing assignment: its pass ends as any other. Returns whether that is news.
     pub fn close(&self) -> bool {
         let closed = |state: &mut Grown| !std::mem::replace(&mut state.closed, true);
         self.as_growing().is_some_and(|growing| growing.change(closed))
@@ -133,7 +133,7 @@ impl Lanes {
         self.as_growing().is_some_and(Growing::is_open)
     }
 
-    /// The number of shards with which a growing deal was closed.
+    /// The number of shards with which a growing assignment was closed.
     #[must_use]
     pub fn closed_at(&self) -> Option<u64> {
         self.as_growing().and_then(Growing::closed_at)
@@ -145,7 +145,7 @@ impl Lanes {
         self.as_growing().is_some_and(|growing| growing.is_hole(ordinal))
     }
 
-    /// Calls `waker` after every growth, hole and closing. `None`: a fixed deal never changes.
+    /// Calls `waker` after every growth, hole and closing. `None`: a fixed assignment never changes.
     pub fn on_change(&self, waker: impl Fn() + Send + Sync + 'static) -> Option<Registration> {
         self.as_growing().map(|growing| growing.wakers.add(waker))
     }
@@ -161,16 +161,16 @@ mod tests {
     #[test]
     fn what_comes_later_moves_nothing() {
         let lanes = Lanes::growing(3);
-        let mut dealt: Vec<(u64, ShardPlace)> = Vec::new();
+        let mut assigned: Vec<(u64, ShardPlace)> = Vec::new();
         for shards in [0, 1, 2, 5, 5, 3, 11] {
             lanes.grow(shards);
-            for (ordinal, place) in &dealt {
+            for (ordinal, place) in &assigned {
                 assert_eq!(lanes.place(0, *ordinal), Some(*place));
                 assert_eq!(lanes.standing(0, place.lane, place.position), Standing::Shard(*ordinal));
             }
-            dealt = (0..lanes.shards() as u64).filter_map(|at| Some((at, lanes.place(0, at)?))).collect();
+            assigned = (0..lanes.shards() as u64).filter_map(|at| Some((at, lanes.place(0, at)?))).collect();
         }
-        assert_eq!((dealt.len(), lanes.shards()), (11, 11));
+        assert_eq!((assigned.len(), lanes.shards()), (11, 11));
         assert_eq!([0, 1, 2, 3].map(|lane| lanes.positions(lane)), [4, 4, 3, 0]);
         assert_eq!((lanes.place(0, 11), lanes.place(1, 0)), (None, None));
         assert_eq!((lanes.standing(1, 0, 0), lanes.standing(0, 3, 0)), (Standing::Never, Standing::Never));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_deal_does_not_grow() {
+    fn a_fixed_assignment_does_not_grow() {
         let lanes = Lanes::new(1, 0, [(0, "a".to_owned())]);
         assert!(!lanes.grow(2) && !lanes.hole(0) && !lanes.close() && !lanes.is_open());
         assert!(lanes.on_change(|| ()).is_none());

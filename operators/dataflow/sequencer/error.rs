@@ -51,12 +51,12 @@ pub enum OrderError {
         /// Lanes of the order.
         lanes: usize,
     },
-    /// A cursor that stands behind the end of a growing deal, which has not ended there.
+    /// A cursor that stands behind the end of a growing assignment, which has not ended there.
     #[error(
         "the cursor stands behind the end of a deal that was closed with {closed_at} shards; deal just those and close"
     )]
     Closed {
-        /// Shards of the closed deal.
+        /// Shards of the closed assignment.
         closed_at: u64,
     },
     /// A whole pass did not fill one batch.

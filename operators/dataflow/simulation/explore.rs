@@ -32,7 +32,7 @@ fn arrivals(scenario: &Scenario, dice: &mut Dice) -> Vec<Result<Slot<()>, (u32, 
 }
 
 fn windows(scenario: &Scenario, cursor: Option<&Cursor>, dice: &mut Dice) -> Vec<Window<()>> {
-    let (config, lanes) = (order_config(scenario), growth::deal(scenario, cursor, 0));
+    let (config, lanes) = (order_config(scenario), growth::assignment(scenario, cursor, 0));
     let begin = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, scenario.readers));
     let mut order = Sequencer::resume(&config, lanes.clone(), Some(scenario.passes), &begin).unwrap();
     let mut windows = Vec::new();
@@ -158,7 +158,7 @@ fn lanes_first() -> bool {
 }
 
 #[test]
-fn an_open_deal_holds_the_order_at_the_lane_that_has_no_shard_yet() {
+fn an_open_assignment_holds_the_order_at_the_lane_that_has_no_shard_yet() {
     let config = OrderConfig { lanes: 2, window_samples: 2, ..OrderConfig::default() };
     let lanes = Arc::new(Lanes::growing(2));
     let mut order = Sequencer::<()>::new(&config, lanes.clone(), None);
@@ -180,7 +180,7 @@ fn an_open_deal_holds_the_order_at_the_lane_that_has_no_shard_yet() {
     assert!(order.fill());
     let Some(Ready::Window(last)) = order.take() else { panic!("the rest is a window") };
     assert_eq!((last.start.closed_at, last.samples.len()), (Some(2), 2));
-    // The first window is that of any longer deal, the last one is not.
+    // The first window is that of any longer assignment, the last one is not.
     let longer = Arc::new(Lanes::growing(2));
     longer.grow(5);
     assert!(Sequencer::<()>::resume(&config, longer.clone(), None, &first.start).is_ok());

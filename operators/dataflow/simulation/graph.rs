@@ -55,8 +55,8 @@ pub struct Begin {
     pub committed: Ledger,
     pub stop_at: Option<u64>,
     pub fault: Option<Fault>,
-    /// Shards of a growing deal that are there at once.
-    pub dealt: u64,
+    /// Shards of a growing assignment that are there at once.
+    pub assigned: u64,
 }
 
 /// What an attempt left behind.
@@ -71,7 +71,7 @@ pub struct Outcome {
     pub gauge: Gauge,
     pub peak_held: i64,
     pub held: i64,
-    pub dealt: u64,
+    pub assigned: u64,
 }
 
 type Everything = (Arc<World>, Plan, Credit, Pool, BatchService<(u64, u32), bool>, OrderService<Sample>);
@@ -89,10 +89,10 @@ pub fn order_config(scenario: &Scenario) -> OrderConfig {
 pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcome {
     let stop = Stop::new();
     let decided = begin.committed.committed.keys().copied().collect();
-    let lanes = growth::deal(scenario, begin.cursor.as_ref(), begin.dealt);
+    let lanes = growth::assignment(scenario, begin.cursor.as_ref(), begin.assigned);
     let world = Arc::new(World {
         scenario: scenario.clone(),
-        deal: lanes.clone(),
+        assignment: lanes.clone(),
         stop: stop.clone(),
         held: Arc::new(Held::default()),
         fault: begin.fault,
@@ -146,7 +146,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         })
     };
     let feeder = {
-        let (world, dice) = (world.clone(), Dice(scenario.seed ^ (begin.dealt << 20)));
+        let (world, dice) = (world.clone(), Dice(scenario.seed ^ (begin.assigned << 20)));
         thread::spawn(move || growth::feed(&world, dice))
     };
     let everything: Everything = (world.clone(), plan, credit.clone(), pool, service, order.clone());
@@ -202,7 +202,7 @@ pub fn attempt(scenario: &Scenario, begin: Begin, watchdog: &Watchdog) -> Outcom
         gauge: credit.gauge(),
         peak_held: load(&world.held.peak),
         held: load(&world.held.now),
-        dealt: world.deal.shards() as u64,
+        assigned: world.assignment.shards() as u64,
     }
 }
 

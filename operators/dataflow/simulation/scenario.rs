@@ -54,7 +54,7 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holed {
     No,
-    /// Before it is dealt.
+    /// Before it is assigned.
     Ahead,
     /// When a reader opens it, which then sends it all the same.
     WhileRead,
@@ -142,7 +142,7 @@ impl Scenario {
         }
     }
 
-    /// One pass of training over a deal that grows.
+    /// One pass of training over an assignment that grows.
     pub fn growing(seed: u64) -> Self {
         let (mut dice, scenario) = (Dice(seed ^ 0x6606), Self::new(seed));
         let mut shards = scenario.shards;

@@ -93,7 +93,7 @@ pub enum Arrival {
 /// What the whole attempt shares.
 pub struct World {
     pub scenario: Scenario,
-    pub deal: Arc<Lanes>,
+    pub assignment: Arc<Lanes>,
     pub stop: Stop,
     pub held: Arc<Held>,
     pub fault: Option<Fault>,
@@ -224,7 +224,7 @@ impl ReadShard for Reader {
         match world.scenario.holes[lease.ordinal as usize] {
             Holed::No => {}
             Holed::Ahead => world.error(format!("{lease:?} of a hole")),
-            Holed::WhileRead => _ = world.deal.hole(lease.ordinal),
+            Holed::WhileRead => _ = world.assignment.hole(lease.ordinal),
         }
         if !lease.replay {
             locked(&world.ledger).leased.insert(time_of(lease.pass, lease.ordinal));

@@ -44,7 +44,7 @@ impl Naive {
         match selection {
             Selection::Rule { rule, per: Some(per), by: Some(by), of } => {
                 let of = of.as_ref().map_or_else(|| self.judged(), |of| self.keeps(of));
-                self.dealt(rule, (per, by), &of)
+                self.apportioned(rule, (per, by), &of)
             }
             Selection::Rule { rule, per, of, .. } => {
                 let of = of.as_ref().map_or_else(|| self.judged(), |of| self.keeps(of));
@@ -68,8 +68,8 @@ impl Naive {
         }
     }
 
-    /// A number dealt to groups: those that would give more than they have give all, until nobody would; then whole shares, and the largest remainders.
-    fn dealt(&self, rule: &Rule, (per, by): (&str, &str), of: &BTreeSet<usize>) -> BTreeSet<usize> {
+    /// A number apportioned to groups: those that would give more than they have give all, until nobody would; then whole shares, and the largest remainders.
+    fn apportioned(&self, rule: &Rule, (per, by): (&str, &str), of: &BTreeSet<usize>) -> BTreeSet<usize> {
         let text = rule.to_string();
         let count: u128 = text.split([':', '@']).nth(1).unwrap().parse().unwrap();
         // Whom the rule could keep at all, by group, the group of the first one first.

@@ -1,4 +1,4 @@
-//! An exact number dealt to groups in proportion to their weights, none of them more than it has.
+//! An exact number apportioned to groups in proportion to their weights, none of them more than it has.
 //!
 //! A group that has less than its share gives all that it has, and the others share the rest, again in proportion. Shares are rounded down; what is left goes
 //! to those that lost most by that, of equal ones to the group whose first row comes first. Weights count in steps of 2^-52 of the largest,
@@ -16,7 +16,7 @@ const GROUP_BYTES: u64 = 48;
 /// Steps of the largest weight.
 const STEPS: f64 = (1u64 << 52) as f64;
 
-/// What a number is dealt by.
+/// What a number is apportioned by.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
     /// Each row's group, and how many groups there are.
@@ -30,20 +30,25 @@ pub(crate) struct Weights<'a> {
 }
 
 /// What a number became.
-pub(crate) struct Dealt {
+pub(crate) struct Apportioned {
     /// How many of each group.
     pub counts: Vec<u64>,
-    /// Rows of groups that have a weight above 0: more cannot be dealt.
+    /// Rows of groups that have a weight above 0: more cannot be apportioned.
     pub rows: u64,
     /// Rows of groups without a weight.
     pub weightless: u64,
 }
 
-/// Deals `count` of these rows.
+/// Apportions `count` of these rows.
 ///
 /// # Errors
 /// A weight that is negative or infinite, or rows of one group with several; more groups than there is memory for; a file that cannot be read.
-pub(crate) fn deal(count: u64, of: &Bits, weights: Weights<'_>, budget_bytes: u64) -> Result<Dealt, SelectError> {
+pub(crate) fn apportion(
+    count: u64,
+    of: &Bits,
+    weights: Weights<'_>,
+    budget_bytes: u64,
+) -> Result<Apportioned, SelectError> {
     let (groups, number) = weights.groups;
     let (per, by) = weights.columns;
     if number.saturating_mul(GROUP_BYTES) > budget_bytes {
@@ -100,7 +105,7 @@ pub(crate) fn deal(count: u64, of: &Bits, weights: Weights<'_>, budget_bytes: u6
     for (group, share) in in_order.into_iter().zip(shares(count, &steps)) {
         counts[group] = share;
     }
-    Ok(Dealt { counts, rows, weightless })
+    Ok(Apportioned { counts, rows, weightless })
 }
 
 /// Each group's share of a number, from its rows and its weight in steps.
@@ -126,16 +131,16 @@ fn shares(count: u64, groups: &[(u64, u64)]) -> Vec<u64> {
         rest = others;
     }
     let mut over: Vec<(u128, usize)> = Vec::with_capacity(rest.len());
-    let mut dealt = 0;
+    let mut apportioned = 0;
     for &at in rest {
         let share = left * u128::from(groups[at].1);
         // Below its rows, of which it has more than its share.
         shares[at] = (share / weight) as u64;
-        dealt += share / weight;
+        apportioned += share / weight;
         over.push((share % weight, at));
     }
     over.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    over.iter().take((left - dealt) as usize).for_each(|&(_, at)| shares[at] += 1);
+    over.iter().take((left - apportioned) as usize).for_each(|&(_, at)| shares[at] += 1);
     shares
 }
 
