@@ -1,8 +1,8 @@
-//! The decoder that a run has: the one that its folder, or else what it compares with, was begun with.
+//! What a run goes on with: the decoder that its folder, or else what it compares with, was begun with, and its folder's way to multiply.
 //!
 //! Pixels of two decoders do not mix in one run, nor do features in one comparison. So the name in a folder's `config.json`, or in the
 //! benchmarks' identities, chooses among the decoders that are known here; a name that is not known is left to the comparison that refuses it.
-//! Folders from before training wrote a name down are of the decoder of that time.
+//! Folders from before training wrote a name down are of the decoder of that time; those whose numeric part names no products are of libtorch's own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +20,18 @@ pub struct BegunWith {
     pub name: String,
     /// What to say where it is not the one of a new run.
     pub note: Option<String>,
+    /// Whether a CPU's features come from libtorch's own products, as all did before oneDNN's were asked.
+    pub plain_products: bool,
 }
 
 impl BegunWith {
     /// The decoder of the run in `folder`, which is compared with `benchmarks`.
     #[must_use]
     pub fn of(folder: &Path, benchmarks: &[Arc<Benchmark>]) -> Self {
-        let in_folder = recorded(folder).map(|name| (name, folder.display().to_string()));
+        let config = config(folder);
+        let in_folder = config.as_ref().map(|config| (recorded(config), folder.display().to_string()));
+        let numerics = config.as_ref().and_then(|config| config.get("numerics"));
+        let plain_products = numerics.is_some_and(|it| it.get("libtorch").is_some() && it.get("products").is_none());
         let in_benchmarks = || {
             let mut named = benchmarks.iter().filter_map(|benchmark| Some((benchmark.identity.as_ref()?, benchmark)));
             named
@@ -37,18 +42,22 @@ impl BegunWith {
         match Decoder::of(&name) {
             Some(decoder) => {
                 let note = (name != DECODER).then(|| format!("{place}: {name}; a new run has {DECODER}"));
-                Self { decoder, name, note }
+                Self { decoder, name, note, plain_products }
             }
-            None => Self { decoder: Decoder::default(), name: DECODER.into(), note: None },
+            None => Self { decoder: Decoder::default(), name: DECODER.into(), note: None, plain_products },
         }
     }
 }
 
-/// The name in a run folder; none where there is no run.
-fn recorded(folder: &Path) -> Option<String> {
-    let config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
+/// The configuration of the run in a folder; none where there is no run.
+fn config(folder: &Path) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()
+}
+
+/// The decoder's name in a run's configuration.
+fn recorded(config: &Value) -> String {
     let at = |path: &str| config.pointer(path)?.as_str().map(str::to_owned);
-    at("/decisions/embedder/decoder").or_else(|| at("/record/decoder")).or_else(|| Some(EARLIER_DECODER.into()))
+    at("/decisions/embedder/decoder").or_else(|| at("/record/decoder")).unwrap_or_else(|| EARLIER_DECODER.into())
 }
 
 #[cfg(test)]
@@ -63,7 +72,8 @@ mod tests {
             std::fs::write(folder.path().join("config.json"), config).unwrap();
             BegunWith::of(folder.path(), &[])
         };
-        let new = |note| BegunWith { decoder: Decoder::LibjpegTurbo, name: DECODER.into(), note };
+        let new =
+            |note| BegunWith { decoder: Decoder::LibjpegTurbo, name: DECODER.into(), note, plain_products: false };
         let embedded = |name: &str| decoder(&format!(r#"{{"decisions": {{"embedder": {{"decoder": "{name}"}}}}}}"#));
         assert_eq!(BegunWith::of(folder.path(), &[]), new(None));
         assert_eq!(embedded(DECODER), new(None));
@@ -72,6 +82,14 @@ mod tests {
             decoder(&format!(r#"{{"decisions": {{"embedder": null}}, "record": {{"decoder": "{DECODER}"}}}}"#)),
             new(None)
         );
+        for (numerics, plain) in [
+            (r#"{"device": "cpu", "libtorch": "2.11.0"}"#, true),
+            (r#"{"device": "cpu", "libtorch": "2.11.0", "products": "oneDNN"}"#, false),
+            ("{}", false),
+        ] {
+            let config = format!(r#"{{"numerics": {numerics}, "record": {{"decoder": "{DECODER}"}}}}"#);
+            assert_eq!(decoder(&config).plain_products, plain, "{numerics}");
+        }
         let earlier = decoder(r#"{"decisions": {"embedder": null}, "record": {"program": "0.1.0"}}"#);
         assert_eq!(earlier, embedded(EARLIER_DECODER));
         assert_eq!((earlier.decoder, earlier.name.as_str()), (Decoder::Zune, EARLIER_DECODER));

@@ -106,10 +106,14 @@ impl EncoderConfig {
             "batch": self.batch,
             "libtorch": "2.11.0",
         });
+        let form = Form::of(self);
+        if form.packed {
+            numerics["products"] = "oneDNN".into();
+        }
         if let Some(card) = device::card(self.device) {
             numerics["card"] = card.into();
             numerics["tf32"] = "off".into();
-            numerics["form"] = Form::of(self).to_string().into();
+            numerics["form"] = form.to_string().into();
         }
         numerics
     }

@@ -8,6 +8,8 @@ use trommel_bridge::Attention;
 
 use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, is_neighbour_free, load, try_on_card};
 use super::golden_inputs::{floats, views};
+use super::tower::Form;
+use trommel_core::hash::mix;
 use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;
 
@@ -142,4 +144,30 @@ fn the_attention_that_served_is_told() {
     let error = try_on_card(&mut Failing(2), Attention::Cudnn).unwrap_err().to_string();
     assert!(error.contains("no such attention"), "{error}");
     assert!(try_on_card(&mut Failing(1), Attention::Flash).is_err());
+}
+
+/// oneDNN's products are libtorch's up to the order of sums, and their bits are those of any number of threads and any batch.
+#[test]
+fn packed_weights_change_the_order_of_sums_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["trommel-tiny-32", "trommel-tiny-32-quickgelu", "trommel-tiny-sigmoid-32"].map(str::to_owned);
+    for model in small.into_iter().chain([shallow(folder.path(), "ViT-B-32"), shallow(folder.path(), "ViT-L-14")]) {
+        let features = |threads: usize, batch: usize, packed: bool| {
+            let config = EncoderConfig { threads, batch, ..config(&model) };
+            let form = Some(Form { packed, ..Form::of(&config) });
+            let mut encoder = load(&EncoderConfig { form, ..config }).unwrap().encoder;
+            let view = (encoder.size() as usize).pow(2) * 3;
+            let pixels: Vec<u8> = (0..batch * view).map(|i| (mix((i % (8 * view) / 7) as u64) >> 56) as u8).collect();
+            let rows = 8 * encoder.dim();
+            encoder.encode(&pixels).unwrap()[..rows].to_vec()
+        };
+        assert_eq!(config(&model).numerics()["products"], "oneDNN");
+        let (packed, plain) = (features(1, 8, true), features(1, 8, false));
+        let norm = (plain.iter().map(|x| x * x).sum::<f32>() / 8.0).sqrt();
+        let difference = packed.iter().zip(&plain).map(|(a, b)| (a - b).abs() / norm).fold(0.0, f32::max);
+        assert!(difference < 5e-7, "{model}: {difference}");
+        for (threads, batch) in [(2, 8), (4, 16)] {
+            assert!(packed == features(threads, batch, true), "{model}: {threads} threads, batches of {batch}");
+        }
+    }
 }

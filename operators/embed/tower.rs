@@ -7,16 +7,18 @@ use tch::{Device, Kind, Tensor, nn};
 use super::device;
 use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape};
 use super::pixels::{Patches, Planes};
-use trommel_bridge::Attention;
+use trommel_bridge::{Attention, PackedWeight};
 use trommel_model::{Architecture, ImageTower, ModelError, weights};
 
-/// How the tower is computed: on a CPU as it always was, for stored features stay what they are to the bit.
+/// How the tower is computed. A run goes on as it was begun, so that its features are of one form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// The patch embedding as one product of patches that normalisation writes, instead of a convolution of planes.
     pub patches: bool,
     /// An activation of several passes over the hidden values in one, its factor in the weights.
     pub folded: bool,
+    /// Products by oneDNN, from weights in its own layout.
+    pub packed: bool,
     /// All weights and the residual sum in the products' kind.
     pub throughout: bool,
     /// Whose attention a card tries first.
@@ -34,6 +36,10 @@ impl Form {
             Self {
                 patches: on_card,
                 folded: on_card,
+                packed: !on_card
+                    && !config.torchscript
+                    && config.precision == Precision::F32
+                    && PackedWeight::is_possible(),
                 throughout: on_card && config.precision == Precision::F16,
                 attention: if hopper { Attention::Cudnn } else { Attention::Flash },
             }
@@ -86,7 +92,9 @@ impl TowerEncoder {
             (None, None) => return Err(ModelError::config(&config.model, "no weights and no seed")),
         };
         variables.freeze();
-        if form.folded {
+        if form.packed {
+            tower.pack(i64::try_from(config.batch).unwrap_or(i64::MAX))?;
+        } else if form.folded {
             tower.fold_activation()?;
         }
         let products = config.precision.kind();

@@ -221,6 +221,13 @@ pub trait ImageTower: Debug + Send {
     fn fold_activation(&mut self) -> Result<(), ModelError> {
         Ok(())
     }
+
+    /// Has the products of batches of `batch` pictures computed by oneDNN, from weights in its own layout; for f32 weights on a CPU
+    /// that are computed with only. The same up to the order of sums.
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError>;
 }
 
 /// What memory is planned by.

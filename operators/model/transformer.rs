@@ -5,8 +5,8 @@
 //! outer autocast may decide.
 
 use tch::nn::{Init, Path};
-use tch::{Kind, TchError, Tensor};
-use trommel_bridge::{Attention, attention_by};
+use tch::{Device, Kind, TchError, Tensor};
+use trommel_bridge::{After, Attention, BridgeError, PackedWeight, attention_by};
 
 use super::error::{ModelError, Op};
 
@@ -18,21 +18,56 @@ pub struct Linear {
     weight: Tensor,
     /// f32\[out\], added to every row.
     bias: Tensor,
+    /// The weight as oneDNN reads it, in its place.
+    packed: Option<PackedWeight>,
 }
 
 impl Linear {
     /// Adds `weight` and `bias` at `path`.
     pub(crate) fn new(path: &Path, inputs: i64, outputs: i64) -> Result<Self, ModelError> {
+        Self::named(path, ["weight", "bias"], inputs, outputs)
+    }
+
+    /// Adds weight and bias at `path` under these names.
+    fn named(path: &Path, [weight, bias]: [&str; 2], inputs: i64, outputs: i64) -> Result<Self, ModelError> {
         Ok(Self {
             name: path.components().collect::<Vec<_>>().join("."),
-            weight: variable(path, "weight", &[outputs, inputs], 0.0)?,
-            bias: variable(path, "bias", &[outputs], 0.0)?,
+            weight: variable(path, weight, &[outputs, inputs], 0.0)?,
+            bias: variable(path, bias, &[outputs], 0.0)?,
+            packed: None,
         })
+    }
+
+    /// Lays the weight as oneDNN reads it, for inputs of `rows` rows; the variable is empty afterwards.
+    pub(crate) fn pack(&mut self, rows: i64) -> Result<(), ModelError> {
+        let packed = PackedWeight::new(&self.weight, rows).map_err(torch).op(&self.name, &[&self.weight])?;
+        let emptied =
+            Tensor::f_zeros([0], (Kind::Float, Device::Cpu)).and_then(|nothing| self.weight.f_set_data(&nothing));
+        emptied.op(&self.name, &[])?;
+        self.packed = Some(packed);
+        Ok(())
     }
 
     /// f32\[.., in\] to f32\[.., out\].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
-        linear(&self.name, x, &self.weight, &self.bias)
+        self.then(x, After::Nothing, |y| Ok(y.shallow_clone()))
+    }
+
+    /// The same, and `after` of it, which is what `apart` computes.
+    fn then(
+        &self,
+        x: &Tensor,
+        after: After,
+        apart: impl FnOnce(&Tensor) -> Result<Tensor, ModelError>,
+    ) -> Result<Tensor, ModelError> {
+        match &self.packed {
+            Some(packed) => packed.linear(x, Some(&self.bias), after).map_err(torch).op(&self.name, &[x, &self.bias]),
+            None => apart(
+                &as_weight(x, &self.weight)?
+                    .f_linear(&self.weight, Some(&self.bias))
+                    .op(&self.name, &[x, &self.weight, &self.bias])?,
+            ),
+        }
     }
 }
 
@@ -51,8 +86,9 @@ pub(crate) fn as_weight(x: &Tensor, weight: &Tensor) -> Result<Tensor, ModelErro
     }
 }
 
-pub(crate) fn linear(name: &str, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor, ModelError> {
-    as_weight(x, weight)?.f_linear(weight, Some(bias)).op(name, &[x, weight, bias])
+/// A refusal of the bridge's as one of libtorch's, which it is.
+fn torch(error: BridgeError) -> TchError {
+    TchError::Torch(error.message)
 }
 
 /// Layer norm over the last dimension, in f32.
@@ -164,8 +200,7 @@ struct Block {
     name: String,
     shape: BlockShape,
     ln_1: LayerNorm,
-    in_proj_weight: Tensor,
-    in_proj_bias: Tensor,
+    in_proj: Linear,
     out_proj: Linear,
     ln_2: LayerNorm,
     c_fc: Linear,
@@ -186,8 +221,7 @@ impl Block {
             name: path.components().collect::<Vec<_>>().join("."),
             shape,
             ln_1: norm_1?,
-            in_proj_weight: variable(qkv, weight, &[3 * width, width], 0.0)?,
-            in_proj_bias: variable(qkv, bias, &[3 * width], 0.0)?,
+            in_proj: Linear::named(qkv, [weight, bias], width, 3 * width)?,
             out_proj: Linear::new(&attn.sub(names.out), width, width)?,
             ln_2: norm_2?,
             c_fc: Linear::new(&mlp.sub(names.mlp[0]), width, shape.mlp_width)?,
@@ -199,7 +233,7 @@ impl Block {
     fn forward(&self, x: &Tensor, attend: Attend, kernel: Option<Attention>) -> Result<Tensor, ModelError> {
         let attended = self.attention(&self.ln_1.forward(x)?, attend, kernel)?;
         let x = x.f_add(&attended).op(&self.name, &[x, &attended])?;
-        let hidden = self.activation(&self.c_fc.forward(&self.ln_2.forward(&x)?)?)?;
+        let hidden = self.c_fc.then(&self.ln_2.forward(&x)?, self.after(), |hidden| self.activation(hidden))?;
         let fed = self.c_proj.forward(&hidden)?;
         x.f_add(&fed).op(&self.name, &[&x, &fed])
     }
@@ -207,7 +241,7 @@ impl Block {
     /// f32\[.., width\] to the same.
     fn attention(&self, x: &Tensor, attend: Attend, kernel: Option<Attention>) -> Result<Tensor, ModelError> {
         let place = format!("{}.attn", self.name);
-        let packed = linear(&place, x, &self.in_proj_weight, &self.in_proj_bias)?;
+        let packed = self.in_proj.forward(x)?;
         let Attend::Groups(groups) = attend else {
             let causal = matches!(attend, Attend::Causal);
             let mixed = self.mix(&packed, causal, kernel).op(&place, &[&packed])?;
@@ -248,6 +282,15 @@ impl Block {
         mixed.f_transpose(1, 2)?.f_reshape([n, tokens, width])
     }
 
+    /// The activation in oneDNN's terms; QuickGELU is folded then.
+    const fn after(&self) -> After {
+        match self.shape.activation {
+            Activation::Gelu => After::Gelu,
+            Activation::GeluTanh => After::GeluTanh,
+            Activation::QuickGelu => After::Silu,
+        }
+    }
+
     fn activation(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         if self.folded { x.f_silu().op("QuickGELU", &[x]) } else { self.shape.activation.of(x) }
     }
@@ -281,6 +324,17 @@ impl Transformer {
             }
             let _same = block.c_proj.weight.f_div_scalar_(1.702).op("QuickGELU", &[])?;
             block.folded = true;
+        }
+        Ok(())
+    }
+
+    /// Lays all weights as oneDNN reads them, for inputs of `rows` rows, and folds QuickGELU; for weights that are computed with only.
+    pub(crate) fn pack(&mut self, rows: i64) -> Result<(), ModelError> {
+        self.fold_quick_gelu()?;
+        for block in &mut self.blocks {
+            for layer in [&mut block.in_proj, &mut block.out_proj, &mut block.c_fc, &mut block.c_proj] {
+                layer.pack(rows)?;
+            }
         }
         Ok(())
     }

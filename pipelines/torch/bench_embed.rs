@@ -122,6 +122,9 @@ pub fn embedder(bench: &EmbedBench) -> Result<EmbedReport, PipelineError> {
 fn others(config: &EncoderConfig) -> Vec<(Precision, Form)> {
     let own = Form::of(config);
     let mut all = vec![(config.precision, Form { patches: !own.patches, ..own })];
+    if own.packed {
+        all.push((config.precision, Form { packed: false, ..own }));
+    }
     if config.device != Device::Cpu {
         all.extend([Attention::Flash, Attention::Cudnn].map(|attention| (config.precision, Form { attention, ..own })));
     }

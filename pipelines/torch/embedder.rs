@@ -10,6 +10,7 @@ use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
 use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
 use trommel_embed::slots::{Slots, depth_of};
+use trommel_embed::tower::Form;
 use trommel_embed::{defaults, device};
 use trommel_model::Preprocess;
 
@@ -72,12 +73,20 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Loads the model.
+    /// Loads the model. With `plain_products` a CPU computes as before oneDNN's products were asked: for a run that was begun so.
     ///
     /// # Errors
     /// An unknown model, weights that are missing or do not fit: one line that says how to get them.
-    pub fn load(config: &EmbedderConfig, device: &str, threads: usize) -> Result<Self, PipelineError> {
+    pub fn load(
+        config: &EmbedderConfig,
+        device: &str,
+        threads: usize,
+        plain_products: bool,
+    ) -> Result<Self, PipelineError> {
         let mut config = settle(config, device, threads)?;
+        if plain_products {
+            config.form = Some(Form { packed: false, ..Form::of(&config) });
+        }
         let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes } =
             encoder::load(&config).map_err(PipelineError::usage)?;
         config.form = Some(form);

@@ -227,9 +227,9 @@ impl RunSetup {
         };
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
-        let mut embedder =
-            if embeds { Some(Embedder::load(&config.embedder, &machine.device, machine.threads)?) } else { None };
         let begun_with = BegunWith::of(&config.run, &benchmarks);
+        let load = || Embedder::load(&config.embedder, &machine.device, machine.threads, begun_with.plain_products);
+        let mut embedder = if embeds { Some(load()?) } else { None };
         if let Some(embedder) = &mut embedder {
             embedder.identity.decoder.clone_from(&begun_with.name);
         }

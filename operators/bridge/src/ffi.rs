@@ -162,6 +162,15 @@ unsafe extern "C" {
     pub fn trommel_event_synchronize(event: *const Event) -> *mut c_char;
     pub fn trommel_pinned(shape: *const i64, dims: usize, kind: c_int, out: *mut *mut C_tensor) -> *mut c_char;
     pub fn trommel_copy_async(to: *mut C_tensor, from: *const C_tensor) -> *mut c_char;
+    pub fn trommel_has_packed(out: *mut c_int) -> *mut c_char;
+    pub fn trommel_pack(weight: *const C_tensor, rows: i64, out: *mut *mut C_tensor) -> *mut c_char;
+    pub fn trommel_packed_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        after: c_int,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn trommel_attention_order(order: *const i64, count: usize) -> *mut c_char;
     pub fn trommel_pin_precision() -> *mut c_char;
     pub fn trommel_precision(out: *mut c_int) -> *mut c_char;

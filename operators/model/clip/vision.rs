@@ -112,6 +112,11 @@ impl ImageTower for VisionTransformer {
         self.transformer.fold_quick_gelu()
     }
 
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        let tokens = self.positional_embedding.size()[0];
+        self.transformer.pack(batch * tokens)
+    }
+
     fn multiply_patches(&mut self, by_product: bool) {
         self.conv1.multiply(by_product);
     }

@@ -134,6 +134,12 @@ impl ImageTower for VisionTower {
         self.features(product.tokens(patches)?)
     }
 
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        let tokens = self.pos_embed.size()[1];
+        self.blocks.pack(batch * tokens)?;
+        self.pool.kv.pack(batch * tokens)
+    }
+
     fn multiply_patches(&mut self, by_product: bool) {
         self.patch_embed.multiply(by_product);
     }
