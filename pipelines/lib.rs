@@ -2,6 +2,7 @@
 //! logic of its own. What runs a model stands in `torch/`, a crate of its own; nothing here needs libtorch.
 #![forbid(missing_docs)]
 
+pub mod begun_with;
 pub mod benchmarks;
 pub mod config;
 pub mod cores;
@@ -32,7 +33,6 @@ pub mod pruning;
 pub mod radii;
 pub mod report;
 pub mod rounding;
-pub mod run_decoder;
 pub mod secret;
 pub mod select;
 pub mod shard_leases;

@@ -19,6 +19,7 @@ use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
 use trommel_shard::embeddings::reader_bytes;
 
+use crate::begun_with::{PRODUCTS, products_at};
 use crate::benchmarks::{
     NamedPath, check_identity, finished, is_pictures, ledger_of, load, open_set, refuse_part, rejects,
 };
@@ -288,6 +289,9 @@ fn write(
     let from = config.benchmarks.iter().find(|named| named.name == benchmark.name);
     if let Some(source) = from.and_then(|named| crate::past_run::source_of(&named.path)) {
         metadata.insert("source".into(), source.display().to_string());
+    }
+    if let Some(products) = from.and_then(|named| products_at(&named.path)) {
+        metadata.insert(PRODUCTS.into(), products);
     }
     set.write(folder, metadata).map_err(PipelineError::failed)?;
     Ok(())

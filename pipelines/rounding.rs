@@ -8,14 +8,11 @@
 //! pool was.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::File;
-use std::path::Path;
 
-use trommel_columnar::embeddings::FILE_NAME;
-use trommel_columnar::ipc::IpcReader;
 use trommel_core::notices::Notices;
 
 use crate::benchmarks::NamedPath;
+use crate::past_run::metadata_of;
 
 /// What the file of a benchmark with radii calls how its references were rounded.
 pub(crate) const ROUNDED: &str = "reference_rounded";
@@ -47,7 +44,8 @@ impl Display for Rounded {
 /// Notes each benchmark whose radii are of references that were not rounded as the pool was; one that does not say is passed over.
 pub fn note(notices: &mut Notices, benchmarks: &[NamedPath], pool: Rounded) {
     for named in benchmarks {
-        let Some(references) = references_of(&named.path).filter(|references| *references != pool.to_string()) else {
+        let references = metadata_of(&named.path).and_then(|mut metadata| metadata.remove(ROUNDED));
+        let Some(references) = references.filter(|references| *references != pool.to_string()) else {
             continue;
         };
         let place =
@@ -57,10 +55,4 @@ pub fn note(notices: &mut Notices, benchmarks: &[NamedPath], pool: Rounded) {
                     the f32 vectors that it rounded)";
         notices.note("rounded_twice", text, place, 1);
     }
-}
-
-fn references_of(folder: &Path) -> Option<String> {
-    let path = if folder.is_dir() { folder.join(FILE_NAME) } else { folder.to_path_buf() };
-    let reader = IpcReader::open(&path, Box::new(File::open(&path).ok()?)).ok()?;
-    reader.metadata().get(ROUNDED).cloned()
 }

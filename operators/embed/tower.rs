@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::device;
 use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape};
 use super::pixels::{Patches, Planes};
-use trommel_bridge::{Attention, PackedWeight};
+use trommel_bridge::{Attention, has_onednn};
 use trommel_model::{Architecture, ImageTower, ModelError, weights};
 
 /// How the tower is computed. A run goes on as it was begun, so that its features are of one form.
@@ -36,10 +36,7 @@ impl Form {
             Self {
                 patches: on_card,
                 folded: on_card,
-                packed: !on_card
-                    && !config.torchscript
-                    && config.precision == Precision::F32
-                    && PackedWeight::is_possible(),
+                packed: !on_card && !config.torchscript && config.precision == Precision::F32 && has_onednn(),
                 throughout: on_card && config.precision == Precision::F16,
                 attention: if hopper { Attention::Cudnn } else { Attention::Flash },
             }

@@ -180,6 +180,9 @@ pub trait Towers: Debug + Send {
     /// What it is trained by.
     fn loss(&self) -> &'static dyn Loss;
 
+    /// Has oneDNN compute the products of both towers' blocks, with gradients: the same up to the order of sums. For f32 on a CPU.
+    fn multiply_by_onednn(&mut self);
+
     /// Has a card compute attention by `kernel`; `None` leaves it to libtorch.
     fn attend_by(&mut self, kernel: Option<Attention>);
 

@@ -6,7 +6,7 @@
 
 use tch::nn::{Init, Path};
 use tch::{Device, Kind, TchError, Tensor};
-use trommel_bridge::{After, Attention, BridgeError, PackedWeight, attention_by};
+use trommel_bridge::{self as bridge, After, Attention, BridgeError, PackedWeight, attention_by};
 
 use super::error::{ModelError, Op};
 
@@ -18,8 +18,18 @@ pub struct Linear {
     weight: Tensor,
     /// f32\[out\], added to every row.
     bias: Tensor,
-    /// The weight as oneDNN reads it, in its place.
-    packed: Option<PackedWeight>,
+    products: Products,
+}
+
+/// What multiplies for a layer.
+#[derive(Debug)]
+enum Products {
+    /// libtorch, as it likes.
+    Libtorch,
+    /// oneDNN, with gradients; of f32 on a CPU.
+    OneDnn,
+    /// oneDNN, the weight in its own layout; the variable is empty.
+    Packed(PackedWeight),
 }
 
 impl Linear {
@@ -34,7 +44,7 @@ impl Linear {
             name: path.components().collect::<Vec<_>>().join("."),
             weight: variable(path, weight, &[outputs, inputs], 0.0)?,
             bias: variable(path, bias, &[outputs], 0.0)?,
-            packed: None,
+            products: Products::Libtorch,
         })
     }
 
@@ -44,7 +54,7 @@ impl Linear {
         let emptied =
             Tensor::f_zeros([0], (Kind::Float, Device::Cpu)).and_then(|nothing| self.weight.f_set_data(&nothing));
         emptied.op(&self.name, &[])?;
-        self.packed = Some(packed);
+        self.products = Products::Packed(packed);
         Ok(())
     }
 
@@ -60,9 +70,16 @@ impl Linear {
         after: After,
         apart: impl FnOnce(&Tensor) -> Result<Tensor, ModelError>,
     ) -> Result<Tensor, ModelError> {
-        match &self.packed {
-            Some(packed) => packed.linear(x, Some(&self.bias), after).map_err(torch).op(&self.name, &[x, &self.bias]),
-            None => apart(
+        match &self.products {
+            Products::Packed(weight) => {
+                weight.linear(x, &self.bias, after).map_err(torch).op(&self.name, &[x, &self.bias])
+            }
+            Products::OneDnn => apart(
+                &bridge::linear(x, &self.weight, &self.bias)
+                    .map_err(torch)
+                    .op(&self.name, &[x, &self.weight, &self.bias])?,
+            ),
+            Products::Libtorch => apart(
                 &as_weight(x, &self.weight)?
                     .f_linear(&self.weight, Some(&self.bias))
                     .op(&self.name, &[x, &self.weight, &self.bias])?,
@@ -337,6 +354,15 @@ impl Transformer {
             }
         }
         Ok(())
+    }
+
+    /// Has oneDNN multiply, with gradients; for f32 on a CPU.
+    pub(crate) fn multiply_by_onednn(&mut self) {
+        for block in &mut self.blocks {
+            for layer in [&mut block.in_proj, &mut block.out_proj, &mut block.c_fc, &mut block.c_proj] {
+                layer.products = Products::OneDnn;
+            }
+        }
     }
 
     /// f32\[n, tokens, width\] to the same; with groups f32\[tokens, width\].

@@ -89,6 +89,12 @@ impl Checkpoints {
         Ok(this)
     }
 
+    /// Says the numeric part, where it follows from what is found here.
+    #[must_use]
+    pub fn computed_by(self, numerics: BTreeMap<String, String>) -> Self {
+        Self { numerics, ..self }
+    }
+
     /// Says the hashes, where they follow from what is found here, what that of training was made of, as JSON text, and how often the
     /// run was made longer.
     #[must_use]

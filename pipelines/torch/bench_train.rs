@@ -19,7 +19,7 @@ use trommel_train::{
     Batch, Normalisation, Precision, Scheduler, Staged, TextPadding, TrainConfig, TrainError, Trainer,
 };
 
-use crate::trainer_setup::model_on;
+use crate::trainer_setup::{model_on, multiplies_by_onednn};
 use trommel_pipelines::error::PipelineError;
 
 /// Steps before anything is timed: kernels are chosen, memory is taken, a card's clock rises.
@@ -258,6 +258,9 @@ impl<'a> Made<'a> {
         change: impl FnOnce(&mut Model),
     ) -> Result<Trainer<Model>, PipelineError> {
         let mut model = model_on(self.config, self.batches.device)?;
+        if multiplies_by_onednn(self.batches.device, precision, None) {
+            model.towers_mut().multiply_by_onednn();
+        }
         change(&mut model);
         let mut variables = model.store().variables();
         for (name, weight) in self.weights {

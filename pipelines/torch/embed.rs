@@ -17,6 +17,7 @@ use trommel_shard::classified::{Classified, Packed};
 use trommel_shard::plan::Plan;
 
 use crate::run_setup::{Input, reader_config};
+use trommel_pipelines::begun_with::{PRODUCTS, products};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 
@@ -64,7 +65,8 @@ fn write_benchmark(
         };
         for row in ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)? {
             if file.is_none() {
-                let metadata = BTreeMap::from([("source".to_owned(), source.clone())]);
+                let mut metadata = BTreeMap::from([("source".to_owned(), source.clone())]);
+                metadata.extend(products(ledger.config()).map(|products| (PRODUCTS.to_owned(), products)));
                 let head = EmbeddingHead { dim: row.vector.len(), radii: false, identity: identity.clone(), metadata };
                 file = Some(EmbeddingFile::in_folder(&config.run, &head).map_err(PipelineError::failed)?);
             }

@@ -31,6 +31,7 @@ use trommel_shard::store::{Store, Stores, local_path};
 
 use crate::embedder::{EmbedService, Embedder};
 use crate::joiner;
+use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::{check_identity, load};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
 use trommel_pipelines::cores::Threading;
@@ -40,7 +41,6 @@ use trommel_pipelines::ledger_memory::LedgerMemory;
 pub use trommel_pipelines::ledger_run::names_of;
 use trommel_pipelines::memory::{MemoryPlan, human};
 use trommel_pipelines::rounding::{self, Rounded};
-use trommel_pipelines::run_decoder::BegunWith;
 use trommel_pipelines::split_file::{SplitFile, SplitMembers};
 use trommel_pipelines::stray_files::beside;
 
@@ -227,7 +227,7 @@ impl RunSetup {
         };
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
-        let begun_with = BegunWith::of(&config.run, &benchmarks);
+        let begun_with = BegunWith::of(&config.run, &benchmarks, &config.benchmarks);
         let load = || Embedder::load(&config.embedder, &machine.device, machine.threads, begun_with.plain_products);
         let mut embedder = if embeds { Some(load()?) } else { None };
         if let Some(embedder) = &mut embedder {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tch::Device;
-use trommel_bridge::Attention;
+use trommel_bridge::{Attention, has_onednn};
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, Held, OrderConfig};
 use trommel_decode::view::view_bytes;
@@ -53,7 +53,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, PipelineError> {
     let Setting { run, config, model: architecture, together, progress, .. } = setting;
     let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
-    let model = model_on(architecture, device)?;
+    let mut model = model_on(architecture, device)?;
     let initial = match &run.pretrained {
         Some(path) => {
             weights::load(model.store(), &**architecture, path).map_err(PipelineError::usage)?;
@@ -75,13 +75,17 @@ pub(crate) fn prepare(
     let card = device::card(device);
     let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
     let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
-    let (checkpoints, found, recipe, training, notices) = together.in_turn("checkpoints", || {
+    let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn("checkpoints", || {
         let folder = config.run.join("checkpoints");
         // The hashes come below: what a run was begun with is among what they are made of.
-        let (none, numerics_kept, keep) = (BTreeMap::new(), numerics.clone(), Some(run.keep_checkpoints));
-        let checkpoints = Checkpoints::open(&folder, architecture.name(), none, numerics_kept, keep);
+        let (none, keep) = (BTreeMap::new, Some(run.keep_checkpoints));
+        let checkpoints = Checkpoints::open(&folder, architecture.name(), none(), none(), keep);
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;
         let found = checkpoints.newest().map_err(PipelineError::usage)?;
+        let mut numerics = numerics;
+        if multiplies_by_onednn(device, run.recipe.precision, found.as_ref()) {
+            numerics.insert("products".into(), "oneDNN".into());
+        }
         let text_padding = text_padding(run.text_padding, found.as_ref(), &model)?;
         let recipe = TrainConfig { text_padding, ..run.recipe.clone() };
         let mut training = json!({
@@ -108,11 +112,15 @@ pub(crate) fn prepare(
         let goes_on = found.as_ref().map_or_else(|| Ok(GoesOn::default()), |found| asked.compare(found))?;
         let mut extended = found.as_ref().map_or_else(Vec::new, |found| found.state.extended.clone());
         extended.extend(goes_on.extension);
-        let checkpoints = checkpoints.describing(hashes, training.to_string(), extended);
-        Ok((checkpoints, found, recipe, training, goes_on.notices))
+        let by_onednn = numerics.contains_key("products");
+        let checkpoints = checkpoints.computed_by(numerics).describing(hashes, training.to_string(), extended);
+        Ok((checkpoints, found, recipe, training, goes_on.notices, by_onednn))
     })?;
     if together.rank() == 0 {
         notices.lines().for_each(|line| tracing::info!("{line}"));
+    }
+    if by_onednn {
+        model.towers_mut().multiply_by_onednn();
     }
     let normalisation = Normalisation::from(architecture.preprocess());
     let mut trainer = Trainer::new(model, recipe, course, normalisation, device).map_err(PipelineError::usage)?;
@@ -144,6 +152,12 @@ pub(crate) fn model_on(architecture: &Arc<dyn Architecture>, device: Device) -> 
         model.towers_mut().attend_by(Some(Attention::Efficient));
     }
     Ok(model)
+}
+
+/// Whether oneDNN multiplies: of f32 on a CPU, where it can; a run that was begun without it goes on without it.
+pub(crate) fn multiplies_by_onednn(device: Device, precision: Precision, found: Option<&Found>) -> bool {
+    let begun_so = found.is_none_or(|found| found.state.numerics.contains_key("products"));
+    device == Device::Cpu && precision == Precision::F32 && begun_so && has_onednn()
 }
 
 /// The padding of captions that a run trains with. One that was begun goes on as it was begun, be that before there was a choice;

@@ -162,7 +162,13 @@ unsafe extern "C" {
     pub fn trommel_event_synchronize(event: *const Event) -> *mut c_char;
     pub fn trommel_pinned(shape: *const i64, dims: usize, kind: c_int, out: *mut *mut C_tensor) -> *mut c_char;
     pub fn trommel_copy_async(to: *mut C_tensor, from: *const C_tensor) -> *mut c_char;
-    pub fn trommel_has_packed(out: *mut c_int) -> *mut c_char;
+    pub fn trommel_has_onednn(out: *mut c_int) -> *mut c_char;
+    pub fn trommel_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub fn trommel_pack(weight: *const C_tensor, rows: i64, out: *mut *mut C_tensor) -> *mut c_char;
     pub fn trommel_packed_linear(
         x: *const C_tensor,

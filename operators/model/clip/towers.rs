@@ -81,6 +81,11 @@ impl Towers for Clip {
         if self.logit_bias.is_some() { &Sigmoid } else { &Softmax }
     }
 
+    fn multiply_by_onednn(&mut self) {
+        self.visual.transformer.multiply_by_onednn();
+        self.text.transformer.multiply_by_onednn();
+    }
+
     fn attend_by(&mut self, kernel: Option<Attention>) {
         self.visual.transformer.kernel = kernel;
         self.text.transformer.kernel = kernel;

@@ -52,6 +52,11 @@ impl Towers for Siglip {
         &Sigmoid
     }
 
+    fn multiply_by_onednn(&mut self) {
+        self.visual.multiply_by_onednn();
+        self.text.transformer.multiply_by_onednn();
+    }
+
     fn attend_by(&mut self, kernel: Option<Attention>) {
         self.visual.attend_by(kernel);
         self.text.transformer.kernel = kernel;

@@ -101,6 +101,10 @@ impl VisionTower {
         })
     }
 
+    pub(super) fn multiply_by_onednn(&mut self) {
+        self.blocks.multiply_by_onednn();
+    }
+
     pub(super) const fn attend_by(&mut self, kernel: Option<Attention>) {
         self.blocks.kernel = kernel;
     }

@@ -8,8 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use trommel_columnar::ipc::META_IDENTITY;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decode::{DECODER, Decoder, EARLIER_DECODER};
+
+use crate::benchmarks::NamedPath;
+use crate::past_run::metadata_of;
 
 /// A decoder, and why it is that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +29,16 @@ pub struct BegunWith {
 }
 
 impl BegunWith {
-    /// The decoder of the run in `folder`, which is compared with `benchmarks`.
+    /// Of the run in `folder`, which is compared with `benchmarks`; they lie at `places`.
     #[must_use]
-    pub fn of(folder: &Path, benchmarks: &[Arc<Benchmark>]) -> Self {
+    pub fn of(folder: &Path, benchmarks: &[Arc<Benchmark>], places: &[NamedPath]) -> Self {
         let config = config(folder);
         let in_folder = config.as_ref().map(|config| (recorded(config), folder.display().to_string()));
-        let numerics = config.as_ref().and_then(|config| config.get("numerics"));
-        let plain_products = numerics.is_some_and(|it| it.get("libtorch").is_some() && it.get("products").is_none());
+        let products = match &config {
+            Some(config) => products(config),
+            None => places.iter().find_map(|named| products_at(&named.path).filter(|products| *products == PLAIN)),
+        };
+        let plain_products = products.is_some_and(|products| products == PLAIN);
         let in_benchmarks = || {
             let mut named = benchmarks.iter().filter_map(|benchmark| Some((benchmark.identity.as_ref()?, benchmark)));
             named
@@ -54,6 +61,29 @@ fn config(folder: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()
 }
 
+/// What a CPU's features were multiplied by where nobody says it: libtorch's own products.
+const PLAIN: &str = "libtorch";
+/// What an embeddings file calls it.
+pub const PRODUCTS: &str = "products";
+
+/// What multiplied for the features of a run; none where nothing was embedded.
+#[must_use]
+pub fn products(config: &Value) -> Option<String> {
+    let numerics = config.get("numerics").filter(|numerics| numerics.get("libtorch").is_some())?;
+    let text = |name: &str| numerics.get(name).and_then(Value::as_str);
+    let device = text("device").filter(|device| *device != "cpu");
+    Some(text(PRODUCTS).or(device).unwrap_or(PLAIN).to_owned())
+}
+
+/// The same of a benchmark or a set of references, in whatever form they lie there; none of what another program embedded.
+pub(crate) fn products_at(path: &Path) -> Option<String> {
+    if let Some(config) = config(path) {
+        return products(&config);
+    }
+    let metadata = metadata_of(path).filter(|metadata| metadata.contains_key(META_IDENTITY))?;
+    Some(metadata.get(PRODUCTS).map_or(PLAIN, String::as_str).to_owned())
+}
+
 /// The decoder's name in a run's configuration.
 fn recorded(config: &Value) -> String {
     let at = |path: &str| config.pointer(path)?.as_str().map(str::to_owned);
@@ -70,12 +100,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let decoder = |config: &str| {
             std::fs::write(folder.path().join("config.json"), config).unwrap();
-            BegunWith::of(folder.path(), &[])
+            BegunWith::of(folder.path(), &[], &[])
         };
         let new =
             |note| BegunWith { decoder: Decoder::LibjpegTurbo, name: DECODER.into(), note, plain_products: false };
         let embedded = |name: &str| decoder(&format!(r#"{{"decisions": {{"embedder": {{"decoder": "{name}"}}}}}}"#));
-        assert_eq!(BegunWith::of(folder.path(), &[]), new(None));
+        assert_eq!(BegunWith::of(folder.path(), &[], &[]), new(None));
         assert_eq!(embedded(DECODER), new(None));
         assert_eq!(embedded("of tomorrow 3"), new(None));
         assert_eq!(
