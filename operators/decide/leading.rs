@@ -3,7 +3,7 @@
 //! For each benchmark either radii or the maximum is asked for. What lies below the radius, and below the largest value less radius known of the row, is left after a few of its elements;
 //! so is, where the maximum is asked for, what lies below the largest. What is left over is sifted by f32 products, as after all [codes](super::coded).
 //!
-//! **Cost.** A pair costs as many products as there are directions, one that is left over as much as some thousands of them ([`LEFT_OVER`]). How many directions make
+//! **Cost.** A pair costs as many products as there are directions, one that is left over as much as some tens of thousands of them ([`LEFT_OVER`]). How many directions make
 //! the sum least, and whether it is less than all elements' then, is estimated from the first rows and some points when directions are learned. The answers do not depend on it.
 
 use std::sync::Arc;
@@ -31,10 +31,10 @@ const ROWS_AT_ONCE: usize = 8;
 const BESIDE: usize = 64;
 
 /// What a pair costs in codes of all elements beside these: values written and read.
-const BESIDE_ALL: usize = 128;
+const BESIDE_ALL: usize = 192;
 
 /// What a pair that is left over costs, in products of codes: its chunk looked at again, a vector brought near, a call; and for each of its elements.
-const LEFT_OVER: (usize, usize) = (6000, 30);
+const LEFT_OVER: (usize, usize) = (10_000, 50);
 
 /// Numbers of directions that are tried.
 const WIDTHS: [usize; 9] = [32, 48, 64, 96, 128, 160, 192, 224, MOST_TRIED];

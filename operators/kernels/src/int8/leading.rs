@@ -360,9 +360,25 @@ fn added_to(points: &LeadingPoints, chunk: usize, length: f64) -> [f32; CHUNK] {
     added
 }
 
+/// Some sums of a row with a chunk as values less thresholds, but for what is the row's alone: shown block by block.
 #[inline(always)]
-fn value(sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], at: usize) -> f32 {
-    sums.0[at] as f32 * (row.scale * points.steps[at]) + (row.rest * points.rests[at] + added[at])
+fn values(
+    sums: &Sums,
+    row: &RowTerms,
+    points: &PointTerms,
+    added: &[f32; CHUNK],
+    mut show: impl FnMut(usize, &[f32; LANES]),
+) {
+    let (sums, steps) = (sums.0.as_chunks::<LANES>().0, points.steps.as_chunks::<LANES>().0);
+    let (rests, added) = (points.rests.as_chunks::<LANES>().0, added.as_chunks::<LANES>().0);
+    for (at, ((sums, steps), (rests, added))) in sums.iter().zip(steps).zip(rests.iter().zip(added)).enumerate() {
+        let mut values = [0.0; LANES];
+        // Blocks of one length, numbered lane by lane: compilers load them as they lie.
+        for lane in 0..LANES {
+            values[lane] = sums[lane] as f32 * (row.scale * steps[lane]) + (row.rest * rests[lane] + added[lane]);
+        }
+        show(at, &values);
+    }
 }
 
 widened! {
@@ -372,12 +388,11 @@ widened! {
     ) {
         for ((sums, row), out) in sums.iter().zip(rows).zip(out) {
             let mut most = [f32::NEG_INFINITY; LANES];
-            for first in (0..CHUNK).step_by(LANES) {
-                for (lane, most) in most.iter_mut().enumerate() {
-                    let value = value(sums, row, points, added, first + lane);
+            values(sums, row, points, added, |_, values| {
+                for (most, &value) in most.iter_mut().zip(values) {
                     *most = if value > *most { value } else { *most };
                 }
-            }
+            });
             // By halves: the order of comparisons is the compiler's to keep.
             let mut half = LANES / 2;
             while half > 0 {
@@ -396,9 +411,11 @@ widened! {
     fn all_of / all_of_wide / all_of_widest / all_of_plain(
         sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], shift: f32, out: &mut [f32; CHUNK]
     ) {
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = value(sums, row, points, added, at) + shift;
-        }
+        values(sums, row, points, added, |at, values| {
+            for (out, value) in out[LANES * at..].iter_mut().zip(values) {
+                *out = value + shift;
+            }
+        });
     }
 }
 
