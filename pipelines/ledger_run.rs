@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Inspect;
+use timely::dataflow::operators::vec::Map;
 use trommel_core::sample::{Event, Status, Time};
 use trommel_core::stop::Stop;
+use trommel_dataflow::redeem::Redeemed;
 use trommel_dataflow::watchdog::Watchdog;
 use trommel_decide::ShardNames;
 use trommel_ledger::LedgerError;
 use trommel_ledger::committer::{Committed, Committer};
+use trommel_ledger::first_samples::First;
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
@@ -23,7 +26,6 @@ use trommel_ledger::storage::Disk;
 use trommel_shard::plan::Plan;
 
 use crate::error::PipelineError;
-use crate::first_samples::First;
 use crate::progress::Progress;
 
 /// How long the tasks of an array wait for the first of them to write a long plan.
@@ -111,62 +113,60 @@ fn usage_or_failure(error: LedgerError) -> PipelineError {
     if error.is_disk_full() { PipelineError::failed(error) } else { PipelineError::usage(error) }
 }
 
-/// Starts the committer, which waits for what becomes of the first samples; `on_committed` hears of every durable (or failed)
-/// shard.
+/// Starts the committer, which waits for what becomes of the first samples.
 ///
 /// # Errors
 /// The system has no thread to give.
 pub fn start_committer(
     folder: &Arc<RunFolder>,
     parts: PartConfig,
-    progress: &Arc<Progress>,
-    (first, stop): (&First, &Stop),
-    on_committed: impl Fn(&Committed) + Send + 'static,
+    first: &First,
+    stop: &Stop,
 ) -> Result<Committer, PipelineError> {
-    let progress = progress.clone();
-    let tell = move |committed: &Committed| {
-        if committed.status == LineStatus::Committed {
-            progress.shards_committed.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(remark) = &committed.remark {
-            tracing::warn!("{}: {remark}", committed.name);
-        }
-        progress.bytes_read.fetch_add(committed.bytes, Ordering::Relaxed);
-        on_committed(committed);
-    };
-    let first = first.clone();
-    let may_commit = Box::new(move || first.may_commit());
-    Committer::spawn_waiting(folder.clone(), parts, stop.clone(), Box::new(tell), may_commit)
-        .map_err(PipelineError::failed)
+    let spawn = if first.is_settled() { Committer::spawn } else { Committer::spawn_waiting };
+    spawn(folder.clone(), parts, stop.clone()).map_err(PipelineError::failed)
 }
 
-/// Counts fates, and shows them to the judge of the first ones.
+/// Counts fates and shards for whoever watches the run.
 #[derive(Clone)]
 pub struct Counting {
     progress: Arc<Progress>,
-    first: First,
 }
 
 impl Counting {
     /// Counts into `progress`.
     #[must_use]
-    pub fn new(progress: &Arc<Progress>, first: &First) -> Self {
-        Self { progress: progress.clone(), first: first.clone() }
+    pub fn new(progress: &Arc<Progress>) -> Self {
+        Self { progress: progress.clone() }
     }
 
-    /// Counts what passes by.
+    /// Counts the fates that pass by.
     pub fn watch<'scope>(&self, events: StreamVec<'scope, Time, Event>) -> StreamVec<'scope, Time, Event> {
-        let this = self.clone();
+        let progress = self.progress.clone();
         events.inspect(move |event| {
             if let Event::Fate(fate) = event {
                 let counter = match fate.status {
-                    Status::Kept => &this.progress.kept,
-                    Status::Dropped => &this.progress.dropped,
-                    Status::Rejected => &this.progress.rejected,
+                    Status::Kept => &progress.kept,
+                    Status::Dropped => &progress.dropped,
+                    Status::Rejected => &progress.rejected,
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
             }
-            this.first.see(event);
+        })
+    }
+
+    /// Counts the shards that are durable, or were given up; their leases go on.
+    pub fn durable<'scope>(&self, shards: StreamVec<'scope, Time, Committed>) -> StreamVec<'scope, Time, Redeemed> {
+        let progress = self.progress.clone();
+        shards.map(move |shard| {
+            if shard.status == LineStatus::Committed {
+                progress.shards_committed.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(remark) = &shard.remark {
+                tracing::warn!("{}: {remark}", shard.name);
+            }
+            progress.bytes_read.fetch_add(shard.bytes, Ordering::Relaxed);
+            shard.lease()
         })
     }
 }

@@ -9,7 +9,6 @@ pub mod cores;
 pub mod decision;
 pub mod dedup;
 pub mod error;
-pub mod first_samples;
 pub mod fleet;
 pub mod gauges;
 pub mod inject;

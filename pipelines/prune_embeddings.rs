@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use timely::dataflow::operators::{Concatenate, OkErr};
+use timely::dataflow::operators::{Concat, OkErr};
 use trommel_columnar::embeddings::EmbeddingHead;
 use trommel_columnar::ipc::META_FOREIGN;
 use trommel_core::credit::{Credit, CreditConfig};
@@ -15,12 +15,14 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::{Embedded, Event, Identity, Sample, Time};
 use trommel_core::stop::Stop;
 use trommel_dataflow::pool::Pool;
+use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_decide::stage::{Decide, Joins};
 use trommel_ledger::committer::Summary;
+use trommel_ledger::first_samples::{First, FirstSamples};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunConfig;
@@ -32,7 +34,6 @@ use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
 use crate::error::PipelineError;
-use crate::first_samples::First;
 use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
 use crate::ledger_run::{Counting, Watching, names_of, share, start_committer};
@@ -222,17 +223,14 @@ impl<'a> RunSetup<'a> {
             watchdog.watch_pool(&pool);
         })?;
 
-        let Dealt { leases, committed, drain } = deal(together, shards, readers + workers);
+        let Dealt { leases, drain } = deal(together, shards, readers + workers);
         let _winding = together.wind_down_with(stop, drain);
-        let (control, passed) = (together.cluster().map(|cluster| cluster.control()), committed.clone());
-        let first = First::new(first, "", control, stop, move |ordinal| passed(ordinal));
-        let committer = start_committer(folder, self.part_config(), progress, (&first, stop), move |shard| {
-            committed(shard.ordinal);
-        })?;
+        let first = First::new(first, "", stop);
+        let committer = start_committer(folder, self.part_config(), &first, stop)?;
         let names = names_of(&self.stored.plan);
         let named = names.clone();
         let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
-        let counting = Counting::new(progress, &first);
+        let counting = Counting::new(progress);
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let bytes = RowBytes {
             vector: ledger_memory.vector_bytes,
@@ -246,12 +244,14 @@ impl<'a> RunSetup<'a> {
         together.execute(workers, move |worker, index| {
             let mine = share(index, workers, readers);
             worker.dataflow::<Time, _, _>(|scope| {
-                let (leases, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
-                let rows = source(scope, "Embeddings", leases, reader, mine, credit, stop_here.clone());
+                let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
+                let rows = source(scope, "Embeddings", given, reader, mine, credit, stop_here.clone());
                 let (samples, found) = rows.ok_err(|row: Row| -> Result<Sample<Embedded>, Event> { row });
                 let joins = joiner.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: true });
-                let (_kept, fates) = samples.decide(joins, &verdict, &names);
-                counting.watch(scope.concatenate([found, fates])).ledger(handle.clone(), ledger.clone());
+                let (_kept, events) = samples.decide(found, joins, &verdict, &names);
+                let (events, passed) = counting.watch(events).first_samples(&first, &handle);
+                let durable = events.ledger(handle.clone(), ledger.clone());
+                counting.durable(durable).concat(passed).redeem(&leases);
             });
         })?;
         let summary: Summary = committer.finish().map_err(PipelineError::failed)?;

@@ -12,8 +12,6 @@ use crate::together::Together;
 pub struct Dealt {
     /// Who reads what.
     pub leases: Arc<dyn Leases>,
-    /// Hears of every shard that is durable.
-    pub committed: Arc<dyn Fn(u64) + Send + Sync>,
     /// Begins nothing new.
     pub drain: Box<dyn Fn() + Send + Sync>,
 }
@@ -24,23 +22,15 @@ pub fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt 
     match together.cluster() {
         None => {
             let leases = Arc::new(Dynamic::new(wanted, open_shards));
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
+            let drained = leases.clone();
+            Dealt { leases, drain: Box::new(move || drained.drain()) }
         }
         Some(cluster) => {
             let control = cluster.control();
             let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
             let leases = ClusterLeases::new(control, server, open_shards);
-            let (freed, drained) = (leases.clone(), leases.clone());
-            Dealt {
-                leases,
-                committed: Arc::new(move |ordinal| freed.committed(ordinal)),
-                drain: Box::new(move || drained.drain()),
-            }
+            let drained = leases.clone();
+            Dealt { leases, drain: Box::new(move || drained.drain()) }
         }
     }
 }

@@ -24,6 +24,7 @@ use super::control::Control;
 use super::message::Message;
 use trommel_core::sample::{Time, time_of};
 use trommel_core::wake::{Registration, Wakers, locked};
+use trommel_dataflow::redeem::Redeemed;
 use trommel_dataflow::source::{Lease, Leases, Next};
 
 #[derive(Debug)]
@@ -325,6 +326,10 @@ impl Leases for ClusterLeases {
             (None, None) => (!local.no_more).then_some(local.floor),
         };
         bound.map(|ordinal| time_of(0, ordinal))
+    }
+
+    fn redeem(&self, lease: Redeemed) {
+        self.done(lease.ordinal, lease.failed);
     }
 
     fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {

@@ -278,7 +278,7 @@ pub enum ShardOutcome {
 }
 
 /// The source's last word on a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShardEnd {
     /// Ordinal of the shard in the plan.
     pub ordinal: u64,
@@ -290,6 +290,18 @@ pub struct ShardEnd {
     pub outcome: ShardOutcome,
     /// What was lost of it, or passed over in it.
     pub notices: Notices,
+    /// What the test points saw of its samples, by benchmark and point. The stage that decides adds it, when it has decided the last of
+    /// them; empty before, and where nothing is joined.
+    pub points: Arc<Vec<PointRow>>,
+}
+
+impl ShardEnd {
+    /// The end of a shard in which nothing was found, yet.
+    #[must_use]
+    pub fn new(ordinal: u64) -> Self {
+        let (outcome, notices, points) = (ShardOutcome::Complete(None), Notices::default(), Arc::default());
+        Self { ordinal, count: 0, bytes: 0, outcome, notices, points }
+    }
 }
 
 /// One test point against the samples of one shard, or of all of them.
@@ -311,17 +323,9 @@ pub struct PointRow {
     pub kept_sample: Option<SampleId>,
 }
 
-/// What every test point has seen of one shard: whole when all fates of the shard have arrived.
-pub trait ShardPoints: Send + Sync + fmt::Debug {
-    /// The rows of points that saw anything, by benchmark and point.
-    fn rows(&self) -> Vec<PointRow>;
-}
-
 /// What flows to the ledger (and, as holes, to the trainer's order).
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Where the statistics of a shard's points gather. It comes before the shard's first fate that they count.
-    Points(Arc<dyn ShardPoints>),
     /// A sample's fate.
     Fate(Arc<Fate>),
     /// Nothing follows of this shard but what is still on its way.

@@ -25,6 +25,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::lanes::{Lanes, Standing};
+use super::redeem::Redeemed;
 use super::source::{Lease, Leases, Next};
 use super::window::Cursor;
 use trommel_core::sample::{ORDINAL_BITS, Time, time_of};
@@ -94,6 +95,10 @@ impl Leases for Dynamic {
 
     fn floor(&self) -> Option<Time> {
         locked(&self.queue).waiting.front().map(|ordinal| time_of(0, *ordinal))
+    }
+
+    fn redeem(&self, lease: Redeemed) {
+        self.committed(lease.ordinal);
     }
 
     fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
@@ -246,6 +251,14 @@ impl Leases for LaneLeases {
             (self.deal.standing(lane.pass, at, position) != Standing::Never).then(|| time_of(lane.pass, ordinal))
         };
         lanes.filter_map(next).min()
+    }
+
+    fn redeem(&self, Redeemed { ordinal, failed }: Redeemed) {
+        if failed {
+            self.failed(ordinal);
+        } else {
+            self.committed(ordinal);
+        }
     }
 
     fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {

@@ -68,6 +68,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
+use super::redeem::Redeemed;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Credit, Permit, Stopped};
 use trommel_core::records::Record;
@@ -115,6 +116,9 @@ pub trait Leases: Send + Sync {
 
     /// A lower bound of the times of all leases to come; `None` = none will come. It never falls.
     fn floor(&self) -> Option<Time>;
+
+    /// Takes a lease back: its shard is durable, or was given up.
+    fn redeem(&self, lease: Redeemed);
 
     /// Calls `waker` whenever a reader that was told to wait should ask again. `None`: this cannot be told, readers
     /// ask again every few milliseconds.

@@ -19,7 +19,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use half::f16;
-//! use trommel_core::sample::{SampleId, ShardPoints};
+//! use trommel_core::sample::SampleId;
 //! use trommel_decide::{benchmark::Benchmark, join::{JoinConfig, JoinRow, Joiner}};
 //!
 //! let row = |x: [f32; 2]| x.map(f16::from_f32);

@@ -24,6 +24,7 @@ pub mod join;
 pub mod kernel;
 mod leading;
 pub mod maxima;
+mod open_shards;
 pub mod parse;
 pub mod percent;
 pub mod points;

@@ -4,13 +4,13 @@
 //! similarity among the kept samples with its sample. Equal values go to the smaller index. All of it is a function of the shard's
 //! samples and the rule, whatever the order in which they arrive.
 //!
-//! The stage that decides sends [`Points`] to the ledger before the first fate that they count, and fills them while fates follow; when
-//! all have arrived, they are whole. Cost: 40 bytes a point and open shard.
+//! The stage that decides owns them, shard by shard ([`open_shards`](super::open_shards)); a lock lets the threads that join several
+//! micro-batches of one shard add to them. Cost: 40 bytes a point and open shard.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use trommel_core::peak;
-use trommel_core::sample::{PointRow, SampleId, ShardPoints};
+use trommel_core::sample::{PointRow, SampleId};
 use trommel_core::wake::locked;
 
 use super::benchmark::Benchmark;
@@ -51,10 +51,10 @@ impl Points {
     pub(crate) fn columns(&self) -> MutexGuard<'_, Vec<Columns>> {
         locked(&self.columns)
     }
-}
 
-impl ShardPoints for Points {
-    fn rows(&self) -> Vec<PointRow> {
+    /// The rows of points that saw anything, by benchmark and point.
+    #[must_use]
+    pub fn rows(&self) -> Vec<PointRow> {
         let mut rows = Vec::new();
         let peak =
             |(value, index): Peak| (index != u32::MAX).then_some((value, SampleId { ordinal: self.ordinal, index }));

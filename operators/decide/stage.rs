@@ -4,10 +4,11 @@
 //!                worker                               │  pool threads
 //!  Embedded ─▶ backlog ─▶ [micro-batch: capabilities] ┼─▶ check, join, verdict ─┐
 //!  kept     ◀── [micro-batch redeemed] ◀── channel ◀──┼─────────────────────────┘  one wake a micro-batch
-//!  events   ◀──┘  points of a shard, fates of all samples
+//!                  │ fates
+//!  events ─────────┴▶ [open shards] ─▶ events: fates of all samples; behind a shard's last one its end, with what its points saw
 //! ```
 //!
-//! Frontier: both outputs' follow the input's, the backlog's and the open micro-batches' times.
+//! Frontier: both outputs' follow the inputs', the backlog's and the open micro-batches' times.
 //!
 //! Invariants:
 //! 1. Each input gives one fate, at its own time, in the order of completion, unless the run stops. A kept one goes on to the trainer too,
@@ -16,7 +17,7 @@
 //!    share of the pool is busy, arrivals gather; the waker is the running micro-batch's result, or a timer where others fill the pool.
 //! 3. How samples fall into micro-batches changes no score and no verdict (see [`super::join`]).
 //! 4. A vector that cannot be judged is a reject of its own; a panic makes rejects (`join_failed`) of its micro-batch.
-//! 5. The [`Points`] of a shard come before the first fate that they count, on the same stream.
+//! 5. All events of a shard pass by here, on the worker that reads it: see [`super::open_shards`] for what its end waits for, and brings.
 //! 6. A dropped sample's permit returns at once; a kept one's shrinks to its view and caption.
 //! 7. A kept sample without caption bears the remark `no_caption`.
 //!
@@ -25,23 +26,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::core::OkErr;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Capability, Concat};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use trommel_core::sample::{Embedded, Event, Fate, NO_CAPTION, Reason, Sample, Score, Status, Work};
 use trommel_dataflow::offload::{Job, JobPanic, Pool};
+use trommel_dataflow::part::Part;
 
 use super::ShardNames;
 use super::join::{JoinRow, Joined, Joiner, Verdict};
+use super::open_shards::OpenShards;
 use super::points::Points;
 
 /// After this time a pool that others fill is asked again, if no result has come before.
@@ -63,10 +65,11 @@ pub struct Joins<'a> {
 
 /// Decides what goes on.
 pub trait Decide<'scope, T: Timestamp> {
-    /// Kept samples, and every sample's fate, which `verdict` decides from names and scores. Where nobody joins there are no scores.
-    /// `names` gives a shard's stable name.
+    /// Kept samples, and all events: those that came, and every sample's fate, which `verdict` decides from names and scores. Where
+    /// nobody joins there are no scores. `names` gives a shard's stable name.
     fn decide(
         self,
+        events: StreamVec<'scope, T, Event>,
         joins: Option<Joins<'_>>,
         verdict: &Arc<dyn Verdict>,
         names: &ShardNames,
@@ -76,32 +79,33 @@ pub trait Decide<'scope, T: Timestamp> {
 impl<'scope, T: Timestamp + TotalOrder> Decide<'scope, T> for StreamVec<'scope, T, Sample<Embedded>> {
     fn decide(
         self,
+        events: StreamVec<'scope, T, Event>,
         joins: Option<Joins<'_>>,
         verdict: &Arc<dyn Verdict>,
         names: &ShardNames,
     ) -> (StreamVec<'scope, T, Sample<TrainView>>, StreamVec<'scope, T, Event>) {
-        let outputs = match joins {
-            Some(joins) => join(self, joins, verdict, names),
-            None => {
-                let (verdict, names) = (verdict.clone(), names.clone());
-                self.flat_map(move |sample| {
-                    let keeps = verdict.keeps(&names(sample.info.id.ordinal), &sample.info.key, sample.info.id, &[]);
-                    decided(sample, Joined { scores: Vec::new(), keeps })
-                })
-            }
-        };
-        outputs.ok_err(|output: Output| output.map(|sample| *sample))
+        let split = |output: Output| output.map(|sample| *sample);
+        if let Some(joins) = joins {
+            return join(self, events, joins, verdict, names).part(split);
+        }
+        let (verdict, names) = (verdict.clone(), names.clone());
+        let outputs = self.flat_map(move |sample| {
+            let keeps = verdict.keeps(&names(sample.info.id.ordinal), &sample.info.key, sample.info.id, &[]);
+            let (kept, fate) = decided(sample, Joined { scores: Vec::new(), keeps });
+            kept.map(Ok).into_iter().chain([Err(fate)])
+        });
+        let (kept, fates) = outputs.part(split);
+        (kept, fates.concat(events))
     }
 }
 
 /// A kept sample or an event; boxed, as most are the large one and all pass through a channel.
 type Output = Result<Box<Sample<TrainView>>, Event>;
-
-/// The points of the shards whose samples are being joined. The ledger holds them once it has heard of them.
-type OpenShards = HashMap<(u32, u64), Weak<Points>>;
+type Outputs = CapacityContainerBuilder<Vec<Output>>;
 
 fn join<'scope, T: Timestamp + TotalOrder>(
     embedded: StreamVec<'scope, T, Sample<Embedded>>,
+    events: StreamVec<'scope, T, Event>,
     joins: Joins<'_>,
     verdict: &Arc<dyn Verdict>,
     names: &ShardNames,
@@ -109,7 +113,7 @@ fn join<'scope, T: Timestamp + TotalOrder>(
     let scope = embedded.scope();
     let (joiner, pool, tells) = (joins.joiner.clone(), joins.pool.clone(), joins.points);
     let (verdict, names) = (verdict.clone(), names.clone());
-    embedded.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Decide", move |cap, info| {
+    embedded.binary::<_, Outputs, _, _, _, _>(events, Pipeline, Pipeline, "Decide", move |cap, info| {
         drop(cap); // else the frontier never moves
         let retry = scope.activator_for(info.address.clone());
         let wake = Arc::new(scope.worker().sync_activator_for(info.address.to_vec()));
@@ -125,35 +129,41 @@ fn join<'scope, T: Timestamp + TotalOrder>(
         let mut unsent = None::<(u64, Job)>;
         let mut next = 0u64;
         let mut retry_due = None::<Instant>;
-        let mut open = OpenShards::new();
-        move |input, output| {
+        // Where nobody asks for points, events pass as they come.
+        let mut open = tells.then(OpenShards::<T>::default);
+        move |input, events, output| {
             let _until_the_operator_ends = &on_stop;
             input.for_each_stamp(|cap, data| {
                 let Some(cap) = cap.retain_least(output.output_index()) else { return };
                 let cap = Rc::new(cap);
                 for sample in data.flat_map(|batch| batch.drain(..)) {
-                    let points = tells.then(|| {
-                        let (points, are_new) = points_of(&mut open, &sample, &joiner);
-                        if are_new {
-                            output.session(&*cap).give(Err(Event::Points(points.clone())));
-                        }
-                        points
-                    });
+                    let points = |open: &mut OpenShards<T>| open.points(cap.time(), sample.info.id.ordinal, &joiner);
+                    let points = open.as_mut().map(points);
                     backlog.push_back((cap.clone(), (sample, points)));
+                }
+            });
+            events.for_each_stamp(|cap, data| {
+                let Some(cap) = cap.retain_least(output.output_index()) else { return };
+                let mut session = output.session(&cap);
+                for event in data.flat_map(|batch| batch.drain(..)) {
+                    passed(&mut open, cap.time(), event, |event| session.give(Err(event)));
                 }
             });
             for (id, results) in told.try_iter() {
                 let Some(caps) = micro_batches.remove(&id) else { continue };
                 for (cap, (sample, joined)) in caps.iter().zip(results) {
                     let mut session = output.session(&**cap);
-                    match joined {
-                        Ok(joined) => decided(sample, joined).for_each(|output| session.give(output)),
-                        Err(reason) => session.give(Err(sample.reject(reason))),
-                    }
+                    let (kept, fate) = match joined {
+                        Ok(joined) => decided(sample, joined),
+                        Err(reason) => (None, sample.reject(reason)),
+                    };
+                    kept.into_iter().for_each(|kept| session.give(Ok(kept)));
+                    passed(&mut open, cap.time(), fate, |event| session.give(Err(event)));
                 }
             }
             if pool.stop().is_some_and(|stop| stop.is_requested()) {
                 backlog.clear();
+                open.iter_mut().for_each(OpenShards::clear);
                 if let Some((id, _job)) = unsent.take() {
                     micro_batches.remove(&id);
                 }
@@ -194,16 +204,12 @@ type Waiting = (Sample<Embedded>, Option<Arc<Points>>);
 /// A sample with what the join says of it, or why it cannot be judged.
 type Judged = (Sample<Embedded>, Result<Joined, Reason>);
 
-/// The points of a sample's shard, and whether nobody has heard of them yet.
-fn points_of(open: &mut OpenShards, sample: &Sample<Embedded>, joiner: &Joiner) -> (Arc<Points>, bool) {
-    let shard = (sample.pass, sample.info.id.ordinal);
-    if let Some(points) = open.get(&shard).and_then(Weak::upgrade) {
-        return (points, false);
+/// Gives what goes on when an event has come to be known.
+fn passed<T: Timestamp>(open: &mut Option<OpenShards<T>>, time: &T, event: Event, mut give: impl FnMut(Event)) {
+    match open {
+        Some(open) => open.pass(time, event).for_each(give),
+        None => give(event),
     }
-    open.retain(|_, points| points.strong_count() > 0);
-    let points = Arc::new(joiner.points(sample.info.id.ordinal));
-    open.insert(shard, Arc::downgrade(&points));
-    (points, true)
 }
 
 /// What the join says of a micro-batch, in its order.
@@ -237,17 +243,17 @@ fn judge(samples: Vec<Waiting>, joiner: &Joiner, verdict: &dyn Verdict, names: &
     samples.into_iter().zip(checked).map(of).collect()
 }
 
-/// What becomes of one sample: its fate, and the sample itself where it goes on.
-fn decided(sample: Sample<Embedded>, joined: Joined) -> impl Iterator<Item = Output> {
+/// What becomes of one sample: itself where it goes on, and its fate.
+fn decided(sample: Sample<Embedded>, joined: Joined) -> (Option<Box<Sample<TrainView>>>, Event) {
     let Joined { scores, keeps } = joined;
     let (mut sample, Embedded { vector, train }) = sample.open();
     let goes_on = keeps && sample.work != Work::JudgeOnly;
     let fate = Event::Fate(Arc::new(fate(&sample, vector, scores, keeps)));
     let kept = goes_on.then(|| {
         sample.permit.shrink_to(train.as_ref().map_or(0, |view| view.len() as u64) + sample.caption_bytes());
-        Ok(Box::new(sample.with(train)))
+        Box::new(sample.with(train))
     });
-    kept.into_iter().chain([Err(fate)])
+    (kept, fate)
 }
 
 fn fate(sample: &Sample<()>, vector: Vec<half::f16>, scores: Vec<Score>, keeps: bool) -> Fate {

@@ -3,13 +3,17 @@
 //!
 //! ```text
 //!  operators of all workers ─▶ queue ─┬─▶ rows of a shard, from its first on ─▶ row groups (aside)
-//!                                     └─▶ its end ─▶ parts (fsync, rename, folder) ─▶ manifest line (fsync) ─▶ reply, hook
+//!                                     └─▶ its end ─▶ parts (fsync, rename, folder) ─▶ manifest line (fsync) ─▶ reply
 //! ```
+//!
+//! What is durable is said once, in the reply: the ledger's operator sends it on as a stream, and whoever counts shards or gives their
+//! leases back stands there.
 //!
 //! # Invariants
 //! 1. A reply with `Ok` is sent only after the manifest line is durable.
-//! 2. While nobody can say whether the run is sound, manifest lines are held back, and nothing else is: rows and parts are
-//!    written, so records return and readers go on. Parts without a line are nobody's; the next opening takes them away.
+//! 2. While nobody can say whether the run is sound ([`first_samples`](super::first_samples)), manifest lines are held back, and
+//!    nothing else is: rows and parts are written, so records return and readers go on. Parts without a line are nobody's; the next
+//!    opening takes them away.
 //! 3. The first error ends it: it fails the run's [`Stop`], everything after is answered with [`LedgerError::Ended`], nothing
 //!    more is written, and the folder resumes.
 //!
@@ -19,9 +23,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::LedgerError;
 use super::items::Peaks;
@@ -32,7 +35,8 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::PointRow;
 use trommel_core::sample::{Fate, ShardOutcome};
 use trommel_core::stop::Stop;
-use trommel_core::wake::locked;
+use trommel_core::wake::{Registration, locked};
+use trommel_dataflow::redeem::Redeemed;
 
 /// A shard all of whose fates have arrived, or whose bytes could not be had.
 #[derive(Clone, Debug)]
@@ -54,12 +58,6 @@ pub struct FinishedShard {
     pub notices: Notices,
 }
 
-/// How often the committer asks again whether it may commit, while it may not and no message comes.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Whether shards may be committed; `None` while nobody can say. Once it has said something it stays with it.
-pub type MayCommit = Box<dyn Fn() -> Option<bool> + Send>;
-
 /// A shard that is durable, or durably marked as failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -79,15 +77,28 @@ pub struct Committed {
     pub notices: Notices,
 }
 
-/// Called for each shard that is durable (or durably failed), on the committer's thread.
-pub type OnCommitted = Box<dyn Fn(&Committed) + Send>;
+impl Committed {
+    /// The shard's lease, to be given back.
+    #[must_use]
+    pub fn lease(&self) -> Redeemed {
+        Redeemed { ordinal: self.ordinal, failed: self.status == LineStatus::Failed }
+    }
+}
 
 /// Called with a shard's answer, on the committer's thread.
 pub type Reply = Box<dyn FnOnce(Result<Committed, LedgerError>) + Send>;
 
 enum Message {
-    Rows { ordinal: u64, name: String, fates: Vec<Arc<Fate>> },
+    Rows {
+        ordinal: u64,
+        name: String,
+        fates: Vec<Arc<Fate>>,
+    },
     Shard(Box<FinishedShard>, Reply),
+    /// The run is sound: what is held, and what comes, may be committed.
+    Sound,
+    /// Nobody will say any more that it is, unless somebody has.
+    Ends,
     Fatal(LedgerError),
     End,
 }
@@ -113,6 +124,11 @@ impl CommitHandle {
     /// [`LedgerError::Ended`] if the committer is gone.
     pub fn rows(&self, ordinal: u64, name: String, fates: Vec<Arc<Fate>>) -> Result<(), LedgerError> {
         self.queue.send(Message::Rows { ordinal, name, fates }).map_err(|_| LedgerError::Ended)
+    }
+
+    /// The run is sound: manifest lines may be written.
+    pub fn sound(&self) {
+        let _committer_gone = self.queue.send(Message::Sound);
     }
 
     /// Ends the run with an error of the graph's own.
@@ -142,6 +158,8 @@ pub struct Committer {
     queue: Option<Sender<Message>>,
     thread: Option<JoinHandle<Option<Arc<LedgerError>>>>,
     summary: Arc<Mutex<Summary>>,
+    /// Whoever waits for a verdict hears of the run's end.
+    _ends: Option<[Registration; 2]>,
 }
 
 impl Committer {
@@ -149,40 +167,40 @@ impl Committer {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(
-        folder: Arc<RunFolder>,
-        config: PartConfig,
-        stop: Stop,
-        on_committed: OnCommitted,
-    ) -> Result<Self, LedgerError> {
-        Self::spawn_waiting(folder, config, stop, on_committed, Box::new(|| Some(true)))
+    pub fn spawn(folder: Arc<RunFolder>, config: PartConfig, stop: Stop) -> Result<Self, LedgerError> {
+        Self::start(folder, config, stop, true)
     }
 
-    /// The same, but manifest lines wait until `may_commit` has an answer. Where it says no, no shard is committed and the next
-    /// run reads them again.
+    /// The same, but manifest lines wait until [`CommitHandle::sound`] is called. Where the run stops or winds down before, the shards
+    /// that wait are not committed, and the next run reads them again.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn_waiting(
-        folder: Arc<RunFolder>,
-        config: PartConfig,
-        stop: Stop,
-        on_committed: OnCommitted,
-        may_commit: MayCommit,
-    ) -> Result<Self, LedgerError> {
+    pub fn spawn_waiting(folder: Arc<RunFolder>, config: PartConfig, stop: Stop) -> Result<Self, LedgerError> {
+        Self::start(folder, config, stop, false)
+    }
+
+    fn start(folder: Arc<RunFolder>, config: PartConfig, stop: Stop, is_sound: bool) -> Result<Self, LedgerError> {
         let (queue, messages) = unbounded();
         let summary = Arc::new(Mutex::new(Summary::default()));
         let shared = Arc::clone(&summary);
         let root = folder.root().to_path_buf();
+        let ends = || {
+            let queue = queue.clone();
+            move || {
+                let _committer_gone = queue.send(Message::Ends);
+            }
+        };
+        let ends = (!is_sound).then(|| [stop.on_request(ends()), stop.on_wind_down(ends())]);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || {
                 let (peaks, open, held) = (Peaks::default(), HashMap::new(), Vec::new());
-                Work { folder, config, stop, on_committed, may_commit, peaks, summary: shared, open, held }
-                    .run(&messages)
+                let may_commit = is_sound.then_some(true);
+                Work { folder, config, stop, may_commit, peaks, summary: shared, open, held }.run(&messages)
             })
             .map_err(LedgerError::at("start a thread for", &root))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), summary })
+        Ok(Self { queue: Some(queue), thread: Some(thread), summary, _ends: ends })
     }
 
     /// A handle for operators.
@@ -221,8 +239,8 @@ struct Work {
     folder: Arc<RunFolder>,
     config: PartConfig,
     stop: Stop,
-    on_committed: OnCommitted,
-    may_commit: MayCommit,
+    /// `None` while nobody can say.
+    may_commit: Option<bool>,
     peaks: Peaks,
     summary: Arc<Mutex<Summary>>,
     /// Shards some of whose rows are written.
@@ -251,19 +269,11 @@ impl Work {
     /// Works until the end, or until nobody is left who could say it.
     fn work(&mut self, messages: &Receiver<Message>) -> Result<(), LedgerError> {
         loop {
-            if !self.held.is_empty() {
-                self.release()?;
-            }
-            let message = if self.held.is_empty() {
-                messages.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                messages.recv_timeout(ASK_AGAIN)
-            };
-            match message {
-                Err(RecvTimeoutError::Timeout) => {}
-                // The answer may have come with the end.
-                Err(RecvTimeoutError::Disconnected) | Ok(Message::End) => return self.release(),
+            match messages.recv() {
+                Err(_) | Ok(Message::End) => return Ok(()),
                 Ok(Message::Fatal(error)) => return Err(error),
+                Ok(Message::Sound) => self.may_commit = Some(true),
+                Ok(Message::Ends) => _ = self.may_commit.get_or_insert(false),
                 Ok(Message::Rows { ordinal, name, fates }) => self.add(ordinal, &name, fates)?,
                 Ok(Message::Shard(shard, reply)) => match self.write(*shard) {
                     Ok(line) => self.held.push((line, reply)),
@@ -273,12 +283,13 @@ impl Work {
                     }
                 },
             }
+            self.release()?;
         }
     }
 
     /// Commits what is held, or gives it up, if it can be said which.
     fn release(&mut self) -> Result<(), LedgerError> {
-        let Some(may) = (self.may_commit)() else { return Ok(()) };
+        let Some(may) = self.may_commit else { return Ok(()) };
         let mut held = std::mem::take(&mut self.held).into_iter();
         while let Some((line, reply)) = held.next() {
             match if may { self.commit(line).map(Ok) } else { Ok(Err(LedgerError::Ended)) } {
@@ -343,7 +354,7 @@ impl Work {
         Ok(line)
     }
 
-    /// Shows a shard: its line is durable, and everybody hears of it.
+    /// Shows a shard: its line is durable.
     fn commit(&mut self, line: ShardLine) -> Result<Committed, LedgerError> {
         self.folder.append(&line)?;
         let status = line.status;
@@ -360,8 +371,6 @@ impl Work {
         }
         drop(summary);
         let ShardLine { ordinal, name, counts, bytes, remark, notices, .. } = line;
-        let committed = Committed { ordinal, name, status, counts, bytes, remark, notices };
-        (self.on_committed)(&committed);
-        Ok(committed)
+        Ok(Committed { ordinal, name, status, counts, bytes, remark, notices })
     }
 }

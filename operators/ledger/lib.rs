@@ -19,6 +19,7 @@
 pub mod checked;
 pub mod committer;
 pub mod decisions;
+pub mod first_samples;
 pub mod items;
 pub mod manifest;
 pub mod operator;

@@ -8,11 +8,11 @@
 //! Frontier: the output's passes a shard's time only after the shard is durable, or the run stops.
 //!
 //! # Invariants
-//! 1. A shard is done when its end has named `count` and fates `0..count` have all come; not by the frontier.
+//! 1. A shard is done when its end has named `count` and fates `0..count` have all come; not by the frontier. What the test points
+//!    saw of it came with the end, so it is never committed without.
 //! 2. A fate that comes twice or beyond `count`, a second end, or a frontier that passes an unfinished shard fails the run.
 //! 3. The worker never blocks: files are written on the committer's thread.
 //! 4. After a stop, unfinished shards are forgotten: the next run reads them again.
-//!
 //! 5. A fate is held here only while one before it is out; how many may be, the records' credit says.
 //!
 //! Cost: the records of samples in flight, and one bit a sample.
@@ -28,7 +28,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::LedgerError;
 use super::committer::{CommitHandle, Committed, FinishedShard};
-use trommel_core::sample::{Event, Fate, ShardEnd, ShardOutcome, ShardPoints, Time, ordinal_of};
+use trommel_core::sample::{Event, Fate, ShardEnd, Time, ordinal_of};
 use trommel_core::stop::Stop;
 
 /// What the operator needs to know of the run.
@@ -132,14 +132,11 @@ struct Ticks {
     seen: Vec<u64>,
     count: u32,
     end: Option<ShardEnd>,
-    /// What the test points see of it, where it is joined.
-    points: Option<Arc<dyn ShardPoints>>,
 }
 
 impl Ticks {
     fn take(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Points(points) => self.points = Some(points),
             Event::End(end) => {
                 if end.ordinal != self.ordinal {
                     return Err(format!("the end of shard {} came at its time", end.ordinal));
@@ -203,12 +200,11 @@ impl Ticks {
     /// The shard, once its end has come.
     fn finish(self, config: &LedgerConfig) -> Option<FinishedShard> {
         let end = self.end?;
-        let complete = !matches!(end.outcome, ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_));
         Some(FinishedShard {
             ordinal: self.ordinal,
             name: (config.name_of)(self.ordinal),
             fates: self.fates.into_iter().flatten().collect(),
-            items: self.points.filter(|_| complete).map_or_else(Vec::new, |points| points.rows()),
+            items: Arc::unwrap_or_clone(end.points),
             bytes: end.bytes,
             outcome: end.outcome,
             notices: end.notices,

@@ -6,6 +6,7 @@ mod graph;
 mod merge;
 mod peers;
 mod rows;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::LedgerError;
-use super::committer::{Committer, FinishedShard};
+use super::committer::{Committed, Committer, FinishedShard};
 use super::items::MergedItems;
 use super::manifest::{Counts, PartKind};
 use super::part::PartConfig;
@@ -194,18 +195,17 @@ fn run(folder: RunFolder, first: bool) -> (BTreeSet<u64>, Result<(), Arc<LedgerE
     let done = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = Arc::clone(&done);
     let stop = Stop::new();
-    let report = Box::new(move |c: &super::committer::Committed| {
-        if c.status == super::manifest::LineStatus::Committed {
-            seen.lock().unwrap().insert(c.ordinal);
-        }
-    });
-    let committer = Committer::spawn(Arc::clone(&folder), parts(), stop.clone(), report).unwrap();
+    let report = move |answer: Result<Committed, LedgerError>| match answer {
+        Ok(c) if c.status == super::manifest::LineStatus::Committed => _ = seen.lock().unwrap().insert(c.ordinal),
+        _ => {}
+    };
+    let committer = Committer::spawn(Arc::clone(&folder), parts(), stop.clone()).unwrap();
     let handle = committer.handle().unwrap();
     // Shards finish in another order than the plan's.
     for ordinal in [2, 0, 4, 3, 1] {
         if !folder.before().committed.contains_key(&ordinal) {
             let finished = if first && ordinal == 3 { unavailable(3) } else { shard(ordinal) };
-            let _ = handle.commit(finished, Box::new(|_| {}));
+            let _ = handle.commit(finished, Box::new(report.clone()));
         }
     }
     let result = committer.finish().map(|_| ());

@@ -19,7 +19,6 @@ use half::f16;
 use trommel_columnar::ColumnarError;
 use trommel_columnar::source::{BATCH_ROWS, EmbeddingBatch, EmbeddingReader};
 use trommel_core::credit::Stopped;
-use trommel_core::notices::Notices;
 use trommel_core::sample::{
     Embedded, Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work,
 };
@@ -141,9 +140,7 @@ impl ReadShard for EmbeddingShards {
 
     fn read(&self, lease: &Lease, out: &mut Outlet<Row>) -> Result<(), Stopped> {
         let &Lease { pass, ordinal, .. } = lease;
-        let (outcome, notices) = (ShardOutcome::Complete(None), Notices::default());
-        let end = ShardEnd { ordinal, count: 0, bytes: 0, outcome, notices };
-        let mut reading = Reading { pass, bytes: self.bytes, end, out };
+        let mut reading = Reading { pass, bytes: self.bytes, end: ShardEnd::new(ordinal), out };
         match self.stored.open(ordinal) {
             Ok(opened) => reading.stream(opened)?,
             Err(Unread::Unavailable(why)) => reading.end.outcome = ShardOutcome::Unavailable(why),

@@ -83,7 +83,6 @@ mod tests {
             events
                 .map(move |event| match event {
                     Event::Fate(fate) => format!("{} {}", fate.info.id.index, fate.reason.clone().unwrap().code),
-                    Event::Points(_) => unreachable!("nothing was joined"),
                     Event::End(end) => {
                         leases.committed(end.ordinal);
                         format!("end {}", end.count)

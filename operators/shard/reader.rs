@@ -33,7 +33,6 @@ use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarLimits, TarReader};
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
-use trommel_core::notices::Notices;
 use trommel_core::records::Record;
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Work};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
@@ -126,7 +125,7 @@ pub struct Request {
 }
 
 /// What a replayed shard sends besides its kept samples: for the order, not for the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Replayed {
     /// Neighbours that were dropped or rejected: they take their turns and yield nothing.
     Holes {
@@ -202,7 +201,7 @@ fn own_info(item: &mut Admitted) -> Option<&mut SampleInfo> {
     match item {
         Admitted::Sample(sample) => Arc::get_mut(&mut sample.info),
         Admitted::Event(Event::Fate(fate)) => Arc::get_mut(&mut Arc::get_mut(fate)?.info),
-        Admitted::Event(Event::End(_) | Event::Points(_)) | Admitted::Replayed(_) => None,
+        Admitted::Event(Event::End(_)) | Admitted::Replayed(_) => None,
     }
 }
 
@@ -238,13 +237,7 @@ impl ShardReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut end = ShardEnd {
-            ordinal: request.ordinal,
-            count: 0,
-            bytes: 0,
-            outcome: ShardOutcome::Complete(None),
-            notices: Notices::default(),
-        };
+        let mut end = ShardEnd::new(request.ordinal);
         let found =
             self.plan.shard(request.ordinal).ok_or_else(|| format!("the plan has no shard {}", request.ordinal));
         let opened = found.and_then(|shard| self.open(&shard, request));

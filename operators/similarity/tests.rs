@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::f16;
 use tch::{Device, Tensor};
-use trommel_core::sample::{SampleId, Score, ShardPoints};
+use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joined, Joiner, Needs, Verdict};
 use trommel_decide::kernel::Kernel;
@@ -124,7 +124,7 @@ fn answers(
     });
     joined.sort_by_key(|(at, _)| *at);
     let joined = joined.into_iter().flat_map(|(_, joined)| joined).collect();
-    (joined, seen.iter().map(ShardPoints::rows).collect())
+    (joined, seen.iter().map(Points::rows).collect())
 }
 
 const TINY: Limits = Limits { block_bytes: 4 * 64 * 8 * 5, rows: 16, slab: 100, table_bytes: 4 * 64 };

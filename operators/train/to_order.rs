@@ -263,7 +263,6 @@ pub fn to_order<'scope>(
         })
     });
     let events = turns(events, "FatesToTurns", |time, event| match event {
-        Event::Points(_) => None,
         Event::Fate(fate) if fate.status == Status::Kept => None,
         Event::Fate(fate) => Some(Turn::Holes { pass: pass_of(*time), id: fate.info.id, count: 1 }),
         Event::End(end) => Some(Turn::end(pass_of(*time), end)),

@@ -230,7 +230,7 @@ pub(crate) fn commit(
         patience: Duration::from_secs(1),
     };
     let folder = Arc::new(RunFolder::open(run, Arc::new(Disk), &options).unwrap());
-    let committer = Committer::spawn(folder, parts, Stop::new(), Box::new(|_| {})).unwrap();
+    let committer = Committer::spawn(folder, parts, Stop::new()).unwrap();
     let handle = committer.handle().unwrap();
     for (ordinal, (fates, items)) in (0..).zip(shards) {
         let (done, answer) = channel();

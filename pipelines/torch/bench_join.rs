@@ -10,7 +10,7 @@ use std::time::Instant;
 use half::f16;
 use serde::Serialize;
 use trommel_core::hash::mix;
-use trommel_core::sample::{PointRow, SampleId, Score, ShardPoints};
+use trommel_core::sample::{PointRow, SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joined, Joiner, Needs, Verdict};
 use trommel_decide::points::Points;

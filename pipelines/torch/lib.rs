@@ -34,7 +34,7 @@ mod trainer_setup;
 mod trainer_thread;
 pub mod watch;
 
-use trommel_pipelines::{first_samples, together};
+use trommel_pipelines::together;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

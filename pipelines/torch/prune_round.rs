@@ -8,20 +8,21 @@
 
 use std::sync::Arc;
 
-use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::{Concat, Concatenate};
 use trommel_core::credit::Credit;
 use trommel_core::sample::Time;
 use trommel_core::stop::Stop;
+use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
 use trommel_decide::stage::Decide;
 use trommel_decode::operator::Decode;
 use trommel_ledger::committer::Summary;
+use trommel_ledger::first_samples::{First, FirstSamples, Order};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::operator::ReadSamples;
 
 use crate::embed_and_join::{embedded, joins};
-use crate::first_samples::{First, Order};
 use crate::run_setup::{Input, Machinery, RunSetup, names_of};
 use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::together::Together;
@@ -84,17 +85,15 @@ impl Pruner {
     pub(crate) fn run(&self, round: Round<'_>) -> Result<Summary, PipelineError> {
         let Round { input, folder, wanted, together, stop, progress, first } = round;
         let reader = self.judging.reader(&input, None);
-        let Dealt { leases, committed, drain } = deal(together, wanted, self.open_shards);
+        let Dealt { leases, drain } = deal(together, wanted, self.open_shards);
         let _winding = together.wind_down_with(stop, drain);
         let parts = self.judging.part_config();
-        let (control, passed) = (together.cluster().map(|cluster| cluster.control()), committed.clone());
-        let first = First::new(first, self.judging.image_key(), control, stop, move |ordinal| passed(ordinal));
-        let committer =
-            start_committer(folder, parts, progress, (&first, stop), move |shard| committed(shard.ordinal))?;
+        let first = First::new(first, self.judging.image_key(), stop);
+        let committer = start_committer(folder, parts, &first, stop)?;
         let names = names_of(input.plan());
         let named = names.clone();
         let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
-        let counting = Counting::new(progress, &first);
+        let counting = Counting::new(progress);
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
         let (stop_here, readers) = (stop.clone(), self.readers);
@@ -103,16 +102,18 @@ impl Pruner {
         together.execute(workers, move |worker, index| {
             let mine = share(index, workers, readers);
             worker.dataflow::<Time, _, _>(|scope| {
-                let leases = leases.clone();
-                let admitted = source(scope, "Shards", leases, reader.clone(), mine, credit.clone(), stop_here.clone());
+                let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
+                let admitted = source(scope, "Shards", given, reader, mine, credit, stop_here.clone());
                 let (samples, found, _) = admitted.split_admitted();
                 let (decoded, undecodable) =
                     samples.decode_on(&judging.decode, &machinery.decoders, machinery.card.as_ref());
                 let (embedded, without_direction) = embedded(decoded, &machinery);
                 let joins = joins(&judging, &machinery, true);
-                let (_kept, fates) = embedded.decide(joins, &judging.verdict, &names);
-                let events = [found, undecodable, fates].into_iter().chain(without_direction);
-                counting.watch(scope.concatenate(events)).ledger(handle.clone(), ledger.clone());
+                let rejects = scope.concatenate([found, undecodable].into_iter().chain(without_direction));
+                let (_kept, events) = embedded.decide(rejects, joins, &judging.verdict, &names);
+                let (events, passed) = counting.watch(events).first_samples(&first, &handle);
+                let durable = events.ledger(handle.clone(), ledger.clone());
+                counting.durable(durable).concat(passed).redeem(&leases);
             });
         })?;
         let summary = committer.finish().map_err(PipelineError::failed)?;

@@ -7,8 +7,11 @@ use std::time::Duration;
 use tch::Device;
 use trommel_bridge::{BridgeError, Group, Store};
 use trommel_cluster::{Cluster, Holding, Message, Samples};
-use trommel_core::sample::SampleId;
+use trommel_core::sample::{SampleId, Time};
+use trommel_core::wake::Registration;
 use trommel_dataflow::leases::LaneLeases;
+use trommel_dataflow::redeem::Redeemed;
+use trommel_dataflow::source::{Leases, Next};
 use trommel_train::share::Outbox;
 
 use crate::together::Together;
@@ -72,38 +75,45 @@ pub(crate) fn fetch(
     samples.fetch(owner, &wanted).map_err(|error| error.to_string())
 }
 
-/// Tells the leases of all processes which shards are decided: later passes wait for that.
-pub(crate) struct News {
-    leases: Arc<LaneLeases>,
+/// Leases of this rank's lanes. What it gives back the leases of all ranks hear of: later passes wait for that.
+pub(crate) struct RankLeases {
+    own: Arc<LaneLeases>,
     cluster: Option<Arc<Cluster>>,
 }
 
-impl News {
-    pub(crate) fn new(together: &Together, leases: &Arc<LaneLeases>) -> Self {
+impl RankLeases {
+    pub(crate) fn new(together: &Together, own: LaneLeases) -> Self {
+        let own = Arc::new(own);
         if let Some(cluster) = together.cluster() {
-            let told = leases.clone();
+            let told = own.clone();
             cluster.control().on_message(move |_, message| {
-                let Message::Committed { ordinal, failed } = message else { return false };
-                tell(&told, *ordinal, *failed);
+                let &Message::Committed { ordinal, failed } = message else { return false };
+                told.redeem(Redeemed { ordinal, failed });
                 true
             });
         }
-        Self { leases: leases.clone(), cluster: together.cluster().cloned() }
-    }
-
-    /// A shard's decisions are durable, or it was given up.
-    pub(crate) fn decided(&self, ordinal: u64, failed: bool) {
-        tell(&self.leases, ordinal, failed);
-        if let Some(cluster) = &self.cluster {
-            cluster.control().broadcast(Message::Committed { ordinal, failed });
-        }
+        Self { own, cluster: together.cluster().cloned() }
     }
 }
 
-fn tell(leases: &LaneLeases, ordinal: u64, failed: bool) {
-    if failed {
-        leases.failed(ordinal);
-    } else {
-        leases.committed(ordinal);
+impl Leases for RankLeases {
+    fn next(&self, reader: usize) -> Next {
+        self.own.next(reader)
+    }
+
+    fn floor(&self) -> Option<Time> {
+        self.own.floor()
+    }
+
+    fn redeem(&self, lease: Redeemed) {
+        self.own.redeem(lease);
+        if let Some(cluster) = &self.cluster {
+            let Redeemed { ordinal, failed } = lease;
+            cluster.control().broadcast(Message::Committed { ordinal, failed });
+        }
+    }
+
+    fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
+        self.own.on_change(waker)
     }
 }

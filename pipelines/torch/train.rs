@@ -158,7 +158,6 @@ fn train_together(
         settled,
         folder,
         parts: judging.part_config(),
-        on_committed: Box::new(|_| {}),
         trained: Trained::default(),
     };
     train_on(&Setting { run, config, model, together, stop, progress }, judging, train_inputs, judge_and_train)

@@ -23,13 +23,13 @@ use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
 use trommel_core::sample::{Embedded, Encoded, Event, Fate, NO_CAPTION, Reason, Sample, Status, Time, Work, pass_of};
 use trommel_core::stop::Stop;
-use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::part::Part;
-use trommel_dataflow::source::source;
+use trommel_dataflow::source::{Leases, source};
 use trommel_decide::ShardNames;
 use trommel_decide::stage::{Decide, TrainView};
 use trommel_decode::operator::{Decode, Views};
-use trommel_ledger::committer::CommitHandle;
+use trommel_ledger::committer::{CommitHandle, Committed};
+use trommel_ledger::first_samples::{First, FirstSamples};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_shard::operator::ReadSamples;
 use trommel_shard::reader::Replayed;
@@ -47,7 +47,7 @@ pub(crate) struct Parts {
     /// Pools and embedder.
     pub(crate) machinery: Machinery,
     /// Who reads which shard.
-    pub(crate) leases: Arc<LaneLeases>,
+    pub(crate) leases: Arc<dyn Leases>,
     /// Reads the shards.
     pub(crate) reader: Reader,
     /// What samples in flight may hold.
@@ -56,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) order: TrainOrder,
     /// Counts fates for the progress.
     pub(crate) counting: Counting,
+    /// What is judged of the first samples.
+    pub(crate) first: First,
     /// Takes finished shards.
     pub(crate) committer: CommitHandle,
     /// How the ledger is kept.
@@ -66,28 +68,38 @@ pub(crate) struct Parts {
     pub(crate) stop: Stop,
 }
 
-/// Judges and trains at once.
-pub(crate) fn judge_and_train(scope: Scope<'_, Time>, parts: &Parts, lanes: Range<usize>) {
+/// Judges and trains at once; gives what is durable.
+pub(crate) fn judge_and_train<'scope>(
+    scope: Scope<'scope, Time>,
+    parts: &Parts,
+    lanes: Range<usize>,
+) -> Stream<'scope, Committed> {
     let Read { fresh, decided, turns, rejects } = parts.read(scope, lanes);
     let (embedded, rejects) = parts.embed(fresh, rejects);
     let joins = joins(&parts.judging, &parts.machinery, true);
-    let (kept, fates) = embedded.decide(joins, &parts.judging.verdict, &parts.judging.names);
-    let events = parts.counting.watch(rejects.concat(fates));
+    let (kept, events) = embedded.decide(rejects, joins, &parts.judging.verdict, &parts.judging.names);
+    // The leases are not for a free place but for decisions: what is known to hold rejects gives none back.
+    let (events, _passed) = parts.counting.watch(events).first_samples(&parts.first, &parts.committer);
     to_order(kept.concat(decided), turns, events.clone(), &parts.order, parts.workers);
-    events.ledger(parts.committer.clone(), parts.ledger.clone());
+    events.ledger(parts.committer.clone(), parts.ledger.clone())
 }
 
 /// Trains, and keeps every judged sample in a pool with its embedding. The pool's ledger knows no rule, since others decide from it, again and again:
-/// what the trainer gets is decided here, and is none of the samples that are taken down.
-pub(crate) fn pool_and_train(scope: Scope<'_, Time>, parts: &Parts, lanes: Range<usize>, taken_down: &TakenDown) {
+/// what the trainer gets is decided here, and is none of the samples that are taken down. Gives what of the pool is durable.
+pub(crate) fn pool_and_train<'scope>(
+    scope: Scope<'scope, Time>,
+    parts: &Parts,
+    lanes: Range<usize>,
+    taken_down: &TakenDown,
+) -> Stream<'scope, Committed> {
     let Read { fresh, decided, turns, rejects } = parts.read(scope, lanes);
     let (embedded, rejects) = parts.embed(fresh, rejects);
     let (embedded, recorded, taken) = recorded_all(embedded, taken_down, &parts.judging.names);
     let joins = joins(&parts.judging, &parts.machinery, false);
-    let (kept, fates) = embedded.decide(joins, &parts.judging.verdict, &parts.judging.names);
-    let events = parts.counting.watch(rejects.clone().concat(fates).concat(taken));
+    let (kept, events) = embedded.decide(rejects.clone(), joins, &parts.judging.verdict, &parts.judging.names);
+    let events = parts.counting.watch(events.concat(taken));
     to_order(kept.concat(decided), turns, events, &parts.order, parts.workers);
-    recorded.concat(rejects).ledger(parts.committer.clone(), parts.ledger.clone());
+    recorded.concat(rejects).ledger(parts.committer.clone(), parts.ledger.clone())
 }
 
 type Stream<'scope, T> = StreamVec<'scope, Time, T>;

@@ -6,15 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use timely::dataflow::Scope;
+use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
 use trommel_core::sample::Time;
 use trommel_core::stop::Stop;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::order::OrderService;
+use trommel_dataflow::redeem::Redeem;
+use trommel_dataflow::source::Leases;
 use trommel_ledger::committer::Committed;
-use trommel_ledger::manifest::LineStatus;
+use trommel_ledger::first_samples::{First, Order};
 use trommel_ledger::operator::LedgerConfig;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
@@ -24,8 +26,7 @@ use trommel_train::Course;
 use trommel_train::share::Outbox;
 use trommel_train::to_order::TrainOrder;
 
-use crate::first_samples::{First, Order};
-use crate::ranks::{News, samples};
+use crate::ranks::{RankLeases, samples};
 use crate::run_setup::{Reader, RunSetup};
 use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::settled::Settled;
@@ -79,23 +80,21 @@ pub(crate) struct TrainInputs {
     pub(crate) folder: Arc<RunFolder>,
     /// What its parts look like.
     pub(crate) parts: PartConfig,
-    /// Hears of every durable shard.
-    pub(crate) on_committed: Box<dyn Fn(&Committed) + Send>,
     /// Hears how far training has come.
     pub(crate) trained: Trained,
 }
 
-/// Trains until the run's length is reached, or it is stopped; `graph` is built on every worker, over its share of the lanes.
+/// Trains until the run's length is reached, or it is stopped; `graph` is built on every worker, over its share of the lanes, and gives the
+/// shards that are durable, whose leases end here.
 pub(crate) fn train_on(
     setting: &Setting<'_>,
     mut judging: RunSetup,
     inputs: TrainInputs,
-    graph: impl Fn(Scope<'_, Time>, &Parts, Range<usize>) + Send + Sync + 'static,
+    graph: impl for<'a> Fn(Scope<'a, Time>, &Parts, Range<usize>) -> StreamVec<'a, Time, Committed> + Send + Sync + 'static,
 ) -> Result<TrainReport, PipelineError> {
     let &Setting { run, config, together, stop, progress, .. } = setting;
     let (rank, ranks) = (together.rank(), together.ranks());
-    let TrainInputs { reader, deal, leased, passes, settled, course, judged, folder, parts, on_committed, trained } =
-        inputs;
+    let TrainInputs { reader, deal, leased, passes, settled, course, judged, folder, parts, trained } = inputs;
     let mut prepared = prepare(setting, &folder, (&settled.order, course))?;
     let (cursor, mut notices) = (prepared.cursor.take(), std::mem::take(&mut prepared.notices));
     trained.begin(cursor.clone());
@@ -118,7 +117,8 @@ pub(crate) fn train_on(
         true => Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true },
         false => Order::none(),
     };
-    let leases = Arc::new(LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine));
+    let own = LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine);
+    let leases: Arc<dyn Leases> = Arc::new(RankLeases::new(together, own));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
     let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
@@ -135,13 +135,8 @@ pub(crate) fn train_on(
     let irregular = (rank == 0 && !grows).then(|| IrregularTurns::begin(&config.run, cursor.as_ref())).transpose()?;
     let outbox = Outbox::new(stop);
     let samples = samples(together, &outbox)?;
-    let news = News::new(together, &leases);
-    let control = together.cluster().map(|cluster| cluster.control());
-    let first = First::new(beginning, &config.reading.image_key, control, stop, |_| {});
-    let committer = start_committer(&folder, parts, progress, (&first, stop), move |shard| {
-        news.decided(shard.ordinal, shard.status != LineStatus::Committed);
-        on_committed(shard);
-    })?;
+    let first = First::new(beginning, &config.reading.image_key, stop);
+    let committer = start_committer(&folder, parts, &first, stop)?;
     let ending = stop.clone();
     let _winding = together.wind_down_with(stop, move || ending.request());
 
@@ -158,7 +153,8 @@ pub(crate) fn train_on(
         reader,
         credit,
         order: order.clone(),
-        counting: Counting::new(progress, &first),
+        counting: Counting::new(progress),
+        first,
         committer: committer.handle().map_err(PipelineError::failed)?,
         ledger: LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() },
         workers,
@@ -167,7 +163,10 @@ pub(crate) fn train_on(
     progress.begin();
     together.execute(workers, move |worker, _| {
         let mine = share(worker.index(), worker.peers(), lanes);
-        worker.dataflow::<Time, _, _>(|scope| graph(scope, &parts, mine));
+        worker.dataflow::<Time, _, _>(|scope| {
+            let durable = graph(scope, &parts, mine);
+            parts.counting.durable(durable).redeem(&parts.leases);
+        });
     })?;
 
     let outcome = trainer.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;

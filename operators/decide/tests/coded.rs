@@ -12,7 +12,7 @@ use crate::cpu::Cpu;
 use crate::join::{ColumnSet, JoinConfig, JoinRow, Joiner};
 use crate::kernel::Kernel;
 use crate::scan::Prepared;
-use trommel_core::sample::{SampleId, ShardPoints};
+use trommel_core::sample::SampleId;
 
 pub(super) fn kernel(benchmarks: &[Arc<Benchmark>], with: Option<Instructions>, columns: ColumnSet) -> Cpu {
     let prepared = benchmarks.iter().map(|benchmark| Prepared::new(benchmark)).collect();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{Input, Inspect};
 
 use super::naive::{self, Dice};
@@ -17,10 +18,11 @@ use crate::rule::Rule;
 use crate::stage::{Decide, Joins, TrainView};
 use trommel_core::credit::Permit;
 use trommel_core::sample::{
-    Embedded, Event, Fate, Reason, Sample, SampleId, SampleInfo, Score, ShardPoints, Status, Work,
+    Embedded, Event, Fate, PointRow, Reason, Sample, SampleId, SampleInfo, Score, ShardEnd, Status, Work,
 };
 use trommel_core::stop::Stop;
 use trommel_dataflow::offload::Pool;
+use trommel_dataflow::part::Part;
 
 const DIM: usize = 24;
 
@@ -53,32 +55,97 @@ fn names() -> ShardNames {
     Arc::new(|ordinal| format!("{ordinal:05}.tar").into())
 }
 
-type Shared<T> = Arc<Mutex<Vec<T>>>;
+/// What the stage is given: a sample, or an event from before it.
+#[derive(Clone)]
+enum Given {
+    Sample(Plain),
+    Event(Event),
+}
 
-/// Kept samples, fates and shards' points, with their times.
-type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Arc<Fate>)>, Vec<(u64, Arc<dyn ShardPoints>)>);
+impl Given {
+    fn ordinal(&self) -> u64 {
+        match self {
+            Self::Sample(sample) => sample.id.ordinal,
+            Self::Event(Event::Fate(fate)) => fate.info.id.ordinal,
+            Self::Event(Event::End(end)) => end.ordinal,
+        }
+    }
+}
+
+/// Samples, shard by shard, with an end behind each.
+fn in_order(samples: &[Plain]) -> Vec<Given> {
+    let mut shards = BTreeMap::<u64, Vec<Plain>>::new();
+    samples.iter().for_each(|sample| shards.entry(sample.id.ordinal).or_default().push(sample.clone()));
+    let of = |(ordinal, mut samples): (u64, Vec<Plain>)| {
+        samples.sort_by_key(|sample| sample.id);
+        let end = ShardEnd { count: samples.len() as u32, ..ShardEnd::new(ordinal) };
+        samples.into_iter().map(Given::Sample).chain([Given::Event(Event::End(end))])
+    };
+    shards.into_iter().flat_map(of).collect()
+}
+
+/// Kept samples, and what the ledger would hear, with their times; each shard's in the order in which they came.
+type Seen = (Vec<(u64, SampleId)>, Vec<(u64, Event)>);
+
+/// The fates among what was heard.
+fn fates_of(heard: &[(u64, Event)]) -> Vec<(u64, Arc<Fate>)> {
+    let fate = |(time, event): &(u64, Event)| match event {
+        Event::Fate(fate) => Some((*time, fate.clone())),
+        Event::End(_) => None,
+    };
+    heard.iter().filter_map(fate).collect()
+}
+
+/// What the points saw of each shard whose end was heard: once, and behind all of its fates.
+fn points_of(heard: &[(u64, Event)]) -> BTreeMap<u64, Vec<PointRow>> {
+    let (mut all, mut counts) = (BTreeMap::new(), BTreeMap::<u64, u32>::new());
+    for (time, event) in heard {
+        assert!(!all.contains_key(time), "something of shard {time} came behind its end");
+        match event {
+            Event::Fate(_) => *counts.entry(*time).or_default() += 1,
+            Event::End(end) => {
+                assert_eq!((end.ordinal, end.count), (*time, counts.get(time).copied().unwrap_or(0)));
+                all.insert(*time, end.points.to_vec());
+            }
+        }
+    }
+    all
+}
 
 /// Runs the graph; what came out at which time.
 fn run(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize) -> Seen {
-    run_on(samples, joiner, verdict, workers, Pool::new("join", 2))
+    run_on(in_order(samples), joiner, verdict, workers, Pool::new("join", 2))
 }
 
-fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize, pool: Pool) -> Seen {
-    let (kept, fates, points) = (Arc::default(), Arc::default(), Arc::default());
-    let (samples, joiner, verdict) = (samples.to_vec(), joiner.clone(), verdict.clone());
-    let out: (Shared<_>, Shared<_>, Shared<_>) = (kept, fates, points);
-    let (kept_out, fates_out, points_out) = out.clone();
+/// A shard is a time, and is read by one worker; what comes in between is worked on or waits.
+fn run_on(given: Vec<Given>, joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, workers: usize, pool: Pool) -> Seen {
+    let (joiner, verdict) = (joiner.clone(), verdict.clone());
+    let out: (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
+    let (kept_out, heard_out) = out.clone();
     timely::execute(timely::Config::process(workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
-        let mine = samples.iter().enumerate().filter(|(at, _)| at % peers == index).map(|(_, s)| s.clone());
-        let mut mine: Vec<Plain> = mine.collect();
-        mine.sort_by_key(|sample| sample.id);
-        let (kept, fates, points) = (kept_out.clone(), fates_out.clone(), points_out.clone());
-        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<Plain>>>::new();
+        let (index, peers) = (worker.index() as u64, worker.peers() as u64);
+        let mine: Vec<Given> = given.iter().filter(|given| given.ordinal() % peers == index).cloned().collect();
+        let (kept, heard) = (kept_out.clone(), heard_out.clone());
+        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<Given>>>::new();
         worker.dataflow(|scope| {
-            let embedded = scope.input_from(&mut input).map(Plain::embedded);
+            let given = scope.input_from(&mut input);
+            let timed =
+                given.unary::<CapacityContainerBuilder<Vec<Given>>, _, _, _>(Pipeline, "ToTime", |cap, _info| {
+                    drop(cap);
+                    |input, output| {
+                        input.for_each(|cap, data| {
+                            for given in data.drain(..) {
+                                output.session(&cap.delayed(&given.ordinal(), 0)).give(given);
+                            }
+                        });
+                    }
+                });
+            let (embedded, events) = timed.part(|given| match given {
+                Given::Sample(sample) => Ok(sample.embedded()),
+                Given::Event(event) => Err(event),
+            });
             let joins = Joins { joiner: &joiner, pool: &pool, points: true };
-            let (kept_stream, events) = embedded.decide(Some(joins), &verdict, &names());
+            let (kept_stream, events) = embedded.decide(events, Some(joins), &verdict, &names());
             kept_stream.inspect_core(move |event| {
                 let Ok((stamp, batch)) = event else { return };
                 let time = *stamp.least().unwrap();
@@ -87,19 +154,11 @@ fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, w
             events.inspect_core(move |event| {
                 let Ok((stamp, batch)) = event else { return };
                 let time = *stamp.least().unwrap();
-                for event in batch {
-                    match event {
-                        Event::Fate(fate) => fates.lock().unwrap().push((time, fate.clone())),
-                        Event::Points(seen) => points.lock().unwrap().push((time, seen.clone())),
-                        Event::End(_) => unreachable!("no reader ends a shard here"),
-                    }
-                }
+                heard.lock().unwrap().extend(batch.iter().map(|event: &Event| (time, event.clone())));
             });
         });
-        // A shard is a time; what comes in between is worked on or waits.
-        for (at, sample) in mine.into_iter().enumerate() {
-            input.advance_to(sample.id.ordinal);
-            input.send(sample);
+        for (at, given) in mine.into_iter().enumerate() {
+            input.send(given);
             if at % 13 == 0 {
                 input.flush();
                 worker.step();
@@ -107,11 +166,7 @@ fn run_on(samples: &[Plain], joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, w
         }
     })
     .unwrap();
-    (
-        std::mem::take(&mut out.0.lock().unwrap()),
-        std::mem::take(&mut out.1.lock().unwrap()),
-        std::mem::take(&mut out.2.lock().unwrap()),
-    )
+    (std::mem::take(&mut out.0.lock().unwrap()), std::mem::take(&mut out.1.lock().unwrap()))
 }
 
 #[test]
@@ -162,7 +217,8 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
         assert!(kept_by_rule.contains(&true) && kept_by_rule.contains(&false), "{rule} decides something");
         for workers in [1, 2, 4] {
             let joiner = Arc::new(Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap());
-            let (kept, fates, points) = run(&samples, &joiner, &verdict, workers);
+            let (kept, heard) = run(&samples, &joiner, &verdict, workers);
+            let (fates, points) = (fates_of(&heard), points_of(&heard));
             assert_eq!(fates.len(), samples.len());
             let mut trained: Vec<SampleId> = kept.iter().map(|(_, id)| *id).collect();
             assert!(kept.iter().all(|(time, id)| *time == id.ordinal));
@@ -182,11 +238,7 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
             let rows: Vec<JoinRow<'_>> = (sound.iter())
                 .map(|s| JoinRow { vector: &s.vector, id: s.id, shard: "", key: "", points: None })
                 .collect();
-            for (ordinal, expected) in naive::items(&rows, &kept_by_rule, &benchmarks) {
-                // Here workers share a shard, so each of them has points of its own that saw a part of it.
-                let parts = points.iter().filter(|(time, _)| *time == ordinal).flat_map(|(_, points)| points.rows());
-                assert_eq!(naive::merged(parts), expected);
-            }
+            assert_eq!(points, naive::items(&rows, &kept_by_rule, &benchmarks));
         }
     }
 }
@@ -211,7 +263,8 @@ fn a_panicking_verdict_makes_rejects_and_the_graph_ends() {
     };
     let samples: Vec<Plain> = vectors.into_iter().enumerate().map(plain).collect();
     let verdict: Arc<dyn Verdict> = Arc::new(Bad);
-    let (kept, fates, _) = run(&samples, &joiner, &verdict, 2);
+    let (kept, heard) = run(&samples, &joiner, &verdict, 2);
+    let fates = fates_of(&heard);
     assert!(kept.is_empty());
     assert_eq!(fates.len(), 40);
     for (_, fate) in fates {
@@ -245,7 +298,73 @@ fn a_stop_ends_the_graph_with_samples_still_waiting() {
     let stop = Stop::new();
     let verdict: Arc<dyn Verdict> = Arc::new(Slow(stop.clone()));
     let pool = Pool::with("join", 1, Some(stop), |_| {});
-    let (kept, fates, _) = run_on(&samples, &joiner, &verdict, 2, pool);
+    let (kept, heard) = run_on(in_order(&samples), &joiner, &verdict, 2, pool);
+    let fates = fates_of(&heard);
     assert_eq!(kept.len(), fates.len());
     assert!(fates.len() < 1000, "what waited was let go: {}", fates.len());
+}
+
+/// Micro-batches of any composition, on any threads, in any order, with rejects from before and an end that comes at any time: what the
+/// points saw comes once, whole, and is the naive model's.
+#[test]
+fn points_travel_in_the_end_whatever_comes_when() {
+    /// Takes its time, differently for each sample.
+    struct Uneven(Arc<dyn Verdict>);
+    impl Verdict for Uneven {
+        fn keeps(&self, shard: &str, key: &str, id: SampleId, scores: &[Score]) -> bool {
+            for _ in 0..Dice((u64::from(id.index) << 8) | id.ordinal).below(9) {
+                std::thread::yield_now();
+            }
+            self.0.keeps(shard, key, id, scores)
+        }
+    }
+    for seed in 0..12 {
+        let mut dice = Dice(900 + seed);
+        let vectors = dice.family(240, DIM, &[]);
+        let points = dice.family(90, DIM, &vectors);
+        let radii = points.iter().map(|t| naive::cosine(&vectors[dice.below(240)], t).max(0.5)).collect();
+        let benchmark =
+            |name, radii| Arc::new(Benchmark::new(name, DIM, points.concat(), vec![], vec![], radii, None).unwrap());
+        let benchmarks = vec![benchmark("near", Some(radii)), benchmark("plain", None)];
+        let rule = "near@near".parse::<Rule>().unwrap().check_against(&benchmarks, seed).unwrap();
+        let verdict: Arc<dyn Verdict> = Arc::new(Uneven(Arc::new(rule)));
+        // Shards of very different sizes; the last but one has rejects alone, the last one nothing.
+        let (shards, mut sizes) = (6u64, [0u32; 8]);
+        let (mut given, mut sound) = (Vec::new(), Vec::new());
+        for vector in vectors {
+            let ordinal = (dice.below(6) * dice.below(6) / 5) as u64;
+            let index = &mut sizes[ordinal as usize];
+            let id = SampleId { ordinal, index: *index };
+            *index += 1;
+            if dice.below(5) == 0 {
+                let info = Arc::new(SampleInfo { id, ..SampleInfo::default() });
+                given.push(Given::Event(Event::rejected(info, Reason::new("image_decode", ""))));
+            } else {
+                let sample = Plain { id, vector, caption: true, work: Work::Judge };
+                sound.push(sample.clone());
+                given.push(Given::Sample(sample));
+            }
+        }
+        for index in 0..3 {
+            let info = Arc::new(SampleInfo { id: SampleId { ordinal: shards, index }, ..SampleInfo::default() });
+            given.push(Given::Event(Event::rejected(info, Reason::new("image_decode", ""))));
+        }
+        sizes[shards as usize] = 3;
+        let end = |(ordinal, count): (u64, &u32)| ShardEnd { count: *count, ..ShardEnd::new(ordinal) };
+        given.extend((0..).zip(&sizes).map(end).map(|end| Given::Event(Event::End(end))));
+        for at in (1..given.len()).rev() {
+            given.swap(at, dice.below(at + 1));
+        }
+        let rows: Vec<JoinRow<'_>> =
+            sound.iter().map(|s| JoinRow { vector: &s.vector, id: s.id, shard: "", key: "", points: None }).collect();
+        let keeps = |s: &Plain| naive::score(&s.vector, &benchmarks[0]).hits == Some(0);
+        let kept: Vec<bool> = sound.iter().map(keeps).collect();
+        let mut expected = naive::items(&rows, &kept, &benchmarks);
+        (0..sizes.len() as u64).for_each(|ordinal| _ = expected.entry(ordinal).or_default());
+        let config = JoinConfig { block_bytes: [1, 1 << 12, 64 << 20][seed as usize % 3], ..JoinConfig::default() };
+        let joiner = Arc::new(Joiner::new(benchmarks.clone(), config).unwrap());
+        let pool = Pool::new("join", 1 + seed as usize % 4);
+        let (_, heard) = run_on(given, &joiner, &verdict, 1 + seed as usize % 3, pool);
+        assert_eq!(points_of(&heard), expected, "seed {seed}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::benchmark::Benchmark;
 use crate::join::{ColumnSet, JoinConfig, JoinError, JoinRow, Joined, Joiner, Needs, Verdict};
 use crate::points::Points;
 use crate::radii::{Radii, RadiiError, radii};
-use trommel_core::sample::{PointRow, SampleId, Score, ShardPoints};
+use trommel_core::sample::{PointRow, SampleId, Score};
 
 /// The paper's rule over all benchmarks that have radii.
 pub(super) struct Near;

@@ -134,25 +134,3 @@ pub(crate) fn items(
     }
     all
 }
-
-/// Rows of parts of one shard as those of the whole: maxima with ties to the smaller sample, sums of hits.
-pub(crate) fn merged(parts: impl Iterator<Item = PointRow>) -> Vec<PointRow> {
-    let mut all = BTreeMap::<(u16, u32), PointRow>::new();
-    for part in parts {
-        let Some(row) = all.get_mut(&(part.benchmark, part.point)) else {
-            all.insert((part.benchmark, part.point), part);
-            continue;
-        };
-        row.hits += part.hits;
-        let larger = |new: (Option<f64>, Option<SampleId>), old: (Option<f64>, Option<SampleId>)| {
-            new.0 > old.0 || (new.0 == old.0 && new.1 < old.1)
-        };
-        if larger((part.max_similarity, part.sample), (row.max_similarity, row.sample)) {
-            (row.max_similarity, row.sample) = (part.max_similarity, part.sample);
-        }
-        if larger((part.kept_max, part.kept_sample), (row.kept_max, row.kept_sample)) {
-            (row.kept_max, row.kept_sample) = (part.kept_max, part.kept_sample);
-        }
-    }
-    all.into_values().collect()
-}

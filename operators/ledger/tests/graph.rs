@@ -2,20 +2,20 @@
 
 use timely::dataflow::operators::{Input, Inspect, Probe};
 
-use super::super::committer::Committed;
 use super::super::operator::{LedgerConfig, ToLedger};
 use super::super::simulated::{Fault, Simulated};
 use super::*;
 use trommel_core::sample::{Event, ShardEnd};
 
 fn end(ordinal: u64, count: u32, outcome: ShardOutcome) -> Event {
-    Event::End(ShardEnd { ordinal, count, bytes: 10, outcome, notices: Default::default() })
+    Event::End(ShardEnd { count, bytes: 10, outcome, ..ShardEnd::new(ordinal) })
 }
 
 /// Events of a shard, shuffled by a seed: the end may come first.
 fn events(ordinal: u64, seed: u64) -> Vec<Event> {
     let mut events: Vec<Event> = fates(ordinal).into_iter().map(Event::Fate).collect();
-    events.push(end(ordinal, events.len() as u32, ShardOutcome::Complete(None)));
+    let Event::End(end) = end(ordinal, events.len() as u32, ShardOutcome::Complete(None)) else { unreachable!() };
+    events.push(Event::End(ShardEnd { points: Arc::new(shard(ordinal).items), ..end }));
     let mut random = Random(seed);
     for at in 0..events.len() {
         let other = random.below(events.len() as u64) as usize;
@@ -35,7 +35,7 @@ fn through(workers: usize, disk: &Simulated, shards: Vec<(u64, Vec<Event>)>) -> 
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let folder = Arc::new(open(&root(), &storage).unwrap());
     let stop = Stop::new();
-    let committer = Committer::spawn(folder, parts(), stop.clone(), Box::new(|_| {})).unwrap();
+    let committer = Committer::spawn(folder, parts(), stop.clone()).unwrap();
     let handle = Mutex::new(committer.handle().unwrap());
     let (captured, shards) = (Arc::new(Mutex::new(Vec::new())), Arc::new(shards));
     let sink = Arc::clone(&captured);
@@ -81,7 +81,8 @@ fn shards_are_committed_when_all_fates_are_there() {
             assert!(ran.error.is_none());
             let ordinals: Vec<u64> = ran.committed.iter().map(|c| c.ordinal).collect();
             assert_eq!(ordinals, (0..SHARDS).collect::<Vec<_>>());
-            assert_eq!(outcome(&root(), &ran.storage).rows, naive().0);
+            let outcome = outcome(&root(), &ran.storage);
+            assert_eq!((outcome.rows, outcome.items), (naive().0, naive().1));
         }
     }
 }

@@ -54,7 +54,6 @@ fn sent(path: &Path, known: &[(u32, Option<&'static str>)]) -> Vec<String> {
             let notices: Vec<String> = end.notices.lines().collect();
             format!("end {} of {}: {:?} {notices:?}", end.count, end.ordinal, end.outcome)
         }
-        Err(Event::Points(_)) => unreachable!("nothing is joined here"),
     };
     collected.items().into_iter().map(line).collect()
 }

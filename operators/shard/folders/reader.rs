@@ -86,8 +86,7 @@ impl FolderReader {
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
         let &Request { pass, ordinal, replay, .. } = request;
-        let (outcome, notices) = (ShardOutcome::Complete(None), Notices::default());
-        let mut end = ShardEnd { ordinal, count: 0, bytes: 0, outcome, notices };
+        let mut end = ShardEnd::new(ordinal);
         end.outcome = self.stream(request, &mut end, admit, emit)?;
         let class = usize::try_from(ordinal).ok().and_then(|at| self.folders.classes.get(at));
         if let Some(class) = class.filter(|_| !replay) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_core::cores;
-use trommel_core::sample::{SampleId, Score, ShardPoints as _};
+use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joiner, Needs, Verdict};
 use trommel_kernels::dot::dot;

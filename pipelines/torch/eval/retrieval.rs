@@ -236,7 +236,7 @@ impl<'m> Pairs<'m> {
                     Ok(())
                 }
             },
-            Admitted::Event(Event::Points(_)) | Admitted::Replayed(_) => Ok(()),
+            Admitted::Replayed(_) => Ok(()),
         }
     }
 

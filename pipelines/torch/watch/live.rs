@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
+use timely::dataflow::operators::Inspect;
 use trommel_cluster::Message;
 use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
@@ -199,17 +200,6 @@ impl Live {
             judged,
             folder: pool,
             parts,
-            on_committed: Box::new(move |shard| {
-                let mut news = locked(&noted);
-                if shard.status == LineStatus::Failed {
-                    news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
-                } else {
-                    news.has_committed = true;
-                    news.notices.merge(&shard.notices);
-                }
-                drop(news);
-                on_decided.wake();
-            }),
             trained: trained.clone(),
         };
         let (ended, progress) = (stop.clone(), progress.clone());
@@ -217,7 +207,18 @@ impl Live {
             let (run, config, stop, progress) = (&run, &judge, &ended, &progress);
             let training = Training { run, config, model, together: &together, stop, progress };
             let result = train_on(&training, judging, train_inputs, move |scope, parts, lanes| {
-                pool_and_train(scope, parts, lanes, &taken_down);
+                let (on_decided, noted) = (on_decided.clone(), noted.clone());
+                pool_and_train(scope, parts, lanes, &taken_down).inspect(move |shard| {
+                    let mut news = locked(&noted);
+                    if shard.status == LineStatus::Failed {
+                        news.failed.insert(shard.ordinal, shard.remark.clone().unwrap_or_default());
+                    } else {
+                        news.has_committed = true;
+                        news.notices.merge(&shard.notices);
+                    }
+                    drop(news);
+                    on_decided.wake();
+                })
             });
             let result = together.end(result);
             waker.wake();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use trommel_ledger::first_samples::Order;
 use trommel_ledger::manifest::Counts;
 use trommel_shard::plan::{losses, stem};
 
@@ -12,7 +13,6 @@ use super::inputs::{Desired, Stamp, Wanted, stamp};
 use super::phase::Phase;
 use super::sources::{Found, Seen};
 use super::turns::Watch;
-use crate::first_samples::Order;
 use crate::prune::embedded;
 use crate::prune_round::{Pruner, Round};
 use crate::run_setup::{Input, RunSetup};

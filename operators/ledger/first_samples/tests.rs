@@ -1,6 +1,8 @@
 //! The verdict is a function of the data: whatever the order in which fates arrive, and however they are spread over processes.
 
-use trommel_core::notices::Notices;
+use std::sync::Mutex;
+
+use timely::dataflow::operators::{Input, Inspect};
 use trommel_core::sample::{Fate, SampleId, SampleInfo};
 
 use super::*;
@@ -13,7 +15,7 @@ fn fate(ordinal: u64, index: u32, status: Status) -> Event {
 }
 
 fn end(ordinal: u64, count: u32, outcome: ShardOutcome) -> Event {
-    Event::End(ShardEnd { ordinal, count, bytes: 0, outcome, notices: Notices::default() })
+    Event::End(ShardEnd { count, outcome, ..ShardEnd::new(ordinal) })
 }
 
 /// Shards of so many rejects, then one judged sample where `judged`.
@@ -36,21 +38,44 @@ fn shuffled(mut events: Vec<Event>, seed: u64) -> Vec<Event> {
     events
 }
 
-/// What a run over these events comes to: `None` while open, else why it is meaningless.
-fn verdict(order: Order, events: &[Event]) -> (Option<Option<String>>, Vec<u64>) {
-    let (stop, passed) = (Stop::new(), Arc::new(Mutex::new(Vec::new())));
-    let hears = passed.clone();
-    let first = First::new(order, "jpg", None, &stop, move |ordinal| locked(&hears).push(ordinal));
-    events.iter().for_each(|event| first.see(event));
-    let state = locked(&first.shared.state);
-    let verdict = state.verdict.as_ref().map(|verdict| match verdict {
-        Verdict::Sound => None,
-        Verdict::Meaningless(why) => Some(why.to_string()),
-    });
-    assert_eq!(verdict.as_ref().is_some_and(Option::is_some), stop.failure().is_some());
-    drop(state);
-    let passed = locked(&passed).clone();
-    (verdict, passed)
+/// The shard of an event.
+fn ordinal_of(event: &Event) -> u64 {
+    match event {
+        Event::Fate(fate) => fate.info.id.ordinal,
+        Event::End(end) => end.ordinal,
+    }
+}
+
+/// What a run over these events comes to: `None` while open, else why it is meaningless; and the shards whose leases return before.
+/// Every shard is read by one of so many workers.
+fn verdict(order: Order, events: &[Event], workers: usize) -> (Option<Option<String>>, Vec<u64>) {
+    let (stop, out) = (Stop::new(), Arc::new(Mutex::new((0, vec![Vec::new(); workers]))));
+    let (first, heard, given) = (First::new(order, "jpg", &stop), out.clone(), events.to_vec());
+    let is_settled = first.is_settled();
+    timely::execute(timely::Config::process(workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers() as u64);
+        let mut input = worker.dataflow::<Time, _, _>(|scope| {
+            let (input, events) = scope.new_input::<Vec<Event>>();
+            let (events, words) = words(events, &first);
+            let (passed_by, heard) = (heard.clone(), heard.clone());
+            events.inspect(move |_| passed_by.lock().unwrap().0 += 1);
+            words.inspect(move |word| heard.lock().unwrap().1[index].push(*word));
+            input
+        });
+        for event in given.iter().filter(|event| ordinal_of(event) % peers == index as u64) {
+            input.send(event.clone());
+        }
+    })
+    .unwrap();
+    let (count, words) = std::mem::take(&mut *out.lock().unwrap());
+    assert_eq!(count, events.len(), "all events go on");
+    assert!(words.iter().all(|of| *of == words[0]), "every worker hears the same: {words:?}");
+    let sound = words[0].iter().filter(|word| **word == Word::Sound).count();
+    let failure = stop.failure().map(|failure| failure.to_string());
+    assert!(sound + usize::from(failure.is_some()) <= 1);
+    let passed = |word: &Word| if let Word::Passed(ordinal) = word { Some(*ordinal) } else { None };
+    let verdict = (sound > 0 || failure.is_some() || is_settled).then_some(failure);
+    (verdict, words[0].iter().filter_map(passed).collect())
 }
 
 fn whole(shards: &[(u32, bool)]) -> Order {
@@ -76,7 +101,7 @@ fn the_plans_first_samples_decide_whatever_comes_first() {
     ];
     for (shards, wanted) in cases {
         for seed in 0..20 {
-            let (verdict, _) = verdict(whole(shards), &shuffled(events(shards), seed));
+            let (verdict, _) = verdict(whole(shards), &shuffled(events(shards), seed), 1 + seed as usize % 3);
             assert_eq!(verdict.as_ref(), Some(wanted), "{shards:?} seed {seed}");
         }
     }
@@ -86,36 +111,22 @@ fn the_plans_first_samples_decide_whatever_comes_first() {
 fn a_slice_and_an_unavailable_shard_give_up_nothing() {
     let shards = [(300, false), (300, false)];
     let slice = Order { shards: vec![0], whole: false };
-    assert_eq!(verdict(slice, &events(&shards)).0, Some(None));
-    assert_eq!(verdict(Order::none(), &[]).0, Some(None));
+    assert_eq!(verdict(slice, &events(&shards), 1).0, Some(None));
+    assert_eq!(verdict(Order::none(), &[], 1).0, Some(None));
     let gone = [end(0, 0, ShardOutcome::Unavailable("403".into()))];
-    assert_eq!(verdict(whole(&shards), &gone).0, Some(None));
+    assert_eq!(verdict(whole(&shards), &gone, 1).0, Some(None));
 }
 
 #[test]
 fn shards_of_rejects_give_their_leases_back_while_the_verdict_is_open() {
     let shards = [(100, false), (0, false), (100, false), (0, true)];
     let some = &events(&shards)[..101 + 1 + 50];
-    let (open, passed) = verdict(whole(&shards), some);
+    let (open, passed) = verdict(whole(&shards), some, 1);
     assert_eq!((open, passed), (None, vec![0, 1]));
 }
 
 #[test]
-fn a_verdict_that_can_not_come_any_more_commits_nothing() {
-    let stop = Stop::new();
-    let first = First::new(whole(&[(9, false)]), "jpg", None, &stop, |_| {});
-    first.see(&fate(0, 0, Status::Rejected));
-    assert_eq!(first.may_commit(), None);
-    stop.wind_down();
-    assert_eq!(first.may_commit(), Some(false));
-    let sound = First::new(Order::none(), "jpg", None, &Stop::new(), |_| {});
-    assert_eq!(sound.may_commit(), Some(true));
-}
-
-#[test]
-fn a_committer_waits_for_the_verdict_and_no_longer() {
-    let stop = Stop::new();
-    let first = First::new(whole(&[(9, true)]), "jpg", None, &stop, |_| {});
-    first.see(&fate(0, 9, Status::Kept));
-    assert!(first.may_commit() == Some(true) && stop.failure().is_none());
+fn one_judged_sample_is_enough() {
+    let (sound, passed) = verdict(whole(&[(9, true)]), &[fate(0, 9, Status::Kept)], 1);
+    assert_eq!((sound, passed), (Some(None), Vec::new()));
 }

@@ -1,0 +1,77 @@
+//! The shards that are being decided: how many of their fates are known, and what the test points have seen of them so far.
+//!
+//! ```text
+//!  a sample ──────────▶ the points that are to see it ─▶ micro-batches, on any threads
+//!  a fate, an end ────▶ [shard: points, fates, end] ───▶ fates at once; the end behind the last fate, with the points' rows
+//! ```
+//!
+//! The protocol: *the points travel in the shard's end*. Every fate of a shard passes by here, those of samples that were rejected
+//! before they could be decided too, and so does its end, which says how many fates there are. The end is held back until as many have
+//! passed; then nobody adds to the points any more, they become rows, the rows go with the end, and the shard is forgotten. Whoever has a
+//! shard's end has its statistics, once and whole; nobody else ever sees them.
+//!
+//! The end cannot be waited for by what it waits for: a reader sends it behind all of its shard's samples, which have their
+//! credit by then. It leaves at the shard's own time, which its last fate still holds.
+//!
+//! Memory: the points of a shard from its first sample to its end, 40 bytes each; and for a moment their rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trommel_core::sample::{Event, ShardEnd};
+
+use super::join::Joiner;
+use super::points::Points;
+
+/// Shards by their time.
+pub(crate) struct OpenShards<T>(BTreeMap<T, OpenShard>);
+
+#[derive(Default)]
+struct OpenShard {
+    /// None until it has a sample to join.
+    points: Option<Arc<Points>>,
+    fates: u32,
+    end: Option<ShardEnd>,
+}
+
+impl<T> Default for OpenShards<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord + Clone> OpenShards<T> {
+    /// The points that are to see a sample of the shard.
+    pub(crate) fn points(&mut self, time: &T, ordinal: u64, joiner: &Joiner) -> Arc<Points> {
+        let shard = self.0.entry(time.clone()).or_default();
+        shard.points.get_or_insert_with(|| Arc::new(joiner.points(ordinal))).clone()
+    }
+
+    /// Takes note of a fate or an end, and gives what goes on: a fate itself, and the end that it completes.
+    pub(crate) fn pass(&mut self, time: &T, event: Event) -> impl Iterator<Item = Event> + use<T> {
+        let shard = self.0.entry(time.clone()).or_default();
+        let goes_on = match event {
+            Event::Fate(fate) => {
+                shard.fates += 1;
+                Some(Event::Fate(fate))
+            }
+            // A second end is a bug, which the ledger names.
+            Event::End(end) => shard.end.replace(end).map(Event::End),
+        };
+        let end = shard.end.take_if(|end| end.count <= shard.fates).map(|mut end| {
+            if let Some(points) = &shard.points {
+                end.points = Arc::new(points.rows());
+            }
+            Event::End(end)
+        });
+        if end.is_some() {
+            self.0.remove(time);
+        }
+        goes_on.into_iter().chain(end)
+    }
+
+    /// Forgets all of them: the run stops.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
