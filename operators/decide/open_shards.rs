@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  a sample ──────────▶ the points that are to see it ─▶ micro-batches, on any threads
-//!  a fate, an end ────▶ [shard: points, fates, end] ───▶ fates at once; the end behind the last fate, with the points' rows
+//!  a fate, an end ────▶ [shard: points, fates, end] ───▶ fates at once; the end with the last fate, and in it the points' rows
 //! ```
 //!
 //! The protocol: *the points travel in the shard's end*. Every fate of a shard passes by here, those of samples that were rejected
 //! before they could be decided too, and so does its end, which says how many fates there are. The end is held back until as many have
 //! passed; then nobody adds to the points any more, they become rows, the rows go with the end, and the shard is forgotten. Whoever has a
-//! shard's end has its statistics, once and whole; nobody else ever sees them.
+//! shard's end has its statistics, once and whole; nobody else ever sees them. In the end and not before it, since timely does not keep
+//! the order of what is of one time.
 //!
 //! The end cannot be waited for by what it waits for: a reader sends it behind all of its shard's samples, which have their
 //! credit by then. It leaves at the shard's own time, which its last fate still holds.

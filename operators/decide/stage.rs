@@ -5,7 +5,7 @@
 //!  Embedded ─▶ backlog ─▶ [micro-batch: capabilities] ┼─▶ check, join, verdict ─┐
 //!  kept     ◀── [micro-batch redeemed] ◀── channel ◀──┼─────────────────────────┘  one wake a micro-batch
 //!                  │ fates
-//!  events ─────────┴▶ [open shards] ─▶ events: fates of all samples; behind a shard's last one its end, with what its points saw
+//!  events ─────────┴▶ [open shards] ─▶ events: fates of all samples; with a shard's last one its end, and in it what its points saw
 //! ```
 //!
 //! Frontier: both outputs' follow the inputs', the backlog's and the open micro-batches' times.

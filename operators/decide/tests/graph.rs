@@ -96,18 +96,14 @@ fn fates_of(heard: &[(u64, Event)]) -> Vec<(u64, Arc<Fate>)> {
     heard.iter().filter_map(fate).collect()
 }
 
-/// What the points saw of each shard whose end was heard: once, and behind all of its fates.
+/// What the points saw of each shard whose end was heard: once, with all of its fates.
 fn points_of(heard: &[(u64, Event)]) -> BTreeMap<u64, Vec<PointRow>> {
-    let (mut all, mut counts) = (BTreeMap::new(), BTreeMap::<u64, u32>::new());
+    let (mut all, fates) = (BTreeMap::new(), fates_of(heard));
     for (time, event) in heard {
-        assert!(!all.contains_key(time), "something of shard {time} came behind its end");
-        match event {
-            Event::Fate(_) => *counts.entry(*time).or_default() += 1,
-            Event::End(end) => {
-                assert_eq!((end.ordinal, end.count), (*time, counts.get(time).copied().unwrap_or(0)));
-                all.insert(*time, end.points.to_vec());
-            }
-        }
+        let Event::End(end) = event else { continue };
+        let count = fates.iter().filter(|(of, _)| of == time).count();
+        assert_eq!((end.ordinal, end.count as usize), (*time, count));
+        assert!(all.insert(*time, end.points.to_vec()).is_none(), "shard {time} ended twice");
     }
     all
 }

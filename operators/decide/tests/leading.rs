@@ -11,7 +11,7 @@ use super::naive::{self, Dice};
 use crate::benchmark::Benchmark;
 use crate::join::{ColumnSet, JoinRow, Joiner, Needs, Verdict};
 use crate::kernel::Kernel;
-use trommel_core::sample::{SampleId, Score, ShardPoints};
+use trommel_core::sample::{SampleId, Score};
 
 /// Asks some benchmarks for radii and all others for the largest similarity.
 struct Asks {
