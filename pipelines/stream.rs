@@ -8,33 +8,36 @@
 //! Nothing is decoded: a picture that nobody can decode passes as it is. What cannot be had ends it there (the same command tries again); a shard that
 //! has changed since the split was made ends it before the sample in question. What was written before is whole and right in both cases.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{SampleInfo, ShardOutcome};
+use trommel_core::sample::SampleInfo;
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
-use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decide::rule::Rule;
-use trommel_select::SelectError;
 use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_select::met::Met;
-use trommel_shard::original::{Visit, Visited, visit};
-use trommel_shard::plan::{Plan, PlanOptions, ShardRef, expand, is_shard_name};
+use trommel_shard::original::visit;
+use trommel_shard::plan::{Plan, PlanOptions, ShardRef, expand};
 use trommel_shard::reader::ReaderConfig;
-use trommel_shard::samples::{Group, Original, RepeatedMember, Want};
+use trommel_shard::samples::{Original, RepeatedMember};
 use trommel_shard::store::Stores;
 
 use crate::error::PipelineError;
 use crate::select::failed;
 
+mod coverage;
 mod folder;
 mod pipe;
 mod state;
+mod task;
+
+pub(crate) use coverage::by_keys_alone;
+use coverage::{Turn, cover, refuse_other_name, stranger};
+use task::{By, Task};
 
 /// What decides who is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -249,248 +252,6 @@ impl Stream<'_> {
         let mut task = Task { shard, by, identity, first, trouble: None, written: 0, sink, stop, notices };
         let visited = visit(&self.config.stores, shard, &self.reading, &mut task)?;
         task.end(visited, kept)
-    }
-}
-
-/// Other names that a shard may have in a split: parts of its path.
-fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
-    // Longer ones are looked at in vain for each shard of which nothing is kept.
-    const PARTS: usize = 4;
-    let slashes = shard.url.rmatch_indices('/').map(|(at, _)| at + 1);
-    slashes.chain([0]).take(PARTS).map(|at| &shard.url[at..])
-}
-
-/// Tells what the split keeps of shards that are not given, where new shards are to hold all of it: a reader of standard output asks for each
-/// shard by itself.
-fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<(), PipelineError> {
-    let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
-    let others: Vec<&str> = plan.shards.iter().flat_map(other_names).collect();
-    let is_pipe = *out == Out::Pipe;
-    // A list of keys is read here for a pipe too: afterwards it knows where each shard's lines stand.
-    if is_pipe && !split.lists_keys() {
-        return Ok(());
-    }
-    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(()) };
-    if coverage.kept == 0 && coverage.absent > 0 {
-        plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
-        return Err(PipelineError::Usage(format!(
-            "{}: none of its {} samples is of these shards: it names {} and not {}{}",
-            split.path().display(),
-            coverage.absent_samples,
-            coverage.first,
-            shards.first().unwrap_or(&""),
-            by_keys_alone(&coverage.first)
-        )));
-    }
-    let text = "samples that the split keeps of shards that are not given";
-    notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
-    Ok(())
-}
-
-/// Why a shard that the split does not name is none of those that it was made from; `None` where that is not known.
-fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<String>, PipelineError> {
-    let (path, name) = (split.path().display(), &shard.name);
-    if shard.url == "-" {
-        return Ok(Some(format!(
-            "{path} knows samples by their shards' names, and standard input has none: give the shard's file, or a list that needs no names (.npy of \
-             uids, .keys)"
-        )));
-    }
-    let Some(other) = split.first_shard().map_err(failed)? else { return Ok(None) };
-    let is_other = is_shard_name(name) && !is_shard_name(&other) && other != "-";
-    let stranger = is_other || split.leaves_out(name) == Some(false);
-    Ok(stranger.then(|| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
-}
-
-/// What leads from a split of stored embeddings to shards, where its first shard is none.
-pub(crate) fn by_keys_alone(first: &str) -> &'static str {
-    if is_shard_name(first) || first == "-" {
-        return "";
-    }
-    "; what was selected from stored embeddings or folders is found in shards by keys alone: `trommel select RUN --rule R -o s.keys`, then \
-     `trommel stream SHARDS --split s.keys`"
-}
-
-/// A turn of `stream` with a list that does not say where its samples stand, at its end.
-struct Turn<'a> {
-    /// Path of the list.
-    path: &'a Path,
-    /// How many keys there are, where it is one of keys alone.
-    keys: Option<u64>,
-    /// It has read all shards: no earlier turn of the same command has read some.
-    whole: bool,
-}
-
-impl Turn<'_> {
-    /// Tells which names of the list did not come; no key at all is no list of these shards.
-    fn absent(&self, config: &StreamConfig, met: &Met, report: &mut StreamReport) -> Result<(), PipelineError> {
-        let (path, lost) = (self.path.display(), report.notices.any_loss());
-        let absent = match (self.whole, self.keys) {
-            (true, _) => met.note(self.path, &mut report.notices).map_err(failed)?.count,
-            (false, Some(keys)) => {
-                let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
-                let text = "keys of the list that are in none of these shards";
-                report.notices.note("absent_keys", text, path.to_string(), absent);
-                absent
-            }
-            (false, None) => {
-                let text = "lists of uids of which those that no sample has were not counted, since an earlier turn of this command has read some of \
-                            the shards";
-                report.notices.note("absent_uids_unknown", text, path.to_string(), 1);
-                0
-            }
-        };
-        // Of a shard that could not be read nobody knows.
-        if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
-            let first = config.shards.first().map_or("", String::as_str);
-            return Err(PipelineError::Usage(format!(
-                "{path}: none of its {absent} keys is in these shards (first: {first})"
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Refuses a shard that the split has under another part of its path.
-fn refuse_other_name(split: &Membership, shard: &ShardRef) -> Result<(), PipelineError> {
-    for other in other_names(shard) {
-        if other != shard.name && split.shard(other).map_err(failed)?.is_some() {
-            let (path, name, url) = (split.path().display(), &shard.name, &shard.url);
-            return Err(PipelineError::Usage(format!(
-                "{path} has no shard {name}, but {other}, and {url} may be either: shards are known by their names; give SHARDS as the run was given \
-                 them, or NAME=SHARDS, which puts NAME/ before each name"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Who says whether a sample is kept.
-enum By<'a> {
-    Split(Picker<'a>),
-    Random(Percent, u64),
-}
-
-/// One shard's reading.
-struct Task<'a> {
-    shard: &'a ShardRef,
-    by: By<'a>,
-    /// A sample's json must be read before anybody can say.
-    identity: bool,
-    /// Samples before this index were written by an earlier turn.
-    first: u32,
-    trouble: Option<SelectError>,
-    /// Kept samples that came, those of an earlier turn included.
-    written: u64,
-    sink: &'a mut dyn Sink,
-    stop: &'a Stop,
-    notices: &'a mut Notices,
-}
-
-impl Visit for Task<'_> {
-    type Error = Ended;
-
-    fn want(&mut self, index: u32, key: &[u8]) -> Want {
-        let identity = self.identity;
-        if identity {
-            return Want::Original { identity };
-        }
-        let key = String::from_utf8_lossy(key);
-        let kept = match &mut self.by {
-            By::Random(percent, seed) => percent.takes(random_hash(*seed, &self.shard.name, &key)),
-            By::Split(picker) => picker.keeps(index, &key, || None).unwrap_or_else(|error| {
-                self.trouble = Some(error);
-                false
-            }),
-        };
-        let is_new = index >= self.first;
-        self.written += u64::from(kept && !is_new);
-        if kept && is_new { Want::Original { identity } } else { Want::Place }
-    }
-
-    fn take(&mut self, group: Group) -> Result<ControlFlow<()>, Ended> {
-        if let Some(error) = self.trouble.take() {
-            return Err(Ended::Failed(failed(error)));
-        }
-        if self.stop.is_requested() || self.stop.is_winding_down() {
-            return Err(Ended::Failed(PipelineError::Interrupted));
-        }
-        match group {
-            Group::Place(_) | Group::Sample(_) => {}
-            Group::Rejected(info, reason) => {
-                if let (By::Split(picker), Some(uid)) = (&mut self.by, info.uid.as_ref())
-                    && !picker.keeps(info.id.index, &info.key, || Some(uid.clone())).map_err(failed)?
-                {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                let place = format!("{}/{}: {reason}", self.shard.name, info.key);
-                // An earlier turn has told of those before.
-                let new = u64::from(info.id.index >= self.first);
-                self.notices.loss("not_written", "samples that cannot be written as they stand", place, new, new);
-                self.written += 1;
-            }
-            Group::Original(info, original) => {
-                let kept = match &mut self.by {
-                    By::Split(picker) if self.identity => {
-                        picker.keeps(info.id.index, &info.key, || info.uid.clone()).map_err(failed)?
-                    }
-                    By::Split(_) | By::Random(..) => true,
-                };
-                if kept && info.id.index >= self.first {
-                    self.sink.add(self.shard, &(&info, original), self.notices)?;
-                }
-                self.written += u64::from(kept);
-            }
-        }
-        let done = matches!(&self.by, By::Split(picker) if picker.is_done());
-        Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-}
-
-impl Task<'_> {
-    /// The shard has ended.
-    fn end(self, visited: Visited, kept: Option<&Kept>) -> Result<(), Ended> {
-        let Visited { outcome, is_cut, mut notices, .. } = visited;
-        let name = &self.shard.name;
-        let rejected = match outcome {
-            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why))),
-            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why))),
-            ShardOutcome::Rejected(reason) => Some(reason),
-            ShardOutcome::Complete(_) => None,
-        };
-        if let By::Split(picker) = &self.by {
-            let times = picker.repeated_uids();
-            self.notices.note(
-                "repeated_uids",
-                "samples whose uid stands in the list several times, written once",
-                name,
-                times,
-            );
-            match (&rejected, picker.finish()) {
-                // What the split keeps of it is lost, and no more.
-                (Some(reason), Err(_)) => {
-                    notices = Notices::default();
-                    let text = format!("shards rejected ({})", reason.code);
-                    let lost = kept.and_then(Kept::count).unwrap_or(1);
-                    notices.loss(
-                        &format!("shard_{}", reason.code),
-                        &text,
-                        format!("{name}: {}", reason.detail),
-                        1,
-                        lost,
-                    );
-                }
-                (None, Err(_)) if is_cut => {
-                    let missing = kept.and_then(Kept::count).unwrap_or(0).saturating_sub(self.written);
-                    let text = "shards cut off before all samples that the split keeps of them";
-                    notices.loss("cut_before_kept", text, name, 1, missing);
-                }
-                (None, Err(error)) => return Err(Ended::Failed(failed(error))),
-                (_, Ok(())) => {}
-            }
-        }
-        self.notices.merge(&notices);
-        Ok(())
     }
 }
 

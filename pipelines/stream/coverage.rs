@@ -1,0 +1,130 @@
+//! Whether a split and the shards that are given belong together: what it keeps of others, and names that differ.
+
+use std::path::Path;
+
+use trommel_core::notices::Notices;
+use trommel_select::membership::Membership;
+use trommel_select::met::Met;
+use trommel_shard::plan::{Plan, ShardRef, is_shard_name};
+
+use super::{Out, StreamConfig, StreamReport};
+use crate::error::PipelineError;
+use crate::select::failed;
+
+/// Other names that a shard may have in a split: parts of its path.
+fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
+    // Longer ones are looked at in vain for each shard of which nothing is kept.
+    const PARTS: usize = 4;
+    let slashes = shard.url.rmatch_indices('/').map(|(at, _)| at + 1);
+    slashes.chain([0]).take(PARTS).map(|at| &shard.url[at..])
+}
+
+/// Tells what the split keeps of shards that are not given, where new shards are to hold all of it: a reader of standard output asks for each
+/// shard by itself.
+pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut Notices) -> Result<(), PipelineError> {
+    let shards: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+    let others: Vec<&str> = plan.shards.iter().flat_map(other_names).collect();
+    let is_pipe = *out == Out::Pipe;
+    // A list of keys is read here for a pipe too: afterwards it knows where each shard's lines stand.
+    if is_pipe && !split.lists_keys() {
+        return Ok(());
+    }
+    let Some(coverage) = split.coverage(&shards, &others).map_err(failed)?.filter(|_| !is_pipe) else { return Ok(()) };
+    if coverage.kept == 0 && coverage.absent > 0 {
+        plan.shards.iter().try_for_each(|shard| refuse_other_name(split, shard))?;
+        return Err(PipelineError::Usage(format!(
+            "{}: none of its {} samples is of these shards: it names {} and not {}{}",
+            split.path().display(),
+            coverage.absent_samples,
+            coverage.first,
+            shards.first().unwrap_or(&""),
+            by_keys_alone(&coverage.first)
+        )));
+    }
+    let text = "samples that the split keeps of shards that are not given";
+    notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
+    Ok(())
+}
+
+/// Why a shard that the split does not name is none of those that it was made from; `None` where that is not known.
+pub(super) fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<String>, PipelineError> {
+    let (path, name) = (split.path().display(), &shard.name);
+    if shard.url == "-" {
+        return Ok(Some(format!(
+            "{path} knows samples by their shards' names, and standard input has none: give the shard's file, or a list that needs no names (.npy of \
+             uids, .keys)"
+        )));
+    }
+    let Some(other) = split.first_shard().map_err(failed)? else { return Ok(None) };
+    let is_other = is_shard_name(name) && !is_shard_name(&other) && other != "-";
+    let stranger = is_other || split.leaves_out(name) == Some(false);
+    Ok(stranger.then(|| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
+}
+
+/// What leads from a split of stored embeddings to shards, where its first shard is none.
+pub(crate) fn by_keys_alone(first: &str) -> &'static str {
+    if is_shard_name(first) || first == "-" {
+        return "";
+    }
+    "; what was selected from stored embeddings or folders is found in shards by keys alone: `trommel select RUN --rule R -o s.keys`, then \
+     `trommel stream SHARDS --split s.keys`"
+}
+
+/// A turn of `stream` with a list that does not say where its samples stand, at its end.
+pub(super) struct Turn<'a> {
+    /// Path of the list.
+    pub(super) path: &'a Path,
+    /// How many keys there are, where it is one of keys alone.
+    pub(super) keys: Option<u64>,
+    /// It has read all shards: no earlier turn of the same command has read some.
+    pub(super) whole: bool,
+}
+
+impl Turn<'_> {
+    /// Tells which names of the list did not come; no key at all is no list of these shards.
+    pub(super) fn absent(
+        &self,
+        config: &StreamConfig,
+        met: &Met,
+        report: &mut StreamReport,
+    ) -> Result<(), PipelineError> {
+        let (path, lost) = (self.path.display(), report.notices.any_loss());
+        let absent = match (self.whole, self.keys) {
+            (true, _) => met.note(self.path, &mut report.notices).map_err(failed)?.count,
+            (false, Some(keys)) => {
+                let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
+                let text = "keys of the list that are in none of these shards";
+                report.notices.note("absent_keys", text, path.to_string(), absent);
+                absent
+            }
+            (false, None) => {
+                let text = "lists of uids of which those that no sample has were not counted, since an earlier turn of this command has read some of \
+                            the shards";
+                report.notices.note("absent_uids_unknown", text, path.to_string(), 1);
+                0
+            }
+        };
+        // Of a shard that could not be read nobody knows.
+        if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
+            let first = config.shards.first().map_or("", String::as_str);
+            return Err(PipelineError::Usage(format!(
+                "{path}: none of its {absent} keys is in these shards (first: {first})"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a shard that the split has under another part of its path.
+pub(super) fn refuse_other_name(split: &Membership, shard: &ShardRef) -> Result<(), PipelineError> {
+    for other in other_names(shard) {
+        if other != shard.name && split.shard(other).map_err(failed)?.is_some() {
+            let (path, name, url) = (split.path().display(), &shard.name, &shard.url);
+            return Err(PipelineError::Usage(format!(
+                "{path} has no shard {name}, but {other}, and {url} may be either: shards are known by their names; give SHARDS as the run was given \
+                 them, or NAME=SHARDS, which puts NAME/ before each name"
+            )));
+        }
+    }
+    Ok(())
+}

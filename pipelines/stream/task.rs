@@ -1,0 +1,147 @@
+//! The reading of one shard: each sample is asked for, and goes on to the sink where it is kept.
+
+use std::ops::ControlFlow;
+
+use trommel_core::notices::Notices;
+use trommel_core::sample::ShardOutcome;
+use trommel_core::stop::Stop;
+use trommel_decide::hash::random_hash;
+use trommel_decide::percent::Percent;
+use trommel_select::SelectError;
+use trommel_select::membership::{Kept, Picker};
+use trommel_shard::original::{Visit, Visited};
+use trommel_shard::plan::ShardRef;
+use trommel_shard::samples::{Group, Want};
+
+use super::{Ended, Sink};
+use crate::error::PipelineError;
+use crate::select::failed;
+
+/// Who says whether a sample is kept.
+pub(super) enum By<'a> {
+    Split(Picker<'a>),
+    Random(Percent, u64),
+}
+
+/// One shard's reading.
+pub(super) struct Task<'a> {
+    pub(super) shard: &'a ShardRef,
+    pub(super) by: By<'a>,
+    /// A sample's json must be read before anybody can say.
+    pub(super) identity: bool,
+    /// Samples before this index were written by an earlier turn.
+    pub(super) first: u32,
+    pub(super) trouble: Option<SelectError>,
+    /// Kept samples that came, those of an earlier turn included.
+    pub(super) written: u64,
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) stop: &'a Stop,
+    pub(super) notices: &'a mut Notices,
+}
+
+impl Visit for Task<'_> {
+    type Error = Ended;
+
+    fn want(&mut self, index: u32, key: &[u8]) -> Want {
+        let identity = self.identity;
+        if identity {
+            return Want::Original { identity };
+        }
+        let key = String::from_utf8_lossy(key);
+        let kept = match &mut self.by {
+            By::Random(percent, seed) => percent.takes(random_hash(*seed, &self.shard.name, &key)),
+            By::Split(picker) => picker.keeps(index, &key, || None).unwrap_or_else(|error| {
+                self.trouble = Some(error);
+                false
+            }),
+        };
+        let is_new = index >= self.first;
+        self.written += u64::from(kept && !is_new);
+        if kept && is_new { Want::Original { identity } } else { Want::Place }
+    }
+
+    fn take(&mut self, group: Group) -> Result<ControlFlow<()>, Ended> {
+        if let Some(error) = self.trouble.take() {
+            return Err(Ended::Failed(failed(error)));
+        }
+        if self.stop.is_requested() || self.stop.is_winding_down() {
+            return Err(Ended::Failed(PipelineError::Interrupted));
+        }
+        match group {
+            Group::Place(_) | Group::Sample(_) => {}
+            Group::Rejected(info, reason) => {
+                if let (By::Split(picker), Some(uid)) = (&mut self.by, info.uid.as_ref())
+                    && !picker.keeps(info.id.index, &info.key, || Some(uid.clone())).map_err(failed)?
+                {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let place = format!("{}/{}: {reason}", self.shard.name, info.key);
+                // An earlier turn has told of those before.
+                let new = u64::from(info.id.index >= self.first);
+                self.notices.loss("not_written", "samples that cannot be written as they stand", place, new, new);
+                self.written += 1;
+            }
+            Group::Original(info, original) => {
+                let kept = match &mut self.by {
+                    By::Split(picker) if self.identity => {
+                        picker.keeps(info.id.index, &info.key, || info.uid.clone()).map_err(failed)?
+                    }
+                    By::Split(_) | By::Random(..) => true,
+                };
+                if kept && info.id.index >= self.first {
+                    self.sink.add(self.shard, &(&info, original), self.notices)?;
+                }
+                self.written += u64::from(kept);
+            }
+        }
+        let done = matches!(&self.by, By::Split(picker) if picker.is_done());
+        Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+impl Task<'_> {
+    /// The shard has ended.
+    pub(super) fn end(self, visited: Visited, kept: Option<&Kept>) -> Result<(), Ended> {
+        let Visited { outcome, is_cut, mut notices, .. } = visited;
+        let name = &self.shard.name;
+        let rejected = match outcome {
+            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why))),
+            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why))),
+            ShardOutcome::Rejected(reason) => Some(reason),
+            ShardOutcome::Complete(_) => None,
+        };
+        if let By::Split(picker) = &self.by {
+            let times = picker.repeated_uids();
+            self.notices.note(
+                "repeated_uids",
+                "samples whose uid stands in the list several times, written once",
+                name,
+                times,
+            );
+            match (&rejected, picker.finish()) {
+                // What the split keeps of it is lost, and no more.
+                (Some(reason), Err(_)) => {
+                    notices = Notices::default();
+                    let text = format!("shards rejected ({})", reason.code);
+                    let lost = kept.and_then(Kept::count).unwrap_or(1);
+                    notices.loss(
+                        &format!("shard_{}", reason.code),
+                        &text,
+                        format!("{name}: {}", reason.detail),
+                        1,
+                        lost,
+                    );
+                }
+                (None, Err(_)) if is_cut => {
+                    let missing = kept.and_then(Kept::count).unwrap_or(0).saturating_sub(self.written);
+                    let text = "shards cut off before all samples that the split keeps of them";
+                    notices.loss("cut_before_kept", text, name, 1, missing);
+                }
+                (None, Err(error)) => return Err(Ended::Failed(failed(error))),
+                (_, Ok(())) => {}
+            }
+        }
+        self.notices.merge(&notices);
+        Ok(())
+    }
+}
