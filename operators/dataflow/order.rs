@@ -46,7 +46,6 @@
 //! # Ok::<(), trommel_dataflow::order::OrderError>(())
 //! ```
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -55,48 +54,16 @@ use super::irregular::Irregular;
 pub use super::lanes::{Lanes, OrderConfig, ShardPlace, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
 pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
-use trommel_core::credit::{Credit, Permit, Reserve, Turn};
+use trommel_core::credit::{Credit, Permit, Turn};
 use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
 
-/// A sample, and the bytes that it holds: of the credit while it waits for its turn, from its window on of a reserve outside of it, until it is
-/// dropped.
-#[derive(Debug)]
-pub struct Held<P> {
-    /// The sample that waits.
-    pub sample: P,
-    permit: Option<Permit>,
-    reserve: Option<Reserve>,
-}
+mod held;
+mod state;
 
-impl<P> Held<P> {
-    /// A sample that holds nothing here.
-    #[must_use]
-    pub const fn free(sample: P) -> Self {
-        Self { sample, permit: None, reserve: None }
-    }
-
-    /// The sample, and what it held.
-    pub fn open(self) -> (P, Held<()>) {
-        let Self { sample, permit, reserve } = self;
-        (sample, Held { sample: (), permit, reserve })
-    }
-}
-
-impl Held<()> {
-    /// Another sample, or the same as something else, in its place.
-    pub fn with<P>(self, sample: P) -> Held<P> {
-        let Self { permit, reserve, .. } = self;
-        Held { sample, permit, reserve }
-    }
-}
-
-impl<P> Payload for Held<P> {
-    fn enter_window(&mut self) {
-        self.reserve = self.permit.take().map(Permit::into_reserve);
-    }
-}
+pub use self::held::Held;
+use self::state::State;
 
 /// One batch of the trainer.
 #[derive(Debug)]
@@ -126,28 +93,6 @@ pub struct OrderGauge {
     pub waits_for: Option<WaitsFor>,
     /// The lane whose next shard has to come yet.
     pub waits_for_growth: Option<usize>,
-}
-
-/// A window in use, and the rest of its samples.
-type InUse<P> = (Window<Held<P>>, VecDeque<Numbered<Held<P>>>);
-
-struct State<P> {
-    sequencer: Sequencer<Held<P>>,
-    /// The window in use, and the rest of its samples.
-    using: Option<InUse<P>>,
-    /// Samples at the front of the first window that were used up before the cursor.
-    skip: u64,
-    partial: Vec<Numbered<Held<P>>>,
-    /// Raw samples that had their turn before the first one of `partial`.
-    turns_before: u64,
-    /// Where the next sample stands.
-    cursor: Cursor,
-    left_over: u64,
-    /// Samples skipped up to the end of the window in use.
-    skipped: u64,
-    offered: u64,
-    given: u64,
-    closed: bool,
 }
 
 struct Inner<P> {
@@ -441,47 +386,6 @@ impl<P: Send + 'static> Inner<P> {
         self.tell_turn(&state);
         drop(state);
         self.changed.notify_all();
-    }
-}
-
-impl<P> State<P> {
-    /// Moves the next sample of the window in use to the batch; false when there is none.
-    fn using_next(&mut self) -> bool {
-        let Some((window, rest)) = &mut self.using else { return false };
-        if let Some(sample) = rest.pop_front() {
-            if self.partial.is_empty() {
-                self.turns_before = window.turns_before(self.cursor.offset);
-            }
-            self.partial.push(sample);
-        }
-        if rest.is_empty() {
-            self.cursor = window.next.clone();
-            self.using = None;
-        } else {
-            self.cursor.offset += 1;
-        }
-        true
-    }
-
-    fn use_window(&mut self, mut window: Window<Held<P>>) {
-        self.skipped = window.next.skipped;
-        let samples = std::mem::take(&mut window.samples);
-        let skip = std::mem::take(&mut self.skip);
-        let rest: VecDeque<_> = samples.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
-        self.cursor =
-            if rest.is_empty() { window.next.clone() } else { Cursor { offset: skip, ..window.start.clone() } };
-        self.using = (!rest.is_empty()).then_some((window, rest));
-    }
-
-    fn end_pass(&mut self, pass: u32, numbered: u64, batch: usize) -> Result<(), OrderError> {
-        if numbered < batch as u64 {
-            return Err(OrderError::NoFullBatch { pass, kept: numbered, batch });
-        }
-        self.left_over += self.partial.len() as u64;
-        self.partial.clear();
-        self.skipped = self.sequencer.skipped();
-        self.cursor = Cursor { skipped: self.skipped, ..Cursor::start_of(pass + 1, self.cursor.lanes.len()) };
-        Ok(())
     }
 }
 
