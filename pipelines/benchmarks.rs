@@ -134,14 +134,14 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
 /// Unreadable or empty folders, rows without direction, a name that cannot be a column's; a part of a run, or a run of `trommel embed` that is
 /// not at its end, or could not embed a picture that [`NamedPath::without`] does not name.
 pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, PipelineError> {
-    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {}: {error}", named.name));
+    let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
-        return Err(place(&format_args!("no such folder: {}", named.path.display())));
+        return Err(PipelineError::Usage(format!("no such folder: {}", named.path.display())).within(place));
     }
-    refuse_part(&named.path).map_err(|error| place(&error))?;
+    refuse_part(&named.path).map_err(|error| error.within(&place))?;
     whole(named)?;
-    let reader = open_set(&named.path).map_err(|error| place(&error))?;
-    let set = EmbeddingSet::read(&named.path, reader).map_err(|error| place(&error))?;
+    let reader = open_set(&named.path).map_err(|error| error.within(&place))?;
+    let set = EmbeddingSet::read(&named.path, reader).map_err(|error| PipelineError::usage(error).within(&place))?;
     for line in &set.notes.lines {
         tracing::warn!(benchmark = named.name, "{line}");
     }
@@ -165,18 +165,17 @@ pub(crate) fn as_judged(ledger: &Ledger) -> Result<Vec<Benchmark>, PipelineError
         let path = at("/record/benchmarks").get(name).and_then(|path| path.as_str().map(PathBuf::from));
         let path =
             path.ok_or_else(|| PipelineError::Usage(format!("benchmark {name}: the run does not say where it was")))?;
-        let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("benchmark {name}: {error}"));
-        let set = EmbeddingSet::read(&path, open_set(&path).map_err(|error| place(&error))?)
-            .map_err(|error| place(&error))?;
+        let place = format!("benchmark {name}");
+        let set = EmbeddingSet::read(&path, open_set(&path).map_err(|error| error.within(&place))?)
+            .map_err(|error| PipelineError::usage(error).within(&place))?;
         let benchmark = Benchmark::new(name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
             .map_err(PipelineError::usage)?;
         if BenchmarkConfig::of(&benchmark) == *due {
             Ok(benchmark)
         } else {
-            Err(place(&format_args!(
-                "{} is not the benchmark any more that the run was judged against",
-                path.display()
-            )))
+            let path = path.display();
+            let other = format!("{path} is not the benchmark any more that the run was judged against");
+            Err(PipelineError::Usage(other).within(place))
         }
     };
     due.iter().map(of).collect()
@@ -276,9 +275,7 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
 pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineError> {
     let mut found = BTreeMap::new();
     for (ordinal, (_, line)) in ledger.shards().iter().filter(|(_, (_, line))| line.counts.rejected > 0) {
-        let rows = ledger
-            .shard_rows(*ordinal)
-            .map_err(|error| PipelineError::usage(format_args!("{}: {error}", line.name)))?;
+        let rows = ledger.shard_rows(*ordinal).map_err(|error| PipelineError::usage(error).within(&line.name))?;
         for row in rows.into_iter().filter(|row| row.fate.status == Status::Rejected) {
             if row.fate.reason.as_ref().is_some_and(|reason| reason.code == TAKEN_DOWN) {
                 continue;
@@ -296,8 +293,7 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     let ledger = ledger_of(path)?;
     let rejects = match &ledger {
         Some(ledger) => {
-            let notices =
-                finished(path, ledger).map_err(|error| PipelineError::Usage(format!("benchmark {name}: {error}")))?;
+            let notices = finished(path, ledger).map_err(|error| error.within(format_args!("benchmark {name}")))?;
             if let Some((_, lost)) = notices.iter().find(|(_, notice)| notice.loss) {
                 let (text, count, first) = (&lost.text, lost.count, &lost.first);
                 return Err(PipelineError::Usage(format!(

@@ -45,6 +45,8 @@ pub struct Machine {
     pub own_cores: usize,
     /// Threads for decoding, joining and libtorch.
     pub threads: usize,
+    /// Variables of OpenMP, `NAME=VALUE`, by which somebody has said how libtorch's idle threads wait; none: they sleep.
+    pub waiting: Vec<String>,
     /// Bound on the process's memory, in bytes.
     pub memory_bytes: u64,
 }
@@ -178,6 +180,8 @@ pub struct ClusterSeat {
     pub local_processes: usize,
     /// How long shards in flight may take to finish after a signal.
     pub grace: Duration,
+    /// NCCL's library; `None`: what the system's loader finds.
+    pub nccl: Option<PathBuf>,
     /// How the process ends where the others would wait for it.
     pub ending: Arc<Ending>,
 }

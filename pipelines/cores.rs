@@ -1,20 +1,11 @@
 //! How many threads a run has, and from which cores that comes: one line at its start, and a part of its report.
 
-use std::env;
 use std::fmt;
 
 use serde::Serialize;
 use trommel_core::cores::Cores;
 
 use crate::config::Machine;
-
-/// What a user may set to have libtorch's idle threads wait in another way: read by OpenMP's runtimes when they are loaded.
-pub const WAITING: [&str; 3] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"];
-
-/// The variables of [`WAITING`] that are set, as `NAME=VALUE`.
-pub fn waiting_as_set() -> impl Iterator<Item = String> {
-    WAITING.iter().filter_map(|name| Some(format!("{name}={}", env::var_os(name)?.to_string_lossy())))
-}
 
 /// Cores and threads of this process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,9 +28,9 @@ impl Threading {
     /// That of a run on `machine`.
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
-        let Machine { cores, own_cores, workers, threads, .. } = machine;
+        let Machine { cores, own_cores, workers, threads, waiting, .. } = machine;
         let (own, workers, threads) = (*own_cores, *workers, *threads);
-        Self { cores: cores.clone(), own, workers, threads, waiting: waiting_as_set().collect() }
+        Self { cores: cores.clone(), own, workers, threads, waiting: waiting.clone() }
     }
 }
 

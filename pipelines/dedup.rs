@@ -227,7 +227,7 @@ impl Searched {
     ) -> Result<Self, PipelineError> {
         config.rule.check()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads.max(1)).build();
-        let pool = pool.map_err(|error| PipelineError::Failed(format!("no threads: {error}")))?;
+        let pool = pool.map_err(|error| PipelineError::failed(error).within("no threads"))?;
         let budget = MemoryPlan::new(config.memory_bytes, false).credit_bytes()?;
         let split = config.split.as_ref().map(|split| Membership::open(split)).transpose().map_err(failed)?;
         let uids = config.formats.contains(&Format::Uids) || Format::of(&config.out) == Some(Format::Uids);

@@ -1,59 +1,241 @@
-//! How a pipeline can end other than well: each maps to one exit status.
+//! How a pipeline can end other than well: of which kind, where, and because of what. The kind alone decides the exit status.
 
+use std::error::Error;
+use std::fmt;
 use std::path::Path;
 
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::stop::Failure;
 
-/// What went wrong, in one line for people.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// Wrong usage or input; nothing was begun (status 2).
-    #[error("{0}")]
-    Usage(String),
-    /// Broken half-way; what is committed stays (status 1).
-    #[error("{0}")]
-    Failed(String),
-    /// Another process of the run is not there (status 3); the same command resumes.
-    #[error("{0}; the same command resumes")]
-    Lost(String),
-    /// Bytes that could not be had (status 3); the same command tries again.
-    #[error("{0}; the same command tries again")]
-    Unfinished(String),
-    /// Stopped by a signal (status 3); the same command resumes.
-    #[error("interrupted: the same command resumes")]
+/// Of which kind an end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Wrong usage or input; nothing was begun.
+    Usage,
+    /// Broken half-way; what is committed stays.
+    Failed,
+    /// Another process of the run is not there.
+    Lost,
+    /// Bytes that could not be had.
+    Unfinished,
+    /// Stopped by a signal.
     Interrupted,
 }
 
-impl PipelineError {
-    /// A usage error from anything printable.
-    pub fn usage(error: impl std::fmt::Display) -> Self {
-        Self::Usage(error.to_string())
+impl Kind {
+    /// The program's exit status.
+    #[must_use]
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Failed => 1,
+            Self::Lost | Self::Unfinished | Self::Interrupted => 3,
+        }
     }
 
-    /// A failure from anything printable.
-    pub fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    /// What can be done about it, where that is the same for all of the kind.
+    const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Usage | Self::Failed => None,
+            Self::Lost | Self::Interrupted => Some("the same command resumes"),
+            Self::Unfinished => Some("the same command tries again"),
+        }
+    }
+}
+
+/// What went wrong. Displayed, it says its own words and not those of its [`source`](Error::source); [`line`](Self::line) says all.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A pipeline's own word of wrong usage or input.
+    #[error("{0}")]
+    Usage(String),
+    /// A pipeline's own word of something broken.
+    #[error("{0}")]
+    Failed(String),
+    /// A pipeline's own word of a process that is not there.
+    #[error("{0}")]
+    Lost(String),
+    /// A pipeline's own word of bytes that could not be had.
+    #[error("{0}")]
+    Unfinished(String),
+    /// Stopped by a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// Somebody else's error, or one at a place.
+    #[error(transparent)]
+    Caused(Caused),
+}
+
+/// An error of an operator, of the system or of a format, as a pipeline takes it.
+#[derive(Debug)]
+pub struct Caused {
+    kind: Kind,
+    /// Where, or in doing what; `None`: the cause says so itself.
+    place: Option<String>,
+    /// What can be done about it.
+    remedy: Option<String>,
+    cause: Cause,
+}
+
+impl fmt::Display for Caused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => f.write_str(place),
+            None => self.cause.fmt(f),
+        }
+    }
+}
+
+impl Error for Caused {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.place {
+            Some(_) => Some(&*self.cause),
+            None => self.cause.source(),
+        }
+    }
+}
+
+impl PipelineError {
+    /// An error of a kind, from another one or from words.
+    pub fn of(kind: Kind, cause: impl Into<Cause>) -> Self {
+        Self::Caused(Caused { kind, place: None, remedy: None, cause: cause.into() })
+    }
+
+    /// A usage error because of another one.
+    pub fn usage(cause: impl Into<Cause>) -> Self {
+        Self::of(Kind::Usage, cause)
+    }
+
+    /// A failure because of another error.
+    pub fn failed(cause: impl Into<Cause>) -> Self {
+        Self::of(Kind::Failed, cause)
     }
 
     /// A failure at a file or folder.
     pub fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
         let path = path.display().to_string();
-        move |error| Self::Failed(format!("{path}: {error}"))
+        move |error| Self::failed(error).within(&path)
+    }
+
+    /// The same, of the same kind, with the place before it: where it happened, or what was being done.
+    #[must_use]
+    pub fn within(self, place: impl fmt::Display) -> Self {
+        let (kind, place) = (self.kind(), Some(place.to_string()));
+        match self {
+            Self::Interrupted => Self::Interrupted,
+            Self::Caused(Caused { place: None, remedy, cause, .. }) => {
+                Self::Caused(Caused { kind, place, remedy, cause })
+            }
+            Self::Caused(mut inner) => {
+                let remedy = inner.remedy.take();
+                Self::Caused(Caused { kind, place, remedy, cause: Box::new(inner) })
+            }
+            Self::Usage(words) | Self::Failed(words) | Self::Lost(words) | Self::Unfinished(words) => {
+                Self::Caused(Caused { kind, place, remedy: None, cause: words.into() })
+            }
+        }
+    }
+
+    /// The same with what can be done about it, which is said last.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl fmt::Display) -> Self {
+        let (kind, remedy) = (self.kind(), Some(remedy.to_string()));
+        match self {
+            Self::Caused(caused) => Self::Caused(Caused { remedy, ..caused }),
+            words => Self::Caused(Caused { kind, place: None, remedy, cause: words.to_string().into() }),
+        }
+    }
+
+    /// Of which kind it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Usage(_) => Kind::Usage,
+            Self::Failed(_) => Kind::Failed,
+            Self::Lost(_) => Kind::Lost,
+            Self::Unfinished(_) => Kind::Unfinished,
+            Self::Interrupted => Kind::Interrupted,
+            Self::Caused(caused) => caused.kind,
+        }
     }
 
     /// The program's exit status.
     #[must_use]
     pub const fn status(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Failed(_) => 1,
-            Self::Lost(_) | Self::Unfinished(_) | Self::Interrupted => 3,
-        }
+        self.kind().status()
+    }
+
+    /// All of it in one line for people: the place, what happened, each cause once, what can be done.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let own = if let Self::Caused(caused) = self { caused.remedy.as_deref() } else { None };
+        let remedies = own.into_iter().chain(self.kind().remedy());
+        remedies.fold(Causes(self).to_string(), |line, remedy| format!("{line}; {remedy}"))
     }
 }
 
 impl From<Failure> for PipelineError {
     fn from(failure: Failure) -> Self {
-        if failure.is_input { Self::usage(failure) } else { Self::failed(failure) }
+        Self::of(if failure.is_input { Kind::Usage } else { Kind::Failed }, failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// All causes of an error, itself included.
+    fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_kind_alone_decides_the_status_whatever_was_put_around_it() {
+        for (kind, status) in
+            [(Kind::Usage, 2), (Kind::Failed, 1), (Kind::Lost, 3), (Kind::Unfinished, 3), (Kind::Interrupted, 3)]
+        {
+            let error = PipelineError::of(kind, io::Error::other("why"));
+            assert_eq!((error.kind(), error.status()), (kind, status));
+            let error = error.within("there").with_remedy("do this").within("elsewhere");
+            assert_eq!((error.kind(), error.status()), (kind, status));
+        }
+        let words: [fn(String) -> PipelineError; 4] =
+            [PipelineError::Usage, PipelineError::Failed, PipelineError::Lost, PipelineError::Unfinished];
+        for made in words {
+            let (kind, around) = (made("why".into()).kind(), made("why".into()).within("there"));
+            assert_eq!((around.kind(), around.to_string()), (kind, "there".to_owned()));
+        }
+        assert_eq!(PipelineError::Interrupted.within("there").line(), "interrupted; the same command resumes");
+    }
+
+    #[test]
+    fn each_cause_is_named_and_said_once() {
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "gone");
+        let plain = PipelineError::usage(gone());
+        assert_eq!((chain(&plain), plain.line()), (vec!["gone".to_owned()], "gone".to_owned()));
+        let at = PipelineError::at(Path::new("run/plan.json"))(gone());
+        assert_eq!(
+            (chain(&at), at.line()),
+            (vec!["run/plan.json".into(), "gone".into()], "run/plan.json: gone".into())
+        );
+        let found = at.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(found, Some(io::ErrorKind::NotFound));
+        let twice = at.with_remedy("mend it").within("benchmark b");
+        assert_eq!(chain(&twice), ["benchmark b", "run/plan.json", "gone"]);
+        assert_eq!(twice.line(), "benchmark b: run/plan.json: gone; mend it");
+        let unread = PipelineError::Unfinished("a.tar".into()).within("pool");
+        assert_eq!(unread.line(), "pool: a.tar; the same command tries again");
+    }
+
+    #[test]
+    fn a_failure_of_a_run_keeps_whose_fault_it_is_and_its_cause() {
+        let inner = PipelineError::at(Path::new("part"))(io::Error::other("full"));
+        for (is_input, kind) in [(true, Kind::Usage), (false, Kind::Failed)] {
+            let error = std::sync::Arc::new(PipelineError::at(Path::new("part"))(io::Error::other("full")));
+            let error = PipelineError::from(Failure { error, is_input });
+            assert_eq!((error.kind(), chain(&error), error.line()), (kind, chain(&inner), "part: full".to_owned()));
+        }
     }
 }

@@ -48,12 +48,11 @@ impl FromStr for Items {
     type Err = PipelineError;
 
     fn from_str(text: &str) -> Result<Self, PipelineError> {
-        let wrong = |why: &dyn std::fmt::Display| {
-            PipelineError::Usage(format!("--items {text}: write a number of pictures or a share, 10%: {why}"))
-        };
+        let wrong =
+            |why: PipelineError| why.within(format_args!("--items {text}: write a number of pictures or a share, 10%"));
         match text.strip_suffix('%') {
-            Some(share) => share.trim().parse().map(Self::Share).map_err(|why| wrong(&why)),
-            None => text.parse().map(Self::Number).map_err(|why| wrong(&why)),
+            Some(share) => share.trim().parse().map(Self::Share).map_err(|why| wrong(PipelineError::usage(why))),
+            None => text.parse().map(Self::Number).map_err(|why| wrong(PipelineError::usage(why))),
         }
     }
 }
@@ -132,7 +131,7 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
                 return Ok(());
             }
             items += 1;
-            let (bytes, class) = content.map_err(|why| PipelineError::Usage(format!("{}: {why}", seen.place)))?;
+            let (bytes, class) = content.map_err(|why| PipelineError::usage(why).within(&seen.place))?;
             let extension = extension(&bytes).ok_or_else(|| {
                 PipelineError::Usage(format!(
                     "{}: no picture of a format that readers of shards look for, {IMAGE_KEYS}",

@@ -91,7 +91,7 @@ pub fn read(run: &Path) -> Result<Option<Begun>, PipelineError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(PipelineError::at(&path)(error)),
     };
-    let bad = |error: serde_json::Error| PipelineError::Failed(format!("{}: {error}", path.display()));
+    let bad = |error: serde_json::Error| PipelineError::failed(error).within(path.display());
     let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let head: Head = serde_json::from_str(lines.next().unwrap_or_default()).map_err(bad)?;
     if head.schema != SCHEMA {

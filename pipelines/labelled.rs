@@ -4,15 +4,17 @@
 //! called by numbers, as ImageNet-V2's are, stand in the order of the numbers: as texts, `10` would come before `2`, and take its name.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
+use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decode::Limits;
 use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned};
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
 
-use crate::error::PipelineError;
+use crate::error::{Kind, PipelineError};
 use crate::lists;
 
 /// What is said of the classes beside the pictures.
@@ -52,7 +54,7 @@ pub struct Seen {
 }
 
 /// What is shown of a picture: its encoded bytes or why there are none, its class.
-pub type See<'a> = dyn FnMut(Seen, Result<(Vec<u8>, usize), String>) -> Result<(), PipelineError> + 'a;
+pub type See<'a> = dyn FnMut(Seen, Result<(Vec<u8>, usize), Cause>) -> Result<(), PipelineError> + 'a;
 
 impl LabelledPictures {
     /// Finds the pictures of `data`: a folder, or a pattern of shards.
@@ -154,7 +156,7 @@ impl LabelledPictures {
                         match &content {
                             // The class stands beside the picture: both are read before anybody can ask for it.
                             Ok((_, class)) if !wanted(&key, *class) => Ok(()),
-                            _ => see(Seen { place, key }, content),
+                            _ => see(Seen { place, key }, content.map_err(Cause::from)),
                         }
                     })?;
                 }
@@ -170,10 +172,11 @@ impl LabelledPictures {
                         if !wanted(&key, class) {
                             continue;
                         }
-                        let unread = |error| PipelineError::Unfinished(format!("{}: {error}", path.display()));
+                        let unread =
+                            |error: io::Error| PipelineError::of(Kind::Unfinished, error).within(path.display());
                         let size = std::fs::metadata(&path).map_err(unread)?.len();
                         let content = if size > limits.max_bytes {
-                            Err(format!("{size} bytes, above the limit of {}", limits.max_bytes))
+                            Err(format!("{size} bytes, above the limit of {}", limits.max_bytes).into())
                         } else {
                             Ok((std::fs::read(&path).map_err(unread)?, class))
                         };
@@ -189,7 +192,7 @@ impl LabelledPictures {
 impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {
-            ClassifiedError::Unavailable { .. } => Self::Unfinished(error.to_string()),
+            ClassifiedError::Unavailable { .. } => Self::of(Kind::Unfinished, error),
             ClassifiedError::Malformed { .. } | ClassifiedError::Plan(_) => Self::usage(error),
         }
     }

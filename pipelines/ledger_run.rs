@@ -70,8 +70,8 @@ pub fn open_folder(
         folder => folder,
     };
     let folder = folder.map_err(|error| match error {
-        LedgerError::PlanDiffers { .. } if trains => PipelineError::Usage(format!(
-            "{error}; training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
+        LedgerError::PlanDiffers { .. } if trains => PipelineError::usage(error).with_remedy(format_args!(
+            "training has begun here, and another list would change the order of the pass under way: give it a --run of its own \
              (--pretrained {} starts from these weights)",
             root.join("checkpoints/epoch_latest.pt").display()
         )),

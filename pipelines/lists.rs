@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -178,17 +178,18 @@ const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// A list's text, without a byte-order mark.
 fn text(path: &Path, what: &str) -> Result<String, PipelineError> {
-    let usage = |detail: &dyn std::fmt::Display| PipelineError::Usage(format!("{}: {detail}", path.display()));
-    let file = File::open(path).map_err(|error| usage(&error))?;
+    let unread = |error: io::Error| PipelineError::usage(error).within(path.display());
+    let wrong = |detail: String| PipelineError::Usage(format!("{}: {detail}", path.display()));
+    let file = File::open(path).map_err(unread)?;
     let mut bytes = Vec::new();
-    file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| usage(&error))?;
+    file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes).map_err(unread)?;
     if bytes.len() as u64 > MAX_LIST_BYTES {
-        return Err(usage(&format_args!("has more than {MAX_LIST_BYTES} bytes, which no list of {what}s has")));
+        return Err(wrong(format!("has more than {MAX_LIST_BYTES} bytes, which no list of {what}s has")));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| usage(&format_args!("is no text: a {what} a line or a JSON list of them is read")))?;
+    let no_text = || wrong(format!("is no text: a {what} a line or a JSON list of them is read"));
+    let text = String::from_utf8(bytes).map_err(|_| no_text())?;
     if text.contains('\0') {
-        return Err(usage(&format_args!("is no text: a {what} a line or a JSON list of them is read")));
+        return Err(no_text());
     }
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

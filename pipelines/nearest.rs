@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use trommel_columnar::ColumnarError;
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::notices::Notices;
 
@@ -21,39 +22,40 @@ use crate::past_run::PastRun;
 /// Nothing there, a benchmark without radii, a run that is not at its end, did not judge it or does not say how near its samples come,
 /// keys that are not known any more, or two points of one key.
 pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), PipelineError> {
-    let usage = |what: String| PipelineError::Usage(format!("--nearest {text}: {what}"));
+    let place = format!("--nearest {text}");
+    let wrong = |what: String| PipelineError::Usage(what).within(&place);
     // Whoever reads a file names it.
-    let unread = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--nearest {error}"));
+    let unread = |error: ColumnarError| PipelineError::usage(error).within("--nearest");
     if let Some((run, name)) = text.rsplit_once('@').filter(|_| !Path::new(text).exists()) {
         let past = PastRun::open(Path::new(run))?;
         let found = past.benchmarks.iter().position(|benchmark| benchmark.name == name);
         let names = || past.benchmarks.iter().map(|benchmark| benchmark.name.as_str()).collect::<Vec<_>>().join(", ");
-        let at = found.ok_or_else(|| usage(format!("the run judged {} and no {name}", names())))?;
+        let at = found.ok_or_else(|| wrong(format!("the run judged {} and no {name}", names())))?;
         let benchmark = &past.benchmarks[at];
         if let Some(trouble) = &benchmark.trouble {
-            return Err(usage(trouble.clone()));
+            return Err(wrong(trouble.clone()));
         }
-        let lost = finished(Path::new(run), &past.ledger).map_err(|error| unread(&error))?;
+        let lost = finished(Path::new(run), &past.ledger).map_err(|error| error.within("--nearest"))?;
         let items = past.ledger.items().map_err(PipelineError::failed)?;
         let near = items.iter().filter(|row| usize::from(row.benchmark) == at);
         let near = near.filter_map(|row| Some((benchmark.key(row.point)?.to_owned(), row.max_similarity?)));
-        let near = by_key(near).map_err(&usage)?;
+        let near = by_key(near).map_err(wrong)?;
         return if near.is_empty() {
-            Err(usage("the run does not say how near its samples come".into()))
+            Err(wrong("the run does not say how near its samples come".into()))
         } else {
             Ok((near, lost))
         };
     }
-    let mut reader = EmbeddingReader::open(Path::new(text)).map_err(|error| unread(&error))?;
+    let mut reader = EmbeddingReader::open(Path::new(text)).map_err(unread)?;
     if !reader.has_radii() {
-        return Err(usage("a benchmark without radii: `trommel radii` gives it some".into()));
+        return Err(wrong("a benchmark without radii: `trommel radii` gives it some".into()));
     }
     let mut near = Vec::new();
     for batch in &mut reader {
-        let batch = batch.map_err(|error| unread(&error))?;
+        let batch = batch.map_err(unread)?;
         near.extend(batch.keys.into_iter().zip(batch.radii).filter_map(|(key, radius)| Some((key, radius?))));
     }
-    Ok((by_key(near).map_err(&usage)?, Notices::default()))
+    Ok((by_key(near).map_err(wrong)?, Notices::default()))
 }
 
 /// Each point's similarity by its key, which must be no other point's: nobody knows which of the two a picture is.

@@ -22,6 +22,7 @@ use trommel_shard::store::local_path;
 
 use crate::benchmarks::open_set;
 use crate::error::PipelineError;
+use crate::select::no_run;
 use crate::split_file::SplitConfig;
 
 /// A benchmark of a past run, without its vectors.
@@ -82,17 +83,15 @@ impl PastRun {
     /// # Errors
     /// No run folder, or one that is damaged.
     pub fn open(run: &Path) -> Result<Self, PipelineError> {
-        let place = |error: &dyn std::fmt::Display| {
-            PipelineError::Usage(format!("{} cannot be read as a run folder: {error}", run.display()))
-        };
-        let ledger = Ledger::open(run).map_err(|error| place(&error))?;
-        let plan = plan_of(&ledger).map_err(|error| place(&error))?;
+        let unread = |error: LedgerError| no_run(run, error);
+        let ledger = Ledger::open(run).map_err(unread)?;
+        let plan = plan_of(&ledger).map_err(unread)?;
         let decisions = ledger.config().get("decisions").cloned().unwrap_or_default();
         let rule_text = decisions.get("rule").and_then(Value::as_str).unwrap_or(KEEP_ALL).to_owned();
         let rule: Option<Rule> = rule_text.parse().ok();
         let configured = decisions.get("benchmarks").and_then(Value::as_array).cloned().unwrap_or_default();
         let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
-        let mut names = ledger.benchmarks().map_err(|error| place(&error))?;
+        let mut names = ledger.benchmarks().map_err(unread)?;
         if names.is_empty() {
             names = configured.iter().filter_map(|benchmark| text(benchmark, "name")).collect();
         }
@@ -198,7 +197,7 @@ impl TestPoints {
                 (found.keys, found.labels, found.radii) = (read.keys, read.labels, read.radii);
                 found.folder = Some(folder);
             }
-            Err(trouble) => found.trouble = Some(trouble),
+            Err(error) => found.trouble = Some(error.line()),
         }
         found
     }
@@ -218,12 +217,12 @@ struct Named {
 }
 
 /// Keys, labels and radii, if the folder still holds what the run was judged against.
-fn read(folder: &Path, due: &Due) -> Result<Named, String> {
-    let mut reader = open_set(folder).map_err(|error| error.to_string())?;
+fn read(folder: &Path, due: &Due) -> Result<Named, PipelineError> {
+    let mut reader = open_set(folder)?;
     let (mut keys, mut labels, mut radii) = (Vec::new(), Vec::new(), reader.has_radii().then(Vec::new));
     let mut hash = Sha256::new();
     for batch in &mut reader {
-        let batch = batch.map_err(|error| error.to_string())?;
+        let batch = batch.map_err(PipelineError::usage)?;
         for value in &batch.vectors {
             hash.update(value.to_bits().to_le_bytes());
         }
@@ -242,7 +241,8 @@ fn read(folder: &Path, due: &Due) -> Result<Named, String> {
     if same {
         Ok(Named { keys, labels, radii })
     } else {
-        Err(format!("{} is not the benchmark any more that the run was judged against", folder.display()))
+        let folder = folder.display();
+        Err(PipelineError::Usage(format!("{folder} is not the benchmark any more that the run was judged against")))
     }
 }
 

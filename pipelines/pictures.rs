@@ -9,6 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use trommel_columnar::pieces::is_embeddings;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::sample::SampleId;
@@ -79,8 +80,8 @@ pub fn visit(
     for (ordinal, wanted) in shards {
         let Some(shard) = plan.shard(ordinal) else { continue };
         let mut take = |index: u32, sample: Found| see(SampleId { ordinal, index }, sample);
-        if let Err(trouble) = shard_samples(store, shard, group, &wanted, &mut take) {
-            troubles.push(format!("{}: {trouble}", shard.name));
+        if let Err(error) = shard_samples(store, shard, group, &wanted, &mut take) {
+            troubles.push(format!("{}: {}", shard.name, Causes(&*error)));
         }
     }
     troubles
@@ -92,7 +93,7 @@ fn shard_samples(
     group: &GroupConfig,
     wanted: &BTreeMap<u32, &Wanted>,
     take: &mut dyn FnMut(u32, Found),
-) -> Result<(), String> {
+) -> Result<(), Cause> {
     if shard.url == "-" {
         return Err("standard input cannot be read again".into());
     }
@@ -107,19 +108,18 @@ fn shard_samples(
         }
         return Ok(());
     }
-    let source = store.open(&shard.url).map_err(|error| error.to_string())?;
+    let source = store.open(&shard.url)?;
     let announced = source.announced_bytes();
     if let (Some(planned), Some(now)) = (shard.bytes, announced)
         && planned != now
     {
-        return Err(format!("has {now} bytes now and had {planned} when it was planned"));
+        return Err(format!("has {now} bytes now and had {planned} when it was planned").into());
     }
     let mut first = Vec::new();
-    let open = |byte| source.open_at(byte).map_err(|error| error.to_string());
-    open(0)?.take(BLOCK as u64).read_to_end(&mut first).map_err(|error| error.to_string())?;
+    source.open_at(0)?.take(BLOCK as u64).read_to_end(&mut first)?;
     if Compression::of(&first) == Compression::None {
         for (index, sample) in wanted {
-            let tar = TarReader::new(BufReader::new(open(sample.offset)?), TarLimits::default());
+            let tar = TarReader::new(BufReader::new(source.open_at(sample.offset)?), TarLimits::default());
             let mut groups = SampleReader::new(tar, group, shard.ordinal);
             if let Some(Group::Sample(raw)) = next(&mut groups, &mut |_| Want::Content { extra_bytes: 0 })
                 && raw.info.key == sample.key
@@ -129,9 +129,9 @@ fn shard_samples(
         }
         return Ok(());
     }
-    let (raw, meter) = Metered::open(store, &shard.url).map_err(|error| error.to_string())?;
+    let (raw, meter) = Metered::open(store, &shard.url)?;
     let limits = CompressionLimits::default();
-    let (plain, _) = decompress(raw, meter, &limits, Workspace::unbounded()).map_err(|error| error.to_string())?;
+    let (plain, _) = decompress(raw, meter, &limits, Workspace::unbounded())?;
     let mut groups = SampleReader::new(TarReader::new(plain, TarLimits::default()), group, shard.ordinal);
     let mut want = |index| if wanted.contains_key(&index) { Want::Content { extra_bytes: 0 } } else { Want::Place };
     let last = wanted.keys().next_back().copied().unwrap_or(0);

@@ -11,12 +11,14 @@ use trommel_core::escape::escape_controls;
 use trommel_core::stop::Failure;
 use trommel_core::wake::locked;
 
+use crate::error::{Kind, PipelineError};
+
 /// How long a worker whose connection broke waits for the heartbeat, which knows better who is gone, and ends this process.
 const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process's end, and the clusters that it is in.
 pub struct Ending {
-    leave: fn(line: &str, status: u8) -> !,
+    leave: fn(PipelineError) -> !,
     /// Whom a panic on one of timely's threads is told to: the hook for panics is the process's, and neither workers' nor network threads
     /// say whose they are.
     clusters: Mutex<BTreeMap<u64, Control>>,
@@ -42,9 +44,9 @@ impl fmt::Debug for Ending {
 }
 
 impl Ending {
-    /// A process that ends by `leave`, which says a line and has an exit status.
+    /// A process that ends by `leave`, which says why and has its exit status.
     #[must_use]
-    pub fn new(leave: fn(line: &str, status: u8) -> !) -> Arc<Self> {
+    pub fn new(leave: fn(PipelineError) -> !) -> Arc<Self> {
         Arc::new(Self { leave, clusters: Mutex::default(), leaving: Mutex::default() })
     }
 
@@ -61,17 +63,15 @@ impl Ending {
     pub fn lost(&self, loss: &Loss) -> ! {
         let _said_once = self.leaving.lock();
         let line = escape_controls(&loss.to_string()).into_owned();
-        match loss.status {
-            Some(2) => (self.leave)(&line, 2),
-            _ => (self.leave)(&format!("{line}; the same command resumes"), 3),
-        }
+        let is_usage = loss.status == Some(Kind::Usage.status());
+        (self.leave)(if is_usage { PipelineError::Usage(line) } else { PipelineError::Lost(line) })
     }
 
     /// A failure here, which the others are told.
     pub fn failed(&self, control: &Control, failure: &Failure) -> ! {
-        let (line, status) = (failure.to_string(), if failure.is_input { 2 } else { 1 });
-        control.say_failure(&line, status);
-        (self.leave)(&line, status)
+        let error = PipelineError::from(failure.clone());
+        control.say_failure(&error.line(), error.status());
+        (self.leave)(error)
     }
 
     /// For the program's hook: a panic on one of timely's threads. Returns where the process works alone.
@@ -83,10 +83,44 @@ impl Ending {
         if text.starts_with("timely communication error") {
             std::thread::sleep(HEARTBEAT_PATIENCE);
             let text = escape_controls(text);
-            (self.leave)(&format!("the connection to another process broke ({text}); the same command resumes"), 3);
+            (self.leave)(PipelineError::Lost(format!("the connection to another process broke ({text})")));
         }
-        let line = format!("thread {thread}: {text}");
-        clusters.iter().for_each(|control| control.say_failure(&line, 1));
-        (self.leave)(&line, 1)
+        let error = PipelineError::Failed(format!("thread {thread}: {text}"));
+        clusters.iter().for_each(|control| control.say_failure(&error.line(), error.status()));
+        (self.leave)(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An end that can be looked at.
+    fn leave(error: PipelineError) -> ! {
+        std::panic::panic_any((error.status(), error.line()))
+    }
+
+    /// How a process ends by `end`; `None`: it goes on.
+    fn end(end: impl FnOnce(&Ending)) -> Option<(u8, String)> {
+        let ending = Ending::new(leave);
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| end(&ending)));
+        ended.err().map(|end| *end.downcast::<(u8, String)>().expect("it left"))
+    }
+
+    #[test]
+    fn a_lost_process_takes_this_one_with_it_under_the_status_that_says_what_helps() {
+        let loss = |status| Loss { process: 1, address: "b:1".into(), why: "silent\u{7}".into(), status };
+        let said = |loss: &Loss| escape_controls(&loss.to_string()).into_owned();
+        for status in [None, Some(1), Some(3)] {
+            let due = (3, format!("{}; the same command resumes", said(&loss(status))));
+            assert_eq!(end(|ending| ending.lost(&loss(status))), Some(due));
+        }
+        assert_eq!(end(|ending| ending.lost(&loss(Some(2)))), Some((2, said(&loss(Some(2))))));
+    }
+
+    /// Its pipeline hands back an error, and another one of this process may go on.
+    #[test]
+    fn a_panic_ends_no_process_that_works_alone() {
+        assert_eq!(end(|ending| ending.panicked("timely:0", "at the disco")), None);
     }
 }

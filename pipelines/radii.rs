@@ -162,20 +162,17 @@ fn measure(
     (notices, rounded, of_f32): (&mut Notices, &mut Rounded, &mut u64),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
-    let place = |error: &dyn std::fmt::Display| {
-        let name = if several { format!("reference {}", reference.name) } else { "reference".into() };
-        PipelineError::Usage(format!("{name}: {error}"))
-    };
-    refuse_part(&reference.path).map_err(|error| place(&error))?;
+    let place = if several { format!("reference {}", reference.name) } else { "reference".into() };
+    refuse_part(&reference.path).map_err(|error| error.within(&place))?;
     if let Some(ledger) = ledger_of(&reference.path)? {
-        notices.merge(&finished(&reference.path, &ledger).map_err(|error| place(&error))?);
+        notices.merge(&finished(&reference.path, &ledger).map_err(|error| error.within(&place))?);
         let rejects = rejects(&ledger)?;
         if let Some((key, why)) = rejects.first_key_value() {
             let (count, first) = (rejects.len() as u64, format!("{key}: {why}"));
             notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
         }
     }
-    let mut reader = open_set(&reference.path).map_err(|error| place(&error))?;
+    let mut reader = open_set(&reference.path).map_err(|error| error.within(&place))?;
     if config.round_as_stored {
         reader = reader.rounding_as_stored();
     }
@@ -199,14 +196,15 @@ fn measure(
         without += bad.len() as u64;
         for (_, vector) in batch.vectors.chunks_exact(dim).enumerate().filter(|(row, _)| !bad.contains(row)) {
             for radii in &mut measured {
-                radii.push(vector).map_err(|error| place(&error))?;
+                radii.push(vector).map_err(|error| PipelineError::usage(error).within(&place))?;
             }
         }
     }
     if rows > 0 && without == rows {
         let first = notices.get("reference_rows").map(|bad| bad.first.as_str()).unwrap_or_default();
         let path = reference.path.display();
-        return Err(place(&format_args!("{path}: none of its {rows} rows has a direction (first: {first})")));
+        let wrong = format!("{path}: none of its {rows} rows has a direction (first: {first})");
+        return Err(PipelineError::Usage(wrong).within(place));
     }
     let (text, path) = ("reference rows that are taken down, left out", reference.path.display().to_string());
     notices.note("reference_taken_down", text, path, reader.notes().left_out_rows);

@@ -254,14 +254,11 @@ fn truth_key(shard: &str, key: &str) -> (String, String) {
 
 /// Planted copies by shard and key.
 fn read_truth(path: &Path) -> Result<HashMap<(String, String), Truth>, PipelineError> {
-    let place = |line: usize, error: &dyn std::fmt::Display| {
-        PipelineError::Usage(format!("{}: line {line}: {error}", path.display()))
-    };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| PipelineError::Usage(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| PipelineError::usage(error).within(path.display()))?;
     let mut truths = HashMap::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let truth: Truth = serde_json::from_str(line).map_err(|error| place(at + 1, &error))?;
+        let truth: Truth = serde_json::from_str(line)
+            .map_err(|error| PipelineError::usage(error).within(format_args!("{}: line {}", path.display(), at + 1)))?;
         if truth.benchmark.is_some() {
             truths.insert(truth_key(&truth.shard, &truth.key), truth);
         }

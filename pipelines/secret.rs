@@ -1,4 +1,4 @@
-//! The secret of a run of several processes: `TROMMEL_SECRET`, else `cluster.secret` in the run's folder, which process 0 makes and
+//! The secret of a run of several processes: the one that the program was given (`TROMMEL_SECRET`), else `cluster.secret` in the run's folder, which process 0 makes and
 //! only its user reads. Whoever can read the folder's files as that user belongs to the run.
 
 use std::fs::{self, File};
@@ -21,19 +21,27 @@ const LEAST_CHARACTERS: usize = 16;
 /// Between two looks for the file that process 0 makes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The secret of the run in `run`. Process 0 makes it where there is none; the others wait for it as long as for the start.
+/// A secret that somebody gives.
 ///
 /// # Errors
-/// One that is too short; a folder that cannot be written; no secret in time.
+/// One that is too short.
+pub fn checked(given: &[u8]) -> Result<Secret, PipelineError> {
+    if given.len() < LEAST_CHARACTERS {
+        let what =
+            format!("{VARIABLE} is shorter than {LEAST_CHARACTERS} characters: `openssl rand -hex 32` makes one");
+        return Err(PipelineError::Usage(what));
+    }
+    Ok(Secret::new(given))
+}
+
+/// The secret of the run in `run`: the seat's, where it was given one. Process 0 makes it where there is none; the others wait for it as
+/// long as for the start.
+///
+/// # Errors
+/// A folder that cannot be written; no secret in time.
 pub fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError> {
-    if let Some(given) = std::env::var_os(VARIABLE).filter(|given| !given.is_empty()) {
-        let given = given.into_encoded_bytes();
-        if given.len() < LEAST_CHARACTERS {
-            let what =
-                format!("{VARIABLE} is shorter than {LEAST_CHARACTERS} characters: `openssl rand -hex 32` makes one");
-            return Err(PipelineError::Usage(what));
-        }
-        return Ok(Secret::new(&given));
+    if seat.secret != Secret::default() {
+        return Ok(seat.secret.clone());
     }
     let path = run.join("cluster.secret");
     let deadline = Instant::now() + seat.start_timeout;
@@ -43,7 +51,7 @@ pub fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError>
         }
         if seat.process == 0 {
             make(run, &path)
-                .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", path.display())))?;
+                .map_err(|error| PipelineError::usage(error).within(format_args!("cannot make {}", path.display())))?;
         } else if Instant::now() >= deadline {
             return Err(PipelineError::Lost(format!(
                 "process 0 ({}) has not made {} within {} s: all processes need the same run folder, or {VARIABLE}",

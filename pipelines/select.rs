@@ -8,6 +8,7 @@ use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::selection::{Selection, named};
+use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
 use trommel_select::SelectError;
@@ -17,7 +18,7 @@ use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::{Plan, is_shard_name};
 
 use crate::benchmarks::as_judged;
-use crate::error::PipelineError;
+use crate::error::{Kind, PipelineError};
 use crate::memory::MemoryPlan;
 use crate::plan_arguments::as_given;
 
@@ -238,17 +239,17 @@ impl OpenRun {
     /// # Errors
     /// No run folder, or a damaged one.
     pub fn open(run: &Path, without: &[String]) -> Result<Self, PipelineError> {
-        let place = |error: &dyn std::fmt::Display| {
-            let current = run.join("current");
-            let hint = match current.is_dir() && !run.join("config.json").exists() {
-                true => format!("; it is a watch's: give one of its splits, {}/SPLIT", current.display()),
-                false => String::new(),
-            };
-            PipelineError::Usage(format!("{} cannot be read as a run folder: {error}{hint}", run.display()))
+        let unread = |error: LedgerError| {
+            let (error, current) = (no_run(run, error), run.join("current"));
+            match current.is_dir() && !run.join("config.json").exists() {
+                true => error
+                    .with_remedy(format_args!("it is a watch's: give one of its splits, {}/SPLIT", current.display())),
+                false => error,
+            }
         };
-        let ledger = Ledger::open(run).map_err(|error| place(&error))?;
-        let plan: Plan = ledger.plan().map_err(|error| place(&error))?;
-        let benchmarks = ledger.benchmarks().map_err(|error| place(&error))?;
+        let ledger = Ledger::open(run).map_err(unread)?;
+        let plan: Plan = ledger.plan().map_err(unread)?;
+        let benchmarks = ledger.benchmarks().map_err(unread)?;
         refuse_unmarked(&ledger)?;
         let mut left_out: BTreeSet<&str> = without.iter().map(String::as_str).collect();
         let (mut shards, mut unfinished) = (Vec::new(), Vec::new());
@@ -361,6 +362,11 @@ impl OpenRun {
     }
 }
 
+/// What is given as a run folder and is none.
+pub(crate) fn no_run(run: &Path, error: LedgerError) -> PipelineError {
+    PipelineError::usage(error).within(format_args!("{} cannot be read as a run folder", run.display()))
+}
+
 /// Refuses what a watch wrote without marking what is taken down: all of it would take part.
 ///
 /// # Errors
@@ -397,7 +403,7 @@ pub fn unfinished_in_words(unfinished: &[String], of: usize) -> String {
 pub(crate) fn failed(error: SelectError) -> PipelineError {
     match error {
         SelectError::Input(_) | SelectError::Rule(_) => PipelineError::usage(error),
-        SelectError::Unfinished(text) => PipelineError::Unfinished(text),
+        SelectError::Unfinished(_) => PipelineError::of(Kind::Unfinished, error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Changed(_) | SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => {
             PipelineError::failed(error)

@@ -18,7 +18,7 @@ use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::membership::{Kept, Membership, Picker, file_of};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::reader::{Listed, Members, Named, key_hash};
+use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 
 use crate::decision::DecisionConfig;
 use crate::error::PipelineError;
@@ -255,9 +255,9 @@ pub struct SplitMembers {
 }
 
 impl Members for SplitMembers {
-    fn shard(&self, ordinal: u64) -> Result<Named, String> {
-        let shard = self.plan.shard(ordinal).ok_or_else(|| format!("the plan has no shard {ordinal}"))?;
-        Ok(match locked(&self.split.membership).shard(&shard.name).map_err(|error| error.to_string())? {
+    fn shard(&self, ordinal: u64) -> Result<Named, KnownError> {
+        let shard = self.plan.shard(ordinal).ok_or(KnownError::NoShard(ordinal))?;
+        Ok(match locked(&self.split.membership).shard(&shard.name).map_err(KnownError::unread)? {
             Some(Kept::Rows(rows)) => {
                 Named::Rows(rows.into_iter().map(|row| (row.index, key_hash(&row.key))).collect())
             }
@@ -278,16 +278,16 @@ impl Listed for Asked {
         self.0.needs_uids()
     }
 
-    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String> {
-        self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(|error| error.to_string())
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError> {
+        self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(KnownError::unread)
     }
 
     fn repeated_uids(&self) -> u64 {
         self.0.repeated_uids()
     }
 
-    fn finish(&self) -> Result<(), String> {
-        self.0.finish().map_err(|error| error.to_string())
+    fn finish(&self) -> Result<(), KnownError> {
+        self.0.finish().map_err(KnownError::unread)
     }
 }
 

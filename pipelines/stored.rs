@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, Head};
+use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
+use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_select::select::RunFacts;
@@ -170,21 +172,21 @@ impl StoredEmbeddings {
         (!self.ledgers.is_empty()).then(|| format!("{:x}", hash.finalize()))
     }
 
-    fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Samples, String> {
-        let rows = self.ledgers[ledger].shard_fates(ordinal).map_err(|error| error.to_string())?;
-        Ok(Box::new(rows.map(|row| row.map_err(|error| error.to_string()).and_then(known))))
+    fn known(&self, (ledger, ordinal): (usize, u64)) -> Result<Samples, LedgerError> {
+        let rows = self.ledgers[ledger].shard_fates(ordinal)?;
+        Ok(Box::new(rows.map(|row| row.map_err(Cause::from).and_then(known))))
     }
 }
 
 /// What a ledger's row says of a sample, whatever the rule is now.
-fn known(row: LedgerRow) -> Result<Known, String> {
+fn known(row: LedgerRow) -> Result<Known, Cause> {
     let fate = row.fate;
     let is = |code: &str| fate.reason.as_ref().is_some_and(|reason| reason.code == code);
     let settles = fate.status == Status::Rejected || is(TAKEN_DOWN);
     // Of a dropped sample's caption nobody has said anything.
     let captioned = !is(NO_CAPTION);
     let settled = fate.reason.filter(|_| settles).map(|reason| (fate.status, reason));
-    let info = Arc::try_unwrap(fate.info).map_err(|_| "a row of the ledger is held by somebody".to_owned())?;
+    let info = Arc::try_unwrap(fate.info).map_err(|_| "a row of the ledger is held by somebody")?;
     Ok(Known { info, settled, captioned })
 }
 
@@ -201,7 +203,8 @@ impl Stored for StoredEmbeddings {
             let why = format!("{} has {bytes} bytes now and had {planned} when it was planned", shard.url);
             return Err(Unread::Unavailable(why));
         }
-        let known = source.of_run.map(|of| self.known(of)).transpose().map_err(Unread::Unavailable)?;
+        let known = source.of_run.map(|of| self.known(of)).transpose();
+        let known = known.map_err(|error| Unread::Unavailable(error.to_string()))?;
         let reader = source.piece.as_ref().map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
         Ok(Opened { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
     }
@@ -227,8 +230,7 @@ fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
             continue;
         }
         let found = glob::glob(pattern).map_err(PipelineError::usage)?;
-        let mut found: Vec<PathBuf> =
-            found.collect::<Result<_, _>>().map_err(|error| PipelineError::Usage(error.to_string()))?;
+        let mut found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(PipelineError::usage)?;
         if found.is_empty() {
             return Err(PipelineError::usage(PlanError::NoMatch(pattern.to_owned())));
         }

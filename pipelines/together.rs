@@ -12,6 +12,7 @@ use std::any::Any;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::config::{ClusterSeat, JudgeConfig};
-use crate::error::PipelineError;
+use crate::error::{Kind, PipelineError};
 use crate::fleet::PeerView;
 use crate::ledger_run::workers_ended;
 use crate::process_end::{Ending, Entered};
@@ -109,6 +110,11 @@ impl Together {
     /// The other processes, where there are any.
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref()
+    }
+
+    /// NCCL's library, where another one is wanted than the system's loader finds.
+    pub fn nccl(&self) -> Option<&Path> {
+        self.seat.as_ref()?.nccl.as_deref()
     }
 
     /// This process's number.
@@ -242,7 +248,7 @@ impl Together {
         if let Some(cluster) = &self.cluster {
             match &result {
                 Ok(_) => cluster.control().goodbye(),
-                Err(error) => cluster.control().say_failure(&error.to_string(), error.status()),
+                Err(error) => cluster.control().say_failure(&error.line(), error.status()),
             }
         }
         result
@@ -268,7 +274,7 @@ fn meet(
         ClusterError::Lost(loss) => ending.lost(&loss),
         // Who is late may come next time; everything else wants a change first.
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-            PipelineError::Lost(error.to_string())
+            PipelineError::of(Kind::Lost, error)
         }
         _ => PipelineError::usage(error),
     })

@@ -12,6 +12,7 @@ use trommel_core::sample::{NO_CAPTION, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
 use trommel_dataflow::whereabouts::{PassOrder, ShardCount, Shards, Unknown};
+use trommel_ledger::LedgerError;
 use trommel_ledger::read::{Ledger, LedgerRow};
 
 use crate::error::PipelineError;
@@ -32,6 +33,17 @@ pub enum InPass {
     Skipped,
 }
 
+/// Why a sample's steps cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum StepsError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Unread(LedgerError),
+    /// A shard that the ledger lacks.
+    #[error("shard {0}, whose samples have turns before it, is not in the ledger")]
+    NoShard(String),
+}
+
 /// A training run, as far as its steps can be worked out.
 pub struct Training {
     order: OrderConfig,
@@ -50,14 +62,14 @@ struct InLedger<'a> {
 }
 
 impl Shards for InLedger<'_> {
-    type Error = String;
+    type Error = LedgerError;
 
     fn count(&self, ordinal: u64) -> Option<ShardCount> {
         self.counts.get(&ordinal).copied()
     }
 
-    fn trained_before(&self, ordinal: u64, index: u64) -> Result<u64, String> {
-        let rows = self.ledger.shard_rows(ordinal).map_err(|error| error.to_string())?;
+    fn trained_before(&self, ordinal: u64, index: u64) -> Result<u64, LedgerError> {
+        let rows = self.ledger.shard_rows(ordinal)?;
         Ok(rows.iter().filter(|row| u64::from(row.fate.info.id.index) < index && is_trained(row)).count() as u64)
     }
 }
@@ -146,12 +158,12 @@ impl Training {
     ///
     /// # Errors
     /// Why it cannot be told.
-    pub fn of(&self, past: &PastRun, row: &LedgerRow) -> Result<Vec<InPass>, String> {
+    pub fn of(&self, past: &PastRun, row: &LedgerRow) -> Result<Vec<InPass>, StepsError> {
         if !is_trained(row) {
             return Ok(Vec::new());
         }
         let (shards, last) = (InLedger { counts: &self.counts, ledger: &past.ledger }, self.done.1);
-        let told = |unknown| in_words(past, unknown);
+        let told = |unknown| StepsError::of(past, unknown);
         let (mut passes, mut before) = (Vec::new(), 0);
         for pass in 0..=last {
             if self.is_to_come(pass, before) {
@@ -226,7 +238,7 @@ impl Training {
                 (Some(unknown), _) | (None, Err(unknown)) => {
                     let samples = in_ledger.saturating_sub(told);
                     let places = (self.done.0.saturating_sub(before) * self.batch).saturating_sub(in_steps);
-                    return Ok(Some(Untold { pass, samples, places, why: in_words(past, unknown) }));
+                    return Ok(Some(Untold { pass, samples, places, why: StepsError::of(past, unknown).to_string() }));
                 }
             }
         }
@@ -234,12 +246,13 @@ impl Training {
     }
 }
 
-fn in_words(past: &PastRun, unknown: Unknown<String>) -> String {
-    match unknown {
-        Unknown::Unreadable(why) => why,
-        Unknown::Shard(ordinal) => {
-            let name = past.plan.shard(ordinal).map_or("", |shard| shard.name.as_str());
-            format!("shard {name}, whose samples have turns before it, is not in the ledger")
+impl StepsError {
+    fn of(past: &PastRun, unknown: Unknown<LedgerError>) -> Self {
+        match unknown {
+            Unknown::Unreadable(error) => Self::Unread(error),
+            Unknown::Shard(ordinal) => {
+                Self::NoShard(past.plan.shard(ordinal).map_or_else(String::new, |shard| shard.name.clone()))
+            }
         }
     }
 }

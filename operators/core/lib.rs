@@ -5,6 +5,7 @@
 //! sample holds is a [`credit::Permit`]; every wait for one ends at a [`stop::Stop`].
 #![forbid(missing_docs)]
 
+pub mod causes;
 pub mod control_group;
 pub mod cores;
 pub mod credit;

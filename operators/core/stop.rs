@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::causes::Causes;
 use super::wake::{Registration, Wakers, locked};
 
 /// What ended a run, and whose fault it is.
@@ -36,6 +37,12 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
     }
 }
 
@@ -105,7 +112,7 @@ impl Stop {
         {
             let mut kept = locked(&self.inner.failure);
             if kept.is_none() {
-                tracing::error!(%failure, "the run cannot go on");
+                tracing::error!(failure = %Causes(&failure), "the run cannot go on");
                 *kept = Some(failure);
             }
         }

@@ -12,7 +12,7 @@
 //! assert!(test.holds(Cell::Text("My Golden  Retriever, asleep")) && !test.holds(Cell::Text("golden retrievers")));
 //! let test: Test = "reason!=no_caption".parse().unwrap();
 //! assert!(test.holds(Cell::Missing) && !test.holds(Cell::Text("no_caption")));
-//! assert_eq!("aesthetic>=high".parse::<Test>().unwrap_err(), "`high` is no number, and `>=` compares numbers");
+//! assert_eq!("aesthetic>=high".parse::<Test>().unwrap_err().to_string(), "`high` is no number, and `>=` compares numbers");
 //! ```
 
 use std::fmt;
@@ -142,25 +142,46 @@ fn says(text: &str, wanted: &str) -> bool {
     text.windows(wanted.len()).any(|some| some == wanted)
 }
 
-impl FromStr for Test {
-    type Err = String;
+/// What is no test of a column.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TestError {
+    /// No sign of a comparison.
+    #[error("`{0}` compares nothing: write COLUMN>=NUMBER or COLUMN=VALUE")]
+    NoComparison(String),
+    /// Nothing before the sign.
+    #[error("`{0}` names no column")]
+    NoColumn(String),
+    /// Numbers are compared, and this is none.
+    #[error("`{value}` is no number, and `{sign}` compares numbers")]
+    NoNumber {
+        /// What stands behind the sign.
+        value: String,
+        /// The sign of the comparison.
+        sign: &'static str,
+    },
+    /// Words are compared, and here is none.
+    #[error("`{0}` has no word that a text could say")]
+    NoWord(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Test {
+    type Err = TestError;
+
+    fn from_str(text: &str) -> Result<Self, TestError> {
         let signs = Compare::ALL.into_iter().filter_map(|compare| Some((text.find(compare.sign())?, compare)));
         // The first sign counts; of two that begin there, the longer one.
         let found = signs.min_by_key(|(at, compare)| (*at, std::cmp::Reverse(compare.sign().len())));
-        let (at, compare) =
-            found.ok_or_else(|| format!("`{text}` compares nothing: write COLUMN>=NUMBER or COLUMN=VALUE"))?;
+        let (at, compare) = found.ok_or_else(|| TestError::NoComparison(text.to_owned()))?;
         let (column, value) = (&text[..at], &text[at + compare.sign().len()..]);
         if column.is_empty() {
-            return Err(format!("`{text}` names no column"));
+            return Err(TestError::NoColumn(text.to_owned()));
         }
         let number = value.parse::<f64>().ok().filter(|x| x.is_finite());
         if compare.needs_number() && number.is_none() {
-            return Err(format!("`{value}` is no number, and `{}` compares numbers", compare.sign()));
+            return Err(TestError::NoNumber { value: value.to_owned(), sign: compare.sign() });
         }
         if compare.needs_text() && words(value).is_empty() {
-            return Err(format!("`{value}` has no word that a text could say"));
+            return Err(TestError::NoWord(value.to_owned()));
         }
         Ok(Self { column: column.into(), compare, value: value.into(), number })
     }

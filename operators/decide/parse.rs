@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::checked_rule::RuleError;
-use super::column::Test;
+use super::column::{Test, TestError};
 use super::percent::Percent;
 use super::rule::{BenchmarkNames, Form, Rule};
 
@@ -96,7 +96,7 @@ impl<'a> Written<'a> {
 
     /// The test of a column.
     pub(super) fn test(&self) -> Result<Test, String> {
-        self.number.unwrap_or_default().parse()
+        self.number.unwrap_or_default().parse().map_err(|error: TestError| error.to_string())
     }
 
     /// No number at all; `hint` says what was meant perhaps.

@@ -42,7 +42,7 @@ impl Percent {
     /// use trommel_decide::percent::Percent;
     /// let share: Percent = "28.7".parse()?;
     /// assert_eq!((share.of(1_000), share.of(999), share.of(u64::MAX)), (287, 286, 5_294_215_549_154_641_313));
-    /// # Ok::<(), String>(())
+    /// # Ok::<(), trommel_decide::percent::PercentError>(())
     /// ```
     #[must_use]
     pub fn of(self, number: u64) -> u64 {
@@ -60,25 +60,39 @@ impl Percent {
     }
 }
 
-impl FromStr for Percent {
-    type Err = String;
+/// What is no percentage.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PercentError {
+    /// Anything but digits with one point.
+    #[error("`{0}` is no decimal number such as 50 or 12.5")]
+    NoDecimal(String),
+    /// More digits than are exact.
+    #[error("`{0}` has more than {most} digits after the point", most = MAX_FRACTION_DIGITS)]
+    TooFine(String),
+    /// More than 100 percent.
+    #[error("`{0}` is more than 100")]
+    Over(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Percent {
+    type Err = PercentError;
+
+    fn from_str(text: &str) -> Result<Self, PercentError> {
         let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole) || !fraction.is_none_or(digits) {
-            return Err(format!("`{text}` is no decimal number such as 50 or 12.5"));
+            return Err(PercentError::NoDecimal(text.to_owned()));
         }
         let fraction = fraction.unwrap_or("").trim_end_matches('0');
         if fraction.len() > MAX_FRACTION_DIGITS {
-            return Err(format!("`{text}` has more than {MAX_FRACTION_DIGITS} digits after the point"));
+            return Err(PercentError::TooFine(text.to_owned()));
         }
         let whole = whole.trim_start_matches('0');
-        let over = || format!("`{text}` is more than 100");
+        let over = || PercentError::Over(text.to_owned());
         if whole.len() > 3 {
             return Err(over());
         }
-        let digits = format!("0{whole}{fraction}").parse::<u128>().map_err(|error| format!("`{text}`: {error}"))?;
+        let digits = format!("0{whole}{fraction}").parse::<u128>().map_err(|_| over())?;
         let percent = Self { digits, fraction_digits: fraction.len() as u32 };
         if digits > 100 * 10u128.pow(percent.fraction_digits) {
             return Err(over());

@@ -34,7 +34,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum DedupError {
     /// The files that hold the rows meanwhile.
-    #[error("the files that hold the rows meanwhile: {0}")]
+    #[error("the files that hold the rows meanwhile")]
     Spool(#[from] io::Error),
     /// A vector that is no canonical one.
     #[error("row {row} has norm {norm}: rows are unit vectors rounded to f16")]

@@ -9,7 +9,7 @@ use trommel_model::ModelError;
 
 /// `auto`, `cpu` or `cuda:N`.
 ///
-/// `auto` takes the first GPU where one is visible. libtorch's CUDA half is opened here, before the first CUDA call: a
+/// `auto` takes the first GPU where one is visible; that its user hides all of them from CUDA is for the program to hear, which asks for `cpu`. libtorch's CUDA half is opened here, before the first CUDA call: a
 /// program that was linked without it runs on machines without CUDA. What libtorch computes products in is pinned here too: every command
 /// that computes comes this way, and what it computes is not for the environment to say.
 ///
@@ -118,10 +118,9 @@ unsafe fn ask_driver<F: Copy>(number: usize, name: &CStr, ask: impl FnOnce(F, c_
     (status == 0).then_some(())
 }
 
-/// Whether the system shows an NVIDIA GPU that `CUDA_VISIBLE_DEVICES` does not hide.
+/// Whether the system shows an NVIDIA GPU.
 fn gpu_is_visible() -> bool {
-    let hidden = std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|list| matches!(list.trim(), "" | "-1"));
-    !hidden && shows_gpu(Path::new("/dev"))
+    shows_gpu(Path::new("/dev"))
 }
 
 /// A GPU is a file called after its number, any number: a container that is given the fourth one has no first. WSL has one file for all.

@@ -37,16 +37,21 @@ pub enum Precision {
     F16Mixed,
 }
 
-impl FromStr for Precision {
-    type Err = String;
+/// What is no precision of an embedder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("precision `{0}`: write f32, bf16, f16 or f16-mixed")]
+pub struct PrecisionError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Precision {
+    type Err = PrecisionError;
+
+    fn from_str(text: &str) -> Result<Self, PrecisionError> {
         match text {
             "f32" | "fp32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
             "f16" | "fp16" => Ok(Self::F16),
             "f16-mixed" => Ok(Self::F16Mixed),
-            other => Err(format!("precision `{other}`: write f32, bf16, f16 or f16-mixed")),
+            other => Err(PrecisionError(other.to_owned())),
         }
     }
 }

@@ -99,6 +99,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use trommel_cluster::ClusterError;
+use trommel_core::causes::Cause;
 use trommel_decide::benchmark::BenchmarkError;
 use trommel_decide::checked_rule::RuleError;
 use trommel_decide::radii::RadiiError;
@@ -198,8 +199,8 @@ pub enum IncrementalError {
         detail: String,
     },
     /// Whoever prepares what others read of the epoch could not.
-    #[error("{0}")]
-    Unpublished(String),
+    #[error(transparent)]
+    Unpublished(Cause),
     /// A state that cannot be written down.
     #[error("{0}")]
     Unwritable(String),

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::IncrementalError;
 use trommel_cluster::{ClusterError, Control};
+use trommel_core::causes::Causes;
 
 /// Where the messages of all engines of a run meet; which step it is stands in the messages.
 const BARRIER: &str = "incremental";
@@ -132,7 +133,7 @@ impl Round {
         if self.peers.ranks() == 1 {
             return Ok((own?, Vec::new()));
         }
-        let said: Result<M, String> = own.as_ref().map(tell).map_err(ToString::to_string);
+        let said: Result<M, String> = own.as_ref().map(tell).map_err(|error| Causes(error).to_string());
         let bytes = serde_json::to_vec(&said).map_err(|error| garbled(rank, &error.to_string()))?;
         let heard = self.peers.all_gather(&format!("{}, {step}", self.name), bytes)?;
         let own = own?;

@@ -18,7 +18,7 @@ use trommel_core::sample::PointRow;
 use trommel_core::sample::{SampleId, Score, Status};
 use trommel_core::wake::locked;
 use trommel_decide::condition::Cut;
-use trommel_shard::reader::Decisions;
+use trommel_shard::reader::{Decisions, KnownError};
 
 /// Sizes of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,7 +263,7 @@ impl SplitDecisions {
 }
 
 impl Decisions for SplitDecisions {
-    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
         Ok(self.view.statuses(ordinal, &self.split).map(Arc::new))
     }
 }

@@ -25,6 +25,7 @@ use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
+use trommel_core::sample::Reason;
 
 /// Why a set cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,28 @@ pub enum ClassifiedError {
     },
 }
 
+/// Why a picture has no class, or is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Nothing says its class.
+    #[error("no .cls beside it")]
+    NoClass,
+    /// What should be a class's number is none.
+    #[error("`{0:.40}` is no class's number")]
+    NoNumber(String),
+    /// A number behind the last name.
+    #[error("class {class}, and there are {names} names")]
+    NoName {
+        /// The class's number.
+        class: usize,
+        /// Names that there are.
+        names: usize,
+    },
+    /// The sample is a reject.
+    #[error("{0}")]
+    Rejected(Reason),
+}
+
 fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
     move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), why: error.to_string() }
 }
@@ -73,7 +96,7 @@ pub struct Labelled {
     /// Key of the sample, as its members are named.
     pub key: String,
     /// Its encoded bytes and the number of its class; or what is wrong with it.
-    pub content: Result<(Vec<u8>, usize), String>,
+    pub content: Result<(Vec<u8>, usize), LabelError>,
 }
 
 impl Classified {
@@ -127,7 +150,7 @@ impl Classified {
     pub fn labels<E: From<ClassifiedError>>(
         &self,
         shard: usize,
-        see: &mut dyn FnMut(String, Result<usize, String>) -> Result<(), E>,
+        see: &mut dyn FnMut(String, Result<usize, LabelError>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.walk(shard, vec![CLASS.into()], &mut |it| see(it.key, it.content.map(|(_, class)| class)))
     }
@@ -164,7 +187,9 @@ impl Classified {
                     let content = self.class(&class).map(|class| (image.to_vec(), class));
                     Labelled { key: info.key.clone(), content }
                 }
-                Group::Rejected(info, reason) => Labelled { key: info.key.clone(), content: Err(reason.to_string()) },
+                Group::Rejected(info, reason) => {
+                    Labelled { key: info.key.clone(), content: Err(LabelError::Rejected(reason)) }
+                }
                 Group::Place(..) | Group::Original(..) => continue,
             };
             see(labelled)?;
@@ -175,16 +200,16 @@ impl Classified {
         }
     }
 
-    fn class(&self, text: &str) -> Result<usize, String> {
+    fn class(&self, text: &str) -> Result<usize, LabelError> {
         let class = text.trim();
         let number: usize = class.parse().map_err(|_| match class {
-            "" => "no .cls beside it".to_owned(),
-            _ => format!("`{class:.40}` is no class's number"),
+            "" => LabelError::NoClass,
+            _ => LabelError::NoNumber(class.to_owned()),
         })?;
         match self.class_names.len() {
             0 => Ok(number),
             names if number < names => Ok(number),
-            names => Err(format!("class {number}, and there are {names} names")),
+            names => Err(LabelError::NoName { class: number, names }),
         }
     }
 }
@@ -297,7 +322,7 @@ mod tests {
             let mut seen = Vec::new();
             for shard in 0..2 {
                 let mut see = |it: Labelled| {
-                    seen.push((it.key, it.content));
+                    seen.push((it.key, it.content.map_err(|error| error.to_string())));
                     Ok::<_, ClassifiedError>(())
                 };
                 set.read(shard, &mut see).unwrap();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use half::f16;
 use trommel_columnar::ColumnarError;
 use trommel_columnar::source::{BATCH_ROWS, EmbeddingBatch, EmbeddingReader};
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::Stopped;
 use trommel_core::sample::{
     Embedded, Event, Fate, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome, Status, Work,
@@ -38,7 +39,7 @@ pub struct Known {
 }
 
 /// Samples of a ledger, as they are read.
-pub type Samples = Box<dyn Iterator<Item = Result<Known, String>>>;
+pub type Samples = Box<dyn Iterator<Item = Result<Known, Cause>>>;
 
 /// A file of embeddings, opened.
 pub struct Opened {
@@ -199,8 +200,8 @@ impl Reading<'_> {
             match sample {
                 Ok(Known { info, settled: Some(settled), .. }) => self.settled(info, settled)?,
                 Ok(_) => without += 1,
-                Err(why) => {
-                    self.end.outcome = ShardOutcome::Unavailable(why);
+                Err(error) => {
+                    self.end.outcome = ShardOutcome::Unavailable(Causes(&*error).to_string());
                     return Ok(());
                 }
             }
@@ -229,7 +230,7 @@ impl Reading<'_> {
                 Some(known) => loop {
                     let Known { info, settled, captioned } = match known.next() {
                         Some(Ok(sample)) => sample,
-                        Some(Err(why)) => return Ok(Err(Trouble::Unavailable(why))),
+                        Some(Err(error)) => return Ok(Err(Trouble::Unavailable(Causes(&*error).to_string()))),
                         None => return mismatch("more rows than samples".into()),
                     };
                     let (index, wanted) = (indices[at], info.id.index);

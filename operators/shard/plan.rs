@@ -1,7 +1,7 @@
 //! Arguments to a numbered list of shards with stable names.
 //!
 //! An argument is `[NAME=]SHARDS`, where SHARDS is a `::` list of paths, globs, brace ranges, folders, `file:` URLs or `-`. In order:
-//! split at `::`, `${X}` from the environment's `WDS_X`, braces, then wildcards (sorted) and folders (their [`SHARD_ENDINGS`],
+//! split at `::`, `${X}` from the store's variable `WDS_X`, braces, then wildcards (sorted) and folders (their [`SHARD_ENDINGS`],
 //! sorted, not deeper).
 //!
 //! A shard's **name** is what hashes, ties and ledgers use: its path relative to its argument's literal folder, the one before the
@@ -121,23 +121,26 @@ pub struct Part {
     pub count: u64,
 }
 
-impl FromStr for Part {
-    type Err = String;
+/// What is no slice of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part is I/N with I from 0 to N-1, not {0:?}")]
+pub struct PartError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Part {
+    type Err = PartError;
+
+    fn from_str(text: &str) -> Result<Self, PartError> {
         let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parsed {
             Some((index, count)) if index < count => Ok(Self { index, count }),
-            _ => Err(format!("a part is I/N with I from 0 to N-1, not {text:?}")),
+            _ => Err(PartError(text.to_owned())),
         }
     }
 }
 
 /// What planning may see and how far it goes.
 #[derive(Clone, Copy)]
-pub struct PlanOptions<'a> {
-    /// The value of an environment variable.
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
+pub struct PlanOptions {
     /// Most shards of a plan.
     pub max_shards: usize,
     /// Every file is opened once, so that what cannot be read is found before a run starts. Not worth it for who looks again and again.
@@ -146,9 +149,9 @@ pub struct PlanOptions<'a> {
     pub settle: Duration,
 }
 
-impl Default for PlanOptions<'_> {
+impl Default for PlanOptions {
     fn default() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), max_shards: 10_000_000, opens: true, settle: Duration::ZERO }
+        Self { max_shards: 10_000_000, opens: true, settle: Duration::ZERO }
     }
 }
 
@@ -206,7 +209,7 @@ pub enum PlanError {
 ///
 /// # Errors
 /// The first argument that cannot be expanded, is missing, or repeats a name.
-pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions<'_>) -> Result<Plan, PlanError> {
+pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions) -> Result<Plan, PlanError> {
     look_up(arguments, store, options).map(|(plan, _)| plan)
 }
 
@@ -214,11 +217,7 @@ pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions<'_>
 ///
 /// # Errors
 /// As [`expand`].
-pub fn look_up(
-    arguments: &[String],
-    store: &dyn Store,
-    options: &PlanOptions<'_>,
-) -> Result<(Plan, Vec<Seen>), PlanError> {
+pub fn look_up(arguments: &[String], store: &dyn Store, options: &PlanOptions) -> Result<(Plan, Vec<Seen>), PlanError> {
     let look = Look::at(store);
     let (mut shards, mut all_seen): (Vec<ShardRef>, _) = (Vec::new(), Vec::new());
     let mut gone = BTreeMap::new();
@@ -226,7 +225,7 @@ pub fn look_up(
         let (prefix, list) = named(argument, store, options.max_shards);
         let prefixed = |name: String| prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            let found = one(&substitute(item, options)?, &look, options)?;
+            let found = one(&substitute(item, store)?, &look, options)?;
             for (name, url, seen) in found.shards {
                 shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes: seen.bytes });
                 all_seen.push(seen);
@@ -278,8 +277,11 @@ fn is_there(argument: &str, store: &dyn Store, max_names: usize) -> bool {
     look.look(argument).is_ok() || parts.iter().any(exists)
 }
 
-/// `${X}` by the value of `WDS_X`; values may hold more of them, ten deep.
-fn substitute(item: &str, options: &PlanOptions<'_>) -> Result<String, PlanError> {
+/// `${X}` by the value of the store's variable `WDS_X`; values may hold more of them, ten deep.
+///
+/// # Errors
+/// A variable that the store does not know.
+pub fn substitute(item: &str, store: &dyn Store) -> Result<String, PlanError> {
     let mut text = item.to_string();
     for _ in 0..10 {
         let (mut out, mut rest, mut found) = (String::new(), text.as_str(), false);
@@ -292,7 +294,7 @@ fn substitute(item: &str, options: &PlanOptions<'_>) -> Result<String, PlanError
                 continue;
             }
             let variable = &after[..end];
-            let value = (options.variable)(&format!("WDS_{variable}"));
+            let value = store.variable(&format!("WDS_{variable}"));
             let missing = || PlanError::Variable { argument: item.into(), variable: variable.into() };
             out.push_str(&rest[..at]);
             out.push_str(&value.ok_or_else(missing)?);
@@ -334,7 +336,7 @@ impl Found {
 }
 
 /// The shards of one item of a list.
-fn one(item: &str, look: &Look<'_>, options: &PlanOptions<'_>) -> Result<Found, PlanError> {
+fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<Found, PlanError> {
     let (opens, settle) = (options.opens, options.settle);
     if item == "-" {
         let stdin = Seen { kind: Kind::Stream, bytes: None, modified: None, stamp: None };

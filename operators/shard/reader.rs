@@ -31,6 +31,7 @@ use super::remark;
 use super::samples::{GroupConfig, SampleReader};
 use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarLimits, TarReader};
+use trommel_core::causes::Causes;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::records::Record;
@@ -39,7 +40,7 @@ use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 mod known;
 
-pub use self::known::{Decisions, Listed, Members, Named, key_hash};
+pub use self::known::{Decisions, KnownError, Listed, Members, Named, key_hash};
 pub(crate) use self::known::{Known, Task};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
@@ -261,7 +262,8 @@ impl ShardReader {
     }
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref())?;
+        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref());
+        let known = known.map_err(|error| Causes(&error).to_string())?;
         let (raw, meter) = Metered::open(self.store.as_ref(), &shard.url).map_err(|error| error.to_string())?;
         if let (Some(planned), Some(now)) = (shard.bytes, raw.announced_bytes())
             && planned != now
@@ -283,6 +285,7 @@ impl ShardReader {
         let Opened { raw, meter, known, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
         let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shown(&shard.url)));
+        let contradicts = |error: &KnownError| changed(Causes(error).to_string());
         let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
             Err(reason) => {
@@ -311,9 +314,9 @@ impl ShardReader {
                     holes.pass_on(item, emit)?;
                 }
                 Ok(None) => end.count += 1,
-                Err(why) => {
+                Err(error) => {
                     holes.close(emit)?;
-                    (end.bytes, end.outcome) = (meter.bytes(), changed(why));
+                    (end.bytes, end.outcome) = (meter.bytes(), contradicts(&error));
                     return Ok(());
                 }
             }
@@ -322,7 +325,7 @@ impl ShardReader {
         end.bytes = meter.bytes();
         end.outcome = match (meter.failure(), task.check_count(end.count)) {
             (Some(why), _) => unavailable(why),
-            (None, Err(why)) => changed(why),
+            (None, Err(error)) => contradicts(&error),
             (None, Ok(())) => remark::outcome(&samples),
         };
         end.notices = remark::found(&samples, &shard.name);

@@ -37,7 +37,12 @@ pub use self::metered::{Meter, Metered};
 /// What a build reads: which scheme belongs to which store. A new store is named here and nowhere else.
 impl Default for Stores {
     fn default() -> Self {
-        Self { local: Arc::new(Local::default()), others: Arc::default(), in_vain: Arc::default() }
+        Self {
+            local: Arc::new(Local::default()),
+            others: Arc::default(),
+            in_vain: Arc::default(),
+            variables: Arc::default(),
+        }
     }
 }
 
@@ -210,6 +215,11 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// What a variable is that may stand in a URL before it is opened.
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// How often reading `url` is begun again.
     fn patience(&self, _url: &str) -> Patience {
         Patience::default()
@@ -228,6 +238,7 @@ pub struct Stores {
     local: Arc<dyn Store>,
     others: Arc<BTreeMap<String, Arc<dyn Store>>>,
     in_vain: Arc<AtomicBool>,
+    variables: Arc<BTreeMap<String, String>>,
 }
 
 impl Stores {
@@ -235,6 +246,13 @@ impl Stores {
     #[must_use]
     pub fn with(mut self, scheme: &str, store: impl Store + 'static) -> Self {
         Arc::make_mut(&mut self.others).insert(scheme.into(), Arc::new(store));
+        self
+    }
+
+    /// The same stores, and variables that may stand in URLs.
+    #[must_use]
+    pub fn with_variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.variables = Arc::new(variables.into_iter().collect());
         self
     }
 
@@ -277,6 +295,10 @@ impl Store for Stores {
 
     fn probe(&self, url: &str) -> Result<(), StoreError> {
         self.of(url)?.probe(url)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
     }
 
     fn patience(&self, url: &str) -> Patience {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use super::plan::{Plan, ShardRef};
-use super::reader::{Admitted, Decisions, ReaderConfig, Request, ShardReader, ViewBytes};
+use super::reader::{Admitted, Decisions, KnownError, ReaderConfig, Request, ShardReader, ViewBytes};
 use super::store::Store;
 use super::store::memory::Memory;
 use trommel_core::credit::Permit;
@@ -41,7 +41,7 @@ pub fn memory(shards: impl IntoIterator<Item = Vec<u8>>) -> Memory {
 pub struct Judged(pub Vec<Status>);
 
 impl Decisions for Judged {
-    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
         Ok(Some(Arc::new(self.0.clone())))
     }
 }

@@ -109,7 +109,7 @@ pub enum SynthError {
         path: PathBuf,
     },
     /// A file could not be written or read.
-    #[error("synth: {path}: {source}")]
+    #[error("synth: {path}")]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -28,6 +28,7 @@ use super::state::SCHEMA;
 pub use super::state::{Extension, Position, State};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
+use trommel_core::causes::Causes;
 use trommel_core::durable::make_folder;
 use trommel_model::weights;
 
@@ -233,7 +234,7 @@ impl Checkpoints {
         for (_, folder) in self.steps()? {
             match self.verify(&folder) {
                 Ok(state) => return Ok(Some(Found { folder, state, skipped })),
-                Err(error) => skipped.push(error.to_string()),
+                Err(error) => skipped.push(Causes(&error).to_string()),
             }
         }
         match skipped.first() {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use trommel_core::causes::Cause;
+
 /// A training run that cannot go on, with the place.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -20,10 +22,10 @@ pub enum TrainError {
         tower: &'static str,
         /// The model's own words.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// libtorch refused an operation.
-    #[error("{operation}: {source}")]
+    #[error("{operation}")]
     Torch {
         /// What was being done.
         operation: &'static str,
@@ -73,12 +75,12 @@ pub enum TrainError {
         problem: String,
     },
     /// A batch could not be put together.
-    #[error("assembling a batch after step {step}: {problem}")]
+    #[error("assembling a batch after step {step}")]
     Assemble {
         /// Finished steps.
         step: u64,
         /// What went wrong.
-        problem: String,
+        source: Cause,
     },
     /// The trainer's thread, or the one that assembles for it, panicked.
     #[error("the trainer panicked: {0}")]

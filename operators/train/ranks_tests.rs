@@ -17,6 +17,7 @@ use super::ranks::share_of;
 use super::sink::{Assembled, RunEnd, TrainSummary, TrainerConfig, run_trainer};
 use super::step::{StepMetrics, Trainer};
 use super::tiny::{Tiny, batch, config, rows, trainer};
+use trommel_core::causes::Cause;
 use trommel_model::loss::{Logits, Loss, Pairs, Sigmoid, Softmax};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -291,7 +292,7 @@ fn run(
     let share = samples / size;
     let assemble = |k: u64| {
         if fails == Some((rank, k)) {
-            return Err("no room".to_string());
+            return Err(Cause::from("no room"));
         }
         let batch = rows(k, rank * share..(rank + 1) * share);
         Ok(Assembled {

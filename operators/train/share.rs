@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::to_order::{Seat, TrainSample};
+use trommel_core::causes::Cause;
 use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
@@ -135,7 +136,23 @@ impl fmt::Debug for Outbox {
 }
 
 /// Asks rank `.0` for samples of pass `.1`; an answer for each, `None` where that rank is stopping.
-pub type Fetch<'a> = &'a mut dyn FnMut(usize, u32, &[SampleId]) -> Result<Vec<Option<Vec<u8>>>, String>;
+pub type Fetch<'a> = &'a mut dyn FnMut(usize, u32, &[SampleId]) -> Result<Vec<Option<Vec<u8>>>, Cause>;
+
+/// Why a rank's rows of a batch are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// Another rank could not be asked.
+    #[error(transparent)]
+    Fetch(Cause),
+    /// Another rank's answer is no sample.
+    #[error("rank {owner} sent no sample for shard {} sample {}", id.ordinal, id.index)]
+    NoSample {
+        /// The rank that was asked.
+        owner: usize,
+        /// What it was asked for.
+        id: SampleId,
+    },
+}
 
 /// This rank's rows of a batch, by number; `None` when another rank is stopping.
 ///
@@ -148,7 +165,7 @@ pub fn rows(
     ranks: usize,
     outbox: &Outbox,
     fetch: Fetch<'_>,
-) -> Result<Option<Vec<Held<TrainSample>>>, String> {
+) -> Result<Option<Vec<Held<TrainSample>>>, ShareError> {
     let owners: Vec<usize> = batch
         .iter()
         .map(|numbered| match numbered.payload.sample {
@@ -175,10 +192,9 @@ pub fn rows(
     outbox.put(pass, leaving);
     for (owner, wanted) in coming.into_iter().enumerate().filter(|(_, wanted)| !wanted.is_empty()) {
         let ids: Vec<SampleId> = wanted.iter().map(|(_, id)| *id).collect();
-        for ((row, id), bytes) in wanted.into_iter().zip(fetch(owner, pass, &ids)?) {
+        for ((row, id), bytes) in wanted.into_iter().zip(fetch(owner, pass, &ids).map_err(ShareError::Fetch)?) {
             let Some(bytes) = bytes else { return Ok(None) };
-            let sample = unpack(id, &bytes)
-                .ok_or_else(|| format!("rank {owner} sent no sample for shard {} sample {}", id.ordinal, id.index))?;
+            let sample = unpack(id, &bytes).ok_or(ShareError::NoSample { owner, id })?;
             mine[row] = Some(Held::free(sample));
         }
     }

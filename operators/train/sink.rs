@@ -29,6 +29,7 @@ use super::metrics::Metrics;
 use super::save_every::SaveEvery;
 use super::staging::Staged;
 use super::step::{Contrastive, Trainer};
+use trommel_core::causes::{Cause, Causes};
 
 /// A batch ready for the device.
 #[derive(Debug)]
@@ -162,7 +163,7 @@ impl TrainSummary {
 
 /// What the assembling thread hands over: a batch, its way to the device, and the seconds it took to assemble; `None` when the last pass
 /// is over.
-type Handed = Result<Option<(Assembled, Staged, f64)>, String>;
+type Handed = Result<Option<(Assembled, Staged, f64)>, Cause>;
 
 /// Trains until the schedule's last step, the end of the data, or a stop.
 ///
@@ -180,7 +181,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     checkpoints: &Checkpoints,
     start: Option<&Found>,
     mut next: impl FnMut() -> N + Send,
-    mut assemble: impl FnMut(T) -> Result<Assembled, String> + Send,
+    mut assemble: impl FnMut(T) -> Result<Assembled, Cause> + Send,
     mut say: impl FnMut(&str),
 ) -> Result<TrainSummary, TrainError> {
     if let Some(threads) = config.threads {
@@ -199,7 +200,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
                 Next::Batch(ordered) => {
                     let began = Instant::now();
                     assemble(ordered).and_then(|ready| {
-                        let staged = stager.stage(&ready.batch).map_err(|error| error.to_string())?;
+                        let staged = stager.stage(&ready.batch)?;
                         Ok(Some((ready, staged, began.elapsed().as_secs_f64())))
                     })
                 }
@@ -270,7 +271,7 @@ fn train<M: Contrastive>(
         let all_have = trainer.agree(matches!(handed, Some(Ok(Some(_)))))?;
         summary.ranks_seconds += began.elapsed().as_secs_f64();
         let Some(handed) = handed else { break };
-        let handed = handed.map_err(|problem| TrainError::Assemble { step, problem })?;
+        let handed = handed.map_err(|source| TrainError::Assemble { step, source })?;
         let Some((ready, staged, assembled)) = handed else {
             is_over = true;
             break;
@@ -363,6 +364,6 @@ fn leave_trace(config: &TrainerConfig, rank: usize, error: &TrainError, ready: &
     });
     match replace(&path, format!("{trace:#}\n").as_bytes()) {
         Ok(()) => say(&format!("the batch's samples are listed in {}", path.display())),
-        Err(error) => say(&error.to_string()),
+        Err(error) => say(&Causes(&error).to_string()),
     }
 }

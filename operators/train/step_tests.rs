@@ -14,6 +14,7 @@ use super::schedule::Course;
 use super::sink::{Assembled, Next, RunEnd, TrainerConfig, run_trainer, spawn_trainer};
 use super::step::Trainer;
 use super::tiny::{Tiny, batch, config, open, run_folder, trainer};
+use trommel_core::causes::{Cause, Causes};
 
 fn losses(config: TrainConfig, steps: u64) -> Vec<f32> {
     let samples = config.batch_samples;
@@ -291,10 +292,11 @@ fn a_batch_that_cannot_be_assembled_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoints, run) = (open(folder.path(), None), TrainerConfig::new(folder.path().join("logs")));
     let mut fresh = trainer(config(8), 9);
-    let refuse = |_: ()| Err("no room".to_string());
+    let refuse = |_: ()| Err(Cause::from("no room"));
     let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), refuse, |_| ()).unwrap_err();
-    assert!(error.to_string().contains("no room"), "{error}");
-    let explode = |_: ()| -> Result<Assembled, String> { panic!("boom") };
+    let said = Causes(&error).to_string();
+    assert!(said.contains("no room"), "{said}");
+    let explode = |_: ()| -> Result<Assembled, Cause> { panic!("boom") };
     let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), explode, |_| ()).unwrap_err();
     assert!(error.to_string().contains("boom"), "{error}");
 }

@@ -54,7 +54,7 @@ impl Pipe {
 fn written(outcome: io::Result<()>) -> Result<(), Ended> {
     outcome.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Ended::ReaderGone,
-        _ => Ended::Failed(PipelineError::Failed(format!("standard output: {error}"))),
+        _ => Ended::Failed(PipelineError::failed(error).within("standard output")),
     })
 }
 

@@ -65,8 +65,9 @@ impl Made {
             }
             text => text.map_err(PipelineError::at(&path))?,
         };
-        let there: Self = serde_json::from_str(&text)
-            .map_err(|error| PipelineError::Usage(format!("{}: not of `trommel stream`: {error}", path.display())))?;
+        let there: Self = serde_json::from_str(&text).map_err(|error| {
+            PipelineError::usage(error).within(format_args!("{}: not of `trommel stream`", path.display()))
+        })?;
         if there == *self {
             return Ok(());
         }

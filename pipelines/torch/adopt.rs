@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use trommel_ledger::LedgerError;
 use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::{RunConfig, RunFolder, differences};
 use trommel_shard::plan::Plan;
@@ -37,19 +38,19 @@ impl Adopted {
     }
 
     fn read(root: &Path) -> Result<Self, PipelineError> {
-        let place = |error: &dyn std::fmt::Display| {
-            PipelineError::Usage(format!("{} has no decisions to take over: {error}", root.display()))
-        };
+        let place = format!("{} has no decisions to take over", root.display());
+        let damaged = |error: LedgerError| PipelineError::usage(error).within(&place);
         // A link to the newest epoch is followed once.
-        let root = std::fs::canonicalize(root).map_err(|error| place(&error))?;
-        let ledger = Ledger::open(&root).map_err(|error| place(&error))?;
-        let mut plan: Plan = ledger.plan().map_err(|error| place(&error))?;
+        let root = std::fs::canonicalize(root).map_err(|error| PipelineError::usage(error).within(&place))?;
+        let ledger = Ledger::open(&root).map_err(damaged)?;
+        let mut plan: Plan = ledger.plan().map_err(damaged)?;
         let open = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).count();
         if plan.is_empty() {
-            return Err(place(&"it has no shards"));
+            return Err(PipelineError::usage("it has no shards").within(place));
         }
         if open > 0 {
-            return Err(place(&format_args!("{open} of {} shards are not judged", plan.len())));
+            let unjudged = format!("{open} of {} shards are not judged", plan.len());
+            return Err(PipelineError::Usage(unjudged).within(place));
         }
         if let Some(folder) = ledger.config().pointer("/record/folder").and_then(Value::as_str) {
             plan.shards.iter_mut().for_each(|shard| shard.url = from_folder(Path::new(folder), &shard.url));

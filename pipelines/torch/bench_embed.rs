@@ -110,7 +110,7 @@ pub fn embedder(bench: &EmbedBench) -> Result<EmbedReport, PipelineError> {
         let other = EncoderConfig { precision, form: Some(form), ..config.clone() };
         let (figures, failed) = match self::figures(&other, bench, &views, &exact) {
             Ok(figures) => (Some(figures), None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(error.line())),
         };
         variants.push(Variant { form: format!("{precision:?}, {form}"), figures, failed });
     }

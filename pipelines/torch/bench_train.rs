@@ -157,7 +157,7 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
         for (name, change) in others {
             let other = made.trainer_of(bench.precision, TextPadding::None, change);
             let rate = other.and_then(|mut other| made.step(&mut other));
-            variants.push((name.to_owned(), rate.map_err(|error| error.to_string())));
+            variants.push((name.to_owned(), rate.map_err(|error| error.line())));
         }
     }
     let (caption_tokens, computed_tokens) = made.tokens();

@@ -136,8 +136,7 @@ pub fn demo(
     let options =
         report::ReportOptions { truth: Some(data.join("truth.jsonl")), pairs_per_benchmark: 5, ..Default::default() };
     let gathered = report::gather(&run, &options)?;
-    durable::write(&picture, report::picture(&gathered).as_bytes())
-        .map_err(|error| PipelineError::Failed(format!("{}: {error}", picture.display())))?;
+    durable::write(&picture, report::picture(&gathered).as_bytes()).map_err(PipelineError::at(&picture))?;
     clock.lap("picture");
 
     let mut benchmarks = Vec::new();

@@ -34,7 +34,7 @@ pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<E
     }
     let name = device;
     let device = device::parse(name).map_err(PipelineError::usage)?;
-    let asked = config.precision.as_deref().map(str::parse::<Precision>).transpose().map_err(PipelineError::Usage)?;
+    let asked = config.precision.as_deref().map(str::parse::<Precision>).transpose().map_err(PipelineError::usage)?;
     let precision = asked.unwrap_or_else(|| defaults::precision(device, config.torchscript));
     let mut settled = EncoderConfig {
         model: config.name.clone(),

@@ -52,6 +52,9 @@ pub(crate) fn joiner(
             tracing::warn!("the join stays on the processor: {error}");
             Ok(joiner)
         }
-        Err(error) => Err(PipelineError::Usage(format!("--join device: {error}; --join cpu gives the same answers"))),
+        Err(error) => {
+            let remedy = "--join cpu gives the same answers";
+            Err(PipelineError::usage(error).within("--join device").with_remedy(remedy))
+        }
     }
 }

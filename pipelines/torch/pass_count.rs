@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::causes::Cause;
 use trommel_ledger::manifest::Merged;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::promised::promised as stats;
@@ -64,7 +65,7 @@ fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount
     if let Some(url) = plan.shards.first().and_then(place).map(|(folder, _)| format!("{folder}__len__"))
         && let Some(text) = read(store, &url)?
     {
-        let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, &"holds no number"))?;
+        let samples = text.trim().parse::<u64>().map_err(|_| no_count(&url, "holds no number"))?;
         return Ok(PassCount { samples, source: "__len__".into() });
     }
     Err(PipelineError::Usage(format!(
@@ -90,7 +91,7 @@ impl Sizes {
         let Some((folder, name)) = place(shard) else { return Ok(None) };
         if !self.0.contains_key(folder) {
             let url = format!("{folder}sizes.json");
-            let parse = |text: String| serde_json::from_str(&text).map_err(|error| no_count(&url, &error));
+            let parse = |text: String| serde_json::from_str(&text).map_err(|error| no_count(&url, error));
             let sizes = read(store, &url)?.map(parse).transpose()?;
             self.0.insert(folder.into(), sizes);
         }
@@ -98,8 +99,9 @@ impl Sizes {
     }
 }
 
-fn no_count(url: &str, why: &dyn std::fmt::Display) -> PipelineError {
-    PipelineError::Usage(format!("{}: {why}; --train-num-samples says instead how many samples a pass has", shown(url)))
+fn no_count(url: &str, why: impl Into<Cause>) -> PipelineError {
+    let remedy = "--train-num-samples says instead how many samples a pass has";
+    PipelineError::usage(why).within(shown(url)).with_remedy(remedy)
 }
 
 /// Largest `sizes.json`: of half a million shards.
@@ -114,10 +116,10 @@ fn read(store: &dyn Store, url: &str) -> Result<Option<String>, PipelineError> {
     let mut text = String::new();
     match file.take(MAX_SIZES_BYTES + 1).read_to_string(&mut text) {
         Ok(_) if text.len() as u64 > MAX_SIZES_BYTES => {
-            Err(no_count(url, &format_args!("has more than {MAX_SIZES_BYTES} bytes, too many for counts of shards")))
+            Err(no_count(url, format!("has more than {MAX_SIZES_BYTES} bytes, too many for counts of shards")))
         }
         Ok(_) => Ok(Some(text)),
-        Err(error) => Err(PipelineError::Usage(format!("{}: {error}", shown(url)))),
+        Err(error) => Err(PipelineError::usage(error).within(shown(url))),
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
         file.set_len(MAX_SIZES_BYTES).unwrap();
         assert_eq!(read(&path).unwrap().map(|text| text.len() as u64), Some(MAX_SIZES_BYTES));
         file.set_len(1 << 40).unwrap(); // more than any memory
-        let error = read(&path).unwrap_err().to_string();
+        let error = read(&path).unwrap_err().line();
         assert!(error.contains("sizes.json: has more than 16777216 bytes"), "{error}");
     }
 
@@ -157,7 +159,7 @@ mod tests {
         let stores = Stores::default().with("mem", faulty.clone());
         let said = || {
             let counted = promised(&input, &stores, &Merged::default());
-            counted.map(|count| count.map(|it| format!("{} by {}", it.samples, it.source))).map_err(|it| it.to_string())
+            counted.map(|count| count.map(|it| format!("{} by {}", it.samples, it.source))).map_err(|it| it.line())
         };
         assert!(said().unwrap_err().contains("of shard mem://pool/0.tar nobody says it"));
         memory.put("mem://pool/__len__", "77\n");

@@ -1,12 +1,13 @@
 //! What trainers of several processes need from each other: a group for gradients, samples that move, news of shards.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Device;
 use trommel_bridge::{BridgeError, Group, Store};
 use trommel_cluster::{Cluster, Holding, Message, Samples};
+use trommel_core::causes::Cause;
 use trommel_core::sample::{SampleId, Time};
 use trommel_core::wake::Registration;
 use trommel_dataflow::leases::LaneLeases;
@@ -38,15 +39,13 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
         }
     };
     let group = match device {
-        Device::Cuda(number) => Group::nccl(&store, rank, ranks, number, COLLECTIVE_TIMEOUT, &nccl_library()),
+        Device::Cuda(number) => {
+            let library = together.nccl().unwrap_or(Path::new("libnccl.so.2"));
+            Group::nccl(&store, rank, ranks, number, COLLECTIVE_TIMEOUT, library)
+        }
         _ => Group::gloo(&store, rank, ranks, &host, COLLECTIVE_TIMEOUT),
     };
     group.map(Arc::new).map_err(failed)
-}
-
-/// NCCL's library: `TROMMEL_NCCL`, else what the system's loader finds.
-fn nccl_library() -> PathBuf {
-    std::env::var_os("TROMMEL_NCCL").map_or_else(|| "libnccl.so.2".into(), PathBuf::from)
 }
 
 struct Moving(Outbox);
@@ -69,10 +68,10 @@ pub(crate) fn fetch(
     owner: usize,
     pass: u32,
     ids: &[SampleId],
-) -> Result<Vec<Option<Vec<u8>>>, String> {
+) -> Result<Vec<Option<Vec<u8>>>, Cause> {
     let samples = samples.ok_or_else(|| format!("a sample of rank {owner}, in a run of one process"))?;
     let wanted: Vec<(u32, SampleId)> = ids.iter().map(|id| (pass, *id)).collect();
-    samples.fetch(owner, &wanted).map_err(|error| error.to_string())
+    Ok(samples.fetch(owner, &wanted)?)
 }
 
 /// Leases of this rank's lanes. What it gives back the leases of all ranks hear of: later passes wait for that.

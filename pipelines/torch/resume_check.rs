@@ -238,7 +238,7 @@ mod tests {
             extend: false,
             mix_numerics,
         };
-        asked.compare(found).map(|goes_on| goes_on.notices.lines().collect()).map_err(|error| error.to_string())
+        asked.compare(found).map(|goes_on| goes_on.notices.lines().collect()).map_err(|error| error.line())
     }
 
     #[test]

@@ -517,7 +517,7 @@ fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard
             tracing::info!("JPEGs are decoded on {}", card.says());
             Ok(Some(card))
         }
-        Err(error) if wanted => Err(PipelineError::Usage(format!("--decode card: {error}"))),
+        Err(error) if wanted => Err(PipelineError::usage(error).within("--decode card")),
         Err(error) => {
             tracing::info!("JPEGs are decoded on the CPU: {error}");
             Ok(None)

@@ -107,7 +107,7 @@ fn a_stream_over_a_second_store_is_the_same_to_the_bit() {
         let (out, kept_by) = (folder.path().join(into), KeptBy::rule("random:100%", 0).unwrap());
         let out_of = Out::Shards(out.clone(), 25);
         let config = StreamConfig { shards: vec![shards.into()], kept_by, out: out_of, stores: stores.clone() };
-        let report = stream(&config, &Stop::new()).map_err(|error| (error.status(), error.to_string()))?;
+        let report = stream(&config, &Stop::new()).map_err(|error| (error.status(), error.line()))?;
         let tar = |name: &String| std::fs::read(out.join(name)).unwrap();
         Ok((report.samples, report.written.iter().map(tar).collect::<Vec<_>>()))
     };
@@ -136,7 +136,7 @@ fn what_cannot_be_had_is_unfinished_and_never_bad() {
     let there = through(&local, &folder.path().join("there"), "mem://pool/shards", &store);
     // A list that cannot be had is one line before anything is begun.
     let refused = prune(&there, Stop::new(), &Arc::default()).unwrap_err();
-    assert_eq!((refused.status(), refused.to_string().as_str()), (2, "mem://pool/shards: 503 Slow Down"));
+    assert_eq!((refused.status(), refused.line().as_str()), (2, "mem://pool/shards: 503 Slow Down"));
     assert!(!there.run.join("plan.json").exists());
     store.heal();
     store.add("00000.tar", Fault::FailsAt(20_000));

@@ -56,10 +56,11 @@ impl FirstStart {
             }
             Err(error) => return Err(PipelineError::at(&path)(error)),
         };
-        let bad = |why: String| PipelineError::Usage(format!("{}: {why}", path.display()));
-        let first: Self = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
+        let first: Self =
+            serde_json::from_slice(&text).map_err(|error| PipelineError::usage(error).within(path.display()))?;
         if first.schema != SCHEMA {
-            return Err(bad(format!("schema {}, this program reads {SCHEMA}", first.schema)));
+            let other = format!("schema {}, this program reads {SCHEMA}", first.schema);
+            return Err(PipelineError::Usage(other).within(path.display()));
         }
         Ok(first)
     }

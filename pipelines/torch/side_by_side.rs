@@ -48,6 +48,7 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
             cores: Cores::of_this_process(),
             own_cores: 1,
             threads: 1,
+            waiting: Vec::new(),
             memory_bytes: 2 << 30,
         },
         cluster: None,

@@ -206,7 +206,7 @@ fn credit(
     // Reading further ahead than the order can use would only take time from the trainer.
     let credit = judging.credit(mine.len().max(1), windows).map_err(|error| match judging.memory.lacking_bytes() {
         lacking if lacking > 0 && others < judging.memory.budget_bytes && is_new => {
-            PipelineError::Usage(format!("{error}; {}", setting.run.order.needing_less(&settled.order, lacking)))
+            error.with_remedy(setting.run.order.needing_less(&settled.order, lacking))
         }
         _ => error,
     })?;

@@ -8,6 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tch::Device;
 use trommel_bridge::{Attention, has_onednn};
+use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, Held, OrderConfig};
 use trommel_decode::view::view_bytes;
@@ -19,7 +20,7 @@ use trommel_train::loss::LOGITS_AT_ONCE;
 use trommel_train::to_order::{MAX_CAPTION_BYTES, TrainSample};
 use trommel_train::{
     Assembled, Batch, Checkpoints, Contrastive, Course, Normalisation, Precision, Schedule, TextPadding, TrainConfig,
-    TrainError, Trainer,
+    Trainer,
 };
 
 use crate::order_defaults::Size;
@@ -129,7 +130,7 @@ pub(crate) fn prepare(
     if let Some(found) = &found {
         checkpoints.restore(found, &mut trainer).map_err(PipelineError::failed)?;
         cursor = serde_json::from_value(found.state.position.cursor.clone())
-            .map_err(|error| PipelineError::Failed(format!("{}: {error}", found.folder.display())))?;
+            .map_err(|error| PipelineError::failed(error).within(found.folder.display()))?;
         tracing::info!("continuing at step {} from {}", trainer.global_step(), found.folder.display());
         for skipped in &found.skipped {
             tracing::warn!("{skipped}");
@@ -189,19 +190,18 @@ pub(crate) fn assemble(
     captions: &dyn Captions,
     size: usize,
     device: Device,
-) -> Result<Assembled, String> {
-    let wrong = |error: TrainError| error.to_string();
+) -> Result<Assembled, Cause> {
     let ids: Vec<Vec<i64>> = rows.iter().map(|row| captions.ids(&row.sample.caption)).collect();
     let context = ids.first().map_or(0, Vec::len);
-    let mut batch = Batch::writer(rows.len(), size, context, device).map_err(wrong)?;
+    let mut batch = Batch::writer(rows.len(), size, context, device)?;
     let mut keys = Vec::with_capacity(rows.len());
     for (Held { sample, .. }, ids) in rows.into_iter().zip(ids) {
-        batch.push(&sample.view, ids).map_err(wrong)?;
+        batch.push(&sample.view, ids)?;
         keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
     }
-    let batch = batch.finish().map_err(wrong)?;
+    let batch = batch.finish()?;
     tracing::debug!(pass, samples = keys.join(" "), "batch");
-    let cursor = serde_json::to_value(cursor).map_err(|error| error.to_string())?;
+    let cursor = serde_json::to_value(cursor)?;
     Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
 }
 

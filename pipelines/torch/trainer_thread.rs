@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use trommel_cluster::Samples;
+use trommel_core::causes::Cause;
 use trommel_core::sample::SampleId;
 use trommel_dataflow::order::{Cursor, Held};
 use trommel_train::share::{Outbox, rows};
@@ -52,7 +53,7 @@ struct Asked {
 
 impl Batches {
     /// The next batch.
-    fn next(&mut self, asked: &mut Asked) -> Next<Result<Mine, String>> {
+    fn next(&mut self, asked: &mut Asked) -> Next<Result<Mine, Cause>> {
         let (began, (rank, ranks)) = (Instant::now(), self.rank);
         self.trained.wait(true);
         let order = self.order.service();
@@ -62,7 +63,7 @@ impl Batches {
         asked.step += 1;
         let irregular = order.take_irregular();
         if let Some(Err(error)) = self.irregular.as_mut().map(|file| file.add(&irregular)) {
-            return Next::Batch(Err(error.to_string()));
+            return Next::Batch(Err(error.into()));
         }
         let Some(ends_pass) = self.ends_pass(asked) else { return Next::Stopped };
         self.trained.wait(false);
@@ -71,7 +72,7 @@ impl Batches {
         let rows = rows(ordered.pass, ordered.samples, rank, ranks, &self.outbox, &mut fetch).transpose();
         self.waited.fetch_add(u64::try_from(began.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
         let ordered = |rows| ((ordered.pass, ordered.turns_before, ends_pass), ordered.cursor_after, rows);
-        rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered)))
+        rows.map_or(Next::Stopped, |rows| Next::Batch(rows.map(ordered).map_err(Cause::from)))
     }
 
     /// Whether the run's last batch ends its pass: asked before it is trained, so that a run which is stopped meanwhile takes it when it is
@@ -119,7 +120,7 @@ pub(crate) fn start(
             &checkpoints,
             found.as_ref(),
             || batches.next(&mut asked),
-            |mine: Result<Mine, String>| {
+            |mine: Result<Mine, Cause>| {
                 let (place, cursor, rows) = mine?;
                 progress.steps.fetch_add(1, Ordering::Relaxed);
                 trained.reach(&cursor);

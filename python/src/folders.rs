@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use trommel_cli::environment;
 use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -24,7 +25,8 @@ fn named(plan: Plan) -> Vec<Named> {
 /// The shards that arguments stand for, and what is lost of them by now.
 #[pyfunction]
 pub fn plan(py: Python<'_>, shards: Vec<String>) -> PyResult<(Vec<Named>, Vec<Notice>)> {
-    let plan = py.detach(|| expand(&shards, &*STORES, &PlanOptions::default())).map_err(of_plan)?;
+    let stores = STORES.clone().with_variables(environment::of_urls());
+    let plan = py.detach(|| expand(&shards, &stores, &PlanOptions::default())).map_err(of_plan)?;
     let lost = listed(&plan.losses());
     Ok((named(plan), lost))
 }

@@ -2,21 +2,100 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use anyhow::{Context, Result, bail};
 use clap::CommandFactory;
-use clap::parser::ValueSource;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Cli;
 
 /// The flag by which a command that reads its file again hears which of its options the file has given.
 const FROM_CONFIG: &str = "from-config";
+/// The flag that names the file of a command line.
+const FLAG: &str = "--config";
+
+/// What is wrong with a file of options.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// Two files are given.
+    #[error("--config {first} and --config {second}: give one file")]
+    Twice {
+        /// The one that stands first.
+        first: String,
+        /// The one that stands behind it.
+        second: String,
+    },
+    /// It cannot be read.
+    #[error("cannot read {flag} {}", path.display())]
+    Unread {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{flag} {}", path.display())]
+    Malformed {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// Where, and why.
+        source: toml::de::Error,
+    },
+    /// A name that is no flag of the command.
+    #[error("{flag} {}: `{key}` is no option of `trommel {command}`", path.display())]
+    Unknown {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// The name as the file writes it.
+        key: String,
+        /// The command's name.
+        command: String,
+    },
+    /// A value that no flag has.
+    #[error("{flag} {}: `{key}` must be a string, a number, true, false, or a list of these", path.display())]
+    Value {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// The name as the file writes it.
+        key: String,
+    },
+}
+
+impl ConfigFileError {
+    /// The same, where another flag names the file.
+    #[must_use]
+    pub fn by(mut self, named: &'static str) -> Self {
+        match &mut self {
+            Self::Twice { .. } => {}
+            Self::Unread { flag, .. }
+            | Self::Malformed { flag, .. }
+            | Self::Unknown { flag, .. }
+            | Self::Value { flag, .. } => *flag = named,
+        }
+        self
+    }
+}
+
+impl From<ConfigFileError> for PipelineError {
+    fn from(error: ConfigFileError) -> Self {
+        Self::usage(error)
+    }
+}
 
 /// Adds the file's options to the arguments, unless they already name them.
-pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
+///
+/// # Errors
+/// A file that cannot be read, or says what is no option of the command.
+pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigFileError> {
     // What stands behind `launch` is merged by whoever runs it.
     if args.get(1).is_some_and(|name| name == "launch") {
         return Ok(args);
@@ -24,8 +103,8 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
     let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let mut paths = values_of(&words, "config");
     let Some(path) = paths.pop() else { return Ok(args) };
-    if let Some(other) = paths.pop() {
-        bail!("--config {other} and --config {path}: give one file");
+    if let Some(first) = paths.pop() {
+        return Err(ConfigFileError::Twice { first, second: path });
     }
     let cli = Cli::command();
     let name = words.get(1).cloned().unwrap_or_default();
@@ -53,7 +132,7 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>> {
 ///
 /// # Errors
 /// As [`merge`].
-pub fn texts(file: &Path, command: &str) -> Result<BTreeMap<String, Vec<String>>> {
+pub fn texts(file: &Path, command: &str) -> Result<BTreeMap<String, Vec<String>>, ConfigFileError> {
     let cli = Cli::command();
     let Some(command) = cli.find_subcommand(command) else { return Ok(BTreeMap::new()) };
     let texts = |values: Vec<Option<String>>| values.into_iter().flatten().collect();
@@ -64,16 +143,17 @@ pub fn texts(file: &Path, command: &str) -> Result<BTreeMap<String, Vec<String>>
 type Given = (String, Option<char>, Vec<Option<String>>);
 
 /// What a file says of a command's flags.
-fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>> {
-    let (path, name) = (file.display(), command.get_name());
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read --config {path}"))?;
-    let table: toml::Table = text.parse().with_context(|| format!("--config {path}"))?;
+fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>, ConfigFileError> {
+    let path = || file.to_path_buf();
+    let text = fs::read_to_string(file).map_err(|source| ConfigFileError::Unread { flag: FLAG, path: path(), source })?;
+    let table: toml::Table = text.parse().map_err(|source| ConfigFileError::Malformed { flag: FLAG, path: path(), source })?;
     let mut options = Vec::new();
     for (key, value) in table {
         let flag = key.replace('_', "-");
         let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag.as_str()));
         let Some(arg) = known.filter(|_| flag != "config" && flag != FROM_CONFIG) else {
-            bail!("--config {path}: `{key}` is no option of `trommel {name}`");
+            let command = command.get_name().to_owned();
+            return Err(ConfigFileError::Unknown { flag: FLAG, path: path(), key, command });
         };
         let values = match value {
             toml::Value::Array(values) => values,
@@ -86,26 +166,12 @@ fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>> {
                 toml::Value::Boolean(false) => {}
                 toml::Value::String(text) => given.push(Some(text)),
                 toml::Value::Integer(_) | toml::Value::Float(_) => given.push(Some(value.to_string())),
-                _ => bail!("--config {path}: `{key}` must be a string, a number, true, false, or a list of these"),
+                _ => return Err(ConfigFileError::Value { flag: FLAG, path: path(), key }),
             }
         }
         options.push((flag, arg.get_short(), given));
     }
     Ok(options)
-}
-
-/// Long names of the flags that are given in `words`, which [`merge`] has made.
-///
-/// # Errors
-/// Words that are no command line.
-pub fn given(words: &[OsString]) -> Result<Vec<String>, PipelineError> {
-    let usage = |error: &dyn std::fmt::Display| PipelineError::Usage(error.to_string());
-    let cli = Cli::command();
-    let matches = cli.clone().try_get_matches_from(words).map_err(|error| usage(&error))?;
-    let Some((name, matches)) = matches.subcommand() else { return Ok(Vec::new()) };
-    let arguments = cli.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
-    let said = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    Ok(arguments.filter(said).filter_map(|arg| arg.get_long().map(String::from)).collect())
 }
 
 /// Words up to `--`, behind which nothing is a flag.
@@ -131,6 +197,7 @@ fn values_of(words: &[String], flag: &str) -> Vec<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::parsed::Parsed;
 
     #[test]
     fn what_stands_on_the_command_line_wins_however_it_is_written() {
@@ -141,7 +208,7 @@ mod tests {
             let line = format!("trommel embed {line}").replace('@', &file.display().to_string());
             merge(line.split_whitespace().map(OsString::from).collect()).map_err(|error| error.to_string())
         };
-        let parsed = |line: &str| match crate::parse(&merged(line).unwrap()).unwrap() {
+        let parsed = |line: &str| match Parsed::of(merged(line).unwrap()).unwrap().command {
             crate::args::Command::Model(crate::args::ModelCommand::Embed(args)) => args,
             _ => unreachable!("it is embed"),
         };

@@ -5,10 +5,12 @@ pub mod args;
 pub mod commands;
 pub mod config_file;
 pub mod duration;
+pub mod environment;
 pub mod launch;
 pub mod library;
 pub mod metrics_server;
 pub mod outcome;
+pub mod parsed;
 pub mod progress_bar;
 pub mod run_config;
 pub mod signals;
@@ -17,16 +19,16 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Parser;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use trommel_core::escape::{escape_controls, escape_lines};
 
-use args::{Cli, Command};
+use library::LibraryError;
+use parsed::Parsed;
 
 /// Runs a command line, the program's name first, and gives the exit status. A command that runs a model is handed over to the library
 /// that `find_library` finds, which brings libtorch: `trommel why` starts in milliseconds.
-pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, String>) -> u8 {
+pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, LibraryError>) -> u8 {
     install_panic_hook(|_, _| {});
     let status = status_of(words, find_library).unwrap_or_else(|said| said);
     let _reader_gone = std::io::stdout().flush();
@@ -34,12 +36,12 @@ pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, 
 }
 
 /// The status, or that of a command line that asks for nothing, which is said by then.
-fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, String>) -> Result<u8, u8> {
+fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, LibraryError>) -> Result<u8, u8> {
     // The file is read here, once: it may be a pipe.
-    let words = config_file::merge(words).map_err(|error| outcome::refuse(&error))?;
-    let command = parse(&words)?;
+    let words = config_file::merge(words).map_err(|error| outcome::exit_code(Err(error.into())))?;
+    let parsed = parse(&words)?;
     start_log();
-    Ok(match commands::run(&command, &words) {
+    Ok(match commands::run(&parsed) {
         Some(outcome) => outcome::exit_code(outcome),
         None => library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     })
@@ -49,12 +51,11 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
 ///
 /// # Errors
 /// The exit status of help and of wrong usage, which are said by then.
-pub fn parse(words: &[OsString]) -> Result<Command, u8> {
-    let cli = Cli::try_parse_from(words).map_err(|error| {
+pub fn parse(words: &[OsString]) -> Result<Parsed, u8> {
+    Parsed::of(words.iter().cloned()).map_err(|error| {
         let _reader_gone = error.print();
         if error.use_stderr() { 2 } else { 0 }
-    })?;
-    Ok(cli.command)
+    })
 }
 
 /// Sends the program's log to stderr, as `TROMMEL_LOG` filters it.

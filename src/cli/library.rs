@@ -1,11 +1,42 @@
 //! Opens the library of the commands that run a model, and hands the process over to it.
 
-use std::ffi::{CStr, CString, OsString, c_char, c_int};
+use std::ffi::{CStr, CString, NulError, OsString, c_char, c_int};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use trommel_pipelines::cores::{WAITING, waiting_as_set};
 use trommel_pipelines::error::PipelineError;
+
+use crate::environment::{WAITING, waiting};
+
+/// Why there is no library to run a model.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// It is not known where the program lies.
+    #[error(transparent)]
+    NoProgram(#[from] io::Error),
+    /// It does not lie there.
+    #[error("{FILE} is not beside {}", program.display())]
+    NotBeside {
+        /// The program's file.
+        program: PathBuf,
+    },
+    /// Somebody else looked for it, and says in his own words what is to be done.
+    #[error("{0}")]
+    Missing(String),
+    /// The system does not open it: its words say why, for example which library of libtorch it misses.
+    #[error("{0}")]
+    Closed(String),
+    /// A word with a zero in it, which no command line has.
+    #[error(transparent)]
+    Zero(#[from] NulError),
+}
+
+impl From<LibraryError> for PipelineError {
+    fn from(error: LibraryError) -> Self {
+        Self::failed(error).within("the commands that run a model cannot start")
+    }
+}
 
 /// File name of the library.
 pub const FILE: &str = "libtrommel_torch.so";
@@ -15,39 +46,41 @@ const ENTRY: &CStr = c"trommel_torch_main";
 ///
 /// # Errors
 /// It is not there.
-pub fn beside_program() -> Result<PathBuf, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+pub fn beside_program() -> Result<PathBuf, LibraryError> {
+    let program = std::env::current_exe()?;
     let folder = program.parent().unwrap_or(Path::new("."));
     let mut places = ["deps", ".", "../lib"].iter().map(|place| folder.join(place).join(FILE));
-    places.find(|path| path.is_file()).ok_or_else(|| format!("{FILE} is not beside {}", program.display()))
+    let found = places.find(|path| path.is_file());
+    found.ok_or_else(|| LibraryError::NotBeside { program: program.clone() })
 }
 
 /// Runs a command line in the library that `find` finds, and gives the exit status.
 ///
 /// # Errors
-/// No library, or one that cannot be opened: the system's words say why, for example which library of libtorch it misses.
-pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, String>) -> Result<u8, PipelineError> {
-    let failed = |why: String| PipelineError::Failed(format!("the commands that run a model cannot start: {why}"));
-    let path = find().map_err(failed)?;
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| failed(error.to_string()))?;
+/// No library, or one that cannot be opened.
+pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, LibraryError>) -> Result<u8, PipelineError> {
+    Ok(handed_over(words, &find()?)?)
+}
+
+fn handed_over(words: &[OsString], library: &Path) -> Result<u8, LibraryError> {
+    let name = CString::new(library.as_os_str().as_bytes())?;
     let library = idle_threads_asleep(|| {
         // SAFETY: `name` ends with a zero; what the library runs when it is opened is its and libtorch's initialisation.
         unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) }
     });
     if library.is_null() {
-        return Err(failed(last_error()));
+        return Err(LibraryError::Closed(last_error()));
     }
     // SAFETY: the handle is open, and the name ends with a zero.
     let entry = unsafe { libc::dlsym(library, ENTRY.as_ptr()) };
     if entry.is_null() {
-        return Err(failed(last_error()));
+        return Err(LibraryError::Closed(last_error()));
     }
     // SAFETY: the library is built with this program, and its entry has this type (`src/torch/lib.rs`). It is never closed.
     let entry: extern "C" fn(*const c_char, *const *const c_char, usize) -> c_int =
         unsafe { std::mem::transmute(entry) };
-    let version = CString::new(env!("CARGO_PKG_VERSION")).map_err(|error| failed(error.to_string()))?;
-    let words: Result<Vec<CString>, _> = words.iter().map(|word| CString::new(word.as_bytes())).collect();
-    let words = words.map_err(|error| failed(error.to_string()))?;
+    let version = CString::new(env!("CARGO_PKG_VERSION"))?;
+    let words = words.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     Ok(u8::try_from(entry(version.as_ptr(), pointers.as_ptr(), pointers.len())).unwrap_or(1))
 }
@@ -56,7 +89,7 @@ pub fn run(words: &[OsString], find: impl FnOnce() -> Result<PathBuf, String>) -
 /// on a core that they have no work for, and when their work comes, whoever waited for that core has it (`docs/design/cores.md`).
 /// The runtime reads the variable as it is loaded; what this process starts later is not told.
 fn idle_threads_asleep<T>(open: impl FnOnce() -> T) -> T {
-    if waiting_as_set().next().is_some() {
+    if !waiting().is_empty() {
         return open();
     }
     let policy = WAITING[0];

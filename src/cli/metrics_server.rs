@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use trommel_core::causes::Cause;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::metrics::{CONTENT_TYPE, exposition};
 use trommel_pipelines::progress::Progress;
@@ -32,12 +33,12 @@ impl MetricsServer {
     /// # Errors
     /// An address that is none, or is in use.
     pub fn start(address: &str, progress: Arc<Progress>) -> Result<Self, PipelineError> {
-        let wrong = |why: String| PipelineError::Usage(format!("--metrics {address}: {why}"));
-        let addresses = parse(address).map_err(wrong)?;
+        let wrong = |why: Cause| PipelineError::usage(why).within(format_args!("--metrics {address}"));
+        let addresses = parse(address).map_err(|why| wrong(why.into()))?;
         let listener = TcpListener::bind(&addresses[..]).map_err(|error| {
             wrong(match error.kind() {
                 ErrorKind::AddrInUse => "the address is in use".into(),
-                _ => error.to_string(),
+                _ => error.into(),
             })
         })?;
         let address = listener.local_addr().map_err(PipelineError::failed)?;
@@ -194,7 +195,7 @@ mod tests {
     fn an_address_in_use_is_one_line() {
         let first = MetricsServer::start("0", Arc::default()).expect("a port");
         let again = MetricsServer::start(&first.address.to_string(), Arc::default()).err().expect("it is taken");
-        assert_eq!(again.to_string(), format!("--metrics {}: the address is in use", first.address));
+        assert_eq!(again.line(), format!("--metrics {}: the address is in use", first.address));
         assert_eq!(again.status(), 2);
     }
 }

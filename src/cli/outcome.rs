@@ -41,22 +41,15 @@ pub fn exit_code(outcome: Outcome) -> u8 {
         }
         Ok(_) => 0,
         Err(error) => {
-            eprintln!("trommel: {}", escape_lines(&error.to_string()));
+            eprintln!("trommel: {}", escape_lines(&error.line()));
             error.status()
         }
     }
 }
 
 /// Ends the process at once with a line, whatever still runs.
-pub fn leave(line: &str, status: u8) -> ! {
-    eprintln!("trommel: {}", escape_lines(line));
-    signal_hook::low_level::exit(i32::from(status))
-}
-
-/// Wrong usage before anything ran.
-pub fn refuse(error: &anyhow::Error) -> u8 {
-    eprintln!("trommel: {}", escape_lines(&format!("{error:#}")));
-    2
+pub fn leave(error: PipelineError) -> ! {
+    signal_hook::low_level::exit(i32::from(exit_code(Err(error))))
 }
 
 /// What became of what a run was to read.

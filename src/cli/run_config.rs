@@ -18,6 +18,7 @@ use trommel_pipelines::time_spent::Spent;
 use trommel_report::text::thousands;
 
 use crate::args;
+use crate::environment;
 use crate::launch::Launched;
 use crate::metrics_server::MetricsServer;
 use crate::outcome::Done;
@@ -37,10 +38,11 @@ pub fn machine(
     let own_cores = launched.and_then(|it| it.own_cores).map_or(cores.usable / processes, |own| own.min(cores.usable));
     let own_cores = own_cores.max(1);
     let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
+    let device = environment::device(device);
     let gpus = if device == "auto" && processes > 1 { visible_gpus() } else { 0 };
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
-        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device.clone() },
+        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device },
         decode: match decode.as_str() {
             "cpu" => DecodeOn::Cpu,
             "card" => DecodeOn::Card,
@@ -48,6 +50,7 @@ pub fn machine(
         },
         workers: workers.map_or_else(|| default_workers(cores.usable, launched.is_some()), usize::from),
         threads: threads.map_or(own_cores, usize::from),
+        waiting: environment::waiting(),
         cores,
         own_cores,
         memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
@@ -80,7 +83,7 @@ pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
         .as_deref()
         .map(|text| text.parse::<trommel_shard::plan::Part>())
         .transpose()
-        .map_err(|error| PipelineError::Usage(format!("--part: {error}")))?;
+        .map_err(|error| PipelineError::usage(error).within("--part"))?;
     Ok(Reading {
         image_key: args.image_key.clone(),
         text_key: args.text_key.clone(),
@@ -88,7 +91,7 @@ pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
         load_truncated: args.load_truncated,
         max_pixels: args.max_pixels,
         part: part.map(|part| (part.index, part.count)),
-        ..Reading::default()
+        stores: environment::stores(),
     })
 }
 

@@ -5,16 +5,13 @@ mod embed;
 mod join;
 mod train;
 
-use std::ffi::OsString;
-
 use trommel_cli::args::{BenchArgs, Stage};
-use trommel_cli::config_file::given;
 use trommel_cli::outcome::Outcome;
 use trommel_pipelines::error::PipelineError;
 
-/// One stage alone; `words` are the command line.
-pub fn run(args: &BenchArgs, words: &[OsString]) -> Outcome {
-    refuse_unread(args.stage, words)?;
+/// One stage alone; `given` are the flags that stand on the command line or in its `--config`.
+pub fn run(args: &BenchArgs, given: &[String]) -> Outcome {
+    refuse_unread(args.stage, given)?;
     match args.stage {
         Stage::Decode => decode::run(args),
         Stage::Embed => embed::run(args),
@@ -24,7 +21,7 @@ pub fn run(args: &BenchArgs, words: &[OsString]) -> Outcome {
 }
 
 /// A flag of another stage would change nothing.
-fn refuse_unread(stage: Stage, words: &[OsString]) -> Result<(), PipelineError> {
+fn refuse_unread(stage: Stage, given: &[String]) -> Result<(), PipelineError> {
     let read: &[&str] = match stage {
         Stage::Decode => &["pictures", "view", "seconds"],
         Stage::Embed => &[
@@ -43,7 +40,7 @@ fn refuse_unread(stage: Stage, words: &[OsString]) -> Result<(), PipelineError> 
         Stage::Train => &["model", "pretrained", "random-init", "precision", "batch", "steps", "variants", "threads"],
     };
     let is_read = |flag: &str| ["stage", "device", "json", "config"].contains(&flag) || read.contains(&flag);
-    match given(words)?.into_iter().find(|flag| !is_read(flag)) {
+    match given.iter().find(|flag| !is_read(flag)) {
         None => Ok(()),
         Some(flag) => Err(PipelineError::Usage(format!("--{flag}: this stage does not read it"))),
     }

@@ -17,6 +17,7 @@ use trommel_report::text::{Align, TextTable, percent, thousands};
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
+use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome, Read, tell, tell_threads};
 
 /// Evaluates, and says how well the model did.
@@ -95,9 +96,9 @@ pub(super) fn retrieval_config(args: &EvalArgs) -> Result<RetrievalConfig, Pipel
     Ok(RetrievalConfig {
         checkpoint: args.checkpoint.clone(),
         model: model(args)?,
-        data: args.data.clone(),
+        data: environment::named(&args.data)?,
         k: args.recall_k.iter().map(|k| *k as usize).collect(),
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         threads: args.compute.threads_or_cores(),
     })
 }
@@ -107,7 +108,7 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
     Ok(EvalConfig {
         checkpoint: args.checkpoint.clone(),
         model: model(args)?,
-        data: args.data.clone(),
+        data: environment::named(&args.data)?,
         classes: ClassNames {
             list: args.classnames.as_deref().map(lists::class_names).transpose()?.unwrap_or_default(),
             table: args.class_table.as_deref().map(lists::class_table).transpose()?.unwrap_or_default(),
@@ -120,7 +121,7 @@ pub(super) fn config(args: &EvalArgs) -> Result<EvalConfig, PipelineError> {
             c: args.probe_c.unwrap_or(ProbeConfig::default().c),
         }),
         nearest: args.nearest.clone(),
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         threads: args.compute.threads_or_cores(),
     })
 }

@@ -88,7 +88,7 @@ fn sources(command: &str) -> Vec<String> {
 fn text(settings: Result<impl Debug, PipelineError>) -> String {
     match settings {
         Ok(settings) => format!("{settings:?}"),
-        Err(error) => format!("{error}"),
+        Err(error) => error.line(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `trommel launch`: several processes of one command, or one of several.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
 use trommel_cli::args::LaunchArgs;
@@ -14,11 +13,9 @@ pub fn run(args: &LaunchArgs, ending: &Arc<Ending>) -> Outcome {
         Inner::Command(command) => command,
         Inner::Said(status) => return Ok(Done::said(status)),
     };
-    let inner = args.command.strip_prefix(&[OsString::from("trommel")]).unwrap_or(&args.command);
-    let words: Vec<OsString> = std::iter::once(OsString::from("trommel")).chain(inner.iter().cloned()).collect();
     match args.local {
-        Some(1) => super::run(command, &words, None, ending),
+        Some(1) => super::run(command, None, ending),
         Some(processes) => Ok(Done::said(launch::start_local(usize::from(processes), args)?)),
-        None => super::run(command, &words, launch::by_flags(args, ending)?, ending),
+        None => super::run(command, launch::by_flags(args, ending)?, ending),
     }
 }

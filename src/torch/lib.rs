@@ -25,12 +25,12 @@ use std::sync::Arc;
 use trommel_cli::args::{Command, ModelCommand};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
+use trommel_cli::parsed::Parsed;
 use trommel_cli::{install_panic_hook, parse, start_log};
-use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::process_end::Ending;
 
 /// Runs a command line of `count` words, its `--config` merged in, and gives the exit status. The program has parsed it already, to know
-/// that it needs a model; words are all that crosses from the one to the other, so that they share no type of Rust's.
+/// that it needs a model; words are all that crosses from the one to the other, for `trommel_cli::parsed` says why.
 ///
 /// # Safety
 /// `version` and the `count` pointers at `words` are texts that end with a zero.
@@ -62,25 +62,26 @@ fn status_of(words: &[OsString]) -> u8 {
     install_panic_hook(move |thread, text| told.panicked(thread, text));
     start_log();
     match parse(words) {
-        Ok(Command::Plain(_)) => unreachable!("the program runs it itself"),
-        Ok(Command::Model(command)) => {
-            let launched = trommel_cli::launch::of(&command, &ending).map_err(PipelineError::from);
-            outcome::exit_code(launched.and_then(|launched| run(command, words, launched, &ending)))
+        Ok(Parsed { command: Command::Plain(_), .. }) => unreachable!("the program runs it itself"),
+        Ok(Parsed { command: Command::Model(command), given }) => {
+            let launched = trommel_cli::launch::of(&command, &ending);
+            outcome::exit_code(launched.and_then(|launched| run(Parsed { command, given }, launched, &ending)))
         }
         Err(status) => status,
     }
 }
 
 /// Runs a command; `launched` says which of several processes this is.
-fn run(command: ModelCommand, words: &[OsString], launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
-    match command {
+fn run(asked: Parsed<ModelCommand>, launched: Option<Launched>, ending: &Arc<Ending>) -> Outcome {
+    let given = &asked.given;
+    match asked.command {
         ModelCommand::Embed(args) => embed::run(&args, launched),
         ModelCommand::Radii(args) => radii::run(&args),
-        ModelCommand::Prune(args) => prune::run(&args, words, launched),
+        ModelCommand::Prune(args) => prune::run(&args, given, launched),
         ModelCommand::Train(args) => train::run(&args, launched),
         ModelCommand::Watch(args) => watch::run(&args, launched),
         ModelCommand::Eval(args) => eval::run(&args),
-        ModelCommand::Bench(args) => bench::run(&args, words),
+        ModelCommand::Bench(args) => bench::run(&args, given),
         ModelCommand::Launch(args) => launch::run(&args, ending),
         ModelCommand::Study(args) => study::run(&args),
         ModelCommand::Demo(args) => demo::run(&args),

@@ -1,7 +1,5 @@
 //! `trommel prune`.
 
-use std::ffi::OsString;
-
 use trommel_pipelines_torch::prune;
 
 use crate::run_config;
@@ -11,9 +9,9 @@ use trommel_cli::launch::Launched;
 use trommel_cli::outcome::Outcome;
 
 /// Judges every sample.
-pub fn run(args: &PruneArgs, words: &[OsString], launched: Option<Launched>) -> Outcome {
+pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     if is_of_embeddings(args)? {
-        return trommel_cli::commands::prune::run(args, words, launched);
+        return trommel_cli::commands::prune::run(args, given, launched);
     }
     has_rule(args)?;
     let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);

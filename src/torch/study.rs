@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use trommel_core::stop::Stop;
-use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::error::{Kind, PipelineError};
 use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
 use trommel_report::text::{Align, TextTable, thousands};
@@ -34,8 +34,8 @@ pub fn run(args: &StudyArgs) -> Outcome {
 /// Flags and file to a study.
 pub(super) fn config(args: &StudyArgs) -> Result<StudyConfig, PipelineError> {
     let file = args.file.display();
-    let text = std::fs::read_to_string(&args.file).map_err(|error| PipelineError::Usage(format!("{file}: {error}")))?;
-    let parsed = StudyFile::parse(&text).map_err(|why| PipelineError::Usage(format!("{file}: {why}")))?;
+    let text = std::fs::read_to_string(&args.file).map_err(|error| PipelineError::usage(error).within(&file))?;
+    let parsed = StudyFile::parse(&text).map_err(|error| PipelineError::usage(error).within(&file))?;
     Ok(StudyConfig {
         file: parsed,
         folder: args.file.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -46,10 +46,7 @@ pub(super) fn config(args: &StudyArgs) -> Result<StudyConfig, PipelineError> {
 
 /// What the file asks for in vain is said with the file's name.
 fn at_file(file: &Path, error: PipelineError) -> PipelineError {
-    match error {
-        PipelineError::Usage(why) => PipelineError::Usage(format!("{}: {why}", file.display())),
-        other => other,
-    }
+    if error.kind() == Kind::Usage { error.within(file.display()) } else { error }
 }
 
 fn lines(report: &StudyReport) {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines_torch::order_defaults::OrderFlags;
@@ -17,6 +17,8 @@ use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
+use trommel_cli::parsed::Parsed;
+use trommel_core::causes::Cause;
 
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
@@ -57,23 +59,24 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
 }
 
-/// The training run that a file of options describes; its shards and its judging are somebody else's.
+/// The training run that a file of options describes; its shards and its judging are somebody else's. The file is read as the `--config`
+/// of a `trommel train` would be, by way of words: what the flags of that command are, what they take and what their defaults are is said
+/// to the parser of command lines alone.
 pub fn of_file(file: &Path, run: &Path) -> Result<TrainRun, PipelineError> {
+    let wrong = |cause: Cause| PipelineError::usage(cause).within(format_args!("--train {}", file.display()));
     let words = ["trommel", "train", "--config"].map(OsString::from).into_iter().chain([file.into()]).collect();
-    let place = |error: &dyn std::fmt::Display| PipelineError::Usage(format!("--train {}: {error}", file.display()));
     // Whoever reads the file names it, and the flag by which it came here is another one.
-    let mut words = config_file::merge(words)
-        .map_err(|error| PipelineError::Usage(format!("{error:#}").replacen("--config", "--train", 1)))?;
+    let mut words = config_file::merge(words).map_err(|error| error.by("--train"))?;
     if let Some(flag) = of_the_watch(&words) {
-        return Err(place(&format_args!("`{flag}` is the watch's to say, its trainer does not read it")));
+        return Err(wrong(format!("`{flag}` is the watch's to say, its trainer does not read it").into()));
     }
     words.extend(["--decisions", ".", "--run"].map(OsString::from).into_iter().chain([run.into()]));
-    match Cli::try_parse_from(words).map_err(|error| place(&error.kind()))?.command {
+    match Parsed::of(words).map_err(|error| wrong(error.kind().to_string().into()))?.command {
         Command::Model(ModelCommand::Train(args)) if args.passes.is_some() => {
-            Err(place(&"give steps or samples: a watch has one endless pass"))
+            Err(wrong("give steps or samples: a watch has one endless pass".into()))
         }
         Command::Model(ModelCommand::Train(args)) => Ok(TrainRun { decisions: None, ..config(&args, None)? }),
-        _ => Err(place(&"no options of `trommel train`")),
+        _ => Err(wrong("no options of `trommel train`".into())),
     }
 }
 

@@ -121,7 +121,7 @@ fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     // A pipe says nothing twice.
     let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
     let Some(file) = args.common.output.config.as_ref().filter(|file| !is_pipe(file)) else { return wanted(args) };
-    let mut says = config_file::texts(file, "watch").map_err(|error| PipelineError::Usage(format!("{error:#}")))?;
+    let mut says = config_file::texts(file, "watch")?;
     let mut now =
         |flag: &str, given: Vec<String>| match given.is_empty() || args.from_config.iter().any(|name| name == flag) {
             true => says.remove(flag).unwrap_or_default(),

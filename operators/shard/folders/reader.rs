@@ -12,10 +12,11 @@ use bytes::Bytes;
 
 use super::super::metadata::Metadata;
 use super::super::promised::promised_to_folder;
-use super::super::reader::{Admitted, Decisions, Known, Members, Replayed, Request, Task, ViewBytes};
+use super::super::reader::{Admitted, Decisions, Known, KnownError, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
 use super::super::samples::{Group, RawSample, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
+use trommel_core::causes::Causes;
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
@@ -111,11 +112,13 @@ impl FolderReader {
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
         let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref());
+        let known = known.map_err(|error| Causes(&error).to_string());
         let (known, open) = match known.and_then(|known| Ok((known, self.open(request.ordinal)?))) {
             Ok(opened) => opened,
             Err(why) => return Ok(ShardOutcome::Unavailable(why)),
         };
-        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", open.class.folder.display()));
+        let changed =
+            |error: KnownError| ShardOutcome::Changed(format!("{}: {}", open.class.folder.display(), Causes(&error)));
         let task = Task { request, views: self.views, known: &known };
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };

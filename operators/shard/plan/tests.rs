@@ -25,13 +25,9 @@ impl Place {
     fn plan(&self, arguments: &[&str]) -> Result<Plan, PlanError> {
         let root = self.folder.path().to_str().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|a| a.replace('@', root)).collect();
-        let variable = |name: &str| match name {
-            "WDS_ROOT" => Some(root.to_string()),
-            "WDS_RANGE" => Some("${FROM}..1".into()),
-            "WDS_FROM" => Some("0".into()),
-            _ => None,
-        };
-        expand(&arguments, &Stores::default(), &PlanOptions { variable: &variable, ..PlanOptions::default() })
+        let variables = [("WDS_ROOT", root), ("WDS_RANGE", "${FROM}..1"), ("WDS_FROM", "0")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        expand(&arguments, &Stores::default().with_variables(variables), &PlanOptions::default())
     }
 
     fn names(&self, arguments: &[&str]) -> Vec<String> {

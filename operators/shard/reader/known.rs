@@ -6,23 +6,90 @@ use std::sync::Arc;
 
 use super::super::samples::{Group, RawSample, Want};
 use super::{Admitted, Replayed, Request, ViewBytes};
+use trommel_core::causes::Cause;
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Encoded, Event, Sample, SampleInfo, Status, Work};
+use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Status, Work};
+
+/// Why what is known of a shard is of no use for it.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownError {
+    /// The ledger, the split or the list cannot be read, or a list wants what a sample lacks.
+    #[error(transparent)]
+    Unread(Cause),
+    /// No such shard in the plan.
+    #[error("the plan has no shard {0}")]
+    NoShard(u64),
+    /// A replay without a ledger.
+    #[error("no decisions to replay")]
+    NoDecisions,
+    /// A replay of a shard that was not judged.
+    #[error("the ledger has no decisions on this shard")]
+    NotJudged,
+    /// Another sample stands in the place of one that is known.
+    #[error("its sample {index} is `{key}`, which is not the one that {whose} there")]
+    OtherSample {
+        /// The sample's raw index.
+        index: u32,
+        /// The sample's key.
+        key: String,
+        /// Who knows the other one.
+        whose: &'static str,
+    },
+    /// The ledger knows another number of samples.
+    #[error("it has {count} samples, the ledger knows {known}")]
+    OtherCount {
+        /// Samples that were read.
+        count: u32,
+        /// Samples in the ledger.
+        known: usize,
+    },
+    /// The split keeps a sample behind the last one.
+    #[error("it has {count} samples, and the split keeps its sample {last}")]
+    TooFew {
+        /// Samples that were read.
+        count: u32,
+        /// Raw index of the last one that is kept.
+        last: u32,
+    },
+    /// A sample behind those of the ledger.
+    #[error("its sample {0} is not in the ledger")]
+    NotInLedger(u32),
+    /// A sample that was kept and cannot be read any more.
+    #[error("the ledger kept sample {index} ({key}), which now is a reject: {reason}")]
+    KeptRejected {
+        /// The sample's raw index.
+        index: u32,
+        /// The sample's key.
+        key: String,
+        /// Why it is a reject.
+        reason: Reason,
+    },
+    /// A sample came as whole tar blocks.
+    #[error("sample {0} came as it stands; this is a bug")]
+    Original(u32),
+}
+
+impl KnownError {
+    /// What is known cannot be read.
+    pub fn unread(cause: impl Into<Cause>) -> Self {
+        Self::Unread(cause.into())
+    }
+}
 
 /// What a ledger decided, by shard, as a value.
 pub trait Decisions: Send + Sync {
     /// The statuses of a shard's samples by index; `None` when it is not judged.
     ///
     /// # Errors
-    /// A line for people when the ledger cannot be read.
-    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String>;
+    /// The ledger cannot be read.
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError>;
 
     /// Hashes of the keys of a judged shard's samples by index, as [`key_hash`] makes them; `None` where nobody kept them.
     ///
     /// # Errors
-    /// A line for people when the ledger cannot be read.
-    fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+    /// The ledger cannot be read.
+    fn keys(&self, _ordinal: u64) -> Result<Option<Vec<u64>>, KnownError> {
         Ok(None)
     }
 }
@@ -32,8 +99,8 @@ pub trait Members: Send + Sync {
     /// Whom it keeps of a shard.
     ///
     /// # Errors
-    /// A line for people when the split cannot be read.
-    fn shard(&self, ordinal: u64) -> Result<Named, String>;
+    /// The split cannot be read.
+    fn shard(&self, ordinal: u64) -> Result<Named, KnownError>;
 }
 
 /// Whom a split keeps of one shard.
@@ -52,8 +119,8 @@ pub trait Listed {
     /// Whether it has a sample.
     ///
     /// # Errors
-    /// A line for people: a uid that is due and missing or none, a list that cannot be read.
-    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String>;
+    /// A uid that is due and missing or none, a list that cannot be read.
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError>;
 
     /// Samples so far whose uid it has more than once.
     fn repeated_uids(&self) -> u64;
@@ -61,8 +128,8 @@ pub trait Listed {
     /// The shard has ended.
     ///
     /// # Errors
-    /// A line for people: keys that did not come.
-    fn finish(&self) -> Result<(), String>;
+    /// Keys that did not come.
+    fn finish(&self) -> Result<(), KnownError>;
 }
 
 /// What stands for a key where it is compared with the one that was judged.
@@ -89,13 +156,13 @@ impl Known {
         request: &Request,
         decisions: Option<&dyn Decisions>,
         split: Option<&dyn Members>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, KnownError> {
         match (request.replay, decisions, split) {
             (true, Some(decisions), _) => {
-                let statuses = decisions.shard(request.ordinal)?.ok_or("the ledger has no decisions on this shard")?;
+                let statuses = decisions.shard(request.ordinal)?.ok_or(KnownError::NotJudged)?;
                 Ok(Self::Judged(statuses, decisions.keys(request.ordinal)?))
             }
-            (true, None, _) => Err("no decisions to replay".into()),
+            (true, None, _) => Err(KnownError::NoDecisions),
             (false, _, Some(split)) => Ok(match split.shard(request.ordinal)? {
                 Named::Rows(rows) => Self::Named(rows),
                 Named::Listed(listed) => Self::Listed(RefCell::new(listed)),
@@ -119,7 +186,7 @@ impl Known {
     }
 
     /// Whether a sample that was read is one of a list of uids; of all others it is known by then.
-    fn lists(&self, info: &SampleInfo) -> Result<bool, String> {
+    fn lists(&self, info: &SampleInfo) -> Result<bool, KnownError> {
         let Self::Listed(listed) = self else { return Ok(true) };
         let mut listed = listed.borrow_mut();
         if listed.by_uid() { listed.keeps(info.id.index, &info.key, info.uid.as_deref()) } else { Ok(true) }
@@ -185,7 +252,7 @@ impl Task<'_> {
     }
 
     /// Whether this is the sample that was judged.
-    fn compare(&self, index: u32, key: &str) -> Result<(), String> {
+    fn compare(&self, index: u32, key: &str) -> Result<(), KnownError> {
         if self.known.key(index).is_none_or(|judged| judged == key_hash(key)) {
             return Ok(());
         }
@@ -193,19 +260,17 @@ impl Task<'_> {
             Known::Named(_) | Known::Listed(_) => "the split keeps",
             Known::Nothing | Known::Judged(..) => "the ledger judged",
         };
-        Err(format!("its sample {index} is `{key}`, which is not the one that {whose} there"))
+        Err(KnownError::OtherSample { index, key: key.to_owned(), whose })
     }
 
     /// That a shard of so many samples is the one that is known.
-    pub(crate) fn check_count(&self, count: u32) -> Result<(), String> {
+    pub(crate) fn check_count(&self, count: u32) -> Result<(), KnownError> {
         match self.known {
             Known::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
-                Err(format!("it has {count} samples, the ledger knows {}", statuses.len()))
+                Err(KnownError::OtherCount { count, known: statuses.len() })
             }
             Known::Named(members) => match members.last() {
-                Some((last, _)) if *last >= count => {
-                    Err(format!("it has {count} samples, and the split keeps its sample {last}"))
-                }
+                Some((last, _)) if *last >= count => Err(KnownError::TooFew { count, last: *last }),
                 _ => Ok(()),
             },
             Known::Listed(listed) => listed.borrow().finish(),
@@ -214,20 +279,20 @@ impl Task<'_> {
     }
 
     /// What is sent for a group; an error when it contradicts what is known.
-    pub(crate) fn admitted(&self, group: Group) -> Result<Option<Admitted>, String> {
+    pub(crate) fn admitted(&self, group: Group) -> Result<Option<Admitted>, KnownError> {
         let (pass, info) = (self.request.pass, group.info());
         self.compare(info.id.index, &info.key)?;
         match (group, self.known) {
             (Group::Place(info), Known::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
             (Group::Place(info), Known::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
-                None => Err(format!("its sample {} is not in the ledger", info.id.index)),
+                None => Err(KnownError::NotInLedger(info.id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
             },
             (Group::Place(info), Known::Nothing | Known::Named(_) | Known::Listed(_)) => {
                 Ok(Some(Admitted::Event(Event::dropped(info))))
             }
             (Group::Rejected(info, reason), Known::Judged(_, None)) => {
-                Err(format!("the ledger kept sample {} ({}), which now is a reject: {reason}", info.id.index, info.key))
+                Err(KnownError::KeptRejected { index: info.id.index, key: info.key.clone(), reason })
             }
             (Group::Rejected(info, reason), Known::Judged(_, Some(_))) => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
@@ -237,7 +302,7 @@ impl Task<'_> {
                 let kept = info.uid.is_none() || self.known.lists(&info)?;
                 Ok(Some(Admitted::Event(if kept { Event::rejected(info, reason) } else { Event::dropped(info) })))
             }
-            (Group::Original(info, _), _) => Err(format!("sample {} came as it stands; this is a bug", info.id.index)),
+            (Group::Original(info, _), _) => Err(KnownError::Original(info.id.index)),
             (Group::Sample(RawSample { info, image, image_extension, caption, permit }), _) => {
                 if !self.known.lists(&info)? {
                     return Ok(Some(Admitted::Event(Event::dropped(info))));

@@ -116,11 +116,11 @@ fn a_shard_that_contradicts_the_ledger_has_changed() {
 struct Known(Vec<Status>, [&'static str; 4]);
 
 impl Decisions for Known {
-    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
         Ok(Some(Arc::new(self.0.clone())))
     }
 
-    fn keys(&self, _: u64) -> Result<Option<Vec<u64>>, String> {
+    fn keys(&self, _: u64) -> Result<Option<Vec<u64>>, KnownError> {
         Ok(Some(self.1.iter().map(|key| key_hash(key)).collect()))
     }
 }
@@ -381,7 +381,7 @@ fn neighbouring_holes_are_one_turn() {
 struct Split(&'static [(u32, &'static str)]);
 
 impl Members for Split {
-    fn shard(&self, _: u64) -> Result<super::Named, String> {
+    fn shard(&self, _: u64) -> Result<super::Named, KnownError> {
         Ok(super::Named::Rows(self.0.iter().map(|(index, key)| (*index, key_hash(key))).collect()))
     }
 }
@@ -395,7 +395,7 @@ struct List {
 }
 
 impl Members for List {
-    fn shard(&self, _: u64) -> Result<super::Named, String> {
+    fn shard(&self, _: u64) -> Result<super::Named, KnownError> {
         Ok(super::Named::Listed(Box::new(self.clone())))
     }
 }
@@ -405,8 +405,12 @@ impl Listed for List {
         self.by_uid
     }
 
-    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, String> {
-        let name = if self.by_uid { uid.ok_or_else(|| format!("sample {index} has no uid"))? } else { key };
+    fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError> {
+        let name = if self.by_uid {
+            uid.ok_or_else(|| KnownError::unread(format!("sample {index} has no uid")))?
+        } else {
+            key
+        };
         let keeps = self.names.contains(&name);
         self.found.extend(keeps.then(|| name.to_owned()));
         Ok(keeps)
@@ -416,9 +420,9 @@ impl Listed for List {
         if self.by_uid { self.found.len() as u64 } else { 0 }
     }
 
-    fn finish(&self) -> Result<(), String> {
+    fn finish(&self) -> Result<(), KnownError> {
         match self.names.iter().find(|name| !self.by_uid && !self.found.iter().any(|found| found == *name)) {
-            Some(name) => Err(format!("{name} did not come")),
+            Some(name) => Err(KnownError::unread(format!("{name} did not come"))),
             None => Ok(()),
         }
     }

@@ -37,14 +37,15 @@ impl Verdict for Hits {
 /// # Errors
 /// A set that is no benchmark.
 pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec<bool>, PipelineError> {
-    let failed = |error: &dyn std::fmt::Display| PipelineError::Failed(format!("benchmark {name}: {error}"));
+    let place = format!("benchmark {name}");
     // No cosine is above 2, and none below -2.
     let radii: Vec<f64> = limits.iter().map(|limit| limit.clamp(-2.0, 2.0)).collect();
     let benchmark = Benchmark::new(name, set.dim, set.vectors, Vec::new(), Vec::new(), Some(radii.clone()), None);
-    let benchmark = Arc::new(benchmark.map_err(|error| failed(&error))?);
+    let benchmark = Arc::new(benchmark.map_err(|error| PipelineError::failed(error).within(&place))?);
     let threads = cores::usable();
     let config = JoinConfig { columns: ColumnSet::Decision, threads, ..JoinConfig::default() };
-    let joiner = Joiner::new(vec![Arc::clone(&benchmark)], config).map_err(|error| failed(&error))?;
+    let joiner = Joiner::new(vec![Arc::clone(&benchmark)], config)
+        .map_err(|error| PipelineError::failed(error).within(&place))?;
     let (points, portion) = (joiner.points(0), joiner.micro_batch().1);
     for first in (0..benchmark.points()).step_by(portion) {
         let row = |point: usize| JoinRow {
@@ -55,7 +56,7 @@ pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec
             points: Some(&points),
         };
         let rows: Vec<JoinRow<'_>> = (first..benchmark.points().min(first + portion)).map(row).collect();
-        joiner.join(&rows, &Hits).map_err(|error| failed(&error))?;
+        joiner.join(&rows, &Hits).map_err(|error| PipelineError::failed(error).within(&place))?;
     }
     let mut above = vec![false; benchmark.points()];
     for row in points.rows() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
+use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
 use trommel_decode::view::{EvalView, ResizeMode, eval_view};
@@ -67,9 +68,8 @@ impl Pictures {
     }
 
     /// The model's view of an encoded picture, u8\[size, size, 3\]; or why there is none.
-    pub fn view(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, String> {
-        let picture = decode_rgb(bytes, limits).map_err(|error| error.to_string())?;
-        eval_view(&picture, &self.view).map_err(|error| error.to_string())
+    pub fn view(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Cause> {
+        Ok(eval_view(&decode_rgb(bytes, limits)?, &self.view)?)
     }
 
     /// Features of so many views: f32\[n, dim\] on the CPU, not normalised.

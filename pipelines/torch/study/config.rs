@@ -25,9 +25,9 @@
 //!     "#,
 //! )?;
 //! assert_eq!(file.ladder.unwrap().sizes[0].of(1_001), 250);
-//! let unknown = StudyFile::parse("pool = \"a.tar\"\nseed = 1\n").unwrap_err();
+//! let unknown = StudyFile::parse("pool = \"a.tar\"\nseed = 1\n").unwrap_err().to_string();
 //! assert!(unknown.starts_with("line 2: unknown field `seed`"), "{unknown}");
-//! # Ok::<(), String>(())
+//! # Ok::<(), trommel_pipelines_torch::study::file_error::FileError>(())
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,7 @@ use trommel_decide::percent::Percent;
 use trommel_synth::SynthConfig;
 use trommel_train::{Precision, TrainConfig};
 
+use super::file_error::FileError;
 use crate::train::RunLength;
 use trommel_pipelines::config::EmbedderConfig;
 
@@ -305,18 +306,18 @@ impl RecipeFile {
     ///
     /// # Errors
     /// None, or more than one.
-    pub fn length(&self) -> Result<RunLength, String> {
+    pub fn length(&self) -> Result<RunLength, FileError> {
         match (self.steps, self.samples, self.passes) {
             (Some(steps), None, None) => Ok(RunLength::Steps(steps)),
             (None, Some(samples), None) => Ok(RunLength::Samples(samples)),
             (None, None, Some(passes)) => Ok(RunLength::Passes(passes)),
-            _ => Err("a schedule needs a length: give one of steps, samples or passes".into()),
+            _ => Err(FileError::Length),
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), FileError> {
         self.length()?;
-        self.config().validate().map_err(|error| error.to_string())
+        self.config().validate().map_err(FileError::setting)
     }
 }
 
@@ -342,11 +343,11 @@ impl StudyFile {
     ///
     /// # Errors
     /// Where it is no TOML, has a field that nobody knows or one of another kind: with the line.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, FileError> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            let place = line.map_or_else(String::new, |line| format!("line {line}: "));
-            format!("{place}{}", error.message().lines().next().unwrap_or_default())
+            let problem = error.message().lines().next().unwrap_or_default().to_owned();
+            FileError::Form { line, problem }
         })
     }
 
@@ -379,51 +380,55 @@ impl StudyFile {
     ///
     /// # Errors
     /// Names the field, and what it must be.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), FileError> {
+        let wrong = |field: &str, wrong: &str| Err(FileError::field(field, wrong));
         let own = !self.pool.0.is_empty() || !self.reference.as_os_str().is_empty() || !self.benchmarks.is_empty();
         match &self.generated {
             Some(_) if own => {
-                return Err("generated: it makes pool, reference and benchmarks itself; leave these out".into());
+                return wrong("generated", "it makes pool, reference and benchmarks itself; leave these out");
             }
-            Some(synth) => synth.validate().map_err(|error| error.to_string())?,
-            None if self.pool.0.is_empty() => return Err("pool: which shards are trained on?".into()),
-            None if self.reference.as_os_str().is_empty() => return Err("reference: which set gives the radii?".into()),
-            None if self.benchmarks.is_empty() => return Err("benchmarks: give one at least, [benchmarks.NAME]".into()),
+            Some(synth) => synth.validate().map_err(FileError::setting)?,
+            None if self.pool.0.is_empty() => return wrong("pool", "which shards are trained on?"),
+            None if self.reference.as_os_str().is_empty() => {
+                return wrong("reference", "which set gives the radii?");
+            }
+            None if self.benchmarks.is_empty() => return wrong("benchmarks", "give one at least, [benchmarks.NAME]"),
             None => {}
         }
         if self.inject_reference.is_none()
             && (self.reference_classnames.is_some() || self.reference_class_table.is_some())
         {
-            return Err(
-                "reference_classnames, reference_class_table: they are for the caption of inject_reference".into()
-            );
+            let both = "reference_classnames, reference_class_table";
+            return wrong(both, "they are for the caption of inject_reference");
         }
         let is_name =
             |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         if let Some(name) = self.benchmarks.keys().find(|name| !is_name(name) || *name == "combined") {
-            return Err(format!("benchmarks.{name}: a name is letters, digits, `_`, `.` and `-`, and not `combined`"));
+            let field = format!("benchmarks.{name}");
+            return wrong(&field, "a name is letters, digits, `_`, `.` and `-`, and not `combined`");
         }
         let embedder = &self.embedder;
+        let of = |field| move |error| FileError::Recipe { field, source: Box::new(error) };
         match (&embedder.weights, embedder.random_init, &embedder.trained) {
             (Some(_), None, None) | (None, Some(_), None) => {}
-            (None, None, Some(recipe)) => recipe.check().map_err(|why| format!("embedder.trained: {why}"))?,
-            _ => return Err("embedder: give one of weights, random_init or trained".into()),
+            (None, None, Some(recipe)) => recipe.check().map_err(of("embedder.trained"))?,
+            _ => return wrong("embedder", "give one of weights, random_init or trained"),
         }
-        self.training.check().map_err(|why| format!("training: {why}"))?;
+        self.training.check().map_err(of("training"))?;
         if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
-            return Err("seeds: give one at least, and none twice".into());
+            return wrong("seeds", "give one at least, and none twice");
         }
         if self.trainings_at_once == 0 {
-            return Err("trainings_at_once: one at least".into());
+            return wrong("trainings_at_once", "one at least");
         }
         if !(self.similarity_bin > 0.0 && self.similarity_bin <= 2.0) {
-            return Err(format!("similarity_bin: {} is no width of a bin of cosines", self.similarity_bin));
+            return wrong("similarity_bin", &format!("{} is no width of a bin of cosines", self.similarity_bin));
         }
         let ladder = self.ladder.iter().flat_map(|ladder| ladder.benchmarks.iter().flatten());
         let known = self.benchmark_names();
         match ladder.into_iter().find(|name| !known.contains(name)) {
             Some(name) => {
-                Err(format!("ladder.benchmarks: there is no benchmark {name}; there are {}", known.join(", ")))
+                wrong("ladder.benchmarks", &format!("there is no benchmark {name}; there are {}", known.join(", ")))
             }
             None => Ok(()),
         }

@@ -40,7 +40,8 @@ fn kept<T: DeserializeOwned>(file: &Path, of: &Value) -> Result<Option<T>, Pipel
         Err(error) => return Err(PipelineError::at(file)(error)),
     };
     let damaged = |error: serde_json::Error| {
-        PipelineError::Usage(format!("{}: {error}; take the file away, and the work is done again", file.display()))
+        let remedy = "take the file away, and the work is done again";
+        PipelineError::usage(error).within(file.display()).with_remedy(remedy)
     };
     let mut value: Value = serde_json::from_str(&text).map_err(damaged)?;
     if value["schema"] != SCHEMA || value["of"] != *of {

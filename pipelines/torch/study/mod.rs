@@ -20,6 +20,7 @@
 
 pub mod config;
 mod done;
+pub mod file_error;
 mod findings;
 mod gaps;
 mod phases;
@@ -130,7 +131,7 @@ pub fn study(
     stop: &Stop,
     progress_of: &(dyn Fn(&str) -> Arc<Progress> + Sync),
 ) -> Result<StudyReport, PipelineError> {
-    config.file.check().map_err(PipelineError::Usage)?;
+    config.file.check().map_err(PipelineError::usage)?;
     make_folder(&config.run).map_err(PipelineError::at(&config.run))?;
     let _lock = alone(config)?;
     let file = config.file.clone().in_folder(&config.folder).with_generated(&config.run.join("data"));

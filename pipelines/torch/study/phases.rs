@@ -104,7 +104,7 @@ impl Study<'_> {
         let file = &self.file;
         let field = |name: &str| {
             let name = name.to_owned();
-            move |error: PipelineError| PipelineError::Usage(format!("{name}: {error}"))
+            move |error: PipelineError| error.within(&name)
         };
         let pool = Input::find(&file.pool.0, &Reading::default().stores, &GroupConfig::default());
         let pool = pool.map_err(field("pool"))?;
@@ -302,7 +302,7 @@ impl Study<'_> {
             seed,
             recipe: recipe.config(),
             text_padding: None,
-            length: recipe.length().map_err(PipelineError::Usage)?,
+            length: recipe.length().map_err(PipelineError::usage)?,
             pass_samples: None,
             order: OrderFlags { lanes: recipe.lanes, window_samples: recipe.window, window_bytes: None, seed },
             save_every: None,

@@ -131,7 +131,8 @@ impl Arrivals {
             bytes.extend(checked::encode(&line).map_err(PipelineError::failed)?);
         }
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|error| PipelineError::Failed(format!("cannot write {}: {error}", self.path.display())))?;
+        let place = || format!("cannot write {}", self.path.display());
+        written.map_err(|error| PipelineError::failed(error).within(place()))?;
         events.into_iter().for_each(|event| self.take(event));
         Ok(())
     }

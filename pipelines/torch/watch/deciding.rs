@@ -105,11 +105,11 @@ impl Watch<'_> {
             let name = |ordinal: u64| arrivals.all()[ordinal as usize].name.clone();
             let prepared = publisher.prepare(view, log, &summary.with(log, name, &trained), pool, &trained);
             publishing.set(began.elapsed());
-            prepared.map_err(|error| IncrementalError::Unpublished(error.to_string()))
+            prepared.map_err(|error| IncrementalError::Unpublished(error.into()))
         })?;
         let began = Instant::now();
         let show = self.publisher.show(applied.changelog.epoch);
-        show.map_err(|error| IncrementalError::Unpublished(error.to_string()))?;
+        show.map_err(|error| IncrementalError::Unpublished(error.into()))?;
         self.report.epochs_now += 1;
         self.report.publish_seconds = (publishing.get() + began.elapsed()).as_secs_f64();
         self.report.lag_seconds = self.report.lag_seconds.max(lag_seconds.unwrap_or(0.0));

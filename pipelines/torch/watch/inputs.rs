@@ -105,7 +105,7 @@ impl InputFiles {
         }
         for (name, rule) in &wanted.splits {
             let parsed = rule.parse::<Rule>();
-            let rule = parsed.map_err(|error| PipelineError::Usage(format!("split {name}: {error}")))?;
+            let rule = parsed.map_err(|error| PipelineError::usage(error).within(format_args!("split {name}")))?;
             desired.splits.insert(name.clone(), rule);
         }
         for path in &wanted.takedowns {
@@ -114,8 +114,7 @@ impl InputFiles {
             let words = match held {
                 Some(words) => words,
                 None => {
-                    let words =
-                        words(path, "key").map_err(|error| PipelineError::Usage(format!("--takedown {error}")))?;
+                    let words = words(path, "key").map_err(|error| error.within("--takedown"))?;
                     let words = Arc::new(words.into_iter().collect::<BTreeSet<_>>());
                     self.takedowns.insert(path.clone(), (stamp, words.clone()));
                     words

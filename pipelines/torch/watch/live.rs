@@ -33,7 +33,7 @@ use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_shard::plan::GrowingPlan;
-use trommel_shard::reader::Decisions;
+use trommel_shard::reader::{Decisions, KnownError};
 use trommel_train::checkpoint::standing;
 
 use super::arrivals::Arrivals;
@@ -128,11 +128,11 @@ struct Newest {
 }
 
 impl Decisions for Newest {
-    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+    fn shard(&self, ordinal: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
         SplitDecisions::new(self.views.latest(), &self.split).map_or(Ok(None), |decisions| decisions.shard(ordinal))
     }
 
-    fn keys(&self, ordinal: u64) -> Result<Option<Vec<u64>>, String> {
+    fn keys(&self, ordinal: u64) -> Result<Option<Vec<u64>>, KnownError> {
         self.pool.keys(ordinal)
     }
 }

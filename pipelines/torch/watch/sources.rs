@@ -15,6 +15,7 @@ use trommel_shard::plan::{Lost, PlanError, PlanOptions, is_shard_name, look_up, 
 use trommel_shard::promised::stats_url;
 use trommel_shard::store::{Kind, Seen as Looked, Stamp, Store, Stores, local_path};
 
+use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
 
 /// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
@@ -118,7 +119,7 @@ impl Sources {
         for prefix in &self.prefixes {
             match list_of(prefix, &self.stores) {
                 Some(Ok(lines)) => words.extend(lines),
-                Some(Err(trouble)) => seen.troubles.push(trouble),
+                Some(Err(error)) => seen.troubles.push(error.line()),
                 None => words.push(prefix.clone()),
             }
         }
@@ -179,7 +180,7 @@ impl Sources {
 }
 
 /// The words of a list file; `None` if the prefix is none.
-fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, String>> {
+fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, PipelineError>> {
     let most = PlanOptions::default().max_shards;
     let (name, list) = named(prefix, stores, most);
     let path = local_path(list)?;
@@ -191,8 +192,7 @@ fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, String>>
         Some(name) if named(&word, stores, most).0.is_none() => format!("{name}={word}"),
         _ => word,
     };
-    let words = words(path, "shard").map_err(|error| error.to_string());
-    Some(words.map(|words| words.into_iter().map(word).collect()))
+    Some(words(path, "shard").map(|words| words.into_iter().map(word).collect()))
 }
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.

@@ -98,8 +98,9 @@ impl<'a> Watch<'a> {
     ) -> Result<Self, PipelineError> {
         let stores = &config.judge.reading.stores;
         let beside = beside_to_come(&config.sources, stores, &reader_config(&config.judge).group)?;
-        make_folder(&config.run)
-            .map_err(|error| PipelineError::Usage(format!("cannot make {}: {error}", config.run.display())))?;
+        make_folder(&config.run).map_err(|error| {
+            PipelineError::usage(error).within(format_args!("cannot make {}", config.run.display()))
+        })?;
         let is_first = together.rank() == 0;
         let mut arrivals = together.in_turn("arrivals", || Arrivals::follow(&config.run))?;
         let plan = arrivals.plan();
@@ -252,7 +253,7 @@ impl<'a> Watch<'a> {
         }
         match self.read_inputs() {
             Ok(desired) => self.desired = Some(Arc::new(desired)),
-            Err(error) => self.say(&format!("{error}; what was read before stays in force")),
+            Err(error) => self.say(&error.with_remedy("what was read before stays in force").line()),
         }
         let more = self.decide()?;
         self.stand();

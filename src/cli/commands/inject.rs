@@ -8,6 +8,7 @@ use trommel_report::text::thousands;
 
 use super::print_json;
 use crate::args::InjectArgs;
+use crate::environment;
 use crate::outcome::{Done, Outcome, tell};
 
 /// Writes class folders as shards.
@@ -30,7 +31,7 @@ pub fn run(args: &InjectArgs) -> Outcome {
 fn config(args: &InjectArgs) -> Result<InjectConfig, PipelineError> {
     let of_folder = || args.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(InjectConfig {
-        folder: args.folder.clone(),
+        folder: environment::named(&args.folder)?,
         out: args.out.clone(),
         set: args.name.clone().unwrap_or_else(of_folder),
         caption: args.caption.clone(),

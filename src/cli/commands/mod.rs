@@ -12,7 +12,6 @@ mod synth;
 mod verify;
 mod why;
 
-use std::ffi::OsString;
 use std::io::Write;
 
 use serde::Serialize;
@@ -22,21 +21,22 @@ use trommel_pipelines::error::PipelineError;
 use crate::args::{Command, ModelCommand, PlainCommand};
 use crate::launch::is_launched;
 use crate::outcome::Outcome;
+use crate::parsed::Parsed;
 
-/// Runs `command`, to which `words` were parsed; nothing where it needs a model.
-pub fn run(command: &Command, words: &[OsString]) -> Option<Outcome> {
+/// Runs a command; nothing where it needs a model.
+pub fn run(Parsed { command, given }: &Parsed) -> Option<Outcome> {
     match command {
         Command::Plain(command) => Some(run_plain(command)),
         // One of several processes is told by whoever watches the others.
         Command::Model(ModelCommand::Prune(args)) if !is_launched() => match prune::is_of_embeddings(args) {
-            Ok(true) => Some(prune::run(args, words, None)),
+            Ok(true) => Some(prune::run(args, given, None)),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
         },
         Command::Model(ModelCommand::Radii(args)) => {
             match radii::config(args).and_then(|config| Ok((config.needs_embedder()?, config))) {
                 Ok((true, _)) => None,
-                Ok((false, config)) => Some(radii::run(args, &config, words)),
+                Ok((false, config)) => Some(radii::run(args, &config, given)),
                 Err(error) => Some(Err(error)),
             }
         }

@@ -1,7 +1,5 @@
 //! `trommel prune` of stored embeddings; and what every prune says at its end.
 
-use std::ffi::OsString;
-
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::prune_embeddings;
@@ -11,7 +9,6 @@ use trommel_report::text::{percent, thousands};
 
 use super::print_json;
 use crate::args::PruneArgs;
-use crate::config_file::given;
 use crate::launch::Launched;
 use crate::outcome::{Outcome, tell};
 use crate::run_config::{self, Begun, Showing};
@@ -24,9 +21,9 @@ pub fn is_of_embeddings(args: &PruneArgs) -> Result<bool, PipelineError> {
     Ok(kind_of(&args.shards)? == Kind::Embeddings)
 }
 
-/// Judges every row of stored embeddings; `words` are the command line with its `--config` merged in.
-pub fn run(args: &PruneArgs, words: &[OsString], launched: Option<Launched>) -> Outcome {
-    refuse_unread(words)?;
+/// Judges every row of stored embeddings; `given` are the flags that stand on the command line or in its `--config`.
+pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
+    refuse_unread(given)?;
     has_rule(args)?;
     if args.judging.join == "device" {
         let wrong =
@@ -54,7 +51,7 @@ pub fn has_rule(args: &PruneArgs) -> Result<(), PipelineError> {
 }
 
 /// Whoever says how to read or embed pictures expects that some are.
-fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
+fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
     const READ: [&str; 18] = [
         "run",
         "benchmark",
@@ -75,7 +72,7 @@ fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
         "json",
         "config",
     ];
-    match given(words)?.into_iter().find(|flag| !READ.contains(&flag.as_str())) {
+    match given.iter().find(|flag| !READ.contains(&flag.as_str())) {
         None => Ok(()),
         Some(flag) => Err(PipelineError::Usage(format!(
             "--{flag}: what is pruned are stored embeddings, no picture is read here and nothing is embedded"

@@ -1,7 +1,5 @@
 //! `trommel radii`.
 
-use std::ffi::OsString;
-
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
@@ -11,15 +9,14 @@ use trommel_report::text::thousands;
 
 use super::print_json;
 use crate::args::RadiiArgs;
-use crate::config_file::given;
 use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
 
 /// Columns of the histogram.
 const BINS: usize = 20;
 
-/// Measures and writes radii of embeddings; `words` are the command line with its `--config` merged in.
-pub fn run(args: &RadiiArgs, config: &RadiiConfig, words: &[OsString]) -> Outcome {
-    refuse_unread(words)?;
+/// Measures and writes radii of embeddings; `given` are the flags that stand on the command line or in its `--config`.
+pub fn run(args: &RadiiArgs, config: &RadiiConfig, given: &[String]) -> Outcome {
+    refuse_unread(given)?;
     measure(args, config)
 }
 
@@ -82,7 +79,7 @@ pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
 }
 
 /// Whoever says how to embed expects that something is embedded.
-fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
+fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
     let read = [
         "reference",
         "benchmark",
@@ -96,7 +93,7 @@ fn refuse_unread(words: &[OsString]) -> Result<(), PipelineError> {
         "json",
         "config",
     ];
-    match given(words)?.into_iter().find(|flag| !read.contains(&flag.as_str())) {
+    match given.iter().find(|flag| !read.contains(&flag.as_str())) {
         None => Ok(()),
         Some(flag) => Err(PipelineError::Usage(format!(
             "--{flag}: the reference set and all benchmarks are embeddings already, nothing is embedded here"

@@ -50,8 +50,7 @@ pub fn run(args: &ReportArgs) -> Outcome {
         eprintln!("trommel: wrote tables into {}", folder.display());
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
-    durable::write(&args.out, text.as_bytes())
-        .map_err(|error| PipelineError::Failed(format!("{}: {error}", args.out.display())))?;
+    durable::write(&args.out, text.as_bytes()).map_err(PipelineError::at(&args.out))?;
     eprintln!("trommel: wrote {}", args.out.display());
     Ok(Done::default())
 }

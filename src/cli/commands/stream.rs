@@ -5,10 +5,10 @@ use trommel_core::stop::Stop;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, StreamReport, stream};
 use trommel_report::text::thousands;
-use trommel_shard::store::Stores;
 
 use super::print_json;
 use crate::args::StreamArgs;
+use crate::environment;
 use crate::outcome::{Done, Outcome, Read, tell};
 use crate::signals;
 
@@ -45,7 +45,7 @@ fn config(args: &StreamArgs) -> Result<StreamConfig, PipelineError> {
         (None, None, None) => return Err(PipelineError::Usage("give --split, --run or --rule".into())),
     };
     let out = args.out.as_ref().map_or(Out::Pipe, |folder| Out::Shards(folder.clone(), args.shard_samples));
-    Ok(StreamConfig { shards: args.shards.clone(), kept_by, out, stores: Stores::default() })
+    Ok(StreamConfig { shards: args.shards.clone(), kept_by, out, stores: environment::stores() })
 }
 
 /// How open_clip trains on the new shards.

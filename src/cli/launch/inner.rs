@@ -2,36 +2,36 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use trommel_pipelines::error::PipelineError;
 
 use super::LaunchError;
-use crate::args::{Cli, Command, ModelCommand};
+use crate::args::{Command, ModelCommand};
 use crate::config_file;
+use crate::parsed::Parsed;
 
 /// What stands behind `trommel launch`.
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum Inner {
     /// A command that may run a model.
-    Command(ModelCommand),
+    Command(Parsed<ModelCommand>),
     /// It was help, or wrong; that is said already, and this is the status.
     Said(u8),
 }
 
 /// Reads the inner command line as the processes will, its `--config` included, so that what is wrong is said once.
-pub fn parse(words: &[OsString]) -> Result<Inner, LaunchError> {
+///
+/// # Errors
+/// A command that several processes cannot share, or wrong options in a file.
+pub fn parse(words: &[OsString]) -> Result<Inner, PipelineError> {
     let words = words.strip_prefix(&[OsString::from("trommel")]).unwrap_or(words);
     let line = std::iter::once(OsString::from("trommel")).chain(words.iter().cloned()).collect();
-    let line = config_file::merge(line).map_err(|error| LaunchError::Usage(format!("{error:#}")))?;
-    let command = match Cli::try_parse_from(line) {
-        Ok(cli) => cli.command,
-        Err(error) => {
-            let _reader_gone = error.print();
-            return Ok(Inner::Said(if error.use_stderr() { 2 } else { 0 }));
-        }
+    let Parsed { command, given } = match crate::parse(&config_file::merge(line)?) {
+        Ok(parsed) => parsed,
+        Err(status) => return Ok(Inner::Said(status)),
     };
-    let Command::Model(command) = command else { return Err(refusal(words)) };
+    let Command::Model(command) = command else { return Err(refusal(words).into()) };
     spread(&command).ok_or_else(|| refusal(words))?.check()?;
-    Ok(Inner::Command(command))
+    Ok(Inner::Command(Parsed { command, given }))
 }
 
 fn refusal(words: &[OsString]) -> LaunchError {
@@ -90,7 +90,7 @@ mod tests {
     fn refused(line: &str) -> String {
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         match parse(&words) {
-            Err(error) => error.to_string(),
+            Err(error) => error.line(),
             Ok(Inner::Command(_)) => String::new(),
             Ok(Inner::Said(status)) => format!("status {status}"),
         }

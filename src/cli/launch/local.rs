@@ -25,11 +25,13 @@ use signal_hook::iterator::Signals;
 use trommel_cluster::ClusterConfig;
 use trommel_cluster::secret::random_hex;
 use trommel_core::escape::escape_controls;
+use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::secret;
 
 use super::ends::{End, status};
 use super::variables::Found;
-use super::{CLUSTER_VARIABLE, LaunchError, Times};
+use super::{CLUSTER_VARIABLE, Times, refused};
+use crate::environment;
 
 /// Between two looks at the children and at our own signals.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -42,18 +44,17 @@ const SLACK: Duration = Duration::from_secs(5);
 const SCRIPT_VARIABLE: &str = "TROMMEL_SCRIPT";
 
 /// Starts `processes` processes of `command`, waits for all, and gives the status of the whole.
-pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8, LaunchError> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(LaunchError::system("cannot listen on 127.0.0.1"))?;
-    let coordinator = listener.local_addr().map_err(LaunchError::system("cannot listen on 127.0.0.1"))?.to_string();
-    let program = program().map_err(LaunchError::system("cannot find this program's file"))?;
+pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8, PipelineError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(refused("cannot listen on 127.0.0.1"))?;
+    let coordinator = listener.local_addr().map_err(refused("cannot listen on 127.0.0.1"))?.to_string();
+    let program = program().map_err(refused("cannot find this program's file"))?;
     // Before the first child: from here on a signal is forwarded, never this process's end.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(LaunchError::system("cannot take signals"))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused("cannot take signals"))?;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let run_id = format!("local-{}-{since_epoch:x}", std::process::id());
-    let secret = match std::env::var_os(secret::VARIABLE).filter(|given| !given.is_empty()) {
+    let secret = match environment::given(secret::VARIABLE) {
         Some(given) => given,
-        None => random_hex().map_err(LaunchError::system("cannot make the run's secret"))?.into(),
+        None => random_hex().map_err(refused("cannot make the run's secret"))?.into(),
     };
     let mut family = Family { members: Vec::new(), patience: times.silence + times.grace + SLACK, secret };
     let mut listener = Some(OwnedFd::from(listener));
@@ -78,7 +79,7 @@ pub fn start(processes: usize, command: &[OsString], times: Times) -> Result<u8,
 
 /// The file that starts this program again; where the process is Python's, the script that it runs says so.
 fn program() -> std::io::Result<PathBuf> {
-    match std::env::var_os(SCRIPT_VARIABLE).filter(|script| !script.is_empty()) {
+    match environment::given(SCRIPT_VARIABLE) {
         Some(script) => Ok(script.into()),
         None => std::env::current_exe(),
     }
@@ -100,24 +101,23 @@ struct Family {
 }
 
 impl Family {
-    fn start(&mut self, program: &Path, words: &[OsString], found: &Found, stdin: Stdio) -> Result<(), LaunchError> {
+    fn start(&mut self, program: &Path, words: &[OsString], found: &Found, stdin: Stdio) -> Result<(), PipelineError> {
         let process = found.config.process;
         let what = format!("cannot start process {process}");
-        let place = serde_json::to_string(found)
-            .map_err(|error| LaunchError::System { what: what.clone(), why: error.to_string() })?;
+        let place = serde_json::to_string(found).map_err(refused(&what))?;
         let mut command = Command::new(program);
         command.args(words.strip_prefix(&[OsString::from("trommel")]).unwrap_or(words));
         command.env(CLUSTER_VARIABLE, place).env(secret::VARIABLE, &self.secret).stdin(stdin).process_group(0);
         if process > 0 {
             command.stdout(Stdio::null()).stderr(Stdio::piped());
         }
-        let mut child = command.spawn().map_err(LaunchError::system(what.clone()))?;
+        let mut child = command.spawn().map_err(refused(&what))?;
         let relay = child.stderr.take().map(|stderr| {
             std::thread::Builder::new().name(format!("lines-{process}")).spawn(move || relay(process, stderr))
         });
         self.members.push(Member { process, child, end: None, relay: None });
         if let (Some(member), Some(relay)) = (self.members.last_mut(), relay) {
-            member.relay = Some(relay.map_err(LaunchError::system(what))?);
+            member.relay = Some(relay.map_err(refused(what))?);
         }
         Ok(())
     }

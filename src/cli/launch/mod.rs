@@ -18,8 +18,10 @@ mod slurm;
 mod torchrun;
 mod variables;
 
+use std::fmt::Display;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,8 +30,10 @@ use trommel_cluster::ClusterConfig;
 use trommel_pipelines::config::ClusterSeat;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::process_end::Ending;
+use trommel_pipelines::secret;
 
 use crate::args::{LaunchArgs, ModelCommand};
+use crate::environment;
 pub use inner::{Inner, parse};
 use variables::{Found, Variables};
 
@@ -72,30 +76,17 @@ pub enum LaunchError {
     /// Flags or commands that do not go together.
     #[error("{0}")]
     Usage(String),
-    /// The system refused something.
-    #[error("{what}: {why}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// The system's words.
-        why: String,
-    },
-}
-
-impl LaunchError {
-    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |error| Self::System { what, why: error.to_string() }
-    }
 }
 
 impl From<LaunchError> for PipelineError {
     fn from(error: LaunchError) -> Self {
-        match error {
-            LaunchError::System { .. } => Self::failed(error),
-            _ => Self::usage(error),
-        }
+        Self::usage(error)
     }
+}
+
+/// What the system refused to do.
+fn refused<E: std::error::Error + Send + Sync + 'static>(what: impl Display) -> impl FnOnce(E) -> PipelineError {
+    move |error| PipelineError::failed(error).within(what)
 }
 
 /// One process among several.
@@ -113,11 +104,23 @@ pub struct Launched {
     pub own_cores: Option<usize>,
     /// How long shards in flight may take to finish after a signal.
     pub grace: Duration,
+    /// NCCL's library, where another one is wanted than the system's loader finds.
+    pub nccl: Option<PathBuf>,
     /// How it ends where the others would wait for it.
     pub ending: Arc<Ending>,
 }
 
 impl Launched {
+    /// A process at its place, with what the environment says beside.
+    fn at(found: Found, listener: Option<TcpListener>, ending: &Arc<Ending>) -> Result<Self, PipelineError> {
+        let Found { mut config, local_processes, local_process, own_cores, grace, .. } = found;
+        if let Some(given) = environment::given(secret::VARIABLE) {
+            config.secret = secret::checked(given.as_bytes())?;
+        }
+        let (nccl, ending) = (environment::nccl(), ending.clone());
+        Ok(Self { config, listener, local_processes, local_process, own_cores, grace, nccl, ending })
+    }
+
     /// What the pipelines want to know.
     pub fn seat(self) -> ClusterSeat {
         ClusterSeat {
@@ -125,6 +128,7 @@ impl Launched {
             listener: Arc::new(Mutex::new(self.listener)),
             local_processes: self.local_processes,
             grace: self.grace,
+            nccl: self.nccl,
             ending: self.ending,
         }
     }
@@ -134,22 +138,20 @@ impl Launched {
 ///
 /// # Errors
 /// Variables that contradict each other or make no sense; a listener that was promised and is not there.
-pub fn launched(ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
+pub fn launched(ending: &Arc<Ending>) -> Result<Option<Launched>, PipelineError> {
     let Some(found) = variables::find(&Variables::of_this_process())? else { return Ok(None) };
     if let Some(launcher) = found.launcher {
-        local::watch_launcher(launcher).map_err(LaunchError::system("cannot watch the launcher"))?;
+        local::watch_launcher(launcher).map_err(refused("cannot watch the launcher"))?;
     }
     let listener = found.listens_on_stdin.then(|| listener_on_stdin(&found.config.coordinator)).transpose()?;
-    let Found { config, local_processes, local_process, own_cores, grace, .. } = found;
-    let ending = ending.clone();
-    Ok(Some(Launched { config, listener, local_processes, local_process, own_cores, grace, ending }))
+    Launched::at(found, listener, ending).map(Some)
 }
 
 /// What the process that runs `command` is. Commands that work alone are never one of several, and nor is a slice.
 ///
 /// # Errors
 /// As [`launched`]; and what cannot be spread over processes.
-pub fn of(command: &ModelCommand, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
+pub fn of(command: &ModelCommand, ending: &Arc<Ending>) -> Result<Option<Launched>, PipelineError> {
     let Some(spread) = inner::spread(command) else { return Ok(None) };
     if spread.part && !Variables::of_this_process().is_local_launch() {
         return Ok(None);
@@ -171,7 +173,7 @@ pub fn is_launched() -> bool {
 ///
 /// # Errors
 /// Flags that do not go together; a hostfile that cannot be read.
-pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launched>, LaunchError> {
+pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launched>, PipelineError> {
     let variables = Variables::of_this_process();
     refuse_nested(&variables)?;
     let usage = |text: &str| LaunchError::Usage(text.into());
@@ -181,7 +183,7 @@ pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launch
     let (file, coordinator) = match (&args.hostfile, &args.coordinator) {
         (Some(file), None) => (Some(file), None),
         (None, Some(address)) => (None, Some(address)),
-        _ => return Err(usage("say where process 0 is: --hostfile FILE or --coordinator HOST:PORT")),
+        _ => return Err(usage("say where process 0 is: --hostfile FILE or --coordinator HOST:PORT").into()),
     };
     let mut found = if let Some(file) = file {
         let text =
@@ -203,19 +205,17 @@ pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launch
     }
     let times = Times::of(args, &variables)?;
     times.put(&mut found);
-    let Found { config, local_processes, local_process, own_cores, grace, .. } = found;
-    if config.processes == 1 {
+    if found.config.processes == 1 {
         return Ok(None);
     }
-    let ending = ending.clone();
-    Ok(Some(Launched { config, listener: None, local_processes, local_process, own_cores, grace, ending }))
+    Launched::at(found, None, ending).map(Some)
 }
 
 /// Starts the processes of `trommel launch --local N`, waits for all, and gives the status of the whole.
 ///
 /// # Errors
 /// A launch inside a launch; no port or process to be had.
-pub fn start_local(processes: usize, args: &LaunchArgs) -> Result<u8, LaunchError> {
+pub fn start_local(processes: usize, args: &LaunchArgs) -> Result<u8, PipelineError> {
     let variables = Variables::of_this_process();
     refuse_nested(&variables)?;
     if variables::find(&variables)?.is_some() {
@@ -223,7 +223,8 @@ pub fn start_local(processes: usize, args: &LaunchArgs) -> Result<u8, LaunchErro
             "this is one of several processes that srun or torchrun has started: leave out `launch --local`, \
              or set TROMMEL_CLUSTER=off"
                 .into(),
-        ));
+        )
+        .into());
     }
     local::start(processes, &args.command, Times::of(args, &variables)?)
 }

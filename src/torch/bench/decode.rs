@@ -5,6 +5,7 @@ use trommel_pipelines_torch::bench_decode::{BenchedPictures, decoding};
 
 use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
+use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
 
 /// Measures decoding, and prints what it found.
@@ -47,7 +48,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
 fn config(args: &BenchArgs) -> BenchedPictures {
     BenchedPictures {
         path: args.pictures.clone().unwrap_or_default(),
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         view: args.view.into(),
         seconds: args.seconds,
     }

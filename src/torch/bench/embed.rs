@@ -6,6 +6,7 @@ use trommel_pipelines_torch::bench_embed::{EmbedBench, Figures, embedder};
 
 use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
+use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
 
 /// Measures the embedder, and prints what it found.
@@ -50,7 +51,7 @@ fn config(args: &BenchArgs) -> Result<EmbedBench, PipelineError> {
             batch: args.batch.map(usize::from),
             weights_flag: "--pretrained",
         },
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         threads: args.compute.threads_or_cores(),
         in_flight: args.in_flight.map(usize::from),
         seconds: args.seconds,

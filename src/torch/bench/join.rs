@@ -5,6 +5,7 @@ use trommel_pipelines_torch::bench_join::{JoinBench, join};
 
 use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
+use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
 
 /// Compares the device's join with the processor's, and measures it.
@@ -40,7 +41,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
 /// Flags to what is measured.
 fn config(args: &BenchArgs) -> JoinBench {
     JoinBench {
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         points: args.points as usize,
         dim: usize::from(args.dim),
         rows: args.rows as usize,

@@ -5,6 +5,7 @@ use trommel_pipelines_torch::bench_train::{Rate, TrainBench, trainer};
 
 use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
+use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
 
 use crate::train::precision;
@@ -53,7 +54,7 @@ fn config(args: &BenchArgs) -> Result<TrainBench, PipelineError> {
         pretrained: args.weights.pretrained.clone(),
         batch: usize::from(args.batch.unwrap_or(1024)),
         precision: precision(args.precision.as_deref().unwrap_or("bf16"))?,
-        device: args.compute.device.clone(),
+        device: environment::device(&args.compute.device),
         threads: args.compute.threads_or_cores(),
         seed: args.weights.random_init.unwrap_or(0),
         steps: usize::from(args.steps),

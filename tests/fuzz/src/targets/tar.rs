@@ -11,7 +11,9 @@ use trommel_shard::compression::{Compression, CompressionLimits};
 use trommel_shard::content::starts_a_tar;
 use trommel_shard::header::{BLOCK, Header, Pax};
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::reader::{Admitted, Decisions, ReaderConfig, Replayed, Request, ShardReader, ViewBytes, key_hash};
+use trommel_shard::reader::{
+    Admitted, Decisions, KnownError, ReaderConfig, Replayed, Request, ShardReader, ViewBytes, key_hash,
+};
 use trommel_shard::store::memory::Memory;
 
 use crate::{Limits, Outcome, Target, as_it_is};
@@ -116,11 +118,11 @@ fn header(input: &[u8]) -> Outcome {
 struct Judged(Vec<(Status, u64)>);
 
 impl Decisions for Judged {
-    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, String> {
+    fn shard(&self, _: u64) -> Result<Option<Arc<Vec<Status>>>, KnownError> {
         Ok(Some(Arc::new(self.0.iter().map(|(status, _)| *status).collect())))
     }
 
-    fn keys(&self, _: u64) -> Result<Option<Vec<u64>>, String> {
+    fn keys(&self, _: u64) -> Result<Option<Vec<u64>>, KnownError> {
         Ok(Some(self.0.iter().map(|(_, key)| *key).collect()))
     }
 }

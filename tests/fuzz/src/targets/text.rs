@@ -325,9 +325,9 @@ fn plans(input: &[u8]) -> Outcome {
             line.split("::").map(rooted).collect::<Vec<_>>().join("::")
         })
         .collect();
-    let variable = |name: &str| (name == "WDS_X").then(|| "{0..1}.tar".to_string());
-    let options = PlanOptions { variable: &variable, max_shards: MOST_NAMES, ..PlanOptions::default() };
-    match plan::expand(&arguments, &Stores::default(), &options) {
+    let stores = Stores::default().with_variables([("WDS_X".to_string(), "{0..1}.tar".to_string())]);
+    let options = PlanOptions { max_shards: MOST_NAMES, ..PlanOptions::default() };
+    match plan::expand(&arguments, &stores, &options) {
         Ok(plan) => {
             let numbered = plan.shards.iter().enumerate().all(|(at, shard)| shard.ordinal == at as u64);
             let mut names: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();

@@ -1,0 +1,62 @@
+//! A command line, parsed. All lists of words become commands here: the program's own, what stands behind `trommel launch`, and the
+//! options of a watch's trainer, which lie in a file.
+//!
+//! A command that runs a model is parsed by the program, which must know that it runs one, and once more by the library that runs it
+//! (`src/torch/lib.rs`), by this function too. Words cross from the one to the other because a parsed value cannot. As Rust's own it would
+//! ask for one build of both, and who has the program from Python builds the library himself. As JSON it would lose paths that are no
+//! UTF-8, and numbers in their last bit: a learning rate is part of what a run may be resumed with.
+
+use std::ffi::OsString;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::args::{Cli, Command};
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub struct Parsed<C = Command> {
+    /// The command with its flags.
+    pub command: C,
+    /// Long names of the flags that stand there, in its `--config` or beside it. A default stands nowhere.
+    pub given: Vec<String>,
+}
+
+impl Parsed {
+    /// Parses words, the program's name first, into which a `--config` is merged by now.
+    ///
+    /// # Errors
+    /// Help that is asked for, or wrong usage: clap's words for it.
+    pub fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let cli = Cli::command();
+        let mut matches = cli.clone().try_get_matches_from(words)?;
+        let given = given(&cli, &matches);
+        let parsed = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut cli.clone()))?;
+        Ok(Self { command: parsed.command, given })
+    }
+}
+
+fn given(cli: &clap::Command, matches: &ArgMatches) -> Vec<String> {
+    let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
+    let arguments = cli.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    let said = |arg: &&clap::Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    arguments.filter(said).filter_map(|arg| arg.get_long().map(String::from)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::args::ModelCommand;
+
+    #[test]
+    fn a_default_is_not_given() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        let parsed = Parsed::of(words("trommel eval c --data d --max-rejects=5 --json")).unwrap();
+        assert_eq!(parsed.given, ["data", "max-rejects", "json"]);
+        let Command::Model(ModelCommand::Eval(args)) = parsed.command else { unreachable!("it is eval") };
+        assert_eq!((args.max_rejects, args.compute.device.as_str()), (5.0, "auto"));
+        assert!(Parsed::of(words("trommel eval c")).unwrap_err().use_stderr());
+        assert!(!Parsed::of(words("trommel eval --help")).unwrap_err().use_stderr());
+    }
+}
