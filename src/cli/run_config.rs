@@ -96,17 +96,15 @@ pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
 }
 
 /// All flags of a judging run.
-#[allow(clippy::too_many_arguments, reason = "one group of flags each")]
 pub fn config(
     shards: &[String],
     run: &std::path::Path,
     judging: &args::Judging,
-    embed: &args::Embedder,
-    read: &args::Reading,
-    common: &args::Common,
+    running: &args::Running,
     machine: Machine,
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
+    let args::Running { embedder: embed, reading: read, common, .. } = running;
     let decision_columns = match judging.columns.as_str() {
         "all" => false,
         "decision" => true,
@@ -116,10 +114,10 @@ pub fn config(
         shards: shards.to_vec(),
         plan: None,
         run: run.to_path_buf(),
-        benchmarks: NamedPath::parse_all(&judging.benchmarks, &judging.benchmark_without)?,
+        benchmarks: NamedPath::parse_all(&judging.against.benchmarks, &judging.against.benchmark_without)?,
         rule: judging.rule.clone(),
         rule_seed: common.seed,
-        join: judging.join.parse()?,
+        join: judging.against.join.parse()?,
         decision_columns,
         keep_embeddings: !judging.no_embeddings,
         embedder: embedder(embed),
@@ -197,7 +195,7 @@ pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &ar
         ("--no-embeddings", judging.no_embeddings),
     ];
     let unread: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
-    if judging.benchmarks.is_empty() {
+    if judging.against.benchmarks.is_empty() {
         let text = "flags that nobody reads, for without --benchmark nothing is embedded";
         notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
     }

@@ -103,7 +103,7 @@ fn settings(words: &str) -> Option<String> {
             text(trommel_cli::commands::radii::config(&args)) + &text(radii::embedding(&args))
         }
         Command::Model(ModelCommand::Prune(a)) => {
-            text(run_config::config(&a.shards, &a.run, &a.judging, &a.embedder, &a.reading, &a.common, None))
+            text(run_config::config(&a.shards, &a.run, &a.judging, &a.running, None))
         }
         Command::Model(ModelCommand::Train(args)) => text(train::config(&args, None)),
         Command::Model(ModelCommand::Watch(args)) => {

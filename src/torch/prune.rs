@@ -14,10 +14,10 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
         return trommel_cli::commands::prune::run(args, given, launched);
     }
     has_rule(args)?;
-    let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
-    let mut config = run_config::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?;
-    let begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Everywhere)?;
+    let (judging, running) = (&args.judging, &args.running);
+    let mut config = run_config::config(&args.shards, &args.run, judging, running, launched)?;
+    let begun = run_config::begin(&mut config, &running.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, judging, embedder);
+    run_config::note_unread(&mut report.notices, judging, &running.embedder);
     told(args, report, begun)
 }

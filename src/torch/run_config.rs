@@ -20,11 +20,9 @@ pub fn config(
     shards: &[String],
     run: &std::path::Path,
     judging: &args::Judging,
-    embed: &args::Embedder,
-    read: &args::Reading,
-    common: &args::Common,
+    running: &args::Running,
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
-    let machine = machine(&common.machine, launched.as_ref())?;
-    trommel_cli::run_config::config(shards, run, judging, embed, read, common, machine, launched)
+    let machine = machine(&running.common.machine, launched.as_ref())?;
+    trommel_cli::run_config::config(shards, run, judging, running, machine, launched)
 }

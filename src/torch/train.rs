@@ -23,9 +23,9 @@ use trommel_core::causes::Cause;
 /// Prunes while streaming, and trains.
 pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
-    let mut begun = run_config::begin(&mut run.judge, &args.watched, run_config::Showing::Everywhere)?;
+    let mut begun = run_config::begin(&mut run.judge, &args.running.watched, run_config::Showing::Everywhere)?;
     let mut report = train(&run, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, &args.judging, &args.embedder);
+    run_config::note_unread(&mut report.notices, &args.judging, &args.running.embedder);
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
@@ -54,9 +54,9 @@ pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
     }
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);
-    print_json(args.common.output.json, &report)?;
+    print_json(args.running.common.output.json, &report)?;
     let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    Ok(run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects))
 }
 
 /// The training run that a file of options describes; its shards and its judging are somebody else's. The file is read as the `--config`
@@ -118,7 +118,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     if args.train_num_samples.is_some() && args.passes.is_none() {
         return Err(PipelineError::Usage("--train-num-samples: only --passes needs it".into()));
     }
-    if !args.judging.benchmarks.is_empty() && args.judging.rule.is_none() {
+    if !args.judging.against.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
     }
     let precision = precision(&args.precision)?;
@@ -140,14 +140,14 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     recipe.warmup_steps = args.warmup;
     recipe.grad_clip_norm = args.grad_clip_norm;
     recipe.precision = precision;
-    let (judging, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
+    let (judging, running) = (&args.judging, &args.running);
     Ok(TrainRun {
         decisions: args.decisions.clone(),
         split: args.split.clone(),
-        judge: run_config::config(&args.shards, &args.run, judging, embedder, reading, &args.common, launched)?,
+        judge: run_config::config(&args.shards, &args.run, judging, running, launched)?,
         model: args.model.clone(),
         pretrained: args.pretrained.clone(),
-        seed: args.common.seed,
+        seed: running.common.seed,
         recipe,
         text_padding,
         length,
@@ -156,7 +156,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
             lanes: args.lanes.map(|lanes| lanes as usize),
             window_samples: args.window.map(|samples| samples as usize),
             window_bytes: args.window_bytes.as_deref().map(parse_bytes).transpose()?,
-            seed: args.common.seed,
+            seed: running.common.seed,
         },
         save_every,
         keep_checkpoints: usize::from(args.keep_checkpoints),

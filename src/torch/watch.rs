@@ -12,7 +12,7 @@ use trommel_report::text::thousands;
 
 use crate::run_config;
 use crate::train;
-use trommel_cli::args::WatchArgs;
+use trommel_cli::args::{self, WatchArgs};
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
@@ -40,7 +40,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         Ok(LiveTraining { split, run: train::of_file(file, &args.run.join("train"))? })
     });
     let train = train.transpose()?;
-    let mut begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Terminal)?;
+    let mut begun = run_config::begin(&mut config, &args.running.watched, run_config::Showing::Terminal)?;
     let followed = args.clone();
     let config = WatchConfig {
         judge: config,
@@ -52,7 +52,7 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         withdraw_missing: args.withdraw_missing,
         keep_epochs: usize::from(args.keep_epochs),
         wanted: Box::new(move || wanted_now(&followed)),
-        wanted_files: args.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
+        wanted_files: args.running.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
         train,
     };
     let report = watch(&config, begun.stop.clone(), &begun.progress)?;
@@ -78,9 +78,9 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         );
     }
     tell(&report.notices);
-    print_json(args.common.output.json, &report)?;
+    print_json(args.running.common.output.json, &report)?;
     let read = run_config::Read { rejected: report.rejected_now, samples: report.judged_now, notices: &report.notices };
-    let done = run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects);
+    let done = run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects);
     let unseen = || {
         let first = report.troubles.first()?;
         Some(format!(
@@ -95,22 +95,23 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
 
 /// The configuration of the rounds that judge.
 pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    let args::Running { embedder, reading, common, .. } = &args.running;
     Ok(JudgeConfig {
         shards: Vec::new(),
         plan: None,
         run: args.run.clone(),
         benchmarks: Vec::new(),
         rule: None,
-        rule_seed: args.common.seed,
-        join: args.join.parse()?,
+        rule_seed: common.seed,
+        join: args.against.join.parse()?,
         decision_columns: false,
         keep_embeddings: true,
-        embedder: run_config::embedder(&args.embedder),
+        embedder: run_config::embedder(embedder),
         always_embed: true,
-        reading: run_config::reading(&args.reading)?,
+        reading: run_config::reading(reading)?,
         blur: args.blur,
-        mix_numerics: args.embedder.mix_numerics,
-        machine: run_config::machine(&args.common.machine, launched.as_ref())?,
+        mix_numerics: embedder.mix_numerics,
+        machine: run_config::machine(&common.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
         gauges: Gauges::default(),
     })
@@ -120,7 +121,9 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
 fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     // A pipe says nothing twice.
     let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
-    let Some(file) = args.common.output.config.as_ref().filter(|file| !is_pipe(file)) else { return wanted(args) };
+    let Some(file) = args.running.common.output.config.as_ref().filter(|file| !is_pipe(file)) else {
+        return wanted(args);
+    };
     let mut says = config_file::texts(file, "watch")?;
     let mut now =
         |flag: &str, given: Vec<String>| match given.is_empty() || args.from_config.iter().any(|name| name == flag) {
@@ -130,8 +133,11 @@ fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
     let takedowns = args.takedowns.iter().map(|path| path.display().to_string()).collect();
     wanted(&WatchArgs {
-        benchmarks: now("benchmark", args.benchmarks.clone()),
-        benchmark_without: now("benchmark-without", args.benchmark_without.clone()),
+        against: args::Against {
+            benchmarks: now("benchmark", args.against.benchmarks.clone()),
+            benchmark_without: now("benchmark-without", args.against.benchmark_without.clone()),
+            ..args.against.clone()
+        },
         rule: now("rule", args.rule.iter().cloned().collect()).pop(),
         splits: now("split", args.splits.clone()),
         takedowns: paths(now("takedown", takedowns)),
@@ -140,7 +146,7 @@ fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
 }
 
 pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
-    let benchmarks = NamedPath::parse_all(&args.benchmarks, &args.benchmark_without)?;
+    let benchmarks = NamedPath::parse_all(&args.against.benchmarks, &args.against.benchmark_without)?;
     if args.rule.is_some() && !args.splits.is_empty() {
         return Err(PipelineError::Usage("--rule and --split: --rule is one split, give that a name too".into()));
     }

@@ -134,15 +134,26 @@ pub struct Embedder {
     pub mix_numerics: bool,
 }
 
-/// What is judged against, and how.
+/// What is judged against.
 #[derive(Debug, Clone, Args)]
-pub struct Judging {
+pub struct Against {
     /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
     #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
     pub benchmarks: Vec<String>,
     /// A benchmark's picture that could not be embedded and may be missing
     #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
     pub benchmark_without: Vec<String>,
+    /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the
+    /// answer is the same
+    #[arg(long, default_value = "auto", help_heading = "Machine")]
+    pub join: String,
+}
+
+/// What is judged against, by one rule. A watch has rules of its own, which may be several and change.
+#[derive(Debug, Clone, Args)]
+pub struct Judging {
+    #[command(flatten)]
+    pub against: Against,
     /// What is dropped
     #[arg(
         long,
@@ -159,10 +170,19 @@ pub struct Judging {
     /// Do not keep the embeddings beside the ledger
     #[arg(long, help_heading = "Judging")]
     pub no_embeddings: bool,
-    /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the
-    /// answer is the same
-    #[arg(long, default_value = "auto", help_heading = "Machine")]
-    pub join: String,
+}
+
+/// What every run takes that reads, embeds and judges samples: prune, train and watch.
+#[derive(Debug, Clone, Args)]
+pub struct Running {
+    #[command(flatten)]
+    pub embedder: Embedder,
+    #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Weights of a model that turns pictures into vectors.

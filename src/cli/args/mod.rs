@@ -30,8 +30,8 @@ pub use demo::DemoArgs;
 pub use embed::EmbedArgs;
 pub use eval::EvalArgs;
 pub use groups::{
-    Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Watched,
-    threads_or_cores,
+    Against, Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Running,
+    Watched, threads_or_cores,
 };
 pub use inject::InjectArgs;
 pub use launch::LaunchArgs;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Common, Embedder, Judging, Reading, Watched};
+use super::groups::{Judging, Running};
 
 /// `trommel prune`.
 #[derive(Debug, Args)]
@@ -18,11 +18,5 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub judging: Judging,
     #[command(flatten)]
-    pub embedder: Embedder,
-    #[command(flatten)]
-    pub reading: Reading,
-    #[command(flatten)]
-    pub watched: Watched,
-    #[command(flatten)]
-    pub common: Common,
+    pub running: Running,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Common, Embedder, Judging, Reading, Watched};
+use super::groups::{Judging, Running};
 
 /// `trommel train`.
 #[derive(Debug, Args)]
@@ -97,11 +97,5 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub judging: Judging,
     #[command(flatten)]
-    pub embedder: Embedder,
-    #[command(flatten)]
-    pub reading: Reading,
-    #[command(flatten)]
-    pub watched: Watched,
-    #[command(flatten)]
-    pub common: Common,
+    pub running: Running,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use trommel_decide::parse::forms;
 
-use super::groups::{Common, Embedder, Reading, Watched};
+use super::groups::{Against, Running};
 
 /// `trommel watch`.
 #[derive(Debug, Clone, Args)]
@@ -35,12 +35,8 @@ pub struct WatchArgs {
     /// Published epochs to keep
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub keep_epochs: u16,
-    /// A benchmark: embeddings (`trommel embed`, `trommel radii`, npy) or class folders of pictures
-    #[arg(long = "benchmark", value_name = "NAME=DIR", help_heading = "Judging")]
-    pub benchmarks: Vec<String>,
-    /// A benchmark's picture that could not be embedded and may be missing
-    #[arg(long, value_name = "NAME/KEY", help_heading = "Judging")]
-    pub benchmark_without: Vec<String>,
+    #[command(flatten)]
+    pub against: Against,
     /// What is dropped: one split, named main
     #[arg(
         long,
@@ -57,10 +53,6 @@ pub struct WatchArgs {
     /// The split that it is fed with [default: the only one]
     #[arg(long, value_name = "NAME", requires = "train", help_heading = "Training")]
     pub train_split: Option<String>,
-    /// Where similarities are computed: cpu, device (the embedder's), or auto: there where it is a card and benchmarks are large; the
-    /// answer is the same
-    #[arg(long, default_value = "auto", help_heading = "Machine")]
-    pub join: String,
     /// Samples to take down in all splits: a key, SHARD/KEY, uid, URL or sha256 a line
     #[arg(long = "takedown", value_name = "FILE", help_heading = "Judging")]
     pub takedowns: Vec<PathBuf>,
@@ -71,11 +63,5 @@ pub struct WatchArgs {
     #[arg(long, hide = true)]
     pub from_config: Vec<String>,
     #[command(flatten)]
-    pub embedder: Embedder,
-    #[command(flatten)]
-    pub reading: Reading,
-    #[command(flatten)]
-    pub watched: Watched,
-    #[command(flatten)]
-    pub common: Common,
+    pub running: Running,
 }

@@ -25,16 +25,15 @@ pub fn is_of_embeddings(args: &PruneArgs) -> Result<bool, PipelineError> {
 pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     refuse_unread(given)?;
     has_rule(args)?;
-    if args.judging.join == "device" {
+    if args.judging.against.join == "device" {
         let wrong =
             "--join device: stored embeddings are joined on the processor, where no model runs; the answer is the same";
         return Err(PipelineError::Usage(wrong.into()));
     }
-    let machine = run_config::machine(&args.common.machine, launched.as_ref(), || 0)?;
-    let (judge, embedder, reading) = (&args.judging, &args.embedder, &args.reading);
-    let mut config =
-        run_config::config(&args.shards, &args.run, judge, embedder, reading, &args.common, machine, launched)?;
-    let begun = run_config::begin(&mut config, &args.watched, Showing::Everywhere)?;
+    let machine = run_config::machine(&args.running.common.machine, launched.as_ref(), || 0)?;
+    let (judging, running) = (&args.judging, &args.running);
+    let mut config = run_config::config(&args.shards, &args.run, judging, running, machine, launched)?;
+    let begun = run_config::begin(&mut config, &running.watched, Showing::Everywhere)?;
     let report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
     told(args, report, begun)
 }
@@ -108,7 +107,7 @@ pub fn told(args: &PruneArgs, report: PruneReport, mut begun: Begun) -> Outcome 
     }
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);
-    print_json(args.common.output.json, &report)?;
+    print_json(args.running.common.output.json, &report)?;
     let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(run_config::done(report.interrupted, &report.failed, read, args.reading.max_rejects))
+    Ok(run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects))
 }

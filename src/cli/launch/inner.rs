@@ -53,10 +53,10 @@ pub struct Spread<'a> {
 /// What of `command` matters; `None` for commands that work alone.
 pub fn spread(command: &ModelCommand) -> Option<Spread<'_>> {
     let (shards, reading) = match command {
-        ModelCommand::Prune(args) => (&args.shards, &args.reading),
+        ModelCommand::Prune(args) => (&args.shards, &args.running.reading),
         ModelCommand::Embed(args) => (&args.input, &args.reading),
-        ModelCommand::Train(args) => (&args.shards, &args.reading),
-        ModelCommand::Watch(args) => (&args.prefixes, &args.reading),
+        ModelCommand::Train(args) => (&args.shards, &args.running.reading),
+        ModelCommand::Watch(args) => (&args.prefixes, &args.running.reading),
         ModelCommand::Radii(_)
         | ModelCommand::Eval(_)
         | ModelCommand::Bench(_)
