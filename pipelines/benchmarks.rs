@@ -11,7 +11,7 @@ use trommel_columnar::pieces::{Piece, pieces, with_array};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Identity, Status, TAKEN_DOWN};
+use trommel_core::sample::{Identity, Reason, Status, TAKEN_DOWN};
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -272,7 +272,7 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
 ///
 /// # Errors
 /// A ledger that cannot be read.
-pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineError> {
+pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, Reason>, PipelineError> {
     let mut found = BTreeMap::new();
     for (ordinal, (_, line)) in ledger.shards().iter().filter(|(_, (_, line))| line.counts.rejected > 0) {
         let rows = ledger.shard_rows(*ordinal).map_err(|error| PipelineError::usage(error).within(&line.name))?;
@@ -280,7 +280,7 @@ pub fn rejects(ledger: &Ledger) -> Result<BTreeMap<String, String>, PipelineErro
             if row.fate.reason.as_ref().is_some_and(|reason| reason.code == TAKEN_DOWN) {
                 continue;
             }
-            let why = row.fate.reason.map(|reason| reason.to_string()).unwrap_or_default();
+            let why = row.fate.reason.unwrap_or_else(|| Reason::new("", ""));
             found.insert(row.fate.info.key.clone(), why);
         }
     }
@@ -304,7 +304,7 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
         }
         None => BTreeMap::new(),
     };
-    let missing: Vec<(&String, &String)> = rejects.iter().filter(|(key, _)| !without.contains(key)).collect();
+    let missing: Vec<(&String, &Reason)> = rejects.iter().filter(|(key, _)| !without.contains(key)).collect();
     if let Some((key, why)) = missing.first() {
         return Err(PipelineError::Usage(format!(
             "benchmark {name}: {} of its pictures could not be embedded (first: {key}: {why}), and copies of them would pass; mend them, or \

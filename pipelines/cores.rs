@@ -54,8 +54,8 @@ impl Threads {
 
     /// Those of one that runs a model.
     #[must_use]
-    pub fn of_libtorch(threads: usize) -> Self {
-        Self { waiting: waiting_as_set().collect(), ..Self::of(threads) }
+    pub fn of_libtorch(threads: usize, waiting: Vec<String>) -> Self {
+        Self { waiting, ..Self::of(threads) }
     }
 }
 

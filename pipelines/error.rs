@@ -81,7 +81,7 @@ impl fmt::Display for Caused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Some(place) => f.write_str(place),
-            None => self.cause.fmt(f),
+            None => fmt::Display::fmt(&self.cause, f),
         }
     }
 }
@@ -188,7 +188,12 @@ mod tests {
 
     /// All causes of an error, itself included.
     fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+        let (mut said, mut next) = (Vec::new(), Some(error));
+        while let Some(error) = next {
+            said.push(error.to_string());
+            next = error.source();
+        }
+        said
     }
 
     #[test]

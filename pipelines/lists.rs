@@ -241,7 +241,7 @@ mod tests {
         let path = folder.path().join("list");
         std::fs::write(&path, content).unwrap();
         let root = format!("{}/", folder.path().display());
-        read(&path).map_err(|error| error.to_string().replace(&root, ""))
+        read(&path).map_err(|error| error.line().replace(&root, ""))
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
             let root = format!("{}/", folder.path().display());
             class_table(&path)
                 .map(|table| table.into_iter().collect::<Vec<_>>())
-                .map_err(|error| error.to_string().replace(&root, ""))
+                .map_err(|error| error.line().replace(&root, ""))
         };
         let due =
             [("n1", "tench, Tinca tinca"), ("n2", "goldfish")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec();

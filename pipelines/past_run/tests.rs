@@ -383,7 +383,7 @@ fn another_run_over_the_same_shards_changes_sides() {
     let row = |name: &str, from: &str, to: &str| [name, from, to].map(|text| Cell::Text(text.into())).to_vec();
     assert_eq!(named[..2], [row("s/00000.tar/0008", "dropped", "kept"), row("s/00000.tar/0009", "kept", "dropped")]);
     assert_eq!(named.len(), 4);
-    let error = gather(&run, &options(here.path().join("nowhere"))).unwrap_err().to_string();
+    let error = gather(&run, &options(here.path().join("nowhere"))).unwrap_err().line();
     assert!(error.contains("cannot be read as a run folder"), "{error}");
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use trommel_core::durable::make_folder;
+use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
 use trommel_ledger::run_folder::RunFolder;
@@ -174,8 +175,8 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
     let Reading { max_pixels, load_truncated, .. } = embedding.reading;
     let limits = Limits { load_truncated, ..Limits::of_pixels(max_pixels) };
     // What something else than the decoder refused is not mended by other pixels.
-    let mended = |(key, why): (&String, &String)| {
-        ["image_", "too_many_pixels", "too_many_bytes"].iter().any(|code| why.starts_with(code))
+    let mended = |(key, why): (&String, &Reason)| {
+        ["image_", "too_many_pixels", "too_many_bytes"].iter().any(|code| why.code.starts_with(code))
             && test_picture(&roots, key).is_some_and(|bytes| decode_rgb(&bytes, &limits).is_ok())
     };
     Ok(rejects(&ledger)?.iter().any(mended))

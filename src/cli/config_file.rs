@@ -44,7 +44,7 @@ pub enum ConfigFileError {
         /// The file of options.
         path: PathBuf,
         /// Where, and why.
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// A name that is no flag of the command.
     #[error("{flag} {}: `{key}` is no option of `trommel {command}`", path.display())]
@@ -145,8 +145,10 @@ type Given = (String, Option<char>, Vec<Option<String>>);
 /// What a file says of a command's flags.
 fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>, ConfigFileError> {
     let path = || file.to_path_buf();
-    let text = fs::read_to_string(file).map_err(|source| ConfigFileError::Unread { flag: FLAG, path: path(), source })?;
-    let table: toml::Table = text.parse().map_err(|source| ConfigFileError::Malformed { flag: FLAG, path: path(), source })?;
+    let text =
+        fs::read_to_string(file).map_err(|source| ConfigFileError::Unread { flag: FLAG, path: path(), source })?;
+    let malformed = |error| ConfigFileError::Malformed { flag: FLAG, path: path(), source: Box::new(error) };
+    let table: toml::Table = text.parse().map_err(malformed)?;
     let mut options = Vec::new();
     for (key, value) in table {
         let flag = key.replace('_', "-");

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use trommel_core::escape::{escape_controls, escape_lines};
+use trommel_pipelines::error::Kind;
 
 use library::LibraryError;
 use parsed::Parsed;
@@ -54,7 +55,7 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
 pub fn parse(words: &[OsString]) -> Result<Parsed, u8> {
     Parsed::of(words.iter().cloned()).map_err(|error| {
         let _reader_gone = error.print();
-        if error.use_stderr() { 2 } else { 0 }
+        if error.use_stderr() { Kind::Usage.status() } else { 0 }
     })
 }
 

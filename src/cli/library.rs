@@ -16,7 +16,7 @@ pub enum LibraryError {
     #[error(transparent)]
     NoProgram(#[from] io::Error),
     /// It does not lie there.
-    #[error("{FILE} is not beside {}", program.display())]
+    #[error("{file} is not beside {}", program.display(), file = FILE)]
     NotBeside {
         /// The program's file.
         program: PathBuf,

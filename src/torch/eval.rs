@@ -27,7 +27,7 @@ pub fn run(args: &EvalArgs) -> Outcome {
     }
     let config = config(args)?;
     let report = evaluate(&config)?;
-    tell_threads(&Threads::of_libtorch(config.threads));
+    tell_threads(&Threads::of_libtorch(config.threads, environment::waiting()));
     tell(&report.notices);
     eprintln!(
         "trommel: zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
@@ -74,7 +74,7 @@ pub fn run(args: &EvalArgs) -> Outcome {
 fn run_retrieval(args: &EvalArgs) -> Outcome {
     let config = retrieval_config(args)?;
     let report = retrieve(&config)?;
-    tell_threads(&Threads::of_libtorch(config.threads));
+    tell_threads(&Threads::of_libtorch(config.threads, environment::waiting()));
     tell(&report.notices);
     eprintln!("trommel: retrieval on {} pictures with {} captions", report.pictures, report.captions);
     for (from, recalls) in [("image to text", &report.image_to_text), ("text to image", &report.text_to_image)] {
