@@ -41,7 +41,7 @@ use crate::memory::{MemoryPlan, human};
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
 use crate::rounding;
-use crate::shard_leases::{Dealt, deal};
+use crate::shard_leases::{AssignedShards, assign};
 use crate::stored::StoredEmbeddings;
 use crate::time_spent::{Stage, Stages};
 use crate::together::Together;
@@ -223,7 +223,7 @@ impl<'a> RunSetup<'a> {
             watchdog.watch_pool(&pool);
         })?;
 
-        let Dealt { leases, drain } = deal(together, shards, readers + workers);
+        let AssignedShards { leases, drain } = assign(together, shards, readers + workers);
         let _winding = together.wind_down_with(stop, drain);
         let first = First::new(first, "", stop);
         let committer = start_committer(folder, self.part_config(), &first, stop)?;

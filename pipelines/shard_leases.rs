@@ -9,7 +9,7 @@ use trommel_dataflow::source::Leases;
 use crate::together::Together;
 
 /// How shards are given out, alone or together.
-pub struct Dealt {
+pub struct AssignedShards {
     /// Who reads what.
     pub leases: Arc<dyn Leases>,
     /// Begins nothing new.
@@ -18,19 +18,19 @@ pub struct Dealt {
 
 /// Gives out the shards `wanted`, of which a process has at most so many open.
 #[must_use]
-pub fn deal(together: &Together, wanted: Vec<u64>, open_shards: usize) -> Dealt {
+pub fn assign(together: &Together, wanted: Vec<u64>, open_shards: usize) -> AssignedShards {
     match together.cluster() {
         None => {
             let leases = Arc::new(Dynamic::new(wanted, open_shards));
             let drained = leases.clone();
-            Dealt { leases, drain: Box::new(move || drained.drain()) }
+            AssignedShards { leases, drain: Box::new(move || drained.drain()) }
         }
         Some(cluster) => {
             let control = cluster.control();
             let server = (cluster.process() == 0).then(|| LeaseServer::new(wanted, control));
             let leases = ClusterLeases::new(control, server, open_shards);
             let drained = leases.clone();
-            Dealt { leases, drain: Box::new(move || drained.drain()) }
+            AssignedShards { leases, drain: Box::new(move || drained.drain()) }
         }
     }
 }

@@ -127,16 +127,16 @@ struct Passes {
 /// that lie before the cursor and are not judged yet come first, for the ledger only (`train_from` is `u32::MAX`). In
 /// later passes a shard waits until its decisions are there, and is replayed.
 ///
-/// In a growing deal a reader waits for its lane's next shard until the deal is closed; it is woken by the deal, and
+/// In a growing assignment a reader waits for its lane's next shard until the assignment is closed; it is woken by the assignment, and
 /// holds no credit meanwhile. Holes are not leased.
 #[derive(Debug)]
 pub struct LaneLeases {
-    deal: Arc<Lanes>,
+    assignment: Arc<Lanes>,
     passes: u32,
     start: Cursor,
     state: Mutex<Passes>,
     wakers: Wakers,
-    /// The deal's changes are ours.
+    /// The assignment's changes are ours.
     _on_growth: Option<Registration>,
 }
 
@@ -144,25 +144,25 @@ impl LaneLeases {
     /// Leases over `passes` passes (`None`: without end) from the cursor on; `judged` are the shards in the ledger.
     #[must_use]
     pub fn new(
-        deal: Arc<Lanes>,
+        assignment: Arc<Lanes>,
         passes: Option<u32>,
         cursor: Option<&Cursor>,
         judged: impl IntoIterator<Item = u64>,
     ) -> Self {
-        let start = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, deal.count()));
+        let start = cursor.cloned().unwrap_or_else(|| Cursor::start_of(0, assignment.count()));
         let lane = |at: usize| Lane {
             caught_up: 0,
             pass: start.pass,
             position: start.lanes.get(at).map_or(0, |place| place.position),
         };
-        let lanes = (0..deal.count()).map(lane).collect();
+        let lanes = (0..assignment.count()).map(lane).collect();
         let state = Passes { lanes, decided: judged.into_iter().collect(), failed: HashSet::new() };
         let last = u32::MAX >> (ORDINAL_BITS - 32);
-        let passes = deal.passes(passes).unwrap_or(last).min(last);
+        let passes = assignment.passes(passes).unwrap_or(last).min(last);
         let wakers = Wakers::default();
         let woken = wakers.clone();
-        let on_growth = deal.on_change(move || woken.wake_all());
-        Self { deal, passes, start, state: Mutex::new(state), wakers, _on_growth: on_growth }
+        let on_growth = assignment.on_change(move || woken.wake_all());
+        Self { assignment, passes, start, state: Mutex::new(state), wakers, _on_growth: on_growth }
     }
 
     /// Leaves all lanes but `lanes` to the run's other processes.
@@ -200,7 +200,7 @@ impl Leases for LaneLeases {
         let Some(lane) = state.lanes.get_mut(reader) else { return Next::Done };
         let begun = self.start.lanes.get(reader).copied().unwrap_or_default();
         while lane.caught_up < begun.position {
-            let ordinal = match self.deal.standing(self.start.pass, reader, lane.caught_up) {
+            let ordinal = match self.assignment.standing(self.start.pass, reader, lane.caught_up) {
                 Standing::Later => return Next::Wait,
                 Standing::Never => break,
                 Standing::Hole(_) => None,
@@ -216,12 +216,12 @@ impl Leases for LaneLeases {
             if lane.pass >= self.passes {
                 return Next::Done;
             }
-            match self.deal.standing(lane.pass, reader, lane.position) {
+            match self.assignment.standing(lane.pass, reader, lane.position) {
                 Standing::Shard(ordinal) => break ordinal,
                 Standing::Hole(_) => lane.position += 1,
                 Standing::Later => return Next::Wait,
                 // An empty lane is done with all passes at once.
-                Standing::Never if self.deal.positions(reader) == 0 => lane.pass = self.passes,
+                Standing::Never if self.assignment.positions(reader) == 0 => lane.pass = self.passes,
                 Standing::Never => (lane.pass, lane.position) = (lane.pass + 1, 0),
             }
         };
@@ -239,16 +239,16 @@ impl Leases for LaneLeases {
     fn floor(&self) -> Option<Time> {
         let state = locked(&self.state);
         let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.pass < self.passes);
-        if self.deal.passes(None).is_none() {
-            let running = lanes.filter(|(at, _)| self.deal.positions(*at) > 0);
+        if self.assignment.passes(None).is_none() {
+            let running = lanes.filter(|(at, _)| self.assignment.positions(*at) > 0);
             return running.map(|(_, lane)| time_of(lane.pass, 0)).min();
         }
         // Arrival order: what a lane still reads only rises, so the one endless pass is passed shard by shard.
         let next = |(at, lane): (usize, &Lane)| {
             let begun = self.start.lanes.get(at).map_or(0, |place| place.position);
             let position = if lane.caught_up < begun { lane.caught_up } else { lane.position };
-            let ordinal = position.saturating_mul(self.deal.count() as u64).saturating_add(at as u64);
-            (self.deal.standing(lane.pass, at, position) != Standing::Never).then(|| time_of(lane.pass, ordinal))
+            let ordinal = position.saturating_mul(self.assignment.count() as u64).saturating_add(at as u64);
+            (self.assignment.standing(lane.pass, at, position) != Standing::Never).then(|| time_of(lane.pass, ordinal))
         };
         lanes.filter_map(next).min()
     }
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
     use crate::window::LanePlace;
 
-    fn deal() -> Arc<Lanes> {
+    fn assignment() -> Arc<Lanes> {
         Arc::new(Lanes::new(2, 1, (0..5).map(|ordinal| (ordinal, format!("{ordinal}")))))
     }
 
@@ -287,18 +287,18 @@ mod tests {
 
     #[test]
     fn later_passes_wait_for_their_decisions() {
-        let (deal, leases) = (deal(), LaneLeases::new(deal(), Some(2), None, []));
+        let (assignment, leases) = (assignment(), LaneLeases::new(assignment(), Some(2), None, []));
         for position in 0..3 {
             let lease = shard(leases.next(0));
-            assert_eq!((Some(lease.ordinal), lease.replay), (deal.ordinal(0, 0, position), false));
+            assert_eq!((Some(lease.ordinal), lease.replay), (assignment.ordinal(0, 0, position), false));
         }
         assert_eq!(leases.next(0), Next::Wait);
         assert_eq!(leases.floor(), Some(0));
-        let needed = deal.ordinal(1, 0, 0).unwrap();
+        let needed = assignment.ordinal(1, 0, 0).unwrap();
         leases.committed(needed);
         let lease = shard(leases.next(0));
         assert_eq!((lease.pass, lease.ordinal, lease.replay), (1, needed, true));
-        leases.failed(deal.ordinal(1, 0, 1).unwrap());
+        leases.failed(assignment.ordinal(1, 0, 1).unwrap());
         assert!(!shard(leases.next(0)).replay);
         (0..5).for_each(|ordinal| leases.committed(ordinal));
         shard(leases.next(0));
@@ -311,11 +311,11 @@ mod tests {
 
     #[test]
     fn a_resumed_lane_first_judges_what_the_ledger_lacks() {
-        let deal = deal();
+        let assignment = assignment();
         let mut cursor = Cursor::start_of(0, 2);
         cursor.lanes[0] = LanePlace { position: 2, index: 7 };
-        let [first, second, third] = [0, 1, 2].map(|position| deal.ordinal(0, 0, position).unwrap());
-        let leases = LaneLeases::new(deal, Some(1), Some(&cursor), [first]);
+        let [first, second, third] = [0, 1, 2].map(|position| assignment.ordinal(0, 0, position).unwrap());
+        let leases = LaneLeases::new(assignment, Some(1), Some(&cursor), [first]);
         let lease = shard(leases.next(0));
         assert_eq!((lease.ordinal, lease.train_from, lease.replay), (second, u32::MAX, false));
         let lease = shard(leases.next(0));
@@ -325,36 +325,36 @@ mod tests {
 
     #[test]
     fn readers_of_a_growing_deal_wait_for_their_next_shard() {
-        let deal = Arc::new(Lanes::growing(2));
-        let leases = LaneLeases::new(deal.clone(), None, None, []);
+        let assignment = Arc::new(Lanes::growing(2));
+        let leases = LaneLeases::new(assignment.clone(), None, None, []);
         let woken = Arc::new(AtomicUsize::new(0));
         let counted = woken.clone();
         let _registration = leases.on_change(Box::new(move || _ = counted.fetch_add(1, Ordering::SeqCst)));
         assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(0)));
-        deal.grow(3);
+        assignment.grow(3);
         assert_eq!((shard(leases.next(0)).ordinal, leases.floor()), (0, Some(1)));
         assert_eq!((shard(leases.next(1)).ordinal, leases.floor()), (1, Some(2)));
         assert_eq!((leases.next(1), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(2)));
-        deal.hole(3);
-        deal.grow(6);
+        assignment.hole(3);
+        assignment.grow(6);
         assert_eq!((shard(leases.next(1)).ordinal, leases.floor()), (5, Some(2)));
         assert_eq!([2, 4].map(|_| shard(leases.next(0)).ordinal), [2, 4]);
         assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Wait, Next::Wait, Some(6)));
-        deal.close();
+        assignment.close();
         assert_eq!((leases.next(0), leases.next(1), leases.floor()), (Next::Done, Next::Done, None));
         assert_eq!(woken.load(Ordering::SeqCst), 4);
     }
 
     #[test]
-    fn a_lane_catches_up_while_the_deal_is_told_again() {
-        let deal = Arc::new(Lanes::growing(2));
+    fn a_lane_catches_up_while_the_assignment_is_told_again() {
+        let assignment = Arc::new(Lanes::growing(2));
         let mut cursor = Cursor::start_of(0, 2);
         cursor.lanes[0] = LanePlace { position: 2, index: 7 };
-        let leases = LaneLeases::new(deal.clone(), Some(1), Some(&cursor), [0]);
+        let leases = LaneLeases::new(assignment.clone(), Some(1), Some(&cursor), [0]);
         assert_eq!((leases.next(0), leases.floor()), (Next::Wait, Some(0)));
-        deal.grow(2);
+        assignment.grow(2);
         assert_eq!(leases.next(0), Next::Wait, "shard 2 lies before the cursor and has not come");
-        deal.grow(7);
+        assignment.grow(7);
         let taken = [0, 1, 2].map(|_| shard(leases.next(0))).map(|lease| (lease.ordinal, lease.train_from));
         assert_eq!(taken, [(2, u32::MAX), (4, 7), (6, 0)]);
         assert_eq!((leases.next(0), leases.floor()), (Next::Wait, Some(1)));

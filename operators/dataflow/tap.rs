@@ -27,7 +27,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::Timestamp;
 use timely::progress::operate::FrontierInterest;
 
-/// Taps a stream.
+/// Reads a stream on its way and sends what it tells on another one.
 pub trait Tap<'scope, T: Timestamp, In>: Sized {
     /// The stream as it is, and what `tell` says of its items, at their times.
     fn tap<News: 'static>(self, tell: impl FnMut(&In) -> Option<News> + 'static) -> (Self, StreamVec<'scope, T, News>);

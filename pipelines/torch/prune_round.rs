@@ -28,7 +28,7 @@ use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
-use trommel_pipelines::shard_leases::{Dealt, deal};
+use trommel_pipelines::shard_leases::{AssignedShards, assign};
 
 /// What judges, made once.
 pub(crate) struct Pruner {
@@ -85,7 +85,7 @@ impl Pruner {
     pub(crate) fn run(&self, round: Round<'_>) -> Result<Summary, PipelineError> {
         let Round { input, folder, wanted, together, stop, progress, first } = round;
         let reader = self.judging.reader(&input, None);
-        let Dealt { leases, drain } = deal(together, wanted, self.open_shards);
+        let AssignedShards { leases, drain } = assign(together, wanted, self.open_shards);
         let _winding = together.wind_down_with(stop, drain);
         let parts = self.judging.part_config();
         let first = First::new(first, self.judging.image_key(), stop);

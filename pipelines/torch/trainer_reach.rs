@@ -57,7 +57,7 @@ impl Trained {
     }
 }
 
-/// Whether a sample of a growing deal lies before a trainer's place: it was trained on, or stands in the window that is at hand.
+/// Whether a sample of a growing assignment lies before a trainer's place: it was trained on, or stands in the window that is at hand.
 pub(crate) fn lies_before(cursor: &Cursor, sample: SampleId) -> bool {
     let lanes = cursor.lanes.len() as u64;
     let at = usize::try_from(sample.ordinal % lanes.max(1)).ok().and_then(|lane| cursor.lanes.get(lane));
