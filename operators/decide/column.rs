@@ -15,6 +15,7 @@
 //! assert_eq!("aesthetic>=high".parse::<Test>().unwrap_err().to_string(), "`high` is no number, and `>=` compares numbers");
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,6 +28,27 @@ pub enum Cell<'a> {
     Number(f64),
     /// A text, in UTF-8.
     Text(&'a str),
+}
+
+impl<'a> Cell<'a> {
+    /// The number, where it is one.
+    #[must_use]
+    pub const fn number(self) -> Option<f64> {
+        match self {
+            Self::Number(x) => Some(x),
+            Self::Missing | Self::Text(_) => None,
+        }
+    }
+
+    /// The value as a label: a number as it is written shortest, both zeros alike.
+    #[must_use]
+    pub fn label(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Missing => None,
+            Self::Number(x) => Some((x + 0.0).to_string().into()),
+            Self::Text(text) => Some(text.into()),
+        }
+    }
 }
 
 /// How a value is compared.
@@ -112,11 +134,8 @@ impl Test {
             Cell::Number(x) => self.number == Some(x),
             Cell::Text(text) => text == self.value,
         };
-        let number = match cell {
-            Cell::Number(x) => Some(x),
-            Cell::Missing | Cell::Text(_) => None,
-        };
-        let compared = |passes: fn(f64, f64) -> bool| number.zip(self.number).is_some_and(|(x, with)| passes(x, with));
+        let compared =
+            |passes: fn(f64, f64) -> bool| cell.number().zip(self.number).is_some_and(|(x, with)| passes(x, with));
         match self.compare {
             Compare::From => compared(|x, with| x >= with),
             Compare::UpTo => compared(|x, with| x <= with),

@@ -8,6 +8,7 @@
 //! Names are compared by 128 bits of their SHA-256. Every sample that takes part must have its row, and no two samples of one name may share one: else the
 //! join is refused, with the first of them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
@@ -282,9 +283,9 @@ impl Answers {
             if let Some(named) = named {
                 let (mut high, mut low) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
                 for at in 0..rows {
-                    let own = shards.and_then(|column| cell(&group[column], at).text());
+                    let own = shards.and_then(|column| cell(&group[column], at).label().map(Cow::into_owned));
                     let scope = file.map(|shard| reading.shards[shard].name.clone()).or(own);
-                    let name = cell(&group[named], at).text();
+                    let name = cell(&group[named], at).label();
                     let words = name.map_or([MISSING; 2], |name| hash(scope.as_deref(), &name));
                     high.push(words[0]);
                     low.push(words[1]);
@@ -298,19 +299,19 @@ impl Answers {
                     let cell = cell(column, at);
                     Ok(match *ask {
                         Asks::Predicate(number) => u64::from(
-                            program.predicates[number].rule.policy().test().is_some_and(|test| test.holds(cell.cell())),
+                            program.predicates[number].rule.policy().test().is_some_and(|test| test.holds(cell)),
                         ),
                         Asks::Order(number) => {
                             let order = program.orders[number].rule.policy().first().map(|(_, order)| order);
                             order.and_then(|order| order.place([], || 0, |_| cell.number())).unwrap_or(MISSING)
                         }
-                        Asks::Label(number) => match cell.text() {
+                        Asks::Label(number) => match cell.label() {
                             None => MISSING,
                             Some(label) => {
                                 labels[number].number(&label, &program.labels[number], reading.label_bytes)?
                             }
                         },
-                        Asks::Cell => cell.hash(),
+                        Asks::Cell => value_hash(cell),
                     })
                 };
                 let answers: Vec<u64> = (0..rows).map(&mut answer).collect::<Result<_, SelectError>>()?;
@@ -585,44 +586,16 @@ fn text_of(table: &JoinedTable, column: &str, row: u64) -> Result<String, Select
     Ok(text)
 }
 
-/// A cell of a table.
-#[derive(Clone, Copy)]
-struct Of<'a>(Cell<'a>);
-
-fn cell(column: &Column, at: usize) -> Of<'_> {
-    Of(match column {
+fn cell(column: &Column, at: usize) -> Cell<'_> {
+    match column {
         Column::Text(values) => values[at].as_deref().map_or(Cell::Missing, Cell::Text),
         Column::F64(values) => values[at].filter(|x| !x.is_nan()).map_or(Cell::Missing, Cell::Number),
         Column::U32(_) | Column::U64(_) => Cell::Missing,
-    })
+    }
 }
 
-impl<'a> Of<'a> {
-    const fn cell(self) -> Cell<'a> {
-        self.0
-    }
-
-    const fn number(self) -> Option<f64> {
-        match self.0 {
-            Cell::Number(x) => Some(x),
-            Cell::Missing | Cell::Text(_) => None,
-        }
-    }
-
-    /// As a label: numbers as they are written shortest, both zeros alike.
-    fn text(self) -> Option<String> {
-        match self.0 {
-            Cell::Missing => None,
-            Cell::Number(x) => Some((x + 0.0).to_string()),
-            Cell::Text(text) => Some(text.to_owned()),
-        }
-    }
-
-    fn hash(self) -> u64 {
-        match self.0 {
-            Cell::Missing => 0,
-            Cell::Number(x) => hash(Some("number"), &(x + 0.0).to_string())[0],
-            Cell::Text(text) => hash(Some("text"), text)[0],
-        }
-    }
+/// What stands for a value where columns are compared; 0 for none. A number is never like a text.
+fn value_hash(cell: Cell<'_>) -> u64 {
+    let kind = if cell.number().is_some() { "number" } else { "text" };
+    cell.label().map_or(0, |label| hash(Some(kind), &label)[0])
 }

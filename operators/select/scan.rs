@@ -2,6 +2,7 @@
 //!
 //! Shards are read on all threads, some at a time; what they say is put together in order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -423,10 +424,7 @@ impl Questions {
                     if let Some(lacking) = unanswered(asked) {
                         return Err(self.silent(lacking));
                     }
-                    let number = |_: &str| match row.cell(*source, key) {
-                        Cell::Number(x) => Some(x),
-                        Cell::Missing | Cell::Text(_) => None,
-                    };
+                    let number = |_: &str| row.cell(*source, key).number();
                     order.place(asked.looks_at.iter().map(|&at| &scores[at]), &mut draw, number)
                 }
             };
@@ -434,12 +432,7 @@ impl Questions {
         }
         for (at, source) in self.labels.iter().enumerate() {
             let Some(source) = source else { continue };
-            answers.labels[at].push(match row.cell(*source, key) {
-                Cell::Missing => None,
-                // Both zeros are one.
-                Cell::Number(x) => Some((x + 0.0).to_string()),
-                Cell::Text(text) => Some(text.to_owned()),
-            });
+            answers.labels[at].push(row.cell(*source, key).label().map(Cow::into_owned));
         }
         Ok(())
     }
