@@ -9,6 +9,10 @@ use half::f16;
 use serde_json::Value;
 use trommel_columnar::npy;
 
+#[path = "../operators/decide/tests/sources.rs"]
+mod sources;
+use sources::sources;
+
 /// From the foundation up: a crate uses only crates of the lines before its own.
 const ORDER: [&[&str]; 11] = [
     &["trommel-core", "trommel-kernels", "trommel-bridge", "trommel-card-stand-in", "icu"],
@@ -108,6 +112,35 @@ fn a_library_is_named_by_one_room() {
             .collect();
         assert_eq!(users, [owner], "{library}");
     }
+}
+
+/// What builds a timely operator by hand: who holds capabilities, sends over channels, and wakes itself.
+const BY_HAND: [&str; 6] =
+    ["operators::generic", "channels::pact", "Capability", "activator_for", "for_each_stamp", "OperatorBuilder"];
+
+/// Files beside `operators/dataflow` that still do. There come no more.
+const STILL_BY_HAND: [&str; 2] = ["operators/decide/stage.rs", "operators/ledger/operator.rs"];
+
+#[test]
+fn operators_are_built_by_hand_in_one_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut at_home, mut abroad) = (0, BTreeSet::new());
+    for path in sources(root) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter_map(|line| line.split("//").next()).collect::<Vec<_>>().join("\n");
+        if !BY_HAND.iter().any(|word| code.contains(word)) {
+            continue;
+        }
+        let place = path.strip_prefix(root).unwrap().display().to_string();
+        if place.starts_with("operators/dataflow/") {
+            at_home += 1;
+        } else {
+            abroad.insert(place);
+        }
+    }
+    assert!(at_home >= 6, "the search finds only {at_home} files of operators/dataflow");
+    let known = STILL_BY_HAND.map(String::from).into();
+    assert_eq!(abroad, known, "`offload`, `batch_offload`, `flat_map_timed` and `everywhere` are there for it");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The only place with raw timely plumbing: stop, credit, offload, batch, source, order.
+//! The only place with raw timely plumbing: source, offload, batch, order, and what needs a time or every process.
 //!
 //! ```text
 //!  Leases ─▶ source ─▶ offload ─▶ batch ─▶ offload ─▶ ... ─▶ OrderService ─▶ trainer thread
@@ -16,6 +16,7 @@
 #![forbid(missing_docs)]
 
 pub mod batch;
+pub mod everywhere;
 mod holes;
 pub mod irregular;
 pub mod lanes;
@@ -28,6 +29,7 @@ pub mod redeem;
 pub mod sequencer;
 pub mod source;
 pub mod tap;
+pub mod timed;
 pub mod watchdog;
 pub mod whereabouts;
 pub mod window;

@@ -65,6 +65,15 @@ impl JobPanic {
         let message = format!("panicked: {}", words.as_deref().unwrap_or("no message"));
         Self { job: job.into(), fault: JobFault::Panicked, message }
     }
+
+    /// Of a job that gave `results` results for `inputs` inputs.
+    pub(super) fn miscounted(job: &str, results: usize, inputs: usize) -> Self {
+        Self {
+            job: job.into(),
+            fault: JobFault::WrongCount,
+            message: format!("gave {results} results for {inputs} inputs"),
+        }
+    }
 }
 
 /// How a pool stands.

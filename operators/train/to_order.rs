@@ -26,17 +26,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concatenate;
-use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::vec::Map;
 
 use trommel_core::credit::Permit;
 use trommel_core::sample::{Event, Sample, SampleId, ShardEnd, ShardOutcome, Status, Time, pass_of};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
+use trommel_dataflow::everywhere::Everywhere;
 use trommel_dataflow::order::{OrderError, OrderService, Slot, WindowBytes};
+use trommel_dataflow::timed::FlatMapTimed;
 use trommel_decide::stage::TrainView;
 use trommel_shard::reader::Replayed;
 
@@ -254,63 +254,19 @@ pub fn to_order<'scope>(
 ) {
     let scope = kept.scope();
     let turn_of = order.clone();
-    let kept = turns(kept, "KeptToTurns", move |_, kept| Some(turn_of.turn_of(kept)));
-    let replayed = turns(replayed, "ReplayedToTurns", |_, replayed| {
-        Some(match replayed {
-            Replayed::Holes { pass, id, count } => Turn::Holes { pass, id, count },
-            Replayed::Skipped { pass, id, why } => Turn::Skipped { pass, id, why },
-            Replayed::End { pass, end } => Turn::end(pass, end),
-        })
+    let kept = kept.map(move |kept| turn_of.turn_of(kept));
+    let replayed = replayed.map(|replayed| match replayed {
+        Replayed::Holes { pass, id, count } => Turn::Holes { pass, id, count },
+        Replayed::Skipped { pass, id, why } => Turn::Skipped { pass, id, why },
+        Replayed::End { pass, end } => Turn::end(pass, end),
     });
-    let events = turns(events, "FatesToTurns", |time, event| match event {
+    let events = events.flat_map_timed("FatesToTurns", |time: &Time, event| match event {
         Event::Fate(fate) if fate.status == Status::Kept => None,
         Event::Fate(fate) => Some(Turn::Holes { pass: pass_of(*time), id: fate.info.id, count: 1 }),
         Event::End(end) => Some(Turn::end(pass_of(*time), end)),
     });
-    let (processes, own) = (scope.peers() / workers.max(1), scope.index() / workers.max(1));
-    let to_all = scope
-        .concatenate([kept, replayed, events])
-        .unary::<CapacityContainerBuilder<Vec<(u64, Turn)>>, _, _, _>(Pipeline, "TurnsToAll", move |cap, _info| {
-            drop(cap);
-            move |input, output| {
-                input.for_each_stamp(|cap, data| {
-                    let mut session = output.session(&cap);
-                    for turn in data.flat_map(|data| data.drain(..)) {
-                        for process in (0..processes).filter(|process| *process != own) {
-                            session.give(((process * workers) as u64, turn.clone()));
-                        }
-                        session.give(((own * workers) as u64, turn));
-                    }
-                });
-            }
-        });
     let order = order.clone();
-    to_all.sink(Exchange::new(|(worker, _): &(u64, Turn)| *worker), "TurnsToOrder", move |(input, _frontier)| {
-        input.for_each(|_cap, data| {
-            for (_, turn) in data.drain(..) {
-                let _has_stopped_the_run = order.take(turn);
-            }
-        });
+    scope.concatenate([kept, replayed, events]).everywhere("TurnsToOrder", workers, move |turn| {
+        let _has_stopped_the_run = order.take(turn);
     });
-}
-
-fn turns<'scope, D: 'static>(
-    stream: StreamVec<'scope, Time, D>,
-    name: &str,
-    mut turn: impl FnMut(&Time, D) -> Option<Turn> + 'static,
-) -> StreamVec<'scope, Time, Turn> {
-    stream.unary::<CapacityContainerBuilder<Vec<Turn>>, _, _, _>(Pipeline, name, move |cap, _info| {
-        drop(cap);
-        move |input, output| {
-            input.for_each(|cap, data| {
-                let time = cap.least().copied().unwrap_or_default();
-                let mut session = output.session(&cap);
-                for item in data.drain(..) {
-                    if let Some(turn) = turn(&time, item) {
-                        session.give(turn);
-                    }
-                }
-            });
-        }
-    })
 }

@@ -13,11 +13,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::core::OkErr;
-use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
@@ -25,6 +22,7 @@ use trommel_core::sample::{Embedded, Encoded, Event, Fate, NO_CAPTION, Reason, S
 use trommel_core::stop::Stop;
 use trommel_dataflow::part::Part;
 use trommel_dataflow::source::{Leases, source};
+use trommel_dataflow::timed::FlatMapTimed;
 use trommel_decide::ShardNames;
 use trommel_decide::stage::{Decide, TrainView};
 use trommel_decode::operator::{Decode, Views};
@@ -155,20 +153,10 @@ impl Parts {
 
 /// Samples that the ledger kept and whose pictures cannot be decoded any more. The ledger has their fates: only the order hears of them.
 fn skipped<'scope>(rejects: Events<'scope>) -> StreamVec<'scope, Time, Replayed> {
-    rejects.unary::<CapacityContainerBuilder<Vec<Replayed>>, _, _, _>(Pipeline, "Skipped", |cap, _info| {
-        drop(cap);
-        |input, output| {
-            input.for_each(|cap, data| {
-                let pass = pass_of(cap.least().copied().unwrap_or_default());
-                let mut session = output.session(&cap);
-                for event in data.drain(..) {
-                    if let Event::Fate(fate) = event {
-                        let none = Reason::new("unreadable", "");
-                        session.give(Replayed::skipped(pass, &fate.info, fate.reason.as_ref().unwrap_or(&none)));
-                    }
-                }
-            });
-        }
+    let none = Reason::new("unreadable", "");
+    rejects.flat_map_timed("Skipped", move |time: &Time, event| match event {
+        Event::Fate(fate) => Some(Replayed::skipped(pass_of(*time), &fate.info, fate.reason.as_ref().unwrap_or(&none))),
+        Event::Points(_) | Event::End(_) => None,
     })
 }
 

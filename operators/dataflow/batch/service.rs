@@ -41,10 +41,6 @@ pub(super) struct Service<I, O> {
 }
 
 impl<I, O> Service<I, O> {
-    fn panic(&self, fault: JobFault, message: String) -> JobPanic {
-        JobPanic { job: self.config.name.clone(), fault, message }
-    }
-
     fn failed(&self, panic: JobPanic) -> JobPanic {
         if self.config.fatal {
             self.stop.fail(panic.clone());
@@ -55,7 +51,9 @@ impl<I, O> Service<I, O> {
     pub(super) fn make<F, E: Display>(&self, make: impl FnOnce() -> Result<F, E>) -> Result<F, JobPanic> {
         let made = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(Ok(function)) => return Ok(function),
-            Ok(Err(error)) => self.panic(JobFault::NotMade, error.to_string()),
+            Ok(Err(error)) => {
+                JobPanic { job: self.config.name.clone(), fault: JobFault::NotMade, message: error.to_string() }
+            }
             Err(payload) => JobPanic { fault: JobFault::NotMade, ..JobPanic::caught(&self.config.name, &*payload) },
         };
         Err(self.failed(made))
@@ -101,10 +99,7 @@ impl<I, O> Service<I, O> {
         *busy_since = now;
         let results = match results {
             Ok(results) if results.len() == replies.len() => Ok(results),
-            Ok(results) => {
-                let message = format!("gave {} results for {} inputs", results.len(), replies.len());
-                Err(self.failed(self.panic(JobFault::WrongCount, message)))
-            }
+            Ok(results) => Err(self.failed(JobPanic::miscounted(&self.config.name, results.len(), replies.len()))),
             Err(payload) => Err(self.failed(JobPanic::caught(&self.config.name, &*payload))),
         };
         self.answer(&replies, results);
