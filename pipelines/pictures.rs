@@ -12,12 +12,12 @@ use trommel_columnar::pieces::is_embeddings;
 use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
-use trommel_core::sample::SampleId;
+use trommel_core::sample::{Encoded, Sample, SampleId};
 use trommel_decode::{Limits, decode_rgb};
 use trommel_shard::compression::{Compression, CompressionLimits, decompress};
 use trommel_shard::header::BLOCK;
 use trommel_shard::plan::{Plan, ShardRef};
-use trommel_shard::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use trommel_shard::samples::{Group, GroupConfig, SampleReader, Want};
 use trommel_shard::store::{Metered, Store, local_path};
 use trommel_shard::tar::{TarLimits, TarReader};
 
@@ -137,10 +137,10 @@ fn shard_samples(
     let last = wanted.keys().next_back().copied().unwrap_or(0);
     while let Some(group) = next(&mut groups, &mut want) {
         let index = match group {
-            Group::Sample(raw) => {
-                let index = raw.info.id.index;
-                if wanted.get(&index).is_some_and(|sample| sample.key == raw.info.key) {
-                    take(index, found(raw));
+            Group::Sample(sample) => {
+                let index = sample.info.id.index;
+                if wanted.get(&index).is_some_and(|wanted| wanted.key == sample.info.key) {
+                    take(index, found(sample));
                 }
                 index
             }
@@ -159,8 +159,9 @@ fn next<R: std::io::BufRead>(groups: &mut SampleReader<'_, R>, want: &mut dyn Fn
     group
 }
 
-fn found(raw: RawSample) -> Found {
-    Found { image: raw.image.to_vec(), caption: raw.caption.map(|caption| caption.to_string()).unwrap_or_default() }
+fn found(sample: Sample<Encoded>) -> Found {
+    let caption = sample.caption.map(|caption| caption.to_string()).unwrap_or_default();
+    Found { image: sample.payload.image.to_vec(), caption }
 }
 
 /// The test picture with the key `CLASS/FILE` (or `FILE`) below the first root that has it.

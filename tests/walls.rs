@@ -143,6 +143,26 @@ fn operators_are_built_by_hand_in_one_room() {
     assert_eq!(abroad, known, "`offload`, `batch_offload`, `flat_map_timed` and `everywhere` are there for it");
 }
 
+/// Where code makes a fate field by field.
+fn made_by_hand(code: &str) -> usize {
+    let before = |at: usize| code[..at].split_whitespace().next_back().unwrap_or("");
+    let made = |at: usize| !["struct", "enum", "impl", "let", "for", "->"].contains(&before(at));
+    let starts = |at: usize| code[..at].ends_with(|c: char| c.is_whitespace() || c == '(');
+    code.match_indices("Fate {").filter(|&(at, _)| starts(at) && made(at)).count()
+}
+
+#[test]
+fn fates_are_made_in_one_file() {
+    assert_eq!(
+        made_by_hand("let Fate { info, .. } = x; let y = Fate { info };\nfn f() -> Fate {\n    Fate { ..x }\n}"),
+        2
+    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let by_hand: Vec<_> = sources(root).into_iter().filter(|path| made_by_hand(&code(path)) > 0).collect();
+    assert!(by_hand.is_empty(), "Fate has a named form for each way in which a sample ends: {by_hand:?}");
+}
+
 #[test]
 fn pages_that_say_how_to_add_something_name_files_that_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -131,6 +131,15 @@ impl<P> Sample<P> {
     }
 }
 
+impl Sample<Encoded> {
+    /// A sample as it lies in its shard: of the first pass and to be judged, as long as its reader says nothing else.
+    #[must_use]
+    pub fn read(info: Arc<SampleInfo>, caption: Option<Arc<str>>, picture: Encoded, permit: Permit) -> Self {
+        let encoded_bytes = picture.image.len() as u64;
+        Self { info, pass: 0, work: Work::Judge, caption, encoded_bytes, permit, payload: picture }
+    }
+}
+
 impl Sample<()> {
     /// Puts something into the envelope.
     pub fn with<P>(self, payload: P) -> Sample<P> {
@@ -248,19 +257,54 @@ pub struct Fate {
     pub embedding: Option<Vec<f16>>,
 }
 
+impl Fate {
+    /// What a ledger says, or is to say, of a sample; a reject has no scores.
+    #[must_use]
+    pub fn recorded(info: Arc<SampleInfo>, status: Status, reason: Option<Reason>, scores: Vec<Score>) -> Self {
+        let scores = if status == Status::Rejected { Vec::new() } else { scores };
+        Self { info, status, reason, scores, embedding: None }
+    }
+
+    /// Of a sample that could not be judged.
+    #[must_use]
+    pub fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Self {
+        Self::recorded(info, Status::Rejected, Some(reason), Vec::new())
+    }
+
+    /// Of a sample that is passed over without being judged.
+    #[must_use]
+    pub fn dropped(info: Arc<SampleInfo>) -> Self {
+        Self::recorded(info, Status::Dropped, None, Vec::new())
+    }
+
+    /// Of a sample that was judged, with its scores and its canonical embedding (empty where there is none). A kept one without a
+    /// caption bears the remark [`NO_CAPTION`].
+    #[must_use]
+    pub fn decided<P>(sample: &Sample<P>, keeps: bool, scores: Vec<Score>, vector: Vec<f16>) -> Self {
+        let status = if keeps { Status::Kept } else { Status::Dropped };
+        let reason = (keeps && sample.caption.is_none()).then(|| Reason::new(NO_CAPTION, ""));
+        let embedding = (!vector.is_empty()).then_some(vector);
+        Self { embedding, ..Self::recorded(sample.info.clone(), status, reason, scores) }
+    }
+}
+
+impl From<Fate> for Event {
+    fn from(fate: Fate) -> Self {
+        Self::Fate(Arc::new(fate))
+    }
+}
+
 impl Event {
     /// The fate of a sample that could not be judged.
     #[must_use]
     pub fn rejected(info: Arc<SampleInfo>, reason: Reason) -> Self {
-        let (status, reason) = (Status::Rejected, Some(reason));
-        Self::Fate(Arc::new(Fate { info, status, reason, scores: Vec::new(), embedding: None }))
+        Fate::rejected(info, reason).into()
     }
 
     /// The fate of a sample that nobody looked at, since a split does not keep it.
     #[must_use]
     pub fn dropped(info: Arc<SampleInfo>) -> Self {
-        let (status, scores) = (Status::Dropped, Vec::new());
-        Self::Fate(Arc::new(Fate { info, status, reason: None, scores, embedding: None }))
+        Fate::dropped(info).into()
     }
 }
 

@@ -539,22 +539,18 @@ fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<Ledg
                 })
                 .collect();
             let detail = details.next().flatten().unwrap_or_default();
-            let fate = Fate {
-                info: Arc::new(SampleInfo {
-                    id: SampleId { ordinal, index: indices.next().flatten().unwrap_or_default() },
-                    key: keys.next().flatten().unwrap_or_default(),
-                    uid: uids.next().flatten(),
-                    url: urls.next().flatten(),
-                    sha256: shas.next().flatten(),
-                    offset: offsets.next().flatten().unwrap_or_default(),
-                    size: sizes.next().flatten().unwrap_or_default(),
-                    ..SampleInfo::default()
-                }),
-                status,
-                reason: reasons.next().flatten().map(|code| Reason { code, detail }),
-                scores: if status == Status::Rejected { Vec::new() } else { scored },
-                embedding: None,
+            let info = SampleInfo {
+                id: SampleId { ordinal, index: indices.next().flatten().unwrap_or_default() },
+                key: keys.next().flatten().unwrap_or_default(),
+                uid: uids.next().flatten(),
+                url: urls.next().flatten(),
+                sha256: shas.next().flatten(),
+                offset: offsets.next().flatten().unwrap_or_default(),
+                size: sizes.next().flatten().unwrap_or_default(),
+                ..SampleInfo::default()
             };
+            let reason = reasons.next().flatten().map(|code| Reason { code, detail });
+            let fate = Fate::recorded(Arc::new(info), status, reason, scored);
             out.push(Ok(LedgerRow { shard: shards.next().flatten().unwrap_or_default(), fate }));
         }
         Ok(out)

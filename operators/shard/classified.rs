@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 
 use super::compression::{CompressionLimits, decompress};
 use super::plan::{PlanError, PlanOptions, expand, shards_in};
-use super::samples::{Group, GroupConfig, RawSample, SampleReader, Want};
+use super::samples::{Group, GroupConfig, SampleReader, Want};
 use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
-use trommel_core::sample::Reason;
+use trommel_core::sample::{Encoded, Reason, Sample};
 
 /// Why a set cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +181,7 @@ impl Classified {
         };
         while let Some(group) = next() {
             let labelled = match group {
-                Group::Sample(RawSample { info, image, caption, .. }) => {
+                Group::Sample(Sample { info, caption, payload: Encoded { image, .. }, .. }) => {
                     let class = if is_class { String::from_utf8_lossy(&image).into_owned() } else { String::new() };
                     let class = caption.map_or(class, |caption| caption.to_string());
                     let content = self.class(&class).map(|class| (image.to_vec(), class));

@@ -277,8 +277,7 @@ impl Reading<'_> {
 
     fn settled(&mut self, info: SampleInfo, (status, reason): (Status, Reason)) -> Result<(), Stopped> {
         let info = Arc::new(self.numbered(info)?);
-        let fate = Fate { info, status, reason: Some(reason), scores: Vec::new(), embedding: None };
-        self.out.send(Err(Event::Fate(Arc::new(fate))))
+        self.out.send(Err(Fate::recorded(info, status, Some(reason), Vec::new()).into()))
     }
 
     /// The sample with its place and its record.

@@ -15,14 +15,13 @@ use std::borrow::Cow;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::Metadata;
 use super::names::{self, IMAGE_KEYS};
 use super::tar::{Member, MemberKind, RawMember, TarEnd, TarReader};
 use trommel_core::credit::Permit;
-use trommel_core::sample::{Reason, SampleId, SampleInfo};
+use trommel_core::sample::{Encoded, Reason, Sample, SampleId, SampleInfo};
 
 /// What a second member with the same key and extension means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,26 +112,11 @@ pub struct Original {
     pub is_sparse: bool,
 }
 
-/// A sample with its data.
-#[derive(Debug)]
-pub struct RawSample {
-    /// Identity and provenance.
-    pub info: Arc<SampleInfo>,
-    /// Encoded picture.
-    pub image: Bytes,
-    /// Extension of its member, in lower case.
-    pub image_extension: String,
-    /// Caption, not blank.
-    pub caption: Option<Arc<str>>,
-    /// Credit for picture, caption and views.
-    pub permit: Permit,
-}
-
 /// One group of members, in the tar's order.
 #[derive(Debug)]
 pub enum Group {
     /// A group with a picture.
-    Sample(RawSample),
+    Sample(Sample<Encoded>),
     /// A group that is none, and why.
     Rejected(Arc<SampleInfo>, Reason),
     /// A group of which only its place was wanted; nothing of its json is known.
@@ -146,7 +130,7 @@ impl Group {
     #[must_use]
     pub const fn info(&self) -> &Arc<SampleInfo> {
         match self {
-            Self::Sample(RawSample { info, .. })
+            Self::Sample(Sample { info, .. })
             | Self::Rejected(info, _)
             | Self::Place(info)
             | Self::Original(info, _) => info,
@@ -422,11 +406,11 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 let text = open.text.map(|(_, text)| String::from_utf8_lossy(&text).into_owned());
                 let blank = |text: &String| text.trim().is_empty();
                 let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
-                let Image { extension: image_extension, data, mut permit, .. } = image;
+                let Image { extension, data, mut permit, .. } = image;
                 let held = (data.len() + caption.as_ref().map_or(0, String::len)) as u64;
                 permit.shrink_to(held.saturating_add(extra_bytes));
-                let caption = caption.map(Arc::from);
-                Group::Sample(RawSample { info, image: Bytes::from(data), image_extension, caption, permit })
+                let picture = Encoded { image: data.into(), extension };
+                Group::Sample(Sample::read(info, caption.map(Arc::from), picture, permit))
             }
         }
     }

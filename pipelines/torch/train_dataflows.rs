@@ -18,7 +18,7 @@ use timely::dataflow::operators::core::OkErr;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
-use trommel_core::sample::{Embedded, Encoded, Event, Fate, NO_CAPTION, Reason, Sample, Status, Time, Work, pass_of};
+use trommel_core::sample::{Embedded, Encoded, Event, Fate, Reason, Sample, Time, Work, pass_of};
 use trommel_core::stop::Stop;
 use trommel_dataflow::part::Part;
 use trommel_dataflow::source::{Leases, source};
@@ -170,16 +170,11 @@ fn recorded_all<'scope>(
     let (taken_down, names) = (taken_down.clone(), names.clone());
     let (embedded, events) = embedded
         .flat_map(move |sample| {
-            let reason = sample.caption.is_none().then(|| Reason::new(NO_CAPTION, ""));
-            let vector = &sample.payload.vector;
-            let embedding = (!vector.is_empty()).then(|| vector.clone());
-            let fate = Fate { info: sample.info.clone(), status: Status::Kept, reason, scores: Vec::new(), embedding };
+            let kept = Fate::decided(&sample, true, Vec::new(), sample.payload.vector.clone()).into();
             let info = &sample.info;
             let (shard, others) = (names(info.id.ordinal), [&info.uid, &info.url, &info.sha256]);
             let dropped = taken_down.has(Called { shard: &shard, key: &info.key, others });
-            let gone = Fate { status: Status::Dropped, reason: None, embedding: None, ..fate.clone() };
-            let [kept, gone] = [fate, gone].map(|fate| Event::Fate(Arc::new(fate)));
-            let last = if dropped { Err((true, gone)) } else { Ok(sample) };
+            let last = if dropped { Err((true, Event::dropped(sample.info))) } else { Ok(sample) };
             [Err((false, kept)), last]
         })
         .ok_err(|either: Result<Sample<Embedded>, (bool, Event)>| either);

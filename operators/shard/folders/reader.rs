@@ -8,18 +8,16 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::super::metadata::Metadata;
 use super::super::promised::promised_to_folder;
 use super::super::reader::{Admitted, Decisions, Known, KnownError, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
-use super::super::samples::{Group, RawSample, Want, too_long};
+use super::super::samples::{Group, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
 use trommel_core::causes::Causes;
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Event, Reason, SampleId, SampleInfo, ShardEnd, ShardOutcome};
+use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome};
 use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 /// Reads class folders.
@@ -205,8 +203,8 @@ impl FolderReader {
         if let Err(error) = File::open(path).and_then(|mut file| file.read_exact(&mut image)) {
             return Ok(Err(format!("{}: {error}", path.display())));
         }
-        let (image, image_extension) = (Bytes::from(image), extension(path));
-        Ok(Ok(Group::Sample(RawSample { info, image, image_extension, caption, permit })))
+        let picture = Encoded { image: image.into(), extension: extension(path) };
+        Ok(Ok(Group::Sample(Sample::read(info, caption, picture, permit))))
     }
 }
 

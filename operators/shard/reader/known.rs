@@ -4,12 +4,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::super::samples::{Group, RawSample, Want};
+use super::super::samples::{Group, Want};
 use super::{Admitted, Replayed, Request, ViewBytes};
 use trommel_core::causes::Cause;
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleInfo, Status, Work};
+use trommel_core::sample::{Event, Reason, Sample, SampleInfo, Status, Work};
 
 /// Why what is known of a shard is of no use for it.
 #[derive(Debug, thiserror::Error)]
@@ -303,14 +303,12 @@ impl Task<'_> {
                 Ok(Some(Admitted::Event(if kept { Event::rejected(info, reason) } else { Event::dropped(info) })))
             }
             (Group::Original(info, _), _) => Err(KnownError::Original(info.id.index)),
-            (Group::Sample(RawSample { info, image, image_extension, caption, permit }), _) => {
-                if !self.known.lists(&info)? {
-                    return Ok(Some(Admitted::Event(Event::dropped(info))));
+            (Group::Sample(sample), _) => {
+                if !self.known.lists(&sample.info)? {
+                    return Ok(Some(Admitted::Event(Event::dropped(sample.info))));
                 }
-                let work = self.work(info.id.index).unwrap_or(Work::JudgeOnly);
-                let encoded_bytes = image.len() as u64;
-                let payload = Encoded { image, extension: image_extension };
-                Ok(Some(Admitted::Sample(Sample { info, pass, work, caption, encoded_bytes, permit, payload })))
+                let work = self.work(sample.info.id.index).unwrap_or(Work::JudgeOnly);
+                Ok(Some(Admitted::Sample(Sample { pass, work, ..sample })))
             }
         }
     }

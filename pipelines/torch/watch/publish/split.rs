@@ -257,14 +257,13 @@ fn write_shard(
         let index = info.id.index;
         let status = statuses.get(index as usize).copied().ok_or_else(gone)?;
         let score = |rows: &mut Rows| rows.next_if(|row| row.0 == index).map(|row| row.1).unwrap_or_default();
-        let judged = status != Status::Rejected;
-        let scores = if judged { scores.iter_mut().map(score).collect() } else { Vec::new() };
+        let scores = scores.iter_mut().map(score).collect();
         Arc::get_mut(&mut info).ok_or_else(gone)?.id = SampleId { ordinal: number, index };
         let reason = match taken_down.binary_search(&index) {
             Ok(_) => Some(Reason::new(TAKEN_DOWN, "")),
             Err(_) => reason.filter(|_| status != Status::Dropped),
         };
-        fates.push(Arc::new(Fate { info, status, reason, scores, embedding: None }));
+        fates.push(Arc::new(Fate::recorded(info, status, reason, scores)));
     }
     let (_, from) = pool.shards().get(&ordinal).ok_or_else(gone)?;
     let shard = PartShard { ordinal: number, name: &from.name, fates: &fates, items };
