@@ -24,6 +24,7 @@ use timely::WorkerConfig;
 use timely::communication::allocator::AllocatorBuilder;
 use timely::worker::Worker;
 use trommel_cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, Loss, Message};
+use trommel_core::sample::is_in_part;
 use trommel_core::stop::Stop;
 use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
@@ -125,6 +126,11 @@ impl Together {
     /// Processes in the run.
     pub fn ranks(&self) -> usize {
         self.cluster.as_ref().map_or(1, |cluster| cluster.processes())
+    }
+
+    /// Whether a shard is this process's, where shards are not leased.
+    pub fn owns(&self, ordinal: u64) -> bool {
+        is_in_part(ordinal, self.rank() as u64, self.ranks() as u64)
     }
 
     /// What this process reads of `lanes`.

@@ -35,6 +35,12 @@ pub const fn ordinal_of(time: Time) -> u64 {
     time & ((1 << ORDINAL_BITS) - 1)
 }
 
+/// Whether a shard belongs to one of several parts of the work, by its ordinal alone: a process of a cluster, a task of an array.
+#[must_use]
+pub const fn is_in_part(ordinal: u64, part: u64, parts: u64) -> bool {
+    ordinal % parts == part
+}
+
 /// Where a sample stands: the shard's ordinal in the plan, and its number in the shard, rejects included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SampleId {

@@ -4,7 +4,7 @@
 //! question about its markers that decoders answer differently; and the colour space follows libjpeg's rules, so the
 //! decoder is asked for the stored components and the conversion is done here, as libjpeg and Pillow do it.
 
-mod colour;
+pub(crate) mod colour;
 mod header;
 mod markers;
 mod scan;

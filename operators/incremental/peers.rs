@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use super::IncrementalError;
 use trommel_cluster::{ClusterError, Control};
 use trommel_core::causes::Causes;
+use trommel_core::sample::is_in_part;
 
 /// Where the messages of all engines of a run meet; which step it is stands in the messages.
 const BARRIER: &str = "incremental";
@@ -103,7 +104,7 @@ fn garbled(process: usize, detail: &str) -> IncrementalError {
 
 /// Whether a shard's vectors and stored matches are this process's to read, and its parts to write and to remove.
 pub(super) fn owns(peers: &dyn Peers, ordinal: u64) -> bool {
-    ordinal % peers.ranks() as u64 == peers.rank() as u64
+    is_in_part(ordinal, peers.rank() as u64, peers.ranks() as u64)
 }
 
 /// Who takes part, and at which step of which epoch they are.

@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 use super::LedgerError;
 use super::manifest::{self, Merged, PartKind, SCHEMA_VERSION, ShardLine};
 use super::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
+use trommel_core::sample::is_in_part;
 use trommel_core::wake::locked;
 
 /// What the record calls that pictures are to be blurred until somebody clicks on them.
@@ -168,7 +169,7 @@ impl Access {
     /// Whether a shard is this process's.
     const fn owns(self, ordinal: u64) -> bool {
         match self {
-            Self::Slice { index, of } => ordinal % of == index,
+            Self::Slice { index, of } => is_in_part(ordinal, index, of),
             Self::Exclusive | Self::Member => true,
         }
     }

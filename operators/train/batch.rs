@@ -2,7 +2,7 @@
 
 use tch::{Device, TchError, Tensor};
 use trommel_bridge::HostBytes;
-use trommel_model::preprocess::Normalise;
+use trommel_model::preprocess::{Normalise, Preprocess};
 
 use super::error::TrainError;
 
@@ -16,10 +16,9 @@ pub struct Normalisation {
 }
 
 impl Default for Normalisation {
-    /// CLIP's own constants, of pixels from 0 to 1.
-    #[allow(clippy::excessive_precision)]
+    /// CLIP's own constants.
     fn default() -> Self {
-        Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_58, 0.275_777_11] }
+        (&Preprocess::default()).into()
     }
 }
 

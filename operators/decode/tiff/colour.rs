@@ -1,6 +1,7 @@
 //! What a TIFF's samples mean, by Pillow's table of the forms that it opens, and how Pillow makes RGB of each.
 
 use super::{Form, JPEG, RAW};
+use crate::jpeg::colour::{LIBJPEGS_GREEN, inked, jfif};
 
 /// A form that Pillow opens and converts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(super) enum Colour {
     Cmyk,
     YCbCr(By),
 }
+
+/// How much of green is Cb, in 65536ths, as it follows for libtiff from the other coefficients.
+const LIBTIFFS_GREEN: i32 = -22_553;
 
 /// Whose conversion of YCbCr it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,12 +138,13 @@ impl Colour {
             Self::Rgb { multiplied: true } => {
                 pixels.flat_map(|p| [p[0], p[1], p[2]].map(|c| divided(c, p[3]))).collect()
             }
-            Self::Cmyk => pixels.flat_map(|p| [p[0], p[1], p[2]].map(|ink| inked(ink, p[3]))).collect(),
+            Self::Cmyk => pixels.flat_map(|p| [p[0], p[1], p[2]].map(|ink| inked(ink, 255 - p[3]))).collect(),
             Self::YCbCr(By::Pillow) => {
                 let tables = Tables::new();
                 pixels.flat_map(|p| tables.rgb(p[0], p[1], p[2])).collect()
             }
-            Self::YCbCr(by) => pixels.flat_map(|p| jfif(p[0], p[1], p[2], by)).collect(),
+            Self::YCbCr(By::Libtiff) => pixels.flat_map(|p| jfif(p[0], p[1], p[2], LIBTIFFS_GREEN)).collect(),
+            Self::YCbCr(By::Libjpeg) => pixels.flat_map(|p| jfif(p[0], p[1], p[2], LIBJPEGS_GREEN)).collect(),
         }
     }
 }
@@ -149,25 +154,7 @@ fn divided(colour: u8, alpha: u8) -> u8 {
     (255 * u16::from(colour)).checked_div(u16::from(alpha)).map_or(0, |colour| colour.min(255) as u8)
 }
 
-/// What is left of white under an ink and black: Pillow's rounded product of bytes.
-fn inked(ink: u8, black: u8) -> u8 {
-    let light = 255 - black;
-    let product = u32::from(ink) * u32::from(light) + 128;
-    light.saturating_sub(((product + (product >> 8)) >> 8) as u8)
-}
-
-/// JFIF's conversion with 16 bits behind the point. libjpeg rounds 0.34414, libtiff what follows from the other coefficients.
-fn jfif(y: u8, cb: u8, cr: u8, by: By) -> [u8; 3] {
-    const HALF: i32 = 1 << 15;
-    let green_cb = if by == By::Libjpeg { -22_554 } else { -22_553 };
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
-    let red = y + ((91_881 * cr + HALF) >> 16);
-    let green = y + ((green_cb * cb - 46_802 * cr + HALF) >> 16);
-    let blue = y + ((116_130 * cb + HALF) >> 16);
-    [red, green, blue].map(|value| value.clamp(0, 255) as u8)
-}
-
-/// The same with six bits, as Pillow has it: parts of red by Cr, green by Cb and by Cr, blue by Cb.
+/// JFIF's conversion with six bits behind the point, as Pillow has it: parts of red by Cr, green by Cb and by Cr, blue by Cb.
 struct Tables([[i32; 256]; 4]);
 
 impl Tables {

@@ -121,9 +121,8 @@ impl Watch<'_> {
 
     /// Finds the takedown words again that the restored state knows samples by.
     pub(super) fn name_restored(&mut self) -> Result<(), PipelineError> {
-        let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
         let world = self.engine.world();
-        for (&ordinal, live) in world.shards.iter().filter(|(ordinal, _)| *ordinal % ranks == rank) {
+        for (&ordinal, live) in world.shards.iter().filter(|(ordinal, _)| self.together.owns(**ordinal)) {
             if !live.taken_by_key.is_empty() {
                 let keys = &world.inputs.taken_keys;
                 self.pool.find(ordinal, live.input.generation, keys).map_err(PipelineError::failed)?;

@@ -117,8 +117,7 @@ impl Watch<'_> {
 
     /// Reads, decodes and embeds: each process the shards that are its own.
     pub(super) fn read(&mut self, wanted: &[u64]) -> Result<(), PipelineError> {
-        let (rank, ranks) = (self.together.rank() as u64, self.together.ranks() as u64);
-        let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| ordinal % ranks == rank).collect();
+        let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| self.together.owns(*ordinal)).collect();
         self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
         if self.judge.is_none() {
             let mut judging = RunSetup::prepare(&self.reading, None, self.stop.clone())?;
