@@ -18,4 +18,7 @@ mod reopened;
 #[allow(dead_code)]
 mod rules;
 mod script;
+#[path = "../ledger/tests/simulated.rs"]
+#[allow(dead_code)]
+mod simulated;
 mod spread;

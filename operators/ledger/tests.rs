@@ -6,6 +6,7 @@ mod graph;
 mod merge;
 mod peers;
 mod rows;
+mod simulated;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -48,6 +48,8 @@ pub mod store;
 pub mod tar;
 
 #[cfg(test)]
+extern crate self as trommel_shard; // other rooms' tests take `store/faulty.rs` in by its path
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod oracle;

@@ -26,7 +26,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-pub mod faulty;
 mod local;
 pub mod memory;
 mod metered;
@@ -349,5 +348,7 @@ pub fn remote_name(url: &str) -> String {
     plain.split_once("://").map_or(plain.clone(), |(_, rest)| rest.to_string())
 }
 
+#[cfg(test)]
+pub(crate) mod faulty;
 #[cfg(test)]
 mod tests;

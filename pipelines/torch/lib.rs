@@ -37,6 +37,10 @@ pub mod watch;
 use trommel_pipelines::together;
 
 #[cfg(test)]
+#[path = "../../operators/shard/store/faulty.rs"]
+#[allow(dead_code)]
+mod faulty;
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod second_store;
 #[cfg(test)]

@@ -129,10 +129,10 @@ mod tests {
     use std::sync::Arc;
 
     use trommel_shard::store::Stores;
-    use trommel_shard::store::faulty::{Fault, Faulty};
     use trommel_shard::store::memory::Memory;
 
     use super::*;
+    use crate::faulty::{Fault, Faulty};
 
     #[test]
     fn what_is_too_large_for_counts_is_not_read_whole() {

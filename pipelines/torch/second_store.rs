@@ -13,10 +13,10 @@ use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, stream};
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
-use trommel_shard::store::faulty::{Fault, Faulty};
 use trommel_shard::store::memory::Memory;
 use trommel_synth::SynthConfig;
 
+use crate::faulty::{Fault, Faulty};
 use crate::prune::{PruneReport, prune};
 use crate::side_by_side::config;
 

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::naive::check;
 use super::reopened::{no_orphans, root};
 use super::script::{Pool, Trial};
+use super::simulated::{Crash, Fault, Simulated};
 use crate::IncrementalError;
 use crate::engine::{Engine, IncrementalConfig};
 use crate::inputs::{Change, Inputs};
 use trommel_core::sample::SampleId;
-use trommel_ledger::simulated::{Crash, Fault, Simulated};
 use trommel_ledger::storage::Storage;
 
 /// An epoch: what the folder held before it, what it changes, and the inputs before and after.

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::naive::check;
 use super::reopened::{no_orphans, root, state};
 use super::script::Trial;
+use super::simulated::Simulated;
 use crate::IncrementalError;
 use crate::embeddings::{Embeddings, Visitor};
 use crate::engine::{Engine, IncrementalConfig};
 use crate::journal::path_of;
 use trommel_ledger::checked;
-use trommel_ledger::simulated::Simulated;
 use trommel_ledger::storage::Storage;
 
 fn disk() -> (Simulated, Arc<dyn Storage>) {

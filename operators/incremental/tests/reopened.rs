@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::naive::check;
 use super::script::Trial;
+use super::simulated::Simulated;
 use crate::journal::path_of;
 use crate::record::{Delta, EpochLine, SCHEMA_VERSION};
 use trommel_ledger::checked;
-use trommel_ledger::simulated::Simulated;
 use trommel_ledger::storage::{Disk, Storage};
 
 pub(super) fn root() -> PathBuf {

@@ -1,7 +1,7 @@
 //! Stops a scripted run of five shards before and in the middle of every step, with every fate for what was not synced,
 //! recovers, finishes, and compares with the undisturbed run and with a naive model.
 
-use super::super::simulated::{Crash, Fault, Simulated};
+use super::simulated::{Crash, Fault, Simulated};
 use super::*;
 
 fn disk() -> (Simulated, Arc<dyn Storage>) {

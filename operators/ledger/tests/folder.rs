@@ -2,8 +2,9 @@
 
 use super::super::manifest::{LineStatus, PartSum, ShardLine};
 use super::super::run_folder::{BLUR, manifest_path};
-use super::super::simulated::Simulated;
+use super::simulated::Simulated;
 use super::super::storage::{Disk, LockKind, link_or_copy};
+use super::simulated::Simulated;
 use super::*;
 
 fn on_disk() -> (tempfile::TempDir, Arc<dyn Storage>) {

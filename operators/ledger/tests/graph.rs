@@ -3,7 +3,7 @@
 use timely::dataflow::operators::{Input, Inspect, Probe};
 
 use super::super::operator::{LedgerConfig, ToLedger};
-use super::super::simulated::{Fault, Simulated};
+use super::simulated::{Fault, Simulated};
 use super::*;
 use trommel_core::sample::{Event, ShardEnd};
 

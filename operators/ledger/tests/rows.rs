@@ -1,7 +1,7 @@
 //! Rows that come a few at a time, and what is held of them.
 
 use super::super::part::{GROUP_BYTES, PartShard, Rows, write};
-use super::super::simulated::Simulated;
+use super::simulated::Simulated;
 use super::*;
 use trommel_core::records::Records;
 

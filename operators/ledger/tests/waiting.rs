@@ -1,7 +1,7 @@
 //! A committer that waits for the verdict on the run's first samples: parts are written meanwhile, manifest lines are not.
 
 use super::super::committer::CommitHandle;
-use super::super::simulated::Simulated;
+use super::simulated::Simulated;
 use super::*;
 
 type Answers = Arc<Mutex<Vec<(u64, bool)>>>;

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_core::wake::locked;
-
-use super::{ByteSource, Entry, Patience, Seen, Store, StoreError};
+use trommel_shard::store::{ByteSource, Entry, Patience, Seen, Store, StoreError};
 
 /// One kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +61,6 @@ pub struct Calls {
 
 impl Faulty {
     /// `inner`, with these faults in all files.
-    #[must_use]
     pub fn new(inner: impl Store + 'static, faults: impl IntoIterator<Item = Fault>) -> Self {
         let this = Self { inner: Arc::new(inner), script: Arc::default() };
         faults.into_iter().for_each(|fault| this.add("", fault));
@@ -80,7 +78,6 @@ impl Faulty {
     }
 
     /// How often it was asked so far.
-    #[must_use]
     pub fn calls(&self) -> Calls {
         let script = locked(&self.script);
         Calls { lists: script.lists, looks: script.looks, opens: script.opens }

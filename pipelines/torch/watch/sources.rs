@@ -204,10 +204,10 @@ fn has_stats(store: &dyn Store, url: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use trommel_shard::store::faulty::{Fault, Faulty};
     use trommel_shard::store::memory::Memory;
 
     use super::*;
+    use crate::faulty::{Fault, Faulty};
 
     #[test]
     fn a_shard_is_complete_by_its_statistics_or_when_it_is_old_enough() {

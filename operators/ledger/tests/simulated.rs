@@ -9,9 +9,9 @@ use std::io::{self, Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::storage::{Lock, LockKind, Output, Storage, parent};
 use trommel_columnar::ReadSeek;
 use trommel_core::wake::locked;
+use trommel_ledger::storage::{Lock, LockKind, Output, Storage, parent};
 
 /// What a crash leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,6 @@ impl State {
 
 impl Simulated {
     /// A simulated disk without files.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -127,13 +126,11 @@ impl Simulated {
     }
 
     /// Calls made so far, also those that change nothing.
-    #[must_use]
     pub fn calls(&self) -> u64 {
         locked(&self.state).calls
     }
 
     /// Steps taken so far.
-    #[must_use]
     pub fn steps(&self) -> u64 {
         self.state().steps
     }
@@ -193,7 +190,6 @@ impl Simulated {
     }
 
     /// All files with their bytes, by path.
-    #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
         state.names.iter().map(|(path, &node)| (path.clone(), state.nodes[node].live.clone())).collect()
