@@ -9,7 +9,7 @@ use std::time::Duration;
 use trommel_cluster::{Counters, Peer};
 
 use crate::gauges::{Values, key};
-use crate::progress::clock;
+use crate::time_spent::clock;
 
 /// Seconds that a rate looks back.
 const WINDOW_SECONDS: f64 = 60.0;

@@ -9,6 +9,7 @@ use trommel_cluster::Counters;
 
 use crate::fleet::PeerView;
 use crate::gauges::{Gauges, key};
+use crate::time_spent::clock;
 
 /// What has happened so far. All counters only grow.
 #[derive(Debug)]
@@ -191,17 +192,6 @@ impl Progress {
         };
         #[expect(clippy::cast_precision_loss)]
         (done > 0 && all >= done).then(|| self.working_seconds() / done as f64 * (all - done) as f64)
-    }
-}
-
-/// Seconds for people: `12 s`, `3 min 05 s`, `2 h 10 min`.
-pub(crate) fn clock(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let seconds = seconds.round() as u64;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
 

@@ -69,3 +69,14 @@ impl Spent {
         Self { decode, decode_on_card, decoded_by: stages.decoded_by(), embed, join, bottleneck }
     }
 }
+
+/// Seconds for people: `12 s`, `3 min 05 s`, `2 h 10 min`.
+pub(crate) fn clock(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let seconds = seconds.round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

@@ -49,10 +49,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::records::{Record, Records};
 use super::stop::Stop;
+pub use super::stop::Stopped;
 use super::wake::{Registration, Wakers, locked};
 
 mod core;
@@ -60,11 +60,6 @@ pub mod workspace;
 pub use self::core::Turn;
 use self::core::{Core, Pocket};
 use self::workspace::Workspace;
-
-/// The run was asked to stop while something waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("stopped")]
-pub struct Stopped;
 
 /// How the budget is divided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,8 +26,7 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use super::credit::Stopped;
-use super::stop::Stop;
+use super::stop::{Stop, Stopped};
 use super::wake::{Registration, locked};
 
 /// The records of one process, lane by lane. Clones are the same.

@@ -46,6 +46,11 @@ impl Error for Failure {
     }
 }
 
+/// The run was asked to stop while something waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
 /// Never made: channels of it only ever close.
 #[derive(Debug)]
 pub enum Never {}

@@ -83,6 +83,7 @@ mod record;
 mod refresh;
 mod restore;
 mod rows;
+mod settle;
 mod stale;
 mod stream;
 pub mod tables;

@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::budget::EpochBudget;
 use super::cuts::Cuts;
-use super::engine::settle;
 use super::filed::Filed;
 use super::flow::{Taken, Tally};
 use super::inputs::{Inputs, Points, ShardInput, Split};
@@ -24,6 +23,7 @@ use super::parts::{PartRecord, PartStore, StoredTable, incarnation_of};
 use super::peers::Round;
 use super::record::{BenchmarkRecord, Changed, Delta, ShardRecord, follow};
 use super::rows::{CutRows, KeyRows, PeakRows, StoredPoints, TakenRows};
+use super::settle::settle;
 use super::tables::Table;
 use super::workers::{Facts, Flow};
 use super::world::{Live, Peaks, World};

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a fresh machine needs, and the commands that people and CI share.
 
 mod peers;
+mod places;
 mod run;
 mod setup;
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::cache;
+use crate::places::cache;
 use crate::setup::need_python;
 
 /// Exact versions: golden files name them.

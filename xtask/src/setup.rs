@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cache, root};
+use crate::places::{cache, root};
 
 /// Wheels of the CPU set-up: requirement, sha256, platform tags to ask pip for.
 const CPU_WHEELS: [(&str, &str, &[&str]); 3] = [

@@ -3,8 +3,25 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::workspace::NoRoom;
+use thiserror::Error;
+
 use super::{CreditConfig, Gauge};
+
+/// No room for a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoRoom {
+    /// The run was asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// The budget has no room for it beside those of other readers.
+    #[error("--memory leaves {most_bytes} for all readers together, of which others hold {held_bytes}")]
+    Full {
+        /// What all workspaces may have together, in bytes.
+        most_bytes: u64,
+        /// What others hold of it, in bytes.
+        held_bytes: u64,
+    },
+}
 
 /// What a workspace's claim on the shared part gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

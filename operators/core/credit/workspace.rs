@@ -17,30 +17,13 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use thiserror::Error;
-
+pub use super::core::NoRoom;
 use super::core::{Claim, Core};
 use super::{Credit, Inner};
 use crate::wake::locked;
 
 /// What a reader has for a decompressor without asking: gzip, bzip2, and zstd up to `-15`.
 pub const OWN_BYTES: u64 = 4 << 20;
-
-/// No room for a workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum NoRoom {
-    /// The run was asked to stop.
-    #[error("stopped")]
-    Stopped,
-    /// The budget has no room for it beside those of other readers.
-    #[error("--memory leaves {most_bytes} for all readers together, of which others hold {held_bytes}")]
-    Full {
-        /// What all workspaces may have together, in bytes.
-        most_bytes: u64,
-        /// What others hold of it, in bytes.
-        held_bytes: u64,
-    },
-}
 
 /// The workspace of one reader, empty at first; returned on drop.
 pub struct Workspace {

@@ -2,7 +2,6 @@
 
 use super::super::manifest::{LineStatus, PartSum, ShardLine};
 use super::super::run_folder::{BLUR, manifest_path};
-use super::simulated::Simulated;
 use super::super::storage::{Disk, LockKind, link_or_copy};
 use super::simulated::Simulated;
 use super::*;
