@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::source::EmbeddingBatch;
+use super::embedding_batch::EmbeddingBatch;
 
 /// Rows that are left out, by the names of their shards and their raw indices there. A row of which the file does not say both stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

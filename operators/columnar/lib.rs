@@ -12,6 +12,7 @@
 #![forbid(missing_docs)]
 
 pub mod canonical;
+mod embedding_batch;
 pub mod embeddings;
 pub mod ipc;
 pub mod leaving;

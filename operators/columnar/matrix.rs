@@ -9,10 +9,10 @@ use flate2::bufread::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::ColumnarError;
+use super::embedding_batch::{BATCH_ROWS, Details};
 use super::ipc::StoredBatch;
 use super::npy::{self, Element, MatrixHead};
 use super::parquet::{Column, TableReader};
-use super::source::{BATCH_ROWS, Details};
 
 /// Columns of a table that hold a row's key, the likeliest first: clip-retrieval's name for it, img2dataset's, DataComp's.
 const KEYS: [&str; 3] = ["image_path", "key", "uid"];

@@ -34,6 +34,7 @@ pub mod rule;
 pub mod scan;
 pub mod selection;
 pub mod stage;
+mod written;
 
 #[cfg(test)]
 extern crate self as trommel_decide; // other rooms' tests take `tests/naive.rs` in by its path

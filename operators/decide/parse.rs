@@ -3,18 +3,8 @@
 use std::str::FromStr;
 
 use super::checked_rule::RuleError;
-use super::column::{Test, TestError};
-use super::percent::Percent;
-use super::rule::{BenchmarkNames, Form, Rule};
-
-/// The parts of a rule that is being read.
-#[derive(Debug)]
-pub(super) struct Written<'a> {
-    word: &'a str,
-    number: Option<&'a str>,
-    /// The benchmarks behind the `@`.
-    pub(super) names: BenchmarkNames,
-}
+use super::rule::{Form, Rule};
+use super::written::Written;
 
 impl FromStr for Rule {
     type Err = RuleError;
@@ -53,62 +43,6 @@ fn parse_names(list: &str) -> Result<Vec<String>, String> {
         names.push(name.into());
     }
     Ok(names)
-}
-
-impl<'a> Written<'a> {
-    /// The number, which must be there.
-    fn needed(&self, what: &str, letter: char) -> Result<&'a str, String> {
-        let word = self.word;
-        self.number.filter(|text| !text.is_empty()).ok_or_else(|| format!("`{word}` needs a {what}: {word}:{letter}"))
-    }
-
-    /// The number as a cosine.
-    pub(super) fn threshold(&self) -> Result<f64, String> {
-        let text = self.needed("threshold", 'T')?;
-        let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-        let value = text.parse::<f64>().ok().filter(|_| plain).ok_or(format!("threshold `{text}` is no number"))?;
-        if !(-2.0..=2.0).contains(&value) {
-            return Err(format!("threshold `{text}` is no cosine (those lie between -1 and 1)"));
-        }
-        Ok(value)
-    }
-
-    /// A number of samples; `or` says what else might have stood there.
-    pub(super) fn count(&self, or: &str) -> Result<u64, String> {
-        let text = self.needed(&format!("number{or}"), 'N')?;
-        let digits = text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|_| digits).ok_or(format!("number `{text}` is no count of samples"))
-    }
-
-    /// A percentage, its sign included.
-    pub(super) fn percent(&self) -> Result<Percent, String> {
-        let text = self.needed("percentage", 'P')?;
-        text.strip_suffix('%').unwrap_or(text).parse().map_err(|error| format!("percentage {error}"))
-    }
-
-    /// The one column behind the `@`.
-    pub(super) fn column(&self) -> Result<String, String> {
-        match self.names.as_deref() {
-            Some([column]) => Ok(column.clone()),
-            _ => Err(format!("`{}` needs one column: {}:N@COLUMN", self.word, self.word)),
-        }
-    }
-
-    /// The test of a column.
-    pub(super) fn test(&self) -> Result<Test, String> {
-        self.number.unwrap_or_default().parse().map_err(|error: TestError| error.to_string())
-    }
-
-    /// No number at all; `hint` says what was meant perhaps.
-    pub(super) fn no_number(&self, hint: &str) -> Result<(), String> {
-        self.number.map_or(Ok(()), |_| Err(format!("`{}` takes no number ({hint})", self.word)))
-    }
-
-    /// That no benchmarks were named; else what is wrong.
-    pub(super) fn no_names(&self) -> Result<(), String> {
-        let problem = || format!("`{}` looks at no benchmark, so it takes no @ list", self.word);
-        if self.names.is_some() { Err(problem()) } else { Ok(()) }
-    }
 }
 
 impl Form {

@@ -31,9 +31,9 @@ use std::fmt;
 
 use super::column::Test;
 use super::condition::{Condition, Limit};
-use super::parse::Written;
 use super::percent::Percent;
 use super::policy::{Order, Policy};
+use super::written::Written;
 
 /// What a run that drops nothing says in place of its rule.
 pub const KEEP_ALL: &str = "keep-all";

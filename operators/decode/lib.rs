@@ -33,6 +33,7 @@ pub mod operator;
 mod png;
 mod raster;
 mod raw;
+mod sample_views;
 mod scratch;
 mod tiff;
 pub mod view;

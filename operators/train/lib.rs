@@ -28,6 +28,7 @@ pub mod config;
 pub mod contrastive;
 pub mod error;
 pub mod files;
+mod join_ranks;
 pub mod loss;
 pub mod metrics;
 mod model;

@@ -16,7 +16,7 @@ use super::plan::{OnCpu, Prepared, Sampling};
 use super::probe::{apart, probe};
 use super::{CardError, GROUP, lane, nvjpeg_version, room};
 use crate::decode_rgb;
-use crate::operator::{DecodeConfig, Of, Views, views};
+use crate::sample_views::{DecodeConfig, Of, Views, views};
 
 /// All views are made.
 const ANY: Of<'static> = Of { work: Work::Judge, key: "", pass: 0, encoded_bytes: 0 };

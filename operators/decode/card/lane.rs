@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::CardError;
 use super::layout::{Launch, Layout, Plane, Room, lay_out};
 use super::plan::Prepared;
-use crate::operator::Views;
+use crate::sample_views::Views;
 
 /// A picture and where its planes go.
 pub(super) struct Job<'a> {

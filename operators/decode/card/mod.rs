@@ -25,7 +25,7 @@ use trommel_core::stop::Stop;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
 
 use crate::Decoder;
-use crate::operator::{DecodeConfig, Views};
+use crate::sample_views::{DecodeConfig, Views};
 use crate::view::view_bytes;
 
 pub mod compare;

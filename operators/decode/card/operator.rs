@@ -20,7 +20,7 @@ use trommel_dataflow::batch::{BatchOffload, JobPanic};
 use trommel_dataflow::offload::{Offload, Pool};
 
 use super::{CardDecoder, OnCpu, Prepared};
-use crate::operator::{DecodeConfig, Of, Views, decode_sample, rejected, seen};
+use crate::sample_views::{DecodeConfig, Of, Views, decode_sample, rejected, seen};
 
 /// A sample after its headers were read.
 enum Chosen {

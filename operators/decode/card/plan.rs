@@ -9,7 +9,7 @@ use trommel_kernels::resize::{Taps, needed, tables};
 
 use crate::Limits;
 use crate::jpeg::{Colour, Header, is_sound};
-use crate::operator::{DecodeConfig, Of};
+use crate::sample_views::{DecodeConfig, Of};
 use crate::view::{FILTER, Placement};
 
 /// How chroma is sampled.

@@ -10,7 +10,7 @@ use super::lane::Lane;
 use super::layout::Room;
 use super::plan::{Prepared, Sampling};
 use super::{CardError, lane};
-use crate::operator::{DecodeConfig, Of, Views, views};
+use crate::sample_views::{DecodeConfig, Of, Views, views};
 use crate::view::{EvalView, ResizeMode, TrainView};
 use crate::{Limits, decode_rgb};
 

@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::layout::Room;
 use super::plan::{OnCpu, Prepared, Sampling};
 use super::probe::{PICTURES, compare};
-use crate::operator::{DecodeConfig, Of, views};
+use crate::sample_views::{DecodeConfig, Of, views};
 use crate::view::{EvalView, ResizeMode, TrainView};
 
 const ANY: Of<'static> = Of { work: Work::Judge, key: "a", pass: 0, encoded_bytes: 9 };

@@ -1,14 +1,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use timely::dataflow::operators::capture::Event as Captured;
 use timely::dataflow::operators::{Capture, ToStream};
 
-use super::super::view::ResizeMode;
+use super::super::Limits;
+use super::super::sample_views::SMALL_CHANGE_BYTES;
+use super::super::view::{EvalView, ResizeMode, TrainView};
 use super::*;
 use trommel_core::credit::{Credit, CreditConfig, Permit};
-use trommel_core::sample::{SampleId, Status};
+use trommel_core::sample::{SampleId, SampleInfo, Status, Work};
 use trommel_core::stop::Stop;
 
 fn received<D>(captured: std::sync::mpsc::Receiver<Captured<u64, Vec<D>>>) -> Vec<D> {

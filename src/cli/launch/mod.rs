@@ -7,13 +7,14 @@
 //!  torchrun                          ─▶ RANK, .. ────────┘
 //! ```
 //!
-//! What is read from variables is a pure function of them (`variables::find`), the same for every process of the run:
+//! What is read from variables is a pure function of them (`place::find`), the same for every process of the run:
 //! only process 0's address is derived, and the others ask there for the rest.
 
 mod ends;
 mod hostfile;
 mod inner;
 mod local;
+mod place;
 mod slurm;
 mod torchrun;
 mod variables;
@@ -139,7 +140,7 @@ impl Launched {
 /// # Errors
 /// Variables that contradict each other or make no sense; a listener that was promised and is not there.
 pub fn launched(ending: &Arc<Ending>) -> Result<Option<Launched>, PipelineError> {
-    let Some(found) = variables::find(&Variables::of_this_process())? else { return Ok(None) };
+    let Some(found) = place::find(&Variables::of_this_process())? else { return Ok(None) };
     if let Some(launcher) = found.launcher {
         local::watch_launcher(launcher).map_err(refused("cannot watch the launcher"))?;
     }
@@ -166,7 +167,7 @@ pub fn of(command: &ModelCommand, ending: &Arc<Ending>) -> Result<Option<Launche
 /// Whether a launcher's variables say, rightly or not, that this process is one of several.
 #[must_use]
 pub fn is_launched() -> bool {
-    variables::find(&Variables::of_this_process()).map_or(true, |found| found.is_some())
+    place::find(&Variables::of_this_process()).map_or(true, |found| found.is_some())
 }
 
 /// What this process is, from the flags of `trommel launch --processes N --process I`; `None`: there is only one.
@@ -218,7 +219,7 @@ pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launch
 pub fn start_local(processes: usize, args: &LaunchArgs) -> Result<u8, PipelineError> {
     let variables = Variables::of_this_process();
     refuse_nested(&variables)?;
-    if variables::find(&variables)?.is_some() {
+    if place::find(&variables)?.is_some() {
         return Err(LaunchError::Usage(
             "this is one of several processes that srun or torchrun has started: leave out `launch --local`, \
              or set TROMMEL_CLUSTER=off"

@@ -11,7 +11,7 @@ use super::super::lane::Lane;
 use super::super::plan::Prepared;
 use super::stand_in::{Planes, StandIn, Turbo};
 use super::{ANY, ROOM};
-use crate::operator::{DecodeConfig, Of};
+use crate::sample_views::{DecodeConfig, Of};
 use crate::view::{EvalView, Placement, ResizeMode, TrainView, sample_seed};
 
 /// Sides that meet every edge of a block, and lines of one pixel.
