@@ -12,7 +12,8 @@
 use tch::Device;
 use trommel_model::Sizes;
 
-use super::encoder::{EncoderConfig, Precision, footprint};
+use super::encoder::{EncoderConfig, Precision};
+use super::load::footprint;
 
 /// Tokens of a card's batch.
 const TOKENS: f64 = 28_672.0;

@@ -6,9 +6,9 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use trommel_bridge::Attention;
 
-use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, is_neighbour_free, load, try_on_card};
+use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, Shape, is_neighbour_free};
 use super::golden_inputs::{floats, views};
-use super::tower::Form;
+use super::load::{load, try_on_card};
 use trommel_core::hash::mix;
 use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;

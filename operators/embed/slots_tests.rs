@@ -4,11 +4,12 @@ use half::f16;
 use tch::{Device, Kind, Tensor};
 use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 
-use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape, load};
+use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, Shape};
 use super::encoder_tests::config;
 use super::golden_inputs::views;
+use super::load::load;
 use super::slots::{Slots, canonical};
-use super::tower::{Form, TowerEncoder};
+use super::tower::TowerEncoder;
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::hash::mix;
 use trommel_core::sample::Reason;

@@ -1,57 +1,10 @@
 //! A model's image tower as an encoder.
 
-use std::fmt;
+use tch::{Kind, Tensor, nn};
 
-use tch::{Device, Kind, Tensor, nn};
-
-use super::device;
-use super::encoder::{EncoderConfig, ImageEncoder, Precision, Shape};
+use super::encoder::{EncoderConfig, Form, ImageEncoder, Shape};
 use super::pixels::{Patches, Planes};
-use trommel_bridge::{Attention, has_onednn};
 use trommel_model::{Architecture, ImageTower, ModelError, weights};
-
-/// How the tower is computed. A run goes on as it was begun, so that its features are of one form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
-    /// The patch embedding as one product of patches that normalisation writes, instead of a convolution of planes.
-    pub patches: bool,
-    /// An activation of several passes over the hidden values in one, its factor in the weights.
-    pub folded: bool,
-    /// Products by oneDNN, from weights in its own layout.
-    pub packed: bool,
-    /// All weights and the residual sum in the products' kind.
-    pub throughout: bool,
-    /// Whose attention a card tries first.
-    pub attention: Attention,
-}
-
-impl Form {
-    /// What is asked for, or else what the device is best at.
-    #[must_use]
-    pub fn of(config: &EncoderConfig) -> Self {
-        config.form.unwrap_or_else(|| {
-            let on_card = config.device != Device::Cpu;
-            // On others cuDNN's is the slower one.
-            let hopper = device::compute_capability(config.device) == Some((9, 0));
-            Self {
-                patches: on_card,
-                folded: on_card,
-                packed: !on_card && !config.torchscript && config.precision == Precision::F32 && has_onednn(),
-                throughout: on_card && config.precision == Precision::F16,
-                attention: if hopper { Attention::Cudnn } else { Attention::Flash },
-            }
-        })
-    }
-}
-
-/// For the numeric part, and for people: `patches by product, residual sum f16, Cudnn attention first`.
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patches = if self.patches { "product" } else { "convolution" };
-        let residual = if self.throughout { "as products" } else { "f32" };
-        write!(f, "patches by {patches}, residual sum {residual}, {:?} attention first", self.attention)
-    }
-}
 
 #[derive(Debug)]
 enum Input {

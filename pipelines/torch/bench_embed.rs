@@ -11,9 +11,9 @@ use tch::{Device, Kind, Tensor};
 use trommel_bridge::{Attention, BridgeError, Event, Stream};
 use trommel_core::hash::mix;
 use trommel_dataflow::batch::Batched;
-use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Precision};
+use trommel_embed::encoder::{self, EncoderConfig, Form, ImageEncoder, Precision};
+use trommel_embed::load::load;
 use trommel_embed::slots::{Slots, canonical, depth_of};
-use trommel_embed::tower::Form;
 
 use crate::embedder::settle;
 use trommel_pipelines::config::EmbedderConfig;
@@ -152,7 +152,7 @@ fn noise(config: &EncoderConfig) -> Result<Vec<Vec<u8>>, PipelineError> {
 fn exact(config: &EncoderConfig, views: &[Vec<u8>]) -> Result<Vec<Vec<f64>>, PipelineError> {
     let (batch, precision) = (COMPARED, Precision::F32);
     let config = EncoderConfig { device: Device::Cpu, batch, precision, form: None, ..config.clone() };
-    let mut encoder = encoder::load(&config).map_err(PipelineError::usage)?.encoder;
+    let mut encoder = load(&config).map_err(PipelineError::usage)?.encoder;
     let mut pixels = views[..views.len().min(COMPARED)].concat();
     pixels.resize(COMPARED * views[0].len(), 0);
     let features = encoder.encode(&pixels).map_err(PipelineError::failed)?;
@@ -170,7 +170,7 @@ fn figures(
     views: &[Vec<u8>],
     exact: &[Vec<f64>],
 ) -> Result<Figures, PipelineError> {
-    let mut encoder = encoder::load(config).map_err(PipelineError::usage)?.encoder;
+    let mut encoder = load(config).map_err(PipelineError::usage)?.encoder;
     let forward = forward(&mut *encoder, bench.seconds)?;
     let in_flight = bench.in_flight.unwrap_or(depth_of(config.device));
     let mut slots = Slots::new(encoder, in_flight).map_err(PipelineError::failed)?;

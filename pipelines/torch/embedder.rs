@@ -8,9 +8,9 @@ use trommel_core::sample::{Identity, Reason};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
-use trommel_embed::encoder::{self, EncoderConfig, ImageEncoder, Loaded, Precision};
+use trommel_embed::encoder::{EncoderConfig, Form, ImageEncoder, Precision};
+use trommel_embed::load::{Loaded, load};
 use trommel_embed::slots::{Slots, depth_of};
-use trommel_embed::tower::Form;
 use trommel_embed::{defaults, device};
 use trommel_model::Preprocess;
 
@@ -88,7 +88,7 @@ impl Embedder {
             config.form = Some(Form { packed: false, ..Form::of(&config) });
         }
         let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes } =
-            encoder::load(&config).map_err(PipelineError::usage)?;
+            load(&config).map_err(PipelineError::usage)?;
         config.form = Some(form);
         let dim = encoder.dim();
         Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, encoder: Mutex::new(Some(encoder)) })
