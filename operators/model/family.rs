@@ -1,6 +1,6 @@
 //! What the rest of the program knows of a model: a configured [`Architecture`], its [`Towers`], and the image tower alone.
 //!
-//! A family of models is one folder beside this file, and one line of `FAMILIES`: its configuration, towers, captions to
+//! A family of models is one folder beside this file, and one entry of `families.rs`: its configuration, towers, captions to
 //! ids, loss, and how its weights are named and first drawn. Nobody outside a family's folder names its types: a call through
 //! these traits is made a few times a batch, and costs nothing there.
 
@@ -13,14 +13,12 @@ use tch::{Kind, Tensor};
 use trommel_bridge::Attention;
 
 use super::captions::PackedCaptions;
-use super::clip;
 use super::document::Document;
 use super::error::ModelError;
 use super::loss::Loss;
 use super::patches::PatchProduct;
 use super::preprocess::Preprocess;
 use super::random::Distribution;
-use super::siglip;
 
 /// A family of models.
 pub(crate) struct Family {
@@ -28,31 +26,10 @@ pub(crate) struct Family {
     pub(crate) known: fn() -> String,
     /// The model of such a name.
     pub(crate) builtin: fn(&str) -> Option<Arc<dyn Architecture>>,
-    /// Whether a file is one of its configurations. Of several families the first in [`FAMILIES`] has it.
+    /// Whether a file is one of its configurations. Of several families the first in the list has it.
     pub(crate) claims: fn(&Document) -> bool,
     /// Makes an architecture of the file that it claims.
     pub(crate) read: fn(Document) -> Result<Arc<dyn Architecture>, ModelError>,
-}
-
-/// All of them. The last one has every file that no other has.
-static FAMILIES: [Family; 2] = [siglip::FAMILY, clip::FAMILY];
-
-/// A model by its built-in name, or by the path of an open_clip JSON file.
-///
-/// # Errors
-/// Unknown name, unreadable file, wrong or unsupported field.
-pub fn load(name_or_path: &str) -> Result<Arc<dyn Architecture>, ModelError> {
-    if let Some(known) = FAMILIES.iter().find_map(|family| (family.builtin)(name_or_path)) {
-        return Ok(known);
-    }
-    let document = Document::open(name_or_path, || {
-        let known: Vec<String> = FAMILIES.iter().rev().map(|family| (family.known)()).collect();
-        known.join("; ")
-    })?;
-    match FAMILIES.iter().find(|family| (family.claims)(&document)) {
-        Some(family) => (family.read)(document),
-        None => Err(ModelError::config(name_or_path, "no family of models has such a configuration")),
-    }
 }
 
 /// A configured model, before its weights.

@@ -18,6 +18,7 @@ pub mod clean;
 pub mod clip;
 mod document;
 pub mod error;
+mod families;
 pub mod family;
 mod fields;
 pub mod file;
@@ -33,7 +34,8 @@ pub mod weights;
 
 pub use captions::{PackedCaptions, Packing};
 pub use error::ModelError;
-pub use family::{Architecture, Captions, ImageTower, Sizes, TowerSizes, Towers, load};
+pub use families::load;
+pub use family::{Architecture, Captions, ImageTower, Sizes, TowerSizes, Towers};
 pub use model::Model;
 pub use preprocess::Preprocess;
 pub use tokenizer::Tokenizer;

@@ -4,13 +4,9 @@
 //! refused by name.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::builtin::{builtin, known};
-use super::fields::{text_tower, vision};
-use crate::document::Document;
 use crate::error::ModelError;
-use crate::fields::{Fields, object, preprocess_of};
 use crate::preprocess::Preprocess;
 use crate::transformer::{Activation, BlockShape};
 
@@ -148,52 +144,6 @@ fn mlp_width(width: i64, ratio: f64) -> i64 {
 }
 
 impl ClipConfig {
-    /// A built-in name, or the path of an open_clip JSON file.
-    ///
-    /// # Errors
-    /// Unknown name, unreadable file, wrong or unsupported field.
-    pub fn load(name_or_path: &str) -> Result<Self, ModelError> {
-        builtin(name_or_path).map_or_else(|| Self::of(Document::open(name_or_path, known)?), Ok)
-    }
-
-    /// From the text of an open_clip configuration.
-    ///
-    /// # Errors
-    /// Not JSON, a wrong type, a missing field, or a field that is not supported.
-    pub fn parse(name: &str, text: &str) -> Result<Self, ModelError> {
-        Self::of(Document::parse(name, text)?)
-    }
-
-    pub(super) fn of(document: Document) -> Result<Self, ModelError> {
-        let Document { name, mut top, preprocess, .. } = document;
-        let name = name.as_str();
-        let vision_map = object(name, &mut top, "vision_cfg")?;
-        let text_map = object(name, &mut top, "text_cfg")?;
-        let mut top = Fields { model: name, place: "", map: top };
-        top.neutral(&[
-            ("nonscalar_logit_scale", json!(false)),
-            ("multimodal_cfg", Value::Null),
-            ("cast_dtype", Value::Null),
-        ])?;
-        // Where the text tower's tensors stand in a file, and what open_clip's forward returns: no feature changes.
-        top.bool("custom_text", false)?;
-        top.bool("output_dict", false)?;
-        let vision = vision(Fields { model: name, place: "vision_cfg.", map: vision_map })?;
-        let config = Self {
-            name: name.into(),
-            embed_dim: top.int("embed_dim", None)?,
-            quick_gelu: top.bool("quick_gelu", false)?,
-            init_logit_scale: top.float("init_logit_scale", (1.0f64 / 0.07).ln())?,
-            init_logit_bias: top.optional_float("init_logit_bias")?,
-            text: text_tower(Fields { model: name, place: "text_cfg.", map: text_map })?,
-            preprocess: preprocess_of(name, preprocess, vision.image_size, &Preprocess::default())?,
-            vision,
-        };
-        top.finish()?;
-        config.validate()?;
-        Ok(config)
-    }
-
     /// The same as open_clip writes it; `open_clip.add_model_config` reads the file.
     #[must_use]
     pub fn to_open_clip_json(&self) -> String {

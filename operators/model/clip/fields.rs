@@ -1,12 +1,63 @@
-//! The fields of CLIP's towers.
+//! Open_clip's JSON, field by field.
 
 use serde_json::{Value, json};
 
-use super::config::{TextConfig, VisionConfig};
+use super::builtin::{builtin, known};
+use super::config::{ClipConfig, TextConfig, VisionConfig};
+use crate::document::Document;
 use crate::error::ModelError;
-use crate::fields::Fields;
+use crate::fields::{Fields, object, preprocess_of};
+use crate::preprocess::Preprocess;
 
-pub(super) fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
+impl ClipConfig {
+    /// A built-in name, or the path of an open_clip JSON file.
+    ///
+    /// # Errors
+    /// Unknown name, unreadable file, wrong or unsupported field.
+    pub fn load(name_or_path: &str) -> Result<Self, ModelError> {
+        builtin(name_or_path).map_or_else(|| Self::of(Document::open(name_or_path, known)?), Ok)
+    }
+
+    /// From the text of an open_clip configuration.
+    ///
+    /// # Errors
+    /// Not JSON, a wrong type, a missing field, or a field that is not supported.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ModelError> {
+        Self::of(Document::parse(name, text)?)
+    }
+
+    pub(super) fn of(document: Document) -> Result<Self, ModelError> {
+        let Document { name, mut top, preprocess, .. } = document;
+        let name = name.as_str();
+        let vision_map = object(name, &mut top, "vision_cfg")?;
+        let text_map = object(name, &mut top, "text_cfg")?;
+        let mut top = Fields { model: name, place: "", map: top };
+        top.neutral(&[
+            ("nonscalar_logit_scale", json!(false)),
+            ("multimodal_cfg", Value::Null),
+            ("cast_dtype", Value::Null),
+        ])?;
+        // Where the text tower's tensors stand in a file, and what open_clip's forward returns: no feature changes.
+        top.bool("custom_text", false)?;
+        top.bool("output_dict", false)?;
+        let vision = vision(Fields { model: name, place: "vision_cfg.", map: vision_map })?;
+        let config = Self {
+            name: name.into(),
+            embed_dim: top.int("embed_dim", None)?,
+            quick_gelu: top.bool("quick_gelu", false)?,
+            init_logit_scale: top.float("init_logit_scale", (1.0f64 / 0.07).ln())?,
+            init_logit_bias: top.optional_float("init_logit_bias")?,
+            text: text_tower(Fields { model: name, place: "text_cfg.", map: text_map })?,
+            preprocess: preprocess_of(name, preprocess, vision.image_size, &Preprocess::default())?,
+            vision,
+        };
+        top.finish()?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
     let base = VisionConfig::default();
     f.neutral(&[
         ("ls_init_value", Value::Null),
@@ -42,7 +93,7 @@ pub(super) fn vision(mut f: Fields) -> Result<VisionConfig, ModelError> {
     Ok(config)
 }
 
-pub(super) fn text_tower(mut f: Fields) -> Result<TextConfig, ModelError> {
+fn text_tower(mut f: Fields) -> Result<TextConfig, ModelError> {
     let base = TextConfig::default();
     f.neutral(&[
         ("hf_tokenizer_name", Value::Null),

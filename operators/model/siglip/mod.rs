@@ -6,6 +6,7 @@
 
 mod builtin;
 mod config;
+mod fields;
 mod text;
 mod towers;
 mod vision;
@@ -34,7 +35,7 @@ mod tests;
 pub(crate) const FAMILY: Family = Family {
     known: || builtin::names().collect::<Vec<_>>().join(", "),
     builtin: |name| builtin::builtin(name).map(|config| Arc::new(config) as Arc<dyn Architecture>),
-    claims: config::claims,
+    claims: fields::claims,
     read: |document| Ok(Arc::new(SiglipConfig::of(document)?)),
 };
 

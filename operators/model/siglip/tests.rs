@@ -103,7 +103,7 @@ fn what_is_not_siglips_is_refused_by_name() {
     });
     let parse = |value: &Value| {
         let document = crate::document::Document::parse("x", &value.to_string()).unwrap();
-        assert!(super::config::claims(&document));
+        assert!(super::fields::claims(&document));
         super::SiglipConfig::of(document).map_err(|error| error.to_string())
     };
     assert!(parse(&plain).is_ok());

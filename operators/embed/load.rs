@@ -1,0 +1,132 @@
+//! Which encoder it is, and whether it computes what decisions can stand on.
+
+use std::path::Path;
+
+use tch::Device;
+
+use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, is_neighbour_free};
+use super::script::{ScriptEncoder, file_hash};
+use super::slots;
+use super::tower::TowerEncoder;
+use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
+use trommel_core::sample::Identity;
+use trommel_decode::DECODER;
+use trommel_model::file::is_torchscript;
+use trommel_model::{Architecture, ModelError, Preprocess, Sizes};
+
+/// An encoder, and what is known of it.
+pub struct Loaded {
+    /// Turns views into features.
+    pub encoder: Box<dyn ImageEncoder>,
+    /// Model, weights, preprocessing and decoder, as embeddings carry them.
+    pub identity: Identity,
+    /// How pictures become views.
+    pub preprocess: Preprocess,
+    /// How the tower is computed, with the attention that served.
+    pub form: Form,
+    /// Bytes of weights and of the activations of one batch, where it computes; estimated from above.
+    pub bytes: u64,
+    /// Bytes of batch slots in host memory.
+    pub slot_bytes: u64,
+}
+
+/// Loads the configured encoder.
+///
+/// # Errors
+/// An unknown model, weights that are missing or do not fit, a device that is not there.
+pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
+    let model = trommel_model::load(&config.model)?;
+    let (name, preprocess, sizes) = (model.name(), model.preprocess().clone(), model.sizes());
+    let script = if config.torchscript { script(&*model, config)? } else { None };
+    let is_script = script.is_some();
+    let (mut encoder, hash, parameters): (Box<dyn ImageEncoder>, String, u64) = match script {
+        Some((path, encoder)) => {
+            let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+            (Box::new(encoder), file_hash(path)?, bytes / 4)
+        }
+        None => {
+            let (encoder, hash) = TowerEncoder::load(&*model, config, Form::of(config))?;
+            (Box::new(encoder), hash, sizes.image.parameters)
+        }
+    };
+    let mut form = Form::of(config);
+    if config.device != Device::Cpu {
+        form.attention = try_on_card(&mut *encoder, form.attention)?;
+    }
+    let bytes = footprint(&sizes, config, parameters);
+    let view_bytes = 3 * u64::from(preprocess.size).pow(2);
+    let slot_bytes =
+        slots::host_bytes(config.device, slots::depth_of(config.device), config.batch, view_bytes, encoder.dim());
+    let identity = Identity {
+        architecture: if is_script { format!("torchscript:{name}") } else { name.to_owned() },
+        weights: hash,
+        preprocessing: preprocess.to_string(),
+        decoder: DECODER.into(),
+    };
+    Ok(Loaded { encoder, identity, preprocess, form, bytes, slot_bytes })
+}
+
+/// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought
+/// it takes: then the others serve. Gives the one that is tried first from here on.
+pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) -> Result<Attention, ModelError> {
+    let device = encoder.shape().device;
+    let refused = |problem: String| ModelError::Device { device: format!("{device:?}"), problem };
+    let settled = |error: BridgeError| refused(error.to_string());
+    pin_precision().map_err(settled)?;
+    prefer_attention(attention).map_err(settled)?;
+    let (free, served) = match is_neighbour_free(encoder) {
+        Ok(free) => (free, attention),
+        Err(error) if attention == Attention::Flash => return Err(error),
+        Err(error) => {
+            tracing::warn!("{attention:?} attention fails on {device:?} ({error}): another serves");
+            prefer_attention(Attention::Flash).map_err(settled)?;
+            (is_neighbour_free(encoder)?, Attention::Flash)
+        }
+    };
+    if free {
+        return Ok(served);
+    }
+    Err(refused("a view's features depend on the other views of its batch; decisions would not repeat".into()))
+}
+
+/// Bytes of weights, activations and pixels of one batch where it is computed, from above.
+pub fn footprint(model: &Sizes, config: &EncoderConfig, parameters: u64) -> u64 {
+    let (tower, batch) = (&model.image, config.batch as u64);
+    let (tokens, hidden, width) = (tower.tokens, 2 * tower.mlp_width, tower.width);
+    let view = 3 * u64::from(model.view_px).pow(2);
+    let scores = tokens * tokens * tower.heads * 4;
+    // Widest moment of a block: the MLP's two hidden tensors beside the residual, twice for allocator slack.
+    if config.device == Device::Cpu {
+        let row = tokens * (width + hidden) * 4 * 2;
+        // The pixels as f32, in the products' kind, and as the patches' product wants them.
+        return parameters * 4 + batch * (row + scores + 3 * 4 * view);
+    }
+    let product = if config.precision == Precision::F32 { 4 } else { 2 };
+    let residual = if config.precision == Precision::F16 { 2 } else { 4 };
+    let row = tokens * (2 * width * residual + hidden * product) * 2;
+    // Weights are lowered there, one after the other; pixels lie there as u8, a slot each, and once as patches.
+    let pixels = slots::depth_of(config.device) as u64 * view + 2 * product * view;
+    parameters * (4 + product) + batch * (row + scores + pixels)
+}
+
+/// The TorchScript module; `None` where it cannot be run on pictures alone, as OpenAI's files on a CPU: the named
+/// architecture then takes its tensors.
+fn script<'c>(
+    model: &dyn Architecture,
+    config: &'c EncoderConfig,
+) -> Result<Option<(&'c Path, ScriptEncoder)>, ModelError> {
+    let Some(path) = config.weights.as_deref() else {
+        return Err(ModelError::config(&config.model, "--torchscript needs a file of weights"));
+    };
+    if !is_torchscript(path) {
+        return Err(ModelError::weights(path, "--torchscript is given, and this is no TorchScript module"));
+    }
+    match ScriptEncoder::load(path, model.preprocess(), config) {
+        Ok(encoder) => Ok(Some((path, encoder))),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!("{path}: its code does not run ({error}); its tensors are taken for {}", model.name());
+            Ok(None)
+        }
+    }
+}
