@@ -29,6 +29,7 @@ pub mod train;
 mod train_dataflows;
 mod train_on;
 mod train_report;
+mod train_run;
 mod trainer_reach;
 mod trainer_setup;
 mod trainer_thread;

@@ -12,7 +12,7 @@ use trommel_train::{Course, Length};
 
 use crate::order_defaults::{Size, describe};
 use crate::pass_count::PassCount;
-use crate::train::{RunLength, TrainRun};
+use crate::train_run::{RunLength, TrainRun};
 use trommel_pipelines::error::PipelineError;
 
 /// Name of the file in the run folder.

@@ -2,7 +2,6 @@
 //!
 //! The first pass judges and trains at once; a shard that the ledger knows is replayed: no embedding, no join.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,10 +10,9 @@ use trommel_dataflow::lanes::Lanes;
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_model::Preprocess;
-use trommel_train::{SaveEvery, TextPadding, TrainConfig};
 
 use crate::adopt::Adopted;
-use crate::order_defaults::{OrderFlags, folders_dealt_as};
+use crate::order_defaults::folders_dealt_as;
 use crate::pass_count::promised;
 use crate::prune::with_embedded_benchmarks;
 use crate::run_setup::{Input, RunSetup};
@@ -22,62 +20,15 @@ use crate::run_watch::{agreed, open_folder};
 use crate::settled::{Settled, judged};
 use crate::together::Together;
 use crate::train_dataflows::judge_and_train;
-use crate::train_on::{Setting, TrainInputs, train_on};
+use crate::train_on::{TrainInputs, train_on};
 pub use crate::train_report::TrainReport;
+use crate::train_run::Setting;
+pub use crate::train_run::{RunLength, TrainRun};
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{size_of, take_trainer};
-use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::split_file::SplitFile;
-
-/// How long a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunLength {
-    /// Optimiser steps.
-    Steps(u64),
-    /// Samples trained on, in total.
-    Samples(u64),
-    /// Passes over what is kept: needs to know how many samples there are.
-    Passes(u32),
-}
-
-/// What a training run is told beside what judges.
-#[derive(Clone, Debug)]
-pub struct TrainRun {
-    /// What judges, and on which machine.
-    pub judge: JudgeConfig,
-    /// A finished run folder whose decisions are taken over, instead of judging.
-    pub decisions: Option<PathBuf>,
-    /// A split of `trommel select` that is trained on, instead of judging.
-    pub split: Option<PathBuf>,
-    /// open_clip's name of the model, or its JSON.
-    pub model: String,
-    /// Weights to start from.
-    pub pretrained: Option<PathBuf>,
-    /// Seed of the initialisation where there is no file, and of crops.
-    pub seed: u64,
-    /// Batch, optimiser, schedule and precision.
-    pub recipe: TrainConfig,
-    /// What `--text-padding` says: `None` takes what the run was begun with, and a new run the fewest tokens that its model allows.
-    pub text_padding: Option<TextPadding>,
-    /// Its length in steps, samples or passes.
-    pub length: RunLength,
-    /// Raw samples of a pass, where the length is in passes and the user knows it.
-    pub pass_samples: Option<u64>,
-    /// What is said of the order.
-    pub order: OrderFlags,
-    /// Checkpoints between passes.
-    pub save_every: Option<SaveEvery>,
-    /// Of these the newest so many are kept; the ends of passes are kept all.
-    pub keep_checkpoints: usize,
-    /// A run of a smaller length is made longer.
-    pub extend: bool,
-    /// A shard that stays unavailable is a hole for its pass.
-    pub skip_failed: bool,
-    /// Console lines every so many steps.
-    pub log_every_steps: u64,
-}
 
 /// Prunes while streaming and trains on what is kept.
 ///

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
 use trommel_core::sample::Time;
-use trommel_core::stop::Stop;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::order::OrderService;
@@ -21,7 +20,6 @@ use trommel_ledger::operator::LedgerConfig;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::Architecture;
 use trommel_train::Course;
 use trommel_train::share::Outbox;
 use trommel_train::to_order::TrainOrder;
@@ -30,35 +28,16 @@ use crate::ranks::{RankLeases, samples};
 use crate::run_setup::{Reader, RunSetup};
 use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::settled::Settled;
-use crate::together::Together;
-use crate::train::TrainRun;
 use crate::train_dataflows::Parts;
 use crate::train_report::{Ended, TrainReport};
+use crate::train_run::Setting;
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{prepare, window_most};
 use crate::trainer_thread::{self, Batches};
-use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::key;
 use trommel_pipelines::irregular_turns::IrregularTurns;
-use trommel_pipelines::progress::Progress;
-
-/// Who trains what, and with whom.
-pub(crate) struct Setting<'a> {
-    /// The recipe and the length.
-    pub(crate) run: &'a TrainRun,
-    /// The run's folder and machine.
-    pub(crate) config: &'a JudgeConfig,
-    /// The architecture that is trained.
-    pub(crate) model: Arc<dyn Architecture>,
-    /// The run's processes.
-    pub(crate) together: &'a Together,
-    /// Ends the training at a checkpoint.
-    pub(crate) stop: &'a Stop,
-    /// The run's counters.
-    pub(crate) progress: &'a Arc<Progress>,
-}
 
 /// Where the shards of a training run come from, and where their fates go.
 pub(crate) struct TrainInputs {

@@ -27,8 +27,7 @@ use crate::order_defaults::Size;
 use crate::ranks::group;
 use crate::resume_check::{Asked, GoesOn};
 use crate::run_setup::RunSetup;
-use crate::train::TrainRun;
-use crate::train_on::Setting;
+use crate::train_run::{Setting, TrainRun};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::MemoryPlan;
 

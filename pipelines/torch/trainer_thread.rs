@@ -14,8 +14,7 @@ use trommel_train::to_order::{TrainOrder, TrainSample};
 use trommel_train::{Next, RunEnd, TrainError, TrainSummary, TrainerConfig, run_trainer, spawn_trainer};
 
 use crate::ranks::fetch;
-use crate::train::RunLength;
-use crate::train_on::Setting;
+use crate::train_run::{RunLength, Setting};
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{Prepared, assemble};
 use trommel_pipelines::error::PipelineError;
