@@ -12,9 +12,21 @@ use trommel_decide::rule::TIES;
 use trommel_ledger::run_folder::BLUR;
 use trommel_shard::store::shown;
 
-use crate::benchmarks::NamedPath;
+use crate::named_path::NamedPath;
 
-use crate::split_file::SplitConfig;
+/// A split as far as it decides: a run is resumed with an equal one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Its rule; what it is, where a list does not say more.
+    pub rule: String,
+    /// Seed of `random` in it.
+    pub seed: u64,
+    /// Samples that it keeps; lines or uids of a list.
+    pub count: u64,
+    /// The hash of the kept keys; of a list that of its bytes.
+    pub keys_sha256: String,
+}
 
 /// A benchmark, as far as it decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

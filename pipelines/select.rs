@@ -21,6 +21,7 @@ use crate::benchmarks::as_judged;
 use crate::error::{Kind, PipelineError};
 use crate::memory::MemoryPlan;
 use crate::plan_arguments::as_given;
+use crate::unmarked::refuse_unmarked;
 
 mod items;
 
@@ -365,29 +366,6 @@ impl OpenRun {
 /// What is given as a run folder and is none.
 pub(crate) fn no_run(run: &Path, error: LedgerError) -> PipelineError {
     PipelineError::usage(error).within(format_args!("{} cannot be read as a run folder", run.display()))
-}
-
-/// Refuses what a watch wrote without marking what is taken down: all of it would take part.
-///
-/// # Errors
-/// An epoch that an earlier version published, or a watch's pool.
-pub(crate) fn refuse_unmarked(ledger: &Ledger) -> Result<(), PipelineError> {
-    let run = ledger.root();
-    if run.join("stamps.json").exists() && ledger.config().pointer("/record/takedowns").is_none() {
-        let run = run.display();
-        return Err(PipelineError::Usage(format!(
-            "{run}: an earlier version published this epoch and did not mark what is taken down; let `trommel watch` publish another one"
-        )));
-    }
-    let watch = durable::parent(run);
-    if run.ends_with("pool") && watch.join("epochs").is_dir() {
-        return Err(PipelineError::Usage(format!(
-            "{} is a watch's pool, where nothing is marked as taken down: give one of its splits, {}/SPLIT",
-            run.display(),
-            watch.join("current").display()
-        )));
-    }
-    Ok(())
 }
 
 /// Which shards of a plan are not judged, and how many.

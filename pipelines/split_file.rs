@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::notices::Notices;
@@ -21,23 +20,10 @@ use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 
 use crate::decision::DecisionConfig;
+pub use crate::decision::SplitConfig;
 use crate::error::PipelineError;
 use crate::select::failed;
 use crate::stream::by_keys_alone;
-
-/// A split as far as it decides: a run is resumed with an equal one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SplitConfig {
-    /// Its rule; what it is, where a list does not say more.
-    pub rule: String,
-    /// Seed of `random` in it.
-    pub seed: u64,
-    /// Samples that it keeps; lines or uids of a list.
-    pub count: u64,
-    /// The hash of the kept keys; of a list that of its bytes.
-    pub keys_sha256: String,
-}
 
 /// An opened split.
 pub struct SplitFile {

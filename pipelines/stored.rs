@@ -29,7 +29,7 @@ use trommel_shard::{braces, embeddings};
 use crate::benchmarks::{finished, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::rounding::Rounded;
-use crate::select::refuse_unmarked;
+use crate::unmarked::refuse_unmarked;
 
 /// What arguments stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use trommel_core::durable::{self, Aside};
 
 use crate::SelectError;
 use crate::head::SplitHead;
-use crate::split::{Kept, Sink, settle};
+use crate::sink::{Kept, Sink, settle};
 
 /// Bytes that are read at a time in a search.
 const WINDOW_BYTES: u64 = 256;

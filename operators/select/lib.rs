@@ -30,6 +30,7 @@ mod resolve;
 pub mod scan;
 pub mod select;
 mod shortfall;
+mod sink;
 pub mod split;
 pub mod table;
 pub mod uids;

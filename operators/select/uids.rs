@@ -21,7 +21,7 @@ use trommel_core::durable::{self, Aside};
 
 use crate::SelectError;
 use crate::head::SplitHead;
-use crate::split::{Kept, Sink, settle};
+use crate::sink::{Kept, Sink, settle};
 
 /// Bytes of a uid.
 const UID_BYTES: usize = 16;
