@@ -9,6 +9,8 @@ use half::f16;
 use serde_json::Value;
 use trommel_columnar::npy;
 
+#[path = "walls/circles.rs"]
+mod circles;
 #[path = "../operators/decide/tests/sources.rs"]
 mod sources;
 use sources::sources;
@@ -52,21 +54,43 @@ const OWNED: [(&str, &str); 8] = [
     ("libjpeg-turbo-rs", "trommel-decode"),
 ];
 
-/// Each crate of the workspace, with what its manifest names: (dependency, whether for its tests only).
-fn manifests() -> BTreeMap<String, BTreeSet<(String, bool)>> {
+/// What Cargo knows of the workspace's packages.
+fn packages() -> Vec<Value> {
     let out = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
+    serde_json::from_value(metadata["packages"].take()).unwrap()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Each crate of the workspace, with what its manifest names: (dependency, whether for its tests only).
+fn manifests() -> BTreeMap<String, BTreeSet<(String, bool)>> {
     let named = |package: &Value| {
         let of = |it: &Value| (text(&it["name"]), it["kind"].as_str() == Some("dev"));
         package["dependencies"].as_array().unwrap().iter().map(of).collect()
     };
-    metadata["packages"].as_array().unwrap().iter().map(|package| (text(&package["name"]), named(package))).collect()
+    packages().iter().map(|package| (text(&package["name"]), named(package))).collect()
+}
+
+/// The file with which each crate begins: a library's, or a program's without one.
+fn libraries() -> BTreeMap<String, String> {
+    let file = |package: &Value| {
+        let targets = package["targets"].as_array().unwrap();
+        let is = |target: &Value, kinds: &[&str]| {
+            target["kind"].as_array().unwrap().iter().any(|kind| kinds.contains(&kind.as_str().unwrap()))
+        };
+        let library = targets.iter().find(|target| is(target, &["lib", "cdylib"]));
+        let file = library.or_else(|| targets.iter().find(|target| is(target, &["bin"]))).unwrap();
+        (text(&package["name"]), text(&file["src_path"]))
+    };
+    packages().iter().map(file).collect()
 }
 
 #[test]
