@@ -169,6 +169,32 @@ pub struct JudgeConfig {
     pub gauges: Gauges,
 }
 
+impl JudgeConfig {
+    /// A run by itself into the folder `run` that keeps every sample with its embedding, judged against nothing.
+    #[must_use]
+    pub fn keeping_all(shards: Vec<String>, run: PathBuf, embedder: EmbedderConfig, machine: Machine) -> Self {
+        Self {
+            shards,
+            plan: None,
+            run,
+            benchmarks: Vec::new(),
+            rule: None,
+            rule_seed: 0,
+            join: JoinOn::Auto,
+            decision_columns: false,
+            keep_embeddings: true,
+            embedder,
+            always_embed: false,
+            reading: Reading::default(),
+            blur: false,
+            mix_numerics: false,
+            machine,
+            cluster: None,
+            gauges: Gauges::default(),
+        }
+    }
+}
+
 /// A process's seat among the processes of a run.
 #[derive(Clone, Debug)]
 pub struct ClusterSeat {

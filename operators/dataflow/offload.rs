@@ -75,7 +75,7 @@ pub trait Offload<'scope, T: Timestamp, In: Send + 'static>: Sized {
         F: Fn(In) -> Out + Send + Sync + 'static,
         H: Fn(Tag, JobPanic) -> Out + 'static,
     {
-        let each = move |batch: Vec<In>| batch.into_iter().map(&work).collect();
+        let each = move |batch: Vec<In>| -> Vec<Out> { batch.into_iter().map(&work).collect() };
         self.offload_batches(name, pool, |_, _| 1, tag, each, on_panic)
     }
 

@@ -6,6 +6,7 @@ mod graph;
 mod merge;
 mod peers;
 mod rows;
+#[allow(dead_code)]
 mod simulated;
 mod waiting;
 

@@ -577,7 +577,7 @@ fn text_of(table: &JoinedTable, column: &str, row: u64) -> Result<String, Select
     table.read(&[column], |_, group| {
         let rows = group.first().map_or(0, Column::len) as u64;
         if left < rows {
-            text = cell(&group[0], left as usize).text().unwrap_or_default();
+            text = cell(&group[0], left as usize).label().unwrap_or_default().into_owned();
         }
         // Beyond all rows, once it is found.
         left = left.checked_sub(rows).unwrap_or(u64::MAX);

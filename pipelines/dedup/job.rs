@@ -14,7 +14,7 @@ use super::source::Set;
 use super::{ClusterRule, ClustersReport, DedupConfig, MOST_UNASKED_OPERATIONS, Recall, operations, spooled};
 use crate::error::PipelineError;
 use crate::memory::human;
-use crate::progress::clock;
+use crate::time_spent::clock;
 
 pub(super) struct Job<'a> {
     pub config: &'a DedupConfig,

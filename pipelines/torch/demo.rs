@@ -16,9 +16,8 @@ use crate::order_defaults::OrderFlags;
 use crate::prune;
 use crate::train::{RunLength, TrainReport, TrainRun, train};
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::radii::{RadiiConfig, radii};
@@ -174,32 +173,8 @@ fn embedder() -> EmbedderConfig {
 }
 
 fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
-    JudgeConfig {
-        shards: shards.to_vec(),
-        plan: None,
-        run: run.to_path_buf(),
-        benchmarks: Vec::new(),
-        rule: None,
-        rule_seed: 0,
-        join: JoinOn::Auto,
-        decision_columns: false,
-        keep_embeddings: true,
-        embedder: embedder(),
-        always_embed: false,
-        reading: Reading {
-            image_key: "jpg".into(),
-            text_key: "txt".into(),
-            strict: false,
-            load_truncated: false,
-            max_pixels: 89_478_485,
-            ..Reading::default()
-        },
-        blur: false,
-        mix_numerics: false,
-        machine: machine.clone(),
-        cluster: None,
-        gauges: Gauges::default(),
-    }
+    let reading = Reading { image_key: "jpg".into(), text_key: "txt".into(), ..Reading::default() };
+    JudgeConfig { reading, ..JudgeConfig::keeping_all(shards.to_vec(), run.to_path_buf(), embedder(), machine.clone()) }
 }
 
 fn recipe(machine: &Machine) -> TrainRun {

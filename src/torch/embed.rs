@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines_torch::embed;
 use trommel_pipelines_torch::prune;
 use trommel_report::text::thousands;
@@ -53,32 +52,22 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
 
 /// Flags to a run that keeps everything.
 pub(super) fn config(args: &EmbedArgs, launched: Option<Launched>) -> Result<JudgeConfig, PipelineError> {
+    let embedder = EmbedderConfig {
+        name: args.model.clone(),
+        weights: args.weights.pretrained.clone(),
+        torchscript: args.weights.torchscript,
+        random_init: args.weights.random_init,
+        assume_model: None,
+        precision: args.embed_precision.clone(),
+        batch: args.embed_batch.map(usize::from),
+        weights_flag: "--pretrained",
+    };
+    let machine = run_config::machine(&args.machine, launched.as_ref())?;
     Ok(JudgeConfig {
-        shards: args.input.clone(),
-        plan: None,
-        run: PathBuf::from(&args.out),
-        benchmarks: Vec::new(),
-        rule: None,
-        rule_seed: 0,
-        join: JoinOn::Auto,
-        decision_columns: false,
-        keep_embeddings: true,
-        embedder: EmbedderConfig {
-            name: args.model.clone(),
-            weights: args.weights.pretrained.clone(),
-            torchscript: args.weights.torchscript,
-            random_init: args.weights.random_init,
-            assume_model: None,
-            precision: args.embed_precision.clone(),
-            batch: args.embed_batch.map(usize::from),
-            weights_flag: "--pretrained",
-        },
         always_embed: true,
         reading: run_config::reading(&args.reading)?,
-        blur: false,
         mix_numerics: args.mix_numerics,
-        machine: run_config::machine(&args.machine, launched.as_ref())?,
         cluster: launched.map(Launched::seat),
-        gauges: Gauges::default(),
+        ..JudgeConfig::keeping_all(args.input.clone(), PathBuf::from(&args.out), embedder, machine)
     })
 }

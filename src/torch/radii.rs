@@ -6,9 +6,8 @@ use trommel_cli::outcome::Outcome;
 use trommel_cli::progress_bar::ProgressBars;
 use trommel_cli::signals;
 use trommel_core::stop::Stop;
-use trommel_pipelines::config::{JoinOn, JudgeConfig, Reading};
+use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::radii::RadiiConfig;
 use trommel_pipelines_torch::radii::with_embedded;
 
@@ -30,23 +29,11 @@ fn embedded(args: &RadiiArgs, config: &RadiiConfig) -> Result<RadiiConfig, Pipel
 
 /// Flags to how pictures are embedded.
 pub fn embedding(args: &RadiiArgs) -> Result<JudgeConfig, PipelineError> {
+    let embedder = run_config::embedder(&args.embedder);
+    let machine = run_config::machine(&args.machine, None)?;
     Ok(JudgeConfig {
-        shards: Vec::new(),
-        plan: None,
-        run: args.out.clone(),
-        benchmarks: Vec::new(),
-        rule: None,
-        rule_seed: 0,
-        join: JoinOn::Auto,
-        decision_columns: false,
-        keep_embeddings: true,
-        embedder: run_config::embedder(&args.embedder),
         always_embed: true,
-        reading: Reading::default(),
-        blur: false,
         mix_numerics: args.embedder.mix_numerics,
-        machine: run_config::machine(&args.machine, None)?,
-        cluster: None,
-        gauges: Gauges::default(),
+        ..JudgeConfig::keeping_all(Vec::new(), args.out.clone(), embedder, machine)
     })
 }

@@ -129,8 +129,8 @@ fn the_language_is_taken_apart_in_one_room_and_in_the_open() {
                 if is_silent(&code, at) {
                     silent.push(said());
                 }
-                if !ours && !ABROAD.contains(&(name.as_str(), place)) && !(name == "Cell" && arms(&code, at).is_none())
-                {
+                let made_only = name == "Cell" && arms(&code, at).is_none();
+                if !(ours || made_only || ABROAD.contains(&(name.as_str(), place))) {
                     abroad.push(said());
                 }
             }

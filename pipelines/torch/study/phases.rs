@@ -24,9 +24,8 @@ use crate::radii::with_embedded;
 use crate::run_setup::Input;
 use crate::train::TrainRun;
 use trommel_pipelines::benchmarks::{NamedPath, load};
-use trommel_pipelines::config::{EmbedderConfig, JoinOn, JudgeConfig, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Reading};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::inject::{InjectConfig, check_caption, inject};
 use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
@@ -263,25 +262,7 @@ impl Study<'_> {
 
     /// What judges, or reads only.
     pub(super) fn judge(&self, shards: Vec<String>, run: PathBuf, embedder: &EmbedderConfig) -> JudgeConfig {
-        JudgeConfig {
-            shards,
-            plan: None,
-            run,
-            benchmarks: Vec::new(),
-            rule: None,
-            rule_seed: 0,
-            join: JoinOn::Auto,
-            decision_columns: false,
-            keep_embeddings: true,
-            embedder: embedder.clone(),
-            always_embed: false,
-            reading: Reading::default(),
-            blur: false,
-            mix_numerics: false,
-            machine: self.config.machine.clone(),
-            cluster: None,
-            gauges: Gauges::default(),
-        }
+        JudgeConfig::keeping_all(shards, run, embedder.clone(), self.config.machine.clone())
     }
 
     /// A training on the whole pool, without a ledger yet.
