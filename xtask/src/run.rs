@@ -88,7 +88,18 @@ pub fn fuzz(args: &[String]) -> Result<()> {
 pub fn miri() -> Result<()> {
     // crossbeam, under rayon, does what the older of the two models of borrowing forbids.
     let flags = [("MIRIFLAGS", "-Zmiri-tree-borrows".to_owned())];
-    cargo(&["+nightly", "miri", "test", "-p", "trommel-kernels", "--lib"], &[], &flags)
+    nightly_cargo(&["miri", "test", "-p", "trommel-kernels", "--lib"], &flags)
+}
+
+/// `cargo xtask sanitize`: rooms with unsafe code of their own or of a decoder's, under AddressSanitizer, which sees reads and writes of what is not
+/// theirs, SIMD included.
+pub fn sanitize() -> Result<()> {
+    // Named, so that the flags are not for build scripts too.
+    let target = ["--target", "x86_64-unknown-linux-gnu"];
+    let rooms = ["-p", "trommel-kernels", "-p", "trommel-decode", "-p", "trommel-columnar", "-p", "trommel-dataflow"];
+    let words = [&["test", "--release", "--lib"][..], &target, &rooms].concat();
+    let folder = root().join("target/sanitized").display().to_string();
+    nightly_cargo(&words, &[("RUSTFLAGS", "-Zsanitizer=address".to_owned()), ("CARGO_TARGET_DIR", folder)])
 }
 
 /// `cargo xtask bench [NAME]`.
@@ -104,13 +115,26 @@ pub fn bench(args: &[String]) -> Result<()> {
 
 fn cargo(command: &[&str], rest: &[String], env: &[(&str, String)]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(command).args(rest).current_dir(root());
+    cargo.args(command).args(rest);
+    run(cargo, env)
+}
+
+/// The nightly toolchain's. The cargo that runs this is no proxy of rustup's: it knows no `+nightly`, and would be the other one's too.
+fn nightly_cargo(command: &[&str], env: &[(&str, String)]) -> Result<()> {
+    let mut rustup = Command::new("rustup");
+    rustup.args(["run", "nightly", "cargo"]).args(command).env_remove("CARGO");
+    run(rustup, env)
+}
+
+fn run(mut command: Command, env: &[(&str, String)]) -> Result<()> {
+    command.current_dir(root());
     for (name, value) in env {
-        cargo.env(name, value);
+        command.env(name, value);
     }
-    let status = cargo.status().context("cannot run cargo")?;
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !status.success() {
-        bail!("`cargo {}` failed", command.join(" "));
+        bail!("`{} {}` failed", command.get_program().display(), words.join(" "));
     }
     Ok(())
 }
