@@ -32,15 +32,7 @@ use timely::dataflow::operators::Inspect;
 use timely::progress::Timestamp;
 
 use super::source::Leases;
-
-/// A lease that is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Redeemed {
-    /// Ordinal of the leased shard.
-    pub ordinal: u64,
-    /// Whether the shard was given up: it has no decisions.
-    pub failed: bool,
-}
+pub use super::source::Redeemed;
 
 /// Gives leases back.
 pub trait Redeem {

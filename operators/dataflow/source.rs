@@ -68,7 +68,6 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
-use super::redeem::Redeemed;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Credit, Permit, Stopped};
 use trommel_core::records::Record;
@@ -107,6 +106,15 @@ pub enum Next {
     Wait,
     /// Nothing for ever.
     Done,
+}
+
+/// A lease that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redeemed {
+    /// Ordinal of the leased shard.
+    pub ordinal: u64,
+    /// Whether the shard was given up: it has no decisions.
+    pub failed: bool,
 }
 
 /// Who reads which shard when. Called on workers: answer at once.

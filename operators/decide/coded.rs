@@ -8,7 +8,7 @@ use trommel_kernels::int8::{Instructions, Points, Rows, Scores, fits};
 use trommel_kernels::join::CHUNK;
 
 use super::benchmark::Benchmark;
-use super::join::Needs;
+use super::join_config::Needs;
 use super::kernel::{Found, Portion, Reach, RowSink, Tops};
 use super::scan::Prepared;
 

@@ -17,7 +17,7 @@ use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::Benchmark;
 use super::coded::{self, Codes};
-use super::join::{ColumnSet, JoinConfig};
+use super::join_config::{ColumnSet, JoinConfig};
 use super::kernel::{Kernel, KernelError, Portion, Products};
 use super::leading::{self, Leading};
 use super::scan::{self, Prepared};

@@ -42,12 +42,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use half::f16;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 use trommel_kernels::dot::{dot, norm};
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
 use super::cpu::Cpu;
+pub use super::join_config::{ColumnSet, JoinConfig, Needs};
 use super::kernel::{Kernel, KernelError, Portion, Products, Reach, RowSink};
 use super::maxima;
 use super::points::{Columns, Peak, Points};
@@ -60,37 +61,6 @@ const MICRO_BATCH_ROWS: usize = 256;
 
 /// A kernel that has failed so often is not asked again.
 const MOST_FAILURES: u32 = 3;
-
-/// Which columns a join fills.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnSet {
-    /// Every column of every benchmark.
-    #[default]
-    All,
-    /// What the rule needs; maxima it does not need are null, and so are those of the items.
-    Decision,
-}
-
-/// Settings of the join. Only `columns` changes what comes out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JoinConfig {
-    /// Which columns are filled. Default: all.
-    pub columns: ColumnSet,
-    /// Bytes of products that one call holds at most, over all benchmarks (never less than one row's). Default 64 MiB.
-    pub block_bytes: u64,
-    /// Bytes of one tile of points widened to f32. Default 512 KiB.
-    pub tile_bytes: u64,
-    /// Threads of one call's products; leave at 1 where several calls run side by side. Default 1.
-    pub threads: usize,
-}
-
-impl Default for JoinConfig {
-    fn default() -> Self {
-        Self { columns: ColumnSet::All, block_bytes: 64 << 20, tile_bytes: 512 << 10, threads: 1 }
-    }
-}
 
 /// Why a joiner cannot be made, or a call not be answered.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -126,23 +96,6 @@ pub enum JoinError {
         /// What is wrong with its vector.
         reason: Reason,
     },
-}
-
-/// What a verdict needs of one benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Needs {
-    /// `max_similarity` and `nearest`.
-    pub maximum: bool,
-    /// `margin`, `exceeds` and `hits`.
-    pub radii: bool,
-}
-
-impl Needs {
-    /// Whether it needs anything.
-    #[must_use]
-    pub fn any(self) -> bool {
-        self.maximum || self.radii
-    }
 }
 
 /// Says what is kept: a pure function of a sample's name and scores.

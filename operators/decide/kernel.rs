@@ -17,7 +17,7 @@ use std::ops::Range;
 use half::f16;
 use thiserror::Error;
 
-use super::join::Needs;
+use super::join_config::Needs;
 
 /// Why a kernel gave no answer: what its device said.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

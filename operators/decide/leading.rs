@@ -14,7 +14,7 @@ use trommel_kernels::int8::{Ceilings, Directions, Instructions, LeadingPoints, L
 use trommel_kernels::join::{Block, Tiling};
 
 use super::benchmark::Benchmark;
-use super::join::Needs;
+use super::join_config::Needs;
 use super::kernel::{Found, Portion, Reach, RowSink, Tops};
 use super::scan::{self, Prepared};
 

@@ -21,6 +21,7 @@ pub mod condition;
 pub mod cpu;
 pub mod hash;
 pub mod join;
+mod join_config;
 pub mod kernel;
 mod leading;
 pub mod maxima;

@@ -19,7 +19,7 @@ use trommel_kernels::dot::{dot, dot_f32, norm};
 use trommel_kernels::join::{Block, CHUNK, UNIT_ROUNDOFF_F32, error_bound, f32_below};
 
 use super::benchmark::Benchmark;
-use super::join::Needs;
+use super::join_config::Needs;
 use super::kernel::{Found, Reach, Tops};
 use trommel_core::sample::Score;
 

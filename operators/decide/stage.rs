@@ -37,7 +37,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Capability, Concat};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use trommel_core::sample::{Embedded, Event, Fate, NO_CAPTION, Reason, Sample, Score, Status, Work};
+use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, Work};
 use trommel_dataflow::offload::{Job, JobPanic, Pool};
 use trommel_dataflow::part::Part;
 
@@ -248,20 +248,10 @@ fn decided(sample: Sample<Embedded>, joined: Joined) -> (Option<Box<Sample<Train
     let Joined { scores, keeps } = joined;
     let (mut sample, Embedded { vector, train }) = sample.open();
     let goes_on = keeps && sample.work != Work::JudgeOnly;
-    let fate = Event::Fate(Arc::new(fate(&sample, vector, scores, keeps)));
+    let fate = Fate::decided(&sample, keeps, scores, vector).into();
     let kept = goes_on.then(|| {
         sample.permit.shrink_to(train.as_ref().map_or(0, |view| view.len() as u64) + sample.caption_bytes());
         Box::new(sample.with(train))
     });
     (kept, fate)
-}
-
-fn fate(sample: &Sample<()>, vector: Vec<half::f16>, scores: Vec<Score>, keeps: bool) -> Fate {
-    Fate {
-        info: sample.info.clone(),
-        status: if keeps { Status::Kept } else { Status::Dropped },
-        reason: (keeps && sample.caption.is_none()).then(|| Reason::new(NO_CAPTION, "")),
-        scores,
-        embedding: (!vector.is_empty()).then_some(vector),
-    }
 }

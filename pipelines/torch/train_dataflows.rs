@@ -156,7 +156,7 @@ fn skipped<'scope>(rejects: Events<'scope>) -> StreamVec<'scope, Time, Replayed>
     let none = Reason::new("unreadable", "");
     rejects.flat_map_timed("Skipped", move |time: &Time, event| match event {
         Event::Fate(fate) => Some(Replayed::skipped(pass_of(*time), &fate.info, fate.reason.as_ref().unwrap_or(&none))),
-        Event::Points(_) | Event::End(_) => None,
+        Event::End(_) => None,
     })
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Circles that there are. There come no more.
 const KNOWN: [(&str, &[&str]); 2] = [
+    // A split's list of uids, and who of it was met.
+    ("trommel-select", &["membership", "met"]),
     // A kernel and the products that it makes, which lie in its memory.
     ("trommel-similarity", &["block", "kernel"]),
-    // The join has a kernel of its own; what kernels are asked stands with the join.
-    ("trommel-decide", &["coded", "cpu", "join", "kernel", "scan"]),
 ];
 
 type Module = Vec<String>;
