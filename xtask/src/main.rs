@@ -17,7 +17,7 @@ cargo xtask COMMAND
   lint                 rustfmt, clippy, rustdoc, and cargo-deny where it is installed; all warnings are errors
   fuzz [ARGS..]        feed hostile bytes to all that reads files, a minute for each target; ARGS as `fuzz --help` says
   miri                 the kernels under Rust's interpreter (rustup toolchain install nightly --component miri)
-  sanitize             kernels, decoders and dataflow under AddressSanitizer (rustup toolchain install nightly)
+  sanitize             the kernels, SIMD too, under AddressSanitizer (rustup toolchain install nightly)
   bench [NAME]         run the benches
 
 Environment: LIBTORCH (your own libtorch 2.11.0 instead), TROMMEL_CACHE (default: ~/.cache/trommel),
