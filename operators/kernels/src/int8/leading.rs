@@ -21,6 +21,9 @@
 //! So `v = c - e*` is within `e*` of `x.t`: a value as any kernel gives, of a large bound. Below, `l` is what a point's threshold is (its radius, or 0), rounded down, and `v - l` is what is computed, in f32:
 //! its operations (two for `X.T`, one for `|r_x| |r_t|`, two for `L F - l`, three sums and one more for `v`, none above 4.5) are off by less than 40 `u`, `u = 2^-24`, and `e*` is larger by [`SLOP`], 64 of them.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use std::sync::Arc;
 
 use half::f16;
@@ -360,49 +363,32 @@ fn added_to(points: &LeadingPoints, chunk: usize, length: f64) -> [f32; CHUNK] {
     added
 }
 
-/// Some sums of a row with a chunk as values less thresholds, but for what is the row's alone: shown block by block.
+/// Value less threshold of one of a row's sums with a chunk, but for what is the row's alone.
 #[inline(always)]
-fn values(
-    sums: &Sums,
-    row: &RowTerms,
-    points: &PointTerms,
-    added: &[f32; CHUNK],
-    mut show: impl FnMut(usize, &[f32; LANES]),
-) {
-    let (sums, steps) = (sums.0.as_chunks::<LANES>().0, points.steps.as_chunks::<LANES>().0);
-    let (rests, added) = (points.rests.as_chunks::<LANES>().0, added.as_chunks::<LANES>().0);
-    for (at, ((sums, steps), (rests, added))) in sums.iter().zip(steps).zip(rests.iter().zip(added)).enumerate() {
-        let mut values = [0.0; LANES];
-        // Blocks of one length, numbered lane by lane: compilers load them as they lie.
-        for lane in 0..LANES {
-            values[lane] = sums[lane] as f32 * (row.scale * steps[lane]) + (row.rest * rests[lane] + added[lane]);
-        }
-        show(at, &values);
-    }
+fn value(sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], at: usize) -> f32 {
+    sums.0[at] as f32 * (row.scale * points.steps[at]) + (row.rest * points.rests[at] + added[at])
 }
 
-widened! {
-    /// The largest of each row.
-    fn largest_of / largest_of_wide / largest_of_widest / largest_of_plain(
-        sums: &[Sums], rows: &[RowTerms], points: &PointTerms, added: &[f32; CHUNK], out: &mut [f32]
-    ) {
-        for ((sums, row), out) in sums.iter().zip(rows).zip(out) {
-            let mut most = [f32::NEG_INFINITY; LANES];
-            values(sums, row, points, added, |_, values| {
-                for (most, &value) in most.iter_mut().zip(values) {
-                    *most = if value > *most { value } else { *most };
-                }
-            });
-            // By halves: the order of comparisons is the compiler's to keep.
-            let mut half = LANES / 2;
-            while half > 0 {
-                for lane in 0..half {
-                    most[lane] = if most[lane + half] > most[lane] { most[lane + half] } else { most[lane] };
-                }
-                half /= 2;
-            }
-            *out = most[0];
+/// The largest of each row.
+fn largest_of(sums: &[Sums], rows: &[RowTerms], points: &PointTerms, added: &[f32; CHUNK], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was just seen.
+            return unsafe { x86::largest_of_512(sums, rows, points, added, out) };
         }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was just seen.
+            return unsafe { x86::largest_of_256(sums, rows, points, added, out) };
+        }
+    }
+    largest_of_plain(sums, rows, points, added, out);
+}
+
+fn largest_of_plain(sums: &[Sums], rows: &[RowTerms], points: &PointTerms, added: &[f32; CHUNK], out: &mut [f32]) {
+    for ((sums, row), out) in sums.iter().zip(rows).zip(out) {
+        let values = (0..CHUNK).map(|at| value(sums, row, points, added, at));
+        *out = values.fold(f32::NEG_INFINITY, |most, value| if value > most { value } else { most });
     }
 }
 
@@ -411,11 +397,9 @@ widened! {
     fn all_of / all_of_wide / all_of_widest / all_of_plain(
         sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], shift: f32, out: &mut [f32; CHUNK]
     ) {
-        values(sums, row, points, added, |at, values| {
-            for (out, value) in out[LANES * at..].iter_mut().zip(values) {
-                *out = value + shift;
-            }
-        });
+        for (at, out) in out.iter_mut().enumerate() {
+            *out = value(sums, row, points, added, at) + shift;
+        }
     }
 }
 
@@ -425,26 +409,13 @@ fn reaching(values: &[f32; CHUNK], floor: f32) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the feature was just seen.
-        return unsafe { reaching_256(values, floor) };
+        return unsafe { x86::reaching_256(values, floor) };
     }
     reaching_plain(values, floor)
 }
 
 fn reaching_plain(values: &[f32; CHUNK], floor: f32) -> u64 {
     values.iter().enumerate().fold(0, |mask, (lane, value)| mask | u64::from(*value >= floor) << lane)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn reaching_256(values: &[f32; CHUNK], floor: f32) -> u64 {
-    use std::arch::x86_64::{_CMP_GE_OQ, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps};
-    let floor = _mm256_set1_ps(floor);
-    (0..CHUNK / 8).fold(0, |mask, at| {
-        // SAFETY: eight vectors of 8 each.
-        let values = unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * at)) };
-        let bits = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(values, floor)) as u32;
-        mask | u64::from(bits) << (8 * at)
-    })
 }
 
 #[cfg(test)]

@@ -103,3 +103,32 @@ fn masks_are_those_of_the_plain_loop() {
         assert_eq!(reaching(&values, 0.1), reaching_plain(&values, 0.1));
     }
 }
+
+/// Every processor's form says the same, to the bit.
+#[test]
+fn largest_ones_are_those_of_the_plain_loop() {
+    let mut state = 9;
+    let mut number = || noise(&mut state) as f32;
+    for rows in [1, 5, 24] {
+        let sums: Vec<Sums> = (0..rows).map(|_| Sums(std::array::from_fn(|_| (number() * 1e6) as i32))).collect();
+        let terms: Vec<RowTerms> = (0..rows).map(|_| RowTerms { scale: number() * 1e-3, rest: number() }).collect();
+        let mut lanes = || std::array::from_fn(|_| number());
+        let points = PointTerms { steps: lanes(), rests: lanes(), errors: lanes(), less: lanes() };
+        let added = lanes();
+        let all = |of: &dyn Fn(&mut [f32])| {
+            let mut out = vec![0.0; rows];
+            of(&mut out);
+            out
+        };
+        let plain = all(&|out| largest_of_plain(&sums, &terms, &points, &added, out));
+        assert_eq!(all(&|out| largest_of(&sums, &terms, &points, &added, out)), plain);
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was just seen.
+            assert_eq!(all(&|out| unsafe { x86::largest_of_256(&sums, &terms, &points, &added, out) }), plain);
+        }
+        let mut values = [0.0; CHUNK];
+        all_of(&sums[0], &terms[0], &points, &added, 0.0, &mut values);
+        assert_eq!(values.into_iter().fold(f32::NEG_INFINITY, f32::max), plain[0]);
+    }
+}
