@@ -15,7 +15,7 @@ const MOST_TEXT_BYTES: u64 = 6 * (64 << 10);
 const OPEN_POINT_BYTES: u64 = 40;
 
 /// What one test point has seen of all committed shards, in the join and in the ledger, and its row while one is committed.
-const POINT_BYTES: u64 = 96 + 112 + 200;
+const POINT_BYTES: u64 = 40 + 96 + 112 + 200;
 
 /// Sizes of what a run records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

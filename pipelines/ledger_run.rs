@@ -15,6 +15,7 @@ use trommel_core::stop::Stop;
 use trommel_dataflow::redeem::Redeemed;
 use trommel_dataflow::watchdog::Watchdog;
 use trommel_decide::ShardNames;
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_ledger::LedgerError;
 use trommel_ledger::committer::{Committed, Committer};
 use trommel_ledger::first_samples::First;
@@ -155,10 +156,15 @@ impl Counting {
         })
     }
 
-    /// Counts the shards that are durable, or were given up; their leases go on.
-    pub fn durable<'scope>(&self, shards: StreamVec<'scope, Time, Committed>) -> StreamVec<'scope, Time, Redeemed> {
-        let progress = self.progress.clone();
+    /// Counts the shards that are durable, or were given up, and has the test points' maxima known; their leases go on.
+    pub fn durable<'scope>(
+        &self,
+        shards: StreamVec<'scope, Time, Committed>,
+        known: &Arc<KnownMaxima>,
+    ) -> StreamVec<'scope, Time, Redeemed> {
+        let (progress, known) = (self.progress.clone(), known.clone());
         shards.map(move |shard| {
+            known.raise(&shard.points);
             if shard.status == LineStatus::Committed {
                 progress.shards_committed.fetch_add(1, Ordering::Relaxed);
             }

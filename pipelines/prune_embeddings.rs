@@ -19,6 +19,7 @@ use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_decide::stage::{Decide, Joins};
 use trommel_ledger::committer::Summary;
@@ -230,7 +231,7 @@ impl<'a> RunSetup<'a> {
         let names = names_of(&self.stored.plan);
         let named = names.clone();
         let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
-        let counting = Counting::new(progress);
+        let (counting, known) = (Counting::new(progress), Arc::new(KnownMaxima::new(&self.benchmarks)));
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let bytes = RowBytes {
             vector: ledger_memory.vector_bytes,
@@ -247,11 +248,11 @@ impl<'a> RunSetup<'a> {
                 let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());
                 let rows = source(scope, "Embeddings", given, reader, mine, credit, stop_here.clone());
                 let (samples, found) = rows.ok_err(|row: Row| -> Result<Sample<Embedded>, Event> { row });
-                let joins = joiner.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: true });
+                let joins = joiner.as_ref().map(|joiner| Joins { joiner, pool: &joiners, points: Some(&known) });
                 let (_kept, events) = samples.decide(found, joins, &verdict, &names);
                 let (events, passed) = counting.watch(events).first_samples(&first, &handle);
                 let durable = events.ledger(handle.clone(), ledger.clone());
-                counting.durable(durable).concat(passed).redeem(&leases);
+                counting.durable(durable, &known).concat(passed).redeem(&leases);
             });
         })?;
         let summary: Summary = committer.finish().map_err(PipelineError::failed)?;

@@ -23,6 +23,7 @@ pub mod hash;
 pub mod join;
 mod join_config;
 pub mod kernel;
+pub mod known_maxima;
 mod leading;
 pub mod maxima;
 mod open_shards;

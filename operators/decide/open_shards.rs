@@ -21,11 +21,14 @@ use std::sync::Arc;
 
 use trommel_core::sample::{Event, ShardEnd};
 
-use super::join::Joiner;
+use super::known_maxima::KnownMaxima;
 use super::points::Points;
 
 /// Shards by their time.
-pub(crate) struct OpenShards<T>(BTreeMap<T, OpenShard>);
+pub(crate) struct OpenShards<T> {
+    shards: BTreeMap<T, OpenShard>,
+    known: Arc<KnownMaxima>,
+}
 
 #[derive(Default)]
 struct OpenShard {
@@ -35,22 +38,21 @@ struct OpenShard {
     end: Option<ShardEnd>,
 }
 
-impl<T> Default for OpenShards<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
 impl<T: Ord + Clone> OpenShards<T> {
+    /// None yet.
+    pub(crate) const fn new(known: Arc<KnownMaxima>) -> Self {
+        Self { shards: BTreeMap::new(), known }
+    }
+
     /// The points that are to see a sample of the shard.
-    pub(crate) fn points(&mut self, time: &T, ordinal: u64, joiner: &Joiner) -> Arc<Points> {
-        let shard = self.0.entry(time.clone()).or_default();
-        shard.points.get_or_insert_with(|| Arc::new(joiner.points(ordinal))).clone()
+    pub(crate) fn points(&mut self, time: &T, ordinal: u64) -> Arc<Points> {
+        let shard = self.shards.entry(time.clone()).or_default();
+        shard.points.get_or_insert_with(|| Arc::new(self.known.points(ordinal))).clone()
     }
 
     /// Takes note of a fate or an end, and gives what goes on: a fate itself, and the end that it completes.
     pub(crate) fn pass(&mut self, time: &T, event: Event) -> impl Iterator<Item = Event> + use<T> {
-        let shard = self.0.entry(time.clone()).or_default();
+        let shard = self.shards.entry(time.clone()).or_default();
         let goes_on = match event {
             Event::Fate(fate) => {
                 shard.fates += 1;
@@ -66,13 +68,13 @@ impl<T: Ord + Clone> OpenShards<T> {
             Event::End(end)
         });
         if end.is_some() {
-            self.0.remove(time);
+            self.shards.remove(time);
         }
         goes_on.into_iter().chain(end)
     }
 
     /// Forgets all of them: the run stops.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.shards.clear();
     }
 }

@@ -19,7 +19,7 @@ use super::benchmark::Benchmark;
 pub(crate) type Peak = peak::Peak<u32>;
 
 /// Nothing seen yet.
-const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);
+pub(crate) const NOTHING: Peak = (f64::NEG_INFINITY, u32::MAX);
 
 /// One benchmark's columns: a value a point.
 #[derive(Clone, Debug)]
@@ -27,6 +27,13 @@ pub(crate) struct Columns {
     pub(crate) pool: Vec<Peak>,
     pub(crate) kept: Vec<Peak>,
     pub(crate) hits: Vec<u64>,
+}
+
+impl Columns {
+    /// Of so many points that saw nothing.
+    pub(crate) fn new(points: usize) -> Self {
+        Self { pool: vec![NOTHING; points], kept: vec![NOTHING; points], hits: vec![0; points] }
+    }
 }
 
 /// What every test point of all benchmarks has seen of one shard.
@@ -40,11 +47,13 @@ impl Points {
     /// Nothing seen yet of the shard.
     #[must_use]
     pub fn new(ordinal: u64, benchmarks: &[Arc<Benchmark>]) -> Self {
-        let columns = |benchmark: &Arc<Benchmark>| {
-            let points = benchmark.points();
-            Columns { pool: vec![NOTHING; points], kept: vec![NOTHING; points], hits: vec![0; points] }
-        };
-        Self { ordinal, columns: Mutex::new(benchmarks.iter().map(columns).collect()) }
+        let columns = |benchmark: &Arc<Benchmark>| Columns::new(benchmark.points());
+        Self::above(ordinal, benchmarks.iter().map(columns).collect())
+    }
+
+    /// The same, maxima beginning with values of no sample: what lies below them is not looked for.
+    pub(crate) fn above(ordinal: u64, columns: Vec<Columns>) -> Self {
+        Self { ordinal, columns: Mutex::new(columns) }
     }
 
     /// The columns, a benchmark each.
@@ -52,7 +61,7 @@ impl Points {
         locked(&self.columns)
     }
 
-    /// The rows of points that saw anything, by benchmark and point.
+    /// The rows of points that saw anything, by benchmark and point; a maximum that no sample of the shard has is none.
     #[must_use]
     pub fn rows(&self) -> Vec<PointRow> {
         let mut rows = Vec::new();
@@ -61,7 +70,7 @@ impl Points {
         for (benchmark, columns) in self.columns().iter().enumerate() {
             for point in 0..columns.hits.len() {
                 let (pool, kept, hits) = (peak(columns.pool[point]), peak(columns.kept[point]), columns.hits[point]);
-                if hits > 0 || pool.is_some() {
+                if hits > 0 || pool.is_some() || kept.is_some() {
                     rows.push(PointRow {
                         benchmark: benchmark as u16,
                         point: point as u32,

@@ -43,6 +43,7 @@ use trommel_dataflow::part::Part;
 
 use super::ShardNames;
 use super::join::{JoinRow, Joined, Joiner, Verdict};
+use super::known_maxima::KnownMaxima;
 use super::open_shards::OpenShards;
 use super::points::Points;
 
@@ -59,8 +60,8 @@ pub struct Joins<'a> {
     pub joiner: &'a Arc<Joiner>,
     /// The threads that the joiner runs on.
     pub pool: &'a Pool,
-    /// Whether the ledger is to hear what the test points saw.
-    pub points: bool,
+    /// What is durable of the points' maxima, where the ledger is to hear what they saw.
+    pub points: Option<&'a Arc<KnownMaxima>>,
 }
 
 /// Decides what goes on.
@@ -111,7 +112,7 @@ fn join<'scope, T: Timestamp + TotalOrder>(
     names: &ShardNames,
 ) -> StreamVec<'scope, T, Output> {
     let scope = embedded.scope();
-    let (joiner, pool, tells) = (joins.joiner.clone(), joins.pool.clone(), joins.points);
+    let (joiner, pool, known) = (joins.joiner.clone(), joins.pool.clone(), joins.points.cloned());
     let (verdict, names) = (verdict.clone(), names.clone());
     embedded.binary::<_, Outputs, _, _, _, _>(events, Pipeline, Pipeline, "Decide", move |cap, info| {
         drop(cap); // else the frontier never moves
@@ -130,14 +131,14 @@ fn join<'scope, T: Timestamp + TotalOrder>(
         let mut next = 0u64;
         let mut retry_due = None::<Instant>;
         // Where nobody asks for points, events pass as they come.
-        let mut open = tells.then(OpenShards::<T>::default);
+        let mut open = known.map(OpenShards::<T>::new);
         move |input, events, output| {
             let _until_the_operator_ends = &on_stop;
             input.for_each_stamp(|cap, data| {
                 let Some(cap) = cap.retain_least(output.output_index()) else { return };
                 let cap = Rc::new(cap);
                 for sample in data.flat_map(|batch| batch.drain(..)) {
-                    let points = |open: &mut OpenShards<T>| open.points(cap.time(), sample.info.id.ordinal, &joiner);
+                    let points = |open: &mut OpenShards<T>| open.points(cap.time(), sample.info.id.ordinal);
                     let points = open.as_mut().map(points);
                     backlog.push_back((cap.clone(), (sample, points)));
                 }

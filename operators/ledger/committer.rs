@@ -75,6 +75,8 @@ pub struct Committed {
     pub remark: Option<String>,
     /// What was lost of it, or passed over in it.
     pub notices: Notices,
+    /// What its part says of the test points.
+    pub points: Vec<PointRow>,
 }
 
 impl Committed {
@@ -246,8 +248,11 @@ struct Work {
     /// Shards some of whose rows are written.
     open: HashMap<u64, Rows>,
     /// Shards whose parts are written, while nobody can say whether they may be committed.
-    held: Vec<(ShardLine, Reply)>,
+    held: Vec<(Written, Reply)>,
 }
+
+/// A shard whose parts are written: its line, and what they say of the test points.
+type Written = (ShardLine, Vec<PointRow>);
 
 impl Work {
     fn run(mut self, messages: &Receiver<Message>) -> Option<Arc<LedgerError>> {
@@ -276,7 +281,7 @@ impl Work {
                 Ok(Message::Ends) => _ = self.may_commit.get_or_insert(false),
                 Ok(Message::Rows { ordinal, name, fates }) => self.add(ordinal, &name, fates)?,
                 Ok(Message::Shard(shard, reply)) => match self.write(*shard) {
-                    Ok(line) => self.held.push((line, reply)),
+                    Ok(written) => self.held.push((written, reply)),
                     Err(error) => {
                         reply(Err(LedgerError::Ended));
                         return Err(error);
@@ -291,8 +296,8 @@ impl Work {
     fn release(&mut self) -> Result<(), LedgerError> {
         let Some(may) = self.may_commit else { return Ok(()) };
         let mut held = std::mem::take(&mut self.held).into_iter();
-        while let Some((line, reply)) = held.next() {
-            match if may { self.commit(line).map(Ok) } else { Ok(Err(LedgerError::Ended)) } {
+        while let Some((written, reply)) = held.next() {
+            match if may { self.commit(written).map(Ok) } else { Ok(Err(LedgerError::Ended)) } {
                 Ok(answer) => reply(answer),
                 Err(error) => {
                     reply(Err(LedgerError::Ended));
@@ -319,7 +324,7 @@ impl Work {
     }
 
     /// Makes a shard's parts durable, and gives the line that shows them.
-    fn write(&mut self, mut shard: FinishedShard) -> Result<ShardLine, LedgerError> {
+    fn write(&mut self, mut shard: FinishedShard) -> Result<Written, LedgerError> {
         let (status, remark, rejected) = match shard.outcome {
             ShardOutcome::Complete(remark) => (LineStatus::Committed, remark, None),
             ShardOutcome::Rejected(reason) => (LineStatus::Committed, Some(reason.to_string()), Some(reason)),
@@ -340,9 +345,10 @@ impl Work {
             parts: Vec::new(),
             decision: self.folder.decision_hash().into(),
         };
+        let mut items = Vec::new();
         if status == LineStatus::Committed {
             shard.fates.sort_by_key(|f| f.info.id.index);
-            let items = self.peaks.select(shard.items);
+            items = self.peaks.select(shard.items);
             let mut rows = self.rows_of(line.ordinal, &line.name)?;
             rows.add(shard.fates, &self.config)?;
             (line.parts, line.counts) =
@@ -351,11 +357,11 @@ impl Work {
         } else if let Some(rows) = self.open.remove(&line.ordinal) {
             rows.forget(self.folder.storage().as_ref())?;
         }
-        Ok(line)
+        Ok((line, items))
     }
 
     /// Shows a shard: its line is durable.
-    fn commit(&mut self, line: ShardLine) -> Result<Committed, LedgerError> {
+    fn commit(&mut self, (line, points): Written) -> Result<Committed, LedgerError> {
         self.folder.append(&line)?;
         let status = line.status;
         let mut summary = locked(&self.summary);
@@ -371,6 +377,6 @@ impl Work {
         }
         drop(summary);
         let ShardLine { ordinal, name, counts, bytes, remark, notices, .. } = line;
-        Ok(Committed { ordinal, name, status, counts, bytes, remark, notices })
+        Ok(Committed { ordinal, name, status, counts, bytes, remark, notices, points })
     }
 }

@@ -1,8 +1,11 @@
 //! The part of the graph that pruning and training share: decoded samples to embedded ones, where an embedder is asked for.
 
+use std::sync::Arc;
+
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 use trommel_core::sample::{Embedded, Event, Sample, Time};
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::stage::Joins;
 use trommel_decode::operator::Views;
 use trommel_embed::operator::Embed;
@@ -27,8 +30,12 @@ pub fn embedded<'scope>(decoded: StreamVec<'scope, Time, Sample<Views>>, machine
     }
 }
 
-/// Who joins, where the run has benchmarks and embeds; `points`: whether the ledger is to hear what their points saw.
-pub fn joins<'a>(judging: &'a RunSetup, machinery: &'a Machinery, points: bool) -> Option<Joins<'a>> {
+/// Who joins, where the run has benchmarks and embeds; `points`: what is durable of their points' maxima, where the ledger is to hear what they saw.
+pub fn joins<'a>(
+    judging: &'a RunSetup,
+    machinery: &'a Machinery,
+    points: Option<&'a Arc<KnownMaxima>>,
+) -> Option<Joins<'a>> {
     let joiner = judging.joiner.as_ref().filter(|_| machinery.embedder.is_some())?;
     Some(Joins { joiner, pool: &machinery.joiners, points })
 }

@@ -14,6 +14,7 @@ use trommel_core::sample::Time;
 use trommel_core::stop::Stop;
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::stage::Decide;
 use trommel_decode::operator::Decode;
 use trommel_ledger::committer::Summary;
@@ -93,7 +94,7 @@ impl Pruner {
         let names = names_of(input.plan());
         let named = names.clone();
         let ledger = LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() };
-        let counting = Counting::new(progress);
+        let (counting, known) = (Counting::new(progress), Arc::new(KnownMaxima::new(&self.judging.benchmarks)));
         let handle = committer.handle().map_err(PipelineError::failed)?;
         let (judging, machinery, credit) = (self.judging.clone(), self.machinery.clone(), self.credit.clone());
         let (stop_here, readers) = (stop.clone(), self.readers);
@@ -108,12 +109,12 @@ impl Pruner {
                 let (decoded, undecodable) =
                     samples.decode_on(&judging.decode, &machinery.decoders, machinery.card.as_ref());
                 let (embedded, without_direction) = embedded(decoded, &machinery);
-                let joins = joins(&judging, &machinery, true);
+                let joins = joins(&judging, &machinery, Some(&known));
                 let rejects = scope.concatenate([found, undecodable].into_iter().chain(without_direction));
                 let (_kept, events) = embedded.decide(rejects, joins, &judging.verdict, &names);
                 let (events, passed) = counting.watch(events).first_samples(&first, &handle);
                 let durable = events.ledger(handle.clone(), ledger.clone());
-                counting.durable(durable).concat(passed).redeem(&leases);
+                counting.durable(durable, &known).concat(passed).redeem(&leases);
             });
         })?;
         let summary = committer.finish().map_err(PipelineError::failed)?;

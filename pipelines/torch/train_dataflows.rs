@@ -24,6 +24,7 @@ use trommel_dataflow::part::Part;
 use trommel_dataflow::source::{Leases, source};
 use trommel_dataflow::timed::FlatMapTimed;
 use trommel_decide::ShardNames;
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::stage::{Decide, TrainView};
 use trommel_decode::operator::{Decode, Views};
 use trommel_ledger::committer::{CommitHandle, Committed};
@@ -54,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) order: TrainOrder,
     /// Counts fates for the progress.
     pub(crate) counting: Counting,
+    /// What is durable of the maxima of the test points.
+    pub(crate) known: Arc<KnownMaxima>,
     /// What is judged of the first samples.
     pub(crate) first: First,
     /// Takes finished shards.
@@ -74,7 +77,7 @@ pub(crate) fn judge_and_train<'scope>(
 ) -> Stream<'scope, Committed> {
     let Read { fresh, decided, turns, rejects } = parts.read(scope, lanes);
     let (embedded, rejects) = parts.embed(fresh, rejects);
-    let joins = joins(&parts.judging, &parts.machinery, true);
+    let joins = joins(&parts.judging, &parts.machinery, Some(&parts.known));
     let (kept, events) = embedded.decide(rejects, joins, &parts.judging.verdict, &parts.judging.names);
     // The leases are not for a free place but for decisions: what is known to hold rejects gives none back.
     let (events, _passed) = parts.counting.watch(events).first_samples(&parts.first, &parts.committer);
@@ -93,7 +96,7 @@ pub(crate) fn pool_and_train<'scope>(
     let Read { fresh, decided, turns, rejects } = parts.read(scope, lanes);
     let (embedded, rejects) = parts.embed(fresh, rejects);
     let (embedded, recorded, taken) = recorded_all(embedded, taken_down, &parts.judging.names);
-    let joins = joins(&parts.judging, &parts.machinery, false);
+    let joins = joins(&parts.judging, &parts.machinery, None);
     let (kept, events) = embedded.decide(rejects.clone(), joins, &parts.judging.verdict, &parts.judging.names);
     let events = parts.counting.watch(events.concat(taken));
     to_order(kept.concat(decided), turns, events, &parts.order, parts.workers);

@@ -14,6 +14,7 @@ use trommel_dataflow::leases::LaneLeases;
 use trommel_dataflow::order::OrderService;
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::Leases;
+use trommel_decide::known_maxima::KnownMaxima;
 use trommel_ledger::committer::Committed;
 use trommel_ledger::first_samples::{First, Order};
 use trommel_ledger::operator::LedgerConfig;
@@ -125,6 +126,7 @@ pub(crate) fn train_on(
     let (names, split) = (judging.names.clone(), judging.split.clone());
     let named = names.clone();
     let (workers, spent) = (config.machine.workers, machinery.clone());
+    let known = Arc::new(KnownMaxima::new(&judging.benchmarks));
     let parts = Parts {
         judging: Arc::new(judging),
         machinery,
@@ -133,6 +135,7 @@ pub(crate) fn train_on(
         credit,
         order: order.clone(),
         counting: Counting::new(progress),
+        known,
         first,
         committer: committer.handle().map_err(PipelineError::failed)?,
         ledger: LedgerConfig { name_of: Arc::new(move |ordinal| named(ordinal).to_string()), stop: stop.clone() },
@@ -144,7 +147,7 @@ pub(crate) fn train_on(
         let mine = share(worker.index(), worker.peers(), lanes);
         worker.dataflow::<Time, _, _>(|scope| {
             let durable = graph(scope, &parts, mine);
-            parts.counting.durable(durable).redeem(&parts.leases);
+            parts.counting.durable(durable, &parts.known).redeem(&parts.leases);
         });
     })?;
 

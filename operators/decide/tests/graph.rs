@@ -14,6 +14,7 @@ use super::naive::{self, Dice};
 use crate::ShardNames;
 use crate::benchmark::Benchmark;
 use crate::join::{JoinConfig, JoinRow, Joiner, Verdict};
+use crate::known_maxima::KnownMaxima;
 use crate::rule::Rule;
 use crate::stage::{Decide, Joins, TrainView};
 use trommel_core::credit::Permit;
@@ -140,7 +141,8 @@ fn run_on(given: Vec<Given>, joiner: &Arc<Joiner>, verdict: &Arc<dyn Verdict>, w
                 Given::Sample(sample) => Ok(sample.embedded()),
                 Given::Event(event) => Err(event),
             });
-            let joins = Joins { joiner: &joiner, pool: &pool, points: true };
+            let known = Arc::new(KnownMaxima::new(joiner.benchmarks()));
+            let joins = Joins { joiner: &joiner, pool: &pool, points: Some(&known) };
             let (kept_stream, events) = embedded.decide(events, Some(joins), &verdict, &names());
             kept_stream.inspect_core(move |event| {
                 let Ok((stamp, batch)) = event else { return };

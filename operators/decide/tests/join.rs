@@ -1,5 +1,6 @@
 //! The join, the items and the radii against the naive model, to the bit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
@@ -7,6 +8,7 @@ use half::f16;
 use super::naive::{self, Dice};
 use crate::benchmark::Benchmark;
 use crate::join::{ColumnSet, JoinConfig, JoinError, JoinRow, Joined, Joiner, Needs, Verdict};
+use crate::known_maxima::KnownMaxima;
 use crate::points::Points;
 use crate::radii::{Radii, RadiiError, radii};
 use trommel_core::sample::{PointRow, SampleId, Score};
@@ -160,6 +162,64 @@ fn planted_on_the_radius_and_one_step_beside_it() {
             assert_eq!(score.hits, Some(u32::from(hit)), "strictly above, shift {shift}");
             assert_eq!((score.margin, score.exceeds), (Some(s - radii[at]), Some(at as u32)));
         }
+    }
+}
+
+/// Rows of all parts as one: larger maxima, of equal ones the smaller sample's, all hits.
+fn merged(parts: impl IntoIterator<Item = PointRow>) -> BTreeMap<(u16, u32), PointRow> {
+    let mut all = BTreeMap::<(u16, u32), PointRow>::new();
+    let largest = |old: Option<(f64, SampleId)>, new: Option<(f64, SampleId)>| {
+        let first = |a: &(f64, SampleId), b: &(f64, SampleId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        old.into_iter().chain(new).min_by(first)
+    };
+    for row in parts {
+        let Some(sum) = all.get_mut(&(row.benchmark, row.point)) else {
+            all.insert((row.benchmark, row.point), row);
+            continue;
+        };
+        let pool = largest(sum.max_similarity.zip(sum.sample), row.max_similarity.zip(row.sample));
+        let kept = largest(sum.kept_max.zip(sum.kept_sample), row.kept_max.zip(row.kept_sample));
+        (sum.max_similarity, sum.sample) = pool.unzip();
+        (sum.kept_max, sum.kept_sample) = kept.unzip();
+        sum.hits += row.hits;
+    }
+    all
+}
+
+/// Shards in any order; what is durable may be known late. Some values are equal, so that of equal maxima the smaller sample's is due.
+#[test]
+fn known_maxima_spare_products_and_change_no_merged_row() {
+    let mut dice = Dice(12);
+    for round in 0..6 {
+        let (benchmarks, mut samples) = world(&mut dice, [2, 3, 24][round % 3], 160, &[90, 40]);
+        samples.extend_from_within(..60);
+        let rows = rows(&samples, &mut dice, 8);
+        let joiner = Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap();
+        let kept: Vec<bool> = joiner.join(&rows, &Near).unwrap().iter().map(|joined| joined.keeps).collect();
+        let expected = merged(naive::items(&rows, &kept, &benchmarks).into_values().flatten());
+        let confirmed = |learns: bool, dice: &mut Dice| {
+            let joiner = Joiner::new(benchmarks.clone(), JoinConfig::default()).unwrap();
+            let (known, mut parts, mut late) = (KnownMaxima::new(&benchmarks), Vec::new(), Vec::new());
+            let mut order: Vec<u64> = (0..8).collect();
+            (1..order.len()).rev().for_each(|i| order.swap(i, dice.below(i + 1)));
+            for ordinal in order {
+                let points = known.points(ordinal);
+                let of_shard = rows.iter().filter(|row| row.id.ordinal == ordinal);
+                let given: Vec<JoinRow<'_>> = of_shard.map(|row| JoinRow { points: Some(&points), ..*row }).collect();
+                for batch in given.chunks(1 + dice.below(30)) {
+                    joiner.join(batch, &Near).unwrap();
+                }
+                late.push(points.rows());
+                parts.extend(points.rows());
+                if learns && dice.below(3) > 0 {
+                    late.drain(..).for_each(|rows| known.raise(&rows));
+                }
+            }
+            assert_eq!(merged(parts), expected);
+            joiner.counts().confirmed
+        };
+        let (without, with) = (confirmed(false, &mut dice), confirmed(true, &mut dice));
+        assert!(with < without, "{with} products and {without}");
     }
 }
 
