@@ -59,7 +59,7 @@ pub struct FinishedShard {
 }
 
 /// A shard that is durable, or durably marked as failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
     /// Ordinal in the plan.
     pub ordinal: u64,
