@@ -49,7 +49,7 @@ impl ShardInput {
 }
 
 /// One change of what the decisions depend on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A shard arrives, or replaces the one of its ordinal if the generation differs.
     Arrive(u64, ShardInput),

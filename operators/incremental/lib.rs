@@ -13,7 +13,7 @@
 //! Frontiers: the time of the dataflow is the epoch, a clock of its own beside that of passes and shards. When its frontier has passed an
 //! epoch, decisions and counts of that epoch are complete; it is published when the maxima are refreshed.
 //!
-//! Several processes keep one state together, each reading its own shards: see [`peers`].
+//! Several processes keep one state together, each reading its own shards: see [`peers`]. What a watch does next, [`planner`] says.
 //!
 //! Invariants:
 //! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point and by sample.
@@ -78,6 +78,7 @@ mod journal;
 pub mod parts;
 pub mod peers;
 mod plan;
+pub mod planner;
 pub mod point_set;
 mod record;
 mod refresh;

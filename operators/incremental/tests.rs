@@ -13,6 +13,7 @@ mod memory;
 mod naive;
 mod oracle;
 mod peers;
+mod planner;
 mod reopened;
 #[path = "../decide/tests/oracle.rs"]
 #[allow(dead_code)]

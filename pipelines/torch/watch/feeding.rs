@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use trommel_core::sample::SampleId;
+use trommel_dataflow::order::Cursor;
+use trommel_decide::benchmark::Benchmark;
+use trommel_incremental::planner::{Asked, Executor, Feed, Seen, Standing};
+
 use super::live;
-use super::live::{Live, LiveFeed};
+use super::live::{Live, News};
 use super::phase::Phase;
-use super::turns::Watch;
-use super::wake::Waker;
+use super::start::Watch;
+use super::wake::{Wake, Waker};
 use crate::train::TrainRun;
+use crate::trainer_reach::lies_before;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 
@@ -16,112 +22,133 @@ use trommel_pipelines::error::PipelineError;
 const IDLE_LOOKS: u32 = 3;
 
 impl Watch<'_> {
-    /// Whether a live trainer reads what comes, or is to.
-    pub(super) fn trains(&self) -> bool {
-        self.config.train.is_some() && !self.has_trained
-    }
-
     /// Hears what the live trainer has read.
     pub(super) fn hear(&mut self) -> Result<(), PipelineError> {
         let Some(news) = self.live.as_ref().map(Live::news) else { return Ok(()) };
-        let mut has_committed = false;
-        for news in self.together.gather(Phase::Heard, news)? {
-            has_committed |= news.has_committed;
-            self.report.notices.merge(&news.notices);
-            self.failed.extend(news.failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now()))));
+        let mut any_committed = false;
+        for News { has_committed, failed, notices } in self.together.gather(Phase::Heard, news)? {
+            any_committed |= has_committed;
+            self.report.notices.merge(&notices);
+            self.set_failed(failed);
         }
-        if has_committed { self.look_again() } else { Ok(()) }
+        if any_committed { self.look_again() } else { Ok(()) }
     }
 
-    /// Looks at what the pool has, and whether that changed while it was read.
-    fn look_again(&mut self) -> Result<(), PipelineError> {
-        self.pool.refresh()?;
-        if self.together.rank() == 0 { self.tear() } else { Ok(()) }
+    /// What a live trainer is to train on now, where this process says it for all.
+    fn feed_here(&self) -> Option<Feed> {
+        let cursor = (self.together.rank() == 0).then(|| self.trainer_cursor())?;
+        let last = |ordinal| SampleId { ordinal, index: u32::MAX };
+        let is_passed = |ordinal| cursor.as_ref().is_some_and(|cursor| lies_before(cursor, last(ordinal)));
+        Some(self.arrivals.list().feed(is_passed))
     }
 
-    /// What a live trainer is to train on now, as the first process sees it.
-    fn live_feed(&self) -> LiveFeed {
-        let cursor = match &self.live {
+    /// Where the live trainer stands, or stood when it was stopped.
+    pub(super) fn trainer_cursor(&self) -> Option<Cursor> {
+        match &self.live {
             Some(live) => live.cursor(),
             None => live::last_cursor(&live::folder(&self.config.run)),
-        };
-        LiveFeed::of(&self.arrivals, cursor.as_ref())
+        }
     }
 
-    /// Keeps the live trainer fed; gives whether it still has something to do.
-    pub(super) fn feed(&mut self, waker: &Waker) -> Result<bool, PipelineError> {
-        let config = self.config;
-        let Some(train) = config.train.as_ref().filter(|_| !self.has_trained) else { return Ok(false) };
-        let Some(desired) = self.in_force.clone() else { return Ok(true) };
-        self.taken_down.set(&desired.takedowns);
+    /// Benchmarks and rule in force, by which a live trainer decides.
+    fn trainer_inputs(&self) -> Option<(Vec<Arc<Benchmark>>, Option<String>)> {
+        let (split, desired) = (&self.config.train.as_ref()?.split, &self.in_force.as_ref()?.desired);
+        Some((desired.benchmarks.clone(), desired.splits.get(split).map(ToString::to_string)))
+    }
+
+    /// Sees how the live trainer stands. It waits for inputs that are in force.
+    pub(super) fn train(&mut self) -> Result<(), PipelineError> {
+        let Some((loaded, inputs)) = self.in_force.clone().zip(self.trainer_inputs()) else {
+            self.lingers = true;
+            return Ok(());
+        };
+        self.taken_down.set(&loaded.desired.takedowns);
         // A file that has not changed is not read again, and stays the same benchmark.
-        let inputs = (desired.benchmarks.clone(), desired.splits.get(&train.split).map(ToString::to_string));
         let is_same = self.live_inputs.1 == inputs.1
             && self.live_inputs.0.len() == inputs.0.len()
             && self.live_inputs.0.iter().zip(&inputs.0).all(|(old, new)| Arc::ptr_eq(old, new));
-        let is_first = self.together.rank() == 0;
-        let mut live_feed = is_first.then(|| self.live_feed());
-        let follows = |live: &Live| is_same && live_feed.as_ref().is_none_or(|live_feed| live.can_follow(live_feed));
-        let can_follow = self.live.as_ref().is_none_or(follows);
-        let has_ended = self.live.as_ref().is_some_and(Live::has_ended);
-        let stops = self.stop.is_requested() || self.stop.is_winding_down();
-        // What one process has to do, all do.
-        let standing = self.together.gather(Phase::TrainerStands, (stops, has_ended, can_follow))?;
-        if standing.iter().any(|(stops, ..)| *stops) {
-            return Ok(false);
-        }
-        let has_ended = standing.iter().any(|(_, has_ended, _)| *has_ended);
-        if let Some(live) = self.live.take_if(|_| has_ended || standing.iter().any(|(.., can_follow)| !can_follow)) {
-            let report = live.end()?;
-            self.has_trained = has_ended;
-            self.report.training = Some(report);
-            // It may have committed up to its end.
-            self.together.wait(Phase::TrainerEnds)?;
-            self.look_again()?;
-            live_feed = is_first.then(|| self.live_feed());
-        }
-        let live_feed = self.together.gather(Phase::TrainerFeed, live_feed)?;
-        let live_feed = live_feed.into_iter().next().flatten().unwrap_or_default();
-        if let Some(live) = &self.live {
-            live.follow(&self.arrivals, &live_feed, || self.together.wait(Phase::TrainerGrown))?;
-        } else if !self.has_trained {
-            let none = || PipelineError::Usage(format!("--train: no split is named {}", train.split));
-            let rule = inputs.1.clone().ok_or_else(none)?;
-            let judge = JudgeConfig {
-                plan: Some(self.arrivals.plan()),
-                benchmarks: desired.folders.clone(),
-                rule: Some(rule),
-                run: live::folder(&self.config.run),
-                ..self.reading.clone()
-            };
-            let setting = live::Setting {
-                run: TrainRun { skip_failed: true, ..train.run.clone() },
-                judge,
-                split: train.split.clone(),
-                views: self.engine.views(),
-                pool: self.folder.clone(),
-                judged: self.pool.ledger().shards().keys().copied().collect(),
-                parts: self.parts.clone(),
-                decisions_bytes: self.decisions_bytes,
-                taken_down: self.taken_down.clone(),
-            };
-            let (fed, run) = ((&self.arrivals, &live_feed), (self.stop, self.progress));
-            self.live = Some(Live::start(setting, fed, self.together, run, waker.clone())?);
-            self.live_inputs = inputs;
-        }
-        let goes_on = is_first.then(|| self.has_more_to_train());
-        Ok(self.together.gather(Phase::TrainerGoesOn, goes_on)?.swap_remove(0).unwrap_or(false))
+        self.feed = self.feed_here();
+        let follows = |live: &Live| is_same && self.feed.as_ref().is_none_or(|feed| live.can_follow(feed));
+        let mine = Standing {
+            can_follow: self.live.as_ref().is_none_or(follows),
+            has_ended: self.live.as_ref().is_some_and(Live::has_ended),
+            stops: self.asked_here() != Asked::Nothing,
+        };
+        let standing = self.together.gather(Phase::TrainerStands, mine)?;
+        self.pursue(&Seen::Trainer(&standing))
     }
 
-    /// Whether something that has come is not read, or not trained on where it fills batches.
+    /// Ends the live trainer before its inputs change, or since it has done its steps.
+    pub(super) fn stop_trainer(&mut self, for_good: bool) -> Result<(), PipelineError> {
+        self.end_live()?;
+        self.has_trained = for_good;
+        // It may have committed up to its end.
+        self.together.wait(Phase::TrainerEnds)?;
+        self.look_again()?;
+        self.feed = self.feed_here();
+        Ok(())
+    }
+
+    /// What the first process has seen that the live trainer is to be fed.
+    fn shared_feed(&self) -> Result<Feed, PipelineError> {
+        let feed = self.together.gather(Phase::TrainerFeed, self.feed.clone())?;
+        Ok(feed.into_iter().next().flatten().unwrap_or_default())
+    }
+
+    /// Tells the live trainer what has come and what has gone.
+    pub(super) fn feed_trainer(&mut self) -> Result<(), PipelineError> {
+        let feed = self.shared_feed()?;
+        let Some(live) = &self.live else { return Ok(()) };
+        live.follow(self.arrivals.list(), &feed, || self.together.wait(Phase::TrainerGrown))
+    }
+
+    /// Starts the live trainer over what has arrived.
+    pub(super) fn start_trainer(&mut self) -> Result<(), PipelineError> {
+        let feed = self.shared_feed()?;
+        let (config, loaded) = (self.config, self.in_force.clone());
+        let (Some(train), Some(loaded), Some(inputs)) = (&config.train, loaded, self.trainer_inputs()) else {
+            return Ok(());
+        };
+        let none = || PipelineError::Usage(format!("--train: no split is named {}", train.split));
+        let rule = inputs.1.clone().ok_or_else(none)?;
+        let judge = JudgeConfig {
+            plan: Some(self.arrivals.list().plan()),
+            benchmarks: loaded.folders.clone(),
+            rule: Some(rule),
+            run: live::folder(&config.run),
+            ..self.reading.clone()
+        };
+        let setting = live::Setting {
+            run: TrainRun { skip_failed: true, ..train.run.clone() },
+            judge,
+            split: train.split.clone(),
+            views: self.engine.views(),
+            pool: self.folder.clone(),
+            judged: self.pool.ledger().shards().keys().copied().collect(),
+            parts: self.parts.clone(),
+            decisions_bytes: self.decisions_bytes,
+            taken_down: self.taken_down.clone(),
+        };
+        let (fed, run) = ((self.arrivals.list(), &feed), (self.stop, self.progress));
+        let waker = self.wake.as_ref().map_or_else(Waker::unheard, Wake::waker);
+        self.live = Some(Live::start(setting, fed, self.together, run, waker)?);
+        self.live_inputs = inputs;
+        Ok(())
+    }
+
+    /// Asks whether something that has come is not read, or not trained on where it fills batches.
+    pub(super) fn linger(&mut self) -> Result<(), PipelineError> {
+        let goes_on = (self.together.rank() == 0).then(|| self.has_more_to_train());
+        self.lingers = self.together.gather(Phase::TrainerGoesOn, goes_on)?.swap_remove(0).unwrap_or(false);
+        Ok(())
+    }
+
     fn has_more_to_train(&mut self) -> bool {
-        let unread = self.unread();
+        let has_unread = self.state().has_unread(Instant::now());
         if self.has_trained {
-            return !unread.is_empty();
+            return has_unread;
         }
-        // What could not be read is tried again by the next start.
-        let open = unread.into_iter().any(|ordinal| !self.failed.contains_key(&ordinal));
-        let is_idle = self.live.as_ref().is_some_and(Live::is_idle) && !open;
+        let is_idle = self.live.as_ref().is_some_and(Live::is_idle) && !has_unread;
         self.idle_looks = if is_idle { self.idle_looks + 1 } else { 0 };
         self.idle_looks < IDLE_LOOKS
     }

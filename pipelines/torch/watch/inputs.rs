@@ -1,9 +1,7 @@
-//! Benchmarks, splits and takedowns as the user wants them now, and the changes that lead there.
+//! Benchmarks, splits and takedowns as the user wants them now, read from their files.
 //!
 //! They are inputs with versions, not configuration: a watch reads them again when their files change, and a watch that is started with
-//! others goes on with these. A benchmark keeps as much of what is known as it can: new points at its end, points that went and
-//! other radii are changes of their own; only a benchmark whose points stand in another order is a new one. Benchmarks stand in the order in
-//! which they came.
+//! others goes on with these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +13,7 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::Rule;
-use trommel_incremental::inputs::{Change, Inputs};
+use trommel_incremental::planner::{Desired, FileStamps};
 
 use trommel_pipelines::benchmarks::{NamedPath, check_identity, load};
 use trommel_pipelines::decision::BenchmarkConfig;
@@ -35,44 +33,37 @@ pub struct Wanted {
 
 /// The same, read.
 #[derive(Clone, Debug, Default)]
-pub struct Desired {
-    /// Benchmarks, in the order of the columns.
-    pub benchmarks: Vec<Arc<Benchmark>>,
-    /// Where they were read.
+pub struct Loaded {
+    /// What the files say.
+    pub desired: Desired,
+    /// Where the benchmarks were read.
     pub folders: Vec<NamedPath>,
-    /// Rules by split.
-    pub splits: BTreeMap<String, Rule>,
-    /// What is taken down: keys, uids, URLs, sha256, or `SHARD/KEY`.
-    pub takedowns: Arc<BTreeSet<String>>,
 }
 
-impl Desired {
+impl Loaded {
     /// Equal for equal inputs.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        for benchmark in &self.benchmarks {
+        for benchmark in &self.desired.benchmarks {
             let of = BenchmarkConfig::of(benchmark);
             hash.update(format!("{of:?} {:?} {:?}\n", benchmark.keys, benchmark.labels));
         }
-        for (name, rule) in &self.splits {
+        for (name, rule) in &self.desired.splits {
             hash.update(format!("{name:?} {rule}\n"));
         }
-        for word in &*self.takedowns {
+        for word in &*self.desired.takedowns {
             hash.update(format!("{word:?}\n"));
         }
         format!("{:x}", hash.finalize())
     }
 }
 
-/// Length and last change of a file, or of everything directly in a folder.
-pub(super) type Stamp = Vec<(PathBuf, u64, u64)>;
-
 /// Reads what is wanted; what has not changed is not read again.
 #[derive(Default)]
 pub struct InputFiles {
-    benchmarks: BTreeMap<PathBuf, (Stamp, Arc<Benchmark>)>,
-    takedowns: BTreeMap<PathBuf, (Stamp, Arc<BTreeSet<String>>)>,
+    benchmarks: BTreeMap<PathBuf, (FileStamps, Arc<Benchmark>)>,
+    takedowns: BTreeMap<PathBuf, (FileStamps, Arc<BTreeSet<String>>)>,
 }
 
 impl InputFiles {
@@ -85,8 +76,8 @@ impl InputFiles {
         wanted: &Wanted,
         embedder: Option<&Identity>,
         assumed: Option<&str>,
-    ) -> Result<Desired, PipelineError> {
-        let mut desired = Desired { folders: wanted.benchmarks.clone(), ..Desired::default() };
+    ) -> Result<Loaded, PipelineError> {
+        let mut desired = Desired::default();
         for named in &wanted.benchmarks {
             let stamp = stamp(&named.path);
             let held = self.benchmarks.get(&named.path);
@@ -126,12 +117,12 @@ impl InputFiles {
                 Arc::make_mut(&mut desired.takedowns).extend(words.iter().cloned());
             }
         }
-        Ok(desired)
+        Ok(Loaded { desired, folders: wanted.benchmarks.clone() })
     }
 }
 
 /// What tells that a file, or what lies directly in a folder, has changed.
-pub(super) fn stamp(path: &Path) -> Stamp {
+pub(super) fn stamp(path: &Path) -> FileStamps {
     let one = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok()?;
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -146,154 +137,14 @@ pub(super) fn stamp(path: &Path) -> Stamp {
     all
 }
 
-/// The changes from what is to what is desired, each with a word for people.
-#[must_use]
-pub fn changes(now: &Inputs, desired: &Desired) -> Vec<(Change, String)> {
-    let mut out = Vec::new();
-    for held in &now.benchmarks {
-        let name = &held.benchmark.name;
-        if !desired.benchmarks.iter().any(|benchmark| benchmark.name == *name) {
-            out.push((Change::RemoveBenchmark(name.clone()), format!("benchmark {name} removed")));
-        }
-    }
-    for benchmark in &desired.benchmarks {
-        match now.benchmarks.iter().find(|held| held.benchmark.name == benchmark.name) {
-            None => {
-                let line = format!("benchmark {} added: {} points", benchmark.name, benchmark.points());
-                out.push((Change::AddBenchmark(benchmark.clone()), line));
-            }
-            Some(held) => out.extend(to_benchmark(&held.benchmark, benchmark)),
-        }
-    }
-    for name in now.splits.keys().filter(|name| !desired.splits.contains_key(*name)) {
-        out.push((Change::RemoveSplit(name.clone()), format!("split {name} removed")));
-    }
-    for (name, rule) in &desired.splits {
-        if now.splits.get(name).is_none_or(|held| held.rule != *rule) {
-            out.push((Change::SetSplit(name.clone(), rule.clone()), format!("split {name}: {rule}")));
-        }
-    }
-    let lifted: Vec<String> = now.taken_keys.difference(&desired.takedowns).cloned().collect();
-    let new: Vec<String> = desired.takedowns.difference(&now.taken_keys).cloned().collect();
-    if !lifted.is_empty() {
-        let line = format!("{} takedowns lifted", lifted.len());
-        out.push((Change::Restore(Vec::new(), lifted), line));
-    }
-    if !new.is_empty() {
-        let line = format!("{} takedowns", new.len());
-        out.push((Change::TakeDown(Vec::new(), new), line));
-    }
-    out
-}
-
-fn to_benchmark(held: &Benchmark, wanted: &Arc<Benchmark>) -> Vec<(Change, String)> {
-    let name = &wanted.name;
-    let anew = || {
-        vec![
-            (Change::RemoveBenchmark(name.clone()), format!("benchmark {name} replaced")),
-            (Change::AddBenchmark(wanted.clone()), format!("benchmark {name} added: {} points", wanted.points())),
-        ]
-    };
-    let alike = held.dim == wanted.dim && held.radii.is_some() == wanted.radii.is_some();
-    if !alike || held.identity != wanted.identity {
-        return anew();
-    }
-    // Old points that stay, in their order; what is left of the new ones must all stand behind them.
-    let same = |old: usize, new: usize| {
-        held.keys[old] == wanted.keys[new]
-            && held.labels[old] == wanted.labels[new]
-            && held.vector(old) == wanted.vector(new)
-    };
-    let (mut stays, mut gone) = (Vec::new(), Vec::new());
-    for old in 0..held.points() {
-        let next = stays.len();
-        if next < wanted.points() && same(old, next) {
-            stays.push(old);
-        } else {
-            gone.push(old as u32);
-        }
-    }
-    if stays.is_empty() {
-        return anew();
-    }
-    let mut out = Vec::new();
-    if !gone.is_empty() {
-        let line = format!("benchmark {name}: {} points removed", gone.len());
-        out.push((Change::RemovePoints(name.clone(), gone), line));
-    }
-    if let (Some(was), Some(is)) = (&held.radii, &wanted.radii) {
-        let moved =
-            stays.iter().zip(is).enumerate().filter(|(_, (old, radius))| was[**old].to_bits() != radius.to_bits());
-        let moved: Vec<(u32, f64)> = moved.map(|(place, (_, &radius))| (place as u32, radius)).collect();
-        if !moved.is_empty() {
-            let line = format!("benchmark {name}: {} radii moved", moved.len());
-            out.push((Change::SetRadii(name.clone(), moved), line));
-        }
-    }
-    let from = stays.len();
-    if from < wanted.points() {
-        let more = Benchmark::new(
-            name.clone(),
-            wanted.dim,
-            wanted.vectors[from * wanted.dim..].to_vec(),
-            wanted.keys[from..].to_vec(),
-            wanted.labels[from..].to_vec(),
-            wanted.radii.as_ref().map(|radii| radii[from..].to_vec()),
-            wanted.identity.clone(),
-        );
-        match more {
-            Ok(more) => {
-                let line = format!("benchmark {name}: {} points added", more.points());
-                out.push((Change::AddPoints(Arc::new(more)), line));
-            }
-            Err(_) => return anew(),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use half::f16;
+    use trommel_incremental::inputs::{Change, Inputs};
+    use trommel_incremental::planner::changes;
 
     use super::*;
-
-    /// Points on a circle, one a letter.
-    fn benchmark(points: &str, radius: f64) -> Arc<Benchmark> {
-        let angle = |letter: char| f64::from(letter as u32 - 'a' as u32) / 10.0;
-        let vectors = points.chars().flat_map(|letter| [angle(letter).cos(), angle(letter).sin()]).map(f16::from_f64);
-        let (keys, count) = (points.chars().map(String::from).collect(), points.len());
-        let radii = Some(vec![radius; count]);
-        Arc::new(Benchmark::new("b", 2, vectors.collect(), keys, vec![None; count], radii, None).unwrap())
-    }
-
-    /// Whatever the difference, the changes lead to what is wanted; and the small ones are not a new benchmark.
-    #[test]
-    fn changes_lead_to_what_is_wanted() {
-        for (was, is, kinds) in [
-            ("abcd", "abcd", ""),
-            ("abcd", "abcdef", "+"),
-            ("abcd", "bd", "-"),
-            ("abcd", "acef", "-+"),
-            ("abcd", "dcba", "-+"),
-            ("ab", "cd", "!"),
-        ] {
-            for radius in [0.5, 0.6] {
-                let before = Inputs::default().after(&[Change::AddBenchmark(benchmark(was, 0.5))]).unwrap();
-                let desired = Desired { benchmarks: vec![benchmark(is, radius)], ..Desired::default() };
-                let changes: Vec<Change> = changes(&before, &desired).into_iter().map(|change| change.0).collect();
-                let after = before.after(&changes).unwrap();
-                assert_eq!(after.benchmarks.len(), 1);
-                assert_eq!(*after.benchmarks[0].benchmark, *desired.benchmarks[0], "{was} {is}");
-                let kept = changes.iter().all(|change| !matches!(change, Change::AddBenchmark(_)));
-                assert_eq!(kept, kinds != "!", "{was} {is}");
-                if radius == 0.5 && kept {
-                    assert_eq!(changes.len(), kinds.len(), "{was} {is}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn splits_and_takedowns_follow_their_files() {
@@ -303,11 +154,14 @@ mod tests {
         let mut wanted = Wanted { takedowns: vec![list.clone()], ..Wanted::default() };
         wanted.splits.insert("a".into(), "drop-above:0.5".into());
         let mut files = InputFiles::default();
+        let vectors = [1.0, 0.0, 0.0, 1.0].map(f16::from_f64).to_vec();
+        let points = Benchmark::new("b", 2, vectors, vec![], vec![], Some(vec![0.5; 2]), None);
+        let benchmark = Arc::new(points.unwrap());
         let mut inputs = Inputs::default();
-        inputs = inputs.after(&[Change::AddBenchmark(benchmark("ab", 0.5))]).unwrap();
+        inputs = inputs.after(&[Change::AddBenchmark(benchmark.clone())]).unwrap();
         let mut follow = |wanted: &Wanted, inputs: &Inputs| {
-            let mut desired = files.read(wanted, None, None).unwrap();
-            desired.benchmarks.push(benchmark("ab", 0.5));
+            let mut desired = files.read(wanted, None, None).unwrap().desired;
+            desired.benchmarks.push(benchmark.clone());
             let changes = changes(inputs, &desired);
             let only: Vec<Change> = changes.iter().map(|change| change.0.clone()).collect();
             (inputs.after(&only).unwrap(), changes.len())

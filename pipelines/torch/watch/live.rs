@@ -22,11 +22,12 @@ use timely::dataflow::operators::Inspect;
 use trommel_cluster::Message;
 use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{SampleId, Status};
+use trommel_core::sample::Status;
 use trommel_core::stop::Stop;
 use trommel_core::wake::{Registration, locked};
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::order::Cursor;
+use trommel_incremental::planner::{Arrived, Feed};
 use trommel_incremental::view::{SplitDecisions, Views};
 use trommel_ledger::decisions::FolderDecisions;
 use trommel_ledger::manifest::LineStatus;
@@ -36,7 +37,6 @@ use trommel_shard::plan::GrowingPlan;
 use trommel_shard::reader::{Decisions, KnownError};
 use trommel_train::checkpoint::standing;
 
-use super::arrivals::Arrivals;
 use super::wake::Waker;
 use crate::order_defaults::LIVE_LANES;
 use crate::run_setup::RunSetup;
@@ -47,7 +47,7 @@ use crate::train::{TrainReport, TrainRun, train_view};
 use crate::train_dataflows::pool_and_train;
 use crate::train_on::{TrainInputs, train_on};
 use crate::train_run::Setting as Training;
-use crate::trainer_reach::{Trained, lies_before};
+use crate::trainer_reach::Trained;
 use crate::trainer_setup::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -73,25 +73,6 @@ pub(super) struct Setting {
     pub(super) decisions_bytes: u64,
     /// What nobody may train on.
     pub(super) taken_down: TakenDown,
-}
-
-/// What a live trainer is to train on; all processes are told the same.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct LiveFeed {
-    /// Ordinals below it have come.
-    shards: u64,
-    /// Those among them that are not to be read.
-    holes: Vec<u64>,
-}
-
-impl LiveFeed {
-    /// What has arrived, for a trainer at `cursor`. Of what it has begun and should not be read any more, it trains on nothing more.
-    pub(super) fn of(arrivals: &Arrivals, cursor: Option<&Cursor>) -> Self {
-        let wanted = arrivals.wanted();
-        let comes = |ordinal| !cursor.is_some_and(|cursor| lies_before(cursor, SampleId { ordinal, index: u32::MAX }));
-        let all = 0..arrivals.all().len() as u64;
-        Self { shards: all.end, holes: all.filter(|ordinal| !wanted.contains(ordinal) && comes(*ordinal)).collect() }
-    }
 }
 
 /// A running trainer.
@@ -142,7 +123,7 @@ impl Live {
     /// Starts it over what has arrived, in all of the watch's processes at the same turn.
     pub(super) fn start(
         setting: Setting,
-        (arrivals, live_feed): (&Arrivals, &LiveFeed),
+        (arrived, feed): (&Arrived, &Feed),
         watch_together: &Together,
         (watch, progress): (&Stop, &Arc<Progress>),
         waker: Waker,
@@ -158,7 +139,7 @@ impl Live {
         let with_the_watch = [watch.on_request(move || ends.request()), watch.on_wind_down(move || winds.request())];
         let together = watch_together.beside("live trainer", judge.machine.workers, &stop)?;
         let several = together.ranks() > 1;
-        let plan = GrowingPlan::new(arrivals.plan());
+        let plan = GrowingPlan::new(arrived.plan());
         let start = last_cursor(&judge.run);
         let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
         let mut judging = RunSetup::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
@@ -171,7 +152,7 @@ impl Live {
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];
-        deals.iter().for_each(|deal| grow(deal, live_feed));
+        deals.iter().for_each(|deal| grow(deal, feed));
         let (named, unknown): (GrowingPlan, Arc<str>) = (plan.clone(), Arc::from(""));
         judging.names = Arc::new(move |ordinal| {
             named.shard(ordinal).map_or_else(|| unknown.clone(), |shard| Arc::from(shard.name.as_str()))
@@ -230,25 +211,25 @@ impl Live {
     }
 
     /// Whether it can go on with what there is now, or has to be started anew.
-    pub(super) fn can_follow(&self, live_feed: &LiveFeed) -> bool {
+    pub(super) fn can_follow(&self, feed: &Feed) -> bool {
         let known = self.deals[0].shards() as u64;
-        !self.several || live_feed.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
+        !self.several || feed.holes.iter().all(|&hole| hole >= known || self.deals[0].is_hole(hole))
     }
 
     /// Takes in what has arrived since, and what is not to be read any more. `wait` is for all processes.
     pub(super) fn follow(
         &self,
-        arrivals: &Arrivals,
-        live_feed: &LiveFeed,
+        arrived: &Arrived,
+        feed: &Feed,
         wait: impl FnOnce() -> Result<(), PipelineError>,
     ) -> Result<(), PipelineError> {
-        let grows = live_feed.shards > self.deals[0].shards() as u64;
+        let grows = feed.shards > self.deals[0].shards() as u64;
         let known = self.plan.snapshot().len();
-        self.plan.extend(arrivals.plan().shards.iter().skip(known).cloned());
-        grow(&self.deals[0], live_feed);
+        self.plan.extend(arrived.plan().shards.iter().skip(known).cloned());
+        grow(&self.deals[0], feed);
         if self.several && grows {
             wait()?;
-            grow(&self.deals[1], live_feed);
+            grow(&self.deals[1], feed);
         }
         Ok(())
     }
@@ -282,9 +263,9 @@ impl Live {
 }
 
 /// Holes first: nobody begins one.
-fn grow(deal: &Lanes, live_feed: &LiveFeed) {
-    live_feed.holes.iter().for_each(|&hole| _ = deal.hole(hole));
-    deal.grow(live_feed.shards);
+fn grow(deal: &Lanes, feed: &Feed) {
+    feed.holes.iter().for_each(|&hole| _ = deal.hole(hole));
+    deal.grow(feed.shards);
 }
 
 /// Where the trainer of a folder stood at its newest checkpoint.

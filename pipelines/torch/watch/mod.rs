@@ -16,7 +16,8 @@
 //! Of several processes the first looks, publishes and writes lists; each reads and embeds its own shards (process
 //! `ordinal % processes` owns a shard) and joins them; all keep one state and make each epoch together.
 //!
-//! `turns.rs` is the loop; `reading.rs`, `deciding.rs` and `feeding.rs` are its three parts.
+//! What is to be done, `trommel_incremental::planner` says; here it is carried out. `start.rs` has what a watch holds, `turns.rs` its loop;
+//! `reading.rs`, `deciding.rs` and `feeding.rs` are its three parts, and `phase.rs` names where processes meet.
 
 mod arrivals;
 mod changes;
@@ -28,8 +29,8 @@ mod phase;
 mod pool;
 mod publish;
 mod reading;
-mod reconcile;
 mod sources;
+mod start;
 mod turns;
 mod wake;
 
@@ -44,8 +45,7 @@ use trommel_core::stop::Stop;
 use trommel_incremental::view::Sizes;
 
 pub use self::inputs::Wanted;
-use self::turns::Watch;
-use self::wake::Wake;
+use self::start::Watch;
 use crate::together::Together;
 use crate::train::{TrainReport, TrainRun};
 use trommel_pipelines::config::JudgeConfig;
@@ -137,9 +137,7 @@ fn watch_together(
     progress: &Arc<Progress>,
 ) -> Result<WatchReport, PipelineError> {
     let mut watch = Watch::start(config, together, stop, progress)?;
-    let places = watch.sources.places().into_iter().chain(config.wanted_files.clone());
-    let wake = (together.rank() == 0).then(|| Wake::new(places, config.poll, stop));
-    let followed = watch.follow(wake.as_ref()).and_then(|()| watch.end_live());
+    let followed = watch.follow().and_then(|()| watch.end_live());
     let mut report = std::mem::take(&mut watch.report);
     watch.tell_unnamed(&mut report.notices);
     report.notices.merge(&watch.lost);

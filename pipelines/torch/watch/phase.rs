@@ -1,20 +1,24 @@
-//! The points at which the processes of a watch meet, in the order of a turn. All of them come to each, or to none.
+//! The points at which the processes of a watch meet, in their order, each named at one place. All of them come to each, or to none.
 
 use std::fmt;
 
 /// Where processes meet: each hands something in, and all get what every one handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// At the start, the list of arrivals can be read.
+    Arrivals,
+    /// At the start, what must be the same for all.
+    Configuration,
+    /// At the start, the pool is there.
+    Pool,
     /// Whether anybody was told to stop.
     Turn,
+    /// What each saw of the shards that the live trainer read.
+    Heard,
     /// The shards to be read, from the process that looks.
     Orders,
-    /// What each saw of the shards that it embedded.
-    Heard,
     /// What each could not read.
     ReadShards,
-    /// The shards are read by all.
-    Read,
     /// Whether anybody was told to stop while shards were read.
     Stopped,
     /// What is wrong with benchmarks, rules or takedowns.
@@ -42,11 +46,13 @@ pub(super) enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Arrivals => "arrivals",
+            Self::Configuration => "configuration",
+            Self::Pool => "pool",
             Self::Turn => "turn",
-            Self::Orders => "orders",
             Self::Heard => "news",
+            Self::Orders => "orders",
             Self::ReadShards => "read shards",
-            Self::Read => "read",
             Self::Stopped => "end",
             Self::Inputs => "inputs",
             Self::Fingerprints => "fingerprints",

@@ -1,18 +1,19 @@
 //! What there is to read: shards that came, changed or went; the inputs that are no shards; and a round that reads them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use trommel_incremental::planner::{Arrival, Event, Executor, Failure, Found, Look, NamedBenchmark, Seen};
 use trommel_ledger::first_samples::Order;
 use trommel_ledger::manifest::Counts;
 use trommel_shard::plan::{losses, stem};
 
-use super::arrivals::Arrival;
-use super::inputs::{Desired, Stamp, Wanted, stamp};
+use super::arrivals::Arrivals;
+use super::inputs::{Loaded, Wanted, stamp};
 use super::phase::Phase;
-use super::sources::{Found, Seen};
-use super::turns::Watch;
+use super::sources::found_at;
+use super::start::Watch;
 use crate::prune::embedded;
 use crate::prune_round::{Pruner, Round};
 use crate::run_setup::{Input, RunSetup};
@@ -21,112 +22,78 @@ use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 
 impl Watch<'_> {
-    /// What is wanted now; equal in all processes.
-    pub(super) fn read_inputs(&mut self) -> Result<Desired, PipelineError> {
-        let is_first = self.together.rank() == 0;
-        // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
-        let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
-        let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(ToString::to_string));
-        if let Some(trouble) = self.together.gather(Phase::Inputs, trouble)?.into_iter().next().flatten() {
-            return Err(PipelineError::Usage(trouble));
-        }
-        let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
-        if self.together.ranks() > 1 {
-            let mark = desired.as_ref().map_or_else(ToString::to_string, Desired::fingerprint);
-            let marks = self.together.gather(Phase::Fingerprints, mark)?;
-            if marks.windows(2).any(|pair| pair[0] != pair[1]) {
-                let what =
-                    "benchmarks or takedowns are not the same for all processes, or changed while they were read";
-                return Err(PipelineError::Usage(what.into()));
-            }
-        }
-        desired
+    /// Looks at the prefixes, in the process that does it for all.
+    pub(super) fn look(&mut self) -> Result<(), PipelineError> {
+        let look = (self.together.rank() == 0).then(|| self.look_here());
+        self.pursue(&Seen::Sources(look.as_ref(), Instant::now()))
     }
 
-    pub(super) fn read_inputs_here(&mut self) -> Result<Desired, PipelineError> {
-        let wanted = (self.config.wanted)()?;
-        // Pictures are embedded when they are new or have changed, not in every turn.
-        let given: Vec<(NamedPath, Stamp)> =
-            wanted.benchmarks.iter().map(|named| (named.clone(), stamp(&named.path))).collect();
-        if self.embedded.0 != given {
-            let (benchmarks, run) = (wanted.benchmarks, self.config.run.clone());
-            let judge = JudgeConfig { benchmarks, run, ..self.config.judge.clone() };
-            let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
-            self.publisher.set_benchmarks(&judge.benchmarks);
-            self.embedded = (given, judge.benchmarks);
-        }
-        let wanted = Wanted { benchmarks: self.embedded.1.clone(), ..wanted };
-        self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
-    }
-
-    pub(super) fn look(&mut self) -> Result<Seen, PipelineError> {
-        let seen = self.sources.look();
-        seen.troubles.iter().for_each(|line| self.say(line));
-        self.report.troubles.clone_from(&seen.troubles);
+    fn look_here(&mut self) -> Look {
+        let look = self.sources.look();
+        look.troubles.iter().for_each(|line| self.say(line));
+        self.report.troubles.clone_from(&look.troubles);
         // What was read is no loss, wherever its file is now.
-        let read: BTreeSet<&str> = self.arrivals.all().iter().map(|arrival| stem(&arrival.name)).collect();
-        self.lost = losses(seen.lost.iter().filter(|lost| !read.contains(lost.name.as_str())));
+        let read: BTreeSet<&str> = self.arrivals.list().all().iter().map(|arrival| stem(&arrival.name)).collect();
+        self.lost = losses(look.lost.iter().filter(|lost| !read.contains(lost.name.as_str())));
         let lines: Vec<String> = self.lost.lines().collect();
         lines.iter().for_each(|line| self.say(line));
-        if seen.troubles.is_empty() && self.config.withdraw_missing {
-            let (there, mut gone, mut back) = (seen.by_name(), Vec::new(), Vec::new());
-            for arrival in self.arrivals.latest() {
-                match (there.get(arrival.name.as_str()), self.arrivals.is_gone(arrival.ordinal)) {
-                    (None, false) => gone.push(arrival.ordinal),
-                    (Some(found), true) if found.same(&arrival.found) => back.push(arrival.ordinal),
-                    _ => {}
-                }
-            }
-            self.arrivals.set_gone(&gone, &back)?;
-        }
-        Ok(seen)
+        let there = look.by_name();
+        self.complete.retain(|name, _| there.contains_key(name.as_str()));
+        look
     }
 
-    /// Takes in what is complete and new, or has another content than it had.
-    pub(super) fn take_in(&mut self, seen: &Seen) -> Result<(), PipelineError> {
-        let mut new = Vec::new();
-        for (name, found) in &seen.shards {
-            let Some(&since) = seen.complete.get(name) else { continue };
-            let known = self.arrivals.latest_of(name);
-            if known.is_none_or(|known| !known.found.same(found)) {
-                if known.is_some() {
-                    tracing::info!("{name} has changed since it was read: it is read again");
+    /// Notes what happened to shards.
+    pub(super) fn note(&mut self, events: Vec<Event>) -> Result<(), PipelineError> {
+        let list = self.arrivals.list();
+        let mut grows = false;
+        for event in &events {
+            match event {
+                Event::Arrived(arrival) => {
+                    let name = &arrival.name;
+                    if list.latest_of(name).is_some() {
+                        tracing::info!("{name} has changed since it was read: it is read again");
+                    }
+                    if let Some(since) = self.sources.complete_since(name) {
+                        self.complete.entry(name.clone()).or_insert(since);
+                    }
+                    grows = true;
                 }
-                self.complete.entry(name.clone()).or_insert(since);
-                new.push((name.clone(), found.clone()));
+                Event::Torn(ordinal) => {
+                    let name = &list.all()[*ordinal as usize].name;
+                    tracing::warn!("{name} changed while it was read: it is read again when it has settled");
+                }
+                Event::Gone(_) | Event::Back(_) => {}
             }
         }
-        if !new.is_empty() {
-            self.arrivals.arrive(new)?;
-            self.folder.extend(&*self.arrivals.plan()).map_err(PipelineError::failed)?;
+        self.arrivals.note(events)?;
+        if grows {
+            self.folder.extend(&*self.arrivals.list().plan()).map_err(PipelineError::failed)?;
         }
-        let there = seen.by_name();
-        self.complete.retain(|name, _| there.contains_key(name.as_str()));
         Ok(())
     }
 
-    /// Shards that should be judged and are not.
-    pub(super) fn unread(&self) -> Vec<u64> {
-        let ledger = self.pool.ledger();
-        let rests = |ordinal: &u64| {
-            // One that could not be read is tried again after a while.
-            self.failed.get(ordinal).is_some_and(|(_, when)| when.elapsed() < self.config.poll)
-        };
-        self.arrivals.wanted().into_iter().filter(|at| !ledger.is_committed(*at) && !rests(at)).collect()
+    /// The first process says for all what is to be judged.
+    pub(super) fn share(&mut self, wanted: Vec<u64>) -> Result<(), PipelineError> {
+        let orders = (self.together.rank() == 0).then(|| (self.arrivals.list().all().len(), wanted));
+        let (arrived, wanted) = self.together.gather(Phase::Orders, orders)?.swap_remove(0).unwrap_or_default();
+        if self.arrivals.list().all().len() < arrived {
+            self.arrivals = Arrivals::follow(&self.config.run)?;
+        }
+        self.pursue(&Seen::Orders(&wanted))
     }
 
     /// Reads, decodes and embeds: each process the shards that are its own.
-    pub(super) fn read(&mut self, wanted: &[u64]) -> Result<(), PipelineError> {
+    pub(super) fn judge(&mut self, wanted: &[u64]) -> Result<(), PipelineError> {
         let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| self.together.owns(*ordinal)).collect();
         self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
-        if self.judge.is_none() {
+        if self.pruner.is_none() {
             let mut judging = RunSetup::prepare(&self.reading, None, self.stop.clone())?;
             judging.memory.take("decisions", self.decisions_bytes);
-            self.judge = Some(Pruner::start(judging, usize::MAX)?);
+            self.pruner = Some(Pruner::start(judging, usize::MAX)?);
         }
-        let Some(judge) = &self.judge else { return Ok(()) };
+        let Some(pruner) = &self.pruner else { return Ok(()) };
         let round = Round {
-            input: Input::Shards(self.arrivals.plan()),
+            input: Input::Shards(self.arrivals.list().plan()),
             folder: &self.folder,
             wanted: mine,
             together: &self.alone,
@@ -135,7 +102,7 @@ impl Watch<'_> {
             // What comes next may be better: it is a line, and no end.
             first: Order::none(),
         };
-        let summary = judge.run(round)?;
+        let summary = pruner.run(round)?;
         let Counts { rejected, ref rejects, .. } = summary.counts;
         if rejected > 0 && rejected == summary.counts.total() {
             let reasons = rejects.iter().map(|(code, _)| code).collect::<Vec<_>>().join(", ");
@@ -149,25 +116,74 @@ impl Watch<'_> {
         }
         for (failed, notices) in self.together.gather(Phase::ReadShards, (summary.failed, summary.notices))? {
             self.report.notices.merge(&notices);
-            let now = failed.into_iter().map(|(ordinal, why)| (ordinal, (why, Instant::now())));
-            self.failed.extend(now);
+            self.set_failed(failed);
         }
-        self.pool.refresh()
+        self.look_again()
     }
 
-    /// Shards whose file is not what it was when it was taken in were read while they changed.
-    pub(super) fn tear(&mut self) -> Result<(), PipelineError> {
-        let (ledger, stores) = (self.pool.ledger(), &self.config.judge.reading.stores);
-        let shown = &self.engine.world().inputs.shards;
-        let changed = |arrival: &&Arrival| {
-            let fresh = ledger.is_committed(arrival.ordinal) && !shown.contains_key(&arrival.ordinal);
-            fresh && Found::at(stores, &arrival.found.path).is_some_and(|found| !found.same(&arrival.found))
-        };
-        let torn: Vec<u64> = self.arrivals.latest().filter(changed).map(|arrival| arrival.ordinal).collect();
-        for ordinal in &torn {
-            let name = &self.arrivals.all()[*ordinal as usize].name;
-            tracing::warn!("{name} changed while it was read: it is read again when it has settled");
+    /// Shards that could not be read rest from now on.
+    pub(super) fn set_failed(&mut self, failed: BTreeMap<u64, String>) {
+        let when = Instant::now();
+        self.failed.extend(failed.into_iter().map(|(ordinal, why)| (ordinal, Failure { why, when })));
+    }
+
+    /// Looks at what the pool has, and whether files are what they were when they were taken in, in the process that notes it.
+    pub(super) fn look_again(&mut self) -> Result<(), PipelineError> {
+        self.pool.refresh()?;
+        if self.together.rank() > 0 {
+            return Ok(());
         }
-        self.arrivals.tear(torn)
+        let stores = &self.config.judge.reading.stores;
+        let file = |it: &Arrival| Some((it.ordinal, found_at(stores, &it.found.path)?));
+        let found: BTreeMap<u64, Found> = self.state().fresh().filter_map(file).collect();
+        self.pursue(&Seen::Files(&found))
+    }
+
+    /// What is wanted now; equal in all processes.
+    pub(super) fn read_inputs(&mut self) -> Result<Loaded, PipelineError> {
+        let is_first = self.together.rank() == 0;
+        // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
+        let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
+        let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(PipelineError::line));
+        if let Some(trouble) = self.together.gather(Phase::Inputs, trouble)?.into_iter().next().flatten() {
+            return Err(PipelineError::Usage(trouble));
+        }
+        let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
+        if self.together.ranks() > 1 {
+            let mark = desired.as_ref().map_or_else(PipelineError::line, Loaded::fingerprint);
+            let marks = self.together.gather(Phase::Fingerprints, mark)?;
+            if marks.windows(2).any(|pair| pair[0] != pair[1]) {
+                let what =
+                    "benchmarks or takedowns are not the same for all processes, or changed while they were read";
+                return Err(PipelineError::Usage(what.into()));
+            }
+        }
+        desired
+    }
+
+    fn read_inputs_here(&mut self) -> Result<Loaded, PipelineError> {
+        let wanted = (self.config.wanted)()?;
+        let named = |it: &NamedPath| {
+            let NamedPath { name, path, without } = it.clone();
+            NamedBenchmark { stamps: stamp(&path), name, path, without }
+        };
+        let named: Vec<NamedBenchmark> = wanted.benchmarks.iter().map(named).collect();
+        self.pursue(&Seen::Benchmarks(&named))?;
+        let wanted = Wanted { benchmarks: self.embedded.1.clone(), ..wanted };
+        self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
+    }
+
+    /// Embeds benchmarks that are pictures.
+    pub(super) fn embed(&mut self, named: Vec<NamedBenchmark>) -> Result<(), PipelineError> {
+        let path = |it: &NamedBenchmark| {
+            let NamedBenchmark { name, path, without, .. } = it.clone();
+            NamedPath { name, path, without }
+        };
+        let (benchmarks, run) = (named.iter().map(path).collect(), self.config.run.clone());
+        let judge = JudgeConfig { benchmarks, run, ..self.config.judge.clone() };
+        let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
+        self.publisher.set_benchmarks(&judge.benchmarks);
+        self.embedded = (named, judge.benchmarks);
+        Ok(())
     }
 }

@@ -10,72 +10,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use trommel_shard::plan::{Lost, PlanError, PlanOptions, is_shard_name, look_up, named};
+use trommel_incremental::planner::{Found, Look};
+use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
-use trommel_shard::store::{Kind, Seen as Looked, Stamp, Store, Stores, local_path};
+use trommel_shard::store::{Kind, Seen, Store, Stores, local_path};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
 
-/// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
-/// and had its time set back, which only inode and change time tell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Found {
-    /// The URL or path that it is opened by.
-    pub path: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// Its last change, nanoseconds since 1970; 0 where the store keeps no times.
-    pub modified_ns: u64,
-    /// The store's mark: of a local file its inode and the last change of that. `None` in what was noted before these were looked at:
-    /// there size and time alone decide.
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "inode")]
-    pub stamp: Option<Stamp>,
+/// Looks at a shard's file; `None` if it cannot be seen.
+pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
+    store.look(url).ok().map(|looked| found(url, looked))
 }
 
-impl Found {
-    /// Looks at a file; `None` if it cannot be seen.
-    #[must_use]
-    pub fn at(store: &dyn Store, url: &str) -> Option<Self> {
-        store.look(url).ok().map(|looked| Self::of(url, looked))
-    }
-
-    fn of(url: &str, looked: Looked) -> Self {
-        let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
-        Self { path: url.into(), bytes: looked.bytes.unwrap_or(0), modified_ns, stamp: looked.stamp }
-    }
-
-    /// Whether it is the same content, wherever it lies.
-    #[must_use]
-    pub fn same(&self, other: &Self) -> bool {
-        let stamps = self.stamp.as_ref().zip(other.stamp.as_ref());
-        (self.bytes, self.modified_ns) == (other.bytes, other.modified_ns)
-            && stamps.is_none_or(|(mine, its)| mine == its)
-    }
-}
-
-/// One look at all prefixes.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Shards by name, in the order of the prefixes and of their names.
-    pub shards: Vec<(String, Found)>,
-    /// Complete ones among them, by name.
-    pub complete: BTreeMap<String, Instant>,
-    /// Shards that are gone with their statistics left.
-    pub lost: Vec<Lost>,
-    /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
-    pub troubles: Vec<String>,
-}
-
-impl Seen {
-    /// What was found of each name.
-    #[must_use]
-    pub fn by_name(&self) -> BTreeMap<&str, &Found> {
-        self.shards.iter().map(|(name, found)| (name.as_str(), found)).collect()
-    }
+fn found(url: &str, looked: Seen) -> Found {
+    let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
+    Found { path: url.into(), bytes: looked.bytes.unwrap_or(0), modified_ns, stamp: looked.stamp }
 }
 
 struct Sighting {
@@ -112,9 +63,15 @@ impl Sources {
         self.prefixes.iter().filter_map(place).collect()
     }
 
+    /// When a shard was first seen complete.
+    #[must_use]
+    pub fn complete_since(&self, name: &str) -> Option<Instant> {
+        self.sightings.get(name)?.complete
+    }
+
     /// Looks at everything, now.
-    pub fn look(&mut self) -> Seen {
-        let mut seen = Seen::default();
+    pub fn look(&mut self) -> Look {
+        let mut seen = Look::default();
         let mut words = Vec::new();
         for prefix in &self.prefixes {
             match list_of(prefix, &self.stores) {
@@ -146,7 +103,7 @@ impl Sources {
                     continue;
                 }
                 if shard.url != "-" {
-                    seen.shards.push((shard.name, Found::of(&shard.url, looked)));
+                    seen.shards.push((shard.name, found(&shard.url, looked)));
                 }
             }
         }
@@ -154,7 +111,7 @@ impl Sources {
         seen
     }
 
-    fn settle(&mut self, seen: &mut Seen) {
+    fn settle(&mut self, seen: &mut Look) {
         let now = Instant::now();
         for (name, found) in &seen.shards {
             let fresh = || Sighting { found: found.clone(), since: now, complete: None };
@@ -168,8 +125,8 @@ impl Sources {
             if sighting.complete.is_none() && (settled || has_stats(&self.stores, &found.path)) {
                 sighting.complete = Some(now);
             }
-            if let Some(since) = sighting.complete {
-                seen.complete.insert(name.clone(), since);
+            if sighting.complete.is_some() {
+                seen.complete.insert(name.clone());
             }
         }
         if seen.troubles.is_empty() {
@@ -220,7 +177,7 @@ mod tests {
             Sources::new(vec![folder.path().display().to_string()], Stores::default(), Duration::from_secs(3600));
         let seen = sources.look();
         assert_eq!(seen.shards.iter().map(|shard| shard.0.as_str()).collect::<Vec<_>>(), ["00000.tar", "00001.tar"]);
-        assert_eq!(seen.complete.keys().collect::<Vec<_>>(), ["00001.tar"]);
+        assert_eq!(seen.complete.iter().collect::<Vec<_>>(), ["00001.tar"]);
         let hours_ago = SystemTime::now() - Duration::from_secs(7200);
         std::fs::File::options().write(true).open(path("00000.tar")).unwrap().set_modified(hours_ago).unwrap();
         assert_eq!(sources.look().complete.len(), 2);
@@ -262,7 +219,7 @@ mod tests {
             std::fs::write(path(name), bytes).unwrap();
             std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(hours_ago).unwrap();
         };
-        let at = || Found::at(&Stores::default(), &path("a.tar").display().to_string()).unwrap();
+        let at = || found_at(&Stores::default(), &path("a.tar").display().to_string()).unwrap();
         write("a.tar", b"one");
         let first = at();
         assert!(first.same(&at()));
@@ -292,7 +249,7 @@ mod tests {
         let prefixes = vec!["mem://pool/new".to_owned(), "own=mem://pool/{a,b}-*.tar".to_owned()];
         let mut sources = Sources::new(prefixes, stores, Duration::from_secs(3600));
         assert!(sources.places().is_empty(), "nobody notifies of them");
-        let names = |seen: &Seen| seen.shards.iter().map(|shard| shard.0.clone()).collect::<Vec<_>>();
+        let names = |seen: &Look| seen.shards.iter().map(|shard| shard.0.clone()).collect::<Vec<_>>();
         let seen = sources.look();
         assert_eq!((seen.shards.len(), seen.troubles.len()), (0, 1), "{:?}", seen.troubles);
         for name in ["new/0.tar", "new/1.tar", "new/1_stats.json", "a-7.tar", "c-7.tar"] {
@@ -300,7 +257,7 @@ mod tests {
         }
         let first = sources.look();
         assert_eq!(names(&first), ["pool/new/0.tar", "pool/new/1.tar", "own/pool/a-7.tar"]);
-        assert_eq!(first.complete.keys().collect::<Vec<_>>(), ["pool/new/1.tar"], "the others have not settled");
+        assert_eq!(first.complete.iter().collect::<Vec<_>>(), ["pool/new/1.tar"], "the others have not settled");
         memory.put("mem://pool/new/0.tar", "NEW/0.TAR");
         memory.put("mem://pool/new/2_stats.json", r#"{"successes": 5}"#);
         let second = sources.look();
