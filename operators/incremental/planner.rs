@@ -214,8 +214,10 @@ fn events(look: &Look, state: &State<'_>) -> Vec<Event> {
         events.extend(here.iter().filter(is_gone).map(|it| Event::Gone(it.ordinal)));
         events.extend(away.iter().filter(is_back).map(|it| Event::Back(it.ordinal)));
     }
+    // What was torn is read again even if its file is what it was: a store may show an old version for a moment.
+    let is_known = |it: &Arrival, found: &Found| it.found.same(found) && !state.arrived.is_torn(it.ordinal);
     let is_new = |(name, found): &&(String, Found)| {
-        look.complete.contains(name) && state.arrived.latest_of(name).is_none_or(|known| !known.found.same(found))
+        look.complete.contains(name) && !state.arrived.latest_of(name).is_some_and(|it| is_known(it, found))
     };
     events.extend(state.arrived.numbered(look.shards.iter().filter(is_new).cloned().collect()));
     events

@@ -128,6 +128,12 @@ impl Arrived {
         self.gone.contains(&ordinal)
     }
 
+    /// Whether a shard's file changed while it was read.
+    #[must_use]
+    pub fn is_torn(&self, ordinal: u64) -> bool {
+        self.torn.contains(&ordinal)
+    }
+
     /// All that ever arrived, by ordinal.
     #[must_use]
     pub fn all(&self) -> &[Arrival] {

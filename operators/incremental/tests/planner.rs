@@ -11,8 +11,8 @@ use half::f16;
 use super::exact::Dice;
 use crate::inputs::{Change, Inputs, ShardInput};
 use crate::planner::{
-    Action, Arrived, Asked, Attempt, Desired, Event, Executor, Failure, Found, Look, Manner, NamedBenchmark, Refusal,
-    Seen, Standing, State, Step, Trainer, changes, plan,
+    Action, Arrival, Arrived, Asked, Attempt, Desired, Event, Executor, Failure, Found, Look, Manner, NamedBenchmark,
+    Refusal, Seen, Standing, State, Step, Trainer, changes, plan,
 };
 use trommel_decide::benchmark::Benchmark;
 
@@ -138,7 +138,7 @@ fn shards_that_came_changed_and_went() {
         &look(&[], &[]),
         "judge []",
     );
-    // What could not be read rests alone; what was torn is not read again as it was.
+    // What could not be read rests alone; what was torn is read again when it is complete, even as it was.
     let mut third = Held::with_two();
     third.arrive(&[("c", 3), ("d", 4), ("e", 5)]);
     third.arrived.take(Event::Torn(4));
@@ -147,6 +147,7 @@ fn shards_that_came_changed_and_went() {
     third.failed.insert(2, Failure { why: "gone".into(), when: now });
     due(&third, &all, "judge [3]");
     assert_eq!(of_look(&third, &all, now + POLL), "judge [2, 3]");
+    due(&third, &Look { complete: BTreeSet::from(["e".into()]), ..all.clone() }, "note 5=e:5; judge [3, 5]");
     // A live trainer reads what comes; who does not look comes to the same meetings.
     for (trainer, expected, elsewhere) in [
         (Trainer::Absent, "note 5=f:6; judge [3, 5]", vec![Action::Share(vec![])]),
@@ -504,7 +505,9 @@ impl Executor for World {
                     match &event {
                         Event::Arrived(it) => {
                             let known = self.held.arrived.latest_of(&it.name);
-                            assert!(known.is_none_or(|known| known.found != it.found), "{it:?} is taken in twice");
+                            let is_new =
+                                |known: &Arrival| known.found != it.found || self.held.arrived.is_torn(known.ordinal);
+                            assert!(known.is_none_or(is_new), "{it:?} is taken in twice");
                             assert_eq!(it.ordinal, self.held.arrived.all().len() as u64);
                         }
                         Event::Torn(_) => self.torn += 1,
