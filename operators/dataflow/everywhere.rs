@@ -29,8 +29,7 @@
 //!     });
 //! })
 //! .expect("two threads")
-//! .join()
-//! .for_each(drop);
+//! .join();
 //! let mut all: Vec<(usize, u64)> = told.iter().collect();
 //! all.sort();
 //! assert_eq!(all, [(0, 0), (0, 1)]);
