@@ -39,7 +39,7 @@ struct OpenShard {
 }
 
 impl<T: Ord + Clone> OpenShards<T> {
-    /// None yet.
+    /// Without a shard; the points of those to come begin with what is `known`.
     pub(crate) const fn new(known: Arc<KnownMaxima>) -> Self {
         Self { shards: BTreeMap::new(), known }
     }
