@@ -119,7 +119,7 @@ impl Rule {
         Ok(CheckedRule { rule: self.clone(), looks_at, seed })
     }
 
-    /// [`Rule::judge`] for loaded benchmarks.
+    /// [`Rule::check`] for loaded benchmarks.
     ///
     /// # Errors
     /// The same.

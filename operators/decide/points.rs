@@ -4,7 +4,7 @@
 //! similarity among the kept samples with its sample. Equal values go to the smaller index. All of it is a function of the shard's
 //! samples and the rule, whatever the order in which they arrive.
 //!
-//! The stage that decides owns them, shard by shard ([`open_shards`](super::open_shards)); a lock lets the threads that join several
+//! The stage that decides owns them, shard by shard (`open_shards.rs`); a lock lets the threads that join several
 //! micro-batches of one shard add to them. Cost: 40 bytes a point and open shard.
 
 use std::sync::{Arc, Mutex, MutexGuard};

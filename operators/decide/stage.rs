@@ -17,7 +17,7 @@
 //!    share of the pool is busy, arrivals gather; the waker is the running micro-batch's result, or a timer where others fill the pool.
 //! 3. How samples fall into micro-batches changes no score and no verdict (see [`super::join`]).
 //! 4. A vector that cannot be judged is a reject of its own; a panic makes rejects (`join_failed`) of its micro-batch.
-//! 5. All events of a shard pass by here, on the worker that reads it: see [`super::open_shards`] for what its end waits for, and brings.
+//! 5. All events of a shard pass by here, on the worker that reads it: see `open_shards.rs` for what its end waits for, and brings.
 //! 6. A dropped sample's permit returns at once; a kept one's shrinks to its view and caption.
 //! 7. A kept sample without caption bears the remark `no_caption`.
 //!
