@@ -148,7 +148,7 @@ pub struct JoinCounts {
     pub rows: u64,
     /// Of these by this crate's kernel in place of another one, which had failed.
     pub rows_in_place: u64,
-    /// Pairs of a row and a point that were multiplied.
+    /// Pairs of a row and a point that were looked at: multiplied in full, or left after some directions.
     pub pairs: u64,
     /// Of these computed canonically.
     pub confirmed: u64,
