@@ -99,7 +99,7 @@ pub struct EmbedderConfig {
 
 /// How samples are read.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct ReadingConfig {
     /// Extensions that hold the picture, in order of preference, `;` between.
     pub image_key: String,
     /// Extension that holds the caption.
@@ -116,7 +116,7 @@ pub struct Reading {
     pub stores: Stores,
 }
 
-impl Default for Reading {
+impl Default for ReadingConfig {
     fn default() -> Self {
         Self {
             image_key: GroupConfig::default().image_keys.join(";"),
@@ -156,7 +156,7 @@ pub struct JudgeConfig {
     /// Embed even where no rule or benchmark asks for it.
     pub always_embed: bool,
     /// How samples are read.
-    pub reading: Reading,
+    pub reading: ReadingConfig,
     /// Reports of the run blur pictures until somebody clicks on them.
     pub blur: bool,
     /// A run folder of another device, precision or batch may be resumed.
@@ -185,7 +185,7 @@ impl JudgeConfig {
             keep_embeddings: true,
             embedder,
             always_embed: false,
-            reading: Reading::default(),
+            reading: ReadingConfig::default(),
             blur: false,
             mix_numerics: false,
             machine,

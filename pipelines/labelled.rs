@@ -46,7 +46,7 @@ pub struct LabelledPictures {
 
 /// Which picture it is.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct PictureName {
     /// Its place, for people.
     pub place: String,
     /// Its key, as embedding the same set gives it.
@@ -54,7 +54,7 @@ pub struct Seen {
 }
 
 /// What is shown of a picture: its encoded bytes or why there are none, its class.
-pub type See<'a> = dyn FnMut(Seen, Result<(Vec<u8>, usize), Cause>) -> Result<(), PipelineError> + 'a;
+pub type See<'a> = dyn FnMut(PictureName, Result<(Vec<u8>, usize), Cause>) -> Result<(), PipelineError> + 'a;
 
 impl LabelledPictures {
     /// Finds the pictures of `data`: a folder, or a pattern of shards.
@@ -156,7 +156,7 @@ impl LabelledPictures {
                         match &content {
                             // The class stands beside the picture: both are read before anybody can ask for it.
                             Ok((_, class)) if !wanted(&key, *class) => Ok(()),
-                            _ => see(Seen { place, key }, content.map_err(Cause::from)),
+                            _ => see(PictureName { place, key }, content.map_err(Cause::from)),
                         }
                     })?;
                 }
@@ -180,7 +180,7 @@ impl LabelledPictures {
                         } else {
                             Ok((std::fs::read(&path).map_err(unread)?, class))
                         };
-                        see(Seen { place: path.display().to_string(), key }, content)?;
+                        see(PictureName { place: path.display().to_string(), key }, content)?;
                     }
                 }
             }

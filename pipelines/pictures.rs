@@ -30,7 +30,7 @@ const SMALL_SIDE: usize = 176;
 
 /// A sample as it stands in its shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundPicture {
     /// Encoded picture.
     pub image: Vec<u8>,
     /// Caption; may be empty.
@@ -39,7 +39,7 @@ pub struct Found {
 
 /// Where a sample stands: its byte in the decompressed tar, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedPicture {
     /// Byte of its first header.
     pub offset: u64,
     /// Key of the sample, as its members are named.
@@ -47,11 +47,16 @@ pub struct Wanted {
 }
 
 /// What was found, and one line for each shard that could not be read.
-pub type Returned = (BTreeMap<SampleId, Found>, Vec<String>);
+pub type Returned = (BTreeMap<SampleId, FoundPicture>, Vec<String>);
 
 /// Reads samples back.
 #[must_use]
-pub fn samples(store: &dyn Store, plan: &Plan, group: &GroupConfig, wanted: &BTreeMap<SampleId, Wanted>) -> Returned {
+pub fn samples(
+    store: &dyn Store,
+    plan: &Plan,
+    group: &GroupConfig,
+    wanted: &BTreeMap<SampleId, WantedPicture>,
+) -> Returned {
     let mut found = BTreeMap::new();
     let troubles = visit(store, plan, group, wanted, &mut |id, sample| _ = found.insert(id, sample));
     (found, troubles)
@@ -62,11 +67,11 @@ pub fn visit(
     store: &dyn Store,
     plan: &Plan,
     group: &GroupConfig,
-    wanted: &BTreeMap<SampleId, Wanted>,
-    see: &mut dyn FnMut(SampleId, Found),
+    wanted: &BTreeMap<SampleId, WantedPicture>,
+    see: &mut dyn FnMut(SampleId, FoundPicture),
 ) -> Vec<String> {
     let mut troubles = Vec::new();
-    let mut shards: BTreeMap<u64, BTreeMap<u32, &Wanted>> = BTreeMap::new();
+    let mut shards: BTreeMap<u64, BTreeMap<u32, &WantedPicture>> = BTreeMap::new();
     let is_stored =
         |ordinal: u64| plan.shard(ordinal).is_some_and(|shard| local_path(&shard.url).is_some_and(is_embeddings));
     let (stored, wanted): (Vec<_>, Vec<_>) = wanted.iter().partition(|(id, _)| is_stored(id.ordinal));
@@ -79,7 +84,7 @@ pub fn visit(
     }
     for (ordinal, wanted) in shards {
         let Some(shard) = plan.shard(ordinal) else { continue };
-        let mut take = |index: u32, sample: Found| see(SampleId { ordinal, index }, sample);
+        let mut take = |index: u32, sample: FoundPicture| see(SampleId { ordinal, index }, sample);
         if let Err(error) = shard_samples(store, shard, group, &wanted, &mut take) {
             troubles.push(format!("{}: {}", shard.name, Causes(&*error)));
         }
@@ -91,8 +96,8 @@ fn shard_samples(
     store: &dyn Store,
     shard: &ShardRef,
     group: &GroupConfig,
-    wanted: &BTreeMap<u32, &Wanted>,
-    take: &mut dyn FnMut(u32, Found),
+    wanted: &BTreeMap<u32, &WantedPicture>,
+    take: &mut dyn FnMut(u32, FoundPicture),
 ) -> Result<(), Cause> {
     if shard.url == "-" {
         return Err("standard input cannot be read again".into());
@@ -103,7 +108,7 @@ fn shard_samples(
             let roots: Vec<PathBuf> =
                 [path.parent(), Some(path)].into_iter().flatten().map(Path::to_path_buf).collect();
             if let Some(image) = test_picture(&roots, &sample.key) {
-                take(*index, Found { image, caption: String::new() });
+                take(*index, FoundPicture { image, caption: String::new() });
             }
         }
         return Ok(());
@@ -159,9 +164,9 @@ fn next<R: std::io::BufRead>(groups: &mut SampleReader<'_, R>, want: &mut dyn Fn
     group
 }
 
-fn found(sample: Sample<Encoded>) -> Found {
+fn found(sample: Sample<Encoded>) -> FoundPicture {
     let caption = sample.caption.map(|caption| caption.to_string()).unwrap_or_default();
-    Found { image: sample.payload.image.to_vec(), caption }
+    FoundPicture { image: sample.payload.image.to_vec(), caption }
 }
 
 /// The test picture with the key `CLASS/FILE` (or `FILE`) below the first root that has it.

@@ -22,7 +22,7 @@ use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_decide::stage::{Decide, Joins};
-use trommel_ledger::committer::Summary;
+use trommel_ledger::committer::CommitSummary;
 use trommel_ledger::first_samples::{First, FirstSamples};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::part::PartConfig;
@@ -255,7 +255,7 @@ impl<'a> RunSetup<'a> {
                 counting.durable(durable, &known).concat(passed).redeem(&leases);
             });
         })?;
-        let summary: Summary = committer.finish().map_err(PipelineError::failed)?;
+        let summary: CommitSummary = committer.finish().map_err(PipelineError::failed)?;
         if let Some(failure) = stop.failure() {
             return Err(failure.into());
         }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
-use trommel_ledger::committer::Summary;
+use trommel_ledger::committer::CommitSummary;
 use trommel_ledger::first_samples::Order;
 use trommel_ledger::manifest::Counts;
 use trommel_ledger::run_folder::{RunConfig, RunFolder};
@@ -103,7 +103,7 @@ pub struct Wanted<'a> {
 /// What came of it.
 pub struct Judged {
     /// What is durable.
-    pub summary: Summary,
+    pub summary: CommitSummary,
     /// What was found before the first shard.
     pub notices: Notices,
     /// Who tells where time went.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
-use trommel_columnar::source::{EmbeddingReader, Head};
+use trommel_columnar::source::{EmbeddingReader, EmbeddingsHead};
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
@@ -21,7 +21,7 @@ use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_select::select::RunFacts;
-use trommel_shard::embeddings::{Known, Opened, Samples, Stored, Unread};
+use trommel_shard::embeddings::{EmbeddingFiles, KnownSample, OpenedEmbeddings, Samples, Unread};
 use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
@@ -179,7 +179,7 @@ impl StoredEmbeddings {
 }
 
 /// What a ledger's row says of a sample, whatever the rule is now.
-fn known(row: LedgerRow) -> Result<Known, Cause> {
+fn known(row: LedgerRow) -> Result<KnownSample, Cause> {
     let fate = row.fate;
     let is = |code: &str| fate.reason.as_ref().is_some_and(|reason| reason.code == code);
     let settles = fate.status == Status::Rejected || is(TAKEN_DOWN);
@@ -187,11 +187,11 @@ fn known(row: LedgerRow) -> Result<Known, Cause> {
     let captioned = !is(NO_CAPTION);
     let settled = fate.reason.filter(|_| settles).map(|reason| (fate.status, reason));
     let info = Arc::try_unwrap(fate.info).map_err(|_| "a row of the ledger is held by somebody")?;
-    Ok(Known { info, settled, captioned })
+    Ok(KnownSample { info, settled, captioned })
 }
 
-impl Stored for StoredEmbeddings {
-    fn open(&self, ordinal: u64) -> Result<Opened, Unread> {
+impl EmbeddingFiles for StoredEmbeddings {
+    fn open(&self, ordinal: u64) -> Result<OpenedEmbeddings, Unread> {
         let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
         let (Some(shard), Some(source)) = (self.plan.shard(ordinal), self.sources.get(at)) else {
             return Err(Unread::Unavailable(format!("the plan has no shard {ordinal}")));
@@ -206,7 +206,7 @@ impl Stored for StoredEmbeddings {
         let known = source.of_run.map(|of| self.known(of)).transpose();
         let known = known.map_err(|error| Unread::Unavailable(error.to_string()))?;
         let reader = source.piece.as_ref().map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
-        Ok(Opened { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
+        Ok(OpenedEmbeddings { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
     }
 }
 
@@ -310,7 +310,7 @@ impl Finding {
                 return Err(PipelineError::usage(PlanError::SameName { name, first, second }));
             }
         }
-        let (mut first, mut broken): (Option<(Head, &str)>, _) = (None, None);
+        let (mut first, mut broken): (Option<(EmbeddingsHead, &str)>, _) = (None, None);
         let mut rounded = Rounded::default();
         for (source, shard) in self.sources.iter_mut().zip(&self.shards) {
             let Some(piece) = &source.piece else { continue };
@@ -333,7 +333,8 @@ impl Finding {
                 return Err(PipelineError::Usage(format!("{}: dimension {dim}; {other} has {theirs}", shard.url)));
             }
             if head.identity != wanted.identity {
-                let show = |head: &Head| head.identity.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+                let show =
+                    |head: &EmbeddingsHead| head.identity.as_ref().map_or_else(|| "none".into(), ToString::to_string);
                 return Err(PipelineError::Usage(format!(
                     "{} was embedded by another model: it says {}; {other} says {}",
                     shard.url,
@@ -342,7 +343,7 @@ impl Finding {
                 )));
             }
         }
-        let Some((Head { dim, identity, .. }, _)) = first else {
+        let Some((EmbeddingsHead { dim, identity, .. }, _)) = first else {
             return Err(match broken {
                 Some(error) => PipelineError::usage(error),
                 None => PipelineError::Usage("no embeddings given".into()),

@@ -11,7 +11,7 @@ use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::sample::{NO_CAPTION, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
-use trommel_dataflow::whereabouts::{PassOrder, ShardCount, Shards, Unknown};
+use trommel_dataflow::whereabouts::{JudgedShards, PassOrder, ShardCount, Unknown};
 use trommel_ledger::LedgerError;
 use trommel_ledger::read::{Ledger, LedgerRow};
 
@@ -61,7 +61,7 @@ struct InLedger<'a> {
     ledger: &'a Ledger,
 }
 
-impl Shards for InLedger<'_> {
+impl JudgedShards for InLedger<'_> {
     type Error = LedgerError;
 
     fn count(&self, ordinal: u64) -> Option<ShardCount> {

@@ -161,7 +161,12 @@ fn entry<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// A file that ends early.
-pub fn read_rows(path: &Path, input: &mut impl Read, head: &MatrixHead, rows: usize) -> Result<Rows, ColumnarError> {
+pub fn read_rows(
+    path: &Path,
+    input: &mut impl Read,
+    head: &MatrixHead,
+    rows: usize,
+) -> Result<StoredRows, ColumnarError> {
     let cells = rows * head.dim;
     let io = |error: io::Error| match error.kind() {
         ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
@@ -173,19 +178,19 @@ pub fn read_rows(path: &Path, input: &mut impl Read, head: &MatrixHead, rows: us
         Element::F16 => {
             let mut bits = vec![0u16; cells];
             input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
-            Ok(Rows::F16(bits.into_iter().map(|b| f16::from_bits(u16::from_le(b))).collect()))
+            Ok(StoredRows::F16(bits.into_iter().map(|b| f16::from_bits(u16::from_le(b))).collect()))
         }
         Element::F32 => {
             let mut bits = vec![0u32; cells];
             input.read_exact(bytemuck::cast_slice_mut(&mut bits)).map_err(io)?;
-            Ok(Rows::F32(bits.into_iter().map(|b| f32::from_bits(u32::from_le(b))).collect()))
+            Ok(StoredRows::F32(bits.into_iter().map(|b| f32::from_bits(u32::from_le(b))).collect()))
         }
     }
 }
 
 /// Rows as they are stored.
 #[derive(Clone, Debug)]
-pub enum Rows {
+pub enum StoredRows {
     /// f16\[rows, dim\].
     F16(Vec<f16>),
     /// f32\[rows, dim\].

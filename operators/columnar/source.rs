@@ -23,7 +23,7 @@ pub use super::embedding_batch::{BATCH_ROWS, Details, EmbeddingBatch};
 use super::ipc::{IpcReader, META_FOREIGN, META_IDENTITY, StoredBatch};
 use super::leaving::LeftOut;
 use super::matrix::MatrixReader;
-use super::npy::Rows;
+use super::npy::StoredRows;
 use super::pieces::{Piece, pieces};
 use trommel_core::sample::Identity;
 
@@ -36,7 +36,7 @@ pub struct Notes {
     pub converted_rows: u64,
     /// Rows that were left out, see [`EmbeddingReader::leaving`].
     pub left_out_rows: u64,
-    /// Rows that another program had rounded to f16: see [`Head::foreign`].
+    /// Rows that another program had rounded to f16: see [`EmbeddingsHead::foreign`].
     pub foreign_rows: u64,
     /// Remarks for people, one line each.
     pub lines: Vec<String>,
@@ -44,7 +44,7 @@ pub struct Notes {
 
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct EmbeddingsHead {
     /// Elements of a vector.
     pub dim: usize,
     /// Who made the embeddings; `None` for files that do not say.
@@ -113,11 +113,11 @@ impl EmbeddingReader {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn head(piece: &Piece) -> Result<Head, ColumnarError> {
+    pub fn head(piece: &Piece) -> Result<EmbeddingsHead, ColumnarError> {
         let (stored, _) = open_piece(&piece.clone().without_table(), false)?;
         let (dim, _, identity) = stored.head(piece.path())?;
         let rows = if let Stored::Matrix(reader) = &stored { Some(reader.rows()) } else { None };
-        Ok(Head { dim, identity, rows, foreign: stored.is_foreign() })
+        Ok(EmbeddingsHead { dim, identity, rows, foreign: stored.is_foreign() })
     }
 
     fn begin(root: &Path, pieces: Vec<Piece>, first: &Piece, details: bool) -> Result<Self, ColumnarError> {
@@ -264,7 +264,7 @@ impl EmbeddingReader {
         for at in 0..rows {
             let cells = at * self.dim..(at + 1) * self.dim;
             let done = match &batch.rows {
-                Rows::F16(values) => {
+                StoredRows::F16(values) => {
                     self.notes.foreign_rows += u64::from(foreign);
                     let row = &values[cells];
                     widen(row, &mut wide);
@@ -275,7 +275,7 @@ impl EmbeddingReader {
                         canonicalise_into(&wide, &mut out.vectors)
                     }
                 }
-                Rows::F32(values) if self.as_stored => {
+                StoredRows::F32(values) if self.as_stored => {
                     self.notes.converted_rows += 1;
                     self.notes.foreign_rows += 1;
                     let row = &values[cells];
@@ -291,7 +291,7 @@ impl EmbeddingReader {
                     }
                     length.map(|_| out.vectors.extend(row.iter().map(|&v| round_f16(f64::from(v)))))
                 }
-                Rows::F32(values) => {
+                StoredRows::F32(values) => {
                     self.notes.converted_rows += 1;
                     canonicalise_into(&values[cells], &mut out.vectors)
                 }
@@ -342,7 +342,7 @@ impl Stored {
         }
     }
 
-    /// See [`Head::foreign`].
+    /// See [`EmbeddingsHead::foreign`].
     fn is_foreign(&self) -> bool {
         match self {
             Self::Ipc(reader) => reader.metadata().contains_key(META_FOREIGN),
@@ -359,7 +359,7 @@ impl Stored {
                 Self::Matrix(reader) => reader.next_rows()?,
             };
             let Some(batch) = batch else { return Ok(true) };
-            if let Rows::F16(values) = &batch.rows {
+            if let StoredRows::F16(values) = &batch.rows {
                 for row in values.chunks_exact(dim) {
                     widen(row, &mut wide);
                     if !is_unit(&wide) {

@@ -23,7 +23,7 @@ use timely::dataflow::operators::OkErr;
 use timely::progress::Timestamp;
 
 /// Parts a stream in two.
-pub trait Part<'scope, T: Timestamp, In> {
+pub trait PartInTwo<'scope, T: Timestamp, In> {
     /// What `by` makes `Ok` goes to the first stream, what it makes `Err` to the second.
     fn part<A: 'static, B: 'static>(
         self,
@@ -31,7 +31,7 @@ pub trait Part<'scope, T: Timestamp, In> {
     ) -> (StreamVec<'scope, T, A>, StreamVec<'scope, T, B>);
 }
 
-impl<'scope, T: Timestamp, In: 'static> Part<'scope, T, In> for StreamVec<'scope, T, In> {
+impl<'scope, T: Timestamp, In: 'static> PartInTwo<'scope, T, In> for StreamVec<'scope, T, In> {
     fn part<A: 'static, B: 'static>(
         self,
         by: impl FnMut(In) -> Result<A, B> + 'static,

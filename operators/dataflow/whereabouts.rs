@@ -25,7 +25,7 @@ pub struct ShardCount {
 }
 
 /// What is known of the shards.
-pub trait Shards {
+pub trait JudgedShards {
     /// Why they cannot be read.
     type Error;
 
@@ -61,7 +61,7 @@ pub struct PassOrder<'a, S> {
     given_up: HashMap<u64, u64>,
 }
 
-impl<'a, S: Shards> PassOrder<'a, S> {
+impl<'a, S: JudgedShards> PassOrder<'a, S> {
     /// Pass `pass`, with all that was irregular in the run.
     #[must_use]
     pub fn new(order: &'a OrderConfig, lanes: &'a Lanes, pass: u32, irregular: &[Irregular], shards: &'a S) -> Self {

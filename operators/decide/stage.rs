@@ -39,7 +39,7 @@ use timely::order::TotalOrder;
 use timely::progress::Timestamp;
 use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, Work};
 use trommel_dataflow::offload::{Job, JobPanic, Pool};
-use trommel_dataflow::part::Part;
+use trommel_dataflow::part::PartInTwo;
 
 use super::ShardNames;
 use super::join::{JoinRow, Joined, Joiner, Verdict};

@@ -23,7 +23,7 @@ pub enum Caption {
 
 /// A row's name, but for its shard's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct RowName {
     /// Raw index in the shard.
     pub index: u32,
     /// Key of the sample.
@@ -60,7 +60,7 @@ pub struct Naming {
 }
 
 /// The names of a set's rows, in files.
-pub struct Names {
+pub struct RowNames {
     records: File,
     ends: File,
     segments: Vec<Segment>,
@@ -80,7 +80,7 @@ impl Naming {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn push(&mut self, shard: &str, name: &Name) -> Result<(), DedupError> {
+    pub fn push(&mut self, shard: &str, name: &RowName) -> Result<(), DedupError> {
         let row = self.segments.last().map_or(0, |segment| segment.rows.end);
         match self.segments.last_mut() {
             Some(last) if last.shard == shard && last.indices.1 < name.index => {
@@ -109,9 +109,9 @@ impl Naming {
     ///
     /// # Errors
     /// A sample that stands there twice, or what the file system says.
-    pub fn finish(self) -> Result<Names, DedupError> {
+    pub fn finish(self) -> Result<RowNames, DedupError> {
         let file = |file: BufWriter<File>| file.into_inner().map_err(|error| error.into_error());
-        let names = Names { records: file(self.records)?, ends: file(self.ends)?, segments: self.segments };
+        let names = RowNames { records: file(self.records)?, ends: file(self.ends)?, segments: self.segments };
         let ordered = names.in_order();
         let again = ordered.windows(2).find(|two| two[0].shard == two[1].shard && two[0].indices.1 >= two[1].indices.0);
         match again {
@@ -121,7 +121,7 @@ impl Naming {
     }
 }
 
-impl Names {
+impl RowNames {
     /// The segments in the order of (shard's name, index), which is the order of a split.
     #[must_use]
     pub fn in_order(&self) -> Vec<&Segment> {
@@ -140,7 +140,7 @@ impl Names {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read(&self, rows: Range<u32>) -> Result<Vec<Name>, DedupError> {
+    pub fn read(&self, rows: Range<u32>) -> Result<Vec<RowName>, DedupError> {
         let mut ends = vec![0u64; rows.len() + 1];
         // A row begins where the one before it ends.
         match rows.start.checked_sub(1) {
@@ -161,7 +161,7 @@ impl Names {
                 _ => Caption::Unknown,
             };
             let index = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]);
-            Name { index, key: text(key), uid: (length != NO_UID).then(|| text(uid)), caption }
+            RowName { index, key: text(key), uid: (length != NO_UID).then(|| text(uid)), caption }
         };
         Ok(ends.windows(2).map(name).collect())
     }
@@ -170,7 +170,7 @@ impl Names {
     ///
     /// # Errors
     /// A file that cannot be read, or no such row.
-    pub fn of(&self, row: u32) -> Result<(&str, Name), DedupError> {
+    pub fn of(&self, row: u32) -> Result<(&str, RowName), DedupError> {
         let at = self.segments.partition_point(|segment| segment.rows.end <= row);
         match (self.segments.get(at), self.read(row..row + 1)?.pop()) {
             (Some(segment), Some(name)) => Ok((&segment.shard, name)),

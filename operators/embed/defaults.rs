@@ -10,7 +10,7 @@
 //! the card's memory, the trainer may need the other.
 
 use tch::Device;
-use trommel_model::Sizes;
+use trommel_model::ModelSizes;
 
 use super::encoder::{EncoderConfig, Precision};
 use super::load::footprint;
@@ -32,7 +32,7 @@ pub fn precision(device: Device, torchscript: bool) -> Precision {
 
 /// The batch of `config`'s model, device and precision where none is asked for; `card_bytes` is the card's memory.
 #[must_use]
-pub fn batch(model: &Sizes, config: &EncoderConfig, card_bytes: Option<u64>) -> usize {
+pub fn batch(model: &ModelSizes, config: &EncoderConfig, card_bytes: Option<u64>) -> usize {
     if config.device == Device::Cpu {
         return CPU_BATCH;
     }

@@ -12,7 +12,7 @@ use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
 use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
 use trommel_model::file::is_torchscript;
-use trommel_model::{Architecture, ModelError, Preprocess, Sizes};
+use trommel_model::{Architecture, ModelError, ModelSizes, Preprocess};
 
 /// An encoder, and what is known of it.
 pub struct Loaded {
@@ -90,7 +90,7 @@ pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) 
 }
 
 /// Bytes of weights, activations and pixels of one batch where it is computed, from above.
-pub fn footprint(model: &Sizes, config: &EncoderConfig, parameters: u64) -> u64 {
+pub fn footprint(model: &ModelSizes, config: &EncoderConfig, parameters: u64) -> u64 {
     let (tower, batch) = (&model.image, config.batch as u64);
     let (tokens, hidden, width) = (tower.tokens, 2 * tower.mlp_width, tower.width);
     let view = 3 * u64::from(model.view_px).pow(2);

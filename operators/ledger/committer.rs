@@ -29,7 +29,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::LedgerError;
 use super::items::Peaks;
 use super::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
-use super::part::{PartConfig, Rows};
+use super::part::{PartConfig, ShardRows};
 use super::run_folder::RunFolder;
 use trommel_core::notices::Notices;
 use trommel_core::sample::PointRow;
@@ -142,7 +142,7 @@ impl CommitHandle {
 
 /// What was done in this incarnation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct CommitSummary {
     /// Shards committed.
     pub committed: u64,
     /// Those among them that an earlier run had rejected.
@@ -159,7 +159,7 @@ pub struct Summary {
 pub struct Committer {
     queue: Option<Sender<Message>>,
     thread: Option<JoinHandle<Option<Arc<LedgerError>>>>,
-    summary: Arc<Mutex<Summary>>,
+    summary: Arc<Mutex<CommitSummary>>,
     /// Whoever waits for a verdict hears of the run's end.
     _ends: Option<[Registration; 2]>,
 }
@@ -184,7 +184,7 @@ impl Committer {
 
     fn start(folder: Arc<RunFolder>, config: PartConfig, stop: Stop, is_sound: bool) -> Result<Self, LedgerError> {
         let (queue, messages) = unbounded();
-        let summary = Arc::new(Mutex::new(Summary::default()));
+        let summary = Arc::new(Mutex::new(CommitSummary::default()));
         let shared = Arc::clone(&summary);
         let root = folder.root().to_path_buf();
         let ends = || {
@@ -215,7 +215,7 @@ impl Committer {
 
     /// What was done so far.
     #[must_use]
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> CommitSummary {
         locked(&self.summary).clone()
     }
 
@@ -224,7 +224,7 @@ impl Committer {
     ///
     /// # Errors
     /// The error that ended the committer early.
-    pub fn finish(mut self) -> Result<Summary, Arc<LedgerError>> {
+    pub fn finish(mut self) -> Result<CommitSummary, Arc<LedgerError>> {
         if let Some(queue) = self.queue.take() {
             // A thread that is gone has left its error to be joined.
             let _ = queue.send(Message::End);
@@ -244,9 +244,9 @@ struct Work {
     /// `None` while nobody can say.
     may_commit: Option<bool>,
     peaks: Peaks,
-    summary: Arc<Mutex<Summary>>,
+    summary: Arc<Mutex<CommitSummary>>,
     /// Shards some of whose rows are written.
-    open: HashMap<u64, Rows>,
+    open: HashMap<u64, ShardRows>,
     /// Shards whose parts are written, while nobody can say whether they may be committed.
     held: Vec<(Written, Reply)>,
 }
@@ -316,10 +316,18 @@ impl Work {
         Ok(())
     }
 
-    fn rows_of(&mut self, ordinal: u64, name: &str) -> Result<Rows, LedgerError> {
+    fn rows_of(&mut self, ordinal: u64, name: &str) -> Result<ShardRows, LedgerError> {
         let folder = &self.folder;
-        let begin =
-            || Rows::begin(folder.storage().as_ref(), folder.root(), folder.incarnation(), ordinal, name, &self.config);
+        let begin = || {
+            ShardRows::begin(
+                folder.storage().as_ref(),
+                folder.root(),
+                folder.incarnation(),
+                ordinal,
+                name,
+                &self.config,
+            )
+        };
         self.open.remove(&ordinal).map_or_else(begin, Ok)
     }
 

@@ -1,6 +1,6 @@
 //! One shard's part files: its ledger rows, its items, its embeddings.
 //!
-//! Rows are written aside as they come, in row groups: [`Rows`] holds one group, however long the shard is. When the shard is
+//! Rows are written aside as they come, in row groups: [`ShardRows`] holds one group, however long the shard is. When the shard is
 //! whole, its files are fsynced and renamed and the folders fsynced, so that a manifest line may follow. What a file holds
 //! depends on the shard alone, never on the incarnation or on when the rows came: equal decisions give equal bytes.
 
@@ -108,13 +108,13 @@ pub fn write(
     shard: &PartShard<'_>,
     config: &PartConfig,
 ) -> Result<Vec<PartSum>, LedgerError> {
-    let mut rows = Rows::begin(storage, root, incarnation, shard.ordinal, shard.name, config)?;
+    let mut rows = ShardRows::begin(storage, root, incarnation, shard.ordinal, shard.name, config)?;
     rows.add(shard.fates.iter().cloned(), config)?;
     Ok(rows.finish(storage, root, shard.items, config)?.0)
 }
 
 /// The rows of an unfinished shard, on their way into its parts.
-pub struct Rows {
+pub struct ShardRows {
     ordinal: u64,
     incarnation: u64,
     name: String,
@@ -127,7 +127,7 @@ pub struct Rows {
     embeddings: Option<(Aside, EmbeddingWriter<Out>)>,
 }
 
-impl Rows {
+impl ShardRows {
     /// Begins a shard's files, aside.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, sc
 use super::storage::{Disk, Storage};
 use trommel_columnar::ReadSeek;
 use trommel_columnar::ipc::IpcReader;
-use trommel_columnar::npy::Rows;
+use trommel_columnar::npy::StoredRows;
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::notices::Notices;
 use trommel_core::sample::PointRow;
@@ -376,7 +376,7 @@ impl Ledger {
         let mut out = Vec::new();
         for batch in reader {
             let batch = batch?;
-            let Rows::F16(values) = batch.rows else {
+            let StoredRows::F16(values) = batch.rows else {
                 return Err(bad_part(&path, "embeddings that are not f16".into()));
             };
             for ((vector, key), index) in values.chunks_exact(dim).zip(batch.keys).zip(batch.indices) {

@@ -41,7 +41,7 @@ pub trait Architecture: Debug + Send + Sync {
     fn preprocess(&self) -> &Preprocess;
 
     /// What memory is planned by.
-    fn sizes(&self) -> Sizes;
+    fn sizes(&self) -> ModelSizes;
 
     /// All that it was configured with, as a run records it and compares it.
     fn recorded(&self) -> Value;
@@ -212,7 +212,7 @@ pub trait ImageTower: Debug + Send {
 
 /// What memory is planned by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub struct ModelSizes {
     /// Side of the square view, in pixels.
     pub view_px: u32,
     /// Width of the common space.

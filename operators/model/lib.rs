@@ -35,7 +35,7 @@ pub mod weights;
 pub use captions::{PackedCaptions, Packing};
 pub use error::ModelError;
 pub use families::load;
-pub use family::{Architecture, Captions, ImageTower, Sizes, TowerSizes, Towers};
+pub use family::{Architecture, Captions, ImageTower, ModelSizes, TowerSizes, Towers};
 pub use model::Model;
 pub use preprocess::Preprocess;
 pub use tokenizer::Tokenizer;

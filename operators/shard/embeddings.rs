@@ -29,7 +29,7 @@ use super::reader::SAMPLE_OVERHEAD_BYTES;
 
 /// A sample that a ledger knows.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownSample {
     /// Its names and its place.
     pub info: SampleInfo,
     /// What became of it whatever a rule says: it could not be embedded, or was taken down.
@@ -39,10 +39,10 @@ pub struct Known {
 }
 
 /// Samples of a ledger, as they are read.
-pub type Samples = Box<dyn Iterator<Item = Result<Known, Cause>>>;
+pub type Samples = Box<dyn Iterator<Item = Result<KnownSample, Cause>>>;
 
 /// A file of embeddings, opened.
-pub struct Opened {
+pub struct OpenedEmbeddings {
     /// The shard's name.
     pub name: String,
     /// Its vectors; `None` where no sample has one.
@@ -91,12 +91,12 @@ fn reason(error: &ColumnarError) -> Reason {
 }
 
 /// Files of embeddings by the ordinals of a plan.
-pub trait Stored: Send + Sync {
+pub trait EmbeddingFiles: Send + Sync {
     /// Opens one.
     ///
     /// # Errors
     /// See [`Unread`].
-    fn open(&self, ordinal: u64) -> Result<Opened, Unread>;
+    fn open(&self, ordinal: u64) -> Result<OpenedEmbeddings, Unread>;
 }
 
 /// Bytes a row holds.
@@ -121,14 +121,14 @@ pub const fn reader_bytes(dim: usize) -> u64 {
 
 /// Reads files of embeddings.
 pub struct EmbeddingShards {
-    stored: Arc<dyn Stored>,
+    stored: Arc<dyn EmbeddingFiles>,
     bytes: RowBytes,
 }
 
 impl EmbeddingShards {
     /// A reader of these files.
     #[must_use]
-    pub fn new(stored: Arc<dyn Stored>, bytes: RowBytes) -> Self {
+    pub fn new(stored: Arc<dyn EmbeddingFiles>, bytes: RowBytes) -> Self {
         Self { stored, bytes }
     }
 }
@@ -169,8 +169,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn stream(&mut self, opened: Opened) -> Result<(), Stopped> {
-        let Opened { name, mut reader, mut known, bytes, rows } = opened;
+    fn stream(&mut self, opened: OpenedEmbeddings) -> Result<(), Stopped> {
+        let OpenedEmbeddings { name, mut reader, mut known, bytes, rows } = opened;
         self.end.bytes = bytes;
         while let Some(batch) = reader.as_mut().and_then(Iterator::next) {
             let told = match batch {
@@ -198,7 +198,7 @@ impl Reading<'_> {
         let mut without = 0;
         for sample in known.into_iter().flatten() {
             match sample {
-                Ok(Known { info, settled: Some(settled), .. }) => self.settled(info, settled)?,
+                Ok(KnownSample { info, settled: Some(settled), .. }) => self.settled(info, settled)?,
                 Ok(_) => without += 1,
                 Err(error) => {
                     self.end.outcome = ShardOutcome::Unavailable(Causes(&*error).to_string());
@@ -228,7 +228,7 @@ impl Reading<'_> {
             let without = bad.next_if(|(row, _)| *row == at);
             let (info, captioned) = match &mut known {
                 Some(known) => loop {
-                    let Known { info, settled, captioned } = match known.next() {
+                    let KnownSample { info, settled, captioned } = match known.next() {
                         Some(Ok(sample)) => sample,
                         Some(Err(error)) => return Ok(Err(Trouble::Unavailable(Causes(&*error).to_string()))),
                         None => return mismatch("more rows than samples".into()),

@@ -17,14 +17,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::braces::{self, BraceError};
-use super::store::{self, Entry, Kind, Seen, Store, StoreError, local_path, remote_name, scheme};
+use super::store::{self, Entry, FileInfo, Kind, Store, StoreError, local_path, remote_name, scheme};
 
 mod growing;
 mod look;
 mod lost;
 mod wildcards;
 
-pub use self::growing::{GrowingPlan, Shards};
+pub use self::growing::{GrowingPlan, ReaderPlan};
 pub(crate) use self::look::Look;
 use self::look::with_slash;
 pub(crate) use self::lost::gone_from;
@@ -82,7 +82,7 @@ impl Plan {
     }
 
     /// The shards of one slice: those whose ordinal modulo `part.count` is `part.index`.
-    pub fn part(&self, part: Part) -> impl Iterator<Item = &ShardRef> {
+    pub fn part(&self, part: PlanSlice) -> impl Iterator<Item = &ShardRef> {
         self.shards.iter().filter(move |shard| shard.ordinal % part.count == part.index)
     }
 
@@ -114,7 +114,7 @@ impl Plan {
 
 /// `I/N`: slice I (from 0) of N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct PlanSlice {
     /// Which slice, from 0.
     pub index: u64,
     /// How many slices.
@@ -126,7 +126,7 @@ pub struct Part {
 #[error("a part is I/N with I from 0 to N-1, not {0:?}")]
 pub struct PartError(String);
 
-impl FromStr for Part {
+impl FromStr for PlanSlice {
     type Err = PartError;
 
     fn from_str(text: &str) -> Result<Self, PartError> {
@@ -217,7 +217,11 @@ pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions) ->
 ///
 /// # Errors
 /// As [`expand`].
-pub fn look_up(arguments: &[String], store: &dyn Store, options: &PlanOptions) -> Result<(Plan, Vec<Seen>), PlanError> {
+pub fn look_up(
+    arguments: &[String],
+    store: &dyn Store,
+    options: &PlanOptions,
+) -> Result<(Plan, Vec<FileInfo>), PlanError> {
     let look = Look::at(store);
     let (mut shards, mut all_seen): (Vec<ShardRef>, _) = (Vec::new(), Vec::new());
     let mut gone = BTreeMap::new();
@@ -311,7 +315,7 @@ pub fn substitute(item: &str, store: &dyn Store) -> Result<String, PlanError> {
 }
 
 /// A shard's name, its URL, and what it is.
-type Shard = (String, String, Seen);
+type Shard = (String, String, FileInfo);
 
 /// What an item of a list stands for.
 #[derive(Default)]
@@ -339,7 +343,7 @@ impl Found {
 fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<Found, PlanError> {
     let (opens, settle) = (options.opens, options.settle);
     if item == "-" {
-        let stdin = Seen { kind: Kind::Stream, bytes: None, modified: None, stamp: None };
+        let stdin = FileInfo { kind: Kind::Stream, bytes: None, modified: None, stamp: None };
         return Ok(Found::only(("-".into(), "-".into(), stdin)));
     }
     if item.starts_with("pipe:") {
@@ -398,7 +402,7 @@ fn name_of(url: &str, skip: usize) -> String {
     if scheme(url).is_some() { remote_name(url) } else { url.get(skip..).unwrap_or(url).to_owned() }
 }
 
-fn shard(look: &Look<'_>, url: &str, seen: Seen, skip: usize, opens: bool) -> Result<Shard, PlanError> {
+fn shard(look: &Look<'_>, url: &str, seen: FileInfo, skip: usize, opens: bool) -> Result<Shard, PlanError> {
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
     if opens && seen.kind == Kind::File {
         look.probe(url)?;

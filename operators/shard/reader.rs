@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::compression::{CompressionLimits, decompress};
 use super::content::{no_tar, starts_a_tar};
 use super::header::BLOCK;
-use super::plan::{ShardRef, Shards};
+use super::plan::{ReaderPlan, ShardRef};
 use super::promised::promised;
 use super::remark;
 use super::samples::{GroupConfig, SampleReader};
@@ -41,7 +41,7 @@ use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 mod known;
 
 pub use self::known::{Decisions, KnownError, Listed, Members, Named, key_hash};
-pub(crate) use self::known::{Known, Task};
+pub(crate) use self::known::{KnownShard, Task};
 
 /// How shards are read. Everything here belongs to the decisions: it may change what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +176,7 @@ pub enum Admitted {
 
 /// Reads the plan's shards.
 pub struct ShardReader {
-    plan: Shards,
+    plan: ReaderPlan,
     config: ReaderConfig,
     views: ViewBytes,
     decisions: Option<Arc<dyn Decisions>>,
@@ -212,7 +212,7 @@ impl ShardReader {
     #[must_use]
     pub fn new(
         store: impl Store + 'static,
-        plan: impl Into<Shards>,
+        plan: impl Into<ReaderPlan>,
         config: ReaderConfig,
         views: ViewBytes,
         decisions: Option<Arc<dyn Decisions>>,
@@ -262,7 +262,7 @@ impl ShardReader {
     }
 
     fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref());
+        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref());
         let known = known.map_err(|error| Causes(&error).to_string())?;
         let (raw, meter) = Metered::open(self.store.as_ref(), &shard.url).map_err(|error| error.to_string())?;
         if let (Some(planned), Some(now)) = (shard.bytes, raw.announced_bytes())
@@ -358,7 +358,7 @@ pub(super) fn plain_tar(
 struct Opened {
     raw: Metered,
     meter: Arc<Meter>,
-    known: Known,
+    known: KnownShard,
     shard: ShardRef,
 }
 

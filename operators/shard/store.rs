@@ -125,7 +125,7 @@ pub enum Stamp {
 
 /// What a store says of something without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct FileInfo {
     /// File, folder, pipe, or nothing at all.
     pub kind: Kind,
     /// A file's size in bytes.
@@ -146,7 +146,7 @@ pub struct Entry {
     /// File, folder, pipe, or nothing at all.
     pub kind: Kind,
     /// What [`Store::look`] would say, where listing says it at no further cost.
-    pub seen: Option<Seen>,
+    pub seen: Option<FileInfo>,
 }
 
 /// How often reading is begun again before the bytes count as unavailable.
@@ -197,12 +197,12 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// Nothing is there, or the store does not say.
-    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+    fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         let path = url.trim_end_matches('/');
         let slash = path.rfind('/').map_or(0, |slash| slash + 1);
         let entry = self.list(&path[..slash])?.into_iter().find(|entry| entry.is_utf8 && entry.name == path[slash..]);
         let Entry { kind, seen, .. } = entry.ok_or_else(|| StoreError::nothing_at(url))?;
-        Ok(seen.unwrap_or(Seen { kind, bytes: None, modified: None, stamp: None }))
+        Ok(seen.unwrap_or(FileInfo { kind, bytes: None, modified: None, stamp: None }))
     }
 
     /// Whether a file that was seen may be read. It is asked for each shard at planning: a store to which that would be a journey for
@@ -288,7 +288,7 @@ impl Store for Stores {
         self.of(url)?.open(url)
     }
 
-    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+    fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         self.of(url)?.look(url)
     }
 

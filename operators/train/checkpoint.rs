@@ -25,7 +25,7 @@ use super::error::TrainError;
 use super::files::{mark, remove_folder, rename, replace, step, sync};
 use super::open_clip;
 use super::state::SCHEMA;
-pub use super::state::{Extension, Position, State};
+pub use super::state::{CheckpointState, Extension, Position};
 use super::step::{Contrastive, Trainer};
 use super::tensors;
 use trommel_core::causes::Causes;
@@ -42,11 +42,11 @@ const REPLACED: &str = ".aside_old_";
 
 /// A checkpoint on the disk that proved itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundCheckpoint {
     /// Folder of the checkpoint.
     pub folder: PathBuf,
     /// Its `state.json`.
-    pub state: State,
+    pub state: CheckpointState,
     /// Newer folders that did not prove themselves, with the reason.
     pub skipped: Vec<String>,
 }
@@ -162,7 +162,7 @@ impl Checkpoints {
         write_pickle(&model, &Value::named(tree))?;
         sync(&model)?;
         let optimiser_mark = tensors::write(&optimiser, &trainer.optimiser().state(), &[("format", "pt".into())])?;
-        let mut state = State {
+        let mut state = CheckpointState {
             schema: SCHEMA,
             name: self.name.clone(),
             global_step: trainer.global_step(),
@@ -184,7 +184,7 @@ impl Checkpoints {
     }
 
     /// Reads `state.json` and checks all that it says about itself and the other files.
-    fn verify(&self, folder: &Path) -> Result<State, TrainError> {
+    fn verify(&self, folder: &Path) -> Result<CheckpointState, TrainError> {
         let path = folder.join(STATE);
         let text = fs::read(&path).map_err(TrainError::file(&path, "reading"))?;
         let schema = serde_json::from_slice::<serde_json::Value>(&text)
@@ -195,7 +195,8 @@ impl Checkpoints {
             let text = schema.map_or("none".into(), |schema| schema.to_string());
             return Err(TrainError::checkpoint(&path, format!("schema {text}, this program reads {SCHEMA}")));
         }
-        let state: State = serde_json::from_slice(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
+        let state: CheckpointState =
+            serde_json::from_slice(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
         if state.seal().map_err(|error| TrainError::checkpoint(&path, error))? != state.crc32c {
             return Err(TrainError::checkpoint(&path, "its checksum does not match"));
         }
@@ -213,7 +214,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// There are checkpoints and none proves itself; or the newest sound one is of another configuration.
-    pub fn latest(&self) -> Result<Option<Found>, TrainError> {
+    pub fn latest(&self) -> Result<Option<FoundCheckpoint>, TrainError> {
         let found = self.newest()?;
         for (found, (name, ours)) in found.iter().flat_map(|found| self.hashes.iter().map(move |hash| (found, hash))) {
             let theirs = found.state.hashes.get(name).map_or("none", String::as_str);
@@ -229,11 +230,11 @@ impl Checkpoints {
     ///
     /// # Errors
     /// There are checkpoints and none proves itself.
-    pub fn newest(&self) -> Result<Option<Found>, TrainError> {
+    pub fn newest(&self) -> Result<Option<FoundCheckpoint>, TrainError> {
         let mut skipped = Vec::new();
         for (_, folder) in self.steps()? {
             match self.verify(&folder) {
-                Ok(state) => return Ok(Some(Found { folder, state, skipped })),
+                Ok(state) => return Ok(Some(FoundCheckpoint { folder, state, skipped })),
                 Err(error) => skipped.push(Causes(&error).to_string()),
             }
         }
@@ -250,7 +251,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// Tensors that are missing, left over, or of another shape.
-    pub fn restore<M: Contrastive>(&self, found: &Found, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
+    pub fn restore<M: Contrastive>(&self, found: &FoundCheckpoint, trainer: &mut Trainer<M>) -> Result<(), TrainError> {
         let path = found.folder.join(MODEL);
         let weights = weights::read(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
         let parameters: Vec<_> = trainer.parameters().iter().map(|(n, p)| (n.clone(), p.shallow_clone())).collect();

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::batch::Batch;
-use super::checkpoint::{Checkpoints, Found, Position};
+use super::checkpoint::{Checkpoints, FoundCheckpoint, Position};
 use super::error::TrainError;
 use super::files::replace;
 use super::metrics::Metrics;
@@ -179,7 +179,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     trainer: &mut Trainer<M>,
     config: &TrainerConfig,
     checkpoints: &Checkpoints,
-    start: Option<&Found>,
+    start: Option<&FoundCheckpoint>,
     mut next: impl FnMut() -> N + Send,
     mut assemble: impl FnMut(T) -> Result<Assembled, Cause> + Send,
     mut say: impl FnMut(&str),
@@ -231,7 +231,7 @@ fn train<M: Contrastive>(
     trainer: &mut Trainer<M>,
     config: &TrainerConfig,
     checkpoints: &Checkpoints,
-    start: Option<&Found>,
+    start: Option<&FoundCheckpoint>,
     batches: Receiver<Handed>,
     say: &mut impl FnMut(&str),
 ) -> Result<TrainSummary, TrainError> {

@@ -34,7 +34,7 @@ pub struct Extension {
 /// The contents of `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub struct CheckpointState {
     /// Version of this layout.
     pub schema: u32,
     /// The run's name.
@@ -69,7 +69,7 @@ impl Position {
     }
 }
 
-impl State {
+impl CheckpointState {
     /// The checksum that belongs into `crc32c`.
     pub(super) fn seal(&self) -> Result<String, serde_json::Error> {
         let bare = Self { crc32c: String::new(), ..self.clone() };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_core::durable::Aside;
-use trommel_dedup::names::{Caption, Names};
+use trommel_dedup::names::{Caption, RowNames};
 use trommel_dedup::nearest::Nearest;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
@@ -30,11 +30,11 @@ const GROUP_ROWS: u32 = 16 << 10;
 /// What is written.
 pub(super) struct Found<'a> {
     /// What the rows are called.
-    pub names: &'a Names,
+    pub names: &'a RowNames,
     /// Names of all shards of the set.
     pub shards: &'a BTreeSet<String>,
     /// What those are called that suppress: the rows', or the other set's.
-    pub by: &'a Names,
+    pub by: &'a RowNames,
     /// Who goes, by row.
     pub suppressed: &'a [Suppressed],
     /// Each row's cluster; empty where there are none.

@@ -13,7 +13,7 @@ use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
 use trommel_core::wake::locked;
 use trommel_decide::hash::random_hash;
 use trommel_dedup::DedupError;
-use trommel_dedup::names::{Caption, Name, Names, Naming};
+use trommel_dedup::names::{Caption, Naming, RowName, RowNames};
 use trommel_dedup::spool::{Filling, Spool};
 use trommel_ledger::read::Ledger;
 use trommel_select::membership::{Kept, Membership, Picker};
@@ -30,7 +30,7 @@ use crate::stored::StoredEmbeddings;
 /// The rows of a set, read: vectors, names, and what orders them.
 pub(super) struct Set {
     pub vectors: Spool,
-    pub names: Names,
+    pub names: RowNames,
     /// Names of the shards that it is of, those included of which no sample takes part.
     pub shards: BTreeSet<String>,
     /// Each row's place in a random order; empty where none was asked for.
@@ -228,7 +228,7 @@ impl Gathering {
             if uid.is_none() && reading.uids {
                 return Err(PipelineError::Usage(format!("{shard}/{key} has no uid: parquet and txt need none")));
             }
-            self.naming.push(&shard, &Name { index, key: key.clone(), uid, caption }).map_err(spooled)?;
+            self.naming.push(&shard, &RowName { index, key: key.clone(), uid, caption }).map_err(spooled)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use trommel_ledger::read::LedgerRow;
 use trommel_report::near_threshold;
 
 use crate::past_run::Evidence;
-use crate::pictures::Wanted;
+use crate::pictures::WantedPicture;
 
 /// Bins over -1..1 that similarities are counted in while they stream by.
 pub(super) const FINE_BINS: usize = 1 << 16;
@@ -103,7 +103,7 @@ const fn place_hash(id: SampleId) -> u64 {
 pub(super) struct Candidate {
     pub(super) id: SampleId,
     pub(super) shard: String,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: WantedPicture,
     pub(super) evidence: Evidence,
     pub(super) planted: Option<String>,
 }
@@ -111,7 +111,7 @@ pub(super) struct Candidate {
 impl Candidate {
     pub(super) fn new(row: &LedgerRow, evidence: Evidence, planted: Option<String>) -> Self {
         let info = &row.fate.info;
-        let wanted = Wanted { offset: info.offset, key: info.key.clone() };
+        let wanted = WantedPicture { offset: info.offset, key: info.key.clone() };
         Self { id: info.id, shard: row.shard.clone(), wanted, evidence, planted }
     }
 }

@@ -16,7 +16,7 @@ use crate::order_defaults::OrderFlags;
 use crate::prune;
 use crate::train::{RunLength, TrainReport, TrainRun, train};
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::progress::Progress;
@@ -173,7 +173,7 @@ fn embedder() -> EmbedderConfig {
 }
 
 fn judge(shards: &[String], run: &Path, machine: &Machine) -> JudgeConfig {
-    let reading = Reading { image_key: "jpg".into(), text_key: "txt".into(), ..Reading::default() };
+    let reading = ReadingConfig { image_key: "jpg".into(), text_key: "txt".into(), ..ReadingConfig::default() };
     JudgeConfig { reading, ..JudgeConfig::keeping_all(shards.to_vec(), run.to_path_buf(), embedder(), machine.clone()) }
 }
 

@@ -19,7 +19,7 @@ use crate::run_setup::{Input, RunSetup, reader_config};
 use crate::settled::{has_trained, judged};
 use crate::together::Together;
 use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
-use trommel_pipelines::config::{JudgeConfig, Reading};
+use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::pictures::test_picture;
@@ -112,7 +112,7 @@ pub fn embed_pictures(
         keep_embeddings: true,
         always_embed: true,
         // The shards' own picture keys say nothing of a folder's files.
-        reading: Reading { part: None, image_key: Reading::default().image_key, ..config.reading.clone() },
+        reading: ReadingConfig { part: None, image_key: ReadingConfig::default().image_key, ..config.reading.clone() },
         ..config.clone()
     };
     // One at a time looks, deletes and embeds: the tasks of an array come here together, and wait for the first.
@@ -172,7 +172,7 @@ fn has_changed(embedding: &JudgeConfig, pictures: &Path) -> Result<bool, Pipelin
     }
     let roots: Vec<PathBuf> =
         [Some(pictures), pictures.parent()].into_iter().flatten().map(Path::to_path_buf).collect();
-    let Reading { max_pixels, load_truncated, .. } = embedding.reading;
+    let ReadingConfig { max_pixels, load_truncated, .. } = embedding.reading;
     let limits = Limits { load_truncated, ..Limits::of_pixels(max_pixels) };
     // What something else than the decoder refused is not mended by other pixels.
     let mended = |(key, why): (&String, &Reason)| {

@@ -17,7 +17,7 @@ use trommel_dataflow::source::source;
 use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::stage::Decide;
 use trommel_decode::operator::Decode;
-use trommel_ledger::committer::Summary;
+use trommel_ledger::committer::CommitSummary;
 use trommel_ledger::first_samples::{First, FirstSamples, Order};
 use trommel_ledger::operator::{LedgerConfig, ToLedger};
 use trommel_ledger::run_folder::RunFolder;
@@ -83,7 +83,7 @@ impl Pruner {
     }
 
     /// Judges a round; ends when all of it is durable, or stopped.
-    pub(crate) fn run(&self, round: Round<'_>) -> Result<Summary, PipelineError> {
+    pub(crate) fn run(&self, round: Round<'_>) -> Result<CommitSummary, PipelineError> {
         let Round { input, folder, wanted, together, stop, progress, first } = round;
         let reader = self.judging.reader(&input, None);
         let AssignedShards { leases, drain } = assign(together, wanted, self.open_shards);

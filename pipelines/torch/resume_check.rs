@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use trommel_core::notices::Notices;
 use trommel_ledger::run_folder::{Difference, differences};
-use trommel_train::checkpoint::{Extension, Found};
+use trommel_train::checkpoint::{Extension, FoundCheckpoint};
 use trommel_train::{Schedule, Stand, TrainConfig};
 
 use trommel_pipelines::error::PipelineError;
 
 /// What a command asks for, to be compared with what a checkpoint was made with.
-pub(crate) struct Asked<'a> {
+pub(crate) struct AskedRun<'a> {
     /// `decisions` and `training`.
     pub(crate) hashes: &'a BTreeMap<String, String>,
     /// What the hash of training is made of.
@@ -39,12 +39,12 @@ pub(crate) struct GoesOn {
     pub(crate) notices: Notices,
 }
 
-impl Asked<'_> {
+impl AskedRun<'_> {
     /// Compares.
     ///
     /// # Errors
     /// Another configuration, a run made longer without saying so, another numeric part.
-    pub(crate) fn compare(&self, found: &Found) -> Result<GoesOn, PipelineError> {
+    pub(crate) fn compare(&self, found: &FoundCheckpoint) -> Result<GoesOn, PipelineError> {
         let mut goes_on = GoesOn::default();
         let refuse = |text: String| Err(PipelineError::Usage(format!("{}: {text}", found.folder.display())));
         let same = |name: &str| found.state.hashes.get(name) == self.hashes.get(name);
@@ -106,7 +106,7 @@ impl Asked<'_> {
         ))
     }
 
-    fn compare_numerics(&self, found: &Found, goes_on: &mut GoesOn) -> Result<(), PipelineError> {
+    fn compare_numerics(&self, found: &FoundCheckpoint, goes_on: &mut GoesOn) -> Result<(), PipelineError> {
         let stored = canonical(&found.state.numerics);
         let differ = |name: &&String| stored.get(*name).is_some_and(|stored| Some(stored) != self.numerics.get(*name));
         let mut differing: Vec<&String> = stored.keys().filter(differ).collect();
@@ -203,13 +203,13 @@ mod tests {
     use super::*;
 
     /// A checkpoint as the first version of its layout wrote it, numerics as given.
-    fn found(numerics: Value, more: Value) -> Found {
+    fn found(numerics: Value, more: Value) -> FoundCheckpoint {
         let mut state = json!({
             "schema": 1, "name": "m", "global_step": 12, "samples_seen": 192, "position": {"pass": 0, "epoch": 0, "cursor": null},
             "hashes": {"decisions": "d", "training": "t"}, "numerics": numerics, "files": {}, "crc32c": "",
         });
         state.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Found {
+        FoundCheckpoint {
             folder: "RUN/checkpoints/step_12".into(),
             state: serde_json::from_value(state).unwrap(),
             skipped: vec![],
@@ -222,13 +222,13 @@ mod tests {
 
     /// What is said of a command with this hash and numeric part.
     fn compared(
-        found: &Found,
+        found: &FoundCheckpoint,
         training: &str,
         numerics: &[(&str, &str)],
         mix_numerics: bool,
     ) -> Result<Vec<String>, String> {
         let (recipe, steps) = (TrainConfig::new(16), 24);
-        let asked = Asked {
+        let asked = AskedRun {
             hashes: &texts(&[("decisions", "d"), ("training", training)]),
             training: &json!({ "recipe": recipe, "steps": steps }),
             numerics: &texts(numerics),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use trommel_core::sample::{Fate, SampleId};
 use trommel_core::stop::Stop;
 use trommel_ledger::read::Ledger;
-use trommel_pipelines::config::{JudgeConfig, Reading};
-use trommel_pipelines::pictures::{Wanted, samples};
+use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
+use trommel_pipelines::pictures::{WantedPicture, samples};
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, stream};
 use trommel_shard::plan::Plan;
@@ -41,7 +41,7 @@ fn data(folder: &Path) -> Memory {
 /// A run over `shards` in a store of the scheme `mem`.
 fn through(config: &JudgeConfig, run: &Path, shards: &str, store: &Faulty) -> JudgeConfig {
     let stores = Stores::default().with("mem", store.clone());
-    let reading = Reading { stores, ..config.reading.clone() };
+    let reading = ReadingConfig { stores, ..config.reading.clone() };
     JudgeConfig { shards: vec![shards.into()], run: run.to_path_buf(), reading, ..config.clone() }
 }
 
@@ -89,7 +89,7 @@ fn a_run_over_a_second_store_decides_the_same() {
     // Its pictures come back from there too.
     let plan: Plan = Ledger::open(&folder.path().join("there-0")).unwrap().plan().unwrap();
     let seen = &wanted.iter().find(|fate| fate.info.id.ordinal == 1).unwrap().info;
-    let asked = [(SampleId { ..seen.id }, Wanted { offset: seen.offset, key: seen.key.clone() })].into();
+    let asked = [(SampleId { ..seen.id }, WantedPicture { offset: seen.offset, key: seen.key.clone() })].into();
     let stores = Stores::default().with("mem", memory);
     let (found, troubles) = samples(&stores, &plan, &GroupConfig::default(), &asked);
     assert_eq!((found.len(), troubles.len()), (1, 0), "{troubles:?}");

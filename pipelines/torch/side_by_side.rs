@@ -8,7 +8,7 @@ use trommel_core::sample::Fate;
 use trommel_core::stop::Stop;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JoinOn, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JoinOn, JudgeConfig, Machine, ReadingConfig};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::progress::Progress;
 use trommel_synth::SynthConfig;
@@ -38,7 +38,7 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
             weights_flag: "--embedder-weights",
         },
         always_embed: false,
-        reading: Reading::default(),
+        reading: ReadingConfig::default(),
         blur: false,
         mix_numerics: false,
         machine: Machine {

@@ -20,7 +20,7 @@ use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
 use trommel_core::sample::{Embedded, Encoded, Event, Fate, Reason, Sample, Time, Work, pass_of};
 use trommel_core::stop::Stop;
-use trommel_dataflow::part::Part;
+use trommel_dataflow::part::PartInTwo;
 use trommel_dataflow::source::{Leases, source};
 use trommel_dataflow::timed::FlatMapTimed;
 use trommel_decide::ShardNames;

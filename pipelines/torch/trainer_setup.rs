@@ -14,8 +14,8 @@ use trommel_dataflow::order::{Cursor, Held, OrderConfig};
 use trommel_decode::view::view_bytes;
 use trommel_embed::device;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::{Architecture, Captions, Model, Sizes, TowerSizes, weights};
-use trommel_train::checkpoint::Found;
+use trommel_model::{Architecture, Captions, Model, ModelSizes, TowerSizes, weights};
+use trommel_train::checkpoint::FoundCheckpoint;
 use trommel_train::loss::LOGITS_AT_ONCE;
 use trommel_train::to_order::{MAX_CAPTION_BYTES, TrainSample};
 use trommel_train::{
@@ -25,7 +25,7 @@ use trommel_train::{
 
 use crate::order_defaults::Size;
 use crate::ranks::group;
-use crate::resume_check::{Asked, GoesOn};
+use crate::resume_check::{AskedRun, GoesOn};
 use crate::run_setup::RunSetup;
 use crate::train_run::{Setting, TrainRun};
 use trommel_pipelines::error::PipelineError;
@@ -36,7 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) trainer: Trainer<Model>,
     pub(crate) checkpoints: Checkpoints,
     /// The checkpoint it continues from.
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<FoundCheckpoint>,
     /// Where the order continues.
     pub(crate) cursor: Option<Cursor>,
     /// libtorch's threads.
@@ -99,7 +99,7 @@ pub(crate) fn prepare(
             ("decisions".to_owned(), run_folder.decision_hash().to_owned()),
             ("training".to_owned(), format!("{:x}", Sha256::digest(training.to_string().as_bytes()))),
         ]);
-        let asked = Asked {
+        let asked = AskedRun {
             hashes: &hashes,
             training: &training,
             numerics: &numerics,
@@ -155,7 +155,7 @@ pub(crate) fn model_on(architecture: &Arc<dyn Architecture>, device: Device) -> 
 }
 
 /// Whether oneDNN multiplies: of f32 on a CPU, where it can; a run that was begun without it goes on without it.
-pub(crate) fn multiplies_by_onednn(device: Device, precision: Precision, found: Option<&Found>) -> bool {
+pub(crate) fn multiplies_by_onednn(device: Device, precision: Precision, found: Option<&FoundCheckpoint>) -> bool {
     let begun_so = found.is_none_or(|found| found.state.numerics.contains_key("products"));
     device == Device::Cpu && precision == Precision::F32 && begun_so && has_onednn()
 }
@@ -164,7 +164,7 @@ pub(crate) fn multiplies_by_onednn(device: Device, precision: Precision, found: 
 /// a new one leaves it out where that is exact.
 fn text_padding(
     asked: Option<TextPadding>,
-    found: Option<&Found>,
+    found: Option<&FoundCheckpoint>,
     model: &Model,
 ) -> Result<TextPadding, PipelineError> {
     let exact = model.packs_captions();
@@ -222,7 +222,7 @@ pub(crate) struct TrainerMemory {
 
 impl TrainerMemory {
     /// For one of `ranks` ranks.
-    pub(crate) fn of(model: &Sizes, recipe: &TrainConfig, ranks: usize) -> Self {
+    pub(crate) fn of(model: &ModelSizes, recipe: &TrainConfig, ranks: usize) -> Self {
         let low = recipe.precision == Precision::Bf16;
         let parameters = model.image.parameters + model.text.parameters;
         let a_parameter = 16 + if low { 2 } else { 0 } + if ranks > 1 { 4 } else { 0 };
@@ -265,7 +265,7 @@ impl TrainerMemory {
 const LOGITS_COPIES: u64 = 8;
 
 /// Sets the trainer's memory aside.
-pub(crate) fn take_trainer(run: &TrainRun, judging: &mut RunSetup, model: &Sizes, ranks: usize) {
+pub(crate) fn take_trainer(run: &TrainRun, judging: &mut RunSetup, model: &ModelSizes, ranks: usize) {
     TrainerMemory::of(model, &run.recipe, ranks).take(&mut judging.memory);
 }
 

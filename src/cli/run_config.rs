@@ -9,7 +9,7 @@ use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
 use trommel_decode::card::DecodedBy;
 use trommel_pipelines::benchmarks::NamedPath;
-use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, Reading};
+use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
 use trommel_pipelines::error::{Kind, PipelineError};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
@@ -77,14 +77,14 @@ pub fn embedder(args: &args::Embedder) -> EmbedderConfig {
 }
 
 /// The reading flags.
-pub fn reading(args: &args::Reading) -> Result<Reading, PipelineError> {
+pub fn reading(args: &args::Reading) -> Result<ReadingConfig, PipelineError> {
     let part = args
         .part
         .as_deref()
-        .map(|text| text.parse::<trommel_shard::plan::Part>())
+        .map(|text| text.parse::<trommel_shard::plan::PlanSlice>())
         .transpose()
         .map_err(|error| PipelineError::usage(error).within("--part"))?;
-    Ok(Reading {
+    Ok(ReadingConfig {
         image_key: args.image_key.clone(),
         text_key: args.text_key.clone(),
         strict: args.strict,

@@ -12,7 +12,7 @@ use arrow_ipc::Block;
 use arrow_ipc::reader::FileDecoder;
 use arrow_schema::{ArrowError, DataType};
 
-use super::super::npy::Rows;
+use super::super::npy::StoredRows;
 use super::super::source::{BATCH_ROWS, Details};
 use super::blocks::{FORMAT, check_blocks, check_ends, check_inflated, message, read_at, read_block};
 use super::{MAX_DIM, META_SCHEMA, SCHEMA_VERSION};
@@ -30,7 +30,7 @@ pub struct StoredBatch {
     /// Raw index in that shard.
     pub indices: Vec<Option<u32>>,
     /// Vectors as stored.
-    pub rows: Rows,
+    pub rows: StoredRows,
     /// Radii; empty where the file has none.
     pub radii: Vec<Option<f64>>,
     /// What is known more of the rows.
@@ -153,7 +153,7 @@ impl IpcReader {
             labels: vec![None; rows],
             shards: vec![None; rows],
             indices: vec![None; rows],
-            rows: Rows::F16(Vec::new()),
+            rows: StoredRows::F16(Vec::new()),
             radii: Vec::new(),
             details: Details::default(),
         };
@@ -268,7 +268,7 @@ fn numbers<T: ArrowPrimitiveType>(array: &dyn Array) -> Option<Vec<Option<T::Nat
     array.as_primitive_opt::<T>().map(|array| array.iter().collect())
 }
 
-fn vectors(array: &dyn Array, cells: usize) -> Result<Rows, &'static str> {
+fn vectors(array: &dyn Array, cells: usize) -> Result<StoredRows, &'static str> {
     let list = array.as_fixed_size_list_opt().ok_or("is not a fixed-size list")?;
     let values = list.values().as_ref();
     if list.null_count() > 0 || values.null_count() > 0 {
@@ -278,8 +278,8 @@ fn vectors(array: &dyn Array, cells: usize) -> Result<Rows, &'static str> {
         return Err("has another number of elements than rows x dim");
     }
     if let Some(values) = values.as_primitive_opt::<Float16Type>() {
-        return Ok(Rows::F16(values.values().to_vec()));
+        return Ok(StoredRows::F16(values.values().to_vec()));
     }
     let values = values.as_primitive_opt::<Float32Type>().ok_or("holds neither f16 nor f32")?;
-    Ok(Rows::F32(values.values().to_vec()))
+    Ok(StoredRows::F32(values.values().to_vec()))
 }

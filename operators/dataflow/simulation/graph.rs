@@ -18,7 +18,7 @@ use crate::batch::{BatchConfig, BatchOffload, BatchService};
 use crate::leases::{Dynamic, LaneLeases};
 use crate::offload::{Offload, Pool};
 use crate::order::{Cursor, OrderConfig, OrderService, Slot};
-use crate::part::Part;
+use crate::part::PartInTwo;
 use crate::source::{Leases, source};
 use crate::watchdog::Watchdog;
 use trommel_core::credit::{Credit, CreditConfig, Gauge, Permit};

@@ -10,7 +10,7 @@ use crate::sequencer::{Ready, Sequencer, Slot};
 /// Samples of each shard: their bytes where they are trained on.
 struct World(Vec<Vec<Option<u64>>>);
 
-impl Shards for World {
+impl JudgedShards for World {
     type Error = Infallible;
 
     fn count(&self, ordinal: u64) -> Option<ShardCount> {
@@ -24,7 +24,7 @@ impl Shards for World {
 }
 
 /// What a walk says of each sample, and at what it ended. A sample comes once, and those of one window in the order of their numbers.
-fn walked<S: Shards<Error = Infallible>>(
+fn walked<S: JudgedShards<Error = Infallible>>(
     order: &PassOrder<'_, S>,
     world: &World,
 ) -> (BTreeMap<SampleId, Option<u64>>, Option<Unknown<Infallible>>) {
@@ -127,7 +127,7 @@ fn every_sample_stands_where_the_order_put_it() {
 #[test]
 fn a_shard_that_nobody_knows_hides_what_stands_behind_it() {
     struct Half(World);
-    impl Shards for Half {
+    impl JudgedShards for Half {
         type Error = Infallible;
         fn count(&self, ordinal: u64) -> Option<ShardCount> {
             self.0.count(ordinal).filter(|_| ordinal != 1)
@@ -154,7 +154,7 @@ fn a_shard_that_nobody_knows_hides_what_stands_behind_it() {
 #[test]
 fn a_walk_ends_where_numbers_end() {
     struct Part<'a>(&'a World, Vec<bool>);
-    impl Shards for Part<'_> {
+    impl JudgedShards for Part<'_> {
         type Error = Infallible;
         fn count(&self, ordinal: u64) -> Option<ShardCount> {
             self.0.count(ordinal).filter(|_| self.1[ordinal as usize])

@@ -5,7 +5,7 @@
 use trommel_core::hash::Hash64;
 use trommel_core::sample::SampleId;
 
-use super::{PassOrder, Shards, Unknown};
+use super::{JudgedShards, PassOrder, Unknown};
 
 /// One lane, at the shard that it reads.
 struct Head<I> {
@@ -26,7 +26,7 @@ enum Next<T> {
     Unknown(u64),
 }
 
-impl<S: Shards> PassOrder<'_, S> {
+impl<S: JudgedShards> PassOrder<'_, S> {
     /// Calls `each` with the number in the pass of every sample that is trained on, or with `None` where it was skipped or its shard given up
     /// before it; those of one window in the order of their numbers. `open` gives a judged shard's samples in their order: what is to be called with
     /// for who is trained on, `None` for who is not.

@@ -23,7 +23,7 @@ use trommel_core::sample::{
 };
 use trommel_core::stop::Stop;
 use trommel_dataflow::offload::Pool;
-use trommel_dataflow::part::Part;
+use trommel_dataflow::part::PartInTwo;
 
 const DIM: usize = 24;
 

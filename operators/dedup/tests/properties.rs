@@ -5,7 +5,7 @@ use half::f16;
 use super::naive::{self, Dice, row, rows, unit};
 use crate::clusters::{Clustering, KMeans, cluster, smallest};
 use crate::inside::{Members, Order, inside, ordered};
-use crate::names::{Caption, Name, Naming};
+use crate::names::{Caption, Naming, RowName};
 use crate::nearest::Centres;
 use crate::neighbours::neighbour_distances;
 use crate::scan::{Machine, Rule, Scanned, against, apart, within};
@@ -300,7 +300,7 @@ fn a_spool_takes_unit_vectors_and_gives_them_back() {
 fn names_come_back_in_the_order_of_a_split() {
     let mut naming = Naming::begin(&std::env::temp_dir()).unwrap();
     let caption = [Caption::There, Caption::Missing, Caption::Unknown];
-    let name = |at: u32| Name {
+    let name = |at: u32| RowName {
         index: at,
         key: "é".repeat(at as usize % 4),
         uid: (at > 2).then(|| "f".repeat(at as usize - 3)),

@@ -1,6 +1,6 @@
 //! Rows that come a few at a time, and what is held of them.
 
-use super::super::part::{GROUP_BYTES, PartShard, Rows, write};
+use super::super::part::{GROUP_BYTES, PartShard, ShardRows, write};
 use super::simulated::Simulated;
 use super::*;
 use trommel_core::records::Records;
@@ -37,7 +37,7 @@ fn rows_that_come_in_pieces_give_the_same_parts_and_are_let_go_group_by_group() 
             sums
         } else {
             let (mut most, mut fates) = (0, fates.into_iter().peekable());
-            let mut rows = Rows::begin(storage.as_ref(), &root(), incarnation, 0, "00000.tar", &parts()).unwrap();
+            let mut rows = ShardRows::begin(storage.as_ref(), &root(), incarnation, 0, "00000.tar", &parts()).unwrap();
             let all = records.held_bytes();
             let mut given = 0;
             while fates.peek().is_some() {
@@ -63,7 +63,7 @@ fn a_shard_that_is_forgotten_leaves_no_file() {
     let records = Records::new(1, u64::MAX, Stop::new());
     let storage: Arc<dyn Storage> = Arc::new(Simulated::new());
     let folder = open(&root(), &storage).unwrap();
-    let mut rows = Rows::begin(storage.as_ref(), &root(), folder.incarnation(), 0, "00000.tar", &parts()).unwrap();
+    let mut rows = ShardRows::begin(storage.as_ref(), &root(), folder.incarnation(), 0, "00000.tar", &parts()).unwrap();
     rows.add(long(&records), &parts()).unwrap();
     rows.forget(storage.as_ref()).unwrap();
     assert_eq!(records.held_bytes(), 0);
@@ -76,7 +76,7 @@ fn a_shard_that_is_forgotten_leaves_no_file() {
 fn a_row_out_of_turn_is_an_error() {
     let storage: Arc<dyn Storage> = Arc::new(Simulated::new());
     let folder = open(&root(), &storage).unwrap();
-    let mut rows = Rows::begin(storage.as_ref(), &root(), folder.incarnation(), 0, "00000.tar", &parts()).unwrap();
+    let mut rows = ShardRows::begin(storage.as_ref(), &root(), folder.incarnation(), 0, "00000.tar", &parts()).unwrap();
     let error = rows.add([Arc::new(fate(0, 1))], &parts()).unwrap_err();
     assert!(error.to_string().contains("the fate of sample 0:1 stands where 0 is due"), "{error}");
 }

@@ -21,7 +21,9 @@ pub use towers::Clip;
 pub use vision::VisionTransformer;
 
 use crate::error::ModelError;
-use crate::family::{Architecture, Captions, Family, Fetch, ImageTower, ParameterPlace, Sizes, TowerSizes, Towers};
+use crate::family::{
+    Architecture, Captions, Family, Fetch, ImageTower, ModelSizes, ParameterPlace, TowerSizes, Towers,
+};
 use crate::preprocess::Preprocess;
 use crate::random::Distribution;
 use crate::tokenizer::{Padded, Tokenizer};
@@ -47,11 +49,11 @@ impl Architecture for ClipConfig {
         &self.preprocess
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self) -> ModelSizes {
         let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
         let (vision, text) = (&self.vision, &self.text);
         let hidden = if self.quick_gelu { 3 } else { 2 };
-        Sizes {
+        ModelSizes {
             view_px: self.preprocess.size,
             embed_dim: unsigned(self.embed_dim),
             vocabulary: unsigned(text.vocab_size),

@@ -22,7 +22,7 @@ use towers::Siglip;
 use vision::VisionTower;
 
 use crate::error::ModelError;
-use crate::family::{Architecture, Captions, Family, ImageTower, ParameterPlace, Sizes, TowerSizes, Towers};
+use crate::family::{Architecture, Captions, Family, ImageTower, ModelSizes, ParameterPlace, TowerSizes, Towers};
 use crate::preprocess::Preprocess;
 use crate::random::Distribution;
 use crate::tokenizer::{Padded, Tokenizer};
@@ -48,10 +48,10 @@ impl Architecture for SiglipConfig {
         &self.preprocess
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self) -> ModelSizes {
         let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
         let (vision, text) = (&self.vision, &self.text);
-        Sizes {
+        ModelSizes {
             view_px: self.preprocess.size,
             embed_dim: unsigned(self.embed_dim),
             vocabulary: unsigned(text.vocab_size),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
 use trommel_ledger::manifest::{Counts, LineStatus, SCHEMA_VERSION, ShardLine};
-use trommel_ledger::part::{PartConfig, Rows};
+use trommel_ledger::part::{PartConfig, ShardRows};
 use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::Disk;
 use trommel_shard::plan::{Plan, ShardRef};
@@ -85,7 +85,7 @@ pub(crate) fn make<I: Iterator<Item = Row>>(run: &Path, benchmarks: &[&str], sha
     let mut lines = Vec::new();
     for ((name, rows), ordinal) in shards.into_iter().zip(0..) {
         let Some(rows) = rows else { continue };
-        let mut part = Rows::begin(&Disk, run, folder.incarnation(), ordinal, &name, &parts).unwrap();
+        let mut part = ShardRows::begin(&Disk, run, folder.incarnation(), ordinal, &name, &parts).unwrap();
         let mut counts = Counts::default();
         for (row, index) in rows.zip(0..) {
             let fate = Arc::new(row.fate(ordinal, index));

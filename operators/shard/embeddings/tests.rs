@@ -14,8 +14,8 @@ struct One {
     known: Vec<(u32, Option<&'static str>)>,
 }
 
-impl Stored for One {
-    fn open(&self, _: u64) -> Result<Opened, Unread> {
+impl EmbeddingFiles for One {
+    fn open(&self, _: u64) -> Result<OpenedEmbeddings, Unread> {
         let piece = Piece::Ipc(self.path.clone());
         let reader = EmbeddingReader::of(&piece).map_err(|error| Unread::of("a", &error, Some(7)))?;
         let known = |&(index, settled): &(u32, Option<&'static str>)| {
@@ -23,11 +23,11 @@ impl Stored for One {
             let info = SampleInfo { key: format!("known {index}"), id, ..SampleInfo::default() };
             let status = if settled == Some(TAKEN_DOWN) { Status::Dropped } else { Status::Rejected };
             let settled = settled.map(|code| (status, Reason::new(code, "")));
-            Ok(Known { info, settled, captioned: index > 0 })
+            Ok(KnownSample { info, settled, captioned: index > 0 })
         };
         let samples = || -> Samples { Box::new(self.known.iter().map(known).collect::<Vec<_>>().into_iter()) };
         let known = (!self.known.is_empty()).then(samples);
-        Ok(Opened { name: "a".into(), reader: Some(reader), known, bytes: 5, rows: Some(3) })
+        Ok(OpenedEmbeddings { name: "a".into(), reader: Some(reader), known, bytes: 5, rows: Some(3) })
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::super::metadata::Metadata;
 use super::super::promised::promised_to_folder;
-use super::super::reader::{Admitted, Decisions, Known, KnownError, Members, Replayed, Request, Task, ViewBytes};
+use super::super::reader::{Admitted, Decisions, KnownError, KnownShard, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
 use super::super::samples::{Group, Want, too_long};
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
@@ -109,7 +109,7 @@ impl FolderReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
-        let known = Known::of(request, self.decisions.as_deref(), self.split.as_deref());
+        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref());
         let known = known.map_err(|error| Causes(&error).to_string());
         let (known, open) = match known.and_then(|known| Ok((known, self.open(request.ordinal)?))) {
             Ok(opened) => opened,

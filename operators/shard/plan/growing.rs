@@ -58,14 +58,14 @@ impl GrowingPlan {
 
 /// Where a reader finds its shards.
 #[derive(Clone, Debug)]
-pub enum Shards {
+pub enum ReaderPlan {
     /// In a plan that is whole from the start.
     Fixed(Arc<Plan>),
     /// In one that grows.
     Growing(GrowingPlan),
 }
 
-impl Shards {
+impl ReaderPlan {
     /// The shard with this ordinal, if it is there.
     #[must_use]
     pub fn shard(&self, ordinal: u64) -> Option<Cow<'_, ShardRef>> {
@@ -76,13 +76,13 @@ impl Shards {
     }
 }
 
-impl From<Arc<Plan>> for Shards {
+impl From<Arc<Plan>> for ReaderPlan {
     fn from(plan: Arc<Plan>) -> Self {
         Self::Fixed(plan)
     }
 }
 
-impl From<GrowingPlan> for Shards {
+impl From<GrowingPlan> for ReaderPlan {
     fn from(plan: GrowingPlan) -> Self {
         Self::Growing(plan)
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::store::{Entry, Seen, Store, StoreError, scheme};
+use crate::store::{Entry, FileInfo, Store, StoreError, scheme};
 
 /// So many names in one folder are looked up in its listing, where each look would be a journey.
 const MANY: usize = 8;
@@ -35,7 +35,7 @@ impl<'a> Look<'a> {
     }
 
     /// What is at a URL.
-    pub(crate) fn look(&self, url: &str) -> Result<Seen, StoreError> {
+    pub(crate) fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         let (folder, name) = url.split_at(folder_of(url).len());
         let listed = self.listed.borrow().get(folder).and_then(|entries| {
             let at = entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).ok()?;
@@ -45,7 +45,7 @@ impl<'a> Look<'a> {
     }
 
     /// What an entry of a folder's list is.
-    pub(crate) fn look_closer(&self, url: &str, entry: &Entry) -> Result<Seen, StoreError> {
+    pub(crate) fn look_closer(&self, url: &str, entry: &Entry) -> Result<FileInfo, StoreError> {
         entry.seen.clone().map_or_else(|| self.store.look(url), Ok)
     }
 

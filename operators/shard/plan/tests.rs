@@ -78,10 +78,10 @@ fn ordinals_sizes_and_parts() {
     let sizes: Vec<_> = plan.shards.iter().map(|shard| (shard.ordinal, shard.bytes)).collect();
     assert_eq!(sizes, [(0, Some(7)), (1, Some(7)), (2, Some(8)), (3, None)]);
     assert_eq!((plan.total_bytes(), plan.shard(4)), (None, None));
-    let part: Part = "1/2".parse().unwrap();
+    let part: PlanSlice = "1/2".parse().unwrap();
     assert_eq!(plan.part(part).map(|shard| shard.ordinal).collect::<Vec<_>>(), [1, 3]);
     for wrong in ["2/2", "1", "0/0", "-1/2", "a/b", ""] {
-        assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        assert!(wrong.parse::<PlanSlice>().is_err(), "{wrong}");
     }
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);

@@ -139,7 +139,7 @@ pub const fn key_hash(key: &str) -> u64 {
 }
 
 /// What is known of a shard's samples, see the module's head.
-pub(crate) enum Known {
+pub(crate) enum KnownShard {
     /// Nothing: all are judged.
     Nothing,
     /// The ledger's decisions, which are replayed, and the hashes of the keys that they belong to.
@@ -150,7 +150,7 @@ pub(crate) enum Known {
     Listed(RefCell<Box<dyn Listed>>),
 }
 
-impl Known {
+impl KnownShard {
     /// What is known of the shard that is asked for.
     pub(crate) fn of(
         request: &Request,
@@ -231,7 +231,7 @@ impl Known {
 pub(crate) struct Task<'a> {
     pub(crate) request: &'a Request,
     pub(crate) views: ViewBytes,
-    pub(crate) known: &'a Known,
+    pub(crate) known: &'a KnownShard,
 }
 
 impl Task<'_> {
@@ -239,10 +239,10 @@ impl Task<'_> {
     fn work(&self, index: u32) -> Option<Work> {
         let before = index < self.request.train_from;
         match self.known {
-            Known::Judged(..) if before => None,
-            Known::Judged(..) => Some(Work::Replay),
-            Known::Nothing | Known::Named(_) | Known::Listed(_) if before => Some(Work::JudgeOnly),
-            Known::Nothing | Known::Named(_) | Known::Listed(_) => Some(Work::Judge),
+            KnownShard::Judged(..) if before => None,
+            KnownShard::Judged(..) => Some(Work::Replay),
+            KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_) if before => Some(Work::JudgeOnly),
+            KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_) => Some(Work::Judge),
         }
     }
 
@@ -257,8 +257,8 @@ impl Task<'_> {
             return Ok(());
         }
         let whose = match self.known {
-            Known::Named(_) | Known::Listed(_) => "the split keeps",
-            Known::Nothing | Known::Judged(..) => "the ledger judged",
+            KnownShard::Named(_) | KnownShard::Listed(_) => "the split keeps",
+            KnownShard::Nothing | KnownShard::Judged(..) => "the ledger judged",
         };
         Err(KnownError::OtherSample { index, key: key.to_owned(), whose })
     }
@@ -266,15 +266,15 @@ impl Task<'_> {
     /// That a shard of so many samples is the one that is known.
     pub(crate) fn check_count(&self, count: u32) -> Result<(), KnownError> {
         match self.known {
-            Known::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
+            KnownShard::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
                 Err(KnownError::OtherCount { count, known: statuses.len() })
             }
-            Known::Named(members) => match members.last() {
+            KnownShard::Named(members) => match members.last() {
                 Some((last, _)) if *last >= count => Err(KnownError::TooFew { count, last: *last }),
                 _ => Ok(()),
             },
-            Known::Listed(listed) => listed.borrow().finish(),
-            Known::Nothing | Known::Judged(..) => Ok(()),
+            KnownShard::Listed(listed) => listed.borrow().finish(),
+            KnownShard::Nothing | KnownShard::Judged(..) => Ok(()),
         }
     }
 
@@ -283,21 +283,21 @@ impl Task<'_> {
         let (pass, info) = (self.request.pass, group.info());
         self.compare(info.id.index, &info.key)?;
         match (group, self.known) {
-            (Group::Place(info), Known::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
-            (Group::Place(info), Known::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
+            (Group::Place(info), KnownShard::Judged(..)) if info.id.index < self.request.train_from => Ok(None),
+            (Group::Place(info), KnownShard::Judged(statuses, _)) => match statuses.get(info.id.index as usize) {
                 None => Err(KnownError::NotInLedger(info.id.index)),
                 Some(_) => Ok(Some(Admitted::Replayed(Replayed::Holes { pass, id: info.id, count: 1 }))),
             },
-            (Group::Place(info), Known::Nothing | Known::Named(_) | Known::Listed(_)) => {
+            (Group::Place(info), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
                 Ok(Some(Admitted::Event(Event::dropped(info))))
             }
-            (Group::Rejected(info, reason), Known::Judged(_, None)) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, None)) => {
                 Err(KnownError::KeptRejected { index: info.id.index, key: info.key.clone(), reason })
             }
-            (Group::Rejected(info, reason), Known::Judged(_, Some(_))) => {
+            (Group::Rejected(info, reason), KnownShard::Judged(_, Some(_))) => {
                 Ok(Some(Admitted::Replayed(Replayed::skipped(pass, &info, &reason))))
             }
-            (Group::Rejected(info, reason), Known::Nothing | Known::Named(_) | Known::Listed(_)) => {
+            (Group::Rejected(info, reason), KnownShard::Nothing | KnownShard::Named(_) | KnownShard::Listed(_)) => {
                 // A reject whose uid nobody knows may be one that the split keeps.
                 let kept = info.uid.is_none() || self.known.lists(&info)?;
                 Ok(Some(Admitted::Event(if kept { Event::rejected(info, reason) } else { Event::dropped(info) })))

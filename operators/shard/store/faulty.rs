@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_core::wake::locked;
-use trommel_shard::store::{ByteSource, Entry, Patience, Seen, Store, StoreError};
+use trommel_shard::store::{ByteSource, Entry, FileInfo, Patience, Store, StoreError};
 
 /// One kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Store for Faulty {
         Ok(Box::new(Source { store: self.clone(), url: url.into(), inner: self.inner.open(url)? }))
     }
 
-    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+    fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         locked(&self.script).looks += 1;
         self.inner.look(url)
     }

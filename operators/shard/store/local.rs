@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{ByteSource, Entry, Kind, Seen, Stamp, Store, StoreError, local_path};
+use super::{ByteSource, Entry, FileInfo, Kind, Stamp, Store, StoreError, local_path};
 
 /// Paths, `file:` URLs, and `-` for standard input.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Store for Local {
         Ok(Box::new(LocalFile { path: path.to_path_buf(), seen }))
     }
 
-    fn look(&self, url: &str) -> Result<Seen, StoreError> {
+    fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         std::fs::metadata(path_of(url)).map(|metadata| seen(&metadata)).map_err(|error| refused(url, error))
     }
 
@@ -71,14 +71,14 @@ fn path_of(url: &str) -> &Path {
     local_path(url).unwrap_or(Path::new(url))
 }
 
-fn seen(metadata: &Metadata) -> Seen {
+fn seen(metadata: &Metadata) -> FileInfo {
     let kind = match metadata {
         _ if metadata.is_file() => Kind::File,
         _ if metadata.is_dir() => Kind::Folder,
         _ => Kind::Stream,
     };
     let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-    Seen {
+    FileInfo {
         kind,
         bytes: (kind == Kind::File).then_some(metadata.len()),
         modified: metadata.modified().ok(),
@@ -88,7 +88,7 @@ fn seen(metadata: &Metadata) -> Seen {
 
 struct LocalFile {
     path: PathBuf,
-    seen: Seen,
+    seen: FileInfo,
 }
 
 impl ByteSource for LocalFile {

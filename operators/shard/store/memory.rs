@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use trommel_core::wake::locked;
 
-use super::{ByteSource, Entry, Kind, Seen, Stamp, Store, StoreError};
+use super::{ByteSource, Entry, FileInfo, Kind, Stamp, Store, StoreError};
 
 /// Files by their URLs. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -49,9 +49,9 @@ impl Memory {
     }
 }
 
-fn seen(object: &Object) -> Seen {
+fn seen(object: &Object) -> FileInfo {
     let stamp = Some(Stamp::Tag(object.version.to_string()));
-    Seen { kind: Kind::File, bytes: Some(object.bytes.len() as u64), modified: None, stamp }
+    FileInfo { kind: Kind::File, bytes: Some(object.bytes.len() as u64), modified: None, stamp }
 }
 
 impl Store for Memory {

@@ -12,7 +12,7 @@ use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::{Store, local_path};
 
 use crate::error::PipelineError;
-use crate::pictures::{self, Wanted};
+use crate::pictures::{self, WantedPicture};
 
 /// Captions read back from shards on this machine.
 const MOST_HERE: usize = 10_000;
@@ -40,7 +40,7 @@ impl Captions {
         samples: &BTreeSet<SampleId>,
     ) -> Result<Self, PipelineError> {
         let mut captions = Self::default();
-        let mut wanted: BTreeMap<SampleId, Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<SampleId, WantedPicture> = BTreeMap::new();
         let (mut here, mut elsewhere) = (0, 0);
         let mut passed = 0u64;
         for shard in &plan.shards {
@@ -94,7 +94,7 @@ fn places(
     ledger: &Ledger,
     ordinal: u64,
     samples: &[SampleId],
-    wanted: &mut BTreeMap<SampleId, Wanted>,
+    wanted: &mut BTreeMap<SampleId, WantedPicture>,
 ) -> Result<(), PipelineError> {
     let columns = [("index", Kind::U32), ("offset", Kind::U64), ("key", Kind::Text)];
     for group in ledger.columns(ordinal, &columns).map_err(PipelineError::failed)? {
@@ -104,7 +104,7 @@ fn places(
             let id = SampleId { ordinal, index: index.unwrap_or_default() };
             if samples.binary_search(&id).is_ok() {
                 let (offset, key) = (offset.unwrap_or_default(), key.clone().unwrap_or_default());
-                wanted.insert(id, Wanted { offset, key });
+                wanted.insert(id, WantedPicture { offset, key });
             }
         }
     }

@@ -16,7 +16,7 @@ use trommel_model::preprocess::Resize;
 use trommel_model::{Model, weights};
 
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::labelled::{LabelledPictures, Seen};
+use trommel_pipelines::labelled::{LabelledPictures, PictureName};
 
 /// Pictures, or texts, a forward pass.
 pub(super) const BATCH: usize = 64;
@@ -104,7 +104,7 @@ impl Pictures {
             let (classes, keys) = (std::mem::take(classes), std::mem::take(keys));
             take(Features { rows, classes, keys })
         };
-        labelled.each(&limits, wanted, &mut |seen: Seen, content| {
+        labelled.each(&limits, wanted, &mut |seen: PictureName, content| {
             let judged = content.and_then(|(bytes, class)| self.view(&bytes, &limits).map(|square| (square, class)));
             match judged {
                 Ok((square, class)) => {

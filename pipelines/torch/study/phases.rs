@@ -24,7 +24,7 @@ use crate::radii::with_embedded;
 use crate::run_setup::Input;
 use crate::train::TrainRun;
 use trommel_pipelines::benchmarks::{NamedPath, load};
-use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Reading};
+use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::inject::{InjectConfig, check_caption, inject};
 use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
@@ -105,7 +105,7 @@ impl Study<'_> {
             let name = name.to_owned();
             move |error: PipelineError| error.within(&name)
         };
-        let pool = Input::find(&file.pool.0, &Reading::default().stores, &GroupConfig::default());
+        let pool = Input::find(&file.pool.0, &ReadingConfig::default().stores, &GroupConfig::default());
         let pool = pool.map_err(field("pool"))?;
         let there = |name: &str, path: &Path| match path.exists() {
             true => Ok(()),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trommel_incremental::planner::{Found, Look};
 use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
-use trommel_shard::store::{Kind, Seen, Store, Stores, local_path};
+use trommel_shard::store::{FileInfo, Kind, Store, Stores, local_path};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
@@ -23,7 +23,7 @@ pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
     store.look(url).ok().map(|looked| found(url, looked))
 }
 
-fn found(url: &str, looked: Seen) -> Found {
+fn found(url: &str, looked: FileInfo) -> Found {
     let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
     Found { path: url.into(), bytes: looked.bytes.unwrap_or(0), modified_ns, stamp: looked.stamp }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trommel_columnar::canonical::norm;
 use trommel_columnar::ipc::IpcReader;
-use trommel_columnar::npy::{self, Rows};
+use trommel_columnar::npy::{self, StoredRows};
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_columnar::source::EmbeddingReader;
 
@@ -81,8 +81,8 @@ fn matrix(input: &[u8]) -> Outcome {
     }
     let rows = npy::read_rows(path, &mut bytes, &head, head.rows as usize).map_err(|error| said(&error))?;
     let read = match rows {
-        Rows::F16(values) => values.len(),
-        Rows::F32(values) => values.len(),
+        StoredRows::F16(values) => values.len(),
+        StoredRows::F32(values) => values.len(),
     };
     if read as u64 == cells {
         Ok(format!("{:?} {}", head.element, cells.min(2)))
@@ -104,8 +104,8 @@ fn embeddings(input: &[u8]) -> Outcome {
         };
         let rows = batch.labels.len();
         let cells = match &batch.rows {
-            Rows::F16(values) => values.len(),
-            Rows::F32(values) => values.len(),
+            StoredRows::F16(values) => values.len(),
+            StoredRows::F32(values) => values.len(),
         };
         let fits = |length: usize| length == rows || length == 0;
         let fit = batch.shards.len() == rows

@@ -11,7 +11,7 @@ use trommel_ledger::manifest::{self, Merged, ShardLine};
 use trommel_pipelines::{lists, memory};
 use trommel_shard::braces::{BraceError, expand};
 use trommel_shard::metadata::Metadata;
-use trommel_shard::plan::{self, Part, PlanOptions};
+use trommel_shard::plan::{self, PlanOptions, PlanSlice};
 use trommel_shard::promised::promised;
 use trommel_shard::store::Stores;
 use trommel_shard::store::memory::Memory;
@@ -442,7 +442,7 @@ fn size_seeds() -> Vec<Vec<u8>> {
 
 fn size(input: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(input);
-    let (bytes, part) = (memory::parse_bytes(&text), text.parse::<Part>());
+    let (bytes, part) = (memory::parse_bytes(&text), text.parse::<PlanSlice>());
     if part.as_ref().is_ok_and(|part| part.index >= part.count) {
         return Err(format!("{part:?}"));
     }
