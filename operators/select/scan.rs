@@ -2,22 +2,21 @@
 //!
 //! Shards are read on all threads, some at a time; what they say is put together in order.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use trommel_columnar::parquet::{Column, Kind};
-use trommel_core::sample::{NO_CAPTION, Score, TAKEN_DOWN};
-use trommel_decide::column::Cell;
-use trommel_decide::hash::random_hash;
-use trommel_ledger::part::ledger_fields;
 use trommel_ledger::read::Ledger;
 
+pub use self::questions::check_type;
+use self::questions::{Answers, Questions};
 use crate::SelectError;
 use crate::bits::Bits;
-use crate::program::{Program, ResolvedRule};
+use crate::program::Program;
 use crate::values::{MISSING, Values};
+
+mod questions;
+mod row;
 
 /// The column that is the first folder in a sample's key, which is the class in a folder of class folders.
 pub const FOLDER: &str = "folder";
@@ -204,19 +203,6 @@ impl Labels {
     }
 }
 
-/// What one shard's rows answer.
-#[derive(Default)]
-struct Answers {
-    judged: Vec<bool>,
-    captionless: Vec<bool>,
-    unknown: Vec<bool>,
-    predicates: Vec<Vec<bool>>,
-    orders: Vec<Vec<u64>>,
-    labels: Vec<Vec<Option<String>>>,
-    rejected: u64,
-    taken_down: u64,
-}
-
 impl Scanned {
     fn add(
         &mut self,
@@ -261,270 +247,5 @@ impl Scanned {
         self.rejected += answers.rejected;
         self.taken_down += answers.taken_down;
         Ok(())
-    }
-}
-
-/// Where a question finds its value among the columns that are read.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    /// The scores, or names alone.
-    Scores,
-    /// A column of the ledger.
-    Column(usize),
-    /// The part of a shard's name before the last slash: [`FOLDER`].
-    Folder,
-}
-
-/// The columns that are read, and who reads which.
-struct Questions {
-    wanted: Vec<(String, Kind)>,
-    /// By benchmark, the columns of its largest similarity and of its hits.
-    maxima: Vec<Option<usize>>,
-    hits: Vec<Option<usize>>,
-    /// `None` where a table answers.
-    predicates: Vec<Option<Source>>,
-    orders: Vec<Option<Source>>,
-    labels: Vec<Option<Source>>,
-    places_all: Vec<bool>,
-    seed: u64,
-}
-
-/// Places of the columns that are always read.
-const STATUS: usize = 0;
-const REASON: usize = 1;
-const KEY: usize = 2;
-
-impl Questions {
-    fn of(reading: &ScanInput<'_>, program: &Program, joined: &Joined) -> Result<Self, SelectError> {
-        let always = [("status", Kind::Text), ("reason", Kind::Text), ("key", Kind::Text)];
-        let mut wanted: Vec<(String, Kind)> = always.map(|(name, kind)| (name.to_owned(), kind)).into();
-        let fields = ledger_fields(reading.benchmarks);
-        let mut column = |name: &str| -> Option<usize> {
-            let field = fields.iter().find(|field| field.name == name)?;
-            let known = wanted.iter().position(|(known, _)| known == name);
-            Some(known.unwrap_or_else(|| {
-                wanted.push((name.into(), field.kind));
-                wanted.len() - 1
-            }))
-        };
-        let mut source = |name: Option<&str>| match name {
-            None => Ok(Source::Scores),
-            Some(FOLDER) => Ok(Source::Folder),
-            Some(name) => column(name).map(Source::Column).ok_or_else(|| {
-                let own: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-                let own = own.join(", ");
-                SelectError::Input(format!(
-                    "no column `{name}`: the ledger has {own}, and {FOLDER}; --table adds others"
-                ))
-            }),
-        };
-        let mut of = |asked: &[ResolvedRule], joined: &HashMap<usize, Values>| {
-            let each = asked.iter().enumerate().map(|(at, asked)| {
-                let here = !joined.contains_key(&at);
-                here.then(|| source(asked.rule.policy().column())).transpose()
-            });
-            each.collect::<Result<Vec<_>, SelectError>>()
-        };
-        let predicates = of(&program.predicates, &joined.predicates)?;
-        let orders = of(&program.orders, &joined.orders)?;
-        let labels = program.labels.iter().enumerate().map(|(at, name)| {
-            let here = !joined.labels.contains_key(&at);
-            here.then(|| source(Some(name))).transpose()
-        });
-        let labels = labels.collect::<Result<Vec<_>, SelectError>>()?;
-        let needs = |benchmark: usize, radii: bool| {
-            let mut asked = program.predicates.iter().chain(&program.orders);
-            asked.any(|asked| {
-                let needs = asked.rule.policy().needs();
-                asked.looks_at.contains(&benchmark) && if radii { needs.radii } else { needs.maximum }
-            })
-        };
-        let mut scores = |prefix: &str, radii: bool| -> Vec<Option<usize>> {
-            let names = reading.benchmarks.iter().enumerate();
-            names.map(|(at, name)| needs(at, radii).then(|| column(&format!("{prefix}.{name}"))).flatten()).collect()
-        };
-        let (maxima, hits) = (scores("max_similarity", false), scores("hits", true));
-        let places_all =
-            program.orders.iter().map(|asked| asked.rule.policy().first().is_some_and(|(_, order)| order.places_all()));
-        let places_all = places_all.collect();
-        check_types(program, &wanted, &predicates, &orders)?;
-        Ok(Self { wanted, maxima, hits, predicates, orders, labels, places_all, seed: reading.seed })
-    }
-
-    fn shard(&self, reading: &ScanInput<'_>, program: &Program, shard: &Shard) -> Result<Answers, SelectError> {
-        let mut answers = Answers {
-            predicates: vec![Vec::new(); self.predicates.len()],
-            orders: vec![Vec::new(); self.orders.len()],
-            labels: vec![Vec::new(); self.labels.len()],
-            ..Answers::default()
-        };
-        let wanted: Vec<(&str, Kind)> = self.wanted.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
-        let mut scores = vec![Score::default(); reading.benchmarks.len()];
-        for group in reading.ledger.columns(shard.ordinal, &wanted)? {
-            let group = group?;
-            for at in 0..group.first().map_or(0, Column::len) {
-                self.row(program, shard, Row { group: &group, at }, &mut scores, &mut answers)?;
-            }
-        }
-        if answers.judged.len() as u64 != shard.rows {
-            let (rows, due, name) = (answers.judged.len(), shard.rows, &shard.name);
-            return Err(SelectError::Input(format!("{name}: {rows} rows in the ledger; its manifest counts {due}")));
-        }
-        Ok(answers)
-    }
-
-    fn row(
-        &self,
-        program: &Program,
-        shard: &Shard,
-        row: Row<'_>,
-        scores: &mut [Score],
-        answers: &mut Answers,
-    ) -> Result<(), SelectError> {
-        let (status, reason) = (row.text(STATUS).unwrap_or_default(), row.text(REASON).unwrap_or_default());
-        let key = row.text(KEY).unwrap_or_default();
-        let (rejected, taken_down) = (status == "rejected", reason == TAKEN_DOWN);
-        let judged = !rejected && !taken_down;
-        answers.rejected += u64::from(rejected);
-        answers.taken_down += u64::from(taken_down);
-        answers.judged.push(judged);
-        answers.captionless.push(judged && reason == NO_CAPTION);
-        // A run notes missing captions of whom it keeps.
-        answers.unknown.push(judged && status == "dropped");
-        for (score, (maximum, hits)) in scores.iter_mut().zip(self.maxima.iter().zip(&self.hits)) {
-            score.max_similarity = maximum.and_then(|column| row.number(column));
-            score.hits = hits.and_then(|column| row.number(column)).map(|hits| hits as u32);
-        }
-        let mut drawn = None;
-        let mut draw = || *drawn.get_or_insert_with(|| random_hash(self.seed, &shard.name, key));
-        let unanswered = |asked: &ResolvedRule| {
-            let lacking = asked.looks_at.iter().find(|&&at| !asked.rule.policy().is_answered(&scores[at]));
-            lacking.map(|&at| (asked.rule.clone(), at, shard.name.clone(), key.to_owned()))
-        };
-        for (at, (asked, source)) in program.predicates.iter().zip(&self.predicates).enumerate() {
-            let Some(source) = source else { continue };
-            let policy = asked.rule.policy();
-            let keeps = judged
-                && match policy.test() {
-                    Some(test) => test.holds(row.cell(*source, key)),
-                    None => {
-                        if let Some(lacking) = unanswered(asked) {
-                            return Err(self.silent(lacking));
-                        }
-                        policy.keeps(asked.looks_at.iter().map(|&at| &scores[at]), &mut draw)
-                    }
-                };
-            answers.predicates[at].push(keeps);
-        }
-        for (at, (asked, source)) in program.orders.iter().zip(&self.orders).enumerate() {
-            let Some(source) = source else { continue };
-            let place = match asked.rule.policy().first().filter(|_| judged) {
-                None => None,
-                Some((_, order)) => {
-                    if let Some(lacking) = unanswered(asked) {
-                        return Err(self.silent(lacking));
-                    }
-                    let number = |_: &str| row.cell(*source, key).number();
-                    order.place(asked.looks_at.iter().map(|&at| &scores[at]), &mut draw, number)
-                }
-            };
-            answers.orders[at].push(place.unwrap_or(MISSING));
-        }
-        for (at, source) in self.labels.iter().enumerate() {
-            let Some(source) = source else { continue };
-            answers.labels[at].push(row.cell(*source, key).label().map(Cow::into_owned));
-        }
-        Ok(())
-    }
-
-    fn silent(
-        &self,
-        (rule, benchmark, shard, key): (trommel_decide::rule::Rule, usize, String, String),
-    ) -> SelectError {
-        let what =
-            if rule.policy().needs().radii { "no radii" } else { "no largest similarities (--columns decision)" };
-        let column = if rule.policy().needs().radii { &self.hits } else { &self.maxima };
-        let name = column.get(benchmark).copied().flatten().and_then(|at| self.wanted.get(at));
-        let name = name.and_then(|(name, _)| name.split_once('.')).map_or("", |(_, name)| name);
-        SelectError::Input(format!("rule `{rule}`: the run has {what} of benchmark `{name}` (first: {shard}/{key})"))
-    }
-}
-
-/// Refuses columns of a type that nobody compares in the way asked for.
-fn check_types(
-    program: &Program,
-    wanted: &[(String, Kind)],
-    predicates: &[Option<Source>],
-    orders: &[Option<Source>],
-) -> Result<(), SelectError> {
-    let is_text = |source: &Option<Source>| match source {
-        Some(Source::Column(at)) => Some(wanted[*at].1 == Kind::Text),
-        Some(Source::Folder) => Some(true),
-        Some(Source::Scores) | None => None,
-    };
-    let all = program.predicates.iter().zip(predicates).chain(program.orders.iter().zip(orders));
-    for (asked, source) in all {
-        if let Some(is_text) = is_text(source) {
-            check_type(asked, is_text)?;
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a column of a type that nobody compares in the way asked for.
-///
-/// # Errors
-/// A number is asked of texts, or a text of numbers.
-pub fn check_type(asked: &ResolvedRule, is_text: bool) -> Result<(), SelectError> {
-    let policy = asked.rule.policy();
-    let compare = policy.test().map(|test| test.compare);
-    let (wants_number, wants_text) =
-        compare.map_or((true, false), |compare| (compare.needs_number(), compare.needs_text()));
-    let problem = match is_text {
-        true if wants_number => "is a text and no number",
-        false if wants_text => "is a number and no text",
-        _ => return Ok(()),
-    };
-    Err(SelectError::Input(format!(
-        "rule `{}`: column `{}` {problem}",
-        asked.rule,
-        policy.column().unwrap_or_default()
-    )))
-}
-
-/// A row of some columns.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    group: &'a [Column],
-    at: usize,
-}
-
-impl<'a> Row<'a> {
-    fn text(self, column: usize) -> Option<&'a str> {
-        match self.group.get(column) {
-            Some(Column::Text(values)) => values[self.at].as_deref(),
-            _ => None,
-        }
-    }
-
-    fn number(self, column: usize) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "sizes and offsets below 2^53")]
-        match self.group.get(column)? {
-            Column::F64(values) => values[self.at].filter(|x| !x.is_nan()),
-            Column::U32(values) => values[self.at].map(f64::from),
-            Column::U64(values) => values[self.at].map(|x| x as f64),
-            Column::Text(_) => None,
-        }
-    }
-
-    fn cell(self, source: Source, key: &'a str) -> Cell<'a> {
-        match source {
-            Source::Folder => key.split_once('/').map_or(Cell::Missing, |(folder, _)| Cell::Text(folder)),
-            Source::Column(column) => match self.text(column) {
-                Some(text) => Cell::Text(text),
-                None => self.number(column).map_or(Cell::Missing, Cell::Number),
-            },
-            Source::Scores => Cell::Missing,
-        }
     }
 }
