@@ -31,16 +31,21 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use trommel_decide::percent::Percent;
 use trommel_synth::SynthConfig;
-use trommel_train::{Precision, TrainConfig};
 
+use self::places::GENERATED;
+pub(super) use self::places::{TEMPLATES, TEMPLATES_FILE};
+pub use self::recipe::RecipeFile;
+pub use self::size::Size;
 use super::file_error::FileError;
-use crate::train::RunLength;
 use trommel_pipelines::config::EmbedderConfig;
+
+mod places;
+mod recipe;
+mod size;
 
 /// What is studied, and how. Paths are relative to the file's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,56 +159,6 @@ pub struct EmbedderFile {
     pub batch: Option<usize>,
 }
 
-/// A recipe, by the names of `trommel train`'s flags.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecipeFile {
-    /// Samples of a step, over all ranks.
-    pub batch: usize,
-    /// Length in optimiser steps.
-    #[serde(default)]
-    pub steps: Option<u64>,
-    /// Length in samples trained on.
-    #[serde(default)]
-    pub samples: Option<u64>,
-    /// Length in passes over the training set.
-    #[serde(default)]
-    pub passes: Option<u32>,
-    /// Peak learning rate.
-    #[serde(default)]
-    pub lr: Option<f64>,
-    /// AdamW's beta1, of the mean gradient.
-    #[serde(default)]
-    pub beta1: Option<f64>,
-    /// AdamW's beta2, of the mean squared gradient.
-    #[serde(default)]
-    pub beta2: Option<f64>,
-    /// AdamW's epsilon.
-    #[serde(default)]
-    pub eps: Option<f64>,
-    /// AdamW's weight decay.
-    #[serde(default)]
-    pub wd: Option<f64>,
-    /// Steps over which the learning rate rises.
-    #[serde(default)]
-    pub warmup: Option<u64>,
-    /// Largest norm of the gradient.
-    #[serde(default)]
-    pub grad_clip_norm: Option<f64>,
-    /// Parts that a batch is split into.
-    #[serde(default)]
-    pub accum_freq: Option<usize>,
-    /// `f32` or `bf16`.
-    #[serde(default)]
-    pub precision: Option<Precision>,
-    /// Lanes of the order.
-    #[serde(default)]
-    pub lanes: Option<usize>,
-    /// Samples of a shuffle window.
-    #[serde(default)]
-    pub window: Option<usize>,
-}
-
 /// Sets of fixed sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,58 +168,6 @@ pub struct LadderFile {
     /// Benchmarks whose nearest and farthest samples are kept; all where it is left out.
     #[serde(default)]
     pub benchmarks: Option<Vec<String>>,
-}
-
-/// A number of samples, or a share of those of the pool that could be judged: `50000`, `"25 %"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
-pub enum Size {
-    /// So many samples.
-    Samples(u64),
-    /// So many in a hundred, rounded down.
-    Share(Percent),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Number(u64),
-    Text(String),
-}
-
-impl TryFrom<Written> for Size {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<Self, String> {
-        match written {
-            Written::Number(0) => Err("a size of 0 samples trains nothing".into()),
-            Written::Number(samples) => Ok(Self::Samples(samples)),
-            Written::Text(text) => match text.strip_suffix('%').map(|number| number.trim().parse::<Percent>()) {
-                Some(Ok(share)) => Ok(Self::Share(share)),
-                _ => Err(format!("a size is a number of samples or a share of the pool, \"25 %\", not {text:?}")),
-            },
-        }
-    }
-}
-
-impl From<Size> for Written {
-    fn from(size: Size) -> Self {
-        match size {
-            Size::Samples(samples) => Self::Number(samples),
-            Size::Share(share) => Self::Text(format!("{share} %")),
-        }
-    }
-}
-
-impl Size {
-    /// Samples of a pool.
-    #[must_use]
-    pub fn of(self, pool: u64) -> u64 {
-        match self {
-            Self::Samples(samples) => samples,
-            Self::Share(share) => share.of(pool),
-        }
-    }
 }
 
 fn three() -> Vec<u64> {
@@ -282,43 +185,6 @@ const fn is_one(number: &usize) -> bool {
 
 const fn bin() -> f64 {
     0.05
-}
-
-impl RecipeFile {
-    /// Its fields as the trainer knows them.
-    #[must_use]
-    pub fn config(&self) -> TrainConfig {
-        let mut recipe = TrainConfig::new(self.batch);
-        let set = |to: &mut f64, from: Option<f64>| from.into_iter().for_each(|value| *to = value);
-        set(&mut recipe.lr, self.lr);
-        set(&mut recipe.beta1, self.beta1);
-        set(&mut recipe.beta2, self.beta2);
-        set(&mut recipe.eps, self.eps);
-        set(&mut recipe.weight_decay, self.wd);
-        recipe.warmup_steps = self.warmup;
-        recipe.grad_clip_norm = self.grad_clip_norm;
-        recipe.accumulation_chunks = self.accum_freq.unwrap_or(recipe.accumulation_chunks);
-        recipe.precision = self.precision.unwrap_or(recipe.precision);
-        recipe
-    }
-
-    /// Its length.
-    ///
-    /// # Errors
-    /// None, or more than one.
-    pub fn length(&self) -> Result<RunLength, FileError> {
-        match (self.steps, self.samples, self.passes) {
-            (Some(steps), None, None) => Ok(RunLength::Steps(steps)),
-            (None, Some(samples), None) => Ok(RunLength::Samples(samples)),
-            (None, None, Some(passes)) => Ok(RunLength::Passes(passes)),
-            _ => Err(FileError::Length),
-        }
-    }
-
-    fn check(&self) -> Result<(), FileError> {
-        self.length()?;
-        self.config().validate().map_err(FileError::setting)
-    }
 }
 
 impl EmbedderFile {
@@ -349,31 +215,6 @@ impl StudyFile {
             let problem = error.message().lines().next().unwrap_or_default().to_owned();
             FileError::Form { line, problem }
         })
-    }
-
-    /// The same with paths that are relative to the folder of the file made so to where the program stands.
-    #[must_use]
-    pub fn in_folder(mut self, folder: &Path) -> Self {
-        let place = |path: &mut PathBuf| *path = folder.join(&*path);
-        self.pool.0.iter_mut().for_each(|word| *word = word_in(folder, word));
-        if !self.reference.as_os_str().is_empty() {
-            place(&mut self.reference);
-        }
-        [&mut self.reference_classnames, &mut self.reference_class_table].into_iter().flatten().for_each(place);
-        for benchmark in self.benchmarks.values_mut() {
-            place(&mut benchmark.data);
-            [&mut benchmark.classnames, &mut benchmark.class_table, &mut benchmark.templates]
-                .into_iter()
-                .flatten()
-                .for_each(place);
-        }
-        self.embedder.weights.iter_mut().for_each(place);
-        for model in [&mut self.embedder.model, &mut self.model] {
-            if model.ends_with(".json") {
-                *model = folder.join(&*model).display().to_string();
-            }
-        }
-        self
     }
 
     /// Refuses what the file alone shows to be wrong.
@@ -442,51 +283,4 @@ impl StudyFile {
             None => self.benchmarks.keys().cloned().collect(),
         }
     }
-
-    /// The same with the data that were generated in `folder`.
-    #[must_use]
-    pub fn with_generated(mut self, folder: &Path) -> Self {
-        if self.generated.is_some() {
-            self.pool = Words(vec![folder.join("shards/*.tar").display().to_string()]);
-            self.reference = folder.join("reference");
-            let benchmark = |name: &str| BenchmarkFile {
-                data: folder.join("benchmarks").join(name),
-                classnames: None,
-                class_table: None,
-                templates: Some(folder.join(TEMPLATES_FILE)),
-                without: Vec::new(),
-            };
-            self.benchmarks = GENERATED.map(|name| (name.to_owned(), benchmark(name))).into();
-        }
-        self
-    }
-}
-
-/// Templates for generated benchmarks lie beside them: their captions speak of photos, sketches, cartoons and cloth.
-pub(super) const TEMPLATES_FILE: &str = "templates.txt";
-pub(super) const TEMPLATES: &str = "a photo of a {}\na sketch of a {}\npencil drawing of a {}\na cartoon of a {}\nvector illustration of a {}\n\
-                                    a {} made of patterned cloth\ncollage of a {}\na {} in the picture\n";
-
-/// Benchmarks that `trommel synth` makes, in their order here.
-const GENERATED: [&str; 4] = ["cartoon", "photo", "sketch", "texture"];
-
-/// `[NAME=]A::B` with each path in `folder`.
-fn word_in(folder: &Path, word: &str) -> String {
-    if folder.as_os_str().is_empty() {
-        return word.to_owned();
-    }
-    let is_name =
-        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-    let (name, list) = match word.split_once('=').filter(|(name, _)| is_name(name)) {
-        Some((name, list)) => (format!("{name}="), list),
-        None => (String::new(), word),
-    };
-    let place = |item: &str| {
-        let elsewhere = item == "-" || item.starts_with('/') || item.starts_with("file:") || item.contains("://");
-        if elsewhere || item.starts_with("pipe:") || item.is_empty() {
-            return item.to_owned();
-        }
-        folder.join(item).display().to_string()
-    };
-    name + &list.split("::").map(place).collect::<Vec<_>>().join("::")
 }
