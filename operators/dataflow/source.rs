@@ -51,14 +51,13 @@
 //! assert_eq!(counted, [(1, vec![0]), (2, vec![0, 1]), (3, vec![0, 1, 2])]); // `extract` sorts
 //! ```
 
-use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, select};
+use crossbeam_channel::{Receiver, Sender};
 use thiserror::Error;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
@@ -66,14 +65,17 @@ use timely::dataflow::operators::generic::OutputBuilderSession;
 use timely::dataflow::operators::generic::operator::source as raw_source;
 use timely::dataflow::{Scope, StreamVec};
 
+pub use self::lease::{Lease, Leases, Next, Redeemed};
+use self::outlet::Letter;
+pub use self::outlet::{Collected, Outlet};
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
-use trommel_core::credit::workspace::Workspace;
-use trommel_core::credit::{Credit, Permit, Stopped};
-use trommel_core::records::Record;
+use trommel_core::credit::{Credit, Stopped};
 use trommel_core::sample::{Time, time_of};
-use trommel_core::stop::{Never, Stop};
-use trommel_core::wake::Registration;
+use trommel_core::stop::Stop;
+
+mod lease;
+mod outlet;
 
 /// Items of one reader that wait for the worker.
 const QUEUED_PER_READER: usize = 64;
@@ -81,60 +83,6 @@ const QUEUED_PER_READER: usize = 64;
 const TAKEN_AT_ONCE: usize = 256;
 /// When leases have no wakers: a reader that must wait asks again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-
-/// The right to read one shard once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// Pass over the data, from 0.
-    pub pass: u32,
-    /// Ordinal of the shard in the plan.
-    pub ordinal: u64,
-    /// Lane of the credit, and of the order while training.
-    pub lane: usize,
-    /// Samples with a smaller raw index are for the ledger only; `u32::MAX`: all of them.
-    pub train_from: u32,
-    /// Whether the ledger's decisions are to be replayed instead of judging.
-    pub replay: bool,
-}
-
-/// What a reader is to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Read this shard.
-    Shard(Lease),
-    /// Nothing now, perhaps later.
-    Wait,
-    /// Nothing for ever.
-    Done,
-}
-
-/// A lease that is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Redeemed {
-    /// Ordinal of the leased shard.
-    pub ordinal: u64,
-    /// Whether the shard was given up: it has no decisions.
-    pub failed: bool,
-}
-
-/// Who reads which shard when. Called on workers: answer at once.
-pub trait Leases: Send + Sync {
-    /// What reader `reader` is to do next.
-    fn next(&self, reader: usize) -> Next;
-
-    /// A lower bound of the times of all leases to come; `None` = none will come. It never falls.
-    fn floor(&self) -> Option<Time>;
-
-    /// Takes a lease back: its shard is durable, or was given up.
-    fn redeem(&self, lease: Redeemed);
-
-    /// Calls `waker` whenever a reader that was told to wait should ask again. `None`: this cannot be told, readers
-    /// ask again every few milliseconds.
-    fn on_change(&self, waker: Box<dyn Fn() + Send + Sync>) -> Option<Registration> {
-        drop(waker);
-        None
-    }
-}
 
 /// Reads shards, on reader threads.
 pub trait ReadShard: Send + Sync {
@@ -158,115 +106,6 @@ pub struct LateLease {
     pub pass: u32,
     /// The lease's shard.
     pub ordinal: u64,
-}
-
-enum Letter<I> {
-    Item(I),
-    End(Option<JobPanic>),
-}
-
-/// Where a reader puts its items.
-pub struct Outlet<I> {
-    lane: usize,
-    credit: Credit,
-    letters: Sender<Letter<I>>,
-    bell: Option<Arc<Bell>>,
-    stop: Stop,
-    closed: Receiver<Never>,
-}
-
-impl<I> Outlet<I> {
-    /// Takes credit for all that a sample will ever hold; blocks until it is there.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the run stops first.
-    pub fn admit(&mut self, bytes: u64) -> Result<Permit, Stopped> {
-        self.credit.acquire(self.lane, bytes)
-    }
-
-    /// Takes what a sample's record will hold until the ledger has written it, and what comes beside it; blocks until that
-    /// is there. Ask for one record at a time, and send what you have it for: the ledger writes it with its neighbours.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the run stops first.
-    pub fn record(&mut self, bytes: u64, beside_bytes: u64) -> Result<Record, Stopped> {
-        self.credit.record(self.lane, bytes, beside_bytes)
-    }
-
-    /// A workspace for this lane's decompressor, empty yet.
-    #[must_use]
-    pub fn workspace(&self) -> Workspace {
-        self.credit.workspace(self.lane)
-    }
-
-    /// Sends an item to the worker; blocks while too many wait there.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the run stops first; the item is dropped.
-    pub fn send(&mut self, item: I) -> Result<(), Stopped> {
-        self.put(Letter::Item(item))
-    }
-
-    /// The run's stop: for waits inside a reader.
-    #[must_use]
-    pub fn stop(&self) -> &Stop {
-        &self.stop
-    }
-
-    fn put(&mut self, letter: Letter<I>) -> Result<(), Stopped> {
-        if self.stop.is_requested() {
-            return Err(Stopped);
-        }
-        match self.letters.try_send(letter) {
-            Ok(()) => {}
-            Err(TrySendError::Disconnected(_)) => return Err(Stopped),
-            Err(TrySendError::Full(letter)) => select! {
-                send(self.letters, letter) -> sent => sent.map_err(|_operator_gone| Stopped)?,
-                recv(self.closed) -> _ => return Err(Stopped),
-            },
-        }
-        if let Some(bell) = &self.bell {
-            bell.ring();
-        }
-        Ok(())
-    }
-
-    /// An outlet without an operator, for testing readers: [`Collected::items`] gives all that was sent.
-    #[must_use]
-    pub fn collecting(lane: usize, credit: Credit, stop: Stop) -> (Self, Collected<I>) {
-        let (letters, collected) = crossbeam_channel::unbounded();
-        let outlet = Self { lane, credit, letters, bell: None, closed: stop.channel(), stop };
-        (outlet, Collected { letters: collected })
-    }
-}
-
-impl<I> fmt::Debug for Outlet<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("lane", &self.lane).finish_non_exhaustive()
-    }
-}
-
-/// What a reader under test has sent.
-pub struct Collected<I> {
-    letters: Receiver<Letter<I>>,
-}
-
-impl<I> Collected<I> {
-    /// What came since the last call, in order.
-    #[must_use]
-    pub fn items(&self) -> Vec<I> {
-        let item = |letter| match letter {
-            Letter::Item(item) => Some(item),
-            Letter::End(_) => None,
-        };
-        self.letters.try_iter().filter_map(item).collect()
-    }
-}
-
-impl<I> fmt::Debug for Collected<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collected").field("waiting", &self.letters.len()).finish()
-    }
 }
 
 /// One reader thread, seen from the worker.
