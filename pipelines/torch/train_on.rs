@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use timely::dataflow::{Scope, StreamVec};
 use trommel_core::credit::Credit;
+use trommel_core::notices::Notices;
 use trommel_core::sample::Time;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
@@ -15,8 +16,9 @@ use trommel_dataflow::order::OrderService;
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::Leases;
 use trommel_decide::known_maxima::KnownMaxima;
-use trommel_ledger::committer::Committed;
+use trommel_ledger::committer::{CommitSummary, Committed};
 use trommel_ledger::first_samples::{First, Order};
+use trommel_ledger::manifest::Counts;
 use trommel_ledger::operator::LedgerConfig;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::read::Ledger;
@@ -29,6 +31,7 @@ use crate::ranks::{RankLeases, samples};
 use crate::run_setup::{Reader, RunSetup};
 use crate::run_watch::{Counting, Watching, share, start_committer};
 use crate::settled::Settled;
+use crate::together::Together;
 use crate::train_dataflows::Parts;
 use crate::train_report::{Ended, TrainReport};
 use crate::train_run::Setting;
@@ -37,7 +40,7 @@ use crate::trainer_setup::{prepare, window_most};
 use crate::trainer_thread::{self, Batches};
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::gauges::key;
+use trommel_pipelines::gauges::{Gauges, key};
 use trommel_pipelines::irregular_turns::IrregularTurns;
 
 /// Where the shards of a training run come from, and where their fates go.
@@ -90,13 +93,9 @@ pub(crate) fn train_on(
         }
     }
     let machinery = judging.start(&credit)?;
-    // In the order in which lanes are read; what is judged already was found sound by it.
-    let dealt = |at: usize| deal.ordinal(0, at % lanes, (at / lanes) as u64);
     let grows = deal.grows();
-    let beginning = match judged.is_empty() && cursor.is_none() && !grows {
-        true => Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true },
-        false => Order::none(),
-    };
+    // What is judged already was found sound by it.
+    let beginning = if judged.is_empty() && cursor.is_none() && !grows { as_read(&deal, lanes) } else { Order::none() };
     let own = LaneLeases::new(leased, passes, cursor.as_ref(), judged).only(&mine);
     let leases: Arc<dyn Leases> = Arc::new(RankLeases::new(together, own));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
@@ -105,12 +104,7 @@ pub(crate) fn train_on(
     trained.follow(&service);
     let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
     config.gauges.watch_order(order.service());
-    let waited: Arc<AtomicU64> = Arc::default();
-    let waits = waited.clone();
-    config.gauges.watch("train", move |values| {
-        let seconds = waits.load(Ordering::Relaxed) as f64 / 1e6;
-        values.insert(key("trommel_stage_waiting_seconds_total", &[("stage", "train")]), seconds);
-    });
+    let waited = watch_waiting(&config.gauges);
     // A growing deal's order follows arrivals, which nobody can work out afterwards.
     let irregular = (rank == 0 && !grows).then(|| IrregularTurns::begin(&config.run, cursor.as_ref())).transpose()?;
     let outbox = Outbox::new(stop);
@@ -157,6 +151,39 @@ pub(crate) fn train_on(
         return Err(failure.into());
     }
     let done = outcome.map_err(PipelineError::failed)?;
+    let counts = written_by_all(together, &folder, written, &mut notices)?;
+    if let (Some(split), 0) = (&split, together.rank()) {
+        notices.merge(&split.never_met(&Ledger::open(&config.run).map_err(PipelineError::failed)?)?);
+    }
+    let (done, order, names) = (&done, &order, &names);
+    let (counts, machinery, cores) = (&counts, &spent, Threading::of(&config.machine));
+    Ok(Ended { done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())
+}
+
+/// All shards in the order in which lanes are read.
+fn as_read(deal: &Lanes, lanes: usize) -> Order {
+    let dealt = |at: usize| deal.ordinal(0, at % lanes, (at / lanes) as u64);
+    Order { shards: (0..deal.shards()).filter_map(dealt).collect(), whole: true }
+}
+
+/// Microseconds that the trainer has waited for batches, where a gauge shows them.
+fn watch_waiting(gauges: &Gauges) -> Arc<AtomicU64> {
+    let waited: Arc<AtomicU64> = Arc::default();
+    let waits = waited.clone();
+    gauges.watch("train", move |values| {
+        let seconds = waits.load(Ordering::Relaxed) as f64 / 1e6;
+        values.insert(key("trommel_stage_waiting_seconds_total", &[("stage", "train")]), seconds);
+    });
+    waited
+}
+
+/// Counts of the whole ledger, with what all processes have written of it; what they noticed is added to `notices`.
+fn written_by_all(
+    together: &Together,
+    folder: &RunFolder,
+    written: CommitSummary,
+    notices: &mut Notices,
+) -> Result<Counts, PipelineError> {
     let mut counts = folder.before().counts();
     let mut again = BTreeSet::new();
     let written = (written.counts, written.notices, written.again);
@@ -166,12 +193,7 @@ pub(crate) fn train_on(
         again.append(&mut tried);
     }
     notices.merge(&folder.before().notices(&again));
-    if let (Some(split), 0) = (&split, together.rank()) {
-        notices.merge(&split.never_met(&Ledger::open(&config.run).map_err(PipelineError::failed)?)?);
-    }
-    let (done, order, names) = (&done, &order, &names);
-    let (counts, machinery, cores) = (&counts, &spent, Threading::of(&config.machine));
-    Ok(Ended { done, order, settled, course, counts, notices, names, cores, machinery, progress }.report())
+    Ok(counts)
 }
 
 /// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.
