@@ -15,6 +15,7 @@ use trommel_incremental::planner::{Failure, Feed, Manner, NamedBenchmark, change
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::{BLUR, RunFolder};
 use trommel_ledger::storage::{Disk, Storage};
+use trommel_shard::plan::Plan;
 
 use super::arrivals::Arrivals;
 use super::changes::Summary;
@@ -112,17 +113,7 @@ impl<'a> Watch<'a> {
         let mut arrivals = together.in_turn(&Phase::Arrivals.to_string(), || Arrivals::follow(&config.run))?;
         let plan = arrivals.list().plan();
         let root = config.run.join("pool");
-        let judge = JudgeConfig {
-            shards: Vec::new(),
-            plan: Some(plan.clone()),
-            run: root.clone(),
-            benchmarks: Vec::new(),
-            rule: None,
-            keep_embeddings: true,
-            always_embed: true,
-            cluster: None,
-            ..config.judge.clone()
-        };
+        let judge = of_pool(&config.judge, &plan, &root);
         let judging = RunSetup::prepare(&judge, None, stop.clone())?;
         let mut run_config = judging.run_config();
         together.agree(&Phase::Configuration.to_string(), &agreed(&run_config, &plan))?;
@@ -136,27 +127,12 @@ impl<'a> Watch<'a> {
         let (base, parts) = (judging.decision.clone(), judging.part_config());
         let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
         let pool = Arc::new(Pool::open(&root)?);
-        let settings =
-            IncrementalConfig { workers: config.judge.machine.workers, budget_bytes, ..IncrementalConfig::default() };
-        let state = config.run.join("epochs");
-        let place: (&Path, Arc<dyn Storage>) = (&state, Arc::new(Disk));
-        let engine = match together.cluster() {
-            None => Engine::open(settings, pool.clone(), place.0, place.1),
-            Some(cluster) => {
-                let allocators = cluster.timely(settings.workers).map_err(PipelineError::failed)?;
-                Engine::open_across(settings, pool.clone(), place, Arc::new(cluster.control().clone()), allocators)
-            }
-        };
-        let engine = engine.map_err(PipelineError::failed)?;
+        let engine = open_engine(config, together, &pool, budget_bytes)?;
         // Once asked for it stays, whoever starts the watch again.
         run_config.record[BLUR] = pool.ledger().config()["record"][BLUR].clone();
         let mut publisher = Publisher::new(&config.run, config.keep_epochs, &run_config, base);
-        let view = engine.views().latest();
-        if is_first && !publisher.recover(view.epoch())? {
-            tracing::warn!("epoch {} was not published, or its folder is gone: it is made again", view.epoch());
-            let summary = Summary { epoch: view.epoch(), unix_seconds: now(), ..Summary::default() };
-            publisher.prepare(&view, &Default::default(), &summary, &pool, &|_, _| None)?;
-            publisher.show(view.epoch())?;
+        if is_first {
+            show_latest(&mut publisher, &engine, &pool)?;
         }
         let sources = Sources::new(config.sources.clone(), stores.clone(), config.settle);
         let mut notices = if is_first { beside } else { Notices::default() };
@@ -209,12 +185,7 @@ impl<'a> Watch<'a> {
             wake: None,
             report,
         };
-        // Wrong input is said now; later it is a line, and what was right before stays.
-        let loaded = this.read_inputs()?;
-        let inputs = &this.engine.world().inputs;
-        let changes: Vec<_> = changes(inputs, &loaded.desired).into_iter().map(|change| change.0).collect();
-        inputs.after(&changes).map_err(PipelineError::usage)?;
-        this.desired = Some(Arc::new(loaded));
+        this.desired = Some(Arc::new(this.first_inputs()?));
         this.name_restored()?;
         this.stand();
         if is_first {
@@ -223,6 +194,63 @@ impl<'a> Watch<'a> {
         }
         Ok(this)
     }
+
+    /// Wrong input is said now; later it is a line, and what was right before stays.
+    fn first_inputs(&mut self) -> Result<Loaded, PipelineError> {
+        let loaded = self.read_inputs()?;
+        let inputs = &self.engine.world().inputs;
+        let changes: Vec<_> = changes(inputs, &loaded.desired).into_iter().map(|change| change.0).collect();
+        inputs.after(&changes).map_err(PipelineError::usage)?;
+        Ok(loaded)
+    }
+}
+
+/// How the pool is judged: read and embedded, and decided by nothing.
+fn of_pool(judge: &JudgeConfig, plan: &Arc<Plan>, root: &Path) -> JudgeConfig {
+    JudgeConfig {
+        shards: Vec::new(),
+        plan: Some(plan.clone()),
+        run: root.into(),
+        benchmarks: Vec::new(),
+        rule: None,
+        keep_embeddings: true,
+        always_embed: true,
+        cluster: None,
+        ..judge.clone()
+    }
+}
+
+/// The engine of the epochs, over all processes.
+fn open_engine(
+    config: &WatchConfig,
+    together: &Together,
+    pool: &Arc<Pool>,
+    budget_bytes: u64,
+) -> Result<Engine, PipelineError> {
+    let settings =
+        IncrementalConfig { workers: config.judge.machine.workers, budget_bytes, ..IncrementalConfig::default() };
+    let state = config.run.join("epochs");
+    let place: (&Path, Arc<dyn Storage>) = (&state, Arc::new(Disk));
+    let engine = match together.cluster() {
+        None => Engine::open(settings, pool.clone(), place.0, place.1),
+        Some(cluster) => {
+            let allocators = cluster.timely(settings.workers).map_err(PipelineError::failed)?;
+            Engine::open_across(settings, pool.clone(), place, Arc::new(cluster.control().clone()), allocators)
+        }
+    };
+    engine.map_err(PipelineError::failed)
+}
+
+/// Shows the last epoch, where it was not published before.
+fn show_latest(publisher: &mut Publisher, engine: &Engine, pool: &Pool) -> Result<(), PipelineError> {
+    let view = engine.views().latest();
+    if publisher.recover(view.epoch())? {
+        return Ok(());
+    }
+    tracing::warn!("epoch {} was not published, or its folder is gone: it is made again", view.epoch());
+    let summary = Summary { epoch: view.epoch(), unix_seconds: now(), ..Summary::default() };
+    publisher.prepare(&view, &Default::default(), &summary, pool, &|_, _| None)?;
+    publisher.show(view.epoch())
 }
 
 pub(super) fn now() -> f64 {
