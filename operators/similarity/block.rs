@@ -6,14 +6,14 @@ use tch::{Device, Kind, TchError, Tensor};
 use trommel_decide::kernel::{ColumnSink, KernelError, Portion, Products, Reach, RowSink, Tops};
 use trommel_kernels::join::CHUNK;
 
-use crate::kernel::{DeviceKernel, Lane, said};
+use crate::points::{DevicePoints, Lane, said};
 
 /// Values of a chunk.
 const VALUES: i64 = CHUNK as i64;
 
 /// f32\[rows, columns\], the benchmarks of which something is asked side by side.
 pub(crate) struct Block<'a> {
-    kernel: &'a DeviceKernel,
+    points: &'a DevicePoints,
     portion: Portion<'a>,
     /// Goes back when this is dropped.
     lane: Option<Lane>,
@@ -41,8 +41,8 @@ struct Least {
 
 impl<'a> Block<'a> {
     /// Multiplies on the lane's stream.
-    pub fn multiply(kernel: &'a DeviceKernel, lane: Lane, portion: Portion<'a>) -> Result<Self, KernelError> {
-        let mut block = Self { kernel, portion, lane: Some(lane), values: Tensor::new(), tables: Vec::new() };
+    pub fn multiply(points: &'a DevicePoints, lane: Lane, portion: Portion<'a>) -> Result<Self, KernelError> {
+        let mut block = Self { points, portion, lane: Some(lane), values: Tensor::new(), tables: Vec::new() };
         let made = block.on_stream(|lane| block.fill(lane)).and_then(|made| made.map_err(said("products")));
         (block.values, block.tables) = made?;
         Ok(block)
@@ -64,24 +64,24 @@ impl<'a> Block<'a> {
     }
 
     fn fill(&self, lane: &Lane) -> Result<(Tensor, Vec<Option<Table>>), TchError> {
-        let kernel = self.kernel;
-        let asked = || kernel.parts.iter().enumerate().filter(|(at, _)| self.portion.needs[*at].any());
+        let all = self.points;
+        let asked = || all.parts.iter().enumerate().filter(|(at, _)| self.portion.needs[*at].any());
         let width: i64 = asked().map(|(_, part)| part.columns()).sum();
-        let values = Tensor::f_empty([self.rows(), width], (Kind::Float, kernel.device))?;
-        let rows = kernel.rows(self.portion.vectors)?;
-        let mut tables: Vec<Option<Table>> = kernel.parts.iter().map(|_| None).collect();
+        let values = Tensor::f_empty([self.rows(), width], (Kind::Float, all.device))?;
+        let rows = all.rows(self.portion.vectors)?;
+        let mut tables: Vec<Option<Table>> = all.parts.iter().map(|_| None).collect();
         let mut place = 0;
         for (at, part) in asked() {
             let products = values.f_narrow(1, place, part.columns())?;
-            kernel.products(lane, &rows, at, &products)?;
+            all.products(lane, &rows, at, &products)?;
             #[cfg(test)]
-            if let Some(skew) = &kernel.skew {
+            if let Some(skew) = &all.skew {
                 skew.apply(at, self.portion.vectors, &products);
             }
             let radii = lane.radii[at].as_ref().filter(|_| self.portion.needs[at].radii);
             let (mut maxima, mut excess) = (Vec::new(), Vec::new());
             // Some rows at a time, so that differences need no second block.
-            let step = (kernel.limits.slab as i64 / part.columns()).max(1);
+            let step = (all.limits.slab as i64 / part.columns()).max(1);
             for start in (0..self.rows()).step_by(step as usize) {
                 let some = products.f_narrow(0, start, step.min(self.rows() - start))?;
                 let chunks = some.f_reshape([-1, VALUES, part.chunks])?;
@@ -106,13 +106,13 @@ impl<'a> Block<'a> {
     }
 
     fn indices(&self, places: &[i64]) -> Result<Tensor, TchError> {
-        Tensor::f_from_slice(places)?.f_to_device(self.kernel.device)
+        Tensor::f_from_slice(places)?.f_to_device(self.points.device)
     }
 
     fn thresholds(&self, reach: &[Reach]) -> Result<Least, TchError> {
         let column = |of: fn(&Reach) -> f32| -> Result<Tensor, TchError> {
             let values: Vec<f32> = reach.iter().map(of).collect();
-            Tensor::f_from_slice(&values)?.f_to_device(self.kernel.device)
+            Tensor::f_from_slice(&values)?.f_to_device(self.points.device)
         };
         Ok(Least { value: column(|it| it.value)?, excess: column(|it| it.excess)?, sure: column(|it| it.sure)? })
     }
@@ -126,7 +126,7 @@ impl<'a> Block<'a> {
         groups: Range<usize>,
         sink: &mut dyn RowSink,
     ) -> Result<(), TchError> {
-        let part = &self.kernel.parts[at];
+        let part = &self.points.parts[at];
         let (first, end) = (self.portion.groups[groups.start].start, self.portion.groups[groups.end - 1].end);
         let rows = |of: &Tensor| of.f_narrow(0, first as i64, (end - first) as i64);
         let (value, excess, sure) = (rows(&least.value)?, rows(&least.excess)?, rows(&least.sure)?);
@@ -138,10 +138,10 @@ impl<'a> Block<'a> {
         }
         let candidates = places(&look)?;
         let lanes =
-            Tensor::f_arange(VALUES, (Kind::Int64, self.kernel.device))?.f_mul_scalar(part.chunks)?.f_unsqueeze(1)?;
+            Tensor::f_arange(VALUES, (Kind::Int64, self.points.device))?.f_mul_scalar(part.chunks)?.f_unsqueeze(1)?;
         let mut sums = radii.map(|(_, radii)| Sums::new(self, at, &groups, radii)).transpose()?;
         let count = candidates.size()[0];
-        let step = (self.kernel.limits.slab as i64 / VALUES).max(1);
+        let step = (self.points.limits.slab as i64 / VALUES).max(1);
         for start in (0..count).step_by(step as usize) {
             let some = candidates.f_narrow(0, start, step.min(count - start))?;
             let row = some.f_floor_divide_scalar(part.chunks)?;
@@ -195,7 +195,7 @@ impl<'a> Block<'a> {
 
     fn tops_of_columns(&self, rows: &[usize]) -> Result<Vec<f32>, TchError> {
         let width = self.values.size()[1];
-        let step = (self.kernel.limits.slab as i64 / rows.len() as i64).max(1);
+        let step = (self.points.limits.slab as i64 / rows.len() as i64).max(1);
         let mut tops = Vec::new();
         for start in (0..width).step_by(step as usize) {
             let some = self.some(rows, |values| values.f_narrow(1, start, step.min(width - start)))?;
@@ -209,7 +209,7 @@ impl<'a> Block<'a> {
         let (columns, floors): (Vec<i64>, Vec<f32>) = wanted.iter().copied().unzip();
         let columns = self.indices(&columns)?;
         let values = self.some(rows, |values| values.f_index_select(1, &columns))?;
-        let floors = Tensor::f_from_slice(&floors)?.f_to_device(self.kernel.device)?;
+        let floors = Tensor::f_from_slice(&floors)?.f_to_device(self.points.device)?;
         let found = integers(&places(&values.f_ge_tensor(&floors)?)?)?;
         Ok(found.into_iter().map(|it| (rows[it as usize / wanted.len()], it as usize % wanted.len())).collect())
     }
@@ -247,7 +247,7 @@ impl Products for Block<'_> {
             for (at, table) in self.asked() {
                 let least = self.thresholds(&reach[at])?;
                 let groups = self.portion.groups.len();
-                let step = (self.kernel.limits.table_bytes / (4 * self.kernel.parts[at].columns() as usize)).max(1);
+                let step = (self.points.limits.table_bytes / (4 * self.points.parts[at].columns() as usize)).max(1);
                 for start in (0..groups).step_by(step) {
                     self.reaching(lane, (at, table), &least, start..groups.min(start + step), sink)?;
                 }
@@ -261,7 +261,7 @@ impl Products for Block<'_> {
         let tops = self.on_stream(|_| self.tops_of_columns(rows))?.map_err(said("largest values of columns"))?;
         let of = |(at, table): (usize, &Table)| {
             let place = table.place as usize;
-            tops[place..place + self.kernel.parts[at].points].to_vec()
+            tops[place..place + self.points.parts[at].points].to_vec()
         };
         Ok(self.asked().map(of).collect())
     }
@@ -275,7 +275,7 @@ impl Products for Block<'_> {
         for (at, table) in self.asked() {
             let points = floors[at].iter().enumerate().filter(|(_, floor)| **floor < f32::INFINITY);
             let wanted: Vec<(i64, f32)> = points.map(|(point, &floor)| (table.place + point as i64, floor)).collect();
-            for wanted in wanted.chunks((self.kernel.limits.slab / self.portion.vectors.len()).max(1)) {
+            for wanted in wanted.chunks((self.points.limits.slab / self.portion.vectors.len()).max(1)) {
                 let found = self.on_stream(|_| self.reaching_columns(rows, wanted))?;
                 let found = found.map_err(said("what reaches in columns"))?;
                 for of_row in found.chunk_by(|a, b| a.0 == b.0) {
@@ -294,7 +294,7 @@ impl Drop for Block<'_> {
         // Before the lane: memory goes back to its stream.
         (self.values, self.tables) = (Tensor::new(), Vec::new());
         if let Some(lane) = self.lane.take() {
-            self.kernel.give_back(lane);
+            self.points.give_back(lane);
         }
     }
 }
@@ -311,7 +311,7 @@ struct Sums {
 
 impl Sums {
     fn new(block: &Block<'_>, at: usize, groups: &Range<usize>, radii: &Tensor) -> Result<Self, TchError> {
-        let chunks = block.kernel.parts[at].chunks;
+        let chunks = block.points.parts[at].chunks;
         let mut of_row = Vec::new();
         for (place, group) in block.portion.groups[groups.clone()].iter().enumerate() {
             of_row.resize(of_row.len() + group.len(), place as i64 * chunks);
@@ -341,7 +341,7 @@ impl Sums {
         sink: &mut dyn RowSink,
     ) -> Result<(), TchError> {
         let counts = integers(&self.of_rows)?;
-        let chunks = block.kernel.parts[at].chunks;
+        let chunks = block.points.parts[at].chunks;
         for (place, group) in groups.enumerate() {
             let rows = block.portion.groups[group].clone();
             let any = |row: &usize| counts[row - first] > 0;

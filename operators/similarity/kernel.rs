@@ -1,11 +1,9 @@
-//! Points where they are multiplied, and the lanes of those who multiply.
+//! Who multiplies on a device: checked at its start, a block of products for each portion.
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
 use half::f16;
-use tch::{Device, Kind, Tensor};
-use trommel_bridge::Stream;
+use tch::Device;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::Needs;
 use trommel_decide::kernel::{Kernel, KernelError, Portion, Products};
@@ -13,22 +11,8 @@ use trommel_kernels::dot::{dot, norm};
 use trommel_kernels::join::CHUNK;
 
 use crate::block::Block;
-
-/// Portions that are multiplied at once. A lane is held until its portion is confirmed, which keeps a core busy for far longer than the card.
-const LANES: usize = 8;
-
-/// How much is taken at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Bytes of the products of one portion, unless one row has more.
-    pub block_bytes: usize,
-    /// Rows of a portion.
-    pub rows: usize,
-    /// Values that are looked at in one go.
-    pub slab: usize,
-    /// Bytes of the sums of sure hits by shard and point, unless one shard's have more.
-    pub table_bytes: usize,
-}
+pub use crate::points::Format;
+use crate::points::{DevicePoints, LANES, Limits, said};
 
 const LIMITS: Limits = Limits { block_bytes: 192 << 20, rows: 1024, slab: 1 << 22, table_bytes: 64 << 20 };
 
@@ -41,77 +25,10 @@ const SLAB_VALUE_BYTES: usize = 48;
 /// Rows and columns whose products are compared with their canonical values at the start.
 const SAMPLE: (usize, usize) = (16, 2048);
 
-/// What rows and points are multiplied as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// f16, summed in f32: a card's.
-    Half,
-    /// f32, products and sums.
-    Single,
-}
-
-impl Format {
-    /// What is tried first on a device.
-    #[must_use]
-    pub fn of(device: Device) -> Self {
-        if device == Device::Cpu { Self::Single } else { Self::Half }
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            Self::Half => Kind::Half,
-            Self::Single => Kind::Float,
-        }
-    }
-}
-
-/// A benchmark's columns. A chunk is 64 of them, as far from each other as there are chunks: so neighbouring threads of a card read neighbouring
-/// values. What is left is filled up with points that nothing reaches.
-#[derive(Debug)]
-pub(crate) struct BenchmarkColumns {
-    /// Points of the benchmark.
-    pub points: usize,
-    /// Number of chunks, the last one filled up.
-    pub chunks: i64,
-    /// Its first column, where all benchmarks are multiplied.
-    first: i64,
-}
-
-impl BenchmarkColumns {
-    /// Columns, filled up.
-    pub fn columns(&self) -> i64 {
-        self.chunks * CHUNK as i64
-    }
-}
-
-/// A stream and what it reads: the same memory in all lanes.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub stream: Stream,
-    points: Tensor,
-    /// f32\[64, chunks\] where the benchmark has radii.
-    pub radii: Vec<Option<Tensor>>,
-}
-
 /// Multiplies on a device.
 #[derive(Debug)]
 pub struct DeviceKernel {
-    pub(crate) device: Device,
-    format: Format,
-    pub(crate) limits: Limits,
-    dim: usize,
-    pub(crate) parts: Vec<BenchmarkColumns>,
-    lanes: (Sender<Lane>, Receiver<Lane>),
-    #[cfg(test)]
-    pub(crate) skew: Option<crate::tests::Skew>,
-}
-
-/// Names what was asked of libtorch.
-pub(crate) fn said<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> KernelError {
-    move |error| {
-        let text = error.to_string();
-        KernelError(format!("{operation}: {}", text.lines().next().unwrap_or_default()))
-    }
+    pub(crate) points: DevicePoints,
 }
 
 impl DeviceKernel {
@@ -136,54 +53,9 @@ impl DeviceKernel {
         limits: Limits,
         benchmarks: &[Arc<Benchmark>],
     ) -> Result<Self, KernelError> {
-        let dim = benchmarks.first().map_or(0, |benchmark| benchmark.dim);
-        let mut first = 0;
-        let mut parts = Vec::new();
-        for benchmark in benchmarks {
-            let chunks = benchmark.points().div_ceil(CHUNK) as i64;
-            parts.push(BenchmarkColumns { points: benchmark.points(), chunks, first });
-            first += chunks * CHUNK as i64;
-        }
-        let kernel = Self {
-            device,
-            format,
-            limits,
-            dim,
-            parts,
-            lanes: crossbeam_channel::bounded(LANES),
-            #[cfg(test)]
-            skew: None,
-        };
-        kernel.upload(benchmarks, first).map_err(said("points"))?;
+        let kernel = Self { points: DevicePoints::of(device, format, limits, benchmarks)? };
         kernel.check(benchmarks)?;
         Ok(kernel)
-    }
-
-    /// Fills the lanes.
-    fn upload(&self, benchmarks: &[Arc<Benchmark>], columns: i64) -> Result<(), Box<dyn std::error::Error>> {
-        let _no_grad = tch::no_grad_guard();
-        let points = Tensor::f_zeros([columns, self.dim as i64], (self.format.kind(), self.device))?;
-        let mut radii = Vec::new();
-        for (benchmark, part) in benchmarks.iter().zip(&self.parts) {
-            let shape = [part.points as i64, self.dim as i64];
-            let vectors = Tensor::f_from_slice(&benchmark.vectors)?.f_reshape(shape)?;
-            points.f_narrow(0, part.first, part.points as i64)?.f_copy_(&vectors)?;
-            radii.push(benchmark.radii.as_deref().map(|radii| self.radii(radii, part)).transpose()?);
-        }
-        for _ in 0..LANES {
-            let stream = Stream::new(self.device)?;
-            let radii = radii.iter().map(|radii| radii.as_ref().map(Tensor::shallow_clone)).collect();
-            self.lanes.0.send(Lane { stream, points: points.shallow_clone(), radii })?;
-        }
-        // Lanes read on streams of their own: all of it is there once something of it has come back.
-        let _ = points.f_narrow(0, 0, 1)?.f_to_device(Device::Cpu)?;
-        Ok(())
-    }
-
-    fn radii(&self, radii: &[f64], part: &BenchmarkColumns) -> Result<Tensor, tch::TchError> {
-        let mut narrow: Vec<f32> = radii.iter().map(|&radius| radius as f32).collect();
-        narrow.resize(part.columns() as usize, 0.0);
-        Tensor::f_from_slice(&narrow)?.f_reshape([CHUNK as i64, part.chunks])?.f_to_device(self.device)
     }
 
     /// Compares some products with their canonical values.
@@ -214,40 +86,13 @@ impl DeviceKernel {
     }
 
     fn block<'a>(&'a self, portion: Portion<'a>) -> Result<Block<'a>, KernelError> {
-        let lane = self.lanes.1.recv().map_err(said("a lane"))?;
-        Block::multiply(self, lane, portion)
-    }
-
-    /// Takes a lane back.
-    pub(crate) fn give_back(&self, lane: Lane) {
-        let _there_is_room = self.lanes.0.send(lane);
-    }
-
-    /// Rows as they are multiplied: \[rows, dim\].
-    pub(crate) fn rows(&self, vectors: &[&[f16]]) -> Result<Tensor, tch::TchError> {
-        let rows = Tensor::f_from_slice(&vectors.concat())?.f_reshape([vectors.len() as i64, self.dim as i64])?;
-        rows.f_to_device(self.device)?.f_to_kind(self.format.kind())
-    }
-
-    /// Products of rows with the points of one benchmark, into f32\[rows, columns\].
-    pub(crate) fn products(&self, lane: &Lane, rows: &Tensor, at: usize, out: &Tensor) -> Result<(), tch::TchError> {
-        let part = &self.parts[at];
-        let points = lane.points.f_narrow(0, part.first, part.columns())?.f_transpose(0, 1)?;
-        let _ = match self.format {
-            Format::Half => rows.f_mm_dtype_out(out, &points, Kind::Float)?,
-            Format::Single => rows.f_mm_out(out, &points)?,
-        };
-        let (points, left) = (part.points as i64, part.columns() - part.points as i64);
-        if left > 0 {
-            let _ = out.f_narrow(1, points, left)?.f_fill_(f64::NEG_INFINITY)?;
-        }
-        Ok(())
+        Block::multiply(&self.points, self.points.lane()?, portion)
     }
 
     /// What rows and points are multiplied as.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.format
+        self.points.format
     }
 
     /// Bytes that a kernel for these benchmarks takes on its device at most.
@@ -263,28 +108,22 @@ impl DeviceKernel {
     }
 }
 
-impl Limits {
-    fn portion_rows(&self, columns: usize) -> usize {
-        (self.block_bytes / (4 * columns).max(1)).clamp(1, self.rows)
-    }
-}
-
 impl Kernel for DeviceKernel {
     /// See the crate's head.
     fn error_bound(&self, row_norm: f64, point_norm: f64) -> f64 {
-        self.dim as f64 / f64::from(1 << 22) * row_norm * point_norm * (1.0 + 1e-9)
+        self.points.dim as f64 / f64::from(1 << 22) * row_norm * point_norm * (1.0 + 1e-9)
     }
 
     fn name(&self) -> String {
-        let device = match self.device {
+        let device = match self.points.device {
             Device::Cuda(number) => format!("cuda:{number}"),
             _ => "libtorch's cpu".into(),
         };
-        format!("{device} in {}", if self.format == Format::Half { "f16" } else { "f32" })
+        format!("{device} in {}", if self.points.format == Format::Half { "f16" } else { "f32" })
     }
 
     fn portion_rows(&self) -> usize {
-        self.limits.portion_rows(self.parts.iter().map(|part| part.columns() as usize).sum())
+        self.points.limits.portion_rows(self.points.parts.iter().map(|part| part.columns() as usize).sum())
     }
 
     fn worth_rows(&self) -> usize {

@@ -26,6 +26,7 @@
 
 mod block;
 mod kernel;
+mod points;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

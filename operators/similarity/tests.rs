@@ -11,7 +11,8 @@ use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joined, Joiner, Needs
 use trommel_decide::kernel::Kernel;
 use trommel_decide::points::Points;
 
-use crate::kernel::{DeviceKernel, Format, Limits};
+use crate::kernel::{DeviceKernel, Format};
+use crate::points::Limits;
 use naive::Dice;
 
 #[path = "../decide/tests/naive.rs"]
@@ -184,7 +185,7 @@ fn values_wrong_by_their_bound_change_no_answer() {
             let mut kernel = kernel(&benchmarks, limits);
             // Of the smallest norms that there may be.
             let bound = kernel.error_bound(1.0 - 1e-3, 1.0 - 1e-3);
-            kernel.skew = Some(Skew { benchmarks: benchmarks.clone(), bound, way });
+            kernel.points.skew = Some(Skew { benchmarks: benchmarks.clone(), bound, way });
             kernel
         };
         check(&benchmarks, &samples, || skewed(TINY), 40, 1);
@@ -250,9 +251,9 @@ fn products_out_of_bound_are_refused() {
     let mut kernel = kernel(&benchmarks, LARGE);
     assert!(kernel.check(&benchmarks).is_ok());
     let bound = 1.1 * kernel.error_bound(1.0 + 1e-3, 1.0 + 1e-3);
-    kernel.skew = Some(Skew { benchmarks: benchmarks.clone(), bound, way: 1 });
+    kernel.points.skew = Some(Skew { benchmarks: benchmarks.clone(), bound, way: 1 });
     let error = kernel.check(&benchmarks).unwrap_err().to_string();
     assert!(error.starts_with("a product with point 0 of benchmark b0 is "), "{error}");
-    kernel.skew = Some(Skew { benchmarks: benchmarks.clone(), bound: f64::NAN, way: 1 });
+    kernel.points.skew = Some(Skew { benchmarks: benchmarks.clone(), bound: f64::NAN, way: 1 });
     assert!(kernel.check(&benchmarks).is_err());
 }
