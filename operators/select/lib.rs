@@ -33,6 +33,7 @@ mod shortfall;
 mod sink;
 pub mod split;
 pub mod table;
+mod uid_list;
 pub mod uids;
 pub mod values;
 

@@ -32,13 +32,13 @@ use crate::keys_alone::KeyList;
 use crate::met::Met;
 use crate::select::RunFacts;
 use crate::split::{Format, head_path, read_head};
+pub use crate::uid_list::UidList;
 
-mod lists;
+mod keys;
 mod picker;
 mod table;
 
-use lists::Keys;
-pub use lists::UidList;
+use keys::Keys;
 pub use picker::Picker;
 use table::Table;
 

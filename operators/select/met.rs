@@ -11,7 +11,7 @@ use trommel_core::notices::Notices;
 use crate::SelectError;
 use crate::bits::Bits;
 use crate::keys_alone::KeyList;
-use crate::membership::UidList;
+use crate::uid_list::UidList;
 use crate::uids;
 
 /// See the module's head.

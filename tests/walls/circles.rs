@@ -5,14 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Circles that there are. There come no more.
-const KNOWN: [(&str, &[&str]); 2] = [
-    // A split's list of uids, and who of it was met.
-    ("trommel-select", &["membership", "met"]),
-    // A kernel and the products that it makes, which lie in its memory.
-    ("trommel-similarity", &["block", "kernel"]),
-];
-
 type Module = Vec<String>;
 
 /// A file's words and signs, without comments and texts.
@@ -211,9 +203,7 @@ fn modules_do_not_import_each_other_in_circles() {
         found.extend(circles(&imports).into_iter().map(|circle| (name.clone(), circle)));
     }
     assert!(edges > 800, "the search finds only {edges} imports");
-    let modules = |circle: &[&str]| circle.iter().map(|&module| module.to_owned()).collect::<Vec<_>>();
-    let known = KNOWN.map(|(name, circle)| (name.to_owned(), modules(circle)));
-    assert_eq!(found, BTreeSet::from(known), "put what two modules need into a third");
+    assert!(found.is_empty(), "put what two modules need into a third: {found:?}");
 }
 
 #[test]
