@@ -3,30 +3,32 @@
 //! What a manifest lists is durable and never changes, so a reader needs no lock: it sees a run up to the moment it
 //! opened the folder. Nothing is cut or deleted here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
+use self::parts::bad_part;
+use self::rows::{Columns, item_rows, ledger_rows};
+use self::statuses::Cache;
 use super::LedgerError;
 use super::items::MergedItems;
-use super::manifest::{self, Counts, Merged, PartKind, PartSum, ShardLine};
+use super::manifest::{self, Counts, Merged, PartKind, ShardLine};
 use super::part::ledger_fields;
 use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, schema_of};
 use super::storage::{Disk, Storage};
-use trommel_columnar::ReadSeek;
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::StoredRows;
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::notices::Notices;
-use trommel_core::sample::PointRow;
-use trommel_core::sample::{Fate, Reason, SampleId, SampleInfo, Score, Status};
+use trommel_core::sample::{Fate, PointRow};
 use trommel_core::wake::locked;
 
-/// Statuses that the cache holds at most.
-const CACHED_STATUSES: usize = 4 << 20;
+mod parts;
+mod rows;
+mod statuses;
 
 /// A run folder, opened to read.
 pub struct Ledger {
@@ -37,13 +39,6 @@ pub struct Ledger {
     /// Bytes of each manifest that `merged` knows.
     read: BTreeMap<u64, u64>,
     cache: Mutex<Cache>,
-}
-
-#[derive(Clone, Default)]
-struct Cache {
-    shards: HashMap<u64, Arc<Vec<Status>>>,
-    order: VecDeque<u64>,
-    held: usize,
 }
 
 /// One row of the ledger.
@@ -185,46 +180,6 @@ impl Ledger {
     #[must_use]
     pub fn is_committed(&self, ordinal: u64) -> bool {
         self.merged.committed.contains_key(&ordinal)
-    }
-
-    /// A committed shard's statuses by raw index. The last few million are kept in memory.
-    ///
-    /// # Errors
-    /// A shard that is not committed, or a part that cannot be read.
-    pub fn decisions(&self, ordinal: u64) -> Result<Arc<Vec<Status>>, LedgerError> {
-        if let Some(known) = locked(&self.cache).shards.get(&ordinal) {
-            return Ok(Arc::clone(known));
-        }
-        let total = self.part(ordinal, PartKind::Ledger)?.1.counts.total();
-        let wanted = [("index", Kind::U32), ("status", Kind::Text)];
-        let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
-        let mut statuses = Vec::new();
-        for group in table {
-            let group = group?;
-            let [Column::U32(indices), Column::Text(words)] = group.as_slice() else { continue };
-            for (index, word) in indices.iter().zip(words) {
-                if index.map(|i| i as usize) != Some(statuses.len()) {
-                    return Err(bad_part(&path, format!("row {} has index {index:?}", statuses.len())));
-                }
-                statuses.push(status(&path, word.as_deref())?);
-            }
-        }
-        if statuses.len() as u64 != total {
-            let detail = format!("{} rows; the manifest counts {total}", statuses.len());
-            return Err(bad_part(&path, detail));
-        }
-        let statuses = Arc::new(statuses);
-        let mut cache = locked(&self.cache);
-        if cache.shards.insert(ordinal, Arc::clone(&statuses)).is_none() {
-            cache.order.push_back(ordinal);
-            cache.held += statuses.len();
-        }
-        while cache.held > CACHED_STATUSES && cache.order.len() > 1 {
-            if let Some(old) = cache.order.pop_front().and_then(|o| cache.shards.remove(&o)) {
-                cache.held -= old.len();
-            }
-        }
-        Ok(statuses)
     }
 
     /// Keys of a committed shard's samples, by raw index, as `hash` makes them. Nothing else is read.
@@ -394,196 +349,4 @@ impl Ledger {
     pub fn embeddings_path(&self, ordinal: u64) -> Result<PathBuf, LedgerError> {
         self.part(ordinal, PartKind::Embeddings).map(|(path, _)| path)
     }
-
-    /// Reads every part that counts and compares its length and checksum with the manifest.
-    ///
-    /// # Errors
-    /// The first part that differs.
-    pub fn verify(&self) -> Result<(), LedgerError> {
-        for (&ordinal, (incarnation, line)) in &self.merged.committed {
-            for sum in &line.parts {
-                let path = self.root.join(sum.kind.path(ordinal, *incarnation));
-                if sum.kind == PartKind::Embeddings && self.storage.len(&path).is_err() {
-                    continue;
-                }
-                let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
-                check_sum(&path, &bytes, sum)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The files of a kind that count, in plan order: one a committed shard that has one, whatever else lies in the folder.
-    ///
-    /// # Errors
-    /// A file that is missing or of another length than the manifest says.
-    pub fn files(&self, kind: PartKind) -> Result<Vec<PathBuf>, LedgerError> {
-        let listed = self.merged.committed.iter().filter_map(|(&ordinal, (incarnation, line))| {
-            line.part(kind).map(|sum| (self.root.join(kind.path(ordinal, *incarnation)), sum.bytes))
-        });
-        let checked = |(path, due): (PathBuf, u64)| match self.storage.len(&path) {
-            Ok(bytes) if bytes == due => Ok(path),
-            Ok(bytes) => Err(bad_part(&path, format!("{bytes} bytes; {due} are due"))),
-            Err(error) => Err(LedgerError::at("find", &path)(error)),
-        };
-        listed.map(checked).collect()
-    }
-
-    fn part(&self, ordinal: u64, kind: PartKind) -> Result<(PathBuf, &ShardLine), LedgerError> {
-        let known = self.merged.committed.get(&ordinal);
-        let (incarnation, line) =
-            known.ok_or_else(|| LedgerError::NotCommitted { path: self.root.clone(), ordinal })?;
-        let path = self.root.join(kind.path(ordinal, *incarnation));
-        if line.part(kind).is_none() {
-            return Err(bad_part(&path, "was not kept by this run".into()));
-        }
-        Ok((path, line))
-    }
-
-    /// A part's bytes, once they are what the manifest says: the reader behind may loop on damaged pages.
-    fn open_part(&self, ordinal: u64, kind: PartKind) -> Result<(PathBuf, Box<dyn ReadSeek>), LedgerError> {
-        let (path, line) = self.part(ordinal, kind)?;
-        let bytes = self.storage.read(&path).map_err(LedgerError::at("read", &path))?;
-        if let Some(sum) = line.part(kind) {
-            check_sum(&path, &bytes, sum)?;
-        }
-        Ok((path, Box::new(Cursor::new(bytes))))
-    }
-
-    fn table(
-        &self,
-        ordinal: u64,
-        kind: PartKind,
-        wanted: &[(&str, Kind)],
-    ) -> Result<(PathBuf, TableReader), LedgerError> {
-        let (path, input) = self.open_part(ordinal, kind)?;
-        let table = TableReader::open(&path, input, wanted)?;
-        Ok((path, table))
-    }
-}
-
-fn check_sum(path: &Path, bytes: &[u8], sum: &PartSum) -> Result<(), LedgerError> {
-    let crc = format!("{:08x}", crc32c::crc32c(bytes));
-    if bytes.len() as u64 == sum.bytes && crc == sum.crc32c {
-        return Ok(());
-    }
-    let detail = format!("{} bytes, crc32c {crc}; {} and {} are due", bytes.len(), sum.bytes, sum.crc32c);
-    Err(bad_part(path, detail))
-}
-
-fn bad_part(path: &Path, detail: String) -> LedgerError {
-    LedgerError::BadPart { path: path.into(), detail }
-}
-
-fn status(path: &Path, word: Option<&str>) -> Result<Status, LedgerError> {
-    match word {
-        Some("kept") => Ok(Status::Kept),
-        Some("dropped") => Ok(Status::Dropped),
-        Some("rejected") => Ok(Status::Rejected),
-        other => Err(bad_part(path, format!("a status `{}`", other.unwrap_or("null")))),
-    }
-}
-
-/// Takes columns one after the other, each as its type.
-struct Columns<'a> {
-    path: &'a Path,
-    left: std::vec::IntoIter<Column>,
-}
-
-impl Columns<'_> {
-    fn short(&self) -> LedgerError {
-        bad_part(self.path, "columns of other types than were asked for".into())
-    }
-
-    fn text(&mut self) -> Result<std::vec::IntoIter<Option<String>>, LedgerError> {
-        if let Some(Column::Text(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
-    }
-
-    fn u32(&mut self) -> Result<std::vec::IntoIter<Option<u32>>, LedgerError> {
-        if let Some(Column::U32(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
-    }
-
-    fn u64(&mut self) -> Result<std::vec::IntoIter<Option<u64>>, LedgerError> {
-        if let Some(Column::U64(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
-    }
-
-    fn f64(&mut self) -> Result<std::vec::IntoIter<Option<f64>>, LedgerError> {
-        if let Some(Column::F64(v)) = self.left.next() { Ok(v.into_iter()) } else { Err(self.short()) }
-    }
-}
-
-fn ledger_rows(path: &Path, ordinal: u64, group: Vec<Column>) -> Vec<Result<LedgerRow, LedgerError>> {
-    let rows = group.first().map_or(0, Column::len);
-    let benchmarks = group.len().saturating_sub(11) / 5;
-    let mut columns = Columns { path, left: group.into_iter() };
-    let mut build = || -> Result<Vec<Result<LedgerRow, LedgerError>>, LedgerError> {
-        let (mut shards, mut keys, mut uids) = (columns.text()?, columns.text()?, columns.text()?);
-        let (mut urls, mut shas) = (columns.text()?, columns.text()?);
-        let (mut indices, mut offsets, mut sizes) = (columns.u32()?, columns.u64()?, columns.u64()?);
-        let (mut words, mut reasons, mut details) = (columns.text()?, columns.text()?, columns.text()?);
-        let mut scores = Vec::new();
-        for _ in 0..benchmarks {
-            scores.push((columns.f64()?, columns.u32()?, columns.f64()?, columns.u32()?, columns.u32()?));
-        }
-        let mut out = Vec::with_capacity(rows);
-        for _ in 0..rows {
-            let status = status(path, words.next().flatten().as_deref())?;
-            let scored: Vec<Score> = scores
-                .iter_mut()
-                .map(|(max, nearest, margin, exceeds, hits)| Score {
-                    max_similarity: max.next().flatten(),
-                    nearest: nearest.next().flatten(),
-                    margin: margin.next().flatten(),
-                    exceeds: exceeds.next().flatten(),
-                    hits: hits.next().flatten(),
-                })
-                .collect();
-            let detail = details.next().flatten().unwrap_or_default();
-            let info = SampleInfo {
-                id: SampleId { ordinal, index: indices.next().flatten().unwrap_or_default() },
-                key: keys.next().flatten().unwrap_or_default(),
-                uid: uids.next().flatten(),
-                url: urls.next().flatten(),
-                sha256: shas.next().flatten(),
-                offset: offsets.next().flatten().unwrap_or_default(),
-                size: sizes.next().flatten().unwrap_or_default(),
-                ..SampleInfo::default()
-            };
-            let reason = reasons.next().flatten().map(|code| Reason { code, detail });
-            let fate = Fate::recorded(Arc::new(info), status, reason, scored);
-            out.push(Ok(LedgerRow { shard: shards.next().flatten().unwrap_or_default(), fate }));
-        }
-        Ok(out)
-    };
-    build().unwrap_or_else(|e| vec![Err(e)])
-}
-
-fn item_rows(path: &Path, group: Vec<Column>, benchmarks: &[String]) -> Result<Vec<PointRow>, LedgerError> {
-    let rows = group.first().map_or(0, Column::len);
-    let mut columns = Columns { path, left: group.into_iter() };
-    let (mut names, mut points, mut maxima) = (columns.text()?, columns.u32()?, columns.f64()?);
-    let (mut ordinals, mut indices, mut hits) = (columns.u64()?, columns.u32()?, columns.u64()?);
-    let (mut kept, mut kept_ordinals, mut kept_indices) = (columns.f64()?, columns.u64()?, columns.u32()?);
-    let mut out = Vec::with_capacity(rows);
-    for _ in 0..rows {
-        let name = names.next().flatten().unwrap_or_default();
-        let benchmark = benchmarks
-            .iter()
-            .position(|b| *b == name)
-            .and_then(|b| u16::try_from(b).ok())
-            .ok_or_else(|| bad_part(path, format!("items of a benchmark `{name}` that the ledger has not")))?;
-        let max_similarity = maxima.next().flatten();
-        let sample = ordinals.next().flatten().zip(indices.next().flatten());
-        let kept_sample = kept_ordinals.next().flatten().zip(kept_indices.next().flatten());
-        out.push(PointRow {
-            benchmark,
-            point: points.next().flatten().unwrap_or_default(),
-            max_similarity,
-            sample: sample.filter(|_| max_similarity.is_some()).map(|(ordinal, index)| SampleId { ordinal, index }),
-            hits: hits.next().flatten().unwrap_or_default(),
-            kept_max: kept.next().flatten(),
-            kept_sample: kept_sample.map(|(ordinal, index)| SampleId { ordinal, index }),
-        });
-    }
-    Ok(out)
 }
