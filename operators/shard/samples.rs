@@ -15,128 +15,19 @@ use std::borrow::Cow;
 use std::io::BufRead;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use self::config::too_long;
+pub use self::config::{GroupConfig, RepeatedMember, keys};
+pub use self::group::{Group, MAX_ORIGINAL_BYTES, Original, Want};
+use self::open::{Image, Named, Open};
 use super::metadata::Metadata;
-use super::names::{self, IMAGE_KEYS};
-use super::tar::{Member, MemberKind, RawMember, TarEnd, TarReader};
+use super::names;
+use super::tar::{Member, MemberKind, TarEnd, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::sample::{Encoded, Reason, Sample, SampleId, SampleInfo};
 
-/// What a second member with the same key and extension means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RepeatedMember {
-    /// A new sample begins.
-    #[default]
-    NewSample,
-    /// The whole group is one reject.
-    Reject,
-}
-
-/// How members become samples.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GroupConfig {
-    /// Extensions of pictures, the preferred first, lower case.
-    pub image_keys: Vec<String>,
-    /// Extensions of captions, the preferred first, lower case.
-    pub text_keys: Vec<String>,
-    /// What a repeated extension means.
-    pub repeated: RepeatedMember,
-    /// Largest picture in bytes as stored; larger ones are rejects.
-    pub max_image_bytes: u64,
-    /// Largest caption member in bytes; larger ones are rejects.
-    pub max_text_bytes: u64,
-    /// Largest json member in bytes; larger ones are rejects.
-    pub max_json_bytes: u64,
-    /// Longest `uid`, `url`, `sha256` in bytes; a sample with a longer one is a reject. The json's `caption` may be as long
-    /// as a caption member.
-    pub max_field_bytes: usize,
-    /// Most members a sample may have; more make it a reject.
-    pub max_members: usize,
-    /// Most bytes that the extensions of a sample's members may have together; more make it a reject.
-    pub max_extension_bytes: usize,
-}
-
-impl Default for GroupConfig {
-    fn default() -> Self {
-        Self {
-            image_keys: keys(IMAGE_KEYS),
-            text_keys: keys("txt"),
-            repeated: RepeatedMember::default(),
-            max_image_bytes: 256 << 20,
-            max_text_bytes: 1 << 20,
-            max_json_bytes: 4 << 20,
-            max_field_bytes: 64 << 10,
-            max_members: 256,
-            max_extension_bytes: 64 << 10,
-        }
-    }
-}
-
-/// A list of extensions as `--image-key` takes it: `jpg;png`.
-#[must_use]
-pub fn keys(list: &str) -> Vec<String> {
-    list.split(';').map(|key| key.trim().trim_start_matches('.').to_lowercase()).filter(|key| !key.is_empty()).collect()
-}
-
-/// What is wanted of the sample with an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// Picture and caption, with credit for both and this many bytes more.
-    Content {
-        /// Bytes the sample will hold besides its encoded picture.
-        extra_bytes: u64,
-    },
-    /// That it is there: no data is read, no credit taken.
-    Place,
-    /// All of its members as they stand in the tar, headers included: without credit, up to [`MAX_ORIGINAL_BYTES`].
-    Original {
-        /// Whether its json is read for what identifies it.
-        identity: bool,
-    },
-}
-
-/// Most bytes of a sample whose members are wanted as they stand.
-pub const MAX_ORIGINAL_BYTES: u64 = 1 << 30;
-
-/// A sample's members as they stand in its tar.
-#[derive(Debug, Default)]
-pub struct Original {
-    /// Whole blocks: each member's headers, data and padding, one member behind the other.
-    pub bytes: Vec<u8>,
-    /// Each member's extension, and where it is among the bytes.
-    pub members: Vec<(String, RawMember)>,
-    /// Whether one of them is stored with holes.
-    pub is_sparse: bool,
-}
-
-/// One group of members, in the tar's order.
-#[derive(Debug)]
-pub enum Group {
-    /// A group with a picture.
-    Sample(Sample<Encoded>),
-    /// A group that is none, and why.
-    Rejected(Arc<SampleInfo>, Reason),
-    /// A group of which only its place was wanted; nothing of its json is known.
-    Place(Arc<SampleInfo>),
-    /// A group as it stands in the tar.
-    Original(Arc<SampleInfo>, Original),
-}
-
-impl Group {
-    /// Identity and provenance.
-    #[must_use]
-    pub const fn info(&self) -> &Arc<SampleInfo> {
-        match self {
-            Self::Sample(Sample { info, .. })
-            | Self::Rejected(info, _)
-            | Self::Place(info)
-            | Self::Original(info, _) => info,
-        }
-    }
-}
+mod config;
+mod group;
+mod open;
 
 /// What was counted on the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,36 +56,6 @@ pub struct SampleReader<'c, R> {
     /// The member that begins the next group, its data unread.
     pending: Option<Named>,
     counts: Counts,
-}
-
-#[derive(Debug)]
-struct Named {
-    member: Member,
-    key: Vec<u8>,
-    extension: String,
-}
-
-#[derive(Debug)]
-struct Open {
-    key: Vec<u8>,
-    id: SampleId,
-    want: Want,
-    offset: u64,
-    size: u64,
-    extensions: Vec<String>,
-    image: Option<Image>,
-    original: Original,
-    text: Option<(usize, Vec<u8>)>,
-    metadata: Metadata,
-    reject: Option<Reason>,
-}
-
-#[derive(Debug)]
-struct Image {
-    rank: usize,
-    extension: String,
-    data: Vec<u8>,
-    permit: Permit,
 }
 
 impl<'c, R: BufRead> SampleReader<'c, R> {
@@ -414,74 +275,4 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
             }
         }
     }
-}
-
-impl Open {
-    fn new(named: &Named, id: SampleId, want: Want) -> Self {
-        Self {
-            key: named.key.clone(),
-            id,
-            want,
-            offset: named.member.offset,
-            size: 0,
-            extensions: Vec::new(),
-            image: None,
-            original: Original::default(),
-            text: None,
-            metadata: Metadata::default(),
-            reject: None,
-        }
-    }
-
-    /// The first reason counts. The picture and its credit go at once.
-    fn reject(&mut self, code: &str, detail: String) {
-        self.image = None;
-        self.reject.get_or_insert_with(|| Reason::new(code, detail));
-    }
-
-    fn rejected(mut self, code: &str, detail: String) -> Self {
-        self.reject(code, detail);
-        self
-    }
-
-    fn with_size(mut self, bytes: u64) -> Self {
-        self.size = self.size.saturating_add(bytes);
-        self
-    }
-
-    /// Whether a wanted member may be read; if not, the group is a reject.
-    fn admits(&mut self, member: &Member, extension: &str, max_bytes: u64) -> bool {
-        if member.kind == MemberKind::Sparse {
-            self.reject("sparse_member", format!("{extension} is stored with holes"));
-        } else if member.size > max_bytes {
-            self.reject("member_too_large", format!("{extension} has {} bytes, more than {max_bytes}", member.size));
-        } else {
-            return true;
-        }
-        false
-    }
-
-    /// Takes what the json says; what is too long makes the group a reject and is let go.
-    fn take(&mut self, mut metadata: Metadata, config: &GroupConfig) {
-        let long = too_long(&mut metadata, config);
-        self.metadata = metadata;
-        if let Some(Reason { code, detail }) = long {
-            self.reject(&code, detail);
-        }
-    }
-}
-
-/// Lets go of what is longer than it may be, and says so.
-pub(super) fn too_long(metadata: &mut Metadata, config: &GroupConfig) -> Option<Reason> {
-    let max_text = usize::try_from(config.max_text_bytes).unwrap_or(usize::MAX);
-    let Metadata { uid, url, sha256, caption } = metadata;
-    let fields = [("uid", uid), ("url", url), ("sha256", sha256)].map(|(name, it)| (name, it, config.max_field_bytes));
-    let mut first = None;
-    for (name, field, most) in fields.into_iter().chain([("caption", caption, max_text)]) {
-        if let Some(text) = field.take_if(|text| text.len() > most) {
-            let detail = format!("{name} has {} bytes, more than {most}", text.len());
-            first.get_or_insert_with(|| Reason::new("long_metadata", detail));
-        }
-    }
-    first
 }
