@@ -1,18 +1,20 @@
 //! Question: how many rows a second does the join decide, where nothing but the decision is asked for and few rows are hit?
 //!
-//! Command: `cargo xtask bench decisions`, about a minute. Peers: faiss, `IndexFlatIP` and `IndexFlatIPPanorama` over the same points, asked for the nearest point of the same rows with
+//! Command: `cargo xtask bench decisions`, some minutes. Peers: faiss, `IndexFlatIP` and `IndexFlatIPPanorama` over the same points, asked for the nearest point of the same rows with
 //! as many threads. Limit: the processor's 8-bit products, see the example `join_speed` of trommel-kernels.
 //!
 //! `TROMMEL_BENCH_ROWS` (100,000) rows and `TROMMEL_BENCH_POINTS` (50,000) points of 640, as CLIP's embeddings lie: two fifths of the energy in one direction, a spectrum that falls, centres. They lie along the
 //! axes in the order of their energy, so that Panorama need not turn them first. 5 % of the rows have a point above the threshold. The peers are asked for `TROMMEL_BENCH_PEER_ROWS`
-//! (20,000) of the rows, alternately with ours `TROMMEL_BENCH_ROUNDS` (2) times; their nearest points must be ours, but for points that lie as near as f32 can tell. Three answers of ours are timed: all
+//! (20,000) of the rows, alternately with ours `TROMMEL_BENCH_ROUNDS` (5) times; their nearest points must be ours, but for points that lie as near as f32 can tell. With the fastest instructions that the processor has for 8-bit codes, and with AVX2's, three answers of ours are timed: all
 //! columns, a radius for each point (`drop-over-radius`), and one threshold for all (`drop-above`). Decisions are those of all columns, or the bench fails.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod common;
 #[path = "../tests/common/random.rs"]
 #[allow(dead_code)]
 mod random;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -21,12 +23,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use common::Compared;
 use half::f16;
 use random::Random;
 use trommel_columnar::npy;
 use trommel_core::sample::{SampleId, Score};
 use trommel_decide::benchmark::Benchmark;
+use trommel_decide::cpu::Cpu;
 use trommel_decide::join::{ColumnSet, JoinConfig, JoinRow, Joiner, Needs, Verdict};
+use trommel_decide::scan::Prepared;
+use trommel_kernels::int8::Instructions;
 
 const DIM: usize = 640;
 const CENTRES: usize = 1000;
@@ -132,12 +138,18 @@ fn main() {
     let t: Vec<Vec<f16>> = (0..points).map(|_| vectors.unit()).collect();
     let x: Vec<Vec<f16>> = (0..rows).map(|_| vectors.unit()).collect();
     let benchmark = |radii| Arc::new(Benchmark::new("b", DIM, t.concat(), vec![], vec![], radii, None).unwrap());
-    let joiner = |radii: Option<f64>, columns| {
+    let joiner = |radii: Option<f64>, columns, with| {
         let config = JoinConfig { columns, ..JoinConfig::default() };
-        Joiner::new(vec![benchmark(radii.map(|radius| vec![radius; points]))], config).unwrap()
+        let benchmark = benchmark(radii.map(|radius| vec![radius; points]));
+        let prepared = [Prepared::new(&benchmark)].into_iter().collect();
+        let cpu = Cpu::new(vec![benchmark.clone()], prepared, config.clone()).with_codes(Some(with));
+        Joiner::new(vec![benchmark], config).unwrap().with_kernel(Box::new(cpu))
     };
+    let fast = Instructions::fast().expect("a processor with AVX2 at least");
+    let kernels: BTreeSet<_> = [fast.name(), "avx2"].into();
+    let kernels: Vec<_> = Instructions::all().filter(|it| kernels.contains(it.name())).collect();
     let (maximum, radii) = (Needs { maximum: true, radii: false }, Needs { maximum: false, radii: true });
-    let few = joined(&joiner(None, ColumnSet::All), &Asks(maximum, 1.0), &x[..rows.min(2000)], threads).0;
+    let few = joined(&joiner(None, ColumnSet::All, fast), &Asks(maximum, 1.0), &x[..rows.min(2000)], threads).0;
     let mut nearest: Vec<f64> = few.iter().map(|(score, _)| score.max_similarity.unwrap()).collect();
     nearest.sort_by(f64::total_cmp);
     let threshold = nearest[nearest.len() * 95 / 100];
@@ -155,26 +167,28 @@ fn main() {
     for (part, x) in x[..asked].chunks(PART_ROWS).enumerate() {
         write(&at(&format!("pool/img_emb/img_emb_{part}.npy")), x);
     }
-    for round in 0..number("TROMMEL_BENCH_ROUNDS", 2) {
-        let mut rates = Vec::new();
+    let answers = [
+        ("all columns", Some(threshold), ColumnSet::All, radii),
+        ("decisions, a radius each", Some(threshold), ColumnSet::Decision, radii),
+        ("decisions, one threshold", None, ColumnSet::Decision, maximum),
+    ];
+    let mut ours: Vec<_> = kernels.iter().flat_map(|with| answers.map(|answer| (*with, answer, Vec::new()))).collect();
+    let mut theirs = [("IndexFlatIP", Vec::new()), ("IndexFlatIPPanorama", Vec::new())];
+    for round in 0..number("TROMMEL_BENCH_ROUNDS", 5) {
         let mut kept: Option<Vec<bool>> = None;
-        for (name, radius, columns, needs) in [
-            ("all columns", Some(threshold), ColumnSet::All, radii),
-            ("decisions, a radius each", Some(threshold), ColumnSet::Decision, radii),
-            ("decisions, one threshold", None, ColumnSet::Decision, maximum),
-        ] {
-            let joiner = joiner(radius, columns);
-            let (scores, rate) = joined(&joiner, &Asks(needs, threshold), &x, threads);
+        for (with, (name, radius, columns, needs), rates) in &mut ours {
+            let joiner = joiner(*radius, *columns, *with);
+            let (scores, rate) = joined(&joiner, &Asks(*needs, threshold), &x, threads);
             let dropped = scores.iter().filter(|(_, keeps)| !keeps).count();
             println!(
-                "| trommel, {name}, {} | {rate:.0} rows/s | {:.1} exact products a row, {:.1} % dropped |",
-                joiner.on(),
+                "trommel, {name}, {}: {rate:.0} rows/s, {:.1} exact products a row, {:.1} % dropped",
+                with.name(),
                 joiner.counts().confirmed as f64 / rows as f64,
                 100.0 * dropped as f64 / rows as f64
             );
+            rates.push(rate);
             let keeps: Vec<bool> = scores.iter().map(|(_, keeps)| *keeps).collect();
             assert!(kept.get_or_insert_with(|| keeps.clone()) == &keeps, "the same decisions");
-            rates.push((name, rate));
             if needs.maximum && round == 0 {
                 let mut out = BufWriter::new(File::create(at("ours.bin")).unwrap());
                 for (score, _) in &scores[..asked] {
@@ -189,7 +203,7 @@ fn main() {
             continue;
         };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/flat.py");
-        for index in ["IndexFlatIP", "IndexFlatIPPanorama"] {
+        for (index, rates) in &mut theirs {
             let mut peer = Command::new(python);
             peer.arg(&script).arg(folder.path()).args([index, &asked.to_string(), &threads.to_string(), "b"]);
             let output = peer.output().unwrap();
@@ -197,9 +211,18 @@ fn main() {
             let said = String::from_utf8_lossy(&output.stdout);
             let (seconds, more) = said.split_once(' ').unwrap();
             let rate = asked as f64 / seconds.parse::<f64>().unwrap();
-            let ratios: Vec<String> = rates.iter().map(|(name, ours)| format!("{name} {:.2}", ours / rate)).collect();
-            println!("| faiss {index} | {rate:.0} rows/s | {} |", more.trim());
-            println!("ours over it: {}", ratios.join(", "));
+            println!("faiss {index}: {rate:.0} rows/s; {}", more.trim());
+            rates.push(rate);
+        }
+    }
+    // What is aimed at, over the flat index and over Panorama.
+    for (with, (name, ..), ours) in &ours {
+        let codes = if with.name() == "avx2" { 1.8 } else { 3.5 };
+        let wanted = if *name == "all columns" { [codes, 1.0] } else { [6.0, 2.0] };
+        let what = format!("join of {points} points of {DIM}, {name}, {}", with.name());
+        for ((index, theirs), wanted) in theirs.iter().zip(wanted) {
+            let peer = format!("faiss {index}, nearest point");
+            Compared { what: &what, unit: "rows/s", ours, peer: &peer, theirs, wanted }.tell();
         }
     }
 }

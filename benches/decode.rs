@@ -5,12 +5,15 @@
 //! transform ends in normalised f32; that is a part of the embedder's batch here, and not measured.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod common;
+
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use common::Compared;
 use trommel_decode::view::{EvalView, ResizeMode, TrainView, eval_view, train_view};
 use trommel_decode::{DECODER, Limits, decode_rgb, recycle};
 
@@ -71,15 +74,17 @@ fn main() {
     }
     drop(asks);
     peer.wait().unwrap();
-    let names = ["open_clip's transform", "trommel: view", "trommel: both views", "Pillow: decode", "trommel: decode"];
     println!("{} pictures, {DECODER}", pictures.len());
-    let median = |row: &mut Vec<f64>| {
-        row.sort_by(f64::total_cmp);
-        row[RUNS / 2]
-    };
-    let medians: Vec<f64> = rows.iter_mut().map(median).collect();
-    for (at, name) in names.into_iter().enumerate() {
-        let (row, of) = (&rows[at], medians[if at < 3 { 0 } else { 3 }]);
-        println!("{name}: {:.0}/s ({:.0}..{:.0}), {:.2} times", medians[at], row[0], row[RUNS - 1], medians[at] / of);
-    }
+    let [transform, view, both, pillow, alone] = &rows;
+    let row =
+        |what, ours, peer, theirs, wanted| Compared { what, unit: "pictures/s", ours, peer, theirs, wanted }.tell();
+    row("JPEG of 400x350 to CLIP's view, one core", view, "open_clip's transform", transform, 2.5);
+    row(
+        "JPEG of 400x350 to the embedder's and the trainer's view, one core",
+        both,
+        "open_clip's transform, one view",
+        transform,
+        1.0,
+    );
+    row("JPEG of 400x350 to RGB, one core", alone, "Pillow", pillow, 1.0);
 }

@@ -1,80 +1,110 @@
 //! Question: how many images a second does the whole job judge (tar, decode, embed, join, prune, ledger), beside the Python
 //! stack that people use today (webdataset + Pillow + open_clip + FAISS) on the same shards, model and threads?
 //!
-//! Command: `cargo xtask bench main_job`. Peer: `benches/peers/main_job.py`. Limit: the embedder's forward pass alone, which the
-//! peer measures as well (`forward only`). Weights are random on both sides: arithmetic does not depend on them.
+//! Command: `cargo xtask bench main_job`. Peer: `benches/peers/main_job.py`. Limits: the embedder alone (`trommel bench --stage embed`),
+//! and open_clip's forward pass alone, which the peer measures as well. Weights are random on both sides: arithmetic does not depend on them.
 //!
-//! Shards: COCO's from `TROMMEL_TEST_DATA` where it is set, else generated ones. Three runs of each in turn; medians.
+//! Two jobs: ViT-B-32 over COCO's shards from `TROMMEL_TEST_DATA` where it is set, else generated ones, bound by the model; and
+//! `trommel-tiny-32` over 4,000 generated samples, bound by everything else. Five runs of each in turn; medians and spreads.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-const MODEL: &str = "ViT-B-32";
-const RUNS: usize = 3;
+use common::{Compared, median};
+use serde_json::Value;
 
-fn main() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    let trommel = env!("CARGO_BIN_EXE_trommel");
-    let run = |args: &[&str]| {
-        let out = Command::new(trommel).args(args).stderr(Stdio::null()).output().unwrap();
-        assert!(out.status.success(), "trommel {args:?}");
-        String::from_utf8(out.stdout).unwrap()
-    };
-    let path = |name: &str| root.join(name).display().to_string();
-    let (shards, benchmark) = match std::env::var("TROMMEL_TEST_DATA") {
-        Ok(data) => (format!("{data}/shards/coco/{{00000..00003}}.tar"), format!("{data}/cifar_test")),
-        Err(_) => {
-            run(&["synth", &path("data"), "--shards", "2", "--samples", "60"]);
-            (path("data/shards/{00000..00001}.tar"), path("data/benchmarks/photo"))
+const RUNS: usize = 5;
+
+/// A model over some shards.
+struct Job<'a> {
+    model: &'a str,
+    shards: &'a str,
+    benchmark: &'a str,
+}
+
+/// Rates of each run, in samples a second.
+#[derive(Default)]
+struct Rates {
+    ours: Vec<f64>,
+    embedder: Vec<f64>,
+    theirs: Vec<f64>,
+    forward: Vec<f64>,
+}
+
+fn trommel(args: &[&str]) -> Vec<u8> {
+    let out = Command::new(env!("CARGO_BIN_EXE_trommel")).args(args).stderr(Stdio::null()).output().unwrap();
+    assert!(out.status.success(), "trommel {args:?}");
+    out.stdout
+}
+
+/// A rate that a JSON line tells.
+fn rate(line: &[u8], name: &str) -> f64 {
+    serde_json::from_slice::<Value>(line).unwrap()[name].as_f64().unwrap()
+}
+
+impl Job<'_> {
+    fn rates(&self, folder: &Path, peer: Option<&str>) -> Rates {
+        let Self { model, shards, benchmark } = self;
+        let points = folder.join(format!("{model}-points")).display().to_string();
+        let weights = ["--random-init", "0"];
+        trommel(&[&["embed", benchmark, "-o", &points, "--model", model][..], &weights].concat());
+        let mut rates = Rates::default();
+        for at in 0..RUNS {
+            let (test, run) = (format!("test={points}"), folder.join(format!("{model}-{at}")).display().to_string());
+            let job = ["prune", shards, "--benchmark", &test, "--rule", "drop-above:0.95", "--embedder", model];
+            let report = trommel(&[&job[..], &weights, &["--run", &run, "--json"]].concat());
+            rates.ours.push(rate(&report, "samples_per_second"));
+            let alone = ["bench", "--stage", "embed", "--model", model, "--seconds", "3", "--json"];
+            rates.embedder.push(rate(&trommel(&[&alone[..], &weights].concat()), "samples_per_second"));
+            if let Some(python) = peer {
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/main_job.py");
+                let out = Command::new(python).arg(script).args([model, shards, &points[..]]).output().unwrap();
+                assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+                rates.theirs.push(rate(&out.stdout, "samples_per_second"));
+                rates.forward.push(rate(&out.stdout, "forward_only_per_second"));
+            }
         }
-    };
-    run(&["embed", &benchmark, "-o", &path("benchmark"), "--model", MODEL, "--random-init", "0"]);
-    let peer = std::env::var("TROMMEL_PEERS").ok();
-    let (mut ours, mut theirs, mut limit) = (Vec::new(), Vec::new(), Vec::new());
-    for at in 0..RUNS {
-        let started = Instant::now();
-        let report = run(&[
-            "prune",
-            &shards,
-            "--benchmark",
-            &format!("test={}", path("benchmark")),
-            "--rule",
-            "drop-above:0.95",
-            "--embedder",
-            MODEL,
-            "--random-init",
-            "0",
-            "--run",
-            &path(&format!("run{at}")),
-            "--json",
-        ]);
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        ours.push(report["samples_per_second"].as_f64().unwrap());
-        let samples = report["judged_now"].as_u64().unwrap();
-        println!("trommel: {samples} samples, {:.1}/s (process {:.1} s)", ours[at], started.elapsed().as_secs_f64());
-        if let Some(python) = &peer {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/main_job.py");
-            let out = Command::new(python).arg(script).args([MODEL, &shards, &path("benchmark")]).output().unwrap();
-            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-            let line: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-            theirs.push(line["samples_per_second"].as_f64().unwrap());
-            limit.push(line["forward_only_per_second"].as_f64().unwrap());
-            println!("python:  {} samples, {:.1}/s; forward only {:.1}/s", line["samples"], theirs[at], limit[at]);
-        }
-    }
-    let (ours, theirs, limit) = (median(ours), median(theirs), median(limit));
-    println!("median: trommel {ours:.1}/s, python {theirs:.1}/s, forward only {limit:.1}/s");
-    if theirs > 0.0 {
-        println!("ratio to the Python stack: {:.2}; to the forward pass alone: {:.2}", ours / theirs, ours / limit);
-    } else {
-        println!("no peer: run by `cargo xtask bench main_job`");
+        rates
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let made = path("made");
+    trommel(&["synth", &made, "--shards", "4", "--samples", "1000"]);
+    let generated = (format!("{made}/shards/{{00000..00003}}.tar"), format!("{made}/benchmarks/photo"));
+    let (shards, benchmark) = std::env::var("TROMMEL_TEST_DATA").map_or_else(
+        |_| (format!("{made}/shards/00000.tar"), generated.1.clone()),
+        |data| (format!("{data}/shards/coco/{{00000..00003}}.tar"), format!("{data}/cifar_test")),
+    );
+    let peer = std::env::var("TROMMEL_PEERS").ok();
+    if peer.is_none() {
+        println!("no peer: run by `cargo xtask bench main_job`");
+    }
+    let stack = "webdataset, Pillow, open_clip, FAISS";
+
+    let big = Job { model: "ViT-B-32", shards: &shards, benchmark: &benchmark };
+    let rates = big.rates(folder.path(), peer.as_deref());
+    let row = |what, peer, theirs, wanted| {
+        Compared { what, unit: "photos/s", ours: &rates.ours, peer, theirs, wanted }.tell();
+    };
+    row("tars to a ledger, ViT-B-32 f32", stack, &rates.theirs, 1.1);
+    row("the same, beside the slowest stage alone", "our embedder alone", &rates.embedder, 0.95);
+    println!("open_clip's forward pass alone: {:.1} photos/s", median(&rates.forward));
+
+    let small = Job { model: "trommel-tiny-32", shards: &generated.0, benchmark: &generated.1 };
+    let rates = small.rates(folder.path(), peer.as_deref());
+    Compared {
+        what: "tars to a ledger, a tiny model",
+        unit: "pictures/s",
+        ours: &rates.ours,
+        peer: stack,
+        theirs: &rates.theirs,
+        wanted: 3.0,
+    }
+    .tell();
 }

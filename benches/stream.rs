@@ -1,12 +1,15 @@
 //! Question: how fast does `trommel stream` give 12 % of local shards to a trainer, and how long does it take to start beside a large split?
 //!
 //! Command: `cargo xtask bench stream`. Peer: webdataset reading the same shards and keeping by key, in one process; both must give the same samples
-//! and bytes. webdataset reading from `pipe:trommel stream` is told too: what a trainer sees. Limit: 8 times the peer, and 50 ms to start.
+//! and bytes. webdataset reading from `pipe:trommel stream` is told too: what a trainer sees. Limit: 8 times the peer, and 50 ms to start. Five rounds in turn.
 //!
 //! `TROMMEL_BENCH_SHARDS` (4) shards of 10,000 samples of a picture of 20 kB, a caption and a json are generated, and a split of them and
 //! of `TROMMEL_BENCH_ROWS` (20 million) samples of other shards. `TROMMEL_PROGRAM` is another build to try. Files are in the page cache for all.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod common;
+#[path = "common/shards.rs"]
+mod shards;
 #[path = "../operators/select/tests/world.rs"]
 mod world;
 
@@ -15,60 +18,32 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use common::Compared;
 use serde_json::Value;
+use shards::{SAMPLES, key};
 use world::{Dice, Row, make};
 
-const SHARD_SAMPLES: u64 = 10_000;
-const PICTURE_BYTES: usize = 20_000;
-/// Rounds of each figure; the best counts.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-fn key(shard: u64, at: u64) -> String {
-    format!("{:09}", shard * SHARD_SAMPLES + at)
-}
-
 /// The rows of one shard's part; 12 % of the samples are kept.
 fn rows(shard: u64) -> impl Iterator<Item = Row> {
     let mut dice = Dice(shard);
-    (0..SHARD_SAMPLES).map(move |at| {
+    (0..SAMPLES).map(move |at| {
         let rejected = dice.below(100) >= 12;
         Row { key: key(shard, at), rejected, reason: rejected.then_some("image_decode"), ..Row::default() }
     })
 }
 
-fn write_shard(path: &Path, shard: u64) {
-    let mut dice = Dice(shard);
-    let file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(path).unwrap());
-    let mut out = tar::Builder::new(file);
-    let mut picture: Vec<u8> = (0..PICTURE_BYTES).map(|_| dice.next() as u8).collect();
-    for at in 0..SHARD_SAMPLES {
-        let key = key(shard, at);
-        picture[..8].copy_from_slice(&dice.next().to_le_bytes());
-        let size = PICTURE_BYTES / 2 + dice.below(PICTURE_BYTES);
-        let json =
-            format!("{{\"url\": \"https://example.org/{key}.jpg\", \"caption\": \"a dog\", \"key\": \"{key}\"}}");
-        let picture: Vec<u8> = picture.iter().copied().cycle().take(size).collect();
-        for (extension, data) in [("jpg", &picture[..]), ("json", json.as_bytes()), ("txt", b"a dog")] {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(0o444);
-            out.append_data(&mut header, format!("{key}.{extension}"), data).unwrap();
-        }
-    }
-    out.into_inner().unwrap();
-}
-
 fn main() {
-    let (shards, others) =
-        (number("TROMMEL_BENCH_SHARDS", 4), number("TROMMEL_BENCH_ROWS", 20_000_000) / SHARD_SAMPLES);
+    let (shards, others) = (number("TROMMEL_BENCH_SHARDS", 4), number("TROMMEL_BENCH_ROWS", 20_000_000) / SAMPLES);
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     for shard in 0..shards {
-        write_shard(&folder.path().join(format!("{shard:05}.tar")), shard);
+        shards::write(&folder.path().join(format!("{shard:05}.tar")), shard);
     }
     let (empty, first) = (path(&format!("{:05}.tar", shards + others)), path("00000.tar"));
     std::fs::write(&empty, [0; 1024]).unwrap();
@@ -82,7 +57,7 @@ fn main() {
         Command::new(&program).arg("select").arg(&ledger).args(["--rule", "random:100%", "-o", &split]).output();
     assert!(selected.unwrap().status.success());
     let size = std::fs::metadata(&split).unwrap().len() as f64 / 1e6;
-    println!("{shards} shards of {SHARD_SAMPLES} samples; the split has {} shards and {size:.0} MB", shards + others);
+    println!("{shards} shards of {SAMPLES} samples; the split has {} shards and {size:.0} MB", shards + others);
 
     for (what, shard) in [("of which nothing is kept", &empty), ("first sample of a shard", &first)] {
         let mut times: Vec<f64> = (0..21).map(|_| first_byte(&program, shard, &split)).collect();
@@ -91,56 +66,46 @@ fn main() {
     }
 
     let pattern = path(&format!("{{00000..{:05}}}.tar", shards - 1));
-    let mut best = f64::INFINITY;
-    let mut bytes = 0;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        let mut child = Command::new(&program)
-            .args(["stream", &pattern, "--split", &split])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (mut out, mut buffer) = (child.stdout.take().unwrap(), vec![0; 1 << 20]);
-        bytes = 0;
-        loop {
-            match out.read(&mut buffer).unwrap() {
-                0 => break,
-                read => bytes += read,
-            }
-        }
-        assert!(child.wait().unwrap().success());
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    let read = (shards * SHARD_SAMPLES) as f64;
-    let told = |what: &str, seconds: f64, bytes: f64| {
-        println!(
-            "| {what} | {:.0} samples/s read | {:.0} MB/s of kept samples | {seconds:.2} s |",
-            read / seconds,
-            bytes / seconds / 1e6
-        );
-    };
-    told("trommel stream", best, bytes as f64);
-
-    let Ok(python) = std::env::var("TROMMEL_PEERS") else {
+    let python = std::env::var("TROMMEL_PEERS").ok();
+    if python.is_none() {
         println!("no peer: set TROMMEL_PEERS to a Python with webdataset and pyarrow");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/stream.py");
-    let out =
-        Command::new(python).arg(script).args([&program, &pattern, &split, &ROUNDS.to_string()]).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let peer: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let seconds = |name: &str| peer[name]["seconds"].as_f64().unwrap();
-    assert_eq!(peer["filter"]["hash"], peer["pipe"]["hash"], "other samples");
-    for (name, what) in [("filter", "webdataset, keeping by key"), ("pipe", "webdataset from pipe:trommel stream")] {
-        told(what, seconds(name), peer[name]["bytes"].as_f64().unwrap());
     }
-    println!(
-        "{} samples kept; {:.1} times the peer's speed, {:.1} times where webdataset reads it",
-        peer["filter"]["samples"],
-        seconds("filter") / best,
-        seconds("filter") / seconds("pipe")
-    );
+    let read = (shards * SAMPLES) as f64;
+    let (mut ours, mut filter, mut pipe) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (seconds, bytes) = streamed(&program, &pattern, &split);
+        println!("| trommel stream | {seconds:.2} s | {:.0} MB/s of kept samples |", bytes as f64 / seconds / 1e6);
+        ours.push(read / seconds);
+        let Some(python) = &python else { continue };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/stream.py");
+        let out = Command::new(python).arg(script).args([&program, &pattern, &split]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let peer: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(peer["filter"]["hash"], peer["pipe"]["hash"], "other samples");
+        let rate = |name: &str| read / peer[name]["seconds"].as_f64().unwrap();
+        filter.push(rate("filter"));
+        pipe.push(rate("pipe"));
+    }
+    let peer = "webdataset, keeping by key";
+    let row =
+        |what, ours, wanted| Compared { what, unit: "samples/s read", ours, peer, theirs: &filter, wanted }.tell();
+    row("12 % of local shards, as a tar", &ours, 8.0);
+    if python.is_some() {
+        row("the same, through `pipe:trommel stream` in webdataset", &pipe, 1.0);
+    }
+}
+
+/// Seconds that the command takes, and the bytes of its tar.
+fn streamed(program: &str, pattern: &str, split: &str) -> (f64, usize) {
+    let start = Instant::now();
+    let mut child =
+        Command::new(program).args(["stream", pattern, "--split", split]).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut buffer, mut bytes) = (child.stdout.take().unwrap(), vec![0; 1 << 20], 0);
+    while let read @ 1.. = out.read(&mut buffer).unwrap() {
+        bytes += read;
+    }
+    assert!(child.wait().unwrap().success());
+    (start.elapsed().as_secs_f64(), bytes)
 }
 
 /// Milliseconds from the start of the process to the first byte of its tar.

@@ -4,7 +4,9 @@ Prints one JSON line. Time is taken from the first sample to the last score; the
 """
 
 import json
+import pathlib
 import sys
+import tempfile
 import time
 
 import faiss
@@ -21,6 +23,14 @@ with pa.OSFile(benchmark + "/embeddings.arrow") as source:
 points = np.asarray(column.flatten()).astype(np.float32).reshape(len(column), -1)
 index = faiss.IndexFlatIP(points.shape[1])
 index.add(points)
+TINY = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 32, "layers": 4, "width": 64, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+with tempfile.TemporaryDirectory() as models:
+    (pathlib.Path(models) / "trommel-tiny-32.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(models)
 torch.manual_seed(0)
 model, _, preprocess = open_clip.create_model_and_transforms(model_name)
 model.eval()
@@ -41,7 +51,7 @@ with torch.no_grad():
         dropped += int((largest[:, 0] > 0.95).sum())
         count += len(images)
 seconds = time.perf_counter() - started
-batch = torch.randn(BATCH, 3, 224, 224)
+batch = torch.randn(BATCH, 3, *images.shape[2:])
 with torch.no_grad():
     model.encode_image(batch)
     began = time.perf_counter()

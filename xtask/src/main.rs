@@ -2,6 +2,7 @@
 
 mod peers;
 mod places;
+mod results;
 mod run;
 mod setup;
 
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   miri                 the kernels under Rust's interpreter (rustup toolchain install nightly --component miri)
   sanitize             the kernels, SIMD too, under AddressSanitizer (rustup toolchain install nightly)
   bench [NAME]         run the benches
+  results [NAME..]     run the benches that have a peer, and write what they measured into benches/RESULTS.md
 
 Environment: LIBTORCH (your own libtorch 2.11.0 instead), TROMMEL_CACHE (default: ~/.cache/trommel),
 TROMMEL_TEST_DATA (folder of real pictures, shards and reference numerics for the tests that want them)";
@@ -36,6 +38,7 @@ fn main() -> Result<()> {
         Some("miri") => run::miri(),
         Some("sanitize") => run::sanitize(),
         Some("bench") => run::bench(rest),
+        Some("results") => results::results(rest),
         None | Some("-h" | "--help" | "help") => {
             eprintln!("{HELP}");
             Ok(())

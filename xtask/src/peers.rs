@@ -19,6 +19,14 @@ const ALONE: [&str; 1] = ["clip-benchmark==1.6.2"];
 /// Older versions that one of these programs still needs: in a folder of their own, which its test puts first.
 const OLDER: [&str; 1] = ["webdataset==0.2.86"];
 
+/// These programs with their versions.
+pub fn versions(names: &[&str]) -> Vec<String> {
+    let of = |pin: &str| {
+        pin.split_once("==").filter(|(name, _)| names.contains(name)).map(|(name, at)| format!("{name} {at}"))
+    };
+    PINS.lines().filter_map(of).collect()
+}
+
 /// Makes the environment once and returns its python.
 pub fn ensure() -> Result<PathBuf> {
     let home = cache().join("peers");

@@ -111,7 +111,8 @@ pub fn bench(args: &[String]) -> Result<()> {
     cargo(&command, &[], &[("TROMMEL_PEERS", python.display().to_string())])
 }
 
-fn cargo(command: &[&str], rest: &[String], env: &[(&str, String)]) -> Result<()> {
+/// Cargo with these words and variables, in the project's folder.
+pub fn cargo(command: &[&str], rest: &[String], env: &[(&str, String)]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(command).args(rest);
     run(cargo, env)
