@@ -87,7 +87,7 @@ fn machine() -> String {
         .filter(|flag| flags.split_whitespace().any(|has| has == *flag))
         .collect();
     let kib: u64 = after(&memory, "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let versions = peers::versions(&PEERS).join(", ");
     let model = after(&cpu, "model name");
     format!(
