@@ -205,7 +205,7 @@ fn main() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/flat.py");
         for (index, rates) in &mut theirs {
             let mut peer = Command::new(python);
-            peer.arg(&script).arg(folder.path()).args([index, &asked.to_string(), &threads.to_string(), "b"]);
+            peer.arg(&script).arg(folder.path()).args([&**index, &asked.to_string(), &threads.to_string(), "b"]);
             let output = peer.output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let said = String::from_utf8_lossy(&output.stdout);
