@@ -15,21 +15,19 @@
 //!    reason, all stop there, and a batch that waits here is left over.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::batch::Batch;
-use super::checkpoint::{Checkpoints, FoundCheckpoint, Position};
+use super::checkpoint::{Checkpoints, FoundCheckpoint};
 use super::error::TrainError;
-use super::files::replace;
-use super::metrics::Metrics;
 use super::save_every::SaveEvery;
 use super::staging::Staged;
 use super::step::{Contrastive, Trainer};
-use trommel_core::causes::{Cause, Causes};
+use trommel_core::causes::Cause;
+
+mod steps;
 
 /// A batch ready for the device.
 #[derive(Debug)]
@@ -214,7 +212,7 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     std::thread::scope(|scope| {
         let assembler = std::thread::Builder::new().name("assembler".into()).spawn_scoped(scope, ahead);
         let assembler = assembler.map_err(TrainError::file(&config.logs, "starting a thread"))?;
-        let done = train(trainer, config, checkpoints, start, batches, &mut say);
+        let done = steps::train(trainer, config, checkpoints, start, batches, &mut say);
         if done.is_err() {
             trainer.leave_ranks();
         }
@@ -223,121 +221,6 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
             Err(panic) => Err(TrainError::panic(panic.as_ref())),
         }
     })
-}
-
-/// The trainer's side of the rendezvous, which it takes down when it returns.
-#[allow(clippy::needless_pass_by_value)]
-fn train<M: Contrastive>(
-    trainer: &mut Trainer<M>,
-    config: &TrainerConfig,
-    checkpoints: &Checkpoints,
-    start: Option<&FoundCheckpoint>,
-    batches: Receiver<Handed>,
-    say: &mut impl FnMut(&str),
-) -> Result<TrainSummary, TrainError> {
-    let total_steps = trainer.schedule().total_steps();
-    let mut metrics = None;
-    if config.writes {
-        let opened = Metrics::open(&config.logs, trainer.global_step(), total_steps, config.log_every_steps);
-        let opened = metrics.insert(opened?);
-        opened.set_devices(trainer.ranks().map_or(1, |ranks| ranks.group().size()));
-        if let Some(note) = trainer.schedule().note(trainer.config()) {
-            say(&note);
-        }
-    }
-    let beginning = || Position { pass: 0, epoch: 0, cursor: json!(null) };
-    let mut position = start.map_or_else(beginning, |found| found.state.position.clone());
-    let mut summary = TrainSummary::new(trainer.global_step());
-    let (mut saved_at, mut end) = (Instant::now(), Instant::now());
-    let mut saved_step = start.map_or(0, |_| trainer.global_step());
-    let (mut is_over, mut ends_pass) = (false, false);
-    let save = |trainer: &Trainer<M>, position: &Position, summary: &mut TrainSummary| {
-        if config.writes {
-            let began = Instant::now();
-            summary.checkpoint = Some(checkpoints.save(trainer, position)?);
-            summary.save_seconds += began.elapsed().as_secs_f64();
-        }
-        Ok::<_, TrainError>((Instant::now(), trainer.global_step()))
-    };
-
-    let last_step = trainer.schedule().last_step();
-    let is_done = |step: u64| last_step.is_some_and(|last| step >= last);
-    while !is_done(trainer.global_step()) {
-        let (began, step) = (Instant::now(), trainer.global_step());
-        let handed = batches.recv().ok();
-        let waited = began.elapsed().as_secs_f64();
-        summary.wait_seconds += waited;
-        let began = Instant::now();
-        let all_have = trainer.agree(matches!(handed, Some(Ok(Some(_)))))?;
-        summary.ranks_seconds += began.elapsed().as_secs_f64();
-        let Some(handed) = handed else { break };
-        let handed = handed.map_err(|source| TrainError::Assemble { step, source })?;
-        let Some((ready, staged, assembled)) = handed else {
-            is_over = true;
-            break;
-        };
-        if !all_have {
-            summary.left_over = ready.batch.samples() as u64;
-            break;
-        }
-        summary.assemble_seconds += assembled;
-        if ready.pass > position.pass {
-            // The weights are still those of the pass's last step, and so is the cursor.
-            position.epoch = ready.pass;
-            if config.save_passes && step > 0 {
-                (saved_at, saved_step) = save(trainer, &position, &mut summary)?;
-            }
-            position.pass = ready.pass;
-        }
-        // A pass that was over may have got more since, by a shard that was mended.
-        position.epoch = ready.pass;
-        trainer.at = (ready.pass, ready.turns);
-        let before = (step, trainer.samples_seen());
-        let began = Instant::now();
-        let noted = trainer.step_staged(&staged).inspect_err(|error| {
-            let rank = trainer.ranks().map_or(0, |ranks| ranks.group().rank());
-            leave_trace(config, rank, error, &ready, say);
-        });
-        let noted = noted?;
-        drop(staged);
-        summary.step_seconds += began.elapsed().as_secs_f64();
-        summary.losses.push(noted.loss);
-        position.cursor = ready.cursor;
-        ends_pass = ready.ends_pass;
-        let batch_seconds = end.elapsed().as_secs_f64();
-        end = Instant::now();
-        let after = (trainer.global_step(), trainer.samples_seen());
-        let noted = metrics.as_mut().map(|metrics| metrics.note(&noted, position.pass, after.1, waited, batch_seconds));
-        if let Some(line) = noted.transpose()?.flatten() {
-            say(&line);
-        }
-        let is_due = |every: SaveEvery| every.is_due(saved_at.elapsed(), before, after);
-        if !is_done(after.0) && config.save_every.is_some_and(is_due) {
-            (saved_at, saved_step) = save(trainer, &position, &mut summary)?;
-        }
-    }
-    is_over &= config.passes.is_some();
-    if is_over && config.writes && last_step.is_some() {
-        let steps = trainer.global_step();
-        say(&format!("the last pass is over after {steps} of the {total_steps} steps that the schedule was made for"));
-    }
-    if is_over || is_done(trainer.global_step()) {
-        summary.outcome = RunEnd::Complete;
-    }
-    let complete = summary.outcome == RunEnd::Complete;
-    ends_pass |= config.passes == Some(position.pass + 1);
-    if complete && ends_pass {
-        position.epoch = position.pass + 1;
-    }
-    if trainer.global_step() > 0 && (complete && ends_pass || saved_step != trainer.global_step()) {
-        save(trainer, &position, &mut summary)?;
-    }
-    let averaging = trainer.averaging();
-    (summary.averaging_seconds, summary.averaging_exposed_seconds) = (averaging.seconds, averaging.exposed_seconds);
-    summary.global_step = trainer.global_step();
-    summary.samples_seen = trainer.samples_seen();
-    summary.epoch = position.epoch;
-    Ok(summary)
 }
 
 /// Runs `body` on the trainer's own thread; a panic becomes an error.
@@ -351,19 +234,4 @@ pub fn spawn_trainer(
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
             .unwrap_or_else(|panic| Err(TrainError::panic(panic.as_ref())))
     })
-}
-
-/// Writes down the batch whose loss or gradient was not finite: each rank its own rows.
-fn leave_trace(config: &TrainerConfig, rank: usize, error: &TrainError, ready: &Assembled, say: &mut impl FnMut(&str)) {
-    let TrainError::NotFinite { step, what, value, lr, logit_scale } = error else { return };
-    let of_rank = if rank == 0 { String::new() } else { format!(".rank_{rank}") };
-    let path = config.logs.join(format!("not_finite_step_{step:08}{of_rank}.json"));
-    let trace = json!({
-        "step": step, "what": what, "value": value.to_string(), "lr": lr, "logit_scale": logit_scale,
-        "pass": ready.pass, "keys": ready.keys,
-    });
-    match replace(&path, format!("{trace:#}\n").as_bytes()) {
-        Ok(()) => say(&format!("the batch's samples are listed in {}", path.display())),
-        Err(error) => say(&Causes(&error).to_string()),
-    }
 }
