@@ -36,67 +36,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use half::f16;
 use serde::Serialize;
-use thiserror::Error;
-use trommel_kernels::dot::{dot, norm};
+use trommel_kernels::dot::norm;
 
+pub use self::error::JoinError;
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
 use super::cpu::Cpu;
 pub use super::join_config::{ColumnSet, JoinConfig, Needs};
-use super::kernel::{Kernel, KernelError, Portion, Products, Reach, RowSink};
-use super::maxima;
-use super::points::{Columns, Peak, Points};
-use super::scan::{Bounds, Prepared, Tally};
-use trommel_core::peak::offer;
+use super::kernel::{Kernel, KernelError};
+use super::points::Points;
+use super::scan::Prepared;
 use trommel_core::sample::{Reason, SampleId, Score};
+
+mod column_maxima;
+mod error;
+mod portion;
 
 /// Most samples of a micro-batch, unless the kernel takes more at once.
 const MICRO_BATCH_ROWS: usize = 256;
 
 /// A kernel that has failed so often is not asked again.
 const MOST_FAILURES: u32 = 3;
-
-/// Why a joiner cannot be made, or a call not be answered.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum JoinError {
-    /// Benchmarks of different dimensions.
-    #[error("benchmark {name} has {found} dimensions, {first} has {expected}: embed both with the same model")]
-    Dimensions {
-        /// The benchmark that differs.
-        name: String,
-        /// Its dimensions.
-        found: usize,
-        /// The first benchmark.
-        first: String,
-        /// The first benchmark's dimensions.
-        expected: usize,
-    },
-    /// Two benchmarks of one name.
-    #[error("two benchmarks are called {0}: give each a name of its own (NAME=DIR)")]
-    Twice(String),
-    /// Nobody could multiply.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// More benchmarks than can be numbered.
-    #[error("{0} benchmarks, at most 65535 at once")]
-    TooMany(usize),
-    /// A row that cannot be judged: see [`Joiner::check`].
-    #[error("sample {key} of shard {shard}: {reason}")]
-    Row {
-        /// The shard's name.
-        shard: String,
-        /// The sample's key.
-        key: String,
-        /// What is wrong with its vector.
-        reason: Reason,
-    },
-}
 
 /// Says what is kept: a pure function of a sample's name and scores.
 pub trait Verdict: Send + Sync {
@@ -312,216 +276,5 @@ impl Joiner {
         let parts = rows.chunks(portion).zip(norms.chunks(portion));
         let parts = parts.map(|(rows, norms)| self.join_portion(&self.cpu, rows, norms, verdict));
         Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    }
-
-    fn needs(&self, verdict: &dyn Verdict, benchmark: usize) -> Needs {
-        let radii = self.benchmarks[benchmark].radii.is_some();
-        match self.config.columns {
-            ColumnSet::All => Needs { maximum: true, radii },
-            ColumnSet::Decision => {
-                let needs = verdict.needs(benchmark);
-                Needs { maximum: needs.maximum, radii: needs.radii && radii }
-            }
-        }
-    }
-
-    fn join_portion(
-        &self,
-        kernel: &dyn Kernel,
-        rows: &[JoinRow<'_>],
-        norms: &[f64],
-        verdict: &dyn Verdict,
-    ) -> Result<Vec<Joined>, KernelError> {
-        let needs: Vec<Needs> = (0..self.benchmarks.len()).map(|at| self.needs(verdict, at)).collect();
-        let Shards { order, groups } = Shards::of(rows);
-        let vectors: Vec<&[f16]> = order.iter().map(|&at| rows[at].vector).collect();
-        let mut products = kernel.multiply(Portion { vectors: &vectors, groups: &groups, needs: &needs })?;
-        let bounds_of = |(at, prepared): (usize, &Prepared)| -> Vec<Bounds> {
-            let special = products.error_bound(at);
-            let bound = |row: f64, point: f64| special.unwrap_or_else(|| kernel.error_bound(row, point));
-            order.iter().map(|&at| prepared.bounds(norms[at], bound)).collect()
-        };
-        let bounds: Vec<Vec<Bounds>> = self.prepared.iter().enumerate().map(bounds_of).collect();
-        let tops = products.row_tops()?;
-        let tally = |at: usize, row: usize| {
-            let mut tally = Tally::new(needs[at], bounds[at][row], tops[at][row]);
-            let (nearest, exceeds) = products.top_points(at, row);
-            tally.look_first(vectors[row], &self.benchmarks[at], nearest, exceeds);
-            tally
-        };
-        let tallies: Vec<Vec<Tally>> =
-            (0..needs.len()).map(|at| (0..rows.len()).map(|row| tally(at, row)).collect()).collect();
-        let reach: Vec<Vec<Reach>> = tallies.iter().map(|rows| rows.iter().map(Tally::reach).collect()).collect();
-        let mut tallying =
-            Tallying { joiner: self, vectors: &vectors, groups: &groups, tallies, hits: BTreeMap::new() };
-        products.rows_reaching(&reach, &mut tallying)?;
-        let Tallying { tallies, hits, .. } = tallying;
-
-        let mut joined = vec![Joined { scores: Vec::new(), keeps: false }; rows.len()];
-        for (row, &at) in order.iter().enumerate() {
-            joined[at].scores = tallies.iter().map(|tallies| tallies[row].score()).collect();
-        }
-        // The verdict is the last that may panic; what follows is seen by the points.
-        for (row, joined) in rows.iter().zip(&mut joined) {
-            joined.keeps = verdict.keeps(row.shard, row.key, row.id, &joined.scores);
-        }
-        let mut confirmed: u64 = tallies.iter().flatten().map(|tally| tally.confirmed).sum();
-        if self.config.columns == ColumnSet::All {
-            let kept: Vec<bool> = order.iter().map(|&at| joined[at].keeps).collect();
-            let sorted: Vec<&JoinRow<'_>> = order.iter().map(|&at| &rows[at]).collect();
-            for group in &groups {
-                confirmed += self.show(&mut *products, group.clone(), &sorted, &kept, &bounds)?;
-            }
-        }
-        // Last, since sums cannot be shown twice, and what a kernel has failed in is done again.
-        for ((at, group), counts) in hits {
-            let Some(points) = rows[order[groups[group].start]].points else { continue };
-            for (sum, count) in points.columns()[at].hits.iter_mut().zip(counts) {
-                *sum += u64::from(count);
-            }
-        }
-        let pairs = self.benchmarks.iter().zip(&needs).filter(|(_, needs)| needs.any());
-        let points: u64 = pairs.map(|(benchmark, _)| benchmark.points() as u64).sum();
-        self.counters.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        self.counters.pairs.fetch_add(rows.len() as u64 * points, Ordering::Relaxed);
-        self.counters.confirmed.fetch_add(confirmed, Ordering::Relaxed);
-        Ok(joined)
-    }
-
-    /// Shows the column maxima of one shard's rows to its points; may be done again. Gives the canonical products computed.
-    fn show(
-        &self,
-        products: &mut dyn Products,
-        group: Range<usize>,
-        rows: &[&JoinRow<'_>],
-        kept: &[bool],
-        bounds: &[Vec<Bounds>],
-    ) -> Result<u64, KernelError> {
-        let Some(points) = rows[group.start].points else { return Ok(0) };
-        let all: Vec<usize> = group.clone().collect();
-        let (kept_rows, dropped): (Vec<usize>, Vec<usize>) = all.iter().copied().partition(|&row| kept[row]);
-        let pool_tops = products.column_tops(&all)?;
-        let bound = |at: usize| bounds[at][group.clone()].iter().map(|bounds| bounds.value).fold(0.0, f64::max);
-        // Others raise the maxima meanwhile; what is not above these is none of theirs.
-        let maxima_of = |it: &Columns| Columns { pool: it.pool.clone(), kept: it.kept.clone(), hits: Vec::new() };
-        let mut seen: Vec<Columns> = points.columns().iter().map(maxima_of).collect();
-        let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
-            for (at, floors) in floors.iter_mut().enumerate() {
-                let (now, bound) = (of(&seen[at]), bound(at));
-                floors.resize(now.len(), f32::INFINITY);
-                for ((floor, &top), now) in floors.iter_mut().zip(&tops[at]).zip(now) {
-                    *floor = floor.min(maxima::floor(top, bound, now.0));
-                }
-            }
-        };
-        // Where values are coarse, those that have the tops of columns are looked at first: with their canonical values less reaches.
-        let coarse = bounds.iter().any(|bounds| bounds[group.start].are_coarse());
-        let firsts_of = |tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
-            let first = |at: usize| -> Vec<f32> {
-                let bound = bound(at);
-                let raises = |top: f32, now: &Peak| now.0 < f64::from(top) - bound;
-                let firsts = tops[at].iter().zip(of(&seen[at]));
-                firsts.map(|(&top, now)| if raises(top, now) { top } else { f32::INFINITY }).collect()
-            };
-            let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
-            firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)
-        };
-        let mut confirmed = Vec::new();
-        let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
-            let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
-            let Columns { pool, kept: of_kept, .. } = &mut seen[at];
-            for point in reached.iter().map(|&point| point as usize) {
-                let t = benchmark.vector(point);
-                let least = if kept[row] { of_kept[point].0 } else { pool[point].0 };
-                if bounds[at][row].near(x, t).1 < least {
-                    continue;
-                }
-                let s = dot(x, t);
-                confirmed.push((at as u16, point as u32));
-                offer(&mut pool[point], (s, index));
-                if kept[row] {
-                    offer(&mut of_kept[point], (s, index));
-                }
-            }
-        };
-        let mut look = |products: &mut dyn Products, rows: &[usize], floors: &[Vec<f32>], seen: &mut [Columns]| {
-            products.columns_reaching(rows, floors, &mut |at, row, reached| confirm(seen, at, row, reached))
-        };
-        if let Some(firsts) = firsts_of(&pool_tops, &seen, |columns| &columns.pool) {
-            look(products, &all, &firsts, &mut seen)?;
-        }
-        // Of dropped rows only the pool's maximum is asked.
-        let mut floors = vec![Vec::new(); self.benchmarks.len()];
-        floors_of(&mut floors, &pool_tops, &seen, |columns| &columns.pool);
-        if !dropped.is_empty() {
-            look(products, &dropped, &floors, &mut seen)?;
-        }
-        if !kept_rows.is_empty() {
-            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept_rows)? };
-            if let Some(firsts) = firsts_of(&tops, &seen, |columns| &columns.kept) {
-                look(products, &kept_rows, &firsts, &mut seen)?;
-            }
-            // What reaches neither maximum is passed over.
-            floors_of(&mut floors, &tops, &seen, |columns| &columns.kept);
-            look(products, &kept_rows, &floors, &mut seen)?;
-        }
-        let mut all = points.columns();
-        for &(at, point) in &confirmed {
-            let (all, mine, point) = (&mut all[usize::from(at)], &seen[usize::from(at)], point as usize);
-            offer(&mut all.pool[point], mine.pool[point]);
-            offer(&mut all.kept[point], mine.kept[point]);
-        }
-        Ok(confirmed.len() as u64)
-    }
-}
-
-/// Rows in the order of their shards.
-struct Shards {
-    /// Where each stood.
-    order: Vec<usize>,
-    /// Neighbours of one shard.
-    groups: Vec<Range<usize>>,
-}
-
-impl Shards {
-    fn of(rows: &[JoinRow<'_>]) -> Self {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&at| rows[at].id.ordinal);
-        let mut groups = Vec::new();
-        for group in order.chunk_by(|&a, &b| rows[a].id.ordinal == rows[b].id.ordinal) {
-            let start = groups.last().map_or(0, |last: &Range<usize>| last.end);
-            groups.push(start..start + group.len());
-        }
-        Self { order, groups }
-    }
-}
-
-/// Confirms what a kernel lists.
-struct Tallying<'a> {
-    joiner: &'a Joiner,
-    vectors: &'a [&'a [f16]],
-    groups: &'a [Range<usize>],
-    tallies: Vec<Vec<Tally>>,
-    /// By benchmark and group, where there are any.
-    hits: BTreeMap<(usize, usize), Vec<u32>>,
-}
-
-impl RowSink for Tallying<'_> {
-    fn listed(&mut self, at: usize, row: usize, points: &[(u32, f32)]) {
-        let (benchmark, prepared) = (&self.joiner.benchmarks[at], &self.joiner.prepared[at]);
-        let group = self.groups.partition_point(|group| group.end <= row);
-        let (tally, hits) = (&mut self.tallies[at][row], &mut self.hits);
-        tally.take(self.vectors[row], benchmark, prepared, points, |point| {
-            hits.entry((at, group)).or_insert_with(|| vec![0; benchmark.points()])[point] += 1;
-        });
-    }
-
-    fn counted(&mut self, at: usize, row: usize, hits: u32) {
-        self.tallies[at][row].count(hits);
-    }
-
-    fn hits(&mut self, at: usize, group: usize) -> &mut [u32] {
-        let points = self.joiner.benchmarks[at].points();
-        self.hits.entry((at, group)).or_insert_with(|| vec![0; points])
     }
 }

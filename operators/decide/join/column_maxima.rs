@@ -1,0 +1,100 @@
+//! What the test points see of one shard's rows: the largest similarity of all of them, and of those that are kept.
+
+use std::ops::Range;
+
+use trommel_kernels::dot::dot;
+
+use super::{JoinRow, Joiner};
+use crate::kernel::{KernelError, Products};
+use crate::maxima;
+use crate::points::{Columns, Peak};
+use crate::scan::Bounds;
+use trommel_core::peak::offer;
+
+impl Joiner {
+    /// Shows the column maxima of one shard's rows to its points; may be done again. Gives the canonical products computed.
+    pub(super) fn show(
+        &self,
+        products: &mut dyn Products,
+        group: Range<usize>,
+        rows: &[&JoinRow<'_>],
+        kept: &[bool],
+        bounds: &[Vec<Bounds>],
+    ) -> Result<u64, KernelError> {
+        let Some(points) = rows[group.start].points else { return Ok(0) };
+        let all: Vec<usize> = group.clone().collect();
+        let (kept_rows, dropped): (Vec<usize>, Vec<usize>) = all.iter().copied().partition(|&row| kept[row]);
+        let pool_tops = products.column_tops(&all)?;
+        let bound = |at: usize| bounds[at][group.clone()].iter().map(|bounds| bounds.value).fold(0.0, f64::max);
+        // Others raise the maxima meanwhile; what is not above these is none of theirs.
+        let maxima_of = |it: &Columns| Columns { pool: it.pool.clone(), kept: it.kept.clone(), hits: Vec::new() };
+        let mut seen: Vec<Columns> = points.columns().iter().map(maxima_of).collect();
+        let floors_of = |floors: &mut [Vec<f32>], tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
+            for (at, floors) in floors.iter_mut().enumerate() {
+                let (now, bound) = (of(&seen[at]), bound(at));
+                floors.resize(now.len(), f32::INFINITY);
+                for ((floor, &top), now) in floors.iter_mut().zip(&tops[at]).zip(now) {
+                    *floor = floor.min(maxima::floor(top, bound, now.0));
+                }
+            }
+        };
+        // Where values are coarse, those that have the tops of columns are looked at first: with their canonical values less reaches.
+        let coarse = bounds.iter().any(|bounds| bounds[group.start].are_coarse());
+        let firsts_of = |tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
+            let first = |at: usize| -> Vec<f32> {
+                let bound = bound(at);
+                let raises = |top: f32, now: &Peak| now.0 < f64::from(top) - bound;
+                let firsts = tops[at].iter().zip(of(&seen[at]));
+                firsts.map(|(&top, now)| if raises(top, now) { top } else { f32::INFINITY }).collect()
+            };
+            let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
+            firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)
+        };
+        let mut confirmed = Vec::new();
+        let mut confirm = |seen: &mut [Columns], at: usize, row: usize, reached: &[u32]| {
+            let (benchmark, x, index) = (&self.benchmarks[at], rows[row].vector, rows[row].id.index);
+            let Columns { pool, kept: of_kept, .. } = &mut seen[at];
+            for point in reached.iter().map(|&point| point as usize) {
+                let t = benchmark.vector(point);
+                let least = if kept[row] { of_kept[point].0 } else { pool[point].0 };
+                if bounds[at][row].near(x, t).1 < least {
+                    continue;
+                }
+                let s = dot(x, t);
+                confirmed.push((at as u16, point as u32));
+                offer(&mut pool[point], (s, index));
+                if kept[row] {
+                    offer(&mut of_kept[point], (s, index));
+                }
+            }
+        };
+        let mut look = |products: &mut dyn Products, rows: &[usize], floors: &[Vec<f32>], seen: &mut [Columns]| {
+            products.columns_reaching(rows, floors, &mut |at, row, reached| confirm(seen, at, row, reached))
+        };
+        if let Some(firsts) = firsts_of(&pool_tops, &seen, |columns| &columns.pool) {
+            look(products, &all, &firsts, &mut seen)?;
+        }
+        // Of dropped rows only the pool's maximum is asked.
+        let mut floors = vec![Vec::new(); self.benchmarks.len()];
+        floors_of(&mut floors, &pool_tops, &seen, |columns| &columns.pool);
+        if !dropped.is_empty() {
+            look(products, &dropped, &floors, &mut seen)?;
+        }
+        if !kept_rows.is_empty() {
+            let tops = if dropped.is_empty() { pool_tops } else { products.column_tops(&kept_rows)? };
+            if let Some(firsts) = firsts_of(&tops, &seen, |columns| &columns.kept) {
+                look(products, &kept_rows, &firsts, &mut seen)?;
+            }
+            // What reaches neither maximum is passed over.
+            floors_of(&mut floors, &tops, &seen, |columns| &columns.kept);
+            look(products, &kept_rows, &floors, &mut seen)?;
+        }
+        let mut all = points.columns();
+        for &(at, point) in &confirmed {
+            let (all, mine, point) = (&mut all[usize::from(at)], &seen[usize::from(at)], point as usize);
+            offer(&mut all.pool[point], mine.pool[point]);
+            offer(&mut all.kept[point], mine.kept[point]);
+        }
+        Ok(confirmed.len() as u64)
+    }
+}
