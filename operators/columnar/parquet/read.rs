@@ -5,21 +5,23 @@
 //! footer before a byte of a page is read: that the chunk lies in the file and is not encrypted. Memory: one page and one
 //! dictionary for each wanted column, each within the limit of [`super::input`].
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::DataType;
-use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::basic::{LogicalType, Repetition};
+use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
+use self::types::{fits, is_number, is_unsigned, shown};
+use self::values::{column, failed};
 use super::input::Input;
 use super::{Column, Field, Kind};
-use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
+use crate::{ColumnarError, ReadSeek, guarded};
+
+mod types;
+mod values;
 
 const FORMAT: &str = "Parquet";
 
@@ -221,17 +223,6 @@ impl Iterator for TableReader {
     }
 }
 
-fn failed(path: &Path, error: ParquetError) -> ColumnarError {
-    let told = error.to_string();
-    if let ParquetError::External(cause) = error
-        && let Ok(cause) = cause.downcast::<std::io::Error>()
-        && cause.kind() != ErrorKind::UnexpectedEof
-    {
-        return ColumnarError::io(path, *cause);
-    }
-    ColumnarError::malformed(path, FORMAT, told)
-}
-
 fn footer(path: &Path, input: &Input) -> Result<ParquetMetaData, ColumnarError> {
     guarded(path, FORMAT, || {
         let file = ParquetMetaDataReader::new().parse_and_finish(input).map_err(|error| failed(path, error))?;
@@ -240,168 +231,5 @@ fn footer(path: &Path, input: &Input) -> Result<ParquetMetaData, ColumnarError> 
             return Err(ColumnarError::malformed(path, FORMAT, "row groups of an impossible number of rows"));
         }
         Ok(file)
-    })
-}
-
-/// Whether a top-level column can be read as `kind`.
-fn fits(column: &Type, kind: Kind) -> bool {
-    let info = column.get_basic_info();
-    if !column.is_primitive() || info.repetition() == Repetition::REPEATED {
-        return false;
-    }
-    let unsigned = |bits: i8| match info.logical_type_ref() {
-        Some(LogicalType::Integer(of)) => of.bit_width == bits && !of.is_signed,
-        _ => info.converted_type() == if bits == 32 { ConvertedType::UINT_32 } else { ConvertedType::UINT_64 },
-    };
-    match (kind, column.get_physical_type()) {
-        (Kind::Text, Physical::BYTE_ARRAY) => match info.logical_type_ref() {
-            Some(logical) => matches!(logical, LogicalType::String | LogicalType::Enum | LogicalType::Json),
-            None => matches!(info.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON),
-        },
-        (Kind::U32, Physical::INT32) => unsigned(32),
-        (Kind::U64, Physical::INT64) => unsigned(64),
-        (Kind::F64, Physical::DOUBLE) => true,
-        _ => false,
-    }
-}
-
-/// Whether a top-level column holds numbers.
-fn is_number(column: &Type) -> bool {
-    let info = column.get_basic_info();
-    if !column.is_primitive() || info.repetition() == Repetition::REPEATED {
-        return false;
-    }
-    match (column.get_physical_type(), info.logical_type_ref()) {
-        (Physical::FIXED_LEN_BYTE_ARRAY, logical) => matches!(logical, Some(LogicalType::Float16)),
-        (Physical::INT32 | Physical::INT64, Some(logical)) => matches!(logical, LogicalType::Integer(_)),
-        (physical, None) => {
-            let number = matches!(physical, Physical::INT32 | Physical::INT64 | Physical::FLOAT | Physical::DOUBLE);
-            number && is_plain(info.converted_type()) || physical == Physical::BOOLEAN
-        }
-        _ => false,
-    }
-}
-
-/// Whether numbers mean what they say, and no date, time or decimal.
-fn is_plain(converted: ConvertedType) -> bool {
-    use ConvertedType as Of;
-    let signed = matches!(converted, Of::INT_8 | Of::INT_16 | Of::INT_32 | Of::INT_64);
-    signed || is_unsigned(converted) || converted == Of::NONE
-}
-
-fn is_unsigned(converted: ConvertedType) -> bool {
-    use ConvertedType as Of;
-    matches!(converted, Of::UINT_8 | Of::UINT_16 | Of::UINT_32 | Of::UINT_64)
-}
-
-/// Whole numbers up to here have an f64 of their own.
-const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
-
-/// The next `rows` values of a column of numbers.
-fn numbers(
-    path: &Path,
-    field: &Field,
-    unsigned: bool,
-    reader: &mut ColumnReader,
-    rows: usize,
-    last: bool,
-) -> Result<Vec<Option<f64>>, ColumnarError> {
-    let bad = |error| failed(path, error);
-    let whole = |value: Option<f64>| match value {
-        Some(x) if x.abs() >= MAX_WHOLE => {
-            Err(ColumnarError::column(path, &field.name, format!("holds {x}, and whole numbers are read below 2^53")))
-        }
-        _ => Ok(value),
-    };
-    match reader {
-        ColumnReader::DoubleColumnReader(reader) => values(reader, rows, last).map_err(bad),
-        ColumnReader::FloatColumnReader(reader) => {
-            Ok(values(reader, rows, last).map_err(bad)?.into_iter().map(|x| x.map(f64::from)).collect())
-        }
-        ColumnReader::BoolColumnReader(reader) => {
-            let bits = values(reader, rows, last).map_err(bad)?;
-            Ok(bits.into_iter().map(|bit| bit.map(|bit| f64::from(u8::from(bit)))).collect())
-        }
-        ColumnReader::Int32ColumnReader(reader) => {
-            let number = |x: i32| if unsigned { f64::from(x.cast_unsigned()) } else { f64::from(x) };
-            Ok(values(reader, rows, last).map_err(bad)?.into_iter().map(|x| x.map(number)).collect())
-        }
-        ColumnReader::Int64ColumnReader(reader) => {
-            #[expect(clippy::cast_precision_loss, reason = "refused where it loses anything")]
-            let number = |x: i64| if unsigned { x.cast_unsigned() as f64 } else { x as f64 };
-            values(reader, rows, last).map_err(bad)?.into_iter().map(|x| whole(x.map(number))).collect()
-        }
-        ColumnReader::FixedLenByteArrayColumnReader(reader) => {
-            let half = |bytes: &[u8]| Some(half::f16::from_le_bytes(bytes.try_into().ok()?).to_f64());
-            let values = values(reader, rows, last).map_err(bad)?;
-            Ok(values.into_iter().map(|value| value.and_then(|value| half(value.data()))).collect())
-        }
-        _ => Err(ColumnarError::column(path, &field.name, "came as another type")),
-    }
-}
-
-/// A column's type in words of the format.
-fn shown(column: &Type) -> String {
-    let info = column.get_basic_info();
-    let mut text = match column {
-        Type::PrimitiveType { physical_type, .. } => physical_type.to_string(),
-        Type::GroupType { .. } => "a group of columns".into(),
-    };
-    if let Some(logical) = info.logical_type_ref() {
-        text += &format!(" ({logical:?})");
-    } else if info.converted_type() != ConvertedType::NONE {
-        text += &format!(" ({})", info.converted_type());
-    }
-    if info.repetition() == Repetition::REPEATED { format!("repeated {text}") } else { text }
-}
-
-/// The next `rows` values of a column; after the `last` no more may come.
-fn column(
-    path: &Path,
-    field: &Field,
-    unsigned: bool,
-    reader: &mut ColumnReader,
-    rows: usize,
-    last: bool,
-) -> Result<Column, ColumnarError> {
-    let bad = |error| failed(path, error);
-    match (field.kind, reader) {
-        (Kind::Text, ColumnReader::ByteArrayColumnReader(reader)) => {
-            let not_text = |_| ColumnarError::column(path, &field.name, "holds text that is not UTF-8");
-            let text = |value: &[u8]| std::str::from_utf8(value).map(String::from).map_err(not_text);
-            let values = values(reader, rows, last).map_err(bad)?;
-            // A dictionary's value may stand in every row.
-            let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
-            if bytes > MAX_TEXT_BYTES {
-                return Err(ColumnarError::column(path, &field.name, format!("has {rows} texts of {bytes} bytes")));
-            }
-            let texts = values.into_iter().map(|value| value.map(|value| text(value.data())).transpose());
-            texts.collect::<Result<_, _>>().map(Column::Text)
-        }
-        (Kind::U32, ColumnReader::Int32ColumnReader(reader)) => {
-            let values = values(reader, rows, last).map_err(bad)?;
-            Ok(Column::U32(values.into_iter().map(|value| value.map(i32::cast_unsigned)).collect()))
-        }
-        (Kind::U64, ColumnReader::Int64ColumnReader(reader)) => {
-            let values = values(reader, rows, last).map_err(bad)?;
-            Ok(Column::U64(values.into_iter().map(|value| value.map(i64::cast_unsigned)).collect()))
-        }
-        (Kind::F64, reader) => numbers(path, field, unsigned, reader, rows, last).map(Column::F64),
-        _ => Err(ColumnarError::column(path, &field.name, "came as another type")),
-    }
-}
-
-fn values<T: DataType>(reader: &mut ColumnReaderImpl<T>, rows: usize, last: bool) -> ParquetResult<Vec<Option<T::T>>> {
-    let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (read, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
-    if read != rows || last && reader.read_records(1, Some(&mut Vec::new()), None, &mut Vec::new())?.0 > 0 {
-        return Err(ParquetError::General("pages hold another number of rows than the footer says".into()));
-    }
-    let mut values = values.into_iter();
-    // Levels are left empty where no value may miss.
-    Ok(if levels.is_empty() {
-        values.map(Some).collect()
-    } else {
-        levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect()
     })
 }
