@@ -21,6 +21,7 @@
 //! So `v = c - e*` is within `e*` of `x.t`: a value as any kernel gives, of a large bound. Below, `l` is what a point's threshold is (its radius, or 0), rounded down, and `v - l` is what is computed, in f32:
 //! its operations (two for `X.T`, one for `|r_x| |r_t|`, two for `L F - l`, three sums and one more for `v`, none above 4.5) are off by less than 40 `u`, `u = 2^-24`, and `e*` is larger by [`SLOP`], 64 of them.
 
+mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -37,7 +38,7 @@ use super::scores::Top;
 use super::{CHUNK, LANES, NO_POINT, put};
 use crate::dot::{norm, to_f32};
 use crate::join::{UNIT_ROUNDOFF_F32, f32_below};
-use crate::widened::widened;
+use lanes::{all_of, largest_of, reaching};
 
 /// What covers the roundings of f32.
 const SLOP: f64 = 64.0 * UNIT_ROUNDOFF_F32;
@@ -361,61 +362,6 @@ fn added_to(points: &LeadingPoints, chunk: usize, length: f64) -> [f32; CHUNK] {
         *added = length * error - less;
     }
     added
-}
-
-/// Value less threshold of one of a row's sums with a chunk, but for what is the row's alone.
-#[inline(always)]
-fn value(sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], at: usize) -> f32 {
-    sums.0[at] as f32 * (row.scale * points.steps[at]) + (row.rest * points.rests[at] + added[at])
-}
-
-/// The largest of each row.
-fn largest_of(sums: &[Sums], rows: &[RowTerms], points: &PointTerms, added: &[f32; CHUNK], out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was just seen.
-            return unsafe { x86::largest_of_512(sums, rows, points, added, out) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just seen.
-            return unsafe { x86::largest_of_256(sums, rows, points, added, out) };
-        }
-    }
-    largest_of_plain(sums, rows, points, added, out);
-}
-
-fn largest_of_plain(sums: &[Sums], rows: &[RowTerms], points: &PointTerms, added: &[f32; CHUNK], out: &mut [f32]) {
-    for ((sums, row), out) in sums.iter().zip(rows).zip(out) {
-        let values = (0..CHUNK).map(|at| value(sums, row, points, added, at));
-        *out = values.fold(f32::NEG_INFINITY, |most, value| if value > most { value } else { most });
-    }
-}
-
-widened! {
-    /// All values less thresholds of a row with a chunk.
-    fn all_of / all_of_wide / all_of_widest / all_of_plain(
-        sums: &Sums, row: &RowTerms, points: &PointTerms, added: &[f32; CHUNK], shift: f32, out: &mut [f32; CHUNK]
-    ) {
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = value(sums, row, points, added, at) + shift;
-        }
-    }
-}
-
-/// Which values are at least `floor`: a bit each.
-#[inline]
-fn reaching(values: &[f32; CHUNK], floor: f32) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the feature was just seen.
-        return unsafe { x86::reaching_256(values, floor) };
-    }
-    reaching_plain(values, floor)
-}
-
-fn reaching_plain(values: &[f32; CHUNK], floor: f32) -> u64 {
-    values.iter().enumerate().fold(0, |mask, (lane, value)| mask | u64::from(*value >= floor) << lane)
 }
 
 #[cfg(test)]

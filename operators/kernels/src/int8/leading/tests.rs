@@ -1,6 +1,7 @@
 //! Values lie within their bound of canonical products, and what reaches is listed, whatever directions were learned.
 
 use super::super::tests::{noise, vectors};
+use super::lanes::{largest_of_plain, reaching_plain};
 use super::*;
 use crate::dot::dot;
 
