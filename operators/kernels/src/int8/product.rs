@@ -80,8 +80,8 @@ impl Instructions {
 
     pub(super) const fn ranges(self) -> Ranges {
         match self {
-            // Four sums of two products each meet in 16 bits before they are widened: 8 * 127 * 32 = 32,512.
-            Self::Avx2 => Ranges { rows: 32.0, points: 63.0, moved: 64 },
+            // Two sums of two products each meet in 16 bits before they are widened: 4 * 127 * 64 = 32,512.
+            Self::Avx2 => Ranges { rows: 64.0, points: 63.0, moved: 64 },
             Self::Avx512Vnni | Self::AvxVnni | Self::Portable => Ranges { rows: 127.0, points: 127.0, moved: 128 },
         }
     }
