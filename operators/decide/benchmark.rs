@@ -1,5 +1,8 @@
 //! A benchmark: the test points that pruning looks at, checked once so that the join need not.
 
+use std::fmt;
+use std::ops::Deref;
+
 use half::f16;
 use thiserror::Error;
 use trommel_kernels::dot::{norm, round_to_f16};
@@ -177,6 +180,11 @@ impl Benchmark {
         Ok(Self { renormalised, ..fresh })
     }
 }
+
+/// Whoever has a benchmark: alone, shared or borrowed.
+pub trait Held: Deref<Target = Benchmark> + fmt::Debug + Send + Sync {}
+
+impl<B: Deref<Target = Benchmark> + fmt::Debug + Send + Sync> Held for B {}
 
 /// Makes a row a unit vector where it is none; says whether it had to, or why it cannot.
 pub(crate) fn unit(row: &mut [f16]) -> Result<bool, &'static str> {

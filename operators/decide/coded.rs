@@ -2,12 +2,10 @@
 //!
 //! Values are coarse, so the join sifts what they list by f32 products before it computes canonically ([`scan`](super::scan), 4).
 
-use std::sync::Arc;
-
 use trommel_kernels::int8::{Instructions, Points, Rows, Scores, fits};
 use trommel_kernels::join::CHUNK;
 
-use super::benchmark::Benchmark;
+use super::benchmark::Held;
 use super::join_config::Needs;
 use super::kernel::{Found, Portion, Reach, RowSink, Tops};
 use super::scan::Prepared;
@@ -39,22 +37,22 @@ pub(crate) struct Codes {
 
 impl Codes {
     /// Whether they can be made.
-    pub fn fit(benchmarks: &[Arc<Benchmark>]) -> bool {
+    pub fn fit(benchmarks: &[impl Held]) -> bool {
         benchmarks.first().is_some_and(|benchmark| fits(benchmark.dim))
     }
 
     /// Bytes that they take.
-    pub fn bytes(benchmarks: &[Arc<Benchmark>]) -> u64 {
+    pub fn bytes(benchmarks: &[impl Held]) -> u64 {
         benchmarks.iter().map(|benchmark| Points::bytes(benchmark.points(), benchmark.dim) as u64).sum()
     }
 
-    pub fn new(benchmarks: &[Arc<Benchmark>], with: Instructions) -> Self {
-        let of = |it: &Arc<Benchmark>| Points::new(&it.vectors, it.dim, it.radii.as_deref(), with);
+    pub fn new<B: Held>(benchmarks: &[B], with: Instructions) -> Self {
+        let of = |it: &B| Points::new(&it.vectors, it.dim, it.radii.as_deref(), with);
         Self { points: benchmarks.iter().map(of).collect() }
     }
 
     /// Bytes of a portion for one row.
-    pub fn row_bytes(benchmarks: &[Arc<Benchmark>]) -> usize {
+    pub fn row_bytes(benchmarks: &[impl Held]) -> usize {
         benchmarks.iter().map(|benchmark| Scores::row_bytes(benchmark.points())).sum()
     }
 

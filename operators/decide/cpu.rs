@@ -7,15 +7,15 @@
 mod learning;
 mod products;
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use trommel_core::wake::locked;
 use trommel_kernels::dot::to_f32;
 use trommel_kernels::int8::Instructions;
+use trommel_kernels::int8::pays::{FEWEST_POINTS, Pause};
 use trommel_kernels::join::{Block, Tiling};
 
-use super::benchmark::Benchmark;
+use super::benchmark::{Benchmark, Held};
 use super::coded::{self, Codes};
 use super::join_config::{ColumnSet, JoinConfig};
 use super::kernel::{Kernel, KernelError, Portion, Products};
@@ -36,18 +36,6 @@ const MOST_LEADING_ROWS: usize = 1024;
 /// Samples that are worth a call while others wait.
 const WORTH_ROWS: usize = 32;
 
-/// Fewest points for which rows are coded: below it coding takes longer than what it saves.
-const FEWEST_CODED_POINTS: usize = 1024;
-
-/// Codes do not pay where of so many pairs more than one is listed: one takes about as long as a tenth of so many products.
-const PAIRS_A_LISTED: usize = 24;
-
-/// A point may list so many rows beside: each has a largest one, whoever multiplies.
-const FREE_LISTED: usize = 4;
-
-/// Portions done the other way after one that listed too much.
-const PORTIONS_APART: u32 = 63;
-
 /// Memory of one call.
 #[derive(Debug, Default)]
 struct Scratch {
@@ -57,35 +45,30 @@ struct Scratch {
     leading: leading::Scratch,
 }
 
-/// Counts down to 0.
-fn one_less(left: &AtomicU32) {
-    let _none_is_left = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-}
-
 /// Multiplies on the calling thread.
 #[derive(Debug)]
-pub struct Cpu {
-    benchmarks: Vec<Arc<Benchmark>>,
+pub struct Cpu<B = Arc<Benchmark>> {
+    benchmarks: Vec<B>,
     prepared: Arc<[Prepared]>,
     config: JoinConfig,
     idle: Mutex<Vec<Scratch>>,
     /// What multiplies codes, where that pays.
     with: Option<Instructions>,
     codes: OnceLock<Codes>,
-    /// Portions to be multiplied in f32 before codes are tried again.
-    apart: AtomicU32,
+    /// After a portion that has listed too much in codes.
+    pause: Pause,
     learning: Learning,
 }
 
-impl Cpu {
+impl<B: Held> Cpu<B> {
     /// A kernel for benchmarks of one dimension.
     #[must_use]
-    pub fn new(benchmarks: Vec<Arc<Benchmark>>, prepared: Arc<[Prepared]>, config: JoinConfig) -> Self {
+    pub fn new(benchmarks: Vec<B>, prepared: Arc<[Prepared]>, config: JoinConfig) -> Self {
         let points: usize = benchmarks.iter().map(|benchmark| benchmark.points()).sum();
-        let pays = points >= FEWEST_CODED_POINTS && Codes::fit(&benchmarks);
+        let pays = points >= FEWEST_POINTS && Codes::fit(&benchmarks);
         let with = Instructions::fast().filter(|_| pays);
-        let (idle, codes, apart) = (Mutex::default(), OnceLock::new(), AtomicU32::new(0));
-        Self { benchmarks, prepared, config, idle, with, codes, apart, learning: Learning::default() }
+        let (idle, codes, pause) = (Mutex::default(), OnceLock::new(), Pause::default());
+        Self { benchmarks, prepared, config, idle, with, codes, pause, learning: Learning::default() }
     }
 
     /// The same that multiplies codes with these instructions, which the processor must have, wherever codes can be made; or f32.
@@ -124,7 +107,7 @@ impl Cpu {
 
     /// What multiplies the next portion's codes, where it is not to be f32.
     fn coding(&self) -> Option<Instructions> {
-        self.with.filter(|_| self.apart.load(Ordering::Relaxed) == 0)
+        self.with.filter(|_| self.pause.is_over())
     }
 
     /// Rows of a portion in f32, or in codes.
@@ -171,7 +154,8 @@ impl Cpu {
     #[must_use]
     pub fn call_bytes(&self) -> u64 {
         let (points, dim, rows) = (self.points(), self.dim(), self.rows(false));
-        let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * self.benchmarks.len();
+        let tiles = self.benchmarks.len() * self.config.threads.max(1);
+        let tile = (self.config.tile_bytes as usize).max(4 * 64 * dim) * tiles;
         let single = rows * (4 * points + points / 8 + 4 * dim) + tile;
         let coded = self.rows(true) * (Codes::row_bytes(&self.benchmarks) + dim);
         let leading = if self.may_lead() { self.leading_rows() * Leading::row_bytes(&self.benchmarks) } else { 0 };
@@ -180,7 +164,7 @@ impl Cpu {
     }
 }
 
-impl Kernel for Cpu {
+impl<B: Held> Kernel for Cpu<B> {
     fn error_bound(&self, row_norm: f64, point_norm: f64) -> f64 {
         scan::f32_bound(self.dim(), row_norm, point_norm)
     }
@@ -220,7 +204,7 @@ impl Kernel for Cpu {
             return Ok(Box::new(Coded { cpu: self, portion, scratch }));
         }
         scratch.coded = coded::Scratch::default();
-        one_less(&self.apart);
+        self.pause.pass();
         let dim = self.dim();
         scratch.wide.resize(portion.vectors.len() * dim, 0.0);
         for (vector, wide) in portion.vectors.iter().zip(scratch.wide.chunks_exact_mut(dim.max(1))) {

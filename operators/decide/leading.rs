@@ -13,7 +13,7 @@ use trommel_kernels::dot::to_f32;
 use trommel_kernels::int8::{Ceilings, Directions, Instructions, LeadingPoints, LeadingRows, MOST_WIDTH, WIDTH_STEP};
 use trommel_kernels::join::{Block, Tiling};
 
-use super::benchmark::Benchmark;
+use super::benchmark::{Benchmark, Held};
 use super::join_config::Needs;
 use super::kernel::{Found, Portion, Reach, RowSink, Tops};
 use super::scan::{self, Prepared};
@@ -98,17 +98,14 @@ fn asks_for_one(needs: &[Needs]) -> bool {
 }
 
 /// The benchmarks of which something is asked, with that.
-fn asked<'b>(
-    benchmarks: &'b [Arc<Benchmark>],
-    needs: &'b [Needs],
-) -> impl Iterator<Item = (&'b Arc<Benchmark>, Needs)> + Clone {
-    benchmarks.iter().zip(needs.iter().copied()).filter(|(_, needs)| needs.any())
+fn asked<'b>(benchmarks: &'b [impl Held], needs: &'b [Needs]) -> impl Iterator<Item = (&'b Benchmark, Needs)> + Clone {
+    benchmarks.iter().map(|it| &**it).zip(needs.iter().copied()).filter(|(_, needs)| needs.any())
 }
 
 impl Leading {
     /// Learns directions, as many as pay for rows such as these, or `width` of them at most; `None` if none pay.
-    pub fn learn(
-        benchmarks: &[Arc<Benchmark>],
+    pub fn learn<B: Held>(
+        benchmarks: &[B],
         needs: &[Needs],
         rows: &[&[f16]],
         with: Instructions,
@@ -135,7 +132,7 @@ impl Leading {
             }
         };
         let directions = Arc::new(learned.first(width)?);
-        let points = |(benchmark, needs): (&Arc<Benchmark>, &Needs)| {
+        let points = |(benchmark, needs): (&B, &Needs)| {
             let less = benchmark.radii.as_deref().filter(|_| needs.radii);
             needs.any().then(|| LeadingPoints::new(&benchmark.vectors, &directions, less, with))
         };
@@ -144,13 +141,13 @@ impl Leading {
     }
 
     /// Most bytes that it takes.
-    pub fn most_bytes(benchmarks: &[Arc<Benchmark>]) -> u64 {
+    pub fn most_bytes(benchmarks: &[impl Held]) -> u64 {
         let width = benchmarks.first().and_then(|benchmark| most_width(benchmark.dim)).unwrap_or(0).min(MOST_TRIED);
         benchmarks.iter().map(|benchmark| LeadingPoints::bytes(benchmark.points(), width) as u64).sum()
     }
 
     /// Most bytes of a portion for one row.
-    pub fn row_bytes(benchmarks: &[Arc<Benchmark>]) -> usize {
+    pub fn row_bytes(benchmarks: &[impl Held]) -> usize {
         let ceilings: usize = benchmarks.iter().map(|benchmark| Ceilings::row_bytes(benchmark.points())).sum();
         ceilings + LeadingRows::row_bytes(MOST_TRIED)
     }
@@ -248,7 +245,7 @@ fn thresholds(benchmark: &Benchmark, needs: Needs, rows: &[f32]) -> Vec<f32> {
 /// The number of directions with which a pair costs least, if that is less than with all elements, on the average of some rows (f32\[n, dim\]) and points.
 fn best_width(
     learned: &Directions,
-    benchmarks: &[Arc<Benchmark>],
+    benchmarks: &[impl Held],
     needs: &[Needs],
     rows: &[f32],
     with: Instructions,

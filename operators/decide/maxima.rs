@@ -1,10 +1,11 @@
-//! Down the columns of a block: the largest canonical similarity of each test point over some rows.
+//! Down the columns of products: the largest canonical similarity of each test point over some rows.
 //!
 //! With `e` the bound of a value: a row can raise a point's maximum only if its value is at least the maximum less `e`, and at least the largest
 //! value of these rows less `2e` (by the argument of [`scan`](super::scan), with points and rows exchanged). What reaches both is computed canonically; any other row is
 //! beaten by one of those, or by the maximum as it stands. So maxima are exact, and depend on the rows alone, whatever blocks they come in.
+//! Where values are coarse (see there, 4), the row with the largest value is looked at first, which halves the distance.
 //!
-//! Cost: one pass over the values for their largest, one for who reaches it, and a canonical product for each that does.
+//! Cost: one pass over the values for their largest, one for who reaches it (two where they are coarse), and a canonical product for each that does.
 
 use half::f16;
 use trommel_core::peak::{Peak, offer};
@@ -12,12 +13,53 @@ use trommel_kernels::dot::dot;
 use trommel_kernels::join::{Block, f32_below, visit_reaching};
 
 use super::benchmark::Benchmark;
+use super::kernel::{KernelError, Products};
+use super::scan::Bounds;
 
 /// The value that a row must reach to raise a maximum, which is `now`, where `top` is the largest of all rows; positive infinity if none does.
 #[must_use]
 pub fn floor(top: f32, bound: f64, now: f64) -> f32 {
     let floor = f32_below((f64::from(top) - 2.0 * bound).max(now - bound));
     if top < floor { f32::INFINITY } else { floor }
+}
+
+/// The value of the row that is looked at first, since it surely raises a maximum, which is `now`; positive infinity if that is not sure of the largest, `top`.
+#[must_use]
+pub fn first(top: f32, bound: f64, now: f64) -> f32 {
+    if now < f64::from(top) - bound { top } else { f32::INFINITY }
+}
+
+/// Offers all rows of products with one benchmark alone, at least one, to its points' peaks. `bounds` hold for each of the rows, whose vectors and
+/// identities `of` gives by their places.
+///
+/// # Errors
+/// What the device said. Some rows may have been offered.
+pub fn raise_all<'x, I: Ord + Copy>(
+    products: &mut dyn Products,
+    benchmark: &Benchmark,
+    bounds: Bounds,
+    rows: usize,
+    of: impl Fn(usize) -> (&'x [f16], I),
+    peaks: &mut [Peak<I>],
+) -> Result<(), KernelError> {
+    let rows: Vec<usize> = (0..rows).collect();
+    let tops = products.column_tops(&rows)?.swap_remove(0);
+    let mut look = |peaks: &mut [Peak<I>], floor: fn(f32, f64, f64) -> f32| {
+        let floors: Vec<f32> = tops.iter().zip(&*peaks).map(|(&top, peak)| floor(top, bounds.value, peak.0)).collect();
+        products.columns_reaching(&rows, &[floors], &mut |_, row, points| {
+            let (x, id) = of(row);
+            for point in points.iter().map(|&point| point as usize) {
+                let (t, peak) = (benchmark.vector(point), &mut peaks[point]);
+                if bounds.near(x, t).1 >= peak.0 {
+                    offer(peak, (dot(x, t), id));
+                }
+            }
+        })
+    };
+    if bounds.are_coarse() {
+        look(peaks, first)?;
+    }
+    look(peaks, floor)
 }
 
 /// Neighbouring columns of a filled block: some test points of a benchmark.

@@ -1,23 +1,22 @@
 //! Radii: `r_i = max over the reference set of s(x, t_i)`, the similarity gap that a pruned set must keep.
 //!
-//! The reference set streams through in chunks, one block of products at a time; a radius is exact and depends on the set alone, not on order
-//! or chunks (see [`maxima`](super::maxima)).
+//! The reference set streams through in portions, which the join's kernel multiplies; a radius is exact and depends on the set alone, not on order
+//! or portions (see [`maxima`](super::maxima)).
+
+use std::sync::Arc;
 
 use half::f16;
 use thiserror::Error;
-use trommel_kernels::dot::{norm, to_f32};
-use trommel_kernels::join::{Block, Tiling};
+use trommel_kernels::dot::norm;
+use trommel_kernels::int8::Instructions;
 
 use super::benchmark::{Benchmark, UNIT_TOLERANCE};
-use super::maxima::Columns;
+use super::cpu::Cpu;
+use super::join_config::{JoinConfig, Needs};
+use super::kernel::{Kernel, KernelError, Portion};
+use super::maxima::raise_all;
 use super::scan::Prepared;
 use trommel_core::peak::Peak;
-
-/// Rows of a block of products.
-const BLOCK_ROWS: usize = 256;
-
-/// Bytes of a block of products, unless one row takes more.
-const BLOCK_BYTES: usize = 64 << 20;
 
 /// Why radii cannot be had.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -45,20 +44,21 @@ pub enum RadiiError {
         /// The norm of its vector, in f64.
         norm: f64,
     },
+    /// Nobody could multiply.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 /// Radii in the making: feed it the reference set, then finish.
 #[derive(Debug)]
 pub struct Radii<'a> {
     benchmark: &'a Benchmark,
-    prepared: Prepared,
-    tiling: Tiling,
+    prepared: Arc<[Prepared]>,
+    kernel: Cpu<&'a Benchmark>,
     references: u64,
     /// Largest canonical similarity and the number of the reference that has it (lowest on ties).
     best: Vec<Peak<u64>>,
     waiting: Vec<f16>,
-    block: Block,
-    block_rows: usize,
 }
 
 /// Finished radii.
@@ -76,33 +76,31 @@ impl<'a> Radii<'a> {
     /// Nothing seen yet. `threads` of the products; 1 where several run side by side.
     #[must_use]
     pub fn new(benchmark: &'a Benchmark, threads: usize) -> Self {
-        let points = benchmark.points();
-        Self {
-            benchmark,
-            prepared: Prepared::new(benchmark),
-            tiling: Tiling { threads, ..Tiling::default() },
-            references: 0,
-            best: vec![(f64::NEG_INFINITY, u64::MAX); points],
-            waiting: Vec::new(),
-            block: Block::default(),
-            block_rows: (BLOCK_BYTES / (4 * points)).clamp(1, BLOCK_ROWS),
-        }
+        let prepared: Arc<[Prepared]> = [Prepared::new(benchmark)].into();
+        let kernel = Cpu::new(vec![benchmark], prepared.clone(), JoinConfig { threads, ..JoinConfig::default() });
+        let best = vec![(f64::NEG_INFINITY, u64::MAX); benchmark.points()];
+        Self { benchmark, prepared, kernel, references: 0, best, waiting: Vec::new() }
     }
 
-    /// Bytes that it holds at most beside the benchmark: a block of products and what waits for it, and the best of each point.
+    /// The same that multiplies codes with these instructions, which the processor must have, wherever codes can be made; or f32.
+    #[must_use]
+    pub fn with_codes(self, with: Option<Instructions>) -> Self {
+        Self { kernel: self.kernel.with_codes(with), ..self }
+    }
+
+    /// Bytes that it holds at most beside the benchmark: a portion's products and what waits for it, codes, and the best of each point.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let (points, dim) = (self.benchmark.points() as u64, self.benchmark.dim as u64);
-        let row = 4 * points + points / 8 + 16 + (2 + 4) * dim;
-        // The norms, f32 radii and bounds that are prepared, and the largest similarity so far.
-        let tiles = self.tiling.threads as u64 * (self.tiling.tile_bytes as u64).max(256 * dim);
-        self.block_rows as u64 * row + 48 * points + tiles
+        // A portion's vectors and where they are; the largest similarity of each point so far.
+        let waiting = self.kernel.portion_rows() as u64 * (2 * dim + 24);
+        self.kernel.held_bytes() + self.kernel.call_bytes() + waiting + 16 * points
     }
 
     /// Takes one reference: a canonical vector.
     ///
     /// # Errors
-    /// If its dimension or norm is wrong.
+    /// If its dimension or norm is wrong, or nobody could multiply.
     pub fn push(&mut self, vector: &[f16]) -> Result<(), RadiiError> {
         let reference = self.references;
         if vector.len() != self.benchmark.dim {
@@ -116,37 +114,41 @@ impl<'a> Radii<'a> {
         }
         self.waiting.extend_from_slice(vector);
         self.references += 1;
-        if self.waiting.len() >= self.block_rows * self.benchmark.dim {
-            self.flush();
-        }
-        Ok(())
+        if self.waiting.len() >= self.kernel.portion_rows() * self.benchmark.dim { self.flush() } else { Ok(()) }
     }
 
     /// The radii over all that was pushed.
     ///
     /// # Errors
-    /// If nothing was.
+    /// If nothing was, or nobody could multiply.
     pub fn finish(mut self) -> Result<RadiiOutcome, RadiiError> {
         if self.references == 0 {
             return Err(RadiiError::Empty(self.benchmark.name.clone()));
         }
-        self.flush();
+        self.flush()?;
         let (radii, nearest) = self.best.into_iter().unzip();
         Ok(RadiiOutcome { radii, nearest, references: self.references })
     }
 
-    fn flush(&mut self) {
-        let dim = self.benchmark.dim;
-        let mut wide = vec![0.0; self.waiting.len()];
-        to_f32(&self.waiting, &mut wide);
-        self.block.fill(&wide, &self.benchmark.vectors, dim, None, self.tiling);
-        let rows = self.block.rows();
-        let first = self.references - rows as u64;
+    fn flush(&mut self) -> Result<(), RadiiError> {
+        let vectors: Vec<&[f16]> = self.waiting.chunks_exact(self.benchmark.dim).collect();
+        if vectors.is_empty() {
+            return Ok(());
+        }
+        let (rows, needs) = (vectors.len(), [Needs { maximum: true, radii: false }]);
+        let all = 0..rows;
+        let portion = Portion { vectors: &vectors, groups: std::slice::from_ref(&all), needs: &needs };
+        let mut products = self.kernel.multiply(portion)?;
+        let special = products.error_bound(0);
+        let bound = |row: f64, point: f64| special.unwrap_or_else(|| self.kernel.error_bound(row, point));
         // Every row's norm is within the tolerance of 1.
-        let bound = self.prepared.block_bounds(dim, 1.0 + UNIT_TOLERANCE).value;
-        let row = |row: usize| (row, &self.waiting[row * dim..(row + 1) * dim], first + row as u64);
-        Columns::new(&self.block, self.benchmark, bound).raise((0..rows).map(row), &mut self.best, |point| point);
+        let bounds = self.prepared[0].bounds(1.0 + UNIT_TOLERANCE, bound);
+        let first = self.references - rows as u64;
+        let of = |row: usize| (vectors[row], first + row as u64);
+        raise_all(&mut *products, self.benchmark, bounds, rows, of, &mut self.best)?;
+        drop(products);
         self.waiting.clear();
+        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether a portion is looked at in leading directions: they are learned once, when so much was multiplied that it pays, and left for a while where they were found not to.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::one_less;
+use trommel_kernels::int8::pays::Pause;
+
 use crate::kernel::Portion;
 use crate::leading::Leading;
 
@@ -18,8 +19,8 @@ pub(super) struct Learning {
     /// So many directions are learned, whether they pay or not.
     width: Option<usize>,
     learned: OnceLock<Option<Leading>>,
-    /// Portions to be multiplied in codes before directions are tried again.
-    apart: AtomicU32,
+    /// After a portion that left too many over.
+    pause: Pause,
 }
 
 impl Default for Learning {
@@ -31,7 +32,7 @@ impl Default for Learning {
 impl Learning {
     /// Learns after so many pairs: `width` directions, or as many as pay.
     pub fn after(pairs: u64, width: Option<usize>) -> Self {
-        Self { left: AtomicU64::new(pairs), width, learned: OnceLock::new(), apart: AtomicU32::new(0) }
+        Self { left: AtomicU64::new(pairs), width, learned: OnceLock::new(), pause: Pause::default() }
     }
 
     /// How many directions were learned, if any pay; 0 if none do.
@@ -42,7 +43,7 @@ impl Learning {
     /// What was learned, where the next portion is to be looked at that way.
     pub fn now(&self) -> Option<&Leading> {
         let learned = self.learned.get().and_then(Option::as_ref);
-        learned.filter(|_| self.apart.load(Ordering::Relaxed) == 0)
+        learned.filter(|_| self.pause.is_over())
     }
 
     /// What looks at a portion of so many pairs, which are more than other ways can take if `must`.
@@ -62,13 +63,13 @@ impl Learning {
         Some(learned).filter(|learned| (must || self.now().is_some()) && learned.answers(portion.needs))
     }
 
-    /// Leaves directions for so many portions.
-    pub fn leave_for(&self, portions: u32) {
-        self.apart.store(portions, Ordering::Relaxed);
+    /// A portion left too many over.
+    pub fn pause(&self) {
+        self.pause.begin();
     }
 
     /// A portion went another way.
     pub fn went_another_way(&self) {
-        one_less(&self.apart);
+        self.pause.pass();
     }
 }

@@ -1,11 +1,11 @@
 //! A portion's products, in each of the three ways, and what is found out about the ways.
 
-use std::sync::atomic::Ordering;
-
 use trommel_core::wake::locked;
+use trommel_kernels::int8::pays::lists_too_much;
 use trommel_kernels::join::{Block, visit_reaching};
 
-use super::{Cpu, FREE_LISTED, PAIRS_A_LISTED, PORTIONS_APART, Scratch};
+use super::{Cpu, Scratch};
+use crate::benchmark::Held;
 use crate::join::Needs;
 use crate::kernel::{ColumnSink, Found, KernelError, Portion, Products, Reach, RowSink, Tops};
 use crate::leading::Leading;
@@ -18,13 +18,13 @@ fn tops(portion: Portion<'_>, of: impl Fn(usize, usize) -> Option<(Tops, [Option
 }
 
 /// A portion's products in codes.
-pub(super) struct Coded<'a> {
-    pub cpu: &'a Cpu,
+pub(super) struct Coded<'a, B: Held> {
+    pub cpu: &'a Cpu<B>,
     pub portion: Portion<'a>,
     pub scratch: Scratch,
 }
 
-impl Products for Coded<'_> {
+impl<B: Held> Products for Coded<'_, B> {
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
         Ok(tops(self.portion, |at, row| self.scratch.coded.tops(at, row)))
     }
@@ -57,21 +57,20 @@ impl Products for Coded<'_> {
     }
 }
 
-impl Drop for Coded<'_> {
+impl<B: Held> Drop for Coded<'_, B> {
     fn drop(&mut self) {
-        let pairs = self.cpu.pairs(self.portion);
-        let points = pairs / self.portion.vectors.len().max(1) as u64;
-        let most = (pairs + points * (FREE_LISTED * PAIRS_A_LISTED) as u64) / PAIRS_A_LISTED as u64;
-        if self.scratch.coded.listed > most {
-            self.cpu.apart.store(PORTIONS_APART, Ordering::Relaxed);
+        let rows = self.portion.vectors.len();
+        let points = self.cpu.pairs(self.portion) as usize / rows.max(1);
+        if lists_too_much(rows, points, self.scratch.coded.listed) {
+            self.cpu.pause.begin();
         }
         locked(&self.cpu.idle).push(std::mem::take(&mut self.scratch));
     }
 }
 
 /// A portion in leading directions.
-pub(super) struct Led<'a> {
-    pub cpu: &'a Cpu,
+pub(super) struct Led<'a, B: Held> {
+    pub cpu: &'a Cpu<B>,
     pub leading: &'a Leading,
     pub portion: Portion<'a>,
     pub scratch: Scratch,
@@ -82,7 +81,7 @@ fn no_columns() -> KernelError {
     KernelError("decisions alone were to be asked for".into())
 }
 
-impl Products for Led<'_> {
+impl<B: Held> Products for Led<'_, B> {
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
         Ok(tops(self.portion, |at, row| self.scratch.leading.tops(at, row)))
     }
@@ -109,23 +108,23 @@ impl Products for Led<'_> {
     }
 }
 
-impl Drop for Led<'_> {
+impl<B: Held> Drop for Led<'_, B> {
     fn drop(&mut self) {
         if self.leading.left_too_many(self.cpu.pairs(self.portion), self.scratch.leading.listed()) {
-            self.cpu.learning.leave_for(PORTIONS_APART);
+            self.cpu.learning.pause();
         }
         locked(&self.cpu.idle).push(std::mem::take(&mut self.scratch));
     }
 }
 
 /// A portion's products in f32.
-pub(super) struct Blocks<'a> {
-    pub cpu: &'a Cpu,
+pub(super) struct Blocks<'a, B: Held> {
+    pub cpu: &'a Cpu<B>,
     pub portion: Portion<'a>,
     pub scratch: Scratch,
 }
 
-impl Blocks<'_> {
+impl<B: Held> Blocks<'_, B> {
     /// The blocks of which something is asked.
     fn blocks(&self) -> impl Iterator<Item = (usize, &Block, Needs)> {
         let blocks = self.scratch.blocks.iter().zip(self.portion.needs).enumerate();
@@ -133,7 +132,7 @@ impl Blocks<'_> {
     }
 }
 
-impl Products for Blocks<'_> {
+impl<B: Held> Products for Blocks<'_, B> {
     fn row_tops(&mut self) -> Result<Vec<Vec<Tops>>, KernelError> {
         let rows = self.portion.vectors.len();
         let mut tops = vec![vec![Tops::NOTHING; rows]; self.portion.needs.len()];
@@ -184,7 +183,7 @@ impl Products for Blocks<'_> {
     }
 }
 
-impl Drop for Blocks<'_> {
+impl<B: Held> Drop for Blocks<'_, B> {
     fn drop(&mut self) {
         locked(&self.cpu.idle).push(std::mem::take(&mut self.scratch));
     }

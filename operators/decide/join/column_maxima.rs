@@ -43,9 +43,7 @@ impl Joiner {
         let firsts_of = |tops: &[Vec<f32>], seen: &[Columns], of: fn(&Columns) -> &[Peak]| {
             let first = |at: usize| -> Vec<f32> {
                 let bound = bound(at);
-                let raises = |top: f32, now: &Peak| now.0 < f64::from(top) - bound;
-                let firsts = tops[at].iter().zip(of(&seen[at]));
-                firsts.map(|(&top, now)| if raises(top, now) { top } else { f32::INFINITY }).collect()
+                tops[at].iter().zip(of(&seen[at])).map(|(&top, now)| maxima::first(top, bound, now.0)).collect()
             };
             let firsts: Vec<Vec<f32>> = if coarse { (0..tops.len()).map(first).collect() } else { Vec::new() };
             firsts.iter().flatten().any(|first| *first < f32::INFINITY).then_some(firsts)

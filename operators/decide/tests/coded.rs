@@ -11,6 +11,7 @@ use crate::benchmark::Benchmark;
 use crate::cpu::Cpu;
 use crate::join::{ColumnSet, JoinConfig, JoinRow, Joiner};
 use crate::kernel::Kernel;
+use crate::radii::Radii;
 use crate::scan::Prepared;
 use trommel_core::sample::SampleId;
 
@@ -168,4 +169,41 @@ fn what_lists_too_much_is_done_in_f32() {
     assert_eq!(sizes[0], in_codes);
     assert!(sizes[1..64].iter().all(|size| *size < in_codes), "{sizes:?}");
     assert_eq!((sizes[64], sizes[65] < in_codes), (in_codes, true));
+}
+
+/// Radii and whose they are by every way of multiplying; references come several portions of them, copies among them, of which the first has the radius.
+fn check_radii(reference: &[Vec<f16>], points: &[Vec<f16>]) {
+    let benchmark = benchmark("b", points[0].len(), points, None);
+    let of = |point: &Vec<f16>| {
+        let all = reference.iter().map(|x| naive::cosine(x, point)).zip(0u64..);
+        all.fold((f64::NEG_INFINITY, 0), |best, one| if one.0 > best.0 { one } else { best })
+    };
+    let (expected, nearest): (Vec<f64>, Vec<u64>) = points.iter().map(of).unzip();
+    for with in Instructions::all().map(Some).chain([None]) {
+        let mut radii = Radii::new(&benchmark, 1).with_codes(with);
+        reference.iter().for_each(|x| radii.push(x).unwrap());
+        let outcome = radii.finish().unwrap();
+        assert!(outcome.radii == expected && outcome.nearest == nearest, "{with:?}, dim {}", benchmark.dim);
+    }
+}
+
+#[test]
+fn radii_are_the_naive_models_whatever_multiplies() {
+    let mut dice = Dice(35);
+    for (dim, references, points) in [(32, 1200, 70), (65, 700, 129), (100, 150, 64), (512, 60, 66), (640, 30, 5)] {
+        let mut reference = vectors(&mut dice, references, dim, &[]);
+        reference.extend_from_within(..references / 3);
+        let kin = &reference[references / 2..][..20];
+        check_radii(&reference, &vectors(&mut dice, points, dim, kin));
+    }
+}
+
+/// Every reference is near every point: codes list nearly all, and f32 takes over.
+#[test]
+fn radii_where_everything_is_near() {
+    let mut dice = Dice(36);
+    let one = dice.unit(40);
+    let mut near = |count: usize| -> Vec<Vec<f16>> { (0..count).map(|_| dice.near(&one, 1e-3)).collect() };
+    let (reference, points) = (near(1500), near(66));
+    check_radii(&reference, &points);
 }
