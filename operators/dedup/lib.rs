@@ -9,7 +9,7 @@
 //! a similarity of an earlier one; a [`clusters::Clustering`] says which rows lie together.
 //!
 //! # Invariants
-//! 1. Answers are the canonical ones: fast products only find candidates, within their proven bound (`trommel_kernels::join`), and the exact
+//! 1. Answers are the canonical ones: fast products only find candidates, within their proven bound (`trommel_kernels::int8`, `trommel_kernels::join`), and the exact
 //!    f64 product decides ([`trommel_kernels::dot`]). A similarity that equals the threshold does not suppress.
 //! 2. Centres are f16, so that the nearest centre is decided by exact values too; means are sums of integers. Threads, block sizes and
 //!    processors have no say in any of it.
@@ -18,10 +18,12 @@
 
 pub mod clusters;
 pub mod inside;
+mod known;
 pub mod means;
 pub mod names;
 pub mod nearest;
 pub mod neighbours;
+mod products;
 pub mod scan;
 pub mod speed;
 pub mod spool;

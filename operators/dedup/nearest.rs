@@ -6,6 +6,8 @@
 //!
 //! Fast products `v` find candidates: with `e` the bound of the product, `r` the f32 nearest to `|c|^2 / 2` and `u = 2^-24`,
 //! `|fl(v - r) - h| <= e + u |r| + u (|v| + |r|) <= e + 3 u (|v| + |r|)`. Whoever lies within twice that of the largest is decided exactly.
+//! Products are in f32, not in codes (`trommel_kernels::int8`): centres are new in each round, and those around a row lie closer together than codes can tell,
+//! so that with fewer than some thousand of them coding and sifting take what codes save.
 //! Memory: `4.25 B` a row of a portion and centre, for each thread.
 
 use std::sync::Mutex;

@@ -3,8 +3,8 @@
 //! ```text
 //!            points ──▶
 //!  rows   ┌────┐
-//!   │     │▒▒▒▒└────┐        rows f32[some thousand, dim] stay; points f16 stream by, block by block; each thread multiplies
-//!   ▼     │▒▒▒▒▒▒▒▒▒└────┐   up to 256 rows with a block, and looks at what reaches the threshold less the bound
+//!   │     │▒▒▒▒└────┐        rows f16[some thousand, dim] stay; points f16 stream by, block by block; each thread multiplies
+//!   ▼     │▒▒▒▒▒▒▒▒▒└────┐   up to 256 rows with a block, and looks at what reaches the threshold less the bound (`products.rs`)
 //!         └──────────────┘
 //! ```
 //!
@@ -18,12 +18,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
-use trommel_kernels::dot::{dot, to_f32};
-use trommel_kernels::join::{Block, CHUNK, Tiling, error_bound, f32_below};
+use trommel_kernels::dot::dot;
+use trommel_kernels::int8::pays::FEWEST_POINTS;
+use trommel_kernels::int8::{self, Instructions};
+use trommel_kernels::join::{CHUNK, Tiling, error_bound};
 
 use crate::DedupError;
+use crate::known::{Best, Row, WORD, raise};
+use crate::products::{Pair, Products, Scratch};
 use crate::vectors::Vectors;
 use crate::work::Work;
 
@@ -94,64 +98,22 @@ struct Sizes {
 
 impl Sizes {
     fn bytes(self, dim: usize, threads: usize) -> u64 {
-        let portion = self.rows.min(PORTION_ROWS) * self.points * 5;
-        let tile = Tiling::default().tile_bytes.max(4 * CHUNK * dim);
+        let some = self.rows.min(PORTION_ROWS);
+        let portion = some * (5 * self.points + 4 * dim) + Tiling::default().tile_bytes.max(4 * CHUNK * dim);
         let open = 8 * self.rows * self.rows.div_ceil(WORD);
-        (6 * dim * self.rows + open + 2 * dim * self.points + threads * (portion + tile)) as u64
+        // Vectors and codes, and what codes are made in.
+        let rows = self.rows * (2 * dim + int8::Rows::row_bytes(dim));
+        let points = 2 * dim * self.points + int8::Points::bytes(self.points, dim);
+        let coding = (self.rows.div_ceil(PORTION_ROWS) + threads) * 4 * int8::LANES * dim;
+        (rows + open + points + coding + threads * portion) as u64
     }
 
     fn of(dim: usize, rows: usize, points: usize, machine: Machine) -> Self {
-        let mut sizes = Self { rows: 4096, points: 8192 };
+        let mut sizes = Self { rows: 8192, points: 8192 };
         while sizes.bytes(dim, machine.threads) > machine.memory_bytes && sizes.points > CHUNK {
             if sizes.rows < sizes.points { sizes.points /= 2 } else { sizes.rows /= 2 }
         }
         Self { rows: sizes.rows.min(rows.max(1)), points: sizes.points.min(points.max(1)) }
-    }
-}
-
-/// The most similar row so far.
-#[derive(Clone, Copy, Debug)]
-struct Best {
-    by: u32,
-    similarity: f64,
-}
-
-fn raise(best: &mut Option<Best>, by: u32, similarity: f64) {
-    // Strictly: whoever came first stays.
-    if best.is_none_or(|best| similarity > best.similarity) {
-        *best = Some(Best { by, similarity });
-    }
-}
-
-/// What is known of a row of the block.
-#[derive(Clone, Debug, Default)]
-struct Row {
-    best: Option<Best>,
-    /// Rows of the same block above the threshold, of which it is not known yet whether they stay, as bits by their places in it: greedy only,
-    /// and empty as long as there is none. Their similarities are taken once more, from those that do stay: of many copies each has all before
-    /// it here, and one of them stays.
-    open: Vec<u64>,
-}
-
-/// Bits of a word of [`Row::open`].
-const WORD: usize = u64::BITS as usize;
-
-impl Row {
-    /// Notes the row at a place in the block, which has so many rows.
-    fn note(&mut self, at: usize, rows: usize) {
-        if self.open.is_empty() {
-            self.open = vec![0; rows.div_ceil(WORD)];
-        }
-        self.open[at / WORD] |= 1 << (at % WORD);
-    }
-
-    /// The places that are noted, ascending.
-    fn places(&self) -> impl Iterator<Item = usize> {
-        let bits = |(word, bits): (usize, &u64)| {
-            let bits = *bits;
-            (0..WORD).filter(move |at| (bits >> at) & 1 == 1).map(move |at| word * WORD + at)
-        };
-        self.open.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(bits)
     }
 }
 
@@ -160,7 +122,7 @@ impl Row {
 /// # Errors
 /// Rows that cannot be read.
 pub fn within(rows: &dyn Vectors, rule: Rule, machine: Machine, work: &Work) -> Result<Scanned, DedupError> {
-    Ok(Scan { rows, points: None, rule, machine, work, most_kept: usize::MAX }.run()?.0)
+    Ok(Scan::new(rows, None, rule, machine, work).run()?.0)
 }
 
 /// Rows of the set, each with all of another set.
@@ -175,7 +137,7 @@ pub fn against(
     work: &Work,
 ) -> Result<Scanned, DedupError> {
     let rule = Rule { above, greedy: false };
-    Ok(Scan { rows, points: Some(others), rule, machine, work, most_kept: usize::MAX }.run()?.0)
+    Ok(Scan::new(rows, Some(others), rule, machine, work).run()?.0)
 }
 
 /// The first `count` rows of which no two lie above the threshold, taken greedily; fewer where there are no more.
@@ -190,8 +152,20 @@ pub fn apart(
     work: &Work,
 ) -> Result<Vec<u32>, DedupError> {
     let rule = Rule { above, greedy: true };
-    let (_, kept) = Scan { rows, points: None, rule, machine, work, most_kept: count }.run()?;
+    let (_, kept) = Scan { most_kept: count, ..Scan::new(rows, None, rule, machine, work) }.run()?;
     Ok((0..).zip(kept).filter_map(|(row, kept)| kept.then_some(row)).take(count).collect())
+}
+
+/// [`within`], or [`against`] others, all of it in codes that these instructions multiply, which the processor must have, or in f32.
+#[cfg(test)]
+pub(crate) fn scan_with(
+    with: Option<Instructions>,
+    rows: &dyn Vectors,
+    others: Option<&dyn Vectors>,
+    rule: Rule,
+    machine: Machine,
+) -> Result<Scanned, DedupError> {
+    Ok(Scan { with, fewest: 0, ..Scan::new(rows, others, rule, machine, &Work::default()) }.run()?.0)
 }
 
 /// Pairs of a scan inside a set of so many rows.
@@ -208,39 +182,63 @@ struct Scan<'a> {
     machine: Machine,
     work: &'a Work,
     most_kept: usize,
+    /// What multiplies codes, where rows and points are not fewer.
+    with: Option<Instructions>,
+    fewest: usize,
 }
 
-/// The rows of a block, and what multiplies them.
+/// The rows of a block.
 struct Rows<'a> {
     first: usize,
     stored: &'a [f16],
-    wide: &'a [f32],
 }
 
-/// Points of a block: f16\[ids, dim\], ids ascending.
+/// Points of a block: f16\[ids, dim\], ids ascending, and their codes if they were made.
 struct Points<'a> {
     ids: &'a [u32],
     vectors: &'a [f16],
+    codes: &'a [int8::Points],
 }
 
-impl Scan<'_> {
+/// Who multiplies, and memory for it.
+struct Multiplying {
+    products: Products,
+    idle: Mutex<Vec<Scratch>>,
+    /// Pairs above the threshold whose fate is known.
+    above: AtomicU64,
+}
+
+impl<'a> Scan<'a> {
+    fn new(
+        rows: &'a dyn Vectors,
+        points: Option<&'a dyn Vectors>,
+        rule: Rule,
+        machine: Machine,
+        work: &'a Work,
+    ) -> Self {
+        let (most_kept, with, fewest) = (usize::MAX, Instructions::fast(), FEWEST_POINTS);
+        Self { rows, points, rule, machine, work, most_kept, with, fewest }
+    }
+
     /// What was found, and whether each row asked so far is kept; the latter where greedy.
     fn run(&self) -> Result<(Scanned, Vec<bool>), DedupError> {
         let (dim, count) = (self.rows.dim(), self.rows.len());
         let points = self.points.unwrap_or(self.rows);
         let sizes = Sizes::of(dim, count, points.len(), self.machine);
         let (mut found, mut kept, mut kept_count) = (Scanned::default(), Vec::new(), 0);
-        let (mut stored, mut wide, mut block) = (Vec::new(), Vec::new(), Vec::new());
-        let idle = Mutex::new(Vec::new());
-        let above = AtomicU64::new(0);
+        let (mut stored, mut block) = (Vec::new(), Vec::new());
+        // Codes of points are used by a block of rows, and those of rows by all points.
+        let with = self.with.filter(|_| sizes.rows.min(points.len()) >= self.fewest);
+        let multiplying =
+            Multiplying { products: Products::new(dim, with), idle: Mutex::default(), above: AtomicU64::new(0) };
         for first in (0..count).step_by(sizes.rows) {
             let end = (first + sizes.rows).min(count);
             stored.resize((end - first) * dim, f16::ZERO);
-            wide.resize(stored.len(), 0.0);
             self.rows.read(first, &mut stored)?;
-            to_f32(&stored, &mut wide);
-            let rows = Rows { first, stored: &stored, wide: &wide };
+            let rows = Rows { first, stored: &stored };
             let mut known = vec![Row::default(); end - first];
+            let portion = known.len().div_ceil(self.machine.threads.max(1)).clamp(32, PORTION_ROWS);
+            let mut coded: Vec<int8::Rows> = known.chunks(portion).map(|_| int8::Rows::default()).collect();
             let last = if self.points.is_some() { points.len() } else { end };
             let mut ids: Vec<u32> = Vec::new();
             for from in (0..last).step_by(sizes.points) {
@@ -258,14 +256,16 @@ impl Scan<'_> {
                         self.only_kept(span, &kept, &mut block, &mut ids);
                         &block[..ids.len() * dim]
                     };
-                    self.multiply(&rows, &Points { ids: &ids, vectors }, &mut known, &idle, &above);
+                    let codes = multiplying.products.code(vectors, self.machine.threads);
+                    let points = Points { ids: &ids, vectors, codes: &codes };
+                    self.multiply(&rows, &points, (&mut known, portion), &mut coded, &multiplying);
                 }
             }
             for (row, known) in (first as u32..).zip(known) {
                 let mut best = known.best;
                 let vector = |at: usize| &stored[at * dim..(at + 1) * dim];
                 for at in known.places().filter(|at| kept[first + at]) {
-                    above.fetch_add(1, Ordering::Relaxed);
+                    multiplying.above.fetch_add(1, Ordering::Relaxed);
                     raise(&mut best, (first + at) as u32, dot(vector(row as usize - first), vector(at)));
                 }
                 if self.rule.greedy {
@@ -278,7 +278,7 @@ impl Scan<'_> {
                 break;
             }
         }
-        found.pairs_above = above.into_inner();
+        found.pairs_above = multiplying.above.into_inner();
         Ok((found, kept))
     }
 
@@ -299,67 +299,73 @@ impl Scan<'_> {
         &self,
         rows: &Rows<'_>,
         points: &Points<'_>,
-        known: &mut [Row],
-        idle: &Mutex<Vec<Block>>,
-        above: &AtomicU64,
+        (known, portion): (&mut [Row], usize),
+        coded: &mut [int8::Rows],
+        multiplying: &Multiplying,
     ) {
-        let portion = known.len().div_ceil(self.machine.threads.max(1)).clamp(32, PORTION_ROWS);
-        let job = |(at, known): (usize, &mut [Row])| {
-            let mut block = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
-            above.fetch_add(self.portion(rows, at * portion, points, known, &mut block), Ordering::Relaxed);
+        let Multiplying { products, idle, above } = multiplying;
+        let job = |(at, (known, coded)): (usize, (&mut [Row], &mut int8::Rows))| {
+            let mut scratch = idle.lock().ok().and_then(|mut idle| idle.pop()).unwrap_or_default();
+            let found = self.portion(rows, at * portion, points, (known, coded), products, &mut scratch);
+            above.fetch_add(found, Ordering::Relaxed);
             if let Ok(mut idle) = idle.lock() {
-                idle.push(block);
+                idle.push(scratch);
             }
         };
         if self.machine.threads > 1 {
-            known.par_chunks_mut(portion).enumerate().for_each(job);
+            known.par_chunks_mut(portion).zip(coded.par_iter_mut()).enumerate().for_each(job);
         } else {
-            known.chunks_mut(portion).enumerate().for_each(job);
+            known.chunks_mut(portion).zip(coded).enumerate().for_each(job);
         }
     }
 
     /// Some rows of a block, the first of them being its `at`-th, with some points; pairs above the threshold whose fate is known.
-    fn portion(&self, rows: &Rows<'_>, at: usize, points: &Points<'_>, known: &mut [Row], block: &mut Block) -> u64 {
-        let dim = self.rows.dim();
+    fn portion(
+        &self,
+        rows: &Rows<'_>,
+        at: usize,
+        points: &Points<'_>,
+        (known, coded): (&mut [Row], &mut int8::Rows),
+        products: &Products,
+        scratch: &mut Scratch,
+    ) -> u64 {
+        let (dim, threshold) = (self.rows.dim(), self.rule.above);
         let before = |row: usize| match self.points {
             Some(_) => points.ids.len(),
             None => points.ids.partition_point(|&id| (id as usize) < row),
         };
-        let count = before(rows.first + at + known.len());
-        if count == 0 {
-            return 0;
-        }
-        let wide = &rows.wide[at * dim..(at + known.len()) * dim];
-        block.fill(wide, &points.vectors[..count * dim], dim, None, Tiling::default());
-        let bound = bound(dim);
-        let least = f32_below(self.rule.above - bound);
-        let (mut above, mut compared) = (0, 0);
-        for (number, known) in known.iter_mut().enumerate() {
-            let row = at + number;
-            let (end, vector) = (before(rows.first + row), &rows.stored[row * dim..(row + 1) * dim]);
-            compared += end as u64;
-            let chunks = block.row(number)[..end].chunks(CHUNK).zip(block.chunk_maxima(number));
-            for (chunk, (values, _)) in chunks.enumerate().filter(|(_, (_, maximum))| **maximum >= least) {
-                for (lane, value) in values.iter().enumerate().filter(|(_, value)| **value >= least) {
-                    let point = chunk * CHUNK + lane;
-                    let (by, open) = (points.ids[point], self.rule.greedy && points.ids[point] as usize >= rows.first);
-                    // Surely above the threshold, and surely not the most similar: of many copies few are looked at.
-                    let is_behind = |best: Best| f64::from(*value) + bound <= best.similarity;
-                    if !open && f64::from(*value) - bound > self.rule.above && known.best.is_some_and(is_behind) {
-                        above += 1;
-                        continue;
-                    }
-                    let similarity = dot(vector, &points.vectors[point * dim..(point + 1) * dim]);
-                    if similarity > self.rule.above && open {
-                        known.note(by as usize - rows.first, rows.stored.len() / dim);
-                    } else if similarity > self.rule.above {
-                        above += 1;
-                        raise(&mut known.best, by, similarity);
-                    }
-                }
+        let ends: Vec<usize> = (rows.first + at..).take(known.len()).map(before).collect();
+        let vectors = &rows.stored[at * dim..(at + known.len()) * dim];
+        let mut above = 0;
+        products.above(threshold, (vectors, coded), (points.vectors, points.codes), &ends, scratch, |pair| {
+            let (known, by) = (&mut known[pair.row], points.ids[pair.point]);
+            let (x, t) = (&vectors[pair.row * dim..][..dim], &points.vectors[pair.point * dim..][..dim]);
+            let open = self.rule.greedy && by as usize >= rows.first;
+            // Surely above the threshold, and surely not the most similar: of many copies few are looked at.
+            let best = known.best;
+            let is_behind =
+                |pair: &Pair| !open && pair.least > threshold && best.is_some_and(|best| pair.most <= best.similarity);
+            if is_behind(&pair) {
+                above += 1;
+                return;
             }
-        }
-        self.work.add(compared);
+            let pair = pair.nearer(x, t);
+            if pair.most <= threshold {
+                return;
+            }
+            if is_behind(&pair) {
+                above += 1;
+                return;
+            }
+            let similarity = dot(x, t);
+            if similarity > threshold && open {
+                known.note(by as usize - rows.first, rows.stored.len() / dim);
+            } else if similarity > threshold {
+                above += 1;
+                raise(&mut known.best, by, similarity);
+            }
+        });
+        self.work.add(ends.iter().map(|end| *end as u64).sum());
         above
     }
 }

@@ -11,7 +11,7 @@ use crate::vectors::Slice;
 use crate::work::Work;
 
 /// Rows on either side of the trial: some milliseconds.
-const ROWS: usize = 1024;
+const ROWS: usize = 2048;
 
 /// Pairs of vectors of `dim` elements that are compared in a second, roughly.
 ///

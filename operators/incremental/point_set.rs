@@ -2,6 +2,9 @@
 //!
 //! The fast products of `trommel_decide::scan` find candidates with a proven bound, what lies inside it is computed canonically. So whatever comes out
 //! of a point set is a function of vector and points, and a point set of few points says of them what a point set of all would.
+//!
+//! Products are in f32, not in codes: most point sets are the few points that a change touches, and threads share a block, by rows for scores and by points
+//! for maxima (see `docs/design/similarity.md`).
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Scans and clusters equal the naive ones to the bit, for any machine.
 
 use half::f16;
+use trommel_kernels::int8::Instructions;
 
 use super::naive::{self, Dice, row, rows, unit};
 use crate::clusters::{Clustering, KMeans, cluster, smallest};
@@ -8,7 +9,7 @@ use crate::inside::{Members, Order, inside, ordered};
 use crate::names::{Caption, Naming, RowName};
 use crate::nearest::Centres;
 use crate::neighbours::neighbour_distances;
-use crate::scan::{Machine, Rule, Scanned, against, apart, within};
+use crate::scan::{Machine, Rule, Scanned, against, apart, scan_with, within};
 use crate::spool::{Filling, Spool};
 use crate::vectors::{Gathered, Slice, Vectors};
 use crate::work::Work;
@@ -74,6 +75,66 @@ fn a_scan_is_the_naive_one_to_the_bit() {
         }
     }
     assert!(suppressed > 5000, "{suppressed}");
+}
+
+/// Every seventh row becomes one that codes suit badly: along one axis, all elements equal, outliers, all but one nearly zero; or the negative of the one before.
+fn with_odd_ones(mut all: Vec<f16>, dim: usize, dice: &mut Dice) -> Vec<f16> {
+    for at in (6..all.len() / dim).step_by(7) {
+        let mut raw: Vec<f64> = row(&all, dim, at).iter().map(|x| x.to_f64()).collect();
+        match dice.below(5) {
+            0 => raw.iter_mut().enumerate().for_each(|(k, x)| *x = f64::from(u8::from(k == at % dim))),
+            1 => raw.fill(if at % 2 == 0 { 1.0 } else { -1.0 }),
+            2 => (raw[dim / 7], raw[dim / 3]) = (2.0, -1.0),
+            3 => raw.iter_mut().skip(1).for_each(|x| *x *= 1e-6),
+            _ => raw.iter_mut().zip(row(&all, dim, at - 1)).for_each(|(x, before)| *x = -before.to_f64()),
+        }
+        if raw.iter().any(|x| x.abs() > 1e-3) {
+            all[at * dim..(at + 1) * dim].copy_from_slice(&unit(&raw));
+        }
+    }
+    all
+}
+
+/// Whatever multiplies: thresholds that a pair meets to the bit, a step beside it, and such that nearly all pairs are shown, so that f32 takes over.
+#[test]
+fn a_scan_in_codes_is_the_naive_one_to_the_bit() {
+    let mut dice = Dice(31);
+    for (count, dim) in [(1, 32), (70, 33), (600, 40), (300, 64), (130, 257)] {
+        let [all, others] = [count, 300].map(|count| {
+            let all = rows(&mut dice, count, dim);
+            with_odd_ones(all, dim, &mut dice)
+        });
+        let met = trommel_kernels::dot::dot(row(&all, dim, 0), row(&all, dim, count / 2));
+        for above in [met, met.next_down(), -1.0, 0.3, 0.876, 0.99] {
+            for (greedy, others) in [(false, None), (true, None), (false, Some(&others[..]))] {
+                let expected = naive::scan(&all, others, dim, &plan(count), above, greedy);
+                let (slice, rule) = (Slice { vectors: &all, dim }, Rule { above, greedy });
+                let others = others.map(|vectors| Slice { vectors, dim });
+                for with in Instructions::all().map(Some).chain([None]) {
+                    let found = everywhere(|machine| {
+                        let others = others.as_ref().map(|others| others as &dyn Vectors);
+                        scan_with(with, &slice, others, rule, machine).unwrap()
+                    });
+                    assert_eq!(found, expected, "{count} rows of {dim} above {above}, {with:?}");
+                }
+            }
+        }
+    }
+}
+
+/// So many rows that codes are taken where the processor has the instructions.
+#[test]
+fn a_scan_of_many_rows_is_the_naive_one_to_the_bit() {
+    let mut dice = Dice(37);
+    let (count, dim) = (2100, 32);
+    let all = rows(&mut dice, count, dim);
+    for (above, greedy) in [(0.95, false), (0.9, true)] {
+        let expected = naive::scan(&all, None, dim, &plan(count), above, greedy);
+        let slice = Slice { vectors: &all, dim };
+        let found = everywhere(|machine| within(&slice, Rule { above, greedy }, machine, &Work::default()).unwrap());
+        assert_eq!(found, expected);
+        assert!(found.suppressed.len() > 500);
+    }
 }
 
 #[test]
