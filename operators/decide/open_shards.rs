@@ -72,9 +72,4 @@ impl<T: Ord + Clone> OpenShards<T> {
         }
         goes_on.into_iter().chain(end)
     }
-
-    /// Forgets all of them: the run stops.
-    pub(crate) fn clear(&mut self) {
-        self.shards.clear();
-    }
 }

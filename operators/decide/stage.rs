@@ -2,19 +2,19 @@
 //!
 //! ```text
 //!                worker                               │  pool threads
-//!  Embedded ─▶ backlog ─▶ [micro-batch: capabilities] ┼─▶ check, join, verdict ─┐
-//!  kept     ◀── [micro-batch redeemed] ◀── channel ◀──┼─────────────────────────┘  one wake a micro-batch
+//!  Embedded ─▶ [its shard's points] ─▶ backlog ───────┼─▶ check, join, verdict ─┐
+//!  kept     ◀── [micro-batch redeemed] ◀── mailbox ◀──┼─────────────────────────┘  one wake for all that has come
 //!                  │ fates
 //!  events ─────────┴▶ [open shards] ─▶ events: fates of all samples; with a shard's last one its end, and in it what its points saw
 //! ```
 //!
-//! Frontier: both outputs' follow the inputs', the backlog's and the open micro-batches' times.
+//! Frontier: both outputs' follow the inputs', the backlog's and the open micro-batches' times (see `trommel_dataflow::offload`).
 //!
 //! Invariants:
 //! 1. Each input gives one fate, at its own time, in the order of completion, unless the run stops. A kept one goes on to the trainer too,
 //!    unless it is judged for the ledger only ([`Work::JudgeOnly`]).
 //! 2. A micro-batch is what lies there, of any times: with a thread free nothing waits for company. While this operator's
-//!    share of the pool is busy, arrivals gather; the waker is the running micro-batch's result, or a timer where others fill the pool.
+//!    share of the pool is busy, arrivals gather.
 //! 3. How samples fall into micro-batches changes no score and no verdict (see [`super::join`]).
 //! 4. A vector that cannot be judged is a reject of its own; a panic makes rejects (`join_failed`) of its micro-batch.
 //! 5. All events of a shard pass by here, on the worker that reads it: see `open_shards.rs` for what its end waits for, and brings.
@@ -23,32 +23,25 @@
 //!
 //! Cost: see [`Joiner::call_bytes`] for the memory of a pool's thread.
 
-use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Capability, Concat};
 use timely::order::TotalOrder;
 use timely::progress::Timestamp;
-use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, Work};
-use trommel_dataflow::offload::{Job, JobPanic, Pool};
+use trommel_core::sample::{Embedded, Event, Fate, Reason, Sample, SampleInfo, Work};
+use trommel_dataflow::offload::{JobPanic, Offload, Pool};
 use trommel_dataflow::part::PartInTwo;
+use trommel_dataflow::timed::FlatMapTimed;
 
 use super::ShardNames;
 use super::join::{JoinRow, Joined, Joiner, Verdict};
 use super::known_maxima::KnownMaxima;
 use super::open_shards::OpenShards;
 use super::points::Points;
-
-/// After this time a pool that others fill is asked again, if no result has come before.
-const RETRY: Duration = Duration::from_millis(1);
 
 /// What is left of a kept sample's picture: the trainer's view, u8\[size, size, 3\], where one is wanted.
 pub type TrainView = Option<Vec<u8>>;
@@ -85,132 +78,67 @@ impl<'scope, T: Timestamp + TotalOrder> Decide<'scope, T> for StreamVec<'scope, 
         verdict: &Arc<dyn Verdict>,
         names: &ShardNames,
     ) -> (StreamVec<'scope, T, Sample<TrainView>>, StreamVec<'scope, T, Event>) {
-        let split = |output: Output| output.map(|sample| *sample);
-        if let Some(joins) = joins {
-            return join(self, events, joins, verdict, names).part(split);
-        }
-        let (verdict, names) = (verdict.clone(), names.clone());
-        let outputs = self.flat_map(move |sample| {
-            let keeps = verdict.keeps(&names(sample.info.id.ordinal), &sample.info.key, sample.info.id, &[]);
-            let (kept, fate) = decided(sample, Joined { scores: Vec::new(), keeps });
-            kept.map(Ok).into_iter().chain([Err(fate)])
-        });
-        let (kept, fates) = outputs.part(split);
-        (kept, fates.concat(events))
-    }
-}
-
-/// A kept sample or an event; boxed, as most are the large one and all pass through a channel.
-type Output = Result<Box<Sample<TrainView>>, Event>;
-type Outputs = CapacityContainerBuilder<Vec<Output>>;
-
-fn join<'scope, T: Timestamp + TotalOrder>(
-    embedded: StreamVec<'scope, T, Sample<Embedded>>,
-    events: StreamVec<'scope, T, Event>,
-    joins: Joins<'_>,
-    verdict: &Arc<dyn Verdict>,
-    names: &ShardNames,
-) -> StreamVec<'scope, T, Output> {
-    let scope = embedded.scope();
-    let (joiner, pool, known) = (joins.joiner.clone(), joins.pool.clone(), joins.points.cloned());
-    let (verdict, names) = (verdict.clone(), names.clone());
-    embedded.binary::<_, Outputs, _, _, _, _>(events, Pipeline, Pipeline, "Decide", move |cap, info| {
-        drop(cap); // else the frontier never moves
-        let retry = scope.activator_for(info.address.clone());
-        let wake = Arc::new(scope.worker().sync_activator_for(info.address.to_vec()));
-        let stop_wake = wake.clone();
-        let on_stop = pool.stop().map(|stop| {
-            stop.on_request(move || {
-                let _worker_gone = stop_wake.activate();
-            })
-        });
-        let (tell, told) = crossbeam_channel::unbounded::<(u64, Vec<Judged>)>(); // bounded by the micro-batches that are out
-        let mut backlog = VecDeque::<(Rc<Capability<T>>, Waiting)>::new();
-        let mut micro_batches = HashMap::<u64, Vec<Rc<Capability<T>>>>::new();
-        let mut unsent = None::<(u64, Job)>;
-        let mut next = 0u64;
-        let mut retry_due = None::<Instant>;
+        let Some(joins) = joins else {
+            let (verdict, names) = (verdict.clone(), names.clone());
+            let (kept, fates) = part(self.map(move |sample| {
+                let keeps = verdict.keeps(&names(sample.info.id.ordinal), &sample.info.key, sample.info.id, &[]);
+                Ok((sample, Joined { scores: Vec::new(), keeps }))
+            }));
+            return (kept, fates.concat(events));
+        };
         // Where nobody asks for points, events pass as they come.
-        let mut open = known.map(OpenShards::<T>::new);
-        move |input, events, output| {
-            let _until_the_operator_ends = &on_stop;
-            input.for_each_stamp(|cap, data| {
-                let Some(cap) = cap.retain_least(output.output_index()) else { return };
-                let cap = Rc::new(cap);
-                for sample in data.flat_map(|batch| batch.drain(..)) {
-                    let points = |open: &mut OpenShards<T>| open.points(cap.time(), sample.info.id.ordinal);
-                    let points = open.as_mut().map(points);
-                    backlog.push_back((cap.clone(), (sample, points)));
-                }
-            });
-            events.for_each_stamp(|cap, data| {
-                let Some(cap) = cap.retain_least(output.output_index()) else { return };
-                let mut session = output.session(&cap);
-                for event in data.flat_map(|batch| batch.drain(..)) {
-                    passed(&mut open, cap.time(), event, |event| session.give(Err(event)));
-                }
-            });
-            for (id, results) in told.try_iter() {
-                let Some(caps) = micro_batches.remove(&id) else { continue };
-                for (cap, (sample, joined)) in caps.iter().zip(results) {
-                    let mut session = output.session(&**cap);
-                    let (kept, fate) = match joined {
-                        Ok(joined) => decided(sample, joined),
-                        Err(reason) => (None, sample.reject(reason)),
-                    };
-                    kept.into_iter().for_each(|kept| session.give(Ok(kept)));
-                    passed(&mut open, cap.time(), fate, |event| session.give(Err(event)));
-                }
-            }
-            if pool.stop().is_some_and(|stop| stop.is_requested()) {
-                backlog.clear();
-                open.iter_mut().for_each(OpenShards::clear);
-                if let Some((id, _job)) = unsent.take() {
-                    micro_batches.remove(&id);
-                }
-            }
-            loop {
-                if unsent.is_none() && !backlog.is_empty() && micro_batches.len() < pool.threads() {
-                    let share = backlog.len().div_ceil(pool.threads() - micro_batches.len());
-                    let (worth, most) = joiner.micro_batch();
-                    let size = share.clamp(worth, most).min(backlog.len());
-                    let (caps, samples): (Vec<_>, Vec<_>) = backlog.drain(..size).unzip();
-                    let (joiner, verdict, names) = (joiner.clone(), verdict.clone(), names.clone());
-                    let (tell, wake, id) = (tell.clone(), wake.clone(), next);
-                    next += 1;
-                    micro_batches.insert(id, caps);
-                    let job = move || {
-                        let _operator_gone = tell.send((id, judge(samples, &joiner, &*verdict, &names)));
-                        let _worker_gone = wake.activate();
-                    };
-                    unsent = Some((id, Box::new(job)));
-                }
-                let Some((id, job)) = unsent.take() else { break };
-                if let Err(job) = pool.try_submit(job) {
-                    unsent = Some((id, job));
-                    let now = Instant::now();
-                    if retry_due.is_none_or(|due| due <= now) {
-                        retry_due = Some(now + RETRY);
-                        retry.activate_after(RETRY);
-                    }
-                    break;
-                }
-            }
-        }
-    })
+        let open = joins.points.map(|known| Rc::new(RefCell::new(OpenShards::<T>::new(known.clone()))));
+        let seen_by = open.clone();
+        let waiting = self.flat_map_timed("Points", move |time: &T, sample: Sample<Embedded>| {
+            let points = seen_by.as_ref().map(|open| open.borrow_mut().points(time, sample.info.id.ordinal));
+            Some((sample, points))
+        });
+        let (kept, fates) = part(join(waiting, joins, verdict, names));
+        let events = fates.concat(events);
+        let Some(open) = open else { return (kept, events) };
+        (kept, events.flat_map_timed("OpenShards", move |time: &T, event| open.borrow_mut().pass(time, event)))
+    }
 }
 
 /// A sample that waits to be joined, and the points that will see it.
 type Waiting = (Sample<Embedded>, Option<Arc<Points>>);
-/// A sample with what the join says of it, or why it cannot be judged.
-type Judged = (Sample<Embedded>, Result<Joined, Reason>);
+/// A sample with what the join says of it, or its fate where it cannot be judged.
+type Judged = Result<(Sample<Embedded>, Joined), Event>;
+/// A kept sample or an event; boxed, as most are the large one.
+type Output = Result<Box<Sample<TrainView>>, Event>;
 
-/// Gives what goes on when an event has come to be known.
-fn passed<T: Timestamp>(open: &mut Option<OpenShards<T>>, time: &T, event: Event, mut give: impl FnMut(Event)) {
-    match open {
-        Some(open) => open.pass(time, event).for_each(give),
-        None => give(event),
-    }
+/// What the join says of each sample, in micro-batches on the pool.
+fn join<'scope, T: Timestamp + TotalOrder>(
+    waiting: StreamVec<'scope, T, Waiting>,
+    joins: Joins<'_>,
+    verdict: &Arc<dyn Verdict>,
+    names: &ShardNames,
+) -> StreamVec<'scope, T, Judged> {
+    let (joiner, threads) = (joins.joiner.clone(), joins.pool.threads());
+    let size = move |waiting: usize, out: usize| {
+        let free = threads.saturating_sub(out);
+        let (worth, most) = joiner.micro_batch();
+        if free == 0 { 0 } else { waiting.div_ceil(free).clamp(worth, most) }
+    };
+    let (joiner, verdict, names) = (joins.joiner.clone(), verdict.clone(), names.clone());
+    let work = move |samples| judge(samples, &joiner, &*verdict, &names);
+    let info = |(sample, _): &Waiting| sample.info.clone();
+    let failed = |info: Arc<SampleInfo>, panic: JobPanic| Err(Event::rejected(info, Reason::new("join_failed", panic)));
+    waiting.offload_batches("similarity", joins.pool, size, info, work, failed)
+}
+
+/// Kept samples, and the fates of all.
+fn part<'scope, T: Timestamp>(
+    judged: StreamVec<'scope, T, Judged>,
+) -> (StreamVec<'scope, T, Sample<TrainView>>, StreamVec<'scope, T, Event>) {
+    let outputs = judged.flat_map(|judged| {
+        let (kept, fate) = match judged {
+            Ok((sample, joined)) => decided(sample, joined),
+            Err(fate) => (None, fate),
+        };
+        kept.map(Ok).into_iter().chain([Err(fate)])
+    });
+    outputs.part(|output: Output| output.map(|sample| *sample))
 }
 
 /// What the join says of a micro-batch, in its order.
@@ -218,28 +146,27 @@ fn judge(samples: Vec<Waiting>, joiner: &Joiner, verdict: &dyn Verdict, names: &
     let checked: Vec<Option<Reason>> = samples.iter().map(|(it, _)| joiner.check(&it.payload.vector).err()).collect();
     let sound: Vec<&Waiting> =
         samples.iter().zip(&checked).filter(|(_, reason)| reason.is_none()).map(|(sample, _)| sample).collect();
-    let joined = catch_unwind(AssertUnwindSafe(|| {
-        let shards: Vec<Arc<str>> = sound.iter().map(|(sample, _)| names(sample.info.id.ordinal)).collect();
-        let row = |(waiting, shard)| {
-            let (sample, points): &Waiting = waiting;
-            let (vector, id, key) = (&sample.payload.vector[..], sample.info.id, &sample.info.key[..]);
-            JoinRow { vector, id, shard, key, points: points.as_deref() }
-        };
-        let rows: Vec<JoinRow<'_>> = sound.iter().copied().zip(shards.iter().map(|shard| &**shard)).map(row).collect();
-        joiner.join(&rows, verdict).map_err(|error| error.to_string())
-    }));
-    let joined = joined.unwrap_or_else(|payload| Err(JobPanic::caught("similarity", &*payload).to_string()));
-    let (mut joined, failure) = match joined {
+    let shards: Vec<Arc<str>> = sound.iter().map(|(sample, _)| names(sample.info.id.ordinal)).collect();
+    let row = |(waiting, shard)| {
+        let (sample, points): &Waiting = waiting;
+        let (vector, id, key) = (&sample.payload.vector[..], sample.info.id, &sample.info.key[..]);
+        JoinRow { vector, id, shard, key, points: points.as_deref() }
+    };
+    let rows: Vec<JoinRow<'_>> = sound.iter().copied().zip(shards.iter().map(|shard| &**shard)).map(row).collect();
+    let (mut joined, failure) = match joiner.join(&rows, verdict) {
         Ok(joined) => (joined.into_iter(), None),
         Err(failure) => {
-            tracing::error!(samples = sound.len(), failure, "a micro-batch could not be joined");
-            (Vec::new().into_iter(), Some(failure))
+            tracing::error!(samples = sound.len(), %failure, "a micro-batch could not be joined");
+            (Vec::new().into_iter(), Some(failure.to_string()))
         }
     };
     let failed = || Reason::new("join_failed", failure.as_deref().unwrap_or("no score came back"));
     let of = |((sample, _), reason): (Waiting, Option<Reason>)| match reason {
-        Some(reason) => (sample, Err(reason)),
-        None => (sample, joined.next().ok_or_else(failed)),
+        Some(reason) => Err(sample.reject(reason)),
+        None => match joined.next() {
+            Some(joined) => Ok((sample, joined)),
+            None => Err(sample.reject(failed())),
+        },
     };
     samples.into_iter().zip(checked).map(of).collect()
 }
