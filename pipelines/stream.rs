@@ -30,6 +30,7 @@ use crate::error::PipelineError;
 use crate::select::failed;
 
 mod coverage;
+mod earlier;
 mod folder;
 mod pipe;
 mod state;
@@ -144,13 +145,16 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     };
     let mut stream = Stream { config, plan: &plan, split, met, reading, sink, stop, notices };
     let from = stream.sink.resume(&mut stream.notices);
+    let unwritten = earlier::unwritten(&stream.notices);
+    if let Some(met) = &stream.met {
+        earlier::meet(&stream.sink.written(), stream.split.as_ref(), met)?;
+    }
     match stream.run(from) {
         Ok(()) => {
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
             let met = stream.met.filter(|_| config.out != Out::Pipe);
             if let (Some(met), KeptBy::Split(path)) = (met, &config.kept_by) {
-                let turn = Turn { path, keys, whole: from == Cursor::default() };
-                turn.absent(config, &locked(&met), &mut report)?;
+                Turn { path, keys, unwritten }.absent(config, &locked(&met), &mut report)?;
             }
             Ok(report)
         }
@@ -184,6 +188,9 @@ impl From<PipelineError> for Ended {
 trait Sink {
     /// Where an earlier turn has ended, with what it had to say.
     fn resume(&mut self, notices: &mut Notices) -> Cursor;
+
+    /// The shards that an earlier turn has written.
+    fn written(&self) -> Vec<PathBuf>;
 
     /// Takes the next kept sample of a shard.
     fn add(&mut self, shard: &ShardRef, sample: &(&SampleInfo, Original), notices: &mut Notices) -> Result<(), Ended>;
@@ -242,7 +249,7 @@ impl Stream<'_> {
     fn shard(&mut self, shard: &ShardRef, kept: Option<&Kept>, first: u32) -> Result<(), Ended> {
         let by = match (&self.config.kept_by, kept) {
             (KeptBy::Split(path), Some(kept)) => {
-                By::Split(Picker::new(path, &shard.name, kept).after(self.met.clone()))
+                By::Split(Picker::new(path, &shard.name, kept).after(self.met.clone()).resumed_at(first))
             }
             (KeptBy::Random { percent, seed }, _) => By::Random(*percent, *seed),
             (KeptBy::Split(_), None) => return Ok(()),

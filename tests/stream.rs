@@ -514,6 +514,18 @@ fn keys_alone_find_samples_of_stored_embeddings_in_any_shards() {
         said.contains(&format!("keys of the list that are in none of these shards: {absent} (first: {list}: {never})")),
         "{said}"
     );
+    // Who goes on in the midst of a shard has met what an earlier turn has written, and is not taken in by it.
+    let half = ["stream", &paths[0], "--split", &list, "-o", &at("few"), "--shard-samples", "2"];
+    run(0, &half);
+    for name in std::fs::read_dir(at("few")).unwrap().map(|entry| entry.unwrap().path()) {
+        let number = name.file_name().unwrap().to_str().unwrap().get(..5).and_then(|number| number.parse::<u32>().ok());
+        if number.is_some_and(|number| number > 1) {
+            std::fs::remove_file(name).unwrap();
+        }
+    }
+    let again = stderr(&run(0, &half));
+    let due = format!("keys of the list that are in none of these shards: {absent} (first: {list}: {never})");
+    assert!(again.contains(&due) && again.contains(&format!("{} samples kept", first.len())), "{again}");
     std::fs::write(&list, "elsewhere\n").unwrap();
     let said = stderr(&run(2, &["stream", &paths[0], "--split", &list, "-o", &at("none")]));
     assert!(said.contains("s.keys: none of its 1 keys is in these shards"), "{said}");
@@ -563,9 +575,17 @@ fn uids_that_no_sample_has_are_told() {
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((&report["samples"], &report["notices"]["absent_uids"]["count"]), (&3.into(), &3.into()));
     assert_eq!(streamed(&["stream", &paths[0], "--split", &list]).1.matches("no sample").count(), 0);
-    // What an earlier turn has read nobody reads again.
-    let said = stderr(&run(0, &whole));
-    assert!(said.contains("were not counted, since an earlier turn"), "{said}");
+    // Who goes on where an earlier turn has ended says the same: after all of it, and after its first shards.
+    assert!(stderr(&run(0, &whole)).contains(&line));
+    let parts = ["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("parts"), "--shard-samples", "1"];
+    run(0, &parts);
+    for last in ["parts/00002", "parts/00001"] {
+        let gone = |ending: &str| std::fs::remove_file(at(&format!("{last}{ending}"))).unwrap();
+        gone(".tar");
+        gone("_stats.json");
+        let said = stderr(&run(0, &parts));
+        assert!(said.contains(&line) && said.contains("3 samples kept, in 3 shards"), "{said}");
+    }
     let (paths, list) = with_uids(folder.path(), &[1, 3, 5]);
     let said = stderr(&run(0, &["stream", &paths[0], &paths[1], "--split", &list, "-o", &at("all")]));
     assert!(!said.contains("uids"), "{said}");

@@ -76,8 +76,8 @@ pub(super) struct Turn<'a> {
     pub(super) path: &'a Path,
     /// How many keys there are, where it is one of keys alone.
     pub(super) keys: Option<u64>,
-    /// It has read all shards: no earlier turn of the same command has read some.
-    pub(super) whole: bool,
+    /// Samples that an earlier turn of the same command has met and could not write.
+    pub(super) unwritten: u64,
 }
 
 impl Turn<'_> {
@@ -89,21 +89,9 @@ impl Turn<'_> {
         report: &mut StreamReport,
     ) -> Result<(), PipelineError> {
         let (path, lost) = (self.path.display(), report.notices.any_loss());
-        let absent = match (self.whole, self.keys) {
-            (true, _) => met.note(self.path, &mut report.notices).map_err(failed)?.count,
-            (false, Some(keys)) => {
-                let absent = keys.saturating_sub(report.samples + report.notices.lost_samples());
-                let text = "keys of the list that are in none of these shards";
-                report.notices.note("absent_keys", text, path.to_string(), absent);
-                absent
-            }
-            (false, None) => {
-                let text = "lists of uids of which those that no sample has were not counted, since an earlier turn of this command has read some of \
-                            the shards";
-                report.notices.note("absent_uids_unknown", text, path.to_string(), 1);
-                0
-            }
-        };
+        let absent = met.note(self.path, &mut report.notices).map_err(failed)?.count;
+        let text = "samples that an earlier turn of this command could not write, whose names may be among those that no sample has";
+        report.notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
         // Of a shard that could not be read nobody knows.
         if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
             let first = config.shards.first().map_or("", String::as_str);

@@ -113,6 +113,10 @@ impl Sink for Folder {
         last.trommel.next
     }
 
+    fn written(&self) -> Vec<PathBuf> {
+        (0..self.done.len()).map(|number| self.shard(number)).collect()
+    }
+
     fn add(
         &mut self,
         shard: &ShardRef,

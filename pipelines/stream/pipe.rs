@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use trommel_core::notices::Notices;
 use trommel_core::sample::SampleInfo;
@@ -61,6 +62,10 @@ fn written(outcome: io::Result<()>) -> Result<(), Ended> {
 impl Sink for Pipe {
     fn resume(&mut self, _: &mut Notices) -> Cursor {
         Cursor::default()
+    }
+
+    fn written(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     fn add(

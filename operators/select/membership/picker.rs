@@ -24,6 +24,8 @@ pub struct Picker<'a> {
     /// Places of the keys that came, of this shard, and of those before where they are told.
     places: HashSet<u64>,
     met: Option<Arc<Mutex<Met>>>,
+    /// Samples before this index were told to `met` by an earlier turn.
+    first: u32,
     repeated_uids: u64,
 }
 
@@ -36,13 +38,19 @@ impl<'a> Picker<'a> {
 
     fn with(split: Cow<'a, Path>, shard: Cow<'a, str>, kept: Cow<'a, Kept>) -> Self {
         let (found, places) = Default::default();
-        Self { split, shard, kept, next: 0, found, places, met: None, repeated_uids: 0 }
+        Self { split, shard, kept, next: 0, found, places, met: None, first: 0, repeated_uids: 0 }
     }
 
     /// Notes which names have come. Keys that stood in shards before this one too are refused: of keys alone, who reads them is told all.
     #[must_use]
     pub fn after(self, met: Option<Arc<Mutex<Met>>>) -> Self {
         Self { met, ..self }
+    }
+
+    /// The same, where an earlier turn has noted the samples before an index.
+    #[must_use]
+    pub fn resumed_at(self, first: u32) -> Self {
+        Self { first, ..self }
     }
 
     /// The same, for who holds the shard no longer than this.
@@ -94,7 +102,7 @@ impl<'a> Picker<'a> {
             }
             Kept::KeysAlone(list) => {
                 let Some(place) = list.place(key)? else { return Ok(false) };
-                let before = self.met.as_ref().is_some_and(|met| !locked(met).first(place));
+                let before = self.met.as_ref().is_some_and(|met| !locked(met).first(place)) && index >= self.first;
                 if self.places.insert(place) && !before {
                     return Ok(true);
                 }
