@@ -365,7 +365,12 @@ impl OpenRun {
 
 /// What is given as a run folder and is none.
 pub(crate) fn no_run(run: &Path, error: LedgerError) -> PipelineError {
-    PipelineError::usage(error).within(format_args!("{} cannot be read as a run folder", run.display()))
+    match error {
+        LedgerError::NoRun { .. } => PipelineError::usage(error),
+        damaged => {
+            PipelineError::usage(damaged).within(format_args!("{} cannot be read as a run folder", run.display()))
+        }
+    }
 }
 
 /// Which shards of a plan are not judged, and how many.
@@ -380,7 +385,9 @@ pub fn unfinished_in_words(unfinished: &[String], of: usize) -> String {
 /// A failure of selecting, with its exit status.
 pub(crate) fn failed(error: SelectError) -> PipelineError {
     match error {
-        SelectError::Input(_) | SelectError::Rule(_) => PipelineError::usage(error),
+        SelectError::Input(_) | SelectError::Rule(_) | SelectError::Ledger(LedgerError::NoRun { .. }) => {
+            PipelineError::usage(error)
+        }
         SelectError::Unfinished(_) => PipelineError::of(Kind::Unfinished, error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Changed(_) | SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => {

@@ -33,6 +33,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use run_folder::Difference;
+use storage::Storage;
 use trommel_columnar::ColumnarError;
 
 /// What can go wrong with a run folder. All of it is fatal for the run; the folder stays resumable.
@@ -47,6 +48,14 @@ pub enum LedgerError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// What was given as a run folder is none.
+    #[error("{} cannot be read as a run folder: {why}", path.display())]
+    NoRun {
+        /// What was given.
+        path: PathBuf,
+        /// What is not there.
+        why: &'static str,
     },
     /// A part that cannot be written or read.
     #[error("{0}")]
@@ -170,6 +179,17 @@ impl LedgerError {
     pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |cause| Self::Storage { action, path, cause }
+    }
+
+    /// Why a run folder's configuration cannot be read: what is no run folder is named once, and by nothing that its user has never heard of.
+    fn unopened(storage: &dyn Storage, root: &Path, config: &Path, cause: io::Error) -> Self {
+        let none = |why| Self::NoRun { path: root.to_path_buf(), why };
+        match (cause.kind(), storage.list(root).map_err(|error| error.kind())) {
+            (io::ErrorKind::NotFound, Ok(_)) => none("it holds no config.json"),
+            (io::ErrorKind::NotFound, Err(io::ErrorKind::NotFound)) => none("there is no such folder"),
+            (io::ErrorKind::NotADirectory, _) => none("it is no folder"),
+            _ => Self::at("read", config)(cause),
+        }
     }
 
     /// Whether the disk is full or a quota used up: room must be made, then the same command resumes.

@@ -91,7 +91,7 @@ impl Ledger {
     /// No run folder, or a damaged one.
     pub fn open_on(root: &Path, storage: Arc<dyn Storage>) -> Result<Self, LedgerError> {
         let path = root.join("config.json");
-        let bytes = storage.read(&path).map_err(LedgerError::at("read", &path))?;
+        let bytes = storage.read(&path).map_err(|cause| LedgerError::unopened(storage.as_ref(), root, &path, cause))?;
         let config: Value = serde_json::from_slice(&bytes)
             .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no readable JSON: {e}") })?;
         check_schema(&path, schema_of(&config))?;

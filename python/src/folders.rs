@@ -60,8 +60,12 @@ fn of_plan(error: PlanError) -> PyErr {
 }
 
 fn of_ledger(run: &Path, error: LedgerError) -> PyErr {
-    let text = format!("{} cannot be read as a run folder: {error}", run.display());
+    let text = match &error {
+        LedgerError::NoRun { .. } => error.to_string(),
+        damaged => format!("{} cannot be read as a run folder: {damaged}", run.display()),
+    };
     match error {
+        LedgerError::NoRun { .. } => PyFileNotFoundError::new_err(text),
         LedgerError::Storage { .. } => PyOSError::new_err(text),
         _ => PyValueError::new_err(text),
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use trommel_core::wake::locked;
 use trommel_ledger::LedgerError;
@@ -57,6 +57,7 @@ impl Split {
 /// What Python's users expect of an error.
 pub fn of_split(error: SelectError) -> PyErr {
     match &error {
+        SelectError::Ledger(LedgerError::NoRun { .. }) => PyFileNotFoundError::new_err(error.to_string()),
         SelectError::Io { .. } | SelectError::Ledger(LedgerError::Storage { .. }) => {
             PyOSError::new_err(error.to_string())
         }
