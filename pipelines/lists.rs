@@ -5,12 +5,14 @@
 //! lines are no templates; JSON is read where it is a list of texts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::marker::PhantomData;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::PipelineError;
 
@@ -79,7 +81,7 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
         Some(_) => Err(PipelineError::Usage(format!("{place}: folder `{folder:.80}` stands there twice"))),
     };
     if text.trim_start().starts_with('{') {
-        let pairs: BTreeMap<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        let Pairs::<Value>(pairs) = serde_json::from_str(&text).map_err(|error| {
             PipelineError::Usage(format!("{file}: no JSON object of folders with their names ({error})"))
         })?;
         for (key, value) in pairs {
@@ -105,6 +107,31 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
         return Err(PipelineError::Usage(format!("{file}: holds no class")));
     }
     Ok(table)
+}
+
+/// The fields of a JSON object in their order; one that comes again is there twice.
+struct Pairs<V>(Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Fields<V> {
+            type Value = Vec<(String, V)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
 }
 
 /// Whether all lines begin with their own number, or all with a synset's id, as tables do.
@@ -311,6 +338,7 @@ mod tests {
         for (content, wrong) in [
             ("n1 tench\nn2\n", "list:2: `n2`: write FOLDER NAME"),
             ("n1 a\nn1 b\n", "list:2: folder `n1` stands there twice"),
+            ("{\"n1\": \"a\", \"n2\": \"b\", \"n1\": \"c\"}", "list: folder `n1` stands there twice"),
             ("{\"n1\": 3}", "list: no JSON object of folders"),
             ("\n", "list: holds no class"),
         ] {
