@@ -17,7 +17,7 @@ use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_dedup::DedupError;
 use trommel_dedup::clusters::Round;
-use trommel_dedup::inside::Order;
+pub use trommel_dedup::inside::Order;
 use trommel_dedup::vectors::Vectors;
 pub use trommel_dedup::work::Work;
 use trommel_select::head::{SPLIT_SCHEMA, SplitHead};

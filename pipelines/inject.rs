@@ -178,10 +178,15 @@ fn extension(bytes: &[u8]) -> Option<&'static str> {
     IMAGE_KEYS.split(';').any(|key| key == extension).then_some(extension)
 }
 
+/// Whether a set may be called so: its name stands in keys, and before the `=` of SHARDS.
+#[must_use]
+pub fn is_set_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+}
+
 fn check(config: &InjectConfig) -> Result<(), PipelineError> {
     let wrong = |why: String| Err(PipelineError::Usage(why));
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    if config.set.is_empty() || !config.set.chars().all(is_name) {
+    if !is_set_name(&config.set) {
         return wrong(format!("--name {}: letters, digits, `_` and `-`, for it stands in keys", config.set));
     }
     check_caption(&config.caption)?;

@@ -121,6 +121,17 @@ fn is_split(run: &Path) -> bool {
 
 /// A split beside another one: what changes sides.
 fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
+    let unread = [
+        ("--against", !config.against.is_empty()),
+        ("--split", config.of.is_some()),
+        ("--table", !config.reading.tables.is_empty()),
+    ];
+    if let Some((flag, _)) = unread.iter().find(|(_, given)| *given) {
+        let run = config.run.display();
+        return Err(PipelineError::Usage(format!(
+            "{flag} is for a run; {run} is a split, and its rows alone are read"
+        )));
+    }
     let other = read_head(&config.run).map_err(failed)?;
     let others = table_of(&config.run).ok_or_else(|| without_rows(&config.run))?;
     let (mut sink, found) = comparison(table, config.shown).map_err(failed)?;

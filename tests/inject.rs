@@ -93,6 +93,18 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
         assert!(said.contains(due) && said.trim_end().lines().count() == 1, "{said}");
     }
 
+    // Whoever gave no name hears that the folder's is none, by the flag that gives one; `.` is called as the folder is.
+    let dotted = place("v2.1");
+    std::os::unix::fs::symlink(&photo, &dotted).unwrap();
+    let said = stderr(&run(2, &["inject", &dotted, "-o", &place("none")]));
+    assert!(said.contains("give the set a name by --name") && said.contains("`v2.1`, cannot"), "{said}");
+    run(0, &["inject", &dotted, "-o", &place("v2"), "--name", "v2-1", "--items", "1"]);
+    let here = place("data/benchmarks/photo/.");
+    let report: Value =
+        serde_json::from_slice(&run(0, &["inject", &here, "-o", &place("dot"), "--items", "1", "--json"]).stdout)
+            .unwrap();
+    assert!(report["argument"].as_str().unwrap().starts_with("photo="), "{report}");
+
     // Folders called by numbers stand in the order of the numbers; what is no picture is refused by its place.
     let numbered = folder.path().join("numbered");
     for name in ["10", "2", "0"] {
@@ -235,6 +247,20 @@ fn labelled_shards_join_a_pool_with_captions() {
     labelled("train-001.tar", &[("b", "3", picture(2))]);
     let said = refused(2, "labelled", &names);
     assert!(said.contains("train-001.tar: b: class 3, and there are 3 names"), "{said}");
+    // What the statistics of these shards promise and what did not come is lost.
+    labelled("train-001.tar", &[("a/0", "2", picture(2))]);
+    for (name, samples) in [("train-000", 9), ("train-002", 4)] {
+        fs::write(place(&format!("labelled/{name}_stats.json")), format!("{{\"successes\": {samples}}}")).unwrap();
+    }
+    let said = refused(4, "labelled", &names);
+    for due in [
+        "fewer samples than their `_stats.json` promises: 1, 7 samples lost (first: ",
+        "statistics or metadata left: 1, 4 samples lost (first: train-002, 4 samples)",
+        "of 14 samples 0 were rejected and 11 lost",
+    ] {
+        assert!(said.contains(due), "{due}: {said}");
+    }
+    refused(0, "labelled", &[&names[..], &["--max-rejects", "100"]].concat());
 }
 
 #[test]

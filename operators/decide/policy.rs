@@ -159,6 +159,15 @@ impl<'a> Policy<'a> {
         }
     }
 
+    /// Whether a seed decides who stays.
+    #[must_use]
+    pub const fn draws(self) -> bool {
+        match self {
+            Self::Share(_) | Self::First(_, Order::Hash) => true,
+            Self::DropHits(_) | Self::KeepHits(_) | Self::First(..) | Self::Where(_) => false,
+        }
+    }
+
     /// How many stay, and in which order, where the policy is an exact number.
     #[must_use]
     pub const fn first(self) -> Option<(u64, Order<'a>)> {

@@ -96,6 +96,12 @@ impl Selection {
         self.rules().iter().any(|rule| rule.policy().first().is_some())
     }
 
+    /// Whether a seed decides who is kept.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        self.rules().iter().any(|rule| rule.policy().draws())
+    }
+
     /// The same with other names of benchmarks (`None` = all of the run) and of columns.
     #[must_use]
     pub fn renamed(

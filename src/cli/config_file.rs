@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use clap::CommandFactory;
+use clap::{ArgAction, CommandFactory};
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::Cli;
@@ -58,6 +58,38 @@ pub enum ConfigFileError {
         /// The command's name.
         command: String,
     },
+    /// One option in two spellings: only one of them would count.
+    #[error("{flag} {}: `{key}` stands there twice, as `{}` too", path.display(), key.replace('_', "-"))]
+    Spelt {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// The name as the file writes it the second time.
+        key: String,
+    },
+    /// A list for a flag of which the last value alone would count.
+    #[error("{flag} {}: `{key}` takes one value, and is given {count}", path.display())]
+    Several {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// The name as the file writes it.
+        key: String,
+        /// Values that it is given.
+        count: usize,
+    },
+    /// `true` or `false` for a flag that takes a value.
+    #[error("{flag} {}: `{key}` takes a value, and neither true nor false", path.display())]
+    NoSwitch {
+        /// The flag that names the file.
+        flag: &'static str,
+        /// The file of options.
+        path: PathBuf,
+        /// The name as the file writes it.
+        key: String,
+    },
     /// A value that no flag has.
     #[error("{flag} {}: `{key}` must be a string, a number, true, false, or a list of these", path.display())]
     Value {
@@ -79,6 +111,9 @@ impl ConfigFileError {
             Self::Unread { flag, .. }
             | Self::Malformed { flag, .. }
             | Self::Unknown { flag, .. }
+            | Self::Spelt { flag, .. }
+            | Self::Several { flag, .. }
+            | Self::NoSwitch { flag, .. }
             | Self::Value { flag, .. } => *flag = named,
         }
         self
@@ -149,7 +184,7 @@ fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>, ConfigFil
         fs::read_to_string(file).map_err(|source| ConfigFileError::Unread { flag: FLAG, path: path(), source })?;
     let malformed = |error| ConfigFileError::Malformed { flag: FLAG, path: path(), source: Box::new(error) };
     let table: toml::Table = text.parse().map_err(malformed)?;
-    let mut options = Vec::new();
+    let mut options: Vec<Given> = Vec::new();
     for (key, value) in table {
         let flag = key.replace('_', "-");
         let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag.as_str()));
@@ -157,13 +192,24 @@ fn options(file: &Path, command: &clap::Command) -> Result<Vec<Given>, ConfigFil
             let command = command.get_name().to_owned();
             return Err(ConfigFileError::Unknown { flag: FLAG, path: path(), key, command });
         };
+        if options.iter().any(|(other, ..)| *other == flag) {
+            return Err(ConfigFileError::Spelt { flag: FLAG, path: path(), key });
+        }
         let values = match value {
             toml::Value::Array(values) => values,
             one => vec![one],
         };
+        let count = values.len();
+        if count > 1 && !matches!(arg.get_action(), ArgAction::Append) {
+            return Err(ConfigFileError::Several { flag: FLAG, path: path(), key, count });
+        }
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
         let mut given = Vec::new();
         for value in values {
             match value {
+                toml::Value::Boolean(_) if !is_switch => {
+                    return Err(ConfigFileError::NoSwitch { flag: FLAG, path: path(), key });
+                }
                 toml::Value::Boolean(true) => given.push(None),
                 toml::Value::Boolean(false) => {}
                 toml::Value::String(text) => given.push(Some(text)),
@@ -226,6 +272,33 @@ mod tests {
         assert_eq!(parsed("--config @ -- --config").input, ["--config"]);
         let said = merged("in --config @ --config other.toml").unwrap_err();
         assert!(said.contains("other.toml: give one file"), "{said}");
+    }
+
+    /// What the file says is taken, or refused by its name: nothing of it is passed over.
+    #[test]
+    fn nothing_that_a_file_says_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        let merged = |text: &str| {
+            fs::write(&file, text).unwrap();
+            let words = ["trommel".into(), "prune".into(), "--config".into(), file.clone().into_os_string()];
+            merge(words.into()).map(|words| words.len() - 4).map_err(|error| error.to_string())
+        };
+        for (text, words) in
+            [("json = true\nblur = false\n", 1), ("benchmark = [\"a=x\", \"b=y\"]\n", 2), ("rule = [\"near\"]", 1)]
+        {
+            assert_eq!(merged(text), Ok(words), "{text}");
+        }
+        for (text, due) in [
+            ("max-rejects = 1\nmax_rejects = 2\n", "`max_rejects` stands there twice, as `max-rejects` too"),
+            ("rule = [\"near\", \"far:5\"]\n", "`rule` takes one value, and is given 2"),
+            ("rule = false\n", "`rule` takes a value, and neither true nor false"),
+            ("benchmark = [true]\n", "`benchmark` takes a value, and neither true nor false"),
+            ("sead = 1\n", "`sead` is no option of `trommel prune`"),
+        ] {
+            let said = merged(text).unwrap_err();
+            assert!(said.ends_with(due) && said.starts_with("--config "), "{said}");
+        }
     }
 
     #[test]

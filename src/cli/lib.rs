@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use trommel_core::escape::{escape_controls, escape_lines};
@@ -41,11 +42,26 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
     // The file is read here, once: it may be a pipe.
     let words = config_file::merge(words).map_err(|error| outcome::exit_code(Err(error.into())))?;
     let parsed = parse(&words)?;
+    if let Some(flag) = &parsed.repeated {
+        eprintln!("trommel: {flag} stands there more than once: the last one counts");
+    }
+    if let Err(wrong) = log_filter() {
+        eprintln!("trommel: {}; {LOG} is taken", escape_controls(&wrong));
+    }
     start_log();
     Ok(match commands::run(&parsed) {
         Some(outcome) => outcome::exit_code(outcome),
         None => library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     })
+}
+
+/// What is logged where nobody says it.
+const LOG: &str = "info";
+
+/// What `TROMMEL_LOG` filters, or why it filters nothing.
+fn log_filter() -> Result<EnvFilter, String> {
+    let filter = environment::given("TROMMEL_LOG").map_or_else(|| LOG.into(), |it| it.to_string_lossy().into_owned());
+    EnvFilter::try_new(&filter).map_err(|error| format!("TROMMEL_LOG={filter}: {error}"))
 }
 
 /// What a command line asks for.
@@ -63,10 +79,7 @@ pub fn parse(words: &[OsString]) -> Result<Parsed, u8> {
 pub fn start_log() {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TROMMEL_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
-        )
+        .with_env_filter(log_filter().unwrap_or_else(|_| EnvFilter::new(LOG)))
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .fmt_fields(
             debug_fn(|out, field, value| match field.name() {

@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -20,6 +21,8 @@ pub struct Parsed<C = Command> {
     pub command: C,
     /// Long names of the flags that stand there, in its `--config` or beside it. A default stands nowhere.
     pub given: Vec<String>,
+    /// The first flag that stands there more than once though its last value alone counts: `--rule <RULE>`.
+    pub repeated: Option<String>,
 }
 
 impl Parsed {
@@ -28,12 +31,19 @@ impl Parsed {
     /// # Errors
     /// Help that is asked for, or wrong usage: clap's words for it.
     pub fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let cli = Cli::command();
-        let mut matches = cli.clone().try_get_matches_from(words)?;
-        let given = given(&cli, &matches);
+        let (cli, words) = (Cli::command(), words.into_iter().collect::<Vec<_>>());
+        let mut matches = cli.clone().try_get_matches_from(&words)?;
+        let (given, repeated) = (given(&cli, &matches), repeated(&cli, &words));
         let parsed = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut cli.clone()))?;
-        Ok(Self { command: parsed.command, given })
+        Ok(Self { command: parsed.command, given, repeated })
     }
+}
+
+/// What a script's own flags override is no mistake, and must be said: of these words nothing else is passed over.
+fn repeated(cli: &clap::Command, words: &[OsString]) -> Option<String> {
+    let strict = cli.clone().args_override_self(false);
+    let error = strict.try_get_matches_from(words).err().filter(|error| error.kind() == ErrorKind::ArgumentConflict)?;
+    error.get(ContextKind::InvalidArg).map(ToString::to_string)
 }
 
 fn given(cli: &clap::Command, matches: &ArgMatches) -> Vec<String> {
@@ -58,5 +68,18 @@ mod tests {
         assert_eq!((args.max_rejects, args.compute.device.as_str()), (5.0, "auto"));
         assert!(Parsed::of(words("trommel eval c")).unwrap_err().use_stderr());
         assert!(!Parsed::of(words("trommel eval --help")).unwrap_err().use_stderr());
+    }
+
+    #[test]
+    fn a_flag_whose_last_value_alone_counts_is_told() {
+        let repeated = |line: &str| {
+            let words = line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+            Parsed::of(words).unwrap().repeated
+        };
+        let prune = "trommel prune a.tar --run r --benchmark a=x --benchmark b=y --rule near";
+        assert_eq!(repeated(prune), None);
+        assert_eq!(repeated(&format!("{prune} --rule far:5")).as_deref(), Some("--rule <RULE>"));
+        assert_eq!(repeated(&format!("{prune} --rule=near --json")).as_deref(), Some("--rule <RULE>"));
+        assert_eq!(repeated("trommel eval c --data d -- --data"), None);
     }
 }

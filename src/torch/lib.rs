@@ -63,9 +63,10 @@ fn status_of(words: &[OsString]) -> u8 {
     start_log();
     match parse(words) {
         Ok(Parsed { command: Command::Plain(_), .. }) => unreachable!("the program runs it itself"),
-        Ok(Parsed { command: Command::Model(command), given }) => {
+        Ok(Parsed { command: Command::Model(command), given, repeated }) => {
             let launched = trommel_cli::launch::of(&command, &ending);
-            outcome::exit_code(launched.and_then(|launched| run(Parsed { command, given }, launched, &ending)))
+            let asked = Parsed { command, given, repeated };
+            outcome::exit_code(launched.and_then(|launched| run(asked, launched, &ending)))
         }
         Err(status) => status,
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::groups::percent;
+
 /// `trommel inject`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -16,7 +18,7 @@ pub struct InjectArgs {
     /// Folder for the shards
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// What the set is called in keys, uids and URLs [default: the folder's name]
+    /// What the set is called in keys, uids and URLs (letters, digits, `_`, `-`) [default: the folder's name, which must be such a one]
     #[arg(long)]
     pub name: Option<String>,
     /// Caption, with the class where {class} stands
@@ -40,6 +42,9 @@ pub struct InjectArgs {
     /// Samples of a shard
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub shard_samples: u32,
+    /// Share of lost samples, in percent, above which the exit status is 4
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    pub max_rejects: f64,
     /// Print the result as one JSON line on stdout
     #[arg(long)]
     pub json: bool,

@@ -12,7 +12,7 @@ use clap::Args;
 On this machine:   trommel launch --local 2 -- prune SHARDS --run DIR ..
 On several:        trommel launch --processes 4 --process I --hostfile FILE -- train SHARDS --run DIR ..
                    (the same on each, I from 0; the run folder is shared)
-Under srun and torchrun `trommel prune|embed|train` finds its place by itself: leave out `launch`.")]
+Under srun and torchrun `trommel prune|embed|train|watch` finds its place by itself: leave out `launch`.")]
 pub struct LaunchArgs {
     /// Start N processes on this machine
     #[arg(
@@ -49,7 +49,7 @@ pub struct LaunchArgs {
     /// Seconds that shards in flight may take to finish after the first signal [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = crate::launch::seconds)]
     pub grace: Option<Duration>,
-    /// prune, embed or train, with what belongs to it
+    /// prune, embed, train or watch, with what belongs to it
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

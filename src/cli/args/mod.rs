@@ -93,7 +93,7 @@ pub enum ModelCommand {
     Eval(EvalArgs),
     /// One stage alone, on what it makes itself: what it can reach here
     Bench(BenchArgs),
-    /// One run of prune, embed or train as several processes; `docs/cluster.md`
+    /// One run of prune, embed, train or watch as several processes; `docs/cluster.md`
     Launch(LaunchArgs),
     /// The whole method from one file, unattended: radii, one judged pool, every split, trainings, zero-shot, report
     Study(StudyArgs),

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use trommel_core::escape::escape_controls;
 use trommel_pipelines::cores::Threads;
-use trommel_pipelines::dedup::{ClusterRule, DedupConfig, DedupReport, DedupRule, Work, dedup, order};
+use trommel_pipelines::dedup::{ClusterRule, DedupConfig, DedupReport, DedupRule, Order, Work, dedup, order};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::select::Format;
 use trommel_report::text::{duration, percent, thousands};
 
-use super::print_json;
+use super::{note_seed, print_json};
 use crate::args::{DedupArgs, threads_or_cores};
 use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
 
@@ -20,13 +20,14 @@ use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Finds near-duplicates, and says how many, and where they are written.
-pub fn run(args: &DedupArgs) -> Outcome {
+pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     let config = config(args)?;
     let work = Arc::new(Work::default());
     let shown = Shown::begin(Arc::clone(&work));
     let report = dedup(&config, &say, &work);
     drop(shown);
-    let report = report?;
+    let mut report = report?;
+    note_seed(&mut report.notices, given, args.clusters.is_some() || config.rule.order == Order::Random);
     tell_threads(&Threads::of(config.threads));
     told(&report);
     tell(&report.notices);

@@ -16,6 +16,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use trommel_core::escape::escape_json;
+use trommel_core::notices::Notices;
 use trommel_pipelines::error::PipelineError;
 
 use crate::args::{Command, ModelCommand, PlainCommand};
@@ -24,9 +25,9 @@ use crate::outcome::Outcome;
 use crate::parsed::Parsed;
 
 /// Runs a command; nothing where it needs a model.
-pub fn run(Parsed { command, given }: &Parsed) -> Option<Outcome> {
+pub fn run(Parsed { command, given, .. }: &Parsed) -> Option<Outcome> {
     match command {
-        Command::Plain(command) => Some(run_plain(command)),
+        Command::Plain(command) => Some(run_plain(command, given)),
         // One of several processes is told by whoever watches the others.
         Command::Model(ModelCommand::Prune(args)) if !is_launched() => match prune::is_of_embeddings(args) {
             Ok(true) => Some(prune::run(args, given, None)),
@@ -44,17 +45,23 @@ pub fn run(Parsed { command, given }: &Parsed) -> Option<Outcome> {
     }
 }
 
-fn run_plain(command: &PlainCommand) -> Outcome {
+fn run_plain(command: &PlainCommand, given: &[String]) -> Outcome {
     match command {
         PlainCommand::Synth(args) => synth::run(args),
-        PlainCommand::Inject(args) => inject::run(args),
-        PlainCommand::Select(args) => select::run(args),
+        PlainCommand::Inject(args) => inject::run(args, given),
+        PlainCommand::Select(args) => select::run(args, given),
         PlainCommand::Stream(args) => stream::run(args),
         PlainCommand::Verify(args) => verify::run(args),
-        PlainCommand::Dedup(args) => dedup::run(args),
+        PlainCommand::Dedup(args) => dedup::run(args, given),
         PlainCommand::Why(args) => why::run(args),
         PlainCommand::Report(args) => report::run(args),
     }
+}
+
+/// Notes a seed that is given where nothing is drawn by one: whoever gives it expects that something is.
+fn note_seed(notices: &mut Notices, given: &[String], draws: bool) {
+    let unread = !draws && given.iter().any(|flag| flag == "seed");
+    notices.note("seed_not_read", "seeds that nobody reads, for nothing is drawn", "--seed", u64::from(unread));
 }
 
 /// The result as one JSON line on stdout, where it was asked for.

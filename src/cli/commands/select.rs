@@ -1,6 +1,7 @@
 //! `trommel select`.
 
 use trommel_core::escape::escape_controls;
+use trommel_decide::selection::named;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
@@ -9,14 +10,16 @@ use trommel_pipelines::select::{
 };
 use trommel_report::text::{percent, thousands};
 
-use super::print_json;
+use super::{note_seed, print_json};
 use crate::args::{self, SelectArgs, threads_or_cores};
 use crate::outcome::{Done, Outcome, tell, tell_threads};
 
 /// Selects, and says what was kept and how to train on it.
-pub fn run(args: &SelectArgs) -> Outcome {
+pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
     let config = config(args)?;
-    let report = select(&config)?;
+    let mut report = select(&config)?;
+    let draws = named(&config.rules).map_err(PipelineError::usage)?.iter().any(|(_, rule)| rule.draws());
+    note_seed(&mut report.notices, given, draws);
     tell_threads(&Threads::of(config.reading.threads));
     let say = |line: &str| eprintln!("trommel: {}", escape_controls(line));
     for split in &report.splits {

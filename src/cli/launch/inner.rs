@@ -25,13 +25,13 @@ pub enum Inner {
 pub fn parse(words: &[OsString]) -> Result<Inner, PipelineError> {
     let words = words.strip_prefix(&[OsString::from("trommel")]).unwrap_or(words);
     let line = std::iter::once(OsString::from("trommel")).chain(words.iter().cloned()).collect();
-    let Parsed { command, given } = match crate::parse(&config_file::merge(line)?) {
+    let Parsed { command, given, repeated } = match crate::parse(&config_file::merge(line)?) {
         Ok(parsed) => parsed,
         Err(status) => return Ok(Inner::Said(status)),
     };
     let Command::Model(command) = command else { return Err(refusal(words).into()) };
     spread(&command).ok_or_else(|| refusal(words))?.check()?;
-    Ok(Inner::Command(Parsed { command, given }))
+    Ok(Inner::Command(Parsed { command, given, repeated }))
 }
 
 fn refusal(words: &[OsString]) -> LaunchError {
