@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::leaving::LeftOut;
 use trommel_columnar::parquet::{Column, Kind};
-use trommel_columnar::pieces::{Piece, pieces, with_array};
+use trommel_columnar::pieces::{Piece, pieces, tables_alone, with_array};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
@@ -191,6 +191,16 @@ pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, Pipeline
     )))
 }
 
+/// Counts what is lost of a folder of another program's: tables of keys whose vectors are gone. One that does not say its rows counts as one
+/// sample, so that it never counts as nothing.
+pub(crate) fn gone_from(path: &Path, what: &str, notices: &mut Notices) -> Result<(), PipelineError> {
+    for (table, rows) in tables_alone(path).map_err(PipelineError::usage)? {
+        let text = format!("{what} that are gone, with the tables of their keys left");
+        notices.loss("embeddings_gone", &text, table.display().to_string(), 1, rows.unwrap_or(1));
+    }
+    Ok(())
+}
+
 /// Keys of what a run could not embed, and why; nobody misses what is taken down.
 ///
 /// # Errors
@@ -234,6 +244,11 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
              leave each out by name: --benchmark-without {name}/{key}",
             missing.len()
         )));
+    }
+    let mut gone = Notices::default();
+    gone_from(path, "test points", &mut gone).map_err(|error| error.within(format_args!("benchmark {name}")))?;
+    if let Some(line) = gone.lines().next() {
+        return Err(PipelineError::Usage(format!("benchmark {name}: {line}, and copies of these would pass")));
     }
     match without.iter().find(|key| !rejects.contains_key(*key)) {
         Some(key) => {

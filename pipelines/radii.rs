@@ -21,7 +21,7 @@ use trommel_shard::embeddings::reader_bytes;
 
 use crate::begun_with::{PRODUCTS, products_at};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, is_pictures, ledger_of, load, open_set, refuse_part, rejects,
+    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load, open_set, refuse_part, rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
@@ -172,6 +172,7 @@ fn measure(
             notices.loss("reference_rejects", "reference pictures that could not be embedded", first, count, count);
         }
     }
+    gone_from(&reference.path, "references", notices).map_err(|error| error.within(&place))?;
     let mut reader = open_set(&reference.path).map_err(|error| error.within(&place))?;
     if config.round_as_stored {
         reader = reader.rounding_as_stored();

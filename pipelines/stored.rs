@@ -26,7 +26,7 @@ use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
-use crate::benchmarks::{finished, ledger_of, refuse_part};
+use crate::benchmarks::{finished, gone_from, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::rounding::Rounded;
 use crate::unmarked::refuse_unmarked;
@@ -259,6 +259,7 @@ impl Finding {
             return self.add_run(path, ledger, prefix);
         }
         refuse_part(path)?;
+        gone_from(path, "embeddings", &mut self.notices)?;
         // What lies in a folder is called by its path there, as tars are.
         let root = if with_array(path).0.is_dir() { with_array(path).0 } else { literal };
         for piece in pieces(path).map_err(PipelineError::usage)? {
@@ -349,7 +350,7 @@ impl Finding {
                 None => PipelineError::Usage("no embeddings given".into()),
             });
         };
-        let plan = Arc::new(Plan { shards: self.shards, lost: Vec::new() });
+        let plan = Arc::new(Plan { shards: self.shards, ..Plan::default() });
         let Self { sources, ledgers, notices, .. } = Self { shards: Vec::new(), ..self };
         Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, sources, ledgers })
     }

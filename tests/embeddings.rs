@@ -473,6 +473,15 @@ fn the_layouts_of_clip_retrieval_and_datacomp_are_decided_as_numpy_decides() {
     );
     assert!(said.contains("9 rows beside 10 vectors"), "{said}");
     prune(0, "short", "short-run", &["--max-rejects", "40"]);
+    // One whose vectors are gone is missed by its table; of a benchmark nothing may be missed.
+    fs::remove_file(out.path().join("short/img_emb/img_emb_1.npy")).unwrap();
+    let said = prune(4, "short", "gone-run", &[]);
+    let due = "embeddings that are gone, with the tables of their keys left: 1, 9 samples lost (first: ";
+    assert!(said.contains(due) && said.contains("metadata_1.parquet"), "{said}");
+    let (retrieval, short, into) = (path("retrieval"), format!("s={}", path("short")), path("s-run"));
+    let words = ["prune", &retrieval, "--run", &into, "--benchmark", &short, "--rule", "drop-above:0.5"];
+    let said = stderr(&run(2, &[&words[..], &assume].concat()));
+    assert!(said.contains("benchmark s: test points that are gone, with the tables of their keys left: 1"), "{said}");
 
     let Some(data) = test_data() else { return };
     let folder = data.join("clip_retrieval_out/embeddings");

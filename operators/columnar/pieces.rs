@@ -11,12 +11,14 @@
 //!
 //! An `.npz` holds several arrays: `PATH@l14_img` says which; without it the only one whose name ends with `_img` is meant, or the only one.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
 use super::ColumnarError;
+use super::parquet::TableReader;
 
 /// One file of embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,14 @@ impl Piece {
     pub fn path(&self) -> &Path {
         match self {
             Self::Ipc(path) | Self::Npy { vectors: path, .. } | Self::Npz { vectors: path, .. } => path,
+        }
+    }
+
+    /// The table that has its keys.
+    fn into_table(self) -> Option<PathBuf> {
+        match self {
+            Self::Ipc(_) => None,
+            Self::Npy { keys, .. } | Self::Npz { keys, .. } => keys,
         }
     }
 
@@ -102,6 +112,36 @@ pub fn pieces(path: &Path) -> Result<Vec<Piece>, ColumnarError> {
         }
         _ => Ok(found),
     }
+}
+
+/// Tables of keys in the folder that `path` is whose vectors are gone, with their rows where they tell them: clip-retrieval's
+/// `metadata_{i}.parquet` without `img_emb_{i}.npy`, DataComp's `{shard}.parquet` without `{shard}.npz`. Who gives a folder means all that
+/// belongs there.
+///
+/// # Errors
+/// As [`pieces`].
+pub fn tables_alone(path: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, ColumnarError> {
+    if !with_array(path).0.is_dir() {
+        return Ok(Vec::new());
+    }
+    let own: BTreeSet<PathBuf> = pieces(path)?.into_iter().filter_map(Piece::into_table).collect();
+    let Some(first) = own.first() else { return Ok(Vec::new()) };
+    // Any table may lie there: it is one of these where it is called as they are but for a number, which may be a hexadecimal one.
+    let kind = |table: &Path| {
+        let name = table.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match name.strip_prefix("metadata_") {
+            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => "metadata_#".to_owned(),
+            _ => name.chars().map(|c| if c.is_ascii_hexdigit() { '#' } else { c }).collect(),
+        }
+    };
+    let kinds: BTreeSet<String> = own.iter().map(|table| kind(table)).collect();
+    let beside = numbered(first.parent().unwrap_or(Path::new(".")), "parquet")?;
+    let alone = beside.into_iter().filter(|table| !own.contains(table) && kinds.contains(&kind(table)));
+    let rows = |table: &Path| {
+        let file = Box::new(File::open(table).ok()?);
+        TableReader::open(table, file, &[]).ok().map(|table| table.rows())
+    };
+    Ok(alone.map(|table| (table.clone(), rows(&table))).collect())
 }
 
 fn of_file(path: &Path, array: Option<&str>) -> Result<Piece, ColumnarError> {

@@ -254,6 +254,18 @@ fn clip_retrieval_trees() {
     let set = EmbeddingSet::open(&padded).unwrap();
     assert_eq!((set.len(), set.keys[8].as_str(), set.identity), (9, "8", None));
 
+    // What lies there and is no table of these is nobody's; one whose vectors are gone is missed.
+    let alone = |path: &Path| crate::pieces::tables_alone(path).unwrap();
+    std::fs::copy(unpadded.join("metadata/metadata_10.parquet"), unpadded.join("metadata/all.parquet")).unwrap();
+    assert!(alone(&unpadded).is_empty() && alone(&padded).is_empty());
+    std::fs::rename(unpadded.join("img_emb/img_emb_1.npy"), unpadded.join("aside")).unwrap();
+    let gone = [(unpadded.join("metadata/metadata_1.parquet"), Some(3))];
+    assert_eq!((alone(&unpadded), alone(&unpadded.join("img_emb"))), (gone.to_vec(), gone.to_vec()));
+    std::fs::write(&gone[0].0, "no table").unwrap();
+    assert_eq!(alone(&unpadded), [(gone[0].0.clone(), None)]);
+    std::fs::copy(unpadded.join("metadata/metadata_10.parquet"), &gone[0].0).unwrap();
+    std::fs::rename(unpadded.join("aside"), unpadded.join("img_emb/img_emb_1.npy")).unwrap();
+
     let metadata = unpadded.join("metadata/metadata_10.parquet");
     let aside = unpadded.join("aside");
     std::fs::rename(&metadata, &aside).unwrap();
