@@ -90,8 +90,8 @@ impl LabelledPictures {
             return usage("no classnames.txt beside the tars: --classnames FILE");
         }
         let templates = set.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default();
-        let class_names = set.class_names.clone();
-        Ok(Self { source: Source::Shards(set), class_names, templates, notices: Notices::default() })
+        let (class_names, notices) = (set.class_names.clone(), set.notices.clone());
+        Ok(Self { source: Source::Shards(set), class_names, templates, notices })
     }
 
     fn of_folders(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
@@ -150,7 +150,7 @@ impl LabelledPictures {
         match &self.source {
             Source::Shards(set) => {
                 for (at, shard) in set.shards.iter().enumerate() {
-                    set.read(at, &mut |Labelled { key, content }| {
+                    let found = set.read(at, &mut |Labelled { key, content }| {
                         let place = format!("{}: {key}", shard.display());
                         let key = set.names.get(at).map(|name| format!("{name}/{key}")).unwrap_or(key);
                         match &content {
@@ -159,6 +159,7 @@ impl LabelledPictures {
                             _ => see(PictureName { place, key }, content.map_err(Cause::from)),
                         }
                     })?;
+                    self.notices.merge(&found);
                 }
             }
             Source::Folders(folders, classes) => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use trommel_core::notices::Notices;
+use trommel_shard::classified::uncounted;
 use trommel_shard::folders::{FolderError, Folders};
 use trommel_shard::plan::{PlanOptions, is_shard_name, named, shards_in};
 use trommel_shard::samples::GroupConfig;
@@ -33,6 +34,9 @@ pub fn pictures_in(folder: &Path, reading: &GroupConfig) -> Result<(u64, String)
 /// More pictures than shards.
 pub fn beside(arguments: &[String], store: &dyn Store, reading: &GroupConfig) -> Result<Notices, PipelineError> {
     let mut notices = Notices::default();
+    for path in folders(arguments, store).filter_map(|(folder, _)| local_path(folder)) {
+        notices.merge(&uncounted(path));
+    }
     for (folder, shards) in folders(arguments, store).filter(|(_, shards)| *shards > 0) {
         let (count, first) = pictures_beside(store, folder, reading);
         refuse_more(folder, shards, count, &first)?;

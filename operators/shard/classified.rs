@@ -20,11 +20,14 @@ use std::path::{Path, PathBuf};
 
 use super::compression::{CompressionLimits, decompress};
 use super::plan::{PlanError, PlanOptions, expand, shards_in};
+use super::promised::promised;
+use super::remark;
 use super::samples::{Group, GroupConfig, SampleReader, Want};
 use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
+use trommel_core::notices::Notices;
 use trommel_core::sample::{Encoded, Reason, Sample};
 
 /// Why a set cannot be read.
@@ -88,6 +91,8 @@ pub struct Classified {
     pub class_names: Vec<String>,
     /// The file with its templates, where there is one.
     pub templates: Option<PathBuf>,
+    /// What is lost of it, or passed over beside it, before a tar is read.
+    pub notices: Notices,
 }
 
 /// One picture of a set.
@@ -109,7 +114,7 @@ impl Classified {
         let names = text(&above.join("classnames.txt"))?.unwrap_or_default();
         let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
-        Ok(Some(Self { shards, names: Vec::new(), class_names, templates }))
+        Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices: uncounted(root) }))
     }
 
     /// The tars that `shards` gives: a folder with some, one of them, a pattern. `None` where it is something else.
@@ -127,11 +132,12 @@ impl Classified {
             return Ok(None);
         }
         let plan = expand(&[text], &local, &PlanOptions::default())?;
+        let notices = plan.losses();
         let (shards, names) = plan.shards.into_iter().map(|shard| (PathBuf::from(shard.url), shard.name)).unzip();
-        Ok(Some(Self { shards, names, class_names: Vec::new(), templates: None }))
+        Ok(Some(Self { shards, names, class_names: Vec::new(), templates: None, notices }))
     }
 
-    /// Shows the samples of one tar, in its order.
+    /// Shows the samples of one tar, in its order; gives what was lost of it, or passed over in it.
     ///
     /// # Errors
     /// A tar that cannot be read to its end; or what `see` returns, at once.
@@ -139,7 +145,7 @@ impl Classified {
         &self,
         shard: usize,
         see: &mut dyn FnMut(Labelled) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<Notices, E> {
         self.walk(shard, GroupConfig::default().image_keys, see)
     }
 
@@ -152,7 +158,7 @@ impl Classified {
         shard: usize,
         see: &mut dyn FnMut(String, Result<usize, LabelError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.walk(shard, vec![CLASS.into()], &mut |it| see(it.key, it.content.map(|(_, class)| class)))
+        self.walk(shard, vec![CLASS.into()], &mut |it| see(it.key, it.content.map(|(_, class)| class))).map(|_| ())
     }
 
     fn walk<E: From<ClassifiedError>>(
@@ -160,11 +166,12 @@ impl Classified {
         shard: usize,
         image_keys: Vec<String>,
         see: &mut dyn FnMut(Labelled) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(path) = self.shards.get(shard) else { return Ok(()) };
+    ) -> Result<Notices, E> {
+        let Some(path) = self.shards.get(shard) else { return Ok(Notices::default()) };
+        let url = path.display().to_string();
         let failed =
             |why: &dyn std::fmt::Display| ClassifiedError::Unavailable { path: path.clone(), why: why.to_string() };
-        let opened = Metered::open(&Local::default(), &path.display().to_string());
+        let opened = Metered::open(&Local::default(), &url);
         let (raw, meter) = opened.map_err(|error| failed(&error))?;
         let (limits, workspace) = (CompressionLimits::default(), Workspace::unbounded());
         let (plain, _) = decompress(raw, meter, &limits, workspace).map_err(|error| failed(&error))?;
@@ -194,10 +201,13 @@ impl Classified {
             };
             see(labelled)?;
         }
-        match samples.tar().end() {
-            Some(TarEnd::Damaged { offset, what }) => Err(failed(&format!("cut off at byte {offset}: {what}")).into()),
-            _ => Ok(()),
+        if let Some(TarEnd::Damaged { offset, what }) = samples.tar().end() {
+            return Err(failed(&format!("cut off at byte {offset}: {what}")).into());
         }
+        let mut notices = remark::found(&samples, &url);
+        let promised = promised(&Local::default(), &url);
+        notices.merge(&remark::lost(&remark::outcome(&samples), samples.numbered(), promised, &url));
+        Ok(notices)
     }
 
     fn class(&self, text: &str) -> Result<usize, LabelError> {
@@ -285,6 +295,29 @@ fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, P
     }
 }
 
+/// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.
+#[must_use]
+pub fn uncounted(root: &Path) -> Notices {
+    let mut notices = Notices::default();
+    let folder =
+        [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join("nshards.txt").is_file());
+    let count = |folder: &PathBuf| fs::read_to_string(folder.join("nshards.txt")).ok()?.trim().parse::<usize>().ok();
+    let Some((folder, count)) = folder.and_then(|folder| count(&folder).map(|count| (folder, count))) else {
+        return notices;
+    };
+    let is_own = |shard: &Path| {
+        let number = shard.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar")?.parse::<usize>().ok());
+        number.is_some_and(|number| number < count && folder.join(format!("{number}.tar")) == shard)
+    };
+    let beside = shards_in(&Local::default(), &folder.display().to_string()).unwrap_or_default();
+    let others: Vec<&String> = beside.iter().filter(|shard| !is_own(Path::new(shard))).collect();
+    if let Some(first) = others.first() {
+        let text = "shards that nshards.txt does not count, not read";
+        notices.note("uncounted_shards", text, format!("{first}, and there are {count}"), others.len() as u64);
+    }
+    notices
+}
+
 /// What a file says; `None` where there is none.
 fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
     match fs::read_to_string(path) {
@@ -325,7 +358,8 @@ mod tests {
                     seen.push((it.key, it.content.map_err(|error| error.to_string())));
                     Ok::<_, ClassifiedError>(())
                 };
-                set.read(shard, &mut see).unwrap();
+                let notices = set.read(shard, &mut see).unwrap();
+                assert!(notices.is_empty() && set.notices.is_empty(), "{notices:?} {:?}", set.notices);
             }
             let say = |text: &str| Err(text.to_owned());
             let due = [
@@ -343,6 +377,21 @@ mod tests {
             .unwrap();
             assert_eq!(labels[0], ("s0".to_owned(), Ok(1)));
         }
+        // What is not read, and what did not come, is said.
+        for name in ["2.tar", "01.tar", "2.tar.gz"] {
+            fs::write(test.join(name), tar_of(second)).unwrap();
+        }
+        fs::write(test.join("1_stats.json"), r#"{"successes": 5}"#).unwrap();
+        let set = Classified::find(root).unwrap().unwrap();
+        let of = set.notices.get("uncounted_shards").unwrap();
+        assert!(of.count == 3 && of.first.ends_with("01.tar, and there are 2"), "{of:?}");
+        let lost = set.read(1, &mut |_| Ok::<_, ClassifiedError>(())).unwrap();
+        assert_eq!(lost.get("fewer_samples").map(|of| of.lost_samples), Some(3));
+        fs::remove_file(test.join("0.tar")).unwrap();
+        fs::write(test.join("0_stats.json"), r#"{"successes": 4}"#).unwrap();
+        let set = Classified::of_tars(&test).unwrap().unwrap();
+        assert_eq!((set.notices.lost_samples(), set.shards.len()), (4, 4), "{:?}", set.notices);
+        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
         fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
         assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
         for given in [root, &test] {

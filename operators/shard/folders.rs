@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::names::FOLDER_EXTENSIONS;
 use super::plan::{Look, Lost, Plan, PlanError, ShardRef, gone_from};
-use super::promised::promised_to_folder;
+use super::promised::{Promised, promised_to_folder};
 use super::remark;
 use super::samples::GroupConfig;
 use super::store::{Local, StoreError};
@@ -131,9 +131,9 @@ impl Folders {
             let class = found.walk(folder, true)?;
             if class.pictures.is_empty() {
                 let name = file_name(folder);
-                if let Some(promised) = promised_to_folder(folder) {
-                    let outcome = ShardOutcome::Complete(None);
-                    found.notices.merge(&remark::lost(&outcome, 0, Some(promised), &name));
+                let promised = promised_to_folder(folder);
+                if promised != Promised::Nothing {
+                    found.notices.merge(&remark::lost(&ShardOutcome::Complete(None), 0, promised, &name));
                 }
                 found.notices.note("empty_class", "class folders without a picture passed over", name, 1);
                 found.notices.merge(&class.notices);
@@ -168,7 +168,7 @@ impl Folders {
                 lost.push(Lost { name: file_name(Path::new(&path)), promised });
             }
         }
-        found.plan = Arc::new(Plan { shards, lost });
+        found.plan = Arc::new(Plan { shards, lost, ..Plan::default() });
         Ok(found)
     }
 

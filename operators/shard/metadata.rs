@@ -1,7 +1,7 @@
 //! What a sample's json says: uid, url, sha256, caption.
 //!
 //! Python writes json that no standard allows (`NaN`, lone surrogates, bytes that are not UTF-8): what strict parsing refuses is
-//! mended and parsed once more. Json that stays unreadable gives nothing; it rejects no sample.
+//! mended and parsed once more. Json that stays unreadable gives nothing and rejects no sample; whoever reads it counts it.
 
 use std::fmt;
 
@@ -22,10 +22,10 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Reads a json object; anything else is empty.
+    /// Reads a json object; `None` for anything else.
     #[must_use]
-    pub fn parse(json: &[u8]) -> Self {
-        serde_json::from_slice(json).or_else(|_| serde_json::from_str(&mended(json))).unwrap_or_default()
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).or_else(|_| serde_json::from_str(&mended(json))).ok()
     }
 }
 
@@ -175,18 +175,19 @@ fn unicode_escape(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn parse(json: &[u8]) -> Metadata {
+        Metadata::parse(json).unwrap_or_default()
+    }
+
     #[test]
     fn fields() {
         let json = br#"{"url":"http:\/\/x","caption":"a \"b\"","uid":"00ff","sha256":null,"exif":"{}","n":{"uid":1},"uid":"2"}"#;
-        let metadata = Metadata::parse(json);
+        let metadata = parse(json);
         assert_eq!(metadata.url.as_deref(), Some("http://x"));
         assert_eq!(metadata.caption.as_deref(), Some("a \"b\""));
         assert_eq!((metadata.uid.as_deref(), metadata.sha256), (Some("2"), None));
-        assert_eq!(
-            Metadata::parse(br#"{"uid":17,"caption":17,"url":[1,{"a":2}],"sha256":{"x":[]}}"#).uid.as_deref(),
-            Some("17")
-        );
-        assert_eq!(Metadata::parse(br#"{"caption":17}"#), Metadata::default());
+        assert_eq!(parse(br#"{"uid":17,"caption":17,"url":[1,{"a":2}],"sha256":{"x":[]}}"#).uid.as_deref(), Some("17"));
+        assert_eq!(parse(br#"{"caption":17}"#), Metadata::default());
     }
 
     #[test]
@@ -201,7 +202,7 @@ mod tests {
             (br#"{"n":1e999,"m":123456789012345678901234567890,"caption":"big"}"#, "big"),
         ];
         for (json, wanted) in cases {
-            assert_eq!(Metadata::parse(json).caption.as_deref(), Some(*wanted), "{}", String::from_utf8_lossy(json));
+            assert_eq!(parse(json).caption.as_deref(), Some(*wanted), "{}", String::from_utf8_lossy(json));
         }
     }
 
@@ -220,9 +221,9 @@ mod tests {
             b"\\",
             &deep,
         ] {
-            assert_eq!(Metadata::parse(json), Metadata::default());
+            assert_eq!(Metadata::parse(json), None, "{}", String::from_utf8_lossy(&json[..json.len().min(20)]));
         }
         let deep = [br#"{"caption":"x","a":"#.to_vec(), deep].concat();
-        assert_eq!(Metadata::parse(&deep), Metadata::default());
+        assert_eq!(parse(&deep), Metadata::default());
     }
 }

@@ -9,7 +9,7 @@
 //! one decision. Two shards of one name are refused; `NAME=SHARDS` puts `NAME/` before the names of its argument. What is there
 //! wins over that notation: in `lang=en/0.tar` nothing is a name where a folder `lang=en` is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::braces::{self, BraceError};
 use super::store::{self, Entry, FileInfo, Kind, Store, StoreError, local_path, remote_name, scheme};
+use trommel_core::notices::Notices;
 
 mod growing;
 mod look;
@@ -54,6 +55,9 @@ pub struct Plan {
     /// Shards that were asked for and are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Lost>,
+    /// What was found where shards were looked for, and passed over.
+    #[serde(default, skip_serializing_if = "Notices::is_empty")]
+    pub passed_over: Notices,
 }
 
 impl PartialEq for Plan {
@@ -224,12 +228,13 @@ pub fn look_up(
 ) -> Result<(Plan, Vec<FileInfo>), PlanError> {
     let look = Look::at(store);
     let (mut shards, mut all_seen): (Vec<ShardRef>, _) = (Vec::new(), Vec::new());
-    let mut gone = BTreeMap::new();
+    let (mut gone, mut passed_over) = (BTreeMap::new(), Notices::default());
     for argument in arguments {
         let (prefix, list) = named(argument, store, options.max_shards);
         let prefixed = |name: String| prefix.map_or(name.clone(), |prefix| format!("{prefix}/{name}"));
         for item in list.split("::").filter(|item| !item.is_empty()) {
             let found = one(&substitute(item, store)?, &look, options)?;
+            passed_over.merge(&found.passed_over);
             for (name, url, seen) in found.shards {
                 shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes: seen.bytes });
                 all_seen.push(seen);
@@ -249,7 +254,7 @@ pub fn look_up(
     }
     let is_nothing = shards.is_empty() && (options.opens || gone.is_empty());
     let lost = gone.into_values().collect();
-    if is_nothing { Err(PlanError::Empty) } else { Ok((Plan { shards, lost }, all_seen)) }
+    if is_nothing { Err(PlanError::Empty) } else { Ok((Plan { shards, lost, passed_over }, all_seen)) }
 }
 
 /// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
@@ -323,11 +328,27 @@ struct Found {
     shards: Vec<Shard>,
     /// By path, for another item may ask for it too.
     gone: BTreeMap<PathBuf, Lost>,
+    passed_over: Notices,
 }
 
 impl Found {
     fn only(shard: Shard) -> Self {
         Self { shards: vec![shard], ..Self::default() }
+    }
+
+    /// Notes the folders among what a wildcard has met and not entered: whoever writes one may mean what is in them.
+    fn pass_over(&mut self, met: &[(String, Entry)]) {
+        let (folders, files): (Vec<_>, Vec<_>) = met.iter().partition(|(_, entry)| entry.kind == Kind::Folder);
+        let files: BTreeSet<&str> = files.into_iter().map(|(url, _)| url.as_str()).collect();
+        let is_entered = |folder: &str| {
+            let inside = with_slash(folder);
+            files.range(inside.as_str()..).next().is_some_and(|file| file.starts_with(&inside))
+        };
+        let mut passed = folders.into_iter().map(|(url, _)| url).filter(|url| !is_entered(url));
+        if let Some(first) = passed.next() {
+            let text = "folders that a wildcard finds passed over: what is in them is not read";
+            self.passed_over.note("folders_found", text, store::shown(first), 1 + passed.count() as u64);
+        }
     }
 
     /// Notes what is gone from a folder; the first `skip` bytes of a path belong to no name.
@@ -375,7 +396,9 @@ fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<Found, Plan
             Ok(seen) => found.shards.push(shard(look, &name, seen, folder, opens)?),
             Err(_) if first_wildcard(&name).is_some() => {
                 let wildcards = Wildcards::parse(&name)?;
-                found.shards.extend(come(matching(look, &name, &wildcards, folder, opens))?);
+                let met = wildcards.find(look)?;
+                found.pass_over(&met);
+                found.shards.extend(come(matching(look, &name, &met, folder, opens))?);
                 let is_asked =
                     |stem: &str| SHARD_ENDINGS.iter().any(|ending| wildcards.finds(&format!("{stem}{ending}")));
                 for place in wildcards.folders(look)? {
@@ -463,15 +486,14 @@ fn inside(look: &Look<'_>, folder: &str, opens: bool) -> Result<Vec<Shard>, Plan
     shards.filter(|found| !to_come(found)).collect()
 }
 
-/// The files that a wildcard finds, in the order of their folders; folders among them are passed over.
+/// The files among what a wildcard has found, in the order of their folders.
 fn matching(
     look: &Look<'_>,
     pattern: &str,
-    wildcards: &Wildcards,
+    found: &[(String, Entry)],
     skip: usize,
     opens: bool,
 ) -> Result<Vec<Shard>, PlanError> {
-    let found = wildcards.find(look)?;
     let files = found.iter().filter(|(_, entry)| entry.kind != Kind::Folder);
     let shards: Vec<Shard> =
         files.map(|(url, entry)| listed(look, url, entry, skip, opens)).collect::<Result<_, _>>()?;

@@ -27,25 +27,54 @@ pub fn stats_url(url: &str) -> Option<String> {
     Some(format!("{stem}{STATS_ENDING}"))
 }
 
-/// The samples that the statistics beside a shard promise; `None` where there are none that can be read.
-#[must_use]
-pub fn promised(store: &dyn Store, url: &str) -> Option<u64> {
-    promised_by(store, &stats_url(url)?)
+/// What statistics say of their shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promised {
+    /// There are none.
+    Nothing,
+    /// So many samples.
+    Samples(u64),
+    /// They are there, and say no number of samples.
+    Unreadable,
 }
 
-/// The samples that the statistics beside a folder of pictures promise; `None` where there are none that can be read.
-#[must_use]
-pub fn promised_to_folder(folder: &Path) -> Option<u64> {
-    let stats = folder.with_file_name(format!("{}{STATS_ENDING}", folder.file_name()?.to_str()?));
-    promised_by(&Local::default(), stats.to_str()?)
+impl Promised {
+    /// How many samples, where they say it.
+    #[must_use]
+    pub const fn samples(self) -> Option<u64> {
+        match self {
+            Self::Samples(samples) => Some(samples),
+            Self::Nothing | Self::Unreadable => None,
+        }
+    }
 }
 
-/// The samples that a file of statistics promises; `None` where it cannot be read.
-pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Option<u64> {
-    let (file, _) = Metered::open(store, stats).ok()?;
+/// What the statistics beside a shard promise.
+#[must_use]
+pub fn promised(store: &dyn Store, url: &str) -> Promised {
+    stats_url(url).map_or(Promised::Nothing, |stats| promised_by(store, &stats))
+}
+
+/// What the statistics beside a folder of pictures promise.
+#[must_use]
+pub fn promised_to_folder(folder: &Path) -> Promised {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    let stats = name.map(|name| folder.with_file_name(format!("{name}{STATS_ENDING}")));
+    let stats = stats.as_deref().and_then(Path::to_str);
+    stats.map_or(Promised::Nothing, |stats| promised_by(&Local::default(), stats))
+}
+
+/// What a file of statistics promises.
+pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Promised {
+    // A store that hides what is not there answers as for what nobody may read.
+    let Ok((file, _)) = Metered::open(store, stats) else { return Promised::Nothing };
     let mut text = Vec::new();
-    file.take(MAX_STATS_BYTES).read_to_end(&mut text).ok()?;
+    if file.take(MAX_STATS_BYTES).read_to_end(&mut text).is_err() {
+        return Promised::Unreadable;
+    }
     // Samples of a shard are numbered in 32 bits: more is no promise of anybody's.
-    let Stats { successes } = serde_json::from_slice(&text).ok()?;
-    (successes <= u64::from(u32::MAX)).then_some(successes)
+    match serde_json::from_slice(&text) {
+        Ok(Stats { successes }) if successes <= u64::from(u32::MAX) => Promised::Samples(successes),
+        _ => Promised::Unreadable,
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use super::promised::Promised;
 use super::samples::{Counts, SampleReader};
 use super::tar::{Oddities, TarEnd};
 use trommel_core::notices::Notices;
@@ -61,7 +62,8 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
 /// What was lost of a tar, or passed over in it; `name` is the shard's.
 pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> Notices {
     let mut notices = Notices::default();
-    let Counts { repeated, nameless, macos, first_macos } = samples.counts();
+    let Counts { repeated, nameless, macos, first_macos, links, first_link, unreadable_json, first_json } =
+        samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = samples.tar().oddities();
     if samples.numbered() > 0 {
         match samples.tar().end() {
@@ -91,14 +93,27 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
     notices.note("nameless_files", "files without key and extension passed over", name, *nameless);
     let text = "macOS files (`._name`, `.DS_Store`) passed over";
     notices.note("macos_files", text, format!("{name}: {first_macos}"), *macos);
+    notices.note("links", "links in tars passed over", format!("{name}: {first_link}"), *links);
+    note_json(&mut notices, format!("{name}/{first_json}"), *unreadable_json);
     notices
+}
+
+/// Notes samples whose json cannot be read.
+pub(super) fn note_json(notices: &mut Notices, place: String, count: u64) {
+    let text = "samples whose json cannot be read: uid, url and caption that stand in it are not known";
+    notices.note("unreadable_json", text, place, count);
 }
 
 /// What is lost by a shard's end: all of it where it was rejected, or what its statistics promised and did not come. Nobody
 /// knows how much a rejected shard without statistics held; it counts as one sample, so that it never counts as nothing.
-pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Option<u64>, name: &str) -> Notices {
+pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Promised, name: &str) -> Notices {
     let mut notices = Notices::default();
-    let missing = promised.unwrap_or(0).saturating_sub(u64::from(came));
+    if promised == Promised::Unreadable {
+        let text = "shards whose `_stats.json` cannot be read: whether samples are missing is not known";
+        notices.note("unreadable_statistics", text, name, 1);
+    }
+    let (promised, came) = (promised.samples(), u64::from(came));
+    let missing = promised.unwrap_or(0).saturating_sub(came);
     match outcome {
         ShardOutcome::Rejected(reason) => {
             let text = format!("shards rejected ({})", reason.code);
@@ -114,6 +129,10 @@ pub(super) fn lost(outcome: &ShardOutcome, came: u32, promised: Option<u64>, nam
             let text = "shards with fewer samples than their `_stats.json` promises";
             let place = format!("{name}: {came} of {}", promised.unwrap_or(0));
             notices.loss("fewer_samples", text, place, 1, missing);
+        }
+        ShardOutcome::Complete(_) if promised.is_some_and(|promised| promised < came) => {
+            let text = "shards with more samples than their `_stats.json` promises";
+            notices.note("more_samples", text, format!("{name}: {came} of {}", promised.unwrap_or(0)), 1);
         }
         ShardOutcome::Complete(_) if came == 0 => {
             notices.note("empty_shards", "shards that are tars without any file", name, 1);

@@ -40,6 +40,27 @@ pub struct Counts {
     pub macos: u64,
     /// The first of them.
     pub first_macos: String,
+    /// Links, which have no data of their own.
+    pub links: u64,
+    /// The first of them.
+    pub first_link: String,
+    /// Members that should be a sample's json and cannot be read.
+    pub unreadable_json: u64,
+    /// Key of the first sample with one.
+    pub first_json: String,
+}
+
+impl Counts {
+    /// What a sample's json says; one that cannot be read says nothing, and is counted.
+    fn taken(&mut self, key: &[u8], read: Option<Metadata>) -> Metadata {
+        if read.is_none() {
+            if self.unreadable_json == 0 {
+                self.first_json = String::from_utf8_lossy(key).into_owned();
+            }
+            self.unreadable_json += 1;
+        }
+        read.unwrap_or_default()
+    }
 }
 
 /// Credit for a picture of so many bytes, views and all.
@@ -144,6 +165,13 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     fn next_named(&mut self) -> Option<Named> {
         loop {
             let member = self.tar.next_member()?;
+            if member.kind == MemberKind::Link {
+                if self.counts.links == 0 {
+                    self.counts.first_link = String::from_utf8_lossy(&member.name).into_owned();
+                }
+                self.counts.links += 1;
+                continue;
+            }
             if member.kind == MemberKind::Other || names::is_meta(&member.name) {
                 continue;
             }
@@ -204,8 +232,9 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 open.text = self.tar.read_data().map(|data| (rank, data));
             }
         } else if extension == "json" && open.admits(&member, &extension, config.max_json_bytes) {
-            let metadata = self.tar.read_data().map(|json| Metadata::parse(&json)).unwrap_or_default();
-            open.take(metadata, config);
+            // Of what is cut off the group's end tells.
+            let read = self.tar.read_data().map(|json| self.counts.taken(&open.key, Metadata::parse(&json)));
+            open.take(read.unwrap_or_default(), config);
         }
         Ok(())
     }
@@ -228,7 +257,8 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         };
         if identity && extension == "json" && member.size <= self.config.max_json_bytes {
             let json = &open.original.bytes[raw.data..raw.data + raw.size];
-            open.take(Metadata::parse(json), &self.config);
+            let metadata = self.counts.taken(&open.key, Metadata::parse(json));
+            open.take(metadata, &self.config);
         }
         open.original.is_sparse |= member.kind == MemberKind::Sparse;
         open.original.members.push((extension, raw));

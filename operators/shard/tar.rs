@@ -45,7 +45,9 @@ pub enum MemberKind {
     Regular,
     /// A file stored with holes: not read.
     Sparse,
-    /// Link, folder, device and the like.
+    /// A link to another member or file: it has no data of its own.
+    Link,
+    /// Folder, device and the like.
     Other,
 }
 
@@ -324,7 +326,8 @@ impl<R: BufRead> TarReader<R> {
             0 if name.ends_with(b"/") => (MemberKind::Other, false),
             0 | b'0' | b'7' => (MemberKind::Regular, true),
             b'S' => (MemberKind::Sparse, true),
-            b'1'..=b'6' => (MemberKind::Other, false),
+            b'1' | b'2' => (MemberKind::Link, false),
+            b'3'..=b'6' => (MemberKind::Other, false),
             _ => (MemberKind::Other, true),
         };
         self.oddities.sparse += u64::from(kind == MemberKind::Sparse);

@@ -46,7 +46,7 @@ pub(crate) fn promised(input: &Input, store: &dyn Store, judged: &Merged) -> Res
             Some((_, line)) if line.rejected.is_none() => {
                 Some((line.counts.kept + line.counts.dropped + line.counts.rejected, "the ledger"))
             }
-            unread => match stats(store, &shard.url) {
+            unread => match stats(store, &shard.url).samples() {
                 Some(count) => Some((count, "_stats.json")),
                 None => {
                     sizes.of(store, shard)?.map(|count| (count, "sizes.json")).or(unread.map(|_| (0, "the ledger")))

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::metadata::Metadata;
-use super::super::promised::promised_to_folder;
+use super::super::promised::{Promised, promised_to_folder};
 use super::super::reader::{Admitted, Decisions, KnownError, KnownShard, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
 use super::super::samples::{Group, Want, too_long};
@@ -91,7 +91,7 @@ impl FolderReader {
         if let Some(class) = class.filter(|_| !replay) {
             let promised = promised_to_folder(&class.folder);
             // Without statistics an empty class is a note of the plan's.
-            if promised.is_some() {
+            if promised != Promised::Nothing {
                 end.notices.merge(&remark::lost(&end.outcome, end.count, promised, &file_name(&class.folder)));
             }
         }
@@ -118,6 +118,7 @@ impl FolderReader {
         let changed =
             |error: KnownError| ShardOutcome::Changed(format!("{}: {}", open.class.folder.display(), Causes(&error)));
         let task = Task { request, views: self.views, known: &known };
+        let mut odd = Notices::default();
         for picture in &open.pictures {
             let id = SampleId { ordinal: request.ordinal, index: end.count };
             let group = match task.want(id.index, open.key(picture).as_bytes()) {
@@ -126,7 +127,7 @@ impl FolderReader {
                     let info = SampleInfo { id, key: open.key(picture), ..SampleInfo::default() };
                     Ok(Group::Place(Arc::new(info)))
                 }
-                Want::Content { extra_bytes } => self.group(id, &open, picture, extra_bytes, admit)?,
+                Want::Content { extra_bytes } => self.group(id, &open, picture, extra_bytes, admit, &mut odd)?,
             };
             let group = match group {
                 Ok(group) => group,
@@ -142,6 +143,7 @@ impl FolderReader {
             end.count += 1;
         }
         end.notices = open.notices.clone();
+        end.notices.merge(&odd);
         known.note(&mut end.notices, open.name);
         Ok(task.check_count(end.count).map_or_else(changed, |()| ShardOutcome::Complete(None)))
     }
@@ -170,6 +172,7 @@ impl FolderReader {
         picture: &Picture,
         extra_bytes: u64,
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
+        odd: &mut Notices,
     ) -> Result<Result<Group, String>, E> {
         let config = &self.folders.config;
         let path = &picture.path;
@@ -188,7 +191,11 @@ impl FolderReader {
             Err(Unread::Unavailable(why)) => return Ok(Err(why)),
         };
         let held = (json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, Vec::len)) as u64;
-        let mut metadata = json.map(|json| Metadata::parse(&json)).unwrap_or_default();
+        let read = json.map(|json| Metadata::parse(&json));
+        if read == Some(None) {
+            remark::note_json(odd, info.key.clone(), 1);
+        }
+        let mut metadata = read.flatten().unwrap_or_default();
         let long = too_long(&mut metadata, config);
         (info.uid, info.url, info.sha256, info.size) = (metadata.uid, metadata.url, metadata.sha256, size + held);
         let info = Arc::new(info);

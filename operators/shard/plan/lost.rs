@@ -26,10 +26,12 @@ pub struct Lost {
 }
 
 impl Plan {
-    /// What was lost before anything was read.
+    /// What was lost before anything was read, or passed over.
     #[must_use]
     pub fn losses(&self) -> Notices {
-        losses(&self.lost)
+        let mut found = losses(&self.lost);
+        found.merge(&self.passed_over);
+        found
     }
 }
 
@@ -114,7 +116,7 @@ pub(crate) fn gone_from(
         !is_there(stem) && is_asked(&at(stem, "")) && is_old(look, &at(stem, ending), settle)
     };
     let by_statistics = statistics.iter().filter(|stem| is_gone(stem, STATS_ENDING)).filter_map(|stem| {
-        let samples = promised_by(look.store(), &at(stem, STATS_ENDING));
+        let samples = promised_by(look.store(), &at(stem, STATS_ENDING)).samples();
         let is_shard = kinds.contains(&kind(stem)) || samples.is_some() && kind(stem) == "#";
         (is_shard && samples != Some(0)).then(|| (at(stem, ""), samples))
     });

@@ -154,6 +154,22 @@ fn shards_that_are_gone_are_missed_where_they_were_asked_for() {
     assert!(old == plan && old.lost.is_empty());
 }
 
+/// Whoever writes `a/*` may mean what is in the folders there, which only `a/**` enters.
+#[test]
+fn folders_that_a_wildcard_finds_are_said() {
+    let place = Place::new(&["a/0.tar", "a/one/1.tar", "a/two/2.tar", "a/two/more/3.tar", "b/4.tar"]);
+    for (argument, count) in
+        [("@/a/*", 2), ("@/a/*.tar", 0), ("@/a/**/*.tar", 0), ("@/a/t*/*", 1), ("@/*/*.tar", 0), ("@/a", 0)]
+    {
+        let plan = place.plan(&[argument]).unwrap();
+        let found = plan.losses().get("folders_found").map_or(0, |notice| notice.count);
+        assert_eq!(found, count, "{argument}: {:?}", plan.passed_over);
+        let json = serde_json::to_value(&plan).unwrap();
+        assert_eq!(json.get("passed_over").is_some(), count > 0);
+        assert_eq!(serde_json::from_value::<Plan>(json).unwrap().passed_over, plan.passed_over);
+    }
+}
+
 #[test]
 fn differences_that_matter() {
     let place = Place::new(&FILES);

@@ -4,7 +4,7 @@
 use super::*;
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::{Local, Stores};
-use crate::testing::{JUDGE, Judged, Row, memory, read, reader, remark, rows, sent, tar_of};
+use crate::testing::{JUDGE, Judged, Row, append, memory, read, reader, remark, rows, sent, tar_of};
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::sample::Status::{self, Dropped, Kept, Rejected};
 use trommel_core::stop::Stop;
@@ -242,11 +242,18 @@ fn indices_do_not_depend_on_what_is_wanted() {
 
 /// The end of a shard called `name` that lies in a folder, with statistics beside it that promise `promised` samples.
 fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
+    let stats = promised.map(|successes| {
+        format!("{{\"count\": 10000, \"successes\": {successes}, \"status_dict\": {{\"success\": 1}}}}")
+    });
+    end_beside(name, bytes, stats.as_deref())
+}
+
+/// The same with statistics of any form.
+fn end_beside(name: &str, bytes: &[u8], stats: Option<&str>) -> ShardEnd {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    if let Some(successes) = promised {
-        let stats = format!("{{\"count\": 10000, \"successes\": {successes}, \"status_dict\": {{\"success\": 1}}}}");
+    if let Some(stats) = stats {
         std::fs::write(folder.path().join("00007_stats.json"), stats).unwrap();
     }
     let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
@@ -299,6 +306,16 @@ fn samples_that_the_statistics_promise_and_that_do_not_come_are_lost() {
     assert_eq!((notice.lost_samples, notice.first.as_str()), (5, "00007.tar: 4 of 9"));
     assert!(end_of("00007.tar", &three(), Some(4)).notices.is_empty());
     assert!(end_of("00007.tar", &three(), None).notices.is_empty());
+    // More than was promised, and statistics that promise nothing, are said.
+    let notice = |stats: &str, code: &str| {
+        let end = end_beside("00007.tar", &three(), Some(stats));
+        assert!(!end.notices.any_loss() && end.notices.iter().count() == 1, "{:?}", end.notices);
+        end.notices.get(code).map(|notice| notice.first.clone())
+    };
+    assert_eq!(notice("{\"successes\": 3}", "more_samples").as_deref(), Some("00007.tar: 4 of 3"));
+    for stats in ["{\"count\": 4}", "{\"successes\": \"4\"}", "{\"successes\": -1}", "{\"succ", ""] {
+        assert_eq!(notice(stats, "unreadable_statistics").as_deref(), Some("00007.tar"), "{stats}");
+    }
     // Cut off: what came is kept, the rest is lost.
     let end = end_of("00007.tar", &three()[..4200], Some(4));
     assert_eq!((end.count, end.notices.lost_samples()), (2, 2));
@@ -328,6 +345,33 @@ fn what_macos_puts_into_a_tar_comes_between_no_members() {
     assert_eq!(seen, [("d/a", true, Some("caption of a")), ("b", true, Some("caption of b"))]);
     let notice = end.notices.get("macos_files").unwrap();
     assert_eq!((notice.count, notice.loss, notice.first.as_str()), (5, false, "0.tar: d/.DS_Store"));
+}
+
+/// What has no data to read, and what cannot be read: the sample is there without it, and both are counted.
+#[test]
+fn links_and_json_that_cannot_be_read_are_counted() {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, data) in
+        [("a.jpg", &b"A"[..]), ("a.json", b"{\"uid\": \"u\""), ("b.jpg", b"B"), ("b.json", b"[\"no object\"]")]
+    {
+        append(&mut builder, name, data);
+    }
+    for (name, kind) in
+        [("c.jpg", tar::EntryType::Symlink), ("d.jpg", tar::EntryType::Link), ("e", tar::EntryType::Directory)]
+    {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        builder.append_link(&mut header, name, "a.jpg").unwrap();
+    }
+    for (name, data) in [("f.jpg", &b"F"[..]), ("f.json", b"{\"caption\": \"a\", \"n\": NaN}")] {
+        append(&mut builder, name, data);
+    }
+    let (got, end) = read(builder.into_inner().unwrap(), &ReaderConfig::default());
+    let seen: Vec<_> = got.iter().map(|row| (row.key.as_str(), row.image.is_ok(), row.caption.as_deref())).collect();
+    assert_eq!(seen, [("a", true, None), ("b", true, None), ("f", true, Some("a"))]);
+    let found: Vec<_> = end.notices.iter().map(|(code, of)| (code, of.count, of.first.as_str(), of.loss)).collect();
+    assert_eq!(found, [("links", 2, "0.tar: c.jpg", false), ("unreadable_json", 2, "0.tar/a", false)]);
 }
 
 /// Reads shard 0 with real credit and records, as a source's thread would.

@@ -101,7 +101,7 @@ fn json_seeds() -> Vec<Vec<u8>> {
 }
 
 fn json(input: &[u8]) -> Outcome {
-    let metadata = Metadata::parse(input);
+    let metadata = Metadata::parse(input).unwrap_or_default();
     let Metadata { uid, url, sha256, caption } = &metadata;
     // Where the json is one by the standard, another reader of it agrees.
     if let Ok(Value::Object(fields)) = serde_json::from_slice(input) {
@@ -143,7 +143,7 @@ fn stats_seeds() -> Vec<Vec<u8>> {
 }
 
 fn stats(input: &[u8]) -> Outcome {
-    let found = promised(&Memory::of([("00000_stats.json", input)]), "00000.tar");
+    let found = promised(&Memory::of([("00000_stats.json", input)]), "00000.tar").samples();
     if found.is_some_and(|count| count > u64::from(u32::MAX)) {
         return Err(format!("a promise of {found:?} samples"));
     }
