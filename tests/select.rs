@@ -134,7 +134,18 @@ fn a_report_tells_who_changes_sides_in_a_split() {
         assert_eq!(table("turned.csv").lines().skip(1).collect::<Vec<_>>(), turned[..50], "{format}");
         let page = std::fs::read_to_string(page).unwrap();
         assert!(page.contains("keep-nearest:60") && page.contains("The first 50 of"), "{format}");
+        assert!(!page.contains("names of the list"), "{format}");
     }
+    // A uid that no sample has is told.
+    let bytes = std::fs::read(out.join("few.npy")).unwrap();
+    let head = |count: u64| trommel_columnar::npy::pair_head_bytes(count);
+    let more = [&head(61)[..], &bytes[head(60).len()..], &[0xff; 16]].concat();
+    std::fs::write(out.join("more.npy"), more).unwrap();
+    let more = out.join("more.npy").display().to_string();
+    run(0, &["report", &ledger, "-o", &path("page.html"), "--against", &more]);
+    let due = format!("1 names of the list are no sample&#39;s here (first: {}).", "f".repeat(32));
+    let page = std::fs::read_to_string(path("page.html")).unwrap();
+    assert!(page.contains(&due) || page.contains(&due.replace("&#39;", "'")), "{due}");
 }
 
 /// Twenty times the rows in hardly more memory where there is little: what rules sort by goes to files, and a row costs a bit for each rule and
@@ -215,6 +226,23 @@ fn what_cannot_be_selected_is_refused_in_one_line() {
     }
     let nowhere = stderr(&run(2, &["select", &out, "--rule", "near", "-o", &file]));
     assert!(nowhere.contains("cannot be read as a run folder"), "{nowhere}");
+    // What is no run folder is named once, whoever asks.
+    for (given, why) in
+        [("gone", "there is no such folder"), ("here", "it holds no config.json"), ("here/file", "it is no folder")]
+    {
+        let given = folder.path().join(given);
+        std::fs::create_dir_all(folder.path().join("here")).unwrap();
+        std::fs::write(folder.path().join("here/file"), "text").unwrap();
+        let given = given.display().to_string();
+        let due = format!("trommel: {given} cannot be read as a run folder: {why}");
+        for words in [
+            vec!["why", &given, "key"],
+            vec!["select", &given, "--rule", "near", "-o", &file],
+            vec!["report", &given, "-o", "page.html"],
+        ] {
+            assert_eq!(stderr(&run(2, &words)).trim_end(), due, "{words:?}");
+        }
+    }
 }
 
 /// A split checked against the same run, another one over the same shards, and one with other radii.
@@ -350,6 +378,17 @@ fn a_split_beside_another_one() {
     let said = stderr(&out);
     assert!(said.contains(&format!("{gone} only by the split, {come} only by the other")), "{said}");
     run(0, &["verify", &file("a.split.json"), &file("a.parquet")]);
+    // What is said of a run says nothing of a split; a seed says nothing where nobody draws.
+    for (flag, value) in [("--against", "emb"), ("--split", "other.parquet"), ("--table", "scores.parquet")] {
+        let said = stderr(&run(2, &["verify", &file("a.parquet"), &file("b.split.json"), flag, value]));
+        assert!(said.contains(&format!("{flag} is for a run; ")), "{said}");
+    }
+    let seeded =
+        |rule: &str| stderr(&run(0, &["select", &ledger, "--rule", rule, "-o", &file("s.txt"), "--seed", "3"]));
+    assert!(seeded("near").contains("seeds that nobody reads, for nothing is drawn: 1 (first: --seed)"));
+    assert!(
+        !seeded("near and (random:5 of far:9)").contains("nobody reads") && !seeded("random:5%").contains("nobody")
+    );
     std::fs::rename(file("b.parquet"), file("c.parquet")).unwrap();
     assert!(
         stderr(&run(2, &["verify", &file("a.parquet"), &file("b.split.json")])).contains("its rows are not beside it")

@@ -7,6 +7,7 @@ use trommel_core::sample::Status;
 use trommel_ledger::read::LedgerRow;
 use trommel_report::{Cell, DataTable};
 use trommel_select::membership::{Membership, Picker};
+use trommel_select::met::Met;
 
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
@@ -111,8 +112,13 @@ pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], Pipe
     let other = Other::open(path, &names)?;
     let (mut counts, mut turned) = ([[0u64; 3]; 3], Vec::new());
     let (mut both, mut mine_only) = (0u64, 0u64);
+    // Names that a list has and no sample here, since it does not say where they stand.
+    let mut met = if let Other::Split(split, ..) = &other { split.met() } else { None };
     for shard in &judged {
         let mine = past.ledger.shard_rows(shard.ordinal).map_err(PipelineError::failed)?;
+        for info in mine.iter().map(|row| &row.fate.info) {
+            met.as_mut().map_or(Ok(false), |met| met.again(&info.key, info.uid.as_deref())).map_err(failed)?;
+        }
         let Some(theirs) = other.sides(&shard.name, &mine, path)? else {
             mine_only += 1;
             continue;
@@ -137,10 +143,14 @@ pub(super) fn tables(past: &PastRun, path: &Path) -> Result<[DataTable; 2], Pipe
     };
     let rows = SIDES.iter().enumerate().map(row).collect();
     let further = other.further(both).map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
-    let note = format!(
+    let mut note = format!(
         "Beside {path}, rule {}. {both} shards are judged in both, {mine_only} here only, {further} there only.",
         other.rule()
     );
+    let unmet = met.as_ref().map(Met::unmet).transpose().map_err(failed)?.unwrap_or_default();
+    if unmet.count > 0 {
+        note += &format!(" {} names of the list are no sample's here (first: {}).", unmet.count, unmet.first);
+    }
     let title = if matches!(other, Other::Run(..)) { "Beside another run" } else { "Beside a split" };
     let sides = DataTable { rows, ..DataTable::new("against", title, &columns).noted(&note) };
     let named = DataTable::new("turned", "Who changes sides", &["sample", "here", "there"]);
