@@ -234,6 +234,10 @@ def _rank() -> tuple[int, int]:
     """This process among those of a training. Torch is asked only where it is there already: without, it has no process group."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    for name, other in (("RANK", "WORLD_SIZE"), ("WORLD_SIZE", "RANK")):
+        if name in os.environ:
+            told = f"{name} is set and {other} is not: neither says which process of a training this is"
+            warnings.warn(told, NoticeWarning, stacklevel=2)
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()

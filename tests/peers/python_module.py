@@ -108,8 +108,13 @@ def ranks(shards, file):
     sent = pickle.dumps(trommel.samples(shards, split=file))
     os.environ.update(RANK="1", WORLD_SIZE="2")
     same(pickle.loads(sent), given)
-    for name in ("RANK", "WORLD_SIZE"):
-        del os.environ[name]
+    # Half of a place is none, and is told.
+    del os.environ["WORLD_SIZE"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        same(by_key(trommel.samples(shards)), everything)
+    assert any("RANK is set and WORLD_SIZE is not" in str(one.message) for one in told), told
+    del os.environ["RANK"]
     import torch.distributed as dist
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
