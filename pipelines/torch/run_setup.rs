@@ -83,9 +83,9 @@ impl Input {
         }
         match (expand(arguments, stores, &PlanOptions::default()), folders) {
             (Ok(plan), _) => Ok(Self::Shards(Arc::new(plan))),
-            (Err(PlanError::NoShards(_)), Some(Err(neither))) => {
-                Err(PipelineError::Usage(format!("{neither}; nor is there a .tar, .tar.gz, .tgz or .tar.zst")))
-            }
+            (Err(PlanError::NoShards(_)), Some(Err(neither))) => Err(PipelineError::Usage(format!(
+                "{neither}; nor is there a .tar, be it plain or .gz, .zst, .xz, .bz2"
+            ))),
             (Err(error), _) => Err(PipelineError::usage(error)),
         }
     }
