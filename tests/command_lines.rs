@@ -106,19 +106,25 @@ fn words(line: &str) -> Vec<String> {
     all
 }
 
+fn ends_with_flag(line: &[String]) -> bool {
+    line.last().is_some_and(|word| word.starts_with("--"))
+}
+
 /// Why a shown line is none; `None` where it is one.
 fn wrong(Shown { text, is_fragment }: &Shown) -> Option<String> {
     let line = words(text);
     let parse = |line: &[String]| {
         Parsed::of(std::iter::once("trommel").chain(line.iter().map(String::as_str)).map(OsString::from))
     };
-    let may_lack = *is_fragment || text.contains("..");
+    let may_lack = *is_fragment || text.contains("..") || text.contains("--config");
     let parsed = match parse(&line) {
         Ok(parsed) => parsed,
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument && may_lack => {
             // What is left out is not there to be wrong; each flag that is there must be one.
             return None;
         }
+        // A sentence that ends with a flag names it.
+        Err(error) if error.kind() == ErrorKind::InvalidValue && *is_fragment && ends_with_flag(&line) => return None,
         Err(error) if !error.use_stderr() => return None,
         Err(error) => return Some(error.to_string()),
     };

@@ -100,10 +100,10 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     assert!(said.contains("give the set a name by --name") && said.contains("`v2.1`, cannot"), "{said}");
     run(0, &["inject", &dotted, "-o", &place("v2"), "--name", "v2-1", "--items", "1"]);
     let here = place("data/benchmarks/photo/.");
-    let report: Value =
+    let dot: Value =
         serde_json::from_slice(&run(0, &["inject", &here, "-o", &place("dot"), "--items", "1", "--json"]).stdout)
             .unwrap();
-    assert!(report["argument"].as_str().unwrap().starts_with("photo="), "{report}");
+    assert!(dot["argument"].as_str().unwrap().starts_with("photo="), "{dot}");
 
     // Folders called by numbers stand in the order of the numbers; what is no picture is refused by its place.
     let numbered = folder.path().join("numbered");

@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(repeated(prune), None);
         assert_eq!(repeated(&format!("{prune} --rule far:5")).as_deref(), Some("--rule <RULE>"));
         assert_eq!(repeated(&format!("{prune} --rule=near --json")).as_deref(), Some("--rule <RULE>"));
-        assert_eq!(repeated("trommel eval c --data d -- --data"), None);
+        assert_eq!(repeated("trommel embed in -o out --model m -- --model"), None);
     }
 }
