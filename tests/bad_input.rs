@@ -389,8 +389,11 @@ fn a_shard_of_which_only_statistics_are_left_is_lost() {
     let benchmark = format!("x={bench}");
     let refused = run(2, &["radii", "--reference", &photo, "--benchmark", &benchmark, "-o", &radii]);
     one_clear_line(&stderr(&refused), &["benchmark x: when it was embedded it lost shards that are gone"]);
-    // When it has come, the same command reads it.
+    // When it has come, the same command reads it; statistics that promise less than came are said.
     good_tar(&folder.path().join("00002.tar"));
+    let said = stderr(&prune(0, &given, "less", &["--max-rejects", "0"]));
+    assert!(said.contains("more samples than their `_stats.json` promises: 1 (first: 00002.tar: 48 of 6)"), "{said}");
+    fs::write(folder.path().join("00002_stats.json"), r#"{"count": 48, "successes": 48}"#).unwrap();
     let out = prune(0, &given, "folder", &["--max-rejects", "0"]);
     assert_eq!((json(&out)["notices"].to_string().as_str(), json(&out)["judged_now"].as_u64()), ("{}", Some(48)));
     run(0, &["report", &at("folder"), "-o", &at("report.html")]);
