@@ -19,6 +19,7 @@ use trommel_shard::plan::{Plan, ShardRef, shards_in};
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Local;
 
+use crate::benchmark_origin::BenchmarkOrigin;
 use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
 pub use crate::named_path::NamedPath;
@@ -57,6 +58,17 @@ pub fn is_pictures(path: &Path) -> Result<bool, PipelineError> {
 /// Unreadable or empty folders, rows without direction, a name that cannot be a column's; a part of a run, or a run of `trommel embed` that is
 /// not at its end, or could not embed a picture that [`NamedPath::without`] does not name.
 pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, PipelineError> {
+    Ok(load_with_origin(named, notices)?.0)
+}
+
+/// The same, and how it came to be.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origin(
+    named: &NamedPath,
+    notices: &mut Notices,
+) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
     let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
         return Err(PipelineError::Usage(format!("no such folder: {}", named.path.display())).within(place));
@@ -64,6 +76,7 @@ pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, Pipel
     refuse_part(&named.path).map_err(|error| error.within(&place))?;
     whole(named)?;
     let reader = open_set(&named.path).map_err(|error| error.within(&place))?;
+    let origin = BenchmarkOrigin::of(named, &reader);
     let set = EmbeddingSet::read(&named.path, reader).map_err(|error| PipelineError::usage(error).within(&place))?;
     for line in &set.notes.lines {
         tracing::warn!(benchmark = named.name, "{line}");
@@ -71,8 +84,8 @@ pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, Pipel
     let text = "test points that are taken down, left out of their benchmark";
     notices.note("points_taken_down", text, format!("benchmark {}", named.name), set.notes.left_out_rows);
     // Its errors name it.
-    Benchmark::new(&named.name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity)
-        .map_err(PipelineError::usage)
+    let benchmark = Benchmark::new(&named.name, set.dim, set.vectors, set.keys, set.labels, set.radii, set.identity);
+    Ok((benchmark.map_err(PipelineError::usage)?, origin))
 }
 
 /// The benchmarks that a run was judged against, if their folders still hold them.

@@ -3,6 +3,7 @@
 #![forbid(missing_docs)]
 
 pub mod begun_with;
+pub mod benchmark_origin;
 pub mod benchmarks;
 pub mod config;
 pub mod cores;

@@ -3,7 +3,6 @@
 //! What is gone since (a benchmark's folder, its pictures) takes its names and radii with it and is remarked on; what the
 //! ledger says stays readable.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -270,15 +269,10 @@ pub fn from_folder(folder: &Path, url: &str) -> String {
 }
 
 /// The folder of pictures that an embeddings file says it was made from.
-pub(crate) fn source_of(folder: &Path) -> Option<PathBuf> {
-    metadata_of(folder)?.remove("source").filter(|source| !source.is_empty()).map(PathBuf::from)
-}
-
-/// What a benchmark's file, or the one in its folder, says of itself.
-pub(crate) fn metadata_of(folder: &Path) -> Option<BTreeMap<String, String>> {
+fn source_of(folder: &Path) -> Option<PathBuf> {
     let path = if folder.is_dir() { folder.join(FILE_NAME) } else { folder.to_path_buf() };
     let reader = IpcReader::open(&path, Box::new(std::fs::File::open(&path).ok()?)).ok()?;
-    Some(reader.metadata().clone())
+    reader.metadata().get("source").filter(|source| !source.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

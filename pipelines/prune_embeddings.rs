@@ -30,7 +30,7 @@ use trommel_ledger::run_folder::RunConfig;
 use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
-use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load};
+use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_with_origin};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -106,11 +106,11 @@ impl<'a> RunSetup<'a> {
                 )));
             }
         }
-        let benchmarks = config
-            .benchmarks
-            .iter()
-            .map(|named| load(named, &mut stored.notices).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut stored.notices));
+        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
+        let (benchmarks, origins): (Vec<_>, Vec<_>) =
+            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        rounding::note(&mut stored.notices, &origins, stored.rounded);
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
@@ -269,7 +269,6 @@ impl<'a> RunSetup<'a> {
         let mut notices = Notices::default();
         if tells {
             notices.merge(&self.stored.notices);
-            rounding::note(&mut notices, &self.config.benchmarks, self.stored.rounded);
         }
         notices
     }

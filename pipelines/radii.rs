@@ -19,13 +19,13 @@ use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
 use trommel_shard::embeddings::reader_bytes;
 
-use crate::begun_with::{PRODUCTS, products_at};
+use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load, open_set, refuse_part, rejects,
+    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_with_origin, open_set, refuse_part, rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
-use crate::rounding::{ROUNDED, Rounded};
+use crate::rounding::Rounded;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -124,7 +124,8 @@ impl RadiiConfig {
 /// of which no row has a direction, too little memory, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
-    let benchmarks = config.benchmarks.iter().map(|named| load(named, &mut notices)).collect::<Result<Vec<_>, _>>()?;
+    let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
+    let (benchmarks, origins): (Vec<_>, Vec<_>) = loaded.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
     let (mut rounded, mut of_f32) = (Rounded::default(), 0);
     for reference in &config.references {
@@ -138,13 +139,13 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
         return Err(PipelineError::Usage(what.into()));
     }
     let mut gaps = Vec::new();
-    for (benchmark, by_reference) in benchmarks.iter().zip(by_reference) {
+    for ((benchmark, origin), by_reference) in benchmarks.iter().zip(&origins).zip(by_reference) {
         let mut radii = vec![f64::NEG_INFINITY; benchmark.points()];
         for of in &by_reference {
             radii.iter_mut().zip(&of.radii).for_each(|(radius, other)| *radius = radius.max(*other));
         }
         let folder = config.out.join(&benchmark.name);
-        write(benchmark, &radii, config, (&folder, rounded))?;
+        write((benchmark, origin), &radii, config, (&folder, rounded))?;
         let references = by_reference.iter().map(|of| of.references).sum();
         let OfReference { least, median, largest, radii, .. } = OfReference::of("", references, radii);
         let (benchmark, points, notices) = (benchmark.name.clone(), radii.len(), notices.clone());
@@ -265,7 +266,7 @@ fn check_identities(
 }
 
 fn write(
-    benchmark: &Benchmark,
+    (benchmark, origin): (&Benchmark, &BenchmarkOrigin),
     radii: &[f64],
     config: &RadiiConfig,
     (folder, rounded): (&std::path::Path, Rounded),
@@ -285,13 +286,8 @@ fn write(
     let mut metadata =
         BTreeMap::from([("reference".to_owned(), references.join(", ")), (ROUNDED.to_owned(), rounded.to_string())]);
     // Where the test pictures are, for reports.
-    let from = config.benchmarks.iter().find(|named| named.name == benchmark.name);
-    if let Some(source) = from.and_then(|named| crate::past_run::source_of(&named.path)) {
-        metadata.insert("source".into(), source.display().to_string());
-    }
-    if let Some(products) = from.and_then(|named| products_at(&named.path)) {
-        metadata.insert(PRODUCTS.into(), products);
-    }
+    metadata.extend(origin.source.as_ref().map(|source| ("source".to_owned(), source.display().to_string())));
+    metadata.extend(origin.products.as_ref().map(|products| (PRODUCTS.to_owned(), products.clone())));
     set.write(folder, metadata).map_err(PipelineError::failed)?;
     Ok(())
 }

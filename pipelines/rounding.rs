@@ -11,11 +11,7 @@ use std::fmt::{self, Display, Formatter};
 
 use trommel_core::notices::Notices;
 
-use crate::benchmarks::NamedPath;
-use crate::past_run::metadata_of;
-
-/// What the file of a benchmark with radii calls how its references were rounded.
-pub(crate) const ROUNDED: &str = "reference_rounded";
+use crate::benchmark_origin::BenchmarkOrigin;
 
 /// Who rounded the rows of a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,14 +38,13 @@ impl Display for Rounded {
 }
 
 /// Notes each benchmark whose radii are of references that were not rounded as the pool was; one that does not say is passed over.
-pub fn note(notices: &mut Notices, benchmarks: &[NamedPath], pool: Rounded) {
-    for named in benchmarks {
-        let references = metadata_of(&named.path).and_then(|mut metadata| metadata.remove(ROUNDED));
-        let Some(references) = references.filter(|references| *references != pool.to_string()) else {
+pub fn note(notices: &mut Notices, benchmarks: &[BenchmarkOrigin], pool: Rounded) {
+    let pool = pool.to_string();
+    for BenchmarkOrigin { name, references_rounded, .. } in benchmarks {
+        let Some(references) = references_rounded.as_ref().filter(|references| **references != pool) else {
             continue;
         };
-        let place =
-            format!("benchmark {}: its references were rounded {references}, the pool's vectors {pool}", named.name);
+        let place = format!("benchmark {name}: its references were rounded {references}, the pool's vectors {pool}");
         let text = "benchmarks whose references and pool were rounded to f16 by different programs (a copy of the reference that gives a \
                     radius may be dropped: give both as f32, both as one program stored them, or `radii --round-like clip-retrieval` where the references are \
                     the f32 vectors that it rounded)";

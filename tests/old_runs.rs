@@ -59,7 +59,10 @@ fn a_prune_that_was_killed_goes_on() {
         said.contains("runs that go on with the decoder they were begun with") && said.contains("zune-jpeg"),
         "{said}"
     );
-    old.run(&format!("prune {SHARDS} --run whole {JUDGING}"));
+    // Nor is it multiplied so, nor a new run beside that benchmark; each says why it is slow, and what mends it.
+    assert!(said.contains("runs that go on with the products they were begun with"), "{said}");
+    let said = old.run(&format!("prune {SHARDS} --run whole {JUDGING}"));
+    assert!(said.contains("embed the benchmark and its references again") && said.contains("benchmark val"), "{said}");
     equal(&old.path("prune"), &old.path("whole"));
 }
 

@@ -11,6 +11,7 @@
 //! as a whole. So each f16 file is read twice, which bounds memory by a batch. f32 rows are always normalised, unless they are to be rounded as they
 //! stand ([`EmbeddingReader::rounding_as_stored`]).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ pub struct EmbeddingReader {
     dim: usize,
     radii: bool,
     identity: Option<Identity>,
+    metadata: BTreeMap<String, String>,
     rows: u64,
     notes: Notes,
     failed: bool,
@@ -133,6 +135,7 @@ impl EmbeddingReader {
             dim,
             radii,
             identity,
+            metadata: stored.metadata().cloned().unwrap_or_default(),
             rows: 0,
             notes: Notes::default(),
             failed: false,
@@ -182,6 +185,12 @@ impl EmbeddingReader {
     #[must_use]
     pub const fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// All that the first file says of itself; nothing where it is numpy's.
+    #[must_use]
+    pub const fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// What was done to the rows so far.
@@ -339,6 +348,13 @@ impl Stored {
                     .map_err(|e| ColumnarError::malformed(path, "Arrow IPC", format!("{META_IDENTITY}: {e}")))?;
                 Ok((reader.dim(), reader.has_radii(), identity))
             }
+        }
+    }
+
+    fn metadata(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Ipc(reader) => Some(reader.metadata()),
+            Self::Matrix(_) => None,
         }
     }
 

@@ -17,7 +17,7 @@ use trommel_shard::classified::{Classified, Packed};
 use trommel_shard::plan::Plan;
 
 use crate::run_setup::{Input, reader_config};
-use trommel_pipelines::begun_with::{PRODUCTS, products};
+use trommel_pipelines::benchmark_origin::{PRODUCTS, products};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 

@@ -69,6 +69,8 @@ pub struct Embedder {
     pub bytes: u64,
     /// Bytes of batch slots in host memory.
     pub slot_bytes: u64,
+    /// Whether it is slower than it would be by itself, for it was asked for plain products.
+    pub is_slowed: bool,
     encoder: Mutex<Option<Box<dyn ImageEncoder>>>,
 }
 
@@ -84,14 +86,16 @@ impl Embedder {
         plain_products: bool,
     ) -> Result<Self, PipelineError> {
         let mut config = settle(config, device, threads)?;
-        if plain_products {
-            config.form = Some(Form { packed: false, ..Form::of(&config) });
+        let own = Form::of(&config);
+        let is_slowed = plain_products && own.packed;
+        if is_slowed {
+            config.form = Some(Form { packed: false, ..own });
         }
         let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes } =
             load(&config).map_err(PipelineError::usage)?;
         config.form = Some(form);
         let dim = encoder.dim();
-        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, encoder: Mutex::new(Some(encoder)) })
+        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, encoder: Mutex::new(Some(encoder)) })
     }
 
     /// Moves the model to its thread; `None` when that was done before.

@@ -32,7 +32,8 @@ use trommel_shard::store::{Store, Stores, local_path};
 use crate::embedder::{EmbedService, Embedder};
 use crate::joiner;
 use trommel_pipelines::begun_with::BegunWith;
-use trommel_pipelines::benchmarks::{check_identity, load};
+use trommel_pipelines::benchmark_origin::{PRODUCTS, products};
+use trommel_pipelines::benchmarks::{check_identity, load_with_origin};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -202,18 +203,20 @@ impl RunSetup {
             if config.plan.is_none() { beside(&config.shards, stores, &reading.group)? } else { Notices::default() };
         notices.merge(&left_out);
         // What is gone is in no slice: the first one tells it.
-        if config.reading.part.is_none_or(|(index, _)| index == 0) {
+        let tells = config.reading.part.is_none_or(|(index, _)| index == 0);
+        if tells {
             notices.merge(&input.plan().losses());
-            rounding::note(&mut notices, &config.benchmarks, Rounded::HERE);
         }
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
         }
-        let benchmarks = config
-            .benchmarks
-            .iter()
-            .map(|named| load(named, &mut notices).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
+        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
+        let (benchmarks, origins): (Vec<_>, Vec<_>) =
+            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        if tells {
+            rounding::note(&mut notices, &origins, Rounded::HERE);
+        }
         let parsed: Option<Rule> = config.rule.as_deref().map(str::parse).transpose().map_err(PipelineError::usage)?;
         let judge = parsed
             .as_ref()
@@ -227,14 +230,21 @@ impl RunSetup {
         };
         let embeds = config.always_embed || !benchmarks.is_empty();
         let machine = &config.machine;
-        let begun_with = BegunWith::of(&config.run, &benchmarks, &config.benchmarks);
-        let load = || Embedder::load(&config.embedder, &machine.device, machine.threads, begun_with.plain_products);
+        let begun_with = BegunWith::of(&config.run, &benchmarks, &origins);
+        let load = || {
+            let plain = begun_with.plain_products.is_some();
+            Embedder::load(&config.embedder, &machine.device, machine.threads, plain)
+        };
         let mut embedder = if embeds { Some(load()?) } else { None };
         if let Some(embedder) = &mut embedder {
             embedder.identity.decoder.clone_from(&begun_with.name);
         }
         if let Some(note) = begun_with.note {
             notices.note("earlier_decoder", "runs that go on with the decoder they were begun with", note, 1);
+        }
+        let is_slowed = embedder.as_ref().is_some_and(|embedder| embedder.is_slowed);
+        if let Some(plain) = begun_with.plain_products.filter(|_| is_slowed) {
+            plain.note(&mut notices);
         }
         for benchmark in &benchmarks {
             let identity = embedder.as_ref().map(|embedder| &embedder.identity);
@@ -343,7 +353,11 @@ impl RunSetup {
             dim: embedder.dim,
             radii: false,
             identity: Some(embedder.identity.clone()),
-            ..EmbeddingHead::default()
+            // A part that is copied out of the run says it for itself.
+            metadata: products(&json!({ "numerics": embedder.config.numerics() }))
+                .map(|products| (PRODUCTS.to_owned(), products))
+                .into_iter()
+                .collect(),
         });
         let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
         if let Some(embedder) = &self.embedder {
