@@ -112,10 +112,20 @@ pub fn embedder(bench: &EmbedBench) -> Result<EmbedReport, PipelineError> {
             Ok(figures) => (Some(figures), None),
             Err(error) => (None, Some(error.line())),
         };
-        variants.push(Variant { form: format!("{precision:?}, {form}"), figures, failed });
+        variants.push(Variant { form: label(&other, form), figures, failed });
     }
     let (model, numerics) = (config.model.clone(), config.numerics());
     Ok(EmbedReport { stage: "embed", model, numerics, figures, variants })
+}
+
+/// What tells one way to compute from the others. A form's own text is part of what is recorded of a card, which packs nothing.
+fn label(config: &EncoderConfig, form: Form) -> String {
+    let weights = match (config.device, form.packed) {
+        (Device::Cpu, true) => "packed weights, ",
+        (Device::Cpu, false) => "weights as they are, ",
+        _ => "",
+    };
+    format!("{:?}, {weights}{form}", config.precision)
 }
 
 /// Ways to compute the same that differ from the device's own in one respect.
@@ -262,4 +272,38 @@ fn through(slots: &mut Slots, batches: &[&[Vec<u8>]], seconds: f64) -> Result<Ve
         }
     };
     paced(slots, (ahead, seconds), begin, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a CPU two ways differ in the weights alone, and their rows in nothing else.
+    #[test]
+    fn every_variant_has_a_label_of_its_own() {
+        for device in [Device::Cpu, Device::Cuda(0)] {
+            let config = EncoderConfig {
+                model: "trommel-tiny-32".into(),
+                weights: None,
+                torchscript: false,
+                random_init: Some(0),
+                precision: Precision::F32,
+                batch: 8,
+                device,
+                threads: 1,
+                form: None,
+            };
+            let own = Form::of(&config);
+            let mut labels = vec![label(&config, own)];
+            for (precision, form) in others(&config) {
+                labels.push(label(&EncoderConfig { precision, ..config.clone() }, form));
+            }
+            let count = labels.len();
+            assert!(count > 1, "{labels:?}");
+            assert_eq!(labels[0].contains("packed weights"), own.packed, "{labels:?}");
+            labels.sort();
+            labels.dedup();
+            assert_eq!(labels.len(), count, "{labels:?}");
+        }
+    }
 }
