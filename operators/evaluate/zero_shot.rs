@@ -5,15 +5,15 @@
 //! pictures ─▶ image tower ─▶ normalise ─▶ x classifier ─▶ largest = prediction
 //! ```
 //!
-//! Invariants: no gradient is kept; the order of classes is the caller's. Cost: one text pass a template and class,
-//! one image pass a picture.
+//! Invariants: no gradient is kept; the order of classes is the caller's. Cost: one text pass a template and class
+//! (of the words alone, where the tower does not look at the padding), one image pass a picture.
 
 use tch::{Device, Kind, Tensor};
 
 use trommel_model::error::Op;
 use trommel_model::loss::unit_rows;
 use trommel_model::preprocess::Normalise;
-use trommel_model::{Captions, ModelError, Preprocess, Towers};
+use trommel_model::{Captions, ModelError, Packing, Preprocess, Towers};
 
 /// Template used where none are given.
 pub const DEFAULT_TEMPLATE: &str = "a photo of a {}.";
@@ -73,6 +73,10 @@ pub fn text_features(
 ) -> Result<Tensor, ModelError> {
     let _no_grad = tch::no_grad_guard();
     let ids: Vec<i64> = texts.iter().flat_map(|text| captions.ids(text.as_ref())).collect();
+    if towers.packs_captions() {
+        let packing = Packing::of(&ids, ids.len() / texts.len().max(1));
+        return normalize(&towers.encode_captions(&packing.on(device).op("tokens", &[])?)?);
+    }
     let count = i64::try_from(texts.len()).unwrap_or(0);
     let tokens = Tensor::f_from_slice(&ids)
         .and_then(|tokens| tokens.f_reshape([count, -1])?.f_to_device(device))

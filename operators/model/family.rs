@@ -160,6 +160,13 @@ pub trait Towers: Debug + Send {
     /// Has oneDNN compute the products of both towers' blocks, with gradients: the same up to the order of sums. For f32 on a CPU.
     fn multiply_by_onednn(&mut self);
 
+    /// Has the products of batches of `batch` pictures, or captions, computed by oneDNN, from weights in its own layout: see
+    /// [`ImageTower::pack`].
+    ///
+    /// # Errors
+    /// libtorch refuses.
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError>;
+
     /// Has a card compute attention by `kernel`; `None` leaves it to libtorch.
     fn attend_by(&mut self, kernel: Option<Attention>);
 

@@ -8,7 +8,7 @@ use super::clip::{Clip, ClipConfig, VisionTransformer};
 use super::golden_inputs::{IMAGES, floats, views};
 use super::random::Stream;
 use super::tokenizer::Tokenizer;
-use super::{ImageTower, Towers, weights};
+use super::{ImageTower, Packing, Towers, weights};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -89,13 +89,19 @@ fn smallest_cosine(a: &[f32], b: &[f32]) -> f64 {
     a.chunks(dim).zip(b.chunks(dim)).map(dot).fold(1.0, f64::min)
 }
 
-fn check(name: &str) {
+/// What open_clip made of it, and its configuration.
+fn case(name: &str) -> (Value, ClipConfig) {
     let golden: Value = serde_json::from_str(include_str!("golden/towers.json")).unwrap();
-    let case = golden["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
+    let case = golden["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap().clone();
     let config = match case.get("config") {
         Some(config) => ClipConfig::parse(name, &config.to_string()).unwrap(),
         None => ClipConfig::load(name).unwrap(),
     };
+    (case, config)
+}
+
+fn check(name: &str) {
+    let (case, config) = case(name);
     let _no_grad = tch::no_grad_guard();
     let mut vs = VarStore::new(Device::Cpu);
     let expected = floats(&case["image"]);
@@ -118,6 +124,33 @@ fn check(name: &str) {
     eprintln!("{name}: image differs by {difference:e}, bf16 cosine {cosine}");
     assert!(difference <= 2e-5, "{name}: image features differ by {difference}");
     assert!(cosine >= 0.9995, "{name}: bf16 reaches a cosine of {cosine}");
+}
+
+/// As evaluation computes on a CPU: both towers from packed weights, captions without padding, and batches of another size than they were
+/// packed for.
+#[test]
+fn packed_towers_are_open_clips() {
+    for name in ["tiny", "ViT-B-32-quickgelu"] {
+        let (case, config) = case(name);
+        let vs = VarStore::new(Device::Cpu);
+        let mut clip = Clip::new(&vs.root(), &config).unwrap();
+        fill(&vs);
+        clip.pack(64).unwrap();
+        let weights = vs.variables().into_iter().filter(|(name, _)| name.ends_with("c_fc.weight"));
+        assert!(weights.map(|(_, weight)| weight.numel()).sum::<usize>() == 0, "{name}: weights lie there twice");
+        let _no_grad = tch::no_grad_guard();
+        let ids = Vec::<i64>::try_from(&tokens().view(-1)).unwrap();
+        let captions = Packing::of(&ids, 77).on(Device::Cpu).unwrap();
+        for (side, features) in [
+            ("image", clip.encode_image(&pixels(&config))),
+            ("text", clip.encode_text(&tokens())),
+            ("text", clip.encode_captions(&captions)),
+        ] {
+            let difference = largest_difference(&unit(&features.unwrap()), &floats(&case[side]));
+            eprintln!("{name}: {side} from packed weights differs by {difference:e}");
+            assert!(difference <= 2e-5, "{name}: {side} features differ by {difference}");
+        }
+    }
 }
 
 #[test]

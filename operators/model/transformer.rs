@@ -50,6 +50,7 @@ impl Linear {
 
     /// Lays the weight as oneDNN reads it, for inputs of `rows` rows; the variable is empty afterwards.
     pub(crate) fn pack(&mut self, rows: i64) -> Result<(), ModelError> {
+        let _no_grad = tch::no_grad_guard();
         let packed = PackedWeight::new(&self.weight, rows).map_err(torch).op(&self.name, &[&self.weight])?;
         let emptied =
             Tensor::f_zeros([0], (Kind::Float, Device::Cpu)).and_then(|nothing| self.weight.f_set_data(&nothing));

@@ -45,6 +45,11 @@ impl TextTransformer {
         })
     }
 
+    /// See [`ImageTower::pack`](crate::family::ImageTower::pack).
+    pub(crate) fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        self.transformer.pack(batch * self.context_length)
+    }
+
     /// i64\[n, context_length\] to features f32\[n, embed_dim\], not normalised.
     ///
     /// # Errors

@@ -86,6 +86,11 @@ impl Towers for Clip {
         self.text.transformer.multiply_by_onednn();
     }
 
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        self.visual.pack(batch)?;
+        self.text.pack(batch)
+    }
+
     fn attend_by(&mut self, kernel: Option<Attention>) {
         self.visual.transformer.kernel = kernel;
         self.text.transformer.kernel = kernel;

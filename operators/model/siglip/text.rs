@@ -41,6 +41,11 @@ impl TextTower {
         })
     }
 
+    /// See [`ImageTower::pack`](crate::family::ImageTower::pack).
+    pub(super) fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        self.transformer.pack(batch * self.context_length)
+    }
+
     /// i64\[n, context_length\] to features f32\[n, embed_dim\], not normalised.
     pub(super) fn forward(&self, tokens: &Tensor) -> Result<Tensor, ModelError> {
         if !matches!(tokens.size().as_slice(), &[_, length] if length == self.context_length) {

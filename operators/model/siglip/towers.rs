@@ -57,6 +57,11 @@ impl Towers for Siglip {
         self.text.transformer.multiply_by_onednn();
     }
 
+    fn pack(&mut self, batch: i64) -> Result<(), ModelError> {
+        self.visual.pack(batch)?;
+        self.text.pack(batch)
+    }
+
     fn attend_by(&mut self, kernel: Option<Attention>) {
         self.visual.attend_by(kernel);
         self.text.transformer.kernel = kernel;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
+use trommel_bridge::has_onednn;
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
@@ -46,8 +47,11 @@ impl Pictures {
     /// No such model or weights, or weights of another one.
     pub fn open(model: &str, checkpoint: &Path, device: Device) -> Result<Self, PipelineError> {
         let architecture = trommel_model::load(model).map_err(PipelineError::usage)?;
-        let model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
+        let mut model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
         weights::load(model.store(), &*architecture, &weights_file(checkpoint)).map_err(PipelineError::usage)?;
+        if device == Device::Cpu && has_onednn() {
+            model.towers_mut().pack(BATCH as i64).map_err(PipelineError::failed)?;
+        }
         let preprocess = architecture.preprocess();
         let mode = match preprocess.mode {
             Resize::Shortest => ResizeMode::Shortest,
@@ -162,4 +166,54 @@ pub(super) fn draw(
 fn weights_file(path: &Path) -> PathBuf {
     let inside = path.join("open_clip_model.pt");
     if inside.is_file() { inside } else { path.to_path_buf() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use trommel_embed::encoder::{EncoderConfig, Form, Precision};
+    use trommel_embed::load::load;
+
+    use super::*;
+
+    /// Features are those that the embedder gives from the same weights, laid out or not, for a whole batch and for a few pictures.
+    #[test]
+    fn a_cpu_looks_through_packed_weights() {
+        const MODEL: &str = "trommel-tiny-32";
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.safetensors");
+        let architecture = trommel_model::load(MODEL).unwrap();
+        let drawn = Model::new(&architecture, Device::Cpu).unwrap();
+        weights::init(drawn.store(), &*architecture, 3).unwrap();
+        weights::save(drawn.store(), &file, false).unwrap();
+
+        let pictures = Pictures::open(MODEL, &file, Device::Cpu).unwrap();
+        let held = pictures.model.store().variables();
+        let packed = held.iter().filter(|(name, _)| name.ends_with("c_fc.weight")).collect::<Vec<_>>();
+        assert_eq!(packed.len(), 6, "the blocks of both towers");
+        assert!(packed.iter().all(|(_, weight)| weight.numel() == 0) == has_onednn());
+
+        let views: Vec<u8> = (0..BATCH * 32 * 32 * 3).map(|at| (at * at / 97 % 251) as u8).collect();
+        let config = EncoderConfig {
+            model: MODEL.into(),
+            weights: Some(file),
+            torchscript: false,
+            random_init: None,
+            precision: Precision::F32,
+            batch: BATCH,
+            device: Device::Cpu,
+            threads: 1,
+            form: None,
+        };
+        for packed in [has_onednn(), false] {
+            let form = Some(Form { packed, ..Form::of(&config) });
+            let mut encoder = load(&EncoderConfig { form, ..config.clone() }).unwrap().encoder;
+            let due = Tensor::from_slice(&encoder.encode(&views).unwrap()).view([BATCH as i64, -1]);
+            for n in [BATCH, 3] {
+                let found = pictures.features(&views[..n * 32 * 32 * 3], n).unwrap();
+                let difference = (found - due.narrow(0, 0, n as i64)).abs().max().double_value(&[]);
+                assert!(difference < 2e-6 * due.abs().max().double_value(&[]).max(1.0), "{packed} {n}: {difference}");
+            }
+        }
+    }
 }
