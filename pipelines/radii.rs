@@ -21,7 +21,8 @@ use trommel_shard::embeddings::reader_bytes;
 
 use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_with_origin, open_set, refuse_part, rejects,
+    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_with_origin, open_set, refuse_part,
+    rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
