@@ -13,11 +13,14 @@
 //! (ViT-B-32): six minutes on two cores.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::Compared;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind, TableReader};
 use trommel_core::cores;
@@ -59,16 +62,18 @@ fn main() {
         bare.push(ours(&recipe, &shards, &[], folder.path()));
         peer.extend(python.as_deref().map(|python| theirs(&recipe, &shards, python)));
     }
-    println!(
-        "| samples/s, median (lowest to highest) | from shards | beside open_clip | a step alone | beside open_clip |"
-    );
-    println!("|--|--|--|--|--|");
-    row("trommel, captions with padding", &padded, &peer);
-    row("trommel", &bare, &peer);
-    match peer.is_empty() {
-        true => println!("| open_clip: run by `cargo xtask bench train` | | | | |"),
-        false => row("open_clip", &peer, &peer),
+    if python.is_none() {
+        println!("no peer: run by `cargo xtask bench train`");
     }
+    let stack = "open_clip, webdataset, fused AdamW";
+    row(&format!("training {model} f32 from shards, captions padded to 77"), &padded, stack, &peer, 1.0, |it| {
+        it.from_shards
+    });
+    row(&format!("training {model} f32 from shards, without padding"), &bare, stack, &peer, 1.35, |it| it.from_shards);
+    row(&format!("a training step of {model} f32, captions padded to 77"), &padded, "open_clip", &peer, 1.0, |it| {
+        it.step
+    });
+    row(&format!("a training step of {model} f32, without padding"), &bare, "open_clip", &peer, 1.35, |it| it.step);
 }
 
 /// Makes the shards; gives where they are, and what they hold.
@@ -171,22 +176,7 @@ fn theirs(recipe: &Recipe, shards: &str, python: &str) -> Rates {
     Rates { from_shards: rate("samples_per_second"), step: rate("step_samples_per_second") }
 }
 
-fn row(name: &str, found: &[Rates], peer: &[Rates]) {
-    let cells = |of: fn(&Rates) -> f64| {
-        let (found, peer) = (sorted(found, of), sorted(peer, of));
-        let ratio = if peer.is_empty() { String::new() } else { format!("{:.2}", median(&found) / median(&peer)) };
-        format!("{:.2} ({:.2} to {:.2}) | {ratio}", median(&found), found[0], found[found.len() - 1])
-    };
-    println!("| {name} | {} | {} |", cells(|rates| rates.from_shards), cells(|rates| rates.step));
-}
-
-fn sorted(found: &[Rates], of: fn(&Rates) -> f64) -> Vec<f64> {
-    let mut values: Vec<f64> = found.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of two in the middle their mean.
-fn median(sorted: &[f64]) -> f64 {
-    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
+fn row(what: &str, ours: &[Rates], peer: &str, theirs: &[Rates], wanted: f64, of: fn(&Rates) -> f64) {
+    let [ours, theirs] = [ours, theirs].map(|rates| rates.iter().map(of).collect::<Vec<_>>());
+    Compared { what, unit: "samples/s", ours: &ours, peer, theirs: &theirs, wanted }.tell();
 }
