@@ -1,10 +1,13 @@
 //! Arguments to plans, in a folder of their own.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+
+use super::wildcards::{Wildcards, first_wildcard};
 use super::*;
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::memory::Memory;
-use crate::store::{Local, Stores};
+use crate::store::{Kind, Local, Stores, remote_name};
 
 struct Place {
     folder: tempfile::TempDir,
