@@ -18,7 +18,8 @@ use trommel_kernels::dot::{dot, to_f32};
 use trommel_kernels::join::{Block, CHUNK, Tiling, UNIT_ROUNDOFF_F32, f32_below};
 
 use crate::DedupError;
-use crate::scan::{MOST_NORM, Machine, PORTION_ROWS, bound};
+use crate::products::bound;
+use crate::scan::{MOST_NORM, Machine, PORTION_ROWS};
 use crate::vectors::Vectors;
 use crate::work::Work;
 

@@ -12,9 +12,16 @@ use rayon::slice::ParallelSlice;
 use trommel_kernels::dot::{dot_f32, to_f32};
 use trommel_kernels::int8::pays::{Pause, lists_too_much};
 use trommel_kernels::int8::{self, Instructions, Rotation, Scores, fits};
-use trommel_kernels::join::{Block, CHUNK, Tiling, f32_below};
+use trommel_kernels::join::{Block, CHUNK, Tiling, error_bound, f32_below};
 
-use crate::scan::bound;
+/// Largest norm of a row or a centre: unit vectors rounded to f16 are far below, and so is every mean of them.
+pub const MOST_NORM: f64 = 1.01;
+
+/// Largest distance of a fast product from the canonical one.
+pub(crate) fn bound(dim: usize) -> f64 {
+    // Without a bound everything is a candidate.
+    error_bound(dim, MOST_NORM, MOST_NORM).unwrap_or(f64::INFINITY)
+}
 
 /// Points whose codes have one bound.
 const PART_POINTS: usize = 256;

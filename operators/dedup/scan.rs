@@ -23,25 +23,17 @@ use rayon::slice::ParallelSliceMut;
 use trommel_kernels::dot::dot;
 use trommel_kernels::int8::pays::FEWEST_POINTS;
 use trommel_kernels::int8::{self, Instructions};
-use trommel_kernels::join::{CHUNK, Tiling, error_bound};
+use trommel_kernels::join::{CHUNK, Tiling};
 
 use crate::DedupError;
 use crate::known::{Best, Row, WORD, raise};
+pub use crate::products::MOST_NORM;
 use crate::products::{Pair, Products, Scratch};
 use crate::vectors::Vectors;
 use crate::work::Work;
 
-/// Largest norm of a row or a centre: unit vectors rounded to f16 are far below, and so is every mean of them.
-pub const MOST_NORM: f64 = 1.01;
-
 /// Rows of one multiplication.
 pub(crate) const PORTION_ROWS: usize = 256;
-
-/// Largest distance of a fast product from the canonical one.
-pub(crate) fn bound(dim: usize) -> f64 {
-    // Without a bound everything is a candidate.
-    error_bound(dim, MOST_NORM, MOST_NORM).unwrap_or(f64::INFINITY)
-}
 
 /// What suppresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
