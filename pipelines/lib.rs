@@ -25,6 +25,7 @@ pub mod metrics;
 mod named_path;
 pub mod nearest;
 pub mod past_run;
+pub mod phase;
 pub mod pictures;
 pub mod plan_arguments;
 pub mod process_end;

@@ -25,6 +25,7 @@ use crate::cores::Threading;
 use crate::error::PipelineError;
 use crate::join_report::JoinReport;
 use crate::ledger_run::{agreed, open_folder};
+use crate::phase::Phase;
 use crate::progress::Progress;
 use crate::time_spent::{Spent, Stages};
 use crate::together::Together;
@@ -122,10 +123,10 @@ pub fn prune(
     judge: impl FnOnce(Wanted<'_>) -> Result<Judged, PipelineError>,
 ) -> Result<PruneReport, PipelineError> {
     let &Pruning { plan, config, run, mix_numerics, trains, machine, together, stop, progress } = pruning;
-    together.agree("configuration", &agreed(config, plan))?;
+    together.agree(Phase::Configuration, &agreed(config, plan))?;
     let open = || open_folder(run, plan, config, together.access(), mix_numerics, trains);
-    let folder = together.in_turn("run folder", open)?;
-    together.wait("ready")?;
+    let folder = together.in_turn(Phase::RunFolder, open)?;
+    together.wait(Phase::Ready)?;
     let mine: Vec<u64> =
         plan.shards.iter().map(|shard| shard.ordinal).filter(|ordinal| folder.owns(*ordinal)).collect();
     // A shard of which nothing could be read may be there by now.
@@ -143,7 +144,7 @@ pub fn prune(
     let Judged { summary, notices, stages, join } = judge(Wanted { folder: &folder, shards: wanted, first })?;
 
     let parts = together.gather(
-        "finished",
+        Phase::Finished,
         Part {
             counts: summary.counts,
             failed: summary.failed,

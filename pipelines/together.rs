@@ -9,7 +9,6 @@
 //! ```
 
 use std::any::Any;
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::path::Path;
@@ -33,6 +32,7 @@ use crate::config::{ClusterSeat, JudgeConfig};
 use crate::error::{Kind, PipelineError};
 use crate::fleet::PeerView;
 use crate::ledger_run::workers_ended;
+use crate::phase::Phase;
 use crate::process_end::{Ending, Entered};
 use crate::progress::Progress;
 use crate::secret;
@@ -87,9 +87,9 @@ impl Together {
         Self { cluster: None, seat: None, part: None, grace: self.grace, _telling: Vec::new(), _entered: None }
     }
 
-    /// The same processes once more, over connections of their own: for a run within this one, with a stop of its own. All
-    /// processes call it at the same time.
-    pub fn beside(&self, name: &str, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
+    /// The same processes once more, over connections of their own: for a run within this one, called `name`, with a stop of its
+    /// own. All processes call it at the same time, and learn in `phase` where they meet.
+    pub fn beside(&self, name: &str, phase: Phase, workers: usize, stop: &Stop) -> Result<Self, PipelineError> {
         let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(self.by_itself()) };
         let (mut listener, mut port) = (None, 0);
         if self.rank() == 0 {
@@ -97,7 +97,7 @@ impl Together {
             port = bound.local_addr().map_err(PipelineError::failed)?.port();
             listener = Some(bound);
         }
-        let port = self.gather(format_args!("{name}: port"), port)?.swap_remove(0);
+        let port = self.gather(phase, port)?.swap_remove(0);
         let host: IpAddr = cluster.coordinator_host().parse().map_err(PipelineError::failed)?;
         let (coordinator, run_id) = (SocketAddr::new(host, port).to_string(), format!("{} {name}", seat.config.run_id));
         let config = ClusterConfig { coordinator, run_id, listen: None, ..seat.config.clone() };
@@ -148,30 +148,34 @@ impl Together {
     }
 
     /// Runs `what` on process 0, then on the others.
-    pub fn in_turn<T>(&self, name: &str, what: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
+    pub fn in_turn<T>(
+        &self,
+        phase: Phase,
+        what: impl FnOnce() -> Result<T, PipelineError>,
+    ) -> Result<T, PipelineError> {
         if self.rank() == 0 {
             let done = what()?;
-            self.wait(name)?;
+            self.wait(phase)?;
             return Ok(done);
         }
-        self.wait(name)?;
+        self.wait(phase)?;
         what()
     }
 
     /// Waits until all processes are here.
-    pub fn wait(&self, name: impl Display) -> Result<(), PipelineError> {
-        self.exchange(&name.to_string(), "").map(|_| ())
+    pub fn wait(&self, phase: Phase) -> Result<(), PipelineError> {
+        self.exchange(phase, "").map(|_| ())
     }
 
     /// Compares a configuration with the other processes'; says what differs.
-    pub fn agree(&self, name: &str, value: &Value) -> Result<(), PipelineError> {
-        let values = self.exchange(name, &value.to_string())?;
+    pub fn agree(&self, phase: Phase, value: &Value) -> Result<(), PipelineError> {
+        let values = self.exchange(phase, &value.to_string())?;
         let parse = |text: &String| serde_json::from_str::<Value>(text).map_err(PipelineError::failed);
         let first = values.first().map_or(Ok(Value::Null), parse)?;
         for (process, value) in values.iter().enumerate().skip(1) {
             if let Some(differs) = differences(&first, &parse(value)?).first() {
                 return Err(PipelineError::Usage(format!(
-                    "process {process} was started with another {name}: {}: process 0 has {}, process {process} has {}",
+                    "process {process} was started with another {phase}: {}: process 0 has {}, process {process} has {}",
                     differs.field, differs.stored, differs.given
                 )));
             }
@@ -180,33 +184,29 @@ impl Together {
     }
 
     /// Everybody's value, by process.
-    pub fn gather<T: Serialize + DeserializeOwned>(
-        &self,
-        name: impl Display,
-        value: T,
-    ) -> Result<Vec<T>, PipelineError> {
+    pub fn gather<T: Serialize + DeserializeOwned>(&self, phase: Phase, value: T) -> Result<Vec<T>, PipelineError> {
         if self.cluster.is_none() {
             return Ok(vec![value]);
         }
         let text = serde_json::to_string(&value).map_err(PipelineError::failed)?;
-        let texts = self.exchange(&name.to_string(), &text)?;
+        let texts = self.exchange(phase, &text)?;
         texts.iter().map(|text| serde_json::from_str(text).map_err(PipelineError::failed)).collect()
     }
 
     /// What process 0 has worked out, for all.
     pub fn first_says<T: Serialize + DeserializeOwned>(
         &self,
-        name: &str,
+        phase: Phase,
         what: impl FnOnce() -> Result<T, PipelineError>,
     ) -> Result<T, PipelineError> {
         let mine = if self.rank() == 0 { Some(what()?) } else { None };
-        let first = self.gather(name, mine)?.into_iter().next().flatten();
-        first.ok_or_else(|| PipelineError::Failed(format!("{name}: process 0 says nothing")))
+        let first = self.gather(phase, mine)?.into_iter().next().flatten();
+        first.ok_or_else(|| PipelineError::Failed(format!("{phase}: process 0 says nothing")))
     }
 
-    fn exchange(&self, name: &str, value: &str) -> Result<Vec<String>, PipelineError> {
+    fn exchange(&self, phase: Phase, value: &str) -> Result<Vec<String>, PipelineError> {
         let (Some(cluster), Some(seat)) = (&self.cluster, &self.seat) else { return Ok(vec![value.to_owned()]) };
-        cluster.control().barrier(name, value).map_err(|error| match error {
+        cluster.control().barrier(phase.name(), value).map_err(|error| match error {
             ClusterError::Lost(loss) => seat.ending.lost(&loss),
             _ => PipelineError::failed(error),
         })

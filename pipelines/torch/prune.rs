@@ -22,6 +22,7 @@ use trommel_pipelines::benchmarks::{is_pictures, ledger_of, rejects};
 use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
+use trommel_pipelines::phase::Phase;
 use trommel_pipelines::pictures::test_picture;
 use trommel_pipelines::progress::Progress;
 pub use trommel_pipelines::pruning::PruneReport;
@@ -69,7 +70,7 @@ pub(crate) fn with_embedded_benchmarks(
     stop: &Stop,
 ) -> Result<JudgeConfig, PipelineError> {
     let ready = embedded(config, together.rank() == 0, stop)?;
-    together.wait("benchmarks")?;
+    together.wait(Phase::Benchmarks)?;
     Ok(ready)
 }
 

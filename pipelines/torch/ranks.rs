@@ -17,6 +17,7 @@ use trommel_train::share::Outbox;
 
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 
 /// How long a collective may wait. The heartbeat notices a lost process much earlier; a rank may wait for data.
 const COLLECTIVE_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -30,7 +31,7 @@ pub(crate) fn group(together: &Together, cluster: &Cluster, device: Device) -> R
         _ => None,
     };
     let port = serves.as_ref().map_or(0, |(_, port)| *port);
-    let ports = together.gather("store", port)?;
+    let ports = together.gather(Phase::RankStore, port)?;
     let store = match serves {
         Some((store, _)) => store,
         None => {

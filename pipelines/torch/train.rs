@@ -27,6 +27,7 @@ pub use crate::train_run::{RunLength, TrainRun};
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{size_of, take_trainer};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::split_file::SplitFile;
 
@@ -63,9 +64,9 @@ fn train_together(
     take_trainer(run, &mut judging, &model.sizes(), together.ranks());
     let plan = judging.input.plan().clone();
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
-    together.agree("configuration", &agreed(&run_config, &plan))?;
+    together.agree(Phase::Configuration, &agreed(&run_config, &plan))?;
     let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
-    let folder = together.in_turn("run folder", || {
+    let folder = together.in_turn(Phase::RunFolder, || {
         if let Some(adopted) = adopted.as_ref().filter(|_| rank == 0) {
             let differs = plan.difference(adopted.plan());
             match differs {
@@ -89,7 +90,7 @@ fn train_together(
     let count = || kept.map_or_else(promised, |_| Ok(None));
     let dealt_as = || matches!(judging.input, Input::Folders(_)).then(|| folders_dealt_as(&plan));
     let find = || Settled::find(run, &config.run, &size, dealt_as, count);
-    let mut settled = together.first_says("what is settled", find)?;
+    let mut settled = together.first_says(Phase::Settled, find)?;
     let names: Vec<String> = match &settled.dealt_as {
         Some(names) => names.clone(),
         None => plan.shards.iter().map(|shard| shard.name.clone()).collect(),

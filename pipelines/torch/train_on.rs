@@ -42,6 +42,7 @@ use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::{Gauges, key};
 use trommel_pipelines::irregular_turns::IrregularTurns;
+use trommel_pipelines::phase::Phase;
 
 /// Where the shards of a training run come from, and where their fates go.
 pub(crate) struct TrainInputs {
@@ -187,7 +188,7 @@ fn written_by_all(
     let mut counts = folder.before().counts();
     let mut again = BTreeSet::new();
     let written = (written.counts, written.notices, written.again);
-    for (counted, noticed, mut tried) in together.gather("finished", written)? {
+    for (counted, noticed, mut tried) in together.gather(Phase::Finished, written)? {
         counts.add(&counted);
         notices.merge(&noticed);
         again.append(&mut tried);

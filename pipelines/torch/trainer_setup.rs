@@ -30,6 +30,7 @@ use crate::run_setup::RunSetup;
 use crate::train_run::{Setting, TrainRun};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::MemoryPlan;
+use trommel_pipelines::phase::Phase;
 
 /// A trainer at its first step of this process.
 pub(crate) struct Prepared {
@@ -75,7 +76,7 @@ pub(crate) fn prepare(
     let card = device::card(device);
     let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
     let numerics: BTreeMap<_, _> = numerics.into_iter().chain(card).collect();
-    let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn("checkpoints", || {
+    let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn(Phase::Checkpoints, || {
         let folder = config.run.join("checkpoints");
         // The hashes come below: what a run was begun with is among what they are made of.
         let (none, keep) = (BTreeMap::new, Some(run.keep_checkpoints));
@@ -137,7 +138,7 @@ pub(crate) fn prepare(
     }
     progress.steps.store(trainer.global_step(), Ordering::Relaxed);
     let beginning = json!({ "configuration": training, "threads": threads, "step": trainer.global_step() });
-    together.agree("training", &beginning)?; // nobody writes before all have read
+    together.agree(Phase::Training, &beginning)?; // nobody writes before all have read
     if let Some(cluster) = together.cluster() {
         trainer.join_ranks(group(together, cluster, device)?).map_err(PipelineError::usage)?;
     }

@@ -13,10 +13,10 @@ use trommel_incremental::inputs::{Change, ShardInput};
 use trommel_incremental::planner::{Attempt, Executor, Refusal, Seen, Step, plan};
 
 use super::changes::Summary;
-use super::phase::Phase;
 use super::start::{Watch, now};
 use crate::trainer_reach::lies_before;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 
 impl Watch<'_> {
     /// Compares what is wanted and live with what is shown.

@@ -10,13 +10,13 @@ use trommel_incremental::planner::{Asked, Executor, Feed, Seen, Standing};
 
 use super::live;
 use super::live::{Live, News};
-use super::phase::Phase;
 use super::start::Watch;
 use super::wake::{Wake, Waker};
 use crate::train::TrainRun;
 use crate::trainer_reach::lies_before;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 
 /// A live trainer is idle if it is at so many looks in a row.
 const IDLE_LOOKS: u32 = 3;

@@ -51,6 +51,7 @@ use crate::trainer_reach::Trained;
 use crate::trainer_setup::{size_of, take_trainer};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
 
 /// What a live trainer is started with.
@@ -137,7 +138,7 @@ impl Live {
         let (ends, winds) = (stop.clone(), stop.clone());
         // A signal ends it after the running step, with a checkpoint.
         let with_the_watch = [watch.on_request(move || ends.request()), watch.on_wind_down(move || winds.request())];
-        let together = watch_together.beside("live trainer", judge.machine.workers, &stop)?;
+        let together = watch_together.beside("live trainer", Phase::TrainerPort, judge.machine.workers, &stop)?;
         let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrived.plan());
         let start = last_cursor(&judge.run);
@@ -148,7 +149,7 @@ impl Live {
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
         let settled =
-            together.first_says("what is settled", || Settled::find(&run, &judge.run, &size, || None, || Ok(None)))?;
+            together.first_says(Phase::Settled, || Settled::find(&run, &judge.run, &size, || None, || Ok(None)))?;
         let lanes = settled.order.lanes;
         let deal = Arc::new(Lanes::growing(lanes));
         let deals = [deal.clone(), if several { Arc::new(Lanes::growing(lanes)) } else { deal }];

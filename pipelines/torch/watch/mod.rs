@@ -17,7 +17,7 @@
 //! `ordinal % processes` owns a shard) and joins them; all keep one state and make each epoch together.
 //!
 //! What is to be done, `trommel_incremental::planner` says; here it is carried out. `start.rs` has what a watch holds, `turns.rs` its loop;
-//! `reading.rs`, `deciding.rs` and `feeding.rs` are its three parts, and `phase.rs` names where processes meet.
+//! `reading.rs`, `deciding.rs` and `feeding.rs` are its three parts, and [`Phase`](trommel_pipelines::phase::Phase) names where processes meet.
 
 mod arrivals;
 mod changes;
@@ -25,7 +25,6 @@ mod deciding;
 mod feeding;
 mod inputs;
 mod live;
-mod phase;
 mod pool;
 mod publish;
 mod reading;

@@ -11,7 +11,6 @@ use trommel_shard::plan::{losses, stem};
 
 use super::arrivals::Arrivals;
 use super::inputs::{Loaded, Wanted, stamp};
-use super::phase::Phase;
 use super::sources::found_at;
 use super::start::Watch;
 use crate::prune::embedded;
@@ -20,6 +19,7 @@ use crate::run_setup::{Input, RunSetup};
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 
 impl Watch<'_> {
     /// Looks at the prefixes, in the process that does it for all.

@@ -21,7 +21,6 @@ use super::arrivals::Arrivals;
 use super::changes::Summary;
 use super::inputs::{InputFiles, Loaded};
 use super::live::Live;
-use super::phase::Phase;
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
@@ -35,6 +34,7 @@ use crate::together::Together;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::stray_files::beside_to_come;
 
@@ -110,15 +110,15 @@ impl<'a> Watch<'a> {
             PipelineError::usage(error).within(format_args!("cannot make {}", config.run.display()))
         })?;
         let is_first = together.rank() == 0;
-        let mut arrivals = together.in_turn(&Phase::Arrivals.to_string(), || Arrivals::follow(&config.run))?;
+        let mut arrivals = together.in_turn(Phase::Arrivals, || Arrivals::follow(&config.run))?;
         let plan = arrivals.list().plan();
         let root = config.run.join("pool");
         let judge = of_pool(&config.judge, &plan, &root);
         let judging = RunSetup::prepare(&judge, None, stop.clone())?;
         let mut run_config = judging.run_config();
-        together.agree(&Phase::Configuration.to_string(), &agreed(&run_config, &plan))?;
+        together.agree(Phase::Configuration, &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
-        let folder = together.in_turn(&Phase::Pool.to_string(), open)?;
+        let folder = together.in_turn(Phase::Pool, open)?;
         if is_first {
             // Nobody else writes it now: the pool's lock is held.
             arrivals = Arrivals::open(&config.run)?;

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use trommel_incremental::planner::{Action, Asked, Executor, Seen, State, Trainer};
 
-use super::phase::Phase;
 use super::start::Watch;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::phase::Phase;
 
 impl Watch<'_> {
     /// Turn after turn, until it is stopped, or once.
