@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::hash::random_hash;
 use super::rule::Rule;
+use super::syntax::SyntaxError;
 use crate::benchmark::Benchmark;
 use crate::join::{Needs, Verdict};
 use trommel_core::sample::{SampleId, Score};
@@ -19,7 +20,7 @@ pub enum RuleError {
         /// The rule as the user wrote it.
         rule: String,
         /// Which part is wrong, and how.
-        problem: String,
+        problem: SyntaxError,
     },
     /// It keeps an exact number, which nobody can know while samples still come.
     #[error(

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::checked_rule::RuleError;
 use super::rule::{Form, Rule};
+use super::syntax::SyntaxError;
 use super::written::Written;
 
 impl FromStr for Rule {
@@ -14,7 +15,8 @@ impl FromStr for Rule {
     }
 }
 
-fn parse(text: &str) -> Result<Rule, String> {
+/// A rule, or what is wrong with it.
+pub(super) fn parse(text: &str) -> Result<Rule, SyntaxError> {
     // What a column is compared with may have any sign in it.
     let raw = text.split(':').next() == Some(Form::Where.word());
     let split = text.split_once('@').filter(|_| !raw);
@@ -26,19 +28,19 @@ fn parse(text: &str) -> Result<Rule, String> {
     let percent = !raw && number.is_some_and(|number| number.ends_with('%'));
     match forms().find(|form| form.spelling().0.ends_with('%') == percent).or_else(|| forms().next()) {
         Some(form) => form.read(Written { word, number, names }),
-        None if word.is_empty() => Err(format!("it names nothing to do; rules are {}", words())),
-        None => Err(format!("unknown word `{word}`; rules are {}", words())),
+        None if word.is_empty() => Err(format!("it names nothing to do; rules are {}", words()).into()),
+        None => Err(format!("unknown word `{word}`; rules are {}", words()).into()),
     }
 }
 
-fn parse_names(list: &str) -> Result<Vec<String>, String> {
+fn parse_names(list: &str) -> Result<Vec<String>, SyntaxError> {
     let mut names = Vec::<String>::new();
     for name in list.split(',') {
         if name.is_empty() {
-            return Err(format!("the list after @ has an empty name: `@{list}`"));
+            return Err(format!("the list after @ has an empty name: `@{list}`").into());
         }
         if names.iter().any(|other| other == name) {
-            return Err(format!("benchmark `{name}` stands twice in `@{list}`"));
+            return Err(format!("benchmark `{name}` stands twice in `@{list}`").into());
         }
         names.push(name.into());
     }

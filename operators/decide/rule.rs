@@ -33,6 +33,7 @@ use super::column::Test;
 use super::condition::{Condition, Limit};
 use super::percent::Percent;
 use super::policy::{Order, Policy};
+use super::syntax::SyntaxError;
 use super::written::Written;
 
 /// What a run that drops nothing says in place of its rule.
@@ -134,7 +135,7 @@ impl Form {
     }
 
     /// The rule of this form, from what was written.
-    pub(super) fn read(self, written: Written<'_>) -> Result<Rule, String> {
+    pub(super) fn read(self, written: Written<'_>) -> Result<Rule, SyntaxError> {
         Ok(match self {
             Self::DropOverRadius => {
                 written.no_number("for the N farthest write keep-farthest:N")?;

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use super::Selection;
 use crate::checked_rule::RuleError;
+use crate::parse::parse;
 use crate::rule::Rule;
+use crate::syntax::SyntaxError;
 
 /// Rules and operations that a selection may have, those behind its names included; and terms that stand in each other.
 const MAX_SIZE: usize = 20_000;
@@ -34,7 +36,7 @@ pub fn named<T: AsRef<str>>(texts: &[T]) -> Result<Vec<(String, Selection)>, Rul
     let mut known: Vec<(String, Selection)> = Vec::new();
     for text in texts {
         let text = text.as_ref();
-        let bad = |problem: String| RuleError::Syntax { rule: text.into(), problem };
+        let bad = |problem: SyntaxError| RuleError::Syntax { rule: text.into(), problem };
         let is_name =
             |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         let (name, expr) = match text.split_once('=').filter(|(name, _)| is_name(name)) {
@@ -45,11 +47,11 @@ pub fn named<T: AsRef<str>>(texts: &[T]) -> Result<Vec<(String, Selection)>, Rul
             return Err(bad(if name.is_empty() {
                 "of several rules each needs a name: NAME=RULE".into()
             } else {
-                format!("the name `{name}` is given twice")
+                format!("the name `{name}` is given twice").into()
             }));
         }
         if WORDS.contains(&name) || name.parse::<Rule>().is_ok() {
-            return Err(bad(format!("`{name}` is a rule, or a word of them, and no name")));
+            return Err(bad(format!("`{name}` is a rule, or a word of them, and no name").into()));
         }
         let selection = read(expr, &known).map_err(bad)?;
         known.push((name.into(), selection));
@@ -65,9 +67,9 @@ impl FromStr for Selection {
     }
 }
 
-fn read(text: &str, known: &[(String, Selection)]) -> Result<Selection, String> {
+fn read(text: &str, known: &[(String, Selection)]) -> Result<Selection, SyntaxError> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(format!("{} bytes of text, above the limit of {MAX_TEXT_BYTES}", text.len()));
+        return Err(format!("{} bytes of text, above the limit of {MAX_TEXT_BYTES}", text.len()).into());
     }
     let tokens = tokens(text)?;
     let mut parser = Parser { left: &tokens, known, size: 0, depth: 0 };
@@ -75,11 +77,11 @@ fn read(text: &str, known: &[(String, Selection)]) -> Result<Selection, String> 
     match parser.left.first() {
         None => Ok(selection),
         Some(Token::Close) => Err("a `)` without its `(`".into()),
-        Some(more) => Err(format!("`{}` stands where `and`, `or`, `minus` or the end is due", more.shown())),
+        Some(more) => Err(format!("`{}` stands where `and`, `or`, `minus` or the end is due", more.shown()).into()),
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     let mut tokens = Vec::new();
     let (mut word, mut quote, mut was_quoted) = (String::new(), None, false);
     let end = |word: &mut String, was_quoted: &mut bool, tokens: &mut Vec<Token>| {
@@ -106,7 +108,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
         }
     }
     if let Some(open) = quote {
-        return Err(format!("a {open} without its end"));
+        return Err(format!("a {open} without its end").into());
     }
     end(&mut word, &mut was_quoted, &mut tokens);
     Ok(tokens)
@@ -150,16 +152,16 @@ impl Parser<'_> {
         found
     }
 
-    fn grow(&mut self, by: usize) -> Result<(), String> {
+    fn grow(&mut self, by: usize) -> Result<(), SyntaxError> {
         self.size += by;
-        if self.size > MAX_SIZE { Err(format!("more than {MAX_SIZE} rules and operations")) } else { Ok(()) }
+        if self.size > MAX_SIZE { Err(format!("more than {MAX_SIZE} rules and operations").into()) } else { Ok(()) }
     }
 
-    fn deep(&self, depth: usize) -> Result<(), String> {
-        if depth > MAX_DEPTH { Err(format!("more than {MAX_DEPTH} terms stand in each other")) } else { Ok(()) }
+    fn deep(&self, depth: usize) -> Result<(), SyntaxError> {
+        if depth > MAX_DEPTH { Err(format!("more than {MAX_DEPTH} terms stand in each other").into()) } else { Ok(()) }
     }
 
-    fn expr(&mut self) -> Result<Selection, String> {
+    fn expr(&mut self) -> Result<Selection, SyntaxError> {
         let mut parts = vec![self.term()?];
         let mut first = None;
         while let Some(word) = ["and", "or", "minus"].into_iter().find(|word| self.take(word)) {
@@ -167,7 +169,8 @@ impl Parser<'_> {
                 return Err(format!(
                     "`{word}` beside `{}`: parentheses say which comes first",
                     first.unwrap_or_default()
-                ));
+                )
+                .into());
             }
             self.grow(1)?;
             parts.push(self.term()?);
@@ -180,7 +183,7 @@ impl Parser<'_> {
         })
     }
 
-    fn term(&mut self) -> Result<Selection, String> {
+    fn term(&mut self) -> Result<Selection, SyntaxError> {
         self.depth += 1;
         self.deep(self.depth)?;
         let term = self.inner();
@@ -188,7 +191,7 @@ impl Parser<'_> {
         term
     }
 
-    fn inner(&mut self) -> Result<Selection, String> {
+    fn inner(&mut self) -> Result<Selection, SyntaxError> {
         if self.take("not") {
             self.grow(1)?;
             return Ok(Selection::Not(Box::new(self.term()?)));
@@ -208,7 +211,7 @@ impl Parser<'_> {
             }
             Token::Text(text) => text,
             Token::Close | Token::Word(_) => {
-                return Err(format!("`{}` stands where a rule or a name is due", token.shown()));
+                return Err(format!("`{}` stands where a rule or a name is due", token.shown()).into());
             }
         };
         if let Some((_, selection)) = self.known.iter().find(|(name, _)| name == text) {
@@ -220,34 +223,32 @@ impl Parser<'_> {
         self.rule(text)
     }
 
-    fn rule(&mut self, text: &str) -> Result<Selection, String> {
-        let rule: Rule = text.parse().map_err(|error| match error {
-            RuleError::Syntax { problem, .. } if !self.known.is_empty() => {
-                let names: Vec<&str> = self.known.iter().map(|(name, _)| name.as_str()).collect();
-                format!("`{text}`: {problem}; earlier names are {}", names.join(", "))
-            }
-            RuleError::Syntax { problem, .. } => format!("`{text}`: {problem}"),
-            other => other.to_string(),
+    fn rule(&mut self, text: &str) -> Result<Selection, SyntaxError> {
+        let rule = parse(text).map_err(|problem| SyntaxError::Term {
+            rule: text.into(),
+            problem: Box::new(problem),
+            names: self.known.iter().map(|(name, _)| name.clone()).collect(),
         })?;
         let mut per = None;
         if self.take("per") {
             let Some((Token::Text(column), rest)) = self.left.split_first() else {
-                return Err(format!("a column is due after `{text} per`"));
+                return Err(format!("a column is due after `{text} per`").into());
             };
             if rule.policy().first().is_none() {
-                return Err(format!("`{text} per {column}`: only an exact number can be kept of each {column}"));
+                return Err(format!("`{text} per {column}`: only an exact number can be kept of each {column}").into());
             }
             (per, self.left) = (Some(column.clone()), rest);
         }
         let mut by = None;
         if self.take("by") {
             let Some((Token::Text(column), rest)) = self.left.split_first() else {
-                return Err(format!("a column is due after `{text} .. by`"));
+                return Err(format!("a column is due after `{text} .. by`").into());
             };
             if per.is_none() {
                 return Err(format!(
                     "`{text} by {column}`: a number is dealt to the values of a column: {text} per COLUMN by {column}"
-                ));
+                )
+                .into());
             }
             (by, self.left) = (Some(column.clone()), rest);
         }
