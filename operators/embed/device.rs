@@ -17,7 +17,7 @@ use trommel_model::ModelError;
 /// Another word, or a GPU that is asked for or visible but cannot be used: one line that says what to do.
 pub fn parse(text: &str) -> Result<Device, ModelError> {
     let wrong = |problem: &str| ModelError::Device { device: text.into(), problem: problem.into() };
-    trommel_bridge::pin_precision().map_err(|error| wrong(&error.to_string()))?;
+    trommel_bridge::pin_precision().map_err(|source| ModelError::Bridge { place: format!("device {text}"), source })?;
     match text {
         "cpu" => Ok(Device::Cpu),
         "auto" if !gpu_is_visible() => Ok(Device::Cpu),

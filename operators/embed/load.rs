@@ -9,6 +9,7 @@ use super::script::{ScriptEncoder, file_hash};
 use super::slots;
 use super::tower::TowerEncoder;
 use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
+use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
 use trommel_decode::DECODER;
 use trommel_model::file::is_torchscript;
@@ -70,15 +71,14 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
 /// it takes: then the others serve. Gives the one that is tried first from here on.
 pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) -> Result<Attention, ModelError> {
     let device = encoder.shape().device;
-    let refused = |problem: String| ModelError::Device { device: format!("{device:?}"), problem };
-    let settled = |error: BridgeError| refused(error.to_string());
+    let settled = |source: BridgeError| ModelError::Bridge { place: format!("device {device:?}"), source };
     pin_precision().map_err(settled)?;
     prefer_attention(attention).map_err(settled)?;
     let (free, served) = match is_neighbour_free(encoder) {
         Ok(free) => (free, attention),
         Err(error) if attention == Attention::Flash => return Err(error),
         Err(error) => {
-            tracing::warn!("{attention:?} attention fails on {device:?} ({error}): another serves");
+            tracing::warn!("{attention:?} attention fails on {device:?} ({}): another serves", Causes(&error));
             prefer_attention(Attention::Flash).map_err(settled)?;
             (is_neighbour_free(encoder)?, Attention::Flash)
         }
@@ -86,7 +86,8 @@ pub(super) fn try_on_card(encoder: &mut dyn ImageEncoder, attention: Attention) 
     if free {
         return Ok(served);
     }
-    Err(refused("a view's features depend on the other views of its batch; decisions would not repeat".into()))
+    let problem = "a view's features depend on the other views of its batch; decisions would not repeat".into();
+    Err(ModelError::Device { device: format!("{device:?}"), problem })
 }
 
 /// Bytes of weights, activations and pixels of one batch where it is computed, from above.
@@ -124,8 +125,8 @@ fn script<'c>(
     match ScriptEncoder::load(path, model.preprocess(), config) {
         Ok(encoder) => Ok(Some((path, encoder))),
         Err(error) => {
-            let path = path.display();
-            tracing::warn!("{path}: its code does not run ({error}); its tensors are taken for {}", model.name());
+            let (path, why) = (path.display(), Causes(&error));
+            tracing::warn!("{path}: its code does not run ({why}); its tensors are taken for {}", model.name());
             Ok(None)
         }
     }

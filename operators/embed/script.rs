@@ -30,7 +30,7 @@ impl ScriptEncoder {
     /// # Errors
     /// No TorchScript, or a module that does not give f32\[n, dim\].
     pub fn load(path: &Path, preprocess: &Preprocess, config: &EncoderConfig) -> Result<Self, ModelError> {
-        let refused = |error: tch::TchError| ModelError::weights(path, error.to_string());
+        let refused = |error: tch::TchError| ModelError::file(path, error);
         // The fuser rewrites the graph after some runs, and with it the bits.
         tch::jit::f_set_tensor_expr_fuser_enabled(false).map_err(refused)?;
         let mut module = CModule::load_on_device(path, config.device).map_err(refused)?;
@@ -94,7 +94,7 @@ impl ImageEncoder for ScriptEncoder {
 /// Lower-case hex sha256 of a file.
 pub(super) fn file_hash(path: &Path) -> Result<String, ModelError> {
     let mut hash = Sha256::new();
-    let mut file = File::open(path).map_err(|error| ModelError::weights(path, error.to_string()))?;
-    std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::weights(path, error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| ModelError::file(path, error))?;
+    std::io::copy(&mut file, &mut hash).map_err(|error| ModelError::file(path, error))?;
     Ok(format!("{:x}", hash.finalize()))
 }

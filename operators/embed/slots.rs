@@ -27,6 +27,7 @@ use tch::{Device, Kind, Tensor};
 use super::encoder::{ImageEncoder, on_this_thread};
 use trommel_bridge::{Event, Stream, copy_async, pinned};
 use trommel_columnar::canonical::canonicalise_into;
+use trommel_core::causes::Causes;
 use trommel_core::sample::Reason;
 use trommel_dataflow::batch::Batched;
 use trommel_model::ModelError;
@@ -69,8 +70,8 @@ pub fn host_bytes(device: Device, depth: usize, batch: usize, view_bytes: u64, d
     depth as u64 * (taken(batch as u64 * view_bytes) + taken(batch as u64 * 4 * dim as u64))
 }
 
-fn refused(operation: &str, error: &trommel_bridge::BridgeError) -> ModelError {
-    ModelError::Tensor { operation: operation.into(), shapes: String::new(), message: error.to_string() }
+fn refused(operation: &str, source: trommel_bridge::BridgeError) -> ModelError {
+    ModelError::Bridge { place: operation.into(), source }
 }
 
 impl Slots {
@@ -82,7 +83,7 @@ impl Slots {
         let depth = depth.max(1);
         let shape = encoder.shape();
         let device = shape.device;
-        let made = |error: trommel_bridge::BridgeError| refused("batch slots", &error);
+        let made = |error: trommel_bridge::BridgeError| refused("batch slots", error);
         // Weights were copied there on the stream of whoever loaded them.
         Stream::current(device).and_then(|loaded| loaded.synchronize()).map_err(made)?;
         let stream = || Stream::new(device).map_err(made);
@@ -131,7 +132,7 @@ impl Slots {
 
     fn launch<V: AsRef<[u8]>>(&mut self, slot: &mut Slot, views: &[V]) -> Result<(), ModelError> {
         slot.fill(views)?;
-        let failed = |error: trommel_bridge::BridgeError| refused("batch slot", &error);
+        let failed = |error: trommel_bridge::BridgeError| refused("batch slot", error);
         if !matches!(self.encoder.shape().device, Device::Cpu) {
             let _on = self.upload.enter().map_err(failed)?;
             copy_async(&mut slot.there, &slot.views).map_err(failed)?;
@@ -152,7 +153,7 @@ impl Slots {
     /// What failed on the card since it was sent.
     pub fn receive<R>(&mut self, read: impl FnOnce(&[f32]) -> R) -> Result<Option<R>, ModelError> {
         let Some(slot) = self.flying.pop_front() else { return Ok(None) };
-        let done = slot.done.synchronize().map_err(|error| refused("batch", &error));
+        let done = slot.done.synchronize().map_err(|error| refused("batch", error));
         let dim = self.encoder.dim();
         let read = done.map(|()| read(&slot.read()[..slot.count * dim]));
         self.free.push(slot);
@@ -206,7 +207,7 @@ impl Batched<Vec<u8>, Result<Vec<f16>, Reason>> for Slots {
 
     fn submit(&mut self, views: Vec<Vec<u8>>) {
         // A libtorch that refuses a batch of the agreed shape is no property of a sample: the service fails.
-        self.send(&views).unwrap_or_else(|error| std::panic::panic_any(error.to_string()));
+        self.send(&views).unwrap_or_else(|error| std::panic::panic_any(Causes(&error).to_string()));
     }
 
     fn is_done(&mut self) -> bool {
@@ -217,7 +218,7 @@ impl Batched<Vec<u8>, Result<Vec<f16>, Reason>> for Slots {
     fn collect(&mut self) -> Vec<Result<Vec<f16>, Reason>> {
         let dim = self.encoder.dim();
         let read = self.receive(|features| features.chunks_exact(dim).map(canonical).collect());
-        read.unwrap_or_else(|error| std::panic::panic_any(error.to_string())).unwrap_or_default()
+        read.unwrap_or_else(|error| std::panic::panic_any(Causes(&error).to_string())).unwrap_or_default()
     }
 }
 

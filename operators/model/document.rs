@@ -32,11 +32,11 @@ impl Document {
             let problem = if looks_like_path { "no such file" } else { "not a known architecture" };
             return Err(wrong(format!("{problem}; known: {}", known())));
         }
-        let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+        let size = std::fs::metadata(path).map_err(|error| ModelError::file(path, error))?.len();
         if size > MAX_CONFIG_BYTES {
             return Err(wrong(format!("{size} bytes are too many for a configuration")));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| ModelError::file(path, error))?;
         let name = path.file_stem().map_or_else(|| name_or_path.into(), |stem| stem.to_string_lossy().into_owned());
         Self::parse(&name, &text)
     }
@@ -44,7 +44,7 @@ impl Document {
     /// Takes a text apart.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, ModelError> {
         let value: Value =
-            serde_json::from_str(text).map_err(|e| ModelError::config(name, format!("not JSON: {e}")))?;
+            serde_json::from_str(text).map_err(|source| ModelError::Json { model: name.into(), source })?;
         let Value::Object(mut top) = value else {
             return Err(ModelError::config(name, "not a JSON object"));
         };

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tch::{TchError, Tensor};
+use trommel_bridge::BridgeError;
+use trommel_core::causes::Cause;
 
 /// An error of the model or embed room.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,22 @@ pub enum ModelError {
         /// What cannot be read, or does not fit.
         problem: String,
     },
+    /// A file cannot be read or written, or its format is none.
+    #[error("{}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says, or who reads the format.
+        source: Cause,
+    },
+    /// The configuration is no JSON.
+    #[error("model {model}: not JSON")]
+    Json {
+        /// Name or path of the model.
+        model: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// libtorch refused an operation.
     #[error("{operation} of {shapes}: {message}")]
     Tensor {
@@ -41,6 +59,14 @@ pub enum ModelError {
         /// What is not known, or not there.
         problem: String,
     },
+    /// libtorch refused an operation of the bridge.
+    #[error("{place}")]
+    Bridge {
+        /// The device, or what was being done.
+        place: String,
+        /// libtorch's message.
+        source: BridgeError,
+    },
 }
 
 impl ModelError {
@@ -53,6 +79,11 @@ impl ModelError {
     pub(crate) fn padding(ids: &Tensor) -> Self {
         let message = "a tower without causal mask sees the padding".into();
         Self::Tensor { operation: "text".into(), shapes: shape_of(ids), message }
+    }
+
+    /// A file that cannot be read or written, or whose format is none.
+    pub fn file(path: &Path, source: impl Into<Cause>) -> Self {
+        Self::File { path: path.into(), source: source.into() }
     }
 
     /// An error of a file of weights.

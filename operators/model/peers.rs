@@ -10,6 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::clip::{Clip, ClipConfig};
 use super::{Packing, Towers, weights};
+use trommel_core::causes::Causes;
 
 /// What a script of `golden/` prints, given `folder`.
 pub(crate) fn lines(script: &str, folder: &Path) -> Option<String> {
@@ -40,7 +41,7 @@ fn open_clips_configurations_are_read_or_refused_by_name() {
                 read += 1;
             }
             Err(error) => {
-                let error = error.to_string();
+                let error = Causes(&error).to_string();
                 assert!(error.contains("_cfg") || error.contains("init_logit_bias"), "{error}");
                 refused += 1;
             }
@@ -62,7 +63,7 @@ fn files_load_as_in_open_clip() {
         let _clip = Clip::new(&vs.root(), &config).unwrap();
         let loaded = weights::load(&vs, &config, &folder.path().join(file));
         if let Some(cause) = line["refused"].as_str() {
-            let error = loaded.unwrap_err().to_string();
+            let error = Causes(&loaded.unwrap_err()).to_string();
             assert!(error.contains(file) && error.contains(cause) && !error.contains('\n'), "{file}: {error}");
             refused += 1;
             continue;

@@ -64,7 +64,7 @@ pub fn load(vs: &nn::VarStore, model: &dyn Architecture, path: &Path) -> Result<
     let more = problems.len().saturating_sub(PROBLEMS_SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     problems.truncate(PROBLEMS_SHOWN);
-    let script = if file.form == Form::TorchScript { CODE_NOT_RUN } else { "" };
+    let script = if file.form == Form::TorchScript { format!(" ({CODE_NOT_RUN})") } else { String::new() };
     Err(ModelError::weights(path, format!("does not fit the model: {}{more}{script}", problems.join("; "))))
 }
 
@@ -192,7 +192,6 @@ fn values(variable: &Tensor) -> Result<Vec<f32>, ModelError> {
 /// # Errors
 /// The file system refuses.
 pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError> {
-    let wrong = |problem: String| ModelError::weights(path, problem);
     let mut stored = Vec::new();
     for (name, variable) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
         let shape: Vec<usize> = variable.size().iter().map(|side| usize::try_from(*side).unwrap_or(0)).collect();
@@ -208,9 +207,10 @@ pub fn save(vs: &nn::VarStore, path: &Path, half: bool) -> Result<(), ModelError
     let views = stored
         .iter()
         .map(|(name, shape, bytes)| {
-            Ok((name.clone(), TensorView::new(dtype, shape.clone(), bytes).map_err(|e| wrong(e.to_string()))?))
+            let view = TensorView::new(dtype, shape.clone(), bytes).map_err(|error| ModelError::file(path, error))?;
+            Ok((name.clone(), view))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
-    let bytes = safetensors::serialize(views, None).map_err(|e| wrong(e.to_string()))?;
-    durable::write(path, &bytes).map_err(|error| wrong(error.to_string()))
+    let bytes = safetensors::serialize(views, None).map_err(|error| ModelError::file(path, error))?;
+    durable::write(path, &bytes).map_err(|error| ModelError::file(path, error))
 }

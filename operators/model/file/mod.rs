@@ -14,6 +14,7 @@
 //! persistent ids, `repugnant-pickle` is abandoned, candle's reader takes no pickle of protocol 4 and none of before
 //! torch 1.6, copies no view of other strides, and comes with a second tensor library.
 
+mod error;
 mod globals;
 mod pickle;
 mod torch;
@@ -29,13 +30,15 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata};
 use tch::{Kind, Tensor};
 
+use self::error::FormatError;
 use super::error::{ModelError, Op};
 
 /// Largest header of a safetensors file, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Said of a TorchScript module that was read as data and did not serve.
-pub(super) const CODE_NOT_RUN: &str = " (a TorchScript module: its tensors were looked at, its code is run only where an embedder is given --torchscript)";
+pub(super) const CODE_NOT_RUN: &str =
+    "a TorchScript module: its tensors were looked at, its code is run only where an embedder is given --torchscript";
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +85,8 @@ impl WeightsFile {
     /// # Errors
     /// No file of weights, or one that is cut off, damaged, big-endian, or holds what no weights need.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let wrong = |problem: String| ModelError::weights(path, problem);
-        let io = |error: std::io::Error| wrong(error.to_string());
+        let wrong = |error: FormatError| ModelError::file(path, error);
+        let io = |error: std::io::Error| wrong(error.into());
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let mut head = [0u8; 16];
@@ -98,7 +101,7 @@ impl WeightsFile {
             (Form::TorchSave, torch::legacy(&file, len).map_err(wrong)?)
         } else {
             let found = format!("it has {len} bytes and begins with \"{}\"", head.escape_ascii());
-            return Err(wrong(format!("neither safetensors nor a file of torch.save: {found}")));
+            return Err(wrong(format!("neither safetensors nor a file of torch.save: {found}").into()));
         };
         Ok(Self { path: path.into(), file, form, tensors })
     }
@@ -115,14 +118,18 @@ impl WeightsFile {
     /// Its elements are no floating-point numbers, or the disk fails.
     pub fn fetch(&self, stored: &StoredTensor) -> Result<Tensor, ModelError> {
         let name = &stored.name;
-        let wrong = |problem: String| ModelError::weights(&self.path, problem);
         let kind = match &stored.kind {
             Ok(kind) => *kind,
-            Err(what) => return Err(wrong(format!("{name} holds {what}, not floating-point numbers"))),
+            Err(what) => {
+                let problem = format!("{name} holds {what}, not floating-point numbers");
+                return Err(ModelError::weights(&self.path, problem));
+            }
         };
         // Within the file: the table was checked against its length.
         let mut bytes = vec![0; usize::try_from(stored.bytes).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut bytes, stored.start).map_err(|error| wrong(format!("{name}: {error}")))?;
+        let read = self.file.read_exact_at(&mut bytes, stored.start);
+        let unread = |source| FormatError::Elements { name: name.clone(), source };
+        read.map_err(|error| ModelError::file(&self.path, unread(error)))?;
         match &stored.stride {
             None => Tensor::f_from_data_size(&bytes, &stored.shape, kind).op(name, &[]),
             Some(stride) => {
@@ -141,17 +148,16 @@ pub fn is_torchscript(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| torch::has_code(&file))
 }
 
-fn safetensors_table(file: &File, len: u64, header_len: u64) -> Result<Vec<StoredTensor>, String> {
+fn safetensors_table(file: &File, len: u64, header_len: u64) -> Result<Vec<StoredTensor>, FormatError> {
     if header_len > len - 8 {
-        return Err(format!("its safetensors header announces {header_len} bytes, the file has {len}"));
+        return Err(format!("its safetensors header announces {header_len} bytes, the file has {len}").into());
     }
     let mut header = vec![0; usize::try_from(header_len).unwrap_or(0)];
-    file.read_exact_at(&mut header, 8).map_err(|error| error.to_string())?;
-    let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| format!("header of safetensors: {error}"))?;
+    file.read_exact_at(&mut header, 8)?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(FormatError::Header)?;
     let announced = 8 + header_len + metadata.data_len() as u64;
     if announced != len {
-        return Err(format!("the header of safetensors announces {announced} bytes, the file has {len}"));
+        return Err(format!("the header of safetensors announces {announced} bytes, the file has {len}").into());
     }
     let stored = |name: String| {
         let info = metadata.info(&name)?;

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use self::machine::Machine;
+use super::error::FormatError;
 use super::globals::{Dtype, Global};
 
 mod machine;
@@ -81,7 +82,7 @@ pub(super) struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// Runs the program that `bytes` begin with, up to its `STOP`.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
         let mut machine = Machine { bytes, ..Machine::default() };
         loop {
@@ -89,7 +90,7 @@ impl<'a> Pickle<'a> {
             match machine.step() {
                 Ok(None) => {}
                 Ok(Some(root)) => return Ok(Self { bytes, nodes: machine.nodes, root, len: machine.at }),
-                Err(problem) => return Err(format!("its pickle, byte {at}: {problem}")),
+                Err(source) => return Err(FormatError::Pickle { at, source }),
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tch::{Kind, Tensor};
 use trommel_bridge::{Value, write_pickle};
+use trommel_core::causes::Causes;
 
 use super::pickle::Pickle;
 use super::{Form, WeightsFile};
@@ -72,7 +73,7 @@ fn code_in_a_pickle_is_named_and_not_run() {
         // A name cannot paint on the terminal.
         ("\\u{1b}[31m.x", b"\x80\x02c\x1b[31m\nx\n."),
     ] {
-        let error = Pickle::read(program).unwrap_err();
+        let error = Causes(&Pickle::read(program).unwrap_err()).to_string();
         assert!(error.contains(what) && error.contains("nothing of it was run"), "{what}: {error}");
     }
 }
@@ -100,7 +101,7 @@ fn hostile_programs_end() {
         ("0x69", b"\x80\x02i.".to_vec()),
         ("cut off", b"\x80\x02N".to_vec()),
     ] {
-        let error = Pickle::read(&program).unwrap_err();
+        let error = Causes(&Pickle::read(&program).unwrap_err()).to_string();
         assert!(error.contains(what), "{what}: {error}");
     }
 }
@@ -119,7 +120,7 @@ fn views_beyond_their_storage_are_refused() {
         let mut broken = sound.clone();
         broken[at + place] = byte;
         fs::write(&path, &broken).unwrap();
-        let error = WeightsFile::open(&path).unwrap_err().to_string();
+        let error = Causes(&WeightsFile::open(&path).unwrap_err()).to_string();
         assert!(error.contains("a reaches beyond its storage of 24 bytes"), "{error}");
     }
 }

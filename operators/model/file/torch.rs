@@ -11,9 +11,10 @@ use std::os::unix::fs::FileExt;
 
 use zip::{CompressionMethod, ZipArchive};
 
+use super::error::FormatError;
 use super::globals::Dtype;
 use super::pickle::{MAX_BYTES, Node, Pickle, Storage, Value, View};
-use super::{CODE_NOT_RUN, Form, StoredTensor};
+use super::{Form, StoredTensor};
 
 /// `0x1950a86a20f9469cfc6c`, the first pickle of a file before torch 1.6.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -29,39 +30,38 @@ const OTHERS_SHOWN: usize = 16;
 type Place = (u64, u64);
 
 /// The table of a zip archive.
-pub(super) fn archive(file: &File, len: u64) -> Result<(Form, Vec<StoredTensor>), String> {
+pub(super) fn archive(file: &File, len: u64) -> Result<(Form, Vec<StoredTensor>), FormatError> {
     let form = if has_code(file) { Form::TorchScript } else { Form::TorchSave };
     let tensors = archived(file, len, form == Form::TorchScript);
-    let tensors = tensors.map_err(|why| if form == Form::TorchScript { why + CODE_NOT_RUN } else { why })?;
+    let is_script = form == Form::TorchScript;
+    let tensors = tensors.map_err(|why| if is_script { FormatError::Script(Box::new(why)) } else { why })?;
     Ok((form, tensors))
 }
 
-fn archived(file: &File, len: u64, script: bool) -> Result<Vec<StoredTensor>, String> {
-    let damaged =
-        |error: zip::result::ZipError| format!("its zip archive cannot be read, as when it is cut off: {error}");
-    let mut zip = ZipArchive::new(file).map_err(damaged)?;
+fn archived(file: &File, len: u64, script: bool) -> Result<Vec<StoredTensor>, FormatError> {
+    let mut zip = ZipArchive::new(file).map_err(FormatError::Archive)?;
     let roots = roots(&zip);
     let [root] = roots.as_slice() else {
         return Err("a zip archive, but not one of torch.save: it has no data.pkl".into());
     };
-    let mut place = |name: &str| -> Result<Option<Place>, String> {
+    let mut place = |name: &str| -> Result<Option<Place>, FormatError> {
         let entry = match zip.by_name(&format!("{root}/{name}")) {
             Ok(entry) => entry,
             Err(zip::result::ZipError::FileNotFound) => return Ok(None),
-            Err(error) => return Err(damaged(error)),
+            Err(error) => return Err(FormatError::Archive(error)),
         };
         let (start, bytes) = (entry.data_start(), entry.size());
         if entry.compression() != CompressionMethod::Stored || entry.compressed_size() != bytes {
-            return Err(format!("{name} is compressed in its archive, which torch.save never does"));
+            return Err(format!("{name} is compressed in its archive, which torch.save never does").into());
         }
         if start.checked_add(bytes).is_none_or(|end| end > len) {
-            return Err(format!("{name} reaches beyond the file's end"));
+            return Err(format!("{name} reaches beyond the file's end").into());
         }
         Ok(Some((start, bytes)))
     };
     let read = |(start, bytes): Place, most: usize| {
         let mut content = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).min(most)];
-        file.read_exact_at(&mut content, start).map_err(|error| error.to_string()).map(|()| content)
+        file.read_exact_at(&mut content, start).map(|()| content)
     };
     if let Some(order) = place("byteorder")?
         && read(order, 16)? != b"little"
@@ -70,7 +70,7 @@ fn archived(file: &File, len: u64, script: bool) -> Result<Vec<StoredTensor>, St
     }
     let pickled = place("data.pkl")?.ok_or("data.pkl is missing")?;
     if pickled.1 > MAX_BYTES as u64 {
-        return Err(format!("its pickle of {} bytes holds more than weights", pickled.1));
+        return Err(format!("its pickle of {} bytes holds more than weights", pickled.1).into());
     }
     let bytes = read(pickled, MAX_BYTES)?;
     let pickle = Pickle::read(&bytes)?;
@@ -108,12 +108,12 @@ fn roots(zip: &ZipArchive<&File>) -> Vec<String> {
 }
 
 /// The table of a file from before torch 1.6.
-pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<StoredTensor>, String> {
+pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<StoredTensor>, FormatError> {
     let mut head = Vec::new();
     // All pickles stand before the first storage.
-    file.take(MAX_BYTES as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
+    file.take(MAX_BYTES as u64).read_to_end(&mut head)?;
     let mut at = 0;
-    let mut next = || -> Result<Pickle<'_>, String> {
+    let mut next = || -> Result<Pickle<'_>, FormatError> {
         let pickle = Pickle::read(&head[at..])?;
         at += pickle.len;
         Ok(pickle)
@@ -136,10 +136,10 @@ pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<StoredTensor>, String>
     for key in listed {
         let key = match key {
             Value::Text(span) => keys.bytes(*span),
-            other => return Err(format!("a storage's key is {other:?}")),
+            other => return Err(format!("a storage's key is {other:?}").into()),
         };
         let mut count = [0; 8];
-        file.read_exact_at(&mut count, start).map_err(|_| "is cut off before its last storage".to_owned())?;
+        file.read_exact_at(&mut count, start).map_err(|_| FormatError::from("is cut off before its last storage"))?;
         start += 8;
         let dtype = dtypes.get(key).ok_or("a storage that no tensor names")?;
         let bytes = u64::from_le_bytes(count).checked_mul(dtype.bytes()).filter(|bytes| *bytes <= len - start);
@@ -156,7 +156,7 @@ pub(super) fn legacy(file: &File, len: u64) -> Result<Vec<StoredTensor>, String>
 }
 
 /// The tensors of a state dict: those under `state_dict`, else those at the top, as open_clip takes them.
-fn named_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, String> {
+fn named_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, FormatError> {
     let state = pickle.get(pickle.root, "state_dict").unwrap_or(pickle.root);
     let pairs = pickle.dict(state).ok_or("no state dict, but another object: save model.state_dict()")?;
     let (mut others, mut views) = (Vec::new(), Vec::new());
@@ -171,23 +171,23 @@ fn named_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, String
     }
     if views.is_empty() {
         let held = if others.is_empty() { "nothing".into() } else { others.join(", ") };
-        return Err(format!("no tensors under names, nor a state_dict; it holds {held}"));
+        return Err(format!("no tensors under names, nor a state_dict; it holds {held}").into());
     }
     Ok(views)
 }
 
 /// A key that is text; one text may stand under millions of keys, so that long ones are refused before they are copied.
-fn name_of(pickle: &Pickle, key: Value) -> Result<Option<String>, String> {
+fn name_of(pickle: &Pickle, key: Value) -> Result<Option<String>, FormatError> {
     match key {
         Value::Text(span) if pickle.bytes(span).len() > MAX_NAME_BYTES => {
-            Err(format!("a name in it is longer than {MAX_NAME_BYTES} bytes"))
+            Err(format!("a name in it is longer than {MAX_NAME_BYTES} bytes").into())
         }
         key => Ok(pickle.text(key).map(std::borrow::Cow::into_owned)),
     }
 }
 
 /// The tensors of a module of TorchScript, by the names of its attributes.
-fn script_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, String> {
+fn script_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, FormatError> {
     let mut views = Vec::new();
     let mut open = vec![(String::new(), pickle.root, 0)];
     let mut seen = 0;
@@ -215,9 +215,9 @@ fn script_views<'p>(pickle: &'p Pickle) -> Result<Vec<(String, &'p View)>, Strin
 }
 
 /// A view as a place of the file.
-fn stored(name: String, view: &View, (start, len): Place) -> Result<StoredTensor, String> {
+fn stored(name: String, view: &View, (start, len): Place) -> Result<StoredTensor, FormatError> {
     let View { storage: Storage { dtype, .. }, offset, shape, stride } = view;
-    let outside = || format!("{name} reaches beyond its storage of {len} bytes");
+    let outside = || FormatError::Unfit(format!("{name} reaches beyond its storage of {len} bytes"));
     let empty = shape.contains(&0);
     let last = shape
         .iter()

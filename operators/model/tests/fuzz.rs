@@ -1,6 +1,7 @@
 //! Hostile bytes for what reads files of weights, captions and architectures. The machine is in `tests/fuzz`.
 #![allow(clippy::unwrap_used)]
 
+use trommel_core::causes::Causes;
 use trommel_fuzz::{Limits, Outcome, Target, as_it_is, check, stored, with_file};
 use trommel_model::Tokenizer;
 use trommel_model::clip::ClipConfig;
@@ -15,7 +16,7 @@ fn weights(input: &[u8]) -> Outcome {
     with_file("file", input, |path| {
         let file = match WeightsFile::open(path) {
             Ok(file) => file,
-            Err(error) => return Ok(error.to_string().replace(&path.display().to_string(), "")),
+            Err(error) => return Ok(Causes(&error).to_string().replace(&path.display().to_string(), "")),
         };
         let mut said = format!("{:?} {}", file.form, file.tensors.len().min(3));
         for tensor in file.tensors.iter().take(64) {
@@ -24,7 +25,7 @@ fn weights(input: &[u8]) -> Outcome {
                     return Err(format!("{:?} was announced, {:?} fetched", tensor.shape, fetched.size()));
                 }
                 Ok(_) => said += " read",
-                Err(error) => said += error.to_string().rsplit(": ").next().unwrap_or_default(),
+                Err(error) => said += Causes(&error).to_string().rsplit(": ").next().unwrap_or_default(),
             }
         }
         Ok(said)
@@ -118,7 +119,7 @@ fn hostile_architectures() {
         let text = String::from_utf8_lossy(input);
         let config = match ClipConfig::parse("x", &text) {
             Ok(config) => config,
-            Err(error) => return Ok(error.to_string()),
+            Err(error) => return Ok(Causes(&error).to_string()),
         };
         let written = config.to_open_clip_json();
         match ClipConfig::parse("x", &written) {

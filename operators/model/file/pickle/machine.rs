@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{MAX_NODES, Node, Span, Storage, Value, View};
+use crate::file::error::PickleError;
 use crate::file::globals::Global;
 
 #[derive(Default)]
@@ -18,13 +19,11 @@ pub(super) struct Machine<'a> {
     pub(super) copied: usize,
 }
 
-const CUT: &str = "cut off";
-
 impl Machine<'_> {
-    fn span(&mut self, len: u64) -> Result<Span, String> {
+    fn span(&mut self, len: u64) -> Result<Span, PickleError> {
         let rest = (self.bytes.len() - self.at) as u64;
         if len > rest {
-            return Err(format!("{len} bytes are announced, {rest} are left"));
+            return Err(PickleError::Short { announced: len, left: rest });
         }
         // Both are at most MAX_BYTES.
         let span = (self.at as u32, len as u32);
@@ -34,46 +33,46 @@ impl Machine<'_> {
 
     /// The next `N` bytes.
     fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let taken = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(CUT)?;
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(PickleError::Cut)?;
         self.at += N;
         Ok(*taken)
     }
 
-    fn count<const N: usize>(&mut self) -> Result<u64, String> {
+    fn count<const N: usize>(&mut self) -> Result<u64, PickleError> {
         let mut wide = [0; 8];
         wide[..N].copy_from_slice(&self.take::<N>()?);
         Ok(u64::from_le_bytes(wide))
     }
 
-    fn line(&mut self) -> Result<String, String> {
+    fn line(&mut self) -> Result<String, PickleError> {
         let rest = &self.bytes[self.at..];
-        let len = rest.iter().take(1 << 10).position(|&b| b == b'\n').ok_or(CUT)?;
+        let len = rest.iter().take(1 << 10).position(|&b| b == b'\n').ok_or(PickleError::Cut)?;
         self.at += len + 1;
         Ok(String::from_utf8_lossy(&rest[..len]).into_owned())
     }
 
-    fn push(&mut self, value: Value) -> Result<(), String> {
+    fn push(&mut self, value: Value) -> Result<(), PickleError> {
         if self.stack.len() >= MAX_NODES {
-            return Err("too many values".into());
+            return Err(PickleError::TooMany);
         }
         self.stack.push(value);
         Ok(())
     }
 
-    fn make(&mut self, node: Node) -> Result<Value, String> {
+    fn make(&mut self, node: Node) -> Result<Value, PickleError> {
         if self.nodes.len() >= MAX_NODES {
-            return Err("too many values".into());
+            return Err(PickleError::TooMany);
         }
         self.nodes.push(node);
         Ok(Value::Node(self.nodes.len() as u32 - 1))
     }
 
-    fn push_new(&mut self, node: Node) -> Result<(), String> {
+    fn push_new(&mut self, node: Node) -> Result<(), PickleError> {
         let value = self.make(node)?;
         self.push(value)
     }
 
-    fn pop(&mut self) -> Result<Value, String> {
+    fn pop(&mut self) -> Result<Value, PickleError> {
         if self.stack.len() <= self.marks.last().copied().unwrap_or(0) {
             return Err("the stack is empty".into());
         }
@@ -81,22 +80,22 @@ impl Machine<'_> {
     }
 
     /// What lies above the last mark, which goes.
-    fn marked(&mut self) -> Result<Vec<Value>, String> {
+    fn marked(&mut self) -> Result<Vec<Value>, PickleError> {
         let mark = self.marks.pop().ok_or("no mark")?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn top(&self) -> Result<Value, String> {
+    fn top(&self) -> Result<Value, PickleError> {
         self.stack.last().copied().ok_or_else(|| "the stack is empty".into())
     }
 
-    fn tuple(&mut self, len: usize) -> Result<(), String> {
+    fn tuple(&mut self, len: usize) -> Result<(), PickleError> {
         let mut items = (0..len).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
         items.reverse();
         self.push_new(Node::Tuple(items))
     }
 
-    fn extend(&mut self, items: Vec<Value>) -> Result<(), String> {
+    fn extend(&mut self, items: Vec<Value>) -> Result<(), PickleError> {
         match self.top()? {
             Value::Node(number) => match &mut self.nodes[number as usize] {
                 Node::List(list) => list.extend(items),
@@ -120,19 +119,13 @@ impl Machine<'_> {
         }
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Result<(), String> {
-        let global = Global::of(module, name).ok_or_else(|| {
-            let name = format!("{module}.{name}");
-            let name = name.escape_debug();
-            format!(
-                "holds {name}, which is code or an object of somebody's class, and no weights; nothing of it was run"
-            )
-        })?;
+    fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
+        let global = Global::of(module, name).ok_or_else(|| PickleError::Code(format!("{module}.{name}")))?;
         self.push(Value::Global(global))
     }
 
     /// A "call" of a global, or a new instance of one: data in both cases.
-    fn call(&mut self, callee: Value, args: Value) -> Result<(), String> {
+    fn call(&mut self, callee: Value, args: Value) -> Result<(), PickleError> {
         let Value::Global(global) = callee else { return Err("a call of what is no global".into()) };
         // The longest known call has 7; what is longer would only be copied for nothing.
         let args = self.items(args).filter(|args| args.len() <= 8).ok_or("arguments that are no short tuple")?.to_vec();
@@ -148,7 +141,7 @@ impl Machine<'_> {
                 // One list may be named often: what is copied counts.
                 self.copied += pairs.len();
                 if self.copied > MAX_NODES {
-                    return Err("too many values".into());
+                    return Err(PickleError::TooMany);
                 }
                 self.make(Node::Dict(pairs))?
             }
@@ -157,12 +150,12 @@ impl Machine<'_> {
             (Global::Tensor, [storage, offset, shape, stride, ..]) => self.view(*storage, *offset, *shape, *stride)?,
             (Global::First, [first, ..]) => *first,
             (Global::Inert, _) => self.make(Node::Object(Value::None))?,
-            _ => return Err(format!("{global:?} is made in a way that is not known")),
+            _ => return Err(format!("{global:?} is made in a way that is not known").into()),
         };
         self.push(value)
     }
 
-    fn view(&mut self, storage: Value, offset: Value, shape: Value, stride: Value) -> Result<Value, String> {
+    fn view(&mut self, storage: Value, offset: Value, shape: Value, stride: Value) -> Result<Value, PickleError> {
         let storage = match storage {
             Value::Node(number) => match &self.nodes[number as usize] {
                 Node::Storage(storage) => *storage,
@@ -170,18 +163,18 @@ impl Machine<'_> {
             },
             _ => return Err("a tensor without a storage".into()),
         };
-        let sides = |value: Value| -> Result<Vec<i64>, String> {
+        let sides = |value: Value| -> Result<Vec<i64>, PickleError> {
             let items = self.items(value).filter(|sides| sides.len() <= 64).ok_or("a shape that is no short tuple")?;
             let side = |item: &Value| match item {
                 Value::Int(side) if *side >= 0 => Ok(*side),
-                other => Err(format!("a shape or stride of {other:?}")),
+                other => Err(PickleError::Form(format!("a shape or stride of {other:?}"))),
             };
             items.iter().map(side).collect()
         };
         let (shape, stride) = (sides(shape)?, sides(stride)?);
         self.copied += shape.len() + stride.len();
         if self.copied > MAX_NODES {
-            return Err("too many values".into());
+            return Err(PickleError::TooMany);
         }
         match offset {
             Value::Int(offset) if offset >= 0 && shape.len() == stride.len() => {
@@ -192,7 +185,7 @@ impl Machine<'_> {
     }
 
     /// `('storage', class, key, location, elements[, view])`.
-    fn storage(&mut self, id: Value) -> Result<(), String> {
+    fn storage(&mut self, id: Value) -> Result<(), PickleError> {
         match self.items(id) {
             Some([_, Value::Global(Global::Storage(dtype)), Value::Text(key), _, _, rest @ ..])
                 if rest.iter().all(|view| *view == Value::None) =>
@@ -204,27 +197,27 @@ impl Machine<'_> {
         }
     }
 
-    fn remember(&mut self, place: u64) -> Result<(), String> {
+    fn remember(&mut self, place: u64) -> Result<(), PickleError> {
         let value = self.top()?;
         if self.memo.len() >= MAX_NODES {
-            return Err("too many values".into());
+            return Err(PickleError::TooMany);
         }
         self.memo.insert(place, value);
         Ok(())
     }
 
-    fn recall(&mut self, place: u64) -> Result<(), String> {
-        let value = *self.memo.get(&place).ok_or_else(|| format!("place {place} of the memo is empty"))?;
+    fn recall(&mut self, place: u64) -> Result<(), PickleError> {
+        let value = *self.memo.get(&place).ok_or(PickleError::NotRemembered(place))?;
         self.push(value)
     }
 
     /// One instruction; the value at `STOP`.
-    pub(super) fn step(&mut self) -> Result<Option<Value>, String> {
+    pub(super) fn step(&mut self) -> Result<Option<Value>, PickleError> {
         let [op] = self.take::<1>()?;
         match op {
             0x80 => match self.take::<1>()? {
                 [2..=5] => {}
-                [protocol] => return Err(format!("protocol {protocol} is not known")),
+                [protocol] => return Err(PickleError::Protocol(protocol)),
             },
             0x95 => _ = self.take::<8>()?, // FRAME: a hint for readers of streams
             b'.' => return self.pop().map(Some),
@@ -352,7 +345,7 @@ impl Machine<'_> {
                 let id = self.pop()?;
                 self.storage(id)?;
             }
-            other => return Err(format!("instruction {other:#04x} is not one of torch.save's")),
+            other => return Err(PickleError::Unknown(other)),
         }
         Ok(None)
     }
