@@ -39,7 +39,7 @@ pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), Pipel
         let items = past.ledger.items().map_err(PipelineError::failed)?;
         let near = items.iter().filter(|row| usize::from(row.benchmark) == at);
         let near = near.filter_map(|row| Some((benchmark.key(row.point)?.to_owned(), row.max_similarity?)));
-        let near = by_key(near).map_err(wrong)?;
+        let near = by_key(near).map_err(|error| error.within(&place))?;
         return if near.is_empty() {
             Err(wrong("the run does not say how near its samples come".into()))
         } else {
@@ -55,15 +55,15 @@ pub fn similarities(text: &str) -> Result<(HashMap<String, f64>, Notices), Pipel
         let batch = batch.map_err(unread)?;
         near.extend(batch.keys.into_iter().zip(batch.radii).filter_map(|(key, radius)| Some((key, radius?))));
     }
-    Ok((by_key(near).map_err(wrong)?, Notices::default()))
+    Ok((by_key(near).map_err(|error| error.within(&place))?, Notices::default()))
 }
 
 /// Each point's similarity by its key, which must be no other point's: nobody knows which of the two a picture is.
-fn by_key(points: impl IntoIterator<Item = (String, f64)>) -> Result<HashMap<String, f64>, String> {
+fn by_key(points: impl IntoIterator<Item = (String, f64)>) -> Result<HashMap<String, f64>, PipelineError> {
     let mut near = HashMap::new();
     for (key, similarity) in points {
         if near.insert(key.clone(), similarity).is_some() {
-            return Err(format!("two test points have the key {key}"));
+            return Err(PipelineError::Usage(format!("two test points have the key {key}")));
         }
     }
     Ok(near)

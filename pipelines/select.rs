@@ -385,13 +385,20 @@ pub fn unfinished_in_words(unfinished: &[String], of: usize) -> String {
 /// A failure of selecting, with its exit status.
 pub(crate) fn failed(error: SelectError) -> PipelineError {
     match error {
-        SelectError::Input(_) | SelectError::Rule(_) | SelectError::Ledger(LedgerError::NoRun { .. }) => {
+        SelectError::Input(_)
+        | SelectError::Rule(_)
+        | SelectError::NoSplit { .. }
+        | SelectError::Table(_)
+        | SelectError::Ledger(LedgerError::NoRun { .. }) => {
             PipelineError::usage(error)
         }
         SelectError::Unfinished(_) => PipelineError::of(Kind::Unfinished, error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
-        SelectError::Changed(_) | SelectError::Ledger(_) | SelectError::Columnar(_) | SelectError::Io { .. } => {
-            PipelineError::failed(error)
-        }
+        SelectError::Changed(_)
+        | SelectError::Ledger(_)
+        | SelectError::Columnar(_)
+        | SelectError::Io { .. }
+        | SelectError::Threads(_)
+        | SelectError::Head(_) => PipelineError::failed(error),
     }
 }

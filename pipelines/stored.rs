@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use trommel_columnar::ColumnarError;
 use trommel_columnar::pieces::{self, Piece, pieces, with_array};
 use trommel_columnar::source::{EmbeddingReader, EmbeddingsHead};
-use trommel_core::causes::Cause;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
 use trommel_ledger::LedgerError;
@@ -204,7 +204,7 @@ impl EmbeddingFiles for StoredEmbeddings {
             return Err(Unread::Unavailable(why));
         }
         let known = source.of_run.map(|of| self.known(of)).transpose();
-        let known = known.map_err(|error| Unread::Unavailable(error.to_string()))?;
+        let known = known.map_err(|error| Unread::Unavailable(Causes(&error).to_string()))?;
         let reader = source.piece.as_ref().map(EmbeddingReader::of).transpose().map_err(|error| unread(&error))?;
         Ok(OpenedEmbeddings { name: shard.name.clone(), reader, known, bytes, rows: source.rows })
     }

@@ -282,7 +282,16 @@ fn meet(
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
             PipelineError::of(Kind::Lost, error)
         }
-        _ => PipelineError::usage(error),
+        ClusterError::Config(_)
+        | ClusterError::AddressInUse { .. }
+        | ClusterError::Listen { .. }
+        | ClusterError::Stranger { .. }
+        | ClusterError::Refused { .. }
+        | ClusterError::Refuses { .. }
+        | ClusterError::Left { .. }
+        | ClusterError::Connection { .. }
+        | ClusterError::Used(_)
+        | ClusterError::System { .. } => PipelineError::usage(error),
     })
 }
 

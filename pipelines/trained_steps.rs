@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
+use trommel_core::causes::Causes;
 use trommel_core::sample::{NO_CAPTION, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
@@ -238,7 +239,12 @@ impl Training {
                 (Some(unknown), _) | (None, Err(unknown)) => {
                     let samples = in_ledger.saturating_sub(told);
                     let places = (self.done.0.saturating_sub(before) * self.batch).saturating_sub(in_steps);
-                    return Ok(Some(Untold { pass, samples, places, why: StepsError::of(past, unknown).to_string() }));
+                    return Ok(Some(Untold {
+                        pass,
+                        samples,
+                        places,
+                        why: Causes(&StepsError::of(past, unknown)).to_string(),
+                    }));
                 }
             }
         }

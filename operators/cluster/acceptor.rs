@@ -93,6 +93,19 @@ impl Arrivals {
     }
 }
 
+/// What is strange about a caller.
+fn strange(caller: &Misheard) -> String {
+    match caller {
+        Misheard::Stranger(why) => why.clone(),
+        Misheard::Version(version) => format!("it speaks version {version} of the protocol"),
+        Misheard::Connection(error) => match error.kind() {
+            io::ErrorKind::TimedOut => format!("it said too little in {} s", HEARING.as_secs()),
+            io::ErrorKind::UnexpectedEof => "it went without a word".into(),
+            _ => error.to_string(),
+        },
+    }
+}
+
 /// Who a caller is.
 enum Known {
     /// Of this run, with this process's own proof for it.
@@ -216,8 +229,8 @@ impl Admission {
             let welcome = admission.answer(stream, from, || {
                 locked(&admission.hearing).retain(|(heard, _)| *heard != number);
             });
-            if let Err(why) = welcome {
-                locked(&admission.arrivals).warn(from, &why);
+            if let Err(stranger) = welcome {
+                locked(&admission.arrivals).warn(from, &strange(&stranger));
             }
         };
         if thread::Builder::new().name("cluster-hear".into()).spawn(answer).is_err() {
@@ -225,8 +238,11 @@ impl Admission {
         }
     }
 
-    /// Hears a caller out and answers. An error says why it is a stranger.
-    fn answer(&self, stream: TcpStream, from: SocketAddr, heard: impl FnOnce()) -> Result<(), String> {
+    /// Hears a caller out and answers.
+    ///
+    /// # Errors
+    /// A stranger.
+    fn answer(&self, stream: TcpStream, from: SocketAddr, heard: impl FnOnce()) -> Result<(), Misheard> {
         let deadline = Instant::now() + HEARING;
         let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true));
         let known = prepared.map_err(Misheard::Connection).and_then(|()| self.know(&stream, from, deadline));
@@ -247,15 +263,7 @@ impl Admission {
                 refuse(difference);
                 return Ok(());
             }
-            Err(Misheard::Stranger(why)) => return Err(why),
-            Err(Misheard::Connection(error)) => {
-                let why = match error.kind() {
-                    io::ErrorKind::TimedOut => format!("it said too little in {} s", HEARING.as_secs()),
-                    io::ErrorKind::UnexpectedEof => "it went without a word".into(),
-                    _ => error.to_string(),
-                };
-                return Err(why);
-            }
+            Err(stranger @ (Misheard::Stranger(_) | Misheard::Connection(_))) => return Err(stranger),
         };
         let who = || format!("process {} at {from}", hello.process);
         if let Err(difference) = self.admit(&hello, from) {

@@ -1,4 +1,4 @@
-//! What can go wrong between processes; each `Display` is the one line that a user sees.
+//! What can go wrong between processes; in one line that a user sees.
 
 use std::io;
 
@@ -44,11 +44,12 @@ pub enum ClusterError {
         address: String,
     },
     /// Another reason not to listen.
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Where it listens, as `host:port`.
         address: String,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
     /// Another process was never reached.
@@ -133,24 +134,26 @@ pub enum ClusterError {
         wanted: String,
     },
     /// A connection failed in the middle.
-    #[error("process {process} ({address}): {cause}")]
+    #[error("process {process} ({address}): samples cannot be fetched")]
     Connection {
         /// Number of the process in the run, from 0.
         process: usize,
         /// Where it listens, as `host:port`.
         address: String,
         /// What the operating system said.
-        cause: String,
+        #[source]
+        cause: io::Error,
     },
     /// Something that is there once was asked for twice, or was never made.
     #[error("cluster: {0}")]
     Used(&'static str),
     /// The system gave no thread or socket.
-    #[error("cluster: {what}: {cause}")]
+    #[error("cluster: {what}")]
     System {
         /// What was tried.
         what: &'static str,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
 }

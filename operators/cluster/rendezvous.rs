@@ -20,6 +20,7 @@ use super::error::ClusterError;
 use super::handshake::{Hello, Kind};
 use super::mesh::{Call, bind, gone, listen, listen_as_coordinator, reachable};
 use super::message::{Frame, read_frame};
+use trommel_core::causes::Causes;
 
 /// How much longer than process 0 the others wait, so that its word comes first.
 const LATER: Duration = Duration::from_secs(5);
@@ -266,7 +267,7 @@ impl Start<'_> {
     fn tell(&mut self, error: &ClusterError) {
         let line = match error {
             ClusterError::EndedAtStart { process: 0, why, .. } => why.clone(), // not the same word twice
-            other => other.to_string(),
+            other => Causes(other).to_string(),
         };
         let Ok(frame) = (Frame::Failed { line, status: 1 }).encode() else { return };
         let arrivals = self.take(Kind::Control).into_iter().flatten().map(|arrival| arrival.stream);

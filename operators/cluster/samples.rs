@@ -79,7 +79,6 @@ impl Samples {
         }
         let failed = |cause: io::Error| {
             let (process, address) = (from, self.control.address(from));
-            let cause = format!("samples cannot be fetched: {cause}");
             self.control.loss().map_or(ClusterError::Connection { process, address, cause }, ClusterError::Lost)
         };
         let Some(Some(stream)) = self.asks.get(from) else {

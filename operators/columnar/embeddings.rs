@@ -68,8 +68,7 @@ impl<W: Write> EmbeddingWriter<W> {
         let mut metadata = head.metadata.clone();
         metadata.insert(META_SCHEMA.into(), SCHEMA_VERSION.to_string());
         if let Some(identity) = &head.identity {
-            let json = serde_json::to_string(identity)
-                .map_err(|e| ColumnarError::malformed(path, "Arrow IPC", format!("identity: {e}")))?;
+            let json = serde_json::to_string(identity).map_err(ColumnarError::metadata(path, META_IDENTITY))?;
             metadata.insert(META_IDENTITY.into(), json);
         }
         let writer = IpcWriter::new(path, out, head.dim, head.radii, &metadata)?;

@@ -20,6 +20,7 @@ mod matrix;
 pub mod npy;
 pub mod parquet;
 pub mod pieces;
+mod sizes;
 pub mod source;
 
 use std::cell::Cell;
@@ -27,16 +28,42 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use trommel_core::causes::Cause;
+use zip::result::ZipError;
+
 /// What can be wrong with a column file. The text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ColumnarError {
     /// The file system refused.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}", path.display())]
     Io {
         /// Path of the file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         cause: io::Error,
+    },
+    /// Who reads the format refused the bytes.
+    #[error("{}: not a readable {format} file", path.display())]
+    Unreadable {
+        /// Path of the file.
+        path: PathBuf,
+        /// `Parquet`, `Arrow IPC`, `npy` or `npz`.
+        format: &'static str,
+        /// The reader's own error.
+        #[source]
+        cause: Cause,
+    },
+    /// What a file says of itself beside its columns is not of the form that it should be.
+    #[error("{}: metadata `{key}`", path.display())]
+    Metadata {
+        /// Path of the file.
+        path: PathBuf,
+        /// Key of the metadata.
+        key: &'static str,
+        /// What is wrong with the value.
+        #[source]
+        cause: serde_json::Error,
     },
     /// The bytes are not what the format asks for.
     #[error("{}: not a readable {format} file: {detail}", path.display())]
@@ -93,6 +120,30 @@ impl ColumnarError {
     #[must_use]
     pub fn io(path: &Path, cause: io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), cause }
+    }
+
+    /// What a format's reader says of a file; the file system's own error, where that is what stopped it. A decoder puts what is wrong
+    /// with the bytes into an error of the system, too, and so does who reads beyond the end, or to a place before the start.
+    pub(crate) fn unreadable(path: &Path, format: &'static str, cause: impl Into<Cause>) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let of_the_bytes = |cause: &io::Error| matches!(cause.kind(), InvalidData | InvalidInput | UnexpectedEof);
+        match cause.into().downcast::<io::Error>() {
+            Ok(cause) if !of_the_bytes(&cause) => Self::io(path, *cause),
+            Ok(cause) => Self::Unreadable { path: path.to_path_buf(), format, cause },
+            Err(cause) => Self::Unreadable { path: path.to_path_buf(), format, cause },
+        }
+    }
+
+    /// The same of an archive's reader.
+    pub(crate) fn archive(path: &Path, error: ZipError) -> Self {
+        match error {
+            ZipError::Io(cause) => Self::unreadable(path, "npz", cause),
+            other => Self::unreadable(path, "npz", other),
+        }
+    }
+
+    pub(crate) fn metadata(path: &Path, key: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
+        move |cause| Self::Metadata { path: path.to_path_buf(), key, cause }
     }
 
     pub(crate) fn malformed(path: &Path, format: &'static str, detail: impl std::fmt::Display) -> Self {

@@ -98,9 +98,9 @@ fn of_archive(path: &Path, array: &str) -> Result<(Box<dyn Read + Send>, u64), C
     let bad = |detail: String| ColumnarError::malformed(path, "npz", detail);
     let io = |e| ColumnarError::io(path, e);
     let file = File::open(path).map_err(io)?;
-    let mut zip = ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
+    let mut zip = ZipArchive::new(file).map_err(|e| ColumnarError::archive(path, e))?;
     for index in 0..zip.len() {
-        let entry = zip.by_index_raw(index).map_err(|e| bad(e.to_string()))?;
+        let entry = zip.by_index_raw(index).map_err(|e| ColumnarError::archive(path, e))?;
         if entry.name().strip_suffix(".npy") != Some(array) {
             continue;
         }

@@ -106,18 +106,24 @@ pub fn read_pair_head(path: &Path, input: &mut impl Read, file_bytes: u64) -> Re
 /// The header's text, and the bytes before the first element.
 fn header(path: &Path, input: &mut impl Read) -> Result<(String, u64), ColumnarError> {
     let bad = |detail: String| ColumnarError::malformed(path, "npy", detail);
+    let cut = |place: &'static str| {
+        move |error: io::Error| match error.kind() {
+            ErrorKind::UnexpectedEof => ColumnarError::malformed(path, "npy", format!("cut off in the {place}")),
+            _ => ColumnarError::unreadable(path, "npy", error),
+        }
+    };
     let mut start = [0u8; 8];
-    input.read_exact(&mut start).map_err(|e| bad(format!("cut off in the magic bytes ({e})")))?;
+    input.read_exact(&mut start).map_err(cut("magic bytes"))?;
     if &start[..6] != MAGIC {
         return Err(bad("it does not begin with \\x93NUMPY".into()));
     }
     let (length, prefix) = if start[6] == 1 {
         let mut bytes = [0u8; 2];
-        input.read_exact(&mut bytes).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+        input.read_exact(&mut bytes).map_err(cut("header"))?;
         (usize::from(u16::from_le_bytes(bytes)), 10)
     } else if start[6] == 2 || start[6] == 3 {
         let mut bytes = [0u8; 4];
-        input.read_exact(&mut bytes).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+        input.read_exact(&mut bytes).map_err(cut("header"))?;
         (u32::from_le_bytes(bytes) as usize, 12)
     } else {
         return Err(bad(format!("version {}.{} is not known", start[6], start[7])));
@@ -126,7 +132,7 @@ fn header(path: &Path, input: &mut impl Read) -> Result<(String, u64), ColumnarE
         return Err(bad(format!("a header of {length} bytes (at most {MAX_HEADER_BYTES})")));
     }
     let mut header = vec![0u8; length];
-    input.read_exact(&mut header).map_err(|e| bad(format!("cut off in the header ({e})")))?;
+    input.read_exact(&mut header).map_err(cut("header"))?;
     let header = String::from_utf8(header).map_err(|_| bad("the header is not text".into()))?;
     Ok((header, (prefix + length) as u64))
 }
@@ -168,12 +174,7 @@ pub fn read_rows(
     rows: usize,
 ) -> Result<StoredRows, ColumnarError> {
     let cells = rows * head.dim;
-    let io = |error: io::Error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
-            ColumnarError::malformed(path, "npy", format!("its rows cannot be read ({error})"))
-        }
-        _ => ColumnarError::io(path, error),
-    };
+    let io = |error: io::Error| ColumnarError::unreadable(path, "npy", error);
     match head.element {
         Element::F16 => {
             let mut bits = vec![0u16; cells];

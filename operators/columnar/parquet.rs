@@ -230,6 +230,6 @@ impl<W: Write> TableWriter<W> {
 pub(super) fn written(path: &Path, error: arrow2::error::Error) -> ColumnarError {
     match error {
         arrow2::error::Error::Io(cause) => ColumnarError::io(path, cause),
-        other => ColumnarError::malformed(path, "column", other),
+        other => ColumnarError::unreadable(path, "column", other),
     }
 }

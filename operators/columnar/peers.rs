@@ -9,6 +9,7 @@ use std::process::Command;
 use super::ColumnarError;
 use super::embeddings::EmbeddingSet;
 use super::parquet::{Column, Kind, TableReader};
+use trommel_core::causes::Causes;
 
 const WANTED: [(&str, Kind); 4] = [("f64", Kind::F64), ("text", Kind::Text), ("u64", Kind::U64), ("u32", Kind::U32)];
 
@@ -52,7 +53,8 @@ fn compare_tables(out: &Path) -> usize {
         let (name, holds) = line.split_once('\t').unwrap();
         let path = out.join(name);
         if let Some(word) = holds.strip_prefix("bad ") {
-            let error = read(&path, &WANTED).err().unwrap_or_else(|| panic!("{name} was read")).to_string();
+            let error = read(&path, &WANTED).err().unwrap_or_else(|| panic!("{name} was read"));
+            let error = Causes(&error).to_string();
             assert!(error.contains(word) && error.contains(name), "{error}");
             eprintln!("{}", error.rsplit('/').next().unwrap());
         } else if holds == "million" {
@@ -76,7 +78,7 @@ fn compare_embeddings(out: &Path) -> usize {
         let (name, holds) = line.split_once('\t').unwrap();
         let read = EmbeddingSet::open(&out.join(name));
         if let Some(word) = holds.strip_prefix("bad ") {
-            let error = read.err().unwrap_or_else(|| panic!("{name} was read")).to_string();
+            let error = Causes(&read.err().unwrap_or_else(|| panic!("{name} was read"))).to_string();
             assert!(error.contains(word) && error.contains(name), "{error}");
             continue;
         }

@@ -239,7 +239,7 @@ fn npz_piece(path: &Path, array: &str) -> Result<Piece, ColumnarError> {
 /// The array of an archive that is meant.
 fn array_of(path: &Path, wanted: Option<&str>) -> Result<String, ColumnarError> {
     let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
-    let zip = ZipArchive::new(file).map_err(|e| ColumnarError::malformed(path, "npz", e))?;
+    let zip = ZipArchive::new(file).map_err(|e| ColumnarError::archive(path, e))?;
     let mut names: Vec<&str> = zip.file_names().filter_map(|name| name.strip_suffix(".npy")).collect();
     names.sort_unstable();
     let images: Vec<&str> = names.iter().copied().filter(|name| name.ends_with("_img")).collect();

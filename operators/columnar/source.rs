@@ -345,7 +345,7 @@ impl Stored {
                     .get(META_IDENTITY)
                     .map(|text| serde_json::from_str(text))
                     .transpose()
-                    .map_err(|e| ColumnarError::malformed(path, "Arrow IPC", format!("{META_IDENTITY}: {e}")))?;
+                    .map_err(ColumnarError::metadata(path, META_IDENTITY))?;
                 Ok((reader.dim(), reader.has_radii(), identity))
             }
         }

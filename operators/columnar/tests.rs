@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use half::f16;
@@ -12,6 +12,7 @@ use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWrit
 use super::npy;
 use super::parquet::{Column, Field, Kind, TableReader, TableWriter};
 use super::source::EmbeddingReader;
+use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
 
 fn unit(seed: u32, dim: usize) -> Vec<f16> {
@@ -128,7 +129,7 @@ fn sizes_are_checked_before_memory_is_taken() {
     assert_eq!(bytes[4..7], [0x15, 0x00, 0x15]);
     bytes[7..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
     let table = TableReader::open(path, Box::new(Cursor::new(bytes)), &[("a", Kind::U32)]).unwrap();
-    let error = table.last().unwrap().unwrap_err().to_string();
+    let error = Causes(&table.last().unwrap().unwrap_err()).to_string();
     assert!(error.contains("a page of 2147483647 bytes, above the limit of 268435456"), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
@@ -143,7 +144,7 @@ fn sizes_are_checked_before_memory_is_taken() {
     let mut bad = whole.clone();
     bad[at + 16..at + 24].copy_from_slice(&(1i64 << 40).to_le_bytes());
     std::fs::write(&path, bad).unwrap();
-    let error = EmbeddingSet::open(&path).err().unwrap().to_string();
+    let error = Causes(&EmbeddingSet::open(&path).err().unwrap()).to_string();
     assert!(error.contains("a record batch outside of the file's"), "{error}");
 }
 
@@ -205,6 +206,23 @@ fn npy_is_numpys() {
     }
     let head = npy::read_head(&path, &mut npy::head_bytes(1 << 50, 1 << 12).as_slice(), 128).err().unwrap();
     assert!(head.to_string().contains("needs a file of"), "{head}");
+}
+
+/// A disk that fails says nothing of the bytes: who reads may come again.
+#[test]
+fn a_disk_that_fails_is_no_malformed_file() {
+    struct Failing<'a>(&'a [u8]);
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() { Err(io::Error::other("the disk is on fire")) } else { self.0.read(buffer) }
+        }
+    }
+    let (path, bytes) = (Path::new("x.npy"), numpy_golden());
+    for at in 0..128 {
+        let error = npy::read_head(path, &mut Failing(&bytes[..at]), bytes.len() as u64).err().unwrap();
+        assert!(error.io_cause().is_some(), "{at}: {error}");
+        assert_eq!(Causes(&error).to_string(), "x.npy: the disk is on fire");
+    }
 }
 
 fn tree(dir: &Path, names: &[&str], keys: bool) {

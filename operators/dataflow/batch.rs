@@ -45,7 +45,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fmt::{self, Display};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -62,6 +62,7 @@ use timely::progress::Timestamp;
 
 use super::mailbox::{Mailbox, Post};
 pub use super::pool::{JobFault, JobPanic};
+use trommel_core::causes::Cause;
 use trommel_core::credit::Credit;
 use trommel_core::stop::{Never, Stop};
 
@@ -181,7 +182,7 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
     where
         M: FnOnce() -> Result<F, E> + Send + 'static,
         F: FnMut(Vec<I>) -> Vec<O> + 'static,
-        E: Display,
+        E: Into<Cause>,
     {
         Self::spawn_batched(config, credit, stop, || make().map(AtOnce::new))
     }
@@ -192,7 +193,7 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
     where
         M: FnOnce() -> Result<B, E> + Send + 'static,
         B: Batched<I, O> + 'static,
-        E: Display,
+        E: Into<Cause>,
     {
         let (items, queue) = crossbeam_channel::unbounded();
         let (nudge, nudged) = crossbeam_channel::bounded(1);
@@ -207,7 +208,7 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
             made: made.clone(),
             making,
         };
-        let name = config.name.clone();
+        let (name, failing, unmade) = (config.name.clone(), stop.clone(), made.clone());
         let serve = move || {
             let _hurry = credit.on_waiting(move || nudge.try_send(()).unwrap_or_default());
             let service = Service { config, credit, closed: stop.channel(), stop, queue, nudged, counters };
@@ -216,8 +217,12 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
             drop(still_making);
             service.serve(function);
         };
-        let spawned = thread::Builder::new().name(name).spawn(serve);
-        spawned.expect("the system gives a thread at start-up");
+        if let Err(error) = thread::Builder::new().name(name.clone()).spawn(serve) {
+            // Nobody would ever answer.
+            let failure = JobPanic::without_thread(&name, &error);
+            let _set_once = unmade.set(Err(failure.clone()));
+            failing.fail(failure);
+        }
         Self { inner: Arc::new(inner) }
     }
 

@@ -14,6 +14,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -64,6 +65,11 @@ impl JobPanic {
         let words = words.or_else(|| payload.downcast_ref::<String>().cloned());
         let message = format!("panicked: {}", words.as_deref().unwrap_or("no message"));
         Self { job: job.into(), fault: JobFault::Panicked, message }
+    }
+
+    /// Of a stage that the system gives no thread to work on.
+    pub(super) fn without_thread(job: &str, error: &io::Error) -> Self {
+        Self { job: job.into(), fault: JobFault::NotMade, message: format!("the system gives it no thread: {error}") }
     }
 
     /// Of a job that gave `results` results for `inputs` inputs.
@@ -117,7 +123,7 @@ impl Pool {
         Self::with(name, threads, None, |_| {})
     }
 
-    /// As [`new`](Self::new); after `stop` operators submit nothing new, and `on_start` runs first on each thread (with
+    /// As [`new`](Self::new); without a thread that the system refuses, `stop` fails. After `stop` operators submit nothing new, and `on_start` runs first on each thread (with
     /// its number), for what is set per thread.
     #[must_use]
     pub fn with(
@@ -146,8 +152,14 @@ impl Pool {
                     counters.done.fetch_add(1, Ordering::Relaxed);
                 }
             };
-            let spawned = thread::Builder::new().name(format!("{name}-{number}")).spawn(work);
-            spawned.expect("the system gives a thread at start-up");
+            let job = format!("{name}-{number}");
+            if let Err(error) = thread::Builder::new().name(job.clone()).spawn(work) {
+                let failure = JobPanic::without_thread(&job, &error);
+                match &stop {
+                    Some(stop) => stop.fail(failure),
+                    None => tracing::error!(%failure, "the pool has a thread less"),
+                }
+            }
         }
         Self { inner: Arc::new(Inner { name: name.into(), threads, jobs, counters, stop }) }
     }

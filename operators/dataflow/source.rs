@@ -159,8 +159,9 @@ impl<I: Send + 'static> Reader<I> {
                 }
             }
         };
-        let spawned = thread::Builder::new().name(thread_name).spawn(read_all);
-        spawned.expect("the system gives a thread at start-up");
+        if let Err(error) = thread::Builder::new().name(thread_name.clone()).spawn(read_all) {
+            stop.fail(JobPanic::without_thread(&thread_name, &error));
+        }
         Self { id, orders: Some(orders), letters, reading: None }
     }
 }

@@ -282,7 +282,8 @@ fn held(bytes: &[u8], limits: &Limits) -> Result<(Rgb8, Option<Share>), DecodeEr
         ImageKind::Gif => gif::decode(bytes, limits, &mut share),
         ImageKind::Netpbm => raw::netpbm(bytes, limits, &mut share),
         ImageKind::Tiff => tiff::decode(bytes, limits, &mut share),
-        ImageKind::WebP | ImageKind::Bmp => raster::decode(bytes, kind, limits, &mut share),
+        ImageKind::WebP => raster::webp(bytes, limits, &mut share),
+        ImageKind::Bmp => raster::bmp(bytes, limits, &mut share),
     };
     let decoded = catch_unwind(AssertUnwindSafe(decode));
     let picture = decoded

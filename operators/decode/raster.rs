@@ -9,23 +9,24 @@ use trommel_core::image_kind::ImageKind;
 use super::scratch::Share;
 use super::{DecodeError, Limits, Rgb8};
 
-/// Decodes a WebP or BMP into RGB.
-pub(super) fn decode(
-    bytes: &[u8],
-    kind: ImageKind,
-    limits: &Limits,
-    share: &mut Option<Share>,
-) -> Result<Rgb8, DecodeError> {
+/// Decodes a WebP into RGB.
+pub(super) fn webp(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
+    let kind = ImageKind::WebP;
+    if !webp_is_whole(bytes) {
+        return Err(DecodeError::Truncated { kind: kind.name() });
+    }
+    read(WebPDecoder::new(Cursor::new(bytes)).map_err(|error| failure(kind, &error))?, kind, limits, share)
+}
+
+/// Decodes a BMP into RGB.
+pub(super) fn bmp(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -> Result<Rgb8, DecodeError> {
+    let kind = ImageKind::Bmp;
     let fail = |error: ImageError| failure(kind, &error);
     let mut bmp = |bytes: &[u8]| read(BmpDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share);
-    match kind {
-        ImageKind::WebP if !webp_is_whole(bytes) => Err(DecodeError::Truncated { kind: kind.name() }),
-        ImageKind::WebP => read(WebPDecoder::new(Cursor::new(bytes)).map_err(fail)?, kind, limits, share),
-        // What fills up the last row is no pixel, and may be missing.
-        _ => match (bmp(bytes), bmp_filling(bytes)) {
-            (Err(DecodeError::Truncated { .. }), filling @ 1..) => bmp(&[bytes, &[0; 3][..filling]].concat()),
-            (read, _) => read,
-        },
+    // What fills up the last row is no pixel, and may be missing.
+    match (bmp(bytes), bmp_filling(bytes)) {
+        (Err(DecodeError::Truncated { .. }), filling @ 1..) => bmp(&[bytes, &[0; 3][..filling]].concat()),
+        (read, _) => read,
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits, share: &mut Option<Share>) -
     *share = limits.scratch.take(tag_bytes, limits.max_scratch_bytes);
     let mut decoder = Decoder::new(shown).map_err(|error| failed(&error))?;
     let form = Form::of(&mut decoder, photometric, bytes.first() == Some(&b'I')).map_err(|error| failed(&error))?;
-    let colour = Colour::of(&form).map_err(unsupported)?;
+    let colour = Colour::of(&form).map_err(|other| unsupported(other.to_string()))?;
     if decoder.chunk_dimensions().0 > form.width.max(1 << 16) {
         return Err(unsupported("tiles that are much wider than the picture".into()));
     }

@@ -25,6 +25,7 @@ use super::parts::PartStore;
 use super::record::{Delta, EpochLine, SCHEMA_VERSION};
 use super::world::World;
 use super::{Epoch, IncrementalError};
+use trommel_core::causes::Causes;
 use trommel_ledger::storage::{Lock, LockKind, Output, Storage, parent, write_whole};
 use trommel_ledger::{LedgerError, checked};
 
@@ -66,7 +67,7 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 fn encoded(path: &Path, line: &EpochLine) -> Result<Vec<u8>, LedgerError> {
-    checked::encode(line).map_err(|e| LedgerError::Malformed { path: path.into(), detail: e.to_string() })
+    checked::encode(line).map_err(LedgerError::json(path, "a line that is no JSON"))
 }
 
 impl Journal {
@@ -183,7 +184,9 @@ impl Journal {
         });
         let whole = match whole {
             Ok(whole) => whole,
-            Err(error) => return tracing::warn!(path = %path.display(), %error, "the journal is not folded"),
+            Err(error) => {
+                return tracing::warn!(path = %path.display(), error = %Causes(&error), "the journal is not folded");
+            }
         };
         self.whole_bytes = whole.len() as u64;
         if !long(self.bytes, self.whole_bytes) {

@@ -203,6 +203,16 @@ pub enum IncrementalError {
     /// Whoever prepares what others read of the epoch could not.
     #[error(transparent)]
     Unpublished(Cause),
+    /// A journal holds a state that cannot be.
+    #[error("{}: journal: {place}", path.display())]
+    Unfit {
+        /// The folder of the engine.
+        path: PathBuf,
+        /// Which part of the state.
+        place: String,
+        /// What is wrong with it.
+        source: Cause,
+    },
     /// A state that cannot be written down.
     #[error("{0}")]
     Unwritable(String),
@@ -249,12 +259,12 @@ pub enum IncrementalError {
         here: String,
     },
     /// Another process's answer cannot be read.
-    #[error("process {process} gave no answer that can be read: {detail}")]
+    #[error("process {process} gave no answer that can be read")]
     Garbled {
         /// Number of the process in the run, from 0.
         process: usize,
-        /// What is wrong, in one line.
-        detail: String,
+        /// What is wrong with it.
+        source: Cause,
     },
     /// Parts in the memory of one process, which others cannot read.
     #[error("several processes keep their parts in a folder that all of them see, not in memory")]

@@ -83,7 +83,7 @@ impl<T: Table> StoredTable<T> {
             Self::File(file) => file,
         };
         let at = |detail: String| IncrementalError::BadPart { path: file.path.clone(), detail };
-        let bytes = file.storage.read(&file.path).map_err(|cause| at(cause.to_string()))?;
+        let bytes = file.storage.read(&file.path).map_err(LedgerError::at("read", &file.path))?;
         if bytes.len() as u64 != file.bytes {
             return Err(at(format!("{} bytes, {} are due", bytes.len(), file.bytes)));
         }
@@ -190,7 +190,7 @@ impl PartStore {
         match folder.storage.len(&path) {
             Ok(bytes) if bytes == record.bytes => Ok(folder.part(record, true, false)),
             Ok(bytes) => Err(bad(format!("{bytes} bytes, {} are due", record.bytes))),
-            Err(cause) => Err(bad(cause.to_string())),
+            Err(cause) => Err(LedgerError::at("read", &path)(cause).into()),
         }
     }
 

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::IncrementalError;
 use trommel_cluster::{ClusterError, Control};
-use trommel_core::causes::Causes;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::sample::is_in_part;
 
 /// Where the messages of all engines of a run meet; which step it is stands in the messages.
@@ -88,7 +88,7 @@ impl Peers for Control {
             if there != name {
                 return Err(IncrementalError::OutOfStep { process, there: there.into(), here: name.into() });
             }
-            BASE64.decode(bytes).map_err(|error| garbled(process, &error.to_string()))
+            BASE64.decode(bytes).map_err(|error| garbled(process, error))
         };
         said.iter().enumerate().map(decoded).collect()
     }
@@ -98,8 +98,8 @@ impl Peers for Control {
     }
 }
 
-fn garbled(process: usize, detail: &str) -> IncrementalError {
-    IncrementalError::Garbled { process, detail: detail.into() }
+fn garbled(process: usize, error: impl Into<Cause>) -> IncrementalError {
+    IncrementalError::Garbled { process, source: error.into() }
 }
 
 /// Whether a shard's vectors and stored matches are this process's to read, and its parts to write and to remove.
@@ -135,13 +135,12 @@ impl Round {
             return Ok((own?, Vec::new()));
         }
         let said: Result<M, String> = own.as_ref().map(tell).map_err(|error| Causes(error).to_string());
-        let bytes = serde_json::to_vec(&said).map_err(|error| garbled(rank, &error.to_string()))?;
+        let bytes = serde_json::to_vec(&said).map_err(|error| garbled(rank, error))?;
         let heard = self.peers.all_gather(&format!("{}, {step}", self.name), bytes)?;
         let own = own?;
         let mut others = Vec::with_capacity(heard.len());
         for (process, bytes) in heard.iter().enumerate().filter(|(process, _)| *process != rank) {
-            let said: Result<M, String> =
-                serde_json::from_slice(bytes).map_err(|error| garbled(process, &error.to_string()))?;
+            let said: Result<M, String> = serde_json::from_slice(bytes).map_err(|error| garbled(process, error))?;
             others.push(said.map_err(|why| IncrementalError::Refused { process, why })?);
         }
         Ok((own, others))

@@ -28,8 +28,10 @@ use super::tables::Table;
 use super::workers::{Facts, Flow};
 use super::world::{Live, Peaks, World};
 use super::{Epoch, IncrementalError};
+use trommel_core::causes::Cause;
 use trommel_core::sample::SampleId;
-use trommel_decide::benchmark::Benchmark;
+use trommel_decide::benchmark::{Benchmark, BenchmarkError};
+use trommel_decide::rule::Rule;
 use trommel_ledger::LedgerError;
 use trommel_ledger::storage::Storage;
 
@@ -130,10 +132,11 @@ fn clean(folder: &Path, names: &[String], state: &Delta, storage: &dyn Storage) 
 /// The state without what the dataflow counts.
 fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Filed), IncrementalError> {
     let bad = |detail: String| LedgerError::Malformed { path: root.into(), detail: format!("journal: {detail}") };
+    let unfit = |place: String, source: Cause| IncrementalError::Unfit { path: root.into(), place, source };
     let (mut world, mut filed) = (World::default(), Filed::default());
     let mut inputs = Inputs { next_benchmark: state.next_benchmark, ..Inputs::default() };
     for (name, split) in state.splits.iter().filter_map(|(name, split)| Some((name, split.as_ref()?))) {
-        let rule = split.rule.parse().map_err(|e| bad(format!("split {name}: {e}")))?;
+        let rule = split.rule.parse::<Rule>().map_err(|error| unfit(format!("split {name}"), error.into()))?;
         inputs.splits.insert(name.clone(), Split { bit: split.bit, rule, keeps: split.keeps });
     }
     if let Some(record) = &state.taken {
@@ -150,7 +153,8 @@ fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Fi
         filed.points.insert(id, points);
         filed.cuts.insert(id, cuts);
         let numbers = rows.0.iter().map(|row| row.number).collect();
-        let benchmark = benchmark(record, &rows, &levels).map_err(|detail| bad(format!("benchmark {id}: {detail}")))?;
+        let benchmark =
+            benchmark(record, &rows, &levels).map_err(|error| unfit(format!("benchmark {id}"), error.into()))?;
         let points = Points { id, benchmark: Arc::new(benchmark), numbers, next: record.next };
         inputs.benchmarks.push(Arc::new(points));
         world.floors.insert(id, levels.0.iter().map(|row| row.1).collect());
@@ -182,9 +186,10 @@ fn load<T: Table>(part_store: &Kept<'_>, record: &PartRecord) -> Result<Loaded<T
     Ok((part, table))
 }
 
-fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) -> Result<Benchmark, String> {
+fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) -> Result<Benchmark, BenchmarkError> {
     if rows.0.len() != levels.0.len() {
-        return Err(format!("{} points with cuts for {}", rows.0.len(), levels.0.len()));
+        let (found, expected) = (levels.0.len(), rows.0.len());
+        return Err(BenchmarkError::Shape { name: record.name.clone(), what: "cuts", found, expected });
     }
     let radii: Vec<f64> = levels.0.iter().filter_map(|row| row.0).collect();
     let fresh = Benchmark::new(
@@ -196,7 +201,7 @@ fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) ->
         (!radii.is_empty()).then_some(radii),
         record.identity.clone(),
     );
-    let mut benchmark = fresh.map_err(|e| e.to_string())?;
+    let mut benchmark = fresh?;
     benchmark.renormalised = record.renormalised;
     Ok(benchmark)
 }

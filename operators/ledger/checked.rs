@@ -92,10 +92,7 @@ pub(super) fn parse_some<T: DeserializeOwned>(
         at += piece.len() as u64;
         match (piece.strip_suffix(b"\n").and_then(body), bad_line) {
             (Some(body), None) => {
-                let malformed = |e: serde_json::Error| LedgerError::Malformed {
-                    path: path.into(),
-                    detail: format!("line {number}: {e}"),
-                };
+                let malformed = |error| LedgerError::json(path, format!("line {number}"))(error);
                 let found = serde_json::from_slice::<Versioned>(&body).map_err(malformed)?.schema;
                 if found > known {
                     return Err(LedgerError::NewerSchema { path: path.into(), found, known });

@@ -35,18 +35,20 @@ use std::path::{Path, PathBuf};
 use run_folder::Difference;
 use storage::Storage;
 use trommel_columnar::ColumnarError;
+use trommel_core::sample::SampleId;
 
 /// What can go wrong with a run folder. All of it is fatal for the run; the folder stays resumable.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The file system refused: unwritable, full, gone.
-    #[error("cannot {action} {}: {cause}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Storage {
         /// What was tried: `write`, `rename`, ...
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
     /// What was given as a run folder is none.
@@ -58,7 +60,7 @@ pub enum LedgerError {
         why: &'static str,
     },
     /// A part that cannot be written or read.
-    #[error("{0}")]
+    #[error(transparent)]
     Columnar(ColumnarError),
     /// Somebody else works on the folder.
     #[error("{}: {what}", path.display())]
@@ -96,7 +98,18 @@ pub enum LedgerError {
         /// Places with both values.
         differences: Vec<Difference>,
     },
-    /// A file of the folder that is not JSON of the expected form.
+    /// A file of the folder, or something in it, is no JSON of the expected form.
+    #[error("{}: {what}", path.display())]
+    Json {
+        /// Path of the file.
+        path: PathBuf,
+        /// What was expected, or where.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// A file of the folder that does not say what it should.
     #[error("{}: {detail}", path.display())]
     Malformed {
         /// Path of the file.
@@ -149,8 +162,8 @@ pub enum LedgerError {
         ordinal: u64,
         /// Stable name of the shard.
         name: String,
-        /// What is wrong, in one line.
-        detail: String,
+        /// What is wrong with them.
+        detail: FatesError,
     },
     /// A shard that is not in the ledger was asked for.
     #[error("{}: shard {ordinal} is not committed", path.display())]
@@ -163,6 +176,53 @@ pub enum LedgerError {
     /// The committer has ended.
     #[error("the ledger's committer has ended")]
     Ended,
+}
+
+/// What cannot be of the fates of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FatesError {
+    /// The end of another shard.
+    #[error("the end of shard {0} came at its time")]
+    OtherEnd(u64),
+    /// A second end.
+    #[error("its end came twice")]
+    SecondEnd,
+    /// The fate of another shard's sample.
+    #[error("the fate of sample {}:{} came at its time", .0.ordinal, .0.index)]
+    OtherFate(SampleId),
+    /// A second fate of one sample.
+    #[error("the fate of sample {0} came twice")]
+    SecondFate(u32),
+    /// A sample beyond the end.
+    #[error("it has {0} samples, but a fate with a larger index came")]
+    Beyond(u32),
+    /// A row out of turn.
+    #[error("the fate of sample {}:{} stands where {due} is due", found.ordinal, found.index)]
+    OutOfTurn {
+        /// Whose fate it is.
+        found: SampleId,
+        /// The index that is due.
+        due: u32,
+    },
+    /// Points of a benchmark that the run has not.
+    #[error("items of benchmark {number}; there are {benchmarks}")]
+    NoBenchmark {
+        /// Number of the benchmark.
+        number: u16,
+        /// How many the run has.
+        benchmarks: usize,
+    },
+    /// Its time is over, and so many fates have come without an end.
+    #[error("its time has passed, but its end has not come ({0} fates have)")]
+    NoEnd(u32),
+    /// Its time is over, and fates are missing.
+    #[error("its time has passed, but {came} of {due} fates have come")]
+    Missing {
+        /// Fates that have come.
+        came: u32,
+        /// Samples that it has.
+        due: u32,
+    },
 }
 
 impl From<ColumnarError> for LedgerError {
@@ -190,6 +250,12 @@ impl LedgerError {
             (io::ErrorKind::NotADirectory, _) => none("it is no folder"),
             _ => Self::at("read", config)(cause),
         }
+    }
+
+    /// Wraps an error of JSON with what was expected and where.
+    pub fn json(path: &Path, what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
+        let (path, what) = (path.to_path_buf(), what.into());
+        move |cause| Self::Json { path, what, cause }
     }
 
     /// Whether the disk is full or a quota used up: room must be made, then the same command resumes.

@@ -26,8 +26,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
-use super::LedgerError;
 use super::committer::{CommitHandle, Committed, FinishedShard};
+use super::{FatesError, LedgerError};
 use trommel_core::sample::{Event, Fate, ShardEnd, Time, ordinal_of};
 use trommel_core::stop::Stop;
 
@@ -111,7 +111,7 @@ impl<'scope> ToLedger<'scope> for StreamVec<'scope, Time, Event> {
                 let passed = |time: &Time| !frontier.frontier().less_equal(time);
                 if let Some((&time, (_, ticks))) = open.iter().find(|(time, _)| passed(time)) {
                     let (ordinal, name) = (ticks.ordinal, (config.name_of)(ticks.ordinal));
-                    let detail = format!("its time has passed, but {}", ticks.missing());
+                    let detail = ticks.missing();
                     committer.fail(LedgerError::Fates { ordinal, name, detail });
                     open.remove(&time);
                 }
@@ -135,28 +135,28 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn take(&mut self, event: Event) -> Result<(), String> {
+    fn take(&mut self, event: Event) -> Result<(), FatesError> {
         match event {
             Event::End(end) => {
                 if end.ordinal != self.ordinal {
-                    return Err(format!("the end of shard {} came at its time", end.ordinal));
+                    return Err(FatesError::OtherEnd(end.ordinal));
                 }
                 if self.end.is_some() {
-                    return Err("its end came twice".into());
+                    return Err(FatesError::SecondEnd);
                 }
                 self.end = Some(end);
             }
             Event::Fate(fate) => {
                 let id = fate.info.id;
                 if id.ordinal != self.ordinal {
-                    return Err(format!("the fate of sample {}:{} came at its time", id.ordinal, id.index));
+                    return Err(FatesError::OtherFate(id));
                 }
                 let (word, bit) = (id.index as usize / 64, 1u64 << (id.index % 64));
                 if self.seen.len() <= word {
                     self.seen.resize(word + 1, 0);
                 }
                 if self.seen[word] & bit != 0 {
-                    return Err(format!("the fate of sample {} came twice", id.index));
+                    return Err(FatesError::SecondFate(id.index));
                 }
                 self.seen[word] |= bit;
                 self.count += 1;
@@ -168,7 +168,7 @@ impl Ticks {
             }
         }
         let beyond = self.end.as_ref().map(|end| end.count).filter(|&count| self.highest().is_some_and(|h| h >= count));
-        beyond.map_or(Ok(()), |count| Err(format!("it has {count} samples, but a fate with a larger index came")))
+        beyond.map_or(Ok(()), |count| Err(FatesError::Beyond(count)))
     }
 
     /// The next fates, as far as they are there.
@@ -190,11 +190,9 @@ impl Ticks {
         self.end.as_ref().is_some_and(|end| end.count == self.count)
     }
 
-    fn missing(&self) -> String {
-        match &self.end {
-            None => format!("its end has not come ({} fates have)", self.count),
-            Some(end) => format!("{} of {} fates have come", self.count, end.count),
-        }
+    fn missing(&self) -> FatesError {
+        let came = self.count;
+        self.end.as_ref().map_or(FatesError::NoEnd(came), |end| FatesError::Missing { came, due: end.count })
     }
 
     /// The shard, once its end has come.

@@ -9,9 +9,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::LedgerError;
 use super::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage, aside_of};
+use super::{FatesError, LedgerError};
 use trommel_columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
 use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
 use trommel_core::sample::Fate;
@@ -163,8 +163,7 @@ impl ShardRows {
         for fate in fates {
             let id = fate.info.id;
             if (id.ordinal, id.index) != (self.ordinal, self.next) {
-                let detail =
-                    format!("the fate of sample {}:{} stands where {} is due", id.ordinal, id.index, self.next);
+                let detail = FatesError::OutOfTurn { found: id, due: self.next };
                 return Err(LedgerError::Fates { ordinal: self.ordinal, name: self.name.clone(), detail });
             }
             self.next = self.next.saturating_add(1);
@@ -360,7 +359,7 @@ fn write_items(
             names.push(Some(name.ok_or_else(|| LedgerError::Fates {
                 ordinal,
                 name: shard.into(),
-                detail: format!("items of benchmark {}; there are {}", row.benchmark, config.benchmarks.len()),
+                detail: FatesError::NoBenchmark { number: row.benchmark, benchmarks: config.benchmarks.len() },
             })?));
         }
         table.write(&[

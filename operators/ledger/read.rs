@@ -92,8 +92,7 @@ impl Ledger {
     pub fn open_on(root: &Path, storage: Arc<dyn Storage>) -> Result<Self, LedgerError> {
         let path = root.join("config.json");
         let bytes = storage.read(&path).map_err(|cause| LedgerError::unopened(storage.as_ref(), root, &path, cause))?;
-        let config: Value = serde_json::from_slice(&bytes)
-            .map_err(|e| LedgerError::Malformed { path: path.clone(), detail: format!("no readable JSON: {e}") })?;
+        let config: Value = serde_json::from_slice(&bytes).map_err(LedgerError::json(&path, "no readable JSON"))?;
         check_schema(&path, schema_of(&config))?;
         let root = root.to_path_buf();
         Self { root, storage, config, merged: Merged::default(), read: BTreeMap::new(), cache: Mutex::default() }

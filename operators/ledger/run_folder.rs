@@ -215,10 +215,7 @@ impl RunFolder {
     pub fn append_all(&self, lines: &[ShardLine]) -> Result<(), LedgerError> {
         let path = manifest_path(&self.root, self.incarnation);
         let encoded: Result<Vec<Vec<u8>>, _> = lines.iter().map(ShardLine::encode).collect();
-        let bytes = encoded.map_err(|e| LedgerError::Malformed {
-            path: path.clone(),
-            detail: format!("a line that is no JSON: {e}"),
-        })?;
+        let bytes = encoded.map_err(LedgerError::json(&path, "a line that is no JSON"))?;
         let mut manifest = locked(&self.manifest);
         manifest.write_all(&bytes.concat()).map_err(LedgerError::at("append to", &path))?;
         manifest.sync().map_err(LedgerError::at("sync", &path))

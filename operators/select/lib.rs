@@ -41,6 +41,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::ColumnarError;
+use trommel_core::causes::Cause;
 use trommel_decide::checked_rule::RuleError;
 use trommel_ledger::LedgerError;
 
@@ -66,13 +67,31 @@ pub enum SelectError {
     #[error(transparent)]
     Columnar(#[from] ColumnarError),
     /// A file or folder.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
+        #[source]
         cause: io::Error,
     },
+    /// What is given as a split and is none.
+    #[error("{}: no split", path.display())]
+    NoSplit {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it is instead, or what is wrong with it.
+        source: Cause,
+    },
+    /// The system gives no threads.
+    #[error("no threads")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+    /// What a split says of itself cannot be written.
+    #[error("the head of a split")]
+    Head(#[source] serde_json::Error),
+    /// A table that is joined, and cannot be found or read.
+    #[error("--table {0}")]
+    Table(#[source] Box<Self>),
 }
 
 impl SelectError {

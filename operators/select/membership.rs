@@ -152,7 +152,7 @@ impl Membership {
     pub fn reading(&self, name: &str) -> Option<Value> {
         match &self.source {
             Source::Run(run) => RunFacts::of(&run.ledger).reading.remove(name),
-            _ => self.head.as_ref()?.reading.get(name).cloned(),
+            Source::Table(_) | Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => self.head.as_ref()?.reading.get(name).cloned(),
         }
     }
 
@@ -169,7 +169,7 @@ impl Membership {
                     hash.update(format!("{ordinal} {crc32c}\n"));
                 }
             }
-            _ => {
+            Source::Table(_) | Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => {
                 let file = file_of(&self.path)?;
                 let mut input = File::open(&file).map_err(SelectError::at(&file))?;
                 std::io::copy(&mut input, &mut hash).map_err(SelectError::at(&file))?;

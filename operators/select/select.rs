@@ -150,7 +150,7 @@ pub fn select(
     wanted: Vec<WantedSplit>,
 ) -> Result<Vec<MadeSplit>, SelectError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(source.threads).build();
-    let pool = pool.map_err(|error| SelectError::Input(format!("no threads: {error}")))?;
+    let pool = pool.map_err(SelectError::Threads)?;
     pool.install(|| select_here(source, program, tables, wanted))
 }
 

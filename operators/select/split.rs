@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use trommel_core::causes::Cause;
 use trommel_core::durable::{self, Aside};
 
 use crate::SelectError;
@@ -89,7 +90,7 @@ pub fn head_path(path: &Path) -> PathBuf {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_head(path: &Path, head: &SplitHead) -> Result<(), SelectError> {
-    let text = serde_json::to_string_pretty(head).map_err(|error| SelectError::Input(error.to_string()))?;
+    let text = serde_json::to_string_pretty(head).map_err(SelectError::Head)?;
     durable::write(path, (text + "\n").as_bytes()).map_err(SelectError::at(path))
 }
 
@@ -166,7 +167,7 @@ impl Sink for Table {
 
     fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
         self.group()?;
-        let text = serde_json::to_string(head).map_err(|error| SelectError::Input(error.to_string()))?;
+        let text = serde_json::to_string(head).map_err(SelectError::Head)?;
         let mut metadata = vec![(META_SPLIT.to_owned(), text)];
         let nothing_of = self.nothing_of.map(|names| serde_json::json!(names).to_string());
         metadata.extend(nothing_of.map(|names| (META_NOTHING_OF.to_owned(), names)));
@@ -236,12 +237,12 @@ impl fmt::Display for SplitRow {
 /// # Errors
 /// A file that is neither.
 pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
-    let bad = |error: &dyn std::fmt::Display| SelectError::Input(format!("{}: no split: {error}", path.display()));
+    let bad = |source: Cause| SelectError::NoSplit { path: path.to_path_buf(), source };
     let beside = head_path(path);
     match (std::fs::metadata(path), Format::of(path)) {
-        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => return Err(bad(&error)),
+        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => return Err(bad(error.into())),
         (Ok(there), _) if there.is_dir() => {
-            return Err(bad(&"a folder; give the .parquet or the .split.json of one split"));
+            return Err(bad("a folder; give the .parquet or the .split.json of one split".into()));
         }
         (Ok(_), Some(Format::Uids | Format::Keys | Format::KeysAlone)) => {
             let hint = if beside.exists() {
@@ -249,20 +250,20 @@ pub fn read_head(path: &Path) -> Result<SplitHead, SelectError> {
             } else {
                 String::new()
             };
-            return Err(bad(&format!("a list does not say by which rule it was made{hint}")));
+            return Err(bad(format!("a list does not say by which rule it was made{hint}").into()));
         }
-        _ => {}
+        (Ok(_) | Err(_), Some(Format::Parquet) | None) | (Err(_), Some(_)) => {}
     }
     let text = if Format::of(path) == Some(Format::Parquet) {
         let table = open(path, &[])?;
         let head = table.metadata(META_SPLIT).map(str::to_owned);
-        head.ok_or_else(|| bad(&"a Parquet file that `trommel select` did not write"))?
+        head.ok_or_else(|| bad("a Parquet file that `trommel select` did not write".into()))?
     } else {
         std::fs::read_to_string(path).map_err(SelectError::at(path))?
     };
-    let head: SplitHead = serde_json::from_str(&text).map_err(|error| bad(&error))?;
+    let head: SplitHead = serde_json::from_str(&text).map_err(|error| bad(error.into()))?;
     if head.schema > SPLIT_SCHEMA {
-        return Err(bad(&format!("schema version {}; this program knows {SPLIT_SCHEMA}", head.schema)));
+        return Err(bad(format!("schema version {}; this program knows {SPLIT_SCHEMA}", head.schema).into()));
     }
     Ok(head)
 }

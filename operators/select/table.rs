@@ -72,8 +72,7 @@ impl JoinedTable {
             _ => (PathBuf::from(rest), None),
         };
         // Whoever reads a file names it.
-        let unread = |error: &dyn std::fmt::Display| SelectError::Input(format!("--table {error}"));
-        let files = files(&path, shards, others).map_err(|error| unread(&error))?;
+        let files = files(&path, shards, others).map_err(|error| SelectError::Table(Box::new(error)))?;
         let Some((first, _)) = files.first() else { return Err(bad("no Parquet file is there".into())) };
         let columns = TableReader::column_names(first, Box::new(File::open(first).map_err(SelectError::at(first))?))?;
         let has = |column: &str| columns.iter().any(|name| name == column);

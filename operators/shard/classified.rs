@@ -25,6 +25,7 @@ use super::remark;
 use super::samples::{Group, GroupConfig, SampleReader, Want};
 use super::store::{Local, Metered};
 use super::tar::{TarEnd, TarLimits, TarReader};
+use trommel_core::causes::Cause;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
@@ -34,12 +35,12 @@ use trommel_core::sample::{Encoded, Reason, Sample};
 #[derive(Debug, thiserror::Error)]
 pub enum ClassifiedError {
     /// A file of it cannot be had.
-    #[error("{}: {why}", path.display())]
+    #[error("{}", path.display())]
     Unavailable {
         /// The file that cannot be had.
         path: PathBuf,
-        /// The system's words.
-        why: String,
+        /// The system's error, or what misses the file.
+        source: Cause,
     },
     /// A pattern that finds no tars.
     #[error(transparent)]
@@ -77,7 +78,7 @@ pub enum LabelError {
 }
 
 fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
-    move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), why: error.to_string() }
+    move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), source: error.into() }
 }
 
 /// A classified set whose files are found and not yet read.
@@ -169,12 +170,11 @@ impl Classified {
     ) -> Result<Notices, E> {
         let Some(path) = self.shards.get(shard) else { return Ok(Notices::default()) };
         let url = path.display().to_string();
-        let failed =
-            |why: &dyn std::fmt::Display| ClassifiedError::Unavailable { path: path.clone(), why: why.to_string() };
+        let failed = |source: Cause| ClassifiedError::Unavailable { path: path.clone(), source };
         let opened = Metered::open(&Local::default(), &url);
-        let (raw, meter) = opened.map_err(|error| failed(&error))?;
+        let (raw, meter) = opened.map_err(|error| failed(error.into()))?;
         let (limits, workspace) = (CompressionLimits::default(), Workspace::unbounded());
-        let (plain, _) = decompress(raw, meter, &limits, workspace).map_err(|error| failed(&error))?;
+        let (plain, _) = decompress(raw, meter, &limits, workspace).map_err(|error| failed(error.into()))?;
         let is_class = image_keys == [CLASS];
         // The class is a text beside the picture; where it is all that is wanted, it stands in the picture's place.
         let text_keys = if is_class { Vec::new() } else { vec![CLASS.into()] };
@@ -202,7 +202,7 @@ impl Classified {
             see(labelled)?;
         }
         if let Some(TarEnd::Damaged { offset, what }) = samples.tar().end() {
-            return Err(failed(&format!("cut off at byte {offset}: {what}")).into());
+            return Err(failed(format!("cut off at byte {offset}: {what}").into()).into());
         }
         let mut notices = remark::found(&samples, &url);
         let promised = promised(&Local::default(), &url);
@@ -289,7 +289,7 @@ fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, P
     match shards.iter().find(|shard| !shard.is_file()) {
         Some(missing) => Err(ClassifiedError::Unavailable {
             path: missing.clone(),
-            why: format!("is not there, and nshards.txt says that there are {count}"),
+            source: format!("is not there, and nshards.txt says that there are {count}").into(),
         }),
         None => Ok(Some((shards, above))),
     }
@@ -334,6 +334,7 @@ const CLASS: &str = "cls";
 mod tests {
     use super::*;
     use crate::testing::tar_of;
+    use trommel_core::causes::Causes;
 
     #[test]
     fn pictures_come_with_their_classes_and_what_has_none_says_why() {
@@ -345,7 +346,7 @@ mod tests {
         fs::write(root.join("classnames.txt"), "a\nb \n").unwrap();
         let first: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.webp", b"w"), ("s1.cls", b"7"), ("s1.jpg", b"j")];
         fs::write(test.join("0.tar"), tar_of(first)).unwrap();
-        let missing = Classified::find(root).unwrap_err().to_string();
+        let missing = Causes(&Classified::find(root).unwrap_err()).to_string();
         assert!(missing.contains("1.tar") && missing.contains("says that there are 2"), "{missing}");
         let second: &[(&str, &[u8])] = &[("s2.png", b"p"), ("s3.png", b"q"), ("s3.cls", b"x")];
         fs::write(test.join("1.tar"), tar_of(second)).unwrap();
@@ -403,6 +404,6 @@ mod tests {
         assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
         fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
         fs::remove_file(test.join("1.tar")).unwrap();
-        assert!(Packed::find(root).unwrap_err().to_string().contains("1.tar: is not there"));
+        assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
     }
 }

@@ -97,19 +97,15 @@ pub fn decompress(
     let raw = BufReader::with_capacity(READ_BYTES, Cursor::new(first).chain(raw));
     let most = 1u64 << limits.max_zstd_window_log;
     let redo_xz = ["xz -9", "xz -2"];
-    let (what, redo) = match compression {
-        Compression::Xz => ("xz dictionary", redo_xz),
-        Compression::Lzma => ("lzma dictionary", redo_xz),
-        _ => ("zstd window", ["zstd --long=27", "zstd -12"]),
-    };
-    let room = Room { workspace, meter: meter.clone(), what, redo, most, begun: false };
+    let counted = meter.clone();
+    let room = |what, redo| Room { workspace, meter: counted, what, redo, most, begun: false };
     let decoder: Box<dyn Read + Send> = match compression {
         Compression::None => return Ok((Box::new(raw), compression)),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-        Compression::Zstd => Box::new(Zstd::new(raw, room, limits)?),
+        Compression::Zstd => Box::new(Zstd::new(raw, room("zstd window", ["zstd --long=27", "zstd -12"]), limits)?),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
-        Compression::Xz => Box::new(Xz::of_xz(raw, room)?),
-        Compression::Lzma => Box::new(Xz::of_lzma(raw, room)?),
+        Compression::Xz => Box::new(Xz::of_xz(raw, room("xz dictionary", redo_xz))?),
+        Compression::Lzma => Box::new(Xz::of_lzma(raw, room("lzma dictionary", redo_xz))?),
     };
     let guarded = Guard { inner: Some(decoder), out: 0, meter, limits: limits.clone() };
     Ok((Box::new(BufReader::with_capacity(DECODED_BYTES, guarded)), compression))

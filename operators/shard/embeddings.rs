@@ -76,7 +76,7 @@ impl Unread {
     #[must_use]
     pub fn of(name: &str, error: &ColumnarError, rows: Option<u64>) -> Self {
         match error.io_cause() {
-            Some(_) => Self::Unavailable(error.to_string()),
+            Some(_) => Self::Unavailable(Causes(error).to_string()),
             None => Self::Rejected { name: name.to_owned(), reason: reason(error), rows },
         }
     }
@@ -85,9 +85,15 @@ impl Unread {
 fn reason(error: &ColumnarError) -> Reason {
     let code = match error {
         ColumnarError::Mismatch { .. } => "embeddings_mismatch",
-        _ => "embeddings_malformed",
+        ColumnarError::Io { .. }
+        | ColumnarError::Unreadable { .. }
+        | ColumnarError::Metadata { .. }
+        | ColumnarError::Malformed { .. }
+        | ColumnarError::Column { .. }
+        | ColumnarError::BadRow { .. }
+        | ColumnarError::NoEmbeddings { .. } => "embeddings_malformed",
     };
-    Reason::new(code, error)
+    Reason::new(code, Causes(error))
 }
 
 /// Files of embeddings by the ordinals of a plan.
@@ -176,7 +182,7 @@ impl Reading<'_> {
             let told = match batch {
                 Ok(batch) => self.batch(batch, known.as_mut())?,
                 Err(error) => Err(match error.io_cause() {
-                    Some(_) => Trouble::Unavailable(error.to_string()),
+                    Some(_) => Trouble::Unavailable(Causes(&error).to_string()),
                     None => Trouble::Bad(reason(&error)),
                 }),
             };

@@ -20,6 +20,7 @@ use super::remark;
 use super::samples::{Group, Original, SampleReader, Want};
 use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarEnd, TarReader};
+use trommel_core::causes::Causes;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
@@ -69,7 +70,7 @@ impl Groups {
     pub fn open(store: &dyn Store, shard: &ShardRef, config: &ReaderConfig) -> Result<Self, Visited> {
         let ended = |outcome| Visited { count: 0, outcome, is_cut: false, notices: Notices::default() };
         let gone = |why: String| ended(ShardOutcome::Unavailable(why));
-        let (raw, meter) = Metered::open(store, &shard.url).map_err(|error| gone(error.to_string()))?;
+        let (raw, meter) = Metered::open(store, &shard.url).map_err(|error| gone(Causes(&error).to_string()))?;
         let announced = raw.announced_bytes();
         if let (Some(planned), Some(now)) = (shard.bytes, announced)
             && planned != now

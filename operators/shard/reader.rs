@@ -31,7 +31,7 @@ use super::remark;
 use super::samples::{GroupConfig, SampleReader};
 use super::store::{Meter, Metered, Store, shown};
 use super::tar::{TarLimits, TarReader};
-use trommel_core::causes::Causes;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::records::Record;
@@ -239,11 +239,10 @@ impl ShardReader {
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut end = ShardEnd::new(request.ordinal);
-        let found =
-            self.plan.shard(request.ordinal).ok_or_else(|| format!("the plan has no shard {}", request.ordinal));
+        let found = self.plan.shard(request.ordinal).ok_or_else(|| KnownError::NoShard(request.ordinal).into());
         let opened = found.and_then(|shard| self.open(&shard, request));
         match opened {
-            Err(why) => end.outcome = ShardOutcome::Unavailable(why),
+            Err(error) => end.outcome = ShardOutcome::Unavailable(Causes(&*error).to_string()),
             Ok(opened) => {
                 let shard = opened.shard.clone();
                 self.stream(request, opened, workspace, &mut end, admit, emit)?;
@@ -261,14 +260,14 @@ impl ShardReader {
         })
     }
 
-    fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, String> {
-        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref());
-        let known = known.map_err(|error| Causes(&error).to_string())?;
-        let (raw, meter) = Metered::open(self.store.as_ref(), &shard.url).map_err(|error| error.to_string())?;
+    fn open(&self, shard: &ShardRef, request: &Request) -> Result<Opened, Cause> {
+        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref())?;
+        let (raw, meter) = Metered::open(self.store.as_ref(), &shard.url)?;
         if let (Some(planned), Some(now)) = (shard.bytes, raw.announced_bytes())
             && planned != now
         {
-            return Err(format!("{} has {now} bytes now and had {planned} when it was planned", shown(&shard.url)));
+            let url = shown(&shard.url);
+            return Err(format!("{url} has {now} bytes now and had {planned} when it was planned").into());
         }
         Ok(Opened { raw, meter, known, shard: shard.clone() })
     }

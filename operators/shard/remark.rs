@@ -83,7 +83,9 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
                 let place = format!("{name}: behind byte {offset}");
                 notices.note("bytes_behind_end", "shards with bytes behind their end mark", place, 1);
             }
-            _ => {}
+            // A whole tar, as far as anybody can tell.
+            Some(TarEnd::Marked { behind: None } | TarEnd::LoneZeroBlock { more: false, .. } | TarEnd::NoMark { .. })
+            | None => {}
         }
     }
     notices.loss("oversized_headers", "members with too large a header passed over", name, oversized_headers, 0);

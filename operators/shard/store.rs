@@ -49,11 +49,12 @@ impl Default for Stores {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store refused. [`io::ErrorKind::NotFound`] where there is no such thing.
-    #[error("{url}: {error}")]
+    #[error("{url}")]
     Io {
         /// What was looked for, without credentials.
         url: String,
         /// The system's error.
+        #[source]
         error: io::Error,
     },
     /// No store of this build has such URLs.

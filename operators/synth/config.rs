@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use trommel_core::causes::Cause;
 
 /// What `trommel synth` makes. Shares are parts of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,8 +118,11 @@ pub enum SynthError {
         source: io::Error,
     },
     /// A picture could not be encoded.
-    #[error("synth: JPEG encoder: {0}")]
-    Encode(String),
+    #[error("synth: JPEG encoder")]
+    Encode(#[source] Cause),
+    /// What goes with the pictures could not be put into JSON.
+    #[error("synth: JSON")]
+    Json(#[from] serde_json::Error),
 }
 
 impl SynthError {

@@ -93,6 +93,6 @@ pub(super) fn jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, SynthError
     let mut bytes = Vec::with_capacity(8 * 1024);
     JpegEncoder::new_with_quality(&mut bytes, quality)
         .write_image(&picture.pixels, picture.width, picture.height, ExtendedColorType::Rgb8)
-        .map_err(|error| SynthError::Encode(error.to_string()))?;
+        .map_err(|error| SynthError::Encode(error.into()))?;
     Ok(bytes)
 }

@@ -80,7 +80,7 @@ synth.json               the settings: the same settings give the same bytes.
 /// Settings that make no sense, an occupied folder, a file that cannot be written.
 pub fn write(out: &Path, config: &SynthConfig) -> Result<SynthSummary, SynthError> {
     config.validate()?;
-    let settings = serde_json::to_string_pretty(config).map_err(|e| SynthError::Encode(e.to_string()))? + "\n";
+    let settings = serde_json::to_string_pretty(config)? + "\n";
     let mark = out.join("synth.json");
     fs::create_dir_all(out).map_err(SynthError::at(out))?;
     if fs::read_dir(out).map_err(SynthError::at(out))?.next().is_some()
@@ -128,7 +128,7 @@ pub fn write(out: &Path, config: &SynthConfig) -> Result<SynthSummary, SynthErro
             } else {
                 summary.broken += 1
             }
-            truth += &serde_json::to_string(&line).map_err(|e| SynthError::Encode(e.to_string()))?;
+            truth += &serde_json::to_string(&line)?;
             truth.push('\n');
         }
     }
@@ -301,8 +301,8 @@ fn python_json(value: &impl Serialize) -> Result<String, SynthError> {
     let mut bytes = Vec::with_capacity(600);
     let style = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut to = serde_json::Serializer::with_formatter(&mut bytes, style);
-    value.serialize(&mut to).map_err(|e| SynthError::Encode(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|e| SynthError::Encode(e.to_string()))?;
+    value.serialize(&mut to)?;
+    let text = String::from_utf8_lossy(&bytes); // JSON is UTF-8
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_ascii() {

@@ -67,12 +67,12 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A checkpoint that does not fit or is damaged.
-    #[error("checkpoint {path}: {problem}")]
+    #[error("checkpoint {path}")]
     Checkpoint {
         /// Its folder or file.
         path: PathBuf,
         /// What is damaged, or does not fit.
-        problem: String,
+        source: Cause,
     },
     /// A batch could not be put together.
     #[error("assembling a batch after step {step}")]
@@ -107,7 +107,7 @@ impl TrainError {
 
     /// A damaged or unfit checkpoint.
     #[must_use]
-    pub fn checkpoint(path: &Path, problem: impl std::fmt::Display) -> Self {
-        Self::Checkpoint { path: path.to_path_buf(), problem: problem.to_string() }
+    pub fn checkpoint(path: &Path, source: impl Into<Cause>) -> Self {
+        Self::Checkpoint { path: path.to_path_buf(), source: source.into() }
     }
 }

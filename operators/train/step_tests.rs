@@ -165,12 +165,12 @@ fn another_configuration_and_a_tampered_state_are_refused() {
     run_folder(folder.path(), Some(1), 4, 99);
     let hashes = BTreeMap::from([("training".to_string(), "def".to_string())]);
     let other = Checkpoints::open(&folder.path().join("checkpoints"), "a run", hashes, BTreeMap::new(), None).unwrap();
-    let text = other.latest().unwrap_err().to_string();
+    let text = Causes(&other.latest().unwrap_err()).to_string();
     assert!(text.contains("abc") && text.contains("def"), "{text}");
     let path = folder.path().join("checkpoints/step_00000004/state.json");
     let changed = std::fs::read_to_string(&path).unwrap().replace("\"samples_seen\": 32", "\"samples_seen\": 33");
     std::fs::write(&path, changed).unwrap();
-    let text = open(folder.path(), None).latest().unwrap_err().to_string();
+    let text = Causes(&open(folder.path(), None).latest().unwrap_err()).to_string();
     assert!(text.contains("checksum"), "{text}");
 }
 

@@ -186,7 +186,7 @@ impl Settled {
                 self.pass_batches = Some(batches);
                 Ok(Course::Steps(u64::from(passes) * batches))
             }
-            _ => steps(run),
+            (_, RunLength::Steps(_) | RunLength::Samples(_)) => steps(run),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use trommel_cli::environment;
+use trommel_core::causes::Causes;
 use trommel_ledger::LedgerError;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -51,18 +52,19 @@ pub fn ledger(py: Python<'_>, run: PathBuf) -> PyResult<(Vec<OsString>, usize)> 
 }
 
 fn of_plan(error: PlanError) -> PyErr {
+    let text = Causes(&error).to_string();
     match &error {
-        PlanError::NoMatch(_) | PlanError::NoShards(_) => PyFileNotFoundError::new_err(error.to_string()),
-        PlanError::Store(cause) if cause.is_nothing() => PyFileNotFoundError::new_err(error.to_string()),
-        PlanError::Store(StoreError::Io { .. }) => PyOSError::new_err(error.to_string()),
-        _ => PyValueError::new_err(error.to_string()),
+        PlanError::NoMatch(_) | PlanError::NoShards(_) => PyFileNotFoundError::new_err(text),
+        PlanError::Store(cause) if cause.is_nothing() => PyFileNotFoundError::new_err(text),
+        PlanError::Store(StoreError::Io { .. }) => PyOSError::new_err(text),
+        _ => PyValueError::new_err(text),
     }
 }
 
 fn of_ledger(run: &Path, error: LedgerError) -> PyErr {
     let text = match &error {
         LedgerError::NoRun { .. } => error.to_string(),
-        damaged => format!("{} cannot be read as a run folder: {damaged}", run.display()),
+        damaged => format!("{} cannot be read as a run folder: {}", run.display(), Causes(damaged)),
     };
     match error {
         LedgerError::NoRun { .. } => PyFileNotFoundError::new_err(text),

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
+use trommel_core::causes::Causes;
 use trommel_core::wake::locked;
 use trommel_ledger::LedgerError;
 use trommel_select::SelectError;
@@ -59,8 +60,8 @@ pub fn of_split(error: SelectError) -> PyErr {
     match &error {
         SelectError::Ledger(LedgerError::NoRun { .. }) => PyFileNotFoundError::new_err(error.to_string()),
         SelectError::Io { .. } | SelectError::Ledger(LedgerError::Storage { .. }) => {
-            PyOSError::new_err(error.to_string())
+            PyOSError::new_err(Causes(&error).to_string())
         }
-        _ => PyValueError::new_err(error.to_string()),
+        _ => PyValueError::new_err(Causes(&error).to_string()),
     }
 }

@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
+use crate::wrong_value::WrongValue;
+
 /// Parses a time.
 ///
 /// # Errors
-/// What is no time, in words.
-pub fn parse(text: &str) -> Result<Duration, String> {
+/// What is no time.
+pub fn parse(text: &str) -> Result<Duration, WrongValue> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match &text[number.len()..] {
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        other => return Err(format!("`{other}` is no unit of time: write ms, s, m or h")),
+        other => return Err(format!("`{other}` is no unit of time: write ms, s, m or h").into()),
     };
     let value: f64 = number.parse().map_err(|_| format!("`{text}` is no time: write 30s or 10m"))?;
-    Duration::try_from_secs_f64(value * seconds).map_err(|_| format!("`{text}` is no time that can pass"))
+    Duration::try_from_secs_f64(value * seconds).map_err(|_| format!("`{text}` is no time that can pass").into())
 }
 
 #[cfg(test)]

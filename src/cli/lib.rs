@@ -14,6 +14,7 @@ pub mod parsed;
 pub mod progress_bar;
 pub mod run_config;
 pub mod signals;
+pub mod wrong_value;
 
 use std::ffi::OsString;
 use std::io::Write;

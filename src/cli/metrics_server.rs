@@ -34,7 +34,7 @@ impl MetricsServer {
     /// An address that is none, or is in use.
     pub fn start(address: &str, progress: Arc<Progress>) -> Result<Self, PipelineError> {
         let wrong = |why: Cause| PipelineError::usage(why).within(format_args!("--metrics {address}"));
-        let addresses = parse(address).map_err(|why| wrong(why.into()))?;
+        let addresses = parse(address).map_err(wrong)?;
         let listener = TcpListener::bind(&addresses[..]).map_err(|error| {
             wrong(match error.kind() {
                 ErrorKind::AddrInUse => "the address is in use".into(),
@@ -82,7 +82,7 @@ impl Drop for MetricsServer {
 }
 
 /// `PORT`, `ADDR:PORT`, `[::1]:PORT`; a name may have several addresses.
-fn parse(text: &str) -> Result<Vec<SocketAddr>, String> {
+fn parse(text: &str) -> Result<Vec<SocketAddr>, Cause> {
     if let Ok(port) = text.parse::<u16>() {
         return Ok(vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)]);
     }
@@ -90,7 +90,7 @@ fn parse(text: &str) -> Result<Vec<SocketAddr>, String> {
     if !has_port {
         return Err("write PORT or ADDRESS:PORT".into());
     }
-    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|error| error.to_string())?.collect();
+    let found: Vec<SocketAddr> = text.to_socket_addrs()?.collect();
     if found.is_empty() { Err("no such host".into()) } else { Ok(found) }
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let of = |text: &str| parse(text).map(|found| found[0].to_string());
+        let of = |text: &str| parse(text).map(|found| found[0].to_string()).map_err(|error| error.to_string());
         assert_eq!(of("9100"), Ok("127.0.0.1:9100".into()));
         assert_eq!(of("0"), Ok("127.0.0.1:0".into()));
         assert_eq!(of("0.0.0.0:9100"), Ok("0.0.0.0:9100".into()));

@@ -46,7 +46,8 @@ pub fn machine(
         decode: match decode.as_str() {
             "cpu" => DecodeOn::Cpu,
             "card" => DecodeOn::Card,
-            _ => DecodeOn::Auto,
+            "auto" => DecodeOn::Auto,
+            other => return Err(PipelineError::Usage(format!("--decode {other}: write auto, cpu or card"))),
         },
         workers: workers.map_or_else(|| default_workers(cores.usable, launched.is_some()), usize::from),
         threads: threads.map_or(own_cores, usize::from),

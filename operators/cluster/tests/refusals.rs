@@ -134,7 +134,8 @@ fn addresses_in_use_or_not_ours() {
     let wanted =
         format!("cannot listen on {}: the address is in use (an older run, or another program?)", place.address);
     assert_eq!(line, wanted);
-    let line = join(&config(2, 0, "192.0.2.1:2101"), None, &agreement(), false).err().unwrap().to_string();
+    let error = join(&config(2, 0, "192.0.2.1:2101"), None, &agreement(), false).err().unwrap();
+    let line = trommel_core::causes::Causes(&error).to_string();
     assert!(line.starts_with("cannot listen on 192.0.2.1:2101: "), "{line}");
     let line = join(&config(2, 2, &place.address), None, &agreement(), false).err().unwrap().to_string();
     assert_eq!(line, "cluster: process 2 of 2 does not exist");

@@ -6,6 +6,7 @@ use std::path::Path;
 use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::{Block, Message};
 
+use crate::sizes::SizeError;
 use crate::{ColumnarError, ReadSeek};
 
 pub(super) const FORMAT: &str = "Arrow IPC";
@@ -42,16 +43,16 @@ pub(super) fn check_ends(path: &Path, input: &mut Box<dyn ReadSeek>, bytes: u64)
 }
 
 /// All blocks lie in the file, and none in another.
-pub(super) fn check_blocks<'a>(blocks: impl Iterator<Item = &'a Block>, bytes: u64) -> Result<(), String> {
+pub(super) fn check_blocks<'a>(blocks: impl Iterator<Item = &'a Block>, bytes: u64) -> Result<(), SizeError> {
     let span = |block: &Block| {
         let start = u64::try_from(block.offset()).ok()?;
         let (head, body) = (u64::try_from(block.metaDataLength()).ok()?, u64::try_from(block.bodyLength()).ok()?);
         Some((start, start.checked_add(head)?.checked_add(body).filter(|&end| end <= bytes)?))
     };
     let spans: Option<Vec<_>> = blocks.map(span).collect();
-    let mut spans = spans.ok_or_else(|| format!("a record batch outside of the file's {bytes} bytes"))?;
+    let mut spans = spans.ok_or(SizeError::Batch { bytes })?;
     spans.sort_unstable();
-    if spans.windows(2).any(|pair| pair[1].0 < pair[0].1) { Err("record batches overlap".into()) } else { Ok(()) }
+    if spans.windows(2).any(|pair| pair[1].0 < pair[0].1) { Err(SizeError::Overlap) } else { Ok(()) }
 }
 
 pub(super) fn read_at(
@@ -81,8 +82,8 @@ pub(super) fn message<'a>(buffer: &'a Buffer, block: &Block) -> Option<Message<'
 }
 
 /// Compares the sizes that compressed buffers say they will have with their own, before memory is taken for them.
-pub(super) fn check_inflated(buffer: &Buffer, block: &Block) -> Result<(), String> {
-    let Some(message) = message(buffer, block) else { return Err("a block without a message".into()) };
+pub(super) fn check_inflated(buffer: &Buffer, block: &Block) -> Result<(), SizeError> {
+    let Some(message) = message(buffer, block) else { return Err(SizeError::NoMessage) };
     let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
     let Some(batch) = message.header_as_record_batch().or(dictionary) else { return Ok(()) };
     if batch.compression().is_none() {
@@ -100,7 +101,7 @@ pub(super) fn check_inflated(buffer: &Buffer, block: &Block) -> Result<(), Strin
         // Together, for several buffers may be the same bytes. -1 stands before bytes that are stored as they are.
         total = total.saturating_add(if size < 0 { stored.length() } else { size });
         if total > block.bodyLength().saturating_mul(256).saturating_add(MAX_INFLATED_BYTES) {
-            return Err(format!("{} compressed bytes that would become {total} or more", block.bodyLength()));
+            return Err(SizeError::Block { packed: block.bodyLength(), plain: total });
         }
     }
     Ok(())

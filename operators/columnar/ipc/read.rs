@@ -16,6 +16,7 @@ use super::super::npy::StoredRows;
 use super::super::source::{BATCH_ROWS, Details};
 use super::blocks::{FORMAT, check_blocks, check_ends, check_inflated, message, read_at, read_block};
 use super::{MAX_DIM, META_SCHEMA, SCHEMA_VERSION};
+use crate::sizes::SizeError;
 use crate::{ColumnarError, MAX_TEXT_BYTES, ReadSeek, guarded};
 
 /// Some rows as they are stored.
@@ -66,6 +67,7 @@ impl IpcReader {
 
     fn of_footer(path: &Path, mut input: Box<dyn ReadSeek>, footer: &[u8], bytes: u64) -> Result<Self, ColumnarError> {
         let bad = |detail: &dyn std::fmt::Display| ColumnarError::malformed(path, FORMAT, detail);
+        let sizes = |error: SizeError| ColumnarError::unreadable(path, FORMAT, error);
         let footer = arrow_ipc::root_as_footer(footer).map_err(|e| bad(&format!("the footer: {e}")))?;
         let stored = footer.schema().ok_or_else(|| bad(&"a footer without a schema"))?;
         if !stored.endianness().equals_to_target_endianness() {
@@ -93,7 +95,7 @@ impl IpcReader {
         }
         let dictionaries: Vec<Block> = footer.dictionaries().into_iter().flatten().copied().collect();
         let blocks: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
-        check_blocks(dictionaries.iter().chain(&blocks), bytes).map_err(|detail| bad(&detail))?;
+        check_blocks(dictionaries.iter().chain(&blocks), bytes).map_err(sizes)?;
         // Other columns' dictionaries are not decoded either.
         let fields = stored.fields();
         let ids: Vec<i64> = projection
@@ -106,7 +108,7 @@ impl IpcReader {
             let buffer = read_block(path, &mut input, block)?;
             let id = message(&buffer, block).and_then(|message| message.header_as_dictionary_batch()).map(|d| d.id());
             if id.is_none_or(|id| ids.contains(&id)) {
-                check_inflated(&buffer, block).map_err(|detail| bad(&detail))?;
+                check_inflated(&buffer, block).map_err(sizes)?;
                 decoder.read_dictionary(block, &buffer).map_err(|e| failure(path, e))?;
             }
         }
@@ -141,7 +143,7 @@ impl IpcReader {
             }
             let Some(block) = self.blocks.next() else { return Ok(None) };
             let buffer = read_block(path, &mut self.input, &block)?;
-            check_inflated(&buffer, &block).map_err(|detail| ColumnarError::malformed(path, FORMAT, detail))?;
+            check_inflated(&buffer, &block).map_err(|error| ColumnarError::unreadable(path, FORMAT, error))?;
             let batch = self.decoder.read_record_batch(&block, &buffer).map_err(|e| failure(path, e))?;
             self.current = batch.map(|batch| (batch, 0));
         };
@@ -228,7 +230,7 @@ fn wanted(path: &Path, name: &str, stored: &DataType) -> Result<Option<(&'static
 }
 
 fn failure(path: &Path, error: ArrowError) -> ColumnarError {
-    ColumnarError::malformed(path, FORMAT, error)
+    ColumnarError::unreadable(path, FORMAT, error)
 }
 
 /// Values of a text column, however they are stored.

@@ -12,6 +12,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::pages;
+use crate::sizes::SizeError;
 use crate::{ColumnarError, ReadSeek};
 use trommel_core::wake::locked;
 
@@ -47,13 +48,13 @@ impl Input {
     }
 
     /// Whether a chunk can be read from this file.
-    pub fn holds(&self, chunk: &ColumnChunkMetaData) -> Result<(), String> {
+    pub fn holds(&self, chunk: &ColumnChunkMetaData) -> Result<(), SizeError> {
         if chunk.file_path().is_some() {
-            return Err("lies in another file".into());
+            return Err(SizeError::Elsewhere);
         }
         let (start, length) = chunk.byte_range();
         if start.checked_add(length).is_none_or(|end| end > self.bytes) {
-            return Err(format!("has {length} bytes from {start} on, in a file of {}", self.bytes));
+            return Err(SizeError::Chunk { length, start, bytes: self.bytes });
         }
         Ok(())
     }
@@ -108,7 +109,8 @@ impl ChunkReader for Input {
             if header_bytes > MAX_PAGE_BYTES {
                 return limit("a page header", header_bytes);
             }
-            pages::check(pages.codec, &piece(header, header_bytes as usize)?, &bytes).map_err(ParquetError::General)?;
+            pages::check(pages.codec, &piece(header, header_bytes as usize)?, &bytes)
+                .map_err(|error| ParquetError::External(Box::new(error)))?;
         }
         Ok(bytes.into())
     }

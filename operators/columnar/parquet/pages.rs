@@ -8,6 +8,8 @@ use std::io::{self, Read};
 
 use parquet::basic::Compression;
 
+use crate::sizes::SizeError;
+
 /// Structures in structures that a page header may have.
 const MAX_DEPTH: u32 = 4;
 
@@ -22,10 +24,10 @@ pub(super) fn is_unlimited(codec: Compression) -> bool {
 /// Refuses a page that decompresses to more than its header says. What is no stream of this codec is left to the reader.
 ///
 /// # Errors
-/// A line about the page.
-pub(super) fn check(codec: Compression, header: &[u8], page: &[u8]) -> Result<(), String> {
-    let Sizes { plain, levels, packed } = Sizes::of(header).ok_or("a page header of another form")?;
-    let body = usize::try_from(levels).ok().and_then(|levels| page.get(levels..)).ok_or("levels beyond their page")?;
+/// What does not fit.
+pub(super) fn check(codec: Compression, header: &[u8], page: &[u8]) -> Result<(), SizeError> {
+    let Sizes { plain, levels, packed } = Sizes::of(header).ok_or(SizeError::PageHeader)?;
+    let body = usize::try_from(levels).ok().and_then(|levels| page.get(levels..)).ok_or(SizeError::Levels)?;
     if !packed {
         return Ok(());
     }
@@ -37,7 +39,7 @@ pub(super) fn check(codec: Compression, header: &[u8], page: &[u8]) -> Result<()
         _ => return Ok(()),
     };
     match io::copy(&mut stream.take(due.saturating_add(1)), &mut io::sink()) {
-        Ok(came) if came > due => Err(format!("a page of more than the {due} bytes that its header says")),
+        Ok(came) if came > due => Err(SizeError::Page { due }),
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -183,7 +185,7 @@ mod tests {
             assert_eq!(check(codec, &header(3 << 20), &page), Ok(()));
             assert_eq!(check(codec, &header(4 << 20), &page), Ok(()), "too little is the reader's to say");
             let error = check(codec, &header((3 << 20) - 1), &page).unwrap_err();
-            assert_eq!(error, "a page of more than the 3145727 bytes that its header says");
+            assert_eq!(error.to_string(), "a page of more than the 3145727 bytes that its header says");
             assert!(check(codec, &header(100), &page).is_err(), "{codec:?}");
         }
         assert_eq!(check(gz, &header(9), b"no gzip"), Ok(()), "the reader says what it is");

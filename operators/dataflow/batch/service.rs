@@ -1,7 +1,6 @@
 //! The service's thread: gathers letters to batches, runs the function, answers.
 
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +11,7 @@ use crossbeam_channel::{Receiver, TryRecvError, at, never, select};
 use super::{BatchConfig, Batched, Counters, Letter};
 use crate::mailbox::Post;
 use crate::pool::{JobFault, JobPanic};
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::Credit;
 use trommel_core::stop::{Never, Stop};
 
@@ -48,11 +48,12 @@ impl<I, O> Service<I, O> {
         panic
     }
 
-    pub(super) fn make<F, E: Display>(&self, make: impl FnOnce() -> Result<F, E>) -> Result<F, JobPanic> {
+    pub(super) fn make<F, E: Into<Cause>>(&self, make: impl FnOnce() -> Result<F, E>) -> Result<F, JobPanic> {
         let made = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(Ok(function)) => return Ok(function),
             Ok(Err(error)) => {
-                JobPanic { job: self.config.name.clone(), fault: JobFault::NotMade, message: error.to_string() }
+                let message = Causes(&*error.into()).to_string();
+                JobPanic { job: self.config.name.clone(), fault: JobFault::NotMade, message }
             }
             Err(payload) => JobPanic { fault: JobFault::NotMade, ..JobPanic::caught(&self.config.name, &*payload) },
         };

@@ -14,7 +14,7 @@ fn answers<F, E>(
 ) -> (Vec<(u32, Result<u32, JobFault>)>, Stop, BatchGauge)
 where
     F: FnMut(Vec<u32>) -> Vec<u32> + 'static,
-    E: Display,
+    E: Into<Cause>,
 {
     let stop = Stop::new();
     let credit = Credit::new(CreditConfig { budget_bytes: 1, lanes: 1, quantum_bytes: 1 }, stop.clone());

@@ -46,16 +46,17 @@ struct Api {
 }
 
 impl Api {
-    fn open() -> Result<Self, String> {
+    fn open() -> Result<Self, CardError> {
+        let missing = |why| CardError::Missing { library: "nvJPEG", why };
         let mut tried = Vec::new();
         for name in ["libnvjpeg.so.13", "libnvjpeg.so.12", "libnvjpeg.so"] {
             // SAFETY: its constructors are made to be run when it is opened.
             match unsafe { Library::new(name) } {
-                Ok(library) => return Self::of(library).map_err(|error| format!("{name}: {error}")),
+                Ok(library) => return Self::of(library).map_err(|error| missing(format!("{name}: {error}"))),
                 Err(error) => tried.push(error.to_string()),
             }
         }
-        Err(tried.join("; "))
+        Err(missing(tried.join("; ")))
     }
 
     fn of(library: Library) -> Result<Self, libloading::Error> {
@@ -81,8 +82,8 @@ impl Api {
 }
 
 fn api() -> Result<&'static Api, CardError> {
-    static API: OnceLock<Result<Api, String>> = OnceLock::new();
-    API.get_or_init(Api::open).as_ref().map_err(|why| CardError::Missing { library: "nvJPEG", why: why.clone() })
+    static API: OnceLock<Result<Api, CardError>> = OnceLock::new();
+    API.get_or_init(Api::open).as_ref().map_err(Clone::clone)
 }
 
 fn check(what: &'static str, status: c_int) -> Result<(), CardError> {

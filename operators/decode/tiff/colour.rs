@@ -1,5 +1,7 @@
 //! What a TIFF's samples mean, by Pillow's table of the forms that it opens, and how Pillow makes RGB of each.
 
+use std::fmt;
+
 use super::{Form, JPEG, RAW};
 use crate::jpeg::colour::{LIBJPEGS_GREEN, inked, jfif};
 
@@ -20,6 +22,27 @@ pub(super) enum Colour {
     YCbCr(By),
 }
 
+/// A form that Pillow, or this, does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OtherColour {
+    /// What it is; empty where that has no name.
+    what: &'static str,
+    samples: u16,
+    bits: u16,
+    format: u16,
+    photometric: u16,
+}
+
+impl fmt::Display for OtherColour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, samples, bits, format, photometric } = self;
+        let form = format_args!("{samples} samples of {bits} bits, format {format}, interpretation {photometric}");
+        if what.is_empty() { write!(f, "{form}") } else { write!(f, "{what} ({form})") }
+    }
+}
+
+impl std::error::Error for OtherColour {}
+
 /// How much of green is Cb, in 65536ths, as it follows for libtiff from the other coefficients.
 const LIBTIFFS_GREEN: i32 = -22_553;
 
@@ -34,13 +57,13 @@ pub(super) enum By {
 }
 
 impl Colour {
-    /// The form's colour; what it is instead where Pillow, or this, does not read it.
-    pub(super) fn of(form: &Form) -> Result<Self, String> {
+    /// The form's colour.
+    ///
+    /// # Errors
+    /// One that Pillow, or this, does not read.
+    pub(super) fn of(form: &Form) -> Result<Self, OtherColour> {
         let Form { bits, samples, format, photometric, .. } = *form;
-        let other = |what: &str| {
-            let named = format!("{samples} samples of {bits} bits, format {format}, interpretation {photometric}");
-            Err(if what.is_empty() { named } else { format!("{what} ({named})") })
-        };
+        let other = |what| Err(OtherColour { what, samples, bits, format, photometric });
         if form.lowest_first && (form.compression != RAW || bits > 8) {
             return other("bits in reversed order");
         }

@@ -12,17 +12,14 @@ use crate::storage::{Storage, write_whole};
 
 pub(super) fn read_json(disk: &dyn Storage, path: &Path) -> Result<Option<Value>, LedgerError> {
     match disk.read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| LedgerError::Malformed { path: path.into(), detail: format!("no readable JSON: {e}") }),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(LedgerError::json(path, "no readable JSON")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(LedgerError::at("read", path)(e)),
     }
 }
 
 pub(super) fn write_json(disk: &dyn Storage, path: &Path, value: &impl Serialize) -> Result<(), LedgerError> {
-    let bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| LedgerError::Malformed { path: path.into(), detail: format!("no JSON: {e}") })?;
+    let bytes = serde_json::to_vec_pretty(value).map_err(LedgerError::json(path, "no JSON"))?;
     write_whole(disk, path, &bytes).map_err(LedgerError::at("write", path))
 }
 

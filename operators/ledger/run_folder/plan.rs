@@ -24,7 +24,7 @@ pub(crate) fn read_plan<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Resul
     struct Stored<P> {
         plan: P,
     }
-    let malformed = |e| LedgerError::Malformed { path: path.into(), detail: format!("not a plan: {e}") };
+    let malformed = |error| LedgerError::json(path, "not a plan")(error);
     let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
     check_schema(path, version.schema)?;
     serde_json::from_slice(bytes).map_err(malformed).map(|stored: Stored<P>| stored.plan)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use trommel_core::causes::Causes;
 
 use super::world::{Dice, Row, make};
 use crate::SelectError;
@@ -134,8 +135,10 @@ fn a_head_leads_to_its_rows_and_strangers_are_refused() {
     let table = written(folder.path(), Format::Parquet, &rows);
     write_head(&head_path(&table), &head(1)).unwrap();
     compare(&head_path(&table), &rows, "by its head");
-    let refused =
-        |path: &Path| Membership::open(path).err().unwrap_or_else(|| panic!("{}", path.display())).to_string();
+    let refused = |path: &Path| {
+        let error = Membership::open(path).err().unwrap_or_else(|| panic!("{}", path.display()));
+        Causes(&error).to_string()
+    };
     std::fs::remove_file(&table).unwrap();
     assert!(refused(&head_path(&table)).contains("the split's rows are not beside it"));
     let foreign = folder.path().join("foreign.parquet");

@@ -4,7 +4,7 @@
 //! when it was planned.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use super::super::promised::{Promised, promised_to_folder};
 use super::super::reader::{Admitted, Decisions, KnownError, KnownShard, Members, Replayed, Request, Task, ViewBytes};
 use super::super::remark;
 use super::super::samples::{Group, Want, too_long};
+use super::super::store::StoreError;
 use super::{Class, Folders, Picture, bytes_of, extension, file_name};
-use trommel_core::causes::Causes;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::{Permit, Stopped};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Encoded, Event, Reason, Sample, SampleId, SampleInfo, ShardEnd, ShardOutcome};
@@ -49,7 +50,7 @@ enum Unread {
     /// It is larger than a sample's may be: a reject.
     TooLarge(Reason),
     /// It cannot be had: the folder stays unfinished.
-    Unavailable(String),
+    Unavailable(StoreError),
 }
 
 impl ReadShard for FolderReader {
@@ -109,11 +110,11 @@ impl FolderReader {
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
-        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref());
-        let known = known.map_err(|error| Causes(&error).to_string());
+        let unavailable = |error: Cause| ShardOutcome::Unavailable(Causes(&*error).to_string());
+        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref()).map_err(Cause::from);
         let (known, open) = match known.and_then(|known| Ok((known, self.open(request.ordinal)?))) {
             Ok(opened) => opened,
-            Err(why) => return Ok(ShardOutcome::Unavailable(why)),
+            Err(error) => return Ok(unavailable(error)),
         };
         let changed =
             |error: KnownError| ShardOutcome::Changed(format!("{}: {}", open.class.folder.display(), Causes(&error)));
@@ -131,7 +132,7 @@ impl FolderReader {
             };
             let group = match group {
                 Ok(group) => group,
-                Err(why) => return Ok(ShardOutcome::Unavailable(why)),
+                Err(error) => return Ok(unavailable(error.into())),
             };
             if let Group::Sample(sample) = &group {
                 end.bytes += sample.info.size;
@@ -148,15 +149,16 @@ impl FolderReader {
         Ok(task.check_count(end.count).map_or_else(changed, |()| ShardOutcome::Complete(None)))
     }
 
-    fn open(&self, ordinal: u64) -> Result<Open<'_>, String> {
+    fn open(&self, ordinal: u64) -> Result<Open<'_>, Cause> {
         let at = usize::try_from(ordinal).unwrap_or(usize::MAX);
         let (Some(shard), Some(class)) = (self.folders.plan.shard(ordinal), self.folders.classes.get(at)) else {
-            return Err(format!("the plan has no shard {ordinal}"));
+            return Err(KnownError::NoShard(ordinal).into());
         };
-        let (pictures, mut notices) = self.folders.pictures_of(at).map_err(|error| error.to_string())?;
+        let (pictures, mut notices) = self.folders.pictures_of(at)?;
         let (now, planned) = (bytes_of(&pictures), shard.bytes.unwrap_or(0));
         if now != planned {
-            return Err(format!("{} has {now} bytes of pictures now and had {planned} when it was planned", shard.url));
+            let url = &shard.url;
+            return Err(format!("{url} has {now} bytes of pictures now and had {planned} when it was planned").into());
         }
         // What lies beside the class folders belongs to none of them: the first one tells it.
         if at == 0 {
@@ -173,7 +175,7 @@ impl FolderReader {
         extra_bytes: u64,
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         odd: &mut Notices,
-    ) -> Result<Result<Group, String>, E> {
+    ) -> Result<Result<Group, StoreError>, E> {
         let config = &self.folders.config;
         let path = &picture.path;
         let key = open.key(picture);
@@ -188,7 +190,7 @@ impl FolderReader {
         let (size, json, text) = match beside() {
             Ok(there) => there,
             Err(Unread::TooLarge(reason)) => return Ok(Ok(Group::Rejected(Arc::new(info), reason))),
-            Err(Unread::Unavailable(why)) => return Ok(Err(why)),
+            Err(Unread::Unavailable(error)) => return Ok(Err(error)),
         };
         let held = (json.as_ref().map_or(0, Vec::len) + text.as_ref().map_or(0, Vec::len)) as u64;
         let read = json.map(|json| Metadata::parse(&json));
@@ -208,7 +210,7 @@ impl FolderReader {
         let permit = admit(size + held + extra_bytes)?;
         let mut image = vec![0u8; usize::try_from(size).unwrap_or(usize::MAX)];
         if let Err(error) = File::open(path).and_then(|mut file| file.read_exact(&mut image)) {
-            return Ok(Err(format!("{}: {error}", path.display())));
+            return Ok(Err(refused(path)(error)));
         }
         let picture = Encoded { image: image.into(), extension: extension(path) };
         Ok(Ok(Group::Sample(Sample::read(info, caption, picture, permit))))
@@ -217,8 +219,7 @@ impl FolderReader {
 
 /// A file's size, if it is at most `most` bytes.
 fn size(path: &Path, most: u64) -> Result<u64, Unread> {
-    let unavailable = |error| Unread::Unavailable(format!("{}: {error}", path.display()));
-    let bytes = std::fs::metadata(path).map_err(unavailable)?.len();
+    let bytes = std::fs::metadata(path).map_err(refused(path)).map_err(Unread::Unavailable)?.len();
     if bytes > most {
         let detail = format!("{} has {bytes} bytes, more than {most}", extension(path));
         return Err(Unread::TooLarge(Reason::new("member_too_large", detail)));
@@ -228,5 +229,9 @@ fn size(path: &Path, most: u64) -> Result<u64, Unread> {
 
 fn whole(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
     size(path, most)?;
-    std::fs::read(path).map_err(|error| Unread::Unavailable(format!("{}: {error}", path.display())))
+    std::fs::read(path).map_err(refused(path)).map_err(Unread::Unavailable)
+}
+
+fn refused(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| StoreError::io(&path.display().to_string(), error)
 }

@@ -30,8 +30,8 @@ pub enum PlanError {
     #[error("{0}: no such shard")]
     NoMatch(String),
     /// A wildcard that cannot be read.
-    #[error("{0}: {1}")]
-    Pattern(String, String),
+    #[error("{0}")]
+    Pattern(String, #[source] glob::PatternError),
     /// A folder without shards.
     #[error("{0}: the folder holds no .tar, be it plain or .gz, .zst, .xz, .bz2")]
     NoShards(String),

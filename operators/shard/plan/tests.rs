@@ -8,6 +8,7 @@ use super::*;
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::memory::Memory;
 use crate::store::{Kind, Local, Stores, remote_name};
+use trommel_core::causes::Causes;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -38,7 +39,7 @@ impl Place {
     }
 
     fn error(&self, arguments: &[&str]) -> String {
-        self.plan(arguments).unwrap_err().to_string().replace(self.folder.path().to_str().unwrap(), "@")
+        Causes(&self.plan(arguments).unwrap_err()).to_string().replace(self.folder.path().to_str().unwrap(), "@")
     }
 }
 
@@ -371,7 +372,7 @@ fn another_store_is_planned_from_its_lists() {
         let (lists, looks) = (calls.lists - before.lists, calls.looks - before.looks);
         assert!(lists <= 4 && looks <= 3, "{argument}: {lists} lists, {looks} looks");
     }
-    let said = |argument: &str| plan(&[argument]).unwrap_err().to_string();
+    let said = |argument: &str| Causes(&plan(&[argument]).unwrap_err()).to_string();
     assert_eq!(said("mem://pool/a/7.tar"), "mem://pool/a/7.tar: there is no such thing");
     assert_eq!(said("mem://pool/a/{00038..00041}.tar"), "mem://pool/a/00040.tar: there is no such thing");
     assert_eq!(said("mem://pool/z*/0.tar"), "mem://pool/z*/0.tar: no such shard");

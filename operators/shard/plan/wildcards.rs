@@ -41,7 +41,7 @@ impl Wildcards {
     /// # Errors
     /// One that cannot be read.
     pub(super) fn parse(pattern: &str) -> Result<Self, PlanError> {
-        let wrong = |error: glob::PatternError| PlanError::Pattern(pattern.into(), error.to_string());
+        let wrong = |error: glob::PatternError| PlanError::Pattern(pattern.into(), error);
         let is_query = scheme(pattern).is_some();
         let parsed = |text: &str| {
             let text = if is_query { text.replace('?', "[?]") } else { text.to_owned() };

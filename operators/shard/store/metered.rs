@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use trommel_core::causes::Causes;
 use trommel_core::wake::locked;
 
 use super::{ByteSource, Patience, Store, StoreError, shown};
@@ -134,7 +135,7 @@ impl Metered {
             // What can be read once only has failed by what it failed with.
             Err(StoreError::StdinOnce) => Err(error),
             Err(StoreError::Io { error: once, .. }) if once.kind() == io::ErrorKind::Unsupported => Err(error),
-            Err(then) => Err(io::Error::new(error.kind(), format!("{error}; then {then}"))),
+            Err(then) => Err(io::Error::new(error.kind(), format!("{error}; then {}", Causes(&then)))),
         }
     }
 }

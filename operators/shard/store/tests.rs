@@ -4,6 +4,7 @@
 use super::faulty::{Fault, Faulty};
 use super::memory::Memory;
 use super::*;
+use trommel_core::causes::Causes;
 
 fn text(store: &dyn Store, url: &str, byte: u64) -> String {
     let mut text = String::new();
@@ -23,7 +24,7 @@ fn opens_at_a_byte_and_reads_on() {
     }
     assert!(stores.open(&folder.path().display().to_string()).is_err());
     let missing = stores.open("no/such.tar").err().unwrap();
-    assert!(missing.is_nothing() && missing.to_string().starts_with("no/such.tar: "), "{missing}");
+    assert!(missing.is_nothing() && Causes(&missing).to_string().starts_with("no/such.tar: "), "{missing}");
     let unknown = stores.open("s3://key:secret@pool/0.tar?token=secret").err().unwrap().to_string();
     assert!(unknown.starts_with("s3://pool/0.tar: s3: is not supported"), "{unknown}");
 }
@@ -104,7 +105,7 @@ fn through(faults: impl IntoIterator<Item = Fault>) -> (String, Option<String>) 
     let store = Faulty::new(Memory::of([("x", "0123456789")]), faults);
     let (mut reader, meter) = match Metered::open(&store, "x") {
         Ok(opened) => opened,
-        Err(error) => return (String::new(), Some(error.to_string())),
+        Err(error) => return (String::new(), Some(Causes(&error).to_string())),
     };
     let mut read = Vec::new();
     let ended = reader.read_to_end(&mut read);

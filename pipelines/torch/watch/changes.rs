@@ -138,6 +138,6 @@ fn evidence(why: &Why) -> Option<(String, u32, f64)> {
         Why::Hit { benchmark, point, similarity } | Why::NoLongerHit { benchmark, point, similarity } => {
             Some((benchmark.to_string(), *point, *similarity))
         }
-        _ => None,
+        Why::TakenDown | Why::Restored | Why::Rule | Why::Replaced => None,
     }
 }

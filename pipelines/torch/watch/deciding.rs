@@ -166,6 +166,16 @@ impl Watch<'_> {
 fn arriving(change: &Change) -> Option<&str> {
     match change {
         Change::Arrive(_, shard) => Some(&shard.name),
-        _ => None,
+        Change::Withdraw(_)
+        | Change::AddBenchmark(_)
+        | Change::RemoveBenchmark(_)
+        | Change::AddPoints(_)
+        | Change::RemovePoints(..)
+        | Change::SetRadii(..)
+        | Change::GrowReference(..)
+        | Change::SetSplit(..)
+        | Change::RemoveSplit(_)
+        | Change::TakeDown(..)
+        | Change::Restore(..) => None,
     }
 }

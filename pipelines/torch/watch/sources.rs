@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use trommel_core::causes::Causes;
 use trommel_incremental::planner::{Found, Look};
 use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
@@ -87,7 +88,7 @@ impl Sources {
                 Ok(found) => found,
                 Err(PlanError::Empty | PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
                 Err(error) => {
-                    seen.troubles.push(error.to_string());
+                    seen.troubles.push(Causes(&error).to_string());
                     continue;
                 }
             };

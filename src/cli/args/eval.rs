@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::groups::{Compute, Output, percent};
+use crate::wrong_value::WrongValue;
 
 /// `trommel eval`.
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ pub struct EvalArgs {
 }
 
 /// A number above 0.
-fn positive(text: &str) -> Result<f64, String> {
+fn positive(text: &str) -> Result<f64, WrongValue> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
         _ => Err("write a number above 0".into()),

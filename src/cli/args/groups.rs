@@ -7,6 +7,8 @@ use trommel_core::cores;
 use trommel_decide::parse::forms;
 use trommel_shard::names::IMAGE_KEYS;
 
+use crate::wrong_value::WrongValue;
+
 /// Where the numbers are made.
 #[derive(Debug, Clone, Args)]
 pub struct Compute {
@@ -214,7 +216,7 @@ pub struct LedgerReading {
 }
 
 /// A share in percent. Of a number that is none, no share of losses would be above it.
-pub(super) fn percent(text: &str) -> Result<f64, String> {
+pub(super) fn percent(text: &str) -> Result<f64, WrongValue> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=100.0).contains(&share) => Ok(share),
         _ => Err("write a share in percent, 0 to 100".into()),

@@ -12,6 +12,7 @@ use trommel_cluster::ClusterConfig;
 
 use super::variables::Found;
 use super::{DEFAULT_PORT, LaunchError};
+use crate::wrong_value::WrongValue;
 
 /// One process's line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +25,7 @@ pub struct Host {
 
 impl Host {
     /// `host`, `host:port`, `[::1]:port`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, WrongValue> {
         let (host, port) = if text.starts_with('[') {
             let end = text.find(']').ok_or("a bracket is not closed")?;
             let rest = &text[end + 1..];
@@ -40,7 +41,7 @@ impl Host {
         };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
         if host.is_empty() || !host.chars().all(is_plain) {
-            return Err(format!("`{host}` is no host's name or address"));
+            return Err(format!("`{host}` is no host's name or address").into());
         }
         let port = port.map(|port| match port.parse::<u16>() {
             Ok(number) if number > 0 => Ok(number),
@@ -64,19 +65,19 @@ pub fn parse(text: &str, file: &Path) -> Result<Vec<Host>, LaunchError> {
     let mut hosts = Vec::new();
     let mut taken = BTreeMap::new();
     for (at, line) in text.lines().enumerate() {
-        let wrong = |problem: String| LaunchError::Hostfile { file: file.to_owned(), line: at + 1, problem };
+        let wrong = |problem: WrongValue| LaunchError::Hostfile { file: file.to_owned(), line: at + 1, problem };
         let line_without_comment = line.split('#').next().unwrap_or_default();
         let mut words = line_without_comment.split_whitespace();
         let Some(word) = words.next() else { continue };
         if let Some(extra) = words.next() {
             let hint = "a line is one process, HOST or HOST:PORT; write the host once for each of its processes";
-            return Err(wrong(format!("`{extra}` is too much: {hint}")));
+            return Err(wrong(format!("`{extra}` is too much: {hint}").into()));
         }
         let host = Host::parse(word).map_err(wrong)?;
         if host.port.is_some()
             && let Some(before) = taken.insert(host.clone(), at + 1)
         {
-            return Err(wrong(format!("{host} stands in line {before} already")));
+            return Err(wrong(format!("{host} stands in line {before} already").into()));
         }
         hosts.push(host);
     }
@@ -109,7 +110,7 @@ pub fn place(hosts: &[Host], processes: Option<usize>, process: usize, file: &Pa
 /// The place of process `process` of `processes`, where only process 0's address is known. A loopback address says that
 /// all are on this machine; else each is taken to be alone on its own.
 pub fn coordinated(coordinator: &str, processes: usize, process: usize) -> Result<Found, LaunchError> {
-    let usage = |problem: String| LaunchError::Usage(format!("--coordinator {coordinator}: {problem}"));
+    let usage = |problem: WrongValue| LaunchError::Usage(format!("--coordinator {coordinator}: {problem}"));
     let mut host = Host::parse(coordinator).map_err(usage)?;
     host.port.get_or_insert(DEFAULT_PORT);
     if process >= processes {

@@ -35,6 +35,7 @@ use trommel_pipelines::secret;
 
 use crate::args::{LaunchArgs, ModelCommand};
 use crate::environment;
+use crate::wrong_value::WrongValue;
 pub use inner::{Inner, parse};
 use variables::{Found, Variables};
 
@@ -54,7 +55,7 @@ pub enum LaunchError {
         /// The value that it has.
         value: String,
         /// What makes no sense about it.
-        problem: String,
+        problem: WrongValue,
     },
     /// A variable that is not there.
     #[error("the variable {beside} is set and {name} is not: set both, or TROMMEL_CLUSTER=off to run alone")]
@@ -72,7 +73,7 @@ pub enum LaunchError {
         /// The line, from 1.
         line: usize,
         /// What is wrong with the line.
-        problem: String,
+        problem: WrongValue,
     },
     /// Flags or commands that do not go together.
     #[error("{0}")]
@@ -278,8 +279,8 @@ impl Times {
 }
 
 /// `12`, `0.5`: seconds, for flags and variables.
-pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "write seconds, for example 10 or 0.5".to_owned())?;
+pub fn seconds(text: &str) -> Result<Duration, WrongValue> {
+    let seconds: f64 = text.parse().map_err(|_| "write seconds, for example 10 or 0.5")?;
     if !(0.05..=86_400.0).contains(&seconds) {
         return Err("between 0.05 and 86400 seconds".into());
     }
@@ -294,7 +295,8 @@ fn listener_on_stdin(coordinator: &str) -> Result<TcpListener, LaunchError> {
         value: "..".into(),
         problem: format!(
             "standard input is not process 0's listener ({why}); only `trommel launch` sets this variable"
-        ),
+        )
+        .into(),
     };
     let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| none(error.to_string()))?;
     let listener = TcpListener::from(stdin);

@@ -4,6 +4,7 @@ use trommel_cluster::ClusterConfig;
 
 use super::LaunchError;
 use super::variables::{Found, Variables, port};
+use crate::wrong_value::WrongValue;
 
 /// More names than this are no node list but a slip of the keyboard.
 const MOST_NODES: usize = 1 << 16;
@@ -63,7 +64,7 @@ fn per_node(list: &str) -> Option<Vec<usize>> {
 }
 
 /// `gpu[01-03,7],login1` is gpu01, gpu02, gpu03, gpu7, login1. Several brackets in a name are multiplied out.
-pub fn expand(list: &str) -> Result<Vec<String>, String> {
+pub fn expand(list: &str) -> Result<Vec<String>, WrongValue> {
     let mut names = Vec::new();
     for word in split_outside(list)? {
         let mut partial = vec![String::new()];
@@ -72,7 +73,7 @@ pub fn expand(list: &str) -> Result<Vec<String>, String> {
             let close = rest[open..].find(']').ok_or("a bracket is not closed")? + open;
             let numbers = ranges(&rest[open + 1..close])?;
             if names.len() + partial.len() * numbers.len() > MOST_NODES {
-                return Err(format!("more than {MOST_NODES} names"));
+                return Err(format!("more than {MOST_NODES} names").into());
             }
             let longer = |begin: &String| {
                 let begin = format!("{begin}{}", &rest[..open]);
@@ -93,7 +94,7 @@ pub fn expand(list: &str) -> Result<Vec<String>, String> {
 }
 
 /// Words between commas that stand in no bracket.
-fn split_outside(list: &str) -> Result<Vec<&str>, String> {
+fn split_outside(list: &str) -> Result<Vec<&str>, WrongValue> {
     let (mut words, mut begin, mut inside) = (Vec::new(), 0, false);
     for (at, character) in list.char_indices() {
         match (character, inside) {
@@ -112,21 +113,21 @@ fn split_outside(list: &str) -> Result<Vec<&str>, String> {
 }
 
 /// `01-03,7`: as wide as the first number of the range is written.
-fn ranges(text: &str) -> Result<Vec<String>, String> {
+fn ranges(text: &str) -> Result<Vec<String>, WrongValue> {
     let mut numbers = Vec::new();
     for range in text.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let is_number = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
         if !is_number(first) || !is_number(last) {
-            return Err(format!("`{range}` is no range of numbers"));
+            return Err(format!("`{range}` is no range of numbers").into());
         }
-        let value = |text: &str| text.parse::<usize>().map_err(|error| error.to_string());
+        let value = |text: &str| text.parse::<usize>().map_err(|error| WrongValue::from(error.to_string()));
         let (from, to) = (value(first)?, value(last)?);
         if from > to {
-            return Err(format!("`{range}` runs backwards"));
+            return Err(format!("`{range}` runs backwards").into());
         }
         if numbers.len() + (to - from) >= MOST_NODES {
-            return Err(format!("more than {MOST_NODES} names"));
+            return Err(format!("more than {MOST_NODES} names").into());
         }
         numbers.extend((from..=to).map(|number| format!("{number:0width$}", width = first.len())));
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use trommel_cluster::ClusterConfig;
 
 use super::{CLUSTER_VARIABLE, LaunchError};
+use crate::wrong_value::WrongValue;
 
 /// The environment's variables that are text.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +75,7 @@ impl Variables {
     }
 
     /// A variable that makes no sense.
-    pub fn wrong(&self, name: &str, problem: impl Into<String>) -> LaunchError {
+    pub fn wrong(&self, name: &str, problem: impl Into<WrongValue>) -> LaunchError {
         let value = self.text(name).unwrap_or_default().to_owned();
         LaunchError::Variable { name: name.into(), value, problem: problem.into() }
     }

@@ -1,6 +1,5 @@
 //! The next values of a column, as its field has them.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -109,12 +108,8 @@ fn values<T: DataType>(reader: &mut ColumnReaderImpl<T>, rows: usize, last: bool
 }
 
 pub(super) fn failed(path: &Path, error: ParquetError) -> ColumnarError {
-    let told = error.to_string();
-    if let ParquetError::External(cause) = error
-        && let Ok(cause) = cause.downcast::<std::io::Error>()
-        && cause.kind() != ErrorKind::UnexpectedEof
-    {
-        return ColumnarError::io(path, *cause);
+    match error {
+        ParquetError::External(cause) => ColumnarError::unreadable(path, FORMAT, cause),
+        other => ColumnarError::unreadable(path, FORMAT, other),
     }
-    ColumnarError::malformed(path, FORMAT, told)
 }

@@ -32,7 +32,7 @@ impl Machine<'_> {
     }
 
     /// The next `N` bytes.
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
         let taken = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(PickleError::Cut)?;
         self.at += N;
         Ok(*taken)

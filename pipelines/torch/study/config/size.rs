@@ -13,6 +13,17 @@ pub enum Size {
     Share(Percent),
 }
 
+/// Why a text is no size of a set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// No samples.
+    #[error("a size of 0 samples trains nothing")]
+    Nothing,
+    /// Neither a number nor a share.
+    #[error("a size is a number of samples or a share of the pool, \"25 %\", not {0:?}")]
+    NoSize(String),
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -21,15 +32,15 @@ enum Written {
 }
 
 impl TryFrom<Written> for Size {
-    type Error = String;
+    type Error = SizeError;
 
-    fn try_from(written: Written) -> Result<Self, String> {
+    fn try_from(written: Written) -> Result<Self, SizeError> {
         match written {
-            Written::Number(0) => Err("a size of 0 samples trains nothing".into()),
+            Written::Number(0) => Err(SizeError::Nothing),
             Written::Number(samples) => Ok(Self::Samples(samples)),
             Written::Text(text) => match text.strip_suffix('%').map(|number| number.trim().parse::<Percent>()) {
                 Some(Ok(share)) => Ok(Self::Share(share)),
-                _ => Err(format!("a size is a number of samples or a share of the pool, \"25 %\", not {text:?}")),
+                Some(Err(_)) | None => Err(SizeError::NoSize(text)),
             },
         }
     }
