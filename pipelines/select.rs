@@ -389,9 +389,7 @@ pub(crate) fn failed(error: SelectError) -> PipelineError {
         | SelectError::Rule(_)
         | SelectError::NoSplit { .. }
         | SelectError::Table(_)
-        | SelectError::Ledger(LedgerError::NoRun { .. }) => {
-            PipelineError::usage(error)
-        }
+        | SelectError::Ledger(LedgerError::NoRun { .. }) => PipelineError::usage(error),
         SelectError::Unfinished(_) => PipelineError::of(Kind::Unfinished, error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Changed(_)

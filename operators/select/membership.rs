@@ -152,7 +152,9 @@ impl Membership {
     pub fn reading(&self, name: &str) -> Option<Value> {
         match &self.source {
             Source::Run(run) => RunFacts::of(&run.ledger).reading.remove(name),
-            Source::Table(_) | Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => self.head.as_ref()?.reading.get(name).cloned(),
+            Source::Table(_) | Source::Keys(_) | Source::Uids(_) | Source::KeysAlone(_) => {
+                self.head.as_ref()?.reading.get(name).cloned()
+            }
         }
     }
 

@@ -84,7 +84,9 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
                 notices.note("bytes_behind_end", "shards with bytes behind their end mark", place, 1);
             }
             // A whole tar, as far as anybody can tell.
-            Some(TarEnd::Marked { behind: None } | TarEnd::LoneZeroBlock { more: false, .. } | TarEnd::NoMark { .. })
+            Some(
+                TarEnd::Marked { behind: None } | TarEnd::LoneZeroBlock { more: false, .. } | TarEnd::NoMark { .. },
+            )
             | None => {}
         }
     }
