@@ -10,7 +10,7 @@ macro_rules! phases {
         pub enum Phase { $($(#[$doc])* $phase,)+ }
 
         impl Phase {
-            /// All of them.
+            /// All phases, in order.
             #[cfg(test)]
             const ALL: &[Self] = &[$(Self::$phase,)+];
 

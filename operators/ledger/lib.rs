@@ -184,7 +184,7 @@ pub enum FatesError {
     /// The end of another shard.
     #[error("the end of shard {0} came at its time")]
     OtherEnd(u64),
-    /// A second end.
+    /// A second end of the same shard.
     #[error("its end came twice")]
     SecondEnd,
     /// The fate of another shard's sample.

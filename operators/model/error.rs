@@ -28,7 +28,7 @@ pub enum ModelError {
     /// A file cannot be read or written, or its format is none.
     #[error("{}", path.display())]
     File {
-        /// The file.
+        /// The file that was read or written.
         path: PathBuf,
         /// What the system says, or who reads the format.
         source: Cause,

@@ -23,7 +23,7 @@ impl Header {
 /// What comes behind a marker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// Other markers.
+    /// Other markers, which change nothing here.
     GoesOn,
     /// Nothing that is read.
     Ends,

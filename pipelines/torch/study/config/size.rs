@@ -16,7 +16,7 @@ pub enum Size {
 /// Why a text is no size of a set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
-    /// No samples.
+    /// The size of a set would be no samples.
     #[error("a size of 0 samples trains nothing")]
     Nothing,
     /// Neither a number nor a share.
