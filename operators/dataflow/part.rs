@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
-//! use trommel_dataflow::part::Part;
+//! use trommel_dataflow::part::PartInTwo;
 //!
 //! let captured = timely::example(|scope| {
 //!     let numbers = vec![1, 2, 3].to_stream(scope).container::<Vec<_>>();
