@@ -5,13 +5,17 @@ they waited for their samples.
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
 
 import open_clip
+import open_clip_train.data as loader
 import torch
-from open_clip_train.data import get_wds_dataset
+
+# webdataset's later versions mark a shard's end with an empty member, which open_clip's reader does not know.
+loader.tar_file_expander = functools.partial(loader.tar_file_expander, eof_value=None)
 
 model_name, shards = sys.argv[1:3]
 batch, steps, threads = map(int, sys.argv[3:6])
@@ -43,7 +47,7 @@ args = argparse.Namespace(
     world_size=1,
     seed=0,
 )
-data = get_wds_dataset(args, preprocess, True, tokenizer=open_clip.get_tokenizer(model_name))
+data = loader.get_wds_dataset(args, preprocess, True, tokenizer=open_clip.get_tokenizer(model_name))
 took, waited = [], []
 end = time.perf_counter()
 for images, texts in data.dataloader:
