@@ -6,11 +6,11 @@
 //!
 //! f32, as many threads as cores. Ours with the captions' padding, which is what the peer computes, and without, which is what a run does
 //! that says nothing: the gradients are the same. A process each, in turn. The first step of each is not counted: oneDNN makes its kernels, memory
-//! is taken. Decoding is a hundredth of a step.
+//! is taken.
 //!
 //! Photos of COCO with captions of the web from `TROMMEL_TEST_DATA` where it is set, else generated ones, whose captions are shorter and more
 //! alike. `TROMMEL_BENCH_ROUNDS` (2), `TROMMEL_BENCH_STEPS` (3, the first not counted), `TROMMEL_BENCH_BATCH` (64), `TROMMEL_BENCH_MODEL`
-//! (ViT-B-32): six minutes on two cores.
+//! (ViT-B-32).
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
 mod common;

@@ -35,6 +35,8 @@ pub fn results(names: &[String]) -> Result<()> {
     let python = peers::ensure()?.display().to_string();
     let path = root().join("benches/RESULTS.md");
     let before = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let start = before.find(SECTION).with_context(|| format!("{}: no `{SECTION}`", path.display()))?;
+    let end = before[start + 1..].find("\n## ").map_or(before.len(), |at| start + 1 + at + 1);
     let mut tables = String::new();
     for (bench, given) in BENCHES {
         let given: Vec<String> = given.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -44,15 +46,13 @@ pub fn results(names: &[String]) -> Result<()> {
             measured(bench, &given, &python)?
         } else {
             // A bench that was left out keeps what was measured of it.
-            let Some((_, table)) = before.split_once(&title) else { continue };
+            let Some((_, table)) = before[start..end].split_once(&title) else { continue };
             let rows = table.lines().skip_while(|line| !line.starts_with("|--")).skip(1);
             rows.take_while(|line| line.starts_with('|')).flat_map(|line| [line, "\n"]).collect()
         };
         let head = "| what | ours | peer | ratio | wanted |\n|--|--|--|--|--|";
         let _infallible = writeln!(tables, "{title}\n\n{head}\n{rows}");
     }
-    let start = before.find(SECTION).with_context(|| format!("{}: no `{SECTION}`", path.display()))?;
-    let end = before[start + 1..].find("\n## ").map_or(before.len(), |at| start + 1 + at + 1);
     let about = "Medians (least to most) of rounds in which ours and the peer take turns on the same input; ratios are of medians.";
     let section =
         format!("{SECTION}\n\n`cargo xtask results` writes this section.\n\n{}\n\n{about}\n\n{tables}", machine());
