@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, Kind};
 use trommel_core::causes::Causes;
-use trommel_core::sample::{NO_CAPTION, Status};
+use trommel_core::sample::{NO_CAPTION, SampleId, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
 use trommel_dataflow::whereabouts::{JudgedShards, PassOrder, ShardCount, Unknown};
@@ -155,31 +155,45 @@ impl Training {
         self.done.0
     }
 
-    /// What the trainer did with a sample that it uses, pass by pass, up to the one that is under way.
-    ///
-    /// # Errors
-    /// Why it cannot be told.
-    pub fn of(&self, past: &PastRun, row: &LedgerRow) -> Result<Vec<InPass>, StepsError> {
-        if !is_trained(row) {
-            return Ok(Vec::new());
-        }
-        let (shards, last) = (InLedger { counts: &self.counts, ledger: &past.ledger }, self.done.1);
-        let told = |unknown| StepsError::of(past, unknown);
-        let (mut passes, mut before) = (Vec::new(), 0);
-        for pass in 0..=last {
+    /// What the trainer did with a sample that it uses, pass by pass, up to the one that is under way, and why nobody can tell the rest.
+    pub fn of(&self, past: &PastRun, row: &LedgerRow) -> (Vec<InPass>, Option<StepsError>) {
+        let mut passes = Vec::new();
+        let ended = if is_trained(row) { self.passes_of(past, row.fate.info.id, &mut passes) } else { Ok(()) };
+        (passes, ended.err().map(|unknown| StepsError::of(past, unknown)))
+    }
+
+    fn passes_of(
+        &self,
+        past: &PastRun,
+        id: SampleId,
+        passes: &mut Vec<InPass>,
+    ) -> Result<(), Unknown<LedgerError>> {
+        let shards = InLedger { counts: &self.counts, ledger: &past.ledger };
+        let mut before = 0;
+        for pass in 0..=self.done.1 {
             if self.is_to_come(pass, before) {
                 break;
             }
             let order = PassOrder::new(&self.order, &self.lanes, pass, &self.irregular, &shards);
-            let number = order.number(row.fate.info.id).map_err(told)?;
-            // Only the last batch of a pass needs to know where the pass ends.
-            let batches = order.samples().map(|samples| samples / self.batch);
-            passes.push(self.turn(number, before, batches.as_ref().ok().copied()));
-            if pass < last {
-                before += batches.map_err(told)?;
-            }
+            let batches = self.batches_of(pass, &order)?;
+            passes.push(self.turn(order.number(id)?, before, batches));
+            before += batches.unwrap_or(0);
         }
-        Ok(passes)
+        Ok(())
+    }
+
+    /// Batches of a pass. Of the pass that is under way they may be unknown (`None`), for it ends behind all that was trained; of a pass that is
+    /// over they must be known, since what filled none of its batches was left over.
+    fn batches_of<S: JudgedShards>(
+        &self,
+        pass: u32,
+        order: &PassOrder<'_, S>,
+    ) -> Result<Option<u64>, Unknown<S::Error>> {
+        match order.samples() {
+            Ok(samples) => Ok(Some(samples / self.batch)),
+            Err(Unknown::Shard(_)) if pass == self.done.1 => Ok(None),
+            Err(unknown) => Err(unknown),
+        }
     }
 
     /// What becomes of the sample with a number in a pass, before which there were `before` batches, and which has `batches`, where that is known.
@@ -221,32 +235,30 @@ impl Training {
                 break;
             }
             let order = PassOrder::new(&self.order, &self.lanes, pass, &self.irregular, &shards);
-            let batches = order.samples().map(|samples| samples / self.batch);
-            let (known, mut told, mut in_steps) = (batches.as_ref().ok().copied(), 0, 0);
-            let ended = order.walk(
-                |ordinal| samples_of(&past.ledger, ordinal),
-                |number, sample| {
-                    told += 1;
-                    let turn = self.turn(number, before, known);
-                    let position = number.filter(|_| matches!(turn, InPass::Step(_)));
-                    let position = position.map(|number| number % self.batch);
-                    in_steps += u64::from(position.is_some());
-                    each(Trained { sample, pass, turn, position })
-                },
-            )?;
-            match (ended, batches) {
-                (None, Ok(batches)) => before += batches,
-                (Some(unknown), _) | (None, Err(unknown)) => {
-                    let samples = in_ledger.saturating_sub(told);
-                    let places = (self.done.0.saturating_sub(before) * self.batch).saturating_sub(in_steps);
-                    return Ok(Some(Untold {
-                        pass,
-                        samples,
-                        places,
-                        why: Causes(&StepsError::of(past, unknown)).to_string(),
-                    }));
-                }
+            let batches = self.batches_of(pass, &order);
+            let known = batches.as_ref().ok().copied().flatten();
+            let (mut told, mut in_steps) = (0, 0);
+            let ended = match batches {
+                Err(unknown) => Some(unknown),
+                Ok(_) => order.walk(
+                    |ordinal| samples_of(&past.ledger, ordinal),
+                    |number, sample| {
+                        told += 1;
+                        let turn = self.turn(number, before, known);
+                        let position = number.filter(|_| matches!(turn, InPass::Step(_)));
+                        let position = position.map(|number| number % self.batch);
+                        in_steps += u64::from(position.is_some());
+                        each(Trained { sample, pass, turn, position })
+                    },
+                )?,
+            };
+            if let Some(unknown) = ended {
+                let samples = in_ledger.saturating_sub(told);
+                let places = (self.done.0.saturating_sub(before) * self.batch).saturating_sub(in_steps);
+                let why = Causes(&StepsError::of(past, unknown)).to_string();
+                return Ok(Some(Untold { pass, samples, places, why }));
             }
+            before += known.unwrap_or(0);
         }
         Ok(None)
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use trommel_core::causes::Causes;
 use trommel_core::escape::escape_controls;
 use trommel_core::sample::Status;
 use trommel_decide::rule::KEEP_ALL;
@@ -157,8 +158,15 @@ fn told(past: &PastRun, row: &LedgerRow, training: &Result<Training, Option<Stri
     });
     let (trained, training) = match training {
         Ok(training) => match training.of(past, row) {
-            Ok(passes) => (passes.clone(), Some(in_words(&passes, training.steps(), fate.status))),
-            Err(why) => (Vec::new(), Some(format!("its training steps cannot be told: {why}"))),
+            (passes, None) => (passes.clone(), Some(in_words(&passes, training.steps(), fate.status))),
+            (passes, Some(why)) if passes.is_empty() => {
+                (passes, Some(format!("its training steps cannot be told: {}", Causes(&why))))
+            }
+            (passes, Some(why)) => {
+                let known = in_words(&passes, training.steps(), fate.status);
+                let from = passes.len();
+                (passes, Some(format!("{known}; from pass {from} on it cannot be told: {}", Causes(&why))))
+            }
         },
         Err(why) => (Vec::new(), why.clone()),
     };
