@@ -5,8 +5,10 @@ writes OUT/pictures/*             the pictures made
        OUT/index.tsv              path, kind, mode, width, height, file of RGB bytes; kind "-" where Pillow refuses
        OUT/resizes.tsv            source file, its width and height, crop, size, window (left top width height each), filter,
                                   file of the result: rows first, then columns
+TROMMEL_FUZZ_JPEGS says how many JPEGs are drawn at random beside the stated ones, 300 unless it is set.
 Checks on its own that one call of Pillow's resize is rows first, or columns first by the rule of Pillow 13.
 """
+import os
 import random
 import struct
 import sys
@@ -79,6 +81,33 @@ def make_jpegs():
             if not progressive:  # A progressive scan counts its blocks by component, so that these would not fit.
                 (MADE / f"440_{h}x{w}{end}").write_bytes(resampled(OUT / f"1{end}", 0x12, (h, w)))
                 (MADE / f"411_{w * 2}x{h // 2}{end}").write_bytes(resampled(OUT / f"2{end}", 0x41, (w * 2, h // 2)))
+
+
+def make_random_jpegs(count):
+    """Every way in which Pillow writes a JPEG, drawn together with size, quality and content."""
+    rng = random.Random(5)
+    for number in range(count):
+        size = int(2 ** rng.uniform(0, 8.2)), int(2 ** rng.uniform(0, 8.2))
+        mode = rng.choice(["L", "RGB", "RGB", "RGB", "RGB", "CMYK"])
+        noise = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+        if rng.random() < 0.3:
+            pixels = noise[:, :, :len(mode)]
+            image = Image.fromarray(pixels[:, :, 0] if mode == "L" else np.ascontiguousarray(pixels), mode)
+        else:
+            image = picture(size, mode, number)
+        options = {"quality": rng.choice([1, 10, 30, 50, 75, 85, 90, 95, 100]), "progressive": rng.random() < 0.4,
+                   "optimize": rng.random() < 0.3}
+        if mode == "RGB":
+            options["subsampling"] = rng.choice([0, 1, 2, 2])
+            options["keep_rgb"] = rng.random() < 0.1
+        restart = rng.choice([None, None, "restart_marker_blocks", "restart_marker_rows"])
+        if restart:
+            options[restart] = rng.randint(1, 9)
+        if rng.random() < 0.2:
+            options["qtables"] = [[rng.randint(1, 255) for _ in range(64)] for _ in range(2)]
+        if rng.random() < 0.2:
+            options["comment"] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 300)))
+        image.save(MADE / f"random{number}_{mode}.jpg", **options)
 
 
 def gif_frame(data):
@@ -293,6 +322,7 @@ def resizes(cases):
 
 MADE.mkdir()
 make_jpegs()
+make_random_jpegs(int(os.environ.get("TROMMEL_FUZZ_JPEGS", 300)))
 make_gifs()
 make_others()
 pictures = index([MADE, *sys.argv[2:]])
