@@ -98,8 +98,7 @@ def make_random_jpegs(count):
         options = {"quality": rng.choice([1, 10, 30, 50, 75, 85, 90, 95, 100]), "progressive": rng.random() < 0.4,
                    "optimize": rng.random() < 0.3}
         if mode == "RGB":
-            options["subsampling"] = rng.choice([0, 1, 2, 2])
-            options["keep_rgb"] = rng.random() < 0.1
+            options.update({"keep_rgb": True} if rng.random() < 0.1 else {"subsampling": rng.choice([0, 1, 2, 2])})
         restart = rng.choice([None, None, "restart_marker_blocks", "restart_marker_rows"])
         if restart:
             options[restart] = rng.randint(1, 9)
