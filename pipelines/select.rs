@@ -18,7 +18,7 @@ use trommel_select::split::{head_path, write_head};
 use trommel_shard::plan::{Plan, is_shard_name};
 
 use crate::benchmarks::as_judged;
-use crate::error::{Kind, PipelineError};
+use crate::error::{ErrorKind, PipelineError};
 use crate::memory::MemoryPlan;
 use crate::plan_arguments::as_given;
 use crate::unmarked::refuse_unmarked;
@@ -390,7 +390,7 @@ pub(crate) fn failed(error: SelectError) -> PipelineError {
         | SelectError::NoSplit { .. }
         | SelectError::Table(_)
         | SelectError::Ledger(LedgerError::NoRun { .. }) => PipelineError::usage(error),
-        SelectError::Unfinished(_) => PipelineError::of(Kind::Unfinished, error),
+        SelectError::Unfinished(_) => PipelineError::of(ErrorKind::Unfinished, error),
         SelectError::Columnar(ref table) if table.io_cause().is_none() => PipelineError::usage(error),
         SelectError::Changed(_)
         | SelectError::Ledger(_)

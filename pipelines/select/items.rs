@@ -11,7 +11,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::Aside;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::Radii;
@@ -68,14 +68,14 @@ pub(super) fn write(
     let path = items_path(table);
     let file = BufWriter::with_capacity(1 << 20, Aside::create(&path).map_err(PipelineError::at(&path))?);
     let fields = vec![
-        Field::required("benchmark", Kind::Text),
-        Field::required("point", Kind::U32),
-        Field::required("key", Kind::Text),
-        Field::nullable("radius", Kind::F64),
-        Field::nullable("max_similarity", Kind::F64),
-        Field::nullable("nearest_shard", Kind::Text),
-        Field::nullable("nearest_key", Kind::Text),
-        Field::nullable("nearest_index", Kind::U32),
+        Field::required("benchmark", ColumnType::Text),
+        Field::required("point", ColumnType::U32),
+        Field::required("key", ColumnType::Text),
+        Field::nullable("radius", ColumnType::F64),
+        Field::nullable("max_similarity", ColumnType::F64),
+        Field::nullable("nearest_shard", ColumnType::Text),
+        Field::nullable("nearest_key", ColumnType::Text),
+        Field::nullable("nearest_index", ColumnType::U32),
     ];
     let mut writer = TableWriter::new(&path, file, fields, Vec::new()).map_err(PipelineError::failed)?;
     let mut told = Vec::new();
