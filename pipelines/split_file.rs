@@ -22,7 +22,7 @@ use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 use crate::decision::DecisionConfig;
 pub use crate::decision::SplitConfig;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 use crate::stream::by_keys_alone;
 
 /// An opened split.

@@ -22,7 +22,7 @@ use trommel_select::split::{Kept, Sink, head_path, make_room, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Rows of a row group, and of names that are read at once.
 const GROUP_ROWS: u32 = 16 << 10;

@@ -24,7 +24,7 @@ use trommel_shard::store::Local;
 
 use super::spooled;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 use crate::stored::StoredEmbeddings;
 
 /// The rows of a set, read: vectors, names, and what orders them.

@@ -16,10 +16,15 @@ use trommel_core::durable::Aside;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::Radii;
 use trommel_select::membership::{Kept, KeptRow, Membership};
+use trommel_select::scan::Shard;
+use trommel_select::split::Format;
 
-use super::{OpenRun, failed};
+use super::open_run::{LedgerReading, OpenRun};
+use crate::benchmarks::as_judged;
 use crate::error::PipelineError;
+use crate::failures::failed;
 use crate::kept_maxima::kept_maxima;
+use crate::memory::MemoryPlan;
 
 /// A benchmark beside a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,8 +42,46 @@ pub(super) fn items_path(table: &Path) -> PathBuf {
     table.with_extension("items.parquet")
 }
 
+impl OpenRun {
+    /// The benchmarks that it was judged against, for `--items`.
+    pub(super) fn benchmarks_for_items(
+        &self,
+        reading: &LedgerReading,
+        files: &[(String, Vec<PathBuf>)],
+    ) -> Result<Vec<Benchmark>, PipelineError> {
+        let has_table = |files: &[PathBuf]| files.iter().any(|file| Format::of(file) == Some(Format::Parquet));
+        if !files.iter().all(|(_, files)| has_table(files)) {
+            return Err(PipelineError::Usage(
+                "--items: who is kept is read from the split's .parquet, which is not written".into(),
+            ));
+        }
+        let benchmarks = as_judged(&self.ledger)?;
+        if benchmarks.is_empty() {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} was judged against no benchmark",
+                self.run.display()
+            )));
+        }
+        let judged = |shard: &&Shard| {
+            let line = self.ledger.shards().get(&shard.ordinal);
+            line.is_some_and(|(_, line)| line.counts.kept + line.counts.dropped > 0)
+        };
+        let lacks = |shard: &&Shard| self.ledger.embeddings_path(shard.ordinal).is_err();
+        if let Some(shard) = self.shards.iter().filter(judged).find(lacks) {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} keeps no embeddings of {}, and nothing can be joined without (--no-embeddings)",
+                self.run.display(),
+                shard.name
+            )));
+        }
+        let budget = MemoryPlan::new(reading.memory_bytes, false).credit_bytes()?;
+        check_memory(&benchmarks, reading.threads, budget)?;
+        Ok(benchmarks)
+    }
+}
+
 /// Refuses what there is no memory for: a split at a time is joined with all benchmarks.
-pub(super) fn check_memory(benchmarks: &[Benchmark], threads: usize, budget_bytes: u64) -> Result<(), PipelineError> {
+fn check_memory(benchmarks: &[Benchmark], threads: usize, budget_bytes: u64) -> Result<(), PipelineError> {
     let of = |benchmark: &Benchmark| benchmark.bytes() + Radii::new(benchmark, threads).bytes();
     let needed: u64 = benchmarks.iter().map(of).sum();
     if needed <= budget_bytes {
