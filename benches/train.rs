@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 
 use common::Compared;
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::cores;
 
 const SHARDS: usize = 2;
@@ -127,7 +127,7 @@ fn photos(data: &Path) -> Vec<Vec<u8>> {
 
 fn captions(data: &Path) -> Vec<String> {
     let path = data.join("captions/test_10000.parquet");
-    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("TEXT", Kind::Text)]).unwrap();
+    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("TEXT", ColumnType::Text)]).unwrap();
     let mut captions = Vec::new();
     for column in table.flat_map(|group| group.unwrap()) {
         let Column::Text(texts) = column else { panic!("text is due") };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::leaving::LeftOut;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::pieces::{Piece, pieces, tables_alone, with_array};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable;
@@ -174,7 +174,7 @@ fn taken_down(ledger: &Ledger) -> Result<LeftOut, PipelineError> {
         return Ok(found);
     }
     for (&ordinal, (_, line)) in ledger.shards() {
-        let wanted = [("index", Kind::U32), ("reason", Kind::Text)];
+        let wanted = [("index", ColumnType::U32), ("reason", ColumnType::Text)];
         for group in ledger.columns(ordinal, &wanted).map_err(PipelineError::usage)? {
             let group = group.map_err(PipelineError::usage)?;
             let [Column::U32(indices), Column::Text(reasons)] = group.as_slice() else { continue };

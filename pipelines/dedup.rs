@@ -26,8 +26,8 @@ use trommel_select::select::RunFacts;
 use trommel_select::split::{Format, Sink, head_path};
 
 use crate::error::PipelineError;
+use crate::failures::failed;
 use crate::memory::MemoryPlan;
-use crate::select::failed;
 
 mod again;
 mod job;

@@ -14,7 +14,7 @@ use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
 
-use crate::error::{Kind, PipelineError};
+use crate::error::{ErrorKind, PipelineError};
 use crate::lists;
 
 /// What is said of the classes beside the pictures.
@@ -174,7 +174,7 @@ impl LabelledPictures {
                             continue;
                         }
                         let unread =
-                            |error: io::Error| PipelineError::of(Kind::Unfinished, error).within(path.display());
+                            |error: io::Error| PipelineError::of(ErrorKind::Unfinished, error).within(path.display());
                         let size = std::fs::metadata(&path).map_err(unread)?.len();
                         let content = if size > limits.max_bytes {
                             Err(format!("{size} bytes, above the limit of {}", limits.max_bytes).into())
@@ -193,7 +193,7 @@ impl LabelledPictures {
 impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {
-            ClassifiedError::Unavailable { .. } => Self::of(Kind::Unfinished, error),
+            ClassifiedError::Unavailable { .. } => Self::of(ErrorKind::Unfinished, error),
             ClassifiedError::Malformed { .. } | ClassifiedError::Plan(_) => Self::usage(error),
         }
     }

@@ -10,6 +10,7 @@ pub mod cores;
 pub mod decision;
 pub mod dedup;
 pub mod error;
+mod failures;
 pub mod fleet;
 pub mod gauges;
 pub mod inject;

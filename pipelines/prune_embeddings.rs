@@ -37,7 +37,7 @@ use crate::decision::{BenchmarkConfig, DecisionConfig, record};
 use crate::error::PipelineError;
 use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
-use crate::ledger_run::{Counting, Watching, names_of, share, start_committer};
+use crate::ledger_run::{Counting, WatchdogGuard, names_of, share, start_committer};
 use crate::memory::{MemoryPlan, human};
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
@@ -219,7 +219,7 @@ impl<'a> RunSetup<'a> {
         let pool = Pool::with("join", machine.threads, Some(stop.clone()), |_| {});
         self.config.gauges.watch_credit(&credit);
         self.config.gauges.watch_pool("join", &pool);
-        let _watching = Watching::start(|watchdog| {
+        let _watching = WatchdogGuard::start(|watchdog| {
             watchdog.watch_credit(&credit);
             watchdog.watch_pool(&pool);
         })?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::notices::Notices;
 use trommel_core::sample::Status;
 use trommel_core::wake::locked;
@@ -22,7 +22,7 @@ use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 use crate::decision::DecisionConfig;
 pub use crate::decision::SplitConfig;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 use crate::stream::by_keys_alone;
 
 /// An opened split.
@@ -202,7 +202,7 @@ impl SplitFile {
             return Ok(notices);
         }
         let (mut again, mut first_again) = (0, String::new());
-        let wanted = [("key", Kind::Text), ("status", Kind::Text), ("uid", Kind::Text)];
+        let wanted = [("key", ColumnType::Text), ("status", ColumnType::Text), ("uid", ColumnType::Text)];
         for (ordinal, (_, line)) in ledger.shards() {
             for group in ledger.columns(*ordinal, &wanted).map_err(PipelineError::failed)? {
                 let group = group.map_err(PipelineError::failed)?;

@@ -33,7 +33,7 @@ use crate::unmarked::refuse_unmarked;
 
 /// What arguments stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum InputKind {
     /// Tars, or folders of pictures.
     Shards,
     /// Stored embeddings.
@@ -44,15 +44,15 @@ pub enum Kind {
 ///
 /// # Errors
 /// Some of both: a run has one kind. A folder that cannot be read, or of which nobody knows what is meant.
-pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
-    let mut first: Option<(Kind, &str)> = None;
+pub fn kind_of(arguments: &[String]) -> Result<InputKind, PipelineError> {
+    let mut first: Option<(InputKind, &str)> = None;
     for argument in arguments {
         let (_, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            let kind = if is_embeddings(item)? { Kind::Embeddings } else { Kind::Shards };
+            let kind = if is_embeddings(item)? { InputKind::Embeddings } else { InputKind::Shards };
             match first {
                 Some((known, other)) if known != kind => {
-                    let (shards, stored) = if kind == Kind::Shards { (item, other) } else { (other, item) };
+                    let (shards, stored) = if kind == InputKind::Shards { (item, other) } else { (other, item) };
                     return Err(PipelineError::Usage(format!(
                         "{stored} is stored embeddings, {shards} is shards or pictures: a run reads one kind"
                     )));
@@ -61,7 +61,7 @@ pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
             }
         }
     }
-    Ok(first.map_or(Kind::Shards, |(kind, _)| kind))
+    Ok(first.map_or(InputKind::Shards, |(kind, _)| kind))
 }
 
 fn is_embeddings(item: &str) -> Result<bool, PipelineError> {

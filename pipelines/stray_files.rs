@@ -7,7 +7,7 @@ use trommel_shard::classified::uncounted;
 use trommel_shard::folders::{FolderError, Folders};
 use trommel_shard::plan::{PlanOptions, is_shard_name, named, shards_in};
 use trommel_shard::samples::GroupConfig;
-use trommel_shard::store::{Entry, Kind, Store, local_path};
+use trommel_shard::store::{Entry, EntryKind, Store, local_path};
 
 use crate::error::PipelineError;
 
@@ -74,7 +74,7 @@ fn pictures_beside(store: &dyn Store, folder: &str, reading: &GroupConfig) -> (u
     }
     let is_picture = |entry: &Entry| {
         let extension = entry.name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-        entry.kind != Kind::Folder && extension.is_some_and(|it| reading.image_keys.contains(&it))
+        entry.kind != EntryKind::Folder && extension.is_some_and(|it| reading.image_keys.contains(&it))
     };
     counted(store, folder, is_picture)
 }
@@ -99,7 +99,7 @@ fn counted(store: &dyn Store, folder: &str, is_such: impl Fn(&Entry) -> bool) ->
 /// How many shards lie in a folder's folders, and the first.
 fn below(store: &dyn Store, folder: &str) -> (u64, String) {
     let entries = store.list(folder).unwrap_or_default();
-    let folders = entries.iter().filter(|entry| entry.kind == Kind::Folder && entry.is_utf8);
+    let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Folder && entry.is_utf8);
     let at = |entry: &Entry| format!("{}/{}", folder.trim_end_matches('/'), entry.name);
     let mut shards: Vec<_> = folders.filter_map(|entry| shards_in(store, &at(entry)).ok()).flatten().collect();
     shards.sort();
@@ -121,6 +121,6 @@ fn folders<'a>(arguments: &'a [String], store: &'a dyn Store) -> impl Iterator<I
         let path = |item| local_path(item).and_then(Path::to_str).unwrap_or(item);
         list.split("::").filter(|item| !item.is_empty()).map(path)
     });
-    let is_folder = move |url: &&str| store.look(url).is_ok_and(|seen| seen.kind == Kind::Folder);
+    let is_folder = move |url: &&str| store.look(url).is_ok_and(|seen| seen.kind == EntryKind::Folder);
     items.filter(is_folder).map(move |url| (url, shards_in(store, url).map_or(0, |shards| shards.len())))
 }

@@ -27,7 +27,7 @@ use trommel_shard::samples::{Original, RepeatedMember};
 use trommel_shard::store::Stores;
 
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 mod coverage;
 mod earlier;

@@ -29,7 +29,7 @@ use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::config::{ClusterSeat, JudgeConfig};
-use crate::error::{Kind, PipelineError};
+use crate::error::{ErrorKind, PipelineError};
 use crate::fleet::PeerView;
 use crate::ledger_run::workers_ended;
 use crate::phase::Phase;
@@ -280,7 +280,7 @@ fn meet(
         ClusterError::Lost(loss) => ending.lost(&loss),
         // Who is late may come next time; everything else wants a change first.
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-            PipelineError::of(Kind::Lost, error)
+            PipelineError::of(ErrorKind::Lost, error)
         }
         ClusterError::Config(_)
         | ClusterError::AddressInUse { .. }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::causes::Causes;
 use trommel_core::sample::{NO_CAPTION, SampleId, Status};
 use trommel_dataflow::irregular::Irregular;
@@ -162,12 +162,7 @@ impl Training {
         (passes, ended.err().map(|unknown| StepsError::of(past, unknown)))
     }
 
-    fn passes_of(
-        &self,
-        past: &PastRun,
-        id: SampleId,
-        passes: &mut Vec<InPass>,
-    ) -> Result<(), Unknown<LedgerError>> {
+    fn passes_of(&self, past: &PastRun, id: SampleId, passes: &mut Vec<InPass>) -> Result<(), Unknown<LedgerError>> {
         let shards = InLedger { counts: &self.counts, ledger: &past.ledger };
         let mut before = 0;
         for pass in 0..=self.done.1 {
@@ -280,7 +275,12 @@ fn samples_of(
     ledger: &Ledger,
     ordinal: u64,
 ) -> Result<impl Iterator<Item = Result<Option<Used>, PipelineError>> + use<>, PipelineError> {
-    let wanted = [("index", Kind::U32), ("key", Kind::Text), ("status", Kind::Text), ("reason", Kind::Text)];
+    let wanted = [
+        ("index", ColumnType::U32),
+        ("key", ColumnType::Text),
+        ("status", ColumnType::Text),
+        ("reason", ColumnType::Text),
+    ];
     let groups = ledger.columns(ordinal, &wanted).map_err(PipelineError::failed)?;
     Ok(groups.flat_map(move |group| match group {
         Err(error) => vec![Err(PipelineError::failed(error))],

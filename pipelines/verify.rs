@@ -18,7 +18,8 @@ use trommel_select::split::{Format, Kept, Sink, SplitRow, read_head, read_rows};
 
 use crate::dedup::{self, Again};
 use crate::error::PipelineError;
-use crate::select::{LedgerReading, OpenRun, failed};
+use crate::failures::failed;
+use crate::select::{LedgerReading, OpenRun};
 use crate::split_file::table_of;
 
 /// What is checked against what.

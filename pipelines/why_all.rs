@@ -16,7 +16,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::{Aside, make_folder, parent};
 
 use crate::error::PipelineError;
@@ -111,13 +111,13 @@ impl<'a> Table<'a> {
     fn begin(path: &'a Path) -> Result<Self, PipelineError> {
         let required = Field::required;
         let fields = vec![
-            required("shard", Kind::Text),
-            required("key", Kind::Text),
-            required("index", Kind::U32),
-            required("pass", Kind::U32),
-            required("turn", Kind::Text),
-            Field::nullable("step", Kind::U64),
-            Field::nullable("position", Kind::U64),
+            required("shard", ColumnType::Text),
+            required("key", ColumnType::Text),
+            required("index", ColumnType::U32),
+            required("pass", ColumnType::U32),
+            required("turn", ColumnType::Text),
+            Field::nullable("step", ColumnType::U64),
+            Field::nullable("position", ColumnType::U64),
         ];
         make_folder(parent(path)).map_err(PipelineError::at(path))?;
         let out = Aside::create(path).map_err(PipelineError::at(path))?;

@@ -13,7 +13,7 @@ use half::f16;
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::npy::{head_bytes, pair_head_bytes};
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Identity;
 
 const DIM: usize = 2;
@@ -63,7 +63,8 @@ fn json_of(out: &std::process::Output) -> Value {
 }
 
 fn texts(path: &Path, name: &str) -> Vec<String> {
-    let table = TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, Kind::Text)]).unwrap();
+    let table =
+        TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, ColumnType::Text)]).unwrap();
     let column = |group: Vec<Column>| match group.into_iter().next().unwrap() {
         Column::Text(texts) => texts.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
         other => panic!("{:?}", other.kind()),

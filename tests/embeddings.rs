@@ -13,7 +13,7 @@ use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr
 use serde_json::Value;
 use tempfile::TempDir;
 use trommel_columnar::embeddings::EmbeddingSet;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 use trommel_select::split::read_rows;
@@ -204,8 +204,8 @@ fn what_cannot_be_is_refused_in_one_line() {
 type Items = Vec<(String, u32, Option<f64>, Option<(String, u32)>)>;
 
 fn items_of(path: &Path) -> Items {
-    let names = ["benchmark", "nearest_shard"].map(|name| (name, Kind::Text));
-    let numbers = [("point", Kind::U32), ("nearest_index", Kind::U32), ("max_similarity", Kind::F64)];
+    let names = ["benchmark", "nearest_shard"].map(|name| (name, ColumnType::Text));
+    let numbers = [("point", ColumnType::U32), ("nearest_index", ColumnType::U32), ("max_similarity", ColumnType::F64)];
     let table =
         TableReader::open(path, Box::new(fs::File::open(path).unwrap()), &[&names[..], &numbers].concat()).unwrap();
     let mut items = Vec::new();

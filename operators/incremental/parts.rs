@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::IncrementalError;
 use super::tables::Table;
 use trommel_columnar::ColumnarError;
-use trommel_columnar::parquet::{Kind, TableReader, TableWriter};
+use trommel_columnar::parquet::{ColumnType, TableReader, TableWriter};
 use trommel_ledger::LedgerError;
 use trommel_ledger::storage::Storage;
 
@@ -92,7 +92,7 @@ impl<T: Table> StoredTable<T> {
             return Err(at(format!("crc32c {crc:08x}, {:08x} is due", file.crc32c)));
         }
         let fields = T::fields();
-        let wanted: Vec<(&str, Kind)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
+        let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
         let mut table = T::empty();
         for group in TableReader::open(&file.path, Box::new(Cursor::new(bytes)), &wanted)? {
             if !table.take(group?) {

@@ -14,12 +14,11 @@
 //! Other tars whose samples bear a `.cls` are found as shards are ([`Classified::of_tars`]); what their classes are called is said elsewhere.
 
 use std::convert::Infallible;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use self::layout::{packed, text};
 use super::compression::{CompressionLimits, decompress};
-use super::plan::{PlanError, PlanOptions, expand, shards_in};
+use super::plan::{PlanOptions, expand, shards_in};
 use super::promised::promised;
 use super::remark;
 use super::samples::{Group, GroupConfig, SampleReader, Want};
@@ -29,57 +28,13 @@ use trommel_core::causes::Cause;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Encoded, Reason, Sample};
+use trommel_core::sample::{Encoded, Sample};
 
-/// Why a set cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ClassifiedError {
-    /// A file of it cannot be had.
-    #[error("{}", path.display())]
-    Unavailable {
-        /// The file that cannot be had.
-        path: PathBuf,
-        /// The system's error, or what misses the file.
-        source: Cause,
-    },
-    /// A pattern that finds no tars.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// It is another kind of set, or none.
-    #[error("{}: {what}", path.display())]
-    Malformed {
-        /// The file that is not as it should be.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-}
+mod error;
+mod layout;
 
-/// Why a picture has no class, or is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
-    /// Nothing says its class.
-    #[error("no .cls beside it")]
-    NoClass,
-    /// What should be a class's number is none.
-    #[error("`{0:.40}` is no class's number")]
-    NoNumber(String),
-    /// A number behind the last name.
-    #[error("class {class}, and there are {names} names")]
-    NoName {
-        /// The class's number.
-        class: usize,
-        /// Names that there are.
-        names: usize,
-    },
-    /// The sample is a reject.
-    #[error("{0}")]
-    Rejected(Reason),
-}
-
-fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
-    move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), source: error.into() }
-}
+pub use self::error::{ClassifiedError, LabelError};
+pub use self::layout::uncounted;
 
 /// A classified set whose files are found and not yet read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,71 +222,14 @@ pub fn captioned(root: &Path) -> Result<Option<Vec<PathBuf>>, ClassifiedError> {
     Ok(packed(root, "retrieval", "captions")?.map(|(shards, _)| shards))
 }
 
-/// The tars of a set of such a kind, and the folder with what is said of all of them. A set that does not say its kind may be any.
-fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
-    let inner = root.join("test");
-    let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
-        (true, _) => (root.to_path_buf(), root.join("..")),
-        (false, true) => (inner, root.to_path_buf()),
-        (false, false) => return Ok(None),
-    };
-    let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
-    let path = above.join("dataset_type.txt");
-    if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
-        return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
-    }
-    let path = folder.join("nshards.txt");
-    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
-    let Ok(count) = count.trim().parse::<usize>() else {
-        return Err(malformed(path, format!("`{:.40}` is no number of tars", count.trim())));
-    };
-    let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
-    match shards.iter().find(|shard| !shard.is_file()) {
-        Some(missing) => Err(ClassifiedError::Unavailable {
-            path: missing.clone(),
-            source: format!("is not there, and nshards.txt says that there are {count}").into(),
-        }),
-        None => Ok(Some((shards, above))),
-    }
-}
-
-/// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.
-#[must_use]
-pub fn uncounted(root: &Path) -> Notices {
-    let mut notices = Notices::default();
-    let folder =
-        [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join("nshards.txt").is_file());
-    let count = |folder: &PathBuf| fs::read_to_string(folder.join("nshards.txt")).ok()?.trim().parse::<usize>().ok();
-    let Some((folder, count)) = folder.and_then(|folder| count(&folder).map(|count| (folder, count))) else {
-        return notices;
-    };
-    let is_own = |shard: &Path| {
-        let number = shard.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar")?.parse::<usize>().ok());
-        number.is_some_and(|number| number < count && folder.join(format!("{number}.tar")) == shard)
-    };
-    let beside = shards_in(&Local::default(), &folder.display().to_string()).unwrap_or_default();
-    let others: Vec<&String> = beside.iter().filter(|shard| !is_own(Path::new(shard))).collect();
-    if let Some(first) = others.first() {
-        let text = "shards that nshards.txt does not count, not read";
-        notices.note("uncounted_shards", text, format!("{first}, and there are {count}"), others.len() as u64);
-    }
-    notices
-}
-
-/// What a file says; `None` where there is none.
-fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(unavailable(path)),
-    }
-}
-
 /// Extension of the member with the class.
 const CLASS: &str = "cls";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::testing::tar_of;
     use trommel_core::causes::Causes;

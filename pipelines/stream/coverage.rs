@@ -9,7 +9,7 @@ use trommel_shard::plan::{Plan, ShardRef, is_shard_name};
 
 use super::{Out, StreamConfig, StreamReport};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Other names that a shard may have in a split: parts of its path.
 fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {

@@ -12,7 +12,7 @@ use trommel_shard::plan::Plan;
 
 use super::{Cursor, KeptBy};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Name of the file in the folder.
 const FILE: &str = "stream.json";

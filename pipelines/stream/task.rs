@@ -15,7 +15,7 @@ use trommel_shard::samples::{Group, Want};
 
 use super::{Ended, Sink};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Who says whether a sample is kept.
 pub(super) enum By<'a> {

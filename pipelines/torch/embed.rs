@@ -9,7 +9,7 @@ use std::path::Path;
 
 use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 use trommel_columnar::npy;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::{Aside, make_folder};
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
@@ -138,7 +138,7 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
         end(out, &vectors_path)?;
         let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
-        let fields = vec![Field::required("image_path", Kind::Text)];
+        let fields = vec![Field::required("image_path", ColumnType::Text)];
         let mut table =
             TableWriter::new(&keys_path, begin(&keys_path)?, fields, Vec::new()).map_err(PipelineError::failed)?;
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;

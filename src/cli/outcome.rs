@@ -3,7 +3,7 @@
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::notices::Notices;
 use trommel_pipelines::cores::Threads;
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_report::text::percent;
 
 /// What a command that did not fail has to say.
@@ -33,7 +33,7 @@ pub fn exit_code(outcome: Outcome) -> u8 {
         Ok(Done { said: Some(status), .. }) => status,
         Ok(Done { unfinished: Some(why), .. }) => {
             eprintln!("trommel: {}", escape_controls(&why));
-            Kind::Unfinished.status()
+            ErrorKind::Unfinished.status()
         }
         Ok(Done { too_many_rejects: Some(why), .. }) => {
             eprintln!("trommel: {}", escape_controls(&why));

@@ -10,7 +10,7 @@ use trommel_core::stop::Stop;
 use trommel_decode::card::DecodedBy;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
@@ -177,7 +177,7 @@ impl Begun {
 
 /// The end of a process that does not speak for the run: its status alone. Process 0 tells the rest.
 pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
-    Done::said(if interrupted || !failed.is_empty() { Kind::Unfinished.status() } else { 0 })
+    Done::said(if interrupted || !failed.is_empty() { ErrorKind::Unfinished.status() } else { 0 })
 }
 
 /// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::look::{Look, with_slash};
 use super::{Plan, PlanError, SHARD_ENDINGS};
 use crate::promised::{STATS_ENDING, promised_by};
-use crate::store::{Entry, Kind, StoreError};
+use crate::store::{Entry, EntryKind, StoreError};
 use trommel_core::notices::Notices;
 
 /// A shard that is gone.
@@ -74,7 +74,7 @@ impl Names {
                 names.statistics.insert(stem);
             } else if let Some(stem) = stem_before(METADATA_ENDING) {
                 names.metadata.insert(stem);
-            } else if *kind == Kind::Folder {
+            } else if *kind == EntryKind::Folder {
                 names.folders.insert(name.clone());
             }
         }

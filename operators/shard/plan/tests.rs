@@ -7,7 +7,7 @@ use super::wildcards::{Wildcards, first_wildcard};
 use super::*;
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::memory::Memory;
-use crate::store::{Kind, Local, Stores, remote_name};
+use crate::store::{EntryKind, Local, Stores, remote_name};
 use trommel_core::causes::Causes;
 
 struct Place {
@@ -302,7 +302,7 @@ fn wildcards_find_what_the_glob_library_finds() {
             let found = Wildcards::parse(&pattern).unwrap().find(&Look::at(&local)).unwrap();
             let found: Vec<(String, bool)> = found
                 .into_iter()
-                .map(|(url, entry)| (url.trim_end_matches('/').to_owned(), entry.kind == Kind::Folder))
+                .map(|(url, entry)| (url.trim_end_matches('/').to_owned(), entry.kind == EntryKind::Folder))
                 .collect();
             if pattern.trim_end_matches('/').ends_with("**") {
                 // The library leaves out the folder that `**` begins in.

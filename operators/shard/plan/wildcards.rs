@@ -7,7 +7,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::PlanError;
 use super::look::{Look, folder_of, with_slash};
-use crate::store::{Entry, Kind, StoreError, scheme};
+use crate::store::{Entry, EntryKind, StoreError, scheme};
 
 /// Names within one folder; a leading dot is written or not meant.
 const OPTIONS: MatchOptions =
@@ -71,7 +71,7 @@ impl Wildcards {
     pub(super) fn find(&self, look: &Look<'_>) -> Result<Vec<(String, Entry)>, PlanError> {
         let mut found = Vec::new();
         walk(look, &self.folder, &self.names, &mut found)?;
-        found.retain(|(_, entry)| !self.only_folders || entry.kind == Kind::Folder);
+        found.retain(|(_, entry)| !self.only_folders || entry.kind == EntryKind::Folder);
         Ok(found)
     }
 
@@ -85,7 +85,7 @@ impl Wildcards {
             Some((_, before)) if !before.is_empty() => walk(look, &self.folder, before, &mut found)?,
             _ => return Ok(vec![self.folder.clone()]),
         }
-        Ok(found.into_iter().filter(|(_, entry)| entry.kind == Kind::Folder).map(|(url, _)| url).collect())
+        Ok(found.into_iter().filter(|(_, entry)| entry.kind == EntryKind::Folder).map(|(url, _)| url).collect())
     }
 
     /// Whether something of this URL would be found.
@@ -125,12 +125,12 @@ fn walk(look: &Look<'_>, folder: &str, names: &[Name], found: &mut Vec<(String, 
         }
         Some((Name::AnyFolders, rest)) => {
             if rest.is_empty() {
-                let entry = Entry { name: String::new(), is_utf8: true, kind: Kind::Folder, seen: None };
+                let entry = Entry { name: String::new(), is_utf8: true, kind: EntryKind::Folder, seen: None };
                 found.push((folder.to_owned(), entry));
             }
             for entry in listed(look, folder)?.iter() {
                 take(look, folder, entry, rest, found)?;
-                if entry.kind == Kind::Folder && entry.is_utf8 && !entry.name.starts_with('.') {
+                if entry.kind == EntryKind::Folder && entry.is_utf8 && !entry.name.starts_with('.') {
                     walk(look, &format!("{folder}{}/", entry.name), names, found)?;
                 }
             }
@@ -160,7 +160,7 @@ fn take(
             found.push((url, entry.clone()));
             Ok(())
         }
-        Kind::Folder if entry.is_utf8 => walk(look, &with_slash(&url), rest, found),
+        EntryKind::Folder if entry.is_utf8 => walk(look, &with_slash(&url), rest, found),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::prune_embeddings;
 use trommel_pipelines::pruning::PruneReport;
-use trommel_pipelines::stored::{Kind, kind_of};
+use trommel_pipelines::stored::{InputKind, kind_of};
 use trommel_report::text::{percent, thousands};
 
 use super::print_json;
@@ -18,7 +18,7 @@ use crate::run_config::{self, Begun, Showing};
 /// # Errors
 /// Embeddings beside shards.
 pub fn is_of_embeddings(args: &PruneArgs) -> Result<bool, PipelineError> {
-    Ok(kind_of(&args.shards)? == Kind::Embeddings)
+    Ok(kind_of(&args.shards)? == InputKind::Embeddings)
 }
 
 /// Judges every row of stored embeddings; `given` are the flags that stand on the command line or in its `--config`.

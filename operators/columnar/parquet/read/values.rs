@@ -7,7 +7,7 @@ use parquet::data_type::DataType;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 
 use super::FORMAT;
-use crate::parquet::{Column, Field, Kind};
+use crate::parquet::{Column, ColumnType, Field};
 use crate::{ColumnarError, MAX_TEXT_BYTES};
 
 /// Whole numbers up to here have an f64 of their own.
@@ -24,7 +24,7 @@ pub(super) fn column(
 ) -> Result<Column, ColumnarError> {
     let bad = |error| failed(path, error);
     match (field.kind, reader) {
-        (Kind::Text, ColumnReader::ByteArrayColumnReader(reader)) => {
+        (ColumnType::Text, ColumnReader::ByteArrayColumnReader(reader)) => {
             let not_text = |_| ColumnarError::column(path, &field.name, "holds text that is not UTF-8");
             let text = |value: &[u8]| std::str::from_utf8(value).map(String::from).map_err(not_text);
             let values = values(reader, rows, last).map_err(bad)?;
@@ -36,15 +36,15 @@ pub(super) fn column(
             let texts = values.into_iter().map(|value| value.map(|value| text(value.data())).transpose());
             texts.collect::<Result<_, _>>().map(Column::Text)
         }
-        (Kind::U32, ColumnReader::Int32ColumnReader(reader)) => {
+        (ColumnType::U32, ColumnReader::Int32ColumnReader(reader)) => {
             let values = values(reader, rows, last).map_err(bad)?;
             Ok(Column::U32(values.into_iter().map(|value| value.map(i32::cast_unsigned)).collect()))
         }
-        (Kind::U64, ColumnReader::Int64ColumnReader(reader)) => {
+        (ColumnType::U64, ColumnReader::Int64ColumnReader(reader)) => {
             let values = values(reader, rows, last).map_err(bad)?;
             Ok(Column::U64(values.into_iter().map(|value| value.map(i64::cast_unsigned)).collect()))
         }
-        (Kind::F64, reader) => numbers(path, field, unsigned, reader, rows, last).map(Column::F64),
+        (ColumnType::F64, reader) => numbers(path, field, unsigned, reader, rows, last).map(Column::F64),
         _ => Err(ColumnarError::column(path, &field.name, "came as another type")),
     }
 }
