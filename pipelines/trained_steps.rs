@@ -162,12 +162,7 @@ impl Training {
         (passes, ended.err().map(|unknown| StepsError::of(past, unknown)))
     }
 
-    fn passes_of(
-        &self,
-        past: &PastRun,
-        id: SampleId,
-        passes: &mut Vec<InPass>,
-    ) -> Result<(), Unknown<LedgerError>> {
+    fn passes_of(&self, past: &PastRun, id: SampleId, passes: &mut Vec<InPass>) -> Result<(), Unknown<LedgerError>> {
         let shards = InLedger { counts: &self.counts, ledger: &past.ledger };
         let mut before = 0;
         for pass in 0..=self.done.1 {
