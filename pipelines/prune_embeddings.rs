@@ -30,6 +30,7 @@ use trommel_ledger::run_folder::RunConfig;
 use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
+use crate::benchmark_origin::{PRODUCTS, note_products};
 use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_with_origin};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
@@ -111,6 +112,7 @@ impl<'a> RunSetup<'a> {
         let (benchmarks, origins): (Vec<_>, Vec<_>) =
             loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
         rounding::note(&mut stored.notices, &origins, stored.rounded);
+        note_products(&mut stored.notices, &origins, stored.products.as_deref());
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
@@ -165,7 +167,8 @@ impl<'a> RunSetup<'a> {
     fn part_config(&self) -> PartConfig {
         let head = || {
             let foreign = self.stored.rounded.before.then(|| (META_FOREIGN.to_owned(), "yes".to_owned()));
-            let metadata = foreign.into_iter().collect();
+            let products = self.stored.products.clone().map(|products| (PRODUCTS.to_owned(), products));
+            let metadata = foreign.into_iter().chain(products).collect();
             EmbeddingHead {
                 dim: self.stored.dim,
                 identity: self.identity.clone(),
