@@ -47,11 +47,9 @@ pub struct RadiiConfig {
     pub memory_bytes: u64,
 }
 
-/// One benchmark's radii to one reference set.
+/// One benchmark's radii to some references.
 #[derive(Clone, Debug, Serialize)]
-pub struct OfReference {
-    /// Name of the reference set.
-    pub reference: String,
+pub struct Measured {
     /// References seen.
     pub references: u64,
     /// Smallest radius.
@@ -65,12 +63,11 @@ pub struct OfReference {
     pub radii: Vec<f64>,
 }
 
-impl OfReference {
-    fn of(name: &str, references: u64, radii: Vec<f64>) -> Self {
+impl Measured {
+    fn of(references: u64, radii: Vec<f64>) -> Self {
         let mut sorted = radii.clone();
         sorted.sort_by(f64::total_cmp);
         Self {
-            reference: name.into(),
             references,
             least: sorted.first().copied().unwrap_or_default(),
             median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
@@ -80,6 +77,16 @@ impl OfReference {
     }
 }
 
+/// One benchmark's radii to one reference set.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfReference {
+    /// Name of the reference set.
+    pub reference: String,
+    /// Radii to it alone.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
 /// One benchmark's similarity gap to all reference sets together.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
@@ -87,17 +94,9 @@ pub struct Gap {
     pub benchmark: String,
     /// Number of test points.
     pub points: usize,
-    /// References seen.
-    pub references: u64,
-    /// Smallest radius.
-    pub least: f64,
-    /// Median of the radii.
-    pub median: f64,
-    /// Largest radius.
-    pub largest: f64,
-    /// All radii, one a test point.
-    #[serde(skip)]
-    pub radii: Vec<f64>,
+    /// Radii to all of them.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Where the benchmark with its radii was written.
     pub folder: PathBuf,
     /// The same to each reference set alone.
@@ -132,7 +131,8 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     for reference in &config.references {
         let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded, &mut of_f32))?;
         for (of, outcome) in by_reference.iter_mut().zip(measured) {
-            of.push(OfReference::of(&reference.name, outcome.references, outcome.radii));
+            let measured = Measured::of(outcome.references, outcome.radii);
+            of.push(OfReference { reference: reference.name.clone(), measured });
         }
     }
     if config.round_as_stored && of_f32 == 0 {
@@ -143,14 +143,13 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     for ((benchmark, origin), by_reference) in benchmarks.iter().zip(&origins).zip(by_reference) {
         let mut radii = vec![f64::NEG_INFINITY; benchmark.points()];
         for of in &by_reference {
-            radii.iter_mut().zip(&of.radii).for_each(|(radius, other)| *radius = radius.max(*other));
+            radii.iter_mut().zip(&of.measured.radii).for_each(|(radius, other)| *radius = radius.max(*other));
         }
         let folder = config.out.join(&benchmark.name);
         write((benchmark, origin), &radii, config, (&folder, rounded))?;
-        let references = by_reference.iter().map(|of| of.references).sum();
-        let OfReference { least, median, largest, radii, .. } = OfReference::of("", references, radii);
         let (benchmark, points, notices) = (benchmark.name.clone(), radii.len(), notices.clone());
-        gaps.push(Gap { benchmark, points, references, least, median, largest, radii, folder, by_reference, notices });
+        let measured = Measured::of(by_reference.iter().map(|of| of.measured.references).sum(), radii);
+        gaps.push(Gap { benchmark, points, measured, folder, by_reference, notices });
     }
     write_gap(config, &gaps)?;
     Ok(gaps)
@@ -231,7 +230,7 @@ fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
         let one = move |of: &OfReference| trommel_report::Gap {
             benchmark: benchmark.clone(),
             reference: of.reference.clone(),
-            radii: of.radii.clone(),
+            radii: of.measured.radii.clone(),
         };
         gap.by_reference.iter().map(one).collect::<Vec<_>>()
     };
