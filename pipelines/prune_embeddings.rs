@@ -31,7 +31,7 @@ use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
 use crate::benchmark_origin::{PRODUCTS, note_products};
-use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_with_origin};
+use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_all};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -105,10 +105,7 @@ impl<'a> RunSetup<'a> {
                 )));
             }
         }
-        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut stored.notices));
-        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
-        let (benchmarks, origins): (Vec<_>, Vec<_>) =
-            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        let (benchmarks, origins) = load_all(&config.benchmarks, &mut stored.notices)?;
         rounding::note(&mut stored.notices, &origins, stored.rounded);
         note_products(&mut stored.notices, &origins, stored.products.as_deref());
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {

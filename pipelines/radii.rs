@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
@@ -21,8 +22,7 @@ use trommel_shard::embeddings::reader_bytes;
 
 use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_with_origin, open_set, refuse_part,
-    rejects,
+    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_all, open_set, refuse_part, rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
@@ -124,8 +124,7 @@ impl RadiiConfig {
 /// of which no row has a direction, too little memory, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
-    let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
-    let (benchmarks, origins): (Vec<_>, Vec<_>) = loaded.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (benchmarks, origins) = load_all(&config.benchmarks, &mut notices)?;
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
     let (mut rounded, mut of_f32) = (Rounded::default(), 0);
     for reference in &config.references {
@@ -159,7 +158,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
 fn measure(
     config: &RadiiConfig,
     reference: &NamedPath,
-    benchmarks: &[Benchmark],
+    benchmarks: &[Arc<Benchmark>],
     (notices, rounded, of_f32): (&mut Notices, &mut Rounded, &mut u64),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
@@ -182,7 +181,7 @@ fn measure(
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
     let mut memory = MemoryPlan::new(config.memory_bytes, false);
-    memory.take("benchmarks", benchmarks.iter().map(Benchmark::bytes).sum());
+    memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
     memory.take("radii", measured.iter().map(Radii::bytes).sum());
     memory.take("reading", reader_bytes(reader.dim()));
     memory.credit_bytes()?;
@@ -249,7 +248,7 @@ fn check_identities(
     config: &RadiiConfig,
     named: &NamedPath,
     reference: Option<&Identity>,
-    benchmarks: &[Benchmark],
+    benchmarks: &[Arc<Benchmark>],
 ) -> Result<(), PipelineError> {
     let assumed = config.assume_model.as_deref();
     let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());

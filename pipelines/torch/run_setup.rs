@@ -33,7 +33,7 @@ use crate::embedder::{EmbedService, Embedder};
 use crate::joiner;
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmark_origin::{PRODUCTS, products};
-use trommel_pipelines::benchmarks::{check_identity, load_with_origin};
+use trommel_pipelines::benchmarks::{check_identity, load_all};
 use trommel_pipelines::config::{DecodeOn, JudgeConfig, Machine};
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -210,10 +210,7 @@ impl RunSetup {
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
         }
-        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
-        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
-        let (benchmarks, origins): (Vec<_>, Vec<_>) =
-            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        let (benchmarks, origins) = load_all(&config.benchmarks, &mut notices)?;
         if tells {
             rounding::note(&mut notices, &origins, Rounded::HERE);
         }
