@@ -34,7 +34,7 @@ pub enum PartError {
         /// Bytes that were written.
         due: u64,
     },
-    /// Other bytes.
+    /// Other bytes, by their CRC-32C.
     #[error("crc32c {found:08x}, {due:08x} is due")]
     Checksum {
         /// Checksum of the file.
