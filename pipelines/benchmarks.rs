@@ -61,14 +61,19 @@ pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, Pipel
     Ok(load_with_origin(named, notices)?.0)
 }
 
-/// The same, and how it came to be.
+/// All of them in their order, and how each came to be.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with_origin(
-    named: &NamedPath,
+pub fn load_all(
+    named: &[NamedPath],
     notices: &mut Notices,
-) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
+) -> Result<(Benchmarks, Vec<BenchmarkOrigin>), PipelineError> {
+    let loaded = named.iter().map(|named| load_with_origin(named, notices));
+    loaded.map(|loaded| loaded.map(|(benchmark, origin)| (Arc::new(benchmark), origin))).collect()
+}
+
+fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
     let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
         return Err(PipelineError::Usage(format!("no such folder: {}", named.path.display())).within(place));

@@ -30,7 +30,8 @@ use trommel_ledger::run_folder::RunConfig;
 use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
-use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_with_origin};
+use crate::benchmark_origin::{PRODUCTS, note_products};
+use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_all};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -52,9 +53,7 @@ use crate::together::Together;
 /// # Errors
 /// Wrong input before the first byte (models that differ, a benchmark of pictures); later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
-    let together = Together::join(config, false, &stop, progress)?;
-    let result = prune_together(config, &together, &stop, progress);
-    together.end(result)
+    Together::run(config, false, &stop, progress, |together| prune_together(config, together, &stop, progress))
 }
 
 fn prune_together(
@@ -106,11 +105,9 @@ impl<'a> RunSetup<'a> {
                 )));
             }
         }
-        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut stored.notices));
-        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
-        let (benchmarks, origins): (Vec<_>, Vec<_>) =
-            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        let (benchmarks, origins) = load_all(&config.benchmarks, &mut stored.notices)?;
         rounding::note(&mut stored.notices, &origins, stored.rounded);
+        note_products(&mut stored.notices, &origins, stored.products.as_deref());
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
@@ -165,7 +162,8 @@ impl<'a> RunSetup<'a> {
     fn part_config(&self) -> PartConfig {
         let head = || {
             let foreign = self.stored.rounded.before.then(|| (META_FOREIGN.to_owned(), "yes".to_owned()));
-            let metadata = foreign.into_iter().collect();
+            let products = self.stored.products.clone().map(|products| (PRODUCTS.to_owned(), products));
+            let metadata = foreign.into_iter().chain(products).collect();
             EmbeddingHead {
                 dim: self.stored.dim,
                 identity: self.identity.clone(),

@@ -5,7 +5,7 @@
 //! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
 //! They lie on this machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
+use crate::benchmark_origin::products_of;
 use crate::benchmarks::{finished, gone_from, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::rounding::Rounded;
@@ -100,6 +101,8 @@ pub struct StoredEmbeddings {
     pub notices: Notices,
     /// Who rounded the rows to f16.
     pub(crate) rounded: Rounded,
+    /// What multiplied for the vectors, as far as files and runs say.
+    pub(crate) products: Option<String>,
     sources: Vec<Source>,
     ledgers: Vec<Ledger>,
 }
@@ -312,7 +315,7 @@ impl Finding {
             }
         }
         let (mut first, mut broken): (Option<(EmbeddingsHead, &str)>, _) = (None, None);
-        let mut rounded = Rounded::default();
+        let (mut rounded, mut products) = (Rounded::default(), BTreeSet::new());
         for (source, shard) in self.sources.iter_mut().zip(&self.shards) {
             let Some(piece) = &source.piece else { continue };
             let head = match EmbeddingReader::head(piece) {
@@ -325,6 +328,8 @@ impl Finding {
             };
             source.rows = head.rows;
             *(if head.foreign { &mut rounded.before } else { &mut rounded.here }) = true;
+            let config = source.of_run.map(|(ledger, _)| self.ledgers[ledger].config());
+            products.extend(products_of(config, &head.metadata));
             let Some((wanted, other)) = &first else {
                 first = Some((head, &shard.url));
                 continue;
@@ -352,7 +357,8 @@ impl Finding {
         };
         let plan = Arc::new(Plan { shards: self.shards, ..Plan::default() });
         let Self { sources, ledgers, notices, .. } = Self { shards: Vec::new(), ..self };
-        Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, sources, ledgers })
+        let products = products.into_iter().reduce(|all, other| format!("{all} and {other}"));
+        Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, products, sources, ledgers })
     }
 }
 

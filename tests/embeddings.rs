@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -198,6 +199,26 @@ fn what_cannot_be_is_refused_in_one_line() {
     assert!(refused(&[&bare], &[]).contains("kept no embeddings"));
     let said = refused(&[&format!("{stored}/embeddings/*.arrow")], &[]);
     assert!(said.contains("a part of a run") && said.contains(&format!("give {stored}")), "{said}");
+}
+
+/// Vectors that other products made differ in their last bits. Said of what a run has kept of them too.
+#[test]
+fn products_that_differ_are_told() {
+    const SAID: &str = "benchmarks with radii whose vectors and the pool's were multiplied for differently";
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let of_card = BTreeMap::from([("products".to_owned(), "cuda".to_owned())]);
+    let photo = EmbeddingSet::open(Path::new(&world.path("radii/photo"))).unwrap();
+    photo.write(Path::new(&path("card")), of_card).unwrap();
+    let said = |pool: &str, into: &str, more: &[&str]| {
+        stderr(&run(0, &words(&prune(&[pool], Path::new(&path(into)), "drop-over-radius", more))))
+    };
+    assert!(!said(embedded(), "alike", &[]).contains(SAID));
+    let card = format!("card={}", path("card"));
+    for (pool, into) in [(embedded().to_owned(), "kept"), (path("kept"), "again")] {
+        let said = said(&pool, into, &["--benchmark", &card]);
+        assert!(said.contains(SAID) && said.contains("benchmark card: cuda, the pool: "), "{said}");
+    }
 }
 
 /// A split's items: benchmark and point, its largest similarity, and who has it.

@@ -56,6 +56,8 @@ pub struct EmbeddingsHead {
     /// Whether its rows were rounded to f16 by another program, which need not round a vector as we do: numpy's files of f16, and what was
     /// kept of them.
     pub foreign: bool,
+    /// All that it says; nothing where it is numpy's.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// A stream of canonical batches.
@@ -115,7 +117,8 @@ impl EmbeddingReader {
         let (stored, _) = open_piece(&piece.clone().without_table(), false)?;
         let (dim, _, identity) = stored.head(piece.path())?;
         let rows = if let Stored::Matrix(reader) = &stored { Some(reader.rows()) } else { None };
-        Ok(EmbeddingsHead { dim, identity, rows, foreign: stored.is_foreign() })
+        let metadata = stored.metadata().cloned().unwrap_or_default();
+        Ok(EmbeddingsHead { dim, identity, rows, foreign: stored.is_foreign(), metadata })
     }
 
     fn begin(root: &Path, pieces: Vec<Piece>, first: &Piece, details: bool) -> Result<Self, ColumnarError> {

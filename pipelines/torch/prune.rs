@@ -33,9 +33,7 @@ use trommel_pipelines::pruning::{self, Judged, Pruning, Wanted};
 /// # Errors
 /// Wrong input before the first byte; later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
-    let together = Together::join(config, false, &stop, progress)?;
-    let result = prune_together(config, &together, &stop, progress);
-    together.end(result)
+    Together::run(config, false, &stop, progress, |together| prune_together(config, together, &stop, progress))
 }
 
 fn prune_together(

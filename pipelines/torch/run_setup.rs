@@ -20,7 +20,7 @@ use self::budget::planned_memory;
 pub use self::input::Input;
 pub(crate) use self::input::captions;
 use self::input::input_of;
-use self::judge::{benchmarks_of, checked_rule, joiner_of};
+use self::judge::{checked_rule, joiner_of};
 pub use self::machinery::Machinery;
 use self::machinery::decoding_card;
 pub use self::reading::Reader;
@@ -29,6 +29,7 @@ use self::run_folder::decision_config;
 pub use self::setup::RunSetup;
 use self::views::{decode_config, embedder_of};
 use trommel_pipelines::begun_with::BegunWith;
+use trommel_pipelines::benchmarks::load_all;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 pub use trommel_pipelines::ledger_run::names_of;
@@ -65,7 +66,7 @@ impl RunSetup {
             captions(folders, &config.shards)?;
         }
 
-        let (benchmarks, origins) = benchmarks_of(config, &mut notices)?;
+        let (benchmarks, origins) = load_all(&config.benchmarks, &mut notices)?;
         if tells {
             rounding::note(&mut notices, &origins, Rounded::HERE);
         }

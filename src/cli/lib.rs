@@ -2,6 +2,7 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod args;
+mod beside;
 pub mod commands;
 pub mod config_file;
 pub mod duration;

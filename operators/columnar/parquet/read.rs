@@ -15,7 +15,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
 use self::types::{fits, is_number, is_unsigned, shown};
-use self::values::{column, failed};
+use self::values::{ColumnRead, failed};
 use super::input::Input;
 use super::{Column, ColumnType, Field};
 use crate::{ColumnarError, ReadSeek, guarded};
@@ -203,8 +203,9 @@ impl TableReader {
         let rows = self.left.min(BATCH_ROWS) as usize;
         self.left -= rows as u64;
         let mut columns = Vec::with_capacity(self.open.len());
-        for ((reader, field), unsigned) in self.open.iter_mut().zip(&self.fields).zip(&self.unsigned) {
-            columns.push(column(&self.path, field, *unsigned, reader, rows, self.left == 0)?);
+        for ((reader, field), &unsigned) in self.open.iter_mut().zip(&self.fields).zip(&self.unsigned) {
+            let read = ColumnRead { path: &self.path, field, unsigned, rows, last: self.left == 0 };
+            columns.push(read.column(reader)?);
         }
         Ok(Some(columns))
     }

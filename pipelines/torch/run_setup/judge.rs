@@ -1,33 +1,17 @@
-//! By what samples are judged: benchmarks, a rule, and who scores vectors against the benchmarks.
+//! By what samples are judged: the rule, and who scores vectors against the benchmarks.
 
 use std::sync::Arc;
 
-use trommel_core::notices::Notices;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
 use trommel_decide::rule::{KEEP_ALL, Rule};
 
 use crate::embedder::Embedder;
 use crate::joiner;
-use trommel_pipelines::benchmark_origin::BenchmarkOrigin;
-use trommel_pipelines::benchmarks::load_with_origin;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::MemoryPlan;
 use trommel_pipelines::split_file::SplitFile;
-
-/// The benchmarks in order, each with how it came to be.
-///
-/// # Errors
-/// A benchmark that cannot be read.
-pub(super) fn benchmarks_of(
-    config: &JudgeConfig,
-    notices: &mut Notices,
-) -> Result<(Vec<Arc<Benchmark>>, Vec<BenchmarkOrigin>), PipelineError> {
-    let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, notices));
-    let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
-    Ok(loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip())
-}
 
 /// The canonical spelling of what decides, and who decides by it. A split's own rule is spelled out, and has no say here any more.
 ///
