@@ -13,7 +13,7 @@ use trommel_shard::store::{ByteSource, Entry, FileInfo, Patience, Store, StoreEr
 pub enum Fault {
     /// No folder can be listed.
     NoListing,
-    /// Nobody may look at a file or list a folder.
+    /// Nobody may look at a file, open it or list a folder.
     Denied,
     /// Nothing can be opened.
     NoOpening,
@@ -118,6 +118,9 @@ impl Store for Faulty {
 
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
         locked(&self.script).opens += 1;
+        if self.has(url, Fault::Denied) {
+            return Err(denied(url));
+        }
         if self.has(url, Fault::NoOpening) {
             return Err(failure(url));
         }
