@@ -210,6 +210,10 @@ impl RunSetup {
         if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
             captions(folders, &config.shards)?;
         }
+        if let (Input::Folders(_), true) = (&input, config.reading.strict) {
+            let text = "flags that nobody reads of class folders, where no member is repeated";
+            notices.note("strict_not_read", text, "--strict", 1);
+        }
         let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
         let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
         let (benchmarks, origins): (Vec<_>, Vec<_>) =
