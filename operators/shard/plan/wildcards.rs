@@ -2,6 +2,9 @@
 //!
 //! Names come in the order of a walk through sorted folders, a folder's content where its own name stands. What is hidden is found only by
 //! a dot that is written. A `?` in another store's URL begins its query and is no wildcard.
+//!
+//! What cannot be looked into may hold what was asked for: a folder that may not be listed or entered, a name that is not UTF-8 and a link that
+//! may not be followed are errors. Links that lead nowhere are noted where they stand for folders.
 
 use glob::{MatchOptions, Pattern};
 
