@@ -54,7 +54,7 @@ fn pictures(path: &Path) -> Result<Vec<(String, Vec<u8>)>, PipelineError> {
         left > 0
     };
     if path.is_dir() {
-        let entries = fs::read_dir(path).and_then(|all| all.map(|it| Ok(it?.path())).collect::<io::Result<_>>());
+        let entries = fs::read_dir(path).and_then(|all| all.map(|it| Ok(it?.path())).collect::<io::Result<Vec<_>>>());
         let mut files: Vec<PathBuf> = entries.map_err(PipelineError::at(path))?;
         files.sort();
         for file in files.iter().filter(|file| file.is_file()) {
