@@ -22,7 +22,7 @@ use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_select::select::RunFacts;
 use trommel_shard::embeddings::{EmbeddingFiles, KnownSample, OpenedEmbeddings, Samples, Unread};
-use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
+use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, found_by, named, shards_in};
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
@@ -118,7 +118,7 @@ impl StoredEmbeddings {
         for argument in arguments {
             let (prefix, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
             for item in list.split("::").filter(|item| !item.is_empty()) {
-                for (path, literal) in paths_of(item)? {
+                for (path, literal) in paths_of(item, &mut found.notices)? {
                     found.add(&path, &literal, prefix)?;
                 }
             }
@@ -213,8 +213,8 @@ impl EmbeddingFiles for StoredEmbeddings {
     }
 }
 
-/// Paths of one item of a list, each with the literal folder that its name leaves out.
-fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
+/// Paths of one item of a list, each with the literal folder that its name leaves out; what a wildcard passes over is noted.
+fn paths_of(item: &str, notices: &mut Notices) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
     let elsewhere =
         || PipelineError::Usage(format!("{}: stored embeddings are read on this machine only", shown(item)));
     let path = local_path(item).ok_or_else(elsewhere)?;
@@ -232,11 +232,8 @@ fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
             paths.push(PathBuf::from(name));
             continue;
         }
-        let found = glob::glob(pattern).map_err(PipelineError::usage)?;
-        let mut found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(PipelineError::usage)?;
-        if found.is_empty() {
-            return Err(PipelineError::usage(PlanError::NoMatch(pattern.to_owned())));
-        }
+        let found = found_by(pattern, &Local::default(), notices).map_err(PipelineError::usage)?;
+        let mut found: Vec<PathBuf> = found.into_iter().map(PathBuf::from).collect();
         found.sort();
         paths.extend(found.into_iter().map(|path| match array {
             Some(array) => PathBuf::from(format!("{}@{array}", path.display())),

@@ -44,8 +44,12 @@ pub fn beside(arguments: &[String], store: &dyn Store, reading: &GroupConfig) ->
         let (count, first) = unread_in(store, folder);
         let text = "files beside the shards that are called like shards and are none by their endings";
         notices.note("unread_shards", text, first, count);
-        let (count, first) = below(store, folder);
-        notices.note("shards_below", "shards in the folders of a folder of shards passed over", first, count);
+        let Below { shards, closed } = below(store, folder);
+        let first = |urls: &[String]| urls.first().cloned().unwrap_or_default();
+        let text = "shards in the folders of a folder of shards passed over";
+        notices.note("shards_below", text, first(&shards), shards.len() as u64);
+        let text = "folders in a folder of shards that cannot be looked into, and may hold more";
+        notices.note("closed_below", text, first(&closed), closed.len() as u64);
     }
     Ok(notices)
 }
@@ -96,14 +100,28 @@ fn counted(store: &dyn Store, folder: &str, is_such: impl Fn(&Entry) -> bool) ->
     (names.len() as u64, names.into_iter().next().unwrap_or_default())
 }
 
-/// How many shards lie in a folder's folders, and the first.
-fn below(store: &dyn Store, folder: &str) -> (u64, String) {
+/// What lies in a folder's folders, by URL.
+#[derive(Default)]
+struct Below {
+    shards: Vec<String>,
+    /// Folders that cannot be listed.
+    closed: Vec<String>,
+}
+
+/// The shards in a folder's folders, and those of them that nobody may look into.
+fn below(store: &dyn Store, folder: &str) -> Below {
     let entries = store.list(folder).unwrap_or_default();
-    let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Folder && entry.is_utf8);
-    let at = |entry: &Entry| format!("{}/{}", folder.trim_end_matches('/'), entry.name);
-    let mut shards: Vec<_> = folders.filter_map(|entry| shards_in(store, &at(entry)).ok()).flatten().collect();
-    shards.sort();
-    (shards.len() as u64, shards.into_iter().next().unwrap_or_default())
+    let mut found = Below::default();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Folder && entry.is_utf8) {
+        let url = format!("{}/{}", folder.trim_end_matches('/'), entry.name);
+        match shards_in(store, &url) {
+            Ok(shards) => found.shards.extend(shards),
+            Err(_) => found.closed.push(url),
+        }
+    }
+    found.shards.sort();
+    found.closed.sort();
+    found
 }
 
 fn refuse_more(folder: &str, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {

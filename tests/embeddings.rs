@@ -74,8 +74,12 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
             let (from_shards, from_embeddings) = (name("shards"), name("embeddings"));
             let columns = ["--columns", columns, "--seed", "5"];
             let model = [&columns[..], &["--embedder", MODEL, "--random-init", "1"]].concat();
-            run(0, &words(&prune(&[&shards], &from_shards, rule, &model)));
+            let of_shards = stderr(&run(0, &words(&prune(&[&shards], &from_shards, rule, &model))));
             let said = stderr(&run(0, &words(&prune(&[&stored], &from_embeddings, rule, &columns))));
+            for said in [&of_shards, &said] {
+                let is_unread = said.contains("seeds that nobody reads, for nothing is drawn: 1 (first: --seed)");
+                assert_eq!(is_unread, !rule.starts_with("random:"), "{rule}: {said}");
+            }
             assert!(said.contains("2 rejected") && said.contains("bottleneck"), "{said}");
             let text = ledger_text(&from_shards);
             assert!(text.contains("\"image_") && text.contains("no_image"), "{text}");

@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT/test/nshards.txt        how many tars
 //! ROOT/test/0.tar 1.tar ..     a picture and its class's number (`.cls`) a sample
-//! ROOT/classnames.txt          names of the classes, by their numbers
+//! ROOT/classnames.txt          names of the classes by their numbers, none of them blank
 //! ROOT/zeroshot_classification_templates.txt    prompts with {c} for the class
 //! ```
 //!
@@ -16,7 +16,7 @@
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
-use self::layout::{packed, text};
+use self::layout::{own_names, packed};
 use super::compression::{CompressionLimits, decompress};
 use super::plan::{PlanOptions, expand, shards_in};
 use super::promised::promised;
@@ -64,13 +64,25 @@ impl Classified {
     /// The set that `root` is; `None` where it is something else.
     ///
     /// # Errors
-    /// A set of another kind (retrieval, several labels), or of which a file cannot be read.
+    /// A set of another kind (retrieval, several labels), or of which a file cannot be read; a class whose name is blank.
     pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
+        Self::find_called(root, &[])
+    }
+
+    /// The same, its classes called by other names than its own, where any are given; that its own are not read is noted.
+    ///
+    /// # Errors
+    /// As [`Self::find`]; what its own names are is not looked at where others are given.
+    pub fn find_called(root: &Path, given: &[String]) -> Result<Option<Self>, ClassifiedError> {
         let Some((shards, above)) = packed(root, "classification", "one class a picture")? else { return Ok(None) };
-        let names = text(&above.join("classnames.txt"))?.unwrap_or_default();
-        let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
+        let (list, mut notices) = (above.join("classnames.txt"), uncounted(root));
+        let class_names = if given.is_empty() { own_names(&list)? } else { given.to_vec() };
+        if !given.is_empty() && list.is_file() {
+            let text = "class names of a set's own that are not read, for others are given in their place";
+            notices.note("own_class_names", text, list.display().to_string(), 1);
+        }
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
-        Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices: uncounted(root) }))
+        Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices }))
     }
 
     /// The tars that `shards` gives: a folder with some, one of them, a pattern. `None` where it is something else.
@@ -226,82 +238,4 @@ pub fn captioned(root: &Path) -> Result<Option<Vec<PathBuf>>, ClassifiedError> {
 const CLASS: &str = "cls";
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::testing::tar_of;
-    use trommel_core::causes::Causes;
-
-    #[test]
-    fn pictures_come_with_their_classes_and_what_has_none_says_why() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, test) = (folder.path(), folder.path().join("test"));
-        assert!(Classified::find(root).unwrap().is_none());
-        fs::create_dir(&test).unwrap();
-        fs::write(test.join("nshards.txt"), "2\n").unwrap();
-        fs::write(root.join("classnames.txt"), "a\nb \n").unwrap();
-        let first: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.webp", b"w"), ("s1.cls", b"7"), ("s1.jpg", b"j")];
-        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
-        let missing = Causes(&Classified::find(root).unwrap_err()).to_string();
-        assert!(missing.contains("1.tar") && missing.contains("says that there are 2"), "{missing}");
-        let second: &[(&str, &[u8])] = &[("s2.png", b"p"), ("s3.png", b"q"), ("s3.cls", b"x")];
-        fs::write(test.join("1.tar"), tar_of(second)).unwrap();
-        for given in [root, &test] {
-            let set = Classified::find(given).unwrap().unwrap();
-            assert_eq!(set.class_names, ["a", "b"]);
-            let mut seen = Vec::new();
-            for shard in 0..2 {
-                let mut see = |it: Labelled| {
-                    seen.push((it.key, it.content.map_err(|error| error.to_string())));
-                    Ok::<_, ClassifiedError>(())
-                };
-                let notices = set.read(shard, &mut see).unwrap();
-                assert!(notices.is_empty() && set.notices.is_empty(), "{notices:?} {:?}", set.notices);
-            }
-            let say = |text: &str| Err(text.to_owned());
-            let due = [
-                ("s0", Ok((b"w".to_vec(), 1))),
-                ("s1", say("class 7, and there are 2 names")),
-                ("s2", say("no .cls beside it")),
-                ("s3", say("`x` is no class's number")),
-            ];
-            assert_eq!(seen, due.map(|(key, content)| (key.to_owned(), content)));
-            let mut labels = Vec::new();
-            set.labels(0, &mut |key, class| {
-                labels.push((key, class));
-                Ok::<_, ClassifiedError>(())
-            })
-            .unwrap();
-            assert_eq!(labels[0], ("s0".to_owned(), Ok(1)));
-        }
-        // What is not read, and what did not come, is said.
-        for name in ["2.tar", "01.tar", "2.tar.gz"] {
-            fs::write(test.join(name), tar_of(second)).unwrap();
-        }
-        fs::write(test.join("1_stats.json"), r#"{"successes": 5}"#).unwrap();
-        let set = Classified::find(root).unwrap().unwrap();
-        let of = set.notices.get("uncounted_shards").unwrap();
-        assert!(of.count == 3 && of.first.ends_with("01.tar, and there are 2"), "{of:?}");
-        let lost = set.read(1, &mut |_| Ok::<_, ClassifiedError>(())).unwrap();
-        assert_eq!(lost.get("fewer_samples").map(|of| of.lost_samples), Some(3));
-        fs::remove_file(test.join("0.tar")).unwrap();
-        fs::write(test.join("0_stats.json"), r#"{"successes": 4}"#).unwrap();
-        let set = Classified::of_tars(&test).unwrap().unwrap();
-        assert_eq!((set.notices.lost_samples(), set.shards.len()), (4, 4), "{:?}", set.notices);
-        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
-        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
-        assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
-        for given in [root, &test] {
-            assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
-            assert_eq!(Packed::find(given).unwrap().unwrap().shards(), [test.join("0.tar"), test.join("1.tar")]);
-        }
-        fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
-        assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
-        assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
-        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
-        fs::remove_file(test.join("1.tar")).unwrap();
-        assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
-    }
-}
+mod tests;

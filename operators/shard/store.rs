@@ -90,6 +90,12 @@ impl StoreError {
         matches!(self, Self::Io { error, .. } if matches!(error.kind(), NotFound | NotADirectory))
     }
 
+    /// Whether it is there, or may be, and nobody may see it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether another try may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {

@@ -122,6 +122,8 @@ pub fn embed_pictures(
     }
     discard(&embedding.run, changed).map_err(PipelineError::at(&embedding.run))?;
     let done = prune(&embedding, stop.clone(), progress)?;
+    // Whoever embeds them by a command of its own hears this too.
+    done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
     if done.interrupted {
         return Err(PipelineError::Interrupted);
     }

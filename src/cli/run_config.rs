@@ -180,25 +180,28 @@ pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
     Done::said(if interrupted || !failed.is_empty() { ErrorKind::Unfinished.status() } else { 0 })
 }
 
-/// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.
-pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &args::Embedder) {
-    let args::Embedder {
-        embedder_weights, torchscript, random_init, assume_model, embed_precision, embed_batch, ..
-    } = embedder;
-    let flags = [
-        ("--embedder-weights", embedder_weights.is_some()),
-        ("--torchscript", *torchscript),
-        ("--random-init", random_init.is_some()),
-        ("--assume-model", assume_model.is_some()),
-        ("--embed-precision", embed_precision.is_some()),
-        ("--embed-batch", embed_batch.is_some()),
-        ("--columns", judging.columns != "all"),
-        ("--no-embeddings", judging.no_embeddings),
+/// Notes flags that say how to embed or to join where nothing is embedded: whoever gives them expects that something is. `given` are the
+/// flags that stand on the command line or in its `--config`.
+pub fn note_unread(notices: &mut Notices, given: &[String], judging: &args::Judging) {
+    const UNREAD: [&str; 10] = [
+        "embedder",
+        "embedder-weights",
+        "torchscript",
+        "random-init",
+        "assume-model",
+        "embed-precision",
+        "embed-batch",
+        "join",
+        "columns",
+        "no-embeddings",
     ];
-    let unread: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
-    if judging.against.benchmarks.is_empty() {
+    if !judging.against.benchmarks.is_empty() {
+        return;
+    }
+    let unread: Vec<&String> = given.iter().filter(|flag| UNREAD.contains(&flag.as_str())).collect();
+    if let Some(first) = unread.first() {
         let text = "flags that nobody reads, for without --benchmark nothing is embedded";
-        notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
+        notices.note("flags_not_read", text, format!("--{first}"), unread.len() as u64);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::class_names::BlankLine;
 use crate::plan::PlanError;
 use trommel_core::causes::Cause;
 use trommel_core::sample::Reason;
@@ -20,6 +21,14 @@ pub enum ClassifiedError {
     /// A pattern that finds no tars.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A class without a name in its list of them.
+    #[error("{}:{}", path.display(), source.line)]
+    BlankName {
+        /// The list.
+        path: PathBuf,
+        /// Its line.
+        source: BlankLine,
+    },
     /// It is another kind of set, or none.
     #[error("{}: {what}", path.display())]
     Malformed {

@@ -1,10 +1,12 @@
-//! Where the files of a packed set lie: what its `dataset_type.txt` and `nshards.txt` say, and what they do not count.
+//! What a packed set's own files say: where its tars lie (`dataset_type.txt`, `nshards.txt`), which they do not count, and what its classes are
+//! called (`classnames.txt`).
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::{ClassifiedError, unavailable};
+use crate::class_names::class_lines;
 use crate::plan::shards_in;
 use crate::store::Local;
 use trommel_core::notices::Notices;
@@ -60,8 +62,15 @@ pub fn uncounted(root: &Path) -> Notices {
     notices
 }
 
+/// The names in a set's own list; none where there is no list.
+pub(super) fn own_names(list: &Path) -> Result<Vec<String>, ClassifiedError> {
+    let names = text(list)?.unwrap_or_default();
+    let blank = |source| ClassifiedError::BlankName { path: list.to_path_buf(), source };
+    Ok(class_lines(&names).map_err(blank)?.into_iter().map(str::to_owned).collect())
+}
+
 /// What a file says; `None` where there is none.
-pub(super) fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
+fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         text => text.map(Some).map_err(unavailable(path)),

@@ -91,8 +91,9 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
             Err(_) if first_wildcard(&name).is_some() => {
                 let wildcards = Wildcards::parse(&name)?;
                 let met = wildcards.find(look)?;
-                found.pass_over(&met);
-                found.shards.extend(come(matching(look, &name, &met, folder, opens))?);
+                met.note_nowhere(&mut found.passed_over);
+                found.pass_over(&met.entries);
+                found.shards.extend(come(matching(look, &name, &met.entries, folder, opens))?);
                 let is_asked =
                     |stem: &str| SHARD_ENDINGS.iter().any(|ending| wildcards.finds(&format!("{stem}{ending}")));
                 for place in wildcards.folders(look)? {

@@ -104,7 +104,7 @@ fn holds_shards(store: &dyn Store, folder: &str) -> bool {
     shards_in(store, folder).is_ok_and(|shards| !shards.is_empty())
 }
 
-/// What a run reads, and notes on what lies beside it or is left out.
+/// What a run reads, and notes on what lies beside it or is left out, and on flags that nobody reads of it.
 ///
 /// # Errors
 /// Those of [`Input::find`]; a split of other shards; a plan of class folders that are not what they were.
@@ -124,6 +124,10 @@ pub(super) fn input_of(
     };
     let mut notices = if config.plan.is_none() { beside(&config.shards, stores, reading)? } else { Notices::default() };
     notices.merge(&left_out);
+    if let (Input::Folders(_), true) = (&input, config.reading.strict) {
+        let text = "flags that nobody reads of class folders, where no member is repeated";
+        notices.note("strict_not_read", text, "--strict", 1);
+    }
     Ok((input, notices))
 }
 

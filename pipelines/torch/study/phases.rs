@@ -137,9 +137,11 @@ impl Study<'_> {
             there(&data, &benchmark.data)?;
             let named = |field: &str| format!("benchmarks.{name}.{field}");
             let classes = class_names(benchmark).map_err(field(&named("classnames")))?;
-            LabelledPictures::find(&benchmark.data, &classes).map_err(field(&format!("benchmarks.{name}")))?;
-            let templates = benchmark.templates.as_deref().map(lists::templates).transpose();
-            templates.map_err(field(&named("templates")))?;
+            let found = LabelledPictures::find(&benchmark.data, &classes);
+            let found = found.map_err(field(&format!("benchmarks.{name}")))?;
+            // Those that the trained models will be asked with: a set's own, unless others are given.
+            let templates = benchmark.templates.as_deref().or(found.templates.as_deref());
+            templates.map(lists::templates).transpose().map_err(field(&named("templates")))?;
         }
         Ok(())
     }
