@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trommel_core::durable;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_dedup::DedupError;
 use trommel_dedup::clusters::Round;
 pub use trommel_dedup::inside::Order;
@@ -166,7 +167,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     let mut files = files(config)?;
     let split = files.first().ok_or_else(|| PipelineError::Usage("--format: none was given".into()))?.clone();
     let folder = durable::parent(&split).to_path_buf();
-    durable::make_folder(&folder).map_err(PipelineError::at(&folder))?;
+    let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let found = Searched::of(config, &folder, &|_| Ok(()), say, work)?;
     let sinks = files
         .iter()

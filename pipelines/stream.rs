@@ -151,11 +151,15 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     }
     match stream.run(from) {
         Ok(()) => {
+            // A list of other shards is refused before anything says that the new ones are whole.
+            let absent = match (&stream.met, &config.kept_by) {
+                (Some(met), KeptBy::Split(path)) if config.out != Out::Pipe => {
+                    Turn { path, keys, unwritten }.absent(config, &locked(met), &stream.notices)?
+                }
+                _ => Notices::default(),
+            };
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
-            let met = stream.met.filter(|_| config.out != Out::Pipe);
-            if let (Some(met), KeptBy::Split(path)) = (met, &config.kept_by) {
-                Turn { path, keys, unwritten }.absent(config, &locked(&met), &mut report)?;
-            }
+            report.notices.merge(&absent);
             Ok(report)
         }
         Err(Ended::ReaderGone) => Ok(StreamReport::default()),

@@ -7,7 +7,7 @@ use trommel_select::membership::Membership;
 use trommel_select::met::Met;
 use trommel_shard::plan::{Plan, ShardRef, is_shard_name};
 
-use super::{Out, StreamConfig, StreamReport};
+use super::{Out, StreamConfig};
 use crate::error::PipelineError;
 use crate::select::failed;
 
@@ -81,17 +81,12 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Tells which names of the list did not come; no key at all is no list of these shards.
-    pub(super) fn absent(
-        &self,
-        config: &StreamConfig,
-        met: &Met,
-        report: &mut StreamReport,
-    ) -> Result<(), PipelineError> {
-        let (path, lost) = (self.path.display(), report.notices.any_loss());
-        let absent = met.note(self.path, &mut report.notices).map_err(failed)?.count;
+    /// Notes which names of the list did not come, where all that was `found` is known; no key at all is no list of these shards.
+    pub(super) fn absent(&self, config: &StreamConfig, met: &Met, found: &Notices) -> Result<Notices, PipelineError> {
+        let (path, lost, mut notices) = (self.path.display(), found.any_loss(), Notices::default());
+        let absent = met.note(self.path, &mut notices).map_err(failed)?.count;
         let text = "samples that an earlier turn of this command could not write, whose names may be among those that no sample has";
-        report.notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
+        notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
         // Of a shard that could not be read nobody knows.
         if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
             let first = config.shards.first().map_or("", String::as_str);
@@ -99,7 +94,7 @@ impl Turn<'_> {
                 "{path}: none of its {absent} keys is in these shards (first: {first})"
             )));
         }
-        Ok(())
+        Ok(notices)
     }
 }
 
