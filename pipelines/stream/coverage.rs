@@ -41,8 +41,7 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
             by_keys_alone(&coverage.first)
         )));
     }
-    let text = "samples that the split keeps of shards that are not given";
-    notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
+    coverage.note_absent(notices);
     Ok(())
 }
 
@@ -55,10 +54,8 @@ pub(super) fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<St
              uids, .keys)"
         )));
     }
-    let Some(other) = split.first_shard().map_err(failed)? else { return Ok(None) };
-    let is_other = is_shard_name(name) && !is_shard_name(&other) && other != "-";
-    let stranger = is_other || split.leaves_out(name) == Some(false);
-    Ok(stranger.then(|| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
+    let other = split.stranger(name).map_err(failed)?;
+    Ok(other.map(|other| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
 }
 
 /// What leads from a split of stored embeddings to shards, where its first shard is none.
