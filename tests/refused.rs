@@ -149,14 +149,14 @@ fn what_was_written_stays() {
     let (judged, tar, vectors) = (inputs.path("judged"), inputs.path("data/shards/00000.tar"), inputs.path("vectors"));
     let (photo, page) = (inputs.path("data/benchmarks/photo"), at("report/page.html"));
     for (words, file) in [
-        (vec!["select", &judged, "--rule", "random:50%", "-o", &at("select")], "select/split.parquet"),
-        (vec!["stream", &tar, "--rule", "random:100%", "-o", &at("stream")], "stream/stream.json"),
-        (vec!["dedup", &vectors, "--above", "0.9", "--assume-model", "m", "-o", &at("dedup")], "dedup/dedup.parquet"),
-        (vec!["inject", &photo, "-o", &at("inject")], "inject/inject.json"),
-        (vec!["report", &judged, "--tables", &at("report"), "-o", &page], "report/page.html"),
-        (vec!["prune", &vectors, "--rule", "random:50%", "--run", &at("prune")], "prune/config.json"),
+        (&["select", &judged, "--rule", "random:50%", "-o", &at("select")][..], "select/split.parquet"),
+        (&["stream", &tar, "--rule", "random:100%", "-o", &at("stream")][..], "stream/stream.json"),
+        (&["dedup", &vectors, "--above", "0.9", "--assume-model", "m", "-o", &at("dedup")][..], "dedup/dedup.parquet"),
+        (&["inject", &photo, "-o", &at("inject")][..], "inject/inject.json"),
+        (&["report", &judged, "--tables", &at("report"), "-o", &page][..], "report/page.html"),
+        (&["prune", &vectors, "--rule", "random:50%", "--run", &at("prune")][..], "prune/config.json"),
     ] {
-        run(0, &words);
+        run(0, words);
         assert!(Path::new(&at(file)).is_file(), "{words:?}");
     }
     assert!(!Path::new(&at("stream/.stream.lock")).exists());
