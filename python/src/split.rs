@@ -42,7 +42,7 @@ impl Split {
         let repeated = if rejects { RepeatedMember::Reject } else { RepeatedMember::NewSample };
         let config =
             ReaderConfig { group: GroupConfig { repeated, ..GroupConfig::default() }, ..ReaderConfig::default() };
-        let met = membership.met().filter(|_| reads_all).map(|met| Arc::new(Mutex::new(met)));
+        let met = if reads_all { membership.met() } else { None }.map(|met| Arc::new(Mutex::new(met)));
         Ok(Self { path, membership: Mutex::new(membership), met, config })
     }
 
