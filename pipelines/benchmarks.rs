@@ -23,6 +23,7 @@ use crate::benchmark_origin::BenchmarkOrigin;
 use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
 pub use crate::named_path::NamedPath;
+use crate::run_losses;
 use crate::stray_files::pictures_in;
 use crate::unmarked::refuse_unmarked;
 
@@ -195,11 +196,7 @@ fn taken_down(ledger: &Ledger) -> Result<LeftOut, PipelineError> {
 pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, PipelineError> {
     let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
     let missing: Vec<&ShardRef> = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).collect();
-    let Some(first) = missing.first() else {
-        let mut notices = plan.losses();
-        notices.merge(&ledger.notices());
-        return Ok(notices);
-    };
+    let Some(first) = missing.first() else { return Ok(run_losses::of_run(&plan, ledger)) };
     Err(PipelineError::Usage(format!(
         "{}: {} of {} shards are not embedded yet (first: {}); the command that began it goes on",
         path.display(),

@@ -36,6 +36,7 @@ pub mod pruning;
 pub mod radii;
 pub mod report;
 pub mod rounding;
+pub mod run_losses;
 pub mod secret;
 pub mod select;
 pub mod shard_leases;

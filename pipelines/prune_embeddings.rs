@@ -64,6 +64,8 @@ fn prune_together(
 ) -> Result<PruneReport, PipelineError> {
     let judging = RunSetup::prepare(config)?;
     let plan = judging.stored.plan.clone();
+    // Before the folder is begun.
+    judging.memory(config.least_readers(plan.len())).credit_bytes()?;
     let run_config = judging.run_config();
     let pruning = Pruning {
         plan: &plan,
@@ -182,9 +184,18 @@ impl<'a> RunSetup<'a> {
         }
     }
 
-    /// The credit for so many readers, from what the budget leaves; says so in one line.
-    fn credit(&self, ledger: LedgerMemory, readers: usize, stop: &Stop) -> Result<Credit, PipelineError> {
-        let machine = &self.config.machine;
+    fn ledger_memory(&self) -> LedgerMemory {
+        LedgerMemory::of(&self.benchmarks, Some(self.stored.dim))
+    }
+
+    /// A reader's own part of the credit.
+    fn quantum_bytes(&self) -> u64 {
+        QUANTUM_ROWS * (self.ledger_memory().vector_bytes + SAMPLE_OVERHEAD_BYTES)
+    }
+
+    /// What so many readers need.
+    fn memory(&self, readers: usize) -> MemoryPlan {
+        let (machine, ledger) = (&self.config.machine, self.ledger_memory());
         let mut memory = MemoryPlan::new(machine.memory_bytes, false);
         if let Some(joiner) = &self.joiner {
             memory.take("benchmarks", self.benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
@@ -193,13 +204,18 @@ impl<'a> RunSetup<'a> {
         ledger.take(&mut memory);
         memory.take("reading", self.stored.reader_bytes() * readers as u64);
         memory.take("ledger", ledger.lane_bytes() * readers as u64);
-        let quantum_bytes = QUANTUM_ROWS * (ledger.vector_bytes + SAMPLE_OVERHEAD_BYTES);
-        memory.least_credit_bytes = quantum_bytes * readers as u64;
+        memory.least_credit_bytes = self.quantum_bytes() * readers as u64;
+        memory
+    }
+
+    /// The credit for so many readers, from what the budget leaves; says so in one line.
+    fn credit(&self, readers: usize, stop: &Stop) -> Result<Credit, PipelineError> {
+        let memory = self.memory(readers);
         let budget_bytes = memory.credit_bytes()?;
-        tracing::info!("{}", Threading::of(machine));
+        tracing::info!("{}", Threading::of(&self.config.machine));
         tracing::info!("memory {}: {memory}", human(memory.budget_bytes));
-        let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes };
-        Ok(Credit::new(config, stop.clone()).with_records(ledger.lane_bytes()))
+        let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes: self.quantum_bytes() };
+        Ok(Credit::new(config, stop.clone()).with_records(self.ledger_memory().lane_bytes()))
     }
 
     fn run(
@@ -211,9 +227,9 @@ impl<'a> RunSetup<'a> {
     ) -> Result<Judged, PipelineError> {
         let Wanted { folder, shards, first } = wanted;
         let machine = &self.config.machine;
-        let (workers, readers) = (machine.workers, machine.workers.max(2).min(shards.len().max(1)));
-        let ledger_memory = LedgerMemory::of(&self.benchmarks, Some(self.stored.dim));
-        let credit = self.credit(ledger_memory, readers, stop)?;
+        let (workers, readers) = (machine.workers, machine.readers(shards.len()));
+        let ledger_memory = self.ledger_memory();
+        let credit = self.credit(readers, stop)?;
         let pool = Pool::with("join", machine.threads, Some(stop.clone()), |_| {});
         self.config.gauges.watch_credit(&credit);
         self.config.gauges.watch_pool("join", &pool);

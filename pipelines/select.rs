@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_decide::selection::{Selection, named};
 use trommel_select::SelectError;
 use trommel_select::select::{MadeSplit, WantedSplit};
@@ -107,7 +108,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         Some(file) => durable::parent(file).to_path_buf(),
         None => return Err(PipelineError::Usage("nothing to select: give --rule".into())),
     };
-    durable::make_folder(&folder).map_err(PipelineError::at(&folder))?;
+    let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let sorting =
         (config.reading.memory_bytes / 16) / files.iter().map(|files| files.1.len() as u64).sum::<u64>().max(1);
     let mut wanted = Vec::new();

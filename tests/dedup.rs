@@ -283,6 +283,19 @@ fn a_run_of_embed() {
     let stays = texts(&PathBuf::from(&out).join("dedup.parquet"), "key");
     assert!(texts(&PathBuf::from(&splits).join("dense.parquet"), "key").iter().all(|key| stays.contains(key)));
     run(0, &["verify", &format!("{splits}/dense.parquet"), &run_folder, "--table", &table]);
+    // Who selects and who verifies is told the same of the table: here that a shard's rows are of nobody who takes part.
+    let fewer = format!("{splits}/fewer.parquet");
+    let select = ["select", &run_folder, "-o", &fewer, "--table", &table, "--without", "00001.tar", "--json"];
+    let selected = run(0, &[&select[..], &["--rule", "where:kept=1"]].concat());
+    let report = json_of(&selected);
+    let remark = format!("{table}: 48 of 288 rows are of no sample that takes part");
+    assert_eq!(report["splits"][0]["remarks"], serde_json::json!([remark]));
+    let verify = ["verify", &fewer, &run_folder, "--table", &table, "--json"];
+    let verified = run(0, &verify);
+    assert_eq!(json_of(&verified)["remarks"], serde_json::json!([remark]));
+    for said in [stderr(&selected), stderr(&verified)] {
+        assert!(said.contains(&format!("trommel:   {remark}\n")), "{said}");
+    }
 }
 
 /// Only samples of a split: those outside neither go nor make others go.
@@ -399,6 +412,7 @@ fn a_split_can_be_verified() {
         (&inside, &["--split", &split], "is another one"),
         (&first, &["--split", &inside], "is about all samples"),
         (&first, &["--against", &set], "compares with no other set"),
+        (&first, &["--table", "no.parquet"], "--table is for splits of `trommel select`"),
     ] {
         let said = stderr(&verify(2, split, more));
         assert!(said.contains(word), "{word}: {said}");

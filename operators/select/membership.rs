@@ -37,6 +37,7 @@ pub use crate::uid_list::UidList;
 mod keys;
 mod picker;
 mod table;
+pub mod told;
 
 use keys::Keys;
 pub use picker::Picker;

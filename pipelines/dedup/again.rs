@@ -76,5 +76,5 @@ pub fn again(
     };
     let say = |line: &str| tracing::info!("{line}");
     let found = Searched::of(&config, &std::env::temp_dir(), fits, &say, &Work::default())?;
-    found.write(&config, sinks, None)
+    found.write(&config, sinks, None).map(|(head, _remarks)| head)
 }

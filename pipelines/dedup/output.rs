@@ -111,14 +111,14 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.into())
 }
 
-/// Writes a split, its tables where the split has a place, and last of all what it says of itself. Nothing is seen under its name before it
-/// is whole.
+/// Writes a split, its tables where the split has a place, and last of all what it says of itself, which is given, with remarks for people. Nothing
+/// is seen under its name before it is whole.
 pub(super) fn write(
     mut sinks: Vec<Box<dyn Sink>>,
     split: Option<&Path>,
     found: &Found<'_>,
     head: impl FnOnce(Counted, String) -> SplitHead,
-) -> Result<SplitHead, PipelineError> {
+) -> Result<(SplitHead, Vec<String>), PipelineError> {
     let required = Field::required;
     let names =
         [required("shard", ColumnType::Text), required("key", ColumnType::Text), required("index", ColumnType::U32)];
@@ -189,10 +189,11 @@ pub(super) fn write(
     let head = head(counted, hash.finish());
     make_room(&sinks, &head).map_err(failed)?;
     [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
+    let mut remarks = Vec::new();
     for mut sink in sinks {
         sink.run_has(&mut found.shards.iter().map(String::as_str));
-        sink.finish(&head).map_err(failed)?;
+        remarks.extend(sink.finish(&head).map_err(failed)?);
     }
     split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;
-    Ok(head)
+    Ok((head, remarks))
 }

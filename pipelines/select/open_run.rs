@@ -16,6 +16,7 @@ use crate::error::PipelineError;
 use crate::failures::{failed, no_run};
 use crate::memory::MemoryPlan;
 use crate::plan_arguments::as_given;
+use crate::run_losses;
 use crate::unmarked::refuse_unmarked;
 
 /// Names that are told of many.
@@ -93,8 +94,7 @@ impl OpenRun {
                 bytes: line.part(PartKind::Ledger).map_or(0, |part| part.bytes),
             });
         }
-        let mut notices = plan.losses();
-        notices.merge(&ledger.notices());
+        let notices = run_losses::of_run(&plan, &ledger);
         let unknown = left_out.into_iter().map(str::to_owned).collect();
         let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == "-");
         let (arguments, shards, run) = (as_given(&plan), in_order(shards), run.into());

@@ -15,7 +15,7 @@ use crate::error::PipelineError;
 use crate::failures::failed;
 
 /// Name of the file in the folder.
-const FILE: &str = "stream.json";
+pub(super) const FILE: &str = "stream.json";
 
 /// From what a folder was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

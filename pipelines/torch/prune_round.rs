@@ -62,8 +62,7 @@ pub(crate) struct Round<'a> {
 impl Pruner {
     /// Makes all that is needed to judge `shards` shards, or as many at a time as memory has room for.
     pub(crate) fn start(mut judging: RunSetup, shards: usize) -> Result<Self, PipelineError> {
-        let workers = judging.machine().workers;
-        let readers = workers.max(2).min(shards.max(1));
+        let (workers, readers) = (judging.machine().workers, judging.machine().readers(shards));
         let open_shards = readers + workers;
         judging.take_ledger_memory(readers);
         let credit = judging.credit(readers, u64::MAX)?;

@@ -92,6 +92,13 @@ pub fn tell_threads(threads: &Threads) {
     eprintln!("trommel: {threads}");
 }
 
+/// Says what is remarkable about a split: a line each, on stderr.
+pub fn tell_remarks(remarks: &[String]) {
+    for remark in remarks {
+        eprintln!("trommel:   {}", escape_controls(remark));
+    }
+}
+
 /// Says what was found in the input: one line a kind, on stderr.
 pub fn tell(notices: &Notices) {
     for line in notices.lines() {

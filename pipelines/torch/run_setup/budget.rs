@@ -67,10 +67,26 @@ impl RunSetup {
 
     /// Sets aside what `lanes` readers hold: their buffers, and records that the ledger has not written.
     pub fn take_ledger_memory(&mut self, lanes: usize) {
+        self.reader_parts(lanes).into_iter().for_each(|(name, bytes)| self.memory.take(name, bytes));
+    }
+
+    /// What `lanes` readers hold, by name.
+    fn reader_parts(&self, lanes: usize) -> [(&'static str, u64); 2] {
         let group = &self.reading.group;
         let reader = READER_BYTES + 2 * group.max_text_bytes + JSON_FACTOR * group.max_json_bytes;
-        self.memory.take("reading", reader * lanes as u64);
-        self.memory.take("ledger", self.ledger_memory().lane_bytes() * lanes as u64);
+        let ledger = self.ledger_memory().lane_bytes();
+        [("reading", reader * lanes as u64), ("ledger", ledger * lanes as u64)]
+    }
+
+    /// Refuses a budget without room for `lanes` readers, as [`RunSetup::credit`] does: before a folder is begun.
+    ///
+    /// # Errors
+    /// A budget below the minimum.
+    pub fn check_memory(&self, lanes: usize) -> Result<(), PipelineError> {
+        let mut memory = self.memory.clone();
+        self.reader_parts(lanes).into_iter().for_each(|(name, bytes)| memory.take(name, bytes));
+        memory.least_credit_bytes = self.quantum_bytes() * lanes as u64;
+        memory.credit_bytes().map(drop)
     }
 
     /// A reader's own part of the credit: one sample.

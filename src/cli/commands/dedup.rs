@@ -15,7 +15,7 @@ use trommel_report::text::{duration, percent, thousands};
 use super::{note_seed, print_json};
 use crate::args::{DedupArgs, threads_or_cores};
 use crate::beside::Beside;
-use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
+use crate::outcome::{Done, Outcome, Read, tell, tell_remarks, tell_threads};
 
 /// Time between lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -123,6 +123,7 @@ fn told(report: &DedupReport) {
         (None, None) => {}
     }
     say(&format!("  {}", report.files.join(", ")));
+    tell_remarks(&report.remarks);
 }
 
 /// A line of progress every few seconds, until it is dropped.
