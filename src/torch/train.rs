@@ -159,6 +159,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
             seed: running.common.seed,
         },
         save_every,
+        save_passes: true,
         keep_checkpoints: usize::from(args.keep_checkpoints),
         extend: args.extend,
         skip_failed: args.skip_failed,

@@ -289,6 +289,8 @@ impl Study<'_> {
             pass_samples: None,
             order: OrderFlags { lanes: recipe.lanes, window_samples: recipe.window, window_bytes: None, seed },
             save_every: None,
+            // Only the last model is evaluated, and a pass over a small set is over in seconds.
+            save_passes: false,
             keep_checkpoints: 1,
             extend: false,
             skip_failed: false,
