@@ -9,10 +9,14 @@
 //! are dropped in both: whole shards here, every second sample there.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+#[path = "common/members.rs"]
+mod members;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use members::append;
 use trommel_dataflow::lanes::Lanes;
 
 /// Small enough for seconds, large enough that the embedder is what counts.
@@ -148,10 +152,7 @@ fn shards(folder: &Path, name: &str, by_shard: bool) -> Vec<PathBuf> {
                 let drop = if by_shard { first_lane } else { at % 2 == 0 };
                 let picture = if drop { dropped.next() } else { kept.next() }.unwrap();
                 for (ext, bytes) in [("jpg", &picture[..]), ("txt", &b"a picture"[..])] {
-                    let mut header = tar::Header::new_ustar();
-                    header.set_size(bytes.len() as u64);
-                    header.set_mode(0o444);
-                    tar.append_data(&mut header, format!("{at:06}.{ext}"), bytes).unwrap();
+                    append(&mut tar, format!("{at:06}.{ext}"), bytes);
                 }
             }
             tar.finish().unwrap();

@@ -28,7 +28,7 @@ use common::Compared;
 use half::f16;
 use random::Random;
 use trommel_columnar::npy;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_ledger::read::Ledger;
 
 const DIM: usize = 640;
@@ -83,7 +83,7 @@ impl Vectors {
 }
 
 fn keys(path: &Path, first: usize, rows: usize) {
-    let fields = vec![Field::required("image_path", Kind::Text)];
+    let fields = vec![Field::required("image_path", ColumnType::Text)];
     let mut table = TableWriter::new(path, File::create(path).unwrap(), fields, Vec::new()).unwrap();
     let keys: Vec<Option<String>> = (first..first + rows).map(|row| Some(format!("{row:09}"))).collect();
     keys.chunks(1 << 14).for_each(|keys| table.write(&[Column::Text(keys.to_vec())]).unwrap());

@@ -13,12 +13,16 @@
 //!   inverse of the sum of squared shares).
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
+#[path = "common/members.rs"]
+mod members;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use members::append;
 use trommel_core::credit::{Credit, CreditConfig, Permit};
 use trommel_core::stop::Stop;
 use trommel_dataflow::order::{Lanes, OrderConfig, OrderService, Slot};
@@ -69,10 +73,7 @@ fn write_shards(folder: &Path) -> String {
         for index in 0..SAMPLES {
             let caption = (shard * SAMPLES + index).to_string();
             for (ending, bytes) in [("png", PICTURE), ("txt", caption.as_bytes())] {
-                let mut header = tar::Header::new_ustar();
-                header.set_size(bytes.len() as u64);
-                header.set_mode(0o444);
-                tar.append_data(&mut header, format!("{shard:05}{index:04}.{ending}"), bytes).unwrap();
+                append(&mut tar, format!("{shard:05}{index:04}.{ending}"), bytes);
             }
         }
         tar.into_inner().unwrap();

@@ -14,6 +14,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, missing_docs)]
 
 mod common;
+#[path = "common/members.rs"]
+mod members;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,8 +23,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::Compared;
+use members::append;
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::cores;
 
 const SHARDS: usize = 2;
@@ -95,10 +98,7 @@ fn shards(folder: &Path, samples: usize) -> (String, &'static str) {
         for at in (shard..samples).step_by(SHARDS) {
             let caption = captions[at % captions.len()].as_bytes();
             for (ending, bytes) in [("jpg", photos[at % photos.len()].as_slice()), ("txt", caption)] {
-                let mut header = tar::Header::new_ustar();
-                header.set_size(bytes.len() as u64);
-                header.set_mode(0o444);
-                tar.append_data(&mut header, format!("{at:09}.{ending}"), bytes).unwrap();
+                append(&mut tar, format!("{at:09}.{ending}"), bytes);
             }
         }
         tar.into_inner().unwrap();
@@ -127,7 +127,7 @@ fn photos(data: &Path) -> Vec<Vec<u8>> {
 
 fn captions(data: &Path) -> Vec<String> {
     let path = data.join("captions/test_10000.parquet");
-    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("TEXT", Kind::Text)]).unwrap();
+    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("TEXT", ColumnType::Text)]).unwrap();
     let mut captions = Vec::new();
     for column in table.flat_map(|group| group.unwrap()) {
         let Column::Text(texts) = column else { panic!("text is due") };

@@ -8,6 +8,7 @@ use serde_json::Value;
 use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::META_IDENTITY;
 use trommel_columnar::source::EmbeddingReader;
+use trommel_core::notices::Notices;
 
 use crate::named_path::NamedPath;
 
@@ -27,6 +28,8 @@ pub struct BenchmarkOrigin {
     pub name: String,
     /// What multiplied for the vectors, see [`products`].
     pub products: Option<String>,
+    /// Whether its points have radii.
+    pub has_radii: bool,
     /// Who rounded the references of the radii, see [`Rounded`](crate::rounding::Rounded).
     pub references_rounded: Option<String>,
     /// Folder of the pictures.
@@ -43,7 +46,8 @@ impl BenchmarkOrigin {
         let text = |name: &str| metadata.get(name).filter(|text| !text.is_empty()).cloned();
         Self {
             name: named.name.clone(),
-            products: products_of(path, &metadata),
+            products: products_of(config(path).as_ref(), &metadata),
+            has_radii: reader.has_radii(),
             references_rounded: text(ROUNDED),
             source: text("source").map(PathBuf::from),
         }
@@ -64,11 +68,52 @@ pub fn products(config: &Value) -> Option<String> {
     Some(text(PRODUCTS).or(device).unwrap_or(PLAIN).to_owned())
 }
 
-/// The same of a benchmark at `path`, whose file says `metadata` of itself; none of what another program embedded.
-fn products_of(path: &Path, metadata: &BTreeMap<String, String>) -> Option<String> {
-    match config(path) {
-        Some(config) => products(&config),
-        None if !metadata.contains_key(META_IDENTITY) => None,
-        None => Some(metadata.get(PRODUCTS).map_or(PLAIN, String::as_str).to_owned()),
+/// The same of a file that says `metadata` of itself, and lies in a run of this configuration, or in none; none of what another program embedded.
+pub(crate) fn products_of(config: Option<&Value>, metadata: &BTreeMap<String, String>) -> Option<String> {
+    metadata.get(PRODUCTS).cloned().or_else(|| match config {
+        Some(config) => products(config),
+        None => metadata.contains_key(META_IDENTITY).then(|| PLAIN.to_owned()),
+    })
+}
+
+/// Notes each benchmark with radii whose vectors come from other products than those of a pool that is stored already; of what does not say, of
+/// either side, nothing is known. A pool that is embedded as it comes is embedded as its benchmarks were, see [`crate::begun_with`].
+pub(crate) fn note_products(notices: &mut Notices, benchmarks: &[BenchmarkOrigin], pool: Option<&str>) {
+    let Some(pool) = pool else { return };
+    for BenchmarkOrigin { name, products, .. } in benchmarks.iter().filter(|benchmark| benchmark.has_radii) {
+        let Some(products) = products.as_deref().filter(|products| *products != pool) else { continue };
+        let text = "benchmarks with radii whose vectors and the pool's were multiplied for differently (a copy of the reference that gives a \
+                    radius may be dropped: embed pool, benchmark and references in one way, and take the radii anew)";
+        notices.note("other_products", text, format!("benchmark {name}: {products}, the pool: {pool}"), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_that_differ_from_a_stored_pool_are_said_where_radii_hang_on_them() {
+        let origin = |name: &str, products: Option<&str>, has_radii| BenchmarkOrigin {
+            name: name.into(),
+            products: products.map(str::to_owned),
+            has_radii,
+            ..BenchmarkOrigin::default()
+        };
+        let benchmarks = [
+            origin("alike", Some(ONEDNN), true),
+            origin("foreign", None, true),
+            origin("bare", Some(PLAIN), false),
+            origin("old", Some(PLAIN), true),
+            origin("card", Some("cuda"), true),
+        ];
+        let said = |pool| {
+            let mut notices = Notices::default();
+            note_products(&mut notices, &benchmarks, pool);
+            notices.get("other_products").map(|notice| (notice.count, notice.first.clone()))
+        };
+        assert_eq!(said(Some(ONEDNN)), Some((2, "benchmark old: libtorch, the pool: oneDNN".into())));
+        assert_eq!(said(Some(PLAIN)), Some((2, "benchmark alike: oneDNN, the pool: libtorch".into())));
+        assert_eq!(said(None), None);
     }
 }

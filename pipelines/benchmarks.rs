@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::leaving::LeftOut;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::pieces::{Piece, pieces, tables_alone, with_array};
 use trommel_columnar::source::EmbeddingReader;
 use trommel_core::durable;
@@ -23,6 +23,7 @@ use crate::benchmark_origin::BenchmarkOrigin;
 use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
 pub use crate::named_path::NamedPath;
+use crate::run_losses;
 use crate::stray_files::pictures_in;
 use crate::unmarked::refuse_unmarked;
 
@@ -61,14 +62,19 @@ pub fn load(named: &NamedPath, notices: &mut Notices) -> Result<Benchmark, Pipel
     Ok(load_with_origin(named, notices)?.0)
 }
 
-/// The same, and how it came to be.
+/// All of them in their order, and how each came to be.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with_origin(
-    named: &NamedPath,
+pub fn load_all(
+    named: &[NamedPath],
     notices: &mut Notices,
-) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
+) -> Result<(Benchmarks, Vec<BenchmarkOrigin>), PipelineError> {
+    let loaded = named.iter().map(|named| load_with_origin(named, notices));
+    loaded.map(|loaded| loaded.map(|(benchmark, origin)| (Arc::new(benchmark), origin))).collect()
+}
+
+fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchmark, BenchmarkOrigin), PipelineError> {
     let place = format!("benchmark {}", named.name);
     if !with_array(&named.path).0.exists() {
         return Err(PipelineError::Usage(format!("no such folder: {}", named.path.display())).within(place));
@@ -174,7 +180,7 @@ fn taken_down(ledger: &Ledger) -> Result<LeftOut, PipelineError> {
         return Ok(found);
     }
     for (&ordinal, (_, line)) in ledger.shards() {
-        let wanted = [("index", Kind::U32), ("reason", Kind::Text)];
+        let wanted = [("index", ColumnType::U32), ("reason", ColumnType::Text)];
         for group in ledger.columns(ordinal, &wanted).map_err(PipelineError::usage)? {
             let group = group.map_err(PipelineError::usage)?;
             let [Column::U32(indices), Column::Text(reasons)] = group.as_slice() else { continue };
@@ -190,11 +196,7 @@ fn taken_down(ledger: &Ledger) -> Result<LeftOut, PipelineError> {
 pub(crate) fn finished(path: &Path, ledger: &Ledger) -> Result<Notices, PipelineError> {
     let plan: Plan = ledger.plan().map_err(PipelineError::usage)?;
     let missing: Vec<&ShardRef> = plan.shards.iter().filter(|shard| !ledger.is_committed(shard.ordinal)).collect();
-    let Some(first) = missing.first() else {
-        let mut notices = plan.losses();
-        notices.merge(&ledger.notices());
-        return Ok(notices);
-    };
+    let Some(first) = missing.first() else { return Ok(run_losses::of_run(&plan, ledger)) };
     Err(PipelineError::Usage(format!(
         "{}: {} of {} shards are not embedded yet (first: {}); the command that began it goes on",
         path.display(),

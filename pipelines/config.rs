@@ -51,6 +51,14 @@ pub struct Machine {
     pub memory_bytes: u64,
 }
 
+impl Machine {
+    /// Threads that read so many shards.
+    #[must_use]
+    pub fn readers(&self, shards: usize) -> usize {
+        self.workers.max(2).min(shards.max(1))
+    }
+}
+
 /// Where similarities are computed. The answer is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JoinOn {
@@ -192,6 +200,14 @@ impl JudgeConfig {
             cluster: None,
             gauges: Gauges::default(),
         }
+    }
+
+    /// Threads that will read at least, of a plan of so many shards. Of a run that goes on, or of a slice, nobody knows before its folder is open
+    /// how many of them are left to judge.
+    #[must_use]
+    pub fn least_readers(&self, shards: usize) -> usize {
+        let is_all = self.reading.part.is_none() && !self.run.join("config.json").exists();
+        self.machine.readers(if is_all { shards } else { 1 })
     }
 }
 

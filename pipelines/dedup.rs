@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trommel_core::durable;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_dedup::DedupError;
 use trommel_dedup::clusters::Round;
 pub use trommel_dedup::inside::Order;
@@ -26,8 +27,8 @@ use trommel_select::select::RunFacts;
 use trommel_select::split::{Format, Sink, head_path};
 
 use crate::error::PipelineError;
+use crate::failures::failed;
 use crate::memory::MemoryPlan;
-use crate::select::failed;
 
 mod again;
 mod job;
@@ -118,6 +119,8 @@ pub struct DedupReport {
     pub keys_sha256: String,
     /// Files, the one that says what the split is last.
     pub files: Vec<String>,
+    /// Remarks for people on these.
+    pub remarks: Vec<String>,
     /// What was lost, or passed over.
     pub notices: Notices,
 }
@@ -166,7 +169,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
     let mut files = files(config)?;
     let split = files.first().ok_or_else(|| PipelineError::Usage("--format: none was given".into()))?.clone();
     let folder = durable::parent(&split).to_path_buf();
-    durable::make_folder(&folder).map_err(PipelineError::at(&folder))?;
+    let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
     let found = Searched::of(config, &folder, &|_| Ok(()), say, work)?;
     let sinks = files
         .iter()
@@ -174,7 +177,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
         .collect::<Result<Vec<Box<dyn Sink>>, _>>()
         .map_err(failed)?;
     work.begin("writing", 0);
-    let head = found.write(config, sinks, Some(&split))?;
+    let (head, remarks) = found.write(config, sinks, Some(&split))?;
     let Searched { set, other, outcome, .. } = found;
     files.extend(output::tables(&split));
     files.push(head_path(&split));
@@ -203,6 +206,7 @@ pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> 
         rule: head.rule,
         keys_sha256: head.keys_sha256,
         files: files.iter().map(|file| file.display().to_string()).collect(),
+        remarks,
         notices,
     })
 }
@@ -260,7 +264,7 @@ impl Searched {
         config: &DedupConfig,
         sinks: Vec<Box<dyn Sink>>,
         split: Option<&Path>,
-    ) -> Result<SplitHead, PipelineError> {
+    ) -> Result<(SplitHead, Vec<String>), PipelineError> {
         let Self { set, other, outcome, .. } = self;
         let found = Found {
             names: &set.names,

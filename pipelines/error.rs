@@ -9,7 +9,7 @@ use trommel_core::stop::Failure;
 
 /// Of which kind an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// Wrong usage or input; nothing was begun.
     Usage,
     /// Broken half-way; what is committed stays.
@@ -22,7 +22,7 @@ pub enum Kind {
     Interrupted,
 }
 
-impl Kind {
+impl ErrorKind {
     /// The program's exit status.
     #[must_use]
     pub const fn status(self) -> u8 {
@@ -69,7 +69,7 @@ pub enum PipelineError {
 /// An error of an operator, of the system or of a format, as a pipeline takes it.
 #[derive(Debug)]
 pub struct Caused {
-    kind: Kind,
+    kind: ErrorKind,
     /// Where, or in doing what; `None`: the cause says so itself.
     place: Option<String>,
     /// What can be done about it.
@@ -97,18 +97,18 @@ impl Error for Caused {
 
 impl PipelineError {
     /// An error of a kind, from another one or from words.
-    pub fn of(kind: Kind, cause: impl Into<Cause>) -> Self {
+    pub fn of(kind: ErrorKind, cause: impl Into<Cause>) -> Self {
         Self::Caused(Caused { kind, place: None, remedy: None, cause: cause.into() })
     }
 
     /// A usage error because of another one.
     pub fn usage(cause: impl Into<Cause>) -> Self {
-        Self::of(Kind::Usage, cause)
+        Self::of(ErrorKind::Usage, cause)
     }
 
     /// A failure because of another error.
     pub fn failed(cause: impl Into<Cause>) -> Self {
-        Self::of(Kind::Failed, cause)
+        Self::of(ErrorKind::Failed, cause)
     }
 
     /// A failure at a file or folder.
@@ -148,13 +148,13 @@ impl PipelineError {
 
     /// Of which kind it is.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) => Kind::Usage,
-            Self::Failed(_) => Kind::Failed,
-            Self::Lost(_) => Kind::Lost,
-            Self::Unfinished(_) => Kind::Unfinished,
-            Self::Interrupted => Kind::Interrupted,
+            Self::Usage(_) => ErrorKind::Usage,
+            Self::Failed(_) => ErrorKind::Failed,
+            Self::Lost(_) => ErrorKind::Lost,
+            Self::Unfinished(_) => ErrorKind::Unfinished,
+            Self::Interrupted => ErrorKind::Interrupted,
             Self::Caused(caused) => caused.kind,
         }
     }
@@ -176,7 +176,7 @@ impl PipelineError {
 
 impl From<Failure> for PipelineError {
     fn from(failure: Failure) -> Self {
-        Self::of(if failure.is_input { Kind::Usage } else { Kind::Failed }, failure)
+        Self::of(if failure.is_input { ErrorKind::Usage } else { ErrorKind::Failed }, failure)
     }
 }
 
@@ -198,9 +198,13 @@ mod tests {
 
     #[test]
     fn the_kind_alone_decides_the_status_whatever_was_put_around_it() {
-        for (kind, status) in
-            [(Kind::Usage, 2), (Kind::Failed, 1), (Kind::Lost, 3), (Kind::Unfinished, 3), (Kind::Interrupted, 3)]
-        {
+        for (kind, status) in [
+            (ErrorKind::Usage, 2),
+            (ErrorKind::Failed, 1),
+            (ErrorKind::Lost, 3),
+            (ErrorKind::Unfinished, 3),
+            (ErrorKind::Interrupted, 3),
+        ] {
             let error = PipelineError::of(kind, io::Error::other("why"));
             assert_eq!((error.kind(), error.status()), (kind, status));
             let error = error.within("there").with_remedy("do this").within("elsewhere");
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn a_failure_of_a_run_keeps_whose_fault_it_is_and_its_cause() {
         let inner = PipelineError::at(Path::new("part"))(io::Error::other("full"));
-        for (is_input, kind) in [(true, Kind::Usage), (false, Kind::Failed)] {
+        for (is_input, kind) in [(true, ErrorKind::Usage), (false, ErrorKind::Failed)] {
             let error = std::sync::Arc::new(PipelineError::at(Path::new("part"))(io::Error::other("full")));
             let error = PipelineError::from(Failure { error, is_input });
             assert_eq!((error.kind(), chain(&error), error.line()), (kind, chain(&inner), "part: full".to_owned()));

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use trommel_core::durable::{self, Aside};
 use trommel_core::image_kind::image_kind;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_decode::Limits;
@@ -117,7 +118,7 @@ pub fn inject(config: &InjectConfig) -> Result<InjectReport, PipelineError> {
     // Before the folder is begun: what is refused leaves nothing behind that the next settings would find.
     LabelledPictures::find(&config.folder, &config.classes)?;
     let chosen = config.items.map(|items| choose(config, items)).transpose()?;
-    let settings = begin(config)?;
+    let (_made, settings) = begin(config)?;
     let mut shards = Shards { config, open: None, written: 0 };
     let (mut pictures, mut items, mut notices) = (0, 0, Notices::default());
     for copy in 0..config.copies {
@@ -211,14 +212,14 @@ pub fn check_caption(caption: &str) -> Result<(), PipelineError> {
 
 /// Marks the folder as this set's, or refuses it. Shards of an earlier start go: the pictures may be fewer now, and its last shards would
 /// stay beside the new ones.
-fn begin(config: &InjectConfig) -> Result<Value, PipelineError> {
+fn begin(config: &InjectConfig) -> Result<(OutFolder, Value), PipelineError> {
     let InjectConfig { folder, out, set, caption, classes, items, copies, seed, shard_samples } = config;
     let settings = json!({
         "schema": 1, "folder": folder, "set": set, "caption": caption, "classes": [json!(classes.list), json!(classes.table)],
         "items": items.map(|items| format!("{items:?}")), "copies": copies, "seed": seed, "shard_samples": shard_samples,
     });
     let failed = PipelineError::at(out);
-    durable::make_folder(out).map_err(&failed)?;
+    let mut made = OutFolder::make(out).map_err(&failed)?;
     let files: Vec<fs::DirEntry> = fs::read_dir(out).and_then(Iterator::collect).map_err(&failed)?;
     if !files.is_empty() && made_with(out).as_ref() != Some(&settings) {
         let out = out.display();
@@ -227,10 +228,11 @@ fn begin(config: &InjectConfig) -> Result<Value, PipelineError> {
         )));
     }
     // Not finished from here on, whatever a kill leaves of the shards.
+    made.goes_with(MARK).map_err(&failed)?;
     mark(config, settings.clone(), false)?;
     let stale = files.iter().filter(|file| file.file_name().to_str().is_some_and(is_of_a_shard));
     stale.map(fs::DirEntry::path).try_for_each(|path| fs::remove_file(&path).map_err(PipelineError::at(&path)))?;
-    Ok(settings)
+    Ok((made, settings))
 }
 
 /// The settings that the folder was begun with, if it was.

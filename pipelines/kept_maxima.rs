@@ -7,7 +7,7 @@ use trommel_ledger::read::Ledger;
 use trommel_select::membership::{Kept, Membership};
 
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// What a test point sees.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
@@ -14,8 +14,7 @@ use trommel_shard::classified::{Classified, ClassifiedError, Labelled, captioned
 use trommel_shard::folders::{Folders, Picture};
 use trommel_shard::samples::GroupConfig;
 
-use crate::error::{Kind, PipelineError};
-use crate::lists;
+use crate::error::{ErrorKind, PipelineError};
 
 /// What is said of the classes beside the pictures.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +37,8 @@ pub struct LabelledPictures {
     source: Source,
     /// Names of the classes, by their numbers.
     pub class_names: Vec<String>,
-    /// Templates that lie beside the pictures; may be empty.
-    pub templates: Vec<String>,
+    /// The file with templates that lies beside the pictures, where one does; it is not read yet.
+    pub templates: Option<PathBuf>,
     /// What was lost or passed over beside the pictures.
     pub notices: Notices,
 }
@@ -57,21 +56,21 @@ pub struct PictureName {
 pub type See<'a> = dyn FnMut(PictureName, Result<(Vec<u8>, usize), Cause>) -> Result<(), PipelineError> + 'a;
 
 impl LabelledPictures {
-    /// Finds the pictures of `data`: a folder, or a pattern of shards.
+    /// Finds the pictures of `data`: a folder, or a pattern of shards. Names that are given take the place of a set's own, which is noted.
     ///
     /// # Errors
     /// No pictures, an empty class folder, names that do not fit the classes.
     pub fn find(data: &Path, names: &ClassNames) -> Result<Self, PipelineError> {
-        match Classified::find(data) {
+        match Classified::find_called(data, &names.list) {
             Ok(Some(set)) => Self::of_shards(data, set, names),
             Ok(None) => match Classified::of_tars(data)? {
                 Some(set) => Self::of_shards(data, set, names),
                 None => Self::of_folders(data, names),
             },
-            Err(_) if matches!(captioned(data), Ok(Some(_))) => Err(PipelineError::Usage(format!(
-                "{}: pictures with captions and without classes: --retrieval",
-                data.display()
-            ))),
+            Err(ClassifiedError::Malformed { .. }) if matches!(captioned(data), Ok(Some(_))) => {
+                let wrong = format!("{}: pictures with captions and without classes: --retrieval", data.display());
+                Err(PipelineError::Usage(wrong))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -89,8 +88,7 @@ impl LabelledPictures {
         if set.class_names.is_empty() {
             return usage("no classnames.txt beside the tars: --classnames FILE");
         }
-        let templates = set.templates.as_deref().map(lists::templates).transpose()?.unwrap_or_default();
-        let (class_names, notices) = (set.class_names.clone(), set.notices.clone());
+        let (class_names, templates, notices) = (set.class_names.clone(), set.templates.clone(), set.notices.clone());
         Ok(Self { source: Source::Shards(set), class_names, templates, notices })
     }
 
@@ -134,7 +132,7 @@ impl LabelledPictures {
                 order.iter().map(|&at| called[at].replace('_', " ")).collect()
             }
         };
-        Ok(Self { source: Source::Folders(folders, classes), class_names, templates: Vec::new(), notices })
+        Ok(Self { source: Source::Folders(folders, classes), class_names, templates: None, notices })
     }
 
     /// Shows every picture that is wanted by key and class, class by class or tar by tar; what is passed over among them is added to the notices.
@@ -174,7 +172,7 @@ impl LabelledPictures {
                             continue;
                         }
                         let unread =
-                            |error: io::Error| PipelineError::of(Kind::Unfinished, error).within(path.display());
+                            |error: io::Error| PipelineError::of(ErrorKind::Unfinished, error).within(path.display());
                         let size = std::fs::metadata(&path).map_err(unread)?.len();
                         let content = if size > limits.max_bytes {
                             Err(format!("{size} bytes, above the limit of {}", limits.max_bytes).into())
@@ -193,8 +191,10 @@ impl LabelledPictures {
 impl From<ClassifiedError> for PipelineError {
     fn from(error: ClassifiedError) -> Self {
         match error {
-            ClassifiedError::Unavailable { .. } => Self::of(Kind::Unfinished, error),
-            ClassifiedError::Malformed { .. } | ClassifiedError::Plan(_) => Self::usage(error),
+            ClassifiedError::Unavailable { .. } => Self::of(ErrorKind::Unfinished, error),
+            ClassifiedError::Malformed { .. } | ClassifiedError::BlankName { .. } | ClassifiedError::Plan(_) => {
+                Self::usage(error)
+            }
         }
     }
 }

@@ -206,9 +206,9 @@ pub fn names_of(plan: &Plan) -> ShardNames {
 const QUIET: Duration = Duration::from_secs(60);
 
 /// A watchdog; it ends when this is dropped.
-pub struct Watching(Stop);
+pub struct WatchdogGuard(Stop);
 
-impl Watching {
+impl WatchdogGuard {
     /// Watches what `add` names.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ impl Watching {
     }
 }
 
-impl Drop for Watching {
+impl Drop for WatchdogGuard {
     fn drop(&mut self) {
         self.0.request();
     }

@@ -2,7 +2,8 @@
 //!
 //! A template's place for the class is `{}` (open_clip's, Python's `format`) or `{c}` (CLIP_benchmark's, DataComp's). A line without a place
 //! would give every class the same text, and the first class every picture: it is refused with its number. So are Python files, whose
-//! lines are no templates; JSON is read where it is a list of texts.
+//! lines are no templates; JSON is read where it is a list of texts. A blank line is left out, but among class names, where it is refused:
+//! there a line's place is the number of its class.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use trommel_shard::class_names::class_lines;
 
 use crate::error::PipelineError;
 
@@ -21,7 +23,7 @@ use crate::error::PipelineError;
 /// # Errors
 /// A file that cannot be read or is empty; an entry without a place for the class, or with another brace.
 pub fn templates(path: &Path) -> Result<Vec<String>, PipelineError> {
-    let entries = entries(path, "template")?;
+    let entries = entries(path, &text(path, "template")?, "template")?;
     let template = |(place, text): (String, String)| {
         let template = text.replace("{c}", "{}");
         let rest = template.replace("{}", "");
@@ -42,9 +44,14 @@ pub fn templates(path: &Path) -> Result<Vec<String>, PipelineError> {
 /// The class names in a file.
 ///
 /// # Errors
-/// A file that cannot be read or is empty; lines of a list in another language than JSON.
+/// A file that cannot be read or is empty; a name that is blank; lines of a list in another language than JSON.
 pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
-    let entries = entries(path, "class name")?;
+    let text = text(path, "class name")?;
+    if !is_json(&text) {
+        let at = |line: usize| format!("{}:{line}", path.display());
+        class_lines(&text).map_err(|blank| PipelineError::usage(blank).within(at(blank.line)))?;
+    }
+    let entries = entries(path, &text, "class name")?;
     let name = |(place, text): (String, String)| {
         let bracket = matches!(text.as_str(), "(" | ")" | "]" | "{" | "}") || text.ends_with(['[', '(', '{']);
         if bracket || is_quoted(&text) {
@@ -66,7 +73,7 @@ pub fn class_names(path: &Path) -> Result<Vec<String>, PipelineError> {
 /// names (`{"n01440764": "tench"}`), or with both (`{"0": ["n01440764", "tench"]}`).
 ///
 /// # Errors
-/// A file that cannot be read or is empty; a line without a name; a folder that comes twice.
+/// A file that cannot be read or is empty; a folder or a name that is blank; a folder that comes twice.
 pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -89,6 +96,10 @@ pub fn class_table(path: &Path) -> Result<BTreeMap<String, String>, PipelineErro
                 Value::Name(name) => (key, name),
                 Value::Both(folder, name) => (folder, name),
             };
+            if folder.trim().is_empty() || name.trim().is_empty() {
+                let wrong = format!("{file}: folder `{folder:.80}` with the name `{name:.80}`: neither may be blank");
+                return Err(PipelineError::Usage(wrong));
+            }
             add(file.to_string(), folder, name)?;
         }
     } else {
@@ -185,15 +196,18 @@ fn is_quoted(text: &str) -> bool {
     inner.len() > 1 && ['"', '\''].iter().any(|quote| inner.starts_with(*quote) && inner.ends_with(*quote))
 }
 
-/// Places and texts of a list's entries, blank lines left out.
-fn entries(path: &Path, what: &str) -> Result<Vec<(String, String)>, PipelineError> {
-    let (file, text) = (path.display(), text(path, what)?);
-    let entries: Vec<(String, String)> = if is_json(&text) {
-        let list = json(path, &text, what)?;
+/// Places and texts of a list's entries, blank lines left out. A blank entry of a JSON list is one that somebody wrote: it is refused.
+fn entries(path: &Path, text: &str, what: &str) -> Result<Vec<(String, String)>, PipelineError> {
+    let file = path.display();
+    let entries: Vec<(String, String)> = if is_json(text) {
+        let list = json(path, text, what)?;
         list.into_iter().enumerate().map(|(at, text)| (format!("{file}: entry {}", at + 1), text)).collect()
     } else {
-        lines(path, &text).collect()
+        lines(path, text).collect()
     };
+    if let Some((place, _)) = entries.iter().find(|(_, text)| text.trim().is_empty()) {
+        return Err(PipelineError::Usage(format!("{place}: is blank, and a {what} is due")));
+    }
     if entries.is_empty() {
         return Err(PipelineError::Usage(format!("{file}: holds no {what}")));
     }
@@ -259,123 +273,4 @@ fn json(path: &Path, text: &str, what: &str) -> Result<Vec<String>, PipelineErro
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn read(content: &str, read: fn(&Path) -> Result<Vec<String>, PipelineError>) -> Result<Vec<String>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("list");
-        std::fs::write(&path, content).unwrap();
-        let root = format!("{}/", folder.path().display());
-        read(&path).map_err(|error| error.line().replace(&root, ""))
-    }
-
-    #[test]
-    fn both_places_and_json_are_read() {
-        let wanted: Result<Vec<String>, String> = Ok(vec!["a photo of a {}.".into(), "{} in the wild".into()]);
-        assert_eq!(read("a photo of a {}.\n\n{} in the wild\n", templates), wanted);
-        assert_eq!(read("\u{feff}a photo of a {c}.\r\n{c} in the wild", templates), wanted);
-        assert_eq!(read("{c} in the wild\n", templates).unwrap(), ["{} in the wild"]);
-        assert_eq!(read("[\n  \"a photo of a {c}.\",\n  \"{} in the wild\"\n]\n", templates), wanted);
-        for names in ["0\n1\n2", "707-320\n727-200", "2 euro\n1 euro", "0 tench"] {
-            assert_eq!(read(names, class_names).unwrap().join("\n"), names);
-        }
-        assert_eq!(read("jack-o'-lantern\n'n' roll\n", class_names).unwrap(), ["jack-o'-lantern", "'n' roll"]);
-        assert_eq!(read("[\"tench\", \"\\\"quoted\\\" x\"]", class_names).unwrap(), ["tench", "\"quoted\" x"]);
-    }
-
-    #[test]
-    fn keys_are_read_from_lines_and_json_and_nothing_else_is() {
-        let keys: fn(&Path) -> Result<Vec<String>, PipelineError> = |path| words(path, "key");
-        let wanted: Result<Vec<String>, String> = Ok(vec!["00001".into(), "a.tar/b".into(), "http://x/?q=[1]".into()]);
-        assert_eq!(read("# asked for\n00001\n\n  a.tar/b \r\nhttp://x/?q=[1]", keys), wanted);
-        assert_eq!(read("\u{feff}[\"00001\",\n \"a.tar/b\", \"http://x/?q=[1]\"]\n", keys), wanted);
-        assert_eq!(read("[12, \"0034\"]", keys).unwrap(), ["12", "0034"]);
-        assert_eq!((read("", keys).unwrap(), read("[]", keys).unwrap()), (vec![], vec![]));
-        assert_eq!(read("[0-9].tar\n{10..19}.tar\n", keys).unwrap(), ["[0-9].tar", "{10..19}.tar"]);
-        assert_eq!(read("{train,val}\n", keys).unwrap(), ["{train,val}"]);
-        assert_eq!(read("[0-9].ta[r]\n", keys).unwrap(), ["[0-9].ta[r]"]);
-        assert!(read("[1.0]", keys).unwrap_err().contains("1.0 is no key"));
-        for (content, place) in [
-            ("{\"keys\": [\"a\"]}", "list: no JSON list of keys"),
-            ("{\"uid\": \"a\"}\n{\"uid\": \"b\"}\n", "list: no JSON list of keys"),
-            ("[[\"a\"]]", "list: no JSON list of keys"),
-            ("[\"a\", null]", "list: no JSON list of keys"),
-            ("[\"a\",\n\"b\"", "list:1: `[\"a\",` is no key"),
-            ("\"a\",\n\"b\"\n", "list:1: `\"a\",` is no key"),
-            ("a\nkeys = [\n'b',\n]\n", "list:2: `keys = [` is no key"),
-            ("uid\turl\n", "list:1: "),
-            ("PAR1\0\u{15}", "list: is no text"),
-        ] {
-            let said = read(content, keys).unwrap_err();
-            assert!(said.starts_with(place), "{said}");
-        }
-    }
-
-    #[test]
-    fn tables_of_folders_are_read_in_every_form_that_lies_about() {
-        let table = |content: &str| {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("list");
-            std::fs::write(&path, content).unwrap();
-            let root = format!("{}/", folder.path().display());
-            class_table(&path)
-                .map(|table| table.into_iter().collect::<Vec<_>>())
-                .map_err(|error| error.line().replace(&root, ""))
-        };
-        let due =
-            [("n1", "tench, Tinca tinca"), ("n2", "goldfish")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec();
-        for content in [
-            "n1 tench, Tinca tinca\nn2 goldfish\n",
-            "n1\ttench, Tinca tinca\n\nn2\tgoldfish",
-            "n2,goldfish\nn1,tench, Tinca tinca\n",
-            r#"{"n1": "tench, Tinca tinca", "n2": "goldfish"}"#,
-            r#"{"0": ["n1", "tench, Tinca tinca"], "1": ["n2", "goldfish"]}"#,
-        ] {
-            assert_eq!(table(content).unwrap(), due, "{content}");
-        }
-        for (content, wrong) in [
-            ("n1 tench\nn2\n", "list:2: `n2`: write FOLDER NAME"),
-            ("n1 a\nn1 b\n", "list:2: folder `n1` stands there twice"),
-            ("{\"n1\": \"a\", \"n2\": \"b\", \"n1\": \"c\"}", "list: folder `n1` stands there twice"),
-            ("{\"n1\": 3}", "list: no JSON object of folders"),
-            ("\n", "list: holds no class"),
-        ] {
-            let said = table(content).unwrap_err();
-            assert!(said.starts_with(wrong), "{said}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_entry_is_refused_with_its_place() {
-        let python = "OPENAI_TEMPLATES = (\n    lambda c: f'a photo of a {c}.',\n)\n";
-        for (content, place) in [
-            (python, "list:1: `OPENAI_TEMPLATES = (` has no place"),
-            ("lambda c: f'a photo of a {c}.',\n", "list:1: `lambda"),
-            ("\"a photo of a {}.\",\n", "list:1: "),
-            ("a {}.\n\nno place here\n", "list:3: `no place here` has no place"),
-            ("a photo of a {name}.\n", "list:1: "),
-            ("[\"a {}\", \"b\"]", "list: entry 2: `b` has no place"),
-            ("{\"imagenet\": [\"a {c}\"]}", "list: no JSON list of templates"),
-            ("[\"a {}\"", "list: no JSON list of templates"),
-            (" \n", "list: holds no template"),
-        ] {
-            let said = read(content, templates).unwrap_err();
-            assert!(said.starts_with(place), "{said}");
-        }
-        for (content, place) in [
-            ("imagenet_classes = [\n\"tench\",\n]\n", "list:1: "),
-            ("\"tench\",\n\"goldfish\"\n", "list:1: "),
-            ("{\"0\": [\"n01440764\", \"tench\"]}", "list: no JSON list of class names"),
-            ("0 tench\n1 goldfish\n", "list: `0 tench` begins with a number or an id"),
-            ("1,tench\n2,goldfish\n", "list: `1,tench` begins with a number or an id"),
-            ("0\ttench\n1\tgoldfish\n", "list: `0\ttench` begins with a number or an id"),
-            ("n01440764 tench, Tinca tinca\nn01443537 goldfish\n", "list: `n01440764 tench, Tinca tinca` begins"),
-            ("", "list: holds no class name"),
-        ] {
-            let said = read(content, class_names).unwrap_err();
-            assert!(said.starts_with(place), "{said}");
-        }
-    }
-}
+mod tests;

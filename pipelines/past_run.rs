@@ -21,7 +21,7 @@ use trommel_shard::store::local_path;
 
 use crate::benchmarks::open_set;
 use crate::error::PipelineError;
-use crate::select::no_run;
+use crate::failures::no_run;
 use crate::split_file::SplitConfig;
 
 /// A benchmark of a past run, without its vectors.

@@ -11,7 +11,7 @@ use trommel_core::escape::escape_controls;
 use trommel_core::stop::Failure;
 use trommel_core::wake::locked;
 
-use crate::error::{Kind, PipelineError};
+use crate::error::{ErrorKind, PipelineError};
 
 /// How long a worker whose connection broke waits for the heartbeat, which knows better who is gone, and ends this process.
 const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ impl Ending {
     pub fn lost(&self, loss: &Loss) -> ! {
         let _said_once = self.leaving.lock();
         let line = escape_controls(&loss.to_string()).into_owned();
-        let is_usage = loss.status == Some(Kind::Usage.status());
+        let is_usage = loss.status == Some(ErrorKind::Usage.status());
         (self.leave)(if is_usage { PipelineError::Usage(line) } else { PipelineError::Lost(line) })
     }
 

@@ -30,14 +30,15 @@ use trommel_ledger::run_folder::RunConfig;
 use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
-use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_with_origin};
+use crate::benchmark_origin::{PRODUCTS, note_products};
+use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_all};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
 use crate::error::PipelineError;
 use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
-use crate::ledger_run::{Counting, Watching, names_of, share, start_committer};
+use crate::ledger_run::{Counting, WatchdogGuard, names_of, share, start_committer};
 use crate::memory::{MemoryPlan, human};
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
@@ -52,9 +53,7 @@ use crate::together::Together;
 /// # Errors
 /// Wrong input before the first byte (models that differ, a benchmark of pictures); later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
-    let together = Together::join(config, false, &stop, progress)?;
-    let result = prune_together(config, &together, &stop, progress);
-    together.end(result)
+    Together::run(config, false, &stop, progress, |together| prune_together(config, together, &stop, progress))
 }
 
 fn prune_together(
@@ -65,6 +64,8 @@ fn prune_together(
 ) -> Result<PruneReport, PipelineError> {
     let judging = RunSetup::prepare(config)?;
     let plan = judging.stored.plan.clone();
+    // Before the folder is begun.
+    judging.memory(config.least_readers(plan.len())).credit_bytes()?;
     let run_config = judging.run_config();
     let pruning = Pruning {
         plan: &plan,
@@ -106,11 +107,9 @@ impl<'a> RunSetup<'a> {
                 )));
             }
         }
-        let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut stored.notices));
-        let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
-        let (benchmarks, origins): (Vec<_>, Vec<_>) =
-            loaded.into_iter().map(|(benchmark, origin)| (Arc::new(benchmark), origin)).unzip();
+        let (benchmarks, origins) = load_all(&config.benchmarks, &mut stored.notices)?;
         rounding::note(&mut stored.notices, &origins, stored.rounded);
+        note_products(&mut stored.notices, &origins, stored.products.as_deref());
         if let Some(benchmark) = benchmarks.iter().find(|benchmark| benchmark.dim != stored.dim) {
             let (name, found, dim) = (&benchmark.name, benchmark.dim, stored.dim);
             let what = format!("benchmark {name} has {found} dimensions, the embeddings have {dim}");
@@ -165,7 +164,8 @@ impl<'a> RunSetup<'a> {
     fn part_config(&self) -> PartConfig {
         let head = || {
             let foreign = self.stored.rounded.before.then(|| (META_FOREIGN.to_owned(), "yes".to_owned()));
-            let metadata = foreign.into_iter().collect();
+            let products = self.stored.products.clone().map(|products| (PRODUCTS.to_owned(), products));
+            let metadata = foreign.into_iter().chain(products).collect();
             EmbeddingHead {
                 dim: self.stored.dim,
                 identity: self.identity.clone(),
@@ -184,9 +184,18 @@ impl<'a> RunSetup<'a> {
         }
     }
 
-    /// The credit for so many readers, from what the budget leaves; says so in one line.
-    fn credit(&self, ledger: LedgerMemory, readers: usize, stop: &Stop) -> Result<Credit, PipelineError> {
-        let machine = &self.config.machine;
+    fn ledger_memory(&self) -> LedgerMemory {
+        LedgerMemory::of(&self.benchmarks, Some(self.stored.dim))
+    }
+
+    /// A reader's own part of the credit.
+    fn quantum_bytes(&self) -> u64 {
+        QUANTUM_ROWS * (self.ledger_memory().vector_bytes + SAMPLE_OVERHEAD_BYTES)
+    }
+
+    /// What so many readers need.
+    fn memory(&self, readers: usize) -> MemoryPlan {
+        let (machine, ledger) = (&self.config.machine, self.ledger_memory());
         let mut memory = MemoryPlan::new(machine.memory_bytes, false);
         if let Some(joiner) = &self.joiner {
             memory.take("benchmarks", self.benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
@@ -195,13 +204,18 @@ impl<'a> RunSetup<'a> {
         ledger.take(&mut memory);
         memory.take("reading", self.stored.reader_bytes() * readers as u64);
         memory.take("ledger", ledger.lane_bytes() * readers as u64);
-        let quantum_bytes = QUANTUM_ROWS * (ledger.vector_bytes + SAMPLE_OVERHEAD_BYTES);
-        memory.least_credit_bytes = quantum_bytes * readers as u64;
+        memory.least_credit_bytes = self.quantum_bytes() * readers as u64;
+        memory
+    }
+
+    /// The credit for so many readers, from what the budget leaves; says so in one line.
+    fn credit(&self, readers: usize, stop: &Stop) -> Result<Credit, PipelineError> {
+        let memory = self.memory(readers);
         let budget_bytes = memory.credit_bytes()?;
-        tracing::info!("{}", Threading::of(machine));
+        tracing::info!("{}", Threading::of(&self.config.machine));
         tracing::info!("memory {}: {memory}", human(memory.budget_bytes));
-        let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes };
-        Ok(Credit::new(config, stop.clone()).with_records(ledger.lane_bytes()))
+        let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes: self.quantum_bytes() };
+        Ok(Credit::new(config, stop.clone()).with_records(self.ledger_memory().lane_bytes()))
     }
 
     fn run(
@@ -213,13 +227,13 @@ impl<'a> RunSetup<'a> {
     ) -> Result<Judged, PipelineError> {
         let Wanted { folder, shards, first } = wanted;
         let machine = &self.config.machine;
-        let (workers, readers) = (machine.workers, machine.workers.max(2).min(shards.len().max(1)));
-        let ledger_memory = LedgerMemory::of(&self.benchmarks, Some(self.stored.dim));
-        let credit = self.credit(ledger_memory, readers, stop)?;
+        let (workers, readers) = (machine.workers, machine.readers(shards.len()));
+        let ledger_memory = self.ledger_memory();
+        let credit = self.credit(readers, stop)?;
         let pool = Pool::with("join", machine.threads, Some(stop.clone()), |_| {});
         self.config.gauges.watch_credit(&credit);
         self.config.gauges.watch_pool("join", &pool);
-        let _watching = Watching::start(|watchdog| {
+        let _watching = WatchdogGuard::start(|watchdog| {
             watchdog.watch_credit(&credit);
             watchdog.watch_pool(&pool);
         })?;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
@@ -21,8 +22,7 @@ use trommel_shard::embeddings::reader_bytes;
 
 use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_with_origin, open_set, refuse_part,
-    rejects,
+    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_all, open_set, refuse_part, rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
@@ -47,11 +47,9 @@ pub struct RadiiConfig {
     pub memory_bytes: u64,
 }
 
-/// One benchmark's radii to one reference set.
+/// One benchmark's radii to some references.
 #[derive(Clone, Debug, Serialize)]
-pub struct OfReference {
-    /// Name of the reference set.
-    pub reference: String,
+pub struct Measured {
     /// References seen.
     pub references: u64,
     /// Smallest radius.
@@ -65,12 +63,11 @@ pub struct OfReference {
     pub radii: Vec<f64>,
 }
 
-impl OfReference {
-    fn of(name: &str, references: u64, radii: Vec<f64>) -> Self {
+impl Measured {
+    fn of(references: u64, radii: Vec<f64>) -> Self {
         let mut sorted = radii.clone();
         sorted.sort_by(f64::total_cmp);
         Self {
-            reference: name.into(),
             references,
             least: sorted.first().copied().unwrap_or_default(),
             median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
@@ -80,6 +77,16 @@ impl OfReference {
     }
 }
 
+/// One benchmark's radii to one reference set.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfReference {
+    /// Name of the reference set.
+    pub reference: String,
+    /// Radii to it alone.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
 /// One benchmark's similarity gap to all reference sets together.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gap {
@@ -87,17 +94,9 @@ pub struct Gap {
     pub benchmark: String,
     /// Number of test points.
     pub points: usize,
-    /// References seen.
-    pub references: u64,
-    /// Smallest radius.
-    pub least: f64,
-    /// Median of the radii.
-    pub median: f64,
-    /// Largest radius.
-    pub largest: f64,
-    /// All radii, one a test point.
-    #[serde(skip)]
-    pub radii: Vec<f64>,
+    /// Radii to all of them.
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Where the benchmark with its radii was written.
     pub folder: PathBuf,
     /// The same to each reference set alone.
@@ -125,14 +124,14 @@ impl RadiiConfig {
 /// of which no row has a direction, too little memory, an unwritable folder.
 pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut notices = Notices::default();
-    let loaded = config.benchmarks.iter().map(|named| load_with_origin(named, &mut notices));
-    let (benchmarks, origins): (Vec<_>, Vec<_>) = loaded.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (benchmarks, origins) = load_all(&config.benchmarks, &mut notices)?;
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
     let (mut rounded, mut of_f32) = (Rounded::default(), 0);
     for reference in &config.references {
         let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded, &mut of_f32))?;
         for (of, outcome) in by_reference.iter_mut().zip(measured) {
-            of.push(OfReference::of(&reference.name, outcome.references, outcome.radii));
+            let measured = Measured::of(outcome.references, outcome.radii);
+            of.push(OfReference { reference: reference.name.clone(), measured });
         }
     }
     if config.round_as_stored && of_f32 == 0 {
@@ -143,14 +142,13 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     for ((benchmark, origin), by_reference) in benchmarks.iter().zip(&origins).zip(by_reference) {
         let mut radii = vec![f64::NEG_INFINITY; benchmark.points()];
         for of in &by_reference {
-            radii.iter_mut().zip(&of.radii).for_each(|(radius, other)| *radius = radius.max(*other));
+            radii.iter_mut().zip(&of.measured.radii).for_each(|(radius, other)| *radius = radius.max(*other));
         }
         let folder = config.out.join(&benchmark.name);
         write((benchmark, origin), &radii, config, (&folder, rounded))?;
-        let references = by_reference.iter().map(|of| of.references).sum();
-        let OfReference { least, median, largest, radii, .. } = OfReference::of("", references, radii);
         let (benchmark, points, notices) = (benchmark.name.clone(), radii.len(), notices.clone());
-        gaps.push(Gap { benchmark, points, references, least, median, largest, radii, folder, by_reference, notices });
+        let measured = Measured::of(by_reference.iter().map(|of| of.measured.references).sum(), radii);
+        gaps.push(Gap { benchmark, points, measured, folder, by_reference, notices });
     }
     write_gap(config, &gaps)?;
     Ok(gaps)
@@ -160,7 +158,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
 fn measure(
     config: &RadiiConfig,
     reference: &NamedPath,
-    benchmarks: &[Benchmark],
+    benchmarks: &[Arc<Benchmark>],
     (notices, rounded, of_f32): (&mut Notices, &mut Rounded, &mut u64),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
@@ -183,7 +181,7 @@ fn measure(
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
     let mut memory = MemoryPlan::new(config.memory_bytes, false);
-    memory.take("benchmarks", benchmarks.iter().map(Benchmark::bytes).sum());
+    memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
     memory.take("radii", measured.iter().map(Radii::bytes).sum());
     memory.take("reading", reader_bytes(reader.dim()));
     memory.credit_bytes()?;
@@ -231,7 +229,7 @@ fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
         let one = move |of: &OfReference| trommel_report::Gap {
             benchmark: benchmark.clone(),
             reference: of.reference.clone(),
-            radii: of.radii.clone(),
+            radii: of.measured.radii.clone(),
         };
         gap.by_reference.iter().map(one).collect::<Vec<_>>()
     };
@@ -250,7 +248,7 @@ fn check_identities(
     config: &RadiiConfig,
     named: &NamedPath,
     reference: Option<&Identity>,
-    benchmarks: &[Benchmark],
+    benchmarks: &[Arc<Benchmark>],
 ) -> Result<(), PipelineError> {
     let assumed = config.assume_model.as_deref();
     let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());

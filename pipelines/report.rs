@@ -21,6 +21,7 @@ use self::sums::{Candidate, Sums};
 use self::tables::Tally;
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
+use crate::run_losses;
 
 mod against;
 mod charts;
@@ -228,9 +229,7 @@ fn facts(
         let name = past.plan.shard(*ordinal).map_or("", |shard| shard.name.as_str());
         add("shard not read", Some(format!("{name}: {}", line.remark.as_deref().unwrap_or("no reason given"))));
     }
-    let mut notices = past.plan.losses();
-    notices.merge(&past.ledger.notices());
-    for line in notices.lines() {
+    for line in run_losses::of_run(&past.plan, &past.ledger).lines() {
         add("input", Some(line));
     }
     if let Some(counts) = planted {

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::notices::Notices;
 use trommel_core::sample::Status;
 use trommel_core::wake::locked;
 use trommel_ledger::read::Ledger;
 use trommel_select::head::{KeysHash, SplitHead};
+use trommel_select::membership::told::{not_in_split, repeated_keys};
 use trommel_select::membership::{Kept, Membership, Picker, file_of};
 use trommel_select::split::{Format, SplitRow, read_head, read_rows};
 use trommel_shard::plan::{Plan, ShardRef};
@@ -22,7 +23,7 @@ use trommel_shard::reader::{KnownError, Listed, Members, Named, key_hash};
 use crate::decision::DecisionConfig;
 pub use crate::decision::SplitConfig;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 use crate::stream::by_keys_alone;
 
 /// An opened split.
@@ -182,7 +183,7 @@ impl SplitFile {
         let (named, others): (Vec<&ShardRef>, Vec<_>) = plan.shards.iter().partition(is_named);
         let mut notices = Notices::default();
         let first = others.first().map_or("", |shard| shard.name.as_str());
-        notices.note("not_in_split", "shards of which the split keeps nothing, not read", first, others.len() as u64);
+        not_in_split(&mut notices, first, others.len() as u64);
         let shards = (0..).zip(named).map(|(ordinal, shard)| ShardRef { ordinal, ..shard.clone() });
         Ok((Plan { shards: shards.collect(), ..Plan::default() }, notices))
     }
@@ -202,7 +203,7 @@ impl SplitFile {
             return Ok(notices);
         }
         let (mut again, mut first_again) = (0, String::new());
-        let wanted = [("key", Kind::Text), ("status", Kind::Text), ("uid", Kind::Text)];
+        let wanted = [("key", ColumnType::Text), ("status", ColumnType::Text), ("uid", ColumnType::Text)];
         for (ordinal, (_, line)) in ledger.shards() {
             for group in ledger.columns(*ordinal, &wanted).map_err(PipelineError::failed)? {
                 let group = group.map_err(PipelineError::failed)?;
@@ -225,8 +226,7 @@ impl SplitFile {
         }
         met.note(&self.path, &mut notices).map_err(failed)?;
         if !locked(&self.membership).needs_uids() {
-            let text = "samples kept whose key another one has too: keys alone do not tell them apart";
-            notices.note("repeated_keys", text, first_again, again);
+            repeated_keys(&mut notices, first_again, again);
         }
         Ok(notices)
     }

@@ -5,7 +5,7 @@
 //! literal folder. The shards of a run folder are those of its plan, by their own names: what decides by names decides as it does there.
 //! They lie on this machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,10 +22,11 @@ use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::{Ledger, LedgerRow};
 use trommel_select::select::RunFacts;
 use trommel_shard::embeddings::{EmbeddingFiles, KnownSample, OpenedEmbeddings, Samples, Unread};
-use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, named, shards_in};
+use trommel_shard::plan::{Plan, PlanError, PlanOptions, ShardRef, found_by, named, shards_in};
 use trommel_shard::store::{Local, local_path, shown};
 use trommel_shard::{braces, embeddings};
 
+use crate::benchmark_origin::products_of;
 use crate::benchmarks::{finished, gone_from, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::rounding::Rounded;
@@ -33,7 +34,7 @@ use crate::unmarked::refuse_unmarked;
 
 /// What arguments stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum InputKind {
     /// Tars, or folders of pictures.
     Shards,
     /// Stored embeddings.
@@ -44,15 +45,15 @@ pub enum Kind {
 ///
 /// # Errors
 /// Some of both: a run has one kind. A folder that cannot be read, or of which nobody knows what is meant.
-pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
-    let mut first: Option<(Kind, &str)> = None;
+pub fn kind_of(arguments: &[String]) -> Result<InputKind, PipelineError> {
+    let mut first: Option<(InputKind, &str)> = None;
     for argument in arguments {
         let (_, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
         for item in list.split("::").filter(|item| !item.is_empty()) {
-            let kind = if is_embeddings(item)? { Kind::Embeddings } else { Kind::Shards };
+            let kind = if is_embeddings(item)? { InputKind::Embeddings } else { InputKind::Shards };
             match first {
                 Some((known, other)) if known != kind => {
-                    let (shards, stored) = if kind == Kind::Shards { (item, other) } else { (other, item) };
+                    let (shards, stored) = if kind == InputKind::Shards { (item, other) } else { (other, item) };
                     return Err(PipelineError::Usage(format!(
                         "{stored} is stored embeddings, {shards} is shards or pictures: a run reads one kind"
                     )));
@@ -61,7 +62,7 @@ pub fn kind_of(arguments: &[String]) -> Result<Kind, PipelineError> {
             }
         }
     }
-    Ok(first.map_or(Kind::Shards, |(kind, _)| kind))
+    Ok(first.map_or(InputKind::Shards, |(kind, _)| kind))
 }
 
 fn is_embeddings(item: &str) -> Result<bool, PipelineError> {
@@ -100,6 +101,8 @@ pub struct StoredEmbeddings {
     pub notices: Notices,
     /// Who rounded the rows to f16.
     pub(crate) rounded: Rounded,
+    /// What multiplied for the vectors, as far as files and runs say.
+    pub(crate) products: Option<String>,
     sources: Vec<Source>,
     ledgers: Vec<Ledger>,
 }
@@ -115,7 +118,7 @@ impl StoredEmbeddings {
         for argument in arguments {
             let (prefix, list) = named(argument, &Local::default(), PlanOptions::default().max_shards);
             for item in list.split("::").filter(|item| !item.is_empty()) {
-                for (path, literal) in paths_of(item)? {
+                for (path, literal) in paths_of(item, &mut found.notices)? {
                     found.add(&path, &literal, prefix)?;
                 }
             }
@@ -210,8 +213,8 @@ impl EmbeddingFiles for StoredEmbeddings {
     }
 }
 
-/// Paths of one item of a list, each with the literal folder that its name leaves out.
-fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
+/// Paths of one item of a list, each with the literal folder that its name leaves out; what a wildcard passes over is noted.
+fn paths_of(item: &str, notices: &mut Notices) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
     let elsewhere =
         || PipelineError::Usage(format!("{}: stored embeddings are read on this machine only", shown(item)));
     let path = local_path(item).ok_or_else(elsewhere)?;
@@ -229,11 +232,8 @@ fn paths_of(item: &str) -> Result<Vec<(PathBuf, PathBuf)>, PipelineError> {
             paths.push(PathBuf::from(name));
             continue;
         }
-        let found = glob::glob(pattern).map_err(PipelineError::usage)?;
-        let mut found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(PipelineError::usage)?;
-        if found.is_empty() {
-            return Err(PipelineError::usage(PlanError::NoMatch(pattern.to_owned())));
-        }
+        let found = found_by(pattern, &Local::default(), notices).map_err(PipelineError::usage)?;
+        let mut found: Vec<PathBuf> = found.into_iter().map(PathBuf::from).collect();
         found.sort();
         paths.extend(found.into_iter().map(|path| match array {
             Some(array) => PathBuf::from(format!("{}@{array}", path.display())),
@@ -312,7 +312,7 @@ impl Finding {
             }
         }
         let (mut first, mut broken): (Option<(EmbeddingsHead, &str)>, _) = (None, None);
-        let mut rounded = Rounded::default();
+        let (mut rounded, mut products) = (Rounded::default(), BTreeSet::new());
         for (source, shard) in self.sources.iter_mut().zip(&self.shards) {
             let Some(piece) = &source.piece else { continue };
             let head = match EmbeddingReader::head(piece) {
@@ -325,6 +325,8 @@ impl Finding {
             };
             source.rows = head.rows;
             *(if head.foreign { &mut rounded.before } else { &mut rounded.here }) = true;
+            let config = source.of_run.map(|(ledger, _)| self.ledgers[ledger].config());
+            products.extend(products_of(config, &head.metadata));
             let Some((wanted, other)) = &first else {
                 first = Some((head, &shard.url));
                 continue;
@@ -352,7 +354,8 @@ impl Finding {
         };
         let plan = Arc::new(Plan { shards: self.shards, ..Plan::default() });
         let Self { sources, ledgers, notices, .. } = Self { shards: Vec::new(), ..self };
-        Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, sources, ledgers })
+        let products = products.into_iter().reduce(|all, other| format!("{all} and {other}"));
+        Ok(StoredEmbeddings { plan, dim, identity, notices, rounded, products, sources, ledgers })
     }
 }
 

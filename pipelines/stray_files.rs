@@ -7,7 +7,7 @@ use trommel_shard::classified::uncounted;
 use trommel_shard::folders::{FolderError, Folders};
 use trommel_shard::plan::{PlanOptions, is_shard_name, named, shards_in};
 use trommel_shard::samples::GroupConfig;
-use trommel_shard::store::{Entry, Kind, Store, local_path};
+use trommel_shard::store::{Entry, EntryKind, Store, local_path};
 
 use crate::error::PipelineError;
 
@@ -44,8 +44,12 @@ pub fn beside(arguments: &[String], store: &dyn Store, reading: &GroupConfig) ->
         let (count, first) = unread_in(store, folder);
         let text = "files beside the shards that are called like shards and are none by their endings";
         notices.note("unread_shards", text, first, count);
-        let (count, first) = below(store, folder);
-        notices.note("shards_below", "shards in the folders of a folder of shards passed over", first, count);
+        let Below { shards, closed } = below(store, folder);
+        let first = |urls: &[String]| urls.first().cloned().unwrap_or_default();
+        let text = "shards in the folders of a folder of shards passed over";
+        notices.note("shards_below", text, first(&shards), shards.len() as u64);
+        let text = "folders in a folder of shards that cannot be looked into, and may hold more";
+        notices.note("closed_below", text, first(&closed), closed.len() as u64);
     }
     Ok(notices)
 }
@@ -74,7 +78,7 @@ fn pictures_beside(store: &dyn Store, folder: &str, reading: &GroupConfig) -> (u
     }
     let is_picture = |entry: &Entry| {
         let extension = entry.name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-        entry.kind != Kind::Folder && extension.is_some_and(|it| reading.image_keys.contains(&it))
+        entry.kind != EntryKind::Folder && extension.is_some_and(|it| reading.image_keys.contains(&it))
     };
     counted(store, folder, is_picture)
 }
@@ -96,14 +100,28 @@ fn counted(store: &dyn Store, folder: &str, is_such: impl Fn(&Entry) -> bool) ->
     (names.len() as u64, names.into_iter().next().unwrap_or_default())
 }
 
-/// How many shards lie in a folder's folders, and the first.
-fn below(store: &dyn Store, folder: &str) -> (u64, String) {
+/// What lies in a folder's folders, by URL.
+#[derive(Default)]
+struct Below {
+    shards: Vec<String>,
+    /// Folders that cannot be listed.
+    closed: Vec<String>,
+}
+
+/// The shards in a folder's folders, and those of them that nobody may look into.
+fn below(store: &dyn Store, folder: &str) -> Below {
     let entries = store.list(folder).unwrap_or_default();
-    let folders = entries.iter().filter(|entry| entry.kind == Kind::Folder && entry.is_utf8);
-    let at = |entry: &Entry| format!("{}/{}", folder.trim_end_matches('/'), entry.name);
-    let mut shards: Vec<_> = folders.filter_map(|entry| shards_in(store, &at(entry)).ok()).flatten().collect();
-    shards.sort();
-    (shards.len() as u64, shards.into_iter().next().unwrap_or_default())
+    let mut found = Below::default();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Folder && entry.is_utf8) {
+        let url = format!("{}/{}", folder.trim_end_matches('/'), entry.name);
+        match shards_in(store, &url) {
+            Ok(shards) => found.shards.extend(shards),
+            Err(_) => found.closed.push(url),
+        }
+    }
+    found.shards.sort();
+    found.closed.sort();
+    found
 }
 
 fn refuse_more(folder: &str, shards: usize, pictures: u64, first: &str) -> Result<(), PipelineError> {
@@ -121,6 +139,6 @@ fn folders<'a>(arguments: &'a [String], store: &'a dyn Store) -> impl Iterator<I
         let path = |item| local_path(item).and_then(Path::to_str).unwrap_or(item);
         list.split("::").filter(|item| !item.is_empty()).map(path)
     });
-    let is_folder = move |url: &&str| store.look(url).is_ok_and(|seen| seen.kind == Kind::Folder);
+    let is_folder = move |url: &&str| store.look(url).is_ok_and(|seen| seen.kind == EntryKind::Folder);
     items.filter(is_folder).map(move |url| (url, shards_in(store, url).map_or(0, |shards| shards.len())))
 }

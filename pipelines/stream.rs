@@ -18,6 +18,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_decide::percent::Percent;
 use trommel_decide::rule::Rule;
+use trommel_select::membership::told::{not_in_split, not_of_split};
 use trommel_select::membership::{Kept, Membership, Picker};
 use trommel_select::met::Met;
 use trommel_shard::original::visit;
@@ -27,7 +28,7 @@ use trommel_shard::samples::{Original, RepeatedMember};
 use trommel_shard::store::Stores;
 
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 mod coverage;
 mod earlier;
@@ -151,11 +152,15 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
     }
     match stream.run(from) {
         Ok(()) => {
+            // A list of other shards is refused before anything says that the new ones are whole.
+            let absent = match (&stream.met, &config.kept_by) {
+                (Some(met), KeptBy::Split(path)) if config.out != Out::Pipe => {
+                    Turn { path, keys, unwritten }.absent(config, &locked(met), &stream.notices)?
+                }
+                _ => Notices::default(),
+            };
             let mut report = stream.sink.finish(&plan, &stream.notices)?;
-            let met = stream.met.filter(|_| config.out != Out::Pipe);
-            if let (Some(met), KeptBy::Split(path)) = (met, &config.kept_by) {
-                Turn { path, keys, unwritten }.absent(config, &locked(&met), &mut report)?;
-            }
+            report.notices.merge(&absent);
             Ok(report)
         }
         Err(Ended::ReaderGone) => Ok(StreamReport::default()),
@@ -226,13 +231,11 @@ impl Stream<'_> {
                             if let Some(why) = stranger(split, shard)? {
                                 strangers += 1;
                                 first.get_or_insert(why);
-                                let text = "shards that the split was not made from, not read";
-                                self.notices.note("not_of_split", text, &shard.name, 1);
+                                not_of_split(&mut self.notices, &shard.name);
                                 continue;
                             }
                         }
-                        let text = "shards of which the split keeps nothing, not read";
-                        self.notices.note("not_in_split", text, &shard.name, 1);
+                        not_in_split(&mut self.notices, &shard.name, 1);
                         continue;
                     }
                 },
@@ -256,9 +259,9 @@ impl Stream<'_> {
         };
         let identity = matches!(kept, Some(Kept::Uids(_)));
         let (sink, stop, notices) = (self.sink.as_mut(), self.stop, &mut self.notices);
-        let mut task = Task { shard, by, identity, first, trouble: None, written: 0, sink, stop, notices };
+        let mut task = Task { shard, by, identity, first, trouble: None, sink, stop, notices };
         let visited = visit(&self.config.stores, shard, &self.reading, &mut task)?;
-        task.end(visited, kept)
+        task.end(visited)
     }
 }
 

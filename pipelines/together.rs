@@ -29,7 +29,7 @@ use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
 use crate::config::{ClusterSeat, JudgeConfig};
-use crate::error::{Kind, PipelineError};
+use crate::error::{ErrorKind, PipelineError};
 use crate::fleet::PeerView;
 use crate::ledger_run::workers_ended;
 use crate::phase::Phase;
@@ -53,8 +53,24 @@ pub struct Together {
 }
 
 impl Together {
-    /// Takes this process's seat, and waits for the others. `moves_samples`: samples may be wanted from others.
-    pub fn join(
+    /// Does `work` with the others, and leaves them with a goodbye or with what went wrong. `moves_samples`: samples may be wanted from others.
+    ///
+    /// # Errors
+    /// Others that cannot be found, or what `work` ends with.
+    pub fn run<T>(
+        config: &JudgeConfig,
+        moves_samples: bool,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+        work: impl FnOnce(&Self) -> Result<T, PipelineError>,
+    ) -> Result<T, PipelineError> {
+        let together = Self::join(config, moves_samples, stop, progress)?;
+        let result = work(&together);
+        together.end(result)
+    }
+
+    /// Takes this process's seat, and waits for the others.
+    fn join(
         config: &JudgeConfig,
         moves_samples: bool,
         stop: &Stop,
@@ -280,7 +296,7 @@ fn meet(
         ClusterError::Lost(loss) => ending.lost(&loss),
         // Who is late may come next time; everything else wants a change first.
         ClusterError::Missing { .. } | ClusterError::Unreachable { .. } | ClusterError::EndedAtStart { .. } => {
-            PipelineError::of(Kind::Lost, error)
+            PipelineError::of(ErrorKind::Lost, error)
         }
         ClusterError::Config(_)
         | ClusterError::AddressInUse { .. }

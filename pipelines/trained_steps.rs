@@ -3,11 +3,12 @@
 //! Cost: of one sample a sum over shards for each pass, and the decisions of a shard a lane; of all samples their names and decisions once a pass.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::causes::Causes;
 use trommel_core::sample::{NO_CAPTION, SampleId, Status};
 use trommel_dataflow::irregular::Irregular;
@@ -125,9 +126,9 @@ impl Training {
     /// The training of the run in `run`; `None` where nothing was trained, or nobody can tell: the reason says so.
     ///
     /// # Errors
-    /// A damaged folder.
+    /// A damaged folder, or a file of it that cannot be read.
     pub fn open(run: &Path, past: &PastRun) -> Result<Result<Self, Option<String>>, PipelineError> {
-        let Some(state) = newest_state(&run.join("checkpoints")) else { return Ok(Err(None)) };
+        let Some(state) = newest_state(&run.join("checkpoints"))? else { return Ok(Err(None)) };
         let unknown = |why: &str| Ok(Err(Some(format!("its training steps are not known: {why}"))));
         let begun_before = "the run was begun by an earlier version, which kept no irregular turns";
         let Some(((0, 0), irregular)) = irregular_turns::read(run)? else { return unknown(begun_before) };
@@ -140,7 +141,7 @@ impl Training {
         let (Some(order), Some(batch), Some(done)) = (order, batch, done.zip(pass)) else {
             return unknown("its checkpoint does not say with which order and batch it was begun");
         };
-        let names = dealt_as(run).unwrap_or_else(|| past.plan.shards.iter().map(|it| it.name.clone()).collect());
+        let names = dealt_as(run)?.unwrap_or_else(|| past.plan.shards.iter().map(|it| it.name.clone()).collect());
         let lanes = Lanes::new(order.lanes, order.seed, (0..).zip(names));
         let counts = past.ledger.shards().iter().map(|(ordinal, (_, line))| {
             let captionless = line.counts.remarks.get(NO_CAPTION).unwrap_or(0);
@@ -162,12 +163,7 @@ impl Training {
         (passes, ended.err().map(|unknown| StepsError::of(past, unknown)))
     }
 
-    fn passes_of(
-        &self,
-        past: &PastRun,
-        id: SampleId,
-        passes: &mut Vec<InPass>,
-    ) -> Result<(), Unknown<LedgerError>> {
+    fn passes_of(&self, past: &PastRun, id: SampleId, passes: &mut Vec<InPass>) -> Result<(), Unknown<LedgerError>> {
         let shards = InLedger { counts: &self.counts, ledger: &past.ledger };
         let mut before = 0;
         for pass in 0..=self.done.1 {
@@ -280,7 +276,12 @@ fn samples_of(
     ledger: &Ledger,
     ordinal: u64,
 ) -> Result<impl Iterator<Item = Result<Option<Used>, PipelineError>> + use<>, PipelineError> {
-    let wanted = [("index", Kind::U32), ("key", Kind::Text), ("status", Kind::Text), ("reason", Kind::Text)];
+    let wanted = [
+        ("index", ColumnType::U32),
+        ("key", ColumnType::Text),
+        ("status", ColumnType::Text),
+        ("reason", ColumnType::Text),
+    ];
     let groups = ledger.columns(ordinal, &wanted).map_err(PipelineError::failed)?;
     Ok(groups.flat_map(move |group| match group {
         Err(error) => vec![Err(PipelineError::failed(error))],
@@ -305,19 +306,76 @@ fn samples_of(
     }))
 }
 
-/// What the newest checkpoint says of itself.
-fn newest_state(checkpoints: &Path) -> Option<Value> {
+/// What the newest checkpoint says of itself, of those that are not damaged: from it the run would go on.
+fn newest_state(checkpoints: &Path) -> Result<Option<Value>, PipelineError> {
     let step = |name: &str| name.strip_prefix("step_")?.parse::<u64>().ok();
-    let names = std::fs::read_dir(checkpoints).ok()?.flatten().map(|entry| entry.file_name().into_string());
-    let mut steps: Vec<(u64, String)> = names.flatten().filter_map(|name| Some((step(&name)?, name))).collect();
-    steps.sort_unstable();
-    let state =
-        |name: &str| serde_json::from_slice(&std::fs::read(checkpoints.join(name).join("state.json")).ok()?).ok();
-    steps.iter().rev().find_map(|(_, name)| state(name))
+    let names = match std::fs::read_dir(checkpoints) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries.and_then(|all| all.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()),
+    };
+    let names = names.map_err(PipelineError::at(checkpoints))?;
+    let state = |name: &std::ffi::OsString| Some((step(name.to_str()?)?, checkpoints.join(name).join("state.json")));
+    let mut states: Vec<(u64, PathBuf)> = names.iter().filter_map(state).collect();
+    states.sort_unstable();
+    for (_, path) in states.iter().rev() {
+        // One may go while this looks: a trainer that runs keeps the newest few.
+        let Some(text) = content(path)? else { continue };
+        if let Ok(state) = serde_json::from_slice(&text) {
+            return Ok(Some(state));
+        }
+    }
+    Ok(None)
 }
 
 /// What stands for class folders in the order.
-fn dealt_as(run: &Path) -> Option<Vec<String>> {
-    let first: Value = serde_json::from_slice(&std::fs::read(run.join("training.json")).ok()?).ok()?;
-    serde_json::from_value(first.get("dealt_as")?.clone()).ok()
+fn dealt_as(run: &Path) -> Result<Option<Vec<String>>, PipelineError> {
+    let path = run.join("training.json");
+    let damaged = |error: serde_json::Error| PipelineError::failed(error).within(path.display());
+    let Some(text) = content(&path)? else { return Ok(None) };
+    let first: Value = serde_json::from_slice(&text).map_err(damaged)?;
+    first.get("dealt_as").map_or(Ok(None), |names| serde_json::from_value(names.clone()).map_err(damaged))
+}
+
+/// What a file says; `None` where there is none.
+fn content(path: &Path) -> Result<Option<Vec<u8>>, PipelineError> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(PipelineError::at(path)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A file that is there and cannot be read says nothing else than one that can: nobody goes on without it.
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_what_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let put = |name: &str, text: &str| {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), text).unwrap();
+        };
+        let newest = || newest_state(&at("checkpoints")).map(|state| state.and_then(|state| state["step"].as_u64()));
+        assert_eq!((newest().unwrap(), dealt_as(folder.path()).unwrap()), (None, None));
+        put("checkpoints/step_9/state.json", r#"{"step": 9}"#);
+        put("checkpoints/step_10/state.json", r#"{"step": 10}"#);
+        assert_eq!(newest().unwrap(), Some(10));
+        put("checkpoints/step_10/state.json", "cut off");
+        assert_eq!(newest().unwrap(), Some(9), "the run goes on from the one before");
+        std::fs::create_dir_all(at("checkpoints/step_11/state.json")).unwrap();
+        assert!(newest().unwrap_err().line().contains("step_11/state.json: "));
+        for (text, due) in
+            [(r#"{"dealt_as": ["a"]}"#, Some(vec!["a".to_owned()])), ("{}", None), (r#"{"dealt_as": null}"#, None)]
+        {
+            put("training.json", text);
+            assert_eq!(dealt_as(folder.path()).unwrap(), due, "{text}");
+        }
+        for damaged in ["{\"dealt_as\": [\"a", r#"{"dealt_as": 3}"#] {
+            put("training.json", damaged);
+            assert!(dealt_as(folder.path()).unwrap_err().line().contains("training.json: "), "{damaged}");
+        }
+    }
 }

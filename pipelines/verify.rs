@@ -18,7 +18,8 @@ use trommel_select::split::{Format, Kept, Sink, SplitRow, read_head, read_rows};
 
 use crate::dedup::{self, Again};
 use crate::error::PipelineError;
-use crate::select::{LedgerReading, OpenRun, failed};
+use crate::failures::failed;
+use crate::select::{LedgerReading, OpenRun};
 use crate::split_file::table_of;
 
 /// What is checked against what.
@@ -55,6 +56,8 @@ pub struct VerifyReport {
     pub keys_sha256: (String, String),
     /// Row by row; `None` where the split's rows are not there.
     pub rows: Option<Differences>,
+    /// Remarks for people, as `trommel select` makes them of the same rule and tables.
+    pub remarks: Vec<String>,
 }
 
 /// Checks a split.
@@ -73,11 +76,15 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         }
         None => (Vec::new(), None),
     };
-    let mine = if head.rule.starts_with(dedup::PREFIX) {
+    let (mine, remarks) = if head.rule.starts_with(dedup::PREFIX) {
+        if !config.reading.tables.is_empty() {
+            let rule = &head.rule;
+            return Err(PipelineError::Usage(format!("--table is for splits of `trommel select`; this is `{rule}`")));
+        }
         let LedgerReading { memory_bytes, threads, .. } = config.reading;
         let run = config.run.display().to_string();
         let of = Again { run: &run, against: &config.against, split: config.of.as_deref(), memory_bytes, threads };
-        dedup::again(&head, of, sinks, &|facts| refuse_others(&head, facts, &config.run))?
+        (dedup::again(&head, of, sinks, &|facts| refuse_others(&head, facts, &config.run))?, Vec::new())
     } else if !config.against.is_empty() || config.of.is_some() {
         let rule = &head.rule;
         return Err(PipelineError::Usage(format!(
@@ -110,6 +117,7 @@ pub fn verify(config: &VerifyConfig) -> Result<VerifyReport, PipelineError> {
         judged: (head.judged, mine.judged),
         keys_sha256: (head.keys_sha256, mine.keys_sha256),
         rows,
+        remarks,
     })
 }
 
@@ -149,6 +157,7 @@ fn beside(head: SplitHead, table: &Path, config: &VerifyConfig) -> Result<Verify
         judged: (head.judged, other.judged),
         keys_sha256: (head.keys_sha256, other.keys_sha256),
         rows: Some(rows),
+        remarks: Vec::new(),
     })
 }
 
@@ -159,8 +168,12 @@ fn without_rows(split: &Path) -> PipelineError {
     ))
 }
 
-/// What the run makes of the split's rule.
-fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) -> Result<SplitHead, PipelineError> {
+/// What the run makes of the split's rule, and what is to be said of that.
+fn selected(
+    head: &SplitHead,
+    config: &VerifyConfig,
+    sinks: Vec<Box<dyn Sink>>,
+) -> Result<(SplitHead, Vec<String>), PipelineError> {
     // A run that never had the shards which the split leaves out is as good as one that has them.
     let run = OpenRun::open(&config.run, &head.without)?;
     let facts = RunFacts::of(&run.ledger);
@@ -172,7 +185,7 @@ fn selected(head: &SplitHead, config: &VerifyConfig, sinks: Vec<Box<dyn Sink>>) 
     let reading = LedgerReading { seed: head.seed, ..config.reading.clone() };
     let wanted = vec![WantedSplit { name: String::new(), selection, sinks }];
     let made = run.select(&reading, &std::env::temp_dir(), &head.without, wanted)?;
-    let mine = made.into_iter().next().map(|made| made.head);
+    let mine = made.into_iter().next().map(|made| (made.head, made.remarks));
     mine.ok_or_else(|| PipelineError::Failed("nothing was selected; this is a bug".into()))
 }
 

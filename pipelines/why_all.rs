@@ -16,8 +16,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
-use trommel_core::durable::{Aside, make_folder, parent};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
+use trommel_core::durable::{Aside, parent};
+use trommel_core::out_folder::OutFolder;
 
 use crate::error::PipelineError;
 use crate::past_run::PastRun;
@@ -105,26 +106,28 @@ struct Table<'a> {
     numbers: [Vec<Option<u32>>; 2],
     /// Step and position.
     places: [Vec<Option<u64>>; 2],
+    /// Gone again where the table is given up.
+    _made: OutFolder,
 }
 
 impl<'a> Table<'a> {
     fn begin(path: &'a Path) -> Result<Self, PipelineError> {
         let required = Field::required;
         let fields = vec![
-            required("shard", Kind::Text),
-            required("key", Kind::Text),
-            required("index", Kind::U32),
-            required("pass", Kind::U32),
-            required("turn", Kind::Text),
-            Field::nullable("step", Kind::U64),
-            Field::nullable("position", Kind::U64),
+            required("shard", ColumnType::Text),
+            required("key", ColumnType::Text),
+            required("index", ColumnType::U32),
+            required("pass", ColumnType::U32),
+            required("turn", ColumnType::Text),
+            Field::nullable("step", ColumnType::U64),
+            Field::nullable("position", ColumnType::U64),
         ];
-        make_folder(parent(path)).map_err(PipelineError::at(path))?;
+        let made = OutFolder::make(parent(path)).map_err(PipelineError::at(path))?;
         let out = Aside::create(path).map_err(PipelineError::at(path))?;
         let out = BufWriter::with_capacity(1 << 20, out);
         let writer = TableWriter::new(path, out, fields, Vec::new()).map_err(PipelineError::failed)?.with_statistics();
         let (shards, keys, turns, numbers, places) = Default::default();
-        Ok(Self { path, writer, shards, keys, turns, numbers, places })
+        Ok(Self { path, writer, shards, keys, turns, numbers, places, _made: made })
     }
 
     fn add(&mut self, shard: String, row: Trained) -> Result<(), PipelineError> {

@@ -45,6 +45,24 @@ fn numbered(from: &Path, names: &[String], to: &Path) {
     }
 }
 
+/// The same pictures as CLIP_benchmark packs them, in one tar.
+fn packed(from: &Path, names: &[String], to: &Path) {
+    fs::create_dir_all(to.join("test")).unwrap();
+    fs::write(to.join("test/nshards.txt"), "1").unwrap();
+    let mut tar = tar::Builder::new(fs::File::create(to.join("test/0.tar")).unwrap());
+    for (class, name) in names.iter().enumerate() {
+        for picture in 0..2 {
+            let bytes = fs::read(from.join(name).join(format!("{picture}.jpg"))).unwrap();
+            for (ending, bytes) in [("cls", class.to_string().into_bytes()), ("jpg", bytes)] {
+                let mut header = tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                tar.append_data(&mut header, format!("s{class:02}{picture}.{ending}"), &bytes[..]).unwrap();
+            }
+        }
+    }
+    tar.finish().unwrap();
+}
+
 fn checkpoint(folder: &Path) -> String {
     let trained = folder.join("run");
     let mut words = World::shared().train(&trained, 5);
@@ -99,6 +117,30 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     let short = text("short.tsv");
     let said = stderr(&eval(2, "numbered", &["--class-table", &short]));
     assert!(said.contains("11 class folders are not in it (first: 1)"), "{said}");
+
+    // What is given takes the place of a packed set's own lists, and it is said whose are not read.
+    packed(&at("named"), &names, &at("packed"));
+    fs::write(at("packed/classnames.txt"), spoken.join("\n") + "\n").unwrap();
+    fs::copy(at("templates.txt"), at("packed/zeroshot_classification_templates.txt")).unwrap();
+    let own = ["class names", "templates"]
+        .map(|what| format!("{what} of a set's own that are not read, for others are given"));
+    let out = eval(0, "packed", &[]);
+    assert_eq!(shares(&out), due);
+    assert!(!own.iter().any(|line| stderr(&out).contains(line)), "{}", stderr(&out));
+    let out = eval(0, "packed", &list);
+    assert_eq!(shares(&out), due);
+    assert!(own.iter().all(|line| stderr(&out).contains(line)), "{}", stderr(&out));
+    // A blank line is no class, and is not left out: classes are counted by lines. Where other names are given, nobody counts them.
+    fs::write(at("packed/classnames.txt"), spoken.join("\n\n")).unwrap();
+    let said = stderr(&eval(2, "packed", &[]));
+    assert!(said.contains("classnames.txt:2: a blank line where the name of a class is due"), "{said}");
+    assert_eq!(shares(&eval(0, "packed", &list)), due);
+    let given = text("packed/classnames.txt");
+    let said = stderr(&eval(2, "numbered", &["--classnames", &given]));
+    assert!(said.contains("classnames.txt:2: a blank line"), "{said}");
+    let (packed, out) = (text("packed"), text("never-embedded"));
+    let said = stderr(&run(2, &["embed", &packed, "-o", &out, "--model", MODEL, "--random-init", "1"]));
+    assert!(said.contains("classnames.txt:2: a blank line") && !at("never-embedded/config.json").exists(), "{said}");
 
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with clip_benchmark");

@@ -13,7 +13,7 @@ use half::f16;
 use serde_json::Value;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::npy::{head_bytes, pair_head_bytes};
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Identity;
 
 const DIM: usize = 2;
@@ -63,7 +63,8 @@ fn json_of(out: &std::process::Output) -> Value {
 }
 
 fn texts(path: &Path, name: &str) -> Vec<String> {
-    let table = TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, Kind::Text)]).unwrap();
+    let table =
+        TableReader::open(path, Box::new(std::fs::File::open(path).unwrap()), &[(name, ColumnType::Text)]).unwrap();
     let column = |group: Vec<Column>| match group.into_iter().next().unwrap() {
         Column::Text(texts) => texts.into_iter().map(Option::unwrap).collect::<Vec<_>>(),
         other => panic!("{:?}", other.kind()),
@@ -282,6 +283,19 @@ fn a_run_of_embed() {
     let stays = texts(&PathBuf::from(&out).join("dedup.parquet"), "key");
     assert!(texts(&PathBuf::from(&splits).join("dense.parquet"), "key").iter().all(|key| stays.contains(key)));
     run(0, &["verify", &format!("{splits}/dense.parquet"), &run_folder, "--table", &table]);
+    // Who selects and who verifies is told the same of the table: here that a shard's rows are of nobody who takes part.
+    let fewer = format!("{splits}/fewer.parquet");
+    let select = ["select", &run_folder, "-o", &fewer, "--table", &table, "--without", "00001.tar", "--json"];
+    let selected = run(0, &[&select[..], &["--rule", "where:kept=1"]].concat());
+    let report = json_of(&selected);
+    let remark = format!("{table}: 48 of 288 rows are of no sample that takes part");
+    assert_eq!(report["splits"][0]["remarks"], serde_json::json!([remark]));
+    let verify = ["verify", &fewer, &run_folder, "--table", &table, "--json"];
+    let verified = run(0, &verify);
+    assert_eq!(json_of(&verified)["remarks"], serde_json::json!([remark]));
+    for said in [stderr(&selected), stderr(&verified)] {
+        assert!(said.contains(&format!("trommel:   {remark}\n")), "{said}");
+    }
 }
 
 /// Only samples of a split: those outside neither go nor make others go.
@@ -398,6 +412,7 @@ fn a_split_can_be_verified() {
         (&inside, &["--split", &split], "is another one"),
         (&first, &["--split", &inside], "is about all samples"),
         (&first, &["--against", &set], "compares with no other set"),
+        (&first, &["--table", "no.parquet"], "--table is for splits of `trommel select`"),
     ] {
         let said = stderr(&verify(2, split, more));
         assert!(said.contains(word), "{word}: {said}");

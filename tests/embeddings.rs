@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use common::{MODEL, World, embeddings_text, items_text, ledger_text, run, stderr
 use serde_json::Value;
 use tempfile::TempDir;
 use trommel_columnar::embeddings::EmbeddingSet;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 use trommel_select::split::read_rows;
@@ -73,8 +74,12 @@ fn decisions_are_those_of_the_shards_to_the_bit() {
             let (from_shards, from_embeddings) = (name("shards"), name("embeddings"));
             let columns = ["--columns", columns, "--seed", "5"];
             let model = [&columns[..], &["--embedder", MODEL, "--random-init", "1"]].concat();
-            run(0, &words(&prune(&[&shards], &from_shards, rule, &model)));
+            let of_shards = stderr(&run(0, &words(&prune(&[&shards], &from_shards, rule, &model))));
             let said = stderr(&run(0, &words(&prune(&[&stored], &from_embeddings, rule, &columns))));
+            for said in [&of_shards, &said] {
+                let is_unread = said.contains("seeds that nobody reads, for nothing is drawn: 1 (first: --seed)");
+                assert_eq!(is_unread, !rule.starts_with("random:"), "{rule}: {said}");
+            }
             assert!(said.contains("2 rejected") && said.contains("bottleneck"), "{said}");
             let text = ledger_text(&from_shards);
             assert!(text.contains("\"image_") && text.contains("no_image"), "{text}");
@@ -200,12 +205,32 @@ fn what_cannot_be_is_refused_in_one_line() {
     assert!(said.contains("a part of a run") && said.contains(&format!("give {stored}")), "{said}");
 }
 
+/// Vectors that other products made differ in their last bits. Said of what a run has kept of them too.
+#[test]
+fn products_that_differ_are_told() {
+    const SAID: &str = "benchmarks with radii whose vectors and the pool's were multiplied for differently";
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let of_card = BTreeMap::from([("products".to_owned(), "cuda".to_owned())]);
+    let photo = EmbeddingSet::open(Path::new(&world.path("radii/photo"))).unwrap();
+    photo.write(Path::new(&path("card")), of_card).unwrap();
+    let said = |pool: &str, into: &str, more: &[&str]| {
+        stderr(&run(0, &words(&prune(&[pool], Path::new(&path(into)), "drop-over-radius", more))))
+    };
+    assert!(!said(embedded(), "alike", &[]).contains(SAID));
+    let card = format!("card={}", path("card"));
+    for (pool, into) in [(embedded().to_owned(), "kept"), (path("kept"), "again")] {
+        let said = said(&pool, into, &["--benchmark", &card]);
+        assert!(said.contains(SAID) && said.contains("benchmark card: cuda, the pool: "), "{said}");
+    }
+}
+
 /// A split's items: benchmark and point, its largest similarity, and who has it.
 type Items = Vec<(String, u32, Option<f64>, Option<(String, u32)>)>;
 
 fn items_of(path: &Path) -> Items {
-    let names = ["benchmark", "nearest_shard"].map(|name| (name, Kind::Text));
-    let numbers = [("point", Kind::U32), ("nearest_index", Kind::U32), ("max_similarity", Kind::F64)];
+    let names = ["benchmark", "nearest_shard"].map(|name| (name, ColumnType::Text));
+    let numbers = [("point", ColumnType::U32), ("nearest_index", ColumnType::U32), ("max_similarity", ColumnType::F64)];
     let table =
         TableReader::open(path, Box::new(fs::File::open(path).unwrap()), &[&names[..], &numbers].concat()).unwrap();
     let mut items = Vec::new();

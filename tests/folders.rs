@@ -199,6 +199,7 @@ fn a_benchmark_misses_no_picture_in_silence() {
     let bench = folder.path().join("bench");
     pictures(&bench, &["a/0.jpg", "a/1.jpg", "b/2.jpg", "b/3.jpg"]);
     fs::write(bench.join("b/broken.jpg"), b"\xff\xd8\xff broken").unwrap();
+    fs::write(bench.join("b/notes.md"), "x").unwrap();
     let (shards, into) = (world.shards(), folder.path().join("run").display().to_string());
     let benchmark = format!("x={}", bench.display());
     let judging = ["--benchmark", &benchmark, "--rule", "drop-above:0.99", "--embedder", MODEL];
@@ -209,7 +210,8 @@ fn a_benchmark_misses_no_picture_in_silence() {
     let allowed = |key: &'static str| [&judging[..], &["--benchmark-without", key]].concat();
     assert!(last(&said(2, &prune, &allowed("x/b/3.jpg"))).contains("could not be embedded"));
     assert!(last(&said(2, &prune, &allowed("y/b/3.jpg"))).contains("no benchmark is called so"));
-    said(0, &prune, &allowed("x/b/broken.jpg"));
+    let heard = said(0, &prune, &allowed("x/b/broken.jpg"));
+    assert!(heard.contains("files that are no pictures by their names passed over: 1 (first: b/notes.md)"), "{heard}");
 
     // A picture that is mended is embedded, by the same command.
     let again = folder.path().join("again").display().to_string();
@@ -371,6 +373,29 @@ fn npy_parts_have_rows() {
     assert_eq!(files("metadata"), ["metadata_1.parquet"]);
     let set = trommel_columnar::embeddings::EmbeddingSet::open(&out.join("img_emb")).unwrap();
     assert_eq!((set.dim, set.is_empty()), (64, false));
+}
+
+/// Whoever says how repeated members are read, or how to embed and join, expects that any are.
+#[test]
+fn flags_that_change_nothing_here_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("images");
+    pictures(&root, &FILES);
+    let prune = |what: &str, into: &str, more: &[&str]| {
+        let into = folder.path().join(into).display().to_string();
+        let words = ["prune", what, "--run", &into, "--rule", "random:100%", "--seed", "3", "--threads", "1"];
+        stderr(&run(0, &[&words[..], more].concat()))
+    };
+    let (images, shard) = (root.display().to_string(), World::shared().path("data/shards/00000.tar"));
+    let heard = prune(&images, "strict", &["--strict"]);
+    let line = "flags that nobody reads of class folders, where no member is repeated: 1 (first: --strict)";
+    assert!(heard.contains(line), "{heard}");
+    let heard = prune(&images, "embedder", &["--embedder", MODEL, "--join", "cpu"]);
+    assert!(heard.contains("for without --benchmark nothing is embedded: 2 (first: --"), "{heard}");
+    for (what, into, more) in [(&images, "plain", &[][..]), (&shard, "shard", &["--strict"][..])] {
+        let heard = prune(what, into, more);
+        assert!(!heard.contains("nobody reads"), "{heard}");
+    }
 }
 
 #[test]

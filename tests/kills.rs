@@ -36,12 +36,12 @@ const SHARDS: u32 = 6 * 6;
 
 /// A kind of run and its number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct RunKind {
     training: bool,
     processes: usize,
 }
 
-impl Kind {
+impl RunKind {
     /// Share of the run that is still to be done.
     fn left(self, run_folder: &Path) -> f64 {
         let (done, all) = if self.training {
@@ -81,7 +81,7 @@ struct Result {
 }
 
 impl Result {
-    fn of(kind: Kind, run_folder: &Path) -> Self {
+    fn of(kind: RunKind, run_folder: &Path) -> Self {
         Ledger::open(run_folder).unwrap().verify().unwrap();
         Self {
             ledger: ledger_text(run_folder),
@@ -94,11 +94,11 @@ impl Result {
 /// Undisturbed runs, made when they are first asked for.
 #[derive(Default)]
 struct Undisturbed {
-    runs: HashMap<Kind, (Result, Duration)>,
+    runs: HashMap<RunKind, (Result, Duration)>,
 }
 
 impl Undisturbed {
-    fn of(&mut self, kind: Kind) -> &(Result, Duration) {
+    fn of(&mut self, kind: RunKind) -> &(Result, Duration) {
         self.runs.entry(kind).or_insert_with(|| {
             let folder = tempfile::tempdir().unwrap();
             let into = folder.path().join("run");
@@ -121,14 +121,14 @@ enum Target {
 /// What was drawn for one kill.
 #[derive(Debug)]
 struct Kill {
-    kind: Kind,
+    kind: RunKind,
     target: Target,
     stop: bool,
     after: Duration,
 }
 
 impl Kill {
-    fn draw(random: &mut Random, kind: Kind, lasts: Duration) -> Self {
+    fn draw(random: &mut Random, kind: RunKind, lasts: Duration) -> Self {
         let target = match random.below(4) {
             0 => Target::All,
             1 if kind.processes > 1 => Target::Launcher,
@@ -188,7 +188,7 @@ fn killed_runs_end_as_if_nobody_had_killed_them() {
         let folder = tempfile::tempdir().unwrap();
         let into = folder.path().join("run");
         // Turn about, so that few kills see both.
-        let mut kind = Kind { training: runs % 2 == 1, processes: 1 + random.below(MOST_PROCESSES) };
+        let mut kind = RunKind { training: runs % 2 == 1, processes: 1 + random.below(MOST_PROCESSES) };
         let several = (2 + random.below(4) as u64).min(kills.div_ceil(4)).min(kills - hits);
         let mut story = Vec::new();
         for _ in 0..several {

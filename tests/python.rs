@@ -161,6 +161,39 @@ fn peer_errors_name_the_place_and_losses_are_told() {
     installed.ask(&["errors", &PRUNED.shards(), &PRUNED.split(), scratch.path().to_str().unwrap()]);
 }
 
+/// What a run has lost is not found again by who reads what it keeps, nor are names of a list that no sample has.
+#[test]
+fn peer_what_was_lost_before_is_told() {
+    let Some(installed) = Installed::there() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    std::fs::create_dir(path("shards")).unwrap();
+    let file = |name: &str| PathBuf::from(path("shards")).join(name);
+    for shard in 0..4 {
+        for ending in [".tar", "_stats.json"] {
+            let name = format!("{shard:05}{ending}");
+            std::fs::copy(PathBuf::from(PRUNED.shards()).join(&name), file(&name)).unwrap();
+        }
+    }
+    // One is a page, one is gone, and of one no sample has a picture.
+    std::fs::write(file("00002.tar"), "<!DOCTYPE html><title>403</title>").unwrap();
+    std::fs::remove_file(file("00003.tar")).unwrap();
+    let mut bare = tar::Builder::new(std::fs::File::create(file("00004.tar")).unwrap());
+    for at in 0..5 {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(4);
+        header.set_mode(0o444);
+        bare.append_data(&mut header, format!("{at}.txt"), &b"text"[..]).unwrap();
+    }
+    bare.finish().unwrap();
+    let (run_folder, splits) = (path("run"), path("splits"));
+    let all = ["--rule", "random:100%", "--run", &run_folder, "--max-rejects", "100"];
+    run(0, &[&["prune", &path("shards")][..], &all].concat());
+    let formats = ["--format", "parquet", "--format", "npy", "--format", "keys"];
+    run(0, &[&["select", &run_folder, "-o", &splits, "--rule", "all=random:100%"][..], &formats].concat());
+    installed.ask(&["lost_before", &path("shards"), &run_folder, &splits]);
+}
+
 #[test]
 fn peer_a_disk_that_is_gone_is_waited_for_once() {
     let Some(installed) = Installed::there() else { return };

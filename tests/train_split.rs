@@ -14,7 +14,7 @@ use common::processes::kill_at;
 use common::{RECIPE, World, ledger_text, losses, run, stderr, trommel, words};
 use tempfile::TempDir;
 use trommel_columnar::npy::pair_head_bytes;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::trained_steps::InPass;
@@ -390,8 +390,9 @@ fn steps_of_all(run_folder: &Path, status: i32) -> BTreeMap<String, Vec<(InPass,
     let file = run_folder.with_extension("steps.parquet");
     let (folder, out) = (run_folder.display().to_string(), file.display().to_string());
     run(status, &["why", &folder, "--all", "-o", &out]);
-    let names = ["shard", "key", "turn"].map(|name| (name, Kind::Text));
-    let wanted = [&names[..], &[("pass", Kind::U32), ("step", Kind::U64), ("position", Kind::U64)]].concat();
+    let names = ["shard", "key", "turn"].map(|name| (name, ColumnType::Text));
+    let wanted =
+        [&names[..], &[("pass", ColumnType::U32), ("step", ColumnType::U64), ("position", ColumnType::U64)]].concat();
     let mut all = BTreeMap::<String, Vec<_>>::new();
     for group in TableReader::open(&file, Box::new(fs::File::open(&file).unwrap()), &wanted).unwrap() {
         let group = group.unwrap();

@@ -96,6 +96,15 @@ fn judging(folders: &[(&str, &str)], rule: &str) -> Vec<String> {
 
 const BOTH: [(&str, &str); 2] = [("photo", "radii"), ("sketch", "radii")];
 
+/// No rule that draws is a watch's.
+#[test]
+fn a_seed_that_nobody_reads_is_said() {
+    let scene = Scene::new();
+    scene.put("00000.tar", "00000");
+    let report = scene.once(&World::shared().judging(), &["--seed", "3"]);
+    assert_eq!(report["notices"]["seed_not_read"]["count"], 1, "{report}");
+}
+
 #[test]
 fn what_comes_bit_by_bit_is_what_a_batch_run_makes() {
     let (scene, judging) = (Scene::new(), World::shared().judging());

@@ -6,6 +6,11 @@ use std::path::Path;
 
 use trommel_core::hash::mix;
 
+use members::append;
+
+#[path = "members.rs"]
+mod members;
+
 /// Samples of a shard.
 pub const SAMPLES: u64 = 10_000;
 const PICTURE_BYTES: u64 = 20_000;
@@ -26,10 +31,7 @@ pub fn write(path: &Path, shard: u64) {
         let json =
             format!("{{\"url\": \"https://example.org/{key}.jpg\", \"caption\": \"a dog\", \"key\": \"{key}\"}}");
         for (extension, data) in [("jpg", &picture[..]), ("json", json.as_bytes()), ("txt", b"a dog")] {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(0o444);
-            out.append_data(&mut header, format!("{key}.{extension}"), data).unwrap();
+            append(&mut out, format!("{key}.{extension}"), data);
         }
     }
     out.into_inner().unwrap();

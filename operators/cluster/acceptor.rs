@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use super::config::MAX_RUN_ID_BYTES;
 use super::error::{ClusterError, Difference};
 use super::handshake::{
-    Answer, Hello, Kind, Misheard, PROTOCOL, Reply, read_greeting, read_words, secrets, versions, write_greeting,
+    Answer, ConnectionKind, Hello, Misheard, PROTOCOL, Reply, read_greeting, read_words, secrets, versions,
+    write_greeting,
 };
 use super::secret::{Secret, Side, random_hex};
 use trommel_core::wake::locked;
@@ -71,7 +72,7 @@ enum Place {
 
 impl Arrivals {
     /// The connection of this process and kind, where it has come and was not taken before.
-    pub(super) fn arrival(&self, process: usize, kind: Kind) -> Option<&Arrival> {
+    pub(super) fn arrival(&self, process: usize, kind: ConnectionKind) -> Option<&Arrival> {
         match &self.places[process][kind as usize] {
             Place::Taken(_, arrival) => arrival.as_ref(),
             Place::Free => None,
@@ -79,7 +80,7 @@ impl Arrivals {
     }
 
     /// Takes the connection out of its place, which stays taken.
-    pub(super) fn take(&mut self, process: usize, kind: Kind) -> Option<Arrival> {
+    pub(super) fn take(&mut self, process: usize, kind: ConnectionKind) -> Option<Arrival> {
         match &mut self.places[process][kind as usize] {
             Place::Taken(_, arrival) => arrival.take(),
             Place::Free => None,

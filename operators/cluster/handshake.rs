@@ -34,7 +34,7 @@ pub(super) const MAX_GREETING_BYTES: usize = 64 << 10;
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(super) enum ConnectionKind {
     /// Heartbeats and small messages.
     Control,
     /// Carries the messages of the dataflow.
@@ -51,7 +51,7 @@ pub(super) struct Hello {
     pub(super) run_id: String,
     pub(super) processes: usize,
     pub(super) process: usize,
-    pub(super) kind: Kind,
+    pub(super) kind: ConnectionKind,
     pub(super) samples: bool,
     pub(super) agreement: Agreement,
     /// Where the caller listens.
@@ -67,7 +67,7 @@ impl Hello {
             run_id: config.run_id.clone(),
             processes: config.processes,
             process: config.process,
-            kind: Kind::Control,
+            kind: ConnectionKind::Control,
             samples,
             agreement: agreement.clone(),
             listen: None,

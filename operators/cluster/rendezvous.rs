@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::acceptor::{Acceptor, Arrival};
 use super::config::{Agreement, ClusterConfig};
 use super::error::ClusterError;
-use super::handshake::{Hello, Kind};
+use super::handshake::{ConnectionKind, Hello};
 use super::mesh::{Call, bind, gone, listen, listen_as_coordinator, reachable};
 use super::message::{Frame, read_frame};
 use trommel_core::causes::Causes;
@@ -103,8 +103,8 @@ impl Start<'_> {
         };
         let own = listener.local_addr().map_err(ClusterError::system("the listener"))?;
         self.met.acceptor = Some(Acceptor::open(listener, self.hello.clone(), config.secret.clone())?);
-        self.gather(&[Kind::Control])?;
-        let arrivals = self.take(Kind::Control);
+        self.gather(&[ConnectionKind::Control])?;
+        let arrivals = self.take(ConnectionKind::Control);
         let remote = arrivals.iter().flatten().find(|arrival| !arrival.from.ip().is_loopback());
         let seen_from_afar = remote.and_then(|arrival| arrival.stream.local_addr().ok());
         let nearest = arrivals.iter().flatten().next().and_then(|arrival| arrival.stream.local_addr().ok());
@@ -175,36 +175,40 @@ impl Start<'_> {
     /// Everything but the connections to process 0 that came with the table.
     fn rest(&mut self) -> Result<(), ClusterError> {
         let (own, all) = (self.config.process, self.config.processes);
-        let kinds: &[Kind] = if self.hello.samples { &[Kind::Timely, Kind::Ask, Kind::Serve] } else { &[Kind::Timely] };
+        let kinds: &[ConnectionKind] = if self.hello.samples {
+            &[ConnectionKind::Timely, ConnectionKind::Ask, ConnectionKind::Serve]
+        } else {
+            &[ConnectionKind::Timely]
+        };
         for process in 0..own {
             // Process 0 is reached as it was before: it may not know how others see it.
             let address = match process {
                 0 => self.config.coordinator.clone(),
                 _ => self.met.addresses[process].clone(),
             };
-            let control = (process > 0).then_some(Kind::Control);
+            let control = (process > 0).then_some(ConnectionKind::Control);
             for kind in control.iter().chain(kinds) {
                 let hello = Hello { kind: *kind, ..self.hello.clone() };
                 let stream = self.call(process, &address).place(|_| Ok(hello.clone()))?;
                 match kind {
-                    Kind::Control => self.met.controls[process] = Some(stream),
-                    Kind::Timely => self.met.timely[process] = Some(stream),
-                    Kind::Ask => self.met.asks[process] = Some(stream),
-                    Kind::Serve => self.met.serves[process] = Some(stream),
+                    ConnectionKind::Control => self.met.controls[process] = Some(stream),
+                    ConnectionKind::Timely => self.met.timely[process] = Some(stream),
+                    ConnectionKind::Ask => self.met.asks[process] = Some(stream),
+                    ConnectionKind::Serve => self.met.serves[process] = Some(stream),
                 }
             }
         }
-        let control = (own > 0).then_some(Kind::Control);
-        let expected: Vec<Kind> = control.into_iter().chain(kinds.iter().copied()).collect();
+        let control = (own > 0).then_some(ConnectionKind::Control);
+        let expected: Vec<ConnectionKind> = control.into_iter().chain(kinds.iter().copied()).collect();
         self.gather(&expected)?;
         for kind in expected {
             for (process, arrival) in self.take(kind).into_iter().enumerate().skip(own + 1) {
                 let stream = arrival.map(|arrival| arrival.stream);
                 match kind {
-                    Kind::Control => self.met.controls[process] = stream,
-                    Kind::Timely => self.met.timely[process] = stream,
-                    Kind::Ask => self.met.serves[process] = stream, // the caller asks
-                    Kind::Serve => self.met.asks[process] = stream,
+                    ConnectionKind::Control => self.met.controls[process] = stream,
+                    ConnectionKind::Timely => self.met.timely[process] = stream,
+                    ConnectionKind::Ask => self.met.serves[process] = stream, // the caller asks
+                    ConnectionKind::Serve => self.met.asks[process] = stream,
                 }
             }
         }
@@ -221,7 +225,7 @@ impl Start<'_> {
     }
 
     /// Waits until all later processes have come with connections of these kinds.
-    fn gather(&self, kinds: &[Kind]) -> Result<(), ClusterError> {
+    fn gather(&self, kinds: &[ConnectionKind]) -> Result<(), ClusterError> {
         let (own, all) = (self.config.process, self.config.processes);
         let acceptor = self.met.acceptor.as_ref().ok_or(ClusterError::Used("no listener was made"))?;
         let mut missing = Vec::new();
@@ -233,7 +237,7 @@ impl Start<'_> {
                 return Some(Ok(()));
             }
             (0..all).find_map(|process| {
-                let arrived = arrivals.arrival(process, Kind::Control).map(|arrival| &arrival.stream);
+                let arrived = arrivals.arrival(process, ConnectionKind::Control).map(|arrival| &arrival.stream);
                 let control = self.met.controls[process].as_ref().or(arrived)?;
                 let from = || control.peer_addr().map_or_else(|_| "?".into(), |from| from.to_string());
                 gone(control).map(|why| Err(ClusterError::EndedAtStart { process, address: from(), why }))
@@ -245,7 +249,7 @@ impl Start<'_> {
         })
     }
 
-    fn take(&self, kind: Kind) -> Vec<Option<Arrival>> {
+    fn take(&self, kind: ConnectionKind) -> Vec<Option<Arrival>> {
         let Some(acceptor) = &self.met.acceptor else { return Vec::new() };
         let all = 0..self.config.processes;
         let taken = acceptor.wait(self.deadline, |arrivals| {
@@ -270,7 +274,7 @@ impl Start<'_> {
             other => Causes(other).to_string(),
         };
         let Ok(frame) = (Frame::Failed { line, status: 1 }).encode() else { return };
-        let arrivals = self.take(Kind::Control).into_iter().flatten().map(|arrival| arrival.stream);
+        let arrivals = self.take(ConnectionKind::Control).into_iter().flatten().map(|arrival| arrival.stream);
         for mut stream in arrivals.chain(self.met.controls.drain(..).flatten()) {
             let _gone = stream
                 .set_write_timeout(Some(Duration::from_secs(1)))

@@ -22,7 +22,7 @@ pub use read::TableReader;
 
 /// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnType {
     /// A column of UTF-8 texts.
     Text,
     /// 32-bit unsigned.
@@ -39,7 +39,7 @@ pub struct Field {
     /// Name of the column.
     pub name: String,
     /// Type of its values.
-    pub kind: Kind,
+    pub kind: ColumnType,
     /// Whether values may be missing.
     pub nullable: bool,
 }
@@ -47,13 +47,13 @@ pub struct Field {
 impl Field {
     /// A column without missing values.
     #[must_use]
-    pub fn required(name: &str, kind: Kind) -> Self {
+    pub fn required(name: &str, kind: ColumnType) -> Self {
         Self { name: name.into(), kind, nullable: false }
     }
 
     /// A column that may miss values.
     #[must_use]
-    pub fn nullable(name: &str, kind: Kind) -> Self {
+    pub fn nullable(name: &str, kind: ColumnType) -> Self {
         Self { name: name.into(), kind, nullable: true }
     }
 }
@@ -74,23 +74,23 @@ pub enum Column {
 impl Column {
     /// An empty column of a kind.
     #[must_use]
-    pub const fn new(kind: Kind) -> Self {
+    pub const fn new(kind: ColumnType) -> Self {
         match kind {
-            Kind::Text => Self::Text(Vec::new()),
-            Kind::U32 => Self::U32(Vec::new()),
-            Kind::U64 => Self::U64(Vec::new()),
-            Kind::F64 => Self::F64(Vec::new()),
+            ColumnType::Text => Self::Text(Vec::new()),
+            ColumnType::U32 => Self::U32(Vec::new()),
+            ColumnType::U64 => Self::U64(Vec::new()),
+            ColumnType::F64 => Self::F64(Vec::new()),
         }
     }
 
     /// Type of its values.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ColumnType {
         match self {
-            Self::Text(_) => Kind::Text,
-            Self::U32(_) => Kind::U32,
-            Self::U64(_) => Kind::U64,
-            Self::F64(_) => Kind::F64,
+            Self::Text(_) => ColumnType::Text,
+            Self::U32(_) => ColumnType::U32,
+            Self::U64(_) => ColumnType::U64,
+            Self::F64(_) => ColumnType::F64,
         }
     }
 
@@ -121,12 +121,12 @@ impl Column {
     }
 }
 
-fn data_type(kind: Kind) -> DataType {
+fn data_type(kind: ColumnType) -> DataType {
     match kind {
-        Kind::Text => DataType::Utf8,
-        Kind::U32 => DataType::UInt32,
-        Kind::U64 => DataType::UInt64,
-        Kind::F64 => DataType::Float64,
+        ColumnType::Text => DataType::Utf8,
+        ColumnType::U32 => DataType::UInt32,
+        ColumnType::U64 => DataType::UInt64,
+        ColumnType::F64 => DataType::Float64,
     }
 }
 

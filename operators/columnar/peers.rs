@@ -8,12 +8,13 @@ use std::process::Command;
 
 use super::ColumnarError;
 use super::embeddings::EmbeddingSet;
-use super::parquet::{Column, Kind, TableReader};
+use super::parquet::{Column, ColumnType, TableReader};
 use trommel_core::causes::Causes;
 
-const WANTED: [(&str, Kind); 4] = [("f64", Kind::F64), ("text", Kind::Text), ("u64", Kind::U64), ("u32", Kind::U32)];
+const WANTED: [(&str, ColumnType); 4] =
+    [("f64", ColumnType::F64), ("text", ColumnType::Text), ("u64", ColumnType::U64), ("u32", ColumnType::U32)];
 
-fn read(path: &Path, wanted: &[(&str, Kind)]) -> Result<Vec<Column>, ColumnarError> {
+fn read(path: &Path, wanted: &[(&str, ColumnType)]) -> Result<Vec<Column>, ColumnarError> {
     let mut columns: Vec<Column> = wanted.iter().map(|&(_, kind)| Column::new(kind)).collect();
     let table = TableReader::open(path, Box::new(File::open(path).unwrap()), wanted)?;
     let rows = table.rows();
@@ -58,7 +59,7 @@ fn compare_tables(out: &Path) -> usize {
             assert!(error.contains(word) && error.contains(name), "{error}");
             eprintln!("{}", error.rsplit('/').next().unwrap());
         } else if holds == "million" {
-            let texts = read(&path, &[("text", Kind::Text)]).unwrap();
+            let texts = read(&path, &[("text", ColumnType::Text)]).unwrap();
             assert!(texts == [Column::Text((0..1_000_000).map(|i| Some(format!("img{i:07}"))).collect())], "{name}");
         } else {
             let due = truth(&table, holds.parse().unwrap_or(rows), holds == "full");

@@ -12,8 +12,6 @@
 //! stand ([`EmbeddingReader::rounding_as_stored`]).
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -21,12 +19,15 @@ use half::f16;
 use super::ColumnarError;
 use super::canonical::{canonicalise_into, is_unit, norm, round_f16, widen};
 pub use super::embedding_batch::{BATCH_ROWS, Details, EmbeddingBatch};
-use super::ipc::{IpcReader, META_FOREIGN, META_IDENTITY, StoredBatch};
+use super::ipc::StoredBatch;
 use super::leaving::LeftOut;
-use super::matrix::MatrixReader;
 use super::npy::StoredRows;
 use super::pieces::{Piece, pieces};
 use trommel_core::sample::Identity;
+
+mod stored;
+
+use self::stored::{Stored, open_piece};
 
 /// What was done to the rows on their way in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct EmbeddingsHead {
     /// Whether its rows were rounded to f16 by another program, which need not round a vector as we do: numpy's files of f16, and what was
     /// kept of them.
     pub foreign: bool,
+    /// All that it says; nothing where it is numpy's.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// A stream of canonical batches.
@@ -77,11 +80,6 @@ pub struct EmbeddingReader {
 struct Current {
     stored: Stored,
     as_is: bool,
-}
-
-enum Stored {
-    Ipc(IpcReader),
-    Matrix(MatrixReader),
 }
 
 impl EmbeddingReader {
@@ -119,7 +117,8 @@ impl EmbeddingReader {
         let (stored, _) = open_piece(&piece.clone().without_table(), false)?;
         let (dim, _, identity) = stored.head(piece.path())?;
         let rows = if let Stored::Matrix(reader) = &stored { Some(reader.rows()) } else { None };
-        Ok(EmbeddingsHead { dim, identity, rows, foreign: stored.is_foreign() })
+        let metadata = stored.metadata().cloned().unwrap_or_default();
+        Ok(EmbeddingsHead { dim, identity, rows, foreign: stored.is_foreign(), metadata })
     }
 
     fn begin(root: &Path, pieces: Vec<Piece>, first: &Piece, details: bool) -> Result<Self, ColumnarError> {
@@ -333,72 +332,4 @@ impl Iterator for EmbeddingReader {
         self.failed = batch.is_err();
         batch.transpose()
     }
-}
-
-impl Stored {
-    fn head(&self, path: &Path) -> Result<(usize, bool, Option<Identity>), ColumnarError> {
-        match self {
-            Self::Matrix(reader) => Ok((reader.dim(), false, None)),
-            Self::Ipc(reader) => {
-                let identity = reader
-                    .metadata()
-                    .get(META_IDENTITY)
-                    .map(|text| serde_json::from_str(text))
-                    .transpose()
-                    .map_err(ColumnarError::metadata(path, META_IDENTITY))?;
-                Ok((reader.dim(), reader.has_radii(), identity))
-            }
-        }
-    }
-
-    fn metadata(&self) -> Option<&BTreeMap<String, String>> {
-        match self {
-            Self::Ipc(reader) => Some(reader.metadata()),
-            Self::Matrix(_) => None,
-        }
-    }
-
-    /// See [`EmbeddingsHead::foreign`].
-    fn is_foreign(&self) -> bool {
-        match self {
-            Self::Ipc(reader) => reader.metadata().contains_key(META_FOREIGN),
-            Self::Matrix(reader) => reader.is_f16(),
-        }
-    }
-
-    /// Whether every row with a direction has norm 1 within the tolerance. Reads to the end.
-    fn all_unit(&mut self, dim: usize) -> Result<bool, ColumnarError> {
-        let mut wide = Vec::new();
-        loop {
-            let batch = match self {
-                Self::Ipc(reader) => reader.next().transpose()?,
-                Self::Matrix(reader) => reader.next_rows()?,
-            };
-            let Some(batch) = batch else { return Ok(true) };
-            if let StoredRows::F16(values) = &batch.rows {
-                for row in values.chunks_exact(dim) {
-                    widen(row, &mut wide);
-                    if !is_unit(&wide) {
-                        return Ok(false);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Opens a file; also whether it stores f16.
-fn open_piece(piece: &Piece, details: bool) -> Result<(Stored, bool), ColumnarError> {
-    let (vectors, array, keys) = match piece {
-        Piece::Ipc(path) => {
-            let file = File::open(path).map_err(|e| ColumnarError::io(path, e))?;
-            let reader = IpcReader::open(path, Box::new(BufReader::with_capacity(1 << 18, file)))?;
-            return Ok((Stored::Ipc(reader), true));
-        }
-        Piece::Npy { vectors, keys } => (vectors, None, keys),
-        Piece::Npz { vectors, array, keys } => (vectors, Some(array.as_str()), keys),
-    };
-    let reader = MatrixReader::open(vectors, array, keys.as_deref(), details)?;
-    let is_f16 = reader.is_f16();
-    Ok((Stored::Matrix(reader), is_f16))
 }

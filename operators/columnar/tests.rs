@@ -10,7 +10,7 @@ use super::ColumnarError;
 use super::canonical::{canonicalise_into, round_f16};
 use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter, FILE_NAME};
 use super::npy;
-use super::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use super::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
 use super::source::EmbeddingReader;
 use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
@@ -92,7 +92,7 @@ fn no_cut_and_no_flipped_byte_is_a_panic() {
 
 #[test]
 fn a_cut_table_is_an_error() {
-    let fields = vec![Field::required("image_path", Kind::Text), Field::nullable("n", Kind::U64)];
+    let fields = vec![Field::required("image_path", ColumnType::Text), Field::nullable("n", ColumnType::U64)];
     let path = Path::new("t.parquet");
     let mut table = TableWriter::new(path, Vec::new(), fields, vec![("a".into(), "b".into())]).unwrap();
     table
@@ -103,8 +103,12 @@ fn a_cut_table_is_an_error() {
         .unwrap();
     let whole = table.finish().unwrap();
     let read = |bytes: Vec<u8>| -> Result<Vec<Vec<Column>>, ColumnarError> {
-        TableReader::open(path, Box::new(Cursor::new(bytes)), &[("n", Kind::U64), ("image_path", Kind::Text)])?
-            .collect()
+        TableReader::open(
+            path,
+            Box::new(Cursor::new(bytes)),
+            &[("n", ColumnType::U64), ("image_path", ColumnType::Text)],
+        )?
+        .collect()
     };
     let groups = read(whole.clone()).unwrap();
     assert_eq!(groups[0][0], Column::U64((0..9).map(|n| (n % 2 == 0).then_some(n)).collect()));
@@ -112,9 +116,10 @@ fn a_cut_table_is_an_error() {
     for cut in 0..whole.len() {
         assert!(read(whole[..cut].to_vec()).is_err(), "cut at {cut}");
     }
-    let missing = TableReader::open(path, Box::new(Cursor::new(whole.clone())), &[("x", Kind::U64)]).err().unwrap();
+    let missing =
+        TableReader::open(path, Box::new(Cursor::new(whole.clone())), &[("x", ColumnType::U64)]).err().unwrap();
     assert_eq!(missing.to_string(), "t.parquet: column `x`: is missing; the file has image_path, n");
-    let other = TableReader::open(path, Box::new(Cursor::new(whole)), &[("n", Kind::Text)]).err().unwrap();
+    let other = TableReader::open(path, Box::new(Cursor::new(whole)), &[("n", ColumnType::Text)]).err().unwrap();
     assert!(matches!(other, ColumnarError::Column { .. }), "{other}");
 }
 
@@ -122,13 +127,14 @@ fn a_cut_table_is_an_error() {
 #[test]
 fn sizes_are_checked_before_memory_is_taken() {
     let path = Path::new("t.parquet");
-    let mut table = TableWriter::new(path, Vec::new(), vec![Field::required("a", Kind::U32)], Vec::new()).unwrap();
+    let mut table =
+        TableWriter::new(path, Vec::new(), vec![Field::required("a", ColumnType::U32)], Vec::new()).unwrap();
     table.write(&[Column::U32((0..99).map(Some).collect())]).unwrap();
     let mut bytes = table.finish().unwrap();
     // The first page's header: a data page, and its bytes when decompressed.
     assert_eq!(bytes[4..7], [0x15, 0x00, 0x15]);
     bytes[7..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
-    let table = TableReader::open(path, Box::new(Cursor::new(bytes)), &[("a", Kind::U32)]).unwrap();
+    let table = TableReader::open(path, Box::new(Cursor::new(bytes)), &[("a", ColumnType::U32)]).unwrap();
     let error = Causes(&table.last().unwrap().unwrap_err()).to_string();
     assert!(error.contains("a page of 2147483647 bytes, above the limit of 268435456"), "{error}");
 
@@ -151,7 +157,7 @@ fn sizes_are_checked_before_memory_is_taken() {
 #[test]
 fn a_table_refuses_what_does_not_fit() {
     let path = Path::new("t.parquet");
-    let fields = vec![Field::required("a", Kind::U32), Field::nullable("b", Kind::F64)];
+    let fields = vec![Field::required("a", ColumnType::U32), Field::nullable("b", ColumnType::F64)];
     let mut table = TableWriter::new(path, Vec::new(), fields, Vec::new()).unwrap();
     assert!(table.write(&[Column::U32(vec![None]), Column::F64(vec![None])]).is_err(), "a null in a required column");
     assert!(table.write(&[Column::U32(vec![Some(1)]), Column::F64(vec![])]).is_err(), "another length");
@@ -234,7 +240,8 @@ fn tree(dir: &Path, names: &[&str], keys: bool) {
         npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &vectors, 4).unwrap();
         if keys {
             let path = dir.join(format!("metadata/metadata_{name}.parquet"));
-            let fields = vec![Field::nullable("caption", Kind::Text), Field::nullable("image_path", Kind::Text)];
+            let fields =
+                vec![Field::nullable("caption", ColumnType::Text), Field::nullable("image_path", ColumnType::Text)];
             let file = std::fs::File::create(&path).unwrap();
             let mut table = TableWriter::new(&path, file, fields, Vec::new()).unwrap();
             for row in 0..3 {

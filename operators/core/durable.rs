@@ -41,10 +41,27 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
-    let missing = folder.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
+    make_missing(folder).map(drop)
+}
+
+/// The same; gives the folders that were not there, the innermost first.
+pub(crate) fn make_missing(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    let mut made = Vec::new();
+    for above in missing.into_iter().rev() {
+        match std::fs::create_dir(above) {
+            Ok(()) => made.insert(0, above.to_path_buf()),
+            // Somebody else has made it by now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && above.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+        // A folder whose own name is lost takes all that was synced in it along.
+        sync_folder(parent(above))?;
+    }
+    // What stands there may be no folder.
     std::fs::create_dir_all(folder)?;
-    // A folder whose own name is lost takes all that was synced in it along.
-    folder.ancestors().take(missing).try_for_each(|made| sync_folder(parent(made)))
+    Ok(made)
 }
 
 /// Gives a file, link or folder that is durable another name in the same folder, durably, in place of what stood there.

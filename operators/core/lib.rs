@@ -14,6 +14,7 @@ pub mod escape;
 pub mod hash;
 pub mod image_kind;
 pub mod notices;
+pub mod out_folder;
 pub mod peak;
 pub mod records;
 pub mod sample;

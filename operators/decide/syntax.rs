@@ -33,12 +33,6 @@ impl From<String> for SyntaxError {
     }
 }
 
-impl From<&str> for SyntaxError {
-    fn from(words: &str) -> Self {
-        Self::Part(words.into())
-    }
-}
-
 fn earlier(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!("; earlier names are {}", names.join(", ")) }
 }

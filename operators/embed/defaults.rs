@@ -12,7 +12,7 @@
 use tch::Device;
 use trommel_model::ModelSizes;
 
-use super::encoder::{EncoderConfig, Precision};
+use super::encoder::{EncoderConfig, EncoderPrecision};
 use super::load::footprint;
 
 /// Tokens of a card's batch.
@@ -26,8 +26,8 @@ const LEAST: usize = 8;
 
 /// The precision where none is asked for.
 #[must_use]
-pub fn precision(device: Device, torchscript: bool) -> Precision {
-    if device == Device::Cpu || torchscript { Precision::F32 } else { Precision::F16 }
+pub fn precision(device: Device, torchscript: bool) -> EncoderPrecision {
+    if device == Device::Cpu || torchscript { EncoderPrecision::F32 } else { EncoderPrecision::F16 }
 }
 
 /// The batch of `config`'s model, device and precision where none is asked for; `card_bytes` is the card's memory.
@@ -66,7 +66,7 @@ mod tests {
         };
         let (card, h100) = (Device::Cuda(0), Some(80 << 30));
         for name in ["ViT-B-16-plus-240", "ViT-B-32", "trommel-tiny-32"] {
-            assert_eq!(of(name, Device::Cpu, None), (Precision::F32, 16), "{name}");
+            assert_eq!(of(name, Device::Cpu, None), (EncoderPrecision::F32, 16), "{name}");
         }
         let table = [
             ("ViT-B-16-plus-240", 128),
@@ -76,10 +76,10 @@ mod tests {
             ("trommel-tiny-32", 1024),
         ];
         for (name, batch) in table {
-            assert_eq!(of(name, card, h100), (Precision::F16, batch), "{name}");
+            assert_eq!(of(name, card, h100), (EncoderPrecision::F16, batch), "{name}");
         }
         assert_eq!(of("ViT-B-16-plus-240", card, Some(4 << 30)).1, 64);
         assert_eq!(of("ViT-L-14", card, Some(1 << 30)).1, 8, "never fewer");
-        assert_eq!(super::precision(card, true), Precision::F32);
+        assert_eq!(super::precision(card, true), EncoderPrecision::F32);
     }
 }

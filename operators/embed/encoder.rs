@@ -18,7 +18,7 @@ use trommel_model::error::Op;
 
 /// What products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
+pub enum EncoderPrecision {
     /// f32 throughout.
     #[default]
     F32,
@@ -37,7 +37,7 @@ pub enum Precision {
 #[error("precision `{0}`: write f32, bf16, f16 or f16-mixed")]
 pub struct PrecisionError(String);
 
-impl FromStr for Precision {
+impl FromStr for EncoderPrecision {
     type Err = PrecisionError;
 
     fn from_str(text: &str) -> Result<Self, PrecisionError> {
@@ -51,7 +51,7 @@ impl FromStr for Precision {
     }
 }
 
-impl Precision {
+impl EncoderPrecision {
     /// What products are computed in.
     pub(super) const fn kind(self) -> Kind {
         match self {
@@ -99,8 +99,8 @@ impl Form {
             Self {
                 patches: on_card,
                 folded: on_card,
-                packed: !on_card && !config.torchscript && config.precision == Precision::F32 && has_onednn(),
-                throughout: on_card && config.precision == Precision::F16,
+                packed: !on_card && !config.torchscript && config.precision == EncoderPrecision::F32 && has_onednn(),
+                throughout: on_card && config.precision == EncoderPrecision::F16,
                 attention: if hopper { Attention::Cudnn } else { Attention::Flash },
             }
         })
@@ -128,7 +128,7 @@ pub struct EncoderConfig {
     /// Random weights from this seed, where there is no file.
     pub random_init: Option<u64>,
     /// What products are computed in.
-    pub precision: Precision,
+    pub precision: EncoderPrecision,
     /// Samples a forward pass, at least 8.
     pub batch: usize,
     /// Device that weights and batches lie on.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use trommel_bridge::Attention;
 
-use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, Shape, is_neighbour_free};
+use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, Shape, is_neighbour_free};
 use super::golden_inputs::{floats, views};
 use super::load::{load, try_on_card};
 use trommel_core::hash::mix;
@@ -19,7 +19,7 @@ pub(super) fn config(model: &str) -> EncoderConfig {
         weights: None,
         torchscript: false,
         random_init: Some(0),
-        precision: Precision::F32,
+        precision: EncoderPrecision::F32,
         batch: 8,
         device: Device::Cpu,
         threads: 1,
@@ -53,7 +53,7 @@ fn bits_do_not_depend_on_neighbours() {
         (shallow(folder.path(), "ViT-B-16-plus-240"), &[(2, 8)][..]),
     ];
     for (model, runs) in &models {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [EncoderPrecision::F32, EncoderPrecision::Bf16] {
             for &(threads, batch) in *runs {
                 let mut loaded = load(&EncoderConfig { precision, threads, batch, ..config(model) }).unwrap();
                 assert!(
@@ -107,7 +107,7 @@ fn what_cannot_be_loaded_is_named() {
 #[test]
 #[ignore = "a measurement"]
 fn encoder_speed() {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [EncoderPrecision::F32, EncoderPrecision::Bf16] {
         let mut loaded = load(&EncoderConfig { precision, batch: 32, threads: 2, ..config("ViT-B-32") }).unwrap();
         let pixels = vec![7u8; 32 * 224 * 224 * 3];
         loaded.encoder.encode(&pixels).unwrap();

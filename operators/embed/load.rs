@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::Device;
 
-use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, is_neighbour_free};
+use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, is_neighbour_free};
 use super::script::{ScriptEncoder, file_hash};
 use super::slots;
 use super::tower::TowerEncoder;
@@ -102,8 +102,8 @@ pub fn footprint(model: &ModelSizes, config: &EncoderConfig, parameters: u64) ->
         // The pixels as f32, in the products' kind, and as the patches' product wants them.
         return parameters * 4 + batch * (row + scores + 3 * 4 * view);
     }
-    let product = if config.precision == Precision::F32 { 4 } else { 2 };
-    let residual = if config.precision == Precision::F16 { 2 } else { 4 };
+    let product = if config.precision == EncoderPrecision::F32 { 4 } else { 2 };
+    let residual = if config.precision == EncoderPrecision::F16 { 2 } else { 4 };
     let row = tokens * (2 * width * residual + hidden * product) * 2;
     // Weights are lowered there, one after the other; pixels lie there as u8, a slot each, and once as patches.
     let pixels = slots::depth_of(config.device) as u64 * view + 2 * product * view;

@@ -4,7 +4,7 @@ use half::f16;
 use tch::{Device, Kind, Tensor};
 use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 
-use super::encoder::{EncoderConfig, Form, ImageEncoder, Precision, Shape};
+use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, Shape};
 use super::encoder_tests::config;
 use super::golden_inputs::views;
 use super::load::load;
@@ -148,7 +148,7 @@ fn every_form_of_the_tower_gives_its_features() {
     std::fs::write(&path, odd.to_open_clip_json()).unwrap();
     let odd = path.to_string_lossy().into_owned();
     for model in ["trommel-tiny-32", "trommel-small-32", "trommel-tiny-32-quickgelu", &odd] {
-        let run = |precision: Precision, patches: bool, throughout: bool| {
+        let run = |precision: EncoderPrecision, patches: bool, throughout: bool| {
             let config = EncoderConfig { precision, ..config(model) };
             let model = ClipConfig::load(model).unwrap();
             let (mut encoder, _) =
@@ -160,14 +160,14 @@ fn every_form_of_the_tower_gives_its_features() {
             let features = encoder.encode(&pixels).unwrap();
             features.chunks(encoder.dim()).flat_map(|row| canonical(row).unwrap()).map(f32::from).collect::<Vec<_>>()
         };
-        let expected = run(Precision::F32, false, false);
+        let expected = run(EncoderPrecision::F32, false, false);
         let worst = |found: Vec<f32>| found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // A canonical vector is rounded to f16: one step there where f32 sums in another order.
         let cases = [
-            (Precision::F32, true, false, 2.5e-4),
-            (Precision::F16Mixed, true, false, 2e-3),
-            (Precision::F16, true, true, 4e-3),
-            (Precision::F16, false, true, 4e-3),
+            (EncoderPrecision::F32, true, false, 2.5e-4),
+            (EncoderPrecision::F16Mixed, true, false, 2e-3),
+            (EncoderPrecision::F16, true, true, 4e-3),
+            (EncoderPrecision::F16, false, true, 4e-3),
         ];
         for (precision, patches, throughout, most) in cases {
             let worst = worst(run(precision, patches, throughout));

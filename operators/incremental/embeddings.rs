@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use half::f16;
 
 use super::IncrementalError;
+use super::damage::RowsError;
 use trommel_core::wake::locked;
 
 /// Takes one judged sample: its raw index and its canonical vector, f16\[dim\].
@@ -54,8 +55,7 @@ impl HeldEmbeddings {
         then: impl FnOnce(&HeldShard) -> Result<T, IncrementalError>,
     ) -> Result<T, IncrementalError> {
         let shards = locked(&self.shards);
-        let missing =
-            || IncrementalError::Embeddings { ordinal, what: format!("generation {generation} is not stored") };
+        let missing = || IncrementalError::Embeddings { ordinal, what: RowsError::NotStored(generation) };
         then(shards.get(&(ordinal, generation)).ok_or_else(missing)?)
     }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::damage::JournalError;
 use super::filed::Filed;
 use super::parts::PartStore;
 use super::record::{Delta, EpochLine, SCHEMA_VERSION};
@@ -237,18 +238,17 @@ fn newest(
 
 /// Puts the lines together.
 fn replay(path: &Path, lines: Vec<EpochLine>) -> Result<JournalState, IncrementalError> {
-    let bad = |what: String| LedgerError::Malformed { path: path.into(), detail: what };
+    let bad = |detail| IncrementalError::Journal { path: path.into(), detail };
     let mut all: Option<JournalState> = None;
-    for (number, line) in (1..).zip(lines) {
-        let EpochLine { epoch, whole, note, delta, .. } = line;
+    for (line, EpochLine { epoch, whole, note, delta, .. }) in (1..).zip(lines) {
         match &mut all {
             None if whole => all = Some(JournalState { epoch, note, state: delta }),
             Some(all) if !whole && epoch == all.epoch + 1 => {
                 all.state.then(delta);
                 (all.epoch, all.note) = (epoch, note);
             }
-            _ => return Err(bad(format!("line {number} does not follow: epoch {epoch}")).into()),
+            _ => return Err(bad(JournalError::NotNext { line, epoch })),
         }
     }
-    Ok(all.ok_or_else(|| bad("line 1, a whole state, is damaged".into()))?)
+    all.ok_or_else(|| bad(JournalError::NoWholeState))
 }

@@ -67,6 +67,7 @@ mod arrive;
 pub mod budget;
 pub mod changelog;
 pub mod cuts;
+pub mod damage;
 mod delta_join;
 mod delta_joined;
 pub mod embeddings;
@@ -98,6 +99,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+use damage::{JournalError, PartError, RowsError};
 use thiserror::Error;
 
 use trommel_cluster::ClusterError;
@@ -105,6 +107,7 @@ use trommel_core::causes::Cause;
 use trommel_decide::benchmark::BenchmarkError;
 use trommel_decide::checked_rule::RuleError;
 use trommel_decide::radii::RadiiError;
+use trommel_decide::rule::Rule;
 use trommel_ledger::LedgerError;
 
 /// Number of a set of changes; 0 is before the first.
@@ -189,16 +192,24 @@ pub enum IncrementalError {
     Embeddings {
         /// Ordinal of the shard in the plan, from 0.
         ordinal: u64,
-        /// What is wrong, in one line.
-        what: String,
+        /// What is wrong with them.
+        what: RowsError,
     },
     /// A part that is not what was written.
     #[error("{}: {detail}", path.display())]
     BadPart {
         /// Path of the part.
         path: PathBuf,
-        /// What is wrong, in one line.
-        detail: String,
+        /// What is wrong with it.
+        detail: PartError,
+    },
+    /// A journal that tells no state.
+    #[error("{}: {detail}", path.display())]
+    Journal {
+        /// Path of the journal, or of the engine's folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: JournalError,
     },
     /// Whoever prepares what others read of the epoch could not.
     #[error(transparent)]
@@ -213,9 +224,9 @@ pub enum IncrementalError {
         /// What is wrong with it.
         source: Cause,
     },
-    /// A state that cannot be written down.
-    #[error("{0}")]
-    Unwritable(String),
+    /// A rule that cannot be written down: it would be read again as another.
+    #[error("rule `{0}` cannot be written down and read again")]
+    Unwritable(Rule),
     /// The journal can no longer be trusted.
     #[error(
         "{}: it may be torn since epoch {epoch} ({cause}): open the folder again to see which epoch is durable, nothing more is done until then",

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::IncrementalError;
+use super::damage::PartError;
 use super::tables::Table;
 use trommel_columnar::ColumnarError;
-use trommel_columnar::parquet::{Kind, TableReader, TableWriter};
+use trommel_columnar::parquet::{ColumnType, TableReader, TableWriter};
 use trommel_ledger::LedgerError;
 use trommel_ledger::storage::Storage;
 
@@ -82,21 +83,21 @@ impl<T: Table> StoredTable<T> {
             Self::Held(table) => return Ok(table.clone()),
             Self::File(file) => file,
         };
-        let at = |detail: String| IncrementalError::BadPart { path: file.path.clone(), detail };
+        let bad = |detail| IncrementalError::BadPart { path: file.path.clone(), detail };
         let bytes = file.storage.read(&file.path).map_err(LedgerError::at("read", &file.path))?;
-        if bytes.len() as u64 != file.bytes {
-            return Err(at(format!("{} bytes, {} are due", bytes.len(), file.bytes)));
+        let (length, crc32c) = (bytes.len() as u64, crc32c::crc32c(&bytes));
+        if length != file.bytes {
+            return Err(bad(PartError::Length { found: length, due: file.bytes }));
         }
-        let crc = crc32c::crc32c(&bytes);
-        if crc != file.crc32c {
-            return Err(at(format!("crc32c {crc:08x}, {:08x} is due", file.crc32c)));
+        if crc32c != file.crc32c {
+            return Err(bad(PartError::Checksum { found: crc32c, due: file.crc32c }));
         }
         let fields = T::fields();
-        let wanted: Vec<(&str, Kind)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
+        let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
         let mut table = T::empty();
         for group in TableReader::open(&file.path, Box::new(Cursor::new(bytes)), &wanted)? {
             if !table.take(group?) {
-                return Err(at("columns of other types than were written".into()));
+                return Err(bad(PartError::OtherColumns));
             }
         }
         Ok(Arc::new(table))
@@ -186,10 +187,11 @@ impl PartStore {
     pub fn adopt<T>(&self, record: &PartRecord) -> Result<Arc<StoredTable<T>>, IncrementalError> {
         let folder = self.named(record)?;
         let path = folder.root.join(&record.file);
-        let bad = |detail: String| IncrementalError::BadPart { path: path.clone(), detail };
         match folder.storage.len(&path) {
             Ok(bytes) if bytes == record.bytes => Ok(folder.part(record, true, false)),
-            Ok(bytes) => Err(bad(format!("{bytes} bytes, {} are due", record.bytes))),
+            Ok(found) => {
+                Err(IncrementalError::BadPart { path, detail: PartError::Length { found, due: record.bytes } })
+            }
             Err(cause) => Err(LedgerError::at("read", &path)(cause).into()),
         }
     }
@@ -213,7 +215,7 @@ impl PartStore {
     fn named(&self, record: &PartRecord) -> Result<&Folder, IncrementalError> {
         let Self::Folder(folder) = self else { return Err(IncrementalError::NoFolder) };
         if Path::new(&record.file).file_name().is_none_or(|name| name != record.file.as_str()) {
-            let detail = format!("{:?} is no file's name", record.file);
+            let detail = PartError::NoName(record.file.clone());
             return Err(IncrementalError::BadPart { path: folder.root.clone(), detail });
         }
         Ok(folder)

@@ -202,11 +202,8 @@ impl Delta {
     pub(super) fn between(old: (&World, &Filed), next: (&World, &Filed)) -> Result<Self, IncrementalError> {
         let (from, to) = (&old.0.inputs, &next.0.inputs);
         for split in to.splits.values() {
-            let text = split.rule.to_string();
-            if !text.parse::<Rule>().is_ok_and(|rule| rule == split.rule) {
-                return Err(IncrementalError::Unwritable(format!(
-                    "rule `{text}` cannot be written down and read again"
-                )));
+            if !split.rule.to_string().parse::<Rule>().is_ok_and(|rule| rule == split.rule) {
+                return Err(IncrementalError::Unwritable(split.rule.clone()));
             }
         }
         let split =

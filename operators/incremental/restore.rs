@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::budget::EpochBudget;
 use super::cuts::Cuts;
+use super::damage::JournalError;
 use super::filed::Filed;
 use super::flow::{Taken, Tally};
 use super::inputs::{Inputs, Points, ShardInput, Split};
@@ -131,7 +132,6 @@ fn clean(folder: &Path, names: &[String], state: &Delta, storage: &dyn Storage) 
 
 /// The state without what the dataflow counts.
 fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Filed), IncrementalError> {
-    let bad = |detail: String| LedgerError::Malformed { path: root.into(), detail: format!("journal: {detail}") };
     let unfit = |place: String, source: Cause| IncrementalError::Unfit { path: root.into(), place, source };
     let (mut world, mut filed) = (World::default(), Filed::default());
     let mut inputs = Inputs { next_benchmark: state.next_benchmark, ..Inputs::default() };
@@ -160,8 +160,8 @@ fn world(state: &Delta, part_store: &Kept<'_>, root: &Path) -> Result<(World, Fi
         world.floors.insert(id, levels.0.iter().map(|row| row.1).collect());
     }
     for (&ordinal, record) in state.shards.iter().filter_map(|(ordinal, record)| Some((ordinal, record.as_ref()?))) {
-        let live =
-            live(record, part_store, ordinal)?.ok_or_else(|| bad(format!("shard {ordinal} changes and never came")))?;
+        let never_came = || IncrementalError::Journal { path: root.into(), detail: JournalError::NeverCame(ordinal) };
+        let live = live(record, part_store, ordinal)?.ok_or_else(never_came)?;
         inputs.shards.insert(ordinal, live.input.clone());
         world.shards.insert(ordinal, Arc::new(live));
     }

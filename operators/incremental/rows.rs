@@ -8,7 +8,7 @@ use half::f16;
 
 use super::point_set::{NOTHING, Peak};
 use super::tables::Table;
-use trommel_columnar::parquet::{Column, Field, Kind};
+use trommel_columnar::parquet::{Column, ColumnType, Field};
 use trommel_core::sample::SampleId;
 
 fn all<T, U>(rows: &[T], of: impl Fn(&T) -> U) -> Vec<Option<U>> {
@@ -34,10 +34,10 @@ impl Table for StoredPoints {
 
     fn fields() -> Vec<Field> {
         vec![
-            Field::required("number", Kind::U32),
-            Field::required("key", Kind::Text),
-            Field::nullable("label", Kind::Text),
-            Field::required("vector", Kind::Text),
+            Field::required("number", ColumnType::U32),
+            Field::required("key", ColumnType::Text),
+            Field::nullable("label", ColumnType::Text),
+            Field::required("vector", ColumnType::Text),
         ]
     }
 
@@ -87,7 +87,7 @@ impl Table for CutRows {
     const KIND: &'static str = "cuts";
 
     fn fields() -> Vec<Field> {
-        vec![Field::nullable("radius", Kind::F64), Field::required("floor", Kind::F64)]
+        vec![Field::nullable("radius", ColumnType::F64), Field::required("floor", ColumnType::F64)]
     }
 
     fn rows(&self) -> usize {
@@ -119,9 +119,9 @@ impl Table for PeakRows {
 
     fn fields() -> Vec<Field> {
         vec![
-            Field::nullable("similarity", Kind::F64),
-            Field::nullable("shard", Kind::U64),
-            Field::nullable("index", Kind::U32),
+            Field::nullable("similarity", ColumnType::F64),
+            Field::nullable("shard", ColumnType::U64),
+            Field::nullable("index", ColumnType::U32),
         ]
     }
 
@@ -165,7 +165,7 @@ impl Table for TakenRows {
     const KIND: &'static str = "taken";
 
     fn fields() -> Vec<Field> {
-        vec![Field::required("shard", Kind::U64), Field::required("index", Kind::U32)]
+        vec![Field::required("shard", ColumnType::U64), Field::required("index", ColumnType::U32)]
     }
 
     fn rows(&self) -> usize {
@@ -197,7 +197,7 @@ impl Table for KeyRows {
     const KIND: &'static str = "keys";
 
     fn fields() -> Vec<Field> {
-        vec![Field::required("key", Kind::Text)]
+        vec![Field::required("key", ColumnType::Text)]
     }
 
     fn rows(&self) -> usize {

@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::IncrementalError;
+use super::damage::RowsError;
 use super::embeddings::Embeddings;
 use super::inputs::ShardInput;
 use super::point_set::{Chunk, Peak};
@@ -23,16 +24,16 @@ pub(super) fn stream(
 ) -> Result<(), IncrementalError> {
     let most = (BLOCK_BYTES / (4 * points.max(1))).clamp(1, 256);
     let (mut chunk, mut seen) = (Chunk::new(dim), 0u64);
-    let bad = |what: String| IncrementalError::Embeddings { ordinal, what };
+    let bad = |what| Err(IncrementalError::Embeddings { ordinal, what });
     embeddings.visit(ordinal, input.generation, &mut |index: u32, vector: &[f16]| {
         if !input.is_judged(index) {
-            return Err(bad(format!("an embedding of sample {index}, which is not judged")));
+            return bad(RowsError::NotJudged(index));
         }
         if chunk.ids.last().is_some_and(|last| last.index >= index) {
-            return Err(bad(format!("sample {index} does not follow the one before")));
+            return bad(RowsError::OutOfOrder(index));
         }
         if !chunk.push(SampleId { ordinal, index }, vector) {
-            return Err(bad(format!("the embedding of sample {index} is no unit vector of {dim} dimensions")));
+            return bad(RowsError::NoUnit { index, dim });
         }
         seen += 1;
         if chunk.ids.len() == most {
@@ -42,7 +43,7 @@ pub(super) fn stream(
         Ok(())
     })?;
     if seen != input.judged() {
-        return Err(bad(format!("{seen} embeddings, {} samples are judged", input.judged())));
+        return bad(RowsError::Count { found: seen, due: input.judged() });
     }
     if chunk.ids.is_empty() { Ok(()) } else { each(&chunk) }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use trommel_columnar::parquet::{Column, Field, Kind};
+use trommel_columnar::parquet::{Column, ColumnType, Field};
 use trommel_core::sample::Score;
 
 /// A table that can be a part.
@@ -76,10 +76,10 @@ impl Table for Matches {
     fn fields() -> Vec<Field> {
         let required = Field::required;
         vec![
-            required("point", Kind::U32),
-            required("index", Kind::U32),
-            required("score", Kind::F64),
-            required("by_sample", Kind::U32),
+            required("point", ColumnType::U32),
+            required("index", ColumnType::U32),
+            required("score", ColumnType::F64),
+            required("by_sample", ColumnType::U32),
         ]
     }
 
@@ -135,12 +135,12 @@ impl Table for Scores {
 
     fn fields() -> Vec<Field> {
         vec![
-            Field::required("index", Kind::U32),
-            Field::nullable("max_similarity", Kind::F64),
-            Field::nullable("nearest", Kind::U32),
-            Field::nullable("margin", Kind::F64),
-            Field::nullable("exceeds", Kind::U32),
-            Field::nullable("hits", Kind::U32),
+            Field::required("index", ColumnType::U32),
+            Field::nullable("max_similarity", ColumnType::F64),
+            Field::nullable("nearest", ColumnType::U32),
+            Field::nullable("margin", ColumnType::F64),
+            Field::nullable("exceeds", ColumnType::U32),
+            Field::nullable("hits", ColumnType::U32),
         ]
     }
 

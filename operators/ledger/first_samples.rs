@@ -137,7 +137,7 @@ fn words<'scope>(
     events: StreamVec<'scope, Time, Event>,
     first: &First,
 ) -> (StreamVec<'scope, Time, Event>, StreamVec<'scope, Time, Word>) {
-    let (mut counts, is_settled) = (Counts::default(), first.is_settled());
+    let (mut counts, is_settled) = (SeenShards::default(), first.is_settled());
     let (events, seen) = events.tap(move |event| if is_settled { None } else { counts.see(event) });
     let (first, mut state) = (first.clone(), State::new(&first.order));
     let words = seen.exchange(|_: &Seen| 0).flat_map(move |seen| {
@@ -154,9 +154,9 @@ fn words<'scope>(
 
 /// What a worker knows of its shards' first samples, until they have ended.
 #[derive(Default)]
-struct Counts(HashMap<u64, Seen>);
+struct SeenShards(HashMap<u64, Seen>);
 
-impl Counts {
+impl SeenShards {
     /// Takes note of a fate or an end, and says what is new of its shard.
     fn see(&mut self, event: &Event) -> Option<Seen> {
         let ordinal = match event {

@@ -109,14 +109,6 @@ pub enum LedgerError {
         #[source]
         cause: serde_json::Error,
     },
-    /// A file of the folder that does not say what it should.
-    #[error("{}: {detail}", path.display())]
-    Malformed {
-        /// Path of the file.
-        path: PathBuf,
-        /// What is wrong, in one line.
-        detail: String,
-    },
     /// Written by a newer program.
     #[error("{}: schema version {found}; this program knows {known}", path.display())]
     NewerSchema {

@@ -13,7 +13,7 @@ use super::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION};
 use super::storage::{Output, Storage, aside_of};
 use super::{FatesError, LedgerError};
 use trommel_columnar::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingWriter};
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::sample::Fate;
 use trommel_core::sample::PointRow;
 use trommel_core::wake::locked;
@@ -59,24 +59,24 @@ pub struct PartShard<'a> {
 #[must_use]
 pub fn ledger_fields(benchmarks: &[String]) -> Vec<Field> {
     let mut fields = vec![
-        Field::required("shard", Kind::Text),
-        Field::required("key", Kind::Text),
-        Field::nullable("uid", Kind::Text),
-        Field::nullable("url", Kind::Text),
-        Field::nullable("sha256", Kind::Text),
-        Field::required("index", Kind::U32),
-        Field::required("offset", Kind::U64),
-        Field::required("size", Kind::U64),
-        Field::required("status", Kind::Text),
-        Field::nullable("reason", Kind::Text),
-        Field::nullable("detail", Kind::Text),
+        Field::required("shard", ColumnType::Text),
+        Field::required("key", ColumnType::Text),
+        Field::nullable("uid", ColumnType::Text),
+        Field::nullable("url", ColumnType::Text),
+        Field::nullable("sha256", ColumnType::Text),
+        Field::required("index", ColumnType::U32),
+        Field::required("offset", ColumnType::U64),
+        Field::required("size", ColumnType::U64),
+        Field::required("status", ColumnType::Text),
+        Field::nullable("reason", ColumnType::Text),
+        Field::nullable("detail", ColumnType::Text),
     ];
     for name in benchmarks {
-        fields.push(Field::nullable(&format!("max_similarity.{name}"), Kind::F64));
-        fields.push(Field::nullable(&format!("nearest.{name}"), Kind::U32));
-        fields.push(Field::nullable(&format!("margin.{name}"), Kind::F64));
-        fields.push(Field::nullable(&format!("exceeds.{name}"), Kind::U32));
-        fields.push(Field::nullable(&format!("hits.{name}"), Kind::U32));
+        fields.push(Field::nullable(&format!("max_similarity.{name}"), ColumnType::F64));
+        fields.push(Field::nullable(&format!("nearest.{name}"), ColumnType::U32));
+        fields.push(Field::nullable(&format!("margin.{name}"), ColumnType::F64));
+        fields.push(Field::nullable(&format!("exceeds.{name}"), ColumnType::U32));
+        fields.push(Field::nullable(&format!("hits.{name}"), ColumnType::U32));
     }
     fields
 }
@@ -85,15 +85,15 @@ pub fn ledger_fields(benchmarks: &[String]) -> Vec<Field> {
 #[must_use]
 pub fn items_fields() -> Vec<Field> {
     vec![
-        Field::required("benchmark", Kind::Text),
-        Field::required("point", Kind::U32),
-        Field::nullable("max_similarity", Kind::F64),
-        Field::required("ordinal", Kind::U64),
-        Field::required("index", Kind::U32),
-        Field::required("hits", Kind::U64),
-        Field::nullable("kept_max_similarity", Kind::F64),
-        Field::nullable("kept_ordinal", Kind::U64),
-        Field::nullable("kept_index", Kind::U32),
+        Field::required("benchmark", ColumnType::Text),
+        Field::required("point", ColumnType::U32),
+        Field::nullable("max_similarity", ColumnType::F64),
+        Field::required("ordinal", ColumnType::U64),
+        Field::required("index", ColumnType::U32),
+        Field::required("hits", ColumnType::U64),
+        Field::nullable("kept_max_similarity", ColumnType::F64),
+        Field::nullable("kept_ordinal", ColumnType::U64),
+        Field::nullable("kept_index", ColumnType::U32),
     ]
 }
 

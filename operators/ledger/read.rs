@@ -21,7 +21,7 @@ use super::run_folder::{check_schema, incarnations, manifest_path, read_plan, sc
 use super::storage::{Disk, Storage};
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::StoredRows;
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Fate, PointRow};
 use trommel_core::wake::locked;
@@ -186,7 +186,7 @@ impl Ledger {
     /// # Errors
     /// A shard that is not committed, or a part that cannot be read.
     pub fn key_hashes(&self, ordinal: u64, hash: impl Fn(&str) -> u64) -> Result<Vec<u64>, LedgerError> {
-        let (path, table) = self.table(ordinal, PartKind::Ledger, &[("key", Kind::Text)])?;
+        let (path, table) = self.table(ordinal, PartKind::Ledger, &[("key", ColumnType::Text)])?;
         let mut hashes = Vec::new();
         for group in table {
             let keys = Columns { path: &path, left: group?.into_iter() }.text()?;
@@ -200,8 +200,8 @@ impl Ledger {
     /// # Errors
     /// A shard that is not committed, or a part that cannot be read.
     pub fn names(&self, ordinal: u64) -> Result<Vec<SampleNames>, LedgerError> {
-        let text = Kind::Text;
-        let wanted = [("index", Kind::U32), ("key", text), ("uid", text), ("url", text), ("sha256", text)];
+        let text = ColumnType::Text;
+        let wanted = [("index", ColumnType::U32), ("key", text), ("uid", text), ("url", text), ("sha256", text)];
         let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
         let mut names = Vec::new();
         for group in table {
@@ -226,7 +226,7 @@ impl Ledger {
     pub fn columns(
         &self,
         ordinal: u64,
-        wanted: &[(&str, Kind)],
+        wanted: &[(&str, ColumnType)],
     ) -> Result<impl Iterator<Item = Result<Vec<Column>, LedgerError>> + use<>, LedgerError> {
         let (_, table) = self.table(ordinal, PartKind::Ledger, wanted)?;
         Ok(table.map(|group| group.map_err(LedgerError::from)))
@@ -284,7 +284,7 @@ impl Ledger {
         benchmarks: &[String],
     ) -> Result<impl Iterator<Item = Result<LedgerRow, LedgerError>> + use<>, LedgerError> {
         let fields = ledger_fields(benchmarks);
-        let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
+        let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
         let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
         Ok(table.flat_map(move |group| {
             let rows = match group {
@@ -304,7 +304,7 @@ impl Ledger {
         let mut merged = MergedItems::default();
         for &ordinal in self.merged.committed.keys() {
             let fields = super::part::items_fields();
-            let wanted: Vec<(&str, Kind)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
+            let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|f| (f.name.as_str(), f.kind)).collect();
             let (path, table) = self.table(ordinal, PartKind::Items, &wanted)?;
             for group in table {
                 merged.add(item_rows(&path, group?, &benchmarks)?);

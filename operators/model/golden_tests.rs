@@ -212,7 +212,7 @@ fn made_up_captions_have_open_clips_ids() {
 #[test]
 fn web_captions_have_open_clips_ids() {
     use sha2::{Digest, Sha256};
-    use trommel_columnar::parquet::{Column, Kind, TableReader};
+    use trommel_columnar::parquet::{Column, ColumnType, TableReader};
     let Some(data) = std::env::var_os("TROMMEL_TEST_DATA") else {
         eprintln!("skipped: set TROMMEL_TEST_DATA");
         return;
@@ -222,7 +222,7 @@ fn web_captions_have_open_clips_ids() {
     for file in golden["files"].as_array().unwrap() {
         let path = std::path::Path::new(&data).join("captions").join(file["name"].as_str().unwrap());
         let input = Box::new(std::fs::File::open(&path).unwrap());
-        let table = TableReader::open(&path, input, &[(file["column"].as_str().unwrap(), Kind::Text)]).unwrap();
+        let table = TableReader::open(&path, input, &[(file["column"].as_str().unwrap(), ColumnType::Text)]).unwrap();
         let mut captions: Vec<String> = Vec::new();
         for group in table {
             for column in group.unwrap() {

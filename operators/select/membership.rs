@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::TAKEN_DOWN;
 use trommel_ledger::manifest::PartKind;
 use trommel_ledger::read::Ledger;
@@ -37,6 +37,7 @@ pub use crate::uid_list::UidList;
 mod keys;
 mod picker;
 mod table;
+pub mod told;
 
 use keys::Keys;
 pub use picker::Picker;
@@ -354,7 +355,12 @@ pub type ShardCounts<'a> = Box<dyn Iterator<Item = Result<(String, u64), SelectE
 
 impl Run {
     fn kept(&self, ordinal: u64) -> Result<Vec<KeptRow>, SelectError> {
-        let wanted = [("index", Kind::U32), ("key", Kind::Text), ("status", Kind::Text), ("reason", Kind::Text)];
+        let wanted = [
+            ("index", ColumnType::U32),
+            ("key", ColumnType::Text),
+            ("status", ColumnType::Text),
+            ("reason", ColumnType::Text),
+        ];
         let mut kept = Vec::new();
         for group in self.ledger.columns(ordinal, &wanted)? {
             let group = group?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::rule::TIES;
 use trommel_decide::selection::Selection;
@@ -342,9 +342,9 @@ fn write(reading: &ScanInput<'_>, outputs: &mut [Output<'_>], captions: &Caption
 }
 
 fn names(ledger: &Ledger, shard: &Shard, uids: bool) -> Result<Names, SelectError> {
-    let mut wanted = vec![("index", Kind::U32), ("key", Kind::Text)];
+    let mut wanted = vec![("index", ColumnType::U32), ("key", ColumnType::Text)];
     if uids {
-        wanted.push(("uid", Kind::Text));
+        wanted.push(("uid", ColumnType::Text));
     }
     let mut names = Vec::with_capacity(shard.rows as usize);
     for group in ledger.columns(shard.ordinal, &wanted)? {

@@ -14,7 +14,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
 use trommel_core::causes::Cause;
 use trommel_core::durable::{self, Aside};
 
@@ -120,7 +120,8 @@ fn begin(path: &Path) -> Result<BufWriter<Aside>, SelectError> {
 }
 
 /// Columns of a split's table.
-const COLUMNS: [(&str, Kind); 3] = [("shard", Kind::Text), ("key", Kind::Text), ("index", Kind::U32)];
+const COLUMNS: [(&str, ColumnType); 3] =
+    [("shard", ColumnType::Text), ("key", ColumnType::Text), ("index", ColumnType::U32)];
 
 struct Table {
     path: PathBuf,
@@ -294,7 +295,7 @@ pub fn read_rows(path: &Path) -> Result<impl Iterator<Item = Result<SplitRow, Se
     }))
 }
 
-fn open(path: &Path, columns: &[(&str, Kind)]) -> Result<TableReader, SelectError> {
+fn open(path: &Path, columns: &[(&str, ColumnType)]) -> Result<TableReader, SelectError> {
     let file = std::fs::File::open(path).map_err(SelectError::at(path))?;
     Ok(TableReader::open(path, Box::new(file), columns)?)
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 
 use crate::SelectError;
 use crate::scan::Shard;
@@ -128,11 +128,11 @@ impl JoinedTable {
         columns: &[&str],
         mut each: impl FnMut(Option<usize>, &[Column]) -> Result<(), SelectError>,
     ) -> Result<(), SelectError> {
-        let mut kinds: Option<Vec<Kind>> = None;
+        let mut kinds: Option<Vec<ColumnType>> = None;
         for (path, shard) in &self.files {
             let file = File::open(path).map_err(SelectError::at(path))?;
             let table = TableReader::open_any(path, Box::new(file), columns)?;
-            let here: Vec<Kind> = table.fields().iter().map(|field| field.kind).collect();
+            let here: Vec<ColumnType> = table.fields().iter().map(|field| field.kind).collect();
             if *kinds.get_or_insert_with(|| here.clone()) != here {
                 let path = path.display();
                 return Err(SelectError::Input(format!(

@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT/test/nshards.txt        how many tars
 //! ROOT/test/0.tar 1.tar ..     a picture and its class's number (`.cls`) a sample
-//! ROOT/classnames.txt          names of the classes, by their numbers
+//! ROOT/classnames.txt          names of the classes by their numbers, none of them blank
 //! ROOT/zeroshot_classification_templates.txt    prompts with {c} for the class
 //! ```
 //!
@@ -14,12 +14,11 @@
 //! Other tars whose samples bear a `.cls` are found as shards are ([`Classified::of_tars`]); what their classes are called is said elsewhere.
 
 use std::convert::Infallible;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use self::layout::{own_names, packed};
 use super::compression::{CompressionLimits, decompress};
-use super::plan::{PlanError, PlanOptions, expand, shards_in};
+use super::plan::{PlanOptions, expand, shards_in};
 use super::promised::promised;
 use super::remark;
 use super::samples::{Group, GroupConfig, SampleReader, Want};
@@ -29,57 +28,13 @@ use trommel_core::causes::Cause;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Encoded, Reason, Sample};
+use trommel_core::sample::{Encoded, Sample};
 
-/// Why a set cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ClassifiedError {
-    /// A file of it cannot be had.
-    #[error("{}", path.display())]
-    Unavailable {
-        /// The file that cannot be had.
-        path: PathBuf,
-        /// The system's error, or what misses the file.
-        source: Cause,
-    },
-    /// A pattern that finds no tars.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// It is another kind of set, or none.
-    #[error("{}: {what}", path.display())]
-    Malformed {
-        /// The file that is not as it should be.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-}
+mod error;
+mod layout;
 
-/// Why a picture has no class, or is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
-    /// Nothing says its class.
-    #[error("no .cls beside it")]
-    NoClass,
-    /// What should be a class's number is none.
-    #[error("`{0:.40}` is no class's number")]
-    NoNumber(String),
-    /// A number behind the last name.
-    #[error("class {class}, and there are {names} names")]
-    NoName {
-        /// The class's number.
-        class: usize,
-        /// Names that there are.
-        names: usize,
-    },
-    /// The sample is a reject.
-    #[error("{0}")]
-    Rejected(Reason),
-}
-
-fn unavailable(path: &Path) -> impl Fn(std::io::Error) -> ClassifiedError {
-    move |error| ClassifiedError::Unavailable { path: path.to_path_buf(), source: error.into() }
-}
+pub use self::error::{ClassifiedError, LabelError};
+pub use self::layout::uncounted;
 
 /// A classified set whose files are found and not yet read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,13 +64,25 @@ impl Classified {
     /// The set that `root` is; `None` where it is something else.
     ///
     /// # Errors
-    /// A set of another kind (retrieval, several labels), or of which a file cannot be read.
+    /// A set of another kind (retrieval, several labels), or of which a file cannot be read; a class whose name is blank.
     pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
+        Self::find_called(root, &[])
+    }
+
+    /// The same, its classes called by other names than its own, where any are given; that its own are not read is noted.
+    ///
+    /// # Errors
+    /// As [`Self::find`]; what its own names are is not looked at where others are given.
+    pub fn find_called(root: &Path, given: &[String]) -> Result<Option<Self>, ClassifiedError> {
         let Some((shards, above)) = packed(root, "classification", "one class a picture")? else { return Ok(None) };
-        let names = text(&above.join("classnames.txt"))?.unwrap_or_default();
-        let class_names = names.lines().map(|line| line.trim().to_owned()).collect();
+        let (list, mut notices) = (above.join("classnames.txt"), uncounted(root));
+        let class_names = if given.is_empty() { own_names(&list)? } else { given.to_vec() };
+        if !given.is_empty() && list.is_file() {
+            let text = "class names of a set's own that are not read, for others are given in their place";
+            notices.note("own_class_names", text, list.display().to_string(), 1);
+        }
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
-        Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices: uncounted(root) }))
+        Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices }))
     }
 
     /// The tars that `shards` gives: a folder with some, one of them, a pattern. `None` where it is something else.
@@ -267,143 +234,8 @@ pub fn captioned(root: &Path) -> Result<Option<Vec<PathBuf>>, ClassifiedError> {
     Ok(packed(root, "retrieval", "captions")?.map(|(shards, _)| shards))
 }
 
-/// The tars of a set of such a kind, and the folder with what is said of all of them. A set that does not say its kind may be any.
-fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
-    let inner = root.join("test");
-    let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
-        (true, _) => (root.to_path_buf(), root.join("..")),
-        (false, true) => (inner, root.to_path_buf()),
-        (false, false) => return Ok(None),
-    };
-    let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
-    let path = above.join("dataset_type.txt");
-    if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
-        return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
-    }
-    let path = folder.join("nshards.txt");
-    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
-    let Ok(count) = count.trim().parse::<usize>() else {
-        return Err(malformed(path, format!("`{:.40}` is no number of tars", count.trim())));
-    };
-    let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
-    match shards.iter().find(|shard| !shard.is_file()) {
-        Some(missing) => Err(ClassifiedError::Unavailable {
-            path: missing.clone(),
-            source: format!("is not there, and nshards.txt says that there are {count}").into(),
-        }),
-        None => Ok(Some((shards, above))),
-    }
-}
-
-/// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.
-#[must_use]
-pub fn uncounted(root: &Path) -> Notices {
-    let mut notices = Notices::default();
-    let folder =
-        [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join("nshards.txt").is_file());
-    let count = |folder: &PathBuf| fs::read_to_string(folder.join("nshards.txt")).ok()?.trim().parse::<usize>().ok();
-    let Some((folder, count)) = folder.and_then(|folder| count(&folder).map(|count| (folder, count))) else {
-        return notices;
-    };
-    let is_own = |shard: &Path| {
-        let number = shard.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar")?.parse::<usize>().ok());
-        number.is_some_and(|number| number < count && folder.join(format!("{number}.tar")) == shard)
-    };
-    let beside = shards_in(&Local::default(), &folder.display().to_string()).unwrap_or_default();
-    let others: Vec<&String> = beside.iter().filter(|shard| !is_own(Path::new(shard))).collect();
-    if let Some(first) = others.first() {
-        let text = "shards that nshards.txt does not count, not read";
-        notices.note("uncounted_shards", text, format!("{first}, and there are {count}"), others.len() as u64);
-    }
-    notices
-}
-
-/// What a file says; `None` where there is none.
-fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(unavailable(path)),
-    }
-}
-
 /// Extension of the member with the class.
 const CLASS: &str = "cls";
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::testing::tar_of;
-    use trommel_core::causes::Causes;
-
-    #[test]
-    fn pictures_come_with_their_classes_and_what_has_none_says_why() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, test) = (folder.path(), folder.path().join("test"));
-        assert!(Classified::find(root).unwrap().is_none());
-        fs::create_dir(&test).unwrap();
-        fs::write(test.join("nshards.txt"), "2\n").unwrap();
-        fs::write(root.join("classnames.txt"), "a\nb \n").unwrap();
-        let first: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.webp", b"w"), ("s1.cls", b"7"), ("s1.jpg", b"j")];
-        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
-        let missing = Causes(&Classified::find(root).unwrap_err()).to_string();
-        assert!(missing.contains("1.tar") && missing.contains("says that there are 2"), "{missing}");
-        let second: &[(&str, &[u8])] = &[("s2.png", b"p"), ("s3.png", b"q"), ("s3.cls", b"x")];
-        fs::write(test.join("1.tar"), tar_of(second)).unwrap();
-        for given in [root, &test] {
-            let set = Classified::find(given).unwrap().unwrap();
-            assert_eq!(set.class_names, ["a", "b"]);
-            let mut seen = Vec::new();
-            for shard in 0..2 {
-                let mut see = |it: Labelled| {
-                    seen.push((it.key, it.content.map_err(|error| error.to_string())));
-                    Ok::<_, ClassifiedError>(())
-                };
-                let notices = set.read(shard, &mut see).unwrap();
-                assert!(notices.is_empty() && set.notices.is_empty(), "{notices:?} {:?}", set.notices);
-            }
-            let say = |text: &str| Err(text.to_owned());
-            let due = [
-                ("s0", Ok((b"w".to_vec(), 1))),
-                ("s1", say("class 7, and there are 2 names")),
-                ("s2", say("no .cls beside it")),
-                ("s3", say("`x` is no class's number")),
-            ];
-            assert_eq!(seen, due.map(|(key, content)| (key.to_owned(), content)));
-            let mut labels = Vec::new();
-            set.labels(0, &mut |key, class| {
-                labels.push((key, class));
-                Ok::<_, ClassifiedError>(())
-            })
-            .unwrap();
-            assert_eq!(labels[0], ("s0".to_owned(), Ok(1)));
-        }
-        // What is not read, and what did not come, is said.
-        for name in ["2.tar", "01.tar", "2.tar.gz"] {
-            fs::write(test.join(name), tar_of(second)).unwrap();
-        }
-        fs::write(test.join("1_stats.json"), r#"{"successes": 5}"#).unwrap();
-        let set = Classified::find(root).unwrap().unwrap();
-        let of = set.notices.get("uncounted_shards").unwrap();
-        assert!(of.count == 3 && of.first.ends_with("01.tar, and there are 2"), "{of:?}");
-        let lost = set.read(1, &mut |_| Ok::<_, ClassifiedError>(())).unwrap();
-        assert_eq!(lost.get("fewer_samples").map(|of| of.lost_samples), Some(3));
-        fs::remove_file(test.join("0.tar")).unwrap();
-        fs::write(test.join("0_stats.json"), r#"{"successes": 4}"#).unwrap();
-        let set = Classified::of_tars(&test).unwrap().unwrap();
-        assert_eq!((set.notices.lost_samples(), set.shards.len()), (4, 4), "{:?}", set.notices);
-        fs::write(test.join("0.tar"), tar_of(first)).unwrap();
-        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
-        assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
-        for given in [root, &test] {
-            assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
-            assert_eq!(Packed::find(given).unwrap().unwrap().shards(), [test.join("0.tar"), test.join("1.tar")]);
-        }
-        fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
-        assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
-        assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
-        fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
-        fs::remove_file(test.join("1.tar")).unwrap();
-        assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
-    }
-}
+mod tests;

@@ -29,6 +29,7 @@
 #![forbid(missing_docs)]
 
 pub mod braces;
+pub mod class_names;
 pub mod classified;
 pub mod compression;
 pub mod content;

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::plan::SHARD_ENDINGS;
-use super::store::{Local, Metered, Store};
+use super::store::{Local, Metered, Store, scheme};
 
 /// What stands behind a shard's stem in the name of its statistics.
 pub(crate) const STATS_ENDING: &str = "_stats.json";
@@ -34,7 +34,7 @@ pub enum Promised {
     Nothing,
     /// So many samples.
     Samples(u64),
-    /// They are there, and say no number of samples.
+    /// They are there and say no number of samples, or cannot be had.
     Unreadable,
 }
 
@@ -66,8 +66,12 @@ pub fn promised_to_folder(folder: &Path) -> Promised {
 
 /// What a file of statistics promises.
 pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Promised {
-    // A store that hides what is not there answers as for what nobody may read.
-    let Ok((file, _)) = Metered::open(store, stats) else { return Promised::Nothing };
+    let file = match Metered::open(store, stats) {
+        Ok((file, _)) => file,
+        // A store that hides what is not there answers as for what nobody may read; this machine's folders do not.
+        Err(error) if error.is_nothing() || error.is_denied() && scheme(stats).is_some() => return Promised::Nothing,
+        Err(_) => return Promised::Unreadable,
+    };
     let mut text = Vec::new();
     if file.take(MAX_STATS_BYTES).read_to_end(&mut text).is_err() {
         return Promised::Unreadable;
@@ -76,5 +80,31 @@ pub(crate) fn promised_by(store: &dyn Store, stats: &str) -> Promised {
     match serde_json::from_slice(&text) {
         Ok(Stats { successes }) if successes <= u64::from(u32::MAX) => Promised::Samples(successes),
         _ => Promised::Unreadable,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::{Fault, Faulty};
+    use crate::store::memory::Memory;
+
+    /// Statistics that are there and cannot be had promise something, of which nobody knows what.
+    #[test]
+    fn statistics_that_cannot_be_had_are_not_statistics_that_nobody_wrote() {
+        let files = [("mem://pool/0_stats.json", r#"{"successes": 3}"#), ("mem://pool/1_stats.json", "cut off")];
+        let store = Faulty::new(Memory::of(files), []);
+        let of = |shard: &str| promised(&store, &format!("mem://pool/{shard}.tar"));
+        assert_eq!([of("0"), of("1"), of("2")], [Promised::Samples(3), Promised::Unreadable, Promised::Nothing]);
+        store.add("0_stats.json", Fault::NoOpening);
+        assert_eq!(of("0"), Promised::Unreadable);
+        store.heal();
+        store.add("2_stats.json", Fault::Denied);
+        assert_eq!(of("2"), Promised::Nothing, "a store may say so of what is not there");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("0_stats.json")).unwrap();
+        let local = |name: &str| promised(&Local::default(), &folder.path().join(name).display().to_string());
+        assert_eq!([local("0.tar"), local("1.tar")], [Promised::Unreadable, Promised::Nothing]);
     }
 }

@@ -3,14 +3,14 @@
 use std::io::BufRead;
 
 use super::promised::Promised;
-use super::samples::{Counts, SampleReader};
+use super::samples::{MemberCounts, SampleReader};
 use super::tar::{Oddities, TarEnd};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Reason, ShardOutcome};
 
 /// How a tar's reading ended: complete with a remark, or rejected where files but no sample were in it.
 pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome {
-    let Counts { nameless, macos, .. } = *samples.counts();
+    let MemberCounts { nameless, macos, .. } = *samples.counts();
     let Oddities { sparse, oversized_headers, .. } = samples.tar().oddities();
     let remark = remark(samples);
     // Where nothing was read, bytes behind the end mark say that this is no empty tar.
@@ -31,7 +31,7 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
 fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let mut remarks = Vec::new();
     let (tar, count) = (samples.tar(), samples.numbered());
-    let Counts { repeated, nameless, macos, .. } = *samples.counts();
+    let MemberCounts { repeated, nameless, macos, .. } = *samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
     match tar.end() {
         Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
@@ -62,7 +62,7 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
 /// What was lost of a tar, or passed over in it; `name` is the shard's.
 pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> Notices {
     let mut notices = Notices::default();
-    let Counts { repeated, nameless, macos, first_macos, links, first_link, unreadable_json, first_json } =
+    let MemberCounts { repeated, nameless, macos, first_macos, links, first_link, unreadable_json, first_json } =
         samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = samples.tar().oddities();
     if samples.numbered() > 0 {

@@ -31,7 +31,7 @@ mod open;
 
 /// What was counted on the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct MemberCounts {
     /// Groups that began with a repeated extension.
     pub repeated: u64,
     /// Regular members that belong to no sample by their name.
@@ -50,7 +50,7 @@ pub struct Counts {
     pub first_json: String,
 }
 
-impl Counts {
+impl MemberCounts {
     /// What a sample's json says; one that cannot be read says nothing, and is counted.
     fn taken(&mut self, key: &[u8], read: Option<Metadata>) -> Metadata {
         if read.is_none() {
@@ -76,7 +76,7 @@ pub struct SampleReader<'c, R> {
     open: Option<Open>,
     /// The member that begins the next group, its data unread.
     pending: Option<Named>,
-    counts: Counts,
+    counts: MemberCounts,
 }
 
 impl<'c, R: BufRead> SampleReader<'c, R> {
@@ -91,7 +91,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     }
 
     fn with(tar: TarReader<R>, config: Cow<'c, GroupConfig>, ordinal: u64) -> Self {
-        Self { tar, config, ordinal, next_index: 0, open: None, pending: None, counts: Counts::default() }
+        Self { tar, config, ordinal, next_index: 0, open: None, pending: None, counts: MemberCounts::default() }
     }
 
     /// The next group; `None` at the end. `want` is asked once for every index, in order; `admit` before a picture's bytes
@@ -153,7 +153,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &MemberCounts {
         &self.counts
     }
 

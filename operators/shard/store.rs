@@ -90,6 +90,12 @@ impl StoreError {
         matches!(self, Self::Io { error, .. } if matches!(error.kind(), NotFound | NotADirectory))
     }
 
+    /// Whether it is there, or may be, and nobody may see it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether another try may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
@@ -103,7 +109,7 @@ impl StoreError {
 
 /// What something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// Bytes with a size.
     File,
     /// A folder, which holds further names.
@@ -128,7 +134,7 @@ pub enum Stamp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileInfo {
     /// File, folder, pipe, or nothing at all.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// A file's size in bytes.
     pub bytes: Option<u64>,
     /// Its last change, where the store keeps that.
@@ -145,7 +151,7 @@ pub struct Entry {
     /// Whether `name` is its name; one that is not UTF-8 has replacement characters and cannot be opened.
     pub is_utf8: bool,
     /// File, folder, pipe, or nothing at all.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// What [`Store::look`] would say, where listing says it at no further cost.
     pub seen: Option<FileInfo>,
 }

@@ -1,7 +1,7 @@
 //! A step's numbers under open_clip's names: JSON lines for every step, TensorBoard and the console every so many.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -205,7 +205,11 @@ fn cut(path: &Path, first_step: u64) -> Result<(), TrainError> {
     let file = File::open(path).map_err(TrainError::file(path, "reading"))?;
     let mut kept = String::new();
     for line in BufReader::new(file).lines() {
-        let Ok(line) = line else { break };
+        let line = match line {
+            // What a kill left of the last line need be no text.
+            Err(error) if error.kind() == ErrorKind::InvalidData => break,
+            line => line.map_err(TrainError::file(path, "reading"))?,
+        };
         let step = serde_json::from_str::<serde_json::Value>(&line).ok().and_then(|v| v.get("step")?.as_u64());
         match step {
             Some(step) if step < first_step => {
@@ -246,6 +250,12 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
             .collect();
         assert_eq!(steps, [0, 1, 2, 3]);
+        // Half a letter is no line; lines that cannot be read are not cut off for that.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\": 4, \"\xe2\x82").unwrap();
+        cut(&path, 9).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
+        let unread = cut(folder.path(), 9).unwrap_err();
+        assert!(matches!(unread, TrainError::File { what: "reading", .. }), "{unread}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use trommel_select::split::Sink;
 use super::source::sha256_of;
 use super::{DedupConfig, DedupRule, Searched};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// What the rule of a split is asked of once more.
 #[derive(Clone, Copy, Debug)]
@@ -76,5 +76,5 @@ pub fn again(
     };
     let say = |line: &str| tracing::info!("{line}");
     let found = Searched::of(&config, &std::env::temp_dir(), fits, &say, &Work::default())?;
-    found.write(&config, sinks, None)
+    found.write(&config, sinks, None).map(|(head, _remarks)| head)
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::Aside;
 use trommel_dedup::names::{Caption, RowNames};
 use trommel_dedup::nearest::Nearest;
@@ -22,7 +22,7 @@ use trommel_select::split::{Kept, Sink, head_path, make_room, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Rows of a row group, and of names that are read at once.
 const GROUP_ROWS: u32 = 16 << 10;
@@ -111,29 +111,34 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.into())
 }
 
-/// Writes a split, its tables where the split has a place, and last of all what it says of itself. Nothing is seen under its name before it
-/// is whole.
+/// Writes a split, its tables where the split has a place, and last of all what it says of itself, which is given, with remarks for people. Nothing
+/// is seen under its name before it is whole.
 pub(super) fn write(
     mut sinks: Vec<Box<dyn Sink>>,
     split: Option<&Path>,
     found: &Found<'_>,
     head: impl FnOnce(Counted, String) -> SplitHead,
-) -> Result<SplitHead, PipelineError> {
+) -> Result<(SplitHead, Vec<String>), PipelineError> {
     let required = Field::required;
-    let names = [required("shard", Kind::Text), required("key", Kind::Text), required("index", Kind::U32)];
-    let by = [required("by_shard", Kind::Text), required("by_key", Kind::Text), required("by_index", Kind::U32)];
-    let pair = [required("similarity", Kind::F64), Field::nullable("cluster", Kind::U32)];
+    let names =
+        [required("shard", ColumnType::Text), required("key", ColumnType::Text), required("index", ColumnType::U32)];
+    let by = [
+        required("by_shard", ColumnType::Text),
+        required("by_key", ColumnType::Text),
+        required("by_index", ColumnType::U32),
+    ];
+    let pair = [required("similarity", ColumnType::F64), Field::nullable("cluster", ColumnType::U32)];
     let (duplicates, samples) = split.map(tables).map(Into::into).unzip();
     let begin = |path: Option<PathBuf>, fields: &[Field]| path.map(|path| Table::begin(&path, fields)).transpose();
     let mut duplicates = begin(duplicates, &[&names[..], &by, &pair].concat())?;
-    let kept = [required("kept", Kind::U32)];
+    let kept = [required("kept", ColumnType::U32)];
     let clustered = [
-        required("cluster", Kind::U32),
-        required("centroid_distance", Kind::F64),
-        required("cluster_size", Kind::U32),
-        required("cluster_mean_distance", Kind::F64),
-        Field::nullable("cluster_neighbour_distance", Kind::F64),
-        Field::nullable("cluster_complexity", Kind::F64),
+        required("cluster", ColumnType::U32),
+        required("centroid_distance", ColumnType::F64),
+        required("cluster_size", ColumnType::U32),
+        required("cluster_mean_distance", ColumnType::F64),
+        Field::nullable("cluster_neighbour_distance", ColumnType::F64),
+        Field::nullable("cluster_complexity", ColumnType::F64),
     ];
     let clustered = if found.nearest.is_empty() { &[][..] } else { &clustered };
     let mut samples = begin(samples, &[&names[..], &kept, clustered].concat())?;
@@ -184,10 +189,11 @@ pub(super) fn write(
     let head = head(counted, hash.finish());
     make_room(&sinks, &head).map_err(failed)?;
     [duplicates, samples].into_iter().flatten().try_for_each(|table| table.finish(&head.rule))?;
+    let mut remarks = Vec::new();
     for mut sink in sinks {
         sink.run_has(&mut found.shards.iter().map(String::as_str));
-        sink.finish(&head).map_err(failed)?;
+        remarks.extend(sink.finish(&head).map_err(failed)?);
     }
     split.map_or(Ok(()), |split| write_head(&head_path(split), &head).map_err(failed))?;
-    Ok(head)
+    Ok((head, remarks))
 }

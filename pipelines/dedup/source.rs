@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::source::{EmbeddingBatch, EmbeddingReader};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Identity, NO_CAPTION, Status, TAKEN_DOWN};
@@ -24,7 +24,7 @@ use trommel_shard::store::Local;
 
 use super::spooled;
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 use crate::stored::StoredEmbeddings;
 
 /// The rows of a set, read: vectors, names, and what orders them.
@@ -343,7 +343,12 @@ impl RunShard {
     fn of(ledger: &Ledger, ordinal: u64, uids: bool) -> Result<Self, PipelineError> {
         let none = HashSet::new;
         let mut shard = Self { taken_down: none(), captionless: none(), unknown: none(), uids: HashMap::new() };
-        let wanted = [("index", Kind::U32), ("status", Kind::Text), ("reason", Kind::Text), ("uid", Kind::Text)];
+        let wanted = [
+            ("index", ColumnType::U32),
+            ("status", ColumnType::Text),
+            ("reason", ColumnType::Text),
+            ("uid", ColumnType::Text),
+        ];
         for group in ledger.columns(ordinal, &wanted[..if uids { 4 } else { 3 }]).map_err(PipelineError::usage)? {
             let mut columns = group.map_err(PipelineError::usage)?.into_iter();
             let (Some(Column::U32(indices)), Some(Column::Text(statuses)), Some(Column::Text(reasons))) =

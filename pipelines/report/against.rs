@@ -10,8 +10,8 @@ use trommel_select::membership::{Membership, Picker};
 use trommel_select::met::Met;
 
 use crate::error::PipelineError;
+use crate::failures::failed;
 use crate::past_run::PastRun;
-use crate::select::failed;
 
 /// Samples that are named.
 const NAMED: usize = 50;

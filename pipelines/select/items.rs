@@ -11,15 +11,20 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::Aside;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::Radii;
 use trommel_select::membership::{Kept, KeptRow, Membership};
+use trommel_select::scan::Shard;
+use trommel_select::split::Format;
 
-use super::{OpenRun, failed};
+use super::open_run::{LedgerReading, OpenRun};
+use crate::benchmarks::as_judged;
 use crate::error::PipelineError;
+use crate::failures::failed;
 use crate::kept_maxima::kept_maxima;
+use crate::memory::MemoryPlan;
 
 /// A benchmark beside a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,8 +42,46 @@ pub(super) fn items_path(table: &Path) -> PathBuf {
     table.with_extension("items.parquet")
 }
 
+impl OpenRun {
+    /// The benchmarks that it was judged against, for `--items`.
+    pub(super) fn benchmarks_for_items(
+        &self,
+        reading: &LedgerReading,
+        files: &[(String, Vec<PathBuf>)],
+    ) -> Result<Vec<Benchmark>, PipelineError> {
+        let has_table = |files: &[PathBuf]| files.iter().any(|file| Format::of(file) == Some(Format::Parquet));
+        if !files.iter().all(|(_, files)| has_table(files)) {
+            return Err(PipelineError::Usage(
+                "--items: who is kept is read from the split's .parquet, which is not written".into(),
+            ));
+        }
+        let benchmarks = as_judged(&self.ledger)?;
+        if benchmarks.is_empty() {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} was judged against no benchmark",
+                self.run.display()
+            )));
+        }
+        let judged = |shard: &&Shard| {
+            let line = self.ledger.shards().get(&shard.ordinal);
+            line.is_some_and(|(_, line)| line.counts.kept + line.counts.dropped > 0)
+        };
+        let lacks = |shard: &&Shard| self.ledger.embeddings_path(shard.ordinal).is_err();
+        if let Some(shard) = self.shards.iter().filter(judged).find(lacks) {
+            return Err(PipelineError::Usage(format!(
+                "--items: {} keeps no embeddings of {}, and nothing can be joined without (--no-embeddings)",
+                self.run.display(),
+                shard.name
+            )));
+        }
+        let budget = MemoryPlan::new(reading.memory_bytes, false).credit_bytes()?;
+        check_memory(&benchmarks, reading.threads, budget)?;
+        Ok(benchmarks)
+    }
+}
+
 /// Refuses what there is no memory for: a split at a time is joined with all benchmarks.
-pub(super) fn check_memory(benchmarks: &[Benchmark], threads: usize, budget_bytes: u64) -> Result<(), PipelineError> {
+fn check_memory(benchmarks: &[Benchmark], threads: usize, budget_bytes: u64) -> Result<(), PipelineError> {
     let of = |benchmark: &Benchmark| benchmark.bytes() + Radii::new(benchmark, threads).bytes();
     let needed: u64 = benchmarks.iter().map(of).sum();
     if needed <= budget_bytes {
@@ -68,14 +111,14 @@ pub(super) fn write(
     let path = items_path(table);
     let file = BufWriter::with_capacity(1 << 20, Aside::create(&path).map_err(PipelineError::at(&path))?);
     let fields = vec![
-        Field::required("benchmark", Kind::Text),
-        Field::required("point", Kind::U32),
-        Field::required("key", Kind::Text),
-        Field::nullable("radius", Kind::F64),
-        Field::nullable("max_similarity", Kind::F64),
-        Field::nullable("nearest_shard", Kind::Text),
-        Field::nullable("nearest_key", Kind::Text),
-        Field::nullable("nearest_index", Kind::U32),
+        Field::required("benchmark", ColumnType::Text),
+        Field::required("point", ColumnType::U32),
+        Field::required("key", ColumnType::Text),
+        Field::nullable("radius", ColumnType::F64),
+        Field::nullable("max_similarity", ColumnType::F64),
+        Field::nullable("nearest_shard", ColumnType::Text),
+        Field::nullable("nearest_key", ColumnType::Text),
+        Field::nullable("nearest_index", ColumnType::U32),
     ];
     let mut writer = TableWriter::new(&path, file, fields, Vec::new()).map_err(PipelineError::failed)?;
     let mut told = Vec::new();

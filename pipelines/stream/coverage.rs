@@ -7,9 +7,9 @@ use trommel_select::membership::Membership;
 use trommel_select::met::Met;
 use trommel_shard::plan::{Plan, ShardRef, is_shard_name};
 
-use super::{Out, StreamConfig, StreamReport};
+use super::{Out, StreamConfig};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Other names that a shard may have in a split: parts of its path.
 fn other_names(shard: &ShardRef) -> impl Iterator<Item = &str> {
@@ -41,8 +41,7 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
             by_keys_alone(&coverage.first)
         )));
     }
-    let text = "samples that the split keeps of shards that are not given";
-    notices.note("absent_shards", text, coverage.first, coverage.absent_samples);
+    coverage.note_absent(notices);
     Ok(())
 }
 
@@ -55,10 +54,8 @@ pub(super) fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<St
              uids, .keys)"
         )));
     }
-    let Some(other) = split.first_shard().map_err(failed)? else { return Ok(None) };
-    let is_other = is_shard_name(name) && !is_shard_name(&other) && other != "-";
-    let stranger = is_other || split.leaves_out(name) == Some(false);
-    Ok(stranger.then(|| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
+    let other = split.stranger(name).map_err(failed)?;
+    Ok(other.map(|other| format!("{path} was not made from {name}: it names {other}{}", by_keys_alone(&other))))
 }
 
 /// What leads from a split of stored embeddings to shards, where its first shard is none.
@@ -81,17 +78,12 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Tells which names of the list did not come; no key at all is no list of these shards.
-    pub(super) fn absent(
-        &self,
-        config: &StreamConfig,
-        met: &Met,
-        report: &mut StreamReport,
-    ) -> Result<(), PipelineError> {
-        let (path, lost) = (self.path.display(), report.notices.any_loss());
-        let absent = met.note(self.path, &mut report.notices).map_err(failed)?.count;
+    /// Notes which names of the list did not come, where all that was `found` is known; no key at all is no list of these shards.
+    pub(super) fn absent(&self, config: &StreamConfig, met: &Met, found: &Notices) -> Result<Notices, PipelineError> {
+        let (path, lost, mut notices) = (self.path.display(), found.any_loss(), Notices::default());
+        let absent = met.note(self.path, &mut notices).map_err(failed)?.count;
         let text = "samples that an earlier turn of this command could not write, whose names may be among those that no sample has";
-        report.notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
+        notices.note("absent_or_unwritten", text, path.to_string(), self.unwritten.min(absent));
         // Of a shard that could not be read nobody knows.
         if self.keys.is_some_and(|keys| absent > 0 && absent == keys) && !lost {
             let first = config.shards.first().map_or("", String::as_str);
@@ -99,7 +91,7 @@ impl Turn<'_> {
                 "{path}: none of its {absent} keys is in these shards (first: {first})"
             )));
         }
-        Ok(())
+        Ok(notices)
     }
 }
 

@@ -18,7 +18,7 @@ use trommel_shard::samples::{Group, Want};
 use trommel_shard::store::Local;
 
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Tells `met` which of its names stand in shards that were written.
 pub(super) fn meet(written: &[PathBuf], split: Option<&Membership>, met: &Mutex<Met>) -> Result<(), PipelineError> {

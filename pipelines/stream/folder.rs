@@ -8,18 +8,18 @@
 //! | `stream.json` | from what it was made |
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use trommel_core::durable::{self, Aside};
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::SampleInfo;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::samples::Original;
 
 use super::pipe::END;
-use super::state::{Made, Progress, Stats};
+use super::state::{self, Made, Progress, Stats};
 use super::{Cursor, Ended, Sink, StreamReport, is_trainable, quoted, renamed};
 use crate::error::PipelineError;
 
@@ -32,8 +32,8 @@ pub(super) struct Folder {
     open: Option<Open>,
     /// Shards that are whole.
     done: Vec<Stats>,
-    /// Held as long as the folder is written.
-    _lock: File,
+    /// Locked as long as it is written; gone again where nothing is.
+    _made: OutFolder,
 }
 
 /// The shard that is being written.
@@ -49,19 +49,13 @@ struct Open {
 impl Folder {
     /// Opens a folder, alone. What came `from_stdin` cannot be told from other bytes, so nobody goes on with it.
     pub fn open(folder: &Path, shard_samples: u64, made: Made, from_stdin: bool) -> Result<Self, PipelineError> {
-        durable::make_folder(folder).map_err(PipelineError::at(folder))?;
-        let path = folder.join(".stream.lock");
-        let lock = File::create(&path).map_err(PipelineError::at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let folder = folder.display();
-                return Err(PipelineError::Failed(format!("{folder}: another `trommel stream` is writing there")));
-            }
-            Err(TryLockError::Error(error)) => return Err(PipelineError::at(&path)(error)),
-        }
+        let alone = OutFolder::locked(folder, ".stream.lock").map_err(PipelineError::at(folder))?;
+        let mut alone = alone.ok_or_else(|| {
+            PipelineError::Failed(format!("{}: another `trommel stream` is writing there", folder.display()))
+        })?;
+        alone.goes_with(state::FILE).map_err(PipelineError::at(folder))?;
         made.settle(folder)?;
-        let mut all = Self { folder: folder.into(), shard_samples, open: None, done: Vec::new(), _lock: lock };
+        let mut all = Self { folder: folder.into(), shard_samples, open: None, done: Vec::new(), _made: alone };
         while let Some(stats) = Stats::read(&all.shard(all.done.len()), &all.stats(all.done.len())) {
             all.done.push(stats);
         }

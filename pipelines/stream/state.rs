@@ -12,10 +12,10 @@ use trommel_shard::plan::Plan;
 
 use super::{Cursor, KeptBy};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Name of the file in the folder.
-const FILE: &str = "stream.json";
+pub(super) const FILE: &str = "stream.json";
 
 /// From what a folder was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

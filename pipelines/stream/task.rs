@@ -8,14 +8,14 @@ use trommel_core::stop::Stop;
 use trommel_decide::hash::random_hash;
 use trommel_decide::percent::Percent;
 use trommel_select::SelectError;
-use trommel_select::membership::{Kept, Picker};
+use trommel_select::membership::Picker;
 use trommel_shard::original::{Visit, Visited};
 use trommel_shard::plan::ShardRef;
 use trommel_shard::samples::{Group, Want};
 
 use super::{Ended, Sink};
 use crate::error::PipelineError;
-use crate::select::failed;
+use crate::failures::failed;
 
 /// Who says whether a sample is kept.
 pub(super) enum By<'a> {
@@ -32,8 +32,6 @@ pub(super) struct Task<'a> {
     /// Samples before this index were written by an earlier turn.
     pub(super) first: u32,
     pub(super) trouble: Option<SelectError>,
-    /// Kept samples that came, those of an earlier turn included.
-    pub(super) written: u64,
     pub(super) sink: &'a mut dyn Sink,
     pub(super) stop: &'a Stop,
     pub(super) notices: &'a mut Notices,
@@ -55,9 +53,7 @@ impl Visit for Task<'_> {
                 false
             }),
         };
-        let is_new = index >= self.first;
-        self.written += u64::from(kept && !is_new);
-        if kept && is_new { Want::Original { identity } } else { Want::Place }
+        if kept && index >= self.first { Want::Original { identity } } else { Want::Place }
     }
 
     fn take(&mut self, group: Group) -> Result<ControlFlow<()>, Ended> {
@@ -79,7 +75,6 @@ impl Visit for Task<'_> {
                 // An earlier turn has told of those before.
                 let new = u64::from(info.id.index >= self.first);
                 self.notices.loss("not_written", "samples that cannot be written as they stand", place, new, new);
-                self.written += 1;
             }
             Group::Original(info, original) => {
                 let kept = match &mut self.by {
@@ -91,7 +86,6 @@ impl Visit for Task<'_> {
                 if kept && info.id.index >= self.first {
                     self.sink.add(self.shard, &(&info, original), self.notices)?;
                 }
-                self.written += u64::from(kept);
             }
         }
         let done = matches!(&self.by, By::Split(picker) if picker.is_done());
@@ -101,45 +95,15 @@ impl Visit for Task<'_> {
 
 impl Task<'_> {
     /// The shard has ended.
-    pub(super) fn end(self, visited: Visited, kept: Option<&Kept>) -> Result<(), Ended> {
+    pub(super) fn end(self, visited: Visited) -> Result<(), Ended> {
         let Visited { outcome, is_cut, mut notices, .. } = visited;
-        let name = &self.shard.name;
-        let rejected = match outcome {
-            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why))),
-            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why))),
-            ShardOutcome::Rejected(reason) => Some(reason),
-            ShardOutcome::Complete(_) => None,
-        };
+        match &outcome {
+            ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why.clone()))),
+            ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why.clone()))),
+            ShardOutcome::Rejected(_) | ShardOutcome::Complete(_) => {}
+        }
         if let By::Split(picker) = &self.by {
-            let times = picker.repeated_uids();
-            self.notices.note(
-                "repeated_uids",
-                "samples whose uid stands in the list several times, written once",
-                name,
-                times,
-            );
-            match (&rejected, picker.finish()) {
-                // What the split keeps of it is lost, and no more.
-                (Some(reason), Err(_)) => {
-                    notices = Notices::default();
-                    let text = format!("shards rejected ({})", reason.code);
-                    let lost = kept.and_then(Kept::count).unwrap_or(1);
-                    notices.loss(
-                        &format!("shard_{}", reason.code),
-                        &text,
-                        format!("{name}: {}", reason.detail),
-                        1,
-                        lost,
-                    );
-                }
-                (None, Err(_)) if is_cut => {
-                    let missing = kept.and_then(Kept::count).unwrap_or(0).saturating_sub(self.written);
-                    let text = "shards cut off before all samples that the split keeps of them";
-                    notices.loss("cut_before_kept", text, name, 1, missing);
-                }
-                (None, Err(error)) => return Err(Ended::Failed(failed(error))),
-                (_, Ok(())) => {}
-            }
+            picker.ended(&outcome, is_cut, &mut notices).map_err(failed)?;
         }
         self.notices.merge(&notices);
         Ok(())

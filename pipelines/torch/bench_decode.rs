@@ -1,7 +1,7 @@
 //! Bench: decoding alone. A card's pixels beside the CPU's, and how fast views come out of both.
 
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use trommel_decode::card::compare::{self, DecodeBench};
@@ -54,8 +54,8 @@ fn pictures(path: &Path) -> Result<Vec<(String, Vec<u8>)>, PipelineError> {
         left > 0
     };
     if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(PipelineError::at(path))?;
-        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let entries = fs::read_dir(path).and_then(|all| all.map(|it| Ok(it?.path())).collect::<io::Result<Vec<_>>>());
+        let mut files: Vec<PathBuf> = entries.map_err(PipelineError::at(path))?;
         files.sort();
         for file in files.iter().filter(|file| file.is_file()) {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use trommel_bridge::{Attention, BridgeError, Event, Stream};
 use trommel_core::hash::mix;
 use trommel_dataflow::batch::Batched;
-use trommel_embed::encoder::{self, EncoderConfig, Form, ImageEncoder, Precision};
+use trommel_embed::encoder::{self, EncoderConfig, EncoderPrecision, Form, ImageEncoder};
 use trommel_embed::load::load;
 use trommel_embed::slots::{Slots, canonical, depth_of};
 
@@ -129,7 +129,7 @@ fn label(config: &EncoderConfig, form: Form) -> String {
 }
 
 /// Ways to compute the same that differ from the device's own in one respect.
-fn others(config: &EncoderConfig) -> Vec<(Precision, Form)> {
+fn others(config: &EncoderConfig) -> Vec<(EncoderPrecision, Form)> {
     let own = Form::of(config);
     let mut all = vec![(config.precision, Form { patches: !own.patches, ..own })];
     if own.packed {
@@ -139,7 +139,7 @@ fn others(config: &EncoderConfig) -> Vec<(Precision, Form)> {
         all.extend([Attention::Flash, Attention::Cudnn].map(|attention| (config.precision, Form { attention, ..own })));
     }
     if own.throughout {
-        all.push((Precision::F16Mixed, Form { throughout: false, ..own }));
+        all.push((EncoderPrecision::F16Mixed, Form { throughout: false, ..own }));
     }
     all.retain(|(precision, form)| (*precision, *form) != (config.precision, own));
     all
@@ -160,7 +160,7 @@ fn noise(config: &EncoderConfig) -> Result<Vec<Vec<u8>>, PipelineError> {
 
 /// Vectors of the first views, by the CPU in f32.
 fn exact(config: &EncoderConfig, views: &[Vec<u8>]) -> Result<Vec<Vec<f64>>, PipelineError> {
-    let (batch, precision) = (COMPARED, Precision::F32);
+    let (batch, precision) = (COMPARED, EncoderPrecision::F32);
     let config = EncoderConfig { device: Device::Cpu, batch, precision, form: None, ..config.clone() };
     let mut encoder = load(&config).map_err(PipelineError::usage)?.encoder;
     let mut pixels = views[..views.len().min(COMPARED)].concat();
@@ -287,7 +287,7 @@ mod tests {
                 weights: None,
                 torchscript: false,
                 random_init: Some(0),
-                precision: Precision::F32,
+                precision: EncoderPrecision::F32,
                 batch: 8,
                 device,
                 threads: 1,

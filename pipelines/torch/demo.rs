@@ -195,6 +195,7 @@ fn recipe(machine: &Machine) -> TrainRun {
         // The one that the readme's figures were measured in.
         order: OrderFlags { lanes: Some(4), window_samples: Some(2048), ..OrderFlags::default() },
         save_every: None,
+        save_passes: true,
         keep_checkpoints: 3,
         extend: false,
         skip_failed: false,

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use trommel_columnar::embeddings::{EmbeddingFile, EmbeddingHead, EmbeddingRow};
 use trommel_columnar::npy;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
-use trommel_core::durable::{Aside, make_folder};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
+use trommel_core::durable::Aside;
+use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::Identity;
 use trommel_ledger::read::Ledger;
 use trommel_shard::classified::{Classified, Packed};
@@ -111,9 +112,8 @@ fn end(out: BufWriter<Aside>, path: &Path) -> Result<(), PipelineError> {
 fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineError> {
     // clip-retrieval pads to the digits of the number of partitions.
     let width = plan.len().max(1).ilog10() as usize + 1;
-    for folder in ["img_emb", "metadata"] {
-        make_folder(&run.join(folder)).map_err(PipelineError::at(&run.join(folder)))?;
-    }
+    let make = |folder: &str| OutFolder::make(&run.join(folder)).map_err(PipelineError::at(&run.join(folder)));
+    let _made = [make("img_emb")?, make("metadata")?];
     let mut any = false;
     for shard in &plan.shards {
         let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
@@ -138,7 +138,7 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
         end(out, &vectors_path)?;
         let keys: Vec<Option<String>> = rows.into_iter().map(|row| Some(row.key)).collect();
-        let fields = vec![Field::required("image_path", Kind::Text)];
+        let fields = vec![Field::required("image_path", ColumnType::Text)];
         let mut table =
             TableWriter::new(&keys_path, begin(&keys_path)?, fields, Vec::new()).map_err(PipelineError::failed)?;
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;

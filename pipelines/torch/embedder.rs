@@ -8,7 +8,7 @@ use trommel_core::sample::{Identity, Reason};
 use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
-use trommel_embed::encoder::{EncoderConfig, Form, ImageEncoder, Precision};
+use trommel_embed::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder};
 use trommel_embed::load::{Loaded, load};
 use trommel_embed::slots::{Slots, depth_of};
 use trommel_embed::{defaults, device};
@@ -34,7 +34,8 @@ pub fn settle(config: &EmbedderConfig, device: &str, threads: usize) -> Result<E
     }
     let name = device;
     let device = device::parse(name).map_err(PipelineError::usage)?;
-    let asked = config.precision.as_deref().map(str::parse::<Precision>).transpose().map_err(PipelineError::usage)?;
+    let asked =
+        config.precision.as_deref().map(str::parse::<EncoderPrecision>).transpose().map_err(PipelineError::usage)?;
     let precision = asked.unwrap_or_else(|| defaults::precision(device, config.torchscript));
     let mut settled = EncoderConfig {
         model: config.name.clone(),

@@ -1,7 +1,7 @@
 //! `trommel eval`: labelled pictures ─▶ decode ─▶ image tower ─▶ zero-shot accuracy; a linear probe; accuracy against similarity.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tch::Tensor;
@@ -14,6 +14,7 @@ use trommel_evaluate::zero_shot::{Classifier, DEFAULT_TEMPLATE};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
+use trommel_pipelines::lists;
 use trommel_pipelines::nearest;
 
 mod features;
@@ -133,8 +134,7 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
         known
     });
     let mut probed = config.probe.as_ref().map(|probe| fitting(probe, config, &names)).transpose()?;
-    let given = if config.templates.is_empty() { &labelled.templates } else { &config.templates };
-    let templates = if given.is_empty() { vec![DEFAULT_TEMPLATE.to_owned()] } else { given.clone() };
+    let templates = templates(&config.templates, labelled.templates.as_deref(), &mut notices)?;
     tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
     let pictures = Pictures::open(&config.model, &config.checkpoint, device)?;
     let captions = pictures.architecture().captions().map_err(PipelineError::usage)?;
@@ -179,6 +179,20 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
         nearest,
         notices,
     })
+}
+
+/// The templates that are given, or else those of the set's `own` file, or else the one default.
+fn templates(given: &[String], own: Option<&Path>, notices: &mut Notices) -> Result<Vec<String>, PipelineError> {
+    match own {
+        Some(own) if given.is_empty() => return lists::templates(own),
+        Some(own) => {
+            let text = "templates of a set's own that are not read, for others are given in their place";
+            notices.note("own_templates", text, own.display().to_string(), 1);
+        }
+        None if given.is_empty() => return Ok(vec![DEFAULT_TEMPLATE.to_owned()]),
+        None => {}
+    }
+    Ok(given.to_vec())
 }
 
 /// The pictures of a probe, which have the same classes.

@@ -1,12 +1,12 @@
 //! `trommel prune`, and `trommel embed` of shards: samples ─▶ decode ─▶ embed ─▶ join ─▶ prune ─▶ ledger.
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use trommel_core::durable::make_folder;
+use trommel_core::durable;
+use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
 use trommel_decode::{Limits, decode_rgb};
@@ -33,9 +33,7 @@ use trommel_pipelines::pruning::{self, Judged, Pruning, Wanted};
 /// # Errors
 /// Wrong input before the first byte; later a full disk, or a bug that a worker ran into.
 pub fn prune(config: &JudgeConfig, stop: Stop, progress: &Arc<Progress>) -> Result<PruneReport, PipelineError> {
-    let together = Together::join(config, false, &stop, progress)?;
-    let result = prune_together(config, &together, &stop, progress);
-    together.end(result)
+    Together::run(config, false, &stop, progress, |together| prune_together(config, together, &stop, progress))
 }
 
 fn prune_together(
@@ -48,6 +46,7 @@ fn prune_together(
     let judging = RunSetup::prepare(config, None, stop.clone())?;
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
+    judging.check_memory(config.least_readers(plan.len()))?;
     let trains = has_trained(&config.run);
     let (run, mix_numerics, machine) = (&config.run, config.mix_numerics, &config.machine);
     let pruning =
@@ -124,6 +123,8 @@ pub fn embed_pictures(
     }
     discard(&embedding.run, changed).map_err(PipelineError::at(&embedding.run))?;
     let done = prune(&embedding, stop.clone(), progress)?;
+    // Whoever embeds them by a command of its own hears this too.
+    done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
     if done.interrupted {
         return Err(PipelineError::Interrupted);
     }
@@ -133,21 +134,18 @@ pub fn embed_pictures(
     embed::finish(&embedding, false).map(|_| ())
 }
 
-/// A lock beside the folder `into`, held until it is dropped.
-fn in_turn(into: &Path, stop: &Stop) -> Result<File, PipelineError> {
+/// A lock beside the folder `into`, held until it is dropped; the folder above goes with it where nothing was embedded there.
+fn in_turn(into: &Path, stop: &Stop) -> Result<OutFolder, PipelineError> {
     let name = into.file_name().unwrap_or_default().to_string_lossy();
-    let path = into.with_file_name(format!(".{name}.lock"));
-    if let Some(parent) = path.parent() {
-        make_folder(parent).map_err(PipelineError::at(parent))?;
-    }
-    let file = File::create(&path).map_err(PipelineError::at(&path))?;
+    let (folder, lock) = (durable::parent(into), format!(".{name}.lock"));
     loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(_) if stop.is_requested() || stop.is_winding_down() => return Err(PipelineError::Interrupted),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
-            Err(TryLockError::Error(error)) => return Err(PipelineError::at(&path)(error)),
+        if let Some(alone) = OutFolder::locked(folder, &lock).map_err(PipelineError::at(&folder.join(&lock)))? {
+            return Ok(alone);
         }
+        if stop.is_requested() || stop.is_winding_down() {
+            return Err(PipelineError::Interrupted);
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

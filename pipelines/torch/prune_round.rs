@@ -25,7 +25,7 @@ use trommel_shard::operator::ReadSamples;
 
 use crate::embed_and_join::{embedded, joins};
 use crate::run_setup::{Input, Machinery, RunSetup, names_of};
-use crate::run_watch::{Counting, Watching, share, start_committer};
+use crate::run_watch::{Counting, RunWatchdog, share, start_committer};
 use crate::together::Together;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::progress::Progress;
@@ -38,7 +38,7 @@ pub(crate) struct Pruner {
     machinery: Machinery,
     readers: usize,
     open_shards: usize,
-    _watching: Watching,
+    _watching: RunWatchdog,
 }
 
 /// What one round judges, and where to.
@@ -62,13 +62,12 @@ pub(crate) struct Round<'a> {
 impl Pruner {
     /// Makes all that is needed to judge `shards` shards, or as many at a time as memory has room for.
     pub(crate) fn start(mut judging: RunSetup, shards: usize) -> Result<Self, PipelineError> {
-        let workers = judging.machine().workers;
-        let readers = workers.max(2).min(shards.max(1));
+        let (workers, readers) = (judging.machine().workers, judging.machine().readers(shards));
         let open_shards = readers + workers;
         judging.take_ledger_memory(readers);
         let credit = judging.credit(readers, u64::MAX)?;
         let machinery = judging.start(&credit)?;
-        let watching = Watching::start(&credit, &machinery, |_| {})?;
+        let watching = RunWatchdog::start(&credit, &machinery, |_| {})?;
         Ok(Self { judging: Arc::new(judging), credit, machinery, readers, open_shards, _watching: watching })
     }
 

@@ -29,18 +29,18 @@ pub(crate) fn open_folder(
 }
 
 /// A watchdog over a run's credit, pools and services; it ends when this is dropped.
-pub(crate) struct Watching {
-    _watching: trommel_pipelines::ledger_run::Watching,
+pub(crate) struct RunWatchdog {
+    _watching: trommel_pipelines::ledger_run::WatchdogGuard,
 }
 
-impl Watching {
+impl RunWatchdog {
     /// Watches what a judging run stands on, and more that `add` names.
     pub(crate) fn start(
         credit: &Credit,
         machinery: &Machinery,
         add: impl FnOnce(&Watchdog),
     ) -> Result<Self, PipelineError> {
-        let watching = trommel_pipelines::ledger_run::Watching::start(|watchdog| {
+        let watching = trommel_pipelines::ledger_run::WatchdogGuard::start(|watchdog| {
             watchdog.watch_credit(credit);
             watchdog.watch_pool(&machinery.decoders);
             for lane in machinery.card.iter().flat_map(CardDecoder::lanes) {

@@ -9,6 +9,7 @@ use trommel_ledger::read::Ledger;
 use trommel_pipelines::config::{JudgeConfig, ReadingConfig};
 use trommel_pipelines::pictures::{WantedPicture, samples};
 use trommel_pipelines::progress::Progress;
+use trommel_pipelines::stray_files::beside;
 use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, stream};
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
@@ -158,4 +159,20 @@ fn what_cannot_be_had_is_unfinished_and_never_bad() {
     let vanished = JudgeConfig { run: folder.path().join("vanished"), ..vanished };
     let report = run(&vanished);
     assert_eq!(report.failed[&2], "mem://pool/shards/00002.tar: there is no such thing");
+}
+
+/// Who gives a folder of shards may mean those in its folders too: they are said, and so is a folder that nobody may look into.
+#[test]
+fn what_lies_below_a_folder_of_shards_is_said_as_far_as_anybody_may_look() {
+    let files = ["0.tar", "in/1.tar", "out/2.tar"].map(|name| (format!("mem://pool/shards/{name}"), "x"));
+    let store = Faulty::new(Memory::of(files), []);
+    let stores = Stores::default().with("mem", store.clone());
+    let noted = || {
+        let notices = beside(&["mem://pool/shards".to_owned()], &stores, &GroupConfig::default()).unwrap();
+        ["shards_below", "closed_below"].map(|code| notices.get(code).map(|it| (it.count, it.first.clone())))
+    };
+    let at = |count: u64, url: &str| Some((count, format!("mem://pool/shards/{url}")));
+    assert_eq!(noted(), [at(2, "in/1.tar"), None]);
+    store.add("/out", Fault::NoListing);
+    assert_eq!(noted(), [at(1, "in/1.tar"), at(1, "out")]);
 }

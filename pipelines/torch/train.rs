@@ -36,9 +36,7 @@ use trommel_pipelines::split_file::SplitFile;
 /// # Errors
 /// Wrong input before the first byte; later a full disk, a loss that is not finite, a bug that a worker ran into.
 pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<TrainReport, PipelineError> {
-    let together = Together::join(&run.judge, true, &stop, progress)?;
-    let result = train_together(run, &together, &stop, progress);
-    together.end(result)
+    Together::run(&run.judge, true, &stop, progress, |together| train_together(run, together, &stop, progress))
 }
 
 fn train_together(

@@ -29,7 +29,7 @@ use trommel_train::to_order::TrainOrder;
 
 use crate::ranks::{RankLeases, samples};
 use crate::run_setup::{Reader, RunSetup};
-use crate::run_watch::{Counting, Watching, share, start_committer};
+use crate::run_watch::{Counting, RunWatchdog, share, start_committer};
 use crate::settled::Settled;
 use crate::together::Together;
 use crate::train_dataflows::Parts;
@@ -101,7 +101,7 @@ pub(crate) fn train_on(
     let leases: Arc<dyn Leases> = Arc::new(RankLeases::new(together, own));
     let service = OrderService::new(&settled.order, deal, passes, cursor.as_ref(), credit.clone(), stop.clone())
         .map_err(PipelineError::usage)?;
-    let _watching = Watching::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
+    let _watching = RunWatchdog::start(&credit, &machinery, |watchdog| watchdog.watch_order(&service))?;
     trained.follow(&service);
     let order = TrainOrder::new(service, rank, run.skip_failed, settled.order.window_counts, stop);
     config.gauges.watch_order(order.service());

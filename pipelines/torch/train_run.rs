@@ -50,7 +50,9 @@ pub struct TrainRun {
     pub order: OrderFlags,
     /// Checkpoints between passes.
     pub save_every: Option<SaveEvery>,
-    /// Of these the newest so many are kept; the ends of passes are kept all.
+    /// Whether the end of every pass is a checkpoint too.
+    pub save_passes: bool,
+    /// Of those between passes the newest so many are kept; the ends of passes are kept all.
     pub keep_checkpoints: usize,
     /// A run of a smaller length is made longer.
     pub extend: bool,

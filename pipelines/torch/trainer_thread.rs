@@ -99,6 +99,7 @@ pub(crate) fn start(
     let run = setting.run;
     let mut logging = TrainerConfig::new(setting.config.run.join("logs"));
     logging.log_every_steps = run.log_every_steps;
+    logging.save_passes = run.save_passes;
     logging.save_every = run.save_every.or(logging.save_every);
     logging.passes = match run.length {
         RunLength::Passes(passes) => Some(passes),

@@ -32,10 +32,12 @@ pub fn plan(py: Python<'_>, shards: Vec<String>) -> PyResult<(Vec<Named>, Vec<No
     Ok((named(plan), lost))
 }
 
-/// The shards of a run.
+/// The shards of a run, and what was lost of them when it planned.
 #[pyfunction]
-pub fn plan_of_run(py: Python<'_>, run: PathBuf) -> PyResult<Vec<Named>> {
-    py.detach(|| plan_of(&Ledger::open(&run)?).map(named)).map_err(|error| of_ledger(&run, error))
+pub fn plan_of_run(py: Python<'_>, run: PathBuf) -> PyResult<(Vec<Named>, Vec<Notice>)> {
+    let plan = py.detach(|| plan_of(&Ledger::open(&run)?)).map_err(|error| of_ledger(&run, error))?;
+    let lost = listed(&plan.losses());
+    Ok((named(plan), lost))
 }
 
 /// The files of a run's ledger, one a committed shard, in the plan's order; and how many shards of the plan have none.

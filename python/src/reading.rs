@@ -97,6 +97,8 @@ struct Open {
     key: Vec<u8>,
     /// Samples that were wanted and cannot be given.
     rejects: Notices,
+    /// How the shard ended, once it was read to its end.
+    ended: Option<(ShardOutcome, Notices)>,
 }
 
 /// A sample with the bytes of its key.
@@ -110,21 +112,30 @@ impl Reading {
         let (picker, config) = match split {
             None => (None, config()),
             Some(split) => {
-                let kept = locked(&split.membership).shard(&shard.name)?;
-                let picker = kept.map(|kept| Picker::owning(split.path.clone(), shard.name.clone(), kept));
+                let membership = locked(&split.membership);
+                let picker = membership
+                    .shard(&shard.name)?
+                    .map(|kept| Picker::owning(split.path.clone(), shard.name.clone(), kept).noting(split.met.clone()));
                 match picker.filter(|picker| !picker.is_done()) {
                     Some(picker) => (Some(picker), split.config.clone()),
                     // Nothing of it is kept: it is not even opened.
-                    None => return Ok(Self::Ended(ShardOutcome::Complete(None), Notices::default())),
+                    None => {
+                        let mut notices = Notices::default();
+                        membership.note_unread(&shard.name, &mut notices)?;
+                        return Ok(Self::Ended(ShardOutcome::Complete(None), notices));
+                    }
                 }
             }
         };
         Ok(match Groups::open(&*STORES, shard, &config) {
             Ok(groups) => {
                 let (name, key, rejects) = (shard.name.clone(), Vec::new(), Notices::default());
-                Self::Open(Box::new(Open { name, groups, picker, key, rejects }))
+                Self::Open(Box::new(Open { name, groups, picker, key, rejects, ended: None }))
             }
-            Err(Visited { outcome, notices, .. }) => Self::Ended(outcome, notices),
+            Err(Visited { outcome, is_cut, mut notices, .. }) => {
+                picker.map_or(Ok(()), |picker| picker.ended(&outcome, is_cut, &mut notices))?;
+                Self::Ended(outcome, notices)
+            }
         })
     }
 
@@ -137,7 +148,7 @@ impl Reading {
                 Ok(None)
             }
             Ok(None) => {
-                let (outcome, notices) = open.end(open.is_done());
+                let (outcome, notices) = open.ended.take().unwrap_or_else(|| open.end(true));
                 *self = Self::Ended(outcome, notices);
                 Ok(None)
             }
@@ -196,16 +207,11 @@ impl Open {
                 }
                 Some(Group::Place(_) | Group::Sample(_)) => {}
                 None => {
-                    let seen = self.groups.end(&*STORES, false);
-                    if let (Some(picker), ShardOutcome::Complete(_)) = (&self.picker, seen.outcome) {
-                        match picker.finish() {
-                            Err(_) if seen.is_cut => {
-                                let text = "shards cut off before all samples that the split keeps of them";
-                                self.rejects.loss("cut_before_kept", text, &self.name, 1, picker.missing());
-                            }
-                            done => done?,
-                        }
-                    }
+                    let Visited { outcome, is_cut, mut notices, .. } = self.groups.end(&*STORES, false);
+                    let picker = self.picker.as_ref();
+                    picker.map_or(Ok(()), |picker| picker.ended(&outcome, is_cut, &mut notices))?;
+                    notices.merge(&self.rejects);
+                    self.ended = Some((outcome, notices));
                     break;
                 }
             }

@@ -1,23 +1,33 @@
 //! A split, as Python holds it.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use trommel_core::causes::Causes;
+use trommel_core::notices::Notices;
 use trommel_core::wake::locked;
 use trommel_ledger::LedgerError;
+use trommel_pipelines::run_losses;
 use trommel_select::SelectError;
 use trommel_select::membership::Membership;
+use trommel_select::met::Met;
 use trommel_shard::reader::ReaderConfig;
 use trommel_shard::samples::{GroupConfig, RepeatedMember};
+
+use crate::{Notice, listed};
+
+/// Samples kept of the shards that were asked for, and of others; the first of the others, and what is told of them.
+type Covered = (u64, u64, String, Vec<Notice>);
 
 /// An opened split: a file of `trommel select`, or a run folder.
 #[pyclass(frozen, module = "trommel._trommel")]
 pub struct Split {
     pub path: PathBuf,
     pub membership: Mutex<Membership>,
+    /// Which names of a list have come, where one process reads all shards.
+    pub met: Option<Arc<Mutex<Met>>>,
     /// How its run has read the shards: indices are of that reading.
     pub config: ReaderConfig,
 }
@@ -25,33 +35,54 @@ pub struct Split {
 #[pymethods]
 impl Split {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+    #[pyo3(signature = (path, reads_all=false))]
+    fn new(py: Python<'_>, path: PathBuf, reads_all: bool) -> PyResult<Self> {
         let membership = py.detach(|| Membership::open(&path)).map_err(of_split)?;
         let rejects = membership.reading("repeated_members").is_some_and(|policy| policy == "reject");
         let repeated = if rejects { RepeatedMember::Reject } else { RepeatedMember::NewSample };
         let config =
             ReaderConfig { group: GroupConfig { repeated, ..GroupConfig::default() }, ..ReaderConfig::default() };
-        Ok(Self { path, membership: Mutex::new(membership), config })
+        let met = if reads_all { membership.met() } else { None }.map(|met| Arc::new(Mutex::new(met)));
+        Ok(Self { path, membership: Mutex::new(membership), met, config })
     }
 
-    /// Samples that are kept of these shards, and shards with kept samples that are not among them: their number, their samples, and the first
-    /// one. `None` where only reading can tell.
+    /// Samples that are kept of these shards; those that are kept of others, the first of these, and what is told of them. `None` where only reading
+    /// can tell.
     ///
     /// Raises `ValueError` for a shard that the run has not judged.
-    fn coverage(&self, py: Python<'_>, shards: Vec<String>) -> PyResult<Option<(u64, u64, u64, String)>> {
+    fn coverage(&self, py: Python<'_>, shards: Vec<String>) -> PyResult<Option<Covered>> {
         py.detach(|| {
             let membership = locked(&self.membership);
             let names: Vec<&str> = shards.iter().map(String::as_str).collect();
             let Some(covered) = membership.coverage(&names, &[])? else { return Ok(None) };
-            match covered.unnamed.filter(|_| membership.is_run()) {
+            match covered.unnamed.as_ref().filter(|_| membership.is_run()) {
                 // A split's file does not name shards of which nothing is kept; a run names all that it has judged.
                 Some(name) => {
                     Err(SelectError::Unfinished(format!("{}: shard {name} is not judged", self.path.display())))
                 }
-                None => Ok(Some((covered.kept, covered.absent, covered.absent_samples, covered.first))),
+                None => {
+                    let mut notices = Notices::default();
+                    covered.note_absent(&mut notices);
+                    Ok(Some((covered.kept, covered.absent_samples, covered.first, listed(&notices))))
+                }
             }
         })
         .map_err(of_split)
+    }
+
+    /// What it cannot keep, since it was lost before: when its run judged, or when it was selected.
+    fn lost(&self, py: Python<'_>) -> PyResult<Vec<Notice>> {
+        let lost = py.detach(|| run_losses::of_split(&locked(&self.membership))).map_err(of_split)?;
+        Ok(listed(&lost))
+    }
+
+    /// Names of a list that no sample had, where it was made to read all shards, and they are read by now.
+    fn absent(&self, py: Python<'_>) -> PyResult<Vec<Notice>> {
+        let mut notices = Notices::default();
+        if let Some(met) = &self.met {
+            py.detach(|| locked(met).note(&self.path, &mut notices)).map_err(of_split)?;
+        }
+        Ok(listed(&notices))
     }
 }
 

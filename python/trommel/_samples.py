@@ -53,6 +53,10 @@ class Samples:
     """Samples that the split keeps of these shards, over all ranks and workers; ``None`` where only reading can tell."""
     notices: dict[str, Notice]
     """What this process has found lost or passed over so far, by a code. (The workers of a ``DataLoader`` each have their own, and warn.)"""
+    run_notices: dict[str, Notice]
+    """What was lost or passed over before, by a code, and is not found again in the shards: where ``run`` names them, shards that were gone;
+    where a run's decisions are taken, what it lost of its shards, and samples that it rejected; of a split's file, samples that could not
+    be judged when it was made. It is not counted in :attr:`notices`; what of it is a loss warns when this object is made."""
 
     def __init__(
         self,
@@ -73,8 +77,10 @@ class Samples:
         if shards is not None and split is not None and run is not None:
             raise ValueError("shards and a split are given: there is nothing left that the run could say")
         self.notices = {}
+        self.run_notices = {}
         self.count = None
         self._epoch = 0
+        self._knows_absent = False
         self._shuffle, self._seed, self._handler = shuffle, seed, handler
         self._place = None if rank is None or world_size is None else (rank, world_size)
         chosen = run if split is None else split
@@ -85,16 +91,20 @@ class Samples:
         if shards is not None:
             texts = [shards] if isinstance(shards, (str, os.PathLike)) else shards
             self._shards, lost = _trommel.plan([os.fspath(text) for text in texts])
-            self._note(lost)
+            _add(self.notices, lost)
             for notice in self.notices.values():
                 warnings.warn(str(notice), NoticeWarning, stacklevel=3)
         elif run is not None:
             newest = self._split if split is None else None
-            self._shards = _trommel.plan_of_run(newest or run)
+            self._shards, lost = _trommel.plan_of_run(newest or run)
+            _add(self.run_notices, lost)
         else:
             raise ValueError("shards, or the run whose shards are meant")
         if self._split is not None:
             self._cover(self._split)
+        for notice in self.run_notices.values():
+            if notice.loss:
+                warnings.warn(str(notice), NoticeWarning, stacklevel=3)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration is: another order of the shards each time, where they are shuffled.
@@ -112,7 +122,9 @@ class Samples:
         shards = self._dealt()
         self._epoch += 1
         before = dict(self.notices)
-        split = None if self._split is None else _trommel.Split(self._split)
+        # Which names of a list never come is known to who reads all, and is the same each time.
+        reads_all = len(shards) == len(self._shards) and not self._knows_absent
+        split = None if self._split is None else _trommel.Split(self._split, reads_all)
         if split is not None and self._split is not None and self._split.endswith(".txt"):
             # A list of keys is read once, and not again for each shard.
             split.coverage([shard[1] for shard in shards])
@@ -122,9 +134,12 @@ class Samples:
                 yield from shard
             finally:
                 word, why, found = shard.end()
-                self._note(found)
+                _add(self.notices, found)
             if word is not None and not self._goes_on(_ERRORS[word](why)):
                 return
+        if split is not None and reads_all:
+            _add(self.notices, split.absent())
+            self._knows_absent = True
         for code, notice in self.notices.items():
             if not notice.loss and before.get(code) != notice:
                 warnings.warn(str(notice), NoticeWarning, stacklevel=2)
@@ -148,20 +163,20 @@ class Samples:
         return type(self)
 
     def _cover(self, split: str) -> None:
-        """Counts what the split keeps of the shards, and tells what it keeps of others."""
-        covered = _trommel.Split(split).coverage([shard[1] for shard in self._shards])
+        """Counts what the split keeps of the shards, and tells what it keeps of others, and what was lost before."""
+        opened = _trommel.Split(split)
+        _add(self.run_notices, opened.lost())
+        covered = opened.coverage([shard[1] for shard in self._shards])
         if covered is None:
             return
-        self.count, absent, samples, first = covered
-        if not absent:
-            return
-        if not self.count:
+        self.count, others, first, absent = covered
+        if others and not self.count:
             raise ValueError(
-                f"{split}: none of its {samples} samples is of these shards: it names {first} and not {self._shards[0][1]}"
+                f"{split}: none of its {others} samples is of these shards: it names {first} and not {self._shards[0][1]}"
             )
-        self._note([("absent_shards", "shards of the split that are not among those given", absent, first, 0, False)])
-        told = f"{split}: {samples} samples of {absent} shards that are not among those given (first: {first})"
-        warnings.warn(told, NoticeWarning, stacklevel=4)
+        _add(self.notices, absent)
+        for code, *_ in absent:
+            warnings.warn(f"{split}: {self.notices[code]}", NoticeWarning, stacklevel=4)
 
     def _dealt(self) -> list[tuple[int, str, str, Optional[int]]]:
         """This process's shards, in their order: to ranks by turns, and a rank's to its workers by turns."""
@@ -180,12 +195,6 @@ class Samples:
             raise error
         warnings.warn(str(error), NoticeWarning, stacklevel=3)
         return True
-
-    def _note(self, found: list[tuple[str, str, int, str, int, bool]]) -> None:
-        for code, text, count, first, lost, loss in found:
-            known = self.notices.get(code, Notice(text, 0, first, 0, False))
-            sums = (known.count + count, known.first, known.lost_samples + lost, known.loss or loss)
-            self.notices[code] = Notice(known.text, *sums)
 
 
 def samples(
@@ -223,11 +232,21 @@ def samples(
 
     A sample has ``__key__``, ``__url__`` and its members by their extensions, in webdataset's own reading of names. Where webdataset
     raises for a member that comes twice, a new sample begins, as in open_clip. Whatever is lost or passed over is counted in
-    :attr:`Samples.notices` and warned about.
+    :attr:`Samples.notices` and warned about: shards of which the split keeps nothing too, and keys and uids of a list that no sample has, once
+    one process has read all shards (of several each sees its own, and nobody knows). What a run or a split has lost before, shards that were
+    gone or rejected and samples that could not be judged, is in :attr:`Samples.run_notices`.
     """
     return Samples(
         shards, split, run, shuffle=shuffle, seed=seed, handler=handler, rank=rank, world_size=world_size
     )
+
+
+def _add(notices: dict[str, Notice], found: list[tuple[str, str, int, str, int, bool]]) -> None:
+    """Takes in findings of the compiled half."""
+    for code, text, count, first, lost, loss in found:
+        known = notices.get(code, Notice(text, 0, first, 0, False))
+        sums = (known.count + count, known.first, known.lost_samples + lost, known.loss or loss)
+        notices[code] = Notice(known.text, *sums)
 
 
 def _rank() -> tuple[int, int]:

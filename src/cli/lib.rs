@@ -2,6 +2,7 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 pub mod args;
+mod beside;
 pub mod commands;
 pub mod config_file;
 pub mod duration;
@@ -24,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
 use trommel_core::escape::{escape_controls, escape_lines};
-use trommel_pipelines::error::Kind;
+use trommel_pipelines::error::ErrorKind;
 
 use library::LibraryError;
 use parsed::Parsed;
@@ -72,7 +73,7 @@ fn log_filter() -> Result<EnvFilter, String> {
 pub fn parse(words: &[OsString]) -> Result<Parsed, u8> {
     Parsed::of(words.iter().cloned()).map_err(|error| {
         let _reader_gone = error.print();
-        if error.use_stderr() { Kind::Usage.status() } else { 0 }
+        if error.use_stderr() { ErrorKind::Usage.status() } else { 0 }
     })
 }
 

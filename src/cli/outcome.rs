@@ -3,7 +3,7 @@
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::notices::Notices;
 use trommel_pipelines::cores::Threads;
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_report::text::percent;
 
 /// What a command that did not fail has to say.
@@ -33,7 +33,7 @@ pub fn exit_code(outcome: Outcome) -> u8 {
         Ok(Done { said: Some(status), .. }) => status,
         Ok(Done { unfinished: Some(why), .. }) => {
             eprintln!("trommel: {}", escape_controls(&why));
-            Kind::Unfinished.status()
+            ErrorKind::Unfinished.status()
         }
         Ok(Done { too_many_rejects: Some(why), .. }) => {
             eprintln!("trommel: {}", escape_controls(&why));
@@ -90,6 +90,13 @@ impl Read<'_> {
 /// with the result.
 pub fn tell_threads(threads: &Threads) {
     eprintln!("trommel: {threads}");
+}
+
+/// Says what is remarkable about a split: a line each, on stderr.
+pub fn tell_remarks(remarks: &[String]) {
+    for remark in remarks {
+        eprintln!("trommel:   {}", escape_controls(remark));
+    }
 }
 
 /// Says what was found in the input: one line a kind, on stderr.

@@ -1,10 +1,10 @@
 //! A command line, parsed. All lists of words become commands here: the program's own, what stands behind `trommel launch`, and the
 //! options of a watch's trainer, which lie in a file.
 //!
-//! A command that runs a model is parsed by the program, which must know that it runs one, and once more by the library that runs it
-//! (`src/torch/lib.rs`), by this function too. Words cross from the one to the other because a parsed value cannot. As Rust's own it would
-//! ask for one build of both, and who has the program from Python builds the library himself. As JSON it would lose paths that are no
-//! UTF-8, and numbers in their last bit: a learning rate is part of what a run may be resumed with.
+//! A command that runs a model is parsed twice by this function: by the program, which must know that it runs one, and by the library that
+//! runs it (`src/torch/lib.rs`). Words cross from the one to the other, not the parsed value: program and library are two separate binaries,
+//! often of two builds (who has the program from Python builds the library himself), and Rust lays a value out alike within one build only.
+//! JSON instead would lose paths that are not UTF-8, and the last bit of a learning rate, by which a run may be resumed.
 
 use std::ffi::OsString;
 

@@ -5,13 +5,14 @@
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressStyle};
 use trommel_core::wake::locked;
 use trommel_pipelines::fleet::{Fleet, Rates};
 use trommel_pipelines::progress::Progress;
+
+use crate::beside::Beside;
 
 /// Seconds between lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -22,8 +23,7 @@ const MOST_BARS: usize = 16;
 
 /// A thread that shows progress until it is dropped.
 pub struct ProgressBar {
-    done: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Beside,
 }
 
 impl ProgressBar {
@@ -33,18 +33,14 @@ impl ProgressBar {
     }
 
     fn titled(progress: Arc<Progress>, title: String, screen: MultiProgress) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let done = done.clone();
-            std::thread::spawn(move || {
-                if std::io::stderr().is_terminal() {
-                    bars(&progress, &title, &screen, &done);
-                } else {
-                    lines(&progress, &title, &done);
-                }
-            })
+        let show = move |done: &AtomicBool| {
+            if std::io::stderr().is_terminal() {
+                bars(&progress, &title, &screen, done);
+            } else {
+                lines(&progress, &title, done);
+            }
         };
-        Self { done, thread: Some(thread) }
+        Self { _thread: Beside::spawn(show) }
     }
 }
 
@@ -66,16 +62,6 @@ impl ProgressBars {
         let bar = ProgressBar::titled(progress.clone(), format!("{part}: "), self.screen.clone());
         shown.push((Arc::downgrade(&progress), bar));
         progress
-    }
-}
-
-impl Drop for ProgressBar {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use trommel_core::stop::Stop;
 use trommel_decode::card::DecodedBy;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
@@ -177,28 +177,31 @@ impl Begun {
 
 /// The end of a process that does not speak for the run: its status alone. Process 0 tells the rest.
 pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
-    Done::said(if interrupted || !failed.is_empty() { Kind::Unfinished.status() } else { 0 })
+    Done::said(if interrupted || !failed.is_empty() { ErrorKind::Unfinished.status() } else { 0 })
 }
 
-/// Notes flags that say how to embed where nothing is embedded: whoever gives them expects that something is.
-pub fn note_unread(notices: &mut Notices, judging: &args::Judging, embedder: &args::Embedder) {
-    let args::Embedder {
-        embedder_weights, torchscript, random_init, assume_model, embed_precision, embed_batch, ..
-    } = embedder;
-    let flags = [
-        ("--embedder-weights", embedder_weights.is_some()),
-        ("--torchscript", *torchscript),
-        ("--random-init", random_init.is_some()),
-        ("--assume-model", assume_model.is_some()),
-        ("--embed-precision", embed_precision.is_some()),
-        ("--embed-batch", embed_batch.is_some()),
-        ("--columns", judging.columns != "all"),
-        ("--no-embeddings", judging.no_embeddings),
+/// Notes flags that say how to embed or to join where nothing is embedded: whoever gives them expects that something is. `given` are the
+/// flags that stand on the command line or in its `--config`.
+pub fn note_unread(notices: &mut Notices, given: &[String], judging: &args::Judging) {
+    const UNREAD: [&str; 10] = [
+        "embedder",
+        "embedder-weights",
+        "torchscript",
+        "random-init",
+        "assume-model",
+        "embed-precision",
+        "embed-batch",
+        "join",
+        "columns",
+        "no-embeddings",
     ];
-    let unread: Vec<&str> = flags.iter().filter(|(_, given)| *given).map(|(flag, _)| *flag).collect();
-    if judging.against.benchmarks.is_empty() {
+    if !judging.against.benchmarks.is_empty() {
+        return;
+    }
+    let unread: Vec<&String> = given.iter().filter(|flag| UNREAD.contains(&flag.as_str())).collect();
+    if let Some(first) = unread.first() {
         let text = "flags that nobody reads, for without --benchmark nothing is embedded";
-        notices.note("flags_not_read", text, unread.first().copied().unwrap_or_default(), unread.len() as u64);
+        notices.note("flags_not_read", text, format!("--{first}"), unread.len() as u64);
     }
 }
 

@@ -3,7 +3,7 @@
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use trommel_core::stop::Stop;
-use trommel_pipelines::error::Kind;
+use trommel_pipelines::error::ErrorKind;
 
 /// Winds the run down on the first signal; exits with status 3 on the second.
 pub fn install(stop: Stop) -> std::io::Result<()> {
@@ -12,7 +12,7 @@ pub fn install(stop: Stop) -> std::io::Result<()> {
         for (count, _) in signals.forever().enumerate() {
             if count > 0 {
                 // The run folder is made for being left at any instant.
-                signal_hook::low_level::exit(Kind::Interrupted.status().into());
+                signal_hook::low_level::exit(ErrorKind::Interrupted.status().into());
             }
             eprintln!("trommel: finishing what is begun; once more to stop at once");
             stop.wind_down();

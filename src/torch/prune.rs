@@ -8,7 +8,7 @@ use trommel_cli::commands::prune::{has_rule, is_of_embeddings, told};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::Outcome;
 
-/// Judges every sample.
+/// Judges every sample; `given` are the flags that stand on the command line or in its `--config`.
 pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     if is_of_embeddings(args)? {
         return trommel_cli::commands::prune::run(args, given, launched);
@@ -18,6 +18,6 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     let mut config = run_config::config(&args.shards, &args.run, judging, running, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, judging, &running.embedder);
-    told(args, report, begun)
+    run_config::note_unread(&mut report.notices, given, judging);
+    told(args, given, report, begun)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use trommel_core::stop::Stop;
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
 use trommel_report::text::{Align, TextTable, thousands};
@@ -46,7 +46,7 @@ pub(super) fn config(args: &StudyArgs) -> Result<StudyConfig, PipelineError> {
 
 /// What the file asks for in vain is said with the file's name.
 fn at_file(file: &Path, error: PipelineError) -> PipelineError {
-    if error.kind() == Kind::Usage { error.within(file.display()) } else { error }
+    if error.kind() == ErrorKind::Usage { error.within(file.display()) } else { error }
 }
 
 fn lines(report: &StudyReport) {

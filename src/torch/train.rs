@@ -20,12 +20,12 @@ use trommel_cli::outcome::{Outcome, tell};
 use trommel_cli::parsed::Parsed;
 use trommel_core::causes::Cause;
 
-/// Prunes while streaming, and trains.
-pub fn run(args: &TrainArgs, launched: Option<Launched>) -> Outcome {
+/// Prunes while streaming, and trains; `given` are the flags that stand on the command line or in its `--config`.
+pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     let mut run = config(args, launched)?;
     let mut begun = run_config::begin(&mut run.judge, &args.running.watched, run_config::Showing::Everywhere)?;
     let mut report = train(&run, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, &args.judging, &args.running.embedder);
+    run_config::note_unread(&mut report.notices, given, &args.judging);
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
@@ -159,6 +159,7 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
             seed: running.common.seed,
         },
         save_every,
+        save_passes: true,
         keep_checkpoints: usize::from(args.keep_checkpoints),
         extend: args.extend,
         skip_failed: args.skip_failed,

@@ -13,7 +13,7 @@ use trommel_report::text::thousands;
 use crate::run_config;
 use crate::train;
 use trommel_cli::args::{self, WatchArgs};
-use trommel_cli::commands::print_json;
+use trommel_cli::commands::{note_seed, print_json};
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Done, Outcome, tell};
@@ -21,8 +21,8 @@ use trommel_cli::outcome::{Done, Outcome, tell};
 /// The split of `--rule`.
 const ONE_SPLIT: &str = "main";
 
-/// Runs the command: watches until told to stop, or once.
-pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
+/// Runs the command: watches until told to stop, or once; `given` are the flags that stand on the command line or in its `--config`.
+pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     let first = wanted(args)?;
     let mut config = judge_config(args, launched)?;
     if config.reading.part.is_some() {
@@ -55,11 +55,13 @@ pub fn run(args: &WatchArgs, launched: Option<Launched>) -> Outcome {
         wanted_files: args.running.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
         train,
     };
-    let report = watch(&config, begun.stop.clone(), &begun.progress)?;
+    let mut report = watch(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
+    // No rule that draws is a watch's, and the file of its trainer has a seed of its own.
+    note_seed(&mut report.notices, given, false);
     eprintln!(
         "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
         report.epoch,

@@ -319,9 +319,70 @@ def errors(shards, file, scratch):
         for member in reversed(source.getmembers()):
             tar.addfile(member, source.extractfile(member))
     some, said = told(lambda: trommel.samples(moved, split=file))
-    assert len(said) == 1 and "not among" in said[0], said
+    line = f"{file}: samples that the split keeps of shards that are not given: "
+    assert sum(one.startswith(line) for one in said) == 1 and some.notices["absent_shards"].count > 10, said
     said = raised(trommel.ShardChanged, lambda: list(some))
     assert tars[0].name in said, said
+
+
+def lost_before(shards, run, splits):
+    """Of five shards one is gone, one is a page, and in one nobody has a picture: the ledger has the two others."""
+    import numpy as np
+    import polars as pl
+
+    shards, splits = Path(shards), Path(splits)
+    rows = pl.read_parquet(trommel.ledger(run))
+    kept, rejected = (rows.filter(pl.col("status") == word).height for word in ("kept", "rejected"))
+    assert kept > 40 and rejected >= 5 and kept + rejected == 2 * 24 + 5
+
+    def lost(notices):
+        return {code: notice.lost_samples for code, notice in notices.items() if notice.loss}
+
+    data, said = told(lambda: trommel.samples(run=run))
+    assert lost(data.run_notices) == {"shard_gone": 24, "shard_html_page": 24, "rejected_before": rejected}
+    assert sorted(said) == sorted(str(notice) for notice in data.run_notices.values() if notice.loss), said
+    line = "shards that are gone, with their statistics or metadata left: 1, 24 samples lost (first: 00003, 24 samples)"
+    assert line in said and not data.notices, said
+    for time in (1, 2):
+        out, said = told(lambda: list(data))
+        assert len(out) == kept and not lost(data.notices)
+        unread = data.notices["not_in_split"]
+        assert unread.count == 2 * time and unread.first.endswith("00002.tar") and str(unread) in said, unread
+    # Whoever gives the shards finds by himself what is gone of them.
+    data, said = told(lambda: trommel.samples(shards, split=run))
+    assert lost(data.notices) == {"shard_gone": 24} and line in said
+    assert lost(data.run_notices) == {"shard_html_page": 24, "rejected_before": rejected}
+    data, said = told(lambda: trommel.samples([shards / "00000.tar", shards / "00001.tar"], split=splits / "all.parquet"))
+    assert lost(data.run_notices) == {"rejected_before": rejected} and len(said) == 1 and not data.notices, said
+    # All of them: nothing was lost.
+    data, said = told(lambda: trommel.samples([shards / "00000.tar", shards / "00001.tar"]))
+    assert not said and not data.run_notices
+
+    # Lists that know a name more.
+    keys, uids = splits / "more.keys", splits / "more.npy"
+    keys.write_text((splits / "all.keys").read_text() + "~absent\n")
+    listed = np.load(splits / "all.npy")
+    np.save(uids, np.concatenate([listed, np.array([(2**64 - 1, 2**64 - 1)], listed.dtype)]))
+    for more, code, first in ((keys, "absent_keys", "~absent"), (uids, "absent_uids", "f" * 32)):
+        tars = [shards / "00000.tar", shards / "00001.tar"]
+        data = trommel.samples(tars, split=more)
+        for is_first in (True, False):
+            out, said = told(lambda: list(data))
+            assert len(out) == kept, (more, len(out))
+            found = data.notices[code]
+            assert found.count == 1 and found.first == f"{more}: {first}" and not found.loss, found
+            assert said == ([str(found)] if is_first else []), said
+        # Of two who share the shards neither knows.
+        for rank in (0, 1):
+            half = trommel.samples(tars, split=more, rank=rank, world_size=2)
+            assert 0 < len(list(half)) < kept and not half.notices, half.notices
+    # A key that stands for a sample in each of two shards is two samples, and is told.
+    again = shards / "again"
+    again.mkdir()
+    (again / "00000.tar").write_bytes((shards / "00000.tar").read_bytes())
+    data = trommel.samples([shards / "00000.tar", f"again={again}/00000.tar"], split=keys)
+    out, said = told(lambda: list(data))
+    assert data.notices["repeated_keys"].count == len(out) / 2 > 10, (data.notices, len(out))
 
 
 def disk_that_is_gone(shards, scratch):

@@ -102,8 +102,7 @@ fn fetch_cpu(wheels: &Path, aside: &Path) -> Result<()> {
             bail!("pip could not fetch {requirement} (its own message stands above)");
         }
     }
-    eprintln!("libtorch: unpacking");
-    python(include_str!("unpack_cpu.py"), &[wheels, aside])
+    unpack(wheels, aside, "cpu")
 }
 
 fn fetch_all(wheels: &Path, aside: &Path) -> Result<()> {
@@ -120,8 +119,7 @@ fn fetch_all(wheels: &Path, aside: &Path) -> Result<()> {
     if !pip.arg("torch==2.11.0").arg("-d").arg(wheels).stdout(Stdio::null()).status()?.success() {
         bail!("pip could not fetch torch==2.11.0 with its CUDA libraries (its own message stands above)");
     }
-    eprintln!("libtorch: unpacking");
-    python(include_str!("unpack_cuda.py"), &[wheels, aside])
+    unpack(wheels, aside, "cuda")
 }
 
 /// The ordinary pip client.
@@ -131,8 +129,10 @@ pub fn pip() -> Command {
     pip
 }
 
-fn python(script: &str, args: &[&Path]) -> Result<()> {
-    if !Command::new("python3").arg("-c").arg(script).args(args).status()?.success() {
+fn unpack(wheels: &Path, aside: &Path, kind: &str) -> Result<()> {
+    eprintln!("libtorch: unpacking");
+    let script = include_str!("unpack.py");
+    if !Command::new("python3").args(["-c", script]).args([wheels, aside]).arg(kind).status()?.success() {
         bail!("unpacking failed (python3's own message stands above)");
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use super::super::JOINED;
 use super::super::handshake::{
-    Answer, Hello, Kind, MAGIC, MAX_GREETING_BYTES, PROTOCOL, Reply, greet, read_greeting, write_greeting,
+    Answer, ConnectionKind, Hello, MAGIC, MAX_GREETING_BYTES, PROTOCOL, Reply, greet, read_greeting, write_greeting,
 };
 use super::super::message::{Frame, MAX_FRAME_BYTES};
 use super::super::secret::Side;
@@ -112,7 +112,7 @@ fn a_hello_byte_by_byte_is_understood() {
         write_greeting(&control, &answer, deadline).unwrap();
         let Reply::Welcome(proof) = read_greeting(&control, deadline).unwrap() else { panic!("no welcome") };
         assert!(own.secret.holds(&proof, Side::Called, &words, &nonce));
-        greet(&timely, &Hello { kind: Kind::Timely, ..hello }, &own.secret, 0, "", deadline).unwrap();
+        greet(&timely, &Hello { kind: ConnectionKind::Timely, ..hello }, &own.secret, 0, "", deadline).unwrap();
         let joined = Frame::Barrier { name: JOINED.into(), value: String::new(), more: false };
         control.write_all(&joined.encode().unwrap()).unwrap();
         let process = first.join().unwrap().unwrap();

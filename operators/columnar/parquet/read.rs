@@ -15,9 +15,9 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::Type;
 
 use self::types::{fits, is_number, is_unsigned, shown};
-use self::values::{column, failed};
+use self::values::{ColumnRead, failed};
 use super::input::Input;
-use super::{Column, Field, Kind};
+use super::{Column, ColumnType, Field};
 use crate::{ColumnarError, ReadSeek, guarded};
 
 mod types;
@@ -52,7 +52,7 @@ impl TableReader {
     ///
     /// # Errors
     /// A file that is no Parquet, or lacks a column.
-    pub fn open(path: &Path, input: Box<dyn ReadSeek>, wanted: &[(&str, Kind)]) -> Result<Self, ColumnarError> {
+    pub fn open(path: &Path, input: Box<dyn ReadSeek>, wanted: &[(&str, ColumnType)]) -> Result<Self, ColumnarError> {
         let input = Input::new(path, input)?;
         let file = footer(path, &input)?;
         guarded(path, FORMAT, || Self::of_footer(path, input, file, wanted, |_| false))
@@ -62,7 +62,7 @@ impl TableReader {
         path: &Path,
         input: Input,
         file: ParquetMetaData,
-        wanted: &[(&str, Kind)],
+        wanted: &[(&str, ColumnType)],
         as_f64: impl Fn(&Type) -> bool,
     ) -> Result<Self, ColumnarError> {
         let schema = file.file_metadata().schema_descr();
@@ -79,7 +79,7 @@ impl TableReader {
                 return Err(bad("is there twice".into()));
             }
             let leaf = (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root);
-            let fits = fits(column, kind) || kind == Kind::F64 && as_f64(column);
+            let fits = fits(column, kind) || kind == ColumnType::F64 && as_f64(column);
             let (true, Some(leaf)) = (fits, leaf) else {
                 return Err(bad(format!("is {}; {kind:?} is due", shown(column))));
             };
@@ -105,9 +105,10 @@ impl TableReader {
         let file = footer(path, &input)?;
         guarded(path, FORMAT, || {
             let columns = file.file_metadata().schema().get_fields();
-            let is_text = |name: &str| columns.iter().any(|column| column.name() == name && fits(column, Kind::Text));
-            let kind = |name: &str| if is_text(name) { Kind::Text } else { Kind::F64 };
-            let wanted: Vec<(&str, Kind)> = wanted.iter().map(|&name| (name, kind(name))).collect();
+            let is_text =
+                |name: &str| columns.iter().any(|column| column.name() == name && fits(column, ColumnType::Text));
+            let kind = |name: &str| if is_text(name) { ColumnType::Text } else { ColumnType::F64 };
+            let wanted: Vec<(&str, ColumnType)> = wanted.iter().map(|&name| (name, kind(name))).collect();
             Self::of_footer(path, input, file, &wanted, is_number)
         })
     }
@@ -202,8 +203,9 @@ impl TableReader {
         let rows = self.left.min(BATCH_ROWS) as usize;
         self.left -= rows as u64;
         let mut columns = Vec::with_capacity(self.open.len());
-        for ((reader, field), unsigned) in self.open.iter_mut().zip(&self.fields).zip(&self.unsigned) {
-            columns.push(column(&self.path, field, *unsigned, reader, rows, self.left == 0)?);
+        for ((reader, field), &unsigned) in self.open.iter_mut().zip(&self.fields).zip(&self.unsigned) {
+            let read = ColumnRead { path: &self.path, field, unsigned, rows, last: self.left == 0 };
+            columns.push(read.column(reader)?);
         }
         Ok(Some(columns))
     }

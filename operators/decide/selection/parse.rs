@@ -44,11 +44,10 @@ pub fn named<T: AsRef<str>>(texts: &[T]) -> Result<Vec<(String, Selection)>, Rul
             None => ("", text),
         };
         if known.iter().any(|(other, _)| other == name) {
-            return Err(bad(if name.is_empty() {
-                "of several rules each needs a name: NAME=RULE".into()
-            } else {
-                format!("the name `{name}` is given twice").into()
-            }));
+            return Err(bad(SyntaxError::Part(match name {
+                "" => "of several rules each needs a name: NAME=RULE".into(),
+                twice => format!("the name `{twice}` is given twice"),
+            })));
         }
         if WORDS.contains(&name) || name.parse::<Rule>().is_ok() {
             return Err(bad(format!("`{name}` is a rule, or a word of them, and no name").into()));
@@ -76,7 +75,7 @@ fn read(text: &str, known: &[(String, Selection)]) -> Result<Selection, SyntaxEr
     let selection = parser.expr()?;
     match parser.left.first() {
         None => Ok(selection),
-        Some(Token::Close) => Err("a `)` without its `(`".into()),
+        Some(Token::Close) => Err(SyntaxError::Part("a `)` without its `(`".into())),
         Some(more) => Err(format!("`{}` stands where `and`, `or`, `minus` or the end is due", more.shown()).into()),
     }
 }
@@ -197,14 +196,14 @@ impl Parser<'_> {
             return Ok(Selection::Not(Box::new(self.term()?)));
         }
         let Some((token, rest)) = self.left.split_first() else {
-            return Err("a rule or a name is due at the end".into());
+            return Err(SyntaxError::Part("a rule or a name is due at the end".into()));
         };
         self.left = rest;
         let text = match token {
             Token::Open => {
                 let inner = self.expr()?;
                 let Some((Token::Close, rest)) = self.left.split_first() else {
-                    return Err("a `(` without its `)`".into());
+                    return Err(SyntaxError::Part("a `(` without its `)`".into()));
                 };
                 self.left = rest;
                 return Ok(inner);

@@ -131,7 +131,7 @@ fn room(config: &DecodeConfig) -> Room {
 
 /// How many pictures went where.
 #[derive(Debug, Default)]
-struct Counts {
+struct DecodeCounters {
     card: AtomicU64,
     cpu: [AtomicU64; OnCpu::ALL.len()],
 }
@@ -156,7 +156,7 @@ pub struct CardDecoder {
     takes: Arc<[Sampling]>,
     /// Bytes that a picture may take on the card.
     room: Room,
-    counts: Arc<Counts>,
+    counts: Arc<DecodeCounters>,
     next: Arc<AtomicUsize>,
 }
 

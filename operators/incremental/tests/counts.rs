@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use half::f16;
 
 use super::exact::{Dice, cosine};
+use super::fleet::unread;
 use super::naive::check;
 use super::script::{Pool, Trial};
 use crate::IncrementalError;
@@ -97,7 +98,7 @@ impl Embeddings for Fragile {
     fn visit(&self, ordinal: u64, generation: u64, each: &mut Visitor<'_>) -> Result<(), IncrementalError> {
         if self.fuse.fetch_sub(1, Ordering::Relaxed) == 0 {
             self.fuse.store(u64::MAX / 2, Ordering::Relaxed);
-            return Err(IncrementalError::Embeddings { ordinal, what: "the disk is gone".into() });
+            return Err(unread("the disk is gone"));
         }
         self.inner.visit(ordinal, generation, each)
     }

@@ -1,6 +1,7 @@
 //! Several engines of one state: each a process of a cluster over the loopback, all in this test's process.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +17,16 @@ use crate::parts::PartStore;
 use crate::peers::Peers;
 use trommel_cluster::{Agreement, Allocators, Cluster, ClusterConfig};
 use trommel_core::wake::locked;
+use trommel_ledger::LedgerError;
 use trommel_ledger::storage::Disk;
 
 /// A fuse that does not burn down.
 pub(super) const NEVER: u64 = u64::MAX / 2;
+
+/// An error of reading embeddings.
+pub(super) fn unread(why: &'static str) -> IncrementalError {
+    LedgerError::at("read", Path::new("embeddings"))(io::Error::other(why)).into()
+}
 
 /// Embeddings of one process: another's shards are refused, and so is whatever is read when the fuse has burnt down.
 pub(super) struct OwnShards {
@@ -31,13 +38,12 @@ pub(super) struct OwnShards {
 
 impl OwnShards {
     fn check(&self, ordinal: u64) -> Result<(), IncrementalError> {
-        let bad = |what: &str| Err(IncrementalError::Embeddings { ordinal, what: what.into() });
         if ordinal % self.ranks != self.rank {
-            return bad("another process's");
+            return Err(unread("another process's"));
         }
         if self.fuse.fetch_sub(1, Ordering::Relaxed) == 0 {
             self.fuse.store(NEVER, Ordering::Relaxed);
-            return bad("the disk is gone");
+            return Err(unread("the disk is gone"));
         }
         Ok(())
     }

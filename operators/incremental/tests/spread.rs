@@ -14,6 +14,7 @@ use crate::engine::{Engine, IncrementalConfig};
 use crate::inputs::{Change, ShardInput};
 use crate::parts::PartStore;
 use crate::world::World;
+use trommel_core::causes::Causes;
 use trommel_decide::benchmark::Benchmark;
 
 /// What the sequences have met.
@@ -84,8 +85,13 @@ fn run(seed: u64, ranks: usize, workers: usize, epochs: usize, met: &mut Met) {
                 let error = result.unwrap_err();
                 match &error {
                     IncrementalError::Refused { process, .. } => assert_eq!(*process, rank, "{context}"),
-                    IncrementalError::Embeddings { what, .. } => {
-                        assert_eq!((at, what.as_str()), (rank, "the disk is gone"), "{context}");
+                    IncrementalError::Storage(_) => {
+                        let said = Causes(&error).to_string();
+                        assert_eq!(
+                            (at, said.as_str()),
+                            (rank, "cannot read embeddings: the disk is gone"),
+                            "{context}"
+                        );
                     }
                     error => panic!("{context}: {error}"),
                 }

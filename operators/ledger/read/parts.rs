@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::ReadSeek;
-use trommel_columnar::parquet::{Kind, TableReader};
+use trommel_columnar::parquet::{ColumnType, TableReader};
 
 use super::Ledger;
 use crate::LedgerError;
@@ -70,7 +70,7 @@ impl Ledger {
         &self,
         ordinal: u64,
         kind: PartKind,
-        wanted: &[(&str, Kind)],
+        wanted: &[(&str, ColumnType)],
     ) -> Result<(PathBuf, TableReader), LedgerError> {
         let (path, input) = self.open_part(ordinal, kind)?;
         let table = TableReader::open(&path, input, wanted)?;

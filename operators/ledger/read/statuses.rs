@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::Status;
 use trommel_core::wake::locked;
 
@@ -33,7 +33,7 @@ impl Ledger {
             return Ok(Arc::clone(known));
         }
         let total = self.part(ordinal, PartKind::Ledger)?.1.counts.total();
-        let wanted = [("index", Kind::U32), ("status", Kind::Text)];
+        let wanted = [("index", ColumnType::U32), ("status", ColumnType::Text)];
         let (path, table) = self.table(ordinal, PartKind::Ledger, &wanted)?;
         let mut statuses = Vec::new();
         for group in table {

@@ -88,12 +88,6 @@ pub enum PickleError {
     Form(String),
 }
 
-impl From<String> for PickleError {
-    fn from(words: String) -> Self {
-        Self::Form(words)
-    }
-}
-
 impl From<&str> for PickleError {
     fn from(words: &str) -> Self {
         Self::Form(words.into())

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_decide::column::Cell;
 
 use super::names::{hash, named_by};
@@ -59,7 +59,7 @@ impl Answers {
         table.read(&columns, |file, group| {
             if !std::mem::replace(&mut checked, true) {
                 for (column, ask) in &questions {
-                    let is_text = group[*column].kind() == Kind::Text;
+                    let is_text = group[*column].kind() == ColumnType::Text;
                     match *ask {
                         Asks::Predicate(number) => check_type(&program.predicates[number], is_text)?,
                         Asks::Order(number) => check_type(&program.orders[number], is_text)?,

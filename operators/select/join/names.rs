@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::TAKEN_DOWN;
 
 use crate::SelectError;
@@ -26,7 +26,12 @@ impl Names {
         let values = || Values::new(reading.folder, reading.in_memory);
         let hashes = tables.iter().map(|_| Ok([values()?, values()?])).collect::<Result<_, SelectError>>()?;
         let mut names = Self { read: Bits::default(), judged: Bits::default(), hashes };
-        let wanted = [("status", Kind::Text), ("reason", Kind::Text), ("key", Kind::Text), ("uid", Kind::Text)];
+        let wanted = [
+            ("status", ColumnType::Text),
+            ("reason", ColumnType::Text),
+            ("key", ColumnType::Text),
+            ("uid", ColumnType::Text),
+        ];
         for window in reading.windows(ROW_BYTES + 16 * tables.len() as u64) {
             type Rows = (Vec<(bool, bool)>, Vec<[Vec<u64>; 2]>);
             let rows = |shard: &crate::scan::Shard| -> Result<Rows, SelectError> {
@@ -115,7 +120,7 @@ pub(super) fn name_of(reading: &ScanInput<'_>, row: u64) -> Result<String, Selec
     let at = reading.shards.partition_point(|shard| shard.first_row + shard.rows <= row);
     let Some(shard) = reading.shards.get(at) else { return Ok(String::new()) };
     let mut left = (row - shard.first_row) as usize;
-    for group in reading.ledger.columns(shard.ordinal, &[("key", Kind::Text)])? {
+    for group in reading.ledger.columns(shard.ordinal, &[("key", ColumnType::Text)])? {
         let group = group?;
         let Some(Column::Text(keys)) = group.first() else { continue };
         if let Some(key) = keys.get(left) {

@@ -24,9 +24,12 @@ pub struct Picker<'a> {
     /// Places of the keys that came, of this shard, and of those before where they are told.
     places: HashSet<u64>,
     met: Option<Arc<Mutex<Met>>>,
+    /// A key alone that `met` has from another shard is refused.
+    refuses_again: bool,
     /// Samples before this index were told to `met` by an earlier turn.
     first: u32,
     repeated_uids: u64,
+    repeated_keys: u64,
 }
 
 impl<'a> Picker<'a> {
@@ -38,13 +41,21 @@ impl<'a> Picker<'a> {
 
     fn with(split: Cow<'a, Path>, shard: Cow<'a, str>, kept: Cow<'a, Kept>) -> Self {
         let (found, places) = Default::default();
-        Self { split, shard, kept, next: 0, found, places, met: None, first: 0, repeated_uids: 0 }
+        let (met, refuses_again, repeated_uids, repeated_keys) = (None, false, 0, 0);
+        Self { split, shard, kept, next: 0, found, places, met, refuses_again, first: 0, repeated_uids, repeated_keys }
     }
 
     /// Notes which names have come. Keys that stood in shards before this one too are refused: of keys alone, who reads them is told all.
     #[must_use]
     pub fn after(self, met: Option<Arc<Mutex<Met>>>) -> Self {
-        Self { met, ..self }
+        Self { met, refuses_again: true, ..self }
+    }
+
+    /// Notes which names have come, where a key that stood in a shard before is no more than counted: who reads other shards beside this one would
+    /// not see it.
+    #[must_use]
+    pub fn noting(self, met: Option<Arc<Mutex<Met>>>) -> Self {
+        Self { met, refuses_again: false, ..self }
     }
 
     /// The same, where an earlier turn has noted the samples before an index.
@@ -103,7 +114,8 @@ impl<'a> Picker<'a> {
             Kept::KeysAlone(list) => {
                 let Some(place) = list.place(key)? else { return Ok(false) };
                 let before = self.met.as_ref().is_some_and(|met| !locked(met).first(place)) && index >= self.first;
-                if self.places.insert(place) && !before {
+                if self.places.insert(place) && !(before && self.refuses_again) {
+                    self.repeated_keys += u64::from(before);
                     return Ok(true);
                 }
                 Err(SelectError::Input(format!(
@@ -160,6 +172,21 @@ impl<'a> Picker<'a> {
     #[must_use]
     pub const fn repeated_uids(&self) -> u64 {
         self.repeated_uids
+    }
+
+    /// Samples that were kept by a key alone which has come before.
+    pub(super) const fn repeated_keys(&self) -> u64 {
+        self.repeated_keys
+    }
+
+    /// How many of the shard are kept; `None` where only the shard can say.
+    pub(super) fn count(&self) -> Option<u64> {
+        self.kept.count()
+    }
+
+    /// Name of the shard.
+    pub(super) fn shard(&self) -> &str {
+        &self.shard
     }
 
     fn changed(&self, what: String) -> SelectError {

@@ -6,14 +6,15 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 
 use super::KeptRow;
 use crate::SelectError;
 use crate::head::META_NOTHING_OF;
 
 /// Columns, the shard first.
-const COLUMNS: [(&str, Kind); 3] = [("shard", Kind::Text), ("index", Kind::U32), ("key", Kind::Text)];
+const COLUMNS: [(&str, ColumnType); 3] =
+    [("shard", ColumnType::Text), ("index", ColumnType::U32), ("key", ColumnType::Text)];
 
 pub(super) struct Table {
     path: PathBuf,

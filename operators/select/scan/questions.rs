@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::sample::{NO_CAPTION, Score, TAKEN_DOWN};
 use trommel_decide::hash::random_hash;
 use trommel_ledger::part::ledger_fields;
@@ -34,7 +34,7 @@ pub(super) struct Answers {
 
 /// The columns that are read, and who reads which.
 pub(super) struct Questions {
-    pub(super) wanted: Vec<(String, Kind)>,
+    pub(super) wanted: Vec<(String, ColumnType)>,
     /// By benchmark, the columns of its largest similarity and of its hits.
     pub(super) maxima: Vec<Option<usize>>,
     pub(super) hits: Vec<Option<usize>>,
@@ -48,8 +48,8 @@ pub(super) struct Questions {
 
 impl Questions {
     pub(super) fn of(reading: &ScanInput<'_>, program: &Program, joined: &Joined) -> Result<Self, SelectError> {
-        let always = [("status", Kind::Text), ("reason", Kind::Text), ("key", Kind::Text)];
-        let mut wanted: Vec<(String, Kind)> = always.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let always = [("status", ColumnType::Text), ("reason", ColumnType::Text), ("key", ColumnType::Text)];
+        let mut wanted: Vec<(String, ColumnType)> = always.map(|(name, kind)| (name.to_owned(), kind)).into();
         let fields = ledger_fields(reading.benchmarks);
         let mut column = |name: &str| -> Option<usize> {
             let field = fields.iter().find(|field| field.name == name)?;
@@ -115,7 +115,7 @@ impl Questions {
             labels: vec![Vec::new(); self.labels.len()],
             ..Answers::default()
         };
-        let wanted: Vec<(&str, Kind)> = self.wanted.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+        let wanted: Vec<(&str, ColumnType)> = self.wanted.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
         let mut scores = vec![Score::default(); reading.benchmarks.len()];
         for group in reading.ledger.columns(shard.ordinal, &wanted)? {
             let group = group?;
@@ -210,12 +210,12 @@ impl Questions {
 /// Refuses columns of a type that nobody compares in the way asked for.
 fn check_types(
     program: &Program,
-    wanted: &[(String, Kind)],
+    wanted: &[(String, ColumnType)],
     predicates: &[Option<Source>],
     orders: &[Option<Source>],
 ) -> Result<(), SelectError> {
     let is_text = |source: &Option<Source>| match source {
-        Some(Source::Column(at)) => Some(wanted[*at].1 == Kind::Text),
+        Some(Source::Column(at)) => Some(wanted[*at].1 == ColumnType::Text),
         Some(Source::Folder) => Some(true),
         Some(Source::Scores) | None => None,
     };

@@ -3,7 +3,7 @@
 use super::world::{Dice, Row, make};
 use super::{read, selected};
 use crate::SelectError;
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 
 fn plain(key: &str, similarity: f64, hits: u32) -> Row {
     Row { key: key.into(), scores: vec![(similarity, Some(hits))], ..Row::default() }
@@ -127,7 +127,7 @@ fn files_called_like_shards_are_joined_by_place_with_their_own() {
     std::fs::create_dir(&tables).unwrap();
     let table = |stem: &str, scores: Vec<f64>| {
         let path = tables.join(format!("{stem}.parquet"));
-        let fields = vec![Field::nullable("score", Kind::F64)];
+        let fields = vec![Field::nullable("score", ColumnType::F64)];
         let mut writer = TableWriter::new(&path, std::fs::File::create(&path).unwrap(), fields, Vec::new()).unwrap();
         writer.write(&[Column::F64(scores.into_iter().map(Some).collect())]).unwrap();
         writer.finish().unwrap();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use trommel_columnar::parquet::{Column, Field, Kind, TableReader, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
 use trommel_core::causes::Causes;
 
 use super::world::{Dice, Row, make};
@@ -42,9 +42,9 @@ fn written(folder: &Path, format: Format, rows: &Rows) -> PathBuf {
 /// As it was written before row groups said what they hold, in small groups.
 fn plain(path: &Path, rows: &[(String, u32, String)], group_rows: usize) {
     let fields = vec![
-        Field::required("shard", Kind::Text),
-        Field::required("key", Kind::Text),
-        Field::required("index", Kind::U32),
+        Field::required("shard", ColumnType::Text),
+        Field::required("key", ColumnType::Text),
+        Field::required("index", ColumnType::U32),
     ];
     let metadata = vec![(META_SPLIT.to_owned(), serde_json::to_string(&head(rows.len() as u64)).unwrap())];
     let mut writer = TableWriter::new(path, File::create(path).unwrap(), fields, metadata).unwrap();
@@ -114,7 +114,7 @@ fn the_rest_of_a_table_is_not_read() {
         .map(|shard| (format!("{shard:05}.tar"), (0..2000).map(|at| (at, format!("{shard:05}{at:04}"))).collect()))
         .collect();
     let path = written(folder.path(), Format::Parquet, &rows);
-    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("shard", Kind::Text)]).unwrap();
+    let table = TableReader::open(&path, Box::new(File::open(&path).unwrap()), &[("shard", ColumnType::Text)]).unwrap();
     assert!(table.groups() > 5 && (0..table.groups()).all(|group| table.least_text(group, 0).is_some()));
     // All but the last fifth and the footer is destroyed.
     let mut bytes = std::fs::read(&path).unwrap();
@@ -142,7 +142,7 @@ fn a_head_leads_to_its_rows_and_strangers_are_refused() {
     std::fs::remove_file(&table).unwrap();
     assert!(refused(&head_path(&table)).contains("the split's rows are not beside it"));
     let foreign = folder.path().join("foreign.parquet");
-    let fields = vec![Field::required("shard", Kind::Text)];
+    let fields = vec![Field::required("shard", ColumnType::Text)];
     TableWriter::new(&foreign, File::create(&foreign).unwrap(), fields, Vec::new()).unwrap().finish().unwrap();
     assert!(
         refused(&foreign).contains("foreign.parquet: no split: a Parquet file that `trommel select` did not write")

@@ -5,6 +5,7 @@ mod met;
 mod naive;
 mod properties;
 mod shortfalls;
+mod told;
 mod world;
 
 use std::path::Path;

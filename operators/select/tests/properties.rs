@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::Selection;
 
@@ -164,8 +164,8 @@ fn join(dice: &mut Dice, path: &Path, naive: &mut Naive, by_place: bool, plan: &
         }
     }
     let [uids, class, caption] = columns.map(Column::Text);
-    let mut fields: Vec<Field> = ["uid", "class", "caption"].map(|name| Field::nullable(name, Kind::Text)).into();
-    fields.extend([Field::nullable("score", Kind::F64), Field::nullable("weight", Kind::F64)]);
+    let mut fields: Vec<Field> = ["uid", "class", "caption"].map(|name| Field::nullable(name, ColumnType::Text)).into();
+    fields.extend([Field::nullable("score", ColumnType::F64), Field::nullable("weight", ColumnType::F64)]);
     let mut writer = TableWriter::new(path, File::create(path).unwrap(), fields, Vec::new()).unwrap();
     writer.write(&[uids, class, caption, Column::F64(numbers), Column::F64(weights)]).unwrap();
     writer.finish().unwrap();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 
 use super::world::{Row, make};
 use super::{read, selected};
@@ -26,7 +26,7 @@ fn ledger(root: &Path) {
 /// A score of every other sample, found by its place.
 fn scores(root: &Path) -> String {
     let path = root.join("scores.parquet");
-    let fields = vec![Field::nullable("score", Kind::F64)];
+    let fields = vec![Field::nullable("score", ColumnType::F64)];
     let mut writer = TableWriter::new(&path, File::create(&path).unwrap(), fields, Vec::new()).unwrap();
     writer.write(&[Column::F64((0..60).map(|at| (at % 2 == 0).then_some(f64::from(at))).collect())]).unwrap();
     writer.finish().unwrap();

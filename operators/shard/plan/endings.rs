@@ -2,7 +2,7 @@
 
 use super::error::PlanError;
 use super::look::{Look, with_slash};
-use crate::store::{Entry, Kind, Store};
+use crate::store::{Entry, EntryKind, Store};
 
 /// What the names of shards end with.
 pub const SHARD_ENDINGS: [&str; 9] =
@@ -30,7 +30,7 @@ pub fn shards_in(store: &dyn Store, folder: &str) -> Result<Vec<String>, PlanErr
 
 pub(super) fn shards_of(look: &Look<'_>, folder: &str) -> Result<Vec<(String, Entry)>, PlanError> {
     let is_shard =
-        |entry: &&Entry| !entry.name.starts_with('.') && is_shard_name(&entry.name) && entry.kind != Kind::Folder;
+        |entry: &&Entry| !entry.name.starts_with('.') && is_shard_name(&entry.name) && entry.kind != EntryKind::Folder;
     let at = |entry: &Entry| (format!("{}{}", with_slash(folder), entry.name), entry.clone());
     Ok(look.list(folder)?.iter().filter(is_shard).map(at).collect())
 }

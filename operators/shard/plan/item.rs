@@ -10,7 +10,7 @@ use super::look::{self, Look, with_slash};
 use super::lost::{Lost, gone_from};
 use super::wildcards::{Wildcards, first_wildcard};
 use crate::braces;
-use crate::store::{self, Entry, FileInfo, Kind, StoreError, local_path, remote_name, scheme};
+use crate::store::{self, Entry, EntryKind, FileInfo, StoreError, local_path, remote_name, scheme};
 use trommel_core::notices::Notices;
 
 /// A shard's name, its URL, and what it is.
@@ -32,7 +32,7 @@ impl Found {
 
     /// Notes the folders among what a wildcard has met and not entered: whoever writes one may mean what is in them.
     fn pass_over(&mut self, met: &[(String, Entry)]) {
-        let (folders, files): (Vec<_>, Vec<_>) = met.iter().partition(|(_, entry)| entry.kind == Kind::Folder);
+        let (folders, files): (Vec<_>, Vec<_>) = met.iter().partition(|(_, entry)| entry.kind == EntryKind::Folder);
         let files: BTreeSet<&str> = files.into_iter().map(|(url, _)| url.as_str()).collect();
         let is_entered = |folder: &str| {
             let inside = with_slash(folder);
@@ -58,7 +58,7 @@ impl Found {
 pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<Found, PlanError> {
     let (opens, settle) = (options.opens, options.settle);
     if item == "-" {
-        let stdin = FileInfo { kind: Kind::Stream, bytes: None, modified: None, stamp: None };
+        let stdin = FileInfo { kind: EntryKind::Stream, bytes: None, modified: None, stamp: None };
         return Ok(Found::only(("-".into(), "-".into(), stdin)));
     }
     if item.starts_with("pipe:") {
@@ -66,7 +66,7 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
     }
     let item = local_path(item).and_then(Path::to_str).unwrap_or(item);
     match look.look(item) {
-        Ok(seen) if seen.kind == Kind::File => {
+        Ok(seen) if seen.kind == EntryKind::File => {
             return Ok(Found::only(shard(look, item, seen, folder_length(item, true), opens)?));
         }
         Err(error @ StoreError::Scheme { .. }) => return Err(error.into()),
@@ -83,7 +83,7 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
     look.prepare(&names);
     for name in names {
         match look.look(&name) {
-            Ok(seen) if seen.kind == Kind::Folder => {
+            Ok(seen) if seen.kind == EntryKind::Folder => {
                 found.shards.extend(come(inside(look, &name, opens))?);
                 found.miss(gone_from(look, &name, settle, |_| true)?, with_slash(&name).len());
             }
@@ -91,8 +91,9 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
             Err(_) if first_wildcard(&name).is_some() => {
                 let wildcards = Wildcards::parse(&name)?;
                 let met = wildcards.find(look)?;
-                found.pass_over(&met);
-                found.shards.extend(come(matching(look, &name, &met, folder, opens))?);
+                met.note_nowhere(&mut found.passed_over);
+                found.pass_over(&met.entries);
+                found.shards.extend(come(matching(look, &name, &met.entries, folder, opens))?);
                 let is_asked =
                     |stem: &str| SHARD_ENDINGS.iter().any(|ending| wildcards.finds(&format!("{stem}{ending}")));
                 for place in wildcards.folders(look)? {
@@ -121,7 +122,7 @@ fn name_of(url: &str, skip: usize) -> String {
 
 fn shard(look: &Look<'_>, url: &str, seen: FileInfo, skip: usize, opens: bool) -> Result<Shard, PlanError> {
     // Opening now finds what cannot be read before the run starts; a named pipe would wait for its writer.
-    if opens && seen.kind == Kind::File {
+    if opens && seen.kind == EntryKind::File {
         look.probe(url)?;
     }
     Ok((name_of(url, skip), url.into(), seen))
@@ -157,7 +158,7 @@ fn matching(
     skip: usize,
     opens: bool,
 ) -> Result<Vec<Shard>, PlanError> {
-    let files = found.iter().filter(|(_, entry)| entry.kind != Kind::Folder);
+    let files = found.iter().filter(|(_, entry)| entry.kind != EntryKind::Folder);
     let shards: Vec<Shard> =
         files.map(|(url, entry)| listed(look, url, entry, skip, opens)).collect::<Result<_, _>>()?;
     if shards.is_empty() { Err(PlanError::NoMatch(store::shown(pattern))) } else { Ok(shards) }

@@ -4,7 +4,6 @@
 //! these. Any file may end so: it speaks of a shard where its name is as those of its neighbours are but for the digits, or nothing but digits.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::look::{Look, with_slash};
 use super::{Plan, PlanError, SHARD_ENDINGS};
 use crate::promised::{STATS_ENDING, promised_by};
-use crate::store::{Entry, Kind, StoreError};
+use crate::store::{Entry, EntryKind};
 use trommel_core::notices::Notices;
 
 /// A shard that is gone.
@@ -74,7 +73,7 @@ impl Names {
                 names.statistics.insert(stem);
             } else if let Some(stem) = stem_before(METADATA_ENDING) {
                 names.metadata.insert(stem);
-            } else if *kind == Kind::Folder {
+            } else if *kind == EntryKind::Folder {
                 names.folders.insert(name.clone());
             }
         }
@@ -102,8 +101,7 @@ pub(crate) fn gone_from(
 ) -> Result<Vec<(String, Option<u64>)>, PlanError> {
     let entries = match look.list(folder) {
         // What may not be listed is the plan's to say.
-        Err(StoreError::Io { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
-        Err(error) if error.is_nothing() => return Ok(Vec::new()),
+        Err(error) if error.is_denied() || error.is_nothing() => return Ok(Vec::new()),
         entries => entries?,
     };
     let Names { shards, folders, statistics, metadata } = Names::of(&entries);

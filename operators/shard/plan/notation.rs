@@ -25,7 +25,7 @@ fn is_there(argument: &str, store: &dyn Store, max_names: usize) -> bool {
         let equals = name.find('=').unwrap_or(0);
         name[..name[equals..].find('/').map_or(name.len(), |slash| equals + slash)].to_owned()
     };
-    let finds = |part: &str| Wildcards::parse(part)?.find(&look).map(|found| !found.is_empty());
+    let finds = |part: &str| Wildcards::parse(part)?.find(&look).map(|met| !met.entries.is_empty());
     let exists = |part: &String| {
         look.look(part).is_ok() || first_wildcard(part).is_some() && finds(part).is_ok_and(|found| found)
     };

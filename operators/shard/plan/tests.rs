@@ -1,14 +1,13 @@
 //! Arguments to plans, in a folder of their own.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
-use super::wildcards::{Wildcards, first_wildcard};
 use super::*;
 use crate::store::faulty::{Fault, Faulty};
 use crate::store::memory::Memory;
-use crate::store::{Kind, Local, Stores, remote_name};
+use crate::store::{Stores, remote_name};
 use trommel_core::causes::Causes;
+
+mod walk;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -249,84 +248,6 @@ fn remote_names() {
     assert!(!secret.contains("secret"), "{secret}");
 }
 
-/// A tree of folders and files with names that wildcards may or may not mean, hidden ones and links among them.
-fn tree(random: &mut Random) -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    let names = ["a", "b", "aa", "a.tar", "b.tar", ".a", "[x]", "ab.tar.gz"];
-    let elsewhere = root.path().join(".elsewhere");
-    std::fs::create_dir_all(elsewhere.join("a")).unwrap();
-    std::fs::write(elsewhere.join("a/b.tar"), "x").unwrap();
-    let mut folders = vec![root.path().to_path_buf()];
-    for _ in 0..25 {
-        let path = folders[random.below(folders.len())].join(names[random.below(names.len())]);
-        let depth = path.components().count() - root.path().components().count();
-        match random.below(5) {
-            _ if path.symlink_metadata().is_ok() => {}
-            0 | 1 if depth < 4 => {
-                std::fs::create_dir(&path).unwrap();
-                folders.push(path);
-            }
-            // To a folder, a file (which may be itself), or nowhere.
-            2 if depth < 4 => {
-                let to = [elsewhere.as_path(), Path::new("a.tar"), Path::new("gone")][random.below(3)];
-                std::os::unix::fs::symlink(to, path).unwrap();
-            }
-            _ => std::fs::write(path, "x").unwrap(),
-        }
-    }
-    root
-}
-
-/// The field's library walks this machine's folders; the walk through a store finds the same, in the same order.
-#[test]
-fn wildcards_find_what_the_glob_library_finds() {
-    let mut random = Random(7);
-    let words = ["*", "?", "a*", "*.tar", "[ab]", "[!a]*", "**", "a", "b", "[[]x]", "?.tar", "*.tar*", "a.tar"];
-    let (mut found_any, mut folders_any) = (0, 0);
-    for _ in 0..60 {
-        let root = tree(&mut random);
-        for _ in 0..40 {
-            let picked: Vec<&str> = (0..=random.below(4)).map(|_| words[random.below(words.len())]).collect();
-            if picked.iter().all(|word| first_wildcard(word).is_none()) {
-                continue; // a path, which nobody asks wildcards for
-            }
-            let slash = if random.below(8) == 0 { "/" } else { "" };
-            let pattern = format!("{}/{}{slash}", root.path().display(), picked.join("/"));
-            let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
-            let of_library: Vec<(String, bool)> = glob::glob_with(&pattern, options)
-                .unwrap()
-                .map(|path| path.unwrap())
-                .map(|path| (path.display().to_string().trim_end_matches('/').to_owned(), path.is_dir()))
-                .collect();
-            let local = Local::default();
-            let found = Wildcards::parse(&pattern).unwrap().find(&Look::at(&local)).unwrap();
-            let found: Vec<(String, bool)> = found
-                .into_iter()
-                .map(|(url, entry)| (url.trim_end_matches('/').to_owned(), entry.kind == Kind::Folder))
-                .collect();
-            if pattern.trim_end_matches('/').ends_with("**") {
-                // The library leaves out the folder that `**` begins in.
-                assert!(found.len() >= of_library.len(), "{pattern}");
-                folders_any += found.len();
-                continue;
-            }
-            assert_eq!(found, of_library, "{pattern}");
-            found_any += found.len();
-        }
-    }
-    assert!(found_any > 1000 && folders_any > 100, "{found_any} {folders_any}: the trees and patterns hardly meet");
-}
-
-/// A small generator, equal on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % most as u64) as usize
-    }
-}
-
 #[test]
 fn a_name_that_is_no_text_is_refused_with_its_place() {
     use std::os::unix::ffi::OsStrExt;
@@ -337,6 +258,12 @@ fn a_name_that_is_no_text_is_refused_with_its_place() {
         assert_eq!(place.error(&[argument]), "@/a/\u{fffd}.tar: the name is not UTF-8");
     }
     assert_eq!(place.names(&["@/a/0*.tar"]), ["0.tar"]);
+    // Nor can anybody enter a folder that is called so, whatever is in it.
+    std::fs::create_dir(place.folder.path().join(std::ffi::OsStr::from_bytes(b"b\xff"))).unwrap();
+    for argument in ["@/*/0.tar", "@/**/0*.tar", "@/b*/*.tar"] {
+        assert_eq!(place.error(&[argument]), "@/b\u{fffd}: the name is not UTF-8", "{argument}");
+    }
+    assert_eq!(place.names(&["@/a*/0.tar"]), ["a/0.tar"]);
 }
 
 /// Another store's shards: named by their whole URLs, planned from lists, and never with a call for each.

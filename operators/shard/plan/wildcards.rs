@@ -2,12 +2,16 @@
 //!
 //! Names come in the order of a walk through sorted folders, a folder's content where its own name stands. What is hidden is found only by
 //! a dot that is written. A `?` in another store's URL begins its query and is no wildcard.
+//!
+//! What cannot be looked into may hold what was asked for: a folder that may not be listed or entered, a name that is not UTF-8 and a link that
+//! may not be followed are errors. Links that lead nowhere are noted where they stand for folders.
 
 use glob::{MatchOptions, Pattern};
 
 use super::PlanError;
 use super::look::{Look, folder_of, with_slash};
-use crate::store::{Entry, Kind, StoreError, scheme};
+use crate::store::{Entry, EntryKind, Store, scheme, shown};
+use trommel_core::notices::Notices;
 
 /// Names within one folder; a leading dot is written or not meant.
 const OPTIONS: MatchOptions =
@@ -33,6 +37,40 @@ enum Name {
     Pattern(Pattern),
     /// `**`: any number of folders.
     AnyFolders,
+}
+
+/// What a pattern has met.
+#[derive(Default)]
+pub(super) struct Met {
+    /// What there is, with its URL.
+    pub(super) entries: Vec<(String, Entry)>,
+    /// Links that lead nowhere, where folders were looked for.
+    nowhere: Vec<String>,
+}
+
+impl Met {
+    /// Notes the links that lead nowhere: of a disk that is not there nothing else is left.
+    pub(super) fn note_nowhere(&self, notices: &mut Notices) {
+        if let Some(first) = self.nowhere.first() {
+            let text = "links that lead nowhere passed over where a wildcard looks for folders";
+            notices.note("links_to_nothing", text, shown(first), self.nowhere.len() as u64);
+        }
+    }
+}
+
+/// The URLs that a wildcard finds in a store, of files and folders, in the order of a walk through sorted folders. What it passes over is
+/// noted.
+///
+/// # Errors
+/// A pattern that cannot be read, or finds nothing; a folder that is there and cannot be looked into; a name that is not UTF-8.
+pub fn found_by(pattern: &str, store: &dyn Store, notices: &mut Notices) -> Result<Vec<String>, PlanError> {
+    let met = Wildcards::parse(pattern)?.find(&Look::at(store))?;
+    met.note_nowhere(notices);
+    if met.entries.is_empty() {
+        return Err(PlanError::NoMatch(shown(pattern)));
+    }
+    let named = |(url, entry): (String, Entry)| if entry.is_utf8 { Ok(url) } else { Err(PlanError::NotUtf8(url)) };
+    met.entries.into_iter().map(named).collect()
 }
 
 impl Wildcards {
@@ -64,15 +102,15 @@ impl Wildcards {
         Ok(Self { folder: folder.into(), names, whole, only_folders: pattern.ends_with('/') })
     }
 
-    /// What there is, with its URL.
+    /// What there is.
     ///
     /// # Errors
-    /// A folder that is there and cannot be listed.
-    pub(super) fn find(&self, look: &Look<'_>) -> Result<Vec<(String, Entry)>, PlanError> {
-        let mut found = Vec::new();
-        walk(look, &self.folder, &self.names, &mut found)?;
-        found.retain(|(_, entry)| !self.only_folders || entry.kind == Kind::Folder);
-        Ok(found)
+    /// A folder that is there and cannot be listed or entered, or whose name is not UTF-8.
+    pub(super) fn find(&self, look: &Look<'_>) -> Result<Met, PlanError> {
+        let mut met = Met::default();
+        walk(look, &self.folder, &self.names, &mut met)?;
+        met.entries.retain(|(_, entry)| !self.only_folders || entry.kind == EntryKind::Folder);
+        Ok(met)
     }
 
     /// The folders that the last name is looked for in.
@@ -80,12 +118,12 @@ impl Wildcards {
     /// # Errors
     /// One on the way that cannot be listed.
     pub(super) fn folders(&self, look: &Look<'_>) -> Result<Vec<String>, PlanError> {
-        let mut found = Vec::new();
+        let mut met = Met::default();
         match self.names.split_last() {
-            Some((_, before)) if !before.is_empty() => walk(look, &self.folder, before, &mut found)?,
+            Some((_, before)) if !before.is_empty() => walk(look, &self.folder, before, &mut met)?,
             _ => return Ok(vec![self.folder.clone()]),
         }
-        Ok(found.into_iter().filter(|(_, entry)| entry.kind == Kind::Folder).map(|(url, _)| url).collect())
+        Ok(met.entries.into_iter().filter(|(_, entry)| entry.kind == EntryKind::Folder).map(|(url, _)| url).collect())
     }
 
     /// Whether something of this URL would be found.
@@ -95,43 +133,50 @@ impl Wildcards {
 }
 
 /// Finds `names` in a folder.
-fn walk(look: &Look<'_>, folder: &str, names: &[Name], found: &mut Vec<(String, Entry)>) -> Result<(), PlanError> {
+fn walk(look: &Look<'_>, folder: &str, names: &[Name], met: &mut Met) -> Result<(), PlanError> {
     match names.split_first() {
         None => Ok(()),
         Some((Name::Literal(name), rest)) => {
             let url = format!("{folder}{name}");
             if !rest.is_empty() {
-                return walk(look, &with_slash(&url), rest, found);
+                return walk(look, &with_slash(&url), rest, met);
             }
             // A link that leads nowhere is there; opening it says what is wrong.
-            let listed = || Some(look.list(folder).ok()?.iter().find(|entry| entry.name == *name)?.clone());
+            let link = || Some(look.list(folder).ok()?.iter().find(|entry| entry.name == *name)?.clone());
             match look.look(&url) {
                 Ok(seen) => {
                     let entry = Entry { name: name.clone(), is_utf8: true, kind: seen.kind, seen: Some(seen) };
-                    found.push((url, entry));
+                    met.entries.push((url, entry));
+                    Ok(())
                 }
-                Err(error) if error.is_nothing() => found.extend(listed().map(|entry| (url, entry))),
-                // Of a folder that nobody may enter nobody can mean anything.
-                Err(StoreError::Io { error, .. }) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_nothing() => {
+                    met.entries.extend(link().map(|entry| (url, entry)));
+                    Ok(())
+                }
+                // Whoever may not enter a folder may still be told what is in it; if not, it is the folder that is in the way.
+                Err(error) if error.is_denied() => {
+                    let is_there = listed(look, folder)?.iter().any(|entry| entry.name == *name);
+                    if is_there { Err(error.into()) } else { Ok(()) }
+                }
+                Err(error) => Err(error.into()),
             }
-            Ok(())
         }
         Some((Name::Pattern(_), _)) => {
             for entry in listed(look, folder)?.iter() {
-                take(look, folder, entry, names, found)?;
+                take(look, folder, entry, names, met)?;
             }
             Ok(())
         }
         Some((Name::AnyFolders, rest)) => {
             if rest.is_empty() {
-                let entry = Entry { name: String::new(), is_utf8: true, kind: Kind::Folder, seen: None };
-                found.push((folder.to_owned(), entry));
+                let entry = Entry { name: String::new(), is_utf8: true, kind: EntryKind::Folder, seen: None };
+                met.entries.push((folder.to_owned(), entry));
             }
             for entry in listed(look, folder)?.iter() {
-                take(look, folder, entry, rest, found)?;
-                if entry.kind == Kind::Folder && entry.is_utf8 && !entry.name.starts_with('.') {
-                    walk(look, &format!("{folder}{}/", entry.name), names, found)?;
+                take(look, folder, entry, rest, met)?;
+                let url = format!("{folder}{}", entry.name);
+                if !entry.name.starts_with('.') && kind_of(look, &url, entry)? == EntryKind::Folder {
+                    walk(look, &with_slash(&url), names, met)?;
                 }
             }
             Ok(())
@@ -140,29 +185,44 @@ fn walk(look: &Look<'_>, folder: &str, names: &[Name], found: &mut Vec<(String, 
 }
 
 /// Takes an entry of a folder if it has the first of `names`: itself, or what is in it.
-fn take(
-    look: &Look<'_>,
-    folder: &str,
-    entry: &Entry,
-    names: &[Name],
-    found: &mut Vec<(String, Entry)>,
-) -> Result<(), PlanError> {
+fn take(look: &Look<'_>, folder: &str, entry: &Entry, names: &[Name], met: &mut Met) -> Result<(), PlanError> {
     let Some((first, rest)) = names.split_first() else { return Ok(()) };
     let fits = match first {
         Name::Literal(name) => entry.name == *name,
         Name::Pattern(pattern) => pattern.matches_with(&entry.name, OPTIONS),
         Name::AnyFolders => false,
     };
+    if !fits {
+        return Ok(());
+    }
     let url = format!("{folder}{}", entry.name);
-    match entry.kind {
-        _ if !fits => Ok(()),
-        _ if rest.is_empty() => {
-            found.push((url, entry.clone()));
+    if rest.is_empty() {
+        met.entries.push((url, entry.clone()));
+        return Ok(());
+    }
+    match kind_of(look, &url, entry)? {
+        EntryKind::Folder => walk(look, &with_slash(&url), rest, met),
+        EntryKind::Nothing => {
+            met.nowhere.push(url);
             Ok(())
         }
-        Kind::Folder if entry.is_utf8 => walk(look, &with_slash(&url), rest, found),
-        _ => Ok(()),
+        EntryKind::File | EntryKind::Stream => Ok(()),
     }
+}
+
+/// What an entry is, for who wants to enter it.
+///
+/// # Errors
+/// A folder whose name is not UTF-8: no URL leads into it. A link that may not be followed: it may lead to a folder.
+fn kind_of(look: &Look<'_>, url: &str, entry: &Entry) -> Result<EntryKind, PlanError> {
+    let kind = match entry.kind {
+        EntryKind::Nothing => match look.look(url) {
+            Err(error) if error.is_nothing() => EntryKind::Nothing,
+            seen => seen?.kind,
+        },
+        kind => kind,
+    };
+    if kind == EntryKind::Folder && !entry.is_utf8 { Err(PlanError::NotUtf8(url.into())) } else { Ok(kind) }
 }
 
 /// A folder's list; nothing where there is no such folder.

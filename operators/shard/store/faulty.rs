@@ -13,6 +13,8 @@ use trommel_shard::store::{ByteSource, Entry, FileInfo, Patience, Store, StoreEr
 pub enum Fault {
     /// No folder can be listed.
     NoListing,
+    /// Nobody may look at a file, open it or list a folder.
+    Denied,
     /// Nothing can be opened.
     NoOpening,
     /// Reading fails at this byte, each time.
@@ -101,14 +103,24 @@ fn failure(url: &str) -> StoreError {
     StoreError::io(url, io::Error::other("503 Slow Down"))
 }
 
+fn denied(url: &str) -> StoreError {
+    StoreError::io(url, io::ErrorKind::PermissionDenied.into())
+}
+
 impl Store for Faulty {
     fn list(&self, url: &str) -> Result<Vec<Entry>, StoreError> {
         locked(&self.script).lists += 1;
+        if self.has(url, Fault::Denied) {
+            return Err(denied(url));
+        }
         if self.has(url, Fault::NoListing) { Err(failure(url)) } else { self.inner.list(url) }
     }
 
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
         locked(&self.script).opens += 1;
+        if self.has(url, Fault::Denied) {
+            return Err(denied(url));
+        }
         if self.has(url, Fault::NoOpening) {
             return Err(failure(url));
         }
@@ -117,7 +129,7 @@ impl Store for Faulty {
 
     fn look(&self, url: &str) -> Result<FileInfo, StoreError> {
         locked(&self.script).looks += 1;
-        self.inner.look(url)
+        if self.has(url, Fault::Denied) { Err(denied(url)) } else { self.inner.look(url) }
     }
 
     fn probe(&self, url: &str) -> Result<(), StoreError> {
@@ -175,7 +187,7 @@ impl Read for Stream {
                 Fault::ShortReads(bytes) => before(here + bytes as u64),
                 Fault::Slow(time) => std::thread::sleep(time),
                 Fault::FailsOnceAt(_) | Fault::EndsOnceAt(_) => {}
-                Fault::NoListing | Fault::NoOpening | Fault::Announces(_) => {}
+                Fault::NoListing | Fault::Denied | Fault::NoOpening | Fault::Announces(_) => {}
             }
         }
         let read = self.inner.read(&mut buffer[..most])?;

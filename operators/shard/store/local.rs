@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{ByteSource, Entry, FileInfo, Kind, Stamp, Store, StoreError, local_path};
+use super::{ByteSource, Entry, EntryKind, FileInfo, Stamp, Store, StoreError, local_path};
 
 /// Paths, `file:` URLs, and `-` for standard input.
 #[derive(Debug, Default)]
@@ -28,11 +28,11 @@ impl Store for Local {
             };
             // A file's size takes a call of its own; links are followed.
             let (kind, seen) = match entry.file_type()? {
-                kind if kind.is_file() => (Kind::File, None),
-                kind if kind.is_dir() => (Kind::Folder, None),
+                kind if kind.is_file() => (EntryKind::File, None),
+                kind if kind.is_dir() => (EntryKind::Folder, None),
                 _ => {
                     let seen = std::fs::metadata(entry.path()).ok().map(|metadata| seen(&metadata));
-                    (seen.as_ref().map_or(Kind::Nothing, |seen| seen.kind), seen)
+                    (seen.as_ref().map_or(EntryKind::Nothing, |seen| seen.kind), seen)
                 }
             };
             Ok(Entry { name, is_utf8, kind, seen })
@@ -46,7 +46,7 @@ impl Store for Local {
         }
         let path = path_of(url);
         let seen = self.look(url)?;
-        if seen.kind == Kind::Folder {
+        if seen.kind == EntryKind::Folder {
             return Err(StoreError::io(url, io::Error::new(io::ErrorKind::IsADirectory, "is a folder")));
         }
         Ok(Box::new(LocalFile { path: path.to_path_buf(), seen }))
@@ -73,14 +73,14 @@ fn path_of(url: &str) -> &Path {
 
 fn seen(metadata: &Metadata) -> FileInfo {
     let kind = match metadata {
-        _ if metadata.is_file() => Kind::File,
-        _ if metadata.is_dir() => Kind::Folder,
-        _ => Kind::Stream,
+        _ if metadata.is_file() => EntryKind::File,
+        _ if metadata.is_dir() => EntryKind::Folder,
+        _ => EntryKind::Stream,
     };
     let changed_ns = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
     FileInfo {
         kind,
-        bytes: (kind == Kind::File).then_some(metadata.len()),
+        bytes: (kind == EntryKind::File).then_some(metadata.len()),
         modified: metadata.modified().ok(),
         stamp: Some(Stamp::Inode(metadata.ino(), changed_ns)),
     }
@@ -98,7 +98,7 @@ impl ByteSource for LocalFile {
             return Ok(Box::new(File::open(&self.path).map_err(failed)?));
         }
         // To open a named pipe again would wait for another writer.
-        if self.seen.kind != Kind::File {
+        if self.seen.kind != EntryKind::File {
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, "can be read once, from its start")));
         }
         let mut file = File::open(&self.path).map_err(failed)?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use trommel_core::wake::locked;
 
-use super::{ByteSource, Entry, FileInfo, Kind, Stamp, Store, StoreError};
+use super::{ByteSource, Entry, EntryKind, FileInfo, Stamp, Store, StoreError};
 
 /// Files by their URLs. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ impl Memory {
 
 fn seen(object: &Object) -> FileInfo {
     let stamp = Some(Stamp::Tag(object.version.to_string()));
-    FileInfo { kind: Kind::File, bytes: Some(object.bytes.len() as u64), modified: None, stamp }
+    FileInfo { kind: EntryKind::File, bytes: Some(object.bytes.len() as u64), modified: None, stamp }
 }
 
 impl Store for Memory {
@@ -62,8 +62,8 @@ impl Store for Memory {
         for (url, object) in files.iter() {
             let Some(rest) = url.strip_prefix(&folder) else { continue };
             let (name, kind, seen) = match rest.split_once('/') {
-                Some((name, _)) => (name, Kind::Folder, None),
-                None => (rest, Kind::File, Some(seen(object))),
+                Some((name, _)) => (name, EntryKind::Folder, None),
+                None => (rest, EntryKind::File, Some(seen(object))),
             };
             entries.insert(name.to_owned(), Entry { name: name.to_owned(), is_utf8: true, kind, seen });
         }

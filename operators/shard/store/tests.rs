@@ -65,9 +65,10 @@ fn all_stores_say_the_same_of_the_same_files() {
     });
     assert_eq!(
         said[0].1,
-        [("0.tar", Kind::File), ("1.tar", Kind::File), ("deep", Kind::Folder)].map(|(n, k)| (n.to_owned(), k))
+        [("0.tar", EntryKind::File), ("1.tar", EntryKind::File), ("deep", EntryKind::Folder)]
+            .map(|(n, k)| (n.to_owned(), k))
     );
-    assert_eq!((said[0].3, said[0].4, said[0].5), ((Kind::File, Some(7)), Kind::Folder, true));
+    assert_eq!((said[0].3, said[0].4, said[0].5), ((EntryKind::File, Some(7)), EntryKind::Folder, true));
     assert!(said[0] == said[1] && said[1] == said[2], "{said:?}");
     // Another content is another stamp, in its place or not.
     for (root, put) in [(&roots_of(&folder), true), (&"mem://pool".to_owned(), false)] {

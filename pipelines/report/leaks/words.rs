@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use trommel_columnar::parquet::{Column, Kind};
+use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_columnar::pieces::is_embeddings;
 use trommel_core::sample::SampleId;
 use trommel_ledger::read::Ledger;
@@ -96,7 +96,7 @@ fn places(
     samples: &[SampleId],
     wanted: &mut BTreeMap<SampleId, WantedPicture>,
 ) -> Result<(), PipelineError> {
-    let columns = [("index", Kind::U32), ("offset", Kind::U64), ("key", Kind::Text)];
+    let columns = [("index", ColumnType::U32), ("offset", ColumnType::U64), ("key", ColumnType::Text)];
     for group in ledger.columns(ordinal, &columns).map_err(PipelineError::failed)? {
         let group = group.map_err(PipelineError::failed)?;
         let [Column::U32(indices), Column::U64(offsets), Column::Text(keys)] = group.as_slice() else { continue };

@@ -171,7 +171,7 @@ fn weights_file(path: &Path) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use trommel_embed::encoder::{EncoderConfig, Form, Precision};
+    use trommel_embed::encoder::{EncoderConfig, EncoderPrecision, Form};
     use trommel_embed::load::load;
 
     use super::*;
@@ -199,7 +199,7 @@ mod tests {
             weights: Some(file),
             torchscript: false,
             random_init: None,
-            precision: Precision::F32,
+            precision: EncoderPrecision::F32,
             batch: BATCH,
             device: Device::Cpu,
             threads: 1,

@@ -29,14 +29,13 @@ mod sets;
 mod side_by_side;
 mod trainings;
 
-use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
-use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_core::stop::Stop;
 use trommel_embed::device;
 
@@ -132,8 +131,8 @@ pub fn study(
     progress_of: &(dyn Fn(&str) -> Arc<Progress> + Sync),
 ) -> Result<StudyReport, PipelineError> {
     config.file.check().map_err(PipelineError::usage)?;
-    make_folder(&config.run).map_err(PipelineError::at(&config.run))?;
-    let _lock = alone(config)?;
+    let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
+    let _alone = alone(config)?;
     let file = config.file.clone().in_folder(&config.folder).with_generated(&config.run.join("data"));
     let mut study = Study { config, file, stop, progress_of };
     study.generate()?;
@@ -143,7 +142,6 @@ pub fn study(
     let advice = "give another --run (only seeds, ladder, core and similarity_bin may change)";
     done::settle(&config.run, "study.json", &json!(file), advice)?;
     // What a model comes to hangs on them, so the differences between sets would be those between machines too.
-    let device = device::parse(&config.machine.device).map_err(PipelineError::usage)?;
     let (kind, card) = (device::kind(device), device::card(device));
     let machine = json!({ "device": kind, "card": card, "threads": config.machine.threads });
     let advice = "give --device and --threads as there, or another --run: all sets are trained alike";
@@ -181,14 +179,8 @@ pub fn study(
 }
 
 /// The study's folder for this process alone.
-fn alone(config: &StudyConfig) -> Result<File, PipelineError> {
-    let path = config.run.join("study.lock");
-    let file = File::create(&path).map_err(PipelineError::at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(PipelineError::Usage(format!("{}: another process works in it", config.run.display())))
-        }
-        Err(TryLockError::Error(error)) => Err(PipelineError::at(&path)(error)),
-    }
+fn alone(config: &StudyConfig) -> Result<OutFolder, PipelineError> {
+    let run = &config.run;
+    let alone = OutFolder::locked(run, "study.lock").map_err(PipelineError::at(run))?;
+    alone.ok_or_else(|| PipelineError::Usage(format!("{}: another process works in it", run.display())))
 }

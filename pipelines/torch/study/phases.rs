@@ -137,9 +137,11 @@ impl Study<'_> {
             there(&data, &benchmark.data)?;
             let named = |field: &str| format!("benchmarks.{name}.{field}");
             let classes = class_names(benchmark).map_err(field(&named("classnames")))?;
-            LabelledPictures::find(&benchmark.data, &classes).map_err(field(&format!("benchmarks.{name}")))?;
-            let templates = benchmark.templates.as_deref().map(lists::templates).transpose();
-            templates.map_err(field(&named("templates")))?;
+            let found = LabelledPictures::find(&benchmark.data, &classes);
+            let found = found.map_err(field(&format!("benchmarks.{name}")))?;
+            // Those that the trained models will be asked with: a set's own, unless others are given.
+            let templates = benchmark.templates.as_deref().or(found.templates.as_deref());
+            templates.map(lists::templates).transpose().map_err(field(&named("templates")))?;
         }
         Ok(())
     }
@@ -287,6 +289,8 @@ impl Study<'_> {
             pass_samples: None,
             order: OrderFlags { lanes: recipe.lanes, window_samples: recipe.window, window_bytes: None, seed },
             save_every: None,
+            // Only the last model is evaluated, and a pass over a small set is over in seconds.
+            save_passes: false,
             keep_checkpoints: 1,
             extend: false,
             skip_failed: false,

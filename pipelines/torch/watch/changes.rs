@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use trommel_columnar::parquet::{Column, Field, Kind, TableWriter};
+use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::sample::{SampleId, Status};
 use trommel_incremental::Epoch;
 use trommel_incremental::changelog::{Changelog, SideChange, Why};
@@ -85,16 +85,16 @@ pub fn write_changes(
         }
     }
     let fields = vec![
-        Field::required("shard", Kind::Text),
-        Field::required("key", Kind::Text),
-        Field::required("index", Kind::U32),
-        Field::required("split", Kind::Text),
-        Field::required("now", Kind::Text),
-        Field::required("why", Kind::Text),
-        Field::nullable("benchmark", Kind::Text),
-        Field::nullable("point", Kind::U32),
-        Field::nullable("similarity", Kind::F64),
-        Field::nullable("trained", Kind::Text),
+        Field::required("shard", ColumnType::Text),
+        Field::required("key", ColumnType::Text),
+        Field::required("index", ColumnType::U32),
+        Field::required("split", ColumnType::Text),
+        Field::required("now", ColumnType::Text),
+        Field::required("why", ColumnType::Text),
+        Field::nullable("benchmark", ColumnType::Text),
+        Field::nullable("point", ColumnType::U32),
+        Field::nullable("similarity", ColumnType::F64),
+        Field::nullable("trained", ColumnType::Text),
     ];
     let file = File::create(path).map_err(PipelineError::at(path))?;
     let metadata = vec![("trommel.epoch".to_owned(), log.epoch.to_string())];

@@ -124,9 +124,7 @@ pub struct WatchReport {
 /// # Errors
 /// Wrong input before the first byte; later a full disk, a budget that an epoch does not fit in, a bug.
 pub fn watch(config: &WatchConfig, stop: Stop, progress: &Arc<Progress>) -> Result<WatchReport, PipelineError> {
-    let together = Together::join(&config.judge, false, &stop, progress)?;
-    let result = watch_together(config, &together, &stop, progress);
-    together.end(result)
+    Together::run(&config.judge, false, &stop, progress, |together| watch_together(config, together, &stop, progress))
 }
 
 fn watch_together(

@@ -126,8 +126,7 @@ impl Publisher {
 
     /// Epochs that have a folder.
     fn epochs(&self) -> Result<BTreeSet<Epoch>, PipelineError> {
-        let names =
-            fs::read_dir(&self.root).map_err(PipelineError::at(&self.root))?.flatten().map(|entry| entry.file_name());
+        let names = entries(&self.root)?.into_iter().map(|entry| entry.file_name());
         Ok(names.filter_map(|name| name.to_str()?.strip_prefix("epoch.")?.parse().ok()).collect())
     }
 
@@ -136,7 +135,7 @@ impl Publisher {
     /// # Errors
     /// A folder that cannot be read or written.
     pub fn recover(&mut self, committed: Epoch) -> Result<bool, PipelineError> {
-        for entry in fs::read_dir(&self.root).map_err(PipelineError::at(&self.root))?.flatten() {
+        for entry in entries(&self.root)? {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("epoch.").map(|number| number.parse::<Epoch>());
             let never_committed =
@@ -260,6 +259,11 @@ impl Publisher {
         file.set_len(whole).map_err(PipelineError::at(&path))?;
         file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(PipelineError::at(&path))
     }
+}
+
+/// All that lies in a folder.
+fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, PipelineError> {
+    fs::read_dir(folder).and_then(Iterator::collect).map_err(PipelineError::at(folder))
 }
 
 /// Bytes up to the end of the last whole line of a file, and that line; nothing where there is no file. Only its end is read.

@@ -14,7 +14,7 @@ use trommel_core::causes::Causes;
 use trommel_incremental::planner::{Found, Look};
 use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
-use trommel_shard::store::{FileInfo, Kind, Store, Stores, local_path};
+use trommel_shard::store::{EntryKind, FileInfo, Store, Stores, local_path};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
@@ -155,7 +155,7 @@ fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, Pipeline
 
 /// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
 fn has_stats(store: &dyn Store, url: &str) -> bool {
-    let is_file = |stats: String| store.look(&stats).is_ok_and(|looked| looked.kind == Kind::File);
+    let is_file = |stats: String| store.look(&stats).is_ok_and(|looked| looked.kind == EntryKind::File);
     stats_url(url).is_some_and(is_file)
 }
 

@@ -18,8 +18,8 @@ pub struct EvalArgs {
     /// open_clip's name of the model [default: the checkpoint's]
     #[arg(long)]
     pub model: Option<String>,
-    /// Class names in the order of the folders (sorted, by number where all are numbers) or of the classes' numbers, one a line or a JSON list
-    /// [default: classnames.txt of a set, the folders' names]
+    /// Class names in the order of the folders (sorted, by number where all are numbers) or of the classes' numbers, one a line or a JSON list,
+    /// none blank [default: classnames.txt of a set, the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
     /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes

@@ -82,7 +82,7 @@ pub struct Reading {
     /// Extension that holds the caption; the json's `caption` where it is missing
     #[arg(long, default_value = "txt", help_heading = "Reading")]
     pub text_key: String,
-    /// Reject a sample with a repeated member instead of starting a new sample
+    /// Reject a sample with a repeated member instead of starting a new sample (shards; files of class folders repeat none)
     #[arg(long, help_heading = "Reading")]
     pub strict: bool,
     /// Keep truncated JPEGs, their rest grey

@@ -24,7 +24,7 @@ pub struct InjectArgs {
     /// Caption, with the class where {class} stands
     #[arg(long, default_value = trommel_pipelines::inject::CAPTION)]
     pub caption: String,
-    /// Class names in the order of the sorted folders, or of the numbers, one a line or a JSON list [default: the folders' names]
+    /// Class names in the order of the sorted folders, or of the numbers, one a line or a JSON list, none blank [default: the folders' names]
     #[arg(long, value_name = "FILE")]
     pub classnames: Option<PathBuf>,
     /// Class names by folder, FOLDER NAME a line or a JSON object: as many as there are, of which those with a folder are the classes

@@ -1,7 +1,7 @@
 //! `trommel dedup`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use trommel_core::escape::escape_controls;
@@ -14,7 +14,8 @@ use trommel_report::text::{duration, percent, thousands};
 
 use super::{note_seed, print_json};
 use crate::args::{DedupArgs, threads_or_cores};
-use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
+use crate::beside::Beside;
+use crate::outcome::{Done, Outcome, Read, tell, tell_remarks, tell_threads};
 
 /// Time between lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     let config = config(args)?;
     let work = Arc::new(Work::default());
-    let shown = Shown::begin(Arc::clone(&work));
+    let shown = shown(Arc::clone(&work));
     let report = dedup(&config, &say, &work);
     drop(shown);
     let mut report = report?;
@@ -122,42 +123,21 @@ fn told(report: &DedupReport) {
         (None, None) => {}
     }
     say(&format!("  {}", report.files.join(", ")));
+    tell_remarks(&report.remarks);
 }
 
 /// A line of progress every few seconds, until it is dropped.
-struct Shown {
-    done: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Shown {
-    fn begin(work: Arc<Work>) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let done = Arc::clone(&done);
-            std::thread::spawn(move || {
-                let mut last = Instant::now();
-                while !done.load(Ordering::Acquire) {
-                    std::thread::park_timeout(Duration::from_millis(200));
-                    if last.elapsed() >= LINE_EVERY {
-                        say(&standing(&work));
-                        last = Instant::now();
-                    }
-                }
-            })
-        };
-        Self { done, thread: Some(thread) }
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
+fn shown(work: Arc<Work>) -> Beside {
+    Beside::spawn(move |done| {
+        let mut last = Instant::now();
+        while !done.load(Ordering::Acquire) {
+            std::thread::park_timeout(Duration::from_millis(200));
+            if last.elapsed() >= LINE_EVERY {
+                say(&standing(&work));
+                last = Instant::now();
+            }
         }
-    }
+    })
 }
 
 fn standing(work: &Work) -> String {

@@ -59,7 +59,7 @@ fn run_plain(command: &PlainCommand, given: &[String]) -> Outcome {
 }
 
 /// Notes a seed that is given where nothing is drawn by one: whoever gives it expects that something is.
-fn note_seed(notices: &mut Notices, given: &[String], draws: bool) {
+pub fn note_seed(notices: &mut Notices, given: &[String], draws: bool) {
     let unread = !draws && given.iter().any(|flag| flag == "seed");
     notices.note("seed_not_read", "seeds that nobody reads, for nothing is drawn", "--seed", u64::from(unread));
 }

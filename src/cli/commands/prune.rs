@@ -1,13 +1,14 @@
 //! `trommel prune` of stored embeddings; and what every prune says at its end.
 
+use trommel_decide::rule::Rule;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::prune_embeddings;
 use trommel_pipelines::pruning::PruneReport;
-use trommel_pipelines::stored::{Kind, kind_of};
+use trommel_pipelines::stored::{InputKind, kind_of};
 use trommel_report::text::{percent, thousands};
 
-use super::print_json;
+use super::{note_seed, print_json};
 use crate::args::PruneArgs;
 use crate::launch::Launched;
 use crate::outcome::{Outcome, tell};
@@ -18,7 +19,7 @@ use crate::run_config::{self, Begun, Showing};
 /// # Errors
 /// Embeddings beside shards.
 pub fn is_of_embeddings(args: &PruneArgs) -> Result<bool, PipelineError> {
-    Ok(kind_of(&args.shards)? == Kind::Embeddings)
+    Ok(kind_of(&args.shards)? == InputKind::Embeddings)
 }
 
 /// Judges every row of stored embeddings; `given` are the flags that stand on the command line or in its `--config`.
@@ -35,7 +36,7 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     let mut config = run_config::config(&args.shards, &args.run, judging, running, machine, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, Showing::Everywhere)?;
     let report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
-    told(args, report, begun)
+    told(args, given, report, begun)
 }
 
 /// Refuses a run without a rule.
@@ -79,12 +80,19 @@ fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
     }
 }
 
-/// What a prune says at its end, and its status.
-pub fn told(args: &PruneArgs, report: PruneReport, mut begun: Begun) -> Outcome {
+/// Whether the rule draws by the seed. One that cannot be read has ended the run by now.
+fn draws(args: &PruneArgs) -> bool {
+    let rule: Option<Result<Rule, _>> = args.judging.rule.as_deref().map(str::parse);
+    rule.is_some_and(|rule| rule.is_ok_and(|rule| rule.policy().draws()))
+}
+
+/// What a prune says at its end, and its status; `given` are the flags that stand on the command line or in its `--config`.
+pub fn told(args: &PruneArgs, given: &[String], mut report: PruneReport, mut begun: Begun) -> Outcome {
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
+    note_seed(&mut report.notices, given, draws(args));
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
         "trommel: {} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",

@@ -4,7 +4,7 @@ use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
-use trommel_pipelines::radii::{Gap, RadiiConfig, radii};
+use trommel_pipelines::radii::{Gap, Measured, RadiiConfig, radii};
 use trommel_report::text::thousands;
 
 use super::print_json;
@@ -32,34 +32,32 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
     }
     for gap in &gaps {
         eprintln!(
-            "trommel: {}: radii of {} points over {} references: least {:.4}, median {:.4}, largest {:.4}",
+            "trommel: {}: radii of {} points over {} references: {}",
             gap.benchmark,
             thousands(gap.points as u64),
-            thousands(gap.references),
-            gap.least,
-            gap.median,
-            gap.largest
+            thousands(gap.measured.references),
+            figures(&gap.measured)
         );
         if let several @ [_, _, ..] = gap.by_reference.as_slice() {
             for of in several {
-                eprintln!(
-                    "trommel:   {} ({} references): least {:.4}, median {:.4}, largest {:.4}",
-                    of.reference,
-                    thousands(of.references),
-                    of.least,
-                    of.median,
-                    of.largest
-                );
+                let references = thousands(of.measured.references);
+                eprintln!("trommel:   {} ({references} references): {}", of.reference, figures(&of.measured));
             }
         }
-        eprintln!("{}", histogram(gap));
+        eprintln!("{}", histogram(&gap.measured));
     }
     eprintln!("trommel: the gap as a picture and a table: {0}/gap.svg, {0}/gap.csv", config.out.display());
     print_json(args.output.json, &gaps)?;
-    let read =
-        |gap: &Gap| Read { rejected: 0, samples: gap.references, notices: &gap.notices }.too_many(args.max_rejects);
+    let read = |gap: &Gap| {
+        let samples = gap.measured.references;
+        Read { rejected: 0, samples, notices: &gap.notices }.too_many(args.max_rejects)
+    };
     let too_many_rejects = gaps.first().and_then(read);
     Ok(Done { too_many_rejects, ..Done::default() })
+}
+
+fn figures(of: &Measured) -> String {
+    format!("least {:.4}, median {:.4}, largest {:.4}", of.least, of.median, of.largest)
 }
 
 /// Flags to what is measured.
@@ -102,7 +100,7 @@ fn refuse_unread(given: &[String]) -> Result<(), PipelineError> {
 }
 
 /// The similarity gap: how many test points have their nearest reference at which cosine.
-fn histogram(gap: &Gap) -> String {
+fn histogram(gap: &Measured) -> String {
     let width = ((gap.largest - gap.least) / BINS as f64).max(f64::EPSILON);
     let mut bins = [0usize; BINS];
     for radius in &gap.radii {

@@ -1,6 +1,10 @@
 //! `trommel report`.
 
-use trommel_core::durable;
+use std::io::Write;
+use std::path::PathBuf;
+
+use trommel_core::durable::{self, Aside};
+use trommel_core::out_folder::OutFolder;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::report::{ReportOptions, gather, page, picture, tables};
 
@@ -37,12 +41,15 @@ pub fn run(args: &ReportArgs) -> Outcome {
     for trouble in &gathered.troubles {
         tracing::warn!("{trouble}");
     }
+    // Both places are there, or nothing is written.
+    let make = |folder: &PathBuf| OutFolder::make(folder).map_err(PipelineError::at(folder));
+    let _made = args.tables.as_ref().map(make).transpose()?;
+    let mut out = Aside::create(&args.out).map_err(PipelineError::at(&args.out))?;
     if let Some(folder) = &args.tables {
         let write = |name: String, text: String| {
             let path = folder.join(name);
             durable::write(&path, text.as_bytes()).map_err(PipelineError::at(&path))
         };
-        durable::make_folder(folder).map_err(PipelineError::at(folder))?;
         for table in tables(&gathered) {
             write(format!("{}.csv", table.name), table.csv())?;
             write(format!("{}.tex", table.name), table.latex())?;
@@ -50,7 +57,7 @@ pub fn run(args: &ReportArgs) -> Outcome {
         eprintln!("trommel: wrote tables into {}", folder.display());
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
-    durable::write(&args.out, text.as_bytes()).map_err(PipelineError::at(&args.out))?;
+    out.write_all(text.as_bytes()).and_then(|()| out.commit()).map_err(PipelineError::at(&args.out))?;
     eprintln!("trommel: wrote {}", args.out.display());
     Ok(Done::default())
 }

@@ -12,7 +12,7 @@ use trommel_report::text::{percent, thousands};
 
 use super::{note_seed, print_json};
 use crate::args::{self, SelectArgs, threads_or_cores};
-use crate::outcome::{Done, Outcome, tell, tell_threads};
+use crate::outcome::{Done, Outcome, tell, tell_remarks, tell_threads};
 
 /// Selects, and says what was kept and how to train on it.
 pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
@@ -24,7 +24,7 @@ pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
     let say = |line: &str| eprintln!("trommel: {}", escape_controls(line));
     for split in &report.splits {
         say(&told(split, report.judged));
-        split.remarks.iter().for_each(|remark| say(&format!("  {remark}")));
+        tell_remarks(&split.remarks);
         if split.captionless > 0 {
             say(&format!("  {} of them have no caption: no trainer uses them", thousands(split.captionless)));
         }

@@ -9,7 +9,7 @@ use trommel_report::text::thousands;
 use super::select::reading;
 use super::{print_json, print_line};
 use crate::args::VerifyArgs;
-use crate::outcome::{Done, Outcome, tell_threads};
+use crate::outcome::{Done, Outcome, tell_remarks, tell_threads};
 
 /// Checks a split, and names the samples that differ.
 pub fn run(args: &VerifyArgs) -> Outcome {
@@ -23,6 +23,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     };
     let report = verify(&config)?;
     tell_threads(&Threads::of(config.reading.threads));
+    tell_remarks(&report.remarks);
     if args.output.json {
         print_json(true, &report)?;
     } else if report.equal {

@@ -25,7 +25,7 @@ use signal_hook::iterator::Signals;
 use trommel_cluster::ClusterConfig;
 use trommel_cluster::secret::random_hex;
 use trommel_core::escape::escape_controls;
-use trommel_pipelines::error::{Kind, PipelineError};
+use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_pipelines::secret;
 
 use super::ends::{End, status};
@@ -214,7 +214,7 @@ pub fn watch_launcher(launcher: u32) -> std::io::Result<()> {
         }
         say("trommel: the launcher is gone; the same command resumes");
         // The run folder is made for being left at any instant.
-        signal_hook::low_level::exit(Kind::Lost.status().into());
+        signal_hook::low_level::exit(ErrorKind::Lost.status().into());
     };
     std::thread::Builder::new().name("launcher".into()).spawn(watch).map(drop)
 }

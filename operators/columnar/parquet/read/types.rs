@@ -3,10 +3,10 @@
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::Type;
 
-use crate::parquet::Kind;
+use crate::parquet::ColumnType;
 
 /// Whether a top-level column can be read as `kind`.
-pub(super) fn fits(column: &Type, kind: Kind) -> bool {
+pub(super) fn fits(column: &Type, kind: ColumnType) -> bool {
     let info = column.get_basic_info();
     if !column.is_primitive() || info.repetition() == Repetition::REPEATED {
         return false;
@@ -16,13 +16,13 @@ pub(super) fn fits(column: &Type, kind: Kind) -> bool {
         _ => info.converted_type() == if bits == 32 { ConvertedType::UINT_32 } else { ConvertedType::UINT_64 },
     };
     match (kind, column.get_physical_type()) {
-        (Kind::Text, Physical::BYTE_ARRAY) => match info.logical_type_ref() {
+        (ColumnType::Text, Physical::BYTE_ARRAY) => match info.logical_type_ref() {
             Some(logical) => matches!(logical, LogicalType::String | LogicalType::Enum | LogicalType::Json),
             None => matches!(info.converted_type(), ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON),
         },
-        (Kind::U32, Physical::INT32) => unsigned(32),
-        (Kind::U64, Physical::INT64) => unsigned(64),
-        (Kind::F64, Physical::DOUBLE) => true,
+        (ColumnType::U32, Physical::INT32) => unsigned(32),
+        (ColumnType::U64, Physical::INT64) => unsigned(64),
+        (ColumnType::F64, Physical::DOUBLE) => true,
         _ => false,
     }
 }

@@ -150,7 +150,7 @@ impl Machine<'_> {
             (Global::Tensor, [storage, offset, shape, stride, ..]) => self.view(*storage, *offset, *shape, *stride)?,
             (Global::First, [first, ..]) => *first,
             (Global::Inert, _) => self.make(Node::Object(Value::None))?,
-            _ => return Err(format!("{global:?} is made in a way that is not known").into()),
+            _ => return Err(PickleError::Form(format!("{global:?} is made in a way that is not known"))),
         };
         self.push(value)
     }

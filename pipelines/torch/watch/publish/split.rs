@@ -19,7 +19,7 @@ use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::{Disk, link_or_copy};
 use trommel_shard::plan::{Plan, ShardRef};
 
-use super::{sync_dir, write_json};
+use super::{entries, sync_dir, write_json};
 use trommel_pipelines::error::PipelineError;
 
 /// A shard as a split of an epoch has it.
@@ -147,7 +147,7 @@ pub(super) fn write_split(into: &Path, context: &Context<'_>) -> Result<Shards, 
 /// # Errors
 /// A folder that cannot be read.
 pub(super) fn read_splits(epoch: &Path) -> Result<Splits, PipelineError> {
-    let entries = fs::read_dir(epoch).map_err(PipelineError::at(epoch))?.flatten().map(|entry| entry.path());
+    let entries = entries(epoch)?.into_iter().map(|entry| entry.path());
     let is_whole = |path: &PathBuf| PartKind::ALL.iter().all(|kind| path.join(kind.folder()).is_dir());
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     entries.filter(is_whole).map(|path| Ok((name(&path), read_shards(&path)?))).collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use trommel_columnar::canonical::norm;
 use trommel_columnar::ipc::IpcReader;
 use trommel_columnar::npy::{self, StoredRows};
-use trommel_columnar::parquet::{Column, Kind, TableReader};
+use trommel_columnar::parquet::{Column, ColumnType, TableReader};
 use trommel_columnar::source::EmbeddingReader;
 
 use crate::{Limits, Outcome, Target, as_it_is, stored, with_file};
@@ -154,9 +154,16 @@ fn canonical(input: &[u8]) -> Outcome {
 }
 
 fn table(input: &[u8]) -> Outcome {
-    let wanted = [("key", Kind::Text), ("label", Kind::Text), ("n", Kind::U32), ("m", Kind::U64), ("x", Kind::F64)];
-    let open =
-        |wanted: &[(&str, Kind)]| TableReader::open(Path::new("x"), Box::new(Cursor::new(input.to_vec())), wanted);
+    let wanted = [
+        ("key", ColumnType::Text),
+        ("label", ColumnType::Text),
+        ("n", ColumnType::U32),
+        ("m", ColumnType::U64),
+        ("x", ColumnType::F64),
+    ];
+    let open = |wanted: &[(&str, ColumnType)]| {
+        TableReader::open(Path::new("x"), Box::new(Cursor::new(input.to_vec())), wanted)
+    };
     let mut told = String::new();
     // All together, and each by itself: what is wrong with one column does not hide the others.
     for wanted in [&wanted[..]].into_iter().chain(wanted.chunks(1)) {

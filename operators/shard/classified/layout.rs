@@ -1,0 +1,78 @@
+//! What a packed set's own files say: where its tars lie (`dataset_type.txt`, `nshards.txt`), which they do not count, and what its classes are
+//! called (`classnames.txt`).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::error::{ClassifiedError, unavailable};
+use crate::class_names::class_lines;
+use crate::plan::shards_in;
+use crate::store::Local;
+use trommel_core::notices::Notices;
+
+/// The tars of a set of such a kind, and the folder with what is said of all of them. A set that does not say its kind may be any.
+pub(super) fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
+    let inner = root.join("test");
+    let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
+        (true, _) => (root.to_path_buf(), root.join("..")),
+        (false, true) => (inner, root.to_path_buf()),
+        (false, false) => return Ok(None),
+    };
+    let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
+    let path = above.join("dataset_type.txt");
+    if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
+        return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
+    }
+    let path = folder.join("nshards.txt");
+    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
+    let Ok(count) = count.trim().parse::<usize>() else {
+        return Err(malformed(path, format!("`{:.40}` is no number of tars", count.trim())));
+    };
+    let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
+    match shards.iter().find(|shard| !shard.is_file()) {
+        Some(missing) => Err(ClassifiedError::Unavailable {
+            path: missing.clone(),
+            source: format!("is not there, and nshards.txt says that there are {count}").into(),
+        }),
+        None => Ok(Some((shards, above))),
+    }
+}
+
+/// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.
+#[must_use]
+pub fn uncounted(root: &Path) -> Notices {
+    let mut notices = Notices::default();
+    let folder =
+        [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join("nshards.txt").is_file());
+    let count = |folder: &PathBuf| fs::read_to_string(folder.join("nshards.txt")).ok()?.trim().parse::<usize>().ok();
+    let Some((folder, count)) = folder.and_then(|folder| count(&folder).map(|count| (folder, count))) else {
+        return notices;
+    };
+    let is_own = |shard: &Path| {
+        let number = shard.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar")?.parse::<usize>().ok());
+        number.is_some_and(|number| number < count && folder.join(format!("{number}.tar")) == shard)
+    };
+    let beside = shards_in(&Local::default(), &folder.display().to_string()).unwrap_or_default();
+    let others: Vec<&String> = beside.iter().filter(|shard| !is_own(Path::new(shard))).collect();
+    if let Some(first) = others.first() {
+        let text = "shards that nshards.txt does not count, not read";
+        notices.note("uncounted_shards", text, format!("{first}, and there are {count}"), others.len() as u64);
+    }
+    notices
+}
+
+/// The names in a set's own list; none where there is no list.
+pub(super) fn own_names(list: &Path) -> Result<Vec<String>, ClassifiedError> {
+    let names = text(list)?.unwrap_or_default();
+    let blank = |source| ClassifiedError::BlankName { path: list.to_path_buf(), source };
+    Ok(class_lines(&names).map_err(blank)?.into_iter().map(str::to_owned).collect())
+}
+
+/// What a file says; `None` where there is none.
+fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(Some).map_err(unavailable(path)),
+    }
+}

@@ -1,0 +1,108 @@
+//! Small sets, made by hand.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use super::*;
+use crate::testing::tar_of;
+use trommel_core::causes::Causes;
+
+#[test]
+fn pictures_come_with_their_classes_and_what_has_none_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, test) = (folder.path(), folder.path().join("test"));
+    assert!(Classified::find(root).unwrap().is_none());
+    fs::create_dir(&test).unwrap();
+    fs::write(test.join("nshards.txt"), "2\n").unwrap();
+    fs::write(root.join("classnames.txt"), "a\nb \n").unwrap();
+    let first: &[(&str, &[u8])] = &[("s0.cls", b"1"), ("s0.webp", b"w"), ("s1.cls", b"7"), ("s1.jpg", b"j")];
+    fs::write(test.join("0.tar"), tar_of(first)).unwrap();
+    let missing = Causes(&Classified::find(root).unwrap_err()).to_string();
+    assert!(missing.contains("1.tar") && missing.contains("says that there are 2"), "{missing}");
+    let second: &[(&str, &[u8])] = &[("s2.png", b"p"), ("s3.png", b"q"), ("s3.cls", b"x")];
+    fs::write(test.join("1.tar"), tar_of(second)).unwrap();
+    for given in [root, &test] {
+        let set = Classified::find(given).unwrap().unwrap();
+        assert_eq!(set.class_names, ["a", "b"]);
+        let mut seen = Vec::new();
+        for shard in 0..2 {
+            let mut see = |it: Labelled| {
+                seen.push((it.key, it.content.map_err(|error| error.to_string())));
+                Ok::<_, ClassifiedError>(())
+            };
+            let notices = set.read(shard, &mut see).unwrap();
+            assert!(notices.is_empty() && set.notices.is_empty(), "{notices:?} {:?}", set.notices);
+        }
+        let say = |text: &str| Err(text.to_owned());
+        let due = [
+            ("s0", Ok((b"w".to_vec(), 1))),
+            ("s1", say("class 7, and there are 2 names")),
+            ("s2", say("no .cls beside it")),
+            ("s3", say("`x` is no class's number")),
+        ];
+        assert_eq!(seen, due.map(|(key, content)| (key.to_owned(), content)));
+        let mut labels = Vec::new();
+        set.labels(0, &mut |key, class| {
+            labels.push((key, class));
+            Ok::<_, ClassifiedError>(())
+        })
+        .unwrap();
+        assert_eq!(labels[0], ("s0".to_owned(), Ok(1)));
+    }
+    // What is not read, and what did not come, is said.
+    for name in ["2.tar", "01.tar", "2.tar.gz"] {
+        fs::write(test.join(name), tar_of(second)).unwrap();
+    }
+    fs::write(test.join("1_stats.json"), r#"{"successes": 5}"#).unwrap();
+    let set = Classified::find(root).unwrap().unwrap();
+    let of = set.notices.get("uncounted_shards").unwrap();
+    assert!(of.count == 3 && of.first.ends_with("01.tar, and there are 2"), "{of:?}");
+    let lost = set.read(1, &mut |_| Ok::<_, ClassifiedError>(())).unwrap();
+    assert_eq!(lost.get("fewer_samples").map(|of| of.lost_samples), Some(3));
+    fs::remove_file(test.join("0.tar")).unwrap();
+    fs::write(test.join("0_stats.json"), r#"{"successes": 4}"#).unwrap();
+    let set = Classified::of_tars(&test).unwrap().unwrap();
+    assert_eq!((set.notices.lost_samples(), set.shards.len()), (4, 4), "{:?}", set.notices);
+    fs::write(test.join("0.tar"), tar_of(first)).unwrap();
+    fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
+    assert!(Classified::find(root).unwrap_err().to_string().contains("a set of kind `retrieval`"));
+    for given in [root, &test] {
+        assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
+        assert_eq!(Packed::find(given).unwrap().unwrap().shards(), [test.join("0.tar"), test.join("1.tar")]);
+    }
+    fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
+    assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
+    assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
+    fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
+    fs::remove_file(test.join("1.tar")).unwrap();
+    assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
+}
+
+/// A blank line among the names would be a class without a name, and without it all names behind it would be those of other classes.
+#[test]
+fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, test) = (folder.path(), folder.path().join("test"));
+    fs::create_dir(&test).unwrap();
+    fs::write(test.join("nshards.txt"), "1").unwrap();
+    fs::write(test.join("0.tar"), tar_of(&[("s0.cls", b"1"), ("s0.jpg", b"j")])).unwrap();
+    for (content, line) in [("a\n\nb\n", 2), ("\na\n", 1), ("a\n \t\r\n", 2), ("a\n\n", 2)] {
+        fs::write(root.join("classnames.txt"), content).unwrap();
+        // It says nothing of its kind, and is no set of captioned pictures for that.
+        for error in [Classified::find(root).unwrap_err(), Packed::find(root).unwrap_err()] {
+            let said = Causes(&error).to_string();
+            assert!(said.contains(&format!("classnames.txt:{line}: a blank line")), "{content:?}: {said}");
+        }
+        let given = ["x".to_owned(), "y".to_owned()];
+        let set = Classified::find_called(root, &given).unwrap().unwrap();
+        let of = set.notices.get("own_class_names").unwrap();
+        assert!(set.class_names == given && of.first.ends_with("classnames.txt"), "{of:?}");
+    }
+    for content in ["a\nb", "a\r\nb\r\n", "\u{feff}a\nb\n"] {
+        fs::write(root.join("classnames.txt"), content).unwrap();
+        let set = Classified::find(root).unwrap().unwrap();
+        assert!(set.class_names == ["a", "b"] && set.notices.is_empty(), "{content:?}: {set:?}");
+    }
+    fs::remove_file(root.join("classnames.txt")).unwrap();
+    assert!(Classified::find_called(root, &["x".to_owned()]).unwrap().unwrap().notices.is_empty());
+}
