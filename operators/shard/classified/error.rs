@@ -24,9 +24,9 @@ pub enum ClassifiedError {
     /// A class without a name in its list of them.
     #[error("{}:{}", path.display(), source.line)]
     BlankName {
-        /// The list.
+        /// The list of class names.
         path: PathBuf,
-        /// Its line.
+        /// The line, and why it is none.
         source: BlankLine,
     },
     /// It is another kind of set, or none.
