@@ -268,6 +268,10 @@ impl Listed for Asked {
         self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(KnownError::unread)
     }
 
+    fn counts(&self) -> bool {
+        self.0.counts()
+    }
+
     fn repeated_uids(&self) -> u64 {
         self.0.repeated_uids()
     }

@@ -377,7 +377,14 @@ fn shards_that_are_not_those_of_the_split_are_told() {
     let short = [&whole[..4 * member], &[0; 1024]].concat();
     std::fs::write(&paths[0], short).unwrap();
     assert!(stderr(&stream(1)).contains("it ends before `000000006`, which the split keeps as sample 6"));
-    // Cut inside a sample: what is whole leaves, what is lost is counted.
+    // A list that gets all that it has of a shard misses nothing, whatever the shard's statistics promise.
+    let (list, stats) = (folder.path().join("l.txt").display().to_string(), paths[0].replace(".tar", "_stats.json"));
+    std::fs::write(&list, "00000.tar/000000000\n00000.tar/000000003\n").unwrap();
+    std::fs::write(&stats, r#"{"successes": 1000}"#).unwrap();
+    std::fs::write(&paths[0], &whole).unwrap();
+    let out = run(0, &["stream", &paths[0], "--split", &list]);
+    assert_eq!((out.stdout.len(), stderr(&out)), (2 * member + 1024, String::new()));
+    // Cut inside a sample: what is whole leaves, what is lost is counted, once.
     std::fs::write(&paths[0], &whole[..3 * member + 900]).unwrap();
     let out = stream(4);
     assert!(out.stdout.starts_with(&whole[..member]) && out.stdout.len() == member + 1024, "{}", out.stdout.len());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::header::BLOCK;
 use super::plan::ShardRef;
-use super::promised::promised;
+use super::promised::{Promised, promised};
 use super::reader::{ReaderConfig, plain_tar};
 use super::remark;
 use super::samples::{Group, Original, SampleReader, Want};
@@ -30,6 +30,11 @@ use trommel_core::sample::ShardOutcome;
 pub trait Visit {
     /// Why it gives up.
     type Error;
+
+    /// Whether it knows itself how many samples are due, and misses those that do not come: the shard's statistics are not asked then.
+    fn counts(&self) -> bool {
+        false
+    }
 
     /// What is wanted of the next sample.
     fn want(&mut self, index: u32, key: &[u8]) -> Want;
@@ -102,9 +107,10 @@ impl Groups {
         group.filter(|_| self.meter.failure().is_none())
     }
 
-    /// How the shard's reading has ended, or what is known of it where it is left early.
+    /// How the shard's reading has ended, or what is known of it where it is left early. Its statistics say what is due, in the `store` that they
+    /// are looked for in; `None`: whoever reads it knows that better.
     #[must_use]
-    pub fn end(&self, store: &dyn Store, left_early: bool) -> Visited {
+    pub fn end(&self, store: Option<&dyn Store>, left_early: bool) -> Visited {
         let outcome = match self.meter.failure() {
             Some(why) if !left_early => ShardOutcome::Unavailable(format!("{}: {why}", shown(&self.shard.url))),
             _ => remark::outcome(&self.samples),
@@ -112,8 +118,8 @@ impl Groups {
         let (count, name) = (self.samples.numbered(), &self.shard.name);
         let mut notices = remark::found(&self.samples, name);
         if !left_early {
-            let promised = promised(store, &self.shard.url);
-            notices.merge(&remark::lost(&outcome, count, promised, name));
+            let due = store.map_or(Promised::Nothing, |store| promised(store, &self.shard.url));
+            notices.merge(&remark::lost(&outcome, count, due, name));
         }
         let is_cut = matches!(self.samples.tar().end(), Some(TarEnd::Damaged { .. }));
         Visited { count, outcome, is_cut, notices }
@@ -144,7 +150,7 @@ pub fn visit<V: Visit>(
             }
         }
     }
-    Ok(groups.end(store, left_early))
+    Ok(groups.end((!visit.counts()).then_some(store), left_early))
 }
 
 /// Bytes of a name that a header holds.

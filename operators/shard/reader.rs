@@ -26,7 +26,7 @@ use super::compression::{CompressionLimits, decompress};
 use super::content::{no_tar, starts_a_tar};
 use super::header::BLOCK;
 use super::plan::{ReaderPlan, ShardRef};
-use super::promised::promised;
+use super::promised::{Promised, promised};
 use super::remark;
 use super::samples::{GroupConfig, SampleReader};
 use super::store::{Meter, Metered, Store, shown};
@@ -244,11 +244,11 @@ impl ShardReader {
         match opened {
             Err(error) => end.outcome = ShardOutcome::Unavailable(Causes(&*error).to_string()),
             Ok(opened) => {
-                let shard = opened.shard.clone();
+                let (shard, counts) = (opened.shard.clone(), opened.known.counts());
                 self.stream(request, opened, workspace, &mut end, admit, emit)?;
                 if !request.replay {
-                    let promised = promised(self.store.as_ref(), &shard.url);
-                    end.notices.merge(&remark::lost(&end.outcome, end.count, promised, &shard.name));
+                    let due = if counts { Promised::Nothing } else { promised(self.store.as_ref(), &shard.url) };
+                    end.notices.merge(&remark::lost(&end.outcome, end.count, due, &shard.name));
                 }
             }
         }

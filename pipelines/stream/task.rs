@@ -40,6 +40,10 @@ pub(super) struct Task<'a> {
 impl Visit for Task<'_> {
     type Error = Ended;
 
+    fn counts(&self) -> bool {
+        matches!(&self.by, By::Split(picker) if picker.counts())
+    }
+
     fn want(&mut self, index: u32, key: &[u8]) -> Want {
         let identity = self.identity;
         if identity {
@@ -96,15 +100,16 @@ impl Visit for Task<'_> {
 impl Task<'_> {
     /// The shard has ended.
     pub(super) fn end(self, visited: Visited) -> Result<(), Ended> {
-        let Visited { outcome, is_cut, mut notices, .. } = visited;
+        let Visited { outcome, is_cut, notices, .. } = visited;
         match &outcome {
             ShardOutcome::Unavailable(why) => return Err(Ended::Failed(PipelineError::Unfinished(why.clone()))),
             ShardOutcome::Changed(why) => return Err(Ended::Failed(PipelineError::Failed(why.clone()))),
             ShardOutcome::Rejected(_) | ShardOutcome::Complete(_) => {}
         }
-        if let By::Split(picker) = &self.by {
-            picker.ended(&outcome, is_cut, &mut notices).map_err(failed)?;
-        }
+        let notices = match &self.by {
+            By::Split(picker) => picker.ended(&outcome, is_cut, notices).map_err(failed)?,
+            By::Random(..) => notices,
+        };
         self.notices.merge(&notices);
         Ok(())
     }

@@ -16,6 +16,7 @@ use trommel_shard::original::{Groups, Visited};
 use trommel_shard::plan::ShardRef;
 use trommel_shard::reader::ReaderConfig;
 use trommel_shard::samples::{Group, GroupConfig, Original, Want};
+use trommel_shard::store::Store;
 
 use crate::split::{Split, of_split};
 use crate::{Notice, STORES, listed};
@@ -132,8 +133,11 @@ impl Reading {
                 let (name, key, rejects) = (shard.name.clone(), Vec::new(), Notices::default());
                 Self::Open(Box::new(Open { name, groups, picker, key, rejects, ended: None }))
             }
-            Err(Visited { outcome, is_cut, mut notices, .. }) => {
-                picker.map_or(Ok(()), |picker| picker.ended(&outcome, is_cut, &mut notices))?;
+            Err(Visited { outcome, is_cut, notices, .. }) => {
+                let notices = match picker {
+                    Some(picker) => picker.ended(&outcome, is_cut, notices)?,
+                    None => notices,
+                };
                 Self::Ended(outcome, notices)
             }
         })
@@ -143,12 +147,12 @@ impl Reading {
         let Self::Open(open) = self else { return Ok(None) };
         match open.next_sample() {
             Err(SelectError::Changed(why)) => {
-                let (_, notices) = open.end(true);
+                let (_, notices) = open.left();
                 *self = Self::Ended(ShardOutcome::Changed(why), notices);
                 Ok(None)
             }
             Ok(None) => {
-                let (outcome, notices) = open.ended.take().unwrap_or_else(|| open.end(true));
+                let (outcome, notices) = open.ended.take().unwrap_or_else(|| open.left());
                 *self = Self::Ended(outcome, notices);
                 Ok(None)
             }
@@ -158,7 +162,7 @@ impl Reading {
 
     fn end(&self) -> (ShardOutcome, Notices) {
         match self {
-            Self::Open(open) => open.end(true),
+            Self::Open(open) => open.left(),
             Self::Ended(outcome, notices) => (outcome.clone(), notices.clone()),
         }
     }
@@ -207,9 +211,13 @@ impl Open {
                 }
                 Some(Group::Place(_) | Group::Sample(_)) => {}
                 None => {
-                    let Visited { outcome, is_cut, mut notices, .. } = self.groups.end(&*STORES, false);
-                    let picker = self.picker.as_ref();
-                    picker.map_or(Ok(()), |picker| picker.ended(&outcome, is_cut, &mut notices))?;
+                    let (picker, store): (_, &dyn Store) = (self.picker.as_ref(), &*STORES);
+                    let counts = picker.is_some_and(Picker::counts);
+                    let Visited { outcome, is_cut, notices, .. } = self.groups.end((!counts).then_some(store), false);
+                    let mut notices = match picker {
+                        Some(picker) => picker.ended(&outcome, is_cut, notices)?,
+                        None => notices,
+                    };
                     notices.merge(&self.rejects);
                     self.ended = Some((outcome, notices));
                     break;
@@ -232,8 +240,9 @@ impl Open {
         self.rejects.loss(&format!("sample_{code}"), &format!("samples rejected ({code})"), place, 1, 1);
     }
 
-    fn end(&self, left_early: bool) -> (ShardOutcome, Notices) {
-        let Visited { outcome, mut notices, .. } = self.groups.end(&*STORES, left_early);
+    /// What is known of it where it is left early.
+    fn left(&self) -> (ShardOutcome, Notices) {
+        let Visited { outcome, mut notices, .. } = self.groups.end(None, true);
         notices.merge(&self.rejects);
         (outcome, notices)
     }

@@ -179,9 +179,10 @@ impl<'a> Picker<'a> {
         self.repeated_keys
     }
 
-    /// How many of the shard are kept; `None` where only the shard can say.
-    pub(super) fn count(&self) -> Option<u64> {
-        self.kept.count()
+    /// Whether it knows how many samples are due, and so misses those that do not come: no shard's statistics know better.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.kept.count().is_some()
     }
 
     /// Name of the shard.

@@ -60,19 +60,19 @@ impl Membership {
 }
 
 impl Picker<'_> {
-    /// Takes that the shard has ended as `outcome` says, its bytes before its tar where it `is_cut`. What the split keeps of it and did not get is
-    /// added to `notices`, which have what was found in reading it.
+    /// Takes that the shard has ended as `outcome` says, its bytes before its tar where it `is_cut`; `found` is what was found in reading it. Gives
+    /// that, and what the split keeps of it and did not get; of a rejected shard the latter in its place.
     ///
     /// # Errors
     /// A shard that is whole and has not all that the split keeps of it.
-    pub fn ended(&self, outcome: &ShardOutcome, is_cut: bool, notices: &mut Notices) -> Result<(), SelectError> {
-        let shard = self.shard();
+    pub fn ended(&self, outcome: &ShardOutcome, is_cut: bool, found: Notices) -> Result<Notices, SelectError> {
+        let (shard, mut notices) = (self.shard(), found);
         match (outcome, self.finish()) {
             // What the split keeps of it is lost, and no more.
             (ShardOutcome::Rejected(Reason { code, detail }), Err(_)) => {
-                *notices = Notices::default();
+                notices = Notices::default();
                 let (text, place) = (format!("shards rejected ({code})"), format!("{shard}: {detail}"));
-                notices.loss(&format!("shard_{code}"), &text, place, 1, self.count().unwrap_or(1));
+                notices.loss(&format!("shard_{code}"), &text, place, 1, self.missing());
             }
             (ShardOutcome::Complete(_), Err(_)) if is_cut => {
                 let text = "shards cut off before all samples that the split keeps of them";
@@ -83,7 +83,7 @@ impl Picker<'_> {
         }
         let text = "samples whose uid stands in the list several times, written once";
         notices.note("repeated_uids", text, shard, self.repeated_uids());
-        repeated_keys(notices, shard, self.repeated_keys());
-        Ok(())
+        repeated_keys(&mut notices, shard, self.repeated_keys());
+        Ok(notices)
     }
 }

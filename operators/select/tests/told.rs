@@ -20,8 +20,8 @@ fn ended(came: &[&str], outcome: &ShardOutcome, is_cut: bool) -> Result<Vec<Stri
     }
     let mut notices = Notices::default();
     notices.note("nameless_files", "files passed over", "0.tar: README", 1);
-    picker.ended(outcome, is_cut, &mut notices).map_err(|error| error.to_string())?;
-    Ok(notices.lines().collect())
+    let told = picker.ended(outcome, is_cut, notices).map_err(|error| error.to_string())?;
+    Ok(told.lines().collect())
 }
 
 #[test]
@@ -65,7 +65,8 @@ fn a_key_that_comes_again_is_counted_where_it_is_not_refused() {
         for (key, index) in keys.iter().zip(0..) {
             assert_eq!(picker.keeps(index, key, || None).unwrap(), *key != "x", "{shard} {key}");
         }
-        picker.ended(&ShardOutcome::Complete(None), false, &mut notices).unwrap();
+        // What was told of the shards before stays the caller's.
+        notices.merge(&picker.ended(&ShardOutcome::Complete(None), false, Notices::default()).unwrap());
     }
     let again = notices.get("repeated_keys").unwrap();
     assert_eq!((again.count, again.first.as_str(), again.loss), (2, "1.tar", false));

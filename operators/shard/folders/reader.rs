@@ -87,9 +87,12 @@ impl FolderReader {
     ) -> Result<(), E> {
         let &Request { pass, ordinal, replay, .. } = request;
         let mut end = ShardEnd::new(ordinal);
-        end.outcome = self.stream(request, &mut end, admit, emit)?;
+        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref());
+        // Who says whom it has to give knows better than its statistics.
+        let counts = known.as_ref().is_ok_and(KnownShard::counts);
+        end.outcome = self.stream(request, known, &mut end, admit, emit)?;
         let class = usize::try_from(ordinal).ok().and_then(|at| self.folders.classes.get(at));
-        if let Some(class) = class.filter(|_| !replay) {
+        if let Some(class) = class.filter(|_| !replay && !counts) {
             let promised = promised_to_folder(&class.folder);
             // Without statistics an empty class is a note of the plan's.
             if promised != Promised::Nothing {
@@ -106,13 +109,14 @@ impl FolderReader {
     fn stream<E>(
         &self,
         request: &Request,
+        known: Result<KnownShard, KnownError>,
         end: &mut ShardEnd,
         admit: &mut dyn FnMut(u64) -> Result<Permit, E>,
         emit: &mut dyn FnMut(Admitted) -> Result<(), E>,
     ) -> Result<ShardOutcome, E> {
         let unavailable = |error: Cause| ShardOutcome::Unavailable(Causes(&*error).to_string());
-        let known = KnownShard::of(request, self.decisions.as_deref(), self.split.as_deref()).map_err(Cause::from);
-        let (known, open) = match known.and_then(|known| Ok((known, self.open(request.ordinal)?))) {
+        let (known, open) = match known.map_err(Cause::from).and_then(|known| Ok((known, self.open(request.ordinal)?)))
+        {
             Ok(opened) => opened,
             Err(error) => return Ok(unavailable(error)),
         };

@@ -122,6 +122,9 @@ pub trait Listed {
     /// A uid that is due and missing or none, a list that cannot be read.
     fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError>;
 
+    /// Whether it knows how many samples of the shard are due, and misses those that do not come.
+    fn counts(&self) -> bool;
+
     /// Samples so far whose uid it has more than once.
     fn repeated_uids(&self) -> u64;
 
@@ -190,6 +193,15 @@ impl KnownShard {
         let Self::Listed(listed) = self else { return Ok(true) };
         let mut listed = listed.borrow_mut();
         if listed.by_uid() { listed.keeps(info.id.index, &info.key, info.uid.as_deref()) } else { Ok(true) }
+    }
+
+    /// Whether it is known how many samples are due: no shard's statistics know better.
+    pub(crate) fn counts(&self) -> bool {
+        match self {
+            Self::Named(_) => true,
+            Self::Listed(listed) => listed.borrow().counts(),
+            Self::Nothing | Self::Judged(..) => false,
+        }
     }
 
     /// Notes what is odd in a list.

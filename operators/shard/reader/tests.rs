@@ -250,6 +250,11 @@ fn end_of(name: &str, bytes: &[u8], promised: Option<u64>) -> ShardEnd {
 
 /// The same with statistics of any form.
 fn end_beside(name: &str, bytes: &[u8], stats: Option<&str>) -> ShardEnd {
+    end_by(name, bytes, stats, None)
+}
+
+/// The same, where a split says whom the shard has to give.
+fn end_by(name: &str, bytes: &[u8], stats: Option<&str>, split: Option<Arc<dyn Members>>) -> ShardEnd {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -259,7 +264,7 @@ fn end_beside(name: &str, bytes: &[u8], stats: Option<&str>) -> ShardEnd {
     let shard = ShardRef { ordinal: 0, name: name.into(), url: path.display().to_string(), bytes: None };
     let plan = Arc::new(crate::plan::Plan { shards: vec![shard], ..Default::default() });
     let reader = ShardReader::new(Local::default(), plan, ReaderConfig::default(), ViewBytes::default(), None);
-    rows(sent(&reader, &JUDGE).0).1
+    rows(sent(&reader.of_split(split), &JUDGE).0).1
 }
 
 #[test]
@@ -315,6 +320,28 @@ fn samples_that_the_statistics_promise_and_that_do_not_come_are_lost() {
     assert_eq!(notice("{\"successes\": 3}", "more_samples").as_deref(), Some("00007.tar: 4 of 3"));
     for stats in ["{\"count\": 4}", "{\"successes\": \"4\"}", "{\"successes\": -1}", "{\"succ", ""] {
         assert_eq!(notice(stats, "unreadable_statistics").as_deref(), Some("00007.tar"), "{stats}");
+    }
+    // Who says whom the shard has to give knows better, unless that is a list which does not know where its samples are.
+    let list = |names: &'static [&'static str], by_uid| List { names, by_uid, found: Vec::new() };
+    let all = Split(&[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
+    let splits: [(Arc<dyn Members>, u64); 3] = [
+        (Arc::new(all), 0),
+        (Arc::new(list(&["a", "b", "c", "d"], false)), 0),
+        (Arc::new(list(&["a", "b", "c", "d"], true)), 5),
+    ];
+    let with_uids = tar_of(&[
+        ("a.json", br#"{"uid":"a"}"#),
+        ("a.jpg", b"A"),
+        ("b.json", br#"{"uid":"b"}"#),
+        ("b.jpg", b"B"),
+        ("c.json", br#"{"uid":"c"}"#),
+        ("c.jpg", b"C"),
+        ("d.json", br#"{"uid":"d"}"#),
+        ("d.jpg", b"D"),
+    ]);
+    for (split, lost) in splits {
+        let end = end_by("00007.tar", &with_uids, Some("{\"successes\": 9}"), Some(split));
+        assert_eq!((end.count, end.outcome, end.notices.lost_samples()), (4, ShardOutcome::Complete(None), lost));
     }
     // Cut off: what came is kept, the rest is lost.
     let end = end_of("00007.tar", &three()[..4200], Some(4));
@@ -458,6 +485,10 @@ impl Listed for List {
         let keeps = self.names.contains(&name);
         self.found.extend(keeps.then(|| name.to_owned()));
         Ok(keeps)
+    }
+
+    fn counts(&self) -> bool {
+        !self.by_uid
     }
 
     fn repeated_uids(&self) -> u64 {
