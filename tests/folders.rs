@@ -391,7 +391,18 @@ fn flags_that_change_nothing_here_are_said() {
     let line = "flags that nobody reads of class folders, where no member is repeated: 1 (first: --strict)";
     assert!(heard.contains(line), "{heard}");
     let heard = prune(&images, "embedder", &["--embedder", MODEL, "--join", "cpu"]);
-    assert!(heard.contains("for without --benchmark nothing is embedded: 2 (first: --"), "{heard}");
+    assert!(heard.contains("for without --benchmark nothing is embedded or joined: 2 (first: --"), "{heard}");
+    let stored = World::shared().path("embedded/photo");
+    for (what, into) in [(&images, "columns"), (&stored, "stored")] {
+        let heard = prune(what, into, &["--join", "cpu", "--columns", "decision"]);
+        assert!(heard.contains("nothing is embedded or joined: 1 (first: --join)"), "{heard}");
+        assert!(heard.contains("; the folder goes on with this one only: 1 (first: --columns)"), "{heard}");
+        // So it does.
+        let into = folder.path().join(into).display().to_string();
+        let other = ["prune", what, "--run", &into, "--rule", "random:100%", "--seed", "3", "--threads", "1"];
+        let refused = stderr(&run(2, &other));
+        assert!(refused.contains("columns: the folder has `decision`, now `all`"), "{refused}");
+    }
     for (what, into, more) in [(&images, "plain", &[][..]), (&shard, "shard", &["--strict"][..])] {
         let heard = prune(what, into, more);
         assert!(!heard.contains("nobody reads"), "{heard}");

@@ -82,6 +82,12 @@ fn chosen_pictures_join_a_pool_in_copies_and_the_ledger_tells_them_apart() {
     assert!(sources("more").len() == 30 && sources("few").is_subset(&sources("more")));
     let said = stderr(&run(2, &["inject", &photo, "-o", &place("few")]));
     assert!(said.contains("is not empty and was not made with these settings"), "{said}");
+    // A seed that draws nothing is one of the settings all the same.
+    let all = place("all");
+    let said = stderr(&run(0, &["inject", &photo, "-o", &all, "--seed", "7"]));
+    assert!(said.contains("seeds by which nothing is drawn; the folder goes on with this one only: 1"), "{said}");
+    let said = stderr(&run(2, &["inject", &photo, "-o", &all]));
+    assert!(said.contains("is not empty and was not made with these settings"), "{said}");
     for (words, due) in [
         (["--caption", "a photo"], "caption `a photo`: write {class} where the class belongs"),
         (["--items", "49"], "--items: 49 of 48 pictures"),

@@ -98,7 +98,7 @@ const BOTH: [(&str, &str); 2] = [("photo", "radii"), ("sketch", "radii")];
 
 /// No rule that draws is a watch's.
 #[test]
-fn a_seed_that_nobody_reads_is_said() {
+fn a_seed_that_draws_nothing_is_said() {
     let scene = Scene::new();
     scene.put("00000.tar", "00000");
     let report = scene.once(&World::shared().judging(), &["--seed", "3"]);

@@ -180,29 +180,35 @@ pub fn silently(interrupted: bool, failed: &BTreeMap<u64, String>) -> Done {
     Done::said(if interrupted || !failed.is_empty() { ErrorKind::Unfinished.status() } else { 0 })
 }
 
-/// Notes flags that say how to embed or to join where nothing is embedded: whoever gives them expects that something is. `given` are the
-/// flags that stand on the command line or in its `--config`.
-pub fn note_unread(notices: &mut Notices, given: &[String], judging: &args::Judging) {
-    const UNREAD: [&str; 10] = [
-        "embedder",
-        "embedder-weights",
-        "torchscript",
-        "random-init",
-        "assume-model",
-        "embed-precision",
-        "embed-batch",
-        "join",
-        "columns",
-        "no-embeddings",
-    ];
+/// The flags that say how to embed, or how to join.
+pub const EMBEDS_OR_JOINS: [&str; 10] = [
+    "embedder",
+    "embedder-weights",
+    "torchscript",
+    "random-init",
+    "assume-model",
+    "embed-precision",
+    "embed-batch",
+    "join",
+    "columns",
+    "no-embeddings",
+];
+
+/// Notes which of `flags`, which say how to embed or to join, are given where nothing is: whoever gives them expects that something is. `given` are
+/// the flags that stand on the command line or in its `--config`.
+pub fn note_unread(notices: &mut Notices, given: &[String], judging: &args::Judging, flags: &[&str]) {
     if !judging.against.benchmarks.is_empty() {
         return;
     }
-    let unread: Vec<&String> = given.iter().filter(|flag| UNREAD.contains(&flag.as_str())).collect();
+    let unread = given.iter().filter(|flag| flags.contains(&flag.as_str()));
+    // Nothing is joined for them, and yet a run folder keeps them among what it was begun with.
+    let (columns, unread): (Vec<&String>, Vec<&String>) = unread.partition(|flag| *flag == "columns");
     if let Some(first) = unread.first() {
-        let text = "flags that nobody reads, for without --benchmark nothing is embedded";
+        let text = "flags that nobody reads, for without --benchmark nothing is embedded or joined";
         notices.note("flags_not_read", text, format!("--{first}"), unread.len() as u64);
     }
+    let text = "choices of columns of which without --benchmark there are none; the folder goes on with this one only";
+    notices.note("columns_not_read", text, "--columns", columns.len() as u64);
 }
 
 /// Says which pictures a card decoded, where one did.

@@ -18,6 +18,6 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     let mut config = run_config::config(&args.shards, &args.run, judging, running, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, given, judging);
+    run_config::note_unread(&mut report.notices, given, judging, &run_config::EMBEDS_OR_JOINS);
     told(args, given, report, begun)
 }

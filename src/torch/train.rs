@@ -25,7 +25,7 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
     let mut run = config(args, launched)?;
     let mut begun = run_config::begin(&mut run.judge, &args.running.watched, run_config::Showing::Everywhere)?;
     let mut report = train(&run, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, given, &args.judging);
+    run_config::note_unread(&mut report.notices, given, &args.judging, &run_config::EMBEDS_OR_JOINS);
     begun.hide();
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));

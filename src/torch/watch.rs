@@ -13,7 +13,7 @@ use trommel_report::text::thousands;
 use crate::run_config;
 use crate::train;
 use trommel_cli::args::{self, WatchArgs};
-use trommel_cli::commands::{note_seed, print_json};
+use trommel_cli::commands::{note_kept_seed, print_json};
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Done, Outcome, tell};
@@ -61,7 +61,7 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     // No rule that draws is a watch's, and the file of its trainer has a seed of its own.
-    note_seed(&mut report.notices, given, false);
+    note_kept_seed(&mut report.notices, given, false);
     eprintln!(
         "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
         report.epoch,

@@ -8,7 +8,7 @@ use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_report::text::thousands;
 
-use super::{note_seed, print_json};
+use super::{note_kept_seed, print_json};
 use crate::args::InjectArgs;
 use crate::environment;
 use crate::outcome::{Done, Outcome, Read, tell};
@@ -16,7 +16,7 @@ use crate::outcome::{Done, Outcome, Read, tell};
 /// Writes class folders as shards.
 pub fn run(args: &InjectArgs, given: &[String]) -> Outcome {
     let mut made = inject(&config(args)?)?;
-    note_seed(&mut made.notices, given, args.items.is_some());
+    note_kept_seed(&mut made.notices, given, args.items.is_some());
     eprintln!(
         "trommel: {} samples in {} shards: {} of {} pictures, {} of each; as SHARDS: {}",
         thousands(made.samples),

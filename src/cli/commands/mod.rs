@@ -60,8 +60,19 @@ fn run_plain(command: &PlainCommand, given: &[String]) -> Outcome {
 
 /// Notes a seed that is given where nothing is drawn by one: whoever gives it expects that something is.
 pub fn note_seed(notices: &mut Notices, given: &[String], draws: bool) {
-    let unread = !draws && given.iter().any(|flag| flag == "seed");
-    notices.note("seed_not_read", "seeds that nobody reads, for nothing is drawn", "--seed", u64::from(unread));
+    let text = "seeds that nobody reads, for nothing is drawn";
+    notices.note("seed_not_read", text, "--seed", undrawn(given, draws));
+}
+
+/// The same where the folder that is made keeps the seed among what it was begun with: without it the next command is refused.
+pub fn note_kept_seed(notices: &mut Notices, given: &[String], draws: bool) {
+    let text = "seeds by which nothing is drawn; the folder goes on with this one only";
+    notices.note("seed_not_read", text, "--seed", undrawn(given, draws));
+}
+
+/// How many seeds are given and draw nothing.
+fn undrawn(given: &[String], draws: bool) -> u64 {
+    u64::from(!draws && given.iter().any(|flag| flag == "seed"))
 }
 
 /// The result as one JSON line on stdout, where it was asked for.

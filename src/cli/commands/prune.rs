@@ -8,7 +8,7 @@ use trommel_pipelines::pruning::PruneReport;
 use trommel_pipelines::stored::{InputKind, kind_of};
 use trommel_report::text::{percent, thousands};
 
-use super::{note_seed, print_json};
+use super::{note_kept_seed, print_json};
 use crate::args::PruneArgs;
 use crate::launch::Launched;
 use crate::outcome::{Outcome, tell};
@@ -35,7 +35,9 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     let (judging, running) = (&args.judging, &args.running);
     let mut config = run_config::config(&args.shards, &args.run, judging, running, machine, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, Showing::Everywhere)?;
-    let report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
+    let mut report = prune_embeddings::prune(&config, begun.stop.clone(), &begun.progress)?;
+    // Of all that is said of embedding and joining these alone are taken here.
+    run_config::note_unread(&mut report.notices, given, judging, &["join", "columns"]);
     told(args, given, report, begun)
 }
 
@@ -92,7 +94,7 @@ pub fn told(args: &PruneArgs, given: &[String], mut report: PruneReport, mut beg
     if !begun.speaks {
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
-    note_seed(&mut report.notices, given, draws(args));
+    note_kept_seed(&mut report.notices, given, draws(args));
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
         "trommel: {} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",
