@@ -4,7 +4,9 @@
 //! a dot that is written. A `?` in another store's URL begins its query and is no wildcard.
 //!
 //! What cannot be looked into may hold what was asked for: a folder that may not be listed or entered, a name that is not UTF-8 and a link that
-//! may not be followed are errors. Links that lead nowhere are noted where they stand for folders.
+//! may not be followed are errors. Links that lead nowhere are noted where folders are looked for: below `**` all of them.
+
+use std::collections::BTreeSet;
 
 use glob::{MatchOptions, Pattern};
 
@@ -44,8 +46,8 @@ enum Name {
 pub(super) struct Met {
     /// What there is, with its URL.
     pub(super) entries: Vec<(String, Entry)>,
-    /// Links that lead nowhere, where folders were looked for.
-    nowhere: Vec<String>,
+    /// Links that lead nowhere, where folders were looked for; each once, however often it was looked at.
+    nowhere: BTreeSet<String>,
 }
 
 impl Met {
@@ -138,17 +140,22 @@ fn walk(look: &Look<'_>, folder: &str, names: &[Name], met: &mut Met) -> Result<
         None => Ok(()),
         Some((Name::Literal(name), rest)) => {
             let url = format!("{folder}{name}");
-            if !rest.is_empty() {
-                return walk(look, &with_slash(&url), rest, met);
-            }
-            // A link that leads nowhere is there; opening it says what is wrong.
             let link = || Some(look.list(folder).ok()?.iter().find(|entry| entry.name == *name)?.clone());
+            if !rest.is_empty() {
+                let before = met.entries.len();
+                walk(look, &with_slash(&url), rest, met)?;
+                if met.entries.len() == before && link().is_some_and(|link| link.kind == EntryKind::Nothing) {
+                    met.nowhere.insert(url);
+                }
+                return Ok(());
+            }
             match look.look(&url) {
                 Ok(seen) => {
                     let entry = Entry { name: name.clone(), is_utf8: true, kind: seen.kind, seen: Some(seen) };
                     met.entries.push((url, entry));
                     Ok(())
                 }
+                // A link that leads nowhere is there; opening it says what is wrong.
                 Err(error) if error.is_nothing() => {
                     met.entries.extend(link().map(|entry| (url, entry)));
                     Ok(())
@@ -173,10 +180,19 @@ fn walk(look: &Look<'_>, folder: &str, names: &[Name], met: &mut Met) -> Result<
                 met.entries.push((folder.to_owned(), entry));
             }
             for entry in listed(look, folder)?.iter() {
+                let before = met.entries.len();
                 take(look, folder, entry, rest, met)?;
+                if entry.name.starts_with('.') {
+                    continue;
+                }
                 let url = format!("{folder}{}", entry.name);
-                if !entry.name.starts_with('.') && kind_of(look, &url, entry)? == EntryKind::Folder {
-                    walk(look, &with_slash(&url), names, met)?;
+                match kind_of(look, &url, entry)? {
+                    EntryKind::Folder => walk(look, &with_slash(&url), names, met)?,
+                    // One that is found itself is there; opening it says what is wrong.
+                    EntryKind::Nothing if met.entries.len() == before => {
+                        met.nowhere.insert(url);
+                    }
+                    EntryKind::Nothing | EntryKind::File | EntryKind::Stream => {}
                 }
             }
             Ok(())
@@ -203,7 +219,7 @@ fn take(look: &Look<'_>, folder: &str, entry: &Entry, names: &[Name], met: &mut 
     match kind_of(look, &url, entry)? {
         EntryKind::Folder => walk(look, &with_slash(&url), rest, met),
         EntryKind::Nothing => {
-            met.nowhere.push(url);
+            met.nowhere.insert(url);
             Ok(())
         }
         EntryKind::File | EntryKind::Stream => Ok(()),

@@ -118,14 +118,22 @@ fn a_folder_that_may_not_be_entered_is_named_and_hides_nothing() {
 /// Of a disk that is not mounted a link is left: what was asked for there is missed.
 #[test]
 fn links_that_lead_nowhere_in_the_place_of_folders_are_noted() {
-    let place = Place::new(&FILES);
-    for link in ["gone", "a/gone"] {
+    let place = Place::new(&[&FILES[..], &["d/in/0.tar"]].concat());
+    for link in ["gone", "a/gone", "b/in"] {
         std::os::unix::fs::symlink("nowhere", place.folder.path().join(link)).unwrap();
     }
     let root = place.folder.path().display().to_string();
-    for (argument, count) in
-        [("@/*/0.tar", 1), ("@/*/*.tar", 1), ("@/[ab]/0.tar", 0), ("@/a/*.tar", 0), ("@/**/0.tar", 0)]
-    {
+    for (argument, count) in [
+        ("@/*/0.tar", 1),
+        ("@/*/*.tar", 1),
+        ("@/[ab]/0.tar", 0),
+        ("@/a/*.tar", 0),
+        ("@/*/in/0.tar", 2),
+        ("@/*/in/*.tar", 2),
+        ("@/[ad]/in/*.tar", 0),
+        ("@/**/0.tar", 3),
+        ("@/**/in/*.tar", 3),
+    ] {
         let plan = place.plan(&[argument]).unwrap();
         let noted = |notices: &Notices| notices.get("links_to_nothing").map_or(0, |notice| notice.count);
         assert_eq!(noted(&plan.losses()), count, "{argument}: {:?}", plan.passed_over);
