@@ -106,5 +106,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("0_stats.json")).unwrap();
         let local = |name: &str| promised(&Local::default(), &folder.path().join(name).display().to_string());
         assert_eq!([local("0.tar"), local("1.tar")], [Promised::Unreadable, Promised::Nothing]);
+        // A shard may be called so; its statistics would have a longer name than this machine's files can have.
+        assert_eq!(local(&format!("{}.tar", "x".repeat(250))), Promised::Nothing);
     }
 }

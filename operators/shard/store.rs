@@ -83,11 +83,11 @@ impl StoreError {
         Self::io(url, io::Error::new(io::ErrorKind::NotFound, "there is no such thing"))
     }
 
-    /// Whether nothing is there.
+    /// Whether nothing is there; nothing can be where a name is too long for its store.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        matches!(self, Self::Io { error, .. } if matches!(error.kind(), NotFound | NotADirectory))
+        use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+        matches!(self, Self::Io { error, .. } if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename))
     }
 
     /// Whether it is there, or may be, and nobody may see it.
@@ -99,11 +99,9 @@ impl StoreError {
     /// Whether another try may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied, Unsupported};
-        let lasts = |kind| {
-            matches!(kind, InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied | Unsupported)
-        };
-        matches!(self, Self::Io { error, .. } if !lasts(error.kind()))
+        use io::ErrorKind::{InvalidData, IsADirectory, PermissionDenied, Unsupported};
+        let lasts = |kind| matches!(kind, InvalidData | IsADirectory | PermissionDenied | Unsupported);
+        !self.is_nothing() && matches!(self, Self::Io { error, .. } if !lasts(error.kind()))
     }
 }
 
