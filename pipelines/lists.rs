@@ -2,7 +2,7 @@
 //!
 //! A template's place for the class is `{}` (open_clip's, Python's `format`) or `{c}` (CLIP_benchmark's, DataComp's). A line without a place
 //! would give every class the same text, and the first class every picture: it is refused with its number. So are Python files, whose
-//! lines are no templates; JSON is read where it is a list of texts. A blank line is left out, but among class names, where it is refused:
+//! lines are no templates; JSON is read where it is a list of texts. A blank line is left out, but before a class name, where it is refused:
 //! there a line's place is the number of its class.
 
 use std::collections::BTreeMap;

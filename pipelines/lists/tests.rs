@@ -18,6 +18,7 @@ fn both_places_and_json_are_read() {
     assert_eq!(read("\u{feff}a photo of a {c}.\r\n{c} in the wild", templates), wanted);
     assert_eq!(read("{c} in the wild\n", templates).unwrap(), ["{} in the wild"]);
     assert_eq!(read("[\n  \"a photo of a {c}.\",\n  \"{} in the wild\"\n]\n", templates), wanted);
+    assert_eq!(read("tench\n2 euro\n \t\r\n\n", class_names).unwrap(), ["tench", "2 euro"]);
     for names in ["0\n1\n2", "707-320\n727-200", "2 euro\n1 euro", "0 tench"] {
         assert_eq!(read(names, class_names).unwrap().join("\n"), names);
     }
@@ -116,7 +117,7 @@ fn what_is_no_entry_is_refused_with_its_place() {
         ("n01440764 tench, Tinca tinca\nn01443537 goldfish\n", "list: `n01440764 tench, Tinca tinca` begins"),
         ("", "list: holds no class name"),
         ("tench\n\ngoldfish\n", "list:2: a blank line"),
-        ("tench\n \t\r\n", "list:2: a blank line"),
+        ("tench\n \t\r\ngoldfish\n\n", "list:2: a blank line"),
         ("\u{feff}\ntench", "list:1: a blank line"),
         ("[\"tench\", \"\"]", "list: entry 2: is blank"),
     ] {
