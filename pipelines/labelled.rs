@@ -64,7 +64,8 @@ impl LabelledPictures {
         match Classified::find_called(data, &names.list) {
             Ok(Some(set)) => Self::of_shards(data, set, names),
             Ok(None) => match Classified::of_tars(data)? {
-                Some(set) => Self::of_shards(data, set, names),
+                // Tars say nothing of their classes' names.
+                Some(set) => Self::of_shards(data, Classified { class_names: names.list.clone(), ..set }, names),
                 None => Self::of_folders(data, names),
             },
             Err(ClassifiedError::Malformed { .. }) if matches!(captioned(data), Ok(Some(_))) => {
@@ -75,15 +76,12 @@ impl LabelledPictures {
         }
     }
 
-    fn of_shards(data: &Path, mut set: Classified, names: &ClassNames) -> Result<Self, PipelineError> {
+    fn of_shards(data: &Path, set: Classified, names: &ClassNames) -> Result<Self, PipelineError> {
         let usage = |what: &str| Err(PipelineError::Usage(format!("{}: {what}", data.display())));
         if !names.table.is_empty() {
             return usage(
                 "a table of class folders says nothing of tars, whose classes are numbers: --classnames FILE",
             );
-        }
-        if !names.list.is_empty() {
-            set.class_names.clone_from(&names.list);
         }
         if set.class_names.is_empty() {
             return usage("no classnames.txt beside the tars: --classnames FILE");

@@ -127,14 +127,20 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     let out = eval(0, "packed", &[]);
     assert_eq!(shares(&out), due);
     assert!(!own.iter().any(|line| stderr(&out).contains(line)), "{}", stderr(&out));
+    // The same ones once more are not others.
     let out = eval(0, "packed", &list);
     assert_eq!(shares(&out), due);
+    assert!(!own.iter().any(|line| stderr(&out).contains(line)), "{}", stderr(&out));
+    fs::write(at("other.txt"), "{c}\n").unwrap();
+    let out = eval(0, "packed", &["--classnames", &wrong, "--templates", &text("other.txt")]);
     assert!(own.iter().all(|line| stderr(&out).contains(line)), "{}", stderr(&out));
     // A blank line is no class, and is not left out: classes are counted by lines. Where other names are given, nobody counts them.
     fs::write(at("packed/classnames.txt"), spoken.join("\n\n")).unwrap();
     let said = stderr(&eval(2, "packed", &[]));
     assert!(said.contains("classnames.txt:2: a blank line where the name of a class is due"), "{said}");
-    assert_eq!(shares(&eval(0, "packed", &list)), due);
+    let out = eval(0, "packed", &list);
+    assert_eq!(shares(&out), due);
+    assert!(stderr(&out).contains(&own[0]), "{}", stderr(&out));
     let given = text("packed/classnames.txt");
     let said = stderr(&eval(2, "numbered", &["--classnames", &given]));
     assert!(said.contains("classnames.txt:2: a blank line"), "{said}");

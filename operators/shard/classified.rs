@@ -69,18 +69,23 @@ impl Classified {
         Self::find_called(root, &[])
     }
 
-    /// The same, its classes called by other names than its own, where any are given; that its own are not read is noted.
+    /// The same, its classes called by other names than its own, where any are given; that its own are others and not read is noted.
     ///
     /// # Errors
-    /// As [`Self::find`]; what its own names are is not looked at where others are given.
+    /// As [`Self::find`]; whether its own names can be read is all the same where others are given.
     pub fn find_called(root: &Path, given: &[String]) -> Result<Option<Self>, ClassifiedError> {
         let Some((shards, above)) = packed(root, "classification", "one class a picture")? else { return Ok(None) };
         let (list, mut notices) = (above.join("classnames.txt"), uncounted(root));
-        let class_names = if given.is_empty() { own_names(&list)? } else { given.to_vec() };
-        if !given.is_empty() && list.is_file() {
-            let text = "class names of a set's own that are not read, for others are given in their place";
-            notices.note("own_class_names", text, list.display().to_string(), 1);
-        }
+        let own = own_names(&list);
+        let class_names = if given.is_empty() {
+            own?
+        } else {
+            if list.is_file() && !own.is_ok_and(|own| own == given) {
+                let text = "class names of a set's own that are not read, for others are given in their place";
+                notices.note("own_class_names", text, list.display().to_string(), 1);
+            }
+            given.to_vec()
+        };
         let templates = Some(above.join("zeroshot_classification_templates.txt")).filter(|path| path.is_file());
         Ok(Some(Self { shards, names: Vec::new(), class_names, templates, notices }))
     }

@@ -185,6 +185,8 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
 fn templates(given: &[String], own: Option<&Path>, notices: &mut Notices) -> Result<Vec<String>, PipelineError> {
     match own {
         Some(own) if given.is_empty() => return lists::templates(own),
+        // The set's own once more are not others.
+        Some(own) if lists::templates(own).is_ok_and(|own| own == given) => {}
         Some(own) => {
             let text = "templates of a set's own that are not read, for others are given in their place";
             notices.note("own_templates", text, own.display().to_string(), 1);

@@ -11,24 +11,19 @@ use crate::plan::shards_in;
 use crate::store::Local;
 use trommel_core::notices::Notices;
 
+/// The file in a set's folder that says how many tars it has.
+const COUNT: &str = "nshards.txt";
+
 /// The tars of a set of such a kind, and the folder with what is said of all of them. A set that does not say its kind may be any.
 pub(super) fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
-    let inner = root.join("test");
-    let (folder, above) = match (root.join("nshards.txt").is_file(), inner.join("nshards.txt").is_file()) {
-        (true, _) => (root.to_path_buf(), root.join("..")),
-        (false, true) => (inner, root.to_path_buf()),
-        (false, false) => return Ok(None),
-    };
+    let Some(folder) = own_folder(root) else { return Ok(None) };
+    let above = if folder == root { root.join("..") } else { root.to_path_buf() };
     let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
     let path = above.join("dataset_type.txt");
     if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
         return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
     }
-    let path = folder.join("nshards.txt");
-    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
-    let Ok(count) = count.trim().parse::<usize>() else {
-        return Err(malformed(path, format!("`{:.40}` is no number of tars", count.trim())));
-    };
+    let count = count_in(&folder)?;
     let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
     match shards.iter().find(|shard| !shard.is_file()) {
         Some(missing) => Err(ClassifiedError::Unavailable {
@@ -39,16 +34,26 @@ pub(super) fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<
     }
 }
 
+/// The folder with a set's tars: `root` itself, or its `test`; `None` where `root` is no set.
+fn own_folder(root: &Path) -> Option<PathBuf> {
+    [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join(COUNT).is_file())
+}
+
+/// How many tars a set says that it has in its folder.
+fn count_in(folder: &Path) -> Result<usize, ClassifiedError> {
+    let path = folder.join(COUNT);
+    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
+    let what = format!("`{:.40}` is no number of tars", count.trim());
+    count.trim().parse().map_err(|_| ClassifiedError::Malformed { path, what })
+}
+
 /// Notes shards that lie beside a set's own, and that its `nshards.txt` does not count; nothing where `root` is no set.
 #[must_use]
 pub fn uncounted(root: &Path) -> Notices {
     let mut notices = Notices::default();
-    let folder =
-        [root.to_path_buf(), root.join("test")].into_iter().find(|folder| folder.join("nshards.txt").is_file());
-    let count = |folder: &PathBuf| fs::read_to_string(folder.join("nshards.txt")).ok()?.trim().parse::<usize>().ok();
-    let Some((folder, count)) = folder.and_then(|folder| count(&folder).map(|count| (folder, count))) else {
-        return notices;
-    };
+    let Some(folder) = own_folder(root) else { return notices };
+    // What its own reader refuses is not said here.
+    let Ok(count) = count_in(&folder) else { return notices };
     let is_own = |shard: &Path| {
         let number = shard.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar")?.parse::<usize>().ok());
         number.is_some_and(|number| number < count && folder.join(format!("{number}.tar")) == shard)

@@ -86,7 +86,7 @@ fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {
     fs::create_dir(&test).unwrap();
     fs::write(test.join("nshards.txt"), "1").unwrap();
     fs::write(test.join("0.tar"), tar_of(&[("s0.cls", b"1"), ("s0.jpg", b"j")])).unwrap();
-    for (content, line) in [("a\n\nb\n", 2), ("\na\n", 1), ("a\n \t\r\n", 2), ("a\n\n", 2)] {
+    for (content, line) in [("a\n\nb\n", 2), ("\na\n", 1), ("a\n \t\r\nb", 2)] {
         fs::write(root.join("classnames.txt"), content).unwrap();
         // It says nothing of its kind, and is no set of captioned pictures for that.
         for error in [Classified::find(root).unwrap_err(), Packed::find(root).unwrap_err()] {
@@ -98,10 +98,16 @@ fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {
         let of = set.notices.get("own_class_names").unwrap();
         assert!(set.class_names == given && of.first.ends_with("classnames.txt"), "{of:?}");
     }
-    for content in ["a\nb", "a\r\nb\r\n", "\u{feff}a\nb\n"] {
+    for content in ["a\nb", "a\r\nb\r\n", "\u{feff}a\nb\n", "a\nb\n\n", "a\nb\n \t\r\n"] {
         fs::write(root.join("classnames.txt"), content).unwrap();
-        let set = Classified::find(root).unwrap().unwrap();
-        assert!(set.class_names == ["a", "b"] && set.notices.is_empty(), "{content:?}: {set:?}");
+        let given = ["a", "b"].map(String::from);
+        // Whoever gives the set's own names takes none in their place.
+        for set in [Classified::find(root).unwrap(), Classified::find_called(root, &given).unwrap()] {
+            let set = set.unwrap();
+            assert!(set.class_names == given && set.notices.is_empty(), "{content:?}: {set:?}");
+        }
+        let set = Classified::find_called(root, &given[..1]).unwrap().unwrap();
+        assert!(set.class_names == given[..1] && set.notices.get("own_class_names").is_some(), "{content:?}: {set:?}");
     }
     fs::remove_file(root.join("classnames.txt")).unwrap();
     assert!(Classified::find_called(root, &["x".to_owned()]).unwrap().unwrap().notices.is_empty());
