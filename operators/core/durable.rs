@@ -41,14 +41,13 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
-    make_missing(folder).map(drop)
+    make_missing(folder, &mut Vec::new())
 }
 
-/// The same; gives the folders that were not there, the innermost first.
-pub(crate) fn make_missing(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// The same; adds the folders that were not there to `made`, the innermost first, where it fails half-way too.
+pub(crate) fn make_missing(folder: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    let mut made = Vec::new();
     for above in missing.into_iter().rev() {
         match std::fs::create_dir(above) {
             Ok(()) => made.insert(0, above.to_path_buf()),
@@ -60,8 +59,7 @@ pub(crate) fn make_missing(folder: &Path) -> io::Result<Vec<PathBuf>> {
         sync_folder(parent(above))?;
     }
     // What stands there may be no folder.
-    std::fs::create_dir_all(folder)?;
-    Ok(made)
+    std::fs::create_dir_all(folder)
 }
 
 /// Gives a file, link or folder that is durable another name in the same folder, durably, in place of what stood there.

@@ -2,7 +2,10 @@
 //!
 //! A command makes its folder before it knows all that may be wrong: its lock lies there, its settings, and what it writes aside. If it is refused
 //! after that, it leaves nothing behind: the lock goes with the value, settings go where nothing was written beside them, and the folders that were
-//! made here go unless something stands in them. What was there before stays.
+//! made here go unless something stands in them, or somebody else writes into them. What was there before stays.
+//!
+//! Whoever writes into a folder shares a lock of it with all others that do, and who takes it away must have it alone: a neighbour that has found
+//! the folder, and has written nothing yet that bears a name, does not lose it.
 //!
 //! ```
 //! use trommel_core::out_folder::OutFolder;
@@ -27,11 +30,15 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::durable::make_missing;
 
-/// Times that a lock is looked for where others take it away.
+/// Times that a folder or a lock is looked for where others take it away.
 const TRIES: usize = 100;
+
+/// Time between two looks at a folder that somebody has alone.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// See the module's head.
 #[must_use = "where nothing stands in the folder, it goes with this value"]
@@ -44,6 +51,8 @@ pub struct OutFolder {
     settings: Vec<OsString>,
     /// What stood in the folder before the first of these.
     before: HashSet<OsString>,
+    /// The folder itself, with the lock that all who write into it share.
+    shared: Option<File>,
     /// The file that is locked, and its path. It is let go of when all the rest is done.
     lock: Option<(File, PathBuf)>,
 }
@@ -54,8 +63,16 @@ impl OutFolder {
     /// # Errors
     /// What the file system says.
     pub fn make(folder: &Path) -> io::Result<Self> {
-        let (folder, made) = (folder.to_path_buf(), make_missing(folder)?);
-        Ok(Self { folder, made, settings: Vec::new(), before: HashSet::new(), lock: None })
+        again(|| Self::try_make(folder))
+    }
+
+    fn try_make(folder: &Path) -> io::Result<Self> {
+        let (folder, settings, before) = (folder.to_path_buf(), Vec::new(), HashSet::new());
+        let mut this = Self { folder, made: Vec::new(), settings, before, shared: None, lock: None };
+        // Folders that were made before it fails go with it.
+        make_missing(&this.folder, &mut this.made)?;
+        this.shared = Some(shared(&this.folder)?);
+        Ok(this)
     }
 
     /// The same for one process at a time, which holds the lock of a file in the folder as long as it has this value; `None` where another one
@@ -64,18 +81,11 @@ impl OutFolder {
     /// # Errors
     /// What the file system says.
     pub fn locked(folder: &Path, lock: &str) -> io::Result<Option<Self>> {
-        for _ in 1..TRIES {
-            match Self::try_locked(folder, lock) {
-                // Whoever held the lock may have taken it and the folder away in between.
-                Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) => {}
-                outcome => return outcome,
-            }
-        }
-        Self::try_locked(folder, lock)
+        again(|| Self::try_locked(folder, lock))
     }
 
     fn try_locked(folder: &Path, lock: &str) -> io::Result<Option<Self>> {
-        let (mut this, path) = (Self::make(folder)?, folder.join(lock));
+        let (mut this, path) = (Self::try_make(folder)?, folder.join(lock));
         let file = File::options().write(true).create(true).truncate(false).open(&path)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -85,11 +95,7 @@ impl OutFolder {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // A file that was taken away before it was locked is found by nobody else.
-        let (held, there) = (file.metadata()?, fs::metadata(&path)?);
-        if (held.dev(), held.ino()) != (there.dev(), there.ino()) {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "another file is the lock by now"));
-        }
+        is_still(&file, &path)?;
         this.lock = Some((file, path));
         Ok(Some(this))
     }
@@ -124,6 +130,51 @@ impl OutFolder {
     }
 }
 
+/// Tries again what others may have taken away in between, or made.
+fn again<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists].contains(&error.kind()) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
+/// A folder, locked together with others.
+fn shared(folder: &Path) -> io::Result<File> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let file = File::open(folder)?;
+    for _ in 0..TRIES {
+        match file.try_lock_shared() {
+            // Who takes it away has it alone for a moment. Who has it for longer leaves it there.
+            Err(TryLockError::WouldBlock) => std::thread::sleep(A_MOMENT),
+            // Where nothing can be locked, nobody has it alone, and so nobody takes it away.
+            Ok(()) | Err(TryLockError::Error(_)) => break,
+        }
+    }
+    is_still(&file, folder)?;
+    Ok(file)
+}
+
+/// That what was opened still has its name: what was taken away before it was locked is found by nobody else.
+fn is_still(file: &File, path: &Path) -> io::Result<()> {
+    let (held, there) = (file.metadata()?, fs::metadata(path)?);
+    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "another one stands there by now"))
+}
+
+/// Removes a folder in which nothing stands, unless somebody writes into it.
+fn remove_unused(folder: &Path) -> io::Result<()> {
+    let alone = File::open(folder)?;
+    match alone.try_lock() {
+        Ok(()) => fs::remove_dir(folder),
+        Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
 impl Drop for OutFolder {
     fn drop(&mut self) {
         let is_old = |name: &OsString| self.before.contains(name) || self.settings.contains(name);
@@ -136,8 +187,9 @@ impl Drop for OutFolder {
         if let Some((_, path)) = &self.lock {
             let _gone_already = fs::remove_file(path);
         }
-        // One in which something stands is not removed, and those above it are not either.
-        let _somebody_elses = self.made.iter().try_for_each(fs::remove_dir);
+        drop(self.shared.take());
+        // One that stays is not empty, or another's, and those above it are neither.
+        let _somebody_elses = self.made.iter().try_for_each(|folder| remove_unused(folder));
     }
 }
 
@@ -188,6 +240,41 @@ mod tests {
         assert!(place.path().join("kept/for/it").is_dir());
         let in_the_way = OutFolder::make(&old.join("a/file/b")).unwrap_err();
         assert_eq!(in_the_way.kind(), io::ErrorKind::NotADirectory);
+        // What was made before it failed goes again.
+        OutFolder::make(&place.path().join("half").join("way".repeat(100))).unwrap_err();
+        assert!(!place.path().join("half").exists());
+    }
+
+    #[test]
+    fn a_folder_that_somebody_else_writes_into_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("splits/of");
+        let (refused, neighbour) = (OutFolder::make(&folder).unwrap(), OutFolder::make(&folder).unwrap());
+        drop(refused);
+        fs::write(folder.join("result"), "").unwrap();
+        drop(neighbour);
+        assert_eq!(names(&folder), ["result"]);
+        // So does one above that which goes.
+        let (inner, outer) = (place.path().join("a/b"), place.path().join("a"));
+        let (refused, neighbour) = (OutFolder::make(&inner).unwrap(), OutFolder::make(&outer).unwrap());
+        drop(refused);
+        assert!(names(&outer).is_empty());
+        drop(neighbour);
+        // Many come and go at once: nobody writes into a folder that is gone.
+        let folder = place.path().join("many");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let (folder, file) = (&folder, folder.join(writer.to_string()));
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let mine = OutFolder::make(folder).unwrap();
+                        fs::write(&file, "").unwrap();
+                        fs::remove_file(&file).unwrap();
+                        drop(mine);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
