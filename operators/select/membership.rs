@@ -36,11 +36,13 @@ pub use crate::uid_list::UidList;
 
 mod keys;
 mod picker;
+mod run;
 mod table;
 pub mod told;
 
 use keys::Keys;
 pub use picker::Picker;
+use run::Run;
 use table::Table;
 
 /// A sample that a split keeps of a shard.
@@ -92,12 +94,6 @@ enum Source {
     Run(Run),
 }
 
-/// A run folder, with the ordinals of its shards by their names.
-struct Run {
-    ledger: Ledger,
-    ordinals: HashMap<String, u64>,
-}
-
 impl Membership {
     /// Opens a split: one of its files, its `.split.json` (the file beside it is read), or a run folder, whose kept samples are the split.
     ///
@@ -106,11 +102,9 @@ impl Membership {
     pub fn open(path: &Path) -> Result<Self, SelectError> {
         if path.is_dir() {
             // An epoch of a watch is shown by a link that moves on: one epoch is read to its end.
-            let path = &std::fs::canonicalize(path).map_err(SelectError::at(path))?;
-            let ledger = Ledger::open(path)?;
-            let plan: Plan = ledger.plan()?;
-            let ordinals = plan.shards.into_iter().map(|shard| (shard.name, shard.ordinal)).collect();
-            return Ok(Self { path: path.into(), head: None, source: Source::Run(Run { ledger, ordinals }) });
+            let path = std::fs::canonicalize(path).map_err(SelectError::at(path))?;
+            let run = Run::open(&path)?;
+            return Ok(Self { path, head: None, source: Source::Run(run) });
         }
         let file = file_of(path)?;
         let beside = head_path(&file);
@@ -352,32 +346,6 @@ pub struct Coverage {
 
 /// Names of shards, each with the number of samples kept.
 pub type ShardCounts<'a> = Box<dyn Iterator<Item = Result<(String, u64), SelectError>> + 'a>;
-
-impl Run {
-    fn kept(&self, ordinal: u64) -> Result<Vec<KeptRow>, SelectError> {
-        let wanted = [
-            ("index", ColumnType::U32),
-            ("key", ColumnType::Text),
-            ("status", ColumnType::Text),
-            ("reason", ColumnType::Text),
-        ];
-        let mut kept = Vec::new();
-        for group in self.ledger.columns(ordinal, &wanted)? {
-            let group = group?;
-            let [Column::U32(indices), Column::Text(keys), Column::Text(words), Column::Text(reasons)] =
-                group.as_slice()
-            else {
-                continue;
-            };
-            for (((index, key), word), reason) in indices.iter().zip(keys).zip(words).zip(reasons) {
-                if word.as_deref() == Some("kept") && reason.as_deref() != Some(TAKEN_DOWN) {
-                    kept.push(KeptRow { index: index.unwrap_or_default(), key: key.clone().unwrap_or_default() });
-                }
-            }
-        }
-        Ok(kept)
-    }
-}
 
 /// The file with the rows: itself, or the one that a `.split.json` stands beside.
 ///
