@@ -13,18 +13,14 @@
 //! 2. A sample is in the split when its shard, its index and its key say so. A shard whose key at an index is another one has changed: that
 //!    is an error before anything is made of the sample.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trommel_columnar::parquet::{Column, ColumnType};
-use trommel_core::sample::TAKEN_DOWN;
 use trommel_ledger::manifest::PartKind;
-use trommel_ledger::read::Ledger;
-use trommel_shard::plan::Plan;
 
 use crate::SelectError;
 use crate::head::SplitHead;
