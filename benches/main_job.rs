@@ -78,8 +78,10 @@ impl Job<'_> {
 /// Four shards of a folder, linked into another one so often under names of their own.
 fn copies(shards: &str, folder: &str) -> String {
     std::fs::create_dir(folder).unwrap();
+    // A link's target is read from where the link lies.
+    let shards = std::fs::canonicalize(shards).unwrap();
     for at in 0..4 * COPIES {
-        let shard = Path::new(shards).join(format!("{:05}.tar", at % 4));
+        let shard = shards.join(format!("{:05}.tar", at % 4));
         std::os::unix::fs::symlink(shard, format!("{folder}/{at:05}.tar")).unwrap();
     }
     format!("{folder}/{{00000..{:05}}}.tar", 4 * COPIES - 1)

@@ -3,7 +3,6 @@
 use trommel_core::notices::Notices;
 use trommel_core::sample::TAKEN_DOWN;
 use trommel_ledger::read::Ledger;
-use trommel_select::SelectError;
 use trommel_select::membership::Membership;
 use trommel_shard::plan::Plan;
 
@@ -18,12 +17,9 @@ pub fn of_run(plan: &Plan, ledger: &Ledger) -> Notices {
 
 /// What a split cannot keep, since it was lost before: of a run folder, what its ledger has lost, and samples that it rejected; of a file that says
 /// what it is, samples that could not be judged.
-///
-/// # Errors
-/// A run folder that cannot be read.
-pub fn of_split(split: &Membership) -> Result<Notices, SelectError> {
-    let (mut notices, rejected, first) = if split.is_run() {
-        let ledger = Ledger::open(split.path())?;
+#[must_use]
+pub fn of_split(split: &Membership) -> Notices {
+    let (mut notices, rejected, first) = if let Some(ledger) = split.ledger() {
         let counts = ledger.counts();
         // Nobody misses what is taken down.
         let lost = counts.rejects.iter().filter(|(code, _)| *code != TAKEN_DOWN);
@@ -37,5 +33,5 @@ pub fn of_split(split: &Membership) -> Result<Notices, SelectError> {
     };
     let text = "samples that could not be judged, and are not kept";
     notices.loss("rejected_before", text, first, rejected, rejected);
-    Ok(notices)
+    notices
 }

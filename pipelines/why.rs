@@ -158,12 +158,12 @@ fn told(past: &PastRun, row: &LedgerRow, training: &Result<Training, Option<Stri
     });
     let (trained, training) = match training {
         Ok(training) => match training.of(past, row) {
-            (passes, None) => (passes.clone(), Some(in_words(&passes, training.steps(), fate.status))),
+            (passes, None) => (passes.clone(), Some(in_words(&passes, training.steps(), fate.status, true))),
             (passes, Some(why)) if passes.is_empty() => {
                 (passes, Some(format!("its training steps cannot be told: {}", Causes(&why))))
             }
             (passes, Some(why)) => {
-                let known = in_words(&passes, training.steps(), fate.status);
+                let known = in_words(&passes, training.steps(), fate.status, false);
                 let from = passes.len();
                 (passes, Some(format!("{known}; from pass {from} on it cannot be told: {}", Causes(&why))))
             }
@@ -190,8 +190,8 @@ fn told(past: &PastRun, row: &LedgerRow, training: &Result<Training, Option<Stri
     }
 }
 
-/// What a trainer did with a sample, in words.
-fn in_words(passes: &[InPass], done: u64, status: Status) -> String {
+/// What a trainer did with a sample, in words; of `all` passes, or of the first ones, where nobody can tell the rest.
+fn in_words(passes: &[InPass], done: u64, status: Status, all: bool) -> String {
     let steps: Vec<String> = passes
         .iter()
         .filter_map(|pass| if let InPass::Step(step) = pass { Some(step.to_string()) } else { None })
@@ -199,7 +199,13 @@ fn in_words(passes: &[InPass], done: u64, status: Status) -> String {
     let mut words = match (steps.as_slice(), status) {
         ([], Status::Kept) if passes.is_empty() => return "never trained: it has no caption".into(),
         ([], Status::Dropped | Status::Rejected) => return "never trained: it is not kept".into(),
-        ([], Status::Kept) => format!("trained in none of the {done} steps that are done"),
+        ([], Status::Kept) if all => format!("trained in none of the {done} steps that are done"),
+        ([], Status::Kept) if passes.len() == 1 => "trained in no step of the first pass".into(),
+        ([], Status::Kept) => format!("trained in no step of the first {} passes", passes.len()),
+        (steps, _) if !all => {
+            let (word, steps) = (if steps.len() == 1 { "step" } else { "steps" }, steps.join(", "));
+            format!("trained in {word} {steps} (of {done} that are done, counted from 0) as far as is known")
+        }
         ([step], _) => format!("trained in step {step} (of {done} that are done, counted from 0)"),
         (steps, _) => format!("trained in steps {} (of {done} that are done, counted from 0)", steps.join(", ")),
     };
@@ -299,5 +305,29 @@ impl fmt::Display for WhyRow {
             write!(f, "\n  {training}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be told of later passes is not denied.
+    #[test]
+    fn no_more_is_said_of_a_training_than_is_known() {
+        let [step, left] = [InPass::Step(3), InPass::LeftOver];
+        for (passes, all, due) in [
+            (&[left][..], true, "trained in none of the 9 steps that are done; pass 0: left over, it filled no batch"),
+            (&[left], false, "trained in no step of the first pass; pass 0: left over, it filled no batch"),
+            (&[left, InPass::Skipped], false, "trained in no step of the first 2 passes; pass 0: left over"),
+            (&[step], true, "trained in step 3 (of 9 that are done, counted from 0)"),
+            (&[step], false, "trained in step 3 (of 9 that are done, counted from 0) as far as is known"),
+            (&[step, InPass::Step(7)], true, "trained in steps 3, 7 (of 9 that are done, counted from 0)"),
+            (&[step, InPass::Step(7)], false, "trained in steps 3, 7 (of 9 that are done, counted from 0) as far as"),
+        ] {
+            let said = in_words(passes, 9, Status::Kept, all);
+            assert!(said.starts_with(due), "{said}");
+            assert_eq!(said.contains("as far as is known"), !all && passes.contains(&step), "{said}");
+        }
     }
 }

@@ -221,11 +221,11 @@ fn an_interrupted_run_says_so_and_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().join("run");
     let args = world.prune(&into);
-    let child = common::trommel().args(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = common::trommel().args(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
     // When the manifest is there, signals are handled.
-    while !into.join("manifest/0.jsonl").exists() {
-        std::thread::yield_now();
-    }
+    let begun = || into.join("manifest/0.jsonl").exists();
+    common::processes::until(60, || begun() || child.try_wait().unwrap().is_some());
+    assert!(begun(), "no manifest after a minute, or the run has ended without one");
     let pid = i32::try_from(child.id()).unwrap();
     std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
     let out = child.wait_with_output().unwrap();

@@ -147,6 +147,8 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     let (packed, out) = (text("packed"), text("never-embedded"));
     let said = stderr(&run(2, &["embed", &packed, "-o", &out, "--model", MODEL, "--random-init", "1"]));
     assert!(said.contains("classnames.txt:2: a blank line") && !at("never-embedded/config.json").exists(), "{said}");
+    // Whoever writes no labels reads no names.
+    run(0, &["prune", &packed, "--run", &text("pruned"), "--rule", "random:50%"]);
 
     let Some(python) = std::env::var_os("TROMMEL_PEERS") else {
         eprintln!("skipped: set TROMMEL_PEERS to a Python with clip_benchmark");

@@ -104,8 +104,8 @@ fn value(page: &str, sample: &str) -> Option<f64> {
 fn a_run_is_watched_while_it_runs() {
     let world = World::shared();
     let folder = tempfile::tempdir().unwrap();
-    let mut args = world.prune(&folder.path().join("run"));
-    args.extend(["--metrics", "0", "--threads", "1"].map(String::from));
+    let mut args = world.long_prune(&folder.path().join("run"), 8);
+    args.extend(["--metrics", "0"].map(String::from));
     let mut child = trommel().args(&args).stderr(Stdio::piped()).spawn().unwrap();
     let address = metrics_address(&mut child);
     assert!(address.starts_with("127.0.0.1:"), "loopback unless an address is given: {address}");
@@ -120,7 +120,7 @@ fn a_run_is_watched_while_it_runs() {
             assert!(now >= last, "what ends in _total only grows");
             last = now;
             assert!(value(page, r#"trommel_credit_budget_bytes{process="0"}"#).unwrap() > 0.0);
-            assert_eq!(value(page, r#"trommel_planned_shards{process="0"}"#), Some(6.0));
+            assert_eq!(value(page, r#"trommel_planned_shards{process="0"}"#), Some(48.0));
         }
         kept = value(page, r#"trommel_samples_total{process="0",status="kept"}"#).unwrap_or(kept);
         std::thread::sleep(Duration::from_millis(5));

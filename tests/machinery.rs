@@ -6,6 +6,7 @@ mod common;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use common::processes::{Group, committed, until};
 use common::{World, items_text, ledger_text, losses, run, stderr, trommel, words};
 
 #[test]
@@ -71,23 +72,20 @@ fn slices_fill_the_same_ledger_as_one_run() {
 
 #[test]
 fn a_killed_pruning_run_is_resumed_to_the_same_ledger() {
+    const SHARDS: usize = 16 * 6;
     let world = World::shared();
     let folder = tempfile::tempdir().unwrap();
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    run(0, &words(&world.prune(&whole)));
-    // Killed at four instants, each time a little later, then left to finish.
-    let mut kills = 0;
-    for milliseconds in [300, 500, 700, 900] {
-        let mut child = trommel().args(world.prune(&killed)).stderr(Stdio::null()).spawn().unwrap();
-        let until = Instant::now() + Duration::from_millis(milliseconds);
-        while Instant::now() < until && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        kills += u32::from(child.kill().is_ok());
-        child.wait().unwrap();
+    run(0, &words(&world.long_prune(&whole, 16)));
+    // Killed twice, the second time further on, then left to finish.
+    for at_least in [1, 12] {
+        let mut group = Group::start(&world.long_prune(&killed, 16));
+        until(60, || committed(&killed) >= at_least || group.status().is_some());
+        group.kill_all();
+        let done = committed(&killed);
+        assert!((at_least..SHARDS).contains(&done), "killed at {done} of {SHARDS} shards:\n{}", group.said());
     }
-    eprintln!("{kills} kills");
-    run(0, &words(&world.prune(&killed)));
+    run(0, &words(&world.long_prune(&killed, 16)));
     assert_eq!(ledger_text(&whole), ledger_text(&killed));
 }
 

@@ -60,6 +60,11 @@ impl Inputs {
              [embedder]\nmodel = \"{MODEL}\"\nrandom_init = 0\n[training]\nbatch = 8\nsteps = 1\n"
         );
         fs::write(inputs.at("study.toml"), study).unwrap();
+        let unknown = format!(
+            "model = \"no-such-model\"\n[generated]\nshards = 1\nsamples = 8\n[embedder]\nmodel = \"{MODEL}\"\nrandom_init = 0\n\
+             [training]\nbatch = 8\nsteps = 1\n"
+        );
+        fs::write(inputs.at("unknown.toml"), unknown).unwrap();
         inputs
     }
 
@@ -75,15 +80,16 @@ impl Inputs {
     fn refused(&self) -> Vec<(Vec<String>, i32, &'static str)> {
         let [judged, begun, tar, keys, vectors] =
             ["judged", "begun", "data/shards/00000.tar", "list.keys", "vectors"].map(|name| self.path(name));
-        let [photo, reference, broken, study, none] =
-            ["data/benchmarks/photo", "data/reference", "broken", "study.toml", "none.parquet"]
-                .map(|name| self.path(name));
+        let [photo, reference, broken, none] =
+            ["data/benchmarks/photo", "data/reference", "broken", "none.parquet"].map(|name| self.path(name));
+        let [study, unknown] = ["study.toml", "unknown.toml"].map(|name| self.path(name));
         let [page, file] = [self.path("no/page.html"), format!("{OUT}/s.parquet")];
         let benchmark = format!("photo={photo}");
         let table = ["--rule", "where:score>5", "--table", &none];
         let (tight, drawn, known) = (["--memory", "1MiB"], ["--rule", "random:50%"], ["--model", MODEL]);
         let pictures = ["--benchmark", &benchmark, "--embedder", MODEL];
         let with = |words: &[&[&str]]| words.concat().into_iter().map(String::from).collect::<Vec<_>>();
+        let recipe = ["--model", MODEL, "--batch", "8", "--steps", "4", "--precision", "f32", "--warmup", "1"];
         let (little, weights) = ("is too little for this run", "--random-init SEED");
         vec![
             (with(&[&["select", &judged, "-o", OUT], &table]), 2, "none.parquet"),
@@ -102,7 +108,10 @@ impl Inputs {
             (with(&[&["prune", &vectors, "--run", OUT], &drawn, &tight]), 2, little),
             (with(&[&["prune", &tar, "--run", OUT], &drawn, &tight]), 2, little),
             (with(&[&["prune", &tar, "--run", OUT, "--rule", "drop-above:0.9"], &pictures]), 2, weights),
+            (with(&[&["train", &tar, "--run", OUT], &drawn, &recipe, &tight]), 2, little),
+            (with(&[&["train", &tar, "--run", OUT], &drawn, &recipe, &["--lanes", "0"]]), 2, "lane"),
             (with(&[&["study", &study, "--run", OUT]]), 2, "pool: "),
+            (with(&[&["study", &unknown, "--run", OUT]]), 2, "no-such-model"),
         ]
     }
 }

@@ -55,15 +55,19 @@ fn killed_half_way(folder: &Path) -> (PathBuf, PathBuf) {
     let world = World::shared();
     run(0, &words(&world.long_prune(&whole, 16)));
     let mut group = Group::start(&local(2, &[], &world.long_prune(&torn, 16)));
-    let begun = until(60, || committed(&torn) > 10 || group.status().is_some());
+    // Both processes have committed something.
+    let has_line = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| text.contains(r#""status":"committed""#));
+    let both = || manifests(&torn).iter().filter(|file| has_line(file)).count() >= 2;
+    let begun = until(60, || (both() && committed(&torn) > 10) || group.status().is_some());
     assert!(begun && group.status().is_none(), "{}", group.said());
     group.kill_all();
     (whole, torn)
 }
 
+/// None before the folder is begun.
 fn manifests(run_folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> =
-        fs::read_dir(run_folder.join("manifest")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(run_folder.join("manifest")).into_iter().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }

@@ -232,8 +232,8 @@ fn several_processes_keep_one_state() {
     assert_eq!(shown(&scene.run()), 6);
     scene.equals_batch("main", &second);
     // A signal to the launcher ends both in order.
-    let mut watch = Group::start(&launched("2", &first, &["--poll", "200ms"]));
     let epochs = scene.changes().len();
+    let mut watch = Group::start(&launched("2", &first, &["--poll", "200ms"]));
     assert!(until(60, || scene.changes().len() > epochs), "{}", watch.said());
     assert!(signal(watch.pid(), libc::SIGTERM));
     watch.ends_with(0, 60);

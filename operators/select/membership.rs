@@ -21,6 +21,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trommel_ledger::manifest::PartKind;
+use trommel_ledger::read::Ledger;
 
 use crate::SelectError;
 use crate::head::SplitHead;
@@ -222,10 +223,7 @@ impl Membership {
     /// The keys, where they stand alone.
     #[must_use]
     pub const fn keys_alone(&self) -> Option<&Arc<KeyList>> {
-        match &self.source {
-            Source::KeysAlone(keys) => Some(keys),
-            _ => None,
-        }
+        if let Source::KeysAlone(keys) = &self.source { Some(keys) } else { None }
     }
 
     /// Which names have come: none yet. `None` for what says where its samples stand.
@@ -272,7 +270,13 @@ impl Membership {
     /// Whether it is a run folder, which names all shards that it has judged.
     #[must_use]
     pub const fn is_run(&self) -> bool {
-        matches!(self.source, Source::Run(_))
+        self.ledger().is_some()
+    }
+
+    /// A run folder's ledger.
+    #[must_use]
+    pub const fn ledger(&self) -> Option<&Ledger> {
+        if let Source::Run(run) = &self.source { Some(&run.ledger) } else { None }
     }
 
     /// Whether samples are known by their uids only.
@@ -315,8 +319,7 @@ impl Membership {
                     run.ordinals.iter().map(|(name, ordinal)| (name, *ordinal)).collect();
                 named.sort_by_key(|(_, ordinal)| *ordinal);
                 let committed = |(name, ordinal): (&String, u64)| {
-                    let line = &run.ledger.shards().get(&ordinal)?.1;
-                    Some(Ok((name.clone(), line.counts.kept)))
+                    Some(Ok((name.clone(), run.ledger.shards().get(&ordinal)?.1.counts.kept)))
                 };
                 Some(Box::new(named.into_iter().filter_map(committed)))
             }

@@ -212,12 +212,30 @@ impl Packed {
     /// A set of another kind (several labels), or of which a file cannot be read.
     pub fn find(root: &Path) -> Result<Option<Self>, ClassifiedError> {
         match Classified::find(root) {
-            Err(other @ ClassifiedError::Malformed { .. }) => match captioned(root) {
-                Ok(Some(shards)) => Ok(Some(Self::Captioned(shards))),
-                Err(missing @ ClassifiedError::Unavailable { .. }) => Err(missing),
-                _ => Err(other),
-            },
+            Err(other @ ClassifiedError::Malformed { .. }) => {
+                Self::captioned_or(root, other).map(|shards| Some(Self::Captioned(shards)))
+            }
             found => Ok(found?.map(Self::Classified)),
+        }
+    }
+
+    /// Its tars alone, in order: names of classes are not read.
+    ///
+    /// # Errors
+    /// As [`Self::find`], but for its classes.
+    pub fn tars(root: &Path) -> Result<Option<Vec<PathBuf>>, ClassifiedError> {
+        match packed(root, "classification", "one class a picture") {
+            Err(other @ ClassifiedError::Malformed { .. }) => Self::captioned_or(root, other).map(Some),
+            found => Ok(found?.map(|(shards, _)| shards)),
+        }
+    }
+
+    /// The tars of a set of captioned pictures; where it is none, why it is no set of classes.
+    fn captioned_or(root: &Path, other: ClassifiedError) -> Result<Vec<PathBuf>, ClassifiedError> {
+        match captioned(root) {
+            Ok(Some(shards)) => Ok(shards),
+            Err(missing @ ClassifiedError::Unavailable { .. }) => Err(missing),
+            _ => Err(other),
         }
     }
 

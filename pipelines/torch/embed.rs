@@ -36,13 +36,25 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
     if as_npy {
         return write_npy(&ledger, &plan, &config.run).map(|()| 0);
     }
-    let set = match config.shards.as_slice() {
-        [only] => Packed::find(Path::new(only))?,
-        _ => None,
-    };
-    match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set) {
+    match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set_of(config)?) {
         (Input::Shards(_), None) => Ok(0),
         (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref()).map(|()| 0),
+    }
+}
+
+/// Refuses, before anything is embedded, a set whose labels could not be written at the end.
+///
+/// # Errors
+/// A set of CLIP_benchmark's whose files cannot be read, or with a class whose name is blank.
+pub fn check(config: &JudgeConfig) -> Result<(), PipelineError> {
+    set_of(config).map(drop)
+}
+
+/// The set of CLIP_benchmark's that is embedded, if it is one.
+fn set_of(config: &JudgeConfig) -> Result<Option<Packed>, PipelineError> {
+    match config.shards.as_slice() {
+        [only] => Ok(Packed::find(Path::new(only))?),
+        _ => Ok(None),
     }
 }
 

@@ -115,6 +115,7 @@ pub fn embed_pictures(
         reading: ReadingConfig { part: None, image_key: ReadingConfig::default().image_key, ..config.reading.clone() },
         ..config.clone()
     };
+    embed::check(&embedding)?;
     // One at a time looks, deletes and embeds: the tasks of an array come here together, and wait for the first.
     let _guard = in_turn(&embedding.run, stop)?;
     let changed = has_changed(&embedding, pictures)?;

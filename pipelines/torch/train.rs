@@ -17,10 +17,10 @@ use crate::pass_count::promised;
 use crate::prune::with_embedded_benchmarks;
 use crate::run_setup::{Input, RunSetup};
 use crate::run_watch::{agreed, open_folder};
-use crate::settled::{Settled, judged};
+use crate::settled::{Settled, has_trained, judged};
 use crate::together::Together;
 use crate::train_dataflows::judge_and_train;
-use crate::train_on::{TrainInputs, train_on};
+use crate::train_on::{TrainInputs, check_order, train_on};
 pub use crate::train_report::TrainReport;
 use crate::train_run::Setting;
 pub use crate::train_run::{RunLength, TrainRun};
@@ -61,6 +61,11 @@ fn train_together(
     let mut judging = RunSetup::of_split(config, split, Some(view), stop.clone())?;
     take_trainer(run, &mut judging, &model.sizes(), together.ranks());
     let plan = judging.input.plan().clone();
+    let size = size_of(run, &judging, plan.len());
+    if !has_trained(&config.run) {
+        let order = run.order.settle(&size);
+        check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
+    }
     let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree(Phase::Configuration, &agreed(&run_config, &plan))?;
     let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
@@ -81,7 +86,6 @@ fn train_together(
         RunLength::Passes(passes) => Some(passes),
         RunLength::Steps(_) | RunLength::Samples(_) => None,
     };
-    let size = size_of(run, &judging, plan.len());
     // A split knows its batches, unless it has samples of which nobody knows whether a trainer can use them.
     let kept = judging.split.as_ref().and_then(|split| split.trainable());
     let promised = || promised(&judging.input, judging.stores(), folder.before());

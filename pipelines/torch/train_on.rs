@@ -12,7 +12,7 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::Time;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
-use trommel_dataflow::order::OrderService;
+use trommel_dataflow::order::{OrderConfig, OrderService};
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::Leases;
 use trommel_decide::known_maxima::KnownMaxima;
@@ -34,7 +34,7 @@ use crate::settled::Settled;
 use crate::together::Together;
 use crate::train_dataflows::Parts;
 use crate::train_report::{Ended, TrainReport};
-use crate::train_run::Setting;
+use crate::train_run::{Setting, TrainRun};
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{prepare, window_most};
 use crate::trainer_thread::{self, Batches};
@@ -195,6 +195,22 @@ fn written_by_all(
     }
     notices.merge(&folder.before().notices(&again));
     Ok(counts)
+}
+
+/// Refuses an order that a new run cannot have, or for whose `lanes` of this process the budget has no room: before a folder is begun.
+pub(crate) fn check_order(
+    run: &TrainRun,
+    judging: &RunSetup,
+    order: &OrderConfig,
+    lanes: usize,
+) -> Result<(), PipelineError> {
+    order.validate().map_err(PipelineError::usage)?;
+    let memory = judging.memory_of(lanes, 2 * window_most(order, judging));
+    let has_room = judging.memory.minimum_bytes() < memory.budget_bytes;
+    memory.credit_bytes().map(drop).map_err(|error| match memory.lacking_bytes() {
+        lacking if lacking > 0 && has_room => error.with_remedy(run.order.needing_less(order, lacking)),
+        _ => error,
+    })
 }
 
 /// The credit for the lanes of this process, beside two windows. Where it does not fit, and `is_new`, the order may be a smaller one.

@@ -71,9 +71,8 @@ impl Split {
     }
 
     /// What it cannot keep, since it was lost before: when its run judged, or when it was selected.
-    fn lost(&self, py: Python<'_>) -> PyResult<Vec<Notice>> {
-        let lost = py.detach(|| run_losses::of_split(&locked(&self.membership))).map_err(of_split)?;
-        Ok(listed(&lost))
+    fn lost(&self, py: Python<'_>) -> Vec<Notice> {
+        listed(&py.detach(|| run_losses::of_split(&locked(&self.membership))))
     }
 
     /// Names of a list that no sample had, where it was made to read all shards, and they are read by now.

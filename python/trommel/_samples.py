@@ -16,6 +16,11 @@ Sample = dict[str, Any]
 Handler = Callable[[Exception], bool]
 """What is done about a shard's error, as in webdataset: it raises, or says whether to go on with the next shard."""
 
+_Found = tuple[str, str, int, str, int, bool]
+"""A finding of the compiled half: its code, what was found, how often, where first, samples lost, whether it is a loss."""
+_UNREAD = ("not_in_split", "not_of_split")
+"""Codes of shards of which the split keeps nothing: they are not read."""
+
 _ERRORS: dict[str, type[ShardError]] = {
     "unavailable": ShardUnavailable,
     "changed": ShardChanged,
@@ -81,6 +86,7 @@ class Samples:
         self.count = None
         self._epoch = 0
         self._knows_absent = False
+        self._unread: set[str] = set()
         self._shuffle, self._seed, self._handler = shuffle, seed, handler
         self._place = None if rank is None or world_size is None else (rank, world_size)
         chosen = run if split is None else split
@@ -124,6 +130,7 @@ class Samples:
         before = dict(self.notices)
         # Which names of a list never come is known to who reads all, and is the same each time.
         reads_all = len(shards) == len(self._shards) and not self._knows_absent
+        has_read_all = reads_all
         split = None if self._split is None else _trommel.Split(self._split, reads_all)
         if split is not None and self._split is not None and self._split.endswith(".txt"):
             # A list of keys is read once, and not again for each shard.
@@ -134,10 +141,12 @@ class Samples:
                 yield from shard
             finally:
                 word, why, found = shard.end()
-                _add(self.notices, found)
+                _add(self.notices, self._untold(name, found))
             if word is not None and not self._goes_on(_ERRORS[word](why)):
                 return
-        if split is not None and reads_all:
+            # Names that seem absent may stand in a shard that could not be read to its end.
+            has_read_all = has_read_all and word not in ("unavailable", "changed")
+        if split is not None and has_read_all:
             _add(self.notices, split.absent())
             self._knows_absent = True
         for code, notice in self.notices.items():
@@ -177,6 +186,14 @@ class Samples:
         _add(self.notices, absent)
         for code, *_ in absent:
             warnings.warn(f"{split}: {self.notices[code]}", NoticeWarning, stacklevel=4)
+
+    def _untold(self, shard: str, found: list[_Found]) -> list[_Found]:
+        """Without what was told of this shard in an epoch before: that the split keeps nothing of it is the same each time."""
+        if any(code in _UNREAD for code, *_ in found):
+            if shard in self._unread:
+                return [one for one in found if one[0] not in _UNREAD]
+            self._unread.add(shard)
+        return found
 
     def _dealt(self) -> list[tuple[int, str, str, Optional[int]]]:
         """This process's shards, in their order: to ranks by turns, and a rank's to its workers by turns."""
@@ -241,7 +258,7 @@ def samples(
     )
 
 
-def _add(notices: dict[str, Notice], found: list[tuple[str, str, int, str, int, bool]]) -> None:
+def _add(notices: dict[str, Notice], found: list[_Found]) -> None:
     """Takes in findings of the compiled half."""
     for code, text, count, first, lost, loss in found:
         known = notices.get(code, Notice(text, 0, first, 0, False))

@@ -20,6 +20,7 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
         return Err(PipelineError::Usage(format!("--format {}: write arrow or npy", args.format)));
     }
     let mut config = config(args, launched)?;
+    embed::check(&config)?;
     let mut begun = run_config::begin(&mut config, &args.watched, run_config::Showing::Everywhere)?;
     let report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
     begun.hide();

@@ -51,8 +51,8 @@ impl<'a> Picker<'a> {
         Self { met, refuses_again: true, ..self }
     }
 
-    /// Notes which names have come, where a key that stood in a shard before is no more than counted: who reads other shards beside this one would
-    /// not see it.
+    /// Notes which names have come, where a key that stood in a shard before is no more than counted: of several who share the shards each knows its
+    /// own, and none would see a key of two who read one shard each.
     #[must_use]
     pub fn noting(self, met: Option<Arc<Mutex<Met>>>) -> Self {
         Self { met, refuses_again: false, ..self }

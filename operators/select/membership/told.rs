@@ -81,7 +81,7 @@ impl Picker<'_> {
             (ShardOutcome::Complete(_), Err(error)) => return Err(error),
             (ShardOutcome::Unavailable(_) | ShardOutcome::Changed(_), Err(_)) | (_, Ok(())) => {}
         }
-        let text = "samples whose uid stands in the list several times, written once";
+        let text = "samples whose uid stands in the list several times, taken once";
         notices.note("repeated_uids", text, shard, self.repeated_uids());
         repeated_keys(&mut notices, shard, self.repeated_keys());
         Ok(notices)

@@ -69,10 +69,12 @@ fn pictures_come_with_their_classes_and_what_has_none_says_why() {
     for given in [root, &test] {
         assert_eq!(captioned(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
         assert_eq!(Packed::find(given).unwrap().unwrap().shards(), [test.join("0.tar"), test.join("1.tar")]);
+        assert_eq!(Packed::tars(given).unwrap().unwrap(), [test.join("0.tar"), test.join("1.tar")]);
     }
     fs::write(root.join("dataset_type.txt"), "multilabel\n").unwrap();
     assert!(captioned(root).unwrap_err().to_string().contains("`multilabel`; sets with captions are read"));
     assert!(Packed::find(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
+    assert!(Packed::tars(root).unwrap_err().to_string().contains("`multilabel`; sets with one class a picture"));
     fs::write(root.join("dataset_type.txt"), "retrieval\n").unwrap();
     fs::remove_file(test.join("1.tar")).unwrap();
     assert!(Causes(&Packed::find(root).unwrap_err()).to_string().contains("1.tar: is not there"));
@@ -93,6 +95,8 @@ fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {
             let said = Causes(&error).to_string();
             assert!(said.contains(&format!("classnames.txt:{line}: a blank line")), "{content:?}: {said}");
         }
+        // Whoever reads no classes does not mind.
+        assert_eq!(Packed::tars(root).unwrap().unwrap(), [test.join("0.tar")]);
         let given = ["x".to_owned(), "y".to_owned()];
         let set = Classified::find_called(root, &given).unwrap().unwrap();
         let of = set.notices.get("own_class_names").unwrap();

@@ -83,10 +83,16 @@ impl RunSetup {
     /// # Errors
     /// A budget below the minimum.
     pub fn check_memory(&self, lanes: usize) -> Result<(), PipelineError> {
+        self.memory_of(lanes, 0).credit_bytes().map(drop)
+    }
+
+    /// The budget with all that `lanes` readers take of it, beside `window_bytes` of a trainer's windows.
+    pub(crate) fn memory_of(&self, lanes: usize, window_bytes: u64) -> MemoryPlan {
         let mut memory = self.memory.clone();
+        memory.take("windows", window_bytes);
         self.reader_parts(lanes).into_iter().for_each(|(name, bytes)| memory.take(name, bytes));
-        memory.least_credit_bytes = self.quantum_bytes() * lanes as u64;
-        memory.credit_bytes().map(drop)
+        memory.least_credit_bytes = self.quantum_bytes() * lanes.max(1) as u64;
+        memory
     }
 
     /// A reader's own part of the credit: one sample.

@@ -46,9 +46,9 @@ impl Input {
         }
         // A set of CLIP_benchmark's is its tars.
         if let [only] = arguments
-            && let Some(set) = Packed::find(Path::new(only))?
+            && let Some(tars) = Packed::tars(Path::new(only))?
         {
-            let shards: Vec<String> = set.shards().iter().map(|path| path.display().to_string()).collect();
+            let shards: Vec<String> = tars.iter().map(|path| path.display().to_string()).collect();
             let plan = expand(&shards, stores, &PlanOptions::default()).map_err(PipelineError::usage)?;
             return Ok(Self::Shards(Arc::new(plan)));
         }

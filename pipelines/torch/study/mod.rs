@@ -135,6 +135,7 @@ pub fn study(
     let _alone = alone(config)?;
     let file = config.file.clone().in_folder(&config.folder).with_generated(&config.run.join("data"));
     let mut study = Study { config, file, stop, progress_of };
+    study.check_models()?;
     study.generate()?;
     study.check()?;
     // What may change from one start to the next is left out: everything that hangs on it says so itself.

@@ -98,7 +98,23 @@ impl Study<'_> {
         Ok(notices)
     }
 
-    /// Refuses, before the first phase, what a later one would stumble over.
+    /// Refuses, before anything is made, models that are not known or cannot be trained, and weights that are not there.
+    pub(super) fn check_models(&self) -> Result<(), PipelineError> {
+        let (file, embedder) = (&self.file, &self.file.embedder);
+        embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
+        let models = [("model", &file.model, true), ("embedder.model", &embedder.model, embedder.trained.is_some())];
+        for (name, model, is_trained) in models {
+            let wrong = |error| PipelineError::usage(error).within(name);
+            let model = trommel_model::load(model).map_err(wrong)?;
+            // A model without a vocabulary embeds, and cannot be trained.
+            if is_trained {
+                model.captions().map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses, before the first phase, what a later one would stumble over in the data.
     pub(super) fn check(&self) -> Result<(), PipelineError> {
         let file = &self.file;
         let field = |name: &str| {
@@ -107,10 +123,6 @@ impl Study<'_> {
         };
         let pool = Input::find(&file.pool.0, &ReadingConfig::default().stores, &GroupConfig::default());
         let pool = pool.map_err(field("pool"))?;
-        let there = |name: &str, path: &Path| match path.exists() {
-            true => Ok(()),
-            false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
-        };
         there("reference", &file.reference)?;
         if let Some(caption) = &file.inject_reference {
             check_caption(caption).map_err(field("inject_reference"))?;
@@ -120,17 +132,6 @@ impl Study<'_> {
             }
             let classes = reference_class_names(file).map_err(field("reference_classnames"))?;
             LabelledPictures::find(&file.reference, &classes).map_err(field("reference"))?;
-        }
-        file.embedder.weights.iter().try_for_each(|weights| there("embedder.weights", weights))?;
-        let embedder = &file.embedder;
-        let models = [("model", &file.model, true), ("embedder.model", &embedder.model, embedder.trained.is_some())];
-        for (name, model, is_trained) in models {
-            let wrong = |error| field(name)(PipelineError::usage(error));
-            let model = trommel_model::load(model).map_err(wrong)?;
-            // A model without a vocabulary embeds, and cannot be trained.
-            if is_trained {
-                model.captions().map_err(wrong)?;
-            }
         }
         for (name, benchmark) in &file.benchmarks {
             let data = format!("benchmarks.{name}.data");
@@ -296,6 +297,14 @@ impl Study<'_> {
             skip_failed: false,
             log_every_steps: 1000,
         })
+    }
+}
+
+/// Refuses a path of the file at which nothing is.
+fn there(name: &str, path: &Path) -> Result<(), PipelineError> {
+    match path.exists() {
+        true => Ok(()),
+        false => Err(PipelineError::Usage(format!("{name}: no such file or folder: {}", path.display()))),
     }
 }
 
