@@ -11,11 +11,11 @@
 //! Lines are on the disk before the steps of their windows are taken. A resumed run cuts off those of its window and of later ones: they come again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use trommel_core::durable;
+use trommel_core::durable::{self, if_there};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::order::Cursor;
 
@@ -86,11 +86,7 @@ pub type Begun = ((u32, u64), Vec<Irregular>);
 /// A file that cannot be read, or is none of these.
 pub fn read(run: &Path) -> Result<Option<Begun>, PipelineError> {
     let path = run.join(FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(PipelineError::at(&path)(error)),
-    };
+    let Some(text) = if_there(fs::read_to_string(&path)).map_err(PipelineError::at(&path))? else { return Ok(None) };
     let bad = |error: serde_json::Error| PipelineError::failed(error).within(path.display());
     let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let head: Head = serde_json::from_str(lines.next().unwrap_or_default()).map_err(bad)?;

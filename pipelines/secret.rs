@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use trommel_cluster::secret::random_hex;
 use trommel_cluster::{ClusterConfig, Secret};
-use trommel_core::durable;
+use trommel_core::durable::{self, if_there};
 use trommel_ledger::storage::{Disk, Storage};
 
 use crate::error::PipelineError;
@@ -67,11 +67,7 @@ pub fn of_run(run: &Path, seat: &ClusterConfig) -> Result<Secret, PipelineError>
 
 /// The secret in a file; `None` where it is not there, or not whole.
 fn read(path: &Path) -> Result<Option<Secret>, PipelineError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(PipelineError::at(path)(error)),
-    };
+    let Some(text) = if_there(fs::read_to_string(path)).map_err(PipelineError::at(path))? else { return Ok(None) };
     let metadata = fs::symlink_metadata(path).map_err(PipelineError::at(path))?;
     // SAFETY: it asks for a number and cannot fail.
     let me = unsafe { libc::geteuid() };

@@ -3,13 +3,14 @@
 //! Cost: of one sample a sum over shards for each pass, and the decisions of a shard a lane; of all samples their names and decisions once a pass.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::Serialize;
 use serde_json::Value;
 use trommel_columnar::parquet::{Column, ColumnType};
 use trommel_core::causes::Causes;
+use trommel_core::durable::if_there;
 use trommel_core::sample::{NO_CAPTION, SampleId, Status};
 use trommel_dataflow::irregular::Irregular;
 use trommel_dataflow::lanes::{Lanes, OrderConfig};
@@ -309,17 +310,15 @@ fn samples_of(
 /// What the newest checkpoint says of itself, of those that are not damaged: from it the run would go on.
 fn newest_state(checkpoints: &Path) -> Result<Option<Value>, PipelineError> {
     let step = |name: &str| name.strip_prefix("step_")?.parse::<u64>().ok();
-    let names = match std::fs::read_dir(checkpoints) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        entries => entries.and_then(|all| all.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()),
-    };
-    let names = names.map_err(PipelineError::at(checkpoints))?;
+    let at = PipelineError::at(checkpoints);
+    let Some(entries) = if_there(fs::read_dir(checkpoints)).map_err(&at)? else { return Ok(None) };
+    let names: Vec<_> = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>().map_err(&at)?;
     let state = |name: &std::ffi::OsString| Some((step(name.to_str()?)?, checkpoints.join(name).join("state.json")));
     let mut states: Vec<(u64, PathBuf)> = names.iter().filter_map(state).collect();
     states.sort_unstable();
     for (_, path) in states.iter().rev() {
         // One may go while this looks: a trainer that runs keeps the newest few.
-        let Some(text) = content(path)? else { continue };
+        let Some(text) = if_there(fs::read(path)).map_err(PipelineError::at(path))? else { continue };
         if let Ok(state) = serde_json::from_slice(&text) {
             return Ok(Some(state));
         }
@@ -331,17 +330,9 @@ fn newest_state(checkpoints: &Path) -> Result<Option<Value>, PipelineError> {
 fn dealt_as(run: &Path) -> Result<Option<Vec<String>>, PipelineError> {
     let path = run.join("training.json");
     let damaged = |error: serde_json::Error| PipelineError::failed(error).within(path.display());
-    let Some(text) = content(&path)? else { return Ok(None) };
+    let Some(text) = if_there(fs::read(&path)).map_err(PipelineError::at(&path))? else { return Ok(None) };
     let first: Value = serde_json::from_slice(&text).map_err(damaged)?;
     first.get("dealt_as").map_or(Ok(None), |names| serde_json::from_value(names.clone()).map_err(damaged))
-}
-
-/// What a file says; `None` where there is none.
-fn content(path: &Path) -> Result<Option<Vec<u8>>, PipelineError> {
-    match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(PipelineError::at(path)),
-    }
 }
 
 #[cfg(test)]

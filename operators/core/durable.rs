@@ -139,6 +139,17 @@ impl Drop for Aside {
     }
 }
 
+/// What was read of a path; `None` where nothing is there.
+///
+/// # Errors
+/// What kept it from being read, but for its absence.
+pub fn if_there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -2,13 +2,13 @@
 //! called (`classnames.txt`).
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::{ClassifiedError, unavailable};
 use crate::class_names::class_lines;
 use crate::plan::shards_in;
 use crate::store::Local;
+use trommel_core::durable::if_there;
 use trommel_core::notices::Notices;
 
 /// The file in a set's folder that says how many tars it has.
@@ -76,8 +76,5 @@ pub(super) fn own_names(list: &Path) -> Result<Vec<String>, ClassifiedError> {
 
 /// What a file says; `None` where there is none.
 fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(Some).map_err(unavailable(path)),
-    }
+    if_there(fs::read_to_string(path)).map_err(unavailable(path))
 }

@@ -34,11 +34,8 @@ pub(super) fn once<T: Serialize + DeserializeOwned>(
 
 /// What is kept for `of`; nothing where it was another one's.
 fn kept<T: DeserializeOwned>(file: &Path, of: &Value) -> Result<Option<T>, PipelineError> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(PipelineError::at(file)(error)),
-    };
+    let read = durable::if_there(fs::read_to_string(file)).map_err(PipelineError::at(file))?;
+    let Some(text) = read else { return Ok(None) };
     let damaged = |error: serde_json::Error| {
         let remedy = "take the file away, and the work is done again";
         PipelineError::usage(error).within(file.display()).with_remedy(remedy)
