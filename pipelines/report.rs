@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trommel_core::sample::{PointRow, Status};
+use trommel_core::text::{percent, thousands};
 use trommel_ledger::manifest::Codes;
-use trommel_report::text::{percent, thousands};
 use trommel_report::{DataTable, Heading, Report};
 use trommel_shard::store::Stores;
 use trommel_synth::Truth;

@@ -19,4 +19,5 @@ pub mod peak;
 pub mod records;
 pub mod sample;
 pub mod stop;
+pub mod text;
 pub mod wake;

@@ -1,7 +1,7 @@
 //! Histograms: a pool's largest similarities to a benchmark, with its radii.
 
 use super::svg::{DROPPED, INK, KEPT, RULE, SOFT, Style, Svg};
-use super::text::thousands;
+use trommel_core::text::thousands;
 
 /// Counts in bins of equal width over low..high; what lies outside is counted in the first or last bin.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::chart::{CHART_HEIGHT, axis};
 use super::svg::{DROPPED, INK, PLANTED, RULE, SOFT, Style, Svg, TEST};
-use super::text::thousands;
+use trommel_core::text::thousands;
 
 /// One set of pictures' line.
 #[derive(Clone, Debug, PartialEq)]

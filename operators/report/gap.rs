@@ -4,7 +4,7 @@
 use super::chart::{HistogramSeries, axis};
 use super::svg::{INK, RULE, SOFT, Style, Svg};
 use super::table::{Cell, DataTable};
-use super::text::thousands;
+use trommel_core::text::thousands;
 
 /// Radii of one benchmark's points to one reference set.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
 use super::picture::{Heading, benchmarks};
 use super::svg::{Svg, escape};
 use super::table::{Cell, DataTable};
-use super::text::{duration, percent, thousands};
+use trommel_core::text::{duration, percent, thousands};
 
 /// A benchmark's line in the table.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,4 +1,4 @@
-//! What people look at: aligned text for the console, one picture, one page.
+//! What people look at: one picture, one page.
 //!
 //! Four nouns: a [`PairTile`] is a dropped training picture beside the test picture that dropped it; a
 //! [`HistogramSeries`] counts a pool's largest similarities to one benchmark, with the benchmark's radii over them; a
@@ -18,7 +18,6 @@ mod pairs;
 mod picture;
 mod svg;
 mod table;
-pub mod text;
 
 #[cfg(test)]
 mod tests;

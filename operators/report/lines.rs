@@ -2,7 +2,7 @@
 
 use super::chart::{decimals_of, tick_step};
 use super::svg::{INK, RULE, SOFT, Style, Svg};
-use super::text::thousands;
+use trommel_core::text::thousands;
 
 /// Okabe and Ito's palette, in an order that keeps neighbours apart.
 pub(super) const PALETTE: [&str; 8] =

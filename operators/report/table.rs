@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::svg::escape;
-use super::text::{percent, thousands};
+use trommel_core::text::{percent, thousands};
 
 /// What stands in a cell.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used)]
 
-use super::text::{bytes, duration, percent, rate, thousands};
 use super::*;
 
 fn sample_pairs() -> Vec<PairTile> {
@@ -87,23 +86,6 @@ fn sample_report() -> Report {
             .collect(),
         facts: vec![("rule".into(), "drop-over-radius".into()), ("model".into(), "tiny".into())],
     }
-}
-
-#[test]
-fn numbers_read_well() {
-    assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    assert_eq!([0, 1023, 1024, 1_572_864, 1 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 TiB"]);
-    assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
-    assert_eq!(bytes(u64::MAX), "16.0 EiB");
-    assert_eq!(
-        [0.34, 12.34, 59.96, 245.0, 7620.0, 273_600.0, f64::NAN].map(duration),
-        ["340 ms", "12.3 s", "1 min 00 s", "4 min 05 s", "2 h 07 min", "3 d 04 h", "-"]
-    );
-    assert_eq!([percent(1, 3), percent(0, 0)], ["33.33 %", "-"]);
-    assert_eq!(
-        [rate(283, 100.0), rate(385, 10.0), rate(6100, 1.0), rate(5, 0.0)],
-        ["2.83/s", "38.5/s", "6,100/s", "-"]
-    );
 }
 
 /// Every element closed, no bare ampersand: enough of XML for what is written here.

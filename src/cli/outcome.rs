@@ -2,9 +2,9 @@
 
 use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::notices::Notices;
+use trommel_core::text::percent;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::{ErrorKind, PipelineError};
-use trommel_report::text::percent;
 
 /// What a command that did not fail has to say.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use trommel_core::cores::Cores;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
+use trommel_core::text::thousands;
 use trommel_decode::card::DecodedBy;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
@@ -15,7 +16,6 @@ use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::time_spent::Spent;
-use trommel_report::text::thousands;
 
 use crate::args;
 use crate::environment;

@@ -1,9 +1,9 @@
 //! `trommel demo`.
 
 use trommel_core::stop::Stop;
+use trommel_core::text::{Align, TextTable, duration, percent, thousands};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::demo::{DemoReport, demo};
-use trommel_report::text::{Align, TextTable, duration, percent, thousands};
 
 use crate::run_config;
 use trommel_cli::args::DemoArgs;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use trommel_core::text::thousands;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines_torch::embed;
 use trommel_pipelines_torch::prune;
-use trommel_report::text::thousands;
 
 use crate::run_config;
 use trommel_cli::args::EmbedArgs;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use trommel_core::notices::Notices;
+use trommel_core::text::{Align, TextTable, percent, thousands};
 use trommel_evaluate::probe::ProbeConfig;
 use trommel_evaluate::retrieval::RecallAt;
 use trommel_evaluate::scores::Shares;
@@ -13,7 +14,6 @@ use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 use trommel_pipelines_torch::eval::retrieval::{RetrievalConfig, retrieve};
 use trommel_pipelines_torch::eval::{EvalConfig, ProbeOn, evaluate};
-use trommel_report::text::{Align, TextTable, percent, thousands};
 
 use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;

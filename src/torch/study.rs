@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use trommel_core::stop::Stop;
+use trommel_core::text::{Align, TextTable, thousands};
 use trommel_pipelines::error::{ErrorKind, PipelineError};
 use trommel_pipelines_torch::study::config::StudyFile;
 use trommel_pipelines_torch::study::{Mean, StudyConfig, StudyReport, study};
-use trommel_report::text::{Align, TextTable, thousands};
 
 use crate::run_config;
 use trommel_cli::args::StudyArgs;

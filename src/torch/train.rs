@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::CommandFactory;
+use trommel_core::text::{percent, thousands};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines_torch::order_defaults::OrderFlags;
 use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
-use trommel_report::text::{percent, thousands};
 use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
 use crate::run_config;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use trommel_core::durable;
+use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
-use trommel_report::text::thousands;
 use trommel_report::{Cell, ChartLine, DataTable, Heading, LineChart, LinePoint, PagePart, page};
 
 use super::StudyReport;

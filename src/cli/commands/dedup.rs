@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use trommel_core::escape::escape_controls;
+use trommel_core::text::{duration, percent, thousands};
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::dedup::{ClusterRule, DedupConfig, DedupReport, DedupRule, Order, Work, dedup, order};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::select::Format;
-use trommel_report::text::{duration, percent, thousands};
 
 use super::{note_seed, print_json};
 use crate::args::{DedupArgs, threads_or_cores};

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::inject::{InjectConfig, inject, is_set_name};
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
-use trommel_report::text::thousands;
 
 use super::{note_kept_seed, print_json};
 use crate::args::InjectArgs;

@@ -1,12 +1,12 @@
 //! `trommel prune` of stored embeddings; and what every prune says at its end.
 
+use trommel_core::text::{percent, thousands};
 use trommel_decide::rule::Rule;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::join_report::JoinReport;
 use trommel_pipelines::prune_embeddings;
 use trommel_pipelines::pruning::PruneReport;
 use trommel_pipelines::stored::{InputKind, kind_of};
-use trommel_report::text::{percent, thousands};
 
 use super::{note_kept_seed, print_json};
 use crate::args::PruneArgs;

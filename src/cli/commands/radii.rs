@@ -1,11 +1,11 @@
 //! `trommel radii`.
 
+use trommel_core::text::thousands;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::radii::{Gap, Measured, RadiiConfig, radii};
-use trommel_report::text::thousands;
 
 use super::print_json;
 use crate::args::RadiiArgs;

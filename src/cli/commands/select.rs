@@ -1,6 +1,7 @@
 //! `trommel select`.
 
 use trommel_core::escape::escape_controls;
+use trommel_core::text::{percent, thousands};
 use trommel_decide::selection::named;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
@@ -8,7 +9,6 @@ use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
 use trommel_pipelines::select::{
     Format, LedgerReading, SelectConfig, SelectReport, SplitPoints, SplitReport, select, unfinished_in_words,
 };
-use trommel_report::text::{percent, thousands};
 
 use super::{note_seed, print_json};
 use crate::args::{self, SelectArgs, threads_or_cores};

@@ -2,9 +2,9 @@
 
 use trommel_core::escape::escape_controls;
 use trommel_core::stop::Stop;
+use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::stream::{KeptBy, Out, StreamConfig, StreamReport, stream};
-use trommel_report::text::thousands;
 
 use super::print_json;
 use crate::args::StreamArgs;

@@ -1,7 +1,7 @@
 //! `trommel synth`.
 
+use trommel_core::text::{bytes, thousands};
 use trommel_pipelines::error::PipelineError;
-use trommel_report::text::{bytes, thousands};
 use trommel_synth::{SynthConfig, SynthError, write};
 
 use super::print_json;

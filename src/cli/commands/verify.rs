@@ -1,10 +1,10 @@
 //! `trommel verify`.
 
 use trommel_core::escape::escape_controls;
+use trommel_core::text::thousands;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::verify::{VerifyConfig, VerifyReport, verify};
-use trommel_report::text::thousands;
 
 use super::select::reading;
 use super::{print_json, print_line};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use trommel_core::escape::escape_controls;
+use trommel_core::text::thousands;
 use trommel_pipelines::why::why;
 use trommel_pipelines::why_all::{WhyAllReport, why_all};
-use trommel_report::text::thousands;
 
 use super::{print_json, print_line};
 use crate::args::WhyArgs;

@@ -3,7 +3,7 @@
 /// `1234567` as `1,234,567`.
 ///
 /// ```
-/// assert_eq!(trommel_report::text::thousands(1_234_567), "1,234,567");
+/// assert_eq!(trommel_core::text::thousands(1_234_567), "1,234,567");
 /// ```
 #[must_use]
 pub fn thousands(count: u64) -> String {
@@ -85,7 +85,7 @@ pub enum Align {
 /// Rows of cells in aligned columns.
 ///
 /// ```
-/// use trommel_report::text::{Align, TextTable};
+/// use trommel_core::text::{Align, TextTable};
 /// let mut table = TextTable::new(&[("benchmark", Align::Left), ("dropped", Align::Right)]);
 /// table.row(["photo", "1,204"]);
 /// table.row(["sketch", "87"]);
@@ -134,5 +134,27 @@ impl std::fmt::Display for TextTable {
             writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1023, 1024, 1_572_864, 1 << 40].map(bytes), ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 TiB"]);
+        assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(
+            [0.34, 12.34, 59.96, 245.0, 7620.0, 273_600.0, f64::NAN].map(duration),
+            ["340 ms", "12.3 s", "1 min 00 s", "4 min 05 s", "2 h 07 min", "3 d 04 h", "-"]
+        );
+        assert_eq!([percent(1, 3), percent(0, 0)], ["33.33 %", "-"]);
+        assert_eq!(
+            [rate(283, 100.0), rate(385, 10.0), rate(6100, 1.0), rate(5, 0.0)],
+            ["2.83/s", "38.5/s", "6,100/s", "-"]
+        );
     }
 }
