@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 use super::error::{ClassifiedError, unavailable};
 use crate::class_names::class_lines;
@@ -18,10 +19,10 @@ const COUNT: &str = "nshards.txt";
 pub(super) fn packed(root: &Path, kind: &str, read: &str) -> Result<Option<(Vec<PathBuf>, PathBuf)>, ClassifiedError> {
     let Some(folder) = own_folder(root) else { return Ok(None) };
     let above = if folder == root { root.join("..") } else { root.to_path_buf() };
-    let malformed = |path: PathBuf, what: String| ClassifiedError::Malformed { path, what };
     let path = above.join("dataset_type.txt");
     if let Some(other) = text(&path)?.filter(|other| other.trim().to_lowercase() != kind) {
-        return Err(malformed(path, format!("a set of kind `{}`; sets with {read} are read", other.trim())));
+        let what = format!("a set of kind `{}`; sets with {read} are read", other.trim());
+        return Err(ClassifiedError::Malformed { path, what });
     }
     let count = count_in(&folder)?;
     let shards: Vec<PathBuf> = (0..count).map(|at| folder.join(format!("{at}.tar"))).collect();
@@ -42,7 +43,7 @@ fn own_folder(root: &Path) -> Option<PathBuf> {
 /// How many tars a set says that it has in its folder.
 fn count_in(folder: &Path) -> Result<usize, ClassifiedError> {
     let path = folder.join(COUNT);
-    let count = fs::read_to_string(&path).map_err(unavailable(&path))?;
+    let count = text(&path)?.unwrap_or_default();
     let what = format!("`{:.40}` is no number of tars", count.trim());
     count.trim().parse().map_err(|_| ClassifiedError::Malformed { path, what })
 }
@@ -76,5 +77,10 @@ pub(super) fn own_names(list: &Path) -> Result<Vec<String>, ClassifiedError> {
 
 /// What a file says; `None` where there is none.
 fn text(path: &Path) -> Result<Option<String>, ClassifiedError> {
-    if_there(fs::read_to_string(path)).map_err(unavailable(path))
+    let Some(bytes) = if_there(fs::read(path)).map_err(unavailable(path))? else { return Ok(None) };
+    let no_text = |error: FromUtf8Error| ClassifiedError::Malformed {
+        path: path.to_path_buf(),
+        what: format!("no UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
+    };
+    String::from_utf8(bytes).map(Some).map_err(no_text)
 }

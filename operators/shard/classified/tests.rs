@@ -102,6 +102,9 @@ fn a_class_without_a_name_is_refused_by_its_line_unless_others_are_given() {
         let of = set.notices.get("own_class_names").unwrap();
         assert!(set.class_names == given && of.first.ends_with("classnames.txt"), "{of:?}");
     }
+    fs::write(root.join("classnames.txt"), b"a\nb\xe9\n").unwrap();
+    let error = Classified::find(root).unwrap_err();
+    assert!(matches!(&error, ClassifiedError::Malformed { what, .. } if what == "no UTF-8 from byte 3 on"), "{error}");
     for content in ["a\nb", "a\r\nb\r\n", "\u{feff}a\nb\n", "a\nb\n\n", "a\nb\n \t\r\n"] {
         fs::write(root.join("classnames.txt"), content).unwrap();
         let given = ["a", "b"].map(String::from);

@@ -232,8 +232,8 @@ impl KnownShard {
             Self::Named(members) if !members.is_empty() => {
                 Some(format!("the split keeps {} samples of it", members.len()))
             }
-            // Of uids nobody knows.
-            Self::Listed(listed) if !listed.borrow().by_uid() => Some("the split keeps samples of it".into()),
+            // Of uids nobody knows, nor of keys that are not said to be of this shard.
+            Self::Listed(listed) if listed.borrow().counts() => Some("the split keeps samples of it".into()),
             Self::Nothing | Self::Judged(..) | Self::Named(_) | Self::Listed(_) => None,
         }
     }

@@ -322,7 +322,7 @@ fn samples_that_the_statistics_promise_and_that_do_not_come_are_lost() {
         assert_eq!(notice(stats, "unreadable_statistics").as_deref(), Some("00007.tar"), "{stats}");
     }
     // Who says whom the shard has to give knows better, unless that is a list which does not know where its samples are.
-    let list = |names: &'static [&'static str], by_uid| List { names, by_uid, found: Vec::new() };
+    let list = List::of;
     let all = Split(&[(0, "a"), (1, "b"), (2, "c"), (3, "d")]);
     let splits: [(Arc<dyn Members>, u64); 3] = [
         (Arc::new(all), 0),
@@ -462,7 +462,14 @@ impl Members for Split {
 struct List {
     names: &'static [&'static str],
     by_uid: bool,
+    counts: bool,
     found: Vec<String>,
+}
+
+impl List {
+    fn of(names: &'static [&'static str], by_uid: bool) -> Self {
+        Self { names, by_uid, counts: !by_uid, found: Vec::new() }
+    }
 }
 
 impl Members for List {
@@ -488,7 +495,7 @@ impl Listed for List {
     }
 
     fn counts(&self) -> bool {
-        !self.by_uid
+        self.counts
     }
 
     fn repeated_uids(&self) -> u64 {
@@ -496,7 +503,7 @@ impl Listed for List {
     }
 
     fn finish(&self) -> Result<(), KnownError> {
-        match self.names.iter().find(|name| !self.by_uid && !self.found.iter().any(|found| found == *name)) {
+        match self.names.iter().find(|name| self.counts && !self.found.iter().any(|found| found == *name)) {
             Some(name) => Err(KnownError::unread(format!("{name} did not come"))),
             None => Ok(()),
         }
@@ -536,7 +543,7 @@ fn whom_a_split_does_not_keep_is_dropped_unread() {
 /// By its keys a list drops unread too; by uids whatever may be one of them is read, and a reject without one may be.
 #[test]
 fn whom_a_list_does_not_have_is_dropped() {
-    let list = |names: &'static [&'static str], by_uid: bool| List { names, by_uid, found: Vec::new() };
+    let list = List::of;
     let (seen, end, asked) = sent_of(three(), list(&["a", "d"], false), 1);
     assert_eq!((seen.as_str(), asked), ("a:JudgeOnly b:dropped c:dropped d:Judge", 2));
     assert_eq!((end.count, end.outcome), (4, ShardOutcome::Complete(None)));
@@ -561,6 +568,18 @@ fn whom_a_list_does_not_have_is_dropped() {
     assert_eq!(seen, "a:Judge b:dropped c:rejected d:rejected");
     let (_, end, _) = sent_of(tar_of(&[("a.jpg", b"A")]), list(&["u1"], true), 0);
     assert!(matches!(end.outcome, ShardOutcome::Changed(why) if why.contains("sample 0 has no uid")));
+}
+
+/// A page in the place of a shard is another shard than the one whose keys a list has; of a list that is of no shard in particular it keeps nothing
+/// from anybody, and is lost as it always is.
+#[test]
+fn what_is_no_tar_contradicts_only_who_knows_its_samples() {
+    let outcome = |counts: bool| {
+        let list = List { counts, ..List::of(&["a"], false) };
+        sent_of(b"<!DOCTYPE html><html>".to_vec(), list, 0).1.outcome
+    };
+    assert!(matches!(outcome(true), ShardOutcome::Changed(why) if why.contains("the split keeps samples of it")));
+    assert!(matches!(outcome(false), ShardOutcome::Rejected(_)));
 }
 
 #[test]
