@@ -392,6 +392,8 @@ fn flags_that_change_nothing_here_are_said() {
     assert!(heard.contains(line), "{heard}");
     let heard = prune(&images, "embedder", &["--embedder", MODEL, "--join", "cpu"]);
     assert!(heard.contains("for without --benchmark nothing is embedded or joined: 2 (first: --"), "{heard}");
+    let heard = prune(&images, "device", &["--device", "cpu", "--decode", "cpu"]);
+    assert!(heard.contains("for without --benchmark nothing is embedded or joined: 2 (first: --de"), "{heard}");
     let stored = World::shared().path("embedded/photo");
     for (what, into) in [(&images, "columns"), (&stored, "stored")] {
         let heard = prune(what, into, &["--join", "cpu", "--columns", "decision"]);

@@ -65,6 +65,7 @@ impl Inputs {
              [training]\nbatch = 8\nsteps = 1\n"
         );
         fs::write(inputs.at("unknown.toml"), unknown).unwrap();
+        fs::write(inputs.at("trainer.toml"), "model = \"no-such-model\"\nbatch = 8\nsteps = 1\n").unwrap();
         inputs
     }
 
@@ -84,10 +85,14 @@ impl Inputs {
             ["data/benchmarks/photo", "data/reference", "broken", "none.parquet"].map(|name| self.path(name));
         let [study, unknown] = ["study.toml", "unknown.toml"].map(|name| self.path(name));
         let [page, file] = [self.path("no/page.html"), format!("{OUT}/s.parquet")];
-        let benchmark = format!("photo={photo}");
+        let (benchmark, stored) = (format!("photo={photo}"), format!("stored={vectors}"));
         let table = ["--rule", "where:score>5", "--table", &none];
         let (tight, drawn, known) = (["--memory", "1MiB"], ["--rule", "random:50%"], ["--model", MODEL]);
         let pictures = ["--benchmark", &benchmark, "--embedder", MODEL];
+        let (shards, trainer) = (self.path("data/shards"), self.path("trainer.toml"));
+        let model = ["--assume-model", MODEL, "--embedder", MODEL, "--random-init", "1"];
+        let watch = [&["watch", &shards, "--run", OUT, "--once", "--benchmark", &stored][..], &model].concat();
+        let (above, elsewhere) = (["--rule", "drop-above:0.9"], ["--rule", "drop-over-radius@elsewhere"]);
         let with = |words: &[&[&str]]| words.concat().into_iter().map(String::from).collect::<Vec<_>>();
         let recipe = ["--model", MODEL, "--batch", "8", "--steps", "4", "--precision", "f32", "--warmup", "1"];
         let (little, weights) = ("is too little for this run", "--random-init SEED");
@@ -110,6 +115,9 @@ impl Inputs {
             (with(&[&["prune", &tar, "--run", OUT, "--rule", "drop-above:0.9"], &pictures]), 2, weights),
             (with(&[&["train", &tar, "--run", OUT], &drawn, &recipe, &tight]), 2, little),
             (with(&[&["train", &tar, "--run", OUT], &drawn, &recipe, &["--lanes", "0"]]), 2, "lane"),
+            (with(&[&watch, &above, &tight]), 2, little),
+            (with(&[&watch, &elsewhere]), 2, "elsewhere"),
+            (with(&[&watch, &above, &["--train", &trainer]]), 2, "no-such-model"),
             (with(&[&["study", &study, "--run", OUT]]), 2, "pool: "),
             (with(&[&["study", &unknown, "--run", OUT]]), 2, "no-such-model"),
         ]

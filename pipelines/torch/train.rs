@@ -9,7 +9,7 @@ use trommel_core::stop::Stop;
 use trommel_dataflow::lanes::Lanes;
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
-use trommel_model::Preprocess;
+use trommel_model::{Architecture, Preprocess};
 
 use crate::adopt::Adopted;
 use crate::order_defaults::folders_dealt_as;
@@ -52,10 +52,7 @@ fn train_together(
     }
     let config = &config;
     let rank = together.rank();
-    run.recipe.validate().map_err(PipelineError::usage)?;
-    let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
-    // Before anything is read or written: its vocabulary may be one that is not read here.
-    model.captions().map_err(PipelineError::usage)?;
+    let model = trained_model(run)?;
     let view = train_view(run, model.preprocess());
     let split = run.split.as_deref().map(SplitFile::open).transpose()?.map(Arc::new);
     let mut judging = RunSetup::of_split(config, split, Some(view), stop.clone())?;
@@ -115,6 +112,15 @@ fn train_together(
         trained: Trained::default(),
     };
     train_on(&Setting { run, config, model, together, stop, progress }, judging, train_inputs, judge_and_train)
+}
+
+/// The model that is trained, before anything is read or written: its recipe may contradict itself, and its vocabulary be one that is not
+/// read here.
+pub(crate) fn trained_model(run: &TrainRun) -> Result<Arc<dyn Architecture>, PipelineError> {
+    run.recipe.validate().map_err(PipelineError::usage)?;
+    let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+    model.captions().map_err(PipelineError::usage)?;
+    Ok(model)
 }
 
 /// The picture that the trainer gets.

@@ -8,6 +8,9 @@ use trommel_cli::commands::prune::{has_rule, is_of_embeddings, told};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::Outcome;
 
+/// Without a benchmark a prune computes nothing, so that nobody asks where.
+const COMPUTES: [&str; 2] = ["device", "decode"];
+
 /// Judges every sample; `given` are the flags that stand on the command line or in its `--config`.
 pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
     if is_of_embeddings(args)? {
@@ -18,6 +21,11 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
     let mut config = run_config::config(&args.shards, &args.run, judging, running, launched)?;
     let begun = run_config::begin(&mut config, &running.watched, run_config::Showing::Everywhere)?;
     let mut report = prune::prune(&config, begun.stop.clone(), &begun.progress)?;
-    run_config::note_unread(&mut report.notices, given, judging, &run_config::EMBEDS_OR_JOINS);
+    run_config::note_unread(
+        &mut report.notices,
+        given,
+        judging,
+        &[&run_config::EMBEDS_OR_JOINS[..], &COMPUTES].concat(),
+    );
     told(args, given, report, begun)
 }

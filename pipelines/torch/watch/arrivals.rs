@@ -1,10 +1,11 @@
 //! The list of arrivals as a file: `arrivals.jsonl`, one checked JSON line an event, appended and made durable before the shard is read.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use trommel_core::durable::if_there;
 use trommel_incremental::planner::{Arrived, Event};
 use trommel_ledger::checked;
 use trommel_ledger::storage::{Disk, Storage};
@@ -19,13 +20,17 @@ struct Line {
     event: Event,
 }
 
+/// Name of the list in the watch's folder.
+const NAME: &str = "arrivals.jsonl";
+
 /// Version of the list.
 const SCHEMA_VERSION: u32 = 1;
 
 /// What has arrived so far, and the file that says so.
 pub struct Arrivals {
     path: PathBuf,
-    file: File,
+    /// Where this process writes it.
+    file: Option<File>,
     list: Arrived,
 }
 
@@ -35,41 +40,28 @@ impl Arrivals {
     /// # Errors
     /// A list that cannot be read or written, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, PipelineError> {
-        Self::read(folder, true)
-    }
-
-    /// Reads the list that another process writes.
-    ///
-    /// # Errors
-    /// A list that cannot be read, or is damaged.
-    pub fn follow(folder: &Path) -> Result<Self, PipelineError> {
-        Self::read(folder, false)
-    }
-
-    fn read(folder: &Path, mends: bool) -> Result<Self, PipelineError> {
-        let path = folder.join("arrivals.jsonl");
+        let path = folder.join(NAME);
         let failed = PipelineError::at(&path);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(&failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(&failed)?;
-        let found = checked::parse::<Line>(&path, &bytes, SCHEMA_VERSION).map_err(PipelineError::failed)?;
-        if mends && found.torn {
-            file.set_len(found.good_bytes).and_then(|()| file.sync_all()).map_err(&failed)?;
+        let (list, whole_bytes) = listed(&path, &bytes)?;
+        if whole_bytes < bytes.len() as u64 {
+            file.set_len(whole_bytes).and_then(|()| file.sync_all()).map_err(&failed)?;
         }
         Disk.sync_dir(folder).map_err(&failed)?;
-        let mut list = Arrived::default();
-        for (number, line) in (1..).zip(found.lines) {
-            let due = list.all().len() as u64;
-            if let Event::Arrived(arrival) = &line.event
-                && arrival.ordinal != due
-            {
-                let path = path.display();
-                let what = format!("{path}: line {number}: ordinal {} where {due} is due", arrival.ordinal);
-                return Err(PipelineError::Failed(what));
-            }
-            list.take(line.event);
-        }
-        Ok(Self { path: path.clone(), file, list })
+        Ok(Self { path: path.clone(), file: Some(file), list })
+    }
+
+    /// Reads the list that another process writes, or will begin.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or is damaged.
+    pub fn follow(folder: &Path) -> Result<Self, PipelineError> {
+        let path = folder.join(NAME);
+        let bytes = if_there(fs::read(&path)).map_err(PipelineError::at(&path))?.unwrap_or_default();
+        let (list, _) = listed(&path, &bytes)?;
+        Ok(Self { path, file: None, list })
     }
 
     /// What the file says.
@@ -88,12 +80,33 @@ impl Arrivals {
             let line = Line { schema: SCHEMA_VERSION, event: event.clone() };
             bytes.extend(checked::encode(&line).map_err(PipelineError::failed)?);
         }
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = match &mut self.file {
+            Some(file) => file.write_all(&bytes).and_then(|()| file.sync_data()),
+            None => Err(io::Error::other("another process writes it")),
+        };
         let place = || format!("cannot write {}", self.path.display());
         written.map_err(|error| PipelineError::failed(error).within(place()))?;
         events.into_iter().for_each(|event| self.list.take(event));
         Ok(())
     }
+}
+
+/// What a list says, and up to which byte it is whole.
+fn listed(path: &Path, bytes: &[u8]) -> Result<(Arrived, u64), PipelineError> {
+    let found = checked::parse::<Line>(path, bytes, SCHEMA_VERSION).map_err(PipelineError::failed)?;
+    let mut list = Arrived::default();
+    for (number, line) in (1..).zip(found.lines) {
+        let due = list.all().len() as u64;
+        if let Event::Arrived(arrival) = &line.event
+            && arrival.ordinal != due
+        {
+            let path = path.display();
+            let what = format!("{path}: line {number}: ordinal {} where {due} is due", arrival.ordinal);
+            return Err(PipelineError::Failed(what));
+        }
+        list.take(line.event);
+    }
+    Ok((list, found.good_bytes))
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::rule::Rule;
-use trommel_incremental::planner::{Desired, FileStamps};
+use trommel_incremental::inputs::Inputs;
+use trommel_incremental::planner::{Desired, FileStamps, changes};
 
-use trommel_pipelines::benchmarks::{NamedPath, check_identity, load};
+use trommel_pipelines::benchmarks::{NamedPath, check_identity, is_pictures, load};
 use trommel_pipelines::decision::BenchmarkConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
@@ -119,6 +120,36 @@ impl InputFiles {
         }
         Ok(Loaded { desired, folders: wanted.benchmarks.clone() })
     }
+
+    /// Refuses wrong input before a watch's folder is begun: what is begun there would be the next command's too. Of benchmarks that are pictures
+    /// nobody can say before they are embedded.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; splits that do not go with the benchmarks.
+    pub fn check(
+        &mut self,
+        mut wanted: Wanted,
+        embedder: Option<&Identity>,
+        assumed: Option<&str>,
+    ) -> Result<(), PipelineError> {
+        let mut known = Vec::new();
+        for named in &wanted.benchmarks {
+            known.extend((!is_pictures(&named.path)?).then(|| named.clone()));
+        }
+        let all = wanted.benchmarks.len() == known.len();
+        wanted.benchmarks = known;
+        let loaded = self.read(&wanted, embedder, assumed)?;
+        if all { accepted(&Inputs::default(), &loaded.desired) } else { Ok(()) }
+    }
+}
+
+/// Whether what is wanted can follow on what is in force.
+///
+/// # Errors
+/// Splits that do not go with the benchmarks, and what else cannot be.
+pub(super) fn accepted(in_force: &Inputs, desired: &Desired) -> Result<(), PipelineError> {
+    let changes: Vec<_> = changes(in_force, desired).into_iter().map(|change| change.0).collect();
+    in_force.after(&changes).map(drop).map_err(PipelineError::usage)
 }
 
 /// What tells that a file, or what lies directly in a folder, has changed.
@@ -141,8 +172,7 @@ pub(super) fn stamp(path: &Path) -> FileStamps {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use half::f16;
-    use trommel_incremental::inputs::{Change, Inputs};
-    use trommel_incremental::planner::changes;
+    use trommel_incremental::inputs::Change;
 
     use super::*;
 

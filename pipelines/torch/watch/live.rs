@@ -40,12 +40,12 @@ use trommel_train::checkpoint::standing;
 use super::wake::Waker;
 use crate::order_defaults::LIVE_LANES;
 use crate::run_setup::RunSetup;
-use crate::settled::{Settled, steps};
+use crate::settled::{Settled, has_trained, steps};
 use crate::takedown::TakenDown;
 use crate::together::Together;
-use crate::train::{TrainReport, TrainRun, train_view};
+use crate::train::{TrainReport, TrainRun, train_view, trained_model};
 use crate::train_dataflows::pool_and_train;
-use crate::train_on::{TrainInputs, train_on};
+use crate::train_on::{TrainInputs, check_order, train_on};
 use crate::train_run::Setting as Training;
 use crate::trainer_reach::Trained;
 use crate::trainer_setup::{size_of, take_trainer};
@@ -74,6 +74,28 @@ pub(super) struct Setting {
     pub(super) decisions_bytes: u64,
     /// What nobody may train on.
     pub(super) taken_down: TakenDown,
+}
+
+/// How a watch reads and judges its pool, with room and views for the trainer that is to live beside it. What a trainer cannot be begun with is
+/// refused now, and not when the first shards are judged.
+///
+/// # Errors
+/// A model that is not known, a recipe that contradicts itself, an order that a new trainer cannot have, a budget without room for all.
+pub(super) fn prepare_beside(
+    run: &TrainRun,
+    judge: &JudgeConfig,
+    (folder, decisions_bytes): (&Path, u64),
+    (together, stop): (&Together, &Stop),
+) -> Result<RunSetup, PipelineError> {
+    let model = trained_model(run)?;
+    let mut judging = RunSetup::prepare(judge, Some(train_view(run, model.preprocess())), stop.clone())?;
+    judging.memory.take("decisions", decisions_bytes);
+    take_trainer(run, &mut judging, &model.sizes(), together.ranks());
+    if !has_trained(folder) {
+        let order = run.order.settle(&size_of(run, &judging, LIVE_LANES));
+        check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
+    }
+    Ok(judging)
 }
 
 /// A running trainer.
@@ -142,7 +164,7 @@ impl Live {
         let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrived.plan());
         let start = last_cursor(&judge.run);
-        let model = trommel_model::load(&run.model).map_err(PipelineError::usage)?;
+        let model = trained_model(&run)?;
         let mut judging = RunSetup::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
         judging.memory.take("decisions", decisions_bytes);
         take_trainer(&run, &mut judging, &model.sizes(), together.ranks());

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use trommel_core::durable::make_folder;
 use trommel_core::notices::Notices;
+use trommel_core::out_folder::OutFolder;
 use trommel_core::sample::Identity;
 use trommel_core::stop::Stop;
 use trommel_decide::benchmark::Benchmark;
 use trommel_incremental::engine::{Engine, IncrementalConfig};
-use trommel_incremental::planner::{Failure, Feed, Manner, NamedBenchmark, changes};
+use trommel_incremental::planner::{Failure, Feed, Manner, NamedBenchmark};
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::{BLUR, RunFolder};
 use trommel_ledger::storage::{Disk, Storage};
@@ -19,13 +19,13 @@ use trommel_shard::plan::Plan;
 
 use super::arrivals::Arrivals;
 use super::changes::Summary;
-use super::inputs::{InputFiles, Loaded};
-use super::live::Live;
+use super::inputs::{InputFiles, Loaded, accepted};
+use super::live::{self, Live};
 use super::pool::Pool;
 use super::publish::Publisher;
 use super::sources::Sources;
 use super::wake::Wake;
-use super::{WatchConfig, WatchReport};
+use super::{LiveTraining, WatchConfig, WatchReport};
 use crate::prune_round::Pruner;
 use crate::run_setup::{RunSetup, reader_config};
 use crate::run_watch::{agreed, open_folder};
@@ -106,7 +106,7 @@ impl<'a> Watch<'a> {
     ) -> Result<Self, PipelineError> {
         let stores = &config.judge.reading.stores;
         let beside = beside_to_come(&config.sources, stores, &reader_config(&config.judge).group)?;
-        make_folder(&config.run).map_err(|error| {
+        let _made = OutFolder::make(&config.run).map_err(|error| {
             PipelineError::usage(error).within(format_args!("cannot make {}", config.run.display()))
         })?;
         let is_first = together.rank() == 0;
@@ -114,7 +114,20 @@ impl<'a> Watch<'a> {
         let plan = arrivals.list().plan();
         let root = config.run.join("pool");
         let judge = of_pool(&config.judge, &plan, &root);
-        let judging = RunSetup::prepare(&judge, None, stop.clone())?;
+        let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
+        let judging = match &config.train {
+            None => prepare_alone(&judge, budget_bytes, stop)?,
+            Some(LiveTraining { run, .. }) => {
+                let (folder, with) = (live::folder(&config.run), (together, stop));
+                live::prepare_beside(run, &judge, (&folder, budget_bytes), with)
+                    .map_err(|error| error.within("--train"))?
+            }
+        };
+        let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
+        let mut files = InputFiles::default();
+        if !root.exists() {
+            files.check((config.wanted)()?, identity.as_ref(), judge.embedder.assume_model.as_deref())?;
+        }
         let mut run_config = judging.run_config();
         together.agree(Phase::Configuration, &agreed(&run_config, &plan))?;
         let open = || open_folder(&root, &plan, &run_config, together.access(), judge.mix_numerics);
@@ -123,9 +136,7 @@ impl<'a> Watch<'a> {
             // Nobody else writes it now: the pool's lock is held.
             arrivals = Arrivals::open(&config.run)?;
         }
-        let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
         let (base, parts) = (judging.decision.clone(), judging.part_config());
-        let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
         let pool = Arc::new(Pool::open(&root)?);
         let engine = open_engine(config, together, &pool, budget_bytes)?;
         // Once asked for it stays, whoever starts the watch again.
@@ -139,7 +150,7 @@ impl<'a> Watch<'a> {
         if is_first {
             notices.merge(&judging.notices);
         }
-        let (files, report) = (InputFiles::default(), WatchReport { notices, ..WatchReport::default() });
+        let report = WatchReport { notices, ..WatchReport::default() };
         let manner = Manner {
             once: config.once,
             withdraws_missing: config.withdraw_missing,
@@ -198,11 +209,17 @@ impl<'a> Watch<'a> {
     /// Wrong input is said now; later it is a line, and what was right before stays.
     fn first_inputs(&mut self) -> Result<Loaded, PipelineError> {
         let loaded = self.read_inputs()?;
-        let inputs = &self.engine.world().inputs;
-        let changes: Vec<_> = changes(inputs, &loaded.desired).into_iter().map(|change| change.0).collect();
-        inputs.after(&changes).map_err(PipelineError::usage)?;
+        accepted(&self.engine.world().inputs, &loaded.desired)?;
         Ok(loaded)
     }
+}
+
+/// What the pool is judged with where no trainer lives beside it. A budget without room for it is refused now, and not when the first shards have come.
+fn prepare_alone(judge: &JudgeConfig, decisions_bytes: u64, stop: &Stop) -> Result<RunSetup, PipelineError> {
+    let mut judging = RunSetup::prepare(judge, None, stop.clone())?;
+    judging.memory.take("decisions", decisions_bytes);
+    judging.check_memory(judging.machine().readers(usize::MAX))?;
+    Ok(judging)
 }
 
 /// How the pool is judged: read and embedded, and decided by nothing.
