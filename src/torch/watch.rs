@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use trommel_core::text::thousands;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::gauges::Gauges;
 use trommel_pipelines_torch::watch::{LiveTraining, Wanted, WatchConfig, watch};
-use trommel_report::text::thousands;
 
 use crate::run_config;
 use crate::train;
