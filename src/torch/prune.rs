@@ -8,8 +8,8 @@ use trommel_cli::commands::prune::{has_rule, is_of_embeddings, told};
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::Outcome;
 
-/// Without a benchmark a prune computes nothing, so that nobody asks where.
-const COMPUTES: [&str; 2] = ["device", "decode"];
+/// The flags that say where models run. A prune without a benchmark runs none; a trainer does.
+const WHERE_MODELS_RUN: [&str; 2] = ["device", "decode"];
 
 /// Judges every sample; `given` are the flags that stand on the command line or in its `--config`.
 pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Outcome {
@@ -25,7 +25,7 @@ pub fn run(args: &PruneArgs, given: &[String], launched: Option<Launched>) -> Ou
         &mut report.notices,
         given,
         judging,
-        &[&run_config::EMBEDS_OR_JOINS[..], &COMPUTES].concat(),
+        &[&run_config::EMBEDS_OR_JOINS[..], &WHERE_MODELS_RUN].concat(),
     );
     told(args, given, report, begun)
 }

@@ -33,6 +33,7 @@ use trommel_ledger::decisions::FolderDecisions;
 use trommel_ledger::manifest::LineStatus;
 use trommel_ledger::part::PartConfig;
 use trommel_ledger::run_folder::RunFolder;
+use trommel_model::Architecture;
 use trommel_shard::plan::GrowingPlan;
 use trommel_shard::reader::{Decisions, KnownError};
 use trommel_train::checkpoint::standing;
@@ -76,8 +77,22 @@ pub(super) struct Setting {
     pub(super) taken_down: TakenDown,
 }
 
-/// How a watch reads and judges its pool, with room and views for the trainer that is to live beside it. What a trainer cannot be begun with is
-/// refused now, and not when the first shards are judged.
+/// What judges beside a trainer, with room and views for it, and its model.
+fn prepare(
+    run: &TrainRun,
+    judge: &JudgeConfig,
+    decisions_bytes: u64,
+    (ranks, stop): (usize, &Stop),
+) -> Result<(RunSetup, Arc<dyn Architecture>), PipelineError> {
+    let model = trained_model(run)?;
+    let mut judging = RunSetup::prepare(judge, Some(train_view(run, model.preprocess())), stop.clone())?;
+    judging.memory.take("decisions", decisions_bytes);
+    take_trainer(run, &mut judging, &model.sizes(), ranks);
+    Ok((judging, model))
+}
+
+/// How a watch reads and judges its pool, with a trainer to live beside it. What a trainer cannot be begun with is refused now, and not when the
+/// first shards are judged.
 ///
 /// # Errors
 /// A model that is not known, a recipe that contradicts itself, an order that a new trainer cannot have, a budget without room for all.
@@ -87,10 +102,7 @@ pub(super) fn prepare_beside(
     (folder, decisions_bytes): (&Path, u64),
     (together, stop): (&Together, &Stop),
 ) -> Result<RunSetup, PipelineError> {
-    let model = trained_model(run)?;
-    let mut judging = RunSetup::prepare(judge, Some(train_view(run, model.preprocess())), stop.clone())?;
-    judging.memory.take("decisions", decisions_bytes);
-    take_trainer(run, &mut judging, &model.sizes(), together.ranks());
+    let (judging, _) = prepare(run, judge, decisions_bytes, (together.ranks(), stop))?;
     if !has_trained(folder) {
         let order = run.order.settle(&size_of(run, &judging, LIVE_LANES));
         check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
@@ -164,10 +176,7 @@ impl Live {
         let several = together.ranks() > 1;
         let plan = GrowingPlan::new(arrived.plan());
         let start = last_cursor(&judge.run);
-        let model = trained_model(&run)?;
-        let mut judging = RunSetup::prepare(&judge, Some(train_view(&run, model.preprocess())), stop.clone())?;
-        judging.memory.take("decisions", decisions_bytes);
-        take_trainer(&run, &mut judging, &model.sizes(), together.ranks());
+        let (mut judging, model) = prepare(&run, &judge, decisions_bytes, (together.ranks(), &stop))?;
         // The last shards wait for as many more as there are lanes: few, whatever is still to come.
         let size = size_of(&run, &judging, LIVE_LANES);
         let settled =

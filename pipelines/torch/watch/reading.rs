@@ -12,10 +12,10 @@ use trommel_shard::plan::{losses, stem};
 use super::arrivals::Arrivals;
 use super::inputs::{Loaded, Wanted, stamp};
 use super::sources::found_at;
-use super::start::Watch;
+use super::start::{Watch, prepare_alone};
 use crate::prune::embedded;
 use crate::prune_round::{Pruner, Round};
-use crate::run_setup::{Input, RunSetup};
+use crate::run_setup::Input;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -87,8 +87,7 @@ impl Watch<'_> {
         let mine: Vec<u64> = wanted.iter().copied().filter(|ordinal| self.together.owns(*ordinal)).collect();
         self.progress.shards_planned.fetch_add(mine.len() as u64, Ordering::Relaxed);
         if self.pruner.is_none() {
-            let mut judging = RunSetup::prepare(&self.reading, None, self.stop.clone())?;
-            judging.memory.take("decisions", self.decisions_bytes);
+            let judging = prepare_alone(&self.reading, self.decisions_bytes, self.stop)?;
             self.pruner = Some(Pruner::start(judging, usize::MAX)?);
         }
         let Some(pruner) = &self.pruner else { return Ok(()) };

@@ -214,8 +214,12 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// What the pool is judged with where no trainer lives beside it. A budget without room for it is refused now, and not when the first shards have come.
-fn prepare_alone(judge: &JudgeConfig, decisions_bytes: u64, stop: &Stop) -> Result<RunSetup, PipelineError> {
+/// What the pool is judged with where no trainer lives beside it. A budget without room for it is refused when the watch starts, and not when the first
+/// shards have come.
+///
+/// # Errors
+/// A model that cannot be loaded, a budget without room for it.
+pub(super) fn prepare_alone(judge: &JudgeConfig, decisions_bytes: u64, stop: &Stop) -> Result<RunSetup, PipelineError> {
     let mut judging = RunSetup::prepare(judge, None, stop.clone())?;
     judging.memory.take("decisions", decisions_bytes);
     judging.check_memory(judging.machine().readers(usize::MAX))?;
