@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use trommel_cli::args::{Cli, Command, ModelCommand, PlainCommand};
+use trommel_cli::args::{Cli, Command, ModelCommand};
+use trommel_cli::commands::PlainCommand;
 use trommel_cli::parsed::Parsed;
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::named;

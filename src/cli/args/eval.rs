@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Compute, Output, percent};
+use super::groups::{Compute, Output, share_in_percent};
 use crate::wrong_value::WrongValue;
 
 /// `trommel eval`.
@@ -52,7 +52,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "K,..", requires = "retrieval", value_delimiter = ',', default_values_t = [1, 5, 10], value_parser = clap::value_parser!(u32).range(1..))]
     pub recall_k: Vec<u32>,
     /// Share of pictures that cannot be decoded, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]
     pub max_rejects: f64,
     #[command(flatten)]
     pub compute: Compute,

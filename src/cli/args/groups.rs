@@ -92,7 +92,7 @@ pub struct Reading {
     #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
     pub max_pixels: u64,
     /// Share of rejected and lost samples, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, value_parser = percent, help_heading = "Reading")]
+    #[arg(long, default_value_t = 5.0, value_parser = share_in_percent, help_heading = "Reading")]
     pub max_rejects: f64,
     /// Only slice I of N of the plan (I from 0), as an independent task on a shared run folder
     #[arg(long, value_name = "I/N", help_heading = "Reading")]
@@ -216,7 +216,7 @@ pub struct LedgerReading {
 }
 
 /// A share in percent. Of a number that is none, no share of losses would be above it.
-pub(super) fn percent(text: &str) -> Result<f64, WrongValue> {
+pub fn share_in_percent(text: &str) -> Result<f64, WrongValue> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=100.0).contains(&share) => Ok(share),
         _ => Err("write a share in percent, 0 to 100".into()),

@@ -1,51 +1,38 @@
-//! The command line: names that scripts may rely on. Each command's flags are in the file that is called after it.
+//! The command line: names that scripts may rely on. Here are the flags that commands share, and those of each command that may
+//! run a model, in the file that is called after it; a command that runs none has its own beside what it does, in `commands`.
 
 #![allow(missing_docs, reason = "a flag's help is its documentation; a flattened group has its own")]
 
 mod bench;
-mod dedup;
 mod demo;
 mod embed;
 mod eval;
 mod groups;
-mod inject;
 mod launch;
 mod prune;
 mod radii;
-mod report;
-mod select;
-mod stream;
 mod study;
-mod synth;
 mod train;
-mod verify;
 mod watch;
-mod why;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::PlainCommand;
+
 pub use bench::{BenchArgs, Stage};
-pub use dedup::DedupArgs;
 pub use demo::DemoArgs;
 pub use embed::EmbedArgs;
 pub use eval::EvalArgs;
 pub use groups::{
     Against, Common, Compute, Embedder, ImageWeights, Judging, LedgerReading, Machine, Output, Reading, Running,
-    Watched, threads_or_cores,
+    Watched, share_in_percent, threads_or_cores,
 };
-pub use inject::InjectArgs;
 pub use launch::LaunchArgs;
 pub use prune::PruneArgs;
 pub use radii::RadiiArgs;
-pub use report::ReportArgs;
-pub use select::SelectArgs;
-pub use stream::StreamArgs;
 pub use study::StudyArgs;
-pub use synth::SynthArgs;
 pub use train::TrainArgs;
-pub use verify::VerifyArgs;
 pub use watch::WatchArgs;
-pub use why::WhyArgs;
 
 /// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
 #[derive(Debug, Parser)]
@@ -99,26 +86,4 @@ pub enum ModelCommand {
     Study(StudyArgs),
     /// All of it, small
     Demo(DemoArgs),
-}
-
-/// Commands that need no model.
-#[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "made once")]
-pub enum PlainCommand {
-    /// Make labelled demo shards, a reference set and benchmarks
-    Synth(SynthArgs),
-    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
-    Inject(InjectArgs),
-    /// Other splits from a finished ledger: no pixels, no model
-    Select(SelectArgs),
-    /// Check a published split against a run of your own
-    Verify(VerifyArgs),
-    /// Near-duplicates inside a set, from its embeddings: no pixels, no model
-    Dedup(DedupArgs),
-    /// Kept samples with their original bytes, as a tar on standard output or as new shards: for any trainer
-    Stream(StreamArgs),
-    /// One sample's fate, or the training steps of all
-    Why(WhyArgs),
-    /// A page about a run: what went, why, and the pictures
-    Report(ReportArgs),
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Embedder, Machine, Output, percent};
+use super::groups::{Embedder, Machine, Output, share_in_percent};
 
 /// `trommel radii`.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct RadiiArgs {
     #[arg(long, value_name = "clip-retrieval", value_parser = ["clip-retrieval"])]
     pub round_like: Option<String>,
     /// Share of reference pictures and rows that cannot be used, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]
     pub max_rejects: f64,
     /// Each benchmark with its radii goes to DIR/NAME
     #[arg(short, long, value_name = "DIR")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::groups::{Machine, Output, percent};
+use super::groups::{Machine, Output, share_in_percent};
 
 /// `trommel study`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub struct StudyArgs {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Share of rejected and lost samples of the pool, in percent, above which the exit status is 4
-    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    #[arg(long, default_value_t = 5.0, value_parser = share_in_percent)]
     pub max_rejects: f64,
     #[command(flatten)]
     pub machine: Machine,

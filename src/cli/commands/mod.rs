@@ -1,5 +1,7 @@
-//! The commands that need no model: they start in milliseconds and map no libtorch. One file a command: flags to
-//! configuration, report to lines.
+//! The commands that need no model: they start in milliseconds and map no libtorch. One file a command: its flags,
+//! flags to configuration, report to lines. (`prune` and `radii` may need one: their flags are in `args`.)
+
+#![allow(missing_docs, reason = "a flag's help is its documentation; a flattened group has its own")]
 
 mod dedup;
 mod inject;
@@ -14,15 +16,38 @@ mod why;
 
 use std::io::Write;
 
+use clap::Subcommand;
 use serde::Serialize;
 use trommel_core::escape::escape_json;
 use trommel_core::notices::Notices;
 use trommel_pipelines::error::PipelineError;
 
-use crate::args::{Command, ModelCommand, PlainCommand};
+use crate::args::{Command, ModelCommand};
 use crate::launch::is_launched;
 use crate::outcome::Outcome;
 use crate::parsed::Parsed;
+
+/// Commands that need no model.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum PlainCommand {
+    /// Make labelled demo shards, a reference set and benchmarks
+    Synth(synth::SynthArgs),
+    /// Class folders as shards with captions, to join a pool: a labelled set, or copies of benchmark pictures on purpose
+    Inject(inject::InjectArgs),
+    /// Other splits from a finished ledger: no pixels, no model
+    Select(select::SelectArgs),
+    /// Check a published split against a run of your own
+    Verify(verify::VerifyArgs),
+    /// Near-duplicates inside a set, from its embeddings: no pixels, no model
+    Dedup(dedup::DedupArgs),
+    /// Kept samples with their original bytes, as a tar on standard output or as new shards: for any trainer
+    Stream(stream::StreamArgs),
+    /// One sample's fate, or the training steps of all
+    Why(why::WhyArgs),
+    /// A page about a run: what went, why, and the pictures
+    Report(report::ReportArgs),
+}
 
 /// Runs a command; nothing where it needs a model.
 pub fn run(Parsed { command, given, .. }: &Parsed) -> Option<Outcome> {

@@ -1,15 +1,34 @@
-//! `trommel report`.
+//! `trommel report`: its flags, and what is done with them.
 
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::Args;
 use trommel_core::durable::{self, Aside};
 use trommel_core::out_folder::OutFolder;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::report::{ReportOptions, gather, page, picture, tables};
 
-use crate::args::ReportArgs;
 use crate::outcome::{Done, Outcome};
+
+/// `trommel report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run folder to show
+    pub run: PathBuf,
+    /// The page to write (.html), or the picture (.svg)
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The page's tables too, as CSV and LaTeX
+    #[arg(long, value_name = "DIR")]
+    pub tables: Option<PathBuf>,
+    /// Another run over the same shards, or a split of them: who changes sides
+    #[arg(long, value_name = "RUN|SPLIT")]
+    pub against: Option<PathBuf>,
+    /// Pictures are blurred until somebody clicks on them, as they are where the run was given this flag
+    #[arg(long)]
+    pub blur: bool,
+}
 
 /// Pairs of pictures for each benchmark in the one picture, and on the page.
 const PAIRS: (usize, usize) = (10, 20);

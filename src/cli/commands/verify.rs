@@ -1,5 +1,8 @@
-//! `trommel verify`.
+//! `trommel verify`: its flags, and what is done with them.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use trommel_core::escape::escape_controls;
 use trommel_core::text::thousands;
 use trommel_pipelines::cores::Threads;
@@ -8,8 +11,30 @@ use trommel_pipelines::verify::{VerifyConfig, VerifyReport, verify};
 
 use super::select::reading;
 use super::{print_json, print_line};
-use crate::args::VerifyArgs;
+use crate::args::{LedgerReading, Output};
 use crate::outcome::{Done, Outcome, tell_remarks, tell_threads};
+
+/// `trommel verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A split: its .split.json, or its .parquet
+    pub split: PathBuf,
+    /// A run folder over the same shards; or another split: who changes sides
+    pub run: PathBuf,
+    /// Of a split of `dedup --against`: the other set, which may lie elsewhere now
+    #[arg(long, value_name = "EMB")]
+    pub against: Vec<String>,
+    /// Of a split of `dedup --split`: that split
+    #[arg(long = "split", value_name = "FILE")]
+    pub of: Option<PathBuf>,
+    /// Samples to name of those that differ
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub show: usize,
+    #[command(flatten)]
+    pub reading: LedgerReading,
+    #[command(flatten)]
+    pub output: Output,
+}
 
 /// Checks a split, and names the samples that differ.
 pub fn run(args: &VerifyArgs) -> Outcome {

@@ -1,15 +1,34 @@
-//! `trommel why`.
+//! `trommel why`: its flags, and what is done with them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use trommel_core::escape::escape_controls;
 use trommel_core::text::thousands;
 use trommel_pipelines::why::why;
 use trommel_pipelines::why_all::{WhyAllReport, why_all};
 
 use super::{print_json, print_line};
-use crate::args::WhyArgs;
 use crate::outcome::{Done, Outcome};
+
+/// The flags of `trommel why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A run folder to look into
+    pub run: PathBuf,
+    /// A sample's key, or SHARD/KEY
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub key: Option<String>,
+    /// Every sample that was trained on: a row a sample and pass with its step, in the order of training
+    #[arg(long, requires = "out")]
+    pub all: bool,
+    /// Where the rows of --all go
+    #[arg(short, long, value_name = "FILE.parquet", requires = "all")]
+    pub out: Option<PathBuf>,
+    /// Print rows as JSON lines; of --all what was written
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints the fate of every sample with the key, or writes the steps of all.
 pub fn run(args: &WhyArgs) -> Outcome {
