@@ -31,17 +31,25 @@ fn main() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "cpp"))
         .collect();
     sources.sort();
+    // libtorch's headers are most of what the compiler reads, so it reads them once: all files are one unit.
+    let unit = PathBuf::from(env::var_os("OUT_DIR").expect("Cargo sets it")).join("bridge.cpp");
+    let included = sources.iter().map(|source| {
+        let name = source.file_name().expect("it has an extension").display().to_string();
+        format!("#include \"{name}\"\n")
+    });
+    fs::write(&unit, included.collect::<String>()).expect("Cargo's own folder can be written");
     let mut build = cc::Build::new();
     build
         .cpp(true)
         .pic(true)
         .warnings(false)
         .opt_level(2)
+        .debug(false)
         .std("c++17")
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag_if_supported("-fvisibility=hidden")
         .include("cpp")
-        .files(&sources);
+        .file(&unit);
     // As system headers: libtorch's own warnings are not ours.
     for folder in [include.clone(), include.join("torch/csrc/api/include")] {
         build.flag("-isystem").flag(folder);

@@ -30,7 +30,7 @@ using namespace trommel::nccl;
 
 namespace {
 
-using Event = std::shared_ptr<c10::Event>;
+using SharedEvent = std::shared_ptr<c10::Event>;
 
 // Done when `event` is. Waiting makes the caller's stream wait, not the host.
 class NcclWork final : public c10d::Work {
@@ -49,7 +49,7 @@ class NcclWork final : public c10d::Work {
     future_->markCompleted(c10::IValue(outputs_));
   }
 
-  const Event& event() const { return event_; }
+  const SharedEvent& event() const { return event_; }
   bool isCompleted() override { return event_->query(); }
   bool isSuccess() const override { return event_->query(); }
   std::vector<at::Tensor> result() override { return outputs_; }
@@ -64,7 +64,7 @@ class NcclWork final : public c10d::Work {
 
  private:
   c10::Device device_;
-  Event event_;
+  SharedEvent event_;
   std::vector<at::Tensor> outputs_;
   c10::intrusive_ptr<c10::ivalue::Future> future_;
 };
@@ -139,7 +139,7 @@ class NcclBackend final : public c10d::Backend, public trommel::Breakable {
 
  private:
   struct Pending {
-    Event event;
+    SharedEvent event;
     steady_clock::time_point deadline;
   };
 
