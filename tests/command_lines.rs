@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use trommel_cli::args::{Cli, Command, ModelCommand};
+use trommel_cli::args::ModelCommand;
 use trommel_cli::commands::PlainCommand;
 use trommel_cli::parsed::Parsed;
+use trommel_cli::parsed::{Cli, Command};
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::named;
 

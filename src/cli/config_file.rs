@@ -8,7 +8,7 @@ use std::{fs, io};
 use clap::{ArgAction, CommandFactory};
 use trommel_pipelines::error::PipelineError;
 
-use crate::args::Cli;
+use crate::parsed::Cli;
 
 /// The flag by which a command that reads its file again hears which of its options the file has given.
 const FROM_CONFIG: &str = "from-config";
@@ -257,7 +257,7 @@ mod tests {
             merge(line.split_whitespace().map(OsString::from).collect()).map_err(|error| error.to_string())
         };
         let parsed = |line: &str| match Parsed::of(merged(line).unwrap()).unwrap().command {
-            crate::args::Command::Model(crate::args::ModelCommand::Embed(args)) => args,
+            crate::parsed::Command::Model(crate::args::ModelCommand::Embed(args)) => args,
             _ => unreachable!("it is embed"),
         };
         for line in

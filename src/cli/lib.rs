@@ -15,6 +15,7 @@ pub mod parsed;
 pub mod progress_bar;
 pub mod run_config;
 pub mod signals;
+mod without_model;
 pub mod wrong_value;
 
 use std::ffi::OsString;
@@ -51,7 +52,7 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
         eprintln!("trommel: {}; {LOG} is taken", escape_controls(&wrong));
     }
     start_log();
-    Ok(match commands::run(&parsed) {
+    Ok(match without_model::run(&parsed) {
         Some(outcome) => outcome::exit_code(outcome),
         None => library::run(&words, find_library).unwrap_or_else(|error| outcome::exit_code(Err(error))),
     })

@@ -10,9 +10,38 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::args::{Cli, Command};
+use crate::args::ModelCommand;
+use crate::commands::PlainCommand;
+
+/// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trommel",
+    version,
+    args_override_self = true,
+    after_help = "\
+Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
+4 done, but more rejected or lost than --max-rejects."
+)]
+pub struct Cli {
+    /// The command with its flags.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of the program.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum Command {
+    /// Those that may run a model: the library that brings libtorch has them.
+    #[command(flatten)]
+    Model(ModelCommand),
+    /// Those that need none: the program runs them itself.
+    #[command(flatten)]
+    Plain(PlainCommand),
+}
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -57,7 +86,6 @@ fn given(cli: &clap::Command, matches: &ArgMatches) -> Vec<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::args::ModelCommand;
 
     #[test]
     fn a_default_is_not_given() {

@@ -14,7 +14,8 @@ use crate::radii;
 use crate::run_config;
 use crate::train;
 use crate::watch;
-use trommel_cli::args::{Cli, Command, ModelCommand};
+use trommel_cli::args::ModelCommand;
+use trommel_cli::parsed::{Cli, Command};
 
 /// Words that each command needs; those after the bar are left out where a flag forbids them.
 const BASES: [(&str, &str); 6] = [

@@ -22,10 +22,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use trommel_cli::args::{Command, ModelCommand};
+use trommel_cli::args::ModelCommand;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
-use trommel_cli::parsed::Parsed;
+use trommel_cli::parsed::{Command, Parsed};
 use trommel_cli::{install_panic_hook, parse, start_log};
 use trommel_pipelines::process_end::Ending;
 

@@ -12,12 +12,13 @@ use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
 use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
 use crate::run_config;
-use trommel_cli::args::{Cli, Command, ModelCommand, TrainArgs};
+use trommel_cli::args::{ModelCommand, TrainArgs};
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
 use trommel_cli::parsed::Parsed;
+use trommel_cli::parsed::{Cli, Command};
 use trommel_core::causes::Cause;
 
 /// Prunes while streaming, and trains; `given` are the flags that stand on the command line or in its `--config`.

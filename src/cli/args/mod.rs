@@ -15,9 +15,7 @@ mod study;
 mod train;
 mod watch;
 
-use clap::{Parser, Subcommand};
-
-use crate::commands::PlainCommand;
+use clap::Subcommand;
 
 pub use bench::{BenchArgs, Stage};
 pub use demo::DemoArgs;
@@ -33,34 +31,6 @@ pub use radii::RadiiArgs;
 pub use study::StudyArgs;
 pub use train::TrainArgs;
 pub use watch::WatchArgs;
-
-/// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
-#[derive(Debug, Parser)]
-#[command(
-    name = "trommel",
-    version,
-    args_override_self = true,
-    after_help = "\
-Exit status: 0 done; 1 failure; 2 wrong usage or input; 3 interrupted or shards unfinished (the same command resumes);
-4 done, but more rejected or lost than --max-rejects."
-)]
-pub struct Cli {
-    /// The command with its flags.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The commands of the program.
-#[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "made once")]
-pub enum Command {
-    /// Those that may run a model: the library that brings libtorch has them.
-    #[command(flatten)]
-    Model(ModelCommand),
-    /// Those that need none: the program runs them itself.
-    #[command(flatten)]
-    Plain(PlainCommand),
-}
 
 /// Commands that may run a model.
 #[derive(Debug, Subcommand)]

@@ -22,10 +22,7 @@ use trommel_core::escape::escape_json;
 use trommel_core::notices::Notices;
 use trommel_pipelines::error::PipelineError;
 
-use crate::args::{Command, ModelCommand};
-use crate::launch::is_launched;
 use crate::outcome::Outcome;
-use crate::parsed::Parsed;
 
 /// Commands that need no model.
 #[derive(Debug, Subcommand)]
@@ -49,28 +46,8 @@ pub enum PlainCommand {
     Report(report::ReportArgs),
 }
 
-/// Runs a command; nothing where it needs a model.
-pub fn run(Parsed { command, given, .. }: &Parsed) -> Option<Outcome> {
-    match command {
-        Command::Plain(command) => Some(run_plain(command, given)),
-        // One of several processes is told by whoever watches the others.
-        Command::Model(ModelCommand::Prune(args)) if !is_launched() => match prune::is_of_embeddings(args) {
-            Ok(true) => Some(prune::run(args, given, None)),
-            Ok(false) => None,
-            Err(error) => Some(Err(error)),
-        },
-        Command::Model(ModelCommand::Radii(args)) => {
-            match radii::config(args).and_then(|config| Ok((config.needs_embedder()?, config))) {
-                Ok((true, _)) => None,
-                Ok((false, config)) => Some(radii::run(args, &config, given)),
-                Err(error) => Some(Err(error)),
-            }
-        }
-        Command::Model(_) => None,
-    }
-}
-
-fn run_plain(command: &PlainCommand, given: &[String]) -> Outcome {
+/// Runs a command.
+pub fn run(command: &PlainCommand, given: &[String]) -> Outcome {
     match command {
         PlainCommand::Synth(args) => synth::run(args),
         PlainCommand::Inject(args) => inject::run(args, given),

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use trommel_pipelines::error::PipelineError;
 
 use super::LaunchError;
-use crate::args::{Command, ModelCommand};
+use crate::args::ModelCommand;
 use crate::config_file;
-use crate::parsed::Parsed;
+use crate::parsed::{Command, Parsed};
 
 /// What stands behind `trommel launch`.
 #[allow(clippy::large_enum_variant, reason = "made once")]
