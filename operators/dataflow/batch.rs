@@ -20,7 +20,7 @@
 //!    [`JobPanic`]. With `fatal` the run fails first, so that no ledger takes it for a property of the sample.
 //! 3. After a stop open tickets and queued items are dropped; their permits return.
 //!
-//! Cost: two channel passages an item, one wake an operator and batch; while a batch is on its way, a look at it every 200 us. The
+//! Cost: two channel passages an item, one wake an operator and batch; while a batch is on its way, a look at it every 200 us, unless who computes it rings. The
 //! queue is bounded by the items' credit.
 //!
 //! ```
@@ -210,8 +210,9 @@ impl<I: Send + 'static, O: Send + 'static> BatchService<I, O> {
         };
         let (name, failing, unmade) = (config.name.clone(), stop.clone(), made.clone());
         let serve = move || {
+            let bell = nudge.clone();
             let _hurry = credit.on_waiting(move || nudge.try_send(()).unwrap_or_default());
-            let service = Service { config, credit, closed: stop.channel(), stop, queue, nudged, counters };
+            let service = Service { config, credit, closed: stop.channel(), stop, queue, nudged, bell, counters };
             let function = service.make(make);
             let _set_once = made.set(function.as_ref().map(|_| ()).map_err(Clone::clone));
             drop(still_making);

@@ -189,6 +189,13 @@ pub trait ImageEncoder: Send {
     /// libtorch refuses.
     fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError>;
 
+    /// Another encoder over the same weights, for a thread of its own with `threads` of libtorch's; `None` where a forward pass
+    /// changes what the encoder holds.
+    fn instance(&self, threads: usize) -> Option<Box<dyn ImageEncoder>> {
+        let _ = threads;
+        None
+    }
+
     /// Length of a feature.
     fn dim(&self) -> usize {
         self.shape().dim

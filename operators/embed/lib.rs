@@ -1,12 +1,12 @@
 //! Pixels to canonical vectors.
 //!
 //! ```text
-//! Decoded ── view u8[size, size, 3] ──▶ batcher of the process ──▶ encoder thread: full batches of one shape ─┐
-//!    └─ the rest stays with the worker ───────────────────────────────────────────────────────────────────────┴─▶ Embedded | reject
+//! Decoded ── view u8[size, size, 3] ──▶ batcher of the process ──▶ encoder threads: full batches of one shape ┐
+//!    └─ the rest stays with the worker ──────────────────────────────────────────────────────────────────────┴─▶ Embedded | reject
 //! ```
 //!
 //! - [`device`] says where to compute, [`defaults`] how where nobody says; [`encoder`] is a model that turns views into features, [`tower`] open_clip's, [`script`] one from
-//!   TorchScript; [`load`] makes the one that is asked for; [`slots`] has the next batch ready while one is computed; [`operator`] puts it into the graph.
+//!   TorchScript; [`load`] makes the one that is asked for; [`slots`] has the next batch ready while a card computes one, [`instances`] computes several side by side on a CPU; [`operator`] puts it into the graph.
 //!
 //! Invariants:
 //! 1. The encoder always runs full batches of one shape, padded where it must, so that a sample's bits do not depend on its neighbours.
@@ -16,6 +16,7 @@
 pub mod defaults;
 pub mod device;
 pub mod encoder;
+pub mod instances;
 pub mod load;
 pub mod operator;
 mod pixels;

@@ -6,8 +6,8 @@ use tch::Device;
 
 use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, is_neighbour_free};
 use super::script::{ScriptEncoder, file_hash};
-use super::slots;
 use super::tower::TowerEncoder;
+use super::{defaults, slots};
 use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
 use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
@@ -25,7 +25,9 @@ pub struct Loaded {
     pub preprocess: Preprocess,
     /// How the tower is computed, with the attention that served.
     pub form: Form,
-    /// Bytes of weights and of the activations of one batch, where it computes; estimated from above.
+    /// Batches that are computed side by side: more than one on a CPU alone.
+    pub instances: usize,
+    /// Bytes of weights and of the activations of these batches, where they are computed; estimated from above.
     pub bytes: u64,
     /// Bytes of batch slots in host memory.
     pub slot_bytes: u64,
@@ -54,17 +56,21 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     if config.device != Device::Cpu {
         form.attention = try_on_card(&mut *encoder, form.attention)?;
     }
-    let bytes = footprint(&sizes, config, parameters);
+    let weights = footprint(&sizes, &EncoderConfig { batch: 0, ..config.clone() }, parameters);
+    let activations = footprint(&sizes, config, parameters) - weights;
+    let is_shared = config.device == Device::Cpu && encoder.instance(1).is_some();
+    let instances = if is_shared { defaults::instances(config.threads, weights, activations) } else { 1 };
+    let bytes = weights + instances as u64 * activations;
     let view_bytes = 3 * u64::from(preprocess.size).pow(2);
-    let slot_bytes =
-        slots::host_bytes(config.device, slots::depth_of(config.device), config.batch, view_bytes, encoder.dim());
+    let depth = instances * slots::depth_of(config.device);
+    let slot_bytes = slots::host_bytes(config.device, depth, config.batch, view_bytes, encoder.dim());
     let identity = Identity {
         architecture: if is_script { format!("torchscript:{name}") } else { name.to_owned() },
         weights: hash,
         preprocessing: preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess, form, bytes, slot_bytes })
+    Ok(Loaded { encoder, identity, preprocess, form, instances, bytes, slot_bytes })
 }
 
 /// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought

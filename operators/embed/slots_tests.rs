@@ -1,4 +1,6 @@
-//! Batch slots: views never mix, bits are those of one batch after the other, in every form of the tower.
+//! Batch slots and instances: views never mix, bits are those of one batch after the other, in every form of the tower.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use half::f16;
 use tch::{Device, Kind, Tensor};
@@ -7,6 +9,7 @@ use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, Shape};
 use super::encoder_tests::config;
 use super::golden_inputs::views;
+use super::instances::Instances;
 use super::load::load;
 use super::slots::{Slots, canonical};
 use super::tower::TowerEncoder;
@@ -14,12 +17,13 @@ use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::hash::mix;
 use trommel_core::sample::Reason;
 use trommel_core::stop::Stop;
-use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService};
+use trommel_dataflow::batch::{BatchConfig, BatchOffload, BatchService, Batched};
 use trommel_model::ModelError;
 use trommel_model::clip::ClipConfig;
 use trommel_model::error::Op;
 
 /// Its features are the view itself, so that every byte out of place is seen.
+#[derive(Clone)]
 struct Mirror(Shape);
 
 impl ImageEncoder for Mirror {
@@ -30,6 +34,10 @@ impl ImageEncoder for Mirror {
     fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
         let rows = [self.0.batch as i64, -1];
         pixels.f_reshape(rows).and_then(|rows| rows.f_to_kind(Kind::Half)).op("mirror", &[pixels])
+    }
+
+    fn instance(&self, _: usize) -> Option<Box<dyn ImageEncoder>> {
+        Some(Box::new(self.clone()))
     }
 }
 
@@ -134,6 +142,53 @@ fn a_service_of_slots_gives_the_bits_of_one_batch_after_the_other() {
         let make = move || Slots::new(load(&config("trommel-tiny-32"))?.encoder, depth);
         let service = BatchService::spawn_batched(gather(), credit.clone(), stop.clone(), make);
         assert!(served(service, views) == expected, "{depth} slots");
+    }
+    for (count, threads) in [(1, 1), (2, 2), (3, 3), (2, 5)] {
+        let make = move || {
+            let config = EncoderConfig { threads, ..config("trommel-tiny-32") };
+            Instances::new(&*load(&config)?.encoder, count)
+        };
+        let service = BatchService::spawn_batched(gather(), credit.clone(), stop.clone(), make);
+        assert!(served(service, views) == expected, "{count} instances on {threads} threads");
+    }
+}
+
+/// Batches end in any order, and are answered in theirs; one that fails is the one that is told so.
+#[test]
+fn instances_answer_in_the_order_of_batches() {
+    let shape = Shape { batch: 2, size: SIDE, dim: VIEW, device: Device::Cpu, threads: 3 };
+    let mut instances = Instances::new(&Mirror(shape), 3).unwrap();
+    let vectors = |numbers: &[u64]| {
+        let features = numbers.iter().map(|&number| view(number).into_iter().map(f32::from).collect::<Vec<_>>());
+        features.map(|feature| canonical(&feature)).collect::<Vec<_>>()
+    };
+    for round in 0..50u64 {
+        let batches: Vec<Vec<u64>> =
+            (0..6).map(|at| (0..=at % 2).map(|i| round * 100 + at * 10 + i).collect()).collect();
+        let broken = (round % 7) as usize; // in every seventh round none is
+        for (at, numbers) in batches.iter().enumerate() {
+            let whole = |number: &u64| if at == broken { vec![0; VIEW - 1] } else { view(*number) };
+            instances.submit(numbers.iter().map(whole).collect());
+        }
+        for (at, numbers) in batches.iter().enumerate() {
+            let answer = catch_unwind(AssertUnwindSafe(|| instances.collect()));
+            assert_eq!(answer.is_err(), at == broken, "round {round}, batch {at}");
+            assert!(answer.is_err() || answer.unwrap() == vectors(numbers), "round {round}, batch {at}");
+        }
+    }
+    // Dropped with work left, they end.
+    (0..6).for_each(|number| instances.submit(vec![view(number)]));
+}
+
+/// A card's form writes to memory of the encoder's own.
+#[test]
+fn what_a_pass_changes_is_not_shared() {
+    let (config, model) = (config("trommel-tiny-32"), ClipConfig::load("trommel-tiny-32").unwrap());
+    for patches in [false, true] {
+        let form = Form { patches, ..Form::of(&config) };
+        let (encoder, _) = TowerEncoder::load(&model, &config, form).unwrap();
+        assert_eq!(encoder.instance(1).is_some(), !patches);
+        assert_eq!(Instances::new(&encoder, 2).is_err(), patches);
     }
 }
 

@@ -1,5 +1,7 @@
 //! A model's image tower as an encoder.
 
+use std::sync::Arc;
+
 use tch::{Kind, Tensor, nn};
 
 use super::encoder::{EncoderConfig, Form, ImageEncoder, Shape};
@@ -15,11 +17,23 @@ enum Input {
 /// A model's image tower alone; the text tower's weights are not loaded, nor part of the identity.
 #[derive(Debug)]
 pub struct TowerEncoder {
+    tower: Arc<Tower>,
+    shape: Shape,
+}
+
+/// What instances share.
+#[derive(Debug)]
+struct Tower {
     tower: Box<dyn ImageTower>,
     input: Input,
-    shape: Shape,
     _variables: nn::VarStore,
 }
+
+// SAFETY: a forward pass over planes reads tensors that nobody writes to any more, and libtorch lets several threads read a tensor.
+// Over patches it writes to `Patches::rows`: `instance` gives no second encoder of those, so that one thread alone has them.
+unsafe impl Sync for Tower {}
+// SAFETY: all that it holds may go to another thread.
+unsafe impl Send for Tower {}
 
 impl TowerEncoder {
     /// Loads or draws the weights; also gives their name in an identity.
@@ -67,7 +81,7 @@ impl TowerEncoder {
             device: config.device,
             threads: config.threads,
         };
-        Ok((Self { tower, input, shape, _variables: variables }, name))
+        Ok((Self { tower: Arc::new(Tower { tower, input, _variables: variables }), shape }, name))
     }
 }
 
@@ -77,9 +91,15 @@ impl ImageEncoder for TowerEncoder {
     }
 
     fn forward(&mut self, pixels: &Tensor) -> Result<Tensor, ModelError> {
-        match &self.input {
-            Input::Planes(planes) => self.tower.forward(&planes.of(pixels)?),
-            Input::Patches(patches) => self.tower.forward_patches(patches.of(pixels)?, &patches.product),
+        let Tower { tower, input, .. } = &*self.tower;
+        match input {
+            Input::Planes(planes) => tower.forward(&planes.of(pixels)?),
+            Input::Patches(patches) => tower.forward_patches(patches.of(pixels)?, &patches.product),
         }
+    }
+
+    fn instance(&self, threads: usize) -> Option<Box<dyn ImageEncoder>> {
+        let shares = matches!(self.tower.input, Input::Planes(_));
+        shares.then(|| Box::new(Self { tower: self.tower.clone(), shape: Shape { threads, ..self.shape } }) as _)
     }
 }

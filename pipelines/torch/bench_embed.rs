@@ -12,7 +12,8 @@ use trommel_bridge::{Attention, BridgeError, Event, Stream};
 use trommel_core::hash::mix;
 use trommel_dataflow::batch::Batched;
 use trommel_embed::encoder::{self, EncoderConfig, EncoderPrecision, Form, ImageEncoder};
-use trommel_embed::load::load;
+use trommel_embed::instances::Instances;
+use trommel_embed::load::{Loaded, load};
 use trommel_embed::slots::{Slots, canonical, depth_of};
 
 use crate::embedder::settle;
@@ -180,9 +181,13 @@ fn figures(
     views: &[Vec<u8>],
     exact: &[Vec<f64>],
 ) -> Result<Figures, PipelineError> {
-    let mut encoder = load(config).map_err(PipelineError::usage)?.encoder;
+    let Loaded { mut encoder, instances, .. } = load(config).map_err(PipelineError::usage)?;
     let forward = forward(&mut *encoder, bench.seconds)?;
-    let in_flight = bench.in_flight.unwrap_or(depth_of(config.device));
+    let mut beside = match bench.in_flight {
+        None if instances > 1 => Some(Instances::new(&*encoder, instances).map_err(PipelineError::failed)?),
+        _ => None,
+    };
+    let in_flight = bench.in_flight.or(beside.as_ref().map(Instances::depth)).unwrap_or(depth_of(config.device));
     let mut slots = Slots::new(encoder, in_flight).map_err(PipelineError::failed)?;
     slots.send(&views[..exact.len().min(config.batch)]).map_err(PipelineError::failed)?;
     let dim = slots.encoder().dim();
@@ -192,7 +197,10 @@ fn figures(
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let cosine = |(a, b): (&Vec<f64>, &Vec<f64>)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     let batches: Vec<&[Vec<u8>]> = views.chunks(config.batch).collect();
-    let took = through(&mut slots, &batches, bench.seconds)?;
+    let took = match &mut beside {
+        Some(instances) => side_by_side(instances, &batches, bench.seconds)?,
+        None => through(&mut slots, &batches, bench.seconds)?,
+    };
     let per_second = |took: &[Duration]| config.batch as f64 / quantile(took, 0.5).as_secs_f64().max(1e-9);
     Ok(Figures {
         samples_per_second: per_second(&took),
@@ -232,7 +240,7 @@ fn paced<S>(
             std::cmp::Ordering::Greater => took.push(now - last),
         }
         last = now;
-        if took.len() >= LEAST && (now - started).as_secs_f64() >= seconds {
+        if took.len() >= LEAST.max(ahead) && (now - started).as_secs_f64() >= seconds {
             (done + 1..=number).try_for_each(|rest| end(state, rest))?;
             break;
         }
@@ -272,6 +280,26 @@ fn through(slots: &mut Slots, batches: &[&[Vec<u8>]], seconds: f64) -> Result<Ve
         }
     };
     paced(slots, (ahead, seconds), begin, end)
+}
+
+/// The same by a CPU's instances. They end at about the same time, so each batch is given its share of the time of so many.
+fn side_by_side(
+    instances: &mut Instances,
+    batches: &[&[Vec<u8>]],
+    seconds: f64,
+) -> Result<Vec<Duration>, PipelineError> {
+    let (ahead, count) = (instances.depth(), instances.count());
+    let begin = |instances: &mut Instances, number: usize| {
+        instances.submit(batches[number % batches.len()].to_vec());
+        Ok(())
+    };
+    let end = |instances: &mut Instances, _| match instances.collect().is_empty() {
+        true => Err(PipelineError::Failed("no batch came back".into())),
+        false => Ok(()),
+    };
+    let took = paced(instances, (ahead, seconds), begin, end)?;
+    let share = |together: &[Duration]| together.iter().sum::<Duration>() / u32::try_from(count).unwrap_or(1);
+    Ok(took.chunks_exact(count).map(share).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The embedder as a service of the process: one thread, fed by all workers through one batcher.
+//! The embedder as a service of the process, fed by all workers through one batcher: a card's thread, or a CPU's instances.
 
 use std::sync::Mutex;
 
@@ -9,6 +9,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
 use trommel_embed::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder};
+use trommel_embed::instances::Instances;
 use trommel_embed::load::{Loaded, load};
 use trommel_embed::slots::{Slots, depth_of};
 use trommel_embed::{defaults, device};
@@ -72,6 +73,7 @@ pub struct Embedder {
     pub slot_bytes: u64,
     /// Whether it is slower than it would be by itself, for it was asked for plain products.
     pub is_slowed: bool,
+    instances: usize,
     encoder: Mutex<Option<Box<dyn ImageEncoder>>>,
 }
 
@@ -92,19 +94,24 @@ impl Embedder {
         if is_slowed {
             config.form = Some(Form { packed: false, ..own });
         }
-        let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes } =
+        let Loaded { encoder, identity, preprocess, form, instances, bytes, slot_bytes } =
             load(&config).map_err(PipelineError::usage)?;
         config.form = Some(form);
         let dim = encoder.dim();
-        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, encoder: Mutex::new(Some(encoder)) })
+        let encoder = Mutex::new(Some(encoder));
+        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, instances, encoder })
     }
 
     /// Moves the model to its thread; `None` when that was done before.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
         let encoder = locked(&self.encoder).take()?;
         let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };
-        let depth = depth_of(self.config.device);
-        let make = move || Slots::new(encoder, depth);
-        Some(BatchService::spawn_batched(gather, credit.clone(), stop.clone(), make))
+        let (credit, stop) = (credit.clone(), stop.clone());
+        let (depth, instances) = (depth_of(self.config.device), self.instances);
+        Some(if instances > 1 {
+            BatchService::spawn_batched(gather, credit, stop, move || Instances::new(&*encoder, instances))
+        } else {
+            BatchService::spawn_batched(gather, credit, stop, move || Slots::new(encoder, depth))
+        })
     }
 }

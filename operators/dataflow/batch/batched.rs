@@ -13,6 +13,12 @@ pub trait Batched<I, O> {
         1
     }
 
+    /// Takes a bell, and rings it whenever a batch is done. False: nobody rings, and a batch on its way has to be looked at.
+    fn rings(&mut self, bell: Box<dyn Fn() + Send + Sync>) -> bool {
+        let _ = bell;
+        false
+    }
+
     /// Begins a batch.
     fn submit(&mut self, inputs: Vec<I>);
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError, at, never, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, at, never, select};
 
 use super::{BatchConfig, Batched, Counters, Letter};
 use crate::mailbox::Post;
@@ -25,6 +25,8 @@ type Reply<O> = (u64, Post<(u64, Result<O, JobPanic>)>);
 struct Flight<O, B> {
     function: Result<B, JobPanic>,
     flying: VecDeque<Vec<Reply<O>>>,
+    /// Whether it says itself when a batch is done.
+    rings: bool,
     /// Since when there are any, or since that was last counted.
     busy_since: Instant,
 }
@@ -37,6 +39,8 @@ pub(super) struct Service<I, O> {
     pub(super) closed: Receiver<Never>,
     pub(super) queue: Receiver<Letter<I, O>>,
     pub(super) nudged: Receiver<()>,
+    /// What rings there.
+    pub(super) bell: Sender<()>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -62,7 +66,10 @@ impl<I, O> Service<I, O> {
 
     /// Runs until the last handle is gone and everybody has an answer, or a stop.
     pub(super) fn serve<B: Batched<I, O>>(&self, function: Result<B, JobPanic>) {
-        let mut flight = Flight { function, flying: VecDeque::new(), busy_since: Instant::now() };
+        let mut flight = Flight { function, flying: VecDeque::new(), rings: false, busy_since: Instant::now() };
+        let bell = self.bell.clone();
+        let ring = move || bell.try_send(()).unwrap_or_default();
+        flight.rings = flight.function.as_mut().is_ok_and(|function| function.rings(Box::new(ring)));
         while let Some(batch) = self.gather(&mut flight) {
             self.submit(&mut flight, batch);
         }
@@ -91,7 +98,7 @@ impl<I, O> Service<I, O> {
 
     /// Waits for the oldest batch, and answers.
     fn collect<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>) {
-        let Flight { function: Ok(function), flying, busy_since } = flight else { return };
+        let Flight { function: Ok(function), flying, busy_since, .. } = flight else { return };
         let Some(replies) = flying.pop_front() else { return };
         let results = catch_unwind(AssertUnwindSafe(|| function.collect()));
         let now = Instant::now();
@@ -159,7 +166,7 @@ impl<I, O> Service<I, O> {
             let ended = self.counters.open.load(Ordering::SeqCst) == 0;
             // What is on its way brings credit back, and with it the rest of a batch: nothing goes incomplete meanwhile.
             let timer = if computes && !(ended && has_room && !batch.is_empty()) {
-                at(Instant::now() + LOOK)
+                if flight.rings { never() } else { at(Instant::now() + LOOK) }
             } else if batch.is_empty() {
                 never()
             } else {
