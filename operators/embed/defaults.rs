@@ -54,10 +54,10 @@ pub fn batch(model: &ModelSizes, config: &EncoderConfig, card_bytes: Option<u64>
 }
 
 /// Batches that a CPU computes side by side: as many as keep all of its `threads` busy, one thread each where their activations allow it. They may take
-/// as much memory as the weights, and 256 MiB in any case.
+/// twice as much memory as the weights, and 256 MiB in any case.
 #[must_use]
 pub fn instances(threads: usize, weights_bytes: u64, activations_bytes: u64) -> usize {
-    let room = weights_bytes.max(256 << 20) / activations_bytes.max(1);
+    let room = (2 * weights_bytes).max(256 << 20) / activations_bytes.max(1);
     let most = threads.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
     (1..=most).max_by_key(|count| (count * (threads / count), *count)).unwrap_or(1)
 }
@@ -74,9 +74,10 @@ mod tests {
         for (threads, weights, activations, expected) in [
             (1, 350 * mib, 44 * mib, 1),
             (2, 350 * mib, 44 * mib, 2),
-            (6, 350 * mib, 80 * mib, 3),  // four of one thread would leave two without work
-            (7, 350 * mib, 80 * mib, 1),  // 4, 3 and 2 instances would leave one to three
-            (16, 350 * mib, 44 * mib, 4), // seven would have room, and of 7, 6 and 5 some threads no work
+            (2, 470 * mib, 305 * mib, 2),
+            (16, 350 * mib, 44 * mib, 8), // fifteen would have room, and one core no work
+            (6, 350 * mib, 160 * mib, 3), // four would leave two threads without work
+            (7, 350 * mib, 160 * mib, 1), // four, three and two would leave some
             (64, mib, mib, 64),
             (2, mib, 300 * mib, 1),
             (0, mib, 0, 1),
