@@ -133,7 +133,7 @@ pub struct BatchGauge {
     pub batches: u64,
     /// Of them, full ones.
     pub full_batches: u64,
-    /// Time with a batch in the function, in microseconds.
+    /// Time that the function was busy, in microseconds; one that computes two batches at a time and has one is half busy.
     pub busy_micros: u64,
 }
 

@@ -85,18 +85,16 @@ impl Instances {
         let (early, batches) = (BTreeMap::new(), Some(batches));
         Ok(Self { batches, queue, done, early, bell, sent: 0, collected: 0, threads })
     }
-
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.threads.len()
-    }
 }
 
 impl Batched<Vec<u8>, Result<Vec<f16>, Reason>> for Instances {
     /// Each has the next batch when it is done with the one before.
     fn depth(&self) -> usize {
         2 * self.threads.len()
+    }
+
+    fn width(&self) -> usize {
+        self.threads.len()
     }
 
     fn rings(&mut self, bell: Bell) -> bool {

@@ -32,8 +32,6 @@ struct Tower {
 // SAFETY: a forward pass over planes reads tensors that nobody writes to any more, and libtorch lets several threads read a tensor.
 // Over patches it writes to `Patches::rows`: `instance` gives no second encoder of those, so that one thread alone has them.
 unsafe impl Sync for Tower {}
-// SAFETY: all that it holds may go to another thread.
-unsafe impl Send for Tower {}
 
 impl TowerEncoder {
     /// Loads or draws the weights; also gives their name in an identity.

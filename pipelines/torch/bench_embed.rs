@@ -288,7 +288,7 @@ fn side_by_side(
     batches: &[&[Vec<u8>]],
     seconds: f64,
 ) -> Result<Vec<Duration>, PipelineError> {
-    let (ahead, count) = (instances.depth(), instances.count());
+    let (ahead, count) = (instances.depth(), instances.width());
     let begin = |instances: &mut Instances, number: usize| {
         instances.submit(batches[number % batches.len()].to_vec());
         Ok(())

@@ -13,6 +13,11 @@ pub trait Batched<I, O> {
         1
     }
 
+    /// Batches that are computed at the same time; the others that are on their way wait.
+    fn width(&self) -> usize {
+        1
+    }
+
     /// Takes a bell, and rings it whenever a batch is done. False: nobody rings, and a batch on its way has to be looked at.
     fn rings(&mut self, bell: Box<dyn Fn() + Send + Sync>) -> bool {
         let _ = bell;

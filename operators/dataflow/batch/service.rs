@@ -27,8 +27,10 @@ struct Flight<O, B> {
     flying: VecDeque<Vec<Reply<O>>>,
     /// Whether it says itself when a batch is done.
     rings: bool,
-    /// Since when there are any, or since that was last counted.
-    busy_since: Instant,
+    /// Batches that it computes at the same time.
+    width: usize,
+    /// When it was last counted how busy it is.
+    counted: Instant,
 }
 
 /// What the thread owns.
@@ -66,7 +68,8 @@ impl<I, O> Service<I, O> {
 
     /// Runs until the last handle is gone and everybody has an answer, or a stop.
     pub(super) fn serve<B: Batched<I, O>>(&self, function: Result<B, JobPanic>) {
-        let mut flight = Flight { function, flying: VecDeque::new(), rings: false, busy_since: Instant::now() };
+        let width = function.as_ref().map_or(1, |function| function.width().max(1));
+        let mut flight = Flight { function, flying: VecDeque::new(), rings: false, width, counted: Instant::now() };
         let bell = self.bell.clone();
         let ring = move || bell.try_send(()).unwrap_or_default();
         flight.rings = flight.function.as_mut().is_ok_and(|function| function.rings(Box::new(ring)));
@@ -79,15 +82,22 @@ impl<I, O> Service<I, O> {
         }
     }
 
+    /// Counts the time since the last such call, as far as it was used: a function of two batches that computes one is half busy.
+    fn count_busy<B>(&self, flight: &mut Flight<O, B>) {
+        let now = Instant::now();
+        let used = flight.flying.len().min(flight.width) as u128;
+        let micros = now.duration_since(flight.counted).as_micros() * used / flight.width as u128;
+        self.counters.busy_micros.fetch_add(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+        flight.counted = now;
+    }
+
     fn submit<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>, batch: Vec<Letter<I, O>>) {
+        self.count_busy(flight);
         let (inputs, replies): (Vec<I>, Vec<_>) = batch.into_iter().map(|l| (l.input, (l.ticket, l.post))).unzip();
         let function = match &mut flight.function {
             Ok(function) => function,
             Err(not_made) => return self.answer(&replies, Err(not_made.clone())),
         };
-        if flight.flying.is_empty() {
-            flight.busy_since = Instant::now();
-        }
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.full_batches.fetch_add(u64::from(replies.len() == self.config.batch), Ordering::Relaxed);
         match catch_unwind(AssertUnwindSafe(|| function.submit(inputs))) {
@@ -98,13 +108,13 @@ impl<I, O> Service<I, O> {
 
     /// Waits for the oldest batch, and answers.
     fn collect<B: Batched<I, O>>(&self, flight: &mut Flight<O, B>) {
-        let Flight { function: Ok(function), flying, busy_since, .. } = flight else { return };
-        let Some(replies) = flying.pop_front() else { return };
+        let Flight { function: Ok(function), flying, .. } = flight else { return };
+        if flying.is_empty() {
+            return;
+        }
         let results = catch_unwind(AssertUnwindSafe(|| function.collect()));
-        let now = Instant::now();
-        let micros = u64::try_from(now.duration_since(*busy_since).as_micros()).unwrap_or(u64::MAX);
-        self.counters.busy_micros.fetch_add(micros, Ordering::Relaxed);
-        *busy_since = now;
+        self.count_busy(flight);
+        let replies = flight.flying.pop_front().unwrap_or_default();
         let results = match results {
             Ok(results) if results.len() == replies.len() => Ok(results),
             Ok(results) => Err(self.failed(JobPanic::miscounted(&self.config.name, results.len(), replies.len()))),
