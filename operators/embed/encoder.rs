@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::device;
-use trommel_bridge::{Attention, has_onednn};
+use trommel_bridge::{Attention, has_onednn, set_threads};
 use trommel_core::hash::mix;
 use trommel_model::ModelError;
 use trommel_model::error::Op;
@@ -261,13 +261,8 @@ pub fn is_neighbour_free(encoder: &mut dyn ImageEncoder) -> Result<bool, ModelEr
     }))
 }
 
-/// libtorch's threads wherever nothing else is said: on threads that begin from now on, and on the calling one.
-pub fn on_new_threads(threads: usize) {
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
-}
-
 /// libtorch's threads and gradient mode belong to the calling thread.
 pub fn on_this_thread(threads: usize) -> tch::NoGradGuard {
-    on_new_threads(threads);
+    set_threads(threads);
     tch::no_grad_guard()
 }

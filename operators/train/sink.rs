@@ -183,13 +183,17 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     mut say: impl FnMut(&str),
 ) -> Result<TrainSummary, TrainError> {
     if let Some(threads) = config.threads {
-        tch::set_num_threads(threads);
+        trommel_bridge::set_threads(usize::try_from(threads).unwrap_or(1));
     }
     let left = trainer.schedule().last_step().map_or(u64::MAX, |last| last.saturating_sub(trainer.global_step()));
     let mut stager = trainer.stager()?;
     // A rendezvous: the one batch ahead waits in the sender's hand.
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
+    let threads = config.threads;
     let ahead = move || {
+        if let Some(threads) = threads {
+            trommel_bridge::set_threads(usize::try_from(threads).unwrap_or(1));
+        }
         for _ in 0..left {
             let ordered: Next<T> = next().into();
             let handed = match ordered {

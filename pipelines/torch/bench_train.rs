@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tch::{Device, Tensor};
-use trommel_bridge::Attention;
+use trommel_bridge::{Attention, set_threads};
 use trommel_core::hash::mix;
 use trommel_embed::device;
 use trommel_model::{Architecture, Model, Packing, weights};
@@ -128,7 +128,7 @@ impl Rate {
 pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let config = trommel_model::load(&bench.model).map_err(PipelineError::usage)?;
     let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
-    tch::set_num_threads(i32::try_from(bench.threads).unwrap_or(1));
+    set_threads(bench.threads);
     let weights = initial(bench, &config)?;
     let made = |batch: usize, batches| Made::new(bench, &config, &weights, device, batch, batches);
     let compared = made(bench.batch.min(COMPARED_BATCH), BATCHES[1])?;

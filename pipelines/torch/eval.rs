@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tch::Tensor;
+use trommel_bridge::set_threads;
 use trommel_core::notices::Notices;
 use trommel_embed::device;
 use trommel_evaluate::bins::{Bin, bins, spearman};
@@ -135,7 +136,7 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
     });
     let mut probed = config.probe.as_ref().map(|probe| fitting(probe, config, &names)).transpose()?;
     let templates = templates(&config.templates, labelled.templates.as_deref(), &mut notices)?;
-    tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
+    set_threads(config.threads);
     let pictures = Pictures::open(&config.model, &config.checkpoint, device)?;
     let captions = pictures.architecture().captions().map_err(PipelineError::usage)?;
     let classifier =

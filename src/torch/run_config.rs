@@ -1,6 +1,7 @@
 //! What prune, train and embed share, where they run a model.
 
-use trommel_embed::{device, encoder};
+use trommel_bridge::set_threads;
+use trommel_embed::device;
 use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::error::PipelineError;
 
@@ -13,7 +14,7 @@ pub use trommel_cli::run_config::{
 /// The machine's flags: see [`trommel_cli::run_config::machine`]. By itself libtorch would count the machine's cores.
 pub fn machine(args: &args::Machine, launched: Option<&Launched>) -> Result<Machine, PipelineError> {
     let machine = trommel_cli::run_config::machine(args, launched, device::visible_gpus)?;
-    encoder::on_new_threads(machine.threads);
+    set_threads(machine.threads);
     Ok(machine)
 }
 

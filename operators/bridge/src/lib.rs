@@ -19,6 +19,7 @@ mod pickle;
 mod precision;
 mod reducer;
 mod stream;
+mod threads;
 
 #[cfg(test)]
 mod group_tests;
@@ -33,6 +34,7 @@ pub use pickle::{Value, write_pickle};
 pub use precision::{pin_precision, reduced_precision};
 pub use reducer::{Averaging, Reducer};
 pub use stream::{Attention, Event, OnStream, Stream, copy_async, pinned, prefer_attention};
+pub use threads::set_threads;
 
 /// What libtorch said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

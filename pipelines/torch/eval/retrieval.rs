@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tch::Tensor;
+use trommel_bridge::set_threads;
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
@@ -78,7 +79,7 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     let device = device::parse(&config.device).map_err(PipelineError::usage)?;
     let (reading, stores) = (ReaderConfig::default(), Stores::default());
     let (input, notices) = find(&config.data, &reading.group, &stores)?;
-    tch::set_num_threads(i32::try_from(config.threads).unwrap_or(1));
+    set_threads(config.threads);
     let model = Pictures::open(&config.model, &config.checkpoint, device)?;
     let tokenizer = model.architecture().captions().map_err(PipelineError::usage)?;
 
