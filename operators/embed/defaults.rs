@@ -5,7 +5,7 @@
 //! | CPU | f32 | 16 |
 //! | a card | f16; f32 for TorchScript, whose code may not bear another | by tokens: 128 for ViT-B-16-plus-240, B-16 and L-14, 512 for B-32 |
 //!
-//! A CPU computes several batches side by side ([`instances`]).
+//! A CPU computes several batches side by side ([`super::instances`]).
 //!
 //! An H100 is busy in every layer with about 29,000 tokens a batch, whose residual sum just fits into its second-level cache: 7,499 views a
 //! second of ViT-B-16-plus-240, and 7,308 with twice as many. Views and memory set the limits: at most 1,024 views, and no more than half of
@@ -53,38 +53,11 @@ pub fn batch(model: &ModelSizes, config: &EncoderConfig, card_bytes: Option<u64>
     batch
 }
 
-/// Batches that a CPU computes side by side: as many as keep all of its `threads` busy, one thread each where their activations allow it. They may take
-/// twice as much memory as the weights, and 256 MiB in any case.
-#[must_use]
-pub fn instances(threads: usize, weights_bytes: u64, activations_bytes: u64) -> usize {
-    let room = (2 * weights_bytes).max(256 << 20) / activations_bytes.max(1);
-    let most = threads.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
-    (1..=most).max_by_key(|count| (count * (threads / count), *count)).unwrap_or(1)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::encoder_tests::config;
-
-    #[test]
-    fn all_threads_have_a_batch_and_memory_is_bounded() {
-        let mib = 1 << 20;
-        for (threads, weights, activations, expected) in [
-            (1, 350 * mib, 44 * mib, 1),
-            (2, 350 * mib, 44 * mib, 2),
-            (2, 470 * mib, 305 * mib, 2),
-            (16, 350 * mib, 44 * mib, 8), // fifteen would have room, and one core no work
-            (6, 350 * mib, 160 * mib, 3), // four would leave two threads without work
-            (7, 350 * mib, 160 * mib, 1), // four, three and two would leave some
-            (64, mib, mib, 64),
-            (2, mib, 300 * mib, 1),
-            (0, mib, 0, 1),
-        ] {
-            assert_eq!(instances(threads, weights, activations), expected, "{threads} {weights} {activations}");
-        }
-    }
 
     #[test]
     fn the_table() {

@@ -14,7 +14,7 @@
 //! 2. A view's bits are those of one encoder with any number of threads: an instance computes the same full batches.
 //! 3. Dropped, they finish the batch that they are at, and no other.
 //!
-//! Cost: the activations of one batch an instance; [`super::defaults::instances`] bounds them.
+//! Cost: the activations of one batch an instance; [`most`] bounds them.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -30,6 +30,15 @@ use super::slots::Slots;
 use trommel_core::sample::Reason;
 use trommel_dataflow::batch::Batched;
 use trommel_model::ModelError;
+
+/// Batches that a CPU computes side by side: as many as keep all of its `threads` busy, one thread each where their activations allow it. They may take
+/// twice as much memory as the weights, and 256 MiB in any case.
+#[must_use]
+pub fn most(threads: usize, weights_bytes: u64, activations_bytes: u64) -> usize {
+    let room = (2 * weights_bytes).max(256 << 20) / activations_bytes.max(1);
+    let bound = threads.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
+    (1..=bound).max_by_key(|count| (count * (threads / count), *count)).unwrap_or(1)
+}
 
 /// A batch's vectors, or what its thread panicked with.
 type Outcome = Result<Vec<Result<Vec<f16>, Reason>>, Box<dyn Any + Send>>;
@@ -131,6 +140,29 @@ impl Drop for Instances {
         while self.queue.try_recv().is_ok() {}
         for thread in self.threads.drain(..) {
             let _panics_are_caught_inside = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most;
+
+    #[test]
+    fn all_threads_have_a_batch_and_memory_is_bounded() {
+        let mib = 1 << 20;
+        for (threads, weights, activations, expected) in [
+            (1, 350 * mib, 44 * mib, 1),
+            (2, 350 * mib, 44 * mib, 2),
+            (2, 470 * mib, 305 * mib, 2),
+            (16, 350 * mib, 44 * mib, 8), // fifteen would have room, and one core no work
+            (6, 350 * mib, 160 * mib, 3), // four would leave two threads without work
+            (7, 350 * mib, 160 * mib, 1), // four, three and two would leave some
+            (64, mib, mib, 64),
+            (2, mib, 300 * mib, 1),
+            (0, mib, 0, 1),
+        ] {
+            assert_eq!(most(threads, weights, activations), expected, "{threads} {weights} {activations}");
         }
     }
 }

@@ -7,7 +7,7 @@ use tch::Device;
 use super::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder, is_neighbour_free};
 use super::script::{ScriptEncoder, file_hash};
 use super::tower::TowerEncoder;
-use super::{defaults, slots};
+use super::{instances, slots};
 use trommel_bridge::{Attention, BridgeError, pin_precision, prefer_attention};
 use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
@@ -59,10 +59,10 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let weights = footprint(&sizes, &EncoderConfig { batch: 0, ..config.clone() }, parameters);
     let activations = footprint(&sizes, config, parameters) - weights;
     let is_shared = config.device == Device::Cpu && encoder.instance(1).is_some();
-    let instances = if is_shared { defaults::instances(config.threads, weights, activations) } else { 1 };
-    let bytes = weights + instances as u64 * activations;
+    let side_by_side = if is_shared { instances::most(config.threads, weights, activations) } else { 1 };
+    let bytes = weights + side_by_side as u64 * activations;
     let view_bytes = 3 * u64::from(preprocess.size).pow(2);
-    let depth = instances * slots::depth_of(config.device);
+    let depth = side_by_side * slots::depth_of(config.device);
     let slot_bytes = slots::host_bytes(config.device, depth, config.batch, view_bytes, encoder.dim());
     let identity = Identity {
         architecture: if is_script { format!("torchscript:{name}") } else { name.to_owned() },
@@ -70,7 +70,7 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         preprocessing: preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess, form, instances, bytes, slot_bytes })
+    Ok(Loaded { encoder, identity, preprocess, form, instances: side_by_side, bytes, slot_bytes })
 }
 
 /// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought
