@@ -9,8 +9,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use trommel_cli::args::ModelCommand;
 use trommel_cli::commands::PlainCommand;
-use trommel_cli::parsed::Parsed;
-use trommel_cli::parsed::{Cli, Command};
+use trommel_cli::parsed::{Cli, Command, Parsed};
 use trommel_decide::rule::Rule;
 use trommel_decide::selection::named;
 

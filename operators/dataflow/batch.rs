@@ -20,8 +20,8 @@
 //!    [`JobPanic`]. With `fatal` the run fails first, so that no ledger takes it for a property of the sample.
 //! 3. After a stop open tickets and queued items are dropped; their permits return.
 //!
-//! Cost: two channel passages an item, one wake an operator and batch; while a batch is on its way, a look at it every 200 us, unless who computes it rings. The
-//! queue is bounded by the items' credit.
+//! Cost: two channel passages an item, one wake an operator and batch; while a batch is on its way, a look at it every 200 us, unless the
+//! function rings a bell when one is done. The queue is bounded by the items' credit.
 //!
 //! ```
 //! use timely::dataflow::operators::{Capture, ToStream, capture::Extract};

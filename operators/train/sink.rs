@@ -78,7 +78,7 @@ pub struct TrainerConfig {
     /// schedule's last step. A sample that cannot be read any more may take a batch from every pass.
     pub passes: Option<u32>,
     /// libtorch's threads for this trainer; `None` leaves them.
-    pub threads: Option<i32>,
+    pub threads: Option<usize>,
     /// Whether this process writes metrics, event files and checkpoints, and says console lines. False on all ranks but
     /// one; the summary is filled all the same.
     pub writes: bool,
@@ -182,18 +182,15 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     mut assemble: impl FnMut(T) -> Result<Assembled, Cause> + Send,
     mut say: impl FnMut(&str),
 ) -> Result<TrainSummary, TrainError> {
-    if let Some(threads) = config.threads {
-        trommel_bridge::set_threads(usize::try_from(threads).unwrap_or(1));
-    }
+    let threads = config.threads;
+    let on_its_threads = move || threads.into_iter().for_each(trommel_bridge::set_threads);
+    on_its_threads();
     let left = trainer.schedule().last_step().map_or(u64::MAX, |last| last.saturating_sub(trainer.global_step()));
     let mut stager = trainer.stager()?;
     // A rendezvous: the one batch ahead waits in the sender's hand.
     let (sender, batches) = mpsc::sync_channel::<Handed>(0);
-    let threads = config.threads;
     let ahead = move || {
-        if let Some(threads) = threads {
-            trommel_bridge::set_threads(usize::try_from(threads).unwrap_or(1));
-        }
+        on_its_threads();
         for _ in 0..left {
             let ordered: Next<T> = next().into();
             let handed = match ordered {

@@ -102,7 +102,7 @@ impl Embedder {
         Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, instances, encoder })
     }
 
-    /// Moves the model to its thread; `None` when that was done before.
+    /// Moves the model to the threads that run it; `None` when that was done before.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Option<EmbedService> {
         let encoder = locked(&self.encoder).take()?;
         let gather = BatchConfig { batch: self.config.batch, ..BatchConfig::named("embed") };

@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
     /// Where the order continues.
     pub(crate) cursor: Option<Cursor>,
     /// libtorch's threads.
-    pub(crate) threads: i32,
+    pub(crate) threads: usize,
     /// What changes from this checkpoint on.
     pub(crate) notices: Notices,
 }
@@ -66,7 +66,7 @@ pub(crate) fn prepare(
         }
     };
     let total_steps = Schedule::new(&run.recipe, course).map_err(PipelineError::usage)?.total_steps();
-    let threads = i32::try_from(config.machine.threads).unwrap_or(1);
+    let threads = config.machine.threads;
     let numerics = BTreeMap::from([
         ("device".to_owned(), device::kind(device).to_owned()),
         ("ranks".to_owned(), together.ranks().to_string()),

@@ -17,8 +17,7 @@ use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
-use trommel_cli::parsed::Parsed;
-use trommel_cli::parsed::{Cli, Command};
+use trommel_cli::parsed::{Cli, Command, Parsed};
 use trommel_core::causes::Cause;
 
 /// Prunes while streaming, and trains; `given` are the flags that stand on the command line or in its `--config`.
