@@ -193,3 +193,25 @@ fn a_batch_that_does_not_fit_is_refused_with_what_it_needs() {
         assert!(last.contains(part), "`{part}` is missing in: {last}");
     }
 }
+
+/// Batches side by side take only what the budget has to spare: with the least that a run asks for, it has one.
+#[test]
+fn a_run_that_has_no_room_for_batches_side_by_side_has_one() {
+    let world = World::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let prune = |memory: &str| {
+        let mut command = common::trommel();
+        command.args(world.prune(&folder.path().join(memory)));
+        command.args(["--threads", "8", "--max-pixels", "200000", "--memory", memory]);
+        let (status, said, peak) = peak_bytes(&mut command);
+        (status, said.contains("embedder's other batches"), said, peak)
+    };
+    let (status, others, said, _) = prune("100MiB");
+    assert!(status == 2 && !others, "{said}");
+    let least = said.split_once("needs at least ").unwrap().1.split(" (").next().unwrap().replace(' ', "");
+    let (status, others, said, peak) = prune(&least);
+    assert!(status == 0 && !others, "{said}");
+    assert!(peak <= trommel_pipelines::memory::parse_bytes(&least).unwrap(), "{} MiB\n{said}", peak / MIB);
+    let (status, others, said, _) = prune("4GiB");
+    assert!(status == 0 && others, "{said}");
+}

@@ -14,7 +14,7 @@
 //! 2. A view's bits are those of one encoder with any number of threads: an instance computes the same full batches.
 //! 3. Dropped, they finish the batch that they are at, and no other.
 //!
-//! Cost: the activations of one batch an instance; [`most`] bounds them.
+//! Cost: the activations and the slot of one batch an instance; [`within`] bounds their number.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -31,11 +31,17 @@ use trommel_core::sample::Reason;
 use trommel_dataflow::batch::Batched;
 use trommel_model::ModelError;
 
-/// Batches that a CPU computes side by side: as many as keep all of its `threads` busy, one thread each where their activations allow it. They may take
-/// twice as much memory as the weights, and 256 MiB in any case.
+/// Bytes that batches side by side may take at most: twice as much as the weights, and 256 MiB in any case.
 #[must_use]
-pub fn most(threads: usize, weights_bytes: u64, activations_bytes: u64) -> usize {
-    let room = (2 * weights_bytes).max(256 << 20) / activations_bytes.max(1);
+pub fn most_bytes(weights_bytes: u64) -> u64 {
+    (2 * weights_bytes).max(256 << 20)
+}
+
+/// Batches that a CPU computes side by side within `room_bytes`: as many as keep all of its `threads` busy, one thread each where `batch_bytes` of each
+/// batch allow it. There is always one.
+#[must_use]
+pub fn within(threads: usize, room_bytes: u64, batch_bytes: u64) -> usize {
+    let room = room_bytes / batch_bytes.max(1);
     let bound = threads.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1);
     (1..=bound).max_by_key(|count| (count * (threads / count), *count)).unwrap_or(1)
 }
@@ -146,7 +152,7 @@ impl Drop for Instances {
 
 #[cfg(test)]
 mod tests {
-    use super::most;
+    use super::{most_bytes, within};
 
     #[test]
     fn all_threads_have_a_batch_and_memory_is_bounded() {
@@ -162,7 +168,7 @@ mod tests {
             (2, mib, 300 * mib, 1),
             (0, mib, 0, 1),
         ] {
-            assert_eq!(most(threads, weights, activations), expected, "{threads} {weights} {activations}");
+            assert_eq!(within(threads, most_bytes(weights), activations), expected, "{threads} {weights} {activations}");
         }
     }
 }

@@ -25,12 +25,14 @@ pub struct Loaded {
     pub preprocess: Preprocess,
     /// How the tower is computed, with the attention that served.
     pub form: Form,
-    /// Batches that are computed side by side: more than one on a CPU alone.
-    pub instances: usize,
-    /// Bytes of weights and of the activations of these batches, where they are computed; estimated from above.
+    /// Bytes of weights and of a batch's activations, where they are computed; estimated from above.
     pub bytes: u64,
     /// Bytes of batch slots in host memory.
     pub slot_bytes: u64,
+    /// Batches that may be computed side by side: more than one on a CPU alone.
+    pub instances: usize,
+    /// Bytes of each of them beyond the first.
+    pub instance_bytes: u64,
 }
 
 /// Loads the configured encoder.
@@ -59,10 +61,10 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
     let weights = footprint(&sizes, &EncoderConfig { batch: 0, ..config.clone() }, parameters);
     let activations = footprint(&sizes, config, parameters) - weights;
     let is_shared = config.device == Device::Cpu && encoder.instance(1).is_some();
-    let side_by_side = if is_shared { instances::most(config.threads, weights, activations) } else { 1 };
-    let bytes = weights + side_by_side as u64 * activations;
+    let room = instances::most_bytes(weights);
+    let side_by_side = if is_shared { instances::within(config.threads, room, activations) } else { 1 };
     let view_bytes = 3 * u64::from(preprocess.size).pow(2);
-    let depth = side_by_side * slots::depth_of(config.device);
+    let depth = slots::depth_of(config.device);
     let slot_bytes = slots::host_bytes(config.device, depth, config.batch, view_bytes, encoder.dim());
     let identity = Identity {
         architecture: if is_script { format!("torchscript:{name}") } else { name.to_owned() },
@@ -70,7 +72,16 @@ pub fn load(config: &EncoderConfig) -> Result<Loaded, ModelError> {
         preprocessing: preprocess.to_string(),
         decoder: DECODER.into(),
     };
-    Ok(Loaded { encoder, identity, preprocess, form, instances: side_by_side, bytes, slot_bytes })
+    Ok(Loaded {
+        encoder,
+        identity,
+        preprocess,
+        form,
+        bytes: weights + activations,
+        slot_bytes,
+        instances: side_by_side,
+        instance_bytes: activations + slot_bytes,
+    })
 }
 
 /// Asks a card whether it computes what decisions can stand on. cuDNN's attention may be missing or refuse a shape that libtorch thought

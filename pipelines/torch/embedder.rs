@@ -9,7 +9,7 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::locked;
 use trommel_dataflow::batch::{BatchConfig, BatchService};
 use trommel_embed::encoder::{EncoderConfig, EncoderPrecision, Form, ImageEncoder};
-use trommel_embed::instances::Instances;
+use trommel_embed::instances::{self, Instances};
 use trommel_embed::load::{Loaded, load};
 use trommel_embed::slots::{Slots, depth_of};
 use trommel_embed::{defaults, device};
@@ -67,13 +67,14 @@ pub struct Embedder {
     pub preprocess: Preprocess,
     /// Length of a vector.
     pub dim: usize,
-    /// Bytes of weights and activations, where it computes.
+    /// Bytes of weights and of a batch's activations, where it computes.
     pub bytes: u64,
     /// Bytes of batch slots in host memory.
     pub slot_bytes: u64,
     /// Whether it is slower than it would be by itself, for it was asked for plain products.
     pub is_slowed: bool,
     instances: usize,
+    instance_bytes: u64,
     encoder: Mutex<Option<Box<dyn ImageEncoder>>>,
 }
 
@@ -94,12 +95,30 @@ impl Embedder {
         if is_slowed {
             config.form = Some(Form { packed: false, ..own });
         }
-        let Loaded { encoder, identity, preprocess, form, instances, bytes, slot_bytes } =
-            load(&config).map_err(PipelineError::usage)?;
+        let loaded = load(&config).map_err(PipelineError::usage)?;
+        let Loaded { encoder, identity, preprocess, form, bytes, slot_bytes, instances, instance_bytes } = loaded;
         config.form = Some(form);
         let dim = encoder.dim();
         let encoder = Mutex::new(Some(encoder));
-        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, instances, encoder })
+        Ok(Self {
+            config,
+            identity,
+            preprocess,
+            dim,
+            bytes,
+            slot_bytes,
+            is_slowed,
+            instances,
+            instance_bytes,
+            encoder,
+        })
+    }
+
+    /// Computes as many batches side by side as `room_bytes` beside the first have room for; gives the bytes that they take.
+    pub fn side_by_side(&mut self, room_bytes: u64) -> u64 {
+        let fitting = instances::within(self.config.threads, self.instance_bytes + room_bytes, self.instance_bytes);
+        self.instances = self.instances.min(fitting);
+        (self.instances as u64 - 1) * self.instance_bytes
     }
 
     /// Moves the model to the threads that run it; `None` when that was done before.

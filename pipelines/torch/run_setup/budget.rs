@@ -101,13 +101,18 @@ impl RunSetup {
         views.eval + views.train + texts + QUANTUM_PICTURE_BYTES
     }
 
-    /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line.
+    /// The credit for `lanes` readers, from what the budget leaves, at most `most_bytes`; says so in one line. Half of what is to spare may go to
+    /// batches that the embedder computes side by side.
     ///
     /// # Errors
     /// A budget below the minimum.
     pub fn credit(&mut self, lanes: usize, most_bytes: u64) -> Result<Credit, PipelineError> {
         let quantum_bytes = self.quantum_bytes();
         self.memory.least_credit_bytes = quantum_bytes * lanes as u64;
+        let spare_bytes = self.memory.credit_bytes()? - self.memory.least_credit_bytes;
+        if let Some(embedder) = &mut self.embedder {
+            self.memory.take("embedder's other batches", embedder.side_by_side(spare_bytes / 2));
+        }
         let all_bytes = self.memory.credit_bytes()?;
         let budget_bytes = all_bytes.min(most_bytes.max(self.memory.least_credit_bytes));
         tracing::info!("{}", Threading::of(&self.config.machine));
