@@ -53,12 +53,13 @@ pub(super) fn vectors(count: usize, dim: usize, state: &mut u64) -> Vec<Vec<f16>
     all
 }
 
-const DIMS: [usize; 9] = [32, 33, 63, 64, 100, 512, 640, 1000, 2048];
+/// Rust's interpreter has time for the first two.
+const DIMS: &[usize] = if cfg!(miri) { &[32, 33] } else { &[32, 33, 63, 64, 100, 512, 640, 1000, 2048] };
 
 #[test]
 fn a_turn_keeps_lengths_and_products_within_its_rounding() {
     let mut state = 1;
-    for dim in DIMS.into_iter().chain([1, 2, 3]) {
+    for dim in DIMS.iter().copied().chain([1, 2, 3]) {
         let (rotation, all) = (Rotation::new(dim), vectors(LANES, dim, &mut state));
         let mut turned = vec![[0.0f32; LANES]; dim];
         for (lane, vector) in all.iter().enumerate() {
@@ -79,7 +80,7 @@ fn a_turn_keeps_lengths_and_products_within_its_rounding() {
 #[test]
 fn within_the_bound() {
     let mut state = 2;
-    for (at, dim) in DIMS.into_iter().enumerate().take(if cfg!(miri) { 1 } else { 9 }) {
+    for (at, &dim) in DIMS.iter().enumerate() {
         let (points, rows) = ([1, 63, 64, 65, 200][at % 5], [1, 5, 6, 7, 23][(at + 2) % 5]);
         let (t, x) = (vectors(points, dim, &mut state), vectors(rows, dim, &mut state));
         let x: Vec<&[f16]> = x.iter().map(|x| &x[..]).collect();
@@ -131,7 +132,7 @@ fn turned_back(rotation: &Rotation, y: &[f64]) -> Vec<f64> {
 #[test]
 fn the_worst_row_is_within_the_bound_and_near_it() {
     let mut state = 4;
-    for dim in [32, 64, 100, 200] {
+    for dim in [32, 64, 100, 200].into_iter().take(if cfg!(miri) { 1 } else { 4 }) {
         let raw: Vec<f64> = (0..dim).map(|_| noise(&mut state)).collect();
         let t = unit(&raw);
         for with in Instructions::all() {
@@ -166,7 +167,8 @@ fn the_worst_row_is_within_the_bound_and_near_it() {
 #[test]
 fn lists_and_tops_are_those_of_the_values() {
     let mut state = 3;
-    for (rows, points, threads) in [(1, 1, 1), (8, 64, 1), (13, 130, 1), (20, 700, 3), (0, 70, 1), (3, 129, 9)] {
+    let sizes = [(1, 1, 1), (0, 70, 1), (3, 129, 9), (8, 64, 1), (13, 130, 1), (20, 700, 3)];
+    for (rows, points, threads) in sizes.into_iter().take(if cfg!(miri) { 3 } else { 6 }) {
         let dim = 40;
         let (t, x) = (vectors(points, dim, &mut state), vectors(rows, dim, &mut state));
         let radii: Vec<f64> = (0..points)
