@@ -168,7 +168,11 @@ mod tests {
             (2, mib, 300 * mib, 1),
             (0, mib, 0, 1),
         ] {
-            assert_eq!(within(threads, most_bytes(weights), activations), expected, "{threads} {weights} {activations}");
+            assert_eq!(
+                within(threads, most_bytes(weights), activations),
+                expected,
+                "{threads} {weights} {activations}"
+            );
         }
     }
 }

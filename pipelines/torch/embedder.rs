@@ -100,18 +100,7 @@ impl Embedder {
         config.form = Some(form);
         let dim = encoder.dim();
         let encoder = Mutex::new(Some(encoder));
-        Ok(Self {
-            config,
-            identity,
-            preprocess,
-            dim,
-            bytes,
-            slot_bytes,
-            is_slowed,
-            instances,
-            instance_bytes,
-            encoder,
-        })
+        Ok(Self { config, identity, preprocess, dim, bytes, slot_bytes, is_slowed, instances, instance_bytes, encoder })
     }
 
     /// Computes as many batches side by side as `room_bytes` beside the first have room for; gives the bytes that they take.

@@ -23,6 +23,7 @@ mod features;
 #[allow(clippy::unwrap_used)]
 mod peers;
 pub mod retrieval;
+mod views;
 
 use self::features::{Features, Pictures};
 
@@ -48,7 +49,7 @@ pub struct EvalConfig {
     pub nearest: Option<String>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
-    /// libtorch's threads.
+    /// Threads of libtorch and of decoding, which take turns.
     pub threads: usize,
 }
 
@@ -137,7 +138,7 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
     let mut probed = config.probe.as_ref().map(|probe| fitting(probe, config, &names)).transpose()?;
     let templates = templates(&config.templates, labelled.templates.as_deref(), &mut notices)?;
     set_threads(config.threads);
-    let pictures = Pictures::open(&config.model, &config.checkpoint, device)?;
+    let pictures = Pictures::open(&config.model, &config.checkpoint, device, config.threads)?;
     let captions = pictures.architecture().captions().map_err(PipelineError::usage)?;
     let classifier =
         Classifier::new(pictures.towers(), &*captions, &names, &templates, device).map_err(PipelineError::failed)?;

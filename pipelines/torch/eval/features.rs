@@ -9,15 +9,15 @@ use trommel_bridge::has_onednn;
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
-use trommel_decode::view::{EvalView, ResizeMode, eval_view};
-use trommel_decode::{Limits, decode_rgb};
+use trommel_decode::Limits;
 use trommel_evaluate::zero_shot::features;
 use trommel_model::family::{Architecture, Towers};
-use trommel_model::preprocess::Resize;
 use trommel_model::{Model, weights};
 
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::{LabelledPictures, PictureName};
+
+use super::views::Viewer;
 
 /// Pictures, or texts, a forward pass.
 pub(super) const BATCH: usize = 64;
@@ -36,29 +36,24 @@ pub(super) struct Features {
 pub(super) struct Pictures {
     architecture: Arc<dyn Architecture>,
     model: Model,
-    view: EvalView,
+    viewer: Viewer,
     device: Device,
 }
 
 impl Pictures {
-    /// Opens a checkpoint.
+    /// Opens a checkpoint; `threads` decode.
     ///
     /// # Errors
     /// No such model or weights, or weights of another one.
-    pub fn open(model: &str, checkpoint: &Path, device: Device) -> Result<Self, PipelineError> {
+    pub fn open(model: &str, checkpoint: &Path, device: Device, threads: usize) -> Result<Self, PipelineError> {
         let architecture = trommel_model::load(model).map_err(PipelineError::usage)?;
         let mut model = Model::new(&architecture, device).map_err(PipelineError::failed)?;
         weights::load(model.store(), &*architecture, &weights_file(checkpoint)).map_err(PipelineError::usage)?;
         if device == Device::Cpu && has_onednn() {
             model.towers_mut().pack(BATCH as i64).map_err(PipelineError::failed)?;
         }
-        let preprocess = architecture.preprocess();
-        let mode = match preprocess.mode {
-            Resize::Shortest => ResizeMode::Shortest,
-            Resize::Squash => ResizeMode::Squash,
-        };
-        let view = EvalView { size: preprocess.size, mode };
-        Ok(Self { architecture, model, view, device })
+        let viewer = Viewer::new(architecture.preprocess(), threads)?;
+        Ok(Self { architecture, model, viewer, device })
     }
 
     /// Its architecture.
@@ -71,9 +66,9 @@ impl Pictures {
         self.model.towers()
     }
 
-    /// The model's view of an encoded picture, u8\[size, size, 3\]; or why there is none.
-    pub fn view(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Cause> {
-        Ok(eval_view(&decode_rgb(bytes, limits)?, &self.view)?)
+    /// Makes views.
+    pub const fn viewer(&self) -> &Viewer {
+        &self.viewer
     }
 
     /// Features of so many views: f32\[n, dim\] on the CPU, not normalised.
@@ -97,35 +92,74 @@ impl Pictures {
         notices: &mut Notices,
         take: &mut dyn FnMut(Features) -> Result<(), PipelineError>,
     ) -> Result<u64, PipelineError> {
-        let limits = Limits::default();
-        let (mut pixels, mut classes, mut keys, mut rejected) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        let mut flush = |pixels: &mut Vec<u8>, classes: &mut Vec<usize>, keys: &mut Vec<String>| {
-            if classes.is_empty() {
-                return Ok(());
+        let (waiting, pixels, classes, keys) = Default::default();
+        let mut batches = Batches { model: self, waiting, pixels, classes, keys, rejected: 0, notices, take };
+        labelled.each(self.viewer.limits(), wanted, &mut |seen, content| batches.add(seen, content))?;
+        batches.decode()?;
+        batches.flush()?;
+        Ok(batches.rejected)
+    }
+}
+
+/// Pictures on their way to features.
+struct Batches<'a> {
+    model: &'a Pictures,
+    /// Encoded ones, with their names and classes.
+    waiting: Vec<((PictureName, usize), Vec<u8>)>,
+    /// Views whose features are not made yet.
+    pixels: Vec<u8>,
+    classes: Vec<usize>,
+    keys: Vec<String>,
+    rejected: u64,
+    notices: &'a mut Notices,
+    take: &'a mut dyn FnMut(Features) -> Result<(), PipelineError>,
+}
+
+impl Batches<'_> {
+    fn add(&mut self, seen: PictureName, content: Result<(Vec<u8>, usize), Cause>) -> Result<(), PipelineError> {
+        match content {
+            Ok((bytes, class)) => self.waiting.push(((seen, class), bytes)),
+            Err(why) => {
+                // Losses are said in the order of the pictures.
+                self.decode()?;
+                self.reject(&seen, &why);
             }
-            let rows = self.features(pixels, classes.len())?;
-            pixels.clear();
-            let (classes, keys) = (std::mem::take(classes), std::mem::take(keys));
-            take(Features { rows, classes, keys })
-        };
-        labelled.each(&limits, wanted, &mut |seen: PictureName, content| {
-            let judged = content.and_then(|(bytes, class)| self.view(&bytes, &limits).map(|square| (square, class)));
-            match judged {
-                Ok((square, class)) => {
-                    pixels.extend_from_slice(&square);
-                    classes.push(class);
-                    keys.push(seen.key);
+        }
+        if self.waiting.len() < BATCH { Ok(()) } else { self.decode() }
+    }
+
+    /// Decodes the pictures that wait, and makes the features of those of full batches.
+    fn decode(&mut self) -> Result<(), PipelineError> {
+        for ((seen, class), view) in self.model.viewer.views(&mut self.waiting) {
+            match view {
+                Ok(view) => {
+                    self.pixels.extend_from_slice(&view);
+                    self.classes.push(class);
+                    self.keys.push(seen.key);
                 }
-                Err(why) => {
-                    rejected += 1;
-                    let text = "pictures that could not be decoded, left out";
-                    notices.loss("rejected", text, format!("{}: {why}", seen.place), 1, 1);
-                }
+                Err(why) => self.reject(&seen, &why),
             }
-            if classes.len() < BATCH { Ok(()) } else { flush(&mut pixels, &mut classes, &mut keys) }
-        })?;
-        flush(&mut pixels, &mut classes, &mut keys)?;
-        Ok(rejected)
+            if self.classes.len() == BATCH {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, seen: &PictureName, why: &Cause) {
+        self.rejected += 1;
+        let text = "pictures that could not be decoded, left out";
+        self.notices.loss("rejected", text, format!("{}: {why}", seen.place), 1, 1);
+    }
+
+    fn flush(&mut self) -> Result<(), PipelineError> {
+        if self.classes.is_empty() {
+            return Ok(());
+        }
+        let rows = self.model.features(&self.pixels, self.classes.len())?;
+        self.pixels.clear();
+        let (classes, keys) = (std::mem::take(&mut self.classes), std::mem::take(&mut self.keys));
+        (self.take)(Features { rows, classes, keys })
     }
 }
 
@@ -187,7 +221,7 @@ mod tests {
         weights::init(drawn.store(), &*architecture, 3).unwrap();
         weights::save(drawn.store(), &file, false).unwrap();
 
-        let pictures = Pictures::open(MODEL, &file, Device::Cpu).unwrap();
+        let pictures = Pictures::open(MODEL, &file, Device::Cpu, 1).unwrap();
         let held = pictures.model.store().variables();
         let packed = held.iter().filter(|(name, _)| name.ends_with("c_fc.weight")).collect::<Vec<_>>();
         assert_eq!(packed.len(), 6, "the blocks of both towers");

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use tch::Tensor;
 use trommel_bridge::set_threads;
@@ -18,7 +19,6 @@ use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Encoded, Event, Sample, ShardOutcome};
-use trommel_decode::Limits;
 use trommel_embed::device;
 use trommel_evaluate::retrieval::{RecallAt, ranks, recall};
 use trommel_evaluate::zero_shot::{normalize, text_features};
@@ -80,11 +80,12 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     let (reading, stores) = (ReaderConfig::default(), Stores::default());
     let (input, notices) = find(&config.data, &reading.group, &stores)?;
     set_threads(config.threads);
-    let model = Pictures::open(&config.model, &config.checkpoint, device)?;
+    let model = Pictures::open(&config.model, &config.checkpoint, device, config.threads)?;
     let tokenizer = model.architecture().captions().map_err(PipelineError::usage)?;
 
     let mut pairs = Pairs::of(&model, input.plan().clone(), notices);
     read(&input, &stores, &reading, &mut pairs)?;
+    pairs.decode()?;
     pairs.flush()?;
     let Pairs { pictures, own, captions, known, notices, .. } = pairs;
     if own.is_empty() {
@@ -186,14 +187,23 @@ fn read(input: &Input, stores: &Stores, reading: &ReaderConfig, pairs: &mut Pair
     }
 }
 
+/// What is said of a picture.
+struct Captioned {
+    place: String,
+    captions: Vec<String>,
+    /// Lines without a caption.
+    empty: u64,
+}
+
 /// Pictures and their captions, as far as they have come.
 struct Pairs<'m> {
     model: &'m Pictures,
     plan: Arc<Plan>,
-    limits: Limits,
+    /// Encoded pictures, with what is to be said of them.
+    waiting: Vec<(Captioned, Bytes)>,
     /// Views of pictures whose features are not made yet.
     views: Vec<u8>,
-    waiting: usize,
+    viewed: usize,
     /// Unit rows f32\[pictures, dim\].
     pictures: Vec<f32>,
     /// Which captions belong to each picture.
@@ -210,9 +220,9 @@ impl<'m> Pairs<'m> {
         Self {
             model,
             plan,
-            limits: Limits::default(),
+            waiting: Vec::new(),
             views: Vec::new(),
-            waiting: 0,
+            viewed: 0,
             pictures: Vec::new(),
             own: Vec::new(),
             captions: Vec::new(),
@@ -249,33 +259,44 @@ impl<'m> Pairs<'m> {
             self.notices.loss("no_caption", "pictures without a caption, left out", place, 1, 1);
             return Ok(());
         }
-        let view = match self.model.view(&sample.payload.image, &self.limits) {
-            Ok(view) => view,
-            Err(why) => {
-                let text = "pictures that could not be decoded, left out with their captions";
-                self.notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
-                return Ok(());
-            }
-        };
-        self.notices.loss("empty_caption", "empty lines among captions, left out", place, empty.len() as u64, 0);
-        let first = self.captions.len();
-        for caption in captions {
-            let next = self.known.len();
-            self.captions.push(*self.known.entry(caption).or_insert(next));
-        }
-        self.own.push(first..self.captions.len());
-        self.views.extend_from_slice(&view);
-        self.waiting += 1;
-        if self.waiting < BATCH { Ok(()) } else { self.flush() }
+        self.waiting.push((Captioned { place, captions, empty: empty.len() as u64 }, sample.payload.image));
+        if self.waiting.len() < BATCH { Ok(()) } else { self.decode() }
     }
 
-    /// Makes the features of the pictures that wait.
+    /// Decodes the pictures that wait, and makes the features of those of full batches.
+    fn decode(&mut self) -> Result<(), PipelineError> {
+        for (Captioned { place, captions, empty }, view) in self.model.viewer().views(&mut self.waiting) {
+            let view = match view {
+                Ok(view) => view,
+                Err(why) => {
+                    let text = "pictures that could not be decoded, left out with their captions";
+                    self.notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
+                    continue;
+                }
+            };
+            self.notices.loss("empty_caption", "empty lines among captions, left out", place, empty, 0);
+            let first = self.captions.len();
+            for caption in captions {
+                let next = self.known.len();
+                self.captions.push(*self.known.entry(caption).or_insert(next));
+            }
+            self.own.push(first..self.captions.len());
+            self.views.extend_from_slice(&view);
+            self.viewed += 1;
+            if self.viewed == BATCH {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the features of the views that there are.
     fn flush(&mut self) -> Result<(), PipelineError> {
-        if self.waiting > 0 {
-            let rows = self.model.features(&self.views, self.waiting)?;
+        if self.viewed > 0 {
+            let rows = self.model.features(&self.views, self.viewed)?;
             self.pictures.extend(numbers(&normalize(&rows).map_err(PipelineError::failed)?, "pictures")?);
             self.views.clear();
-            self.waiting = 0;
+            self.viewed = 0;
         }
         Ok(())
     }
