@@ -25,7 +25,7 @@ use half::f16;
 use tch::{Device, Kind, Tensor};
 
 use super::encoder::{ImageEncoder, on_this_thread};
-use trommel_bridge::{Event, Stream, copy_async, pinned};
+use trommel_bridge::{Event, Stream, copy_async, keep_freed_memory, pinned};
 use trommel_columnar::canonical::canonicalise_into;
 use trommel_core::causes::Causes;
 use trommel_core::sample::Reason;
@@ -83,6 +83,7 @@ impl Slots {
         let depth = depth.max(1);
         let shape = encoder.shape();
         let device = shape.device;
+        keep_freed_memory(device);
         let made = |error: trommel_bridge::BridgeError| refused("batch slots", error);
         // Weights were copied there on the stream of whoever loaded them.
         Stream::current(device).and_then(|loaded| loaded.synchronize()).map_err(made)?;

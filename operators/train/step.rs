@@ -80,6 +80,7 @@ impl<M: Contrastive> Trainer<M> {
         if let Some((name, _)) = parameters.iter().find(|(_, p)| !p.requires_grad() || p.device() != device) {
             return Err(TrainError::Config(format!("parameter {name} is not trainable on {device:?}")));
         }
+        bridge::keep_freed_memory(device);
         let optimiser = AdamW::new(&config, &parameters)?;
         let normalise = normalisation.on(device).map_err(TrainError::torch("mean and deviation"))?;
         let stager = stager(&model, &config, device)?;

@@ -8,6 +8,7 @@
 //! Autocast, gradient mode and the current stream are state of the calling thread, so are all guards of this crate: they are not
 //! `Send`.
 
+mod allocator;
 mod attention;
 mod autocast;
 mod autograd;
@@ -24,6 +25,7 @@ mod threads;
 #[cfg(test)]
 mod group_tests;
 
+pub use allocator::keep_freed_memory;
 pub use attention::attention_by;
 pub use autocast::{Autocast, Half};
 pub use autograd::{AdamW, adamw_step, backward, clip_grad_norm, zero_grad};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tch::{Device, Tensor};
-use trommel_bridge::has_onednn;
+use trommel_bridge::{has_onednn, keep_freed_memory};
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_decide::hash::random_hash;
@@ -52,6 +52,7 @@ impl Pictures {
         if device == Device::Cpu && has_onednn() {
             model.towers_mut().pack(BATCH as i64).map_err(PipelineError::failed)?;
         }
+        keep_freed_memory(device);
         let viewer = Viewer::new(architecture.preprocess(), threads)?;
         Ok(Self { architecture, model, viewer, device })
     }
