@@ -67,7 +67,7 @@ impl Pictures {
         self.model.towers()
     }
 
-    /// Makes views.
+    /// What makes views of encoded pictures, as the model wants them.
     pub const fn viewer(&self) -> &Viewer {
         &self.viewer
     }
