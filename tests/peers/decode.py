@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageFile
 
 warnings.simplefilter("ignore")
+# Noise with optimised tables is longer than the buffer that Pillow writes it into by itself.
+ImageFile.MAXBLOCK = 1 << 22
 OUT = Path(sys.argv[1])
 MADE = OUT / "pictures"
 SIZES = [(1, 1), (2, 3), (7, 5), (16, 16), (17, 33), (64, 48), (227, 149)]

@@ -1,12 +1,11 @@
-//! An engine of plain memory. Its planes come from the system's libjpeg-turbo, or for grey pictures from the CPU decoder.
+//! An engine of plain memory. Its planes come from libjpeg-turbo's C code, or for grey pictures from the CPU decoder.
 
 use std::ffi::{c_int, c_uchar, c_ulong, c_void};
 use std::ops::Range;
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use libloading::Library;
+use mozjpeg_sys as _; // links the functions below
 
 use super::super::CardError;
 use super::super::lane::{Engine, Job};
@@ -100,95 +99,64 @@ impl Engine for StandIn {
     }
 }
 
-/// The system's `libturbojpeg.so.0`, which decodes into planes, and encodes in every sampling.
-#[derive(Clone)]
-pub struct Turbo(Arc<Library>);
+/// libjpeg-turbo's own C code, as mozjpeg has it: it decodes into planes.
+#[derive(Clone, Copy)]
+pub struct Turbo;
 
 type Handle = *mut c_void;
-type Init = unsafe extern "C" fn() -> Handle;
-type Destroy = unsafe extern "C" fn(Handle) -> c_int;
-type ToPlanes = unsafe extern "C" fn(
-    Handle,
-    *const c_uchar,
-    c_ulong,
-    *const *mut c_uchar,
-    c_int,
-    *const c_int,
-    c_int,
-    c_int,
-) -> c_int;
-type Compress = unsafe extern "C" fn(
-    Handle,
-    *const c_uchar,
-    c_int,
-    c_int,
-    c_int,
-    c_int,
-    *mut *mut c_uchar,
-    *mut c_ulong,
-    c_int,
-    c_int,
-    c_int,
-) -> c_int;
-type Free = unsafe extern "C" fn(*mut c_uchar);
+
+unsafe extern "C" {
+    fn tjInitDecompress() -> Handle;
+    fn tjDecompressToYUVPlanes(
+        handle: Handle,
+        jpeg: *const c_uchar,
+        bytes: c_ulong,
+        planes: *const *mut c_uchar,
+        width: c_int,
+        strides: *const c_int,
+        height: c_int,
+        flags: c_int,
+    ) -> c_int;
+    fn tjDestroy(handle: Handle) -> c_int;
+}
 
 const ACCURATE_DCT: c_int = 4096;
 
 impl Turbo {
-    pub fn open() -> Option<Self> {
-        // SAFETY: its constructors are made to be run when it is opened.
-        unsafe { Library::new("libturbojpeg.so.0") }.ok().map(Arc::new).map(Self)
-    }
-
-    fn planes(&self, job: &Job<'_>, arena: &mut [u8]) -> bool {
+    fn planes(self, job: &Job<'_>, arena: &mut [u8]) -> bool {
         let places: Vec<*mut c_uchar> = job.planes.iter().map(|plane| &raw mut arena[plane.offset as usize]).collect();
         let strides: Vec<c_int> = job.planes.iter().map(|plane| plane.pitch as c_int).collect();
         // SAFETY: signatures of turbojpeg.h; every plane has room for whole blocks.
         unsafe {
-            let handle = self.0.get::<Init>(b"tjInitDecompress\0").unwrap()();
-            let decode = self.0.get::<ToPlanes>(b"tjDecompressToYUVPlanes\0").unwrap();
+            let handle = tjInitDecompress();
             let (bytes, length) = (job.stream.as_ptr(), job.stream.len() as c_ulong);
-            let status = decode(handle, bytes, length, places.as_ptr(), 0, strides.as_ptr(), 0, ACCURATE_DCT);
-            self.0.get::<Destroy>(b"tjDestroy\0").unwrap()(handle);
+            let status =
+                tjDecompressToYUVPlanes(handle, bytes, length, places.as_ptr(), 0, strides.as_ptr(), 0, ACCURATE_DCT);
+            tjDestroy(handle);
             status == 0
         }
     }
 
     /// Whether it decodes without a warning.
-    pub fn is_whole(&self, jpeg: &[u8]) -> bool {
+    pub fn is_whole(self, jpeg: &[u8]) -> bool {
         let plane = |at: u64| Plane { offset: at << 20, pitch: 1024, width: 1024, height: 1024 };
         let planes = [plane(0), plane(1), plane(2)];
         let stream = bytes::Bytes::copy_from_slice(jpeg);
         self.planes(&Job { stream: &stream, planes: &planes }, &mut vec![0; 3 << 20])
     }
+}
 
-    /// Encodes RGB, u8\[height, width, 3\], with one of turbojpeg's samplings.
-    pub fn encode(&self, rgb: &[u8], width: usize, height: usize, sampling: c_int, quality: c_int) -> Vec<u8> {
-        assert_eq!(rgb.len(), width * height * 3);
-        let (mut at, mut bytes) = (ptr::null_mut(), 0);
-        // SAFETY: signatures of turbojpeg.h; the library gives a buffer of `bytes`, which it frees.
-        unsafe {
-            let handle = self.0.get::<Init>(b"tjInitCompress\0").unwrap()();
-            let encode = self.0.get::<Compress>(b"tjCompress2\0").unwrap();
-            let (width, height) = (width as c_int, height as c_int);
-            let status = encode(
-                handle,
-                rgb.as_ptr(),
-                width,
-                0,
-                height,
-                0,
-                &raw mut at,
-                &raw mut bytes,
-                sampling,
-                quality,
-                ACCURATE_DCT,
-            );
-            assert_eq!(status, 0);
-            let jpeg = std::slice::from_raw_parts(at, bytes as usize).to_vec();
-            self.0.get::<Free>(b"tjFree\0").unwrap()(at);
-            self.0.get::<Destroy>(b"tjDestroy\0").unwrap()(handle);
-            jpeg
-        }
-    }
+/// Encodes RGB, u8\[height, width, 3\], in 4:4:4, 4:2:2, 4:2:0, grey, 4:4:0 or 4:1:1, by their numbers in turbojpeg.
+pub fn encode(rgb: &[u8], width: usize, height: usize, sampling: usize, quality: u8) -> Vec<u8> {
+    use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+    let of = [
+        Subsampling::S444,
+        Subsampling::S422,
+        Subsampling::S420,
+        Subsampling::S444,
+        Subsampling::S440,
+        Subsampling::S411,
+    ];
+    let encoder = Encoder::new(rgb, width, height, PixelFormat::Rgb).quality(quality).subsampling(of[sampling]);
+    encoder.grayscale_from_color(sampling == 3).encode().unwrap()
 }
