@@ -27,6 +27,7 @@ pub use self::reading::Reader;
 pub(crate) use self::reading::reader_config;
 use self::run_folder::decision_config;
 pub use self::setup::RunSetup;
+pub(crate) use self::views::view_of;
 use self::views::{decode_config, embedder_of};
 use trommel_pipelines::begun_with::BegunWith;
 use trommel_pipelines::benchmarks::load_all;

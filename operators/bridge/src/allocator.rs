@@ -6,7 +6,7 @@ use tch::Device;
 /// case. A card's tensors have an allocator of their own.
 ///
 /// By itself glibc gives memory back as soon as more lies free than twice its largest block: a forward pass on a CPU then has its activations from the
-/// system again and again, page by page, which takes six percent of its time. These are the most that glibc would settle for by itself.
+/// system again and again, page by page, which takes five percent of its time. Both numbers are the largest that glibc would choose by itself.
 pub fn keep_freed_memory(device: Device) {
     if device != Device::Cpu {
         return;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use trommel_core::sample::Work;
 
-use self::stand_in::{Planes, StandIn, Turbo};
+use self::stand_in::{Planes, StandIn, is_whole};
 use super::lane::Lane;
 use super::layout::Room;
 use super::plan::{OnCpu, Prepared, Sampling};
@@ -89,7 +89,7 @@ fn what_decoders_may_read_in_different_ways_is_the_cpus() {
 fn a_scan_that_libjpeg_would_warn_of_is_the_cpus() {
     let (mut sound, mut damaged) = (0, 0);
     for image in PICTURES.iter().map(|image| image.to_vec()) {
-        assert!(prepare(&image).is_ok() && Turbo.is_whole(&image));
+        assert!(prepare(&image).is_ok() && is_whole(&image));
         let scan = marker(&image, 0xda) + 14;
         for at in (scan..image.len() - 2).step_by(3) {
             for bit in [0, 5] {
@@ -97,7 +97,7 @@ fn a_scan_that_libjpeg_would_warn_of_is_the_cpus() {
                 flipped[at] ^= 1 << bit;
                 match prepare(&flipped) {
                     Ok(_) => {
-                        assert!(Turbo.is_whole(&flipped), "byte {at}, bit {bit}");
+                        assert!(is_whole(&flipped), "byte {at}, bit {bit}");
                         sound += 1;
                     }
                     Err(_) => damaged += 1,
@@ -115,8 +115,8 @@ fn the_comparison_at_start_sees_what_differs() {
         let mut lane = Lane::new(StandIn::new(ROOM, planes));
         Sampling::ALL.map(|sampling| compare(&mut lane, sampling))
     };
-    assert_eq!(ask(Planes::Turbo(Turbo)), [const { Ok(()) }; 6]);
-    assert!(ask(Planes::Spoilt(Turbo)).iter().all(|found| found.as_ref().is_err_and(|why| why.contains("differ"))));
+    assert_eq!(ask(Planes::Turbo), [const { Ok(()) }; 6]);
+    assert!(ask(Planes::Spoilt).iter().all(|found| found.as_ref().is_err_and(|why| why.contains("differ"))));
     let grey_alone = ask(Planes::Grey);
     assert_eq!(grey_alone.each_ref().map(Result::is_ok), Sampling::ALL.map(|sampling| sampling == Sampling::Grey));
 }

@@ -52,7 +52,7 @@ pub struct RetrievalConfig {
     pub k: Vec<usize>,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
-    /// libtorch's threads.
+    /// Threads of libtorch and of decoding, which take turns.
     pub threads: usize,
 }
 

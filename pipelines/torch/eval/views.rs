@@ -3,12 +3,13 @@
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use trommel_core::causes::Cause;
-use trommel_decode::view::{EvalView, ResizeMode, eval_view};
+use trommel_decode::view::{EvalView, eval_view};
 use trommel_decode::{Limits, decode_rgb};
 use trommel_model::Preprocess;
-use trommel_model::preprocess::Resize;
 
 use trommel_pipelines::error::PipelineError;
+
+use crate::run_setup::view_of;
 
 /// Makes views as a model wants them.
 pub(super) struct Viewer {
@@ -26,11 +27,7 @@ impl Viewer {
         let pool =
             ThreadPoolBuilder::new().num_threads(threads.max(1)).thread_name(|at| format!("decode-{at}")).build();
         let pool = pool.map_err(|error| PipelineError::failed(error).within("no threads"))?;
-        let mode = match preprocess.mode {
-            Resize::Shortest => ResizeMode::Shortest,
-            Resize::Squash => ResizeMode::Squash,
-        };
-        Ok(Self { pool, view: EvalView { size: preprocess.size, mode }, limits: Limits::default() })
+        Ok(Self { pool, view: view_of(preprocess), limits: Limits::default() })
     }
 
     /// What a picture may be at most.

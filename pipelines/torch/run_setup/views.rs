@@ -7,6 +7,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decode::operator::DecodeConfig;
 use trommel_decode::view::{EvalView, ResizeMode, TrainView};
 use trommel_decode::{Decoder, Limits};
+use trommel_model::Preprocess;
 use trommel_model::preprocess::Resize;
 
 use crate::embedder::Embedder;
@@ -47,6 +48,15 @@ pub(super) fn embedder_of(
     Ok(embedder)
 }
 
+/// The view that a model's preprocessing asks for.
+pub(crate) fn view_of(preprocess: &Preprocess) -> EvalView {
+    let mode = match preprocess.mode {
+        Resize::Shortest => ResizeMode::Shortest,
+        Resize::Squash => ResizeMode::Squash,
+    };
+    EvalView { size: preprocess.size, mode }
+}
+
 /// How pictures are decoded, and into which views: the embedder's, where there is one, and the trainer's.
 pub(super) fn decode_config(
     config: &JudgeConfig,
@@ -54,13 +64,7 @@ pub(super) fn decode_config(
     embedder: Option<&Embedder>,
     train: Option<TrainView>,
 ) -> DecodeConfig {
-    let eval = embedder.map(|embedder| EvalView {
-        size: embedder.preprocess.size,
-        mode: match embedder.preprocess.mode {
-            Resize::Shortest => ResizeMode::Shortest,
-            Resize::Squash => ResizeMode::Squash,
-        },
-    });
+    let eval = embedder.map(|embedder| view_of(&embedder.preprocess));
     let limits = Limits {
         decoder,
         load_truncated: config.reading.load_truncated,

@@ -9,7 +9,7 @@ use trommel_core::hash::Hash64;
 
 use super::super::lane::Lane;
 use super::super::plan::Prepared;
-use super::stand_in::{Planes, StandIn, Turbo, encode};
+use super::stand_in::{Planes, StandIn, encode};
 use super::{ANY, ROOM};
 use crate::sample_views::{DecodeConfig, Of};
 use crate::view::{EvalView, Placement, ResizeMode, TrainView, sample_seed};
@@ -101,7 +101,7 @@ fn the_kernels_give_pillows_pixels() {
     let output = Command::new(python).arg(script).arg(out.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = |number: usize, end: &str| std::fs::read(out.path().join(format!("{number}.{end}"))).unwrap();
-    let mut lane = Lane::new(StandIn::new(ROOM, Planes::Turbo(Turbo)));
+    let mut lane = Lane::new(StandIn::new(ROOM, Planes::Turbo));
     for (number, line) in lines.iter().enumerate() {
         let seen = lane.look_at(&line.picture).unwrap().unwrap();
         let what = || format!("{} of {:?}", line.picture.sampling().name(), line.size);

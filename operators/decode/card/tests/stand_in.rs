@@ -14,9 +14,10 @@ use crate::{Limits, decode_rgb};
 
 /// Where planes come from.
 pub enum Planes {
-    Turbo(Turbo),
-    /// One sample of the last plane is another.
-    Spoilt(Turbo),
+    /// libjpeg-turbo's own C code, as mozjpeg has it.
+    Turbo,
+    /// The same, but one sample of the last plane is another.
+    Spoilt,
     /// Grey pictures only; others are refused.
     Grey,
 }
@@ -61,9 +62,9 @@ impl Engine for StandIn {
         }
         let arena = &mut self.arena;
         let decode = |job: &Job<'_>| match &self.planes {
-            Planes::Turbo(turbo) => turbo.planes(job, arena),
-            Planes::Spoilt(turbo) => {
-                let decoded = turbo.planes(job, arena);
+            Planes::Turbo => decode_planes(job, arena),
+            Planes::Spoilt => {
+                let decoded = decode_planes(job, arena);
                 let place = &mut arena[job.planes[job.planes.len() - 1].offset as usize];
                 *place = place.wrapping_add(40);
                 decoded
@@ -99,10 +100,6 @@ impl Engine for StandIn {
     }
 }
 
-/// libjpeg-turbo's own C code, as mozjpeg has it: it decodes into planes.
-#[derive(Clone, Copy)]
-pub struct Turbo;
-
 type Handle = *mut c_void;
 
 unsafe extern "C" {
@@ -122,28 +119,27 @@ unsafe extern "C" {
 
 const ACCURATE_DCT: c_int = 4096;
 
-impl Turbo {
-    fn planes(self, job: &Job<'_>, arena: &mut [u8]) -> bool {
-        let places: Vec<*mut c_uchar> = job.planes.iter().map(|plane| &raw mut arena[plane.offset as usize]).collect();
-        let strides: Vec<c_int> = job.planes.iter().map(|plane| plane.pitch as c_int).collect();
-        // SAFETY: signatures of turbojpeg.h; every plane has room for whole blocks.
-        unsafe {
-            let handle = tjInitDecompress();
-            let (bytes, length) = (job.stream.as_ptr(), job.stream.len() as c_ulong);
-            let status =
-                tjDecompressToYUVPlanes(handle, bytes, length, places.as_ptr(), 0, strides.as_ptr(), 0, ACCURATE_DCT);
-            tjDestroy(handle);
-            status == 0
-        }
+/// Decodes into the planes' places in the arena; whether it did so without a warning.
+fn decode_planes(job: &Job<'_>, arena: &mut [u8]) -> bool {
+    let places: Vec<*mut c_uchar> = job.planes.iter().map(|plane| &raw mut arena[plane.offset as usize]).collect();
+    let strides: Vec<c_int> = job.planes.iter().map(|plane| plane.pitch as c_int).collect();
+    // SAFETY: signatures of turbojpeg.h; every plane has room for whole blocks.
+    unsafe {
+        let handle = tjInitDecompress();
+        let (bytes, length) = (job.stream.as_ptr(), job.stream.len() as c_ulong);
+        let status =
+            tjDecompressToYUVPlanes(handle, bytes, length, places.as_ptr(), 0, strides.as_ptr(), 0, ACCURATE_DCT);
+        tjDestroy(handle);
+        status == 0
     }
+}
 
-    /// Whether it decodes without a warning.
-    pub fn is_whole(self, jpeg: &[u8]) -> bool {
-        let plane = |at: u64| Plane { offset: at << 20, pitch: 1024, width: 1024, height: 1024 };
-        let planes = [plane(0), plane(1), plane(2)];
-        let stream = bytes::Bytes::copy_from_slice(jpeg);
-        self.planes(&Job { stream: &stream, planes: &planes }, &mut vec![0; 3 << 20])
-    }
+/// Whether libjpeg decodes a picture without a warning.
+pub fn is_whole(jpeg: &[u8]) -> bool {
+    let plane = |at: u64| Plane { offset: at << 20, pitch: 1024, width: 1024, height: 1024 };
+    let planes = [plane(0), plane(1), plane(2)];
+    let stream = bytes::Bytes::copy_from_slice(jpeg);
+    decode_planes(&Job { stream: &stream, planes: &planes }, &mut vec![0; 3 << 20])
 }
 
 /// Encodes RGB, u8\[height, width, 3\], in 4:4:4, 4:2:2, 4:2:0, grey, 4:4:0 or 4:1:1, by their numbers in turbojpeg.
