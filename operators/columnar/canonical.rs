@@ -39,19 +39,26 @@ impl NoDirection {
 }
 
 /// `value` rounded once to f16, ties to even; beyond the range, infinite.
+///
+/// No branch and no call on the way of a finite value: every component of every embedding comes through here.
 #[must_use]
 pub fn round_f16(value: f64) -> f16 {
-    if !value.is_finite() || value == 0.0 {
+    /// Biased exponents of f64: of f16's smallest normal number, 2^-14, and of its largest, below 2^16.
+    const LEAST: u64 = 1023 - 14;
+    const MOST: u64 = 1023 + 15;
+    let magnitude = value.abs().to_bits();
+    let exponent = (magnitude >> 52).max(LEAST);
+    if exponent > MOST {
+        // Beyond the range, infinite, or not a number: f32 has the same answer.
         return f16::from_f64(value);
     }
-    // Exponent of the leading bit; f16 has 10 bits after it, and none below 2^-24.
-    let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
-    let step = f64::from_bits(((exponent.max(-14) - 10 + 1023) as u64) << 52);
-    if exponent > 15 {
-        return if value > 0.0 { f16::INFINITY } else { f16::NEG_INFINITY };
-    }
-    // Powers of two scale exactly, so the only rounding is this one; the product is an f16 (or 2^16: infinite).
-    f16::from_f64((value / step).round_ties_even() * step)
+    // f16 has 10 bits after the leading one, and none below 2^-24. The last bit of 1.5 x 2^(exponent + 42) has just the size of f16's last
+    // one, so the addition rounds there, and what it adds to the bits is the number of such steps in the value: at most 2048.
+    let large = (exponent + 42) << 52 | 1 << 51;
+    let steps = (value.abs() + f64::from_bits(large)).to_bits().wrapping_sub(large);
+    // A number of 2048 steps carries into the exponent: the next power of two, or infinity.
+    let sign = (value.to_bits() >> 48) & 0x8000;
+    f16::from_bits((sign | ((exponent - LEAST) << 10).wrapping_add(steps)) as u16)
 }
 
 /// The f64 norm, squares summed in index order.
@@ -142,6 +149,23 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let value = (state >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
             assert_eq!(round_f16(value).to_bits(), naive(value), "{value:e}");
+        }
+    }
+
+    /// The answer changes halfway between neighbours and nowhere else, so these are all values that can tell.
+    #[test]
+    fn every_halfway_point_rounds_to_even_and_its_neighbours_to_theirs() {
+        for below in 0..0x7c00u16 {
+            let low = f16::from_bits(below).to_f64();
+            // Above the largest number lies what would be the next one.
+            let high = if below == 0x7bff { 65536.0 } else { f16::from_bits(below + 1).to_f64() };
+            let half = low.midpoint(high);
+            for (value, due) in
+                [(low, below), (half.next_down(), below), (half, below + below % 2), (half.next_up(), below + 1)]
+            {
+                assert_eq!(round_f16(value).to_bits(), due, "{value:e}");
+                assert_eq!(round_f16(-value).to_bits(), due | 0x8000, "-{value:e}");
+            }
         }
     }
 
