@@ -18,14 +18,17 @@ use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
 use trommel_pipelines::nearest;
 
+mod batches;
 mod features;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod peers;
+mod pictures;
 pub mod retrieval;
 mod views;
 
-use self::features::{Features, Pictures};
+use self::features::Features;
+use self::pictures::Pictures;
 
 /// Bins with fewer pictures say nothing about the correlation.
 const BIN_PICTURES: u64 = 10;
@@ -151,16 +154,17 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
 
     let (mut sum, mut of_probe) = (Accuracy::of(names.len()), Accuracy::of(names.len()));
     let mut keys = Vec::new();
-    let rejected = pictures.each(&mut labelled, &mut |_, _| true, &mut notices, &mut |features: Features| {
-        let logits = classifier.logits(&features.rows).map_err(PipelineError::failed)?;
-        sum.add(&logits, &features.classes).map_err(PipelineError::failed)?;
-        if let Some((probe, _)) = &probe {
-            let logits = probe.logits(&features.rows).map_err(PipelineError::failed)?;
-            of_probe.add(&logits, &features.classes).map_err(PipelineError::failed)?;
-        }
-        keys.extend(features.keys);
-        Ok(())
-    })?;
+    let rejected =
+        features::each(&pictures, &mut labelled, &mut |_, _| true, &mut notices, &mut |features: Features| {
+            let logits = classifier.logits(&features.rows).map_err(PipelineError::failed)?;
+            sum.add(&logits, &features.classes).map_err(PipelineError::failed)?;
+            if let Some((probe, _)) = &probe {
+                let logits = probe.logits(&features.rows).map_err(PipelineError::failed)?;
+                of_probe.add(&logits, &features.classes).map_err(PipelineError::failed)?;
+            }
+            keys.extend(features.keys);
+            Ok(())
+        })?;
     notices.merge(&labelled.notices);
     keys.iter().zip(&sum.guesses).for_each(|(key, guess)| each(key, *guess));
     let right: Vec<bool> = sum.guesses.iter().map(|guess| guess.is_right).collect();
@@ -233,7 +237,7 @@ fn fit(
     let mut wanted =
         |key: &str, class: usize| drawn.as_ref().is_none_or(|drawn| drawn.contains(&(class, key.to_owned())));
     let mut missing = drawn.clone().unwrap_or_default();
-    pictures.each(labelled, &mut wanted, notices, &mut |features: Features| {
+    features::each(pictures, labelled, &mut wanted, notices, &mut |features: Features| {
         rows.push(features.rows);
         labels.extend(features.classes.iter().map(|class| *class as i64));
         features.classes.into_iter().zip(features.keys).for_each(|picture| {

@@ -33,7 +33,8 @@ use trommel_shard::reader::{Admitted, ReaderConfig, Request, ShardReader, ViewBy
 use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
 
-use super::features::{BATCH, Pictures};
+use super::batches::{Batches, Looked};
+use super::pictures::{BATCH, Pictures};
 use crate::run_setup::{Input, captions};
 
 /// Scores that are held at a time: 64 MiB, and once more while they are copied.
@@ -83,10 +84,13 @@ pub fn retrieve(config: &RetrievalConfig) -> Result<RetrievalReport, PipelineErr
     let model = Pictures::open(&config.model, &config.checkpoint, device, config.threads)?;
     let tokenizer = model.architecture().captions().map_err(PipelineError::usage)?;
 
-    let mut pairs = Pairs::of(&model, input.plan().clone(), notices);
-    read(&input, &stores, &reading, &mut pairs)?;
-    pairs.decode()?;
-    pairs.flush()?;
+    let mut pairs = Pairs::of(input.plan().clone(), notices);
+    let mut batches = Batches::of(&model);
+    read(&input, &stores, &reading, &mut |item| match pairs.take(item)? {
+        Some((captioned, encoded)) => pairs.settle(batches.add(captioned, encoded)?),
+        None => Ok(()),
+    })?;
+    pairs.settle(batches.finish()?)?;
     let Pairs { pictures, own, captions, known, notices, .. } = pairs;
     if own.is_empty() {
         let lines: Vec<String> = notices.lines().collect();
@@ -167,22 +171,26 @@ fn numbers(rows: &Tensor, of: &str) -> Result<Vec<f32>, PipelineError> {
 }
 
 /// Reads every shard, or class folder, to its end.
-fn read(input: &Input, stores: &Stores, reading: &ReaderConfig, pairs: &mut Pairs<'_>) -> Result<(), PipelineError> {
+fn read(
+    input: &Input,
+    stores: &Stores,
+    reading: &ReaderConfig,
+    emit: &mut dyn FnMut(Admitted) -> Result<(), PipelineError>,
+) -> Result<(), PipelineError> {
     let views = ViewBytes::default();
     let request = |ordinal| Request { pass: 0, ordinal, train_from: 0, replay: false };
     let mut admit = |_| Ok(Permit::free());
-    let mut emit = |item| pairs.take(item);
     match input {
         Input::Shards(plan) => {
             let reader = ShardReader::new(stores.clone(), plan.clone(), reading.clone(), views, None);
             plan.shards.iter().try_for_each(|shard| {
-                reader.read_shard(&request(shard.ordinal), Workspace::unbounded(), &mut admit, &mut emit)
+                reader.read_shard(&request(shard.ordinal), Workspace::unbounded(), &mut admit, emit)
             })
         }
         Input::Folders(folders) => {
             let reader = FolderReader::new(folders.clone(), views, None);
             let classes = &folders.plan.shards;
-            classes.iter().try_for_each(|class| reader.read_class(&request(class.ordinal), &mut admit, &mut emit))
+            classes.iter().try_for_each(|class| reader.read_class(&request(class.ordinal), &mut admit, emit))
         }
     }
 }
@@ -196,14 +204,8 @@ struct Captioned {
 }
 
 /// Pictures and their captions, as far as they have come.
-struct Pairs<'m> {
-    model: &'m Pictures,
+struct Pairs {
     plan: Arc<Plan>,
-    /// Encoded pictures, with what is to be said of them.
-    waiting: Vec<(Captioned, Bytes)>,
-    /// Views of pictures whose features are not made yet.
-    views: Vec<u8>,
-    viewed: usize,
     /// Unit rows f32\[pictures, dim\].
     pictures: Vec<f32>,
     /// Which captions belong to each picture.
@@ -215,90 +217,70 @@ struct Pairs<'m> {
     notices: Notices,
 }
 
-impl<'m> Pairs<'m> {
-    fn of(model: &'m Pictures, plan: Arc<Plan>, notices: Notices) -> Self {
-        Self {
-            model,
-            plan,
-            waiting: Vec::new(),
-            views: Vec::new(),
-            viewed: 0,
-            pictures: Vec::new(),
-            own: Vec::new(),
-            captions: Vec::new(),
-            known: HashMap::new(),
-            notices,
-        }
+impl Pairs {
+    fn of(plan: Arc<Plan>, notices: Notices) -> Self {
+        let (pictures, own, captions, known) = Default::default();
+        Self { plan, pictures, own, captions, known, notices }
     }
 
-    fn take(&mut self, item: Admitted) -> Result<(), PipelineError> {
+    /// Takes what the reader gives; gives a picture that has captions.
+    fn take(&mut self, item: Admitted) -> Result<Option<(Captioned, Bytes)>, PipelineError> {
         match item {
-            Admitted::Sample(sample) => self.add(sample),
+            Admitted::Sample(sample) => return Ok(self.captioned(sample)),
             Admitted::Event(Event::Fate(fate)) => {
                 let why = fate.reason.as_ref().map(ToString::to_string).unwrap_or_default();
                 let place = format!("{}: {why}", self.place(fate.info.id.ordinal, &fate.info.key));
                 self.notices.loss("no_picture_read", "samples without a picture to read, left out", place, 1, 1);
-                Ok(())
             }
             Admitted::Event(Event::End(end)) => match end.outcome {
-                ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => Err(PipelineError::Unfinished(why)),
-                ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => {
-                    self.notices.merge(&end.notices);
-                    Ok(())
+                ShardOutcome::Unavailable(why) | ShardOutcome::Changed(why) => {
+                    return Err(PipelineError::Unfinished(why));
                 }
+                ShardOutcome::Complete(_) | ShardOutcome::Rejected(_) => self.notices.merge(&end.notices),
             },
-            Admitted::Replayed(_) => Ok(()),
+            Admitted::Replayed(_) => {}
         }
+        Ok(None)
     }
 
-    fn add(&mut self, sample: Sample<Encoded>) -> Result<(), PipelineError> {
+    fn captioned(&mut self, sample: Sample<Encoded>) -> Option<(Captioned, Bytes)> {
         let place = self.place(sample.info.id.ordinal, &sample.info.key);
         let lines = lines(sample.caption.as_deref().unwrap_or_default());
         let (captions, empty): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| !line.trim().is_empty());
         if captions.is_empty() {
             self.notices.loss("no_caption", "pictures without a caption, left out", place, 1, 1);
-            return Ok(());
+            return None;
         }
-        self.waiting.push((Captioned { place, captions, empty: empty.len() as u64 }, sample.payload.image));
-        if self.waiting.len() < BATCH { Ok(()) } else { self.decode() }
+        Some((Captioned { place, captions, empty: empty.len() as u64 }, sample.payload.image))
     }
 
-    /// Decodes the pictures that wait, and makes the features of those of full batches.
-    fn decode(&mut self) -> Result<(), PipelineError> {
-        for (Captioned { place, captions, empty }, view) in self.model.viewer().views(&mut self.waiting) {
-            let view = match view {
-                Ok(view) => view,
-                Err(why) => {
+    /// Keeps the features of pictures, with their captions.
+    fn settle(&mut self, looked: Vec<Looked<Captioned>>) -> Result<(), PipelineError> {
+        for looked in looked {
+            match looked {
+                Looked::Rejected(Captioned { place, .. }, why) => {
                     let text = "pictures that could not be decoded, left out with their captions";
                     self.notices.loss("rejected", text, format!("{place}: {why}"), 1, 1);
-                    continue;
                 }
-            };
-            self.notices.loss("empty_caption", "empty lines among captions, left out", place, empty, 0);
-            let first = self.captions.len();
-            for caption in captions {
-                let next = self.known.len();
-                self.captions.push(*self.known.entry(caption).or_insert(next));
-            }
-            self.own.push(first..self.captions.len());
-            self.views.extend_from_slice(&view);
-            self.viewed += 1;
-            if self.viewed == BATCH {
-                self.flush()?;
+                Looked::Features(rows, pictures) => {
+                    let rows = normalize(&rows).map_err(PipelineError::failed)?;
+                    self.pictures.extend(numbers(&rows, "pictures")?);
+                    pictures.into_iter().for_each(|picture| self.own(picture));
+                }
             }
         }
         Ok(())
     }
 
-    /// Makes the features of the views that there are.
-    fn flush(&mut self) -> Result<(), PipelineError> {
-        if self.viewed > 0 {
-            let rows = self.model.features(&self.views, self.viewed)?;
-            self.pictures.extend(numbers(&normalize(&rows).map_err(PipelineError::failed)?, "pictures")?);
-            self.views.clear();
-            self.viewed = 0;
+    /// Notes the captions of the next picture.
+    fn own(&mut self, Captioned { place, captions, empty }: Captioned) {
+        self.notices.loss("empty_caption", "empty lines among captions, left out", place, empty, 0);
+        let first = self.captions.len();
+        for caption in captions {
+            let next = self.known.len();
+            self.captions.push(*self.known.entry(caption).or_insert(next));
         }
-        Ok(())
+        self.own.push(first..self.captions.len());
     }
 
     fn place(&self, ordinal: u64, key: &str) -> String {
