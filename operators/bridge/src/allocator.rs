@@ -1,37 +1,22 @@
 //! The C library's allocator, from which libtorch has a CPU's tensors.
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use std::ffi::OsString;
-
 use tch::Device;
 
 /// Where tensors lie on a CPU, has freed memory kept for those that come next, up to 64 MiB of each thread's; tensors above 32 MiB are the system's in any
 /// case. A card's tensors have an allocator of their own.
 ///
 /// By itself glibc gives memory back as soon as more lies free than twice its largest block: a forward pass on a CPU then has its activations from the
-/// system again and again, page by page, which takes five percent of its time. Both numbers are the largest that glibc would choose by itself. A number
-/// of the user's own, in glibc's variables (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`, `GLIBC_TUNABLES`), is left as it is.
+/// system again and again, page by page, which takes five percent of its time. Both numbers are the largest that glibc would choose by itself.
 pub fn keep_freed_memory(device: Device) {
     if device != Device::Cpu {
         return;
     }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (parameter, name, bytes) in
-        [(libc::M_MMAP_THRESHOLD, "mmap_threshold", 32 << 20), (libc::M_TRIM_THRESHOLD, "trim_threshold", 64 << 20)]
-    {
-        if !is_users(name, |variable| std::env::var_os(variable)) {
-            // SAFETY: mallopt may be called at any time, by any thread.
-            unsafe { libc::mallopt(parameter, bytes) };
-        }
+    // SAFETY: mallopt may be called at any time, by any thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
     }
-}
-
-/// Whether a parameter of glibc's malloc stands in the environment.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn is_users(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    let tunables = variable("GLIBC_TUNABLES").unwrap_or_default();
-    variable(&format!("MALLOC_{}_", name.to_uppercase())).is_some()
-        || tunables.to_string_lossy().contains(&format!("glibc.malloc.{name}="))
 }
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
@@ -39,7 +24,7 @@ fn is_users(name: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
 mod tests {
     use std::hint::black_box;
 
-    use super::{Device, is_users, keep_freed_memory};
+    use super::{Device, keep_freed_memory};
 
     /// Pages that the calling thread has had from the system.
     fn pages() -> i64 {
@@ -63,15 +48,5 @@ mod tests {
         let before = pages();
         (0..4).for_each(|_| pass());
         assert!(pages() - before < 1000, "{} pages for 200 MiB", pages() - before);
-    }
-
-    #[test]
-    fn thresholds_of_the_users_own_win() {
-        let found = |set: &str, to: &str, name: &str| is_users(name, |variable| (variable == set).then(|| to.into()));
-        assert!(found("MALLOC_TRIM_THRESHOLD_", "0", "trim_threshold"));
-        assert!(!found("MALLOC_TRIM_THRESHOLD_", "0", "mmap_threshold"));
-        let tunables = "glibc.malloc.check=1:glibc.malloc.mmap_threshold=131072";
-        assert!(found("GLIBC_TUNABLES", tunables, "mmap_threshold"));
-        assert!(!found("GLIBC_TUNABLES", tunables, "trim_threshold"));
     }
 }
