@@ -36,36 +36,47 @@ pub(super) fn each(
     notices: &mut Notices,
     take: &mut dyn FnMut(Features) -> Result<(), PipelineError>,
 ) -> Result<u64, PipelineError> {
-    let mut rejected = 0;
-    let mut reject = |picture: &PictureName, why: &Cause| {
-        rejected += 1;
-        let text = "pictures that could not be decoded, left out";
-        notices.loss("rejected", text, format!("{}: {why}", picture.place), 1, 1);
-    };
-    let mut settle = |looked: Vec<Looked<(PictureName, usize)>>| {
-        looked.into_iter().try_for_each(|looked| match looked {
-            Looked::Rejected((picture, _), why) => {
-                reject(&picture, &why);
-                Ok(())
-            }
-            Looked::Features(rows, pictures) => {
-                let (keys, classes) = pictures.into_iter().map(|(picture, class)| (picture.key, class)).unzip();
-                take(Features { rows, classes, keys })
-            }
-        })
-    };
+    let mut seen = Seen { rejected: 0, notices, take };
     let mut batches = Batches::of(model);
     labelled.each(model.viewer().limits(), wanted, &mut |picture, content| match content {
-        Ok((bytes, class)) => settle(batches.add((picture, class), bytes.into())?),
+        Ok((bytes, class)) => seen.settle(batches.add((picture, class), bytes.into())?),
         Err(why) => {
             // Losses are said in the order of the pictures.
-            let mut looked = batches.decode()?;
-            looked.push(Looked::Rejected((picture, 0), why));
-            settle(looked)
+            seen.settle(batches.decode()?)?;
+            seen.reject(&picture, &why);
+            Ok(())
         }
     })?;
-    settle(batches.finish()?)?;
-    Ok(rejected)
+    seen.settle(batches.finish()?)?;
+    Ok(seen.rejected)
+}
+
+/// Where pictures go of which it is known what became of them.
+struct Seen<'a> {
+    rejected: u64,
+    notices: &'a mut Notices,
+    take: &'a mut dyn FnMut(Features) -> Result<(), PipelineError>,
+}
+
+impl Seen<'_> {
+    fn settle(&mut self, looked: Vec<Looked<(PictureName, usize)>>) -> Result<(), PipelineError> {
+        for looked in looked {
+            match looked {
+                Looked::Rejected((picture, _), why) => self.reject(&picture, &why),
+                Looked::Features(rows, pictures) => {
+                    let (keys, classes) = pictures.into_iter().map(|(picture, class)| (picture.key, class)).unzip();
+                    (self.take)(Features { rows, classes, keys })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, picture: &PictureName, why: &Cause) {
+        self.rejected += 1;
+        let text = "pictures that could not be decoded, left out";
+        self.notices.loss("rejected", text, format!("{}: {why}", picture.place), 1, 1);
+    }
 }
 
 /// The pictures of each class with the smallest hashes of (seed, class, key): exact, and the same whatever else is in the folder's class order.
