@@ -40,7 +40,7 @@ impl NoDirection {
 
 /// `value` rounded once to f16, ties to even; beyond the range, infinite.
 ///
-/// No branch and no call on the way of a finite value: every component of every embedding comes through here.
+/// Every component of every embedding comes through here, so a component calls nothing: the one branch is for values that no f16 can hold.
 #[must_use]
 pub fn round_f16(value: f64) -> f16 {
     /// Biased exponents of f64: of f16's smallest normal number, 2^-14, and of its largest, below 2^16.
@@ -49,7 +49,7 @@ pub fn round_f16(value: f64) -> f16 {
     let magnitude = value.abs().to_bits();
     let exponent = (magnitude >> 52).max(LEAST);
     if exponent > MOST {
-        // Beyond the range, infinite, or not a number: f32 has the same answer.
+        // The value is beyond the range, infinite or not a number. `half` goes through f32, which changes none of these.
         return f16::from_f64(value);
     }
     // f16 has 10 bits after the leading one, and none below 2^-24. The last bit of 1.5 x 2^(exponent + 42) has just the size of f16's last
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// The answer changes halfway between neighbours and nowhere else, so these are all values that can tell.
+    /// A larger value never rounds to a smaller number, so what is right at both ends of the stretch between two halfway points is right inside it.
     #[test]
     fn every_halfway_point_rounds_to_even_and_its_neighbours_to_theirs() {
         for below in 0..0x7c00u16 {
