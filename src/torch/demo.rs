@@ -52,13 +52,10 @@ fn tell(report: &DemoReport) {
         percent(planted.others_dropped, planted.others)
     );
     eprintln!(
-        "{} kept, {} dropped, {} rejected; {:.0} images/s judged while training; loss {:.3} -> {:.3} over {} steps",
+        "{} kept, {} dropped, {} rejected; {} steps",
         thousands(training.kept),
         thousands(training.dropped),
         training.rejected,
-        training.samples_per_second,
-        training.first_loss.unwrap_or_default(),
-        training.last_loss.unwrap_or_default(),
         training.steps
     );
     let all: f64 = report.seconds.iter().map(|(_, seconds)| seconds).sum();
@@ -68,13 +65,17 @@ fn tell(report: &DemoReport) {
     }
     parts.row(["all".to_owned(), duration(all)]);
     eprintln!("\n{parts}");
-    eprintln!(
-        "while pruning and training: trainer {:.0} %, waiting for samples {:.0} %; threads busy: decode {:.2}, embed {:.2}, join {:.2}",
-        100.0 * training.train_share,
-        100.0 * training.train_wait_share,
-        training.spent.decode,
-        training.spent.embed,
-        training.spent.join
-    );
+    match (training.first_loss, training.last_loss) {
+        (Some(first), Some(last)) => eprintln!(
+            "while pruning and training: loss {first:.3} -> {last:.3}; {:.0} images/s judged; trainer {:.0} %, waiting for samples {:.0} %; threads busy: decode {:.2}, embed {:.2}, join {:.2}",
+            training.samples_per_second,
+            100.0 * training.train_share,
+            100.0 * training.train_wait_share,
+            training.spent.decode,
+            training.spent.embed,
+            training.spent.join
+        ),
+        _ => eprintln!("an earlier start had pruned and trained: nothing was left to do"),
+    }
     eprintln!("look at {}", report.picture.display());
 }

@@ -32,7 +32,7 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
     }
     let samples = report.kept + report.dropped + report.rejected;
     eprintln!(
-        "trommel: {} samples judged: {} kept, {} dropped ({}), {} rejected",
+        "trommel: {} samples judged in finished shards: {} kept, {} dropped ({}), {} rejected",
         thousands(samples),
         thousands(report.kept),
         thousands(report.dropped),
