@@ -93,22 +93,32 @@ pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
     // A shard that the key names is looked into first: others need not be read.
     for (ordinal, name) in judged(&past) {
         if let Some(own) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) {
-            let shard = past.ledger.shard_rows(ordinal).map_err(PipelineError::failed)?;
-            rows.extend(shard.iter().filter(|row| row.fate.info.key == own).map(|row| told(&past, row, &training)));
+            rows.extend(told_of(&past, ordinal, own, &training)?);
         }
     }
     if rows.is_empty() {
-        for row in past.ledger.rows().map_err(PipelineError::failed)? {
-            let row = row.map_err(PipelineError::failed)?;
-            if row.fate.info.key == key {
-                rows.push(told(&past, &row, &training));
-            }
+        for &ordinal in past.ledger.shards().keys() {
+            rows.extend(told_of(&past, ordinal, key, &training)?);
         }
     }
     if rows.is_empty() {
         return Err(PipelineError::Usage(missing(&past, run, key)));
     }
     Ok(rows)
+}
+
+/// The samples of a shard that have this key. Most shards have none, so that keys are read first, and rows where one is found.
+fn told_of(
+    past: &PastRun,
+    ordinal: u64,
+    key: &str,
+    training: &Result<Training, Option<String>>,
+) -> Result<Vec<WhyRow>, PipelineError> {
+    if !past.ledger.keys(ordinal, |own| own == key).map_err(PipelineError::failed)?.contains(&true) {
+        return Ok(Vec::new());
+    }
+    let rows = past.ledger.shard_rows(ordinal).map_err(PipelineError::failed)?;
+    Ok(rows.iter().filter(|row| row.fate.info.key == key).map(|row| told(past, row, training)).collect())
 }
 
 fn judged(past: &PastRun) -> impl Iterator<Item = (u64, &str)> {

@@ -52,6 +52,6 @@ impl Decisions for FolderDecisions {
         if !ledger.is_committed(ordinal) {
             return Ok(None);
         }
-        ledger.key_hashes(ordinal, key_hash).map(Some).map_err(KnownError::unread)
+        ledger.keys(ordinal, key_hash).map(Some).map_err(KnownError::unread)
     }
 }

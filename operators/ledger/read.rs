@@ -181,18 +181,18 @@ impl Ledger {
         self.merged.committed.contains_key(&ordinal)
     }
 
-    /// Keys of a committed shard's samples, by raw index, as `hash` makes them. Nothing else is read.
+    /// What `of` makes of the keys of a committed shard's samples, by raw index. Nothing else is read.
     ///
     /// # Errors
     /// A shard that is not committed, or a part that cannot be read.
-    pub fn key_hashes(&self, ordinal: u64, hash: impl Fn(&str) -> u64) -> Result<Vec<u64>, LedgerError> {
+    pub fn keys<T>(&self, ordinal: u64, of: impl Fn(&str) -> T) -> Result<Vec<T>, LedgerError> {
         let (path, table) = self.table(ordinal, PartKind::Ledger, &[("key", ColumnType::Text)])?;
-        let mut hashes = Vec::new();
+        let mut all = Vec::new();
         for group in table {
             let keys = Columns { path: &path, left: group?.into_iter() }.text()?;
-            hashes.extend(keys.map(|key| hash(&key.unwrap_or_default())));
+            all.extend(keys.map(|key| of(&key.unwrap_or_default())));
         }
-        Ok(hashes)
+        Ok(all)
     }
 
     /// What a committed shard's samples are called, by raw index. Nothing else is read.
