@@ -93,12 +93,12 @@ pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
     // A shard that the key names is looked into first: others need not be read.
     for (ordinal, name) in judged(&past) {
         if let Some(own) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) {
-            rows.extend(told_of(&past, ordinal, own, &training)?);
+            rows.extend(samples_with_key(&past, ordinal, own, &training)?);
         }
     }
     if rows.is_empty() {
         for &ordinal in past.ledger.shards().keys() {
-            rows.extend(told_of(&past, ordinal, key, &training)?);
+            rows.extend(samples_with_key(&past, ordinal, key, &training)?);
         }
     }
     if rows.is_empty() {
@@ -107,8 +107,8 @@ pub fn why(run: &Path, key: &str) -> Result<Vec<WhyRow>, PipelineError> {
     Ok(rows)
 }
 
-/// The samples of a shard that have this key. Most shards have none, so that keys are read first, and rows where one is found.
-fn told_of(
+/// What is told of a shard's samples that have this key. Most shards have none: keys are read first, and rows only where one is found.
+fn samples_with_key(
     past: &PastRun,
     ordinal: u64,
     key: &str,

@@ -75,7 +75,7 @@ fn tell(report: &DemoReport) {
             training.spent.embed,
             training.spent.join
         ),
-        _ => eprintln!("an earlier start had pruned and trained: nothing was left to do"),
+        _ => eprintln!("an earlier start pruned and trained: nothing was left to do"),
     }
     eprintln!("look at {}", report.picture.display());
 }

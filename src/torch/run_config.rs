@@ -29,3 +29,9 @@ pub fn config(
     let machine = machine(&running.common.machine, launched.as_ref())?;
     trommel_cli::run_config::config(shards, run, judging, running, machine, launched)
 }
+
+/// The losses of this start's first and last step, in words; a start that had no step left has none.
+pub fn losses(first: Option<f32>, last: Option<f32>) -> String {
+    let word = |loss: Option<f32>| loss.map_or("-".into(), |loss| format!("{loss:.4}"));
+    format!("{} -> {}", word(first), word(last))
+}

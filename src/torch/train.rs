@@ -40,14 +40,13 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
         thousands(report.rejected)
     );
     eprintln!(
-        "trommel: {} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {} -> {}",
+        "trommel: {} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {}",
         thousands(report.steps),
         thousands(report.samples_seen),
         report.passes,
         report.left_over,
         report.without_caption,
-        report.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
-        report.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+        run_config::losses(report.first_loss, report.last_loss)
     );
     if let Some(checkpoint) = &report.checkpoint {
         eprintln!("trommel: checkpoint {}", checkpoint.display());

@@ -72,11 +72,10 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     );
     if let Some(training) = &report.training {
         eprintln!(
-            "trommel: {} steps, {} samples trained; loss {} -> {}",
+            "trommel: {} steps, {} samples trained; loss {}",
             thousands(training.steps),
             thousands(training.samples_seen),
-            training.first_loss.map_or("-".into(), |loss| format!("{loss:.4}")),
-            training.last_loss.map_or("-".into(), |loss| format!("{loss:.4}"))
+            run_config::losses(training.first_loss, training.last_loss)
         );
     }
     tell(&report.notices);

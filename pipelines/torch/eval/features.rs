@@ -51,7 +51,7 @@ pub(super) fn each(
     Ok(seen.rejected)
 }
 
-/// Where pictures go of which it is known what became of them.
+/// Takes what became of pictures: it hands features on, and counts and says what was rejected.
 struct Seen<'a> {
     rejected: u64,
     notices: &'a mut Notices,
