@@ -166,6 +166,12 @@ impl Stop {
         self.inner.closed.clone()
     }
 
+    /// Whoever stops this run stops `part` too, as long as the registrations live. What stops `part` alone does not stop this run.
+    pub fn hand_on(&self, part: &Self) -> [Registration; 2] {
+        let (request, wind_down) = (part.clone(), part.clone());
+        [self.on_request(move || request.request()), self.on_wind_down(move || wind_down.wind_down())]
+    }
+
     /// Calls `waker` on request, or at once where the request has been made.
     pub fn on_request(&self, waker: impl Fn() + Send + Sync + 'static) -> Registration {
         listen(&self.inner.wakers, waker, || self.is_requested())
@@ -189,5 +195,27 @@ fn listen(
 impl fmt::Debug for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stop").field("requested", &self.is_requested()).field("failure", &self.failure()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stop;
+
+    #[test]
+    fn a_part_is_stopped_with_the_whole_and_not_the_other_way_round() {
+        let (whole, first, second) = (Stop::new(), Stop::new(), Stop::new());
+        let registrations = [whole.hand_on(&first), whole.hand_on(&second)];
+        first.wind_down();
+        first.request();
+        assert!(!whole.is_winding_down() && !whole.is_requested() && !second.is_requested());
+        whole.wind_down();
+        assert!(second.is_winding_down() && !second.is_requested());
+        whole.request();
+        assert!(second.is_requested());
+        drop(registrations);
+        let late = Stop::new();
+        let _registrations = whole.hand_on(&late);
+        assert!(late.is_winding_down() && late.is_requested());
     }
 }

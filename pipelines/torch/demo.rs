@@ -14,7 +14,7 @@ use crate::embed;
 use crate::eval::{EvalConfig, EvalReport, evaluate};
 use crate::order_defaults::OrderFlags;
 use crate::prune;
-use crate::train::{RunLength, TrainReport, TrainRun, train};
+use crate::train::{RunLength, TrainReport, TrainRun, train_part};
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{EmbedderConfig, JudgeConfig, Machine, ReadingConfig};
 use trommel_pipelines::error::PipelineError;
@@ -65,7 +65,7 @@ pub struct DemoReport {
 /// Runs the whole demo in `out`; a finished part is not done again.
 ///
 /// # Errors
-/// An unwritable folder; whatever a part may end with.
+/// An unwritable folder; [`PipelineError::Interrupted`] where it was stopped; whatever a part may end with.
 pub fn demo(
     out: &Path,
     machine: &Machine,
@@ -84,7 +84,7 @@ pub fn demo(
         length: RunLength::Steps(EMBEDDER_STEPS),
         ..recipe(machine)
     };
-    let trained = train(&unpruned, Stop::new(), &progress_of("training the embedder"))?;
+    let trained = train_part(&unpruned, stop, "training the embedder", progress_of)?;
     let weights = trained.checkpoint.map(|folder| folder.join("open_clip_model.pt"));
     let weights = weights.unwrap_or_else(|| out.join("embedder/checkpoints/epoch_latest.pt"));
     clock.lap("train the embedder");
@@ -98,7 +98,10 @@ pub fn demo(
             always_embed: true,
             ..judge(&[folder.display().to_string()], &out.join("embedded").join(name), machine)
         };
-        prune::prune(&config, Stop::new(), &progress_of(&format!("embedding {name}")))?;
+        let embedded = prune::prune(&config, stop.clone(), &progress_of(&format!("embedding {name}")))?;
+        if embedded.interrupted {
+            return Err(PipelineError::Interrupted);
+        }
         embed::finish(&config, false)?;
     }
     clock.lap("embed reference and benchmarks");
@@ -128,7 +131,7 @@ pub fn demo(
         length: RunLength::Steps(STEPS),
         ..recipe(machine)
     };
-    let training = train(&pruned, stop.clone(), &progress_of("pruning and training"))?;
+    let training = train_part(&pruned, stop, "pruning and training", progress_of)?;
     clock.lap("prune and train");
 
     let picture = out.join("demo.svg");

@@ -39,6 +39,26 @@ pub fn train(run: &TrainRun, stop: Stop, progress: &Arc<Progress>) -> Result<Tra
     Together::run(&run.judge, true, &stop, progress, |together| train_together(run, together, &stop, progress))
 }
 
+/// Trains to the end as a part, called `title`, of something that `whole` stops.
+pub(crate) fn train_part(
+    run: &TrainRun,
+    whole: &Stop,
+    title: &str,
+    progress_of: &dyn Fn(&str) -> Arc<Progress>,
+) -> Result<TrainReport, PipelineError> {
+    // A trainer at its end stops what still reads for it: its own run, and not the whole.
+    let stop = Stop::new();
+    let _registrations = whole.hand_on(&stop);
+    let report = train(run, stop, &progress_of(title))?;
+    if report.interrupted {
+        return Err(PipelineError::Interrupted);
+    }
+    if let Some((ordinal, why)) = report.failed.first_key_value() {
+        return Err(PipelineError::Unfinished(format!("{title}: shard {ordinal}: {why}")));
+    }
+    Ok(report)
+}
+
 fn train_together(
     run: &TrainRun,
     together: &Together,

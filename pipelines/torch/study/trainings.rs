@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trommel_core::notices::Notices;
 use trommel_core::stop::Stop;
-use trommel_core::wake::Registration;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
@@ -18,7 +17,7 @@ use super::done::once;
 use super::sets::{SetKind, TrainingSet};
 use super::side_by_side::side_by_side;
 use crate::eval::{EvalConfig, evaluate_each};
-use crate::train::{TrainReport, TrainRun, train};
+use crate::train::{TrainReport, TrainRun, train_part};
 
 /// A finished training, and what it is worth on each benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +83,7 @@ impl Study<'_> {
         let at_once = self.file.trainings_at_once;
         // A training that fails stops those beside it, and not whoever asked for the study.
         let stop = Stop::new();
-        let _registrations = self.hand_on(&stop);
+        let _registrations = self.stop.hand_on(&stop);
         let config = self.config.shared_by(at_once);
         let study = Study { config: &config, file: self.file.clone(), stop: &stop, progress_of: self.progress_of };
         let done = side_by_side(&jobs, at_once, &stop, |number, &(at, seed, set)| {
@@ -100,12 +99,6 @@ impl Study<'_> {
             Training { set, seed: *seed, steps, samples_seen, last_loss, accuracies }
         };
         Ok(jobs.iter().zip(done).map(training).collect())
-    }
-
-    /// Whoever stops the study stops `stop` too, as long as the registrations live.
-    fn hand_on(&self, stop: &Stop) -> [Registration; 2] {
-        let (request, wind_down) = (stop.clone(), stop.clone());
-        [self.stop.on_request(move || request.request()), self.stop.on_wind_down(move || wind_down.wind_down())]
     }
 
     fn train_set(&self, set: &TrainingSet, at: usize, seed: u64, number: &str) -> Result<Ended, PipelineError> {
@@ -127,16 +120,7 @@ impl Study<'_> {
     /// Trains, and leaves the last checkpoint alone.
     pub(super) fn train(&self, training: &TrainRun, title: &str) -> Result<TrainReport, PipelineError> {
         self.goes_on()?;
-        // A trainer at its end stops what still reads for it: its own run, and not the study.
-        let stop = Stop::new();
-        let _registrations = self.hand_on(&stop);
-        let mut report = train(training, stop, &(self.progress_of)(title))?;
-        if report.interrupted {
-            return Err(PipelineError::Interrupted);
-        }
-        if let Some((ordinal, why)) = report.failed.first_key_value() {
-            return Err(PipelineError::Unfinished(format!("{title}: shard {ordinal}: {why}")));
-        }
+        let mut report = train_part(training, self.stop, title, self.progress_of)?;
         // A split keeps what could be judged; what cannot be read any more is lost between the two, and no count of the pool tells it.
         if training.split.is_some() {
             let text = "samples of a training set that could not be read when it was trained";
