@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::processes::kill_at;
+use common::processes::{Group, kill_at, signal, until};
 use common::{MODEL, World, losses, run, stderr};
 use trommel_core::sample::Status;
 use trommel_ledger::read::Ledger;
@@ -332,4 +332,21 @@ fn a_run_is_made_longer_by_saying_so_and_killed_meanwhile() {
     let state = fs::read(whole.join("checkpoints/step_00000030/state.json")).unwrap();
     let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
     assert_eq!(state["extended"], serde_json::json!([{"at_step": 12, "from_steps": 12}]));
+}
+
+/// Ctrl-C ends the demo whichever part it falls into; the same command goes on, and a trainer at its end stops no part after it.
+#[test]
+fn an_interrupted_demo_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    let args = ["demo".to_owned(), "--out".to_owned(), out.display().to_string()];
+    for part in ["embedder", "run"] {
+        let mut demo = Group::start(&args);
+        assert!(until(120, || out.join(part).join("manifest/0.jsonl").exists()), "{}", demo.said());
+        assert!(signal(demo.pid(), libc::SIGINT));
+        demo.ends_with(3, 60);
+        assert!(demo.said().contains("trommel: interrupted; the same command resumes"), "{}", demo.said());
+    }
+    run(0, &args.each_ref().map(String::as_str));
+    assert!(out.join("demo.svg").exists());
 }
