@@ -8,7 +8,7 @@
 //! ```
 //!
 //! **Codes.** Rows `x` and points `t` are turned by one orthogonal `Q` ([`Rotation`]), so that no coordinate is larger than chance makes it, and rounded to
-//! `X = a p`, `T = b q` with a step size a vector and `p`, `q` in -127..=127; or in -64..=64 and -63..=63, where the instructions would saturate otherwise. What is lost is measured: `|Qx - X| <= E`, `|Qt - T| <= F`, the turn's own rounding included. The sum of `p q` is
+//! `X = a p`, `T = b q` with a step size a vector and `p`, `q` in -127..=127; or in -64..=64 and -63..=63, where instructions add products up in 16 bits. What is lost is measured: `|Qx - X| <= E`, `|Qt - T| <= F`, the turn's own rounding included. The sum of `p q` is
 //! exact in 32 bits for up to [`LARGEST_DIM`] elements.
 //!
 //! **Bound.** `x.t = Qx.Qt`, and `Qx.Qt - X.T = (Qx - X).Qt + X.(Qt - T)`, so by Cauchy and Schwarz
@@ -31,10 +31,13 @@
 
 mod code;
 mod directions;
+mod instructions;
+mod layout;
 mod leading;
 pub mod pays;
 mod product;
 mod rotate;
+mod runs;
 mod scores;
 
 use std::sync::Arc;
@@ -42,14 +45,15 @@ use std::sync::Arc;
 use half::f16;
 
 pub use directions::Directions;
+pub use instructions::Instructions;
 pub use leading::{Ceilings, LeadingPoints, LeadingRows, MOST_WIDTH, WIDTH_STEP};
-pub use product::Instructions;
 pub use rotate::{LANES, Rotation};
 pub use scores::{ROWS_TOGETHER, Scores, Top};
 
 use crate::join::{CHUNK, f32_below};
 use code::{Coded, Coder};
-use product::{Four, Ranges, RowTerms};
+use layout::{PointCodes, RowCodes};
+use product::RowTerms;
 
 /// How many units of a value make 1.
 pub const UNITS: f64 = 8192.0;
@@ -75,8 +79,7 @@ pub struct Points {
     rotation: Arc<Rotation>,
     dim: usize,
     count: usize,
-    /// u8\[chunks, dim / 4, CHUNK, 4\].
-    codes: Vec<Four>,
+    codes: PointCodes,
     /// f32\[chunks, CHUNK\].
     steps: Vec<[f32; CHUNK]>,
     /// f32\[chunks, CHUNK\]: how far a point's error is below the largest, in units.
@@ -87,11 +90,6 @@ pub struct Points {
     error: f64,
     /// Largest norm of a point.
     norm: f64,
-}
-
-/// Elements, filled up to whole instructions.
-fn width(dim: usize) -> usize {
-    dim.next_multiple_of(4)
 }
 
 impl Points {
@@ -119,15 +117,13 @@ impl Points {
         assert!(fits(dim) && vectors.len().is_multiple_of(dim), "vectors have `dim` elements");
         let count = vectors.len() / dim;
         assert!(radii.is_none_or(|radii| radii.len() == count), "one radius a point");
-        let (chunks, steps_a_vector) = (count.div_ceil(CHUNK), width(dim) / 4);
-        let Ranges { points: most, moved, .. } = with.ranges();
-        let mut codes = vec![Four([[moved; 4]; CHUNK]); chunks * steps_a_vector];
+        let (chunks, most) = (count.div_ceil(CHUNK), with.ranges().points);
+        let mut codes = PointCodes::new(with, count, dim);
         let mut coder = Coder::default();
         let mut all: Vec<Coded> = Vec::with_capacity(count);
         for vectors in vectors.chunks(LANES * dim) {
             coder.code(vectors.chunks_exact(dim), rotation, dim, most, |coded, row| {
-                let (chunk, point) = (all.len() / CHUNK, all.len() % CHUNK);
-                put(&mut codes[chunk * steps_a_vector..], point, row, moved);
+                codes.put(all.len(), row);
                 all.push(coded);
             });
         }
@@ -164,16 +160,7 @@ impl Points {
     /// Bytes that codes of so many points take.
     #[must_use]
     pub fn bytes(points: usize, dim: usize) -> usize {
-        points.next_multiple_of(CHUNK) * (width(dim) + 10)
-    }
-}
-
-/// Puts the codes of a point where instructions look for them, moved up.
-fn put(fours: &mut [Four], point: usize, codes: &[i8], moved: u8) {
-    for (four, codes) in fours.iter_mut().zip(codes.chunks(4)) {
-        for (to, code) in four.0[point].iter_mut().zip(codes) {
-            *to = (i32::from(*code) + i32::from(moved)) as u8;
-        }
+        PointCodes::bytes(points, dim) + 10 * points.next_multiple_of(CHUNK)
     }
 }
 
@@ -181,8 +168,7 @@ fn put(fours: &mut [Four], point: usize, codes: &[i8], moved: u8) {
 #[derive(Debug, Default)]
 pub struct Rows {
     coder: Coder,
-    /// i8\[rows, width\].
-    codes: Vec<i8>,
+    codes: RowCodes,
     coded: Vec<Coded>,
     /// Largest distance of a row from what its codes stand for.
     error: f64,
@@ -194,24 +180,14 @@ pub struct Rows {
 impl Rows {
     /// Takes the codes of `vectors`, of norms within 1 % of 1, as `points` has them.
     pub fn code(&mut self, vectors: &[&[f16]], points: &Points) {
-        let (dim, width) = (points.dim, width(points.dim));
-        self.codes.clear();
-        self.codes.resize(vectors.len() * width, 0);
+        let (dim, most) = (points.dim, points.with.ranges().rows);
+        self.codes.clear(points.with, dim);
         self.coded.clear();
-        let mut rows = self.codes.chunks_exact_mut(width);
         for vectors in vectors.chunks(LANES) {
-            self.coder.code(
-                vectors.iter().copied(),
-                &points.rotation,
-                dim,
-                points.with.ranges().rows,
-                |coded, codes| {
-                    if let Some(row) = rows.next() {
-                        row[..dim].copy_from_slice(codes);
-                    }
-                    self.coded.push(coded);
-                },
-            );
+            self.coder.code(vectors.iter().copied(), &points.rotation, dim, most, |coded, codes| {
+                self.codes.push(codes);
+                self.coded.push(coded);
+            });
         }
         let largest = |of: fn(&Coded) -> f64| self.coded.iter().map(of).fold(0.0, f64::max);
         (self.error, self.length) = (largest(|it| it.error), largest(|it| it.length));
@@ -226,7 +202,7 @@ impl Rows {
     /// Bytes that one row takes, of so many elements.
     #[must_use]
     pub fn row_bytes(dim: usize) -> usize {
-        width(dim) + size_of::<Coded>() + size_of::<RowTerms>()
+        RowCodes::row_bytes(dim) + size_of::<Coded>() + size_of::<RowTerms>()
     }
 
     /// Largest distance of a value of these rows with points of the same dimension from the canonical product.
@@ -237,7 +213,6 @@ impl Rows {
 
     fn terms(&mut self, points: &Points) {
         let term = |row: &Coded| RowTerms {
-            first: -i32::from(points.with.ranges().moved) * row.sum,
             scale: row.step * UNITS as f32,
             shift: f32_below((self.error - row.error) * points.norm * UNITS).max(0.0),
         };

@@ -10,8 +10,6 @@ use crate::widened::widened;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Coded {
     pub step: f32,
-    /// Sum of the codes.
-    pub sum: i32,
     /// `|step * codes|`, rounded up.
     pub length: f64,
     /// Norm of the vector, rounded up.
@@ -97,18 +95,17 @@ widened! {
         for (code, x) in codes.iter_mut().zip(vector) {
             *code = (x * inverse + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i8;
         }
-        let (mut sums, mut squares, mut apart) = ([0i32; LANES], [0i32; LANES], [0.0f64; LANES]);
+        let (mut squares, mut apart) = ([0i32; LANES], [0.0f64; LANES]);
         let wide = f64::from(step);
         for (block, codes) in blocks.iter().zip(codes.as_chunks::<LANES>().0) {
             for (lane, (x, code)) in block.iter().zip(codes).enumerate() {
                 let code = i32::from(*code);
-                sums[lane] += code;
                 squares[lane] += code * code;
                 let off = f64::from(*x) - wide * f64::from(code);
                 apart[lane] += off * off;
             }
         }
-        (coded.step, coded.sum) = (step, sums.iter().sum());
+        coded.step = step;
         coded.length = wide * f64::from(squares.iter().sum::<i32>()).sqrt() * UP;
         coded.error = apart.iter().sum::<f64>().sqrt() * UP;
     }

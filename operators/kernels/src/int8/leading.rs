@@ -33,9 +33,11 @@ use rayon::slice::ParallelSliceMut;
 
 use super::code::{Coded, UP, round};
 use super::directions::Directions;
-use super::product::{Four, Instructions, ROWS_A_BLOCK, Ranges, Sums, sums};
+use super::instructions::Instructions;
+use super::layout::{PointCodes, ROWS_A_BLOCK, RowCodes};
+use super::product::{Sums, sums};
 use super::scores::Top;
-use super::{CHUNK, LANES, NO_POINT, put};
+use super::{CHUNK, LANES, NO_POINT};
 use crate::dot::{norm, to_f32};
 use crate::join::{UNIT_ROUNDOFF_F32, f32_below};
 use lanes::{all_of, largest_of, reaching};
@@ -73,8 +75,7 @@ pub struct LeadingPoints {
     with: Instructions,
     directions: Arc<Directions>,
     count: usize,
-    /// u8\[chunks, width / 4, CHUNK, 4\].
-    codes: Vec<Four>,
+    codes: PointCodes,
     terms: Vec<PointTerms>,
     /// Largest of each.
     norm: f64,
@@ -128,17 +129,16 @@ impl LeadingPoints {
         assert!(width.is_multiple_of(WIDTH_STEP) && width <= MOST_WIDTH, "so many directions are coded");
         let count = vectors.len() / dim;
         assert!(less.is_none_or(|less| less.len() == count), "one threshold a point");
-        let (chunks, Ranges { points: most, moved, .. }) = (count.div_ceil(CHUNK), with.ranges());
-        let mut codes = vec![Four([[moved; 4]; CHUNK]); chunks * width / 4];
+        let (chunks, most) = (count.div_ceil(CHUNK), with.ranges().points);
+        let mut codes = PointCodes::new(with, count, width);
         let none =
             PointTerms { steps: [0.0; CHUNK], rests: [0.0; CHUNK], errors: [0.0; CHUNK], less: [NO_POINT; CHUNK] };
         let mut terms = vec![none; chunks];
         let (mut coder, mut largest) = (Coder::default(), [0.0f64; 3]);
-        let parts = vectors.chunks(CHUNK * dim).zip(codes.chunks_exact_mut(width / 4)).zip(&mut terms);
-        for (chunk, ((vectors, fours), terms)) in parts.enumerate() {
+        for (chunk, (vectors, terms)) in vectors.chunks(CHUNK * dim).zip(&mut terms).enumerate() {
             let mut point = 0;
-            coder.code(vectors.chunks_exact(dim), directions, most, |coded, rest, codes| {
-                put(fours, point, codes, moved);
+            coder.code(vectors.chunks_exact(dim), directions, most, |coded, rest, row| {
+                codes.put(chunk * CHUNK + point, row);
                 terms.steps[point] = coded.step;
                 terms.rests[point] = f32_above(rest);
                 terms.errors[point] = f32_above(coded.error);
@@ -155,12 +155,7 @@ impl LeadingPoints {
     /// Bytes that codes of so many points take, of so many directions.
     #[must_use]
     pub fn bytes(points: usize, width: usize) -> usize {
-        points.next_multiple_of(CHUNK) * (width + 16)
-    }
-
-    fn fours(&self, chunk: usize) -> &[Four] {
-        let steps = self.directions.width() / 4;
-        &self.codes[chunk * steps..(chunk + 1) * steps]
+        PointCodes::bytes(points, width) + 16 * points.next_multiple_of(CHUNK)
     }
 }
 
@@ -175,9 +170,7 @@ struct RowTerms {
 #[derive(Debug, Default)]
 pub struct LeadingRows {
     coder: Coder,
-    /// i8\[rows, width\].
-    codes: Vec<i8>,
-    firsts: Vec<i32>,
+    codes: RowCodes,
     terms: Vec<RowTerms>,
     /// `E` and `|x|` of each row.
     errors: Vec<(f64, f64)>,
@@ -190,17 +183,15 @@ pub struct LeadingRows {
 impl LeadingRows {
     /// Takes the codes of `vectors`, of norms within 1 % of 1, as `points` has them.
     pub fn code(&mut self, vectors: &[&[f16]], points: &LeadingPoints) {
-        let Self { coder, codes, firsts, terms, errors, length, rest: largest_rest } = self;
-        codes.clear();
-        firsts.clear();
+        let Self { coder, codes, terms, errors, length, rest: largest_rest } = self;
+        codes.clear(points.with, points.directions.width());
         terms.clear();
         errors.clear();
         (*length, *largest_rest) = (0.0, 0.0);
-        let Ranges { rows: most, moved, .. } = points.with.ranges();
+        let most = points.with.ranges().rows;
         for vectors in vectors.chunks(CHUNK) {
             coder.code(vectors.iter().copied(), &points.directions, most, |coded, rest, row| {
-                codes.extend_from_slice(row);
-                firsts.push(-i32::from(moved) * coded.sum);
+                codes.push(row);
                 terms.push(RowTerms { scale: coded.step, rest: f32_above(rest) });
                 errors.push((coded.error, coded.norm));
                 *length = length.max(coded.length);
@@ -210,13 +201,13 @@ impl LeadingRows {
     }
 
     fn count(&self) -> usize {
-        self.firsts.len()
+        self.codes.count()
     }
 
     /// Bytes that one row takes, of so many elements and directions.
     #[must_use]
     pub fn row_bytes(width: usize) -> usize {
-        width + 64
+        RowCodes::row_bytes(width) + size_of::<RowTerms>() + size_of::<(f64, f64)>()
     }
 }
 
@@ -252,13 +243,12 @@ impl Ceilings {
         let fill = |first: usize, values: &mut [f32]| {
             let mut block = [Sums([0; CHUNK]); ROWS_A_BLOCK];
             for (at, values) in values.chunks_exact_mut(rows.count()).enumerate() {
-                let (codes, terms) = (points.fours(first + at), &points.terms[first + at]);
+                let (codes, terms) = (points.codes.chunk(first + at), &points.terms[first + at]);
                 let added = added_to(points, first + at, rows.length);
-                let blocks = rows.codes.chunks(ROWS_A_BLOCK * 4 * codes.len()).zip(rows.firsts.chunks(ROWS_A_BLOCK));
-                let blocks = blocks.zip(rows.terms.chunks(ROWS_A_BLOCK)).zip(values.chunks_mut(ROWS_A_BLOCK));
-                for (((rows, firsts), row_terms), values) in blocks {
-                    let block = &mut block[..firsts.len()];
-                    sums(points.with, rows, firsts, codes, block);
+                let blocks = rows.codes.blocks().zip(rows.terms.chunks(ROWS_A_BLOCK));
+                for ((rows, row_terms), values) in blocks.zip(values.chunks_mut(ROWS_A_BLOCK)) {
+                    let block = &mut block[..row_terms.len()];
+                    sums(rows, codes, block);
                     largest_of(block, row_terms, terms, &added, values);
                 }
             }
@@ -306,9 +296,8 @@ impl Ceilings {
         chunk: usize,
         added: &[f32; CHUNK],
     ) -> [f32; CHUNK] {
-        let codes = points.fours(chunk);
-        let (width, mut sum) = (4 * codes.len(), [Sums([0; CHUNK])]);
-        sums(points.with, &rows.codes[row * width..(row + 1) * width], &rows.firsts[row..=row], codes, &mut sum);
+        let mut sum = [Sums([0; CHUNK])];
+        sums(rows.codes.row(row), points.codes.chunk(chunk), &mut sum);
         let mut values = [0.0; CHUNK];
         all_of(&sum[0], &rows.terms[row], &points.terms[chunk], added, self.shifts[row], &mut values);
         values

@@ -60,7 +60,6 @@ impl Scores {
         if self.rows == 0 {
             return;
         }
-        let steps = points.codes.len() / self.chunks.max(1);
         let fill =
             |first: usize, values: &mut [Values], maxima: &mut [i16], excess: &mut [i16], together: &mut [Values]| {
                 let mut excess = excess.chunks_mut(rows.count());
@@ -71,12 +70,12 @@ impl Scores {
                 for (at, ((values, maxima), together)) in parts.enumerate() {
                     let at = first + at;
                     let chunk = Chunk {
-                        codes: &points.codes[at * steps..(at + 1) * steps],
+                        codes: points.codes.chunk(at),
                         steps: &points.steps[at],
                         slack: &points.slack[at],
                         length: rows.length as f32,
                     };
-                    multiply(points.with, &rows.codes, &rows.terms, chunk, values);
+                    multiply(&rows.codes, &rows.terms, chunk, values);
                     sweep(values, maxima, together);
                     if let Some(radii) = radii {
                         over(values, &radii[at], excess.next().unwrap_or_default());

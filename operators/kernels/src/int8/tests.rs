@@ -141,7 +141,7 @@ fn the_worst_row_is_within_the_bound_and_near_it() {
             turned.iter_mut().zip(&t).for_each(|(element, t)| element[0] = t.to_f32());
             coded.rotation.turn(&mut turned);
             let moved = f64::from(with.ranges().moved);
-            let code = |at: usize| f64::from(coded.codes[at / 4].0[0][at % 4]) - moved;
+            let code = |at: usize| f64::from(coded.codes.chunk(0).fours[at / 4].0[0][at % 4]) - moved;
             let lost: Vec<f64> =
                 (0..dim).map(|at| f64::from(turned[at][0]) - f64::from(coded.steps[0][0]) * code(at)).collect();
             let back = turned_back(&coded.rotation, &lost);

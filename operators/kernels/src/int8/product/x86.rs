@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CHUNK, Chunk, Four, RowTerms, Sums, Values};
+use super::{BlockCodes, CHUNK, Chunk, Four, RowTerms, Sums, Values};
 
 /// Rows at once on 512 bits: with four vectors of points these are 24 sums in registers, and ten loads for 24 products.
 const ROWS_512: usize = 6;
@@ -11,29 +11,41 @@ const ROWS_512: usize = 6;
 /// Rows at once on 256 bits, with two vectors of points.
 const ROWS_256: usize = 6;
 
-/// Rows at once without `VPDPBUSD`, with one vector of points: eight sums, and registers for what leads to them.
-const ROWS_AVX2: usize = 8;
+/// Rows at once without `VPDPBUSD`, with [`PARTS_AVX2`] vectors of points: twelve sums of a run, and registers for what leads to them.
+const ROWS_AVX2: usize = 6;
+
+/// Vectors of 8 sums each that are made at once without `VPDPBUSD`.
+const PARTS_AVX2: usize = 2;
 
 /// Vectors of 16 sums each that make a chunk, on 512 bits.
 const PARTS: usize = CHUNK / 16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn multiply_512(rows: &[i8], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-    let width = 4 * chunk.codes.len();
+pub(super) unsafe fn multiply_512(rows: BlockCodes<'_>, terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    let width = 4 * chunk.codes.fours.len();
+    let (rows, firsts) = (rows.codes, rows.firsts);
     let whole = terms.len() / ROWS_512 * ROWS_512;
     for first in (0..whole).step_by(ROWS_512) {
         // SAFETY: so many rows are left.
-        unsafe { values_512::<ROWS_512>(rows.as_ptr().add(first * width), &terms[first..], chunk, &mut out[first..]) };
+        unsafe {
+            values_512::<ROWS_512>(
+                rows.as_ptr().add(first * width),
+                &firsts[first..],
+                &terms[first..],
+                chunk,
+                &mut out[first..],
+            )
+        };
     }
-    let (rows, left, out) = (&rows[whole * width..], &terms[whole..], &mut out[whole..]);
+    let (rows, firsts, left, out) = (&rows[whole * width..], &firsts[whole..], &terms[whole..], &mut out[whole..]);
     // SAFETY: so many rows are left.
     unsafe {
         match left.len() {
-            1 => values_512::<1>(rows.as_ptr(), left, chunk, out),
-            2 => values_512::<2>(rows.as_ptr(), left, chunk, out),
-            3 => values_512::<3>(rows.as_ptr(), left, chunk, out),
-            4 => values_512::<4>(rows.as_ptr(), left, chunk, out),
-            5 => values_512::<5>(rows.as_ptr(), left, chunk, out),
+            1 => values_512::<1>(rows.as_ptr(), firsts, left, chunk, out),
+            2 => values_512::<2>(rows.as_ptr(), firsts, left, chunk, out),
+            3 => values_512::<3>(rows.as_ptr(), firsts, left, chunk, out),
+            4 => values_512::<4>(rows.as_ptr(), firsts, left, chunk, out),
+            5 => values_512::<5>(rows.as_ptr(), firsts, left, chunk, out),
             _ => (),
         }
     }
@@ -75,13 +87,15 @@ unsafe fn tile_512<const ROWS: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn values_512<const ROWS: usize>(rows: *const i8, terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
-    let mut firsts = [0; ROWS];
-    for row in 0..ROWS {
-        firsts[row] = terms[row].first;
-    }
+unsafe fn values_512<const ROWS: usize>(
+    rows: *const i8,
+    firsts: &[i32],
+    terms: &[RowTerms],
+    chunk: Chunk<'_>,
+    out: &mut [Values],
+) {
     // SAFETY: as the caller says.
-    let sums = unsafe { tile_512(rows, firsts, chunk.codes) };
+    let sums = unsafe { tile_512::<ROWS>(rows, std::array::from_fn(|row| firsts[row]), chunk.codes.fours) };
     let length = _mm512_set1_ps(chunk.length);
     for j in 0..PARTS {
         // SAFETY: 64 elements each.
@@ -101,8 +115,8 @@ unsafe fn values_512<const ROWS: usize>(rows: *const i8, terms: &[RowTerms], chu
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn sums_512(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
-    let width = 4 * codes.len();
+pub(super) unsafe fn sums_512(rows: BlockCodes<'_>, codes: &[Four], out: &mut [Sums]) {
+    let (width, rows, firsts) = (4 * codes.len(), rows.codes, rows.firsts);
     let (tiles, left) = firsts.as_chunks::<ROWS_512>();
     let whole = tiles.len() * ROWS_512;
     for (at, firsts) in tiles.iter().enumerate() {
@@ -129,8 +143,8 @@ fn store_512(sums: &[__m512i; PARTS], out: &mut Sums) {
 }
 
 #[target_feature(enable = "avx2,avxvnni")]
-pub(super) unsafe fn sums_256(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
-    let width = 4 * codes.len();
+pub(super) unsafe fn sums_256(rows: BlockCodes<'_>, codes: &[Four], out: &mut [Sums]) {
+    let (width, rows, firsts) = (4 * codes.len(), rows.codes, rows.firsts);
     let whole = firsts.len() / ROWS_256 * ROWS_256;
     for quarter in 0..CHUNK / 16 {
         for first in (0..whole).step_by(ROWS_256) {
@@ -180,63 +194,73 @@ unsafe fn tile_256<const ROWS: usize>(
     }
 }
 
+/// `starts` are those of all runs of `run` steps, row by row: two of 16 bits each.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn sums_avx2(rows: &[i8], firsts: &[i32], codes: &[Four], out: &mut [Sums]) {
-    let width = 4 * codes.len();
-    let whole = firsts.len() / ROWS_AVX2 * ROWS_AVX2;
-    for eighth in 0..CHUNK / 8 {
+pub(super) unsafe fn sums_avx2(rows: &[i8], starts: &[i32], run: usize, codes: &[Four], out: &mut [Sums]) {
+    let (width, runs) = (4 * codes.len(), codes.len().div_ceil(run));
+    let whole = out.len() / ROWS_AVX2 * ROWS_AVX2;
+    for part in 0..CHUNK / (8 * PARTS_AVX2) {
         for first in (0..whole).step_by(ROWS_AVX2) {
-            let (firsts, out) = (&firsts[first..], &mut out[first..]);
+            let (rows, starts) = (&rows[first * width..], &starts[first * runs..]);
             // SAFETY: so many rows are left.
-            unsafe { tile_avx2::<ROWS_AVX2>(rows.as_ptr().add(first * width), firsts, codes, eighth, out) };
+            unsafe { tile_avx2::<ROWS_AVX2>(rows.as_ptr(), starts, run, codes, part, &mut out[first..]) };
         }
-        for row in whole..firsts.len() {
+        for row in whole..out.len() {
+            let (rows, starts) = (&rows[row * width..], &starts[row * runs..]);
             // SAFETY: a row is left.
-            unsafe { tile_avx2::<1>(rows.as_ptr().add(row * width), &firsts[row..], codes, eighth, &mut out[row..]) };
+            unsafe { tile_avx2::<1>(rows.as_ptr(), starts, run, codes, part, &mut out[row..]) };
         }
     }
 }
 
-/// Two steps give two sums of 16 bits for each point, which are widened together: ten operations for 128 products.
+/// Two operations for 32 products, and two more for what a run adds up to, which goes to memory.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile_avx2<const ROWS: usize>(
     rows: *const i8,
-    firsts: &[i32],
+    starts: &[i32],
+    run: usize,
     codes: &[Four],
-    eighth: usize,
+    part: usize,
     out: &mut [Sums],
 ) {
-    let (width, ones) = (4 * codes.len(), _mm256_set1_epi16(1));
-    let mut sums = [_mm256_setzero_si256(); ROWS];
+    let (width, runs, ones) = (4 * codes.len(), codes.len().div_ceil(run), _mm256_set1_epi16(1));
     for row in 0..ROWS {
-        sums[row] = _mm256_set1_epi32(firsts[row]);
+        out[row].0[8 * PARTS_AVX2 * part..][..8 * PARTS_AVX2].fill(0);
     }
-    // SAFETY: a step has eight aligned vectors.
-    let points = |four: &Four| unsafe { _mm256_load_si256(four.0.as_ptr().cast::<__m256i>().add(eighth)) };
-    let x = |row: usize, step: usize| {
-        // SAFETY: a row has `width` codes, of which `4 * step` to `4 * step + 4` are read.
-        _mm256_set1_epi32(unsafe { rows.add(row * width + 4 * step).cast::<i32>().read_unaligned() })
-    };
-    let (twos, left) = codes.as_chunks::<2>();
-    for (at, two) in twos.iter().enumerate() {
-        let points = [points(&two[0]), points(&two[1])];
+    // Three rows are read beside each pointer, for an instruction can add one or two widths to it by itself.
+    let mut next = [rows, rows.wrapping_add(3 * width)];
+    for (at, fours) in codes.chunks(run).enumerate() {
+        let mut sums = [[_mm256_setzero_si256(); PARTS_AVX2]; ROWS];
         for row in 0..ROWS {
-            let pairs = |step: usize| _mm256_maddubs_epi16(points[step], x(row, 2 * at + step));
-            let all = _mm256_add_epi16(pairs(0), pairs(1));
-            sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(all, ones));
+            sums[row] = [_mm256_set1_epi32(starts[row * runs + at]); PARTS_AVX2];
         }
-    }
-    if let [four] = left {
-        let points = points(four);
+        for four in fours {
+            // SAFETY: a step has eight aligned vectors, two a part, and each row has four codes a step.
+            unsafe {
+                let points = four.0.as_ptr().cast::<__m256i>().add(PARTS_AVX2 * part);
+                let points = [_mm256_load_si256(points), _mm256_load_si256(points.add(1))];
+                for row in 0..ROWS {
+                    let x = _mm256_set1_epi32(next[row / 3].add(row % 3 * width).cast::<i32>().read_unaligned());
+                    for j in 0..PARTS_AVX2 {
+                        sums[row][j] = _mm256_add_epi16(sums[row][j], _mm256_maddubs_epi16(points[j], x));
+                    }
+                }
+                next = next.map(|it| it.wrapping_add(4));
+            }
+        }
         for row in 0..ROWS {
-            let pairs = _mm256_maddubs_epi16(points, x(row, 2 * twos.len()));
-            sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(pairs, ones));
+            for j in 0..PARTS_AVX2 {
+                // SAFETY: 64 aligned sums.
+                unsafe {
+                    let to = out[row].0.as_mut_ptr().add(8 * (PARTS_AVX2 * part + j)).cast::<__m256i>();
+                    _mm256_store_si256(
+                        to,
+                        _mm256_add_epi32(_mm256_load_si256(to), _mm256_madd_epi16(sums[row][j], ones)),
+                    );
+                }
+            }
         }
-    }
-    for row in 0..ROWS {
-        // SAFETY: 64 aligned sums.
-        unsafe { _mm256_store_si256(out[row].0.as_mut_ptr().add(8 * eighth).cast(), sums[row]) };
     }
 }
 
