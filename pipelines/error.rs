@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use trommel_core::causes::{Cause, Causes};
-use trommel_core::stop::Failure;
+use trommel_core::stop::{Failure, Stop};
 
 /// Of which kind an end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,14 @@ impl PipelineError {
     /// A failure because of another error.
     pub fn failed(cause: impl Into<Cause>) -> Self {
         Self::of(ErrorKind::Failed, cause)
+    }
+
+    /// Goes on while nobody has asked for an end.
+    ///
+    /// # Errors
+    /// [`Interrupted`](Self::Interrupted) where somebody has, be it a soft one.
+    pub fn if_ending(stop: &Stop) -> Result<(), Self> {
+        if stop.is_ending() { Err(Self::Interrupted) } else { Ok(()) }
     }
 
     /// A failure at a file or folder.

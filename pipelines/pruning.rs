@@ -176,7 +176,7 @@ pub fn prune(
     let seconds = progress.working_seconds();
     #[expect(clippy::cast_precision_loss)]
     let samples_per_second = all.judged as f64 / seconds.max(1e-9);
-    let ended_early = stop.is_requested() || stop.is_winding_down();
+    let ended_early = stop.is_ending();
     Ok(PruneReport {
         shards: mine.len() as u64,
         shards_resumed: mine.len() as u64 - unfinished,

@@ -149,6 +149,12 @@ impl Stop {
         self.inner.requested.load(Ordering::SeqCst)
     }
 
+    /// Whether anybody asked for an end: at once, or once what was begun is finished.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_requested() || self.is_winding_down()
+    }
+
     /// What made the run fail, if anything did.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
@@ -208,9 +214,9 @@ mod tests {
         let registrations = [whole.hand_on(&first), whole.hand_on(&second)];
         first.wind_down();
         first.request();
-        assert!(!whole.is_winding_down() && !whole.is_requested() && !second.is_requested());
+        assert!(!whole.is_ending() && !second.is_requested());
         whole.wind_down();
-        assert!(second.is_winding_down() && !second.is_requested());
+        assert!(second.is_winding_down() && !second.is_requested() && second.is_ending());
         whole.request();
         assert!(second.is_requested());
         drop(registrations);

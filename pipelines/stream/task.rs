@@ -64,9 +64,7 @@ impl Visit for Task<'_> {
         if let Some(error) = self.trouble.take() {
             return Err(Ended::Failed(failed(error)));
         }
-        if self.stop.is_requested() || self.stop.is_winding_down() {
-            return Err(Ended::Failed(PipelineError::Interrupted));
-        }
+        PipelineError::if_ending(&self.stop).map_err(Ended::Failed)?;
         match group {
             Group::Place(_) | Group::Sample(_) => {}
             Group::Rejected(info, reason) => {

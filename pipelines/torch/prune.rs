@@ -143,9 +143,7 @@ fn in_turn(into: &Path, stop: &Stop) -> Result<OutFolder, PipelineError> {
         if let Some(alone) = OutFolder::locked(folder, &lock).map_err(PipelineError::at(&folder.join(&lock)))? {
             return Ok(alone);
         }
-        if stop.is_requested() || stop.is_winding_down() {
-            return Err(PipelineError::Interrupted);
-        }
+        PipelineError::if_ending(stop)?;
         std::thread::sleep(Duration::from_millis(100));
     }
 }

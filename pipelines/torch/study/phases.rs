@@ -50,14 +50,6 @@ impl Study<'_> {
         self.config.run.join(name)
     }
 
-    /// Whether nobody has asked it to stop.
-    pub(super) fn goes_on(&self) -> Result<(), PipelineError> {
-        match self.stop.is_requested() || self.stop.is_winding_down() {
-            true => Err(PipelineError::Interrupted),
-            false => Ok(()),
-        }
-    }
-
     /// Generates the data, where the file asks for them.
     pub(super) fn generate(&self) -> Result<(), PipelineError> {
         let Some(synth) = &self.file.generated else { return Ok(()) };
@@ -250,7 +242,9 @@ impl Study<'_> {
             let file = self.place("splits").join(format!("{}.gap.json", set.name));
             gaps.extend(once(&file, &json!(set), || {
                 let (pool, threads) = (self.place("pool"), self.config.machine.threads);
-                let measured = similarities(&pool, split.as_deref(), benchmarks, threads, &|| self.goes_on())?;
+                let measured = similarities(&pool, split.as_deref(), benchmarks, threads, &|| {
+                    PipelineError::if_ending(&self.stop)
+                })?;
                 let of = |(benchmark, measured): (&Benchmark, Vec<f64>)| SetGap::of(&set.name, benchmark, &measured);
                 Ok(benchmarks.iter().zip(measured).map(of).collect::<Vec<_>>())
             })?);

@@ -150,6 +150,6 @@ fn watch_together(
     if let Some(failure) = stop.failure() {
         return Err(failure.into());
     }
-    report.interrupted = config.once && (stop.is_requested() || stop.is_winding_down());
+    report.interrupted = config.once && stop.is_ending();
     Ok(report)
 }
