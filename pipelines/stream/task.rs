@@ -64,7 +64,7 @@ impl Visit for Task<'_> {
         if let Some(error) = self.trouble.take() {
             return Err(Ended::Failed(failed(error)));
         }
-        PipelineError::if_ending(&self.stop).map_err(Ended::Failed)?;
+        PipelineError::if_ending(self.stop).map_err(Ended::Failed)?;
         match group {
             Group::Place(_) | Group::Sample(_) => {}
             Group::Rejected(info, reason) => {
