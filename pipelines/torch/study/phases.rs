@@ -243,7 +243,7 @@ impl Study<'_> {
             gaps.extend(once(&file, &json!(set), || {
                 let (pool, threads) = (self.place("pool"), self.config.machine.threads);
                 let measured = similarities(&pool, split.as_deref(), benchmarks, threads, &|| {
-                    PipelineError::if_ending(&self.stop)
+                    PipelineError::if_ending(self.stop)
                 })?;
                 let of = |(benchmark, measured): (&Benchmark, Vec<f64>)| SetGap::of(&set.name, benchmark, &measured);
                 Ok(benchmarks.iter().zip(measured).map(of).collect::<Vec<_>>())

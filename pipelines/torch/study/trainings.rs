@@ -119,7 +119,7 @@ impl Study<'_> {
 
     /// Trains, and leaves the last checkpoint alone.
     pub(super) fn train(&self, training: &TrainRun, title: &str) -> Result<TrainReport, PipelineError> {
-        PipelineError::if_ending(&self.stop)?;
+        PipelineError::if_ending(self.stop)?;
         let mut report = train_part(training, self.stop, title, self.progress_of)?;
         // A split keeps what could be judged; what cannot be read any more is lost between the two, and no count of the pool tells it.
         if training.split.is_some() {
@@ -158,7 +158,7 @@ impl Study<'_> {
         once(&file, &of, || {
             let (mut accuracies, mut notices) = (Vec::new(), Notices::default());
             for (name, config) in self.file.benchmarks.keys().zip(&configs) {
-                PipelineError::if_ending(&self.stop)?;
+                PipelineError::if_ending(self.stop)?;
                 let mut right = Vec::new();
                 let report = evaluate_each(config, &mut |key, guess| {
                     if set.kind == SetKind::Pool {
