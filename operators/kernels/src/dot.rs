@@ -124,6 +124,8 @@ pub fn round_to_f16(x: f64) -> f16 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    //! The number of a sum is one that the compiler knows: one that is computed block by block would keep all sums in memory.
+
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_loadu_si128, _mm256_add_pd, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtph_ps,
         _mm256_cvtps_pd, _mm256_extractf128_ps, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_si256,
@@ -138,7 +140,7 @@ mod x86 {
         let len = a.len().min(b.len());
         let blocks = len / 8;
         let mut sums = [_mm256_setzero_pd(); 4];
-        for block in 0..blocks {
+        let mut add = |block: usize, at: usize| {
             // SAFETY: `block * 8 + 8 <= len`, so both loads stay inside their slices; loads are unaligned ones.
             let (x, y) = unsafe {
                 (
@@ -146,12 +148,17 @@ mod x86 {
                     _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().add(block * 8).cast::<__m128i>())),
                 )
             };
-            let at = (block & 1) * 2;
             let low = (_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_castps256_ps128(y)));
             let high = (_mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(y)));
             sums[at] = _mm256_fmadd_pd(low.0, low.1, sums[at]);
             sums[at + 1] = _mm256_fmadd_pd(high.0, high.1, sums[at + 1]);
+        };
+        let whole = blocks / 2 * 2;
+        for block in (0..whole).step_by(2) {
+            add(block, 0);
+            add(block + 1, 2);
         }
+        (whole..blocks).for_each(|block| add(block, 0));
         let total = _mm256_add_pd(_mm256_add_pd(sums[0], sums[1]), _mm256_add_pd(sums[2], sums[3]));
         let mut lanes = [0.0f64; 4];
         // SAFETY: four f64 fit in `lanes`.
@@ -165,7 +172,7 @@ mod x86 {
         let len = a.len().min(b.len());
         let blocks = len / 16;
         let mut sums = [_mm512_setzero_ps(); 4];
-        for block in 0..blocks {
+        let mut add = |block: usize, at: usize| {
             // SAFETY: `block * 16 + 16 <= len`, so both loads stay inside their slices; loads are unaligned ones.
             let (x, y) = unsafe {
                 (
@@ -173,8 +180,13 @@ mod x86 {
                     _mm512_cvtph_ps(_mm256_loadu_si256(b.as_ptr().add(block * 16).cast::<__m256i>())),
                 )
             };
-            sums[block & 3] = _mm512_fmadd_ps(x, y, sums[block & 3]);
+            sums[at] = _mm512_fmadd_ps(x, y, sums[at]);
+        };
+        let whole = blocks / 4 * 4;
+        for block in (0..whole).step_by(4) {
+            (0..4).for_each(|at| add(block + at, at));
         }
+        (whole..blocks).for_each(|block| add(block, 0));
         let total = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
         _mm512_reduce_add_ps(total) + super::dot_f32_scalar(&a[blocks * 16..len], &b[blocks * 16..len])
     }
@@ -184,7 +196,7 @@ mod x86 {
         let len = a.len().min(b.len());
         let blocks = len / 8;
         let mut sums = [_mm256_setzero_ps(); 4];
-        for block in 0..blocks {
+        let mut add = |block: usize, at: usize| {
             // SAFETY: `block * 8 + 8 <= len`, so both loads stay inside their slices; loads are unaligned ones.
             let (x, y) = unsafe {
                 (
@@ -192,8 +204,13 @@ mod x86 {
                     _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().add(block * 8).cast::<__m128i>())),
                 )
             };
-            sums[block & 3] = _mm256_fmadd_ps(x, y, sums[block & 3]);
+            sums[at] = _mm256_fmadd_ps(x, y, sums[at]);
+        };
+        let whole = blocks / 4 * 4;
+        for block in (0..whole).step_by(4) {
+            (0..4).for_each(|at| add(block + at, at));
         }
+        (whole..blocks).for_each(|block| add(block, 0));
         let total = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
         let mut lanes = [0.0f32; 8];
         // SAFETY: eight f32 fit in `lanes`.
