@@ -124,7 +124,7 @@ pub fn round_to_f16(x: f64) -> f16 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    //! The number of a sum is one that the compiler knows: one that is computed block by block would keep all sums in memory.
+    //! The compiler knows each sum's index, so sums stay in registers. An index that is computed block by block would keep all of them in memory.
 
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_loadu_si128, _mm256_add_pd, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtph_ps,

@@ -1,4 +1,4 @@
-//! Sums in 16 bits over a run of steps that are proven to be exact, for instructions that multiply codes into so many.
+//! Runs of steps whose products are added up in 16 bits, with a proof that the sums are exact, for instructions whose products have 16 bits.
 //!
 //! `VPMADDUBSW` gives the sum of two products in 16 bits, and to widen it takes a second multiplication, `VPMADDWD`. So the sums of a run of steps are added up in 16 bits, and widened once.
 //!
@@ -15,13 +15,13 @@ pub(super) const RUNS: [usize; 3] = [16, 8, 2];
 /// Lengths of which it must be proven.
 const TO_PROVE: usize = RUNS.len() - 1;
 
-/// The largest squared norm of what a lane sees in a run of each of these lengths.
+/// For each of these lengths the largest squared norm of the codes that a lane sees in a run.
 pub(super) type Squares = [i64; TO_PROVE];
 
 /// The largest sum of 16 bits.
 const MOST: i64 = i16::MAX as i64;
 
-/// Those of one vector's codes.
+/// The largest squared norms of one vector's codes.
 pub(super) fn squares(codes: &[i8]) -> Squares {
     let mut largest = Squares::default();
     for (largest, run) in largest.iter_mut().zip(RUNS) {

@@ -213,7 +213,7 @@ pub(super) unsafe fn sums_avx2(rows: &[i8], starts: &[i32], run: usize, codes: &
     }
 }
 
-/// Two operations for 32 products, and two more for what a run adds up to, which goes to memory.
+/// A multiplication and an addition for 32 products. What a run comes to is widened, and added to the sums in memory.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile_avx2<const ROWS: usize>(
