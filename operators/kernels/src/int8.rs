@@ -39,6 +39,8 @@ mod product;
 mod rotate;
 mod runs;
 mod scores;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::sync::Arc;
 

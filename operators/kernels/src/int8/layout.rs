@@ -4,8 +4,11 @@ use super::CHUNK;
 use super::instructions::{Instructions, Ranges};
 use super::runs::{RowRuns, Runs, Squares, raise, squares};
 
-/// Rows whose sums go through memory: whole tiles of all instructions, and little enough for the nearest cache.
-pub(super) const ROWS_A_BLOCK: usize = 24;
+/// Rows of a block at most, whatever the instructions.
+pub(super) const MOST_BLOCK_ROWS: usize = 32;
+
+/// To a multiple of so many codes are rows and points filled up at most, whatever the instructions.
+const MOST_CODES_TOGETHER: usize = 64;
 
 /// Four codes of each point of a chunk, and so on: u8\[steps, CHUNK, 4\], moved up.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +38,7 @@ pub(super) struct ChunkCodes<'a> {
 impl PointCodes {
     /// Memory for so many points of so many codes, all of which are zero.
     pub fn new(with: Instructions, points: usize, width: usize) -> Self {
-        let (chunks, steps) = (points.div_ceil(CHUNK), width.div_ceil(4));
+        let (chunks, steps) = (points.div_ceil(CHUNK), width.next_multiple_of(with.codes_together()) / 4);
         let fours = vec![Four([[with.ranges().moved; 4]; CHUNK]); chunks * steps];
         Self { with, steps, fours, squares: vec![Squares::default(); chunks] }
     }
@@ -59,9 +62,9 @@ impl PointCodes {
         ChunkCodes { with: self.with, fours, squares: &self.squares[chunk] }
     }
 
-    /// Bytes of so many points of so many codes.
+    /// Bytes of so many points of so many codes, at most.
     pub fn bytes(points: usize, width: usize) -> usize {
-        points.div_ceil(CHUNK) * (CHUNK * width.next_multiple_of(4) + size_of::<Squares>())
+        points.div_ceil(CHUNK) * (CHUNK * width.next_multiple_of(MOST_CODES_TOGETHER) + size_of::<Squares>())
     }
 }
 
@@ -72,6 +75,10 @@ pub(super) struct RowCodes {
     width: usize,
     /// By what codes of points are moved up.
     moved: i32,
+    /// Rows of a block.
+    block: usize,
+    /// The number of rows here is a multiple of this: the last may be none's.
+    together: usize,
     /// i8\[rows, width\].
     codes: Vec<i8>,
     /// What a row's sums start at, so that it does not matter that codes of points are moved up.
@@ -82,7 +89,7 @@ pub(super) struct RowCodes {
 /// Codes of a few rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockCodes<'a> {
-    /// i8\[rows, width\].
+    /// i8\[rows, width\], or some more rows, which are none's.
     pub codes: &'a [i8],
     /// See [`RowCodes::firsts`].
     pub firsts: &'a [i32],
@@ -93,7 +100,8 @@ pub(super) struct BlockCodes<'a> {
 impl RowCodes {
     /// Forgets all rows; those to come have so many codes.
     pub fn clear(&mut self, with: Instructions, width: usize) {
-        (self.width, self.moved) = (width.next_multiple_of(4), i32::from(with.ranges().moved));
+        (self.width, self.moved) = (width.next_multiple_of(with.codes_together()), i32::from(with.ranges().moved));
+        (self.block, self.together) = (with.block_rows(), with.rows_together());
         self.codes.clear();
         self.firsts.clear();
         self.runs = with.sums_in_runs().then(|| self.runs.take().unwrap_or_default());
@@ -104,12 +112,15 @@ impl RowCodes {
 
     /// Adds the codes of a row.
     pub fn push(&mut self, codes: &[i8]) {
-        let from = self.codes.len();
-        self.codes.extend_from_slice(codes);
-        self.codes.resize(from + self.width, 0);
-        let codes = &self.codes[from..];
+        let row = self.firsts.len();
+        if row.is_multiple_of(self.together) {
+            self.codes.resize((row + self.together) * self.width, 0);
+        }
+        let to = &mut self.codes[row * self.width..][..self.width];
+        to[..codes.len()].copy_from_slice(codes);
+        let codes = &*to;
         if let Some(runs) = &mut self.runs {
-            runs.push(codes, self.moved, self.firsts.len() / ROWS_A_BLOCK);
+            runs.push(codes, self.moved, row / self.block);
         }
         self.firsts.push(-self.moved * codes.iter().map(|code| i32::from(*code)).sum::<i32>());
     }
@@ -118,11 +129,16 @@ impl RowCodes {
         self.firsts.len()
     }
 
-    /// Rows `ROWS_A_BLOCK` by `ROWS_A_BLOCK`.
+    /// Rows of a block.
+    pub fn block_rows(&self) -> usize {
+        self.block
+    }
+
+    /// Rows, [so many](Self::block_rows) by so many.
     pub fn blocks(&self) -> impl Iterator<Item = BlockCodes<'_>> {
-        let blocks = self.codes.chunks(ROWS_A_BLOCK * self.width).zip(self.firsts.chunks(ROWS_A_BLOCK));
+        let blocks = self.codes.chunks(self.block * self.width).zip(self.firsts.chunks(self.block));
         blocks.enumerate().map(|(at, (codes, firsts))| {
-            let runs = self.runs.as_ref().map(|runs| runs.some(at * ROWS_A_BLOCK, firsts.len(), at));
+            let runs = self.runs.as_ref().map(|runs| runs.some(at * self.block, firsts.len(), at));
             BlockCodes { codes, firsts, runs }
         })
     }
@@ -131,7 +147,7 @@ impl RowCodes {
         BlockCodes {
             codes: &self.codes[row * self.width..][..self.width],
             firsts: &self.firsts[row..=row],
-            runs: self.runs.as_ref().map(|runs| runs.some(row, 1, row / ROWS_A_BLOCK)),
+            runs: self.runs.as_ref().map(|runs| runs.some(row, 1, row / self.block)),
         }
     }
 
@@ -140,8 +156,8 @@ impl RowCodes {
         BlockCodes { codes: &self.codes, firsts: &self.firsts, runs: None }
     }
 
-    /// Bytes that one row of so many codes takes.
+    /// Bytes that one row of so many codes takes at most.
     pub fn row_bytes(width: usize) -> usize {
-        width.next_multiple_of(4) + size_of::<i32>() + RowRuns::row_bytes(width)
+        width.next_multiple_of(MOST_CODES_TOGETHER) + size_of::<i32>() + RowRuns::row_bytes(width)
     }
 }

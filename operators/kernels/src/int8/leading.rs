@@ -34,8 +34,8 @@ use rayon::slice::ParallelSliceMut;
 use super::code::{Coded, UP, round};
 use super::directions::Directions;
 use super::instructions::Instructions;
-use super::layout::{PointCodes, ROWS_A_BLOCK, RowCodes};
-use super::product::{Sums, sums};
+use super::layout::{PointCodes, RowCodes};
+use super::product::{BlockSums, Sums, sums};
 use super::scores::Top;
 use super::{CHUNK, LANES, NO_POINT};
 use crate::dot::{norm, to_f32};
@@ -241,15 +241,15 @@ impl Ceilings {
             return;
         }
         let fill = |first: usize, values: &mut [f32]| {
-            let mut block = [Sums([0; CHUNK]); ROWS_A_BLOCK];
+            let (mut block, some) = (BlockSums::default(), rows.codes.block_rows());
+            let tiles = points.with.tiles();
             for (at, values) in values.chunks_exact_mut(rows.count()).enumerate() {
                 let (codes, terms) = (points.codes.chunk(first + at), &points.terms[first + at]);
                 let added = added_to(points, first + at, rows.length);
-                let blocks = rows.codes.blocks().zip(rows.terms.chunks(ROWS_A_BLOCK));
-                for ((rows, row_terms), values) in blocks.zip(values.chunks_mut(ROWS_A_BLOCK)) {
-                    let block = &mut block[..row_terms.len()];
-                    sums(rows, codes, block);
-                    largest_of(block, row_terms, terms, &added, values);
+                let blocks = rows.codes.blocks().zip(rows.terms.chunks(some));
+                for ((rows, row_terms), values) in blocks.zip(values.chunks_mut(some)) {
+                    let sums = block.of(rows, codes, tiles.as_ref());
+                    largest_of(sums, row_terms, terms, &added, values);
                 }
             }
         };

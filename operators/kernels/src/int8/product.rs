@@ -4,8 +4,10 @@
 mod x86;
 
 use super::CHUNK;
-use super::instructions::Instructions;
-use super::layout::{BlockCodes, ChunkCodes, Four, ROWS_A_BLOCK, RowCodes};
+use super::instructions::{Instructions, Tiles};
+use super::layout::{BlockCodes, ChunkCodes, Four, MOST_BLOCK_ROWS, RowCodes};
+#[cfg(target_arch = "x86_64")]
+use super::tiles::{FEWEST_ROWS, ROWS};
 
 /// A row's part in what its products become: `sum * scale * steps[point] - length * slack[point] - shift`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +20,9 @@ pub(super) struct RowTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(super) struct Sums(pub [i32; CHUNK]);
+
+/// Sums of a block of rows. Reused from block to block.
+pub(super) struct BlockSums([Sums; MOST_BLOCK_ROWS]);
 
 /// Values of a row with a chunk of points.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +39,14 @@ pub(super) struct Chunk<'a> {
     pub length: f32,
 }
 
-/// Values of all rows with a chunk.
-pub(super) fn multiply(rows: &RowCodes, terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+/// Values of all rows with a chunk; `tiles` are those of its instructions.
+pub(super) fn multiply(
+    rows: &RowCodes,
+    terms: &[RowTerms],
+    chunk: Chunk<'_>,
+    tiles: Option<&Tiles>,
+    out: &mut [Values],
+) {
     assert!(rows.count() == terms.len() && out.len() == terms.len(), "as many values as rows");
     #[cfg(target_arch = "x86_64")]
     if chunk.codes.with == Instructions::Avx512Vnni {
@@ -43,10 +54,16 @@ pub(super) fn multiply(rows: &RowCodes, terms: &[RowTerms], chunk: Chunk<'_>, ou
         // SAFETY: the features are there, and lengths fit.
         return unsafe { x86::multiply_512(rows.all(), terms, chunk, out) };
     }
-    let mut sums_of = [Sums([0; CHUNK]); ROWS_A_BLOCK];
-    for ((rows, terms), out) in rows.blocks().zip(terms.chunks(ROWS_A_BLOCK)).zip(out.chunks_mut(ROWS_A_BLOCK)) {
-        let sums_of = &mut sums_of[..terms.len()];
-        sums(rows, chunk.codes, sums_of);
+    let mut block = BlockSums::default();
+    let some = rows.block_rows();
+    for ((rows, terms), out) in rows.blocks().zip(terms.chunks(some)).zip(out.chunks_mut(some)) {
+        let sums_of = block.of(rows, chunk.codes, tiles);
+        #[cfg(target_arch = "x86_64")]
+        if chunk.codes.with == Instructions::Amx {
+            // SAFETY: `sums` has seen that AVX-512 VNNI is there, which is asked for with AMX.
+            unsafe { x86::values_of_512(sums_of, terms, chunk, out) };
+            continue;
+        }
         #[cfg(target_arch = "x86_64")]
         if chunk.codes.with != Instructions::Portable {
             // SAFETY: `sums` has seen that AVX2 and FMA are there, which all others of this processor's instructions come with.
@@ -60,8 +77,33 @@ pub(super) fn multiply(rows: &RowCodes, terms: &[RowTerms], chunk: Chunk<'_>, ou
 /// What unsafe code asks for.
 fn checked(rows: BlockCodes<'_>, points: ChunkCodes<'_>, out: usize) {
     let width = 4 * points.fours.len();
-    assert!(rows.codes.len() == rows.firsts.len() * width && out == rows.firsts.len(), "as many sums as rows");
+    assert!(rows.codes.len() >= rows.firsts.len() * width && out == rows.firsts.len(), "as many sums as rows");
     assert!(points.with.are_there(), "the processor has the instructions");
+}
+
+impl Default for BlockSums {
+    fn default() -> Self {
+        Self([Sums([0; CHUNK]); MOST_BLOCK_ROWS])
+    }
+}
+
+impl BlockSums {
+    /// Sums of a block of rows with a chunk; `tiles` are those of its instructions.
+    pub fn of(&mut self, rows: BlockCodes<'_>, points: ChunkCodes<'_>, tiles: Option<&Tiles>) -> &[Sums] {
+        let out = &mut self.0[..rows.firsts.len()];
+        match tiles {
+            #[cfg(target_arch = "x86_64")]
+            Some(tiles) if out.len() >= FEWEST_ROWS => {
+                let (width, firsts) = (4 * points.fours.len(), rows.firsts);
+                assert!(self.0.len() >= ROWS && rows.codes.len() == ROWS * width, "a whole block");
+                let (rows, points, out) = (rows.codes.as_ptr(), points.fours.as_ptr(), self.0.as_mut_ptr());
+                // SAFETY: so many rows lie there, points are as wide, and there is memory for the sums of as many.
+                unsafe { tiles.multiply(rows, firsts, width, points.cast(), out.cast()) };
+            }
+            _ => sums(rows, points, out),
+        }
+        &self.0[..rows.firsts.len()]
+    }
 }
 
 fn values(sums: &[Sums], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
@@ -80,7 +122,7 @@ pub(super) fn sums(rows: BlockCodes<'_>, points: ChunkCodes<'_>, out: &mut [Sums
     match (points.with, rows.runs) {
         // SAFETY: the features are there, and lengths fit.
         #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx512Vnni, _) => unsafe { x86::sums_512(rows, points.fours, out) },
+        (Instructions::Amx | Instructions::Avx512Vnni, _) => unsafe { x86::sums_512(rows, points.fours, out) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (Instructions::AvxVnni, _) => unsafe { x86::sums_256(rows, points.fours, out) },
@@ -109,6 +151,7 @@ fn sums_portable(rows: BlockCodes<'_>, codes: &[Four], out: &mut [Sums]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::instructions::Ranges;
     use super::super::layout::PointCodes;
@@ -158,6 +201,38 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// A block of any number of rows, of as many elements as a tile takes or more, with codes as large as they may be, against the plain loop; by an emulator where the processor has no tiles.
+    #[test]
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[cfg_attr(miri, ignore = "assembly")]
+    fn blocks_by_tiles_are_exact() {
+        use super::super::tiles::{Tiles, emulator};
+        emulator::install();
+        let mut state = 7u64;
+        let mut code = |most: i8| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match state >> 60 {
+                0 => most,
+                1 => -most,
+                _ => ((state >> 33) % 255) as u8 as i8 / 2,
+            }
+        };
+        // SAFETY: they are emulated, and nobody else uses them.
+        let tiles = unsafe { Tiles::configured() };
+        let mut block = BlockSums::default();
+        for (rows, width) in [(FEWEST_ROWS, 1), (16, 64), (17, 65), (31, 160), (ROWS, 640)] {
+            let mut of_rows = RowCodes::default();
+            of_rows.clear(Instructions::Amx, width);
+            let mut points = PointCodes::new(Instructions::Amx, CHUNK, width);
+            (0..rows).for_each(|_| of_rows.push(&(0..width).map(|_| code(127)).collect::<Vec<_>>()));
+            (0..CHUNK).for_each(|at| points.put(at, &(0..width).map(|_| code(127)).collect::<Vec<_>>()));
+            let whole = of_rows.blocks().next().unwrap();
+            let mut expected = vec![Sums([2; CHUNK]); rows];
+            sums_portable(whole, points.chunk(0).fours, &mut expected);
+            assert_eq!(block.of(whole, points.chunk(0), Some(&tiles)), expected, "{rows} rows, {width} codes");
         }
     }
 }

@@ -63,6 +63,7 @@ impl Scores {
         let fill =
             |first: usize, values: &mut [Values], maxima: &mut [i16], excess: &mut [i16], together: &mut [Values]| {
                 let mut excess = excess.chunks_mut(rows.count());
+                let tiles = points.with.tiles();
                 let parts = values
                     .chunks_mut(rows.count())
                     .zip(maxima.chunks_mut(rows.count()))
@@ -75,7 +76,7 @@ impl Scores {
                         slack: &points.slack[at],
                         length: rows.length as f32,
                     };
-                    multiply(&rows.codes, &rows.terms, chunk, values);
+                    multiply(&rows.codes, &rows.terms, chunk, tiles.as_ref(), values);
                     sweep(values, maxima, together);
                     if let Some(radii) = radii {
                         over(values, &radii[at], excess.next().unwrap_or_default());

@@ -96,22 +96,46 @@ unsafe fn values_512<const ROWS: usize>(
 ) {
     // SAFETY: as the caller says.
     let sums = unsafe { tile_512::<ROWS>(rows, std::array::from_fn(|row| firsts[row]), chunk.codes.fours) };
-    let length = _mm512_set1_ps(chunk.length);
     for j in 0..PARTS {
-        // SAFETY: 64 elements each.
-        let (steps, slack) = unsafe {
-            (_mm512_loadu_ps(chunk.steps.as_ptr().add(16 * j)), _mm512_loadu_ps(chunk.slack.as_ptr().add(16 * j)))
-        };
+        let points = point_terms(chunk, j);
         for row in 0..ROWS {
-            let scale = _mm512_mul_ps(_mm512_set1_ps(terms[row].scale), steps);
-            let value = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums[row][j]), scale, _mm512_set1_ps(terms[row].shift));
-            let value = _mm512_cvtps_epi32(_mm512_fnmadd_ps(length, slack, value));
-            // SAFETY: 64 values a row.
-            unsafe {
-                _mm256_storeu_si256(out[row].0.as_mut_ptr().add(16 * j).cast(), _mm512_cvtsepi32_epi16(value));
-            }
+            store_values(sums[row][j], &terms[row], points, &mut out[row], j);
         }
     }
+}
+
+/// Sums as values.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn values_of_512(sums: &[Sums], terms: &[RowTerms], chunk: Chunk<'_>, out: &mut [Values]) {
+    for j in 0..PARTS {
+        let points = point_terms(chunk, j);
+        for ((sums, terms), out) in sums.iter().zip(terms).zip(&mut *out) {
+            // SAFETY: 64 aligned sums.
+            let sums = unsafe { _mm512_load_si512(sums.0.as_ptr().add(16 * j).cast()) };
+            store_values(sums, terms, points, out, j);
+        }
+    }
+}
+
+/// Steps and slack of a vector of points, and the factor of slack.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn point_terms(chunk: Chunk<'_>, j: usize) -> [__m512; 3] {
+    // SAFETY: 64 elements each.
+    let (steps, slack) = unsafe {
+        (_mm512_loadu_ps(chunk.steps.as_ptr().add(16 * j)), _mm512_loadu_ps(chunk.slack.as_ptr().add(16 * j)))
+    };
+    [steps, slack, _mm512_set1_ps(chunk.length)]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn store_values(sums: __m512i, terms: &RowTerms, [steps, slack, length]: [__m512; 3], out: &mut Values, j: usize) {
+    let scale = _mm512_mul_ps(_mm512_set1_ps(terms.scale), steps);
+    let value = _mm512_fmsub_ps(_mm512_cvtepi32_ps(sums), scale, _mm512_set1_ps(terms.shift));
+    let value = _mm512_cvtps_epi32(_mm512_fnmadd_ps(length, slack, value));
+    // SAFETY: 64 values a row.
+    unsafe { _mm256_storeu_si256(out.0.as_mut_ptr().add(16 * j).cast(), _mm512_cvtsepi32_epi16(value)) };
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
