@@ -87,8 +87,28 @@ impl Committed {
     }
 }
 
-/// Called with a shard's answer, on the committer's thread.
+/// Called once with a shard's answer, mostly on the committer's thread.
 pub type Reply = Box<dyn FnOnce(Result<Committed, LedgerError>) + Send>;
+
+/// A reply that is still owed. Wherever it is dropped, be it in a queue that nobody reads any more, the answer is [`LedgerError::Ended`]: who waits for it
+/// would hold up the dataflow for ever.
+struct Owed(Option<Reply>);
+
+impl Owed {
+    fn answer(mut self, answer: Result<Committed, LedgerError>) {
+        if let Some(reply) = self.0.take() {
+            reply(answer);
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            reply(Err(LedgerError::Ended));
+        }
+    }
+}
 
 enum Message {
     Rows {
@@ -96,7 +116,7 @@ enum Message {
         name: String,
         fates: Vec<Arc<Fate>>,
     },
-    Shard(Box<FinishedShard>, Reply),
+    Shard(Box<FinishedShard>, Owed),
     /// The run is sound: what is held, and what comes, may be committed.
     Sound,
     /// Nobody will say any more that it is, unless somebody has.
@@ -112,12 +132,12 @@ pub struct CommitHandle {
 }
 
 impl CommitHandle {
-    /// Hands a finished shard over; the reply is called when it is durable.
+    /// Hands a finished shard over; the reply is called when it is durable, or when it is known that it will not be.
     ///
     /// # Errors
-    /// [`LedgerError::Ended`] if the committer is gone; the reply is then dropped.
+    /// [`LedgerError::Ended`] if the committer is gone; the reply says so too.
     pub fn commit(&self, shard: FinishedShard, reply: Reply) -> Result<(), LedgerError> {
-        self.queue.send(Message::Shard(Box::new(shard), reply)).map_err(|_| LedgerError::Ended)
+        self.queue.send(Message::Shard(Box::new(shard), Owed(Some(reply)))).map_err(|_| LedgerError::Ended)
     }
 
     /// Hands the next rows of an unfinished shard over, by index; they are written aside.
@@ -248,7 +268,7 @@ struct Work {
     /// Shards some of whose rows are written.
     open: HashMap<u64, ShardRows>,
     /// Shards whose parts are written, while nobody can say whether they may be committed.
-    held: Vec<(Written, Reply)>,
+    held: Vec<(Written, Owed)>,
 }
 
 /// A shard whose parts are written: its line, and what they say of the test points.
@@ -259,14 +279,6 @@ impl Work {
         let error = self.work(messages).err().map(Arc::new);
         if let Some(error) = &error {
             self.stop.fail(Arc::clone(error));
-        }
-        self.held.drain(..).for_each(|(_, reply)| reply(Err(LedgerError::Ended)));
-        while error.is_some()
-            && let Ok(message) = messages.try_recv()
-        {
-            if let Message::Shard(_, reply) = message {
-                reply(Err(LedgerError::Ended));
-            }
         }
         error
     }
@@ -280,13 +292,10 @@ impl Work {
                 Ok(Message::Sound) => self.may_commit = Some(true),
                 Ok(Message::Ends) => _ = self.may_commit.get_or_insert(false),
                 Ok(Message::Rows { ordinal, name, fates }) => self.add(ordinal, &name, fates)?,
-                Ok(Message::Shard(shard, reply)) => match self.write(*shard) {
-                    Ok(written) => self.held.push((written, reply)),
-                    Err(error) => {
-                        reply(Err(LedgerError::Ended));
-                        return Err(error);
-                    }
-                },
+                Ok(Message::Shard(shard, reply)) => {
+                    let written = self.write(*shard)?;
+                    self.held.push((written, reply));
+                }
             }
             self.release()?;
         }
@@ -295,15 +304,9 @@ impl Work {
     /// Commits what is held, or gives it up, if it can be said which.
     fn release(&mut self) -> Result<(), LedgerError> {
         let Some(may) = self.may_commit else { return Ok(()) };
-        let mut held = std::mem::take(&mut self.held).into_iter();
-        while let Some((written, reply)) = held.next() {
-            match if may { self.commit(written).map(Ok) } else { Ok(Err(LedgerError::Ended)) } {
-                Ok(answer) => reply(answer),
-                Err(error) => {
-                    reply(Err(LedgerError::Ended));
-                    held.for_each(|(_, reply)| reply(Err(LedgerError::Ended)));
-                    return Err(error);
-                }
+        for (written, reply) in std::mem::take(&mut self.held) {
+            if may {
+                reply.answer(Ok(self.commit(written)?));
             }
         }
         Ok(())

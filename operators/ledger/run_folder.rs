@@ -25,7 +25,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::config::check_config;
+use self::config::{adds_blur, check_config};
 use self::locks::{take_run_locks, wait_for};
 use self::plan::{check_plan, write_plan};
 use self::recovery::{recover, take_incarnation};
@@ -131,7 +131,7 @@ impl RunFolder {
             disk.sync_dir(&above).map_err(LedgerError::at("sync", &above))?;
         }
         let mut locks = take_run_locks(root, disk, options.access)?;
-        let opening = wait_for(root, disk, options.patience)?;
+        let opening = wait_for(root, disk, adds_blur(root, disk, options.config)?, options.patience)?;
         let mut notes = Vec::new();
         check_config(root, disk, options.config, options.mix_numerics, &mut notes)?;
         check_plan(root, disk, options)?;

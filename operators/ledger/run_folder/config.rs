@@ -66,6 +66,16 @@ fn canonical(value: &Value, out: &mut String) {
     }
 }
 
+/// Whether a run asks for blurring that its folder does not have yet. Whoever resumes a run may ask for it, and nobody takes it back.
+fn is_new_blur(stored: &Value, config: &RunConfig) -> bool {
+    config.record[BLUR] == true && stored["record"][BLUR] != true && stored["record"].is_object()
+}
+
+/// Whether the folder's configuration is to be written anew.
+pub(super) fn adds_blur(root: &Path, disk: &dyn Storage, config: &RunConfig) -> Result<bool, LedgerError> {
+    Ok(read_json(disk, &root.join("config.json"))?.is_some_and(|stored: Value| is_new_blur(&stored, config)))
+}
+
 pub(super) fn check_config(
     root: &Path,
     disk: &dyn Storage,
@@ -96,8 +106,7 @@ pub(super) fn check_config(
         return Err(LedgerError::DecisionsDiffer { path: root.into(), differences: found });
     }
     let kept = field("numerics");
-    // Whoever resumes a run may ask for it, and nobody takes it back.
-    if config.record[BLUR] == true && stored["record"][BLUR] != true && stored["record"].is_object() {
+    if is_new_blur(&stored, config) {
         stored["record"][BLUR] = Value::Bool(true);
         write_json(disk, &path, &stored)?;
     }

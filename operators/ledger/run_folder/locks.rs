@@ -46,10 +46,11 @@ pub(super) fn take_run_locks(
     }
 }
 
-/// The lock under which a folder is set up and cleaned; none where another holds it and the folder is set up.
+/// The lock under which a folder is set up and cleaned; none where another holds it, the folder is set up, and nobody `writes` its configuration.
 pub(super) fn wait_for(
     root: &Path,
     disk: &dyn Storage,
+    writes: bool,
     patience: Duration,
 ) -> Result<Option<Box<dyn Lock>>, LedgerError> {
     let path = root.join("lock.open");
@@ -58,7 +59,7 @@ pub(super) fn wait_for(
         if let Some(lock) = disk.try_lock(&path, LockKind::Exclusive).map_err(LedgerError::at("lock", &path))? {
             return Ok(Some(lock));
         }
-        if ["config.json", "plan.json"].iter().all(|file| disk.len(&root.join(file)).is_ok()) {
+        if !writes && ["config.json", "plan.json"].iter().all(|file| disk.len(&root.join(file)).is_ok()) {
             return Ok(None);
         }
         if start.elapsed() >= patience {

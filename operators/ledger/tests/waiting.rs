@@ -77,3 +77,14 @@ fn a_run_that_was_found_sound_stays_so() {
     committer.finish().unwrap();
     assert_eq!((answers.lock().unwrap().len(), committed(storage)), (1, vec![0]));
 }
+
+#[test]
+fn who_comes_too_late_is_answered_too() {
+    let (committer, handle, _) = waiting(&Stop::new());
+    committer.finish().unwrap();
+    let answers = Answers::default();
+    let told = answers.clone();
+    let reply = Box::new(move |answer: Result<_, _>| told.lock().unwrap().push((7, answer.is_ok())));
+    assert!(handle.commit(shard(7), reply).is_err());
+    assert_eq!(*answers.lock().unwrap(), [(7, false)]);
+}
