@@ -18,8 +18,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder that a path stands in.
@@ -82,6 +83,18 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a folder with all that is in it; no error if it is not there. First it bears the name `aside`, beside its own, and nothing is deleted
+/// before that lasts: neither a kill nor a power cut leaves a part of it under a name that says it is whole. What such an end has left under `aside`
+/// goes too.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_folder(folder: &Path, aside: &Path) -> io::Result<()> {
+    if_there(std::fs::remove_dir_all(aside))?;
+    if_there(rename(folder, aside))?;
+    if_there(std::fs::remove_dir_all(aside)).map(drop)
+}
+
 /// Writes a whole file.
 ///
 /// # Errors
@@ -98,6 +111,7 @@ pub struct Aside {
     file: File,
     aside: PathBuf,
     path: PathBuf,
+    has_its_name: bool,
 }
 
 impl Aside {
@@ -106,20 +120,47 @@ impl Aside {
     /// # Errors
     /// What the file system says.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.tmp", std::process::id()));
-        let aside = PathBuf::from(aside);
-        Ok(Self { file: File::create(&aside)?, aside, path: path.to_path_buf() })
+        for at in 0.. {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(if at == 0 { ".tmp".to_owned() } else { format!(".{at}.tmp") });
+            let aside = PathBuf::from(aside);
+            if let Some(file) = claimed(&aside)? {
+                return Ok(Self { file, aside, path: path.to_path_buf(), has_its_name: false });
+            }
+        }
+        unreachable!("one of so many names is free")
     }
 
     /// Brings its bytes to the disk, then gives it its name, in place of what stood there, then brings that to the disk.
     ///
     /// # Errors
     /// What the file system says; what stood under the name is then untouched, or its last change may not last.
-    pub fn commit(self) -> io::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        rename(&self.aside, &self.path)
+        std::fs::rename(&self.aside, &self.path)?;
+        self.has_its_name = true;
+        sync_folder(parent(&self.path))
     }
+}
+
+/// An empty file under this name that nobody else writes; `None` where somebody does, be it on another machine. What a kill has left of another is taken over, so
+/// that leftovers do not gather.
+fn claimed(aside: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(aside)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // A file system without locks: the one who writes there has to be alone.
+        Err(TryLockError::Error(_)) => {}
+    }
+    // Whoever had the lock may have given the file its name meanwhile.
+    let there = if_there(std::fs::metadata(aside))?.map(|there| (there.dev(), there.ino()));
+    let ours = file.metadata()?;
+    if there != Some((ours.dev(), ours.ino())) {
+        return claimed(aside);
+    }
+    file.set_len(0)?;
+    Ok(Some(file))
 }
 
 impl Write for Aside {
@@ -134,8 +175,10 @@ impl Write for Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // After a commit there is nothing left under this name.
-        let _ = std::fs::remove_file(&self.aside);
+        // What bears the other name after a commit is somebody else's.
+        if !self.has_its_name {
+            let _ = std::fs::remove_file(&self.aside);
+        }
     }
 }
 
@@ -169,5 +212,51 @@ mod tests {
         assert_eq!((names, std::fs::read(&path).unwrap()), (vec!["result".into()], b"third".to_vec()));
         let error = write(&folder.path().join("no/such/folder"), b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// As processes do that have the same number, in containers or on machines of their own.
+    #[test]
+    fn two_who_save_the_same_do_not_meet_and_leftovers_are_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result");
+        std::fs::write(folder.path().join("result.tmp"), "half of what a kill has left, longer than all that follows")
+            .unwrap();
+        let (mut one, mut other) = (Aside::create(&path).unwrap(), Aside::create(&path).unwrap());
+        one.write_all(b"one").unwrap();
+        other.write_all(b"other").unwrap();
+        one.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        let third = Aside::create(&path).unwrap();
+        other.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"other");
+        drop(third);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        std::thread::scope(|scope| {
+            for byte in 0..8u8 {
+                let path = &path;
+                scope
+                    .spawn(move || (0..50).for_each(|_| write(path, &vec![byte; 10_000 + usize::from(byte)]).unwrap()));
+            }
+        });
+        let left = std::fs::read(&path).unwrap();
+        assert!(left.len() == 10_000 + usize::from(left[0]) && left.iter().all(|byte| *byte == left[0]));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_goes_as_a_whole_with_what_is_left_of_another() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, aside) = (root.path().join("run"), root.path().join(".run.removed"));
+        let make = |path: &Path| std::fs::create_dir_all(path.join("ledger")).unwrap();
+        for there in [vec![], vec![&folder], vec![&aside], vec![&folder, &aside]] {
+            there.iter().for_each(|path| make(path));
+            remove_folder(&folder, &aside).unwrap();
+            assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{there:?}");
+        }
+        // Where it cannot get the other name, all of it stays.
+        make(&folder);
+        std::fs::write(&aside, b"a file").unwrap();
+        remove_folder(&folder, &aside).unwrap_err();
+        assert!(folder.join("ledger").is_dir());
     }
 }

@@ -126,12 +126,7 @@ pub fn embed_pictures(
     let done = prune(&embedding, stop.clone(), progress)?;
     // Whoever embeds them by a command of its own hears this too.
     done.notices.lines().for_each(|line| tracing::warn!("{}: {line}", pictures.display()));
-    if done.interrupted {
-        return Err(PipelineError::Interrupted);
-    }
-    if let Some((_, why)) = done.failed.first_key_value() {
-        return Err(PipelineError::Unfinished(format!("{}: {why}", pictures.display())));
-    }
+    PipelineError::if_not_whole(done.interrupted, &done.failed).map_err(|error| error.within(pictures.display()))?;
     embed::finish(&embedding, false).map(|_| ())
 }
 
@@ -148,16 +143,14 @@ fn in_turn(into: &Path, stop: &Stop) -> Result<OutFolder, PipelineError> {
     }
 }
 
-/// Removes a folder, if it `goes`, under another name: a kill leaves nobody half of it, and the next call finishes it.
+/// Removes a folder, if it `goes`. The next call removes what a kill has left of it under another name.
 fn discard(folder: &Path, goes: bool) -> io::Result<()> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.with_file_name(format!(".{name}.removed"));
-    let remove = || if aside.exists() { std::fs::remove_dir_all(&aside) } else { Ok(()) };
-    remove()?;
-    if goes {
-        std::fs::rename(folder, &aside)?;
+    match goes {
+        true => durable::remove_folder(folder, &aside),
+        false => durable::if_there(std::fs::remove_dir_all(&aside)).map(drop),
     }
-    remove()
 }
 
 /// Whether a finished embedding is not that of the pictures any more: other files or sizes, or one that could not be decoded and now can.

@@ -70,20 +70,9 @@ fn sync_dir(path: &Path) -> Result<(), PipelineError> {
 /// Where a folder is moved to be removed.
 const GONE: &str = "gone";
 
-/// Removes a folder with all that is in it, if it is there. It loses its name first: a kill in between must not leave half a folder under
-/// a name that says it is whole.
+/// Removes a folder with all that is in it, if it is there.
 fn remove_folder(path: &Path) -> Result<(), PipelineError> {
-    let gone = path.with_file_name(GONE);
-    let there = |done: std::io::Result<()>| match done {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        done => done.map(|()| true).map_err(PipelineError::at(path)),
-    };
-    there(fs::remove_dir_all(&gone))?;
-    if there(fs::rename(path, &gone))? {
-        sync_dir(durable::parent(path))?;
-        there(fs::remove_dir_all(&gone))?;
-    }
-    Ok(())
+    durable::remove_folder(path, &path.with_file_name(GONE)).map_err(PipelineError::at(path))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PipelineError> {
