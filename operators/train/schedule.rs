@@ -78,8 +78,8 @@ pub struct Stand {
 /// The learning rate as a function of the step, from 0.
 ///
 /// `(s + 1) / w * lr` in the warm-up of `w` steps, then `lr / 2 * (1 + cos(pi (s - w) / (n - w)))` for a run of `n`.
-/// In a run of passes `n` is the steps that all its samples would fill, and after the warm-up `s` is the share of them
-/// that is gone, times `n`.
+/// In a run of passes `n` is the steps that all its samples would fill, and `s` is the share of them that is gone, times `n`: in the warm-up too, which would
+/// otherwise take most of a run that keeps little, or never end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     base_lr: f64,
@@ -120,9 +120,6 @@ impl Schedule {
     #[must_use]
     pub fn lr(&self, stand: Stand) -> f64 {
         let Stand { step, pass, turns } = stand;
-        if step < self.warmup_steps {
-            return self.base_lr * (step + 1) as f64 / self.warmup_steps as f64;
-        }
         let at = match self.course {
             Course::Steps(_) => step as f64,
             Course::Passes { passes, pass_samples } => {
@@ -130,11 +127,15 @@ impl Schedule {
                 (f64::from(pass) + in_pass) / f64::from(passes.max(1)) * self.total_steps as f64
             }
         };
+        let warmup = self.warmup_steps as f64;
+        if at < warmup {
+            return self.base_lr * (at + 1.0).min(warmup) / warmup;
+        }
         match self.scheduler {
             Scheduler::Const => self.base_lr,
             Scheduler::Cosine => {
                 let length = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
-                let gone = (at - self.warmup_steps as f64).clamp(0.0, length);
+                let gone = (at - warmup).clamp(0.0, length);
                 0.5 * (1.0 + (PI * gone / length).cos()) * self.base_lr
             }
         }
@@ -198,8 +199,8 @@ mod tests {
         let whole = Schedule::new(&config, 40_u64).unwrap();
         let passes = Schedule::new(&config, Course::Passes { passes: 2, pass_samples: 160 }).unwrap();
         assert_eq!((passes.total_steps(), passes.last_step(), whole.last_step()), (40, None, Some(40)));
-        // 10 batches a pass are kept of 20: each stands for two of the whole run's steps.
-        for step in 4..20u64 {
+        // 10 batches a pass are kept of 20: each stands for two of the whole run's steps, of the warm-up as of what follows.
+        for step in 0..20u64 {
             let stand = Stand { step, pass: (step / 10) as u32, turns: step % 10 * 16 };
             let expected = whole.lr(Stand { step: 2 * step, ..Stand::default() });
             assert!((passes.lr(stand) - expected).abs() < 1e-12, "{step}");
