@@ -340,11 +340,22 @@ impl Engine {
             }
         };
         let refreshed = begun.elapsed() - decided;
-        let made = prepare(&after, &changelog).and_then(|()| match &mut self.journal {
+        // Nothing is made durable before everybody is ready for it.
+        if let Err(error) = round.share("prepared", prepare(&after, &changelog), |()| ()) {
+            self.flow.advance(&delta_joined.facts.reversed())?;
+            return Err(error);
+        }
+        let made = match &mut self.journal {
             Some(journal) => journal.commit(&self.part_store, epoch, (&old, &next), &note),
             None => Ok(()),
-        });
+        };
+        let failed_here = made.is_err();
         if let Err(error) = round.share("durable", made, |()| ()) {
+            if !failed_here && !matches!(error, IncrementalError::Refused { .. }) {
+                // Nobody has said that it failed, so it may be durable: then its parts are needed.
+                next.set_lasting(true);
+                return Err(error);
+            }
             self.flow.advance(&delta_joined.facts.reversed())?;
             return Err(error);
         }
