@@ -59,7 +59,7 @@ mod portion;
 /// Most samples of a micro-batch, unless the kernel takes more at once.
 const MICRO_BATCH_ROWS: usize = 256;
 
-/// A kernel that has failed so often is not asked again.
+/// A kernel that has failed so often, with no success in between, is not asked again.
 const MOST_FAILURES: u32 = 3;
 
 /// Says what is kept: a pure function of a sample's name and scores.
@@ -209,6 +209,12 @@ impl Joiner {
         JoinCounts { rows, rows_in_place, pairs: read(pairs), confirmed: read(confirmed) }
     }
 
+    /// Portions that are multiplied at once at most; `None`: as many as there are callers.
+    #[must_use]
+    pub fn portions_at_once(&self) -> Option<usize> {
+        self.other.as_deref().and_then(Kernel::portions_at_once)
+    }
+
     /// Fewest samples that are worth a call while others wait, and most that are taken at once.
     #[must_use]
     pub fn micro_batch(&self) -> (usize, usize) {
@@ -255,6 +261,10 @@ impl Joiner {
             let kernel = self.kernel();
             let part = all.len()..rows.len().min(all.len() + kernel.portion_rows());
             let joined = self.join_portion(kernel, &rows[part.clone()], &norms[part.clone()], verdict);
+            if joined.is_ok() {
+                let some = |failures: u32| (1..MOST_FAILURES).contains(&failures).then_some(0);
+                let _none_or_too_many = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some);
+            }
             all.extend(joined.or_else(|error| self.join_in_place(&error, &rows[part.clone()], &norms[part], verdict))?);
         }
         Ok(all)

@@ -183,6 +183,11 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Samples that are worth a call while others wait.
     fn worth_rows(&self) -> usize;
 
+    /// Portions that are multiplied at once: further callers wait. `None`: any number.
+    fn portions_at_once(&self) -> Option<usize> {
+        None
+    }
+
     /// Multiplies.
     ///
     /// # Errors

@@ -19,6 +19,9 @@ const LIMITS: Limits = Limits { block_bytes: 192 << 20, rows: 1024, slab: 1 << 2
 /// Samples that are worth a call while others wait.
 const WORTH_ROWS: usize = 256;
 
+/// What libtorch keeps for cuBLAS for each thread and stream that have met, on a card that takes most.
+const WORKSPACE_BYTES: usize = 32 << 20;
+
 /// Bytes of temporary tensors for each value of a slab: values, radii, differences, masks, and lists at their longest.
 const SLAB_VALUE_BYTES: usize = 48;
 
@@ -41,10 +44,12 @@ impl DeviceKernel {
             return Self::with(device, Format::Single, LIMITS, benchmarks);
         }
         trommel_bridge::pin_precision().map_err(said("pinned precision"))?;
-        Self::with(device, Format::Half, LIMITS, benchmarks).or_else(|error| {
-            tracing::warn!("the join multiplies f32 instead of f16 on {device:?}: {error}");
-            Self::with(device, Format::Single, LIMITS, benchmarks)
-        })
+        // Points for which there is no room in f16 have none in f32.
+        let half = Self { points: DevicePoints::of(device, Format::Half, LIMITS, benchmarks)? };
+        let Err(error) = half.check(benchmarks) else { return Ok(half) };
+        drop(half);
+        tracing::warn!("the join multiplies f32 instead of f16 on {device:?}: {error}");
+        Self::with(device, Format::Single, LIMITS, benchmarks)
     }
 
     pub(crate) fn with(
@@ -86,7 +91,7 @@ impl DeviceKernel {
     }
 
     fn block<'a>(&'a self, portion: Portion<'a>) -> Result<Block<'a>, KernelError> {
-        Block::multiply(&self.points, self.points.lane()?, portion)
+        Block::multiply(&self.points, self.points.lane(), portion)
     }
 
     /// What rows and points are multiplied as.
@@ -104,7 +109,8 @@ impl DeviceKernel {
         // Products, and of each chunk two maxima, whether it is looked at, and its place in the list of those that are.
         let block = LIMITS.portion_rows(columns) * (4 * columns + columns / CHUNK * 24);
         let at_once = LANES * (block + SLAB_VALUE_BYTES * LIMITS.slab + LIMITS.table_bytes);
-        (columns * (value * dim + 4) + at_once) as u64
+        // One more thread has checked the products before the run.
+        (columns * (value * dim + 4) + at_once + (LANES + 1) * WORKSPACE_BYTES) as u64
     }
 }
 
@@ -120,6 +126,10 @@ impl Kernel for DeviceKernel {
             _ => "libtorch's cpu".into(),
         };
         format!("{device} in {}", if self.points.format == Format::Half { "f16" } else { "f32" })
+    }
+
+    fn portions_at_once(&self) -> Option<usize> {
+        Some(LANES)
     }
 
     fn portion_rows(&self) -> usize {

@@ -1,11 +1,12 @@
 //! Points where they are multiplied, and the lanes of those who multiply.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::ThreadId;
 
-use crossbeam_channel::{Receiver, Sender};
 use half::f16;
 use tch::{Device, Kind, Tensor};
 use trommel_bridge::Stream;
+use trommel_core::wake::locked;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::kernel::KernelError;
 use trommel_kernels::join::CHUNK;
@@ -82,6 +83,34 @@ pub(crate) struct Lane {
     points: Tensor,
     /// f32\[64, chunks\] where the benchmark has radii.
     pub radii: Vec<Option<Tensor>>,
+    /// Who had it last.
+    last: Option<ThreadId>,
+}
+
+/// Lanes that nobody has.
+#[derive(Debug, Default)]
+struct Idle {
+    lanes: Mutex<Vec<Lane>>,
+    came: Condvar,
+}
+
+impl Idle {
+    /// One's own lane, else one that nobody has had, else any: libtorch keeps a workspace for each pair of a thread and a stream that have met.
+    fn take(&self) -> Lane {
+        let mine = std::thread::current().id();
+        let mut lanes = locked(&self.lanes);
+        while lanes.is_empty() {
+            lanes = self.came.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+        let had_by = |last: Option<ThreadId>| lanes.iter().position(|lane| lane.last == last);
+        let at = had_by(Some(mine)).or_else(|| had_by(None)).unwrap_or(0);
+        Lane { last: Some(mine), ..lanes.swap_remove(at) }
+    }
+
+    fn put(&self, lane: Lane) {
+        locked(&self.lanes).push(lane);
+        self.came.notify_one();
+    }
 }
 
 /// The points of all benchmarks on a device.
@@ -92,7 +121,7 @@ pub(crate) struct DevicePoints {
     pub limits: Limits,
     pub dim: usize,
     pub parts: Vec<BenchmarkColumns>,
-    lanes: (Sender<Lane>, Receiver<Lane>),
+    idle: Idle,
     #[cfg(test)]
     pub skew: Option<crate::tests::Skew>,
 }
@@ -130,7 +159,7 @@ impl DevicePoints {
             limits,
             dim,
             parts,
-            lanes: crossbeam_channel::bounded(LANES),
+            idle: Idle::default(),
             #[cfg(test)]
             skew: None,
         };
@@ -152,7 +181,7 @@ impl DevicePoints {
         for _ in 0..LANES {
             let stream = Stream::new(self.device)?;
             let radii = radii.iter().map(|radii| radii.as_ref().map(Tensor::shallow_clone)).collect();
-            self.lanes.0.send(Lane { stream, points: points.shallow_clone(), radii })?;
+            self.idle.put(Lane { stream, points: points.shallow_clone(), radii, last: None });
         }
         // Lanes read on streams of their own: all of it is there once something of it has come back.
         let _ = points.f_narrow(0, 0, 1)?.f_to_device(Device::Cpu)?;
@@ -166,13 +195,13 @@ impl DevicePoints {
     }
 
     /// A lane of one's own, once there is one.
-    pub fn lane(&self) -> Result<Lane, KernelError> {
-        self.lanes.1.recv().map_err(said("a lane"))
+    pub fn lane(&self) -> Lane {
+        self.idle.take()
     }
 
     /// Takes a lane back.
     pub fn give_back(&self, lane: Lane) {
-        let _there_is_room = self.lanes.0.send(lane);
+        self.idle.put(lane);
     }
 
     /// Rows as they are multiplied: \[rows, dim\].

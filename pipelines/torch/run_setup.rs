@@ -13,8 +13,8 @@ mod views;
 
 use std::sync::Arc;
 
+use serde_json::json;
 use trommel_core::stop::Stop;
-use trommel_decode::view::TrainView;
 
 use self::budget::planned_memory;
 pub use self::input::Input;
@@ -29,7 +29,9 @@ use self::run_folder::decision_config;
 pub use self::setup::RunSetup;
 pub(crate) use self::views::view_of;
 use self::views::{decode_config, embedder_of};
+use crate::trainer_memory::Beside;
 use trommel_pipelines::begun_with::BegunWith;
+use trommel_pipelines::benchmark_origin::{note_products, products};
 use trommel_pipelines::benchmarks::load_all;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -38,12 +40,12 @@ use trommel_pipelines::rounding::{self, Rounded};
 use trommel_pipelines::split_file::SplitFile;
 
 impl RunSetup {
-    /// Checks everything that can be checked before the first byte is read. `train_view` is the trainer's, where one trains.
+    /// Checks everything that can be checked before the first byte is read, beside a trainer, where one trains.
     ///
     /// # Errors
     /// Every kind of wrong input: shards, benchmarks, rule, model.
-    pub fn prepare(config: &JudgeConfig, train_view: Option<TrainView>, stop: Stop) -> Result<Self, PipelineError> {
-        Self::of_split(config, None, train_view, stop)
+    pub(crate) fn prepare(config: &JudgeConfig, trainer: Option<Beside>, stop: Stop) -> Result<Self, PipelineError> {
+        Self::of_split(config, None, trainer, stop)
     }
 
     /// The same, with a split in the place of a rule.
@@ -53,7 +55,7 @@ impl RunSetup {
     pub(crate) fn of_split(
         config: &JudgeConfig,
         split: Option<Arc<SplitFile>>,
-        train_view: Option<TrainView>,
+        trainer: Option<Beside>,
         stop: Stop,
     ) -> Result<Self, PipelineError> {
         let (reading, given) = (reader_config(config), split.as_deref());
@@ -63,7 +65,7 @@ impl RunSetup {
         if tells {
             notices.merge(&input.plan().losses());
         }
-        if let (Input::Folders(folders), Some(_)) = (&input, &train_view) {
+        if let (Input::Folders(folders), Some(_)) = (&input, &trainer) {
             captions(folders, &config.shards)?;
         }
 
@@ -75,6 +77,14 @@ impl RunSetup {
 
         let begun_with = BegunWith::of(&config.run, &benchmarks, &origins);
         let embedder = embedder_of(config, &begun_with, &benchmarks, &mut notices)?;
+        if let Some(embedder) = embedder.as_ref().filter(|_| tells) {
+            note_products(
+                &mut notices,
+                &origins,
+                products(&json!({ "numerics": embedder.config.numerics() })).as_deref(),
+            );
+        }
+        let (train_view, of_trainer) = trainer.map(|trainer| (trainer.view, trainer.memory)).unzip();
         let decode = decode_config(config, begun_with.decoder, embedder.as_ref(), train_view);
         let decision = decision_config(config, &reading.group, &rule, &benchmarks, embedder.as_ref(), given);
         if let Some(split) = given {
@@ -83,6 +93,9 @@ impl RunSetup {
 
         let (machine, computes) = (&config.machine, embedder.is_some() || decode.train.is_some());
         let mut memory = planned_memory(machine, computes, embedder.as_ref(), &decode)?;
+        if let Some(of_trainer) = of_trainer {
+            of_trainer.take(&mut memory);
+        }
         let card = if computes { decoding_card(machine, &decode, &mut memory)? } else { None };
         let joiner = joiner_of(config, &benchmarks, embedder.as_ref(), &mut memory)?;
 

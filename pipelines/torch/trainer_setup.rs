@@ -11,13 +11,11 @@ use trommel_bridge::{Attention, has_onednn};
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, Held, OrderConfig};
-use trommel_decode::view::view_bytes;
 use trommel_embed::device;
 use trommel_ledger::run_folder::RunFolder;
-use trommel_model::{Architecture, Captions, Model, ModelSizes, TowerSizes, weights};
+use trommel_model::{Architecture, Captions, Model, weights};
 use trommel_train::checkpoint::FoundCheckpoint;
-use trommel_train::loss::LOGITS_AT_ONCE;
-use trommel_train::to_order::{MAX_CAPTION_BYTES, TrainSample};
+use trommel_train::to_order::TrainSample;
 use trommel_train::{
     Assembled, Batch, Checkpoints, Contrastive, Course, Normalisation, Precision, Schedule, TextPadding, TrainConfig,
     Trainer,
@@ -29,7 +27,6 @@ use crate::resume_check::{AskedRun, GoesOn};
 use crate::run_setup::RunSetup;
 use crate::train_run::{Setting, TrainRun};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::memory::MemoryPlan;
 use trommel_pipelines::phase::Phase;
 
 /// A trainer at its first step of this process.
@@ -95,6 +92,8 @@ pub(crate) fn prepare(
         });
         if let Course::Passes { pass_samples, .. } = course {
             training["pass_samples"] = json!(pass_samples);
+            // Checkpoints without it are of a warm-up that counted steps, whatever share of the samples they were.
+            training["warm_up"] = json!("along the passes");
         }
         let hashes = BTreeMap::from([
             ("decisions".to_owned(), run_folder.decision_hash().to_owned()),
@@ -205,71 +204,6 @@ pub(crate) fn assemble(
     Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
 }
 
-/// What a trainer takes, in bytes: estimated from above.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TrainerMemory {
-    /// Weights, gradients, both moments; with ranks the gradients on their way, with bf16 the weights' copies.
-    weights: u64,
-    /// What one forward pass of one chunk leaves for backward, pixels included.
-    activations: u64,
-    /// This rank's rows of the logits over the whole batch, or as many as are computed at once, both ways, and their gradients.
-    logits: u64,
-    /// Pictures, tokens and captions: a batch in the step, one ahead, and that one's views before they are gathered. Always in
-    /// the process's own memory.
-    batches: u64,
-    /// The same batches on the card, where there is one.
-    slots: u64,
-}
-
-impl TrainerMemory {
-    /// For one of `ranks` ranks.
-    pub(crate) fn of(model: &ModelSizes, recipe: &TrainConfig, ranks: usize) -> Self {
-        let low = recipe.precision == Precision::Bf16;
-        let parameters = model.image.parameters + model.text.parameters;
-        let a_parameter = 16 + if low { 2 } else { 0 } + if ranks > 1 { 4 } else { 0 };
-        // A token's bytes in one block. Of its width: the inputs of both norms in f32; both norms' outputs, q, k, v, what
-        // attention mixed and its copy, and one for slack in the products' kind. Of the MLP's width: its hidden tensors.
-        let product = if low { 2 } else { 4 };
-        let tower = |of: &TowerSizes| {
-            let token = (8 + 8 * product) * of.width + of.hidden * product * of.mlp_width + 4 * of.heads;
-            // One block more: its gradients, while it goes backward.
-            (of.layers + 1) * of.tokens * token
-        };
-        let (size, context) = (u64::from(model.view_px), model.text.tokens);
-        // The pixels as f32, in the order of channels and as the patches' product wants them.
-        let sample = tower(&model.image) + tower(&model.text) + 3 * 4 * 3 * size * size;
-        let batch = recipe.batch_samples as u64;
-        let rows = batch / ranks.max(1) as u64;
-        let row = 3 * view_bytes(model.view_px) + 2 * 8 * context + MAX_CAPTION_BYTES as u64;
-        Self {
-            weights: parameters * a_parameter,
-            activations: rows / recipe.accumulation_chunks.max(1) as u64 * sample,
-            logits: LOGITS_COPIES * 4 * (rows * batch).min(LOGITS_AT_ONCE as u64),
-            batches: rows * row,
-            slots: 2 * rows * (view_bytes(model.view_px) + 2 * 8 * context),
-        }
-    }
-
-    /// Sets it aside: models where they compute, batches here.
-    pub(crate) fn take(self, memory: &mut MemoryPlan) {
-        memory.take_device("weights and optimiser", self.weights);
-        memory.take_device("activations", self.activations);
-        memory.take_device("logits", self.logits);
-        memory.take("batches", self.batches);
-        if memory.card.is_some() {
-            memory.take_device("batches", self.slots);
-        }
-    }
-}
-
-/// Matrices of the size of the logits that live at once: products, scaled, log-softmax both ways, gradients of these.
-const LOGITS_COPIES: u64 = 8;
-
-/// Sets the trainer's memory aside.
-pub(crate) fn take_trainer(run: &TrainRun, judging: &mut RunSetup, model: &ModelSizes, ranks: usize) {
-    TrainerMemory::of(model, &run.recipe, ranks).take(&mut judging.memory);
-}
-
 /// What the order is made for.
 pub(crate) fn size_of(run: &TrainRun, judging: &RunSetup, shards: usize) -> Size {
     Size { shards, batch: run.recipe.batch_samples, view_bytes: judging.view_bytes().train }
@@ -278,64 +212,4 @@ pub(crate) fn size_of(run: &TrainRun, judging: &RunSetup, shards: usize) -> Size
 /// What a window can hold at most: its bytes, or as many views and pictures.
 pub(crate) fn window_most(order: &OrderConfig, judging: &RunSetup) -> u64 {
     order.window_bytes.min(order.window_samples as u64 * (judging.view_bytes().train + (256 << 10)))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn recipe(batch: usize, precision: Precision) -> TrainConfig {
-        let mut recipe = TrainConfig::new(batch);
-        recipe.precision = precision;
-        recipe
-    }
-
-    /// ViT-B-32 trains with 1,024 a card of 80 GiB on a machine of 24 GiB, and never did take the machine's memory.
-    #[test]
-    fn a_card_carries_the_trainer() {
-        let model = trommel_model::load("ViT-B-32").unwrap().sizes();
-        let plan = |batch: usize, total_bytes: u64| {
-            let mut memory = MemoryPlan::new(12 << 30, true).on_card("cuda:0", total_bytes);
-            TrainerMemory::of(&model, &recipe(batch, Precision::Bf16), 1).take(&mut memory);
-            memory
-        };
-        let fits = plan(1024, 80 << 30);
-        assert!(fits.credit_bytes().is_ok(), "{fits}; {}", fits.card.as_ref().unwrap());
-        assert!(fits.minimum_bytes() < 4 << 30, "{fits}");
-        let refusal = plan(32_768, 80 << 30).credit_bytes().expect_err("too much").to_string();
-        assert!(refusal.starts_with("cuda:0 has 80.0 GiB") && refusal.contains("activations"), "{refusal}");
-        // Without a card the same is the machine's.
-        let mut here = MemoryPlan::new(12 << 30, true);
-        TrainerMemory::of(&model, &recipe(1024, Precision::Bf16), 1).take(&mut here);
-        assert!(here.credit_bytes().expect_err("too much").to_string().contains("--memory 12.0 GiB"));
-    }
-
-    #[test]
-    fn large_batches_are_paid_for_by_their_rows_and_no_square_of_them() {
-        let model = trommel_model::load("ViT-B-32").unwrap().sizes();
-        let of = |batch, chunks, ranks| {
-            let mut recipe = recipe(batch, Precision::F32);
-            recipe.accumulation_chunks = chunks;
-            TrainerMemory::of(&model, &recipe, ranks)
-        };
-        let (one, many, ranked) = (of(4096, 1, 1), of(16_384, 256, 1), of(16_384, 256, 4));
-        assert_eq!(of(8192, 1, 1).logits, 4 * one.logits);
-        assert_eq!(many.logits, 4 * one.logits, "no more than are computed at once");
-        assert_eq!(many.batches, 4 * one.batches);
-        assert_eq!(one.activations / 64, many.activations);
-        assert_eq!((ranked.logits, ranked.batches), (many.logits, many.batches / 4));
-        assert_eq!(of(4096, 1, 4).logits, one.logits / 4);
-        // Two batches of pictures and their views: 16,384 of 224 x 224.
-        assert!(many.batches > 3 * 16_384 * 224 * 224 * 3);
-    }
-
-    #[test]
-    fn a_large_picture_is_paid_for_by_its_pixels() {
-        let mut model = trommel_model::load("trommel-tiny-32").unwrap().sizes();
-        let small = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
-        model.view_px = 512;
-        let large = TrainerMemory::of(&model, &recipe(128, Precision::F32), 1).activations;
-        assert_eq!(large - small, 128 * 3 * 4 * 3 * (512 * 512 - 32 * 32));
-    }
 }

@@ -54,7 +54,8 @@ pub fn ensure_libtorch(cuda: bool) -> Result<()> {
         bail!("set-up knows Linux on x86-64 only; elsewhere set LIBTORCH to a libtorch 2.11.0 of your own");
     }
     need_compiler()?;
-    let kind = if cuda { "cuda" } else { "cpu" };
+    // Of CUDA 13: a folder by another name lacks libraries that are wanted now.
+    let kind = if cuda { "cuda13" } else { "cpu" };
     let home = cache().join(format!("libtorch-2.11.0-{kind}"));
     if !home.join("complete").exists() {
         need_python()?;
@@ -105,8 +106,12 @@ fn fetch_cpu(wheels: &Path, aside: &Path) -> Result<()> {
     unpack(wheels, aside, "cpu")
 }
 
+/// What a program with a card needs. torch brings CUDA's libraries, but not the one that decodes JPEGs, of the same CUDA.
+const CUDA_WHEELS: [&str; 2] = ["torch==2.11.0", "nvidia-nvjpeg==13.0.1.86"];
+
 fn fetch_all(wheels: &Path, aside: &Path) -> Result<()> {
-    eprintln!("libtorch: fetching torch==2.11.0 with its CUDA libraries, about 3 GB");
+    let wanted = CUDA_WHEELS.join(" and ");
+    eprintln!("libtorch: fetching {wanted} with CUDA's libraries, about 3 GB");
     let mut pip = pip();
     pip.args(["download", "--only-binary=:all:", "--python-version", "3.12"]);
     for platform in ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_18_x86_64"]
@@ -116,8 +121,8 @@ fn fetch_all(wheels: &Path, aside: &Path) -> Result<()> {
     for platform in ["manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"] {
         pip.args(["--platform", platform]);
     }
-    if !pip.arg("torch==2.11.0").arg("-d").arg(wheels).stdout(Stdio::null()).status()?.success() {
-        bail!("pip could not fetch torch==2.11.0 with its CUDA libraries (its own message stands above)");
+    if !pip.args(CUDA_WHEELS).arg("-d").arg(wheels).stdout(Stdio::null()).status()?.success() {
+        bail!("pip could not fetch {wanted} with CUDA's libraries (its own message stands above)");
     }
     unpack(wheels, aside, "cuda")
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 
 use cudarc::driver::result::{self as driver, DriverError};
-use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUfunction, CUmodule, CUstream};
+use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUevent, CUevent_flags, CUfunction, CUmodule, CUstream};
 use cudarc::nvrtc;
 
 use super::CardError;
@@ -148,6 +148,8 @@ impl Drop for Pinned {
 pub(super) struct Cuda {
     room: Room,
     stream: CUstream,
+    /// What is waited for: a thread that waits for a stream itself keeps a core busy, which others decode on.
+    done: CUevent,
     module: CUmodule,
     functions: [CUfunction; 3],
     arena: CUdeviceptr,
@@ -173,14 +175,18 @@ impl Cuda {
         let (upload, landing) = (Pinned::new(room.upload)?, Pinned::new(room.download)?);
         let stream =
             driver::stream::create(driver::stream::StreamKind::NonBlocking).map_err(failed("cuStreamCreate"))?;
+        let done = driver::event::create(CUevent_flags::CU_EVENT_BLOCKING_SYNC).map_err(failed("cuEventCreate"))?;
         // SAFETY: what lies in the arena is only read after it was written.
         let arena = unsafe { driver::malloc_sync(room.arena as usize) }.map_err(failed("cuMemAlloc"))?;
-        Ok(Self { room, stream, module, functions, arena, upload, landing, decoder })
+        Ok(Self { room, stream, done, module, functions, arena, upload, landing, decoder })
     }
 
     fn synchronise(&self) -> Result<(), CardError> {
-        // SAFETY: the stream lives.
-        unsafe { driver::stream::synchronize(self.stream) }.map_err(failed("cuStreamSynchronize"))
+        // SAFETY: the event and the stream live.
+        unsafe {
+            driver::event::record(self.done, self.stream).map_err(failed("cuEventRecord"))?;
+            sys::cuEventSynchronize(self.done).result().map_err(failed("cuEventSynchronize"))
+        }
     }
 }
 
@@ -235,6 +241,7 @@ impl Drop for Cuda {
         unsafe {
             let _done = driver::stream::synchronize(self.stream);
             let _freed = driver::free_sync(self.arena);
+            let _gone = driver::event::destroy(self.done);
             let _gone = driver::stream::destroy(self.stream);
             let _unloaded = driver::module::unload(self.module);
         }

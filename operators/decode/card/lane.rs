@@ -162,7 +162,12 @@ impl<E: Engine> Lane<E> {
             return Ok(None);
         }
         let (layout, decoded) = self.decode(&[picture], true)?;
-        if decoded[0] { self.pieces(layout.rgb[0].clone()).map(Some) } else { Ok(None) }
+        if decoded[0] {
+            return self.pieces(layout.rgb[0].clone()).map(Some);
+        }
+        // What was uploaded for it is still read, and the next one's takes its place.
+        self.engine.download(0..0)?;
+        Ok(None)
     }
 
     /// A part of the arena that may be larger than a download.

@@ -1,6 +1,7 @@
 //! What works for all workers of a run: pools, the embedder's thread, and the card that decodes.
 
 use trommel_core::credit::Credit;
+use trommel_core::text;
 use trommel_dataflow::pool::Pool;
 use trommel_decode::card::{CardDecoder, OpenCard, Planned, planned};
 use trommel_decode::operator::DecodeConfig;
@@ -43,7 +44,7 @@ fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard
         }
         Err(error) if wanted => Err(PipelineError::usage(error).within("--decode card")),
         Err(error) => {
-            tracing::info!("JPEGs are decoded on the CPU: {error}");
+            tracing::warn!("JPEGs are decoded on the CPU: {error}");
             Ok(None)
         }
     }
@@ -58,9 +59,14 @@ pub(super) fn decoding_card(
     decode: &DecodeConfig,
     memory: &mut MemoryPlan,
 ) -> Result<Option<OpenCard>, PipelineError> {
+    let Planned { card_bytes, host_bytes } = planned(decode);
+    if let Some(free) = memory.card_left_bytes().filter(|free| machine.decode == DecodeOn::Auto && *free < card_bytes) {
+        let (needed, free) = (text::bytes(card_bytes), text::bytes(free));
+        tracing::warn!("JPEGs are decoded on the CPU: that would need {needed} of the card, {free} are left");
+        return Ok(None);
+    }
     let card = open_card(machine, decode)?;
     if card.is_some() {
-        let Planned { card_bytes, host_bytes } = planned(decode);
         memory.take_device("decoding", card_bytes);
         memory.take("decoding on a card", host_bytes);
     }
@@ -78,7 +84,7 @@ impl RunSetup {
         if let Some(embedder) = &embedder {
             embedder.ready().map_err(|fault| PipelineError::Usage(fault.message))?;
         }
-        let pool = |name: &str| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
+        let pool = |name: &str, threads| Pool::with(name, threads, Some(self.stop.clone()), |_| {});
         let card = match self.card.as_ref().map(|card| card.start(credit, &self.stop)).transpose() {
             Err(error) if self.config.machine.decode != DecodeOn::Card => {
                 tracing::warn!("JPEGs are decoded on the CPU: {error}");
@@ -86,7 +92,10 @@ impl RunSetup {
             }
             card => card.map_err(PipelineError::failed)?,
         };
-        let machinery = Machinery { decoders: pool("decode"), card, joiners: pool("join"), embedder };
+        // More threads than a card takes portions would wait for it, and seem to work.
+        let joining = self.joiner.as_ref().and_then(|joiner| joiner.portions_at_once());
+        let joiners = pool("join", joining.map_or(threads, |most| threads.min(most)));
+        let machinery = Machinery { decoders: pool("decode", threads), card, joiners, embedder };
         let gauges = &self.config.gauges;
         gauges.watch_credit(credit);
         gauges.watch_pool("decode", &machinery.decoders);

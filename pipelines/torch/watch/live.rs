@@ -48,8 +48,9 @@ use crate::train::{TrainReport, TrainRun, train_view, trained_model};
 use crate::train_dataflows::pool_and_train;
 use crate::train_on::{TrainInputs, check_order, train_on};
 use crate::train_run::Setting as Training;
+use crate::trainer_memory::{Beside, TrainerMemory};
 use crate::trainer_reach::Trained;
-use crate::trainer_setup::{size_of, take_trainer};
+use crate::trainer_setup::size_of;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
@@ -85,9 +86,10 @@ fn prepare(
     (ranks, stop): (usize, &Stop),
 ) -> Result<(RunSetup, Arc<dyn Architecture>), PipelineError> {
     let model = trained_model(run)?;
-    let mut judging = RunSetup::prepare(judge, Some(train_view(run, model.preprocess())), stop.clone())?;
+    let view = train_view(run, model.preprocess());
+    let trainer = Beside { view, memory: TrainerMemory::of(&model.sizes(), &run.recipe, ranks) };
+    let mut judging = RunSetup::prepare(judge, Some(trainer), stop.clone())?;
     judging.memory.take("decisions", decisions_bytes);
-    take_trainer(run, &mut judging, &model.sizes(), ranks);
     Ok((judging, model))
 }
 
