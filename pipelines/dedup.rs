@@ -24,7 +24,7 @@ pub use trommel_dedup::work::Work;
 use trommel_select::head::{SPLIT_SCHEMA, SplitHead};
 use trommel_select::membership::Membership;
 use trommel_select::select::RunFacts;
-use trommel_select::split::{Format, Sink, head_path};
+use trommel_select::split::{Format, Sink, files, head_path};
 
 use crate::error::PipelineError;
 use crate::failures::failed;
@@ -166,7 +166,9 @@ pub struct Recall {
 /// cannot be written.
 pub fn dedup(config: &DedupConfig, say: &(dyn Fn(&str) + Sync), work: &Work) -> Result<DedupReport, PipelineError> {
     let start = Instant::now();
-    let mut files = files(config)?;
+    let splits = files(&config.out, &config.formats, &["dedup"]).map_err(failed)?;
+    let mut files: Vec<PathBuf> = splits.into_iter().flat_map(|(_, files)| files).collect();
+    // The first names all.
     let split = files.first().ok_or_else(|| PipelineError::Usage("--format: none was given".into()))?.clone();
     let folder = durable::parent(&split).to_path_buf();
     let _made = OutFolder::make(&folder).map_err(PipelineError::at(&folder))?;
@@ -346,28 +348,6 @@ fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Valu
         return Err(PipelineError::Usage(format!("vectors of {own} elements, and of {others} in the other set")));
     }
     Ok(known.map_or_else(|| json!({ "assumed": assumed }), |known| json!(known)))
-}
-
-/// The split's files, the first of which names all.
-fn files(config: &DedupConfig) -> Result<Vec<PathBuf>, PipelineError> {
-    let out = &config.out;
-    if Format::of(out).is_some() && !out.is_dir() {
-        if !config.formats.is_empty() {
-            let out = out.display();
-            return Err(PipelineError::Usage(format!(
-                "--format is for a folder, and -o {out} is one file by its ending"
-            )));
-        }
-        return Ok(vec![out.clone()]);
-    }
-    if out.extension().is_some() && !out.is_dir() {
-        let out = out.display();
-        return Err(PipelineError::Usage(format!(
-            "-o {out}: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), .keys (keys alone), or a folder"
-        )));
-    }
-    let formats = if config.formats.is_empty() { &[Format::Parquet][..] } else { &config.formats };
-    Ok(formats.iter().map(|format| out.join(format!("dedup.{}", format.extension()))).collect())
 }
 
 impl DedupConfig {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use trommel_core::control_group::memory_limit_bytes;
+use trommel_core::text;
 
 use crate::error::PipelineError;
 
@@ -39,7 +40,8 @@ impl Card {
 
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.fixed.iter().map(|(name, bytes)| format!("{name} {}", human(*bytes))).collect();
+        let parts: Vec<String> =
+            self.fixed.iter().map(|(name, bytes)| format!("{name} {}", text::bytes(*bytes))).collect();
         f.write_str(&parts.join(", "))
     }
 }
@@ -121,16 +123,16 @@ impl MemoryPlan {
             return Err(PipelineError::Usage(format!(
                 "{} has {}, this run needs at least {} of it ({card}); a smaller --embed-batch, a smaller --batch or a larger --accum-freq needs less",
                 card.name,
-                human(card.total_bytes),
-                human_up(card.needed_bytes())
+                text::bytes(card.total_bytes),
+                bytes_up(card.needed_bytes())
             )));
         }
         let minimum = self.minimum_bytes();
         if self.budget_bytes < minimum {
             return Err(PipelineError::Usage(format!(
                 "--memory {} is too little for this run, it needs at least {} ({self})",
-                human(self.budget_bytes),
-                human_up(minimum)
+                text::bytes(self.budget_bytes),
+                bytes_up(minimum)
             )));
         }
         Ok(self.budget_bytes - (minimum - self.least_credit_bytes))
@@ -140,10 +142,11 @@ impl MemoryPlan {
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, bytes) in &self.fixed {
-            write!(f, "{name} {}, ", human(*bytes))?;
+            write!(f, "{name} {}, ", text::bytes(*bytes))?;
         }
         let taken: u64 = self.fixed.iter().map(|(_, bytes)| bytes).sum();
-        write!(f, "samples in flight {}", human(self.budget_bytes.saturating_sub(taken).max(self.least_credit_bytes)))
+        let credit = self.budget_bytes.saturating_sub(taken).max(self.least_credit_bytes);
+        write!(f, "samples in flight {}", text::bytes(credit))
     }
 }
 
@@ -158,6 +161,14 @@ pub fn default_budget_bytes() -> u64 {
         })
         .map_or(8 << 30, |kib| kib << 10);
     memory_limit_bytes(Path::new("/")).map_or(machine, |group| group.min(machine)) / 2
+}
+
+/// The bytes that `--memory` says; without it [`default_budget_bytes`].
+///
+/// # Errors
+/// When the text is no size.
+pub fn budget_bytes(memory: Option<&str>) -> Result<u64, PipelineError> {
+    memory.map_or_else(|| Ok(default_budget_bytes()), parse_bytes)
 }
 
 /// `512MiB`, `8GiB`, `8G`, `1000000`: bytes, powers of 1024 (`MB`, `GB`: powers of 1000).
@@ -175,6 +186,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, PipelineError> {
         "m" | "mib" => 1 << 20,
         "g" | "gib" => 1 << 30,
         "t" | "tib" => 1 << 40,
+        "p" | "pib" => 1 << 50,
+        "e" | "eib" => 1 << 60,
         "kb" => 1000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
@@ -186,27 +199,15 @@ pub fn parse_bytes(text: &str) -> Result<u64, PipelineError> {
     Ok(bytes)
 }
 
-/// The size in words, such as `1.5 GiB`.
-#[must_use]
-pub fn human(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss)]
-    let value = bytes as f64;
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.0} KiB", value / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.0} MiB", value / 1_048_576.0),
-        _ => format!("{:.1} GiB", value / 1_073_741_824.0),
-    }
-}
-
-/// The same, never less than `bytes`: who asks for that much gets enough.
-fn human_up(bytes: u64) -> String {
-    let step = if bytes < 1 << 30 { 1 << 20 } else { (1 << 30) / 10 };
+/// [`text::bytes`], but never less than `bytes`: who asks for that much gets enough.
+fn bytes_up(bytes: u64) -> String {
+    // The unit is written with one digit behind the point.
+    let unit = 1u64 << (bytes.max(1).ilog2() / 10 * 10);
     let mut up = bytes;
-    while parse_bytes(&human(up)).is_ok_and(|said| said < bytes) {
-        up += step;
+    while parse_bytes(&text::bytes(up)).is_ok_and(|said| said < bytes) {
+        up += unit.div_ceil(20);
     }
-    human(up)
+    text::bytes(up)
 }
 
 #[cfg(test)]
@@ -224,10 +225,12 @@ mod tests {
 
     #[test]
     fn a_minimum_is_enough_as_it_is_written() {
-        assert_eq!((human_up(256 << 20), human_up(41 << 30)), ("256 MiB".into(), "41.0 GiB".into()));
-        for bytes in (1..64u64).map(|at| at * at * at * 104_729_731 / 17 + at) {
-            let said = parse_bytes(&human_up(bytes)).expect("a size");
-            assert!(said >= bytes && said <= bytes + bytes / 10 + (2 << 20), "{bytes}: {said}");
+        assert_eq!((bytes_up(256 << 20), bytes_up(41 << 30)), ("256.0 MiB".into(), "41.0 GiB".into()));
+        let sizes = (1..64u64).map(|at| at * at * at * 104_729_731 / 17 + at);
+        let round = (0..64).flat_map(|power| [1u64 << power, (1 << power) + 1, u64::MAX >> power]);
+        for bytes in sizes.chain(round) {
+            let said = parse_bytes(&bytes_up(bytes)).expect("a size");
+            assert!(said >= bytes && said - bytes <= bytes / 9, "{bytes}: {said}");
         }
     }
 
@@ -252,7 +255,7 @@ mod tests {
         let mut plan = MemoryPlan::new(100 << 20, false);
         plan.least_credit_bytes = 64 << 20;
         let refusal = plan.credit_bytes().expect_err("too little").to_string();
-        assert!(refusal.contains("at least 256 MiB"), "{refusal}");
+        assert!(refusal.contains("at least 256.0 MiB"), "{refusal}");
         plan.budget_bytes = 300 << 20;
         assert_eq!(plan.credit_bytes().ok(), Some(108 << 20));
     }

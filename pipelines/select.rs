@@ -6,10 +6,10 @@ use serde::Serialize;
 use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
-use trommel_decide::selection::{Selection, named};
+use trommel_decide::selection::named;
 use trommel_select::SelectError;
 use trommel_select::select::{MadeSplit, WantedSplit};
-use trommel_select::split::{head_path, write_head};
+use trommel_select::split::{files, head_path, write_head};
 
 use crate::error::PipelineError;
 use crate::failures::failed;
@@ -102,7 +102,8 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         return Err(PipelineError::Usage(format!("--without {name}: {} has no such shard", config.run.display())));
     }
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
-    let files = files(config, &splits)?;
+    let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
+    let files = files(&config.out, &config.formats, &names).map_err(failed)?;
     let benchmarks = if config.items { run.benchmarks_for_items(&config.reading, &files)? } else { Vec::new() };
     let folder = match files.first().and_then(|files| files.1.first()) {
         Some(file) => durable::parent(file).to_path_buf(),
@@ -157,37 +158,4 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
         });
     }
     Ok(report)
-}
-
-/// Each split's name and files.
-fn files(config: &SelectConfig, splits: &[(String, Selection)]) -> Result<Vec<(String, Vec<PathBuf>)>, PipelineError> {
-    let out = &config.out;
-    if Format::of(out).is_some() && !out.is_dir() {
-        let [(name, _)] = splits else {
-            let (count, out) = (splits.len(), out.display());
-            return Err(PipelineError::Usage(format!("-o {out} is one file, for {count} rules: give a folder")));
-        };
-        if !config.formats.is_empty() {
-            let out = out.display();
-            return Err(PipelineError::Usage(format!(
-                "--format is for a folder, and -o {out} is one file by its ending"
-            )));
-        }
-        let stem = || out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        return Ok(vec![(if name.is_empty() { stem() } else { name.clone() }, vec![out.clone()])]);
-    }
-    if let Some(extension) = out.extension().filter(|_| !out.is_dir()) {
-        let extension = extension.to_string_lossy();
-        return Err(PipelineError::Usage(format!(
-            "-o {}: .{extension} is no format of splits: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), .keys (keys alone), or a folder",
-            out.display()
-        )));
-    }
-    let formats = if config.formats.is_empty() { &[Format::Parquet][..] } else { &config.formats };
-    let named = splits.iter().map(|(name, _)| {
-        let name = if name.is_empty() { "split".to_owned() } else { name.clone() };
-        let files = formats.iter().map(|format| out.join(format!("{name}.{}", format.extension()))).collect();
-        (name, files)
-    });
-    Ok(named.collect())
 }

@@ -111,7 +111,24 @@ fn a_budget_that_is_too_small_is_refused_with_the_least() {
     let mut args = world.prune(&folder.path().join("run"));
     args.extend(["--memory", "10MiB"].map(String::from));
     let out = run(2, &words(&args));
-    one_clear_line(&stderr(&out), &["10 MiB", "at least"]);
+    one_clear_line(&stderr(&out), &["10.0 MiB", "at least"]);
+}
+
+/// Names are a stranger's to choose, and whoever reads the lines may go away at any time.
+#[test]
+fn what_is_said_at_the_end_escapes_names_and_needs_no_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let synth = |name: &str| {
+        let data = folder.path().join(name);
+        let mut command = trommel();
+        command.arg("synth").arg(data).args(["--shards", "1", "--samples", "8"]);
+        command
+    };
+    let out = synth("a\u{1b}[2J\rb").output().unwrap();
+    assert!(out.status.success() && stderr(&out).contains("/a\\u{1b}[2J\\rb\n"), "{}", stderr(&out));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(synth("unread").stderr(writer).status().unwrap().success());
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn a_reference_set_may_be_larger_than_the_memory() {
         assert_eq!(radius, references.chunks(DIM).map(product).fold(f64::NEG_INFINITY, f64::max));
     }
     let said = stderr(&run(2, &[&words[..], &["--memory", "100MiB"]].concat()));
-    assert!(said.contains("--memory 100 MiB is too little for this run"), "{said}");
+    assert!(said.contains("--memory 100.0 MiB is too little for this run"), "{said}");
 }
 
 /// Which rows of a run count stands in its ledger: a file out of its folder is no set of its own, a copy of it elsewhere is.

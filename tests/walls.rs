@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use half::f16;
@@ -182,6 +182,20 @@ fn fates_are_made_in_one_file() {
     let code = |path: &Path| std::fs::read_to_string(path).unwrap();
     let by_hand: Vec<_> = sources(root).into_iter().filter(|path| made_by_hand(&code(path)) > 0).collect();
     assert!(by_hand.is_empty(), "Fate has a named form for each way in which a sample ends: {by_hand:?}");
+}
+
+/// A name that a stranger has chosen is escaped there, and a reader that has gone away is borne.
+#[test]
+fn stderr_is_written_in_one_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let writes = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        // `peers.rs` are tests.
+        ["eprint!(", "eprintln!("].iter().any(|word| text.contains(word)) && !path.ends_with("peers.rs")
+    };
+    let ours = |path: &PathBuf| ["src", "pipelines"].iter().any(|folder| path.starts_with(root.join(folder)));
+    let others: Vec<_> = sources(root).into_iter().filter(ours).filter(writes).collect();
+    assert!(others.is_empty(), "`src/cli/say.rs` says lines on stderr: {others:?}");
 }
 
 #[test]

@@ -552,7 +552,7 @@ fn wrong_usage_is_one_line() {
     // A trainer that cannot be, before a shard has come.
     for (recipe, more, words_of_it) in [
         ("model = \"no-such-model\"\nbatch = 8\nsteps = 2\n", &[][..], "--train: model no-such-model"),
-        (recipe, &["--memory", "200MiB"][..], "--train: --memory 200 MiB"),
+        (recipe, &["--memory", "200MiB"][..], "--train: --memory 200.0 MiB"),
     ] {
         fs::write(&file, recipe).unwrap();
         let train = [&["--train", file.to_str().unwrap()], more].concat();

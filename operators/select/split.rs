@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Serialize;
 use trommel_columnar::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
@@ -75,6 +76,55 @@ impl Format {
             Self::KeysAlone => Box::new(KeysAlone::begin(path, memory_bytes)),
         })
     }
+}
+
+impl FromStr for Format {
+    type Err = SelectError;
+
+    /// The format by the ending of its file, as `--format` says it.
+    fn from_str(text: &str) -> Result<Self, SelectError> {
+        Self::ALL.into_iter().find(|format| format.extension() == text).ok_or_else(|| {
+            let [others @ .., last] = Self::ALL.map(Self::extension);
+            SelectError::Input(format!("--format {text}: {} and {last} are written", others.join(", ")))
+        })
+    }
+}
+
+/// Where the splits of these names go: each one's name and files, in their order. `out` is the one file of one split where it ends as a format's
+/// does, and that is no folder; else it is a folder with `NAME.ENDING` for each of `formats`, a Parquet table where there is none. A split whose
+/// name is empty is called as its file is, in a folder `split`.
+///
+/// # Errors
+/// One file for several splits, or beside `formats`; an ending that is no format's.
+pub fn files(out: &Path, formats: &[Format], names: &[&str]) -> Result<Vec<(String, Vec<PathBuf>)>, SelectError> {
+    let shown = out.display();
+    let named = |name: &str, otherwise: &str| if name.is_empty() { otherwise.to_owned() } else { name.to_owned() };
+    if Format::of(out).is_some() && !out.is_dir() {
+        let [name] = names else {
+            let count = names.len();
+            return Err(SelectError::Input(format!("-o {shown} is one file, for {count} rules: give a folder")));
+        };
+        if !formats.is_empty() {
+            return Err(SelectError::Input(format!(
+                "--format is for a folder, and -o {shown} is one file by its ending"
+            )));
+        }
+        let stem = out.file_stem().unwrap_or_default().to_string_lossy();
+        return Ok(vec![(named(name, &stem), vec![out.to_path_buf()])]);
+    }
+    if let Some(extension) = out.extension().filter(|_| !out.is_dir()) {
+        let extension = extension.to_string_lossy();
+        return Err(SelectError::Input(format!(
+            "-o {shown}: .{extension} is no format of splits: .parquet (names), .npy (DataComp's uids), .txt (SHARD/KEY), .keys (keys alone), or a folder"
+        )));
+    }
+    let formats = if formats.is_empty() { &[Format::Parquet][..] } else { formats };
+    let files = |name: &&str| {
+        let name = named(name, "split");
+        let files = formats.iter().map(|format| out.join(format!("{name}.{}", format.extension()))).collect();
+        (name, files)
+    };
+    Ok(names.iter().map(files).collect())
 }
 
 /// The place of a split's head, beside its file.
@@ -298,4 +348,49 @@ pub fn read_rows(path: &Path) -> Result<impl Iterator<Item = Result<SplitRow, Se
 fn open(path: &Path, columns: &[(&str, ColumnType)]) -> Result<TableReader, SelectError> {
     let file = std::fs::File::open(path).map_err(SelectError::at(path))?;
     Ok(TableReader::open(path, Box::new(file), columns)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_said_as_its_files_end() {
+        assert!(Format::ALL.into_iter().all(|format| format.extension().parse::<Format>().unwrap() == format));
+        let refused = "csv".parse::<Format>().unwrap_err().to_string();
+        assert_eq!(refused, "--format csv: parquet, npy, txt and keys are written");
+    }
+
+    #[test]
+    fn splits_go_into_one_file_or_into_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let go = |out: &str, formats: &[Format], names: &[&str]| {
+            let splits = files(&folder.path().join(out), formats, names).map_err(|error| error.to_string())?;
+            let under = |file: &PathBuf| file.strip_prefix(folder.path()).unwrap().display().to_string();
+            let said = |(name, files): &(String, Vec<PathBuf>)| {
+                format!("{name}: {}", files.iter().map(under).collect::<Vec<_>>().join(" "))
+            };
+            Ok::<_, String>(splits.iter().map(said).collect::<Vec<_>>().join(", "))
+        };
+        std::fs::create_dir(folder.path().join("table.parquet")).unwrap();
+        let (none, both): (&[Format], &[Format]) = (&[], &[Format::Keys, Format::Uids]);
+        for (out, formats, names, there) in [
+            ("a.txt", none, &[""][..], "a: a.txt"),
+            ("A.PARQUET", none, &["b"], "b: A.PARQUET"),
+            ("out", none, &["", "b"], "split: out/split.parquet, b: out/b.parquet"),
+            ("out", both, &["b"], "b: out/b.txt out/b.npy"),
+            ("table.parquet", both, &["b"], "b: table.parquet/b.txt table.parquet/b.npy"),
+        ] {
+            assert_eq!(go(out, formats, names).unwrap(), there);
+        }
+        for (out, formats, names, why) in [
+            ("a.txt", none, &["a", "b"][..], "a.txt is one file, for 2 rules: give a folder"),
+            ("a.txt", both, &["a"], "a.txt is one file by its ending"),
+            ("a.csv", none, &["a"], "a.csv: .csv is no format of splits: "),
+        ] {
+            let refused = go(out, formats, names).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
 }

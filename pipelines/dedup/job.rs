@@ -1,6 +1,7 @@
 //! What is done with a set that is read: how long it will take is said first, and whether there is memory for it.
 
 use rayon::ThreadPool;
+use trommel_core::text::bytes;
 use trommel_dedup::clusters::{Clustering, KMeans, cluster};
 use trommel_dedup::inside::{Members, Order, inside, ordered};
 use trommel_dedup::nearest::Nearest;
@@ -13,7 +14,6 @@ use trommel_dedup::work::Work;
 use super::source::Set;
 use super::{ClusterRule, ClustersReport, DedupConfig, MOST_UNASKED_OPERATIONS, Recall, operations, spooled};
 use crate::error::PipelineError;
-use crate::memory::human;
 use crate::time_spent::clock;
 
 pub(super) struct Job<'a> {
@@ -132,11 +132,11 @@ impl Job<'_> {
         let least = Machine::least_bytes(dim, threads) + threads as u64 * 5 * clusters;
         let needed = held + spools + least;
         if needed > self.budget {
-            let lacking = human(needed - self.budget);
+            let lacking = bytes(needed - self.budget);
             return Err(PipelineError::Usage(format!(
                 "--memory: {lacking} more are needed: {rows} samples, {} for each of them, {} for centres",
-                human(row_bytes),
-                human(clusters * (14 * dim as u64 + 64))
+                bytes(row_bytes),
+                bytes(clusters * (14 * dim as u64 + 64))
             )));
         }
         let memory_bytes = (self.budget - held - spools).min(threads as u64 * (256 << 20));

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tch::Device;
+use trommel_core::text;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::join::{JoinConfig, Joiner};
 use trommel_pipelines::config::JoinOn;
 use trommel_pipelines::error::PipelineError;
 pub use trommel_pipelines::join_report::JoinReport;
-use trommel_pipelines::memory::{MemoryPlan, human};
+use trommel_pipelines::memory::MemoryPlan;
 use trommel_similarity::{DeviceKernel, Format};
 
 /// Elements of all points from which on a card is asked: below that a processor's core keeps up with any embedder.
@@ -38,8 +39,8 @@ pub(crate) fn joiner(
     if let Some(free) = memory.card_left_bytes().filter(|free| on == JoinOn::Auto && *free < bytes) {
         tracing::warn!(
             "the join stays on the processor: it needs {} of the card, {} are left",
-            human(bytes),
-            human(free)
+            text::bytes(bytes),
+            text::bytes(free)
         );
         return Ok(joiner);
     }

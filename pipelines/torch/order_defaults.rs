@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use trommel_core::text;
 use trommel_dataflow::order::{OrderConfig, WindowBytes};
 use trommel_shard::plan::{Plan, ShardRef};
 
@@ -133,7 +134,7 @@ pub(crate) fn describe(order: &OrderConfig, size: &Size) -> String {
         size.shards,
         order.lanes,
         order.window_samples,
-        trommel_pipelines::memory::human(order.window_bytes)
+        text::bytes(order.window_bytes)
     )
 }
 

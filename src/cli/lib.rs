@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod parsed;
 pub mod progress_bar;
 pub mod run_config;
+pub mod say;
 pub mod signals;
 mod without_model;
 pub mod wrong_value;
@@ -25,11 +26,12 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
-use trommel_core::escape::{escape_controls, escape_lines};
+use trommel_core::escape::escape_controls;
 use trommel_pipelines::error::ErrorKind;
 
 use library::LibraryError;
 use parsed::Parsed;
+use say::{say, say_lines};
 
 /// Runs a command line, the program's name first, and gives the exit status. A command that runs a model is handed over to the library
 /// that `find_library` finds, which brings libtorch: `trommel why` starts in milliseconds.
@@ -46,10 +48,10 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
     let words = config_file::merge(words).map_err(|error| outcome::exit_code(Err(error.into())))?;
     let parsed = parse(&words)?;
     if let Some(flag) = &parsed.repeated {
-        eprintln!("trommel: {flag} stands there more than once: the last one counts");
+        say(format!("{flag} stands there more than once: the last one counts"));
     }
     if let Err(wrong) = log_filter() {
-        eprintln!("trommel: {}; {LOG} is taken", escape_controls(&wrong));
+        say(format!("{wrong}; {LOG} is taken"));
     }
     start_log();
     Ok(match without_model::run(&parsed) {
@@ -91,6 +93,8 @@ pub fn start_log() {
             })
             .delimited(" "),
         )
+        // That a line cannot be written would be said on stderr as well, by a macro that panics where that is gone.
+        .log_internal_errors(false)
         .with_target(false)
         .without_time()
         .compact()
@@ -110,6 +114,6 @@ pub fn install_panic_hook(also: impl Fn(&str, &str) + Send + Sync + 'static) {
         let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         also(&thread, text.unwrap_or("panicked"));
-        eprintln!("trommel: thread {thread}: {}{place}", escape_lines(text.unwrap_or("panicked")));
+        say_lines(format!("thread {thread}: {}{place}", text.unwrap_or("panicked")));
     }));
 }

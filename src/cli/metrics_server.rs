@@ -15,6 +15,8 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::metrics::{CONTENT_TYPE, exposition};
 use trommel_pipelines::progress::Progress;
 
+use crate::say::say;
+
 /// The longest request.
 const MOST_REQUEST_BYTES: usize = 8 << 10;
 /// For a request to come, and for its answer to go.
@@ -60,7 +62,7 @@ impl MetricsServer {
             }
         };
         let thread = std::thread::Builder::new().name("metrics".into()).spawn(serve).map_err(PipelineError::failed)?;
-        eprintln!("trommel: metrics on http://{address}/metrics");
+        say(format!("metrics on http://{address}/metrics"));
         Ok(Self { address, done, thread: Some(thread) })
     }
 }

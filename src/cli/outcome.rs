@@ -1,10 +1,11 @@
 //! How a command ended, as an exit status and one line.
 
-use trommel_core::escape::{escape_controls, escape_lines};
 use trommel_core::notices::Notices;
 use trommel_core::text::percent;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::{ErrorKind, PipelineError};
+
+use crate::say::{say, say_lines};
 
 /// What a command that did not fail has to say.
 #[derive(Debug, Default)]
@@ -32,16 +33,16 @@ pub fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
         Ok(Done { said: Some(status), .. }) => status,
         Ok(Done { unfinished: Some(why), .. }) => {
-            eprintln!("trommel: {}", escape_controls(&why));
+            say(why);
             ErrorKind::Unfinished.status()
         }
         Ok(Done { too_many_rejects: Some(why), .. }) => {
-            eprintln!("trommel: {}", escape_controls(&why));
+            say(why);
             4
         }
         Ok(_) => 0,
         Err(error) => {
-            eprintln!("trommel: {}", escape_lines(&error.line()));
+            say_lines(error.line());
             error.status()
         }
     }
@@ -89,19 +90,19 @@ impl Read<'_> {
 /// Says on which cores, and with how many threads, a command has worked that has no dataflow. What is refused says nothing else, so it comes
 /// with the result.
 pub fn tell_threads(threads: &Threads) {
-    eprintln!("trommel: {threads}");
+    say(threads.to_string());
 }
 
 /// Says what is remarkable about a split: a line each, on stderr.
 pub fn tell_remarks(remarks: &[String]) {
     for remark in remarks {
-        eprintln!("trommel:   {}", escape_controls(remark));
+        say(format!("  {remark}"));
     }
 }
 
 /// Says what was found in the input: one line a kind, on stderr.
 pub fn tell(notices: &Notices) {
     for line in notices.lines() {
-        eprintln!("trommel:   {}", escape_controls(&line));
+        say(format!("  {line}"));
     }
 }

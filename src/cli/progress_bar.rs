@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressStyle};
+use trommel_core::escape::escape_controls;
 use trommel_core::wake::locked;
 use trommel_pipelines::fleet::{Fleet, Rates};
 use trommel_pipelines::progress::Progress;
 
 use crate::beside::Beside;
+use crate::say::say;
 
 /// Seconds between lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -54,12 +56,12 @@ pub struct ProgressBars {
 impl ProgressBars {
     /// Says what begins, and shows its progress until it is at its end.
     pub fn begin(&self, part: &str) -> Arc<Progress> {
-        eprintln!("trommel: {part}");
+        say(part);
         let progress = Arc::new(Progress::default());
         let mut shown = locked(&self.shown);
         // What has ended holds its progress no longer; its bar does.
         shown.retain(|(progress, _)| progress.strong_count() > 1);
-        let bar = ProgressBar::titled(progress.clone(), format!("{part}: "), self.screen.clone());
+        let bar = ProgressBar::titled(progress.clone(), format!("{}: ", escape_controls(part)), self.screen.clone());
         shown.push((Arc::downgrade(&progress), bar));
         progress
     }
@@ -115,7 +117,7 @@ fn lines(progress: &Progress, title: &str, done: &AtomicBool) {
         std::thread::park_timeout(Duration::from_millis(200));
         if last.elapsed() >= LINE_EVERY {
             let line = progress.peers.ask().map_or_else(|| progress.line(), |peers| rates.look(&peers).line());
-            eprintln!("trommel: {title}{line}");
+            say(format!("{title}{line}"));
             last = Instant::now();
         }
     }

@@ -24,6 +24,7 @@ use crate::metrics_server::MetricsServer;
 use crate::outcome::Done;
 pub use crate::outcome::Read;
 use crate::progress_bar::ProgressBar;
+use crate::say::say;
 use crate::signals;
 
 /// The machine's flags. What is not said is shared fairly with the run's other processes on this machine, `visible_gpus` too.
@@ -39,10 +40,15 @@ pub fn machine(
     let own_cores = own_cores.max(1);
     let args::Machine { compute: args::Compute { device, threads }, decode, workers, memory } = args;
     let device = environment::device(device);
-    let gpus = if device == "auto" && processes > 1 { visible_gpus() } else { 0 };
+    let gpus = if device == "auto" { visible_gpus() } else { 0 };
+    if processes == 1 && gpus > 1 {
+        tracing::warn!(
+            "{gpus} GPUs are visible, and one process computes on one: `trommel launch --local {gpus} -- ..` uses them all"
+        );
+    }
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
-        device: if gpus > 0 { format!("cuda:{}", process % gpus) } else { device },
+        device: if processes > 1 && gpus > 0 { format!("cuda:{}", process % gpus) } else { device },
         decode: match decode.as_str() {
             "cpu" => DecodeOn::Cpu,
             "card" => DecodeOn::Card,
@@ -216,7 +222,7 @@ pub fn tell_decoded(spent: &Spent) {
     let Some(DecodedBy { card, cpu, cpu_because }) = &spent.decoded_by else { return };
     let why: Vec<String> = cpu_because.iter().map(|(why, count)| format!("{why} {}", thousands(*count))).collect();
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
-    eprintln!("trommel: {} pictures decoded on the card, {} on the CPU{why}", thousands(*card), thousands(*cpu));
+    say(format!("{} pictures decoded on the card, {} on the CPU{why}", thousands(*card), thousands(*cpu)));
 }
 
 /// The status of a run that ended by itself or was interrupted.

@@ -5,6 +5,8 @@ use signal_hook::iterator::Signals;
 use trommel_core::stop::Stop;
 use trommel_pipelines::error::ErrorKind;
 
+use crate::say::say;
+
 /// Winds the run down on the first signal; exits with status 3 on the second.
 pub fn install(stop: Stop) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -14,7 +16,7 @@ pub fn install(stop: Stop) -> std::io::Result<()> {
                 // The run folder is made for being left at any instant.
                 signal_hook::low_level::exit(ErrorKind::Interrupted.status().into());
             }
-            eprintln!("trommel: finishing what is begun; once more to stop at once");
+            say("finishing what is begun; once more to stop at once");
             stop.wind_down();
         }
     })?;

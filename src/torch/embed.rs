@@ -13,6 +13,7 @@ use trommel_cli::args::EmbedArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
+use trommel_cli::say::say;
 
 /// Runs the command: embeds, and prints what was written.
 pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
@@ -30,18 +31,18 @@ pub fn run(args: &EmbedArgs, launched: Option<Launched>) -> Outcome {
     if !report.interrupted && report.failed.is_empty() {
         let to_come = embed::finish(&config, args.format == "npy")?;
         if to_come > 0 {
-            eprintln!("trommel: {to_come} shards of other slices are to come; whoever ends last writes the whole");
+            say(format!("{to_come} shards of other slices are to come; whoever ends last writes the whole"));
         }
     }
-    eprintln!(
-        "trommel: {} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
+    say(format!(
+        "{} embeddings, {} rejects, {:.0} samples/s, bottleneck: {}",
         thousands(report.kept),
         report.rejected,
         report.samples_per_second,
         report.spent.bottleneck
-    );
+    ));
     for (code, count) in &report.rejects {
-        eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+        say(format!("  rejected {}: {code}", thousands(*count)));
     }
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);

@@ -19,6 +19,7 @@ use trommel_cli::args::EvalArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome, Read, tell, tell_threads};
+use trommel_cli::say::{say, show};
 
 /// Evaluates, and says how well the model did.
 pub fn run(args: &EvalArgs) -> Outcome {
@@ -29,25 +30,25 @@ pub fn run(args: &EvalArgs) -> Outcome {
     let report = evaluate(&config)?;
     tell_threads(&Threads::of_libtorch(config.threads, environment::waiting()));
     tell(&report.notices);
-    eprintln!(
-        "trommel: zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
+    say(format!(
+        "zero-shot on {} pictures of {} classes ({} rejected): top-1 {:.2} %, top-5 {:.2} %",
         report.pictures,
         report.classes,
         report.rejected,
         100.0 * report.zero_shot.top1,
         100.0 * report.zero_shot.top5
-    );
-    eprintln!("trommel: mean per class {:.2} %", 100.0 * report.zero_shot.mean_per_class);
+    ));
+    say(format!("mean per class {:.2} %", 100.0 * report.zero_shot.mean_per_class));
     if let Some(probe) = &report.probe {
         let which = probe.shots.map_or_else(|| "linear probe".to_owned(), |shots| format!("{shots}-shot linear probe"));
         let Shares { top1, top5, mean_per_class } = probe.accuracy;
-        eprintln!(
-            "trommel: {which} fit on {} pictures: top-1 {:.2} %, top-5 {:.2} %, mean per class {:.2} %",
+        say(format!(
+            "{which} fit on {} pictures: top-1 {:.2} %, top-5 {:.2} %, mean per class {:.2} %",
             probe.fit_on,
             100.0 * top1,
             100.0 * top5,
             100.0 * mean_per_class
-        );
+        ));
     }
     if let Some(nearest) = &report.nearest {
         let mut table =
@@ -56,13 +57,13 @@ pub fn run(args: &EvalArgs) -> Outcome {
             let similarity = format!("{:.2} to {:.2}", bin.low, bin.high);
             table.row([similarity, thousands(bin.pictures), percent(bin.right, bin.pictures)]);
         }
-        eprint!("{table}");
+        show(table.to_string().trim_end());
         let rho = |rho: Option<f64>| rho.map_or_else(|| "not known".into(), |rho| format!("{rho:.3}"));
-        eprintln!(
-            "trommel: Spearman's rho of similarity and accuracy: {} over bins, {} over pictures",
+        say(format!(
+            "Spearman's rho of similarity and accuracy: {} over bins, {} over pictures",
             rho(nearest.rho_bins),
             rho(nearest.rho_pictures)
-        );
+        ));
     }
     print_json(args.output.json, &report)?;
     // What could not be decoded is among what was lost, of the probe's pictures too.
@@ -76,10 +77,10 @@ fn run_retrieval(args: &EvalArgs) -> Outcome {
     let report = retrieve(&config)?;
     tell_threads(&Threads::of_libtorch(config.threads, environment::waiting()));
     tell(&report.notices);
-    eprintln!("trommel: retrieval on {} pictures with {} captions", report.pictures, report.captions);
+    say(format!("retrieval on {} pictures with {} captions", report.pictures, report.captions));
     for (from, recalls) in [("image to text", &report.image_to_text), ("text to image", &report.text_to_image)] {
         let shares = recalls.iter().map(|RecallAt { k, recall, .. }| format!("recall@{k} {:.2} %", 100.0 * recall));
-        eprintln!("trommel: {from}: {}", shares.collect::<Vec<_>>().join(", "));
+        say(format!("{from}: {}", shares.collect::<Vec<_>>().join(", ")));
     }
     print_json(args.output.json, &report)?;
     Ok(done(args, report.pictures, &report.notices))

@@ -26,6 +26,7 @@ use trommel_cli::args::ModelCommand;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{self, Outcome};
 use trommel_cli::parsed::{Command, Parsed};
+use trommel_cli::say::say;
 use trommel_cli::{install_panic_hook, parse, start_log};
 use trommel_pipelines::process_end::Ending;
 
@@ -47,7 +48,7 @@ pub unsafe extern "C" fn trommel_torch_main(
     let words: Vec<OsString> = words.iter().map(text).collect();
     let own = env!("CARGO_PKG_VERSION");
     if version.to_bytes() != own.as_bytes() {
-        eprintln!("trommel: libtrommel_torch.so is of version {own}, the program of {}", version.to_string_lossy());
+        say(format!("libtrommel_torch.so is of version {own}, the program of {}", version.to_string_lossy()));
         return 1;
     }
     // Nothing may unwind into the program; the hook has said what happened.

@@ -13,6 +13,7 @@ use trommel_cli::args::StudyArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::outcome::{Done, Outcome, Read, tell};
 use trommel_cli::progress_bar::ProgressBars;
+use trommel_cli::say::{say, show};
 use trommel_cli::signals;
 
 /// The whole method, unattended.
@@ -51,12 +52,12 @@ fn at_file(file: &Path, error: PipelineError) -> PipelineError {
 
 fn lines(report: &StudyReport) {
     let pool = &report.pool;
-    eprintln!(
-        "trommel: pool: {} samples judged, {} of them without a caption, {} rejected",
+    say(format!(
+        "pool: {} samples judged, {} of them without a caption, {} rejected",
         thousands(pool.judged),
         thousands(pool.captionless),
         thousands(pool.rejected)
-    );
+    ));
     let benchmarks: Vec<&str> = report.bins.iter().map(|of| of.benchmark.as_str()).collect();
     let heads = [("training set", Align::Left), ("samples", Align::Right)].into_iter();
     let mut table =
@@ -70,14 +71,14 @@ fn lines(report: &StudyReport) {
         };
         table.row([set.name.clone(), thousands(set.count)].into_iter().chain(benchmarks.iter().map(mean)));
     }
-    eprintln!("\nzero-shot top-1, %\n{table}");
+    show(format!("\nzero-shot top-1, %\n{table}"));
     for gap in report.gaps.iter().filter(|gap| gap.set == format!("pruned-{}", gap.benchmark)) {
         let (over, points) = (thousands(gap.over_radius), thousands(gap.points));
-        eprintln!("trommel: {}: {over} of {points} test points of {} above their radius", gap.set, gap.benchmark);
+        say(format!("{}: {over} of {points} test points of {} above their radius", gap.set, gap.benchmark));
     }
     for finding in &report.findings {
         let holds = if finding.holds { "holds" } else { "does not hold" };
-        eprintln!("trommel: {}: {holds}; {}", finding.claim, finding.seen);
+        say(format!("{}: {holds}; {}", finding.claim, finding.seen));
     }
-    eprintln!("trommel: look at {}", report.page.display());
+    say(format!("look at {}", report.page.display()));
 }

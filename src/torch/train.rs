@@ -18,6 +18,7 @@ use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Outcome, tell};
 use trommel_cli::parsed::{Cli, Command, Parsed};
+use trommel_cli::say::say;
 use trommel_core::causes::Cause;
 
 /// Prunes while streaming, and trains; `given` are the flags that stand on the command line or in its `--config`.
@@ -31,25 +32,25 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
         return Ok(run_config::silently(report.interrupted, &report.failed));
     }
     let samples = report.kept + report.dropped + report.rejected;
-    eprintln!(
-        "trommel: {} samples judged in finished shards: {} kept, {} dropped ({}), {} rejected",
+    say(format!(
+        "{} samples judged in finished shards: {} kept, {} dropped ({}), {} rejected",
         thousands(samples),
         thousands(report.kept),
         thousands(report.dropped),
         percent(report.dropped, samples),
         thousands(report.rejected)
-    );
-    eprintln!(
-        "trommel: {} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {}",
+    ));
+    say(format!(
+        "{} steps, {} samples trained in {} finished passes ({} left over, {} without caption); loss {}",
         thousands(report.steps),
         thousands(report.samples_seen),
         report.passes,
         report.left_over,
         report.without_caption,
         run_config::losses(report.first_loss, report.last_loss)
-    );
+    ));
     if let Some(checkpoint) = &report.checkpoint {
-        eprintln!("trommel: checkpoint {}", checkpoint.display());
+        say(format!("checkpoint {}", checkpoint.display()));
     }
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);

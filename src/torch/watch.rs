@@ -17,6 +17,7 @@ use trommel_cli::commands::{note_kept_seed, print_json};
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
 use trommel_cli::outcome::{Done, Outcome, tell};
+use trommel_cli::say::say;
 
 /// The split of `--rule`.
 const ONE_SPLIT: &str = "main";
@@ -62,21 +63,21 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     }
     // No rule that draws is a watch's, and the file of its trainer has a seed of its own.
     note_kept_seed(&mut report.notices, given, false);
-    eprintln!(
-        "trommel: epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
+    say(format!(
+        "epoch {}, {} shards; {} samples read, {} shards wait, largest lag {:.1} s",
         report.epoch,
         thousands(report.shards),
         thousands(report.judged_now),
         report.waiting,
         report.lag_seconds
-    );
+    ));
     if let Some(training) = &report.training {
-        eprintln!(
-            "trommel: {} steps, {} samples trained; loss {}",
+        say(format!(
+            "{} steps, {} samples trained; loss {}",
             thousands(training.steps),
             thousands(training.samples_seen),
             run_config::losses(training.first_loss, training.last_loss)
-        );
+        ));
     }
     tell(&report.notices);
     print_json(args.running.common.output.json, &report)?;

@@ -3,6 +3,7 @@
 use trommel_core::credit::workspace::OWN_BYTES;
 use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::sample::Work;
+use trommel_core::text::bytes;
 use trommel_decode::operator::DecodeConfig;
 use trommel_embed::device;
 use trommel_shard::reader::ViewBytes;
@@ -13,7 +14,7 @@ use trommel_pipelines::config::Machine;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::ledger_memory::LedgerMemory;
-use trommel_pipelines::memory::{MemoryPlan, human};
+use trommel_pipelines::memory::MemoryPlan;
 
 /// A reader's buffers: the store's, what its decompressor has without asking, a long header.
 const READER_BYTES: u64 = OWN_BYTES + (1 << 20);
@@ -116,9 +117,9 @@ impl RunSetup {
         let all_bytes = self.memory.credit_bytes()?;
         let budget_bytes = all_bytes.min(most_bytes.max(self.memory.least_credit_bytes));
         tracing::info!("{}", Threading::of(&self.config.machine));
-        tracing::info!("memory {}: {}", human(self.memory.budget_bytes), self.memory);
+        tracing::info!("memory {}: {}", bytes(self.memory.budget_bytes), self.memory);
         if let Some(card) = &self.memory.card {
-            tracing::info!("memory of {} {}: {card}", card.name, human(card.total_bytes));
+            tracing::info!("memory of {} {}: {card}", card.name, bytes(card.total_bytes));
         }
         let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
         Ok(credit.with_records(self.ledger_memory().lane_bytes()).with_workspaces(all_bytes - budget_bytes))

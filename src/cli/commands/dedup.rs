@@ -6,18 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use trommel_core::escape::escape_controls;
 use trommel_core::text::{duration, percent, thousands};
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::dedup::{ClusterRule, DedupConfig, DedupReport, DedupRule, Order, Work, dedup, order};
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
+use trommel_pipelines::memory::budget_bytes;
 use trommel_pipelines::select::Format;
 
 use super::{note_seed, print_json};
 use crate::args::{Output, share_in_percent, threads_or_cores};
 use crate::beside::Beside;
 use crate::outcome::{Done, Outcome, Read, tell, tell_remarks, tell_threads};
+use crate::say::say;
 
 /// `trommel dedup`.
 #[derive(Debug, Args)]
@@ -111,7 +111,7 @@ pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     let config = config(args)?;
     let work = Arc::new(Work::default());
     let shown = shown(Arc::clone(&work));
-    let report = dedup(&config, &say, &work);
+    let report = dedup(&config, &|line: &str| say(line), &work);
     drop(shown);
     let mut report = report?;
     note_seed(&mut report.notices, given, args.clusters.is_some() || config.rule.order == Order::Random);
@@ -124,15 +124,8 @@ pub fn run(args: &DedupArgs, given: &[String]) -> Outcome {
     Ok(Done { too_many_rejects, ..Done::default() })
 }
 
-fn say(line: &str) {
-    eprintln!("trommel: {}", escape_controls(line));
-}
-
 fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
-    let format = |text: &String| {
-        let known = Format::ALL.into_iter().find(|format| format.extension() == text);
-        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy, txt and keys are written")))
-    };
+    let format = |text: &String| text.parse::<Format>().map_err(PipelineError::usage);
     let clusters = args.clusters.map(|clusters| ClusterRule {
         clusters,
         apart: args.apart,
@@ -160,7 +153,7 @@ fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
         seed: args.seed,
         exact: args.exact,
         check_recall: args.check_recall,
-        memory_bytes: args.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
+        memory_bytes: budget_bytes(args.memory.as_deref())?,
         threads: threads_or_cores(args.threads),
     })
 }
@@ -168,7 +161,7 @@ fn config(args: &DedupArgs) -> Result<DedupConfig, PipelineError> {
 fn told(report: &DedupReport) {
     let DedupReport { mode, samples, kept, dropped, .. } = report;
     let others = report.others.map_or_else(String::new, |others| format!(" of {} samples", thousands(others)));
-    say(&format!(
+    say(format!(
         "{} of {} samples go ({}), {} stay; {mode}{others}: {} pairs above the threshold, {} compared, {}",
         thousands(*dropped),
         thousands(*samples),
@@ -179,10 +172,10 @@ fn told(report: &DedupReport) {
         duration(report.seconds)
     ));
     if report.outside > 0 {
-        say(&format!("  {} more are not in the given split", thousands(report.outside)));
+        say(format!("  {} more are not in the given split", thousands(report.outside)));
     }
     if let Some(clusters) = &report.clusters {
-        say(&format!(
+        say(format!(
             "  {} clusters of {} wanted: the largest has {} samples, the middle one {}, {} are empty; {} rounds, mean squared distance {:.4}",
             clusters.found,
             clusters.wanted,
@@ -197,7 +190,7 @@ fn told(report: &DedupReport) {
         }
     }
     match (&report.recall, &report.clusters) {
-        (Some(recall), _) => say(&format!(
+        (Some(recall), _) => say(format!(
             "  all pairs drop {}; the clusters have found {} of these ({})",
             thousands(recall.dropped_by_all_pairs),
             thousands(recall.of_these_by_clusters),
@@ -208,7 +201,7 @@ fn told(report: &DedupReport) {
         }
         (None, None) => {}
     }
-    say(&format!("  {}", report.files.join(", ")));
+    say(format!("  {}", report.files.join(", ")));
     tell_remarks(&report.remarks);
 }
 
@@ -219,7 +212,7 @@ fn shown(work: Arc<Work>) -> Beside {
         while !done.load(Ordering::Acquire) {
             std::thread::park_timeout(Duration::from_millis(200));
             if last.elapsed() >= LINE_EVERY {
-                say(&standing(&work));
+                say(standing(&work));
                 last = Instant::now();
             }
         }

@@ -13,6 +13,7 @@ use super::{note_kept_seed, print_json};
 use crate::args::share_in_percent;
 use crate::environment;
 use crate::outcome::{Done, Outcome, Read, tell};
+use crate::say::say;
 
 /// `trommel inject`.
 #[derive(Debug, Args)]
@@ -62,15 +63,15 @@ pub struct InjectArgs {
 pub fn run(args: &InjectArgs, given: &[String]) -> Outcome {
     let mut made = inject(&config(args)?)?;
     note_kept_seed(&mut made.notices, given, args.items.is_some());
-    eprintln!(
-        "trommel: {} samples in {} shards: {} of {} pictures, {} of each; as SHARDS: {}",
+    say(format!(
+        "{} samples in {} shards: {} of {} pictures, {} of each; as SHARDS: {}",
         thousands(made.samples),
         thousands(made.shards),
         thousands(made.items),
         thousands(made.pictures),
         if made.copies == 1 { "one copy".into() } else { format!("{} copies", made.copies) },
         made.argument
-    );
+    ));
     tell(&made.notices);
     print_json(args.json, &made)?;
     let read = Read { rejected: 0, samples: made.pictures, notices: &made.notices };

@@ -13,6 +13,7 @@ use crate::args::PruneArgs;
 use crate::launch::Launched;
 use crate::outcome::{Outcome, tell};
 use crate::run_config::{self, Begun, Showing};
+use crate::say::say;
 
 /// Whether what is pruned is embedded already.
 ///
@@ -96,8 +97,8 @@ pub fn told(args: &PruneArgs, given: &[String], mut report: PruneReport, mut beg
     }
     note_kept_seed(&mut report.notices, given, draws(args));
     let samples = report.kept + report.dropped + report.rejected;
-    eprintln!(
-        "trommel: {} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",
+    say(format!(
+        "{} samples: {} kept, {} dropped ({}), {} rejected; {:.1} samples/s, bottleneck: {}",
         thousands(samples),
         thousands(report.kept),
         thousands(report.dropped),
@@ -105,15 +106,15 @@ pub fn told(args: &PruneArgs, given: &[String], mut report: PruneReport, mut beg
         thousands(report.rejected),
         report.samples_per_second,
         report.spent.bottleneck
-    );
+    ));
     if let Some(line) = report.join.as_ref().and_then(JoinReport::line) {
-        eprintln!("trommel: {line}");
+        say(line);
     }
     for (code, count) in &report.rejects {
-        eprintln!("trommel:   rejected {}: {code}", thousands(*count));
+        say(format!("  rejected {}: {code}", thousands(*count)));
     }
     for (code, count) in &report.remarks {
-        eprintln!("trommel:   kept with a remark {}: {code}", thousands(*count));
+        say(format!("  kept with a remark {}: {code}", thousands(*count)));
     }
     run_config::tell_decoded(&report.spent);
     tell(&report.notices);

@@ -4,12 +4,13 @@ use trommel_core::text::thousands;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
+use trommel_pipelines::memory::budget_bytes;
 use trommel_pipelines::radii::{Gap, Measured, RadiiConfig, radii};
 
 use super::print_json;
 use crate::args::RadiiArgs;
 use crate::outcome::{Done, Outcome, Read, tell, tell_threads};
+use crate::say::{say, show};
 
 /// Columns of the histogram.
 const BINS: usize = 20;
@@ -31,22 +32,22 @@ pub fn measure(args: &RadiiArgs, config: &RadiiConfig) -> Outcome {
         tell(&gap.notices);
     }
     for gap in &gaps {
-        eprintln!(
-            "trommel: {}: radii of {} points over {} references: {}",
+        say(format!(
+            "{}: radii of {} points over {} references: {}",
             gap.benchmark,
             thousands(gap.points as u64),
             thousands(gap.measured.references),
             figures(&gap.measured)
-        );
+        ));
         if let several @ [_, _, ..] = gap.by_reference.as_slice() {
             for of in several {
                 let references = thousands(of.measured.references);
-                eprintln!("trommel:   {} ({references} references): {}", of.reference, figures(&of.measured));
+                say(format!("  {} ({references} references): {}", of.reference, figures(&of.measured)));
             }
         }
-        eprintln!("{}", histogram(&gap.measured));
+        show(histogram(&gap.measured));
     }
-    eprintln!("trommel: the gap as a picture and a table: {0}/gap.svg, {0}/gap.csv", config.out.display());
+    say(format!("the gap as a picture and a table: {0}/gap.svg, {0}/gap.csv", config.out.display()));
     print_json(args.output.json, &gaps)?;
     let read = |gap: &Gap| {
         let samples = gap.measured.references;
@@ -72,7 +73,7 @@ pub fn config(args: &RadiiArgs) -> Result<RadiiConfig, PipelineError> {
         assume_model: args.embedder.assume_model.clone(),
         round_as_stored: args.round_like.is_some(),
         threads: args.machine.compute.threads_or_cores(),
-        memory_bytes: args.machine.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?,
+        memory_bytes: budget_bytes(args.machine.memory.as_deref())?,
     })
 }
 

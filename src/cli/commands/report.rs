@@ -10,6 +10,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::report::{ReportOptions, gather, page, picture, tables};
 
 use crate::outcome::{Done, Outcome};
+use crate::say::say;
 
 /// `trommel report`.
 #[derive(Debug, Args)]
@@ -73,10 +74,10 @@ pub fn run(args: &ReportArgs) -> Outcome {
             write(format!("{}.csv", table.name), table.csv())?;
             write(format!("{}.tex", table.name), table.latex())?;
         }
-        eprintln!("trommel: wrote tables into {}", folder.display());
+        say(format!("wrote tables into {}", folder.display()));
     }
     let text = if drawn { picture(&gathered) } else { page(&gathered) };
     out.write_all(text.as_bytes()).and_then(|()| out.commit()).map_err(PipelineError::at(&args.out))?;
-    eprintln!("trommel: wrote {}", args.out.display());
+    say(format!("wrote {}", args.out.display()));
     Ok(Done::default())
 }

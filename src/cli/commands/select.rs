@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trommel_core::escape::escape_controls;
 use trommel_core::text::{percent, thousands};
 use trommel_decide::parse::forms;
 use trommel_decide::selection::named;
 use trommel_pipelines::cores::Threads;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::memory::{default_budget_bytes, parse_bytes};
+use trommel_pipelines::memory::budget_bytes;
 use trommel_pipelines::select::{
     Format, LedgerReading, SelectConfig, SelectReport, SplitPoints, SplitReport, select, unfinished_in_words,
 };
@@ -17,6 +16,7 @@ use trommel_pipelines::select::{
 use super::{note_seed, print_json};
 use crate::args::{self, Output, threads_or_cores};
 use crate::outcome::{Done, Outcome, tell, tell_remarks, tell_threads};
+use crate::say::say;
 
 /// `trommel select`.
 #[derive(Debug, Args)]
@@ -66,38 +66,37 @@ pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
     let draws = named(&config.rules).map_err(PipelineError::usage)?.iter().any(|(_, rule)| rule.draws());
     note_seed(&mut report.notices, given, draws);
     tell_threads(&Threads::of(config.reading.threads));
-    let say = |line: &str| eprintln!("trommel: {}", escape_controls(line));
     for split in &report.splits {
-        say(&told(split, report.judged));
+        say(told(split, report.judged));
         tell_remarks(&split.remarks);
         if split.captionless > 0 {
-            say(&format!("  {} of them have no caption: no trainer uses them", thousands(split.captionless)));
+            say(format!("  {} of them have no caption: no trainer uses them", thousands(split.captionless)));
         }
         if split.captions_unknown > 0 {
             let unknown = thousands(split.captions_unknown);
-            say(&format!(
+            say(format!(
                 "  {unknown} of them were dropped by the run's own rule, and the run does not say which of those have no caption"
             ));
         }
         for SplitPoints { benchmark, points, over_radius } in &split.items {
             let over = over_radius
                 .map_or_else(|| "without radii".to_owned(), |over| format!("{} above their radius", thousands(over)));
-            say(&format!("  {benchmark}: {} test points, {over}", thousands(*points)));
+            say(format!("  {benchmark}: {} test points, {over}", thousands(*points)));
         }
         if split.train_num_samples == 0 {
             say("  nobody can train on it: it keeps no sample with a caption");
             continue;
         }
-        how_to_train(split, &report).iter().for_each(|line| say(&format!("  {line}")));
+        how_to_train(split, &report).iter().for_each(|line| say(format!("  {line}")));
     }
     let (judged, shards) = (thousands(report.judged), thousands(report.shards));
-    say(&format!(
+    say(format!(
         "{judged} samples of {shards} shards took part; {} could not be judged and {} are taken down: they are in no split",
         thousands(report.rejected),
         thousands(report.taken_down)
     ));
     if !report.without.is_empty() {
-        say(&format!("left out by name: {}", report.without.join(", ")));
+        say(format!("left out by name: {}", report.without.join(", ")));
     }
     tell(&report.notices);
     print_json(args.output.json, &report)?;
@@ -105,10 +104,7 @@ pub fn run(args: &SelectArgs, given: &[String]) -> Outcome {
 }
 
 fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
-    let format = |text: &String| {
-        let known = Format::ALL.into_iter().find(|format| format.extension() == text);
-        known.ok_or_else(|| PipelineError::Usage(format!("--format {text}: parquet, npy, txt and keys are written")))
-    };
+    let format = |text: &String| text.parse::<Format>().map_err(PipelineError::usage);
     Ok(SelectConfig {
         run: args.run.clone(),
         rules: args.rules.clone(),
@@ -125,7 +121,7 @@ fn config(args: &SelectArgs) -> Result<SelectConfig, PipelineError> {
 /// # Errors
 /// A number of bytes that is none.
 pub fn reading(args: &args::LedgerReading, seed: u64) -> Result<LedgerReading, PipelineError> {
-    let memory_bytes = args.memory.as_deref().map_or_else(|| Ok(default_budget_bytes()), parse_bytes)?;
+    let memory_bytes = budget_bytes(args.memory.as_deref())?;
     let (threads, tables) = (threads_or_cores(args.threads), args.tables.clone());
     Ok(LedgerReading { seed, memory_bytes, threads, tables })
 }

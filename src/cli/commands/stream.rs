@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trommel_core::escape::escape_controls;
 use trommel_core::stop::Stop;
 use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
@@ -13,6 +12,7 @@ use super::print_json;
 use crate::args::share_in_percent;
 use crate::environment;
 use crate::outcome::{Done, Outcome, Read, tell};
+use crate::say::say;
 use crate::signals;
 
 /// `trommel stream`.
@@ -60,11 +60,10 @@ pub fn run(args: &StreamArgs) -> Outcome {
     }
     let report = stream(&config, &stop)?;
     if let Out::Shards(folder, _) = &config.out {
-        let say = |line: &str| eprintln!("trommel: {}", escape_controls(line));
         let (samples, shards, folder) = (thousands(report.samples), report.written.len(), folder.display());
-        say(&format!("{samples} samples kept, in {shards} shards in {folder}"));
+        say(format!("{samples} samples kept, in {shards} shards in {folder}"));
         match open_clip(&report) {
-            Some(command) => say(&format!("  {command}")),
+            Some(command) => say(format!("  {command}")),
             None => say("  nothing is kept: there is nothing to train on"),
         }
     }

@@ -9,6 +9,7 @@ use trommel_synth::{SynthConfig, SynthError, write};
 
 use super::print_json;
 use crate::outcome::{Done, Outcome};
+use crate::say::say;
 
 /// `trommel synth`.
 #[derive(Debug, Args)]
@@ -50,15 +51,15 @@ pub fn run(args: &SynthArgs) -> Outcome {
         SynthError::Config { .. } | SynthError::Occupied { .. } => PipelineError::usage(error),
         other => PipelineError::failed(other),
     })?;
-    eprintln!(
-        "trommel: {} shards, {} samples, {} planted copies of benchmark pictures, {} broken on purpose, {} in {}",
+    say(format!(
+        "{} shards, {} samples, {} planted copies of benchmark pictures, {} broken on purpose, {} in {}",
         made.shards,
         thousands(made.samples),
         thousands(made.planted),
         made.broken,
         bytes(made.bytes),
         args.out.display()
-    );
+    ));
     print_json(args.json, &made)?;
     Ok(Done::default())
 }

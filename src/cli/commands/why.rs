@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use trommel_core::escape::escape_controls;
 use trommel_core::text::thousands;
 use trommel_pipelines::why::why;
 use trommel_pipelines::why_all::{WhyAllReport, why_all};
 
 use super::{print_json, print_line};
 use crate::outcome::{Done, Outcome};
+use crate::say::say;
 
 /// The flags of `trommel why`.
 #[derive(Debug, Args)]
@@ -51,16 +51,13 @@ fn all(args: &WhyArgs, out: &Path) -> Outcome {
     let WhyAllReport { file, rows, trained, left_over, skipped, not_yet, steps, batch, .. } = &report;
     let [rows, trained, left_over, skipped, not_yet, steps] =
         [rows, trained, left_over, skipped, not_yet, steps].map(|count| thousands(*count));
-    eprintln!(
-        "trommel: {}: {rows} rows: {trained} in the {steps} steps of {batch} that are done, {left_over} left over, {skipped} skipped, {not_yet} whose \
-         turn has not come",
-        escape_controls(file)
-    );
+    say(format!(
+        "{file}: {rows} rows: {trained} in the {steps} steps of {batch} that are done, {left_over} left over, {skipped} skipped, {not_yet} whose \
+         turn has not come"
+    ));
     let WhyAllReport { untold_samples: samples, untold_places: places, untold_because: because, .. } = &report;
-    let why =
-        because.as_ref().map(|why| format!("{} samples have no row: {}", thousands(*samples), escape_controls(why)));
-    if let Some(why) = &why {
-        eprintln!("trommel:   {why}");
+    if let Some(why) = because {
+        say(format!("  {} samples have no row: {why}", thousands(*samples)));
     }
     print_json(args.json, &report)?;
     let unfinished = (*places > 0).then(|| {

@@ -11,7 +11,7 @@
 //! 2. A signal goes only to processes that were not waited for yet, so never to a stranger with a used number.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, parent_id};
@@ -32,6 +32,7 @@ use super::ends::{End, status};
 use super::variables::Found;
 use super::{CLUSTER_VARIABLE, Times, refused};
 use crate::environment;
+use crate::say::{say, show};
 
 /// Between two looks at the children and at our own signals.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -138,7 +139,7 @@ impl Family {
             for signal in signals.pending() {
                 received += 1;
                 if received == 3 {
-                    say("trommel: the third signal: all processes are killed; the same command resumes");
+                    say("the third signal: all processes are killed; the same command resumes");
                 }
                 self.signal(if received >= 3 { SIGKILL } else { signal });
             }
@@ -150,7 +151,7 @@ impl Family {
             }
             if since_trouble.is_some_and(|since: Instant| since.elapsed() > self.patience) {
                 for member in self.members.iter().filter(|member| member.end.is_none()) {
-                    say(&format!("trommel: process {} does not end and is killed", member.process));
+                    say(format!("process {} does not end and is killed", member.process));
                 }
                 self.signal(SIGKILL);
                 since_trouble = Some(Instant::now());
@@ -178,7 +179,7 @@ impl Family {
             trouble |= end != End::Exited(0);
             if matches!(end, End::Killed(_)) && received < 3 {
                 let (process, pid) = (member.process, member.child.id());
-                say(&format!("trommel: process {process} (pid {pid}) {end}; the same command resumes"));
+                say(format!("process {process} (pid {pid}) {end}; the same command resumes"));
             }
         }
         trouble
@@ -197,13 +198,8 @@ fn relay(process: usize, from: impl Read) {
             Ok(_) => {}
         }
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
-        say(&format!("[{process}] {}", escape_controls(&text)));
+        show(format!("[{process}] {}", escape_controls(&text)));
     }
-}
-
-/// A line on stderr, which may be gone.
-fn say(line: &str) {
-    let _reader_gone = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Ends this process with a line and status 3 once its parent is no longer `launcher`.
@@ -212,7 +208,7 @@ pub fn watch_launcher(launcher: u32) -> std::io::Result<()> {
         while parent_id() == launcher {
             std::thread::sleep(LAUNCHER_EVERY);
         }
-        say("trommel: the launcher is gone; the same command resumes");
+        say("the launcher is gone; the same command resumes");
         // The run folder is made for being left at any instant.
         signal_hook::low_level::exit(ErrorKind::Lost.status().into());
     };

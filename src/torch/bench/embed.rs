@@ -8,15 +8,16 @@ use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
+use trommel_cli::say::{say, say_lines};
 
 /// Measures the embedder, and prints what it found.
 pub fn run(args: &BenchArgs) -> Outcome {
     let report = embedder(&config(args)?)?;
-    eprintln!("trommel: {} on {}", report.model, report.numerics);
-    eprintln!("trommel: {}", line(&report.figures));
+    say(format!("{} on {}", report.model, report.numerics));
+    say(line(&report.figures));
     for variant in &report.variants {
         let said = variant.figures.as_ref().map_or_else(|| variant.failed.clone().unwrap_or_default(), line);
-        eprintln!("trommel: {}: {said}", variant.form);
+        say_lines(format!("{}: {said}", variant.form));
     }
     print_json(args.output.json, &report)?;
     Ok(Done::default())

@@ -7,21 +7,21 @@ use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
+use trommel_cli::say::say;
 
 /// Compares the device's join with the processor's, and measures it.
 pub fn run(args: &BenchArgs) -> Outcome {
     let report = join(&config(args))?;
-    eprintln!("trommel: {} points of {} elements, join on {}", report.points, report.dim, report.on);
+    say(format!("{} points of {} elements, join on {}", report.points, report.dim, report.on));
     match &report.first_difference {
-        None => eprintln!(
-            "trommel: {} rows equal the processor's to the bit, in all columns and points",
-            report.compared_rows
-        ),
-        Some(first) => eprintln!("trommel: {} DIFFERENCES; the first: {first}", report.differences),
+        None => {
+            say(format!("{} rows equal the processor's to the bit, in all columns and points", report.compared_rows))
+        }
+        Some(first) => say(format!("{} DIFFERENCES; the first: {first}", report.differences)),
     }
     for figures in &report.figures {
-        eprintln!(
-            "trommel: {}: {:.0} rows/s ({:.1} us of CPU a row; the processor alone {:.0} rows/s), {:.1} hits and {:.1} exact products a row{}",
+        say(format!(
+            "{}: {:.0} rows/s ({:.1} us of CPU a row; the processor alone {:.0} rows/s), {:.1} hits and {:.1} exact products a row{}",
             figures.work,
             figures.rows_per_second,
             figures.cpu_micros_per_row,
@@ -29,7 +29,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
             figures.hits_per_row,
             figures.confirmed_per_row,
             if figures.rows_in_place > 0 { "; THE DEVICE FAILED and the processor went on" } else { "" }
-        );
+        ));
     }
     print_json(args.output.json, &report)?;
     match report.differences {

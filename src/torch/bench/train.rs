@@ -7,6 +7,7 @@ use trommel_cli::args::BenchArgs;
 use trommel_cli::commands::print_json;
 use trommel_cli::environment;
 use trommel_cli::outcome::{Done, Outcome};
+use trommel_cli::say::{say, say_lines};
 
 use crate::train::precision;
 
@@ -14,34 +15,34 @@ use crate::train::precision;
 pub fn run(args: &BenchArgs) -> Outcome {
     let report = trainer(&config(args)?)?;
     let on = report.card.as_ref().unwrap_or(&report.device);
-    eprintln!("trommel: {} on {on}, {:?}, batches of {}", report.model, report.precision, report.batch);
-    let say = |what: &str, rate: &Rate| {
-        eprintln!(
-            "trommel: {what}: {:.1} samples/s (median of {} steps {:.1} ms, slowest tenth {:.1} ms)",
+    say(format!("{} on {on}, {:?}, batches of {}", report.model, report.precision, report.batch));
+    let tell = |what: &str, rate: &Rate| {
+        say(format!(
+            "{what}: {:.1} samples/s (median of {} steps {:.1} ms, slowest tenth {:.1} ms)",
             rate.samples_per_second,
             rate.steps,
             1e3 * rate.median_seconds,
             1e3 * rate.slow_seconds
-        );
+        ));
     };
-    say("a step", &report.step);
-    say("with every batch from host memory", &report.with_uploads);
-    say("with the captions' padding", &report.padded);
+    tell("a step", &report.step);
+    tell("with every batch from host memory", &report.with_uploads);
+    tell("with the captions' padding", &report.padded);
     for (otherwise, rate) in &report.variants {
         match rate {
-            Ok(rate) => say(otherwise, rate),
-            Err(error) => eprintln!("trommel: {otherwise}: {error}"),
+            Ok(rate) => tell(otherwise, rate),
+            Err(error) => say_lines(format!("{otherwise}: {error}")),
         }
     }
-    eprintln!(
-        "trommel: captions of {:.1} tokens, {:.1} computed; {} losses differ from those with padding by {:.1e} at most",
+    say(format!(
+        "captions of {:.1} tokens, {:.1} computed; {} losses differ from those with padding by {:.1e} at most",
         report.caption_tokens,
         report.computed_tokens,
         report.losses.len(),
         report.padded_difference
-    );
+    ));
     if let Some(difference) = report.f32_difference {
-        eprintln!("trommel: from those in f32 by {difference:.1e} at most");
+        say(format!("from those in f32 by {difference:.1e} at most"));
     }
     print_json(args.output.json, &report)?;
     Ok(Done::default())
