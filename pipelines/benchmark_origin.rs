@@ -59,13 +59,15 @@ pub(crate) fn config(folder: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()
 }
 
-/// What multiplied for the features of a run; none where nothing was embedded.
+/// What multiplied for the features of a run, and in what if not in f32; none where nothing was embedded.
 #[must_use]
 pub fn products(config: &Value) -> Option<String> {
     let numerics = config.get("numerics").filter(|numerics| numerics.get("libtorch").is_some())?;
     let text = |name: &str| numerics.get(name).and_then(Value::as_str);
     let device = text("device").filter(|device| *device != "cpu");
-    Some(text(PRODUCTS).or(device).unwrap_or(PLAIN).to_owned())
+    let by = text(PRODUCTS).or(device).unwrap_or(PLAIN);
+    let precision = text("precision").filter(|precision| *precision != "f32");
+    Some(precision.map_or_else(|| by.to_owned(), |precision| format!("{by} in {precision}")))
 }
 
 /// The same of a file that says `metadata` of itself, and lies in a run of this configuration, or in none; none of what another program embedded.
@@ -76,9 +78,9 @@ pub(crate) fn products_of(config: Option<&Value>, metadata: &BTreeMap<String, St
     })
 }
 
-/// Notes each benchmark with radii whose vectors come from other products than those of a pool that is stored already; of what does not say, of
-/// either side, nothing is known. A pool that is embedded as it comes is embedded as its benchmarks were, see [`crate::begun_with`].
-pub(crate) fn note_products(notices: &mut Notices, benchmarks: &[BenchmarkOrigin], pool: Option<&str>) {
+/// Notes each benchmark with radii whose vectors come from other products than the pool's; of what does not say, of either side, nothing is known. A
+/// pool that is embedded as it comes is embedded as its benchmarks were where it can be, see [`crate::begun_with`].
+pub fn note_products(notices: &mut Notices, benchmarks: &[BenchmarkOrigin], pool: Option<&str>) {
     let Some(pool) = pool else { return };
     for BenchmarkOrigin { name, products, .. } in benchmarks.iter().filter(|benchmark| benchmark.has_radii) {
         let Some(products) = products.as_deref().filter(|products| *products != pool) else { continue };
@@ -88,9 +90,41 @@ pub(crate) fn note_products(notices: &mut Notices, benchmarks: &[BenchmarkOrigin
     }
 }
 
+/// Notes each benchmark whose vectors come from other products than those of a reference that gives it radii.
+pub(crate) fn note_reference(notices: &mut Notices, benchmarks: &[BenchmarkOrigin], reference: &BenchmarkOrigin) {
+    let Some(of_reference) = reference.products.as_deref() else { return };
+    for BenchmarkOrigin { name, products, .. } in benchmarks {
+        let Some(products) = products.as_deref().filter(|products| *products != of_reference) else { continue };
+        let text = "references whose vectors and the benchmark's were multiplied for differently (a radius is off by what that changes: embed \
+                    both in one way)";
+        let place = format!("benchmark {name}: {products}, reference {}: {of_reference}", reference.name);
+        notices.note("reference_products", text, place, 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_f32_says_so() {
+        let of = |numerics: &str| {
+            products(
+                &serde_json::from_str(&format!(r#"{{"numerics": {{"libtorch": "2.11.0", {numerics}}}}}"#))
+                    .expect("JSON"),
+            )
+        };
+        let cases = [
+            (r#""device": "cpu", "precision": "f32", "products": "oneDNN""#, ONEDNN),
+            (r#""device": "cpu""#, PLAIN),
+            (r#""device": "cpu", "precision": "bf16""#, "libtorch in bf16"),
+            (r#""device": "cuda", "precision": "f32""#, "cuda"),
+            (r#""device": "cuda", "precision": "f16, residual sum f32""#, "cuda in f16, residual sum f32"),
+        ];
+        for (numerics, due) in cases {
+            assert_eq!(of(numerics).as_deref(), Some(due), "{numerics}");
+        }
+    }
 
     #[test]
     fn products_that_differ_from_a_stored_pool_are_said_where_radii_hang_on_them() {

@@ -1,5 +1,6 @@
 //! How a pipeline can end other than well: of which kind, where, and because of what. The kind alone decides the exit status.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -117,6 +118,18 @@ impl PipelineError {
     /// [`Interrupted`](Self::Interrupted) where somebody has, be it a soft one.
     pub fn if_ending(stop: &Stop) -> Result<(), Self> {
         if stop.is_ending() { Err(Self::Interrupted) } else { Ok(()) }
+    }
+
+    /// Goes on while the work of a part is whole.
+    ///
+    /// # Errors
+    /// [`Interrupted`](Self::Interrupted) where a stop ended it early; else why the first shard of `failed` could not be read.
+    pub fn if_not_whole(interrupted: bool, failed: &BTreeMap<u64, String>) -> Result<(), Self> {
+        match failed.first_key_value() {
+            _ if interrupted => Err(Self::Interrupted),
+            Some((_, why)) => Err(Self::Unfinished(why.clone())),
+            None => Ok(()),
+        }
     }
 
     /// A failure at a file or folder.

@@ -25,6 +25,11 @@ pub struct ClassNames {
     pub table: BTreeMap<String, String>,
 }
 
+/// Whether it is an identifier of WordNet's, as ImageNet's folders are called: `n01440764`.
+pub(crate) fn is_wordnet_id(label: &str) -> bool {
+    label.strip_prefix('n').is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
 enum Source {
     /// Class folders, with the number of each one's class.
     Folders(Folders, Vec<usize>),
@@ -122,6 +127,14 @@ impl LabelledPictures {
             }
             (true, false) => names.list.clone(),
             (true, true) => {
+                if called.iter().all(|name| is_wordnet_id(name)) {
+                    return Err(PipelineError::Usage(format!(
+                        "{}: class folders are called by WordNet's identifiers ({}), which no caption holds; --class-table or --classnames \
+                         (class_table, classnames) says what they are",
+                        data.display(),
+                        called[order[0]]
+                    )));
+                }
                 if numbers.is_some() && called.len() > 1 {
                     let text = "class folders called by numbers, which are taken for the names of their classes; \
                                 --classnames or --class-table says what they are";

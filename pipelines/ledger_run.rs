@@ -177,17 +177,6 @@ impl Counting {
     }
 }
 
-/// Joins all workers; a worker that panicked is a failure.
-///
-/// # Errors
-/// What it panicked with.
-pub fn workers_ended<T: Send>(guards: timely::communication::WorkerGuards<T>) -> Result<(), PipelineError> {
-    for end in guards.join() {
-        end.map_err(|panic| PipelineError::Failed(format!("a worker panicked: {panic}")))?;
-    }
-    Ok(())
-}
-
 /// Readers of worker `worker` (or lanes of a process): a fair share of `readers`.
 #[must_use]
 pub fn share(worker: usize, workers: usize, readers: usize) -> std::ops::Range<usize> {

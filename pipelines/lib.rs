@@ -51,3 +51,4 @@ mod unmarked;
 pub mod verify;
 pub mod why;
 pub mod why_all;
+mod workers;

@@ -14,6 +14,7 @@ use trommel_core::credit::{Credit, CreditConfig};
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Embedded, Event, Identity, Sample, Time};
 use trommel_core::stop::Stop;
+use trommel_core::text::bytes;
 use trommel_dataflow::pool::Pool;
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
@@ -39,7 +40,7 @@ use crate::error::PipelineError;
 use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
 use crate::ledger_run::{Counting, WatchdogGuard, names_of, share, start_committer};
-use crate::memory::{MemoryPlan, human};
+use crate::memory::MemoryPlan;
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
 use crate::rounding;
@@ -213,7 +214,7 @@ impl<'a> RunSetup<'a> {
         let memory = self.memory(readers);
         let budget_bytes = memory.credit_bytes()?;
         tracing::info!("{}", Threading::of(&self.config.machine));
-        tracing::info!("memory {}: {memory}", human(memory.budget_bytes));
+        tracing::info!("memory {}: {memory}", bytes(memory.budget_bytes));
         let config = CreditConfig { budget_bytes, lanes: readers, quantum_bytes: self.quantum_bytes() };
         Ok(Credit::new(config, stop.clone()).with_records(self.ledger_memory().lane_bytes()))
     }
@@ -256,7 +257,7 @@ impl<'a> RunSetup<'a> {
         let (joiner, verdict, joiners, stop_here) =
             (self.joiner.clone(), self.verdict.clone(), pool.clone(), stop.clone());
         progress.begin();
-        together.execute(workers, move |worker, index| {
+        together.execute(workers, stop, move |worker, index| {
             let mine = share(index, workers, readers);
             worker.dataflow::<Time, _, _>(|scope| {
                 let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());

@@ -20,7 +20,7 @@ use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
 use trommel_shard::embeddings::reader_bytes;
 
-use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED};
+use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED, note_reference};
 use crate::benchmarks::{
     NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_all, open_set, refuse_part, rejects,
 };
@@ -128,7 +128,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
     let mut by_reference: Vec<Vec<OfReference>> = benchmarks.iter().map(|_| Vec::new()).collect();
     let (mut rounded, mut of_f32) = (Rounded::default(), 0);
     for reference in &config.references {
-        let measured = measure(config, reference, &benchmarks, (&mut notices, &mut rounded, &mut of_f32))?;
+        let measured = measure(config, reference, (&benchmarks, &origins), (&mut notices, &mut rounded, &mut of_f32))?;
         for (of, outcome) in by_reference.iter_mut().zip(measured) {
             let measured = Measured::of(outcome.references, outcome.radii);
             of.push(OfReference { reference: reference.name.clone(), measured });
@@ -158,7 +158,7 @@ pub fn radii(config: &RadiiConfig) -> Result<Vec<Gap>, PipelineError> {
 fn measure(
     config: &RadiiConfig,
     reference: &NamedPath,
-    benchmarks: &[Arc<Benchmark>],
+    (benchmarks, origins): (&[Arc<Benchmark>], &[BenchmarkOrigin]),
     (notices, rounded, of_f32): (&mut Notices, &mut Rounded, &mut u64),
 ) -> Result<Vec<RadiiOutcome>, PipelineError> {
     let several = config.references.len() > 1;
@@ -178,6 +178,7 @@ fn measure(
         reader = reader.rounding_as_stored();
     }
     check_identities(config, reference, reader.identity(), benchmarks)?;
+    note_reference(notices, origins, &BenchmarkOrigin::of(reference, &reader));
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
     let mut memory = MemoryPlan::new(config.memory_bytes, false);

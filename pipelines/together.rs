@@ -19,7 +19,6 @@ use crossbeam_channel::RecvTimeoutError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use timely::WorkerConfig;
 use timely::communication::allocator::AllocatorBuilder;
 use timely::worker::Worker;
 use trommel_cluster::{Agreement, Cluster, ClusterConfig, ClusterError, Control, Loss, Message};
@@ -31,11 +30,10 @@ use trommel_ledger::run_folder::{Access, differences};
 use crate::config::{ClusterSeat, JudgeConfig};
 use crate::error::{ErrorKind, PipelineError};
 use crate::fleet::PeerView;
-use crate::ledger_run::workers_ended;
 use crate::phase::Phase;
 use crate::process_end::{Ending, Entered};
 use crate::progress::Progress;
-use crate::secret;
+use crate::{secret, workers};
 
 /// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(30);
@@ -246,23 +244,22 @@ impl Together {
     }
 
     /// Runs one dataflow on `workers` workers of each process, until it has ended everywhere. `build` gets the worker and
-    /// its number in this process.
+    /// its number in this process. A panic of one worker requests `stop` and ends all.
     pub fn execute(
         &self,
         workers: usize,
+        stop: &Stop,
         build: impl Fn(&mut Worker, usize) + Send + Sync + 'static,
     ) -> Result<(), PipelineError> {
         let first = self.rank() * workers;
-        let (builders, guard): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) = match &self.cluster {
+        let allocators: (Vec<AllocatorBuilder>, Box<dyn Any + Send>) = match &self.cluster {
             Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed)?,
             None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed)?,
         };
-        let run = move |worker: &mut Worker| {
+        workers::run(allocators, stop, move |worker| {
             let index = worker.index() - first;
             build(worker, index);
-        };
-        let guards = timely::execute::execute_from(builders, guard, WorkerConfig::default(), run);
-        workers_ended(guards.map_err(PipelineError::Failed)?)
+        })
     }
 
     /// The end of this process's part: a goodbye, or why there is none.

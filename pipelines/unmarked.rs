@@ -4,6 +4,7 @@ use trommel_core::durable;
 use trommel_ledger::read::Ledger;
 
 use crate::error::PipelineError;
+use crate::past_run::CURRENT;
 
 /// Refuses what a watch wrote without marking what is taken down: all of it would take part.
 ///
@@ -22,7 +23,7 @@ pub(crate) fn refuse_unmarked(ledger: &Ledger) -> Result<(), PipelineError> {
         return Err(PipelineError::Usage(format!(
             "{} is a watch's pool, where nothing is marked as taken down: give one of its splits, {}/SPLIT",
             run.display(),
-            watch.join("current").display()
+            watch.join(CURRENT).display()
         )));
     }
     Ok(())

@@ -113,6 +113,12 @@ fn folders_called_by_numbers_a_table_of_them_and_tars_of_clip_benchmark_are_one_
     assert_ne!(shares(&eval(0, "numbered", &["--classnames", &wrong, templates[0], templates[1]])), due);
     let said = stderr(&eval(0, "numbered", &[]));
     assert!(said.contains("class folders called by numbers") && said.contains(": 12 (first: 0)"), "{said}");
+    for class in 0..CLASSES {
+        fs::create_dir_all(at("wordnet")).unwrap();
+        std::os::unix::fs::symlink(at(&format!("numbered/{class}")), at(&format!("wordnet/n{class:08}"))).unwrap();
+    }
+    let said = stderr(&eval(2, "wordnet", &[]));
+    assert!(said.contains("class folders are called by WordNet's identifiers (n00000000)"), "{said}");
     fs::write(at("short.tsv"), "0\ta\n").unwrap();
     let short = text("short.tsv");
     let said = stderr(&eval(2, "numbered", &["--class-table", &short]));

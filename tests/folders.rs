@@ -157,6 +157,15 @@ fn files_train_for_several_passes() {
     let train =
         |status| stderr(&run(status, &[&["train", "--decisions", &judged, "--run", &taken], &recipe[..]].concat()));
     assert!(train(0).contains("5 steps, 10 samples trained in 2 finished passes"));
+    // Other decisions are not for a folder that has some.
+    let other = format!("{into}-other");
+    run(0, &["prune", &images, "--run", &other, "--rule", "random:50%", "--threads", "1"]);
+    let begun = ["train", "--decisions", &other, "--run", &taken];
+    let refused = stderr(&run(2, &[&begun, &recipe[..]].concat()));
+    assert!(
+        last(&refused).contains("it has other decisions than those of") && last(&refused).contains("random:50%"),
+        "{refused}"
+    );
     fs::remove_file(root.join(FILES[3])).unwrap();
     fs::remove_dir_all(&taken).unwrap();
     assert!(last(&train(2)).contains("not the class folders any more"));

@@ -15,6 +15,7 @@ use trommel_shard::plan::{Plan, is_shard_name};
 use crate::error::PipelineError;
 use crate::failures::{failed, no_run};
 use crate::memory::MemoryPlan;
+use crate::past_run::CURRENT;
 use crate::plan_arguments::as_given;
 use crate::run_losses;
 use crate::unmarked::refuse_unmarked;
@@ -64,7 +65,7 @@ impl OpenRun {
     /// No run folder, or a damaged one.
     pub fn open(run: &Path, without: &[String]) -> Result<Self, PipelineError> {
         let unread = |error: LedgerError| {
-            let (error, current) = (no_run(run, error), run.join("current"));
+            let (error, current) = (no_run(run, error), run.join(CURRENT));
             match current.is_dir() && !run.join("config.json").exists() {
                 true => error
                     .with_remedy(format_args!("it is a watch's: give one of its splits, {}/SPLIT", current.display())),

@@ -15,7 +15,12 @@ use trommel_shard::plan::Plan;
 use crate::run_setup::RunSetup;
 use trommel_pipelines::decision::DecisionConfig;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::past_run::from_folder;
+use trommel_pipelines::past_run::{CURRENT, from_folder};
+
+/// Whether it leads through a watch's link to its newest epoch.
+fn moves_on(from: &Path) -> bool {
+    from.ancestors().any(|part| part.file_name().is_some_and(|name| name == CURRENT) && part.is_symlink())
+}
 
 /// A finished run whose decisions are taken over.
 pub(crate) struct Adopted {
@@ -25,16 +30,32 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// The run in `from`; or `run` itself, where that has taken over before.
+    /// The run in `from`; or `run` itself, where that has taken over before. `from` must not have others then, unless it is a watch's `current`, which moves on.
     ///
     /// # Errors
-    /// No run folder, or one with shards that are not judged.
+    /// No run folder, or one with shards that are not judged; other decisions than those that were taken over.
     pub(crate) fn open(from: &Path, run: &Path) -> Result<Self, PipelineError> {
-        if let Ok(before) = Self::read(run) {
-            tracing::info!("{} goes on with the decisions that it took over", run.display());
-            return Ok(before);
+        let Ok(before) = Self::read(run) else { return Self::read(from) };
+        match Self::read(from) {
+            Ok(now) if !moves_on(from) => before.refuse_other(&now)?,
+            // Who made them may be gone by now.
+            Ok(_) | Err(_) => {}
         }
-        Self::read(from)
+        tracing::info!("{} goes on with the decisions that it took over", run.display());
+        Ok(before)
+    }
+
+    fn refuse_other(&self, now: &Self) -> Result<(), PipelineError> {
+        let names = |it: &Self| it.plan.shards.iter().map(|shard| shard.name.clone()).collect::<Vec<_>>();
+        let decisions = |it: &Self| it.ledger.config().get("decisions").cloned().unwrap_or_default();
+        let differs = differences(&decisions(self), &decisions(now)).into_iter().next();
+        let what = match differs {
+            Some(it) => format!("another {}: {} here, {} there", it.field, it.stored, it.given),
+            None if names(self) != names(now) => "other shards".into(),
+            None => return Ok(()),
+        };
+        let text = format!("it has other decisions than those of {}: {what}", now.root.display());
+        Err(PipelineError::Usage(text).within(self.root.display()).with_remedy("a new --run takes the others over"))
     }
 
     fn read(root: &Path) -> Result<Self, PipelineError> {

@@ -99,9 +99,7 @@ pub fn demo(
             ..judge(&[folder.display().to_string()], &out.join("embedded").join(name), machine)
         };
         let embedded = prune::prune(&config, stop.clone(), &progress_of(&format!("embedding {name}")))?;
-        if embedded.interrupted {
-            return Err(PipelineError::Interrupted);
-        }
+        PipelineError::if_not_whole(embedded.interrupted, &embedded.failed)?;
         embed::finish(&config, false)?;
     }
     clock.lap("embed reference and benchmarks");

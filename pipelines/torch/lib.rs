@@ -30,6 +30,7 @@ mod train_dataflows;
 mod train_on;
 mod train_report;
 mod train_run;
+mod trainer_memory;
 mod trainer_reach;
 mod trainer_setup;
 mod trainer_thread;

@@ -99,7 +99,7 @@ impl Pruner {
         let (stop_here, readers) = (stop.clone(), self.readers);
         let workers = judging.machine().workers;
         progress.begin();
-        together.execute(workers, move |worker, index| {
+        together.execute(workers, stop, move |worker, index| {
             let mine = share(index, workers, readers);
             worker.dataflow::<Time, _, _>(|scope| {
                 let (given, reader, credit) = (leases.clone(), reader.clone(), credit.clone());

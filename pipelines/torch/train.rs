@@ -24,8 +24,9 @@ use crate::train_on::{TrainInputs, check_order, train_on};
 pub use crate::train_report::TrainReport;
 use crate::train_run::Setting;
 pub use crate::train_run::{RunLength, TrainRun};
+use crate::trainer_memory::{Beside, TrainerMemory};
 use crate::trainer_reach::Trained;
-use crate::trainer_setup::{size_of, take_trainer};
+use crate::trainer_setup::size_of;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
@@ -50,12 +51,7 @@ pub(crate) fn train_part(
     let stop = Stop::new();
     let _registrations = whole.hand_on(&stop);
     let report = train(run, stop, &progress_of(title))?;
-    if report.interrupted {
-        return Err(PipelineError::Interrupted);
-    }
-    if let Some((ordinal, why)) = report.failed.first_key_value() {
-        return Err(PipelineError::Unfinished(format!("{title}: shard {ordinal}: {why}")));
-    }
+    PipelineError::if_not_whole(report.interrupted, &report.failed).map_err(|error| error.within(title))?;
     Ok(report)
 }
 
@@ -73,10 +69,12 @@ fn train_together(
     let config = &config;
     let rank = together.rank();
     let model = trained_model(run)?;
-    let view = train_view(run, model.preprocess());
+    let trainer = Beside {
+        view: train_view(run, model.preprocess()),
+        memory: TrainerMemory::of(&model.sizes(), &run.recipe, together.ranks()),
+    };
     let split = run.split.as_deref().map(SplitFile::open).transpose()?.map(Arc::new);
-    let mut judging = RunSetup::of_split(config, split, Some(view), stop.clone())?;
-    take_trainer(run, &mut judging, &model.sizes(), together.ranks());
+    let mut judging = RunSetup::of_split(config, split, Some(trainer), stop.clone())?;
     let plan = judging.input.plan().clone();
     let size = size_of(run, &judging, plan.len());
     if !has_trained(&config.run) {

@@ -138,15 +138,16 @@ pub(crate) fn train_on(
         stop: stop.clone(),
     };
     progress.begin();
-    together.execute(workers, move |worker, _| {
+    let executed = together.execute(workers, stop, move |worker, _| {
         let mine = share(worker.index(), worker.peers(), lanes);
         worker.dataflow::<Time, _, _>(|scope| {
             let durable = graph(scope, &parts, mine);
             parts.counting.durable(durable, &parts.known).redeem(&parts.leases);
         });
-    })?;
-
+    });
+    // It ends in any case, for a dataflow that ended early has requested the stop.
     let outcome = trainer.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
+    executed?;
     let written = committer.finish().map_err(PipelineError::failed)?;
     if let Some(failure) = stop.failure() {
         return Err(failure.into());

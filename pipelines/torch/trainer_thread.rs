@@ -8,6 +8,7 @@ use std::time::Instant;
 use trommel_cluster::Samples;
 use trommel_core::causes::Cause;
 use trommel_core::sample::SampleId;
+use trommel_core::stop::Stop;
 use trommel_dataflow::order::{Cursor, Held};
 use trommel_train::share::{Outbox, rows};
 use trommel_train::to_order::{TrainOrder, TrainSample};
@@ -41,6 +42,16 @@ pub(crate) struct Batches {
     pub(crate) trained: Trained,
     /// Microseconds that were waited for batches.
     pub(crate) waited: Arc<AtomicU64>,
+}
+
+/// Ends the run, for it has been trained or cannot be, be it for a panic: the dataflow would wait for ever for somebody to take its samples.
+struct EndsRun(TrainOrder, Stop);
+
+impl Drop for EndsRun {
+    fn drop(&mut self) {
+        self.0.service().close();
+        self.1.request();
+    }
 }
 
 /// A schedule's steps, as they are asked for.
@@ -112,8 +123,9 @@ pub(crate) fn start(
     let captions = setting.model.captions().map_err(PipelineError::usage)?;
     let (size, device) = (setting.model.preprocess().size as usize, trainer.device());
     let (order, trained) = (batches.order.service().clone(), batches.trained.clone());
-    let (stop, progress) = (setting.stop.clone(), setting.progress.clone());
+    let (ends_run, progress) = (EndsRun(batches.order.clone(), setting.stop.clone()), setting.progress.clone());
     spawn_trainer(move || {
+        let _ends_run = ends_run;
         let done = run_trainer(
             &mut trainer,
             &logging,
@@ -132,8 +144,6 @@ pub(crate) fn start(
             // What lies behind the last batch of the last pass is counted too.
             let _over = order.next_batch(batch);
         }
-        order.close();
-        stop.request();
         done
     })
     .map_err(PipelineError::failed)

@@ -12,6 +12,7 @@ use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::{Store, local_path};
 
 use crate::error::PipelineError;
+use crate::labelled::is_wordnet_id;
 use crate::pictures::{self, WantedPicture};
 
 /// Captions read back from shards on this machine.
@@ -129,9 +130,7 @@ pub(super) fn holds(caption: &str, name: &str) -> bool {
 
 /// Whether a label is a name, and no number and no WordNet identifier (`n01440764`), which no caption holds.
 pub(super) fn is_name(label: &str) -> bool {
-    let wordnet =
-        label.strip_prefix('n').is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|b| b.is_ascii_digit()));
-    !wordnet && label.chars().any(char::is_alphabetic)
+    !is_wordnet_id(label) && label.chars().any(char::is_alphabetic)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //!
 //!     [benchmarks.val]
 //!     data = "imagenet/val"
+//!     class_table = "imagenet_class_index.json"
 //!
 //!     [embedder]
 //!     model = "ViT-B-16-plus-240"

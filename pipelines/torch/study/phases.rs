@@ -199,12 +199,7 @@ impl Study<'_> {
                 ..self.judge(self.file.pool.0.clone(), self.place("pool"), embedder)
             };
             let report = prune(&judge, self.stop.clone(), &(self.progress_of)("judging the pool"))?;
-            if report.interrupted {
-                return Err(PipelineError::Interrupted);
-            }
-            if let Some((ordinal, why)) = report.failed.first_key_value() {
-                return Err(PipelineError::Unfinished(format!("pool: shard {ordinal}: {why}")));
-            }
+            PipelineError::if_not_whole(report.interrupted, &report.failed).map_err(|error| error.within("pool"))?;
             let captionless = report.remarks.get(NO_CAPTION).copied().unwrap_or(0);
             Ok(JudgedPool { judged: report.kept, captionless, rejected: report.rejected, notices: report.notices })
         })
