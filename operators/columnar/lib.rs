@@ -11,7 +11,6 @@
 //! 3. Vectors that leave this room are canonical: see [`canonical`].
 #![forbid(missing_docs)]
 
-pub mod canonical;
 mod embedding_batch;
 pub mod embeddings;
 pub mod ipc;
@@ -22,6 +21,8 @@ pub mod parquet;
 pub mod pieces;
 mod sizes;
 pub mod source;
+
+pub use trommel_kernels::canonical;
 
 use std::cell::Cell;
 use std::io;

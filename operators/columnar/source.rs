@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 
 use super::ColumnarError;
-use super::canonical::{canonicalise_into, is_unit, norm, round_f16, widen};
+use super::canonical::{canonicalise_into, is_unit, norm, round_to_f16, widen};
 pub use super::embedding_batch::{BATCH_ROWS, Details, EmbeddingBatch};
 use super::ipc::StoredBatch;
 use super::leaving::LeftOut;
@@ -246,7 +246,7 @@ impl EmbeddingReader {
             self.notes.lines.push(format!(
                 "{}: a row is further than {} from norm 1; all rows of this file are normalised again",
                 piece.path().display(),
-                super::canonical::UNIT_NORM_TOLERANCE
+                super::canonical::UNIT_TOLERANCE
             ));
         }
         Ok(Current { stored, as_is })
@@ -297,7 +297,7 @@ impl EmbeddingReader {
                         );
                         return Err(ColumnarError::mismatch(&self.root, detail));
                     }
-                    length.map(|_| out.vectors.extend(row.iter().map(|&v| round_f16(f64::from(v)))))
+                    length.map(|_| out.vectors.extend(row.iter().map(|&v| round_to_f16(f64::from(v)))))
                 }
                 StoredRows::F32(values) => {
                     self.notes.converted_rows += 1;

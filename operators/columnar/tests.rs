@@ -7,7 +7,7 @@ use std::path::Path;
 use half::f16;
 
 use super::ColumnarError;
-use super::canonical::{canonicalise_into, round_f16};
+use super::canonical::{canonicalise_into, round_to_f16};
 use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter, FILE_NAME};
 use super::npy;
 use super::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
@@ -177,7 +177,7 @@ fn numpy_golden() -> Vec<u8> {
 
 #[test]
 fn npy_is_numpys() {
-    let values = [round_f16(0.6), round_f16(0.8), f16::NEG_ONE, f16::ZERO];
+    let values = [round_to_f16(0.6), round_to_f16(0.8), f16::NEG_ONE, f16::ZERO];
     let mut bytes = Vec::new();
     npy::write(Path::new("x.npy"), &mut bytes, &values, 2).unwrap();
     assert_eq!(bytes, numpy_golden());
@@ -313,23 +313,23 @@ fn rows_are_made_canonical() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.npy");
     let save = |values: &[f64]| {
-        let values: Vec<f16> = values.iter().map(|&v| round_f16(v)).collect();
+        let values: Vec<f16> = values.iter().map(|&v| round_to_f16(v)).collect();
         npy::write(&path, &mut std::fs::File::create(&path).unwrap(), &values, 2).unwrap();
     };
     // Within the tolerance: as they are, to the bit.
     save(&[0.6, 0.8, 1.0005, 0.0]);
     let set = EmbeddingSet::open(&path).unwrap();
-    assert_eq!(set.vector(1)[0], round_f16(1.0005));
+    assert_eq!(set.vector(1)[0], round_to_f16(1.0005));
     assert_eq!(set.notes.renormalised_rows, 0);
     // One row outside: all of the file anew.
     save(&[0.6, 0.8, 3.0, 4.0]);
     let set = EmbeddingSet::open(&path).unwrap();
     assert_eq!(set.notes.renormalised_rows, 2);
     assert_eq!(set.notes.lines.len(), 1);
-    let stored = [round_f16(0.6).to_f64(), round_f16(0.8).to_f64()];
+    let stored = [round_to_f16(0.6).to_f64(), round_to_f16(0.8).to_f64()];
     let norm = stored[0].hypot(stored[1]);
-    assert_eq!(set.vector(0), [round_f16(stored[0] / norm), round_f16(stored[1] / norm)]);
-    assert_eq!(set.vector(1), [round_f16(0.6), round_f16(0.8)]);
+    assert_eq!(set.vector(0), [round_to_f16(stored[0] / norm), round_to_f16(stored[1] / norm)]);
+    assert_eq!(set.vector(1), [round_to_f16(0.6), round_to_f16(0.8)]);
     // Rows without direction.
     save(&[0.6, 0.8, 0.0, 0.0, f64::NAN, 1.0]);
     let error = EmbeddingSet::open(&path).err().unwrap();
@@ -345,7 +345,7 @@ fn rows_are_made_canonical() {
     bytes.extend([3f32, 4f32].iter().flat_map(|v| v.to_le_bytes()));
     std::fs::write(&path, bytes).unwrap();
     let set = EmbeddingSet::open(&path).unwrap();
-    assert_eq!((set.vector(0), set.notes.converted_rows), (&[round_f16(0.6), round_f16(0.8)][..], 1));
+    assert_eq!((set.vector(0), set.notes.converted_rows), (&[round_to_f16(0.6), round_to_f16(0.8)][..], 1));
 }
 
 #[test]

@@ -5,12 +5,10 @@ use std::ops::Deref;
 
 use half::f16;
 use thiserror::Error;
-use trommel_kernels::dot::{norm, round_to_f16};
+use trommel_kernels::canonical::{UNIT_TOLERANCE, round_to_f16};
+use trommel_kernels::dot::norm;
 
 use trommel_core::sample::Identity;
-
-/// A row whose norm is at most this far from 1 is used as it stands.
-pub const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// Why a benchmark cannot be used.
 #[derive(Clone, Debug, Error, PartialEq)]

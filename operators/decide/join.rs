@@ -41,10 +41,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use half::f16;
 use serde::Serialize;
+use trommel_kernels::canonical::UNIT_TOLERANCE;
 use trommel_kernels::dot::norm;
 
 pub use self::error::JoinError;
-use super::benchmark::{Benchmark, UNIT_TOLERANCE};
+use super::benchmark::Benchmark;
 use super::cpu::Cpu;
 pub use super::join_config::{ColumnSet, JoinConfig, Needs};
 use super::kernel::{Kernel, KernelError};

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use half::f16;
 use thiserror::Error;
+use trommel_kernels::canonical::UNIT_TOLERANCE;
 use trommel_kernels::dot::norm;
 use trommel_kernels::int8::Instructions;
 
-use super::benchmark::{Benchmark, UNIT_TOLERANCE};
+use super::benchmark::Benchmark;
 use super::cpu::Cpu;
 use super::join_config::{JoinConfig, Needs};
 use super::kernel::{Kernel, KernelError, Portion};

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use trommel_kernels::dot::round_to_f16;
+use trommel_kernels::canonical::round_to_f16;
 
 use crate::nearest::{Centres, Nearest};
 

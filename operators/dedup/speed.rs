@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use half::f16;
-use trommel_kernels::dot::round_to_f16;
+use trommel_kernels::canonical::round_to_f16;
 
 use crate::DedupError;
 use crate::scan::{Machine, against};

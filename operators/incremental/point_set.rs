@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use trommel_kernels::canonical::UNIT_TOLERANCE;
 use trommel_kernels::dot::{norm, to_f32};
 use trommel_kernels::join::{Block, Tiling, f32_below};
 
 use super::inputs::Points;
 use trommel_core::peak;
 use trommel_core::sample::{SampleId, Score};
-use trommel_decide::benchmark::{Benchmark, UNIT_TOLERANCE};
+use trommel_decide::benchmark::Benchmark;
 use trommel_decide::maxima::Columns;
 use trommel_decide::scan::{Prepared, score};
 

@@ -1,7 +1,8 @@
 //! What must come out, by loops over f64.
 
 use half::f16;
-use trommel_kernels::dot::{dot_scalar, round_to_f16};
+use trommel_kernels::canonical::round_to_f16;
+use trommel_kernels::dot::dot_scalar;
 
 use crate::scan::{Scanned, Suppressed};
 

@@ -100,28 +100,6 @@ pub fn to_f32_scalar(from: &[f16], to: &mut [f32]) {
     }
 }
 
-/// The f16 nearest to an f64, ties to even: one rounding, on every machine.
-///
-/// Going through f32 rounds twice and is wrong near ties, and so is truncating the f64 first; both happen in common
-/// conversions. Here the step to f32 rounds to odd, after which the step to f16 is correct: f32 has more than two bits
-/// beyond f16's, and the odd last bit remembers on which side of a tie the value lay.
-#[must_use]
-pub fn round_to_f16(x: f64) -> f16 {
-    let nearest = x as f32;
-    if !nearest.is_finite() && x.is_finite() {
-        return f16::from_f32(nearest);
-    }
-    let mut bits = nearest.to_bits();
-    let back = f64::from(nearest);
-    if back != x && !x.is_nan() {
-        if back.abs() > x.abs() {
-            bits -= 1; // towards zero: the magnitude is the low 31 bits, and it is not zero here
-        }
-        bits |= 1;
-    }
-    f16::from_f32(f32::from_bits(bits))
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     //! The compiler knows each sum's index, so sums stay in registers. An index that is computed block by block would keep all of them in memory.
@@ -237,6 +215,7 @@ mod x86 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::canonical::round_to_f16;
 
     /// The next number of splitmix64.
     fn next(state: &mut u64) -> u64 {
@@ -340,27 +319,5 @@ mod tests {
             }
         }
         assert!(norm(&[f16::NAN]).is_nan() && norm(&[f16::INFINITY]).is_infinite());
-    }
-
-    #[test]
-    fn rounds_once() {
-        // Between every two neighbours: the middle goes to the even one, a hair beside it to the nearer one.
-        for bits in (0..0x7BFFu16).step_by(STEP) {
-            let (low, high) = (f16::from_bits(bits), f16::from_bits(bits + 1));
-            let middle = (low.to_f64() + high.to_f64()) / 2.0;
-            let even = if bits % 2 == 0 { low } else { high };
-            for sign in [1.0, -1.0] {
-                assert_eq!(round_to_f16(sign * middle).to_f64(), sign * even.to_f64());
-                assert_eq!(round_to_f16(sign * middle.next_down()).to_f64(), sign * low.to_f64());
-                assert_eq!(round_to_f16(sign * middle.next_up()).to_f64(), sign * high.to_f64());
-                assert_eq!(round_to_f16(sign * low.to_f64()).to_f64(), sign * low.to_f64());
-            }
-        }
-        assert_eq!(round_to_f16(65520.0), f16::INFINITY);
-        assert_eq!(round_to_f16(65519.999), f16::MAX);
-        assert_eq!(round_to_f16(f64::MAX), f16::INFINITY);
-        assert!(round_to_f16(f64::NAN).is_nan());
-        assert_eq!(round_to_f16(-0.0).to_bits(), 0x8000);
-        assert_eq!(round_to_f16(1e-300).to_bits(), 0);
     }
 }

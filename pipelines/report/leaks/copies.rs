@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use half::f16;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_core::sample::{Fate, Status};
-use trommel_decide::benchmark::UNIT_TOLERANCE;
+use trommel_kernels::canonical::UNIT_TOLERANCE;
 use trommel_ledger::read::Ledger;
 
 use crate::error::PipelineError;

@@ -1,7 +1,8 @@
 //! Values are within the bound, and what is said of them is theirs.
 
 use super::*;
-use crate::dot::{dot, norm, round_to_f16};
+use crate::canonical::round_to_f16;
+use crate::dot::{dot, norm};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn noise(state: &mut u64) -> f64 {

@@ -1,7 +1,8 @@
 //! Products are within the bound, and what is said of chunks and columns is theirs.
 
 use super::*;
-use crate::dot::{dot, norm, round_to_f16};
+use crate::canonical::round_to_f16;
+use crate::dot::{dot, norm};
 
 fn noise(state: &mut u64) -> f64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

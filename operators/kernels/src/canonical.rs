@@ -1,13 +1,14 @@
 //! The canonical embedding: the L2-normalised vector (f64 norm), each component rounded once to f16, ties to even.
 //!
 //! `half`'s own conversion from f64 goes through f32 on processors with F16C, which rounds twice and so depends on the
-//! machine; [`round_f16`] rounds once, everywhere the same.
+//! machine; [`round_to_f16`] rounds once, everywhere the same.
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 
-/// Stored f16 rows within this distance of norm 1 are used as they are.
-pub const UNIT_NORM_TOLERANCE: f64 = 1e-3;
+use crate::dot::to_f32;
+
+/// Rows of f16 within this distance of norm 1 are used as they are.
+pub const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// Why a vector has no direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl NoDirection {
 ///
 /// Every component of every embedding comes through here, so a component calls nothing: the one branch is for values that no f16 can hold.
 #[must_use]
-pub fn round_f16(value: f64) -> f16 {
+pub fn round_to_f16(value: f64) -> f16 {
     /// Biased exponents of f64: of f16's smallest normal number, 2^-14, and of its largest, below 2^16.
     const LEAST: u64 = 1023 - 14;
     const MOST: u64 = 1023 + 15;
@@ -86,21 +87,21 @@ pub fn norm(values: impl Iterator<Item = f64>) -> Result<f64, NoDirection> {
 /// A vector without a direction; `out` is then as it was.
 pub fn canonicalise_into(values: &[f32], out: &mut Vec<f16>) -> Result<(), NoDirection> {
     let length = norm(values.iter().map(|&v| f64::from(v)))?;
-    out.extend(values.iter().map(|&v| round_f16(f64::from(v) / length)));
+    out.extend(values.iter().map(|&v| round_to_f16(f64::from(v) / length)));
     Ok(())
 }
 
 /// f16 values as f32, exactly, into a buffer that is used again.
 pub fn widen(values: &[f16], out: &mut Vec<f32>) {
     out.resize(values.len(), 0.0);
-    values.convert_to_f32_slice(out);
+    to_f32(values, out);
 }
 
 /// Whether a stored row's norm is close enough to 1 to be used as it is. Rows without a direction count as unit:
 /// they are rejects whatever happens to the others.
 #[must_use]
 pub fn is_unit(values: &[f32]) -> bool {
-    norm(values.iter().map(|&v| f64::from(v))).map_or(true, |n| (n - 1.0).abs() <= UNIT_NORM_TOLERANCE)
+    norm(values.iter().map(|&v| f64::from(v))).map_or(true, |n| (n - 1.0).abs() <= UNIT_TOLERANCE)
 }
 
 #[cfg(test)]
@@ -137,18 +138,18 @@ mod tests {
             -0.333_333_333,
             2f64.powi(-1030),
         ] {
-            assert_eq!(round_f16(value).to_bits(), naive(value), "{value:e}");
+            assert_eq!(round_to_f16(value).to_bits(), naive(value), "{value:e}");
         }
-        assert_eq!(round_f16(tie + 2f64.powi(-40)).to_bits(), round_f16(tie).to_bits() + 1);
-        assert_eq!(round_f16(65520.0), f16::INFINITY);
-        assert_eq!(round_f16(-1e300), f16::NEG_INFINITY);
-        assert!(round_f16(f64::NAN).is_nan());
-        assert_eq!(round_f16(-0.0).to_bits(), 0x8000);
+        assert_eq!(round_to_f16(tie + 2f64.powi(-40)).to_bits(), round_to_f16(tie).to_bits() + 1);
+        assert_eq!(round_to_f16(65520.0), f16::INFINITY);
+        assert_eq!(round_to_f16(-1e300), f16::NEG_INFINITY);
+        assert!(round_to_f16(f64::NAN).is_nan());
+        assert_eq!(round_to_f16(-0.0).to_bits(), 0x8000);
         let mut state = 7u64;
         for _ in 0..300 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let value = (state >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0;
-            assert_eq!(round_f16(value).to_bits(), naive(value), "{value:e}");
+            assert_eq!(round_to_f16(value).to_bits(), naive(value), "{value:e}");
         }
     }
 
@@ -163,8 +164,8 @@ mod tests {
             for (value, due) in
                 [(low, below), (half.next_down(), below), (half, below + below % 2), (half.next_up(), below + 1)]
             {
-                assert_eq!(round_f16(value).to_bits(), due, "{value:e}");
-                assert_eq!(round_f16(-value).to_bits(), due | 0x8000, "-{value:e}");
+                assert_eq!(round_to_f16(value).to_bits(), due, "{value:e}");
+                assert_eq!(round_to_f16(-value).to_bits(), due | 0x8000, "-{value:e}");
             }
         }
     }
@@ -177,6 +178,6 @@ mod tests {
         assert_eq!(canonicalise_into(&[1.0, f32::INFINITY], &mut out), Err(NoDirection::NotFinite));
         assert!(out.is_empty());
         canonicalise_into(&[3.0, 4.0], &mut out).unwrap();
-        assert_eq!(out, [round_f16(0.6), round_f16(0.8)]);
+        assert_eq!(out, [round_to_f16(0.6), round_to_f16(0.8)]);
     }
 }
