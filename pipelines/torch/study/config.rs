@@ -91,6 +91,9 @@ pub struct StudyFile {
     /// Samples of the core set: those nearest to any benchmark.
     #[serde(default)]
     pub core: Option<Size>,
+    /// Each pruned set and the core set gets one of as many samples, drawn at random: what its size alone costs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub controls: bool,
     /// Width of a bin of similarities (cosine), where accuracy is shown against them.
     #[serde(default = "bin")]
     pub similarity_bin: f64,

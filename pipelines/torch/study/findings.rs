@@ -107,6 +107,15 @@ pub fn findings(sets: &[TrainingSet], means: &[Mean]) -> Vec<Finding> {
             .collect();
         let most = costs.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let shown: Vec<String> = costs.iter().map(|(name, cost)| format!("{name} {:+.2}", -cost)).collect();
+        let control = sets.iter().find(|set| set.kind == SetKind::Control(pruned.name.clone()));
+        let top = |set: &TrainingSet| mean_of(means, &set.name, benchmark).map(percent);
+        if let Some((control, pruned_top)) = control.and_then(top).zip(top(pruned)) {
+            findings.push(Finding {
+                claim: format!("on {benchmark}, {} is below as many samples drawn at random", pruned.name),
+                seen: format!("{pruned_top:.2} %, at random {control:.2} %"),
+                holds: pruned_top < control,
+            });
+        }
         if costs.len() > 1 {
             findings.push(Finding {
                 claim: format!("{} costs most on {benchmark}", pruned.name),
@@ -168,6 +177,7 @@ pub fn by_similarity(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::trainings::Accuracy;
+    use super::super::sets::controls;
     use super::*;
 
     fn set(name: &str, kind: SetKind, count: u64) -> TrainingSet {
@@ -231,6 +241,23 @@ mod tests {
         }
         let found = findings(&sets, &super::means(&sets, &trainings));
         assert_eq!(found.iter().map(|finding| finding.holds).collect::<Vec<_>>(), [false, false], "{found:?}");
+    }
+
+    #[test]
+    fn a_pruned_set_is_held_against_as_many_samples_drawn_at_random() {
+        let pruned = [set("pruned-sketch", SetKind::Pruned("sketch".into()), 180), set("core-100", SetKind::Core, 100)];
+        let wanted = controls(&[&[set("pool", SetKind::Pool, 200)], &pruned[..]].concat());
+        let asked: Vec<(&str, &str)> =
+            wanted.iter().map(|set| (set.name.as_str(), set.rule.as_deref().unwrap())).collect();
+        assert_eq!(asked, [("random-as-pruned-sketch", "random:180"), ("random-as-core-100", "random:100")]);
+        let sets = [&pruned[..1], &[set(asked[0].0, wanted[0].kind.clone(), 180)]].concat();
+        for (of_control, holds) in [(0.5, true), (0.3, false)] {
+            let trainings =
+                [training("pruned-sketch", 0, &[("sketch", 0.4)]), training(asked[0].0, 0, &[("sketch", of_control)])];
+            let found = findings(&sets, &means(&sets, &trainings));
+            assert_eq!(found.iter().map(|finding| finding.holds).collect::<Vec<_>>(), [holds], "{found:?}");
+            assert!(found[0].seen.starts_with("40.00 %, at random"), "{found:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::Study;
 use super::config::{BenchmarkFile, RecipeFile, StudyFile, TEMPLATES, TEMPLATES_FILE};
 use super::done::once;
 use super::gaps::{SetGap, nearest, similarities};
-use super::sets::{SetKind, TrainingSet, select_once, wanted};
+use super::sets::{SetKind, TrainingSet, WantedSet, controls, select_once, wanted};
 use super::trainings::{class_names, named_classes};
 use crate::order_defaults::OrderFlags;
 use crate::prune::prune;
@@ -213,7 +213,13 @@ impl Study<'_> {
             LedgerReading { seed: 0, memory_bytes: machine.memory_bytes, threads: machine.threads, tables: Vec::new() };
         let trainable = pool.judged - pool.captionless;
         let (run, folder) = (self.place("pool"), self.place("splits"));
-        let sets = select_once((&run, pool.judged, trainable), &wanted, &self.file.seeds, &folder, &reading)?;
+        let select = |wanted: &[WantedSet], file: &str| {
+            select_once((&run, pool.judged, trainable), wanted, &self.file.seeds, (&folder, file), &reading)
+        };
+        let mut sets = select(&wanted, "splits.json")?;
+        if self.file.controls {
+            sets.extend(select(&controls(&sets), "controls.json")?);
+        }
         let batch = self.file.training.batch as u64;
         match sets.iter().find(|set| set.trainable < batch) {
             Some(set) => Err(PipelineError::Usage(format!(

@@ -28,6 +28,8 @@ pub enum SetKind {
     Near(String),
     /// Drawn at random, for each seed anew.
     Random,
+    /// The same, as many as the set of this name has.
+    Control(String),
 }
 
 /// A training set that is wanted.
@@ -126,6 +128,18 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineErr
     }
 }
 
+/// Sets of as many samples as the pruned sets and the core set turned out to have, drawn at random.
+pub fn controls(sets: &[TrainingSet]) -> Vec<WantedSet> {
+    let is_of_interest =
+        |set: &&TrainingSet| matches!(set.kind, SetKind::Pruned(_) | SetKind::PrunedCombined | SetKind::Core);
+    let control = |set: &TrainingSet| WantedSet {
+        name: format!("random-as-{}", set.name),
+        kind: SetKind::Control(set.name.clone()),
+        rule: Some(format!("random:{}", set.count)),
+    };
+    sets.iter().filter(is_of_interest).map(control).collect()
+}
+
 /// Selects every set's splits from the judged pool into `folder`.
 ///
 /// # Errors
@@ -138,7 +152,8 @@ pub(super) fn select_all(
     reading: &LedgerReading,
 ) -> Result<Vec<TrainingSet>, PipelineError> {
     let rules = |random: bool| -> Vec<String> {
-        let of_kind = wanted.iter().filter(|set| (set.kind == SetKind::Random) == random);
+        let is_random = |set: &WantedSet| matches!(set.kind, SetKind::Random | SetKind::Control(_));
+        let of_kind = wanted.iter().filter(|set| is_random(set) == random);
         of_kind.filter_map(|set| Some(format!("{}={}", set.name, set.rule.as_ref()?))).collect()
     };
     let select_into = |rules: Vec<String>, seed: u64, out: PathBuf| {
@@ -181,14 +196,14 @@ fn within(folder: &Path, file: &str) -> PathBuf {
     file.strip_prefix(folder).unwrap_or(file).to_path_buf()
 }
 
-/// As [`select_all`], once for each list of sets and seeds.
+/// As [`select_all`], once for each list of sets and seeds, which `file` tells.
 pub(super) fn select_once(
     pool: (&Path, u64, u64),
     wanted: &[WantedSet],
     seeds: &[u64],
-    folder: &Path,
+    (folder, file): (&Path, &str),
     reading: &LedgerReading,
 ) -> Result<Vec<TrainingSet>, PipelineError> {
     let of = json!({ "sets": wanted, "seeds": seeds, "pool": [pool.1, pool.2] });
-    once(&folder.join("splits.json"), &of, || select_all(pool, wanted, seeds, folder, reading))
+    once(&folder.join(file), &of, || select_all(pool, wanted, seeds, folder, reading))
 }
