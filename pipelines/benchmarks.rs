@@ -84,8 +84,8 @@ fn load_with_origin(named: &NamedPath, notices: &mut Notices) -> Result<(Benchma
     let reader = open_set(&named.path).map_err(|error| error.within(&place))?;
     let origin = BenchmarkOrigin::of(named, &reader);
     let set = EmbeddingSet::read(&named.path, reader).map_err(|error| PipelineError::usage(error).within(&place))?;
-    for line in &set.notes.lines {
-        tracing::warn!(benchmark = named.name, "{line}");
+    for remark in &set.notes.remarks {
+        tracing::warn!(benchmark = named.name, "{}; {}", remark.place, remark.kind().1);
     }
     let text = "test points that are taken down, left out of their benchmark";
     notices.note("points_taken_down", text, format!("benchmark {}", named.name), set.notes.left_out_rows);

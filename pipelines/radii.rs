@@ -217,8 +217,9 @@ fn measure(
     *of_f32 += reader.notes().converted_rows;
     rounded.before |= foreign > 0;
     rounded.here |= foreign < rows;
-    for line in &reader.notes().lines {
-        notices.note("normalised", "reference files normalised again", line, 1);
+    for remark in &reader.notes().remarks {
+        let (code, text) = remark.kind();
+        notices.note(code, text, &remark.place, 1);
     }
     measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)
 }

@@ -12,7 +12,7 @@ use super::ColumnarError;
 use super::embedding_batch::{BATCH_ROWS, Details};
 use super::ipc::StoredBatch;
 use super::npy::{self, Element, MatrixHead};
-use super::parquet::{Column, TableReader};
+use super::parquet::{Column, ColumnType, TableReader};
 
 /// Columns of a table that hold a row's key, the likeliest first: clip-retrieval's name for it, img2dataset's, DataComp's.
 const KEYS: [&str; 3] = ["image_path", "key", "uid"];
@@ -52,6 +52,12 @@ impl MatrixReader {
 
     pub(super) const fn rows(&self) -> u64 {
         self.head.rows
+    }
+
+    /// The table's column of keys, where it holds numbers.
+    pub(super) fn numeric_key(&self) -> Option<&str> {
+        let key = self.table.as_ref().and_then(|table| table.reader.fields().first());
+        key.filter(|field| field.kind != ColumnType::Text).map(|field| field.name.as_str())
     }
 
     pub(super) fn is_f16(&self) -> bool {

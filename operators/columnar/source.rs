@@ -40,8 +40,40 @@ pub struct Notes {
     pub left_out_rows: u64,
     /// Rows that another program had rounded to f16: see [`EmbeddingsHead::foreign`].
     pub foreign_rows: u64,
-    /// Remarks for people, one line each.
-    pub lines: Vec<String>,
+    /// Remarks on files.
+    pub remarks: Vec<Remark>,
+}
+
+/// What is remarked on a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Of which kind.
+    pub about: About,
+    /// Which file, and what of it.
+    pub place: String,
+}
+
+/// Kinds of remarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Rows that are not unit vectors.
+    Normalised,
+    /// Keys that are stored as numbers.
+    NumericKeys,
+}
+
+impl Remark {
+    /// A stable code, and what it says of files.
+    #[must_use]
+    pub const fn kind(&self) -> (&'static str, &'static str) {
+        match self.about {
+            About::Normalised => ("normalised", "files of embeddings whose rows are normalised again"),
+            About::NumericKeys => (
+                "numeric_keys",
+                "files of embeddings whose keys are numbers (they name no sample whose key begins with a zero: store keys as text)",
+            ),
+        }
+    }
 }
 
 /// What a file says of itself.
@@ -243,11 +275,13 @@ impl EmbeddingReader {
             stored = open_piece(piece, self.details)?.0;
         }
         if !as_is {
-            self.notes.lines.push(format!(
-                "{}: a row is further than {} from norm 1; all rows of this file are normalised again",
-                piece.path().display(),
-                super::canonical::UNIT_TOLERANCE
-            ));
+            let tolerance = super::canonical::UNIT_TOLERANCE;
+            let place = format!("{}: a row is further than {tolerance} from norm 1", piece.path().display());
+            self.notes.remarks.push(Remark { about: About::Normalised, place });
+        }
+        if let Some(column) = stored.numeric_key() {
+            let place = format!("{}: column {column}", piece.path().display());
+            self.notes.remarks.push(Remark { about: About::NumericKeys, place });
         }
         Ok(Current { stored, as_is })
     }

@@ -11,7 +11,7 @@ use super::canonical::{canonicalise_into, round_to_f16};
 use super::embeddings::{EmbeddingHead, EmbeddingRow, EmbeddingSet, EmbeddingWriter, FILE_NAME};
 use super::npy;
 use super::parquet::{Column, ColumnType, Field, TableReader, TableWriter};
-use super::source::EmbeddingReader;
+use super::source::{About, EmbeddingReader};
 use trommel_core::causes::Causes;
 use trommel_core::sample::Identity;
 
@@ -279,6 +279,20 @@ fn clip_retrieval_trees() {
     let set = EmbeddingSet::open(&padded).unwrap();
     assert_eq!((set.len(), set.keys[8].as_str(), set.identity), (9, "8", None));
 
+    // Keys that are numbers are read, and it is said that zeros before them are gone.
+    assert!(EmbeddingSet::open(&unpadded).unwrap().notes.remarks.is_empty());
+    let path = unpadded.join("metadata/metadata_2.parquet");
+    let text = std::fs::read(&path).unwrap();
+    let (file, fields) = (std::fs::File::create(&path).unwrap(), vec![Field::required("image_path", ColumnType::U64)]);
+    let mut table = TableWriter::new(&path, file, fields, Vec::new()).unwrap();
+    table.write(&[Column::U64((7..10).map(Some).collect())]).unwrap();
+    table.finish().unwrap();
+    let set = EmbeddingSet::open(&unpadded).unwrap();
+    assert_eq!(set.keys[6..9], ["7", "8", "9"]);
+    let [remark] = &set.notes.remarks[..] else { panic!("{:?}", set.notes.remarks) };
+    assert!(remark.about == About::NumericKeys && remark.place.ends_with("img_emb_2.npy: column image_path"));
+    std::fs::write(&path, text).unwrap();
+
     // What lies there and is no table of these is nobody's; one whose vectors are gone is missed.
     let alone = |path: &Path| crate::pieces::tables_alone(path).unwrap();
     std::fs::copy(unpadded.join("metadata/metadata_10.parquet"), unpadded.join("metadata/all.parquet")).unwrap();
@@ -325,7 +339,7 @@ fn rows_are_made_canonical() {
     save(&[0.6, 0.8, 3.0, 4.0]);
     let set = EmbeddingSet::open(&path).unwrap();
     assert_eq!(set.notes.renormalised_rows, 2);
-    assert_eq!(set.notes.lines.len(), 1);
+    assert_eq!(set.notes.remarks.iter().map(|remark| remark.about).collect::<Vec<_>>(), [About::Normalised]);
     let stored = [round_to_f16(0.6).to_f64(), round_to_f16(0.8).to_f64()];
     let norm = stored[0].hypot(stored[1]);
     assert_eq!(set.vector(0), [round_to_f16(stored[0] / norm), round_to_f16(stored[1] / norm)]);

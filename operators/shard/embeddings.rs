@@ -198,8 +198,9 @@ impl Reading<'_> {
                 }
             }
         }
-        for line in reader.iter().flat_map(|reader| &reader.notes().lines) {
-            self.end.notices.note("normalised", "files of embeddings whose rows are normalised again", line, 1);
+        for remark in reader.iter().flat_map(|reader| &reader.notes().remarks) {
+            let (code, text) = remark.kind();
+            self.end.notices.note(code, text, &remark.place, 1);
         }
         let mut without = 0;
         for sample in known.into_iter().flatten() {

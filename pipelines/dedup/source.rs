@@ -156,8 +156,9 @@ impl Gathering {
             for batch in &mut reader {
                 self.batch(&batch.map_err(PipelineError::usage)?, dim, &called, reading)?;
             }
-            for line in &reader.notes().lines {
-                self.facts.notices.note("normalised", "files of embeddings normalised again", line, 1);
+            for remark in &reader.notes().remarks {
+                let (code, text) = remark.kind();
+                self.facts.notices.note(code, text, &remark.place, 1);
             }
         }
         Ok(())

@@ -52,6 +52,14 @@ impl Stored {
         }
     }
 
+    /// The column of keys, where it holds numbers.
+    pub(super) fn numeric_key(&self) -> Option<&str> {
+        match self {
+            Self::Ipc(_) => None,
+            Self::Matrix(reader) => reader.numeric_key(),
+        }
+    }
+
     /// Whether every row with a direction has norm 1 within the tolerance. Reads to the end.
     pub(super) fn all_unit(&mut self, dim: usize) -> Result<bool, ColumnarError> {
         let mut wide = Vec::new();
