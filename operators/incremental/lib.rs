@@ -16,7 +16,7 @@
 //! Several processes keep one state together, each reading its own shards: see [`peers`]. What a watch does next, [`planner`] says.
 //!
 //! Invariants:
-//! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point and by sample.
+//! 1. Vectors never enter an arrangement, nor do matches: those lie in files beside the embeddings, readable by point.
 //! 2. After every epoch all that can be read equals a fresh run over the final inputs, to the bit.
 //! 3. A reader never sees half a change; an epoch that fails has changed nothing. An engine of a folder survives its process ([`engine::Engine::open`]).
 //! 4. Memory is bounded by [`engine::IncrementalConfig::budget_bytes`]: an epoch that would exceed it is refused. Old times are compacted.

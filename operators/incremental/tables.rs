@@ -1,4 +1,4 @@
-//! What lies in files: matches, readable by point and by sample, and scores. Points go by their lasting numbers.
+//! What lies in files: matches, readable by point, and scores. Points go by their lasting numbers.
 
 use std::ops::Range;
 
@@ -32,8 +32,6 @@ pub struct Matches {
     pub indices: Vec<u32>,
     /// Cosine of each match.
     pub scores: Vec<f64>,
-    /// Places of the rows in the order of (index, point): the way to read them by sample.
-    pub by_sample: Vec<u32>,
 }
 
 impl Matches {
@@ -41,13 +39,10 @@ impl Matches {
     #[must_use]
     pub fn of(mut rows: Vec<(u32, u32, f64)>) -> Self {
         rows.sort_unstable_by_key(|row| (row.0, row.1));
-        let mut by_sample: Vec<u32> = (0..rows.len() as u32).collect();
-        by_sample.sort_by_key(|&at| (rows[at as usize].1, at));
         Self {
             points: rows.iter().map(|row| row.0).collect(),
             indices: rows.iter().map(|row| row.1).collect(),
             scores: rows.iter().map(|row| row.2).collect(),
-            by_sample,
         }
     }
 
@@ -61,13 +56,6 @@ impl Matches {
         let range = self.points.partition_point(|&p| p < point)..self.points.partition_point(|&p| p <= point);
         range.map(|at| (self.indices[at], self.scores[at]))
     }
-
-    /// The rows of one sample.
-    pub fn of_sample(&self, index: u32) -> impl Iterator<Item = (u32, f64)> + '_ {
-        let from = self.by_sample.partition_point(|&at| self.indices[at as usize] < index);
-        let rows = self.by_sample[from..].iter().map(|&at| at as usize);
-        rows.take_while(move |&at| self.indices[at] == index).map(|at| (self.points[at], self.scores[at]))
-    }
 }
 
 impl Table for Matches {
@@ -75,12 +63,7 @@ impl Table for Matches {
 
     fn fields() -> Vec<Field> {
         let required = Field::required;
-        vec![
-            required("point", ColumnType::U32),
-            required("index", ColumnType::U32),
-            required("score", ColumnType::F64),
-            required("by_sample", ColumnType::U32),
-        ]
+        vec![required("point", ColumnType::U32), required("index", ColumnType::U32), required("score", ColumnType::F64)]
     }
 
     fn rows(&self) -> usize {
@@ -92,21 +75,18 @@ impl Table for Matches {
         vec![
             numbers(&self.points[rows.clone()]),
             numbers(&self.indices[rows.clone()]),
-            Column::F64(self.scores[rows.clone()].iter().copied().map(Some).collect()),
-            numbers(&self.by_sample[rows]),
+            Column::F64(self.scores[rows].iter().copied().map(Some).collect()),
         ]
     }
 
     fn take(&mut self, group: Vec<Column>) -> bool {
-        let Ok([Column::U32(points), Column::U32(indices), Column::F64(scores), Column::U32(by_sample)]) =
-            <[Column; 4]>::try_from(group)
+        let Ok([Column::U32(points), Column::U32(indices), Column::F64(scores)]) = <[Column; 3]>::try_from(group)
         else {
             return false;
         };
         self.points.extend(points.into_iter().flatten());
         self.indices.extend(indices.into_iter().flatten());
         self.scores.extend(scores.into_iter().flatten());
-        self.by_sample.extend(by_sample.into_iter().flatten());
         true
     }
 
