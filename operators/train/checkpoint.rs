@@ -69,17 +69,18 @@ impl Checkpoints {
     ///
     /// # Errors
     /// The folder cannot be made or read.
-    pub fn open(
-        folder: &Path,
-        name: &str,
-        hashes: BTreeMap<String, String>,
-        numerics: BTreeMap<String, String>,
-        keep: Option<usize>,
-    ) -> Result<Self, TrainError> {
+    pub fn open(folder: &Path, name: &str, keep: Option<usize>) -> Result<Self, TrainError> {
         make_folder(folder).map_err(TrainError::file(folder, "making the folder"))?;
         let keep = keep.map(|n| n.max(1));
-        let (name, training, extended) = (name.into(), String::new(), Vec::new());
-        let this = Self { folder: folder.into(), name, hashes, numerics, training, extended, keep };
+        let this = Self {
+            folder: folder.into(),
+            name: name.into(),
+            hashes: BTreeMap::new(),
+            numerics: BTreeMap::new(),
+            training: String::new(),
+            extended: Vec::new(),
+            keep,
+        };
         for entry in this.names()?.iter().filter(|name| name.starts_with(ASIDE)) {
             let path = folder.join(entry);
             match entry.strip_prefix(REPLACED).map(|name| folder.join(name)).filter(|place| !place.exists()) {
@@ -90,13 +91,13 @@ impl Checkpoints {
         Ok(this)
     }
 
-    /// Says the numeric part, where it follows from what is found here.
+    /// Says the numeric part, which follows from what is found here.
     #[must_use]
     pub fn computed_by(self, numerics: BTreeMap<String, String>) -> Self {
         Self { numerics, ..self }
     }
 
-    /// Says the hashes, where they follow from what is found here, what that of training was made of, as JSON text, and how often the
+    /// Says the hashes, which follow from what is found here, what that of training was made of, as JSON text, and how often the
     /// run was made longer.
     #[must_use]
     pub fn describing(self, hashes: BTreeMap<String, String>, training: String, extended: Vec<Extension>) -> Self {
@@ -208,22 +209,6 @@ impl Checkpoints {
             }
         }
         Ok(state)
-    }
-
-    /// The newest checkpoint that proves itself; `None` if there is none at all.
-    ///
-    /// # Errors
-    /// There are checkpoints and none proves itself; or the newest sound one is of another configuration.
-    pub fn latest(&self) -> Result<Option<FoundCheckpoint>, TrainError> {
-        let found = self.newest()?;
-        for (found, (name, ours)) in found.iter().flat_map(|found| self.hashes.iter().map(move |hash| (found, hash))) {
-            let theirs = found.state.hashes.get(name).map_or("none", String::as_str);
-            if theirs != ours {
-                let text = format!("its hash of {name} is {theirs}, this run's is {ours}");
-                return Err(TrainError::checkpoint(&found.folder, text));
-            }
-        }
-        Ok(found)
     }
 
     /// The newest checkpoint that proves itself, whatever its configuration; `None` if there is none at all.

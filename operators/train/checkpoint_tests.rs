@@ -60,7 +60,7 @@ fn a_kill_anywhere_in_a_save_leaves_the_step_that_was_saved() {
         kill::after(u32::MAX);
         assert_eq!(standing(&folder.path().join("checkpoints")).unwrap()[0].0, 4, "before it is opened: {calls} calls");
         let checkpoints = open(folder.path(), Some(1));
-        let found = checkpoints.latest().unwrap().unwrap();
+        let found = checkpoints.newest().unwrap().unwrap();
         assert_eq!((found.state.global_step, &found.skipped[..]), (4, &[][..]), "{calls} calls");
         epochs.push(found.state.position.epoch);
         let mut resumed = trainer(config(8), 9);
@@ -81,6 +81,6 @@ fn what_was_replaced_is_put_back_and_what_was_retired_goes() {
     let at = |name: &str| folder.path().join("checkpoints").join(name);
     std::fs::rename(at("step_00000004"), at(".aside_old_step_00000004")).unwrap();
     std::fs::rename(at("step_00000001"), at(".aside_retired_step_00000001")).unwrap();
-    assert_eq!(open(folder.path(), None).latest().unwrap().unwrap().state.global_step, 4);
+    assert_eq!(open(folder.path(), None).newest().unwrap().unwrap().state.global_step, 4);
     assert_eq!(names(folder.path()), ["epoch_latest.pt", "step_00000002", "step_00000003", "step_00000004"]);
 }

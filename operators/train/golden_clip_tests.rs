@@ -3,7 +3,6 @@
 
 use tch::{Device, Tensor};
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -116,7 +115,7 @@ fn open_clip_loads_the_checkpoint() {
     for k in 0..3 {
         trainer.step(&batch(k)).unwrap();
     }
-    let checkpoints = Checkpoints::open(folder.path(), "golden", BTreeMap::new(), BTreeMap::new(), None).unwrap();
+    let checkpoints = Checkpoints::open(folder.path(), "golden", None).unwrap();
     let position = Position { pass: 0, epoch: 0, cursor: serde_json::Value::Null };
     checkpoints.save(&trainer, &position).unwrap();
     std::fs::write(folder.path().join("golden-tiny.json"), golden()["clip_config"].to_string()).unwrap();

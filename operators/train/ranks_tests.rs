@@ -1,7 +1,6 @@
 //! Ranks as threads of one process, each with its own connections: the same training as one rank with the whole batch.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,13 +9,12 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 use trommel_bridge::{Group, Store};
 
-use super::checkpoint::Checkpoints;
 use super::config::{Precision, Scheduler, TrainConfig};
 use super::error::TrainError;
 use super::ranks::share_of;
 use super::sink::{Assembled, RunEnd, TrainSummary, TrainerConfig, run_trainer};
 use super::step::{StepMetrics, Trainer};
-use super::tiny::{Tiny, batch, config, rows, trainer};
+use super::tiny::{Tiny, batch, config, open, rows, trainer};
 use trommel_core::causes::Cause;
 use trommel_model::loss::{Logits, Loss, Pairs, Sigmoid, Softmax};
 
@@ -272,10 +270,9 @@ fn run(
     fails: Option<(usize, u64)>,
 ) -> Result<TrainSummary, TrainError> {
     let (rank, size, samples, mine) = (group.rank(), group.size(), 8, batches(group.rank()));
-    let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
-    let checkpoints = Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), None).unwrap();
+    let checkpoints = open(folder, None);
     let mut trainer = trainer(config(samples), 12);
-    let found = checkpoints.latest().unwrap();
+    let found = checkpoints.newest().unwrap();
     if let Some(found) = &found {
         checkpoints.restore(found, &mut trainer).unwrap();
     }

@@ -2,7 +2,6 @@
 //! it is named by `TROMMEL_PEERS`: a SigLIP, and a CLIP with a logit bias.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -126,7 +125,7 @@ fn steps_under_the_sigmoid_are_open_clips() {
 
         // The checkpoint is theirs: weights by name, moments by number.
         let kept = folder.join(format!("{name}-checkpoints"));
-        let checkpoints = Checkpoints::open(&kept, name, BTreeMap::new(), BTreeMap::new(), None).unwrap();
+        let checkpoints = Checkpoints::open(&kept, name, None).unwrap();
         let position = Position { pass: 0, epoch: 1, cursor: Value::Null };
         assert!(position.ends_pass());
         checkpoints.save(&whole, &position).unwrap();

@@ -125,14 +125,15 @@ pub fn trainer(config: TrainConfig, total_steps: u64) -> Trainer<Tiny> {
 /// The checkpoints of a run folder.
 pub fn open(folder: &Path, keep: Option<usize>) -> Checkpoints {
     let hashes = BTreeMap::from([("training".to_string(), "abc".to_string())]);
-    Checkpoints::open(&folder.join("checkpoints"), "a run", hashes, BTreeMap::new(), keep).expect("works in the test")
+    let checkpoints = Checkpoints::open(&folder.join("checkpoints"), "a run", keep).expect("works in the test");
+    checkpoints.describing(hashes, String::new(), Vec::new())
 }
 
 /// Runs the tiny model, passes of 5 batches, until `stop_at` steps were handed out.
 pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) -> TrainSummary {
     let checkpoints = open(folder, keep);
     let mut trainer = trainer(config(8), total);
-    let found = checkpoints.latest().expect("works in the test");
+    let found = checkpoints.newest().expect("works in the test");
     if let Some(found) = &found {
         checkpoints.restore(found, &mut trainer).expect("works in the test");
     }
