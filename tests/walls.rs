@@ -11,6 +11,8 @@ use trommel_columnar::npy;
 
 #[path = "walls/circles.rs"]
 mod circles;
+#[path = "walls/dependencies.rs"]
+mod dependencies;
 #[path = "../operators/decide/tests/sources.rs"]
 mod sources;
 use sources::sources;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 type Module = Vec<String>;
 
 /// A file's words and signs, without comments and texts.
-fn tokens(text: &str) -> Vec<String> {
+pub(super) fn tokens(text: &str) -> Vec<String> {
     let (mut found, mut rest) = (Vec::new(), text);
     while let Some(first) = rest.chars().next() {
         let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -49,7 +49,7 @@ fn tokens(text: &str) -> Vec<String> {
 }
 
 /// The same without what stands behind `#[cfg(test)]`.
-fn without_tests(tokens: Vec<String>) -> Vec<String> {
+pub(super) fn without_tests(tokens: Vec<String>) -> Vec<String> {
     const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
@@ -133,18 +133,24 @@ fn paths(tokens: &[String]) -> Vec<Vec<String>> {
     found
 }
 
+/// The modules that a file names, with their files. A crate's first file has them beside it.
+pub(super) fn children(file: &Path, first: bool, tokens: &[String]) -> Vec<(String, PathBuf)> {
+    let stem = file.file_stem().unwrap();
+    let own = first || stem == "mod";
+    let folder = file.parent().unwrap().join(if own { Path::new("") } else { Path::new(stem) });
+    let named = tokens.windows(3).filter(|three| three[0] == "mod" && three[2] == ";");
+    let places = named.flat_map(|three| {
+        let places = [folder.join(format!("{}.rs", three[1])), folder.join(&three[1]).join("mod.rs")];
+        places.into_iter().find(|place| place.is_file()).map(|place| (three[1].clone(), place))
+    });
+    places.collect()
+}
+
 /// Reads a module's file and those of its children.
 fn read(file: &Path, module: &Module, into: &mut BTreeMap<Module, Vec<Vec<String>>>) {
     let tokens = without_tests(tokens(&std::fs::read_to_string(file).unwrap()));
-    let stem = file.file_stem().unwrap();
-    let own = module.is_empty() || stem == "mod";
-    let folder = file.parent().unwrap().join(if own { Path::new("") } else { Path::new(stem) });
-    for three in tokens.windows(3).filter(|three| three[0] == "mod" && three[2] == ";") {
-        let child: Module = module.iter().chain([&three[1]]).cloned().collect();
-        let places = [folder.join(format!("{}.rs", three[1])), folder.join(&three[1]).join("mod.rs")];
-        if let Some(place) = places.iter().find(|place| place.is_file()) {
-            read(place, &child, into);
-        }
+    for (name, place) in children(file, module.is_empty(), &tokens) {
+        read(&place, &module.iter().cloned().chain([name]).collect(), into);
     }
     into.insert(module.clone(), paths(&tokens));
 }
