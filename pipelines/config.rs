@@ -211,6 +211,9 @@ impl JudgeConfig {
     }
 }
 
+/// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
+pub const GRACE: Duration = Duration::from_secs(30);
+
 /// A process's seat among the processes of a run.
 #[derive(Clone, Debug)]
 pub struct ClusterSeat {

@@ -51,6 +51,11 @@ const HELP: &[(&str, &str)] = &[
     ("trommel_stage_waiting_items", "Items that wait before a stage."),
     ("trommel_stage_waiting_seconds_total", "Seconds a stage has waited for what comes before it."),
     ("trommel_steps_total", "Optimiser steps done, earlier runs' included."),
+    ("trommel_watch_arranged_bytes", "Bytes that the watch's dataflow has arranged."),
+    ("trommel_watch_epoch", "Number of the watch's newest epoch."),
+    ("trommel_watch_lag_seconds", "Seconds that the oldest complete shard waits for the epoch that shows it."),
+    ("trommel_watch_shards", "Shards of the watch's newest epoch."),
+    ("trommel_watch_waiting_shards", "Complete shards that wait for the epoch that shows them."),
 ];
 
 /// The text for `processes`, each with its counters.
@@ -99,6 +104,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::gauges::key;
     use crate::progress::Progress;
@@ -108,7 +115,7 @@ mod tests {
 
     /// Each sample; panics where the text is no exposition.
     fn parse(text: &str) -> Vec<Parsed> {
-        let (mut typed, mut last, mut samples) = (std::collections::BTreeSet::new(), String::new(), Vec::new());
+        let (mut typed, mut last, mut samples) = (BTreeSet::new(), String::new(), Vec::new());
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# ") {
                 let mut words = rest.splitn(3, ' ');
@@ -143,6 +150,27 @@ mod tests {
     #[test]
     fn the_list_of_meanings_is_sorted() {
         assert!(HELP.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    /// The metrics that stand in a text between such quotes.
+    fn quoted(text: &str, quote: char) -> BTreeSet<&str> {
+        text.split(quote).filter(|word| word.starts_with("trommel_") && is_name(word)).collect()
+    }
+
+    #[test]
+    fn each_metric_has_a_meaning_and_stands_in_the_documentation() {
+        let meant: BTreeSet<&str> = HELP.iter().map(|(name, _)| *name).collect();
+        assert_eq!(quoted(include_str!("../docs/cluster.md"), '`'), meant);
+        let sources = [
+            include_str!("fleet.rs"),
+            include_str!("gauges.rs"),
+            include_str!("progress.rs"),
+            include_str!("torch/train_on.rs"),
+            include_str!("torch/watch/turns.rs"),
+        ];
+        let names = sources.into_iter().flat_map(|source| quoted(source, '"'));
+        // What ends so begins several.
+        assert_eq!(names.filter(|name| !name.ends_with('_')).collect::<BTreeSet<_>>(), meant);
     }
 
     #[test]

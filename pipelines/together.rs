@@ -27,16 +27,13 @@ use trommel_core::stop::Stop;
 use trommel_core::wake::Registration;
 use trommel_ledger::run_folder::{Access, differences};
 
-use crate::config::{ClusterSeat, JudgeConfig};
+use crate::config::{ClusterSeat, GRACE, JudgeConfig};
 use crate::error::{ErrorKind, PipelineError};
 use crate::fleet::PeerView;
 use crate::phase::Phase;
 use crate::process_end::{Ending, Entered};
 use crate::progress::Progress;
 use crate::{secret, workers};
-
-/// How long shards in flight may take to finish after the first signal, where nobody says otherwise.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// How this process takes part.
 pub struct Together {

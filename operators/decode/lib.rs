@@ -74,12 +74,14 @@ impl Decoder {
     }
 }
 
+/// Most pixels of a picture where nobody says otherwise: Pillow's `MAX_IMAGE_PIXELS`, at which it warns; it refuses at twice as much.
+pub const DEFAULT_MAX_PIXELS: u64 = 89_478_485;
+
 /// What is decoded and what is refused. Part of the decision hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Largest width times height. Default 89,478,485, Pillow's `MAX_IMAGE_PIXELS`: Pillow warns there and refuses at twice
-    /// as much.
+    /// Largest width times height. Default [`DEFAULT_MAX_PIXELS`].
     pub max_pixels: u64,
     /// Longest side in pixels. Default 65,535, the most that a JPEG can say.
     pub max_side: u32,
@@ -100,7 +102,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_pixels: 89_478_485,
+            max_pixels: DEFAULT_MAX_PIXELS,
             max_side: 65_535,
             max_bytes: 256 << 20,
             max_scratch_bytes: 512 << 20,

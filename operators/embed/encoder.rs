@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::device;
-use trommel_bridge::{Attention, has_onednn, set_threads};
+use trommel_bridge::{Attention, LIBTORCH, has_onednn, set_threads};
 use trommel_core::hash::mix;
 use trommel_model::ModelError;
 use trommel_model::error::Op;
@@ -147,7 +147,7 @@ impl EncoderConfig {
             "device": device::kind(self.device),
             "precision": self.precision.recorded(self.device),
             "batch": self.batch,
-            "libtorch": "2.11.0",
+            "libtorch": LIBTORCH,
         });
         let form = Form::of(self);
         if form.packed {

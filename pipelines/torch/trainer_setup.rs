@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tch::Device;
-use trommel_bridge::{Attention, has_onednn};
+use trommel_bridge::{Attention, LIBTORCH, has_onednn};
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, Held, OrderConfig};
@@ -68,7 +68,7 @@ pub(crate) fn prepare(
         ("device".to_owned(), device::kind(device).to_owned()),
         ("ranks".to_owned(), together.ranks().to_string()),
         ("threads".to_owned(), threads.to_string()),
-        ("libtorch".to_owned(), "2.11.0".to_owned()),
+        ("libtorch".to_owned(), LIBTORCH.to_owned()),
     ]);
     let card = device::card(device);
     let card = card.into_iter().flat_map(|card| [("card".to_owned(), card), ("tf32".to_owned(), "off".to_owned())]);
@@ -76,8 +76,7 @@ pub(crate) fn prepare(
     let (checkpoints, found, recipe, training, notices, by_onednn) = together.in_turn(Phase::Checkpoints, || {
         let folder = config.run.join("checkpoints");
         // The hashes come below: what a run was begun with is among what they are made of.
-        let (none, keep) = (BTreeMap::new, Some(run.keep_checkpoints));
-        let checkpoints = Checkpoints::open(&folder, architecture.name(), none(), none(), keep);
+        let checkpoints = Checkpoints::open(&folder, architecture.name(), Some(run.keep_checkpoints));
         let checkpoints = checkpoints.map_err(PipelineError::failed)?;
         let found = checkpoints.newest().map_err(PipelineError::usage)?;
         let mut numerics = numerics;

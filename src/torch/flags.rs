@@ -16,6 +16,7 @@ use crate::train;
 use crate::watch;
 use trommel_cli::args::ModelCommand;
 use trommel_cli::parsed::{Cli, Command};
+use trommel_train::TrainConfig;
 
 /// Words that each command needs; those after the bar are left out where a flag forbids them.
 const BASES: [(&str, &str); 6] = [
@@ -180,4 +181,14 @@ fn equal_settings_are_equal() {
     let base = "radii --reference r --benchmark a=x -o out";
     assert_eq!(settings(base), settings(&format!("{base} --json")));
     assert_ne!(settings(base), settings(&format!("{base} --workers 2")));
+}
+
+/// The program must know its flags without the crate of the recipe, which brings libtorch: so both say the defaults.
+#[test]
+fn a_recipe_that_no_flag_changes_has_its_defaults() {
+    let words = "trommel train in --run r --model m --batch 8 --steps 1".split(' ');
+    let Command::Model(ModelCommand::Train(args)) = Cli::try_parse_from(words).unwrap().command else {
+        panic!("another command");
+    };
+    assert_eq!(train::config(&args, None).unwrap().recipe, TrainConfig::new(8));
 }

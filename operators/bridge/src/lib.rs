@@ -38,6 +38,10 @@ pub use reducer::{Averaging, Reducer};
 pub use stream::{Attention, Event, OnStream, Stream, copy_async, pinned, prefer_attention};
 pub use threads::set_threads;
 
+/// The libtorch that this crate is built for. Runs and checkpoints record it among their numerics, and go on with the same alone, unless
+/// `--mix-numerics` accepts another.
+pub const LIBTORCH: &str = "2.11.0";
+
 /// What libtorch said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("libtorch, {operation}: {message}")]

@@ -176,8 +176,8 @@ pub fn by_similarity(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::trainings::Accuracy;
     use super::super::sets::controls;
+    use super::super::trainings::Accuracy;
     use super::*;
 
     fn set(name: &str, kind: SetKind, count: u64) -> TrainingSet {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use trommel_core::cores;
 use trommel_decide::parse::forms;
+use trommel_decode::DEFAULT_MAX_PIXELS;
 use trommel_shard::names::IMAGE_KEYS;
 
 use crate::wrong_value::WrongValue;
@@ -89,7 +90,7 @@ pub struct Reading {
     #[arg(long, help_heading = "Reading")]
     pub load_truncated: bool,
     /// Largest picture accepted, in pixels
-    #[arg(long, default_value_t = 89_478_485, help_heading = "Reading")]
+    #[arg(long, default_value_t = DEFAULT_MAX_PIXELS, help_heading = "Reading")]
     pub max_pixels: u64,
     /// Share of rejected and lost samples, in percent, above which the exit status is 4
     #[arg(long, default_value_t = 5.0, value_parser = share_in_percent, help_heading = "Reading")]

@@ -3,7 +3,7 @@
 //! ```text
 //!  trommel launch --local N          ─▶ TROMMEL_CLUSTER ─┐
 //!  trommel launch --processes --process ─▶ flags ────────┤
-//!  srun                              ─▶ SLURM_* ─────────┼─▶ Launched ─▶ prune | embed | train
+//!  srun                              ─▶ SLURM_* ─────────┼─▶ Launched ─▶ prune | embed | train | watch
 //!  torchrun                          ─▶ RANK, .. ────────┘
 //! ```
 //!
@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use trommel_cluster::ClusterConfig;
-use trommel_pipelines::config::ClusterSeat;
+use trommel_pipelines::config::{ClusterSeat, GRACE};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::process_end::Ending;
 use trommel_pipelines::secret;
@@ -267,7 +267,7 @@ impl Times {
         Ok(Self {
             start_timeout: variables.seconds("TROMMEL_START_TIMEOUT")?.unwrap_or(defaults.start_timeout),
             silence: variables.seconds("TROMMEL_SILENCE")?.unwrap_or(defaults.silence),
-            grace: variables.seconds("TROMMEL_GRACE")?.unwrap_or(Duration::from_secs(30)),
+            grace: variables.seconds("TROMMEL_GRACE")?.unwrap_or(GRACE),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use trommel_cluster::ClusterConfig;
+use trommel_pipelines::config::GRACE;
 
 use super::{CLUSTER_VARIABLE, LaunchError};
 use crate::wrong_value::WrongValue;
@@ -42,7 +43,7 @@ impl Found {
             local_processes: 1,
             local_process: 0,
             own_cores: None,
-            grace: Duration::from_secs(30),
+            grace: GRACE,
             listens_on_stdin: false,
             launcher: None,
         }
