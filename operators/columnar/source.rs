@@ -47,7 +47,7 @@ pub struct Notes {
 /// What is remarked on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// Of which kind.
+    /// What it is about.
     pub about: About,
     /// Which file, and what of it.
     pub place: String,
