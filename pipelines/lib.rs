@@ -49,6 +49,7 @@ pub mod together;
 pub mod trained_steps;
 mod unmarked;
 pub mod verify;
+pub mod watch_folder;
 pub mod why;
 pub mod why_all;
 mod workers;

@@ -24,9 +24,6 @@ use crate::error::PipelineError;
 use crate::failures::no_run;
 use crate::split_file::SplitConfig;
 
-/// The link in a watch's folder to the epoch that is published, which moves on.
-pub const CURRENT: &str = "current";
-
 /// A benchmark of a past run, without its vectors.
 #[derive(Clone, Debug, Default)]
 pub struct TestPoints {

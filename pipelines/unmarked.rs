@@ -4,7 +4,7 @@ use trommel_core::durable;
 use trommel_ledger::read::Ledger;
 
 use crate::error::PipelineError;
-use crate::past_run::CURRENT;
+use crate::watch_folder::CURRENT;
 
 /// Refuses what a watch wrote without marking what is taken down: all of it would take part.
 ///

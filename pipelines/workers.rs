@@ -68,12 +68,11 @@ pub(crate) fn run(
 mod tests {
     use std::time::Duration;
 
-    use timely::container::CapacityContainerBuilder;
-    use timely::dataflow::operators::generic::operator::source;
+    use timely::dataflow::operators::Input;
 
     use super::*;
 
-    /// Three workers hold a capability for good: nothing but the panic of one ends them.
+    /// Three workers wait for an input for good: nothing but the panic of one ends them.
     #[test]
     fn a_panic_of_one_ends_all() {
         let stop = Stop::new();
@@ -82,14 +81,9 @@ mod tests {
             let allocators = timely::CommunicationConfig::Process(3).try_build().expect("threads");
             let ended = run(allocators, &stop, |worker| {
                 let index = worker.index();
-                worker.dataflow::<u64, _, _>(|scope| {
-                    source::<_, CapacityContainerBuilder<Vec<u8>>, _, _>(scope, "Waits", |capability, _| {
-                        move |_output| {
-                            let _held = &capability;
-                            assert!(index != 1, "at the disco");
-                        }
-                    });
-                });
+                // An input that nobody closes.
+                worker.dataflow::<u64, _, _>(|scope| std::mem::forget(scope.new_input::<Vec<u8>>().0));
+                assert!(index != 1, "at the disco");
             });
             let _nobody_waits = said.send(ended);
         });

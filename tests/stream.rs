@@ -261,10 +261,13 @@ fn with_folder(
     let before = contents(out);
     run(0, &words);
     assert_eq!(contents(out), before);
-    for gone in ["sizes.json", "00001.tar", "00002_stats.json"] {
+    for gone in ["sizes.json", "00002_stats.json"] {
         let _ = std::fs::remove_file(format!("{out}/{gone}"));
     }
-    std::fs::write(format!("{out}/00001.tar.tmp"), "half of it, which a kill has left").unwrap();
+    // A kill leaves half of a tar, where there is a second one.
+    if std::fs::remove_file(format!("{out}/00001.tar")).is_ok() {
+        std::fs::write(format!("{out}/00001.tar.tmp"), "half of it").unwrap();
+    }
     let first = Path::new(out).join("00000.tar");
     let age = first.exists().then(|| std::fs::metadata(&first).unwrap().modified().unwrap());
     run(0, &words);

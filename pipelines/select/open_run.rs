@@ -15,10 +15,10 @@ use trommel_shard::plan::{Plan, is_shard_name};
 use crate::error::PipelineError;
 use crate::failures::{failed, no_run};
 use crate::memory::MemoryPlan;
-use crate::past_run::CURRENT;
 use crate::plan_arguments::as_given;
 use crate::run_losses;
 use crate::unmarked::refuse_unmarked;
+use crate::watch_folder::CURRENT;
 
 /// Names that are told of many.
 const TOLD: usize = 8;

@@ -15,7 +15,8 @@ use trommel_shard::plan::Plan;
 use crate::run_setup::RunSetup;
 use trommel_pipelines::decision::DecisionConfig;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::past_run::{CURRENT, from_folder};
+use trommel_pipelines::past_run::from_folder;
+use trommel_pipelines::watch_folder::CURRENT;
 
 /// Whether it leads through a watch's link to its newest epoch.
 fn moves_on(from: &Path) -> bool {

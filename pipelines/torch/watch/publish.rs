@@ -38,6 +38,7 @@ use super::pool::Pool;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::watch_folder::CURRENT;
 
 mod split;
 
@@ -211,7 +212,7 @@ impl Publisher {
     /// What cannot be written.
     pub fn show(&mut self, epoch: Epoch) -> Result<(), PipelineError> {
         let Some(prepared) = self.prepared.take().filter(|prepared| prepared.0 == epoch) else { return Ok(()) };
-        let (link, aside) = (self.root.join("current"), self.root.join("current.tmp"));
+        let (link, aside) = (self.root.join(CURRENT), self.root.join(format!("{CURRENT}.tmp")));
         match fs::remove_file(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(PipelineError::at(&aside)(error)),
             _ => {}
