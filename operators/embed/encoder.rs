@@ -99,12 +99,21 @@ impl Form {
             Self {
                 patches: on_card,
                 folded: on_card,
-                packed: !on_card && !config.torchscript && config.precision == EncoderPrecision::F32 && has_onednn(),
+                packed: !on_card && !config.torchscript && config.precision == EncoderPrecision::F32 && packs_exactly(),
                 throughout: on_card && config.precision == EncoderPrecision::F16,
                 attention: if hopper { Attention::Cudnn } else { Attention::Flash },
             }
         })
     }
+}
+
+/// Whether oneDNN is there and sums up every row of a product alike, wherever it stands. Without AVX-512 it does not: a view's bits would depend on its place in the batch, its
+/// neighbours and the number of threads.
+fn packs_exactly() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return has_onednn() && is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    has_onednn()
 }
 
 /// For the numeric part, and for people: `patches by product, residual sum f16, Cudnn attention first`.
