@@ -11,7 +11,7 @@ pub(super) use super::tiles::Tiles;
 pub(super) enum Tiles {}
 
 /// Instructions that can multiply codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Instructions {
     /// `TDPBSUD` on tiles of 16 rows and 16 points: AMX-INT8. Single rows go by `VPDPBUSD`.
     Amx,
@@ -22,6 +22,7 @@ pub enum Instructions {
     /// `VPMADDUBSW` and `VPMADDWD` on 256 bits: AVX2. Sums of 16 bits are exact for smaller codes alone.
     Avx2,
     /// Any processor's. It is for tests: f32 is faster.
+    #[default]
     Portable,
 }
 

@@ -71,15 +71,10 @@ impl PointCodes {
 /// Codes of a portion of rows. Reused from portion to portion.
 #[derive(Debug, Default)]
 pub(super) struct RowCodes {
+    with: Instructions,
     /// Codes that a row has, filled up to whole steps.
     width: usize,
-    /// By what codes of points are moved up.
-    moved: i32,
-    /// Rows of a block.
-    block: usize,
-    /// The number of rows here is a multiple of this: the last may be none's.
-    together: usize,
-    /// i8\[rows, width\].
+    /// i8\[rows, width\]: as many rows as [come together](Instructions::rows_together), of which the last may be none's.
     codes: Vec<i8>,
     /// What a row's sums start at, so that it does not matter that codes of points are moved up.
     firsts: Vec<i32>,
@@ -100,8 +95,7 @@ pub(super) struct BlockCodes<'a> {
 impl RowCodes {
     /// Forgets all rows; those to come have so many codes.
     pub fn clear(&mut self, with: Instructions, width: usize) {
-        (self.width, self.moved) = (width.next_multiple_of(with.codes_together()), i32::from(with.ranges().moved));
-        (self.block, self.together) = (with.block_rows(), with.rows_together());
+        (self.with, self.width) = (with, width.next_multiple_of(with.codes_together()));
         self.codes.clear();
         self.firsts.clear();
         self.runs = with.sums_in_runs().then(|| self.runs.take().unwrap_or_default());
@@ -112,17 +106,17 @@ impl RowCodes {
 
     /// Adds the codes of a row.
     pub fn push(&mut self, codes: &[i8]) {
-        let row = self.firsts.len();
-        if row.is_multiple_of(self.together) {
-            self.codes.resize((row + self.together) * self.width, 0);
+        let (row, together, moved) = (self.count(), self.with.rows_together(), i32::from(self.with.ranges().moved));
+        if row.is_multiple_of(together) {
+            self.codes.resize((row + together) * self.width, 0);
         }
         let to = &mut self.codes[row * self.width..][..self.width];
         to[..codes.len()].copy_from_slice(codes);
         let codes = &*to;
         if let Some(runs) = &mut self.runs {
-            runs.push(codes, self.moved, row / self.block);
+            runs.push(codes, moved, row / self.with.block_rows());
         }
-        self.firsts.push(-self.moved * codes.iter().map(|code| i32::from(*code)).sum::<i32>());
+        self.firsts.push(-moved * codes.iter().map(|code| i32::from(*code)).sum::<i32>());
     }
 
     pub fn count(&self) -> usize {
@@ -131,14 +125,15 @@ impl RowCodes {
 
     /// Rows of a block.
     pub fn block_rows(&self) -> usize {
-        self.block
+        self.with.block_rows()
     }
 
     /// Rows, [so many](Self::block_rows) by so many.
     pub fn blocks(&self) -> impl Iterator<Item = BlockCodes<'_>> {
-        let blocks = self.codes.chunks(self.block * self.width).zip(self.firsts.chunks(self.block));
-        blocks.enumerate().map(|(at, (codes, firsts))| {
-            let runs = self.runs.as_ref().map(|runs| runs.some(at * self.block, firsts.len(), at));
+        let some = self.block_rows();
+        let blocks = self.codes.chunks(some * self.width).zip(self.firsts.chunks(some));
+        blocks.enumerate().map(move |(at, (codes, firsts))| {
+            let runs = self.runs.as_ref().map(|runs| runs.some(at * some, firsts.len(), at));
             BlockCodes { codes, firsts, runs }
         })
     }
@@ -147,7 +142,7 @@ impl RowCodes {
         BlockCodes {
             codes: &self.codes[row * self.width..][..self.width],
             firsts: &self.firsts[row..=row],
-            runs: self.runs.as_ref().map(|runs| runs.some(row, 1, row / self.block)),
+            runs: self.runs.as_ref().map(|runs| runs.some(row, 1, row / self.block_rows())),
         }
     }
 
