@@ -127,12 +127,14 @@ impl LabelledPictures {
             }
             (true, false) => names.list.clone(),
             (true, true) => {
-                if called.iter().all(|name| is_wordnet_id(name)) {
+                if let Some(&first) = order.first()
+                    && called.iter().all(|name| is_wordnet_id(name))
+                {
                     return Err(PipelineError::Usage(format!(
                         "{}: class folders are called by WordNet's identifiers ({}), which no caption holds; --class-table or --classnames \
                          (class_table, classnames) says what they are",
                         data.display(),
-                        called[order[0]]
+                        called[first]
                     )));
                 }
                 if numbers.is_some() && called.len() > 1 {

@@ -217,10 +217,7 @@ fn measure(
     *of_f32 += reader.notes().converted_rows;
     rounded.before |= foreign > 0;
     rounded.here |= foreign < rows;
-    for remark in &reader.notes().remarks {
-        let (code, text) = remark.kind();
-        notices.note(code, text, &remark.place, 1);
-    }
+    reader.notes().remarks.iter().for_each(|remark| remark.note(notices));
     measured.into_iter().map(Radii::finish).collect::<Result<Vec<_>, _>>().map_err(PipelineError::usage)
 }
 

@@ -241,7 +241,7 @@ impl Together {
     }
 
     /// Runs one dataflow on `workers` workers of each process, until it has ended everywhere. `build` gets the worker and
-    /// its number in this process. A panic of one worker requests `stop` and ends all.
+    /// its number in this process. A panic of one worker ends all; an end with an error requests `stop`, for other threads of the run wait for what would have come.
     pub fn execute(
         &self,
         workers: usize,
@@ -249,14 +249,17 @@ impl Together {
         build: impl Fn(&mut Worker, usize) + Send + Sync + 'static,
     ) -> Result<(), PipelineError> {
         let first = self.rank() * workers;
-        let allocators: (Vec<AllocatorBuilder>, Box<dyn Any + Send>) = match &self.cluster {
-            Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed)?,
-            None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed)?,
+        let allocators: Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), _> = match &self.cluster {
+            Some(cluster) => cluster.timely(workers).map_err(PipelineError::failed),
+            None => timely::CommunicationConfig::Process(workers).try_build().map_err(PipelineError::Failed),
         };
-        workers::run(allocators, stop, move |worker| {
-            let index = worker.index() - first;
-            build(worker, index);
-        })
+        let run = |allocators| {
+            workers::run(allocators, stop, move |worker| {
+                let index = worker.index() - first;
+                build(worker, index);
+            })
+        };
+        allocators.and_then(run).inspect_err(|_| stop.request())
     }
 
     /// The end of this process's part: a goodbye, or why there is none.

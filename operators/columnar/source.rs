@@ -23,6 +23,7 @@ use super::ipc::StoredBatch;
 use super::leaving::LeftOut;
 use super::npy::StoredRows;
 use super::pieces::{Piece, pieces};
+use trommel_core::notices::Notices;
 use trommel_core::sample::Identity;
 
 mod stored;
@@ -73,6 +74,12 @@ impl Remark {
                 "files of embeddings whose keys are numbers (they name no sample whose key begins with a zero: store keys as text)",
             ),
         }
+    }
+
+    /// Adds it to what is said of a set.
+    pub fn note(&self, notices: &mut Notices) {
+        let (code, text) = self.kind();
+        notices.note(code, text, &self.place, 1);
     }
 }
 

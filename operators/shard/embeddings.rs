@@ -199,8 +199,7 @@ impl Reading<'_> {
             }
         }
         for remark in reader.iter().flat_map(|reader| &reader.notes().remarks) {
-            let (code, text) = remark.kind();
-            self.end.notices.note(code, text, &remark.place, 1);
+            remark.note(&mut self.end.notices);
         }
         let mut without = 0;
         for sample in known.into_iter().flatten() {

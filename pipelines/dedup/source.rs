@@ -157,8 +157,7 @@ impl Gathering {
                 self.batch(&batch.map_err(PipelineError::usage)?, dim, &called, reading)?;
             }
             for remark in &reader.notes().remarks {
-                let (code, text) = remark.kind();
-                self.facts.notices.note(code, text, &remark.place, 1);
+                remark.note(&mut self.facts.notices);
             }
         }
         Ok(())

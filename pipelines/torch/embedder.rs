@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use half::f16;
+use serde_json::json;
 use trommel_core::credit::Credit;
 use trommel_core::sample::{Identity, Reason};
 use trommel_core::stop::Stop;
@@ -15,6 +16,7 @@ use trommel_embed::slots::{Slots, depth_of};
 use trommel_embed::{defaults, device};
 use trommel_model::Preprocess;
 
+use trommel_pipelines::benchmark_origin::products;
 use trommel_pipelines::config::EmbedderConfig;
 use trommel_pipelines::error::PipelineError;
 
@@ -79,6 +81,11 @@ pub struct Embedder {
 }
 
 impl Embedder {
+    /// What multiplies for its features, see [`products`].
+    pub fn products(&self) -> Option<String> {
+        products(&json!({ "numerics": self.config.numerics() }))
+    }
+
     /// Loads the model. With `plain_products` a CPU computes as before oneDNN's products were asked: for a run that was begun so.
     ///
     /// # Errors

@@ -13,7 +13,6 @@ mod views;
 
 use std::sync::Arc;
 
-use serde_json::json;
 use trommel_core::stop::Stop;
 
 use self::budget::planned_memory;
@@ -31,7 +30,7 @@ pub(crate) use self::views::view_of;
 use self::views::{decode_config, embedder_of};
 use crate::trainer_memory::Beside;
 use trommel_pipelines::begun_with::BegunWith;
-use trommel_pipelines::benchmark_origin::{note_products, products};
+use trommel_pipelines::benchmark_origin::note_products;
 use trommel_pipelines::benchmarks::load_all;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -78,11 +77,7 @@ impl RunSetup {
         let begun_with = BegunWith::of(&config.run, &benchmarks, &origins);
         let embedder = embedder_of(config, &begun_with, &benchmarks, &mut notices)?;
         if let Some(embedder) = embedder.as_ref().filter(|_| tells) {
-            note_products(
-                &mut notices,
-                &origins,
-                products(&json!({ "numerics": embedder.config.numerics() })).as_deref(),
-            );
+            note_products(&mut notices, &origins, embedder.products().as_deref());
         }
         let (train_view, of_trainer) = trainer.map(|trainer| (trainer.view, trainer.memory)).unzip();
         let decode = decode_config(config, begun_with.decoder, embedder.as_ref(), train_view);

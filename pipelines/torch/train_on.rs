@@ -145,7 +145,7 @@ pub(crate) fn train_on(
             parts.counting.durable(durable, &parts.known).redeem(&parts.leases);
         });
     });
-    // It ends in any case, for a dataflow that ended early has requested the stop.
+    // It ends in any case: a dataflow that failed has requested the stop.
     let outcome = trainer.join().map_err(|_| PipelineError::Failed("the trainer's thread panicked".into()))?;
     executed?;
     let written = committer.finish().map_err(PipelineError::failed)?;

@@ -11,7 +11,7 @@ use trommel_shard::samples::GroupConfig;
 
 use super::setup::RunSetup;
 use crate::embedder::Embedder;
-use trommel_pipelines::benchmark_origin::{PRODUCTS, products};
+use trommel_pipelines::benchmark_origin::PRODUCTS;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::decision::{BenchmarkConfig, DecisionConfig, record};
 use trommel_pipelines::split_file::SplitFile;
@@ -58,10 +58,7 @@ impl RunSetup {
             radii: false,
             identity: Some(embedder.identity.clone()),
             // A part that is copied out of the run says it for itself.
-            metadata: products(&json!({ "numerics": embedder.config.numerics() }))
-                .map(|products| (PRODUCTS.to_owned(), products))
-                .into_iter()
-                .collect(),
+            metadata: embedder.products().map(|products| (PRODUCTS.to_owned(), products)).into_iter().collect(),
         });
         let mut metadata = std::collections::BTreeMap::from([("rule".to_owned(), self.rule.clone())]);
         if let Some(embedder) = &self.embedder {
