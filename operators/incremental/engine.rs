@@ -351,12 +351,12 @@ impl Engine {
         };
         let failed_here = made.is_err();
         if let Err(error) = round.share("durable", made, |()| ()) {
-            if !failed_here && !matches!(error, IncrementalError::Refused { .. }) {
+            if failed_here || matches!(error, IncrementalError::Refused { .. }) {
+                self.flow.advance(&delta_joined.facts.reversed())?;
+            } else {
                 // Nobody has said that it failed, so it may be durable: then its parts are needed.
                 next.set_lasting(true);
-                return Err(error);
             }
-            self.flow.advance(&delta_joined.facts.reversed())?;
             return Err(error);
         }
         // Parts of the new state outlive this process; those that only the old one has do not.
