@@ -1,6 +1,6 @@
 //! What a judging run stands on: plan, benchmarks, rule, embedder, memory, pools. Made once, before the dataflow.
 //!
-//! Each part has its file; [`RunSetup::prepare`] makes them in the order in which one needs another.
+//! Each part has its file; `RunSetup::prepare` makes them in the order in which one needs another.
 
 mod budget;
 mod input;
