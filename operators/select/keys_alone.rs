@@ -6,16 +6,16 @@
 //!
 //! `LC_ALL=C sort` makes such a list of anybody's keys.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use trommel_core::durable::{self, Aside};
+use trommel_core::durable::Aside;
 
 use crate::SelectError;
+use crate::external_sort::ExternalSort;
 use crate::head::SplitHead;
 use crate::sink::{Kept, Sink, settle};
 
@@ -23,10 +23,6 @@ use crate::sink::{Kept, Sink, settle};
 const WINDOW_BYTES: u64 = 256;
 /// Most bytes of a key.
 const MAX_KEY_BYTES: u64 = 1 << 20;
-/// Bytes of keys that are sorted at a time, at least.
-const LEAST_RUN_BYTES: u64 = 1 << 20;
-/// Bytes of a key in memory beside its own.
-const KEY_BYTES: u64 = 24;
 
 /// A list, searched in its file.
 #[derive(Debug)]
@@ -158,56 +154,28 @@ fn bare(line: &mut Vec<u8>) {
     }
 }
 
-/// A list being written: more keys than memory holds.
+/// A list being written.
 pub(crate) struct KeysAlone {
     path: PathBuf,
-    run: Vec<String>,
-    held_bytes: u64,
-    run_bytes: u64,
-    /// Sorted ones that had no room.
-    runs: Vec<File>,
+    keys: ExternalSort<String>,
 }
 
 impl KeysAlone {
     pub fn begin(path: &Path, memory_bytes: u64) -> Self {
-        let run_bytes = memory_bytes.max(LEAST_RUN_BYTES);
-        Self { path: path.into(), run: Vec::new(), held_bytes: 0, run_bytes, runs: Vec::new() }
+        Self { path: path.into(), keys: ExternalSort::beside(path, memory_bytes) }
     }
 
     /// The same, with so many bytes at a time, however few.
     #[cfg(test)]
     pub fn sorting(self, run_bytes: u64) -> Self {
-        Self { run_bytes, ..self }
-    }
-
-    fn put_aside(&mut self) -> std::io::Result<()> {
-        self.run.sort_unstable();
-        let mut out = BufWriter::new(tempfile::tempfile_in(durable::parent(&self.path))?);
-        self.run.drain(..).try_for_each(|key| writeln!(out, "{key}"))?;
-        self.held_bytes = 0;
-        self.runs.push(out.into_inner().map_err(std::io::IntoInnerError::into_error)?);
-        Ok(())
+        Self { keys: ExternalSort::of_runs(&self.path, run_bytes), ..self }
     }
 
     /// Writes the list; gives a key that stands twice, if one does.
     fn write(&mut self, out: &mut impl Write) -> std::io::Result<Option<String>> {
-        self.run.sort_unstable();
-        let mut runs = Vec::new();
-        for run in &mut self.runs {
-            run.rewind()?;
-            runs.push(BufReader::new(run).lines());
-        }
-        let (files, mut held) = (runs.len(), self.run.drain(..));
-        let mut next = |from: usize| match runs.get_mut(from) {
-            Some(run) => run.next().transpose(),
-            None => Ok(held.next()),
-        };
-        let (mut heap, mut last) = (BinaryHeap::new(), None);
-        for from in 0..=files {
-            heap.extend(next(from)?.map(|key| Reverse((key, from))));
-        }
-        while let Some(Reverse((key, from))) = heap.pop() {
-            heap.extend(next(from)?.map(|key| Reverse((key, from))));
+        let mut last = None;
+        for key in self.keys.sorted()? {
+            let key = key?;
             if last.as_ref() == Some(&key) {
                 return Ok(last);
             }
@@ -224,9 +192,7 @@ impl Sink for KeysAlone {
             let path = self.path.display();
             return Err(SelectError::Input(format!("{path}: the key {key:?} of shard {shard:?} is no line")));
         }
-        self.held_bytes += key.len() as u64 + KEY_BYTES;
-        self.run.push(key.to_owned());
-        if self.held_bytes >= self.run_bytes { self.put_aside().map_err(SelectError::at(&self.path)) } else { Ok(()) }
+        self.keys.add(key.to_owned()).map_err(SelectError::at(&self.path))
     }
 
     fn finish(mut self: Box<Self>, _: &SplitHead) -> Result<Option<String>, SelectError> {

@@ -19,6 +19,7 @@
 mod apportion;
 pub mod bits;
 pub mod compare;
+mod external_sort;
 pub mod head;
 pub mod join;
 pub mod keys_alone;

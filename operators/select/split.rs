@@ -71,7 +71,7 @@ impl Format {
     pub fn sink(self, path: &Path, memory_bytes: u64) -> Result<Box<dyn Sink>, SelectError> {
         Ok(match self {
             Self::Parquet => Box::new(Table::begin(path)?),
-            Self::Uids => Box::new(Uids::begin(path, memory_bytes)?),
+            Self::Uids => Box::new(Uids::begin(path, memory_bytes)),
             Self::Keys => Box::new(Keys { path: path.into(), out: begin(path)? }),
             Self::KeysAlone => Box::new(KeysAlone::begin(path, memory_bytes)),
         })

@@ -10,23 +10,16 @@
 //! assert!(parse("x").is_none() && parse("").is_none() && parse(&"0".repeat(33)).is_none());
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::npy;
-use trommel_core::durable::{self, Aside};
+use trommel_core::durable::Aside;
 
 use crate::SelectError;
+use crate::external_sort::ExternalSort;
 use crate::head::SplitHead;
 use crate::sink::{Kept, Sink, settle};
-
-/// Bytes of a uid.
-const UID_BYTES: usize = 16;
-/// Uids that are sorted at a time, at least.
-const LEAST_RUN: u64 = 64 << 10;
 
 /// A uid as a number, whose upper half is the pair's first.
 #[must_use]
@@ -38,58 +31,19 @@ pub fn parse(uid: &str) -> Option<u128> {
 /// A list being written.
 pub(crate) struct Uids {
     path: PathBuf,
-    run: Vec<u128>,
-    run_uids: usize,
-    /// Sorted ones that had no room.
-    runs: Vec<File>,
+    uids: ExternalSort<u128>,
 }
 
 impl Uids {
-    pub fn begin(path: &Path, memory_bytes: u64) -> Result<Self, SelectError> {
-        let run_uids = (memory_bytes / UID_BYTES as u64).max(LEAST_RUN) as usize;
-        Ok(Self { path: path.into(), run: Vec::new(), run_uids, runs: Vec::new() })
-    }
-
-    fn sort(&mut self) {
-        self.run.sort_unstable();
-        self.run.dedup();
-    }
-
-    fn put_aside(&mut self) -> Result<(), SelectError> {
-        self.sort();
-        let mut out =
-            BufWriter::new(tempfile::tempfile_in(durable::parent(&self.path)).map_err(SelectError::at(&self.path))?);
-        for uid in self.run.drain(..) {
-            out.write_all(&uid.to_be_bytes()).map_err(SelectError::at(&self.path))?;
-        }
-        let file = out.into_inner().map_err(|error| SelectError::at(&self.path)(error.into_error()))?;
-        self.runs.push(file);
-        Ok(())
+    pub fn begin(path: &Path, memory_bytes: u64) -> Self {
+        Self { path: path.into(), uids: ExternalSort::beside(path, memory_bytes) }
     }
 
     /// Every uid once, in order.
-    fn merged(&mut self, mut each: impl FnMut(u128) -> std::io::Result<()>) -> std::io::Result<()> {
-        let (mut runs, files) = (Vec::new(), self.runs.len());
-        for run in &mut self.runs {
-            run.rewind()?;
-            runs.push(BufReader::new(run));
-        }
-        let mut held = self.run.iter().copied();
-        let mut next = |from: usize| -> std::io::Result<Option<u128>> {
-            let Some(run) = runs.get_mut(from) else { return Ok(held.next()) };
-            let mut bytes = [0; UID_BYTES];
-            match run.read_exact(&mut bytes) {
-                Ok(()) => Ok(Some(u128::from_be_bytes(bytes))),
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let (mut heap, mut last) = (BinaryHeap::new(), None);
-        for from in 0..=files {
-            heap.extend(next(from)?.map(|uid| Reverse((uid, from))));
-        }
-        while let Some(Reverse((uid, from))) = heap.pop() {
-            heap.extend(next(from)?.map(|uid| Reverse((uid, from))));
+    fn each(&mut self, mut each: impl FnMut(u128) -> std::io::Result<()>) -> std::io::Result<()> {
+        let mut last = None;
+        for uid in self.uids.sorted()? {
+            let uid = uid?;
             if last.replace(uid) != Some(uid) {
                 each(uid)?;
             }
@@ -100,12 +54,12 @@ impl Uids {
     /// Writes the list, and says how many uids it has.
     fn write(&mut self, out: &mut BufWriter<Aside>) -> std::io::Result<u64> {
         let mut count = 0;
-        self.merged(|_| {
+        self.each(|_| {
             count += 1;
             Ok(())
         })?;
         out.write_all(&npy::pair_head_bytes(count))?;
-        self.merged(|uid| {
+        self.each(|uid| {
             out.write_all(&((uid >> 64) as u64).to_le_bytes())?;
             out.write_all(&(uid as u64).to_le_bytes())
         })?;
@@ -122,12 +76,11 @@ impl Sink for Uids {
             ))
         };
         let text = uid.ok_or_else(|| bad("has no uid"))?;
-        self.run.push(parse(text).ok_or_else(|| bad(&format!("has the uid `{text}`")))?);
-        if self.run.len() >= self.run_uids { self.put_aside() } else { Ok(()) }
+        let uid = parse(text).ok_or_else(|| bad(&format!("has the uid `{text}`")))?;
+        self.uids.add(uid).map_err(SelectError::at(&self.path))
     }
 
     fn finish(mut self: Box<Self>, head: &SplitHead) -> Result<Option<String>, SelectError> {
-        self.sort();
         let file = Aside::create(&self.path).map_err(SelectError::at(&self.path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         let uids = self.write(&mut out).map_err(SelectError::at(&self.path))?;
