@@ -275,26 +275,14 @@ fn whole(named: &NamedPath) -> Result<(), PipelineError> {
     }
 }
 
-/// Refuses benchmarks that another model embedded, showing both.
-///
-/// # Errors
-/// An identity that differs, or none where no `--assume-model` vouches for it.
-pub fn check_identity(
-    benchmark: &Benchmark,
-    embedder: Option<&Identity>,
-    assumed: Option<&str>,
-) -> Result<(), PipelineError> {
-    match (&benchmark.identity, embedder) {
-        (Some(found), Some(wanted)) if found != wanted => Err(PipelineError::Usage(format!(
-            "benchmark {} was embedded by another model: it says {found}; this run's is {wanted}",
-            benchmark.name
-        ))),
-        (None, Some(wanted)) if assumed != Some(wanted.architecture.as_str()) => Err(PipelineError::Usage(format!(
-            "benchmark {} does not say which model embedded it; if it was {}, say --assume-model {}",
-            benchmark.name, wanted.architecture, wanted.architecture
-        ))),
-        _ => Ok(()),
-    }
+/// Benchmarks and what they are compared with, as [`one_model`](crate::one_model::one_model) takes them.
+pub fn and_benchmarks<'a>(
+    compared: impl Into<String>,
+    identity: Option<&'a Identity>,
+    benchmarks: impl IntoIterator<Item = &'a Arc<Benchmark>>,
+) -> Vec<(String, Option<&'a Identity>)> {
+    let of = |it: &'a Arc<Benchmark>| (format!("benchmark {}", it.name), it.identity.as_ref());
+    std::iter::once((compared.into(), identity)).chain(benchmarks.into_iter().map(of)).collect()
 }
 
 /// Shared benchmarks in the order of the command line.

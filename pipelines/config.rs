@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use trommel_cluster::ClusterConfig;
 use trommel_core::cores::Cores;
+use trommel_decide::join::ColumnSet;
 use trommel_decode::Limits;
 use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
@@ -155,8 +156,8 @@ pub struct JudgeConfig {
     pub rule_seed: u64,
     /// Where similarities are computed.
     pub join: JoinOn,
-    /// Decision-only columns.
-    pub decision_columns: bool,
+    /// Which columns are filled.
+    pub columns: ColumnSet,
     /// Embeddings are kept beside the ledger.
     pub keep_embeddings: bool,
     /// The embedder, which makes the canonical vectors.
@@ -189,7 +190,7 @@ impl JudgeConfig {
             rule: None,
             rule_seed: 0,
             join: JoinOn::Auto,
-            decision_columns: false,
+            columns: ColumnSet::All,
             keep_embeddings: true,
             embedder,
             always_embed: false,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
+use trommel_decide::join::ColumnSet;
 use trommel_decide::rule::TIES;
 use trommel_ledger::run_folder::BLUR;
 use trommel_shard::store::shown;
@@ -74,8 +75,8 @@ pub struct DecisionConfig {
     pub embedder: Option<Identity>,
     /// Benchmarks in the order of the command line.
     pub benchmarks: Vec<BenchmarkConfig>,
-    /// `all` or `decision`.
-    pub columns: String,
+    /// Which columns are filled: `all` or `decision`.
+    pub columns: ColumnSet,
     /// Image keys, in order of preference.
     pub image_keys: Vec<String>,
     /// Extension of the caption's member, such as `txt`.

@@ -29,6 +29,7 @@ use trommel_select::split::{Format, Sink, files, head_path};
 use crate::error::PipelineError;
 use crate::failures::failed;
 use crate::memory::MemoryPlan;
+use crate::one_model::one_model;
 
 mod again;
 mod job;
@@ -312,36 +313,17 @@ fn operations(pairs: u64, dim: usize) -> f64 {
     2.0 * pairs as f64 * dim as f64
 }
 
-/// Who embedded. All sets must be of one model; of files that do not say, `--assume-model` must.
+/// Who embedded, as the split says it.
 fn identity(config: &DedupConfig, set: &Set, other: Option<&Set>) -> Result<Value, PipelineError> {
     let assumed = config.assume_model.as_deref();
-    let all =
-        std::iter::once((&config.inputs[0], &set.identity)).chain(other.map(|it| (&config.against[0], &it.identity)));
-    let known = all.clone().find_map(|(_, identity)| identity.as_ref());
-    for (path, identity) in all {
-        match (identity, known) {
-            (Some(found), Some(wanted)) if found != wanted => {
-                return Err(PipelineError::Usage(format!("{path} was embedded by {found}; the other set by {wanted}")));
-            }
-            (Some(found), _) if assumed.is_some_and(|assumed| assumed != found.architecture) => {
-                let assumed = assumed.unwrap_or_default();
-                return Err(PipelineError::Usage(format!(
-                    "{path} was embedded by {found}, and not by {assumed} as is assumed (--assume-model)"
-                )));
-            }
-            (None, Some(wanted)) if assumed != Some(wanted.architecture.as_str()) => {
-                return Err(PipelineError::Usage(format!(
-                    "{path} does not say which model embedded it; if it was {}, say --assume-model {}",
-                    wanted.architecture, wanted.architecture
-                )));
-            }
-            (None, None) if assumed.is_none() => {
-                return Err(PipelineError::Usage(format!(
-                    "{path} does not say which model embedded it: say --assume-model NAME, and the split will"
-                )));
-            }
-            _ => {}
-        }
+    let sets = std::iter::once((&config.inputs[0], set.identity.as_ref()));
+    let others = other.map(|other| (&config.against[0], other.identity.as_ref()));
+    let known = one_model(&sets.chain(others).collect::<Vec<_>>(), assumed)?;
+    if known.is_none() && assumed.is_none() {
+        let path = &config.inputs[0];
+        return Err(PipelineError::Usage(format!(
+            "{path} does not say which model embedded it: say --assume-model NAME, and the split will"
+        )));
     }
     if let Some(other) = other.filter(|other| other.vectors.dim() != set.vectors.dim()) {
         let (own, others) = (set.vectors.dim(), other.vectors.dim());

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trommel_core::durable::{self, Aside};
 use trommel_core::image_kind::image_kind;
+use trommel_core::names::is_word;
 use trommel_core::notices::Notices;
 use trommel_core::out_folder::OutFolder;
 use trommel_decide::hash::random_hash;
@@ -179,15 +180,9 @@ fn extension(bytes: &[u8]) -> Option<&'static str> {
     IMAGE_KEYS.split(';').any(|key| key == extension).then_some(extension)
 }
 
-/// Whether a set may be called so: its name stands in keys, and before the `=` of SHARDS.
-#[must_use]
-pub fn is_set_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
-}
-
 fn check(config: &InjectConfig) -> Result<(), PipelineError> {
     let wrong = |why: String| Err(PipelineError::Usage(why));
-    if !is_set_name(&config.set) {
+    if !is_word(&config.set) {
         return wrong(format!("--name {}: letters, digits, `_` and `-`, for it stands in keys", config.set));
     }
     check_caption(&config.caption)?;

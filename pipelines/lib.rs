@@ -25,6 +25,7 @@ pub mod memory;
 pub mod metrics;
 mod named_path;
 pub mod nearest;
+pub mod one_model;
 pub mod past_run;
 pub mod phase;
 pub mod pictures;

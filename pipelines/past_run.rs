@@ -9,6 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trommel_columnar::embeddings::FILE_NAME;
 use trommel_columnar::ipc::IpcReader;
+use trommel_core::names::STDIN;
 use trommel_core::sample::Score;
 use trommel_decide::checked_rule::KnownBenchmark;
 use trommel_decide::policy::Policy;
@@ -262,7 +263,7 @@ pub fn plan_of(ledger: &Ledger) -> Result<Plan, LedgerError> {
 pub fn from_folder(folder: &Path, url: &str) -> String {
     let Some(path) = local_path(url) else { return url.to_owned() };
     let there = folder.join(path);
-    if url != "-" && path.is_relative() && !path.exists() && there.exists() {
+    if url != STDIN && path.is_relative() && !path.exists() && there.exists() {
         return there.display().to_string();
     }
     url.to_owned()

@@ -12,6 +12,7 @@ use trommel_columnar::pieces::is_embeddings;
 use trommel_core::causes::{Cause, Causes};
 use trommel_core::credit::Permit;
 use trommel_core::credit::workspace::Workspace;
+use trommel_core::names::STDIN;
 use trommel_core::sample::{Encoded, Sample, SampleId};
 use trommel_decode::{Limits, decode_rgb};
 use trommel_shard::compression::{Compression, CompressionLimits, decompress};
@@ -99,7 +100,7 @@ fn shard_samples(
     wanted: &BTreeMap<u32, &WantedPicture>,
     take: &mut dyn FnMut(u32, FoundPicture),
 ) -> Result<(), Cause> {
-    if shard.url == "-" {
+    if shard.url == STDIN {
         return Err("standard input cannot be read again".into());
     }
     if let Some(path) = local_path(&shard.url).filter(|path| path.is_dir()) {

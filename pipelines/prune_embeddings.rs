@@ -19,7 +19,7 @@ use trommel_dataflow::pool::Pool;
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::source;
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+use trommel_decide::join::{JoinConfig, Joiner, Verdict};
 use trommel_decide::known_maxima::KnownMaxima;
 use trommel_decide::rule::{KEEP_ALL, Rule};
 use trommel_decide::stage::{Decide, Joins};
@@ -32,7 +32,7 @@ use trommel_shard::embeddings::{EmbeddingShards, Row, RowBytes};
 use trommel_shard::reader::SAMPLE_OVERHEAD_BYTES;
 
 use crate::benchmark_origin::{PRODUCTS, note_products};
-use crate::benchmarks::{Benchmarks, check_identity, is_pictures, load_all};
+use crate::benchmarks::{Benchmarks, and_benchmarks, is_pictures, load_all};
 use crate::config::JudgeConfig;
 use crate::cores::Threading;
 use crate::decision::{BenchmarkConfig, DecisionConfig, record};
@@ -41,6 +41,7 @@ use crate::join_report::JoinReport;
 use crate::ledger_memory::LedgerMemory;
 use crate::ledger_run::{Counting, WatchdogGuard, names_of, share, start_committer};
 use crate::memory::MemoryPlan;
+use crate::one_model::one_model;
 use crate::progress::Progress;
 use crate::pruning::{self, Judged, PruneReport, Pruning, Wanted};
 use crate::rounding;
@@ -123,11 +124,10 @@ impl<'a> RunSetup<'a> {
             Some(judge) => Arc::new(judge),
             None => Arc::new(()),
         };
-        let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
         let joiner = if benchmarks.is_empty() {
             None
         } else {
-            let join = JoinConfig { columns, ..JoinConfig::default() };
+            let join = JoinConfig { columns: config.columns, ..JoinConfig::default() };
             Some(Arc::new(Joiner::new(benchmarks.clone(), join).map_err(PipelineError::usage)?))
         };
         let rule = parsed.as_ref().map_or_else(|| KEEP_ALL.into(), ToString::to_string);
@@ -145,7 +145,7 @@ impl<'a> RunSetup<'a> {
             rule_seed: self.config.rule_seed,
             embedder: self.identity.clone(),
             benchmarks: self.benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
-            columns: if self.config.decision_columns { "decision" } else { "all" }.into(),
+            columns: self.config.columns,
             image_keys: of(reading, "image_keys"),
             text_key: of(reading, "text_key"),
             max_pixels: of(reading, "max_pixels"),
@@ -301,37 +301,15 @@ impl Stages for JoinOnly {
     }
 }
 
-/// Whose embeddings these are: all must be of one model. Where files do not say of which, `--assume-model` must.
+/// Whose embeddings these are: all must be of one model.
 fn identity(
     stored: &StoredEmbeddings,
     benchmarks: &[Arc<Benchmark>],
     assumed: Option<&str>,
 ) -> Result<Option<Identity>, PipelineError> {
-    let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());
     let first = stored.plan.shards.first().map(|shard| shard.url.as_str()).unwrap_or_default();
-    let identity = match (&stored.identity, of_benchmark, assumed) {
-        (Some(own), _, Some(assumed)) if assumed != own.architecture => {
-            return Err(PipelineError::Usage(format!(
-                "{first} was embedded by {own}, and not by {assumed} as is assumed (--assume-model)"
-            )));
-        }
-        (Some(own), ..) => Some(own.clone()),
-        (None, Some(wanted), Some(assumed)) if assumed == wanted.architecture => Some(wanted.clone()),
-        (None, Some(wanted), _) => {
-            return Err(PipelineError::Usage(format!(
-                "{first} does not say which model embedded it, and the benchmarks are of {wanted}; if it was that one, say --assume-model {}",
-                wanted.architecture
-            )));
-        }
-        (None, None, None) if !benchmarks.is_empty() => {
-            return Err(PipelineError::Usage(format!(
-                "neither {first} nor the benchmarks say which model embedded them; if it was one and the same, say --assume-model NAME"
-            )));
-        }
-        (None, None, assumed) => assumed.map(assumed_identity),
-    };
-    benchmarks.iter().try_for_each(|benchmark| check_identity(benchmark, identity.as_ref(), assumed))?;
-    Ok(identity)
+    let said = one_model(&and_benchmarks(first, stored.identity.as_ref(), benchmarks), assumed)?;
+    Ok(said.cloned().or_else(|| assumed.map(assumed_identity)))
 }
 
 /// What is known of a model that is only called by its name.

@@ -14,7 +14,6 @@ use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::pieces::{Piece, pieces};
 use trommel_core::durable::Aside;
 use trommel_core::notices::Notices;
-use trommel_core::sample::Identity;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::{Radii, RadiiOutcome};
 use trommel_report::{gap_picture, gap_table};
@@ -22,10 +21,11 @@ use trommel_shard::embeddings::reader_bytes;
 
 use crate::benchmark_origin::{BenchmarkOrigin, PRODUCTS, ROUNDED, note_reference};
 use crate::benchmarks::{
-    NamedPath, check_identity, finished, gone_from, is_pictures, ledger_of, load_all, open_set, refuse_part, rejects,
+    NamedPath, and_benchmarks, finished, gone_from, is_pictures, ledger_of, load_all, open_set, refuse_part, rejects,
 };
 use crate::error::PipelineError;
 use crate::memory::MemoryPlan;
+use crate::one_model::one_model;
 use crate::rounding::Rounded;
 
 /// What to measure.
@@ -177,7 +177,8 @@ fn measure(
     if config.round_as_stored {
         reader = reader.rounding_as_stored();
     }
-    check_identities(config, reference, reader.identity(), benchmarks)?;
+    let sets = and_benchmarks(format!("reference {}", reference.path.display()), reader.identity(), benchmarks);
+    one_model(&sets, config.assume_model.as_deref())?;
     note_reference(notices, origins, &BenchmarkOrigin::of(reference, &reader));
     let mut measured: Vec<Radii<'_>> =
         benchmarks.iter().map(|benchmark| Radii::new(benchmark, config.threads)).collect();
@@ -239,28 +240,6 @@ fn write_gap(config: &RadiiConfig, gaps: &[Gap]) -> Result<(), PipelineError> {
         file.write_all(text.as_bytes()).and_then(|()| file.commit()).map_err(PipelineError::at(&path))?;
     }
     Ok(())
-}
-
-/// All embeddings must be of one model. Where the reference does not say of which, `--assume-model` must: the radii are the benchmarks'
-/// and go under their name.
-fn check_identities(
-    config: &RadiiConfig,
-    named: &NamedPath,
-    reference: Option<&Identity>,
-    benchmarks: &[Arc<Benchmark>],
-) -> Result<(), PipelineError> {
-    let assumed = config.assume_model.as_deref();
-    let of_benchmark = benchmarks.iter().find_map(|benchmark| benchmark.identity.as_ref());
-    if let (None, Some(wanted)) = (reference, of_benchmark)
-        && assumed != Some(wanted.architecture.as_str())
-    {
-        return Err(PipelineError::Usage(format!(
-            "reference {} does not say which model embedded it, and the benchmarks are of {wanted}; if it was that one, say --assume-model {}",
-            named.path.display(),
-            wanted.architecture
-        )));
-    }
-    benchmarks.iter().try_for_each(|benchmark| check_identity(benchmark, reference.or(of_benchmark), assumed))
 }
 
 fn write(

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
+use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 use trommel_core::sample::SampleInfo;
 use trommel_core::stop::Stop;
@@ -141,7 +142,7 @@ pub fn stream(config: &StreamConfig, stop: &Stop) -> Result<StreamReport, Pipeli
             folder,
             *samples,
             state::Made::of(&config.kept_by, split.as_ref(), &plan, *samples)?,
-            plan.shards.iter().any(|shard| shard.url == "-"),
+            plan.shards.iter().any(|shard| shard.url == STDIN),
         )?),
     };
     let mut stream = Stream { config, plan: &plan, split, met, reading, sink, stop, notices };

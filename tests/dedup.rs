@@ -496,7 +496,7 @@ fn what_cannot_be_asked_is_refused() {
         (&set, &["--above", "0.9", "--clusters", "0"], "1 at least"),
         (&set, &["--above", "0.9", "--format", "npy"], "has no uid"),
         (&set, &["--above", "0.9", "--format", "csv"], "parquet, npy, txt and keys"),
-        (&set, &["--above", "0.9", "--assume-model", "m"], "and not by m"),
+        (&set, &["--above", "0.9", "--assume-model", "m"], "and not m as is assumed"),
         (&set, &["--above", "0.9", "--memory", "1MiB"], "at least"),
         (&set, &["--above", "0.9", "--against", &set, "--order", "random"], "--against"),
         ("no/such", &["--above", "0.9"], "such file"),

@@ -186,7 +186,7 @@ fn what_cannot_be_is_refused_in_one_line() {
         let said = refused(&[stored], flag);
         assert!(said.contains("what is pruned are stored embeddings"), "{said}");
     }
-    assert!(refused(&[stored], &["--assume-model", "m"]).contains("and not by m"));
+    assert!(refused(&[stored], &["--assume-model", "m"]).contains("and not m as is assumed"));
     assert!(refused(&[stored], &["--join", "device"]).contains("joined on the processor"));
     // A benchmark without a point, and one with a point that has no direction: named once.
     for (points, due) in [(0, "no test points"), (1, "row 0 (key `0`) is zero")] {

@@ -352,6 +352,10 @@ fn a_killed_study_goes_on_to_the_same_end() {
     let kept = rows(&whole, "pruned-combined.parquet");
     assert_eq!(kept.iter().filter(|(shard, _)| shard.starts_with("reference/")).count(), 24);
     assert!(kept.len() < 144, "{}", kept.len());
+    // Sets of a size are drawn from the pool alone: 40 % of its 120.
+    let (alone, far) = (rows(&whole, "alone/pool-alone.parquet"), rows(&whole, "alone/far-photo-48.parquet"));
+    assert_eq!((alone.len(), far.len(), rows(&whole, "alone/seed-3/random-48.parquet").len()), (120, 48, 48));
+    assert!(alone.iter().chain(&far).all(|(shard, _)| !shard.starts_with("reference/")));
 
     for mark in ["radii.json", "training/pruned-photo/seed-3.json"] {
         let mut group = Group::start(&words(&killed));

@@ -5,9 +5,10 @@ use std::ops::Deref;
 
 use half::f16;
 use thiserror::Error;
-use trommel_kernels::canonical::{UNIT_TOLERANCE, round_to_f16};
+use trommel_kernels::canonical::UNIT_TOLERANCE;
 use trommel_kernels::dot::norm;
 
+use trommel_core::names::is_name;
 use trommel_core::sample::Identity;
 
 /// Why a benchmark cannot be used.
@@ -31,8 +32,8 @@ pub enum BenchmarkError {
         /// How many there should be.
         expected: usize,
     },
-    /// A row that has no direction.
-    #[error("benchmark {name}: test point {point} ({key}) is {what}")]
+    /// A row that is no unit vector.
+    #[error("benchmark {name}: test point {point} ({key}) {what}")]
     Row {
         /// Name of the benchmark.
         name: String,
@@ -40,8 +41,8 @@ pub enum BenchmarkError {
         point: usize,
         /// Key of the test point.
         key: String,
-        /// `all zeros` or `not finite`.
-        what: &'static str,
+        /// `is not finite`, `is all zeros` or its norm.
+        what: String,
     },
     /// A radius that is no cosine.
     #[error("benchmark {name}: radius {radius} of test point {point} ({key}) is not between -2 and 2")]
@@ -75,29 +76,24 @@ pub struct Benchmark {
     pub radii: Option<Vec<f64>>,
     /// What embedded it; `None` in files that carry none.
     pub identity: Option<Identity>,
-    /// Rows whose norm was off by more than [`UNIT_TOLERANCE`] and that were normalised here.
-    pub renormalised: u64,
 }
 
 impl Benchmark {
     /// Checks and takes the parts. Empty `keys` become the points' numbers, empty `labels` become `None`s.
     ///
-    /// A row within [`UNIT_TOLERANCE`] of unit norm stays as it is, another finite non-zero one is divided by its f64 norm
-    /// and rounded again (counted in `renormalised`).
-    ///
     /// # Errors
-    /// See [`BenchmarkError`].
+    /// See [`BenchmarkError`]. Rows are unit vectors within [`UNIT_TOLERANCE`]: who reads files normalises, and says so.
     pub fn new(
         name: impl Into<String>,
         dim: usize,
-        mut vectors: Vec<f16>,
+        vectors: Vec<f16>,
         mut keys: Vec<String>,
         mut labels: Vec<Option<String>>,
         radii: Option<Vec<f64>>,
         identity: Option<Identity>,
     ) -> Result<Self, BenchmarkError> {
         let name = name.into();
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+        if !is_name(&name) {
             return Err(BenchmarkError::Name(name));
         }
         if dim == 0 || vectors.is_empty() {
@@ -134,14 +130,16 @@ impl Benchmark {
                 return Err(BenchmarkError::Radius { name, point, key: keys[point].clone(), radius });
             }
         }
-        let mut renormalised = 0;
-        for (point, row) in vectors.chunks_exact_mut(dim).enumerate() {
-            match unit(row) {
-                Ok(changed) => renormalised += u64::from(changed),
-                Err(what) => return Err(BenchmarkError::Row { name, point, key: keys[point].clone(), what }),
-            }
+        for (point, row) in vectors.chunks_exact(dim).enumerate() {
+            let what = match norm(row) {
+                length if !length.is_finite() => "is not finite".to_owned(),
+                0.0 => "is all zeros".to_owned(),
+                length if (length - 1.0).abs() > UNIT_TOLERANCE => format!("has the norm {length}, expected 1"),
+                _ => continue,
+            };
+            return Err(BenchmarkError::Row { name, point, key: keys[point].clone(), what });
         }
-        Ok(Self { name, dim, vectors, keys, labels, radii, identity, renormalised })
+        Ok(Self { name, dim, vectors, keys, labels, radii, identity })
     }
 
     /// Number of test points.
@@ -173,9 +171,7 @@ impl Benchmark {
     /// # Errors
     /// If their number is not that of the points, or one is no cosine.
     pub fn with_radii(self, radii: Vec<f64>) -> Result<Self, BenchmarkError> {
-        let renormalised = self.renormalised;
-        let fresh = Self::new(self.name, self.dim, self.vectors, self.keys, self.labels, Some(radii), self.identity)?;
-        Ok(Self { renormalised, ..fresh })
+        Self::new(self.name, self.dim, self.vectors, self.keys, self.labels, Some(radii), self.identity)
     }
 }
 
@@ -183,24 +179,6 @@ impl Benchmark {
 pub trait Held: Deref<Target = Benchmark> + fmt::Debug + Send + Sync {}
 
 impl<B: Deref<Target = Benchmark> + fmt::Debug + Send + Sync> Held for B {}
-
-/// Makes a row a unit vector where it is none; says whether it had to, or why it cannot.
-pub(crate) fn unit(row: &mut [f16]) -> Result<bool, &'static str> {
-    let length = norm(row);
-    if !length.is_finite() {
-        return Err("not finite");
-    }
-    if length == 0.0 {
-        return Err("all zeros");
-    }
-    if (length - 1.0).abs() <= UNIT_TOLERANCE {
-        return Ok(false);
-    }
-    for x in row {
-        *x = round_to_f16(x.to_f64() / length);
-    }
-    Ok(true)
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -216,23 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn normalises_and_counts() {
-        let made = make(row(&[3.0, 4.0, 1.0, 0.0, 0.0, 0.9995]), None).unwrap();
-        assert_eq!(made.renormalised, 1);
-        assert_eq!(made.vectors, row(&[0.6, 0.8, 1.0, 0.0, 0.0, 0.9995]));
-        assert_eq!(made.keys, ["0", "1", "2"]);
-        // As large and as small as f16 goes.
-        let made = make(row(&[65504.0, 65504.0, 6e-8, 0.0]), None).unwrap();
-        assert_eq!((made.renormalised, made.vector(1)), (2, &row(&[1.0, 0.0])[..]));
-        assert!((norm(made.vector(0)) - 1.0).abs() < UNIT_TOLERANCE);
-    }
-
-    #[test]
     fn refuses_with_the_place() {
         let text = |result: Result<Benchmark, BenchmarkError>| result.unwrap_err().to_string();
         assert_eq!(text(make(row(&[1.0, 0.0, 0.0, -0.0]), None)), "benchmark b: test point 1 (1) is all zeros");
         assert_eq!(text(make(row(&[f32::NAN, 0.0]), None)), "benchmark b: test point 0 (0) is not finite");
         assert_eq!(text(make(row(&[f32::INFINITY, 0.0]), None)), "benchmark b: test point 0 (0) is not finite");
+        assert_eq!(
+            text(make(row(&[0.0, 0.9995, 3.0, 4.0]), None)),
+            "benchmark b: test point 1 (1) has the norm 5, expected 1"
+        );
         assert_eq!(text(make(row(&[1.0, 0.0, 0.0]), None)), "benchmark b: vector elements 3, expected 2");
         assert_eq!(text(make(vec![], None)), "benchmark b: no test points");
         assert_eq!(text(make(row(&[1.0, 0.0]), Some(vec![]))), "benchmark b: radii 0, expected 1");

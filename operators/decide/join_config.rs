@@ -1,5 +1,7 @@
 //! What is asked of a join, and of those who multiply for it.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// Which columns a join fills.
@@ -11,6 +13,23 @@ pub enum ColumnSet {
     All,
     /// What the rule needs; maxima it does not need are null, and so are those of the items.
     Decision,
+}
+
+/// What is no set of columns.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}`: write all or decision")]
+pub struct ColumnSetError(String);
+
+impl FromStr for ColumnSet {
+    type Err = ColumnSetError;
+
+    fn from_str(text: &str) -> Result<Self, ColumnSetError> {
+        match text {
+            "all" => Ok(Self::All),
+            "decision" => Ok(Self::Decision),
+            other => Err(ColumnSetError(other.to_owned())),
+        }
+    }
 }
 
 /// Settings of the join. Only `columns` changes what comes out.

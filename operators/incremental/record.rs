@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,7 +89,9 @@ pub(super) struct BenchmarkRecord {
     pub(super) dim: usize,
     /// The next point's number.
     pub(super) next: u32,
-    pub(super) renormalised: u64,
+    /// A count in older journals that nobody asks for.
+    #[serde(default, skip_serializing, rename = "renormalised")]
+    old_count: IgnoredAny,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) identity: Option<Identity>,
     /// Numbers, keys, labels, vectors.
@@ -269,7 +272,7 @@ impl BenchmarkRecord {
             name: benchmark.name.clone(),
             dim: benchmark.dim,
             next: points.next,
-            renormalised: benchmark.renormalised,
+            old_count: IgnoredAny,
             identity: benchmark.identity.clone(),
             points: written(filed.points.get(&points.id)?),
             cuts: written(filed.cuts.get(&points.id)?),

@@ -192,7 +192,7 @@ fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) ->
         return Err(BenchmarkError::Shape { name: record.name.clone(), what: "cuts", found, expected });
     }
     let radii: Vec<f64> = levels.0.iter().filter_map(|row| row.0).collect();
-    let fresh = Benchmark::new(
+    Benchmark::new(
         record.name.clone(),
         record.dim,
         rows.0.iter().flat_map(|row| &row.vector).copied().collect(),
@@ -200,10 +200,7 @@ fn benchmark(record: &BenchmarkRecord, rows: &StoredPoints, levels: &CutRows) ->
         rows.0.iter().map(|row| row.label.clone()).collect(),
         (!radii.is_empty()).then_some(radii),
         record.identity.clone(),
-    );
-    let mut benchmark = fresh?;
-    benchmark.renormalised = record.renormalised;
-    Ok(benchmark)
+    )
 }
 
 /// `None` if the record does not say how the shard came.

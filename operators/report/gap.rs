@@ -2,7 +2,7 @@
 //! curve of each reference set, and as a table of the same numbers.
 
 use super::chart::{HistogramSeries, axis};
-use super::svg::{INK, RULE, SOFT, Style, Svg};
+use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg};
 use super::table::{Cell, DataTable};
 use trommel_core::text::thousands;
 
@@ -19,8 +19,6 @@ pub struct Gap {
 
 /// Bins of histograms and tables.
 const BINS: usize = 50;
-/// Okabe and Ito's colours, which colour-blind readers tell apart: one a reference set, again from the start where there are more.
-const COLOURS: [&str; 6] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"];
 
 const WIDTH: f64 = 1240.0;
 const MARGIN: f64 = 30.0;
@@ -93,7 +91,7 @@ pub fn gap_picture(title: &str, gaps: &[Gap]) -> String {
     }
     let colour = |reference: &str| {
         let at = references.iter().position(|name| *name == reference).unwrap_or_default();
-        COLOURS[at % COLOURS.len()]
+        PALETTE[at % PALETTE.len()]
     };
     y += 34.0;
     let mut x = MARGIN;

@@ -6,7 +6,7 @@ use super::chart::{CHART_HEIGHT, HistogramSeries, chart, legend};
 use super::curve::{CurveChart, curves};
 use super::pairs::{PairTile, TILE_HEIGHT, TILE_WIDTH, tile};
 use super::picture::{Heading, benchmarks};
-use super::svg::{Svg, escape};
+use super::svg::{PALETTE, Svg, escape};
 use super::table::{Cell, DataTable};
 use trommel_core::text::{duration, percent, thousands};
 
@@ -81,9 +81,6 @@ td.word+td.word{overflow-wrap:anywhere;min-width:15ch}
 .bar{display:flex;height:30px;border-radius:6px;overflow:hidden;margin:0 0 10px}
 .key{display:flex;flex-wrap:wrap;gap:6px 22px;font-size:14px}.key i{display:inline-block;width:12px;height:12px;margin-right:7px}
 ";
-
-/// Okabe and Ito's palette, in an order that keeps neighbours apart.
-const STAGES: [&str; 8] = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8a94a1"];
 
 fn piece(width: f64, height: f64, title: &str, draw: impl FnOnce(&mut Svg)) -> String {
     let mut svg = Svg::default();
@@ -257,7 +254,7 @@ fn time(page: &mut String, seconds: &[(String, f64)]) {
             page,
             "<div style=\"width:{:.3}%;background:{}\"></div>",
             s * 100.0 / total,
-            STAGES[i % STAGES.len()]
+            PALETTE[i % PALETTE.len()]
         );
     }
     *page += "</div>\n<div class=\"key\">";
@@ -265,7 +262,7 @@ fn time(page: &mut String, seconds: &[(String, f64)]) {
         let _ = write!(
             page,
             "<span><i style=\"background:{}\"></i>{} {} ({:.1} %)</span>",
-            STAGES[i % STAGES.len()],
+            PALETTE[i % PALETTE.len()],
             escape(name),
             duration(*s),
             s * 100.0 / total

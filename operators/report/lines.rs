@@ -1,12 +1,8 @@
 //! Lines over a plane: accuracy against size, shares against similarity.
 
 use super::chart::{decimals_of, tick_step};
-use super::svg::{INK, RULE, SOFT, Style, Svg};
+use super::svg::{INK, PALETTE, RULE, SOFT, Style, Svg};
 use trommel_core::text::thousands;
-
-/// Okabe and Ito's palette, in an order that keeps neighbours apart.
-pub(super) const PALETTE: [&str; 8] =
-    ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d00", "#5f6b7a"];
 
 /// A point of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

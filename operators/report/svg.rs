@@ -19,6 +19,9 @@ pub(super) const KEPT: &str = "#7CC3EA";
 pub(super) const TEST: &str = "#0072B2";
 /// Okabe and Ito's bluish green: planted copies.
 pub(super) const PLANTED: &str = "#00795A";
+/// Okabe and Ito's palette for series, in an order that keeps neighbours apart; again from the start where there are more.
+pub(super) const PALETTE: [&str; 8] =
+    ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d00", "#5f6b7a"];
 
 /// What every browser has.
 pub(super) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";

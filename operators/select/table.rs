@@ -15,6 +15,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use trommel_columnar::parquet::{Column, ColumnType, TableReader};
+use trommel_core::names::is_word;
 
 use crate::SelectError;
 use crate::scan::Shard;
@@ -145,10 +146,6 @@ impl JoinedTable {
         }
         Ok(())
     }
-}
-
-fn is_word(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 /// A shard's name without its ending.

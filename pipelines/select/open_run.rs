@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 use trommel_decide::selection::Selection;
 use trommel_ledger::LedgerError;
@@ -97,7 +98,7 @@ impl OpenRun {
         }
         let notices = run_losses::of_run(&plan, &ledger);
         let unknown = left_out.into_iter().map(str::to_owned).collect();
-        let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == "-");
+        let of_shards = plan.shards.iter().any(|shard| is_shard_name(&shard.name) || shard.name == STDIN);
         let (arguments, shards, run) = (as_given(&plan), in_order(shards), run.into());
         Ok(Self { ledger, benchmarks, shards, unfinished, unknown, notices, arguments, of_shards, run })
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 use trommel_select::membership::Membership;
 use trommel_select::met::Met;
@@ -48,7 +49,7 @@ pub(super) fn cover(split: &Membership, plan: &Plan, out: &Out, notices: &mut No
 /// Why a shard that the split does not name is none of those that it was made from; `None` where that is not known.
 pub(super) fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<String>, PipelineError> {
     let (path, name) = (split.path().display(), &shard.name);
-    if shard.url == "-" {
+    if shard.url == STDIN {
         return Ok(Some(format!(
             "{path} knows samples by their shards' names, and standard input has none: give the shard's file, or a list that needs no names (.npy of \
              uids, .keys)"
@@ -60,7 +61,7 @@ pub(super) fn stranger(split: &Membership, shard: &ShardRef) -> Result<Option<St
 
 /// What leads from a split of stored embeddings to shards, where its first shard is none.
 pub(crate) fn by_keys_alone(first: &str) -> &'static str {
-    if is_shard_name(first) || first == "-" {
+    if is_shard_name(first) || first == STDIN {
         return "";
     }
     "; what was selected from stored embeddings or folders is found in shards by keys alone: `trommel select RUN --rule R -o s.keys`, then \

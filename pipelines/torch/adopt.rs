@@ -98,7 +98,7 @@ impl Adopted {
             rule_seed: made.rule_seed,
             embedder: made.embedder.clone(),
             benchmarks: made.benchmarks.clone(),
-            columns: made.columns.clone(),
+            columns: made.columns,
             embeddings: made.embeddings,
             split: made.split.clone(),
             ..here.clone()

@@ -8,6 +8,7 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use trommel_core::causes::Cause;
+use trommel_core::names::STDIN;
 use trommel_ledger::manifest::Merged;
 use trommel_shard::plan::{Plan, ShardRef};
 use trommel_shard::promised::promised as stats;
@@ -79,7 +80,7 @@ fn whole(store: &dyn Store, plan: &Plan, unknown: &ShardRef) -> Result<PassCount
 /// The folder that a shard lies in, with its slash, and its name there.
 fn place(shard: &ShardRef) -> Option<(&str, &str)> {
     let slash = shard.url.rfind('/').map_or(0, |slash| slash + 1);
-    (shard.url != "-").then(|| shard.url.split_at(slash))
+    (shard.url != STDIN).then(|| shard.url.split_at(slash))
 }
 
 /// open_clip's `sizes.json` of each folder, `{"00000.tar": 10000}`, read once.

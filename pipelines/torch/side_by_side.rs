@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trommel_core::cores::Cores;
 use trommel_core::sample::Fate;
 use trommel_core::stop::Stop;
+use trommel_decide::join::ColumnSet;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::{DecodeOn, EmbedderConfig, JoinOn, JudgeConfig, Machine, ReadingConfig};
@@ -25,7 +26,7 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
         rule: Some(rule.into()),
         rule_seed: 3,
         join: JoinOn::Auto,
-        decision_columns: false,
+        columns: ColumnSet::All,
         keep_embeddings: true,
         embedder: EmbedderConfig {
             name: "trommel-tiny-32".into(),

@@ -112,11 +112,6 @@ pub fn config(
     launched: Option<Launched>,
 ) -> Result<JudgeConfig, PipelineError> {
     let args::Running { embedder: embed, reading: read, common, .. } = running;
-    let decision_columns = match judging.columns.as_str() {
-        "all" => false,
-        "decision" => true,
-        other => return Err(PipelineError::Usage(format!("--columns {other}: write all or decision"))),
-    };
     Ok(JudgeConfig {
         shards: shards.to_vec(),
         plan: None,
@@ -125,7 +120,7 @@ pub fn config(
         rule: judging.rule.clone(),
         rule_seed: common.seed,
         join: judging.against.join.parse()?,
-        decision_columns,
+        columns: judging.columns.parse().map_err(|error| PipelineError::usage(error).within("--columns"))?,
         keep_embeddings: !judging.no_embeddings,
         embedder: embedder(embed),
         always_embed: false,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use trommel_core::text::thousands;
+use trommel_decide::join::ColumnSet;
 use trommel_pipelines::benchmarks::NamedPath;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
@@ -106,7 +107,7 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
         rule: None,
         rule_seed: common.seed,
         join: args.against.join.parse()?,
-        decision_columns: false,
+        columns: ColumnSet::All,
         keep_embeddings: true,
         embedder: run_config::embedder(embedder),
         always_embed: true,

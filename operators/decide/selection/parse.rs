@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use trommel_core::names::is_name;
+
 use super::Selection;
 use crate::checked_rule::RuleError;
 use crate::parse::parse;
@@ -37,8 +39,6 @@ pub fn named<T: AsRef<str>>(texts: &[T]) -> Result<Vec<(String, Selection)>, Rul
     for text in texts {
         let text = text.as_ref();
         let bad = |problem: SyntaxError| RuleError::Syntax { rule: text.into(), problem };
-        let is_name =
-            |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         let (name, expr) = match text.split_once('=').filter(|(name, _)| is_name(name)) {
             Some((name, expr)) => (name, expr),
             None => ("", text),

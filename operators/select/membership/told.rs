@@ -1,5 +1,6 @@
 //! What is told where a split is read beside shards, in the same words and codes by whoever reads it.
 
+use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 use trommel_core::sample::{Reason, ShardOutcome};
 use trommel_shard::plan::is_shard_name;
@@ -42,7 +43,7 @@ impl Membership {
             return Ok(None);
         }
         let Some(other) = self.first_shard()? else { return Ok(None) };
-        let is_other = is_shard_name(shard) && !is_shard_name(&other) && other != "-";
+        let is_other = is_shard_name(shard) && !is_shard_name(&other) && other != STDIN;
         Ok(Some(other).filter(|_| is_other || leaves_out == Some(false)))
     }
 

@@ -11,6 +11,7 @@ use super::lost::{Lost, gone_from};
 use super::wildcards::{Wildcards, first_wildcard};
 use crate::braces;
 use crate::store::{self, Entry, EntryKind, FileInfo, StoreError, local_path, remote_name, scheme};
+use trommel_core::names::STDIN;
 use trommel_core::notices::Notices;
 
 /// A shard's name, its URL, and what it is.
@@ -57,9 +58,9 @@ impl Found {
 /// The shards of one item of a list.
 pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<Found, PlanError> {
     let (opens, settle) = (options.opens, options.settle);
-    if item == "-" {
+    if item == STDIN {
         let stdin = FileInfo { kind: EntryKind::Stream, bytes: None, modified: None, stamp: None };
-        return Ok(Found::only(("-".into(), "-".into(), stdin)));
+        return Ok(Found::only((STDIN.into(), STDIN.into(), stdin)));
     }
     if item.starts_with("pipe:") {
         return Err(PlanError::Pipe(item.into()));

@@ -1,5 +1,7 @@
 //! `NAME=SHARDS`, and `${X}` in it.
 
+use trommel_core::names::is_name;
+
 use super::error::PlanError;
 use super::look::Look;
 use super::wildcards::{Wildcards, first_wildcard};
@@ -9,11 +11,8 @@ use crate::store::Store;
 /// The name and the shards of `NAME=SHARDS`; no name where the whole is a path, or a pattern in a folder, that is there.
 #[must_use]
 pub fn named<'a>(argument: &'a str, store: &dyn Store, max_names: usize) -> (Option<&'a str>, &'a str) {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match argument.split_once('=') {
-        Some((name, list)) if !name.is_empty() && name.chars().all(plain) && !is_there(argument, store, max_names) => {
-            (Some(name), list)
-        }
+        Some((name, list)) if is_name(name) && !is_there(argument, store, max_names) => (Some(name), list),
         _ => (None, argument),
     }
 }

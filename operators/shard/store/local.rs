@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use trommel_core::names::STDIN;
+
 use super::{ByteSource, Entry, EntryKind, FileInfo, Stamp, Store, StoreError, local_path};
 
 /// Paths, `file:` URLs, and `-` for standard input.
@@ -41,7 +43,7 @@ impl Store for Local {
     }
 
     fn open(&self, url: &str) -> Result<Box<dyn ByteSource>, StoreError> {
-        if url == "-" {
+        if url == STDIN {
             return Ok(Box::new(Stdin { taken: self.stdin_taken.clone() }));
         }
         let path = path_of(url);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trommel_decide::benchmark::Benchmark;
-use trommel_decide::join::{ColumnSet, JoinConfig, Joiner, Verdict};
+use trommel_decide::join::{JoinConfig, Joiner, Verdict};
 use trommel_decide::rule::{KEEP_ALL, Rule};
 
 use crate::embedder::Embedder;
@@ -51,8 +51,8 @@ pub(super) fn joiner_of(
     memory: &mut MemoryPlan,
 ) -> Result<Option<Arc<Joiner>>, PipelineError> {
     let Some(embedder) = embedder.filter(|_| !benchmarks.is_empty()) else { return Ok(None) };
-    let columns = if config.decision_columns { ColumnSet::Decision } else { ColumnSet::All };
-    let (join, on) = (JoinConfig { columns, ..JoinConfig::default() }, (config.join, embedder.config.device));
+    let (join, on) =
+        (JoinConfig { columns: config.columns, ..JoinConfig::default() }, (config.join, embedder.config.device));
     let joiner = joiner::joiner(benchmarks, join, on, memory)?;
     memory.take("benchmarks", benchmarks.iter().map(|benchmark| benchmark.bytes()).sum());
     memory.take("join", joiner.held_bytes() + joiner.call_bytes() * config.machine.threads as u64);

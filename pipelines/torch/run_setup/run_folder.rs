@@ -30,7 +30,7 @@ pub(super) fn decision_config(
         rule_seed: config.rule_seed,
         embedder: embedder.map(|embedder| embedder.identity.clone()),
         benchmarks: benchmarks.iter().map(|benchmark| BenchmarkConfig::of(benchmark)).collect(),
-        columns: if config.decision_columns { "decision" } else { "all" }.into(),
+        columns: config.columns,
         image_keys: group.image_keys.clone(),
         text_key: config.reading.text_key.clone(),
         max_pixels: config.reading.max_pixels,

@@ -12,9 +12,10 @@ use trommel_model::preprocess::Resize;
 
 use crate::embedder::Embedder;
 use trommel_pipelines::begun_with::BegunWith;
-use trommel_pipelines::benchmarks::check_identity;
+use trommel_pipelines::benchmarks::and_benchmarks;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::one_model::one_model;
 
 /// The embedder, where a benchmark or the configuration asks for one. It goes on as the run was begun, and notes where that is another way than a
 /// new run's.
@@ -41,9 +42,9 @@ pub(super) fn embedder_of(
     if let Some(plain) = begun_with.plain_products.as_ref().filter(|_| is_slowed) {
         plain.note(notices);
     }
-    for benchmark in benchmarks {
-        let identity = embedder.as_ref().map(|embedder| &embedder.identity);
-        check_identity(benchmark, identity, config.embedder.assume_model.as_deref())?;
+    if let Some(embedder) = &embedder {
+        let sets = and_benchmarks("this run", Some(&embedder.identity), benchmarks);
+        one_model(&sets, config.embedder.assume_model.as_deref())?;
     }
     Ok(embedder)
 }

@@ -35,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::names::is_name;
 use trommel_synth::SynthConfig;
 
 use self::places::GENERATED;
@@ -58,7 +59,8 @@ pub struct StudyFile {
     /// The reference set: class folders, shards or embeddings.
     #[serde(default)]
     pub reference: PathBuf,
-    /// The reference joins the pool, with this caption, `{class}` for the class: class folders then.
+    /// The reference joins the pool, with this caption, `{class}` for the class: class folders then. Core set and ladder are drawn from the pool
+    /// without it.
     #[serde(default)]
     pub inject_reference: Option<String>,
     /// Class names for that caption, in the order of the reference's sorted folders; the folders' own names where it is left out.
@@ -246,8 +248,6 @@ impl StudyFile {
             let both = "reference_classnames, reference_class_table";
             return wrong(both, "they are for the caption of inject_reference");
         }
-        let is_name =
-            |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         if let Some(name) = self.benchmarks.keys().find(|name| !is_name(name) || *name == "combined") {
             let field = format!("benchmarks.{name}");
             return wrong(&field, "a name is letters, digits, `_`, `.` and `-`, and not `combined`");

@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_pruned_set_is_held_against_as_many_samples_drawn_at_random() {
         let pruned = [set("pruned-sketch", SetKind::Pruned("sketch".into()), 180), set("core-100", SetKind::Core, 100)];
-        let wanted = controls(&[&[set("pool", SetKind::Pool, 200)], &pruned[..]].concat());
+        let wanted = controls(&[&[set("pool", SetKind::Pool, 200)], &pruned[..]].concat(), false);
         let asked: Vec<(&str, &str)> =
             wanted.iter().map(|set| (set.name.as_str(), set.rule.as_deref().unwrap())).collect();
         assert_eq!(asked, [("random-as-pruned-sketch", "random:180"), ("random-as-core-100", "random:100")]);

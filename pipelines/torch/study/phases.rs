@@ -9,6 +9,8 @@ use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::NO_CAPTION;
 use trommel_decide::benchmark::Benchmark;
+use trommel_ledger::read::Ledger;
+use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_synth::{SynthError, write};
 
@@ -16,7 +18,7 @@ use super::Study;
 use super::config::{BenchmarkFile, RecipeFile, StudyFile, TEMPLATES, TEMPLATES_FILE};
 use super::done::once;
 use super::gaps::{SetGap, nearest, similarities};
-use super::sets::{SetKind, TrainingSet, WantedSet, controls, select_once, wanted};
+use super::sets::{SetKind, TrainingSet, WantedSet, controls, pool_alone, select_once, wanted};
 use super::trainings::{class_names, named_classes};
 use crate::order_defaults::OrderFlags;
 use crate::prune::prune;
@@ -31,6 +33,9 @@ use trommel_pipelines::labelled::{ClassNames, LabelledPictures};
 use trommel_pipelines::lists;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::select::LedgerReading;
+
+/// The set that the reference is where it joins the pool: its shards' names begin with it.
+const INJECTED: &str = "reference";
 
 /// The judged pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +78,7 @@ impl Study<'_> {
         let config = InjectConfig {
             folder: self.file.reference.clone(),
             out: self.place("injected"),
-            set: "reference".into(),
+            set: INJECTED.into(),
             caption: caption.clone(),
             classes: reference_class_names(&self.file)?,
             items: None,
@@ -207,19 +212,23 @@ impl Study<'_> {
 
     /// Every training set from the one ledger.
     pub(super) fn splits(&self, pool: &JudgedPool) -> Result<Vec<TrainingSet>, PipelineError> {
-        let wanted = wanted(&self.file, pool.judged)?;
         let machine = &self.config.machine;
         let reading =
             LedgerReading { seed: 0, memory_bytes: machine.memory_bytes, threads: machine.threads, tables: Vec::new() };
         let trainable = pool.judged - pool.captionless;
         let (run, folder) = (self.place("pool"), self.place("splits"));
+        let reference = self.injected_shards()?;
         let select = |wanted: &[WantedSet], file: &str| {
-            select_once((&run, pool.judged, trainable), wanted, &self.file.seeds, (&folder, file), &reading)
+            let (pool, seeds) = ((run.as_path(), pool.judged, trainable), &self.file.seeds);
+            select_once(pool, &reference, wanted, seeds, (&folder, file), &reading)
         };
-        let mut sets = select(&wanted, "splits.json")?;
+        let alone = pool_alone(&self.file).map(|set| select(&[set], "alone.json")).transpose()?.unwrap_or_default();
+        let drawn_from = alone.first().map_or(pool.judged, |alone| alone.count);
+        let mut sets = select(&wanted(&self.file, drawn_from)?, "splits.json")?;
         if self.file.controls {
-            sets.extend(select(&controls(&sets), "controls.json")?);
+            sets.extend(select(&controls(&sets, !alone.is_empty()), "controls.json")?);
         }
+        sets.splice(1..1, alone);
         let batch = self.file.training.batch as u64;
         match sets.iter().find(|set| set.trainable < batch) {
             Some(set) => Err(PipelineError::Usage(format!(
@@ -230,13 +239,27 @@ impl Study<'_> {
         }
     }
 
+    /// Names of the judged pool's shards that are the reference's.
+    fn injected_shards(&self) -> Result<Vec<String>, PipelineError> {
+        if self.file.inject_reference.is_none() {
+            return Ok(Vec::new());
+        }
+        let run = self.place("pool");
+        let plan: Plan = Ledger::open(&run).and_then(|ledger| ledger.plan()).map_err(PipelineError::failed)?;
+        let of_set = |name: &String| name.split_once('/').is_some_and(|(set, _)| set == INJECTED);
+        Ok(plan.shards.into_iter().map(|shard| shard.name).filter(of_set).collect())
+    }
+
     /// The similarity gaps of reference, pool, pruned sets and core set.
     pub(super) fn gaps(&self, sets: &[TrainingSet], benchmarks: &[Benchmark]) -> Result<Vec<SetGap>, PipelineError> {
         let of_radii =
             |benchmark: &Benchmark| SetGap::of("reference", benchmark, benchmark.radii.as_deref().unwrap_or_default());
         let mut gaps: Vec<SetGap> = benchmarks.iter().map(of_radii).collect();
         let measured = |kind: &SetKind| {
-            matches!(kind, SetKind::Pool | SetKind::Pruned(_) | SetKind::PrunedCombined | SetKind::Core)
+            matches!(
+                kind,
+                SetKind::Pool | SetKind::PoolAlone | SetKind::Pruned(_) | SetKind::PrunedCombined | SetKind::Core
+            )
         };
         for set in sets.iter().filter(|set| measured(&set.kind)) {
             let split = set.split_of(0).map(|split| self.place("splits").join(&split.file));

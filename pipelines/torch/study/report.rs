@@ -222,15 +222,17 @@ fn ladder(report: &StudyReport, benchmark: &str) -> Option<LineChart> {
     if !report.sets.iter().any(is_far) {
         return None;
     }
+    // The whole from which the sets are drawn.
+    let alone = |set: &TrainingSet| set.kind == SetKind::PoolAlone;
+    let whole = if report.sets.iter().any(alone) { SetKind::PoolAlone } else { SetKind::Pool };
     let of = |name: &str, kind: SetKind| {
-        let mut points: Vec<LinePoint> =
-            (report.sets.iter().filter(|set| set.kind == kind || set.kind == SetKind::Pool))
-                .filter_map(|set| {
-                    let mean = mean_of(&report.means, &set.name, benchmark)?;
-                    let spread = mean.spread.map(|spread| 100.0 * spread);
-                    Some(LinePoint { x: set.count as f64, y: 100.0 * mean.top1, spread })
-                })
-                .collect();
+        let mut points: Vec<LinePoint> = (report.sets.iter().filter(|set| set.kind == kind || set.kind == whole))
+            .filter_map(|set| {
+                let mean = mean_of(&report.means, &set.name, benchmark)?;
+                let spread = mean.spread.map(|spread| 100.0 * spread);
+                Some(LinePoint { x: set.count as f64, y: 100.0 * mean.top1, spread })
+            })
+            .collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         ChartLine { name: name.into(), points, dashed: false }
     };
@@ -252,6 +254,7 @@ fn gap_chart(report: &StudyReport, benchmark: &str) -> LineChart {
     let shown = |set: &str| {
         set == "reference"
             || set == "pool"
+            || set == "pool-alone"
             || set == format!("pruned-{benchmark}")
             || set == "pruned-combined"
             || set.starts_with("core-")

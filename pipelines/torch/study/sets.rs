@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use trommel_decide::rule::KEEP_ALL;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::select::{Format, LedgerReading, SelectConfig, SplitReport, select};
 
@@ -16,6 +17,8 @@ use super::done::once;
 pub enum SetKind {
     /// All that could be judged.
     Pool,
+    /// The same without the reference that was added to it.
+    PoolAlone,
     /// Without the samples nearer to a test point of this benchmark than the reference is.
     Pruned(String),
     /// The same for all benchmarks at once.
@@ -41,6 +44,21 @@ pub struct WantedSet {
     pub kind: SetKind,
     /// The rule of its split; `None` for the whole pool.
     pub rule: Option<String>,
+    /// Whether it is selected from the pool alone, without the reference that was added.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
+}
+
+/// The pool alone, where sets of a given size are drawn from it: the paper's core set and ladder are of LAION without ImageNet's training set.
+#[must_use]
+pub fn pool_alone(file: &StudyFile) -> Option<WantedSet> {
+    let draws = file.core.is_some() || file.ladder.is_some();
+    (draws && file.inject_reference.is_some()).then(|| WantedSet {
+        name: "pool-alone".into(),
+        kind: SetKind::PoolAlone,
+        rule: Some(KEEP_ALL.into()),
+        alone: true,
+    })
 }
 
 /// A training set that is there.
@@ -77,14 +95,18 @@ impl TrainingSet {
     }
 }
 
-/// The sets that a file asks for, of a pool of so many samples.
+/// The sets that a file asks for, those of a given size of so many samples: the pool's, or those of the pool alone.
 ///
 /// # Errors
 /// A size that the pool has not.
 pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineError> {
     let benchmarks = file.benchmark_names();
-    let mut sets = vec![WantedSet { name: "pool".into(), kind: SetKind::Pool, rule: None }];
-    let mut add = |name: String, kind: SetKind, rule: String| sets.push(WantedSet { name, kind, rule: Some(rule) });
+    let mut sets = vec![WantedSet { name: "pool".into(), kind: SetKind::Pool, rule: None, alone: false }];
+    let mut add = |name: String, kind: SetKind, rule: String| {
+        let has_size = !matches!(kind, SetKind::Pruned(_) | SetKind::PrunedCombined);
+        let alone = has_size && file.inject_reference.is_some();
+        sets.push(WantedSet { name, kind, rule: Some(rule), alone });
+    };
     for name in &benchmarks {
         add(format!("pruned-{name}"), SetKind::Pruned(name.clone()), format!("drop-over-radius@{name}"));
     }
@@ -128,14 +150,16 @@ pub fn wanted(file: &StudyFile, pool: u64) -> Result<Vec<WantedSet>, PipelineErr
     }
 }
 
-/// Sets of as many samples as the pruned sets and the core set turned out to have, drawn at random.
-pub fn controls(sets: &[TrainingSet]) -> Vec<WantedSet> {
+/// Sets of as many samples as the pruned sets and the core set turned out to have, drawn at random; that of the core set from the pool alone where the
+/// core set is.
+pub fn controls(sets: &[TrainingSet], alone: bool) -> Vec<WantedSet> {
     let is_of_interest =
         |set: &&TrainingSet| matches!(set.kind, SetKind::Pruned(_) | SetKind::PrunedCombined | SetKind::Core);
     let control = |set: &TrainingSet| WantedSet {
         name: format!("random-as-{}", set.name),
         kind: SetKind::Control(set.name.clone()),
         rule: Some(format!("random:{}", set.count)),
+        alone: alone && set.kind == SetKind::Core,
     };
     sets.iter().filter(is_of_interest).map(control).collect()
 }
@@ -146,31 +170,34 @@ pub fn controls(sets: &[TrainingSet]) -> Vec<WantedSet> {
 /// As `trommel select`.
 pub(super) fn select_all(
     (pool, samples, trainable): (&Path, u64, u64),
+    reference: &[String],
     wanted: &[WantedSet],
     seeds: &[u64],
     folder: &Path,
     reading: &LedgerReading,
 ) -> Result<Vec<TrainingSet>, PipelineError> {
-    let rules = |random: bool| -> Vec<String> {
+    let rules = |random: bool, alone: bool| -> Vec<String> {
         let is_random = |set: &WantedSet| matches!(set.kind, SetKind::Random | SetKind::Control(_));
-        let of_kind = wanted.iter().filter(|set| is_random(set) == random);
+        let of_kind = wanted.iter().filter(|set| is_random(set) == random && set.alone == alone);
         of_kind.filter_map(|set| Some(format!("{}={}", set.name, set.rule.as_ref()?))).collect()
     };
-    let select_into = |rules: Vec<String>, seed: u64, out: PathBuf| {
-        if rules.is_empty() {
-            return Ok(Vec::new());
+    let mut made: Vec<SplitReport> = Vec::new();
+    for (alone, folder) in [(false, folder.to_path_buf()), (true, folder.join("alone"))] {
+        let mut select_into = |rules: Vec<String>, seed: u64, out: PathBuf| {
+            if rules.is_empty() {
+                return Ok(());
+            }
+            let reading = LedgerReading { seed, ..reading.clone() };
+            let (run, formats) = (pool.to_path_buf(), vec![Format::Parquet]);
+            let without = if alone { reference.to_vec() } else { Vec::new() };
+            made.extend(select(&SelectConfig { run, rules, out, formats, without, items: false, reading })?.splits);
+            Ok::<_, PipelineError>(())
+        };
+        select_into(rules(false, alone), 0, folder.clone())?;
+        for &seed in seeds {
+            select_into(rules(true, alone), seed, folder.join(format!("seed-{seed}")))?;
         }
-        let reading = LedgerReading { seed, ..reading.clone() };
-        let (run, formats, without) = (pool.to_path_buf(), vec![Format::Parquet], Vec::new());
-        Ok::<_, PipelineError>(
-            select(&SelectConfig { run, rules, out, formats, without, items: false, reading })?.splits,
-        )
-    };
-    let mut made = vec![select_into(rules(false), 0, folder.to_path_buf())?];
-    for &seed in seeds {
-        made.push(select_into(rules(true), seed, folder.join(format!("seed-{seed}")))?);
     }
-    let made: Vec<SplitReport> = made.into_iter().flatten().collect();
     let set = |set: &WantedSet| {
         let splits: Vec<&SplitReport> = made.iter().filter(|split| split.name == set.name).collect();
         let least = |of: &dyn Fn(&SplitReport) -> u64| splits.iter().map(|split| of(split)).min();
@@ -199,11 +226,12 @@ fn within(folder: &Path, file: &str) -> PathBuf {
 /// As [`select_all`], once for each list of sets and seeds, which `file` tells.
 pub(super) fn select_once(
     pool: (&Path, u64, u64),
+    reference: &[String],
     wanted: &[WantedSet],
     seeds: &[u64],
     (folder, file): (&Path, &str),
     reading: &LedgerReading,
 ) -> Result<Vec<TrainingSet>, PipelineError> {
     let of = json!({ "sets": wanted, "seeds": seeds, "pool": [pool.1, pool.2] });
-    once(&folder.join(file), &of, || select_all(pool, wanted, seeds, folder, reading))
+    once(&folder.join(file), &of, || select_all(pool, reference, wanted, seeds, folder, reading))
 }

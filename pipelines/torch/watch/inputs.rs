@@ -16,10 +16,11 @@ use trommel_decide::rule::Rule;
 use trommel_incremental::inputs::Inputs;
 use trommel_incremental::planner::{Desired, FileStamps, changes};
 
-use trommel_pipelines::benchmarks::{NamedPath, check_identity, is_pictures, load};
+use trommel_pipelines::benchmarks::{NamedPath, and_benchmarks, is_pictures, load};
 use trommel_pipelines::decision::BenchmarkConfig;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::lists::words;
+use trommel_pipelines::one_model::one_model;
 
 /// What the command line and its file say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,7 +89,9 @@ impl InputFiles {
                     let mut notices = Notices::default();
                     let benchmark = Arc::new(load(named, &mut notices)?);
                     notices.lines().for_each(|line| tracing::info!("{line}"));
-                    check_identity(&benchmark, embedder, assumed)?;
+                    if embedder.is_some() {
+                        one_model(&and_benchmarks("this run", embedder, [&benchmark]), assumed)?;
+                    }
                     self.benchmarks.insert(named.path.clone(), (stamp, benchmark.clone()));
                     benchmark
                 }

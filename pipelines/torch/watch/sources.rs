@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trommel_core::causes::Causes;
+use trommel_core::names::STDIN;
 use trommel_incremental::planner::{Found, Look};
 use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
 use trommel_shard::promised::stats_url;
@@ -103,7 +104,7 @@ impl Sources {
                     }
                     continue;
                 }
-                if shard.url != "-" {
+                if shard.url != STDIN {
                     seen.shards.push((shard.name, found(&shard.url, looked)));
                 }
             }

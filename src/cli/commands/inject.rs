@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use trommel_core::names::is_word;
 use trommel_core::text::thousands;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::inject::{InjectConfig, inject, is_set_name};
+use trommel_pipelines::inject::{InjectConfig, inject};
 use trommel_pipelines::labelled::ClassNames;
 use trommel_pipelines::lists;
 
@@ -82,7 +83,7 @@ pub fn run(args: &InjectArgs, given: &[String]) -> Outcome {
 fn of_folder(folder: &Path) -> Result<String, PipelineError> {
     let whole = if folder.file_name().is_none() { folder.canonicalize().ok() } else { None };
     let name = whole.as_deref().unwrap_or(folder).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match is_set_name(&name) {
+    match is_word(&name) {
         true => Ok(name),
         false => Err(PipelineError::Usage(format!(
             "{}: give the set a name by --name (letters, digits, `_` and `-`): it stands in keys, and the last word of this path, `{name}`, cannot",

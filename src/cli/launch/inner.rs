@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use trommel_core::names::STDIN;
 use trommel_pipelines::error::PipelineError;
 
 use super::LaunchError;
@@ -75,7 +76,7 @@ impl Spread<'_> {
                 "--part is for tasks that know nothing of each other; processes of a launch share all shards".into(),
             ));
         }
-        let is_stdin = |word: &str| word == "-" || word.ends_with("=-");
+        let is_stdin = |word: &str| word.rsplit('=').next() == Some(STDIN);
         if self.shards.iter().any(|shards| shards.split("::").any(is_stdin)) {
             return Err(LaunchError::Usage("`-` as SHARDS: standard input cannot be read by several processes".into()));
         }

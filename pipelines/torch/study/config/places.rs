@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use trommel_core::names::{STDIN, is_name};
+
 use super::{BenchmarkFile, StudyFile, Words};
 
 /// Templates for generated benchmarks lie beside them: their captions speak of photos, sketches, cartoons and cloth.
@@ -62,14 +64,12 @@ fn word_in(folder: &Path, word: &str) -> String {
     if folder.as_os_str().is_empty() {
         return word.to_owned();
     }
-    let is_name =
-        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     let (name, list) = match word.split_once('=').filter(|(name, _)| is_name(name)) {
         Some((name, list)) => (format!("{name}="), list),
         None => (String::new(), word),
     };
     let place = |item: &str| {
-        let elsewhere = item == "-" || item.starts_with('/') || item.starts_with("file:") || item.contains("://");
+        let elsewhere = item == STDIN || item.starts_with('/') || item.starts_with("file:") || item.contains("://");
         if elsewhere || item.starts_with("pipe:") || item.is_empty() {
             return item.to_owned();
         }
