@@ -104,6 +104,12 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
     let files = files(&config.out, &config.formats, &names).map_err(failed)?;
+    let items = files.iter().filter(|_| config.items).filter_map(|(_, files)| Some(items::items_path(files.first()?)));
+    let mut written: Vec<PathBuf> = files.iter().flat_map(|(_, files)| files.clone()).chain(items).collect();
+    written.sort_unstable();
+    if let Some([twice, _]) = written.array_windows().find(|[a, b]| a == b) {
+        return Err(PipelineError::Usage(format!("two rules would both be written to {}", twice.display())));
+    }
     let benchmarks = if config.items { run.benchmarks_for_items(&config.reading, &files)? } else { Vec::new() };
     let folder = match files.first().and_then(|files| files.1.first()) {
         Some(file) => durable::parent(file).to_path_buf(),

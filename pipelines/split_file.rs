@@ -185,7 +185,10 @@ impl SplitFile {
         let first = others.first().map_or("", |shard| shard.name.as_str());
         not_in_split(&mut notices, first, others.len() as u64);
         let shards = (0..).zip(named).map(|(ordinal, shard)| ShardRef { ordinal, ..shard.clone() });
-        Ok((Plan { shards: shards.collect(), ..Plan::default() }, notices))
+        // A shard that is gone and that the split names was missed above. Of a list that names no shards nobody knows whether it has samples of it.
+        let names_shards = self.shards.is_some() || membership.lists_keys();
+        let lost = if names_shards { Vec::new() } else { plan.lost.clone() };
+        Ok((Plan { shards: shards.collect(), lost, passed_over: plan.passed_over.clone() }, notices))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use common::chromium::Chromium;
-use common::{World, run, words};
+use common::{RECIPE, World, run, words};
 use serde_json::Value;
 use trommel_report::{Cell, ChartLine, DataTable, Heading, LineChart, LinePoint, PagePart, page};
 
@@ -81,6 +81,11 @@ fn a_run_says_that_its_pictures_are_blurred() {
         blurred
     };
     assert!(!blurred(&judged));
+    // Who trains by decisions asks for his own pages.
+    let trained = path("trained");
+    run(0, &[&["train", "--decisions", &judged, "--run", &trained, "--steps", "1", "--blur"], &RECIPE[..]].concat());
+    let config: Value = serde_json::from_slice(&fs::read(Path::new(&trained).join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["record"]["blur"], true);
     let hash = |run_folder: &str| {
         let text = fs::read(Path::new(run_folder).join("config.json")).unwrap();
         serde_json::from_slice::<Value>(&text).unwrap()["decision_hash"].clone()
@@ -93,9 +98,12 @@ fn a_run_says_that_its_pictures_are_blurred() {
     assert!(said.contains("blurred until somebody clicks on them, which they cannot be in a picture"), "{said}");
 
     let (shards, watched) = (world.path("data/shards"), path("watched"));
-    let (watch, judging) =
-        (["watch", &shards, "--run", &watched, "--settle", "0s", "--once", "--blur"], world.judging());
-    run(0, &[&watch[..], &words(&judging)].concat());
+    let (watch, judging) = (["watch", &shards, "--run", &watched, "--settle", "0s", "--once"], world.judging());
+    let watch = [&watch[..], &words(&judging)].concat();
+    run(0, &watch);
+    assert!(!blurred(&path("watched/current/main")));
+    // Nothing else has changed, and the epoch that is shown is blurred.
+    run(0, &[&watch[..], &["--blur"]].concat());
     assert!(blurred(&path("watched/current/main")));
 }
 

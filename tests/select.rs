@@ -210,6 +210,7 @@ fn what_cannot_be_selected_is_refused_in_one_line() {
         (vec!["--rule", "a=near", "--rule", "b=far:5", "-o", &file], "is one file, for 2 rules"),
         (vec!["--rule", "near", "--rule", "far:5", "-o", &out], "each needs a name"),
         (vec!["--rule", "near", "-o", "x.csv"], ".csv is no format of splits"),
+        (vec!["--rule", "near", "--rule", "split=random:5", "-o", &out], "two rules would both be written to"),
         (vec!["--rule", "near=near@val", "-o", &out], "`near` is a rule, or a word of them, and no name"),
         (vec!["--rule", "near and far:5 or random:1", "-o", &out], "parentheses say which comes first"),
         (vec!["--rule", "(near", "-o", &out], "a `(` without its `)`"),

@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -533,4 +534,55 @@ fn steps_of_all_are_told_where_there_are_any() {
     assert!(said(&["--all"]).contains("--out"), "a file must be named");
     assert!(said(&["a/key", "--all", "-o", &file]).contains("cannot be used with"));
     assert!(said(&["--all", "-o", "steps.csv"]).contains("name it .parquet"));
+}
+
+/// A key alone that stands for two samples of a shard decides nothing: the shard is refused, and neither is dropped in silence.
+#[test]
+fn a_key_alone_of_two_samples_is_refused_where_it_is_trained_on() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let mut members = Vec::new();
+    for entry in tar::Archive::new(fs::File::open(world.path("data/shards/00000.tar")).unwrap()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let (name, mut bytes) = (entry.path().unwrap().display().to_string(), Vec::new());
+        entry.read_to_end(&mut bytes).unwrap();
+        members.push((name, bytes));
+    }
+    let key = members[0].0.split('.').next().unwrap().to_owned();
+    let twice: Vec<_> = members.iter().filter(|(name, _)| name.starts_with(&key)).cloned().collect();
+    let shard = folder.path().join("twice.tar");
+    let mut out = tar::Builder::new(fs::File::create(&shard).unwrap());
+    for (name, bytes) in members.iter().chain(&twice) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        out.append_data(&mut header, name, &bytes[..]).unwrap();
+    }
+    out.into_inner().unwrap();
+    let keys: BTreeSet<&str> = members.iter().map(|(name, _)| name.split('.').next().unwrap()).collect();
+    let list = folder.path().join("s.keys");
+    fs::write(&list, keys.iter().map(|key| format!("{key}\n")).collect::<String>()).unwrap();
+    let (shard, list) = (shard.display().to_string(), list.display().to_string());
+    let into = folder.path().join("run");
+    let said = stderr(&run(3, &words(&train(&shard, &into, &["--split", &list, "--passes", "1"]))));
+    let due = format!("twice.tar/{key}: another sample of this key came before");
+    assert!(said.contains(&due), "{said}");
+}
+
+/// Of a shard that is gone nobody knows whether a list of uids or of keys alone has samples of it: it is told as without a split.
+#[test]
+fn a_shard_that_is_gone_is_told_where_a_list_names_no_shards() {
+    let (world, splits, folder) = (World::shared(), Splits::shared(), tempfile::tempdir().unwrap());
+    let shards = folder.path().join("shards");
+    fs::create_dir(&shards).unwrap();
+    for shard in 0..5 {
+        let name = format!("{shard:05}.tar");
+        fs::copy(world.path(&format!("data/shards/{name}")), shards.join(name)).unwrap();
+    }
+    fs::write(shards.join("00005_stats.json"), r#"{"count": 9, "successes": 6}"#).unwrap();
+    for (form, told) in [("npy", true), ("keys", true), ("txt", false), ("parquet", false)] {
+        let split = splits.path(&format!("core.{form}"));
+        let more = ["--split", &split, "--steps", "6", "--max-rejects", "6"];
+        let said = stderr(&run(0, &words(&train(&shards.display().to_string(), &folder.path().join(form), &more))));
+        assert_eq!(said.contains("shards that are gone"), told, "{form}: {said}");
+    }
 }

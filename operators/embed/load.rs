@@ -139,6 +139,10 @@ fn script<'c>(
     if !is_torchscript(path) {
         return Err(ModelError::weights(path, "--torchscript is given, and this is no TorchScript module"));
     }
+    if config.precision == EncoderPrecision::F16Mixed && config.device != Device::Cpu {
+        let own = "a TorchScript module says itself what it adds up in: f16-mixed is for the others, say f16";
+        return Err(ModelError::weights(path, own));
+    }
     match ScriptEncoder::load(path, model.preprocess(), config) {
         Ok(encoder) => Ok(Some((path, encoder))),
         Err(error) => {

@@ -11,6 +11,9 @@ use trommel_core::durable;
 /// Bytes that are sorted at a time, at least.
 const LEAST_RUN_BYTES: u64 = 1 << 20;
 
+/// Files that are open at a time: so many runs become one.
+const MOST_RUNS: usize = 64;
+
 /// What is sorted: how it is put aside and read back.
 pub(crate) trait Record: Ord + Clone {
     /// Bytes of memory that it takes.
@@ -84,9 +87,15 @@ impl<T: Record> ExternalSort<T> {
     }
 
     fn put_aside(&mut self) -> Result<()> {
-        self.run.sort_unstable();
         let mut out = BufWriter::new(tempfile::tempfile_in(&self.folder)?);
-        self.run.drain(..).try_for_each(|record| record.write(&mut out))?;
+        if self.runs.len() < MOST_RUNS {
+            self.run.sort_unstable();
+            self.run.iter().try_for_each(|record| record.write(&mut out))?;
+        } else {
+            self.sorted()?.try_for_each(|record| record?.write(&mut out))?;
+            self.runs.clear();
+        }
+        self.run.clear();
         self.held_bytes = 0;
         self.runs.push(out.into_inner().map_err(std::io::IntoInnerError::into_error)?);
         Ok(())

@@ -127,6 +127,12 @@ pub fn files(out: &Path, formats: &[Format], names: &[&str]) -> Result<Vec<(Stri
     Ok(names.iter().map(files).collect())
 }
 
+/// Endings of the tables that may lie beside a split and tell of its samples: points of benchmarks, duplicates, clusters.
+pub const TABLES_BESIDE: [&str; 3] = [ITEMS, "duplicates.parquet", "samples.parquet"];
+
+/// Ending of the table of benchmarks' points.
+pub const ITEMS: &str = "items.parquet";
+
 /// The place of a split's head, beside its file.
 #[must_use]
 pub fn head_path(path: &Path) -> PathBuf {
@@ -156,7 +162,8 @@ pub fn make_room(sinks: &[Box<dyn Sink>], head: &SplitHead) -> Result<(), Select
         let beside = head_path(path);
         // Only where a head says that they are a split's; of the same samples they stay true.
         if read_head(&beside).is_ok_and(|old| old.keys_sha256 != head.keys_sha256) {
-            let others = Format::ALL.map(|format| path.with_extension(format.extension()));
+            let endings = Format::ALL.iter().map(|format| format.extension()).chain(TABLES_BESIDE);
+            let others: Vec<PathBuf> = endings.map(|ending| path.with_extension(ending)).collect();
             others.iter().filter(|other| !written.contains(&other.as_path())).try_for_each(|other| remove(other))?;
         }
         // The head goes last: until then it says what lies here.

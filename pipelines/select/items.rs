@@ -17,7 +17,7 @@ use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::Radii;
 use trommel_select::membership::{Kept, KeptRow, Membership};
 use trommel_select::scan::Shard;
-use trommel_select::split::Format;
+use trommel_select::split::{Format, ITEMS};
 
 use super::open_run::{LedgerReading, OpenRun};
 use crate::benchmarks::as_judged;
@@ -39,7 +39,7 @@ pub struct SplitPoints {
 
 /// The place of a split's items.
 pub(super) fn items_path(table: &Path) -> PathBuf {
-    table.with_extension("items.parquet")
+    table.with_extension(ITEMS)
 }
 
 impl OpenRun {

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod launch;
 pub mod library;
 pub mod metrics_server;
+mod open_files;
 pub mod outcome;
 pub mod parsed;
 pub mod progress_bar;
@@ -37,6 +38,7 @@ use say::{say, say_lines};
 /// that `find_library` finds, which brings libtorch: `trommel why` starts in milliseconds.
 pub fn run(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf, LibraryError>) -> u8 {
     install_panic_hook(|_, _| {});
+    open_files::raise_limit();
     let status = status_of(words, find_library).unwrap_or_else(|said| said);
     let _reader_gone = std::io::stdout().flush();
     status
@@ -47,9 +49,7 @@ fn status_of(words: Vec<OsString>, find_library: impl FnOnce() -> Result<PathBuf
     // The file is read here, once: it may be a pipe.
     let words = config_file::merge(words).map_err(|error| outcome::exit_code(Err(error.into())))?;
     let parsed = parse(&words)?;
-    if let Some(flag) = &parsed.repeated {
-        say(format!("{flag} stands there more than once: the last one counts"));
-    }
+    parsed.tell_repeated();
     if let Err(wrong) = log_filter() {
         say(format!("{wrong}; {LOG} is taken"));
     }

@@ -14,6 +14,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::ModelCommand;
 use crate::commands::PlainCommand;
+use crate::say::say;
 
 /// Streams image-text shards through decode, CLIP embedding, similarity join and pruning, straight into a CLIP trainer.
 #[derive(Debug, Parser)]
@@ -52,6 +53,15 @@ pub struct Parsed<C = Command> {
     pub given: Vec<String>,
     /// The first flag that stands there more than once though its last value alone counts: `--rule <RULE>`.
     pub repeated: Option<String>,
+}
+
+impl<C> Parsed<C> {
+    /// Says of a flag that stands there more than once which one counts.
+    pub fn tell_repeated(&self) {
+        if let Some(flag) = &self.repeated {
+            say(format!("{flag} stands there more than once: the last one counts"));
+        }
+    }
 }
 
 impl Parsed {

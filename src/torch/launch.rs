@@ -13,8 +13,14 @@ pub fn run(args: &LaunchArgs, ending: &Arc<Ending>) -> Outcome {
         Inner::Command(command) => command,
         Inner::Said(status) => return Ok(Done::said(status)),
     };
+    if args.local.is_none_or(|processes| processes == 1) {
+        command.tell_repeated();
+    }
     match args.local {
-        Some(1) => super::run(command, None, ending),
+        Some(1) => {
+            launch::tell_alone(args);
+            super::run(command, None, ending)
+        }
         Some(processes) => Ok(Done::said(launch::start_local(usize::from(processes), args)?)),
         None => super::run(command, launch::by_flags(args, ending)?, ending),
     }

@@ -121,6 +121,11 @@ pub(super) fn config(args: &TrainArgs, launched: Option<Launched>) -> Result<Tra
     if !args.judging.against.benchmarks.is_empty() && args.judging.rule.is_none() {
         return Err(PipelineError::Usage("--benchmark without --rule: say what is to be dropped".into()));
     }
+    if args.running.reading.part.is_some() {
+        return Err(PipelineError::Usage(
+            "--part: a training takes all shards; several processes share them by `trommel launch`".into(),
+        ));
+    }
     let precision = precision(&args.precision)?;
     let text_padding = match args.text_padding.as_deref() {
         None => None,

@@ -150,7 +150,13 @@ pub(crate) enum KnownShard {
     /// Those that a split keeps, by index, with the hashes of their keys. The others are dropped.
     Named(Vec<(u32, u64)>),
     /// Those whom a list has. The others are dropped.
-    Listed(RefCell<Box<dyn Listed>>),
+    Listed(RefCell<Asked>),
+}
+
+/// A list that is asked, and what went wrong when nobody could be told yet.
+pub(crate) struct Asked {
+    listed: Box<dyn Listed>,
+    trouble: Option<KnownError>,
 }
 
 impl KnownShard {
@@ -168,7 +174,7 @@ impl KnownShard {
             (true, None, _) => Err(KnownError::NoDecisions),
             (false, _, Some(split)) => Ok(match split.shard(request.ordinal)? {
                 Named::Rows(rows) => Self::Named(rows),
-                Named::Listed(listed) => Self::Listed(RefCell::new(listed)),
+                Named::Listed(listed) => Self::Listed(RefCell::new(Asked { listed, trouble: None })),
             }),
             (false, _, None) => Ok(Self::Nothing),
         }
@@ -181,9 +187,13 @@ impl KnownShard {
             Self::Judged(statuses, _) => statuses.get(index as usize) == Some(&Status::Kept),
             Self::Named(members) => members.binary_search_by_key(&index, |(index, _)| *index).is_ok(),
             Self::Listed(listed) => {
-                let mut listed = listed.borrow_mut();
-                // A key is one of those that are listed or is not; a uid is looked up when it is known.
-                listed.by_uid() || listed.keeps(index, &String::from_utf8_lossy(key), None).unwrap_or(false)
+                let Asked { listed, trouble } = &mut *listed.borrow_mut();
+                // A key can be looked up here; a uid is looked up when it is known.
+                listed.by_uid()
+                    || listed.keeps(index, &String::from_utf8_lossy(key), None).unwrap_or_else(|error| {
+                        trouble.get_or_insert(error);
+                        false
+                    })
             }
         }
     }
@@ -191,15 +201,23 @@ impl KnownShard {
     /// Whether a sample that was read is one of a list of uids; of all others it is known by then.
     fn lists(&self, info: &SampleInfo) -> Result<bool, KnownError> {
         let Self::Listed(listed) = self else { return Ok(true) };
-        let mut listed = listed.borrow_mut();
+        let listed = &mut listed.borrow_mut().listed;
         if listed.by_uid() { listed.keeps(info.id.index, &info.key, info.uid.as_deref()) } else { Ok(true) }
+    }
+
+    /// What went wrong when [`Self::keeps`] was asked.
+    fn trouble(&self) -> Result<(), KnownError> {
+        match self {
+            Self::Listed(listed) => listed.borrow_mut().trouble.take().map_or(Ok(()), Err),
+            Self::Nothing | Self::Judged(..) | Self::Named(_) => Ok(()),
+        }
     }
 
     /// Whether it is known how many samples are due: no shard's statistics know better.
     pub(crate) fn counts(&self) -> bool {
         match self {
             Self::Named(_) => true,
-            Self::Listed(listed) => listed.borrow().counts(),
+            Self::Listed(listed) => listed.borrow().listed.counts(),
             Self::Nothing | Self::Judged(..) => false,
         }
     }
@@ -208,7 +226,7 @@ impl KnownShard {
     pub(crate) fn note(&self, notices: &mut Notices, shard: &str) {
         let Self::Listed(listed) = self else { return };
         let text = "samples whose uid stands in the list several times, taken once";
-        notices.note("repeated_uids", text, shard, listed.borrow().repeated_uids());
+        notices.note("repeated_uids", text, shard, listed.borrow().listed.repeated_uids());
     }
 
     /// The hash of the key that the sample with this index had.
@@ -233,7 +251,7 @@ impl KnownShard {
                 Some(format!("the split keeps {} samples of it", members.len()))
             }
             // Of uids nobody knows, nor of keys that are not said to be of this shard.
-            Self::Listed(listed) if listed.borrow().counts() => Some("the split keeps samples of it".into()),
+            Self::Listed(listed) if listed.borrow().listed.counts() => Some("the split keeps samples of it".into()),
             Self::Nothing | Self::Judged(..) | Self::Named(_) | Self::Listed(_) => None,
         }
     }
@@ -277,6 +295,7 @@ impl Task<'_> {
 
     /// That a shard of so many samples is the one that is known.
     pub(crate) fn check_count(&self, count: u32) -> Result<(), KnownError> {
+        self.known.trouble()?;
         match self.known {
             KnownShard::Judged(statuses, _) if statuses.len() as u64 != u64::from(count) => {
                 Err(KnownError::OtherCount { count, known: statuses.len() })
@@ -285,13 +304,14 @@ impl Task<'_> {
                 Some((last, _)) if *last >= count => Err(KnownError::TooFew { count, last: *last }),
                 _ => Ok(()),
             },
-            KnownShard::Listed(listed) => listed.borrow().finish(),
+            KnownShard::Listed(listed) => listed.borrow().listed.finish(),
             KnownShard::Nothing | KnownShard::Judged(..) => Ok(()),
         }
     }
 
     /// What is sent for a group; an error when it contradicts what is known.
     pub(crate) fn admitted(&self, group: Group) -> Result<Option<Admitted>, KnownError> {
+        self.known.trouble()?;
         let (pass, info) = (self.request.pass, group.info());
         self.compare(info.id.index, &info.key)?;
         match (group, self.known) {

@@ -1,6 +1,7 @@
 //! The phases up to the splits, in their order.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,6 @@ use trommel_core::durable;
 use trommel_core::notices::Notices;
 use trommel_core::sample::NO_CAPTION;
 use trommel_decide::benchmark::Benchmark;
-use trommel_ledger::read::Ledger;
-use trommel_shard::plan::Plan;
 use trommel_shard::samples::GroupConfig;
 use trommel_synth::{SynthError, write};
 
@@ -34,7 +33,7 @@ use trommel_pipelines::lists;
 use trommel_pipelines::radii::{RadiiConfig, radii};
 use trommel_pipelines::select::LedgerReading;
 
-/// The set that the reference is where it joins the pool: its shards' names begin with it.
+/// The set that the reference is where it joins the pool.
 const INJECTED: &str = "reference";
 
 /// The judged pool.
@@ -244,10 +243,11 @@ impl Study<'_> {
         if self.file.inject_reference.is_none() {
             return Ok(Vec::new());
         }
-        let run = self.place("pool");
-        let plan: Plan = Ledger::open(&run).and_then(|ledger| ledger.plan()).map_err(PipelineError::failed)?;
-        let of_set = |name: &String| name.split_once('/').is_some_and(|(set, _)| set == INJECTED);
-        Ok(plan.shards.into_iter().map(|shard| shard.name).filter(of_set).collect())
+        let folder = self.place("injected");
+        let found = fs::read_dir(&folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let files = found.map_err(PipelineError::at(&folder))?.into_iter().map(|entry| entry.file_name());
+        let tars = files.filter_map(|file| file.into_string().ok()).filter(|file| file.ends_with(".tar"));
+        Ok(tars.map(|file| format!("{INJECTED}/{file}")).collect())
     }
 
     /// The similarity gaps of reference, pool, pruned sets and core set.

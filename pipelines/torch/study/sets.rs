@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trommel_decide::rule::KEEP_ALL;
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::select::{Format, LedgerReading, SelectConfig, SplitReport, select};
 
@@ -56,7 +55,7 @@ pub fn pool_alone(file: &StudyFile) -> Option<WantedSet> {
     (draws && file.inject_reference.is_some()).then(|| WantedSet {
         name: "pool-alone".into(),
         kind: SetKind::PoolAlone,
-        rule: Some(KEEP_ALL.into()),
+        rule: Some("random:100%".into()),
         alone: true,
     })
 }

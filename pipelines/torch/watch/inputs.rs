@@ -64,7 +64,7 @@ impl Loaded {
 /// Reads what is wanted; what has not changed is not read again.
 #[derive(Default)]
 pub struct InputFiles {
-    benchmarks: BTreeMap<PathBuf, (FileStamps, Arc<Benchmark>)>,
+    benchmarks: BTreeMap<PathBuf, (FileStamps, NamedPath, Arc<Benchmark>)>,
     takedowns: BTreeMap<PathBuf, (FileStamps, Arc<BTreeSet<String>>)>,
 }
 
@@ -83,8 +83,8 @@ impl InputFiles {
         for named in &wanted.benchmarks {
             let stamp = stamp(&named.path);
             let held = self.benchmarks.get(&named.path);
-            let benchmark = match held.filter(|held| held.0 == stamp && held.1.name == named.name) {
-                Some((_, benchmark)) => benchmark.clone(),
+            let benchmark = match held.filter(|held| held.0 == stamp && held.1 == *named) {
+                Some((_, _, benchmark)) => benchmark.clone(),
                 None => {
                     let mut notices = Notices::default();
                     let benchmark = Arc::new(load(named, &mut notices)?);
@@ -92,7 +92,7 @@ impl InputFiles {
                     if embedder.is_some() {
                         one_model(&and_benchmarks("this run", embedder, [&benchmark]), assumed)?;
                     }
-                    self.benchmarks.insert(named.path.clone(), (stamp, benchmark.clone()));
+                    self.benchmarks.insert(named.path.clone(), (stamp, named.clone(), benchmark.clone()));
                     benchmark
                 }
             };

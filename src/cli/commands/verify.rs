@@ -13,6 +13,7 @@ use super::select::reading;
 use super::{print_json, print_line};
 use crate::args::{LedgerReading, Output};
 use crate::outcome::{Done, Outcome, tell_remarks, tell_threads};
+use crate::say::say;
 
 /// `trommel verify`.
 #[derive(Debug, Args)]
@@ -47,7 +48,14 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         reading: reading(&args.reading, 0)?,
     };
     let report = verify(&config)?;
-    tell_threads(&Threads::of(config.reading.threads));
+    if report.other_rule.is_none() {
+        tell_threads(&Threads::of(config.reading.threads));
+    } else {
+        let unread = [("--memory", args.reading.memory.is_some()), ("--threads", args.reading.threads.is_some())];
+        for (flag, _) in unread.iter().filter(|(_, given)| *given) {
+            say(format!("{flag} is for a run: of two splits the rows alone are read"));
+        }
+    }
     tell_remarks(&report.remarks);
     if args.output.json {
         print_json(true, &report)?;

@@ -35,6 +35,7 @@ use trommel_pipelines::secret;
 
 use crate::args::{LaunchArgs, ModelCommand};
 use crate::environment;
+use crate::say::say;
 use crate::wrong_value::WrongValue;
 pub use inner::{Inner, parse};
 use variables::{Found, Variables};
@@ -208,9 +209,25 @@ pub fn by_flags(args: &LaunchArgs, ending: &Arc<Ending>) -> Result<Option<Launch
     let times = Times::of(args, &variables)?;
     times.put(&mut found);
     if found.config.processes == 1 {
+        tell_alone(args);
         return Ok(None);
     }
     Launched::at(found, None, ending).map(Some)
+}
+
+/// Says which flags are for several processes, where there is one.
+pub fn tell_alone(args: &LaunchArgs) {
+    let LaunchArgs { listen, run_id, start_timeout, silence, grace, .. } = args;
+    let flags = [
+        ("--listen", listen.is_some()),
+        ("--run-id", run_id.is_some()),
+        ("--start-timeout", start_timeout.is_some()),
+        ("--silence", silence.is_some()),
+        ("--grace", grace.is_some()),
+    ];
+    for (flag, _) in flags.iter().filter(|(_, given)| *given) {
+        say(format!("{flag} is for several processes, and this is one: it changes nothing"));
+    }
 }
 
 /// Starts the processes of `trommel launch --local N`, waits for all, and gives the status of the whole.
