@@ -9,7 +9,7 @@ use trommel_core::out_folder::OutFolder;
 use trommel_decide::selection::named;
 use trommel_select::SelectError;
 use trommel_select::select::{MadeSplit, WantedSplit};
-use trommel_select::split::{files, head_path, write_head};
+use trommel_select::split::{TABLES_BESIDE, files, head_path, write_head};
 
 use crate::error::PipelineError;
 use crate::failures::failed;
@@ -104,11 +104,16 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
     let files = files(&config.out, &config.formats, &names).map_err(failed)?;
-    let items = files.iter().filter(|_| config.items).filter_map(|(_, files)| Some(items::items_path(files.first()?)));
-    let mut written: Vec<PathBuf> = files.iter().flat_map(|(_, files)| files.clone()).chain(items).collect();
+    // Tables that lie beside a split are told by their names.
+    let beside = files.iter().filter_map(|(_, files)| files.first());
+    let beside = beside.flat_map(|file| TABLES_BESIDE.map(|ending| file.with_extension(ending)));
+    let mut written: Vec<PathBuf> = files.iter().flat_map(|(_, files)| files.clone()).chain(beside).collect();
     written.sort_unstable();
     if let Some([twice, _]) = written.array_windows().find(|[a, b]| a == b) {
-        return Err(PipelineError::Usage(format!("two rules would both be written to {}", twice.display())));
+        return Err(PipelineError::Usage(format!(
+            "two rules have {} as their file: give them other names",
+            twice.display()
+        )));
     }
     let benchmarks = if config.items { run.benchmarks_for_items(&config.reading, &files)? } else { Vec::new() };
     let folder = match files.first().and_then(|files| files.1.first()) {
