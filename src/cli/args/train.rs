@@ -13,7 +13,7 @@ pub struct TrainArgs {
     #[arg(required_unless_present = "decisions")]
     pub shards: Vec<String>,
     /// Take over the decisions of a finished run folder, or of a watch (RUN/current/SPLIT), instead of judging
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule", "columns"])]
     pub decisions: Option<PathBuf>,
     /// Train on whom a split keeps, instead of judging: .parquet (or .split.json), .txt (SHARD/KEY a line), .keys (a key a line, sorted) or .npy (DataComp's uids)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["benchmarks", "rule", "decisions"])]
