@@ -83,7 +83,7 @@ fn a_run_says_that_its_pictures_are_blurred() {
     assert!(!blurred(&judged));
     // Who trains by decisions asks for his own pages.
     let trained = path("trained");
-    run(0, &[&["train", "--decisions", &judged, "--run", &trained, "--steps", "1", "--blur"], &RECIPE[..]].concat());
+    run(0, &[&["train", "--decisions", &judged, "--run", &trained, "--steps", "6", "--blur"], &RECIPE[..]].concat());
     let config: Value = serde_json::from_slice(&fs::read(Path::new(&trained).join("config.json")).unwrap()).unwrap();
     assert_eq!(config["record"]["blur"], true);
     let hash = |run_folder: &str| {
