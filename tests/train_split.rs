@@ -563,7 +563,7 @@ fn a_key_alone_of_two_samples_is_refused_where_it_is_trained_on() {
     fs::write(&list, keys.iter().map(|key| format!("{key}\n")).collect::<String>()).unwrap();
     let (shard, list) = (shard.display().to_string(), list.display().to_string());
     let into = folder.path().join("run");
-    let said = stderr(&run(3, &words(&train(&shard, &into, &["--split", &list, "--steps", "6"]))));
+    let said = stderr(&run(2, &words(&train(&shard, &into, &["--split", &list, "--steps", "6"]))));
     let due = format!("twice.tar/{key}: another sample of this key came before");
     assert!(said.contains(&due), "{said}");
 }
