@@ -104,7 +104,7 @@ pub fn select(config: &SelectConfig) -> Result<SelectReport, PipelineError> {
     run.refuse_unfinished(splits.iter().map(|(_, selection)| selection))?;
     let names: Vec<&str> = splits.iter().map(|(name, _)| name.as_str()).collect();
     let files = files(&config.out, &config.formats, &names).map_err(failed)?;
-    // Tables that lie beside a split are told by their names.
+    // A table beside a split begins with its name, so no other split may be called as that table is.
     let beside = files.iter().filter_map(|(_, files)| files.first());
     let beside = beside.flat_map(|file| TABLES_BESIDE.map(|ending| file.with_extension(ending)));
     let mut written: Vec<PathBuf> = files.iter().flat_map(|(_, files)| files.clone()).chain(beside).collect();

@@ -42,7 +42,7 @@ mod locks;
 mod plan;
 mod recovery;
 
-pub use self::config::{BLUR, RunConfig};
+pub use self::config::{BLUR, RunConfig, blur};
 pub use self::difference::{Difference, differences};
 pub(crate) use self::json::{check_schema, schema_of};
 pub(crate) use self::plan::read_plan;

@@ -128,10 +128,16 @@ pub fn files(out: &Path, formats: &[Format], names: &[&str]) -> Result<Vec<(Stri
 }
 
 /// Endings of the tables that may lie beside a split and tell of its samples: points of benchmarks, duplicates, clusters.
-pub const TABLES_BESIDE: [&str; 3] = [ITEMS, "duplicates.parquet", "samples.parquet"];
+pub const TABLES_BESIDE: [&str; 3] = [ITEMS, DUPLICATES, SAMPLES];
 
 /// Ending of the table of benchmarks' points.
 pub const ITEMS: &str = "items.parquet";
+
+/// Ending of the table of samples that duplicate others, of `trommel dedup`.
+pub const DUPLICATES: &str = "duplicates.parquet";
+
+/// Ending of the table of all samples with their clusters, of `trommel dedup`.
+pub const SAMPLES: &str = "samples.parquet";
 
 /// The place of a split's head, beside its file.
 #[must_use]

@@ -18,7 +18,7 @@ use trommel_dedup::names::{Caption, RowNames};
 use trommel_dedup::nearest::Nearest;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
-use trommel_select::split::{Kept, Sink, TABLES_BESIDE, head_path, make_room, write_head};
+use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, head_path, make_room, write_head};
 
 use super::spooled;
 use crate::error::PipelineError;
@@ -55,8 +55,7 @@ pub(super) struct Counted {
 
 /// The names of a split's tables.
 pub(super) fn tables(split: &Path) -> [PathBuf; 2] {
-    let [_, tables @ ..] = TABLES_BESIDE;
-    tables.map(|ending| split.with_extension(ending))
+    [DUPLICATES, SAMPLES].map(|ending| split.with_extension(ending))
 }
 
 /// A table that is seen when it is whole.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use trommel_ledger::LedgerError;
 use trommel_ledger::read::Ledger;
-use trommel_ledger::run_folder::{RunConfig, RunFolder, differences};
+use trommel_ledger::run_folder::{BLUR, RunConfig, RunFolder, differences};
 use trommel_shard::plan::Plan;
 
 use crate::run_setup::RunSetup;
@@ -114,7 +114,12 @@ impl Adopted {
             )));
         }
         let field = |name: &str| self.ledger.config().get(name).cloned().unwrap_or_default();
-        Ok(RunConfig { decisions: made, numerics: field("numerics"), record: field("record") })
+        let mut record = field("record");
+        // Who made the decisions may not have asked for it.
+        if judging.run_config().record[BLUR] == true {
+            record[BLUR] = Value::Bool(true);
+        }
+        Ok(RunConfig { decisions: made, numerics: field("numerics"), record })
     }
 
     /// Links the ledger into a folder and commits it there, unless it is there already.

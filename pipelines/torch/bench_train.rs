@@ -128,6 +128,9 @@ impl Rate {
 pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let config = trommel_model::load(&bench.model).map_err(PipelineError::usage)?;
     let device = device::parse(&bench.device).map_err(PipelineError::usage)?;
+    if bench.variants && device == Device::Cpu {
+        return Err(PipelineError::Usage("--variants: a training step has none on a CPU".into()));
+    }
     set_threads(bench.threads);
     let weights = initial(bench, &config)?;
     let made = |batch: usize, batches| Made::new(bench, &config, &weights, device, batch, batches);
@@ -146,7 +149,7 @@ pub fn trainer(bench: &TrainBench) -> Result<TrainFigures, PipelineError> {
     let step = made.step(&mut trainer)?;
     let with_uploads = made.with_uploads(&mut trainer)?;
     let mut variants = Vec::new();
-    if bench.variants && matches!(device, Device::Cuda(_)) {
+    if bench.variants {
         drop(trainer);
         let others: [Variant<'_>; 4] = [
             ("attention as libtorch chooses", &|model| model.towers_mut().attend_by(None)),

@@ -5,12 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
 use trommel_core::stop::Stop;
 use trommel_dataflow::lanes::Lanes;
 use trommel_decode::view::TrainView;
 use trommel_ledger::decisions::FolderDecisions;
-use trommel_ledger::run_folder::BLUR;
 use trommel_model::{Architecture, Preprocess};
 
 use crate::adopt::Adopted;
@@ -83,10 +81,7 @@ fn train_together(
         let order = run.order.settle(&size);
         check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
     }
-    let mut run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
-    if config.blur {
-        run_config.record[BLUR] = Value::Bool(true); // whoever made the decisions may not have asked for it
-    }
+    let run_config = adopted.as_ref().map_or_else(|| Ok(judging.run_config()), |from| from.run_config(&judging))?;
     together.agree(Phase::Configuration, &agreed(&run_config, &plan))?;
     let open = || open_folder(&config.run, &plan, &run_config, together.access(), config.mix_numerics);
     let folder = together.in_turn(Phase::RunFolder, || {

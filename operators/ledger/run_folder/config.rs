@@ -68,7 +68,26 @@ fn canonical(value: &Value, out: &mut String) {
 
 /// Whether a run asks for blurring that its folder does not have yet. Whoever resumes a run may ask for it, and nobody takes it back.
 fn is_new_blur(stored: &Value, config: &RunConfig) -> bool {
-    config.record[BLUR] == true && stored["record"][BLUR] != true && stored["record"].is_object()
+    config.record[BLUR] == true && lacks_blur(stored)
+}
+
+fn lacks_blur(stored: &Value) -> bool {
+    stored["record"][BLUR] != true && stored["record"].is_object()
+}
+
+/// Asks whoever shows a folder's pictures to blur them, where the folder does not say so yet.
+///
+/// # Errors
+/// A configuration that cannot be read or written.
+pub fn blur(root: &Path, disk: &dyn Storage) -> Result<(), LedgerError> {
+    let path = root.join("config.json");
+    match read_json(disk, &path)? {
+        Some(mut stored) if lacks_blur(&stored) => {
+            stored["record"][BLUR] = Value::Bool(true);
+            write_json(disk, &path, &stored)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the folder's configuration is to be written anew.
@@ -84,7 +103,7 @@ pub(super) fn check_config(
     notes: &mut Vec<String>,
 ) -> Result<(), LedgerError> {
     let path = root.join("config.json");
-    let Some(mut stored) = read_json(disk, &path)? else {
+    let Some(stored) = read_json(disk, &path)? else {
         let value = json!({
             "schema": SCHEMA_VERSION,
             "decision_hash": config.decision_hash(),
@@ -107,8 +126,7 @@ pub(super) fn check_config(
     }
     let kept = field("numerics");
     if is_new_blur(&stored, config) {
-        stored["record"][BLUR] = Value::Bool(true);
-        write_json(disk, &path, &stored)?;
+        blur(root, disk)?;
     }
     let (older, numerics): (Vec<_>, Vec<_>) =
         differences(&kept, &config.numerics).into_iter().partition(|difference| {

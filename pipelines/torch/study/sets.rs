@@ -94,7 +94,8 @@ impl TrainingSet {
     }
 }
 
-/// The sets that a file asks for, those of a given size of so many samples: the pool's, or those of the pool alone.
+/// The sets that a file asks for. Those of a given size are drawn from `pool` samples: from all that could be judged, or from the pool alone where the
+/// reference was added to it.
 ///
 /// # Errors
 /// A size that the pool has not.

@@ -29,7 +29,7 @@ use trommel_incremental::Epoch;
 use trommel_incremental::changelog::Changelog;
 use trommel_incremental::inputs::Points;
 use trommel_incremental::view::View;
-use trommel_ledger::run_folder::{BLUR, RunConfig};
+use trommel_ledger::run_folder::{BLUR, RunConfig, blur};
 use trommel_ledger::storage::{Disk, Storage};
 use trommel_shard::plan::Plan;
 
@@ -42,7 +42,7 @@ use trommel_pipelines::watch_folder::CURRENT;
 
 mod split;
 
-use self::split::{Context, Earlier, Splits, blur, read_splits, write_split};
+use self::split::{Context, Earlier, Splits, read_splits, write_split};
 
 /// An epoch that is no longer kept: its folder is the beginning of the next one's, which then costs what differs between both.
 const RETIRED: &str = "retired";
@@ -141,7 +141,7 @@ impl Publisher {
         self.retired = read_splits(&self.root.join(RETIRED)).unwrap_or_default();
         let splits = read_splits(&folder)?;
         if self.record[BLUR] == true {
-            splits.keys().try_for_each(|name| blur(&folder.join(name)))?;
+            splits.keys().try_for_each(|name| blur(&folder.join(name), &Disk)).map_err(PipelineError::failed)?;
         }
         self.prepared = Some((committed, splits));
         self.show(committed)?;

@@ -50,16 +50,12 @@ pub fn run(args: &BenchArgs) -> Outcome {
 
 /// Flags to what is measured.
 fn config(args: &BenchArgs) -> Result<TrainBench, PipelineError> {
-    let device = environment::device(&args.compute.device);
-    if args.variants && device == "cpu" {
-        return Err(PipelineError::Usage("--variants: a training step has none on a CPU".into()));
-    }
     Ok(TrainBench {
         model: args.model.clone().unwrap_or_default(),
         pretrained: args.weights.pretrained.clone(),
         batch: usize::from(args.batch.unwrap_or(1024)),
         precision: precision(args.precision.as_deref().unwrap_or("bf16"))?,
-        device,
+        device: environment::device(&args.compute.device),
         threads: args.compute.threads_or_cores(),
         seed: args.weights.random_init.unwrap_or(0),
         steps: usize::from(args.steps),

@@ -9,15 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use trommel_core::durable;
 use trommel_core::sample::{Fate, PointRow, Reason, SampleId, Score, Status, TAKEN_DOWN};
 use trommel_incremental::changelog::Changelog;
 use trommel_incremental::view::View;
 use trommel_ledger::manifest::{Counts, PartKind, PartSum, SCHEMA_VERSION, ShardLine};
 use trommel_ledger::part::{self, PartConfig, PartShard};
 use trommel_ledger::read::Ledger;
-use trommel_ledger::run_folder::{Access, BLUR, OpenOptions, RunConfig, RunFolder};
+use trommel_ledger::run_folder::{Access, OpenOptions, RunConfig, RunFolder};
 use trommel_ledger::storage::{Disk, link_or_copy};
 use trommel_shard::plan::{Plan, ShardRef};
 
@@ -153,19 +151,6 @@ pub(super) fn read_splits(epoch: &Path) -> Result<Splits, PipelineError> {
     let is_whole = |path: &PathBuf| PartKind::ALL.iter().all(|kind| path.join(kind.folder()).is_dir());
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     entries.filter(is_whole).map(|path| Ok((name(&path), read_shards(&path)?))).collect()
-}
-
-/// Asks whoever shows pictures of a split that is there already to blur them.
-pub(super) fn blur(split: &Path) -> Result<(), PipelineError> {
-    let path = split.join("config.json");
-    let text = fs::read(&path).map_err(PipelineError::at(&path))?;
-    let mut config: Value = serde_json::from_slice(&text).map_err(PipelineError::failed)?;
-    if config["record"][BLUR] != true {
-        config["record"][BLUR] = Value::Bool(true);
-        let text = serde_json::to_vec(&config).map_err(PipelineError::failed)?;
-        durable::write(&path, &text).map_err(PipelineError::at(&path))?;
-    }
-    Ok(())
 }
 
 fn read_shards(folder: &Path) -> Result<Shards, PipelineError> {
