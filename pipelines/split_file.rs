@@ -280,7 +280,7 @@ impl Listed for Asked {
     }
 
     fn finish(&self) -> Result<(), KnownError> {
-        self.0.finish().map_err(KnownError::unread)
+        self.0.finish().map_err(|error| KnownError::Absent(error.into()))
     }
 }
 

@@ -284,7 +284,7 @@ impl ShardReader {
         let Opened { raw, meter, known, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
         let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shown(&shard.url)));
-        let contradicts = |error: &KnownError| changed(Causes(error).to_string());
+        let contradicts = |error: &KnownError| error.outcome(shown(&shard.url));
         let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
             Err(reason) => {

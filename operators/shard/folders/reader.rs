@@ -120,8 +120,7 @@ impl FolderReader {
             Ok(opened) => opened,
             Err(error) => return Ok(unavailable(error)),
         };
-        let changed =
-            |error: KnownError| ShardOutcome::Changed(format!("{}: {}", open.class.folder.display(), Causes(&error)));
+        let contradicts = |error: KnownError| error.outcome(open.class.folder.display());
         let task = Task { request, views: self.views, known: &known };
         let mut odd = Notices::default();
         for picture in &open.pictures {
@@ -143,14 +142,14 @@ impl FolderReader {
             }
             match task.admitted(group) {
                 Ok(item) => item.map_or(Ok(()), &mut *emit)?,
-                Err(why) => return Ok(changed(why)),
+                Err(error) => return Ok(contradicts(error)),
             }
             end.count += 1;
         }
         end.notices = open.notices.clone();
         end.notices.merge(&odd);
         known.note(&mut end.notices, open.name);
-        Ok(task.check_count(end.count).map_or_else(changed, |()| ShardOutcome::Complete(None)))
+        Ok(task.check_count(end.count).map_or_else(contradicts, |()| ShardOutcome::Complete(None)))
     }
 
     fn open(&self, ordinal: u64) -> Result<Open<'_>, Cause> {

@@ -2,21 +2,25 @@
 //! replayed, or a split, whose samples are judged and all others dropped: unread, but for a list of uids.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::super::samples::{Group, Want};
 use super::{Admitted, Replayed, Request, ViewBytes};
-use trommel_core::causes::Cause;
+use trommel_core::causes::{Cause, Causes};
 use trommel_core::hash::Hash64;
 use trommel_core::notices::Notices;
-use trommel_core::sample::{Event, Reason, Sample, SampleInfo, Status, Work};
+use trommel_core::sample::{Event, Reason, Sample, SampleInfo, ShardOutcome, Status, Work};
 
 /// Why what is known of a shard is of no use for it.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownError {
-    /// The ledger, the split or the list cannot be read, or a list wants what a sample lacks.
+    /// The ledger, the split or the list cannot be read, or a list cannot tell whether it has a sample.
     #[error(transparent)]
     Unread(Cause),
+    /// Samples that a list has of the shard did not come.
+    #[error(transparent)]
+    Absent(Cause),
     /// No such shard in the plan.
     #[error("the plan has no shard {0}")]
     NoShard(u64),
@@ -74,6 +78,12 @@ impl KnownError {
     /// What is known cannot be read.
     pub fn unread(cause: impl Into<Cause>) -> Self {
         Self::Unread(cause.into())
+    }
+
+    /// How a shard at `place` ends by it: it is unfinished where nobody can tell, and another one where what came is not what is known.
+    pub(crate) fn outcome(&self, place: impl Display) -> ShardOutcome {
+        let why = format!("{place}: {}", Causes(self));
+        if matches!(self, Self::Unread(_)) { ShardOutcome::Unavailable(why) } else { ShardOutcome::Changed(why) }
     }
 }
 
