@@ -13,6 +13,7 @@ use serde::Serialize;
 use trommel_columnar::embeddings::EmbeddingSet;
 use trommel_columnar::pieces::{Piece, pieces};
 use trommel_core::durable::Aside;
+use trommel_core::median::median;
 use trommel_core::notices::Notices;
 use trommel_decide::benchmark::Benchmark;
 use trommel_decide::radii::{Radii, RadiiOutcome};
@@ -65,13 +66,12 @@ pub struct Measured {
 
 impl Measured {
     fn of(references: u64, radii: Vec<f64>) -> Self {
-        let mut sorted = radii.clone();
-        sorted.sort_by(f64::total_cmp);
+        let all = || radii.iter().copied();
         Self {
             references,
-            least: sorted.first().copied().unwrap_or_default(),
-            median: sorted.get(sorted.len() / 2).copied().unwrap_or_default(),
-            largest: sorted.last().copied().unwrap_or_default(),
+            least: all().min_by(f64::total_cmp).unwrap_or_default(),
+            median: median(all()).unwrap_or_default(),
+            largest: all().max_by(f64::total_cmp).unwrap_or_default(),
             radii,
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::memory::peak_bytes;
-use common::{run, stderr, trommel};
+use common::{World, run, stderr, trommel};
 use serde_json::Value;
 use world::{Dice, Row, make};
 
@@ -531,4 +531,30 @@ fn tables_of_others_are_joined_and_what_does_not_match_is_refused() {
     let other = ["--table", &table("by_uid.parquet"), "--table", &format!("b={}", table("other"))];
     let said = stderr(&run(2, &[&["verify", &split, &ledger], &other[..]].concat()));
     assert!(said.contains("the joined columns are other ones"), "{said}");
+}
+
+/// What radii a benchmark had that was moved away is not known: it does not count as none.
+#[test]
+fn a_report_does_not_take_radii_that_are_gone_for_none() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let copied = Command::new("cp").args(["-r", &world.path("radii/photo"), &path("photo")]).status().unwrap();
+    assert!(copied.success());
+    let mut prune = world.prune(&folder.path().join("run"));
+    let at = prune.iter().position(|word| word.starts_with("photo=")).unwrap();
+    prune[at] = format!("photo={}", path("photo"));
+    run(0, &prune.iter().map(String::as_str).collect::<Vec<_>>());
+    let gap = || {
+        run(0, &["report", &path("run"), "-o", &path("page.html"), "--tables", &path("tables")]);
+        let table = std::fs::read_to_string(path("tables/gap.csv")).unwrap();
+        let row = table.lines().find(|line| line.starts_with("photo,")).unwrap().to_owned();
+        (row.split(',').map(String::from).collect::<Vec<_>>(), std::fs::read_to_string(path("page.html")).unwrap())
+    };
+    let (before, page) = gap();
+    assert!(before[2] == before[1] && !page.contains("What radii"), "{before:?}");
+    std::fs::rename(path("photo"), path("elsewhere")).unwrap();
+    let (after, page) = gap();
+    assert_eq!((&after[1], &after[2..6]), (&before[1], &[(); 4].map(|()| String::new())[..]));
+    assert_eq!(after[6..], before[6..]);
+    assert!(page.contains("What radii photo has is not known"));
 }

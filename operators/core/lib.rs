@@ -13,6 +13,7 @@ pub mod durable;
 pub mod escape;
 pub mod hash;
 pub mod image_kind;
+pub mod median;
 pub mod names;
 pub mod notices;
 pub mod out_folder;

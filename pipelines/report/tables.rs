@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use trommel_core::median::median;
 use trommel_core::sample::{Fate, PointRow, SampleId, Score, Status};
 use trommel_report::{Cell, DataTable};
 
@@ -187,11 +188,11 @@ fn gap(past: &PastRun, items: &[PointRow]) -> DataTable {
                 mine.iter().filter(|row| value(row).zip(radius(row)).is_some_and(|(value, radius)| value > radius));
             if radii.is_empty() { Cell::Missing } else { Cell::Count(over.count() as u64) }
         };
-        let of = |value: fn(&PointRow) -> Option<f64>| median(mine.iter().filter_map(|row| value(row)).collect());
+        let of = |value: fn(&PointRow) -> Option<f64>| median(mine.iter().filter_map(|row| value(row)));
         vec![
             Cell::Text(benchmark.name.clone()),
             Cell::Count(benchmark.points),
-            Cell::Count(radii.len() as u64),
+            if benchmark.trouble.is_none() { Cell::Count(radii.len() as u64) } else { Cell::Missing },
             above(|row| row.max_similarity),
             above(|row| row.kept_max),
             Cell::number(median(radii.clone()), 4),
@@ -205,14 +206,13 @@ fn gap(past: &PastRun, items: &[PointRow]) -> DataTable {
     };
     let (above, radii) = (sum(4).sum::<u64>(), sum(2).sum::<u64>());
     let note = format!("{above} of {radii} test points with a radius have a sample above it among what is kept.");
-    let note = if radii > 0 { note } else { String::new() };
-    DataTable { rows, ..DataTable::new("gap", "The gap check", &columns).noted(&note) }
-}
-
-/// The value in the middle, the lower of two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().checked_sub(1)? / 2).copied()
+    let note = (radii > 0).then_some(note);
+    let unknown = past.benchmarks.iter().filter_map(|benchmark| {
+        let why = benchmark.trouble.as_ref()?;
+        Some(format!("What radii {} has is not known: {why}.", benchmark.name))
+    });
+    let notes: Vec<String> = note.into_iter().chain(unknown).collect();
+    DataTable { rows, ..DataTable::new("gap", "The gap check", &columns).noted(&notes.join("\n")) }
 }
 
 fn most_hit(past: &PastRun, items: &[PointRow]) -> DataTable {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::median::median;
 use trommel_decide::benchmark::Benchmark;
 use trommel_ledger::read::Ledger;
 use trommel_pipelines::error::PipelineError;
@@ -51,7 +52,7 @@ impl SetGap {
             points: sorted.len() as u64,
             over_radius: over as u64,
             least: at(0),
-            median: at(CURVE / 2),
+            median: median(sorted.iter().copied()).unwrap_or_default(),
             largest: at(CURVE),
             curve: (0..=CURVE).map(at).collect(),
         }
