@@ -18,6 +18,19 @@ pub struct Bin {
     pub right: u64,
 }
 
+/// The number of the bin where a cosine lies: bin `n` begins at `n * width`. Rounding puts half of all exact copies a little above 1; they are in the
+/// bin of those below it.
+///
+/// ```
+/// use trommel_evaluate::bins::bin_of;
+/// assert_eq!([0.97, 1.0, 1.000_07, -0.01].map(|cosine| bin_of(cosine, 0.05)), [19, 19, 19, -1]);
+/// ```
+#[must_use]
+pub fn bin_of(cosine: f64, width: f64) -> i64 {
+    let last = (1.0 / width).ceil() - 1.0;
+    (cosine / width).floor().min(last) as i64
+}
+
 /// Counts in bins, from the lowest; empty ones are left out.
 ///
 /// ```
@@ -28,7 +41,7 @@ pub struct Bin {
 pub fn bins(pictures: impl IntoIterator<Item = (f64, bool)>) -> Vec<Bin> {
     let mut counted = std::collections::BTreeMap::<i64, (u64, u64)>::new();
     for (similarity, right) in pictures {
-        let (pictures, rights) = counted.entry((similarity / BIN_WIDTH).floor() as i64).or_default();
+        let (pictures, rights) = counted.entry(bin_of(similarity, BIN_WIDTH)).or_default();
         *pictures += 1;
         *rights += u64::from(right);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use trommel_evaluate::bins::spearman;
+use trommel_evaluate::bins::{bin_of, spearman};
 
 use super::sets::{SetKind, TrainingSet};
 use super::trainings::Training;
@@ -154,8 +154,7 @@ pub fn by_similarity(
     let models = mine.clone().filter(|it| !it.right.is_empty()).count().max(1) as u64;
     for (key, is_right) in mine.flat_map(|accuracy| &accuracy.right) {
         let Some(similarity) = similarity.get(key) else { continue };
-        #[expect(clippy::cast_possible_truncation)]
-        let bin = counts.entry((similarity / width).floor() as i64).or_default();
+        let bin = counts.entry(bin_of(*similarity, width)).or_default();
         *bin = (bin.0 + 1, bin.1 + u64::from(*is_right));
     }
     #[expect(clippy::cast_precision_loss)]
