@@ -137,8 +137,8 @@ pub struct ClustersReport {
     pub empty: usize,
     /// Samples of the largest one.
     pub largest: u32,
-    /// Samples of the middle one.
-    pub median: u32,
+    /// Median of the clusters' samples.
+    pub median: f64,
     /// Samples that were learnt from.
     pub learnt_from: usize,
     /// What each round of the k-means did, in order.

@@ -530,8 +530,13 @@ fn numpy_faiss_and_pyarrow_agree() {
     peer(&["make", &path("")]);
     let (set, other) = (path("set.npy"), path("other.npy"));
     let clusters = ["--clusters", "40"];
-    let modes: [(&str, &[&str]); 4] =
-        [("plan", &[]), ("greedy", &["--greedy"]), ("clusters", &clusters), ("against", &["--against", &other])];
+    let modes: [(&str, &[&str]); 5] = [
+        ("plan", &[]),
+        ("greedy", &["--greedy"]),
+        ("clusters", &clusters),
+        ("spherical", &[&clusters[..], &["--spherical"]].concat()),
+        ("against", &["--against", &other]),
+    ];
     for (mode, more) in modes {
         let base = ["dedup", &set, "--assume-model", "m", "--above", "0.876", "-o", &path(mode)];
         run(0, &[&base[..], more].concat());

@@ -1,11 +1,12 @@
 //! What is done with a set that is read: how long it will take is said first, and whether there is memory for it.
 
 use rayon::ThreadPool;
+use trommel_core::median::median;
 use trommel_core::text::bytes;
 use trommel_dedup::clusters::{Clustering, KMeans, cluster};
 use trommel_dedup::inside::{Members, Order, inside, ordered};
 use trommel_dedup::nearest::Nearest;
-use trommel_dedup::neighbours::neighbour_distances;
+use trommel_dedup::neighbours::{Apart, neighbour_distances};
 use trommel_dedup::scan::{Machine, Rule, Scanned, against, pairs, within};
 use trommel_dedup::speed::pairs_per_second;
 use trommel_dedup::vectors::{Gathered, Vectors};
@@ -31,10 +32,10 @@ pub(super) struct Job<'a> {
 pub(super) struct ScanOutcome {
     pub scanned: Scanned,
     pub clustering: Option<Clustering>,
-    /// Rows and mean distance of each cluster.
-    pub sizes: Vec<(u32, f64)>,
-    /// Mean distance of each cluster to those around it, where there are any.
-    pub around: Vec<Option<f64>>,
+    /// Rows of each cluster, and how far they are from its centre.
+    pub sizes: Vec<(u32, Apart)>,
+    /// How far each cluster is from those around it, where there are any.
+    pub around: Vec<Option<Apart>>,
     pub recall: Option<Recall>,
 }
 
@@ -173,15 +174,15 @@ impl Job<'_> {
     }
 }
 
-/// Rows and mean distance of each cluster; summed in the order of the rows.
-fn sizes(nearest: &[Nearest], clusters: usize) -> Vec<(u32, f64)> {
-    let mut sizes = vec![(0u32, 0.0); clusters];
+/// Rows of each cluster and their distances to its centre; summed in the order of the rows.
+fn sizes(nearest: &[Nearest], clusters: usize) -> Vec<(u32, Apart)> {
+    let mut sizes = vec![(0u32, Apart::default()); clusters];
     for one in nearest {
         let (count, sum) = &mut sizes[one.cluster as usize];
         *count += 1;
-        *sum += one.squared_distance.sqrt();
+        sum.add(one.squared_distance);
     }
-    sizes.iter_mut().for_each(|(count, sum)| *sum /= f64::from((*count).max(1)));
+    sizes.iter_mut().for_each(|(count, sum)| *sum = sum.mean(*count as usize));
     sizes
 }
 
@@ -202,14 +203,13 @@ impl Recall {
 impl ScanOutcome {
     pub fn clusters_report(&self, config: &DedupConfig) -> Option<ClustersReport> {
         let (clustering, wanted) = (self.clustering.as_ref()?, config.rule.clusters.as_ref()?.clusters);
-        let mut sizes: Vec<u32> = self.sizes.iter().map(|(size, _)| *size).collect();
-        sizes.sort_unstable();
+        let sizes = || self.sizes.iter().map(|(size, _)| *size);
         Some(ClustersReport {
             wanted,
-            found: sizes.len(),
-            empty: sizes.iter().filter(|size| **size == 0).count(),
-            largest: sizes.last().copied().unwrap_or_default(),
-            median: sizes.get(sizes.len() / 2).copied().unwrap_or_default(),
+            found: self.sizes.len(),
+            empty: sizes().filter(|size| *size == 0).count(),
+            largest: sizes().max().unwrap_or_default(),
+            median: median(sizes().map(f64::from)).unwrap_or_default(),
             learnt_from: clustering.learnt_from,
             rounds: clustering.rounds.clone(),
             mean_squared_distance: clustering.mean_squared_distance,

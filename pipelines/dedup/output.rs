@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | `NAME.parquet`, `.npy`, `.txt` | a sample that stays | those of every split |
 //! | `NAME.duplicates.parquet` | a sample that goes | shard, key, index; `by_shard`, `by_key`, `by_index`: who suppresses it; similarity; cluster |
-//! | `NAME.samples.parquet` | a sample | shard, key, index, kept (1 or 0); of clusters: cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance`, `cluster_neighbour_distance` (null for an only one), `cluster_complexity`: their product |
+//! | `NAME.samples.parquet` | a sample | shard, key, index, kept (1 or 0); of clusters: cluster, `centroid_distance`, `cluster_size`, `cluster_mean_distance`, `cluster_neighbour_distance` (null for an only one), `cluster_complexity`: their product, `cluster_cosine_complexity`: the same of cosine distances |
 //!
 //! All in the order of (shard's name, index). The last one is a `--table` of `trommel select`, which finds its rows by shard and key.
 
@@ -16,6 +16,7 @@ use trommel_columnar::parquet::{Column, ColumnType, Field, TableWriter};
 use trommel_core::durable::Aside;
 use trommel_dedup::names::{Caption, RowNames};
 use trommel_dedup::nearest::Nearest;
+use trommel_dedup::neighbours::Apart;
 use trommel_dedup::scan::Suppressed;
 use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::split::{DUPLICATES, Kept, SAMPLES, Sink, head_path, make_room, write_head};
@@ -39,10 +40,10 @@ pub(super) struct Found<'a> {
     pub suppressed: &'a [Suppressed],
     /// Each row's cluster; empty where there are none.
     pub nearest: &'a [Nearest],
-    /// Rows and mean distance of each cluster.
-    pub clusters: &'a [(u32, f64)],
-    /// Mean distance of each cluster to those around it, where there are any.
-    pub around: &'a [Option<f64>],
+    /// Rows of each cluster, and how far they are from its centre.
+    pub clusters: &'a [(u32, Apart)],
+    /// How far each cluster is from those around it, where there are any.
+    pub around: &'a [Option<Apart>],
 }
 
 /// Counts of who stays.
@@ -138,6 +139,7 @@ pub(super) fn write(
         required("cluster_mean_distance", ColumnType::F64),
         Field::nullable("cluster_neighbour_distance", ColumnType::F64),
         Field::nullable("cluster_complexity", ColumnType::F64),
+        Field::nullable("cluster_cosine_complexity", ColumnType::F64),
     ];
     let clustered = if found.nearest.is_empty() { &[][..] } else { &clustered };
     let mut samples = begin(samples, &[&names[..], &kept, clustered].concat())?;
@@ -156,11 +158,15 @@ pub(super) fn write(
                     let clustered = nearest.map(|nearest| {
                         let (size, mean) = found.clusters[nearest.cluster as usize];
                         let around = found.around[nearest.cluster as usize];
-                        let complexity = around.map(|around| mean * around);
-                        let distances = [Some(nearest.squared_distance.sqrt()), Some(mean), around, complexity];
-                        let [distance, mean, around, complexity] = distances.map(Cell::Real);
-                        let (cluster, size) = (Cell::Number(Some(nearest.cluster)), Cell::Number(Some(size)));
-                        [cluster, distance, size, mean, around, complexity]
+                        [
+                            Cell::Number(Some(nearest.cluster)),
+                            Cell::Real(Some(nearest.squared_distance.sqrt())),
+                            Cell::Number(Some(size)),
+                            Cell::Real(Some(mean.distance)),
+                            Cell::Real(around.map(|around| around.distance)),
+                            Cell::Real(around.map(|around| mean.distance * around.distance)),
+                            Cell::Real(around.map(|around| mean.half_square * around.half_square)),
+                        ]
                     });
                     table.row(names().into_iter().chain(kept).chain(clustered.into_iter().flatten()))?;
                 }

@@ -1,7 +1,7 @@
 """Beside numpy (f64, which holds these sums exactly), faiss and pyarrow: what `trommel dedup` writes.
 
     dedup.py make FOLDER            set.npy f16[n, dim] with planted duplicates, other.npy
-    dedup.py check FOLDER T MODE    reads FOLDER/MODE/dedup.*; MODE is plan, greedy, clusters or against
+    dedup.py check FOLDER T MODE    reads FOLDER/MODE/dedup.*; MODE is plan, greedy, clusters, spherical or against
 """
 
 import hashlib
@@ -59,15 +59,18 @@ table = pq.read_table(out / "dedup.samples.parquet").to_pydict()
 assert table["index"] == list(range(n))
 assert [index for index, stays in enumerate(table["kept"]) if stays] == kept["index"]
 groups = [np.arange(n)]
-if mode == "clusters":
+spherical = mode == "spherical"
+if mode == "clusters" or spherical:
     cluster, distance = np.array(table["cluster"]), np.array(table["centroid_distance"])
     groups = [np.flatnonzero(cluster == at) for at in range(cluster.max() + 1)]
     for group in groups:
         assert set(np.array(table["cluster_size"])[group]) <= {len(group)}
         means = np.array(table["cluster_mean_distance"])[group]
         assert np.allclose(means, distance[group].mean() if len(group) else 0, atol=1e-12)
-    # The means of the clusters are the centres, but for their rounding and the last rows that moved.
+    # The means of the clusters, or their directions, are the centres, but for their rounding and the last rows that moved.
     centres = np.array([x[group].mean(axis=0) if len(group) else np.zeros(x.shape[1]) for group in groups])
+    if spherical:
+        centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
     assert np.abs(np.linalg.norm(x - centres[cluster], axis=1) - distance).max() < 2e-3
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     for at, group in enumerate(groups):
@@ -76,9 +79,17 @@ if mode == "clusters":
         assert np.abs(told - around.mean()).max(initial=0) < 5e-3, (told, around.mean())
         complexity = np.array(table["cluster_complexity"])[group]
         assert np.allclose(complexity, told * np.array(table["cluster_mean_distance"])[group], atol=1e-15)
-    theirs = faiss.Kmeans(x.shape[1], len(groups), niter=100, seed=1, min_points_per_centroid=1)
+    if spherical:  # density-based pruning: mean cosine distances to the centre, and of the centre to the 20 nearest ones
+        cosines = 1 - centres @ centres.T
+        for at, group in enumerate(groups):
+            around = np.sort([cosines[at, other] for other in range(len(groups)) if other != at and len(groups[other])])[:20]
+            due = np.mean(1 - x[group] @ centres[at]) * around.mean() if len(group) else 0
+            told = np.array(table["cluster_cosine_complexity"])[group]
+            assert np.abs(told - due).max(initial=0) < 2e-3, (told, due)
+    theirs = faiss.Kmeans(x.shape[1], len(groups), niter=100, seed=1, spherical=spherical, min_points_per_centroid=1)
     theirs.train(x.astype(np.float32))
-    ours, faiss_inertia = (distance**2).sum(), theirs.obj[-1]
+    _, attracted = theirs.index.search(x.astype(np.float32), 1)
+    ours, faiss_inertia = (distance**2).sum(), ((x - theirs.centroids[attracted[:, 0]]) ** 2).sum()
     print(f"inertia {ours:.2f}, faiss {faiss_inertia:.2f}")
     assert ours < 1.05 * faiss_inertia, (ours, faiss_inertia)
 

@@ -28,7 +28,8 @@ A sample goes iff its similarity to a sample before it is strictly above --above
   trommel dedup TEST --against TRAIN --above 0.95 -o DIR          samples of TEST that lie near one of TRAIN
 DIR gets dedup.parquet, the split of who stays; dedup.duplicates.parquet, who goes and because of whom; dedup.samples.parquet, which of
 all samples stay, in which cluster: a --table of `trommel select`, for rules like 'near and where:kept=1', and for quotas per cluster, in
-proportion to its complexity too (density-based pruning: the mean distance inside it times that to the 20 clusters around it):
+proportion to its complexity too (the mean distance inside it times that to the 20 clusters around it; for density-based pruning
+as it was published see docs/design/dedup.md):
   trommel select RUN --table DIR/dedup.samples.parquet -o FILE \
     --rule 'keep-highest:84000000@centroid_distance per cluster by cluster_complexity of where:kept=1'
 Files are seen when they are whole; a run that is killed leaves none, and the same command does it anew.")]
@@ -176,11 +177,11 @@ fn told(report: &DedupReport) {
     }
     if let Some(clusters) = &report.clusters {
         say(format!(
-            "  {} clusters of {} wanted: the largest has {} samples, the middle one {}, {} are empty; {} rounds, mean squared distance {:.4}",
+            "  {} clusters of {} wanted: the largest has {} samples, the median is {}, {} are empty; {} rounds, mean squared distance {:.4}",
             clusters.found,
             clusters.wanted,
             thousands(clusters.largest.into()),
-            thousands(clusters.median.into()),
+            clusters.median,
             clusters.empty,
             clusters.rounds.len(),
             clusters.mean_squared_distance
