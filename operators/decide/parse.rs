@@ -80,9 +80,10 @@ pub fn forms(of: impl Fn(&Rule) -> bool) -> String {
 /// All words with their aliases, for whoever has written another one.
 fn words() -> String {
     let of_a_word = |forms: &[Form]| {
-        let spelling: Vec<&str> = forms.iter().map(|form| form.spelling().0).collect();
-        let alias = forms[0].spelling().1.map_or(String::new(), |alias| format!(" ({alias})"));
-        format!("{}{alias}", spelling.join(" or "))
+        let spelling = forms.iter().map(|form| form.spelling().0).collect::<Vec<_>>().join(" or ");
+        // With what stands behind it: an alias may look as if it had a number in it.
+        let alias = forms[0].spelling().1.map(|alias| spelling.replace(forms[0].word(), alias));
+        alias.map_or(spelling.clone(), |alias| format!("{spelling} ({alias})"))
     };
     Form::ALL.chunk_by(|a, b| a.word() == b.word()).map(of_a_word).collect::<Vec<_>>().join(", ")
 }

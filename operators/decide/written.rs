@@ -36,7 +36,8 @@ impl<'a> Written<'a> {
     pub(super) fn count(&self, or: &str) -> Result<u64, SyntaxError> {
         let text = self.needed(&format!("number{or}"), 'N')?;
         let digits = text.bytes().all(|b| b.is_ascii_digit());
-        Ok(text.parse().ok().filter(|_| digits).ok_or(format!("number `{text}` is no count of samples"))?)
+        let share = if text.ends_with('%') { "; a share of them is a threshold, where:C>=T" } else { "" };
+        Ok(text.parse().ok().filter(|_| digits).ok_or(format!("number `{text}` is no count of samples{share}"))?)
     }
 
     /// A percentage, its sign included.

@@ -113,10 +113,16 @@ impl Membership {
         let source = match Format::of(&file) {
             Some(Format::Parquet) => Source::Table(Table::open(&file)?),
             Some(Format::Keys) => Source::Keys(Keys::open(&file)?),
-            Some(Format::Uids) => Source::Uids(Arc::new(UidList::open(&file)?)),
+            // A search in a list that is not sorted would miss names and not know it; what `select` has written is.
+            Some(Format::Uids) => {
+                let uids = UidList::open(&file)?;
+                if head.is_none() {
+                    uids.each(|_, _| ())?;
+                }
+                Source::Uids(Arc::new(uids))
+            }
             Some(Format::KeysAlone) => {
                 let keys = KeyList::open(&file)?;
-                // A search in a list that is not sorted would miss keys and not know it; what `select` has written is.
                 if head.is_none() {
                     keys.count()?;
                 }

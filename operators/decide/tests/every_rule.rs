@@ -153,9 +153,9 @@ fn help_and_refusals_tell_the_rules_as_they_did() {
         "drop-above:T",
         "drop-from:T",
         "drop-below:T",
-        "random:P% or random:N (rand)",
-        "keep-nearest:N (far)",
-        "keep-farthest:N (near-N)",
+        "random:P% or random:N (rand:P% or rand:N)",
+        "keep-nearest:N (far:N)",
+        "keep-farthest:N (near-N:N)",
     ] {
         assert!(list.split(", ").any(|form| form == known), "{known}: {list}");
     }

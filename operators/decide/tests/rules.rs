@@ -119,6 +119,7 @@ fn refusals_are_one_line_and_name_the_part() {
         ("far", "rule `far`: `far` needs a number: far:N"),
         ("far:-1", "rule `far:-1`: number `-1` is no count of samples"),
         ("far:1.5", "rule `far:1.5`: number `1.5` is no count of samples"),
+        ("far:30%", "rule `far:30%`: number `30%` is no count of samples; a share of them is a threshold, where:C>=T"),
         ("random", "rule `random`: `random` needs a number or a percentage: random:N"),
         ("random:101%", "rule `random:101%`: percentage `101` is more than 100"),
         ("random:1x%", "rule `random:1x%`: percentage `1x` is no decimal number such as 50 or 12.5"),

@@ -15,7 +15,7 @@ pub struct TrainArgs {
     /// Take over the decisions of a finished run folder, or of a watch (RUN/current/SPLIT), instead of judging
     #[arg(long, value_name = "DIR", conflicts_with_all = ["benchmarks", "rule", "columns"])]
     pub decisions: Option<PathBuf>,
-    /// Train on whom a split keeps, instead of judging: .parquet (or .split.json), .txt (SHARD/KEY a line), .keys (a key a line, sorted) or .npy (DataComp's uids)
+    /// Train on whom a split keeps, instead of judging: .parquet (or .split.json), .txt (SHARD/KEY a line), .keys (a key a line, sorted) or .npy (DataComp's uids, sorted, each taken once)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["benchmarks", "rule", "decisions"])]
     pub split: Option<PathBuf>,
     /// The run's folder: made, or resumed

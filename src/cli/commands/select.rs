@@ -22,11 +22,11 @@ use crate::say::say;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Rules are put together with and, or, minus, not, of, per, by, parentheses, and the names of earlier rules:
-  --rule clean='drop-over-radius minus where:caption~watermark'   --rule core='far:100000000 of clean'
+  --rule clean='drop-over-radius and where:aesthetic>=5'          --rule core='far:100000000 of clean'
   --rule even='random:500 per class of clean'                     --rule cell='not (where:class=dog and where:domain=sketch)'
 `of` asks a rule of some samples only, `per` keeps the exact number of each value of a column, `per C by W` keeps it in all, dealt to the
-values of C in proportion to their W (clusters by their complexity, which `trommel dedup` has). Columns are those of the ledger
-and of --table's, and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
+values of C in proportion to their W (clusters by their complexity, which `trommel dedup` has). Columns are those of the ledger, which has no
+captions, those of --table's (img2dataset's own NNNNN.parquet have `caption`), and `folder`, the first folder in a sample's key. Ties at an exact number go to the smaller (shard, index).")]
 pub struct SelectArgs {
     /// A finished run folder, or a split of a watch (RUN/current/SPLIT)
     pub run: PathBuf,

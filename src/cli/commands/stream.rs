@@ -25,8 +25,8 @@ pub struct StreamArgs {
     /// Shards, in the order in which they are read
     #[arg(required = true)]
     pub shards: Vec<String>,
-    /// Keep whom a split keeps: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids) or .keys (a key a line, sorted bytewise:
-    /// keys alone, whatever the shards are called)
+    /// Keep whom a split keeps: .parquet (or .split.json), .txt (SHARD/KEY a line), .npy (DataComp's uids, sorted; one that stands there
+    /// several times is taken once) or .keys (a key a line, sorted bytewise: keys alone, whatever the shards are called)
     #[arg(long, value_name = "FILE", required_unless_present_any = ["run", "rule"], conflicts_with_all = ["run", "rule"])]
     pub split: Option<PathBuf>,
     /// Keep whom a run keeps
