@@ -17,8 +17,8 @@ use super::parquet::{Column, ColumnType, TableReader};
 /// Columns of a table that hold a row's key, the likeliest first: clip-retrieval's name for it, img2dataset's, DataComp's.
 const KEYS: [&str; 3] = ["image_path", "key", "uid"];
 
-/// What else a table may say of a row.
-const DETAILS: [&str; 4] = ["uid", "url", "sha256", "caption"];
+/// What else a table may say of a row, in the order of [`Details`], each by its names: DataComp calls a caption `text`.
+const DETAILS: [&[&str]; 4] = [&["uid"], &["url"], &["sha256"], &["caption", "text"]];
 
 /// A matrix, and its table where there is one.
 pub(super) struct MatrixReader {
@@ -128,7 +128,7 @@ struct Table {
     path: PathBuf,
     reader: TableReader,
     key: &'static str,
-    /// Columns after the key, by their places in [`DETAILS`].
+    /// Places in [`DETAILS`] of the columns after the key.
     details: Vec<usize>,
     /// Waiting rows, column by column.
     waiting: Vec<VecDeque<Option<String>>>,
@@ -148,8 +148,10 @@ impl Table {
                 format!("none of {wanted} is there; the file has {held}"),
             ));
         };
-        let details: Vec<usize> = (0..DETAILS.len()).filter(|&at| details && has(&DETAILS[at])).collect();
-        let wanted: Vec<&str> = std::iter::once(key).chain(details.iter().map(|&at| DETAILS[at])).collect();
+        let found = DETAILS.iter().enumerate().filter(|_| details);
+        let found = found.filter_map(|(at, called)| Some((at, called.iter().copied().find(has)?)));
+        let (details, names): (Vec<usize>, Vec<&str>) = found.unzip();
+        let wanted: Vec<&str> = std::iter::once(key).chain(names).collect();
         let reader = TableReader::open_any(path, open()?, &wanted)?;
         if reader.rows() != rows {
             let detail = format!("{} rows beside {rows} vectors in {}", reader.rows(), vectors.display());

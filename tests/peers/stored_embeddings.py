@@ -100,8 +100,9 @@ for part in range(3):
     arrays = {"b32_img": dice.standard_normal((30, 8)).astype("f4"), "l14_img": vectors, "l14_txt": vectors[::-1]}
     save = np.savez if part == 2 else np.savez_compressed
     save(out / f"datacomp/{part:08}.npz", **arrays)
-    pq.write_table(pa.table({"uid": uids, "text": ["t"] * 30, "original_width": [1] * 30}), out / f"datacomp/{part:08}.parquet")
-    truth["datacomp"][f"{part:08}.npz"] = judged(vectors, uids, uids, [None] * 30, points, radii)
+    texts = ["" if row % 7 == part else f"a picture {row}" for row in range(30)]
+    pq.write_table(pa.table({"uid": uids, "text": texts, "original_width": [1] * 30}), out / f"datacomp/{part:08}.parquet")
+    truth["datacomp"][f"{part:08}.npz"] = judged(vectors, uids, uids, texts, points, radii)
 
 for part in range(3):
     (out / "short/img_emb").mkdir(parents=True, exist_ok=True)
