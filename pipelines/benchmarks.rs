@@ -22,6 +22,7 @@ use trommel_shard::store::Local;
 use crate::benchmark_origin::BenchmarkOrigin;
 use crate::decision::BenchmarkConfig;
 use crate::error::PipelineError;
+use crate::exports::refuse_stale;
 pub use crate::named_path::NamedPath;
 use crate::run_losses;
 use crate::stray_files::pictures_in;
@@ -139,18 +140,22 @@ pub fn ledger_of(path: &Path) -> Result<Option<Ledger>, PipelineError> {
     }
 }
 
-/// Opens what `path` stands for; of a run's parts those that its ledger counts: a shard that could not be read at first has an empty part
-/// of that time beside the one that counts. Of a watch's epoch what is taken down is left out, and counted.
+/// Opens what `path` stands for; of a run's parts those that its ledger counts, whatever was exported of them: a shard that could not be read at first has an
+/// empty part of that time beside the one that counts. Of a watch's epoch what is taken down is left out, and counted.
 pub(crate) fn open_set(path: &Path) -> Result<EmbeddingReader, PipelineError> {
     let mut files = pieces(path).map_err(PipelineError::usage)?;
     let mut left_out = LeftOut::default();
-    if let Some(ledger) = ledger_of(path)?
-        && let Some(folder) = files.first().and_then(|piece| piece.path().parent())
-        && folder == ledger.root().join("embeddings")
-    {
-        let parts = ledger.files(PartKind::Embeddings).map_err(PipelineError::usage)?;
-        files = parts.into_iter().map(Piece::Ipc).collect();
-        left_out = taken_down(&ledger)?;
+    if let Some(ledger) = ledger_of(path)? {
+        let (run, folder) = (ledger.root(), files.first().and_then(|piece| piece.path().parent()));
+        // An export has neither identity nor shards: it is read where it is given by its own name.
+        let is_exported = folder == Some(&run.join("img_emb")) && !path.ends_with("img_emb");
+        if is_exported || folder == Some(&run.join("embeddings")) {
+            let parts = ledger.files(PartKind::Embeddings).map_err(PipelineError::usage)?;
+            files = parts.into_iter().map(Piece::Ipc).collect();
+            left_out = taken_down(&ledger)?;
+        } else {
+            refuse_stale(path, &files, &ledger)?;
+        }
     }
     Ok(EmbeddingReader::of_set(path, files).map_err(PipelineError::usage)?.leaving(left_out))
 }

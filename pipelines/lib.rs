@@ -10,6 +10,7 @@ pub mod cores;
 pub mod decision;
 pub mod dedup;
 pub mod error;
+pub mod exports;
 mod failures;
 pub mod fleet;
 pub mod gauges;

@@ -368,6 +368,44 @@ fn peer_numpy_reads_what_embed_writes_for_it() {
     assert!(peer.status.success() && said.contains(&format!("{} rows equal", 6 * 48)), "{said}");
 }
 
+/// What was exported of fewer shards is not taken for all that the run has embedded since.
+#[test]
+fn an_export_of_fewer_shards_is_not_taken_for_the_whole() {
+    let (world, folder) = (World::shared(), tempfile::tempdir().unwrap());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let embed = |last: u32, more: &[&str]| {
+        let shards = world.path(&format!("data/shards/{{00000..0000{last}}}.tar"));
+        run(0, &[&["embed", &shards, "-o", &at("out"), "--model", MODEL, "--random-init", "1"][..], more].concat());
+    };
+    let exported = || fs::read_dir(at("out/img_emb")).map_or(0, Iterator::count);
+    embed(1, &["--format", "npy"]);
+    embed(1, &[]);
+    assert_eq!(exported(), 2, "it is whole: it stays");
+    fs::rename(at("out/img_emb"), at("old")).unwrap();
+    fs::rename(at("out/metadata"), at("metadata")).unwrap();
+    embed(2, &[]);
+    // As where the second command was killed before its end.
+    fs::rename(at("old"), at("out/img_emb")).unwrap();
+    fs::rename(at("metadata"), at("out/metadata")).unwrap();
+    let photo = format!("photo={}", world.path("embedded/photo"));
+    let radii = |status: i32, reference: &str, into: &str| {
+        let words = ["radii", "--reference", &at(reference), "--benchmark", &photo, "-o", &at(into), "--json"];
+        run(status, &[&words[..], &["--assume-model", "trommel-tiny-32"]].concat())
+    };
+    let all: Value = serde_json::from_slice(&radii(0, "out", "first").stdout).unwrap();
+    assert_eq!(all[0]["references"], 3 * 48);
+    let said = stderr(&radii(2, "out/img_emb", "second"));
+    assert!(said.contains("an export of 96 embeddings, and its run has 144"), "{said}");
+    embed(2, &[]);
+    assert_eq!(exported(), 0, "it is not whole: it goes");
+    embed(2, &["--format", "npy"]);
+    assert_eq!(exported(), 3);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&radii(0, "out/img_emb", "third").stdout).unwrap()[0]["references"],
+        144
+    );
+}
+
 /// From a folder as clip-retrieval leaves it to a trainer's shards: files of embeddings name samples by themselves, tars have the same keys.
 #[test]
 fn what_is_kept_of_embeddings_alone_is_found_in_the_shards_by_its_keys() {

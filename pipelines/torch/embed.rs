@@ -3,7 +3,7 @@
 //! Embeddings of shards stay where the ledger put them, `embeddings/<ordinal>.<incarnation>.arrow`. Class folders and sets of
 //! CLIP_benchmark's become one `embeddings.arrow`, with labels where there are classes: a benchmark. `npy` is clip-retrieval's layout, rows in tar order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufWriter;
 use std::path::Path;
 
@@ -21,6 +21,7 @@ use crate::run_setup::{Input, reader_config};
 use trommel_pipelines::benchmark_origin::{PRODUCTS, products};
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::exports::remove_stale;
 
 /// Writes what the form of the input and `npy` ask for, once all shards are there. Returns how many are still to come from other slices.
 ///
@@ -37,7 +38,7 @@ pub fn finish(config: &JudgeConfig, as_npy: bool) -> Result<u64, PipelineError> 
         return write_npy(&ledger, &plan, &config.run).map(|()| 0);
     }
     match (Input::find(&config.shards, &config.reading.stores, &reader_config(config).group)?, set_of(config)?) {
-        (Input::Shards(_), None) => Ok(0),
+        (Input::Shards(_), None) => remove_stale(&ledger, &BTreeSet::new()).map(|()| 0),
         (_, set) => write_benchmark(&ledger, &plan, config, set.as_ref()).map(|()| 0),
     }
 }
@@ -94,9 +95,10 @@ fn write_benchmark(
         }
     }
     match file {
-        Some(file) => file.commit().map(|_| ()).map_err(PipelineError::failed),
-        None => Err(PipelineError::Usage("no picture could be embedded".into())),
-    }
+        Some(file) => file.commit().map_err(PipelineError::failed)?,
+        None => return Err(PipelineError::Usage("no picture could be embedded".into())),
+    };
+    remove_stale(ledger, &BTreeSet::new())
 }
 
 /// Names of the classes of a tar's samples, by their keys; one that has none has no label.
@@ -126,25 +128,24 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
     let width = plan.len().max(1).ilog10() as usize + 1;
     let make = |folder: &str| OutFolder::make(&run.join(folder)).map_err(PipelineError::at(&run.join(folder)));
     let _made = [make("img_emb")?, make("metadata")?];
-    let mut any = false;
+    // As clip-retrieval's writer: a part without rows is no file. Nobody could say how long its rows are.
+    let mut parts = Vec::new();
     for shard in &plan.shards {
-        let rows = ledger.embeddings(shard.ordinal).map_err(PipelineError::failed)?;
-        let number = format!("{:0width$}", shard.ordinal);
-        let vectors_path = run.join("img_emb").join(format!("img_emb_{number}.npy"));
-        let keys_path = run.join("metadata").join(format!("metadata_{number}.parquet"));
-        // As clip-retrieval's writer: a part without rows is no file. Nobody could say how long its rows are.
-        let Some(dim) = rows.first().map(|row| row.vector.len()) else {
-            for path in [&vectors_path, &keys_path] {
-                match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(PipelineError::at(path)(error));
-                    }
-                    _ => {}
-                }
-            }
-            continue;
-        };
-        any = true;
+        let counts = ledger.shards().get(&shard.ordinal).map(|(_, line)| &line.counts);
+        if counts.is_some_and(|counts| counts.total() > counts.rejected) {
+            let number = format!("{:0width$}", shard.ordinal);
+            let vectors = run.join("img_emb").join(format!("img_emb_{number}.npy"));
+            parts.push((shard.ordinal, vectors, run.join("metadata").join(format!("metadata_{number}.parquet"))));
+        }
+    }
+    if parts.is_empty() {
+        return Err(PipelineError::Usage("no picture could be embedded".into()));
+    }
+    let named = parts.iter().flat_map(|(_, vectors, keys)| [vectors.clone(), keys.clone()]).collect();
+    remove_stale(ledger, &named)?;
+    for (ordinal, vectors_path, keys_path) in parts {
+        let rows = ledger.embeddings(ordinal).map_err(PipelineError::failed)?;
+        let dim = rows.first().map_or(0, |row| row.vector.len());
         let vectors: Vec<half::f16> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
         let mut out = begin(&vectors_path)?;
         npy::write(&vectors_path, &mut out, &vectors, dim).map_err(PipelineError::failed)?;
@@ -156,5 +157,5 @@ fn write_npy(ledger: &Ledger, plan: &Plan, run: &Path) -> Result<(), PipelineErr
         table.write(&[Column::Text(keys)]).map_err(PipelineError::failed)?;
         end(table.finish().map_err(PipelineError::failed)?, &keys_path)?;
     }
-    if any { Ok(()) } else { Err(PipelineError::Usage("no picture could be embedded".into())) }
+    Ok(())
 }
