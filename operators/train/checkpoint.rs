@@ -140,7 +140,7 @@ impl Checkpoints {
         if position.ends_pass() {
             self.link(&format!("epoch_{}.pt", position.epoch), &name)?;
         }
-        self.retire()?;
+        self.retire(trainer.global_step())?;
         sync(&self.folder)?;
         Ok(folder)
     }
@@ -263,10 +263,11 @@ impl Checkpoints {
     }
 
     /// Removes the oldest checkpoints above `keep`, and links that point at nothing. The ends of passes stay: they are what a
-    /// study compares, and nobody can make them again.
-    fn retire(&self) -> Result<(), TrainError> {
+    /// study compares, and nobody can make them again. What is of a step after `saved` was damaged when training went on from one before: it must not
+    /// count for one that is kept.
+    fn retire(&self, saved: u64) -> Result<(), TrainError> {
         let Some(keep) = self.keep else { return Ok(()) };
-        let inside = self.steps()?.into_iter().filter(|(_, folder)| !ends_pass(folder));
+        let inside = self.steps()?.into_iter().filter(|(step, folder)| *step <= saved && !ends_pass(folder));
         for (step, folder) in inside.skip(keep) {
             let aside = self.folder.join(format!("{ASIDE}retired_step_{step:08}"));
             remove_folder(&aside)?;

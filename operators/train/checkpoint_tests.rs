@@ -84,3 +84,22 @@ fn what_was_replaced_is_put_back_and_what_was_retired_goes() {
     assert_eq!(open(folder.path(), None).newest().unwrap().unwrap().state.global_step, 4);
     assert_eq!(names(folder.path()), ["epoch_latest.pt", "step_00000002", "step_00000003", "step_00000004"]);
 }
+
+/// Training goes on from the one before a damaged checkpoint, whose step is still ahead then: it is none of those that are kept.
+#[test]
+fn a_damaged_checkpoint_ahead_retires_nobody() {
+    let (folder, _) = begun();
+    let at = |name: &str| folder.path().join("checkpoints").join(name);
+    for step in [3, 4] {
+        std::fs::write(at(&format!("step_0000000{step}/open_clip_model.pt")), b"torn").unwrap();
+    }
+    let checkpoints = open(folder.path(), Some(1));
+    let found = checkpoints.newest().unwrap().unwrap();
+    assert_eq!((found.state.global_step, found.skipped.len()), (2, 2));
+    let mut resumed = trainer(config(8), 9);
+    checkpoints.restore(&found, &mut resumed).unwrap();
+    resumed.step(&batch(2, 8)).unwrap();
+    checkpoints.save(&resumed, &position(0)).unwrap();
+    assert_eq!(checkpoints.newest().unwrap().unwrap().state.global_step, 3);
+    assert_eq!(names(folder.path()), ["epoch_latest.pt", "step_00000003", "step_00000004"]);
+}

@@ -47,7 +47,7 @@ fn prune_together(
     let plan = judging.input.plan().clone();
     let run_config = judging.run_config();
     judging.check_memory(config.least_readers(plan.len()))?;
-    let trains = has_trained(&config.run);
+    let trains = has_trained(&config.run)?;
     let (run, mix_numerics, machine) = (&config.run, config.mix_numerics, &config.machine);
     let pruning =
         Pruning { plan: &plan, config: &run_config, run, mix_numerics, trains, machine, together, stop, progress };

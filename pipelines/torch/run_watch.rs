@@ -25,7 +25,7 @@ pub(crate) fn open_folder(
     access: Access,
     mix_numerics: bool,
 ) -> Result<Arc<RunFolder>, PipelineError> {
-    trommel_pipelines::ledger_run::open_folder(root, plan, config, access, mix_numerics, has_trained(root))
+    trommel_pipelines::ledger_run::open_folder(root, plan, config, access, mix_numerics, has_trained(root)?)
 }
 
 /// A watchdog over a run's credit, pools and services; it ends when this is dropped.

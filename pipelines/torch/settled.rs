@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use trommel_core::durable::if_there;
 use trommel_dataflow::order::OrderConfig;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_train::checkpoint::standing;
@@ -77,8 +78,13 @@ impl FirstStart {
 }
 
 /// Whether something was trained already: from there on nothing of the order may change.
-pub(crate) fn has_trained(run: &Path) -> bool {
-    standing(&run.join("checkpoints")).is_ok_and(|steps| !steps.is_empty())
+///
+/// # Errors
+/// Checkpoints that cannot be listed: nobody may take them for none.
+pub(crate) fn has_trained(run: &Path) -> Result<bool, PipelineError> {
+    let folder = run.join("checkpoints");
+    let steps = if_there(standing(&folder)).map_err(PipelineError::at(&folder))?;
+    Ok(steps.is_some_and(|steps| !steps.is_empty()))
 }
 
 /// Shards that are not judged any more: those of which samples were read. Where something is trained, those too that were rejected
@@ -87,7 +93,7 @@ pub(crate) fn has_trained(run: &Path) -> bool {
 /// # Errors
 /// A file that cannot be read.
 pub(crate) fn judged(run: &Path, folder: &RunFolder) -> Result<Vec<u64>, PipelineError> {
-    if !has_trained(run) {
+    if !has_trained(run)? {
         return Ok(folder.before().read().collect());
     }
     let since = FirstStart::read(run)?.since.unwrap_or(0);
@@ -128,7 +134,7 @@ impl Settled {
         dealt_as: impl FnOnce() -> Option<Vec<String>>,
         count: impl FnOnce() -> Result<Option<PassCount>, PipelineError>,
     ) -> Result<Self, PipelineError> {
-        let (first, trained) = (FirstStart::read(root)?, has_trained(root));
+        let (first, trained) = (FirstStart::read(root)?, has_trained(root)?);
         let dealt_as = if trained { first.dealt_as } else { dealt_as() };
         let order = match first.order {
             Some(begun) if trained => {
@@ -161,7 +167,7 @@ impl Settled {
 
     /// Writes it into the run's folder: once the run can begin, for one that is refused may come again with other means.
     pub(crate) fn keep(&self, root: &Path, incarnation: u64) -> Result<(), PipelineError> {
-        let since = if has_trained(root) { FirstStart::read(root)?.since } else { Some(incarnation) };
+        let since = if has_trained(root)? { FirstStart::read(root)?.since } else { Some(incarnation) };
         let (order, pass, pass_batches) = (Some(self.order.clone()), self.pass.clone(), self.pass_batches);
         let shards = pass.as_ref().map(|_| self.shards);
         let dealt_as = self.dealt_as.clone();

@@ -77,7 +77,7 @@ fn train_together(
     let mut judging = RunSetup::of_split(config, split, Some(trainer), stop.clone())?;
     let plan = judging.input.plan().clone();
     let size = size_of(run, &judging, plan.len());
-    if !has_trained(&config.run) {
+    if !has_trained(&config.run)? {
         let order = run.order.settle(&size);
         check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
     }

@@ -105,7 +105,7 @@ pub(super) fn prepare_beside(
     (together, stop): (&Together, &Stop),
 ) -> Result<RunSetup, PipelineError> {
     let (judging, _) = prepare(run, judge, decisions_bytes, (together.ranks(), stop))?;
-    if !has_trained(folder) {
+    if !has_trained(folder)? {
         let order = run.order.settle(&size_of(run, &judging, LIVE_LANES));
         check_order(run, &judging, &order, together.lanes(order.lanes).len())?;
     }
