@@ -33,6 +33,8 @@ use crate::labelled::{ClassNames, LabelledPictures};
 
 /// What says with which settings the folder is made.
 const MARK: &str = "inject.json";
+/// The lock of whoever writes into the folder.
+const LOCK: &str = ".inject.lock";
 
 /// The caption where none is given.
 pub const CAPTION: &str = "a photo of a {class}";
@@ -214,8 +216,12 @@ fn begin(config: &InjectConfig) -> Result<(OutFolder, Value), PipelineError> {
         "items": items.map(|items| format!("{items:?}")), "copies": copies, "seed": seed, "shard_samples": shard_samples,
     });
     let failed = PipelineError::at(out);
-    let mut made = OutFolder::make(out).map_err(&failed)?;
-    let files: Vec<fs::DirEntry> = fs::read_dir(out).and_then(Iterator::collect).map_err(&failed)?;
+    let made = OutFolder::locked(out, LOCK).map_err(&failed)?;
+    let mut made = made.ok_or_else(|| {
+        PipelineError::Failed(format!("{}: another `trommel inject` is writing there", out.display()))
+    })?;
+    let mut files: Vec<fs::DirEntry> = fs::read_dir(out).and_then(Iterator::collect).map_err(&failed)?;
+    files.retain(|file| file.file_name() != LOCK);
     if !files.is_empty() && made_with(out).as_ref() != Some(&settings) {
         let out = out.display();
         return Err(PipelineError::Usage(format!(
@@ -244,8 +250,9 @@ fn mark(config: &InjectConfig, mut settings: Value, finished: bool) -> Result<()
     durable::write(&path, (settings.to_string() + "\n").as_bytes()).map_err(PipelineError::at(&path))
 }
 
-/// `00012.tar` or `00012_stats.json`, as they are written here.
+/// `00012.tar` or `00012_stats.json`, as they are written here, and what a kill has left of them.
 fn is_of_a_shard(name: &str) -> bool {
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
     let number = name.strip_suffix(".tar").or_else(|| name.strip_suffix("_stats.json"));
     number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }

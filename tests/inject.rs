@@ -292,3 +292,20 @@ fn webdataset_reads_what_is_injected() {
     let captions: BTreeSet<&str> = rows.iter().map(|row| row[2]).collect();
     assert!(captions.len() == 12 && captions.contains("a photo of a sailboat"), "{captions:?}");
 }
+
+/// Two programs in one folder would take each other's shards for their own; what a kill has left of a shard goes.
+#[test]
+fn a_folder_is_written_by_one_program_at_a_time() {
+    let (folder, world) = (tempfile::tempdir().unwrap(), World::shared());
+    let out = folder.path().join("out");
+    let inject = ["inject", &world.path("data/benchmarks/photo"), "-o", out.to_str().unwrap(), "--name", "photo"];
+    run(0, &inject);
+    fs::write(out.join("00007.tar.tmp"), b"half of a shard").unwrap();
+    let lock = fs::File::create(out.join(".inject.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let said = stderr(&run(1, &inject));
+    assert!(said.contains("another `trommel inject` is writing there"), "{said}");
+    lock.unlock().unwrap();
+    run(0, &inject);
+    assert!(!out.join("00007.tar.tmp").exists() && !out.join(".inject.lock").exists());
+}

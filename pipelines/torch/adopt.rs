@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trommel_ledger::LedgerError;
+use trommel_ledger::manifest::{PartKind, ShardLine};
 use trommel_ledger::read::Ledger;
 use trommel_ledger::run_folder::{BLUR, RunConfig, RunFolder, differences};
 use trommel_shard::plan::Plan;
@@ -125,10 +126,21 @@ impl Adopted {
     /// Links the ledger into a folder and commits it there, unless it is there already.
     ///
     /// # Errors
-    /// Files that cannot be linked or copied, a disk that is full.
+    /// Files that cannot be linked or copied, a disk that is full; a folder that has begun to take over other decisions.
     pub(crate) fn take_over(&self, folder: &RunFolder) -> Result<(), PipelineError> {
-        if folder.before().committed.len() == self.plan.len() {
+        let before = &folder.before().committed;
+        if before.len() == self.plan.len() {
             return Ok(());
+        }
+        // A watch may have moved on since a kill came in between: a ledger of both would contradict itself.
+        let sum = |line: &ShardLine| line.part(PartKind::Ledger).map(|part| part.crc32c.clone());
+        let is_other = |(ordinal, (_, line)): (&u64, &(u64, ShardLine))| {
+            self.ledger.shards().get(ordinal).is_none_or(|(_, now)| sum(now) != sum(line))
+        };
+        if before.iter().any(is_other) {
+            let text = format!("it has taken over a part of other decisions than those of {}", self.root.display());
+            let error = PipelineError::Usage(text).within(folder.root().display());
+            return Err(error.with_remedy("a new --run takes these over"));
         }
         folder.take_over(&self.ledger).map_err(PipelineError::failed)
     }
