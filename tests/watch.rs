@@ -412,6 +412,19 @@ fn a_trainer_sees_the_newest_epoch_and_keeps_it() {
     assert_eq!(train("6", &other, &["--decisions", &current]), expected);
     let newer = train("6", &path("newer"), &["--decisions", &current]);
     assert_ne!(newer, expected);
+    // As where a kill came before all was taken over, and the watch moved on.
+    for file in fs::read_dir(Path::new(&other).join("manifest")).unwrap().map(|file| file.unwrap().path()) {
+        let lines = fs::read_to_string(&file).unwrap();
+        fs::write(&file, lines.split_inclusive('\n').take(1).collect::<String>()).unwrap();
+    }
+    fs::remove_dir_all(Path::new(&other).join("checkpoints")).unwrap();
+    let ledger = Ledger::open(&scene.current().join("main")).unwrap();
+    let kept = ledger.rows().unwrap().map(Result::unwrap).filter(|row| row.fate.status.as_str() == "kept");
+    let names: Vec<String> = kept.map(|row| format!("{}/{}\n", row.shard, row.fate.info.key)).collect();
+    fs::write(scene.path("takedown.txt"), names.concat()).unwrap();
+    scene.once(&judging, &["--takedown", &path("takedown.txt")]);
+    let said = stderr(&run(2, &words(&interrupted)));
+    assert!(said.contains("a part of other decisions") && said.contains("a new --run takes these over"), "{said}");
 }
 
 #[test]
@@ -603,12 +616,15 @@ fn wrong_inputs_stop_nothing() {
     write("no rule at all");
     scene.put("00002.tar", "00002");
     assert!(until(60, || shown(&scene.run()) == 3), "{}", watch.said());
-    write("drop-from:0.9");
+    fs::write(&file, "rule = \"drop-from:0.9\"\nmax-rejects = 7\npoll = \"5s\"\n").unwrap();
     let rule = || Ledger::open(&scene.current().join("main")).unwrap().config()["decisions"]["rule"].clone();
     assert!(until(60, || rule() == "drop-from:0.9"), "{}", watch.said());
     assert!(signal(watch.pid(), libc::SIGTERM));
     let said = watch.ends_with(0, 60);
-    assert_eq!(said.lines().filter(|line| line.contains("nobody")).count(), 1, "{said}");
+    let lines = |what: &str| said.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((lines("nobody"), lines("gives --max-rejects otherwise now")), (1, 1), "{said}");
+    // The command line has it, so that the file does not count.
+    assert_eq!(lines("--poll"), 0, "{said}");
     scene.equals_batch("main", &judging(&BOTH, "drop-from:0.9"));
 }
 

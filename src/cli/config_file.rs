@@ -163,14 +163,15 @@ pub fn merge(args: Vec<OsString>) -> Result<Vec<OsString>, ConfigFileError> {
     Ok(merged)
 }
 
-/// The texts that a file has now for the options of a command.
+/// The texts that a file has now for the options of a command; of a switch that is on, `true`.
 ///
 /// # Errors
 /// As [`merge`].
 pub fn texts(file: &Path, command: &str) -> Result<BTreeMap<String, Vec<String>>, ConfigFileError> {
     let cli = Cli::command();
     let Some(command) = cli.find_subcommand(command) else { return Ok(BTreeMap::new()) };
-    let texts = |values: Vec<Option<String>>| values.into_iter().flatten().collect();
+    let texts =
+        |values: Vec<Option<String>>| values.into_iter().map(|text| text.unwrap_or_else(|| "true".into())).collect();
     Ok(options(file, command)?.into_iter().map(|(flag, _, values)| (flag, texts(values))).collect())
 }
 

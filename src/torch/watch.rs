@@ -1,7 +1,8 @@
 //! `trommel watch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use trommel_core::text::thousands;
 use trommel_decide::join::ColumnSet;
@@ -22,6 +23,8 @@ use trommel_cli::say::say;
 
 /// The split of `--rule`.
 const ONE_SPLIT: &str = "main";
+/// What a running watch reads again from its `--config`.
+const FOLLOWED: [&str; 5] = ["benchmark", "benchmark-without", "rule", "split", "takedown"];
 
 /// Runs the command: watches until told to stop, or once; `given` are the flags that stand on the command line or in its `--config`.
 pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Outcome {
@@ -43,7 +46,7 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     });
     let train = train.transpose()?;
     let mut begun = run_config::begin(&mut config, &args.running.watched, run_config::Showing::Terminal)?;
-    let followed = args.clone();
+    let followed = Followed { args: args.clone(), given: given.to_vec(), at_start: OnceLock::new() };
     let config = WatchConfig {
         judge: config,
         sources: args.prefixes.clone(),
@@ -53,7 +56,7 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
         poll: args.poll,
         withdraw_missing: args.withdraw_missing,
         keep_epochs: usize::from(args.keep_epochs),
-        wanted: Box::new(move || wanted_now(&followed)),
+        wanted: Box::new(move || followed.wanted()),
         wanted_files: args.running.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
         train,
     };
@@ -120,32 +123,60 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
     })
 }
 
-/// What is wanted now: of what the command line leaves to the configuration file, what that says by now.
-fn wanted_now(args: &WatchArgs) -> Result<Wanted, PipelineError> {
-    // A pipe says nothing twice.
-    let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
-    let Some(file) = args.running.common.output.config.as_ref().filter(|file| !is_pipe(file)) else {
-        return wanted(args);
-    };
-    let mut says = config_file::texts(file, "watch")?;
-    let mut now =
-        |flag: &str, given: Vec<String>| match given.is_empty() || args.from_config.iter().any(|name| name == flag) {
-            true => says.remove(flag).unwrap_or_default(),
+/// A command line, of which a part stands in its configuration file and is read again.
+struct Followed {
+    args: WatchArgs,
+    /// The flags of the command line and of the file, as the watch was started.
+    given: Vec<String>,
+    /// What the file said when it was read first.
+    at_start: OnceLock<BTreeMap<String, Vec<String>>>,
+}
+
+impl Followed {
+    /// What is wanted now: of what the command line leaves to the configuration file, what that says by now.
+    fn wanted(&self) -> Result<Wanted, PipelineError> {
+        let args = &self.args;
+        // A pipe says nothing twice.
+        let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
+        let Some(file) = args.running.common.output.config.as_ref().filter(|file| !is_pipe(file)) else {
+            return wanted(args);
+        };
+        let says = config_file::texts(file, "watch")?;
+        let now = |flag: &str, given: Vec<String>| match given.is_empty() || self.is_from_file(flag) {
+            true => says.get(flag).cloned().unwrap_or_default(),
             false => given,
         };
-    let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
-    let takedowns = args.takedowns.iter().map(|path| path.display().to_string()).collect();
-    wanted(&WatchArgs {
-        against: args::Against {
-            benchmarks: now("benchmark", args.against.benchmarks.clone()),
-            benchmark_without: now("benchmark-without", args.against.benchmark_without.clone()),
-            ..args.against.clone()
-        },
-        rule: now("rule", args.rule.iter().cloned().collect()).pop(),
-        splits: now("split", args.splits.clone()),
-        takedowns: paths(now("takedown", takedowns)),
-        ..args.clone()
-    })
+        let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
+        let takedowns = args.takedowns.iter().map(|path| path.display().to_string()).collect();
+        let wanted = wanted(&WatchArgs {
+            against: args::Against {
+                benchmarks: now("benchmark", args.against.benchmarks.clone()),
+                benchmark_without: now("benchmark-without", args.against.benchmark_without.clone()),
+                ..args.against.clone()
+            },
+            rule: now("rule", args.rule.iter().cloned().collect()).pop(),
+            splits: now("split", args.splits.clone()),
+            takedowns: paths(now("takedown", takedowns)),
+            ..args.clone()
+        })?;
+        Ok(Wanted { not_followed: self.not_followed(&says), ..wanted })
+    }
+
+    fn is_from_file(&self, flag: &str) -> bool {
+        self.args.from_config.iter().any(|name| name == flag)
+    }
+
+    /// What the file gives otherwise than at the start, and would count if the same command were started now.
+    fn not_followed(&self, says: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+        let before = self.at_start.get_or_init(|| says.clone());
+        let is_on_the_line = |flag: &str| self.given.iter().any(|name| name == flag) && !self.is_from_file(flag);
+        // A switch that is off is as good as none.
+        let differs =
+            |flag: &&String| before.get(*flag).into_iter().flatten().ne(says.get(*flag).into_iter().flatten());
+        let flags: BTreeSet<_> = before.keys().chain(says.keys()).collect();
+        let other = flags.into_iter().filter(|flag| !FOLLOWED.contains(&flag.as_str()) && !is_on_the_line(flag));
+        other.filter(differs).cloned().collect()
+    }
 }
 
 pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
@@ -168,7 +199,7 @@ pub(super) fn wanted(args: &WatchArgs) -> Result<Wanted, PipelineError> {
     if splits.is_empty() {
         return Err(PipelineError::Usage("--rule or --split is missing: say what is to be dropped".into()));
     }
-    Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone() })
+    Ok(Wanted { benchmarks, splits, takedowns: args.takedowns.clone(), not_followed: Vec::new() })
 }
 
 fn is_folder_name(name: &str) -> bool {

@@ -31,6 +31,8 @@ pub struct Wanted {
     pub splits: BTreeMap<String, String>,
     /// Files of samples to take down.
     pub takedowns: Vec<PathBuf>,
+    /// Other flags that their file gives otherwise than when the watch was started: nothing follows them.
+    pub not_followed: Vec<String>,
 }
 
 /// The same, read.

@@ -162,6 +162,9 @@ impl Watch<'_> {
 
     fn read_inputs_here(&mut self) -> Result<Loaded, PipelineError> {
         let wanted = (self.config.wanted)()?;
+        for flag in &wanted.not_followed {
+            self.say(&format!("--config gives --{flag} otherwise now, which no running watch follows: start it again"));
+        }
         let named = |it: &NamedPath| {
             let NamedPath { name, path, without } = it.clone();
             NamedBenchmark { stamps: stamp(&path), name, path, without }
