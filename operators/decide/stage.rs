@@ -13,8 +13,8 @@
 //! Invariants:
 //! 1. Each input gives one fate, at its own time, in the order of completion, unless the run stops. A kept one goes on to the trainer too,
 //!    unless it is judged for the ledger only ([`Work::JudgeOnly`]).
-//! 2. A micro-batch is what lies there, of any times: with a thread free nothing waits for company. While this operator's
-//!    share of the pool is busy, arrivals gather.
+//! 2. A micro-batch is what lies there, of any times: with a thread free nothing waits for company, unless a device joins and has a
+//!    micro-batch already. While this operator's share of the pool is busy, arrivals gather.
 //! 3. How samples fall into micro-batches changes no score and no verdict (see [`super::join`]).
 //! 4. A vector that cannot be judged is a reject of its own; a panic makes rejects (`join_failed`) of its micro-batch.
 //! 5. All events of a shard pass by here, on the worker that reads it: see `open_shards.rs` for what its end waits for, and brings.
@@ -115,11 +115,7 @@ fn join<'scope, T: Timestamp + TotalOrder>(
     names: &ShardNames,
 ) -> StreamVec<'scope, T, Judged> {
     let (joiner, threads) = (joins.joiner.clone(), joins.pool.threads());
-    let size = move |waiting: usize, out: usize| {
-        let free = threads.saturating_sub(out);
-        let (worth, most) = joiner.micro_batch();
-        if free == 0 { 0 } else { waiting.div_ceil(free).clamp(worth, most) }
-    };
+    let size = move |waiting: usize, out: usize| joiner.call_rows(waiting, out, threads);
     let (joiner, verdict, names) = (joins.joiner.clone(), verdict.clone(), names.clone());
     let work = move |samples| judge(samples, &joiner, &*verdict, &names);
     let info = |(sample, _): &Waiting| sample.info.clone();

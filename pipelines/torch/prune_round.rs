@@ -62,8 +62,8 @@ pub(crate) struct Round<'a> {
 impl Pruner {
     /// Makes all that is needed to judge `shards` shards, or as many at a time as memory has room for.
     pub(crate) fn start(mut judging: RunSetup, shards: usize) -> Result<Self, PipelineError> {
-        let (workers, readers) = (judging.machine().workers, judging.machine().readers(shards));
-        let open_shards = readers + workers;
+        let readers = judging.machine().readers(shards);
+        let open_shards = judging.open_shards(readers, shards);
         judging.take_ledger_memory(readers);
         let credit = judging.credit(readers, u64::MAX)?;
         let machinery = judging.start(&credit)?;

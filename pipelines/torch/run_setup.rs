@@ -34,6 +34,7 @@ use trommel_pipelines::benchmark_origin::note_products;
 use trommel_pipelines::benchmarks::load_all;
 use trommel_pipelines::config::JudgeConfig;
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::ledger_memory::LedgerMemory;
 pub use trommel_pipelines::ledger_run::names_of;
 use trommel_pipelines::rounding::{self, Rounded};
 use trommel_pipelines::split_file::SplitFile;
@@ -93,8 +94,10 @@ impl RunSetup {
         }
         let card = if computes { decoding_card(machine, &decode, &mut memory)? } else { None };
         let joiner = joiner_of(config, &benchmarks, embedder.as_ref(), &mut memory)?;
+        let ledger = LedgerMemory::of(&benchmarks, embedder.as_ref().map(|embedder| embedder.dim));
+        ledger.take(&mut memory);
 
-        let mut judging = Self {
+        Ok(Self {
             names: names_of(input.plan()),
             input,
             verdict,
@@ -109,12 +112,10 @@ impl RunSetup {
             benchmarks,
             decision,
             memory,
+            ledger,
             notices,
             stop,
             config: config.clone(),
-        };
-        let ledger = judging.ledger_memory();
-        ledger.take(&mut judging.memory);
-        Ok(judging)
+        })
     }
 }

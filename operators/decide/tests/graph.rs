@@ -241,6 +241,34 @@ fn every_sample_has_one_fate_for_any_number_of_workers() {
     }
 }
 
+/// What is too little for a device while it has something else goes when that comes back, and at the end.
+#[test]
+fn crumbs_that_wait_for_a_device_all_come() {
+    let mut dice = Dice(14);
+    let vectors = dice.family(500, DIM, &[]);
+    let points = dice.family(60, DIM, &vectors);
+    let benchmarks = [Arc::new(Benchmark::new("plain", DIM, points.concat(), vec![], vec![], None, None).unwrap())];
+    let plain = |(at, vector): (usize, &Vec<f16>)| Plain {
+        id: SampleId { ordinal: at as u64 % 3, index: at as u32 / 3 },
+        vector: vector.clone(),
+        caption: true,
+        work: Work::Judge,
+    };
+    let samples: Vec<Plain> = vectors.iter().enumerate().map(plain).collect();
+    let verdict: Arc<dyn Verdict> = Arc::new(());
+    for workers in [1, 2] {
+        let joiner = Arc::new(super::kernels::on_device(&benchmarks, -1));
+        let (kept, heard) = run(&samples, &joiner, &verdict, workers);
+        let fates = fates_of(&heard);
+        assert_eq!((kept.len(), fates.len(), points_of(&heard).len()), (500, 500, 3));
+        for (_, fate) in fates {
+            let at = fate.info.id.index as usize * 3 + fate.info.id.ordinal as usize;
+            assert_eq!(fate.scores, [naive::score(&vectors[at], &benchmarks[0])]);
+        }
+        assert_eq!(joiner.counts().rows_in_place, 0);
+    }
+}
+
 #[test]
 fn a_panicking_verdict_makes_rejects_and_the_graph_ends() {
     struct Bad;

@@ -65,6 +65,42 @@ impl Kernel for Skewed {
     }
 }
 
+/// The same as a device, to which a call is worth 24 rows.
+#[derive(Debug)]
+struct OnDevice(Box<Skewed>);
+
+impl Kernel for OnDevice {
+    fn error_bound(&self, row_norm: f64, point_norm: f64) -> f64 {
+        self.0.error_bound(row_norm, point_norm)
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn portion_rows(&self) -> usize {
+        self.0.portion_rows()
+    }
+
+    fn worth_rows(&self) -> usize {
+        24
+    }
+
+    fn portions_at_once(&self) -> Option<usize> {
+        Some(2)
+    }
+
+    fn multiply<'a>(&'a self, portion: Portion<'a>) -> Result<Box<dyn Products + 'a>, KernelError> {
+        self.0.multiply(portion)
+    }
+}
+
+/// A joiner on a device that fails after so many calls, or never below zero.
+pub(super) fn on_device(benchmarks: &[Arc<Benchmark>], failure: i32) -> Joiner {
+    let joiner = Joiner::new(benchmarks.to_vec(), JoinConfig::default()).unwrap();
+    joiner.with_kernel(Box::new(OnDevice(skewed(benchmarks, 1e-4, 3, 4096, failure))))
+}
+
 /// Plain loops over plain tables.
 struct Values<'a> {
     kernel: &'a Skewed,
@@ -211,4 +247,16 @@ fn decisions_alone_ask_for_no_more_than_they_need() {
     assert_eq!(plain.counts().pairs, 50 * 120);
     assert_eq!(other.counts().pairs, 50 * 120);
     assert!(!Needs { maximum: false, radii: false }.any());
+}
+
+#[test]
+fn few_samples_wait_for_a_call_that_a_device_has() {
+    let benchmarks = world(&mut Dice(25), 16, 30, &[65]).0;
+    let device = on_device(&benchmarks, -1);
+    assert_eq!((device.call_rows(1, 0, 4), device.call_rows(23, 0, 4)), (24, 24), "with nothing out, at once");
+    assert_eq!((device.call_rows(1, 1, 4), device.call_rows(23, 3, 4)), (0, 0));
+    assert_eq!((device.call_rows(24, 1, 4), device.call_rows(300, 1, 4)), (24, 100));
+    assert_eq!(device.call_rows(300, 4, 4), 0, "no thread is free");
+    let processor = Joiner::new(benchmarks, JoinConfig::default()).unwrap();
+    assert!((1..4).all(|out| processor.call_rows(1, out, 4) > 0));
 }

@@ -13,7 +13,6 @@ use crate::embedder::Embedder;
 use trommel_pipelines::config::Machine;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::ledger_memory::LedgerMemory;
 use trommel_pipelines::memory::MemoryPlan;
 
 /// A reader's buffers: the store's, what its decompressor has without asking, a long header.
@@ -52,18 +51,24 @@ impl RunSetup {
     #[must_use]
     pub fn view_bytes(&self) -> ViewBytes {
         let views = |work| self.decode.view_bytes(work);
-        let ledger = self.ledger_memory();
         ViewBytes {
-            eval: views(Work::JudgeOnly) + ledger.vector_bytes,
+            eval: views(Work::JudgeOnly) + self.ledger.vector_bytes,
             train: views(Work::Replay),
-            record: ledger.record_bytes(),
-            shard: ledger.shard_bytes(),
+            record: self.ledger.record_bytes(),
+            shard: self.ledger.shard_bytes(),
         }
     }
 
-    /// What the ledger holds in memory, by its parts.
-    pub(super) fn ledger_memory(&self) -> LedgerMemory {
-        LedgerMemory::of(&self.benchmarks, self.embedder.as_ref().map(|embedder| embedder.dim))
+    /// How many of `shards` shards `readers` readers may have read or begun, and not yet in the ledger; gives their lanes room for them.
+    pub(crate) fn open_shards(&mut self, readers: usize, shards: usize) -> usize {
+        let least = readers + self.machine().workers;
+        if self.memory.card.is_none() {
+            return least;
+        }
+        let memory = self.memory_of(readers, 0);
+        let spare_bytes = memory.budget_bytes.saturating_sub(memory.minimum_bytes());
+        self.ledger = self.ledger.on_card(readers, shards, spare_bytes);
+        least.max(readers * self.ledger.lane_shards as usize)
     }
 
     /// Sets aside what `lanes` readers hold: their buffers, and records that the ledger has not written.
@@ -75,7 +80,7 @@ impl RunSetup {
     fn reader_parts(&self, lanes: usize) -> [(&'static str, u64); 2] {
         let group = &self.reading.group;
         let reader = READER_BYTES + 2 * group.max_text_bytes + JSON_FACTOR * group.max_json_bytes;
-        let ledger = self.ledger_memory().lane_bytes();
+        let ledger = self.ledger.lane_bytes();
         [("reading", reader * lanes as u64), ("ledger", ledger * lanes as u64)]
     }
 
@@ -122,6 +127,6 @@ impl RunSetup {
             tracing::info!("memory of {} {}: {card}", card.name, bytes(card.total_bytes));
         }
         let credit = Credit::new(CreditConfig { budget_bytes, lanes, quantum_bytes }, self.stop.clone());
-        Ok(credit.with_records(self.ledger_memory().lane_bytes()).with_workspaces(all_bytes - budget_bytes))
+        Ok(credit.with_records(self.ledger.lane_bytes()).with_workspaces(all_bytes - budget_bytes))
     }
 }

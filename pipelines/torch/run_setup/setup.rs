@@ -16,6 +16,7 @@ use super::input::Input;
 use crate::embedder::Embedder;
 use trommel_pipelines::config::{JudgeConfig, Machine};
 use trommel_pipelines::decision::DecisionConfig;
+use trommel_pipelines::ledger_memory::LedgerMemory;
 use trommel_pipelines::memory::MemoryPlan;
 use trommel_pipelines::split_file::SplitFile;
 
@@ -49,6 +50,8 @@ pub struct RunSetup {
     pub decision: DecisionConfig,
     /// The budget, parts taken so far.
     pub memory: MemoryPlan,
+    /// What the ledger holds in memory.
+    pub(super) ledger: LedgerMemory,
     /// What the plan passed over.
     pub notices: Notices,
     /// Stops everything.
