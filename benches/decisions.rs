@@ -105,7 +105,7 @@ fn joined(joiner: &Joiner, asks: &Asks, rows: &[Vec<f16>], threads: usize) -> (V
     let work = || {
         let mut mine = Vec::new();
         loop {
-            let most = joiner.micro_batch().1;
+            let most = joiner.most_rows();
             let first = next.fetch_add(most, Ordering::Relaxed);
             let Some(portion) = all.get(first..all.len().min(first + most)).filter(|portion| !portion.is_empty())
             else {

@@ -216,12 +216,17 @@ impl Joiner {
         self.other.as_deref().and_then(Kernel::portions_at_once)
     }
 
+    /// Most samples that a call takes.
+    #[must_use]
+    pub fn most_rows(&self) -> usize {
+        self.kernel().portion_rows().max(MICRO_BATCH_ROWS)
+    }
+
     /// How many of `waiting` samples the next call is to take, at most, while `out` calls are on their way to `threads` threads; 0: none before
     /// one of these has come back. A call of a few samples takes a device about as long as one of many: while another is out, they wait.
     #[must_use]
     pub fn call_rows(&self, waiting: usize, out: usize, threads: usize) -> usize {
-        let (kernel, free) = (self.kernel(), threads.saturating_sub(out));
-        let most = kernel.portion_rows().max(MICRO_BATCH_ROWS);
+        let (kernel, free, most) = (self.kernel(), threads.saturating_sub(out), self.most_rows());
         let worth = kernel.worth_rows().min(most);
         let waits = out > 0 && waiting < worth && kernel.portions_at_once().is_some();
         if free == 0 || waits { 0 } else { waiting.div_ceil(free).clamp(worth, most) }

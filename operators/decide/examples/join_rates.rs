@@ -89,7 +89,7 @@ fn joined(joiner: &Joiner, rows: &[Vec<f16>], threads: usize) -> (Vec<Vec<Score>
     let all: Vec<JoinRow<'_>> = rows.iter().map(|vector| &vector[..]).enumerate().map(of).collect();
     // What is made once is made before.
     joiner.join(&all[..all.len().min(64)], &Near).unwrap();
-    let most = joiner.micro_batch().1;
+    let most = joiner.most_rows();
     let portions: Vec<&[JoinRow<'_>]> = all.chunks(most).collect();
     let (next, start) = (AtomicUsize::new(0), Instant::now());
     let mut parts: Vec<(usize, Vec<Vec<Score>>)> = std::thread::scope(|scope| {

@@ -153,7 +153,7 @@ fn what_lists_too_much_is_done_in_f32() {
     let in_codes = kernel.portion_rows();
     let rows: Vec<Vec<f16>> = (0..8).map(|_| dice.near(&one, 1e-3)).collect();
     let joiner = joiner_on(kernel, &benchmarks, ColumnSet::All);
-    let mut sizes = vec![joiner.micro_batch().1];
+    let mut sizes = vec![joiner.most_rows()];
     for _ in 0..66 {
         let row = |(at, vector)| JoinRow {
             vector,
@@ -164,7 +164,7 @@ fn what_lists_too_much_is_done_in_f32() {
         };
         let rows: Vec<JoinRow<'_>> = rows.iter().map(|vector| &vector[..]).enumerate().map(row).collect();
         joiner.join(&rows, &()).unwrap();
-        sizes.push(joiner.micro_batch().1);
+        sizes.push(joiner.most_rows());
     }
     assert_eq!(sizes[0], in_codes);
     assert!(sizes[1..64].iter().all(|size| *size < in_codes), "{sizes:?}");

@@ -176,7 +176,7 @@ fn what_leaves_too_many_over_is_done_in_codes() {
         let row = |(at, vector)| JoinRow { vector, id: id(at), shard: "s", key: "k", points: None };
         let rows: Vec<JoinRow<'_>> = rows.iter().map(|vector| &vector[..]).enumerate().map(row).collect();
         joiner.join(&rows, &asks).unwrap();
-        sizes.push(joiner.micro_batch().1);
+        sizes.push(joiner.most_rows());
     }
     // Codes list too much as well, so that f32 takes over from them.
     assert!(sizes[..63].iter().all(|size| *size <= in_codes), "{sizes:?}");

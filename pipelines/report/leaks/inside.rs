@@ -46,7 +46,7 @@ pub(super) fn above(name: &str, set: EmbeddingSet, limits: &[f64]) -> Result<Vec
     let config = JoinConfig { columns: ColumnSet::Decision, threads, ..JoinConfig::default() };
     let joiner = Joiner::new(vec![Arc::clone(&benchmark)], config)
         .map_err(|error| PipelineError::failed(error).within(&place))?;
-    let (points, portion) = (joiner.points(0), joiner.micro_batch().1);
+    let (points, portion) = (joiner.points(0), joiner.most_rows());
     for first in (0..benchmark.points()).step_by(portion) {
         let row = |point: usize| JoinRow {
             vector: benchmark.vector(point),
