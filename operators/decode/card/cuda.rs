@@ -201,7 +201,7 @@ impl Engine for Cuda {
 
     fn decode(&mut self, jobs: &[Job<'_>]) -> Result<Vec<bool>, CardError> {
         let (arena, stream) = (self.arena, self.stream.cast());
-        Ok(self.decoder.as_mut().map_or_else(|| vec![false; jobs.len()], |it| it.decode(jobs, arena, stream)))
+        self.decoder.as_mut().map_or_else(|| Ok(vec![false; jobs.len()]), |it| it.decode(jobs, arena, stream))
     }
 
     fn run(&mut self, bytes: u64, launches: &[Launch]) -> Result<(), CardError> {

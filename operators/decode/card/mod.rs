@@ -30,6 +30,7 @@ use crate::view::view_bytes;
 
 pub mod compare;
 mod cuda;
+mod halves;
 mod lane;
 mod layout;
 mod nvjpeg;

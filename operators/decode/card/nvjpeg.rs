@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 use super::CardError;
+use super::halves::in_halves;
 use super::lane::Job;
 
 /// `NVJPEG_BACKEND_HARDWARE`: the card's JPEG engines (A100, H100 and later). The other back ends decode on the multiprocessors, by another
@@ -132,29 +133,17 @@ impl Decoder {
 
     /// Decodes jobs into the arena that begins at `arena` on the card, and says which came out. `stream` is idle before, and the
     /// engines write without waiting for it; what is put on it later waits for them.
-    pub fn decode(&mut self, jobs: &[Job<'_>], arena: u64, stream: *mut c_void) -> Vec<bool> {
+    ///
+    /// # Errors
+    /// What is no picture's fault.
+    pub fn decode(&mut self, jobs: &[Job<'_>], arena: u64, stream: *mut c_void) -> Result<Vec<bool>, CardError> {
         let taken: Vec<usize> = (0..jobs.len()).filter(|&at| self.takes(&jobs[at])).collect();
         let mut decoded = vec![false; jobs.len()];
-        self.halves(jobs, &taken, arena, stream, &mut decoded);
-        decoded
-    }
-
-    /// Decodes a batch; one that is refused is tried in halves, until it is known whose fault that is.
-    fn halves(&mut self, jobs: &[Job<'_>], at: &[usize], arena: u64, stream: *mut c_void, decoded: &mut [bool]) {
-        if at.is_empty() {
-            return;
-        }
-        match self.batch(jobs, at, arena, stream) {
-            Ok(()) => at.iter().for_each(|&at| decoded[at] = true),
-            Err(_) => {
-                self.batch = 0; // a failed batch leaves the state to be initialised anew
-                if at.len() > 1 {
-                    let (one, other) = at.split_at(at.len() / 2);
-                    self.halves(jobs, one, arena, stream, decoded);
-                    self.halves(jobs, other, arena, stream, decoded);
-                }
-            }
-        }
+        in_halves(&taken, &mut decoded, |at| {
+            // A failed batch leaves the state to be initialised anew.
+            self.batch(jobs, at, arena, stream).inspect_err(|_| self.batch = 0)
+        })?;
+        Ok(decoded)
     }
 
     fn batch(&mut self, jobs: &[Job<'_>], at: &[usize], arena: u64, stream: *mut c_void) -> Result<(), CardError> {
