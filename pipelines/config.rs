@@ -46,6 +46,8 @@ pub struct Machine {
     pub own_cores: usize,
     /// Threads for decoding, joining and libtorch.
     pub threads: usize,
+    /// Processes of the run that compute on this one's card, itself among them: they share its memory.
+    pub card_processes: usize,
     /// Variables of OpenMP, `NAME=VALUE`, by which somebody has said how libtorch's idle threads wait; none: they sleep.
     pub waiting: Vec<String>,
     /// Bound on the process's memory, in bytes.

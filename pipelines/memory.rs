@@ -21,12 +21,20 @@ const CUDA_HOST_BYTES: u64 = 2 << 30;
 /// What a process takes on a card before its first tensor: context, kernels, workspaces.
 const CUDA_CARD_BYTES: u64 = 1 << 30;
 
+/// What one of `processes` processes of a run that compute on a card may plan with of its `total_bytes`: its share, or what others have left
+/// free where that is less. The context by which a process sees what is free takes some itself, and is planned.
+#[must_use]
+pub fn card_share(total_bytes: u64, processes: usize, free_bytes: Option<u64>) -> u64 {
+    let share = total_bytes / processes.max(1) as u64;
+    free_bytes.map_or(share, |free| share.min(free.saturating_add(CUDA_CARD_BYTES)))
+}
+
 /// A card's memory, and what is planned to lie there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     /// `cuda:0`, or another device's name.
     pub name: String,
-    /// All that it has.
+    /// What the process may have of it.
     pub total_bytes: u64,
     /// What is planned to lie there, with its bytes.
     pub fixed: Vec<(String, u64)>,
@@ -71,7 +79,7 @@ impl MemoryPlan {
         plan
     }
 
-    /// The same with models on a card of `total_bytes`.
+    /// The same with models on a card of which the process may have `total_bytes`.
     #[must_use]
     pub fn on_card(mut self, name: &str, total_bytes: u64) -> Self {
         self.take("CUDA", CUDA_HOST_BYTES);
@@ -121,7 +129,7 @@ impl MemoryPlan {
     pub fn credit_bytes(&self) -> Result<u64, PipelineError> {
         if let Some(card) = self.card.as_ref().filter(|card| card.needed_bytes() > card.total_bytes) {
             return Err(PipelineError::Usage(format!(
-                "{} has {}, this run needs at least {} of it ({card}); a smaller --embed-batch, a smaller --batch or a larger --accum-freq needs less",
+                "{} has {} for this process, this run needs at least {} of it ({card}); a smaller --embed-batch, a smaller --batch or a larger --accum-freq needs less",
                 card.name,
                 text::bytes(card.total_bytes),
                 bytes_up(card.needed_bytes())
@@ -244,10 +252,21 @@ mod tests {
         };
         assert_eq!(plan(80 << 30).credit_bytes().ok(), Some((5 << 30) - (448 << 20)));
         let refusal = plan(24 << 30).credit_bytes().expect_err("too little").to_string();
-        assert!(refusal.contains("cuda:0 has 24.0 GiB, this run needs at least 41.0 GiB"), "{refusal}");
+        assert!(refusal.contains("cuda:0 has 24.0 GiB for this process, this run needs at least 41.0 GiB"), "{refusal}");
         let mut here = MemoryPlan::new(8 << 30, true);
         here.take_device("activations", 40 << 30);
         assert!(here.credit_bytes().expect_err("too little").to_string().contains("--memory 8.0 GiB"));
+    }
+
+    #[test]
+    fn processes_on_a_card_share_what_is_free_of_it() {
+        let gib = |bytes: u64| bytes << 30;
+        assert_eq!(card_share(gib(80), 1, None), gib(80));
+        assert_eq!(card_share(gib(80), 1, Some(gib(80) - (600 << 20))), gib(80), "its own context is planned");
+        assert_eq!(card_share(gib(80), 4, Some(gib(79))), gib(20));
+        assert_eq!(card_share(gib(80), 4, Some(gib(22))), gib(20), "the others of the run have theirs");
+        assert_eq!(card_share(gib(80), 1, Some(gib(30))), gib(31));
+        assert_eq!(card_share(gib(80), 0, Some(0)), gib(1));
     }
 
     #[test]

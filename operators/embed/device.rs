@@ -1,10 +1,14 @@
 //! Where libtorch computes. Never the CPU in silence where a GPU is visible.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
+use std::ptr;
+use std::sync::Mutex;
 
 use tch::{Cuda, Device};
 
+use trommel_core::wake::locked;
 use trommel_model::ModelError;
 
 /// `auto`, `cpu` or `cuda:N`.
@@ -55,6 +59,38 @@ fn card_bytes(number: usize) -> Option<u64> {
     // SAFETY: this is the function's signature in cuda.h, and the place is writable.
     unsafe { ask_driver(number, c"cuDeviceTotalMem_v2", |total: Total, device| total(&raw mut bytes, device)) }?;
     Some(bytes as u64)
+}
+
+/// Bytes of each card that nobody held when this process first named it: what it has put there since counts as free.
+static FREE_AT_START: Mutex<BTreeMap<usize, Option<u64>>> = Mutex::new(BTreeMap::new());
+
+/// Bytes that were free on the card that a device's name means when this process first named it, beside its own context. `None` where that
+/// is the CPU, and where the driver does not say.
+///
+/// # Errors
+/// As [`parse`].
+pub fn free_at_start(text: &str) -> Result<Option<u64>, ModelError> {
+    let Device::Cuda(number) = parse(text)? else { return Ok(None) };
+    Ok(locked(&FREE_AT_START).get(&number).copied().flatten())
+}
+
+/// Bytes that are free on a card now, as the driver says to who has a context there: the primary one, which libtorch computes in.
+fn free_bytes(number: usize) -> Option<u64> {
+    type Retain = unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int;
+    type Push = unsafe extern "C" fn(*mut c_void) -> c_int;
+    type Pop = unsafe extern "C" fn(*mut *mut c_void) -> c_int;
+    type Info = unsafe extern "C" fn(*mut usize, *mut usize) -> c_int;
+    let (mut context, mut free, mut total) = (ptr::null_mut(), 0usize, 0usize);
+    // SAFETY: these are the functions' signatures in cuda.h, and the places are writable. The context is retained for the process's life,
+    // and the thread's current one is again what it was.
+    unsafe {
+        ask_driver(number, c"cuDevicePrimaryCtxRetain", |retain: Retain, device| retain(&raw mut context, device))?;
+        ask_driver(number, c"cuCtxPushCurrent_v2", |push: Push, _| push(context))?;
+        let told = ask_driver(number, c"cuMemGetInfo_v2", |info: Info, _| info(&raw mut free, &raw mut total));
+        ask_driver(number, c"cuCtxPopCurrent_v2", |pop: Pop, _| pop(&raw mut context))?;
+        told?;
+    }
+    Some(free as u64)
 }
 
 /// What a card's processors can do, as (major, minor): (9, 0) is Hopper. `None` for a CPU, and where the driver does not say.
@@ -144,8 +180,13 @@ fn usable_gpus() -> usize {
     if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }
 }
 
+/// The card, whose free memory is looked at before the first of this process's tensors lies there.
 fn cuda(number: usize) -> Option<Device> {
-    (number < usable_gpus()).then_some(Device::Cuda(number))
+    if number >= usable_gpus() {
+        return None;
+    }
+    locked(&FREE_AT_START).entry(number).or_insert_with(|| free_bytes(number));
+    Some(Device::Cuda(number))
 }
 
 fn open_cuda_half() {
@@ -207,6 +248,7 @@ mod tests {
         assert_eq!((memory_of("cpu").unwrap(), card(Device::Cpu)), (None, None));
         if !gpu_is_visible() {
             assert_eq!((card_bytes(0), compute_capability(Device::Cuda(0))), (None, None));
+            assert_eq!((free_bytes(0), free_at_start("cpu").unwrap()), (None, None));
             assert_eq!(parse("auto").unwrap(), Device::Cpu);
             assert_eq!(visible_gpus(), 0);
         }

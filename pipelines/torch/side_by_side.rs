@@ -49,6 +49,7 @@ pub(crate) fn config(data: &Path, run: &Path, rule: &str) -> JudgeConfig {
             cores: Cores::of_this_process(),
             own_cores: 1,
             threads: 1,
+            card_processes: 1,
             waiting: Vec::new(),
             memory_bytes: 2 << 30,
         },

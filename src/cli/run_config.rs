@@ -48,6 +48,8 @@ pub fn machine(
     }
     let memory_share = || Ok(default_budget_bytes() / processes as u64);
     Ok(Machine {
+        // Who may have a card of its own is not held to a share: what others took of it before is seen in what is free.
+        card_processes: if launched.is_some_and(|it| it.own_gpus) { 1 } else { on_one_card(processes, gpus) },
         device: if processes > 1 && gpus > 0 { format!("cuda:{}", process % gpus) } else { device },
         decode: match decode.as_str() {
             "cpu" => DecodeOn::Cpu,
@@ -62,6 +64,11 @@ pub fn machine(
         own_cores,
         memory_bytes: memory.as_deref().map_or_else(memory_share, parse_bytes)?,
     })
+}
+
+/// Processes of this machine that compute on one card: dealt over `gpus` of them, or all on the one that was named.
+const fn on_one_card(processes: usize, gpus: usize) -> usize {
+    if gpus == 0 { processes } else { processes.div_ceil(gpus) }
 }
 
 /// Workers route samples and hold the readers; pools do the work. All processes of a run have as many, whatever machine they are on.
@@ -229,4 +236,19 @@ pub fn done(interrupted: bool, failed: &BTreeMap<u64, String>, read: Read<'_>, m
         interrupted.then(|| "interrupted; the same command resumes".to_owned())
     };
     Done { unfinished, too_many_rejects: read.too_many(max_rejects_percent), said: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_dealt_over_cards() {
+        let table = [(1, 0, 1), (1, 4, 1), (4, 4, 1), (4, 1, 4), (5, 2, 3), (3, 8, 1), (4, 0, 4)];
+        for (processes, gpus, on_one) in table {
+            assert_eq!(on_one_card(processes, gpus), on_one, "{processes} on {gpus}");
+            let most = (0..gpus).map(|card| (0..processes).filter(|process| process % gpus == card).count()).max();
+            assert!(most.is_none_or(|most| most == on_one));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::embedder::Embedder;
 use trommel_pipelines::config::Machine;
 use trommel_pipelines::cores::Threading;
 use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::memory::MemoryPlan;
+use trommel_pipelines::memory::{MemoryPlan, card_share};
 
 /// A reader's buffers: the store's, what its decompressor has without asking, a long header.
 const READER_BYTES: u64 = OWN_BYTES + (1 << 20);
@@ -35,8 +35,17 @@ pub(super) fn planned_memory(
     decode: &DecodeConfig,
 ) -> Result<MemoryPlan, PipelineError> {
     let mut memory = MemoryPlan::new(machine.memory_bytes, computes);
-    if computes && let Some((name, bytes)) = device::memory_of(&machine.device).map_err(PipelineError::usage)? {
-        memory = memory.on_card(&name, bytes);
+    if computes && let Some((name, total_bytes)) = device::memory_of(&machine.device).map_err(PipelineError::usage)? {
+        let free = device::free_at_start(&machine.device).map_err(PipelineError::usage)?;
+        let share = card_share(total_bytes, machine.card_processes, None);
+        let own_bytes = card_share(total_bytes, machine.card_processes, free);
+        if own_bytes < share {
+            let (taken, left) = (bytes(share - own_bytes), bytes(own_bytes));
+            tracing::warn!("{taken} of {name} are not free: this run is planned with {left}");
+        } else if machine.card_processes > 1 {
+            tracing::info!("{} processes share {name}: {} for each", machine.card_processes, bytes(share));
+        }
+        memory = memory.on_card(&name, own_bytes);
     }
     if let Some(embedder) = embedder {
         memory.take_device("embedder", embedder.bytes);

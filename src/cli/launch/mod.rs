@@ -105,6 +105,8 @@ pub struct Launched {
     pub local_process: usize,
     /// Cores that are this process's own, where the launcher says so; else it shares the machine's with its neighbours.
     pub own_cores: Option<usize>,
+    /// Whether it may see GPUs that its neighbours do not: the launcher binds tasks to some.
+    pub own_gpus: bool,
     /// How long shards in flight may take to finish after a signal.
     pub grace: Duration,
     /// NCCL's library, where another one is wanted than the system's loader finds.
@@ -116,12 +118,12 @@ pub struct Launched {
 impl Launched {
     /// A process at its place, with what the environment says beside.
     fn at(found: Found, listener: Option<TcpListener>, ending: &Arc<Ending>) -> Result<Self, PipelineError> {
-        let Found { mut config, local_processes, local_process, own_cores, grace, .. } = found;
+        let Found { mut config, local_processes, local_process, own_cores, own_gpus, grace, .. } = found;
         if let Some(given) = environment::given(secret::VARIABLE) {
             config.secret = secret::checked(given.as_bytes())?;
         }
         let (nccl, ending) = (environment::nccl(), ending.clone());
-        Ok(Self { config, listener, local_processes, local_process, own_cores, grace, nccl, ending })
+        Ok(Self { config, listener, local_processes, local_process, own_cores, own_gpus, grace, nccl, ending })
     }
 
     /// What the pipelines want to know.

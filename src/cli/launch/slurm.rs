@@ -32,7 +32,8 @@ pub fn find(variables: &Variables) -> Result<Option<Found>, LaunchError> {
     let local_processes = tasks_here(variables, processes, nodes.len())?.max(local_process + 1);
     // srun binds a task to cores of its own where it was told how many it may have.
     let own_cores = variables.number::<usize>("SLURM_CPUS_PER_TASK")?.filter(|cores| *cores > 0);
-    Ok(Some(Found { local_processes, local_process, own_cores, ..Found::new(config) }))
+    // So it does with GPUs, and does not say so in a way that holds everywhere.
+    Ok(Some(Found { local_processes, local_process, own_cores, own_gpus: true, ..Found::new(config) }))
 }
 
 /// Tasks of the step on this node.
@@ -177,6 +178,7 @@ mod tests {
         let found = find(&variables(&text)).expect("fine").expect("a task");
         assert_eq!((found.config.processes, found.config.process), (8, 5));
         assert_eq!((found.local_processes, found.local_process, found.own_cores), (4, 1, None));
+        assert!(found.own_gpus);
         assert_eq!(found.config.run_id, "slurm-812.3.0");
         assert!(found.config.coordinator.starts_with("gpu01:2"), "{}", found.config.coordinator);
         let neighbour = find(&variables(&text.replace("PROCID=5", "PROCID=0"))).expect("fine").expect("a task");

@@ -27,6 +27,8 @@ pub struct Found {
     pub local_process: usize,
     /// Cores of its own.
     pub own_cores: Option<usize>,
+    /// It may see GPUs that its neighbours do not.
+    pub own_gpus: bool,
     /// Time to finish after a signal.
     pub grace: Duration,
     /// Its standard input is its listener.
@@ -43,6 +45,7 @@ impl Found {
             local_processes: 1,
             local_process: 0,
             own_cores: None,
+            own_gpus: false,
             grace: GRACE,
             listens_on_stdin: false,
             launcher: None,
