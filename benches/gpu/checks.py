@@ -2,7 +2,7 @@
 
 import os
 
-from words import embed_words, points, prune_words, weights, weights_of
+from words import embed_words, on_machine, points, prune_words, weights, weights_of
 
 
 def open_clip_features(b):
@@ -107,7 +107,7 @@ def losses(b):
             continue
         words = ["train", shards, "--run", b.folder("losses", False), "--model", b.args.small_model, "--batch", 32, "--steps", 4, "--window", 64]
         words += ["--pretrained", weights_of(b, b.args.small_model), "--lr", "1e-5", "--json"]
-        report = b.ours(f"train, 4 steps, {name}", words + b.program.options("train", **{"device": b.args.device_flag, **more}), 45)["report"]
+        report = b.ours(f"train, 4 steps, {name}", words + b.program.options("train", **on_machine(b, **more)), 45)["report"]
         said[name] = (report["first_loss"], report["last_loss"])
     for name, most in (("card f32", 2e-3), ("card bf16", 5e-2)):
         if name in said:

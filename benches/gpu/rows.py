@@ -9,7 +9,7 @@ import random
 from checks import check_decoder, check_join, decoder_flag, open_clip_features, say_features
 from ours import rate_in
 from pictures import caption
-from words import bench_words, embed_words, points, prune_words, weights, weights_of
+from words import bench_words, embed_words, on_machine, points, prune_words, weights, weights_of
 
 
 def limits(b):
@@ -37,9 +37,19 @@ def prune_stack(b, size):
     return b.kept["prune", size]
 
 
-def shards_for(b, stack_rate, expected):
-    """So many shards that a program `expected` times as fast runs half as long again as a measurement: its beginning and its end count."""
-    return math.ceil(max(1.5 * stack_rate * expected * b.args.measure, 2 * b.args.samples) / b.args.samples)
+def peer(b, row, ask):
+    """Measures the Python stack's side of a row. It comes behind ours: one that fails or hangs costs its own figure alone."""
+    try:
+        ask()
+    except RuntimeError as error:
+        b.figure(row, "stack", None, str(error))
+
+
+def shards_for(b, rate, one):
+    """So many shards that a card's `rate` a second lasts half as long again as a measurement: beginning and end count. Without a card by the rate of
+    one shard, `one`."""
+    rate = rate if b.args.card else 2 * one["report"]["samples_per_second"]
+    return math.ceil(max(1.5 * rate * b.args.measure, 2 * b.args.samples) / b.args.samples)
 
 
 def judged(b, row, done, one=None):
@@ -77,42 +87,40 @@ def one_shard(b, label, words):
 def prune(size, benchmark):
     """A section: `trommel prune` with default flags beside the Python stack."""
     def section(b):
-        stack, row = 0, prune_row(b, size, benchmark)
-        try:
-            stack = prune_stack(b, size)
-        except RuntimeError as error:
-            b.figure(row, "stack", None, str(error))
+        row = prune_row(b, size, benchmark)
         one = one_shard(b, f"prune, {benchmark}", prune_words(b, size, 1, b.folder("prune"), benchmark)[0])
         run = b.folder("prune")
-        words, _ = prune_words(b, size, shards_for(b, stack or 2000, 3), run, benchmark)
+        words, _ = prune_words(b, size, shards_for(b, 5000, one), run, benchmark)
         b.kept["ours", size, benchmark] = judged(b, row, b.ours(f"prune {size}, {benchmark}", words), one)
         if (size, benchmark) == ("400x350", "large") and not b.kept.get("join checked"):
             b.kept["join checked"] = True
             check_join(b, run, "join of the timed run")
+        peer(b, row, lambda: prune_stack(b, size))
     return section
 
 
-def embed(size, expected):
+def embed_stack(b, row, size):
+    """The Python stack with the small model."""
+    found = b.ask("loaders.prune", model=b.args.small_model, shards=b.shards(size, 32), batch=b.args.batch, workers=b.args.workers,
+                  benchmarks=None, seconds=b.args.measure, limit=45)
+    b.figure(row, "stack", found[""]["per_second"])
+
+
+def embed(size):
     """A section: `trommel embed` with default flags beside the Python stack."""
     def section(b):
         weights(b)
-        stack, row = 0, f"embed {b.args.small_name}, {size}"
-        try:
-            found = b.ask("loaders.prune", model=b.args.small_model, shards=b.shards(size, 32), batch=b.args.batch, workers=b.args.workers,
-                          benchmarks=None, seconds=b.args.measure, limit=45)
-            stack = found[""]["per_second"]
-            b.figure(row, "stack", stack)
-        except RuntimeError as error:
-            b.figure(row, "stack", None, str(error))
+        row = f"embed {b.args.small_name}, {size}"
         one = one_shard(b, "embed", embed_words(b, size, 1, b.folder("embed"))[0])
         run = b.folder("embed")
-        words, _ = embed_words(b, size, shards_for(b, stack or 2000, expected), run)
+        words, _ = embed_words(b, size, shards_for(b, 14_000, one), run)
         b.kept["embed", size] = judged(b, row, b.ours(f"embed {size}", words), one)
         if size == "400x350":
             say_features(b, "features of the timed run beside open_clip f32 on Pillow's pixels", open_clip_features(b), run, 5e-4)
         if b.args.card and decoder_flag(b) and not b.kept.get(("decoded", size)):
             b.kept["decoded", size] = True
             check_decoder(b, run, size)
+        peer(b, row, lambda: embed_stack(b, row, size))
     return section
 
 
@@ -122,9 +130,9 @@ def embed_flags(b):
     for name, more in (("default flags", {}), ("f16, 256", {"embed_precision__or__precision": "f16", "embed_batch__or__batch": 256})):
         if not b.args.card and more:
             more = {"embed_batch__or__batch": 32}
-        one, words = (embed_words(b, "400x350", count, b.folder("embed"), **more)[0] for count in (1, shards_for(b, 2000 if b.args.card else 100, 2)))
-        row = f"embed {b.args.small_name}, 400x350, {name}"
-        judged(b, row, b.ours(f"embed, {name}", words), b.ours(f"embed, {name}, one shard", one))
+        one = b.ours(f"embed, {name}, one shard", embed_words(b, "400x350", 1, b.folder("embed"), **more)[0])
+        words, _ = embed_words(b, "400x350", shards_for(b, 4000, one), b.folder("embed"), **more)
+        judged(b, f"embed {b.args.small_name}, 400x350, {name}", b.ours(f"embed, {name}", words), one)
 
 
 def stage_alone(b, row, stage, limit=30, **more):
@@ -152,12 +160,13 @@ def embedder(kind):
     def section(b):
         words = model_words(b, kind)
         row = f"embedder alone, {b.args.prune_name if kind == 'prune' else b.args.small_name}"
-        try:
+
+        def stack():
             found = b.ask("alone.embedder", model=words["model"], batch=b.args.batch, seconds=b.args.measure, limit=30)
             b.figure(row, "stack", found["per_second"], ", ".join(f"open_clip {k} {v:,.0f}" for k, v in found["of"].items()))
-        except RuntimeError as error:
-            b.figure(row, "stack", None, str(error))
+
         b.kept["embedder", kind] = stage_alone(b, row, "embed", seconds=b.args.measure, **words)
+        peer(b, row, stack)
     return section
 
 
@@ -180,14 +189,11 @@ def step_stack(b):
 def step(b):
     """The training step alone."""
     row = f"training step alone, {b.args.small_name}"
-    try:
-        step_stack(b)
-    except RuntimeError as error:
-        b.figure(row, "stack", None, str(error))
     b.kept["step"] = stage_alone(
         b, row, "train", limit=45, model=b.args.small_model, random_init=0, batch=b.args.train_batch, steps=b.args.steps // 2,
         precision=None if b.args.card else "f32",
     )
+    peer(b, row, lambda: step_stack(b))
 
 
 def steps_of(run, skip):
@@ -217,21 +223,22 @@ def train_run(b, row, words, run, raw=False):
     return rate / kept, kept
 
 
+def train_stack(b, row, size):
+    """webdataset and open_clip."""
+    found = b.ask("loaders.train", model=b.args.small_model, shards=b.shards(size, 32), batch=b.args.train_batch,
+                  part=max(b.args.train_batch // 4, 1), workers=b.args.workers, seconds=b.args.measure, limit=60)
+    b.figure(row, "stack", found["per_second"], f"Python's losses {found['losses'][0]} to {found['losses'][-1]}")
+
+
 def train(b):
     """Training from shards beside webdataset and open_clip."""
     row, size = f"train {b.args.small_name}, batch {b.args.train_batch}, 400x350", "400x350"
-    try:
-        part = max(b.args.train_batch // 4, 1)
-        found = b.ask("loaders.train", model=b.args.small_model, shards=b.shards(size, 32), batch=b.args.train_batch, part=part,
-                      workers=b.args.workers, seconds=b.args.measure, limit=60)
-        b.figure(row, "stack", found["per_second"], f"Python's losses {found['losses'][0]} to {found['losses'][-1]}")
-    except RuntimeError as error:
-        b.figure(row, "stack", None, str(error))
     run = b.folder("train", False)
     shards, _ = b.brace(size, b.args.names)
     words = ["train", shards, "--run", run, "--model", b.args.small_model, "--batch", b.args.train_batch, "--steps", b.args.steps]
-    words += ["--precision", "bf16", "--json"] + b.program.options("train", device=b.args.device_flag)
+    words += ["--precision", "bf16", "--json"] + b.program.options("train", **on_machine(b))
     b.kept["train"], _ = train_run(b, row, words, run)
+    peer(b, row, lambda: train_stack(b, row, size))
 
 
 def together(b):
@@ -253,7 +260,7 @@ def join_ours(b):
     row = f"join alone, {b.args.points:,} points, rows/s"
     if "join" in b.program.stages():
         words = bench_words(b, "join", points=b.args.points, dim=b.args.dim, rows=1024, seconds=b.args.measure / 2)
-        report = b.ours("bench join", words, 45)["report"]
+        report = b.ours("bench join", words, 45, reports_failure=True)["report"]
         told = [f"{of['work']} {of['rows_per_second']:,.0f} (CPU {of['cpu_rows_per_second']:,.0f})" for of in report["figures"]]
         b.figure(row, "ours", report["figures"][0]["rows_per_second"], f"ours, on {report['on']}: " + ", ".join(told))
         detail = f"{report['compared_rows']} rows; {report['differences']} differ {report.get('first_difference') or ''}"
@@ -276,18 +283,20 @@ def decode(size):
     def section(b):
         row = f"decode alone with the view, {size}"
         shards = b.shards(size, b.args.cores)
-        try:
+
+        def stack():
             found = b.ask("alone.pillow", shards=shards, size=b.args.view, processes=b.args.cores, limit=30)
             b.figure(row, "stack", found["per_second"], f"Pillow, decoded only: {found['decode_only']:,.0f}")
             found = b.ask("alone.nvjpeg", shards=shards[:4], seconds=b.args.measure / 2, limit=20)
             b.figure(row, "limit", found["per_second"], "limit: torchvision's nvJPEG in groups of 256, decoded only")
-        except RuntimeError as error:
-            b.figure(row, "stack", None, str(error))
+
         if "decode" in b.program.stages():
             words = bench_words(b, "decode", pictures=shards[0], view=b.args.view, seconds=b.args.measure / 2)
-            report = b.ours(f"bench decode {size}", words, 45)["report"]
+            report = b.ours(f"bench decode {size}", words, 45, reports_failure=True)["report"]
             best = {by: max((of for of in report["rates"] if of["by"] == by), key=lambda of: of["per_second"], default=None) for by in ("card", "cpu")}
             told = [f"{by} {of['per_second']:,.0f} (groups of {of['group']}, {of['lanes']} at a time)" for by, of in best.items() if of]
+            lanes = [f"{of['lanes']}: {of['per_second']:,.0f}" for of in report["rates"] if of["by"] == "card" and of["group"] > 32]
+            told += ["by lanes " + ", ".join(lanes)] if lanes else []
             b.figure(row, "ours", max(of["per_second"] for of in best.values() if of), "ours: " + ", ".join(told))
             views = report["views"]
             if views["pictures"]:
@@ -297,4 +306,5 @@ def decode(size):
             report = timed(b, f"embed {size}")
             rate = report["samples_per_second"] / report["spent"]["decode"] * b.args.cores
             b.figure(row, "ours", rate, "ours: samples a second that a decoding thread was busy in the timed run, times the cores")
+        peer(b, row, stack)
     return section

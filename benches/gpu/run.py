@@ -1,6 +1,7 @@
 """One command, one card: ours, the Python stack and the bare limits in one run; correctness first, the table last. See README.md."""
 
 import argparse
+import glob
 import gzip
 import importlib.util
 import json
@@ -26,6 +27,31 @@ TINY = {
 }
 
 
+def memory_total():
+    """Bytes of memory that this machine, or the control group of this process, has."""
+    with open("/proc/meminfo") as file:
+        total = int(re.search(r"MemTotal: +(\d+) kB", file.read())[1]) << 10
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            return min(total, int(file.read()))
+    except (OSError, ValueError):  # No such group, or `max`.
+        return total
+
+
+def has_card(device):
+    """Whether a card is used. One that is there and would not be is said at once: figures without it mean nothing."""
+    if device == "cpu":
+        return False
+    if glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg"):
+        return True
+    listed = ""
+    if shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    if listed.startswith("GPU ") or device.startswith("cuda"):
+        sys.exit(f"no /dev/nvidia[0-9]* here, so that no card would be used; nvidia-smi -L: {listed.strip() or 'nothing'}. --device cpu goes without one")
+    return False
+
+
 def arguments():
     """Flags; what follows from them and from the machine is added to them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -46,7 +72,12 @@ def arguments():
     parser.add_argument("--tiny", action="store_true", help="tiny models and few pictures: tries this script on a CPU in a minute")
     args = parser.parse_args()
     args.cores = len(os.sched_getaffinity(0))
-    args.card = args.device != "cpu" and os.path.exists("/dev/nvidia0")
+    if args.list:
+        args.device = "cpu"
+    args.card = has_card(args.device)
+    # Beside it lie the shards: 24 GiB in /dev/shm.
+    args.memory_total = memory_total()
+    args.memory = 48 << 30 if args.memory_total >= 72 << 30 else args.memory_total // 2
     if not args.card:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # A program that is told nothing runs with its default flags; it takes the card by itself.
@@ -129,8 +160,8 @@ def plan(args):
         ("prune-400", r.prune("400x350", "large"), 90, True),
         ("prune-640", r.prune("640x480", "large"), 75, True),
         ("embedder", r.embedder("prune"), 40, True),
-        ("embed-400", r.embed("400x350", 6), 60, True),
-        ("embed-640", r.embed("640x480", 4), 60, True),
+        ("embed-400", r.embed("400x350"), 60, True),
+        ("embed-640", r.embed("640x480"), 60, True),
         ("train", r.train, 75, True),
         ("step", r.step, 50, True),
         ("together", r.together, 60, True),
@@ -178,7 +209,8 @@ def facts(b, program):
     with open("/proc/cpuinfo") as file:
         text = file.read()
     b.facts["cpu"] = (re.search(r"model name\s*: (.*)", text) or [0, "?"])[1]
-    for name in ("trommel", "driver", "libraries", "cpu"):
+    b.facts["memory"] = f"{b.args.memory_total / 2**30:.1f} GiB, of which the program gets --memory {b.args.memory / 2**30:.1f} GiB"
+    for name in ("trommel", "driver", "libraries", "cpu", "memory"):
         b.say(f"{name}: {b.facts[name]}")
     b.say("flags of the program: " + "; ".join(f"{command} {len(program.flags(command))}" for command in ("prune", "embed", "train", "bench")))
 

@@ -27,7 +27,7 @@ def page(bench, rows, commands):
         f"## {hello.get('device', 'unknown device')}, {hello.get('cores', '?')} CPU cores",
         "",
         f"{facts.get('trommel', 'trommel')}; driver {facts.get('driver', '?')}, CUDA {hello.get('cuda', '?')}; {versions}.",
-        f"Pictures: {facts.get('pictures', 'not made')}.",
+        f"Memory: {facts.get('memory', '?')}. Pictures: {facts.get('pictures', 'not made')}.",
         f"Command: `{commands}`.",
         "",
         "| check | verdict | detail |",

@@ -32,13 +32,17 @@ def points(b):
     return folders
 
 
+def on_machine(b, **more):
+    """Where a command computes, and with how much memory."""
+    return {"device": b.args.device_flag, "memory": b.args.memory, **more}
+
+
 def embed_words(b, size, count, out, **more):
     """`trommel embed` with the small model, and how many samples that reads."""
     shards, samples = b.brace(size, count)
-    wanted = {"device": b.args.device_flag, **more}
     model = b.args.small_model
     words = ["embed", shards, "-o", out, "--model", model, "--pretrained", weights_of(b, model), "--json"]
-    return words + b.program.options("embed", **wanted), samples
+    return words + b.program.options("embed", **on_machine(b, **more)), samples
 
 
 def prune_words(b, size, count, run, benchmark, command="prune", **more):
@@ -48,7 +52,7 @@ def prune_words(b, size, count, run, benchmark, command="prune", **more):
     architecture = os.path.basename(model).replace(".json", "")
     words = [command, shards, "--run", run, "--benchmark", f"test={points(b)[benchmark]}", "--rule", "drop-over-radius", "--embedder", model]
     words += ["--embedder-weights", weights_of(b, model), "--assume-model", architecture, "--json"]
-    return words + b.program.options(command, **{"device": b.args.device_flag, **more}), samples
+    return words + b.program.options(command, **on_machine(b, **more)), samples
 
 
 def bench_words(b, stage, **more):

@@ -142,7 +142,7 @@ pub fn bench(
         report.rgb = compare_rgb(&device, config, &kept)?;
         report.views = compare_views(&device, config, &kept)?;
         let all: Vec<&Prepared> = kept.iter().map(|picture| &picture.prepared).collect();
-        for (group, lanes) in [(32, 1), (GROUP, 1), (32, 2), (GROUP, 2), (GROUP, 3)] {
+        for (group, lanes) in [(32, 1), (GROUP, 1), (32, 2), (GROUP, 2), (GROUP, 3), (GROUP, 5), (GROUP, 6)] {
             report.rates.push(rate(&device, config, &all, "card", (group, lanes), seconds)?);
         }
         for sampling in Sampling::ALL {

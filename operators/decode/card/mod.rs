@@ -17,6 +17,7 @@
 //! 3. Memory on the card and pinned memory are bounded ([`planned`]), whatever the pictures' sizes.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -91,8 +92,8 @@ pub enum CardError {
     },
 }
 
-/// Lanes of a card: while one waits for its views, another keeps the decoder busy.
-const LANES: usize = 3;
+/// Lanes of a card: while one waits for its views, others keep the decoder busy. A group takes a lane some 58 ms, of which the engines need 10.
+const LANES: RangeInclusive<usize> = 2..=6;
 
 /// Bytes of a lane's memory on the card, for planes, RGB and views of a group: 256 pictures of 640 x 480, or fewer larger ones.
 const ARENA_BYTES: u64 = 768 << 20;
@@ -113,11 +114,18 @@ pub struct Planned {
     pub host_bytes: u64,
 }
 
-/// What decoding on a card takes for the views of `config`.
+/// How many lanes have room in what they may take; never fewer than work together.
 #[must_use]
-pub fn planned(config: &DecodeConfig) -> Planned {
-    let room = room(config);
-    let lanes = LANES as u64;
+pub fn lanes_within(config: &DecodeConfig, most: Planned) -> usize {
+    let one = planned(config, 1);
+    let fitting = (most.card_bytes / one.card_bytes).min(most.host_bytes / one.host_bytes);
+    (fitting as usize).clamp(*LANES.start(), *LANES.end())
+}
+
+/// What decoding in so many lanes of a card takes for the views of `config`.
+#[must_use]
+pub fn planned(config: &DecodeConfig, lanes: usize) -> Planned {
+    let (room, lanes) = (room(config), lanes as u64);
     Planned {
         card_bytes: lanes * (room.arena + NVJPEG_CARD_BYTES),
         host_bytes: lanes * (room.upload + room.download + NVJPEG_HOST_BYTES),
@@ -166,23 +174,24 @@ pub struct CardDecoder {
 pub struct OpenCard {
     device: Device,
     takes: Vec<Sampling>,
+    lanes: usize,
     room: Room,
     says: String,
 }
 
 impl OpenCard {
-    /// Opens device `ordinal`, and compares it with the CPU.
+    /// Opens device `ordinal` for so many lanes, and compares it with the CPU.
     ///
     /// # Errors
     /// No such library or device, or pixels that differ.
-    pub fn open(ordinal: usize, config: &DecodeConfig) -> Result<Self, CardError> {
+    pub fn open(ordinal: usize, config: &DecodeConfig, lanes: usize) -> Result<Self, CardError> {
         if config.limits.decoder != Decoder::LibjpegTurbo {
             return Err(CardError::OtherPixels);
         }
         let device = Device::open(ordinal)?;
         let probed = probe::probe(&device)?;
         let says = format!("cuda:{ordinal}, nvJPEG {}: {}", nvjpeg_version()?, probed.says());
-        Ok(Self { device, takes: probed.takes, room: room(config), says })
+        Ok(Self { device, takes: probed.takes, lanes, room: room(config), says })
     }
 
     /// What it is, and the chroma samplings that it decodes.
@@ -196,8 +205,8 @@ impl OpenCard {
     /// # Errors
     /// No memory for them.
     pub fn start(&self, credit: &Credit, stop: &Stop) -> Result<CardDecoder, CardError> {
-        let (device, room) = (self.device.clone(), self.room);
-        let decoder = CardDecoder::start(LANES, room, self.takes.clone(), (credit, stop), move || lane(&device, room));
+        let (device, lanes, room) = (self.device.clone(), self.lanes, self.room);
+        let decoder = CardDecoder::start(lanes, room, self.takes.clone(), (credit, stop), move || lane(&device, room));
         for lane in &decoder.lanes {
             lane.ready().map_err(|fault| CardError::Driver { what: "starting a lane", why: fault.message })?;
         }

@@ -15,6 +15,7 @@ use super::lane::Lane;
 use super::layout::Room;
 use super::plan::{OnCpu, Prepared, Sampling};
 use super::probe::{PICTURES, compare};
+use super::{Planned, lanes_within, planned};
 use crate::sample_views::{DecodeConfig, Of, views};
 use crate::view::{EvalView, ResizeMode, TrainView};
 
@@ -130,6 +131,17 @@ fn a_cards_decoder_sees_the_picture_alone() {
     let odd = [&plain[..2], &exif, b"\xff\xfe\0\x05abc", &plain[2..], b"and more"].concat();
     assert_eq!(prepare(&odd).unwrap().stream(), &bare);
     assert_eq!(views(&bare, &config(), ANY), views(&odd, &config(), ANY));
+}
+
+#[test]
+fn lanes_are_as_many_as_have_room() {
+    let Planned { card_bytes, host_bytes } = planned(&config(), 1);
+    let within = |card: u64, host: u64| {
+        lanes_within(&config(), Planned { card_bytes: card * card_bytes, host_bytes: host * host_bytes })
+    };
+    assert_eq!((within(50, 50), within(4, 50), within(50, 5)), (6, 4, 5));
+    assert_eq!((within(0, 50), within(50, 1)), (2, 2), "never fewer than work together");
+    assert_eq!(planned(&config(), 3), Planned { card_bytes: 3 * card_bytes, host_bytes: 3 * host_bytes });
 }
 
 fn grey_pictures() -> Vec<Prepared> {

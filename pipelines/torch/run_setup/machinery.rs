@@ -3,7 +3,7 @@
 use trommel_core::credit::Credit;
 use trommel_core::text;
 use trommel_dataflow::pool::Pool;
-use trommel_decode::card::{CardDecoder, OpenCard, Planned, planned};
+use trommel_decode::card::{CardDecoder, OpenCard, Planned, lanes_within, planned};
 use trommel_decode::operator::DecodeConfig;
 use trommel_embed::device;
 
@@ -27,7 +27,7 @@ pub struct Machinery {
 }
 
 /// The card that decodes, if models compute on one and `--decode` wants it.
-fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard>, PipelineError> {
+fn open_card(machine: &Machine, decode: &DecodeConfig, lanes: usize) -> Result<Option<OpenCard>, PipelineError> {
     let wanted = machine.decode == DecodeOn::Card;
     let device = device::parse(&machine.device).map_err(PipelineError::usage)?;
     let tch::Device::Cuda(ordinal) = device else {
@@ -37,7 +37,7 @@ fn open_card(machine: &Machine, decode: &DecodeConfig) -> Result<Option<OpenCard
     if machine.decode == DecodeOn::Cpu {
         return Ok(None);
     }
-    match OpenCard::open(ordinal, decode) {
+    match OpenCard::open(ordinal, decode, lanes) {
         Ok(card) => {
             tracing::info!("JPEGs are decoded on {}", card.says());
             Ok(Some(card))
@@ -59,13 +59,19 @@ pub(super) fn decoding_card(
     decode: &DecodeConfig,
     memory: &mut MemoryPlan,
 ) -> Result<Option<OpenCard>, PipelineError> {
-    let Planned { card_bytes, host_bytes } = planned(decode);
+    // The join's points and the samples in flight need room too.
+    let most = Planned {
+        card_bytes: memory.card_left_bytes().unwrap_or_default() / 2,
+        host_bytes: memory.budget_bytes.saturating_sub(memory.minimum_bytes()) / 8,
+    };
+    let lanes = lanes_within(decode, most);
+    let Planned { card_bytes, host_bytes } = planned(decode, lanes);
     if let Some(free) = memory.card_left_bytes().filter(|free| machine.decode == DecodeOn::Auto && *free < card_bytes) {
         let (needed, free) = (text::bytes(card_bytes), text::bytes(free));
         tracing::warn!("JPEGs are decoded on the CPU: that would need {needed} of the card, {free} are left");
         return Ok(None);
     }
-    let card = open_card(machine, decode)?;
+    let card = open_card(machine, decode, lanes)?;
     if card.is_some() {
         memory.take_device("decoding", card_bytes);
         memory.take("decoding on a card", host_bytes);
