@@ -252,7 +252,10 @@ mod tests {
         };
         assert_eq!(plan(80 << 30).credit_bytes().ok(), Some((5 << 30) - (448 << 20)));
         let refusal = plan(24 << 30).credit_bytes().expect_err("too little").to_string();
-        assert!(refusal.contains("cuda:0 has 24.0 GiB for this process, this run needs at least 41.0 GiB"), "{refusal}");
+        assert!(
+            refusal.contains("cuda:0 has 24.0 GiB for this process, this run needs at least 41.0 GiB"),
+            "{refusal}"
+        );
         let mut here = MemoryPlan::new(8 << 30, true);
         here.take_device("activations", 40 << 30);
         assert!(here.credit_bytes().expect_err("too little").to_string().contains("--memory 8.0 GiB"));
