@@ -59,7 +59,7 @@ impl LedgerMemory {
         let lanes = lanes.max(1) as u64;
         let room = spare_bytes / OPEN_SHARDS_PART / (lanes * self.shard_bytes());
         let wanted = (MOST_OPEN_SHARDS.min(shards) as u64).div_ceil(lanes);
-        Self { lane_shards: wanted.min(LANE_SHARDS + room).max(LANE_SHARDS), ..self }
+        Self { lane_shards: wanted.clamp(LANE_SHARDS, LANE_SHARDS + room), ..self }
     }
 
     /// What a sample leaves until the ledger has written it, beside its texts.

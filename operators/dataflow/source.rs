@@ -285,3 +285,6 @@ pub fn source<'scope, I: Send + 'static>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
