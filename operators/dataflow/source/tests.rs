@@ -34,6 +34,6 @@ fn batches_hurry_while_a_reader_waits_for_a_lease() {
             }
             worker.step_or_park(Some(Duration::from_millis(10)));
         }
-        panic!("nobody waits any more");
+        panic!("a reader waits, and every shard has been leased");
     });
 }
