@@ -11,6 +11,7 @@
 //! 3. Vectors that leave this room are canonical: see [`canonical`].
 #![forbid(missing_docs)]
 
+mod checksummed;
 mod embedding_batch;
 pub mod embeddings;
 pub mod ipc;

@@ -9,6 +9,7 @@ use flate2::bufread::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::ColumnarError;
+use super::checksummed::Checksummed;
 use super::embedding_batch::{BATCH_ROWS, Details};
 use super::ipc::StoredBatch;
 use super::npy::{self, Element, MatrixHead};
@@ -110,13 +111,15 @@ fn of_archive(path: &Path, array: &str) -> Result<(Box<dyn Read + Send>, u64), C
         if entry.name().strip_suffix(".npy") != Some(array) {
             continue;
         }
-        let (start, packed, bytes) = (entry.data_start(), entry.compressed_size(), entry.size());
+        let (start, packed, bytes, crc32) = (entry.data_start(), entry.compressed_size(), entry.size(), entry.crc32());
         let mut file = File::open(path).map_err(io)?;
         file.seek(SeekFrom::Start(start)).map_err(io)?;
         let packed = BufReader::with_capacity(1 << 18, file.take(packed));
         return match entry.compression() {
-            CompressionMethod::STORE => Ok((Box::new(packed), bytes)),
-            CompressionMethod::DEFLATE => Ok((Box::new(DeflateDecoder::new(packed)), bytes)),
+            CompressionMethod::STORE => Ok((Box::new(Checksummed::new(packed, bytes, crc32)), bytes)),
+            CompressionMethod::DEFLATE => {
+                Ok((Box::new(Checksummed::new(DeflateDecoder::new(packed), bytes, crc32)), bytes))
+            }
             other => Err(bad(format!("`{array}` is packed by {other}; np.savez and np.savez_compressed are read"))),
         };
     }

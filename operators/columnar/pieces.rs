@@ -2,7 +2,7 @@
 //!
 //! | a path | its files |
 //! |---|---|
-//! | `X.arrow`, `X.npy`, `X.npz` | itself |
+//! | `X.arrow`, `X.npy`, `X.npz` | itself, and the table of its keys where clip-retrieval or DataComp has it |
 //! | a folder with `embeddings.arrow` | that file |
 //! | clip-retrieval's folder, or its `img_emb/` | `img_emb/img_emb_{i}.npy`, each with `metadata/metadata_{i}.parquet` |
 //! | a run's folder, or its `embeddings/` | `embeddings/<ordinal>.<incarnation>.arrow`, the first incarnation of each |
@@ -49,6 +49,15 @@ impl Piece {
     pub fn path(&self) -> &Path {
         match self {
             Self::Ipc(path) | Self::Npy { vectors: path, .. } | Self::Npz { vectors: path, .. } => path,
+        }
+    }
+
+    /// Whether its rows have keys; else their numbers stand for them.
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        match self {
+            Self::Ipc(_) => true,
+            Self::Npy { keys, .. } | Self::Npz { keys, .. } => keys.is_some(),
         }
     }
 
@@ -146,7 +155,7 @@ pub fn tables_alone(path: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, Columnar
 
 fn of_file(path: &Path, array: Option<&str>) -> Result<Piece, ColumnarError> {
     match extension(path) {
-        Some("npy") => Ok(Piece::Npy { vectors: path.to_path_buf(), keys: None }),
+        Some("npy") => Ok(Piece::Npy { keys: keys_of(path, None), vectors: path.to_path_buf() }),
         Some("npz") => npz_piece(path, &array_of(path, array)?),
         _ => Ok(Piece::Ipc(path.to_path_buf())),
     }
@@ -186,7 +195,7 @@ fn in_folder(path: &Path, array: Option<&str>) -> Result<Vec<Piece>, ColumnarErr
             if !others.is_empty() && others.len() < files.len() {
                 return mixed(path, files.len() - others.len(), "img_emb files", &others, "other .npy files");
             }
-            npy_pieces(files, path.parent())
+            npy_pieces(files, None)
         }
     }
 }
@@ -205,12 +214,8 @@ fn npy_pieces(vectors: Vec<PathBuf>, tree: Option<&Path>) -> Result<Vec<Piece>, 
 
 /// Refuses files of which some have their keys beside them: numbers in the place of keys would be taken for keys.
 fn with_all_keys(pieces: Vec<Piece>) -> Result<Vec<Piece>, ColumnarError> {
-    let has = |piece: &Piece| match piece {
-        Piece::Ipc(_) => true,
-        Piece::Npy { keys, .. } | Piece::Npz { keys, .. } => keys.is_some(),
-    };
-    let found = pieces.iter().filter(|piece| has(piece)).count();
-    match pieces.iter().find(|piece| !has(piece)) {
+    let found = pieces.iter().filter(|piece| piece.has_keys()).count();
+    match pieces.iter().find(|piece| !piece.has_keys()) {
         Some(without) if found > 0 => {
             let detail = format!("no metadata beside it, though {found} of {} files have theirs", pieces.len());
             Err(ColumnarError::mismatch(without.path(), detail))
@@ -224,9 +229,12 @@ fn number_of(vectors: &Path) -> Option<&str> {
     vectors.file_stem()?.to_str()?.strip_prefix("img_emb_")
 }
 
-/// `metadata/metadata_{i}.parquet` of `img_emb_{i}.npy`, where it is there.
+/// `metadata/metadata_{i}.parquet` of `img_emb_{i}.npy`, where it is there: in `tree`, or beside the folder of the vectors.
 fn keys_of(vectors: &Path, tree: Option<&Path>) -> Option<PathBuf> {
-    let keys = tree?.join("metadata").join(format!("metadata_{}.parquet", number_of(vectors)?));
+    let name = format!("metadata/metadata_{}.parquet", number_of(vectors)?);
+    // `.` has a parent too, which its name does not say.
+    let beside = || Some(std::path::absolute(vectors).ok()?.parent()?.parent()?.to_path_buf());
+    let keys = tree.map_or_else(beside, |tree| Some(tree.to_path_buf()))?.join(name);
     keys.is_file().then_some(keys)
 }
 

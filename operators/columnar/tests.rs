@@ -263,6 +263,11 @@ fn clip_retrieval_trees() {
         ["0", "1", "2", "10", "11"].iter().flat_map(|n| (0..3).map(move |r| format!("{n}/{r}"))).collect();
     assert_eq!(keys, expected, "by number where lengths differ");
     assert_eq!(EmbeddingSet::open(&unpadded.join("img_emb")).unwrap().keys, expected);
+    assert_eq!(
+        EmbeddingSet::open(&unpadded.join("img_emb/img_emb_10.npy")).unwrap().keys,
+        expected[9..12],
+        "by its name"
+    );
     // One file that strayed in does not decide what the others are.
     let (stray, among) = (unpadded.join("mean.npy"), unpadded.join("img_emb/mean.npy"));
     std::fs::copy(unpadded.join("img_emb/img_emb_0.npy"), &stray).unwrap();
