@@ -120,7 +120,7 @@ impl Rates {
                 let sum = fleet.sums.entry(key.clone()).or_insert(0.0);
                 // A plan, what earlier runs did and the steps of the one model are the same everywhere.
                 let shared = key.starts_with("trommel_planned_") || key.starts_with("trommel_steps_");
-                let shared = shared || key == "trommel_resumed_shards";
+                let shared = shared || key.starts_with("trommel_resumed_");
                 *sum = if shared { sum.max(*value) } else { *sum + value };
             }
             let (seconds, samples) = (get(values, "trommel_running_seconds"), judged(values));
@@ -208,7 +208,8 @@ impl Fleet {
     pub fn seconds_left(&self) -> Option<f64> {
         let sum = |name: &str| get(&self.sums, name);
         let (done, all) = if sum("trommel_planned_steps") > 0.0 {
-            (sum("trommel_steps_total"), sum("trommel_planned_steps"))
+            let resumed = sum("trommel_resumed_steps");
+            (sum("trommel_steps_total") - resumed, sum("trommel_planned_steps") - resumed)
         } else {
             (sum("trommel_shards_total"), self.planned_shards - sum("trommel_resumed_shards"))
         };
@@ -262,6 +263,16 @@ mod tests {
              slowest of 2: process 1 at 10.0/s"
         );
         assert_eq!(fleet.members[0].line(), "30.0/s, 300 samples, 3 shards, decode 50 %");
+    }
+
+    #[test]
+    fn what_is_left_of_a_resumed_run_follows_from_its_own_steps() {
+        let steps = [("planned_steps", 1000.0), ("resumed_steps", 900.0), ("steps_total", 950.0)];
+        let mut peers = [peer(0, 10.0, 300.0, 3.0), peer(1, 10.0, 100.0, 1.0)];
+        for peer in &mut peers {
+            peer.counters.0.extend(steps.map(|(name, value)| (format!("trommel_{name}"), value)));
+        }
+        assert_eq!(Rates::default().look(&peers).seconds_left(), Some(10.0));
     }
 
     #[test]

@@ -39,6 +39,7 @@ const HELP: &[(&str, &str)] = &[
     ("trommel_process_silent_seconds", "Seconds since the process was last heard."),
     ("trommel_read_bytes_total", "Bytes of committed shards."),
     ("trommel_resumed_shards", "Shards that earlier runs had finished."),
+    ("trommel_resumed_steps", "Optimiser steps that earlier runs had done."),
     ("trommel_running_seconds", "Seconds since the process began this run."),
     ("trommel_samples_total", "Samples judged by this run, by their fate."),
     ("trommel_shards_total", "Shards committed by this run."),

@@ -32,8 +32,10 @@ pub struct Progress {
     pub dropped: AtomicU64,
     /// Samples rejected.
     pub rejected: AtomicU64,
-    /// Optimiser steps done.
+    /// Optimiser steps done, earlier runs' included.
     pub steps: AtomicU64,
+    /// Optimiser steps that earlier runs had done.
+    pub steps_resumed: AtomicU64,
     /// Optimiser steps wanted.
     pub steps_planned: AtomicU64,
     /// A line about what is going on, for example the last loss.
@@ -82,6 +84,7 @@ impl Default for Progress {
             dropped: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             steps: AtomicU64::new(0),
+            steps_resumed: AtomicU64::new(0),
             steps_planned: AtomicU64::new(0),
             note: Mutex::new(String::new()),
             gauges: Gauges::default(),
@@ -131,6 +134,7 @@ impl Progress {
             ("trommel_planned_bytes", load(&self.bytes_planned)),
             ("trommel_planned_steps", load(&self.steps_planned)),
             ("trommel_resumed_shards", load(&self.shards_resumed)),
+            ("trommel_resumed_steps", load(&self.steps_resumed)),
             ("trommel_shards_total", load(&self.shards_committed)),
             ("trommel_read_bytes_total", load(&self.bytes_read)),
             ("trommel_steps_total", load(&self.steps)),
@@ -186,7 +190,8 @@ impl Progress {
     pub fn seconds_left(&self) -> Option<f64> {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (done, all) = if load(&self.steps_planned) > 0 {
-            (load(&self.steps), load(&self.steps_planned))
+            let resumed = load(&self.steps_resumed);
+            (load(&self.steps).saturating_sub(resumed), load(&self.steps_planned).saturating_sub(resumed))
         } else {
             (load(&self.shards_committed), load(&self.shards_planned).saturating_sub(load(&self.shards_resumed)))
         };
@@ -212,5 +217,22 @@ mod tests {
         assert!(start >= 0.02);
         assert!(working + start <= progress.seconds());
         assert_eq!(start, progress.start_seconds());
+    }
+
+    /// Steps of earlier runs took none of this one's time: with them a resumed run was always nearly over.
+    #[test]
+    fn what_is_left_of_a_resumed_run_follows_from_its_own_steps() {
+        let progress = Progress::default();
+        progress.steps_planned.store(1000, Ordering::Relaxed);
+        for steps in [&progress.steps, &progress.steps_resumed] {
+            steps.store(900, Ordering::Relaxed);
+        }
+        progress.begin();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(progress.seconds_left(), None);
+        progress.steps.store(902, Ordering::Relaxed);
+        // 98 steps are left, each as long as one of the two.
+        let left = progress.seconds_left().expect("there are steps to go by");
+        assert!((49.0 * 0.02..=49.0 * progress.working_seconds()).contains(&left), "{left}");
     }
 }
