@@ -80,9 +80,13 @@ pub struct Metrics {
     total_steps: u64,
     /// Devices that share a step.
     devices: usize,
+    /// The pass that `loss` is of.
+    pass: u32,
     loss: Meter,
     data: Meter,
     batch: Meter,
+    /// The last step, where it was none of those that are shown.
+    unshown: Option<MetricsLine>,
 }
 
 impl Metrics {
@@ -105,9 +109,11 @@ impl Metrics {
             log_every_steps: log_every_steps.max(1),
             total_steps,
             devices: 1,
+            pass: 0,
             loss: Meter::default(),
             data: Meter::default(),
             batch: Meter::default(),
+            unshown: None,
         })
     }
 
@@ -148,12 +154,30 @@ impl Metrics {
         self.lines.write_all(text.as_bytes()).map_err(TrainError::file(&self.path, "writing"))?;
         self.data.update(data_seconds);
         self.batch.update(batch_seconds);
-        if !step.step.is_multiple_of(self.log_every_steps) && step.step + 1 != self.total_steps {
+        if pass != self.pass {
+            (self.pass, self.loss) = (pass, Meter::default()); // as open_clip's, whose meters live for an epoch
+        }
+        if !step.step.is_multiple_of(self.log_every_steps) {
+            self.unshown = Some(line);
             return Ok(None);
         }
-        self.loss.update(step.loss.into());
+        self.show(&line).map(Some)
+    }
+
+    /// Shows the run's last step, whatever its number: returns the console's line, unless it was given.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn finish(&mut self) -> Result<Option<String>, TrainError> {
+        self.unshown.take().map(|line| self.show(&line)).transpose()
+    }
+
+    /// TensorBoard's numbers of a step, and the console's line.
+    fn show(&mut self, line: &MetricsLine) -> Result<String, TrainError> {
+        self.unshown = None;
+        self.loss.update(line.loss.into());
         self.events.scalars(
-            step.step,
+            line.step,
             &[
                 ("train/data_time", line.data_time as f32),
                 ("train/batch_time", line.batch_time as f32),
@@ -166,10 +190,10 @@ impl Metrics {
                 ("train/grad_norm", line.grad_norm as f32),
             ],
         )?;
-        let console = self.console(&line);
+        let console = self.console(line);
         self.data = Meter::default();
         self.batch = Meter::default();
-        Ok(Some(console))
+        Ok(console)
     }
 
     /// open_clip's line. Its `[seen/total (percent%)]` counts an epoch's samples; while a pass prunes as it streams their
@@ -180,16 +204,17 @@ impl Metrics {
         let percent = 100.0 * (line.step + 1) as f64 / self.total_steps as f64;
         let loss = format!("{} ({})", five_digits(self.loss.value), five_digits(self.loss.average()));
         format!(
-            "Train Epoch: {} [{:>width$}/{total} ({percent:.0}%)] Data (t): {:.3} Batch (t): {:.3}, {rate:.2}/s, \
-             {rate:.2}/s/gpu LR: {:.6} Logit Scale: {:.3} Contrastive_loss: {loss} Loss: {loss}",
+            "Train Epoch: {} [{:>width$}/{total} ({percent:.0}%)] Data (t): {:.3} Batch (t): {:.3}, {:.2}/s, \
+             {:.2}/s/gpu LR: {:.6} Logit Scale: {:.3} Contrastive_loss: {loss} Loss: {loss}",
             line.pass,
             line.samples_seen,
             self.data.average(),
             self.batch.average(),
+            line.samples_per_second,
+            line.samples_per_second_per_gpu,
             line.lr,
             line.scale,
             width = total.to_string().len(),
-            rate = line.samples_per_second,
         )
     }
 }
@@ -269,8 +294,29 @@ mod tests {
              Logit Scale: 14.285 Contrastive_loss: 3.2500 (3.2500) Loss: 3.2500 (3.2500)"
         );
         assert!(metrics.note(&step(1), 0, 64, 0.1, 0.5).unwrap().is_none());
-        assert!(metrics.note(&step(9), 0, 320, 0.1, 0.5).unwrap().is_some());
+        // The last step is shown, whatever its number; once.
+        assert!(metrics.finish().unwrap().is_some_and(|line| line.contains(" 64/320 (20%)")));
+        assert!(metrics.finish().unwrap().is_none());
+        assert!(metrics.note(&step(4), 0, 160, 0.1, 0.5).unwrap().is_some());
+        assert!(metrics.finish().unwrap().is_none());
         assert_eq!(five_digits(12.345_678), "12.346");
         assert_eq!(five_digits(0.001_234_56), "0.0012346");
+    }
+
+    #[test]
+    fn each_device_has_its_share_of_the_rate_and_each_pass_its_own_average() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, 10, 1).unwrap();
+        metrics.set_devices(2);
+        let mut note = |number: u64, pass: u32, loss: f32| {
+            let step = StepMetrics { loss, ..step(number) };
+            metrics.note(&step, pass, (number + 1) * 32, 0.1, 0.5).unwrap().unwrap()
+        };
+        let first = note(0, 0, 4.0);
+        assert!(first.contains(" 64.00/s, 32.00/s/gpu ") && first.ends_with(" Loss: 4.0000 (4.0000)"), "{first}");
+        let second = note(1, 0, 3.0);
+        assert!(second.ends_with(" Loss: 3.0000 (3.5000)"), "{second}");
+        let next_pass = note(2, 1, 2.0);
+        assert!(next_pass.ends_with(" Loss: 2.0000 (2.0000)"), "{next_pass}");
     }
 }

@@ -75,6 +75,9 @@ pub(super) fn train<M: Contrastive>(
             progress.save(trainer)?;
         }
     }
+    if let Some(line) = metrics.as_mut().map(Metrics::finish).transpose()?.flatten() {
+        say(&line);
+    }
     progress.finish(trainer, say)
 }
 
@@ -194,9 +197,10 @@ fn leave_trace(config: &TrainerConfig, rank: usize, error: &TrainError, ready: &
     let TrainError::NotFinite { step, what, value, lr, logit_scale } = error else { return };
     let of_rank = if rank == 0 { String::new() } else { format!(".rank_{rank}") };
     let path = config.logs.join(format!("not_finite_step_{step:08}{of_rank}.json"));
+    let samples = ready.samples.iter().map(|(shard, index)| json!({"shard": &**shard, "index": index}));
     let trace = json!({
         "step": step, "what": what, "value": value.to_string(), "lr": lr, "logit_scale": logit_scale,
-        "pass": ready.pass, "keys": ready.keys,
+        "pass": ready.pass, "samples": samples.collect::<Vec<_>>(),
     });
     match replace(&path, format!("{trace:#}\n").as_bytes()) {
         Ok(()) => say(&format!("the batch's samples are listed in {}", path.display())),
