@@ -60,10 +60,10 @@ pub struct TrainArgs {
     /// Warm-up steps [default: 10,000, at most a tenth of the run]
     #[arg(long, help_heading = "Recipe")]
     pub warmup: Option<u64>,
-    /// Clip the gradient's norm
+    /// Clip the gradient's norm: that of open_clip with --local-loss --gather-with-grad and without --accum-freq
     #[arg(long, value_name = "NORM", help_heading = "Recipe")]
     pub grad_clip_norm: Option<f64>,
-    /// Gradient accumulation: parts a batch is split into
+    /// Gradient accumulation: parts a batch is split into; the gradient stays the batch's, where open_clip adds the logit scale's once a part
     #[arg(long, default_value_t = 1, help_heading = "Recipe")]
     pub accum_freq: u32,
     /// f32, or bf16 (autocast)
