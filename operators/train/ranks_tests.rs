@@ -298,11 +298,12 @@ fn run(
             turns: k % 5,
             ends_pass: false,
             cursor: json!({"batch": k + 1}),
-            keys: vec![],
+            samples: vec![],
         })
     };
     let mut said = 0;
-    let done = run_trainer(&mut trainer, &logging, &checkpoints, found.as_ref(), next, assemble, |_| said += 1);
+    let done =
+        run_trainer(&mut trainer, &logging, &checkpoints, found.as_ref(), (next, || ()), assemble, |_| said += 1);
     assert!(rank == 0 || said == 0);
     done
 }

@@ -15,7 +15,7 @@
 //!    reason, all stop there, and a batch that waits here is left over.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,8 @@ pub struct Assembled {
     pub ends_pass: bool,
     /// The order's cursor after this batch: what a checkpoint taken after its step stores.
     pub cursor: serde_json::Value,
-    /// Its samples' names, for the file that is left when a loss is not a number. May be empty.
-    pub keys: Vec<String>,
+    /// Its samples, each by its shard's name and its raw index there, for the file that is left when a loss is not a number. May be empty.
+    pub samples: Vec<(Arc<str>, u32)>,
 }
 
 /// What the order has next.
@@ -165,20 +165,20 @@ type Handed = Result<Option<(Assembled, Staged, f64)>, Cause>;
 
 /// Trains until the schedule's last step, the end of the data, or a stop.
 ///
-/// `next` blocks for the next batch of the order (an [`Option`] knows no other end than a stop) and `assemble` tokenises and stacks it, both on a thread of their own
+/// The order's `next` blocks for the next batch of the order (an [`Option`] knows no other end than a stop) and `assemble` tokenises and stacks it, both on a thread of their own
 /// that works one batch ahead and never asks for more batches than the run has steps. `say` gets the console's lines.
 /// `start` is the checkpoint that `trainer` was restored from, if it was. A checkpoint is written at the end in any case
-/// but an error, unless no step was done.
+/// but an error, unless no step was done. Where training fails, the order's `close` is called: a `next` that blocks is to return.
 ///
 /// # Errors
 /// A loss that is not finite (with `logs/not_finite_step_N.json` beside it), a batch that cannot be assembled, a disk that
-/// is full: the last checkpoint is untouched. The call then returns when `next` does.
+/// is full: the last checkpoint is untouched.
 pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     trainer: &mut Trainer<M>,
     config: &TrainerConfig,
     checkpoints: &Checkpoints,
     start: Option<&FoundCheckpoint>,
-    mut next: impl FnMut() -> N + Send,
+    (mut next, close): (impl FnMut() -> N + Send, impl FnOnce()),
     mut assemble: impl FnMut(T) -> Result<Assembled, Cause> + Send,
     mut say: impl FnMut(&str),
 ) -> Result<TrainSummary, TrainError> {
@@ -213,9 +213,10 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
     std::thread::scope(|scope| {
         let assembler = std::thread::Builder::new().name("assembler".into()).spawn_scoped(scope, ahead);
         let assembler = assembler.map_err(TrainError::file(&config.logs, "starting a thread"))?;
-        let done = steps::train(trainer, config, checkpoints, start, batches, &mut say);
+        let done = caught(|| steps::train(trainer, config, checkpoints, start, batches, &mut say));
         if done.is_err() {
             trainer.leave_ranks();
+            close(); // else the assembler would wait for data that nobody takes
         }
         match assembler.join() {
             Ok(()) => done,
@@ -231,8 +232,11 @@ pub fn run_trainer<M: Contrastive, T, N: Into<Next<T>>>(
 pub fn spawn_trainer(
     body: impl FnOnce() -> Result<TrainSummary, TrainError> + Send + 'static,
 ) -> std::io::Result<JoinHandle<Result<TrainSummary, TrainError>>> {
-    std::thread::Builder::new().name("trainer".into()).spawn(move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
-            .unwrap_or_else(|panic| Err(TrainError::panic(panic.as_ref())))
-    })
+    std::thread::Builder::new().name("trainer".into()).spawn(move || caught(body))
+}
+
+/// What `body` gives; a panic is an error.
+fn caught(body: impl FnOnce() -> Result<TrainSummary, TrainError>) -> Result<TrainSummary, TrainError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| Err(TrainError::panic(panic.as_ref())))
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use tch::Device;
 
@@ -194,11 +196,11 @@ fn a_run_of_passes_ends_its_last_one() {
             turns: k % 2 * 8,
             ends_pass: false,
             cursor,
-            keys: vec![],
+            samples: vec![],
         })
     };
     let say = |line: &str| said.push(line.to_string());
-    let summary = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, say).unwrap();
+    let summary = run_trainer(&mut trainer, &run, &checkpoints, None, (next, || ()), assemble, say).unwrap();
     assert_eq!((summary.outcome, summary.epoch, summary.losses.len()), (RunEnd::Complete, 2, 4));
     assert_eq!(number, 4, "no batch was asked for that no step needs");
     assert!(folder.path().join("checkpoints/epoch_2.pt").exists());
@@ -235,10 +237,10 @@ fn a_run_of_unjudged_passes_ends_with_the_last_and_resumes_to_the_same() {
                 turns,
                 ends_pass: false,
                 cursor: serde_json::json!(k + 1),
-                keys: vec![],
+                samples: vec![],
             })
         };
-        run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).unwrap()
+        run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), (next, || ()), assemble, |_| ()).unwrap()
     };
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let undisturbed = run_to(whole.path(), u64::MAX);
@@ -265,22 +267,49 @@ fn a_bad_batch_leaves_its_samples_names() {
         (number <= 9).then_some(number - 1)
     };
     let assemble = |k: u64| {
-        let keys = vec![format!("a/{k}")];
+        let samples = vec![("00012.tar".into(), 345 + k as u32)];
         Ok(Assembled {
             batch: batch(k, 8),
             pass: 0,
             turns: k * 8,
             ends_pass: false,
             cursor: serde_json::json!(k),
-            keys,
+            samples,
         })
     };
     let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::INFINITY));
-    let error = run_trainer(&mut trainer, &run, &checkpoints, None, next, assemble, |_| ()).unwrap_err();
+    let error = run_trainer(&mut trainer, &run, &checkpoints, None, (next, || ()), assemble, |_| ()).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { step: 0, .. }), "{error}");
     let trace = std::fs::read_to_string(folder.path().join("logs/not_finite_step_00000000.json")).unwrap();
-    assert!(trace.contains("a/0"), "{trace}");
+    let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+    assert_eq!(trace["samples"], serde_json::json!([{"shard": "00012.tar", "index": 345}]));
     assert!(checkpoints.newest().unwrap().is_none());
+}
+
+/// The order waits for data that may take hours, and a step has failed: the run ends all the same, and at once.
+#[test]
+fn a_failed_step_ends_an_order_that_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoints, mut trainer) = (open(folder.path(), None), trainer(config(8), 9));
+    let run = TrainerConfig::new(folder.path().join("logs"));
+    let bias = trainer.model().get("ln_final.bias").shallow_clone();
+    let _ = tch::no_grad(|| bias.shallow_clone().fill_(f64::NAN));
+    let (close, closed) = mpsc::channel();
+    let mut given = false;
+    let next = move || {
+        if std::mem::replace(&mut given, true) {
+            closed.recv_timeout(Duration::from_secs(60)).unwrap();
+            return None;
+        }
+        Some(())
+    };
+    let assemble = |()| {
+        let (cursor, samples) = (serde_json::json!(1), vec![]);
+        Ok(Assembled { batch: batch(0, 8), pass: 0, turns: 0, ends_pass: false, cursor, samples })
+    };
+    let ends = (next, || close.send(()).unwrap());
+    let error = run_trainer(&mut trainer, &run, &checkpoints, None, ends, assemble, |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::NotFinite { step: 0, .. }), "{error}");
 }
 
 #[test]
@@ -289,10 +318,10 @@ fn a_batch_that_cannot_be_assembled_ends_the_run() {
     let (checkpoints, run) = (open(folder.path(), None), TrainerConfig::new(folder.path().join("logs")));
     let mut fresh = trainer(config(8), 9);
     let refuse = |_: ()| Err(Cause::from("no room"));
-    let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), refuse, |_| ()).unwrap_err();
+    let error = run_trainer(&mut fresh, &run, &checkpoints, None, (|| Some(()), || ()), refuse, |_| ()).unwrap_err();
     let said = Causes(&error).to_string();
     assert!(said.contains("no room"), "{said}");
     let explode = |_: ()| -> Result<Assembled, Cause> { panic!("boom") };
-    let error = run_trainer(&mut fresh, &run, &checkpoints, None, || Some(()), explode, |_| ()).unwrap_err();
+    let error = run_trainer(&mut fresh, &run, &checkpoints, None, (|| Some(()), || ()), explode, |_| ()).unwrap_err();
     assert!(error.to_string().contains("boom"), "{error}");
 }

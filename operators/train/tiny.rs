@@ -149,7 +149,8 @@ pub fn run_folder(folder: &Path, keep: Option<usize>, total: u64, stop_at: u64) 
     };
     let assemble = |k: u64| {
         let (pass, turns, cursor) = ((k / 5) as u32, k % 5 * 8, json!({"batch": k + 1}));
-        Ok(Assembled { batch: batch(k, 8), pass, turns, ends_pass: false, cursor, keys: vec![] })
+        Ok(Assembled { batch: batch(k, 8), pass, turns, ends_pass: false, cursor, samples: vec![] })
     };
-    run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), next, assemble, |_| ()).expect("works in the test")
+    run_trainer(&mut trainer, &run, &checkpoints, found.as_ref(), (next, || ()), assemble, |_| ())
+        .expect("works in the test")
 }

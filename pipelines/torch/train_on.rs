@@ -116,10 +116,20 @@ pub(crate) fn train_on(
     let _winding = together.wind_down_with(stop, move || ending.request());
 
     let rank = (rank, ranks);
-    let batches = Batches { order: order.clone(), grows, rank, outbox, samples, irregular, trained, waited };
-    let trainer = trainer_thread::start(setting, prepared, batches)?;
     let (names, split) = (judging.names.clone(), judging.split.clone());
     let named = names.clone();
+    let batches = Batches {
+        order: order.clone(),
+        grows,
+        rank,
+        outbox,
+        samples,
+        irregular,
+        trained,
+        names: named.clone(),
+        waited,
+    };
+    let trainer = trainer_thread::start(setting, prepared, batches)?;
     let (workers, spent) = (config.machine.workers, machinery.clone());
     let known = Arc::new(KnownMaxima::new(&judging.benchmarks));
     let parts = Parts {

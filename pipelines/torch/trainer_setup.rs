@@ -11,6 +11,7 @@ use trommel_bridge::{Attention, LIBTORCH, has_onednn};
 use trommel_core::causes::Cause;
 use trommel_core::notices::Notices;
 use trommel_dataflow::order::{Cursor, Held, OrderConfig};
+use trommel_decide::ShardNames;
 use trommel_embed::device;
 use trommel_ledger::run_folder::RunFolder;
 use trommel_model::{Architecture, Captions, Model, weights};
@@ -134,7 +135,9 @@ pub(crate) fn prepare(
             tracing::warn!("{skipped}");
         }
     }
-    progress.steps.store(trainer.global_step(), Ordering::Relaxed);
+    for steps in [&progress.steps, &progress.steps_resumed] {
+        steps.store(trainer.global_step(), Ordering::Relaxed);
+    }
     let beginning = json!({ "configuration": training, "threads": threads, "step": trainer.global_step() });
     together.agree(Phase::Training, &beginning)?; // nobody writes before all have read
     if let Some(cluster) = together.cluster() {
@@ -186,21 +189,24 @@ pub(crate) fn assemble(
     cursor: &Cursor,
     rows: Vec<Held<TrainSample>>,
     captions: &dyn Captions,
+    names: &ShardNames,
     size: usize,
     device: Device,
 ) -> Result<Assembled, Cause> {
     let ids: Vec<Vec<i64>> = rows.iter().map(|row| captions.ids(&row.sample.caption)).collect();
     let context = ids.first().map_or(0, Vec::len);
     let mut batch = Batch::writer(rows.len(), size, context, device)?;
-    let mut keys = Vec::with_capacity(rows.len());
+    let mut samples = Vec::with_capacity(rows.len());
     for (Held { sample, .. }, ids) in rows.into_iter().zip(ids) {
         batch.push(&sample.view, ids)?;
-        keys.push(format!("{}/{}", sample.id.ordinal, sample.id.index));
+        samples.push(sample.id);
     }
     let batch = batch.finish()?;
-    tracing::debug!(pass, samples = keys.join(" "), "batch");
+    let places = || samples.iter().map(|id| format!("{}/{}", id.ordinal, id.index)).collect::<Vec<_>>().join(" ");
+    tracing::debug!(pass, samples = places(), "batch");
+    let samples = samples.iter().map(|id| (names(id.ordinal), id.index)).collect();
     let cursor = serde_json::to_value(cursor)?;
-    Ok(Assembled { batch, pass, turns, ends_pass, cursor, keys })
+    Ok(Assembled { batch, pass, turns, ends_pass, cursor, samples })
 }
 
 /// What the order is made for.

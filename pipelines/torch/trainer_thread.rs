@@ -10,6 +10,7 @@ use trommel_core::causes::Cause;
 use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
 use trommel_dataflow::order::{Cursor, Held};
+use trommel_decide::ShardNames;
 use trommel_train::share::{Outbox, rows};
 use trommel_train::to_order::{TrainOrder, TrainSample};
 use trommel_train::{Next, RunEnd, TrainError, TrainSummary, TrainerConfig, run_trainer, spawn_trainer};
@@ -40,6 +41,8 @@ pub(crate) struct Batches {
     pub(crate) irregular: Option<IrregularTurns>,
     /// How far it has come.
     pub(crate) trained: Trained,
+    /// Stable names of shards.
+    pub(crate) names: ShardNames,
     /// Microseconds that were waited for batches.
     pub(crate) waited: Arc<AtomicU64>,
 }
@@ -47,10 +50,16 @@ pub(crate) struct Batches {
 /// Ends the run, for it has been trained or cannot be, be it for a panic: the dataflow would wait for ever for somebody to take its samples.
 struct EndsRun(TrainOrder, Stop);
 
-impl Drop for EndsRun {
-    fn drop(&mut self) {
+impl EndsRun {
+    fn now(&self) {
         self.0.service().close();
         self.1.request();
+    }
+}
+
+impl Drop for EndsRun {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -122,21 +131,20 @@ pub(crate) fn start(
     let mut asked = Asked { batch, step: trainer.global_step(), last: trainer.schedule().last_step() };
     let captions = setting.model.captions().map_err(PipelineError::usage)?;
     let (size, device) = (setting.model.preprocess().size as usize, trainer.device());
-    let (order, trained) = (batches.order.service().clone(), batches.trained.clone());
+    let (order, trained, names) = (batches.order.service().clone(), batches.trained.clone(), batches.names.clone());
     let (ends_run, progress) = (EndsRun(batches.order.clone(), setting.stop.clone()), setting.progress.clone());
     spawn_trainer(move || {
-        let _ends_run = ends_run;
         let done = run_trainer(
             &mut trainer,
             &logging,
             &checkpoints,
             found.as_ref(),
-            || batches.next(&mut asked),
+            (|| batches.next(&mut asked), || ends_run.now()),
             |mine: Result<Mine, Cause>| {
                 let (place, cursor, rows) = mine?;
                 progress.steps.fetch_add(1, Ordering::Relaxed);
                 trained.reach(&cursor);
-                assemble(place, &cursor, rows, &*captions, size, device)
+                assemble(place, &cursor, rows, &*captions, &names, size, device)
             },
             |line| tracing::info!("{line}"),
         );
