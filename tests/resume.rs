@@ -350,3 +350,48 @@ fn an_interrupted_demo_goes_on() {
     run(0, &args.each_ref().map(String::as_str));
     assert!(out.join("demo.svg").exists());
 }
+
+/// A shard that cannot be read is a hole of its pass for good: the finished run goes on saying so.
+#[test]
+fn a_pass_without_a_shard_is_told_at_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, into) = (copied_shards(folder.path()), folder.path().join("run"));
+    let lost = shards.join("00003.tar");
+    fs::remove_file(&lost).unwrap();
+    // It opens, and reading it is an I/O error.
+    std::os::unix::fs::symlink("/proc/self/mem", &lost).unwrap();
+    let words = train(&all(&shards), &into, &["--steps", "6", "--skip-failed"]);
+    for first_step in [0, 6] {
+        let (report, said) = report(3, &words);
+        assert_eq!((&report["first_step"], &report["steps"]), (&first_step.into(), &6.into()), "{said}");
+        let lost = serde_json::json!([{"pass": 0, "shard": "00003.tar", "samples": 0}]);
+        assert_eq!(report["trained_without"], lost, "{said}");
+        assert!(said.contains("pass 0 was trained without 00003.tar; it is not made up for"), "{said}");
+        assert!(!said.contains("the same command tries them again"), "{said}");
+    }
+}
+
+/// A shard that was there when half a window was trained and is not now: another window would train samples twice, or never.
+#[test]
+fn a_half_trained_window_waits_for_its_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, into) = (copied_shards(folder.path()), folder.path().join("run"));
+    let more = ["--steps", "6", "--skip-failed", "--save-every", "1", "--keep-checkpoints", "9"];
+    let words = train(&all(&shards), &into, &more);
+    prune(&all(&shards), &into);
+    report(0, &words);
+    let expected = losses(&into);
+    // Back to the middle of the first window: 2 batches of 16 in 64 samples.
+    for step in 3..=6 {
+        fs::remove_dir_all(into.join(format!("checkpoints/step_{step:08}"))).unwrap();
+    }
+    let path = shards.join("00003.tar");
+    let tar = fs::read(&path).unwrap();
+    fs::write(&path, vec![0; tar.len()]).unwrap();
+    let said = stderr(&run(3, &common::words(&words)));
+    assert!(said.contains("00003.tar: the window that is half trained holds samples of this shard"), "{said}");
+    fs::write(&path, tar).unwrap();
+    let (report, _) = report(0, &words);
+    assert_eq!((&report["first_step"], &report["steps"]), (&2.into(), &6.into()));
+    assert_eq!(losses(&into), expected);
+}

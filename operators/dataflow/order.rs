@@ -53,7 +53,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::irregular::Irregular;
 pub use super::lanes::{Lanes, OrderConfig, ShardPlace, WindowBytes};
 pub use super::sequencer::{OrderError, Ready, Sequencer, Slot, WaitsFor};
-pub use super::window::{Cursor, LanePlace, Numbered, Payload, Window};
+pub use super::window::{Cursor, GivenUp, LanePlace, Numbered, Payload, Window};
 use trommel_core::credit::{Credit, Permit, Turn};
 use trommel_core::sample::SampleId;
 use trommel_core::stop::Stop;
@@ -141,6 +141,7 @@ impl<P: Send + 'static> OrderService<P> {
             cursor,
             left_over,
             skipped,
+            torn: None,
             offered: 0,
             given: 0,
             closed: false,
@@ -288,6 +289,12 @@ impl<P: Send + 'static> OrderService<P> {
                     }
                     return Some((state, false));
                 }
+                Some(Ready::Torn(shard)) => {
+                    state.torn = Some(shard);
+                    drop(state);
+                    inner.stop.request();
+                    return None;
+                }
                 None if state.sequencer.finished() => return None,
                 None => state = inner.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
@@ -313,6 +320,19 @@ impl<P: Send + 'static> OrderService<P> {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         locked(&self.inner.state).skipped
+    }
+
+    /// Shards that were given up, over all passes, up to where [`skipped`](Self::skipped) counts.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<GivenUp> {
+        locked(&self.inner.state).cursor.given_up.clone()
+    }
+
+    /// The shard for which this order has stopped the run: what it gives now ends before the samples that it had in the window
+    /// that the order continued inside of.
+    #[must_use]
+    pub fn torn(&self) -> Option<GivenUp> {
+        locked(&self.inner.state).torn
     }
 
     /// What was irregular since the last call, up to the batch that was given last at least.

@@ -12,6 +12,8 @@
 //! 4. In a growing assignment no lane is exhausted before the assignment is closed: the lane in turn is waited for, whatever the
 //!    others have. So the order is that of the finished assignment, whenever its shards came. Call [`Sequencer::fill`] after
 //!    the assignment has changed.
+//! 5. Continued inside of a window, it gives that window again or [`Ready::Torn`]: a shard that was given up in it ends where it
+//!    ended then, whatever can be had of it now. In a growing assignment, whose order nobody can repeat, it goes on without what is missing.
 //!
 //! Cost: a tree insertion a slot, a sort a window; holes are held as runs.
 //!
@@ -40,10 +42,11 @@ use std::sync::Arc;
 use super::holes::Holes;
 use super::irregular::{Irregular, What};
 use super::lanes::{Lanes, OrderConfig, ShardPlace, Standing};
-use super::window::{Cursor, LanePlace, Open, Payload};
+use super::window::{Cursor, GivenUp, LanePlace, Open, Payload};
 use trommel_core::sample::SampleId;
 
 mod error;
+mod given_up;
 mod slot;
 
 pub use self::error::OrderError;
@@ -66,6 +69,10 @@ pub struct Sequencer<P> {
     began: Cursor,
     now: Cursor,
     shards: HashMap<(u32, u64), Shard<P>>,
+    /// Shards that were given up in the window that it continued inside of, and their samples until then.
+    ended: HashMap<(u32, u64), u32>,
+    /// Whether that window must be the same again.
+    repeats: bool,
     /// Holes that were to be samples, their turn yet to come.
     skips: HashSet<(u32, SampleId)>,
     open: Open<P>,
@@ -98,15 +105,28 @@ impl<P: Payload> Sequencer<P> {
         if let Some(closed_at) = cursor.closed_at.filter(|_| cursor.closed_at != lanes.closed_at()) {
             return Err(OrderError::Closed { closed_at });
         }
-        Ok(Self::at(config, lanes, passes, Cursor { offset: 0, ..cursor.clone() }))
+        let mut order = Self::at(config, lanes, passes, Cursor { offset: 0, ..cursor.clone() });
+        order.repeat_window(cursor);
+        Ok(order)
     }
 
     fn at(config: &OrderConfig, lanes: Arc<Lanes>, passes: Option<u32>, cursor: Cursor) -> Self {
         let passes = lanes.passes(passes);
         let (began, now, open) = (cursor.clone(), cursor.clone(), Open::new(cursor));
-        let (shards, skips) = (HashMap::new(), HashSet::new());
-        let irregular = Vec::new();
-        Self { config: config.clone(), lanes, passes, began, now, shards, skips, open, ready: None, irregular }
+        Self {
+            config: config.clone(),
+            lanes,
+            passes,
+            began,
+            now,
+            shards: HashMap::new(),
+            ended: HashMap::new(),
+            repeats: false,
+            skips: HashSet::new(),
+            open,
+            ready: None,
+            irregular: Vec::new(),
+        }
     }
 
     /// Takes a sample's turn. Its pass and shard must be in the plan.
@@ -116,8 +136,8 @@ impl<P: Payload> Sequencer<P> {
     pub fn offer(&mut self, slot: Slot<P>) -> Result<(), OrderError> {
         let (pass, SampleId { ordinal, index }) = (slot.pass, slot.id);
         let place = self.place(pass, ordinal)?;
-        if self.lanes.is_hole(ordinal) {
-            return Ok(()); // read before it was known
+        if self.lanes.is_hole(ordinal) || self.has_ended(pass, slot.id) {
+            return Ok(()); // read before it was known, or for the ledger
         }
         if before(&self.began, pass, place, index) {
             return Ok(());
@@ -154,7 +174,7 @@ impl<P: Payload> Sequencer<P> {
     pub fn skip(&mut self, pass: u32, id: SampleId) -> Result<(), OrderError> {
         let place = self.place(pass, id.ordinal)?;
         self.offer(Slot { pass, id, content: None })?;
-        if !before(&self.began, pass, place, id.index) {
+        if !before(&self.began, pass, place, id.index) && !self.has_ended(pass, id) {
             self.skips.insert((pass, id));
         }
         Ok(())
@@ -178,6 +198,9 @@ impl<P: Payload> Sequencer<P> {
         if passed_over(&self.began, pass, place) {
             return Ok(());
         }
+        if self.end_again(pass, ordinal, count) {
+            return Ok(());
+        }
         if passed_over(&self.now, pass, place) {
             return Err(OrderError::EndedTwice { pass, ordinal });
         }
@@ -193,22 +216,6 @@ impl<P: Payload> Sequencer<P> {
             return Err(OrderError::BeyondEnd { pass, ordinal, index, count });
         }
         shard.count = Some(count);
-        Ok(())
-    }
-
-    /// Says that no more than the samples `0..count` of a shard can be had. Where the order continued inside of it and
-    /// further on, it ends there: what was used up stays used up.
-    ///
-    /// # Errors
-    /// See [`OrderError`].
-    pub fn give_up(&mut self, pass: u32, ordinal: u64, count: u32) -> Result<(), OrderError> {
-        let place = self.place(pass, ordinal)?;
-        let begun = self.began.lanes[place.lane];
-        let inside = (pass, place.position) == (self.began.pass, begun.position);
-        self.end(pass, ordinal, if inside { count.max(begun.index) } else { count })?;
-        if let Some(shard) = self.shards.get_mut(&(pass, ordinal)) {
-            shard.given_up = true;
-        }
         Ok(())
     }
 
@@ -312,11 +319,10 @@ impl<P: Payload> Sequencer<P> {
         };
         let Some(shard) = self.shards.get_mut(&(self.now.pass, ordinal)) else { return false };
         if shard.count.is_some_and(|count| index >= count) {
-            let given_up = shard.given_up;
-            self.shards.remove(&(self.now.pass, ordinal));
-            if given_up {
-                self.note(What::GivenUp(ordinal, index));
+            if shard.given_up && !self.pass_given_up(GivenUp { pass, ordinal, count: index }) {
+                return true;
             }
+            self.shards.remove(&(pass, ordinal));
             self.now.lanes[lane] = LanePlace { position: position + 1, index: 0 };
             return true; // the turn stays with the lane: a shard without samples takes none
         }
@@ -364,7 +370,8 @@ impl<P: Payload> Sequencer<P> {
             return;
         }
         let (pass, numbered) = (self.now.pass, self.now.first_number);
-        self.now = Cursor { skipped: self.now.skipped, ..Cursor::start_of(pass + 1, self.lanes.count()) };
+        let given_up = std::mem::take(&mut self.now.given_up);
+        self.now = Cursor { skipped: self.now.skipped, given_up, ..Cursor::start_of(pass + 1, self.lanes.count()) };
         self.open = Open::new(self.now.clone());
         self.ready = Some(Ready::PassEnd { pass, numbered });
     }

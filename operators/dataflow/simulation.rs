@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod explore;
+mod given_up;
 mod graph;
 mod growth;
 mod model;

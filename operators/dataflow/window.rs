@@ -19,6 +19,18 @@ pub struct LanePlace {
     pub index: u32,
 }
 
+/// A shard that could not be had: a pass goes on without its samples from `count` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenUp {
+    /// Pass over the data, from 0.
+    pub pass: u32,
+    /// Ordinal of the shard in the plan, from 0.
+    pub ordinal: u64,
+    /// Its first samples, which the pass has had.
+    pub count: u32,
+}
+
 /// Where an order continues: goes into a checkpoint.
 ///
 /// `lanes`, `turn` and `first_number` are as they were at the start of the window; `offset` of its samples are used up.
@@ -46,6 +58,9 @@ pub struct Cursor {
     /// Kept samples up to that window, over all passes, that could not be read again when their turn came.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Shards that were given up, over all passes: up to the window's start, or to its end where some of it is used up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<GivenUp>,
     /// The number of shards with which a growing assignment was closed, once the order relies on it: it passed a lane's end.
     /// From there on more shards would have given another order.
     #[serde(default, skip_serializing_if = "Option::is_none")]

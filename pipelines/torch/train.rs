@@ -21,7 +21,7 @@ use crate::settled::{Settled, has_trained, judged};
 use crate::together::Together;
 use crate::train_dataflows::judge_and_train;
 use crate::train_on::{TrainInputs, check_order, train_on};
-pub use crate::train_report::TrainReport;
+pub use crate::train_report::{TrainReport, TrainedWithout};
 use crate::train_run::Setting;
 pub use crate::train_run::{RunLength, TrainRun};
 use crate::trainer_memory::{Beside, TrainerMemory};

@@ -12,7 +12,7 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::Time;
 use trommel_dataflow::lanes::Lanes;
 use trommel_dataflow::leases::LaneLeases;
-use trommel_dataflow::order::{OrderConfig, OrderService};
+use trommel_dataflow::order::{GivenUp, OrderConfig, OrderService};
 use trommel_dataflow::redeem::Redeem;
 use trommel_dataflow::source::Leases;
 use trommel_decide::known_maxima::KnownMaxima;
@@ -164,6 +164,11 @@ pub(crate) fn train_on(
     }
     let done = outcome.map_err(PipelineError::failed)?;
     let counts = written_by_all(together, &folder, written, &mut notices)?;
+    if let Some(GivenUp { ordinal, count, .. }) = order.service().torn() {
+        let text = "the window that is half trained holds samples of this shard that cannot be had now, from sample";
+        let error = PipelineError::Unfinished(format!("{text} {count} on")).within(names(ordinal));
+        return Err(error.with_remedy("bring the shard back"));
+    }
     if let (Some(split), 0) = (&split, together.rank()) {
         notices.merge(&split.never_met(&Ledger::open(&config.run).map_err(PipelineError::failed)?)?);
     }

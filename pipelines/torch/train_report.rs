@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use trommel_core::notices::Notices;
 use trommel_core::sample::NO_CAPTION;
-use trommel_dataflow::order::OrderConfig;
+use trommel_dataflow::order::{GivenUp, OrderConfig};
 use trommel_decide::ShardNames;
 use trommel_ledger::manifest::Counts;
 use trommel_train::to_order::TrainOrder;
@@ -48,6 +48,8 @@ pub struct TrainReport {
     pub without_caption: u64,
     /// Shards whose bytes could not be had, and why.
     pub failed: BTreeMap<u64, String>,
+    /// Shards that passes had to do without, from the beginning of the run on.
+    pub trained_without: Vec<TrainedWithout>,
     /// What was lost of the input, or passed over in it, over the whole ledger.
     pub notices: Notices,
     /// Seconds from the start to the first byte: plan, benchmarks, models.
@@ -75,6 +77,17 @@ pub struct TrainReport {
     pub checkpoint: Option<PathBuf>,
     /// Whether it ended before its length.
     pub interrupted: bool,
+}
+
+/// A shard that a pass had to do without: the pass is not gone through again when it can be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrainedWithout {
+    /// Number of the pass, from 0.
+    pub pass: u32,
+    /// Stable name of the shard.
+    pub shard: String,
+    /// Its first samples that the pass has had.
+    pub samples: u32,
 }
 
 /// What has ended.
@@ -127,6 +140,7 @@ impl Ended<'_> {
             left_over: order.service().left_over(),
             without_caption: counts.remarks.get(NO_CAPTION).unwrap_or(0),
             failed: order.failed(),
+            trained_without: without(order, names),
             notices,
             pass_samples_planned: settled.pass.map(|pass| pass.samples),
             start_seconds: progress.start_seconds(),
@@ -142,6 +156,13 @@ impl Ended<'_> {
             interrupted: done.outcome == RunEnd::Interrupted,
         }
     }
+}
+
+/// Shards that were given up, by the names that people know.
+fn without(order: &TrainOrder, names: &ShardNames) -> Vec<TrainedWithout> {
+    let given_up = order.service().given_up().into_iter();
+    let named = given_up.map(|GivenUp { pass, ordinal, count }| (pass, names(ordinal).to_string(), count));
+    named.map(|(pass, shard, samples)| TrainedWithout { pass, shard, samples }).collect()
 }
 
 /// The learning rate was laid out for samples that somebody promised.

@@ -8,7 +8,7 @@ use trommel_core::text::{percent, thousands};
 use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::memory::parse_bytes;
 use trommel_pipelines_torch::order_defaults::OrderFlags;
-use trommel_pipelines_torch::train::{RunLength, TrainRun, train};
+use trommel_pipelines_torch::train::{RunLength, TrainReport, TrainRun, TrainedWithout, train};
 use trommel_train::{Precision, SaveEvery, TextPadding, TrainConfig};
 
 use crate::run_config;
@@ -16,7 +16,7 @@ use trommel_cli::args::{ModelCommand, TrainArgs};
 use trommel_cli::commands::print_json;
 use trommel_cli::config_file;
 use trommel_cli::launch::Launched;
-use trommel_cli::outcome::{Outcome, tell};
+use trommel_cli::outcome::{Done, Outcome, tell};
 use trommel_cli::parsed::{Cli, Command, Parsed};
 use trommel_cli::say::say;
 use trommel_core::causes::Cause;
@@ -29,7 +29,8 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
     run_config::note_unread(&mut report.notices, given, &args.judging, &run_config::EMBEDS_OR_JOINS);
     begun.hide();
     if !begun.speaks {
-        return Ok(run_config::silently(report.interrupted, &report.failed));
+        let unfinished = report.interrupted || !report.trained_without.is_empty();
+        return Ok(run_config::silently(unfinished, &report.failed));
     }
     let samples = report.kept + report.dropped + report.rejected;
     say(format!(
@@ -56,7 +57,34 @@ pub fn run(args: &TrainArgs, given: &[String], launched: Option<Launched>) -> Ou
     tell(&report.notices);
     print_json(args.running.common.output.json, &report)?;
     let read = run_config::Read { rejected: report.rejected, samples, notices: &report.notices };
-    Ok(run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects))
+    let done = run_config::done(report.interrupted, &report.failed, read, args.running.reading.max_rejects);
+    Ok(Done { unfinished: unfinished(&report, done.unfinished), ..done })
+}
+
+/// Why a run is not whole, which is `usual` where no more than that is to be said. What a pass was trained without stays so, whatever is
+/// started again.
+fn unfinished(report: &TrainReport, usual: Option<String>) -> Option<String> {
+    let Some(TrainedWithout { pass, shard, samples }) = report.trained_without.first() else {
+        return match report.failed.first_key_value().filter(|_| !report.interrupted) {
+            Some((ordinal, why)) => {
+                let shards = report.failed.len();
+                Some(format!(
+                    "{shards} shards could not be read (shard {ordinal}: {why}); the run is complete without them"
+                ))
+            }
+            None => usual,
+        };
+    };
+    let from = if *samples == 0 { String::new() } else { format!(" from sample {samples} on") };
+    let without = format!("pass {pass} was trained without {shard}{from}");
+    let line = match report.trained_without.len() - 1 {
+        0 => format!("{without}; it is not made up for"),
+        more => format!("{without}, and so {more} more times; they are not made up for"),
+    };
+    Some(match usual.filter(|_| report.interrupted) {
+        Some(usual) => format!("{usual}; {line}"),
+        None => line,
+    })
 }
 
 /// The training run that a file of options describes; its shards and its judging are somebody else's. The file is read as the `--config`

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Held;
 use crate::sequencer::{OrderError, Sequencer};
-use crate::window::{Cursor, Numbered, Window};
+use crate::window::{Cursor, GivenUp, Numbered, Window};
 
 /// A window in use, and the rest of its samples.
 pub(super) type InUse<P> = (Window<Held<P>>, VecDeque<Numbered<Held<P>>>);
@@ -23,6 +23,8 @@ pub(super) struct State<P> {
     pub(super) left_over: u64,
     /// Samples skipped up to the end of the window in use.
     pub(super) skipped: u64,
+    /// The shard for which the window that it continued inside of cannot be had again.
+    pub(super) torn: Option<GivenUp>,
     pub(super) offered: u64,
     pub(super) given: u64,
     pub(super) closed: bool,
@@ -52,8 +54,9 @@ impl<P> State<P> {
         let samples = std::mem::take(&mut window.samples);
         let skip = std::mem::take(&mut self.skip);
         let rest: VecDeque<_> = samples.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect();
-        self.cursor =
-            if rest.is_empty() { window.next.clone() } else { Cursor { offset: skip, ..window.start.clone() } };
+        // What was given up inside of it belongs to its samples, be the cursor taken before the last of them.
+        let inside = || Cursor { offset: skip, given_up: window.next.given_up.clone(), ..window.start.clone() };
+        self.cursor = if rest.is_empty() { window.next.clone() } else { inside() };
         self.using = (!rest.is_empty()).then_some((window, rest));
     }
 
@@ -64,7 +67,8 @@ impl<P> State<P> {
         self.left_over += self.partial.len() as u64;
         self.partial.clear();
         self.skipped = self.sequencer.skipped();
-        self.cursor = Cursor { skipped: self.skipped, ..Cursor::start_of(pass + 1, self.cursor.lanes.len()) };
+        let (skipped, given_up) = (self.skipped, self.sequencer.given_up().to_vec());
+        self.cursor = Cursor { skipped, given_up, ..Cursor::start_of(pass + 1, self.cursor.lanes.len()) };
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What goes into a sequencer, what comes out of it, and what it waits for.
 
-use crate::window::Window;
+use crate::window::{GivenUp, Window};
 use trommel_core::sample::SampleId;
 
 /// One raw sample's turn.
@@ -41,6 +41,8 @@ pub enum Ready<P> {
         /// Samples numbered in it.
         numbered: u64,
     },
+    /// The window that the order continues inside of cannot be had again: this shard ends before the samples that it had in it.
+    Torn(GivenUp),
 }
 
 /// For whose sample an order waits.

@@ -98,6 +98,7 @@ fn every_sample_stands_where_the_order_put_it() {
                         due.extend(window.samples.iter().map(|sample| ((pass, sample.id), Some(sample.number))));
                     }
                     Ready::PassEnd { numbered: count, .. } => numbered.push(count),
+                    Ready::Torn(shard) => panic!("a fresh order repeats no window: {shard:?}"),
                 }
             }
         }

@@ -91,7 +91,7 @@ pub struct TrainArgs {
     /// Bytes (decoded views and captions) a shuffle window holds at most [default: as many as its samples need]
     #[arg(long, help_heading = "Order")]
     pub window_bytes: Option<String>,
-    /// Train without a shard that stays unavailable
+    /// Train without a shard that stays unavailable: its pass is not made up for, and the run goes on saying so (status 3)
     #[arg(long, help_heading = "Order")]
     pub skip_failed: bool,
     #[command(flatten)]
