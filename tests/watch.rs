@@ -48,6 +48,13 @@ impl Scene {
         args
     }
 
+    /// The same, of a watch to which shards and inputs are whole when they have not changed for so long.
+    fn slow_args(&self, settle: &str, judging: &[String], more: &[&str]) -> Vec<String> {
+        let mut args = self.args(judging, more);
+        *args.iter_mut().find(|word| *word == "0s").unwrap() = settle.into();
+        args
+    }
+
     /// One turn; gives the report.
     fn once(&self, judging: &[String], more: &[&str]) -> Value {
         let args = self.args(judging, &[&["--once", "--json"], more].concat());
@@ -451,19 +458,53 @@ fn what_is_not_complete_waits_and_what_is_malformed_is_rejected() {
     let (scene, judging) = (Scene::new(), World::shared().judging());
     scene.put("00000.tar", "00000");
     fs::write(scene.path("in/00001.tar"), b"this is no tar").unwrap();
-    let mut args = scene.args(&judging, &["--once", "--json"]);
-    let at = args.iter().position(|word| word == "0s").unwrap();
-    args[at] = "1h".into();
-    let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
-    assert_eq!(report["shards"], 0);
+    let slow = || -> Value {
+        let args = scene.slow_args("1h", &judging, &["--once", "--json"]);
+        serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap()
+    };
+    assert_eq!(slow()["shards"], 0);
     fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
-    let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
-    assert_eq!(report["shards"], 1);
+    assert_eq!(slow()["shards"], 1);
     // The second shard is none: a turn that read nothing else and lost it has not done its work.
     let args = scene.args(&judging, &["--once", "--json"]);
     let report: Value = serde_json::from_slice(&run(4, &words(&args)).stdout).unwrap();
     assert_eq!((report["shards"].as_u64(), report["epoch"].as_u64()), (Some(2), Some(3)), "{report}");
     assert_eq!(report["notices"]["shard_not_a_tar"]["lost_samples"], 1, "{report}");
+    scene.equals_batch("main", &judging);
+    // Statistics of the shard before say nothing of the one that is written over it.
+    scene.put("00000.tar", "00002");
+    assert_eq!(slow()["epoch"], 3);
+    fs::write(scene.path("in/00000_stats.json"), b"{}").unwrap();
+    assert_eq!(slow()["epoch"], 4);
+    assert_eq!(scene.changes()[3]["replaced"], serde_json::json!(["00000.tar"]));
+}
+
+/// A watch that was killed when it had read a shard, and before it saw that this was still being written, does not show it later.
+#[test]
+fn what_was_read_half_written_is_not_shown_by_the_next_start() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("a.tar", "00000");
+    scene.once(&judging, &[]);
+    let copied = std::process::Command::new("cp").arg("-a").args([scene.run(), scene.path("before")]).status();
+    assert!(copied.unwrap().success());
+    scene.put("a.tar", "00004");
+    assert_eq!(scene.once(&judging, &[])["epoch"], 2);
+    // All is as it was before that epoch, but that the shard was taken in and read.
+    for name in ["pool", "arrivals.jsonl"] {
+        let (old, new) = (scene.path("before").join(name), scene.run().join(name));
+        if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) }.unwrap();
+        fs::rename(new, old).unwrap();
+    }
+    fs::remove_dir_all(scene.run()).unwrap();
+    fs::rename(scene.path("before"), scene.run()).unwrap();
+    let shard = fs::read(World::shared().path("data/shards/00001.tar")).unwrap();
+    fs::write(scene.path("in/a.tar"), &shard[..shard.len() / 2]).unwrap();
+    let args = scene.slow_args("1h", &judging, &["--once", "--json"]);
+    let report: Value = serde_json::from_slice(&run(0, &words(&args)).stdout).unwrap();
+    assert_eq!((&report["epoch"], &report["shards"]), (&1.into(), &1.into()), "{report}");
+    fs::write(scene.path("in/a.tar"), &shard).unwrap();
+    assert_eq!(scene.once(&judging, &[])["epoch"], 2);
+    assert_eq!(scene.changes()[1]["replaced"], serde_json::json!(["a.tar"]));
     scene.equals_batch("main", &judging);
 }
 
@@ -503,6 +544,30 @@ fn what_cannot_be_seen_is_tried_again() {
     scene.once(&judging, &[]);
 }
 
+/// The folder on which a disk is mounted is there without it, and empty.
+#[test]
+fn an_empty_prefix_withdraws_nothing() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("a.tar", "00000");
+    scene.put("b.tar", "00001");
+    let withdraws = ["--withdraw-missing"];
+    scene.once(&judging, &withdraws);
+    fs::rename(scene.path("in"), scene.path("away")).unwrap();
+    fs::create_dir(scene.path("in")).unwrap();
+    let out = run(3, &words(&scene.args(&judging, &["--once", "--json", "--withdraw-missing"])));
+    assert_eq!(stderr(&out).matches("WARN").count(), 1, "{}", stderr(&out));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["shards"], &report["epoch"]), (&2.into(), &1.into()), "{report}");
+    let troubles: Vec<&str> = report["troubles"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(matches!(troubles[..], [line] if line.contains("no shard is left")), "{troubles:?}");
+    assert_eq!(scene.once(&judging, &[])["troubles"], serde_json::json!([]), "nobody asked to withdraw");
+    fs::remove_dir(scene.path("in")).unwrap();
+    fs::rename(scene.path("away"), scene.path("in")).unwrap();
+    fs::remove_file(scene.path("in/b.tar")).unwrap();
+    assert_eq!(scene.once(&judging, &withdraws)["shards"], 1);
+    scene.equals_batch("main", &judging);
+}
+
 /// Statistics may arrive before their shard; where they lie without it, it is lost. What was read is not, wherever its file went.
 #[test]
 fn statistics_without_a_shard_are_a_loss_when_they_have_settled() {
@@ -513,9 +578,7 @@ fn statistics_without_a_shard_are_a_loss_when_they_have_settled() {
         fs::write(scene.path("in").join(stats), br#"{"successes": 7}"#).unwrap();
     }
     let once = |settle: &str, status| -> Value {
-        let mut args = scene.args(&judging, &["--once", "--json"]);
-        let at = args.iter().position(|word| word == "0s").unwrap();
-        args[at] = settle.into();
+        let args = scene.slow_args(settle, &judging, &["--once", "--json"]);
         serde_json::from_slice(&run(status, &words(&args)).stdout).unwrap()
     };
     assert!(once("1h", 0)["notices"].get("shard_gone").is_none());
@@ -628,6 +691,46 @@ fn wrong_inputs_stop_nothing() {
     scene.equals_batch("main", &judging(&BOTH, "drop-from:0.9"));
 }
 
+/// `sort a b > takedown.txt` empties a list at once and fills it later, as editors do with a file of options: meanwhile what was read stays.
+#[test]
+fn what_is_being_written_is_not_in_force() {
+    let (scene, judging) = (Scene::new(), World::shared().judging());
+    scene.put("00000.tar", "00000");
+    scene.once(&judging, &[]);
+    let ledger = Ledger::open(&scene.current().join("main")).unwrap();
+    let kept = ledger.rows().unwrap().map(Result::unwrap);
+    let kept = kept.filter(|row| row.fate.status.as_str() == "kept" && row.fate.reason.is_none());
+    let keys: Vec<String> = kept.take(2).map(|row| format!("{}/{}\n", row.shard, row.fate.info.key)).collect();
+    let (list, options) = (scene.path("takedown.txt"), scene.path("watch.toml"));
+    let named = format!("takedown = [{:?}]\n", list.display().to_string());
+    fs::write(&list, &keys[0]).unwrap();
+    fs::write(&options, &named).unwrap();
+    let taken = || ledger_text(&scene.current().join("main")).matches(r#"code: "taken_down""#).count();
+    let more = ["--poll", "100ms", "--config", options.to_str().unwrap()];
+    let mut watch = Group::start(&scene.slow_args("2s", &judging, &more));
+    assert!(until(60, || taken() == 1 || watch.status().is_some()), "{}", watch.said());
+    for path in [&list, &options] {
+        fs::write(path, "").unwrap();
+        scene.put(&format!("{}.tar", path.file_stem().unwrap().to_str().unwrap()), "00001");
+        let shards = shown(&scene.run()) + 1;
+        // So slowly that the shard settles meanwhile, and so fast that the list does not.
+        let comes = || {
+            use std::io::Write;
+            fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"# not yet\n").unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            shown(&scene.run()) == shards
+        };
+        assert!(until(60, comes), "{}", watch.said());
+        assert_eq!(taken(), 1, "{}: {}", path.display(), watch.said());
+        fs::write(path, if path == &list { &keys[0] } else { &named }).unwrap();
+    }
+    fs::write(&list, keys.concat()).unwrap();
+    assert!(until(60, || taken() == 2 || watch.status().is_some()), "{}", watch.said());
+    assert!(signal(watch.pid(), libc::SIGTERM));
+    let said = watch.ends_with(0, 60);
+    assert!(!said.contains("WARN"), "{said}");
+}
+
 /// Whatever a watch was doing with an epoch's folder when it ended, the next one shows the epoch that was made.
 #[test]
 fn an_epoch_is_shown_whatever_is_left_of_it() {
@@ -674,9 +777,7 @@ fn real_shards_come_slowly_while_the_watch_is_killed() {
     let tar = |at: u32| fs::read(data.join(format!("shards/cifar/{at:05}.tar"))).unwrap();
     let into = |at: u32| scene.path("in").join(format!("{at:05}.tar"));
     let judging = World::shared().judging();
-    let mut args = scene.args(&judging, &["--poll", "200ms"]);
-    let at = args.iter().position(|word| word == "0s").unwrap();
-    args[at] = "300ms".into();
+    let args = scene.slow_args("300ms", &judging, &["--poll", "200ms"]);
 
     let mut watch = Group::start(&args);
     let (first, second, third, fourth) = (tar(2), tar(0), tar(3), tar(1));

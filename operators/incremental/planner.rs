@@ -5,7 +5,8 @@
 //!  Sources ─▶ Note, Hear, Share      Applied ─▶ TakeEffect, Again
 //!  Orders ─▶ Judge, Check            Refused ─▶ Apply less, KeepOld
 //!  Files ─▶ Note                     Trainer ─▶ StopTrainer, StartTrainer, FeedTrainer, Linger
-//!  Read ─▶ ReadInputs, Decide        Rest ─▶ Wait, End
+//!  Read ─▶ ReadInputs, Compare,      Rest ─▶ Wait, End
+//!          Decide
 //!  Benchmarks ─▶ Embed
 //! ```
 //!
@@ -54,7 +55,7 @@ pub enum Seen<'a> {
     Sources(Option<&'a Look>, Instant),
     /// Shards that are to be judged, as the process that looks says for all.
     Orders(&'a [u64]),
-    /// The files of [`State::fresh`] shards that can be seen, after they were read.
+    /// The files of [`State::fresh`] shards that can be seen, now that they are read.
     Files(&'a BTreeMap<u64, Found>),
     /// What any process was told while shards were read.
     Read(Asked),
@@ -96,6 +97,8 @@ pub enum Action {
     ReadInputs,
     /// Embed pictures of these benchmarks.
     Embed(Vec<NamedBenchmark>),
+    /// Look whether the files of [`State::fresh`] shards are still what they were when they were taken in.
+    Compare,
     /// Compare what is wanted and live with what is shown. Meets.
     Decide,
     /// Make an epoch and show it. Meets.
@@ -163,7 +166,8 @@ pub fn plan(seen: &Seen<'_>, state: &State<'_>) -> Vec<Action> {
         Seen::Orders(wanted) => vec![Action::Judge(wanted.to_vec()), Action::Check],
         Seen::Files(found) => of_files(found, state),
         Seen::Read(Asked::Stop) => Vec::new(),
-        Seen::Read(_) => vec![Action::ReadInputs, Action::Decide],
+        // A watch may have been killed before it saw that a file changed, and a live trainer have read one that is superseded by now.
+        Seen::Read(_) => vec![Action::ReadInputs, Action::Compare, Action::Decide],
         // Pictures are embedded when they are new or have changed, not in every turn.
         Seen::Benchmarks(named) if named == state.embedded => Vec::new(),
         Seen::Benchmarks(named) => vec![Action::Embed(named.to_vec())],

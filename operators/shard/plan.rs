@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::store::{FileInfo, Store};
 use trommel_core::notices::Notices;
 
+mod barren;
 mod endings;
 mod error;
 mod growing;
@@ -27,6 +28,7 @@ mod lost;
 mod notation;
 mod wildcards;
 
+pub use self::barren::Barren;
 pub use self::endings::{SHARD_ENDINGS, is_shard_name, shards_in, stem};
 pub use self::error::PlanError;
 pub use self::growing::{GrowingPlan, ReaderPlan};
@@ -169,20 +171,27 @@ impl Default for PlanOptions {
 /// # Errors
 /// The first argument that cannot be expanded, is missing, or repeats a name.
 pub fn expand(arguments: &[String], store: &dyn Store, options: &PlanOptions) -> Result<Plan, PlanError> {
-    look_up(arguments, store, options).map(|(plan, _)| plan)
+    look_up(arguments, store, options).map(|found| found.plan)
 }
 
-/// The same, and what the store says of each shard.
+/// A plan with what was seen on the way.
+pub struct LookedUp {
+    /// The plan; without a shard only where files are not opened, by who looks again and again.
+    pub plan: Plan,
+    /// What the store says of each shard.
+    pub seen: Vec<FileInfo>,
+    /// Folders and wildcards by which no shard is found.
+    pub barren: Vec<Barren>,
+}
+
+/// The same, and what was seen on the way.
 ///
 /// # Errors
 /// As [`expand`].
-pub fn look_up(
-    arguments: &[String],
-    store: &dyn Store,
-    options: &PlanOptions,
-) -> Result<(Plan, Vec<FileInfo>), PlanError> {
+pub fn look_up(arguments: &[String], store: &dyn Store, options: &PlanOptions) -> Result<LookedUp, PlanError> {
     let look = Look::at(store);
     let (mut shards, mut all_seen): (Vec<ShardRef>, _) = (Vec::new(), Vec::new());
+    let mut barren = Vec::new();
     let (mut gone, mut passed_over) = (BTreeMap::new(), Notices::default());
     for argument in arguments {
         let (prefix, list) = named(argument, store, options.max_shards);
@@ -190,6 +199,7 @@ pub fn look_up(
         for item in list.split("::").filter(|item| !item.is_empty()) {
             let found = one(&substitute(item, store)?, &look, options)?;
             passed_over.merge(&found.passed_over);
+            barren.extend(found.barren);
             for (name, url, seen) in found.shards {
                 shards.push(ShardRef { ordinal: shards.len() as u64, name: prefixed(name), url, bytes: seen.bytes });
                 all_seen.push(seen);
@@ -207,9 +217,11 @@ pub fn look_up(
             return Err(PlanError::SameName { name, first, second });
         }
     }
-    let is_nothing = shards.is_empty() && (options.opens || gone.is_empty());
-    let lost = gone.into_values().collect();
-    if is_nothing { Err(PlanError::Empty) } else { Ok((Plan { shards, lost, passed_over }, all_seen)) }
+    if shards.is_empty() && options.opens {
+        return Err(PlanError::Empty);
+    }
+    let plan = Plan { shards, lost: gone.into_values().collect(), passed_over };
+    Ok(LookedUp { plan, seen: all_seen, barren })
 }
 
 #[cfg(test)]

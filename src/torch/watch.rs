@@ -46,7 +46,11 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
     });
     let train = train.transpose()?;
     let mut begun = run_config::begin(&mut config, &args.running.watched, run_config::Showing::Terminal)?;
-    let followed = Followed { args: args.clone(), given: given.to_vec(), at_start: OnceLock::new() };
+    // A pipe says nothing twice.
+    let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
+    let file = args.running.common.output.config.as_ref().filter(|file| !is_pipe(file)).cloned();
+    let followed =
+        Followed { args: args.clone(), file: file.clone(), given: given.to_vec(), at_start: OnceLock::new() };
     let config = WatchConfig {
         judge: config,
         sources: args.prefixes.clone(),
@@ -57,7 +61,7 @@ pub fn run(args: &WatchArgs, given: &[String], launched: Option<Launched>) -> Ou
         withdraw_missing: args.withdraw_missing,
         keep_epochs: usize::from(args.keep_epochs),
         wanted: Box::new(move || followed.wanted()),
-        wanted_files: args.running.common.output.config.iter().chain(&args.takedowns).cloned().collect(),
+        wanted_file: file,
         train,
     };
     let mut report = watch(&config, begun.stop.clone(), &begun.progress)?;
@@ -126,6 +130,8 @@ pub(super) fn judge_config(args: &WatchArgs, launched: Option<Launched>) -> Resu
 /// A command line, of which a part stands in its configuration file and is read again.
 struct Followed {
     args: WatchArgs,
+    /// The configuration file, if it can be read again.
+    file: Option<PathBuf>,
     /// The flags of the command line and of the file, as the watch was started.
     given: Vec<String>,
     /// What the file said when it was read first.
@@ -136,11 +142,7 @@ impl Followed {
     /// What is wanted now: of what the command line leaves to the configuration file, what that says by now.
     fn wanted(&self) -> Result<Wanted, PipelineError> {
         let args = &self.args;
-        // A pipe says nothing twice.
-        let is_pipe = |file: &&PathBuf| file.metadata().is_ok_and(|metadata| !metadata.is_file());
-        let Some(file) = args.running.common.output.config.as_ref().filter(|file| !is_pipe(file)) else {
-            return wanted(args);
-        };
+        let Some(file) = &self.file else { return wanted(args) };
         let says = config_file::texts(file, "watch")?;
         let now = |flag: &str, given: Vec<String>| match given.is_empty() || self.is_from_file(flag) {
             true => says.get(flag).cloned().unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trommel_shard::plan::{Lost, Plan, ShardRef};
+use trommel_shard::plan::{Barren, Lost, Plan, ShardRef};
 use trommel_shard::store::Stamp;
 
 /// A shard's file as it was found. Another size or time of change is another content; so is another file in its place, or one that was written
@@ -45,6 +45,8 @@ pub struct Look {
     pub complete: BTreeSet<String>,
     /// Shards that are gone with their statistics left.
     pub lost: Vec<Lost>,
+    /// Folders and wildcards by which no shard is found.
+    pub barren: Vec<Barren>,
     /// Lines about what cannot be looked at; whatever lies there is neither here nor gone.
     pub troubles: Vec<String>,
 }
@@ -149,6 +151,23 @@ impl Arrived {
     #[must_use]
     pub fn latest_of(&self, name: &str) -> Option<&Arrival> {
         self.latest.get(name).map(|&ordinal| &self.all[ordinal as usize])
+    }
+
+    /// Places where no shard is left of those that were there, each as a line. Whoever has removed them knows; here it looks like a disk
+    /// that is not mounted.
+    #[must_use]
+    pub fn emptied(&self, look: &Look) -> Vec<String> {
+        let there = look.by_name();
+        let is_missing = |it: &&Arrival| !self.is_gone(it.ordinal) && !there.contains_key(it.name.as_str());
+        let missing: Vec<&Arrival> = self.latest().filter(is_missing).collect();
+        let is_emptied = |place: &&Barren| missing.iter().any(|it| place.would_find(&it.found.path));
+        let mut places: Vec<String> = look.barren.iter().filter(is_emptied).map(Barren::to_string).collect();
+        if places.is_empty() && there.is_empty() && !missing.is_empty() {
+            places.push("what is watched".into());
+        }
+        let line =
+            |place: String| format!("{place}: no shard is left, as of a disk that is not mounted; none is withdrawn");
+        places.into_iter().map(line).collect()
     }
 
     /// Ordinals that should be judged: the last arrival of each name, unless it is gone or torn.

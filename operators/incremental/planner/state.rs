@@ -117,11 +117,16 @@ impl State<'_> {
         self.unread_of(self.arrived, now).into_iter().any(is_open)
     }
 
-    /// Shards that are judged and not shown: their files may have changed while they were read.
+    /// Shards that are judged and not shown: their files may have changed while they were read. Not only the last of each name: where that
+    /// is not judged yet, or turns out to be torn, the one before it would be shown.
     pub fn fresh(&self) -> impl Iterator<Item = &Arrival> {
-        let is_fresh =
-            move |it: &&Arrival| (self.is_judged)(it.ordinal) && !self.inputs.shards.contains_key(&it.ordinal);
-        self.arrived.latest().filter(is_fresh)
+        let shown: BTreeMap<&str, u64> = self.inputs.shards.iter().map(|(&at, shard)| (&*shard.name, at)).collect();
+        let is_gone = |name: &str| self.arrived.latest_of(name).is_some_and(|it| self.arrived.is_gone(it.ordinal));
+        let is_fresh = move |it: &&Arrival| {
+            let is_later = shown.get(&*it.name).is_none_or(|&at| at < it.ordinal);
+            is_later && (self.is_judged)(it.ordinal) && !self.arrived.is_torn(it.ordinal) && !is_gone(&it.name)
+        };
+        self.arrived.all().iter().filter(is_fresh)
     }
 
     /// Shards that are shown and not live, and those that are live and not shown.

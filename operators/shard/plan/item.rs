@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::PlanOptions;
+use super::barren::Barren;
 use super::endings::{SHARD_ENDINGS, shards_of};
 use super::error::PlanError;
 use super::look::{self, Look, with_slash};
@@ -24,6 +25,8 @@ pub(super) struct Found {
     /// By path, for another item may ask for it too.
     pub(super) gone: BTreeMap<PathBuf, Lost>,
     pub(super) passed_over: Notices,
+    /// Folders and wildcards by which nothing is found, where that is no error.
+    pub(super) barren: Vec<Barren>,
 }
 
 impl Found {
@@ -44,6 +47,20 @@ impl Found {
             let text = "folders that a wildcard finds passed over: what is in them is not read";
             self.passed_over.note("folders_found", text, store::shown(first), 1 + passed.count() as u64);
         }
+    }
+
+    /// Takes shards in. Who looks again and again may look before anything has come, or after all is gone.
+    fn come(
+        &mut self,
+        shards: Result<Vec<Shard>, PlanError>,
+        opens: bool,
+        barren: impl FnOnce() -> Barren,
+    ) -> Result<(), PlanError> {
+        match shards {
+            Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) if !opens => self.barren.push(barren()),
+            shards => self.shards.extend(shards?),
+        }
+        Ok(())
     }
 
     /// Notes what is gone from a folder; the first `skip` bytes of a path belong to no name.
@@ -75,26 +92,26 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
     }
     let folder = braces::unescape(&item[..folder_length(item, false)]).len();
     let mut found = Found::default();
-    // Who looks again and again may look before anything has come, or after all is gone.
-    let come = |shards| match shards {
-        Err(PlanError::NoShards(_) | PlanError::NoMatch(_)) if !opens => Ok(Vec::new()),
-        shards => shards,
-    };
     let names = braces::expand(item, options.max_shards)?;
     look.prepare(&names);
     for name in names {
         match look.look(&name) {
             Ok(seen) if seen.kind == EntryKind::Folder => {
-                found.shards.extend(come(inside(look, &name, opens))?);
+                found.come(inside(look, &name, opens), opens, || Barren::folder(&name))?;
                 found.miss(gone_from(look, &name, settle, |_| true)?, with_slash(&name).len());
             }
             Ok(seen) => found.shards.push(shard(look, &name, seen, folder, opens)?),
             Err(_) if first_wildcard(&name).is_some() => {
                 let wildcards = Wildcards::parse(&name)?;
+                if !opens {
+                    // A run is refused for what it does not find; here a folder that is missing is no empty one.
+                    wildcards.check_folder(look)?;
+                }
                 let met = wildcards.find(look)?;
                 met.note_nowhere(&mut found.passed_over);
                 found.pass_over(&met.entries);
-                found.shards.extend(come(matching(look, &name, &met.entries, folder, opens))?);
+                let shards = matching(look, &name, &met.entries, folder, opens);
+                found.come(shards, opens, || Barren::wildcard(&name, wildcards.clone()))?;
                 let is_asked =
                     |stem: &str| SHARD_ENDINGS.iter().any(|ending| wildcards.finds(&format!("{stem}{ending}")));
                 for place in wildcards.folders(look)? {
@@ -138,9 +155,6 @@ fn listed(look: &Look<'_>, url: &str, entry: &Entry, skip: usize, opens: bool) -
 
 fn inside(look: &Look<'_>, folder: &str, opens: bool) -> Result<Vec<Shard>, PlanError> {
     let found = shards_of(look, folder)?;
-    if found.is_empty() {
-        return Err(PlanError::NoShards(store::shown(folder)));
-    }
     // Who looks again and again takes what leads nowhere, or has just gone, for what is still to come.
     let to_come = |found: &Result<Shard, PlanError>| match found {
         Err(PlanError::Store(error)) => !opens && error.is_nothing(),
@@ -148,7 +162,8 @@ fn inside(look: &Look<'_>, folder: &str, opens: bool) -> Result<Vec<Shard>, Plan
     };
     let skip = with_slash(folder).len();
     let shards = found.iter().map(|(url, entry)| listed(look, url, entry, skip, opens));
-    shards.filter(|found| !to_come(found)).collect()
+    let shards: Vec<Shard> = shards.filter(|found| !to_come(found)).collect::<Result<_, _>>()?;
+    if shards.is_empty() { Err(PlanError::NoShards(store::shown(folder))) } else { Ok(shards) }
 }
 
 /// The files among what a wildcard has found, in the order of their folders.

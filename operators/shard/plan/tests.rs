@@ -197,7 +197,21 @@ fn what_cannot_be_planned_says_why() {
     // Where shards arrive, it is to come.
     let link = place.folder.path().join("link").display().to_string();
     let looking = PlanOptions { opens: false, ..PlanOptions::default() };
-    assert!(matches!(expand(std::slice::from_ref(&link), &Stores::default(), &looking), Err(PlanError::Empty)));
+    let again = |item: String| look_up(&[item], &Stores::default(), &looking);
+    let nowhere = again(link).unwrap();
+    assert_eq!((nowhere.plan.len(), nowhere.barren.len()), (0, 1));
+    // Nothing in a folder may be all that was there; a folder that is not there holds nobody knows what.
+    let at = |name: &str| place.folder.path().join(name).display().to_string();
+    let places = [("empty", "empty/7.tar"), ("empty/[0-9].tar", "empty/7.tar"), ("e*/{a,7}.tar", "empty/7.tar")];
+    for (item, shard) in places {
+        let found = again(at(item)).unwrap();
+        let finds = |url: &str| found.barren.iter().any(|it| it.would_find(&at(url)));
+        assert!(found.plan.is_empty() && finds(shard) && !finds("empty/deeper/7.tar") && !finds("a/0.tar"), "{item}");
+    }
+    assert!(again(at("a")).unwrap().barren.is_empty());
+    for item in ["nope", "nope/*.tar", "nope/**"] {
+        assert!(matches!(again(at(item)), Err(PlanError::Store(error)) if error.is_nothing()), "{item}");
+    }
     let cases: &[(&[&str], &str)] = &[
         (&[], "no shards given"),
         (&["@/link"], "@/link/0.tar: No such file or directory (os error 2)"),

@@ -25,6 +25,7 @@ pub(super) fn first_wildcard(item: &str) -> Option<usize> {
 }
 
 /// The folder before the first wildcard, as it was written, and the pattern of each name behind it.
+#[derive(Clone, Debug)]
 pub(super) struct Wildcards {
     /// With its slash, or empty.
     folder: String,
@@ -34,6 +35,7 @@ pub(super) struct Wildcards {
     only_folders: bool,
 }
 
+#[derive(Clone, Debug)]
 enum Name {
     Literal(String),
     Pattern(Pattern),
@@ -113,6 +115,15 @@ impl Wildcards {
         walk(look, &self.folder, &self.names, &mut met)?;
         met.entries.retain(|(_, entry)| !self.only_folders || entry.kind == EntryKind::Folder);
         Ok(met)
+    }
+
+    /// Whether the folder before the first wildcard can be listed.
+    ///
+    /// # Errors
+    /// One that is not there, or cannot be listed.
+    pub(super) fn check_folder(&self, look: &Look<'_>) -> Result<(), PlanError> {
+        look.list(&self.folder)?;
+        Ok(())
     }
 
     /// The folders that the last name is looked for in.

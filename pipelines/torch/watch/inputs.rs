@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use trommel_core::notices::Notices;
@@ -16,6 +16,7 @@ use trommel_decide::rule::Rule;
 use trommel_incremental::inputs::Inputs;
 use trommel_incremental::planner::{Desired, FileStamps, changes};
 
+use super::settling::{Settling, stamp};
 use trommel_pipelines::benchmarks::{NamedPath, and_benchmarks, is_pictures, load};
 use trommel_pipelines::decision::BenchmarkConfig;
 use trommel_pipelines::error::PipelineError;
@@ -33,6 +34,20 @@ pub struct Wanted {
     pub takedowns: Vec<PathBuf>,
     /// Other flags that their file gives otherwise than when the watch was started: nothing follows them.
     pub not_followed: Vec<String>,
+}
+
+impl Wanted {
+    /// Files and folders.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.benchmarks.iter().map(|named| &*named.path).chain(self.takedowns.iter().map(|path| &**path))
+    }
+
+    /// Files and folders among these that the other one does not want in the same way.
+    pub(super) fn new_paths<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a Path> {
+        let benchmarks = self.benchmarks.iter().filter(|named| !before.benchmarks.contains(named));
+        let takedowns = self.takedowns.iter().filter(|path| !before.takedowns.contains(path));
+        benchmarks.map(|named| &*named.path).chain(takedowns.map(|path| &**path))
+    }
 }
 
 /// The same, read.
@@ -68,9 +83,22 @@ impl Loaded {
 pub struct InputFiles {
     benchmarks: BTreeMap<PathBuf, (FileStamps, NamedPath, Arc<Benchmark>)>,
     takedowns: BTreeMap<PathBuf, (FileStamps, Arc<BTreeSet<String>>)>,
+    /// Which of them can be read.
+    pub(super) settling: Settling,
 }
 
 impl InputFiles {
+    /// Files that settle for `settle`.
+    #[must_use]
+    pub fn new(settle: Duration) -> Self {
+        Self { settling: Settling::new(settle), ..Self::default() }
+    }
+
+    /// Whether what was read of a file still counts: it has not changed, or has not settled.
+    fn stays(&self, path: &Path, read: &FileStamps) -> bool {
+        self.settling.leaves(path) || *read == stamp(path)
+    }
+
     /// Reads.
     ///
     /// # Errors
@@ -83,13 +111,16 @@ impl InputFiles {
     ) -> Result<Loaded, PipelineError> {
         let mut desired = Desired::default();
         for named in &wanted.benchmarks {
-            let stamp = stamp(&named.path);
             let held = self.benchmarks.get(&named.path);
-            let benchmark = match held.filter(|held| held.0 == stamp && held.1 == *named) {
+            let benchmark = match held.filter(|held| held.1 == *named && self.stays(&named.path, &held.0)) {
                 Some((_, _, benchmark)) => benchmark.clone(),
                 None => {
                     let mut notices = Notices::default();
-                    let benchmark = Arc::new(load(named, &mut notices)?);
+                    let (stamp, benchmark) = self.settling.whole(&named.path, || {
+                        notices = Notices::default();
+                        load(named, &mut notices)
+                    })?;
+                    let benchmark = Arc::new(benchmark);
                     notices.lines().for_each(|line| tracing::info!("{line}"));
                     if embedder.is_some() {
                         one_model(&and_benchmarks("this run", embedder, [&benchmark]), assumed)?;
@@ -106,12 +137,12 @@ impl InputFiles {
             desired.splits.insert(name.clone(), rule);
         }
         for path in &wanted.takedowns {
-            let stamp = stamp(path);
-            let held = self.takedowns.get(path).filter(|held| held.0 == stamp).map(|held| held.1.clone());
+            let held = self.takedowns.get(path).filter(|held| self.stays(path, &held.0));
             let words = match held {
-                Some(words) => words,
+                Some((_, words)) => words.clone(),
                 None => {
-                    let words = words(path, "key").map_err(|error| error.within("--takedown"))?;
+                    let read = self.settling.whole(path, || words(path, "key"));
+                    let (stamp, words) = read.map_err(|error| error.within("--takedown"))?;
                     let words = Arc::new(words.into_iter().collect::<BTreeSet<_>>());
                     self.takedowns.insert(path.clone(), (stamp, words.clone()));
                     words
@@ -157,22 +188,6 @@ pub(super) fn accepted(in_force: &Inputs, desired: &Desired) -> Result<(), Pipel
     in_force.after(&changes).map(drop).map_err(PipelineError::usage)
 }
 
-/// What tells that a file, or what lies directly in a folder, has changed.
-pub(super) fn stamp(path: &Path) -> FileStamps {
-    let one = |path: PathBuf| {
-        let metadata = std::fs::metadata(&path).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Some((path, metadata.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
-    };
-    let mut all: Vec<_> = one(path.to_path_buf()).into_iter().collect();
-    for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb")] {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        all.extend(entries.filter_map(|entry| one(entry.path())));
-    }
-    all.sort();
-    all
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -212,5 +227,27 @@ mod tests {
         assert_eq!(follow(&wanted, &after).1, 0);
         wanted.splits.insert("b".into(), "no such rule".into());
         assert!(InputFiles::default().read(&wanted, None, None).unwrap_err().to_string().contains("split b"));
+    }
+
+    #[test]
+    fn what_was_read_of_a_list_stays_while_it_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (list, new) = (folder.path().join("list"), folder.path().join("new"));
+        std::fs::write(&list, "k1\nk2\n").unwrap();
+        std::fs::write(&new, "k3\n").unwrap();
+        let before = Wanted { takedowns: vec![list.clone()], ..Wanted::default() };
+        let mut files = InputFiles::new(Duration::from_secs(3600));
+        let taken = |files: &mut InputFiles| files.read(&before, None, None).unwrap().desired.takedowns.len();
+        assert_eq!(taken(&mut files), 2, "at the start nothing was read before");
+        std::fs::write(&list, "").unwrap();
+        files.settling.look(before.paths());
+        assert_eq!(taken(&mut files), 2);
+        files.settling.leave_only([]); // as after an hour
+        assert_eq!(taken(&mut files), 0);
+        // Of one that is named anew nothing was read: who wants it waits.
+        let now = Wanted { takedowns: vec![list, new.clone()], ..Wanted::default() };
+        assert_eq!(now.new_paths(&before).collect::<Vec<_>>(), [&new]);
+        files.settling.look(now.new_paths(&before));
+        assert!(files.read(&now, None, None).unwrap_err().to_string().contains("it changes while it is read"));
     }
 }

@@ -24,10 +24,12 @@ mod changes;
 mod deciding;
 mod feeding;
 mod inputs;
+mod list_files;
 mod live;
 mod pool;
 mod publish;
 mod reading;
+mod settling;
 mod sources;
 mod start;
 mod turns;
@@ -61,7 +63,7 @@ pub struct WatchConfig {
     pub run: PathBuf,
     /// One turn, then end.
     pub once: bool,
-    /// A shard without statistics is complete when it has not changed for so long.
+    /// A shard without statistics is complete when it has not changed for so long; so is a file that the user has changed.
     pub settle: Duration,
     /// Time between looks where nothing notifies.
     pub poll: Duration,
@@ -71,8 +73,8 @@ pub struct WatchConfig {
     pub keep_epochs: usize,
     /// What the user wants now: asked again in every turn.
     pub wanted: Box<dyn Fn() -> Result<Wanted, PipelineError>>,
-    /// Files that `wanted` reads.
-    pub wanted_files: Vec<PathBuf>,
+    /// The file that `wanted` reads, if there is one.
+    pub wanted_file: Option<PathBuf>,
     /// A trainer to be kept fed.
     pub train: Option<LiveTraining>,
 }

@@ -1,6 +1,7 @@
 //! What there is to read: shards that came, changed or went; the inputs that are no shards; and a round that reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -10,7 +11,8 @@ use trommel_ledger::manifest::Counts;
 use trommel_shard::plan::{losses, stem};
 
 use super::arrivals::Arrivals;
-use super::inputs::{Loaded, Wanted, stamp};
+use super::inputs::{Loaded, Wanted};
+use super::settling::{Settling, changes, stamp};
 use super::sources::found_at;
 use super::start::{Watch, prepare_alone};
 use crate::prune::embedded;
@@ -29,7 +31,10 @@ impl Watch<'_> {
     }
 
     fn look_here(&mut self) -> Look {
-        let look = self.sources.look();
+        let mut look = self.sources.look();
+        if self.manner.withdraws_missing {
+            look.troubles.extend(self.arrivals.list().emptied(&look));
+        }
         look.troubles.iter().for_each(|line| self.say(line));
         self.report.troubles.clone_from(&look.troubles);
         // What was read is no loss, wherever its file is now.
@@ -126,9 +131,14 @@ impl Watch<'_> {
         self.failed.extend(failed.into_iter().map(|(ordinal, why)| (ordinal, Failure { why, when })));
     }
 
-    /// Looks at what the pool has, and whether files are what they were when they were taken in, in the process that notes it.
+    /// Looks at what the pool has, and at the files of what is new there.
     pub(super) fn look_again(&mut self) -> Result<(), PipelineError> {
         self.pool.refresh()?;
+        self.compare()
+    }
+
+    /// Looks whether files are what they were when they were taken in, in the process that notes it.
+    pub(super) fn compare(&mut self) -> Result<(), PipelineError> {
         if self.together.rank() > 0 {
             return Ok(());
         }
@@ -142,12 +152,18 @@ impl Watch<'_> {
     pub(super) fn read_inputs(&mut self) -> Result<Loaded, PipelineError> {
         let is_first = self.together.rank() == 0;
         // Pictures are embedded by the first process; what went wrong there goes wrong everywhere.
-        let mut desired = if is_first { Some(self.read_inputs_here()) } else { None };
+        let desired = if is_first { Some(self.read_inputs_here()) } else { None };
         let trouble = desired.as_ref().and_then(|desired| desired.as_ref().err().map(PipelineError::line));
-        if let Some(trouble) = self.together.gather(Phase::Inputs, trouble)?.into_iter().next().flatten() {
+        let unsettled: Vec<String> =
+            self.files.settling.unsettled().iter().map(|path| path.display().to_string()).collect();
+        let (trouble, unsettled) = self.together.gather(Phase::Inputs, (trouble, unsettled))?.swap_remove(0);
+        if let Some(trouble) = trouble {
             return Err(PipelineError::Usage(trouble));
         }
-        let desired = desired.take().unwrap_or_else(|| self.read_inputs_here());
+        let desired = desired.unwrap_or_else(|| {
+            self.files.settling.leave_only(unsettled.into_iter().map(PathBuf::from));
+            self.read_inputs_here()
+        });
         if self.together.ranks() > 1 {
             let mark = desired.as_ref().map_or_else(PipelineError::line, Loaded::fingerprint);
             let marks = self.together.gather(Phase::Fingerprints, mark)?;
@@ -161,31 +177,78 @@ impl Watch<'_> {
     }
 
     fn read_inputs_here(&mut self) -> Result<Loaded, PipelineError> {
-        let wanted = (self.config.wanted)()?;
+        let wanted = self.wanted_here()?;
         for flag in &wanted.not_followed {
             self.say(&format!("--config gives --{flag} otherwise now, which no running watch follows: start it again"));
         }
+        let settling = &self.files.settling;
         let named = |it: &NamedPath| {
             let NamedPath { name, path, without } = it.clone();
-            NamedBenchmark { stamps: stamp(&path), name, path, without }
+            // What has not settled is as it was when it was embedded.
+            let is_it = |held: &&NamedBenchmark| settling.leaves(&path) && (&held.name, &held.path) == (&name, &path);
+            let held = self.embedded.0.iter().find(is_it);
+            let stamps = held.map_or_else(|| settling.stamps(&path), |held| held.stamps.clone());
+            NamedBenchmark { stamps, name, path, without }
         };
         let named: Vec<NamedBenchmark> = wanted.benchmarks.iter().map(named).collect();
         self.pursue(&Seen::Benchmarks(&named))?;
+        let embedded = self.embedded.0.iter().zip(&self.embedded.1);
+        let left = embedded.filter(|(named, _)| self.files.settling.leaves(&named.path));
+        let left: Vec<PathBuf> = left.map(|(_, folder)| folder.path.clone()).collect();
+        self.files.settling.leave(left);
         let wanted = Wanted { benchmarks: self.embedded.1.clone(), ..wanted };
         self.files.read(&wanted, self.identity.as_ref(), self.config.judge.embedder.assume_model.as_deref())
     }
 
-    /// Embeds benchmarks that are pictures.
+    /// What the command line and its file say now, as far as what they name can be read: what has not settled is not there yet. Whether it has,
+    /// the process that looks has said to the others.
+    fn wanted_here(&mut self) -> Result<Wanted, PipelineError> {
+        let (config, settling) = (self.config, &mut self.files.settling);
+        let file = config.wanted_file.as_deref();
+        let read = |settling: &Settling| match file {
+            Some(file) => settling.whole(file, || (config.wanted)()).map(|read| read.1),
+            None => (config.wanted)(),
+        };
+        let looks = self.together.rank() == 0;
+        let wanted = match &self.wanted {
+            None => read(settling)?,
+            Some(before) => {
+                if looks {
+                    settling.leave_only([]);
+                    settling.look(file.into_iter().chain(before.paths()));
+                }
+                let stays = file.is_some_and(|file| settling.leaves(file));
+                let now = if stays { before.clone() } else { read(settling)? };
+                if looks {
+                    settling.look(now.new_paths(before));
+                }
+                let waits = now.new_paths(before).any(|path| settling.leaves(path));
+                if waits { before.clone() } else { now }
+            }
+        };
+        self.wanted = Some(wanted.clone());
+        Ok(wanted)
+    }
+
+    /// Embeds benchmarks that are pictures, and were not embedded as they are.
     pub(super) fn embed(&mut self, named: Vec<NamedBenchmark>) -> Result<(), PipelineError> {
         let path = |it: &NamedBenchmark| {
             let NamedBenchmark { name, path, without, .. } = it.clone();
             NamedPath { name, path, without }
         };
-        let (benchmarks, run) = (named.iter().map(path).collect(), self.config.run.clone());
+        let held = |it: &NamedBenchmark| self.embedded.0.iter().position(|held| held == it);
+        let new: Vec<&NamedBenchmark> = named.iter().filter(|it| held(it).is_none()).collect();
+        let (benchmarks, run) = (new.iter().copied().map(path).collect(), self.config.run.clone());
         let judge = JudgeConfig { benchmarks, run, ..self.config.judge.clone() };
         let judge = embedded(&judge, self.together.rank() == 0, self.stop)?;
-        self.publisher.set_benchmarks(&judge.benchmarks);
-        self.embedded = (named, judge.benchmarks);
+        if let Some(changed) = new.iter().find(|it| stamp(&it.path) != it.stamps) {
+            return Err(changes(&changed.path));
+        }
+        let mut new = judge.benchmarks.into_iter();
+        let folder = |it: &NamedBenchmark| held(it).map_or_else(|| new.next(), |at| self.embedded.1.get(at).cloned());
+        let folders: Vec<NamedPath> = named.iter().filter_map(folder).collect();
+        self.publisher.set_benchmarks(&folders);
+        self.embedded = (named, folders);
         Ok(())
     }
 }

@@ -1,24 +1,23 @@
 //! What is there: the shards under a watch's prefixes, and which of them are complete.
 //!
-//! A prefix is what `prune` takes (folder, glob, braces, path), or a list file: any other regular file, one such word a line, or a JSON
-//! list of them. `NAME=` may stand before each.
+//! A prefix is what `prune` takes (folder, glob, braces, path), or a list file of such words. `NAME=` may stand before each.
 //! A list file lies on this machine, and only there changes notify; shards lie in any store.
-//! A shard is complete when img2dataset's `_stats.json` lies beside it, or when it has not changed for the settling time,
-//! by its own clock or by ours (clocks of file servers differ).
+//! A shard is complete when img2dataset's `_stats.json` lies beside it and is no older, or when it has settled.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::slice::from_ref;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use trommel_core::causes::Causes;
 use trommel_core::names::STDIN;
 use trommel_incremental::planner::{Found, Look};
-use trommel_shard::plan::{PlanError, PlanOptions, is_shard_name, look_up, named};
+use trommel_shard::plan::{LookedUp, PlanOptions, look_up, named};
 use trommel_shard::promised::stats_url;
 use trommel_shard::store::{EntryKind, FileInfo, Store, Stores, local_path};
 
-use trommel_pipelines::error::PipelineError;
-use trommel_pipelines::lists::words;
+use super::list_files::ListFiles;
+use super::settling::has_settled;
 
 /// Looks at a shard's file; `None` if it cannot be seen.
 pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
@@ -26,9 +25,14 @@ pub(super) fn found_at(store: &dyn Store, url: &str) -> Option<Found> {
 }
 
 fn found(url: &str, looked: FileInfo) -> Found {
-    let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    let modified_ns = u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX);
+    let modified_ns = modified_ns(&looked);
     Found { path: url.into(), bytes: looked.bytes.unwrap_or(0), modified_ns, stamp: looked.stamp }
+}
+
+/// The last change, in nanoseconds since 1970; 0 where the store keeps no times.
+fn modified_ns(looked: &FileInfo) -> u64 {
+    let modified = looked.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)
 }
 
 struct Sighting {
@@ -42,6 +46,7 @@ pub struct Sources {
     prefixes: Vec<String>,
     stores: Stores,
     settle: Duration,
+    lists: ListFiles,
     sightings: BTreeMap<String, Sighting>,
 }
 
@@ -49,7 +54,7 @@ impl Sources {
     /// Prefixes as given on the command line; shards settle for `settle`.
     #[must_use]
     pub fn new(prefixes: Vec<String>, stores: Stores, settle: Duration) -> Self {
-        Self { prefixes, stores, settle, sightings: BTreeMap::new() }
+        Self { prefixes, stores, settle, lists: ListFiles::new(settle), sightings: BTreeMap::new() }
     }
 
     /// Folders and files whose changes are worth a look.
@@ -76,7 +81,7 @@ impl Sources {
         let mut seen = Look::default();
         let mut words = Vec::new();
         for prefix in &self.prefixes {
-            match list_of(prefix, &self.stores) {
+            match self.lists.words_of(prefix, &self.stores) {
                 Some(Ok(lines)) => words.extend(lines),
                 Some(Err(error)) => seen.troubles.push(error.line()),
                 None => words.push(prefix.clone()),
@@ -85,15 +90,15 @@ impl Sources {
         let mut names = BTreeMap::<String, String>::new();
         let options = PlanOptions { opens: false, settle: self.settle, ..PlanOptions::default() };
         for word in words {
-            let (plan, looked) = match look_up(std::slice::from_ref(&word), &self.stores, &options) {
+            let LookedUp { plan, seen: looked, barren } = match look_up(from_ref(&word), &self.stores, &options) {
                 Ok(found) => found,
-                Err(PlanError::Empty | PlanError::NoShards(_) | PlanError::NoMatch(_)) => continue,
                 Err(error) => {
                     seen.troubles.push(Causes(&error).to_string());
                     continue;
                 }
             };
             seen.lost.extend(plan.lost);
+            seen.barren.extend(barren);
             for (shard, looked) in plan.shards.into_iter().zip(looked) {
                 if let Some(other) = names.insert(shard.name.clone(), shard.url.clone()) {
                     if other != shard.url {
@@ -121,10 +126,8 @@ impl Sources {
             if !sighting.found.same(found) {
                 *sighting = fresh();
             }
-            let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(found.modified_ns));
-            let old = found.modified_ns > 0 && age.is_ok_and(|age| age >= self.settle);
-            let settled = now - sighting.since >= self.settle || old;
-            if sighting.complete.is_none() && (settled || has_stats(&self.stores, &found.path)) {
+            let settled = has_settled(found.modified_ns, sighting.since, self.settle);
+            if sighting.complete.is_none() && (settled || has_stats(&self.stores, found)) {
                 sighting.complete = Some(now);
             }
             if sighting.complete.is_some() {
@@ -138,31 +141,22 @@ impl Sources {
     }
 }
 
-/// The words of a list file; `None` if the prefix is none.
-fn list_of(prefix: &str, stores: &Stores) -> Option<Result<Vec<String>, PipelineError>> {
-    let most = PlanOptions::default().max_shards;
-    let (name, list) = named(prefix, stores, most);
-    let path = local_path(list)?;
-    if !path.is_file() || is_shard_name(list) {
-        return None;
-    }
-    // The list's name is that of its words, but of those that have their own.
-    let word = |word: String| match name {
-        Some(name) if named(&word, stores, most).0.is_none() => format!("{name}={word}"),
-        _ => word,
+/// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`. Statistics that are older than the shard are of another one,
+/// in whose place it is written.
+fn has_stats(store: &dyn Store, shard: &Found) -> bool {
+    let is_of_it = |looked: FileInfo| {
+        let modified_ns = modified_ns(&looked);
+        looked.kind == EntryKind::File && (modified_ns == 0 || modified_ns >= shard.modified_ns)
     };
-    Some(words(path, "shard").map(|words| words.into_iter().map(word).collect()))
-}
-
-/// Whether img2dataset has finished a shard: `00012.tar` with `00012_stats.json`.
-fn has_stats(store: &dyn Store, url: &str) -> bool {
-    let is_file = |stats: String| store.look(&stats).is_ok_and(|looked| looked.kind == EntryKind::File);
-    stats_url(url).is_some_and(is_file)
+    stats_url(&shard.path).and_then(|stats| store.look(&stats).ok()).is_some_and(is_of_it)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::SystemTime;
+
+    use trommel_incremental::planner::{Arrived, Event};
     use trommel_shard::store::memory::Memory;
 
     use super::*;
@@ -180,9 +174,55 @@ mod tests {
         let seen = sources.look();
         assert_eq!(seen.shards.iter().map(|shard| shard.0.as_str()).collect::<Vec<_>>(), ["00000.tar", "00001.tar"]);
         assert_eq!(seen.complete.iter().collect::<Vec<_>>(), ["00001.tar"]);
-        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
-        std::fs::File::options().write(true).open(path("00000.tar")).unwrap().set_modified(hours_ago).unwrap();
+        let touch = |name: &str, seconds_ago: u64| {
+            let time = SystemTime::now() - Duration::from_secs(seconds_ago);
+            std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(time).unwrap();
+        };
+        touch("00000.tar", 7200);
         assert_eq!(sources.look().complete.len(), 2);
+        // Statistics of the shard that is written over say nothing of the new one, until they are written too.
+        std::fs::write(path("00001.tar"), b"the next one").unwrap();
+        touch("00001.tar", 60);
+        touch("00001_stats.json", 90);
+        assert_eq!(sources.look().complete.iter().collect::<Vec<_>>(), ["00000.tar"]);
+        touch("00001_stats.json", 59);
+        assert_eq!(sources.look().complete.len(), 2);
+    }
+
+    /// An empty folder may be one in which nothing has come yet, all is gone, or no disk is mounted.
+    #[test]
+    fn a_place_that_has_emptied_is_told_from_one_that_nothing_has_come_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["one", "two", "none"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["one/0.tar", "one/1.tar", "two/2.tar"] {
+            std::fs::write(at(name), b"x").unwrap();
+        }
+        let prefixes = ["one", "{two,none}/*.tar"].map(at).to_vec();
+        let look = |prefixes: &[String]| Sources::new(prefixes.to_vec(), Stores::default(), Duration::ZERO).look();
+        let mut arrived = Arrived::default();
+        arrived.numbered(look(&prefixes).shards).into_iter().for_each(|event| arrived.take(event));
+        assert_eq!(arrived.all().len(), 3);
+        let emptied = |arrived: &Arrived, prefixes: &[String]| {
+            let lines = arrived.emptied(&look(prefixes));
+            lines.iter().map(|line| line.split(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        std::fs::remove_file(at("one/0.tar")).unwrap();
+        assert_eq!(emptied(&arrived, &prefixes), [""; 0], "one of two is gone");
+        std::fs::remove_file(at("two/2.tar")).unwrap();
+        assert_eq!(emptied(&arrived, &prefixes), [at("two/*.tar")]);
+        assert_eq!(emptied(&arrived, &prefixes[..1]), [""; 0], "nobody asks for it any more");
+        std::fs::remove_file(at("one/1.tar")).unwrap();
+        assert_eq!(emptied(&arrived, &prefixes), [at("one"), at("two/*.tar")]);
+        assert_eq!(emptied(&arrived, &[at("none")]), ["what is watched"]);
+        (0..3).for_each(|ordinal| arrived.take(Event::Gone(ordinal)));
+        assert_eq!(emptied(&arrived, &prefixes), [""; 0], "that is known");
+        // A folder that is missing is a trouble, whatever is looked for in it.
+        for name in ["nope", "nope/*.tar", "nope/{0..3}.tar"] {
+            assert_eq!(look(&[at(name)]).troubles.len(), 1, "{name}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use trommel_shard::plan::Plan;
 
 use super::arrivals::Arrivals;
 use super::changes::Summary;
-use super::inputs::{InputFiles, Loaded, accepted};
+use super::inputs::{InputFiles, Loaded, Wanted, accepted};
 use super::live::{self, Live};
 use super::pool::Pool;
 use super::publish::Publisher;
@@ -53,6 +53,8 @@ pub(super) struct Watch<'a> {
     pub(super) sources: Sources,
     pub(super) arrivals: Arrivals,
     pub(super) files: InputFiles,
+    /// What the command line and its file said when they were read last.
+    pub(super) wanted: Option<Wanted>,
     /// Benchmarks as they were given, and where their embeddings are.
     pub(super) embedded: (Vec<NamedBenchmark>, Vec<NamedPath>),
     /// What the user wants.
@@ -124,7 +126,7 @@ impl<'a> Watch<'a> {
             }
         };
         let identity = judging.embedder.as_ref().map(|embedder| embedder.identity.clone());
-        let mut files = InputFiles::default();
+        let mut files = InputFiles::new(config.settle);
         if !root.exists() {
             files.check((config.wanted)()?, identity.as_ref(), judge.embedder.assume_model.as_deref())?;
         }
@@ -167,6 +169,7 @@ impl<'a> Watch<'a> {
             sources,
             arrivals,
             files,
+            wanted: None,
             embedded: Default::default(),
             desired: None,
             in_force: None,
@@ -200,7 +203,8 @@ impl<'a> Watch<'a> {
         this.name_restored()?;
         this.stand();
         if is_first {
-            let places = this.sources.places().into_iter().chain(config.wanted_files.clone());
+            let takedowns = this.wanted.iter().flat_map(|wanted| wanted.takedowns.clone());
+            let places = this.sources.places().into_iter().chain(config.wanted_file.clone()).chain(takedowns);
             this.wake = Some(Wake::new(places, config.poll, stop));
         }
         Ok(this)

@@ -111,6 +111,7 @@ impl Executor for Watch<'_> {
                 Err(error) => self.say(&error.with_remedy("what was read before stays in force").line()),
             },
             Action::Embed(named) => self.embed(named)?,
+            Action::Compare => self.compare()?,
             Action::Decide => self.decide()?,
             Action::Apply(attempt) => self.apply(&attempt)?,
             Action::TakeEffect => self.in_force.clone_from(&self.desired),

@@ -23,13 +23,13 @@ pub struct WatchArgs {
     /// Take in what is there, decide, and end: for cron and sbatch
     #[arg(long)]
     pub once: bool,
-    /// A shard without img2dataset's _stats.json is complete when it has not changed for so long
+    /// A shard without a current _stats.json of img2dataset, and a changed list, benchmark or --config, is whole when unchanged for so long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::duration::parse)]
     pub settle: Duration,
     /// Time between looks where the file system notifies of nothing
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::duration::parse)]
     pub poll: Duration,
-    /// A shard whose file goes is withdrawn [default: what is known of it stays]
+    /// A shard whose file goes is withdrawn, but not all of a folder or glob at once [default: what is known of it stays]
     #[arg(long)]
     pub withdraw_missing: bool,
     /// Published epochs to keep

@@ -1,0 +1,195 @@
+//! Files that others write are read when nobody writes them any more.
+//!
+//! `sort a b > takedown.txt` empties the list at once and fills it seconds later; a folder is copied file by file. So what has changed is
+//! taken over when it has not changed again for the settling time, by its own clock or by ours (clocks of file servers differ), and is as it was when it
+//! has been read. Until then what was read before stays. At the start nothing was read before: what lies there counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use trommel_incremental::planner::FileStamps;
+
+use trommel_pipelines::error::PipelineError;
+
+/// So often is a file read that changes meanwhile.
+const TRIES: usize = 3;
+
+/// Whether what is as it is `since` then, and was changed last at a time in nanoseconds since 1970 (0 if nobody knows), is written to its end.
+pub(super) fn has_settled(modified_ns: u64, since: Instant, settle: Duration) -> bool {
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(modified_ns));
+    since.elapsed() >= settle || modified_ns > 0 && age.is_ok_and(|age| age >= settle)
+}
+
+/// What tells that a file, or what lies directly in a folder, has changed.
+pub(super) fn stamp(path: &Path) -> FileStamps {
+    let one = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some((path, metadata.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
+    };
+    let mut all: Vec<_> = one(path.to_path_buf()).into_iter().collect();
+    for folder in [path.to_path_buf(), path.join("embeddings"), path.join("img_emb")] {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        all.extend(entries.filter_map(|entry| one(entry.path())));
+    }
+    all.sort();
+    all
+}
+
+/// The user's files and folders as they were seen, and which of them are not to be read now.
+#[derive(Default)]
+pub(super) struct Settling {
+    settle: Duration,
+    /// How they were at the last look, and since when.
+    seen: BTreeMap<PathBuf, (FileStamps, Instant)>,
+    unsettled: BTreeSet<PathBuf>,
+}
+
+impl Settling {
+    /// Files settle for `settle`.
+    pub(super) fn new(settle: Duration) -> Self {
+        Self { settle, ..Self::default() }
+    }
+
+    /// Looks at these: they are not to be read where they have not settled.
+    pub(super) fn look<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) {
+        for path in paths {
+            let now = stamp(path);
+            let seen = self.seen.entry(path.to_path_buf()).or_insert_with(|| (now.clone(), Instant::now()));
+            if seen.0 != now {
+                *seen = (now, Instant::now());
+            }
+            let modified_ns = seen.0.iter().map(|file| file.2).max().unwrap_or(0);
+            if !has_settled(modified_ns, seen.1, self.settle) {
+                self.unsettled.insert(path.to_path_buf());
+            }
+        }
+    }
+
+    /// What is not to be read now.
+    pub(super) const fn unsettled(&self) -> &BTreeSet<PathBuf> {
+        &self.unsettled
+    }
+
+    /// Begins a turn: nothing but this is not to be read.
+    pub(super) fn leave_only(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.unsettled = paths.into_iter().collect();
+    }
+
+    /// Nor is this to be read.
+    pub(super) fn leave(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.unsettled.extend(paths);
+    }
+
+    /// Whether it is not to be read now.
+    pub(super) fn leaves(&self, path: &Path) -> bool {
+        self.unsettled.contains(path)
+    }
+
+    /// How it was at the last look; where there was none, how it is.
+    pub(super) fn stamps(&self, path: &Path) -> FileStamps {
+        self.seen.get(path).map_or_else(|| stamp(path), |seen| seen.0.clone())
+    }
+
+    /// What is read of a path that stays as it is meanwhile, and as it was at the last look.
+    ///
+    /// # Errors
+    /// Those of reading; a file that does not stay as it is, or is not to be read.
+    pub(super) fn whole<T>(
+        &self,
+        path: &Path,
+        mut read: impl FnMut() -> Result<T, PipelineError>,
+    ) -> Result<(FileStamps, T), PipelineError> {
+        for _ in 0..TRIES {
+            let before = stamp(path);
+            if self.leaves(path) || self.seen.get(path).is_some_and(|seen| seen.0 != before) {
+                break;
+            }
+            let value = read();
+            if stamp(path) == before {
+                return Ok((before, value?));
+            }
+        }
+        Err(changes(path))
+    }
+}
+
+/// What is said of a file that does not stay as it is.
+pub(super) fn changes(path: &Path) -> PipelineError {
+    PipelineError::Usage(format!("{}: it changes while it is read", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_has_changed_rests_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, list) = (folder.path().join("old"), folder.path().join("list"));
+        let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+        let touch = |path: &Path| {
+            fs::File::options().write(true).open(path).unwrap().set_modified(hours_ago).unwrap();
+        };
+        fs::write(&old, "a").unwrap();
+        touch(&old);
+        fs::write(&list, "b").unwrap();
+        let leaves = |settling: &mut Settling| {
+            settling.leave_only([]);
+            settling.look([&*old, &*list]);
+            [&*old, &*list].map(|path| settling.leaves(path))
+        };
+        let mut settling = Settling::new(Duration::from_secs(3600));
+        assert_eq!(leaves(&mut settling), [false, true]);
+        assert_eq!(leaves(&mut Settling::new(Duration::ZERO)), [false, false]);
+        // A file of which the clock says nothing, or what is wrong.
+        let mut settling = Settling::new(Duration::from_millis(200));
+        let tomorrow = SystemTime::now() + Duration::from_secs(86400);
+        fs::File::options().write(true).open(&list).unwrap().set_modified(tomorrow).unwrap();
+        assert_eq!(leaves(&mut settling), [false, true]);
+        std::thread::sleep(Duration::from_millis(250));
+        assert_eq!(leaves(&mut settling), [false, false]);
+        // One that is gone is perhaps only being replaced.
+        fs::remove_file(&old).unwrap();
+        assert_eq!(leaves(&mut settling), [true, false]);
+        std::thread::sleep(Duration::from_millis(250));
+        assert_eq!(leaves(&mut settling), [false, false]);
+        // So is a file in a folder.
+        settling.look([folder.path()]);
+        assert_eq!(settling.unsettled().iter().collect::<Vec<_>>(), [folder.path()]);
+        assert!(settling.whole(folder.path(), || Ok(())).is_err() && settling.whole(&list, || Ok(())).is_ok());
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_read_again_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list");
+        fs::write(&list, "").unwrap();
+        let mut settling = Settling::new(Duration::ZERO);
+        // A writer that has this much still to write.
+        let read = |settling: &Settling, mut left: usize| {
+            settling.whole(&list, || {
+                let text = fs::read_to_string(&list).unwrap();
+                if left > 0 {
+                    left -= 1;
+                    fs::write(&list, format!("{text}x")).unwrap();
+                }
+                Ok(text)
+            })
+        };
+        let (stamps, text) = read(&settling, 2).unwrap();
+        assert_eq!((text.as_str(), stamps), ("xx", stamp(&list)));
+        let error = read(&settling, 9).unwrap_err().to_string();
+        assert!(error.contains("list: it changes while it is read"), "{error}");
+        // What has been seen settled is taken over as it was then.
+        settling.look([&*list]);
+        assert_eq!(read(&settling, 0).unwrap().1, "xxxxx");
+        assert!(read(&settling, 1).is_err() && read(&settling, 0).is_err());
+        settling.look([&*list]);
+        assert_eq!(read(&settling, 0).unwrap().1, "xxxxxx");
+    }
+}
