@@ -25,6 +25,9 @@ pub(super) fn has_settled(modified_ns: u64, since: Instant, settle: Duration) ->
 pub(super) fn stamp(path: &Path) -> FileStamps {
     let one = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok()?;
+        if !metadata.is_file() && !metadata.is_dir() {
+            return Some((path, 0, 0)); // a pipe says nothing twice
+        }
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Some((path, metadata.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
     };
