@@ -267,7 +267,7 @@ impl Finding {
             let name = file.strip_prefix(root).unwrap_or(file).display().to_string();
             let bytes = piece.bytes().map_err(PipelineError::usage)?;
             let text = "files of embeddings without keys: their rows are called by their numbers";
-            self.notices.note("rows_by_number", text, file.display(), u64::from(!piece.has_keys()));
+            self.notices.note("rows_by_number", text, file.display().to_string(), u64::from(!piece.has_keys()));
             self.push(name, file.display().to_string(), bytes, prefix);
             self.sources.push(Source { piece: Some(piece), of_run: None, rows: None });
         }

@@ -1,4 +1,5 @@
-//! A linear probe: multinomial logistic regression on the frozen features, as Radford et al. 2021 fit it (section 3.2).
+//! A linear probe: multinomial logistic regression on the frozen features, as Radford et al. 2021 fit it (section 3.2); the features are
+//! those of the embedding space, as in the example of CLIP's README, where the paper takes those before the projection.
 //!
 //! ```text
 //! minimise  mean over pictures of cross-entropy(x W + b, class)  +  |W|^2 / (2 C n)

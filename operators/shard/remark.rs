@@ -10,7 +10,7 @@ use trommel_core::sample::{Reason, ShardOutcome};
 
 /// How a tar's reading ended: complete with a remark, or rejected where files but no sample were in it.
 pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome {
-    let MemberCounts { nameless, macos, .. } = *samples.counts();
+    let MemberCounts { nameless, macos, links, .. } = *samples.counts();
     let Oddities { sparse, oversized_headers, .. } = samples.tar().oddities();
     let remark = remark(samples);
     // Where nothing was read, bytes behind the end mark say that this is no empty tar.
@@ -18,7 +18,7 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
         samples.tar().end(),
         Some(TarEnd::Damaged { .. } | TarEnd::Marked { behind: Some(_) } | TarEnd::LoneZeroBlock { more: true, .. })
     );
-    let files = nameless + macos + sparse + oversized_headers;
+    let files = nameless + macos + links + sparse + oversized_headers;
     match remark {
         Some(remark) if samples.numbered() == 0 && (files > 0 || damaged) => {
             ShardOutcome::Rejected(Reason::new("no_samples", remark))
@@ -31,7 +31,7 @@ pub(super) fn outcome<R: BufRead>(samples: &SampleReader<'_, R>) -> ShardOutcome
 fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     let mut remarks = Vec::new();
     let (tar, count) = (samples.tar(), samples.numbered());
-    let MemberCounts { repeated, nameless, macos, .. } = *samples.counts();
+    let MemberCounts { repeated, nameless, macos, links, .. } = *samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = tar.oddities();
     match tar.end() {
         Some(TarEnd::Marked { behind }) => remarks.extend(behind.clone()),
@@ -52,9 +52,10 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
     ];
     remarks.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{what}: {n}")));
     if count == 0 {
-        let nameless =
-            if nameless > 0 { format!(" ({nameless} files without key and extension)") } else { String::new() };
-        remarks.insert(0, format!("no sample{nameless}"));
+        let instead = [(nameless, "files without key and extension"), (links, "links, which `tar -h` packs as files")];
+        let instead = instead.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+        let instead = instead.collect::<Vec<_>>().join(", ");
+        remarks.insert(0, if instead.is_empty() { "no sample".into() } else { format!("no sample ({instead})") });
     }
     (!remarks.is_empty()).then(|| remarks.join("; "))
 }
@@ -62,8 +63,18 @@ fn remark<R: BufRead>(samples: &SampleReader<'_, R>) -> Option<String> {
 /// What was lost of a tar, or passed over in it; `name` is the shard's.
 pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> Notices {
     let mut notices = Notices::default();
-    let MemberCounts { repeated, nameless, macos, first_macos, links, first_link, unreadable_json, first_json } =
-        samples.counts();
+    let MemberCounts {
+        repeated,
+        nameless,
+        macos,
+        first_macos,
+        links,
+        first_link,
+        unreadable_json,
+        first_json,
+        foreign_texts,
+        first_text,
+    } = samples.counts();
     let Oddities { sparse, bad_pax, oversized_headers } = samples.tar().oddities();
     if samples.numbered() > 0 {
         match samples.tar().end() {
@@ -99,7 +110,14 @@ pub(super) fn found<R: BufRead>(samples: &SampleReader<'_, R>, name: &str) -> No
     notices.note("macos_files", text, format!("{name}: {first_macos}"), *macos);
     notices.note("links", "links in tars passed over", format!("{name}: {first_link}"), *links);
     note_json(&mut notices, format!("{name}/{first_json}"), *unreadable_json);
+    note_text(&mut notices, format!("{name}/{first_text}"), *foreign_texts);
     notices
+}
+
+/// Notes captions that are not UTF-8, as webdataset and the tokenizers want them.
+pub(super) fn note_text(notices: &mut Notices, place: String, count: u64) {
+    let text = "captions that are not UTF-8: what is not stands in them as U+FFFD";
+    notices.note("caption_not_utf8", text, place, count);
 }
 
 /// Notes samples whose json cannot be read.

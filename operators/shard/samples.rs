@@ -48,6 +48,10 @@ pub struct MemberCounts {
     pub unreadable_json: u64,
     /// Key of the first sample with one.
     pub first_json: String,
+    /// Captions that are not UTF-8.
+    pub foreign_texts: u64,
+    /// Key of the first sample with one.
+    pub first_text: String,
 }
 
 impl MemberCounts {
@@ -60,6 +64,18 @@ impl MemberCounts {
             self.unreadable_json += 1;
         }
         read.unwrap_or_default()
+    }
+
+    /// A caption's text. What is not UTF-8 in it is counted, and stands as U+FFFD.
+    fn text(&mut self, key: &[u8], bytes: &[u8]) -> String {
+        let text = String::from_utf8_lossy(bytes);
+        if matches!(text, Cow::Owned(_)) {
+            if self.foreign_texts == 0 {
+                self.first_text = String::from_utf8_lossy(key).into_owned();
+            }
+            self.foreign_texts += 1;
+        }
+        text.into_owned()
     }
 }
 
@@ -264,7 +280,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
         open.original.members.push((extension, raw));
     }
 
-    fn close(&self, mut open: Open) -> Group {
+    fn close(&mut self, mut open: Open) -> Group {
         let metadata = std::mem::take(&mut open.metadata);
         let info = Arc::new(SampleInfo {
             id: open.id,
@@ -294,7 +310,7 @@ impl<'c, R: BufRead> SampleReader<'c, R> {
                 Group::Rejected(info, Reason::new("no_image", format!("has {has:.200}, wanted {wanted}")))
             }
             Some(image) => {
-                let text = open.text.map(|(_, text)| String::from_utf8_lossy(&text).into_owned());
+                let text = open.text.map(|(_, text)| self.counts.text(&open.key, &text));
                 let blank = |text: &String| text.trim().is_empty();
                 let caption = text.filter(|text| !blank(text)).or(metadata.caption).filter(|text| !blank(text));
                 let Image { extension, data, mut permit, .. } = image;

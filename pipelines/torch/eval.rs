@@ -28,7 +28,7 @@ pub mod retrieval;
 mod views;
 
 use self::features::Features;
-use self::pictures::Pictures;
+use self::pictures::{Pictures, finite};
 
 /// Bins with fewer pictures say nothing about the correlation.
 const BIN_PICTURES: u64 = 10;
@@ -157,6 +157,7 @@ pub fn evaluate_each(config: &EvalConfig, each: &mut dyn FnMut(&str, Guess)) -> 
     let rejected =
         features::each(&pictures, &mut labelled, &mut |_, _| true, &mut notices, &mut |features: Features| {
             let logits = classifier.logits(&features.rows).map_err(PipelineError::failed)?;
+            finite(&logits, "class names")?;
             sum.add(&logits, &features.classes).map_err(PipelineError::failed)?;
             if let Some((probe, _)) = &probe {
                 let logits = probe.logits(&features.rows).map_err(PipelineError::failed)?;

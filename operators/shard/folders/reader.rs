@@ -208,6 +208,8 @@ impl FolderReader {
             return Ok(Ok(Group::Rejected(info, reason)));
         }
         let blank = |text: &String| text.trim().is_empty();
+        let foreign = text.as_ref().is_some_and(|text| std::str::from_utf8(text).is_err());
+        remark::note_text(odd, info.key.clone(), u64::from(foreign));
         let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).filter(|text| !blank(text));
         let caption = text.or(metadata.caption).filter(|text| !blank(text)).map(Arc::from);
         let permit = admit(size + held + extra_bytes)?;

@@ -108,7 +108,7 @@ pub(super) fn one(item: &str, look: &Look<'_>, options: &PlanOptions) -> Result<
                     wildcards.check_folder(look)?;
                 }
                 let met = wildcards.find(look)?;
-                met.note_nowhere(&mut found.passed_over);
+                met.note_links(&mut found.passed_over);
                 found.pass_over(&met.entries);
                 let shards = matching(look, &name, &met.entries, folder, opens);
                 found.come(shards, opens, || Barren::wildcard(&name, wildcards.clone()))?;

@@ -4,15 +4,16 @@
 //! a dot that is written. A `?` in another store's URL begins its query and is no wildcard.
 //!
 //! What cannot be looked into may hold what was asked for: a folder that may not be listed or entered, a name that is not UTF-8 and a link that
-//! may not be followed are errors. Links that lead nowhere are noted where folders are looked for: below `**` all of them.
+//! may not be followed are errors. Links that lead nowhere are noted where folders are looked for: below `**` all of them, and those that lead back.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use glob::{MatchOptions, Pattern};
 
 use super::PlanError;
 use super::look::{Look, folder_of, with_slash};
-use crate::store::{Entry, EntryKind, Store, scheme, shown};
+use crate::store::{Entry, EntryKind, Store, local_path, scheme, shown};
 use trommel_core::notices::Notices;
 
 /// Names within one folder; a leading dot is written or not meant.
@@ -50,14 +51,20 @@ pub(super) struct Met {
     pub(super) entries: Vec<(String, Entry)>,
     /// Links that lead nowhere, where folders were looked for; each once, however often it was looked at.
     nowhere: BTreeSet<String>,
+    /// Folders that lead back to one above them, where `**` looked for folders.
+    loops: BTreeSet<String>,
 }
 
 impl Met {
-    /// Notes the links that lead nowhere: of a disk that is not there nothing else is left.
-    pub(super) fn note_nowhere(&self, notices: &mut Notices) {
+    /// Notes the links that lead nowhere: of a disk that is not there nothing else is left; and those that lead back.
+    pub(super) fn note_links(&self, notices: &mut Notices) {
         if let Some(first) = self.nowhere.first() {
             let text = "links that lead nowhere passed over where a wildcard looks for folders";
             notices.note("links_to_nothing", text, shown(first), self.nowhere.len() as u64);
+        }
+        if let Some(first) = self.loops.first() {
+            let text = "folders that lead back to themselves passed over";
+            notices.note("folder_loop", text, shown(first), self.loops.len() as u64);
         }
     }
 }
@@ -69,7 +76,7 @@ impl Met {
 /// A pattern that cannot be read, or finds nothing; a folder that is there and cannot be looked into; a name that is not UTF-8.
 pub fn found_by(pattern: &str, store: &dyn Store, notices: &mut Notices) -> Result<Vec<String>, PlanError> {
     let met = Wildcards::parse(pattern)?.find(&Look::at(store))?;
-    met.note_nowhere(notices);
+    met.note_links(notices);
     if met.entries.is_empty() {
         return Err(PlanError::NoMatch(shown(pattern)));
     }
@@ -185,30 +192,47 @@ fn walk(look: &Look<'_>, folder: &str, names: &[Name], met: &mut Met) -> Result<
             }
             Ok(())
         }
-        Some((Name::AnyFolders, rest)) => {
-            if rest.is_empty() {
-                let entry = Entry { name: String::new(), is_utf8: true, kind: EntryKind::Folder, seen: None };
-                met.entries.push((folder.to_owned(), entry));
+        Some((Name::AnyFolders, rest)) => walk_below(look, folder, rest, &mut Vec::new(), met),
+    }
+}
+
+/// Finds `rest` in a folder and all below it. One that leads back to a folder `above` it is passed over: it has no end.
+fn walk_below(
+    look: &Look<'_>,
+    folder: &str,
+    rest: &[Name],
+    above: &mut Vec<PathBuf>,
+    met: &mut Met,
+) -> Result<(), PlanError> {
+    let itself = local_path(if folder.is_empty() { "." } else { folder }).and_then(|path| path.canonicalize().ok());
+    if itself.as_ref().is_some_and(|itself| above.contains(itself)) {
+        met.loops.insert(folder.to_owned());
+        return Ok(());
+    }
+    let before_it = above.len();
+    above.extend(itself);
+    if rest.is_empty() {
+        let entry = Entry { name: String::new(), is_utf8: true, kind: EntryKind::Folder, seen: None };
+        met.entries.push((folder.to_owned(), entry));
+    }
+    for entry in listed(look, folder)?.iter() {
+        let before = met.entries.len();
+        take(look, folder, entry, rest, met)?;
+        if entry.name.starts_with('.') {
+            continue;
+        }
+        let url = format!("{folder}{}", entry.name);
+        match kind_of(look, &url, entry)? {
+            EntryKind::Folder => walk_below(look, &with_slash(&url), rest, above, met)?,
+            // One that is found itself is there; opening it says what is wrong.
+            EntryKind::Nothing if met.entries.len() == before => {
+                met.nowhere.insert(url);
             }
-            for entry in listed(look, folder)?.iter() {
-                let before = met.entries.len();
-                take(look, folder, entry, rest, met)?;
-                if entry.name.starts_with('.') {
-                    continue;
-                }
-                let url = format!("{folder}{}", entry.name);
-                match kind_of(look, &url, entry)? {
-                    EntryKind::Folder => walk(look, &with_slash(&url), names, met)?,
-                    // One that is found itself is there; opening it says what is wrong.
-                    EntryKind::Nothing if met.entries.len() == before => {
-                        met.nowhere.insert(url);
-                    }
-                    EntryKind::Nothing | EntryKind::File | EntryKind::Stream => {}
-                }
-            }
-            Ok(())
+            EntryKind::Nothing | EntryKind::File | EntryKind::Stream => {}
         }
     }
+    above.truncate(before_it);
+    Ok(())
 }
 
 /// Takes an entry of a folder if it has the first of `names`: itself, or what is in it.

@@ -270,6 +270,12 @@ fn end_by(name: &str, bytes: &[u8], stats: Option<&str>, split: Option<Arc<dyn M
 #[test]
 fn a_shard_that_holds_no_tar_is_named_and_counted_as_lost() {
     let nested = zstd::encode_all(&b"<html>"[..], 1).unwrap();
+    // As from a cache of Hugging Face's, without `-h`.
+    let mut links = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    links.append_link(&mut header, "a.jpg", "../blobs/0").unwrap();
     let cases: &[(&[u8], &str)] = &[
         (b"<!DOCTYPE html>\n<title>403", "html_page"),
         (b"\n  <HTML><body>", "html_page"),
@@ -288,6 +294,7 @@ fn a_shard_that_holds_no_tar_is_named_and_counted_as_lost() {
         (b"\x1f\x8b\x08broken", "broken_compression"),
         (b"what is this", "not_a_tar"),
         (&tar_of(&[("noextension", b"x")]), "no_samples"),
+        (&links.into_inner().unwrap(), "no_samples"),
     ];
     for (bytes, code) in cases {
         for (name, promised, lost) in
@@ -391,14 +398,21 @@ fn links_and_json_that_cannot_be_read_are_counted() {
         header.set_size(0);
         builder.append_link(&mut header, name, "a.jpg").unwrap();
     }
-    for (name, data) in [("f.jpg", &b"F"[..]), ("f.json", b"{\"caption\": \"a\", \"n\": NaN}")] {
+    for (name, data) in
+        [("f.jpg", &b"F"[..]), ("f.json", b"{\"caption\": \"a\", \"n\": NaN}"), ("g.jpg", b"G"), ("g.txt", b"caf\xe9")]
+    {
         append(&mut builder, name, data);
     }
     let (got, end) = read(builder.into_inner().unwrap(), &ReaderConfig::default());
     let seen: Vec<_> = got.iter().map(|row| (row.key.as_str(), row.image.is_ok(), row.caption.as_deref())).collect();
-    assert_eq!(seen, [("a", true, None), ("b", true, None), ("f", true, Some("a"))]);
+    assert_eq!(seen, [("a", true, None), ("b", true, None), ("f", true, Some("a")), ("g", true, Some("caf\u{fffd}"))]);
     let found: Vec<_> = end.notices.iter().map(|(code, of)| (code, of.count, of.first.as_str(), of.loss)).collect();
-    assert_eq!(found, [("links", 2, "0.tar: c.jpg", false), ("unreadable_json", 2, "0.tar/a", false)]);
+    let due = [
+        ("caption_not_utf8", 1, "0.tar/g", false),
+        ("links", 2, "0.tar: c.jpg", false),
+        ("unreadable_json", 2, "0.tar/a", false),
+    ];
+    assert_eq!(found, due);
 }
 
 /// Reads shard 0 with real credit and records, as a source's thread would.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tch::{Device, Tensor};
 use trommel_bridge::{has_onednn, keep_freed_memory};
 use trommel_evaluate::zero_shot::features;
+use trommel_model::error::Op;
 use trommel_model::family::{Architecture, Towers};
 use trommel_model::{Model, weights};
 
@@ -59,10 +60,24 @@ impl Pictures {
     /// Features of so many views: f32\[n, dim\] on the CPU, not normalised.
     ///
     /// # Errors
-    /// libtorch refuses.
+    /// libtorch refuses, or features that are no numbers.
     pub fn features(&self, views: &[u8], n: usize) -> Result<Tensor, PipelineError> {
         let preprocess = self.architecture.preprocess();
-        features(self.towers(), preprocess, views, n, self.device).map_err(PipelineError::failed)
+        let features = features(self.towers(), preprocess, views, n, self.device).map_err(PipelineError::failed)?;
+        finite(&features, "pictures")?;
+        Ok(features)
+    }
+}
+
+/// Refuses features that are no numbers: those would be before everything, or behind it.
+///
+/// # Errors
+/// Such features `of` something, by its plural; libtorch refuses.
+pub(super) fn finite(features: &Tensor, of: &str) -> Result<(), PipelineError> {
+    let all = features.f_isfinite().and_then(|each| each.f_all()).and_then(bool::try_from);
+    match all.op("finite", &[features]).map_err(PipelineError::failed)? {
+        true => Ok(()),
+        false => Err(PipelineError::Failed(format!("features of {of} are not finite: the weights are spoilt"))),
     }
 }
 

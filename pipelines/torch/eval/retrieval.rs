@@ -34,7 +34,7 @@ use trommel_shard::samples::GroupConfig;
 use trommel_shard::store::Stores;
 
 use super::batches::{Batches, Looked};
-use super::pictures::{BATCH, Pictures};
+use super::pictures::{BATCH, Pictures, finite};
 use crate::run_setup::{Input, captions};
 
 /// Scores that are held at a time: 64 MiB, and once more while they are copied.
@@ -160,14 +160,11 @@ fn recalls(
     Ok(config.k.iter().map(|k| recall(&ranks, *k)).collect())
 }
 
-/// Rows as numbers on this side. What is no number would be before everything, or behind it.
+/// Rows as numbers on this side.
 fn numbers(rows: &Tensor, of: &str) -> Result<Vec<f32>, PipelineError> {
+    finite(rows, of)?;
     let rows = rows.f_to_device(tch::Device::Cpu).and_then(|rows| rows.f_reshape([-1])).and_then(Vec::<f32>::try_from);
-    let rows = rows.op("copy", &[]).map_err(PipelineError::failed)?;
-    match rows.iter().all(|number| number.is_finite()) {
-        true => Ok(rows),
-        false => Err(PipelineError::Failed(format!("features of {of} are not finite: the weights are spoilt"))),
-    }
+    rows.op("copy", &[]).map_err(PipelineError::failed)
 }
 
 /// Reads every shard, or class folder, to its end.

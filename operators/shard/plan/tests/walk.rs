@@ -142,3 +142,17 @@ fn links_that_lead_nowhere_in_the_place_of_folders_are_noted() {
         assert_eq!(noted(&notices), count, "{argument}");
     }
 }
+
+/// Below `**` a folder that leads back has no end: its shards are found once.
+#[test]
+fn links_that_lead_back_are_passed_over() {
+    let place = Place::new(&["d/0.tar", "d/e/1.tar"]);
+    for (to, link) in [(".", "d/latest"), ("..", "d/e/up"), ("../d", "d/e/again")] {
+        std::os::unix::fs::symlink(to, place.folder.path().join(link)).unwrap();
+    }
+    let plan = place.plan(&["@/d/**/*.tar"]).unwrap();
+    let names: Vec<&str> = plan.shards.iter().map(|shard| shard.name.as_str()).collect();
+    assert_eq!((names, plan.passed_over.get("folder_loop").unwrap().count), (vec!["0.tar", "e/1.tar"], 3));
+    // One level of it was asked for.
+    assert_eq!(place.plan(&["@/d/*/*.tar"]).unwrap().len(), 2);
+}
