@@ -26,7 +26,7 @@ use crate::exports::refuse_stale;
 pub use crate::named_path::NamedPath;
 use crate::run_losses;
 use crate::stray_files::pictures_in;
-use crate::unmarked::refuse_unmarked;
+use crate::watch_folder::refuse_unmarked;
 
 /// Whether a benchmark or reference set is pictures, and so to be embedded first: neither a file, nor a run of `trommel embed`, nor a
 /// folder of embeddings.

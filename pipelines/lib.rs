@@ -49,7 +49,6 @@ pub mod stream;
 pub mod time_spent;
 pub mod together;
 pub mod trained_steps;
-mod unmarked;
 pub mod verify;
 pub mod watch_folder;
 pub mod why;

@@ -47,11 +47,15 @@ impl NamedPath {
             };
             Self { name, path, without: Vec::new() }
         };
-        let all: Vec<Self> = texts.iter().map(named).collect();
+        Self::distinct(texts.iter().map(named).collect(), "references")
+    }
+
+    /// These, if no two have one name.
+    fn distinct(all: Vec<Self>, what: &str) -> Result<Vec<Self>, PipelineError> {
         let mut names = BTreeSet::new();
         match all.iter().find(|named| !names.insert(named.name.as_str())) {
             Some(again) => {
-                let wrong = format!("two references are called {}: give each a name of its own (NAME=DIR)", again.name);
+                let wrong = format!("two {what} are called {}: give each a name of its own (NAME=DIR)", again.name);
                 Err(PipelineError::Usage(wrong))
             }
             None => Ok(all),
@@ -63,12 +67,8 @@ impl NamedPath {
     /// # Errors
     /// One that is not of its form, or names no benchmark.
     pub fn parse_all(benchmarks: &[String], without: &[String]) -> Result<Vec<Self>, PipelineError> {
-        let mut all = benchmarks.iter().map(|text| Self::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut names = BTreeSet::new();
-        if let Some(again) = all.iter().find(|named| !names.insert(named.name.as_str())) {
-            let wrong = format!("two benchmarks are called {}: give each a name of its own (NAME=DIR)", again.name);
-            return Err(PipelineError::Usage(wrong));
-        }
+        let parsed = benchmarks.iter().map(|text| Self::parse(text)).collect::<Result<_, _>>()?;
+        let mut all = Self::distinct(parsed, "benchmarks")?;
         for text in without {
             let of = |named: &&mut Self| text.split_once('/').is_some_and(|(name, _)| name == named.name);
             match (all.iter_mut().find(of), text.split_once('/')) {

@@ -30,7 +30,7 @@ use crate::benchmark_origin::products_of;
 use crate::benchmarks::{finished, gone_from, ledger_of, refuse_part};
 use crate::error::PipelineError;
 use crate::rounding::Rounded;
-use crate::unmarked::refuse_unmarked;
+use crate::watch_folder::refuse_unmarked;
 
 /// What arguments stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

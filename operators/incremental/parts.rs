@@ -94,7 +94,7 @@ impl<T: Table> StoredTable<T> {
         }
         let fields = T::fields();
         let wanted: Vec<(&str, ColumnType)> = fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
-        let mut table = T::empty();
+        let mut table = T::default();
         for group in TableReader::open(&file.path, Box::new(Cursor::new(bytes)), &wanted)? {
             if !table.take(group?) {
                 return Err(bad(PartError::OtherColumns));

@@ -73,10 +73,6 @@ impl Table for StoredPoints {
         }
         true
     }
-
-    fn empty() -> Self {
-        Self::default()
-    }
 }
 
 /// Radius, where there are any, and floor of each point, in the order of the points.
@@ -103,10 +99,6 @@ impl Table for CutRows {
         let Ok([Column::F64(radii), Column::F64(floors)]) = <[Column; 2]>::try_from(group) else { return false };
         self.0.extend(radii.into_iter().zip(floors.into_iter().flatten()));
         true
-    }
-
-    fn empty() -> Self {
-        Self::default()
     }
 }
 
@@ -151,10 +143,6 @@ impl Table for PeakRows {
         self.0.extend(rows.map(|row| peak(row).unwrap_or(NOTHING)));
         true
     }
-
-    fn empty() -> Self {
-        Self::default()
-    }
 }
 
 /// Samples taken down by id, ascending.
@@ -183,10 +171,6 @@ impl Table for TakenRows {
         self.0.extend(rows.map(|(ordinal, index)| SampleId { ordinal, index }));
         true
     }
-
-    fn empty() -> Self {
-        Self::default()
-    }
 }
 
 /// Keys taken down, ascending.
@@ -212,9 +196,5 @@ impl Table for KeyRows {
         let Ok([Column::Text(keys)]) = <[Column; 1]>::try_from(group) else { return false };
         self.0.extend(keys.into_iter().flatten());
         true
-    }
-
-    fn empty() -> Self {
-        Self::default()
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use trommel_columnar::parquet::{Column, ColumnType, Field};
 use trommel_core::sample::Score;
 
-/// A table that can be a part.
-pub trait Table: Sized + Send + Sync + 'static {
+/// A table that can be a part; by default it has no rows.
+pub trait Table: Default + Send + Sync + 'static {
     /// First word of its files' names.
     const KIND: &'static str;
     /// Rows of a row group.
@@ -19,8 +19,6 @@ pub trait Table: Sized + Send + Sync + 'static {
     fn columns(&self, rows: Range<usize>) -> Vec<Column>;
     /// Takes a row group in; false if the columns are of other types.
     fn take(&mut self, group: Vec<Column>) -> bool;
-    /// A table without rows.
-    fn empty() -> Self;
 }
 
 /// Similarities of one shard to the points of one benchmark, none below the points' floors; by point, then sample.
@@ -88,10 +86,6 @@ impl Table for Matches {
         self.indices.extend(indices.into_iter().flatten());
         self.scores.extend(scores.into_iter().flatten());
         true
-    }
-
-    fn empty() -> Self {
-        Self::default()
     }
 }
 
@@ -161,9 +155,5 @@ impl Table for Scores {
             self.rows.push((index, score));
         }
         true
-    }
-
-    fn empty() -> Self {
-        Self::default()
     }
 }

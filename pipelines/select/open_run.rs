@@ -18,8 +18,7 @@ use crate::failures::{failed, no_run};
 use crate::memory::MemoryPlan;
 use crate::plan_arguments::as_given;
 use crate::run_losses;
-use crate::unmarked::refuse_unmarked;
-use crate::watch_folder::CURRENT;
+use crate::watch_folder::{CURRENT, refuse_unmarked};
 
 /// Names that are told of many.
 const TOLD: usize = 8;

@@ -47,6 +47,7 @@ fn read_by_point() {
 }
 
 /// Matches as they once were written: with the rows' places by sample.
+#[derive(Default)]
 struct WithPlaces(Matches);
 
 impl Table for WithPlaces {
@@ -67,10 +68,6 @@ impl Table for WithPlaces {
 
     fn take(&mut self, group: Vec<Column>) -> bool {
         self.0.take(group)
-    }
-
-    fn empty() -> Self {
-        Self(Matches::empty())
     }
 }
 

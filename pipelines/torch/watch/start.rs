@@ -37,6 +37,7 @@ use trommel_pipelines::error::PipelineError;
 use trommel_pipelines::phase::Phase;
 use trommel_pipelines::progress::Progress;
 use trommel_pipelines::stray_files::beside_to_come;
+use trommel_pipelines::watch_folder::{EPOCHS, POOL};
 
 /// Part of the memory that arrangements and the facts of an epoch may take.
 const DECISIONS_SHARE: u64 = 4;
@@ -114,7 +115,7 @@ impl<'a> Watch<'a> {
         let is_first = together.rank() == 0;
         let mut arrivals = together.in_turn(Phase::Arrivals, || Arrivals::follow(&config.run))?;
         let plan = arrivals.list().plan();
-        let root = config.run.join("pool");
+        let root = config.run.join(POOL);
         let judge = of_pool(&config.judge, &plan, &root);
         let budget_bytes = judge.machine.memory_bytes / DECISIONS_SHARE;
         let judging = match &config.train {
@@ -254,7 +255,7 @@ fn open_engine(
 ) -> Result<Engine, PipelineError> {
     let settings =
         IncrementalConfig { workers: config.judge.machine.workers, budget_bytes, ..IncrementalConfig::default() };
-    let state = config.run.join("epochs");
+    let state = config.run.join(EPOCHS);
     let place: (&Path, Arc<dyn Storage>) = (&state, Arc::new(Disk));
     let engine = match together.cluster() {
         None => Engine::open(settings, pool.clone(), place.0, place.1),

@@ -21,6 +21,7 @@ use trommel_shard::plan::{Plan, ShardRef};
 
 use super::{entries, sync_dir, write_json};
 use trommel_pipelines::error::PipelineError;
+use trommel_pipelines::watch_folder::STAMPS;
 
 /// A shard as a split of an epoch has it.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ pub(super) fn write_split(into: &Path, context: &Context<'_>) -> Result<Shards, 
     let lines: Vec<ShardLine> = shards.values().map(|shard| shard.line.clone()).collect();
     folder.append_all(&lines).map_err(PipelineError::failed)?;
     let stamped = |(&pool, shard): (&u64, &Arc<Published>)| Stamped { pool, stamp: shard.stamp.clone() };
-    write_json(&into.join("stamps.json"), &shards.iter().map(stamped).collect::<Vec<_>>())?;
+    write_json(&into.join(STAMPS), &shards.iter().map(stamped).collect::<Vec<_>>())?;
     sync_dir(into)?;
     Ok(shards)
 }
@@ -154,7 +155,7 @@ pub(super) fn read_splits(epoch: &Path) -> Result<Splits, PipelineError> {
 }
 
 fn read_shards(folder: &Path) -> Result<Shards, PipelineError> {
-    let path = folder.join("stamps.json");
+    let path = folder.join(STAMPS);
     let text = fs::read(&path).map_err(PipelineError::at(&path))?;
     let stamps: Vec<Stamped> = serde_json::from_slice(&text).map_err(PipelineError::failed)?;
     let ledger = Ledger::open(folder).map_err(PipelineError::failed)?;
