@@ -11,7 +11,7 @@ use serde::{Deserialize, de};
 /// The fields that matter of a sample's json. A field repeated counts as its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// `uid`, numbers as text.
+    /// `uid`, numbers as text; `None` for a number of more than 64 bits too.
     pub uid: Option<String>,
     /// `url`: where the picture was downloaded.
     pub url: Option<String>,
@@ -95,7 +95,8 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
-        Ok(Scalar(Some((value.to_string(), false))))
+        // A whole number beyond 64 bits comes as one that has lost digits: neighbours would be one uid.
+        Ok(Scalar((value.abs() < 2f64.powi(53)).then(|| (value.to_string(), false))))
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<Scalar, E> {
@@ -188,6 +189,8 @@ mod tests {
         assert_eq!((metadata.uid.as_deref(), metadata.sha256), (Some("2"), None));
         assert_eq!(parse(br#"{"uid":17,"caption":17,"url":[1,{"a":2}],"sha256":{"x":[]}}"#).uid.as_deref(), Some("17"));
         assert_eq!(parse(br#"{"caption":17}"#), Metadata::default());
+        // Its last digits would be gone.
+        assert_eq!(parse(br#"{"uid":340282366920938463463374607431768211455}"#).uid, None);
     }
 
     #[test]

@@ -55,3 +55,22 @@ impl Header {
         samples + held.max(full + pixels * components.max(3)) + rows
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Header;
+
+    /// Four bytes of a file are not to cost sixteen of memory that nobody counts.
+    #[test]
+    fn segments_that_follow_each_other_are_one_range() {
+        let frame = b"\xff\xc0\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0";
+        let scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0\0\xff\xd9";
+        let jpeg = [&b"\xff\xd8"[..], &b"\xff\xc4\0\x02".repeat(1000), b"\xff\xfe\0\x02", frame, scan].concat();
+        let header = Header::read(&jpeg).unwrap();
+        assert_eq!(header.essential[..2], [(0, 2), (2, 4002)]);
+        assert!(header.essential.len() <= 5, "{:?}", header.essential);
+        let bytes: usize = header.essential.iter().map(|(from, to)| to - from).sum();
+        assert_eq!(bytes, jpeg.len() - 4, "all but the comment");
+    }
+}

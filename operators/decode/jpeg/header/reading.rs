@@ -70,13 +70,21 @@ impl<'a> Reading<'a> {
         self.fault.get_or_insert_with(|| corrupt(detail));
     }
 
+    /// Keeps a segment. Those that follow each other are one, for a file may have millions of empty ones; what begins the file stays apart.
+    fn keep(&mut self, start: usize, end: usize) {
+        match self.essential.as_mut_slice() {
+            [_, .., last] if last.1 == start => last.1 = end,
+            _ => self.essential.push((start, end)),
+        }
+    }
+
     /// Takes a marker that has been read, and its segment.
     fn take(&mut self, marker: u8) -> Result<Then, DecodeError> {
         let start = self.scanner.at - 2;
         match marker {
             EOI => {
                 self.ended = true;
-                self.essential.push((start, self.scanner.at));
+                self.keep(start, self.scanner.at);
                 return Ok(Then::Ends);
             }
             0xd0..=0xd7 => return Ok(Then::GoesOn),
@@ -135,13 +143,13 @@ impl<'a> Reading<'a> {
             }
             SOS => {
                 if let Some(end) = self.scan(body)? {
-                    self.essential.push((start, end));
+                    self.keep(start, end);
                     return Ok(Then::Ends);
                 }
             }
             _ => {}
         }
-        self.essential.push((start, self.scanner.at));
+        self.keep(start, self.scanner.at);
         Ok(Then::GoesOn)
     }
 
