@@ -13,6 +13,7 @@ use trommel_core::notices::Notices;
 use trommel_core::sample::Status;
 use trommel_core::wake::locked;
 use trommel_ledger::read::Ledger;
+use trommel_select::SelectError;
 use trommel_select::head::{KeysHash, SplitHead};
 use trommel_select::membership::told::{not_in_split, repeated_keys};
 use trommel_select::membership::{Kept, Membership, Picker, file_of};
@@ -268,7 +269,10 @@ impl Listed for Asked {
     }
 
     fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError> {
-        self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(KnownError::unread)
+        self.0.keeps(index, key, || uid.map(str::to_owned)).map_err(|error| match error {
+            SelectError::Input(_) => KnownError::Untold(error.into()),
+            error => KnownError::unread(error),
+        })
     }
 
     fn counts(&self) -> bool {

@@ -40,6 +40,7 @@ use trommel_dataflow::source::{Lease, Outlet, ReadShard};
 
 mod known;
 
+use self::known::exchanged;
 pub use self::known::{Decisions, KnownError, Listed, Members, Named, key_hash};
 pub(crate) use self::known::{KnownShard, Task};
 
@@ -283,7 +284,6 @@ impl ShardReader {
     ) -> Result<(), E> {
         let Opened { raw, meter, known, shard } = opened;
         let unavailable = |why: String| ShardOutcome::Unavailable(format!("{}: {why}", shown(&shard.url)));
-        let changed = |why: String| ShardOutcome::Changed(format!("{}: {why}", shown(&shard.url)));
         let contradicts = |error: &KnownError| error.outcome(shown(&shard.url));
         let plain = match plain_tar(raw, &meter, &self.config.compression, workspace) {
             Ok(plain) => plain,
@@ -291,7 +291,9 @@ impl ShardReader {
                 end.bytes = meter.bytes();
                 end.outcome = match (meter.failure(), known.expected()) {
                     (Some(why), _) => unavailable(why),
-                    (None, Some(expected)) => changed(format!("it is {reason}, and {expected}")),
+                    (None, Some(expected)) => {
+                        exchanged(format!("{}: it is {reason}, and {expected}", shown(&shard.url)))
+                    }
                     (None, None) => ShardOutcome::Rejected(reason),
                 };
                 return Ok(());

@@ -111,7 +111,7 @@ enum Missing {
 
 /// A shard that is not the one whose decisions the ledger has.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}: the shard was exchanged; put the judged one back, or judge this one in a --run of its own")]
+#[error("{0}")]
 pub struct ShardChanged(String);
 
 /// The workers of a process are to hand values to each other as they are.

@@ -15,9 +15,12 @@ use trommel_core::sample::{Event, Reason, Sample, SampleInfo, ShardOutcome, Stat
 /// Why what is known of a shard is of no use for it.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownError {
-    /// The ledger, the split or the list cannot be read, or a list cannot tell whether it has a sample.
+    /// The ledger, the split or the list cannot be read.
     #[error(transparent)]
     Unread(Cause),
+    /// A list cannot tell whether it has a sample: a uid that is missing, a key of two samples.
+    #[error(transparent)]
+    Untold(Cause),
     /// Samples that a list has of the shard did not come.
     #[error(transparent)]
     Absent(Cause),
@@ -80,11 +83,21 @@ impl KnownError {
         Self::Unread(cause.into())
     }
 
-    /// How a shard at `place` ends by it: it is unfinished where nobody can tell, and another one where what came is not what is known.
+    /// How a shard at `place` ends by it.
     pub(crate) fn outcome(&self, place: impl Display) -> ShardOutcome {
         let why = format!("{place}: {}", Causes(self));
-        if matches!(self, Self::Unread(_)) { ShardOutcome::Unavailable(why) } else { ShardOutcome::Changed(why) }
+        match self {
+            Self::Unread(_) => ShardOutcome::Unavailable(why),
+            Self::Untold(_) => ShardOutcome::Changed(why),
+            _ => exchanged(why),
+        }
     }
+}
+
+/// How a shard ends that is not the one which is known.
+pub(crate) fn exchanged(why: impl Display) -> ShardOutcome {
+    let remedy = "put the judged one back, or judge this one in a --run of its own";
+    ShardOutcome::Changed(format!("{why}: the shard was exchanged; {remedy}"))
 }
 
 /// What a ledger decided, by shard, as a value.

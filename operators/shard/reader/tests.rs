@@ -499,7 +499,7 @@ impl Listed for List {
 
     fn keeps(&mut self, index: u32, key: &str, uid: Option<&str>) -> Result<bool, KnownError> {
         let name = if self.by_uid {
-            uid.ok_or_else(|| KnownError::unread(format!("sample {index} has no uid")))?
+            uid.ok_or_else(|| KnownError::Untold(format!("sample {index} has no uid").into()))?
         } else {
             key
         };
@@ -581,7 +581,7 @@ fn whom_a_list_does_not_have_is_dropped() {
     let (seen, ..) = sent_of(tar, list(&["u1", "u3"], true), 0);
     assert_eq!(seen, "a:Judge b:dropped c:rejected d:rejected");
     let (_, end, _) = sent_of(tar_of(&[("a.jpg", b"A")]), list(&["u1"], true), 0);
-    assert!(matches!(end.outcome, ShardOutcome::Unavailable(why) if why.contains("sample 0 has no uid")));
+    assert!(matches!(end.outcome, ShardOutcome::Changed(why) if why.ends_with("sample 0 has no uid")));
 }
 
 /// A page in the place of a shard is another shard than the one whose keys a list has; of a list that is of no shard in particular it keeps nothing
