@@ -248,6 +248,6 @@ mod tests {
         let now = Wanted { takedowns: vec![list, new.clone()], ..Wanted::default() };
         assert_eq!(now.new_paths(&before).collect::<Vec<_>>(), [&new]);
         files.settling.look(now.new_paths(&before));
-        assert!(files.read(&now, None, None).unwrap_err().to_string().contains("it changes while it is read"));
+        assert!(files.read(&now, None, None).unwrap_err().line().contains("it changes while it is read"));
     }
 }

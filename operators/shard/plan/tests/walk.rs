@@ -147,7 +147,7 @@ fn links_that_lead_nowhere_in_the_place_of_folders_are_noted() {
 #[test]
 fn links_that_lead_back_are_passed_over() {
     let place = Place::new(&["d/0.tar", "d/e/1.tar"]);
-    for (to, link) in [(".", "d/latest"), ("..", "d/e/up"), ("../d", "d/e/again")] {
+    for (to, link) in [(".", "d/latest"), ("..", "d/e/up"), ("../../d", "d/e/again")] {
         std::os::unix::fs::symlink(to, place.folder.path().join(link)).unwrap();
     }
     let plan = place.plan(&["@/d/**/*.tar"]).unwrap();
