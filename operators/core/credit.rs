@@ -111,8 +111,6 @@ struct Inner {
     core: Mutex<Core>,
     returned: Condvar,
     waiting: AtomicUsize,
-    /// Readers' operators that wait for something else which what is in flight brings.
-    elsewhere: AtomicUsize,
     reserve: Arc<AtomicU64>,
     hurry: Wakers,
     stop: Stop,
@@ -127,7 +125,6 @@ impl Credit {
             core: Mutex::new(Core::new(&config)),
             returned: Condvar::new(),
             waiting: AtomicUsize::new(0),
-            elsewhere: AtomicUsize::new(0),
             reserve: Arc::new(AtomicU64::new(0)),
             hurry: Wakers::default(),
             stop: stop.clone(),
@@ -223,28 +220,13 @@ impl Credit {
         Permit { credit: Some(self.inner.clone()), lane, pocket, bytes }
     }
 
-    /// Whether someone waits for credit.
+    /// Whether someone waits: batchers flush.
     #[must_use]
     pub fn waiting(&self) -> bool {
         self.inner.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether someone waits for what is in flight, be it its credit or a place for a shard: batchers flush.
-    #[must_use]
-    pub fn hurries(&self) -> bool {
-        self.waiting() || self.inner.elsewhere.load(Ordering::SeqCst) > 0
-    }
-
-    /// As long as this is held, batchers flush as they do for who waits for credit: its holder waits for something else that comes back with
-    /// what is in flight.
-    #[must_use]
-    pub fn hurry(&self) -> Hurry {
-        self.inner.elsewhere.fetch_add(1, Ordering::SeqCst);
-        self.inner.hurry.wake_all();
-        Hurry(self.inner.clone())
-    }
-
-    /// Calls `waker`, on the waiting thread, each time someone starts to wait.
+    /// Calls `waker`, on the reader's thread, each time someone starts to wait.
     pub fn on_waiting(&self, waker: impl Fn() + Send + Sync + 'static) -> Registration {
         self.inner.hurry.add(waker)
     }
@@ -288,15 +270,6 @@ impl Inner {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.returned.notify_all();
         }
-    }
-}
-
-/// Someone waits for what is in flight, until this is dropped.
-pub struct Hurry(Arc<Inner>);
-
-impl Drop for Hurry {
-    fn drop(&mut self) {
-        self.0.elsewhere.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

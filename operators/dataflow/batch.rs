@@ -8,7 +8,7 @@
 //!
 //! The function is made on the service's own thread and never leaves it, so a model that is not `Send` can live in it. One that
 //! computes elsewhere is a [`Batched`]: it has the next batch before it is done with the one before.
-//! A batch is flushed when it is *full*; when *someone waits for credit*, or for a shard, and nothing has come for `hurry_ms`; on
+//! A batch is flushed when it is *full*; when *someone waits for credit* and nothing has come for `hurry_ms`; on
 //! *idle*, when nothing has come for `idle_ms`; at the *end*, when no operator has input left. While a batch is on its way the
 //! second and third wait: its results are what brings credit back.
 //!
@@ -84,7 +84,7 @@ pub struct BatchConfig {
     /// An incomplete batch goes when nothing has come for so many milliseconds.
     #[serde(default = "default_idle_ms")]
     pub idle_ms: u64,
-    /// The same while someone waits for credit or for a shard.
+    /// The same while someone waits for credit.
     #[serde(default = "default_hurry_ms")]
     pub hurry_ms: u64,
     /// Whether a failing function fails the run.

@@ -70,7 +70,7 @@ use self::outlet::Letter;
 pub use self::outlet::{Collected, Outlet};
 use super::mailbox::Bell;
 use super::pool::{JobFault, JobPanic};
-use trommel_core::credit::{Credit, Hurry, Stopped};
+use trommel_core::credit::{Credit, Stopped};
 use trommel_core::sample::{Time, time_of};
 use trommel_core::stop::Stop;
 
@@ -269,14 +269,11 @@ pub fn source<'scope, I: Send + 'static>(
         let on_change = leases.on_change(Box::new(ring(&bell)));
         let start = |id| Reader::start(name, id, reader.clone(), &credit, &stop, &bell);
         let readers = readers.map(start).collect();
-        let mut hurry: Option<Hurry> = None;
         let mut source = Source { name: name.to_owned(), leases, readers, floor: Some(capability), stop };
         move |output| {
             let _on_stop = &_on_stop;
             bell.answer();
             let (more, waits) = source.step(output);
-            // A lease comes back with what is in flight: no batch waits for company meanwhile.
-            hurry = waits.then(|| hurry.take().unwrap_or_else(|| credit.hurry()));
             if more {
                 again.activate();
             } else if waits && on_change.is_none() {
@@ -285,6 +282,3 @@ pub fn source<'scope, I: Send + 'static>(
         }
     })
 }
-
-#[cfg(test)]
-mod tests;

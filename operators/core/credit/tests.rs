@@ -76,21 +76,6 @@ fn a_large_request_is_not_starved_by_small_ones() {
 }
 
 #[test]
-fn whoever_waits_elsewhere_hurries_batchers_and_takes_no_credit() {
-    let (credit, _stop) = credit(10, 1, 10);
-    let woken = Arc::new(AtomicUsize::new(0));
-    let counted = woken.clone();
-    let _registration = credit.on_waiting(move || _ = counted.fetch_add(1, Ordering::SeqCst));
-    let (one, other) = (credit.hurry(), credit.hurry());
-    assert_eq!((credit.hurries(), credit.waiting(), woken.load(Ordering::SeqCst)), (true, false, 2));
-    drop(one);
-    assert!(credit.hurries());
-    drop(other);
-    assert!(!credit.hurries());
-    assert_eq!(credit.gauge(), Gauge { budget_bytes: 10, ..Gauge::default() });
-}
-
-#[test]
 fn a_stop_wakes_the_waiting() {
     let (credit, stop) = credit(10, 1, 10);
     let _held = credit.acquire(0, 10).unwrap();

@@ -180,7 +180,7 @@ impl<I, O> Service<I, O> {
             } else if batch.is_empty() {
                 never()
             } else {
-                let patience = match (ended, self.credit.hurries()) {
+                let patience = match (ended, self.credit.waiting()) {
                     (true, _) => 0,
                     (false, true) => self.config.hurry_ms,
                     (false, false) => self.config.idle_ms,

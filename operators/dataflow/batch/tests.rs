@@ -1,10 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 
-use timely::dataflow::InputHandle;
-use timely::dataflow::operators::{Capture, Input, ToStream, capture::Extract};
+use timely::dataflow::operators::{Capture, ToStream, capture::Extract};
 
 use super::*;
 use trommel_core::credit::CreditConfig;
@@ -233,34 +231,4 @@ fn the_last_batches_are_answered_after_the_last_handle_is_gone() {
         let answers: HashMap<u64, _> = captured.extract().into_iter().flat_map(|(_, data)| data).collect();
         assert_eq!(answers, (0..10).map(|x| (x, Ok(hash(x)))).collect());
     }
-}
-
-/// Long before it counts as idle, and though more may come.
-#[test]
-fn an_incomplete_batch_goes_when_a_shard_is_waited_for() {
-    let stop = Stop::new();
-    let credit = Credit::new(CreditConfig { budget_bytes: 1, lanes: 1, quantum_bytes: 1 }, stop.clone());
-    let config = BatchConfig { batch: 4, idle_ms: 3_600_000, ..BatchConfig::named("test") };
-    let service = BatchService::spawn(config, credit.clone(), stop, || Ok::<_, String>(|batch: Vec<u32>| batch));
-    let watched = service.clone();
-    timely::execute_directly(move |worker| {
-        let mut input = InputHandle::<u64, CapacityContainerBuilder<Vec<u32>>>::new();
-        worker.dataflow(|scope| {
-            let numbers = scope.input_from(&mut input);
-            let _answers = numbers.batch_offload("test", &service, |x| (x, ()), |(), _| ());
-        });
-        input.send(1);
-        input.flush();
-        let mut answered_within = |limit: Duration| {
-            let start = Instant::now();
-            while watched.gauge().items == 0 && start.elapsed() < limit {
-                worker.step();
-                thread::sleep(Duration::from_millis(1));
-            }
-            watched.gauge().items == 1
-        };
-        assert!(!answered_within(Duration::from_millis(50)));
-        let _waits = credit.hurry();
-        assert!(answered_within(Duration::from_secs(60)));
-    });
 }
