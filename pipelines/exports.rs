@@ -29,8 +29,8 @@ pub(crate) fn refuse_stale(path: &Path, files: &[Piece], ledger: &Ledger) -> Res
     )))
 }
 
-/// Removes what the run's folder has of an export that is not to be there: clip-retrieval's files of other names than `kept`, where `kept` has any, and
-/// else each export that is not of all that the run has embedded.
+/// Removes the exports in the run's folder that are not of all that the run has embedded. Who is about to write clip-retrieval's files gives their
+/// names as `kept`: all others of their kind go, whatever they hold, for a longer list of shards is numbered with more digits.
 ///
 /// # Errors
 /// A folder that cannot be read, a file that cannot be removed.

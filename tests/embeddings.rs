@@ -522,6 +522,17 @@ fn the_layouts_of_clip_retrieval_and_datacomp_are_decided_as_numpy_decides() {
     assert!(said.contains("b32_img, l14_img, l14_txt") && said.contains("@b32_img"), "{said}");
     prune(0, "datacomp@l14_img", "datacomp-run", &[]);
     assert_eq!(compare(&out.path().join("datacomp-run"), &truth["datacomp"], |_, hits| hits == 0, true), 90);
+    // A bit of a stored vector has turned: numpy says `Bad CRC-32`, and that file is lost.
+    let whole = fs::read(path("datacomp/00000002.npz")).unwrap();
+    let name = b"l14_img.npy";
+    let entry = whole.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    let mut turned = whole.clone();
+    // Behind the entry's own head, of some tens of bytes, and numpy's of 128.
+    turned[entry + 400] ^= 1;
+    fs::write(path("datacomp/00000002.npz"), turned).unwrap();
+    let said = prune(4, "datacomp@l14_img", "turned", &[]);
+    assert!(said.contains("00000002.npz") && said.contains("its checksum does not match"), "{said}");
+    fs::write(path("datacomp/00000002.npz"), whole).unwrap();
     let said = prune(2, "datacomp@l14_wrong", "wrong", &[]);
     assert!(said.contains("no array `l14_wrong`"), "{said}");
     let uids = path("uids.npy");
